@@ -1,0 +1,1 @@
+"""From sound to samples: sources, resampling, the ring and levels."""

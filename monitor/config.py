@@ -1,0 +1,189 @@
+"""The configuration: what can be set, its defaults and its rules.
+
+Text goes in, frozen settings or a `ConfigError` that names file, line, key, value and
+rule come out.  Nothing here opens a file.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from monitor.errors import ConfigError
+
+Score = Annotated[float, Field(gt=0, lt=1)]
+Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
+Count = Annotated[int, Field(gt=0)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+SampleFormat = Literal["s16le", "s24le", "s32le", "f32le"]
+
+
+class Settings(BaseModel):
+    """A frozen section of the configuration; an unknown key is an error."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
+    )
+
+
+class SourceSettings(Settings):
+    """Where one stream of samples comes from."""
+
+    name: Name
+    """Name in records, logs and rules."""
+
+    input: Annotated[str, Field(pattern=r"^(mic|file|command|demo):")] = "mic:default"
+    """mic:NAME, file:PATH, command:ARGV (writes WAV or raw PCM on stdout) or demo:."""
+
+    sample_rate: Annotated[int, Field(ge=8_000, le=192_000)] | None = None
+    """Samples a second; null: what a microphone prefers, 44100 for raw PCM."""
+
+    channels: Annotated[int, Field(ge=1, le=64)] | None = None
+    """Channels to capture; null: one or two for a microphone, one for raw PCM."""
+
+    sample_format: SampleFormat = "s16le"
+    """Raw PCM of a command; a WAV header says it itself."""
+
+    stall_seconds: Annotated[float, Field(ge=0.5, le=3600)] = 2.0
+    """A source that delivers nothing for so long is opened again."""
+
+    level_offset_db: Annotated[float, Field(ge=-200, le=200)] = 0.0
+    """Added to dB(A): the sound pressure level at which the microphone is full scale."""
+
+
+class ModelSettings(Settings):
+    """Which network listens, and on what."""
+
+    file: str | None = None
+    """Model file; null: the one that comes with the program."""
+
+    compute_device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Processor of the network; auto takes a GPU where there is one."""
+
+    threads: Annotated[int, Field(ge=1, le=64)] = 1
+    """Processor threads of the network."""
+
+
+class LabelSettings(Settings):
+    """How the scores of one label become events; null takes what the preset says."""
+
+    preset: Literal["impulsive", "lasting"] | None = None
+    """Kind of sound; null: impulsive for gun_shot, dog_bark and car_horn, else lasting."""
+
+    onset_threshold: Score | None = None
+    """Score at or above which the label may begin; null: what the model file says."""
+
+    offset_threshold: Score | None = None
+    """Score below which it may end; null: what the model file says."""
+
+    smoothing_hops: Annotated[int, Field(ge=1, le=100)] | None = None
+    """Scores are averaged over so many hops."""
+
+    min_duration_on_seconds: Seconds | None = None
+    """Shortest event that is told."""
+
+    min_duration_off_seconds: Seconds | None = None
+    """Shortest lull that ends an event."""
+
+    refractory_seconds: Seconds | None = None
+    """Time after an event in which the label does not begin again."""
+
+    margin: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """How far the score must stand above every other label's to begin an event."""
+
+    @model_validator(mode="after")
+    def _thresholds_are_ordered(self) -> "LabelSettings":
+        onset, offset = self.onset_threshold, self.offset_threshold
+        if onset is not None and offset is not None and offset > onset:
+            raise ValueError(
+                f"offset_threshold: {offset} is above onset_threshold: {onset}; a label "
+                "could never stay on"
+            )
+        return self
+
+
+class DetectionSettings(Settings):
+    """From scores to events."""
+
+    hop_frames: Annotated[int, Field(gt=0, le=344)] = 48
+    """Frames between windows, a multiple of the network's stride; 48 is 0.557 s."""
+
+    level_gate_dbfs: Annotated[float, Field(ge=-200, le=0)] = -70.0
+    """No label begins while the loudest hop of the window is below this level."""
+
+    labels: dict[str, LabelSettings] = {}
+    """Settings of single labels, by name."""
+
+
+class EventLogSettings(Settings):
+    """The log of onsets, events and gaps: JSON Lines."""
+
+    path: str | None = "events.jsonl"
+    """File, relative to state_dir; null: no event log."""
+
+    rotate_mib: Annotated[float, Field(gt=0, le=1_000_000)] = 50.0
+    """The file is rotated before it grows beyond this size, in MiB."""
+
+    keep: Annotated[int, Field(ge=0, le=10_000)] = 5
+    """Rotated files that are kept."""
+
+
+class Config(Settings):
+    """Everything that can be configured; every key has a default."""
+
+    state_dir: str | None = None
+    """Folder for what the monitor writes; null: $STATE_DIRECTORY, else the user's."""
+
+    sources: Annotated[tuple[SourceSettings, ...], Field(min_length=1, strict=False)] = (
+        SourceSettings(name="street"),
+    )
+    """What is listened to; each source has a name."""
+
+    ring_seconds: Annotated[float, Field(ge=5, le=3600)] = 30.0
+    """Seconds of sound kept in memory for a worker that is late."""
+
+    model: ModelSettings = ModelSettings()
+    detection: DetectionSettings = DetectionSettings()
+    event_log: EventLogSettings = EventLogSettings()
+    training: dict[str, Any] = {}
+    """Settings of the training subcommands; checked by them."""
+
+    @field_validator("sources")
+    @classmethod
+    def _names_are_unique(
+        cls, sources: tuple[SourceSettings, ...]
+    ) -> tuple[SourceSettings, ...]:
+        names = [source.name for source in sources]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two sources have the name {twice[0]!r}")
+        return sources
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people expect it: 1e-3 is a number, `no` a word, no key comes twice."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, regexp) for tag, regexp in resolvers if tag not in
+            ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float",
+             "tag:yaml.org,2002:timestamp")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf")
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+)(?:[eE][-+]?[0-9]+)?$"),
+    list("-+0123456789."),
+)

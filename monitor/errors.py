@@ -1,0 +1,41 @@
+"""The failures that callers are expected to handle.
+
+Their message is one sentence for the user: it names the thing, the value and the
+rule, and says what to do.  Anything else that is raised is a bug.
+"""
+
+
+class SoundMonitorError(Exception):
+    """Expected trouble; a command that ends with it returns `exit_code`."""
+
+    exit_code = 1
+
+
+class UsageError(SoundMonitorError):
+    """The command line or the configuration asks for something impossible."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A configuration file breaks a rule; the message names file, key and value."""
+
+
+class ModelFileError(SoundMonitorError):
+    """A model file is missing, foreign, damaged, or computes other numbers here."""
+
+
+class AudioFileError(SoundMonitorError):
+    """A recording cannot be read."""
+
+
+class DatasetError(SoundMonitorError):
+    """A folder of recordings cannot be trained on or evaluated."""
+
+
+class SourceError(SoundMonitorError):
+    """A source cannot be opened, or broke while it was read; opening again may help."""
+
+
+class OverrunError(SoundMonitorError):
+    """The samples asked for have been overwritten: say so with a Gap, skip ahead."""

@@ -1,0 +1,1 @@
+"""From samples to scores: the log-mel front end, the network and its file."""

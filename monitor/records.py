@@ -1,0 +1,164 @@
+"""What the stages hand to each other: score frames, onsets, events and gaps.
+
+Every `start` and `stop` is an absolute sample index at the model's sample rate, counted
+from the opening of the source; `stop` is exclusive.  Only a `Timed` record knows what
+the clock on the wall says.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+SourceStateName = Literal["opening", "listening", "waiting", "ended"]
+
+GapReason = Literal[
+    "overrun",  # the worker was too slow, and the ring was overwritten
+    "stalled",  # the source was open but delivered nothing
+    "ended",  # the source closed its stream, or its process exited
+    "unplugged",  # the source could not be opened again at once
+    "invalid",  # the source delivered samples that are not finite numbers
+]
+
+EndReason = Literal[
+    "offset",  # the score fell, which is how a sound usually ends
+    "stopped",  # the monitor was stopped
+    "end-of-input",  # the recording was over
+    "overrun",
+    "stalled",
+    "ended",
+    "unplugged",
+    "invalid",
+]
+
+LabelScore = tuple[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreFrame:
+    """What the network made of one window, and how loud its newest hop was."""
+
+    source: str
+    start: int
+    stop: int
+    scores: tuple[float, ...]
+    """One for each label of the model, in its order, in [0, 1]."""
+
+    spans: tuple[tuple[int, int], ...]
+    """For each label the stretch [start, stop) of the window that carries its score."""
+
+    level_dbfs: float
+    """Root mean square of the newest hop over all channels, dB re 1.0."""
+
+    laeq_db: float
+    """A-weighted equivalent level of the newest hop, dB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    """One occurrence of a label, as far as it is known."""
+
+    id: str
+    """The same for the onset and the event of one occurrence."""
+
+    source: str
+    label: str
+    start: int
+    """Where the sound began: an estimate from the network's activity over time."""
+
+    stop: int
+    """Where it ended; for an onset, the end of the window that told it."""
+
+    peak_score: float
+    mean_score: float
+    level_dbfs: float
+    """Loudest hop so far, dBFS."""
+
+    laeq_db: float
+    """A-weighted equivalent level over the hops so far, dB."""
+
+    top: tuple[LabelScore, ...]
+    """The three highest scores of the window with the peak score, highest first."""
+
+    model: str
+    """Name of the model that heard it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Onset(Occurrence):
+    """A label has begun.  Told at once; `start` may still move until the event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event(Occurrence):
+    """A label has ended: the stretch [start, stop) in which it was heard.
+
+    Overlapping windows score a sound from soon after it enters the newest window until
+    it leaves the oldest, four seconds after it ended.  So a run of windows does not
+    stand for its own extent: the event reaches from the first to the last moment at
+    which the network was active for the label in any window of the run.  Repetitions
+    with less than a window between them, like the shots of a volley, are one event.
+    """
+
+    end_reason: EndReason
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """The samples [start, stop) were lost before they could be analysed."""
+
+    source: str
+    start: int
+    stop: int
+    reason: GapReason
+
+
+@dataclass(frozen=True, slots=True)
+class SourceState:
+    """A source opened, broke, or ended; `detail` is a sentence for the operator."""
+
+    source: str
+    state: SourceStateName
+    detail: str
+
+
+Record = ScoreFrame | Onset | Event | Gap | SourceState
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """A record with its place on the wall clock, in the form in which sinks get it."""
+
+    record: Record
+    start_seconds: float
+    """Seconds from the opening of the source."""
+
+    end_seconds: float
+    start_utc: datetime | None
+    """None for a recording whose time is unknown, and for a source's state."""
+
+    end_utc: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStatistics:
+    """How one source is doing."""
+
+    source: str
+    state: SourceStateName
+    captured_samples: int
+    lost_samples: int
+    gaps: int
+    backlog_samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """How the monitor is doing, as of the latest step of its worker."""
+
+    sources: tuple[SourceStatistics, ...]
+    latency_seconds_p50: float
+    """From a window's last sample to its records, median; not a number at first."""
+
+    latency_seconds_p95: float
+    real_time_factor: float
+    """Processing time divided by the duration of the audio processed."""

@@ -1,0 +1,1 @@
+"""Puts the stages together: the pipeline, its threads and its clock."""

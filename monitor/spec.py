@@ -1,0 +1,79 @@
+"""What a model expects of its input: the frame grid and the mel bands.
+
+Travels inside the model file, so that monitoring computes what training computed.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+class ModelSpec(BaseModel):
+    """The front end and the window of one model.
+
+    Frame `k` covers the samples [hop_length * k, hop_length * k + n_fft): there is no
+    centring and no padding, so a frame does not depend on the window it is seen in.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True
+    )
+
+    sample_rate: Positive = 44_100
+    """Samples a second and channel."""
+
+    channels: Literal[1, 2] = 2
+    """Channels the network takes; a mono recording counts as two equal ones."""
+
+    n_fft: Positive = 1024
+    """Samples a frame covers."""
+
+    hop_length: Positive = 512
+    """Samples from one frame to the next."""
+
+    n_mels: Positive = 64
+    """Mel bands of a frame."""
+
+    f_min: Annotated[float, Field(ge=0)] = 50.0
+    """Lower edge of the lowest mel band, Hz."""
+
+    f_max: float = 10_000.0
+    """Upper edge of the highest mel band, Hz."""
+
+    floor_db: float = -100.0
+    """Log-mel of silence, dB: powers below 10 ** (floor_db / 10) are raised to it."""
+
+    window_frames: Positive = 344
+    """Frames the network sees at once."""
+
+    @model_validator(mode="after")
+    def _bands_lie_below_nyquist(self) -> "ModelSpec":
+        if not self.f_min < self.f_max <= self.sample_rate / 2:
+            raise ValueError(
+                f"f_max: {self.f_max} Hz must lie above f_min ({self.f_min} Hz) and "
+                f"not above half the sample rate ({self.sample_rate / 2:.0f} Hz)"
+            )
+        return self
+
+    @property
+    def window_samples(self) -> int:
+        """Samples a window covers, from its first frame's start to its last's end."""
+        return self.frame_span(self.window_frames)
+
+    def frame_span(self, frames: int) -> int:
+        """Samples that `frames` consecutive frames cover; 0 for no frame."""
+        return (frames - 1) * self.hop_length + self.n_fft if frames > 0 else 0
+
+    def frames_in(self, samples: int) -> int:
+        """Whole frames that fit into `samples` samples."""
+        return max(0, (samples - self.n_fft) // self.hop_length + 1)
+
+    def seconds(self, samples: int) -> float:
+        """Duration of `samples` samples, in seconds."""
+        return samples / self.sample_rate
+
+    def samples(self, seconds: float) -> int:
+        """Samples in `seconds` seconds, rounded to the nearest."""
+        return round(seconds * self.sample_rate)
