@@ -37,5 +37,9 @@ class SourceError(SoundMonitorError):
     """A source cannot be opened, or broke while it was read; opening again may help."""
 
 
+class EndOfSourceError(SoundMonitorError):
+    """A source has delivered everything: the recording is over, the stream closed."""
+
+
 class OverrunError(SoundMonitorError):
     """The samples asked for have been overwritten: say so with a Gap, skip ahead."""

@@ -49,6 +49,9 @@ class ScoreFrame:
     level_dbfs: float
     """Root mean square of the newest hop over all channels, dB re 1.0."""
 
+    peak_level_dbfs: float
+    """The loudest hop of the window, dB re 1.0."""
+
     laeq_db: float
     """A-weighted equivalent level of the newest hop, dB."""
 
