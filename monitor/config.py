@@ -1,29 +1,47 @@
 """The configuration: what can be set, its defaults and its rules.
 
-Text goes in, frozen settings or a `ConfigError` that names file, line, key, value and
-rule come out.  Nothing here opens a file.
+Text becomes settings in `monitor.config_file`.  Nothing here opens a file.
 """
 
 import re
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
-    ValidationError,
     field_validator,
     model_validator,
 )
 
-from monitor.errors import ConfigError
+
+def _is_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", text):
+        raise ValueError(
+            "must begin with a letter or digit and have at most 63 letters, digits "
+            "and _ . -"
+        )
+    return text
+
+
+def _is_text(text: str) -> str:
+    if not text or "\0" in text:
+        raise ValueError("must be text, not empty and without NUL characters")
+    return text
+
+
+def _is_input(text: str) -> str:
+    if not re.fullmatch(r"(mic|file|command):.*\S.*|demo:", text, re.DOTALL):
+        raise ValueError("must be mic:NAME, file:PATH, command:ARGV or demo:")
+    return text
+
 
 Score = Annotated[float, Field(gt=0, lt=1)]
-Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
-Count = Annotated[int, Field(gt=0)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+Seconds = Annotated[float, Field(ge=0, le=86_400)]
+Name = Annotated[str, AfterValidator(_is_name)]
+Text = Annotated[str, AfterValidator(_is_text)]
+Input = Annotated[str, AfterValidator(_is_text), AfterValidator(_is_input)]
 SampleFormat = Literal["s16le", "s24le", "s32le", "f32le"]
 
 
@@ -34,6 +52,11 @@ class Settings(BaseModel):
         frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _an_empty_section_has_its_defaults(cls, section: Any) -> Any:
+        return {} if section is None else section
+
 
 class SourceSettings(Settings):
     """Where one stream of samples comes from."""
@@ -41,7 +64,7 @@ class SourceSettings(Settings):
     name: Name
     """Name in records, logs and rules."""
 
-    input: Annotated[str, Field(pattern=r"^(mic|file|command|demo):")] = "mic:default"
+    input: Input = "mic:default"
     """mic:NAME, file:PATH, command:ARGV (writes WAV or raw PCM on stdout) or demo:."""
 
     sample_rate: Annotated[int, Field(ge=8_000, le=192_000)] | None = None
@@ -57,13 +80,13 @@ class SourceSettings(Settings):
     """A source that delivers nothing for so long is opened again."""
 
     level_offset_db: Annotated[float, Field(ge=-200, le=200)] = 0.0
-    """Added to dB(A): the sound pressure level at which the microphone is full scale."""
+    """Added to dB(A): the sound pressure level at which this microphone clips."""
 
 
 class ModelSettings(Settings):
     """Which network listens, and on what."""
 
-    file: str | None = None
+    file: Text | None = None
     """Model file; null: the one that comes with the program."""
 
     compute_device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -77,7 +100,7 @@ class LabelSettings(Settings):
     """How the scores of one label become events; null takes what the preset says."""
 
     preset: Literal["impulsive", "lasting"] | None = None
-    """Kind of sound; null: impulsive for gun_shot, dog_bark and car_horn, else lasting."""
+    """null: impulsive for gun_shot, dog_bark and car_horn, else lasting."""
 
     onset_threshold: Score | None = None
     """Score at or above which the label may begin; null: what the model file says."""
@@ -105,8 +128,8 @@ class LabelSettings(Settings):
         onset, offset = self.onset_threshold, self.offset_threshold
         if onset is not None and offset is not None and offset > onset:
             raise ValueError(
-                f"offset_threshold: {offset} is above onset_threshold: {onset}; a label "
-                "could never stay on"
+                f"offset_threshold: {offset} must not be above onset_threshold: "
+                f"{onset}, or the label could never stay on"
             )
         return self
 
@@ -123,11 +146,16 @@ class DetectionSettings(Settings):
     labels: dict[str, LabelSettings] = {}
     """Settings of single labels, by name."""
 
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _nothing_is_no_label(cls, labels: Any) -> Any:
+        return {} if labels is None else labels
+
 
 class EventLogSettings(Settings):
     """The log of onsets, events and gaps: JSON Lines."""
 
-    path: str | None = "events.jsonl"
+    path: Text | None = "events.jsonl"
     """File, relative to state_dir; null: no event log."""
 
     rotate_mib: Annotated[float, Field(gt=0, le=1_000_000)] = 50.0
@@ -140,22 +168,33 @@ class EventLogSettings(Settings):
 class Config(Settings):
     """Everything that can be configured; every key has a default."""
 
-    state_dir: str | None = None
+    state_dir: Text | None = None
     """Folder for what the monitor writes; null: $STATE_DIRECTORY, else the user's."""
 
-    sources: Annotated[tuple[SourceSettings, ...], Field(min_length=1, strict=False)] = (
-        SourceSettings(name="street"),
-    )
+    sources: Annotated[
+        tuple[SourceSettings, ...], Field(min_length=1, strict=False)
+    ] = (SourceSettings(name="street"),)
     """What is listened to; each source has a name."""
 
     ring_seconds: Annotated[float, Field(ge=5, le=3600)] = 30.0
     """Seconds of sound kept in memory for a worker that is late."""
 
     model: ModelSettings = ModelSettings()
+    """Which network listens, and on what."""
+
     detection: DetectionSettings = DetectionSettings()
+    """From scores to events."""
+
     event_log: EventLogSettings = EventLogSettings()
+    """The log of onsets, events and gaps: JSON Lines."""
+
     training: dict[str, Any] = {}
     """Settings of the training subcommands; checked by them."""
+
+    @field_validator("training", mode="before")
+    @classmethod
+    def _nothing_is_the_defaults(cls, training: Any) -> Any:
+        return {} if training is None else training
 
     @field_validator("sources")
     @classmethod
@@ -167,23 +206,3 @@ class Config(Settings):
         if twice:
             raise ValueError(f"two sources have the name {twice[0]!r}")
         return sources
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML as people expect it: 1e-3 is a number, `no` a word, no key comes twice."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in resolvers if tag not in
-            ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float",
-             "tag:yaml.org,2002:timestamp")]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf")
-)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+)(?:[eE][-+]?[0-9]+)?$"),
-    list("-+0123456789."),
-)

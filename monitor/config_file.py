@@ -1,0 +1,138 @@
+"""From the text of a configuration file to settings, or to sentences about it."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, TypeVar, get_args
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from monitor.config import Config, Settings
+from monitor.errors import ConfigError
+from monitor.strict_yaml import Document, KeyPath, key_text, read_yaml
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
+
+_RULES = {
+    "greater_than": "must be greater than {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than": "must be less than {lt:g}",
+    "less_than_equal": "must be at most {le:g}",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "string_type": "must be text; put it in quotes",
+    "bool_type": "must be true or false",
+    "literal_error": "must be {expected}",
+    "model_type": "must be a section with keys and values",
+    "model_attributes_type": "must be a section with keys and values",
+    "dict_type": "must be a section with keys and values",
+    "tuple_type": "must be a list",
+    "list_type": "must be a list",
+    "too_short": "must have at least {min_length} entry",
+    "too_long": "must have at most {max_length} entries",
+    "value_error": "{error}",
+}
+
+
+def parse_config(text: str, origin: str) -> Config:
+    """Read the text of a configuration file.
+
+    Args:
+        text: YAML; an empty text gives the defaults.
+        origin: The file's name, for messages.
+
+    Raises:
+        ConfigError: One sentence in a line for each fault, with file, line, key,
+            value and rule.
+    """
+    document = read_yaml(text, origin)
+    return _validate(Config, document.data, document, origin, ())
+
+
+def check_settings(
+    kind: type[SettingsT], data: Mapping[str, Any], origin: str, section: str
+) -> SettingsT:
+    """Build the settings of one section whose content `Config` leaves unchecked.
+
+    Raises:
+        ConfigError: As `parse_config`, without line numbers.
+    """
+    nowhere = Document({}, {})
+    return _validate(kind, dict(data), nowhere, origin, (section,))
+
+
+def _validate(
+    kind: type[SettingsT],
+    data: dict[str, Any],
+    document: Document,
+    origin: str,
+    prefix: KeyPath,
+) -> SettingsT:
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        sentences = []
+        for fault in error.errors(include_url=False):
+            line = document.line(prefix + fault["loc"])
+            place = origin if line is None else f"{origin}:{line}"
+            sentences.append(f"{place}: {_sentence(kind, fault, prefix)}")
+        raise ConfigError("\n".join(sentences)) from None
+
+
+def _sentence(kind: type[Settings], fault: ErrorDetails, prefix: KeyPath) -> str:
+    path = prefix + fault["loc"]
+    if fault["type"] == "missing":
+        return f"{key_text(path[:-1])}: {path[-1]} is missing"
+    if fault["type"] == "extra_forbidden":
+        known = _keys_beside(kind, fault["loc"])
+        return f"{key_text(path)}: there is no such setting; {_nearest(path, known)}"
+    return ": ".join(part for part in (key_text(path), _complaint(fault)) if part)
+
+
+def _complaint(fault: ErrorDetails) -> str:
+    rule = _RULES.get(fault["type"], "").format(**fault.get("ctx", {}))
+    rule = rule or fault["msg"][:1].lower() + fault["msg"][1:]
+    # A rule about a whole section names its keys and values itself.
+    if isinstance(fault["input"], list | dict) and fault["type"] == "value_error":
+        return rule
+    return f"{value_text(fault['input'])} {rule}"
+
+
+def value_text(value: object) -> str:
+    """A value as the configuration file writes it, shortened to one phrase."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return "a section"
+    if isinstance(value, list | tuple):
+        return "a list" if value else "an empty list"
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:60]}..."
+
+
+def _nearest(path: KeyPath, known: list[str]) -> str:
+    close = difflib.get_close_matches(str(path[-1]), known, n=1)
+    if close:
+        return f"did you mean {close[0]}?"
+    return f"choose from {', '.join(known)}"
+
+
+def _keys_beside(kind: type[Settings], path: KeyPath) -> list[str]:
+    """Names of the settings in the section that holds the last key of `path`."""
+    section = kind
+    for part in path[:-1]:
+        field = section.model_fields.get(str(part))
+        # A number or a label's name stands for one entry of the section reached.
+        if field is not None and (inner := _settings_in(field.annotation)):
+            section = inner
+    return list(section.model_fields)
+
+
+def _settings_in(annotation: Any) -> type[Settings] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        return annotation
+    found = (_settings_in(argument) for argument in get_args(annotation))
+    return next((kind for kind in found if kind is not None), None)

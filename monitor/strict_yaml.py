@@ -1,0 +1,199 @@
+"""YAML as people expect it, with the line of every key.
+
+The scalars of YAML 1.2's core schema: `1e-3` is a number, `no` is a word, `010` is ten.
+A key that comes twice, an alias, a tag and a second document are errors.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from monitor.errors import ConfigError
+
+KeyPath = tuple[str | int, ...]
+
+_MOST_CHARACTERS = 1_048_576
+_DEEPEST = 20
+
+_NULL, _BOOL, _INT, _FLOAT, _STR, _MAP, _SEQ = (
+    f"tag:yaml.org,2002:{kind}"
+    for kind in ("null", "bool", "int", "float", "str", "map", "seq")
+)
+
+_SCALARS: dict[str, Callable[[str], str | int | float | bool | None]] = {
+    _STR: str,
+    _INT: int,
+    _FLOAT: float,
+    _BOOL: lambda word: word.lower() == "true",
+    _NULL: lambda _: None,
+}
+
+# What PyYAML says, and what a person can act on.
+_PLAINER = (
+    ("'\\t'", "a tab indents this line; use spaces"),
+    ("cannot start any token", "a value with a special character; put it in quotes"),
+    (
+        "mapping values are not allowed",
+        "a ':' where none can be; put the value in quotes, or check the indentation",
+    ),
+    ("could not find expected ':'", "this line has no ':' after its key"),
+    ("but found '<block mapping start>'", "this line is indented too far"),
+    ("but found '<block sequence start>'", "this list item is indented too far"),
+    ("but found '-'", "a list item where a key was expected"),
+    ("but found '<scalar>'", "this line does not continue what is above it"),
+    ("but found '<stream end>'", "the text ends inside brackets"),
+    ("unexpected end of stream", "the text ends inside quotes"),
+    ("expected ',' or", "a bracket is not closed, or a comma is missing"),
+    ("found another document", "a second document begins; there must be one"),
+    ("special characters are not allowed", "a control character"),
+)
+
+
+@dataclass(frozen=True)
+class Document:
+    """What a text says, and on which line (from 1) each key path stands."""
+
+    data: dict[str, Any]
+    lines: dict[KeyPath, int]
+
+    def line(self, path: KeyPath) -> int | None:
+        """Line of the key at `path`, or of the nearest section around it."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.lines:
+                return self.lines[path[:length]]
+        return None
+
+
+class _Loader(yaml.SafeLoader):
+    """Composes nodes; refuses what could make a small text a large structure."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  (PyYAML's own name)
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise self._refusal("an alias (*) is not read here; write the value out")
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            raise self._refusal(f"more than {_DEEPEST} levels of sections and lists")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def _refusal(self, problem: str) -> yaml.MarkedYAMLError:
+        mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+        return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
+
+
+for _tag, _pattern, _first in (
+    (_NULL, r"(?:null|Null|NULL|~|)", ["n", "N", "~", ""]),
+    (_BOOL, r"(?:true|True|TRUE|false|False|FALSE)", list("tTfF")),
+    (_INT, r"[-+]?[0-9]+", list("-+0123456789")),
+    (
+        _FLOAT,
+        r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?",
+        list("-+.0123456789"),
+    ),
+):
+    _Loader.add_implicit_resolver(_tag, re.compile(f"^{_pattern}$"), _first)
+
+
+def read_yaml(text: str, origin: str) -> Document:
+    """Read one mapping; an empty text is an empty mapping.
+
+    Args:
+        text: The document.
+        origin: Where it comes from, for messages.
+
+    Raises:
+        ConfigError: One sentence with origin and line.
+    """
+    if len(text) > _MOST_CHARACTERS:
+        raise ConfigError(f"{origin}: is longer than {_MOST_CHARACTERS} characters")
+    try:
+        root = _Loader(text).get_single_node()
+        lines: dict[KeyPath, int] = {}
+        data = {} if root is None else _value(root, (), lines)
+    except yaml.MarkedYAMLError as error:
+        raise ConfigError(f"{_place(error, origin)}: {_sentence(error)}") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigError(f"{origin}:{line}: {_plainer(error.reason)}") from None
+    data = {} if data is None else data
+    if not isinstance(data, dict):
+        raise ConfigError(f"{origin}:1: must be keys and values, such as 'model: {{}}'")
+    return Document(data, lines)
+
+
+def _value(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int]) -> Any:
+    if isinstance(node, yaml.MappingNode) and node.tag == _MAP:
+        return _mapping(node, path, lines)
+    if isinstance(node, yaml.SequenceNode) and node.tag == _SEQ:
+        for index, item in enumerate(node.value):
+            lines[*path, index] = item.start_mark.line + 1
+        return [
+            _value(item, (*path, index), lines) for index, item in enumerate(node.value)
+        ]
+    if isinstance(node, yaml.ScalarNode):
+        return _scalar(node)
+    raise _fault(node, f"the tag {node.tag} is not read here")
+
+
+def _mapping(
+    node: yaml.MappingNode, path: KeyPath, lines: dict[KeyPath, int]
+) -> dict[str, Any]:
+    mapping: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        key = _scalar(key_node) if isinstance(key_node, yaml.ScalarNode) else None
+        if not isinstance(key, str):
+            raise _fault(key_node, "a key must be a word; put it in quotes")
+        if key in mapping:
+            first = lines[*path, key]
+            raise _fault(
+                key_node,
+                f"{key_text((*path, key))}: stands here for the second time; the first "
+                f"is in line {first}",
+            )
+        lines[*path, key] = key_node.start_mark.line + 1
+        mapping[key] = _value(value_node, (*path, key), lines)
+    return mapping
+
+
+def _scalar(node: yaml.ScalarNode) -> str | int | float | bool | None:
+    if node.tag not in _SCALARS:
+        raise _fault(node, f"the tag {node.tag} is not read here")
+    try:
+        return _SCALARS[node.tag](str(node.value))
+    except ValueError:
+        raise _fault(node, f"{node.value[:40]!r} is not a number") from None
+
+
+def key_text(path: KeyPath) -> str:
+    """A key path as people write it: `sources[0].name`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text.removeprefix(".")
+
+
+def _fault(node: yaml.Node, problem: str) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+
+
+def _place(error: yaml.MarkedYAMLError, origin: str) -> str:
+    mark = error.problem_mark or error.context_mark
+    return origin if mark is None else f"{origin}:{mark.line + 1}"
+
+
+def _sentence(error: yaml.MarkedYAMLError) -> str:
+    return _plainer(error.problem or error.context or "is not YAML")
+
+
+def _plainer(problem: str) -> str:
+    for said, plain in _PLAINER:
+        if said in problem:
+            return plain
+    return problem
