@@ -129,7 +129,10 @@ Record = ScoreFrame | Onset | Event | Gap | SourceState
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """A record with its place on the wall clock, in the form in which sinks get it."""
+    """A record with its place on the wall clock, in the form in which sinks get it.
+
+    A `SourceState` has no samples: its place is the moment at which it was told.
+    """
 
     record: Record
     start_seconds: float
@@ -137,7 +140,7 @@ class Timed:
 
     end_seconds: float
     start_utc: datetime | None
-    """None for a recording whose time is unknown, and for a source's state."""
+    """None for a recording whose time is unknown."""
 
     end_utc: datetime | None
 

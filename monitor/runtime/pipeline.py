@@ -1,0 +1,155 @@
+"""From samples to records, without threads, clock or I/O.
+
+The daemon, `analyze` and the evaluation of streams drive the same object, so that what
+is measured is what runs.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from monitor.audio.feed import Block
+from monitor.audio.windows import WindowGrid
+from monitor.detection.detector import Detector
+from monitor.detection.presets import LabelRule
+from monitor.errors import ConfigError
+from monitor.model.classifier import Classifier
+from monitor.model.evidence import active_spans
+from monitor.model.frontend import LogMel
+from monitor.records import EndReason, Gap, Record, ScoreFrame
+from monitor.runtime.track import Track, Window
+
+Arrival = tuple[str, Block | Gap]
+"""Name of a source, and what it delivered or lost next."""
+
+
+class Pipeline:
+    """Turns what the sources deliver into score frames, onsets, events and gaps.
+
+    Driven by one thread at a time.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        rules: Mapping[str, LabelRule],
+        *,
+        hop_frames: int,
+        level_gate_dbfs: float,
+        level_offsets_db: Mapping[str, float],
+        session: str,
+    ) -> None:
+        """Prepare for the sources named by `level_offsets_db`.
+
+        Args:
+            classifier: The network; it fixes sample rate, frame grid and labels.
+            rules: Of each label, how its scores become events.
+            hop_frames: Frames from one window to the next.
+            level_gate_dbfs: See `DetectionSettings`.
+            level_offsets_db: For each source what is added to its dB(A).
+            session: Told apart in the ids of events; a run's is unique.
+
+        Raises:
+            ConfigError: The hop is not a multiple of the network's stride.
+        """
+        if hop_frames % classifier.total_stride:
+            raise ConfigError(
+                f"detection.hop_frames: {hop_frames} is not a multiple of the stride "
+                f"of the model {classifier.name!r}, {classifier.total_stride} frames"
+            )
+        self._classifier = classifier
+        spec = classifier.spec
+        self.grid = WindowGrid.of(spec, hop_frames)
+        log_mel = LogMel(spec)
+        self._tracks = {
+            source: Track(log_mel, self.grid, offset_db)
+            for source, offset_db in level_offsets_db.items()
+        }
+        self._detectors = {
+            source: Detector(
+                source=source,
+                labels=classifier.labels,
+                rules=rules,
+                level_gate_dbfs=level_gate_dbfs,
+                model_name=classifier.name,
+                session=session,
+            )
+            for source in level_offsets_db
+        }
+
+    def next_stop(self, source: str) -> int:
+        """Sample index at which the next window of `source` is complete."""
+        return self._tracks[source].next_stop
+
+    def process(self, arrivals: Iterable[Arrival]) -> list[Record]:
+        """Take what the sources delivered since the last call.
+
+        Returns:
+            The records of each source in the order of its samples.
+        """
+        steps: list[tuple[str, Window | Gap]] = []
+        for source, item in arrivals:
+            if isinstance(item, Gap):
+                self._tracks[source].restart(item.stop)
+                steps.append((source, item))
+            else:
+                windows = self._tracks[source].push(item)
+                steps.extend((source, window) for window in windows)
+        frames = self._classify(
+            [(source, step) for source, step in steps if isinstance(step, Window)]
+        )
+        records: list[Record] = []
+        for source, step in steps:
+            detector = self._detectors[source]
+            if isinstance(step, Gap):
+                records += [step, *detector.gap(step)]
+            else:
+                frame = next(frames)
+                records += [frame, *detector.push(frame)]
+        return records
+
+    def finish(self, source: str, reason: EndReason) -> list[Record]:
+        """End what is still going on in `source`: its samples are over."""
+        return [*self._detectors[source].finish(reason)]
+
+    def _classify(self, pending: Sequence[tuple[str, Window]]) -> Iterator[ScoreFrame]:
+        """Score all windows of all sources, those of equal shape as one batch."""
+        frames: dict[int, ScoreFrame] = {}
+        for channels in (1, 2):
+            chosen = [
+                index
+                for index, (_, window) in enumerate(pending)
+                if window.log_mel.shape[0] == channels
+            ]
+            if not chosen:
+                continue
+            batch = torch.stack([pending[index][1].log_mel for index in chosen])
+            result = self._classifier.classify(batch)
+            spans = active_spans(result.activity)  # (batch, labels, 2), columns
+            for index, scores, columns in zip(
+                chosen, result.scores, spans, strict=True
+            ):
+                source, window = pending[index]
+                frames[index] = ScoreFrame(
+                    source,
+                    window.start,
+                    window.stop,
+                    tuple(scores.tolist()),
+                    self._sample_spans(window, columns),
+                    window.level.level_dbfs,
+                    window.peak_level_dbfs,
+                    window.level.laeq_db,
+                )
+        return iter([frames[index] for index in range(len(pending))])
+
+    def _sample_spans(
+        self, window: Window, columns: NDArray[np.int64]
+    ) -> tuple[tuple[int, int], ...]:
+        stride = self._classifier.total_stride * self._classifier.spec.hop_length
+        spans = window.start + columns * stride
+        # The last column may reach beyond the window's last frame.
+        return tuple(
+            (int(first), int(min(last, window.stop))) for first, last in spans
+        )

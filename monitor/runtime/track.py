@@ -1,0 +1,131 @@
+"""One source's way from blocks to windows: frames, hop levels, due windows."""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from monitor.audio.feed import Block
+from monitor.audio.level import Level, LevelMeter
+from monitor.audio.ring import Samples
+from monitor.audio.windows import WindowGrid
+from monitor.model.frontend import IncrementalLogMel, LogMel
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A window that is complete, and not yet classified."""
+
+    start: int
+    stop: int
+    log_mel: Tensor
+    """float32, shape (channels, n_mels, window_frames), dB."""
+
+    level: Level
+    """Of the newest hop."""
+
+    peak_level_dbfs: float
+    """Of the loudest hop."""
+
+
+class Track:
+    """Turns the blocks of one source into its due windows.  Not thread-safe."""
+
+    def __init__(
+        self, log_mel: LogMel, grid: WindowGrid, level_offset_db: float
+    ) -> None:
+        self._log_mel = log_mel
+        self._grid = grid
+        self._level_offset_db = level_offset_db
+        self._begin_stretch(0, channels=1)
+
+    @property
+    def next_stop(self) -> int:
+        """Sample index at which the next window is complete."""
+        return self._grid.window(self._next_window)[1]
+
+    def restart(self, sample: int) -> None:
+        """Go on at `sample`: what lies before it was lost."""
+        self._begin_stretch(sample, self._channels)
+
+    def push(self, block: Block) -> list[Window]:
+        """Take the next block; return the windows that it completes, in order."""
+        channels, count = block.samples.shape
+        if channels != self._channels or block.start != self._stop:
+            self._begin_stretch(block.start, channels)
+        self._stop += count
+        new_frames = self._frames.push(torch.from_numpy(block.samples))
+        self._log_mels = torch.cat([self._log_mels, new_frames], dim=-1)
+        windows = []
+        for end, level in self._hops.push(block.samples):
+            self._levels.append(level)
+            if end == self.next_stop:
+                windows.append(self._take_window(end))
+        self._forget_old_frames()
+        return windows
+
+    def _begin_stretch(self, start: int, channels: int) -> None:
+        spec = self._log_mel.spec
+        self._channels = channels
+        self._stop = start
+        self._next_window = self._grid.first_from(start)
+        self._frames = IncrementalLogMel(self._log_mel, channels)
+        self._frames.restart(start)
+        self._first_frame = self._frames.next_frame
+        self._log_mels = torch.empty(channels, spec.n_mels, 0)
+        meter = LevelMeter(spec.sample_rate, self._level_offset_db)
+        self._hops = _HopLevels(meter, self._grid, start, channels)
+        hops_in_window = -(-self._grid.window_samples // self._grid.hop_samples)
+        self._levels: deque[Level] = deque(maxlen=hops_in_window)
+
+    def _take_window(self, stop: int) -> Window:
+        start = stop - self._grid.window_samples
+        first = self._frame_at(start) - self._first_frame
+        frames = self._log_mel.spec.window_frames
+        self._next_window += 1
+        return Window(
+            start,
+            stop,
+            self._log_mels[..., first : first + frames],
+            self._levels[-1],
+            max(level.level_dbfs for level in self._levels),
+        )
+
+    def _forget_old_frames(self) -> None:
+        keep_from = self._frame_at(self._grid.window(self._next_window)[0])
+        surplus = keep_from - self._first_frame
+        if surplus > 0:
+            self._log_mels = self._log_mels[..., surplus:]
+            self._first_frame = keep_from
+
+    def _frame_at(self, sample: int) -> int:
+        return sample // self._log_mel.spec.hop_length
+
+
+class _HopLevels:
+    """Levels between the ends of hops, whatever the sizes of the blocks."""
+
+    def __init__(
+        self, meter: LevelMeter, grid: WindowGrid, start: int, channels: int
+    ) -> None:
+        self._meter = meter
+        self._grid = grid
+        self._measured = start
+        self._waiting: Samples = np.empty((channels, 0), np.float32)
+
+    def push(self, samples: Samples) -> Iterator[tuple[int, Level]]:
+        """Yield the end of each completed hop with the hop's level."""
+        waiting = np.concatenate([self._waiting, samples], axis=1)
+        used = 0
+        while True:
+            end = self._grid.hop_end_after(self._measured)
+            count = end - self._measured
+            if used + count > waiting.shape[1]:
+                break
+            yield end, self._meter.measure(waiting[:, used : used + count])
+            used += count
+            self._measured = end
+        self._waiting = waiting[:, used:].copy()
