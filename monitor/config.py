@@ -38,6 +38,7 @@ def _is_input(text: str) -> str:
 
 
 Score = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(ge=0, le=86_400)]
 Name = Annotated[str, AfterValidator(_is_name)]
 Text = Annotated[str, AfterValidator(_is_text)]

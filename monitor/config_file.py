@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any, TypeVar, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from monitor.config import Config, Settings
@@ -51,15 +51,20 @@ def parse_config(text: str, origin: str) -> Config:
 
 
 def check_settings(
-    kind: type[SettingsT], data: Mapping[str, Any], origin: str, section: str
+    kind: type[SettingsT], data: Mapping[str, Any], origin: str, *section: str
 ) -> SettingsT:
-    """Build the settings of one section whose content `Config` leaves unchecked.
+    """Build settings from values that did not come through `parse_config`.
+
+    Args:
+        kind: The settings.
+        data: Their values, as nested dictionaries.
+        origin: Where they come from, for messages.
+        section: Keys of the section that they are, for messages.
 
     Raises:
         ConfigError: As `parse_config`, without line numbers.
     """
-    nowhere = Document({}, {})
-    return _validate(kind, dict(data), nowhere, origin, (section,))
+    return _validate(kind, dict(data), Document({}, {}), origin, section)
 
 
 def _validate(
@@ -80,7 +85,7 @@ def _validate(
         raise ConfigError("\n".join(sentences)) from None
 
 
-def _sentence(kind: type[Settings], fault: ErrorDetails, prefix: KeyPath) -> str:
+def _sentence(kind: type[BaseModel], fault: ErrorDetails, prefix: KeyPath) -> str:
     path = prefix + fault["loc"]
     if fault["type"] == "missing":
         return f"{key_text(path[:-1])}: {path[-1]} is missing"
@@ -120,19 +125,19 @@ def _nearest(path: KeyPath, known: list[str]) -> str:
     return f"choose from {', '.join(known)}"
 
 
-def _keys_beside(kind: type[Settings], path: KeyPath) -> list[str]:
+def _keys_beside(kind: type[BaseModel], path: KeyPath) -> list[str]:
     """Names of the settings in the section that holds the last key of `path`."""
-    section = kind
+    section: type[BaseModel] = kind
     for part in path[:-1]:
         field = section.model_fields.get(str(part))
         # A number or a label's name stands for one entry of the section reached.
-        if field is not None and (inner := _settings_in(field.annotation)):
+        if field is not None and (inner := _section_in(field.annotation)):
             section = inner
     return list(section.model_fields)
 
 
-def _settings_in(annotation: Any) -> type[Settings] | None:
-    if isinstance(annotation, type) and issubclass(annotation, Settings):
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    found = (_settings_in(argument) for argument in get_args(annotation))
+    found = (_section_in(argument) for argument in get_args(annotation))
     return next((kind for kind in found if kind is not None), None)

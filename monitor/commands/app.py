@@ -1,0 +1,92 @@
+"""The command `sound-monitor`: its subcommands, and how each of them ends."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from monitor import __version__
+from monitor.commands import run
+from monitor.errors import SoundMonitorError
+
+PROGRAM = "sound-monitor"
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+HELP = """Listen to a microphone and tell which sounds of a city it hears.
+
+\b
+Begin here:
+  sound-monitor run --input demo:      see it work, without a sound card
+  sound-monitor devices                which microphones are there
+  sound-monitor run                    listen to the default one
+  sound-monitor check                  is the configuration sound
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
+"""
+
+app = typer.Typer(
+    name=PROGRAM,
+    help=HELP,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("run", help=run.HELP)(run.run)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"{PROGRAM} {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print it, exit."
+        ),
+    ] = False,
+) -> None: ...
+
+
+def run_command_line(arguments: Sequence[str]) -> int:
+    """Run one command; what goes wrong is told on stderr.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        command = typer.main.get_command(app)
+        code = command.main(list(arguments), PROGRAM, standalone_mode=False)
+        sys.stdout.flush()
+    except SoundMonitorError as error:
+        _tell(str(error))
+        return error.exit_code
+    except typer.TyperException as error:
+        _tell(error.format_message())
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone, like `head`.  Nothing can be said any more,
+        # and the interpreter must not try to flush at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    return code if isinstance(code, int) else 0
+
+
+def _tell(message: str) -> None:
+    for sentence in message.splitlines():
+        print(f"{PROGRAM}: {sentence}", file=sys.stderr)  # noqa: T201
+
+
+def main() -> None:
+    """Run the command that the shell asks for."""
+    sys.exit(run_command_line(sys.argv[1:]))

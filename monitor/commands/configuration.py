@@ -1,0 +1,135 @@
+"""Which configuration a command takes, and where what it writes goes."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from monitor.config import Config, SourceSettings
+from monitor.config_file import check_settings, parse_config
+from monitor.errors import ConfigError
+
+VARIABLE = "SOUND_MONITOR_CONFIG"
+SYSTEM_FILE = Path("/etc/sound-monitor/config.yaml")
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Settings, and where they come from."""
+
+    config: Config
+    state_dir: Path
+    """Absolute folder for what the monitor writes; need not exist yet."""
+
+    path: Path | None
+    """The file taken; None: the defaults."""
+
+    reason: str
+    """Why this one was taken."""
+
+    @property
+    def sentence(self) -> str:
+        """What was taken and why, for people."""
+        taken = "the defaults" if self.path is None else str(self.path)
+        return f"configuration: {taken} ({self.reason})"
+
+
+def load(
+    chosen: Path | None,
+    environ: Mapping[str, str] = os.environ,
+    system_file: Path = SYSTEM_FILE,
+) -> Configuration:
+    """Read `chosen`, else $SOUND_MONITOR_CONFIG, else the system's file, else defaults.
+
+    Raises:
+        ConfigError: The file that was named is missing or breaks a rule.
+    """
+    path, reason = _find(chosen, environ, system_file)
+    config = Config() if path is None else parse_config(_read(path, reason), str(path))
+    state_dir = find_state_dir(config.state_dir, environ)
+    return Configuration(config, state_dir, path, reason)
+
+
+def _find(
+    chosen: Path | None, environ: Mapping[str, str], system_file: Path
+) -> tuple[Path | None, str]:
+    if chosen is not None:
+        return chosen, "--config"
+    if environ.get(VARIABLE):
+        return Path(environ[VARIABLE]), f"${VARIABLE}"
+    if system_file.exists():
+        return system_file, f"no --config, no ${VARIABLE}"
+    return None, f"no --config, no ${VARIABLE}, no {system_file}"
+
+
+def _read(path: Path, reason: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be read ({reason}): {error.strerror}"
+        ) from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}:{line}: is not text in UTF-8") from None
+
+
+def find_state_dir(
+    setting: str | None, environ: Mapping[str, str], platform: str = sys.platform
+) -> Path:
+    """Absolute folder for what the monitor writes; need not exist yet.
+
+    The setting, else $STATE_DIRECTORY, which systemd sets, else the place where the
+    platform keeps the state of a user's programs.
+    """
+    if setting is not None:
+        return Path(setting).expanduser().absolute()
+    if environ.get("STATE_DIRECTORY"):
+        # A unit with several state directories lists them with colons between.
+        return Path(environ["STATE_DIRECTORY"].split(":")[0]).absolute()
+    home = Path(environ.get("HOME") or Path("~").expanduser())
+    if platform == "darwin":
+        base = home / "Library" / "Application Support"
+    elif platform == "win32":
+        base = Path(environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+    else:
+        base = Path(environ.get("XDG_STATE_HOME") or home / ".local" / "state")
+    return (base / "sound-monitor").absolute()
+
+
+def with_options(
+    config: Config,
+    *,
+    inputs: Sequence[str] = (),
+    model: Path | None = None,
+    compute_device: str | None = None,
+) -> Config:
+    """Put what the command line says over what the file says.
+
+    `inputs` replace all sources of the file.
+
+    Raises:
+        ConfigError: An input is not of the form mic:, file:, command: or demo:.
+    """
+    chosen: dict[str, object] = {}
+    if model is not None:
+        chosen["file"] = str(model)
+    if compute_device is not None:
+        chosen["compute_device"] = compute_device
+    update: dict[str, object] = {"model": config.model.model_copy(update=chosen)}
+    if inputs:
+        update["sources"] = _sources(inputs)
+    return config.model_copy(update=update)
+
+
+def _sources(inputs: Sequence[str]) -> tuple[SourceSettings, ...]:
+    """Name each input after its kind: mic, demo, then mic-2 for a second one."""
+    sources: list[SourceSettings] = []
+    for spec in inputs:
+        kind = spec.partition(":")[0]
+        count = sum(source.input.startswith(f"{kind}:") for source in sources)
+        name = kind if count == 0 else f"{kind}-{count + 1}"
+        data = {"name": name, "input": spec}
+        sources.append(check_settings(SourceSettings, data, "--input"))
+    return tuple(sources)

@@ -1,0 +1,40 @@
+"""Options and arguments that several commands share."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+ComputeDevice = Literal["auto", "cpu", "cuda", "mps"]
+Speed = Literal["realtime", "max"]
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        show_default=False,
+        help="Configuration file.  Without it: $SOUND_MONITOR_CONFIG, else "
+        "/etc/sound-monitor/config.yaml, else the defaults.",
+    ),
+]
+ModelOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--model",
+        metavar="FILE",
+        show_default=False,
+        help="Model file, instead of the one that comes with the program.",
+    ),
+]
+ComputeDeviceOption = Annotated[
+    ComputeDevice | None,
+    typer.Option(
+        "--compute-device",
+        show_default=False,
+        help="Processor of the network; auto takes a GPU where there is one.",
+    ),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print JSON, for other programs.")
+]

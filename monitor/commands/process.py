@@ -1,0 +1,55 @@
+"""How a command sets up its own process: numeric threads and the log."""
+
+import logging
+import os
+import sys
+from typing import TextIO
+
+# The numeric libraries read these when they are loaded, and take every core if they
+# are missing: at a batch of one that can cost a hundred times.
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def limit_threads(threads: int) -> None:
+    """Give the numeric libraries `threads` threads.  Call before they are imported."""
+    for variable in _THREAD_VARIABLES:
+        os.environ[variable] = str(threads)
+
+
+def log_to_stderr() -> None:
+    """Write log lines to stderr: with their level for the journal, else with time."""
+    for_journal = "JOURNAL_STREAM" in os.environ
+    handler = _StderrHandler()
+    handler.setFormatter(_JournalFormatter() if for_journal else _PlainFormatter())
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING)
+    for package in ("monitor", "training"):
+        logging.getLogger(package).setLevel(logging.INFO)
+
+
+class _StderrHandler(logging.StreamHandler[TextIO]):
+    """Looks stderr up anew for each line: a live console redirects it for a while."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        return sys.stderr
+
+
+class _PlainFormatter(logging.Formatter):
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
+
+
+class _JournalFormatter(logging.Formatter):
+    """Begins a line with `<N>`, the priority, as sd-daemon(3) describes."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        priority = 3 if record.levelno >= logging.ERROR else 6
+        if record.levelno == logging.WARNING:
+            priority = 4
+        # Each line of the text would otherwise be a message of its own, unmarked.
+        return f"<{priority}>" + super().format(record).replace("\n", f"\n<{priority}>")

@@ -1,0 +1,73 @@
+"""`sound-monitor run`: the daemon."""
+
+import logging
+from typing import Annotated
+
+import typer
+
+from monitor.commands.options import (
+    ComputeDeviceOption,
+    ConfigOption,
+    ModelOption,
+    Speed,
+)
+
+logger = logging.getLogger(__name__)
+
+HELP = """Listen, and tell what is heard as it happens.
+
+On a terminal a live display shows levels, scores and events; elsewhere each event is
+one plain line.  Everything is also appended to the event log.  A microphone that is
+missing or unplugged is waited for; a recording or the demo ends with its last sound.
+Ctrl-C stops; sounds that are still going on are ended and written first.
+
+\b
+Examples:
+  sound-monitor run --input demo:            a synthetic street, no sound card
+  sound-monitor run                          the default microphone
+  sound-monitor run --input "mic:USB Audio"  by name, see 'devices'
+  sound-monitor run --input file:street.wav --speed max
+  sound-monitor run --input "command:arecord -q -t wav -f S16_LE -r 44100"
+  sound-monitor run --config config.yaml     several sources, own thresholds
+"""
+
+
+def run(
+    config: ConfigOption = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            metavar="SPEC",
+            show_default=False,
+            help="mic:NAME, file:PATH, command:ARGV or demo:, instead of the sources "
+            "of the configuration; may be given several times.",
+        ),
+    ] = None,
+    speed: Annotated[
+        Speed,
+        typer.Option(
+            help="How fast a recording or the demo is fed: as it would sound, or as "
+            "fast as it can be analysed.  The events are the same."
+        ),
+    ] = "realtime",
+    model: ModelOption = None,
+    compute_device: ComputeDeviceOption = None,
+) -> int:
+    """Run the daemon until it is stopped or its recordings are over."""
+    from monitor.commands.configuration import load, with_options
+    from monitor.commands.process import limit_threads, log_to_stderr
+
+    configuration = load(config)
+    settings = with_options(
+        configuration.config,
+        inputs=inputs or (),
+        model=model,
+        compute_device=compute_device,
+    )
+    log_to_stderr()
+    logger.info("%s", configuration.sentence)
+    limit_threads(settings.model.threads)
+    from monitor.runtime.daemon import run_daemon
+
+    return run_daemon(settings, speed=speed, state_dir=configuration.state_dir)
