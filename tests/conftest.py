@@ -1,0 +1,60 @@
+"""What every test gets: one numeric thread, and a check that it leaves nothing behind.
+
+The limits stand before the first import of numpy or torch, which read them then.
+"""
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_variable] = "1"
+
+GRACE_SECONDS = 2.0
+
+# Belong to the interpreter and live as long as it does.
+_SERVICE_PROCESSES = (
+    b"multiprocessing.resource_tracker",
+    b"multiprocessing.forkserver",
+)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_behind() -> Iterator[None]:
+    """Fail a test that leaves a thread or a child process running."""
+    threads, children = set(threading.enumerate()), _children()
+    yield
+    for thread in set(threading.enumerate()) - threads:
+        thread.join(GRACE_SECONDS)
+    left = [thread.name for thread in set(threading.enumerate()) - threads]
+    left += [f"process {process}" for process in _children() - children]
+    if left:
+        pytest.fail(f"still running after the test: {', '.join(sorted(left))}")
+
+
+@pytest.fixture(autouse=True)
+def _no_configuration_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what the developer's shell says out of the tests."""
+    for variable in ("SOUND_MONITOR_CONFIG", "STATE_DIRECTORY", "JOURNAL_STREAM"):
+        monkeypatch.delenv(variable, raising=False)
+
+
+def _children() -> set[int]:
+    """Child processes of this one, also those that ended and were not waited for."""
+    found: set[int] = set()
+    for listing in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # the thread has just ended
+            found.update(int(pid) for pid in listing.read_text().split())
+    return {pid for pid in found if not _is_service(pid)}
+
+
+def _is_service(pid: int) -> bool:
+    try:
+        command_line = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+    return any(name in command_line for name in _SERVICE_PROCESSES)
