@@ -1,0 +1,107 @@
+"""The newest samples of one source, addressed by absolute sample index."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.errors import OverrunError
+
+Samples = NDArray[np.float32]
+"""float32, shape (channels, n), nominally in [-1, 1]."""
+
+
+class Ring:
+    """Holds the newest `capacity` samples for one writing and one reading thread.
+
+    Neither ever waits for the other.  The writer announces which samples it is about
+    to overwrite before it touches them, and the reader looks at the announcement
+    before and after it copies: a copy into which the writer ran is thrown away.
+    """
+
+    def __init__(self, channels: int, capacity: int, start: int = 0) -> None:
+        """Make room for `capacity` samples; the first one written is `start`."""
+        self._samples = np.zeros((channels, capacity), np.float32)
+        self._capacity = capacity
+        self._start = start
+        self._announced = start
+        self._stop = start
+
+    @property
+    def channels(self) -> int:
+        """Channels of every block."""
+        return self._samples.shape[0]
+
+    @property
+    def stop(self) -> int:
+        """Absolute index after the newest sample."""
+        return self._stop
+
+    @property
+    def oldest(self) -> int:
+        """Absolute index of the oldest sample that can still be read."""
+        return max(self._start, self._announced - self._capacity)
+
+    def write(self, block: Samples) -> None:
+        """Store one block.  Runs on the capture thread: announce, copy, count.
+
+        Args:
+            block: float32, shape (channels, n), any n; of a block that is larger than
+                the ring the newest samples remain.
+
+        Raises:
+            ValueError: The block has another number of channels.
+        """
+        if block.ndim != 2 or block.shape[0] != self.channels:
+            raise ValueError(
+                f"a block of shape {block.shape} for a ring of {self.channels} channels"
+            )
+        self._announced = self._stop + block.shape[1]
+        newest = block[:, -self._capacity :]
+        count = newest.shape[1]
+        position, before_end = self._place(self._announced - count, count)
+        self._samples[:, position : position + before_end] = newest[:, :before_end]
+        self._samples[:, : count - before_end] = newest[:, before_end:]
+        self._stop = self._announced
+
+    def skip(self, count: int) -> None:
+        """Advance by `count` samples that are lost.  Runs on the capture thread.
+
+        In the ring they are silence, so that no older sound shows up in their place.
+        """
+        self._announced = self._stop + count
+        cleared = min(count, self._capacity)
+        position, before_end = self._place(self._announced - cleared, cleared)
+        self._samples[:, position : position + before_end] = 0
+        self._samples[:, : cleared - before_end] = 0
+        self._stop = self._announced
+
+    def read(self, start: int, count: int) -> Samples:
+        """Copy `count` samples beginning at absolute index `start`.
+
+        Returns:
+            float32, shape (channels, count), contiguous.
+
+        Raises:
+            OverrunError: The oldest of them has been overwritten, or was while it was
+                copied.  The caller has lost audio: say so with a Gap, then skip ahead.
+            ValueError: The newest of them has not been written yet.
+        """
+        if start + count > self._stop:
+            raise ValueError(f"samples up to {start + count} of {self._stop} asked for")
+        self._require(start)
+        copy = np.empty((self.channels, count), np.float32)
+        position, before_end = self._place(start, count)
+        copy[:, :before_end] = self._samples[:, position : position + before_end]
+        copy[:, before_end:] = self._samples[:, : count - before_end]
+        self._require(start)
+        return copy
+
+    def _require(self, start: int) -> None:
+        if start < self.oldest:
+            raise OverrunError(
+                f"sample {start} has been overwritten; the oldest one is {self.oldest}"
+            )
+
+    def _place(self, start: int, count: int) -> tuple[int, int]:
+        """Position of sample `start`, and how many of `count` fit before the end."""
+        position = start % self._capacity
+        return position, min(count, self._capacity - position)

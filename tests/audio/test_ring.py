@@ -1,0 +1,160 @@
+"""The ring holds what a list would hold, and never hands out torn data."""
+
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitor.audio.ring import Ring, Samples
+from monitor.errors import OverrunError
+from tests.support.signals import numbered
+
+steps = st.lists(
+    st.tuples(st.sampled_from(["write", "write", "skip"]), st.integers(0, 40)),
+    max_size=30,
+)
+
+
+@given(capacity=st.integers(1, 25), channels=st.integers(1, 3), steps=steps)
+def test_it_equals_the_end_of_a_list(
+    capacity: int, channels: int, steps: list[tuple[str, int]]
+) -> None:
+    ring = Ring(channels, capacity)
+    everything = np.empty((channels, 0), np.float32)
+    for step, count in steps:
+        block = numbered(ring.stop + 1, count, channels)
+        if step == "write":
+            ring.write(block)
+        else:
+            ring.skip(count)
+            block = np.zeros_like(block)
+        everything = np.concatenate([everything, block], axis=1)
+
+        assert ring.stop == everything.shape[1]
+        assert ring.oldest == max(0, ring.stop - capacity)
+        held = ring.read(ring.oldest, ring.stop - ring.oldest)
+        np.testing.assert_array_equal(held, everything[:, ring.oldest :])
+
+
+@given(st.data())
+def test_any_part_that_it_holds_can_be_read(data: st.DataObject) -> None:
+    ring = Ring(2, 10, start=1000)
+    for count in data.draw(st.lists(st.integers(0, 12), min_size=1)):
+        ring.write(numbered(ring.stop, count, 2))
+    start = data.draw(st.integers(ring.oldest, ring.stop))
+    count = data.draw(st.integers(0, ring.stop - start))
+
+    np.testing.assert_array_equal(ring.read(start, count), numbered(start, count, 2))
+
+
+def test_a_block_larger_than_the_ring_leaves_its_newest_samples() -> None:
+    ring = Ring(1, 8)
+    ring.write(numbered(0, 3))
+    ring.write(numbered(3, 21))
+
+    assert (ring.oldest, ring.stop) == (16, 24)
+    np.testing.assert_array_equal(ring.read(16, 8), numbered(16, 8))
+
+
+def test_what_has_been_overwritten_cannot_be_read() -> None:
+    ring = Ring(1, 8)
+    ring.write(numbered(0, 9))
+
+    with pytest.raises(OverrunError, match=r"sample 0 .* oldest one is 1"):
+        ring.read(0, 1)
+
+
+def test_what_was_before_the_first_sample_cannot_be_read() -> None:
+    ring = Ring(1, 8, start=100)
+    ring.write(numbered(100, 3))
+
+    with pytest.raises(OverrunError):
+        ring.read(99, 2)
+
+
+def test_what_is_still_to_come_cannot_be_read() -> None:
+    ring = Ring(1, 8)
+    ring.write(numbered(0, 3))
+
+    with pytest.raises(ValueError, match="up to 4 of 3"):
+        ring.read(2, 2)
+
+
+def test_a_read_is_a_copy() -> None:
+    ring = Ring(1, 4)
+    ring.write(numbered(0, 4))
+    held = ring.read(0, 4)
+    ring.write(numbered(4, 4))
+
+    np.testing.assert_array_equal(held, numbered(0, 4))
+
+
+def test_a_block_of_other_channels_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"\(2, 5\) for a ring of 1"):
+        Ring(1, 8).write(numbered(0, 5, channels=2))
+
+
+def test_it_announces_what_it_overwrites_before_it_does() -> None:
+    """The block looks at the ring at the moment in which it is copied."""
+
+    class Watching(np.ndarray[Any, np.dtype[np.float32]]):
+        def __getitem__(self, key: Any) -> Any:
+            oldest_while_copied.append(ring.oldest)
+            return self.view(np.ndarray)[key]
+
+    oldest_while_copied: list[int] = []
+    ring = Ring(1, 8)
+    ring.write(numbered(0, 8))
+    ring.write(numbered(8, 5).view(Watching))
+
+    assert set(oldest_while_copied) == {5}
+
+
+@pytest.fixture
+def hasty_threads() -> Iterator[None]:
+    """Let threads take turns as often as the interpreter can."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("hasty_threads")
+def test_a_concurrent_writer_never_leaves_torn_data() -> None:
+    """A reader at the oldest edge gets the right samples, or an error."""
+    ring = Ring(2, 5000)
+    period = 2**16
+    pattern = np.concatenate([numbered(0, period, 2)] * 2, axis=1)
+    enough = threading.Event()
+
+    def expected(start: int, count: int) -> Samples:
+        return pattern[:, start % period : start % period + count]
+
+    def write() -> None:
+        sizes = np.random.default_rng(1).integers(1, 4000, 1000).tolist()
+        while not enough.is_set():
+            for count in sizes:
+                ring.write(expected(ring.stop, count))
+
+    writer = threading.Thread(target=write, name="writer")
+    writer.start()
+    try:
+        overruns = reads = 0
+        while overruns < 20 or reads < 50:
+            start = ring.oldest
+            count = ring.stop - start
+            try:
+                samples = ring.read(start, count)
+            except OverrunError:
+                overruns += 1
+                continue
+            reads += count > 0
+            np.testing.assert_array_equal(samples, expected(start, count))
+    finally:
+        enough.set()
+        writer.join()
