@@ -202,6 +202,9 @@ class Config(Settings):
     def _names_are_unique(
         cls, sources: tuple[SourceSettings, ...]
     ) -> tuple[SourceSettings, ...]:
+        # Not min_length: that counts only the entries without a fault of their own.
+        if not sources:
+            raise ValueError("must have at least one source")
         names = [source.name for source in sources]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:

@@ -29,8 +29,6 @@ _RULES = {
     "dict_type": "must be a section with keys and values",
     "tuple_type": "must be a list",
     "list_type": "must be a list",
-    "too_short": "must have at least {min_length} entry",
-    "too_long": "must have at most {max_length} entries",
     "value_error": "{error}",
 }
 
