@@ -1,116 +1,31 @@
-"""The networks, by preset name: log-mel windows in, one logit for each label out."""
+"""The networks, by preset name, and what they cost."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from monitor.errors import UsageError
+from monitor.model.article import article
+from monitor.model.base import Network, Normalise, Output
 from monitor.spec import ModelSpec
 
+__all__ = [
+    "PRESETS",
+    "Cost",
+    "Network",
+    "Normalise",
+    "Output",
+    "build_network",
+    "count_parameters_and_macs",
+]
 
-class Normalise(nn.Module):
-    """Shift and scale each mel band by a mean and deviation learned in training.
-
-    They are fixed numbers: were they taken from the window, a click would move the
-    quiet frames around it.
-    """
-
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(self, n_mels: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(n_mels, 1))
-        self.register_buffer("deviation", torch.ones(n_mels, 1))
-
-    def forward(self, log_mel: Tensor) -> Tensor:
-        """Map (..., n_mels, frames) in dB to about zero mean and unit deviation."""
-        return (log_mel - self.mean) / self.deviation
-
-
-class Output(NamedTuple):
-    """What a network says of a batch of windows."""
-
-    logits: Tensor
-    """(batch, labels), of the whole window."""
-
-    activity: Tensor
-    """(batch, labels, columns): the logit that each column of `total_stride` frames
-    would have if the whole window were like it; shows where a sound is."""
-
-
-class Network(nn.Module):
-    """Convolution blocks, pooling and a linear head.
-
-    Pooling a map over frequency alone, column by column, and applying the same head
-    gives the class activation over time (Zhou et al., "Learning Deep Features for
-    Discriminative Localization", 2016).
-    """
-
-    def __init__(
-        self,
-        normalise: Normalise,
-        blocks: nn.Module,
-        pool: Callable[[Tensor], Tensor],
-        head: nn.Module,
-        total_stride: int,
-    ) -> None:
-        super().__init__()
-        self.normalise = normalise
-        self.blocks = blocks
-        self.pool = pool
-        self.head = head
-        self.total_stride = total_stride
-
-    def maps(self, log_mel: Tensor) -> Tensor:
-        """Feature maps (batch, features, bands, columns) of (batch, 2, n_mels, n)."""
-        maps: Tensor = self.blocks(self.normalise(log_mel))
-        return maps
-
-    def forward(self, log_mel: Tensor) -> Output:
-        """Logits and activity of log-mel windows (batch, channels, n_mels, frames)."""
-        maps = self.maps(log_mel)  # (batch, features, bands, columns)
-        logits = self.head(self.pool(maps))  # (batch, labels)
-        columns = maps.permute(0, 3, 1, 2).flatten(0, 1).unsqueeze(-1)
-        activity = self.head(self.pool(columns))  # (batch * columns, labels)
-        activity = activity.unflatten(0, (maps.shape[0], -1)).transpose(1, 2)
-        return Output(logits, activity)
-
-
-def average_pool(maps: Tensor) -> Tensor:
-    """Mean over bands and columns: (batch, features, bands, columns) to (b, f)."""
-    return maps.mean(dim=(2, 3))
-
-
-def _article(spec: ModelSpec, labels: int) -> Network:
-    """Four strided convolutions and an average.
-
-    For a batch of 16: (16, 2, 64, 344), (16, 64, 4, 22), (16, 64), (16, labels).
-    """
-    blocks = nn.Sequential()
-    widths = (spec.channels, 8, 16, 32, 64)
-    for index, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
-        kernel = 5 if index == 0 else 3
-        blocks.extend(
-            [
-                nn.Conv2d(inputs, outputs, kernel, stride=2, padding=kernel // 2),
-                # Before the ReLU, so that the two can be folded into one convolution.
-                nn.BatchNorm2d(outputs),
-                nn.ReLU(),
-            ]
-        )
-    return Network(
-        Normalise(spec.n_mels),
-        blocks,
-        average_pool,
-        nn.Linear(widths[-1], labels),
-        total_stride=2**4,
-    )
-
-
-PRESETS: dict[str, Callable[[ModelSpec, int], Network]] = {"article": _article}
+PRESETS: Mapping[str, Callable[[ModelSpec, int], Network]] = MappingProxyType(
+    {"article": article}
+)
 
 
 def build_network(preset: str, spec: ModelSpec, labels: int) -> Network:
@@ -124,3 +39,25 @@ def build_network(preset: str, spec: ModelSpec, labels: int) -> Network:
             f"preset: {preset!r} is not a network; choose from {', '.join(PRESETS)}"
         )
     return PRESETS[preset](spec, labels)
+
+
+class Cost(NamedTuple):
+    """What a network takes."""
+
+    parameters: int
+    """Numbers learned in training; statistics of the data are not counted."""
+
+    macs: int
+    """Multiplications with addition for one window, in convolutions and products."""
+
+
+def count_parameters_and_macs(network: Network, spec: ModelSpec) -> Cost:
+    """Count what one window of `spec` costs; computes nothing."""
+    shadow = deepcopy(network).to("meta").eval()
+    window = torch.empty(
+        1, spec.channels, spec.n_mels, spec.window_frames, device="meta"
+    )
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        shadow(window)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return Cost(parameters, counter.get_total_flops() // 2)

@@ -1,0 +1,97 @@
+"""What every network is made of, and what it says of a window."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class Normalise(nn.Module):
+    """Shift and scale each mel band by a mean and deviation learned in training.
+
+    They are fixed numbers: were they taken from the window, a click would move the
+    quiet frames around it.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, n_mels: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(n_mels, 1))
+        self.register_buffer("deviation", torch.ones(n_mels, 1))
+
+    def forward(self, log_mel: Tensor) -> Tensor:
+        """Map (..., n_mels, frames) in dB to about zero mean and unit deviation."""
+        return (log_mel - self.mean) / self.deviation
+
+
+class Output(NamedTuple):
+    """What a network says of a batch of windows."""
+
+    logits: Tensor
+    """(batch, labels), of the whole window."""
+
+    activity: Tensor
+    """(batch, labels, columns), logits of single columns: where in it a sound is."""
+
+
+class Network(nn.Module):
+    """Convolution blocks, the mean over bands, a pool over time and a linear head.
+
+    The head applied to single columns gives the class activation over time (Zhou et
+    al., "Learning Deep Features for Discriminative Localization", 2016).  A network
+    with a head of its own for columns has learned them from sounds of known position.
+
+    Column `k` is centred on frame `k * total_stride`: every strided convolution is
+    padded by half of its kernel.
+
+    Args:
+        normalise: Applied to the log-mel first.
+        blocks: (batch, channels, n_mels, frames) to (batch, features, bands, columns).
+        pool: (batch, features, columns) to (batch, features); the pool of equal columns
+            is one of them, so that the head means the same for both.
+        head: (..., features) to (..., labels).
+        total_stride: Frames from one column to the next.
+        column_head: Like `head`, for columns; None takes the head.
+    """
+
+    def __init__(
+        self,
+        normalise: Normalise,
+        blocks: nn.Module,
+        pool: Callable[[Tensor], Tensor],
+        head: nn.Module,
+        total_stride: int,
+        column_head: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.normalise = normalise
+        self.blocks = blocks
+        self.pool = pool
+        self.head = head
+        self.column_head = column_head
+        self.total_stride = total_stride
+
+    def columns(self, log_mel: Tensor) -> Tensor:
+        """Features over time: (batch, features, columns) of log-mel windows."""
+        maps: Tensor = self.blocks(self.normalise(log_mel))
+        return maps.mean(dim=2)
+
+    def embed(self, columns: Tensor) -> Tensor:
+        """The features of whole windows (batch, features), which the head weighs."""
+        return self.pool(columns)
+
+    def forward(self, log_mel: Tensor) -> Output:
+        """Logits and activity of log-mel windows (batch, channels, n_mels, frames)."""
+        columns = self.columns(log_mel)  # (batch, features, columns)
+        column_head = self.head if self.column_head is None else self.column_head
+        logits: Tensor = self.head(self.embed(columns))
+        activity: Tensor = column_head(columns.transpose(1, 2))
+        return Output(logits, activity.transpose(1, 2))
+
+
+def average(columns: Tensor) -> Tensor:
+    """Mean over time: (batch, features, columns) to (batch, features)."""
+    return columns.mean(dim=2)
