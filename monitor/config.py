@@ -172,9 +172,9 @@ class Config(Settings):
     state_dir: Text | None = None
     """Folder for what the monitor writes; null: $STATE_DIRECTORY, else the user's."""
 
-    sources: Annotated[
-        tuple[SourceSettings, ...], Field(min_length=1, strict=False)
-    ] = (SourceSettings(name="street"),)
+    sources: Annotated[tuple[SourceSettings, ...], Field(strict=False)] = (
+        SourceSettings(name="street"),
+    )
     """What is listened to; each source has a name."""
 
     ring_seconds: Annotated[float, Field(ge=5, le=3600)] = 30.0
