@@ -13,7 +13,6 @@ from monitor.errors import SoundMonitorError
 
 PROGRAM = "sound-monitor"
 INTERRUPTED = 130
-BROKEN_PIPE = 141
 
 HELP = """Listen to a microphone and tell which sounds of a city it hears.
 
@@ -31,7 +30,7 @@ app = typer.Typer(
     name=PROGRAM,
     help=HELP,
     add_completion=False,
-    no_args_is_help=True,
+    invoke_without_command=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -47,23 +46,27 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[
+    context: typer.Context,
+    _version: Annotated[
         bool,
         typer.Option(
             "--version", callback=_print_version, is_eager=True, help="Print it, exit."
         ),
     ] = False,
-) -> None: ...
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
 
 
-def run_command_line(arguments: Sequence[str]) -> int:
-    """Run one command; what goes wrong is told on stderr.
+def run_command_line(arguments: Sequence[str], commands: typer.Typer = app) -> int:
+    """Run one of `commands`; what goes wrong is told on stderr.
 
     Returns:
         The exit code.
     """
     try:
-        command = typer.main.get_command(app)
+        command = typer.main.get_command(commands)
         code = command.main(list(arguments), PROGRAM, standalone_mode=False)
         sys.stdout.flush()
     except SoundMonitorError as error:
@@ -78,7 +81,7 @@ def run_command_line(arguments: Sequence[str]) -> int:
         # Whoever read our output has gone, like `head`.  Nothing can be said any more,
         # and the interpreter must not try to flush at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
+        return 1
     return code if isinstance(code, int) else 0
 
 
@@ -90,3 +93,7 @@ def _tell(message: str) -> None:
 def main() -> None:
     """Run the command that the shell asks for."""
     sys.exit(run_command_line(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""How a command ends: its exit code, and one sentence about what went wrong."""
+
+import resource
+import subprocess
+import sys
+
+import pytest
+import typer
+
+from monitor import __version__
+from monitor.commands.app import run_command_line
+from monitor.errors import ConfigError, SoundMonitorError
+
+CONSOLE_SCRIPT = [sys.executable, "-m", "monitor.commands.app"]
+
+failing = typer.Typer()
+
+
+@failing.command()
+def expected() -> None:
+    raise SoundMonitorError("the disk is full")
+
+
+@failing.command()
+def misconfigured() -> None:
+    raise ConfigError("a: is wrong\nb: is wrong")
+
+
+@failing.command()
+def interrupted() -> None:
+    raise KeyboardInterrupt
+
+
+@failing.command()
+def code(number: int) -> int:
+    return number
+
+
+@failing.command()
+def chatter() -> None:
+    for _ in range(100_000):
+        typer.echo("a line")
+
+
+@failing.command()
+def bug() -> None:
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "stderr"),
+    [
+        (["expected"], 1, "sound-monitor: the disk is full\n"),
+        (
+            ["misconfigured"],
+            2,
+            "sound-monitor: a: is wrong\nsound-monitor: b: is wrong\n",
+        ),
+        (["interrupted"], 130, ""),
+        (["code", "3"], 3, ""),
+        (["code", "0"], 0, ""),
+        (["code", "x"], 2, "sound-monitor: Invalid value for 'number'"),
+        (["code"], 2, "sound-monitor: Missing argument 'number'"),
+        (["nothing"], 2, "sound-monitor: No such command 'nothing'"),
+        (["code", "3", "--loud"], 2, "sound-monitor: No such option: --loud"),
+    ],
+)
+def test_the_way_a_command_ends_is_told(
+    arguments: list[str],
+    exit_code: int,
+    stderr: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run_command_line(arguments, failing) == exit_code
+    told = capsys.readouterr().err
+    assert told.startswith(stderr)
+    assert bool(told) == bool(stderr)
+
+
+def test_a_bug_is_not_hidden() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run_command_line(["bug"], failing)
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command_line(["--version"]) == 0
+    assert capsys.readouterr().out == f"sound-monitor {__version__}\n"
+
+
+def test_without_a_command_the_help_is_shown_as_wrong_usage(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run_command_line([]) == 2
+    assert "sound-monitor run --input demo:" in capsys.readouterr().out
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    script = (
+        "import sys; from tests.commands.test_app import failing, run_command_line;"
+        "sys.exit(run_command_line(['chatter'], failing))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == b"a line\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
+def test_help_takes_under_half_a_second_of_the_processor() -> None:
+    def spent() -> float:
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    before = spent()
+    subprocess.run([*CONSOLE_SCRIPT, "--help"], check=True, stdout=subprocess.DEVNULL)
+    assert spent() - before < 0.5

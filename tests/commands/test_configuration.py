@@ -1,0 +1,118 @@
+"""Which configuration is taken, and where files go."""
+
+from pathlib import Path
+
+import pytest
+
+from monitor.commands.configuration import find_state_dir, load, with_options
+from monitor.config import Config
+from monitor.errors import ConfigError, UsageError
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    """Three configurations that can be told apart by the length of the ring."""
+    found = {}
+    for seconds, name in enumerate(("option", "variable", "system"), start=10):
+        found[name] = tmp_path / f"{name}.yaml"
+        found[name].write_text(f"ring_seconds: {seconds}\n")
+    return found
+
+
+def test_the_option_comes_first_then_the_variable_then_the_system(
+    files: dict[str, Path],
+) -> None:
+    environ = {"SOUND_MONITOR_CONFIG": str(files["variable"])}
+    taken = [
+        load(files["option"], environ, files["system"]),
+        load(None, environ, files["system"]),
+        load(None, {}, files["system"]),
+    ]
+    assert [each.config.ring_seconds for each in taken] == [10, 11, 12]
+    assert [each.path for each in taken] == list(files.values())
+
+
+def test_without_any_file_the_defaults_are_taken(tmp_path: Path) -> None:
+    taken = load(None, {}, tmp_path / "missing.yaml")
+    assert taken.config == Config()
+    assert taken.path is None
+    assert taken.sentence.startswith("configuration: the defaults (no --config")
+
+
+def test_which_one_was_taken_is_said_with_the_reason(files: dict[str, Path]) -> None:
+    sentence = load(None, {"SOUND_MONITOR_CONFIG": str(files["variable"])}).sentence
+    assert sentence == f"configuration: {files['variable']} ($SOUND_MONITOR_CONFIG)"
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (None, r"config\.yaml: cannot be read \(--config\): No such file or directory"),
+        (b"a: 1\nb: \xff\n", r"config\.yaml:2: is not text in UTF-8"),
+        (b"ring_seconds: 1\n", r"config\.yaml:1: ring_seconds: 1 must be at least 5"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named(
+    content: bytes | None, sentence: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "config.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError, match=sentence):
+        load(path, {})
+
+
+def test_a_folder_is_not_a_configuration(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(tmp_path, {})
+
+
+@pytest.mark.parametrize(
+    ("setting", "environ", "platform", "folder"),
+    [
+        ("/srv/ears", {"STATE_DIRECTORY": "/var/lib/x"}, "linux", "/srv/ears"),
+        (None, {"STATE_DIRECTORY": "/var/lib/x:/var/lib/y"}, "linux", "/var/lib/x"),
+        (
+            None,
+            {"HOME": "/h", "XDG_STATE_HOME": "/s"},
+            "linux",
+            "/s/sound-monitor",
+        ),
+        (None, {"HOME": "/h"}, "linux", "/h/.local/state/sound-monitor"),
+        (
+            None,
+            {"HOME": "/h"},
+            "darwin",
+            "/h/Library/Application Support/sound-monitor",
+        ),
+    ],
+)
+def test_files_go_where_the_platform_keeps_them(
+    setting: str | None, environ: dict[str, str], platform: str, folder: str
+) -> None:
+    assert find_state_dir(setting, environ, platform) == Path(folder)
+
+
+def test_a_relative_state_dir_counts_from_the_working_folder() -> None:
+    assert find_state_dir("ears", {}) == Path.cwd() / "ears"
+
+
+def test_inputs_replace_the_sources_and_get_names() -> None:
+    inputs = ["mic:default", "demo:", "mic:USB", "file:a.wav"]
+    sources = with_options(Config(), inputs=inputs).sources
+    assert [source.input for source in sources] == inputs
+    assert [source.name for source in sources] == ["mic", "demo", "mic-2", "file"]
+
+
+def test_options_that_were_not_given_change_nothing() -> None:
+    assert with_options(Config()) == Config()
+
+
+def test_options_win_over_the_file() -> None:
+    model = with_options(Config(), model=Path("m"), compute_device="cpu").model
+    assert (model.file, model.compute_device) == ("m", "cpu")
+
+
+def test_an_impossible_input_is_wrong_usage() -> None:
+    with pytest.raises(UsageError, match="--input: input: 'microphone' must be mic:"):
+        with_options(Config(), inputs=["microphone"])

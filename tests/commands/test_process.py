@@ -1,0 +1,63 @@
+"""A command's log goes to stderr, in a form its reader can use."""
+
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from monitor.commands.process import limit_threads
+
+SCRIPT = """
+import logging
+from monitor.commands.process import log_to_stderr
+log_to_stderr()
+logging.getLogger("monitor.audio").info("opened %s", "street")
+logging.getLogger("monitor.audio").debug("hidden")
+logging.getLogger("somebody.else").info("hidden")
+logging.getLogger("monitor").warning("two\\nlines")
+logging.getLogger("monitor").error("broken")
+"""
+
+
+def log_lines(environ: dict[str, str]) -> list[str]:
+    result = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout == ""
+    return result.stderr.splitlines()
+
+
+def test_a_person_sees_time_level_and_sentence() -> None:
+    lines = log_lines({})
+    assert [line.split(" ", 1)[-1] for line in lines] == [
+        "INFO opened street",
+        "WARNING two",
+        "lines",
+        "ERROR broken",
+    ]
+
+
+def test_the_journal_gets_a_priority_on_every_line() -> None:
+    assert log_lines({"JOURNAL_STREAM": "1:2"}) == [
+        "<6>opened street",
+        "<4>two",
+        "<4>lines",
+        "<3>broken",
+    ]
+
+
+def test_the_numeric_libraries_get_the_threads_that_are_configured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    limit_threads(2)
+    import os
+
+    assert os.environ["OMP_NUM_THREADS"] == "2"
+    limit_threads(1)
+    assert logging.getLogger("monitor").level == logging.NOTSET
