@@ -1,0 +1,26 @@
+"""What the worker expects of everything that takes records."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from monitor.records import Statistics, Timed
+
+
+class Sink(Protocol):
+    """Takes records and does something with them.  Called by the worker's thread alone.
+
+    Trouble that a sink can expect (a full disk, a closed pipe) stays inside it: it is
+    said once and counted.  What a sink raises ends the process.
+    """
+
+    def write(self, batch: Sequence[Timed], /) -> None:
+        """Take records, those of each source in the order of its samples."""
+
+    def report(self, statistics: Statistics, /) -> None:
+        """Learn how the monitor is doing.  Called several times a second."""
+
+    def reopen(self) -> None:
+        """Open files anew: they may have been moved away."""
+
+    def close(self) -> None:
+        """Write what is still held, and give back files and terminal."""

@@ -1,0 +1,60 @@
+"""How records are put into words for people."""
+
+import math
+from datetime import datetime
+
+from monitor.records import GapReason
+
+GAP_REASONS: dict[GapReason, str] = {
+    "overrun": "analysis was too slow",
+    "stalled": "the source delivered nothing",
+    "ended": "the source ended",
+    "unplugged": "the source was gone",
+    "invalid": "the source delivered invalid samples",
+}
+
+
+def printable(text: str) -> str:
+    """Replace what could move the cursor or break the line."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
+
+
+def local_time(moment: datetime) -> str:
+    """Date and local time with tenths of a second: 2026-11-23 06:56:13.4."""
+    local = moment.astimezone()
+    return f"{local:%Y-%m-%d %H:%M:%S}.{local.microsecond // 100_000}"
+
+
+def position(seconds: float) -> str:
+    """Place in a recording: 0:01:02.3."""
+    tenths = int(seconds * 10)
+    minutes, rest = divmod(tenths, 600)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest // 10:02d}.{rest % 10}"
+
+
+def moment(seconds: float, utc: datetime | None) -> str:
+    """Local time where it is known, else the place in the recording."""
+    return position(seconds) if utc is None else local_time(utc)
+
+
+def duration(seconds: float) -> str:
+    """At most seven characters: 6.7 s, 12m 05s, 3h 12m, 5d 03h."""
+    if not math.isfinite(seconds):
+        return "-"
+    if round(seconds, 1) < 60:
+        return f"{max(seconds, 0.0):.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02d}s"
+    if whole < 86_400:
+        return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
+    return f"{whole // 86_400}d {whole % 86_400 // 3600:02d}h"
+
+
+def level(decibels: float, digits: int = 0) -> str:
+    """Write decibels without a minus before zero; a dash where there is no number."""
+    if not math.isfinite(decibels):
+        return "-"
+    return f"{round(decibels, digits) + 0.0:.{digits}f}"

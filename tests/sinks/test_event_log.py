@@ -1,0 +1,210 @@
+import json
+import logging
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitor.sinks.event_log import EventLog
+from tests.support.tail import Tail
+from tests.support.timed import event, frame, gap, onset, state, statistics
+
+KIB = 1 / 1024
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def ids(path: Path) -> list[str]:
+    return [line["id"].rsplit("-", 1)[1] for line in lines_of(path)]
+
+
+Open = Callable[..., EventLog]
+
+
+@pytest.fixture
+def open_log(tmp_path: Path) -> Iterator[Open]:
+    """Opens event logs in the test's folder, and closes them at its end."""
+    opened = []
+
+    def open_one(name: str = "events.jsonl", **settings: Any) -> EventLog:
+        log = EventLog(tmp_path / name, **{"rotate_mib": 50.0, "keep": 5, **settings})
+        opened.append(log)
+        return log
+
+    yield open_one
+    for log in opened:
+        log.close()
+
+
+def test_onsets_events_and_gaps_are_logged_and_nothing_else(
+    open_log: Open, tmp_path: Path
+) -> None:
+    open_log().write([state(), frame(), onset(), frame(), event(), gap()])
+    types = [line["type"] for line in lines_of(tmp_path / "events.jsonl")]
+    assert types == ["onset", "event", "gap"]
+
+
+def test_lines_are_in_the_file_when_write_returns(
+    open_log: Open, tmp_path: Path
+) -> None:
+    log = open_log()
+    for number in range(3):
+        log.write([event(number=number)])
+        assert len(lines_of(tmp_path / "events.jsonl")) == number + 1
+
+
+def test_only_the_torn_line_of_a_crash_is_unreadable(
+    open_log: Open, tmp_path: Path
+) -> None:
+    log = open_log()
+    log.write([event(number=1), event(number=2)])
+    log.close()
+    path = tmp_path / "events.jsonl"
+    os.truncate(path, path.stat().st_size - 30)
+
+    open_log().write([event(number=3), event(number=4)])
+    first, torn, *later = path.read_text().splitlines()
+    assert json.loads(first)["id"].endswith("1")
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(torn)
+    assert [json.loads(line)["id"][-1] for line in later] == ["3", "4"]
+
+
+def test_after_logrotate_and_sighup_the_log_begins_anew(
+    open_log: Open, tmp_path: Path
+) -> None:
+    log = open_log()
+    log.write([event(number=1)])
+    (tmp_path / "events.jsonl").rename(tmp_path / "events.jsonl.1")
+    log.reopen()
+    assert (tmp_path / "events.jsonl").read_bytes() == b""
+    log.write([event(number=2)])
+    assert ids(tmp_path / "events.jsonl.1") == ["1"]
+    assert ids(tmp_path / "events.jsonl") == ["2"]
+
+
+def test_the_log_is_rotated_before_it_grows_too_long(
+    open_log: Open, tmp_path: Path
+) -> None:
+    log = open_log(rotate_mib=4 * KIB, keep=2)
+    for number in range(100):
+        log.write([event(number=number)])
+    found = []
+    for name in ("events.jsonl.2", "events.jsonl.1", "events.jsonl"):
+        assert (tmp_path / name).stat().st_size <= 4096
+        found += ids(tmp_path / name)
+    assert found == [str(number) for number in range(100 - len(found), 100)]
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_records_wait_in_memory_while_the_disk_is_full(
+    open_log: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Trouble and recovery are each said once; nothing is lost."""
+    path = tmp_path / "events.jsonl"
+    path.symlink_to("/dev/full")
+    log = open_log()
+    with caplog.at_level(logging.INFO):
+        for number in range(5):
+            log.write([event(number=number)])
+            log.report(statistics("street"))
+        assert log.waiting_records == 5
+        path.unlink()
+        log.report(statistics("street"))
+    assert log.waiting_records == 0
+    assert ids(path) == ["0", "1", "2", "3", "4"]
+    first, second = (record.getMessage() for record in caplog.records)
+    assert "No space left on device" in first
+    assert "5 records came from memory, 0 are lost" in second
+
+
+def test_when_memory_is_full_the_oldest_are_lost_and_counted(
+    open_log: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "events.jsonl"
+    path.symlink_to("/dev/full")
+    log = open_log(memory_records=3)
+    for number in range(8):
+        log.write([event(number=number)])
+    assert (log.waiting_records, log.lost_records) == (3, 5)
+    path.unlink()
+    log.write([event(number=8)])
+    assert ids(path) == ["5", "6", "7", "8"]
+    assert "4 records came from memory, 5 are lost" in caplog.text
+    assert len(caplog.records) == 3
+
+
+def test_a_batch_larger_than_memory_is_written_whole(
+    open_log: Open, tmp_path: Path
+) -> None:
+    log = open_log(memory_records=2)
+    log.write([event(number=number) for number in range(10)])
+    assert len(ids(tmp_path / "events.jsonl")) == 10
+    assert log.lost_records == 0
+
+
+def test_what_could_never_be_written_is_said_at_the_end(
+    open_log: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "events.jsonl").symlink_to("/dev/full")
+    log = open_log()
+    log.write([event(), event()])
+    log.close()
+    assert "2 records could not be written and are lost" in caplog.text
+    assert log.lost_records == 2
+
+
+def test_a_log_that_cannot_be_opened_at_start_is_opened_later(
+    open_log: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "folder").write_text("in the way")
+    log = open_log("folder/events.jsonl")
+    assert "cannot be written" in caplog.text
+    log.write([event(number=1)])
+    (tmp_path / "folder").unlink()
+    log.write([event(number=2)])
+    assert ids(tmp_path / "folder" / "events.jsonl") == ["1", "2"]
+
+
+def test_a_folder_that_vanishes_is_no_reason_to_stop(
+    open_log: Open, tmp_path: Path
+) -> None:
+    log = open_log("folder/events.jsonl")
+    log.write([event(number=1)])
+    shutil.rmtree(tmp_path / "folder")
+    log.write([event(number=2)])
+    assert ids(tmp_path / "folder" / "events.jsonl") == ["2"]
+
+
+def test_a_reader_that_follows_the_log_gets_every_line_once(
+    open_log: Open, tmp_path: Path
+) -> None:
+    """It reads while lines are written and files rotated; no line is ever torn."""
+    log = open_log(rotate_mib=8 * KIB, keep=1000)
+    count = 1500
+    done = threading.Event()
+
+    def write() -> None:
+        for number in range(0, count, 3):
+            log.write([event(number=number + one) for one in range(3)])
+        done.set()
+
+    writer = threading.Thread(target=write)
+    tail = Tail(tmp_path / "events.jsonl")
+    writer.start()
+    found = []
+    while not done.is_set():
+        found += tail.read()
+    writer.join()
+    found += tail.read()
+    tail.close()
+    assert [line["id"] for line in found] == [
+        f"session-street-{number}" for number in range(count)
+    ]
+    assert len(list(tmp_path.iterdir())) > 20

@@ -1,0 +1,54 @@
+"""A reader of a log that grows and is rotated, as shippers of logs read one."""
+
+import json
+import os
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+
+class Tail:
+    """Reads whole lines of `path`, and of the files it is rotated to, each once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor = os.open(path, os.O_RDONLY)
+        self._rest = b""
+
+    def read(self) -> list[dict[str, Any]]:
+        """What was appended since the last call, decoded line by line."""
+        found = self._read_on()
+        while (following := self._following()) is not None:
+            # Lines may have come between reading and looking for the next file.
+            found += self._read_on()
+            assert self._rest == b"", "a rotated file ends in the middle of a line"
+            os.close(self._descriptor)
+            self._descriptor = following
+            found += self._read_on()
+        return found
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+    def _read_on(self) -> list[dict[str, Any]]:
+        data = self._rest
+        while block := os.read(self._descriptor, 65_536):
+            data += block
+        *lines, self._rest = data.split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def _following(self) -> int | None:
+        """The file that is one younger than the one being read."""
+        names = [self._path, *self._rotated()]
+        mine = os.fstat(self._descriptor)
+        for younger, name in pairwise(names):
+            try:
+                if os.path.samestat(name.stat(), mine):
+                    return os.open(younger, os.O_RDONLY)
+            except FileNotFoundError:
+                return None  # in the middle of a rotation; look again later
+        return None
+
+    def _rotated(self) -> list[Path]:
+        numbered = self._path.parent.glob(self._path.name + ".*")
+        return sorted(numbered, key=lambda name: int(name.suffix[1:]))
