@@ -1,0 +1,131 @@
+"""How loud a stream is: level re full scale, and A-weighted equivalent level."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.audio.ring import Samples
+
+FLOOR_DB = -120.0
+"""Level of digital silence, dB re full scale; no level is lower."""
+
+# A shorter frame smears a low tone upwards, to where the weighting is far higher: at
+# 31.5 Hz half of this length is off by 0.9 dB, this one by 0.15.  A longer one gains
+# nothing, and would lag behind by more.
+_FRAME_SECONDS = 0.186
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """How loud the samples of one hop are."""
+
+    level_dbfs: float
+    """Root mean square over all channels, dB re 1.0: a full-scale sine has -3.01."""
+
+    laeq_db: float
+    """A-weighted equivalent level (LAeq), dB re 1.0 plus the offset of the meter."""
+
+
+class LevelMeter:
+    """Measures the consecutive hops of one stream.
+
+    The A-weighting is applied to overlapping spectra.  Their windows are square roots
+    of Hann windows, whose powers add up to one at an overlap of a half, so that the
+    energy of every sample is counted once and the energies of hops add up.
+    Not thread-safe.
+    """
+
+    def __init__(self, sample_rate: int, offset_db: float) -> None:
+        """Begin a stream; `offset_db` is added to the A-weighted level."""
+        self._offset_db = offset_db
+        self._step = 1 << (round(math.log2(_FRAME_SECONDS * sample_rate)) - 1)
+        frame = 2 * self._step
+        self._window = np.sin(np.pi * (np.arange(frame) + 0.5) / frame)
+        self._windowed = np.empty(frame)
+        self._weights = _energy_weights(sample_rate, frame)
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget the samples so far: the next ones follow a gap."""
+        self._tail: Samples | None = None
+        self._laeq_db = FLOOR_DB + self._offset_db
+
+    def measure(self, samples: Samples) -> Level:
+        """Measure the samples that follow.
+
+        The A-weighted level is that of the frames which these samples complete, so it
+        lags by half a frame (93 ms).  Where they complete none, it stays as it was.
+
+        Args:
+            samples: float32, shape (channels, n), n > 0, finite; always the same
+                channels until `restart`.
+        """
+        flat = np.ascontiguousarray(samples).reshape(-1)
+        level_dbfs = _decibels(float(np.dot(flat, flat)) / flat.size)
+        power = self._weighted_power(samples)
+        if power is not None:
+            self._laeq_db = _decibels(power) + self._offset_db
+        return Level(level_dbfs, self._laeq_db)
+
+    def _weighted_power(self, samples: Samples) -> float | None:
+        """Mean A-weighted power of the frames that `samples` complete, if any."""
+        if self._tail is not None:
+            samples = np.concatenate([self._tail, samples], axis=1)
+        channels, count = samples.shape
+        frames = max(0, count // self._step - 1)
+        self._tail = samples[:, frames * self._step :].copy()
+        if frames == 0:
+            return None
+        # Frame by frame: buffers that stay in the cache, instead of large ones that are
+        # mapped anew for each hop, make this twice as fast as one transform of all.
+        energy = sum(
+            self._weighted_energy(channel[start : start + 2 * self._step])
+            for channel in samples
+            for start in range(0, frames * self._step, self._step)
+        )
+        return energy / (channels * frames * self._step)
+
+    def _weighted_energy(self, frame: NDArray[np.float32]) -> float:
+        np.multiply(frame, self._window, out=self._windowed)
+        parts = np.fft.rfft(self._windowed).view(np.float64)
+        parts *= self._weights
+        return float(np.dot(parts, parts))
+
+
+def a_weighting_db(frequency: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """A-weighting at `frequency` in Hz, dB, as IEC 61672-1:2013 defines it (E.4).
+
+    The poles are those of its Annex E, to which the table of nominal values is fitted;
+    at 0 Hz the weighting is minus infinity.
+    """
+    squared = np.square(frequency)
+    numerator = 12_194.217**2 * np.square(squared)
+    denominator = (
+        (squared + 20.598_997**2)
+        * np.sqrt((squared + 107.652_65**2) * (squared + 737.862_23**2))
+        * (squared + 12_194.217**2)
+    )
+    with np.errstate(divide="ignore"):
+        # 2.000 dB normalises the weighting to 0 dB at 1 kHz.
+        return np.asarray(20 * np.log10(numerator / denominator) + 2.000)
+
+
+def _energy_weights(sample_rate: int, frame: int) -> NDArray[np.float64]:
+    """Factors for the real and imaginary parts of a spectrum, which lie side by side.
+
+    The sum of the squares of the weighted parts is the A-weighted energy of the frame:
+    Parseval's theorem over the one half of the spectrum that a real signal has.
+    """
+    gain = 10 ** (a_weighting_db(np.fft.rfftfreq(frame, 1 / sample_rate)) / 20)
+    mirrored = np.full(gain.size, 2.0)
+    mirrored[[0, -1]] = 1.0
+    weights = gain * np.sqrt(mirrored / frame)
+    return np.repeat(weights, 2)
+
+
+def _decibels(power: float) -> float:
+    floor = 10 ** (FLOOR_DB / 10)
+    return float(10 * np.log10(max(power, floor)))
