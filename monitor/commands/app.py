@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from monitor import __version__
-from monitor.commands import run
+from monitor.commands import check, devices, model, run
 from monitor.errors import SoundMonitorError
 
 PROGRAM = "sound-monitor"
@@ -36,6 +36,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run", help=run.HELP)(run.run)
+app.command("devices", help=devices.HELP)(devices.devices)
+app.command("check", help=check.HELP)(check.check)
+app.command("model", help=model.HELP)(model.model)
 
 
 def _print_version(wanted: bool) -> None:

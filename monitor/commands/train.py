@@ -1,0 +1,218 @@
+"""`sound-monitor train`: a model from recordings."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from monitor.commands.options import ComputeDeviceOption, ConfigOption, JsonOption
+
+HELP = """Train a model on recordings, test it on others, write it to a file.
+
+DATA is a folder with metadata/UrbanSound8K.csv and audio/fold*/, a folder with a
+sub-folder for each label, or a CSV with the columns path,label[,fold][,group].  Any
+labels will do.  Slices of one recording never stand on both sides of the test: the
+folds of the data are used, or made of whole recordings.  Ctrl-C stops; --resume goes
+on to the same result.
+
+\b
+Examples:
+  sound-monitor train UrbanSound8K --test-folds 1
+  sound-monitor train genres --out genres.safetensors     a folder for each label
+  sound-monitor train UrbanSound8K --negatives noises --cross-validate
+  sound-monitor run --model genres.safetensors            listen with it
+"""
+
+Numbers = Annotated[str | None, typer.Option(show_default=False)]
+
+
+def train(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="The recordings.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="Model file to write.")
+    ] = Path("model.safetensors"),
+    preset: Annotated[
+        str | None,
+        typer.Option(help="Network and its recipe.", show_default="article"),
+    ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            "--run",
+            metavar="DIR",
+            show_default="beside the model file",
+            help="Folder for checkpoints, metrics and settings.",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in that folder.")
+    ] = False,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, show_default="by preset", help="Passes over the data."),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, show_default="0", help="Of every random draw."),
+    ] = None,
+    test_folds: Annotated[
+        str | None,
+        typer.Option(
+            metavar="1,2",
+            show_default="1",
+            help="Folds that are kept for the test; 'none' trains on everything.",
+        ),
+    ] = None,
+    validation_folds: Annotated[
+        str | None,
+        typer.Option(
+            metavar="3",
+            show_default="none",
+            help="Folds that choose the best epoch; without them it is the last.",
+        ),
+    ] = None,
+    cross_validate: Annotated[
+        bool,
+        typer.Option(
+            "--cross-validate",
+            help="Test every fold by a network of its own, then train on all.",
+        ),
+    ] = False,
+    split: Annotated[
+        Literal["fold", "group", "random"] | None,
+        typer.Option(
+            show_default="fold",
+            help="Take the folds of the data (made by group where it has none), make "
+            "them by group, or clip by clip: the article's way, which tests on "
+            "recordings that training has heard.",
+        ),
+    ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(min=2, show_default="5", help="Folds to make."),
+    ] = None,
+    negatives: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--negatives",
+            metavar="DIR",
+            show_default=False,
+            help="Recordings of no label; may be given several times.",
+        ),
+    ] = None,
+    also: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--also",
+            metavar="DATA",
+            show_default=False,
+            help="Further recordings, always trained on, never tested.",
+        ),
+    ] = None,
+    label_pattern: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGEX",
+            show_default="the sub-folder",
+            help="Where in a file's name its label is.",
+        ),
+    ] = None,
+    group_pattern: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGEX",
+            show_default="the whole name",
+            help="Where in a file's name its recording is.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            show_default="the cores but one",
+            help="Processes that make training windows.",
+        ),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            show_default="in the user's cache",
+            help="Folder for decoded recordings.",
+        ),
+    ] = None,
+    compute_device: ComputeDeviceOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Train a model; print its figures."""
+    from monitor.commands.configuration import load
+    from monitor.commands.process import limit_threads, log_to_stderr
+
+    configuration = load(config)
+    log_to_stderr()
+    limit_threads(1)
+    from training.cli import run_training
+    from training.config import training_settings
+    from training.material import Places
+    from training.run import Job
+
+    layer: dict[str, Any] = {
+        "preset": preset,
+        "seed": seed,
+        "split": split,
+        "folds": folds,
+        "test_folds": _numbers(test_folds, () if cross_validate else (1,)),
+        "validation_folds": _numbers(validation_folds, ()),
+        "optimiser": {} if epochs is None else {"epochs": epochs},
+    }
+    given = {key: value for key, value in layer.items() if value is not None}
+    settings = training_settings(
+        configuration.config.training, given, origin="training settings"
+    )
+    places = Places(
+        data,
+        cache or default_cache(),
+        tuple(negatives or ()),
+        tuple(also or ()),
+        label_pattern,
+        group_pattern,
+    )
+    job = Job(
+        places,
+        out,
+        run or out.with_name(f"{out.stem}-run"),
+        resume,
+        cross_validate,
+        workers if workers is not None else max(0, (os.cpu_count() or 1) - 1),
+        compute_device or "cpu",
+    )
+    stop = threading.Event()
+    signal.signal(signal.SIGINT, lambda *_: stop.set())
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    run_training(job, settings, stop, as_json)
+    return 0
+
+
+def default_cache() -> Path:
+    """Folder for decoded recordings: in the user's cache."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "sound-monitor"
+
+
+def _numbers(text: str | None, default: tuple[int, ...]) -> tuple[int, ...]:
+    from monitor.errors import UsageError
+
+    if text is None:
+        return default
+    if text == "none":
+        return ()
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(
+            f"folds: {text!r} is not a list of numbers like 1,2, nor 'none'"
+        ) from None
