@@ -190,7 +190,7 @@ class Config(Settings):
     """The log of onsets, events and gaps: JSON Lines."""
 
     training: dict[str, Any] = {}
-    """Settings of the training subcommands; checked by them."""
+    """Settings of the training subcommands, over the recipe of the network preset."""
 
     @field_validator("training", mode="before")
     @classmethod

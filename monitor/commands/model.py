@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 HELP = """Print what a model file says of its model.
 
-Its labels, thresholds, test report and licence.  Without FILE: of the model that comes with the program.
+Its labels, thresholds, test report and licence.  Without FILE: of the model that
+comes with the program.
 
 \b
 Examples:

@@ -1,0 +1,96 @@
+"""config.yaml shows every setting with its default and its explanation."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from monitor.commands.configuration import load
+from monitor.config import Config, LabelSettings, SourceSettings
+from monitor.config_file import parse_config
+from monitor.strict_yaml import KeyPath, key_text, read_yaml
+from training.config import TrainingSettings
+
+FILE = Path(__file__).parent.parent / "config.yaml"
+
+# An example line begins with '#' where its indentation would begin.
+EXAMPLE = re.compile(r"^#(?= {2})", re.MULTILINE)
+
+
+def shown_text() -> str:
+    """The file as if every example had been taken."""
+    return EXAMPLE.sub("", FILE.read_text())
+
+
+def settings(
+    kind: type[BaseModel], values: BaseModel | None, at: KeyPath
+) -> Iterator[tuple[KeyPath, str, object]]:
+    """Path, explanation and default of every setting in a section."""
+    for name, field in kind.model_fields.items():
+        default = getattr(values, name) if values is not None else None
+        explanation = field.description
+        if isinstance(default, BaseModel):
+            explanation = explanation or (type(default).__doc__ or "").splitlines()[0]
+            yield from settings(type(default), default, (*at, name))
+        yield (*at, name), explanation or "", default
+
+
+SETTINGS = [
+    *settings(Config, Config(), ()),
+    *settings(SourceSettings, Config().sources[0], ("sources", 0)),
+    *settings(LabelSettings, None, ("detection", "labels", "siren")),
+    *settings(TrainingSettings, TrainingSettings(), ("training",)),
+]
+
+
+def explanation_above(lines: list[str], number: int) -> str:
+    """The comment that ends above line `number`, from 1, as one line."""
+    found: list[str] = []
+    for line in reversed(lines[: number - 1]):
+        if not line.strip().startswith("# "):
+            break
+        found.insert(0, line.strip().removeprefix("# "))
+    return " ".join(found)
+
+
+def test_the_file_as_it_is_changes_nothing() -> None:
+    assert parse_config(FILE.read_text(), "config.yaml") == Config()
+
+
+@pytest.mark.parametrize(
+    ("path", "explanation", "default"), SETTINGS, ids=lambda value: str(value)[:40]
+)
+def test_every_setting_is_shown_with_its_explanation(
+    path: KeyPath, explanation: str, default: object
+) -> None:
+    text = shown_text()
+    line = read_yaml(text, "config.yaml").lines.get(path)
+    assert line is not None, f"{key_text(path)} is not in config.yaml"
+    assert explanation_above(text.splitlines(), line) == " ".join(explanation.split())
+
+
+def test_nothing_is_shown_that_is_no_setting() -> None:
+    known = {path for path, _, _ in SETTINGS}
+    known |= {("detection", "labels", "siren"), ("sources", 0)}
+    lines = read_yaml(shown_text(), "config.yaml").lines
+    second_source = {path for path in lines if path[:2] == ("sources", 1)}
+    items = {path for path in lines if isinstance(path[-1], int)}
+    assert set(lines) - second_source - items == known - {("sources", 0)}
+
+
+def test_the_examples_are_sound() -> None:
+    config = parse_config(shown_text(), "config.yaml")
+    assert set(config.detection.labels) == {"siren"}
+    assert len(config.sources) == 2
+    assert config.sources[0] == Config().sources[0]
+
+
+def test_the_training_settings_shown_are_the_defaults() -> None:
+    shown = parse_config(shown_text(), "config.yaml").training
+    assert TrainingSettings.model_validate(shown, strict=False) == TrainingSettings()
+
+
+def test_the_daemon_finds_it_sound() -> None:
+    assert load(FILE, {}).config == Config()
