@@ -26,8 +26,6 @@ Examples:
   sound-monitor run --model genres.safetensors            listen with it
 """
 
-Numbers = Annotated[str | None, typer.Option(show_default=False)]
-
 
 def train(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="The recordings.")],
@@ -165,8 +163,8 @@ def train(
         "seed": seed,
         "split": split,
         "folds": folds,
-        "test_folds": _numbers(test_folds, () if cross_validate else (1,)),
-        "validation_folds": _numbers(validation_folds, ()),
+        "test_folds": numbers(test_folds, () if cross_validate else (1,)),
+        "validation_folds": numbers(validation_folds, ()),
         "optimiser": {} if epochs is None else {"epochs": epochs},
     }
     given = {key: value for key, value in layer.items() if value is not None}
@@ -190,11 +188,21 @@ def train(
         workers if workers is not None else max(0, (os.cpu_count() or 1) - 1),
         compute_device or "cpu",
     )
-    stop = threading.Event()
-    signal.signal(signal.SIGINT, lambda *_: stop.set())
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    run_training(job, settings, stop, as_json)
+    run_training(job, settings, stop_on_signals(), as_json)
     return 0
+
+
+def stop_on_signals() -> threading.Event:
+    """An event that Ctrl-C or SIGTERM sets; a second signal ends the process."""
+    stop = threading.Event()
+
+    def answer(number: int, _: object) -> None:
+        stop.set()
+        signal.signal(number, signal.SIG_DFL)
+
+    signal.signal(signal.SIGINT, answer)
+    signal.signal(signal.SIGTERM, answer)
+    return stop
 
 
 def default_cache() -> Path:
@@ -203,7 +211,12 @@ def default_cache() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "sound-monitor"
 
 
-def _numbers(text: str | None, default: tuple[int, ...]) -> tuple[int, ...]:
+def numbers(text: str | None, default: tuple[int, ...]) -> tuple[int, ...]:
+    """Read a list of folds such as 1,2; 'none' is an empty one.
+
+    Raises:
+        UsageError: It is neither.
+    """
     from monitor.errors import UsageError
 
     if text is None:

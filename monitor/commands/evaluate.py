@@ -1,0 +1,114 @@
+"""`sound-monitor evaluate`: how well a model tells recordings apart."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from monitor.commands.options import ComputeDeviceOption, JsonOption, ModelOption
+from monitor.commands.train import default_cache
+
+HELP = """Test a model on labelled recordings.
+
+DATA is what 'train' takes.  Only recordings that the model has not been trained on
+tell what it will do on new ones: name them with --folds.  With --run the networks of
+a cross-validation are tested together, each on the fold it has not heard.  Intervals
+are resampled by recording.  Nothing is augmented, and nothing is drawn at random.
+
+\b
+Examples:
+  sound-monitor evaluate UrbanSound8K --model model.safetensors --folds 1
+  sound-monitor evaluate UrbanSound8K --run model-run        cross-validated
+  sound-monitor evaluate recordings --json                   a folder for each label
+"""
+
+
+def evaluate(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="The recordings.")],
+    model: ModelOption = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            "--run",
+            metavar="DIR",
+            show_default=False,
+            help="Run folder of a cross-validation, instead of a model.",
+        ),
+    ] = None,
+    folds: Annotated[
+        str | None,
+        typer.Option(
+            metavar="1,2",
+            show_default="all",
+            help="Only the recordings of these folds.",
+        ),
+    ] = None,
+    negatives: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--negatives",
+            metavar="DIR",
+            show_default=False,
+            help="Recordings of no label, to count false alarms on.",
+        ),
+    ] = None,
+    negatives_folds: Annotated[
+        str | None,
+        typer.Option(
+            metavar="3", show_default="all", help="Only these folds of the negatives."
+        ),
+    ] = None,
+    label_pattern: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGEX",
+            show_default="the sub-folder",
+            help="Where in a file's name its label is.",
+        ),
+    ] = None,
+    group_pattern: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGEX",
+            show_default="the whole name",
+            help="Where in a file's name its recording is.",
+        ),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            show_default="in the user's cache",
+            help="Folder for decoded recordings.",
+        ),
+    ] = None,
+    compute_device: ComputeDeviceOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Print the figures of a model."""
+    from monitor.commands.process import limit_threads, log_to_stderr
+    from monitor.commands.train import numbers
+
+    log_to_stderr()
+    limit_threads(1)
+    from training.cli import run_evaluation
+    from training.material import Places
+
+    places = Places(
+        data,
+        cache or default_cache(),
+        tuple(negatives or ()),
+        (),
+        label_pattern,
+        group_pattern,
+    )
+    run_evaluation(
+        places,
+        model,
+        run,
+        numbers(folds, ()),
+        numbers(negatives_folds, ()),
+        compute_device or "cpu",
+        as_json,
+    )
+    return 0

@@ -1,0 +1,123 @@
+"""The run folder: settings, metrics and checkpoints, from which training goes on."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from monitor.errors import UsageError
+from training.config import TrainingSettings
+
+
+class Checkpoint:
+    """Tensors by name, and facts that JSON can hold."""
+
+    def __init__(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        self.tensors = tensors
+        self.facts = facts
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors whose name begins with `prefix` and a dot, without it."""
+        start = f"{prefix}."
+        return {
+            name.removeprefix(start): tensor
+            for name, tensor in self.tensors.items()
+            if name.startswith(start)
+        }
+
+
+class RunFolder:
+    """Where one training run leaves what it does; made when something is written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def begin(self, settings: TrainingSettings, resume: bool) -> None:
+        """Write the settings of a new run, or see that a resumed one has the same.
+
+        Raises:
+            UsageError: There is a run already, or it had other settings.
+        """
+        file = self.path / "settings.json"
+        text = settings.model_dump_json(indent=2)
+        if not file.is_file():
+            self.path.mkdir(parents=True, exist_ok=True)
+            _replace(file, text)
+            return
+        if not resume:
+            raise UsageError(
+                f"{self.path} holds a run already; take --resume to go on with it or "
+                "another folder with --run"
+            )
+        before = json.loads(file.read_text())
+        for key, value in json.loads(text).items():
+            if before.get(key) != value:
+                raise UsageError(
+                    f"{file}: {key} was {before.get(key)!r} when the run began and is "
+                    f"{value!r} now; resume with the same settings"
+                )
+
+    def write_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Replace the checkpoint; a crash leaves the old or the new one, whole."""
+        self._save("checkpoint", checkpoint)
+
+    def read_checkpoint(self) -> Checkpoint | None:
+        """Return the checkpoint, if there is one."""
+        return self._load("checkpoint")
+
+    def write_best(self, tensors: Mapping[str, Tensor]) -> None:
+        """Keep the weights of the best epoch."""
+        self._save("best", Checkpoint(dict(tensors), {}))
+
+    def read_best(self) -> dict[str, Tensor] | None:
+        """Return the weights of the best epoch, if one was kept."""
+        path = self.path / "best.safetensors"
+        return load_file(path) if path.is_file() else None
+
+    def log(self, facts: Mapping[str, Any]) -> None:
+        """Add one line to metrics.jsonl."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(facts) + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl."""
+        path = self.path / "metrics.jsonl"
+        if not path.is_file():
+            return []
+        return [json.loads(line) for line in path.read_text().splitlines()]
+
+    def forget_after(self, epoch: int) -> None:
+        """Drop metrics of epochs after `epoch`: they are going to be trained again."""
+        kept = [line for line in self.metrics() if line.get("epoch", 0) <= epoch]
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        _replace(self.path / "metrics.jsonl", text)
+
+    def _save(self, name: str, checkpoint: Checkpoint) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        path = self.path / f"{name}.safetensors"
+        beside = path.with_suffix(".partial")
+        tensors = {
+            key: tensor.detach().cpu().contiguous().clone()
+            for key, tensor in checkpoint.tensors.items()
+        }
+        save_file(tensors, beside, {"facts": json.dumps(checkpoint.facts)})
+        beside.replace(path)
+
+    def _load(self, name: str) -> Checkpoint | None:
+        path = self.path / f"{name}.safetensors"
+        if not path.is_file():
+            return None
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads(file.metadata()["facts"])
+        return Checkpoint(load_file(path), facts)
+
+
+def _replace(path: Path, text: str) -> None:
+    beside = path.with_suffix(".partial")
+    beside.write_text(text)
+    beside.replace(path)

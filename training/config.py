@@ -1,0 +1,231 @@
+"""The settings of training, and the recipe that belongs to each network preset."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from monitor.config import Count, Settings
+from monitor.errors import ConfigError
+from monitor.spec import ModelSpec
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Whole = Annotated[int, Field(ge=0)]
+SplitKind = Literal["fold", "group", "random"]
+
+
+class OptimiserSettings(Settings):
+    """How the weights move."""
+
+    epochs: Count = 30
+    """Passes over the training material."""
+
+    batch_size: Count = 32
+    """Windows in a step."""
+
+    learning_rate: Positive = 3e-3
+    """Peak of the OneCycle schedule."""
+
+    head_rate_factor: Positive = 1.0
+    """Learning rate of the linear head, as a multiple of that of the blocks."""
+
+    weight_decay: NonNegative = 0.01
+    """Decoupled weight decay of AdamW."""
+
+    warm_up_share: Share = 0.25
+    """Share of the steps in which the learning rate rises."""
+
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.997
+    """Memory of the moving average of the weights, which is what is kept; per step."""
+
+    clip_norm: Positive = 3.0
+    """Gradients longer than this are shortened to it."""
+
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    """Targets 0 and 1 become this and 1 minus this."""
+
+    column_weight: NonNegative = 0.0
+    """Weight of the loss on the scores over time; 0 leaves it out."""
+
+
+class MixtureSettings(Settings):
+    """What the windows are made of, before the front end."""
+
+    balance: Share = 0.5
+    """0: every clip once an epoch; above: labels and groups with many clips are drawn
+    less often, by their number to the minus this."""
+
+    ambience_items: Share = 0.0
+    """Share of windows that hold no label at all: negatives and synthetic sounds."""
+
+    synthetic_share: Share = 0.4
+    """Share of synthetic sounds (noise, hum, wind, speech, music, clatter) in it."""
+
+    over_ambience: Share = 0.0
+    """Share of clips that are laid over ambience, at 3 to -20 dB."""
+
+    two_sources: Share = 0.0
+    """Share of windows with clips of two labels, which are united."""
+
+    partial: Share = 0.3
+    """Share of clips that begin before or end after the window."""
+
+    repeat: Share = 0.25
+    """Share of short sounds that are heard again and again."""
+
+    speed_share: Share = 0.0
+    """Share of clips played at another speed."""
+
+    speed_range: Annotated[float, Field(ge=0, le=0.5)] = 0.15
+    """Largest change of speed."""
+
+    filter_share: Share = 0.0
+    """Share of clips behind a random equaliser, band limit or room."""
+
+    gain_range_db: NonNegative = 32.0
+    """Peaks lie between full scale and this below it."""
+
+    microphone_noise: Share = 0.3
+    """Share of windows with noise at -55 to -90 dBFS added at the end."""
+
+    quantise_share: Share = 0.15
+    """Share of windows rounded to 16 bit at their level."""
+
+
+class FeatureSettings(Settings):
+    """What is done to the log-mel of a training window."""
+
+    roll: bool = False
+    """Turn the window by a random number of frames: time shift, wrapped around."""
+
+    gain_db: NonNegative = 0.0
+    """Largest change of level, both ways."""
+
+    filter_db: NonNegative = 0.0
+    """Deviation of a random smooth curve over the bands."""
+
+    mix_share: Share = 0.0
+    """Share of windows to which the power of another one of the batch is added."""
+
+    mask_share: Share = 1.0
+    """Probability of each mask."""
+
+    frequency_masks: Whole = 1
+    """Bands of bands that are replaced by the mean."""
+
+    frequency_mask_bands: Count = 6
+    """Largest width of one, in mel bands."""
+
+    time_masks: Whole = 1
+    """Stretches of frames that are replaced by the mean."""
+
+    time_mask_frames: Count = 34
+    """Longest one, in frames."""
+
+
+class TeacherSettings(Settings):
+    """How much a student takes from its teacher; counts only with a teacher."""
+
+    sample_rate: Count = 32_000
+    """Samples a second that the teacher's network expects."""
+
+    embedding_weight: NonNegative = 2.0
+    """Weight of the squared distance to the teacher's standardised embedding."""
+
+    scores_weight: NonNegative = 0.0
+    """Weight of the cross-entropy to the teacher's own scores."""
+
+    soft_share: Share = 0.4
+    """Share in the targets of a logistic regression on the teacher's embedding."""
+
+    bank_items: Count = 20_000
+    """Mixtures that are made once and stored with the teacher's targets."""
+
+    clean_repeats: Whole = 2
+    """Times that each unaltered clip is met beside the mixtures in one epoch."""
+
+
+class TrainingSettings(Settings):
+    """Everything that decides what a training run computes, but the recordings."""
+
+    preset: str = "article"
+    """Network preset."""
+
+    seed: Whole = 0
+    """Every random draw of the run derives from it."""
+
+    split: SplitKind = "fold"
+    """fold: the folds of the data; group: folds made of whole groups; random: folds
+    made clip by clip, whose figures say little about recordings never heard."""
+
+    folds: Annotated[int, Field(ge=2, le=100)] = 5
+    """Folds to make where the data has none, or by group or clip."""
+
+    test_folds: tuple[int, ...] = ()
+    """Folds that are never trained on and tested at the end."""
+
+    validation_folds: tuple[int, ...] = ()
+    """Folds that are not trained on but choose the best epoch."""
+
+    negatives_test_folds: tuple[int, ...] = (3,)
+    """Folds of the negatives that are never trained on."""
+
+    patience: Whole = 0
+    """Epochs without a better validation after which to stop; 0: never."""
+
+    false_alarms_per_hour: Positive = 0.5
+    """Budget of the thresholds over all labels together."""
+
+    licence: str | None = None
+    """Licence note of the model file; null: that of UrbanSound8K, where it is used."""
+
+    spec: ModelSpec = ModelSpec()
+    optimiser: OptimiserSettings = OptimiserSettings()
+    mixtures: MixtureSettings = MixtureSettings()
+    features: FeatureSettings = FeatureSettings()
+    teacher: TeacherSettings = TeacherSettings()
+
+
+RECIPES: dict[str, dict[str, Any]] = {
+    # As in the article: one clip a window, shifted in time and masked.
+    "article": {
+        "optimiser": {"epochs": 30, "batch_size": 16},
+        "mixtures": {"microphone_noise": 0.3},
+    },
+}
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        both = isinstance(value, dict) and isinstance(below, dict)
+        merged[key] = _merge(below, value) if both else value
+    return merged
+
+
+def training_settings(*layers: dict[str, Any], origin: str) -> TrainingSettings:
+    """Settings from layers of keys, later ones first, over the preset's recipe.
+
+    Args:
+        layers: Nested dictionaries, such as the section `training` of a configuration
+            and the options of the command line.
+        origin: Where they come from, for the message.
+
+    Raises:
+        ConfigError: A key is unknown or a value breaks its rule.
+    """
+    given: dict[str, Any] = {}
+    for layer in layers:
+        given = _merge(given, layer)
+    preset = given.get("preset", "article")
+    recipe = RECIPES.get(preset, {}) if isinstance(preset, str) else {}
+    try:
+        return TrainingSettings.model_validate(_merge(recipe, given), strict=False)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in ("training", *first["loc"]))
+        raise ConfigError(
+            f"{origin}: {key}: {first['msg']} (given: {first['input']!r})"
+        ) from None

@@ -1,0 +1,192 @@
+"""From clips to batches of log-mel: one batch in memory at a time."""
+
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from monitor.model.frontend import LogMel
+from monitor.spec import ModelSpec
+from training import synthetic
+from training.mixtures import Mixture, MixtureMaker
+
+Array = NDArray[np.float32]
+Key = tuple[int, int, int]
+"""Epoch, position in it, and clip; -1 for a window of no class."""
+
+_EVALUATION_FLOOR_DB = -50.0
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Training windows, before augmentation of their features."""
+
+    log_mel: Array
+    """(batch, 1 or 2, n_mels, window_frames), dB."""
+
+    activity: Array
+    """(batch, labels, cells), in [0, 1]."""
+
+    embedding: Array | None = None
+    """(batch, size), what the teacher makes of the same windows."""
+
+    teacher_scores: Array | None = None
+    """(batch, classes of the teacher), in [0, 1]."""
+
+    soft: Array | None = None
+    """(batch, labels), scores derived from the teacher's embedding."""
+
+
+class BatchSource(Protocol):
+    """Where the loop gets its batches."""
+
+    steps_per_epoch: int
+
+    def batches(self, first_step: int, steps: int) -> Iterator[Batch]:
+        """Yield the batches of the steps [first_step, steps); the same every time."""
+
+
+def to_log_mel(log_mel: LogMel, windows: Array) -> Array:
+    """Log-mel of windows (batch, channels, samples), as monitoring computes it."""
+    with torch.inference_mode():
+        features: Array = log_mel(torch.from_numpy(windows)).numpy()
+    return features
+
+
+def stack(samples: Sequence[Array]) -> Array:
+    """Stack windows; where one has two channels, a mono one is on both."""
+    channels = max(window.shape[0] for window in samples)
+    return np.stack(
+        [np.broadcast_to(window, (channels, window.shape[1])) for window in samples]
+    )
+
+
+class _MixtureSet(Dataset[Mixture]):
+    def __init__(self, maker: MixtureMaker, seed: int) -> None:
+        self._maker = maker
+        self._seed = seed
+
+    def __getitem__(self, key: Key) -> Mixture:
+        epoch, position, clip = key
+        # Seeded by its place, a window does not depend on which worker makes it, nor
+        # on where an interrupted run goes on.
+        r = np.random.default_rng([self._seed, epoch, position])
+        return self._maker.make(r, None if clip < 0 else clip)
+
+
+class _Schedule(Sampler[list[Key]]):
+    def __init__(self, batches: Iterator[list[Key]], length: int) -> None:
+        self._batches = batches
+        self._length = length
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        return self._batches
+
+    def __len__(self) -> int:
+        return self._length
+
+
+class _Collate:
+    def __init__(self, spec: ModelSpec) -> None:
+        self._spec = spec
+        self._log_mel: LogMel | None = None
+
+    def __call__(self, mixtures: list[Mixture]) -> Batch:
+        if self._log_mel is None:
+            self._log_mel = LogMel(self._spec)
+        windows = stack([mixture.samples for mixture in mixtures])
+        activity = np.stack([mixture.activity for mixture in mixtures])
+        return Batch(to_log_mel(self._log_mel, windows), activity)
+
+
+def _start_worker(_: int) -> None:
+    # Ctrl-C reaches the whole process group; only the main process answers it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+class MixtureSource:
+    """Batches of mixtures that are made on the fly, by worker processes if asked."""
+
+    def __init__(
+        self, maker: MixtureMaker, batch_size: int, seed: int, workers: int
+    ) -> None:
+        self._maker = maker
+        self._seed = seed
+        self._workers = workers
+        share = maker.settings.ambience_items
+        clips = len(maker.clips)
+        self._ambience = round(clips * share / (1 - share)) if share < 1 else clips
+        self._batch_size = min(batch_size, clips + self._ambience)
+        self.steps_per_epoch = (clips + self._ambience) // self._batch_size
+
+    def _keys(self, epoch: int) -> list[Key]:
+        r = np.random.default_rng([self._seed, epoch])
+        clips = len(self._maker.clips)
+        if self._maker.settings.balance > 0:
+            chosen = r.choice(clips, clips, p=self._maker.weights)
+        else:
+            chosen = np.arange(clips)
+        items = np.concatenate([chosen, np.full(self._ambience, -1)])
+        return [
+            (epoch, position, int(clip))
+            for position, clip in enumerate(r.permutation(items))
+        ]
+
+    def _schedule(self, first_step: int, steps: int) -> Iterator[list[Key]]:
+        keys: list[Key] = []
+        for step in range(first_step, steps):
+            epoch, place = divmod(step, self.steps_per_epoch)
+            if place == 0 or not keys:
+                keys = self._keys(epoch)
+            begin = place * self._batch_size
+            yield keys[begin : begin + self._batch_size]
+
+    def batches(self, first_step: int, steps: int) -> Iterator[Batch]:
+        """Yield the batches of the steps [first_step, steps); the same every time."""
+        loader: DataLoader[Mixture] = DataLoader(
+            _MixtureSet(self._maker, self._seed),
+            batch_sampler=_Schedule(
+                self._schedule(first_step, steps), steps - first_step
+            ),
+            num_workers=self._workers,
+            collate_fn=_Collate(self._maker.spec),
+            worker_init_fn=_start_worker if self._workers else None,
+            # A forked child of a process with threads may hang.
+            multiprocessing_context="forkserver" if self._workers else None,
+        )
+        yield from loader
+
+
+def evaluation_windows(samples: Array, spec: ModelSpec) -> Array:
+    """Cut a clip into windows, without a random draw.
+
+    A short clip lies in the middle of a window over fixed noise, 50 dB below it: no
+    microphone delivers digital silence.  A long one gives a window every half window,
+    the last one flush with its end.
+
+    Args:
+        samples: (channels, n).
+        spec: Of the model.
+
+    Returns:
+        (windows, channels, window_samples).
+    """
+    size = spec.window_samples
+    length = samples.shape[1]
+    if length <= size:
+        noise = synthetic.noise_floor(np.random.default_rng(0), size, spec.sample_rate)[
+            None
+        ]
+        level = synthetic.loudness(samples) / synthetic.LEVEL
+        window = noise * np.float32(level * synthetic.decibels(_EVALUATION_FLOOR_DB))
+        window = np.repeat(window, samples.shape[0], axis=0)
+        start = (size - length) // 2
+        window[:, start : start + length] += samples
+        return window[None]
+    starts = [*range(0, length - size, size // 2), length - size]
+    return np.stack([samples[:, start : start + size] for start in starts])

@@ -1,0 +1,153 @@
+"""What networks say of recordings they never heard, and what is concluded from it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.calibrate import (
+    Threshold,
+    fit_temperatures,
+    highest_per,
+    thresholds_for,
+)
+from training.evaluate import ClipWindows, clip_report, per_clip, sigmoid
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Logits of windows by networks that have not heard them."""
+
+    windows: ClipWindows
+    logits: Array
+    """(windows, labels)."""
+    part: NDArray[np.intp]
+    """(clips,): what is fitted for a clip is fitted on the other parts only."""
+
+    @property
+    def window_part(self) -> NDArray[np.intp]:
+        """(windows,): the part of each window's clip."""
+        return self.part[self.windows.clip_of]
+
+    def present(self) -> NDArray[np.bool_]:
+        """(windows, labels): which label sounds."""
+        truth = self.windows.truth[self.windows.clip_of]
+        return np.asarray(truth[:, None] == np.arange(self.logits.shape[1]))
+
+
+def join_held_out(parts: Sequence[HeldOut]) -> HeldOut:
+    """Put the clips of several networks together."""
+    clips = tuple(clip for part in parts for clip in part.windows.clips)
+    before = np.cumsum([0, *(len(part.windows.clips) for part in parts)])
+    windows = ClipWindows(
+        clips,
+        np.concatenate([part.windows.log_mel for part in parts]),
+        np.concatenate(
+            [part.windows.clip_of + b for part, b in zip(parts, before, strict=False)]
+        ),
+    )
+    logits = np.concatenate([part.logits for part in parts])
+    return HeldOut(windows, logits, np.concatenate([part.part for part in parts]))
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Temperatures and thresholds of a model."""
+
+    temperatures: Array
+    thresholds: tuple[Threshold, ...]
+    """Empty without negatives."""
+
+
+def calibrate(
+    clips: HeldOut,
+    negatives: HeldOut | None,
+    false_alarms_per_hour: float,
+    seconds_per_window: float,
+    without_part: int | None = None,
+) -> Calibration:
+    """Fit temperatures and thresholds, leaving out one part if asked."""
+    rows = clips.window_part != without_part
+    logits, present = clips.logits[rows], clips.present()[rows]
+    if negatives is None:
+        return Calibration(fit_temperatures(logits, present), ())
+    kept = negatives.window_part != without_part
+    silent = np.zeros((int(kept.sum()), present.shape[1]), bool)
+    temperatures = fit_temperatures(
+        np.concatenate([logits, negatives.logits[kept]]),
+        np.concatenate([present, silent]),
+    )
+    scores = sigmoid(negatives.logits[kept] / temperatures)
+    members = np.unique(negatives.windows.clip_of[kept], return_inverse=True)[1]
+    highest = highest_per(scores, members)
+    hours = len(highest) * seconds_per_window / 3600
+    thresholds = thresholds_for(highest, hours, false_alarms_per_hour)
+    return Calibration(temperatures, tuple(thresholds))
+
+
+def report(
+    clips: HeldOut,
+    negatives: HeldOut | None,
+    calibrations: dict[int, Calibration],
+    labels: Sequence[str],
+) -> dict[str, Any]:
+    """Figures in which every clip is judged by what the other parts have fitted."""
+    scores = np.zeros_like(clips.logits)
+    for part, calibration in calibrations.items():
+        rows = clips.window_part == part
+        scores[rows] = sigmoid(clips.logits[rows] / calibration.temperatures)
+    per = per_clip(scores, clips.windows)
+    figures = clip_report(per, clips.windows, labels)
+    hits = _hit_rates(per, clips, calibrations, labels)
+    if hits:
+        figures["recall_at_thresholds"] = hits
+    if negatives is not None:
+        figures["negatives"] = negatives_report(negatives, calibrations)
+    return figures
+
+
+def _hit_rates(
+    scores: Array,
+    clips: HeldOut,
+    calibrations: dict[int, Calibration],
+    labels: Sequence[str],
+) -> dict[str, float]:
+    """Share of each label's clips at or above its onset threshold."""
+    truth = clips.windows.truth
+    rates = {}
+    for index, label in enumerate(labels):
+        own = np.flatnonzero(truth == index)
+        onsets = [
+            calibrations[int(clips.part[clip])].thresholds[index].onset
+            for clip in own
+            if calibrations[int(clips.part[clip])].thresholds
+        ]
+        if onsets:
+            rates[label] = float((scores[own, index] >= np.array(onsets)).mean())
+    return rates
+
+
+def negatives_report(
+    negatives: HeldOut, calibrations: dict[int, Calibration]
+) -> dict[str, Any]:
+    """How often material of no class reaches an onset threshold, clip by clip."""
+    alarms = np.zeros(len(negatives.windows.clips), bool)
+    above_half = np.zeros(len(negatives.windows.clips), bool)
+    for part, calibration in calibrations.items():
+        rows = np.flatnonzero(negatives.window_part == part)
+        if len(rows) == 0 or not calibration.thresholds:
+            continue
+        scores = sigmoid(negatives.logits[rows] / calibration.temperatures)
+        onsets = np.array([threshold.onset for threshold in calibration.thresholds])
+        clip_of = negatives.windows.clip_of[rows]
+        np.logical_or.at(alarms, clip_of, (scores >= onsets).any(axis=1))
+        np.logical_or.at(above_half, clip_of, (scores >= 0.5).any(axis=1))
+    return {
+        "clips": len(alarms),
+        "share_above_threshold": float(alarms.mean()),
+        "share_above_0.5": float(above_half.mean()),
+    }

@@ -1,0 +1,152 @@
+"""What a student is asked about a batch, and how far off its answers are."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from training import augment
+from training.config import TrainingSettings
+from training.dataset import Batch
+from training.mixtures import FRAMES_PER_CELL
+from training.student import Lesson, Student, expand_channels
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A batch with augmented features, and the answers asked for."""
+
+    log_mel: Array
+    targets: Array
+    """(batch, labels), in [0, 1]."""
+    present: NDArray[np.bool_]
+    """(batch, labels): which labels sound."""
+    activity: Array
+    """(batch, labels, cells), in [0, 1]."""
+    unmixed: NDArray[np.bool_]
+    """(batch,): the teacher has heard what the student hears."""
+    embedding: Array | None
+    teacher_scores: Array | None
+
+
+def prepare(r: Generator, batch: Batch, settings: TrainingSettings) -> Task:
+    """Augment the features of a batch, and its answers with them.
+
+    The batch itself is left as it is.
+    """
+    chosen = settings.features
+    log_mel, activity = batch.log_mel.copy(), batch.activity.copy()
+    if chosen.roll:
+        augment.roll(r, log_mel, activity, FRAMES_PER_CELL)
+    augment.vary_levels(r, log_mel, chosen)
+    present = activity.max(axis=2) > 0
+    targets = _soften(present, batch.soft, settings)
+    count = len(log_mel)
+    mixed = np.zeros(count, bool)
+    if chosen.mix_share > 0:
+        partner = r.permutation(count)
+        mixed = (r.random(count) < chosen.mix_share) & (partner != np.arange(count))
+        augment.mix_powers(r, log_mel, partner, mixed)
+        for values in (targets, activity, present):
+            values[mixed] = np.maximum(values[mixed], values[partner[mixed]])
+    np.maximum(log_mel, settings.spec.floor_db, out=log_mel)
+    augment.mask(r, log_mel, chosen)
+    return Task(
+        log_mel,
+        targets,
+        present,
+        activity,
+        ~mixed,
+        batch.embedding,
+        batch.teacher_scores,
+    )
+
+
+def _soften(
+    present: NDArray[np.bool_], soft: Array | None, settings: TrainingSettings
+) -> Array:
+    smoothing = np.float32(settings.optimiser.label_smoothing)
+    targets = present.astype(np.float32) * (1 - 2 * smoothing) + smoothing
+    if soft is not None:
+        share = np.float32(settings.teacher.soft_share)
+        targets = targets * (1 - share) + soft * share
+    return np.asarray(targets, np.float32)
+
+
+def losses_of(
+    student: Student, task: Task, settings: TrainingSettings, device: str
+) -> tuple[dict[str, Tensor], float, float]:
+    """Weighted terms of the loss, by name.
+
+    Returns:
+        The terms; how many windows with a label have their highest score on one of
+        theirs; how many windows have a label.
+    """
+    labels = task.targets.shape[1]
+    columns = settings.optimiser.column_weight > 0
+    log_mel = expand_channels(
+        torch.from_numpy(task.log_mel).to(device), settings.spec.channels
+    )
+    lesson = student(log_mel, columns)
+    targets = torch.from_numpy(task.targets).to(device)
+    cross_entropy = functional.binary_cross_entropy_with_logits
+    # Summed over the labels, so that the weight of the other terms does not depend
+    # on how many labels there are.
+    terms = {"scores": cross_entropy(lesson.logits, targets) * labels}
+    if columns and lesson.activity is not None:
+        activity = columns_of(task.activity, student.network.total_stride)
+        asked = torch.from_numpy(activity[..., : lesson.activity.shape[-1]]).to(device)
+        heard = lesson.activity[..., : asked.shape[-1]]
+        weight = settings.optimiser.column_weight * labels
+        terms["columns"] = cross_entropy(heard, asked) * weight
+    terms |= _teacher_terms(lesson, task, settings, device)
+    best = lesson.logits.detach().argmax(dim=1).cpu().numpy()
+    asked_of = task.present.any(axis=1)
+    right = task.present[np.arange(len(best)), best] & asked_of
+    return terms, float(right.sum()), float(asked_of.sum())
+
+
+def _teacher_terms(
+    lesson: Lesson, task: Task, settings: TrainingSettings, device: str
+) -> dict[str, Tensor]:
+    terms: dict[str, Tensor] = {}
+    heard = torch.from_numpy(task.unmixed).to(device)
+    weights = settings.teacher
+    if not task.unmixed.any():
+        return terms
+    if lesson.embedding is not None and task.embedding is not None:
+        wanted = torch.from_numpy(task.embedding).to(device)
+        # A few features of a teacher have long tails, which would rule the rest.
+        distance = (lesson.embedding - wanted)[heard].square().clamp_max(25).mean()
+        terms["embedding"] = distance * weights.embedding_weight
+    if lesson.teacher_logits is not None and task.teacher_scores is not None:
+        scores = torch.from_numpy(task.teacher_scores).to(device)
+        loss = functional.binary_cross_entropy_with_logits(
+            lesson.teacher_logits[heard], scores[heard]
+        )
+        terms["teacher_scores"] = loss * scores.shape[1] * weights.scores_weight
+    return terms
+
+
+def columns_of(activity: Array, total_stride: int) -> Array:
+    """Activity over the columns of a network, each centred on its first frame.
+
+    Args:
+        activity: (batch, labels, cells).
+        total_stride: Frames from one column to the next.
+
+    Returns:
+        (batch, labels, columns), at least as many as the network has.
+    """
+    cells = max(1, total_stride // FRAMES_PER_CELL)
+    count = -(-activity.shape[2] // cells)
+    before, after = cells // 2, count * cells - activity.shape[2]
+    padded = np.pad(activity, ((0, 0), (0, 0), (before, after)), mode="edge")
+    grouped = padded[..., : count * cells].reshape(*activity.shape[:2], count, cells)
+    return np.asarray(grouped.mean(axis=3), np.float32)

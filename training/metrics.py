@@ -1,0 +1,119 @@
+"""How good scores are: accuracy with its interval, per-class figures, calibration."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+Floats = NDArray[np.floating]
+Ints = NDArray[np.integer]
+RESAMPLES = 2000
+BINS = 15
+
+
+def group_interval(
+    right: NDArray[np.bool_], groups: Sequence[str], seed: int = 0
+) -> tuple[float, float]:
+    """Interval that holds 95 % of the accuracies of resampled recordings.
+
+    Whole groups are drawn, with replacement: slices of one recording are right or
+    wrong together, and an interval over clips would be far too narrow.
+    """
+    names = {name: place for place, name in enumerate(sorted(set(groups)))}
+    member = np.array([names[group] for group in groups])
+    hits = np.bincount(member, weights=right, minlength=len(names))
+    sizes = np.bincount(member, minlength=len(names))
+    r = np.random.default_rng(seed)
+    drawn = r.integers(0, len(names), (RESAMPLES, len(names)))
+    accuracies = hits[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
+    low, high = np.quantile(accuracies, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def calibration_error(
+    confidence: Floats, right: NDArray[np.bool_], bins: int = BINS
+) -> float:
+    """Expected calibration error: mean gap between confidence and share right.
+
+    Over `bins` equal bins of (0, 1], weighted by how many fall into each (Guo et al.,
+    "On Calibration of Modern Neural Networks", 2017).
+    """
+    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    count = np.bincount(place, minlength=bins)
+    said = np.bincount(place, weights=confidence, minlength=bins)
+    was = np.bincount(place, weights=right, minlength=bins)
+    return float(np.abs(said - was).sum() / max(count.sum(), 1))
+
+
+def clip_figures(
+    scores: Floats, truth: Ints, groups: Sequence[str], labels: Sequence[str]
+) -> dict[str, Any]:
+    """Figures of clips that have one label each.
+
+    Args:
+        scores: (clips, labels), in [0, 1].
+        truth: (clips,), index of each clip's label.
+        groups: The recording of each clip.
+        labels: Names.
+
+    Returns:
+        clips, accuracy, accuracy_ci95, macro_f1, per_class, calibration errors and
+        the confusion matrix, rows being the truth.
+    """
+    chosen = scores.argmax(axis=1)
+    right = chosen == truth
+    classes = list(range(len(labels)))
+    precision, recall, f1, clips = precision_recall_fscore_support(
+        truth, chosen, labels=classes, zero_division=0.0
+    )
+    present = [index for index in classes if clips[index] > 0]
+    per_class = {
+        labels[index]: {
+            "precision": float(precision[index]),
+            "recall": float(recall[index]),
+            "f1": float(f1[index]),
+            "clips": int(clips[index]),
+            "groups": len(
+                {group for group, of in zip(groups, truth, strict=True) if of == index}
+            ),
+        }
+        for index in present
+    }
+    is_label = np.eye(len(labels), dtype=bool)[truth]
+    return {
+        "clips": len(truth),
+        "accuracy": float(right.mean()),
+        "accuracy_ci95": list(group_interval(right, groups)),
+        "macro_f1": float(np.mean([f1[index] for index in present])),
+        "per_class": per_class,
+        "expected_calibration_error": calibration_error(scores.max(axis=1), right),
+        "expected_calibration_error_all_labels": calibration_error(
+            scores.ravel(), is_label.ravel()
+        ),
+        "confusion": confusion_matrix(truth, chosen, labels=classes).tolist(),
+    }
+
+
+def folded_figures(
+    scores: Floats,
+    truth: Ints,
+    groups: Sequence[str],
+    folds: Ints,
+    labels: Sequence[str],
+) -> dict[str, Any]:
+    """The figures of all clips, and in `folds` the main ones of each fold."""
+    figures = clip_figures(scores, truth, groups, labels)
+    figures["folds"] = {}
+    for fold in sorted(set(folds.tolist())):
+        of = np.flatnonzero(folds == fold)
+        part = clip_figures(scores[of], truth[of], [groups[i] for i in of], labels)
+        figures["folds"][str(fold)] = {
+            key: part[key]
+            for key in (
+                *("clips", "accuracy", "accuracy_ci95", "macro_f1"),
+                "expected_calibration_error",
+            )
+        }
+    return figures

@@ -1,0 +1,262 @@
+"""Windows to learn from: clips placed, mixed and laid over ambience, with their labels.
+
+Nothing is ever padded with digital silence: short recordings would be recognised by it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from monitor.spec import ModelSpec
+from training import augment, synthetic
+from training.config import MixtureSettings
+from training.manifest import Clip
+from training.store import ClipStore
+from training.synthetic import loudness
+
+Samples = NDArray[np.float32]
+FRAMES_PER_CELL = 8
+"""Resolution of the activity of a window; its frames are a multiple of this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """One window of training material."""
+
+    samples: Samples
+    """(channels, window_samples), as the microphone would deliver it."""
+
+    full_scale: Samples
+    """The same before level, rounding and noise of the microphone: for a teacher."""
+
+    activity: NDArray[np.float32]
+    """(labels, cells): the share of each cell in which the label sounds."""
+
+    fold: int
+    """The fold of all its clips; 0: none."""
+
+    negatives_fold: int
+    """The fold of all its negatives; 0: none."""
+
+
+def cells_of(spec: ModelSpec) -> int:
+    """Cells of a window's activity."""
+    assert spec.window_frames % FRAMES_PER_CELL == 0
+    return spec.window_frames // FRAMES_PER_CELL
+
+
+class MixtureMaker:
+    """Makes mixtures of given clips; all clips of one mixture are of one fold.
+
+    Holds no state: the same generator state gives the same mixture, in any process.
+    """
+
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        negatives: Sequence[Clip],
+        store: ClipStore,
+        negatives_store: ClipStore | None,
+        labels: int,
+        spec: ModelSpec,
+        settings: MixtureSettings,
+    ) -> None:
+        self.clips = tuple(clips)
+        self.labels = labels
+        self.spec = spec
+        self.settings = settings
+        self._negatives = {
+            fold: [clip for clip in negatives if clip.fold == fold]
+            for fold in sorted({clip.fold for clip in negatives})
+        }
+        self._store = store
+        self._negatives_store = negatives_store
+        self.weights = balanced_weights(self.clips, settings.balance)
+        self._peers = {
+            fold: np.array(
+                [i for i, clip in enumerate(self.clips) if clip.fold == fold]
+            )
+            for fold in {clip.fold for clip in self.clips}
+        }
+
+    def make(self, r: Generator, index: int | None) -> Mixture:
+        """Make a window around clip `index`, or one of no label for None."""
+        activity = np.zeros((self.labels, cells_of(self.spec)), np.float32)
+        negatives_fold = self._draw_negatives_fold(r)
+        if index is None:
+            window, used = self._ambience(r, negatives_fold)
+            return self._finish(r, window, activity, 0, negatives_fold if used else 0)
+        window, level = self._clip_window(r, index, activity)
+        used = False
+        kind = r.random()
+        settings = self.settings
+        if kind < settings.two_sources:
+            window = self._add_second(r, window, index, level, activity)
+        if kind < settings.two_sources * 0.3 or (
+            settings.two_sources <= kind < settings.two_sources + settings.over_ambience
+        ):
+            behind, used = self._ambience(r, negatives_fold)
+            window = _add(
+                window, augment.match_level(behind, level, -r.uniform(-3, 20))
+            )
+        else:
+            window = window + self._floor(r, level)
+        fold = self.clips[index].fold
+        return self._finish(r, window, activity, fold, negatives_fold if used else 0)
+
+    def _draw_negatives_fold(self, r: Generator) -> int:
+        folds = list(self._negatives)
+        if not folds:
+            return 0
+        sizes = np.array([len(self._negatives[fold]) for fold in folds], float)
+        return int(r.choice(folds, p=sizes / sizes.sum()))
+
+    def _clip_window(
+        self, r: Generator, index: int, activity: NDArray[np.float32]
+    ) -> tuple[Samples, float]:
+        spec, settings = self.spec, self.settings
+        clip = self.clips[index]
+        sound = self._vary(r, self._store.sound(clip.path))
+        length, window = sound.shape[1], spec.window_samples
+        if length < 0.6 * window and r.random() < settings.repeat:
+            sound = augment.repeat(r, sound, window, spec.sample_rate)
+        partial = r.random() < settings.partial
+        placed, start, stop = augment.place(r, sound, window, spec.sample_rate, partial)
+        assert clip.label is not None
+        self._mark(activity, clip.label, start, stop)
+        return placed, loudness(placed[:, start:stop])
+
+    def _add_second(
+        self,
+        r: Generator,
+        window: Samples,
+        index: int,
+        level: float,
+        activity: NDArray[np.float32],
+    ) -> Samples:
+        """Add a clip of another label of the same fold, at -8 to 8 dB."""
+        first = self.clips[index]
+        peers = self._peers[first.fold]
+        others = peers[[self.clips[i].label != first.label for i in peers]]
+        if len(others) == 0:
+            return window
+        chances = self.weights[others]
+        other = int(r.choice(others, p=chances / chances.sum()))
+        second, own = self._clip_window(r, other, activity)
+        gain = synthetic.decibels(r.uniform(-8, 8)) * level / own
+        return _add(window, second * np.float32(gain))
+
+    def _vary(self, r: Generator, samples: Samples) -> Samples:
+        if r.random() < self.settings.speed_share:
+            samples = augment.change_speed(r, samples, self.settings.speed_range)
+        if r.random() < self.settings.filter_share:
+            rate = self.spec.sample_rate
+            samples = augment.filter_randomly(r, samples, rate)
+        return samples
+
+    def _ambience(self, r: Generator, fold: int) -> tuple[Samples, bool]:
+        """A window of no class, and whether a recording of negatives is in it."""
+        spec = self.spec
+        count, rate = spec.window_samples, spec.sample_rate
+        recorded = fold in self._negatives and (
+            r.random() >= self.settings.synthetic_share
+        )
+        if recorded and self._negatives_store is not None:
+            pool = self._negatives[fold]
+            clip = pool[int(r.integers(len(pool)))]
+            sound = self._vary(r, self._negatives_store.sound(clip.path))
+            window = _fill(r, sound, count)
+            window = window + _noise(r, count, rate, loudness(window), -60, -30)
+        else:
+            window = self._vary(r, synthetic.any_sound(r, count, rate)[None])
+            window = _fill(r, window, count)
+        if r.random() < 0.25:
+            more = synthetic.any_sound(r, count, rate)[None]
+            level = loudness(window)
+            window = window + augment.match_level(more, level, r.uniform(-20, 3))
+        return window, recorded
+
+    def _floor(self, r: Generator, level: float) -> Samples:
+        """Faint noise, so that nothing lies in digital silence."""
+        spec = self.spec
+        return _noise(r, spec.window_samples, spec.sample_rate, level, -55, -20)
+
+    def _mark(
+        self, activity: NDArray[np.float32], label: int, start: int, stop: int
+    ) -> None:
+        spec = self.spec
+        cell = FRAMES_PER_CELL * spec.hop_length
+        edges = np.arange(activity.shape[1] + 1) * cell
+        overlap = np.minimum(edges[1:], stop) - np.maximum(edges[:-1], start)
+        share = (overlap.clip(0) / cell).astype(np.float32)
+        activity[label] = np.maximum(activity[label], share)
+
+    def _finish(
+        self,
+        r: Generator,
+        window: Samples,
+        activity: NDArray[np.float32],
+        fold: int,
+        negatives_fold: int,
+    ) -> Mixture:
+        """Give it the level of a microphone somewhere, and its noise."""
+        settings, spec = self.settings, self.spec
+        full_scale = augment.set_peak(window, -r.uniform(1, 9))
+        samples = augment.set_peak(window, -r.uniform(0, settings.gain_range_db))
+        if r.random() < settings.quantise_share:
+            samples = augment.quantise(samples)
+        if r.random() < settings.microphone_noise:
+            noise = _noise(r, spec.window_samples, spec.sample_rate, 1.0, -90, -55)
+            samples = samples + noise
+        return Mixture(
+            samples.astype(np.float32, copy=False),
+            full_scale.astype(np.float32, copy=False),
+            activity,
+            fold,
+            negatives_fold,
+        )
+
+
+def balanced_weights(clips: Sequence[Clip], exponent: float) -> NDArray[np.float64]:
+    """Chance of each clip: its label's clips and its group's, to the minus exponent."""
+    labels = [clip.label for clip in clips]
+    groups = [(clip.label, clip.group) for clip in clips]
+    of_label = {label: labels.count(label) for label in set(labels)}
+    of_group: dict[tuple[int | None, str], int] = {}
+    for group in groups:
+        of_group[group] = of_group.get(group, 0) + 1
+    weights = np.array(
+        [
+            (of_label[label] * of_group[group]) ** -exponent
+            for label, group in zip(labels, groups, strict=True)
+        ]
+    )
+    return np.asarray(weights / weights.sum())
+
+
+def _noise(
+    r: Generator, samples: int, rate: int, level: float, low_db: float, high_db: float
+) -> Samples:
+    """Coloured noise, (1, samples), at `low_db` to `high_db` relative to `level`."""
+    noise = synthetic.noise_floor(r, samples, rate)[None]
+    gain = level / synthetic.LEVEL * synthetic.decibels(r.uniform(low_db, high_db))
+    return noise * np.float32(gain)
+
+
+def _add(one: Samples, other: Samples) -> Samples:
+    """Sum of two windows; a mono one is on both channels of the other."""
+    total: Samples = one + other
+    return total
+
+
+def _fill(r: Generator, samples: Samples, count: int) -> Samples:
+    """A stretch of `count` samples of it, played in a loop if it is shorter."""
+    length = samples.shape[1]
+    if length < count:
+        samples = np.tile(samples, (1, -(-count // length)))
+        length = samples.shape[1]
+    start = int(r.integers(0, length - count + 1))
+    return samples[:, start : start + count]

@@ -1,0 +1,304 @@
+"""One run of `train`: material, one network or one for each fold, and a model file."""
+
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from monitor.errors import UsageError
+from monitor.model.model_file import ModelCard, Thresholds, TrainedModel, save_model
+from monitor.model.network import Network, build_network
+from training.checkpoint import RunFolder
+from training.config import TrainingSettings
+from training.dataset import BatchSource, MixtureSource
+from training.evaluate import (
+    ClipWindows,
+    clip_windows,
+    cost_figures,
+    network_logits,
+    per_clip,
+    score_windows,
+    sigmoid,
+)
+from training.heldout import (
+    Calibration,
+    HeldOut,
+    calibrate,
+    join_held_out,
+    negatives_report,
+    report,
+)
+from training.loop import InterruptedTrainingError, fit
+from training.manifest import Clip, Manifest
+from training.material import Places, gather
+from training.progress import Display
+from training.splits import Split, assign_folds, split
+from training.student import Student
+
+logger = logging.getLogger(__name__)
+_STATISTICS_BATCHES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What `train` was asked to do, beside the settings."""
+
+    places: Places
+    out: Path
+    run: Path
+    resume: bool = False
+    cross_validate: bool = False
+    workers: int = 1
+    device: str = "cpu"
+
+
+class Run:
+    """A job with its material, which several networks may share."""
+
+    def __init__(
+        self,
+        job: Job,
+        settings: TrainingSettings,
+        display: Display,
+        stop: threading.Event,
+    ) -> None:
+        self.job = job
+        self.settings = settings
+        self.display = display
+        self.stop = stop
+        build_network(settings.preset, settings.spec, 1)  # fail before the work
+        self.folder = RunFolder(job.run)
+        self.folder.begin(settings, job.resume)
+        self.material = gather(job.places, settings, self._advance)
+        self.windows = clip_windows(
+            self.material.manifest.clips,
+            self.material.store,
+            settings.spec,
+            lambda done, total: self._advance("computing features", done, total),
+        )
+
+    def _advance(self, what: str, done: int, total: int) -> None:
+        if self.stop.is_set():
+            raise InterruptedTrainingError(f"stopped while {what}; begin again")
+        self.display.advance(what, done, total)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the labels."""
+        return self.material.manifest.labels
+
+    def train(self) -> ModelCard:
+        """Train, test, calibrate, and write the model file."""
+        if self.job.cross_validate:
+            return self._cross_validate()
+        return self._single()
+
+    def _single(self) -> ModelCard:
+        settings = self.settings
+        parts = split(
+            self.material.manifest, settings.test_folds, settings.validation_folds
+        )
+        network = self._learn(parts, (), self.folder, "training")
+        if not parts.test:
+            return self._write(network, self.job.out, None, {"tested": "not at all"})
+        clips = self._held_out(network, self.windows.part(parts.test))
+        negatives = self._negatives(network, settings.negatives_test_folds)
+        figures, calibration = self._conclude(clips, negatives)
+        figures["tested"] = f"on folds {list(settings.test_folds)}, never trained on"
+        return self._write(network, self.job.out, calibration, figures)
+
+    def _cross_validate(self) -> ModelCard:
+        settings, manifest = self.settings, self.material.manifest
+        known = self.material.negatives.folds if self.material.negatives else ()
+        reserved = settings.negatives_test_folds
+        networks: dict[int, Network] = {}
+        clips, negatives = [], []
+        for fold in manifest.folds:
+            parts = split(manifest, [fold], settings.validation_folds)
+            # The negatives of the same number stay out as well, to calibrate with.
+            held = (fold,) if fold in known and fold not in reserved else ()
+            title = f"fold {fold}"
+            folder = RunFolder(self.folder.path / f"fold{fold}")
+            network = self._learn(parts, held, folder, title)
+            networks[fold] = network
+            clips.append(self._held_out(network, self.windows.part(parts.test), fold))
+            if held:
+                other = self._negatives(network, held, fold)
+                negatives += [other] if other is not None else []
+        pooled = join_held_out(clips)
+        pooled_negatives = join_held_out(negatives) if negatives else None
+        figures, calibration = self._conclude(pooled, pooled_negatives)
+        for fold, network in networks.items():
+            path = self.folder.path / f"fold{fold}" / "model.safetensors"
+            own = self._calibrate(pooled, pooled_negatives, fold)
+            facts = {"tested": f"see folds: {fold}", "folds": figures["folds"]}
+            self._write(network, path, own, facts)
+        figures["tested"] = (
+            "by cross-validation: each fold by a network that never heard it"
+        )
+        everything = split(manifest, (), settings.validation_folds)
+        folder = RunFolder(self.folder.path / "final")
+        final = self._learn(everything, (), folder, "all folds")
+        unheard = self._negatives(final, reserved)
+        if unheard is not None:
+            figures["negatives_never_heard"] = negatives_report(
+                unheard, {0: calibration, 1: calibration}
+            )
+        return self._write(final, self.job.out, calibration, figures)
+
+    def _learn(
+        self, parts: Split, held: Sequence[int], folder: RunFolder, title: str
+    ) -> Network:
+        settings, job = self.settings, self.job
+        self.display.title = title
+        without = (*settings.negatives_test_folds, *held)
+        maker = self.material.maker(parts.train, without, settings)
+        source = MixtureSource(
+            maker, settings.optimiser.batch_size, settings.seed, job.workers
+        )
+        torch.manual_seed(settings.seed)
+        network = build_network(settings.preset, settings.spec, len(self.labels))
+        learn_statistics(network, source)
+        chosen = self.windows.part(parts.validation) if parts.validation else None
+
+        def validate(candidate: Network) -> dict[str, float]:
+            assert chosen is not None
+            score = network_logits(candidate, settings.spec, job.device)
+            values = per_clip(sigmoid(score_windows(chosen, score)), chosen)
+            right = values.argmax(axis=1) == chosen.truth
+            return {"accuracy": float(right.mean())}
+
+        return fit(
+            Student(network),
+            source,
+            settings,
+            folder,
+            self.display,
+            self.stop,
+            validate if chosen is not None else None,
+            job.device,
+        )
+
+    def _held_out(
+        self, network: Network, windows: ClipWindows, part: int | None = None
+    ) -> HeldOut:
+        """Logits of windows; without a part, recordings are dealt into two."""
+        logits = score_windows(windows, network_logits(network, self.settings.spec))
+        count = len(windows.clips)
+        parts = np.full(count, part if part is not None else 0, np.intp)
+        if part is None:
+            parts = _halves(windows.clips)
+        return HeldOut(windows, logits, parts)
+
+    def _negatives(
+        self, network: Network, folds: Sequence[int], part: int | None = None
+    ) -> HeldOut | None:
+        clips = self.material.negatives_of(folds)
+        store = self.material.negatives_store
+        if not clips or store is None:
+            return None
+        windows = clip_windows(clips, store, self.settings.spec)
+        return self._held_out(network, windows, part)
+
+    def _calibrate(
+        self, clips: HeldOut, negatives: HeldOut | None, without: int | None
+    ) -> Calibration:
+        spec = self.settings.spec
+        return calibrate(
+            clips,
+            negatives,
+            self.settings.false_alarms_per_hour,
+            spec.seconds(spec.window_samples),
+            without,
+        )
+
+    def _conclude(
+        self, clips: HeldOut, negatives: HeldOut | None
+    ) -> tuple[dict[str, Any], Calibration]:
+        """Figures with every part judged by the others, and what all of them give."""
+        parts = {
+            int(part): self._calibrate(clips, negatives, int(part))
+            for part in np.unique(clips.part)
+        }
+        figures = report(clips, negatives, parts, self.labels)
+        return figures, self._calibrate(clips, negatives, None)
+
+    def _write(
+        self,
+        network: Network,
+        path: Path,
+        calibration: Calibration | None,
+        figures: dict[str, Any],
+    ) -> ModelCard:
+        settings, manifest = self.settings, self.material.manifest
+        labels = self.labels
+        thresholds: dict[str, Thresholds] = {}
+        temperatures: dict[str, float] = {}
+        if calibration is not None:
+            temperatures = {
+                label: float(value)
+                for label, value in zip(labels, calibration.temperatures, strict=True)
+            }
+            for label, found in zip(labels, calibration.thresholds, strict=False):
+                thresholds[label] = Thresholds(
+                    onset=found.onset,
+                    offset=found.offset,
+                    false_alarms_per_hour=found.false_alarms_per_hour,
+                )
+        cost = cost_figures(network, settings.spec)
+        card = ModelCard(
+            name=self.job.out.stem,
+            preset=settings.preset,
+            labels=labels,
+            thresholds=thresholds,
+            temperatures=temperatures,
+            report={**figures, **cost, "split": settings.split},
+            licence=settings.licence or manifest.licence,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            training=settings.model_dump(mode="json", exclude={"spec"}),
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_model(path, TrainedModel(network, settings.spec, card))
+        return card
+
+
+def _halves(clips: Sequence[Clip]) -> np.ndarray[Any, np.dtype[np.intp]]:
+    """Deal recordings into two parts, 0 and 1, or all into one if there is only one."""
+    if len({clip.group for clip in clips}) < 2:
+        return np.zeros(len(clips), np.intp)
+    dealt = assign_folds(Manifest((), tuple(clips)), "group", 2, 0)
+    return np.array([clip.fold - 1 for clip in dealt.clips], np.intp)
+
+
+def learn_statistics(network: Network, source: BatchSource) -> None:
+    """Set the mean and deviation of each band from the first training windows."""
+    steps = min(_STATISTICS_BATCHES, source.steps_per_epoch)
+    values = np.concatenate(
+        [
+            batch.log_mel.transpose(2, 0, 1, 3).reshape(batch.log_mel.shape[2], -1)
+            for batch in source.batches(0, steps)
+        ],
+        axis=1,
+    )
+    mean = torch.from_numpy(values.mean(axis=1, keepdims=True))
+    deviation = torch.from_numpy(values.std(axis=1, keepdims=True))
+    network.normalise.mean.copy_(mean)
+    network.normalise.deviation.copy_(deviation.clamp_min(1.0))
+
+
+def check_job(job: Job, settings: TrainingSettings) -> None:
+    """Refuse what cannot be done, before anything is begun.
+
+    Raises:
+        UsageError: The model file would lie in a folder that does not exist.
+    """
+    if not job.out.parent.is_dir():
+        raise UsageError(f"--out: the folder {job.out.parent} does not exist")
+    if job.cross_validate and settings.test_folds:
+        raise UsageError("--cross-validate tests every fold; leave out --test-folds")

@@ -1,0 +1,48 @@
+"""Figures as tables for people."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def clip_table(console: Console, report: dict[str, Any], labels: Sequence[str]) -> None:
+    """Print the figures of clips: overall, by fold and by label."""
+    if "accuracy" not in report:
+        console.print("not tested: every fold was trained on")
+        return
+    low, high = report["accuracy_ci95"]
+    console.print(
+        f"accuracy {report['accuracy']:.3f} (95 %: {low:.3f} to {high:.3f}, by "
+        f"recording), macro-F1 {report['macro_f1']:.3f}, calibration error "
+        f"{report['expected_calibration_error']:.3f}, {report['clips']} clips"
+    )
+    if report.get("split") == "random":
+        console.print(
+            "This split is by clip: training has heard other slices of nearly all of "
+            "these recordings.  On new recordings expect far less."
+        )
+    for fold, part in report.get("folds", {}).items():
+        console.print(
+            f"  fold {fold}: accuracy {part['accuracy']:.3f}, macro-F1 "
+            f"{part['macro_f1']:.3f}, {part['clips']} clips"
+        )
+    table = Table("label", "precision", "recall", "F1", "clips", "recordings")
+    for label in labels:
+        if (row := report["per_class"].get(label)) is not None:
+            table.add_row(
+                label,
+                *(f"{row[key]:.3f}" for key in ("precision", "recall", "f1")),
+                str(row["clips"]),
+                str(row["groups"]),
+            )
+    console.print(table)
+    for key in ("negatives", "negatives_never_heard"):
+        if (negatives := report.get(key)) is not None:
+            console.print(
+                f"{key.replace('_', ' ')}: "
+                f"{100 * negatives['share_above_threshold']:.1f} % of "
+                f"{negatives['clips']} clips reach a threshold, "
+                f"{100 * negatives['share_above_0.5']:.1f} % a score of 0.5"
+            )
