@@ -86,7 +86,7 @@ class LevelMeter:
             for channel in samples
             for start in range(0, frames * self._step, self._step)
         )
-        return energy / (channels * frames * self._step)
+        return float(energy / (channels * frames * self._step))
 
     def _weighted_energy(self, frame: NDArray[np.float32]) -> float:
         np.multiply(frame, self._window, out=self._windowed)

@@ -93,13 +93,18 @@ def test_the_curve_is_that_of_the_standard(frequency: float, weighting: float) -
     assert a_weighting_db(np.array([frequency])) == pytest.approx(weighting, abs=0.06)
 
 
-@pytest.mark.parametrize("rate", [RATE, 16_000, 48_000])
-@pytest.mark.parametrize(("frequency", "weighting"), TABLE)
+@pytest.mark.parametrize(
+    ("rate", "frequency", "weighting"),
+    [
+        (rate, frequency, weighting)
+        for rate in (16_000, RATE, 48_000)
+        for frequency, weighting in TABLE
+        if frequency < 0.45 * rate
+    ],
+)
 def test_a_sine_is_weighted_as_by_the_standard(
-    frequency: float, weighting: float, rate: int
+    rate: int, frequency: float, weighting: float
 ) -> None:
-    if frequency > 0.45 * rate:
-        pytest.skip(f"{frequency:.0f} Hz does not exist at {rate} Hz")
     meter = LevelMeter(rate, 0.0)
     for hop in hops(sine(frequency, 2.0, sample_rate=rate), rate // 2):
         level = meter.measure(hop)
