@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from monitor import __version__
-from monitor.commands import check, devices, model, run
+from monitor.commands import check, devices, evaluate, model, run, train
 from monitor.errors import SoundMonitorError
 
 PROGRAM = "sound-monitor"
@@ -39,6 +39,8 @@ app.command("run", help=run.HELP)(run.run)
 app.command("devices", help=devices.HELP)(devices.devices)
 app.command("check", help=check.HELP)(check.check)
 app.command("model", help=model.HELP)(model.model)
+app.command("train", help=train.HELP)(train.train)
+app.command("evaluate", help=evaluate.HELP)(evaluate.evaluate)
 
 
 def _print_version(wanted: bool) -> None:
