@@ -95,3 +95,16 @@ class Network(nn.Module):
 def average(columns: Tensor) -> Tensor:
     """Mean over time: (batch, features, columns) to (batch, features)."""
     return columns.mean(dim=2)
+
+
+def to_scores(output: Output, temperatures: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores and scores of the columns, in [0, 1], shaped like `output`.
+
+    Args:
+        output: Of a network.
+        temperatures: (labels,); logits are divided by them, so that scores are as often
+            right as they say.
+    """
+    scores = torch.sigmoid(output.logits / temperatures)
+    activity = torch.sigmoid(output.activity / temperatures[:, None])
+    return scores, activity

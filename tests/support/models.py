@@ -1,0 +1,45 @@
+"""Small models with known weights, for tests."""
+
+import torch
+
+from monitor.model.card import ModelCard, Thresholds
+from monitor.model.model_file import TrainedModel
+from monitor.model.network import build_network
+from monitor.spec import ModelSpec
+
+
+def seeded_model(
+    preset: str = "article", spec: ModelSpec | None = None, seed: int = 0
+) -> TrainedModel:
+    """An untrained model whose statistics and scores are nevertheless lively."""
+    spec = spec or ModelSpec()
+    card = ModelCard(
+        name="seeded",
+        preset=preset,
+        labels=("siren", "drilling", "gun_shot"),
+        thresholds={"siren": Thresholds(onset=0.7, offset=0.5)},
+        temperatures={"siren": 2.0, "drilling": 0.5},
+        licence="none",
+        created="2026-01-01T00:00:00Z",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = build_network(preset, spec, len(card.labels)).eval()
+        network.normalise.mean.normal_(-40, 5)
+        network.normalise.deviation.uniform_(10, 20)
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                assert module.running_mean is not None
+                assert module.running_var is not None
+                module.running_mean.normal_(0, 0.3)
+                module.running_var.uniform_(0.2, 2)
+                torch.nn.init.uniform_(module.weight, 0.5, 2)
+                torch.nn.init.normal_(module.bias, 0, 0.3)
+    return TrainedModel(network, spec, card)
+
+
+def seeded_windows(batch: int, channels: int = 2, seed: int = 0) -> torch.Tensor:
+    """Log-mel windows (batch, channels, 64, 344) of noise, dB."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (batch, channels, 64, 344)
+    return torch.randn(shape, generator=generator) * 15 - 40
