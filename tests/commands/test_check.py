@@ -1,0 +1,204 @@
+"""`check` says what a configuration does, and names everything that is wrong."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitor.audio.sources.pipe import InputDevice
+from monitor.commands.app import run_command_line
+from monitor.commands.configuration import Configuration
+from monitor.commands.examination import Examination, examine_configuration
+from monitor.config_file import parse_config
+from monitor.errors import SourceError
+
+MICROPHONE = InputDevice("USB Audio", "ALSA", 2, 48_000.0, True, "hw:CARD=Audio,DEV=0")
+
+
+def no_devices() -> list[InputDevice]:
+    raise SourceError("PortAudio is missing")
+
+
+def one_device() -> list[InputDevice]:
+    return [MICROPHONE]
+
+
+def examined(
+    text: str, model_file: Path, state_dir: Path, devices: Any = no_devices
+) -> Examination:
+    text = f"model: {{file: {model_file}}}\n{text}"
+    config = parse_config(text, "config.yaml")
+    return examine_configuration(
+        Configuration(config, state_dir, None, "for a test"), devices
+    )
+
+
+def test_a_sound_configuration_has_no_problem(model_file: Path, tmp_path: Path) -> None:
+    examination = examined("", model_file, tmp_path / "new" / "folder")
+    assert examination.problems == []
+    labels = [facts.feasibility.label for facts in examination.labels]
+    assert labels == ["siren", "drilling", "gun_shot"]
+    assert all(facts.feasibility.can_fire for facts in examination.labels)
+
+
+def test_a_threshold_is_the_users_else_the_models_else_the_presets(
+    model_file: Path, tmp_path: Path
+) -> None:
+    text = "detection: {labels: {drilling: {onset_threshold: 0.9}}}"
+    siren, drilling, gun_shot = examined(text, model_file, tmp_path).labels
+    assert siren.rule.onset_threshold == 0.7  # of the model file
+    assert drilling.rule.onset_threshold == 0.9
+    assert gun_shot.rule.onset_threshold == 0.7  # of the impulsive preset
+
+
+@pytest.mark.parametrize(
+    ("devices", "note"),
+    [
+        (one_device, "there now: USB Audio"),
+        (list, "not there now, would be waited for: there is no microphone"),
+        (no_devices, "not there now, would be waited for: PortAudio is missing"),
+    ],
+)
+def test_a_missing_microphone_is_told_but_no_problem(
+    devices: Any, note: str, model_file: Path, tmp_path: Path
+) -> None:
+    examination = examined("", model_file, tmp_path, devices)
+    (source,) = examination.sources
+    assert source.description == "microphone 'default'"
+    assert source.note.startswith(note)
+    assert not examination.problems
+
+
+def test_devices_are_not_asked_for_without_a_microphone(
+    model_file: Path, tmp_path: Path
+) -> None:
+    def asked() -> list[InputDevice]:
+        raise AssertionError
+
+    text = "sources: [{name: street, input: 'demo:'}]"
+    (source,) = examined(text, model_file, tmp_path, asked).sources
+    assert source.note == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("sources: [{name: a, input: 'file:/missing.wav'}]", "source 'a': "),
+        (
+            "sources: [{name: a, input: 'command:no-such-program -x'}]",
+            "source 'a': command:no-such-program -x: there is no program",
+        ),
+        ("sources: [{name: a, input: 'mic:3'}]", "source 'a': mic:3: numbers of"),
+        ("detection: {labels: {sirene: }}", "detection.labels: 'sirene' is not a l"),
+        (
+            "detection: {labels: {gun_shot: {min_duration_on_seconds: 9}}}",
+            "detection.labels.gun_shot: ",
+        ),
+        (
+            "detection: {labels: {siren: {offset_threshold: 0.8}}}",
+            "detection.labels.siren.offset_threshold: 0.8 must not be above",
+        ),
+        ("detection: {hop_frames: 50}", "detection.hop_frames: 50 is not a multiple"),
+    ],
+)
+def test_what_cannot_work_is_a_problem(
+    text: str, problem: str, model_file: Path, tmp_path: Path
+) -> None:
+    (found,) = examined(text, model_file, tmp_path).problems
+    assert found.startswith(problem)
+
+
+def test_one_problem_does_not_hide_another(model_file: Path, tmp_path: Path) -> None:
+    text = """
+sources:
+  - {name: a, input: "file:/missing.wav"}
+  - {name: b, input: "command:no-such-program"}
+detection:
+  hop_frames: 50
+  labels:
+    sirene:
+    horn:
+    gun_shot: {min_duration_on_seconds: 9}
+"""
+    assert len(examined(text, model_file, tmp_path).problems) == 6
+
+
+def test_a_model_file_that_is_missing_is_a_problem(tmp_path: Path) -> None:
+    problems = examined("", tmp_path / "missing.safetensors", tmp_path).problems
+    assert problems == [f"{tmp_path}/missing.safetensors: there is no such model file"]
+
+
+def test_a_place_that_cannot_hold_files_is_a_problem(
+    model_file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "events.jsonl").mkdir()
+    (tmp_path / "file").touch()
+    (problem,) = examined("", model_file, tmp_path).problems
+    assert problem.endswith("events.jsonl is a folder")
+    (problem,) = examined("", model_file, tmp_path / "file").problems[:1]
+    assert problem == f"state_dir: {tmp_path}/file is not a folder"
+
+
+def test_without_an_event_log_its_place_does_not_matter(
+    model_file: Path, tmp_path: Path
+) -> None:
+    examination = examined("event_log: {path: null}", model_file, tmp_path)
+    assert examination.files["event_log"] is None
+    assert not examination.problems
+
+
+@pytest.fixture
+def config_file(model_file: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        f"state_dir: {tmp_path}\nmodel: {{file: {model_file}}}\n"
+        "sources: [{name: street, input: 'demo:'}]\n"
+    )
+    return path
+
+
+def test_the_report_is_for_people(
+    config_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command_line(["check", "--config", str(config_file)]) == 0
+    report = capsys.readouterr().out
+    assert f"configuration: {config_file} (--config)" in report
+    assert "demo:" in report
+    assert "gun_shot" in report
+    assert report.endswith("all is sound\n")
+
+
+def test_the_report_is_for_programs(
+    config_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command_line(["check", "--config", str(config_file), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["problems"] == []
+    assert report["labels"]["siren"]["can_fire"] is True
+    assert report["labels"]["siren"]["latency_bound_seconds"] > 0
+    assert report["model"]["name"] == "seeded"
+    assert report["sources"][0]["input"] == "demo:"
+
+
+def test_problems_mean_exit_code_two(
+    config_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with config_file.open("a") as file:
+        file.write("detection: {hop_frames: 50}\n")
+    assert run_command_line(["check", "--config", str(config_file)]) == 2
+    assert capsys.readouterr().out.endswith("\n1 problem found\n")
+
+
+def test_a_text_that_cannot_be_read_is_a_list_of_problems(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("ring_seconds: 1\nmodel: {threads: 0}\n")
+    assert run_command_line(["check", "--config", str(path), "--json"]) == 2
+    assert json.loads(capsys.readouterr().out) == {
+        "problems": [
+            f"{path}:1: ring_seconds: 1 must be at least 5",
+            f"{path}:2: model.threads: 0 must be at least 1",
+        ]
+    }

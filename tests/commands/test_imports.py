@@ -1,0 +1,48 @@
+"""What need not wait for the network does not load what the network needs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("torch", "torchaudio", "matplotlib", "pandas", "sklearn", "scipy")
+SCRIPT = f"""
+import sys
+from monitor.commands.app import run_command_line
+run_command_line(sys.argv[1:])
+print("loaded:", *(name for name in {HEAVY} if name in sys.modules))
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["train", "--help"],
+        ["evaluate", "--help"],
+        ["devices"],
+        ["check"],
+        ["check", "--json"],
+        ["model"],
+    ],
+    ids=" ".join,
+)
+def test_the_command_loads_no_heavy_library(
+    arguments: list[str], model_file: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        f"model: {{file: {model_file}}}\nsources:\n- {{name: a, input: 'demo:'}}\n"
+        f"- {{name: b, input: 'command:cat {model_file}'}}\n- {{name: c}}\n"
+    )
+    arguments = arguments + [str(model_file)] * (arguments == ["model"])
+    result = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *arguments],
+        env={"SOUND_MONITOR_CONFIG": str(config), "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.splitlines()[-1] == "loaded:"

@@ -1,0 +1,37 @@
+"""`model` prints the card of a model file."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from monitor.commands.app import run_command_line
+
+
+def test_the_card_is_printed_for_people(
+    model_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command_line(["model", str(model_file)]) == 0
+    card = capsys.readouterr().out
+    assert "seeded: network article, 3 labels, made 2026-01-01" in card
+    assert "44100 Hz, 2 channels, 64 mel bands" in card
+    assert "siren" in card
+
+
+def test_the_card_is_printed_for_programs(
+    model_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command_line(["model", str(model_file), "--json"]) == 0
+    card = json.loads(capsys.readouterr().out)
+    assert card["spec"]["window_frames"] == 344
+    assert card["card"]["thresholds"]["siren"]["onset"] == 0.7
+
+
+def test_a_foreign_file_is_told_in_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("not a model")
+    assert run_command_line(["model", str(path)]) == 1
+    told = capsys.readouterr().err
+    assert told == f"sound-monitor: {path}: is not a safetensors file\n"
