@@ -1,0 +1,119 @@
+"""The state machine of one label: from windows to the runs that are events.
+
+It knows scores and spans, neither audio nor records.
+"""
+
+from collections import deque
+from typing import NamedTuple
+
+from monitor.detection.presets import LabelRule
+from monitor.detection.run import LabelWindow, Run
+from monitor.detection.smoothing import MovingAverage
+
+
+class Step(NamedTuple):
+    """What a window changed; both may hold the same run."""
+
+    told: Run | None
+    """A run that is an event, known since this window."""
+
+    ended: Run | None
+    """A run that was told and is now over."""
+
+
+class Hysteresis:
+    """Tells when a label begins and when it ends.
+
+    A run begins when the averaged score reaches the onset threshold, and then counts
+    from the first of the averaged windows that is at or above the offset threshold.
+    While it lasts, a window counts if both its score and the average are at or above
+    the offset threshold.  A run is told once its sound has lasted `min_duration_on`.
+
+    It ends when the last active moment lies `min_duration_off` back: so about a second
+    after the sound, not four, when the last window that holds it has passed.  What is
+    still in the windows then is old: a window counts for a later run only if it is
+    active after the moment up to which its activity would have prolonged this one, and
+    after the refractory time.
+    """
+
+    def __init__(self, rule: LabelRule) -> None:
+        self._rule = rule
+        self._scores = MovingAverage(rule.smoothing_hops)
+        self._rivals = MovingAverage(rule.smoothing_hops)
+        self._averaged: deque[LabelWindow | None] = deque(maxlen=rule.smoothing_hops)
+        self._run: Run | None = None
+        self._floor = 0  # no later run starts before
+        self._old_until = 0  # activity up to here is no sign of a later run
+
+    @property
+    def run(self) -> Run | None:
+        """The run that is going on, told or not."""
+        return self._run
+
+    def push(self, window: LabelWindow) -> Step:
+        """Take the next window, at least a sample later than the one before."""
+        rule = self._rule
+        old = window.active_stop <= self._old_until
+        # Neither silence nor an old sound may help a new one over the threshold.
+        score = 0.0 if old or window.gated else window.score
+        average, rival = self._scores.push(score), self._rivals.push(window.rival)
+        counts = score >= rule.offset_threshold
+        self._averaged.append(window if counts else None)
+        if self._run is not None:
+            if counts and average >= rule.offset_threshold:
+                self._run.add(window)
+        elif not window.gated and self._may_begin(average, rival):
+            self._run = Run([one for one in self._averaged if one], self._floor)
+        return Step(self._tell(), self._end(window))
+
+    def stop(self) -> Run | None:
+        """End the run that is going on: the next window has nothing to do with it.
+
+        Returns:
+            The run, if it was told.
+        """
+        run = self._run
+        if run is not None:
+            self._close(run, self._rule.min_duration_off)
+        self._forget_scores()
+        return run if run is not None and run.onset_start is not None else None
+
+    def _may_begin(self, average: float, rival: float) -> bool:
+        margin = self._rule.margin
+        clear = margin == 0 or average - rival >= margin
+        return clear and average >= self._rule.onset_threshold
+
+    def _tell(self) -> Run | None:
+        run = self._run
+        if run is None or run.onset_start is not None:
+            return None
+        if run.stop - run.start < self._rule.min_duration_on:
+            return None
+        run.onset_start = run.start
+        return run
+
+    def _end(self, window: LabelWindow) -> Run | None:
+        run = self._run
+        # What the newest hop alone shows is not a lull yet: the end of a span is
+        # a column or two off, and the newest hop is the one that is heard worst.
+        if run is None or run.stop > window.seen_until:
+            return None
+        if window.stop - run.stop < self._rule.min_duration_off:
+            return None
+        newest_hop = window.stop - window.seen_until
+        self._close(run, max(self._rule.min_duration_off, newest_hop))
+        self._forget_scores()
+        return run if run.onset_start is not None else None
+
+    def _close(self, run: Run, lull: int) -> None:
+        self._run = None
+        self._floor = run.stop
+        if run.onset_start is not None:
+            # The onset may have been told too late: its place is taken all the same.
+            self._floor = max(run.stop + self._rule.refractory, run.onset_start + 1)
+        self._old_until = max(self._floor, run.stop + lull)
+
+    def _forget_scores(self) -> None:
+        self._scores.restart()
+        self._rivals.restart()
+        self._averaged.clear()

@@ -1,0 +1,155 @@
+"""One run of windows, and where in it the sound began and ended.
+
+Each window says from which moment to which the network was active for the label.
+A single window is easily wrong: one that holds little of the sound, or holds it at its
+edge, is noisy.  But a moment is covered by about seven windows.  So they vote: of the
+windows that cover a moment, those of the run and no others, half must call it active.
+
+A window that starts within the sound covers nothing before, and has no say about where
+the sound began; one that stops within it has none about where it ended.  So a window
+which a lasting sound fills from edge to edge moves neither.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from monitor.records import ScoreFrame
+
+
+@dataclass(frozen=True, slots=True)
+class LabelWindow:
+    """What one window says of one label."""
+
+    frame: ScoreFrame
+    """The window, with what it says of all labels."""
+
+    score: float
+    """Of this label, in [0, 1]."""
+
+    rival: float
+    """The highest score of any other label; 0 if there is none."""
+
+    active_start: int
+    active_stop: int
+    """The stretch of the window that carries the label's score."""
+
+    seen_until: int
+    """Where the window before stopped; where this one starts if there is none."""
+
+    gated: bool
+    """The window lies below the level gate."""
+
+    @property
+    def start(self) -> int:
+        """First sample of the window."""
+        return self.frame.start
+
+    @property
+    def stop(self) -> int:
+        """Past-last sample of the window."""
+        return self.frame.stop
+
+
+def first_active(windows: Iterable[LabelWindow]) -> int:
+    """The first moment at which half of the windows that cover it are active.
+
+    Args:
+        windows: At least one.
+    """
+    windows = tuple(windows)
+    for moment in sorted(window.active_start for window in windows):
+        voters = [window for window in windows if window.start <= moment]
+        active = sum(window.active_start <= moment for window in voters)
+        if 2 * active >= len(voters):
+            return moment
+    raise AssertionError("at the latest of the moments all voters are active")
+
+
+def last_active(windows: Iterable[LabelWindow]) -> int:
+    """The last moment up to which half of the windows that cover it are active.
+
+    Args:
+        windows: At least one.
+    """
+    windows = tuple(windows)
+    for moment in sorted((window.active_stop for window in windows), reverse=True):
+        voters = [window for window in windows if window.stop >= moment]
+        active = sum(window.active_stop >= moment for window in voters)
+        if 2 * active >= len(voters):
+            return moment
+    raise AssertionError("at the earliest of the moments all voters are active")
+
+
+class Run:
+    """The windows that count for one occurrence of a label, from the first one on.
+
+    `start` and `stop` are estimates that may move with each window.
+    """
+
+    def __init__(self, windows: Sequence[LabelWindow], floor: int) -> None:
+        """Begin with the windows that led to it.
+
+        Args:
+            windows: Those that count, in order, at least one.
+            floor: The sound cannot have begun before, whatever the windows say.
+        """
+        first = windows[0]
+        self._floor = floor
+        self._earliest = max(_earliest_start(first), floor)
+        self._latest = max(self._earliest, first.active_stop - 1)
+        # Without any vote, the sound began where the newest hop did.
+        self.start = self._within_bounds(first.seen_until)
+        self.stop = first.active_stop
+        self.onset_start: int | None = None
+        """`start` when the onset was told; None before."""
+        self.windows = 0
+        self.peak = first
+        """The window with the highest score."""
+        self._score_sum = 0.0
+        self._opening: list[LabelWindow] = []
+        self._closing: deque[LabelWindow] = deque()
+        for window in windows:
+            self.add(window)
+
+    @property
+    def mean_score(self) -> float:
+        """Mean of the raw scores of the windows that count."""
+        return self._score_sum / self.windows
+
+    def add(self, window: LabelWindow) -> None:
+        """Take the next window that counts."""
+        self.windows += 1
+        self._score_sum += window.score
+        if window.score > self.peak.score:
+            self.peak = window
+        self._move_start(window)
+        self._move_stop(window)
+
+    def _move_start(self, window: LabelWindow) -> None:
+        # A span that reaches back before the floor has an older sound in it, and
+        # cannot tell where this one began.
+        if window.start <= self._latest and window.active_start >= self._floor:
+            self._opening.append(window)
+            self.start = self._within_bounds(first_active(self._opening))
+
+    def _move_stop(self, window: LabelWindow) -> None:
+        self._closing.append(window)
+        while self._closing[0].stop <= window.start:
+            self._closing.popleft()
+        self.stop = max(last_active(self._closing), self.start + 1)
+
+    def _within_bounds(self, moment: int) -> int:
+        return min(max(moment, self._earliest), self._latest)
+
+
+def _earliest_start(first: LabelWindow) -> int:
+    """How far back a sound can reach that was first heard in the window `first`.
+
+    The window before covered all but the newest hop, and did not count.  A sound that
+    fills half of a window is one that the network hears: so it cannot have begun more
+    than half a window before the newest hop.
+    """
+    bound = first.seen_until - (first.stop - first.start) // 2
+    # A sound that was over by then was simply heard late.
+    return max(first.start, bound) if first.active_stop > bound else first.start
