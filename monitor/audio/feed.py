@@ -110,6 +110,12 @@ class Feed:
         """What the source is doing."""
         return self._state_name
 
+    @property
+    def has_marks(self) -> bool:
+        """Whether a gap or a state waits for the worker."""
+        with self._lock:
+            return any(not isinstance(piece, _Stretch) for piece in self._pieces)
+
     # The capture thread.
 
     def open(self, channels: int) -> None:

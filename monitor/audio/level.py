@@ -57,7 +57,8 @@ class LevelMeter:
         """Measure the samples that follow.
 
         The A-weighted level is that of the frames which these samples complete, so it
-        lags by half a frame (93 ms).  Where they complete none, it stays as it was.
+        lags by half a frame to a whole one (93 to 186 ms).  Where they complete none,
+        it stays as it was; after a restart, on the floor.
 
         Args:
             samples: float32, shape (channels, n), n > 0, finite; always the same

@@ -62,7 +62,7 @@ def assert_tiled(tiles: list[tuple[int, int, str]], start: int, stop: int) -> No
     assert all(tile[0] < tile[1] for tile in tiles), "an empty block or gap"
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(steps=st.lists(STEPS, max_size=40))
 def test_blocks_and_gaps_tell_what_became_of_every_sample(
     steps: list[tuple[str, int]],
@@ -224,6 +224,18 @@ def test_what_waits_for_a_worker_that_hangs_is_bounded() -> None:
     assert len(feed.arrivals()) < 5000
 
 
+def test_the_newest_state_is_told_however_much_has_been_given_up() -> None:
+    feed = make_feed()
+    feed.state("opening", "first")
+    feed.state("listening", "second")
+    for _ in range(5000):
+        write(feed, 1)
+        feed.lose(1, "invalid")
+
+    states = [piece for piece in feed.take() if isinstance(piece, SourceState)]
+    assert states == [SourceState("street", "listening", "second")]
+
+
 def test_a_source_that_only_tells_its_state_fills_nothing_either() -> None:
     feed = make_feed()
     for index in range(5000):
@@ -342,7 +354,10 @@ def test_a_capture_thread_that_laps_the_worker_leaves_no_hole_and_no_overlap() -
     thread.start()
     tiles = []
     while not done.is_set() or feed.taken < feed.stop:
-        tiles += spans(feed.take())
+        start = feed.taken
+        fresh = spans(feed.take())
+        assert_tiled(fresh, start, feed.taken)
+        tiles += fresh
     thread.join()
 
     assert_tiled(tiles, 0, feed.stop)
