@@ -2,9 +2,9 @@
 
 import threading
 from collections import deque
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
+from monitor.audio.pieces import Piece, Stretch, append_gap, bounded
 from monitor.audio.ring import Ring, Samples
 from monitor.errors import OverrunError
 from monitor.records import Gap, GapReason, SourceState, SourceStateName
@@ -12,7 +12,6 @@ from monitor.records import Gap, GapReason, SourceState, SourceStateName
 _NEWEST_SECONDS = 4.6
 """What a worker that was lapped goes on with: a window and a hop of the article's."""
 
-_MOST_PIECES = 1024
 _MOST_ARRIVALS = 4096
 _POLL_SECONDS = 0.05
 
@@ -29,18 +28,6 @@ class Block:
     def stop(self) -> int:
         """Absolute index after the newest sample."""
         return self.start + int(self.samples.shape[1])
-
-
-@dataclass(slots=True)
-class _Stretch:
-    """Samples [start, stop) that the worker has not taken yet, and where they are."""
-
-    ring: Ring
-    start: int
-    stop: int
-
-
-_Piece = _Stretch | Gap | SourceState
 
 
 class Feed:
@@ -71,11 +58,13 @@ class Feed:
         )
         self._ring: Ring | None = None
         self._lock = threading.Lock()
-        self._pieces: list[_Piece] = []
+        self._pieces: list[Piece] = []
         self._arrivals: deque[tuple[int, float]] = deque(maxlen=_MOST_ARRIVALS)
         self._stop = 0
         self._state_name: SourceStateName = "opening"
         self._new_stretch = True
+        self._marked = False
+        self._needs_room = False
 
         self._taken = 0
         self._lost_samples = 0
@@ -112,9 +101,13 @@ class Feed:
 
     @property
     def has_marks(self) -> bool:
-        """Whether a gap or a state waits for the worker."""
-        with self._lock:
-            return any(not isinstance(piece, _Stretch) for piece in self._pieces)
+        """Whether something waits that should not wait until more sound has come.
+
+        A gap, a state, or so many samples that the worker must make room: a worker
+        that lets small blocks collect still has to take them then.
+        """
+        crowded = 2 * (self._stop - self._taken) > self.capacity
+        return self._marked or self._needs_room or crowded
 
     # The capture thread.
 
@@ -142,10 +135,10 @@ class Feed:
         with self._lock:
             start, self._stop = self._stop, self._stop + block.shape[1]
             last = self._pieces[-1] if self._pieces else None
-            if isinstance(last, _Stretch) and not self._new_stretch:
+            if isinstance(last, Stretch) and not self._new_stretch:
                 last.stop = self._stop
             else:
-                self._append(_Stretch(self._ring, start, self._stop))
+                self._append(Stretch(self._ring, start, self._stop))
             self._arrivals.append((self._stop, now))
         self._new_stretch = False
         self._wake()
@@ -190,8 +183,10 @@ class Feed:
             raise ValueError(f"{count} samples for a ring of {self.capacity}")
         while not stop.is_set():
             self._room.clear()
-            if self._stop + count - self._taken <= self.capacity:
+            self._needs_room = self._stop + count - self._taken > self.capacity
+            if not self._needs_room:
                 return True
+            self._wake()
             self._room.wait(_POLL_SECONDS)  # then look at `stop` again
         return False
 
@@ -207,13 +202,14 @@ class Feed:
         """
         with self._lock:
             pieces, self._pieces = self._pieces, []
+            self._marked = False
             stop = self._stop
         taken: list[Block | Gap | SourceState] = []
         for piece in pieces:
-            if isinstance(piece, _Stretch):
+            if isinstance(piece, Stretch):
                 self._read(piece, taken)
             elif isinstance(piece, Gap):
-                _append_gap(taken, piece)
+                append_gap(taken, piece)
             else:
                 taken.append(piece)
         for item in taken:
@@ -236,7 +232,7 @@ class Feed:
             arrivals, self._arrivals = self._arrivals, fresh
         return list(arrivals)
 
-    def _read(self, stretch: _Stretch, taken: list[Block | Gap | SourceState]) -> None:
+    def _read(self, stretch: Stretch, taken: list[Block | Gap | SourceState]) -> None:
         """Append the samples of `stretch`, and a gap for those that are overwritten."""
         start, stop = stretch.start, stretch.stop
         while start < stop:
@@ -246,7 +242,7 @@ class Feed:
             except OverrunError:
                 newest = max(stretch.ring.oldest, self._stop - self._newest)
                 lost = Gap(self.name, start, min(newest, stop), "overrun")
-                _append_gap(taken, lost)
+                append_gap(taken, lost)
                 start = lost.stop
 
     def _count(self, gap: Gap) -> None:
@@ -256,40 +252,15 @@ class Feed:
             self._gaps += 1
         self._last_gap = gap
 
-    def _append(self, piece: _Piece) -> None:
+    def _append(self, piece: Piece) -> None:
         """Append to the pieces; the caller holds the lock."""
         if isinstance(piece, Gap):
-            _append_gap(self._pieces, piece)
+            append_gap(self._pieces, piece)
         else:
             self._pieces.append(piece)
-        if len(self._pieces) > _MOST_PIECES:
-            self._pieces = _shorten(self._pieces, self.name)
+        self._marked = self._marked or not isinstance(piece, Stretch)
+        self._pieces = bounded(self._pieces, self.name)
 
     def _wake(self) -> None:
         if self.wakeup is not None:
             self.wakeup.set()
-
-
-def _append_gap(pieces: list[Any], gap: Gap) -> None:
-    """Append `gap`, or make the gap before it longer if it has the same reason."""
-    last = pieces[-1] if pieces else None
-    if isinstance(last, Gap) and last.reason == gap.reason:
-        pieces[-1] = replace(last, stop=gap.stop)
-    else:
-        pieces.append(gap)
-
-
-def _shorten(pieces: list[_Piece], name: str) -> list[_Piece]:
-    """Give up the older half of the pieces: what they cover is lost to an overrun.
-
-    Only a source that breaks many times a second, and a worker that hangs, get here.
-    Of the states in that half the newest remains.
-    """
-    half = len(pieces) // 2
-    old = pieces[:half]
-    states = [piece for piece in old if isinstance(piece, SourceState)]
-    spans = [piece for piece in old if not isinstance(piece, SourceState)]
-    kept: list[_Piece] = [*states[-1:]]
-    if spans:
-        kept.append(Gap(name, spans[0].start, spans[-1].stop, "overrun"))
-    return kept + pieces[half:]

@@ -59,7 +59,8 @@ def build_monitor(
     sample_clocks: dict[str, SampleClock] = {}
     for settings in config.sources:
         source = build_source(settings, speed, clock.monotonic)
-        feed = Feed(settings.name, spec.sample_rate, config.ring_seconds, wakeup)
+        feed = Feed(settings.name, spec.sample_rate, config.ring_seconds)
+        feed.wakeup = wakeup
         feeds.append(feed)
         captures[settings.name] = Capture(source, feed, settings, clock.monotonic)
         if source.live or speed == "realtime":

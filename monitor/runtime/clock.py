@@ -67,7 +67,7 @@ class SampleClock:
             self._earliest_now = min(self._earliest_now, zero)
 
     def monotonic(self, sample: int) -> float:
-        """Monotonic seconds at which `sample` was sound; now, if nothing arrived yet."""
+        """Monotonic seconds at which `sample` was sound; now, before any arrived."""
         zero = min(self._earliest_now, self._earliest_before)
         if zero == float("inf"):
             return self._clock.monotonic()

@@ -1,28 +1,33 @@
 """The daemon: threads, signals and the exit code."""
 
+import contextlib
 import logging
+import queue
 import signal
 import sys
 import threading
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
+
+from rich.console import Console
 
 from monitor.config import Config
 from monitor.errors import SoundMonitorError
 from monitor.model.classifier import Classifier
 from monitor.model.model_file import load_model
-from monitor.runtime.assembly import Speed, build_monitor
-from monitor.runtime.clock import SystemClock
+from monitor.runtime.assembly import Monitor, Speed, build_monitor, rules_of
+from monitor.runtime.clock import Clock, SystemClock
 from monitor.runtime.threads import Threads
-from monitor.sinks.console import ConsoleSink
+from monitor.sinks.console import LiveConsole, can_show
 from monitor.sinks.event_log import EventLog
-from monitor.sinks.plain import PlainSink
+from monitor.sinks.plain import Plain
 from monitor.sinks.sink import Sink
 
 logger = logging.getLogger(__name__)
 
-STOP_SECONDS = 1.8
+POLL_SECONDS = 0.25
+STOP_SECONDS = 1.6
 """Time in which everything must have ended after SIGINT or SIGTERM."""
 
 
@@ -38,23 +43,95 @@ def run_daemon(config: Config, *, speed: Speed, state_dir: Path) -> int:
     Raises:
         SoundMonitorError: The model, a source or a file cannot be used.
     """
-    model = load_model(None if config.model.file is None else Path(config.model.file))
+    model = load_model(config.model.file)
     classifier = Classifier(model, config.model.compute_device, config.model.threads)
-    screen = _screen(config, classifier)
-    sinks: list[Sink] = [screen]
-    if config.event_log.path is not None:
-        sinks.append(EventLog(state_dir / config.event_log.path, config.event_log))
-    stop = threading.Event()
-    monitor = build_monitor(
-        config,
-        classifier,
-        sinks,
-        speed=speed,
-        session=uuid.uuid4().hex,
-        clock=SystemClock(),
+    clock = SystemClock()
+    with _screen(config, classifier, clock) as screen:
+        sinks: list[Sink] = [screen]
+        log = config.event_log
+        if log.path is not None:
+            path = state_dir / log.path
+            sinks.append(EventLog(path, rotate_mib=log.rotate_mib, keep=log.keep))
+        monitor = build_monitor(
+            config,
+            classifier,
+            sinks,
+            speed=speed,
+            session=uuid.uuid4().hex,
+            clock=clock,
+        )
+        return _run(monitor)
+
+
+@contextlib.contextmanager
+def _screen(
+    config: Config, classifier: Classifier, clock: Clock
+) -> Iterator[Plain | LiveConsole]:
+    """A live console on a terminal, which takes the log lines too; else plain lines."""
+    console = Console()
+    if not can_show(console):
+        yield Plain(sys.stdout)
+        return
+    live = LiveConsole(
+        console,
+        sources=[source.name for source in config.sources],
+        labels=classifier.labels,
+        sample_rate=classifier.spec.sample_rate,
+        now=clock.monotonic,
+        onset_thresholds={
+            label: rule.onset_threshold
+            for label, rule in rules_of(config, classifier).items()
+        },
+        title=classifier.name,
     )
-    _take_signals(stop, monitor.worker.reopen_sinks)
+    root = logging.getLogger()
+    handlers = root.handlers
+    root.handlers = [live.log_handler]
+    try:
+        yield live
+    finally:
+        live.close()
+        root.handlers = handlers
+
+
+def _run(monitor: Monitor) -> int:
+    stop = threading.Event()
     threads = Threads(stop)
-    monitor.start(threads)
-    stop.wait()
-    return _end(threads)
+    with _signals() as signals:
+        monitor.start(threads)
+        while not stop.is_set():
+            with contextlib.suppress(queue.Empty):
+                if signals.get(timeout=POLL_SECONDS) == signal.SIGHUP:
+                    monitor.worker.reopen_sinks()
+                else:
+                    stop.set()
+        return _end(threads)
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[queue.SimpleQueue[int]]:
+    """Queue SIGINT, SIGTERM and SIGHUP as they come."""
+    # Unlike Event.set, SimpleQueue.put may interrupt itself: a handler runs between
+    # any two instructions of the main thread.
+    received: queue.SimpleQueue[int] = queue.SimpleQueue()
+    before = {
+        number: signal.signal(number, lambda number, _frame: received.put(number))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(threads: Threads) -> int:
+    late = threads.join(STOP_SECONDS)
+    if late:
+        logger.error("%s did not stop in %.1f s", ", ".join(late), STOP_SECONDS)
+    failure = threads.failure
+    if isinstance(failure, SoundMonitorError):
+        raise failure
+    if failure is not None:
+        logger.critical("the monitor ends: a thread failed", exc_info=failure)
+    return 1 if late or failure else 0

@@ -150,6 +150,4 @@ class Pipeline:
         stride = self._classifier.total_stride * self._classifier.spec.hop_length
         spans = window.start + columns * stride
         # The last column may reach beyond the window's last frame.
-        return tuple(
-            (int(first), int(min(last, window.stop))) for first, last in spans
-        )
+        return tuple((int(first), int(min(last, window.stop))) for first, last in spans)

@@ -40,6 +40,10 @@ class Track:
         self._log_mel = log_mel
         self._grid = grid
         self._level_offset_db = level_offset_db
+        hops_in_window = -(-grid.window_samples // grid.hop_samples)
+        self._levels: deque[Level] = deque(maxlen=hops_in_window)
+        self._log_mels: Tensor
+        self._hops: _HopLevels
         self._begin_stretch(0, channels=1)
 
     @property
@@ -72,14 +76,12 @@ class Track:
         self._channels = channels
         self._stop = start
         self._next_window = self._grid.first_from(start)
-        self._frames = IncrementalLogMel(self._log_mel, channels)
-        self._frames.restart(start)
+        self._frames = IncrementalLogMel(self._log_mel, channels, start)
         self._first_frame = self._frames.next_frame
         self._log_mels = torch.empty(channels, spec.n_mels, 0)
         meter = LevelMeter(spec.sample_rate, self._level_offset_db)
         self._hops = _HopLevels(meter, self._grid, start, channels)
-        hops_in_window = -(-self._grid.window_samples // self._grid.hop_samples)
-        self._levels: deque[Level] = deque(maxlen=hops_in_window)
+        self._levels.clear()
 
     def _take_window(self, stop: int) -> Window:
         start = stop - self._grid.window_samples

@@ -56,7 +56,7 @@ def render_scene(sample_rate: int) -> Samples:
 
 
 def _at_level(signal: Signal, level_dbfs: float) -> Signal:
-    rms = np.sqrt(np.mean(signal**2))
+    rms = float(np.sqrt(np.mean(signal**2)))
     return signal * (10 ** (level_dbfs / 20) / rms)
 
 
@@ -105,9 +105,8 @@ def _siren(count: int, sample_rate: int, generator: np.random.Generator) -> Sign
     frequency = 650.0 * (1500.0 / 650.0) ** sweep
     phase = 2 * np.pi * np.cumsum(frequency) / sample_rate
     tone = sum(np.sin(k * phase) / k**1.2 for k in range(1, 8))
-    tone = _shaped(
-        np.tanh(1.5 * tone), sample_rate, {200: -30, 600: -3, 1500: 0, 3500: 0, 9000: -25}
-    )
+    horn: dict[float, float] = {200: -30, 600: -3, 1500: 0, 3500: 0, 9000: -25}
+    tone = _shaped(np.tanh(1.5 * tone), sample_rate, horn)
     return _echoed(tone, sample_rate, generator, 1.2)
 
 

@@ -1,0 +1,83 @@
+"""Recordings through the daemon's own parts, as fast as they can be analysed."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from numpy.typing import NDArray
+
+from monitor.audio.channels import adapt
+from monitor.audio.resample import StreamResampler
+from monitor.config import Config, SourceSettings
+from monitor.model.classifier import Classifier
+from monitor.model.frontend import IncrementalLogMel, LogMel
+from monitor.records import Timed
+from monitor.runtime.assembly import build_monitor
+from monitor.runtime.clock import SystemClock
+from monitor.runtime.threads import Threads
+from monitor.sinks.collector import Collector
+from monitor.spec import ModelSpec
+
+READ_SAMPLES = 1 << 20
+
+
+def analyze_file(
+    path: Path, classifier: Classifier, config: Config, *, source: str
+) -> list[Timed]:
+    """Listen to a recording with the detection rules of `config`.
+
+    Args:
+        path: Any file that libsndfile reads.
+        classifier: The network.
+        config: Its sources are not used.
+        source: Name of the recording in the records.
+
+    Returns:
+        Its score frames, onsets, events and gaps in order, without time of day.
+
+    Raises:
+        UsageError: The file is not a recording.
+        AudioFileError: It breaks off or cannot be read to its end.
+    """
+    settings = SourceSettings(name=source, input=f"file:{path}")
+    collector = Collector()
+    monitor = build_monitor(
+        config.model_copy(update={"sources": (settings,)}),
+        classifier,
+        [collector],
+        speed="max",
+        session=source,
+        clock=SystemClock(),
+    )
+    threads = Threads(threading.Event())
+    monitor.start(threads)
+    try:
+        threads.stop.wait()
+    finally:
+        threads.stop.set()
+        threads.join(float("inf"))
+    if threads.failure is not None:
+        raise threads.failure
+    return collector.records
+
+
+def log_mel_of(path: Path, spec: ModelSpec) -> NDArray[np.float32]:
+    """Log-mel of a whole recording, of its first channel, for a picture.
+
+    Returns:
+        float32, shape (n_mels, frames), dB.
+    """
+    frames = IncrementalLogMel(LogMel(spec), channels=1)
+    parts: list[NDArray[np.float32]] = []
+    with soundfile.SoundFile(path) as file:
+        resampler = StreamResampler(file.samplerate, spec.sample_rate, 1)
+
+        def add(samples: NDArray[np.float32]) -> None:
+            parts.append(frames.push(torch.from_numpy(samples))[0].numpy())
+
+        for block in file.blocks(READ_SAMPLES, dtype="float32", always_2d=True):
+            add(resampler.push(adapt(np.ascontiguousarray(block.T))[:1]))
+        add(resampler.finish())
+    return np.concatenate(parts, axis=1)

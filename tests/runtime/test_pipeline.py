@@ -1,0 +1,157 @@
+"""Samples become the same records whatever way they arrive."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from monitor.audio.feed import Block
+from monitor.audio.ring import Samples
+from monitor.config import DetectionSettings, LabelSettings
+from monitor.detection.presets import resolve_rules
+from monitor.errors import ConfigError
+from monitor.model.classifier import Classifier
+from monitor.model.frontend import LogMel
+from monitor.records import Event, Gap, Onset, Record, ScoreFrame
+from monitor.runtime.pipeline import Pipeline
+from tests.support.models import seeded_model
+from tests.support.signals import cut, noise, silence, sine
+
+HOP = 48 * 512
+WINDOW = 343 * 512 + 1024
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    return Classifier(seeded_model(), "cpu")
+
+
+def make_pipeline(
+    classifier: Classifier, sources: tuple[str, ...] = ("street",), hop_frames: int = 48
+) -> Pipeline:
+    # Low thresholds, so that an untrained network tells something.
+    lively = LabelSettings(onset_threshold=0.3, offset_threshold=0.2)
+    detection = DetectionSettings(labels=dict.fromkeys(classifier.labels, lively))
+    rules = resolve_rules(classifier.labels, detection, None, classifier.spec)
+    return Pipeline(
+        classifier,
+        rules,
+        hop_frames=hop_frames,
+        level_gate_dbfs=-70.0,
+        level_offsets_db=dict.fromkeys(sources, 0.0),
+        session="test",
+    )
+
+
+def run(pipeline: Pipeline, blocks: list[Samples], source: str = "street"):
+    """Feed blocks one call each, then finish."""
+    records: list[Record] = []
+    position = 0
+    for samples in blocks:
+        if samples.shape[1]:
+            records += pipeline.process([(source, Block(position, samples))])
+            position += samples.shape[1]
+    return records + pipeline.finish(source, "end-of-input")
+
+
+def score_frames(records: list[Record]) -> list[ScoreFrame]:
+    return [record for record in records if isinstance(record, ScoreFrame)]
+
+
+@pytest.fixture(scope="module")
+def scene() -> Samples:
+    loud = noise(3, 0.2) + sine(900, 3, 0.3)
+    return torch.cat(
+        [torch.from_numpy(part) for part in (noise(4, 0.001), loud, noise(5, 0.001))], 1
+    ).numpy()
+
+
+@pytest.fixture(scope="module")
+def whole(classifier, scene):
+    return run(make_pipeline(classifier), [scene])
+
+
+def test_the_scene_has_something_to_tell(whole):
+    kinds = {type(record) for record in whole}
+    assert kinds == {ScoreFrame, Onset, Event}
+
+
+@given(sizes=st.lists(st.integers(1, 60_000), max_size=12))
+@settings(max_examples=8, deadline=None)
+def test_the_sizes_of_blocks_do_not_matter(classifier, scene, whole, sizes):
+    assert run(make_pipeline(classifier), cut(scene, sizes)) == whole
+
+
+def test_windows_lie_on_the_grid_and_all_are_told(whole, scene):
+    frames = score_frames(whole)
+    assert [frame.start for frame in frames] == [i * HOP for i in range(len(frames))]
+    assert all(frame.stop - frame.start == WINDOW for frame in frames)
+    assert len(frames) == (scene.shape[1] - WINDOW) // HOP + 1
+
+
+def test_a_frame_scores_what_the_classifier_says_of_its_window(
+    classifier, scene, whole
+):
+    frame = score_frames(whole)[5]
+    log_mel = LogMel(classifier.spec)(
+        torch.from_numpy(scene[:, frame.start : frame.stop])
+    )
+    expected = classifier.classify(log_mel[None]).scores[0]
+    assert frame.scores == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+def test_levels_are_of_the_newest_hop_and_of_the_loudest(classifier):
+    quiet_then_loud = torch.cat(
+        [torch.from_numpy(part) for part in (noise(5, 0.01), noise(1, 0.5))], dim=1
+    ).numpy()
+    frames = score_frames(run(make_pipeline(classifier), [quiet_then_loud]))
+    assert frames[0].level_dbfs == pytest.approx(-40, abs=0.5)
+    assert frames[-1].level_dbfs == pytest.approx(-6, abs=0.5)
+    assert frames[-1].peak_level_dbfs == pytest.approx(-6, abs=0.5)
+
+
+def test_sources_in_one_batch_tell_what_each_alone_tells(classifier, scene, whole):
+    stereo = noise(7, 0.2, channels=2)
+    together = make_pipeline(classifier, ("street", "yard"))
+    records = together.process(
+        [("street", Block(0, scene)), ("yard", Block(0, stereo))]
+    )
+    for source in ("street", "yard"):
+        records += together.finish(source, "end-of-input")
+    assert [record for record in records if record.source == "street"] == whole
+    alone = run(make_pipeline(classifier, ("yard",)), [stereo], "yard")
+    assert [record for record in records if record.source == "yard"] == alone
+
+
+@given(lost=st.integers(1, 300_000), before=st.integers(WINDOW, 2 * WINDOW))
+@settings(max_examples=8, deadline=None)
+def test_no_window_contains_a_gap(classifier, lost, before):
+    pipeline = make_pipeline(classifier)
+    gap = Gap("street", before, before + lost, "stalled")
+    after = noise(6, 0.2, seed=2)
+    records = pipeline.process(
+        [
+            ("street", Block(0, noise(9, 0.2)[:, :before])),
+            ("street", gap),
+            ("street", Block(gap.stop, after)),
+        ]
+    )
+    assert gap in records
+    frames = score_frames(records)
+    assert all(frame.stop <= gap.start or frame.start >= gap.stop for frame in frames)
+    assert all(frame.start % HOP == 0 for frame in frames)
+    resumed = [frame.start for frame in frames if frame.start >= gap.stop]
+    assert resumed[0] == -(-gap.stop // HOP) * HOP
+    assert all(after - before == HOP for before, after in pairwise(resumed))
+
+
+def test_digital_silence_raises_nothing(classifier):
+    records = run(make_pipeline(classifier), [silence(12)])
+    assert {type(record) for record in records} == {ScoreFrame}
+
+
+def test_the_hop_must_suit_the_network(classifier):
+    with pytest.raises(ConfigError, match="hop_frames: 40 is not a multiple"):
+        make_pipeline(classifier, hop_frames=40)

@@ -1,0 +1,149 @@
+"""The worker tells the sinks everything, in order and with its time."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+
+from monitor.audio.feed import Feed
+from monitor.errors import SoundMonitorError
+from monitor.model.classifier import Classifier
+from monitor.records import Event, Gap, ScoreFrame, SourceState, Timed
+from monitor.runtime.clock import SampleClock
+from monitor.runtime.worker import Worker
+from monitor.sinks.collector import Collector
+from tests.runtime.test_pipeline import make_pipeline
+from tests.support.clock import FakeClock
+from tests.support.models import seeded_model
+from tests.support.signals import noise
+
+RATE = 44_100
+
+
+class Bench:
+    """A worker between one feed and one sink, on a clock that moves when told."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.wakeup = threading.Event()
+        self.feed = Feed("street", RATE, 30.0)
+        self.feed.wakeup = self.wakeup
+        self.sink = Collector()
+        self.stop = threading.Event()
+        self.worker = Worker(
+            make_pipeline(Classifier(seeded_model(), "cpu")),
+            [self.feed],
+            [self.sink],
+            wakeup=self.wakeup,
+            clock=self.clock,
+            sample_clocks={"street": SampleClock(self.clock, RATE)},
+            sample_rate=RATE,
+        )
+
+    def deliver(self, seconds: float, rms: float = 0.2) -> None:
+        """Deliver sound that has just been captured."""
+        self.clock.advance(seconds)
+        self.feed.write(noise(seconds, rms), self.clock.monotonic())
+
+
+@pytest.fixture
+def bench() -> Bench:
+    bench = Bench()
+    bench.feed.open(1)
+    bench.feed.state("listening", "test signal")
+    return bench
+
+
+def test_a_recording_that_ends_ends_the_work_and_its_events(bench):
+    bench.deliver(8)
+    bench.feed.state("ended", "the recording is over")
+    bench.worker.run(bench.stop)
+    records = [timed.record for timed in bench.sink.records]
+    events = [record for record in records if isinstance(record, Event)]
+    assert events
+    assert {event.end_reason for event in events} == {"end-of-input"}
+    assert isinstance(records[-1], SourceState)
+    assert bench.stop.is_set()
+
+
+def test_stopping_ends_open_events_as_stopped(bench):
+    bench.deliver(8)
+    bench.stop.set()
+    bench.worker.run(bench.stop)
+    events = [t.record for t in bench.sink.records if isinstance(t.record, Event)]
+    assert events
+    assert {event.end_reason for event in events} == {"stopped"}
+
+
+def test_records_carry_the_time_at_which_the_samples_were_sound(bench):
+    bench.deliver(8)
+    heard = bench.clock.utc()
+    bench.stop.set()
+    bench.worker.run(bench.stop)
+    frame = next(t for t in bench.sink.records if isinstance(t.record, ScoreFrame))
+    assert frame.start_seconds == 0
+    true_start = heard - timedelta(seconds=8)
+    assert abs(frame.start_utc - true_start) < timedelta(milliseconds=1)
+    duration = frame.end_utc - frame.start_utc
+    assert duration.total_seconds() == pytest.approx(4.0054, abs=1e-3)
+
+
+def test_gaps_and_states_keep_their_place_between_the_samples(bench):
+    bench.deliver(5)
+    bench.feed.lose(RATE, "stalled")
+    bench.feed.open(1)
+    bench.deliver(5)
+    bench.stop.set()
+    bench.worker.run(bench.stop)
+    records = [
+        timed.record
+        for timed in bench.sink.records
+        if isinstance(timed.record, ScoreFrame | Gap)
+    ]
+    gap = records.index(Gap("street", 5 * RATE, 6 * RATE, "stalled"))
+    assert all(record.stop <= 5 * RATE for record in records[:gap])
+    assert all(record.start >= 6 * RATE for record in records[gap + 1 :])
+    assert bench.worker.statistics.sources[0].lost_samples == RATE
+
+
+def test_latency_is_counted_from_the_sound_to_its_record(bench):
+    bench.deliver(8)
+    bench.clock.advance(0.25)  # the worker is late
+    bench.stop.set()
+    bench.worker.run(bench.stop)
+    stops = [t.end_seconds for t in bench.sink.records if _is_frame(t)]
+    latencies = sorted(8.25 - stop for stop in stops)
+    told = bench.worker.statistics
+    assert told.latency_seconds_p50 == pytest.approx(latencies[len(latencies) // 2])
+    assert told.latency_seconds_p95 == pytest.approx(latencies[-1])
+
+
+def _is_frame(timed: Timed) -> bool:
+    return isinstance(timed.record, ScoreFrame)
+
+
+def test_sinks_are_reopened_when_asked_and_closed_whatever_happens(bench):
+    calls: list[str] = []
+
+    class Failing(Collector):
+        def reopen(self) -> None:
+            calls.append("reopen")
+            raise SoundMonitorError("broken on purpose")
+
+        def close(self) -> None:
+            calls.append("close")
+
+    worker = Worker(
+        make_pipeline(Classifier(seeded_model(), "cpu")),
+        [bench.feed],
+        [Failing()],
+        wakeup=bench.wakeup,
+        clock=bench.clock,
+        sample_clocks={},
+        sample_rate=RATE,
+    )
+    worker.reopen_sinks()
+    with pytest.raises(SoundMonitorError):
+        worker.run(bench.stop)
+    assert calls == ["reopen", "close"]
+    assert bench.stop.is_set()
