@@ -1,24 +1,24 @@
 """The feed hands over every sample or says in a gap that it is lost."""
 
-import itertools
-import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.audio.feed import Block, Feed
-from monitor.records import Gap, GapReason, SourceState
+from monitor.audio.feed import Feed
+from monitor.records import GapReason, SourceState
+from tests.support.feeds import (
+    CAPACITY,
+    NEWEST,
+    RATE,
+    assert_tiled,
+    make_feed,
+    spans,
+    write,
+)
 from tests.support.signals import numbered
-
-RATE = 10
-CAPACITY = 80  # samples
-NEWEST = 46  # what a lapped worker goes on with
-
-Piece = Block | Gap | SourceState
 
 REASONS: list[GapReason] = ["stalled", "ended", "unplugged", "invalid"]
 WRITE = st.tuples(st.just("write"), st.integers(0, 100))
@@ -30,36 +30,6 @@ STEPS = st.one_of(
     st.tuples(st.just("state"), st.just(0)),
     st.tuples(st.just("take"), st.just(0)),
 )
-
-
-def make_feed(channels: int = 1) -> Feed:
-    feed = Feed("street", RATE, CAPACITY / RATE)
-    feed.open(channels)
-    return feed
-
-
-def write(feed: Feed, count: int, channels: int = 1) -> None:
-    feed.write(numbered(feed.stop, count, channels), now=0.0)
-
-
-def spans(pieces: Iterable[Piece]) -> list[tuple[int, int, str]]:
-    """Start, stop and kind of blocks and gaps; the samples of blocks are checked."""
-    found = []
-    for piece in pieces:
-        if isinstance(piece, Block):
-            channels, count = piece.samples.shape
-            expected = numbered(piece.start, count, channels)
-            np.testing.assert_array_equal(piece.samples, expected)
-            found.append((piece.start, piece.stop, f"{channels} channels"))
-        elif isinstance(piece, Gap):
-            found.append((piece.start, piece.stop, piece.reason))
-    return found
-
-
-def assert_tiled(tiles: list[tuple[int, int, str]], start: int, stop: int) -> None:
-    edges = [start, *itertools.chain.from_iterable(tile[:2] for tile in tiles), stop]
-    assert edges[0::2] == edges[1::2], "a hole or an overlap"
-    assert all(tile[0] < tile[1] for tile in tiles), "an empty block or gap"
 
 
 @settings(max_examples=150)
@@ -269,97 +239,23 @@ def test_the_worker_is_woken_by_all_that_can_be_taken() -> None:
         assert len(feed.take()) == 1
 
 
+def test_gaps_and_states_and_a_crowded_ring_are_not_to_wait_for_more_sound() -> None:
+    feed = make_feed()
+    write(feed, 40)
+    assert not feed.has_marks
+    write(feed, 1)
+    assert feed.has_marks
+    feed.take()
+    assert not feed.has_marks
+    feed.lose(1, "stalled")
+    assert feed.has_marks
+    feed.take()
+    feed.state("listening", "")
+    assert feed.has_marks
+    feed.take()
+    assert not feed.has_marks
+
+
 def test_a_block_before_the_source_opens_is_our_own_mistake() -> None:
     with pytest.raises(AssertionError):
         write(Feed("street", RATE, 8), 1)
-
-
-def test_there_is_room_until_the_ring_is_full() -> None:
-    feed = make_feed()
-    go_on, stopped = threading.Event(), threading.Event()
-    stopped.set()
-    write(feed, 70)
-
-    assert feed.wait_for_room(10, go_on)
-    assert not feed.wait_for_room(10, stopped)
-    with pytest.raises(ValueError, match="81 samples for a ring of 80"):
-        feed.wait_for_room(81, go_on)
-
-
-def test_waiting_for_room_ends_when_it_is_stopped() -> None:
-    feed = make_feed()
-    write(feed, CAPACITY)
-    stop = threading.Event()
-    answers: list[bool] = []
-    thread = threading.Thread(
-        target=lambda: answers.append(feed.wait_for_room(1, stop)), name="capture"
-    )
-    thread.start()
-    stop.set()
-    thread.join(timeout=5)
-
-    assert answers == [False]
-
-
-def test_a_recording_that_waits_for_room_loses_nothing() -> None:
-    feed = make_feed()
-    feed.wakeup = threading.Event()
-    never = threading.Event()
-    sizes = np.random.default_rng(0).integers(1, CAPACITY, 500).tolist()
-
-    def capture() -> None:
-        for count in sizes:
-            feed.wait_for_room(count, never)
-            write(feed, count)
-
-    thread = threading.Thread(target=capture, name="capture")
-    thread.start()
-    tiles = []
-    while feed.taken < sum(sizes):
-        assert feed.wakeup.wait(timeout=5)
-        feed.wakeup.clear()
-        tiles += spans(feed.take())
-    thread.join()
-
-    assert_tiled(tiles, 0, sum(sizes))
-    assert {kind for _, _, kind in tiles} == {"1 channels"}
-
-
-@pytest.fixture
-def hasty_threads() -> Iterator[None]:
-    """Let threads take turns as often as the interpreter can."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    yield
-    sys.setswitchinterval(interval)
-
-
-@pytest.mark.usefixtures("hasty_threads")
-def test_a_capture_thread_that_laps_the_worker_leaves_no_hole_and_no_overlap() -> None:
-    feed = Feed("street", sample_rate=1000, capacity_seconds=5)
-    feed.open(1)
-    done = threading.Event()
-
-    def capture() -> None:
-        for index, count in enumerate([3, 700, 41, 4000] * 500):
-            if index % 7 == 0:
-                feed.open(1 + index % 2)
-            if index % 5 == 0:
-                feed.lose(count, "stalled")
-            else:
-                write(feed, count, 1 + (index - index % 7) % 2)
-        done.set()
-
-    thread = threading.Thread(target=capture, name="capture")
-    thread.start()
-    tiles = []
-    while not done.is_set() or feed.taken < feed.stop:
-        start = feed.taken
-        fresh = spans(feed.take())
-        assert_tiled(fresh, start, feed.taken)
-        tiles += fresh
-    thread.join()
-
-    assert_tiled(tiles, 0, feed.stop)
-    assert feed.lost_samples == sum(b - a for a, b, kind in tiles if "ch" not in kind)
-    assert {"overrun", "stalled"} < {kind for _, _, kind in tiles}

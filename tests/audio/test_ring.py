@@ -1,8 +1,6 @@
 """The ring holds what a list would hold, and never hands out torn data."""
 
-import sys
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +11,7 @@ from hypothesis import strategies as st
 from monitor.audio.ring import Ring, Samples
 from monitor.errors import OverrunError
 from tests.support.signals import numbered
+from tests.support.turns import frequent_turns
 
 steps = st.lists(
     st.tuples(st.sampled_from(["write", "write", "skip"]), st.integers(0, 40)),
@@ -115,16 +114,6 @@ def test_it_announces_what_it_overwrites_before_it_does() -> None:
     assert set(oldest_while_copied) == {5}
 
 
-@pytest.fixture
-def hasty_threads() -> Iterator[None]:
-    """Let threads take turns as often as the interpreter can."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(interval)
-
-
-@pytest.mark.usefixtures("hasty_threads")
 def test_a_concurrent_writer_never_leaves_torn_data() -> None:
     """A reader at the oldest edge gets the right samples, or an error."""
     ring = Ring(2, 5000)
@@ -141,20 +130,21 @@ def test_a_concurrent_writer_never_leaves_torn_data() -> None:
             for count in sizes:
                 ring.write(expected(ring.stop, count))
 
-    writer = threading.Thread(target=write, name="writer")
-    writer.start()
-    try:
-        overruns = reads = 0
-        while overruns < 20 or reads < 50:
-            start = ring.oldest
-            count = ring.stop - start
-            try:
-                samples = ring.read(start, count)
-            except OverrunError:
-                overruns += 1
-                continue
-            reads += count > 0
-            np.testing.assert_array_equal(samples, expected(start, count))
-    finally:
-        enough.set()
-        writer.join()
+    with frequent_turns():
+        writer = threading.Thread(target=write, name="writer")
+        writer.start()
+        try:
+            overruns = reads = 0
+            while overruns < 10 or reads < 20:
+                start = ring.oldest
+                count = ring.stop - start
+                try:
+                    samples = ring.read(start, count)
+                except OverrunError:
+                    overruns += 1
+                    continue
+                reads += count > 0
+                np.testing.assert_array_equal(samples, expected(start, count))
+        finally:
+            enough.set()
+            writer.join()
