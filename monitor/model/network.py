@@ -6,11 +6,12 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor, nn
 
 from monitor.errors import UsageError
 from monitor.model.article import article
 from monitor.model.base import Network, Normalise, Output
+from monitor.model.mobile import mobile
 from monitor.spec import ModelSpec
 
 __all__ = [
@@ -24,7 +25,7 @@ __all__ = [
 ]
 
 PRESETS: Mapping[str, Callable[[ModelSpec, int], Network]] = MappingProxyType(
-    {"article": article}
+    {"article": article, "mobile": mobile}
 )
 
 
@@ -48,16 +49,21 @@ class Cost(NamedTuple):
     """Numbers learned in training; statistics of the data are not counted."""
 
     macs: int
-    """Multiplications with addition for one window, in convolutions and products."""
+    """Multiplications with addition for one window, convolutions and linear layers."""
 
 
 def count_parameters_and_macs(network: Network, spec: ModelSpec) -> Cost:
-    """Count what one window of `spec` costs; computes nothing."""
-    shadow = deepcopy(network).to("meta").eval()
-    window = torch.empty(
-        1, spec.channels, spec.n_mels, spec.window_frames, device="meta"
-    )
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        shadow(window)
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    return Cost(parameters, counter.get_total_flops() // 2)
+    """Count what one window of `spec` costs in convolutions and linear layers."""
+    macs = 0
+
+    def count(layer: nn.Module, _: object, output: Tensor) -> None:
+        nonlocal macs
+        macs += output.numel() * layer.get_parameter("weight")[0].numel()
+
+    network = deepcopy(network).cpu().eval()
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.register_forward_hook(count)
+    with torch.no_grad():
+        network(torch.zeros(1, spec.channels, spec.n_mels, spec.window_frames))
+    return Cost(sum(parameter.numel() for parameter in network.parameters()), macs)
