@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from monitor import __version__
-from monitor.commands import check, devices, evaluate, model, run, train
+from monitor.commands import analyze, check, devices, evaluate, model, run, train
+from monitor.commands.output import tell
 from monitor.errors import SoundMonitorError
 
 PROGRAM = "sound-monitor"
@@ -36,6 +37,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run", help=run.HELP)(run.run)
+app.command("analyze", help=analyze.HELP)(analyze.analyze)
 app.command("devices", help=devices.HELP)(devices.devices)
 app.command("check", help=check.HELP)(check.check)
 app.command("model", help=model.HELP)(model.model)
@@ -75,10 +77,10 @@ def run_command_line(arguments: Sequence[str], commands: typer.Typer = app) -> i
         code = command.main(list(arguments), PROGRAM, standalone_mode=False)
         sys.stdout.flush()
     except SoundMonitorError as error:
-        _tell(str(error))
+        tell(str(error))
         return error.exit_code
     except typer.TyperException as error:
-        _tell(error.format_message())
+        tell(error.format_message())
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
@@ -88,11 +90,6 @@ def run_command_line(arguments: Sequence[str], commands: typer.Typer = app) -> i
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code if isinstance(code, int) else 0
-
-
-def _tell(message: str) -> None:
-    for sentence in message.splitlines():
-        print(f"{PROGRAM}: {sentence}", file=sys.stderr)  # noqa: T201
 
 
 def main() -> None:

@@ -23,6 +23,12 @@ def print_line(text: str = "") -> None:
     sys.stdout.write(printable(text) + "\n")
 
 
+def tell(message: str) -> None:
+    """Say on stderr what went wrong: a sentence in each line of `message`."""
+    for sentence in message.splitlines():
+        sys.stderr.write(f"sound-monitor: {printable(sentence)}\n")
+
+
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print aligned columns, cut to the terminal; in a pipe nothing is cut."""
     from rich.console import Console

@@ -2,8 +2,6 @@
 
 import logging
 import os
-import sys
-from typing import TextIO
 
 # The numeric libraries read these when they are loaded, and take every core if they
 # are missing: at a batch of one that can cost a hundred times.
@@ -16,27 +14,16 @@ def limit_threads(threads: int) -> None:
         os.environ[variable] = str(threads)
 
 
-def log_to_stderr() -> None:
+def log_to_stderr(level: int = logging.INFO) -> None:
     """Write log lines to stderr: with their level for the journal, else with time."""
     for_journal = "JOURNAL_STREAM" in os.environ
-    handler = _StderrHandler()
+    handler = logging.StreamHandler()
     handler.setFormatter(_JournalFormatter() if for_journal else _PlainFormatter())
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
     for package in ("monitor", "training"):
-        logging.getLogger(package).setLevel(logging.INFO)
-
-
-class _StderrHandler(logging.StreamHandler[TextIO]):
-    """Looks stderr up anew for each line: a live console redirects it for a while."""
-
-    def __init__(self) -> None:
-        logging.Handler.__init__(self)
-
-    @property
-    def stream(self) -> TextIO:  # type: ignore[override]
-        return sys.stderr
+        logging.getLogger(package).setLevel(level)
 
 
 class _PlainFormatter(logging.Formatter):

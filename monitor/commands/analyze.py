@@ -1,0 +1,153 @@
+"""`sound-monitor analyze`: the events of recordings."""
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from monitor.commands.options import (
+    ComputeDeviceOption,
+    ConfigOption,
+    JsonOption,
+    ModelOption,
+)
+from monitor.errors import SoundMonitorError, UsageError
+from monitor.records import Event, Gap, ScoreFrame, Timed
+
+if TYPE_CHECKING:
+    from monitor.model.classifier import Classifier
+
+HELP = """Tell what is heard in recordings.
+
+FILE is WAV, FLAC, OGG or what else libsndfile reads.  The same samples give the same
+events as in 'run', with the thresholds of the configuration.  --json prints one event
+or gap a line, in the form of the event log.
+
+\b
+Examples:
+  sound-monitor analyze street.wav
+  sound-monitor analyze *.wav --json > events.jsonl
+  sound-monitor analyze street.wav --plot street.png
+"""
+
+
+def analyze(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", show_default=False)],
+    as_json: JsonOption = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            "--plot",
+            metavar="PNG",
+            show_default=False,
+            help="Draw log-mel, scores and events of one recording.",
+        ),
+    ] = None,
+    config: ConfigOption = None,
+    model: ModelOption = None,
+    compute_device: ComputeDeviceOption = None,
+) -> int:
+    """Print the events of each recording; go on with the next if one is broken."""
+    from monitor.commands.configuration import load, with_options
+    from monitor.commands.output import tell
+    from monitor.commands.process import limit_threads, log_to_stderr
+
+    _check_plot(plot, files)
+    settings = with_options(
+        load(config).config, model=model, compute_device=compute_device
+    )
+    log_to_stderr(logging.WARNING)
+    limit_threads(settings.model.threads)
+    from monitor.model.classifier import Classifier
+    from monitor.model.model_file import load_model
+    from monitor.runtime.offline import analyze_file
+
+    classifier = Classifier(
+        load_model(settings.model.file),
+        settings.model.compute_device,
+        settings.model.threads,
+    )
+    exit_code = 0
+    for file in files:
+        try:
+            records = analyze_file(file, classifier, settings, source=_name(file))
+        except SoundMonitorError as error:
+            tell(str(error))
+            exit_code = max(exit_code, error.exit_code)
+            continue
+        _print_events(file, [_of_file(timed, file) for timed in records], as_json)
+        if plot is not None:
+            _draw(file, records, classifier, plot)
+    return exit_code
+
+
+def _check_plot(plot: Path | None, files: Sequence[Path]) -> None:
+    if plot is None:
+        return
+    if len(files) > 1:
+        raise UsageError(f"--plot: shows one recording, not {len(files)}")
+    if plot.is_dir() or not plot.parent.is_dir():
+        raise UsageError(f"--plot: {plot} must be a file in a folder that exists")
+
+
+def _name(file: Path) -> str:
+    """The path in the letters that the name of a source may have."""
+    return "file" + re.sub(r"[^A-Za-z0-9_.-]", "_", f"-{file}")[-59:]
+
+
+def _of_file(timed: Timed, file: Path) -> Timed:
+    """The record with the path as the name of its source, as the user wrote it."""
+    return replace(timed, record=replace(timed.record, source=str(file)))
+
+
+def _print_events(file: Path, records: Sequence[Timed], as_json: bool) -> None:
+    from monitor.commands.output import print_json_line, print_line, print_table
+    from monitor.sinks.encoding import encode
+    from monitor.sinks.wording import GAP_REASONS, level, position
+
+    told = [timed for timed in records if isinstance(timed.record, Event | Gap)]
+    if as_json:
+        for timed in told:
+            print_json_line(encode(timed))
+        return
+    if not told:
+        print_line(f"{file}: nothing was heard")
+        return
+    rows = []
+    for timed in sorted(told, key=lambda timed: timed.start_seconds):
+        record = timed.record
+        lasts = f"{timed.end_seconds - timed.start_seconds:.1f} s"
+        place = (position(timed.start_seconds), position(timed.end_seconds), lasts)
+        if isinstance(record, Event):
+            score = f"{record.peak_score:.2f}"
+            rows.append((*place, record.label, score, level(record.level_dbfs, 1)))
+        elif isinstance(record, Gap):
+            rows.append((*place, f"(lost: {GAP_REASONS[record.reason]})", "", ""))
+    print_line(f"{file}:")
+    print_table(("START", "END", "LASTS", "LABEL", "SCORE", "DBFS"), rows)
+
+
+def _draw(
+    file: Path, records: Sequence[Timed], classifier: "Classifier", plot: Path
+) -> None:
+    from monitor.commands.picture import Picture, draw
+    from monitor.runtime.offline import log_mel_of
+
+    picture = Picture(
+        title=file.name,
+        spec=classifier.spec,
+        labels=classifier.labels,
+        log_mel=log_mel_of(file, classifier.spec),
+        frames=[each.record for each in records if isinstance(each.record, ScoreFrame)],
+        events=[each.record for each in records if isinstance(each.record, Event)],
+    )
+    try:
+        draw(picture, plot)
+    except OSError as error:
+        raise SoundMonitorError(
+            f"--plot: {plot} cannot be written: {error.strerror}"
+        ) from None
