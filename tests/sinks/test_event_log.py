@@ -186,8 +186,8 @@ def test_a_reader_that_follows_the_log_gets_every_line_once(
     open_log: Open, tmp_path: Path
 ) -> None:
     """It reads while lines are written and files rotated; no line is ever torn."""
-    log = open_log(rotate_mib=8 * KIB, keep=1000)
-    count = 1500
+    log = open_log(rotate_mib=4 * KIB, keep=1000)
+    count = 600
     done = threading.Event()
 
     def write() -> None:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from itertools import pairwise
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -38,17 +38,26 @@ class Tail:
         return [json.loads(line) for line in lines]
 
     def _following(self) -> int | None:
-        """The file that is one younger than the one being read."""
-        names = [self._path, *self._rotated()]
-        mine = os.fstat(self._descriptor)
-        for younger, name in pairwise(names):
-            try:
-                if os.path.samestat(name.stat(), mine):
-                    return os.open(younger, os.O_RDONLY)
-            except FileNotFoundError:
-                return None  # in the middle of a rotation; look again later
-        return None
+        """The file that is one younger than the one being read, if there is one now.
 
-    def _rotated(self) -> list[Path]:
-        numbered = self._path.parent.glob(self._path.name + ".*")
-        return sorted(numbered, key=lambda name: int(name.suffix[1:]))
+        None also in the middle of a rotation; then the next call finds it.
+        """
+        mine = os.fstat(self._descriptor)
+        younger = self._path
+        for number in count(1):
+            name = self._path.with_name(f"{self._path.name}.{number}")
+            try:
+                if _is(name, mine):
+                    following = os.open(younger, os.O_RDONLY)
+                    if _is(name, mine):
+                        return following
+                    os.close(following)  # renamed meanwhile: it may be one too young
+                    return None
+            except FileNotFoundError:
+                return None
+            younger = name
+        raise AssertionError
+
+
+def _is(name: Path, status: os.stat_result) -> bool:
+    return os.path.samestat(name.stat(), status)

@@ -1,0 +1,114 @@
+"""What a display knows: the latest of every source, and what happened lately."""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from monitor.records import (
+    Event,
+    Gap,
+    Onset,
+    Record,
+    ScoreFrame,
+    SourceState,
+    SourceStateName,
+    SourceStatistics,
+    Statistics,
+    Timed,
+)
+
+MEMORY = 100
+
+
+@dataclass
+class SourceView:
+    """The latest of one source."""
+
+    name: str
+    state: SourceStateName = "opening"
+    detail: str = ""
+    frame: ScoreFrame | None = None
+    """None until the first window, and while the source is not listened to."""
+
+    statistics: SourceStatistics | None = None
+    going_on: dict[str, Onset] = field(default_factory=dict)
+    """By label, what has begun and not ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """An occurrence or a gap, for the list of what happened."""
+
+    record: Onset | Event | Gap
+    utc: datetime | None
+    seconds: float
+
+
+class Board:
+    """Gathers what is shown.  Used by one thread."""
+
+    def __init__(
+        self,
+        sources: Sequence[str],
+        labels: Sequence[str],
+        sample_rate: int,
+        onset_thresholds: Mapping[str, float],
+    ) -> None:
+        self.labels = tuple(labels)
+        self.sample_rate = sample_rate
+        self.onset_thresholds = onset_thresholds
+        self.sources = {name: SourceView(name) for name in sources}
+        self.statistics: Statistics | None = None
+        self._happenings: deque[Happening] = deque(maxlen=MEMORY)
+
+    @property
+    def happenings(self) -> list[Happening]:
+        """What happened, the latest first."""
+        return list(reversed(self._happenings))
+
+    def take(self, timed: Timed) -> None:
+        """Learn of a record."""
+        record: Record = timed.record
+        source = self.sources.setdefault(record.source, SourceView(record.source))
+        match record:
+            case ScoreFrame():
+                source.frame = record
+            case SourceState():
+                source.state, source.detail = record.state, record.detail
+                if record.state != "listening":
+                    source.frame = None
+            case Onset():
+                source.going_on[record.label] = record
+                self._happenings.append(_happening(record, timed))
+            case Event():
+                source.going_on.pop(record.label, None)
+                self._end(record, timed)
+            case Gap():
+                self._happenings.append(_happening(record, timed))
+
+    def report(self, statistics: Statistics) -> None:
+        """Learn how the monitor is doing."""
+        self.statistics = statistics
+        for latest in statistics.sources:
+            source = self.sources.setdefault(latest.source, SourceView(latest.source))
+            source.statistics = latest
+
+    def seconds_so_far(self, onset: Onset) -> float:
+        """How long something that has not ended has been going on."""
+        frame = self.sources[onset.source].frame
+        stop = onset.stop if frame is None else max(onset.stop, frame.stop)
+        return (stop - onset.start) / self.sample_rate
+
+    def _end(self, event: Event, timed: Timed) -> None:
+        """Put the event in the place of its onset."""
+        for index, happening in enumerate(self._happenings):
+            known = happening.record
+            if isinstance(known, Onset) and known.id == event.id:
+                self._happenings[index] = _happening(event, timed)
+                return
+        self._happenings.append(_happening(event, timed))
+
+
+def _happening(record: Onset | Event | Gap, timed: Timed) -> Happening:
+    return Happening(record, timed.start_utc, timed.start_seconds)
