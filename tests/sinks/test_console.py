@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import IO, cast
 
 import pytest
-from rich.console import Console
+from rich.console import Console, ConsoleRenderable, RenderHook
 
 from monitor.sinks.console import LiveConsole, can_show
 from tests.support.terminal import Screen
@@ -114,6 +114,41 @@ def test_log_lines_of_other_threads_do_not_tear_the_picture(stage: Stage) -> Non
         assert all(text.count(f"line {name}-{number}.") == 1 for number in range(40))
 
 
+class Delay(RenderHook):
+    """Holds back what one thread prints, until another has drawn or must wait."""
+
+    def __init__(self, thread: threading.Thread, others: threading.Event) -> None:
+        self._thread = thread
+        self._others = others
+        self.began = threading.Event()
+
+    def process_renderables(
+        self, renderables: list[ConsoleRenderable]
+    ) -> list[ConsoleRenderable]:
+        if threading.current_thread() is self._thread:
+            self.began.set()
+            self._others.wait(0.2)
+        return renderables
+
+
+def test_a_log_line_and_a_picture_wait_for_each_other(stage: Stage) -> None:
+    """Else the line would go by where the picture before the last one stood."""
+    stage.show()
+    drawn = threading.Event()
+    logging_thread = threading.Thread(target=stage.log.warning, args=("a line",))
+    delay = Delay(logging_thread, drawn)
+    stage.terminal.push_render_hook(delay)
+    logging_thread.start()
+    assert delay.began.wait(5)
+    stage.console.write([event(number=number) for number in range(3)])
+    stage.show()
+    drawn.set()
+    logging_thread.join()
+    assert stage.screen.text.count("sound-monitor") == 1
+    assert stage.screen.text.count("a line") == 1
+    stage.terminal.pop_render_hook()
+
+
 def test_close_gives_the_terminal_back_and_leaves_the_last_picture(
     stage: Stage,
 ) -> None:
@@ -184,6 +219,7 @@ def test_a_terminal_that_changes_its_size_is_cleared_and_drawn_anew(
     stage: Stage,
 ) -> None:
     stage.show()
+    stage.screen.narrow(60)
     stage.terminal.size = (60, 20)
     stage.show(0.66)
     lines = stage.screen.lines

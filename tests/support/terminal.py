@@ -52,6 +52,17 @@ class Screen(io.TextIOBase):
                 self._obey(command, arguments)
         return len(text)
 
+    def narrow(self, width: int) -> None:
+        """Wrap the rows, as terminals do when their window becomes narrower."""
+        rows: list[str] = []
+        row = self._row
+        for number, old in enumerate(self.lines):
+            pieces = [old[at : at + width] for at in range(0, len(old), width)] or [""]
+            rows += pieces
+            if number == self._row:
+                row = len(rows) - 1
+        self._rows, self._row = rows, row
+
     def _print(self, text: str) -> None:
         row = self._rows[self._row].ljust(self._column)
         end = self._column + len(text)
