@@ -50,7 +50,7 @@ def draw(picture: Picture, path: Path) -> None:
     _draw_log_mel(figure, top, seconds, picture)
     _draw_scores(figure, bottom, picture)
     _draw_events(bottom, picture)
-    top.set_title(picture.title)
+    top.set_title(picture.title, parse_math=False)
     top.set_xlim(0, seconds)
     bottom.set_xlabel("time (min:s)")
     bottom.xaxis.set_major_formatter(lambda value, _: _clock(value))
@@ -77,7 +77,9 @@ def _draw_log_mel(
         interpolation="nearest",
     )
     ticks = [hertz for hertz in _TICKS_HZ if spec.f_min <= hertz <= spec.f_max]
-    axes.set_yticks([_band(hertz, spec) for hertz in ticks], [f"{t:g}" for t in ticks])
+    axes.set_yticks(
+        [band_of(hertz, spec) for hertz in ticks], [f"{t:g}" for t in ticks]
+    )
     axes.set_ylabel("frequency (Hz)")
     figure.colorbar(image, ax=axes, label="log-mel (dB)", pad=0.01)
 
@@ -143,7 +145,7 @@ def _draw_events(axes: "Axes", picture: Picture) -> None:
         )
 
 
-def _band(hertz: float, spec: ModelSpec) -> float:
+def band_of(hertz: float, spec: ModelSpec) -> float:
     """Place of a frequency among the bands, which are even on Slaney's mel scale."""
     low, high = _mel(spec.f_min), _mel(spec.f_max)
     # The first band peaks one step above f_min, the last one step below f_max.
