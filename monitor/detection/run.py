@@ -51,19 +51,21 @@ class LabelWindow:
         return self.frame.stop
 
 
-def first_active(windows: Iterable[LabelWindow]) -> int:
-    """The first moment at which half of the windows that cover it are active.
+def first_active(windows: Iterable[LabelWindow], earliest: int) -> int:
+    """The first moment from which half of the windows that cover it are active.
 
     Args:
-        windows: At least one.
+        windows: At least one; the first starts at or before `earliest`.
+        earliest: Moments before are not considered.
     """
-    windows = tuple(windows)
-    for moment in sorted(window.active_start for window in windows):
-        voters = [window for window in windows if window.start <= moment]
-        active = sum(window.active_start <= moment for window in voters)
-        if 2 * active >= len(voters):
+    starts = [(window.start, max(window.active_start, earliest)) for window in windows]
+    for moment in sorted(active_start for _, active_start in starts):
+        votes = [
+            active_start <= moment for start, active_start in starts if start <= moment
+        ]
+        if 2 * sum(votes) >= len(votes):
             return moment
-    raise AssertionError("at the latest of the moments all voters are active")
+    raise AssertionError("at the latest of the moments all are active")
 
 
 def last_active(windows: Iterable[LabelWindow]) -> int:
@@ -72,13 +74,12 @@ def last_active(windows: Iterable[LabelWindow]) -> int:
     Args:
         windows: At least one.
     """
-    windows = tuple(windows)
-    for moment in sorted((window.active_stop for window in windows), reverse=True):
-        voters = [window for window in windows if window.stop >= moment]
-        active = sum(window.active_stop >= moment for window in voters)
-        if 2 * active >= len(voters):
+    stops = [(window.stop, window.active_stop) for window in windows]
+    for moment in sorted((active_stop for _, active_stop in stops), reverse=True):
+        votes = [active_stop >= moment for stop, active_stop in stops if stop >= moment]
+        if 2 * sum(votes) >= len(votes):
             return moment
-    raise AssertionError("at the earliest of the moments all voters are active")
+    raise AssertionError("at the earliest of the moments all are active")
 
 
 class Run:
@@ -99,7 +100,7 @@ class Run:
         self._earliest = max(_earliest_start(first), floor)
         self._latest = max(self._earliest, first.active_stop - 1)
         # Without any vote, the sound began where the newest hop did.
-        self.start = self._within_bounds(first.seen_until)
+        self.start = min(max(first.seen_until, self._earliest), self._latest)
         self.stop = first.active_stop
         self.onset_start: int | None = None
         """`start` when the onset was told; None before."""
@@ -131,16 +132,14 @@ class Run:
         # cannot tell where this one began.
         if window.start <= self._latest and window.active_start >= self._floor:
             self._opening.append(window)
-            self.start = self._within_bounds(first_active(self._opening))
+            start = first_active(self._opening, self._earliest)
+            self.start = min(start, self._latest)
 
     def _move_stop(self, window: LabelWindow) -> None:
         self._closing.append(window)
         while self._closing[0].stop <= window.start:
             self._closing.popleft()
         self.stop = max(last_active(self._closing), self.start + 1)
-
-    def _within_bounds(self, moment: int) -> int:
-        return min(max(moment, self._earliest), self._latest)
 
 
 def _earliest_start(first: LabelWindow) -> int:

@@ -1,0 +1,179 @@
+"""The records that come of score frames."""
+
+import math
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+
+from monitor.config import DetectionSettings
+from monitor.detection.detector import Detector
+from monitor.detection.presets import resolve_rules
+from monitor.records import Event, Gap, Onset
+from tests.support.detection import detector, onsets, rule, stretches, told
+from tests.support.scores import (
+    BACKGROUND_DBFS,
+    HOP,
+    SOUND_DBFS,
+    SPEC,
+    WINDOW,
+    Listener,
+    Sound,
+    drawn,
+)
+
+LABELS = ("siren", "gun_shot", "dog_bark", "drilling")
+
+
+def watcher(session: str = "session") -> Detector:
+    rules = resolve_rules(LABELS, DetectionSettings(), None, SPEC)
+    return Detector("street", LABELS, rules, -70.0, "urban", session)
+
+
+def siren(start_seconds: float = 6.0, seconds: float = 5.0) -> Sound:
+    start = SPEC.samples(start_seconds)
+    return Sound("siren", start, start + SPEC.samples(seconds))
+
+
+def both(session: str = "session") -> tuple[Onset, Event]:
+    frames = Listener(LABELS).frames([siren()], SPEC.samples(20))
+    onset, event = (each.record for each in told(watcher(session), frames))
+    assert isinstance(onset, Onset)
+    assert isinstance(event, Event)
+    return onset, event
+
+
+def test_an_onset_and_its_event_say_what_was_heard_and_by_whom():
+    for record in both():
+        assert record.source == "street"
+        assert record.label == "siren"
+        assert record.model == "urban"
+        assert record.peak_score == pytest.approx(0.97)
+        assert [label for label, _ in record.top] == ["siren", "gun_shot", "dog_bark"]
+        assert record.top[0] == ("siren", record.peak_score)
+    assert both()[1].end_reason == "offset"
+
+
+def test_an_onset_stops_where_the_window_does_that_told_it():
+    frames = Listener(LABELS).frames([siren()], SPEC.samples(20))
+    onset = told(watcher(), frames)[0]
+    assert onset.record.stop == onset.told_at
+
+
+def test_the_id_is_the_same_for_onset_and_event_and_for_the_same_samples():
+    onset, event = both()
+    assert onset.id == event.id == both()[0].id
+    assert UUID(onset.id).version == 5
+    assert onset.id != both(session="another")[0].id
+
+
+def test_the_mean_score_is_over_the_windows_that_count():
+    frames = drawn("1159811111")
+    event = told(detector(rule(min_duration_off=2, smoothing_hops=2)), frames)[-1]
+    # 0.5 and 0.9 average to the onset threshold; 0.1 does not count.
+    assert event.record.mean_score == pytest.approx((0.5 + 0.9 + 0.8) / 3)
+    assert event.record.peak_score == 0.9
+
+
+def test_top_is_of_the_window_with_the_peak_score():
+    frames = drawn("..88989...", "..53231...", ".....6....")
+    records = told(detector(rule(), rule(), rule()), frames)
+    assert records[-1].record.top == (("a", 0.9), ("b", 0.2), ("c", 0.1))
+
+
+def test_levels_are_those_of_the_hops_in_which_it_sounds():
+    frames = Listener(LABELS).frames([siren()], SPEC.samples(20))
+    at = {frame.stop: k for k, frame in enumerate(frames)}
+    onset, event = told(watcher(), frames)
+    assert onset.record.level_dbfs == event.record.level_dbfs == SOUND_DBFS
+    # Hops beside the sound are quiet; estimates may take in one at either end.
+    whole = math.ceil(SPEC.samples(5.0) / HOP)
+    lowest = SOUND_DBFS + 90 + 10 * math.log10(whole / (whole + 2))
+    assert lowest <= event.record.laeq_db <= SOUND_DBFS + 90
+    assert BACKGROUND_DBFS + 90 < onset.record.laeq_db <= SOUND_DBFS + 90
+    loudest = at[onset.told_at or 0]
+    frames[loudest] = replace(frames[loudest], level_dbfs=-3.0)
+    assert told(watcher(), frames)[0].record.level_dbfs == -3.0
+
+
+def test_a_noise_after_the_sound_is_not_its_level():
+    frames = Listener(LABELS).frames([siren()], SPEC.samples(20))
+    onset, event = told(watcher(), frames)
+    for k, frame in enumerate(frames):
+        if frame.stop - HOP >= event.record.stop:
+            frames[k] = replace(frame, level_dbfs=-1.0, laeq_db=120.0)
+    assert told(watcher(), frames) == [onset, event]
+
+
+def test_a_gap_ends_what_is_going_on_with_its_reason():
+    watch, listener = watcher(), Listener(LABELS)
+    sounds = [siren(6, 30)]
+    records = [
+        r for f in listener.frames(sounds, SPEC.samples(15)) for r in watch.push(f)
+    ]
+    (onset,) = records
+    end = (SPEC.samples(15) - WINDOW) // HOP * HOP + WINDOW
+    (event,) = watch.gap(Gap("street", end, end + 1000, "unplugged"))
+    assert (event.id, event.end_reason) == (onset.id, "unplugged")
+    assert event.stop == end
+    assert watch.gap(Gap("street", end, end + 1000, "unplugged")) == []
+
+
+def test_the_end_of_the_input_ends_what_is_going_on():
+    frames = Listener(LABELS).frames([siren(6, 30)], SPEC.samples(15))
+    event = told(watcher(), frames)[-1]
+    assert isinstance(event.record, Event)
+    assert event.record.end_reason == "end-of-input"
+    assert event.record.stop == frames[-1].stop
+
+
+def test_what_was_not_told_yet_leaves_no_event_behind():
+    watch = detector(rule(min_duration_on=3))
+    assert told(watch, drawn("...##")) == []
+
+
+def test_smoothing_starts_anew_behind_a_gap():
+    watch = detector(rule(smoothing_hops=4))
+    before, after = drawn("1111"), drawn("999", hop=1)
+    assert [r for frame in before for r in watch.push(frame)] == []
+    assert watch.gap(Gap("street", 4, 100, "overrun")) == []
+    moved = [
+        replace(
+            frame, start=frame.start + 100, stop=frame.stop + 100, spans=((f, f + 1),)
+        )
+        for f, frame in enumerate(after, 100)
+    ]
+    # One score of 0.9 among three of 0.1 would not do.
+    assert onsets(told(watch, moved)) == [(100, 101)]
+
+
+def test_refractory_time_goes_on_over_a_gap():
+    watch = detector(rule(refractory=20))
+    for frame in drawn("..##"):
+        watch.push(frame)
+    (event,) = watch.gap(Gap("street", 4, 10, "overrun"))
+    assert event.stop == 4
+    moved = [
+        replace(frame, start=k, stop=k + 1, spans=((k, k + 1),))
+        for k, frame in enumerate(drawn("#" * 30), 10)
+    ]
+    assert stretches(told(watch, moved)) == [(24, 40)]
+
+
+def test_an_event_goes_on_over_a_frame_that_is_missing():
+    watch = detector(rule(min_duration_off=2))
+    frames = drawn("..##.##...")
+    del frames[4]
+    assert stretches(told(watch, frames)) == [(2, 7)]
+
+
+def test_a_long_event_needs_no_more_memory():
+    watch = detector(rule(min_duration_off=3))
+    for frame in drawn("#" * 3000):
+        watch.push(frame)
+    (loudness,) = watch._loudness.values()
+    run = watch._states[0].run
+    assert run is not None
+    assert len(loudness._hops) < 10
+    assert len(watch._hops) < 10
+    assert len(run._opening) + len(run._closing) < 20

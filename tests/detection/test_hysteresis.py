@@ -1,0 +1,169 @@
+"""When a label begins and ends, drawn in windows that do not overlap.
+
+# at or above the onset threshold   + between the thresholds   . below the offset one
+"""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.detection import detector, onsets, rule, stretches, told
+from tests.support.scores import drawn
+
+
+@pytest.mark.parametrize(
+    ("scores", "events"),
+    [
+        ("..........", []),
+        ("..+++++...", []),  # never reaches the onset threshold
+        ("..#.......", []),  # shorter than min_duration_on
+        ("..##......", [(2, 4)]),
+        ("..##.##...", [(2, 7)]),  # a lull shorter than min_duration_off
+        ("..##..##..", [(2, 4), (6, 8)]),  # as long as it
+        ("..##++##..", [(2, 8)]),  # hovering between the thresholds
+        ("..##++....", [(2, 6)]),
+        ("++##......", [(2, 4)]),  # what was below the onset threshold before
+        ("##........", [(0, 2)]),
+        ("........##", [(8, 10)]),
+        ("##########", [(0, 10)]),
+        ("..#+......", [(2, 4)]),  # it need not stay up for min_duration_on
+        ("..#.+.....", [(2, 5)]),
+        ("..#..#..#.", []),  # blips, each too short and a lull apart
+    ],
+)
+def test_two_thresholds_and_two_durations_make_events(
+    scores: str, events: list[tuple[int, int]]
+):
+    watcher = detector(rule(min_duration_on=2, min_duration_off=2))
+    assert stretches(told(watcher, drawn(scores))) == events
+
+
+@pytest.mark.parametrize(
+    ("scores", "told_at"),
+    [
+        ("..####....", 5),  # after min_duration_on
+        ("..#+#.....", 5),
+        ("..#.#.....", 5),  # the lull belongs to the sound
+    ],
+)
+def test_the_onset_is_told_as_soon_as_it_can_be(scores: str, told_at: int):
+    watcher = detector(rule(min_duration_on=3, min_duration_off=2))
+    assert onsets(told(watcher, drawn(scores))) == [(2, told_at)]
+
+
+def test_the_event_is_told_when_the_lull_is_long_enough():
+    watcher = detector(rule(min_duration_off=3))
+    frames = drawn("..##.......")
+    event = told(watcher, frames)[-1]
+    assert (event.record.stop, event.told_at) == (4, 7)
+
+
+@pytest.mark.parametrize(
+    ("scores", "events"),
+    [
+        ("..##..#...", [(2, 4)]),
+        ("..##...##.", [(2, 4), (7, 9)]),
+        ("..##.####.", [(2, 4), (7, 9)]),  # begins when it may, if it still sounds
+        ("..#.#.#.#.", [(2, 3), (6, 7)]),
+    ],
+)
+def test_nothing_begins_in_the_refractory_time(
+    scores: str, events: list[tuple[int, int]]
+):
+    watcher = detector(rule(refractory=3))
+    assert stretches(told(watcher, drawn(scores))) == events
+
+
+def test_what_was_too_short_to_be_told_has_no_refractory_time():
+    watcher = detector(rule(refractory=5, min_duration_on=2, min_duration_off=1))
+    assert stretches(told(watcher, drawn("..#..##..."))) == [(5, 7)]
+
+
+@pytest.mark.parametrize(
+    ("scores", "events"),
+    [
+        ("..9.......", []),  # one window of three
+        ("..99......", []),  # 0.6 of 0.7
+        ("..999.....", [(2, 5)]),  # begins where the averaged windows do
+        ("..9.99....", []),
+        ("..8.98....", []),
+        (".59999....", [(1, 6)]),  # a window in the average, above offset
+        ("..999.9...", [(2, 7)]),
+        ("9.........", [(0, 1)]),  # at the start there is nothing else to average
+    ],
+)
+def test_scores_are_averaged_before_they_are_judged(
+    scores: str, events: list[tuple[int, int]]
+):
+    watcher = detector(rule(smoothing_hops=3, min_duration_off=2))
+    assert stretches(told(watcher, drawn(scores))) == events
+
+
+@pytest.mark.parametrize(
+    ("this", "other", "events"),
+    [
+        ("..88..", "..66..", []),  # nearer than the margin
+        ("..88..", "..55..", [(2, 4)]),
+        ("..88..", "..65..", [(3, 4)]),
+        ("..888.", "..589.", [(2, 5)]),  # it matters for the begin alone
+    ],
+)
+def test_a_label_begins_only_a_margin_above_every_other(
+    this: str, other: str, events: list[tuple[int, int]]
+):
+    watcher = detector(rule(margin=0.25), rule(onset_threshold=0.95))
+    assert stretches(told(watcher, drawn(this, other))) == events
+
+
+def test_without_a_margin_labels_sound_together():
+    records = told(detector(rule(), rule()), drawn("..88..", "..99.."))
+    assert stretches(records, "a") == stretches(records, "b") == [(2, 4)]
+
+
+@pytest.mark.parametrize(
+    ("scores", "gate", "events"),
+    [
+        ("..######..", "__________", []),
+        ("..######..", "____......", [(4, 8)]),
+        ("..######..", "......____", [(2, 6)]),  # silence does not prolong
+        ("..######..", "...._.....", [(2, 8)]),
+    ],
+)
+def test_what_lies_below_the_level_gate_does_not_count(
+    scores: str, gate: str, events: list[tuple[int, int]]
+):
+    watcher = detector(rule(min_duration_off=2))
+    assert stretches(told(watcher, drawn(scores, gate=gate))) == events
+
+
+def test_scores_of_silence_do_not_help_a_sound_over_the_threshold():
+    watcher = detector(rule(smoothing_hops=3))
+    assert told(watcher, drawn("9995....", gate="___.....")) == []
+
+
+drawings = st.text("0123456789", max_size=60)
+
+
+@given(
+    drawings,
+    st.integers(1, 9),
+    st.integers(0, 9),
+    st.integers(0, 4),
+    st.integers(0, 4),
+)
+def test_a_higher_onset_threshold_never_yields_more(
+    scores: str, low: int, more: int, min_on: int, min_off: int
+):
+    def sounding(onset: float) -> set[int]:
+        watcher = detector(
+            rule(
+                onset_threshold=onset,
+                offset_threshold=min(0.1, onset),
+                min_duration_on=min_on,
+                min_duration_off=min_off,
+            )
+        )
+        found = stretches(told(watcher, drawn(scores)))
+        return {moment for start, stop in found for moment in range(start, stop)}
+
+    assert sounding(min(low + more, 10) / 10) <= sounding(low / 10)

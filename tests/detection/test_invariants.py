@@ -1,0 +1,175 @@
+"""What holds of the records whatever a network says."""
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitor.detection.presets import LabelRule
+from monitor.records import Event, Gap, Onset, ScoreFrame
+from tests.support.detection import detector, rule
+
+WINDOW, HOP = 22, 3
+LABELS = 2
+
+Step = ScoreFrame | Gap
+
+
+@st.composite
+def rules(draw: st.DrawFn) -> LabelRule:
+    onset = draw(st.floats(0.1, 1))
+    samples = st.integers(0, 40)
+    return rule(
+        onset_threshold=onset,
+        offset_threshold=draw(st.floats(0.05, 1)) * onset,
+        smoothing_hops=draw(st.integers(1, 5)),
+        min_duration_on=draw(samples),
+        min_duration_off=draw(samples),
+        refractory=draw(samples),
+        margin=draw(st.sampled_from([0.0, 0.2])),
+    )
+
+
+score = st.sampled_from([0.0, 0.3, 0.5, 0.8, 1.0])
+edge = st.integers(0, WINDOW)
+level = st.sampled_from([-30.0, -30.0, -30.0, -100.0])
+contents = st.lists(st.tuples(score, edge, edge, score, edge, edge, level), max_size=25)
+
+
+def frame_at(start: int, content: tuple[float, ...]) -> ScoreFrame:
+    score_a, *edges_a, score_b, first_b, last_b, dbfs = content
+    spans = tuple(
+        (start + int(min(edges)), start + int(max(edges)))
+        for edges in (edges_a, (first_b, last_b))
+    )
+    stop = start + WINDOW
+    return ScoreFrame("street", start, stop, (score_a, score_b), spans, *[dbfs] * 3)
+
+
+def frames_from(first: int, stretch: list[tuple[float, ...]]) -> list[ScoreFrame]:
+    return [frame_at(first + k * HOP, each) for k, each in enumerate(stretch)]
+
+
+def frames(first: int = 0) -> st.SearchStrategy[list[ScoreFrame]]:
+    return contents.map(lambda stretch: frames_from(first, stretch))
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> list[Step]:
+    """Two stretches of frames with a gap between them."""
+    before = draw(frames())
+    stop = before[-1].stop if before else 0
+    gap = Gap("street", stop, stop + draw(st.integers(1, 50)), "overrun")
+    return [*before, gap, *draw(frames(gap.stop))]
+
+
+@dataclass(frozen=True)
+class Heard:
+    onsets: list[tuple[Onset, ScoreFrame]]
+    events: list[Event]
+    order: list[Onset | Event]
+
+
+def hear(two: tuple[LabelRule, LabelRule], steps: list[Step]) -> Heard:
+    watcher = detector(*two)
+    heard = Heard([], [], [])
+    for step in steps:
+        records = watcher.gap(step) if isinstance(step, Gap) else watcher.push(step)
+        heard.order.extend(records)
+        for record in records:
+            if isinstance(record, Onset):
+                assert isinstance(step, ScoreFrame)
+                heard.onsets.append((record, step))
+    heard.order.extend(watcher.finish("stopped"))
+    heard.events.extend(each for each in heard.order if isinstance(each, Event))
+    return heard
+
+
+two_rules = st.tuples(rules(), rules())
+
+
+@given(two_rules, streams())
+def test_each_onset_has_its_event_and_each_event_its_onset(
+    two: tuple[LabelRule, LabelRule], steps: list[Step]
+):
+    heard = hear(two, steps)
+    ids = [onset.id for onset, _ in heard.onsets]
+    assert len(set(ids)) == len(ids)
+    assert sorted(ids) == sorted(event.id for event in heard.events)
+    for event in heard.events:
+        kinds = [type(each) for each in heard.order if each.id == event.id]
+        assert kinds == [Onset, Event]
+
+
+@given(two_rules, streams())
+def test_events_of_a_label_are_ordered_apart_and_nothing_begins_in_refractory_time(
+    two: tuple[LabelRule, LabelRule], steps: list[Step]
+):
+    heard = hear(two, steps)
+    for label, its_rule in zip("ab", two, strict=True):
+        events = [event for event in heard.events if event.label == label]
+        starts = {onset.id: onset.start for onset, _ in heard.onsets}
+        assert all(event.start < event.stop for event in events)
+        for before, after in pairwise(events):
+            earliest = before.stop + its_rule.refractory
+            assert min(after.start, starts[after.id]) >= earliest
+
+
+@given(two_rules, streams())
+def test_an_onset_lies_before_the_end_of_its_window_and_within_it_if_told_at_once(
+    two: tuple[LabelRule, LabelRule], steps: list[Step]
+):
+    for onset, frame in hear(two, steps).onsets:
+        its_rule = two["ab".index(onset.label)]
+        assert 0 <= onset.start < onset.stop == frame.stop
+        if its_rule.min_duration_on == 0:
+            averaged = (its_rule.smoothing_hops - 1) * HOP
+            assert frame.start - averaged <= onset.start
+
+
+@given(two_rules, streams())
+def test_what_is_told_was_heard(two: tuple[LabelRule, LabelRule], steps: list[Step]):
+    for record in hear(two, steps).order:
+        index = "ab".index(record.label)
+        counted = [
+            frame.scores[index]
+            for frame in steps
+            if isinstance(frame, ScoreFrame)
+            and frame.peak_level_dbfs > -70
+            and frame.scores[index] >= two[index].offset_threshold
+        ]
+        assert record.peak_score in counted
+        assert min(counted) - 1e-9 <= record.mean_score <= record.peak_score + 1e-9
+        assert record.level_dbfs in (-30, -100)
+        assert len(record.top) == LABELS
+        assert (record.label, record.peak_score) in record.top
+
+
+@given(two_rules, frames(), frames(first=500))
+def test_behind_a_gap_and_the_refractory_time_nothing_is_left_of_before(
+    two: tuple[LabelRule, LabelRule], before: list[ScoreFrame], after: list[ScoreFrame]
+):
+    gap = Gap("street", 400, 500, "stalled")
+    fresh = hear(two, list(after)).order
+    behind = [
+        each for each in hear(two, [*before, gap, *after]).order if each.start > 400
+    ]
+    assert behind == fresh
+
+
+@given(two_rules, frames())
+def test_where_on_the_timeline_a_stretch_lies_does_not_matter(
+    two: tuple[LabelRule, LabelRule], stretch: list[ScoreFrame]
+):
+    def moved(frame: ScoreFrame) -> ScoreFrame:
+        spans = tuple((start + 999, stop + 999) for start, stop in frame.spans)
+        return replace(
+            frame, start=frame.start + 999, stop=frame.stop + 999, spans=spans
+        )
+
+    here = hear(two, list(stretch)).order
+    there = hear(two, [moved(frame) for frame in stretch]).order
+    assert [(each.start + 999, each.stop + 999, each.mean_score) for each in here] == [
+        (each.start, each.stop, each.mean_score) for each in there
+    ]

@@ -1,0 +1,172 @@
+"""Sounds of known place become one event each, at that place."""
+
+import numpy as np
+import pytest
+
+from monitor.config import DetectionSettings
+from monitor.detection.detector import Detector
+from monitor.detection.presets import resolve_rules
+from monitor.records import ScoreFrame
+from tests.support.detection import Told, onsets, stretches, told
+from tests.support.scores import HOP, SPEC, Listener, Sound
+
+LABELS = ("siren", "gun_shot", "car_horn", "dog_bark", "engine_idling")
+COLLAR = SPEC.samples(0.75)
+PLACES = 30
+
+KINDS = pytest.mark.parametrize(
+    ("label", "seconds"),
+    [("gun_shot", 0.3), ("car_horn", 3.0), ("siren", 20.0), ("siren", 2.0)],
+)
+
+
+def listen(frames: list[ScoreFrame]) -> list[Told]:
+    rules = resolve_rules(LABELS, DetectionSettings(), None, SPEC)
+    return told(Detector("street", LABELS, rules, -70.0, "m", "session"), frames)
+
+
+def sound(label: str, start: int, seconds: float) -> Sound:
+    return Sound(label, start, start + SPEC.samples(seconds))
+
+
+def places(seed: int) -> list[int]:
+    """Starts anywhere between two windows, the extremes among them."""
+    generator = np.random.default_rng(seed)
+    return [
+        8 * HOP,
+        8 * HOP + 1,
+        *generator.integers(8 * HOP, 9 * HOP, PLACES).tolist(),
+    ]
+
+
+def assert_heard(records: list[Told], sounds: list[Sound]) -> None:
+    assert len(records) == 2 * len(sounds), "one onset and one event each"
+    for each in sounds:
+        near = [
+            (start, stop)
+            for start, stop in stretches(records, each.label)
+            if abs(start - each.start) <= COLLAR and abs(stop - each.stop) <= COLLAR
+        ]
+        assert len(near) == 1
+
+
+@KINDS
+def test_an_ideal_network_places_a_sound_within_a_column(label: str, seconds: float):
+    for start in places(1):
+        true = sound(label, start, seconds)
+        records = listen(Listener(LABELS).frames([true], true.stop + SPEC.samples(12)))
+        ((first, last),) = stretches(records, label)
+        assert len(records) == 2
+        assert true.start - 8192 < first <= true.start
+        assert true.stop <= last < true.stop + 8192
+
+
+@KINDS
+def test_a_noisy_network_places_a_sound_within_the_collar(label: str, seconds: float):
+    for seed, start in enumerate(places(2)):
+        true = sound(label, start, seconds)
+        listener = Listener(LABELS, generator=np.random.default_rng(seed))
+        frames = listener.frames([true], true.stop + SPEC.samples(12))
+        assert_heard(listen(frames), [true])
+
+
+@KINDS
+def test_the_onset_is_placed_within_the_collar_too(label: str, seconds: float):
+    for seed, start in enumerate(places(3)):
+        true = sound(label, start, seconds)
+        listener = Listener(LABELS, generator=np.random.default_rng(seed))
+        frames = listener.frames([true], true.stop + SPEC.samples(12))
+        ((first, told_at),) = onsets(listen(frames), label)
+        assert abs(first - true.start) <= COLLAR
+        assert told_at is not None
+        assert told_at - true.start <= SPEC.samples(1.6)
+
+
+def test_a_network_that_needs_two_seconds_of_a_siren_still_tells_where_it_began():
+    for seed, start in enumerate(places(4)):
+        true = sound("siren", start, 20.0)
+        listener = Listener(
+            LABELS, needs=SPEC.samples(2.0), generator=np.random.default_rng(seed)
+        )
+        frames = listener.frames([true], true.stop + SPEC.samples(12))
+        assert_heard(listen(frames), [true])
+
+
+def test_a_sound_at_the_very_beginning_or_end_of_a_recording_is_placed():
+    length = SPEC.samples(12)
+    for true in (sound("siren", 0, 3.0), Sound("siren", length - 3 * 44_100, length)):
+        frames = Listener(LABELS).frames([true], length)
+        ((start, stop),) = stretches(listen(frames), "siren")
+        assert abs(start - true.start) <= COLLAR
+        assert abs(stop - true.stop) <= COLLAR
+
+
+def test_a_recording_of_a_single_window_has_an_event():
+    frames = Listener(LABELS).frames([sound("siren", 44_100, 2.0)], SPEC.window_samples)
+    assert len(frames) == 1
+    assert len(stretches(listen(frames), "siren")) == 1
+
+
+@pytest.mark.parametrize("spans_all", [False, True])
+def test_two_shots_three_seconds_apart_are_two_events(spans_all: bool):
+    for start in places(5):
+        shots = [sound("gun_shot", start + SPEC.samples(s), 0.3) for s in (0.0, 3.0)]
+        listener = Listener(LABELS, spans_all=spans_all)
+        frames = listener.frames(shots, shots[-1].stop + SPEC.samples(12))
+        assert_heard(listen(frames), shots)
+
+
+def test_a_volley_without_a_pause_is_one_event():
+    for start in places(6):
+        shots = [
+            sound("gun_shot", start + SPEC.samples(k * 0.7), 0.3) for k in range(9)
+        ]
+        listener = Listener(LABELS, spans_all=True)
+        frames = listener.frames(shots, shots[-1].stop + SPEC.samples(12))
+        assert_heard(listen(frames), [Sound("gun_shot", start, shots[-1].stop)])
+
+
+def test_an_event_is_told_a_lull_after_the_sound_not_a_window():
+    for start in places(7):
+        true = sound("gun_shot", start, 0.3)
+        records = listen(Listener(LABELS).frames([true], true.stop + SPEC.samples(12)))
+        told_at = records[-1].told_at
+        assert told_at is not None
+        assert told_at - true.stop <= SPEC.samples(1.0) + HOP + 8192
+
+
+def test_sounds_of_several_labels_at_once_are_events_of_their_own():
+    for seed, start in enumerate(places(8)):
+        sounds = [
+            sound("siren", start, 12.0),
+            sound("car_horn", start + SPEC.samples(3.3), 3.0),
+            sound("gun_shot", start + SPEC.samples(4.1), 0.3),
+        ]
+        listener = Listener(LABELS, generator=np.random.default_rng(seed))
+        frames = listener.frames(sounds, start + SPEC.samples(24))
+        assert_heard(listen(frames), sounds)
+
+
+def test_nothing_comes_of_silence_whatever_the_network_says():
+    generator = np.random.default_rng(9)
+    for frame in Listener(LABELS).frames([], SPEC.samples(60)):
+        scores = tuple(generator.uniform(0.5, 1.0, len(LABELS)).tolist())
+        silent = ScoreFrame(
+            "street", frame.start, frame.stop, scores, frame.spans, -120, -120, -30
+        )
+        assert listen([silent]) == []
+
+
+def test_an_event_is_not_prolonged_by_silence():
+    """A microphone that dies in the middle of a siren."""
+    true = sound("siren", 10 * HOP, 30.0)
+    frames = [
+        frame
+        if frame.start < 30 * HOP
+        else ScoreFrame(
+            "street", frame.start, frame.stop, frame.scores, frame.spans, -120, -120, 0
+        )
+        for frame in Listener(LABELS).frames([true], true.stop)
+    ]
+    ((_, stop),) = stretches(listen(frames), "siren")
+    assert stop == 29 * HOP + SPEC.window_samples
