@@ -1,0 +1,124 @@
+"""Samples that another program writes on its standard output."""
+
+import shlex
+import shutil
+
+from monitor.audio.ring import Samples
+from monitor.audio.sources.pcm import PcmFormat
+from monitor.audio.sources.process import ChildProcess
+from monitor.audio.sources.wav import WavOrRawDecoder
+from monitor.config import SourceSettings
+from monitor.errors import EndOfSourceError, SourceError, UsageError
+
+_DEFAULT_RATE = 44_100
+
+_OPENING_SECONDS = 10.0
+"""Time a command has until its first byte: it may have to reach another machine."""
+
+_BLOCK_SECONDS = 0.02
+"""Less is not worth a step of the resampler, if more is to come at once."""
+
+_EXIT_SECONDS = 0.2
+
+
+class Command:
+    """A program that writes WAV or raw PCM: arecord, ffmpeg, nc."""
+
+    live = True
+    opening_seconds = _OPENING_SECONDS
+
+    def __init__(self, command: str, raw: PcmFormat) -> None:
+        """Check that `command` can be run.
+
+        Args:
+            command: Program and arguments, quoted as for a shell; none is involved.
+            raw: How the samples are written, if there is no WAV header.
+
+        Raises:
+            UsageError: There is no such program.
+        """
+        try:
+            self._argv = shlex.split(command)
+        except ValueError as error:
+            raise UsageError(
+                f"command:{command}: it cannot be split into arguments "
+                f"({str(error).lower()})"
+            ) from error
+        if not self._argv:
+            raise UsageError("command: names no program; for example command:arecord")
+        if shutil.which(self._argv[0]) is None:
+            raise UsageError(
+                f"command:{command}: there is no program {self._argv[0]!r} that may "
+                "be run; install it, or give its whole path"
+            )
+        self._raw = raw
+        self.description = f"command {self._argv[0]!r}"
+
+    @classmethod
+    def from_settings(cls, command: str, settings: SourceSettings) -> "Command":
+        """Build it with the raw format of `settings`."""
+        return cls(
+            command,
+            PcmFormat(
+                settings.sample_rate or _DEFAULT_RATE,
+                settings.channels or 1,
+                settings.sample_format,
+            ),
+        )
+
+    def open(self) -> "CommandStream":
+        """Start the program.
+
+        Raises:
+            SourceError: It does not start.
+        """
+        return CommandStream(self._argv, self._raw, self.description)
+
+
+class CommandStream:
+    """One run of a program."""
+
+    def __init__(self, argv: list[str], raw: PcmFormat, description: str) -> None:
+        self._description = description
+        self._raw = raw
+        self._decoder = WavOrRawDecoder(raw)
+        self._process = ChildProcess(argv)
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples a second; known once samples were read."""
+        return self._format.sample_rate
+
+    @property
+    def channels(self) -> int:
+        """Channels of a block; known once samples were read."""
+        return self._format.channels
+
+    def read(self, timeout_seconds: float) -> Samples | None:
+        """Wait for samples; see `SourceStream`.
+
+        Raises:
+            EndOfSourceError: The program ended with exit code 0.
+            SourceError: It ended otherwise, or writes what cannot be decoded.
+        """
+        enough = round(_BLOCK_SECONDS * self.sample_rate) * self._format.frame_bytes
+        data = self._process.read(timeout_seconds, enough)
+        if data is None:
+            return None
+        if data:
+            try:
+                return self._decoder.push(data)
+            except SourceError as error:
+                raise SourceError(f"{self._description}: {error}") from error
+        ending = self._process.ending(_EXIT_SECONDS)
+        if ending is None:
+            raise EndOfSourceError(f"{self._description} ended")
+        raise SourceError(f"{self._description} {ending}")
+
+    def close(self) -> None:
+        """End the program and everything it started."""
+        self._process.close()
+
+    @property
+    def _format(self) -> PcmFormat:
+        return self._decoder.pcm_format or self._raw

@@ -1,0 +1,153 @@
+"""Recordings in files, of every format that libsndfile reads."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from monitor.audio.ring import Samples
+from monitor.audio.sources.recording import RecordingStream, Speed
+from monitor.audio.sources.source import HIGHEST_RATE, LOWEST_RATE
+from monitor.audio.sources.wav import parse_header
+from monitor.errors import AudioFileError, SourceError, UsageError
+
+_OPENING_SECONDS = 10.0
+_HEADER_BYTES = 2**16
+
+
+class File:
+    """A recording in a file."""
+
+    live = False
+    opening_seconds = _OPENING_SECONDS
+
+    def __init__(
+        self,
+        path: str,
+        speed: Speed,
+        now: Callable[[], float],
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Check that `path` is a recording that can be listened to.
+
+        Raises:
+            UsageError: There is no such file, or it may not be read.
+            AudioFileError: It is no recording, or holds no sound.
+        """
+        self._path = Path(path).expanduser()
+        self._speed = speed
+        self._now = now
+        self._sleep = sleep
+        self.description = f"file {path!r}"
+        if not self._path.exists():
+            raise UsageError(f"file:{path}: there is no such file")
+        if not self._path.is_file():
+            raise UsageError(f"file:{path}: it is no regular file; name a recording")
+        _open(self._path).close()
+
+    def open(self) -> RecordingStream:
+        """Begin to play it.
+
+        Raises:
+            AudioFileError: It cannot be read any more.
+        """
+        sound = _open(self._path)
+        fault = _fault_of_wav(self._path)
+        delivered = 0
+
+        def read_block(count: int) -> Samples:
+            nonlocal delivered
+            block = _read(sound, count, self._path)
+            delivered += block.shape[1]
+            if block.shape[1] == 0:
+                self._check_end(delivered, sound, fault)
+            return block
+
+        return RecordingStream(
+            read_block,
+            sound.close,
+            sample_rate=sound.samplerate,
+            channels=sound.channels,
+            speed=self._speed,
+            now=self._now,
+            sleep=self._sleep,
+        )
+
+    def _check_end(
+        self, delivered: int, sound: soundfile.SoundFile, fault: str | None
+    ) -> None:
+        if fault is None and sound.format == "FLAC" and delivered < sound.frames:
+            fault = "ends before its last sample"
+        if fault is not None:
+            raise AudioFileError(
+                f"{self._path}: the recording {fault}; what it holds, "
+                f"{delivered / sound.samplerate:.2f} s, was heard"
+            )
+
+
+def _open(path: Path) -> soundfile.SoundFile:
+    try:
+        if path.stat().st_size == 0:
+            raise AudioFileError(f"{path}: the file is empty")
+        sound = soundfile.SoundFile(path)
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
+    except TypeError as error:  # asked for what a file called .raw does not tell
+        raise AudioFileError(
+            f"{path}: a raw file does not say what it holds; use 'command:cat {path}' "
+            "with sample_rate, channels and sample_format"
+        ) from error
+    except soundfile.SoundFileError as error:
+        raise AudioFileError(
+            f"{path}: it is not a recording that can be read ({_reason(error)})"
+        ) from error
+    fault = None
+    if sound.frames == 0:
+        fault = "holds no sound"
+    elif not LOWEST_RATE <= sound.samplerate <= HIGHEST_RATE:
+        fault = (
+            f"has {sound.samplerate} samples a second; {LOWEST_RATE} to {HIGHEST_RATE} "
+            "can be heard"
+        )
+    if fault is not None:
+        sound.close()
+        raise AudioFileError(f"{path}: the recording {fault}")
+    return sound
+
+
+def _read(sound: soundfile.SoundFile, count: int, path: Path) -> Samples:
+    try:
+        block = sound.read(count, dtype="float32", always_2d=True)  # (n, channels)
+    except soundfile.SoundFileError as error:
+        raise AudioFileError(
+            f"{path}: the recording is damaged ({_reason(error)})"
+        ) from error
+    return np.ascontiguousarray(block.T)
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "error_string", error)).strip().rstrip(".")
+
+
+def _fault_of_wav(path: Path) -> str | None:
+    """What is wrong with the length of a WAV file; libsndfile makes no fuss of it."""
+    with path.open("rb") as file:
+        beginning = file.read(_HEADER_BYTES)
+    size = path.stat().st_size
+    if beginning[:4] != b"RIFF":
+        return None
+    try:
+        header = parse_header(beginning)
+    except SourceError:
+        return None  # an encoding that only libsndfile knows
+    if header is None:
+        return None
+    held = size - header.data_start
+    data_bytes = header.data_bytes if header.says_length else held
+    if min(held, data_bytes) % header.pcm_format.frame_bytes:
+        return "stops in the middle of a sample"
+    if held < data_bytes:
+        return "stops before its end"
+    return None

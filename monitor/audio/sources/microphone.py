@@ -1,0 +1,171 @@
+"""A microphone, captured by PortAudio in a child process."""
+
+import json
+import os
+import sys
+import sysconfig
+from collections import deque
+from pathlib import Path
+
+import numpy as np
+
+from monitor.audio.ring import Samples
+from monitor.audio.sources.pipe import InputDevice, PipeParser
+from monitor.audio.sources.process import ChildProcess
+from monitor.audio.sources.source import Lost
+from monitor.errors import SourceError, UsageError
+
+_CHILD = "monitor.audio.sources.portaudio_child"
+_PACKAGES = Path(__file__).parents[3]
+
+_OPENING_SECONDS = 6.0
+"""PortAudio probes every device; a sound server may take seconds to start one."""
+
+_LIST_SECONDS = 10.0
+_EXIT_SECONDS = 0.5
+
+
+class Microphone:
+    """An input device of this machine, present or not."""
+
+    live = True
+    opening_seconds = _OPENING_SECONDS
+
+    def __init__(
+        self, device: str, sample_rate: int | None = None, channels: int | None = None
+    ) -> None:
+        """Take note of what to capture.
+
+        Args:
+            device: "default", part of a name, or a stable id.
+            sample_rate: None for what the device prefers.
+            channels: None for one or two.
+
+        Raises:
+            UsageError: `device` is a number.
+        """
+        if device.isdecimal():
+            raise UsageError(
+                f"mic:{device}: numbers of devices change when something is plugged "
+                "in; give the name, or a part of it, that 'sound-monitor devices' shows"
+            )
+        device = device or "default"
+        self._arguments = ["--", device]
+        if sample_rate is not None:
+            self._arguments.insert(0, f"--sample-rate={sample_rate}")
+        if channels is not None:
+            self._arguments.insert(0, f"--channels={channels}")
+        self.description = f"microphone {device!r}"
+
+    def open(self) -> "MicrophoneStream":
+        """Start the child.
+
+        Raises:
+            SourceError: It does not start.
+        """
+        return MicrophoneStream(_start_child(*self._arguments), self.description)
+
+
+class MicrophoneStream:
+    """One life of the child."""
+
+    def __init__(self, child: ChildProcess, description: str) -> None:
+        self._child = child
+        self._description = description
+        self._parser = PipeParser()
+        self._waiting: deque[Samples | Lost] = deque()
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples a second; known once samples were read."""
+        assert self._parser.header is not None
+        return self._parser.header.sample_rate
+
+    @property
+    def channels(self) -> int:
+        """Channels of a block; known once samples were read."""
+        assert self._parser.header is not None
+        return self._parser.header.channels
+
+    @property
+    def pid(self) -> int:
+        """Process id of the child."""
+        return self._child.pid
+
+    def read(self, timeout_seconds: float) -> Samples | Lost | None:
+        """Wait for samples; see `SourceStream`.
+
+        Raises:
+            SourceError: The child ended; the sentence is its own, if it left one.
+        """
+        if not self._waiting:
+            data = self._child.read(timeout_seconds)
+            if data == b"":
+                raise SourceError(self._last_sentence())
+            if data is not None:
+                self._take(data)
+        return self._waiting.popleft() if self._waiting else None
+
+    def close(self) -> None:
+        """End the child."""
+        self._child.close()
+
+    def _take(self, data: bytes) -> None:
+        try:
+            blocks = self._parser.push(data)
+        except (ValueError, TypeError) as error:
+            raise SourceError(
+                f"{self._description}: the capture process wrote nonsense"
+            ) from error
+        for block in blocks:
+            if block.lost:
+                self._waiting.append(Lost(block.lost))
+            flat = np.frombuffer(block.data, np.float32)
+            if len(flat):
+                samples = np.ascontiguousarray(flat.reshape(-1, self.channels).T)
+                self._waiting.append(samples)
+
+    def _last_sentence(self) -> str:
+        code = self._child.wait(_EXIT_SECONDS)
+        if code == 1 and self._child.last_lines:
+            return self._child.last_lines[-1]
+        return f"{self._description}: the capture process {self._child.ending(0)}"
+
+
+def list_devices() -> list[InputDevice]:
+    """Everything that sound can be captured from now, in PortAudio's order.
+
+    Takes up to some seconds: a child is started, because in one process the list never
+    changes.
+
+    Raises:
+        SourceError: PortAudio is missing, or does not answer.
+    """
+    child = _start_child("--list")
+    try:
+        answer = b""
+        while data := child.read(_LIST_SECONDS):
+            answer += data
+        if data is None:
+            raise SourceError(
+                f"PortAudio did not list its devices in {_LIST_SECONDS:.0f} s"
+            )
+        if child.wait(_EXIT_SECONDS) != 0:
+            raise SourceError(
+                child.last_lines[-1]
+                if child.last_lines
+                else f"the capture process {child.ending(0)}"
+            )
+        return [InputDevice(**entry) for entry in json.loads(answer)]
+    finally:
+        child.close()
+
+
+def _start_child(*arguments: str) -> ChildProcess:
+    # -P: a module in the working folder must not take the place of ours.
+    argv = [sys.executable, "-P", "-m", _CHILD, *arguments]
+    environment = dict(os.environ)
+    if Path(sysconfig.get_path("purelib")) != _PACKAGES:  # not installed
+        paths = [str(_PACKAGES), environment.get("PYTHONPATH", "")]
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    return ChildProcess(argv, environment, keep_stdin_open=True)

@@ -1,0 +1,144 @@
+"""What passes between the capture child and the monitor: a header, then blocks.
+
+Only the standard library, because the child has to start quickly.
+"""
+
+import json
+import struct
+from dataclasses import asdict, dataclass
+
+_BLOCK = struct.Struct("=II")
+"""Before each block: its samples, and the samples lost before it, of one channel."""
+
+SAMPLE_BYTES = 4
+"""float32, as this machine writes it, interleaved."""
+
+_LONGEST_HEADER = 10_000
+
+# A sound card that is slow by a thousandth, and none is so slow, would otherwise seem
+# to be later and later.
+_DRIFT = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class InputDevice:
+    """A device that sound can be captured from."""
+
+    name: str
+    """As PortAudio tells it; `mic:` takes any part of it."""
+
+    host_api: str
+    """ALSA, Core Audio, ..."""
+
+    channels: int
+    """Most that it delivers."""
+
+    sample_rate: float
+    """What it prefers, samples a second."""
+
+    is_default: bool
+    stable_id: str | None
+    """Stays the same when other devices come and go: hw:CARD=...,DEV=0; ALSA only."""
+
+
+@dataclass(frozen=True, slots=True)
+class PipeHeader:
+    """The first line that the child writes: what it captures."""
+
+    sample_rate: int
+    channels: int
+    device: str
+
+    def encode(self) -> bytes:
+        """One line of JSON."""
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+
+@dataclass(frozen=True, slots=True)
+class PipeBlock:
+    """Consecutive samples, and what was lost before them."""
+
+    lost: int
+    """Samples lost, of each channel."""
+
+    data: bytes
+    """float32, interleaved."""
+
+
+def encode_block(lost: int, data: bytes, channels: int) -> bytes:
+    """Frame one block for the pipe."""
+    return _BLOCK.pack(len(data) // (SAMPLE_BYTES * channels), lost) + data
+
+
+class PipeParser:
+    """Takes the bytes of the pipe, cut anywhere, apart."""
+
+    def __init__(self) -> None:
+        self.header: PipeHeader | None = None
+        """None until its line is complete."""
+
+        self._waiting = b""
+
+    def push(self, data: bytes) -> list[PipeBlock]:
+        """Return the blocks that `data` completes.
+
+        Raises:
+            ValueError: The bytes were not written by a capture child.
+        """
+        self._waiting += data
+        if self.header is None:
+            line, newline, rest = self._waiting.partition(b"\n")
+            if not newline:
+                if len(line) > _LONGEST_HEADER:
+                    raise ValueError("no header")
+                return []
+            self.header = PipeHeader(**json.loads(line))
+            self._waiting = rest
+        return list(self._blocks(self.header.channels * SAMPLE_BYTES))
+
+    def _blocks(self, frame_bytes: int) -> "list[PipeBlock]":
+        blocks = []
+        position = 0
+        while position + _BLOCK.size <= len(self._waiting):
+            count, lost = _BLOCK.unpack_from(self._waiting, position)
+            start = position + _BLOCK.size
+            if start + count * frame_bytes > len(self._waiting):
+                break
+            position = start + count * frame_bytes
+            blocks.append(PipeBlock(lost, self._waiting[start:position]))
+        self._waiting = self._waiting[position:]
+        return blocks
+
+
+class OverflowMeter:
+    """Finds out how much was lost when PortAudio says only that something was.
+
+    Without loss, a block comes when the samples before it and its own have been sound,
+    plus a delay that varies.  An overflow makes all later blocks come later by what was
+    lost; the least delay seen before it is the measure.
+    """
+
+    def __init__(self, sample_rate: float) -> None:
+        self._rate = sample_rate
+        self._position = 0
+        self._least_delay: float | None = None
+        self._at = 0.0
+
+    def lost_before(self, count: int, at: float, *, overflow: bool) -> int:
+        """Take note of a block; return how many samples were lost before it.
+
+        Args:
+            count: Samples of the block, of each channel.
+            at: Monotonic seconds at which it came.
+            overflow: Whether PortAudio says that samples before it were lost.
+        """
+        self._position += count
+        delay = at - self._position / self._rate
+        if self._least_delay is None:
+            self._least_delay = delay
+        expected = self._least_delay + _DRIFT * (at - self._at)
+        self._at = at
+        lost = max(0, round((delay - expected) * self._rate)) if overflow else 0
+        self._position += lost
+        self._least_delay = min(expected, delay)
+        return lost

@@ -1,0 +1,88 @@
+"""One uninterrupted run of a source: from what it delivers to what the feed takes."""
+
+from collections.abc import Callable
+
+from monitor.audio.channels import DeadChannelGuard, adapt
+from monitor.audio.feed import Feed
+from monitor.audio.losses import Losses
+from monitor.audio.resample import StreamResampler
+from monitor.audio.ring import Samples
+from monitor.audio.sources.source import Lost
+from monitor.audio.validity import ValidityGate
+from monitor.records import GapReason
+
+
+class Stretch:
+    """Brings the blocks of one stream to the model's rate and to one or two channels.
+
+    The position in the feed follows the position in the stream, lost samples included,
+    whatever the resampler rounds.  Used by the capture thread.
+    """
+
+    def __init__(
+        self,
+        feed: Feed,
+        losses: Losses,
+        *,
+        sample_rate: int,
+        channels: int,
+        make_room: Callable[[int], bool],
+    ) -> None:
+        """Begin a stretch at the end of `feed`.
+
+        Args:
+            feed: Where the samples go.
+            losses: Where lost samples go; settled whenever sound follows.
+            sample_rate: Of the stream.
+            channels: Of the stream.
+            make_room: Waits until so many samples can be written; False if they are
+                not wanted any more.
+        """
+        self._feed = feed
+        self._losses = losses
+        self._rate = sample_rate
+        self._channels = min(channels, 2)
+        self._make_room = make_room
+        self._gate = ValidityGate(sample_rate)
+        self._guard = DeadChannelGuard(feed.sample_rate, feed.name)
+        self._resampler: StreamResampler | None = None
+        self._arrived = 0  # samples of the stream, delivered or lost
+        self._placed = 0  # samples of the feed that stand for them so far
+
+    def push(self, block: Samples, now: float) -> None:
+        """Take the next block of the stream, any size, shape (channels, n)."""
+        for part in self._gate.push(adapt(block)):
+            if isinstance(part, Lost):
+                self.lose(part.count, "invalid", now)
+            else:
+                if self._resampler is None:
+                    self._feed.open(self._channels)
+                    self._resampler = StreamResampler(
+                        self._rate, self._feed.sample_rate, self._channels
+                    )
+                self._arrived += part.shape[1]
+                self._write(self._resampler.push(part), now)
+
+    def lose(self, count: int, reason: GapReason, now: float) -> None:
+        """Lose the next `count` samples of the stream."""
+        self.flush(now)
+        self._arrived += count
+        position = round(self._arrived * self._feed.sample_rate / self._rate)
+        missing = max(0, position - self._placed)
+        self._placed += missing
+        self._losses.add(missing, reason)
+
+    def flush(self, now: float) -> None:
+        """Write what is still in the resampler: no sound follows directly."""
+        if self._resampler is not None:
+            self._write(self._resampler.finish(), now)
+            self._resampler = None
+
+    def _write(self, samples: Samples, now: float) -> None:
+        count = samples.shape[1]
+        if count == 0:
+            return
+        self._placed += count
+        if self._make_room(count):
+            self._losses.settle()
+            self._feed.write(self._guard.push(samples), now)
