@@ -40,5 +40,6 @@ class Threads:
         """Wait for all threads together; return the names of those still running."""
         until = time.monotonic() + deadline_seconds
         for thread in self._threads:
-            thread.join(max(0.0, until - time.monotonic()))
+            left = max(0.0, until - time.monotonic())
+            thread.join(min(left, threading.TIMEOUT_MAX))
         return [thread.name for thread in self._threads if thread.is_alive()]
