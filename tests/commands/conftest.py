@@ -1,5 +1,7 @@
-"""A model file for the commands."""
+"""What commands need, and what they change in their process, put back."""
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,3 +16,14 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("models") / "seeded.safetensors"
     save_model(path, seeded_model())
     return path
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before() -> Iterator[None]:
+    """Undo what a command that ran in this process did to the log."""
+    loggers = [logging.getLogger(name) for name in (None, "monitor", "training")]
+    before = [(logger.handlers[:], logger.level) for logger in loggers]
+    yield
+    for logger, (handlers, level) in zip(loggers, before, strict=True):
+        logger.handlers[:] = handlers
+        logger.setLevel(level)

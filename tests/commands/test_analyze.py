@@ -1,0 +1,113 @@
+"""`analyze` prints the events of recordings, and goes on after a broken one."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from monitor.commands.app import run_command_line
+
+RATE = 22_050
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    """Nine seconds of noise."""
+    noise = np.random.default_rng(1).normal(0, 0.1, 9 * RATE)
+    path = tmp_path / "a street [red].wav"
+    soundfile.write(path, noise, RATE)
+    return path
+
+
+@pytest.fixture
+def options(model_file: Path, tmp_path: Path) -> list[str]:
+    """A model that knows nothing, and thresholds that it reaches with every noise."""
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        f"model: {{file: {model_file}}}\n"
+        "detection:\n  labels:\n"
+        "    siren: {onset_threshold: 0.001, offset_threshold: 0.001}\n"
+        "    drilling: {onset_threshold: 0.999}\n"
+        "    gun_shot: {onset_threshold: 0.999}\n"
+    )
+    return ["--config", str(config)]
+
+
+def analyze(*arguments: object) -> int:
+    return run_command_line(["analyze", *map(str, arguments)])
+
+
+def test_a_table_shows_what_was_heard_where(
+    recording: Path, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert analyze(recording, *options) == 0
+    title, header, event = capsys.readouterr().out.splitlines()
+    assert title == f"{recording}:"
+    assert header.split() == ["START", "END", "LASTS", "LABEL", "SCORE", "DBFS"]
+    assert "siren" in event.split()
+
+
+def test_json_has_one_event_a_line_with_the_path_as_source(
+    recording: Path, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert analyze(recording, "--json", *options) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    event = json.loads(line)
+    assert event["type"] == "event"
+    assert event["label"] == "siren"
+    assert event["source"] == str(recording)
+    assert event["start"] is None
+    assert 0 <= event["start_seconds"] < event["end_seconds"] <= 9
+
+
+def test_nothing_heard_is_said(
+    recording: Path, model_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    silence = recording.with_name("silence.wav")
+    soundfile.write(silence, np.zeros(6 * RATE), RATE)
+    assert analyze(silence, "--model", model_file) == 0
+    assert capsys.readouterr().out == f"{silence}: nothing was heard\n"
+
+
+def test_a_broken_recording_does_not_keep_the_others_from_being_analysed(
+    recording: Path, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = recording.with_name("text.wav")
+    text.write_text("no sound at all")
+    assert analyze(text, recording, "--json", *options) == 1
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["source"] == str(recording)
+    assert printed.err.startswith("sound-monitor: ")
+    assert str(text) in printed.err
+    assert len(printed.err.splitlines()) == 1
+
+
+def test_a_missing_recording_is_wrong_usage(
+    recording: Path, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert analyze(recording.with_name("missing.wav"), *options) == 2
+    assert "there is no such file" in capsys.readouterr().err
+
+
+def test_a_picture_is_drawn(recording: Path, options: list[str]) -> None:
+    picture = recording.with_name("picture.png")
+    assert analyze(recording, "--plot", picture, *options) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_picture_shows_one_recording(
+    recording: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert analyze(recording, recording, "--plot", "x.png") == 2
+    told = capsys.readouterr().err
+    assert told == "sound-monitor: --plot: shows one recording, not 2\n"
+
+
+def test_the_place_of_a_picture_is_looked_at_before_the_work_begins(
+    recording: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert analyze(recording, "--plot", recording.parent) == 2
+    assert analyze(recording, "--plot", recording.parent / "no" / "x.png") == 2
+    assert "must be a file in a folder that exists" in capsys.readouterr().err
