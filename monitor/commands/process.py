@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 
 # The numeric libraries read these when they are loaded, and take every core if they
 # are missing: at a batch of one that can cost a hundred times.
@@ -16,14 +17,26 @@ def limit_threads(threads: int) -> None:
 
 def log_to_stderr(level: int = logging.INFO) -> None:
     """Write log lines to stderr: with their level for the journal, else with time."""
-    for_journal = "JOURNAL_STREAM" in os.environ
     handler = logging.StreamHandler()
-    handler.setFormatter(_JournalFormatter() if for_journal else _PlainFormatter())
+    handler.setFormatter(_JournalFormatter() if _is_journal() else _PlainFormatter())
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
     for package in ("monitor", "training"):
         logging.getLogger(package).setLevel(level)
+
+
+def _is_journal() -> bool:
+    """Whether stderr goes to the journal, as systemd.exec(5) says how to find out.
+
+    That $JOURNAL_STREAM is set is not enough: terminals hand it on.
+    """
+    try:
+        stderr = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError):
+        return False
+    stream = f"{stderr.st_dev}:{stderr.st_ino}"
+    return os.environ.get("JOURNAL_STREAM") == stream
 
 
 class _PlainFormatter(logging.Formatter):

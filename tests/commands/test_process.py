@@ -1,8 +1,10 @@
 """A command's log goes to stderr, in a form its reader can use."""
 
-import logging
+import os
 import subprocess
 import sys
+from tempfile import TemporaryFile
+from typing import IO
 
 import pytest
 
@@ -20,20 +22,18 @@ logging.getLogger("monitor").error("broken")
 """
 
 
-def log_lines(environ: dict[str, str]) -> list[str]:
-    result = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
-        env=environ,
-        capture_output=True,
-        text=True,
-        check=True,
+def log_lines(stderr: IO[bytes], environ: dict[str, str]) -> list[str]:
+    subprocess.run(
+        [sys.executable, "-c", SCRIPT], env=environ, stderr=stderr, check=True
     )
-    assert result.stdout == ""
-    return result.stderr.splitlines()
+    stderr.seek(0)
+    return stderr.read().decode().splitlines()
 
 
-def test_a_person_sees_time_level_and_sentence() -> None:
-    lines = log_lines({})
+@pytest.mark.parametrize("environ", [{}, {"JOURNAL_STREAM": "1:2"}])
+def test_a_person_sees_time_level_and_sentence(environ: dict[str, str]) -> None:
+    with TemporaryFile() as stderr:
+        lines = log_lines(stderr, environ)
     assert [line.split(" ", 1)[-1] for line in lines] == [
         "INFO opened street",
         "WARNING two",
@@ -43,7 +43,11 @@ def test_a_person_sees_time_level_and_sentence() -> None:
 
 
 def test_the_journal_gets_a_priority_on_every_line() -> None:
-    assert log_lines({"JOURNAL_STREAM": "1:2"}) == [
+    with TemporaryFile() as stderr:
+        place = os.fstat(stderr.fileno())
+        stream = f"{place.st_dev}:{place.st_ino}"
+        lines = log_lines(stderr, {"JOURNAL_STREAM": stream})
+    assert lines == [
         "<6>opened street",
         "<4>two",
         "<4>lines",
@@ -56,8 +60,5 @@ def test_the_numeric_libraries_get_the_threads_that_are_configured(
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     limit_threads(2)
-    import os
-
     assert os.environ["OMP_NUM_THREADS"] == "2"
     limit_threads(1)
-    assert logging.getLogger("monitor").level == logging.NOTSET
