@@ -10,6 +10,7 @@ from monitor.audio.feed import Feed
 from monitor.audio.sources import build_source
 from monitor.config import Config
 from monitor.detection.presets import LabelRule, resolve_rules
+from monitor.errors import SoundMonitorError
 from monitor.model.classifier import Classifier
 from monitor.runtime.clock import Clock, SampleClock
 from monitor.runtime.pipeline import Pipeline
@@ -34,6 +35,12 @@ class Monitor:
         for name, capture in self.captures.items():
             threads.start(f"capture-{name}", capture.run)
         threads.start("worker", self.worker.run)
+
+    @property
+    def failure(self) -> SoundMonitorError | None:
+        """Why a recording could not be played, or not to its end."""
+        failures = (capture.failure for capture in self.captures.values())
+        return next((failure for failure in failures if failure is not None), None)
 
 
 def build_monitor(

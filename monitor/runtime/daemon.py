@@ -105,7 +105,9 @@ def _run(monitor: Monitor) -> int:
                     monitor.worker.reopen_sinks()
                 else:
                     stop.set()
-        return _end(threads)
+        code = _end(threads)
+    # What went wrong with a recording has been said by its capture.
+    return 1 if monitor.failure else code
 
 
 @contextlib.contextmanager

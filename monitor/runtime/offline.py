@@ -58,8 +58,9 @@ def analyze_file(
     finally:
         threads.stop.set()
         threads.join(float("inf"))
-    if threads.failure is not None:
-        raise threads.failure
+    failure = threads.failure or monitor.failure
+    if failure is not None:
+        raise failure
     return collector.records
 
 

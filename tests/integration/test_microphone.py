@@ -1,0 +1,126 @@
+"""Through PortAudio and a virtual microphone: heard in time, and heard again."""
+
+import os
+import signal
+from pathlib import Path
+from time import monotonic, sleep
+
+import numpy as np
+import pytest
+import soundfile
+
+from monitor.config import Config
+from monitor.model.classifier import Classifier
+from monitor.model.model_file import load_model
+from monitor.records import Onset
+from monitor.runtime.offline import analyze_file
+from tests.support.daemon import RunningMonitor
+from tests.support.pulse import PulseServer, pulse  # noqa: F401 - a fixture
+from tests.support.recordings import RATE, sounds
+
+pytestmark = pytest.mark.soundcard
+
+TOLD_WITHIN_SECONDS = 1.5
+SWALLOWED_SECONDS = 5.0
+"""Time that the first window takes to fill once the microphone is open."""
+
+
+def seconds_until_told(samples: np.ndarray, label: str, folder: Path) -> float:
+    """How long after its begin a sound can first be told.
+
+    The best of four positions on the grid of windows, analysed as a recording.
+    """
+    classifier = Classifier(load_model(None), "cpu")
+    told = []
+    for phase in range(4):
+        quiet = np.zeros((1, round((5 + phase * 0.14) * RATE)), np.float32)
+        path = folder / f"{label}-{phase}.wav"
+        soundfile.write(path, np.concatenate([quiet, samples], 1).T, RATE, "FLOAT")
+        for timed in analyze_file(path, classifier, Config(), source="file"):
+            if isinstance(timed.record, Onset) and timed.record.label == label:
+                told.append((timed.record.stop - quiet.shape[1]) / RATE)
+                break
+    assert told, f"{label} is not told at all"
+    return min(told)
+
+
+@pytest.mark.timeout(180)
+def test_sounds_are_told_within_a_second_and_a_half_of_when_they_can_be(
+    tmp_path,
+    pulse: PulseServer,  # noqa: F811
+):
+    """From the begin of playing to the line on the console and in the event log."""
+    played = sounds()
+    earliest = {
+        label: seconds_until_told(samples, label, tmp_path)
+        for label, samples in played.items()
+    }
+    with RunningMonitor(tmp_path, "--input", "mic:default") as monitor:
+        monitor.wait_for_line("listening")
+        sleep(SWALLOWED_SECONDS)
+        for label, samples in played.items():
+            began = monotonic()
+            player = pulse.play_samples(samples, RATE)
+            logged = monitor.wait_until(lambda it, label=label: _onsets(it, label), 15)
+            printed = monitor.wait_for_line(f"{label}  began", 1)
+            bound = earliest[label] + TOLD_WITHIN_SECONDS
+            print(f"{label}: {logged - began:.2f} s, at best {earliest[label]:.2f} s")  # noqa: T201
+            assert logged - began <= bound
+            assert printed - began <= bound + 0.1
+            player.wait(20)
+            sleep(SWALLOWED_SECONDS)
+        assert monitor.stop()[0] == 0
+
+
+def _onsets(monitor: RunningMonitor, label: str) -> list[object]:
+    return [record for record in monitor.records("onset") if record["label"] == label]
+
+
+def _listening(monitor: RunningMonitor) -> int:
+    return sum("listening" in line for line in monitor.lines)
+
+
+@pytest.mark.timeout(180)
+def test_a_killed_capture_child_is_replaced_within_three_seconds(
+    tmp_path,
+    pulse: PulseServer,  # noqa: F811
+):
+    with RunningMonitor(tmp_path, "--input", "mic:default") as monitor:
+        monitor.wait_for_line("listening")
+        os.kill(_capture_child(monitor), signal.SIGKILL)
+        killed = monotonic()
+        again = monitor.wait_until(lambda it: _listening(it) == 2, 10)
+        assert again - killed <= 3
+        monitor.wait_until(lambda it: it.records("gap"), 5)
+        assert monitor.stop()[0] == 0
+        assert monitor.records("gap")[0]["end_reason"] == "ended"
+
+
+@pytest.mark.timeout(180)
+def test_audio_is_heard_within_three_seconds_of_pulseaudio_being_back(
+    tmp_path,
+    pulse: PulseServer,  # noqa: F811
+):
+    label, samples = next(iter(sounds().items()))
+    with RunningMonitor(tmp_path, "--input", "mic:default") as monitor:
+        monitor.wait_for_line("listening")
+        pulse.kill()
+        monitor.wait_for_line("waiting", 10)
+        pulse.start()
+        back = monotonic()
+        again = monitor.wait_until(lambda it: _listening(it) == 2, 10)
+        print(f"heard again after {again - back:.2f} s")  # noqa: T201
+        assert again - back <= 3
+        sleep(SWALLOWED_SECONDS)
+        pulse.play_samples(samples, RATE)
+        monitor.wait_until(lambda it: _onsets(it, label), 15)
+        assert monitor.stop()[0] == 0
+        assert monitor.records("gap")
+
+
+def _capture_child(monitor: RunningMonitor) -> int:
+    for listing in Path(f"/proc/{monitor.process.pid}/task").glob("*/children"):
+        for pid in listing.read_text().split():
+            if b"portaudio_child" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                return int(pid)
+    raise AssertionError("there is no capture child")

@@ -1,0 +1,203 @@
+"""How the daemon starts, goes on and ends, seen from outside."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from monitor.audio.sources.demo import SCENE, render_scene
+from monitor.model.model_file import save_model
+from tests.support.daemon import RunningMonitor
+from tests.support.models import seeded_model
+
+SIREN = SCENE[0]
+
+# Raw PCM of a file, again and again, at the speed of sound.
+LOOP = """
+import sys, time
+data = open(sys.argv[1], "rb").read()
+while True:
+    for start in range(0, len(data), 8820):
+        sys.stdout.buffer.write(data[start : start + 8820])
+        sys.stdout.buffer.flush()
+        time.sleep(0.1)
+"""
+
+
+@pytest.fixture
+def siren_command(tmp_path: Path) -> str:
+    """A command that plays the siren of the demo for ever."""
+    rate = 44_100
+    samples = render_scene(rate)[
+        0, round(SIREN.start_seconds * rate) : round(SIREN.end_seconds * rate)
+    ]
+    pcm = tmp_path / "siren.pcm"
+    pcm.write_bytes((samples * 32767).astype("<i2").tobytes())
+    script = tmp_path / "loop.py"
+    script.write_text(LOOP)
+    return f"command:{sys.executable} {script} {pcm}"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_open_events_and_the_process_within_two_seconds(
+    tmp_path, siren_command, number
+):
+    with RunningMonitor(tmp_path, "--input", siren_command) as monitor:
+        monitor.wait_for_line("siren  began")
+        code, seconds = monitor.stop(number)
+        assert code == 0, monitor.log
+        assert seconds < 2
+        siren = [e for e in monitor.records("event") if e["label"] == "siren"]
+        assert siren[-1]["end_reason"] == "stopped"
+        assert "Traceback" not in monitor.log
+
+
+def test_the_log_is_opened_anew_on_hangup(tmp_path, siren_command):
+    with RunningMonitor(tmp_path, "--input", siren_command) as monitor:
+        monitor.wait_for_line("siren  began")
+        log = monitor.state_dir / "events.jsonl"
+        moved = log.rename(monitor.state_dir / "moved.jsonl")
+        monitor.process.send_signal(signal.SIGHUP)
+        monitor.wait_until(lambda it: log.exists(), 5)
+        assert monitor.stop()[0] == 0
+        assert moved.read_text().count("onset") == 1
+        assert {event["type"] for event in monitor.records()} == {"event"}
+
+
+def test_a_killed_command_is_started_again_and_the_gap_is_told(tmp_path, siren_command):
+    with RunningMonitor(tmp_path, "--input", siren_command) as monitor:
+        began = monitor.wait_for_line("siren  began")
+        children = Path(f"/proc/{monitor.process.pid}/task/{monitor.process.pid}")
+        pids = (children / "children").read_text().split() or _children(monitor)
+        os.kill(int(pids[0]), signal.SIGKILL)
+        monitor.wait_until(lambda it: it.records("gap"), 5)
+        seen = monitor.wait_until(
+            lambda it: sum("listening" in line for line in it.lines) == 2, 5
+        )
+        assert seen - began < 5
+        assert monitor.stop()[0] == 0
+        assert [gap["end_reason"] for gap in monitor.records("gap")] == ["ended"]
+        ended = [event["end_reason"] for event in monitor.records("event")]
+        assert "ended" in ended
+
+
+def _children(monitor: RunningMonitor) -> list[str]:
+    tasks = Path(f"/proc/{monitor.process.pid}/task").glob("*/children")
+    return [pid for listing in tasks for pid in listing.read_text().split()]
+
+
+def test_one_broken_source_harms_no_other(tmp_path, siren_command):
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "sources:\n"
+        f"  - {{name: broken, input: 'command:{sys.executable} -c pass'}}\n"
+        f"  - {{name: street, input: '{siren_command}'}}\n"
+    )
+    with RunningMonitor(tmp_path, "--config", str(config)) as monitor:
+        monitor.wait_for_line("street  siren  began")
+        assert monitor.stop()[0] == 0
+        sources = {gap["source"] for gap in monitor.records("gap")}
+        assert sources == {"broken"}
+
+
+def test_no_microphone_is_said_and_waited_for(tmp_path):
+    with RunningMonitor(
+        tmp_path, "--input", "mic:No Such Microphone", PULSE_SERVER="unix:/nowhere"
+    ) as monitor:
+        monitor.wait_for_line("waiting")
+        assert monitor.stop()[0] == 0
+        assert "No Such Microphone" in monitor.log + " ".join(monitor.lines)
+
+
+@pytest.mark.parametrize("speed", ["max", "realtime"])
+def test_a_recording_gives_the_same_events_at_any_speed(tmp_path, speed):
+    """And the same as `analyze`, which test_analyze compares with `max`."""
+    scene = render_scene(44_100)[:, : 12 * 44_100]
+    path = tmp_path / "scene.wav"
+    soundfile.write(path, scene.T, 44_100, subtype="FLOAT")
+    with RunningMonitor(
+        tmp_path, "--input", f"file:{path}", "--speed", speed
+    ) as monitor:
+        assert monitor.process.wait(60) == 0, monitor.log
+        (event,) = monitor.records("event")
+    assert event["label"] == "siren"
+    assert event["start_sample"] == pytest.approx(6 * 44_100, abs=0.75 * 44_100)
+    facts = [event[key] for key in ("start_sample", "stop_sample", "peak_score")]
+    reference = tmp_path / "max"
+    reference.mkdir()
+    with RunningMonitor(
+        reference, "--input", f"file:{path}", "--speed", "max"
+    ) as monitor:
+        monitor.process.wait(60)
+        (expected,) = monitor.records("event")
+    assert facts == [
+        expected[key] for key in ("start_sample", "stop_sample", "peak_score")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"this is no sound at all", "scene.wav"),
+        (b"", "scene.wav"),
+    ],
+)
+def test_a_file_that_is_no_recording_is_refused_in_one_sentence(
+    tmp_path, content, said
+):
+    path = tmp_path / "scene.wav"
+    path.write_bytes(content)
+    with RunningMonitor(tmp_path, "--input", f"file:{path}") as monitor:
+        assert monitor.process.wait(30) in (1, 2)
+        refusals = [line for line in monitor.log.splitlines() if "INFO" not in line]
+    assert len(refusals) == 1
+    assert said in refusals[0]
+
+
+def test_a_recording_that_breaks_off_in_a_sample_is_heard_up_to_there(tmp_path):
+    path = tmp_path / "scene.wav"
+    scene = render_scene(44_100)[:, : 14 * 44_100]
+    soundfile.write(path, scene.T, 44_100, subtype="PCM_16")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) - 3 * 44_100 - 1])
+    with RunningMonitor(
+        tmp_path, "--input", f"file:{path}", "--speed", "max"
+    ) as monitor:
+        code = monitor.process.wait(30)
+        assert code in (0, 1)
+        assert "Traceback" not in monitor.log
+        labels = [event["label"] for event in monitor.records("event")]
+    assert labels == ["siren"]
+
+
+def test_samples_that_are_no_numbers_are_lost_and_nothing_else(tmp_path):
+    path = tmp_path / "scene.wav"
+    scene = render_scene(44_100)[:, : 14 * 44_100].copy()
+    scene[:, 44_100:66_150] = np.nan
+    scene[:, 88_200:88_300] = np.inf
+    soundfile.write(path, scene.T, 44_100, subtype="FLOAT")
+    with RunningMonitor(
+        tmp_path, "--input", f"file:{path}", "--speed", "max"
+    ) as monitor:
+        assert monitor.process.wait(30) == 0, monitor.log
+        gaps = monitor.records("gap")
+        labels = [event["label"] for event in monitor.records("event")]
+    assert {gap["end_reason"] for gap in gaps} == {"invalid"}
+    assert gaps[0]["start_sample"] == 44_100
+    assert labels == ["siren"]
+
+
+def test_a_foreign_model_file_is_refused_in_one_sentence(tmp_path):
+    foreign = tmp_path / "foreign.safetensors"
+    save_model(foreign, seeded_model())
+    foreign.write_bytes(foreign.read_bytes()[:-1000])
+    with RunningMonitor(
+        tmp_path, "--input", "demo:", "--model", str(foreign)
+    ) as monitor:
+        assert monitor.process.wait(30) == 1
+        assert "foreign.safetensors" in monitor.log.splitlines()[-1]
+        assert "Traceback" not in monitor.log
