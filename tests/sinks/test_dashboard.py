@@ -146,7 +146,7 @@ def test_labels_that_do_not_fit_are_those_with_low_scores() -> None:
 names = st.text(min_size=1, max_size=30)
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(
     width=st.integers(1, 200),
     height=st.integers(1, 60),

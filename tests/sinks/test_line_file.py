@@ -109,7 +109,7 @@ def test_a_file_truncated_by_others_goes_on_at_its_new_end(tmp_path: Path) -> No
     assert (tmp_path / "log").read_bytes() == b"two\n"
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     sizes=st.lists(st.lists(st.integers(1, LIMIT), max_size=8), max_size=12),
     keep=st.integers(0, 4),
@@ -193,7 +193,7 @@ def test_a_write_that_was_cut_off_leaves_whole_lines(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_bytes() == b"".join(every)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     steps=st.lists(
         st.tuples(st.lists(st.integers(1, 40), max_size=6), st.integers(0, 120)),
