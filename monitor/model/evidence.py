@@ -22,29 +22,19 @@ def active_spans(activity: Activity) -> NDArray[np.int64]:
     Returns:
         Shape (batch, labels, 2): first and past-last column.
     """
-    highest = activity.argmax(axis=-1, keepdims=True)  # (batch, labels, 1)
-    peak = np.take_along_axis(activity, highest, axis=-1)
-    active = activity >= ACTIVE_SHARE * peak
-    stop = _end_of_run(active, highest)
-    backwards = activity.shape[-1] - 1 - highest
-    start = activity.shape[-1] - _end_of_run(active[..., ::-1], backwards)
+    columns, lull = activity.shape[-1], BRIDGED_COLUMNS + 1
+    peak = activity.max(axis=-1, keepdims=True)  # (batch, labels, 1)
+    # Silence on both sides of the window, so that a run ends where the window ends.
+    silent = np.ones((*activity.shape[:-1], columns + 2 * lull), bool)
+    np.less(activity, ACTIVE_SHARE * peak, out=silent[..., lull:-lull])
+    first = np.arange(-lull, columns + 1)
+    ends_run = np.logical_and.reduce(  # where a lull begins that is not bridged
+        [silent[..., ahead : ahead + first.size] for ahead in range(lull)]
+    )
+    highest = activity.argmax(axis=-1)[..., None]
+    start = np.where(ends_run & (first < highest), first + lull, 0).max(axis=-1)
+    stop = np.where(ends_run & (first > highest), first, columns).min(axis=-1)
     return np.stack([start, stop], axis=-1)
-
-
-def _end_of_run(
-    active: NDArray[np.bool_], inside: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """First column after `inside` where a lull begins that is too long to bridge."""
-    columns = active.shape[-1]
-    # Silence follows the window, so that a run which reaches its end ends there.
-    after = np.zeros((*active.shape[:-1], BRIDGED_COLUMNS + 1), bool)
-    extended = np.concatenate([active, after], axis=-1)
-    lull = np.ones((*active.shape[:-1], columns + 1), bool)
-    for ahead in range(BRIDGED_COLUMNS + 1):
-        lull &= ~extended[..., ahead : ahead + columns + 1]
-    lull &= np.arange(columns + 1) > inside
-    end: NDArray[np.int64] = lull.argmax(axis=-1)
-    return end
 
 
 def span_samples(
