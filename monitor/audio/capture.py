@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 _READ_SECONDS = 0.2
 """So often the thread looks up from its source."""
 
+_FASTEST = 1.001
+"""No sound card's clock is so fast against the machine's."""
+
 _FIRST_DELAY_SECONDS = 0.25
 _LONGEST_DELAY_SECONDS = 1.0
 
@@ -69,13 +72,14 @@ class Capture:
         self._now = now
         self._losses = Losses(feed)
         self._troubles = _Troubles(feed)
-        self._filled_until = now()  # the moment for which the feed's end stands
+        self._began = now()
+        self._filled_until = self._began  # the moment for which the feed's end stands
         self._lost_for: GapReason | None = None  # None: nothing is being lost
 
     def run(self, stop: threading.Event) -> None:
         """Listen until `stop` is set or a recording is over.  The capture thread."""
         self._feed.state("opening", self._source.description)
-        self._filled_until = self._now()
+        self._began = self._filled_until = self._now()
         if self._source.live:
             self._listen(stop)
         else:
@@ -125,6 +129,10 @@ class Capture:
         heard = self._now()
         try:
             while not stop.is_set():
+                if self._is_too_fast():
+                    stop.wait(_READ_SECONDS)
+                    heard = self.latest_turn = self._now()
+                    continue
                 block = stream.read(_READ_SECONDS)
                 now = self.latest_turn = self._now()
                 if block is None:
@@ -149,6 +157,18 @@ class Capture:
             raise _StalledError(
                 f"{self._source.description} delivered nothing for {limit:.1f} s"
             )
+
+    def _is_too_fast(self) -> bool:
+        """Whether a live source is so far ahead of time that it cannot be live.
+
+        A program that decodes a recording, say.  Left in its pipe, it waits; otherwise
+        the ring would overflow.  What came late and all at once, from a network, may be
+        ahead by half a ring.
+        """
+        rate = self._feed.sample_rate
+        possible = (self._now() - self._began) * _FASTEST
+        ahead = self._feed.stop / rate - possible
+        return self._source.live and ahead > self._feed.capacity / rate / 2
 
     def _begin(
         self,

@@ -1,5 +1,6 @@
 """One uninterrupted run of a source: from what it delivers to what the feed takes."""
 
+import logging
 from collections.abc import Callable
 
 from monitor.audio.channels import DeadChannelGuard, adapt
@@ -10,6 +11,8 @@ from monitor.audio.ring import Samples
 from monitor.audio.sources.source import Lost
 from monitor.audio.validity import ValidityGate
 from monitor.records import GapReason
+
+logger = logging.getLogger(__name__)
 
 
 class Stretch:
@@ -48,11 +51,13 @@ class Stretch:
         self._resampler: StreamResampler | None = None
         self._arrived = 0  # samples of the stream, delivered or lost
         self._placed = 0  # samples of the feed that stand for them so far
+        self._told_invalid = False
 
     def push(self, block: Samples, now: float) -> None:
         """Take the next block of the stream, any size, shape (channels, n)."""
         for part in self._gate.push(adapt(block)):
             if isinstance(part, Lost):
+                self._tell_invalid()
                 self.lose(part.count, "invalid", now)
             else:
                 if self._resampler is None:
@@ -77,6 +82,15 @@ class Stretch:
         if self._resampler is not None:
             self._write(self._resampler.finish(), now)
             self._resampler = None
+
+    def _tell_invalid(self) -> None:
+        if not self._told_invalid:
+            self._told_invalid = True
+            logger.warning(
+                "source %r delivers samples that are no sound, not finite or absurdly "
+                "loud; they count as lost (is its sample_format right?)",
+                self._feed.name,
+            )
 
     def _write(self, samples: Samples, now: float) -> None:
         count = samples.shape[1]

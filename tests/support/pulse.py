@@ -7,6 +7,7 @@ it starts.
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import wave
@@ -84,12 +85,12 @@ class PulseServer:
     def stop_answering(self) -> None:
         """Freeze the server: it keeps its connections, and delivers nothing."""
         assert self._server is not None
-        self._server.send_signal(subprocess.signal.SIGSTOP)
+        self._server.send_signal(signal.SIGSTOP)
 
     def answer_again(self) -> None:
         """Thaw the server."""
         assert self._server is not None
-        self._server.send_signal(subprocess.signal.SIGCONT)
+        self._server.send_signal(signal.SIGCONT)
 
     def play(self, path: Path) -> subprocess.Popen[bytes]:
         """Begin to play a recording into the microphone; it ends by itself."""

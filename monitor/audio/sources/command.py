@@ -94,6 +94,11 @@ class CommandStream:
         """Channels of a block; known once samples were read."""
         return self._format.channels
 
+    @property
+    def pid(self) -> int:
+        """Process id of the program."""
+        return self._process.pid
+
     def read(self, timeout_seconds: float) -> Samples | None:
         """Wait for samples; see `SourceStream`.
 

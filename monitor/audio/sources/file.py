@@ -17,6 +17,17 @@ _OPENING_SECONDS = 10.0
 _HEADER_BYTES = 2**16
 
 
+class _Recording(soundfile.SoundFile):  # type: ignore[misc]
+    """A file that is read from beginning to end.
+
+    Of one that can seek, soundfile seeks to where it already is after each read, and an
+    MP3 decoder begins anew there: a click at every edge of a block.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
 class File:
     """A recording in a file."""
 
@@ -75,9 +86,7 @@ class File:
             sleep=self._sleep,
         )
 
-    def _check_end(
-        self, delivered: int, sound: soundfile.SoundFile, fault: str | None
-    ) -> None:
+    def _check_end(self, delivered: int, sound: _Recording, fault: str | None) -> None:
         if fault is None and sound.format == "FLAC" and delivered < sound.frames:
             fault = "ends before its last sample"
         if fault is not None:
@@ -87,11 +96,11 @@ class File:
             )
 
 
-def _open(path: Path) -> soundfile.SoundFile:
+def _open(path: Path) -> _Recording:
     try:
         if path.stat().st_size == 0:
             raise AudioFileError(f"{path}: the file is empty")
-        sound = soundfile.SoundFile(path)
+        sound = _Recording(path)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from error
     except TypeError as error:  # asked for what a file called .raw does not tell
@@ -105,7 +114,10 @@ def _open(path: Path) -> soundfile.SoundFile:
         ) from error
     fault = None
     if sound.frames == 0:
-        fault = "holds no sound"
+        fault = (
+            "holds no sound, as its header says; if it was cut off, try "
+            f"'command:cat {path}'"
+        )
     elif not LOWEST_RATE <= sound.samplerate <= HIGHEST_RATE:
         fault = (
             f"has {sound.samplerate} samples a second; {LOWEST_RATE} to {HIGHEST_RATE} "
@@ -117,7 +129,7 @@ def _open(path: Path) -> soundfile.SoundFile:
     return sound
 
 
-def _read(sound: soundfile.SoundFile, count: int, path: Path) -> Samples:
+def _read(sound: _Recording, count: int, path: Path) -> Samples:
     try:
         block = sound.read(count, dtype="float32", always_2d=True)  # (n, channels)
     except soundfile.SoundFileError as error:

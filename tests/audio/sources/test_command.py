@@ -1,0 +1,252 @@
+"""A command's samples are read, its trouble is told, and nothing of it stays behind."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from monitor.audio.ring import Samples
+from monitor.audio.sources.command import Command, CommandStream
+from monitor.audio.sources.pcm import PcmFormat
+from monitor.config import SourceSettings
+from monitor.errors import EndOfSourceError, SourceError, UsageError
+from tests.support.programs import program
+from tests.support.wav_bytes import encode, wav
+
+RAW = PcmFormat(44_100, 1, "s16le")
+PATIENCE_SECONDS = 10.0
+
+
+@contextmanager
+def running(code: str, raw: PcmFormat = RAW) -> Iterator[CommandStream]:
+    with closing(Command(program(code), raw).open()) as stream:
+        yield stream
+
+
+def wait_for_samples(stream: CommandStream) -> Samples:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        block = stream.read(0.5)
+        if block is not None:
+            return block
+    raise AssertionError("no samples came")
+
+
+def read_to_the_end(stream: CommandStream) -> Samples:
+    """All samples until the command ends well."""
+    blocks = []
+    try:
+        while True:
+            blocks.append(wait_for_samples(stream))
+    except EndOfSourceError:
+        return np.concatenate(blocks, axis=1)
+
+
+def wait_for_end(pid: int) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while _runs(pid):
+        assert time.monotonic() < deadline, f"process {pid} is still there"
+        time.sleep(0.005)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return " Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+
+
+def test_raw_samples_come_as_they_were_written() -> None:
+    with running("numbers(-1000, 2000)") as stream:
+        samples = read_to_the_end(stream)
+        assert (stream.sample_rate, stream.channels) == (44_100, 1)
+    np.testing.assert_array_equal(samples[0] * 2**15, np.arange(-1000, 1000))
+
+
+def test_a_wav_header_outweighs_the_settings() -> None:
+    data = wav(
+        encode([0.5, -0.5] * 3, "s24le"), rate=8_000, channels=2, encoding="s24le"
+    )
+    with running(f"put({data!r})") as stream:
+        samples = read_to_the_end(stream)
+        assert (stream.sample_rate, stream.channels) == (8_000, 2)
+    assert samples.tolist() == [[0.5] * 3, [-0.5] * 3]
+
+
+def test_writes_of_single_bytes_are_put_together() -> None:
+    with running("for byte in bytes(range(100)): put(bytes([byte]))") as stream:
+        samples = read_to_the_end(stream)
+    expected = np.frombuffer(bytes(range(100)), "<i2")
+    np.testing.assert_array_equal(samples[0] * 2**15, expected)
+
+
+def test_half_a_sample_at_the_end_is_left_out() -> None:
+    with running("put(b'abcde')", PcmFormat(44_100, 1, "s16le")) as stream:
+        assert read_to_the_end(stream).shape == (1, 2)
+
+
+def test_nothing_in_time_is_none_and_not_the_end() -> None:
+    with running("numbers(0, 4410); sleep_for_ever()") as stream:
+        wait_for_samples(stream)
+        assert stream.read(0.01) is None
+
+
+def test_a_trickle_does_not_keep_the_reader_beyond_its_time() -> None:
+    code = "while True: numbers(0, 1); time.sleep(0.002)"
+    with running(code) as stream:
+        wait_for_samples(stream)
+        began = time.monotonic()
+        stream.read(0.01)
+        assert time.monotonic() - began < 0.5
+
+
+def test_the_error_of_a_failing_command_quotes_its_last_words() -> None:
+    code = (
+        "sys.stderr.write('one\\ntwo\\nthree\\n\\naudio open error: No such file\\n');"
+        "sys.exit(3)"
+    )
+    with (
+        running(code) as stream,
+        pytest.raises(SourceError) as caught,
+    ):
+        wait_for_samples(stream)
+    sentence = str(caught.value)
+    assert "ended with exit code 3: two; three; audio open error: No such" in sentence
+    assert "one" not in sentence
+
+
+def test_a_command_that_was_killed_says_by_what() -> None:
+    with (
+        running("os.kill(os.getpid(), signal.SIGSEGV)") as stream,
+        pytest.raises(SourceError, match="was killed by SIGSEGV"),
+    ):
+        wait_for_samples(stream)
+
+
+def test_a_command_that_closes_its_output_and_stays_is_an_error() -> None:
+    with (
+        running("os.close(1); sleep_for_ever()") as stream,
+        pytest.raises(SourceError, match="closed its output"),
+    ):
+        wait_for_samples(stream)
+
+
+def test_a_flood_on_standard_error_does_not_block_the_command() -> None:
+    code = "sys.stderr.write('x' * 10**6); sys.stderr.flush(); numbers(0, 2000)"
+    with running(code) as stream:
+        assert read_to_the_end(stream).shape == (1, 2000)
+
+
+def test_a_damaged_wav_header_is_told_with_the_command() -> None:
+    with (
+        running("put(b'RIFF....WAVEdata....')") as stream,
+        pytest.raises(SourceError, match=r"command '.*python.*': its WAV header"),
+    ):
+        wait_for_samples(stream)
+
+
+@pytest.mark.parametrize(
+    "deafness",
+    [
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
+        "os.kill(os.getpid(), signal.SIGSTOP)",
+    ],
+)
+def test_close_ends_a_command_that_does_not_want_to(deafness: str) -> None:
+    stream = Command(program(f"numbers(0, 2000); {deafness}; sleep_for_ever()"), RAW)
+    opened = stream.open()
+    wait_for_samples(opened)
+    began = time.monotonic()
+    opened.close()
+    assert time.monotonic() - began < 1.3
+
+
+def test_close_ends_what_the_command_has_started() -> None:
+    code = (
+        "child = os.fork()\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "if child: put(struct.pack('<1000f', *[child] * 1000))\n"
+        "sleep_for_ever()"
+    )
+    with running(code, PcmFormat(44_100, 1, "f32le")) as stream:
+        grandchild = int(wait_for_samples(stream)[0, 0])
+        assert _runs(grandchild)
+    wait_for_end(grandchild)
+
+
+def test_ctrl_c_is_for_the_monitor_alone() -> None:
+    """The command is not in the group that a terminal sends SIGINT to."""
+    code = "put(struct.pack('<1000h', *[os.getpgrp() == os.getpid()] * 1000))"
+    with running(code) as stream:
+        assert wait_for_samples(stream)[0, 0] * 2**15 == 1
+
+
+def test_no_shell_is_involved(tmp_path: Path) -> None:
+    trap = tmp_path / "trap"
+    command = f"{program('put(sys.argv[1].encode() * 2)')} '; touch {trap}'"
+    with closing(Command(command, RAW).open()) as stream:
+        samples = read_to_the_end(stream)
+    assert samples.shape[1] == len(f"; touch {trap}")
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("", "names no program"),
+        ("   ", "names no program"),
+        ("no-such-program-at-all -x", "there is no program 'no-such-program-at-all'"),
+        ("/etc/passwd", "there is no program '/etc/passwd' that may be run"),
+        ("arecord 'street", "no closing quotation"),
+    ],
+)
+def test_an_impossible_command_is_told_at_once(command: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        Command(command, RAW)
+
+
+def test_a_program_that_vanished_is_waited_for(tmp_path: Path) -> None:
+    executable = tmp_path / "recorder"
+    executable.write_text("#!/bin/sh\n")
+    executable.chmod(0o755)
+    command = Command(str(executable), RAW)
+    executable.unlink()
+    with pytest.raises(SourceError, match="cannot be started"):
+        command.open()
+
+
+def test_settings_say_how_raw_samples_are_written() -> None:
+    settings = SourceSettings(
+        name="a", sample_rate=16_000, channels=2, sample_format="f32le"
+    )
+    code = "put(struct.pack('<4f', 0.5, -0.5, 0.25, -0.25))"
+    command = Command.from_settings(program(code), settings)
+    with closing(command.open()) as stream:
+        assert read_to_the_end(stream).tolist() == [[0.5, 0.25], [-0.5, -0.25]]
+        assert stream.sample_rate == 16_000
+
+
+def test_a_command_ends_when_the_monitor_was_killed() -> None:
+    """Its next write fails, because nobody can read it."""
+    command = program("while True: numbers(0, 100)")
+    code = (
+        "import time\n"
+        "from monitor.audio.sources.command import Command\n"
+        "from monitor.audio.sources.pcm import PcmFormat\n"
+        f"stream = Command({command!r}, PcmFormat(44_100, 1, 's16le')).open()\n"
+        "print(stream.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE
+    ) as monitor:
+        assert monitor.stdout is not None
+        pid = int(monitor.stdout.readline())
+        assert _runs(pid)
+        monitor.kill()
+    wait_for_end(pid)
