@@ -131,13 +131,17 @@ class TeacherSettings(Settings):
     """Samples a second that the teacher's network expects."""
 
     embedding_weight: NonNegative = 2.0
-    """Weight of the squared distance to the teacher's standardised embedding."""
+    """Weight of the squared distance to the teacher's embedding, standardised."""
 
-    scores_weight: NonNegative = 0.0
-    """Weight of the cross-entropy to the teacher's own scores."""
+    logits_weight: NonNegative = 1.0
+    """Weight of the squared distance to the teacher's logits, standardised."""
 
     soft_share: Share = 0.4
-    """Share in the targets of a logistic regression on the teacher's embedding."""
+    """Share in the targets of a logistic regression on what the teacher gives."""
+
+    frozen_layers: Whole = 7
+    """First layers of the blocks that keep the teacher's weights, where the network
+    begins with them."""
 
     bank_items: Count = 20_000
     """Mixtures that are made once and stored with the teacher's targets."""
@@ -192,6 +196,34 @@ RECIPES: dict[str, dict[str, Any]] = {
     "article": {
         "optimiser": {"epochs": 30, "batch_size": 16},
         "mixtures": {"microphone_noise": 0.3},
+    },
+    # A teacher's trunk that goes on learning from it, on mixtures of all kinds.
+    "mobile": {
+        "optimiser": {
+            "epochs": 4,
+            "batch_size": 32,
+            "learning_rate": 1e-3,
+            "head_rate_factor": 3.0,
+            "weight_decay": 0.02,
+            "warm_up_share": 0.15,
+            "column_weight": 0.5,
+        },
+        "mixtures": {
+            "ambience_items": 0.22,
+            "over_ambience": 0.3,
+            "two_sources": 0.25,
+            "speed_share": 0.6,
+            "filter_share": 0.7,
+        },
+        "features": {
+            "roll": True,
+            "gain_db": 6.0,
+            "filter_db": 2.5,
+            "mix_share": 0.3,
+            "mask_share": 0.3,
+            "frequency_mask_bands": 8,
+            "time_mask_frames": 40,
+        },
     },
 }
 

@@ -12,14 +12,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from monitor.model.frontend import LogMel
 from monitor.spec import ModelSpec
-from training import synthetic
 from training.mixtures import Mixture, MixtureMaker
 
 Array = NDArray[np.float32]
 Key = tuple[int, int, int]
 """Epoch, position in it, and clip; -1 for a window of no class."""
-
-_EVALUATION_FLOOR_DB = -50.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +30,13 @@ class Batch:
     """(batch, labels, cells), in [0, 1]."""
 
     embedding: Array | None = None
-    """(batch, size), what the teacher makes of the same windows."""
+    """(batch, size), what the teacher makes of the same windows, in its deviations."""
 
-    teacher_scores: Array | None = None
-    """(batch, classes of the teacher), in [0, 1]."""
+    teacher_logits: Array | None = None
+    """(batch, classes of the teacher), in their deviations."""
 
     soft: Array | None = None
-    """(batch, labels), scores derived from the teacher's embedding."""
+    """(batch, labels), scores of a logistic regression on these two."""
 
 
 class BatchSource(Protocol):
@@ -104,7 +101,8 @@ class _Collate:
         return Batch(to_log_mel(self._log_mel, windows), activity)
 
 
-def _start_worker(_: int) -> None:
+def start_worker(_: int) -> None:
+    """Prepare a worker process."""
     # Ctrl-C reaches the whole process group; only the main process answers it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -155,38 +153,8 @@ class MixtureSource:
             ),
             num_workers=self._workers,
             collate_fn=_Collate(self._maker.spec),
-            worker_init_fn=_start_worker if self._workers else None,
+            worker_init_fn=start_worker if self._workers else None,
             # A forked child of a process with threads may hang.
             multiprocessing_context="forkserver" if self._workers else None,
         )
         yield from loader
-
-
-def evaluation_windows(samples: Array, spec: ModelSpec) -> Array:
-    """Cut a clip into windows, without a random draw.
-
-    A short clip lies in the middle of a window over fixed noise, 50 dB below it: no
-    microphone delivers digital silence.  A long one gives a window every half window,
-    the last one flush with its end.
-
-    Args:
-        samples: (channels, n).
-        spec: Of the model.
-
-    Returns:
-        (windows, channels, window_samples).
-    """
-    size = spec.window_samples
-    length = samples.shape[1]
-    if length <= size:
-        noise = synthetic.noise_floor(np.random.default_rng(0), size, spec.sample_rate)[
-            None
-        ]
-        level = synthetic.loudness(samples) / synthetic.LEVEL
-        window = noise * np.float32(level * synthetic.decibels(_EVALUATION_FLOOR_DB))
-        window = np.repeat(window, samples.shape[0], axis=0)
-        start = (size - length) // 2
-        window[:, start : start + length] += samples
-        return window[None]
-    starts = [*range(0, length - size, size // 2), length - size]
-    return np.stack([samples[:, start : start + size] for start in starts])

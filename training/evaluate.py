@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from monitor.model.frontend import LogMel
 from monitor.model.network import Network, count_parameters_and_macs
 from monitor.spec import ModelSpec
-from training.dataset import evaluation_windows, to_log_mel
+from training.dataset import to_log_mel
 from training.manifest import Clip
 from training.metrics import folded_figures
 from training.store import ClipStore
 from training.student import expand_channels
+from training.windows import evaluation_windows
 
 Array = NDArray[np.float32]
 Score = Callable[[Array], Array]

@@ -86,6 +86,8 @@ class _Session:
             [group["lr"] for group in self.optimiser.param_groups],
             total_steps=steps,
             pct_start=settings.optimiser.warm_up_share,
+            div_factor=10,
+            final_div_factor=100,
         )
         self.state = _State()
 
@@ -253,15 +255,22 @@ def _stalled(state: _State, epoch: int, settings: TrainingSettings) -> bool:
 
 
 def _optimiser(student: Student, settings: TrainingSettings) -> torch.optim.AdamW:
-    chosen = settings.optimiser
-    heads = {id(parameter) for parameter in student.network.head.parameters()}
-    rates = {True: chosen.learning_rate * chosen.head_rate_factor}
-    rates[False] = chosen.learning_rate
+    chosen, network = settings.optimiser, student.network
+    heads = {
+        id(parameter)
+        for head in (network.head, network.column_head)
+        for parameter in (head.parameters() if head is not None else ())
+    }
+    rates = (chosen.learning_rate, chosen.learning_rate * chosen.head_rate_factor)
     groups = [
         {
-            "params": [p for p in student.parameters() if (id(p) in heads) == is_head],
-            "lr": rates[is_head],
+            "params": [
+                parameter
+                for parameter in student.parameters()
+                if parameter.requires_grad and (id(parameter) in heads) == bool(is_head)
+            ],
+            "lr": rate,
         }
-        for is_head in (False, True)
+        for is_head, rate in enumerate(rates)
     ]
     return torch.optim.AdamW(groups, weight_decay=chosen.weight_decay)

@@ -13,9 +13,11 @@ from training import augment
 from training.config import TrainingSettings
 from training.dataset import Batch
 from training.mixtures import FRAMES_PER_CELL
-from training.student import Lesson, Student, expand_channels
+from training.student import Answers, Student, expand_channels
 
 Array = NDArray[np.float32]
+_LONGEST = 5.0
+"""Distance in deviations from which on a feature counts no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Task:
     unmixed: NDArray[np.bool_]
     """(batch,): the teacher has heard what the student hears."""
     embedding: Array | None
-    teacher_scores: Array | None
+    teacher_logits: Array | None
 
 
 def prepare(r: Generator, batch: Batch, settings: TrainingSettings) -> Task:
@@ -64,7 +66,7 @@ def prepare(r: Generator, batch: Batch, settings: TrainingSettings) -> Task:
         activity,
         ~mixed,
         batch.embedding,
-        batch.teacher_scores,
+        batch.teacher_logits,
     )
 
 
@@ -93,44 +95,41 @@ def losses_of(
     log_mel = expand_channels(
         torch.from_numpy(task.log_mel).to(device), settings.spec.channels
     )
-    lesson = student(log_mel, columns)
+    answers = student(log_mel, columns)
     targets = torch.from_numpy(task.targets).to(device)
     cross_entropy = functional.binary_cross_entropy_with_logits
     # Summed over the labels, so that the weight of the other terms does not depend
     # on how many labels there are.
-    terms = {"scores": cross_entropy(lesson.logits, targets) * labels}
-    if columns and lesson.activity is not None:
+    terms = {"scores": cross_entropy(answers.logits, targets) * labels}
+    if columns and answers.activity is not None:
         activity = columns_of(task.activity, student.network.total_stride)
-        asked = torch.from_numpy(activity[..., : lesson.activity.shape[-1]]).to(device)
-        heard = lesson.activity[..., : asked.shape[-1]]
+        asked = torch.from_numpy(activity[..., : answers.activity.shape[-1]]).to(device)
+        heard = answers.activity[..., : asked.shape[-1]]
         weight = settings.optimiser.column_weight * labels
         terms["columns"] = cross_entropy(heard, asked) * weight
-    terms |= _teacher_terms(lesson, task, settings, device)
-    best = lesson.logits.detach().argmax(dim=1).cpu().numpy()
+    terms |= _teacher_terms(answers, task, settings, device)
+    best = answers.logits.detach().argmax(dim=1).cpu().numpy()
     asked_of = task.present.any(axis=1)
     right = task.present[np.arange(len(best)), best] & asked_of
     return terms, float(right.sum()), float(asked_of.sum())
 
 
 def _teacher_terms(
-    lesson: Lesson, task: Task, settings: TrainingSettings, device: str
+    answers: Answers, task: Task, settings: TrainingSettings, device: str
 ) -> dict[str, Tensor]:
     terms: dict[str, Tensor] = {}
     heard = torch.from_numpy(task.unmixed).to(device)
     weights = settings.teacher
     if not task.unmixed.any():
         return terms
-    if lesson.embedding is not None and task.embedding is not None:
-        wanted = torch.from_numpy(task.embedding).to(device)
-        # A few features of a teacher have long tails, which would rule the rest.
-        distance = (lesson.embedding - wanted)[heard].square().clamp_max(25).mean()
-        terms["embedding"] = distance * weights.embedding_weight
-    if lesson.teacher_logits is not None and task.teacher_scores is not None:
-        scores = torch.from_numpy(task.teacher_scores).to(device)
-        loss = functional.binary_cross_entropy_with_logits(
-            lesson.teacher_logits[heard], scores[heard]
-        )
-        terms["teacher_scores"] = loss * scores.shape[1] * weights.scores_weight
+    for name, said, wanted, weight in (
+        ("embedding", answers.embedding, task.embedding, weights.embedding_weight),
+        ("logits", answers.teacher_logits, task.teacher_logits, weights.logits_weight),
+    ):
+        if said is not None and wanted is not None and weight > 0:
+            distance = (said - torch.from_numpy(wanted).to(device))[heard].square()
+            # A few features of a teacher have long tails, which would rule the rest.
+            terms[name] = distance.clamp_max(_LONGEST**2).mean() * weight
     return terms
 
 

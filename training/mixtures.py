@@ -16,6 +16,7 @@ from training.config import MixtureSettings
 from training.manifest import Clip
 from training.store import ClipStore
 from training.synthetic import loudness
+from training.windows import evaluation_windows
 
 Samples = NDArray[np.float32]
 FRAMES_PER_CELL = 8
@@ -74,6 +75,10 @@ class MixtureMaker:
         }
         self._store = store
         self._negatives_store = negatives_store
+        self.channels = max(
+            store.channels, negatives_store.channels if negatives_store else 1
+        )
+        """Channels of a mixture at most."""
         self.weights = balanced_weights(self.clips, settings.balance)
         self._peers = {
             fold: np.array(
@@ -106,6 +111,18 @@ class MixtureMaker:
             window = window + self._floor(r, level)
         fold = self.clips[index].fold
         return self._finish(r, window, activity, fold, negatives_fold if used else 0)
+
+    def unaltered(self, index: int) -> Mixture:
+        """The clip as it is tested: its first window, without a random draw."""
+        clip = self.clips[index]
+        samples = self._store.read(clip.path)
+        window = evaluation_windows(samples, self.spec)[0]
+        activity = np.zeros((self.labels, cells_of(self.spec)), np.float32)
+        count = self.spec.window_samples
+        start = max(0, count - samples.shape[1]) // 2
+        assert clip.label is not None
+        self._mark(activity, clip.label, start, min(count, start + samples.shape[1]))
+        return Mixture(window, augment.set_peak(window, -3), activity, clip.fold, 0)
 
     def _draw_negatives_fold(self, r: Generator) -> int:
         folds = list(self._negatives)

@@ -14,9 +14,11 @@ import torch
 from monitor.errors import UsageError
 from monitor.model.model_file import ModelCard, Thresholds, TrainedModel, save_model
 from monitor.model.network import Network, build_network
+from training.bank_builder import build_bank
 from training.checkpoint import RunFolder
 from training.config import TrainingSettings
 from training.dataset import BatchSource, MixtureSource
+from training.distill import Teacher
 from training.evaluate import (
     ClipWindows,
     clip_windows,
@@ -34,6 +36,7 @@ from training.heldout import (
     negatives_report,
     report,
 )
+from training.lesson import Lesson, learn_statistics
 from training.loop import InterruptedTrainingError, fit
 from training.manifest import Clip, Manifest
 from training.material import Places, gather
@@ -42,7 +45,6 @@ from training.splits import Split, assign_folds, split
 from training.student import Student
 
 logger = logging.getLogger(__name__)
-_STATISTICS_BATCHES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,8 @@ class Job:
     run: Path
     resume: bool = False
     cross_validate: bool = False
+    teacher: Path | None = None
+    """ONNX file; None: there is no teacher."""
     workers: int = 1
     device: str = "cpu"
 
@@ -74,14 +78,35 @@ class Run:
         self.stop = stop
         build_network(settings.preset, settings.spec, 1)  # fail before the work
         self.folder = RunFolder(job.run)
-        self.folder.begin(settings, job.resume)
         self.material = gather(job.places, settings, self._advance)
+        self.folder.begin(settings, job.resume)
         self.windows = clip_windows(
             self.material.manifest.clips,
             self.material.store,
             settings.spec,
             lambda done, total: self._advance("computing features", done, total),
         )
+
+        self.lesson = self._lesson()
+
+    def _lesson(self) -> Lesson | None:
+        """The bank, where there is a teacher."""
+        settings, job = self.settings, self.job
+        if job.teacher is None:
+            return None
+        teacher = Teacher(job.teacher, settings.teacher.sample_rate)
+        everything = range(len(self.material.manifest.clips))
+        bank = build_bank(
+            job.run / "bank",
+            self.material.maker(everything, settings.negatives_test_folds, settings),
+            teacher,
+            settings.teacher.bank_items,
+            settings.seed,
+            job.workers,
+            self.stop,
+            lambda done, total: self.display.advance("making mixtures", done, total),
+        )
+        return Lesson(bank, teacher)
 
     def _advance(self, what: str, done: int, total: int) -> None:
         if self.stop.is_set():
@@ -157,14 +182,7 @@ class Run:
     ) -> Network:
         settings, job = self.settings, self.job
         self.display.title = title
-        without = (*settings.negatives_test_folds, *held)
-        maker = self.material.maker(parts.train, without, settings)
-        source = MixtureSource(
-            maker, settings.optimiser.batch_size, settings.seed, job.workers
-        )
-        torch.manual_seed(settings.seed)
-        network = build_network(settings.preset, settings.spec, len(self.labels))
-        learn_statistics(network, source)
+        student, source = self._begin(parts, held)
         chosen = self.windows.part(parts.validation) if parts.validation else None
 
         def validate(candidate: Network) -> dict[str, float]:
@@ -175,7 +193,7 @@ class Run:
             return {"accuracy": float(right.mean())}
 
         return fit(
-            Student(network),
+            student,
             source,
             settings,
             folder,
@@ -184,6 +202,25 @@ class Run:
             validate if chosen is not None else None,
             job.device,
         )
+
+    def _begin(self, parts: Split, held: Sequence[int]) -> tuple[Student, BatchSource]:
+        """A network with fresh weights, or the teacher's, and what it is to hear."""
+        settings, job = self.settings, self.job
+        torch.manual_seed(settings.seed)
+        network = build_network(settings.preset, settings.spec, len(self.labels))
+        without = (*settings.negatives_test_folds, *held)
+        maker = self.material.maker(parts.train, without, settings)
+        size = settings.optimiser.batch_size
+        if self.lesson is None:
+            here = MixtureSource(maker, size, settings.seed, 0)
+            learn_statistics(network, here)
+            source = MixtureSource(maker, size, settings.seed, job.workers)
+            return Student(network), source
+        apart = {
+            self.material.manifest.clips[index].fold
+            for index in (*parts.test, *parts.validation)
+        }
+        return self.lesson.begin(network, maker, tuple(apart), without, settings)
 
     def _held_out(
         self, network: Network, windows: ClipWindows, part: int | None = None
@@ -274,22 +311,6 @@ def _halves(clips: Sequence[Clip]) -> np.ndarray[Any, np.dtype[np.intp]]:
         return np.zeros(len(clips), np.intp)
     dealt = assign_folds(Manifest((), tuple(clips)), "group", 2, 0)
     return np.array([clip.fold - 1 for clip in dealt.clips], np.intp)
-
-
-def learn_statistics(network: Network, source: BatchSource) -> None:
-    """Set the mean and deviation of each band from the first training windows."""
-    steps = min(_STATISTICS_BATCHES, source.steps_per_epoch)
-    values = np.concatenate(
-        [
-            batch.log_mel.transpose(2, 0, 1, 3).reshape(batch.log_mel.shape[2], -1)
-            for batch in source.batches(0, steps)
-        ],
-        axis=1,
-    )
-    mean = torch.from_numpy(values.mean(axis=1, keepdims=True))
-    deviation = torch.from_numpy(values.std(axis=1, keepdims=True))
-    network.normalise.mean.copy_(mean)
-    network.normalise.deviation.copy_(deviation.clamp_min(1.0))
 
 
 def check_job(job: Job, settings: TrainingSettings) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from monitor.model.network import Network
 
 
-class Lesson(NamedTuple):
+class Answers(NamedTuple):
     """What a student makes of a batch of windows."""
 
     logits: Tensor
@@ -18,10 +18,10 @@ class Lesson(NamedTuple):
     """(batch, labels, columns), if asked for."""
 
     embedding: Tensor | None
-    """(batch, size of the teacher's embedding), if it has that head."""
+    """(batch, size of the teacher's embedding) in its deviations, if it has that."""
 
     teacher_logits: Tensor | None
-    """(batch, classes of the teacher), if it has that head."""
+    """(batch, classes of the teacher) in their deviations, if it has that."""
 
 
 class Student(nn.Module):
@@ -29,25 +29,53 @@ class Student(nn.Module):
 
     Where the pooled features are as many as the teacher's embedding, they shall be
     that embedding; else a linear layer stands between the two.
+
+    Args:
+        network: What is kept.
+        embedding_scale: (size,), deviations of the teacher's embedding; None: it has
+            none to learn from.
+        logits_scale: (classes,), the same of its logits.
+        classifier: The teacher's own, from embedding to logits, which stays as it is;
+            None: a linear layer learns it.
     """
 
+    embedding_scale: Tensor
+    logits_scale: Tensor
+
     def __init__(
-        self, network: Network, embedding_size: int = 0, teacher_classes: int = 0
+        self,
+        network: Network,
+        embedding_scale: Tensor | None = None,
+        logits_scale: Tensor | None = None,
+        classifier: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         features = feature_count(network)
-        self.embedding_head: nn.Module | None = None
-        if embedding_size == features:
-            self.embedding_head = nn.Identity()
-        elif embedding_size:
-            self.embedding_head = nn.Linear(features, embedding_size)
-        self.teacher_head: nn.Module | None = None
-        if teacher_classes:
-            self.teacher_head = nn.Linear(features, teacher_classes)
+        nothing = torch.ones(0)
+        self.register_buffer(
+            "embedding_scale", nothing if embedding_scale is None else embedding_scale
+        )
+        self.register_buffer(
+            "logits_scale", nothing if logits_scale is None else logits_scale
+        )
+        size, classes = len(self.embedding_scale), len(self.logits_scale)
+        self.embedding_head = (
+            nn.Identity() if size in (0, features) else nn.Linear(features, size)
+        )
+        if classifier is not None:
+            classifier.requires_grad_(False)
+        elif classes:
+            classifier = nn.Linear(size or features, classes)
+        self.classifier = classifier
 
-    def forward(self, log_mel: Tensor, columns: bool) -> Lesson:
-        """Outputs for (batch, channels, n_mels, frames) in dB.
+    @property
+    def is_embedding(self) -> bool:
+        """Whether the features of the network shall be the teacher's embedding."""
+        return feature_count(self.network) == len(self.embedding_scale)
+
+    def forward(self, log_mel: Tensor, columns: bool) -> Answers:
+        """Answers for (batch, channels, n_mels, frames) in dB.
 
         Args:
             log_mel: The windows.
@@ -60,11 +88,15 @@ class Student(nn.Module):
         if columns:
             head = network.column_head or network.head
             activity = head(features.transpose(1, 2)).transpose(1, 2)
-        return Lesson(
+        embedding = self.embedding_head(pooled)  # (batch, size)
+        teacher_logits = None
+        if self.classifier is not None and len(self.logits_scale):
+            teacher_logits = self.classifier(embedding) / self.logits_scale
+        return Answers(
             network.head(pooled),
             activity,
-            self.embedding_head(pooled) if self.embedding_head else None,
-            self.teacher_head(pooled) if self.teacher_head else None,
+            embedding / self.embedding_scale if len(self.embedding_scale) else None,
+            teacher_logits,
         )
 
 

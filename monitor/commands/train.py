@@ -110,6 +110,16 @@ def train(
             help="Further recordings, always trained on, never tested.",
         ),
     ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            "--teacher",
+            metavar="FILE.onnx",
+            show_default=False,
+            help="A model that takes a mono waveform and gives an embedding, scores or "
+            "logits: the network learns from what it makes of each window.",
+        ),
+    ] = None,
     label_pattern: Annotated[
         str | None,
         typer.Option(
@@ -185,6 +195,7 @@ def train(
         run or out.with_name(f"{out.stem}-run"),
         resume,
         cross_validate,
+        teacher,
         workers if workers is not None else max(0, (os.cpu_count() or 1) - 1),
         compute_device or "cpu",
     )

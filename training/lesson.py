@@ -1,0 +1,121 @@
+"""How a student begins: its input statistics, its first weights, its batches."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from monitor.model.frontend import LogMel
+from monitor.model.network import Network
+from training import transplant
+from training.bank import Bank, BankSource
+from training.config import TrainingSettings
+from training.dataset import BatchSource, stack, to_log_mel
+from training.distill import Reading, Teacher
+from training.mixtures import MixtureMaker
+from training.student import Student
+
+_STATISTICS_BATCHES = 16
+_START_WINDOWS = 96
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """A teacher, and the bank of what it has said."""
+
+    bank: Bank
+    teacher: Teacher
+
+    def begin(
+        self,
+        network: Network,
+        maker: MixtureMaker,
+        folds_apart: Sequence[int],
+        negatives_apart: Sequence[int],
+        settings: TrainingSettings,
+    ) -> tuple[Student, BatchSource]:
+        """Prepare a network to learn from the teacher.
+
+        Args:
+            network: With fresh weights; gets the teacher's where the two are alike.
+            maker: Of mixtures that may be trained on.
+            folds_apart: Folds of clips that must not be heard.
+            negatives_apart: The same of the negatives.
+            settings: Of the run.
+        """
+        bank = self.bank
+        source = BankSource(
+            bank,
+            bank.rows(folds_apart, negatives_apart),
+            settings.teacher.clean_repeats,
+            settings.optimiser.batch_size,
+            settings.seed,
+        )
+        learn_statistics(network, source)
+        weights = transplant.read_weights(self.teacher.path)
+        alike = transplant.can_start(network, weights)
+        student = Student(
+            network,
+            _tensor(source.embedding_scale),
+            _tensor(source.logits_scale),
+            transplant.classifier(weights) if alike else None,
+        )
+        if alike:
+            self._transplant(network, weights, maker, settings)
+            for layer in list(network.blocks.children())[
+                : settings.teacher.frozen_layers
+            ]:
+                layer.requires_grad_(False)
+            if source.head_start is not None:
+                _start_heads(network, source.head_start)
+        return student, source
+
+    def _transplant(
+        self,
+        network: Network,
+        weights: transplant.Weights,
+        maker: MixtureMaker,
+        settings: TrainingSettings,
+    ) -> None:
+        spec = settings.spec
+        log_mel = LogMel(spec)
+        windows = []
+        for number in range(_START_WINDOWS):
+            r = np.random.default_rng([settings.seed, 4, number])
+            windows.append(maker.make(r, None).full_scale)
+        sounds = to_log_mel(log_mel, stack(windows)).mean(axis=1)
+        heard = [self.teacher.waveform(window, spec.sample_rate) for window in windows]
+        transplant.start_from(network, weights, spec, sounds, np.stack(heard))
+
+
+def _tensor(values: NDArray[np.float32] | None) -> torch.Tensor | None:
+    return None if values is None else torch.from_numpy(values)
+
+
+def _start_heads(network: Network, reading: Reading) -> None:
+    """Begin with what the labels are in the teacher's embedding."""
+    for head in (network.head, network.column_head):
+        for layer in head.modules() if head is not None else ():
+            if isinstance(layer, nn.Linear):
+                with torch.no_grad():
+                    layer.weight.copy_(torch.from_numpy(reading.weight))
+                    layer.bias.copy_(torch.from_numpy(reading.bias))
+
+
+def learn_statistics(network: Network, source: BatchSource) -> None:
+    """Set the mean and deviation of each band from the first training windows."""
+    steps = min(_STATISTICS_BATCHES, source.steps_per_epoch)
+    values = np.concatenate(
+        [
+            batch.log_mel.transpose(2, 0, 1, 3).reshape(batch.log_mel.shape[2], -1)
+            for batch in source.batches(0, steps)
+        ],
+        axis=1,
+    )
+    mean = torch.from_numpy(values.mean(axis=1, keepdims=True))
+    deviation = torch.from_numpy(values.std(axis=1, keepdims=True))
+    network.normalise.mean.copy_(mean)
+    network.normalise.deviation.copy_(deviation.clamp_min(1.0))
