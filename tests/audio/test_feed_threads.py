@@ -42,38 +42,48 @@ def test_a_worker_that_lets_sound_collect_learns_that_a_recording_waits() -> Non
     feed.wakeup = threading.Event()
     write(feed, 30)
     feed.wakeup.clear()
+    stop = threading.Event()
+    answers: list[bool] = []
     thread = threading.Thread(
-        target=feed.wait_for_room, args=(CAPACITY, threading.Event()), name="capture"
+        target=lambda: answers.append(feed.wait_for_room(CAPACITY, stop)),
+        name="capture",
     )
     thread.start()
-    assert feed.wakeup.wait(timeout=5)
-    assert feed.has_marks
-    feed.take()
-    thread.join(timeout=5)
+    try:
+        assert feed.wakeup.wait(timeout=5)
+        assert feed.has_marks
+        feed.take()
+        thread.join(timeout=5)
+    finally:
+        stop.set()
+        thread.join()
 
-    assert not thread.is_alive()
+    assert answers == [True]
     assert not feed.has_marks
 
 
 def test_a_recording_that_waits_for_room_loses_nothing() -> None:
     feed = make_feed()
     feed.wakeup = threading.Event()
-    never = threading.Event()
+    stop = threading.Event()
     sizes = np.random.default_rng(0).integers(1, CAPACITY, 500).tolist()
 
     def capture() -> None:
         for count in sizes:
-            feed.wait_for_room(count, never)
-            write(feed, count)
+            if feed.wait_for_room(count, stop):
+                write(feed, count)
 
     thread = threading.Thread(target=capture, name="capture")
     thread.start()
     tiles = []
-    while feed.taken < sum(sizes):
-        assert feed.wakeup.wait(timeout=5)
-        feed.wakeup.clear()
-        tiles += spans(feed.take())
-    thread.join()
+    try:
+        while feed.taken < sum(sizes):
+            assert feed.wakeup.wait(timeout=5)
+            feed.wakeup.clear()
+            tiles += spans(feed.take())
+    finally:
+        stop.set()
+        thread.join()
 
     assert_tiled(tiles, 0, sum(sizes))
     assert {kind for _, _, kind in tiles} == {"1 channels"}
