@@ -11,12 +11,7 @@ from monitor.audio.ring import Samples
 from monitor.audio.sources.source import Lost, Source, SourceStream
 from monitor.audio.stretch import Stretch
 from monitor.config import SourceSettings
-from monitor.errors import (
-    AudioFileError,
-    EndOfSourceError,
-    SoundMonitorError,
-    SourceError,
-)
+from monitor.errors import EndOfSourceError, SoundMonitorError, SourceError
 from monitor.records import GapReason
 
 logger = logging.getLogger(__name__)
@@ -92,7 +87,7 @@ class Capture:
                 self._follow(stream, stop, lambda count: self._wait(count, stop))
         except EndOfSourceError:
             pass
-        except (AudioFileError, SourceError) as error:
+        except SoundMonitorError as error:
             self.failure = error
             detail = str(error)
             logger.error("source %r: %s", self._feed.name, error)

@@ -1,8 +1,8 @@
 """A private PulseAudio whose null sink serves as a microphone.
 
-Use the fixture `pulse` by importing it.  What a test plays into the sink "street" is
-what the device "pulse" (or the default one) captures, in this process and in all that
-it starts.
+The fixture `pulse` serves the integration tests; elsewhere it is imported.  What a test
+plays into the sink "street" is what the device "pulse" (or the default one) captures,
+in this process and in all that it starts.
 """
 
 import os

@@ -1,0 +1,368 @@
+"""A source is kept open for ever, and every moment it was not heard is a gap."""
+
+import logging
+import threading
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from monitor.audio.capture import Capture
+from monitor.audio.feed import Block, Feed
+from monitor.config import SourceSettings
+from monitor.errors import AudioFileError, EndOfSourceError, SourceError
+from monitor.records import Gap, SourceState
+from tests.support.clock import FakeClock
+from tests.support.scripted import (
+    FOR_EVER,
+    Burst,
+    FakeStop,
+    Overflow,
+    ScriptedSource,
+    Silence,
+    Sound,
+    Step,
+    failing,
+)
+
+RATE = 8_000
+STALL_SECONDS = 2.0
+SETTINGS = SourceSettings(name="street", stall_seconds=STALL_SECONDS)
+CRASH = SourceError("the recorder ended with exit code 1")
+
+
+@dataclass
+class Listening:
+    """What one capture made of a script."""
+
+    source: ScriptedSource
+    capture: Capture
+    feed: Feed
+    began: float
+    pieces: list[Block | Gap | SourceState] = field(default_factory=list)
+
+    @property
+    def gaps(self) -> list[Gap]:
+        return [piece for piece in self.pieces if isinstance(piece, Gap)]
+
+    @property
+    def blocks(self) -> list[Block]:
+        return [piece for piece in self.pieces if isinstance(piece, Block)]
+
+    @property
+    def states(self) -> list[tuple[str, str]]:
+        return [
+            (piece.state, piece.detail)
+            for piece in self.pieces
+            if isinstance(piece, SourceState)
+        ]
+
+    @property
+    def drawing(self) -> str:
+        """Seconds of the timeline: `-` sound, the initial of the reason where lost."""
+        letters = ["?"] * round(self.feed.stop / RATE)
+        for piece in self.pieces:
+            if not isinstance(piece, SourceState):
+                seconds = slice(round(piece.start / RATE), round(piece.stop / RATE))
+                letter = "-" if isinstance(piece, Block) else piece.reason[0]
+                letters[seconds] = letter * len(letters[seconds])
+        return "".join(letters)
+
+
+def listen(
+    lives: list[list[Step]],
+    *,
+    live: bool = True,
+    rate: int = RATE,
+    ring_seconds: float = 600.0,
+) -> Listening:
+    """Run a capture over `lives` until the last of them is over."""
+    clock = FakeClock()
+    stop = FakeStop(clock)
+    source = ScriptedSource(clock, stop, lives, live=live, rate=rate)
+    feed = Feed("street", RATE, ring_seconds)
+    capture = Capture(source, feed, SETTINGS, clock.monotonic)
+    began = clock.monotonic()
+    capture.run(stop)
+    return Listening(source, capture, feed, began, feed.take())
+
+
+def test_a_source_that_works_is_heard_without_gap() -> None:
+    heard = listen([[Sound(10.0)]])
+    assert heard.gaps == []
+    assert [block.start for block in heard.blocks] == [0]
+    assert heard.blocks[0].stop == 10 * RATE
+    assert [state for state, _ in heard.states] == ["opening", "listening"]
+    assert heard.states[1][1] == "microphone 'scripted', 8000 Hz, 1 channel"
+
+
+def test_the_time_until_the_first_samples_is_before_the_timeline() -> None:
+    heard = listen([[Silence(3.0), Sound(2.0)]])
+    assert heard.gaps == []
+    assert heard.feed.stop == 2 * RATE
+
+
+@pytest.mark.parametrize(
+    ("end", "reason", "sentence"),
+    [
+        (Silence(FOR_EVER), "stalled", "microphone 'scripted' delivered nothing for 2"),
+        (CRASH, "ended", "the recorder ended with exit code 1"),
+        (EndOfSourceError("the command ended"), "ended", "the command ended"),
+    ],
+)
+def test_a_source_that_stops_is_closed_and_opened_again(
+    end: Step, reason: str, sentence: str
+) -> None:
+    heard = listen([[Sound(5.0), end], [Sound(5.0)]])
+    assert heard.source.closed == 2
+    assert [state for state, _ in heard.states] == [
+        "opening",
+        "listening",
+        "waiting",
+        "listening",
+    ]
+    assert heard.states[2][1].startswith(sentence)
+    assert {gap.reason for gap in heard.gaps} == {reason}
+    assert heard.gaps[0].start == 5 * RATE
+    assert heard.blocks[1].start == heard.gaps[-1].stop
+    closed, opened = heard.source.opened_at
+    silent = STALL_SECONDS if reason == "stalled" else 0.0
+    lost_seconds = (heard.gaps[-1].stop - 5 * RATE) / RATE
+    assert lost_seconds == pytest.approx(silent + 0.25, abs=0.01)
+    assert opened - closed == pytest.approx(5.0 + silent + 0.25)
+
+
+def test_a_short_outage_is_one_gap() -> None:
+    heard = listen([[Sound(5.0), CRASH], [Silence(0.5), Sound(5.0)]])
+    (gap,) = heard.gaps
+    assert (gap.stop - gap.start) / RATE == pytest.approx(0.75, abs=0.001)
+
+
+def test_a_source_that_does_not_come_back_counts_as_unplugged() -> None:
+    heard = listen([[Sound(5.0), Silence(FOR_EVER)], *failing(20), [Sound(5.0)]])
+    first, second = heard.gaps
+    assert (first.reason, second.reason) == ("stalled", "unplugged")
+    assert (first.stop - first.start) / RATE == pytest.approx(STALL_SECONDS, abs=0.01)
+    assert second.start == first.stop
+    assert second.stop == heard.blocks[1].start
+
+
+def test_no_microphone_at_the_start_is_waited_for() -> None:
+    heard = listen([*failing(5), [Sound(3.0)]])
+    assert heard.states == [
+        ("opening", "microphone 'scripted'"),
+        ("waiting", "there is no microphone"),
+        ("listening", "microphone 'scripted', 8000 Hz, 1 channel"),
+    ]
+    assert {gap.reason for gap in heard.gaps} == {"unplugged"}
+    assert heard.gaps[0].start == 0
+    # 0.25 + 0.5 + 1 + 1 + 1 s of waiting
+    assert heard.drawing == "uuuu---"
+    assert heard.blocks[0].start / RATE == pytest.approx(3.75)
+
+
+def test_the_wait_doubles_up_to_a_second_for_ever() -> None:
+    heard = listen(failing(50))
+    waits = [later - sooner for sooner, later in pairwise(heard.source.opened_at)]
+    assert waits == pytest.approx([0.25, 0.5] + [1.0] * 48)
+
+
+def test_a_source_that_worked_is_opened_without_much_delay() -> None:
+    heard = listen([*failing(5), [Sound(5.0), CRASH], [Sound(1.0)]])
+    last_life, reopened = heard.source.opened_at[-2:]
+    assert reopened - last_life - 5.0 == pytest.approx(0.25)
+
+
+def test_a_source_that_breaks_at_once_is_not_opened_in_a_hurry() -> None:
+    flapping: list[list[Step]] = [[Sound(0.1), CRASH] for _ in range(20)]
+    heard = listen(flapping)
+    assert heard.source.opened_at[-1] - heard.source.opened_at[0] > 17.0
+
+
+def test_a_source_that_opens_but_never_delivers_is_given_up_after_its_time() -> None:
+    heard = listen([[Silence(FOR_EVER)], [Sound(1.0)]])
+    first, second = heard.source.opened_at
+    assert second - first == pytest.approx(6.25, abs=0.21)
+    assert heard.states[1] == (
+        "waiting",
+        "microphone 'scripted' delivered nothing for 6.0 s",
+    )
+
+
+def test_a_pause_shorter_than_a_stall_is_no_gap() -> None:
+    heard = listen([[Sound(2.0), Silence(1.7), Burst(1.7), Sound(2.0)]])
+    assert heard.gaps == []
+    assert heard.feed.stop == round(5.7 * RATE)
+
+
+def test_what_portaudio_lost_is_a_gap_in_its_place() -> None:
+    heard = listen([[Sound(2.0), Overflow(3.0), Sound(2.0)]])
+    assert heard.drawing == "--ooo--"
+
+
+def test_samples_of_another_rate_fill_the_same_time() -> None:
+    heard = listen([[Sound(5.0), CRASH], [Sound(5.0)]], rate=48_000)
+    assert heard.blocks[0].stop == 5 * RATE
+    assert heard.feed.stop / RATE == pytest.approx(10.25, abs=0.001)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.lists(
+            st.one_of(
+                st.builds(Sound, st.floats(0.1, 20.0)),
+                st.builds(Silence, st.sampled_from([0.5, 3.0, FOR_EVER])),
+                st.builds(Overflow, st.floats(0.1, 3.0)),
+                st.just(CRASH),
+            ),
+            max_size=4,
+        ),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_the_timeline_keeps_up_with_the_clock(lives: list[list[Step]]) -> None:
+    """Whatever happens, its end is now: less what a pause or the start has eaten."""
+    heard = listen([[Sound(1.0)], *lives, [CRASH]])
+    position = 0
+    for piece in heard.pieces:
+        if not isinstance(piece, SourceState):
+            assert piece.start == position
+            position = piece.stop
+    assert position == heard.feed.stop
+    elapsed = heard.source.clock.monotonic() - heard.began
+    pauses = [
+        step.seconds
+        for life in lives
+        for step in life
+        if isinstance(step, Silence) and step.seconds <= STALL_SECONDS
+    ]
+    assert heard.feed.stop / RATE <= elapsed + 0.01
+    assert heard.feed.stop / RATE >= elapsed - sum(pauses) - 0.01
+
+
+def test_a_repeated_failure_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        listen([*failing(40), *failing(40, "it is busy"), [Sound(5.0)]])
+    assert [record.levelname for record in caplog.records] == [
+        "WARNING",
+        "WARNING",
+        "INFO",
+    ]
+    assert "'street': there is no microphone" in caplog.messages[0]
+    assert "'street': it is busy" in caplog.messages[1]
+    assert caplog.messages[2].startswith("source 'street' is heard again after 78.8 s")
+    assert "attempt 80" in caplog.messages[2]
+
+
+def test_an_outage_of_hours_is_few_gaps_and_one_state() -> None:
+    heard = listen([[Sound(5.0), CRASH], *failing(3 * 3600), [Sound(5.0)]])
+    assert len(heard.gaps) < 25
+    assert [state for state, _ in heard.states].count("waiting") == 2
+    assert heard.feed.lost_samples / RATE == pytest.approx(3 * 3600, rel=0.01)
+
+
+def test_an_outage_up_to_the_end_is_lost_audio_too() -> None:
+    heard = listen([[Sound(5.0), CRASH], *failing(10)])
+    elapsed = heard.source.clock.monotonic() - heard.began
+    assert heard.feed.stop / RATE == pytest.approx(elapsed, abs=0.01)
+
+
+def test_a_command_that_does_not_keep_to_real_time_is_held_back() -> None:
+    """It is left in its pipe, instead of washing through the ring."""
+    ring_seconds = 60.0
+    heard = listen([[Burst(10.0) for _ in range(30)]], ring_seconds=ring_seconds)
+    elapsed = heard.source.clock.monotonic() - heard.began
+    assert heard.feed.stop / RATE == pytest.approx(300.0)
+    assert 300.0 - elapsed <= ring_seconds / 2 + 10.0 + 1.0
+
+
+def test_an_unexpected_error_ends_the_thread_and_closes_the_stream() -> None:
+    clock = FakeClock()
+    stop = FakeStop(clock)
+    lives: list[list[Step]] = [[Sound(1.0), ZeroDivisionError()]]
+    source = ScriptedSource(clock, stop, lives)
+    feed = Feed("street", RATE, 30.0)
+    with pytest.raises(ZeroDivisionError):
+        Capture(source, feed, SETTINGS, clock.monotonic).run(stop)
+    assert source.closed == 1
+
+
+def test_a_recording_is_over_when_all_of_it_was_handed_over() -> None:
+    lives: list[list[Step]] = [[Sound(5.0), EndOfSourceError("over")]]
+    heard = listen(lives, live=False, rate=48_000)
+    assert heard.capture.finished.is_set()
+    assert heard.capture.failure is None
+    assert heard.feed.stop == 5 * RATE
+    assert heard.states[-1] == ("ended", "microphone 'scripted' is over")
+    assert isinstance(heard.pieces[-1], SourceState)
+
+
+def test_a_recording_that_breaks_off_is_heard_as_far_as_it_goes() -> None:
+    error = AudioFileError("street.wav: the recording stops before its end")
+    heard = listen([[Sound(5.0), error]], live=False)
+    assert heard.feed.stop == 5 * RATE
+    assert heard.capture.failure is error
+    assert heard.capture.finished.is_set()
+    assert heard.states[-1] == ("ended", str(error))
+
+
+def test_a_recording_that_cannot_be_opened_is_over() -> None:
+    error = AudioFileError("street.wav: it is gone")
+    heard = listen([[error]], live=False)
+    assert heard.capture.failure is error
+    assert heard.states[-1] == ("ended", str(error))
+
+
+def test_a_recording_waits_for_the_worker_and_loses_nothing() -> None:
+    clock = FakeClock()
+    stop = threading.Event()
+    lives: list[list[Step]] = [
+        [*[Burst(1.0) for _ in range(60)], EndOfSourceError("over")]
+    ]
+    source = ScriptedSource(clock, stop, lives, live=False)
+    feed = Feed("street", RATE, 5.0)
+    feed.wakeup = threading.Event()
+    capture = Capture(source, feed, SETTINGS, clock.monotonic)
+    thread = threading.Thread(target=capture.run, args=(stop,))
+    thread.start()
+    pieces: list[Block | Gap | SourceState] = []
+    while not any(
+        isinstance(piece, SourceState) and piece.state == "ended" for piece in pieces
+    ):
+        assert feed.wakeup.wait(10.0)
+        feed.wakeup.clear()
+        if feed.has_marks:
+            pieces += feed.take()
+    thread.join(10.0)
+    assert not thread.is_alive()
+    assert not [piece for piece in pieces if isinstance(piece, Gap)]
+    assert feed.stop == 60 * RATE
+
+
+def test_a_recording_that_waits_for_the_worker_can_be_stopped() -> None:
+    clock = FakeClock()
+    stop = threading.Event()
+    source = ScriptedSource(clock, stop, [[Burst(1.0) for _ in range(60)]], live=False)
+    feed = Feed("street", RATE, 5.0)
+    capture = Capture(source, feed, SETTINGS, clock.monotonic)
+    thread = threading.Thread(target=capture.run, args=(stop,))
+    thread.start()
+    stop.set()
+    thread.join(10.0)
+    assert not thread.is_alive()
+    assert not capture.finished.is_set()
+    assert not [piece for piece in feed.take() if isinstance(piece, Gap)]
+
+
+def test_a_live_source_never_waits_for_the_worker() -> None:
+    """Nobody takes anything; the newest samples are kept, the rest is an overrun."""
+    heard = listen([[Sound(100.0)]], ring_seconds=5.0)
+    assert heard.feed.stop == 100 * RATE
+    (gap,) = heard.gaps
+    assert gap.reason == "overrun"
+    np.testing.assert_array_equal(heard.blocks[-1].samples, np.float32(0.5))

@@ -1,0 +1,114 @@
+"""Real programs that stall, crash, stop midway or write nonsense are survived."""
+
+import time
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from monitor.audio.feed import Block
+from monitor.config import SampleFormat, SourceSettings
+from tests.support.listener import Listener, listening
+from tests.support.programs import program
+
+RATE = 8_000
+SETTLED_SECONDS = 3.0
+"""Audio is heard again within this time."""
+
+LIVE = "while True: numbers(0, 800); time.sleep(0.1)"
+
+
+def capturing(
+    code: str, sample_format: SampleFormat = "s16le"
+) -> AbstractContextManager[Listener]:
+    settings = SourceSettings(
+        name="street",
+        input=f"command:{program(code)}",
+        sample_rate=RATE,
+        sample_format=sample_format,
+        stall_seconds=0.5,
+    )
+    return listening(settings, RATE)
+
+
+def once(path: Path, code: str) -> str:
+    """A program that runs `code` when it is started for the first time."""
+    return f"if not os.path.exists({str(path)!r}):\n open({str(path)!r}, 'w'); {code}\n"
+
+
+@pytest.mark.parametrize(
+    ("trouble", "reason"),
+    [
+        ("numbers(0, 800); sleep_for_ever()", "stalled"),
+        ("numbers(0, 800); os.kill(os.getpid(), signal.SIGSTOP)", "stalled"),
+        ("numbers(0, 800); os.kill(os.getpid(), signal.SIGKILL)", "ended"),
+        ("numbers(0, 800); sys.exit('no such card')", "ended"),
+        ("numbers(0, 800); put(b'x'); sys.exit(0)", "ended"),
+    ],
+)
+def test_a_program_in_trouble_is_started_again(
+    tmp_path: Path, trouble: str, reason: str
+) -> None:
+    with capturing(once(tmp_path / "started", trouble) + LIVE) as listener:
+        listener.wait_for_reopenings(1)
+        assert {gap.reason for gap in listener.gaps} == {reason}
+        lost = sum(gap.stop - gap.start for gap in listener.gaps)
+        assert 0 < lost / RATE < SETTLED_SECONDS
+        np.testing.assert_array_equal(
+            listener.blocks[0].samples[0] * 2**15, np.arange(800)
+        )
+
+
+def test_the_last_words_of_a_program_are_shown() -> None:
+    with capturing("sys.exit('audio open error: no such card')") as listener:
+        listener.wait_until(lambda: len(listener.sentences) > 1)
+        assert "exit code 1: audio open error: no such card" in listener.sentences[1]
+
+
+def test_floats_that_are_none_never_reach_the_feed() -> None:
+    values = "0.5, float('nan'), float('inf'), -1e30"
+    code = (
+        "def floats(*values): put(struct.pack(f'<{len(values)}f', *values))\n"
+        "floats(*[0.25] * 4000)\n"
+        f"for _ in range(2000): floats({values})\n"
+        "while True: floats(*[0.125] * 800); time.sleep(0.1)"
+    )
+    with capturing(code, "f32le") as listener:
+        listener.wait_until(lambda: len(listener.gaps) > 0)
+        listener.wait_until(lambda: isinstance(listener.pieces[-1], Block))
+        samples = np.concatenate([block.samples for block in listener.blocks], axis=1)
+        assert set(samples.ravel()) <= {0.25, 0.5, 0.125}
+        assert {gap.reason for gap in listener.gaps} == {"invalid"}
+        assert listener.gaps[0].start == 4001
+
+
+def test_noise_instead_of_sound_is_survived() -> None:
+    """Random bytes read as floats: mostly absurd, some not numbers."""
+    code = "while True: put(os.urandom(3201)); time.sleep(0.1)"
+    with capturing(code, "f32le") as listener:
+        listener.wait_until(lambda: len(listener.gaps) > 0)
+        assert {gap.reason for gap in listener.gaps} == {"invalid"}
+
+
+def test_short_reads_of_odd_sizes_are_sound_without_gap() -> None:
+    code = (
+        "data = struct.pack('<4000h', *range(4000))\n"
+        "for start in range(0, 8000, 7): put(data[start:start + 7])\n"
+        "sleep_for_ever()"
+    )
+    with capturing(code) as listener:
+        listener.wait_until(
+            lambda: sum(block.samples.shape[1] for block in listener.blocks) == 4000
+        )
+        samples = np.concatenate([block.samples for block in listener.blocks], axis=1)
+        np.testing.assert_array_equal(samples[0] * 2**15, np.arange(4000))
+        assert not listener.gaps
+
+
+def test_a_source_can_be_stopped_while_it_waits_and_while_it_listens() -> None:
+    for code in ("sleep_for_ever()", LIVE, "sys.exit(1)"):
+        with capturing(code) as listener:
+            listener.wait_until(lambda: len(listener.pieces) > 0)
+            began = time.monotonic()
+        assert time.monotonic() - began < 2.0

@@ -1,0 +1,159 @@
+"""A real sound server, PortAudio and the capture thread: sound comes and comes back."""
+
+import os
+import shlex
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from monitor.audio.feed import Block
+from monitor.audio.sources.microphone import list_devices
+from monitor.config import SourceSettings
+from tests.support.listener import Listener, listening
+from tests.support.pulse import PulseServer
+from tests.support.signals import sine
+
+pytestmark = pytest.mark.soundcard
+
+RATE = 44_100
+TONE_HZ = 1_000.0
+AMPLITUDE = 0.5
+BACK_SECONDS = 3.0
+"""Audio is heard again so soon after it is back."""
+
+
+def capturing(text: str) -> AbstractContextManager[Listener]:
+    return listening(SourceSettings(name="street", input=text), RATE)
+
+
+def play_tone(server: PulseServer) -> None:
+    server.play_samples(sine(TONE_HZ, 60.0, AMPLITUDE, channels=2), RATE)
+
+
+def is_tone(block: Block) -> bool:
+    """Whether the newest samples are the tone, at its pitch and level."""
+    newest = block.samples[0, -1024:]
+    if len(newest) < 1024:
+        return False
+    spectrum = np.abs(np.fft.rfft(newest * np.hanning(1024)))
+    pitch = np.argmax(spectrum) * RATE / 1024
+    return bool(
+        abs(pitch - TONE_HZ) < RATE / 1024
+        and abs(np.abs(newest).max() - AMPLITUDE) < 0.05
+    )
+
+
+def wait_for_tone(listener: Listener) -> None:
+    """Until the newest block is the tone, whatever came before."""
+    listener.pieces.clear()
+    listener.wait_until(lambda: any(is_tone(block) for block in listener.blocks))
+
+
+def wait_for_state(listener: Listener, state: str) -> None:
+    listener.wait_until(lambda: state in listener.states)
+
+
+def capture_child() -> int:
+    """Process id of the only child that captures."""
+    (pid,) = (
+        int(pid)
+        for listing in Path("/proc/self/task").glob("*/children")
+        for pid in listing.read_text().split()
+        if b"portaudio_child" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    )
+    return pid
+
+
+@pytest.mark.parametrize("name", ["pulse", "default"])
+def test_what_is_played_is_captured(
+    pulse: PulseServer,
+    name: str,
+) -> None:
+    play_tone(pulse)
+    with capturing(f"mic:{name}") as listener:
+        wait_for_tone(listener)
+        first = next(iter(listener.blocks))
+        assert first.samples.shape[0] == 2
+        assert not listener.gaps
+
+
+def test_the_devices_are_listed(pulse: PulseServer) -> None:
+    devices = {device.name: device for device in list_devices()}
+    assert devices["pulse"].host_api == "ALSA"
+    assert devices["pulse"].channels >= 2
+    assert sum(device.is_default for device in devices.values()) == 1
+
+
+def end_server(server: PulseServer) -> None:
+    server.kill()
+
+
+def end_child(server: PulseServer) -> None:
+    os.kill(capture_child(), signal.SIGKILL)
+
+
+def freeze_child(server: PulseServer) -> None:
+    os.kill(capture_child(), signal.SIGSTOP)
+
+
+@pytest.mark.parametrize("end", [end_server, end_child, freeze_child])
+def test_sound_comes_back_after_a_failure(
+    pulse: PulseServer,
+    end: Callable[[PulseServer], None],
+) -> None:
+    play_tone(pulse)
+    with capturing("mic:pulse") as listener:
+        wait_for_tone(listener)
+        end(pulse)
+        wait_for_state(listener, "waiting")
+        if end is end_server:
+            pulse.start()
+            play_tone(pulse)
+        back = time.monotonic()
+        gaps = listener.gaps
+        wait_for_tone(listener)
+        assert time.monotonic() - back < BACK_SECONDS
+        gaps += listener.gaps
+    assert gaps
+    assert {gap.reason for gap in gaps} <= {"ended", "stalled", "unplugged"}
+
+
+def test_a_microphone_that_is_missing_at_first_is_waited_for(
+    pulse: PulseServer,
+) -> None:
+    pulse.kill()
+    with capturing("mic:pulse") as listener:
+        wait_for_state(listener, "waiting")
+        assert "there is no microphone" in listener.sentences[-1]
+        pulse.start()
+        play_tone(pulse)
+        back = time.monotonic()
+        wait_for_tone(listener)
+        assert time.monotonic() - back < BACK_SECONDS
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "arecord -q -D pulse -t wav -f S16_LE -r 48000 -c 2",
+        "arecord -q -D pulse -t raw -f S16_LE -r 44100 -c 1",
+        "ffmpeg -v error -f pulse -i street.monitor -f wav -c:a pcm_s24le -",
+        "parec -d street.monitor --format=s16le --rate=44100 --channels=1",
+    ],
+)
+def test_other_recorders_serve_as_well(
+    pulse: PulseServer,
+    command: str,
+) -> None:
+    program = shlex.split(command)[0]
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed: nobody tries it as a source")
+    play_tone(pulse)
+    with capturing(f"command:{command}") as listener:
+        wait_for_tone(listener)

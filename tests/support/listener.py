@@ -1,0 +1,81 @@
+"""A capture on its own thread, and what it hands over."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from monitor.audio.capture import Capture
+from monitor.audio.feed import Block, Feed
+from monitor.audio.sources import build_source
+from monitor.config import SourceSettings
+from monitor.records import Gap, SourceState
+
+PATIENCE_SECONDS = 20.0
+
+
+class Listener:
+    """Takes what a capture hands over, until something has come."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self._wakeup = threading.Event()
+        feed.wakeup = self._wakeup
+        self.pieces: list[Block | Gap | SourceState] = []
+
+    @property
+    def gaps(self) -> list[Gap]:
+        return [piece for piece in self.pieces if isinstance(piece, Gap)]
+
+    @property
+    def blocks(self) -> list[Block]:
+        return [piece for piece in self.pieces if isinstance(piece, Block)]
+
+    @property
+    def states(self) -> list[str]:
+        """What the source was doing, in order."""
+        return [piece.state for piece in self.pieces if isinstance(piece, SourceState)]
+
+    @property
+    def sentences(self) -> list[str]:
+        return [piece.detail for piece in self.pieces if isinstance(piece, SourceState)]
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not condition():
+            left = deadline - time.monotonic()
+            assert left > 0, f"only {self.pieces} came"
+            self._wakeup.wait(left)
+            self._wakeup.clear()
+            self.pieces += self._feed.take()
+
+    def wait_for_reopenings(self, count: int) -> None:
+        """Until it is heard again after so many interruptions."""
+        self.wait_until(lambda: self._openings() > count and self._sounds_last())
+
+    def _openings(self) -> int:
+        return sum(
+            isinstance(piece, SourceState) and piece.state == "listening"
+            for piece in self.pieces
+        )
+
+    def _sounds_last(self) -> bool:
+        return isinstance(self.pieces[-1], Block)
+
+
+@contextmanager
+def listening(settings: SourceSettings, sample_rate: int) -> Iterator[Listener]:
+    """Capture the source of `settings` at `sample_rate` for as long as the block."""
+    source = build_source(settings, "realtime", time.monotonic)
+    feed = Feed(settings.name, sample_rate, 10.0)
+    capture = Capture(source, feed, settings, time.monotonic)
+    stop = threading.Event()
+    thread = threading.Thread(target=capture.run, args=(stop,), name="capture")
+    listener = Listener(feed)
+    thread.start()
+    try:
+        yield listener
+    finally:
+        stop.set()
+        thread.join(PATIENCE_SECONDS)
+        assert not thread.is_alive()
