@@ -134,16 +134,17 @@ def _print_events(file: Path, records: Sequence[Timed], as_json: bool) -> None:
 def _draw(
     file: Path, records: Sequence[Timed], classifier: "Classifier", plot: Path
 ) -> None:
-    from monitor.commands.picture import Picture, draw
     from monitor.runtime.offline import log_mel_of
+    from monitor.sinks.picture import Picture, draw
 
     picture = Picture(
         title=file.name,
         spec=classifier.spec,
         labels=classifier.labels,
         log_mel=log_mel_of(file, classifier.spec),
-        frames=[each.record for each in records if isinstance(each.record, ScoreFrame)],
-        events=[each.record for each in records if isinstance(each.record, Event)],
+        frames=[item.record for item in records if isinstance(item.record, ScoreFrame)],
+        events=[item.record for item in records if isinstance(item.record, Event)],
+        gaps=[item.record for item in records if isinstance(item.record, Gap)],
     )
     try:
         draw(picture, plot)
