@@ -69,6 +69,8 @@ class MergeChannels(nn.Module):
 
     def forward(self, log_mel: Tensor) -> Tensor:
         """Average over the channels."""
+        if log_mel.shape[1] == 1:
+            return log_mel
         return log_mel.mean(dim=1, keepdim=True)
 
 
