@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from monitor import __version__
-from monitor.commands import analyze, check, devices, evaluate, model, run, train
+from monitor.commands import (
+    analyze,
+    benchmark,
+    check,
+    devices,
+    evaluate,
+    model,
+    run,
+    train,
+)
 from monitor.commands.output import tell
 from monitor.errors import SoundMonitorError
 
@@ -43,6 +52,7 @@ app.command("check", help=check.HELP)(check.check)
 app.command("model", help=model.HELP)(model.model)
 app.command("train", help=train.HELP)(train.train)
 app.command("evaluate", help=evaluate.HELP)(evaluate.evaluate)
+app.command("benchmark", help=benchmark.HELP)(benchmark.benchmark)
 
 
 def _print_version(wanted: bool) -> None:
