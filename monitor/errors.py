@@ -29,6 +29,14 @@ class AudioFileError(SoundMonitorError):
     """A recording cannot be read."""
 
 
+class StoreError(SoundMonitorError):
+    """The database cannot be used by this program."""
+
+
+class StoreUnavailableError(StoreError):
+    """The database cannot be used now, as on a full disk; trying again may help."""
+
+
 class DatasetError(SoundMonitorError):
     """A folder of recordings cannot be trained on or evaluated."""
 

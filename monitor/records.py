@@ -23,6 +23,7 @@ EndReason = Literal[
     "offset",  # the score fell, which is how a sound usually ends
     "stopped",  # the monitor was stopped
     "end-of-input",  # the recording was over
+    "interrupted",  # the monitor was killed, or the power failed
     "overrun",
     "stalled",
     "ended",

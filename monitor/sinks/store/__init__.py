@@ -1,0 +1,1 @@
+"""The store: what was heard, kept in a SQLite database."""

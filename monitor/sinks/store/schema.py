@@ -1,0 +1,134 @@
+"""The tables of the database, as the migrations that make them.
+
+Times end in `_ms`: milliseconds since 1970, UTC.  Samples are indices at the model's
+sample rate since the source was opened; they begin again with every session.
+"""
+
+from collections.abc import Iterator
+from sqlite3 import complete_statement
+
+MIGRATIONS: tuple[str, ...] = (
+    """
+-- A session is one run of the monitor.
+CREATE TABLE sessions (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    session TEXT NOT NULL UNIQUE,      -- as in the ids of events
+    started_ms INTEGER NOT NULL,
+    ended_ms INTEGER,                  -- null: it runs, or it was killed
+    model TEXT NOT NULL,
+    labels TEXT NOT NULL,              -- JSON list: what the scores stand for
+    sample_rate INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE sources (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE
+) STRICT;
+
+-- An occurrence of a label: told by an onset, ended by an event.
+CREATE TABLE events (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    session INTEGER NOT NULL REFERENCES sessions (id),
+    source INTEGER NOT NULL REFERENCES sources (id),
+    label TEXT NOT NULL,
+    at_ms INTEGER NOT NULL,            -- its start, or when it was told if unknown
+    start_ms INTEGER,                  -- null: a recording whose time is unknown
+    end_ms INTEGER,
+    start_sample INTEGER NOT NULL,
+    stop_sample INTEGER NOT NULL,      -- of what is known so far
+    peak_score REAL NOT NULL,
+    mean_score REAL NOT NULL,
+    level_dbfs REAL,                   -- null: not a number
+    laeq_db REAL,
+    top TEXT NOT NULL,                 -- JSON [[label, score], ...]
+    model TEXT NOT NULL,
+    end_reason TEXT                    -- null: it is going on
+) STRICT;
+CREATE INDEX events_by_time ON events (at_ms);
+CREATE INDEX events_going_on ON events (session) WHERE end_reason IS NULL;
+
+CREATE TABLE gaps (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    session INTEGER NOT NULL REFERENCES sessions (id),
+    source INTEGER NOT NULL REFERENCES sources (id),
+    at_ms INTEGER NOT NULL,
+    start_ms INTEGER,
+    end_ms INTEGER,
+    start_sample INTEGER NOT NULL,
+    stop_sample INTEGER NOT NULL,
+    reason TEXT NOT NULL
+) STRICT;
+CREATE INDEX gaps_by_time ON gaps (at_ms);
+
+-- About a minute of one source's score frames, equally spaced.
+CREATE TABLE scores (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    session INTEGER NOT NULL REFERENCES sessions (id),
+    source INTEGER NOT NULL REFERENCES sources (id),
+    start_ms INTEGER NOT NULL,         -- start of the first window
+    end_ms INTEGER NOT NULL,           -- end of the last window
+    start_sample INTEGER NOT NULL,     -- of the first window
+    window_samples INTEGER NOT NULL,
+    hop_samples INTEGER NOT NULL,
+    frames INTEGER NOT NULL,
+    data BLOB NOT NULL                 -- see score_blob.py
+) STRICT;
+CREATE INDEX scores_by_time ON scores (start_ms);
+
+-- Stretches that the user had deleted: what is still in memory of them is not stored.
+CREATE TABLE forgotten (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    since_ms INTEGER NOT NULL,
+    until_ms INTEGER NOT NULL
+) STRICT;
+
+-- The outbox: what is to be told, to whom, and how far that has come.
+CREATE TABLE alerts (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,           -- idempotency key, the same over retries
+    endpoint TEXT NOT NULL,            -- RULE/KIND
+    rule TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    event_id TEXT,
+    created_ms INTEGER NOT NULL,
+    body TEXT NOT NULL,                -- JSON, what is sent
+    state TEXT NOT NULL DEFAULT 'pending'
+        CHECK (state IN ('pending', 'delivered', 'dead', 'dropped')),
+    attempts INTEGER NOT NULL DEFAULT 0,
+    next_attempt_ms INTEGER NOT NULL,
+    deadline_ms INTEGER NOT NULL,
+    last_error TEXT
+) STRICT;
+CREATE INDEX alerts_pending ON alerts (endpoint, sequence) WHERE state = 'pending';
+CREATE INDEX alerts_by_time ON alerts (created_ms);
+
+CREATE TABLE attempts (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    alert_id TEXT NOT NULL REFERENCES alerts (id) ON DELETE CASCADE,
+    at_ms INTEGER NOT NULL,
+    outcome TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    duration_ms INTEGER NOT NULL
+) STRICT;
+CREATE INDEX attempts_of_alert ON attempts (alert_id);
+
+-- What the rules remember, as JSON.
+CREATE TABLE rule_state (
+    name TEXT PRIMARY KEY,
+    state TEXT NOT NULL
+) STRICT;
+""",
+)
+"""The script at index n brings a database from `user_version` n to n + 1."""
+
+
+def statements(script: str) -> Iterator[str]:
+    """Split a script, so that it can run inside a transaction."""
+    pending = ""
+    for line in script.splitlines(keepends=True):
+        pending += line
+        if complete_statement(pending):
+            yield pending
+            pending = ""
+    assert not pending.strip(), "a migration ends with a whole statement"

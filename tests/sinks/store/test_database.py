@@ -1,0 +1,167 @@
+"""The database file: made, migrated, set aside when damaged."""
+
+import os
+import sqlite3
+import stat
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from monitor.errors import StoreError, StoreUnavailableError
+from monitor.sinks.store.database import Database, open_database, transaction
+from monitor.sinks.store.schema import MIGRATIONS, statements
+
+
+def pragma(database: Database, name: str) -> object:
+    with closing(database.connect()) as connection:
+        return connection.execute(f"PRAGMA {name}").fetchone()[0]
+
+
+def test_a_new_file_is_made_with_its_folder_and_for_its_owner_alone(
+    tmp_path: Path,
+) -> None:
+    old_mask = os.umask(0)
+    try:
+        database = open_database(tmp_path / "state" / "monitor.db")
+        with closing(database.connect()) as connection, transaction(connection):
+            connection.execute("INSERT INTO sources (name) VALUES ('street')")
+            files = list((tmp_path / "state").iterdir())
+    finally:
+        os.umask(old_mask)
+    assert {file.name for file in files} == {
+        "monitor.db",
+        "monitor.db-wal",
+        "monitor.db-shm",
+    }
+    for file in files:
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_it_is_in_wal_mode_and_deletes_for_good(tmp_path: Path) -> None:
+    database = open_database(tmp_path / "monitor.db")
+    assert pragma(database, "journal_mode") == "wal"
+    assert pragma(database, "secure_delete") == 1
+    assert pragma(database, "foreign_keys") == 1
+    assert pragma(database, "synchronous") == 2
+    assert pragma(database, "user_version") == len(MIGRATIONS)
+
+
+def test_an_old_version_is_brought_up_step_by_step_and_keeps_its_rows(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "monitor.db"
+    Database(path, migrations=["CREATE TABLE a (x);\n"]).prepare()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("INSERT INTO a VALUES (1)")
+    later = [
+        "CREATE TABLE a (x);\n",
+        "ALTER TABLE a ADD COLUMN y DEFAULT 2;\nCREATE TABLE b (z);\n",
+        "UPDATE a SET y = y + 1;\n",
+    ]
+    database = Database(path, migrations=later)
+    database.prepare()
+    database.prepare()
+    with closing(database.connect()) as connection:
+        assert connection.execute("SELECT * FROM a").fetchall() == [(1, 3)]
+    assert pragma(database, "user_version") == 3
+
+
+def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "monitor.db"
+    broken = "CREATE TABLE a (x);\nCREATE TABLE a (x);\n"
+    with pytest.raises(StoreUnavailableError, match="already exists"):
+        Database(path, migrations=[broken]).prepare()
+    Database(path, migrations=["CREATE TABLE a (x);\n"]).prepare()
+
+
+def test_several_may_prepare_it_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "monitor.db"
+    faults: list[BaseException] = []
+
+    def prepare() -> None:
+        try:
+            open_database(path)
+        except StoreError as error:
+            faults.append(error)
+
+    threads = [threading.Thread(target=prepare) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not faults
+
+
+def test_a_file_of_a_newer_program_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "monitor.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    before = path.read_bytes()[:18]
+    with pytest.raises(StoreError, match="version 99"):
+        open_database(path)
+    assert path.read_bytes()[:18] == before
+    assert [file.name for file in tmp_path.glob("*.damaged*")] == []
+
+
+def damage_everything(path: Path) -> None:
+    path.write_bytes(b"no database at all, " * 500)
+
+
+def damage_the_middle(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[4096 * 2 : 4096 * 6] = os.urandom(4096 * 4)
+    path.write_bytes(content)
+
+
+def damage_the_end(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+@pytest.mark.parametrize(
+    "damage", [damage_everything, damage_the_middle, damage_the_end]
+)
+def test_a_damaged_file_is_set_aside_and_that_is_said(
+    damage: object, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "monitor.db"
+    open_database(path)
+    assert callable(damage)
+    damage(path)
+    damaged = path.read_bytes()
+    database = open_database(path)
+    assert pragma(database, "user_version") == len(MIGRATIONS)
+    (aside,) = (file for file in tmp_path.iterdir() if ".damaged-" in file.name)
+    assert aside.read_bytes() == damaged
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert aside.name in caplog.text
+
+
+def test_a_folder_that_cannot_be_is_said_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file")
+    path = tmp_path / "state" / "monitor.db"
+    with pytest.raises(StoreUnavailableError, match=r"monitor\.db cannot be used"):
+        open_database(path)
+
+
+def test_a_transaction_is_all_or_nothing(tmp_path: Path) -> None:
+    database = open_database(tmp_path / "monitor.db")
+    with closing(database.connect()) as connection:
+        script = "INSERT INTO sources (name) VALUES (?)"
+        with pytest.raises(sqlite3.IntegrityError), transaction(connection):
+            connection.executemany(script, [("street",), ("street",)])
+        assert connection.execute("SELECT count(*) FROM sources").fetchone() == (0,)
+
+
+def test_every_migration_is_made_of_whole_statements() -> None:
+    for script in MIGRATIONS:
+        assert len(list(statements(script))) == script.count(";\n")
+
+
+def test_connecting_to_a_file_that_is_missing_makes_none(tmp_path: Path) -> None:
+    database = Database(tmp_path / "monitor.db")
+    with pytest.raises(StoreUnavailableError):
+        database.connect()
+    assert list(tmp_path.iterdir()) == []
