@@ -1,19 +1,21 @@
 """`sound-monitor model`: what a model file says of itself."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from monitor.commands.options import JsonOption
 
 if TYPE_CHECKING:
-    from monitor.model.card import Description
+    from monitor.model.card import Description, ModelCard
+
+_FIGURES = ("precision", "recall", "f1", "clips")
 
 HELP = """Print what a model file says of its model.
 
-Its labels, thresholds, test report and licence.  Without FILE: of the model that
-comes with the program.
+Its labels, thresholds, test report and licence; all of it with --json.  Without FILE:
+of the model that comes with the program.
 
 \b
 Examples:
@@ -53,24 +55,39 @@ def _print_card(description: "Description") -> None:
     )
     print_line(f"licence  {card.licence or 'not said'}")
     print_line()
-    rows = []
-    for label in card.labels:
-        measured = card.thresholds.get(label)
-        cells = ("-", "-", "-")
-        if measured is not None:
-            rate = measured.false_alarms_per_hour
-            cells = (
-                f"{measured.onset:.3f}",
-                f"{measured.offset:.3f}",
-                "-" if rate is None else f"{rate:.2f}",
-            )
-        rows.append((label, *cells))
-    print_table(("LABEL", "ONSET", "OFFSET", "FALSE ALARMS PER HOUR"), rows)
-    for title, facts in (("report", card.report), ("training", card.training)):
-        if facts:
-            print_line()
-            print_line(f"{title}:")
-            _print_facts(facts, "  ")
+    print_table(
+        ("LABEL", "ONSET", "OFFSET", "FALSE ALARMS/H", *map(str.upper, _FIGURES)),
+        [_label_row(card, label) for label in card.labels],
+    )
+    print_line()
+    for key, value in card.report.items():
+        # What has parts of its own is long, and in the table or for programs.
+        if not isinstance(value, dict) and key != "confusion":
+            print_line(f"{key}: {_text(value)}")
+
+
+def _label_row(card: "ModelCard", label: str) -> tuple[str, ...]:
+    thresholds = card.thresholds.get(label)
+    limits: tuple[float | None, ...] = (None, None, None)
+    if thresholds is not None:
+        rate = thresholds.false_alarms_per_hour
+        limits = (thresholds.onset, thresholds.offset, rate)
+    measured: object = card.report
+    for key in ("per_class", label):
+        measured = measured.get(key) if isinstance(measured, dict) else None
+    known = measured if isinstance(measured, dict) else {}
+    figures = (known.get(name) for name in _FIGURES)
+    return (label, *(_text(value) for value in (*limits, *figures)))
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    if isinstance(value, list):
+        return ", ".join(_text(item) for item in value)
+    return str(value)
 
 
 def card_line(description: "Description") -> str:
@@ -80,14 +97,3 @@ def card_line(description: "Description") -> str:
         f"model    {card.name}: network {card.preset}, {len(card.labels)} labels, made "
         f"{card.created[:10] or 'at an unknown time'}"
     )
-
-
-def _print_facts(facts: dict[str, Any], indent: str) -> None:
-    from monitor.commands.output import print_line
-
-    for key, value in facts.items():
-        if isinstance(value, dict):
-            print_line(f"{indent}{key}:")
-            _print_facts(value, indent + "  ")
-        else:
-            print_line(f"{indent}{key}: {value}")
