@@ -43,7 +43,7 @@ class Hysteresis:
         self._averaged: deque[LabelWindow | None] = deque(maxlen=rule.smoothing_hops)
         self._run: Run | None = None
         self._floor = 0  # no later run starts before
-        self._old_until = 0  # activity up to here is no sign of a later run
+        self._old_until = -1  # activity up to here is no sign of a later run
 
     @property
     def run(self) -> Run | None:
@@ -74,8 +74,10 @@ class Hysteresis:
         """
         run = self._run
         if run is not None:
-            self._close(run, self._rule.min_duration_off)
-        self._forget_scores()
+            self._close(run)
+        self._averaged.clear()
+        self._scores.restart()
+        self._rivals.restart()
         return run if run is not None and run.onset_start is not None else None
 
     def _may_begin(self, average: float, rival: float) -> bool:
@@ -94,26 +96,23 @@ class Hysteresis:
 
     def _end(self, window: LabelWindow) -> Run | None:
         run = self._run
+        if run is None or window.stop - run.stop < self._rule.min_duration_off:
+            return None
         # What the newest hop alone shows is not a lull yet: the end of a span is
         # a column or two off, and the newest hop is the one that is heard worst.
-        if run is None or run.stop > window.seen_until:
+        alone = window.seen_until <= window.start
+        if run.stop > (window.stop - 1 if alone else window.seen_until):
             return None
-        if window.stop - run.stop < self._rule.min_duration_off:
-            return None
-        newest_hop = window.stop - window.seen_until
-        self._close(run, max(self._rule.min_duration_off, newest_hop))
-        self._forget_scores()
+        self._close(run)
         return run if run.onset_start is not None else None
 
-    def _close(self, run: Run, lull: int) -> None:
+    def _close(self, run: Run) -> None:
+        rule = self._rule
         self._run = None
         self._floor = run.stop
         if run.onset_start is not None:
             # The onset may have been told too late: its place is taken all the same.
-            self._floor = max(run.stop + self._rule.refractory, run.onset_start + 1)
-        self._old_until = max(self._floor, run.stop + lull)
-
-    def _forget_scores(self) -> None:
-        self._scores.restart()
-        self._rivals.restart()
+            self._floor = max(run.stop + rule.refractory, run.onset_start + 1)
+        self._old_until = max(self._floor, run.stop + rule.min_duration_off)
+        self._scores.silence()
         self._averaged.clear()

@@ -18,6 +18,11 @@ class MovingAverage:
         # Summed anew each time: a running sum would carry a rounding error for days.
         return sum(self._scores) / len(self._scores)
 
+    def silence(self) -> None:
+        """Take the scores so far for zeros: what they told of is over."""
+        for index in range(len(self._scores)):
+            self._scores[index] = 0.0
+
     def restart(self) -> None:
         """Forget the scores so far: the next ones have nothing to do with them."""
         self._scores.clear()

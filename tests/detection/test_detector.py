@@ -9,7 +9,7 @@ import pytest
 from monitor.config import DetectionSettings
 from monitor.detection.detector import Detector
 from monitor.detection.presets import resolve_rules
-from monitor.records import Event, Gap, Onset
+from monitor.records import Event, Gap, Onset, ScoreFrame
 from tests.support.detection import detector, onsets, rule, stretches, told
 from tests.support.scores import (
     BACKGROUND_DBFS,
@@ -28,6 +28,14 @@ LABELS = ("siren", "gun_shot", "dog_bark", "drilling")
 def watcher(session: str = "session") -> Detector:
     rules = resolve_rules(LABELS, DetectionSettings(), None, SPEC)
     return Detector("street", LABELS, rules, -70.0, "urban", session)
+
+
+def moved(frames: list[ScoreFrame], first: int) -> list[ScoreFrame]:
+    """Drawn frames, from sample `first` on."""
+    return [
+        replace(frame, start=k, stop=k + 1, spans=((k, k + 1),) * len(frame.spans))
+        for k, frame in enumerate(frames, first)
+    ]
 
 
 def siren(start_seconds: float = 6.0, seconds: float = 5.0) -> Sound:
@@ -134,17 +142,18 @@ def test_what_was_not_told_yet_leaves_no_event_behind():
 
 def test_smoothing_starts_anew_behind_a_gap():
     watch = detector(rule(smoothing_hops=4))
-    before, after = drawn("1111"), drawn("999", hop=1)
-    assert [r for frame in before for r in watch.push(frame)] == []
+    assert [record for frame in drawn("1111") for record in watch.push(frame)] == []
     assert watch.gap(Gap("street", 4, 100, "overrun")) == []
-    moved = [
-        replace(
-            frame, start=frame.start + 100, stop=frame.stop + 100, spans=((f, f + 1),)
-        )
-        for f, frame in enumerate(after, 100)
-    ]
     # One score of 0.9 among three of 0.1 would not do.
-    assert onsets(told(watch, moved)) == [(100, 101)]
+    assert onsets(told(watch, moved(drawn("999"), 100))) == [(100, 101)]
+
+
+def test_rivals_of_before_a_gap_are_forgotten():
+    watch = detector(rule(smoothing_hops=4, margin=0.3), rule(onset_threshold=0.95))
+    for frame in drawn("....", "9999"):
+        watch.push(frame)
+    watch.gap(Gap("street", 4, 10, "overrun"))
+    assert onsets(told(watch, moved(drawn("9", "."), 10))) == [(10, 11)]
 
 
 def test_refractory_time_goes_on_over_a_gap():
@@ -153,11 +162,7 @@ def test_refractory_time_goes_on_over_a_gap():
         watch.push(frame)
     (event,) = watch.gap(Gap("street", 4, 10, "overrun"))
     assert event.stop == 4
-    moved = [
-        replace(frame, start=k, stop=k + 1, spans=((k, k + 1),))
-        for k, frame in enumerate(drawn("#" * 30), 10)
-    ]
-    assert stretches(told(watch, moved)) == [(24, 40)]
+    assert stretches(told(watch, moved(drawn("#" * 30), 10))) == [(24, 40)]
 
 
 def test_an_event_goes_on_over_a_frame_that_is_missing():

@@ -89,6 +89,8 @@ def test_what_was_too_short_to_be_told_has_no_refractory_time():
         ("..8.98....", []),
         (".59999....", [(1, 6)]),  # a window in the average, above offset
         ("..999.9...", [(2, 7)]),
+        ("999..9....", [(0, 3)]),  # the scores of an event help no other
+        ("999..999..", [(0, 3), (5, 8)]),
         ("9.........", [(0, 1)]),  # at the start there is nothing else to average
     ],
 )
@@ -97,6 +99,17 @@ def test_scores_are_averaged_before_they_are_judged(
 ):
     watcher = detector(rule(smoothing_hops=3, min_duration_off=2))
     assert stretches(told(watcher, drawn(scores))) == events
+
+
+@pytest.mark.parametrize(
+    ("scores", "stop"),
+    [("..999..5......", 5), ("..999..8......", 5), ("..999..88.....", 9)],
+)
+def test_a_window_does_not_count_while_the_average_is_below_the_offset_threshold(
+    scores: str, stop: int
+):
+    watcher = detector(rule(smoothing_hops=3, min_duration_off=4))
+    assert stretches(told(watcher, drawn(scores))) == [(2, stop)]
 
 
 @pytest.mark.parametrize(
@@ -139,6 +152,15 @@ def test_what_lies_below_the_level_gate_does_not_count(
 def test_scores_of_silence_do_not_help_a_sound_over_the_threshold():
     watcher = detector(rule(smoothing_hops=3))
     assert told(watcher, drawn("9995....", gate="___.....")) == []
+
+
+def test_no_label_begins_in_silence_when_its_rival_falls_silent():
+    watcher = detector(
+        rule(smoothing_hops=3, onset_threshold=0.5, margin=0.2),
+        rule(onset_threshold=0.95),
+    )
+    scores = (".99..", "99...")
+    assert told(watcher, drawn(*scores, gate="...__")) == []
 
 
 drawings = st.text("0123456789", max_size=60)

@@ -126,18 +126,20 @@ def test_a_span_with_an_older_sound_in_it_does_not_say_where_this_one_began():
     assert (run.start, run.stop) == (5, 7)
 
 
-def test_the_start_stays_at_or_behind_the_floor():
-    assert Run(windows("====...."), floor=3).start >= 3
+def test_nothing_begins_before_the_floor_not_even_in_the_newest_hop():
+    assert Run(windows("....===="), floor=7).start == 7
 
 
 def test_a_run_is_never_empty():
     drawing = """
-    ......==
-      ..=.....
-        =.......
+    ....====
+      ..==....
+        ==......
     """
-    run = Run(windows(drawing), floor=0)
-    assert run.start < run.stop
+    # All reach back before the floor, so the start is that of the newest hop; and the
+    # first is alone in hearing anything there.
+    run = Run(windows(drawing), floor=5)
+    assert (run.start, run.stop) == (6, 7)
 
 
 def test_the_mean_is_over_all_windows_and_the_peak_the_first_of_the_highest():

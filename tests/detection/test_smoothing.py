@@ -23,3 +23,11 @@ def test_after_a_restart_it_knows_nothing_of_before():
     average.push(1.0)
     average.restart()
     assert average.push(0.2) == 0.2
+
+
+def test_what_is_silenced_counts_as_zeros():
+    average = MovingAverage(3)
+    average.push(1.0)
+    average.push(1.0)
+    average.silence()
+    assert average.push(0.9) == pytest.approx(0.3)

@@ -1,5 +1,7 @@
 """Sounds of known place become one event each, at that place."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -20,8 +22,13 @@ KINDS = pytest.mark.parametrize(
 )
 
 
-def listen(frames: list[ScoreFrame]) -> list[Told]:
-    rules = resolve_rules(LABELS, DetectionSettings(), None, SPEC)
+def listen(frames: list[ScoreFrame], **changes: int) -> list[Told]:
+    rules = {
+        label: replace(rule, **changes)
+        for label, rule in resolve_rules(
+            LABELS, DetectionSettings(), None, SPEC
+        ).items()
+    }
     return told(Detector("street", LABELS, rules, -70.0, "m", "session"), frames)
 
 
@@ -116,6 +123,14 @@ def test_two_shots_three_seconds_apart_are_two_events(spans_all: bool):
         assert_heard(listen(frames), shots)
 
 
+def test_a_sound_that_was_over_in_the_first_window_ends_there():
+    """A second one follows before the next window."""
+    first = sound("gun_shot", 44_100, 0.3)
+    second = sound("gun_shot", SPEC.window_samples + 100, 0.3)
+    frames = Listener(LABELS, spans_all=True).frames([first, second], SPEC.samples(12))
+    assert_heard(listen(frames), [first, second])
+
+
 def test_a_volley_without_a_pause_is_one_event():
     for start in places(6):
         shots = [
@@ -133,6 +148,23 @@ def test_an_event_is_told_a_lull_after_the_sound_not_a_window():
         told_at = records[-1].told_at
         assert told_at is not None
         assert told_at - true.stop <= SPEC.samples(1.0) + HOP + 8192
+
+
+def test_what_is_left_of_a_shot_in_later_windows_is_no_second_one():
+    for seed, start in enumerate(places(10)):
+        true = sound("gun_shot", start, 0.3)
+        listener = Listener(LABELS, generator=np.random.default_rng(seed))
+        frames = listener.frames([true], true.stop + SPEC.samples(12))
+        assert_heard(listen(frames, refractory=0), [true])
+
+
+def test_a_blip_that_was_too_short_does_not_move_the_start_of_what_follows():
+    for start in places(11):
+        blip = sound("siren", start - SPEC.samples(3.0), 0.05)
+        true = sound("siren", start, 4.0)
+        listener = Listener(LABELS, needs=SPEC.samples(1.0), spans_all=True)
+        frames = listener.frames([blip, true], true.stop + SPEC.samples(12))
+        assert_heard(listen(frames), [true])
 
 
 def test_sounds_of_several_labels_at_once_are_events_of_their_own():
