@@ -6,29 +6,11 @@ Text becomes settings in `monitor.config_file`.  Nothing here opens a file.
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from monitor.settings import Count, Name, Score, Seconds, Settings, Text
 
-def _is_name(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", text):
-        raise ValueError(
-            "must begin with a letter or digit and have at most 63 letters, digits "
-            "and _ . -"
-        )
-    return text
-
-
-def _is_text(text: str) -> str:
-    if not text or "\0" in text:
-        raise ValueError("must be text, not empty and without NUL characters")
-    return text
+__all__ = ["Config", "Count", "Settings"]
 
 
 def _is_input(text: str) -> str:
@@ -37,26 +19,8 @@ def _is_input(text: str) -> str:
     return text
 
 
-Score = Annotated[float, Field(gt=0, lt=1)]
-Count = Annotated[int, Field(gt=0)]
-Seconds = Annotated[float, Field(ge=0, le=86_400)]
-Name = Annotated[str, AfterValidator(_is_name)]
-Text = Annotated[str, AfterValidator(_is_text)]
-Input = Annotated[str, AfterValidator(_is_text), AfterValidator(_is_input)]
+Input = Annotated[Text, AfterValidator(_is_input)]
 SampleFormat = Literal["s16le", "s24le", "s32le", "f32le"]
-
-
-class Settings(BaseModel):
-    """A frozen section of the configuration; an unknown key is an error."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _an_empty_section_has_its_defaults(cls, section: Any) -> Any:
-        return {} if section is None else section
 
 
 class SourceSettings(Settings):
@@ -144,7 +108,7 @@ class DetectionSettings(Settings):
     level_gate_dbfs: Annotated[float, Field(ge=-200, le=0)] = -70.0
     """No label begins while the loudest hop of the window is below this level."""
 
-    labels: dict[str, LabelSettings] = {}
+    labels: dict[str, LabelSettings] = Field(default_factory=dict)
     """Settings of single labels, by name."""
 
     @field_validator("labels", mode="before")
@@ -189,7 +153,7 @@ class Config(Settings):
     event_log: EventLogSettings = EventLogSettings()
     """The log of onsets, events and gaps: JSON Lines."""
 
-    training: dict[str, Any] = {}
+    training: dict[str, Any] = Field(default_factory=dict)
     """Settings of the training subcommands, over the recipe of the network preset."""
 
     @field_validator("training", mode="before")

@@ -1,0 +1,41 @@
+"""What the sections of the configuration share: their base, and kinds of values."""
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+
+def _is_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", text):
+        raise ValueError(
+            "must begin with a letter or digit and have at most 63 letters, digits "
+            "and _ . -"
+        )
+    return text
+
+
+def _is_text(text: str) -> str:
+    if not text or "\0" in text:
+        raise ValueError("must be text, not empty and without NUL characters")
+    return text
+
+
+Score = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(gt=0)]
+Seconds = Annotated[float, Field(ge=0, le=86_400)]
+Name = Annotated[str, AfterValidator(_is_name)]
+Text = Annotated[str, AfterValidator(_is_text)]
+
+
+class Settings(BaseModel):
+    """A frozen section of the configuration; an unknown key is an error."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _an_empty_section_has_its_defaults(cls, section: Any) -> Any:
+        return {} if section is None else section
