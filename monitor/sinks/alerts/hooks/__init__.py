@@ -1,0 +1,1 @@
+"""Hooks: one file for each way in which an alert can leave the monitor."""
