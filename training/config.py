@@ -87,10 +87,10 @@ class MixtureSettings(Settings):
     """Peaks lie between full scale and this below it."""
 
     microphone_noise: Share = 0.3
-    """Share of windows with noise at -55 to -90 dBFS added at the end."""
+    """Share of windows with noise at -85 to -55 dBFS added at the end."""
 
-    quantise_share: Share = 0.15
-    """Share of windows rounded to 16 bit at their level."""
+    quantise_share: Share = 0.5
+    """Share of these that are then rounded to 16 bit."""
 
 
 class FeatureSettings(Settings):

@@ -4,7 +4,7 @@ Nothing is ever padded with digital silence: short recordings would be recognise
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.random import Generator
@@ -21,6 +21,10 @@ from training.windows import evaluation_windows
 Samples = NDArray[np.float32]
 FRAMES_PER_CELL = 8
 """Resolution of the activity of a window; its frames are a multiple of this."""
+
+
+_QUIET_AMBIENCE = 0.15
+"""Share of windows without a label that are far quieter: most nights are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,10 @@ class MixtureMaker:
         negatives_fold = self._draw_negatives_fold(r)
         if index is None:
             window, used = self._ambience(r, negatives_fold)
-            return self._finish(r, window, activity, 0, negatives_fold if used else 0)
+            quiet = r.uniform(25, 60) if r.random() < _QUIET_AMBIENCE else 0.0
+            made = self._finish(r, window, activity, 0, negatives_fold if used else 0)
+            gain = np.float32(synthetic.decibels(-quiet))
+            return replace(made, samples=made.samples * gain)
         window, level = self._clip_window(r, index, activity)
         used = False
         kind = r.random()
@@ -107,8 +114,7 @@ class MixtureMaker:
             window = _add(
                 window, augment.match_level(behind, level, -r.uniform(-3, 20))
             )
-        else:
-            window = window + self._floor(r, level)
+        window = window + self._floor(r, level)
         fold = self.clips[index].fold
         return self._finish(r, window, activity, fold, negatives_fold if used else 0)
 
@@ -185,11 +191,10 @@ class MixtureMaker:
             pool = self._negatives[fold]
             clip = pool[int(r.integers(len(pool)))]
             sound = self._vary(r, self._negatives_store.sound(clip.path))
-            window = _fill(r, sound, count)
-            window = window + _noise(r, count, rate, loudness(window), -60, -30)
         else:
-            window = self._vary(r, synthetic.any_sound(r, count, rate)[None])
-            window = _fill(r, window, count)
+            sound = self._vary(r, synthetic.any_sound(r, count, rate)[None])
+        window = _fill(r, sound, count)
+        window = window + _noise(r, count, rate, loudness(window), -60, -30)
         if r.random() < 0.25:
             more = synthetic.any_sound(r, count, rate)[None]
             level = loudness(window)
@@ -223,11 +228,12 @@ class MixtureMaker:
         settings, spec = self.settings, self.spec
         full_scale = augment.set_peak(window, -r.uniform(1, 9))
         samples = augment.set_peak(window, -r.uniform(0, settings.gain_range_db))
-        if r.random() < settings.quantise_share:
-            samples = augment.quantise(samples)
         if r.random() < settings.microphone_noise:
-            noise = _noise(r, spec.window_samples, spec.sample_rate, 1.0, -90, -55)
+            noise = _noise(r, spec.window_samples, spec.sample_rate, 1.0, -85, -55)
             samples = samples + noise
+            # Rounding alone would make digital silence of what is faint.
+            if r.random() < settings.quantise_share:
+                samples = augment.quantise(samples)
         return Mixture(
             samples.astype(np.float32, copy=False),
             full_scale.astype(np.float32, copy=False),

@@ -58,6 +58,8 @@ class Job:
     cross_validate: bool = False
     teacher: Path | None = None
     """ONNX file; None: there is no teacher."""
+    bank: Path | None = None
+    """Folder of the bank; None: in the run folder."""
     workers: int = 1
     device: str = "cpu"
 
@@ -97,7 +99,7 @@ class Run:
         teacher = Teacher(job.teacher, settings.teacher.sample_rate)
         everything = range(len(self.material.manifest.clips))
         bank = build_bank(
-            job.run / "bank",
+            job.bank or job.run / "bank",
             self.material.maker(everything, settings.negatives_test_folds, settings),
             teacher,
             settings.teacher.bank_items,

@@ -120,6 +120,15 @@ def train(
             "logits: the network learns from what it makes of each window.",
         ),
     ] = None,
+    bank: Annotated[
+        Path | None,
+        typer.Option(
+            "--bank",
+            metavar="DIR",
+            show_default="in the run folder",
+            help="Folder for the mixtures that the teacher has heard; may be shared.",
+        ),
+    ] = None,
     label_pattern: Annotated[
         str | None,
         typer.Option(
@@ -166,8 +175,10 @@ def train(
     from training.cli import run_training
     from training.config import training_settings
     from training.material import Places
+    from training.memory import keep_freed_memory
     from training.run import Job
 
+    keep_freed_memory()
     layer: dict[str, Any] = {
         "preset": preset,
         "seed": seed,
@@ -196,6 +207,7 @@ def train(
         resume,
         cross_validate,
         teacher,
+        bank,
         workers if workers is not None else max(0, (os.cpu_count() or 1) - 1),
         compute_device or "cpu",
     )

@@ -1,61 +1,62 @@
-"""Sounds to play into the virtual microphone: real ones where there are any.
+"""Small data sets of made-up sounds, written as files."""
 
-The variable SOUND_MONITOR_RECORDINGS names a folder laid out like UrbanSound8K, with
-WAV or FLAC files; without it the sounds of the demo scene serve.
-"""
-
-import csv
-import os
 from pathlib import Path
 
 import numpy as np
 import soundfile
-import soxr
 from numpy.typing import NDArray
 
-from monitor.audio.sources.demo import SCENE, render_scene
+from monitor.spec import ModelSpec
 
-RATE = 44_100
-SECONDS = 8.0
-
-
-def sounds() -> dict[str, NDArray[np.float32]]:
-    """A siren and a drill, or the two longest sounds of the demo, by label.
-
-    Each is float32, shape (1, 8 s at 44.1 kHz), or shorter if it is a short sound.
-    """
-    folder = os.environ.get("SOUND_MONITOR_RECORDINGS")
-    if folder:
-        return {label: _recording(Path(folder), label) for label in RECORDED}
-    scene = render_scene(RATE)
-    longest = sorted(SCENE, key=lambda sound: sound.start_seconds - sound.end_seconds)
-    return {
-        sound.label: scene[
-            :,
-            round(sound.start_seconds * RATE) : round(
-                min(sound.end_seconds, sound.start_seconds + SECONDS) * RATE
-            ),
-        ]
-        for sound in longest[:2]
-    }
+RATE = 8000
+SMALL_SPEC = ModelSpec(
+    sample_rate=RATE,
+    n_fft=256,
+    hop_length=128,
+    n_mels=16,
+    f_min=50,
+    f_max=3500,
+    window_frames=64,
+)
+LABELS = ("buzz", "hiss", "tick")
 
 
-RECORDED = ("siren", "drilling")
+def sound(label: str, seed: int, seconds: float = 0.8) -> NDArray[np.float32]:
+    """A tone, a noise or clicks, a little different for every seed."""
+    r = np.random.default_rng([LABELS.index(label), seed])
+    count = round(seconds * RATE)
+    time = np.arange(count) / RATE
+    if label == "buzz":
+        wave = np.sign(np.sin(2 * np.pi * r.uniform(180, 260) * time))
+    elif label == "hiss":
+        wave = np.diff(r.standard_normal(count + 1))
+    else:
+        wave = np.where(
+            np.arange(count) % round(RATE / r.uniform(8, 12)) < 12, 1.0, 0.0
+        )
+    noise = 0.01 * r.standard_normal(count)
+    return (0.2 * wave + noise).astype(np.float32)
 
 
-def _recording(folder: Path, label: str) -> NDArray[np.float32]:
-    """Clips of one recording that is in the foreground, one after the other."""
-    with (folder / "metadata/UrbanSound8K.csv").open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["class"] == label]
-    clear = [row for row in rows if row["salience"] == "1"]
-    source = clear[0]["fsID"]
-    clips = [_clip(folder, row) for row in clear if row["fsID"] == source]
-    joined = np.concatenate(clips * 8)[: round(SECONDS * RATE)]
-    return (joined * (0.3 / np.abs(joined).max())).astype(np.float32)[np.newaxis]
+def write_folders(folder: Path, groups: int = 5, slices: int = 2) -> Path:
+    """A folder for each label; `groups` recordings of `slices` files each."""
+    for label in LABELS:
+        (folder / label).mkdir(parents=True)
+        for group in range(groups):
+            for part in range(slices):
+                name = f"{label}{group}_{part}.wav"
+                wave = sound(label, 100 * group + part)
+                soundfile.write(folder / label / name, wave, RATE)
+    return folder
 
 
-def _clip(folder: Path, row: dict[str, str]) -> NDArray[np.float32]:
-    name = Path(row["slice_file_name"]).stem
-    path = next((folder / f"audio/fold{row['fold']}").glob(f"{name}.*"))
-    samples, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)
-    return soxr.resample(samples[:, 0], sample_rate, RATE)
+def write_negatives(folder: Path, count: int = 6) -> Path:
+    """Low rumbles of no label, named as in ESC-50: folds 1 to 3."""
+    folder.mkdir(parents=True)
+    for number in range(count):
+        r = np.random.default_rng([9, number])
+        wave = 0.05 * np.cumsum(r.standard_normal(2 * RATE)).astype(np.float32)
+        wave = 0.3 * wave / np.abs(wave).max()
+        name = f"{number % 3 + 1}-{1000 + number}-A-7.wav"
+        soundfile.write(folder / name, wave, RATE)
+    return folder

@@ -1,0 +1,175 @@
+"""Training learns, and an interrupted run ends where an uninterrupted one does."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from monitor.errors import UsageError
+from monitor.model.network import Network, build_network
+from tests.support.recordings import SMALL_SPEC
+from training.checkpoint import RunFolder
+from training.config import TrainingSettings, training_settings
+from training.dataset import Batch
+from training.loop import EpochReport, InterruptedTrainingError, fit
+from training.student import Student
+
+LABELS, CELLS = 3, 8
+
+
+class Bands:
+    """Windows in which a label is a band of the log-mel that is loud."""
+
+    steps_per_epoch = 12
+
+    def batches(self, first_step: int, steps: int) -> Iterator[Batch]:
+        for step in range(first_step, steps):
+            r = np.random.default_rng([3, step])
+            log_mel = r.normal(-60, 5, (16, 1, 16, 64)).astype(np.float32)
+            activity = np.zeros((16, LABELS, CELLS), np.float32)
+            for row, label in enumerate(r.integers(0, LABELS, 16)):
+                log_mel[row, 0, 5 * label : 5 * label + 4] += 25
+                activity[row, label] = 1
+            yield Batch(log_mel, activity)
+
+
+class Silent:
+    """Watches, and may stop after some steps."""
+
+    def __init__(self, stop: threading.Event, after: int = -1) -> None:
+        self.reports: list[EpochReport] = []
+        self._stop = stop
+        self._after = after
+
+    def step(self, step: int, steps: int, loss: float, accuracy: float) -> None:
+        if step == self._after:
+            self._stop.set()
+
+    def epoch(self, report: EpochReport) -> None:
+        self.reports.append(report)
+
+
+def settings_of(**changes: object) -> TrainingSettings:
+    return training_settings(
+        {
+            "spec": SMALL_SPEC.model_dump(),
+            "optimiser": {"epochs": 4, "learning_rate": 0.01, "ema_decay": 0.9},
+            "features": {"roll": True, "gain_db": 3, "mix_share": 0.2},
+        },
+        changes,
+        origin="test",
+    )
+
+
+def fresh(seed: int = 0) -> Student:
+    torch.manual_seed(seed)
+    network = build_network("article", SMALL_SPEC, LABELS)
+    network.normalise.mean.fill_(-60)
+    network.normalise.deviation.fill_(10)
+    return Student(network)
+
+
+def train(
+    folder: Path, after: int = -1, **changes: object
+) -> tuple[Network, list[EpochReport]]:
+    stop = threading.Event()
+    watcher = Silent(stop, after)
+    network = fit(
+        fresh(), Bands(), settings_of(**changes), RunFolder(folder), watcher, stop
+    )
+    return network, watcher.reports
+
+
+def same(one: Network, other: Network) -> bool:
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(first, second) for first, second in pairs)
+
+
+def test_a_network_learns_to_tell_bands_apart(tmp_path: Path) -> None:
+    network, reports = train(tmp_path)
+    assert reports[-1].loss < 0.5 * reports[0].loss
+    assert reports[-1].accuracy > 0.9
+    batch = next(Bands().batches(999, 1000))
+    with torch.no_grad():
+        windows = torch.from_numpy(batch.log_mel).expand(-1, 2, -1, -1)
+        chosen = network(windows).logits.argmax(dim=1).numpy()
+    assert (chosen == batch.activity.max(axis=2).argmax(axis=1)).mean() > 0.9
+
+
+@pytest.mark.parametrize("after", [1, 12, 17])
+def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path, after: int) -> None:
+    whole, _ = train(tmp_path / "whole", optimiser={"epochs": 2})
+    with pytest.raises(InterruptedTrainingError, match="--resume"):
+        train(tmp_path / "torn", after=after, optimiser={"epochs": 2})
+    resumed, _ = train(tmp_path / "torn", optimiser={"epochs": 2})
+    assert same(whole, resumed)
+    metrics = [RunFolder(tmp_path / name).metrics() for name in ("whole", "torn")]
+    assert metrics[0] == metrics[1]
+
+
+def test_power_loss_costs_what_came_after_the_last_epoch(tmp_path: Path) -> None:
+    """Only the checkpoint of the epoch is there, and metrics that went on."""
+    whole, _ = train(tmp_path / "whole", optimiser={"epochs": 2})
+    with pytest.raises(InterruptedTrainingError):
+        train(tmp_path / "torn", after=12, optimiser={"epochs": 2})
+    folder = RunFolder(tmp_path / "torn")
+    folder.log({"epoch": 2, "loss": 0.0})
+    resumed, _ = train(tmp_path / "torn", optimiser={"epochs": 2})
+    assert same(whole, resumed)
+    assert [line["epoch"] for line in folder.metrics()] == [1, 2]
+    assert folder.metrics()[1]["loss"] > 0
+
+
+def test_another_seed_draws_other_augmentations(tmp_path: Path) -> None:
+    first, _ = train(tmp_path / "a", optimiser={"epochs": 1})
+    other, _ = train(tmp_path / "b", optimiser={"epochs": 1}, seed=1)
+    assert not same(first, other)
+
+
+def test_validation_chooses_the_best_epoch(tmp_path: Path) -> None:
+    stop, seen = threading.Event(), []
+    figures = iter([0.2, 0.9, 0.3, 0.3])
+
+    def validate(network: Network) -> dict[str, float]:
+        seen.append({k: v.clone() for k, v in network.state_dict().items()})
+        return {"accuracy": next(figures)}
+
+    network = fit(
+        fresh(),
+        Bands(),
+        settings_of(),
+        RunFolder(tmp_path),
+        Silent(stop),
+        stop,
+        validate,
+    )
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, seen[1][name])
+
+
+def test_patience_ends_a_run_that_does_not_improve(tmp_path: Path) -> None:
+    stop = threading.Event()
+    watcher = Silent(stop)
+    fit(
+        fresh(),
+        Bands(),
+        settings_of(patience=1),
+        RunFolder(tmp_path),
+        watcher,
+        stop,
+        lambda _: {"accuracy": 0.5},
+    )
+    assert len(watcher.reports) == 2
+
+
+def test_a_run_folder_is_not_used_for_another_run(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.begin(settings_of(), resume=False)
+    folder.begin(settings_of(), resume=True)
+    with pytest.raises(UsageError, match="--resume"):
+        folder.begin(settings_of(), resume=False)
+    with pytest.raises(UsageError, match="seed was 0 when the run began and is 3"):
+        folder.begin(settings_of(seed=3), resume=True)
