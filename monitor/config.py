@@ -6,8 +6,15 @@ Text becomes settings in `monitor.config_file`.  Nothing here opens a file.
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
+from monitor.config_alerts import AlertSettings, check_rules
 from monitor.settings import Count, Name, Score, Seconds, Settings, Text
 
 __all__ = ["Config", "Count", "Settings"]
@@ -130,6 +137,22 @@ class EventLogSettings(Settings):
     """Rotated files that are kept."""
 
 
+class StoreSettings(Settings):
+    """The database of what was heard, without sound."""
+
+    path: Text | None = "monitor.db"
+    """File, relative to state_dir; null: no database, and so no alerts."""
+
+    keep_days: Annotated[float, Field(gt=0, le=36_500)] = 365.0
+    """Events, gaps and alerts are deleted after so many days."""
+
+    keep_scores_days: Annotated[float, Field(gt=0, le=36_500)] = 30.0
+    """So long scores can be replayed; a source writes about 4 MB of them a day."""
+
+    max_mib: Annotated[float, Field(ge=1, le=1_000_000)] = 1024.0
+    """Above this size the oldest scores are deleted, then the oldest events."""
+
+
 class Config(Settings):
     """Everything that can be configured; every key has a default."""
 
@@ -153,6 +176,12 @@ class Config(Settings):
     event_log: EventLogSettings = EventLogSettings()
     """The log of onsets, events and gaps: JSON Lines."""
 
+    store: StoreSettings = StoreSettings()
+    """The database of what was heard, without sound."""
+
+    alerts: Annotated[tuple[AlertSettings, ...], Field(strict=False)] = ()
+    """Rules: which sounds are told to whom; each has a name."""
+
     training: dict[str, Any] = Field(default_factory=dict)
     """Settings of the training subcommands, over the recipe of the network preset."""
 
@@ -174,3 +203,18 @@ class Config(Settings):
         if twice:
             raise ValueError(f"two sources have the name {twice[0]!r}")
         return sources
+
+    @field_validator("alerts", mode="before")
+    @classmethod
+    def _nothing_is_no_rule(cls, alerts: Any) -> Any:
+        return () if alerts is None else alerts
+
+    @field_validator("alerts")
+    @classmethod
+    def _rules_fit_together(
+        cls, alerts: tuple[AlertSettings, ...], info: ValidationInfo
+    ) -> tuple[AlertSettings, ...]:
+        # Sources with a fault of their own are not there, and are told themselves.
+        if "sources" in info.data:
+            check_rules(alerts, [source.name for source in info.data["sources"]])
+        return alerts

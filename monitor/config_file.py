@@ -1,6 +1,7 @@
 """From the text of a configuration file to settings, or to sentences about it."""
 
 import difflib
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar, get_args
 
@@ -31,6 +32,11 @@ _RULES = {
     "list_type": "must be a list",
     "value_error": "{error}",
 }
+
+_VALUE_HIDDEN = "secret"
+"""Type of a fault whose value may be a secret, and is not shown."""
+
+_USER_PART = re.compile(r"(?<=//)[^/@\s]*@")
 
 
 def parse_config(text: str, origin: str) -> Config:
@@ -96,6 +102,8 @@ def _sentence(kind: type[BaseModel], fault: ErrorDetails, prefix: KeyPath) -> st
 def _complaint(fault: ErrorDetails) -> str:
     rule = _RULES.get(fault["type"], "").format(**fault.get("ctx", {}))
     rule = rule or fault["msg"][:1].lower() + fault["msg"][1:]
+    if fault["type"] == _VALUE_HIDDEN:
+        return rule
     # A rule about a whole section names its keys and values itself.
     if isinstance(fault["input"], list | dict) and fault["type"] == "value_error":
         return rule
@@ -112,7 +120,7 @@ def value_text(value: object) -> str:
         return "a section"
     if isinstance(value, list | tuple):
         return "a list" if value else "an empty list"
-    text = repr(value)
+    text = _USER_PART.sub("***@", repr(value))
     return text if len(text) <= 80 else f"{text[:60]}..."
 
 

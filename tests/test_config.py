@@ -25,14 +25,18 @@ def test_every_setting_is_explained() -> None:
             assert field.description, f"{kind.__name__}.{name}"
 
 
-def test_every_setting_but_the_name_of_a_source_has_a_default() -> None:
+def test_only_names_and_programs_have_no_default() -> None:
     required = [
         (kind.__name__, name)
         for kind in sections()
         for name, field in kind.model_fields.items()
         if field.is_required()
     ]
-    assert required == [("SourceSettings", "name")]
+    assert set(required) == {
+        ("SourceSettings", "name"),
+        ("AlertSettings", "name"),
+        ("CommandSettings", "argv"),
+    }
 
 
 def test_settings_are_frozen() -> None:

@@ -9,7 +9,9 @@ from pydantic import BaseModel
 
 from monitor.commands.configuration import load
 from monitor.config import Config, LabelSettings, SourceSettings
+from monitor.config_alerts import AlertSettings, QuietSettings
 from monitor.config_file import parse_config
+from monitor.config_hooks import CommandSettings, WebhookSettings
 from monitor.strict_yaml import KeyPath, key_text, read_yaml
 from training.config import TrainingSettings
 
@@ -41,8 +43,17 @@ SETTINGS = [
     *settings(Config, Config(), ()),
     *settings(SourceSettings, Config().sources[0], ("sources", 0)),
     *settings(LabelSettings, None, ("detection", "labels", "siren")),
+    *settings(AlertSettings, None, ("alerts", 0)),
+    *settings(QuietSettings, None, ("alerts", 0, "quiet", 0)),
+    *settings(WebhookSettings, None, ("alerts", 0, "webhook")),
+    *settings(CommandSettings, None, ("alerts", 0, "command")),
     *settings(TrainingSettings, TrainingSettings(), ("training",)),
 ]
+
+HEADERS = {
+    ("alerts", 0, "webhook", "headers", "X-Site"),
+    ("alerts", 0, "webhook", "secret_headers", "X-Api-Key"),
+}
 
 
 def explanation_above(lines: list[str], number: int) -> str:
@@ -73,17 +84,18 @@ def test_every_setting_is_shown_with_its_explanation(
 
 def test_nothing_is_shown_that_is_no_setting() -> None:
     known = {path for path, _, _ in SETTINGS}
-    known |= {("detection", "labels", "siren"), ("sources", 0)}
+    known |= {("detection", "labels", "siren"), *HEADERS}
     lines = read_yaml(shown_text(), "config.yaml").lines
     second_source = {path for path in lines if path[:2] == ("sources", 1)}
     items = {path for path in lines if isinstance(path[-1], int)}
-    assert set(lines) - second_source - items == known - {("sources", 0)}
+    assert set(lines) - second_source - items == known
 
 
 def test_the_examples_are_sound() -> None:
     config = parse_config(shown_text(), "config.yaml")
     assert set(config.detection.labels) == {"siren"}
     assert len(config.sources) == 2
+    assert [rule.name for rule in config.alerts] == ["siren-to-operations"]
     assert config.sources[0] == Config().sources[0]
 
 

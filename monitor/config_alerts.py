@@ -1,0 +1,207 @@
+"""Settings of the alerts: of what is heard, what is told to whom, and when not."""
+
+import re
+import zoneinfo
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, field_validator, model_validator
+
+from monitor.config_hooks import CommandSettings, WebhookSettings
+from monitor.settings import Count, Name, Seconds, Settings, Text
+
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+HOOKS = ("webhook", "command")
+"""Names of the hooks, which are fields of `AlertSettings`."""
+
+_DAY_MINUTES = 24 * 60
+
+
+def minutes_of(time_of_day: str) -> int:
+    """Minutes from midnight to a time as `22:30`; 24:00 is 1440."""
+    hours, minutes = time_of_day.split(":")
+    return int(hours) * 60 + int(minutes)
+
+
+def _is_time_of_day(text: str) -> str:
+    if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d|24:00", text):
+        raise ValueError('must be a time of day from "00:00" to "24:00"')
+    return text
+
+
+def _is_zone(name: str) -> str:
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("is not a time zone; write it as Europe/Berlin") from None
+    return name
+
+
+TimeOfDay = Annotated[Text, AfterValidator(_is_time_of_day)]
+Zone = Annotated[Text, AfterValidator(_is_zone)]
+
+
+class QuietSettings(Settings):
+    """A time of the week in which a rule is quiet."""
+
+    begin: TimeOfDay = "00:00"
+    """Time of day at which it begins."""
+
+    end: TimeOfDay = "24:00"
+    """Time of day at which it is over; before begin: on the next day."""
+
+    weekdays: Annotated[tuple[Weekday, ...], Field(strict=False)] = WEEKDAYS
+    """Days on which it begins."""
+
+    @model_validator(mode="after")
+    def _has_a_duration(self) -> "QuietSettings":
+        if self.begin == self.end:
+            raise ValueError(
+                f"begin and end are both {self.begin}; for a whole day write 00:00 and "
+                "24:00"
+            )
+        if self.begin == "24:00":
+            raise ValueError("begin: 24:00 is the next day; write 00:00")
+        if not self.weekdays:
+            raise ValueError("weekdays: an empty list is never; leave the entry out")
+        return self
+
+
+class AlertSettings(Settings):
+    """One rule: which sounds are told to whom, and when not."""
+
+    name: Name
+    """Name of the rule, in alerts, logs and commands."""
+
+    labels: Annotated[tuple[Text, ...], Field(strict=False)] = ()
+    """Labels that are told; none: all."""
+
+    sources: Annotated[tuple[Name, ...], Field(strict=False)] = ()
+    """Sources that are listened to; none: all."""
+
+    min_score: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """A sound is told once its highest score is at least this."""
+
+    min_level_dbfs: Annotated[float, Field(ge=-200, le=0)] | None = None
+    """A sound is told once its loudest hop is at least this; null: at any level."""
+
+    min_duration_seconds: Seconds = 0.0
+    """A sound is told once it has lasted so long."""
+
+    on: Annotated[tuple[Literal["onset", "end"], ...], Field(strict=False)] = ("onset",)
+    """onset: when a sound is told first; end: when it is over."""
+
+    still_on_seconds: Annotated[float, Field(ge=1, le=86_400)] | None = None
+    """A sound that was told and goes on is told again every so many seconds."""
+
+    escalate_after_seconds: Annotated[float, Field(ge=1, le=86_400)] | None = None
+    """A sound that lasts so long is told once more, as an escalation."""
+
+    cooldown_seconds: Seconds = 0.0
+    """After an alert, the same label of the same source is not told for so long."""
+
+    max_per_hour: Count | None = None
+    """What is more in an hour is held back, and told in one digest; null: no limit."""
+
+    quiet: Annotated[tuple[QuietSettings, ...], Field(strict=False)] = ()
+    """Times without alerts; what still sounds afterwards is told then."""
+
+    time_zone: Zone | None = None
+    """Time zone of the quiet times, as Europe/Berlin; null: that of the machine."""
+
+    deadline_seconds: Annotated[float, Field(ge=1, le=2_592_000)] = 86_400.0
+    """An alert that could not be delivered for so long is given up."""
+
+    webhook: WebhookSettings | None = None
+    """POST alerts as JSON to a URL."""
+
+    command: CommandSettings | None = None
+    """Run a program for each alert; a list of arguments, or a section."""
+
+    @property
+    def hooks(self) -> dict[str, Settings]:
+        """The sections of the hooks that the rule has, by name."""
+        sections = {name: getattr(self, name) for name in HOOKS}
+        return {name: section for name, section in sections.items() if section}
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """Names of the endpoints: RULE/HOOK."""
+        return tuple(f"{self.name}/{hook}" for hook in self.hooks)
+
+    @model_validator(mode="after")
+    def _somebody_is_told(self) -> "AlertSettings":
+        if not self.hooks:
+            raise ValueError(
+                f"rule {self.name!r} tells nobody; it needs {' or '.join(HOOKS)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _something_is_told(self) -> "AlertSettings":
+        if not self.on and self.escalate_after_seconds is None:
+            raise ValueError(
+                "on: an empty list tells nothing without escalate_after_seconds"
+            )
+        if self.still_on_seconds is not None and not (
+            "onset" in self.on or self.escalate_after_seconds is not None
+        ):
+            raise ValueError(
+                "still_on_seconds needs onset in on, or escalate_after_seconds: else "
+                "nothing was told that could be still on"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _escalation_comes_later(self) -> "AlertSettings":
+        after = self.escalate_after_seconds
+        if after is not None and after <= self.min_duration_seconds:
+            raise ValueError(
+                f"escalate_after_seconds: {after:g} must be longer than "
+                f"min_duration_seconds: {self.min_duration_seconds:g}"
+            )
+        return self
+
+    @field_validator("quiet")
+    @classmethod
+    def _some_time_is_left(
+        cls, quiet: tuple[QuietSettings, ...]
+    ) -> tuple[QuietSettings, ...]:
+        if len(_quiet_minutes(quiet)) == 7 * _DAY_MINUTES:
+            raise ValueError("leaves no minute of the week: nothing would ever be told")
+        return quiet
+
+
+def _quiet_minutes(quiet: Iterable[QuietSettings]) -> set[int]:
+    """Minutes of a week without clock changes that are quiet."""
+    minutes: set[int] = set()
+    for each in quiet:
+        begin, end = minutes_of(each.begin), minutes_of(each.end)
+        end += _DAY_MINUTES * (end < begin)
+        for weekday in each.weekdays:
+            first = WEEKDAYS.index(weekday) * _DAY_MINUTES
+            minutes.update(
+                (first + minute) % (7 * _DAY_MINUTES) for minute in range(begin, end)
+            )
+    return minutes
+
+
+def check_rules(rules: tuple[AlertSettings, ...], sources: Iterable[str]) -> None:
+    """Check what concerns rules together, and with the sources.
+
+    Raises:
+        ValueError: Two have one name, or one names a source that there is not.
+    """
+    names = [rule.name for rule in rules]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"two rules have the name {twice[0]!r}")
+    known = list(sources)
+    for index, rule in enumerate(rules):
+        for source in rule.sources:
+            if source not in known:
+                raise ValueError(
+                    f"[{index}].sources: {source!r} is not a source; choose from "
+                    f"{', '.join(known)}"
+                )

@@ -1,0 +1,266 @@
+"""Settings of the hooks: where the alerts of a rule go.
+
+Every hook has a section of its own here, a field in `AlertSettings` named as the hook,
+and a file in `monitor.sinks.alerts.hooks`.
+"""
+
+import json
+import re
+import string
+from difflib import get_close_matches
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from monitor.settings import Settings, Text
+
+TEXT_FIELDS = (
+    "id",
+    "kind",
+    "rule",
+    "message",
+    "label",
+    "source",
+    "event_id",
+    "created",
+    "start",
+    "end",
+    "end_reason",
+)
+"""Fields of a template that are text; empty where there is nothing to tell."""
+
+NUMBER_FIELDS = (
+    "duration_seconds",
+    "peak_score",
+    "mean_score",
+    "threshold",
+    "hits",
+    "windows",
+    "level_dbfs",
+    "laeq_db",
+    "count",
+    "escalation",
+    "json",
+)
+"""Fields that are numbers, true, false or null; `json` is the whole alert."""
+
+
+class FieldTemplate(string.Template):
+    """Text in which `$field` or `${field}` stands for a fact, and `$$` for a dollar.
+
+    There is nothing else: no attributes, no expressions, no code.
+    """
+
+    idpattern = "[a-z_]+"
+    flags = re.ASCII
+
+
+def is_json(content_type: str) -> bool:
+    """Whether bodies of this content type are JSON."""
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind == "application/json" or kind.endswith("+json")
+
+
+def _is_reference(value: Any) -> Any:
+    # The value is not shown: it may be the secret itself.
+    if isinstance(value, str) and re.fullmatch(
+        r"file:.*\S.*|(env|credential):[A-Za-z0-9_.-]+", value
+    ):
+        return value
+    raise PydanticCustomError(
+        "secret",
+        "must say where the secret is: file:PATH, env:NAME or credential:NAME (of "
+        "systemd); the secret itself does not belong here",
+    )
+
+
+def _is_url(url: str) -> str:
+    if re.search(r"[\s\x00-\x1f\x7f]", url):
+        raise ValueError("must not contain spaces or control characters")
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError(f"is not a URL: {error}") from None
+    if parts.scheme not in ("http", "https"):
+        raise ValueError("must begin with https:// or http://")
+    if not host:
+        raise ValueError("has no host")
+    if "@" in parts.netloc:
+        raise PydanticCustomError(
+            "secret",
+            "must not hold a user or a password; use basic_user and basic_password",
+        )
+    return url
+
+
+def _is_header_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
+        raise ValueError(f"{name!r} is not the name of an HTTP header")
+    if name.lower() in _OWN_HEADERS or name.lower().startswith("webhook-"):
+        raise ValueError(f"the header {name!r} is set by the monitor itself")
+    return name
+
+
+def _is_header_value(value: str) -> str:
+    if not re.fullmatch(r"[\x20-\x7e]*", value):
+        raise ValueError("must be printable ASCII")
+    return value
+
+
+_OWN_HEADERS = frozenset(
+    {"host", "content-length", "content-type", "transfer-encoding", "connection"}
+)
+
+Reference = Annotated[str, BeforeValidator(_is_reference)]
+"""Where a secret is; never the secret."""
+
+Url = Annotated[Text, AfterValidator(_is_url)]
+HeaderName = Annotated[str, AfterValidator(_is_header_name)]
+HeaderValue = Annotated[str, AfterValidator(_is_header_value)]
+TotalSeconds = Annotated[float, Field(ge=0.1, le=600)]
+
+
+class WebhookSettings(Settings):
+    """POST alerts as JSON to a URL."""
+
+    url: Url | None = None
+    """Where to: http:// or https://."""
+
+    url_secret: Reference | None = None
+    """The URL as a secret, where its path or query is one; instead of url."""
+
+    secret_file: Text | None = None
+    """File with secrets (whsec_...) that sign each request; several for a rotation."""
+
+    secret: Reference | None = None
+    """The same from env:NAME, credential:NAME or file:PATH."""
+
+    bearer: Reference | None = None
+    """Token for the header Authorization."""
+
+    basic_user: Text | None = None
+    """User for the header Authorization, instead of bearer."""
+
+    basic_password: Reference | None = None
+    """Password of basic_user."""
+
+    headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
+    """Further headers."""
+
+    secret_headers: dict[HeaderName, Reference] = Field(default_factory=dict)
+    """Further headers whose values are secrets."""
+
+    body: Text | None = None
+    """Template of the body, with $label and the like; null: the whole alert as JSON."""
+
+    content_type: HeaderValue = "application/json"
+    """What the body is; in JSON the values of fields are escaped."""
+
+    ca_file: Text | None = None
+    """PEM file with the authorities to trust, instead of those of the system."""
+
+    connect_seconds: TotalSeconds = 5.0
+    """Longest time for a connection."""
+
+    total_seconds: TotalSeconds = 20.0
+    """Longest time for a delivery, from the connection to the end of the answer."""
+
+    response_kib: Annotated[int, Field(ge=1, le=10_240)] = 64
+    """No more of an answer is read than this, in KiB."""
+
+    @field_validator("headers", "secret_headers", mode="before")
+    @classmethod
+    def _nothing_is_no_header(cls, headers: Any) -> Any:
+        return {} if headers is None else headers
+
+    @field_validator("headers")
+    @classmethod
+    def _no_secrets_in_plain_headers(cls, headers: dict[str, str]) -> dict[str, str]:
+        for name in headers:
+            if name.lower() in ("authorization", "proxy-authorization", "cookie"):
+                raise PydanticCustomError(
+                    "secret",
+                    "the header {name} is a secret; use bearer, basic_user or "
+                    "secret_headers",
+                    {"name": name},
+                )
+        return headers
+
+    @model_validator(mode="after")
+    def _one_url(self) -> "WebhookSettings":
+        if (self.url is None) == (self.url_secret is None):
+            raise ValueError("needs url or url_secret, and not both")
+        return self
+
+    @model_validator(mode="after")
+    def _one_authorisation(self) -> "WebhookSettings":
+        if (self.basic_user is None) != (self.basic_password is None):
+            raise ValueError("basic_user and basic_password need each other")
+        if self.bearer is not None and self.basic_user is not None:
+            raise ValueError("bearer and basic_user cannot stand together")
+        return self
+
+    @model_validator(mode="after")
+    def _the_template_is_sound(self) -> "WebhookSettings":
+        if self.body is not None:
+            check_template(self.body, self.content_type)
+        return self
+
+
+class CommandSettings(Settings):
+    """Run a program: the alert is on its stdin, and in SOUND_MONITOR_* variables."""
+
+    argv: Annotated[tuple[Text, ...], Field(strict=False)]
+    """The program and its arguments; no shell is involved."""
+
+    total_seconds: TotalSeconds = 30.0
+    """Longest run; then it is killed with everything that it started."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_list_is_its_argv(cls, section: Any) -> Any:
+        return {"argv": section} if isinstance(section, list) else section
+
+    @field_validator("argv")
+    @classmethod
+    def _names_a_program(cls, argv: tuple[str, ...]) -> tuple[str, ...]:
+        if not argv:
+            raise ValueError("must name a program")
+        return argv
+
+
+def check_template(text: str, content_type: str) -> None:
+    """Check the template of a body.
+
+    Raises:
+        ValueError: It has an unknown field, a stray dollar, or gives no JSON where the
+            content type says so.
+    """
+    known = (*TEXT_FIELDS, *NUMBER_FIELDS)
+    for found in FieldTemplate.pattern.finditer(text):
+        if found["invalid"] is not None:
+            line = text.count("\n", 0, found.start()) + 1
+            raise ValueError(
+                f"body: a $ without a field after it in line {line}; write $$ for a "
+                "dollar"
+            )
+        name = found["named"] or found["braced"]
+        if name is not None and name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean ${near[0]}?" if near else f"known: {', '.join(known)}"
+            raise ValueError(f"body: there is no field ${name}; {hint}")
+    if is_json(content_type):
+        sample = dict.fromkeys(TEXT_FIELDS, "x") | dict.fromkeys(NUMBER_FIELDS, "1")
+        try:
+            json.loads(FieldTemplate(text).substitute(sample))
+        except ValueError as error:
+            raise ValueError(f"body: does not give JSON: {error}") from None
