@@ -34,18 +34,19 @@ CREATE TABLE events (
     label TEXT NOT NULL,
     at_ms INTEGER NOT NULL,            -- its start, or when it was told if unknown
     start_ms INTEGER,                  -- null: a recording whose time is unknown
-    end_ms INTEGER,
+    end_ms INTEGER,                    -- null also while it is going on
     start_sample INTEGER NOT NULL,
     stop_sample INTEGER NOT NULL,      -- of what is known so far
-    peak_score REAL NOT NULL,
-    mean_score REAL NOT NULL,
-    level_dbfs REAL,                   -- null: not a number
+    peak_score REAL,                   -- null, as below: not a number
+    mean_score REAL,
+    level_dbfs REAL,
     laeq_db REAL,
     top TEXT NOT NULL,                 -- JSON [[label, score], ...]
     model TEXT NOT NULL,
     end_reason TEXT                    -- null: it is going on
 ) STRICT;
 CREATE INDEX events_by_time ON events (at_ms);
+CREATE INDEX events_by_end ON events (end_ms);
 CREATE INDEX events_going_on ON events (session) WHERE end_reason IS NULL;
 
 CREATE TABLE gaps (
@@ -75,6 +76,28 @@ CREATE TABLE scores (
     data BLOB NOT NULL                 -- see score_blob.py
 ) STRICT;
 CREATE INDEX scores_by_time ON scores (start_ms);
+
+-- The same with names instead of keys, for reading.
+CREATE VIEW events_read AS
+SELECT events.*, sources.name AS source_name, sessions.session AS session_name,
+    sessions.sample_rate
+FROM events
+JOIN sources ON sources.id = events.source
+JOIN sessions ON sessions.id = events.session;
+
+CREATE VIEW gaps_read AS
+SELECT gaps.*, sources.name AS source_name, sessions.session AS session_name,
+    sessions.sample_rate
+FROM gaps
+JOIN sources ON sources.id = gaps.source
+JOIN sessions ON sessions.id = gaps.session;
+
+CREATE VIEW scores_read AS
+SELECT scores.*, sources.name AS source_name, sessions.session AS session_name,
+    sessions.sample_rate
+FROM scores
+JOIN sources ON sources.id = scores.source
+JOIN sessions ON sessions.id = scores.session;
 
 -- Stretches that the user had deleted: what is still in memory of them is not stored.
 CREATE TABLE forgotten (

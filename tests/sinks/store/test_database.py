@@ -25,18 +25,16 @@ def test_a_new_file_is_made_with_its_folder_and_for_its_owner_alone(
     old_mask = os.umask(0)
     try:
         database = open_database(tmp_path / "state" / "monitor.db")
-        with closing(database.connect()) as connection, transaction(connection):
+        with closing(database.connect()) as connection:
             connection.execute("INSERT INTO sources (name) VALUES ('street')")
-            files = list((tmp_path / "state").iterdir())
+            modes = {
+                file.name: stat.S_IMODE(file.stat().st_mode)
+                for file in (tmp_path / "state").iterdir()
+            }
     finally:
         os.umask(old_mask)
-    assert {file.name for file in files} == {
-        "monitor.db",
-        "monitor.db-wal",
-        "monitor.db-shm",
-    }
-    for file in files:
-        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    names = ("monitor.db", "monitor.db-wal", "monitor.db-shm")
+    assert modes == dict.fromkeys(names, 0o600)
 
 
 def test_it_is_in_wal_mode_and_deletes_for_good(tmp_path: Path) -> None:

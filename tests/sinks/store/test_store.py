@@ -1,0 +1,320 @@
+"""The store: what was taken is kept, and nothing is kept by halves."""
+
+import logging
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from monitor.errors import StoreError
+from monitor.records import Event, Onset, Timed
+from tests.support.clock import FakeClock
+from tests.support.store import EveryOccurrence, make_store, rows
+from tests.support.timed import event, frame, gap, onset, samples, state, statistics
+
+
+def frames(seconds: float, source: str = "street") -> list[Timed]:
+    hop = 24_576 / 44_100
+    count = int(seconds / hop)
+    return [frame(source, 4.1 + hop * number) for number in range(count)]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "monitor.db"
+
+
+def test_an_onset_is_in_the_database_when_write_returns(path: Path) -> None:
+    store = make_store(path)
+    store.write([onset()])
+    assert rows(path, "SELECT label, end_reason, end_ms FROM events") == [
+        ("siren", None, None)
+    ]
+    store.close()
+
+
+def test_an_event_completes_the_row_of_its_onset(path: Path) -> None:
+    store = make_store(path)
+    store.write([onset(start_seconds=13.4)])
+    store.write([event(start_seconds=13.0)])
+    store.close()
+    assert rows(
+        path, "SELECT start_sample, stop_sample, end_reason, level_dbfs FROM events"
+    ) == [(samples(13.0), samples(13.0) + samples(6.7), "offset", -21.04)]
+
+
+def test_an_event_without_onset_and_a_repeated_record_are_one_row(path: Path) -> None:
+    store = make_store(path)
+    store.write([event(number=1)])
+    store.write([event(number=1), onset(number=2)])
+    store.write([onset(number=2)])
+    store.close()
+    assert rows(path, "SELECT count(*) FROM events") == [2]
+
+
+def test_gaps_are_kept_and_states_are_not(path: Path) -> None:
+    store = make_store(path)
+    store.write([state(), gap(reason="stalled")])
+    store.close()
+    assert rows(path, "SELECT reason, stop_sample - start_sample FROM gaps") == [
+        ("stalled", samples(32.3) - samples(30))
+    ]
+
+
+def test_a_recording_without_time_of_day_is_kept_by_when_it_was_told(
+    path: Path,
+) -> None:
+    clock = FakeClock()
+    store = make_store(path, clock)
+    store.write([event(opened=None)])
+    store.close()
+    told = int(clock.wall.timestamp() * 1000)
+    assert rows(path, "SELECT at_ms, start_ms, end_ms FROM events") == [
+        (told, None, None)
+    ]
+
+
+def test_numbers_that_are_not_finite_are_kept_as_unknown(path: Path) -> None:
+    store = make_store(path)
+    timed = event()
+    assert isinstance(timed.record, Event)
+    record = replace(timed.record, laeq_db=float("nan"), level_dbfs=float("-inf"))
+    store.write([replace(timed, record=record)])
+    store.close()
+    assert rows(path, "SELECT laeq_db, level_dbfs FROM events") == [(None, None)]
+
+
+def test_scores_wait_for_company_or_ten_seconds(path: Path) -> None:
+    clock = FakeClock()
+    store = make_store(path, clock)
+    store.write(frames(5))
+    assert rows(path, "SELECT count(*) FROM scores") == [0]
+    clock.advance(10.0)
+    store.report(statistics())
+    assert rows(path, "SELECT frames FROM scores") == [8]
+    store.write([*frames(9)[8:], onset()])
+    assert rows(path, "SELECT frames FROM scores") == [16]
+    store.close()
+
+
+def test_a_row_of_scores_holds_about_a_minute(path: Path) -> None:
+    store = make_store(path)
+    store.write([*frames(200), *frames(61, "yard")])
+    store.close()
+    found = rows(
+        path,
+        "SELECT source_name, frames, end_ms - start_ms FROM scores_read "
+        "ORDER BY source_name, start_ms",
+    )
+    assert [count for name, count, _ in found if name == "street"] == [
+        101,
+        101,
+        101,
+        56,
+    ]
+    assert all(milliseconds <= 60_000 for *_, milliseconds in found)
+
+
+def test_scores_on_both_sides_of_a_gap_are_rows_of_their_own(path: Path) -> None:
+    store = make_store(path)
+    heard = frames(30)
+    store.write([*heard[:10], gap(), *heard[20:]])
+    store.close()
+    assert rows(path, "SELECT frames FROM scores") == [10, len(heard) - 20]
+
+
+def test_alerts_are_committed_with_what_they_follow_from(path: Path) -> None:
+    woken: list[list[object]] = []
+    store = make_store(
+        path,
+        rules=EveryOccurrence(),
+        committed=lambda: woken.append(rows(path, "SELECT id, state FROM alerts")),
+    )
+    store.write(frames(3))
+    store.write([onset()])
+    assert woken == [[("session-street-1/onset", "pending")]]
+    assert rows(path, "SELECT state FROM rule_state") == ['{"told": 1}']
+    store.close()
+
+
+def test_alerts_that_follow_from_time_are_committed_by_report(path: Path) -> None:
+    rules, clock = EveryOccurrence(), FakeClock()
+    store = make_store(path, clock, rules=rules)
+    rules.due = [rules.alert("digest", "digest", None, clock.utc())]
+    store.report(statistics())
+    assert rows(path, "SELECT id, kind FROM alerts") == [("digest", "digest")]
+    store.close()
+
+
+def test_an_alert_that_is_there_stays_as_it_is(path: Path) -> None:
+    store = make_store(path, rules=EveryOccurrence())
+    store.write([onset()])
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE alerts SET state = 'delivered'")
+    connection.close()
+    store.write([onset()])
+    assert rows(path, "SELECT state FROM alerts") == ["delivered"]
+    store.close()
+
+
+def test_rules_remember_over_a_restart(path: Path) -> None:
+    store = make_store(path, rules=EveryOccurrence())
+    store.write([onset(), event()])
+    store.close()
+    rules = EveryOccurrence()
+    make_store(path, run="next", rules=rules).close()
+    assert rules.told == 2
+
+
+def kill(store: object) -> None:
+    """Leave the database as a killed process does: nothing more is written."""
+    writer = store._writer  # type: ignore[attr-defined]
+    writer.close()
+
+
+def test_what_a_killed_monitor_was_hearing_ends_as_interrupted(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = make_store(path, rules=EveryOccurrence())
+    heard = frames(30)
+    store.write([onset(start_seconds=13.4), *heard, event(number=2)])
+    kill(store)
+    rules = EveryOccurrence()
+    store = make_store(path, run="next", rules=rules)
+    last = heard[-1]
+    assert last.end_utc is not None
+    assert rows(path, "SELECT stop_sample, end_ms, end_reason FROM events") == [
+        (
+            last.record.stop,
+            pytest.approx(last.end_utc.timestamp() * 1000, abs=1),
+            "interrupted",
+        ),
+        (samples(13.4) + samples(6.7), 1795413380100, "offset"),
+    ]
+    assert rows(path, "SELECT id FROM alerts ORDER BY sequence")[-1].endswith("1/end")
+    assert rules.told == 3
+    assert "1 sounds" in caplog.text
+    store.close()
+
+
+def test_what_this_run_is_hearing_is_not_ended_by_opening_the_file_again(
+    path: Path,
+) -> None:
+    store = make_store(path)
+    store.write([onset()])
+    store.reopen()
+    assert rows(path, "SELECT end_reason FROM events") == [None]
+    store.write([event()])
+    store.close()
+    assert rows(path, "SELECT end_reason FROM events") == ["offset"]
+
+
+def test_a_file_that_is_moved_away_is_followed_by_a_new_one(
+    path: Path, tmp_path: Path
+) -> None:
+    store = make_store(path)
+    store.write([onset(number=1), *frames(3)])
+    path.rename(tmp_path / "old.db")
+    store.write([onset(number=2)])
+    store.close()
+    assert rows(path, "SELECT id FROM events") == ["session-street-2"]
+    assert rows(path, "SELECT session FROM sessions") == ["session"]
+
+
+def test_a_second_monitor_is_refused_and_the_first_goes_on(path: Path) -> None:
+    store = make_store(path)
+    store.write([onset()])
+    with pytest.raises(StoreError, match="another monitor"):
+        make_store(path, run="second")
+    store.write([event()])
+    store.close()
+    assert rows(path, "SELECT end_reason FROM events") == ["offset"]
+    make_store(path, run="third").close()
+
+
+def test_damage_while_it_runs_sets_the_file_aside_and_loses_nothing_new(
+    path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = make_store(path, rules=EveryOccurrence())
+    store.write([onset(number=1)])
+    store.reopen()
+    with path.open("r+b") as file:
+        file.write(b"nothing of a database" * 1000)
+    store.write([onset(number=2)])
+    store.write([event(number=1)])
+    store.close()
+    assert rows(path, "SELECT id FROM events ORDER BY sequence") == [
+        "session-street-2",
+        "session-street-1",
+    ]
+    assert len(list(tmp_path.glob("monitor.db.damaged-*"))) >= 1
+    assert [r.levelname for r in caplog.records] == ["ERROR"]
+
+
+def locked(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    return connection
+
+
+def test_while_it_cannot_be_written_memory_keeps_the_newest_and_says_it_once(
+    path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monitor.sinks.store.writer.PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr("monitor.sinks.store.writer.IMPATIENCE_SECONDS", 0.01)
+    clock = FakeClock()
+    store = make_store(path, clock, rules=EveryOccurrence(), memory_records=5)
+    other = locked(path)
+    for number in range(8):
+        store.write([onset(number=number), frame(stop_seconds=10.0 + number)])
+        clock.advance(0.5)
+    assert store.waiting_records == 5
+    assert store.lost_records == 6
+    other.execute("ROLLBACK")
+    other.close()
+    clock.advance(1.0)
+    store.report(statistics())
+    assert store.waiting_records == 0
+    assert rows(path, "SELECT id FROM events") == [
+        f"session-street-{number}" for number in range(3, 8)
+    ]
+    assert rows(path, "SELECT sum(frames) FROM scores") == [8]
+    assert [r.levelname for r in caplog.records] == ["ERROR", "ERROR", "WARNING"]
+    assert "5 records and 5 alerts came from memory, 6 are lost" in caplog.text
+    store.close()
+
+
+def test_what_cannot_be_stored_in_the_end_is_counted(
+    path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monitor.sinks.store.writer.PATIENCE_SECONDS", 0.01)
+    caplog.set_level(logging.ERROR)
+    store = make_store(path)
+    other = locked(path)
+    store.write([onset(), *frames(3)])
+    store.close()
+    other.close()
+    assert "1 records, 0 alerts and 5 score frames could not be stored" in caplog.text
+
+
+def test_a_store_that_cannot_be_opened_at_first_opens_later(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = FakeClock()
+    (tmp_path / "state").write_text("in the way")
+    path = tmp_path / "state" / "monitor.db"
+    store = make_store(path, clock, rules=EveryOccurrence())
+    store.write([onset()])
+    assert store.waiting_records == 1
+    (tmp_path / "state").unlink()
+    clock.advance(1.0)
+    store.report(statistics())
+    assert rows(path, "SELECT id FROM alerts") == ["session-street-1/onset"]
+    assert isinstance(onset().record, Onset)
+    store.close()
+
+
+def test_an_orderly_end_is_noted(path: Path) -> None:
+    make_store(path).close()
+    assert rows(path, "SELECT ended_ms IS NOT NULL FROM sessions") == [1]

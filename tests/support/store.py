@@ -1,0 +1,97 @@
+"""Stores on disk, and simple rules that make alerts."""
+
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from monitor.config import StoreSettings
+from monitor.records import Event, Onset, Timed
+from monitor.sinks.store.session import Session
+from monitor.sinks.store.store import Store
+from tests.support.clock import FakeClock
+from tests.support.timed import LABELS, SAMPLE_RATE
+
+
+@dataclass(frozen=True)
+class PlainAlert:
+    id: str
+    rule: str
+    endpoint: str
+    kind: str
+    event_id: str | None
+    body: Mapping[str, Any]
+    created: datetime
+    deadline: datetime
+
+
+@dataclass
+class EveryOccurrence:
+    """Rules that tell everything, and count."""
+
+    told: int = 0
+    due: list[PlainAlert] = field(default_factory=list)
+    """What the next tick tells."""
+
+    def step(self, batch: Sequence[Timed], now: datetime) -> list[PlainAlert]:
+        alerts = []
+        for timed in batch:
+            record = timed.record
+            if isinstance(record, Onset | Event):
+                kind = "onset" if isinstance(record, Onset) else "end"
+                self.told += 1
+                alerts.append(self.alert(f"{record.id}/{kind}", kind, record.id, now))
+        return alerts
+
+    def tick(self, now: datetime) -> list[PlainAlert]:
+        due, self.due = self.due, []
+        return due
+
+    def state(self) -> dict[str, Any]:
+        return {"told": self.told}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.told = state["told"]
+
+    @staticmethod
+    def alert(id_: str, kind: str, event_id: str | None, now: datetime) -> PlainAlert:
+        body = {"id": id_, "event": event_id}
+        deadline = now + timedelta(hours=1)
+        return PlainAlert(
+            id_, "all", "all/webhook", kind, event_id, body, now, deadline
+        )
+
+
+def session(name: str = "session") -> Session:
+    return Session(name, "urban", LABELS, SAMPLE_RATE)
+
+
+def make_store(
+    path: Path,
+    clock: FakeClock | None = None,
+    *,
+    run: str = "session",
+    rules: EveryOccurrence | None = None,
+    committed: Callable[[], None] = lambda: None,
+    settings: StoreSettings | None = None,
+    memory_records: int = 100,
+) -> Store:
+    return Store(
+        path,
+        settings or StoreSettings(),
+        session(run),
+        clock or FakeClock(),
+        rules=rules,
+        committed=committed,
+        memory_records=memory_records,
+    )
+
+
+def rows(path: Path, query: str, *values: object) -> list[Any]:
+    """What another process sees in the database now."""
+    with closing(sqlite3.connect(path)) as connection:
+        found = connection.execute(query, values).fetchall()
+    return [row[0] if len(row) == 1 else row for row in found]
