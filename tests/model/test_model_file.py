@@ -87,6 +87,22 @@ def test_half_the_bits_give_nearly_the_same_scores(tmp_path: Path):
     assert 0 < distance.abs().max() < 0.02
 
 
+def test_rounding_to_half_the_bits_is_not_taken_for_other_numbers(tmp_path: Path):
+    model = seeded_model()
+    signal = torch.from_numpy(golden_signal(model.spec))
+    with torch.no_grad():
+        # So strong that rounding moves scores by more than the golden vector allows.
+        model.network.head.weight.mul_(300)
+        windows = frontend.LogMel(model.spec)(signal)[None]
+        model.network.head.bias.sub_(model.network(windows).logits[0])
+    save_model(tmp_path / "half", model, half=True)
+    loaded = load_model(tmp_path / "half")
+    golden_of = [
+        golden.golden_vector(m.network, m.spec, m.temperatures) for m in (model, loaded)
+    ]
+    assert (golden_of[0].scores - golden_of[1].scores).abs().max() > 1e-3
+
+
 def test_a_model_of_one_channel_and_other_frames_is_saved_too(tmp_path: Path):
     spec = ModelSpec(channels=1, sample_rate=32_000, n_fft=512, n_mels=40)
     save_model(tmp_path / "m", seeded_model(spec=spec))
@@ -110,6 +126,13 @@ def test_a_failed_save_leaves_the_old_file(saved: Path):
     with pytest.raises(ModelFileError, match=r"not saved, because network.blocks"):
         save_model(saved, model)
     assert saved.read_bytes() == before
+
+
+def test_a_save_that_fails_at_the_last_step_leaves_nothing_beside(tmp_path: Path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ModelFileError, match=r"folder: cannot be written"):
+        save_model(tmp_path / "folder", seeded_model())
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
 def test_a_folder_that_does_not_exist_is_named(tmp_path: Path):
