@@ -1,0 +1,83 @@
+"""The model that comes with the program."""
+
+from importlib.resources import files
+
+import numpy as np
+import pytest
+import torch
+
+from monitor.model.base import to_scores
+from monitor.model.card import read_card
+from monitor.model.classifier import Classifier
+from monitor.model.evidence import span_samples
+from monitor.model.frontend import LogMel
+from monitor.model.golden import TOLERANCES, golden_signal, golden_vector
+from monitor.model.model_file import TrainedModel, load_model
+
+URBAN = (
+    "air_conditioner",
+    "car_horn",
+    "children_playing",
+    "dog_bark",
+    "drilling",
+    "engine_idling",
+    "gun_shot",
+    "jackhammer",
+    "siren",
+    "street_music",
+)
+
+
+@pytest.fixture(scope="module")
+def model() -> TrainedModel:
+    return load_model(None)
+
+
+def test_tells_the_ten_sounds_of_a_city_apart_and_says_whose_recordings_taught_it():
+    _, card = read_card(None)
+    assert card.labels == URBAN
+    assert card.thresholds.keys() == card.temperatures.keys() == set(URBAN)
+    assert "CC BY-NC" in card.licence
+    assert card.report["accuracy"] > 0.5
+
+
+def test_is_small_enough_for_a_wheel():
+    path = files("monitor.model") / "weights" / "urban.safetensors"
+    assert len(path.read_bytes()) < 4 * 2**20
+
+
+def test_rounding_stays_far_below_what_is_taken_for_other_numbers(model: TrainedModel):
+    """In double precision the golden vector differs by less than a tenth of that."""
+    rounded = golden_vector(model.network, model.spec, model.temperatures)
+    log_mel = LogMel(model.spec).double()(
+        torch.from_numpy(golden_signal(model.spec)).double()
+    )
+    assert (rounded.log_mel - log_mel).abs().max() < TOLERANCES["log_mel"] / 10
+    network = load_model(None).network.double()
+    with torch.no_grad():
+        output = network(log_mel[None])
+    scores, activity = to_scores(output, model.temperatures.double())
+    assert (rounded.scores - scores[0]).abs().max() < TOLERANCES["scores"] / 10
+    assert (rounded.activity - activity[0]).abs().max() < TOLERANCES["activity"] / 10
+
+
+@pytest.mark.parametrize("at", [60_000, 88_000, 120_000])
+def test_a_burst_moves_the_columns_around_it(model: TrainedModel, at: int):
+    """The centre of what a 50 ms burst changes lies within a column of the burst."""
+    spec, classifier = model.spec, Classifier(model, "cpu")
+    generator = np.random.default_rng(at)
+    quiet = generator.normal(0, 1e-3, spec.window_samples)
+    burst = quiet.copy()
+    burst[at - 1100 : at + 1100] += generator.normal(0, 0.1, 2200)
+    windows = torch.from_numpy(np.stack([quiet, burst]).astype(np.float32))
+    activity = classifier.classify(LogMel(spec)(windows)[:, None]).activity
+    change = np.abs(activity[1] - activity[0]).sum(axis=0)
+    change[change < change.max() / 4] = 0
+    edges = span_samples(
+        np.arange(change.size + 1),
+        classifier.total_stride,
+        spec.hop_length,
+        spec.n_fft,
+    )
+    centre = np.sum(change * (edges[1:] + edges[:-1]) / 2) / change.sum()
+    assert abs(centre - at) < classifier.total_stride * spec.hop_length / 2
