@@ -82,7 +82,13 @@ def _is_reference(value: Any) -> Any:
     )
 
 
-def _is_url(url: str) -> str:
+def check_url(url: str) -> str:
+    """Give back `url` if alerts can be posted to it.
+
+    Raises:
+        ValueError: It is of another form or scheme, or holds a user; what is said then
+            does not hold the URL.
+    """
     if re.search(r"[\s\x00-\x1f\x7f]", url):
         raise ValueError("must not contain spaces or control characters")
     try:
@@ -123,7 +129,7 @@ _OWN_HEADERS = frozenset(
 Reference = Annotated[str, BeforeValidator(_is_reference)]
 """Where a secret is; never the secret."""
 
-Url = Annotated[Text, AfterValidator(_is_url)]
+Url = Annotated[Text, AfterValidator(check_url)]
 HeaderName = Annotated[str, AfterValidator(_is_header_name)]
 HeaderValue = Annotated[str, AfterValidator(_is_header_value)]
 TotalSeconds = Annotated[float, Field(ge=0.1, le=600)]

@@ -1,1 +1,36 @@
-"""Hooks: one file for each way in which an alert can leave the monitor."""
+"""Hooks: one file for each way in which an alert can leave the monitor.
+
+A new one is a section in `monitor.config_hooks`, a field of its name in
+`AlertSettings`, its name in `HOOKS` there, a file here, and a case in `build_hook`.
+"""
+
+from collections.abc import Mapping
+
+from monitor.config_hooks import CommandSettings, WebhookSettings
+from monitor.settings import Settings
+from monitor.sinks.alerts.hooks.hook import Hook
+
+
+def build_hook(section: Settings, place: str, environ: Mapping[str, str]) -> Hook:
+    """Build the hook that a section of the settings describes.
+
+    Args:
+        section: Such as `WebhookSettings`.
+        place: Its key path, as `alerts[0].webhook`, for messages.
+        environ: Of the process, for secrets.
+
+    Raises:
+        ConfigError: A secret, a file or a program is missing or of the wrong form.
+    """
+    match section:
+        case WebhookSettings():
+            # Takes a tenth of a second to import; few rules do not need it, but
+            # `check` and --help of a machine without alerts do not.
+            from monitor.sinks.alerts.hooks.webhook import Webhook
+
+            return Webhook(section, place, environ)
+        case CommandSettings():
+            from monitor.sinks.alerts.hooks.command import Command
+
+            return Command(section, place, environ)
+    raise AssertionError(f"no hook for {type(section).__name__}")

@@ -1,0 +1,121 @@
+"""What an alert says: every fact that shows why it was made, and a sentence."""
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime, tzinfo
+from typing import Any
+
+from monitor.config_alerts import AlertSettings
+from monitor.sinks.alerts.sounds import Sound
+from monitor.sinks.wording import duration, level
+
+SCHEMA = 1
+
+
+def sound_body(
+    settings: AlertSettings, kind: str, sound: Sound, *, escalation: bool
+) -> dict[str, Any]:
+    """Say which sound, and which of its facts met the conditions of the rule.
+
+    Times are UTC in ISO 8601, `end` is null while the sound goes on.  Scores have four
+    digits, levels one, seconds three; null is what is unknown.
+    """
+    return {
+        "schema": SCHEMA,
+        "type": "alert",
+        "kind": kind,
+        "escalation": escalation,
+        "rule": settings.name,
+        "message": _sentence(kind, sound, escalation=escalation),
+        "label": sound.label,
+        "source": sound.source,
+        "event_id": sound.id,
+        "start": utc_text(sound.start_utc),
+        "end": utc_text(sound.end_utc),
+        "duration_seconds": _rounded(sound.duration_seconds, 3),
+        "end_reason": sound.end_reason,
+        "peak_score": _rounded(sound.peak_score, 4),
+        "mean_score": _rounded(sound.mean_score, 4),
+        "threshold": sound.threshold,
+        "hits": sound.hits,
+        "windows": sound.windows,
+        "level_dbfs": _rounded(sound.level_dbfs, 1),
+        "laeq_db": _rounded(sound.laeq_db, 1),
+        "top": [[label, _rounded(score, 4)] for label, score in sound.top],
+        "model": sound.model,
+        "conditions": conditions(settings),
+    }
+
+
+def conditions(settings: AlertSettings) -> dict[str, Any]:
+    """What a sound must meet to be told by the rule."""
+    return {
+        "labels": list(settings.labels),
+        "sources": list(settings.sources),
+        "min_score": settings.min_score,
+        "min_level_dbfs": settings.min_level_dbfs,
+        "min_duration_seconds": settings.min_duration_seconds,
+        "cooldown_seconds": settings.cooldown_seconds,
+        "escalate_after_seconds": settings.escalate_after_seconds,
+    }
+
+
+def digest_body(
+    settings: AlertSettings, held: Mapping[str, Any], since: datetime, zone: tzinfo
+) -> dict[str, Any]:
+    """Say what was held back since `since`.
+
+    Args:
+        settings: Of the rule.
+        held: `count`, `sounds` (source, label, count) and some `examples`.
+        since: When the first was held back.
+        zone: In which the sentence tells the time.
+    """
+    sounds = held["sounds"]
+    named = ", ".join(
+        f"{each['label']} at {each['source']} {each['count']} times"
+        if each["count"] != 1
+        else f"{each['label']} at {each['source']} once"
+        for each in sounds[:5]
+    )
+    more = ", and others" if len(sounds) > 5 else ""
+    return {
+        "schema": SCHEMA,
+        "type": "alert",
+        "kind": "digest",
+        "escalation": False,
+        "rule": settings.name,
+        "message": f"held back since {since.astimezone(zone):%H:%M}, more than "
+        f"{settings.max_per_hour} alerts an hour: {named}{more}",
+        "start": utc_text(since),
+        "count": held["count"],
+        "sounds": list(sounds),
+        "examples": list(held["examples"]),
+        "conditions": {**conditions(settings), "max_per_hour": settings.max_per_hour},
+    }
+
+
+def utc_text(moment: datetime | None) -> str | None:
+    """UTC in ISO 8601 with milliseconds; None where it is unknown."""
+    if moment is None:
+        return None
+    text = moment.astimezone(UTC).isoformat(timespec="milliseconds")
+    return text.removesuffix("+00:00") + "Z"
+
+
+def _sentence(kind: str, sound: Sound, *, escalation: bool) -> str:
+    seconds = duration(sound.duration_seconds)
+    what = {
+        "onset": f"{sound.label} at {sound.source}",
+        "still_on": f"{sound.label} at {sound.source} is still on after {seconds}",
+        "end": f"{sound.label} at {sound.source} ended after {seconds}",
+    }[kind]
+    mark = "escalation: " if escalation else ""
+    return (
+        f"{mark}{what} (score {sound.peak_score:.2f}, "
+        f"{level(sound.level_dbfs, 1)} dBFS)"
+    )
+
+
+def _rounded(value: float, digits: int) -> float | None:
+    return round(float(value), digits) + 0.0 if math.isfinite(value) else None

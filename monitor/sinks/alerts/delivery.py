@@ -1,0 +1,108 @@
+"""From the rules of the configuration to their senders; and what is wrong with them."""
+
+import logging
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
+
+from monitor.config_alerts import AlertSettings
+from monitor.errors import ConfigError, StoreUnavailableError
+from monitor.sinks.alerts.hooks import build_hook
+from monitor.sinks.alerts.hooks.hook import Hook
+from monitor.sinks.alerts.outbox import Outbox
+from monitor.sinks.alerts.sender import Clock, Sender
+
+logger = logging.getLogger(__name__)
+
+
+def build_hooks(
+    rules: Sequence[AlertSettings], environ: Mapping[str, str]
+) -> dict[str, Hook]:
+    """Build the hook of every endpoint, by its name; nothing is connected.
+
+    Raises:
+        ConfigError: A sentence in a line for each that cannot be built.
+    """
+    hooks: dict[str, Hook] = {}
+    faults: list[str] = []
+    for index, rule in enumerate(rules):
+        for kind, section in rule.hooks.items():
+            place = f"alerts[{index}].{kind}"
+            try:
+                hooks[f"{rule.name}/{kind}"] = build_hook(section, place, environ)
+            except ConfigError as error:
+                faults += str(error).splitlines()
+    if faults:
+        close_hooks(hooks)
+        raise ConfigError("\n".join(faults))
+    return hooks
+
+
+def close_hooks(hooks: Mapping[str, Hook]) -> None:
+    """Close hooks that no sender uses."""
+    for hook in hooks.values():
+        hook.close()
+
+
+def find_faults(
+    rules: Sequence[AlertSettings], labels: Sequence[str], environ: Mapping[str, str]
+) -> list[str]:
+    """Say what keeps rules from working, a sentence each.
+
+    Args:
+        rules: Of the configuration.
+        labels: Of the model.
+        environ: Of the process, for secrets.
+    """
+    faults = [
+        f"alerts[{index}].labels: {label!r} is not a label of the model; "
+        f"{_nearest(label, labels)}"
+        for index, rule in enumerate(rules)
+        for label in rule.labels
+        if label not in labels
+    ]
+    try:
+        close_hooks(build_hooks(rules, environ))
+    except ConfigError as error:
+        faults += str(error).splitlines()
+    return faults
+
+
+def build_senders(
+    hooks: Mapping[str, Hook], connect: Callable[[], sqlite3.Connection], clock: Clock
+) -> list[Sender]:
+    """Give every endpoint a sender.
+
+    Args:
+        hooks: By endpoint; closed by their senders.
+        connect: Opens the database; called by each sender on its thread.
+        clock: Of the machine.
+    """
+    return [
+        Sender(endpoint, hook, Outbox(connect), clock)
+        for endpoint, hook in hooks.items()
+    ]
+
+
+def look_for_strays(
+    endpoints: Iterable[str], connect: Callable[[], sqlite3.Connection], clock: Clock
+) -> None:
+    """Say if alerts wait for endpoints that the configuration has no more."""
+    outbox = Outbox(connect)
+    try:
+        count = outbox.expire_strays(list(endpoints), clock.utc())
+    except (sqlite3.Error, StoreUnavailableError):
+        return  # The senders say so.
+    finally:
+        outbox.close()
+    if count:
+        logger.warning(
+            "%d alerts wait for endpoints that are not configured any more; see "
+            "'alerts list --state pending'",
+            count,
+        )
+
+
+def _nearest(label: str, labels: Sequence[str]) -> str:
+    near = get_close_matches(label, labels, n=1)
+    return f"did you mean {near[0]}?" if near else f"choose from {', '.join(labels)}"

@@ -1,0 +1,171 @@
+"""The command hook: run a program for an alert."""
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Mapping
+from typing import IO
+
+from monitor.config_hooks import CommandSettings
+from monitor.errors import ConfigError
+from monitor.sinks.alerts.alert import Alert
+from monitor.sinks.alerts.hooks.hook import Delivered, Outcome, Retry
+from monitor.sinks.alerts.template import facts
+from monitor.sinks.wording import printable
+
+logger = logging.getLogger(__name__)
+
+MOST_OUTPUT = 4096
+MOST_AT_ONCE = 4
+POLL_SECONDS = 0.02
+PREFIX = "SOUND_MONITOR_"
+
+_places = threading.BoundedSemaphore(MOST_AT_ONCE)
+"""Of all command hooks together: many rules do not start many programs at once."""
+
+
+class Command:
+    """Runs a program without a shell, one at a time.
+
+    The alert is on its stdin as JSON, and its facts in variables SOUND_MONITOR_LABEL
+    and so on.  Exit code 0 is a delivery; anything else is tried again later.  What it
+    prints goes to the log.
+    """
+
+    def __init__(
+        self, settings: CommandSettings, place: str, environ: Mapping[str, str]
+    ) -> None:
+        """Find the program; start nothing.
+
+        Args:
+            settings: Its section.
+            place: Key path of the section, for messages.
+            environ: Of the process; the program inherits it.
+
+        Raises:
+            ConfigError: There is no such program.
+        """
+        program = settings.argv[0]
+        if shutil.which(program, path=environ.get("PATH")) is None:
+            raise ConfigError(
+                f"{place}.argv: {program!r} is not a program that can be run"
+            )
+        self._settings = settings
+        self._environ = environ
+        self._cancelled = threading.Event()
+
+    @property
+    def target(self) -> str:
+        """The program; its arguments may hold what is nobody's business."""
+        return self._settings.argv[0]
+
+    @property
+    def total_seconds(self) -> float:
+        """Longest run, with some time to end it in."""
+        return self._settings.total_seconds + 1.0
+
+    def deliver(self, alert: Alert) -> Outcome:
+        """Run the program for one alert.  Blocks; `cancel` ends it."""
+        deadline = time.monotonic() + self._settings.total_seconds
+        try:
+            while not _places.acquire(timeout=POLL_SECONDS):
+                if self._cancelled.is_set() or time.monotonic() >= deadline:
+                    return Retry(f"{MOST_AT_ONCE} other commands ran all the time")
+            try:
+                return self._run(alert, deadline)
+            finally:
+                _places.release()
+        except OSError as error:
+            return Retry(f"cannot be started: {error.strerror}")
+        finally:
+            # Not at the beginning: it may have been broken off before it began.
+            self._cancelled.clear()
+
+    def cancel(self) -> None:
+        """Have the program killed, with everything that it started."""
+        self._cancelled.set()
+
+    def close(self) -> None:
+        """Do nothing: between deliveries there is no program."""
+
+    def _run(self, alert: Alert, deadline: float) -> Outcome:
+        variables = {
+            f"{PREFIX}{name.upper()}": value.replace("\0", "")
+            for name, value in facts(alert.body).items()
+        }
+        process = subprocess.Popen(  # noqa: S603 - the user's own argument list
+            self._settings.argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**self._environ, **variables},
+            start_new_session=True,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with process.stdout as stdout:
+            os.set_blocking(stdout.fileno(), False)
+            with contextlib.suppress(OSError), process.stdin as stdin:
+                # A body fits into the pipe, so this does not wait for the program.
+                stdin.write(json.dumps(dict(alert.body)).encode())
+            output = _Output(stdout)
+            ended = self._wait(process, output, deadline)
+        self._log(alert, output)
+        if not ended:
+            return Retry(f"killed after {self._settings.total_seconds:g} s")
+        if process.returncode:
+            return Retry(_ending(process.returncode))
+        return Delivered("exit code 0")
+
+    def _wait(
+        self, process: "subprocess.Popen[bytes]", output: "_Output", deadline: float
+    ) -> bool:
+        """Wait for the end of the program; kill it if it is late or not wanted."""
+        while process.poll() is None:
+            output.read()
+            if self._cancelled.wait(POLL_SECONDS) or time.monotonic() >= deadline:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                return False
+        output.read()
+        return True
+
+    def _log(self, alert: Alert, output: "_Output") -> None:
+        for line in output.lines():
+            logger.info("alert %s: %s: %s", alert.endpoint, self.target, line)
+
+
+class _Output:
+    """What a program prints; its beginning is kept, the rest only taken."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._kept = b""
+        self._left_out = 0
+
+    def read(self) -> None:
+        while chunk := self._stream.read(65_536):
+            taken = chunk[: MOST_OUTPUT - len(self._kept)]
+            self._kept += taken
+            self._left_out += len(chunk) - len(taken)
+            if len(chunk) < 4096:
+                return
+
+    def lines(self) -> list[str]:
+        lines = self._kept.decode("utf-8", "replace").splitlines()
+        if self._left_out:
+            lines.append(f"({self._left_out} bytes more)")
+        return [printable(line) for line in lines if line.strip()]
+
+
+def _ending(code: int) -> str:
+    if code < 0:
+        return f"ended by {signal.Signals(-code).name}"
+    return f"exit code {code}"

@@ -1,0 +1,302 @@
+"""The webhook: POST an alert to a URL."""
+
+import base64
+import contextlib
+import json
+import logging
+import re
+import socket
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import httpx
+
+from monitor import __version__
+from monitor.config_hooks import WebhookSettings, check_url
+from monitor.errors import ConfigError
+from monitor.sinks.alerts.alert import Alert
+from monitor.sinks.alerts.hooks.hook import Delivered, Outcome, Refused, Retry
+from monitor.sinks.alerts.hooks.signature import read_keys, sign
+from monitor.sinks.alerts.secrets import (
+    read_one_line,
+    read_secret,
+    redact,
+    redact_url,
+)
+from monitor.sinks.alerts.template import render
+from monitor.sinks.wording import printable
+
+# They log URLs and headers, and with them secrets.
+for _name in ("httpx", "httpcore"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
+
+RETRIED = frozenset({408, 425, 429})
+REDIRECTS = frozenset({301, 302, 307, 308})
+MOST_REDIRECTS = 3
+MOST_DETAIL = 200
+MOST_WAIT_SECONDS = 3600.0
+"""Longest time that is waited because an endpoint asked for it."""
+
+
+class Webhook:
+    """Posts alerts to one URL, over a connection that is kept for a while.
+
+    An answer from 200 to 299 is a delivery as soon as its first lines are there;
+    whatever becomes of its body.
+    """
+
+    def __init__(
+        self,
+        settings: WebhookSettings,
+        place: str,
+        environ: Mapping[str, str],
+        seconds_since_epoch: Callable[[], float] = time.time,
+    ) -> None:
+        """Read secrets and certificates; connect to nothing.
+
+        Args:
+            settings: Its section.
+            place: Key path of the section, for messages.
+            environ: Of the process, for secrets.
+            seconds_since_epoch: The clock on the wall; signatures tell the time.
+
+        Raises:
+            ConfigError: A secret or a file is missing or of the wrong form.
+        """
+        self._settings = settings
+        self._now = seconds_since_epoch
+        self._url = _url(settings, place, environ)
+        self._keys = _keys(settings, place, environ)
+        self._headers, self._secrets = _headers(settings, place, environ)
+        self._secrets.append(self._url)
+        self._socket: socket.socket | None = None
+        self._cancelled = False
+        self._client = httpx.Client(
+            # Neither proxies nor passwords that happen to lie around: what is used
+            # stands in the configuration.
+            trust_env=False,
+            verify=_tls(settings, place),
+            timeout=httpx.Timeout(
+                settings.total_seconds, connect=settings.connect_seconds
+            ),
+            limits=httpx.Limits(max_connections=1),
+        )
+
+    @property
+    def target(self) -> str:
+        """The URL without what may be secret."""
+        return redact_url(self._url)
+
+    @property
+    def total_seconds(self) -> float:
+        """Longest time of a delivery."""
+        return self._settings.total_seconds
+
+    def deliver(self, alert: Alert) -> Outcome:
+        """Post one alert.  Blocks; `cancel` ends it."""
+        try:
+            body = self._body(alert)
+            headers = self._headers | self._signed(alert.id, body)
+            return self._post(body, headers)
+        except (httpx.HTTPError, httpx.InvalidURL, _CancelledError) as error:
+            return Retry(self._explain(error))
+        finally:
+            # Not at the beginning: it may have been broken off before it began.
+            self._cancelled = False
+            self._client.cookies.clear()
+
+    def cancel(self) -> None:
+        """Break off a delivery: its socket is shut down, which wakes its thread."""
+        self._cancelled = True
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+    def _body(self, alert: Alert) -> bytes:
+        template = self._settings.body
+        if template is None:
+            return json.dumps(dict(alert.body), allow_nan=False).encode()
+        return render(template, self._settings.content_type, alert.body).encode()
+
+    def _signed(self, message_id: str, body: bytes) -> dict[str, str]:
+        timestamp = int(self._now())
+        headers = {"webhook-id": message_id, "webhook-timestamp": str(timestamp)}
+        if self._keys:
+            signature = sign(self._keys, message_id, timestamp, body)
+            headers["webhook-signature"] = signature
+        return headers
+
+    def _post(self, body: bytes, headers: Mapping[str, str]) -> Outcome:
+        url = self._url
+        for _ in range(MOST_REDIRECTS + 1):
+            with self._client.stream(
+                "POST",
+                url,
+                content=body,
+                headers=dict(headers),
+                extensions={"trace": self._follow_socket},
+            ) as response:
+                if response.status_code not in REDIRECTS:
+                    return self._outcome(response)
+                # A redirect of a POST is followed by a POST: the answer counts.
+                target = urljoin(url, response.headers.get("location", ""))
+            if not _may_follow(url, target):
+                return Retry(
+                    f"HTTP {response.status_code}: redirects to "
+                    f"{redact_url(target)}, which is not followed"
+                )
+            url = target
+        return Retry(f"more than {MOST_REDIRECTS} redirects")
+
+    def _outcome(self, response: httpx.Response) -> Outcome:
+        status = response.status_code
+        try:
+            answer = self._read(response)
+        except (httpx.HTTPError, _CancelledError):
+            # The status has been told.
+            answer = ""
+        if response.is_success:
+            return Delivered(f"HTTP {status}")
+        reason = f"HTTP {status}: {answer}" if answer else f"HTTP {status}"
+        if status in RETRIED or status >= 500:
+            asked = response.headers.get("retry-after")
+            return Retry(reason, _wait_seconds(asked, self._now()))
+        return Refused(reason)
+
+    def _read(self, response: httpx.Response) -> str:
+        """Read the answer up to the limit; give its beginning as one line."""
+        data = b""
+        most = self._settings.response_kib * 1024
+        # Raw: a compressed answer could be of any size.
+        for chunk in response.iter_raw():
+            data = (data + chunk)[: 4 * MOST_DETAIL]
+            if response.num_bytes_downloaded > most:
+                break
+        text = redact(data.decode("utf-8", "replace"), self._secrets)
+        return printable(" ".join(text.split()))[:MOST_DETAIL]
+
+    def _follow_socket(self, event: str, info: Mapping[str, Any]) -> None:
+        """Keep the socket of the connection, for `cancel`."""
+        if self._cancelled:
+            raise _CancelledError
+        if event in (
+            "connection.connect_tcp.complete",
+            "connection.start_tls.complete",
+        ):
+            self._socket = info["return_value"].get_extra_info("socket")
+
+    def _explain(self, error: Exception) -> str:
+        if isinstance(error, httpx.ConnectTimeout):
+            return f"no connection in {self._settings.connect_seconds:g} s"
+        if isinstance(error, httpx.TimeoutException):
+            return f"no answer in {self._settings.total_seconds:g} s"
+        text = redact(str(error), self._secrets)
+        return f"{type(error).__name__}: {text}"[:MOST_DETAIL]
+
+
+class _CancelledError(Exception):
+    """The delivery was broken off; nobody looks at what becomes of it."""
+
+
+def _url(settings: WebhookSettings, place: str, environ: Mapping[str, str]) -> str:
+    if settings.url is not None:
+        return settings.url
+    assert settings.url_secret is not None, "the settings have one of them"
+    key = f"{place}.url_secret"
+    url = read_one_line(settings.url_secret, key, environ)
+    try:
+        return check_url(url)
+    except ValueError as error:
+        raise ConfigError(f"{key}: {settings.url_secret}: {error}") from None
+
+
+def _keys(
+    settings: WebhookSettings, place: str, environ: Mapping[str, str]
+) -> list[bytes]:
+    keys = []
+    if settings.secret_file is not None:
+        key = f"{place}.secret_file"
+        text = read_secret(f"file:{settings.secret_file}", key, environ)
+        keys += read_keys(text, key)
+    if settings.secret is not None:
+        key = f"{place}.secret"
+        keys += read_keys(read_secret(settings.secret, key, environ), key)
+    return keys
+
+
+def _headers(
+    settings: WebhookSettings, place: str, environ: Mapping[str, str]
+) -> tuple[dict[str, str], list[str]]:
+    """The headers of every request, and the secrets among them."""
+    secrets: dict[str, str] = {}
+    if settings.bearer is not None:
+        token = read_one_line(settings.bearer, f"{place}.bearer", environ)
+        secrets["authorization"] = f"Bearer {token}"
+    if settings.basic_user is not None and settings.basic_password is not None:
+        key = f"{place}.basic_password"
+        password = read_secret(settings.basic_password, key, environ)
+        pair = f"{settings.basic_user}:{password}".encode()
+        secrets["authorization"] = f"Basic {base64.b64encode(pair).decode()}"
+    for name, reference in settings.secret_headers.items():
+        key = f"{place}.secret_headers.{name}"
+        secrets[name.lower()] = read_one_line(reference, key, environ)
+    plain = {name.lower(): value for name, value in settings.headers.items()}
+    headers = {
+        "user-agent": f"sound-monitor/{__version__}",
+        **plain,
+        **secrets,
+        "content-type": settings.content_type,
+    }
+    words = [word for value in secrets.values() for word in (value, value.split()[-1])]
+    return headers, words
+
+
+def _tls(settings: WebhookSettings, place: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=settings.ca_file)
+    except ssl.SSLError:
+        problem = "holds no certificates in PEM form"
+    except OSError as error:
+        problem = f"cannot be read: {error.strerror}"
+    raise ConfigError(f"{place}.ca_file: {settings.ca_file} {problem}")
+
+
+def _may_follow(url: str, target: str) -> bool:
+    """Whether a redirect stays with the host, and encrypted if it was."""
+    try:
+        check_url(target)
+    except ValueError:
+        return False
+    before, after = urlsplit(url), urlsplit(target)
+    if before.hostname != after.hostname:
+        return False
+    if (before.scheme, before.port) == (after.scheme, after.port):
+        return True
+    return (before.scheme, after.scheme) == ("http", "https") and (
+        before.port in (None, 80) and after.port in (None, 443)
+    )
+
+
+def _wait_seconds(asked: str | None, now: float) -> float | None:
+    """What Retry-After asks for: seconds or a date; None if it says neither."""
+    if asked is None:
+        return None
+    if re.fullmatch(r"\d{1,9}", asked.strip()):
+        return min(float(asked), MOST_WAIT_SECONDS)
+    try:
+        until = parsedate_to_datetime(asked)
+    except ValueError:
+        return None
+    if until.tzinfo is None:
+        until = until.replace(tzinfo=UTC)
+    left = (until - datetime.fromtimestamp(now, UTC)).total_seconds()
+    return min(max(0.0, left), MOST_WAIT_SECONDS)

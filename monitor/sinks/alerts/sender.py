@@ -1,0 +1,294 @@
+"""The sender: carries the alerts of one endpoint from the outbox to its hook."""
+
+import logging
+import random
+import sqlite3
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from monitor.errors import StoreUnavailableError
+from monitor.sinks.alerts.alert import Alert
+from monitor.sinks.alerts.hooks.hook import (
+    Delivered,
+    Hook,
+    Outcome,
+    Refused,
+    Retry,
+)
+from monitor.sinks.alerts.outbox import AlertState, Attempt, Entry, Outbox
+
+logger = logging.getLogger(__name__)
+
+SHORTEST_BACK_OFF_SECONDS = 1.0
+LONGEST_BACK_OFF_SECONDS = 3600.0
+LOOK_SECONDS = 2.0
+"""The outbox is looked at so often, for what a command has put back into it."""
+
+POLL_SECONDS = 0.25
+GRACE_SECONDS = 0.3
+"""Time in which a delivery that is broken off must end."""
+
+
+class Clock(Protocol):
+    """What a sender knows of time."""
+
+    def monotonic(self) -> float:
+        """Seconds since some fixed moment; never steps."""
+
+    def utc(self) -> datetime:
+        """What the clock on the wall says; may step."""
+
+
+def back_off_seconds(failures: int, draw: Callable[[], float]) -> float:
+    """Time until the next attempt: exponential with full jitter.
+
+    A random share of 1, 2, 4, ... seconds, at most an hour, so that many monitors do
+    not come back to one endpoint at once.
+
+    Args:
+        failures: Attempts in a row that failed, at least 1.
+        draw: A random number in [0, 1).
+    """
+    doubled = SHORTEST_BACK_OFF_SECONDS * 2.0 ** min(failures - 1, 30)
+    limit = min(LONGEST_BACK_OFF_SECONDS, doubled)
+    # Not at once, or a burst of failures would look like an attack.
+    return max(0.05, draw()) * limit
+
+
+class Sender:
+    """Delivers the alerts of one endpoint in their order, each at least once.
+
+    An alert stands in front until it is delivered, refused, dropped or past its
+    deadline.  Only one is in memory.  Each delivery runs on a thread of its own, so
+    that one that hangs where nothing can wake it, such as in the resolver, keeps
+    neither the sender from stopping nor the time limit from holding.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        hook: Hook,
+        outbox: Outbox,
+        clock: Clock,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """Prepare; nothing is read before `run`.
+
+        Args:
+            endpoint: RULE/KIND.
+            hook: Carries the alerts; closed at the end of `run`.
+            outbox: Of this sender alone; closed at the end of `run`.
+            clock: Of the machine.
+            draw: A random number in [0, 1), for the jitter.
+        """
+        self.endpoint = endpoint
+        self.delivered = 0
+        """Alerts that arrived since the start."""
+
+        self._hook = hook
+        self._outbox = outbox
+        self._clock = clock
+        self._draw = draw
+        self._wakeup = threading.Event()
+        self._failures = 0
+        self._given_up = 0
+        self._database_fails = False
+        self._delivery: _Delivery | None = None
+
+    def wake(self) -> None:
+        """Look at the outbox now.  Any thread."""
+        self._wakeup.set()
+
+    def run(self, stop: threading.Event) -> None:
+        """Deliver until `stop` is set.  Runs on the sender's thread."""
+        try:
+            while not stop.is_set():
+                try:
+                    wait_seconds = self._step(stop)
+                except (sqlite3.Error, StoreUnavailableError) as error:
+                    wait_seconds = self._database_trouble(error)
+                self._wait(wait_seconds, stop)
+        finally:
+            self._hook.close()
+            self._outbox.close()
+
+    def _step(self, stop: threading.Event) -> float:
+        """Do what is due; return how long nothing will be, seconds."""
+        self._wakeup.clear()
+        entry = self._outbox.head(self.endpoint)
+        self._database_works()
+        if entry is None:
+            return LOOK_SECONDS
+        now = self._clock.utc()
+        if entry.alert.deadline <= now:
+            self._give_up(entry, now)
+            return 0.0
+        due = entry.next_attempt
+        # Further ahead than any back-off: the clock on the wall was set back.
+        if now < due <= now + timedelta(seconds=LONGEST_BACK_OFF_SECONDS):
+            left = min(due, entry.alert.deadline) - now
+            return min(left.total_seconds(), LOOK_SECONDS)
+        self._attempt(entry, stop)
+        return 0.0
+
+    def _attempt(self, entry: Entry, stop: threading.Event) -> None:
+        at, began = self._clock.utc(), self._clock.monotonic()
+        outcome = self._deliver(entry.alert, stop)
+        if outcome is None:
+            return
+        seconds = self._clock.monotonic() - began
+        match outcome:
+            case Delivered(detail):
+                self._succeed()
+                self._record(entry, Attempt(at, "delivered", detail, seconds), stop)
+            case Refused(reason):
+                self._say_given_up(entry, f"was refused: {reason}")
+                attempt = Attempt(at, "refused", reason, seconds)
+                self._record(entry, attempt, stop, "dead")
+            case Retry(reason, after_seconds):
+                wait = self._fail(entry, reason, after_seconds)
+                next_attempt = self._clock.utc() + timedelta(seconds=wait)
+                attempt = Attempt(at, "retry", reason, seconds)
+                self._record(entry, attempt, stop, "pending", next_attempt)
+
+    def _deliver(self, alert: Alert, stop: threading.Event) -> Outcome | None:
+        """Deliver within the time limit; None: the sender was stopped meanwhile."""
+        if self._delivery is not None and self._delivery.is_running:
+            # It hangs since the last attempt, where it could not be broken off.
+            return Retry("the attempt before has not come back")
+        delivery = self._delivery = _Delivery(self._hook, alert, self.endpoint)
+        until = self._clock.monotonic() + self._hook.total_seconds
+        while not delivery.wait(POLL_SECONDS):
+            if stop.is_set() or self._clock.monotonic() >= until:
+                break
+        else:
+            return delivery.outcome
+        self._hook.cancel()
+        delivery.wait(GRACE_SECONDS)
+        if isinstance(delivery.outcome, Delivered):
+            return delivery.outcome
+        if stop.is_set():
+            return None
+        return Retry(f"took longer than {self._hook.total_seconds:g} s")
+
+    def _succeed(self) -> None:
+        self.delivered += 1
+        if self._failures or self._given_up:
+            logger.info(
+                "%s takes alerts again, after %d failed attempts; %d alerts were given "
+                "up",
+                self.endpoint,
+                self._failures,
+                self._given_up,
+            )
+        self._failures = self._given_up = 0
+
+    def _fail(self, entry: Entry, reason: str, after_seconds: float | None) -> float:
+        """Count a failure; return the seconds until the next attempt."""
+        if not self._failures:
+            logger.warning(
+                "alert %s did not reach %s: %s; trying again until %s",
+                entry.alert.id,
+                self.endpoint,
+                reason,
+                entry.alert.deadline.isoformat(timespec="seconds"),
+            )
+        # After a restart the count goes on where it was.
+        self._failures = max(self._failures, entry.attempts) + 1
+        wait = back_off_seconds(self._failures, self._draw)
+        return wait if after_seconds is None else max(after_seconds, 0.05)
+
+    def _give_up(self, entry: Entry, now: datetime) -> None:
+        reason = "not delivered by its deadline"
+        if entry.last_error:
+            reason += f"; the last error: {entry.last_error}"
+        self._say_given_up(entry, f"was {reason}")
+        self._outbox.record(entry, Attempt(now, "expired", reason, 0.0), "dead")
+
+    def _say_given_up(self, entry: Entry, what: str) -> None:
+        """Say the first, count the others."""
+        if not self._given_up:
+            logger.error(
+                "alert %s to %s %s; it is given up, see 'alerts list --state dead'",
+                entry.alert.id,
+                self.endpoint,
+                what,
+            )
+        self._given_up += 1
+
+    def _record(
+        self,
+        entry: Entry,
+        attempt: Attempt,
+        stop: threading.Event,
+        state: AlertState = "delivered",
+        next_attempt: datetime | None = None,
+    ) -> None:
+        """Keep what became of an attempt, if need be by waiting for the database.
+
+        Going on without would deliver the same alert again and again.
+        """
+        while True:
+            try:
+                self._outbox.record(entry, attempt, state, next_attempt)
+            except (sqlite3.Error, StoreUnavailableError) as error:
+                seconds = self._database_trouble(error)
+                if stop.wait(seconds):
+                    return
+            else:
+                self._database_works()
+                return
+
+    def _database_trouble(self, error: Exception) -> float:
+        """Say it once; return how long to wait, seconds."""
+        if not self._database_fails:
+            logger.error("alerts to %s wait for the database: %s", self.endpoint, error)
+        self._database_fails = True
+        # The file may have been set aside, and another one be in its place.
+        self._outbox.close()
+        return 1.0
+
+    def _database_works(self) -> None:
+        if self._database_fails:
+            logger.info("alerts to %s go on: the database works", self.endpoint)
+        self._database_fails = False
+
+    def _wait(self, seconds: float, stop: threading.Event) -> None:
+        until = self._clock.monotonic() + seconds
+        while not stop.is_set():
+            left = until - self._clock.monotonic()
+            if left <= 0 or self._wakeup.wait(min(left, POLL_SECONDS)):
+                return
+
+
+class _Delivery:
+    """A delivery on a thread of its own."""
+
+    def __init__(self, hook: Hook, alert: Alert, endpoint: str) -> None:
+        self.outcome: Outcome | None = None
+        self._hook = hook
+        self._alert = alert
+        self._thread = threading.Thread(
+            target=self._run, name=f"deliver-{endpoint}", daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def is_running(self) -> bool:
+        return self._thread.is_alive()
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it has ended within `seconds`."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            self.outcome = self._hook.deliver(self._alert)
+        except Exception as error:
+            # One alert that a hook, or a library under it, stumbles over must not make
+            # the monitor deaf: it would end, start, and stumble again.
+            logger.exception("the hook of %s failed unexpectedly", self._alert.endpoint)
+            self.outcome = Retry(f"failed unexpectedly: {type(error).__name__}")
