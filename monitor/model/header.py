@@ -20,7 +20,7 @@ SHIPPED = "urban.safetensors"
 """The model that comes with the program, in monitor/model/weights."""
 
 MAX_FILE_BYTES = 64 * 2**20
-MAX_HEADER_BYTES = 4 * 2**20
+MAX_HEADER_BYTES = 2**20
 
 ModelPath = str | PathLike[str] | None
 """A model file; None is the one that comes with the program."""

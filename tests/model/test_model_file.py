@@ -239,7 +239,7 @@ class TestForeignFiles:
             b"a text file that is called a model",
             bytes(1000),
             (2**63).to_bytes(8, "little") + b"{}",  # a header without end
-            (2**21).to_bytes(8, "little") + b"{}",  # longer than the file
+            (2**19).to_bytes(8, "little") + b"{}",  # longer than the file
             (4).to_bytes(8, "little") + b"null",
             (2).to_bytes(8, "little") + b"[]",
             (4).to_bytes(8, "little") + b'"no"',
