@@ -40,8 +40,9 @@ def filter_randomly(
     if r.random() < room_share:
         room = _room(r, rate)
         size = len(room) + len(response)
-        response = np.fft.irfft(np.fft.rfft(room, size) * np.fft.rfft(response, size))
-    return _convolve(samples, response.astype(np.float32), delay=_TAPS // 2)
+        spectrum = np.fft.rfft(room, size) * np.fft.rfft(response, size)
+        response = np.fft.irfft(spectrum, size).astype(np.float32)
+    return _convolve(samples, response, delay=_TAPS // 2)
 
 
 def _equaliser(r: Generator, rate: int) -> Array:

@@ -8,7 +8,7 @@ them into memory and varies their features only.
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,12 +49,12 @@ class Bank:
 
     def present(self, rows: NDArray[np.intp]) -> Array:
         """(rows, labels), 1 where a label sounds."""
-        return (self.activity[rows].max(axis=2) > 0).astype(np.float32)
+        return np.asarray(self.activity[rows].max(axis=2) > 0, np.float32)
 
 
-def open_array(folder: Path, name: str, mode: str) -> Any:
+def open_array(folder: Path, name: str, mode: Literal["r", "r+"]) -> Any:
     """Map one array of a bank."""
-    return np.load(folder / f"{name}.npy", mmap_mode=mode)  # type: ignore[call-overload]
+    return np.load(folder / f"{name}.npy", mmap_mode=mode)
 
 
 class BankSource:

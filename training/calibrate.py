@@ -1,6 +1,5 @@
 """What scores mean: temperatures, and thresholds from a budget of false alarms."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +28,8 @@ def fit_temperatures(
     """
     count = logits.shape[1]
     best = np.ones(count, np.float32)
+    if len(logits) == 0:
+        return best
     share = np.ones(len(logits)) if weights is None else np.asarray(weights, float)
     for label in range(count):
         sign = np.where(present[:, label], 1.0, -1.0)
@@ -106,11 +107,3 @@ def _rate_above(logits: NDArray[np.float64], hours: float, level: float) -> floa
     if level <= begin:
         return float((logits >= level).sum() / hours)
     return count / hours * float(np.exp(-(level - begin) / excess))
-
-
-def highest_per(values: Array, member: Sequence[int] | NDArray[np.intp]) -> Array:
-    """Highest value of each member: (rows, labels) to (members, labels)."""
-    member = np.asarray(member)
-    highest = np.full((int(member.max()) + 1, values.shape[1]), -np.inf, np.float32)
-    np.maximum.at(highest, member, values)
-    return highest

@@ -2,25 +2,45 @@
 
 import json
 import threading
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
+from monitor.config import DetectionSettings
+from monitor.model.classifier import Classifier
 from monitor.model.model_file import load_model
 from training.config import TrainingSettings
-from training.material import Places
+from training.material import Places, gather
 from training.progress import Display
 from training.run import Job, Run, check_job
-from training.tables import clip_table
+from training.scenes import SceneMaker, SceneSettings, write_scene
+from training.streams import listen_to_files, stream_figures
+from training.tables import clip_table, stream_table
 from training.tester import Tester
 
 
+@dataclass(frozen=True, slots=True)
+class Folds:
+    """Folds of clips and of negatives to use; none: all."""
+
+    clips: tuple[int, ...]
+    negatives: tuple[int, ...]
+
+
 def run_training(
-    job: Job, settings: TrainingSettings, stop: threading.Event, as_json: bool
+    job: Job,
+    settings: TrainingSettings,
+    threads: int,
+    stop: threading.Event,
+    as_json: bool,
 ) -> None:
     """Train, write the model file and print its figures."""
     check_job(job, settings)
+    torch.set_num_threads(threads)
+    job = replace(job, device=compute_device(job.device))
     with Display(Console(stderr=True)) as display:
         card = Run(job, settings, display, stop).train()
     show(card.report, card.labels, as_json)
@@ -32,19 +52,80 @@ def run_evaluation(
     places: Places,
     model: Path | None,
     run: Path | None,
-    folds: tuple[int, ...],
-    negatives_folds: tuple[int, ...],
+    folds: Folds,
     device: str,
     as_json: bool,
 ) -> None:
     """Test a model file, or the networks of a cross-validation; print the figures."""
     with Display(Console(stderr=True)) as display:
-        tester = Tester(places, display.advance, device)
+        tester = Tester(places, display.advance, compute_device(device))
         if run is not None:
-            report, labels = tester.cross_validated(run, folds)
+            report, labels = tester.cross_validated(run, folds.clips)
         else:
-            report, labels = tester.model(load_model(model), folds, negatives_folds)
+            chosen = load_model(model)
+            report, labels = tester.model(chosen, folds.clips, folds.negatives)
     show(report, labels, as_json)
+
+
+def run_stream_evaluation(
+    folder: Path,
+    model: Path | None,
+    detection: DetectionSettings,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Test a model file on streams with the rules of detection; print the figures."""
+    classifier = Classifier(load_model(model), device)
+    with Display(Console(stderr=True)) as display:
+        results = listen_to_files(
+            folder,
+            classifier,
+            detection,
+            lambda done, total: display.advance("listening", done, total),
+        )
+    figures = stream_figures(results, classifier.labels)
+    if as_json:
+        Console().print_json(json.dumps(figures))
+    else:
+        stream_table(Console(), figures)
+
+
+def run_scenes(
+    places: Places, out: Path, folds: Folds, settings: SceneSettings
+) -> None:
+    """Write streams made of labelled recordings over recordings of no class."""
+    out.mkdir(parents=True, exist_ok=True)
+    training = TrainingSettings()
+    rate = training.spec.sample_rate
+    with Display(Console(stderr=True)) as display:
+        material = gather(places, training, display.advance)
+        clips = [
+            clip
+            for clip in material.manifest.clips
+            if not folds.clips or clip.fold in folds.clips
+        ]
+        known = material.negatives.folds if material.negatives else ()
+        maker = SceneMaker(
+            clips,
+            material.store,
+            material.negatives_of(folds.negatives or known),
+            material.negatives_store,
+            material.manifest.labels,
+            rate,
+            settings,
+        )
+        for number, scene in enumerate(maker.scenes(), start=1):
+            write_scene(out, scene, rate)
+            display.advance("writing streams", number, maker.count)
+
+
+def compute_device(name: str) -> str:
+    """What torch calls the processor `name`; auto is a GPU where there is one."""
+    if name != "auto":
+        return name
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def show(report: dict[str, Any], labels: tuple[str, ...], as_json: bool) -> None:

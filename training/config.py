@@ -181,6 +181,9 @@ class TrainingSettings(Settings):
     false_alarms_per_hour: Positive = 0.5
     """Budget of the thresholds over all labels together."""
 
+    ambience_hours: Positive = 0.5
+    """Length of the ambience made of each fold of the negatives, for thresholds."""
+
     licence: str | None = None
     """Licence note of the model file; null: that of UrbanSound8K, where it is used."""
 
@@ -232,8 +235,10 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
         below = merged.get(key)
-        both = isinstance(value, dict) and isinstance(below, dict)
-        merged[key] = _merge(below, value) if both else value
+        if isinstance(value, dict) and isinstance(below, dict):
+            merged[key] = _merge(below, value)
+        else:
+            merged[key] = value
     return merged
 
 

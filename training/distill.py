@@ -13,7 +13,7 @@ from torch.nn import functional
 from monitor.errors import UsageError
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
+    from onnxruntime import InferenceSession  # type: ignore[import-untyped]
 
 Array = NDArray[np.float32]
 _RIDGE = 1e-2
@@ -82,7 +82,7 @@ class Teacher:
 
     def waveform(self, samples: Array, sample_rate: int) -> Array:
         """What the teacher gets of a window (channels, n): mono, at its rate."""
-        mono = samples.mean(axis=0)
+        mono: Array = samples.mean(axis=0)
         if sample_rate == self.sample_rate:
             return mono
         resampled = soxr.resample(mono, sample_rate, self.sample_rate, quality="HQ")
@@ -148,7 +148,8 @@ def fit_reading(given: Array, present: Array) -> Reading:
         optimiser.zero_grad()
         logits = inputs @ weight.T + bias
         error = functional.binary_cross_entropy_with_logits(logits, targets)
-        total = error * present.shape[1] + _RIDGE * weight.square().sum()
+        total: torch.Tensor = error * present.shape[1]
+        total = total + _RIDGE * weight.square().sum()
         total.backward()  # type: ignore[no-untyped-call]
         return total
 

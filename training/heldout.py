@@ -7,12 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.calibrate import (
-    Threshold,
-    fit_temperatures,
-    highest_per,
-    thresholds_for,
-)
+from training.ambience import Ambience, highest_of_segments
+from training.calibrate import Threshold, fit_temperatures, thresholds_for
+from training.config import TrainingSettings
 from training.evaluate import ClipWindows, clip_report, per_clip, sigmoid
 
 Array = NDArray[np.float32]
@@ -63,30 +60,68 @@ class Calibration:
     """Empty without negatives."""
 
 
-def calibrate(
-    clips: HeldOut,
-    negatives: HeldOut | None,
-    false_alarms_per_hour: float,
-    seconds_per_window: float,
-    without_part: int | None = None,
-) -> Calibration:
-    """Fit temperatures and thresholds, leaving out one part if asked."""
-    rows = clips.window_part != without_part
-    logits, present = clips.logits[rows], clips.present()[rows]
-    if negatives is None:
-        return Calibration(fit_temperatures(logits, present), ())
-    kept = negatives.window_part != without_part
-    silent = np.zeros((int(kept.sum()), present.shape[1]), bool)
-    temperatures = fit_temperatures(
-        np.concatenate([logits, negatives.logits[kept]]),
-        np.concatenate([present, silent]),
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that networks have said of what they never heard."""
+
+    clips: HeldOut
+    """With labels."""
+    negatives: HeldOut | None
+    """Clips of no class, for the temperatures."""
+    ambience: tuple[Ambience, ...]
+    """Hours of no class, for the thresholds."""
+
+    def calibrate(
+        self,
+        labels: Sequence[str],
+        settings: TrainingSettings,
+        without_part: int | None = None,
+    ) -> Calibration:
+        """Fit temperatures and thresholds, leaving out the part that is judged."""
+        rows = self.clips.window_part != without_part
+        logits, present = self.clips.logits[rows], self.clips.present()[rows]
+        if self.negatives is not None:
+            kept = self.negatives.window_part != without_part
+            logits = np.concatenate([logits, self.negatives.logits[kept]])
+            silent = np.zeros((int(kept.sum()), present.shape[1]), bool)
+            present = np.concatenate([present, silent])
+        temperatures = fit_temperatures(logits, present)
+        trials, hours = [], 0.0
+        for heard in self.ambience:
+            if heard.part != without_part:
+                scores = sigmoid(heard.logits / temperatures)
+                highest, hops = highest_of_segments(scores, labels, settings.spec)
+                trials.append(highest)
+                hours += len(highest) * hops * heard.hop_seconds / 3600
+        if not trials:
+            return Calibration(temperatures, ())
+        budget = settings.false_alarms_per_hour
+        found = thresholds_for(np.concatenate(trials), hours, budget)
+        return Calibration(temperatures, tuple(found))
+
+    def conclude(
+        self, labels: Sequence[str], settings: TrainingSettings
+    ) -> tuple[dict[str, Any], dict[int, Calibration]]:
+        """Figures in which each part is judged by what the others have fitted.
+
+        Returns:
+            The figures, and the calibration that judged each part.
+        """
+        parts = {
+            int(part): self.calibrate(labels, settings, int(part))
+            for part in np.unique(self.clips.part)
+        }
+        return report(self.clips, self.negatives, parts, labels), parts
+
+
+def join_evidence(parts: Sequence[Evidence]) -> Evidence:
+    """Put what several networks have said together."""
+    negatives = [part.negatives for part in parts if part.negatives is not None]
+    return Evidence(
+        join_held_out([part.clips for part in parts]),
+        join_held_out(negatives) if negatives else None,
+        tuple(heard for part in parts for heard in part.ambience),
     )
-    scores = sigmoid(negatives.logits[kept] / temperatures)
-    members = np.unique(negatives.windows.clip_of[kept], return_inverse=True)[1]
-    highest = highest_per(scores, members)
-    hours = len(highest) * seconds_per_window / 3600
-    thresholds = thresholds_for(highest, hours, false_alarms_per_hour)
-    return Calibration(temperatures, tuple(thresholds))
 
 
 def report(

@@ -19,6 +19,8 @@ from training.dataset import Batch, BatchSource
 from training.losses import losses_of, prepare
 from training.student import Student
 
+_SHORTEST_SCHEDULE = 8
+
 Validate = Callable[[Network], dict[str, float]]
 
 
@@ -78,14 +80,16 @@ class _Session:
     ) -> None:
         self.settings = settings
         self.device = device
-        self.student = student.to(device, memory_format=torch.channels_last)
+        self.student = student.to(device).to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.student).requires_grad_(False)
         self.optimiser = _optimiser(self.student, settings)
+        # A rise of one step would be a division by zero.
+        total = max(steps, _SHORTEST_SCHEDULE)
         self.schedule = OneCycleLR(
             self.optimiser,
             [group["lr"] for group in self.optimiser.param_groups],
-            total_steps=steps,
-            pct_start=settings.optimiser.warm_up_share,
+            total_steps=total,
+            pct_start=max(settings.optimiser.warm_up_share, 2.5 / total),
             div_factor=10,
             final_div_factor=100,
         )
@@ -217,7 +221,8 @@ def fit(
             )
     if (best := folder.read_best()) is not None:
         session.average.load_state_dict(best)
-    return session.average.network.eval().cpu()
+    network: Network = session.average.network
+    return network.eval().cpu()
 
 
 def _end_epoch(
@@ -233,7 +238,7 @@ def _end_epoch(
         epochs=settings.optimiser.epochs,
         loss=state.mean("loss"),
         accuracy=state.mean("right", "asked"),
-        learning_rate=session.schedule.get_last_lr()[0],
+        learning_rate=float(session.schedule.get_last_lr()[0]),
         parts={name: state.mean(name) for name in state.sums if name not in known},
     )
     state.sums.clear()

@@ -95,7 +95,10 @@ def losses_of(
     log_mel = expand_channels(
         torch.from_numpy(task.log_mel).to(device), settings.spec.channels
     )
-    answers = student(log_mel, columns)
+    kind = device.partition(":")[0]
+    with torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda"):
+        heard = student(log_mel, columns)
+    answers = Answers(*(part if part is None else part.float() for part in heard))
     targets = torch.from_numpy(task.targets).to(device)
     cross_entropy = functional.binary_cross_entropy_with_logits
     # Summed over the labels, so that the weight of the other terms does not depend

@@ -75,14 +75,26 @@ class Material:
         return tuple(clip for clip in self.negatives.clips if clip.fold in folds)
 
 
-def gather(places: Places, settings: TrainingSettings, advance: Advance) -> Material:
+def gather(
+    places: Places,
+    settings: TrainingSettings,
+    advance: Advance,
+    deal_folds: bool = True,
+) -> Material:
     """Find, sift, fold and decode the recordings; say what is left out.
+
+    Args:
+        places: Where they are.
+        settings: How they are dealt into folds, and the rate of the model.
+        advance: Told how decoding goes on.
+        deal_folds: Whether recordings without folds get some.
 
     Raises:
         DatasetError: There is nothing usable, or too little for the folds.
     """
     manifest = read_manifest(places.data, places.label_pattern, places.group_pattern)
-    manifest = assign_folds(manifest, settings.split, settings.folds, settings.seed)
+    if deal_folds:
+        manifest = assign_folds(manifest, settings.split, settings.folds, settings.seed)
     for path in places.also:
         manifest = join(manifest, read_manifest(path, None, places.group_pattern))
     rate = settings.spec.sample_rate
@@ -100,7 +112,8 @@ def gather(places: Places, settings: TrainingSettings, advance: Advance) -> Mate
     if not places.negatives:
         return Material(manifest, store, None, None)
     negatives = read_negatives(places.negatives)
-    negatives = assign_folds(negatives, "fold", settings.folds, settings.seed)
+    if deal_folds:
+        negatives = assign_folds(negatives, "fold", settings.folds, settings.seed)
     negatives, negatives_store = open_store(
         negatives,
         rate,

@@ -108,7 +108,8 @@ def folded_figures(
     figures["folds"] = {}
     for fold in sorted(set(folds.tolist())):
         of = np.flatnonzero(folds == fold)
-        part = clip_figures(scores[of], truth[of], [groups[i] for i in of], labels)
+        own = [groups[int(index)] for index in of]
+        part = clip_figures(scores[of], truth[of], own, labels)
         figures["folds"][str(fold)] = {
             key: part[key]
             for key in (

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from monitor.errors import UsageError
@@ -19,29 +18,14 @@ from training.checkpoint import RunFolder
 from training.config import TrainingSettings
 from training.dataset import BatchSource, MixtureSource
 from training.distill import Teacher
-from training.evaluate import (
-    ClipWindows,
-    clip_windows,
-    cost_figures,
-    network_logits,
-    per_clip,
-    score_windows,
-    sigmoid,
-)
-from training.heldout import (
-    Calibration,
-    HeldOut,
-    calibrate,
-    join_held_out,
-    negatives_report,
-    report,
-)
+from training.evaluate import cost_figures
+from training.examine import Examiner
+from training.heldout import Calibration, Evidence, join_evidence, negatives_report
 from training.lesson import Lesson, learn_statistics
 from training.loop import InterruptedTrainingError, fit
-from training.manifest import Clip, Manifest
 from training.material import Places, gather
 from training.progress import Display
-from training.splits import Split, assign_folds, split
+from training.splits import Split, split
 from training.student import Student
 
 logger = logging.getLogger(__name__)
@@ -82,13 +66,7 @@ class Run:
         self.folder = RunFolder(job.run)
         self.material = gather(job.places, settings, self._advance)
         self.folder.begin(settings, job.resume)
-        self.windows = clip_windows(
-            self.material.manifest.clips,
-            self.material.store,
-            settings.spec,
-            lambda done, total: self._advance("computing features", done, total),
-        )
-
+        self.examiner = Examiner(self.material, settings, job.device, self._advance)
         self.lesson = self._lesson()
 
     def _lesson(self) -> Lesson | None:
@@ -127,57 +105,58 @@ class Run:
         return self._single()
 
     def _single(self) -> ModelCard:
-        settings = self.settings
+        settings, labels = self.settings, self.labels
         parts = split(
             self.material.manifest, settings.test_folds, settings.validation_folds
         )
         network = self._learn(parts, (), self.folder, "training")
         if not parts.test:
-            return self._write(network, self.job.out, None, {"tested": "not at all"})
-        clips = self._held_out(network, self.windows.part(parts.test))
-        negatives = self._negatives(network, settings.negatives_test_folds)
-        figures, calibration = self._conclude(clips, negatives)
+            figures: dict[str, Any] = {"tested": "not at all"}
+            return self._write(network, self.job.out, None, figures)
+        heard = self.examiner.ask(network, parts.test, settings.negatives_test_folds)
+        figures, _ = heard.conclude(labels, settings)
         figures["tested"] = f"on folds {list(settings.test_folds)}, never trained on"
+        calibration = heard.calibrate(labels, settings)
         return self._write(network, self.job.out, calibration, figures)
 
     def _cross_validate(self) -> ModelCard:
         settings, manifest = self.settings, self.material.manifest
-        known = self.material.negatives.folds if self.material.negatives else ()
-        reserved = settings.negatives_test_folds
         networks: dict[int, Network] = {}
-        clips, negatives = [], []
+        evidence: list[Evidence] = []
         for fold in manifest.folds:
             parts = split(manifest, [fold], settings.validation_folds)
             # The negatives of the same number stay out as well, to calibrate with.
-            held = (fold,) if fold in known and fold not in reserved else ()
-            title = f"fold {fold}"
+            held = (fold,) if fold in self._trained_negatives() else ()
             folder = RunFolder(self.folder.path / f"fold{fold}")
-            network = self._learn(parts, held, folder, title)
+            network = self._learn(parts, held, folder, f"fold {fold}")
             networks[fold] = network
-            clips.append(self._held_out(network, self.windows.part(parts.test), fold))
-            if held:
-                other = self._negatives(network, held, fold)
-                negatives += [other] if other is not None else []
-        pooled = join_held_out(clips)
-        pooled_negatives = join_held_out(negatives) if negatives else None
-        figures, calibration = self._conclude(pooled, pooled_negatives)
+            evidence.append(self.examiner.ask(network, parts.test, held, fold))
+        heard = join_evidence(evidence)
+        figures, judged = heard.conclude(self.labels, settings)
         for fold, network in networks.items():
             path = self.folder.path / f"fold{fold}" / "model.safetensors"
-            own = self._calibrate(pooled, pooled_negatives, fold)
             facts = {"tested": f"see folds: {fold}", "folds": figures["folds"]}
-            self._write(network, path, own, facts)
+            self._write(network, path, judged[fold], facts)
         figures["tested"] = (
             "by cross-validation: each fold by a network that never heard it"
         )
+        calibration = heard.calibrate(self.labels, settings)
         everything = split(manifest, (), settings.validation_folds)
         folder = RunFolder(self.folder.path / "final")
         final = self._learn(everything, (), folder, "all folds")
-        unheard = self._negatives(final, reserved)
+        reserved = settings.negatives_test_folds
+        unheard = self.examiner.ask_negatives(final, reserved)
         if unheard is not None:
             figures["negatives_never_heard"] = negatives_report(
-                unheard, {0: calibration, 1: calibration}
+                unheard, {0: calibration}
             )
         return self._write(final, self.job.out, calibration, figures)
+
+    def _trained_negatives(self) -> set[int]:
+        """Folds of the negatives that the final network hears."""
+        negatives = self.material.negatives
+        folds = set(negatives.folds) if negatives is not None else set()
+        return folds - set(self.settings.negatives_test_folds)
 
     def _learn(
         self, parts: Split, held: Sequence[int], folder: RunFolder, title: str
@@ -185,15 +164,9 @@ class Run:
         settings, job = self.settings, self.job
         self.display.title = title
         student, source = self._begin(parts, held)
-        chosen = self.windows.part(parts.validation) if parts.validation else None
-
-        def validate(candidate: Network) -> dict[str, float]:
-            assert chosen is not None
-            score = network_logits(candidate, settings.spec, job.device)
-            values = per_clip(sigmoid(score_windows(chosen, score)), chosen)
-            right = values.argmax(axis=1) == chosen.truth
-            return {"accuracy": float(right.mean())}
-
+        validate = None
+        if parts.validation:
+            validate = self.examiner.accuracy(parts.validation)
         return fit(
             student,
             source,
@@ -201,7 +174,7 @@ class Run:
             folder,
             self.display,
             self.stop,
-            validate if chosen is not None else None,
+            validate,
             job.device,
         )
 
@@ -223,50 +196,6 @@ class Run:
             for index in (*parts.test, *parts.validation)
         }
         return self.lesson.begin(network, maker, tuple(apart), without, settings)
-
-    def _held_out(
-        self, network: Network, windows: ClipWindows, part: int | None = None
-    ) -> HeldOut:
-        """Logits of windows; without a part, recordings are dealt into two."""
-        logits = score_windows(windows, network_logits(network, self.settings.spec))
-        count = len(windows.clips)
-        parts = np.full(count, part if part is not None else 0, np.intp)
-        if part is None:
-            parts = _halves(windows.clips)
-        return HeldOut(windows, logits, parts)
-
-    def _negatives(
-        self, network: Network, folds: Sequence[int], part: int | None = None
-    ) -> HeldOut | None:
-        clips = self.material.negatives_of(folds)
-        store = self.material.negatives_store
-        if not clips or store is None:
-            return None
-        windows = clip_windows(clips, store, self.settings.spec)
-        return self._held_out(network, windows, part)
-
-    def _calibrate(
-        self, clips: HeldOut, negatives: HeldOut | None, without: int | None
-    ) -> Calibration:
-        spec = self.settings.spec
-        return calibrate(
-            clips,
-            negatives,
-            self.settings.false_alarms_per_hour,
-            spec.seconds(spec.window_samples),
-            without,
-        )
-
-    def _conclude(
-        self, clips: HeldOut, negatives: HeldOut | None
-    ) -> tuple[dict[str, Any], Calibration]:
-        """Figures with every part judged by the others, and what all of them give."""
-        parts = {
-            int(part): self._calibrate(clips, negatives, int(part))
-            for part in np.unique(clips.part)
-        }
-        figures = report(clips, negatives, parts, self.labels)
-        return figures, self._calibrate(clips, negatives, None)
 
     def _write(
         self,
@@ -305,14 +234,6 @@ class Run:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_model(path, TrainedModel(network, settings.spec, card))
         return card
-
-
-def _halves(clips: Sequence[Clip]) -> np.ndarray[Any, np.dtype[np.intp]]:
-    """Deal recordings into two parts, 0 and 1, or all into one if there is only one."""
-    if len({clip.group for clip in clips}) < 2:
-        return np.zeros(len(clips), np.intp)
-    dealt = assign_folds(Manifest((), tuple(clips)), "group", 2, 0)
-    return np.array([clip.fold - 1 for clip in dealt.clips], np.intp)
 
 
 def check_job(job: Job, settings: TrainingSettings) -> None:

@@ -164,7 +164,8 @@ def clatter(r: Generator, samples: int, rate: int) -> Wave:
         decay = np.exp(-t * r.uniform(30, 400)) * r.uniform(0.1, 1)
         wave[start : start + length] += knock * decay
     noise = coloured_noise(r, samples, rate) * decibels(r.uniform(-60, -25))
-    return (wave / (np.abs(wave).max() + 1e-9) * 0.3 + noise).astype(np.float32)
+    peak = np.abs(wave).max() + 1e-9
+    return np.asarray(wave / peak * 0.3 + noise, np.float32)
 
 
 def beeps(r: Generator, samples: int, rate: int) -> Wave:
@@ -174,7 +175,7 @@ def beeps(r: Generator, samples: int, rate: int) -> Wave:
     on = (t % period) < period * r.uniform(0.1, 0.8)
     wave = np.sin(float(2 * np.pi * r.uniform(300, 4000)) * t) * on * LEVEL
     noise = coloured_noise(r, samples, rate) * decibels(r.uniform(-40, -10))
-    return (wave + noise).astype(np.float32)
+    return np.asarray(wave + noise, np.float32)
 
 
 KINDS: tuple[Callable[[Generator, int, int], Wave], ...] = (

@@ -46,3 +46,29 @@ def clip_table(console: Console, report: dict[str, Any], labels: Sequence[str]) 
                 f"{negatives['clips']} clips reach a threshold, "
                 f"{100 * negatives['share_above_0.5']:.1f} % a score of 0.5"
             )
+
+
+def stream_table(console: Console, figures: dict[str, Any]) -> None:
+    """Print the figures of streams: overall and by label."""
+    latency = figures["onset_latency_seconds"]
+    console.print(
+        f"{figures['hours']:.2f} hours: event-based F1 {figures['event_f1']:.3f} "
+        f"(precision {figures['event_precision']:.3f}, recall "
+        f"{figures['event_recall']:.3f}, onsets within "
+        f"{figures['collar_seconds']:.1f} s), "
+        f"{figures['false_alarms_per_hour_all_labels']:.2f} false alarms an hour"
+    )
+    if latency["p50"] is not None:
+        console.print(
+            f"from onset to alert: median {latency['p50']:.2f} s, 95 % within "
+            f"{latency['p95']:.2f} s"
+        )
+    table = Table("label", "F1", "precision", "recall", "events", "false alarms/h")
+    for label, row in figures["per_class"].items():
+        table.add_row(
+            label,
+            *(f"{row[key]:.3f}" for key in ("f1", "precision", "recall")),
+            str(row["events"]),
+            f"{figures['false_alarms_per_hour'][label]:.2f}",
+        )
+    console.print(table)

@@ -19,7 +19,7 @@ from training.evaluate import (
     score_windows,
     sigmoid,
 )
-from training.manifest import Manifest, relabel
+from training.manifest import Clip, Manifest, relabel
 from training.material import Advance, Material, Places, gather
 
 Report = tuple[dict[str, Any], tuple[str, ...]]
@@ -44,15 +44,15 @@ class Tester:
         Raises:
             DatasetError: There is no such fold, or a label that the model has not.
         """
-        material = gather(
-            self._places, TrainingSettings(spec=model.spec), self._advance
-        )
+        material = self._gather(model, deal_folds=bool(folds or negatives_folds))
         manifest = relabel(material.manifest, model.card.labels)
         windows = self._windows(manifest, material, model, folds)
         report = clip_report(self._scores(model, windows), windows, model.card.labels)
         if material.negatives is not None:
-            known = negatives_folds or material.negatives.folds
-            report["negatives"] = self._negatives(model, material, known)
+            clips = material.negatives.clips
+            if negatives_folds:
+                clips = material.negatives_of(negatives_folds)
+            report["negatives"] = self._negatives(model, material, clips)
         report |= cost_figures(model.network, model.spec)
         return {**report, "model": model.card.name}, model.card.labels
 
@@ -71,10 +71,7 @@ class Tester:
             if folds and fold not in folds:
                 continue
             model = load_model(file)
-            settings = TrainingSettings.model_validate(
-                {**model.card.training, "spec": model.spec}, strict=False
-            )
-            material = gather(self._places, settings, self._advance)
+            material = self._gather(model, deal_folds=True)
             manifest = relabel(material.manifest, model.card.labels)
             windows = self._windows(manifest, material, model, (fold,))
             scores.append(self._scores(model, windows))
@@ -86,6 +83,15 @@ class Tester:
         report = clip_report(np.concatenate(scores), pooled, model.card.labels)
         report |= cost_figures(model.network, model.spec)
         return {**report, "model": str(run)}, model.card.labels
+
+    def _gather(self, model: TrainedModel, deal_folds: bool) -> Material:
+        """The recordings, dealt into the folds that training had."""
+        fields = TrainingSettings.model_fields
+        known = {k: v for k, v in model.card.training.items() if k in fields}
+        settings = TrainingSettings.model_validate(
+            {**known, "spec": model.spec}, strict=False
+        )
+        return gather(self._places, settings, self._advance, deal_folds)
 
     def _windows(
         self,
@@ -116,11 +122,11 @@ class Tester:
         return per_clip(sigmoid(logits / model.temperatures.numpy()), windows)
 
     def _negatives(
-        self, model: TrainedModel, material: Material, folds: Sequence[int]
+        self, model: TrainedModel, material: Material, clips: Sequence[Clip]
     ) -> dict[str, Any]:
         store = material.negatives_store
         assert store is not None
-        windows = clip_windows(material.negatives_of(folds), store, model.spec)
+        windows = clip_windows(clips, store, model.spec)
         logits = score_windows(
             windows, network_logits(model.network, model.spec, self._device)
         )

@@ -16,6 +16,7 @@ from monitor.commands import (
     evaluate,
     model,
     run,
+    scenes,
     train,
 )
 from monitor.commands.output import tell
@@ -52,6 +53,7 @@ app.command("check", help=check.HELP)(check.check)
 app.command("model", help=model.HELP)(model.model)
 app.command("train", help=train.HELP)(train.train)
 app.command("evaluate", help=evaluate.HELP)(evaluate.evaluate)
+app.command("scenes", help=scenes.HELP)(scenes.scenes)
 app.command("benchmark", help=benchmark.HELP)(benchmark.benchmark)
 
 

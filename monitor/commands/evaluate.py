@@ -5,7 +5,12 @@ from typing import Annotated
 
 import typer
 
-from monitor.commands.options import ComputeDeviceOption, JsonOption, ModelOption
+from monitor.commands.options import (
+    ComputeDeviceOption,
+    ConfigOption,
+    JsonOption,
+    ModelOption,
+)
 from monitor.commands.train import default_cache
 
 HELP = """Test a model on labelled recordings.
@@ -14,12 +19,15 @@ DATA is what 'train' takes.  Only recordings that the model has not been trained
 tell what it will do on new ones: name them with --folds.  With --run the networks of
 a cross-validation are tested together, each on the fold it has not heard.  Intervals
 are resampled by recording.  Nothing is augmented, and nothing is drawn at random.
+With --streams the monitor listens to long recordings, and its events are compared with
+the true ones; 'scenes' makes such streams.
 
 \b
 Examples:
   sound-monitor evaluate UrbanSound8K --model model.safetensors --folds 1
   sound-monitor evaluate UrbanSound8K --run model-run        cross-validated
   sound-monitor evaluate recordings --json                   a folder for each label
+  sound-monitor evaluate scenes --streams                    events, not clips
 """
 
 
@@ -35,6 +43,15 @@ def evaluate(
             help="Run folder of a cross-validation, instead of a model.",
         ),
     ] = None,
+    streams: Annotated[
+        bool,
+        typer.Option(
+            "--streams",
+            help="DATA is a folder of pairs NAME.wav and NAME.tsv (onset, offset, "
+            "event_label: tab-separated seconds), which the whole monitor hears.",
+        ),
+    ] = False,
+    config: ConfigOption = None,
     folds: Annotated[
         str | None,
         typer.Option(
@@ -86,13 +103,20 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> int:
     """Print the figures of a model."""
+    from monitor.commands.configuration import load
     from monitor.commands.process import limit_threads, log_to_stderr
     from monitor.commands.train import numbers
 
     log_to_stderr()
     limit_threads(1)
-    from training.cli import run_evaluation
+    from training.cli import Folds, run_evaluation, run_stream_evaluation
     from training.material import Places
+
+    if streams:
+        detection = load(config).config.detection
+        device = compute_device or "cpu"
+        run_stream_evaluation(data, model, detection, device, as_json)
+        return 0
 
     places = Places(
         data,
@@ -106,8 +130,7 @@ def evaluate(
         places,
         model,
         run,
-        numbers(folds, ()),
-        numbers(negatives_folds, ()),
+        Folds(numbers(folds, ()), numbers(negatives_folds, ())),
         compute_device or "cpu",
         as_json,
     )

@@ -153,6 +153,14 @@ def train(
             help="Processes that make training windows.",
         ),
     ] = None,
+    threads: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Processor threads of the network.  More are faster, but end in other "
+            "last digits: resume with as many.",
+        ),
+    ] = 1,
     cache: Annotated[
         Path | None,
         typer.Option(
@@ -171,7 +179,7 @@ def train(
 
     configuration = load(config)
     log_to_stderr()
-    limit_threads(1)
+    limit_threads(threads)
     from training.cli import run_training
     from training.config import training_settings
     from training.material import Places
@@ -211,7 +219,7 @@ def train(
         workers if workers is not None else max(0, (os.cpu_count() or 1) - 1),
         compute_device or "cpu",
     )
-    run_training(job, settings, stop_on_signals(), as_json)
+    run_training(job, settings, threads, stop_on_signals(), as_json)
     return 0
 
 

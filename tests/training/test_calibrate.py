@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from training.calibrate import fit_temperatures, highest_per, thresholds_for
+from training.calibrate import fit_temperatures, thresholds_for
 
 
 def test_temperatures_undo_a_network_that_boasts() -> None:
@@ -42,8 +42,3 @@ def test_a_stricter_budget_gives_higher_thresholds() -> None:
     onsets = [thresholds_for(scores, 3, budget)[0].onset for budget in (50, 5, 0.5)]
     assert onsets == sorted(onsets)
     assert onsets[0] < onsets[-1]
-
-
-def test_the_highest_of_each_member_counts() -> None:
-    values = np.array([[1, 0], [3, -1], [2, 5]], np.float32)
-    assert highest_per(values, [0, 0, 1]).tolist() == [[3, 0], [2, 5]]

@@ -1,0 +1,91 @@
+"""`sound-monitor scenes`: streams with events at known times, to test on."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from monitor.commands.train import default_cache, numbers
+
+HELP = """Make streams to test the monitor on.
+
+Recordings with a label are laid over recordings of no label at known times and levels.
+Each stream is a pair NAME.wav and NAME.tsv (onset, offset, event_label: tab-separated
+seconds), which 'evaluate --streams' takes.  Take folds that the model has not heard.
+
+\b
+Examples:
+  sound-monitor scenes UrbanSound8K --folds 1 --negatives noises --out scenes
+  sound-monitor scenes UrbanSound8K --negatives noises --negatives-folds 3 \\
+      --events-per-minute 0 --hours 6 --out ambience       false alarms only
+  sound-monitor evaluate scenes --streams
+"""
+
+
+def scenes(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="As 'train' takes it.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder for the streams.")
+    ],
+    negatives: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--negatives",
+            metavar="DIR",
+            show_default=False,
+            help="Recordings of no label, for the backgrounds.",
+        ),
+    ] = None,
+    folds: Annotated[
+        str | None,
+        typer.Option(metavar="1,2", show_default="all", help="Folds of the events."),
+    ] = None,
+    negatives_folds: Annotated[
+        str | None,
+        typer.Option(metavar="3", show_default="all", help="Folds of the backgrounds."),
+    ] = None,
+    hours: Annotated[float, typer.Option(min=0.01, help="Hours of streams.")] = 1.0,
+    stream_minutes: Annotated[
+        float, typer.Option(min=1.0, help="Minutes of one stream.")
+    ] = 10.0,
+    events_per_minute: Annotated[
+        float, typer.Option(min=0.0, max=20.0, help="Events a minute; 0: none.")
+    ] = 3.0,
+    snr_db: Annotated[
+        tuple[float, float],
+        typer.Option(help="Lowest and highest level of events over the background."),
+    ] = (6.0, 20.0),
+    overlap: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of overlapping events.")
+    ] = 0.2,
+    seed: Annotated[int, typer.Option(min=0, help="Of every random draw.")] = 0,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            show_default="in the user's cache",
+            help="Folder for decoded recordings.",
+        ),
+    ] = None,
+) -> int:
+    """Write the streams."""
+    from monitor.commands.process import limit_threads, log_to_stderr
+
+    log_to_stderr()
+    limit_threads(1)
+    from training.cli import Folds, run_scenes
+    from training.material import Places
+    from training.scenes import SceneSettings
+
+    settings = SceneSettings(
+        hours=hours,
+        stream_minutes=stream_minutes,
+        events_per_minute=events_per_minute,
+        snr_db=snr_db,
+        overlap_share=overlap,
+        seed=seed,
+    )
+    places = Places(data, cache or default_cache(), tuple(negatives or ()))
+    chosen = Folds(numbers(folds, ()), numbers(negatives_folds, ()))
+    run_scenes(places, out, chosen, settings)
+    return 0

@@ -1,0 +1,117 @@
+"""Hours without any label: what a network makes of them, hop by hop."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.config import DetectionSettings
+from monitor.detection.presets import resolve_rules
+from monitor.model.frontend import LogMel
+from monitor.spec import ModelSpec
+from training.dataset import to_log_mel
+from training.evaluate import Score
+from training.manifest import Clip
+from training.scenes import SceneMaker, SceneSettings
+from training.store import ClipStore
+
+Array = NDArray[np.float32]
+_STREAM_MINUTES = 5.0
+_SEGMENT_HOPS = 9
+"""Hops of one trial: about 5 s, so that trials hardly share a sound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ambience:
+    """Logits of the windows of some hours without any label."""
+
+    logits: Array
+    """(streams, hops, labels)."""
+    hop_seconds: float
+    part: int
+    """What is fitted for other parts may use it."""
+
+    @property
+    def hours(self) -> float:
+        """How long the network listened."""
+        hops = int(np.prod(self.logits.shape[:2]))
+        return hops * self.hop_seconds / 3600
+
+
+def listen_to_ambience(
+    score: Score,
+    clips: Sequence[Clip],
+    store: ClipStore,
+    spec: ModelSpec,
+    hours: float,
+    part: int,
+    advance: Callable[[int, int], None],
+) -> Ambience:
+    """Play recordings of no class to a network, one after the other, as a street does.
+
+    Args:
+        score: The network's logits of log-mel windows.
+        clips: Recordings that it has not heard.
+        store: Their samples.
+        spec: Of the network.
+        hours: How long.
+        part: See `Ambience`.
+        advance: Told how many streams of how many are done.
+    """
+    settings = SceneSettings(
+        hours=max(hours, _STREAM_MINUTES / 60),
+        stream_minutes=_STREAM_MINUTES,
+        events_per_minute=0,
+    )
+    maker = SceneMaker((), store, clips, store, (), spec.sample_rate, settings)
+    log_mel = LogMel(spec)
+    hop = DetectionSettings().hop_frames
+    streams = []
+    for number, scene in enumerate(maker.scenes(), start=1):
+        frames = to_log_mel(log_mel, scene.samples)  # (1, n_mels, frames)
+        starts = range(0, frames.shape[-1] - spec.window_frames + 1, hop)
+        windows = [frames[..., at : at + spec.window_frames] for at in starts]
+        streams.append(
+            np.concatenate(
+                [
+                    score(np.stack(windows[at : at + _SEGMENT_HOPS]))
+                    for at in range(0, len(windows), _SEGMENT_HOPS)
+                ]
+            )
+        )
+        advance(number, maker.count)
+    return Ambience(np.stack(streams), spec.seconds(hop * spec.hop_length), part)
+
+
+def highest_of_segments(
+    scores: Array, labels: Sequence[str], spec: ModelSpec
+) -> tuple[Array, int]:
+    """The highest score that detection would see in each stretch of a few seconds.
+
+    Args:
+        scores: (streams, hops, labels), in [0, 1].
+        labels: Names, which decide over how many hops detection averages.
+        spec: Of the model.
+
+    Returns:
+        (segments, labels), and the hops of one.
+    """
+    rules = resolve_rules(labels, DetectionSettings(), None, spec)
+    averaged = np.stack(
+        [
+            _moving_average(scores[..., index], rules[label].smoothing_hops)
+            for index, label in enumerate(labels)
+        ],
+        axis=-1,
+    )
+    segments = averaged.shape[1] // _SEGMENT_HOPS
+    kept = averaged[:, : segments * _SEGMENT_HOPS]
+    shaped = kept.reshape(-1, _SEGMENT_HOPS, len(labels))
+    return np.asarray(shaped.max(axis=1), np.float32), _SEGMENT_HOPS
+
+
+def _moving_average(scores: Array, hops: int) -> Array:
+    padded = np.concatenate([scores[:, :1]] * (hops - 1) + [scores], axis=1)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, hops, axis=1)
+    return np.asarray(windows.mean(axis=-1), np.float32)

@@ -1,0 +1,119 @@
+"""Asks networks about recordings that they have not heard."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.model.network import Network
+from training.ambience import Ambience, listen_to_ambience
+from training.config import TrainingSettings
+from training.evaluate import (
+    ClipWindows,
+    clip_windows,
+    network_logits,
+    per_clip,
+    score_windows,
+    sigmoid,
+)
+from training.heldout import Evidence, HeldOut
+from training.manifest import Clip, Manifest
+from training.material import Material
+from training.splits import assign_folds
+
+
+class Examiner:
+    """Recordings, and the ways in which networks are asked about them."""
+
+    def __init__(
+        self,
+        material: Material,
+        settings: TrainingSettings,
+        device: str,
+        advance: Callable[[str, int, int], None],
+    ) -> None:
+        self._material = material
+        self._settings = settings
+        self._device = device
+        self._advance = advance
+        self._windows = clip_windows(
+            material.manifest.clips,
+            material.store,
+            settings.spec,
+            lambda done, total: advance("computing features", done, total),
+        )
+
+    def accuracy(self, clips: Sequence[int]) -> Callable[[Network], dict[str, float]]:
+        """What tells the accuracy of a network on the clips with these indices."""
+        chosen = self._windows.part(clips)
+
+        def validate(network: Network) -> dict[str, float]:
+            score = network_logits(network, self._settings.spec, self._device)
+            values = per_clip(sigmoid(score_windows(chosen, score)), chosen)
+            return {"accuracy": float((values.argmax(axis=1) == chosen.truth).mean())}
+
+        return validate
+
+    def ask(
+        self,
+        network: Network,
+        clips: Sequence[int],
+        negatives_folds: Sequence[int],
+        part: int | None = None,
+    ) -> Evidence:
+        """What a network says of clips, of negatives, and of ambience made of these.
+
+        Args:
+            network: On the CPU.
+            clips: Indices.
+            negatives_folds: May be empty.
+            part: Of everything; None: recordings are dealt into the parts 0 and 1.
+        """
+        score = network_logits(network, self._settings.spec)
+        heard = self._windows.part(clips)
+        negatives = self._material.negatives_of(negatives_folds)
+        store = self._material.negatives_store
+        own = HeldOut(heard, score_windows(heard, score), _parts(heard, part))
+        if not negatives or store is None:
+            return Evidence(own, None, ())
+        windows = clip_windows(negatives, store, self._settings.spec)
+        parts = _parts(windows, part)
+        silent = HeldOut(windows, score_windows(windows, score), parts)
+        ambience = tuple(
+            self._ambience(network, np.array(negatives)[parts == each], int(each))
+            for each in np.unique(parts)
+        )
+        return Evidence(own, silent, ambience)
+
+    def ask_negatives(self, network: Network, folds: Sequence[int]) -> HeldOut | None:
+        """What a network says of the negatives of some folds, all in part 0."""
+        negatives = self._material.negatives_of(folds)
+        store = self._material.negatives_store
+        if not negatives or store is None:
+            return None
+        spec = self._settings.spec
+        windows = clip_windows(negatives, store, spec)
+        logits = score_windows(windows, network_logits(network, spec))
+        return HeldOut(windows, logits, _parts(windows, 0))
+
+    def _ambience(self, network: Network, clips: Sequence[Clip], part: int) -> Ambience:
+        settings, store = self._settings, self._material.negatives_store
+        assert store is not None
+        return listen_to_ambience(
+            network_logits(network, settings.spec),
+            list(clips),
+            store,
+            settings.spec,
+            settings.ambience_hours,
+            part,
+            lambda done, total: self._advance("listening to ambience", done, total),
+        )
+
+
+def _parts(windows: ClipWindows, part: int | None) -> NDArray[np.intp]:
+    """One part for all clips, or two for two halves of the recordings."""
+    clips = windows.clips
+    if part is not None or len({clip.group for clip in clips}) < 2:
+        return np.full(len(clips), part or 0, np.intp)
+    dealt = assign_folds(Manifest((), tuple(clips)), "group", 2, 0)
+    return np.array([clip.fold - 1 for clip in dealt.clips], np.intp)
