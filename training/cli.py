@@ -38,11 +38,16 @@ def run_training(
     as_json: bool,
 ) -> None:
     """Train, write the model file and print its figures."""
-    check_job(job, settings)
+    check_job(job)
     torch.set_num_threads(threads)
     job = replace(job, device=compute_device(job.device))
     with Display(Console(stderr=True)) as display:
         card = Run(job, settings, display, stop).train()
+    if card is None:
+        Console(stderr=True).print(
+            "trained; run it again with --resume, without --only"
+        )
+        return
     show(card.report, card.labels, as_json)
     if not as_json:
         Console().print(f"wrote {job.out}")

@@ -29,6 +29,14 @@ class Lesson:
     bank: Bank
     teacher: Teacher
 
+    @property
+    def notice(self) -> str:
+        """What a model file must say of the teacher."""
+        weights = transplant.read_weights(self.teacher.path)
+        if transplant.is_known(weights):
+            return transplant.NOTICE
+        return f"Distilled from the teacher {self.teacher.path.name}."
+
     def begin(
         self,
         network: Network,

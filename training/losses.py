@@ -98,7 +98,7 @@ def losses_of(
     kind = device.partition(":")[0]
     with torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda"):
         heard = student(log_mel, columns)
-    answers = Answers(*(part if part is None else part.float() for part in heard))
+    answers = Answers._make(None if part is None else part.float() for part in heard)
     targets = torch.from_numpy(task.targets).to(device)
     cross_entropy = functional.binary_cross_entropy_with_logits
     # Summed over the labels, so that the weight of the other terms does not depend

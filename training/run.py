@@ -29,6 +29,8 @@ from training.splits import Split, split
 from training.student import Student
 
 logger = logging.getLogger(__name__)
+FINAL = 0
+"""In place of a fold: the network that is trained on all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,8 @@ class Job:
     """Folder of the bank; None: in the run folder."""
     workers: int = 1
     device: str = "cpu"
+    only: int | None = None
+    """Train only the network of this fold, or the one of all folds: `FINAL`."""
 
 
 class Run:
@@ -98,8 +102,12 @@ class Run:
         """Names of the labels."""
         return self.material.manifest.labels
 
-    def train(self) -> ModelCard:
-        """Train, test, calibrate, and write the model file."""
+    def train(self) -> ModelCard | None:
+        """Train, test, calibrate, and write the model file.
+
+        Returns:
+            Its card; None if only one network of a cross-validation was asked for.
+        """
         if self.job.cross_validate:
             return self._cross_validate()
         return self._single()
@@ -119,19 +127,36 @@ class Run:
         calibration = heard.calibrate(labels, settings)
         return self._write(network, self.job.out, calibration, figures)
 
-    def _cross_validate(self) -> ModelCard:
-        settings, manifest = self.settings, self.material.manifest
+    def _cross_validate(self) -> ModelCard | None:
+        """Test folds in turn, each by a network of its own; then train on all."""
+        settings, manifest, only = self.settings, self.material.manifest, self.job.only
         networks: dict[int, Network] = {}
         evidence: list[Evidence] = []
-        for fold in manifest.folds:
+        for fold in settings.test_folds or manifest.folds:
+            if only is not None and fold != only:
+                continue
             parts = split(manifest, [fold], settings.validation_folds)
             # The negatives of the same number stay out as well, to calibrate with.
             held = (fold,) if fold in self._trained_negatives() else ()
             folder = RunFolder(self.folder.path / f"fold{fold}")
-            network = self._learn(parts, held, folder, f"fold {fold}")
-            networks[fold] = network
-            evidence.append(self.examiner.ask(network, parts.test, held, fold))
-        heard = join_evidence(evidence)
+            networks[fold] = self._learn(parts, held, folder, f"fold {fold}")
+            if only is None:
+                heard = self.examiner.ask(networks[fold], parts.test, held, fold)
+                evidence.append(heard)
+        final = None
+        if only in (None, FINAL):
+            everything = split(manifest, (), settings.validation_folds)
+            folder = RunFolder(self.folder.path / "final")
+            final = self._learn(everything, (), folder, "all folds")
+        if only is not None or final is None:
+            return None
+        return self._conclude(networks, final, join_evidence(evidence))
+
+    def _conclude(
+        self, networks: dict[int, Network], final: Network, heard: Evidence
+    ) -> ModelCard:
+        """Write the networks of the folds, and the final one with their figures."""
+        settings = self.settings
         figures, judged = heard.conclude(self.labels, settings)
         for fold, network in networks.items():
             path = self.folder.path / f"fold{fold}" / "model.safetensors"
@@ -141,9 +166,6 @@ class Run:
             "by cross-validation: each fold by a network that never heard it"
         )
         calibration = heard.calibrate(self.labels, settings)
-        everything = split(manifest, (), settings.validation_folds)
-        folder = RunFolder(self.folder.path / "final")
-        final = self._learn(everything, (), folder, "all folds")
         reserved = settings.negatives_test_folds
         unheard = self.examiner.ask_negatives(final, reserved)
         if unheard is not None:
@@ -204,8 +226,7 @@ class Run:
         calibration: Calibration | None,
         figures: dict[str, Any],
     ) -> ModelCard:
-        settings, manifest = self.settings, self.material.manifest
-        labels = self.labels
+        settings, labels = self.settings, self.labels
         thresholds: dict[str, Thresholds] = {}
         temperatures: dict[str, float] = {}
         if calibration is not None:
@@ -227,7 +248,7 @@ class Run:
             thresholds=thresholds,
             temperatures=temperatures,
             report={**figures, **cost, "split": settings.split},
-            licence=settings.licence or manifest.licence,
+            licence=self._licence(),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             training=settings.model_dump(mode="json", exclude={"spec"}),
         )
@@ -235,14 +256,21 @@ class Run:
         save_model(path, TrainedModel(network, settings.spec, card))
         return card
 
+    def _licence(self) -> str:
+        licence = self.settings.licence or self.material.manifest.licence
+        if self.lesson is None:
+            return licence
+        return f"{licence}\n{self.lesson.notice}"
 
-def check_job(job: Job, settings: TrainingSettings) -> None:
+
+def check_job(job: Job) -> None:
     """Refuse what cannot be done, before anything is begun.
 
     Raises:
-        UsageError: The model file would lie in a folder that does not exist.
+        UsageError: The model file would lie in a folder that does not exist, or
+            options contradict each other.
     """
     if not job.out.parent.is_dir():
         raise UsageError(f"--out: the folder {job.out.parent} does not exist")
-    if job.cross_validate and settings.test_folds:
-        raise UsageError("--cross-validate tests every fold; leave out --test-folds")
+    if job.only is not None and not job.cross_validate:
+        raise UsageError("--only names a network of --cross-validate; give that too")

@@ -25,11 +25,8 @@ _PRE_EMPHASIS = 0.97
 _RIDGE = 30.0
 
 NOTICE = (
-    "Initialised from mn04_as of EfficientAT, Copyright (c) 2022 Florian Schmid, "
-    "MIT License: permission is granted, free of charge, to any person obtaining a "
-    "copy to deal in it without restriction, provided that the copyright notice and "
-    "this permission notice are included in all copies or substantial portions; it is "
-    'provided "as is", without warranty of any kind.  It was trained on AudioSet.'
+    "begins with and is distilled from mn04_as of EfficientAT (trained on AudioSet), "
+    "Copyright (c) 2022 Florian Schmid, MIT License, whose text comes with the program"
 )
 
 
@@ -57,10 +54,15 @@ def read_weights(path: Path) -> Weights:
     }
 
 
+def is_known(weights: Weights) -> bool:
+    """Whether these are weights of a teacher that a network can begin with."""
+    return "m.features.0.0.weight" in weights
+
+
 def can_start(network: Network, weights: Weights) -> bool:
     """Whether the network is built like the teacher that these weights are of."""
     mobile = any(isinstance(module, BandMap) for module in network.modules())
-    return mobile and "m.features.0.0.weight" in weights
+    return mobile and is_known(weights)
 
 
 def start_from(

@@ -76,9 +76,19 @@ def train(
         bool,
         typer.Option(
             "--cross-validate",
-            help="Test every fold by a network of its own, then train on all.",
+            help="Test every fold, or those of --test-folds, by a network of its own, "
+            "then train on all.",
         ),
     ] = False,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLD|final",
+            show_default=False,
+            help="Train only one network of a cross-validation, so that processes can "
+            "share the work; the same without it, with --resume, then finishes.",
+        ),
+    ] = None,
     split: Annotated[
         Literal["fold", "group", "random"] | None,
         typer.Option(
@@ -218,9 +228,17 @@ def train(
         bank,
         workers if workers is not None else max(0, (os.cpu_count() or 1) - 1),
         compute_device or "cpu",
+        _one_network(only),
     )
     run_training(job, settings, threads, stop_on_signals(), as_json)
     return 0
+
+
+def _one_network(text: str | None) -> int | None:
+    """The fold whose network is asked for; 0 for the final one."""
+    if text is None:
+        return None
+    return 0 if text == "final" else (*numbers(text, ()), 0)[0]
 
 
 def stop_on_signals() -> threading.Event:
