@@ -131,7 +131,7 @@ class Outbox:
         stray = "state = 'pending' AND endpoint NOT IN (SELECT value FROM json_each(?))"
         with transaction(self._connection):
             self._connection.execute(
-                "UPDATE alerts SET state = 'dead', "
+                "UPDATE alerts SET state = 'dead', "  # noqa: S608 - constants
                 "last_error = 'its endpoint is not configured any more' "
                 f"WHERE {stray} AND deadline_ms <= ?",
                 (known, to_ms(now)),

@@ -99,11 +99,14 @@ class Webhook:
 
     def deliver(self, alert: Alert) -> Outcome:
         """Post one alert.  Blocks; `cancel` ends it."""
+        if self._cancelled:
+            self._cancelled = False
+            return Retry("broken off")
         try:
             body = self._body(alert)
             headers = self._headers | self._signed(alert.id, body)
             return self._post(body, headers)
-        except (httpx.HTTPError, httpx.InvalidURL, _CancelledError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             return Retry(self._explain(error))
         finally:
             # Not at the beginning: it may have been broken off before it began.
@@ -161,7 +164,7 @@ class Webhook:
         status = response.status_code
         try:
             answer = self._read(response)
-        except (httpx.HTTPError, _CancelledError):
+        except httpx.HTTPError:
             # The status has been told.
             answer = ""
         if response.is_success:
@@ -186,13 +189,13 @@ class Webhook:
 
     def _follow_socket(self, event: str, info: Mapping[str, Any]) -> None:
         """Keep the socket of the connection, for `cancel`."""
-        if self._cancelled:
-            raise _CancelledError
         if event in (
             "connection.connect_tcp.complete",
             "connection.start_tls.complete",
         ):
             self._socket = info["return_value"].get_extra_info("socket")
+            if self._cancelled:
+                self.cancel()
 
     def _explain(self, error: Exception) -> str:
         if isinstance(error, httpx.ConnectTimeout):
@@ -201,10 +204,6 @@ class Webhook:
             return f"no answer in {self._settings.total_seconds:g} s"
         text = redact(str(error), self._secrets)
         return f"{type(error).__name__}: {text}"[:MOST_DETAIL]
-
-
-class _CancelledError(Exception):
-    """The delivery was broken off; nobody looks at what becomes of it."""
 
 
 def _url(settings: WebhookSettings, place: str, environ: Mapping[str, str]) -> str:
