@@ -106,13 +106,9 @@ class Detector:
 
     def _stop(self, reason: EndReason) -> list[Event]:
         ended = [(index, state.stop()) for index, state in enumerate(self._states)]
-        events = [
+        return [
             self._event(index, run, reason) for index, run in ended if run is not None
         ]
-        # The next frame is the first of its stretch: it has no newest hop of its own.
-        self._seen_until = 0
-        self._hops.clear()
-        return events
 
     def _measure(self, hop: Hop, frame: ScoreFrame) -> None:
         self._hops.append(hop)

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 from uuid import UUID
 
+import numpy as np
 import pytest
 
 from monitor.config import DetectionSettings
@@ -75,6 +76,39 @@ def test_the_id_is_the_same_for_onset_and_event_and_for_the_same_samples():
     assert onset.id != both(session="another")[0].id
 
 
+def test_ids_differ_even_if_the_first_onset_was_told_where_the_second_event_is():
+    # The first window hears at 9, the later ones correct it to [4, 6); the last one
+    # hears at 9 again.
+    heard = [
+        (0.1, (0, 1)),
+        (0.9, (9, 10)),
+        (0.9, (4, 5)),
+        (0.9, (6, 6)),
+        (0.9, (9, 10)),
+    ]
+    frames = [
+        ScoreFrame("street", 2 * k, 2 * k + 8, (score,), (span,), -20.0, -20.0, 70.0)
+        for k, (score, span) in enumerate(heard)
+    ]
+    records = told(detector(rule(min_duration_off=3)), frames)
+    ids = [each.record.id for each in records if isinstance(each.record, Onset)]
+    assert len(ids) == len(set(ids)) == 1
+    assert stretches(records) == [(4, 6)]
+
+
+def test_the_level_gate_looks_at_the_loudest_hop_of_the_window():
+    frame = drawn("9")[0]
+    quiet_now = replace(frame, level_dbfs=-120.0)
+    assert stretches(told(detector(rule()), [quiet_now])) == [(0, 1)]
+    quiet = replace(quiet_now, peak_level_dbfs=-70.1)
+    assert told(detector(rule()), [quiet]) == []
+
+
+def test_an_empty_span_is_heard_as_a_moment():
+    frame = replace(drawn("9")[0], spans=((0, 0),))
+    assert stretches(told(detector(rule()), [frame])) == [(0, 1)]
+
+
 def test_the_mean_score_is_over_the_windows_that_count():
     frames = drawn("1159811111")
     event = told(detector(rule(min_duration_off=2, smoothing_hops=2)), frames)[-1]
@@ -102,6 +136,35 @@ def test_levels_are_those_of_the_hops_in_which_it_sounds():
     loudest = at[onset.told_at or 0]
     frames[loudest] = replace(frames[loudest], level_dbfs=-3.0)
     assert told(watcher(), frames)[0].record.level_dbfs == -3.0
+
+
+def test_levels_are_right_where_the_estimates_moved():
+    for seed in range(10):
+        generator = np.random.default_rng(seed)
+        listener = Listener(LABELS, generator=generator, jitter_columns=8)
+        frames = [
+            replace(frame, laeq_db=generator.uniform(30, 90))
+            for frame in listener.frames([siren(seconds=20)], SPEC.samples(35))
+        ]
+        event = next(
+            each.record
+            for each in told(watcher(), frames)
+            if isinstance(each.record, Event) and each.record.label == "siren"
+        )
+        energies = [
+            10 ** (frame.laeq_db / 10)
+            for frame in frames
+            if frame.stop > event.start and frame.stop - HOP < event.stop
+        ]
+        mean = 10 * math.log10(sum(energies) / len(energies))
+        assert event.laeq_db == pytest.approx(mean)
+
+
+def test_an_event_that_was_long_not_told_has_the_levels_of_all_its_hops():
+    frames = drawn("..####################..")
+    frames[2] = replace(frames[2], level_dbfs=-3.0, peak_level_dbfs=-3.0)
+    onset, event = told(detector(rule(min_duration_on=20)), frames)
+    assert onset.record.level_dbfs == event.record.level_dbfs == -3.0
 
 
 def test_a_noise_after_the_sound_is_not_its_level():

@@ -101,6 +101,13 @@ def test_scores_are_averaged_before_they_are_judged(
     assert stretches(told(watcher, drawn(scores))) == events
 
 
+def test_the_windows_of_an_event_lead_to_no_other():
+    watcher = detector(rule(smoothing_hops=4, onset_threshold=0.45))
+    records = told(watcher, drawn("99.99...."))
+    assert stretches(records) == [(0, 2), (3, 5)]
+    assert records[-1].record.mean_score == 0.9
+
+
 @pytest.mark.parametrize(
     ("scores", "stop"),
     [("..999..5......", 5), ("..999..8......", 5), ("..999..88.....", 9)],

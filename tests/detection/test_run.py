@@ -73,6 +73,15 @@ def windows(drawing: str, first_known: int | None = None) -> list[LabelWindow]:
         (
             """
             .....===
+              ...===..
+                .==.....
+            """,
+            5,
+            8,  # the third is alone in not hearing it so late
+        ),
+        (
+            """
+            .....===
               ...=====
             """,
             5,

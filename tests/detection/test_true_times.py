@@ -14,7 +14,7 @@ from tests.support.scores import HOP, SPEC, Listener, Sound
 
 LABELS = ("siren", "gun_shot", "car_horn", "dog_bark", "engine_idling")
 COLLAR = SPEC.samples(0.75)
-PLACES = 30
+PLACES = 15
 
 KINDS = pytest.mark.parametrize(
     ("label", "seconds"),
@@ -165,6 +165,14 @@ def test_a_blip_that_was_too_short_does_not_move_the_start_of_what_follows():
         listener = Listener(LABELS, needs=SPEC.samples(1.0), spans_all=True)
         frames = listener.frames([blip, true], true.stop + SPEC.samples(12))
         assert_heard(listen(frames), [true])
+
+
+def test_a_siren_is_in_one_piece_though_spans_end_before_the_edge():
+    for seed, start in enumerate(places(12)):
+        true = sound("siren", start, 20.0)
+        listener = Listener(LABELS, generator=np.random.default_rng(seed))
+        frames = listener.frames([true], true.stop + SPEC.samples(12))
+        assert_heard(listen(frames, min_duration_off=0), [true])
 
 
 def test_sounds_of_several_labels_at_once_are_events_of_their_own():
