@@ -136,14 +136,18 @@ class TeacherSettings(Settings):
     logits_weight: NonNegative = 1.0
     """Weight of the squared distance to the teacher's logits, standardised."""
 
-    soft_share: Share = 0.4
+    soft_share: Share = 0.5
     """Share in the targets of a logistic regression on what the teacher gives."""
+
+    label_gradient: Share = 1.0
+    """How much of the labels' gradient goes beyond the heads; at 0 the blocks learn
+    from the teacher alone, and cannot learn recordings by heart."""
 
     frozen_layers: Whole = 7
     """First layers of the blocks that keep the teacher's weights, where the network
     begins with them."""
 
-    bank_items: Count = 20_000
+    bank_items: Count = 16_000
     """Mixtures that are made once and stored with the teacher's targets."""
 
     clean_repeats: Whole = 2

@@ -70,6 +70,7 @@ class Lesson:
             _tensor(source.embedding_scale),
             _tensor(source.logits_scale),
             transplant.classifier(weights) if alike else None,
+            settings.teacher.label_gradient,
         )
         if alike:
             self._transplant(network, weights, maker, settings)

@@ -37,6 +37,8 @@ class Student(nn.Module):
         logits_scale: (classes,), the same of its logits.
         classifier: The teacher's own, from embedding to logits, which stays as it is;
             None: a linear layer learns it.
+        label_gradient: Share of the gradient of `logits` and `activity` that goes
+            beyond the heads.
     """
 
     embedding_scale: Tensor
@@ -48,9 +50,11 @@ class Student(nn.Module):
         embedding_scale: Tensor | None = None,
         logits_scale: Tensor | None = None,
         classifier: nn.Module | None = None,
+        label_gradient: float = 1.0,
     ) -> None:
         super().__init__()
         self.network = network
+        self.label_gradient = label_gradient
         features = feature_count(network)
         nothing = torch.ones(0)
         self.register_buffer(
@@ -84,11 +88,12 @@ class Student(nn.Module):
         network = self.network
         features = network.columns(log_mel)  # (batch, features, columns)
         pooled = network.embed(features)  # (batch, features)
+        embedding = self.embedding_head(pooled)  # (batch, size)
+        pooled, features = self._held_back(pooled), self._held_back(features)
         activity = None
         if columns:
             head = network.column_head or network.head
             activity = head(features.transpose(1, 2)).transpose(1, 2)
-        embedding = self.embedding_head(pooled)  # (batch, size)
         teacher_logits = None
         if self.classifier is not None and len(self.logits_scale):
             teacher_logits = self.classifier(embedding) / self.logits_scale
@@ -98,6 +103,12 @@ class Student(nn.Module):
             embedding / self.embedding_scale if len(self.embedding_scale) else None,
             teacher_logits,
         )
+
+    def _held_back(self, features: Tensor) -> Tensor:
+        """The same numbers, through which less of the gradient flows."""
+        if self.label_gradient == 1:
+            return features
+        return features.detach().lerp(features, self.label_gradient)
 
 
 def feature_count(network: Network) -> int:
