@@ -14,7 +14,11 @@ from monitor.commands import (
     check,
     devices,
     evaluate,
+    events,
+    forget,
     model,
+    replay,
+    report,
     run,
     scenes,
     train,
@@ -51,6 +55,10 @@ app.command("analyze", help=analyze.HELP)(analyze.analyze)
 app.command("devices", help=devices.HELP)(devices.devices)
 app.command("check", help=check.HELP)(check.check)
 app.command("model", help=model.HELP)(model.model)
+app.command("events", help=events.HELP)(events.events)
+app.command("report", help=report.HELP)(report.report)
+app.command("replay", help=replay.HELP)(replay.replay)
+app.command("forget", help=forget.HELP)(forget.forget)
 app.command("train", help=train.HELP)(train.train)
 app.command("evaluate", help=evaluate.HELP)(evaluate.evaluate)
 app.command("scenes", help=scenes.HELP)(scenes.scenes)

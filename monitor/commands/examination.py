@@ -165,12 +165,16 @@ def _resolve_each(
 def _examine_files(configuration: Configuration, examination: Examination) -> None:
     state_dir = configuration.state_dir
     examination.files["state_dir"] = state_dir
-    path = configuration.config.event_log.path
-    event_log = None if path is None else state_dir / path
-    examination.files["event_log"] = event_log
+    config = configuration.config
     complaints = [_folder_complaint("state_dir", state_dir)]
-    if event_log is not None:
-        complaints.append(_file_complaint("event_log.path", event_log))
+    for name, path in (
+        ("event_log", config.event_log.path),
+        ("store", config.store.path),
+    ):
+        file = None if path is None else state_dir / path
+        examination.files[name] = file
+        if file is not None:
+            complaints.append(_file_complaint(f"{name}.path", file))
     examination.problems += dict.fromkeys(filter(None, complaints))
 
 

@@ -38,3 +38,21 @@ ComputeDeviceOption = Annotated[
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print JSON, for other programs.")
 ]
+SinceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--since",
+        metavar="TIME",
+        show_default=False,
+        help="So long ago, as 90s, 15m, 1h, 2d or 1w, or a time: 2026-11-23T07:30.",
+    ),
+]
+UntilOption = Annotated[
+    str | None,
+    typer.Option(
+        "--until",
+        metavar="TIME",
+        show_default=False,
+        help="The same for the end; without it: now.",
+    ),
+]

@@ -23,6 +23,8 @@ from monitor.sinks.console import LiveConsole, can_show
 from monitor.sinks.event_log import EventLog
 from monitor.sinks.plain import Plain
 from monitor.sinks.sink import Sink
+from monitor.sinks.store.session import Session
+from monitor.sinks.store.store import Store
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +36,8 @@ STOP_SECONDS = 1.6
 def run_daemon(config: Config, *, speed: Speed, state_dir: Path) -> int:
     """Listen until SIGINT or SIGTERM, or until every source is a recording that ended.
 
-    Runs on the main thread, whose signal handlers it takes.  SIGHUP opens the event log
-    anew.
+    Runs on the main thread, whose signal handlers it takes.  SIGHUP opens event log
+    and database anew.
 
     Returns:
         The exit code: 0, or 1 if a thread failed.
@@ -46,8 +48,13 @@ def run_daemon(config: Config, *, speed: Speed, state_dir: Path) -> int:
     model = load_model(config.model.file)
     classifier = Classifier(model, config.model.compute_device, config.model.threads)
     clock = SystemClock()
+    session = uuid.uuid4().hex
     with _screen(config, classifier, clock) as screen:
-        sinks: list[Sink] = [screen]
+        # First the store: what any other sink tells is on the disk by then.
+        sinks: list[Sink] = [
+            *_stores(config, classifier, clock, session, state_dir),
+            screen,
+        ]
         log = config.event_log
         if log.path is not None:
             path = state_dir / log.path
@@ -57,10 +64,22 @@ def run_daemon(config: Config, *, speed: Speed, state_dir: Path) -> int:
             classifier,
             sinks,
             speed=speed,
-            session=uuid.uuid4().hex,
+            session=session,
             clock=clock,
         )
         return _run(monitor)
+
+
+def _stores(
+    config: Config, classifier: Classifier, clock: Clock, session: str, state_dir: Path
+) -> list[Store]:
+    """The database, if there shall be one."""
+    if config.store.path is None:
+        return []
+    run = Session(
+        session, classifier.name, classifier.labels, classifier.spec.sample_rate
+    )
+    return [Store(state_dir / config.store.path, config.store, run, clock)]
 
 
 @contextlib.contextmanager

@@ -90,6 +90,10 @@ class Database:
         """
         return self._connect("ro")
 
+    def is_current(self, connection: sqlite3.Connection) -> bool:
+        """Whether the tables are of the version of the program."""
+        return _version(connection) == len(self._migrations)
+
     def set_aside(self, why: str) -> None:
         """Rename the file and its companions to PATH.damaged-UTC, and say it.
 

@@ -26,13 +26,19 @@ from monitor.sinks.store.session import (
     end_session,
     interrupted_events,
 )
-from monitor.sinks.store.writer import Writer
+from monitor.sinks.store.writer import PATIENCE_SECONDS, Writer
 
 logger = logging.getLogger(__name__)
 
 MEMORY_RECORDS = 10_000
 FLUSH_SECONDS = 10.0
 RETRY_SECONDS = 1.0
+IMPATIENCE_SECONDS = 0.1
+"""How long another writer is waited for when the last try already failed."""
+
+END_SECONDS = 0.5
+"""How long another writer is waited for at the end, which must come soon."""
+
 RETAIN_SECONDS = 600.0
 RETAIN_SOON_SECONDS = 1.0
 
@@ -182,12 +188,16 @@ class Store:
             self._rule_state = self._writer.write(
                 lambda connection, key: self._write_all(connection, key, ends=ends),
                 synced=bool(self._backlog),
-                patient=not self._is_failing,
+                patience_seconds=END_SECONDS if ends else self._patience_seconds,
             )
         except StoreUnavailableError as error:
             self._fail(error)
         else:
             self._succeed()
+
+    @property
+    def _patience_seconds(self) -> float:
+        return IMPATIENCE_SECONDS if self._is_failing else PATIENCE_SECONDS
 
     def _recover(self) -> None:
         """Once: let the rules remember, and end what a killed monitor was hearing."""
@@ -199,7 +209,7 @@ class Store:
                 interrupted_events(connection, self._session.session),
             ),
             synced=False,
-            patient=not self._is_failing,
+            patience_seconds=self._patience_seconds,
         )
         self._has_recovered = True
         now = self._clock.utc()
@@ -274,7 +284,7 @@ class Store:
                     connection, to_ms(self._clock.utc())
                 ),
                 synced=False,
-                patient=False,
+                patience_seconds=IMPATIENCE_SECONDS,
             )
         except StoreUnavailableError:
             is_more = False  # if it stays so, the next commit says it

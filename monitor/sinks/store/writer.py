@@ -17,10 +17,6 @@ from monitor.sinks.store.session import Session, begin_session
 T = TypeVar("T")
 
 PATIENCE_SECONDS = 5.0
-"""How long another writer, such as a command, is waited for."""
-
-IMPATIENCE_SECONDS = 0.1
-"""The same, when the last try already failed."""
 
 
 class Writer:
@@ -44,7 +40,7 @@ class Writer:
         work: Callable[[sqlite3.Connection, int], T],
         *,
         synced: bool,
-        patient: bool = True,
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> T:
         """Run `work(connection, key of the session)` as one transaction.
 
@@ -53,14 +49,15 @@ class Writer:
         Args:
             work: Changes the database.
             synced: Whether it must be on the disk when this returns.
-            patient: Whether to wait for another writer.
+            patience_seconds: How long another writer, such as a command, is waited
+                for.
 
         Raises:
             StoreError: Another monitor writes to it, or a newer version wrote it.
             StoreUnavailableError: It cannot be written now; nothing of it is.
         """
         try:
-            return self._write(work, synced=synced, patient=patient)
+            return self._write(work, synced=synced, patience_seconds=patience_seconds)
         except sqlite3.OperationalError as error:
             raise self._unavailable(error) from None
         except sqlite3.DatabaseError as error:
@@ -69,7 +66,7 @@ class Writer:
             self.disconnect()
             self.database.set_aside(str(error))
         try:
-            return self._write(work, synced=synced, patient=patient)
+            return self._write(work, synced=synced, patience_seconds=patience_seconds)
         except sqlite3.OperationalError as error:
             raise self._unavailable(error) from None
 
@@ -90,11 +87,10 @@ class Writer:
         work: Callable[[sqlite3.Connection, int], T],
         *,
         synced: bool,
-        patient: bool,
+        patience_seconds: float,
     ) -> T:
         connection = self._connected()
-        busy_seconds = PATIENCE_SECONDS if patient else IMPATIENCE_SECONDS
-        connection.execute(f"PRAGMA busy_timeout = {round(1000 * busy_seconds)}")
+        connection.execute(f"PRAGMA busy_timeout = {round(1000 * patience_seconds)}")
         connection.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
         with transaction(connection):
             if not self._session_key:

@@ -1,0 +1,115 @@
+"""`sound-monitor forget`: delete what was heard."""
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from monitor.commands.options import ConfigOption, JsonOption
+from monitor.errors import SoundMonitorError, UsageError
+
+if TYPE_CHECKING:
+    from monitor.sinks.store.forget import Forgotten
+
+HELP = """Delete what was heard since a moment, or everything.
+
+Events, gaps, scores and alerts go from the database, lines from the event log.  What is
+deleted is overwritten in the file.  On a terminal it is shown first and asked for.  A
+monitor that is running goes on, and what it still has in memory of it is not stored.
+
+\b
+Examples:
+  sound-monitor forget --since 1h
+  sound-monitor forget --since 2026-11-23T18:00 --yes
+  sound-monitor forget --all
+"""
+
+
+def forget(
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--since",
+            metavar="TIME",
+            show_default=False,
+            help="From this moment until now: 15m, 1h, 2d or 2026-11-23T07:30.",
+        ),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Everything.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> int:
+    """Delete, and say what."""
+    from monitor.commands.configuration import load
+    from monitor.commands.moments import parse_moment
+    from monitor.commands.output import print_json, print_line
+    from monitor.commands.stored import database_path
+    from monitor.sinks.store.forget import forget as delete
+    from monitor.sinks.store.forget import look
+
+    now = datetime.now(UTC)
+    if everything == (since is not None):
+        raise UsageError("forget: say --since TIME or --all")
+    first = None if since is None else parse_moment(since, now, "--since")
+    configuration = load(config)
+    path = database_path(configuration)
+    if not path.exists():
+        raise SoundMonitorError(f"there is no database {path}")
+    if sys.stdin.isatty() and not yes and not as_json:
+        print_line(f"would be deleted: {_sentence(look(path, first))}")
+        typer.confirm("Delete it?", abort=True)
+    forgotten = delete(path, first, datetime.now(UTC))
+    log = configuration.config.event_log.path
+    lines = 0 if log is None else _erase_log(configuration.state_dir / log, first)
+    aside = _remove_damaged(path) if everything else 0
+    if as_json:
+        print_json(
+            {
+                "since": None if first is None else first.isoformat(),
+                "events": forgotten.events,
+                "gaps": forgotten.gaps,
+                "score_frames": forgotten.score_frames,
+                "alerts": forgotten.alerts,
+                "event_log_lines": lines,
+                "damaged_files": aside,
+            }
+        )
+        return 0
+    print_line(f"deleted: {_sentence(forgotten)}")
+    print_line(f"deleted from the event log: {lines} lines")
+    if aside:
+        print_line(f"deleted: {aside} files of damaged databases")
+    return 0
+
+
+def _sentence(forgotten: "Forgotten") -> str:
+    from monitor.sinks.wording import local_time
+
+    if forgotten.since is None:
+        return "nothing"
+    return (
+        f"{forgotten.events} events, {forgotten.gaps} gaps, "
+        f"{forgotten.score_frames} score frames, {forgotten.alerts} alerts, "
+        f"from {local_time(forgotten.since)}"
+    )
+
+
+def _erase_log(path: Path, since: datetime | None) -> int:
+    from monitor.sinks.log_eraser import erase_lines
+
+    try:
+        return erase_lines(path, since)
+    except OSError as error:
+        raise SoundMonitorError(
+            f"the database is cleaned, but not the event log {path}: {error.strerror}"
+        ) from None
+
+
+def _remove_damaged(path: Path) -> int:
+    damaged = list(path.parent.glob(f"{path.name}.damaged-*"))
+    for file in damaged:
+        file.unlink()
+    return len(damaged)
