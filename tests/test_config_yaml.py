@@ -78,7 +78,8 @@ def test_every_setting_is_shown_with_its_explanation(
 ) -> None:
     text = shown_text()
     line = read_yaml(text, "config.yaml").lines.get(path)
-    assert line is not None, f"{key_text(path)} is not in config.yaml"
+    missing = f"config.yaml lacks {key_text(path)}, {default!r}: # {explanation}"
+    assert line is not None, missing
     assert explanation_above(text.splitlines(), line) == " ".join(explanation.split())
 
 
