@@ -16,7 +16,7 @@ from monitor.records import Onset
 from monitor.runtime.offline import analyze_file
 from tests.support.daemon import RunningMonitor
 from tests.support.pulse import PulseServer, pulse  # noqa: F401 - a fixture
-from tests.support.recordings import RATE, sounds
+from tests.support.street_sounds import RATE, sounds
 
 pytestmark = pytest.mark.soundcard
 
