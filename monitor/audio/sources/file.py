@@ -1,5 +1,6 @@
 """Recordings in files, of every format that libsndfile reads."""
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +11,14 @@ import soundfile
 from monitor.audio.ring import Samples
 from monitor.audio.sources.recording import RecordingStream, Speed
 from monitor.audio.sources.source import HIGHEST_RATE, LOWEST_RATE
-from monitor.audio.sources.wav import parse_header
+from monitor.audio.sources.wav import UNSURE_LENGTH, parse_header
 from monitor.errors import AudioFileError, SourceError, UsageError
 
 _OPENING_SECONDS = 10.0
 _HEADER_BYTES = 2**16
+
+_LOGGED_LENGTHS = re.compile(r": (\d+) \(should be (\d+)\)")
+"""How libsndfile notes that a header does not fit the file."""
 
 
 class _Recording(soundfile.SoundFile):  # type: ignore[misc]
@@ -65,15 +69,18 @@ class File:
             AudioFileError: It cannot be read any more.
         """
         sound = _open(self._path)
-        fault = _fault_of_wav(self._path)
+        fault = _fault_of_length(sound, self._path)
         delivered = 0
 
         def read_block(count: int) -> Samples:
             nonlocal delivered
             block = _read(sound, count, self._path)
             delivered += block.shape[1]
-            if block.shape[1] == 0:
-                self._check_end(delivered, sound, fault)
+            if block.shape[1] == 0 and fault is not None:
+                raise AudioFileError(
+                    f"{self._path}: the recording {fault}; what it holds, "
+                    f"{delivered / sound.samplerate:.2f} s, was heard"
+                )
             return block
 
         return RecordingStream(
@@ -85,15 +92,6 @@ class File:
             now=self._now,
             sleep=self._sleep,
         )
-
-    def _check_end(self, delivered: int, sound: _Recording, fault: str | None) -> None:
-        if fault is None and sound.format == "FLAC" and delivered < sound.frames:
-            fault = "ends before its last sample"
-        if fault is not None:
-            raise AudioFileError(
-                f"{self._path}: the recording {fault}; what it holds, "
-                f"{delivered / sound.samplerate:.2f} s, was heard"
-            )
 
 
 def _open(path: Path) -> _Recording:
@@ -143,13 +141,19 @@ def _reason(error: Exception) -> str:
     return str(getattr(error, "error_string", error)).strip().rstrip(".")
 
 
-def _fault_of_wav(path: Path) -> str | None:
-    """What is wrong with the length of a WAV file; libsndfile makes no fuss of it."""
+def _fault_of_length(sound: _Recording, path: Path) -> str | None:
+    """What is wrong with the length of a file; libsndfile makes no fuss of it."""
     with path.open("rb") as file:
         beginning = file.read(_HEADER_BYTES)
-    size = path.stat().st_size
-    if beginning[:4] != b"RIFF":
-        return None
+    if beginning[:4] == b"RIFF":
+        return _fault_of_wav(beginning, path.stat().st_size)
+    for stated, found in _LOGGED_LENGTHS.findall(sound.extra_info):
+        if int(found) < int(stated) < UNSURE_LENGTH:
+            return "stops before its end"
+    return None
+
+
+def _fault_of_wav(beginning: bytes, size: int) -> str | None:
     try:
         header = parse_header(beginning)
     except SourceError:
@@ -160,6 +164,4 @@ def _fault_of_wav(path: Path) -> str | None:
     data_bytes = header.data_bytes if header.says_length else held
     if min(held, data_bytes) % header.pcm_format.frame_bytes:
         return "stops in the middle of a sample"
-    if held < data_bytes:
-        return "stops before its end"
-    return None
+    return "stops before its end" if held < data_bytes else None

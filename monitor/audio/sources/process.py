@@ -70,8 +70,9 @@ class ChildProcess:
             os.set_blocking(descriptor, False)
             self._poll.register(descriptor, select.POLLIN)
         # The pipe is all there is between a late reader and lost samples.  More than
-        # the usual 64 KiB may be refused to a user with many pipes.
-        with contextlib.suppress(OSError):
+        # the usual 64 KiB may be refused to a user with many pipes, and not every
+        # system can do it.
+        with contextlib.suppress(OSError, AttributeError):
             fcntl.fcntl(self._stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
     @property

@@ -23,7 +23,7 @@ _MAGIC = (b"RIFF", b"RF64", b"BW64")
 _LONGEST_HEADER = 16 * 2**20
 """Bytes; a picture of an album fits into it."""
 
-_UNSURE_LENGTH = 0x7FFF_0000
+UNSURE_LENGTH = 0x7FFF_0000
 """From here on, a length is what a program writes that does not know it.
 
 arecord writes so many bytes and then a new header; sox and ffmpeg never stop.
@@ -44,7 +44,7 @@ class WavHeader:
     @property
     def says_length(self) -> bool:
         """Whether the length is meant: not 0, and not a huge one."""
-        return 0 < self.data_bytes < _UNSURE_LENGTH
+        return 0 < self.data_bytes < UNSURE_LENGTH
 
 
 def is_wav(beginning: bytes) -> bool | None:

@@ -58,6 +58,8 @@ def play(path: Path) -> tuple[Samples, str | None]:
         ("a.w64", {}, 1e-4),
         ("a.flac", {}, 1e-4),
         ("a.aiff", {}, 1e-4),
+        ("a.au", {}, 1e-4),
+        ("a.rf64", {}, 1e-4),
         ("a.ogg", {}, 0.2),
         ("a.mp3", {}, 0.2),
         ("named wrongly.wav", {"format": "FLAC"}, 1e-4),
@@ -175,12 +177,14 @@ def test_a_wav_that_was_written_to_a_pipe_is_whole(tmp_path: Path, length: int) 
     assert complaint is None
 
 
-def test_a_truncated_flac_is_told(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.flac")
+@pytest.mark.parametrize("name", ["a.flac", "a.aiff", "a.w64", "a.au", "a.rf64"])
+def test_other_truncated_files_are_told_too(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / name)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     samples, complaint = play(path)
     assert samples.shape[1] < SOUND.shape[1]
     assert complaint is not None
+    assert str(path) in complaint
 
 
 def test_a_file_that_vanished_after_the_check_is_told(tmp_path: Path) -> None:

@@ -74,6 +74,11 @@ def test_an_overflow_is_measured_by_how_late_the_sound_has_become(
         assert count == pytest.approx(lost.get(index, 0), abs=JITTER * RATE * 1.1)
 
 
+def test_a_first_block_that_was_late_hides_no_loss() -> None:
+    delays = [0.5, *[0.0] * 20]
+    assert run_meter(delays, {10: 4_800})[10] == pytest.approx(4_800, abs=20)
+
+
 @pytest.mark.parametrize("speed", [0.9995, 1.0005])
 def test_a_clock_that_drifts_is_no_loss(speed: float) -> None:
     an_hour = 3600 * RATE // CALLBACK // 10

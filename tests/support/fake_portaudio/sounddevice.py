@@ -4,6 +4,7 @@ Put the folder of this file on the module search path of the capture child.  The
 deliver samples that count from 0, in every channel alike.
 """
 
+import atexit
 import os
 import signal
 import struct
@@ -21,6 +22,10 @@ _DEVICES = [
     ("USB Mic: Audio (hw:1,0)", 2, 0, 44_100.0),
     ("Array: Audio (hw:2,0)", 6, 0, 16_000.0),
 ]
+
+
+# Closing a device that was unplugged may hang.
+atexit.register(time.sleep, 3600)
 
 
 class PortAudioError(Exception):
@@ -80,7 +85,7 @@ class RawInputStream:
         position = 0
         began = time.monotonic()
         for index in range(10**9):
-            overflow = BEHAVIOUR == "overflow" and index == 50
+            overflow = BEHAVIOUR == "overflow" and index == 51
             if overflow:
                 position += round(OVERFLOW_SECONDS * self.samplerate)
             due = began + (position + CALLBACK_SAMPLES) / self.samplerate
