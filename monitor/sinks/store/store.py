@@ -32,7 +32,10 @@ logger = logging.getLogger(__name__)
 
 MEMORY_RECORDS = 10_000
 FLUSH_SECONDS = 10.0
-RETRY_SECONDS = 1.0
+FIRST_RETRY_SECONDS = 1.0
+LAST_RETRY_SECONDS = 15.0
+"""A try writes everything that waits, so it must not come too often."""
+
 IMPATIENCE_SECONDS = 0.1
 """How long another writer is waited for when the last try already failed."""
 
@@ -55,7 +58,7 @@ class Store:
     failure those since the last checkpoint or event.
 
     While the database cannot be written, the newest records, alerts and scores wait in
-    memory, and every second it is tried again.  That is said once, and counted.
+    memory, and it is tried again and again.  That is said once, and counted.
 
     It may be made on another thread than the one that uses it.
     """
@@ -106,6 +109,7 @@ class Store:
         self._flushed = clock.monotonic()
         self._is_failing = False
         self._retry_at = 0.0
+        self._retry_seconds = FIRST_RETRY_SECONDS
         self._commit()
 
     @property
@@ -260,6 +264,7 @@ class Store:
         self._backlog.clear()
         self._flushed = self._clock.monotonic()
         self._is_failing = False
+        self._retry_seconds = FIRST_RETRY_SECONDS
         if had_alerts:
             self._committed()
 
@@ -272,7 +277,8 @@ class Store:
                 self._backlog.capacity,
             )
         self._is_failing = True
-        self._retry_at = self._clock.monotonic() + RETRY_SECONDS
+        self._retry_at = self._clock.monotonic() + self._retry_seconds
+        self._retry_seconds = min(2 * self._retry_seconds, LAST_RETRY_SECONDS)
         self._backlog.drop_oldest()
 
     def _retain(self) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from monitor.errors import StoreError
 from monitor.records import Event, Onset, Timed
+from monitor.sinks.store.store import LAST_RETRY_SECONDS
 from tests.support.clock import FakeClock
 from tests.support.store import EveryOccurrence, make_store, rows
 from tests.support.timed import event, frame, gap, onset, samples, state, statistics
@@ -273,7 +274,7 @@ def test_while_it_cannot_be_written_memory_keeps_the_newest_and_says_it_once(
     assert store.lost_records == 6
     other.execute("ROLLBACK")
     other.close()
-    clock.advance(1.0)
+    clock.advance(LAST_RETRY_SECONDS)
     store.report(statistics())
     assert store.waiting_records == 0
     assert rows(path, "SELECT id FROM events") == [
@@ -308,7 +309,7 @@ def test_a_store_that_cannot_be_opened_at_first_opens_later(
     store.write([onset()])
     assert store.waiting_records == 1
     (tmp_path / "state").unlink()
-    clock.advance(1.0)
+    clock.advance(LAST_RETRY_SECONDS)
     store.report(statistics())
     assert rows(path, "SELECT id FROM alerts") == ["session-street-1/onset"]
     assert isinstance(onset().record, Onset)

@@ -1,0 +1,113 @@
+"""A disk that is full: monitoring goes on, and storing begins again."""
+
+import logging
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from monitor.sinks.store.store import LAST_RETRY_SECONDS
+from tests.support.clock import FakeClock
+from tests.support.store import EveryOccurrence, make_store, rows
+from tests.support.timed import event, frame, onset, statistics
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one MiB."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to mount a small file system")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a file system")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        for size in (65_536, 4096, 1):
+            try:
+                while file.write(b"x" * size) == size:
+                    pass
+            except OSError:
+                pass
+    return ballast
+
+
+def test_monitoring_goes_on_and_storing_begins_again(
+    disk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    clock = FakeClock()
+    path = disk / "monitor.db"
+    store = make_store(path, clock, rules=EveryOccurrence(), memory_records=1000)
+    store.write([onset(number=0)])
+    ballast = fill(disk)
+    for number in range(1, 400):
+        store.write([onset(number=number), frame(stop_seconds=5.0 + number)])
+        clock.advance(0.5)
+    waiting = store.waiting_records
+    assert 0 < waiting <= 399
+    assert len(caplog.records) == 1
+    assert "database or disk is full" in caplog.text
+    assert rows(path, "SELECT count(*) FROM events") == [400 - waiting]
+    ballast.unlink()
+    clock.advance(LAST_RETRY_SECONDS)
+    store.report(statistics())
+    assert store.waiting_records == 0
+    assert store.lost_records == 0
+    store.close()
+    assert rows(path, "SELECT count(*) FROM events") == [400]
+    assert rows(path, "SELECT count(*) FROM alerts") == [400]
+    assert rows(path, "SELECT sum(frames) FROM scores") == [399]
+    assert rows(path, "PRAGMA integrity_check") == ["ok"]
+    assert [r.levelname for r in caplog.records] == ["ERROR", "WARNING"]
+
+
+def test_it_starts_on_a_full_disk_and_stores_when_there_is_room(
+    disk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = FakeClock()
+    ballast = fill(disk)
+    path = disk / "monitor.db"
+    store = make_store(path, clock, rules=EveryOccurrence())
+    store.write([onset(), frame()])
+    clock.advance(LAST_RETRY_SECONDS)
+    store.write([event()])
+    assert [r.levelname for r in caplog.records] == ["ERROR"]
+    assert store.waiting_records == 2
+    ballast.unlink()
+    clock.advance(LAST_RETRY_SECONDS)
+    store.report(statistics())
+    assert rows(path, "SELECT id, end_reason FROM events") == [
+        ("session-street-1", "offset")
+    ]
+    store.close()
+    assert rows(path, "SELECT count(*) FROM alerts") == [2]
+
+
+def test_a_run_on_a_full_disk_with_an_old_database_goes_on_from_it(disk: Path) -> None:
+    path = disk / "monitor.db"
+    store = make_store(path, rules=EveryOccurrence())
+    store.write([onset(number=1)])
+    store._writer.close()  # as a kill does
+    ballast = fill(disk)
+    clock = FakeClock()
+    rules = EveryOccurrence()
+    store = make_store(path, clock, run="next", rules=rules)
+    store.write([onset(number=2)])
+    ballast.unlink()
+    clock.advance(LAST_RETRY_SECONDS)
+    store.report(statistics())
+    store.close()
+    assert rows(path, "SELECT id, end_reason FROM events ORDER BY sequence") == [
+        ("session-street-1", "interrupted"),
+        ("session-street-2", None),
+    ]
+    assert rows(path, "SELECT count(*) FROM alerts") == [3]
