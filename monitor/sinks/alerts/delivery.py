@@ -2,7 +2,7 @@
 
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 from monitor.config_alerts import AlertSettings
@@ -11,6 +11,7 @@ from monitor.sinks.alerts.hooks import build_hook
 from monitor.sinks.alerts.hooks.hook import Hook
 from monitor.sinks.alerts.outbox import Outbox
 from monitor.sinks.alerts.sender import Clock, Sender
+from monitor.sinks.store.database import Database
 
 logger = logging.getLogger(__name__)
 
@@ -69,26 +70,24 @@ def find_faults(
 
 
 def build_senders(
-    hooks: Mapping[str, Hook], connect: Callable[[], sqlite3.Connection], clock: Clock
+    hooks: Mapping[str, Hook], database: Database, clock: Clock
 ) -> list[Sender]:
     """Give every endpoint a sender.
 
     Args:
         hooks: By endpoint; closed by their senders.
-        connect: Opens the database; called by each sender on its thread.
+        database: Holds the alerts; every sender opens it on its own thread.
         clock: Of the machine.
     """
     return [
-        Sender(endpoint, hook, Outbox(connect), clock)
+        Sender(endpoint, hook, Outbox(database), clock)
         for endpoint, hook in hooks.items()
     ]
 
 
-def look_for_strays(
-    endpoints: Iterable[str], connect: Callable[[], sqlite3.Connection], clock: Clock
-) -> None:
+def look_for_strays(endpoints: Iterable[str], database: Database, clock: Clock) -> None:
     """Say if alerts wait for endpoints that the configuration has no more."""
-    outbox = Outbox(connect)
+    outbox = Outbox(database)
     try:
         count = outbox.expire_strays(list(endpoints), clock.utc())
     except (sqlite3.Error, StoreUnavailableError):

@@ -1,14 +1,15 @@
 """The outbox: alerts in the database, and how far each has come."""
 
 import json
+import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, cast
 
 from monitor.sinks.alerts.alert import Alert, AlertKind
-from monitor.sinks.store.database import transaction
+from monitor.sinks.store.database import Database, transaction
 from monitor.sinks.store.rows import from_ms, to_ms
 
 AlertState = Literal["pending", "delivered", "dead", "dropped"]
@@ -50,13 +51,15 @@ class Outbox:
 
     Has a connection of its own, and is used by one thread at a time.
 
-    Every method may raise sqlite3.Error: the database is locked, full or damaged.
+    Every method may raise sqlite3.Error or StoreUnavailableError: the database is
+    locked, full, damaged or missing.
     """
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
-        """Open nothing yet; `connect` is called when it is needed."""
-        self._connect = connect
+    def __init__(self, database: Database) -> None:
+        """Open nothing yet."""
+        self._database = database
         self._open: sqlite3.Connection | None = None
+        self._file: os.stat_result | None = None
 
     def close(self) -> None:
         """Close the connection; the next use opens one."""
@@ -213,9 +216,23 @@ class Outbox:
 
     @property
     def _connection(self) -> sqlite3.Connection:
+        """To the file that stands at the path now: a damaged one is set aside."""
+        if self._open is not None and not self._is_at_path():
+            self.close()
         if self._open is None:
-            self._open = self._connect()
+            self._open = self._database.connect()
+            self._file = self._stat()
         return self._open
+
+    def _is_at_path(self) -> bool:
+        now = self._stat()
+        return bool(now and self._file and os.path.samestat(now, self._file))
+
+    def _stat(self) -> os.stat_result | None:
+        try:
+            return self._database.path.stat()
+        except OSError:
+            return None
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:

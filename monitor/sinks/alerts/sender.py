@@ -26,7 +26,7 @@ LONGEST_BACK_OFF_SECONDS = 3600.0
 LOOK_SECONDS = 2.0
 """The outbox is looked at so often, for what a command has put back into it."""
 
-POLL_SECONDS = 0.25
+POLL_SECONDS = 0.1
 GRACE_SECONDS = 0.3
 """Time in which a delivery that is broken off must end."""
 
@@ -92,6 +92,7 @@ class Sender:
         self._clock = clock
         self._draw = draw
         self._wakeup = threading.Event()
+        self._is_idle = False
         self._failures = 0
         self._given_up = 0
         self._database_fails = False
@@ -101,6 +102,11 @@ class Sender:
         """Look at the outbox now.  Any thread."""
         self._wakeup.set()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is due now.  Any thread."""
+        return self._is_idle and not self._wakeup.is_set()
+
     def run(self, stop: threading.Event) -> None:
         """Deliver until `stop` is set.  Runs on the sender's thread."""
         try:
@@ -109,6 +115,7 @@ class Sender:
                     wait_seconds = self._step(stop)
                 except (sqlite3.Error, StoreUnavailableError) as error:
                     wait_seconds = self._database_trouble(error)
+                self._is_idle = wait_seconds > 0
                 self._wait(wait_seconds, stop)
         finally:
             self._hook.close()
@@ -116,6 +123,7 @@ class Sender:
 
     def _step(self, stop: threading.Event) -> float:
         """Do what is due; return how long nothing will be, seconds."""
+        self._is_idle = False
         self._wakeup.clear()
         entry = self._outbox.head(self.endpoint)
         self._database_works()

@@ -1,0 +1,153 @@
+"""The command hook runs a program, and is not held up by it."""
+
+import json
+import logging
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from monitor.config_hooks import CommandSettings
+from monitor.errors import ConfigError
+from monitor.sinks.alerts.hooks.command import Command
+from monitor.sinks.alerts.hooks.hook import Delivered, Outcome, Retry
+from tests.support.alerts import alert
+
+
+def command(*argv: str, total_seconds: float = 10.0) -> Command:
+    settings = CommandSettings(argv=argv, total_seconds=total_seconds)
+    return Command(settings, "alerts[0].command", os.environ)
+
+
+def python(script: str, *argv: str, total_seconds: float = 10.0) -> Command:
+    return command(sys.executable, "-c", script, *argv, total_seconds=total_seconds)
+
+
+def test_the_alert_is_on_stdin_and_in_the_environment(tmp_path: Path) -> None:
+    script = (
+        "import json, os, sys;"
+        "own = {k: v for k, v in os.environ.items() if k[:14] == 'SOUND_MONITOR_'};"
+        "json.dump([json.load(sys.stdin), own, sys.argv[2:]], open(sys.argv[1], 'w'))"
+    )
+    out = tmp_path / "out"
+    hook = python(script, str(out), "$HOME; exit 1", "*")
+    assert hook.deliver(alert(text="ü\0")) == Delivered("exit code 0")
+    body, variables, arguments = json.loads(out.read_text())
+    assert body == alert(text="ü\0").body
+    assert variables["SOUND_MONITOR_LABEL"] == "siren"
+    assert variables["SOUND_MONITOR_PEAK_SCORE"] == "0.93"
+    assert variables["SOUND_MONITOR_ID"] == alert().id
+    assert variables["SOUND_MONITOR_END"] == ""
+    assert arguments == ["$HOME; exit 1", "*"]  # there is no shell
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("raise SystemExit(3)", "exit code 3"),
+        ("import os; os.kill(os.getpid(), 9)", "ended by SIGKILL"),
+    ],
+)
+def test_a_failure_is_tried_again(script: str, reason: str) -> None:
+    assert python(script).deliver(alert()) == Retry(reason)
+
+
+def test_a_program_that_has_gone_is_tried_again(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o700)
+    hook = command(str(program))
+    program.unlink()
+    assert hook.deliver(alert()) == Retry(
+        "cannot be started: No such file or directory"
+    )
+
+
+def test_a_program_that_is_not_there_is_named_with_its_place() -> None:
+    with pytest.raises(ConfigError, match=r"alerts\[0\]\.command\.argv: '/no/such'"):
+        command("/no/such")
+
+
+def test_a_late_program_is_killed_with_everything_that_it_started(
+    tmp_path: Path,
+) -> None:
+    pid_file = tmp_path / "pid"
+    script = (
+        "import pathlib, subprocess, sys, time;"
+        "child = subprocess.Popen(['sleep', '60']);"
+        "pathlib.Path(sys.argv[1]).write_text(str(child.pid));"
+        "time.sleep(60)"
+    )
+    began = time.monotonic()
+    hook = python(script, str(pid_file), total_seconds=1.0)
+    assert hook.deliver(alert()) == Retry("killed after 1 s")
+    assert time.monotonic() - began < 3
+    child = int(pid_file.read_text())
+    deadline = time.monotonic() + 5
+    while Path(f"/proc/{child}/stat").exists():
+        # Whoever adopted it has still to collect it.
+        if Path(f"/proc/{child}/stat").read_text().split()[2] == "Z":
+            break
+        assert time.monotonic() < deadline
+
+
+def test_a_run_can_be_broken_off() -> None:
+    hook = python("import time; time.sleep(60)")
+    outcomes: list[Outcome] = []
+    thread = threading.Thread(target=lambda: outcomes.append(hook.deliver(alert())))
+    thread.start()
+    began = time.monotonic()
+    hook.cancel()
+    thread.join(5)
+    assert time.monotonic() - began < 1
+    assert isinstance(outcomes[0], Retry)
+    assert command("true").deliver(alert()) == Delivered("exit code 0")
+
+
+def test_output_goes_to_the_log_and_is_bounded(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    hook = python("print('\\x1b[31mhello'); print('x' * 1_000_000)")
+    assert isinstance(hook.deliver(alert()), Delivered)
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages[0].endswith("?[31mhello")
+    assert messages[-1].endswith("bytes more)")
+    assert sum(len(message) for message in messages) < 5_000
+
+
+def test_a_program_in_the_background_does_not_hold_the_hook() -> None:
+    hook = command("sh", "-c", "sleep 3 & exit 0")
+    began = time.monotonic()
+    assert hook.deliver(alert()) == Delivered("exit code 0")
+    assert time.monotonic() - began < 2
+
+
+def test_a_program_that_does_not_read_is_no_trouble() -> None:
+    assert command("true").deliver(alert()) == Delivered("exit code 0")
+
+
+def test_few_programs_run_at_once(tmp_path: Path) -> None:
+    script = (
+        "import os, pathlib, sys, time;"
+        "mine = pathlib.Path(sys.argv[1]) / str(os.getpid());"
+        "mine.touch(); n = len(list(mine.parent.iterdir()));"
+        "time.sleep(0.3); mine.unlink(); raise SystemExit(n > 4)"
+    )
+    outcomes: list[Outcome] = []
+    threads = [
+        threading.Thread(
+            target=lambda: outcomes.append(
+                python(script, str(tmp_path)).deliver(alert())
+            )
+        )
+        for _ in range(7)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert outcomes == [Delivered("exit code 0")] * 7

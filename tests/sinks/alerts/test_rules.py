@@ -1,0 +1,406 @@
+"""Rules tell what they shall, once, and say why."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitor.config_alerts import AlertSettings
+from monitor.records import Event, Onset, ScoreFrame, Timed
+from monitor.sinks.alerts.alert import Alert
+from monitor.sinks.alerts.rules import Rules
+from tests.support.alerts import rule
+from tests.support.timed import LABELS, SAMPLE_RATE, frame, onset
+from tests.support.timed import event as make_event
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)  # a Monday
+HOP = 0.557
+
+
+def rules(*settings: AlertSettings) -> Rules:
+    return Rules(settings, LABELS, dict.fromkeys(LABELS, 0.6), SAMPLE_RATE)
+
+
+class Street:
+    """Sounds on a timeline of hops, told to rules as the pipeline would."""
+
+    def __init__(self, tested: Rules, now: datetime = NOW) -> None:
+        self.rules = tested
+        self.began = now
+        self.seconds = 0.0
+        self.alerts: list[Alert] = []
+        self.number = 0
+        self.going_on: dict[str, Timed] = {}
+
+    @property
+    def now(self) -> datetime:
+        return self.began + timedelta(seconds=self.seconds)
+
+    def hop(self, *extra: Timed, score: float = 0.9, level: float = -30.0) -> None:
+        """The next window: labels that are going on have `score`."""
+        self.seconds += HOP
+        scores = dict.fromkeys(self.going_on, score)
+        window = frame("street", self.seconds, scores, level)
+        self.alerts += self.rules.step([window, *extra], self.now)
+
+    def listen(self, seconds: float, **facts: float) -> None:
+        until = self.seconds + seconds
+        while self.seconds < until:
+            self.hop(**facts)
+
+    def begin(self, label: str = "siren", **facts: Any) -> None:
+        self.number += 1
+        timed = onset("street", label, self.seconds, self.number)
+        record = timed.record
+        assert isinstance(record, Onset)
+        self.going_on[label] = replace(
+            timed,
+            record=replace(record, **facts),
+            start_utc=self.now,
+        )
+        self.hop(self.going_on[label])
+
+    def end(self, label: str = "siren", **facts: Any) -> None:
+        begun = self.going_on.pop(label)
+        timed = make_event(
+            "street",
+            label,
+            begun.start_seconds,
+            self.seconds - begun.start_seconds,
+            int(str(getattr(begun.record, "id")).split("-")[-1]),  # noqa: B009
+        )
+        assert isinstance(timed.record, Event)
+        self.hop(replace(timed, record=replace(timed.record, **facts)))
+
+    def sound(self, seconds: float = 3.0, label: str = "siren", **facts: Any) -> None:
+        self.begin(label, **facts)
+        self.listen(seconds)
+        self.end(label)
+
+    @property
+    def kinds(self) -> list[str]:
+        return [
+            "escalation" if alert.body["escalation"] else alert.kind
+            for alert in self.alerts
+        ]
+
+
+def test_a_continuous_sound_is_told_when_it_begins_goes_on_and_ends() -> None:
+    """And not once a hop."""
+    street = Street(
+        rules(rule(on=["onset", "end"], escalate_after_seconds=60, still_on_seconds=45))
+    )
+    street.sound(200)
+    assert street.kinds == [
+        "onset",
+        "still_on",
+        "escalation",
+        "still_on",
+        "still_on",
+        "still_on",
+        "end",
+    ]
+    seconds = [round(alert.body["duration_seconds"]) for alert in street.alerts]
+    assert seconds[1:-1] == pytest.approx([45, 60, 90, 135, 180], abs=1)
+    assert len({alert.id for alert in street.alerts}) == 7
+    assert {alert.event_id for alert in street.alerts} == {"session-street-1"}
+
+
+def test_an_alert_says_why() -> None:
+    settings = rule("sirens", labels=["siren"], min_score=0.5, min_level_dbfs=-60)
+    street = Street(rules(settings))
+    street.listen(10)
+    street.begin(peak_score=0.9)
+    (alert,) = street.alerts
+    assert alert.body == json.loads(json.dumps(alert.body))
+    assert {key: alert.body[key] for key in ("kind", "rule", "label", "source")} == {
+        "kind": "onset",
+        "rule": "sirens",
+        "label": "siren",
+        "source": "street",
+    }
+    assert alert.body["id"] == alert.id
+    assert alert.body["event_id"] == "session-street-1"
+    assert alert.body["start"].startswith("2026-11-23T12:00:1")
+    assert alert.body["end"] is None
+    assert alert.body["peak_score"] == 0.9
+    assert alert.body["threshold"] == 0.6
+    assert alert.body["hits"] == 1
+    assert alert.body["windows"] >= 1
+    assert alert.body["level_dbfs"] == -21.0
+    assert alert.body["laeq_db"] == 63.2
+    assert alert.body["conditions"]["min_score"] == 0.5
+    assert alert.body["message"] == "siren at street (score 0.90, -21.0 dBFS)"
+    assert alert.deadline - alert.created == timedelta(days=1)
+
+
+def test_the_end_tells_the_facts_of_the_whole_sound() -> None:
+    street = Street(rules(rule(on=["onset", "end"])))
+    street.sound(20)
+    end = street.alerts[-1].body
+    assert end["duration_seconds"] == pytest.approx(20.5, abs=1)
+    assert end["end_reason"] == "offset"
+    assert end["windows"] >= end["hits"] > 30
+    assert end["end"] is not None
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({}, ["siren", "gun_shot"]),
+        ({"labels": ["siren"]}, ["siren"]),
+        ({"sources": ["street"]}, ["siren", "gun_shot"]),
+        ({"sources": ["yard"]}, []),
+    ],
+)
+def test_a_rule_is_about_its_labels_and_sources(
+    settings: dict[str, Any], told: list[str]
+) -> None:
+    street = Street(rules(rule(**settings)))
+    street.sound(3, "siren")
+    street.sound(3, "gun_shot")
+    assert [alert.body["label"] for alert in street.alerts] == told
+
+
+def test_a_sound_is_told_as_soon_as_its_score_is_high_enough() -> None:
+    street = Street(rules(rule(min_score=0.95)))
+    street.begin(peak_score=0.7)
+    street.listen(3, score=0.8)
+    assert street.kinds == []
+    street.listen(3, score=0.96)
+    assert street.kinds == ["onset"]
+
+
+def test_a_sound_is_told_as_soon_as_it_is_loud_enough() -> None:
+    street = Street(rules(rule(min_level_dbfs=-20, on=["onset", "end"])))
+    street.begin(level_dbfs=-40.0)
+    street.listen(3, level=-25)
+    assert street.kinds == []
+    street.hop(level=-19)
+    assert street.kinds == ["onset"]
+
+
+def test_a_short_sound_is_not_told_at_all() -> None:
+    street = Street(rules(rule(min_duration_seconds=8, on=["onset", "end"])))
+    street.sound(5)
+    assert street.kinds == []
+    street.sound(10)
+    assert street.kinds == ["onset", "end"]
+    assert street.alerts[0].body["duration_seconds"] == pytest.approx(8, abs=HOP)
+
+
+def test_only_the_end_can_be_told() -> None:
+    street = Street(rules(rule(on=["end"], min_duration_seconds=4)))
+    street.sound(2)
+    street.sound(6)
+    assert street.kinds == ["end"]
+
+
+def test_only_the_escalation_can_be_told() -> None:
+    street = Street(rules(rule(on=[], escalate_after_seconds=10)))
+    street.sound(6)
+    street.sound(30)
+    assert street.kinds == ["escalation"]
+
+
+def test_what_comes_in_the_cooldown_is_not_told_and_neither_is_its_end() -> None:
+    street = Street(rules(rule(cooldown_seconds=30, on=["onset", "end"])))
+    street.sound(3)
+    street.sound(3)
+    street.sound(3, "gun_shot")  # another label has a cooldown of its own
+    street.listen(40)
+    street.sound(3)
+    assert street.kinds == ["onset", "end"] * 3
+    assert [alert.body["label"] for alert in street.alerts[::2]] == [
+        "siren",
+        "gun_shot",
+        "siren",
+    ]
+
+
+def test_a_long_sound_escalates_although_its_onset_was_in_the_cooldown() -> None:
+    street = Street(rules(rule(cooldown_seconds=300, escalate_after_seconds=20)))
+    street.sound(3)
+    street.sound(30)
+    assert street.kinds == ["onset", "escalation"]
+
+
+def test_more_than_the_limit_is_held_back_and_told_in_one_digest() -> None:
+    street = Street(rules(rule(max_per_hour=2, on=["onset", "end"])))
+    for _ in range(4):
+        street.sound(2)
+    street.sound(2, "gun_shot")
+    assert street.kinds == ["onset", "end"] * 2
+    held_at = street.now
+    early = street.rules.tick(held_at + timedelta(minutes=50))
+    assert early == []
+    (digest,) = street.rules.tick(held_at + timedelta(minutes=61))
+    assert digest.kind == "digest"
+    assert digest.body["count"] == 3
+    assert digest.body["sounds"] == [
+        {"source": "street", "label": "siren", "count": 2},
+        {"source": "street", "label": "gun_shot", "count": 1},
+    ]
+    assert len(digest.body["examples"]) == 3
+    assert "siren at street 2 times, gun_shot at street once" in digest.body["message"]
+    assert street.rules.tick(held_at + timedelta(hours=5)) == []
+
+
+def test_the_limit_holds_for_any_hour() -> None:
+    street = Street(rules(rule(max_per_hour=3)))
+    for _ in range(200):
+        street.sound(2)
+        street.listen(60)
+    moments = [alert.created for alert in street.alerts]
+    for index in range(len(moments) - 3):
+        assert moments[index + 3] - moments[index] >= timedelta(hours=1)
+    assert len(moments) > 9
+
+
+def test_in_a_quiet_time_nothing_begins_but_what_was_told_ends() -> None:
+    settings = rule(
+        on=["onset", "end"],
+        still_on_seconds=20,
+        time_zone="UTC",
+        quiet=[{"begin": "12:01", "end": "12:03"}],
+    )
+    street = Street(rules(settings))
+    street.begin()
+    street.listen(70)  # into the quiet time
+    street.end()
+    assert street.kinds == ["onset", "still_on", "still_on", "end"]
+    street.alerts.clear()
+    street.sound(10)
+    assert street.kinds == []
+    street.begin()
+    street.listen(120)  # out of the quiet time
+    assert street.kinds[0] == "onset"
+    assert f"{street.alerts[0].created:%H:%M}" == "12:03"
+
+
+def test_a_digest_waits_for_the_end_of_the_quiet_time() -> None:
+    settings = rule(
+        max_per_hour=1, time_zone="UTC", quiet=[{"begin": "13:00", "end": "15:00"}]
+    )
+    street = Street(rules(settings))
+    street.sound()
+    street.sound()
+    assert street.rules.tick(NOW + timedelta(hours=2)) == []
+    assert len(street.rules.tick(NOW + timedelta(hours=3))) == 1
+
+
+def test_every_endpoint_of_a_rule_gets_an_alert_with_an_id_of_its_own() -> None:
+    settings = rule(
+        webhook={"url": "http://localhost/"}, command=["true"], on=["onset"]
+    )
+    street = Street(rules(settings))
+    street.begin()
+    assert [alert.endpoint for alert in street.alerts] == [
+        "siren/webhook",
+        "siren/command",
+    ]
+    assert len({alert.id for alert in street.alerts}) == 2
+
+
+def test_what_was_told_before_a_crash_is_ended_after_it() -> None:
+    settings = rule(on=["onset", "end"], cooldown_seconds=60)
+    before = Street(rules(settings))
+    before.begin()
+    before.listen(5)
+    state = json.loads(json.dumps(before.rules.state()))
+    after = Street(rules(settings), before.now)
+    after.rules.restore(state)
+    after.going_on, after.seconds = before.going_on, before.seconds
+    after.end(end_reason="interrupted")
+    (end,) = after.alerts
+    assert end.kind == "end"
+    assert end.event_id == before.alerts[0].event_id
+    assert end.body["end_reason"] == "interrupted"
+    after.sound()
+    assert after.kinds == ["end"]  # the cooldown is remembered too
+
+
+def test_a_crash_between_making_and_storing_gives_the_same_ids_again() -> None:
+    first, second = (Street(rules(rule())) for _ in range(2))
+    first.sound()
+    second.sound()
+    assert [a.id for a in first.alerts] == [a.id for a in second.alerts]
+
+
+def test_the_state_changes_only_when_something_happens() -> None:
+    street = Street(rules(rule(on=["onset", "end"])))
+    street.begin()
+    street.hop()
+    state = street.rules.state()
+    street.listen(60)
+    assert street.rules.state() == state
+
+
+def test_a_clock_that_is_set_back_ends_cooldown_and_limit() -> None:
+    street = Street(rules(rule(cooldown_seconds=60, max_per_hour=1)))
+    street.sound()
+    street.began -= timedelta(days=1)
+    street.sound()
+    assert street.kinds == ["onset", "onset"]
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["siren", "gun_shot"]),
+        st.floats(0.6, 30),
+        st.floats(0.6, 120),
+    ),
+    max_size=12,
+)
+
+
+@given(
+    steps,
+    st.sets(st.sampled_from(["onset", "end"]), min_size=1),
+    st.floats(0, 60),
+    st.sampled_from([None, 1, 3]),
+    st.sampled_from([None, 5.0]),
+)
+def test_no_id_comes_twice_and_every_told_sound_is_ended_last(
+    sounds: Sequence[tuple[str, float, float]],
+    on: set[str],
+    cooldown: float,
+    limit: int | None,
+    escalate: float | None,
+) -> None:
+    street = Street(
+        rules(
+            rule(
+                on=sorted(on),
+                cooldown_seconds=cooldown,
+                max_per_hour=limit,
+                escalate_after_seconds=escalate,
+            )
+        )
+    )
+    for label, seconds, pause in sounds:
+        street.sound(seconds, label)
+        street.listen(pause)
+    ids = [alert.id for alert in street.alerts]
+    assert len(ids) == len(set(ids))
+    by_event: dict[str | None, list[str]] = {}
+    for alert in street.alerts:
+        by_event.setdefault(alert.event_id, []).append(alert.kind)
+    for kinds in by_event.values():
+        assert kinds.count("onset") <= 1
+        assert ("end" in kinds) == ("end" in on)
+        assert "end" not in kinds[:-1]
+
+
+def test_frames_of_a_label_that_the_model_has_not_are_no_trouble() -> None:
+    tested = Rules([rule()], ("other",), {}, SAMPLE_RATE)
+    window = frame("street", 5.0)
+    assert isinstance(window.record, ScoreFrame)
+    batch = [window, onset("street", "siren", 3.0)]
+    assert len(tested.step(batch, NOW)) == 1
+    assert tested.step([window], NOW) == []
