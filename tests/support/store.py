@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from monitor.config import StoreSettings
-from monitor.records import Event, Onset, Timed
+from monitor.records import Event, Onset, ScoreFrame, Timed
 from monitor.sinks.store.session import Session
 from monitor.sinks.store.store import Store
 from tests.support.clock import FakeClock
-from tests.support.timed import LABELS, SAMPLE_RATE
+from tests.support.timed import LABELS, SAMPLE_RATE, timed
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class EveryOccurrence:
 
     def step(self, batch: Sequence[Timed], now: datetime) -> list[PlainAlert]:
         alerts = []
-        for timed in batch:
-            record = timed.record
+        for each in batch:
+            record = each.record
             if isinstance(record, Onset | Event):
                 kind = "onset" if isinstance(record, Onset) else "end"
                 self.told += 1
@@ -88,6 +88,24 @@ def make_store(
         committed=committed,
         memory_records=memory_records,
     )
+
+
+def heard(count: int, source: str = "street", first: int = 0) -> list[Timed]:
+    """Score frames with exact hops; window n begins n hops after the opening."""
+    hop, window = 24_576, 176_640
+    frames = []
+    for number in range(first, first + count):
+        start = number * hop
+        spans = ((start, start + window),) * len(LABELS)
+        scores = (0.02,) * len(LABELS)
+        frames.append(
+            timed(
+                ScoreFrame(
+                    source, start, start + window, scores, spans, -32.4, -26.4, 52.1
+                )
+            )
+        )
+    return frames
 
 
 def rows(path: Path, query: str, *values: object) -> list[Any]:

@@ -127,7 +127,8 @@ def _count(connection: sqlite3.Connection, since_ms: int) -> Forgotten:
 
 def _give_back(connection: sqlite3.Connection) -> None:
     """Remove the free pages, which secure_delete has overwritten, and the log."""
-    connection.execute("PRAGMA incremental_vacuum").fetchall()
+    # Only a script is stepped to its end: `execute` would give back a single page.
+    connection.executescript("PRAGMA incremental_vacuum")
     busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     if busy:
         raise StoreUnavailableError(

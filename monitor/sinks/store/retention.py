@@ -96,7 +96,9 @@ def _shrink(connection: sqlite3.Connection) -> bool:
     free, pages = _pragmas(connection, "freelist_count", "page_count")
     if free <= max(BITE_PAGES, pages // 10):
         return False
-    connection.execute(f"PRAGMA incremental_vacuum({BITE_PAGES})").fetchall()
+    for _ in range(BITE_PAGES):
+        # One page each: the module steps such a statement only once.
+        connection.execute("PRAGMA incremental_vacuum(1)")
     return True
 
 

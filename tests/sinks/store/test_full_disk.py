@@ -111,3 +111,20 @@ def test_a_run_on_a_full_disk_with_an_old_database_goes_on_from_it(disk: Path) -
         ("session-street-2", None),
     ]
     assert rows(path, "SELECT count(*) FROM alerts") == [3]
+
+
+def test_a_database_that_may_not_grow_is_a_full_disk_too(tmp_path: Path) -> None:
+    path = tmp_path / "monitor.db"
+    clock = FakeClock()
+    store = make_store(path, clock, memory_records=1000)
+    connection = store._writer._connection
+    assert connection is not None
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {pages + 2}")
+    for number in range(100):
+        store.write([onset(number=number)])
+        clock.advance(LAST_RETRY_SECONDS)
+    assert store.waiting_records > 30
+    connection.execute("PRAGMA max_page_count = 100000")
+    store.close()
+    assert rows(path, "SELECT count(*) FROM events") == [100]

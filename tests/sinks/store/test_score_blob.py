@@ -59,7 +59,7 @@ def same_level(before: float, after: float) -> bool:
     return abs(before - after) < 0.0051
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(stretches())
 def test_frames_come_back_within_the_precision_told(frames: list[ScoreFrame]) -> None:
     blob = encode_frames(frames)

@@ -11,14 +11,12 @@ from monitor.errors import StoreError
 from monitor.records import Event, Onset, Timed
 from monitor.sinks.store.store import LAST_RETRY_SECONDS
 from tests.support.clock import FakeClock
-from tests.support.store import EveryOccurrence, make_store, rows
+from tests.support.store import EveryOccurrence, heard, make_store, rows
 from tests.support.timed import event, frame, gap, onset, samples, state, statistics
 
 
 def frames(seconds: float, source: str = "street") -> list[Timed]:
-    hop = 24_576 / 44_100
-    count = int(seconds / hop)
-    return [frame(source, 4.1 + hop * number) for number in range(count)]
+    return heard(int(seconds * 44_100 / 24_576), source)
 
 
 @pytest.fixture

@@ -1,0 +1,143 @@
+"""Stored scores tell the same events again, and others with other rules."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from monitor.config import DetectionSettings, LabelSettings
+from monitor.detection.detector import Detector
+from monitor.detection.presets import LabelRule, resolve_rules
+from monitor.records import Gap, ScoreFrame, Timed
+from monitor.runtime.replay import Comparison, replay
+from monitor.sinks.store.queries import open_to_read
+from monitor.spec import ModelSpec
+from tests.support.store import heard, make_store
+from tests.support.timed import LABELS, OPENED, timed
+
+GATE = -70.0
+
+
+def rules(onset_threshold: float = 0.7) -> Mapping[str, LabelRule]:
+    settings = LabelSettings(onset_threshold=onset_threshold, offset_threshold=0.3)
+    detection = DetectionSettings(labels=dict.fromkeys(LABELS, settings))
+    return resolve_rules(LABELS, detection, None, ModelSpec())
+
+
+def street(count: int = 600, seed: int = 1) -> list[Timed]:
+    """Frames in which each label comes and goes."""
+    generator = np.random.default_rng(seed)
+    steps = generator.normal(0, 0.08, (count, len(LABELS))).cumsum(axis=0)
+    scores = 0.5 + 0.5 * np.sin(2 * steps)
+    frames = []
+    for each, values in zip(heard(count), scores, strict=True):
+        assert isinstance(each.record, ScoreFrame)
+        record = replace(each.record, scores=tuple(values.tolist()))
+        frames.append(replace(each, record=record))
+    return frames
+
+
+def listen(path: Path, items: Sequence[Timed], *, run: str = "session") -> list[Timed]:
+    """Detect as the monitor does, and store; return what was told."""
+    detector = Detector("street", LABELS, rules(), GATE, "urban", run)
+    store = make_store(path, run=run)
+    told = []
+    for item in items:
+        if isinstance(item.record, Gap):
+            records = list(detector.gap(item.record))
+        else:
+            assert isinstance(item.record, ScoreFrame)
+            records = list(detector.push(item.record))
+        batch = [item, *(timed(record) for record in records)]
+        told += batch[1:]
+        store.write(batch)
+    last = [timed(record) for record in detector.finish("stopped")]
+    store.write(last)
+    store.close()
+    return told + last
+
+
+def again(path: Path, onset_threshold: float = 0.7, **stretch: object) -> Comparison:
+    since, until = stretch.get("since"), stretch.get("until")
+    with open_to_read(path) as reader:
+        return replay(
+            reader,
+            lambda _: rules(onset_threshold),
+            GATE,
+            since,  # type: ignore[arg-type]
+            until,  # type: ignore[arg-type]
+        )
+
+
+def gap_at(item: Timed) -> Timed:
+    start = item.record.start + 10  # type: ignore[union-attr]
+    return timed(Gap("street", start, start + 200_000, "stalled"))
+
+
+@pytest.mark.parametrize("with_gap", [False, True])
+def test_the_same_rules_tell_the_same_events(tmp_path: Path, with_gap: bool) -> None:
+    path = tmp_path / "monitor.db"
+    items = street()
+    if with_gap:
+        items[300:320] = [gap_at(items[306])]
+    listen(path, items)
+    found = again(path)
+    assert len(found.stays) > 20
+    assert (found.comes, found.goes) == ([], [])
+    with open_to_read(path) as reader:
+        told = {each.record.id: each.record for each in reader.events()}  # type: ignore[union-attr]
+    for each in found.stays:
+        record = each.record
+        before = told[record.id]  # type: ignore[union-attr]
+        assert (record.start, record.stop) == (before.start, before.stop)  # type: ignore[union-attr]
+        assert record.end_reason == before.end_reason  # type: ignore[union-attr]
+
+
+def test_higher_thresholds_let_events_go_and_lower_ones_come(tmp_path: Path) -> None:
+    path = tmp_path / "monitor.db"
+    listen(path, street())
+    stricter, laxer = again(path, 0.97), again(path, 0.45)
+    assert stricter.goes
+    assert laxer.comes
+    assert len(stricter.stays) < len(again(path).stays)
+
+
+def test_two_runs_of_the_monitor_are_two_stretches_of_sound(tmp_path: Path) -> None:
+    path = tmp_path / "monitor.db"
+    listen(path, street(200), run="first")
+    later = [
+        replace(
+            item,
+            start_utc=item.start_utc + timedelta(hours=1),  # type: ignore[operator]
+            end_utc=item.end_utc + timedelta(hours=1),  # type: ignore[operator]
+        )
+        for item in street(200, seed=2)
+    ]
+    store = make_store(path, run="second")
+    store.write(later)
+    store.close()
+    found = again(path)
+    assert found.goes == []
+    assert found.comes, "nobody had detected anything in the second run"
+    assert all(
+        each.start_utc is not None and each.start_utc >= OPENED + timedelta(hours=1)
+        for each in found.comes
+    )
+
+
+def test_only_the_stretch_that_was_asked_for_is_compared(tmp_path: Path) -> None:
+    path = tmp_path / "monitor.db"
+    listen(path, street())
+    since, until = OPENED + timedelta(seconds=100), OPENED + timedelta(seconds=200)
+    found = again(path, since=since, until=until)
+    assert (found.comes, found.goes) == ([], [])
+    assert 0 < len(found.stays) < len(again(path).stays)
+
+
+def test_without_scores_there_is_nothing_to_say(tmp_path: Path) -> None:
+    path = tmp_path / "monitor.db"
+    make_store(path).close()
+    assert again(path) == Comparison([], [], [], None, 0)

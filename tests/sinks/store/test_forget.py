@@ -1,0 +1,115 @@
+"""What is forgotten is gone from the file, and stays away."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from monitor.sinks.encoding import encode_line
+from monitor.sinks.log_eraser import erase_lines
+from monitor.sinks.store.forget import forget, look
+from tests.support.clock import FakeClock
+from tests.support.store import EveryOccurrence, heard, make_store, rows
+from tests.support.timed import OPENED, event, frame, gap, onset
+
+
+def at(seconds: float) -> datetime:
+    return OPENED + timedelta(seconds=seconds)
+
+
+def bytes_of(folder: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in sorted(folder.iterdir()))
+
+
+def test_everything_is_really_everything(tmp_path: Path) -> None:
+    path = tmp_path / "monitor.db"
+    store = make_store(path, rules=EveryOccurrence())
+    store.write([event("orchard", label="xylophone"), gap("orchard"), frame("orchard")])
+    store.close()
+    assert b"xylophone" in bytes_of(tmp_path)
+    forgotten = forget(path, None, at(3600))
+    assert (forgotten.events, forgotten.gaps) == (1, 1)
+    assert (forgotten.score_frames, forgotten.alerts) == (1, 1)
+    for table in ("events", "gaps", "scores", "alerts", "rule_state"):
+        assert rows(path, f"SELECT count(*) FROM {table}") == [0]
+    assert b"xylophone" not in bytes_of(tmp_path)
+
+
+def test_since_a_moment_leaves_what_was_before(tmp_path: Path) -> None:
+    path = tmp_path / "monitor.db"
+    clock = FakeClock()
+    clock.wall = at(15)
+    store = make_store(path, clock, rules=EveryOccurrence())
+    store.write([event(number=1, start_seconds=10, seconds=5)])
+    clock.advance(10)
+    store.write([event(number=2, start_seconds=20, seconds=5, label="xylophone")])
+    store.write([gap(start_seconds=5), gap(start_seconds=50)])
+    store.write(heard(200))
+    store.close()
+    expected = look(path, at(22))
+    assert forget(path, at(22), at(3600)) == expected
+    assert expected.events == 1
+    assert rows(path, "SELECT id FROM events") == ["session-street-1"]
+    assert rows(path, "SELECT count(*) FROM gaps") == [1]
+    # Rows of a minute each, of which the first began before.
+    assert rows(path, "SELECT count(*) FROM scores") == [0]
+    assert expected.since == at(0)
+    assert b"xylophone" not in path.read_bytes()
+
+
+def test_the_file_becomes_small(tmp_path: Path) -> None:
+    path = tmp_path / "monitor.db"
+    store = make_store(path)
+    for number in range(40):
+        store.write([event(number=number * 100 + n) for n in range(100)])
+    store.close()
+    before = path.stat().st_size
+    forget(path, None, at(3600))
+    assert path.stat().st_size < before / 4
+
+
+def test_a_running_monitor_does_not_bring_it_back(tmp_path: Path) -> None:
+    path = tmp_path / "monitor.db"
+    clock = FakeClock()
+    store = make_store(path, clock, rules=EveryOccurrence())
+    frames = heard(200)
+    store.write([onset(number=1, start_seconds=13), *frames[:60]])
+    forget(path, None, at(40))
+    # The minute that grows, and the sound that goes on, began before.
+    store.write([*frames[60:70], event(number=1, start_seconds=13, seconds=40)])
+    assert rows(path, "SELECT count(*) FROM scores") == [0]
+    assert rows(path, "SELECT count(*) FROM events") == [0]
+    store.write([*frames[70:], event(number=2, start_seconds=100)])
+    assert rows(path, "SELECT id FROM events") == ["session-street-2"]
+    first = rows(path, "SELECT min(start_ms) FROM scores")[0]
+    assert first > at(40).timestamp() * 1000
+    store.close()
+
+
+def test_lines_of_the_event_log_go_too(tmp_path: Path) -> None:
+    log = tmp_path / "events.jsonl"
+    old = [event(number=n, start_seconds=10 * n, seconds=5) for n in (1, 2)]
+    new = [event(number=n, start_seconds=10 * n, seconds=5) for n in (3, 4)]
+    unknown = event(number=9, opened=None)
+    lines = [encode_line(timed) or b"" for timed in (*old, *new, unknown)]
+    log.with_name("events.jsonl.1").write_bytes(lines[0])
+    log.write_bytes(b"".join(lines[1:]))
+    with log.open("ab", buffering=0) as writer:
+        assert erase_lines(log, at(28)) == 2
+        writer.write(lines[3])
+    assert log.read_bytes() == lines[1] + lines[4] + lines[3]
+    assert erase_lines(log, None) == 4
+    assert log.read_bytes() == b""
+    assert log.with_name("events.jsonl.1").read_bytes() == b""
+
+
+@pytest.mark.parametrize("content", [b"", b"half a li", b"{}\n[]\n3\n"])
+def test_lines_that_are_no_records_stay_unless_all_goes(
+    tmp_path: Path, content: bytes
+) -> None:
+    log = tmp_path / "events.jsonl"
+    log.write_bytes(content)
+    assert erase_lines(log, at(0)) == 0
+    assert log.read_bytes() == content
+    erase_lines(log, None)
+    assert log.read_bytes() == b""
