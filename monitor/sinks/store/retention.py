@@ -17,7 +17,7 @@ BITE_PAGES = 500
 
 _DELETIONS = {
     "scores": "DELETE FROM scores WHERE id IN "
-    "(SELECT id FROM scores WHERE end_ms < ? ORDER BY start_ms LIMIT ?)",
+    "(SELECT id FROM scores WHERE start_ms < ? ORDER BY start_ms LIMIT ?)",
     "events": "DELETE FROM events WHERE sequence IN "
     "(SELECT sequence FROM events WHERE at_ms < ? AND end_reason IS NOT NULL "
     "ORDER BY at_ms LIMIT ?)",

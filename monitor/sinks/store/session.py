@@ -64,10 +64,11 @@ def interrupted_events(connection: sqlite3.Connection, session: str) -> list[Tim
     rows = connection.cursor()
     rows.row_factory = sqlite3.Row
     rows.execute(
-        "SELECT *, (SELECT max(start_sample + window_samples + "
-        "(frames - 1) * hop_samples) FROM scores "
-        "WHERE scores.session = events_read.session "
-        "AND scores.source = events_read.source) AS heard_until "
+        # The newest row of scores is found by its time; a maximum would read them all.
+        "SELECT *, (SELECT start_sample + window_samples + (frames - 1) * hop_samples "
+        "FROM scores WHERE scores.session = events_read.session "
+        "AND scores.source = events_read.source "
+        "ORDER BY start_ms DESC LIMIT 1) AS heard_until "
         "FROM events_read WHERE end_reason IS NULL AND session_name != ? "
         "ORDER BY sequence",
         (session,),

@@ -1,0 +1,99 @@
+"""The database stays quick when it is large: 10 million score frames, 100,000 events.
+
+Times are the best of several on this thread's processor clock, so that other programs
+on the machine count as little as possible.
+"""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from monitor.sinks.store.queries import open_to_read
+from monitor.sinks.store.report import report_day
+from tests.support.big_store import fill
+from tests.support.store import heard, make_store
+from tests.support.timed import event, onset
+
+pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(600)]
+
+FRAMES = 10_000_000
+EVENTS = 100_000
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("big") / "monitor.db"
+    fill(path, NOW, FRAMES, EVENTS)
+    return path
+
+
+def best_seconds(work: Callable[[], object], times: int = 3) -> float:
+    measured = []
+    for _ in range(times):
+        began = time.thread_time()
+        work()
+        measured.append(time.thread_time() - began)
+    return min(measured)
+
+
+def tell(capsys: pytest.CaptureFixture[str], line: str) -> None:
+    with capsys.disabled():
+        print(f"\n{line}")  # noqa: T201 - the figure is what a benchmark is for
+
+
+def test_the_events_of_an_hour_take_less_than_100_ms(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ask() -> int:
+        with open_to_read(path) as reader:
+            return len(list(reader.events(NOW - timedelta(hours=1))))
+
+    seconds = best_seconds(ask)
+    size = path.stat().st_size / 2**20
+    tell(
+        capsys,
+        f"events of one hour, {ask()} of {EVENTS}, opening included: "
+        f"{1000 * seconds:.1f} ms; the database of {FRAMES} frames has {size:.0f} MiB",
+    )
+    assert ask() > 50
+    assert seconds < 0.1
+
+
+def test_the_report_of_a_day_takes_less_than_2_s(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ask() -> float:
+        with open_to_read(path) as reader:
+            report = report_day(reader, NOW.date() - timedelta(days=2), NOW, UTC)
+        return report.sources["street"].listened_seconds
+
+    seconds = best_seconds(ask)
+    tell(capsys, f"report of a day: {1000 * seconds:.0f} ms")
+    assert ask() == pytest.approx(86_400, rel=0.001)
+    assert seconds < 2
+
+
+def test_what_a_step_costs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = make_store(tmp_path / "monitor.db")
+    frames = iter(heard(2000))
+
+    def hop() -> None:
+        store.write([next(frames)])
+
+    def occur() -> None:
+        store.write([next(frames), onset()])
+        store.write([next(frames), event()])
+
+    hops = best_seconds(lambda: [hop() for _ in range(200)]) / 200
+    pairs = best_seconds(lambda: [occur() for _ in range(20)]) / 40
+    store.close()
+    tell(
+        capsys,
+        f"a step with a score frame: {1e6 * hops:.0f} us; with an onset or an event, "
+        f"committed: {1e3 * pairs:.1f} ms of processor time",
+    )
+    assert hops < 0.001
