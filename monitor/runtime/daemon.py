@@ -18,6 +18,7 @@ from monitor.model.classifier import Classifier
 from monitor.model.model_file import load_model
 from monitor.runtime.assembly import Monitor, Speed, build_monitor, rules_of
 from monitor.runtime.clock import Clock, SystemClock
+from monitor.runtime.telling import Telling, build_telling
 from monitor.runtime.threads import Threads
 from monitor.sinks.console import LiveConsole, can_show
 from monitor.sinks.event_log import EventLog
@@ -31,6 +32,12 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 0.25
 STOP_SECONDS = 1.6
 """Time in which everything must have ended after SIGINT or SIGTERM."""
+
+LAST_WORDS_SECONDS = 0.3
+"""Time for the alerts of what was ended by SIGINT or SIGTERM; others wait."""
+
+LAST_ALERTS_SECONDS = 10.0
+"""Time for the last alerts of recordings that are over."""
 
 
 def run_daemon(config: Config, *, speed: Speed, state_dir: Path) -> int:
@@ -49,10 +56,11 @@ def run_daemon(config: Config, *, speed: Speed, state_dir: Path) -> int:
     classifier = Classifier(model, config.model.compute_device, config.model.threads)
     clock = SystemClock()
     session = uuid.uuid4().hex
+    telling = build_telling(config, classifier, state_dir, clock)
     with _screen(config, classifier, clock) as screen:
         # First the store: what any other sink tells is on the disk by then.
         sinks: list[Sink] = [
-            *_stores(config, classifier, clock, session, state_dir),
+            *_stores(config, classifier, clock, session, state_dir, telling),
             screen,
         ]
         log = config.event_log
@@ -67,11 +75,16 @@ def run_daemon(config: Config, *, speed: Speed, state_dir: Path) -> int:
             session=session,
             clock=clock,
         )
-        return _run(monitor)
+        return _run(monitor, telling)
 
 
 def _stores(
-    config: Config, classifier: Classifier, clock: Clock, session: str, state_dir: Path
+    config: Config,
+    classifier: Classifier,
+    clock: Clock,
+    session: str,
+    state_dir: Path,
+    telling: Telling | None,
 ) -> list[Store]:
     """The database, if there shall be one."""
     if config.store.path is None:
@@ -79,7 +92,19 @@ def _stores(
     run = Session(
         session, classifier.name, classifier.labels, classifier.spec.sample_rate
     )
-    return [Store(state_dir / config.store.path, config.store, run, clock)]
+    path = state_dir / config.store.path
+    if telling is None:
+        return [Store(path, config.store, run, clock)]
+    return [
+        Store(
+            path,
+            config.store,
+            run,
+            clock,
+            rules=telling.rules,
+            committed=telling.wake,
+        )
+    ]
 
 
 @contextlib.contextmanager
@@ -113,20 +138,41 @@ def _screen(
         root.handlers = handlers
 
 
-def _run(monitor: Monitor) -> int:
+def _run(monitor: Monitor, telling: Telling | None) -> int:
     stop = threading.Event()
     threads = Threads(stop)
+    is_asked_to_stop = False
     with _signals() as signals:
         monitor.start(threads)
+        if telling is not None:
+            telling.start()
         while not stop.is_set():
+            if telling is not None and telling.failure:
+                stop.set()
             with contextlib.suppress(queue.Empty):
                 if signals.get(timeout=POLL_SECONDS) == signal.SIGHUP:
                     monitor.worker.reopen_sinks()
                 else:
+                    is_asked_to_stop = True
                     stop.set()
         code = _end(threads)
+        if telling is not None:
+            # The last alerts were made when the worker ended what was sounding.
+            seconds = LAST_WORDS_SECONDS if is_asked_to_stop else LAST_ALERTS_SECONDS
+            code = max(code, _end_telling(telling, seconds, signals))
     # What went wrong with a recording has been said by its capture.
     return 1 if monitor.failure else code
+
+
+def _end_telling(
+    telling: Telling, seconds: float, signals: queue.SimpleQueue[int]
+) -> int:
+    late = telling.finish(seconds, lambda: not signals.empty())
+    if late:
+        logger.error("%s did not stop", ", ".join(late))
+    if telling.failure is not None:
+        logger.critical("the monitor ends: a thread failed", exc_info=telling.failure)
+    return 1 if late or telling.failure else 0
 
 
 @contextlib.contextmanager

@@ -9,37 +9,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from monitor.audio.sources.demo import SCENE, render_scene
+from monitor.audio.sources.demo import render_scene
 from monitor.model.model_file import save_model
 from tests.support.daemon import RunningMonitor
 from tests.support.models import seeded_model
-
-SIREN = SCENE[0]
-
-# Raw PCM of a file, again and again, at the speed of sound.
-LOOP = """
-import sys, time
-data = open(sys.argv[1], "rb").read()
-while True:
-    for start in range(0, len(data), 8820):
-        sys.stdout.buffer.write(data[start : start + 8820])
-        sys.stdout.buffer.flush()
-        time.sleep(0.1)
-"""
-
-
-@pytest.fixture
-def siren_command(tmp_path: Path) -> str:
-    """A command that plays the siren of the demo for ever."""
-    rate = 44_100
-    samples = render_scene(rate)[
-        0, round(SIREN.start_seconds * rate) : round(SIREN.end_seconds * rate)
-    ]
-    pcm = tmp_path / "siren.pcm"
-    pcm.write_bytes((samples * 32767).astype("<i2").tobytes())
-    script = tmp_path / "loop.py"
-    script.write_text(LOOP)
-    return f"command:{sys.executable} {script} {pcm}"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

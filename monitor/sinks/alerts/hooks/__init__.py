@@ -7,6 +7,7 @@ A new one is a section in `monitor.config_hooks`, a field of its name in
 from collections.abc import Mapping
 
 from monitor.config_hooks import CommandSettings, WebhookSettings
+from monitor.config_messages import NotifySettings
 from monitor.settings import Settings
 from monitor.sinks.alerts.hooks.hook import Hook
 
@@ -33,4 +34,8 @@ def build_hook(section: Settings, place: str, environ: Mapping[str, str]) -> Hoo
             from monitor.sinks.alerts.hooks.command import Command
 
             return Command(section, place, environ)
+        case NotifySettings():
+            from monitor.sinks.alerts.hooks.notify import Notify
+
+            return Notify(section, place, environ)
     raise AssertionError(f"no hook for {type(section).__name__}")
