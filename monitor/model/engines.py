@@ -1,0 +1,84 @@
+"""Where a network computes: on the CPU or on a GPU."""
+
+from copy import deepcopy
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from monitor.model.base import Network, Output, to_scores
+from monitor.model.folding import fold
+from monitor.model.model_file import TrainedModel
+
+# A GPU chooses and compiles kernels for each shape that it has not met before.
+_GPU_BATCHES = (1, 4, 16, 64)
+
+
+class Engine(Protocol):
+    """A model that is ready to compute.  Used by one thread at a time."""
+
+    compute_device: str
+    """`cpu`, `cuda` or `mps`."""
+
+    def run(self, windows: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores and activity, on the CPU, of windows (batch, channels, bands, n)."""
+
+
+class CpuEngine:
+    """Computes every window by itself.
+
+    So the scores of a window do not depend, not even in their last bit, on what else
+    was due at the same time.  Batches would halve the cost of small networks, and live
+    and recorded runs would differ.
+    """
+
+    compute_device = "cpu"
+
+    def __init__(self, model: TrainedModel) -> None:
+        self._temperatures = model.temperatures
+        self._folded = {
+            channels: fold(model.network, channels)
+            for channels in range(1, model.spec.channels + 1)
+        }
+
+    @torch.inference_mode()
+    def run(self, windows: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Engine`."""
+        network = self._folded[windows.shape[1]]
+        if len(windows) == 1:
+            return self._score(network, windows)
+        parts = [self._score(network, window) for window in torch.split(windows, 1)]
+        scores, activity = zip(*parts, strict=True)
+        return torch.cat(scores), torch.cat(activity)
+
+    def _score(self, network: Network, window: Tensor) -> tuple[Tensor, Tensor]:
+        return to_scores(network.forward(window), self._temperatures)
+
+
+class GpuEngine:
+    """Computes batches of a few fixed sizes; what is missing is filled up.
+
+    Raises:
+        RuntimeError, AssertionError: The device is not there, or does not work.
+    """
+
+    def __init__(self, model: TrainedModel, compute_device: str) -> None:
+        self.compute_device = compute_device
+        self._temperatures = model.temperatures
+        self._channels = model.spec.channels
+        self._network = deepcopy(model.network).eval().to(compute_device)
+
+    @torch.inference_mode()
+    def run(self, windows: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Engine`."""
+        parts = [self._batch(part) for part in torch.split(windows, _GPU_BATCHES[-1])]
+        logits, activity = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+        return to_scores(Output(logits, activity), self._temperatures)
+
+    def _batch(self, windows: Tensor) -> Output:
+        count = len(windows)
+        size = next(size for size in _GPU_BATCHES if size >= count)
+        batch = torch.zeros(size, self._channels, *windows.shape[2:])
+        batch[:count] = windows  # a single channel fills both
+        logits, activity = self._network(batch.to(self.compute_device))
+        return Output(logits[:count].cpu(), activity[:count].cpu())
