@@ -19,6 +19,9 @@ FOLDER_MODE = 0o750
 CHECKED_MIB = 64
 """A file up to this size is read and checked as a whole when it is opened."""
 
+CHECKPOINT_PAGES = 200
+"""The write-ahead log is begun anew after so many pages: see the reserve."""
+
 _COMPANIONS = ("", "-wal", "-shm")
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
@@ -176,6 +179,7 @@ class Database:
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA secure_delete = ON")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         except sqlite3.Error:
             connection.close()
             raise

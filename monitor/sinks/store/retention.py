@@ -13,7 +13,7 @@ BITE_ROWS = 200
 """Rows of each table deleted in one transaction, so that none lasts long."""
 
 BITE_PAGES = 500
-"""Pages given back to the file system in one transaction."""
+"""Pages given back to the file system in one transaction; so many stay in reserve."""
 
 _DELETIONS = {
     "scores": "DELETE FROM scores WHERE id IN "

@@ -109,11 +109,17 @@ class ScoreLog:
         for row, key, stored in self._in_transaction:
             row.key, row.stored = key, stored
         self._in_transaction = []
-        self._complete.clear()
+        while self._complete and self._complete[0].stored == self._complete[0].count:
+            self._complete.popleft()
+        self._give_up()
 
     def roll_back(self) -> None:
-        """Take note that it is not; give up the oldest if they are too many."""
+        """Take note that it is not."""
         self._in_transaction = []
+        self._give_up()
+
+    def _give_up(self) -> None:
+        """Lose the oldest rows if they are too many."""
         while len(self._complete) > self._memory_rows:
             row = self._complete.popleft()
             self.lost_frames += row.count - row.stored

@@ -18,7 +18,7 @@ from monitor.sinks.store.ports import (
     write_alerts,
     write_rule_state,
 )
-from monitor.sinks.store.retention import Retention
+from monitor.sinks.store.reserve import Room
 from monitor.sinks.store.rows import to_ms, write_gap, write_occurrence
 from monitor.sinks.store.score_log import ScoreLog
 from monitor.sinks.store.session import (
@@ -26,6 +26,7 @@ from monitor.sinks.store.session import (
     end_session,
     interrupted_events,
 )
+from monitor.sinks.store.upkeep import Upkeep
 from monitor.sinks.store.writer import PATIENCE_SECONDS, Writer
 
 logger = logging.getLogger(__name__)
@@ -42,9 +43,6 @@ IMPATIENCE_SECONDS = 0.1
 END_SECONDS = 0.5
 """How long another writer is waited for at the end, which must come soon."""
 
-RETAIN_SECONDS = 600.0
-RETAIN_SOON_SECONDS = 1.0
-
 
 class Store:
     """Writes onsets, events, gaps, alerts and scores to a database.
@@ -57,8 +55,9 @@ class Store:
     would wear out a flash card.  A kill costs the scores of those seconds, a power
     failure those since the last checkpoint or event.
 
-    While the database cannot be written, the newest records, alerts and scores wait in
-    memory, and it is tried again and again.  That is said once, and counted.
+    While the disk is full, records and alerts go into space that was reserved for them.
+    When that is used up, or the database cannot be written at all, the newest records,
+    alerts and scores wait in memory.  That is said once, and counted.
 
     It may be made on another thread than the one that uses it.
     """
@@ -104,9 +103,9 @@ class Store:
         self._has_run_rules = False
         self._scores = ScoreLog()
         self._rule_state = ""
-        self._retention = Retention(settings)
-        self._retain_at = clock.monotonic()
         self._flushed = clock.monotonic()
+        self._room = Room(path)
+        self._upkeep = Upkeep(self._writer, settings, self._room, clock)
         self._is_failing = False
         self._retry_at = 0.0
         self._retry_seconds = FIRST_RETRY_SECONDS
@@ -151,8 +150,8 @@ class Store:
             self._has_run_rules = True
             self._backlog.add_alerts(self._rules.tick(self._clock.utc()))
         self._commit_if_due()
-        if not self._is_failing and self._clock.monotonic() >= self._retain_at:
-            self._retain()
+        if not self._is_failing:
+            self._upkeep.do_some()
 
     def reopen(self) -> None:
         """Open the file at the path, after the one that was open was moved away."""
@@ -187,10 +186,13 @@ class Store:
 
     def _commit(self, *, ends: bool = False) -> None:
         """Write everything that waits as one transaction."""
+        has_room = self._room.look()
         try:
             self._recover()
             self._rule_state = self._writer.write(
-                lambda connection, key: self._write_all(connection, key, ends=ends),
+                lambda connection, key: self._write_all(
+                    connection, key, scores=has_room, ends=ends
+                ),
                 synced=bool(self._backlog),
                 patience_seconds=END_SECONDS if ends else self._patience_seconds,
             )
@@ -232,14 +234,20 @@ class Store:
             )
 
     def _write_all(
-        self, connection: sqlite3.Connection, session_key: int, *, ends: bool
+        self,
+        connection: sqlite3.Connection,
+        session_key: int,
+        *,
+        scores: bool,
+        ends: bool,
     ) -> str:
         """Write what waits; return the state of the rules that is stored now."""
         for timed, told_ms in self._backlog.records:
             write = write_gap if isinstance(timed.record, Gap) else write_occurrence
             write(connection, session_key, timed, told_ms)
         write_alerts(connection, self._backlog.alerts)
-        self._scores.write(connection, session_key)
+        if scores:
+            self._scores.write(connection, session_key)
         state = self._rule_state
         if self._rules is not None:
             state = json.dumps(dict(self._rules.state()))
@@ -280,18 +288,3 @@ class Store:
         self._retry_at = self._clock.monotonic() + self._retry_seconds
         self._retry_seconds = min(2 * self._retry_seconds, LAST_RETRY_SECONDS)
         self._backlog.drop_oldest()
-
-    def _retain(self) -> None:
-        """Delete a little of what is too old or too much."""
-        now = self._clock.monotonic()
-        try:
-            is_more = self._writer.write(
-                lambda connection, _: self._retention.bite(
-                    connection, to_ms(self._clock.utc())
-                ),
-                synced=False,
-                patience_seconds=IMPATIENCE_SECONDS,
-            )
-        except StoreUnavailableError:
-            is_more = False  # if it stays so, the next commit says it
-        self._retain_at = now + (RETAIN_SOON_SECONDS if is_more else RETAIN_SECONDS)

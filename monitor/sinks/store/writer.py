@@ -11,6 +11,7 @@ from monitor.errors import StoreUnavailableError
 from monitor.sinks.store.database import Database, is_damage, transaction
 from monitor.sinks.store.lock import WriterLock
 from monitor.sinks.store.ports import Clock
+from monitor.sinks.store.reserve import is_reserved, reserve
 from monitor.sinks.store.rows import to_ms
 from monitor.sinks.store.session import Session, begin_session
 
@@ -67,6 +68,19 @@ class Writer:
             self.database.set_aside(str(error))
         try:
             return self._write(work, synced=synced, patience_seconds=patience_seconds)
+        except sqlite3.OperationalError as error:
+            raise self._unavailable(error) from None
+
+    def reserve(self) -> None:
+        """See that what must be written can be, when the disk is full later.
+
+        Raises:
+            StoreError: As `write`.
+        """
+        if is_reserved(self.database.path):
+            return
+        try:
+            reserve(self._connected())
         except sqlite3.OperationalError as error:
             raise self._unavailable(error) from None
 

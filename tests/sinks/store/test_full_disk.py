@@ -10,18 +10,18 @@ import pytest
 
 from monitor.sinks.store.store import LAST_RETRY_SECONDS
 from tests.support.clock import FakeClock
-from tests.support.store import EveryOccurrence, make_store, rows
+from tests.support.store import EveryOccurrence, heard, make_store, rows
 from tests.support.timed import event, frame, onset, statistics
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one MiB."""
+    """A file system of 16 MiB."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to mount a small file system")
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("needs the right to mount a file system")
     yield folder
@@ -46,28 +46,34 @@ def test_monitoring_goes_on_and_storing_begins_again(
     caplog.set_level(logging.WARNING)
     clock = FakeClock()
     path = disk / "monitor.db"
-    store = make_store(path, clock, rules=EveryOccurrence(), memory_records=1000)
-    store.write([onset(number=0)])
+    store = make_store(path, clock, rules=EveryOccurrence(), memory_records=10_000)
+    store.report(statistics())
+    store.write([onset("before", number=0)])
     ballast = fill(disk)
-    for number in range(1, 400):
-        store.write([onset(number=number), frame(stop_seconds=5.0 + number)])
+    frames = heard(4000)
+    for number in range(1, 4000):
+        store.write([onset(number=number), frames[number]])
         clock.advance(0.5)
+    in_reserve = rows(path, "SELECT count(*) FROM events")[0]
     waiting = store.waiting_records
-    assert 0 < waiting <= 399
-    assert len(caplog.records) == 1
+    assert in_reserve + waiting == 4000
+    assert in_reserve > 300, "the reserve takes the first ones"
+    assert rows(path, "SELECT count(*) FROM alerts") == [in_reserve]
+    assert waiting > 300, "memory takes the others"
+    assert [r.levelname for r in caplog.records] == ["WARNING", "ERROR"]
+    assert "almost full" in caplog.text
     assert "database or disk is full" in caplog.text
-    assert rows(path, "SELECT count(*) FROM events") == [400 - waiting]
     ballast.unlink()
     clock.advance(LAST_RETRY_SECONDS)
     store.report(statistics())
     assert store.waiting_records == 0
     assert store.lost_records == 0
     store.close()
-    assert rows(path, "SELECT count(*) FROM events") == [400]
-    assert rows(path, "SELECT count(*) FROM alerts") == [400]
-    assert rows(path, "SELECT sum(frames) FROM scores") == [399]
+    assert rows(path, "SELECT count(*) FROM events") == [4000]
+    assert rows(path, "SELECT count(*) FROM alerts") == [4000]
+    assert rows(path, "SELECT sum(frames) FROM scores") == [3999]
     assert rows(path, "PRAGMA integrity_check") == ["ok"]
-    assert [r.levelname for r in caplog.records] == ["ERROR", "WARNING"]
+    assert [r.levelname for r in caplog.records[2:]] == ["WARNING", "WARNING"]
 
 
 def test_it_starts_on_a_full_disk_and_stores_when_there_is_room(
@@ -80,7 +86,7 @@ def test_it_starts_on_a_full_disk_and_stores_when_there_is_room(
     store.write([onset(), frame()])
     clock.advance(LAST_RETRY_SECONDS)
     store.write([event()])
-    assert [r.levelname for r in caplog.records] == ["ERROR"]
+    assert [r.levelname for r in caplog.records] == ["WARNING", "ERROR"]
     assert store.waiting_records == 2
     ballast.unlink()
     clock.advance(LAST_RETRY_SECONDS)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from monitor.config import StoreSettings
-from monitor.sinks.store.store import RETAIN_SECONDS
+from monitor.sinks.store.upkeep import EVERY_SECONDS
 from tests.support.clock import FakeClock
 from tests.support.store import EveryOccurrence, heard, make_store, rows
 from tests.support.timed import OPENED, event, frame, gap, onset, statistics
@@ -85,7 +85,7 @@ def test_above_its_size_scores_go_first_then_events(
     clock.advance(11)
     store.report(statistics())
     assert counts(path)["scores"] > 8000
-    grow_old(store, clock, RETAIN_SECONDS)
+    grow_old(store, clock, EVERY_SECONDS)
     found = counts(path)
     assert found["events"] == 1000
     assert 0 < found["scores"] < 9000
