@@ -8,11 +8,12 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from monitor.config_hooks import CommandSettings, WebhookSettings
+from monitor.config_messages import NotifySettings
 from monitor.settings import Count, Name, Seconds, Settings, Text
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-HOOKS = ("webhook", "command")
+HOOKS = ("webhook", "command", "notify")
 """Names of the hooks, which are fields of `AlertSettings`."""
 
 _DAY_MINUTES = 24 * 60
@@ -118,6 +119,9 @@ class AlertSettings(Settings):
 
     command: CommandSettings | None = None
     """Run a program for each alert; a list of arguments, or a section."""
+
+    notify: NotifySettings | None = None
+    """Send a message by mail, Telegram, ntfy and many others; needs apprise."""
 
     @property
     def hooks(self) -> dict[str, Settings]:

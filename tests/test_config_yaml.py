@@ -12,6 +12,7 @@ from monitor.config import Config, LabelSettings, SourceSettings
 from monitor.config_alerts import AlertSettings, QuietSettings
 from monitor.config_file import parse_config
 from monitor.config_hooks import CommandSettings, WebhookSettings
+from monitor.config_messages import NotifySettings
 from monitor.strict_yaml import KeyPath, key_text, read_yaml
 from training.config import TrainingSettings
 
@@ -47,6 +48,7 @@ SETTINGS = [
     *settings(QuietSettings, None, ("alerts", 0, "quiet", 0)),
     *settings(WebhookSettings, None, ("alerts", 0, "webhook")),
     *settings(CommandSettings, None, ("alerts", 0, "command")),
+    *settings(NotifySettings, None, ("alerts", 0, "notify")),
     *settings(TrainingSettings, TrainingSettings(), ("training",)),
 ]
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from monitor.config_hooks import CommandSettings, WebhookSettings
 from monitor.config_messages import NotifySettings
 from monitor.settings import Settings
+from monitor.sinks.alerts.extras import require_extra
 from monitor.sinks.alerts.hooks.hook import Hook
 
 
@@ -21,7 +22,8 @@ def build_hook(section: Settings, place: str, environ: Mapping[str, str]) -> Hoo
         environ: Of the process, for secrets.
 
     Raises:
-        ConfigError: A secret, a file or a program is missing or of the wrong form.
+        ConfigError: A secret, a file, a program or a package is missing, or of the
+            wrong form.
     """
     match section:
         case WebhookSettings():
@@ -35,6 +37,7 @@ def build_hook(section: Settings, place: str, environ: Mapping[str, str]) -> Hoo
 
             return Command(section, place, environ)
         case NotifySettings():
+            require_extra("notify", "apprise", place)
             from monitor.sinks.alerts.hooks.notify import Notify
 
             return Notify(section, place, environ)

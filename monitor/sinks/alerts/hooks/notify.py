@@ -5,6 +5,8 @@ import re
 from collections.abc import Mapping
 from urllib.parse import unquote
 
+import apprise
+
 from monitor.config_messages import NotifySettings
 from monitor.errors import ConfigError
 from monitor.sinks.alerts.alert import Alert
@@ -12,13 +14,6 @@ from monitor.sinks.alerts.hooks.hook import Delivered, Outcome, Retry
 from monitor.sinks.alerts.secrets import read_one_line, redact
 from monitor.sinks.alerts.template import render
 from monitor.sinks.wording import printable
-
-try:
-    import apprise
-except ImportError:
-    raise ConfigError(
-        "notify needs apprise: pip install 'sound-monitor[notify]'"
-    ) from None
 
 # They log URLs, and here a URL is a secret.  What matters of it is in the outcome.
 logging.getLogger("apprise").addHandler(logging.NullHandler())
@@ -54,11 +49,13 @@ class Notify:
         url = read_one_line(settings.url_secret, key, environ)
         self._settings = settings
         self._secrets = _parts(url)
-        # Nothing is kept on the disk, and what is sent goes where the URL says.
+        # Nothing is kept on the disk; what is sent goes where the URL says, from the
+        # thread that asks for it: the process waits for those of apprise when it ends.
         asset = apprise.AppriseAsset(
             app_id="sound-monitor",
             storage_mode=apprise.PersistentStoreMode.MEMORY,
             http_redirects=False,
+            service_timeout=0,
         )
         service = apprise.Apprise.instantiate(url, asset=asset)
         if service is None:
