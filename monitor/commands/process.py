@@ -1,5 +1,7 @@
-"""How a command sets up its own process: numeric threads and the log."""
+"""How a command sets up its own process: numeric threads, the log, last words."""
 
+import contextlib
+import faulthandler
 import logging
 import os
 import sys
@@ -24,6 +26,16 @@ def log_to_stderr(level: int = logging.INFO) -> None:
     root.setLevel(logging.WARNING)
     for package in ("monitor", "training"):
         logging.getLogger(package).setLevel(level)
+
+
+def leave_traces() -> None:
+    """Say on stderr where every thread was, if the process dies of a signal.
+
+    Such as SIGSEGV, or the SIGABRT with which systemd ends a monitor that hangs.
+    """
+    # There may be no stderr, and the monitor runs without one.
+    with contextlib.suppress(RuntimeError, OSError, ValueError):
+        faulthandler.enable()
 
 
 def _is_journal() -> bool:

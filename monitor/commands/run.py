@@ -56,7 +56,7 @@ def run(
 ) -> int:
     """Run the daemon until it is stopped or its recordings are over."""
     from monitor.commands.configuration import load, with_options
-    from monitor.commands.process import limit_threads, log_to_stderr
+    from monitor.commands.process import leave_traces, limit_threads, log_to_stderr
 
     configuration = load(config)
     settings = with_options(
@@ -66,6 +66,7 @@ def run(
         compute_device=compute_device,
     )
     log_to_stderr()
+    leave_traces()
     logger.info("%s", configuration.sentence)
     limit_threads(settings.model.threads)
     from monitor.runtime.daemon import run_daemon

@@ -36,6 +36,15 @@ class Monitor:
             threads.start(f"capture-{name}", capture.run)
         threads.start("worker", self.worker.run)
 
+    def turns(self) -> dict[str, float]:
+        """When each thread that has something to do last moved, monotonic seconds."""
+        turns = {
+            f"capture-{name}": capture.latest_turn
+            for name, capture in self.captures.items()
+            if not capture.finished.is_set()
+        }
+        return {**turns, "worker": self.worker.latest_turn}
+
     @property
     def failure(self) -> SoundMonitorError | None:
         """Why a recording could not be played, or not to its end."""

@@ -18,6 +18,8 @@ from monitor.model.classifier import Classifier
 from monitor.model.model_file import load_model
 from monitor.runtime.assembly import Monitor, Speed, build_monitor, rules_of
 from monitor.runtime.clock import Clock, SystemClock
+from monitor.runtime.notify import ServiceManager
+from monitor.runtime.supervision import Summary, Supervisor
 from monitor.runtime.telling import Telling, build_telling
 from monitor.runtime.threads import Threads
 from monitor.sinks.console import LiveConsole, can_show
@@ -56,12 +58,14 @@ def run_daemon(config: Config, *, speed: Speed, state_dir: Path) -> int:
     classifier = Classifier(model, config.model.compute_device, config.model.threads)
     clock = SystemClock()
     session = uuid.uuid4().hex
+    summary = Summary(clock)
     telling = build_telling(config, classifier, state_dir, clock)
     with _screen(config, classifier, clock) as screen:
         # First the store: what any other sink tells is on the disk by then.
         sinks: list[Sink] = [
             *_stores(config, classifier, clock, session, state_dir, telling),
             screen,
+            summary,
         ]
         log = config.event_log
         if log.path is not None:
@@ -75,7 +79,10 @@ def run_daemon(config: Config, *, speed: Speed, state_dir: Path) -> int:
             session=session,
             clock=clock,
         )
-        return _run(monitor, telling)
+        supervisor = Supervisor(
+            ServiceManager(), clock, monitor.turns, summary.sentence
+        )
+        return _run(monitor, telling, supervisor)
 
 
 def _stores(
@@ -138,7 +145,7 @@ def _screen(
         root.handlers = handlers
 
 
-def _run(monitor: Monitor, telling: Telling | None) -> int:
+def _run(monitor: Monitor, telling: Telling | None, supervisor: Supervisor) -> int:
     stop = threading.Event()
     threads = Threads(stop)
     is_asked_to_stop = False
@@ -146,15 +153,19 @@ def _run(monitor: Monitor, telling: Telling | None) -> int:
         monitor.start(threads)
         if telling is not None:
             telling.start()
+        supervisor.start()
         while not stop.is_set():
+            supervisor.look()
             if telling is not None and telling.failure:
                 stop.set()
             with contextlib.suppress(queue.Empty):
                 if signals.get(timeout=POLL_SECONDS) == signal.SIGHUP:
-                    monitor.worker.reopen_sinks()
+                    with supervisor.reloading():
+                        monitor.worker.reopen_sinks()
                 else:
                     is_asked_to_stop = True
                     stop.set()
+        supervisor.stop()
         code = _end(threads)
         if telling is not None:
             # The last alerts were made when the worker ended what was sounding.

@@ -51,6 +51,9 @@ class Worker:
                 is unknown.
             sample_rate: Of the model.
         """
+        self.latest_turn = clock.monotonic()
+        """When the thread last began to look for work, monotonic seconds."""
+
         self._pipeline = pipeline
         self._feeds = {feed.name: feed for feed in feeds}
         self._sinks = sinks
@@ -78,6 +81,7 @@ class Worker:
             while self._listening and not stop.is_set():
                 self._wakeup.wait(IDLE_SECONDS)
                 self._wakeup.clear()
+                self.latest_turn = self._clock.monotonic()
                 self._step()
             self._step(take_all=True)
             self._finish("stopped")

@@ -1,0 +1,147 @@
+"""Supervision: is every part of the monitor moving, and what is it doing."""
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from monitor.records import Event, Statistics, Timed
+from monitor.runtime.clock import Clock
+from monitor.runtime.notify import ServiceManager
+
+logger = logging.getLogger(__name__)
+
+STATUS_SECONDS = 5.0
+"""Shortest time between two sentences to the service manager."""
+
+Turns = Callable[[], Mapping[str, float]]
+"""When each part of the monitor last moved, monotonic seconds, by its name."""
+
+
+class Supervisor:
+    """Tells the service manager that the monitor works, for as long as all of it does.
+
+    The watchdog is put off only when every part has moved since the last time.  So a
+    monitor with a capture or a worker that hangs is ended and started again, however
+    lively the rest of it is.  Used by the main thread.
+    """
+
+    def __init__(
+        self,
+        manager: ServiceManager,
+        clock: Clock,
+        turns: Turns,
+        summary: Callable[[], str],
+    ) -> None:
+        """Watch the parts that `turns` names; `summary` says how they are doing."""
+        self._manager = manager
+        self._clock = clock
+        self._turns = turns
+        self._summary = summary
+        self._put_off = self._told = clock.monotonic()
+        self._sentence = ""
+        self._has_complained = False
+
+    def start(self) -> None:
+        """Say that the monitor is ready: its settings and its model are sound."""
+        self._put_off = self._clock.monotonic()
+        self._tell("starting")
+        self._manager.ready()
+
+    def look(self) -> None:
+        """Look after all parts.  Call several times a second."""
+        now = self._clock.monotonic()
+        if self._manager.watchdog_seconds is not None:
+            self._watch(now, self._manager.watchdog_seconds)
+        if now - self._told >= STATUS_SECONDS:
+            self._tell(self._summary())
+
+    @contextlib.contextmanager
+    def reloading(self) -> Iterator[None]:
+        """Say that a reload begins, and when it is done."""
+        with self._manager.reloading(self._clock.monotonic()):
+            yield
+
+    def stop(self) -> None:
+        """Say that the monitor has begun to end."""
+        self._tell("stopping")
+        self._manager.stopping()
+
+    def _watch(self, now: float, limit_seconds: float) -> None:
+        waited = now - self._put_off
+        still = [name for name, turn in self._turns().items() if turn <= self._put_off]
+        if not still:
+            if waited >= limit_seconds / 4:
+                self._manager.alive()
+                self._put_off = now
+            self._has_complained = False
+        elif waited >= limit_seconds / 2 and not self._has_complained:
+            self._has_complained = True
+            logger.error(
+                "%s did not move for %.1f s; after %.1f s the service manager ends "
+                "the monitor",
+                " and ".join(still),
+                waited,
+                limit_seconds,
+            )
+
+    def _tell(self, sentence: str) -> None:
+        self._told = self._clock.monotonic()
+        if sentence != self._sentence:
+            self._sentence = sentence
+            self._manager.status(sentence)
+
+
+class Summary:
+    """A sink that keeps nothing but what one sentence needs."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._began = clock.utc().astimezone()
+        # Replaced as a whole: the worker's thread writes, the main thread reads.
+        self._events = (self._began.date(), 0)
+        self._statistics: Statistics | None = None
+
+    def write(self, batch: Sequence[Timed]) -> None:
+        """Count the events of today."""
+        count = sum(isinstance(timed.record, Event) for timed in batch)
+        if count:
+            today = self._clock.utc().astimezone().date()
+            day, before = self._events
+            self._events = (today, count + (before if day == today else 0))
+
+    def report(self, statistics: Statistics) -> None:
+        """Keep the newest figures."""
+        self._statistics = statistics
+
+    def reopen(self) -> None:
+        """Do nothing: there is no file."""
+
+    def close(self) -> None:
+        """Do nothing: the main thread may still ask."""
+
+    def sentence(self) -> str:
+        """How the monitor is doing, for people.  Any thread."""
+        statistics = self._statistics
+        if statistics is None:
+            return "starting"
+        latency = statistics.latency_seconds_p50
+        parts = [_sources(statistics), self._count()]
+        if latency >= 0:  # not a number before the first window
+            parts.append(f"latency {latency:.1f} s")
+        return "; ".join(parts)
+
+    def _count(self) -> str:
+        today = self._clock.utc().astimezone().date()
+        day, counted = self._events
+        count = counted if day == today else 0
+        since = "today" if self._began.date() != today else f"since {self._began:%H:%M}"
+        return f"{count} event{'s' * (count != 1)} {since}"
+
+
+def _sources(statistics: Statistics) -> str:
+    """What is listened to; what is not, by name."""
+    states = {source.source: source.state for source in statistics.sources}
+    heard = [name for name, state in states.items() if state == "listening"]
+    sentence = f"listening to {len(heard)} of {len(states)} sources"
+    deaf = [f"{name} {state}" for name, state in states.items() if name not in heard]
+    return f"{sentence} ({', '.join(deaf)})" if deaf else sentence
