@@ -1,16 +1,16 @@
 """Hours without any label: what a network makes of them, hop by hop."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from monitor.config import DetectionSettings
 from monitor.detection.presets import resolve_rules
-from monitor.model.frontend import LogMel
+from monitor.model.frontend import IncrementalLogMel, LogMel
 from monitor.spec import ModelSpec
-from training.dataset import to_log_mel
 from training.evaluate import Score
 from training.manifest import Clip
 from training.scenes import SceneMaker, SceneSettings
@@ -65,23 +65,44 @@ def listen_to_ambience(
         events_per_minute=0,
     )
     maker = SceneMaker((), store, clips, store, (), spec.sample_rate, settings)
-    log_mel = LogMel(spec)
-    hop = DetectionSettings().hop_frames
     streams = []
     for number, scene in enumerate(maker.scenes(), start=1):
-        frames = to_log_mel(log_mel, scene.samples)  # (1, n_mels, frames)
-        starts = range(0, frames.shape[-1] - spec.window_frames + 1, hop)
-        windows = [frames[..., at : at + spec.window_frames] for at in starts]
-        streams.append(
-            np.concatenate(
-                [
-                    score(np.stack(windows[at : at + _SEGMENT_HOPS]))
-                    for at in range(0, len(windows), _SEGMENT_HOPS)
-                ]
-            )
-        )
+        streams.append(stream_logits([scene.samples], score, spec))
         advance(number, maker.count)
-    return Ambience(np.stack(streams), spec.seconds(hop * spec.hop_length), part)
+    return Ambience(np.stack(streams), hop_seconds(spec), part)
+
+
+def hop_seconds(spec: ModelSpec) -> float:
+    """From one window to the next, as the monitor has it by default."""
+    return spec.seconds(DetectionSettings().hop_frames * spec.hop_length)
+
+
+def stream_logits(blocks: Iterable[Array], score: Score, spec: ModelSpec) -> Array:
+    """Logits of all windows of a stream, a hop apart, in bounded memory.
+
+    Args:
+        blocks: (1 or 2, n) each, all with as many channels.
+        score: Of log-mel windows.
+        spec: Of the model.
+
+    Returns:
+        (hops, labels); (0, 0) if the stream is shorter than a window.
+    """
+    hop, size = DetectionSettings().hop_frames, spec.window_frames
+    log_mel: IncrementalLogMel | None = None
+    frames: Array | None = None
+    logits: list[Array] = []
+    for block in blocks:
+        if log_mel is None:
+            log_mel = IncrementalLogMel(LogMel(spec), block.shape[0])
+        fresh = log_mel.push(torch.from_numpy(block)).numpy()
+        frames = fresh if frames is None else np.concatenate([frames, fresh], axis=-1)
+        while frames.shape[-1] >= size:
+            count = min((frames.shape[-1] - size) // hop + 1, _SEGMENT_HOPS)
+            starts = range(0, count * hop, hop)
+            logits.append(score(np.stack([frames[..., s : s + size] for s in starts])))
+            frames = frames[..., count * hop :]
+    return np.concatenate(logits) if logits else np.zeros((0, 0), np.float32)
 
 
 def highest_of_segments(

@@ -188,6 +188,12 @@ class TrainingSettings(Settings):
     ambience_hours: Positive = 0.5
     """Length of the ambience made of each fold of the negatives, for thresholds."""
 
+    stream_hours: NonNegative = 0.5
+    """Length of the streams on which a cross-validation tests each fold; 0: none."""
+
+    test_ambience_hours: NonNegative = 6.0
+    """Length of the ambience on which it counts the false alarms of the final model."""
+
     licence: str | None = None
     """Licence note of the model file; null: that of UrbanSound8K, where it is used."""
 

@@ -4,29 +4,32 @@ import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from monitor.errors import UsageError
-from monitor.model.model_file import ModelCard, Thresholds, TrainedModel, save_model
+from monitor.model.model_file import ModelCard, TrainedModel, save_model
 from monitor.model.network import Network, build_network
 from training.bank_builder import build_bank
+from training.card import make_card
 from training.checkpoint import RunFolder
 from training.config import TrainingSettings
 from training.dataset import BatchSource, MixtureSource
 from training.distill import Teacher
-from training.evaluate import cost_figures
 from training.examine import Examiner
 from training.heldout import Calibration, Evidence, join_evidence, negatives_report
 from training.lesson import Lesson, learn_statistics
 from training.loop import InterruptedTrainingError, fit
+from training.manifest import Clip
 from training.material import Places, gather
 from training.progress import Display
+from training.scenes import SceneSettings
 from training.splits import Split, split
+from training.streams import StreamResult
 from training.student import Student
+from training.trial import ambience_figures, trial_figures, try_on_streams
 
 logger = logging.getLogger(__name__)
 FINAL = 0
@@ -158,21 +161,48 @@ class Run:
         """Write the networks of the folds, and the final one with their figures."""
         settings = self.settings
         figures, judged = heard.conclude(self.labels, settings)
+        unheard = self.material.negatives_of(settings.negatives_test_folds)
+        streams: dict[int, list[StreamResult]] = {}
         for fold, network in networks.items():
             path = self.folder.path / f"fold{fold}" / "model.safetensors"
             facts = {"tested": f"see folds: {fold}", "folds": figures["folds"]}
-            self._write(network, path, judged[fold], facts)
+            card = self._write(network, path, judged[fold], facts)
+            clips = [c for c in self.material.manifest.clips if c.fold == fold]
+            if unheard and settings.stream_hours > 0:
+                model = TrainedModel(network, settings.spec, card)
+                streams[fold] = self._try(model, clips, settings.stream_hours)
         figures["tested"] = (
             "by cross-validation: each fold by a network that never heard it"
         )
+        if streams:
+            figures["streams"] = trial_figures(streams, self.labels)
         calibration = heard.calibrate(self.labels, settings)
-        reserved = settings.negatives_test_folds
-        unheard = self.examiner.ask_negatives(final, reserved)
-        if unheard is not None:
-            figures["negatives_never_heard"] = negatives_report(
-                unheard, {0: calibration}
-            )
+        reserved = self.examiner.ask_negatives(final, settings.negatives_test_folds)
+        if reserved is None:
+            return self._write(final, self.job.out, calibration, figures)
+        figures["negatives_never_heard"] = negatives_report(reserved, {0: calibration})
+        if settings.test_ambience_hours > 0:
+            card = self._card(final, calibration, figures)
+            model = TrainedModel(final, settings.spec, card)
+            results = self._try(model, (), settings.test_ambience_hours)
+            figures["ambience_never_heard"] = ambience_figures(results, self.labels)
         return self._write(final, self.job.out, calibration, figures)
+
+    def _try(
+        self, model: TrainedModel, clips: Sequence[Clip], hours: float
+    ) -> list[StreamResult]:
+        """Streams of clips, or of none, over the negatives that nobody has heard."""
+        scenes = SceneSettings(hours=hours)
+        if not clips:
+            scenes = SceneSettings(hours=hours, events_per_minute=0.0)
+        return try_on_streams(
+            model,
+            self.material,
+            clips,
+            self.material.negatives_of(self.settings.negatives_test_folds),
+            scenes,
+            lambda done, total: self._advance("listening to streams", done, total),
+        )
 
     def _trained_negatives(self) -> set[int]:
         """Folds of the negatives that the final network hears."""
@@ -189,7 +219,7 @@ class Run:
         validate = None
         if parts.validation:
             validate = self.examiner.accuracy(parts.validation)
-        return fit(
+        network = fit(
             student,
             source,
             settings,
@@ -199,6 +229,8 @@ class Run:
             validate,
             job.device,
         )
+        # The weights are stored in 16 bits: what is tested is what is stored.
+        return network.half().float()
 
     def _begin(self, parts: Split, held: Sequence[int]) -> tuple[Student, BatchSource]:
         """A network with fresh weights, or the teacher's, and what it is to hear."""
@@ -226,35 +258,22 @@ class Run:
         calibration: Calibration | None,
         figures: dict[str, Any],
     ) -> ModelCard:
-        settings, labels = self.settings, self.labels
-        thresholds: dict[str, Thresholds] = {}
-        temperatures: dict[str, float] = {}
-        if calibration is not None:
-            temperatures = {
-                label: float(value)
-                for label, value in zip(labels, calibration.temperatures, strict=True)
-            }
-            for label, found in zip(labels, calibration.thresholds, strict=False):
-                thresholds[label] = Thresholds(
-                    onset=found.onset,
-                    offset=found.offset,
-                    false_alarms_per_hour=found.false_alarms_per_hour,
-                )
-        cost = cost_figures(network, settings.spec)
-        card = ModelCard(
-            name=self.job.out.stem,
-            preset=settings.preset,
-            labels=labels,
-            thresholds=thresholds,
-            temperatures=temperatures,
-            report={**figures, **cost, "split": settings.split},
-            licence=self._licence(),
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            training=settings.model_dump(mode="json", exclude={"spec"}),
-        )
+        card = self._card(network, calibration, figures)
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_model(path, TrainedModel(network, settings.spec, card))
+        model = TrainedModel(network, self.settings.spec, card)
+        save_model(path, model, half=True)
         return card
+
+    def _card(
+        self,
+        network: Network,
+        calibration: Calibration | None,
+        figures: dict[str, Any],
+    ) -> ModelCard:
+        name, licence = self.job.out.stem, self._licence()
+        return make_card(
+            name, network, self.labels, licence, calibration, figures, self.settings
+        )
 
     def _licence(self) -> str:
         licence = self.settings.licence or self.material.manifest.licence

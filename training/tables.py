@@ -50,25 +50,49 @@ def clip_table(console: Console, report: dict[str, Any], labels: Sequence[str]) 
 
 def stream_table(console: Console, figures: dict[str, Any]) -> None:
     """Print the figures of streams: overall and by label."""
-    latency = figures["onset_latency_seconds"]
     console.print(
-        f"{figures['hours']:.2f} hours: event-based F1 {figures['event_f1']:.3f} "
-        f"(precision {figures['event_precision']:.3f}, recall "
+        f"{figures['hours']:.2f} hours, {figures['events']} events: event-based F1 "
+        f"{figures['event_f1']:.3f} (precision {figures['event_precision']:.3f}, recall "
         f"{figures['event_recall']:.3f}, onsets within "
-        f"{figures['collar_seconds']:.1f} s), "
-        f"{figures['false_alarms_per_hour_all_labels']:.2f} false alarms an hour"
+        f"{figures['collar_seconds']:.1f} s), mean over labels "
+        f"{figures['event_macro_f1']:.3f}; if ends must fit too "
+        f"{figures['with_offsets']['f1']:.3f}"
     )
-    if latency["p50"] is not None:
-        console.print(
-            f"from onset to alert: median {latency['p50']:.2f} s, 95 % within "
-            f"{latency['p95']:.2f} s"
-        )
-    table = Table("label", "F1", "precision", "recall", "events", "false alarms/h")
+    console.print(
+        f"{figures['false_alarms']} false alarms, "
+        f"{figures['false_alarms_per_hour_all_labels']:.2f} an hour; at most "
+        f"{figures['false_alarms_per_hour_all_labels_at_most']:.2f} with 95 % "
+        "confidence, if one does not bring the next"
+    )
+    for what, key in _TIMES.items():
+        if (spread := figures[key])["p50"] is not None:
+            console.print(
+                f"{what}: median {spread['p50']:.2f} s, 95 % within "
+                f"{spread['p95']:.2f} s" + _bias(spread)
+            )
+    table = Table(
+        *("label", "F1", "precision", "recall", "events", "found", "missed"),
+        *("unheard", "start error", "false alarms/h", "at most"),
+    )
     for label, row in figures["per_class"].items():
+        start = row["start_error_of_heard_seconds"]["mean"]
         table.add_row(
             label,
             *(f"{row[key]:.3f}" for key in ("f1", "precision", "recall")),
-            str(row["events"]),
+            *(str(row[key]) for key in ("events", "found", "missed", "unheard")),
+            "-" if start is None else f"{start:+.2f} s",
             f"{figures['false_alarms_per_hour'][label]:.2f}",
+            f"{figures['false_alarms_per_hour_at_most'][label]:.2f}",
         )
     console.print(table)
+
+
+_TIMES = {
+    "from onset to alert": "onset_latency_seconds",
+    "error of the start": "start_error_seconds",
+    "error of the end": "end_error_seconds",
+}
+
+
+def _bias(spread: dict[str, float]) -> str:
+    return f", on average {spread['mean']:+.2f} s" if "mean" in spread else ""

@@ -56,6 +56,16 @@ class Tester:
         report |= cost_figures(model.network, model.spec)
         return {**report, "model": model.card.name}, model.card.labels
 
+    def windows(self, model: TrainedModel, folds: Sequence[int] = ()) -> ClipWindows:
+        """The windows of the recordings of some folds, or of all, for a model.
+
+        Raises:
+            DatasetError: There is no such fold, or a label that the model has not.
+        """
+        material = self._gather(model, deal_folds=bool(folds))
+        manifest = relabel(material.manifest, model.card.labels)
+        return self._windows(manifest, material, model, folds)
+
     def cross_validated(self, run: Path, folds: Sequence[int] = ()) -> Report:
         """Figures of the networks in a run folder, each on its own fold.
 

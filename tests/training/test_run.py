@@ -24,6 +24,8 @@ SETTINGS = {
     "spec": SMALL_SPEC.model_dump(),
     "folds": 3,
     "ambience_hours": 0.01,
+    "stream_hours": 0.02,
+    "test_ambience_hours": 0.02,
     "optimiser": {"epochs": 20, "learning_rate": 0.01, "ema_decay": 0.8},
     "mixtures": {"ambience_items": 0.2},
     "features": {"time_mask_frames": 6, "frequency_mask_bands": 2},
