@@ -81,7 +81,8 @@ def test_every_command_in_the_readme_exists() -> None:
 def subcommands() -> set[str]:
     from monitor.commands.app import app
 
-    return {command.name or "" for command in app.registered_commands}
+    named = (*app.registered_commands, *app.registered_groups)
+    return {command.name or "" for command in named if command.name}
 
 
 def test_every_command_is_in_the_readme() -> None:

@@ -9,8 +9,10 @@ import typer
 
 from monitor import __version__
 from monitor.commands import (
+    alerts,
     analyze,
     benchmark,
+    calibrate,
     check,
     devices,
     evaluate,
@@ -59,8 +61,10 @@ app.command("events", help=events.HELP)(events.events)
 app.command("report", help=report.HELP)(report.report)
 app.command("replay", help=replay.HELP)(replay.replay)
 app.command("forget", help=forget.HELP)(forget.forget)
+app.add_typer(alerts.alerts, name="alerts", help=alerts.HELP)
 app.command("train", help=train.HELP)(train.train)
 app.command("evaluate", help=evaluate.HELP)(evaluate.evaluate)
+app.command("calibrate", help=calibrate.HELP)(calibrate.calibrate)
 app.command("scenes", help=scenes.HELP)(scenes.scenes)
 app.command("benchmark", help=benchmark.HELP)(benchmark.benchmark)
 

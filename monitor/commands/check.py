@@ -73,6 +73,7 @@ def _facts(
             name: None if file is None else str(file)
             for name, file in examination.files.items()
         },
+        "alerts": examination.endpoints,
         "problems": examination.problems,
     }
 
@@ -112,6 +113,9 @@ def _print_report(configuration: "Configuration", examination: "Examination") ->
         print_line(card_line(examination.model))
         print_line()
         _print_labels(examination, examination.model.spec)
+        print_line()
+    if examination.endpoints:
+        print_table(("ALERTS", "GO TO"), list(examination.endpoints.items()))
         print_line()
     for name, file in examination.files.items():
         print_line(f"{name}: {'none' if file is None else file}")

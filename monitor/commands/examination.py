@@ -44,6 +44,9 @@ class Examination:
     sources: list[SourceFacts] = field(default_factory=list)
     labels: list[LabelFacts] = field(default_factory=list)
     files: dict[str, Path | None] = field(default_factory=dict)
+    endpoints: dict[str, str] = field(default_factory=dict)
+    """Of the alerts: where each goes, without what may be secret."""
+
     problems: list[str] = field(default_factory=list)
     """A sentence each; with none the configuration is sound."""
 
@@ -61,6 +64,7 @@ def examine_configuration(
     _examine_sources(configuration, list_devices, examination)
     _examine_model(configuration, examination)
     _examine_files(configuration, examination)
+    _examine_alerts(configuration, examination)
     return examination
 
 
@@ -194,3 +198,19 @@ def _folder_complaint(key: str, folder: Path) -> str | None:
     if not os.access(existing, os.W_OK | os.X_OK):
         return f"{key}: {existing} is not writable"
     return None
+
+
+def _examine_alerts(configuration: Configuration, examination: Examination) -> None:
+    rules = configuration.config.alerts
+    if not rules:
+        return
+    # The HTTP client takes a tenth of a second to import.
+    from monitor.sinks.alerts.delivery import describe, find_faults
+
+    if configuration.config.store.path is None:
+        examination.problems.append("alerts need a database, and store.path is null")
+    # Without a model its labels are not known, which is a problem of its own.
+    model = examination.model
+    labels = None if model is None else model.card.labels
+    examination.problems += find_faults(rules, labels, os.environ)
+    examination.endpoints = describe(rules, os.environ)

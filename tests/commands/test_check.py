@@ -202,3 +202,26 @@ def test_a_text_that_cannot_be_read_is_a_list_of_problems(
             f"{path}:2: model.threads: 0 must be at least 1",
         ]
     }
+
+
+def test_every_fault_of_a_rule_is_named_with_its_place(
+    model_file: Path, tmp_path: Path
+) -> None:
+    text = (
+        "alerts:\n"
+        "- {name: a, labels: [sirn], webhook: {url: 'https://u.example/t0ken', "
+        "bearer: 'env:NO_SUCH'}}\n"
+        "- {name: b, webhook: {url: 'https://u.example/t0ken'}}\n"
+        "- {name: c, command: [/no/such/program]}\n"
+    )
+    examination = examined(text, model_file, tmp_path)
+    assert examination.problems == [
+        "alerts[0].labels: 'sirn' is not a label of the model; did you mean siren?",
+        "alerts[0].webhook.bearer: the variable NO_SUCH is not set",
+        "alerts[2].command.argv: '/no/such/program' is not a program that can be run",
+    ]
+    assert examination.endpoints == {
+        "a/webhook": "cannot be used",
+        "b/webhook": "https://u.example/...",
+        "c/command": "cannot be used",
+    }

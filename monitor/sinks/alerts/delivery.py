@@ -46,13 +46,15 @@ def close_hooks(hooks: Mapping[str, Hook]) -> None:
 
 
 def find_faults(
-    rules: Sequence[AlertSettings], labels: Sequence[str], environ: Mapping[str, str]
+    rules: Sequence[AlertSettings],
+    labels: Sequence[str] | None,
+    environ: Mapping[str, str],
 ) -> list[str]:
     """Say what keeps rules from working, a sentence each.
 
     Args:
         rules: Of the configuration.
-        labels: Of the model.
+        labels: Of the model; None: unknown.
         environ: Of the process, for secrets.
     """
     faults = [
@@ -60,13 +62,30 @@ def find_faults(
         f"{_nearest(label, labels)}"
         for index, rule in enumerate(rules)
         for label in rule.labels
-        if label not in labels
+        if labels is not None and label not in labels
     ]
     try:
         close_hooks(build_hooks(rules, environ))
     except ConfigError as error:
         faults += str(error).splitlines()
     return faults
+
+
+def describe(
+    rules: Sequence[AlertSettings], environ: Mapping[str, str]
+) -> dict[str, str]:
+    """Where the alerts of every endpoint go, without what may be secret."""
+    targets = {}
+    for rule in rules:
+        for kind, section in rule.hooks.items():
+            try:
+                hook = build_hook(section, kind, environ)
+            except ConfigError:
+                targets[f"{rule.name}/{kind}"] = "cannot be used"
+            else:
+                targets[f"{rule.name}/{kind}"] = hook.target
+                hook.close()
+    return targets
 
 
 def build_senders(

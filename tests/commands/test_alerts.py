@@ -1,0 +1,145 @@
+"""`alerts` tests endpoints, and shows and steers what waits in the outbox."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitor.commands.app import run_command_line
+from monitor.sinks.alerts.outbox import Attempt, Outbox
+from monitor.sinks.store.database import open_database, transaction
+from monitor.sinks.store.ports import write_alerts
+from tests.support.alerts import SECRET, alert
+from tests.support.endpoint import running_endpoint, status, unused_port
+
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A state folder with four alerts: one delivered, one dead."""
+    database = open_database(tmp_path / "monitor.db")
+    connection = database.connect()
+    with transaction(connection):
+        write_alerts(connection, [alert(n, created=NOW) for n in range(4)])
+    connection.close()
+    outbox = Outbox(database)
+    for number, state in ((0, "delivered"), (1, "dead")):
+        (entry,) = outbox.find(alert(number).id)
+        outcome = Attempt(NOW, state, f"because it is {state}", 0.1)
+        outbox.record(entry, outcome, state)
+    outbox.close()
+    return tmp_path
+
+
+def run(folder: Path, *arguments: str, alerts: Any = None) -> int:
+    config = folder / "config.yaml"
+    config.write_text(json.dumps({"state_dir": str(folder), "alerts": alerts}))
+    return run_command_line(["alerts", *arguments, "--config", str(config)])
+
+
+def states(folder: Path) -> list[str]:
+    outbox = Outbox(open_database(folder / "monitor.db"))
+    found = [entry.state for entry in outbox.entries()]
+    outbox.close()
+    return found
+
+
+def test_list_shows_the_outbox(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(folder, "list") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5
+    assert run(folder, "list", "--state", "dead", "--json") == 0
+    (dead,) = json.loads(capsys.readouterr().out)
+    assert dead["id"] == alert(1).id
+    assert dead["last_error"] == "because it is dead"
+    assert run(folder, "list", "--rule", "other", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_show_tells_every_attempt_and_what_is_sent(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(folder, "show", alert(1).id[:10], "--json") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["body"] == alert(1).body
+    assert [attempt["detail"] for attempt in shown["tries"]] == ["because it is dead"]
+    assert run(folder, "show", alert(1).id) == 0
+    assert "because it is dead" in capsys.readouterr().out
+
+
+def test_retry_brings_the_dead_back(folder: Path) -> None:
+    assert run(folder, "retry", alert(1).id) == 0
+    assert states(folder) == ["delivered", "pending", "pending", "pending"]
+    assert run(folder, "retry", alert(0).id) == 1  # it was delivered
+
+
+def test_drop_takes_what_waits_and_what_died(folder: Path) -> None:
+    assert run(folder, "drop", alert(2).id) == 0
+    assert states(folder) == ["delivered", "dead", "dropped", "pending"]
+    assert run(folder, "drop", "--rule", "siren") == 0
+    assert states(folder) == ["delivered", "dropped", "dropped", "dropped"]
+    assert run(folder, "retry", "--state", "dropped") == 0
+    assert states(folder) == ["delivered", "pending", "pending", "pending"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["show", "zzz"], 1, "there is no alert 'zzz'"),
+        (["drop"], 2, "name alerts by their ids"),
+        (["retry", ""], 1, "several ids begin with ''"),
+        (["test"], 2, "the configuration has no alerts"),
+    ],
+)
+def test_a_wrong_choice_is_told_in_a_sentence(
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: int,
+    said: str,
+) -> None:
+    assert run(folder, *arguments) == code
+    assert said in capsys.readouterr().err
+
+
+def test_without_a_database_it_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, "list") == 1
+    assert "there is no database yet" in capsys.readouterr().err
+
+
+def test_a_test_reaches_every_endpoint_and_tells_what_fails(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WEBHOOK_SECRET", SECRET)
+    with running_endpoint() as good, running_endpoint(status(401)) as bad:
+        rules = [
+            {
+                "name": "good",
+                "webhook": {"url": good.url, "secret": "env:WEBHOOK_SECRET"},
+                "command": ["true"],
+            },
+            {"name": "bad", "webhook": {"url": bad.url}},
+            {"name": "dead", "webhook": {"url": f"http://localhost:{unused_port()}"}},
+        ]
+        assert run(tmp_path, "test", "--json", alerts=rules) == 1
+        results = json.loads(capsys.readouterr().out)
+        assert run(tmp_path, "test", "good/webhook", alerts=rules) == 0
+        assert run(tmp_path, "test", "sirens", alerts=rules) == 2
+    assert {each["endpoint"]: each["outcome"] for each in results} == {
+        "good/webhook": "arrived",
+        "good/command": "arrived",
+        "bad/webhook": "FAILED",
+        "dead/webhook": "FAILED",
+    }
+    body = json.loads(good.requests[0].body)
+    assert (body["kind"], body["rule"]) == ("test", "good")
+    assert len({request.headers["webhook-id"] for request in good.requests}) == 2
