@@ -52,8 +52,8 @@ def stream_table(console: Console, figures: dict[str, Any]) -> None:
     """Print the figures of streams: overall and by label."""
     console.print(
         f"{figures['hours']:.2f} hours, {figures['events']} events: event-based F1 "
-        f"{figures['event_f1']:.3f} (precision {figures['event_precision']:.3f}, recall "
-        f"{figures['event_recall']:.3f}, onsets within "
+        f"{figures['event_f1']:.3f} (precision {figures['event_precision']:.3f}, "
+        f"recall {figures['event_recall']:.3f}, onsets within "
         f"{figures['collar_seconds']:.1f} s), mean over labels "
         f"{figures['event_macro_f1']:.3f}; if ends must fit too "
         f"{figures['with_offsets']['f1']:.3f}"
