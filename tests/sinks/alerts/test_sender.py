@@ -1,0 +1,335 @@
+"""Senders deliver at least once, in order, and are held up by nothing."""
+
+import json
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitor.config_hooks import WebhookSettings
+from monitor.runtime.clock import SystemClock
+from monitor.sinks.alerts.alert import Alert
+from monitor.sinks.alerts.hooks.hook import Delivered, Hook, Outcome, Refused, Retry
+from monitor.sinks.alerts.hooks.webhook import Webhook
+from monitor.sinks.alerts.outbox import Outbox
+from monitor.sinks.alerts.sender import Sender, back_off_seconds
+from monitor.sinks.store.database import Database, open_database, transaction
+from monitor.sinks.store.ports import write_alerts
+from tests.support.alerts import alert
+from tests.support.clock import FakeClock
+from tests.support.endpoint import dripping, running_endpoint, silent
+
+DEADLINE_SECONDS = 10.0
+
+
+class FakeHook:
+    """Does what it is told, and remembers what it was given."""
+
+    target = "nowhere"
+    total_seconds = 5.0
+
+    def __init__(self, *outcomes: Outcome) -> None:
+        self.outcomes = list(outcomes)
+        self.taken: list[Alert] = []
+        self.closed = False
+
+    def deliver(self, alert: Alert) -> Outcome:
+        self.taken.append(alert)
+        return self.outcomes.pop(0) if self.outcomes else Delivered()
+
+    def cancel(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed = True
+
+    @property
+    def numbers(self) -> list[int]:
+        return [alert.body["number"] for alert in self.taken]
+
+
+class StuckHook(FakeHook):
+    """Hangs where nothing can wake it, as in the resolver."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.release = threading.Event()
+        self.total_seconds = 0.2
+
+    def deliver(self, alert: Alert) -> Outcome:
+        self.taken.append(alert)
+        self.release.wait(DEADLINE_SECONDS)
+        return Delivered()
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    return open_database(tmp_path / "monitor.db")
+
+
+def put(database: Database, *alerts: Alert) -> None:
+    with closing(database.connect()) as connection, transaction(connection):
+        write_alerts(connection, alerts)
+
+
+def now_alerts(count: int, endpoint: str = "siren/webhook") -> list[Alert]:
+    return [alert(n, endpoint, created=datetime.now(UTC)) for n in range(count)]
+
+
+@contextmanager
+def running(
+    database: Database, hook: Hook, endpoint: str = "siren/webhook", jitter: float = 0.0
+) -> Iterator[Sender]:
+    sender = Sender(endpoint, hook, Outbox(database), SystemClock(), lambda: jitter)
+    stop = threading.Event()
+    thread = threading.Thread(target=sender.run, args=(stop,))
+    thread.start()
+    try:
+        yield sender
+    finally:
+        stop.set()
+        sender.wake()
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def states(database: Database) -> list[tuple[str, int]]:
+    with closing(database.connect()) as connection:
+        rows = connection.execute(
+            "SELECT state, attempts FROM alerts ORDER BY sequence"
+        )
+        return list(rows)
+
+
+@given(st.integers(1, 200), st.floats(0, 1, exclude_max=True))
+def test_the_back_off_grows_to_an_hour(failures: int, draw: float) -> None:
+    seconds = back_off_seconds(failures, lambda: draw)
+    assert 0.05 <= seconds <= min(3600, 2 ** (failures - 1))
+    assert back_off_seconds(100, lambda: 0.999) > 3500
+
+
+def test_alerts_are_delivered_in_order_and_again_after_failures(
+    database: Database,
+) -> None:
+    put(database, *now_alerts(4))
+    hook = FakeHook(Delivered(), Retry("down"), Retry("down", 0.01))
+    with running(database, hook):
+        wait_for(lambda: len(hook.taken) == 6)
+        wait_for(lambda: states(database)[-1][0] == "delivered")
+    assert hook.numbers == [0, 1, 1, 1, 2, 3]
+    assert states(database) == [
+        ("delivered", 1),
+        ("delivered", 3),
+        ("delivered", 1),
+        ("delivered", 1),
+    ]
+    assert hook.closed
+
+
+def test_what_is_refused_is_dead_and_the_next_one_goes_on(database: Database) -> None:
+    put(database, *now_alerts(2))
+    hook = FakeHook(Refused("HTTP 400"))
+    with running(database, hook):
+        wait_for(lambda: states(database)[1][0] == "delivered")
+    assert states(database) == [("dead", 1), ("delivered", 1)]
+
+
+def test_an_alert_past_its_deadline_is_dead_without_an_attempt(
+    database: Database,
+) -> None:
+    put(database, alert(0, created=datetime.now(UTC), seconds=0.01), *now_alerts(2)[1:])
+    time.sleep(0.02)
+    hook = FakeHook()
+    with running(database, hook):
+        wait_for(lambda: states(database)[1][0] == "delivered")
+    assert states(database)[0] == ("dead", 0)
+    assert hook.numbers == [1]
+
+
+def test_retry_after_is_obeyed(database: Database) -> None:
+    put(database, *now_alerts(1))
+    hook = FakeHook(Retry("busy", 1000.0))
+    with running(database, hook):
+        wait_for(lambda: states(database)[0][1] == 1)
+    outbox = Outbox(database)
+    (entry,) = outbox.entries()
+    outbox.close()
+    ahead = entry.next_attempt - datetime.now(UTC)
+    assert timedelta(seconds=980) < ahead <= timedelta(seconds=1000)
+
+
+def test_a_clock_that_was_set_back_does_not_hold_an_alert(tmp_path: Path) -> None:
+    database = open_database(tmp_path / "monitor.db")
+    clock = FakeClock()
+    put(database, alert(created=clock.wall + timedelta(days=3)))
+    hook = FakeHook()
+    sender = Sender("siren/webhook", hook, Outbox(database), clock)
+    stop = threading.Event()
+    thread = threading.Thread(target=sender.run, args=(stop,))
+    thread.start()
+    wait_for(lambda: hook.taken)
+    stop.set()
+    clock.advance(100)
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+def test_one_slow_endpoint_delays_no_other(database: Database) -> None:
+    stuck, quick = StuckHook(), FakeHook()
+    for number in range(20):
+        put(database, alert(number, "a/webhook", created=datetime.now(UTC)))
+        put(database, alert(number, "b/webhook", created=datetime.now(UTC)))
+    began = time.monotonic()
+    with (
+        running(database, stuck, "a/webhook"),
+        running(database, quick, "b/webhook"),
+    ):
+        wait_for(lambda: len(quick.taken) == 20)
+        assert time.monotonic() - began < 5
+        stuck.release.set()
+    assert quick.numbers == list(range(20))
+
+
+def test_a_delivery_that_hangs_is_not_begun_a_second_time(database: Database) -> None:
+    put(database, *now_alerts(1))
+    hook = StuckHook()
+    with running(database, hook):
+        wait_for(lambda: states(database)[0][1] >= 2)
+        assert len(hook.taken) == 1
+        hook.release.set()
+        wait_for(lambda: states(database)[0][0] == "delivered")
+
+
+@pytest.mark.parametrize("behaviour", [silent, dripping(b"HTTP/1.1 2")])
+def test_a_drip_does_not_hold_longer_than_the_total_limit(
+    database: Database, behaviour: Callable[..., None]
+) -> None:
+    put(database, *now_alerts(1))
+    with running_endpoint(behaviour) as endpoint:
+        hook = Webhook(WebhookSettings(url=endpoint.url, total_seconds=0.3), "x", {})
+        began = time.monotonic()
+        with running(database, hook):
+            wait_for(lambda: states(database)[0][1] == 1)
+            assert 0.3 <= time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize("behaviour", [silent, dripping(b"HTTP/1.1 2")])
+def test_stopping_in_the_middle_of_a_delivery_takes_a_moment_and_loses_nothing(
+    database: Database, behaviour: Callable[..., None]
+) -> None:
+    put(database, *now_alerts(1))
+    with running_endpoint(behaviour) as endpoint:
+        hook = Webhook(WebhookSettings(url=endpoint.url, total_seconds=60), "x", {})
+        with running(database, hook):
+            endpoint.wait_for(1)
+            began = time.monotonic()
+        assert time.monotonic() - began < 1.5
+    assert states(database) == [("pending", 0)]
+
+
+def test_a_hook_that_fails_unexpectedly_is_tried_again(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(FakeHook):
+        def deliver(self, alert: Alert) -> Outcome:
+            super().deliver(alert)
+            if len(self.taken) == 1:
+                raise ZeroDivisionError
+            return Delivered()
+
+    put(database, *now_alerts(1))
+    hook = Broken()
+    with running(database, hook):
+        wait_for(lambda: states(database)[0] == ("delivered", 2))
+    assert any("failed unexpectedly" in r.getMessage() for r in caplog.records)
+
+
+def test_what_cannot_be_recorded_is_not_delivered_again_and_again(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Here another process holds the database; a full disk is the same."""
+    put(database, *now_alerts(2))
+    hook = FakeHook()
+    blocker = sqlite3.connect(database.path, isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    with running(Impatient(database.path), hook):
+        wait_for(lambda: hook.taken)
+        wait_for(lambda: any("wait for the database" in m for m in caplog.messages))
+        time.sleep(0.3)
+        assert len(hook.taken) == 1
+        blocker.execute("ROLLBACK")
+        wait_for(lambda: states(database)[1][0] == "delivered")
+    blocker.close()
+    assert hook.numbers == [0, 1]
+    assert sum("wait for the database" in message for message in caplog.messages) == 1
+
+
+class Impatient(Database):
+    """Does not wait five seconds for another writer."""
+
+    def connect(self) -> sqlite3.Connection:
+        connection = super().connect()
+        connection.execute("PRAGMA busy_timeout = 10")
+        return connection
+
+
+def test_a_database_that_was_replaced_is_found(database: Database) -> None:
+    put(database, *now_alerts(1))
+    hook = FakeHook()
+    with running(database, hook) as sender:
+        wait_for(lambda: states(database)[0][0] == "delivered")
+        database.set_aside("for a test")
+        database.prepare()
+        put(database, *now_alerts(3)[2:])
+        sender.wake()
+        wait_for(lambda: len(hook.taken) == 2)
+    assert hook.numbers == [0, 2]
+
+
+def test_failures_are_said_once_and_their_end_is_said(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    put(database, *now_alerts(1))
+    hook = FakeHook(*[Retry("down", 0.0)] * 6)
+    with running(database, hook):
+        wait_for(lambda: states(database)[0][0] == "delivered")
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+    assert "after 6 failed attempts" in caplog.messages[1]
+
+
+def test_a_dropped_alert_stays_dropped(database: Database) -> None:
+    put(database, *now_alerts(1))
+    hook = StuckHook()
+    hook.total_seconds = 60
+    outbox = Outbox(database)
+    with running(database, hook):
+        wait_for(lambda: hook.taken)
+        assert outbox.drop(hook.taken[0].id)
+        hook.release.set()
+    assert states(database) == [("dropped", 0)]
+    outbox.close()
+
+
+def test_the_body_is_what_the_rules_made(database: Database) -> None:
+    original = now_alerts(1)[0]
+    put(database, original)
+    hook = FakeHook()
+    with running(database, hook):
+        wait_for(lambda: hook.taken)
+    assert json.dumps(dict(hook.taken[0].body)) == json.dumps(dict(original.body))
