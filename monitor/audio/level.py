@@ -43,8 +43,9 @@ class LevelMeter:
         self._offset_db = offset_db
         self._step = 1 << (round(math.log2(_FRAME_SECONDS * sample_rate)) - 1)
         frame = 2 * self._step
-        self._window = np.sin(np.pi * (np.arange(frame) + 0.5) / frame)
-        self._windowed = np.empty(frame)
+        phase = np.pi * (np.arange(frame) + 0.5) / frame
+        self._window = np.sin(phase).astype(np.float32)
+        self._windowed = np.empty(frame, np.float32)
         self._weights = _energy_weights(sample_rate, frame)
         self.restart()
 
@@ -91,7 +92,8 @@ class LevelMeter:
 
     def _weighted_energy(self, frame: NDArray[np.float32]) -> float:
         np.multiply(frame, self._window, out=self._windowed)
-        parts = np.fft.rfft(self._windowed).view(np.float64)
+        spectrum = np.fft.rfft(self._windowed).astype(np.complex64, copy=False)
+        parts = spectrum.view(np.float32)
         parts *= self._weights
         return float(np.dot(parts, parts))
 
@@ -114,7 +116,7 @@ def a_weighting_db(frequency: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         return np.asarray(20 * np.log10(numerator / denominator) + 2.000)
 
 
-def _energy_weights(sample_rate: int, frame: int) -> NDArray[np.float64]:
+def _energy_weights(sample_rate: int, frame: int) -> NDArray[np.float32]:
     """Factors for the real and imaginary parts of a spectrum, which lie side by side.
 
     The sum of the squares of the weighted parts is the A-weighted energy of the frame:
@@ -124,7 +126,7 @@ def _energy_weights(sample_rate: int, frame: int) -> NDArray[np.float64]:
     mirrored = np.full(gain.size, 2.0)
     mirrored[[0, -1]] = 1.0
     weights = gain * np.sqrt(mirrored / frame)
-    return np.repeat(weights, 2)
+    return np.repeat(weights, 2).astype(np.float32)
 
 
 def _decibels(power: float) -> float:

@@ -16,7 +16,7 @@ from monitor.detection.detector import Detector
 from monitor.detection.presets import LabelRule
 from monitor.errors import ConfigError
 from monitor.model.classifier import Classifier
-from monitor.model.evidence import active_spans
+from monitor.model.evidence import Activity, active_spans, span_samples
 from monitor.model.frontend import LogMel
 from monitor.records import EndReason, Gap, Record, ScoreFrame
 from monitor.runtime.track import Track, Window
@@ -127,27 +127,32 @@ class Pipeline:
                 continue
             batch = torch.stack([pending[index][1].log_mel for index in chosen])
             result = self._classifier.classify(batch)
-            spans = active_spans(result.activity)  # (batch, labels, 2), columns
-            for index, scores, columns in zip(
-                chosen, result.scores, spans, strict=True
-            ):
+            spans = self._window_spans(result.activity)
+            for index, scores, own in zip(chosen, result.scores, spans, strict=True):
                 source, window = pending[index]
                 frames[index] = ScoreFrame(
                     source,
                     window.start,
                     window.stop,
                     tuple(scores.tolist()),
-                    self._sample_spans(window, columns),
+                    _shifted(own, window),
                     window.level.level_dbfs,
                     window.peak_level_dbfs,
                     window.level.laeq_db,
                 )
         return iter([frames[index] for index in range(len(pending))])
 
-    def _sample_spans(
-        self, window: Window, columns: NDArray[np.int64]
-    ) -> tuple[tuple[int, int], ...]:
-        stride = self._classifier.total_stride * self._classifier.spec.hop_length
-        spans = window.start + columns * stride
-        # The last column may reach beyond the window's last frame.
-        return tuple((int(first), int(min(last, window.stop))) for first, last in spans)
+    def _window_spans(self, activity: Activity) -> NDArray[np.int64]:
+        """The active stretch of each label, in samples from the start of its window."""
+        spec = self._classifier.spec
+        return span_samples(
+            active_spans(activity),  # (batch, labels, 2)
+            self._classifier.total_stride,
+            spec.hop_length,
+            spec.n_fft,
+        )
+
+
+def _shifted(spans: NDArray[np.int64], window: Window) -> tuple[tuple[int, int], ...]:
+    absolute = np.minimum(spans + window.start, window.stop)
+    return tuple((int(start), int(stop)) for start, stop in absolute)

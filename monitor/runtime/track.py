@@ -57,14 +57,17 @@ class Track:
 
     def push(self, block: Block) -> list[Window]:
         """Take the next block; return the windows that it completes, in order."""
-        channels, count = block.samples.shape
+        samples = block.samples
+        if samples.shape[0] > self._log_mel.spec.channels:
+            samples = samples.mean(axis=0, keepdims=True)
+        channels, count = samples.shape
         if channels != self._channels or block.start != self._stop:
             self._begin_stretch(block.start, channels)
         self._stop += count
-        new_frames = self._frames.push(torch.from_numpy(block.samples))
+        new_frames = self._frames.push(torch.from_numpy(samples))
         self._log_mels = torch.cat([self._log_mels, new_frames], dim=-1)
         windows = []
-        for end, level in self._hops.push(block.samples):
+        for end, level in self._hops.push(samples):
             self._levels.append(level)
             if end == self.next_stop:
                 windows.append(self._take_window(end))

@@ -16,6 +16,7 @@ from monitor.model.classifier import Classifier
 from monitor.model.frontend import LogMel
 from monitor.records import Event, Gap, Onset, Record, ScoreFrame
 from monitor.runtime.pipeline import Pipeline
+from monitor.spec import ModelSpec
 from tests.support.models import seeded_model
 from tests.support.signals import cut, noise, silence, sine
 
@@ -155,3 +156,12 @@ def test_digital_silence_raises_nothing(classifier):
 def test_the_hop_must_suit_the_network(classifier):
     with pytest.raises(ConfigError, match="hop_frames: 40 is not a multiple"):
         make_pipeline(classifier, hop_frames=40)
+
+
+def test_a_model_of_one_channel_hears_the_mean_of_two():
+    spec = ModelSpec(channels=1)
+    alone = Classifier(seeded_model(spec=spec), "cpu")
+    stereo = noise(5, 0.2, channels=2)
+    mixed = stereo.mean(axis=0, keepdims=True)
+    heard = score_frames(run(make_pipeline(alone), [stereo]))
+    assert heard == score_frames(run(make_pipeline(alone), [mixed]))
