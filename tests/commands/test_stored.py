@@ -1,0 +1,183 @@
+"""The commands that ask the database, and the one that deletes from it."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitor.commands.app import run_command_line
+from monitor.sinks.encoding import KEYS, encode
+from tests.support.clock import FakeClock
+from tests.support.store import heard, make_store, rows
+from tests.support.timed import OPENED, event, gap, onset
+
+DAY = "2026-11-23"
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TZ", "UTC")
+    clock = FakeClock()
+    clock.wall = OPENED
+    store = make_store(tmp_path / "state" / "monitor.db", clock)
+    store.write(
+        [
+            event(number=1, start_seconds=10, seconds=5),
+            event(number=2, label="dog_bark", start_seconds=20, source="yard"),
+            onset(number=3, label="drilling", start_seconds=30),
+            gap(start_seconds=50),
+            *heard(60),
+        ]
+    )
+    store.close()
+    path = tmp_path / "config.yaml"
+    path.write_text(f"state_dir: {tmp_path / 'state'}\n")
+    return path
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    assert run_command_line([str(argument) for argument in arguments]) == 0
+    return capsys.readouterr().out
+
+
+def fails(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+    code = run_command_line([str(argument) for argument in arguments])
+    return code, capsys.readouterr().err
+
+
+def test_events_are_a_table(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    header, *lines = run(capsys, "events", "--config", config).splitlines()
+    assert header.split()[:4] == ["BEGAN", "SOURCE", "LABEL", "FOR"]
+    assert len(lines) == 3
+    assert "siren" in lines[0]
+    assert "5.0 s" in lines[0]
+    assert lines[2].endswith("going on")
+
+
+def test_events_are_json_in_the_form_of_the_event_log(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = run(capsys, "events", "--config", config, "--label", "siren", "--json")
+    (found,) = [json.loads(line) for line in out.splitlines()]
+    assert found == encode(event(number=1, start_seconds=10, seconds=5))
+
+
+def test_events_are_csv(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = run(capsys, "events", "--config", config, "--csv", "--source", "yard")
+    (found,) = csv.DictReader(out.splitlines())
+    assert set(found) == set(KEYS) - {"schema", "top"}
+    assert found["label"] == "dog_bark"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "count"),
+    [
+        (["--since", "1970-01-01"], 3),
+        (["--until", "2026-11-23T05:56:15Z"], 1),
+        (["--since", "2026-11-23T05:56:28Z", "--until", "2026-11-23T06:00:00Z"], 1),
+        (["--label", "siren", "--label", "dog_bark"], 2),
+        (["--min-score", "0.931"], 2),
+        (["--source", "nowhere"], 0),
+    ],
+)
+def test_events_are_those_asked_for(
+    config: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    count: int,
+) -> None:
+    out = run(capsys, "events", "--config", config, "--json", *arguments)
+    assert len(out.splitlines()) == count
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["events", "--json", "--csv"], "choose one"),
+        (["events", "--since", "soon"], "--since: 'soon' is no moment"),
+        (["events", "--since", "1h", "--until", "2h"], "does not lie after"),
+        (["report", "someday"], "is no day"),
+        (["forget"], "say --since TIME or --all"),
+        (["forget", "--all", "--since", "1h"], "say --since TIME or --all"),
+    ],
+)
+def test_wrong_use_is_told_in_a_sentence(
+    config: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    complaint: str,
+) -> None:
+    code, err = fails(capsys, *arguments, "--config", config)
+    assert code == 2
+    assert complaint in err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["events"], ["report"], ["replay"], ["forget", "--all"]]
+)
+def test_without_a_database_that_is_told_and_none_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(f"state_dir: {tmp_path / 'state'}\n")
+    code, err = fails(capsys, *arguments, "--config", config)
+    assert (code, "there is no database" in err) == (1, True)
+    assert not (tmp_path / "state").exists()
+    config.write_text("store: {path: null}\n")
+    code, err = fails(capsys, *arguments, "--config", config)
+    assert (code, "store.path is null" in err) == (2, True)
+
+
+def test_a_report_can_be_read(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = run(capsys, "report", DAY, "--config", config)
+    assert out.startswith("Monday, 23 November 2026: ")
+    for part in ("LISTENED", "street", "unplugged 2.3 s", "siren", "dog_bark", "52.1"):
+        assert part in out
+
+
+def test_a_report_is_json(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    facts: Any = json.loads(run(capsys, "report", DAY, "--config", config, "--json"))
+    assert facts["day"] == DAY
+    street = facts["sources"]["street"]
+    assert 35 < street["listened_seconds"] < 38
+    assert street["listened_share"] > 0
+    assert street["laeq_db"] == 52.1
+    assert facts["labels"]["siren"]["events"] == 1
+    assert len(facts["events"]) == 3
+
+
+def test_a_day_without_anything_is_told(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = run(capsys, "report", "2026-01-01", "--config", config)
+    assert "Nothing was listened to." in out
+    assert "Nothing was heard." in out
+    json.loads(run(capsys, "report", "2026-01-01", "--config", config, "--json"))
+
+
+def test_scores_of_another_model_are_not_replayed(
+    config: Path, model_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with config.open("a") as file:
+        file.write(f"model: {{file: {model_file}}}\n")
+    code, err = fails(capsys, "replay", "--config", config)
+    assert code == 1
+    assert "of the model 'urban', and the configuration names 'seeded'" in err
+
+
+def test_forget_says_what_it_deletes(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = config.parent / "state"
+    (state / "events.jsonl").write_text("a line\n")
+    (state / "monitor.db.damaged-20260101T000000Z").write_text("")
+    out = run(capsys, "forget", "--all", "--config", config)
+    assert "deleted: 3 events, 1 gaps, 60 score frames, 0 alerts, from 2026" in out
+    assert "event log: 1 lines" in out
+    assert "1 files of damaged databases" in out
+    assert rows(state / "monitor.db", "SELECT count(*) FROM events") == [0]
+    assert (state / "events.jsonl").read_text() == ""
+    facts = json.loads(run(capsys, "forget", "--all", "--config", config, "--json"))
+    assert facts["events"] == 0

@@ -1,0 +1,78 @@
+"""The daemon and its database, seen from outside."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.support.daemon import RunningMonitor
+from tests.support.store import rows
+
+
+def ask(folder: Path, *arguments: str) -> list[dict[str, Any]]:
+    answer = subprocess.run(
+        [sys.executable, "-m", "monitor.commands.app", *arguments],
+        env={**os.environ, "STATE_DIRECTORY": str(folder / "state")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [json.loads(line) for line in answer.stdout.splitlines()]
+
+
+def test_a_killed_monitor_has_stored_what_it_told_and_the_next_one_ends_it(
+    tmp_path: Path, siren_command: str
+) -> None:
+    with RunningMonitor(tmp_path, "--input", siren_command) as monitor:
+        monitor.wait_for_line("siren  began")
+        monitor.process.send_signal(signal.SIGKILL)
+        monitor.process.wait()
+        database = monitor.state_dir / "monitor.db"
+        assert "siren" in rows(database, "SELECT label FROM events")
+    with RunningMonitor(tmp_path, "--input", siren_command) as monitor:
+        monitor.wait_for_line("listening")
+        assert "their events end as interrupted" in monitor.log
+        assert "interrupted" in rows(database, "SELECT end_reason FROM events")
+        assert monitor.stop()[0] == 0
+    ended = ask(tmp_path, "events", "--label", "siren", "--json")
+    assert {record["type"] for record in ended} == {"event"}
+    assert ended[0]["end_reason"] == "interrupted"
+    told = {record["id"] for record in monitor.records()}
+    assert told <= {record["id"] for record in ask(tmp_path, "events", "--json")}
+
+
+def test_replay_with_the_same_settings_tells_the_same(
+    tmp_path: Path, siren_command: str
+) -> None:
+    with RunningMonitor(tmp_path, "--input", siren_command) as monitor:
+        monitor.wait_for_line("siren  began")
+        assert monitor.stop()[0] == 0
+    changes = ask(tmp_path, "replay", "--json")
+    assert changes
+    assert {change["change"] for change in changes} == {"stays"}
+
+
+def test_the_monitor_runs_without_a_database(
+    tmp_path: Path, siren_command: str
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("store: {path: null}\n")
+    arguments = ["--input", siren_command, "--config", str(config)]
+    with RunningMonitor(tmp_path, *arguments) as monitor:
+        monitor.wait_for_line("siren  began")
+        assert monitor.stop()[0] == 0
+    assert not list(monitor.state_dir.glob("*.db*"))
+
+
+def test_a_second_monitor_on_the_same_state_is_refused(
+    tmp_path: Path, siren_command: str
+) -> None:
+    with RunningMonitor(tmp_path, "--input", siren_command) as monitor:
+        monitor.wait_for_line("listening")
+        with RunningMonitor(tmp_path, "--input", siren_command) as second:
+            assert second.process.wait(30) == 1
+            assert "being written by another monitor" in second.log
+        assert monitor.stop()[0] == 0
