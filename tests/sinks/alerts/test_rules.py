@@ -2,92 +2,18 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.config_alerts import AlertSettings
-from monitor.records import Event, Onset, ScoreFrame, Timed
-from monitor.sinks.alerts.alert import Alert
+from monitor.records import ScoreFrame
 from monitor.sinks.alerts.rules import Rules
 from tests.support.alerts import rule
-from tests.support.timed import LABELS, SAMPLE_RATE, frame, onset
-from tests.support.timed import event as make_event
-
-NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)  # a Monday
-HOP = 0.557
-
-
-def rules(*settings: AlertSettings) -> Rules:
-    return Rules(settings, LABELS, dict.fromkeys(LABELS, 0.6), SAMPLE_RATE)
-
-
-class Street:
-    """Sounds on a timeline of hops, told to rules as the pipeline would."""
-
-    def __init__(self, tested: Rules, now: datetime = NOW) -> None:
-        self.rules = tested
-        self.began = now
-        self.seconds = 0.0
-        self.alerts: list[Alert] = []
-        self.number = 0
-        self.going_on: dict[str, Timed] = {}
-
-    @property
-    def now(self) -> datetime:
-        return self.began + timedelta(seconds=self.seconds)
-
-    def hop(self, *extra: Timed, score: float = 0.9, level: float = -30.0) -> None:
-        """The next window: labels that are going on have `score`."""
-        self.seconds += HOP
-        scores = dict.fromkeys(self.going_on, score)
-        window = frame("street", self.seconds, scores, level)
-        self.alerts += self.rules.step([window, *extra], self.now)
-
-    def listen(self, seconds: float, **facts: float) -> None:
-        until = self.seconds + seconds
-        while self.seconds < until:
-            self.hop(**facts)
-
-    def begin(self, label: str = "siren", **facts: Any) -> None:
-        self.number += 1
-        timed = onset("street", label, self.seconds, self.number)
-        record = timed.record
-        assert isinstance(record, Onset)
-        self.going_on[label] = replace(
-            timed,
-            record=replace(record, **facts),
-            start_utc=self.now,
-        )
-        self.hop(self.going_on[label])
-
-    def end(self, label: str = "siren", **facts: Any) -> None:
-        begun = self.going_on.pop(label)
-        timed = make_event(
-            "street",
-            label,
-            begun.start_seconds,
-            self.seconds - begun.start_seconds,
-            int(str(getattr(begun.record, "id")).split("-")[-1]),  # noqa: B009
-        )
-        assert isinstance(timed.record, Event)
-        self.hop(replace(timed, record=replace(timed.record, **facts)))
-
-    def sound(self, seconds: float = 3.0, label: str = "siren", **facts: Any) -> None:
-        self.begin(label, **facts)
-        self.listen(seconds)
-        self.end(label)
-
-    @property
-    def kinds(self) -> list[str]:
-        return [
-            "escalation" if alert.body["escalation"] else alert.kind
-            for alert in self.alerts
-        ]
+from tests.support.street import HOP, NOW, Street, rules
+from tests.support.timed import SAMPLE_RATE, frame, onset
 
 
 def test_a_continuous_sound_is_told_when_it_begins_goes_on_and_ends() -> None:
@@ -359,6 +285,7 @@ steps = st.lists(
 )
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     steps,
     st.sets(st.sampled_from(["onset", "end"]), min_size=1),

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.config_hooks import WebhookSettings
@@ -116,6 +116,7 @@ def states(database: Database) -> list[tuple[str, int]]:
         return list(rows)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 200), st.floats(0, 1, exclude_max=True))
 def test_the_back_off_grows_to_an_hour(failures: int, draw: float) -> None:
     seconds = back_off_seconds(failures, lambda: draw)

@@ -1,0 +1,123 @@
+"""A monitor without ears that is killed again and again.
+
+`python -m tests.support.alert_drill FOLDER OCCURRENCES HOP_SECONDS KILLS URL...` has a
+child store occurrences and deliver their alerts, one rule for each URL.  Store, rules,
+outbox and senders are the real ones, only the records are made up.  The child is killed
+at random moments; the last one is left to end.  Prints a line for each kill.
+"""
+
+import os
+import random
+import signal
+import sqlite3
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+# Imported before the forks, so that a child is up at once, and killed at work.
+import monitor.sinks.alerts.hooks.webhook  # noqa: F401
+from monitor.config import StoreSettings
+from monitor.config_alerts import AlertSettings
+from monitor.runtime.clock import SystemClock
+from monitor.runtime.telling import Telling
+from monitor.sinks.alerts.delivery import build_hooks
+from monitor.sinks.alerts.rules import Rules
+from monitor.sinks.store.database import Database
+from monitor.sinks.store.session import Session
+from monitor.sinks.store.store import Store
+from tests.support.timed import LABELS, SAMPLE_RATE, event, frame, onset
+
+LONGEST_LIFE_SECONDS = 1.2
+
+
+def rules_for(urls: list[str]) -> list[AlertSettings]:
+    return [
+        AlertSettings.model_validate(
+            {
+                "name": f"rule-{number}",
+                "on": ["onset", "end"],
+                "webhook": {"url": url, "total_seconds": 2.0},
+            }
+        )
+        for number, url in enumerate(urls)
+    ]
+
+
+def build(folder: Path, urls: list[str], run: str) -> tuple[Store, Telling]:
+    clock = SystemClock()
+    settings = rules_for(urls)
+    rules = Rules(settings, LABELS, dict.fromkeys(LABELS, 0.6), SAMPLE_RATE)
+    path = folder / "monitor.db"
+    hooks = build_hooks(settings, os.environ)
+    telling = Telling(rules, hooks, Database(path), clock)
+    store = Store(
+        path,
+        StoreSettings(),
+        Session(run, "urban", LABELS, SAMPLE_RATE),
+        clock,
+        rules=rules,
+        committed=telling.wake,
+    )
+    return store, telling
+
+
+def stored(folder: Path) -> int:
+    """How many occurrences are in the database, also those that never ended."""
+    path = folder / "monitor.db"
+    if not path.exists():
+        return 0
+    try:
+        with closing(sqlite3.connect(path, timeout=10)) as connection:
+            return int(connection.execute("SELECT count(*) FROM events").fetchone()[0])
+    except sqlite3.OperationalError:  # killed before the tables were made
+        return 0
+
+
+def monitor_street(
+    folder: Path, occurrences: int, hop_seconds: float, urls: list[str], run: str
+) -> None:
+    """Hear what is left of the occurrences, then wait until everything is told."""
+    store, telling = build(folder, urls, run)
+    telling.start()
+    for number in range(stored(folder), occurrences):
+        heard = frame(stop_seconds=13 + number, scores={"siren": 0.9})
+        store.write([heard, onset(start_seconds=10 + number, number=number)])
+        time.sleep(hop_seconds)
+        store.write([event(start_seconds=10 + number, seconds=2, number=number)])
+        time.sleep(hop_seconds)
+    store.close()
+    while outstanding(folder):
+        time.sleep(0.05)
+    telling.finish(5.0, lambda: False)
+
+
+def outstanding(folder: Path) -> int:
+    with closing(sqlite3.connect(folder / "monitor.db", timeout=10)) as connection:
+        query = "SELECT count(*) FROM alerts WHERE state = 'pending'"
+        return int(connection.execute(query).fetchone()[0])
+
+
+def main(
+    folder: Path, occurrences: int, hop_seconds: float, kills: int, urls: list[str]
+) -> None:
+    generator = random.Random(1)
+    for number in range(kills + 1):
+        child = os.fork()
+        if child == 0:
+            monitor_street(folder, occurrences, hop_seconds, urls, f"run-{number}")
+            os._exit(0)
+        if number == kills:
+            _, status = os.waitpid(child, 0)
+            sys.exit(os.waitstatus_to_exitcode(status))
+        time.sleep(generator.uniform(0.02, LONGEST_LIFE_SECONDS))
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        ended = os.waitstatus_to_exitcode(status)
+        sys.stdout.write(f"{number}: {ended}, {stored(folder)} occurrences\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    folder, occurrences, hop_seconds, kills, *urls = sys.argv[1:]
+    main(Path(folder), int(occurrences), float(hop_seconds), int(kills), urls)
