@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from monitor.config_alerts import AlertSettings, check_rules
+from monitor.config_messages import MqttSettings
 from monitor.settings import Count, Name, Score, Seconds, Settings, Text
 
 __all__ = ["Config", "Count", "Settings"]
@@ -181,6 +182,9 @@ class Config(Settings):
 
     alerts: Annotated[tuple[AlertSettings, ...], Field(strict=False)] = ()
     """Rules: which sounds are told to whom; each has a name."""
+
+    mqtt: MqttSettings = MqttSettings()
+    """States on an MQTT broker, also for Home Assistant; needs paho-mqtt."""
 
     training: dict[str, Any] = Field(default_factory=dict)
     """Settings of the training subcommands, over the recipe of the network preset."""

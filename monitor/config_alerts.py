@@ -8,12 +8,12 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from monitor.config_hooks import CommandSettings, WebhookSettings
-from monitor.config_messages import NotifySettings
+from monitor.config_messages import MqttAlertSettings, NotifySettings
 from monitor.settings import Count, Name, Seconds, Settings, Text
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-HOOKS = ("webhook", "command", "notify")
+HOOKS = ("webhook", "command", "notify", "mqtt")
 """Names of the hooks, which are fields of `AlertSettings`."""
 
 _DAY_MINUTES = 24 * 60
@@ -122,6 +122,9 @@ class AlertSettings(Settings):
 
     notify: NotifySettings | None = None
     """Send a message by mail, Telegram, ntfy and many others; needs apprise."""
+
+    mqtt: MqttAlertSettings | None = None
+    """Publish alerts to a topic of an MQTT broker; needs paho-mqtt."""
 
     @property
     def hooks(self) -> dict[str, Settings]:

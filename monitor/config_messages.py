@@ -90,3 +90,16 @@ class MqttAlertSettings(BrokerSettings):
 
     total_seconds: TotalSeconds = 20.0
     """Longest time for a delivery, from the connection to the acknowledgement."""
+
+
+class MqttSettings(BrokerSettings):
+    """States on an MQTT broker, also for Home Assistant; needs paho-mqtt."""
+
+    topic: Topic = "sound-monitor"
+    """First levels of every topic; another one for each monitor of a broker."""
+
+    discovery_prefix: Topic | None = "homeassistant"
+    """Where Home Assistant looks for what there is; null: it is not told."""
+
+    every_seconds: Annotated[float, Field(ge=1, le=3600)] = 10.0
+    """Levels and health are published so often; sounds at once."""

@@ -25,7 +25,7 @@ def test_every_setting_is_explained() -> None:
             assert field.description, f"{kind.__name__}.{name}"
 
 
-def test_only_names_and_programs_have_no_default() -> None:
+def test_only_names_programs_and_places_have_no_default() -> None:
     required = [
         (kind.__name__, name)
         for kind in sections()
@@ -36,6 +36,8 @@ def test_only_names_and_programs_have_no_default() -> None:
         ("SourceSettings", "name"),
         ("AlertSettings", "name"),
         ("CommandSettings", "argv"),
+        ("NotifySettings", "url_secret"),
+        ("MqttAlertSettings", "host"),
     }
 
 

@@ -12,7 +12,7 @@ from monitor.config import Config, LabelSettings, SourceSettings
 from monitor.config_alerts import AlertSettings, QuietSettings
 from monitor.config_file import parse_config
 from monitor.config_hooks import CommandSettings, WebhookSettings
-from monitor.config_messages import NotifySettings
+from monitor.config_messages import MqttAlertSettings, NotifySettings
 from monitor.strict_yaml import KeyPath, key_text, read_yaml
 from training.config import TrainingSettings
 
@@ -49,6 +49,7 @@ SETTINGS = [
     *settings(WebhookSettings, None, ("alerts", 0, "webhook")),
     *settings(CommandSettings, None, ("alerts", 0, "command")),
     *settings(NotifySettings, None, ("alerts", 0, "notify")),
+    *settings(MqttAlertSettings, None, ("alerts", 0, "mqtt")),
     *settings(TrainingSettings, TrainingSettings(), ("training",)),
 ]
 

@@ -15,6 +15,7 @@ from monitor.detection.feasibility import Feasibility, examine
 from monitor.detection.presets import LabelRule, resolve_rules
 from monitor.errors import SoundMonitorError
 from monitor.model.card import Description, read_card
+from monitor.runtime.companions import find_companion_faults
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ def examine_configuration(
     _examine_model(configuration, examination)
     _examine_files(configuration, examination)
     _examine_alerts(configuration, examination)
+    examination.problems += find_companion_faults(configuration.config, os.environ)
     return examination
 
 

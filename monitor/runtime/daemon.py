@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import queue
 import signal
 import sys
@@ -18,6 +19,7 @@ from monitor.model.classifier import Classifier
 from monitor.model.model_file import load_model
 from monitor.runtime.assembly import Monitor, Speed, build_monitor, rules_of
 from monitor.runtime.clock import Clock, SystemClock
+from monitor.runtime.companions import build_companions
 from monitor.runtime.notify import ServiceManager
 from monitor.runtime.supervision import Summary, Supervisor
 from monitor.runtime.telling import Telling, build_telling
@@ -60,6 +62,8 @@ def run_daemon(config: Config, *, speed: Speed, state_dir: Path) -> int:
     session = uuid.uuid4().hex
     summary = Summary(clock)
     telling = build_telling(config, classifier, state_dir, clock)
+    labels, rate = classifier.labels, classifier.spec.sample_rate
+    companions = build_companions(config, labels, rate, clock.monotonic, os.environ)
     with _screen(config, classifier, clock) as screen:
         # First the store: what any other sink tells is on the disk by then.
         sinks: list[Sink] = [
@@ -71,6 +75,7 @@ def run_daemon(config: Config, *, speed: Speed, state_dir: Path) -> int:
         if log.path is not None:
             path = state_dir / log.path
             sinks.append(EventLog(path, rotate_mib=log.rotate_mib, keep=log.keep))
+        sinks += companions
         monitor = build_monitor(
             config,
             classifier,

@@ -4,13 +4,16 @@ import importlib.util
 
 from monitor.errors import ConfigError
 
+PACKAGES = {"apprise": "apprise", "paho": "paho-mqtt"}
+"""Names of packages by the modules in them."""
+
 
 def require_extra(extra: str, module: str, place: str) -> None:
     """Make sure that `module` can be imported.
 
     Args:
         extra: Of this program, as in sound-monitor[mqtt].
-        module: That comes with it.
+        module: That comes with it, one of PACKAGES.
         place: Key path of the section that needs it, for the message.
 
     Raises:
@@ -18,5 +21,6 @@ def require_extra(extra: str, module: str, place: str) -> None:
     """
     if importlib.util.find_spec(module) is None:
         raise ConfigError(
-            f"{place}: {module} is not installed: pip install 'sound-monitor[{extra}]'"
+            f"{place}: {PACKAGES[module]} is not installed: "
+            f"pip install 'sound-monitor[{extra}]'"
         )

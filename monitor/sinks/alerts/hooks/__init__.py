@@ -7,7 +7,7 @@ A new one is a section in `monitor.config_hooks`, a field of its name in
 from collections.abc import Mapping
 
 from monitor.config_hooks import CommandSettings, WebhookSettings
-from monitor.config_messages import NotifySettings
+from monitor.config_messages import MqttAlertSettings, NotifySettings
 from monitor.settings import Settings
 from monitor.sinks.alerts.extras import require_extra
 from monitor.sinks.alerts.hooks.hook import Hook
@@ -41,4 +41,9 @@ def build_hook(section: Settings, place: str, environ: Mapping[str, str]) -> Hoo
             from monitor.sinks.alerts.hooks.notify import Notify
 
             return Notify(section, place, environ)
+        case MqttAlertSettings():
+            require_extra("mqtt", "paho", place)
+            from monitor.sinks.alerts.hooks.mqtt import Mqtt
+
+            return Mqtt(section, place, environ)
     raise AssertionError(f"no hook for {type(section).__name__}")

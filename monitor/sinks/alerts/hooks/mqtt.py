@@ -1,0 +1,65 @@
+"""The MQTT hook: publish an alert to a topic."""
+
+import json
+import time
+from collections.abc import Mapping
+
+from monitor.config_messages import MqttAlertSettings
+from monitor.sinks.alerts.alert import Alert
+from monitor.sinks.alerts.hooks.hook import Delivered, Outcome, Retry
+from monitor.sinks.mqtt.connection import BrokerError, Connection, Message
+
+
+class Mqtt:
+    """Publishes alerts with QoS 1, each over a connection of its own.
+
+    Alerts are few, and a connection that is kept would need a thread that looks after
+    it.  A delivery is what the broker has acknowledged.
+    """
+
+    def __init__(
+        self, settings: MqttAlertSettings, place: str, environ: Mapping[str, str]
+    ) -> None:
+        """Read secrets and certificates; connect to nothing.
+
+        Args:
+            settings: Its section.
+            place: Key path of the section, for messages.
+            environ: Of the process, for secrets.
+
+        Raises:
+            ConfigError: A secret or a file is missing or of the wrong form.
+        """
+        self._settings = settings
+        self._connection = Connection(settings, place, environ)
+
+    @property
+    def target(self) -> str:
+        """Broker and topic."""
+        return f"{self._connection.target}/{self._settings.topic}"
+
+    @property
+    def total_seconds(self) -> float:
+        """Longest time of a delivery."""
+        return self._settings.total_seconds
+
+    def deliver(self, alert: Alert) -> Outcome:
+        """Publish one alert.  Blocks; `cancel` ends it."""
+        until = time.monotonic() + self._settings.total_seconds
+        payload = json.dumps(dict(alert.body), allow_nan=False)
+        try:
+            self._connection.open(self._settings.total_seconds)
+            self._connection.publish(Message(self._settings.topic, payload))
+            self._connection.flush(until - time.monotonic())
+        except BrokerError as error:
+            return Retry(str(error))
+        finally:
+            self._connection.close()
+        return Delivered("acknowledged by the broker")
+
+    def cancel(self) -> None:
+        """Break off a delivery."""
+        self._connection.cancel()
+
+    def close(self) -> None:
+        """Do nothing: between deliveries there is no connection."""

@@ -1,0 +1,218 @@
+"""The states of what is heard, on a real MQTT broker."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitor.config_messages import MqttSettings
+from monitor.sinks.mqtt.discovery import Topics, discovery
+from monitor.sinks.mqtt.states import MqttStates
+from tests.support.broker import (
+    Broker,
+    needs_mosquitto,
+    running_broker,
+    subscribed,
+    wait_until,
+)
+from tests.support.clock import FakeClock
+from tests.support.timed import LABELS, event, frame, onset, statistics
+
+SIREN = "sound-monitor/street/label/siren"
+ONLINE = "sound-monitor/availability"
+STREET = "sound-monitor/street/availability"
+
+
+def states(port: int, clock: FakeClock, **settings: Any) -> MqttStates:
+    section = {"host": "localhost", "port": port, "every_seconds": 10, **settings}
+    return MqttStates(
+        MqttSettings.model_validate(section, strict=False),
+        ["street"],
+        LABELS,
+        sample_rate=44_100,
+        now=clock.monotonic,
+        environ={},
+        draw=lambda: 0.2,
+    )
+
+
+@contextmanager
+def publishing(broker: Broker, **settings: Any) -> Iterator[MqttStates]:
+    sink = states(broker.port, FakeClock(), **settings)
+    try:
+        sink.report(statistics("street"))
+        yield sink
+    finally:
+        sink.close()
+
+
+@needs_mosquitto
+def test_a_label_is_on_from_its_onset_to_its_event(tmp_path: Path) -> None:
+    with (
+        running_broker(tmp_path) as broker,
+        subscribed(broker) as subscriber,
+        publishing(broker) as sink,
+    ):
+        subscriber.wait_for(ONLINE, "online")
+        sink.write([onset()])
+        subscriber.wait_for(SIREN, "ON")
+        sink.write([event()])
+        subscriber.wait_for(SIREN, "OFF")
+    assert subscriber.payloads(SIREN) == ["OFF", "ON", "OFF"]
+    assert subscriber.qos[SIREN] == 1
+
+
+@needs_mosquitto
+def test_who_subscribes_later_knows_the_states_too(tmp_path: Path) -> None:
+    with running_broker(tmp_path) as broker, publishing(broker) as sink:
+        sink.write([onset()])
+        with subscribed(broker) as early:
+            early.wait_for(SIREN, "ON")
+        with subscribed(broker) as late:
+            late.wait_for(SIREN, "ON")
+            late.wait_for(ONLINE, "online")
+            assert all(retained for _, _, retained in late.messages)
+
+
+@needs_mosquitto
+def test_at_the_end_the_monitor_is_offline(tmp_path: Path) -> None:
+    with running_broker(tmp_path) as broker, subscribed(broker) as subscriber:
+        with publishing(broker) as sink:
+            subscriber.wait_for(ONLINE, "online")
+            sink.write([onset()])
+            sink.write([event()])
+        subscriber.wait_for(ONLINE, "offline")
+        assert subscriber.newest()[SIREN] == "OFF"
+
+
+@needs_mosquitto
+def test_if_the_connection_breaks_the_broker_says_offline_and_then_online_again(
+    tmp_path: Path,
+) -> None:
+    with (
+        running_broker(tmp_path) as broker,
+        subscribed(broker) as subscriber,
+        publishing(broker) as sink,
+    ):
+        subscriber.wait_for(ONLINE, "online")
+        sink._connection.cancel()
+        wait_until(lambda: len(subscriber.payloads(ONLINE)) >= 3)
+    assert subscriber.payloads(ONLINE)[:3] == ["online", "offline", "online"]
+
+
+@needs_mosquitto
+def test_a_broker_that_was_away_gets_the_newest_states(tmp_path: Path) -> None:
+    with running_broker(tmp_path) as broker:
+        broker.stop()
+        with publishing(broker) as sink:
+            for _ in range(10_000):
+                sink.write([onset()])
+                sink.write([event()])
+            sink.write([onset(label="dog_bark")])
+            broker.start()
+            with subscribed(broker) as subscriber:
+                subscriber.wait_for(SIREN, "OFF")
+                subscriber.wait_for("sound-monitor/street/label/dog_bark", "ON")
+                subscriber.wait_for(ONLINE, "online")
+                count = len(subscriber.messages)
+    assert count < 50
+
+
+@needs_mosquitto
+def test_a_broker_that_restarts_without_memory_gets_everything_again(
+    tmp_path: Path,
+) -> None:
+    with running_broker(tmp_path) as broker, publishing(broker) as sink:
+        with subscribed(broker) as subscriber:
+            sink.write([onset()])
+            subscriber.wait_for(SIREN, "ON")
+        broker.stop()
+        broker.start()
+        with subscribed(broker) as subscriber:
+            subscriber.wait_for(SIREN, "ON")
+            subscriber.wait_for(ONLINE, "online")
+            wait_until(lambda: any("config" in t for t in subscriber.newest()))
+
+
+@needs_mosquitto
+def test_levels_and_health_are_told_now_and_then_and_troubles_at_once(
+    tmp_path: Path,
+) -> None:
+    clock = FakeClock()
+    level, health = "sound-monitor/street/level", "sound-monitor/street/health"
+    with running_broker(tmp_path) as broker, subscribed(broker) as subscriber:
+        sink = states(broker.port, clock)
+        try:
+            sink.report(statistics("street"))
+            subscriber.wait_for(STREET, "online")
+            sink.write([frame(level_dbfs=-30), frame(level_dbfs=-30)])
+            sink.report(statistics("street", lost_seconds=2))
+            clock.advance(10)
+            sink.report(statistics("street", lost_seconds=3))
+            subscriber.wait_for(level, "-30.0")
+            wait_until(lambda: len(subscriber.payloads(health)) == 2)
+            sink.report(statistics("street", state="waiting", lost_seconds=3))
+            subscriber.wait_for(STREET, "offline")
+        finally:
+            sink.close()
+    told = [json.loads(payload) for payload in subscriber.payloads(health)]
+    assert [each["lost_seconds"] for each in told] == [0, 3, 3]
+    assert [each["state"] for each in told] == ["listening", "listening", "waiting"]
+
+
+@needs_mosquitto
+def test_home_assistant_is_told_of_every_sensor(tmp_path: Path) -> None:
+    with (
+        running_broker(tmp_path) as broker,
+        subscribed(broker) as subscriber,
+        publishing(broker),
+    ):
+        subscriber.wait_for(ONLINE, "online")
+        configs = {
+            topic: json.loads(payload)
+            for topic, payload in subscriber.newest().items()
+            if topic.startswith("homeassistant/")
+        }
+        published = set(subscriber.newest())
+    kinds = [topic.split("/")[1] for topic in configs]
+    assert kinds.count("binary_sensor") == len(LABELS)
+    assert kinds.count("sensor") == 2
+    names = {config["name"] for config in configs.values()}
+    assert names == {*LABELS, "Level", "Health"}
+    assert len({config["unique_id"] for config in configs.values()}) == len(configs)
+    for config in configs.values():
+        told = {each["topic"] for each in config["availability"]}
+        told |= {config["state_topic"]} - {"sound-monitor/street/level"}
+        assert told <= published
+
+
+def test_a_broker_that_is_not_there_keeps_nothing_waiting(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink = states(1, FakeClock())
+    sink.report(statistics("street"))
+    sink.write([onset()])
+    wait_until(lambda: "no states are published" in caplog.text)
+    sink.close()
+    assert caplog.text.count("no states are published") == 1
+
+
+def test_labels_of_any_name_have_topics_and_sensors_of_their_own() -> None:
+    labels = ["a b", "a_b", "a/b", "a+b", "#", "straße", "a%b"]
+    topics = {Topics("m").label("street", label) for label in labels}
+    assert len(topics) == len(labels)
+    for topic in topics:
+        assert topic.count("/") == 3
+        assert not set("+# ") & set(topic)
+    messages = discovery(MqttSettings(host="x"), ["street", "street.2"], labels)
+    assert len({m.topic for m in messages}) == 2 * (len(labels) + 2)
+    for message in messages:
+        node, thing = message.topic.split("/")[2:4]
+        assert (node + thing).replace("_", "").replace("-", "").isalnum()
+
+
+def test_home_assistant_can_be_left_alone() -> None:
+    assert discovery(MqttSettings(discovery_prefix=None), ["street"], LABELS) == []

@@ -1,0 +1,137 @@
+"""A real MQTT broker, mosquitto of Debian, that can be stopped and started."""
+
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from tests.support.endpoint import unused_port
+
+DEADLINE_SECONDS = 10.0
+PROGRAM = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin")
+
+needs_mosquitto = pytest.mark.skipif(
+    PROGRAM is None,
+    reason="mosquitto is missing: MQTT is not tested (apt install mosquitto)",
+)
+
+
+class Broker:
+    """Mosquitto on loopback with its files in a folder of the test."""
+
+    def __init__(self, folder: Path, *lines: str) -> None:
+        """`lines` are further ones of its configuration."""
+        self.port = unused_port()
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        if not any("allow_anonymous" in line for line in lines):
+            lines = ("allow_anonymous true", *lines)
+        self._file = folder / "mosquitto.conf"
+        self._file.write_text(
+            "\n".join((f"listener {self.port} 127.0.0.1", "user root", *lines, ""))
+        )
+
+    def start(self) -> None:
+        assert PROGRAM is not None
+        with (self._folder / "mosquitto.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [PROGRAM, "-c", str(self._file)], stdout=log, stderr=log
+            )
+        wait_until(self._answers)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+            self._process.terminate()
+            self._process.wait()
+            self._process = None
+
+    def freeze(self) -> None:
+        """It takes connections and says nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        log = (self._folder / "mosquitto.log").read_text()
+        assert self._process.poll() is None, f"mosquitto ended:\n{log}"
+        with socket.socket() as connection:
+            return connection.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+@contextmanager
+def running_broker(folder: Path, *lines: str) -> Iterator[Broker]:
+    broker = Broker(folder, *lines)
+    broker.start()
+    try:
+        yield broker
+    finally:
+        broker.stop()
+
+
+@dataclass
+class Subscriber:
+    """Gets everything that is published."""
+
+    messages: list[tuple[str, str, bool]] = field(default_factory=list)
+    """Topic, payload, and whether it was retained from before."""
+
+    qos: dict[str, int] = field(default_factory=dict)
+
+    def payloads(self, topic: str) -> list[str]:
+        return [payload for each, payload, _ in list(self.messages) if each == topic]
+
+    def newest(self) -> dict[str, str]:
+        return {topic: payload for topic, payload, _ in list(self.messages)}
+
+    def wait_for(self, topic: str, payload: str) -> None:
+        wait_until(lambda: self.newest().get(topic) == payload, str(self.newest()))
+
+
+@contextmanager
+def subscribed(broker: Broker, **login: Any) -> Iterator[Subscriber]:
+    subscriber = Subscriber()
+    ready = threading.Event()
+
+    def on_message(_client: Any, _data: Any, message: paho.MQTTMessage) -> None:
+        entry = (message.topic, message.payload.decode(), message.retain)
+        subscriber.messages.append(entry)
+        subscriber.qos[message.topic] = message.qos
+
+    def on_subscribe(*_: Any) -> None:
+        ready.set()
+
+    client = paho.Client(CallbackAPIVersion.VERSION2)
+    client.on_message = on_message
+    client.on_subscribe = on_subscribe
+    if login:
+        client.username_pw_set(login["username"], login["password"])
+    client.connect("127.0.0.1", broker.port)
+    client.loop_start()
+    client.on_connect = lambda *_: client.subscribe("#", qos=1)
+    wait_until(client.is_connected)
+    client.subscribe("#", qos=1)
+    assert ready.wait(DEADLINE_SECONDS)
+    try:
+        yield subscriber
+    finally:
+        client.disconnect()
+        client.loop_stop()
+
+
+def wait_until(condition: Callable[[], object], told: str = "") -> None:
+    deadline = monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert monotonic() < deadline, told
+        sleep(0.01)
