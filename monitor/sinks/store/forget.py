@@ -91,7 +91,8 @@ def forget(path: Path, since: datetime | None, now: datetime) -> Forgotten:
             first = since_ms if counted.since is None else to_ms(counted.since)
             # What a running monitor has in memory of it must not come back.
             connection.execute(
-                "INSERT INTO forgotten (since_ms, until_ms) VALUES (?, ?)",
+                "INSERT INTO forgotten (session, since_ms, until_ms) "
+                "SELECT max(id), ?, ? FROM sessions HAVING max(id) IS NOT NULL",
                 (min(first, since_ms), to_ms(now)),
             )
             if since is None:

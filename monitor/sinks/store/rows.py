@@ -49,7 +49,7 @@ def write_occurrence(
     ).rowcount
     at_ms = known["at_ms"]
     if changed or (
-        isinstance(record, Event) and is_forgotten(connection, at_ms, at_ms)
+        isinstance(record, Event) and is_forgotten(connection, session, at_ms, at_ms)
     ):
         return
     known["session"] = session
@@ -87,11 +87,13 @@ def write_gap(
     )
 
 
-def is_forgotten(connection: sqlite3.Connection, start_ms: int, end_ms: int) -> bool:
-    """Whether the user had something between these moments deleted."""
+def is_forgotten(
+    connection: sqlite3.Connection, session: int, start_ms: int, end_ms: int
+) -> bool:
+    """Whether the user had something between these moments of a session deleted."""
     found = connection.execute(
-        "SELECT 1 FROM forgotten WHERE since_ms <= ? AND ? < until_ms",
-        (end_ms, start_ms),
+        "SELECT 1 FROM forgotten WHERE session = ? AND since_ms <= ? AND ? < until_ms",
+        (session, end_ms, start_ms),
     )
     return found.fetchone() is not None
 

@@ -102,6 +102,7 @@ JOIN sessions ON sessions.id = scores.session;
 -- Stretches that the user had deleted: what is still in memory of them is not stored.
 CREATE TABLE forgotten (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
+    session INTEGER NOT NULL,          -- the newest then; only it has them in memory
     since_ms INTEGER NOT NULL,
     until_ms INTEGER NOT NULL
 ) STRICT;

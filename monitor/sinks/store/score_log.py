@@ -166,7 +166,7 @@ class ScoreLog:
                 return row.key
         # Deleted by the user, perhaps while the row was growing: a minute at most goes
         # with it.
-        if is_forgotten(connection, row.start_ms, row.end_ms):
+        if is_forgotten(connection, session, row.start_ms, row.end_ms):
             return None
         return connection.execute(
             "INSERT INTO scores (session, source, start_ms, end_ms, start_sample, "

@@ -86,6 +86,17 @@ def test_a_running_monitor_does_not_bring_it_back(tmp_path: Path) -> None:
     store.close()
 
 
+def test_a_later_run_whose_clock_was_set_back_is_stored(tmp_path: Path) -> None:
+    path = tmp_path / "monitor.db"
+    make_store(path, run="first").close()
+    forget(path, None, at(3600))
+    store = make_store(path, run="second")
+    store.write([*heard(10), event()])
+    store.close()
+    assert rows(path, "SELECT count(*) FROM scores") == [1]
+    assert rows(path, "SELECT count(*) FROM events") == [1]
+
+
 def test_lines_of_the_event_log_go_too(tmp_path: Path) -> None:
     log = tmp_path / "events.jsonl"
     old = [event(number=n, start_seconds=10 * n, seconds=5) for n in (1, 2)]

@@ -97,6 +97,27 @@ def test_scores_wait_for_company_or_ten_seconds(path: Path) -> None:
     store.close()
 
 
+@pytest.mark.parametrize(
+    ("record", "level"),
+    [(onset(), "FULL"), (event(), "FULL"), (gap(), "FULL"), (None, "NORMAL")],
+)
+def test_what_was_told_is_synced_and_scores_alone_are_not(
+    path: Path, record: Timed | None, level: str
+) -> None:
+    clock = FakeClock()
+    store = make_store(path, clock)
+    connection = store._writer._connection
+    assert connection is not None
+    statements: list[str] = []
+    connection.set_trace_callback(statements.append)
+    clock.advance(10.0)
+    store.write([*frames(3), *([record] if record else [])])
+    begin = statements.index("BEGIN IMMEDIATE")
+    assert f"PRAGMA synchronous = {level}" in statements[:begin]
+    assert statements.count("COMMIT") == 1
+    store.close()
+
+
 def test_a_row_of_scores_holds_about_a_minute(path: Path) -> None:
     store = make_store(path)
     store.write([*frames(200), *frames(61, "yard")])
