@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from monitor.config_alerts import AlertSettings, check_rules
-from monitor.config_messages import MqttSettings
+from monitor.config_messages import HeartbeatSettings, MqttSettings
 from monitor.settings import Count, Name, Score, Seconds, Settings, Text
 
 __all__ = ["Config", "Count", "Settings"]
@@ -185,6 +185,9 @@ class Config(Settings):
 
     mqtt: MqttSettings = MqttSettings()
     """States on an MQTT broker, also for Home Assistant; needs paho-mqtt."""
+
+    heartbeat: HeartbeatSettings = HeartbeatSettings()
+    """A URL called while the monitor truly listens, so that silence is noticed there."""
 
     training: dict[str, Any] = Field(default_factory=dict)
     """Settings of the training subcommands, over the recipe of the network preset."""

@@ -11,8 +11,8 @@ from monitor.config_hooks import CommandSettings, WebhookSettings
 from monitor.config_messages import MqttAlertSettings, NotifySettings
 from monitor.settings import Count, Name, Seconds, Settings, Text
 
-WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 HOOKS = ("webhook", "command", "notify", "mqtt")
 """Names of the hooks, which are fields of `AlertSettings`."""
 

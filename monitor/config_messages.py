@@ -1,11 +1,11 @@
-"""Settings of what needs an extra package: messages by apprise, and MQTT."""
+"""Settings of further ways to be told: messages by apprise, MQTT, a heartbeat."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from monitor.config_hooks import Reference, TotalSeconds, check_template
+from monitor.config_hooks import Reference, TotalSeconds, Url, check_template
 from monitor.settings import Settings, Text
 
 
@@ -103,3 +103,31 @@ class MqttSettings(BrokerSettings):
 
     every_seconds: Annotated[float, Field(ge=1, le=3600)] = 10.0
     """Levels and health are published so often; sounds at once."""
+
+
+class HeartbeatSettings(Settings):
+    """A URL called while the monitor truly listens, so that silence is noticed there."""
+
+    url: Url | None = None
+    """What is called, as at healthchecks.io; null, and so url_secret: nothing."""
+
+    url_secret: Reference | None = None
+    """The URL as a secret, where its path or query is one; instead of url."""
+
+    method: Literal["GET", "POST"] = "GET"
+    """How it is called."""
+
+    sources: Literal["all", "any"] = "all"
+    """Whether all sources must be listened to, or any one is enough."""
+
+    every_seconds: Annotated[float, Field(ge=1, le=86_400)] = 300.0
+    """It is called so often."""
+
+    timeout_seconds: TotalSeconds = 10.0
+    """Longest time for a call."""
+
+    @model_validator(mode="after")
+    def _one_url(self) -> "HeartbeatSettings":
+        if self.url is not None and self.url_secret is not None:
+            raise ValueError("needs url or url_secret, and not both")
+        return self

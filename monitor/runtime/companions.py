@@ -29,6 +29,7 @@ def build_companions(
     """
     builders: list[Callable[[], Sink | None]] = [
         lambda: _mqtt(config, labels, sample_rate, now, environ),
+        lambda: _heartbeat(config, now, environ),
     ]
     sinks: list[Sink] = []
     faults: list[str] = []
@@ -73,3 +74,13 @@ def _mqtt(
         now=now,
         environ=environ,
     )
+
+
+def _heartbeat(
+    config: Config, now: Callable[[], float], environ: Mapping[str, str]
+) -> Sink | None:
+    if config.heartbeat.url is None and config.heartbeat.url_secret is None:
+        return None
+    from monitor.sinks.heartbeat import Heartbeat
+
+    return Heartbeat(config.heartbeat, now, environ)
