@@ -37,6 +37,10 @@ class StoreUnavailableError(StoreError):
     """The database cannot be used now, as on a full disk; trying again may help."""
 
 
+class ServiceError(SoundMonitorError):
+    """The service cannot be installed, removed or started."""
+
+
 class DatasetError(SoundMonitorError):
     """A folder of recordings cannot be trained on or evaluated."""
 

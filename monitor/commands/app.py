@@ -23,6 +23,7 @@ from monitor.commands import (
     report,
     run,
     scenes,
+    service,
     train,
 )
 from monitor.commands.output import tell
@@ -67,6 +68,8 @@ app.command("evaluate", help=evaluate.HELP)(evaluate.evaluate)
 app.command("calibrate", help=calibrate.HELP)(calibrate.calibrate)
 app.command("scenes", help=scenes.HELP)(scenes.scenes)
 app.command("benchmark", help=benchmark.HELP)(benchmark.benchmark)
+app.command("install-service", help=service.INSTALL_HELP)(service.install_service)
+app.command("uninstall-service", help=service.UNINSTALL_HELP)(service.uninstall_service)
 
 
 def _print_version(wanted: bool) -> None:
