@@ -72,7 +72,7 @@ def test_every_command_in_the_readme_exists() -> None:
     shown = {
         match[1]
         for line in commands()
-        if (match := re.search(r"\bsound-monitor ([a-z]+)", line))
+        if (match := re.search(r"\bsound-monitor ([a-z-]+)", line))
     }
     assert {"run", "analyze", "devices", "check", "train", "evaluate"} <= shown
     assert shown <= subcommands()
