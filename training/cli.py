@@ -2,7 +2,7 @@
 
 import json
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +13,14 @@ from monitor.config import DetectionSettings
 from monitor.model.classifier import Classifier
 from monitor.model.model_file import load_model
 from training.config import TrainingSettings
-from training.material import Places, gather
+from training.material import Places
 from training.progress import Display
 from training.run import Job, Run, check_job
-from training.scenes import SceneMaker, SceneSettings, write_scene
+from training.scenes import SceneSettings, write_scene
+from training.stock import Folds, gather_stock
 from training.streams import listen_to_files, stream_figures
 from training.tables import clip_table, stream_table
 from training.tester import Tester
-
-
-@dataclass(frozen=True, slots=True)
-class Folds:
-    """Folds of clips and of negatives to use; none: all."""
-
-    clips: tuple[int, ...]
-    negatives: tuple[int, ...]
 
 
 def run_training(
@@ -98,30 +91,18 @@ def run_stream_evaluation(
 def run_scenes(
     places: Places, out: Path, folds: Folds, settings: SceneSettings
 ) -> None:
-    """Write streams made of labelled recordings over recordings of no class."""
+    """Write streams made of labelled recordings over recordings of no class.
+
+    Beside them `scenes.json` says what they are made of.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    training = TrainingSettings()
-    rate = training.spec.sample_rate
+    rate = TrainingSettings().spec.sample_rate
     with Display(Console(stderr=True)) as display:
-        material = gather(places, training, display.advance)
-        clips = [
-            clip
-            for clip in material.manifest.clips
-            if not folds.clips or clip.fold in folds.clips
-        ]
-        known = material.negatives.folds if material.negatives else ()
-        maker = SceneMaker(
-            clips,
-            material.store,
-            material.negatives_of(folds.negatives or known),
-            material.negatives_store,
-            material.manifest.labels,
-            rate,
-            settings,
-        )
-        for number, scene in enumerate(maker.scenes(), start=1):
+        stock = gather_stock(places, folds, settings, display.advance)
+        for number, scene in enumerate(stock.maker.scenes(), start=1):
             write_scene(out, scene, rate)
-            display.advance("writing streams", number, maker.count)
+            display.advance("writing streams", number, stock.maker.count)
+    (out / "scenes.json").write_text(json.dumps(stock.facts, indent=2) + "\n")
 
 
 def compute_device(name: str) -> str:

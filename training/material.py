@@ -111,17 +111,33 @@ def gather(
         )
     if not places.negatives:
         return Material(manifest, store, None, None)
+    return Material(
+        manifest, store, *gather_negatives(places, settings, advance, deal_folds)
+    )
+
+
+def gather_negatives(
+    places: Places,
+    settings: TrainingSettings,
+    advance: Advance,
+    deal_folds: bool = True,
+) -> tuple[Manifest, ClipStore]:
+    """Find, sift, fold and decode the recordings of no class only.
+
+    Raises:
+        DatasetError: There is nothing usable.
+    """
     negatives = read_negatives(places.negatives)
     if deal_folds:
         negatives = assign_folds(negatives, "fold", settings.folds, settings.seed)
-    negatives, negatives_store = open_store(
+    negatives, store = open_store(
         negatives,
-        rate,
+        settings.spec.sample_rate,
         places.cache,
         lambda done, total: advance("decoding negatives", done, total),
     )
     _tell(negatives, "negatives")
-    return Material(manifest, store, negatives, negatives_store)
+    return negatives, store
 
 
 def _tell(manifest: Manifest, what: str) -> None:

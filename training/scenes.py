@@ -29,10 +29,10 @@ class SceneSettings(Settings):
     """What streams are like."""
 
     hours: Annotated[float, Field(gt=0, le=1000)] = 1.0
-    """Length of all streams together."""
+    """Length of all streams together, but for rounding to whole streams."""
 
     stream_minutes: Annotated[float, Field(ge=1, le=1440)] = 10.0
-    """Length of one."""
+    """Length of one; no longer than all together."""
 
     events_per_minute: Annotated[float, Field(ge=0, le=20)] = 3.0
     """Events a minute; 0 makes pure ambience."""
@@ -41,7 +41,7 @@ class SceneSettings(Settings):
     """Lowest and highest level of an event above the background under it."""
 
     overlap_share: Annotated[float, Field(ge=0, le=1)] = 0.2
-    """Share of events that begin while another one sounds."""
+    """Share of events after which another one, of another label, begins soon."""
 
     background_dbfs: tuple[float, float] = (-45.0, -30.0)
     """Lowest and highest level of a background."""
@@ -70,12 +70,22 @@ class Scene:
 
 
 class SceneMaker:
-    """Makes streams from clips and from recordings of no class."""
+    """Makes streams from clips and from recordings of no class.
+
+    Args:
+        clips: What sounds; none makes pure ambience.
+        store: Their samples.
+        negatives: What is heard under it; none makes noise.
+        negatives_store: Their samples.
+        labels: Names.
+        sample_rate: Of the stores and of the streams.
+        settings: What the streams are like.
+    """
 
     def __init__(
         self,
         clips: Sequence[Clip],
-        store: ClipStore,
+        store: ClipStore | None,
         negatives: Sequence[Clip],
         negatives_store: ClipStore | None,
         labels: Sequence[str],
@@ -95,8 +105,11 @@ class SceneMaker:
     @property
     def count(self) -> int:
         """How many streams there are."""
-        settings = self._settings
-        return max(1, round(settings.hours * 60 / settings.stream_minutes))
+        return max(1, round(self._settings.hours * 60 / self._minutes))
+
+    @property
+    def _minutes(self) -> float:
+        return min(self._settings.stream_minutes, self._settings.hours * 60)
 
     def scenes(self) -> Iterator[Scene]:
         """Make all streams, one after the other."""
@@ -106,25 +119,30 @@ class SceneMaker:
 
     def _scene(self, r: Generator, name: str) -> Scene:
         settings = self._settings
-        length = round(settings.stream_minutes * 60 * self._rate)
+        length = round(self._minutes * 60 * self._rate)
         background = self._background(r, length)
         samples = background.copy()
-        annotations = []
+        annotations: list[Annotation] = []
         for at in self._onsets(r, length):
             clip = self._clips[int(r.choice(len(self._clips), p=self._weights))]
-            sound = heard_part(self._store.sound(clip.path).mean(axis=0), self._rate)
-            sound = sound[: length - at]
+            assert clip.label is not None
+            label = self._labels[clip.label]
+            if any(event.stop > at and event.label == label for event in annotations):
+                continue  # two sounds of one label at a time are one event to anyone
+            sound = self._sound(clip)[: length - at]
             under = loudness(background[at : at + len(sound)])
             snr = r.uniform(*settings.snr_db)
             sound = sound * np.float32(under * decibels(snr) / loudness(sound))
-            samples[at : at + len(sound)] += _faded(sound, self._rate)
-            assert clip.label is not None
-            label = self._labels[clip.label]
+            samples[at : at + len(sound)] += _faded(sound, self._rate // 100)
             annotations.append(Annotation(at, at + len(sound), label))
         # Loud events may exceed full scale: the whole stream is then turned down.
         peak = float(np.abs(samples).max())
         samples = samples * np.float32(min(1.0, 0.98 / peak))
         return Scene(name, samples[None], tuple(annotations))
+
+    def _sound(self, clip: Clip) -> Samples:
+        assert self._store is not None
+        return heard_part(self._store.sound(clip.path).mean(axis=0), self._rate)
 
     def _onsets(self, r: Generator, length: int) -> list[int]:
         """Where events begin: apart from each other, but for those that overlap."""
@@ -152,7 +170,7 @@ class SceneMaker:
             clip = self._negatives[int(r.integers(len(self._negatives)))]
             sound = self._negatives_store.sound(clip.path).mean(axis=0)
             sound = augment.match_level(sound, level, r.uniform(-10, 6))
-            sound = _faded(sound, self._rate)[: length - at]
+            sound = _faded(sound, fade)[: length - at]
             samples[at : at + len(sound)] += sound
             at += max(len(sound) - fade, fade)
         return samples
@@ -169,11 +187,13 @@ def heard_part(sound: Samples, rate: int) -> Samples:
     return sound[int(on[0]) * size : (int(on[-1]) + 1) * size]
 
 
-def _faded(sound: Samples, rate: int) -> Samples:
+def _faded(sound: Samples, length: int) -> Samples:
+    """Fade in and out over `length`, so that two such sounds keep their power."""
+    length = min(length, len(sound) // 4)
+    rise = np.sin(np.linspace(0, np.pi / 2, length, dtype=np.float32))
     ramp = np.ones(len(sound), np.float32)
-    length = min(rate // 100, len(sound) // 4)
-    ramp[:length] = np.linspace(0, 1, length)
-    ramp[len(sound) - length :] = np.linspace(1, 0, length)
+    ramp[:length] = rise
+    ramp[len(sound) - length :] = rise[::-1]
     return sound * ramp
 
 

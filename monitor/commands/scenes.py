@@ -6,31 +6,41 @@ from typing import Annotated
 import typer
 
 from monitor.commands.train import default_cache, numbers
+from monitor.errors import UsageError
 
 HELP = """Make streams to test the monitor on.
 
 Recordings with a label are laid over recordings of no label at known times and levels.
 Each stream is a pair NAME.wav and NAME.tsv (onset, offset, event_label: tab-separated
 seconds), which 'evaluate --streams' takes.  Take folds that the model has not heard.
+What the streams are made of is written to scenes.json.
 
 \b
 Examples:
   sound-monitor scenes UrbanSound8K --folds 1 --negatives noises --out scenes
-  sound-monitor scenes UrbanSound8K --negatives noises --negatives-folds 3 \\
+  sound-monitor scenes --negatives noises --negatives-folds 3 \\
       --events-per-minute 0 --hours 6 --out ambience       false alarms only
   sound-monitor evaluate scenes --streams
 """
 
 
 def scenes(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="As 'train' takes it.")],
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Folder for the streams.")
     ],
+    data: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[DATA]",
+            show_default=False,
+            help="As 'train' takes it; not needed for streams without events.",
+        ),
+    ] = None,
     negatives: Annotated[
         list[Path] | None,
         typer.Option(
             "--negatives",
+            "--background",
             metavar="DIR",
             show_default=False,
             help="Recordings of no label, for the backgrounds.",
@@ -69,13 +79,16 @@ def scenes(
     ] = None,
 ) -> int:
     """Write the streams."""
+    if data is None and events_per_minute > 0:
+        raise UsageError("DATA is missing: which recordings are the events made of?")
     from monitor.commands.process import limit_threads, log_to_stderr
 
     log_to_stderr()
     limit_threads(1)
-    from training.cli import Folds, run_scenes
+    from training.cli import run_scenes
     from training.material import Places
     from training.scenes import SceneSettings
+    from training.stock import Folds
 
     settings = SceneSettings(
         hours=hours,
@@ -85,7 +98,7 @@ def scenes(
         overlap_share=overlap,
         seed=seed,
     )
-    places = Places(data, cache or default_cache(), tuple(negatives or ()))
+    places = Places(data or Path(), cache or default_cache(), tuple(negatives or ()))
     chosen = Folds(numbers(folds, ()), numbers(negatives_folds, ()))
     run_scenes(places, out, chosen, settings)
     return 0
