@@ -8,8 +8,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.daemon import RunningMonitor
 from tests.support.store import rows
+
+pytestmark = pytest.mark.timeout(300)
+
+PATIENCE_SECONDS = 90.0
+"""A busy machine takes long to load torch."""
 
 
 def ask(folder: Path, *arguments: str) -> list[dict[str, Any]]:
@@ -27,13 +34,13 @@ def test_a_killed_monitor_has_stored_what_it_told_and_the_next_one_ends_it(
     tmp_path: Path, siren_command: str
 ) -> None:
     with RunningMonitor(tmp_path, "--input", siren_command) as monitor:
-        monitor.wait_for_line("siren  began")
+        monitor.wait_for_line("siren  began", PATIENCE_SECONDS)
         monitor.process.send_signal(signal.SIGKILL)
         monitor.process.wait()
         database = monitor.state_dir / "monitor.db"
         assert "siren" in rows(database, "SELECT label FROM events")
     with RunningMonitor(tmp_path, "--input", siren_command) as monitor:
-        monitor.wait_for_line("listening")
+        monitor.wait_for_line("listening", PATIENCE_SECONDS)
         assert "their events end as interrupted" in monitor.log
         assert "interrupted" in rows(database, "SELECT end_reason FROM events")
         assert monitor.stop()[0] == 0
@@ -48,7 +55,7 @@ def test_replay_with_the_same_settings_tells_the_same(
     tmp_path: Path, siren_command: str
 ) -> None:
     with RunningMonitor(tmp_path, "--input", siren_command) as monitor:
-        monitor.wait_for_line("siren  began")
+        monitor.wait_for_line("siren  began", PATIENCE_SECONDS)
         assert monitor.stop()[0] == 0
     changes = ask(tmp_path, "replay", "--json")
     assert changes
@@ -62,7 +69,7 @@ def test_the_monitor_runs_without_a_database(
     config.write_text("store: {path: null}\n")
     arguments = ["--input", siren_command, "--config", str(config)]
     with RunningMonitor(tmp_path, *arguments) as monitor:
-        monitor.wait_for_line("siren  began")
+        monitor.wait_for_line("siren  began", PATIENCE_SECONDS)
         assert monitor.stop()[0] == 0
     assert not list(monitor.state_dir.glob("*.db*"))
 
@@ -71,8 +78,8 @@ def test_a_second_monitor_on_the_same_state_is_refused(
     tmp_path: Path, siren_command: str
 ) -> None:
     with RunningMonitor(tmp_path, "--input", siren_command) as monitor:
-        monitor.wait_for_line("listening")
+        monitor.wait_for_line("listening", PATIENCE_SECONDS)
         with RunningMonitor(tmp_path, "--input", siren_command) as second:
-            assert second.process.wait(30) == 1
+            assert second.process.wait(PATIENCE_SECONDS) == 1
             assert "being written by another monitor" in second.log
         assert monitor.stop()[0] == 0

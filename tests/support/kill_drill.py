@@ -27,10 +27,17 @@ def hear(path: Path, run: str, told: int) -> None:
         name = f"{run}-{number}"
         clock.advance(0.5)
         store.write([frame(stop_seconds=5 + number / 2), onset(name, number=number)])
-        os.write(told, f"onset session-{name}-{number}\n".encode())
+        tell(told, f"onset session-{name}-{number}")
         if number % 3:
             store.write([event(name, number=number)])
-            os.write(told, f"event session-{name}-{number}\n".encode())
+            tell(told, f"event session-{name}-{number}")
+
+
+def tell(told: int, line: str) -> None:
+    os.write(told, f"{line}\n".encode())
+    # The other sinks take their time, and that is when a kill would find what has been
+    # told and not stored.
+    time.sleep(0.005)
 
 
 def main(path: Path, rounds: int) -> None:
