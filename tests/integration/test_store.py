@@ -40,9 +40,11 @@ def test_a_killed_monitor_has_stored_what_it_told_and_the_next_one_ends_it(
         database = monitor.state_dir / "monitor.db"
         assert "siren" in rows(database, "SELECT label FROM events")
     with RunningMonitor(tmp_path, "--input", siren_command) as monitor:
-        monitor.wait_for_line("listening", PATIENCE_SECONDS)
+        monitor.wait_until(
+            lambda _: "interrupted" in rows(database, "SELECT end_reason FROM events"),
+            PATIENCE_SECONDS,
+        )
         assert "their events end as interrupted" in monitor.log
-        assert "interrupted" in rows(database, "SELECT end_reason FROM events")
         assert monitor.stop()[0] == 0
     ended = ask(tmp_path, "events", "--label", "siren", "--json")
     assert {record["type"] for record in ended} == {"event"}
