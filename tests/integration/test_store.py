@@ -40,10 +40,12 @@ def test_a_killed_monitor_has_stored_what_it_told_and_the_next_one_ends_it(
         database = monitor.state_dir / "monitor.db"
         assert "siren" in rows(database, "SELECT label FROM events")
     with RunningMonitor(tmp_path, "--input", siren_command) as monitor:
+        # The output of both runs stands in one file.
         monitor.wait_until(
-            lambda _: "interrupted" in rows(database, "SELECT end_reason FROM events"),
+            lambda it: sum("listening" in line for line in it.lines) == 2,
             PATIENCE_SECONDS,
         )
+        assert "interrupted" in rows(database, "SELECT end_reason FROM events")
         assert "their events end as interrupted" in monitor.log
         assert monitor.stop()[0] == 0
     ended = ask(tmp_path, "events", "--label", "siren", "--json")
