@@ -7,8 +7,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from monitor.config import DetectionSettings
+from monitor.model.classifier import Classifier
 from monitor.model.model_file import TrainedModel, load_model, save_model
 from training.material import Places
+from training.price import EventPrice, event_prices, hear
 from training.progress import Display
 from training.recalibrate import (
     LabelPrice,
@@ -27,6 +30,8 @@ class Budget:
 
     background: Path
     false_alarms_per_hour: float
+    events: Path | None = None
+    """Annotated streams on which the price is counted."""
 
 
 def run_calibration(
@@ -54,28 +59,60 @@ def run_calibration(
     labels = model.card.labels
     rate = budget.false_alarms_per_hour
     found = prices(segments, hours, rate, labels, clips, truth)
+    events = None
+    if budget.events is not None:
+        events = _event_prices(model, budget.events, found)
     if out is not None:
         card = with_thresholds(model.card, found)
         save_model(out, TrainedModel(model.network, model.spec, card))
-    _show(found, hours, budget, fragment, as_json)
+    if as_json:
+        facts = {
+            "hours": hours,
+            "labels": [asdict(price) for price in found],
+            "events": {label: asdict(event) for label, event in (events or {}).items()},
+        }
+        Console().print_json(json.dumps(facts))
+    elif fragment:
+        text = config_fragment(found, events)
+        Console().print(text, end="", highlight=False, soft_wrap=True)
+    else:
+        _show(found, events or {}, hours, budget)
+
+
+def _event_prices(
+    model: TrainedModel, folder: Path, found: list[LabelPrice]
+) -> dict[str, EventPrice]:
+    """Listen to annotated streams, and count events missed with both thresholds."""
+    classifier = Classifier(model, "cpu")
+    detection = DetectionSettings()
+    with Display(Console(stderr=True)) as display:
+        streams = hear(
+            folder,
+            classifier,
+            detection,
+            lambda done, total: display.advance("listening to events", done, total),
+        )
+    pairs = {
+        price.label: (price.threshold.onset, price.threshold.offset) for price in found
+    }
+    return event_prices(streams, classifier, detection, pairs)
 
 
 def _show(
-    found: list[LabelPrice], hours: float, budget: Budget, fragment: bool, as_json: bool
+    found: list[LabelPrice],
+    events: dict[str, EventPrice],
+    hours: float,
+    budget: Budget,
 ) -> None:
     console = Console()
-    if as_json:
-        facts = {"hours": hours, "labels": [asdict(price) for price in found]}
-        console.print_json(json.dumps(facts))
-        return
-    if fragment:
-        console.print(config_fragment(found), end="", highlight=False)
-        return
     console.print(
         f"{hours:.2f} hours of background, at most "
         f"{24 * budget.false_alarms_per_hour:g} false alarms a day over all labels"
     )
-    table = Table("label", "onset", "offset", "a day", "at most (95 %)", "heard")
+    table = Table(
+        *("label", "onset", "offset", "a day", "at most (95 %)", "heard"),
+        *(("missed", "before") if events else ()),
+    )
     for price in found:
         rate = f"{24 * price.threshold.false_alarms_per_hour:.2f}"
         if price.threshold.extrapolated:
@@ -88,5 +125,23 @@ def _show(
             rate,
             f"{24 * price.rate_at_most:.1f}",
             recall,
+            *_missed(events.get(price.label)),
         )
     console.print(table)
+    expected = 24 * sum(price.threshold.false_alarms_per_hour for price in found)
+    beyond = expected > 1.01 * 24 * budget.false_alarms_per_hour
+    console.print(
+        f"expected in all: {expected:.2f} a day"
+        + (", more than asked for: thresholds end at 0.97" if beyond else "")
+    )
+    if any(price.threshold.extrapolated for price in found):
+        console.print(
+            "Extrapolated rates are rarer than the background is long: that it holds "
+            "none shows no more than the bound beside."
+        )
+
+
+def _missed(price: EventPrice | None) -> tuple[str, ...]:
+    if price is None:
+        return ()
+    return f"{price.missed} of {price.events}", str(price.missed_before)

@@ -1,7 +1,7 @@
 """New thresholds for a model, from hours in which none of its labels sounds."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from training.evaluate import (
     sigmoid,
 )
 from training.manifest import AUDIO_SUFFIXES
+from training.price import EventPrice
 from training.streams import file_blocks
 
 logger = logging.getLogger(__name__)
@@ -126,11 +127,24 @@ def with_thresholds(card: ModelCard, found: Sequence[LabelPrice]) -> ModelCard:
     return card.model_copy(update={"thresholds": thresholds})
 
 
-def config_fragment(found: Sequence[LabelPrice]) -> str:
-    """The thresholds as a section of config.yaml."""
-    labels = [
-        f"    {price.label}: {{onset_threshold: {price.threshold.onset}, "
-        f"offset_threshold: {price.threshold.offset}}}"
-        for price in found
-    ]
-    return "\n".join(["detection:", "  labels:", *labels]) + "\n"
+def config_fragment(
+    found: Sequence[LabelPrice], events: Mapping[str, EventPrice] | None = None
+) -> str:
+    """The thresholds as a section of config.yaml, what they cost as comments."""
+    lines = ["detection:", "  labels:"]
+    for price in found:
+        threshold = price.threshold
+        lines.append(
+            f"    {price.label}: {{onset_threshold: {threshold.onset}, "
+            f"offset_threshold: {threshold.offset}}}"
+        )
+        said = f"{24 * threshold.false_alarms_per_hour:.2g} false alarms a day"
+        if threshold.extrapolated:
+            said += ", extrapolated"
+        if events is not None and (event := events.get(price.label)) is not None:
+            said += (
+                f"; misses {event.missed} of {event.events} events, before "
+                f"{event.missed_before}"
+            )
+        lines.append(f"    # {said}")
+    return "\n".join(lines) + "\n"

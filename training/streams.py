@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,11 @@ __all__ = [
     "StreamResult",
     "file_blocks",
     "find_streams",
+    "found_events",
     "listen",
     "listen_to_files",
     "read_annotation",
+    "records_of",
     "stream_figures",
 ]
 
@@ -99,6 +101,27 @@ def listen(
     Returns:
         Seconds listened to, and the events told.
     """
+    rate = classifier.spec.sample_rate
+    samples = 0
+
+    def counted() -> Iterator[np.ndarray[Any, Any]]:
+        nonlocal samples
+        for block in blocks:
+            samples += block.shape[1]
+            yield block
+
+    records = records_of(counted(), classifier, detection)
+    # Hours of score frames would fill the memory.
+    told = [record for record in records if not isinstance(record, ScoreFrame)]
+    return samples / rate, found_events(told, rate)
+
+
+def records_of(
+    blocks: Iterator[np.ndarray[Any, Any]],
+    classifier: Classifier,
+    detection: DetectionSettings,
+) -> Iterator[Record]:
+    """All that the pipeline makes of samples, score frames too; see `listen`."""
     rules = resolve_rules(
         classifier.labels, detection, classifier.thresholds, classifier.spec
     )
@@ -111,30 +134,28 @@ def listen(
         session="evaluation",
     )
     start = 0
-    records: list[Record] = []
     for block in blocks:
         samples = np.ascontiguousarray(block, np.float32)
-        told = pipeline.process([("stream", Block(start, samples))])
-        # Hours of score frames would fill the memory.
-        records += [record for record in told if not isinstance(record, ScoreFrame)]
+        yield from pipeline.process([("stream", Block(start, samples))])
         start += samples.shape[1]
-    records += pipeline.finish("stream", "end-of-input")
-    rate = classifier.spec.sample_rate
-    return start / rate, _found(records, rate)
+    yield from pipeline.finish("stream", "end-of-input")
 
 
-def _found(records: Sequence[Record], rate: int) -> tuple[Found, ...]:
-    told = {record.id: record.stop for record in records if isinstance(record, Onset)}
-    return tuple(
-        Found(
-            event.start / rate,
-            event.stop / rate,
-            event.label,
-            told.get(event.id, event.stop) / rate,
-        )
-        for event in records
-        if isinstance(event, Event)
-    )
+def found_events(records: Iterable[Record], rate: int) -> tuple[Found, ...]:
+    """The events among records, each with the moment at which it was first told."""
+    told: dict[str, int] = {}
+    found = []
+    for record in records:
+        if isinstance(record, Onset):
+            told[record.id] = record.stop
+        elif isinstance(record, Event):
+            stop = told.get(record.id, record.stop)
+            found.append(
+                Found(
+                    record.start / rate, record.stop / rate, record.label, stop / rate
+                )
+            )
+    return tuple(found)
 
 
 def file_blocks(path: Path, sample_rate: int) -> Iterator[np.ndarray[Any, Any]]:

@@ -11,14 +11,15 @@ HELP = """Set the thresholds of a model by how many false alarms may come a day.
 
 Give recordings of the place in which nothing sounds that the model has a label for;
 hours are good, a night is better.  What they are too short to show is extrapolated, and
-said.  With --data the price is printed beside: the share of labelled recordings that
-still reach the threshold.
+said.  The price is printed beside: with --events the true events that are missed in
+streams, now and before; with --data the share of labelled recordings that still reach
+the threshold.
 
 \b
 Examples:
   sound-monitor calibrate --background nights --false-alarms-per-day 2 --out FILE
   sound-monitor calibrate --background nights --false-alarms-per-day 2 --fragment
-  sound-monitor calibrate --background nights --false-alarms-per-day 2 --data recordings
+  sound-monitor calibrate --background nights --false-alarms-per-day 2 --events scenes
 """
 
 
@@ -51,6 +52,15 @@ def calibrate(
             help="Labelled recordings, as 'train' takes them, to tell the price.",
         ),
     ] = None,
+    events: Annotated[
+        Path | None,
+        typer.Option(
+            "--events",
+            metavar="DIR",
+            show_default=False,
+            help="Streams with annotations, as 'scenes' makes them, to tell the price.",
+        ),
+    ] = None,
     folds: Annotated[
         str | None,
         typer.Option(metavar="1,2", show_default="all", help="Folds of --data."),
@@ -75,7 +85,7 @@ def calibrate(
     from training.material import Places
 
     places = None if data is None else Places(data, cache or default_cache())
-    budget = Budget(background, false_alarms_per_day / 24)
+    budget = Budget(background, false_alarms_per_day / 24, events)
     chosen = numbers(folds, ())
     run_calibration(model, budget, places, chosen, out, fragment, as_json)
     return 0
