@@ -3,15 +3,19 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from monitor.config import Config
 from monitor.errors import ConfigError
 from monitor.model.classifier import Classifier
+from monitor.records import Timed
 from monitor.runtime.assembly import rules_of
 from monitor.runtime.clock import Clock
 from monitor.runtime.threads import Threads
+from monitor.sinks.alerts.alert import Alert
 from monitor.sinks.alerts.delivery import (
     build_hooks,
     build_senders,
@@ -25,6 +29,35 @@ from monitor.sinks.store.database import Database
 POLL_SECONDS = 0.02
 STOP_SECONDS = 1.0
 """Time in which the senders must have ended, in the middle of a delivery too."""
+
+
+class OfferingRules:
+    """Rules whose alerts are shown to the senders before they are stored."""
+
+    def __init__(self, rules: Rules, offer: Callable[[Sequence[Alert]], None]) -> None:
+        self._rules = rules
+        self._offer = offer
+
+    def step(self, batch: Sequence[Timed], now: datetime) -> list[Alert]:
+        """See `Rules.step`."""
+        return self._offered(self._rules.step(batch, now))
+
+    def tick(self, now: datetime) -> list[Alert]:
+        """See `Rules.tick`."""
+        return self._offered(self._rules.tick(now))
+
+    def state(self) -> dict[str, Any]:
+        """See `Rules.state`."""
+        return self._rules.state()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """See `Rules.restore`."""
+        self._rules.restore(state)
+
+    def _offered(self, alerts: list[Alert]) -> list[Alert]:
+        if alerts:
+            self._offer(alerts)
+        return alerts
 
 
 class Telling:
@@ -45,7 +78,9 @@ class Telling:
             database: To which the store writes the alerts.
             clock: Of the machine.
         """
-        self.rules = rules
+        self.rules = OfferingRules(rules, self._offer)
+        """Makes the alerts; for the store."""
+
         self._clock = clock
         self._database = database
         self._senders = build_senders(hooks, database, clock)
@@ -57,9 +92,13 @@ class Telling:
         return self._threads.failure
 
     def wake(self) -> None:
-        """Let the senders look for what has just been stored.  Any thread."""
+        """Let the senders look for what has just been stored.  Worker's thread."""
         for sender in self._senders:
-            sender.wake()
+            sender.confirm()
+
+    def _offer(self, alerts: Sequence[Alert]) -> None:
+        for sender in self._senders:
+            sender.offer(alerts)
 
     def start(self) -> None:
         """Start a thread for each endpoint; the store has opened the database."""
@@ -87,7 +126,8 @@ class Telling:
                 break
             time.sleep(POLL_SECONDS)
         self._threads.stop.set()
-        self.wake()
+        for sender in self._senders:
+            sender.wake()
         return self._threads.join(STOP_SECONDS)
 
 

@@ -99,6 +99,9 @@ def test_every_alert_reaches_every_endpoint_over_kills_and_outages(
         for number, endpoint in enumerate((quick, late, down))
     ]
     assert out.count(": -9,") == drill.kills
+    # The kills met the monitor at work, and not only while it started or at its end.
+    heard = [int(line.split()[2]) for line in out.splitlines()]
+    assert len(set(heard) - {0, drill.occurrences}) >= drill.kills // 3
     with capsys.disabled():
         sys.stdout.write(
             f"\n{2 * drill.occurrences} alerts to 3 endpoints, {drill.kills} kills, "

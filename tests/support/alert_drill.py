@@ -28,8 +28,6 @@ from monitor.sinks.store.session import Session
 from monitor.sinks.store.store import Store
 from tests.support.timed import LABELS, SAMPLE_RATE, event, frame, onset
 
-LONGEST_LIFE_SECONDS = 1.2
-
 
 def rules_for(urls: list[str]) -> list[AlertSettings]:
     return [
@@ -75,19 +73,30 @@ def stored(folder: Path) -> int:
 
 
 def monitor_street(
-    folder: Path, occurrences: int, hop_seconds: float, urls: list[str], run: str
+    folder: Path,
+    occurrences: int,
+    hop_seconds: float,
+    urls: list[str],
+    run: str,
+    progress: int,
 ) -> None:
-    """Hear what is left of the occurrences, then wait until everything is told."""
+    """Hear what is left of the occurrences, then wait until everything is told.
+
+    Writes a byte to `progress` for every step of this.
+    """
     store, telling = build(folder, urls, run)
     telling.start()
     for number in range(stored(folder), occurrences):
         heard = frame(stop_seconds=13 + number, scores={"siren": 0.9})
         store.write([heard, onset(start_seconds=10 + number, number=number)])
+        os.write(progress, b".")
         time.sleep(hop_seconds)
         store.write([event(start_seconds=10 + number, seconds=2, number=number)])
+        os.write(progress, b".")
         time.sleep(hop_seconds)
     store.close()
     while outstanding(folder):
+        os.write(progress, b".")
         time.sleep(0.05)
     telling.finish(5.0, lambda: False)
 
@@ -103,19 +112,33 @@ def main(
 ) -> None:
     generator = random.Random(1)
     for number in range(kills + 1):
+        reading, writing = os.pipe()
         child = os.fork()
         if child == 0:
-            monitor_street(folder, occurrences, hop_seconds, urls, f"run-{number}")
+            run = f"run-{number}"
+            monitor_street(folder, occurrences, hop_seconds, urls, run, writing)
             os._exit(0)
+        os.close(writing)
         if number == kills:
-            _, status = os.waitpid(child, 0)
-            sys.exit(os.waitstatus_to_exitcode(status))
-        time.sleep(generator.uniform(0.02, LONGEST_LIFE_SECONDS))
+            end = wait_for(child)
+            sys.exit(end)
+        # Now and then while it starts, else so that the kills are spread over the work.
+        if number % 5:
+            steps = 2 * occurrences // kills
+            os.read(reading, 1)
+            for _ in range(generator.randrange(2 * steps)):
+                os.read(reading, 1)
+        time.sleep(generator.uniform(0, 2 * hop_seconds))
         os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-        ended = os.waitstatus_to_exitcode(status)
-        sys.stdout.write(f"{number}: {ended}, {stored(folder)} occurrences\n")
+        os.close(reading)
+        end = wait_for(child)
+        sys.stdout.write(f"{number}: {end}, {stored(folder)} occurrences\n")
         sys.stdout.flush()
+
+
+def wait_for(child: int) -> int:
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
 
 
 if __name__ == "__main__":

@@ -67,17 +67,22 @@ class Outbox:
             self._open.close()
             self._open = None
 
-    def head(self, endpoint: str) -> Entry | None:
+    def head(self, endpoint: str, settled: Sequence[str] = ()) -> Entry | None:
         """The oldest alert that the endpoint has still to get.
 
         It keeps the others of its endpoint waiting, whenever its next attempt is: so
         they arrive in order.
+
+        Args:
+            endpoint: RULE/KIND.
+            settled: Ids of alerts that it has got, which is not recorded yet.
         """
         row = self._connection.execute(
             f"SELECT {_COLUMNS} FROM alerts "  # noqa: S608 - a constant
             "WHERE endpoint = ? AND state = 'pending' "
+            "AND id NOT IN (SELECT value FROM json_each(?)) "
             "ORDER BY sequence LIMIT 1",
-            (endpoint,),
+            (endpoint, json.dumps(list(settled))),
         ).fetchone()
         return None if row is None else _entry(row)
 
@@ -87,7 +92,7 @@ class Outbox:
         attempt: Attempt,
         state: AlertState,
         next_attempt: datetime | None = None,
-    ) -> None:
+    ) -> bool:
         """Keep what became of an attempt.
 
         What was dropped in the meantime stays dropped.
@@ -97,6 +102,9 @@ class Outbox:
             attempt: What happened.
             state: Of the alert from now on.
             next_attempt: If it is still pending.
+
+        Returns:
+            Whether the alert is in the database, and was pending.
         """
         connection = self._connection
         # The mark may be lost in a power failure: then it is delivered again.
@@ -123,6 +131,7 @@ class Outbox:
                         round(attempt.duration_seconds * 1000),
                     ),
                 )
+        return changed > 0
 
     def expire_strays(self, endpoints: Sequence[str], now: datetime) -> int:
         """Mark dead what is past its deadline and whose endpoint there is no more.

@@ -4,12 +4,19 @@ import logging
 import random
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from monitor.errors import StoreUnavailableError
 from monitor.sinks.alerts.alert import Alert
+from monitor.sinks.alerts.attempt import (
+    LONGEST_BACK_OFF_SECONDS,
+    Delivery,
+    back_off_seconds,
+)
 from monitor.sinks.alerts.hooks.hook import (
     Delivered,
     Hook,
@@ -21,11 +28,16 @@ from monitor.sinks.alerts.outbox import AlertState, Attempt, Entry, Outbox
 
 logger = logging.getLogger(__name__)
 
-SHORTEST_BACK_OFF_SECONDS = 1.0
-LONGEST_BACK_OFF_SECONDS = 3600.0
 LOOK_SECONDS = 2.0
 """The outbox is looked at so often, for what a command has put back into it."""
 
+TROUBLE_SECONDS = 0.5
+"""After so long it is tried again to write to a database that does not work."""
+
+PATIENCE_SECONDS = 2.0
+"""An alert that is not stored by then is told from memory."""
+
+MEMORY_ALERTS = 1000
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 0.3
 """Time in which a delivery that is broken off must end."""
@@ -41,27 +53,14 @@ class Clock(Protocol):
         """What the clock on the wall says; may step."""
 
 
-def back_off_seconds(failures: int, draw: Callable[[], float]) -> float:
-    """Time until the next attempt: exponential with full jitter.
-
-    A random share of 1, 2, 4, ... seconds, at most an hour, so that many monitors do
-    not come back to one endpoint at once.
-
-    Args:
-        failures: Attempts in a row that failed, at least 1.
-        draw: A random number in [0, 1).
-    """
-    doubled = SHORTEST_BACK_OFF_SECONDS * 2.0 ** min(failures - 1, 30)
-    limit = min(LONGEST_BACK_OFF_SECONDS, doubled)
-    # Not at once, or a burst of failures would look like an attack.
-    return max(0.05, draw()) * limit
-
-
 class Sender:
     """Delivers the alerts of one endpoint in their order, each at least once.
 
     An alert stands in front until it is delivered, refused, dropped or past its
-    deadline.  Only one is in memory.  Each delivery runs on a thread of its own, so
+    deadline.  While the database works, only one is in memory; while it does not, what
+    is new is told from memory, and recorded when it works again.
+
+    Each delivery runs on a thread of its own, so
     that one that hangs where nothing can wake it, such as in the resolver, keeps
     neither the sender from stopping nor the time limit from holding.
     """
@@ -95,8 +94,10 @@ class Sender:
         self._is_idle = False
         self._failures = 0
         self._given_up = 0
+        self._offered: deque[tuple[float, Alert]] = deque(maxlen=MEMORY_ALERTS)
+        self._unrecorded: dict[str, _Unrecorded] = {}
         self._database_fails = False
-        self._delivery: _Delivery | None = None
+        self._delivery: Delivery | None = None
 
     def wake(self) -> None:
         """Look at the outbox now.  Any thread."""
@@ -107,14 +108,26 @@ class Sender:
         """Whether nothing is due now.  Any thread."""
         return self._is_idle and not self._wakeup.is_set()
 
+    def offer(self, alerts: Iterable[Alert]) -> None:
+        """Take alerts that were made and are about to be stored.  Worker's thread.
+
+        If that does not succeed soon, as on a full disk, they are told from memory.
+        """
+        now = self._clock.monotonic()
+        self._offered.extend(
+            (now, alert) for alert in alerts if alert.endpoint == self.endpoint
+        )
+
+    def confirm(self) -> None:
+        """Learn that all that was offered is stored now.  Worker's thread."""
+        self._offered.clear()
+        self._wakeup.set()
+
     def run(self, stop: threading.Event) -> None:
         """Deliver until `stop` is set.  Runs on the sender's thread."""
         try:
             while not stop.is_set():
-                try:
-                    wait_seconds = self._step(stop)
-                except (sqlite3.Error, StoreUnavailableError) as error:
-                    wait_seconds = self._database_trouble(error)
+                wait_seconds = self._step(stop)
                 self._is_idle = wait_seconds > 0
                 self._wait(wait_seconds, stop)
         finally:
@@ -125,10 +138,10 @@ class Sender:
         """Do what is due; return how long nothing will be, seconds."""
         self._is_idle = False
         self._wakeup.clear()
-        entry = self._outbox.head(self.endpoint)
-        self._database_works()
+        entry = self._next()
         if entry is None:
-            return LOOK_SECONDS
+            is_waiting = self._unrecorded or self._offered or self._database_fails
+            return TROUBLE_SECONDS if is_waiting else LOOK_SECONDS
         now = self._clock.utc()
         if entry.alert.deadline <= now:
             self._give_up(entry, now)
@@ -141,6 +154,43 @@ class Sender:
         self._attempt(entry, stop)
         return 0.0
 
+    def _next(self) -> Entry | None:
+        """What stands in front: in the database, else in memory."""
+        entry = None
+        works = self._keep_records()
+        try:
+            # On a full disk it can be read all the same.
+            entry = self._outbox.head(self.endpoint, self._settled)
+        except (sqlite3.Error, StoreUnavailableError) as error:
+            self._database_trouble(error)
+            works = False
+        if works and self._database_fails:
+            logger.info("alerts to %s: the database works again", self.endpoint)
+            self._database_fails = False
+        entry = entry or self._waiting_in_memory()
+        known = None if entry is None else self._unrecorded.get(entry.alert.id)
+        if entry is None or known is None or known.next_attempt is None:
+            return entry
+        return replace(entry, next_attempt=known.next_attempt)
+
+    def _waiting_in_memory(self) -> Entry | None:
+        """The oldest alert that should have been stored by now, and was not told."""
+        settled = set(self._settled)
+        before = self._clock.monotonic() - PATIENCE_SECONDS
+        for offered, alert in tuple(self._offered):
+            if alert.id not in settled:
+                if offered > before:
+                    return None
+                return Entry(alert, "pending", 0, alert.created, None)
+        return None
+
+    @property
+    def _settled(self) -> list[str]:
+        """Ids of alerts that are done with, which the database does not know yet."""
+        return [
+            key for key, each in self._unrecorded.items() if each.state != "pending"
+        ]
+
     def _attempt(self, entry: Entry, stop: threading.Event) -> None:
         at, began = self._clock.utc(), self._clock.monotonic()
         outcome = self._deliver(entry.alert, stop)
@@ -150,23 +200,23 @@ class Sender:
         match outcome:
             case Delivered(detail):
                 self._succeed()
-                self._record(entry, Attempt(at, "delivered", detail, seconds), stop)
+                self._record(entry, Attempt(at, "delivered", detail, seconds))
             case Refused(reason):
                 self._say_given_up(entry, f"was refused: {reason}")
                 attempt = Attempt(at, "refused", reason, seconds)
-                self._record(entry, attempt, stop, "dead")
+                self._record(entry, attempt, "dead")
             case Retry(reason, after_seconds):
                 wait = self._fail(entry, reason, after_seconds)
                 next_attempt = self._clock.utc() + timedelta(seconds=wait)
                 attempt = Attempt(at, "retry", reason, seconds)
-                self._record(entry, attempt, stop, "pending", next_attempt)
+                self._record(entry, attempt, "pending", next_attempt)
 
     def _deliver(self, alert: Alert, stop: threading.Event) -> Outcome | None:
         """Deliver within the time limit; None: the sender was stopped meanwhile."""
         if self._delivery is not None and self._delivery.is_running:
             # It hangs since the last attempt, where it could not be broken off.
             return Retry("the attempt before has not come back")
-        delivery = self._delivery = _Delivery(self._hook, alert, self.endpoint)
+        delivery = self._delivery = Delivery(self._hook, alert, self.endpoint)
         until = self._clock.monotonic() + self._hook.total_seconds
         while not delivery.wait(POLL_SECONDS):
             if stop.is_set() or self._clock.monotonic() >= until:
@@ -213,7 +263,7 @@ class Sender:
         if entry.last_error:
             reason += f"; the last error: {entry.last_error}"
         self._say_given_up(entry, f"was {reason}")
-        self._outbox.record(entry, Attempt(now, "expired", reason, 0.0), "dead")
+        self._record(entry, Attempt(now, "expired", reason, 0.0), "dead")
 
     def _say_given_up(self, entry: Entry, what: str) -> None:
         """Say the first, count the others."""
@@ -230,38 +280,48 @@ class Sender:
         self,
         entry: Entry,
         attempt: Attempt,
-        stop: threading.Event,
         state: AlertState = "delivered",
         next_attempt: datetime | None = None,
     ) -> None:
-        """Keep what became of an attempt, if need be by waiting for the database.
+        """Keep what became of an attempt, in memory until the database has it.
 
-        Going on without would deliver the same alert again and again.
+        Else what is delivered while the disk is full would be so again and again.
         """
-        while True:
-            try:
-                self._outbox.record(entry, attempt, state, next_attempt)
-            except (sqlite3.Error, StoreUnavailableError) as error:
-                seconds = self._database_trouble(error)
-                if stop.wait(seconds):
-                    return
-            else:
-                self._database_works()
-                return
+        self._unrecorded[entry.alert.id] = _Unrecorded(
+            entry, attempt, state, next_attempt
+        )
+        while len(self._unrecorded) > MEMORY_ALERTS:
+            del self._unrecorded[next(iter(self._unrecorded))]
+        self._keep_records()
 
-    def _database_trouble(self, error: Exception) -> float:
-        """Say it once; return how long to wait, seconds."""
+    def _keep_records(self) -> bool:
+        """Write what is not recorded; whether the database took it."""
+        offered = {alert.id for _, alert in tuple(self._offered)}
+        try:
+            for key, each in list(self._unrecorded.items()):
+                found = self._outbox.record(
+                    each.entry, each.attempt, each.state, each.next_attempt
+                )
+                # One that is offered still will be stored, and then recorded.
+                if found or key not in offered:
+                    del self._unrecorded[key]
+        except (sqlite3.Error, StoreUnavailableError) as error:
+            self._database_trouble(error)
+            return False
+        return True
+
+    def _database_trouble(self, error: Exception) -> None:
+        """Say it once."""
         if not self._database_fails:
-            logger.error("alerts to %s wait for the database: %s", self.endpoint, error)
+            logger.error(
+                "alerts to %s: the database does not work; they go on from memory as "
+                "far as they can: %s",
+                self.endpoint,
+                error,
+            )
         self._database_fails = True
         # The file may have been set aside, and another one be in its place.
         self._outbox.close()
-        return 1.0
-
-    def _database_works(self) -> None:
-        if self._database_fails:
-            logger.info("alerts to %s go on: the database works", self.endpoint)
-        self._database_fails = False
 
     def _wait(self, seconds: float, stop: threading.Event) -> None:
         until = self._clock.monotonic() + seconds
@@ -271,32 +331,11 @@ class Sender:
                 return
 
 
-class _Delivery:
-    """A delivery on a thread of its own."""
+@dataclass(frozen=True, slots=True)
+class _Unrecorded:
+    """What became of an attempt, on its way to the database."""
 
-    def __init__(self, hook: Hook, alert: Alert, endpoint: str) -> None:
-        self.outcome: Outcome | None = None
-        self._hook = hook
-        self._alert = alert
-        self._thread = threading.Thread(
-            target=self._run, name=f"deliver-{endpoint}", daemon=True
-        )
-        self._thread.start()
-
-    @property
-    def is_running(self) -> bool:
-        return self._thread.is_alive()
-
-    def wait(self, seconds: float) -> bool:
-        """Whether it has ended within `seconds`."""
-        self._thread.join(seconds)
-        return not self._thread.is_alive()
-
-    def _run(self) -> None:
-        try:
-            self.outcome = self._hook.deliver(self._alert)
-        except Exception as error:
-            # One alert that a hook, or a library under it, stumbles over must not make
-            # the monitor deaf: it would end, start, and stumble again.
-            logger.exception("the hook of %s failed unexpectedly", self._alert.endpoint)
-            self.outcome = Retry(f"failed unexpectedly: {type(error).__name__}")
+    entry: Entry
+    attempt: Attempt
+    state: AlertState
+    next_attempt: datetime | None

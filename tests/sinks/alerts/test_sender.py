@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from monitor.config_hooks import WebhookSettings
 from monitor.runtime.clock import SystemClock
 from monitor.sinks.alerts.alert import Alert
+from monitor.sinks.alerts.attempt import back_off_seconds
 from monitor.sinks.alerts.hooks.hook import Delivered, Hook, Outcome, Refused, Retry
 from monitor.sinks.alerts.hooks.webhook import Webhook
 from monitor.sinks.alerts.outbox import Outbox
-from monitor.sinks.alerts.sender import Sender, back_off_seconds
+from monitor.sinks.alerts.sender import Sender
 from monitor.sinks.store.database import Database, open_database, transaction
 from monitor.sinks.store.ports import write_alerts
 from tests.support.alerts import alert
@@ -269,15 +270,43 @@ def test_what_cannot_be_recorded_is_not_delivered_again_and_again(
     blocker = sqlite3.connect(database.path, isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
     with running(Impatient(database.path), hook):
-        wait_for(lambda: hook.taken)
-        wait_for(lambda: any("wait for the database" in m for m in caplog.messages))
+        wait_for(lambda: len(hook.taken) == 2)
         time.sleep(0.3)
-        assert len(hook.taken) == 1
         blocker.execute("ROLLBACK")
-        wait_for(lambda: states(database)[1][0] == "delivered")
+        wait_for(lambda: states(database) == [("delivered", 1)] * 2)
     blocker.close()
     assert hook.numbers == [0, 1]
-    assert sum("wait for the database" in message for message in caplog.messages) == 1
+    assert sum("does not work" in message for message in caplog.messages) == 1
+
+
+def test_what_cannot_be_stored_is_told_from_memory_and_only_once(
+    tmp_path: Path,
+) -> None:
+    database = Database(tmp_path / "monitor.db")  # is not made yet
+    clock, hook = FakeClock(), FakeHook(Delivered(), Retry("down", 1.0))
+    sender = Sender("siren/webhook", hook, Outbox(database), clock)
+    stop = threading.Event()
+    thread = threading.Thread(target=sender.run, args=(stop,))
+    thread.start()
+    alerts = [alert(number, created=clock.wall) for number in range(3)]
+    sender.offer(alerts)
+    sender.wake()
+    assert not hook.taken  # there is still hope
+
+    def advanced_until(condition: Callable[[], object]) -> bool:
+        clock.advance(0.1)
+        return bool(condition())
+
+    wait_for(lambda: advanced_until(lambda: hook.numbers == [0, 1, 1, 2]))
+    database.prepare()
+    put(database, *alerts, alert(3, created=clock.wall))
+    sender.confirm()
+    wait_for(lambda: advanced_until(lambda: hook.numbers == [0, 1, 1, 2, 3]))
+    wait_for(lambda: {state for state, _ in states(database)} == {"delivered"})
+    stop.set()
+    clock.advance(10)
+    thread.join(5)
+    assert not thread.is_alive()
 
 
 class Impatient(Database):
