@@ -1,5 +1,6 @@
 """Streams with events at known times, over backgrounds of no class."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,6 @@ from pydantic import Field
 from monitor.config import Settings
 from training import augment, synthetic
 from training.manifest import Clip
-from training.mixtures import balanced_weights
 from training.store import ClipStore
 from training.synthetic import decibels, loudness
 
@@ -99,8 +99,7 @@ class SceneMaker:
         self._labels = labels
         self._rate = sample_rate
         self._settings = settings
-        # Each label, and in it each recording, as often as any other.
-        self._weights = balanced_weights(clips, 1.0) if clips else None
+        self._weights = even_weights(clips)
 
     @property
     def count(self) -> int:
@@ -174,6 +173,20 @@ class SceneMaker:
             samples[at : at + len(sound)] += sound
             at += max(len(sound) - fade, fade)
         return samples
+
+
+def even_weights(clips: Sequence[Clip]) -> NDArray[np.float64]:
+    """Chances of clips by which each label comes as often as any other.
+
+    And in a label each recording, and in a recording each clip.
+    """
+    recordings = Counter((clip.label, clip.group) for clip in clips)
+    labels = Counter(label for label, _ in recordings)
+    chances = [
+        1 / (len(labels) * labels[clip.label] * recordings[clip.label, clip.group])
+        for clip in clips
+    ]
+    return np.array(chances, np.float64)
 
 
 def heard_part(sound: Samples, rate: int) -> Samples:

@@ -9,8 +9,15 @@ import soundfile
 from monitor.errors import DatasetError
 from tests.support.recordings import RATE, SMALL_SPEC, write_folders, write_negatives
 from training.config import training_settings
+from training.manifest import Clip
 from training.material import Material, Places, gather
-from training.scenes import SceneMaker, SceneSettings, heard_part, write_scene
+from training.scenes import (
+    SceneMaker,
+    SceneSettings,
+    even_weights,
+    heard_part,
+    write_scene,
+)
 from training.streams import (
     Found,
     Reference,
@@ -163,6 +170,15 @@ def test_a_written_scene_is_a_stream_that_is_found(
     onsets = [event.onset for event in read_annotation(table)]
     assert onsets == sorted(onsets)
     assert len(onsets) == len(scene.annotations)
+
+
+def test_every_label_and_in_it_every_recording_comes_equally_often() -> None:
+    """Three clips of one recording weigh as much as one of another."""
+    place = Path("x.wav")
+    of = [(0, "a"), (0, "a"), (0, "a"), (0, "b"), (1, "c")]
+    clips = [Clip(place, label, group, 1) for label, group in of]
+    chances = [1 / 12, 1 / 12, 1 / 12, 1 / 4, 1 / 2]
+    assert even_weights(clips) == pytest.approx(chances)
 
 
 def test_only_what_is_heard_of_a_clip_is_an_event() -> None:
