@@ -1,5 +1,6 @@
 """`sound-monitor install-service` and `uninstall-service`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -48,7 +49,7 @@ def install_service(
     from monitor.runtime.installation import CONFIG, carry_out, plan_install
     from monitor.runtime.unit import examples, find_program
 
-    carry_out(plan_install(find_program(), config), print_line, dry_run=dry_run)
+    carry_out(plan_install(find_program(), config), _say, dry_run=dry_run)
     print_line()
     print_line(f"Settings: {CONFIG}; `systemctl restart sound-monitor` takes them.")
     print_line(f"Examples for a GPU, PulseAudio and PipeWire: {examples()}")
@@ -57,7 +58,14 @@ def install_service(
 
 def uninstall_service(dry_run: DryRunOption = False) -> None:
     """Stop and remove the service; configuration and data stay."""
-    from monitor.commands.output import print_line
     from monitor.runtime.installation import carry_out, plan_uninstall
 
-    carry_out(plan_uninstall(), print_line, dry_run=dry_run)
+    carry_out(plan_uninstall(), _say, dry_run=dry_run)
+
+
+def _say(sentence: str) -> None:
+    """Print at once: systemctl may have something to say next."""
+    from monitor.commands.output import print_line
+
+    print_line(sentence)
+    sys.stdout.flush()

@@ -12,8 +12,9 @@ from monitor.errors import UsageError
 PROGRAM = "sound-monitor"
 UNIT_NAME = "sound-monitor.service"
 
-# What the sandbox of the unit hides.
-_HIDDEN = tuple(map(Path, ("/home", "/root", "/run/user", "/tmp", "/var/tmp")))  # noqa: S108
+# What the sandbox of the unit hides: ProtectHome, then PrivateTmp.
+_HOMES = ("/home", "/root", "/run/user")
+_HIDDEN = tuple(map(Path, (*_HOMES, "/tmp", "/var/tmp")))  # noqa: S108
 
 
 def shipped(name: str) -> str:
@@ -86,6 +87,8 @@ def render_unit(program: Path, folders: Iterable[Path]) -> str:
         lines = [
             "# The program itself lies in what is hidden here and below.",
             "ProtectHome=tmpfs",
+            "# Empty folders: systemd 252 would let anybody write into them.",
+            f"TemporaryFileSystem={' '.join(f'{home}:ro,mode=755' for home in _HOMES)}",
             *(f"BindReadOnlyPaths={folder}" for folder in hidden),
         ]
         text = _replaced(text, "ProtectHome=", "\n".join(lines))

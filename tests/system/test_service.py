@@ -1,0 +1,161 @@
+"""The service on a real systemd: it starts, hears, recovers from anything, and stops.
+
+The tests share one machine and build on each other's order.
+"""
+
+import json
+import re
+import time
+from typing import Any
+
+import pytest
+
+from tests.support.debian import Machine, Service
+from tests.system.conftest import WATCHDOG_SECONDS
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
+
+STATE = "/var/lib/private/sound-monitor"
+MOST_EXPOSURE = 2.0
+
+
+def records(machine: Machine) -> list[dict[str, Any]]:
+    path = machine.path(f"{STATE}/events.jsonl")
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def sirens(machine: Machine) -> int:
+    """How often a siren began."""
+    return sum(
+        record["type"] == "onset" and record["label"] == "siren"
+        for record in records(machine)
+    )
+
+
+def wait_until_it_hears_again(service: Service, machine: Machine, before: int) -> float:
+    return service.wait_until("heard", lambda _: sirens(machine) > before)
+
+
+def test_it_becomes_active_and_says_how_it_does(service: Service) -> None:
+    assert service.show("ActiveState") == "active"
+    assert service.show("NotifyAccess") == "main"
+    service.wait_until(
+        "said how it does",
+        lambda it: it.show("StatusText").startswith("listening to 1 of 1 sources;"),
+    )
+
+
+def test_it_hears(service: Service, machine: Machine) -> None:
+    wait_until_it_hears_again(service, machine, 0)
+
+
+def test_its_sandbox_is_rated_tight(service: Service, machine: Machine) -> None:
+    table = machine.run("systemd-analyze", "security", "--no-pager", "sound-monitor")
+    found = re.search(r"exposure level for .*: ([\d.]+)", table)
+    assert found is not None, table
+    assert float(found[1]) <= MOST_EXPOSURE
+
+
+def test_the_sandbox_refuses_what_it_should_and_nothing_else(
+    service: Service, machine: Machine
+) -> None:
+    tries = json.loads(machine.path(f"{STATE}/probe.json").read_text())
+    allowed = {name for name, outcome in tries.items() if outcome == "done"}
+    assert allowed == {
+        "write /tmp",  # its own
+        "write /var/tmp",
+        "write /var/lib/sound-monitor",
+        "write /run/sound-monitor",
+        "write /var/log/sound-monitor",
+        "AF_INET",
+        "AF_UNIX",
+        "read credential",
+        "read file of group audio",
+        "executable memory",
+    }, tries
+
+
+def test_it_has_written_nowhere_else(service: Service, machine: Machine) -> None:
+    uid = machine.run("stat", "-c", "%u", f"/proc/{service.pid}").strip()
+    assert uid != "0"
+    places = ("/", "/run", "/tmp", "/var/tmp", "/dev/shm")
+    own = machine.run("find", *places, "-xdev", "-uid", uid, check=False)
+    elsewhere = [
+        path
+        for path in own.splitlines()
+        if not re.match(r"/(var/lib|var/log|run)/(private/)?sound-monitor", path)
+        and "systemd-private-" not in path  # its /tmp and /var/tmp
+        and not path.startswith(("find:", "/run/credentials/"))  # made by systemd
+    ]
+    assert elsewhere == []
+
+
+def test_a_killed_capture_child_is_replaced(service: Service, machine: Machine) -> None:
+    pid = service.pid
+    gaps = sum(record["type"] == "gap" for record in records(machine))
+    before = sirens(machine)
+    machine.run("pkill", "-KILL", "-f", "/srv/test/loop.py")
+    service.wait_until(
+        "told as a gap",
+        lambda _: sum(r["type"] == "gap" for r in records(machine)) > gaps,
+    )
+    wait_until_it_hears_again(service, machine, before)
+    assert service.pid == pid
+
+
+def test_a_reload_keeps_the_process_and_opens_the_log_anew(
+    service: Service, machine: Machine
+) -> None:
+    pid = service.pid
+    log = machine.path(f"{STATE}/events.jsonl")
+    log.rename(log.with_name("moved.jsonl"))
+    machine.run("systemctl", "reload", "sound-monitor")
+    service.wait_until("opened anew", lambda _: log.exists(), 20)
+    service.wait_until("active", lambda it: it.show("ActiveState") == "active", 20)
+    assert service.pid == pid
+
+
+def test_a_killed_daemon_is_started_again_and_tells_what_it_was_hearing(
+    service: Service, machine: Machine
+) -> None:
+    pid, before = service.pid, sirens(machine)
+    machine.run("kill", "-KILL", str(pid))
+    service.wait_until("started again", lambda it: it.pid not in (0, pid))
+    wait_until_it_hears_again(service, machine, before)
+
+
+def test_a_daemon_that_hangs_is_ended_with_its_traces_and_started_again(
+    service: Service, machine: Machine
+) -> None:
+    pid, before = service.pid, sirens(machine)
+    restarts = int(service.show("NRestarts"))
+    machine.run("kill", "-STOP", str(pid))
+    service.wait_until(
+        "started again",
+        lambda it: it.pid not in (0, pid),
+        WATCHDOG_SECONDS + 60,
+    )
+    wait_until_it_hears_again(service, machine, before)
+    assert int(service.show("NRestarts")) == restarts + 1
+    assert "Fatal Python error: Aborted" in service.journal
+
+
+def test_it_stops_in_less_than_two_seconds(service: Service, machine: Machine) -> None:
+    began = time.monotonic()
+    machine.run("systemctl", "stop", "sound-monitor")
+    seconds = time.monotonic() - began
+    assert service.show("Result") == "success", service.journal
+    assert service.show("ExecMainStatus") == "0"
+    assert seconds < 2
+    last = [record for record in records(machine) if record["type"] == "event"][-1]
+    assert last["end_reason"] == "stopped"
+
+
+def test_it_is_taken_away_and_its_data_stay(
+    service: Service, machine: Machine, program: Any
+) -> None:
+    machine.run(str(program), "uninstall-service")
+    assert not machine.path("/etc/systemd/system/sound-monitor.service").exists()
+    assert machine.path("/etc/sound-monitor/config.yaml").exists()
+    assert machine.path(f"{STATE}/monitor.db").exists()
