@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from monitor.config_alerts import AlertSettings, check_rules
+from monitor.config_clips import ClipSettings
 from monitor.config_messages import HeartbeatSettings, MqttSettings
 from monitor.settings import Count, Name, Score, Seconds, Settings, Text
 
@@ -187,7 +188,13 @@ class Config(Settings):
     """States on an MQTT broker, also for Home Assistant; needs paho-mqtt."""
 
     heartbeat: HeartbeatSettings = HeartbeatSettings()
-    """A URL called while the monitor truly listens, so that silence is noticed there."""
+    """A URL called while the monitor truly listens; others notice when it does not."""
+
+    privacy: Literal["scores-only", "clips"] = "scores-only"
+    """scores-only: no sound is ever stored; clips: that of events, see clips."""
+
+    clips: ClipSettings = ClipSettings()
+    """The sound of events as FLAC, with a picture; only with `privacy: clips`."""
 
     training: dict[str, Any] = Field(default_factory=dict)
     """Settings of the training subcommands, over the recipe of the network preset."""
@@ -210,6 +217,16 @@ class Config(Settings):
         if twice:
             raise ValueError(f"two sources have the name {twice[0]!r}")
         return sources
+
+    @model_validator(mode="after")
+    def _clips_fit_into_the_ring(self) -> "Config":
+        around = self.clips.before_seconds + self.clips.after_seconds
+        if self.privacy == "clips" and around > self.ring_seconds / 2:
+            raise ValueError(
+                f"clips: before_seconds and after_seconds are {around:g} s together; "
+                f"at most half of ring_seconds: {self.ring_seconds:g} can be had"
+            )
+        return self
 
     @field_validator("alerts", mode="before")
     @classmethod

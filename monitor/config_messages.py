@@ -106,7 +106,7 @@ class MqttSettings(BrokerSettings):
 
 
 class HeartbeatSettings(Settings):
-    """A URL called while the monitor truly listens, so that silence is noticed there."""
+    """A URL called while the monitor truly listens; others notice when it does not."""
 
     url: Url | None = None
     """What is called, as at healthchecks.io; null, and so url_secret: nothing."""

@@ -4,6 +4,8 @@ import threading
 from collections import deque
 from dataclasses import dataclass
 
+import numpy as np
+
 from monitor.audio.pieces import Piece, Stretch, append_gap, bounded
 from monitor.audio.ring import Ring, Samples
 from monitor.errors import OverrunError
@@ -231,6 +233,29 @@ class Feed:
         with self._lock:
             arrivals, self._arrivals = self._arrivals, fresh
         return list(arrivals)
+
+    def past(self, start: int, stop: int) -> tuple[int, Samples]:
+        """Copy what there still is of the samples [start, stop).  Worker thread.
+
+        Whether they were taken does not matter.  What is lost is silence, and what is
+        older than the ring, or of another number of channels, is left out.
+
+        Returns:
+            Index of the first sample, and float32 of shape (channels, n): n may be 0.
+        """
+        ring = self._ring
+        if ring is None:
+            return start, np.zeros((1, 0), np.float32)
+        stop = min(stop, ring.stop)
+        while True:
+            first = max(start, ring.oldest)
+            if first >= stop:
+                return stop, np.zeros((ring.channels, 0), np.float32)
+            try:
+                return first, ring.read(first, stop - first)
+            except OverrunError:
+                # The writer goes on meanwhile: a little later than what it has reached.
+                start = ring.oldest + self.capacity // 32
 
     def _read(self, stretch: Stretch, taken: list[Block | Gap | SourceState]) -> None:
         """Append the samples of `stretch`, and a gap for those that are overwritten."""

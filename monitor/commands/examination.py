@@ -13,9 +13,8 @@ from monitor.commands.configuration import Configuration
 from monitor.config import SourceSettings
 from monitor.detection.feasibility import Feasibility, examine
 from monitor.detection.presets import LabelRule, resolve_rules
-from monitor.errors import SoundMonitorError
+from monitor.errors import ConfigError, SoundMonitorError
 from monitor.model.card import Description, read_card
-from monitor.runtime.companions import find_companion_faults
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,7 @@ def examine_configuration(
     _examine_model(configuration, examination)
     _examine_files(configuration, examination)
     _examine_alerts(configuration, examination)
-    examination.problems += find_companion_faults(configuration.config, os.environ)
+    _examine_companions(configuration, examination)
     return examination
 
 
@@ -181,6 +180,12 @@ def _examine_files(configuration: Configuration, examination: Examination) -> No
         examination.files[name] = file
         if file is not None:
             complaints.append(_file_complaint(f"{name}.path", file))
+    if config.privacy == "clips":
+        folder = state_dir / config.clips.path
+        examination.files["clips"] = folder
+        complaints.append(_folder_complaint("clips.path", folder))
+    else:
+        examination.files["clips"] = None
     examination.problems += dict.fromkeys(filter(None, complaints))
 
 
@@ -200,6 +205,26 @@ def _folder_complaint(key: str, folder: Path) -> str | None:
     if not os.access(existing, os.W_OK | os.X_OK):
         return f"{key}: {existing} is not writable"
     return None
+
+
+def _examine_companions(configuration: Configuration, examination: Examination) -> None:
+    from monitor.runtime.clock import SystemClock
+    from monitor.runtime.companions import build_companions
+    from monitor.runtime.past import Past
+
+    config, model = configuration.config, examination.model
+    try:
+        build_companions(
+            config,
+            labels=config.clips.labels if model is None else model.card.labels,
+            sample_rate=1 if model is None else model.spec.sample_rate,
+            clock=SystemClock(),
+            past=Past(),
+            state_dir=configuration.state_dir,
+            environ=os.environ,
+        )
+    except ConfigError as error:
+        examination.problems += str(error).splitlines()
 
 
 def _examine_alerts(configuration: Configuration, examination: Examination) -> None:

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 HELP = """Delete what was heard since a moment, or everything.
 
-Events, gaps, scores and alerts go from the database, lines from the event log.  What is
-deleted is overwritten in the file.  On a terminal it is shown first and asked for.  A
-monitor that is running goes on, and what it still has in memory of it is not stored.
+Events, gaps, scores and alerts go from the database, lines from the event log, clips
+from their folder.  What is deleted from the database is overwritten in its file.  On a
+terminal it is shown first and asked for.  A monitor that is running goes on, and what
+it still has in memory of it is not stored.
 
 \b
 Examples:
@@ -56,14 +57,18 @@ def forget(
     first = None if since is None else parse_moment(since, now, "--since")
     configuration = load(config)
     path = database_path(configuration)
+    folder = configuration.state_dir / configuration.config.clips.path
     if not path.exists():
         raise SoundMonitorError(f"there is no database {path}")
     if sys.stdin.isatty() and not yes and not as_json:
         print_line(f"would be deleted: {_sentence(look(path, first))}")
+        count = _count_clips(folder, first)
+        print_line(f"would be deleted: {count} clips")
         typer.confirm("Delete it?", abort=True)
     forgotten = delete(path, first, datetime.now(UTC))
     log = configuration.config.event_log.path
     lines = 0 if log is None else _erase_log(configuration.state_dir / log, first)
+    clips = _forget_clips(folder, first)
     aside = _remove_damaged(path) if everything else 0
     if as_json:
         print_json(
@@ -74,12 +79,14 @@ def forget(
                 "score_frames": forgotten.score_frames,
                 "alerts": forgotten.alerts,
                 "event_log_lines": lines,
+                "clips": clips,
                 "damaged_files": aside,
             }
         )
         return 0
     print_line(f"deleted: {_sentence(forgotten)}")
     print_line(f"deleted from the event log: {lines} lines")
+    print_line(f"deleted: {clips} clips")
     if aside:
         print_line(f"deleted: {aside} files of damaged databases")
     return 0
@@ -105,6 +112,23 @@ def _erase_log(path: Path, since: datetime | None) -> int:
     except OSError as error:
         raise SoundMonitorError(
             f"the database is cleaned, but not the event log {path}: {error.strerror}"
+        ) from None
+
+
+def _count_clips(folder: Path, since: datetime | None) -> int:
+    from monitor.sinks.clips.folder import clips_since
+
+    return len(clips_since(folder, since))
+
+
+def _forget_clips(folder: Path, since: datetime | None) -> int:
+    from monitor.sinks.clips.folder import forget as delete
+
+    try:
+        return delete(folder, since, datetime.now(UTC))
+    except OSError as error:
+        raise SoundMonitorError(
+            f"the database is cleaned, but not the clips in {folder}: {error.strerror}"
         ) from None
 
 

@@ -13,6 +13,7 @@ from monitor.detection.presets import LabelRule, resolve_rules
 from monitor.errors import SoundMonitorError
 from monitor.model.classifier import Classifier
 from monitor.runtime.clock import Clock, SampleClock
+from monitor.runtime.past import Past
 from monitor.runtime.pipeline import Pipeline
 from monitor.runtime.threads import Threads
 from monitor.runtime.worker import Worker
@@ -60,6 +61,7 @@ def build_monitor(
     speed: Speed,
     session: str,
     clock: Clock,
+    past: Past | None = None,
 ) -> Monitor:
     """Build everything between the sources of `config` and `sinks`.
 
@@ -81,6 +83,8 @@ def build_monitor(
         captures[settings.name] = Capture(source, feed, settings, clock.monotonic)
         if source.live or speed == "realtime":
             sample_clocks[settings.name] = SampleClock(clock, spec.sample_rate)
+    if past is not None:
+        past.follow(feeds)
     pipeline = Pipeline(
         classifier,
         rules_of(config, classifier),

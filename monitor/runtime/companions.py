@@ -1,35 +1,44 @@
 """Sinks that only some configurations have, each with a thread of its own."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from monitor.config import Config
 from monitor.errors import ConfigError
+from monitor.runtime.clock import Clock
+from monitor.runtime.past import Past
 from monitor.sinks.alerts.extras import require_extra
 from monitor.sinks.sink import Sink
 
 
 def build_companions(
     config: Config,
+    *,
     labels: Sequence[str],
     sample_rate: int,
-    now: Callable[[], float],
+    clock: Clock,
+    past: Past,
+    state_dir: Path,
     environ: Mapping[str, str],
 ) -> list[Sink]:
-    """Build what `config` asks for; nothing is connected or started.
+    """Build what `config` asks for; nothing is connected, written or started.
 
     Args:
         config: The configuration.
         labels: Of the model.
         sample_rate: Of the model.
-        now: Monotonic seconds.
+        clock: Of the machine.
+        past: The sound of the sources, for clips.
+        state_dir: Folder for what the monitor writes.
         environ: Of the process, for secrets.
 
     Raises:
         ConfigError: A sentence in a line for each that cannot work.
     """
     builders: list[Callable[[], Sink | None]] = [
-        lambda: _mqtt(config, labels, sample_rate, now, environ),
-        lambda: _heartbeat(config, now, environ),
+        lambda: _mqtt(config, labels, sample_rate, clock, environ),
+        lambda: _heartbeat(config, clock, environ),
+        lambda: _clips(config, labels, sample_rate, clock, past, state_dir),
     ]
     sinks: list[Sink] = []
     faults: list[str] = []
@@ -45,20 +54,11 @@ def build_companions(
     return sinks
 
 
-def find_companion_faults(config: Config, environ: Mapping[str, str]) -> list[str]:
-    """Say what keeps them from working, a sentence each; nothing is connected."""
-    try:
-        build_companions(config, [], 1, lambda: 0.0, environ)
-    except ConfigError as error:
-        return str(error).splitlines()
-    return []
-
-
 def _mqtt(
     config: Config,
     labels: Sequence[str],
     sample_rate: int,
-    now: Callable[[], float],
+    clock: Clock,
     environ: Mapping[str, str],
 ) -> Sink | None:
     if config.mqtt.host is None:
@@ -71,16 +71,36 @@ def _mqtt(
         [source.name for source in config.sources],
         labels,
         sample_rate=sample_rate,
-        now=now,
+        now=clock.monotonic,
         environ=environ,
     )
 
 
-def _heartbeat(
-    config: Config, now: Callable[[], float], environ: Mapping[str, str]
-) -> Sink | None:
+def _heartbeat(config: Config, clock: Clock, environ: Mapping[str, str]) -> Sink | None:
     if config.heartbeat.url is None and config.heartbeat.url_secret is None:
         return None
     from monitor.sinks.heartbeat import Heartbeat
 
-    return Heartbeat(config.heartbeat, now, environ)
+    return Heartbeat(config.heartbeat, clock.monotonic, environ)
+
+
+def _clips(
+    config: Config,
+    labels: Sequence[str],
+    sample_rate: int,
+    clock: Clock,
+    past: Past,
+    state_dir: Path,
+) -> Sink | None:
+    if config.privacy != "clips":
+        return None
+    unknown = [label for label in config.clips.labels if label not in labels]
+    if unknown:
+        raise ConfigError(
+            f"clips.labels: {unknown[0]!r} is not a label of the model; choose from "
+            f"{', '.join(labels)}"
+        )
+    from monitor.sinks.clips.clips import Clips
+
+    folder = state_dir / config.clips.path
+    return Clips(config.clips, folder, past, sample_rate, clock.utc)

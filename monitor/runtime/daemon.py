@@ -21,6 +21,7 @@ from monitor.runtime.assembly import Monitor, Speed, build_monitor, rules_of
 from monitor.runtime.clock import Clock, SystemClock
 from monitor.runtime.companions import build_companions
 from monitor.runtime.notify import ServiceManager
+from monitor.runtime.past import Past
 from monitor.runtime.supervision import Summary, Supervisor
 from monitor.runtime.telling import Telling, build_telling
 from monitor.runtime.threads import Threads
@@ -62,8 +63,16 @@ def run_daemon(config: Config, *, speed: Speed, state_dir: Path) -> int:
     session = uuid.uuid4().hex
     summary = Summary(clock)
     telling = build_telling(config, classifier, state_dir, clock)
-    labels, rate = classifier.labels, classifier.spec.sample_rate
-    companions = build_companions(config, labels, rate, clock.monotonic, os.environ)
+    past = Past()
+    companions = build_companions(
+        config,
+        labels=classifier.labels,
+        sample_rate=classifier.spec.sample_rate,
+        clock=clock,
+        past=past,
+        state_dir=state_dir,
+        environ=os.environ,
+    )
     with _screen(config, classifier, clock) as screen:
         # First the store: what any other sink tells is on the disk by then.
         sinks: list[Sink] = [
@@ -83,6 +92,7 @@ def run_daemon(config: Config, *, speed: Speed, state_dir: Path) -> int:
             speed=speed,
             session=session,
             clock=clock,
+            past=past,
         )
         supervisor = Supervisor(
             ServiceManager(), clock, monitor.turns, summary.sentence

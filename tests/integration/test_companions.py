@@ -1,0 +1,72 @@
+"""The daemon with clips, MQTT and a heartbeat; and without."""
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+
+from monitor.commands.app import run_command_line
+from tests.support.broker import needs_mosquitto, running_broker, subscribed
+from tests.support.daemon import RunningMonitor
+from tests.support.endpoint import running_endpoint
+
+
+def configured(folder: Path, **settings: Any) -> str:
+    path = folder / "config.yaml"
+    path.write_text(json.dumps({"state_dir": str(folder / "state"), **settings}))
+    return str(path)
+
+
+@needs_mosquitto
+def test_a_siren_is_a_clip_a_state_and_the_heart_beats(
+    tmp_path: Path, siren_command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (
+        running_broker(tmp_path) as broker,
+        subscribed(broker) as subscriber,
+        running_endpoint() as endpoint,
+    ):
+        config = configured(
+            tmp_path,
+            sources=[{"name": "street", "input": siren_command}],
+            privacy="clips",
+            clips={"min_free_mib": 0},
+            mqtt={"host": "localhost", "port": broker.port},
+            heartbeat={"url": endpoint.url, "every_seconds": 1},
+        )
+        with RunningMonitor(tmp_path, "--config", config) as monitor:
+            monitor.wait_for_line("siren  began", 90)
+            subscriber.wait_for("sound-monitor/street/label/siren", "ON")
+            endpoint.wait_for(2)
+            code, seconds = monitor.stop()
+        subscriber.wait_for("sound-monitor/street/label/siren", "OFF")
+        subscriber.wait_for("sound-monitor/availability", "offline")
+    assert code == 0, monitor.log
+    assert seconds < 2
+    (clip,) = (tmp_path / "state" / "clips").glob("*_street_siren.flac")
+    assert stat.S_IMODE(clip.stat().st_mode) == 0o600
+    assert clip.with_suffix(".png").exists()
+    samples, rate = soundfile.read(clip)
+    assert len(samples) > rate
+    assert abs(samples).max() > 0.01
+    run_command_line(["forget", "--all", "--yes", "--config", config])
+    assert "deleted: 1 clips" in capsys.readouterr().out
+    assert not clip.exists()
+    assert not clip.with_suffix(".png").exists()
+
+
+def test_no_sound_is_stored_unless_it_is_asked_for(
+    tmp_path: Path, siren_command: str
+) -> None:
+    config = configured(tmp_path, clips={"labels": ["siren"]})
+    arguments = ("--config", config, "--input", siren_command)
+    with RunningMonitor(tmp_path, *arguments) as monitor:
+        monitor.wait_for_line("siren  began", 90)
+        assert monitor.stop()[0] == 0
+    names = {path.name for path in (tmp_path / "state").rglob("*")}
+    assert {name for name in names if not name.startswith("monitor.db")} == {
+        "events.jsonl"
+    }
