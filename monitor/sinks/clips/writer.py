@@ -22,7 +22,7 @@ MOST_WAITING = 4
 NICENESS = 10
 POLL_SECONDS = 0.1
 CLEAN_EVERY = timedelta(hours=1)
-LAST_SECONDS = 0.8
+LAST_SECONDS = 0.5
 """Time at the end for the clips that wait."""
 
 
