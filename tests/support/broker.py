@@ -19,7 +19,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from tests.support.endpoint import unused_port
 
 DEADLINE_SECONDS = 60.0
-"""Clips are written with low priority: on a crowded machine that takes long."""
+"""Long, for crowded machines; who waits goes on at once when it is so."""
 PROGRAM = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin")
 
 needs_mosquitto = pytest.mark.skipif(

@@ -1,8 +1,6 @@
-"""Writes clips on a thread of low priority, and keeps the limits of their folder."""
+"""Writes clips on a thread of its own, and keeps the limits of their folder."""
 
-import contextlib
 import logging
-import os
 import queue
 import threading
 from collections.abc import Callable
@@ -19,7 +17,6 @@ logger = logging.getLogger(__name__)
 MOST_WAITING = 4
 """Clips in memory, of some megabytes each; what is more is left out."""
 
-NICENESS = 10
 POLL_SECONDS = 0.1
 CLEAN_EVERY = timedelta(hours=1)
 LAST_SECONDS = 0.5
@@ -68,9 +65,8 @@ class Writer:
         self._background.finish(LAST_SECONDS)
 
     def _run(self, stop: threading.Event) -> None:
-        with contextlib.suppress(OSError, AttributeError):
-            # On Linux this is the thread's own.
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        # Not of a lower priority than the others: while it waited for the processor it
+        # could hold the lock of the interpreter, and the worker would wait with it.
         while True:
             try:
                 clip = self._waiting.get(timeout=POLL_SECONDS)
