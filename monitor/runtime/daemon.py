@@ -1,6 +1,7 @@
 """The daemon: threads, signals and the exit code."""
 
 import contextlib
+import gc
 import logging
 import os
 import queue
@@ -164,6 +165,9 @@ def _run(monitor: Monitor, telling: Telling | None, supervisor: Supervisor) -> i
     stop = threading.Event()
     threads = Threads(stop)
     is_asked_to_stop = False
+    # What was loaded stays.  To look through it again would cost the collector a tenth
+    # of a second each time, and the end of the process half a second.
+    gc.freeze()
     with _signals() as signals:
         monitor.start(threads)
         if telling is not None:
