@@ -159,13 +159,20 @@ def found_events(records: Iterable[Record], rate: int) -> tuple[Found, ...]:
 
 
 def file_blocks(path: Path, sample_rate: int) -> Iterator[np.ndarray[Any, Any]]:
-    """A recording at `sample_rate`, block by block, (1 or 2, n)."""
-    with soundfile.SoundFile(path) as file:
-        channels = min(file.channels, 2)
-        resampler = StreamResampler(file.samplerate, sample_rate, channels)
-        for block in file.blocks(_BLOCK, dtype="float32", always_2d=True):
-            yield resampler.push(adapt(np.ascontiguousarray(block.T)))
-        yield resampler.finish()
+    """A recording at `sample_rate`, block by block, (1 or 2, n).
+
+    Raises:
+        DatasetError: It cannot be read to its end.
+    """
+    try:
+        with soundfile.SoundFile(path) as file:
+            channels = min(file.channels, 2)
+            resampler = StreamResampler(file.samplerate, sample_rate, channels)
+            for block in file.blocks(_BLOCK, dtype="float32", always_2d=True):
+                yield resampler.push(adapt(np.ascontiguousarray(block.T)))
+            yield resampler.finish()
+    except soundfile.LibsndfileError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.error_string})") from None
 
 
 def listen_to_files(
@@ -181,12 +188,15 @@ def listen_to_files(
         classifier: The network.
         detection: How scores become events.
         advance: Told how many seconds of how many have been listened to.
+
+    Raises:
+        DatasetError: There is none, or a file is not what it should be.
     """
     pairs = find_streams(folder)
     annotations = [read_annotation(table) for _, table in pairs]
     _tell_strange_labels(annotations, classifier.labels)
     rate = classifier.spec.sample_rate
-    total = sum(soundfile.info(audio).duration for audio, _ in pairs)
+    total = sum(_seconds(audio) for audio, _ in pairs)
     heard = 0.0
 
     def told(blocks: Iterator[np.ndarray[Any, Any]]) -> Iterator[np.ndarray[Any, Any]]:
@@ -209,6 +219,13 @@ def listen_to_files(
             len(found),
         )
     return results
+
+
+def _seconds(path: Path) -> float:
+    try:
+        return float(soundfile.info(path).duration)
+    except soundfile.LibsndfileError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.error_string})") from None
 
 
 def _tell_strange_labels(

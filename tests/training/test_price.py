@@ -107,3 +107,15 @@ def test_calibrate_prints_the_missed_events_beside_the_thresholds(
     assert "of 2" in printed
     assert run_command_line([*words, "--fragment"]) == 0
     assert "of 2 events, before" in capsys.readouterr().out
+
+
+def test_a_stream_that_is_no_recording_is_one_sentence(
+    middle: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.wav").write_text("no sound at all")
+    (tmp_path / "a.tsv").write_text("onset\toffset\tevent_label\n")
+    save_model(tmp_path / "m.safetensors", model_with(middle))
+    words = ["evaluate", "--streams", str(tmp_path), "--model"]
+    assert run_command_line([*words, str(tmp_path / "m.safetensors")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "a.wav: cannot be read" in line
