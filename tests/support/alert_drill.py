@@ -115,6 +115,7 @@ def main(
         reading, writing = os.pipe()
         child = os.fork()
         if child == 0:
+            os.close(reading)  # So that it ends if there is nobody to read any more.
             run = f"run-{number}"
             monitor_street(folder, occurrences, hop_seconds, urls, run, writing)
             os._exit(0)
@@ -125,8 +126,7 @@ def main(
         # Now and then while it starts, else so that the kills are spread over the work.
         if number % 5:
             steps = 2 * occurrences // kills
-            os.read(reading, 1)
-            for _ in range(generator.randrange(2 * steps)):
+            for _ in range(1 + generator.randrange(steps)):
                 os.read(reading, 1)
         time.sleep(generator.uniform(0, 2 * hop_seconds))
         os.kill(child, signal.SIGKILL)
