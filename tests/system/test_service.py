@@ -6,6 +6,7 @@ The tests share one machine and build on each other's order.
 import json
 import re
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -116,13 +117,15 @@ def test_a_reload_keeps_the_process_and_opens_the_log_anew(
     assert service.pid == pid
 
 
-def test_a_killed_daemon_is_started_again_and_tells_what_it_was_hearing(
-    service: Service, machine: Machine
+def test_a_killed_daemon_is_started_again_and_ends_what_it_was_hearing(
+    service: Service, machine: Machine, program: Path
 ) -> None:
     pid, before = service.pid, sirens(machine)
     machine.run("kill", "-KILL", str(pid))
     service.wait_until("started again", lambda it: it.pid not in (0, pid))
     wait_until_it_hears_again(service, machine, before)
+    state = "STATE_DIRECTORY=/var/lib/sound-monitor"
+    assert "interrupted" in machine.run("env", state, str(program), "events", "--json")
 
 
 def test_a_daemon_that_hangs_is_ended_with_its_traces_and_started_again(
@@ -153,7 +156,7 @@ def test_it_stops_in_less_than_two_seconds(service: Service, machine: Machine) -
 
 
 def test_it_is_taken_away_and_its_data_stay(
-    service: Service, machine: Machine, program: Any
+    service: Service, machine: Machine, program: Path
 ) -> None:
     machine.run(str(program), "uninstall-service")
     assert not machine.path("/etc/systemd/system/sound-monitor.service").exists()
