@@ -140,14 +140,17 @@ class SourceState:
     detail: str
 
 
-Record = ScoreFrame | Onset | Event | Gap | SourceState
+PlacedRecord = ScoreFrame | Onset | Event | Gap
+"""A record of a stretch of samples."""
+
+Record = PlacedRecord | SourceState
 
 
 @dataclass(frozen=True, slots=True)
 class Timed:
     """A record with its place on the wall clock, in the form in which sinks get it.
 
-    A `SourceState` has no samples: its place is the moment at which it was told.
+    A `SourceState` stands for one moment, the sample from which on it holds.
     """
 
     record: Record

@@ -74,11 +74,16 @@ def analyze(
     exit_code = 0
     for file in files:
         try:
-            records = analyze_file(file, classifier, settings, source=_name(file))
+            analysis = analyze_file(file, classifier, settings, source=_name(file))
         except SoundMonitorError as error:
             tell(str(error))
             exit_code = max(exit_code, error.exit_code)
             continue
+        records = analysis.records
+        if analysis.failure is not None:
+            # What stands before the fault was heard, and is told all the same.
+            tell(str(analysis.failure))
+            exit_code = max(exit_code, analysis.failure.exit_code)
         _print_events(file, [_of_file(timed, file) for timed in records], as_json)
         if plot is not None:
             _draw(file, records, classifier, plot)

@@ -1,6 +1,7 @@
 """Recordings through the daemon's own parts, as fast as they can be analysed."""
 
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from monitor.audio.channels import adapt
 from monitor.audio.resample import StreamResampler
 from monitor.config import Config, SourceSettings
+from monitor.errors import SoundMonitorError
 from monitor.model.classifier import Classifier
 from monitor.model.frontend import IncrementalLogMel, LogMel
 from monitor.records import Timed
@@ -23,9 +25,20 @@ from monitor.spec import ModelSpec
 READ_SAMPLES = 1 << 20
 
 
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """What was heard in a recording."""
+
+    records: list[Timed]
+    """Score frames, onsets, events and gaps in order, without time of day."""
+
+    failure: SoundMonitorError | None
+    """Why the recording was not heard to its end."""
+
+
 def analyze_file(
     path: Path, classifier: Classifier, config: Config, *, source: str
-) -> list[Timed]:
+) -> Analysis:
     """Listen to a recording with the detection rules of `config`.
 
     Args:
@@ -34,12 +47,9 @@ def analyze_file(
         config: Its sources are not used.
         source: Name of the recording in the records.
 
-    Returns:
-        Its score frames, onsets, events and gaps in order, without time of day.
-
     Raises:
-        UsageError: The file is not a recording.
-        AudioFileError: It breaks off or cannot be read to its end.
+        UsageError: There is no such file.
+        AudioFileError: The file is not a recording.
     """
     settings = SourceSettings(name=source, input=f"file:{path}")
     collector = Collector()
@@ -58,10 +68,9 @@ def analyze_file(
     finally:
         threads.stop.set()
         threads.join(float("inf"))
-    failure = threads.failure or monitor.failure
-    if failure is not None:
-        raise failure
-    return collector.records
+    if threads.failure is not None:
+        raise threads.failure
+    return Analysis(collector.records, monitor.failure)
 
 
 def log_mel_of(path: Path, spec: ModelSpec) -> NDArray[np.float32]:

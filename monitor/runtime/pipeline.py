@@ -18,7 +18,7 @@ from monitor.errors import ConfigError
 from monitor.model.classifier import Classifier
 from monitor.model.evidence import Activity, active_spans, span_samples
 from monitor.model.frontend import LogMel
-from monitor.records import EndReason, Gap, Record, ScoreFrame
+from monitor.records import EndReason, Gap, PlacedRecord, ScoreFrame
 from monitor.runtime.track import Track, Window
 
 Arrival = tuple[str, Block | Gap]
@@ -83,7 +83,7 @@ class Pipeline:
         """Sample index at which the next window of `source` is complete."""
         return self._tracks[source].next_stop
 
-    def process(self, arrivals: Iterable[Arrival]) -> list[Record]:
+    def process(self, arrivals: Iterable[Arrival]) -> list[PlacedRecord]:
         """Take what the sources delivered since the last call.
 
         Returns:
@@ -100,7 +100,7 @@ class Pipeline:
         frames = self._classify(
             [(source, step) for source, step in steps if isinstance(step, Window)]
         )
-        records: list[Record] = []
+        records: list[PlacedRecord] = []
         for source, step in steps:
             detector = self._detectors[source]
             if isinstance(step, Gap):
@@ -110,7 +110,7 @@ class Pipeline:
                 records += [frame, *detector.push(frame)]
         return records
 
-    def finish(self, source: str, reason: EndReason) -> list[Record]:
+    def finish(self, source: str, reason: EndReason) -> list[PlacedRecord]:
         """End what is still going on in `source`: its samples are over."""
         return [*self._detectors[source].finish(reason)]
 

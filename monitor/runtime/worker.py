@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from monitor.audio.feed import Block, Feed
 from monitor.records import (
     EndReason,
+    PlacedRecord,
     Record,
     ScoreFrame,
     SourceState,
@@ -102,16 +103,16 @@ class Worker:
                 sink.reopen()
         began = self._clock.monotonic()
         arrivals: list[Arrival] = []
-        states: list[SourceState] = []
+        states: list[tuple[SourceState, int]] = []
         for feed in self._feeds.values():
             if take_all or self._has_work(feed):
                 self._take(feed, arrivals, states)
-        if arrivals or states:
+        if arrivals:
             records = self._pipeline.process(arrivals)
-            for state in states:
-                records += self._follow(state)
             self._measure(began, arrivals, records)
             self._tell(records)
+        for state, position in states:
+            self._follow(state, position)
         if began - self._reported >= REPORT_SECONDS:
             self._reported = began
             statistics = self.statistics
@@ -126,29 +127,38 @@ class Worker:
         return feed.has_marks or feed.stop >= self._pipeline.next_stop(feed.name)
 
     def _take(
-        self, feed: Feed, arrivals: list[Arrival], states: list[SourceState]
+        self,
+        feed: Feed,
+        arrivals: list[Arrival],
+        states: list[tuple[SourceState, int]],
     ) -> None:
+        """Take what `feed` delivered; its states with the sample at which they hold."""
         sample_clock = self._sample_clocks.get(feed.name)
         if sample_clock is not None:
             sample_clock.anchor(feed.arrivals())
+        position = feed.taken
         for item in feed.take():
             if isinstance(item, SourceState):
-                states.append(item)
+                states.append((item, position))
             else:
                 arrivals.append((feed.name, item))
+                position = item.stop
 
-    def _follow(self, state: SourceState) -> list[Record]:
-        if state.state != "ended":
-            return [state]
-        self._listening.discard(state.source)
-        return [*self._pipeline.finish(state.source, "end-of-input"), state]
+    def _follow(self, state: SourceState, position: int) -> None:
+        if state.state == "ended":
+            self._listening.discard(state.source)
+            self._tell(self._pipeline.finish(state.source, "end-of-input"))
+        self._give([self._timed(state, position, position)])
 
     def _finish(self, reason: EndReason) -> None:
         for source in self._feeds:
             self._tell(self._pipeline.finish(source, reason))
 
     def _measure(
-        self, began: float, arrivals: Sequence[Arrival], records: Sequence[Record]
+        self,
+        began: float,
+        arrivals: Sequence[Arrival],
+        records: Sequence[PlacedRecord],
     ) -> None:
         now = self._clock.monotonic()
         samples = sum(
@@ -162,23 +172,22 @@ class Worker:
                 if sample_clock is not None:
                     self._meter.add_latency(now - sample_clock.monotonic(record.stop))
 
-    def _tell(self, records: Sequence[Record]) -> None:
-        batch = [self._timed(record) for record in records]
+    def _tell(self, records: Sequence[PlacedRecord]) -> None:
+        self._give(
+            [self._timed(record, record.start, record.stop) for record in records]
+        )
+
+    def _give(self, batch: Sequence[Timed]) -> None:
         if batch:
             for sink in self._sinks:
                 sink.write(batch)
 
-    def _timed(self, record: Record) -> Timed:
+    def _timed(self, record: Record, start: int, stop: int) -> Timed:
         sample_clock = self._sample_clocks.get(record.source)
-        if isinstance(record, SourceState):
-            position = self._feeds[record.source].stop
-            seconds = position / self._sample_rate
-            now = self._clock.utc() if sample_clock is not None else None
-            return Timed(record, seconds, seconds, now, now)
         return Timed(
             record,
-            record.start / self._sample_rate,
-            record.stop / self._sample_rate,
-            sample_clock.utc(record.start) if sample_clock is not None else None,
-            sample_clock.utc(record.stop) if sample_clock is not None else None,
+            start / self._sample_rate,
+            stop / self._sample_rate,
+            sample_clock.utc(start) if sample_clock is not None else None,
+            sample_clock.utc(stop) if sample_clock is not None else None,
         )

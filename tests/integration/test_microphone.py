@@ -36,7 +36,8 @@ def seconds_until_told(samples: np.ndarray, label: str, folder: Path) -> float:
         quiet = np.zeros((1, round((5 + phase * 0.14) * RATE)), np.float32)
         path = folder / f"{label}-{phase}.wav"
         soundfile.write(path, np.concatenate([quiet, samples], 1).T, RATE, "FLOAT")
-        for timed in analyze_file(path, classifier, Config(), source="file"):
+        analysis = analyze_file(path, classifier, Config(), source="file")
+        for timed in analysis.records:
             if isinstance(timed.record, Onset) and timed.record.label == label:
                 told.append((timed.record.stop - quiet.shape[1]) / RATE)
                 break
