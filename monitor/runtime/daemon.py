@@ -6,29 +6,25 @@ import logging
 import os
 import queue
 import signal
-import sys
 import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from rich.console import Console
-
 from monitor.config import Config
 from monitor.errors import SoundMonitorError
 from monitor.model.classifier import Classifier
 from monitor.model.model_file import load_model
-from monitor.runtime.assembly import Monitor, Speed, build_monitor, rules_of
+from monitor.runtime.assembly import Monitor, Speed, build_monitor
 from monitor.runtime.clock import Clock, SystemClock
 from monitor.runtime.companions import build_companions
 from monitor.runtime.notify import ServiceManager
 from monitor.runtime.past import Past
+from monitor.runtime.screen import open_screen
 from monitor.runtime.supervision import Summary, Supervisor
 from monitor.runtime.telling import Telling, build_telling
 from monitor.runtime.threads import Threads
-from monitor.sinks.console import LiveConsole, can_show
 from monitor.sinks.event_log import EventLog
-from monitor.sinks.plain import Plain
 from monitor.sinks.sink import Sink
 from monitor.sinks.store.session import Session
 from monitor.sinks.store.store import Store
@@ -74,7 +70,7 @@ def run_daemon(config: Config, *, speed: Speed, state_dir: Path) -> int:
         state_dir=state_dir,
         environ=os.environ,
     )
-    with _screen(config, classifier, clock) as screen:
+    with open_screen(config, classifier, clock) as screen:
         # First the store: what any other sink tells is on the disk by then.
         sinks: list[Sink] = [
             *_stores(config, classifier, clock, session, state_dir, telling),
@@ -128,37 +124,6 @@ def _stores(
             committed=telling.wake,
         )
     ]
-
-
-@contextlib.contextmanager
-def _screen(
-    config: Config, classifier: Classifier, clock: Clock
-) -> Iterator[Plain | LiveConsole]:
-    """A live console on a terminal, which takes the log lines too; else plain lines."""
-    console = Console()
-    if not can_show(console):
-        yield Plain(sys.stdout)
-        return
-    live = LiveConsole(
-        console,
-        sources=[source.name for source in config.sources],
-        labels=classifier.labels,
-        sample_rate=classifier.spec.sample_rate,
-        now=clock.monotonic,
-        onset_thresholds={
-            label: rule.onset_threshold
-            for label, rule in rules_of(config, classifier).items()
-        },
-        title=classifier.name,
-    )
-    root = logging.getLogger()
-    handlers = root.handlers
-    root.handlers = [live.log_handler]
-    try:
-        yield live
-    finally:
-        live.close()
-        root.handlers = handlers
 
 
 def _run(monitor: Monitor, telling: Telling | None, supervisor: Supervisor) -> int:
