@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from training.dataset import Batch
 from training.distill import Reading, fit_reading
@@ -84,11 +86,24 @@ class BankSource:
         everything = np.concatenate(
             [np.asarray(part, np.float32) for part in given], axis=1
         )
-        self._soft = fit_reading(everything[rows], present).scores(everything)
+        reading = fit_reading(everything[rows], present)
+        self._read = reading.logits(everything)
+        self._soft = reading.scores(everything)
         self.head_start: Reading | None = None
         """What a head on the teacher's embedding would be."""
         if bank.embedding is not None:
             self.head_start = fit_reading(np.asarray(bank.embedding[rows]), present)
+
+    def head_lesson(self) -> tuple[Tensor, Tensor]:
+        """What a head is to learn from these windows.
+
+        Returns:
+            The teacher's embedding, (rows, size), and what the regression on all that
+            the teacher gives says of it: logits, (rows, labels).
+        """
+        assert self._bank.embedding is not None
+        embedding = np.asarray(self._bank.embedding[self._rows], np.float32)
+        return torch.from_numpy(embedding), torch.from_numpy(self._read[self._rows])
 
     def batches(self, first_step: int, steps: int) -> Iterator[Batch]:
         """Yield the batches of the steps [first_step, steps); the same every time."""

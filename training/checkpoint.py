@@ -78,6 +78,15 @@ class RunFolder:
         path = self.path / "best.safetensors"
         return load_file(path) if path.is_file() else None
 
+    def write_result(self, tensors: Mapping[str, Tensor]) -> None:
+        """Keep the weights of the network that training ended with."""
+        self._save("network", Checkpoint(dict(tensors), {}))
+
+    def read_result(self) -> dict[str, Tensor] | None:
+        """Return the weights of the network, if its training has ended."""
+        path = self.path / "network.safetensors"
+        return load_file(path) if path.is_file() else None
+
     def log(self, facts: Mapping[str, Any]) -> None:
         """Add one line to metrics.jsonl."""
         self.path.mkdir(parents=True, exist_ok=True)

@@ -13,9 +13,10 @@ from monitor.config import DetectionSettings
 from monitor.model.classifier import Classifier
 from monitor.model.model_file import load_model
 from training.config import TrainingSettings
+from training.job import Job, check_job
 from training.material import Places
 from training.progress import Display
-from training.run import Job, Run, check_job
+from training.run import Run
 from training.scenes import SceneSettings, write_scene
 from training.stock import Folds, gather_stock
 from training.streams import listen_to_files, stream_figures

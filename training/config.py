@@ -143,6 +143,10 @@ class TeacherSettings(Settings):
     """How much of the labels' gradient goes beyond the heads; at 0 the blocks learn
     from the teacher alone, and cannot learn recordings by heart."""
 
+    fitted_head: bool = True
+    """Fit the head of the windows anew at the end, on what the teacher gives: where the
+    features are the teacher's embedding."""
+
     frozen_layers: Whole = 7
     """First layers of the blocks that keep the teacher's weights, where the network
     begins with them."""

@@ -131,11 +131,7 @@ def report(
     labels: Sequence[str],
 ) -> dict[str, Any]:
     """Figures in which every clip is judged by what the other parts have fitted."""
-    scores = np.zeros_like(clips.logits)
-    for part, calibration in calibrations.items():
-        rows = clips.window_part == part
-        scores[rows] = sigmoid(clips.logits[rows] / calibration.temperatures)
-    per = per_clip(scores, clips.windows)
+    per = judged_scores(clips, calibrations)
     figures = clip_report(per, clips.windows, labels)
     hits = _hit_rates(per, clips, calibrations, labels)
     if hits:
@@ -143,6 +139,15 @@ def report(
     if negatives is not None:
         figures["negatives"] = negatives_report(negatives, calibrations)
     return figures
+
+
+def judged_scores(clips: HeldOut, calibrations: dict[int, Calibration]) -> Array:
+    """(clips, labels), each with the temperatures that its own part did not fit."""
+    scores = np.zeros_like(clips.logits)
+    for part, calibration in calibrations.items():
+        rows = clips.window_part == part
+        scores[rows] = sigmoid(clips.logits[rows] / calibration.temperatures)
+    return per_clip(scores, clips.windows)
 
 
 def _hit_rates(

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from monitor.model.frontend import LogMel
 from monitor.model.network import Network
@@ -14,7 +13,8 @@ from training import transplant
 from training.bank import Bank, BankSource
 from training.config import TrainingSettings
 from training.dataset import BatchSource, stack, to_log_mel
-from training.distill import Reading, Teacher
+from training.distill import Teacher
+from training.head import fit_head, start_heads
 from training.mixtures import MixtureMaker
 from training.student import Student
 
@@ -44,7 +44,7 @@ class Lesson:
         folds_apart: Sequence[int],
         negatives_apart: Sequence[int],
         settings: TrainingSettings,
-    ) -> tuple[Student, BatchSource]:
+    ) -> tuple[Student, BankSource]:
         """Prepare a network to learn from the teacher.
 
         Args:
@@ -79,8 +79,19 @@ class Lesson:
             ]:
                 layer.requires_grad_(False)
             if source.head_start is not None:
-                _start_heads(network, source.head_start)
+                start_heads(network, source.head_start)
         return student, source
+
+    def end(
+        self,
+        network: Network,
+        student: Student,
+        source: BankSource,
+        settings: TrainingSettings,
+    ) -> None:
+        """Fit the head to what the teacher gives, where the features are its own."""
+        if settings.teacher.fitted_head and student.is_embedding:
+            fit_head(network, source, settings.seed)
 
     def _transplant(
         self,
@@ -102,16 +113,6 @@ class Lesson:
 
 def _tensor(values: NDArray[np.float32] | None) -> torch.Tensor | None:
     return None if values is None else torch.from_numpy(values)
-
-
-def _start_heads(network: Network, reading: Reading) -> None:
-    """Begin with what the labels are in the teacher's embedding."""
-    for head in (network.head, network.column_head):
-        for layer in head.modules() if head is not None else ():
-            if isinstance(layer, nn.Linear):
-                with torch.no_grad():
-                    layer.weight.copy_(torch.from_numpy(reading.weight))
-                    layer.bias.copy_(torch.from_numpy(reading.bias))
 
 
 def learn_statistics(network: Network, source: BatchSource) -> None:

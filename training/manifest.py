@@ -1,6 +1,5 @@
 """What there is to train on: clips with label, fold and group, and what is left out."""
 
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,6 +10,7 @@ import pandas as pd
 import soundfile
 
 from monitor.errors import DatasetError
+from training.sift import fault
 
 AUDIO_SUFFIXES = frozenset(
     f".{name.lower()}" for name in soundfile.available_formats()
@@ -290,29 +290,9 @@ def _sift(manifest: Manifest) -> Manifest:
     kept: list[Clip] = []
     left_out = list(manifest.left_out)
     for clip in manifest.clips:
-        reason = _fault(clip.path, seen)
+        reason = fault(clip.path, seen)
         if reason is None:
             kept.append(clip)
         else:
             left_out.append(LeftOut(clip.path, reason))
     return replace(manifest, clips=tuple(kept), left_out=tuple(left_out))
-
-
-def _fault(path: Path, seen: set[bytes]) -> str | None:
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return "missing"
-    digest = hashlib.blake2b(content, digest_size=16).digest()
-    if not content:
-        return "empty"
-    if digest in seen:
-        return "duplicate"
-    try:
-        frames: int = soundfile.info(path).frames
-    except soundfile.LibsndfileError:
-        return "unreadable"
-    if frames == 0:
-        return "empty"
-    seen.add(digest)
-    return None

@@ -3,13 +3,12 @@
 import logging
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from monitor.errors import UsageError
 from monitor.model.model_file import ModelCard, TrainedModel, save_model
 from monitor.model.network import Network, build_network
 from training.bank_builder import build_bank
@@ -19,12 +18,20 @@ from training.config import TrainingSettings
 from training.dataset import BatchSource, MixtureSource
 from training.distill import Teacher
 from training.examine import Examiner
-from training.heldout import Calibration, Evidence, join_evidence, negatives_report
+from training.heldout import (
+    Calibration,
+    Evidence,
+    join_evidence,
+    negatives_report,
+)
+from training.job import FINAL, Job
 from training.lesson import Lesson, learn_statistics
 from training.loop import InterruptedTrainingError, fit
+from training.losses import prepare
 from training.manifest import Clip
-from training.material import Places, gather
+from training.material import gather
 from training.progress import Display
+from training.report import SHOWN_WINDOWS, Tested, tested_of, write_report
 from training.scenes import SceneSettings
 from training.splits import Split, split
 from training.streams import StreamResult
@@ -32,27 +39,6 @@ from training.student import Student
 from training.trial import ambience_figures, trial_figures, try_on_streams
 
 logger = logging.getLogger(__name__)
-FINAL = 0
-"""In place of a fold: the network that is trained on all of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What `train` was asked to do, beside the settings."""
-
-    places: Places
-    out: Path
-    run: Path
-    resume: bool = False
-    cross_validate: bool = False
-    teacher: Path | None = None
-    """ONNX file; None: there is no teacher."""
-    bank: Path | None = None
-    """Folder of the bank; None: in the run folder."""
-    workers: int = 1
-    device: str = "cpu"
-    only: int | None = None
-    """Train only the network of this fold, or the one of all folds: `FINAL`."""
 
 
 class Run:
@@ -123,12 +109,16 @@ class Run:
         network = self._learn(parts, (), self.folder, "training")
         if not parts.test:
             figures: dict[str, Any] = {"tested": "not at all"}
-            return self._write(network, self.job.out, None, figures)
+            card = self._write(network, self.job.out, None, figures)
+            self._report(card, None)
+            return card
         heard = self.examiner.ask(network, parts.test, settings.negatives_test_folds)
-        figures, _ = heard.conclude(labels, settings)
+        figures, judged = heard.conclude(labels, settings)
         figures["tested"] = f"on folds {list(settings.test_folds)}, never trained on"
         calibration = heard.calibrate(labels, settings)
-        return self._write(network, self.job.out, calibration, figures)
+        card = self._write(network, self.job.out, calibration, figures)
+        self._report(card, tested_of(heard, judged))
+        return card
 
     def _cross_validate(self) -> ModelCard | None:
         """Test folds in turn, each by a network of its own; then train on all."""
@@ -177,6 +167,15 @@ class Run:
         if streams:
             figures["streams"] = trial_figures(streams, self.labels)
         calibration = heard.calibrate(self.labels, settings)
+        card = self._measure_final(final, calibration, figures)
+        self._report(card, tested_of(heard, judged))
+        return card
+
+    def _measure_final(
+        self, final: Network, calibration: Calibration, figures: dict[str, Any]
+    ) -> ModelCard:
+        """Add what the final network makes of negatives that nobody has heard."""
+        settings = self.settings
         reserved = self.examiner.ask_negatives(final, settings.negatives_test_folds)
         if reserved is None:
             return self._write(final, self.job.out, calibration, figures)
@@ -213,43 +212,47 @@ class Run:
     def _learn(
         self, parts: Split, held: Sequence[int], folder: RunFolder, title: str
     ) -> Network:
-        settings, job = self.settings, self.job
+        settings = self.settings
         self.display.title = title
-        student, source = self._begin(parts, held)
+        network = build_network(settings.preset, settings.spec, len(self.labels))
+        if (weights := folder.read_result()) is not None:
+            network.load_state_dict(weights)
+            return network.eval()
+        network = self._fit(parts, held, folder)
+        # The weights are stored in 16 bits: what is tested is what is stored.
+        network = network.half().float()
+        folder.write_result(network.state_dict())
+        return network
+
+    def _fit(self, parts: Split, held: Sequence[int], folder: RunFolder) -> Network:
+        settings, device = self.settings, self.job.device
         validate = None
         if parts.validation:
             validate = self.examiner.accuracy(parts.validation)
-        network = fit(
-            student,
-            source,
-            settings,
-            folder,
-            self.display,
-            self.stop,
-            validate,
-            job.device,
-        )
-        # The weights are stored in 16 bits: what is tested is what is stored.
-        return network.half().float()
 
-    def _begin(self, parts: Split, held: Sequence[int]) -> tuple[Student, BatchSource]:
-        """A network with fresh weights, or the teacher's, and what it is to hear."""
-        settings, job = self.settings, self.job
+        def fitted(student: Student, source: BatchSource) -> Network:
+            watcher, stop = self.display, self.stop
+            return fit(
+                student, source, settings, folder, watcher, stop, validate, device
+            )
+
         torch.manual_seed(settings.seed)
         network = build_network(settings.preset, settings.spec, len(self.labels))
         without = (*settings.negatives_test_folds, *held)
         maker = self.material.maker(parts.train, without, settings)
-        size = settings.optimiser.batch_size
         if self.lesson is None:
-            here = MixtureSource(maker, size, settings.seed, 0)
-            learn_statistics(network, here)
-            source = MixtureSource(maker, size, settings.seed, job.workers)
-            return Student(network), source
-        apart = {
-            self.material.manifest.clips[index].fold
-            for index in (*parts.test, *parts.validation)
-        }
-        return self.lesson.begin(network, maker, tuple(apart), without, settings)
+            size, seed = settings.optimiser.batch_size, settings.seed
+            learn_statistics(network, MixtureSource(maker, size, seed, 0))
+            source = MixtureSource(maker, size, seed, self.job.workers)
+            return fitted(Student(network), source)
+        clips = self.material.manifest.clips
+        apart = {clips[index].fold for index in (*parts.test, *parts.validation)}
+        student, bank = self.lesson.begin(
+            network, maker, tuple(apart), without, settings
+        )
+        ended = fitted(student, bank)
+        self.lesson.end(ended, student, bank, settings)
+        return ended
 
     def _write(
         self,
@@ -275,21 +278,24 @@ class Run:
             name, network, self.labels, licence, calibration, figures, self.settings
         )
 
+    def _report(self, card: ModelCard, tested: Tested | None) -> None:
+        """Write the page of the run."""
+        folders = {
+            path.parent.name: RunFolder(path.parent).metrics()
+            for path in sorted(self.folder.path.rglob("metrics.jsonl"))
+        }
+        clips = range(len(self.material.manifest.clips))
+        maker = self.material.maker(clips, (), self.settings)
+        shown = next(MixtureSource(maker, SHOWN_WINDOWS, 0, 0).batches(0, 1))
+        task = prepare(np.random.default_rng(0), shown, self.settings)
+        store = self.material.store
+        page = write_report(
+            self.folder.path, card, self.settings.spec, folders, tested, store, task
+        )
+        logger.info("the report of the run is %s", page)
+
     def _licence(self) -> str:
         licence = self.settings.licence or self.material.manifest.licence
         if self.lesson is None:
             return licence
         return f"{licence}\n{self.lesson.notice}"
-
-
-def check_job(job: Job) -> None:
-    """Refuse what cannot be done, before anything is begun.
-
-    Raises:
-        UsageError: The model file would lie in a folder that does not exist, or
-            options contradict each other.
-    """
-    if not job.out.parent.is_dir():
-        raise UsageError(f"--out: the folder {job.out.parent} does not exist")
-    if job.only is not None and not job.cross_validate:
-        raise UsageError("--only names a network of --cross-validate; give that too")

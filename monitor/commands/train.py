@@ -192,9 +192,9 @@ def train(
     limit_threads(threads)
     from training.cli import run_training
     from training.config import training_settings
+    from training.job import Job
     from training.material import Places
     from training.memory import keep_freed_memory
-    from training.run import Job
 
     keep_freed_memory()
     layer: dict[str, Any] = {

@@ -121,7 +121,7 @@ def test_testing_draws_nothing_at_random(material: Material) -> None:
     assert np.array_equal(first, evaluation_windows(samples, SMALL_SPEC))
     start = (SMALL_SPEC.window_samples - samples.shape[1]) // 2
     middle = first[0][:, start : start + samples.shape[1]]
-    assert np.abs(middle - samples).max() < 0.01 * np.abs(samples).max()
+    assert np.abs(middle - samples).max() < 0.03 * np.abs(samples).max()
 
 
 def test_windows_of_a_long_recording_reach_its_end() -> None:

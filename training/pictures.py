@@ -1,0 +1,161 @@
+"""The pictures of a report, drawn with matplotlib into PNG files."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score, precision_recall_curve
+
+from monitor.spec import ModelSpec
+
+Array = NDArray[np.float32]
+_BINS = 10
+_COLUMNS = 5
+
+
+def learning_curves(metrics: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+    """Loss and accuracy over the epochs of each network of a run."""
+    figure = Figure(figsize=(10, 3.5), layout="constrained")
+    for axes, key in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for name, lines in metrics.items():
+            epochs = [line["epoch"] for line in lines]
+            axes.plot(epochs, [line[key] for line in lines], marker=".", label=name)
+            checked = [line for line in lines if key in line["validation"]]
+            if checked:
+                axes.plot(
+                    [line["epoch"] for line in checked],
+                    [line["validation"][key] for line in checked],
+                    linestyle="--",
+                    label=f"{name}, validation",
+                )
+        axes.set(xlabel="epoch", ylabel=f"{key} in training")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small")
+    return figure
+
+
+def confusion_matrix(
+    confusion: Sequence[Sequence[int]], labels: Sequence[str]
+) -> Figure:
+    """Counts, coloured by the share of each true label."""
+    counts = np.asarray(confusion, float)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure = Figure(figsize=(7.5, 6.5), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, line in enumerate(counts):
+        for column, count in enumerate(line):
+            if count:
+                dark = shares[row, column] > 0.5
+                axes.text(
+                    column,
+                    row,
+                    f"{count:.0f}",
+                    ha="center",
+                    va="center",
+                    color="white" if dark else "black",
+                    fontsize="small",
+                )
+    ticks = range(len(labels))
+    axes.set_xticks(ticks, labels, rotation=45, ha="right")
+    axes.set_yticks(ticks, labels)
+    axes.set(xlabel="heard", ylabel="true")
+    return figure
+
+
+def _grid(labels: Sequence[str]) -> tuple[Figure, list[Axes]]:
+    rows = -(-len(labels) // _COLUMNS)
+    figure = Figure(figsize=(11, 2.4 * rows), layout="constrained")
+    grid = figure.subplots(rows, _COLUMNS, squeeze=False, sharex=True, sharey=True)
+    axes = list(grid.flat)
+    for unused in axes[len(labels) :]:
+        unused.set_visible(False)
+    for each, label in zip(axes, labels, strict=False):
+        each.set_title(label, fontsize="small")
+        each.grid(alpha=0.3)
+    return figure, axes
+
+
+def precision_recall(
+    scores: Array, truth: NDArray[np.intp], labels: Sequence[str]
+) -> Figure:
+    """What precision each recall costs, label by label."""
+    figure, grid = _grid(labels)
+    for index, axes in enumerate(grid[: len(labels)]):
+        present = truth == index
+        if present.any():
+            precision, recall, _ = precision_recall_curve(present, scores[:, index])
+            average = average_precision_score(present, scores[:, index])
+            axes.plot(recall, precision)
+            axes.text(0.05, 0.08, f"average {average:.2f}", fontsize="small")
+    figure.supxlabel("recall")
+    figure.supylabel("precision")
+    return figure
+
+
+def reliability(
+    scores: Array, truth: NDArray[np.intp], labels: Sequence[str]
+) -> Figure:
+    """How often a label sounds, where its score says so often."""
+    figure, grid = _grid(labels)
+    for index, axes in enumerate(grid[: len(labels)]):
+        own = scores[:, index]
+        place = np.minimum((own * _BINS).astype(int), _BINS - 1)
+        count = np.bincount(place, minlength=_BINS)
+        said = np.bincount(place, weights=own, minlength=_BINS)
+        was = np.bincount(place, weights=truth == index, minlength=_BINS)
+        filled = count > 0
+        axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
+        axes.plot(said[filled] / count[filled], was[filled] / count[filled], marker="o")
+    figure.supxlabel("score")
+    figure.supylabel("share in which the label sounds")
+    return figure
+
+
+def training_batch(log_mel: Array, titles: Sequence[str], spec: ModelSpec) -> Figure:
+    """Training windows as the network sees them: (batch, channels, n_mels, frames)."""
+    figure = Figure(figsize=(11, 6), layout="constrained")
+    grid = list(np.ravel(figure.subplots(3, 4, sharex=True, sharey=True)))
+    seconds = spec.seconds(spec.window_frames * spec.hop_length)
+    for axes, window, title in zip(grid, log_mel, titles, strict=False):
+        axes.imshow(
+            window[0],
+            origin="lower",
+            aspect="auto",
+            extent=(0, seconds, 0, spec.n_mels),
+            cmap="magma",
+        )
+        axes.set_title(title, fontsize="small")
+    figure.supxlabel("seconds")
+    figure.supylabel("mel band")
+    return figure
+
+
+def waveform_and_log_mel(samples: Array, log_mel: Array, spec: ModelSpec) -> Figure:
+    """One recording, (n,) and (n_mels, frames), over one time axis."""
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    wave, picture = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))
+    seconds = spec.seconds(len(samples))
+    wave.plot(np.linspace(0, seconds, len(samples)), samples, linewidth=0.3)
+    wave.set_ylabel("amplitude")
+    image = picture.imshow(
+        log_mel,
+        origin="lower",
+        aspect="auto",
+        extent=(0, seconds, 0, spec.n_mels),
+        cmap="magma",
+    )
+    picture.set(xlabel="seconds", ylabel="mel band")
+    figure.colorbar(image, ax=picture, label="dB")
+    return figure
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a picture."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    return path
