@@ -9,37 +9,31 @@ Array = NDArray[np.float32]
 _TEMPERATURES = np.geomspace(0.3, 5.0, 57)
 _TAIL = 0.1
 """Share of the highest negatives from which rates beyond all of them are judged."""
-_LOWEST_ONSET, _HIGHEST_ONSET = 0.3, 0.97
+_LOWEST_ONSET, _HIGHEST_ONSET = 0.3, 0.99
 _OFFSET_SHARE = 0.6
 
 
-def fit_temperatures(
-    logits: Array, present: NDArray[np.bool_], weights: Array | None = None
-) -> Array:
-    """Find the temperature of each label, at which its scores are most likely.
+def fit_temperature(logits: Array, present: NDArray[np.bool_]) -> float:
+    """Find the temperature at which the scores are most likely.
+
+    One for all labels: a few recordings cannot tell one for each, and different ones
+    would change which label stands highest.
 
     Args:
         logits: (clips, labels), of clips that the network has not heard.
         present: (clips, labels), whether the label sounds.
-        weights: (clips,), how much each clip counts; None: all the same.
 
     Returns:
-        (labels,); scores are the sigmoid of the logits divided by them.
+        What logits are divided by; scores are the sigmoid of that.
     """
-    count = logits.shape[1]
-    best = np.ones(count, np.float32)
     if len(logits) == 0:
-        return best
-    share = np.ones(len(logits)) if weights is None else np.asarray(weights, float)
-    for label in range(count):
-        sign = np.where(present[:, label], 1.0, -1.0)
-        margins = sign * logits[:, label].astype(np.float64)
-        losses = [
-            float((np.logaddexp(0, -margins / temperature) * share).sum())
-            for temperature in _TEMPERATURES
-        ]
-        best[label] = _TEMPERATURES[int(np.argmin(losses))]
-    return best
+        return 1.0
+    margins = np.where(present, logits, -logits).astype(np.float64)
+    losses = [
+        float(np.logaddexp(0, -margins / temperature).mean())
+        for temperature in _TEMPERATURES
+    ]
+    return float(_TEMPERATURES[int(np.argmin(losses))])
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +49,10 @@ class Threshold:
 
 
 def thresholds_for(
-    scores: Array, hours: float, false_alarms_per_hour: float
+    scores: Array,
+    hours: float,
+    false_alarms_per_hour: float,
+    highest: Array | None = None,
 ) -> list[Threshold]:
     """Find for each label the lowest onset threshold that keeps its share of a budget.
 
@@ -67,15 +64,19 @@ def thresholds_for(
             material without any label, by a network that has not heard it.
         hours: How long the stretches are together.
         false_alarms_per_hour: Of all labels together.
+        highest: (labels,), thresholds that are not exceeded, though it cost more false
+            alarms: a label that is never told is worth nothing.
     """
     labels = scores.shape[1]
+    most = np.full(labels, _HIGHEST_ONSET) if highest is None else highest
     budget = false_alarms_per_hour / labels
     found = []
     for label in range(labels):
         clipped = np.clip(scores[:, label].astype(np.float64), 1e-6, 1 - 1e-6)
         logits = np.sort(np.log(clipped / (1 - clipped)))
         wanted = _at_rate(logits, hours, budget)
-        onset = float(np.clip(1 / (1 + np.exp(-wanted)), _LOWEST_ONSET, _HIGHEST_ONSET))
+        limit = float(np.clip(most[label], _LOWEST_ONSET, _HIGHEST_ONSET))
+        onset = float(np.clip(1 / (1 + np.exp(-wanted)), _LOWEST_ONSET, limit))
         rate = _rate_above(logits, hours, float(np.log(onset / (1 - onset))))
         found.append(
             Threshold(

@@ -85,16 +85,23 @@ class Examiner:
         )
         return Evidence(own, silent, ambience)
 
-    def ask_negatives(self, network: Network, folds: Sequence[int]) -> HeldOut | None:
-        """What a network says of the negatives of some folds, all in part 0."""
-        negatives = self._material.negatives_of(folds)
+    def ask_negatives(
+        self, network: Network, folds: Sequence[int]
+    ) -> tuple[HeldOut, tuple[Ambience, ...]] | None:
+        """What a network says of the negatives of some folds, dealt into two parts."""
+        clips = self._material.negatives_of(folds)
         store = self._material.negatives_store
-        if not negatives or store is None:
+        if not clips or store is None:
             return None
         spec = self._settings.spec
-        windows = clip_windows(negatives, store, spec)
+        windows = clip_windows(clips, store, spec)
         logits = score_windows(windows, network_logits(network, spec))
-        return HeldOut(windows, logits, _parts(windows, 0))
+        parts = _parts(windows, None)
+        ambience = tuple(
+            self._ambience(network, np.array(clips)[parts == each], int(each))
+            for each in np.unique(parts)
+        )
+        return HeldOut(windows, logits, parts), ambience
 
     def _ambience(self, network: Network, clips: Sequence[Clip], part: int) -> Ambience:
         settings, store = self._settings, self._material.negatives_store

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.ambience import Ambience, highest_of_segments
-from training.calibrate import Threshold, fit_temperatures, thresholds_for
+from training.calibrate import Threshold, fit_temperature, thresholds_for
 from training.config import TrainingSettings
 from training.evaluate import ClipWindows, clip_report, per_clip, sigmoid
 
@@ -76,8 +76,16 @@ class Evidence:
         labels: Sequence[str],
         settings: TrainingSettings,
         without_part: int | None = None,
+        ambience: Sequence[Ambience] | None = None,
     ) -> Calibration:
-        """Fit temperatures and thresholds, leaving out the part that is judged."""
+        """Fit temperature and thresholds, leaving out the part that is judged.
+
+        Args:
+            labels: Names.
+            settings: Of the run.
+            without_part: Is not looked at.
+            ambience: Taken for the thresholds instead of the own, all of it.
+        """
         rows = self.clips.window_part != without_part
         logits, present = self.clips.logits[rows], self.clips.present()[rows]
         if self.negatives is not None:
@@ -85,19 +93,37 @@ class Evidence:
             logits = np.concatenate([logits, self.negatives.logits[kept]])
             silent = np.zeros((int(kept.sum()), present.shape[1]), bool)
             present = np.concatenate([present, silent])
-        temperatures = fit_temperatures(logits, present)
+        temperature = fit_temperature(logits, present)
+        temperatures: Array = np.full(present.shape[1], temperature, np.float32)
+        if ambience is None:
+            ambience = [part for part in self.ambience if part.part != without_part]
         trials, hours = [], 0.0
-        for heard in self.ambience:
-            if heard.part != without_part:
-                scores = sigmoid(heard.logits / temperatures)
-                highest, hops = highest_of_segments(scores, labels, settings.spec)
-                trials.append(highest)
-                hours += len(highest) * hops * heard.hop_seconds / 3600
+        for heard in ambience:
+            scores = sigmoid(heard.logits / temperatures)
+            highest, hops = highest_of_segments(scores, labels, settings.spec)
+            trials.append(highest)
+            hours += len(highest) * hops * heard.hop_seconds / 3600
         if not trials:
             return Calibration(temperatures, ())
-        budget = settings.false_alarms_per_hour
-        found = thresholds_for(np.concatenate(trials), hours, budget)
+        found = thresholds_for(
+            np.concatenate(trials),
+            hours,
+            settings.false_alarms_per_hour,
+            self._reached(temperature, settings.least_recall, rows),
+        )
         return Calibration(temperatures, tuple(found))
+
+    def _reached(
+        self, temperature: float, share: float, rows: NDArray[np.bool_]
+    ) -> Array:
+        """(labels,), the score that this share of each label's own windows reaches."""
+        logits, present = self.clips.logits[rows], self.clips.present()[rows]
+        scores = sigmoid(np.asarray(logits / temperature, np.float32))
+        reached = [
+            np.quantile(scores[own, index], 1 - share) if own.any() else 1.0
+            for index, own in enumerate(present.T)
+        ]
+        return np.array(reached, np.float32)
 
     def conclude(
         self, labels: Sequence[str], settings: TrainingSettings
@@ -112,6 +138,23 @@ class Evidence:
             for part in np.unique(self.clips.part)
         }
         return report(self.clips, self.negatives, parts, labels), parts
+
+
+def calibrate_halves(
+    heard: Evidence,
+    ambience: Sequence[Ambience],
+    labels: Sequence[str],
+    settings: TrainingSettings,
+) -> dict[int, Calibration]:
+    """For each part of an ambience, what the other parts give."""
+    return {
+        own.part: heard.calibrate(
+            labels,
+            settings,
+            ambience=[each for each in ambience if each.part != own.part],
+        )
+        for own in ambience
+    }
 
 
 def join_evidence(parts: Sequence[Evidence]) -> Evidence:

@@ -21,6 +21,8 @@ from training.examine import Examiner
 from training.heldout import (
     Calibration,
     Evidence,
+    HeldOut,
+    calibrate_halves,
     join_evidence,
     negatives_report,
 )
@@ -32,7 +34,6 @@ from training.manifest import Clip
 from training.material import gather
 from training.progress import Display
 from training.report import SHOWN_WINDOWS, Tested, tested_of, write_report
-from training.scenes import SceneSettings
 from training.splits import Split, split
 from training.streams import StreamResult
 from training.student import Student
@@ -160,46 +161,56 @@ class Run:
             clips = [c for c in self.material.manifest.clips if c.fold == fold]
             if unheard and settings.stream_hours > 0:
                 model = TrainedModel(network, settings.spec, card)
-                streams[fold] = self._try(model, clips, settings.stream_hours)
+                hours = settings.stream_hours
+                streams[fold] = self._try(model, clips, unheard, hours)
         figures["tested"] = (
             "by cross-validation: each fold by a network that never heard it"
         )
         if streams:
             figures["streams"] = trial_figures(streams, self.labels)
+        asked = self.examiner.ask_negatives(final, settings.negatives_test_folds)
         calibration = heard.calibrate(self.labels, settings)
-        card = self._measure_final(final, calibration, figures)
+        if asked is not None:
+            halves = calibrate_halves(heard, asked[1], self.labels, settings)
+            figures |= self._measure_final(final, asked[0], halves)
+            calibration = heard.calibrate(self.labels, settings, ambience=asked[1])
+        card = self._write(final, self.job.out, calibration, figures)
         self._report(card, tested_of(heard, judged))
         return card
 
     def _measure_final(
-        self, final: Network, calibration: Calibration, figures: dict[str, Any]
-    ) -> ModelCard:
-        """Add what the final network makes of negatives that nobody has heard."""
+        self, final: Network, negatives: HeldOut, halves: dict[int, Calibration]
+    ) -> dict[str, Any]:
+        """False alarms on negatives that nobody has heard, each half by the other's."""
         settings = self.settings
-        reserved = self.examiner.ask_negatives(final, settings.negatives_test_folds)
-        if reserved is None:
-            return self._write(final, self.job.out, calibration, figures)
-        figures["negatives_never_heard"] = negatives_report(reserved, {0: calibration})
-        if settings.test_ambience_hours > 0:
-            card = self._card(final, calibration, figures)
+        figures = {"negatives_never_heard": negatives_report(negatives, halves)}
+        hours = settings.test_ambience_hours / len(halves)
+        if hours == 0:
+            return figures
+        results: list[StreamResult] = []
+        for part, calibration in halves.items():
+            own = np.flatnonzero(negatives.part == part)
+            clips = [negatives.windows.clips[int(index)] for index in own]
+            card = self._card(final, calibration, {})
             model = TrainedModel(final, settings.spec, card)
-            results = self._try(model, (), settings.test_ambience_hours)
-            figures["ambience_never_heard"] = ambience_figures(results, self.labels)
-        return self._write(final, self.job.out, calibration, figures)
+            results += self._try(model, (), clips, hours)
+        figures["ambience_never_heard"] = ambience_figures(results, self.labels)
+        return figures
 
     def _try(
-        self, model: TrainedModel, clips: Sequence[Clip], hours: float
+        self,
+        model: TrainedModel,
+        clips: Sequence[Clip],
+        negatives: Sequence[Clip],
+        hours: float,
     ) -> list[StreamResult]:
-        """Streams of clips, or of none, over the negatives that nobody has heard."""
-        scenes = SceneSettings(hours=hours)
-        if not clips:
-            scenes = SceneSettings(hours=hours, events_per_minute=0.0)
+        """What the monitor hears in streams of clips, or of none, over negatives."""
         return try_on_streams(
             model,
             self.material,
             clips,
-            self.material.negatives_of(self.settings.negatives_test_folds),
-            scenes,
+            negatives,
+            hours,
             lambda done, total: self._advance("listening to streams", done, total),
         )
 

@@ -19,7 +19,7 @@ def try_on_streams(
     material: Material,
     clips: Sequence[Clip],
     negatives: Sequence[Clip],
-    settings: SceneSettings,
+    hours: float,
     advance: Callable[[int, int], None],
 ) -> list[StreamResult]:
     """Let the monitor listen to streams made of clips over negatives.
@@ -29,10 +29,13 @@ def try_on_streams(
         material: Where the samples are.
         clips: What sounds; none for pure ambience.
         negatives: What is heard under it.
-        settings: Of the streams.
+        hours: How long.
         advance: Told how many of how many are done.
     """
     classifier = Classifier(model, "cpu")
+    settings = SceneSettings(hours=hours)
+    if not clips:
+        settings = SceneSettings(hours=hours, events_per_minute=0.0)
     maker = SceneMaker(
         clips,
         material.store,

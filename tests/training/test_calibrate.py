@@ -1,15 +1,25 @@
 import numpy as np
 import pytest
 
-from training.calibrate import fit_temperatures, thresholds_for
+from training.calibrate import fit_temperature, thresholds_for
 
 
-def test_temperatures_undo_a_network_that_boasts() -> None:
+def test_the_temperature_undoes_a_network_that_boasts() -> None:
     r = np.random.default_rng(0)
-    honest = r.normal(0, 2, (4000, 2))
+    honest = r.normal(0, 2, (4000, 2)).astype(np.float32)
     present = r.random((4000, 2)) < 1 / (1 + np.exp(-honest))
-    found = fit_temperatures((honest * [3, 0.5]).astype(np.float32), present)
-    assert found == pytest.approx([3, 0.5], rel=0.1)
+    assert fit_temperature(honest * 3, present) == pytest.approx(3, rel=0.1)
+    assert fit_temperature(honest, present) == pytest.approx(1, rel=0.1)
+
+
+def test_no_threshold_silences_its_label() -> None:
+    """The budget is overrun instead, and that is said."""
+    r = np.random.default_rng(0)
+    scores = (1 / (1 + np.exp(-r.logistic(0, 1, (3000, 1))))).astype(np.float32)
+    (free,) = thresholds_for(scores, 3, 0.5)
+    (held,) = thresholds_for(scores, 3, 0.5, np.array([0.8], np.float32))
+    assert free.onset > held.onset == 0.8
+    assert held.false_alarms_per_hour > 10
 
 
 def test_a_threshold_keeps_its_budget_on_new_material() -> None:
