@@ -132,7 +132,11 @@ def _show(
     beyond = expected > 1.01 * 24 * budget.false_alarms_per_hour
     console.print(
         f"expected in all: {expected:.2f} a day"
-        + (", more than asked for: thresholds end at 0.97" if beyond else "")
+        + (
+            ", more than asked for: some thresholds are as high as they go"
+            if beyond
+            else ""
+        )
     )
     if any(price.threshold.extrapolated for price in found):
         console.print(
