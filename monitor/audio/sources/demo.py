@@ -29,7 +29,7 @@ class Sound:
 SCENE_SECONDS = 60.0
 SCENE = (
     Sound("siren", 6.0, 20.0, -20.0),
-    Sound("car_horn", 30.0, 32.5, -20.0),
+    Sound("car_horn", 30.0, 31.2, -20.0),
     Sound("dog_bark", 44.0, 47.0, -26.0),
 )
 """The true times of everything that has a label."""
