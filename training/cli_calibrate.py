@@ -18,6 +18,7 @@ from training.recalibrate import (
     background_scores,
     clip_scores,
     config_fragment,
+    fits_half,
     prices,
     with_thresholds,
 )
@@ -64,7 +65,8 @@ def run_calibration(
         events = _event_prices(model, budget.events, found)
     if out is not None:
         card = with_thresholds(model.card, found)
-        save_model(out, TrainedModel(model.network, model.spec, card))
+        again = TrainedModel(model.network, model.spec, card)
+        save_model(out, again, half=fits_half(model.network))
     if as_json:
         facts = {
             "hours": hours,

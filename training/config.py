@@ -189,7 +189,7 @@ class TrainingSettings(Settings):
     false_alarms_per_hour: Positive = 0.5
     """Budget of the thresholds over all labels together."""
 
-    least_recall: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    least_recall: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Share of each label's own clips that shall reach its onset threshold, though the
     budget be overrun."""
 

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.stats import chi2  # type: ignore[import-untyped]
 
 from monitor.errors import DatasetError
+from monitor.model.base import Network
 from monitor.model.card import ModelCard, Thresholds
 from monitor.model.model_file import TrainedModel
 from training.ambience import highest_of_segments, hop_seconds, stream_logits
@@ -148,3 +150,12 @@ def config_fragment(
             )
         lines.append(f"    # {said}")
     return "\n".join(lines) + "\n"
+
+
+def fits_half(network: Network) -> bool:
+    """Whether 16 bits hold the weights exactly, as when they were stored so before."""
+    return all(
+        torch.equal(value.half().to(value.dtype), value)
+        for value in network.state_dict().values()
+        if value.is_floating_point()
+    )

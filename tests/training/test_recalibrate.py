@@ -52,6 +52,17 @@ def test_thresholds_are_written_into_a_model_file(folder: Path) -> None:
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_weights_stored_in_16_bits_stay_so(folder: Path) -> None:
+    model = load_model(folder / "in.safetensors")
+    model.network.half().float()
+    save_model(folder / "half.safetensors", model, half=True)
+    again = folder / "again.safetensors"
+    words = ["--model", str(folder / "half.safetensors"), "--out", str(again)]
+    assert calibrate(folder, "24", *words) == 0
+    grown = again.stat().st_size - (folder / "half.safetensors").stat().st_size
+    assert grown < 4000  # the thresholds, not the weights
+
+
 def test_a_fragment_is_a_section_of_the_configuration(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
