@@ -62,8 +62,8 @@ def test_rounding_stays_far_below_what_is_taken_for_other_numbers(model: Trained
 
 
 @pytest.mark.parametrize("at", [60_000, 88_000, 120_000])
-def test_a_burst_moves_the_columns_around_it(model: TrainedModel, at: int):
-    """The centre of what a 50 ms burst changes lies within a column of the burst."""
+def test_a_burst_moves_the_column_in_which_it_lies(model: TrainedModel, at: int):
+    """What a 50 ms burst changes most is its own column, or the one beside."""
     spec, classifier = model.spec, Classifier(model, "cpu")
     generator = np.random.default_rng(at)
     quiet = generator.normal(0, 1e-3, spec.window_samples)
@@ -72,12 +72,12 @@ def test_a_burst_moves_the_columns_around_it(model: TrainedModel, at: int):
     windows = torch.from_numpy(np.stack([quiet, burst]).astype(np.float32))
     activity = classifier.classify(LogMel(spec)(windows)[:, None]).activity
     change = np.abs(activity[1] - activity[0]).sum(axis=0)
-    change[change < change.max() / 4] = 0
     edges = span_samples(
         np.arange(change.size + 1),
         classifier.total_stride,
         spec.hop_length,
         spec.n_fft,
     )
-    centre = np.sum(change * (edges[1:] + edges[:-1]) / 2) / change.sum()
-    assert abs(centre - at) < classifier.total_stride * spec.hop_length / 2
+    most = change.argmax()
+    centre = (edges[most] + edges[most + 1]) / 2
+    assert abs(centre - at) < classifier.total_stride * spec.hop_length
