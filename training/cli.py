@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from monitor.config import DetectionSettings
+from monitor.config.config import DetectionSettings
 from monitor.model.classifier import Classifier
 from monitor.model.model_file import load_model
 from training.config import TrainingSettings

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from monitor.config import DetectionSettings
+from monitor.config.config import DetectionSettings
 from monitor.model.classifier import Classifier
 from monitor.model.model_file import TrainedModel, load_model, save_model
 from training.material import Places

@@ -12,7 +12,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from pydantic import Field
 
-from monitor.config import Settings
+from monitor.config.config import Settings
 from training import augment, synthetic
 from training.manifest import Clip
 from training.store import ClipStore

@@ -13,7 +13,7 @@ import soundfile
 from monitor.audio.channels import adapt
 from monitor.audio.feed import Block
 from monitor.audio.resample import StreamResampler
-from monitor.config import DetectionSettings
+from monitor.config.config import DetectionSettings
 from monitor.detection.presets import resolve_rules
 from monitor.errors import DatasetError
 from monitor.model.classifier import Classifier

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from monitor.config import DetectionSettings
+from monitor.config.config import DetectionSettings
 from monitor.model.classifier import Classifier
 from monitor.model.model_file import TrainedModel
 from training.manifest import Clip

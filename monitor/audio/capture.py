@@ -10,7 +10,7 @@ from monitor.audio.losses import Losses
 from monitor.audio.ring import Samples
 from monitor.audio.sources.source import Lost, Source, SourceStream
 from monitor.audio.stretch import Stretch
-from monitor.config import SourceSettings
+from monitor.config.config import SourceSettings
 from monitor.errors import EndOfSourceError, SoundMonitorError, SourceError
 from monitor.records import GapReason
 

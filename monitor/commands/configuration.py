@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from monitor.config import Config, SourceSettings
-from monitor.config_file import check_settings, parse_config
+from monitor.config.config import Config, SourceSettings
+from monitor.config.parse import check_settings, parse_config
 from monitor.errors import ConfigError
 
 VARIABLE = "SOUND_MONITOR_CONFIG"

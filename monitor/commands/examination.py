@@ -10,7 +10,7 @@ from monitor.audio.sources import build_source
 from monitor.audio.sources.pipe import InputDevice
 from monitor.audio.sources.selection import choose_device
 from monitor.commands.configuration import Configuration
-from monitor.config import SourceSettings
+from monitor.config.config import SourceSettings
 from monitor.detection.feasibility import Feasibility, examine
 from monitor.detection.presets import LabelRule, resolve_rules
 from monitor.errors import ConfigError, SoundMonitorError

@@ -8,7 +8,7 @@ from typing import Literal
 from monitor.audio.capture import Capture
 from monitor.audio.feed import Feed
 from monitor.audio.sources import build_source
-from monitor.config import Config
+from monitor.config.config import Config
 from monitor.detection.presets import LabelRule, resolve_rules
 from monitor.errors import SoundMonitorError
 from monitor.model.classifier import Classifier

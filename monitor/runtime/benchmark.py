@@ -21,7 +21,7 @@ from torchaudio.transforms import AmplitudeToDB, MelSpectrogram
 
 from monitor.audio.feed import Block
 from monitor.audio.ring import Samples
-from monitor.config import Config
+from monitor.config.config import Config
 from monitor.errors import SoundMonitorError
 from monitor.model.card import ModelCard, read_card
 from monitor.model.classifier import Classifier

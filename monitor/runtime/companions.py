@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from monitor.config import Config
+from monitor.config.config import Config
 from monitor.errors import ConfigError
 from monitor.runtime.clock import Clock
 from monitor.runtime.past import Past

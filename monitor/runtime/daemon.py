@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from monitor.config import Config
+from monitor.config.config import Config
 from monitor.errors import SoundMonitorError
 from monitor.model.classifier import Classifier
 from monitor.model.model_file import load_model

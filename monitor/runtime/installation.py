@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from monitor.config_file import parse_config
+from monitor.config.parse import parse_config
 from monitor.errors import ConfigError, ServiceError, UsageError
 from monitor.runtime.unit import (
     PROGRAM,

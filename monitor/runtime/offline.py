@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from monitor.audio.channels import adapt
 from monitor.audio.resample import StreamResampler
-from monitor.config import Config, SourceSettings
+from monitor.config.config import Config, SourceSettings
 from monitor.errors import SoundMonitorError
 from monitor.model.classifier import Classifier
 from monitor.model.frontend import IncrementalLogMel, LogMel

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from rich.console import Console
 
-from monitor.config import Config
+from monitor.config.config import Config
 from monitor.model.classifier import Classifier
 from monitor.runtime.assembly import rules_of
 from monitor.runtime.clock import Clock

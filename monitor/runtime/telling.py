@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from monitor.config import Config
+from monitor.config.config import Config
 from monitor.errors import ConfigError
 from monitor.model.classifier import Classifier
 from monitor.records import Timed

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 
 from monitor import __version__
-from monitor.config_hooks import check_url
-from monitor.config_messages import HeartbeatSettings
+from monitor.config.hooks import check_url
+from monitor.config.messages import HeartbeatSettings
 from monitor.errors import ConfigError
 from monitor.records import Statistics, Timed
 from monitor.sinks.alerts.secrets import read_one_line, redact, redact_url

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from monitor.audio.capture import Capture
 from monitor.audio.feed import Block, Feed
-from monitor.config import SourceSettings
+from monitor.config.config import SourceSettings
 from monitor.errors import AudioFileError, EndOfSourceError, SourceError
 from monitor.records import Gap, SourceState
 from tests.support.clock import FakeClock

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from monitor.audio.feed import Block
-from monitor.config import SampleFormat, SourceSettings
+from monitor.config.config import SampleFormat, SourceSettings
 from tests.support.listener import Listener, listening
 from tests.support.programs import program
 

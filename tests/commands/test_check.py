@@ -10,7 +10,7 @@ from monitor.audio.sources.pipe import InputDevice
 from monitor.commands.app import run_command_line
 from monitor.commands.configuration import Configuration
 from monitor.commands.examination import Examination, examine_configuration
-from monitor.config_file import parse_config
+from monitor.config.parse import parse_config
 from monitor.errors import SourceError
 
 MICROPHONE = InputDevice("USB Audio", "ALSA", 2, 48_000.0, True, "hw:CARD=Audio,DEV=0")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from monitor.commands.configuration import find_state_dir, load, with_options
-from monitor.config import Config
+from monitor.config.config import Config
 from monitor.errors import ConfigError, UsageError
 
 

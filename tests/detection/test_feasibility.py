@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from monitor.config import DetectionSettings, LabelSettings
+from monitor.config.config import DetectionSettings, LabelSettings
 from monitor.detection.detector import Detector
 from monitor.detection.feasibility import Feasibility, examine
 from monitor.detection.presets import LabelRule, resolve_rules

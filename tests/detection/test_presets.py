@@ -2,7 +2,7 @@
 
 import pytest
 
-from monitor.config import DetectionSettings, LabelSettings
+from monitor.config.config import DetectionSettings, LabelSettings
 from monitor.detection.presets import IMPULSIVE, LASTING, LabelRule, resolve_rules
 from monitor.errors import ConfigError
 from monitor.spec import ModelSpec

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from monitor.config import Config
+from monitor.config.config import Config
 from monitor.model.classifier import Classifier
 from monitor.model.model_file import load_model
 from monitor.records import Onset

@@ -14,7 +14,7 @@ import pytest
 
 from monitor.audio.feed import Block
 from monitor.audio.sources.microphone import list_devices
-from monitor.config import SourceSettings
+from monitor.config.config import SourceSettings
 from tests.support.listener import Listener, listening
 from tests.support.pulse import PulseServer
 from tests.support.signals import sine

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from monitor.config import Config
-from monitor.config_file import parse_config
+from monitor.config.config import Config
+from monitor.config.parse import parse_config
 from monitor.errors import ConfigError
 from monitor.runtime.clock import SystemClock
 from monitor.runtime.companions import build_companions

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from monitor.audio.feed import Block
 from monitor.audio.ring import Samples
-from monitor.config import DetectionSettings, LabelSettings
+from monitor.config.config import DetectionSettings, LabelSettings
 from monitor.detection.presets import resolve_rules
 from monitor.errors import ConfigError
 from monitor.model.classifier import Classifier

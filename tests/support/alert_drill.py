@@ -17,8 +17,8 @@ from pathlib import Path
 
 # Imported before the forks, so that a child is up at once, and killed at work.
 import monitor.sinks.alerts.hooks.webhook  # noqa: F401
-from monitor.config import StoreSettings
-from monitor.config_alerts import AlertSettings
+from monitor.config.alerts import AlertSettings
+from monitor.config.config import StoreSettings
 from monitor.runtime.clock import SystemClock
 from monitor.runtime.telling import Telling
 from monitor.sinks.alerts.delivery import build_hooks

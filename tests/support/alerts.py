@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from monitor.config_alerts import AlertSettings
+from monitor.config.alerts import AlertSettings
 from monitor.sinks.alerts.alert import Alert, AlertKind, alert_id
 
 NOW = datetime(2026, 11, 23, 5, 56, 30, tzinfo=UTC)

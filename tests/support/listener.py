@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from monitor.audio.capture import Capture
 from monitor.audio.feed import Block, Feed
 from monitor.audio.sources import build_source
-from monitor.config import SourceSettings
+from monitor.config.config import SourceSettings
 from monitor.records import Gap, SourceState
 
 PATIENCE_SECONDS = 20.0

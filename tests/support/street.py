@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from monitor.config_alerts import AlertSettings
+from monitor.config.alerts import AlertSettings
 from monitor.records import Event, Onset, Timed
 from monitor.sinks.alerts.alert import Alert
 from monitor.sinks.alerts.rules import Rules

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from monitor.commands.app import run_command_line
-from monitor.config import DetectionSettings
+from monitor.config.config import DetectionSettings
 from monitor.model.classifier import Classifier
 from monitor.model.model_file import load_model
 from tests.support.recordings import (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from monitor.audio.sources.source import Source
-    from monitor.config import SourceSettings
+    from monitor.config.config import SourceSettings
 
 
 def build_source(

@@ -7,7 +7,7 @@ from monitor.audio.ring import Samples
 from monitor.audio.sources.pcm import PcmFormat
 from monitor.audio.sources.process import ChildProcess
 from monitor.audio.sources.wav import WavOrRawDecoder
-from monitor.config import SourceSettings
+from monitor.config.config import SourceSettings
 from monitor.errors import EndOfSourceError, SourceError, UsageError
 
 _DEFAULT_RATE = 44_100

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
-from monitor.config_alerts import AlertSettings
+from monitor.config.alerts import AlertSettings
 from monitor.sinks.alerts.sounds import Sound
 from monitor.sinks.wording import duration, level
 

@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
-from monitor.config_alerts import AlertSettings
+from monitor.config.alerts import AlertSettings
 from monitor.errors import ConfigError, StoreUnavailableError
 from monitor.sinks.alerts.hooks import build_hook
 from monitor.sinks.alerts.hooks.hook import Hook

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, time, timedelta, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from monitor.config_alerts import WEEKDAYS, QuietSettings, minutes_of
+from monitor.config.alerts import WEEKDAYS, QuietSettings, minutes_of
 
 MACHINE_ZONE = Path("/etc/localtime")
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from monitor.config_alerts import AlertSettings
+from monitor.config.alerts import AlertSettings
 from monitor.sinks.alerts.alert import Alert, AlertKind, alert_id
 from monitor.sinks.alerts.body import digest_body, sound_body, utc_text
 from monitor.sinks.alerts.quiet import find_zone, is_quiet

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from monitor.config_alerts import AlertSettings
+from monitor.config.alerts import AlertSettings
 from monitor.records import Event, Onset, ScoreFrame, Timed
 from monitor.sinks.alerts.alert import Alert
 from monitor.sinks.alerts.rule import Rule

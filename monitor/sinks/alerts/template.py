@@ -6,7 +6,7 @@ from html import escape
 from typing import Any
 from urllib.parse import quote_plus
 
-from monitor.config_hooks import NUMBER_FIELDS, TEXT_FIELDS, FieldTemplate, is_json
+from monitor.config.hooks import NUMBER_FIELDS, TEXT_FIELDS, FieldTemplate, is_json
 
 
 def render(template: str, content_type: str, body: Mapping[str, Any]) -> str:

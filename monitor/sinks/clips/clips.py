@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-from monitor.config_clips import ClipSettings
+from monitor.config.clips import ClipSettings
 from monitor.records import Event, Onset, Statistics, Timed
 from monitor.sinks.clips.clip import Clip, Samples
 from monitor.sinks.clips.writer import Writer

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import soundfile
 
-from monitor.config_clips import ClipSettings
+from monitor.config.clips import ClipSettings
 from monitor.sinks.clips.clip import Clip
 from monitor.sinks.clips.spectrogram import spectrogram
 

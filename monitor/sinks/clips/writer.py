@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from monitor.config_clips import ClipSettings
+from monitor.config.clips import ClipSettings
 from monitor.sinks.background import Background
 from monitor.sinks.clips.clip import Clip
 from monitor.sinks.clips.folder import clean, has_room, prepare, save

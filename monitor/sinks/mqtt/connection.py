@@ -12,7 +12,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
-from monitor.config_messages import BrokerSettings
+from monitor.config.messages import BrokerSettings
 from monitor.errors import ConfigError
 from monitor.sinks.alerts.secrets import read_secret
 

@@ -7,7 +7,7 @@ import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
-from monitor.config_messages import MqttSettings
+from monitor.config.messages import MqttSettings
 from monitor.records import Event, Onset, ScoreFrame, Statistics, Timed
 from monitor.sinks.background import Background
 from monitor.sinks.mqtt.connection import BrokerError, Connection, Message

@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Iterator
 from datetime import timedelta
 
-from monitor.config import StoreSettings
+from monitor.config.config import StoreSettings
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from monitor.config import StoreSettings
+from monitor.config.config import StoreSettings
 from monitor.errors import StoreUnavailableError
 from monitor.records import Gap, ScoreFrame, SourceState, Statistics, Timed
 from monitor.sinks.store.backlog import Backlog

@@ -1,6 +1,6 @@
 """What the database needs now and then: old rows deleted, space kept in reserve."""
 
-from monitor.config import StoreSettings
+from monitor.config.config import StoreSettings
 from monitor.errors import StoreUnavailableError
 from monitor.sinks.store.ports import Clock
 from monitor.sinks.store.reserve import Room

@@ -7,7 +7,7 @@ import soundfile
 
 from monitor.audio.sources import build_source
 from monitor.audio.sources.source import Source
-from monitor.config import SourceSettings
+from monitor.config.config import SourceSettings
 from monitor.errors import AudioFileError, UsageError
 from tests.support.programs import program
 from tests.support.signals import sine

@@ -13,7 +13,7 @@ import pytest
 from monitor.audio.ring import Samples
 from monitor.audio.sources.command import Command, CommandStream
 from monitor.audio.sources.pcm import PcmFormat
-from monitor.config import SourceSettings
+from monitor.config.config import SourceSettings
 from monitor.errors import EndOfSourceError, SourceError, UsageError
 from tests.support.programs import program
 from tests.support.wav_bytes import encode, wav

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.config_hooks import CommandSettings
+from monitor.config.hooks import CommandSettings
 from monitor.errors import ConfigError
 from monitor.sinks.alerts.hooks.command import Command
 from monitor.sinks.alerts.hooks.hook import Delivered, Outcome, Retry

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from monitor.config_alerts import QuietSettings
+from monitor.config.alerts import QuietSettings
 from monitor.sinks.alerts.quiet import find_zone, is_quiet
 
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.config_hooks import WebhookSettings
+from monitor.config.hooks import WebhookSettings
 from monitor.runtime.clock import SystemClock
 from monitor.sinks.alerts.alert import Alert
 from monitor.sinks.alerts.attempt import back_off_seconds

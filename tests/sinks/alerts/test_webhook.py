@@ -14,7 +14,7 @@ import pytest
 import trustme
 from standardwebhooks import Webhook as Verifier
 
-from monitor.config_hooks import WebhookSettings
+from monitor.config.hooks import WebhookSettings
 from monitor.errors import ConfigError
 from monitor.sinks.alerts.hooks.hook import Delivered, Outcome, Refused, Retry
 from monitor.sinks.alerts.hooks.webhook import Webhook

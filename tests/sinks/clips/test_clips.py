@@ -15,7 +15,7 @@ import soundfile
 from PIL import Image
 
 from monitor.audio.feed import Feed
-from monitor.config_clips import ClipSettings
+from monitor.config.clips import ClipSettings
 from monitor.records import Event, Onset, Timed
 from monitor.runtime.past import Past
 from monitor.sinks.clips.clips import Clips

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from monitor.config_clips import ClipSettings
+from monitor.config.clips import ClipSettings
 from monitor.sinks.clips.clip import Clip
 from monitor.sinks.clips.folder import clean, forget, prepare, save, stored_clips
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from monitor.config_messages import MqttSettings
+from monitor.config.messages import MqttSettings
 from monitor.sinks.mqtt.discovery import Topics, discovery
 from monitor.sinks.mqtt.states import MqttStates
 from tests.support.broker import (
@@ -170,13 +170,18 @@ def test_home_assistant_is_told_of_every_sensor(tmp_path: Path) -> None:
         subscribed(broker) as subscriber,
         publishing(broker),
     ):
-        subscriber.wait_for(ONLINE, "online")
-        configs = {
-            topic: json.loads(payload)
-            for topic, payload in subscriber.newest().items()
-            if topic.startswith("homeassistant/")
-        }
-        published = set(subscriber.newest())
+        # The configurations stand before the states, and the level comes with sound.
+        for topic in (ONLINE, STREET):
+            subscriber.wait_for(topic, "online")
+        for label in LABELS:
+            subscriber.wait_for(f"sound-monitor/street/label/{label}", "OFF")
+        wait_until(lambda: subscriber.payloads("sound-monitor/street/health"))
+        published = subscriber.newest()
+    configs = {
+        topic: json.loads(payload)
+        for topic, payload in published.items()
+        if topic.startswith("homeassistant/")
+    }
     kinds = [topic.split("/")[1] for topic in configs]
     assert kinds.count("binary_sensor") == len(LABELS)
     assert kinds.count("sensor") == 2
@@ -186,7 +191,7 @@ def test_home_assistant_is_told_of_every_sensor(tmp_path: Path) -> None:
     for config in configs.values():
         told = {each["topic"] for each in config["availability"]}
         told |= {config["state_topic"]} - {"sound-monitor/street/level"}
-        assert told <= published
+        assert told <= set(published)
 
 
 def test_a_broker_that_is_not_there_keeps_nothing_waiting(

@@ -1,14 +1,14 @@
 """Hooks: one file for each way in which an alert can leave the monitor.
 
-A new one is a section in `monitor.config_hooks`, a field of its name in
+A new one is a section in `monitor.config.hooks`, a field of its name in
 `AlertSettings`, its name in `HOOKS` there, a file here, and a case in `build_hook`.
 """
 
 from collections.abc import Mapping
 
-from monitor.config_hooks import CommandSettings, WebhookSettings
-from monitor.config_messages import MqttAlertSettings, NotifySettings
-from monitor.settings import Settings
+from monitor.config.hooks import CommandSettings, WebhookSettings
+from monitor.config.messages import MqttAlertSettings, NotifySettings
+from monitor.config.settings import Settings
 from monitor.sinks.alerts.extras import require_extra
 from monitor.sinks.alerts.hooks.hook import Hook
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from typing import IO
 
-from monitor.config_hooks import CommandSettings
+from monitor.config.hooks import CommandSettings
 from monitor.errors import ConfigError
 from monitor.sinks.alerts.alert import Alert
 from monitor.sinks.alerts.hooks.hook import Delivered, Outcome, Retry

@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Mapping
 
-from monitor.config_messages import MqttAlertSettings
+from monitor.config.messages import MqttAlertSettings
 from monitor.sinks.alerts.alert import Alert
 from monitor.sinks.alerts.hooks.hook import Delivered, Outcome, Retry
 from monitor.sinks.mqtt.connection import BrokerError, Connection, Message

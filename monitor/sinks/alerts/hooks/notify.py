@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 import apprise
 
-from monitor.config_messages import NotifySettings
+from monitor.config.messages import NotifySettings
 from monitor.errors import ConfigError
 from monitor.sinks.alerts.alert import Alert
 from monitor.sinks.alerts.hooks.hook import Delivered, Outcome, Retry

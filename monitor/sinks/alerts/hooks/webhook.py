@@ -17,7 +17,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from monitor import __version__
-from monitor.config_hooks import WebhookSettings, check_url
+from monitor.config.hooks import WebhookSettings, check_url
 from monitor.errors import ConfigError
 from monitor.sinks.alerts.alert import Alert
 from monitor.sinks.alerts.hooks.hook import Delivered, Outcome, Refused, Retry

@@ -2,8 +2,8 @@
 
 import pytest
 
-from monitor.config import Config, Settings, SourceSettings
-from monitor.config_file import check_settings, parse_config, value_text
+from monitor.config.config import Config, Settings, SourceSettings
+from monitor.config.parse import check_settings, parse_config, value_text
 from monitor.errors import ConfigError
 
 

@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from monitor.settings import Settings, Text
+from monitor.config.settings import Settings, Text
 
 TEXT_FIELDS = (
     "id",

@@ -1,6 +1,6 @@
 """The configuration: what can be set, its defaults and its rules.
 
-Text becomes settings in `monitor.config_file`.  Nothing here opens a file.
+Text becomes settings in `monitor.config.parse`.  Nothing here opens a file.
 """
 
 import re
@@ -14,10 +14,10 @@ from pydantic import (
     model_validator,
 )
 
-from monitor.config_alerts import AlertSettings, check_rules
-from monitor.config_clips import ClipSettings
-from monitor.config_messages import HeartbeatSettings, MqttSettings
-from monitor.settings import Count, Name, Score, Seconds, Settings, Text
+from monitor.config.alerts import AlertSettings, check_rules
+from monitor.config.clips import ClipSettings
+from monitor.config.messages import HeartbeatSettings, MqttSettings
+from monitor.config.settings import Count, Name, Score, Seconds, Settings, Text
 
 __all__ = ["Config", "Count", "Settings"]
 

@@ -8,9 +8,9 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from monitor.config import Config, Settings
+from monitor.config.config import Config, Settings
+from monitor.config.strict_yaml import Document, KeyPath, key_text, read_yaml
 from monitor.errors import ConfigError
-from monitor.strict_yaml import Document, KeyPath, key_text, read_yaml
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 

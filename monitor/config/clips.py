@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from monitor.settings import Count, Settings, Text
+from monitor.config.settings import Count, Settings, Text
 
 
 class ClipSettings(Settings):

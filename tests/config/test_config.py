@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from monitor.config import Config, Settings, SourceSettings
+from monitor.config.config import Config, Settings, SourceSettings
 
 
 def sections(kind: type[BaseModel] = Config) -> Iterator[type[BaseModel]]:

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from monitor.config_hooks import Reference, TotalSeconds, Url, check_template
-from monitor.settings import Settings, Text
+from monitor.config.hooks import Reference, TotalSeconds, Url, check_template
+from monitor.config.settings import Settings, Text
 
 
 class NotifySettings(Settings):

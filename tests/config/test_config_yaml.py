@@ -8,15 +8,15 @@ import pytest
 from pydantic import BaseModel
 
 from monitor.commands.configuration import load
-from monitor.config import Config, LabelSettings, SourceSettings
-from monitor.config_alerts import AlertSettings, QuietSettings
-from monitor.config_file import parse_config
-from monitor.config_hooks import CommandSettings, WebhookSettings
-from monitor.config_messages import MqttAlertSettings, NotifySettings
-from monitor.strict_yaml import KeyPath, key_text, read_yaml
+from monitor.config.alerts import AlertSettings, QuietSettings
+from monitor.config.config import Config, LabelSettings, SourceSettings
+from monitor.config.hooks import CommandSettings, WebhookSettings
+from monitor.config.messages import MqttAlertSettings, NotifySettings
+from monitor.config.parse import parse_config
+from monitor.config.strict_yaml import KeyPath, key_text, read_yaml
 from training.config import TrainingSettings
 
-FILE = Path(__file__).parent.parent / "config.yaml"
+FILE = Path(__file__).parents[2] / "config.yaml"
 
 # An example line begins with '#' where its indentation would begin.
 EXAMPLE = re.compile(r"^#(?= {2})", re.MULTILINE)

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from monitor.config_hooks import CommandSettings, WebhookSettings
-from monitor.config_messages import MqttAlertSettings, NotifySettings
-from monitor.settings import Count, Name, Seconds, Settings, Text
+from monitor.config.hooks import CommandSettings, WebhookSettings
+from monitor.config.messages import MqttAlertSettings, NotifySettings
+from monitor.config.settings import Count, Name, Seconds, Settings, Text
 
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")

@@ -5,8 +5,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from monitor.config.strict_yaml import key_text, read_yaml
 from monitor.errors import ConfigError
-from monitor.strict_yaml import key_text, read_yaml
 
 
 @pytest.mark.parametrize(

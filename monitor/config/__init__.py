@@ -1,0 +1,1 @@
+"""The configuration: its settings, and the reading of config.yaml."""
