@@ -1,9 +1,10 @@
 """`sound-monitor forget`: delete what was heard."""
 
 import sys
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
@@ -11,6 +12,7 @@ from monitor.commands.options import ConfigOption, JsonOption
 from monitor.errors import SoundMonitorError, UsageError
 
 if TYPE_CHECKING:
+    from monitor.commands.configuration import Configuration
     from monitor.sinks.store.forget import Forgotten
 
 HELP = """Delete what was heard since a moment, or everything.
@@ -47,29 +49,26 @@ def forget(
     from monitor.commands.configuration import load
     from monitor.commands.moments import parse_moment
     from monitor.commands.output import print_json, print_line
-    from monitor.commands.stored import database_path
+    from monitor.sinks.store.forget import NOTHING, look
     from monitor.sinks.store.forget import forget as delete
-    from monitor.sinks.store.forget import look
 
     now = datetime.now(UTC)
     if everything == (since is not None):
         raise UsageError("forget: say --since TIME or --all")
     first = None if since is None else parse_moment(since, now, "--since")
-    configuration = load(config)
-    path = database_path(configuration)
-    folder = configuration.state_dir / configuration.config.clips.path
-    if not path.exists():
-        raise SoundMonitorError(f"there is no database {path}")
+    places = _Places.of(load(config))
     if sys.stdin.isatty() and not yes and not as_json:
-        print_line(f"would be deleted: {_sentence(look(path, first))}")
-        count = _count_clips(folder, first)
-        print_line(f"would be deleted: {count} clips")
+        found = NOTHING if places.database is None else look(places.database, first)
+        print_line(f"would be deleted: {_sentence(found)}")
+        print_line(f"would be deleted: {_count_clips(places.clips, first)} clips")
         typer.confirm("Delete it?", abort=True)
-    forgotten = delete(path, first, datetime.now(UTC))
-    log = configuration.config.event_log.path
-    lines = 0 if log is None else _erase_log(configuration.state_dir / log, first)
-    clips = _forget_clips(folder, first)
-    aside = _remove_damaged(path) if everything else 0
+    forgotten = NOTHING
+    aside = 0
+    if places.database is not None:
+        forgotten = delete(places.database, first, datetime.now(UTC))
+        aside = _remove_damaged(places.database) if everything else 0
+    lines = 0 if places.log is None else _erase_log(places.log, first)
+    clips = _forget_clips(places.clips, first)
     if as_json:
         print_json(
             {
@@ -90,6 +89,36 @@ def forget(
     if aside:
         print_line(f"deleted: {aside} files of damaged databases")
     return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where a monitor keeps what it heard."""
+
+    database: Path | None
+    log: Path | None
+    clips: Path
+
+    @classmethod
+    def of(cls, configuration: "Configuration") -> Self:
+        """The places that the configuration names and, for the database, has filled.
+
+        Raises:
+            SoundMonitorError: Nothing was ever kept there.
+        """
+        config, folder = configuration.config, configuration.state_dir
+        database = None if config.store.path is None else folder / config.store.path
+        if database is not None and not database.exists():
+            database = None
+        log = None if config.event_log.path is None else folder / config.event_log.path
+        clips = folder / config.clips.path
+        if (
+            database is None
+            and not clips.exists()
+            and (log is None or not log.exists())
+        ):
+            raise SoundMonitorError(f"nothing was ever kept in {folder}")
+        return cls(database, log, clips)
 
 
 def _sentence(forgotten: "Forgotten") -> str:

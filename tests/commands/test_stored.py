@@ -114,9 +114,7 @@ def test_wrong_use_is_told_in_a_sentence(
     assert complaint in err
 
 
-@pytest.mark.parametrize(
-    "arguments", [["events"], ["report"], ["replay"], ["forget", "--all"]]
-)
+@pytest.mark.parametrize("arguments", [["events"], ["report"], ["replay"]])
 def test_without_a_database_that_is_told_and_none_is_made(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
@@ -181,3 +179,22 @@ def test_forget_says_what_it_deletes(
     assert (state / "events.jsonl").read_text() == ""
     facts = json.loads(run(capsys, "forget", "--all", "--config", config, "--json"))
     assert facts["events"] == 0
+
+
+def test_forget_reaches_event_log_and_clips_where_there_is_no_database(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = tmp_path / "state"
+    config = tmp_path / "config.yaml"
+    config.write_text(f"state_dir: {state}\nstore: {{path: null}}\n")
+    code, err = fails(capsys, "forget", "--all", "--config", config)
+    assert (code, "nothing was ever kept in" in err) == (1, True)
+    (state / "clips").mkdir(parents=True)
+    (state / "clips" / "20261123T073000.000Z_street_siren.flac").write_bytes(b"fLaC")
+    (state / "events.jsonl").write_text("a line\n")
+    out = run(capsys, "forget", "--all", "--config", config)
+    assert "deleted: nothing" in out
+    assert "event log: 1 lines" in out
+    assert "deleted: 1 clips" in out
+    assert (state / "events.jsonl").read_text() == ""
+    assert not list((state / "clips").glob("*.flac"))

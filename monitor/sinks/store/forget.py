@@ -55,6 +55,9 @@ class Forgotten:
     alerts: int
 
 
+NOTHING = Forgotten(None, **dict.fromkeys(_COUNTS, 0))
+
+
 def look(path: Path, since: datetime | None) -> Forgotten:
     """What `forget` would delete.
 
