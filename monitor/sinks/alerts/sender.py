@@ -2,15 +2,11 @@
 
 import logging
 import random
-import sqlite3
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from monitor.errors import StoreUnavailableError
 from monitor.sinks.alerts.alert import Alert
 from monitor.sinks.alerts.attempt import (
     LONGEST_BACK_OFF_SECONDS,
@@ -24,7 +20,8 @@ from monitor.sinks.alerts.hooks.hook import (
     Refused,
     Retry,
 )
-from monitor.sinks.alerts.outbox import AlertState, Attempt, Entry, Outbox
+from monitor.sinks.alerts.outbox import Attempt, Entry, Outbox
+from monitor.sinks.alerts.waiting import Waiting
 
 logger = logging.getLogger(__name__)
 
@@ -34,10 +31,6 @@ LOOK_SECONDS = 2.0
 TROUBLE_SECONDS = 0.5
 """After so long it is tried again to write to a database that does not work."""
 
-PATIENCE_SECONDS = 2.0
-"""An alert that is not stored by then is told from memory."""
-
-MEMORY_ALERTS = 1000
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 0.3
 """Time in which a delivery that is broken off must end."""
@@ -57,12 +50,11 @@ class Sender:
     """Delivers the alerts of one endpoint in their order, each at least once.
 
     An alert stands in front until it is delivered, refused, dropped or past its
-    deadline.  While the database works, only one is in memory; while it does not, what
-    is new is told from memory, and recorded when it works again.
+    deadline.
 
-    Each delivery runs on a thread of its own, so
-    that one that hangs where nothing can wake it, such as in the resolver, keeps
-    neither the sender from stopping nor the time limit from holding.
+    Each delivery runs on a thread of its own, so that one that hangs where nothing can
+    wake it, such as in the resolver, keeps neither the sender from stopping nor the
+    time limit from holding.
     """
 
     def __init__(
@@ -87,16 +79,13 @@ class Sender:
         """Alerts that arrived since the start."""
 
         self._hook = hook
-        self._outbox = outbox
+        self._waiting = Waiting(endpoint, outbox, clock.monotonic)
         self._clock = clock
         self._draw = draw
         self._wakeup = threading.Event()
         self._is_idle = False
         self._failures = 0
         self._given_up = 0
-        self._offered: deque[tuple[float, Alert]] = deque(maxlen=MEMORY_ALERTS)
-        self._unrecorded: dict[str, _Unrecorded] = {}
-        self._database_fails = False
         self._delivery: Delivery | None = None
 
     def wake(self) -> None:
@@ -113,14 +102,11 @@ class Sender:
 
         If that does not succeed soon, as on a full disk, they are told from memory.
         """
-        now = self._clock.monotonic()
-        self._offered.extend(
-            (now, alert) for alert in alerts if alert.endpoint == self.endpoint
-        )
+        self._waiting.offer(alerts)
 
     def confirm(self) -> None:
         """Learn that all that was offered is stored now.  Worker's thread."""
-        self._offered.clear()
+        self._waiting.confirm()
         self._wakeup.set()
 
     def run(self, stop: threading.Event) -> None:
@@ -132,16 +118,15 @@ class Sender:
                 self._wait(wait_seconds, stop)
         finally:
             self._hook.close()
-            self._outbox.close()
+            self._waiting.close()
 
     def _step(self, stop: threading.Event) -> float:
         """Do what is due; return how long nothing will be, seconds."""
         self._is_idle = False
         self._wakeup.clear()
-        entry = self._next()
+        entry = self._waiting.front()
         if entry is None:
-            is_waiting = self._unrecorded or self._offered or self._database_fails
-            return TROUBLE_SECONDS if is_waiting else LOOK_SECONDS
+            return TROUBLE_SECONDS if self._waiting.is_troubled else LOOK_SECONDS
         now = self._clock.utc()
         if entry.alert.deadline <= now:
             self._give_up(entry, now)
@@ -154,43 +139,6 @@ class Sender:
         self._attempt(entry, stop)
         return 0.0
 
-    def _next(self) -> Entry | None:
-        """What stands in front: in the database, else in memory."""
-        entry = None
-        works = self._keep_records()
-        try:
-            # On a full disk it can be read all the same.
-            entry = self._outbox.head(self.endpoint, self._settled)
-        except (sqlite3.Error, StoreUnavailableError) as error:
-            self._database_trouble(error)
-            works = False
-        if works and self._database_fails:
-            logger.info("alerts to %s: the database works again", self.endpoint)
-            self._database_fails = False
-        entry = entry or self._waiting_in_memory()
-        known = None if entry is None else self._unrecorded.get(entry.alert.id)
-        if entry is None or known is None or known.next_attempt is None:
-            return entry
-        return replace(entry, next_attempt=known.next_attempt)
-
-    def _waiting_in_memory(self) -> Entry | None:
-        """The oldest alert that should have been stored by now, and was not told."""
-        settled = set(self._settled)
-        before = self._clock.monotonic() - PATIENCE_SECONDS
-        for offered, alert in tuple(self._offered):
-            if alert.id not in settled:
-                if offered > before:
-                    return None
-                return Entry(alert, "pending", 0, alert.created, None)
-        return None
-
-    @property
-    def _settled(self) -> list[str]:
-        """Ids of alerts that are done with, which the database does not know yet."""
-        return [
-            key for key, each in self._unrecorded.items() if each.state != "pending"
-        ]
-
     def _attempt(self, entry: Entry, stop: threading.Event) -> None:
         at, began = self._clock.utc(), self._clock.monotonic()
         outcome = self._deliver(entry.alert, stop)
@@ -200,16 +148,17 @@ class Sender:
         match outcome:
             case Delivered(detail):
                 self._succeed()
-                self._record(entry, Attempt(at, "delivered", detail, seconds))
+                attempt = Attempt(at, "delivered", detail, seconds)
+                self._waiting.record(entry, attempt, "delivered")
             case Refused(reason):
                 self._say_given_up(entry, f"was refused: {reason}")
                 attempt = Attempt(at, "refused", reason, seconds)
-                self._record(entry, attempt, "dead")
+                self._waiting.record(entry, attempt, "dead")
             case Retry(reason, after_seconds):
                 wait = self._fail(entry, reason, after_seconds)
                 next_attempt = self._clock.utc() + timedelta(seconds=wait)
                 attempt = Attempt(at, "retry", reason, seconds)
-                self._record(entry, attempt, "pending", next_attempt)
+                self._waiting.record(entry, attempt, "pending", next_attempt)
 
     def _deliver(self, alert: Alert, stop: threading.Event) -> Outcome | None:
         """Deliver within the time limit; None: the sender was stopped meanwhile."""
@@ -263,7 +212,7 @@ class Sender:
         if entry.last_error:
             reason += f"; the last error: {entry.last_error}"
         self._say_given_up(entry, f"was {reason}")
-        self._record(entry, Attempt(now, "expired", reason, 0.0), "dead")
+        self._waiting.record(entry, Attempt(now, "expired", reason, 0.0), "dead")
 
     def _say_given_up(self, entry: Entry, what: str) -> None:
         """Say the first, count the others."""
@@ -276,66 +225,9 @@ class Sender:
             )
         self._given_up += 1
 
-    def _record(
-        self,
-        entry: Entry,
-        attempt: Attempt,
-        state: AlertState = "delivered",
-        next_attempt: datetime | None = None,
-    ) -> None:
-        """Keep what became of an attempt, in memory until the database has it.
-
-        Else what is delivered while the disk is full would be so again and again.
-        """
-        self._unrecorded[entry.alert.id] = _Unrecorded(
-            entry, attempt, state, next_attempt
-        )
-        while len(self._unrecorded) > MEMORY_ALERTS:
-            del self._unrecorded[next(iter(self._unrecorded))]
-        self._keep_records()
-
-    def _keep_records(self) -> bool:
-        """Write what is not recorded; whether the database took it."""
-        offered = {alert.id for _, alert in tuple(self._offered)}
-        try:
-            for key, each in list(self._unrecorded.items()):
-                found = self._outbox.record(
-                    each.entry, each.attempt, each.state, each.next_attempt
-                )
-                # One that is offered still will be stored, and then recorded.
-                if found or key not in offered:
-                    del self._unrecorded[key]
-        except (sqlite3.Error, StoreUnavailableError) as error:
-            self._database_trouble(error)
-            return False
-        return True
-
-    def _database_trouble(self, error: Exception) -> None:
-        """Say it once."""
-        if not self._database_fails:
-            logger.error(
-                "alerts to %s: the database does not work; they go on from memory as "
-                "far as they can: %s",
-                self.endpoint,
-                error,
-            )
-        self._database_fails = True
-        # The file may have been set aside, and another one be in its place.
-        self._outbox.close()
-
     def _wait(self, seconds: float, stop: threading.Event) -> None:
         until = self._clock.monotonic() + seconds
         while not stop.is_set():
             left = until - self._clock.monotonic()
             if left <= 0 or self._wakeup.wait(min(left, POLL_SECONDS)):
                 return
-
-
-@dataclass(frozen=True, slots=True)
-class _Unrecorded:
-    """What became of an attempt, on its way to the database."""
-
-    entry: Entry
-    attempt: Attempt
-    state: AlertState
-    next_attempt: datetime | None
