@@ -13,8 +13,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
 from monitor.config.messages import BrokerSettings
-from monitor.errors import ConfigError
 from monitor.sinks.alerts.secrets import read_secret
+from monitor.sinks.tls import tls_context
 
 CONNECT_SECONDS = 5.0
 KEEP_ALIVE_SECONDS = 30
@@ -71,7 +71,7 @@ class Connection:
             if settings.password is None
             else read_secret(settings.password, f"{place}.password", environ)
         )
-        self._tls = _tls(settings, place) if settings.tls else None
+        self._tls = tls_context(settings.ca_file, place) if settings.tls else None
         self._client_id = client_id
         self._will = will
         self._client: paho.Client | None = None
@@ -186,16 +186,6 @@ class Connection:
 
         client.on_connect = on_connect
         return client
-
-
-def _tls(settings: BrokerSettings, place: str) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=settings.ca_file)
-    except ssl.SSLError:
-        problem = "holds no certificates in PEM form"
-    except OSError as error:
-        problem = f"cannot be read: {error.strerror}"
-    raise ConfigError(f"{place}.ca_file: {settings.ca_file} {problem}")
 
 
 def _why(error: OSError) -> str:

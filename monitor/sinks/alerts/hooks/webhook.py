@@ -6,7 +6,6 @@ import json
 import logging
 import re
 import socket
-import ssl
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -29,6 +28,7 @@ from monitor.sinks.alerts.secrets import (
     redact_url,
 )
 from monitor.sinks.alerts.template import render
+from monitor.sinks.tls import tls_context
 from monitor.sinks.wording import printable
 
 # They log URLs and headers, and with them secrets.
@@ -80,7 +80,7 @@ class Webhook:
             # Neither proxies nor passwords that happen to lie around: what is used
             # stands in the configuration.
             trust_env=False,
-            verify=_tls(settings, place),
+            verify=tls_context(settings.ca_file, place),
             timeout=httpx.Timeout(
                 settings.total_seconds, connect=settings.connect_seconds
             ),
@@ -257,16 +257,6 @@ def _headers(
     }
     words = [word for value in secrets.values() for word in (value, value.split()[-1])]
     return headers, words
-
-
-def _tls(settings: WebhookSettings, place: str) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=settings.ca_file)
-    except ssl.SSLError:
-        problem = "holds no certificates in PEM form"
-    except OSError as error:
-        problem = f"cannot be read: {error.strerror}"
-    raise ConfigError(f"{place}.ca_file: {settings.ca_file} {problem}")
 
 
 def _may_follow(url: str, target: str) -> bool:
