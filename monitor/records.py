@@ -5,6 +5,7 @@ from the opening of the source; `stop` is exclusive.  Only a `Timed` record know
 the clock on the wall says.
 """
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -165,8 +166,39 @@ class Timed:
 
 
 @dataclass(frozen=True, slots=True)
+class Loss:
+    """What a source lost for one reason."""
+
+    reason: GapReason
+    gaps: int
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listened:
+    """How much of the sound of a stretch of time was captured."""
+
+    seconds: float = 0.0
+    """Length of the stretch."""
+
+    share: float = math.nan
+    """In [0, 1]; not a number before there was sound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """How loud it is; not a number where that is unknown."""
+
+    dbfs: float = math.nan
+    """Root mean square over all channels, dB re 1.0."""
+
+    laeq_db: float = math.nan
+    """A-weighted equivalent level, dB."""
+
+
+@dataclass(frozen=True, slots=True)
 class SourceStatistics:
-    """How one source is doing."""
+    """How one source is doing, since it was opened."""
 
     source: str
     state: SourceStateName
@@ -174,6 +206,48 @@ class SourceStatistics:
     lost_samples: int
     gaps: int
     backlog_samples: int
+    detail: str = ""
+    """Why it is in its state, a sentence for the operator."""
+
+    last_sample: datetime | None = None
+    """When the newest sample that was captured arrived, UTC; None: none did."""
+
+    listened: Listened = Listened()
+    listened_day: Listened = Listened()
+    """Of the latest 24 hours, if it has been open for so long."""
+
+    losses: tuple[Loss, ...] = ()
+    """By reason; they add up to `lost_samples` and `gaps`."""
+
+    level: Levels = Levels()
+    """Of the newest hop."""
+
+    noise_floor: Levels = Levels()
+    """What 95 % of the hops of the latest ten minutes were louder than."""
+
+    events: tuple[tuple[str, int], ...] = ()
+    """How many events of each label have ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latencies:
+    """From a window's last sample to its records: all windows, counted by seconds."""
+
+    bounds: tuple[float, ...]
+    """Upper bounds of the counts but the last, which has none."""
+
+    counts: tuple[int, ...]
+    total_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatistics:
+    """What listens."""
+
+    name: str
+    labels: tuple[str, ...]
+    compute_device: str
+    """Where the network runs now: `cpu`, `cuda` or `mps`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,3 +261,9 @@ class Statistics:
     latency_seconds_p95: float
     real_time_factor: float
     """Processing time divided by the duration of the audio processed."""
+
+    latencies: Latencies | None = None
+    queues: tuple[tuple[str, int], ...] = ()
+    """What waits in the sinks, by what it is."""
+
+    model: ModelStatistics | None = None

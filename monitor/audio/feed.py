@@ -62,6 +62,7 @@ class Feed:
         self._lock = threading.Lock()
         self._pieces: list[Piece] = []
         self._arrivals: deque[tuple[int, float]] = deque(maxlen=_MOST_ARRIVALS)
+        self._heard: tuple[int, float] | None = None
         self._stop = 0
         self._state_name: SourceStateName = "opening"
         self._new_stretch = True
@@ -80,6 +81,14 @@ class Feed:
     def stop(self) -> int:
         """Absolute index after the newest sample, captured or lost."""
         return self._stop
+
+    @property
+    def heard(self) -> tuple[int, float] | None:
+        """Index after the newest sample that was captured, and when it arrived.
+
+        Monotonic seconds; None before the first.
+        """
+        return self._heard
 
     @property
     def taken(self) -> int:
@@ -141,7 +150,8 @@ class Feed:
                 last.stop = self._stop
             else:
                 self._append(Stretch(self._ring, start, self._stop))
-            self._arrivals.append((self._stop, now))
+            self._heard = (self._stop, now)
+            self._arrivals.append(self._heard)
         self._new_stretch = False
         self._wake()
 

@@ -59,7 +59,7 @@ class Pipeline:
                 f"detection.hop_frames: {hop_frames} is not a multiple of the stride "
                 f"of the model {classifier.name!r}, {classifier.total_stride} frames"
             )
-        self._classifier = classifier
+        self.classifier = classifier
         spec = classifier.spec
         self.grid = WindowGrid.of(spec, hop_frames)
         log_mel = LogMel(spec)
@@ -126,7 +126,7 @@ class Pipeline:
             if not chosen:
                 continue
             batch = torch.stack([pending[index][1].log_mel for index in chosen])
-            result = self._classifier.classify(batch)
+            result = self.classifier.classify(batch)
             spans = self._window_spans(result.activity)
             for index, scores, own in zip(chosen, result.scores, spans, strict=True):
                 source, window = pending[index]
@@ -144,10 +144,10 @@ class Pipeline:
 
     def _window_spans(self, activity: Activity) -> NDArray[np.int64]:
         """The active stretch of each label, in samples from the start of its window."""
-        spec = self._classifier.spec
+        spec = self.classifier.spec
         return span_samples(
             active_spans(activity),  # (batch, labels, 2)
-            self._classifier.total_stride,
+            self.classifier.total_stride,
             spec.hop_length,
             spec.n_fft,
         )

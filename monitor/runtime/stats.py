@@ -1,20 +1,40 @@
 """How the monitor is doing: latency, cost and losses, gathered by the worker."""
 
+import bisect
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from monitor.audio.feed import Feed
-from monitor.records import SourceStatistics, Statistics
+from monitor.model.classifier import Classifier
+from monitor.records import Latencies, ModelStatistics, Statistics, Timed
+from monitor.runtime.clock import Clock
+from monitor.runtime.source_meter import SourceMeter
+from monitor.sinks.sink import Sink, waiting_in
+
+LATENCY_BOUNDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
 class Meter:
     """Gathers figures of the worker's latest steps.  Used by its thread alone."""
 
-    def __init__(self, sample_rate: int, *, memory_steps: int = 500) -> None:
+    def __init__(
+        self, sample_rate: int, clock: Clock, *, memory_steps: int = 500
+    ) -> None:
         self._sample_rate = sample_rate
+        self._clock = clock
         self._latencies: deque[float] = deque(maxlen=memory_steps)
         self._costs: deque[tuple[float, float]] = deque(maxlen=memory_steps)
+        self._counts = [0] * (len(LATENCY_BOUNDS) + 1)
+        self._total_latency = 0.0
+        self._meters: dict[str, SourceMeter] = {}
+
+    def follow(self, feeds: Iterable[Feed]) -> None:
+        """Measure the sources of `feeds` from now on; a new feed begins at nothing."""
+        known = {meter.feed: meter for meter in self._meters.values()}
+        self._meters = {
+            feed.name: known.get(feed) or SourceMeter(feed) for feed in feeds
+        }
 
     def add_step(self, processing_seconds: float, samples: int) -> None:
         """Count one step of the worker, and the samples of all sources it analysed."""
@@ -23,29 +43,36 @@ class Meter:
     def add_latency(self, seconds: float) -> None:
         """Count one window: from its last sample to its records."""
         self._latencies.append(seconds)
+        self._counts[bisect.bisect_left(LATENCY_BOUNDS, seconds)] += 1
+        self._total_latency += seconds
 
-    def statistics(self, feeds: Sequence[Feed]) -> Statistics:
+    def take(self, batch: Sequence[Timed]) -> None:
+        """Count records that are told."""
+        for timed in batch:
+            meter = self._meters.get(timed.record.source)
+            if meter is not None:  # else the source has just been taken away
+                meter.take(timed.record)
+
+    def statistics(self, sinks: Sequence[Sink], classifier: Classifier) -> Statistics:
         """Figures of the latest steps and the state of every source."""
         processing = sum(cost for cost, _ in self._costs)
         audio = sum(duration for _, duration in self._costs)
+        now, utc = self._clock.monotonic(), self._clock.utc()
         return Statistics(
-            sources=tuple(_source_statistics(feed) for feed in feeds),
+            sources=tuple(
+                meter.statistics(now, utc) for meter in self._meters.values()
+            ),
             latency_seconds_p50=_quantile(self._latencies, 0.5),
             latency_seconds_p95=_quantile(self._latencies, 0.95),
             real_time_factor=processing / audio if audio else math.nan,
+            latencies=Latencies(
+                LATENCY_BOUNDS, tuple(self._counts), self._total_latency
+            ),
+            queues=tuple(each for sink in sinks for each in waiting_in(sink)),
+            model=ModelStatistics(
+                classifier.name, classifier.labels, classifier.compute_device
+            ),
         )
-
-
-def _source_statistics(feed: Feed) -> SourceStatistics:
-    stop, taken = feed.stop, feed.taken
-    return SourceStatistics(
-        source=feed.name,
-        state=feed.state_name,
-        captured_samples=stop - feed.lost_samples,
-        lost_samples=feed.lost_samples,
-        gaps=feed.gaps,
-        backlog_samples=max(0, stop - taken),
-    )
 
 
 def _quantile(values: Sequence[float] | deque[float], share: float) -> float:

@@ -62,7 +62,8 @@ class Worker:
         self._clock = clock
         self._sample_clocks = sample_clocks
         self._sample_rate = sample_rate
-        self._meter = Meter(sample_rate)
+        self._meter = Meter(sample_rate, clock)
+        self._meter.follow(feeds)
         self._listening = set(self._feeds)
         self._reopen = threading.Event()
         self._reported = float("-inf")
@@ -94,7 +95,7 @@ class Worker:
     @property
     def statistics(self) -> Statistics:
         """How the monitor is doing."""
-        return self._meter.statistics(list(self._feeds.values()))
+        return self._meter.statistics(self._sinks, self._pipeline.classifier)
 
     def _step(self, *, take_all: bool = False) -> None:
         if self._reopen.is_set():
@@ -179,6 +180,7 @@ class Worker:
 
     def _give(self, batch: Sequence[Timed]) -> None:
         if batch:
+            self._meter.take(batch)
             for sink in self._sinks:
                 sink.write(batch)
 

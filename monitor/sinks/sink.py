@@ -1,7 +1,7 @@
 """What the worker expects of everything that takes records."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 from monitor.records import Statistics, Timed
 
@@ -24,3 +24,17 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Write what is still held, and give back files and terminal."""
+
+
+@runtime_checkable
+class Queueing(Protocol):
+    """A sink in which something may have to wait."""
+
+    @property
+    def queues(self) -> Mapping[str, int]:
+        """How much waits, by what it is.  Called by the worker's thread."""
+
+
+def waiting_in(sink: Sink) -> Iterable[tuple[str, int]]:
+    """How much waits in `sink`, by what it is."""
+    return sink.queues.items() if isinstance(sink, Queueing) else ()

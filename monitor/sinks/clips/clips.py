@@ -103,6 +103,11 @@ class Clips:
                 self._take(event_id)
         self._take_what_is_there()
 
+    @property
+    def queues(self) -> dict[str, int]:
+        """Clips that are not written yet."""
+        return {"clips": self._writer.waiting}
+
     def reopen(self) -> None:
         """Do nothing: every clip is a file of its own."""
 

@@ -60,6 +60,11 @@ class Writer:
                 )
             self._left_out += 1
 
+    @property
+    def waiting(self) -> int:
+        """Clips that are not written yet."""
+        return self._waiting.qsize()
+
     def finish(self) -> None:
         """Write what waits, if that is quick.  Worker thread."""
         self._background.finish(LAST_SECONDS)

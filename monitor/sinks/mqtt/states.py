@@ -123,6 +123,11 @@ class MqttStates:
                 level = 10 * math.log10(sum(powers) / len(powers))
                 self._set(self._topics.level(each.source), f"{level:.1f}")
 
+    @property
+    def queues(self) -> dict[str, int]:
+        """Topics whose newest state is not published yet."""
+        return {"mqtt-states": len(self._changed)}
+
     def reopen(self) -> None:
         """Do nothing: there is no file."""
 

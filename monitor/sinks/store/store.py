@@ -122,6 +122,15 @@ class Store:
         return len(self._backlog.records)
 
     @property
+    def queues(self) -> dict[str, int]:
+        """Records, alerts and score frames that are not written yet."""
+        return {
+            "store-records": len(self._backlog.records),
+            "store-alerts": len(self._backlog.alerts),
+            "store-frames": self._scores.waiting_frames,
+        }
+
+    @property
     def lost_records(self) -> int:
         """Records and alerts that were given up because memory was full."""
         return self._backlog.lost

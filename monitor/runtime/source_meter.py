@@ -1,0 +1,155 @@
+"""How one source is doing: what it lost and why, how loud it is, what was heard."""
+
+from collections import Counter, deque
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from monitor.audio.feed import Feed
+from monitor.records import (
+    Event,
+    Gap,
+    GapReason,
+    Levels,
+    Listened,
+    Loss,
+    Record,
+    ScoreFrame,
+    SourceState,
+    SourceStatistics,
+)
+
+DAY_SECONDS = 86_400.0
+MARK_SECONDS = 600.0
+"""So finely the latest 24 hours are known."""
+
+FLOOR_SECONDS = 600
+FLOOR_EVERY_SECONDS = 10
+FLOOR_SHARE = 0.05
+"""As L95 of noise measurements: the level that 95 % of the time is louder than."""
+
+
+class SourceMeter:
+    """Gathers figures of one source.  Used by the worker's thread alone."""
+
+    def __init__(self, feed: Feed) -> None:
+        """Begin at nothing; `feed` is asked for what it counts itself."""
+        self.feed = feed
+        self._losses: dict[GapReason, tuple[int, int]] = {}
+        self._latest_gap: Gap | None = None
+        self._events: Counter[str] = Counter()
+        self._detail = ""
+        self._level = Levels()
+        self._loudness = _Loudness(feed.sample_rate)
+        self._day = _Day()
+
+    def take(self, record: Record) -> None:
+        """Count a record of the source."""
+        if isinstance(record, ScoreFrame):
+            self._level = Levels(record.level_dbfs, record.laeq_db)
+            self._loudness.add(record.stop, self._level)
+        elif isinstance(record, Gap):
+            self._lose(record)
+        elif isinstance(record, Event):
+            self._events[record.label] += 1
+        elif isinstance(record, SourceState):
+            self._detail = record.detail
+
+    def statistics(self, now: float, utc: datetime) -> SourceStatistics:
+        """Figures as of `now`, monotonic seconds, which is `utc` on the wall."""
+        feed = self.feed
+        lost, stop = feed.lost_samples, feed.stop
+        heard = feed.heard
+        captured = stop - lost
+        missed = lost + self._untold(now)
+        listened = _listened(captured, missed, feed.sample_rate)
+        before = self._day.mark(now, captured, missed)
+        return SourceStatistics(
+            source=feed.name,
+            state=feed.state_name,
+            captured_samples=captured,
+            lost_samples=lost,
+            gaps=feed.gaps,
+            backlog_samples=max(0, stop - feed.taken),
+            detail=self._detail,
+            last_sample=heard and utc - timedelta(seconds=now - heard[1]),
+            listened=listened,
+            listened_day=_listened(
+                captured - before[0], missed - before[1], feed.sample_rate
+            ),
+            losses=tuple(
+                Loss(reason, *counts) for reason, counts in self._losses.items()
+            ),
+            level=self._level,
+            noise_floor=self._loudness.floor,
+            events=tuple(sorted(self._events.items())),
+        )
+
+    def _lose(self, gap: Gap) -> None:
+        # As the feed counts: one that goes on is no second one.
+        last, self._latest_gap = self._latest_gap, gap
+        goes_on = last and (last.stop, last.reason) == (gap.start, gap.reason)
+        gaps, samples = self._losses.get(gap.reason, (0, 0))
+        self._losses[gap.reason] = (
+            gaps + (not goes_on),
+            samples + gap.stop - gap.start,
+        )
+
+    def _untold(self, now: float) -> int:
+        """Samples that an outage has cost which goes on, and are not told yet."""
+        if self.feed.state_name != "waiting" or self.feed.heard is None:
+            return 0
+        stop, seconds = self.feed.heard
+        missing = round((now - seconds) * self.feed.sample_rate)
+        return max(0, missing - (self.feed.stop - stop))
+
+
+class _Loudness:
+    """The levels of the latest minutes, and the noise floor under them."""
+
+    def __init__(self, sample_rate: int) -> None:
+        self._memory = FLOOR_SECONDS * sample_rate
+        self._every = FLOOR_EVERY_SECONDS * sample_rate
+        self._levels: deque[tuple[int, Levels]] = deque()
+        self._due = 0
+        self.floor = Levels()
+
+    def add(self, stop: int, level: Levels) -> None:
+        self._levels.append((stop, level))
+        while self._levels[0][0] <= stop - self._memory:
+            self._levels.popleft()
+        if stop >= self._due:
+            self._due = stop + self._every
+            self.floor = Levels(
+                _low(each.dbfs for _, each in self._levels),
+                _low(each.laeq_db for _, each in self._levels),
+            )
+
+
+class _Day:
+    """What was captured and lost at moments of the latest 24 hours."""
+
+    def __init__(self) -> None:
+        self._marks: deque[tuple[float, int, int]] = deque()
+
+    def mark(self, now: float, captured: int, lost: int) -> tuple[int, int]:
+        """Remember these figures; return those of 24 hours ago, or 0 and 0."""
+        marks = self._marks
+        if not marks:
+            marks.append((now, 0, 0))
+        if now - marks[-1][0] >= MARK_SECONDS:
+            marks.append((now, captured, lost))
+        while len(marks) > 1 and marks[1][0] <= now - DAY_SECONDS:
+            marks.popleft()
+        return marks[0][1:]
+
+
+def _low(levels: Iterable[float]) -> float:
+    ordered = sorted(levels)
+    return ordered[int(FLOOR_SHARE * len(ordered))]
+
+
+def _listened(captured: int, lost: int, sample_rate: int) -> Listened:
+    samples = captured + lost
+    if samples <= 0:
+        return Listened()
+    return Listened(samples / sample_rate, captured / samples)
