@@ -1,4 +1,4 @@
-"""What the stages hand to each other: score frames, onsets, events and gaps.
+"""What the stages hand to each other: score frames, onsets, events, gaps, health.
 
 Every `start` and `stop` is an absolute sample index at the model's sample rate, counted
 from the opening of the source; `stop` is exclusive.  Only a `Timed` record knows what
@@ -18,6 +18,7 @@ GapReason = Literal[
     "ended",  # the source closed its stream, or its process exited
     "unplugged",  # the source could not be opened again at once
     "invalid",  # the source delivered samples that are not finite numbers
+    "reloaded",  # the source was opened anew because of a new configuration
 ]
 
 EndReason = Literal[
@@ -25,12 +26,32 @@ EndReason = Literal[
     "stopped",  # the monitor was stopped
     "end-of-input",  # the recording was over
     "interrupted",  # the monitor was killed, or the power failed
+    "reloaded",  # a new configuration has another model, or no such source any more
     "overrun",
     "stalled",
     "ended",
     "unplugged",
     "invalid",
 ]
+
+HealthKind = Literal[
+    "clipping",  # full scale is reached again and again: the gain is too high
+    "dc-offset",  # the samples do not swing around zero
+    "dead-channel",  # one of two channels is silent
+    "stuck-channel",  # a channel delivers one and the same value, which is not zero
+    "digital-silence",  # there is nothing but zeros
+    "noise-floor",  # even the quiet moments are far quieter than they ever were
+    "deaf",  # the source is not listened to, whatever the reason
+    "canary",  # a known sound that was mixed in did not come out
+    "overload",  # the analysis does not keep up
+    "compute-device",  # the processor of the network failed; another one goes on
+    "disk",  # what was heard cannot be stored
+]
+
+HealthState = Literal["raised", "cleared"]
+
+EVERY_SOURCE = "*"
+"""Source of what concerns the monitor as a whole; no source can have this name."""
 
 LabelScore = tuple[str, float]
 
@@ -141,7 +162,34 @@ class SourceState:
     detail: str
 
 
-PlacedRecord = ScoreFrame | Onset | Event | Gap
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Something is wrong with a source, or with the monitor; or it is over.
+
+    Raised after it lasted for a while, and cleared after it was away for a while, so
+    that it does not chatter.  Each `raised` is followed by its `cleared`, at the latest
+    when the monitor stops.
+    """
+
+    source: str
+    """Its name, or `EVERY_SOURCE`: then samples count from the monitor's start."""
+
+    start: int
+    """Where it began."""
+
+    stop: int
+    """Where it was told; of `cleared`, where it ended."""
+
+    kind: HealthKind
+    state: HealthState
+    detail: str
+    """A sentence for the operator, maybe empty."""
+
+    id: str
+    """The same for `raised` and `cleared` of one period."""
+
+
+PlacedRecord = ScoreFrame | Onset | Event | Gap | Health
 """A record of a stretch of samples."""
 
 Record = PlacedRecord | SourceState
