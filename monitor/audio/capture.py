@@ -50,8 +50,20 @@ class Capture:
         feed: Feed,
         settings: SourceSettings,
         now: Callable[[], float],
+        *,
+        missing_since: float | None = None,
     ) -> None:
-        """Connect `source` to `feed`; `now` tells monotonic seconds."""
+        """Connect `source` to `feed`.
+
+        Args:
+            source: What is listened to.
+            feed: Takes its samples.
+            settings: Of the source.
+            now: Monotonic seconds.
+            missing_since: When the feed's next sample was sound, if the source was
+                listened to before: what was missed since, while it was opened anew, is
+                lost.  None: the feed begins with the first sample that comes.
+        """
         self.finished = threading.Event()
         """Set when a recording is over, or cannot be read any further."""
 
@@ -61,12 +73,15 @@ class Capture:
         self.latest_turn = now()
         """When the thread last looked up from its source, monotonic seconds."""
 
+        self.stall_seconds = settings.stall_seconds
+        """See `SourceSettings`; may be changed by any thread."""
+
         self._source = source
         self._feed = feed
-        self._stall_seconds = settings.stall_seconds
         self._now = now
         self._losses = Losses(feed)
         self._troubles = _Troubles(feed)
+        self._missing_since = missing_since
         self._began = now()
         self._filled_until = self._began  # the moment for which the feed's end stands
         self._lost_for: GapReason | None = None  # None: nothing is being lost
@@ -75,6 +90,9 @@ class Capture:
         """Listen until `stop` is set or a recording is over.  The capture thread."""
         self._feed.state("opening", self._source.description)
         self._began = self._filled_until = self._now()
+        if self._source.live and self._missing_since is not None:
+            self._began = self._filled_until = self._missing_since
+            self._lost_for = "reloaded"
         if self._source.live:
             self._listen(stop)
         else:
@@ -147,7 +165,7 @@ class Capture:
     def _check_silence(self, now: float, heard: float, *, opening: bool) -> None:
         if opening and self._lost_for is not None:
             self._count_lost(now, self._lost_for)
-        limit = self._source.opening_seconds if opening else self._stall_seconds
+        limit = self._source.opening_seconds if opening else self.stall_seconds
         if self._source.live and now - heard >= limit:
             raise _StalledError(
                 f"{self._source.description} delivered nothing for {limit:.1f} s"
@@ -162,7 +180,7 @@ class Capture:
         """
         rate = self._feed.sample_rate
         possible = (self._now() - self._began) * _FASTEST
-        ahead = self._feed.stop / rate - possible
+        ahead = (self._feed.stop - self._feed.start) / rate - possible
         return self._source.live and ahead > self._feed.capacity / rate / 2
 
     def _begin(

@@ -44,32 +44,36 @@ class Feed:
     exchange it.  Samples are copied outside it.
     """
 
-    def __init__(self, name: str, sample_rate: int, capacity_seconds: float) -> None:
-        """Make a feed for the source `name` that keeps `capacity_seconds` of sound."""
+    def __init__(
+        self, name: str, sample_rate: int, capacity_seconds: float, start: int = 0
+    ) -> None:
+        """Make a feed for the source `name` that keeps `capacity_seconds` of sound.
+
+        Its first sample has the index `start`: a source that was opened before goes on
+        counting.
+        """
         self.name = name
         self.sample_rate = sample_rate
+        self.start = start
+        """Absolute index of the first sample."""
         self.capacity = round(capacity_seconds * sample_rate)
         """Samples that can be waiting for the worker."""
         self.wakeup: threading.Event | None = None
         """Set when there is something to take; may be shared by several feeds.  The
         worker clears it before it takes."""
 
-        # The margin keeps the writer from lapping a reader that has just caught up.
-        self._newest = min(
-            round(_NEWEST_SECONDS * sample_rate), self.capacity - self.capacity // 16
-        )
         self._ring: Ring | None = None
         self._lock = threading.Lock()
         self._pieces: list[Piece] = []
         self._arrivals: deque[tuple[int, float]] = deque(maxlen=_MOST_ARRIVALS)
         self._heard: tuple[int, float] | None = None
-        self._stop = 0
+        self._stop = start
         self._state_name: SourceStateName = "opening"
         self._new_stretch = True
         self._marked = False
         self._needs_room = False
 
-        self._taken = 0
+        self._taken = start
         self._lost_samples = 0
         self._gaps = 0
         self._last_gap: Gap | None = None
@@ -120,6 +124,10 @@ class Feed:
         crowded = 2 * (self._stop - self._taken) > self.capacity
         return self._marked or self._needs_room or crowded
 
+    def keep(self, capacity_seconds: float) -> None:
+        """Keep so many seconds of sound from the next block on, and lose none."""
+        self.capacity = round(capacity_seconds * self.sample_rate)
+
     # The capture thread.
 
     def open(self, channels: int) -> None:
@@ -128,7 +136,7 @@ class Feed:
         What was lost since the last stretch is told by `lose`, before or after.
         """
         if self._ring is None or self._ring.channels != channels:
-            # The pieces that wait hold the old ring for as long as it is needed.
+            # As above: the pieces that wait hold the old one.
             self._ring = Ring(channels, self.capacity, start=self._stop)
         self._new_stretch = True
 
@@ -142,6 +150,10 @@ class Feed:
         assert self._ring is not None, "a block before the source was opened"
         if block.shape[1] == 0:
             return
+        if self._ring.capacity != self.capacity:
+            # The pieces that wait hold the old ring for as long as it is needed.
+            self._ring = self._ring.resized(self.capacity)
+            self._new_stretch = True
         self._ring.write(block)
         with self._lock:
             start, self._stop = self._stop, self._stop + block.shape[1]
@@ -256,16 +268,7 @@ class Feed:
         ring = self._ring
         if ring is None:
             return start, np.zeros((1, 0), np.float32)
-        stop = min(stop, ring.stop)
-        while True:
-            first = max(start, ring.oldest)
-            if first >= stop:
-                return stop, np.zeros((ring.channels, 0), np.float32)
-            try:
-                return first, ring.read(first, stop - first)
-            except OverrunError:
-                # The writer goes on meanwhile: a little later than what it has reached.
-                start = ring.oldest + self.capacity // 32
+        return ring.read_what_is_left(start, stop)
 
     def _read(self, stretch: Stretch, taken: list[Block | Gap | SourceState]) -> None:
         """Append the samples of `stretch`, and a gap for those that are overwritten."""
@@ -275,10 +278,19 @@ class Feed:
                 taken.append(Block(start, stretch.ring.read(start, stop - start)))
                 return
             except OverrunError:
-                newest = max(stretch.ring.oldest, self._stop - self._newest)
+                newest = max(stretch.ring.oldest, self._stop - self._newest_samples)
                 lost = Gap(self.name, start, min(newest, stop), "overrun")
                 append_gap(taken, lost)
                 start = lost.stop
+
+    @property
+    def _newest_samples(self) -> int:
+        """How much a worker that was lapped goes on with."""
+        # The margin keeps the writer from lapping a reader that has just caught up.
+        return min(
+            round(_NEWEST_SECONDS * self.sample_rate),
+            self.capacity - self.capacity // 16,
+        )
 
     def _count(self, gap: Gap) -> None:
         self._lost_samples += gap.stop - gap.start

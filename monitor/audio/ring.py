@@ -31,6 +31,11 @@ class Ring:
         return self._samples.shape[0]
 
     @property
+    def capacity(self) -> int:
+        """Samples that it holds."""
+        return self._capacity
+
+    @property
     def stop(self) -> int:
         """Absolute index after the newest sample."""
         return self._stop
@@ -94,6 +99,33 @@ class Ring:
         copy[:, before_end:] = self._samples[:, : count - before_end]
         self._require(start)
         return copy
+
+    def read_what_is_left(self, start: int, stop: int) -> tuple[int, Samples]:
+        """Copy what there still is of the samples [start, stop).
+
+        Returns:
+            Index of the first sample, and float32 of shape (channels, n): n may be 0.
+        """
+        stop = min(stop, self._stop)
+        while True:
+            first = max(start, self.oldest)
+            if first >= stop:
+                return stop, np.zeros((self.channels, 0), np.float32)
+            try:
+                return first, self.read(first, stop - first)
+            except OverrunError:
+                # The writer goes on meanwhile: a little later than what it has reached.
+                start = self.oldest + self._capacity // 32
+
+    def resized(self, capacity: int) -> "Ring":
+        """Another ring of `capacity` samples with the newest of this one.
+
+        Runs on the capture thread.
+        """
+        first = max(self.oldest, self._stop - capacity)
+        ring = Ring(self.channels, capacity, start=first)
+        ring.write(self.read(first, self._stop - first))
+        return ring
 
     def _require(self, start: int) -> None:
         if start < self.oldest:

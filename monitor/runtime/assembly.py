@@ -35,7 +35,7 @@ class Monitor:
         """Start a thread for each capture and one for the worker."""
         for name, capture in self.captures.items():
             threads.start(f"capture-{name}", capture.run)
-        threads.start("worker", self.worker.run)
+        threads.start("worker", lambda _: self.worker.run(threads.stop))
 
     def turns(self) -> dict[str, float]:
         """When each thread that has something to do last moved, monotonic seconds."""

@@ -6,7 +6,6 @@ import logging
 import os
 import queue
 import signal
-import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,8 +126,8 @@ def _stores(
 
 
 def _run(monitor: Monitor, telling: Telling | None, supervisor: Supervisor) -> int:
-    stop = threading.Event()
-    threads = Threads(stop)
+    threads = Threads()
+    stop = threads.stop
     is_asked_to_stop = False
     # What was loaded stays.  To look through it again would cost the collector a tenth
     # of a second each time, and the end of the process half a second.

@@ -1,6 +1,5 @@
 """Recordings through the daemon's own parts, as fast as they can be analysed."""
 
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,7 +60,7 @@ def analyze_file(
         session=source,
         clock=SystemClock(),
     )
-    threads = Threads(threading.Event())
+    threads = Threads()
     monitor.start(threads)
     try:
         threads.stop.wait()

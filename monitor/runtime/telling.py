@@ -1,7 +1,6 @@
 """Telling: the rules, and the threads that carry their alerts."""
 
 import os
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -84,7 +83,7 @@ class Telling:
         self._clock = clock
         self._database = database
         self._senders = build_senders(hooks, database, clock)
-        self._threads = Threads(threading.Event())
+        self._threads = Threads()
 
     @property
     def failure(self) -> Exception | None:

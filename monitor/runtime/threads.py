@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 logger = logging.getLogger(__name__)
 
@@ -12,34 +12,87 @@ class Threads:
     """Threads that live and end together.
 
     An exception in one of them stops all: a monitor with a dead thread would be deaf,
-    and nobody would know.
+    and nobody would know.  One of them may be ended alone, while the others go on.
     """
 
-    def __init__(self, stop: threading.Event) -> None:
-        self.stop = stop
+    def __init__(self) -> None:
+        self.stop: threading.Event = _StopOfAll()
+        """Set by whomever when all are to end."""
+
         self.failure: Exception | None = None
         """The first exception that ended a thread."""
 
-        self._threads: list[threading.Thread] = []
+        self._running: list[Running] = []
 
-    def start(self, name: str, run: Callable[[threading.Event], None]) -> None:
+    def start(self, name: str, run: Callable[[threading.Event], None]) -> "Running":
         """Start `run(stop)` on a thread of its own; it returns soon after `stop`."""
+        assert isinstance(self.stop, _StopOfAll)
+        stop = self.stop.of_one()
 
         def guarded() -> None:
             try:
-                run(self.stop)
+                run(stop)
             except Exception as error:  # noqa: BLE001 - told, and it ends the process
                 self.failure = self.failure or error
                 self.stop.set()
 
         thread = threading.Thread(target=guarded, name=name, daemon=True)
-        self._threads.append(thread)
+        running = Running(thread, stop)
+        self._running = [each for each in self._running if each.is_alive]
+        self._running.append(running)
         thread.start()
+        return running
 
     def join(self, deadline_seconds: float) -> list[str]:
         """Wait for all threads together; return the names of those still running."""
-        until = time.monotonic() + deadline_seconds
-        for thread in self._threads:
-            left = max(0.0, until - time.monotonic())
-            thread.join(min(left, threading.TIMEOUT_MAX))
-        return [thread.name for thread in self._threads if thread.is_alive()]
+        return join(self._running, deadline_seconds)
+
+
+class Running:
+    """One thread."""
+
+    def __init__(self, thread: threading.Thread, stop: threading.Event) -> None:
+        self.name = thread.name
+        self.stop = stop
+        """Set to end this thread alone."""
+
+        self._thread = thread
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has been started or will be, and has not ended."""
+        return self._thread.ident is None or self._thread.is_alive()
+
+    def join(self, seconds: float) -> bool:
+        """Wait for its end; return whether it has come."""
+        self._thread.join(min(max(0.0, seconds), threading.TIMEOUT_MAX))
+        return not self._thread.is_alive()
+
+
+def join(threads: Iterable[Running], deadline_seconds: float) -> list[str]:
+    """Wait for threads together; return the names of those still running."""
+    until = time.monotonic() + deadline_seconds
+    return [each.name for each in threads if not each.join(until - time.monotonic())]
+
+
+class _StopOfAll(threading.Event):
+    """An event that sets others with it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._of_ones: list[threading.Event] = []
+
+    def of_one(self) -> threading.Event:
+        """An event that is set with this one, and may be set alone before."""
+        stop = threading.Event()
+        self._of_ones = [each for each in self._of_ones if not each.is_set()]
+        self._of_ones.append(stop)
+        if self.is_set():
+            stop.set()
+        return stop
+
+    def set(self) -> None:
+        """Set this one and the others."""
+        super().set()
+        for each in self._of_ones:
+            each.set()

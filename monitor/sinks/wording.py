@@ -11,6 +11,7 @@ GAP_REASONS: dict[GapReason, str] = {
     "ended": "the source ended",
     "unplugged": "the source was gone",
     "invalid": "the source delivered invalid samples",
+    "reloaded": "the source was opened anew for a new configuration",
 }
 
 
