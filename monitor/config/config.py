@@ -18,6 +18,7 @@ from monitor.config.alerts import AlertSettings, check_rules
 from monitor.config.clips import ClipSettings
 from monitor.config.messages import HeartbeatSettings, MqttSettings
 from monitor.config.settings import Count, Name, Score, Seconds, Settings, Text
+from monitor.config.status import MetricsSettings, StatusSettings
 
 __all__ = ["Config", "Count", "Settings"]
 
@@ -189,6 +190,12 @@ class Config(Settings):
 
     heartbeat: HeartbeatSettings = HeartbeatSettings()
     """A URL called while the monitor truly listens; others notice when it does not."""
+
+    status: StatusSettings = StatusSettings()
+    """Where the command `status` asks the running monitor how it is doing."""
+
+    metrics: MetricsSettings = MetricsSettings()
+    """An HTTP server with /healthz and /metrics; needs prometheus-client."""
 
     privacy: Literal["scores-only", "clips"] = "scores-only"
     """scores-only: no sound is ever stored; clips: that of events, see clips."""

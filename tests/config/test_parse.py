@@ -112,11 +112,11 @@ def test_a_fault_names_place_key_value_and_rule(text: str, sentence: str) -> Non
 
 
 def test_each_fault_is_told() -> None:
-    text = "ring_seconds: 1\nmodel:\n  threads: 0\nstate: x\n"
+    text = "ring_seconds: 1\nmodel:\n  threads: 0\nstat_dir: x\n"
     assert complaints(text) == [
         "config.yaml:1: ring_seconds: 1 must be at least 5",
         "config.yaml:3: model.threads: 0 must be at least 1",
-        "config.yaml:4: state: there is no such setting; did you mean state_dir?",
+        "config.yaml:4: stat_dir: there is no such setting; did you mean state_dir?",
     ]
 
 

@@ -4,7 +4,11 @@ import importlib.util
 
 from monitor.errors import ConfigError
 
-PACKAGES = {"apprise": "apprise", "paho": "paho-mqtt"}
+PACKAGES = {
+    "apprise": "apprise",
+    "paho": "paho-mqtt",
+    "prometheus_client": "prometheus-client",
+}
 """Names of packages by the modules in them."""
 
 
