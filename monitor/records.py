@@ -289,6 +289,18 @@ class Latencies:
 
 
 @dataclass(frozen=True, slots=True)
+class Trouble:
+    """What is wrong now: a `Health` that was raised and not cleared."""
+
+    source: str
+    kind: HealthKind
+    since: datetime | None
+    """UTC; None for a recording whose time is unknown."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class ModelStatistics:
     """What listens."""
 
@@ -313,5 +325,7 @@ class Statistics:
     latencies: Latencies | None = None
     queues: tuple[tuple[str, int], ...] = ()
     """What waits in the sinks, by what it is."""
+
+    troubles: tuple[Trouble, ...] = ()
 
     model: ModelStatistics | None = None

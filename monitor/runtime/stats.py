@@ -7,7 +7,14 @@ from collections.abc import Iterable, Sequence
 
 from monitor.audio.feed import Feed
 from monitor.model.classifier import Classifier
-from monitor.records import Latencies, ModelStatistics, Statistics, Timed
+from monitor.records import (
+    Health,
+    Latencies,
+    ModelStatistics,
+    Statistics,
+    Timed,
+    Trouble,
+)
 from monitor.runtime.clock import Clock
 from monitor.runtime.source_meter import SourceMeter
 from monitor.sinks.sink import Sink, waiting_in
@@ -28,6 +35,7 @@ class Meter:
         self._counts = [0] * (len(LATENCY_BOUNDS) + 1)
         self._total_latency = 0.0
         self._meters: dict[str, SourceMeter] = {}
+        self._troubles: dict[str, Trouble] = {}
 
     def follow(self, feeds: Iterable[Feed]) -> None:
         """Measure the sources of `feeds` from now on; a new feed begins at nothing."""
@@ -49,6 +57,8 @@ class Meter:
     def take(self, batch: Sequence[Timed]) -> None:
         """Count records that are told."""
         for timed in batch:
+            if isinstance(timed.record, Health):
+                self._follow_trouble(timed.record, timed)
             meter = self._meters.get(timed.record.source)
             if meter is not None:  # else the source has just been taken away
                 meter.take(timed.record)
@@ -69,10 +79,19 @@ class Meter:
                 LATENCY_BOUNDS, tuple(self._counts), self._total_latency
             ),
             queues=tuple(each for sink in sinks for each in waiting_in(sink)),
+            troubles=tuple(self._troubles.values()),
             model=ModelStatistics(
                 classifier.name, classifier.labels, classifier.compute_device
             ),
         )
+
+    def _follow_trouble(self, health: Health, timed: Timed) -> None:
+        if health.state == "cleared":
+            self._troubles.pop(health.id, None)
+        else:
+            self._troubles[health.id] = Trouble(
+                health.source, health.kind, timed.start_utc, health.detail
+            )
 
 
 def _quantile(values: Sequence[float] | deque[float], share: float) -> float:

@@ -4,7 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from monitor.records import SourceStateName, SourceStatistics, Statistics
+from monitor.records import (
+    HealthKind,
+    SourceStateName,
+    SourceStatistics,
+    Statistics,
+    Trouble,
+)
 from monitor.sinks.listening import FRESH_SECONDS, Listening
 from tests.support.timed import samples, statistics
 
@@ -60,3 +66,39 @@ def test_all_sources_or_any_must_be_listened_to(
     listening.report(told(one("street", 60), one("yard", 60, yard)), 0)
     assert listening.is_enough(1, "all") == all_listen
     assert listening.is_enough(1, "any") == any_listens
+
+
+def test_a_source_that_begins_anew_is_listened_to_at_once() -> None:
+    listening = Listening()
+    listening.report(told(one("street", 3600)), 0)
+    listening.report(told(one("street", 1)), FRESH_SECONDS)
+    assert listening.is_enough(FRESH_SECONDS, "all")
+
+
+def test_a_source_that_was_taken_away_is_missing_to_nobody() -> None:
+    listening = Listening()
+    listening.report(told(one("street", 60), one("yard", 0, "waiting")), 0)
+    listening.report(told(one("street", 61)), 1)
+    assert listening.is_enough(1, "all")
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "deaf"),
+    [
+        ("yard", "digital-silence", ["yard"]),
+        ("yard", "canary", ["yard"]),
+        ("*", "canary", ["street", "yard"]),
+        ("yard", "clipping", []),
+        ("*", "disk", []),
+    ],
+)
+def test_what_would_hear_nothing_does_not_listen(
+    source: str, kind: HealthKind, deaf: list[str]
+) -> None:
+    listening = Listening()
+    trouble = Trouble(source, kind, None, "")
+    both = told(one("street", 60), one("yard", 60))
+    listening.report(replace(both, troubles=(trouble,)), 0)
+    assert listening.deaf(1) == deaf
+    listening.report(told(one("street", 61), one("yard", 61)), 1)
+    assert listening.deaf(2) == []
