@@ -143,6 +143,10 @@ CREATE TABLE rule_state (
     state TEXT NOT NULL
 ) STRICT;
 """,
+    """
+-- What was given up is counted again and again, among the alerts of a year.
+CREATE INDEX alerts_dead ON alerts (endpoint) WHERE state = 'dead';
+""",
 )
 """The script at index n brings a database from `user_version` n to n + 1."""
 
