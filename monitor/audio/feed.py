@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from monitor.audio.health_cells import VitalsQueue
 from monitor.audio.pieces import Piece, Stretch, append_gap, bounded
 from monitor.audio.ring import Ring, Samples
 from monitor.errors import OverrunError
@@ -56,6 +57,8 @@ class Feed:
         self.sample_rate = sample_rate
         self.start = start
         """Absolute index of the first sample."""
+        self.vitals = VitalsQueue()
+        """What the samples say of the microphone; nobody is woken for it."""
         self.capacity = round(capacity_seconds * sample_rate)
         """Samples that can be waiting for the worker."""
         self.wakeup: threading.Event | None = None

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from monitor.audio.channels import DeadChannelGuard, adapt
 from monitor.audio.feed import Feed
+from monitor.audio.health_cells import CellMeter, Vitals
 from monitor.audio.losses import Losses
 from monitor.audio.resample import StreamResampler
 from monitor.audio.ring import Samples
@@ -52,6 +53,9 @@ class Stretch:
         self._arrived = 0  # samples of the stream, delivered or lost
         self._placed = 0  # samples of the feed that stand for them so far
         self._told_invalid = False
+        self._begin = feed.stop
+        self._cells = CellMeter(sample_rate, self._channels)
+        self._measured = 0  # samples of the stream before the cell that is being filled
 
     def push(self, block: Samples, now: float) -> None:
         """Take the next block of the stream, any size, shape (channels, n)."""
@@ -66,13 +70,16 @@ class Stretch:
                         self._rate, self._feed.sample_rate, self._channels
                     )
                 self._arrived += part.shape[1]
+                self._measure(part)
                 self._write(self._resampler.push(part), now)
 
     def lose(self, count: int, reason: GapReason, now: float) -> None:
         """Lose the next `count` samples of the stream."""
         self.flush(now)
         self._arrived += count
-        position = round(self._arrived * self._feed.sample_rate / self._rate)
+        self._cells = CellMeter(self._rate, self._channels)
+        self._measured = self._arrived
+        position = self._placed_at(self._arrived) - self._begin
         missing = max(0, position - self._placed)
         self._placed += missing
         self._losses.add(missing, reason)
@@ -82,6 +89,16 @@ class Stretch:
         if self._resampler is not None:
             self._write(self._resampler.finish(), now)
             self._resampler = None
+
+    def _measure(self, samples: Samples) -> None:
+        for channels in self._cells.push(samples):
+            first, self._measured = self._measured, self._measured + self._cells.samples
+            start, stop = self._placed_at(first), self._placed_at(self._measured)
+            self._feed.vitals.put(Vitals(start, stop, channels))
+
+    def _placed_at(self, index: int) -> int:
+        """Where a sample of the stream lies in the feed."""
+        return self._begin + round(index * self._feed.sample_rate / self._rate)
 
     def _tell_invalid(self) -> None:
         if not self._told_invalid:

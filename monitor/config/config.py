@@ -17,6 +17,7 @@ from pydantic import (
 from monitor.config.alerts import AlertSettings, check_rules
 from monitor.config.clips import ClipSettings
 from monitor.config.messages import HeartbeatSettings, MqttSettings
+from monitor.config.health import HealthSettings
 from monitor.config.settings import Count, Name, Score, Seconds, Settings, Text
 from monitor.config.status import MetricsSettings, StatusSettings
 
@@ -177,6 +178,9 @@ class Config(Settings):
     """From scores to events."""
 
     event_log: EventLogSettings = EventLogSettings()
+    health: HealthSettings = HealthSettings()
+    """When a microphone counts as ill, and as well again."""
+
     """The log of onsets, events and gaps: JSON Lines."""
 
     store: StoreSettings = StoreSettings()
