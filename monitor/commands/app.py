@@ -1,5 +1,7 @@
 """The command `sound-monitor`: its subcommands, and how each of them ends."""
 
+import gc
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -121,7 +123,14 @@ def run_command_line(arguments: Sequence[str], commands: typer.Typer = app) -> i
 
 def main() -> None:
     """Run the command that the shell asks for."""
-    sys.exit(run_command_line(sys.argv[1:]))
+    for stream in (sys.stdout, sys.stderr):
+        # A name may hold what the terminal's encoding does not.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    code = run_command_line(sys.argv[1:])
+    # The collector would look through all of it once more, and the process ends.
+    gc.freeze()
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """`sound-monitor check`: is this configuration sound."""
 
+import gc
 from typing import TYPE_CHECKING, Any
 
 from monitor.commands.options import ConfigOption, JsonOption
@@ -25,6 +26,9 @@ Examples:
 
 def check(config: ConfigOption = None, as_json: JsonOption = False) -> int:
     """Print what the configuration means and what is wrong with it; loads no torch."""
+    # Nearly all that is made here are modules, which stay: to look through them again
+    # and again would take the collector a tenth of the time.
+    gc.disable()
     from monitor.audio.sources.microphone import list_devices
     from monitor.commands.configuration import load
     from monitor.commands.examination import examine_configuration

@@ -4,9 +4,10 @@ Found by trial: a perfect network listens to sounds at many places between two w
 and the detector is the one that runs.  So the answers cannot go out of step with it.
 """
 
-from bisect import bisect
+from bisect import bisect, bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from monitor.detection.detector import Detector
 from monitor.detection.presets import LabelRule
@@ -48,28 +49,57 @@ def examine(
     """Try each rule out.
 
     Args:
-        rules: By label; equal rules are tried once.
+        rules: By label; those that nothing here can tell apart are tried once.
         hop_samples: From one window to the next.
         spec: Of the model.
 
     Returns:
         One answer for each label, in the order of `rules`.
     """
-    known: dict[LabelRule, Feasibility] = {}
+    known: dict[LabelRule, _Figures] = {}
     answers = []
     for label, rule in rules.items():
-        if rule not in known:
-            known[rule] = _answer(label, rule, hop_samples, spec)
-        answers.append(replace(known[rule], label=label))
+        heard = _as_heard(rule)
+        if heard not in known:
+            known[heard] = _figures(_Trial(heard, hop_samples, spec), rule, hop_samples)
+        answers.append(_answer(label, rule, known[heard], hop_samples, spec))
     return answers
 
 
-def _answer(label: str, rule: LabelRule, hop: int, spec: ModelSpec) -> Feasibility:
-    trial = _Trial(rule, hop, spec)
+class _Figures(NamedTuple):
+    """What was found by trial, in samples; see `Feasibility`."""
+
+    shortest_sound: int
+    latency: int
+    shortest_pause: int
+
+
+def _as_heard(rule: LabelRule) -> LabelRule:
+    """The rule with the thresholds that a perfect network makes of its own.
+
+    Such a network says 0 or 1, so the average of n scores is a multiple of 1/n, and a
+    threshold does what the next multiple does.
+    """
+    hops = rule.smoothing_hops
+    averages = [count / hops for count in range(1, hops + 1)]
+    return replace(
+        rule,
+        onset_threshold=averages[bisect_left(averages, rule.onset_threshold)],
+        offset_threshold=averages[bisect_left(averages, rule.offset_threshold)],
+    )
+
+
+def _figures(trial: "_Trial", rule: LabelRule, hop: int) -> _Figures:
     shortest = trial.shortest_sound()
-    can_fire = shortest <= rule.shortest_sound
     length = max(rule.shortest_sound, shortest + hop // _PLACES)
-    latency, pause = trial.latency(length), trial.shortest_pause(length)
+    return _Figures(shortest, trial.latency(length), trial.shortest_pause(length))
+
+
+def _answer(
+    label: str, rule: LabelRule, figures: _Figures, hop: int, spec: ModelSpec
+) -> Feasibility:
+    shortest, latency, pause = figures
+    can_fire = shortest <= rule.shortest_sound
     if can_fire:
         why = (
             f"tells sounds of {_text(spec, shortest)} and more, at most "

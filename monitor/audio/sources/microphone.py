@@ -6,14 +6,15 @@ import sys
 import sysconfig
 from collections import deque
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from monitor.audio.ring import Samples
 from monitor.audio.sources.pipe import InputDevice, PipeParser
 from monitor.audio.sources.process import ChildProcess
 from monitor.audio.sources.source import Lost
 from monitor.errors import SourceError, UsageError
+
+if TYPE_CHECKING:
+    from monitor.audio.ring import Samples
 
 _CHILD = "monitor.audio.sources.portaudio_child"
 _PACKAGES = Path(__file__).parents[3]
@@ -73,7 +74,7 @@ class MicrophoneStream:
         self._child = child
         self._description = description
         self._parser = PipeParser()
-        self._waiting: deque[Samples | Lost] = deque()
+        self._waiting: deque["Samples | Lost"] = deque()
 
     @property
     def sample_rate(self) -> int:
@@ -92,7 +93,7 @@ class MicrophoneStream:
         """Process id of the child."""
         return self._child.pid
 
-    def read(self, timeout_seconds: float) -> Samples | Lost | None:
+    def read(self, timeout_seconds: float) -> "Samples | Lost | None":
         """Wait for samples; see `SourceStream`.
 
         Raises:
@@ -111,6 +112,9 @@ class MicrophoneStream:
         self._child.close()
 
     def _take(self, data: bytes) -> None:
+        # Not above: `check` asks only for the devices, and numpy takes its time.
+        import numpy as np
+
         try:
             blocks = self._parser.push(data)
         except (ValueError, TypeError) as error:

@@ -1,9 +1,10 @@
 """What a source of samples is, to the thread that captures it."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from monitor.audio.ring import Samples
+if TYPE_CHECKING:
+    from monitor.audio.ring import Samples
 
 LOWEST_RATE = 8_000
 HIGHEST_RATE = 192_000
@@ -28,7 +29,7 @@ class SourceStream(Protocol):
     def channels(self) -> int:
         """Channels of what `read` returns; known once it has returned samples."""
 
-    def read(self, timeout_seconds: float) -> Samples | Lost | None:
+    def read(self, timeout_seconds: float) -> "Samples | Lost | None":
         """Wait for the next block.
 
         Returns:
