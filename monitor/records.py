@@ -306,8 +306,12 @@ class ModelStatistics:
 
     name: str
     labels: tuple[str, ...]
+    sample_rate: int
     compute_device: str
     """Where the network runs now: `cpu`, `cuda` or `mps`."""
+
+    failed_compute_device: str | None
+    """Where it ran, or should have, before it fell back to the CPU; None: it did not."""
 
 
 @dataclass(frozen=True, slots=True)

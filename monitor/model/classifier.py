@@ -49,6 +49,10 @@ class Classifier:
         self.name = model.card.name
         self.total_stride = model.network.total_stride
         self.thresholds = _pairs(model)
+        self.failed_compute_device: str | None = None
+        """The one that failed and was given up for the CPU."""
+
+        self.golden = model.golden
         self._model = model
         self._is_free = compute_device == "auto"
         self._engine = self._start(_choose(compute_device))
@@ -96,6 +100,7 @@ class Classifier:
             compute_device,
             _first_line(error),
         )
+        self.failed_compute_device = compute_device
         return self._start("cpu")
 
     def _warm(self, engine: Engine) -> Engine:

@@ -81,7 +81,11 @@ class Meter:
             queues=tuple(each for sink in sinks for each in waiting_in(sink)),
             troubles=tuple(self._troubles.values()),
             model=ModelStatistics(
-                classifier.name, classifier.labels, classifier.compute_device
+                classifier.name,
+                classifier.labels,
+                classifier.spec.sample_rate,
+                classifier.compute_device,
+                classifier.failed_compute_device,
             ),
         )
 
