@@ -53,13 +53,31 @@ class Detector:
         self._model_name = model_name
         self._session = session
         self._states = tuple(Hysteresis(rules[label]) for label in labels)
-        self._untold = max(
-            (rule.min_duration_on + rule.min_duration_off for rule in rules.values()),
-            default=0,
-        )
+        self._untold = _longest_untold(rules)
+        self._ends: dict[str, int] = {}
         self._seen_until = 0
         self._hops: deque[Hop] = deque()
         self._loudness: dict[int, Loudness] = {}  # of the labels that were told
+
+    @property
+    def ends(self) -> Mapping[str, int]:
+        """Where the latest event of each label ended."""
+        return self._ends
+
+    def change(self, rules: Mapping[str, LabelRule], level_gate_dbfs: float) -> None:
+        """Go on with other rules for the same labels.
+
+        What is going on stays so, and ends as the new rules say.
+        """
+        self._level_gate_dbfs = level_gate_dbfs
+        self._untold = _longest_untold(rules)
+        for label, state in zip(self._labels, self._states, strict=True):
+            state.change(rules[label])
+
+    def begin_after(self, ends: Mapping[str, int]) -> None:
+        """Begin no event of a label before the sample that `ends` says."""
+        for label, state in zip(self._labels, self._states, strict=True):
+            state.begin_after(ends.get(label, 0))
 
     def push(self, frame: ScoreFrame) -> list[Onset | Event]:
         """Take the next frame of the source.
@@ -145,6 +163,7 @@ class Detector:
         )
 
     def _event(self, index: int, run: Run, reason: EndReason) -> Event:
+        self._ends[self._labels[index]] = run.stop
         levels = self._loudness.pop(index).measure(run.start, run.stop)
         return Event(
             self._id(index, run),
@@ -168,3 +187,11 @@ class Detector:
     def _top(self, run: Run) -> tuple[LabelScore, ...]:
         scores = zip(self._labels, run.peak.frame.scores, strict=True)
         return tuple(sorted(scores, key=lambda pair: pair[1], reverse=True)[:_TOP])
+
+
+def _longest_untold(rules: Mapping[str, LabelRule]) -> int:
+    """Samples for which a run can go on before it is told or given up."""
+    return max(
+        (rule.min_duration_on + rule.min_duration_off for rule in rules.values()),
+        default=0,
+    )

@@ -50,6 +50,17 @@ class Hysteresis:
         """The run that is going on, told or not."""
         return self._run
 
+    def change(self, rule: LabelRule) -> None:
+        """Go on with another rule; a run that is going on ends as that one says."""
+        self._rule = rule
+        self._scores.change(rule.smoothing_hops)
+        self._rivals.change(rule.smoothing_hops)
+        self._averaged = deque(self._averaged, maxlen=rule.smoothing_hops)
+
+    def begin_after(self, sample: int) -> None:
+        """Begin no run before `sample`."""
+        self._floor = max(self._floor, sample)
+
     def push(self, window: LabelWindow) -> Step:
         """Take the next window, at least a sample later than the one before."""
         rule = self._rule

@@ -18,6 +18,10 @@ class MovingAverage:
         # Summed anew each time: a running sum would carry a rounding error for days.
         return sum(self._scores) / len(self._scores)
 
+    def change(self, hops: int) -> None:
+        """Take the mean of so many from now on."""
+        self._scores = deque(self._scores, maxlen=hops)
+
     def silence(self) -> None:
         """Take the scores so far for zeros: what they told of is over."""
         for index in range(len(self._scores)):

@@ -1,21 +1,23 @@
 """Puts the parts of a monitor together, for the daemon and for recordings alike."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from monitor.audio.capture import Capture
 from monitor.audio.feed import Feed
 from monitor.audio.sources import build_source
-from monitor.config.config import Config
+from monitor.audio.sources.source import Source
+from monitor.config.config import Config, SourceSettings
 from monitor.detection.presets import LabelRule, resolve_rules
 from monitor.errors import SoundMonitorError
 from monitor.model.classifier import Classifier
 from monitor.runtime.clock import Clock, SampleClock
+from monitor.runtime.lineup import Lineup
 from monitor.runtime.past import Past
 from monitor.runtime.pipeline import Pipeline
-from monitor.runtime.threads import Threads
+from monitor.runtime.threads import Running, Threads, join
 from monitor.runtime.worker import Worker
 from monitor.sinks.sink import Sink
 
@@ -23,33 +25,61 @@ Speed = Literal["realtime", "max"]
 
 
 @dataclass(frozen=True, slots=True)
+class Ear:
+    """One source, and what brings its samples to the worker."""
+
+    settings: SourceSettings
+    capture: Capture
+    feed: Feed
+    sample_clock: SampleClock | None
+    """None: a recording whose time is unknown."""
+
+
 class Monitor:
-    """Captures and the worker that analyses what they deliver."""
+    """Captures, each on a thread, and the worker that analyses what they deliver."""
 
-    captures: Mapping[str, Capture]
-    """By the name of the source."""
+    def __init__(self, ears: Mapping[str, Ear], worker: Worker) -> None:
+        """Connect nothing: the feeds of `ears` are those of the worker."""
+        self.ears = ears
+        """By source; replaced as a whole."""
 
-    worker: Worker
+        self.worker = worker
+        self._running: dict[str, Running] = {}
 
     def start(self, threads: Threads) -> None:
         """Start a thread for each capture and one for the worker."""
-        for name, capture in self.captures.items():
-            threads.start(f"capture-{name}", capture.run)
+        self.start_captures(self.ears, threads)
         threads.start("worker", lambda _: self.worker.run(threads.stop))
+
+    def start_captures(self, names: Iterable[str], threads: Threads) -> None:
+        """Start the threads of some captures."""
+        for name in names:
+            run = self.ears[name].capture.run
+            self._running[name] = threads.start(f"capture-{name}", run)
+
+    def end_captures(self, names: Iterable[str], seconds: float) -> list[str]:
+        """End the threads of some captures, and wait for that; the names of the late.
+
+        What they delivered stays in their feeds.
+        """
+        running = [self._running.pop(name) for name in names]
+        for each in running:
+            each.stop.set()
+        return join(running, seconds)
 
     def turns(self) -> dict[str, float]:
         """When each thread that has something to do last moved, monotonic seconds."""
         turns = {
-            f"capture-{name}": capture.latest_turn
-            for name, capture in self.captures.items()
-            if not capture.finished.is_set()
+            f"capture-{name}": ear.capture.latest_turn
+            for name, ear in self.ears.items()
+            if not ear.capture.finished.is_set()
         }
         return {**turns, "worker": self.worker.latest_turn}
 
     @property
     def failure(self) -> SoundMonitorError | None:
         """Why a recording could not be played, or not to its end."""
-        failures = (capture.failure for capture in self.captures.values())
+        failures = (ear.capture.failure for ear in self.ears.values())
         return next((failure for failure in failures if failure is not None), None)
 
 
@@ -62,6 +92,7 @@ def build_monitor(
     session: str,
     clock: Clock,
     past: Past | None = None,
+    model: str = "",
 ) -> Monitor:
     """Build everything between the sources of `config` and `sinks`.
 
@@ -70,22 +101,60 @@ def build_monitor(
     Raises:
         UsageError: A source, a label or the hop cannot be what the configuration says.
     """
-    spec = classifier.spec
     wakeup = threading.Event()
-    feeds: list[Feed] = []
-    captures: dict[str, Capture] = {}
-    sample_clocks: dict[str, SampleClock] = {}
-    for settings in config.sources:
-        source = build_source(settings, speed, clock.monotonic)
-        feed = Feed(settings.name, spec.sample_rate, config.ring_seconds)
-        feed.wakeup = wakeup
-        feeds.append(feed)
-        captures[settings.name] = Capture(source, feed, settings, clock.monotonic)
-        if source.live or speed == "realtime":
-            sample_clocks[settings.name] = SampleClock(clock, spec.sample_rate)
+    ears = {
+        settings.name: build_ear(
+            settings,
+            build_source(settings, speed, clock.monotonic),
+            Feed(settings.name, classifier.spec.sample_rate, config.ring_seconds),
+            clock,
+            speed,
+        )
+        for settings in config.sources
+    }
+    for ear in ears.values():
+        ear.feed.wakeup = wakeup
     if past is not None:
-        past.follow(feeds)
-    pipeline = Pipeline(
+        past.follow(ear.feed for ear in ears.values())
+    pipeline = build_pipeline(config, classifier, session)
+    lineup = build_lineup(ears, pipeline, sinks, model)
+    return Monitor(ears, Worker(lineup, wakeup=wakeup, clock=clock))
+
+
+def build_ear(
+    settings: SourceSettings,
+    source: Source,
+    feed: Feed,
+    clock: Clock,
+    speed: Speed,
+    *,
+    missing_since: float | None = None,
+) -> Ear:
+    """Connect a source to its feed; nothing is opened.
+
+    Args:
+        settings: Of the source.
+        source: As they say.
+        feed: Takes the samples.
+        clock: Of the machine.
+        speed: A recording at full speed gets no time of day.
+        missing_since: See `Capture`.
+    """
+    capture = Capture(
+        source, feed, settings, clock.monotonic, missing_since=missing_since
+    )
+    has_time = source.live or speed == "realtime"
+    sample_clock = SampleClock(clock, feed.sample_rate) if has_time else None
+    return Ear(settings, capture, feed, sample_clock)
+
+
+def build_pipeline(config: Config, classifier: Classifier, session: str) -> Pipeline:
+    """Build what turns samples of the sources of `config` into records.
+
+    Raises:
+        UsageError: A label or the hop cannot be what the configuration says.
+    """
+    return Pipeline(
         classifier,
         rules_of(config, classifier),
         hop_frames=config.detection.hop_frames,
@@ -95,16 +164,23 @@ def build_monitor(
         },
         session=session,
     )
-    worker = Worker(
+
+
+def build_lineup(
+    ears: Mapping[str, Ear], pipeline: Pipeline, sinks: Sequence[Sink], model: str
+) -> Lineup:
+    """Put together what the worker drives."""
+    return Lineup(
         pipeline,
-        feeds,
+        {name: ear.feed for name, ear in ears.items()},
+        {
+            name: ear.sample_clock
+            for name, ear in ears.items()
+            if ear.sample_clock is not None
+        },
         sinks,
-        wakeup=wakeup,
-        clock=clock,
-        sample_clocks=sample_clocks,
-        sample_rate=spec.sample_rate,
+        model,
     )
-    return Monitor(captures, worker)
 
 
 def rules_of(config: Config, classifier: Classifier) -> Mapping[str, LabelRule]:

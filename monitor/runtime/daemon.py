@@ -144,7 +144,7 @@ def _run(monitor: Monitor, telling: Telling | None, supervisor: Supervisor) -> i
             with contextlib.suppress(queue.Empty):
                 if signals.get(timeout=POLL_SECONDS) == signal.SIGHUP:
                     with supervisor.reloading():
-                        monitor.worker.reopen_sinks()
+                        monitor.worker.ask(monitor.worker.reopen_sinks)
                 else:
                     is_asked_to_stop = True
                     stop.set()

@@ -60,6 +60,8 @@ class Pipeline:
                 f"of the model {classifier.name!r}, {classifier.total_stride} frames"
             )
         self.classifier = classifier
+        self._rules = rules
+        self._level_gate_dbfs = level_gate_dbfs
         spec = classifier.spec
         self.grid = WindowGrid.of(spec, hop_frames)
         log_mel = LogMel(spec)
@@ -82,6 +84,28 @@ class Pipeline:
     def next_stop(self, source: str) -> int:
         """Sample index at which the next window of `source` is complete."""
         return self._tracks[source].next_stop
+
+    def take_over(self, source: str, before: "Pipeline", *, is_same_model: bool) -> int:
+        """Go on with a source where `before` is, which has it no more afterwards.
+
+        With the same model, what sounds goes on under the new rules; with another one
+        it has been ended by `finish`.
+
+        Returns:
+            The first sample that must be processed again, up to where `before` is: the
+            windows that it has told are not told again.
+        """
+        if is_same_model:
+            detector = before._detectors[source]
+            detector.change(self._rules, self._level_gate_dbfs)
+            self._detectors[source] = detector
+        else:
+            self._detectors[source].begin_after(before._detectors[source].ends)
+        track, old = self._tracks[source], before._tracks[source]
+        if old.is_like(track):
+            self._tracks[source] = old
+            return old.stop
+        return track.go_on_from(old)
 
     def process(self, arrivals: Iterable[Arrival]) -> list[PlacedRecord]:
         """Take what the sources delivered since the last call.

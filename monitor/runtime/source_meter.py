@@ -59,7 +59,7 @@ class SourceMeter:
         feed = self.feed
         lost, stop = feed.lost_samples, feed.stop
         heard = feed.heard
-        captured = stop - lost
+        captured = stop - feed.start - lost
         missed = lost + self._untold(now)
         listened = _listened(captured, missed, feed.sample_rate)
         before = self._day.mark(now, captured, missed)

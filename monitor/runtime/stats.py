@@ -25,10 +25,7 @@ LATENCY_BOUNDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 class Meter:
     """Gathers figures of the worker's latest steps.  Used by its thread alone."""
 
-    def __init__(
-        self, sample_rate: int, clock: Clock, *, memory_steps: int = 500
-    ) -> None:
-        self._sample_rate = sample_rate
+    def __init__(self, clock: Clock, *, memory_steps: int = 500) -> None:
         self._clock = clock
         self._latencies: deque[float] = deque(maxlen=memory_steps)
         self._costs: deque[tuple[float, float]] = deque(maxlen=memory_steps)
@@ -44,9 +41,9 @@ class Meter:
             feed.name: known.get(feed) or SourceMeter(feed) for feed in feeds
         }
 
-    def add_step(self, processing_seconds: float, samples: int) -> None:
-        """Count one step of the worker, and the samples of all sources it analysed."""
-        self._costs.append((processing_seconds, samples / self._sample_rate))
+    def add_step(self, processing_seconds: float, audio_seconds: float) -> None:
+        """Count one step of the worker, and the sound of all sources it analysed."""
+        self._costs.append((processing_seconds, audio_seconds))
 
     def add_latency(self, seconds: float) -> None:
         """Count one window: from its last sample to its records."""

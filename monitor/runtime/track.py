@@ -37,9 +37,10 @@ class Track:
     def __init__(
         self, log_mel: LogMel, grid: WindowGrid, level_offset_db: float
     ) -> None:
-        self._log_mel = log_mel
-        self._grid = grid
-        self._level_offset_db = level_offset_db
+        self.log_mel = log_mel
+        self.grid = grid
+        self.level_offset_db = level_offset_db
+        self._told_until = 0  # no window that stops by then is told
         hops_in_window = -(-grid.window_samples // grid.hop_samples)
         self._levels: deque[Level] = deque(maxlen=hops_in_window)
         self._log_mels: Tensor
@@ -49,7 +50,32 @@ class Track:
     @property
     def next_stop(self) -> int:
         """Sample index at which the next window is complete."""
-        return self._grid.window(self._next_window)[1]
+        return self.grid.window(self._next_window)[1]
+
+    @property
+    def stop(self) -> int:
+        """Absolute index after the newest sample."""
+        return self._stop
+
+    def is_like(self, other: "Track") -> bool:
+        """Whether the other would make the same windows of the same samples."""
+        return (self.log_mel.spec, self.grid, self.level_offset_db) == (
+            other.log_mel.spec,
+            other.grid,
+            other.level_offset_db,
+        )
+
+    def go_on_from(self, before: "Track") -> int:
+        """Go on where another one was, which stays as it is.
+
+        Returns:
+            The first sample to be heard again: it is in the window that comes next, or
+            in the hop before, which the meter of levels needs to settle.
+        """
+        self._told_until = before._told_until
+        grid = self.grid
+        last = (before._told_until - grid.window_samples) // grid.hop_samples
+        return max(before._began, last * grid.hop_samples)
 
     def restart(self, sample: int) -> None:
         """Go on at `sample`: what lies before it was lost."""
@@ -58,7 +84,7 @@ class Track:
     def push(self, block: Block) -> list[Window]:
         """Take the next block; return the windows that it completes, in order."""
         samples = block.samples
-        if samples.shape[0] > self._log_mel.spec.channels:
+        if samples.shape[0] > self.log_mel.spec.channels:
             samples = samples.mean(axis=0, keepdims=True)
         channels, count = samples.shape
         if channels != self._channels or block.start != self._stop:
@@ -70,26 +96,29 @@ class Track:
         for end, level in self._hops.push(samples):
             self._levels.append(level)
             if end == self.next_stop:
-                windows.append(self._take_window(end))
+                window = self._take_window(end)
+                if end > self._told_until:
+                    self._told_until = end
+                    windows.append(window)
         self._forget_old_frames()
         return windows
 
     def _begin_stretch(self, start: int, channels: int) -> None:
-        spec = self._log_mel.spec
+        spec = self.log_mel.spec
         self._channels = channels
-        self._stop = start
-        self._next_window = self._grid.first_from(start)
-        self._frames = IncrementalLogMel(self._log_mel, channels, start)
+        self._began = self._stop = start
+        self._next_window = self.grid.first_from(start)
+        self._frames = IncrementalLogMel(self.log_mel, channels, start)
         self._first_frame = self._frames.next_frame
         self._log_mels = torch.empty(channels, spec.n_mels, 0)
-        meter = LevelMeter(spec.sample_rate, self._level_offset_db)
-        self._hops = _HopLevels(meter, self._grid, start, channels)
+        meter = LevelMeter(spec.sample_rate, self.level_offset_db)
+        self._hops = _HopLevels(meter, self.grid, start, channels)
         self._levels.clear()
 
     def _take_window(self, stop: int) -> Window:
-        start = stop - self._grid.window_samples
+        start = stop - self.grid.window_samples
         first = self._frame_at(start) - self._first_frame
-        frames = self._log_mel.spec.window_frames
+        frames = self.log_mel.spec.window_frames
         self._next_window += 1
         return Window(
             start,
@@ -100,14 +129,14 @@ class Track:
         )
 
     def _forget_old_frames(self) -> None:
-        keep_from = self._frame_at(self._grid.window(self._next_window)[0])
+        keep_from = self._frame_at(self.grid.window(self._next_window)[0])
         surplus = keep_from - self._first_frame
         if surplus > 0:
             self._log_mels = self._log_mels[..., surplus:]
             self._first_frame = keep_from
 
     def _frame_at(self, sample: int) -> int:
-        return sample // self._log_mel.spec.hop_length
+        return sample // self.log_mel.spec.hop_length
 
 
 class _HopLevels:

@@ -1,10 +1,13 @@
 """The worker: takes what the sources delivered, analyses it, tells the sinks."""
 
+import contextlib
+import queue
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from monitor.audio.feed import Block, Feed
 from monitor.records import (
+    EVERY_SOURCE,
     EndReason,
     PlacedRecord,
     Record,
@@ -14,9 +17,9 @@ from monitor.records import (
     Timed,
 )
 from monitor.runtime.clock import Clock, SampleClock
-from monitor.runtime.pipeline import Arrival, Pipeline
+from monitor.runtime.lineup import Lineup
+from monitor.runtime.pipeline import Arrival
 from monitor.runtime.stats import Meter
-from monitor.sinks.sink import Sink
 
 REPORT_SECONDS = 0.25
 IDLE_SECONDS = 1.0
@@ -30,48 +33,85 @@ class Worker:
     """
 
     def __init__(
-        self,
-        pipeline: Pipeline,
-        feeds: Sequence[Feed],
-        sinks: Sequence[Sink],
-        *,
-        wakeup: threading.Event,
-        clock: Clock,
-        sample_clocks: Mapping[str, SampleClock],
-        sample_rate: int,
+        self, lineup: Lineup, *, wakeup: threading.Event, clock: Clock
     ) -> None:
         """Connect feeds and sinks.
 
         Args:
-            pipeline: Prepared for the sources of `feeds`.
-            feeds: Their `wakeup` is `wakeup`.
-            sinks: Called on the worker's thread, and closed at its end.
+            lineup: What to drive; the `wakeup` of its feeds is `wakeup`.
             wakeup: Set whenever there may be something to do.
             clock: Of the machine.
-            sample_clocks: By source; a source without one is a recording whose time
-                is unknown.
-            sample_rate: Of the model.
         """
         self.latest_turn = clock.monotonic()
         """When the thread last began to look for work, monotonic seconds."""
 
-        self._pipeline = pipeline
-        self._feeds = {feed.name: feed for feed in feeds}
-        self._sinks = sinks
+        self._lineup = lineup
         self._wakeup = wakeup
         self._clock = clock
-        self._sample_clocks = sample_clocks
-        self._sample_rate = sample_rate
-        self._meter = Meter(sample_rate, clock)
-        self._meter.follow(feeds)
-        self._listening = set(self._feeds)
-        self._reopen = threading.Event()
+        self._meter = Meter(clock)
+        self._meter.follow(lineup.feeds.values())
+        self._listening = set(lineup.feeds)
+        self._began = clock.monotonic()
+        self._own_clock = SampleClock(clock, self._sample_rate)
+        self._changes: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._reported = float("-inf")
 
-    def reopen_sinks(self) -> None:
-        """Have the sinks open their files anew.  Any thread, also a signal handler."""
-        self._reopen.set()
+    def ask(self, change: Callable[[], None]) -> None:
+        """Have `change` run between two steps, on the worker's thread.  Any thread.
+
+        When the worker has ended, it never runs.
+        """
+        self._changes.put(change)
         self._wakeup.set()
+
+    def reopen_sinks(self) -> None:
+        """Have the sinks open their files anew.  Worker's thread: see `ask`."""
+        for sink in self._lineup.sinks:
+            sink.reopen()
+
+    def conclude(self, after: Lineup) -> None:
+        """End what does not go on in `after`, and tell it.  Worker's thread: see `ask`.
+
+        The captures of sources that do not go on have ended.
+        """
+        before = self._lineup
+        gone = [name for name in before.feeds if not before.goes_on(name, after)]
+        self._work([before.feeds[name] for name in gone])
+        for name in gone if after.model == before.model else before.feeds:
+            self._tell(before.pipeline.finish(name, "reloaded"))
+            detail = "there is a new configuration"
+            self._tell(before.health.finish(name, detail, self._place))
+        for name in gone:
+            self._listening.discard(name)
+            if name not in after.feeds:
+                state = SourceState(name, "ended", "it is not configured any more")
+                position = before.feeds[name].taken
+                self._give([self._timed(state, position, position)])
+
+    def adopt(self, after: Lineup) -> None:
+        """Go on with `after`.  Worker's thread: see `ask`; `conclude` stands before.
+
+        Where another model or another hop needs it, sound that was analysed before is
+        heard again, so that the next window is complete as soon as it would have been.
+        """
+        before, self._lineup = self._lineup, after
+        self._meter.follow(after.feeds.values())
+        for sink in before.sinks:
+            if not any(sink is each for each in after.sinks):
+                sink.close()
+        again: list[Arrival] = []
+        for name, feed in after.feeds.items():
+            if name not in before.feeds or not before.goes_on(name, after):
+                self._listening.add(name)
+                continue
+            after.health.take_over(name, before.health)
+            first = after.pipeline.take_over(
+                name, before.pipeline, is_same_model=after.model == before.model
+            )
+            start, samples = feed.past(first, feed.taken)
+            if samples.shape[1]:
+                again.append((name, Block(start, samples)))
+        self._tell(after.pipeline.process(again))
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set or every source is a recording that is over.
@@ -85,47 +125,57 @@ class Worker:
                 self._wakeup.clear()
                 self.latest_turn = self._clock.monotonic()
                 self._step()
-            self._step(take_all=True)
+            self._work(list(self._lineup.feeds.values()))
             self._finish("stopped")
         finally:
             stop.set()
-            for sink in self._sinks:
+            for sink in self._lineup.sinks:
                 sink.close()
 
     @property
     def statistics(self) -> Statistics:
         """How the monitor is doing."""
-        return self._meter.statistics(self._sinks, self._pipeline.classifier)
+        lineup = self._lineup
+        return self._meter.statistics(lineup.sinks, lineup.pipeline.classifier)
 
-    def _step(self, *, take_all: bool = False) -> None:
-        if self._reopen.is_set():
-            self._reopen.clear()
-            for sink in self._sinks:
-                sink.reopen()
+    def _step(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._changes.get_nowait()()
         began = self._clock.monotonic()
-        arrivals: list[Arrival] = []
-        states: list[tuple[SourceState, int]] = []
-        for feed in self._feeds.values():
-            if take_all or self._has_work(feed):
-                self._take(feed, arrivals, states)
-        if arrivals:
-            records = self._pipeline.process(arrivals)
-            self._measure(began, arrivals, records)
-            self._tell(records)
-        for state, position in states:
-            self._follow(state, position)
+        self._work(
+            [feed for feed in self._lineup.feeds.values() if self._has_work(feed)]
+        )
         if began - self._reported >= REPORT_SECONDS:
             self._reported = began
             statistics = self.statistics
-            for sink in self._sinks:
+            self._tell(self._lineup.health.look(statistics, began, self._place))
+            for sink in self._lineup.sinks:
                 sink.report(statistics)
+
+    def _work(self, feeds: Sequence[Feed]) -> None:
+        """Analyse what `feeds` delivered, and tell what was heard."""
+        began = self._clock.monotonic()
+        arrivals: list[Arrival] = []
+        states: list[tuple[SourceState, int]] = []
+        records: list[PlacedRecord] = []
+        for feed in feeds:
+            self._take(feed, arrivals, states)
+        if arrivals:
+            records = self._lineup.pipeline.process(arrivals)
+            self._measure(began, arrivals, records)
+            self._tell(records)
+        self._tell(self._lineup.health.hear(feeds, records))
+        for state, position in states:
+            self._follow(state, position)
 
     def _has_work(self, feed: Feed) -> bool:
         """Whether a window is complete, or something but sound waits.
 
         Taking every small block at once would compute the frames in small batches.
         """
-        return feed.has_marks or feed.stop >= self._pipeline.next_stop(feed.name)
+        next_stop = self._lineup.pipeline.next_stop(feed.name)
+        return feed.has_marks or feed.stop >= next_stop
 
     def _take(
         self,
@@ -134,7 +184,7 @@ class Worker:
         states: list[tuple[SourceState, int]],
     ) -> None:
         """Take what `feed` delivered; its states with the sample at which they hold."""
-        sample_clock = self._sample_clocks.get(feed.name)
+        sample_clock = self._lineup.sample_clocks.get(feed.name)
         if sample_clock is not None:
             sample_clock.anchor(feed.arrivals())
         position = feed.taken
@@ -148,12 +198,17 @@ class Worker:
     def _follow(self, state: SourceState, position: int) -> None:
         if state.state == "ended":
             self._listening.discard(state.source)
-            self._tell(self._pipeline.finish(state.source, "end-of-input"))
+            self._tell(self._lineup.pipeline.finish(state.source, "end-of-input"))
+            detail = "the recording is over"
+            self._tell(self._lineup.health.finish(state.source, detail, self._place))
         self._give([self._timed(state, position, position)])
 
     def _finish(self, reason: EndReason) -> None:
-        for source in self._feeds:
-            self._tell(self._pipeline.finish(source, reason))
+        for source in self._lineup.feeds:
+            self._tell(self._lineup.pipeline.finish(source, reason))
+        for source in (*self._lineup.feeds, EVERY_SOURCE):
+            detail = "the monitor was stopped"
+            self._tell(self._lineup.health.finish(source, detail, self._place))
 
     def _measure(
         self,
@@ -166,12 +221,26 @@ class Worker:
             item.samples.shape[1] for _, item in arrivals if isinstance(item, Block)
         )
         if samples:
-            self._meter.add_step(now - began, samples)
+            self._meter.add_step(now - began, samples / self._sample_rate)
         for record in records:
             if isinstance(record, ScoreFrame):
-                sample_clock = self._sample_clocks.get(record.source)
+                sample_clock = self._lineup.sample_clocks.get(record.source)
                 if sample_clock is not None:
                     self._meter.add_latency(now - sample_clock.monotonic(record.stop))
+
+    def _place(self, source: str) -> int | None:
+        """The newest sample of a source; of the monitor, as if it were one."""
+        if source == EVERY_SOURCE:
+            now = self._clock.monotonic()
+            position = round((now - self._began) * self._sample_rate)
+            self._own_clock.anchor([(position, now)])
+            return position
+        feed = self._lineup.feeds.get(source)
+        return None if feed is None else feed.taken
+
+    @property
+    def _sample_rate(self) -> int:
+        return self._lineup.pipeline.classifier.spec.sample_rate
 
     def _tell(self, records: Sequence[PlacedRecord]) -> None:
         self._give(
@@ -181,15 +250,18 @@ class Worker:
     def _give(self, batch: Sequence[Timed]) -> None:
         if batch:
             self._meter.take(batch)
-            for sink in self._sinks:
+            for sink in self._lineup.sinks:
                 sink.write(batch)
 
     def _timed(self, record: Record, start: int, stop: int) -> Timed:
-        sample_clock = self._sample_clocks.get(record.source)
+        sample_clock = self._lineup.sample_clocks.get(record.source)
+        if record.source == EVERY_SOURCE:
+            sample_clock = self._own_clock
+        rate = self._sample_rate
         return Timed(
             record,
-            start / self._sample_rate,
-            stop / self._sample_rate,
+            start / rate,
+            stop / rate,
             sample_clock.utc(start) if sample_clock is not None else None,
             sample_clock.utc(stop) if sample_clock is not None else None,
         )

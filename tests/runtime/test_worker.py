@@ -1,6 +1,7 @@
 """The worker tells the sinks everything, in order and with its time."""
 
 import threading
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,6 +11,7 @@ from monitor.errors import SoundMonitorError
 from monitor.model.classifier import Classifier
 from monitor.records import Event, Gap, ScoreFrame, SourceState, Timed
 from monitor.runtime.clock import SampleClock
+from monitor.runtime.lineup import Lineup
 from monitor.runtime.worker import Worker
 from monitor.sinks.collector import Collector
 from tests.runtime.test_pipeline import make_pipeline
@@ -30,15 +32,13 @@ class Bench:
         self.feed.wakeup = self.wakeup
         self.sink = Collector()
         self.stop = threading.Event()
-        self.worker = Worker(
+        self.lineup = Lineup(
             make_pipeline(Classifier(seeded_model(), "cpu")),
-            [self.feed],
+            {"street": self.feed},
+            {"street": SampleClock(self.clock, RATE)},
             [self.sink],
-            wakeup=self.wakeup,
-            clock=self.clock,
-            sample_clocks={"street": SampleClock(self.clock, RATE)},
-            sample_rate=RATE,
         )
+        self.worker = Worker(self.lineup, wakeup=self.wakeup, clock=self.clock)
 
     def deliver(self, seconds: float, rms: float = 0.2) -> None:
         """Deliver sound that has just been captured."""
@@ -134,15 +134,11 @@ def test_sinks_are_reopened_when_asked_and_closed_whatever_happens(bench):
             calls.append("close")
 
     worker = Worker(
-        make_pipeline(Classifier(seeded_model(), "cpu")),
-        [bench.feed],
-        [Failing()],
+        replace(bench.lineup, sinks=[Failing()]),
         wakeup=bench.wakeup,
         clock=bench.clock,
-        sample_clocks={},
-        sample_rate=RATE,
     )
-    worker.reopen_sinks()
+    worker.ask(worker.reopen_sinks)
     with pytest.raises(SoundMonitorError):
         worker.run(bench.stop)
     assert calls == ["reopen", "close"]
