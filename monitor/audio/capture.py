@@ -201,6 +201,7 @@ class Capture:
             f"{stream.channels} channel{'s' * (stream.channels > 1)}",
             now,
         )
+        self._feed.source_rate = stream.sample_rate
         return Stretch(
             self._feed,
             self._losses,

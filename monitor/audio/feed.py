@@ -61,6 +61,9 @@ class Feed:
         """What the samples say of the microphone; nobody is woken for it."""
         self.capacity = round(capacity_seconds * sample_rate)
         """Samples that can be waiting for the worker."""
+        self.source_rate: int | None = None
+        """Samples a second that the source itself delivers; None before it does."""
+
         self.wakeup: threading.Event | None = None
         """Set when there is something to take; may be shared by several feeds.  The
         worker clears it before it takes."""

@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from monitor.config.alerts import AlertSettings, check_rules
+from monitor.config.canary import CanarySettings
 from monitor.config.clips import ClipSettings
 from monitor.config.messages import HeartbeatSettings, MqttSettings
 from monitor.config.health import HealthSettings
@@ -200,6 +201,9 @@ class Config(Settings):
 
     metrics: MetricsSettings = MetricsSettings()
     """An HTTP server with /healthz and /metrics; needs prometheus-client."""
+
+    canary: CanarySettings = CanarySettings()
+    """A known sound, mixed in apart from what is heard: it must be recognised."""
 
     privacy: Literal["scores-only", "clips"] = "scores-only"
     """scores-only: no sound is ever stored; clips: that of events, see clips."""

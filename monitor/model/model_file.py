@@ -41,6 +41,8 @@ class TrainedModel:
     network: Network
     spec: ModelSpec
     card: ModelCard
+    golden: Golden | None = None
+    """As the model file has it; None: it comes from no file."""
 
     @property
     def temperatures(self) -> Tensor:
@@ -109,11 +111,12 @@ def load_model(path: ModelPath) -> TrainedModel:
             _compare_shapes(header, network, origin)
             tensors = _read_tensors(file, origin)
             network.load_state_dict(_without_prefix(tensors, _WEIGHTS))
-            model = TrainedModel(network.eval(), spec, card)
+            stored = Golden(**_without_prefix(tensors, _GOLDEN))
+            model = TrainedModel(network.eval(), spec, card, stored)
             golden = golden_vector(network, spec, model.temperatures)
         except UsageError as error:
             raise ModelFileError(f"{origin}: {error}") from error
-    fault = difference(golden, _without_prefix(tensors, _GOLDEN))
+    fault = difference(golden, stored._asdict())
     if fault:
         raise ModelFileError(
             f"{origin}: gives other numbers here than where it was saved ({fault}); "

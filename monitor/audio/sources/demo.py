@@ -26,6 +26,9 @@ class Sound:
     """Root mean square over its duration."""
 
 
+LABELS = ("siren", "dog_bark", "car_horn")
+"""What can be synthesised, the surest first: what networks take for what it is."""
+
 SCENE_SECONDS = 60.0
 SCENE = (
     Sound("siren", 6.0, 20.0, -20.0),
@@ -53,6 +56,18 @@ def render_scene(sample_rate: int) -> Samples:
         dry = _SYNTHESISERS[sound.label](stop - start, sample_rate, generator)
         scene[start:stop] += _at_level(_faded(dry, sample_rate), sound.level_dbfs)
     return np.clip(scene, -1, 1).astype(np.float32)[np.newaxis]
+
+
+def render_sound(label: str, seconds: float, sample_rate: int) -> Signal:
+    """Compute one of `LABELS` alone, the same every time.
+
+    Returns:
+        Shape (seconds * sample_rate,); its root mean square is 1.
+    """
+    generator = np.random.Generator(np.random.PCG64(2014))
+    count = round(seconds * sample_rate)
+    dry = _SYNTHESISERS[label](count, sample_rate, generator)
+    return _at_level(_faded(dry, sample_rate), 0.0)
 
 
 def _at_level(signal: Signal, level_dbfs: float) -> Signal:
