@@ -53,10 +53,13 @@ class HealthDesk:
             records += [] if record is None else [record]
         return records
 
-    def finish(self, place: Callable[[str], int | None], detail: str) -> list[Health]:
-        """End everything that is raised: nobody looks any more.  Worker's thread."""
-        for source, kind in list(self._raised):
-            self.post(Notice(kind, "cleared", detail, source))
+    def finish(
+        self, source: str, place: Callable[[str], int | None], detail: str
+    ) -> list[Health]:
+        """End what is raised of a source: nobody looks any more.  Worker's thread."""
+        for raised in list(self._raised.values()):
+            if raised.source == source:
+                self.post(Notice(raised.kind, "cleared", detail, source))
         return self.drain(place)
 
     def _take(self, notice: Notice, stop: int) -> Health | None:

@@ -1,0 +1,155 @@
+"""Health of all sources: judged by their samples, by who listens, and by other threads.
+
+Driven by the worker, between what the pipeline makes and what the sinks get.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+from monitor.audio.feed import Feed
+from monitor.audio.health import HealthJudge, Latch
+from monitor.config.config import Config
+from monitor.config.health import HealthSettings
+from monitor.records import (
+    Health,
+    PlacedRecord,
+    ScoreFrame,
+    SourceStatistics,
+    Statistics,
+)
+from monitor.runtime.health_desk import HealthDesk, Notice
+from monitor.sinks.listening import Listening
+
+LONGEST_LOOK_SECONDS = 5.0
+"""What passed between two looks counts up to this: a machine that slept is not deaf."""
+
+_MILLISECONDS = 1000
+
+Place = Callable[[str], int | None]
+"""The newest sample of a source; None: there is no such source."""
+
+
+class HealthWatch:
+    """Makes the health records of all sources.  Used by the worker's thread."""
+
+    def __init__(
+        self,
+        settings: HealthSettings,
+        live: Mapping[str, bool],
+        *,
+        sample_rate: int,
+        session: str,
+        desk: HealthDesk,
+    ) -> None:
+        """Begin with nothing known.
+
+        Args:
+            settings: What counts as ill.
+            live: By source, whether it is live; else it is a recording.
+            sample_rate: Of the model.
+            session: Told apart in the ids of records.
+            desk: Where other threads tell of health.
+        """
+        self._settings = settings
+        self._desk = desk
+        self._judges = {
+            source: HealthJudge(
+                source, sample_rate, settings, session=session, live=is_live
+            )
+            for source, is_live in live.items()
+        }
+        self._listening = Listening()
+        self._deaf = {source: Latch(forgives=1) for source in live if live[source]}
+        self._looked: float | None = None
+
+    @classmethod
+    def of(
+        cls, config: Config, *, sample_rate: int, session: str, desk: HealthDesk
+    ) -> "HealthWatch":
+        """One that watches over the sources of `config`; for the rest see above."""
+        live = {
+            source.name: source.input.startswith(("mic:", "command:"))
+            for source in config.sources
+        }
+        return cls(
+            config.health, live, sample_rate=sample_rate, session=session, desk=desk
+        )
+
+    @classmethod
+    def idle(cls) -> "HealthWatch":
+        """One that watches over nothing."""
+        return cls(HealthSettings(), {}, sample_rate=1, session="", desk=HealthDesk())
+
+    def hear(
+        self, feeds: Iterable[Feed], records: Iterable[PlacedRecord]
+    ) -> list[Health]:
+        """Judge what was captured.
+
+        Args:
+            feeds: Of which the samples were taken.
+            records: That the pipeline made of them.
+        """
+        told: list[Health] = []
+        for feed in feeds:
+            vitals = feed.vitals.take()
+            judge = self._judges.get(feed.name)
+            if judge is not None:
+                told += [record for each in vitals for record in judge.push(each)]
+        for record in records:
+            judge = self._judges.get(record.source)
+            if judge is not None and isinstance(record, ScoreFrame):
+                told += judge.hear(record)
+        return told
+
+    def look(self, statistics: Statistics, now: float, place: Place) -> list[Health]:
+        """See who is listened to, and take what other threads have told.
+
+        Args:
+            statistics: Of this moment.
+            now: Monotonic seconds.
+            place: The newest sample of a source.
+        """
+        # What is wrong with the sound of a source is judged by its samples.
+        self._listening.report(replace(statistics, troubles=()), now)
+        deaf = self._listening.deaf(now)
+        passed = 0.0 if self._looked is None else now - self._looked
+        self._looked = now
+        for each in statistics.sources:
+            if each.source in self._deaf and each.state != "ended":
+                step = round(_MILLISECONDS * min(passed, LONGEST_LOOK_SECONDS))
+                self._follow(each, each.source in deaf, step)
+        return [
+            record
+            for record in self._desk.drain(place)
+            if record.kind not in self._settings.ignore
+        ]
+
+    def take_over(self, source: str, before: "HealthWatch") -> None:
+        """Go on with a source where `before` was, by the own settings."""
+        if source in self._judges and source in before._judges:
+            self._judges[source] = before._judges[source]
+            self._judges[source].adopt(self._settings)
+        if source in self._deaf and source in before._deaf:
+            self._deaf[source] = before._deaf[source]
+
+    def finish(self, source: str, detail: str, place: Place) -> list[Health]:
+        """End what is raised of a source: nobody looks any more, because of `detail`.
+
+        `EVERY_SOURCE` for what concerns the monitor.
+        """
+        judge = self._judges.get(source)
+        told = [] if judge is None else judge.finish(detail)
+        return [*told, *self._desk.finish(source, place, detail)]
+
+    def _follow(self, source: SourceStatistics, is_deaf: bool, step: int) -> None:
+        """Post what has changed in `step` milliseconds."""
+        change = self._deaf[source.source].push(
+            0,
+            step,
+            is_deaf,
+            hold=round(_MILLISECONDS * self._settings.deaf_seconds),
+            clear=round(_MILLISECONDS * self._settings.clear_seconds),
+        )
+        if change is not None:
+            detail = source.detail if change == "raised" else ""
+            self._desk.post(Notice("deaf", change, detail, source.source))
