@@ -14,6 +14,8 @@ from monitor.detection.presets import LabelRule, resolve_rules
 from monitor.errors import SoundMonitorError
 from monitor.model.classifier import Classifier
 from monitor.runtime.clock import Clock, SampleClock
+from monitor.runtime.health_desk import HealthDesk
+from monitor.runtime.health_watch import HealthWatch
 from monitor.runtime.lineup import Lineup
 from monitor.runtime.past import Past
 from monitor.runtime.pipeline import Pipeline
@@ -93,6 +95,7 @@ def build_monitor(
     clock: Clock,
     past: Past | None = None,
     model: str = "",
+    desk: HealthDesk | None = None,
 ) -> Monitor:
     """Build everything between the sources of `config` and `sinks`.
 
@@ -117,7 +120,13 @@ def build_monitor(
     if past is not None:
         past.follow(ear.feed for ear in ears.values())
     pipeline = build_pipeline(config, classifier, session)
-    lineup = build_lineup(ears, pipeline, sinks, model)
+    health = HealthWatch.of(
+        config,
+        sample_rate=classifier.spec.sample_rate,
+        session=session,
+        desk=desk or HealthDesk(),
+    )
+    lineup = build_lineup(ears, pipeline, sinks, model, health)
     return Monitor(ears, Worker(lineup, wakeup=wakeup, clock=clock))
 
 
@@ -167,7 +176,11 @@ def build_pipeline(config: Config, classifier: Classifier, session: str) -> Pipe
 
 
 def build_lineup(
-    ears: Mapping[str, Ear], pipeline: Pipeline, sinks: Sequence[Sink], model: str
+    ears: Mapping[str, Ear],
+    pipeline: Pipeline,
+    sinks: Sequence[Sink],
+    model: str,
+    health: HealthWatch,
 ) -> Lineup:
     """Put together what the worker drives."""
     return Lineup(
@@ -180,6 +193,7 @@ def build_lineup(
         },
         sinks,
         model,
+        health,
     )
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import queue
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from monitor.audio.feed import Block, Feed
 from monitor.records import (
@@ -79,10 +79,10 @@ class Worker:
         self._work([before.feeds[name] for name in gone])
         for name in gone if after.model == before.model else before.feeds:
             self._tell(before.pipeline.finish(name, "reloaded"))
-            detail = "there is a new configuration"
-            self._tell(before.health.finish(name, detail, self._place))
         for name in gone:
             self._listening.discard(name)
+            detail = "there is a new configuration"
+            self._tell(before.health.finish(name, detail, self._place))
             if name not in after.feeds:
                 state = SourceState(name, "ended", "it is not configured any more")
                 position = before.feeds[name].taken
