@@ -245,6 +245,28 @@ class Levels:
 
 
 @dataclass(frozen=True, slots=True)
+class CanaryResult:
+    """How the newest trial of a source with a known sound ended."""
+
+    source: str
+    at: datetime
+    """When it ended, UTC."""
+
+    ok: bool
+    detail: str
+    """What went wrong, for people; empty: nothing."""
+
+    label: str | None
+    """Of the sound; None: none can be mixed in, and only the network was tried."""
+
+    score: float | None
+    """The highest one of the sound; None: it did not come so far."""
+
+    seconds: float
+    """How long the trial took."""
+
+
+@dataclass(frozen=True, slots=True)
 class SourceStatistics:
     """How one source is doing, since it was opened."""
 
