@@ -49,7 +49,6 @@ class Classifier:
         self.name = model.card.name
         self.total_stride = model.network.total_stride
         self.thresholds = _pairs(model)
-        self.golden = model.golden
         self.failed_compute_device: str | None = None
         """The one that failed and was given up for the CPU."""
 
