@@ -26,6 +26,7 @@ from monitor.commands import (
     run,
     scenes,
     service,
+    status,
     train,
 )
 from monitor.commands.output import tell
@@ -42,6 +43,7 @@ Begin here:
   sound-monitor devices                which microphones are there
   sound-monitor run                    listen to the default one
   sound-monitor check                  is the configuration sound
+  sound-monitor status                 does the one that runs truly listen
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
 """
@@ -59,6 +61,7 @@ app.command("run", help=run.HELP)(run.run)
 app.command("analyze", help=analyze.HELP)(analyze.analyze)
 app.command("devices", help=devices.HELP)(devices.devices)
 app.command("check", help=check.HELP)(check.check)
+app.command("status", help=status.HELP)(status.status)
 app.command("model", help=model.HELP)(model.model)
 app.command("events", help=events.HELP)(events.events)
 app.command("report", help=report.HELP)(report.report)
