@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from monitor.records import (
+    EVERY_SOURCE,
     Event,
     Gap,
+    Health,
+    HealthKind,
     Onset,
     Record,
     ScoreFrame,
@@ -35,12 +38,15 @@ class SourceView:
     going_on: dict[str, Onset] = field(default_factory=dict)
     """By label, what has begun and not ended."""
 
+    troubles: dict[HealthKind, Health] = field(default_factory=dict)
+    """What is wrong with it now, the oldest first."""
+
 
 @dataclass(frozen=True, slots=True)
 class Happening:
-    """An occurrence or a gap, for the list of what happened."""
+    """An occurrence, a gap or a trouble, for the list of what happened."""
 
-    record: Onset | Event | Gap
+    record: Onset | Event | Gap | Health
     utc: datetime | None
     seconds: float
 
@@ -70,6 +76,9 @@ class Board:
     def take(self, timed: Timed) -> None:
         """Learn of a record."""
         record: Record = timed.record
+        if isinstance(record, Health):
+            self._take_health(record, timed)
+            return
         source = self.sources.setdefault(record.source, SourceView(record.source))
         match record:
             case ScoreFrame():
@@ -100,6 +109,19 @@ class Board:
         stop = onset.stop if frame is None else max(onset.stop, frame.stop)
         return (stop - onset.start) / self.sample_rate
 
+    def _take_health(self, record: Health, timed: Timed) -> None:
+        """Show it with its source; what concerns all, with each of them."""
+        names = [record.source]
+        if record.source == EVERY_SOURCE:
+            names = list(self.sources)
+        for name in names:
+            troubles = self.sources.setdefault(name, SourceView(name)).troubles
+            if record.state == "raised":
+                troubles[record.kind] = record
+            else:
+                troubles.pop(record.kind, None)
+        self._happenings.append(_happening(record, timed))
+
     def _end(self, event: Event, timed: Timed) -> None:
         """Put the event in the place of its onset."""
         for index, happening in enumerate(self._happenings):
@@ -110,5 +132,5 @@ class Board:
         self._happenings.append(_happening(event, timed))
 
 
-def _happening(record: Onset | Event | Gap, timed: Timed) -> Happening:
+def _happening(record: Onset | Event | Gap | Health, timed: Timed) -> Happening:
     return Happening(record, timed.start_utc, timed.start_seconds)

@@ -3,10 +3,11 @@
 import math
 from dataclasses import replace
 
-from monitor.records import Event, Gap, Onset
+from monitor.records import Event, Gap, Health, Onset
 from monitor.sinks.board import Board, Happening
 from monitor.sinks.cells import (
     ALARM,
+    BAD,
     BOLD,
     DIM,
     PLAIN,
@@ -19,7 +20,7 @@ from monitor.sinks.cells import (
 )
 from monitor.sinks.score_rows import label_width, score_rows
 from monitor.sinks.source_rows import name_width, source_rows
-from monitor.sinks.wording import duration, level, position
+from monitor.sinks.wording import HEALTH_KINDS, duration, level, position
 
 WIDEST = 120
 MOST_HAPPENINGS = 10
@@ -122,6 +123,8 @@ class _Columns:
         ]
         if isinstance(record, Gap):
             return [*line, *self._gap(record)]
+        if isinstance(record, Health):
+            return [*line, *self._health(record)]
         return [*line, *self._occurrence(record)]
 
     def _when(self, happening: Happening) -> str:
@@ -136,6 +139,16 @@ class _Columns:
             cell("lost audio", self._label, WARN),
             cell(lost, 9, WARN, right=True),
             cell(f"   {gap.reason}", 12, WARN),
+        ]
+
+    def _health(self, health: Health) -> Line:
+        is_over = health.state == "cleared"
+        lasted = (health.stop - health.start) / self._board.sample_rate
+        style = PLAIN if is_over else BAD
+        return [
+            cell(HEALTH_KINDS[health.kind], self._label, style),
+            cell(duration(lasted) if is_over else "", 9, style, right=True),
+            cell(f"   {health.state}", 12, style),
         ]
 
     def _occurrence(self, record: Onset | Event) -> Line:

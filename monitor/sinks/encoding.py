@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from monitor.records import Event, Gap, LabelScore, Onset, Timed
+from monitor.records import Event, Gap, Health, LabelScore, Onset, Timed
 
 SCHEMA = 1
 
@@ -30,11 +30,13 @@ KEYS = (
     "top",
     "model",
 )
-"""Every object has all of them, in this order."""
+"""Every object has all of them, in this order; of type health it has three more."""
+
+HEALTH_KEYS = ("kind", "state", "detail")
 
 
 def encode(timed: Timed) -> dict[str, object] | None:
-    """Put an onset, event or gap into schema 1; None for any other record.
+    """Put a record into schema 1; None for score frames and states of sources.
 
     Times are UTC in ISO 8601 with milliseconds, null where unknown; scores have four
     digits, levels one, seconds three; a number that is not finite is null.
@@ -44,10 +46,16 @@ def encode(timed: Timed) -> dict[str, object] | None:
 
     A gap's `end_reason` says why the samples were lost; `label`, `model`, scores and
     levels are null, `top` is empty.
+
+    Of health, `kind` says what is wrong, `state` whether it is raised or cleared, and
+    `detail` is a sentence, maybe empty.  Raised, it has no end yet, as an onset; the
+    `cleared` with its `id` says when it began and ended.
     """
     record = timed.record
     if isinstance(record, Gap):
         body = _gap(record, timed)
+    elif isinstance(record, Health):
+        body = _health(record, timed)
     elif isinstance(record, Onset):
         body = {"type": "onset", **_occurrence(record)}
     elif isinstance(record, Event):
@@ -67,7 +75,8 @@ def encode(timed: Timed) -> dict[str, object] | None:
         "top": [],
         **body,
     }
-    return {key: known.get(key) for key in KEYS}
+    keys = (*KEYS, *HEALTH_KEYS) if isinstance(record, Health) else KEYS
+    return {key: known.get(key) for key in keys}
 
 
 def encode_line(timed: Timed) -> bytes | None:
@@ -99,13 +108,26 @@ def _gap(record: Gap, timed: Timed) -> dict[str, Any]:
     }
 
 
+def _health(record: Health, timed: Timed) -> dict[str, Any]:
+    is_over = record.state == "cleared"
+    return {
+        "type": "health",
+        "id": record.id,
+        "kind": record.kind,
+        "state": record.state,
+        "detail": record.detail,
+        # Raised, its stop is where it was told.
+        **(_end(timed, record.stop, None) if is_over else {}),
+    }
+
+
 def _gap_id(record: Gap, start_utc: datetime | None) -> str:
     # Sample indices begin again with every run; the time of day tells runs apart.
     when = "" if start_utc is None else f"-{start_utc.astimezone(UTC):%Y%m%dT%H%M%SZ}"
     return f"{record.source}{when}-gap-{record.start}"
 
 
-def _end(timed: Timed, stop: int, reason: str) -> dict[str, Any]:
+def _end(timed: Timed, stop: int, reason: str | None) -> dict[str, Any]:
     return {
         "end": _utc(timed.end_utc),
         "stop_sample": stop,

@@ -1,4 +1,4 @@
-"""The event log: onsets, events and gaps as JSON Lines in a file."""
+"""The event log: onsets, events, gaps and health as JSON Lines in a file."""
 
 import logging
 from collections import deque
@@ -15,7 +15,7 @@ MEMORY_RECORDS = 10_000
 
 
 class EventLog:
-    """Appends a line of schema 1 for every onset, event and gap.
+    """Appends a line of schema 1 for every onset, event, gap and record of health.
 
     While the file cannot be written, the newest records wait in memory, and every call
     tries again.

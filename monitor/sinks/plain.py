@@ -8,19 +8,20 @@ from typing import TextIO
 from monitor.records import (
     Event,
     Gap,
+    Health,
     Onset,
     ScoreFrame,
     SourceState,
     Statistics,
     Timed,
 )
-from monitor.sinks.wording import GAP_REASONS, level, moment, printable
+from monitor.sinks.wording import GAP_REASONS, duration, level, moment, printable
 
 logger = logging.getLogger(__name__)
 
 
 class Plain:
-    """Prints a line for every onset, event, gap and state of a source.
+    """Prints a line for every onset, event, gap, state of a source and its health.
 
     Each line is flushed.  When nobody reads any more, printing stops and the monitor
     goes on; a reader that is merely slow is waited for.
@@ -90,12 +91,14 @@ def format_line(timed: Timed) -> str | None:
     """Say a record in one line, its fields two spaces apart; None for score frames.
 
     The line begins with the moment the record is about: the start of an onset, the end
-    of an event, the start of a gap.
+    of an event, the start of a gap, the end of a trouble that is cleared.
     """
     record = timed.record
     if isinstance(record, ScoreFrame):
         return None
-    at_end = isinstance(record, Event)
+    at_end = isinstance(record, Event) or (
+        isinstance(record, Health) and record.state == "cleared"
+    )
     when = (
         moment(timed.end_seconds, timed.end_utc)
         if at_end
@@ -104,13 +107,19 @@ def format_line(timed: Timed) -> str | None:
     return printable("  ".join([when, record.source, *_fields(record, timed)]))
 
 
-def _fields(record: Onset | Event | Gap | SourceState, timed: Timed) -> list[str]:
+def _fields(
+    record: Onset | Event | Gap | Health | SourceState, timed: Timed
+) -> list[str]:
     seconds = timed.end_seconds - timed.start_seconds
     match record:
         case SourceState():
             return [record.state, *([record.detail] if record.detail else [])]
         case Gap():
             return ["gap", f"lost {seconds:.1f} s", GAP_REASONS[record.reason]]
+        case Health():
+            is_over = record.state == "cleared"
+            state = f"cleared after {duration(seconds)}" if is_over else "raised"
+            return [record.kind, state, *([record.detail] if record.detail else [])]
         case Onset():
             return [record.label, "began", *_measures(record)]
         case Event():

@@ -20,7 +20,7 @@ from monitor.sinks.cells import (
     cell,
     space,
 )
-from monitor.sinks.wording import duration, level
+from monitor.sinks.wording import HEALTH_KINDS, duration, level
 
 LOWEST_DBFS = -80.0
 LEVEL_ZONES = ((60 / 80, GOOD), (74 / 80, WARN), (1.0, BAD))  # to -20, -6 and 0 dBFS
@@ -84,7 +84,7 @@ class _Columns:
         ]
 
     def row(self, source: SourceView) -> Line:
-        style = STATE_STYLES[source.state]
+        style = BAD if source.troubles else STATE_STYLES[source.state]
         return [
             space(1),
             cell(self._dot(source.state), 2, style),
@@ -105,6 +105,10 @@ class _Columns:
         late = backlog / self._sample_rate
         if late > LATE_SECONDS:
             return [cell(f"late {duration(late)}", self._state, BAD)]
+        if source.troubles and self._state:
+            # The newest; each has a line of its own below.
+            kind = list(source.troubles)[-1]
+            return [cell(HEALTH_KINDS[kind], self._state, BAD)]
         return [cell(source.state, self._state, STATE_STYLES[source.state])]
 
     def _level_cells(self, source: SourceView) -> Line:

@@ -3,7 +3,7 @@
 import math
 from datetime import datetime
 
-from monitor.records import GapReason
+from monitor.records import GapReason, HealthKind
 
 GAP_REASONS: dict[GapReason, str] = {
     "overrun": "analysis was too slow",
@@ -13,6 +13,21 @@ GAP_REASONS: dict[GapReason, str] = {
     "invalid": "the source delivered invalid samples",
     "reloaded": "the source was opened anew for a new configuration",
 }
+
+HEALTH_KINDS: dict[HealthKind, str] = {
+    "clipping": "clipping",
+    "dc-offset": "dc offset",
+    "dead-channel": "one dead",
+    "stuck-channel": "stuck",
+    "digital-silence": "all zeros",
+    "noise-floor": "muffled?",
+    "deaf": "deaf",
+    "canary": "canary",
+    "overload": "overload",
+    "compute-device": "processor",
+    "disk": "disk",
+}
+"""At most ten characters each, for narrow columns."""
 
 
 def printable(text: str) -> str:
