@@ -209,19 +209,21 @@ def _folder_complaint(key: str, folder: Path) -> str | None:
 
 def _examine_companions(configuration: Configuration, examination: Examination) -> None:
     from monitor.runtime.clock import SystemClock
-    from monitor.runtime.companions import build_companions
+    from monitor.runtime.companions import Surroundings, build_companions
     from monitor.runtime.past import Past
 
     config, model = configuration.config, examination.model
     try:
         build_companions(
-            config,
-            labels=config.clips.labels if model is None else model.card.labels,
-            sample_rate=1 if model is None else model.spec.sample_rate,
-            clock=SystemClock(),
-            past=Past(),
-            state_dir=configuration.state_dir,
-            environ=os.environ,
+            Surroundings(
+                config,
+                labels=config.clips.labels if model is None else model.card.labels,
+                sample_rate=1 if model is None else model.spec.sample_rate,
+                clock=SystemClock(),
+                past=Past(),
+                state_dir=configuration.state_dir,
+                environ=os.environ,
+            )
         )
     except ConfigError as error:
         examination.problems += str(error).splitlines()

@@ -1,106 +1,150 @@
 """Sinks that only some configurations have, each with a thread of its own."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from monitor.config.config import Config
 from monitor.errors import ConfigError
 from monitor.runtime.clock import Clock
 from monitor.runtime.past import Past
+from monitor.runtime.renewal import Stamp, stamp_of
 from monitor.sinks.alerts.extras import require_extra
 from monitor.sinks.sink import Sink
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What companions are built from."""
+
+    config: Config
+    labels: Sequence[str]
+    """Of the model."""
+
+    sample_rate: int
+    """Of the model."""
+
+    clock: Clock
+    past: Past
+    """The sound of the sources, for clips."""
+
+    state_dir: Path
+    """Folder for what the monitor writes."""
+
+    environ: Mapping[str, str]
+    """Of the process, for secrets."""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of all sources."""
+        return tuple(source.name for source in self.config.sources)
+
+    def stamp(self, section: str) -> Stamp:
+        """A section of the configuration, and what it names: see `stamp_of`."""
+        return stamp_of(getattr(self.config, section), self.environ)
+
+
+@dataclass(frozen=True, slots=True)
+class Companion:
+    """A sink that runs beside the worker."""
+
+    sink: Sink
+    basis: object
+    """What it was built from: while that stays equal, a reload lets it be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How one kind of companion is built."""
+
+    basis: Callable[[Surroundings], object]
+    """Everything it depends on, comparable; an object is equal to itself alone."""
+
+    build: Callable[[Surroundings], Sink | None]
+    """None: the configuration does not ask for it.  Nothing is started."""
+
+
 def build_companions(
-    config: Config,
-    *,
-    labels: Sequence[str],
-    sample_rate: int,
-    clock: Clock,
-    past: Past,
-    state_dir: Path,
-    environ: Mapping[str, str],
-) -> list[Sink]:
-    """Build what `config` asks for; nothing is connected, written or started.
+    surroundings: Surroundings, running: Mapping[str, Companion] | None = None
+) -> dict[str, Companion]:
+    """Build what the configuration asks for; nothing is connected, written or started.
 
     Args:
-        config: The configuration.
-        labels: Of the model.
-        sample_rate: Of the model.
-        clock: Of the machine.
-        past: The sound of the sources, for clips.
-        state_dir: Folder for what the monitor writes.
-        environ: Of the process, for secrets.
+        surroundings: What they are built from.
+        running: Those that run, by the name of their kind; one whose basis is the same
+            is taken as it is.
 
     Raises:
         ConfigError: A sentence in a line for each that cannot work.
     """
-    builders: list[Callable[[], Sink | None]] = [
-        lambda: _mqtt(config, labels, sample_rate, clock, environ),
-        lambda: _heartbeat(config, clock, environ),
-        lambda: _clips(config, labels, sample_rate, clock, past, state_dir),
-    ]
-    sinks: list[Sink] = []
+    companions: dict[str, Companion] = {}
     faults: list[str] = []
-    for build in builders:
+    for name, kind in KINDS.items():
+        basis = kind.basis(surroundings)
+        before = (running or {}).get(name)
+        if before is not None and before.basis == basis:
+            companions[name] = before
+            continue
         try:
-            sink = build()
+            sink = kind.build(surroundings)
         except ConfigError as error:
             faults += str(error).splitlines()
         else:
-            sinks += [] if sink is None else [sink]
+            if sink is not None:
+                companions[name] = Companion(sink, basis)
     if faults:
         raise ConfigError("\n".join(faults))
-    return sinks
+    return companions
 
 
-def _mqtt(
-    config: Config,
-    labels: Sequence[str],
-    sample_rate: int,
-    clock: Clock,
-    environ: Mapping[str, str],
-) -> Sink | None:
-    if config.mqtt.host is None:
+def _mqtt(of: Surroundings) -> Sink | None:
+    if of.config.mqtt.host is None:
         return None
     require_extra("mqtt", "paho", "mqtt")
     from monitor.sinks.mqtt.states import MqttStates
 
     return MqttStates(
-        config.mqtt,
-        [source.name for source in config.sources],
-        labels,
-        sample_rate=sample_rate,
-        now=clock.monotonic,
-        environ=environ,
+        of.config.mqtt,
+        of.sources,
+        of.labels,
+        sample_rate=of.sample_rate,
+        now=of.clock.monotonic,
+        environ=of.environ,
     )
 
 
-def _heartbeat(config: Config, clock: Clock, environ: Mapping[str, str]) -> Sink | None:
-    if config.heartbeat.url is None and config.heartbeat.url_secret is None:
+def _heartbeat(of: Surroundings) -> Sink | None:
+    settings = of.config.heartbeat
+    if settings.url is None and settings.url_secret is None:
         return None
     from monitor.sinks.heartbeat import Heartbeat
 
-    return Heartbeat(config.heartbeat, clock.monotonic, environ)
+    return Heartbeat(settings, of.clock.monotonic, of.environ)
 
 
-def _clips(
-    config: Config,
-    labels: Sequence[str],
-    sample_rate: int,
-    clock: Clock,
-    past: Past,
-    state_dir: Path,
-) -> Sink | None:
-    if config.privacy != "clips":
+def _clips(of: Surroundings) -> Sink | None:
+    if of.config.privacy != "clips":
         return None
-    unknown = [label for label in config.clips.labels if label not in labels]
+    settings = of.config.clips
+    unknown = [label for label in settings.labels if label not in of.labels]
     if unknown:
         raise ConfigError(
             f"clips.labels: {unknown[0]!r} is not a label of the model; choose from "
-            f"{', '.join(labels)}"
+            f"{', '.join(of.labels)}"
         )
     from monitor.sinks.clips.clips import Clips
 
-    folder = state_dir / config.clips.path
-    return Clips(config.clips, folder, past, sample_rate, clock.utc)
+    folder = of.state_dir / settings.path
+    return Clips(settings, folder, of.past, of.sample_rate, of.clock.utc)
+
+
+KINDS: Mapping[str, Kind] = {
+    "mqtt": Kind(
+        lambda of: (of.stamp("mqtt"), of.sources, of.labels, of.sample_rate), _mqtt
+    ),
+    "heartbeat": Kind(lambda of: of.stamp("heartbeat"), _heartbeat),
+    "clips": Kind(
+        lambda of: (of.config.privacy, of.config.clips, of.labels, of.sample_rate),
+        _clips,
+    ),
+}

@@ -16,7 +16,7 @@ from monitor.model.classifier import Classifier
 from monitor.model.model_file import load_model
 from monitor.runtime.assembly import Monitor, Speed, build_monitor
 from monitor.runtime.clock import Clock, SystemClock
-from monitor.runtime.companions import build_companions
+from monitor.runtime.companions import Surroundings, build_companions
 from monitor.runtime.notify import ServiceManager
 from monitor.runtime.past import Past
 from monitor.runtime.screen import open_screen
@@ -61,13 +61,15 @@ def run_daemon(config: Config, *, speed: Speed, state_dir: Path) -> int:
     telling = build_telling(config, classifier, state_dir, clock)
     past = Past()
     companions = build_companions(
-        config,
-        labels=classifier.labels,
-        sample_rate=classifier.spec.sample_rate,
-        clock=clock,
-        past=past,
-        state_dir=state_dir,
-        environ=os.environ,
+        Surroundings(
+            config,
+            labels=classifier.labels,
+            sample_rate=classifier.spec.sample_rate,
+            clock=clock,
+            past=past,
+            state_dir=state_dir,
+            environ=os.environ,
+        )
     )
     with open_screen(config, classifier, clock) as screen:
         # First the store: what any other sink tells is on the disk by then.
@@ -80,7 +82,7 @@ def run_daemon(config: Config, *, speed: Speed, state_dir: Path) -> int:
         if log.path is not None:
             path = state_dir / log.path
             sinks.append(EventLog(path, rotate_mib=log.rotate_mib, keep=log.keep))
-        sinks += companions
+        sinks += [companion.sink for companion in companions.values()]
         monitor = build_monitor(
             config,
             classifier,

@@ -8,22 +8,26 @@ from monitor.config.config import Config
 from monitor.config.parse import parse_config
 from monitor.errors import ConfigError
 from monitor.runtime.clock import SystemClock
-from monitor.runtime.companions import build_companions
+from monitor.runtime.companions import Companion, Surroundings, build_companions
 from monitor.runtime.past import Past
 from monitor.sinks.sink import Sink
 
 
-def built(text: str, state_dir: Path) -> list[Sink]:
-    config = parse_config(text, "config.yaml") if text else Config()
-    return build_companions(
-        config,
-        labels=["siren", "dog_bark"],
+def surroundings(text: str, state_dir: Path, **environ: str) -> Surroundings:
+    return Surroundings(
+        parse_config(text, "config.yaml") if text else Config(),
+        labels=("siren", "dog_bark"),
         sample_rate=44_100,
         clock=SystemClock(),
         past=Past(),
         state_dir=state_dir,
-        environ={},
+        environ=environ,
     )
+
+
+def built(text: str, state_dir: Path) -> list[Sink]:
+    companions = build_companions(surroundings(text, state_dir))
+    return [companion.sink for companion in companions.values()]
 
 
 @pytest.mark.parametrize(
@@ -65,6 +69,38 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
         "heartbeat.url_secret: the variable PING is not set",
         "clips.labels: 'sirn' is not a label of the model; choose from siren, dog_bark",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "stays"),
+    [
+        ("heartbeat: {url_secret: 'env:PING'}\ndetection: {hop_frames: 96}", True),
+        ("heartbeat: {url_secret: 'env:PING', every_seconds: 90}", False),
+        ("", False),
+    ],
+)
+def test_a_companion_whose_settings_stay_is_let_be(
+    text: str, stays: bool, tmp_path: Path
+) -> None:
+    before = running(tmp_path, PING="https://example.org/1")
+    after = build_companions(
+        surroundings(text, tmp_path, PING="https://example.org/1"), before
+    )
+    assert (after.get("heartbeat") is before["heartbeat"]) == stays
+
+
+def test_a_companion_whose_secret_was_renewed_is_built_anew(tmp_path: Path) -> None:
+    before = running(tmp_path, PING="https://example.org/1")
+    text = "heartbeat: {url_secret: 'env:PING'}"
+    after = build_companions(
+        surroundings(text, tmp_path, PING="https://example.org/2"), before
+    )
+    assert after["heartbeat"] is not before["heartbeat"]
+
+
+def running(folder: Path, **environ: str) -> dict[str, Companion]:
+    text = "heartbeat: {url_secret: 'env:PING'}"
+    return build_companions(surroundings(text, folder, **environ))
 
 
 def test_clips_must_fit_into_the_ring() -> None:
