@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Positive = Annotated[int, Field(gt=0)]
+_MOST_WINDOW_VALUES = 2**22
+"""Samples of all frames of a window: a spec comes from a file, and we allocate them."""
 
 
 class ModelSpec(BaseModel):
@@ -18,22 +19,25 @@ class ModelSpec(BaseModel):
     """
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
     )
 
-    sample_rate: Positive = 44_100
+    sample_rate: Annotated[int, Field(ge=4_000, le=400_000)] = 44_100
     """Samples a second and channel."""
 
     channels: Literal[1, 2] = 2
     """Channels the network takes; a mono recording counts as two equal ones."""
 
-    n_fft: Positive = 1024
+    n_fft: Annotated[int, Field(ge=16, le=16_384)] = 1024
     """Samples a frame covers."""
 
-    hop_length: Positive = 512
+    hop_length: Annotated[int, Field(ge=1, le=65_536)] = 512
     """Samples from one frame to the next."""
 
-    n_mels: Positive = 64
+    n_mels: Annotated[int, Field(ge=1, le=512)] = 64
     """Mel bands of a frame."""
 
     f_min: Annotated[float, Field(ge=0)] = 50.0
@@ -42,10 +46,10 @@ class ModelSpec(BaseModel):
     f_max: float = 10_000.0
     """Upper edge of the highest mel band, Hz."""
 
-    floor_db: float = -100.0
+    floor_db: Annotated[float, Field(ge=-300, le=0)] = -100.0
     """Log-mel of silence, dB: powers below 10 ** (floor_db / 10) are raised to it."""
 
-    window_frames: Positive = 344
+    window_frames: Annotated[int, Field(ge=1, le=8_192)] = 344
     """Frames the network sees at once."""
 
     @model_validator(mode="after")
@@ -54,6 +58,16 @@ class ModelSpec(BaseModel):
             raise ValueError(
                 f"f_max: {self.f_max} Hz must lie above f_min ({self.f_min} Hz) and "
                 f"not above half the sample rate ({self.sample_rate / 2:.0f} Hz)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_window_can_be_computed(self) -> "ModelSpec":
+        values = self.window_frames * max(self.n_fft, self.hop_length)
+        if values > _MOST_WINDOW_VALUES:
+            raise ValueError(
+                f"window_frames: {self.window_frames} frames of {self.n_fft} samples, "
+                f"{self.hop_length} apart, are too many"
             )
         return self
 

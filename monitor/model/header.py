@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import as_file, files
+from itertools import chain
 from os import PathLike
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, NoReturn
@@ -21,6 +22,9 @@ SHIPPED = "urban.safetensors"
 
 MAX_FILE_BYTES = 64 * 2**20
 MAX_HEADER_BYTES = 2**20
+
+_DEEPEST = 20
+_TOO_DEEP = "is nested too deeply"
 
 ModelPath = str | PathLike[str] | None
 """A model file; None is the one that comes with the program."""
@@ -97,15 +101,17 @@ def read_header(file: BinaryIO, origin: str) -> Header:
 
 
 def parse_json(text: str) -> Any:
-    """Parse JSON of the metadata strictly: no NaN, no infinity.
+    """Parse JSON of the metadata strictly: no NaN, no infinity, and not too deep.
 
     Raises:
         ValueError: It is not JSON, or nested beyond all reason.
     """
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=_refuse_constant)
     except RecursionError as error:
-        raise ValueError("is nested too deeply") from error
+        raise ValueError(_TOO_DEEP) from error
+    _refuse_depth(value)
+    return value
 
 
 def first_fault(error: ValidationError) -> str:
@@ -115,6 +121,8 @@ def first_fault(error: ValidationError) -> str:
     if not place.isprintable():  # a foreign key goes to the terminal
         place = ascii(place)[1:-1]
     message = fault["msg"].removeprefix("Value error, ")
+    if isinstance(fault["input"], int | float | str):
+        message += f", not {fault['input']!a:.60}"
     return f"{place}: {message}" if place else message
 
 
@@ -124,3 +132,18 @@ def _refuse(origin: str, error: Exception | None = None) -> NoReturn:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a number")
+
+
+def _refuse_depth(value: Any) -> None:
+    """Refuse what would exhaust the stack of whoever walks through it."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        children = (
+            parent.values() if isinstance(parent, dict) else parent
+            for parent in level
+            if isinstance(parent, dict | list)
+        )
+        level = list(chain.from_iterable(children))
+        if not level:
+            return
+    raise ValueError(_TOO_DEEP)

@@ -116,6 +116,17 @@ def load_model(path: ModelPath) -> TrainedModel:
             golden = golden_vector(network, spec, model.temperatures)
         except UsageError as error:
             raise ModelFileError(f"{origin}: {error}") from error
+        except RuntimeError as error:
+            # Of torch: a header that says two things of a tensor, or too little memory.
+            reason = str(error).partition("\n")[0]
+            raise ModelFileError(
+                f"{origin}: cannot be computed ({reason:.200})"
+            ) from error
+    if card.total_stride != network.total_stride:
+        raise ModelFileError(
+            f"{origin}: card: total_stride: {card.total_stride} is not that of the "
+            f"network {card.preset}, {network.total_stride}"
+        )
     fault = difference(golden, stored._asdict())
     if fault:
         raise ModelFileError(
