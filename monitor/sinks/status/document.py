@@ -3,7 +3,6 @@
 import math
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
-from typing import Any
 
 from monitor import __version__
 from monitor.records import (
