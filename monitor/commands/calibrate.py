@@ -77,15 +77,15 @@ def calibrate(
 ) -> int:
     """Find thresholds; print them, and write them where asked."""
     from monitor.commands.process import limit_threads, log_to_stderr
-    from monitor.commands.train import default_cache, numbers
+    from monitor.commands.training_options import cache_folder, fold_numbers
 
     log_to_stderr()
     limit_threads(1)
     from training.cli_calibrate import Budget, run_calibration
     from training.material import Places
 
-    places = None if data is None else Places(data, cache or default_cache())
+    places = None if data is None else Places(data, cache_folder(cache))
     budget = Budget(background, false_alarms_per_day / 24, events)
-    chosen = numbers(folds, ())
+    chosen = fold_numbers(folds)
     run_calibration(model, budget, places, chosen, out, fragment, as_json)
     return 0

@@ -11,7 +11,17 @@ from monitor.commands.options import (
     JsonOption,
     ModelOption,
 )
-from monitor.commands.train import default_cache
+from monitor.commands.training_options import (
+    CacheOption,
+    DataArgument,
+    FoldsOption,
+    GroupPatternOption,
+    LabelPatternOption,
+    NegativesFoldsOption,
+    NegativesOption,
+    cache_folder,
+    fold_numbers,
+)
 
 HELP = """Test a model on labelled recordings.
 
@@ -19,6 +29,7 @@ DATA is what 'train' takes.  Only recordings that the model has not been trained
 tell what it will do on new ones: name them with --folds.  With --run the networks of
 a cross-validation are tested together, each on the fold it has not heard.  Intervals
 are resampled by recording.  Nothing is augmented, and nothing is drawn at random.
+False alarms are counted on --negatives.
 With --streams the monitor listens to long recordings, and its events are compared with
 the true ones; 'scenes' makes such streams.
 
@@ -32,7 +43,7 @@ Examples:
 
 
 def evaluate(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="The recordings.")],
+    data: DataArgument,
     model: ModelOption = None,
     run: Annotated[
         Path | None,
@@ -52,60 +63,18 @@ def evaluate(
         ),
     ] = False,
     config: ConfigOption = None,
-    folds: Annotated[
-        str | None,
-        typer.Option(
-            metavar="1,2",
-            show_default="all",
-            help="Only the recordings of these folds.",
-        ),
-    ] = None,
-    negatives: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--negatives",
-            metavar="DIR",
-            show_default=False,
-            help="Recordings of no label, to count false alarms on.",
-        ),
-    ] = None,
-    negatives_folds: Annotated[
-        str | None,
-        typer.Option(
-            metavar="3", show_default="all", help="Only these folds of the negatives."
-        ),
-    ] = None,
-    label_pattern: Annotated[
-        str | None,
-        typer.Option(
-            metavar="REGEX",
-            show_default="the sub-folder",
-            help="Where in a file's name its label is.",
-        ),
-    ] = None,
-    group_pattern: Annotated[
-        str | None,
-        typer.Option(
-            metavar="REGEX",
-            show_default="the whole name",
-            help="Where in a file's name its recording is.",
-        ),
-    ] = None,
-    cache: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            show_default="in the user's cache",
-            help="Folder for decoded recordings.",
-        ),
-    ] = None,
+    folds: FoldsOption = None,
+    negatives: NegativesOption = None,
+    negatives_folds: NegativesFoldsOption = None,
+    label_pattern: LabelPatternOption = None,
+    group_pattern: GroupPatternOption = None,
+    cache: CacheOption = None,
     compute_device: ComputeDeviceOption = None,
     as_json: JsonOption = False,
 ) -> int:
     """Print the figures of a model."""
     from monitor.commands.configuration import load
     from monitor.commands.process import limit_threads, log_to_stderr
-    from monitor.commands.train import numbers
 
     log_to_stderr()
     limit_threads(1)
@@ -121,7 +90,7 @@ def evaluate(
 
     places = Places(
         data,
-        cache or default_cache(),
+        cache_folder(cache),
         tuple(negatives or ()),
         (),
         label_pattern,
@@ -131,7 +100,7 @@ def evaluate(
         places,
         model,
         run,
-        Folds(numbers(folds, ()), numbers(negatives_folds, ())),
+        Folds(fold_numbers(folds), fold_numbers(negatives_folds)),
         compute_device or "cpu",
         as_json,
     )

@@ -5,7 +5,13 @@ from typing import Annotated
 
 import typer
 
-from monitor.commands.train import default_cache, numbers
+from monitor.commands.training_options import (
+    CacheOption,
+    FoldsOption,
+    NegativesFoldsOption,
+    cache_folder,
+    fold_numbers,
+)
 from monitor.errors import UsageError
 
 HELP = """Make streams to test the monitor on.
@@ -46,14 +52,8 @@ def scenes(
             help="Recordings of no label, for the backgrounds.",
         ),
     ] = None,
-    folds: Annotated[
-        str | None,
-        typer.Option(metavar="1,2", show_default="all", help="Folds of the events."),
-    ] = None,
-    negatives_folds: Annotated[
-        str | None,
-        typer.Option(metavar="3", show_default="all", help="Folds of the backgrounds."),
-    ] = None,
+    folds: FoldsOption = None,
+    negatives_folds: NegativesFoldsOption = None,
     hours: Annotated[float, typer.Option(min=0.01, help="Hours of streams.")] = 1.0,
     stream_minutes: Annotated[
         float, typer.Option(min=1.0, help="Minutes of one stream.")
@@ -69,14 +69,7 @@ def scenes(
         float, typer.Option(min=0.0, max=1.0, help="Share of overlapping events.")
     ] = 0.2,
     seed: Annotated[int, typer.Option(min=0, help="Of every random draw.")] = 0,
-    cache: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            show_default="in the user's cache",
-            help="Folder for decoded recordings.",
-        ),
-    ] = None,
+    cache: CacheOption = None,
 ) -> int:
     """Write the streams."""
     if data is None and events_per_minute > 0:
@@ -98,7 +91,7 @@ def scenes(
         overlap_share=overlap,
         seed=seed,
     )
-    places = Places(data or Path(), cache or default_cache(), tuple(negatives or ()))
-    chosen = Folds(numbers(folds, ()), numbers(negatives_folds, ()))
+    places = Places(data or Path(), cache_folder(cache), tuple(negatives or ()))
+    chosen = Folds(fold_numbers(folds), fold_numbers(negatives_folds))
     run_scenes(places, out, chosen, settings)
     return 0

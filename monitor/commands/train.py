@@ -9,6 +9,16 @@ from typing import Annotated, Any, Literal
 import typer
 
 from monitor.commands.options import ComputeDeviceOption, ConfigOption, JsonOption
+from monitor.commands.training_options import (
+    CacheOption,
+    DataArgument,
+    GroupPatternOption,
+    LabelPatternOption,
+    NegativesOption,
+    SeedOption,
+    cache_folder,
+    fold_numbers,
+)
 
 HELP = """Train a model on recordings, test it on others, write it to a file.
 
@@ -24,11 +34,16 @@ Examples:
   sound-monitor train genres --out genres.safetensors     a folder for each label
   sound-monitor train UrbanSound8K --negatives noises --cross-validate
   sound-monitor run --model genres.safetensors            listen with it
+  tensorboard --logdir model-run                          watch it learn
+
+Several processes, on one GPU each, or on several machines, share the work of
+one training; batch and result are those of a single one:
+  torchrun --nproc-per-node 2 --no-python sound-monitor train UrbanSound8K
 """
 
 
 def train(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="The recordings.")],
+    data: DataArgument,
     out: Annotated[
         Path, typer.Option("--out", metavar="FILE", help="Model file to write.")
     ] = Path("model.safetensors"),
@@ -52,10 +67,7 @@ def train(
         int | None,
         typer.Option(min=1, show_default="by preset", help="Passes over the data."),
     ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(min=0, show_default="0", help="Of every random draw."),
-    ] = None,
+    seed: SeedOption = None,
     test_folds: Annotated[
         str | None,
         typer.Option(
@@ -102,15 +114,7 @@ def train(
         int | None,
         typer.Option(min=2, show_default="5", help="Folds to make."),
     ] = None,
-    negatives: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--negatives",
-            metavar="DIR",
-            show_default=False,
-            help="Recordings of no label; may be given several times.",
-        ),
-    ] = None,
+    negatives: NegativesOption = None,
     also: Annotated[
         list[Path] | None,
         typer.Option(
@@ -139,22 +143,8 @@ def train(
             help="Folder for the mixtures that the teacher has heard; may be shared.",
         ),
     ] = None,
-    label_pattern: Annotated[
-        str | None,
-        typer.Option(
-            metavar="REGEX",
-            show_default="the sub-folder",
-            help="Where in a file's name its label is.",
-        ),
-    ] = None,
-    group_pattern: Annotated[
-        str | None,
-        typer.Option(
-            metavar="REGEX",
-            show_default="the whole name",
-            help="Where in a file's name its recording is.",
-        ),
-    ] = None,
+    label_pattern: LabelPatternOption = None,
+    group_pattern: GroupPatternOption = None,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -171,14 +161,11 @@ def train(
             "last digits: resume with as many.",
         ),
     ] = 1,
-    cache: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            show_default="in the user's cache",
-            help="Folder for decoded recordings.",
-        ),
-    ] = None,
+    cache: CacheOption = None,
+    profile: Annotated[
+        bool,
+        typer.Option("--profile", help="Show at the end where the time has gone."),
+    ] = False,
     compute_device: ComputeDeviceOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -202,8 +189,8 @@ def train(
         "seed": seed,
         "split": split,
         "folds": folds,
-        "test_folds": numbers(test_folds, () if cross_validate else (1,)),
-        "validation_folds": numbers(validation_folds, ()),
+        "test_folds": fold_numbers(test_folds, () if cross_validate else (1,)),
+        "validation_folds": fold_numbers(validation_folds),
         "optimiser": {} if epochs is None else {"epochs": epochs},
     }
     given = {key: value for key, value in layer.items() if value is not None}
@@ -212,7 +199,7 @@ def train(
     )
     places = Places(
         data,
-        cache or default_cache(),
+        cache_folder(cache),
         tuple(negatives or ()),
         tuple(also or ()),
         label_pattern,
@@ -226,11 +213,11 @@ def train(
         cross_validate,
         teacher,
         bank,
-        workers if workers is not None else max(0, (os.cpu_count() or 1) - 1),
+        workers if workers is not None else _spare_cores(),
         compute_device or "cpu",
         _one_network(only),
     )
-    run_training(job, settings, threads, stop_on_signals(), as_json)
+    run_training(job, settings, threads, stop_on_signals(), profile, as_json)
     return 0
 
 
@@ -238,7 +225,13 @@ def _one_network(text: str | None) -> int | None:
     """The fold whose network is asked for; 0 for the final one."""
     if text is None:
         return None
-    return 0 if text == "final" else (*numbers(text, ()), 0)[0]
+    return 0 if text == "final" else (*fold_numbers(text), 0)[0]
+
+
+def _spare_cores() -> int:
+    """The cores but one for each process that torchrun has started here."""
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(0, (os.cpu_count() or 1) // processes - 1)
 
 
 def stop_on_signals() -> threading.Event:
@@ -252,29 +245,3 @@ def stop_on_signals() -> threading.Event:
     signal.signal(signal.SIGINT, answer)
     signal.signal(signal.SIGTERM, answer)
     return stop
-
-
-def default_cache() -> Path:
-    """Folder for decoded recordings: in the user's cache."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "sound-monitor"
-
-
-def numbers(text: str | None, default: tuple[int, ...]) -> tuple[int, ...]:
-    """Read a list of folds such as 1,2; 'none' is an empty one.
-
-    Raises:
-        UsageError: It is neither.
-    """
-    from monitor.errors import UsageError
-
-    if text is None:
-        return default
-    if text == "none":
-        return ()
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(
-            f"folds: {text!r} is not a list of numbers like 1,2, nor 'none'"
-        ) from None
