@@ -15,9 +15,9 @@ from torch.utils.data import DataLoader, Dataset
 from monitor.errors import UsageError
 from monitor.model.frontend import LogMel
 from training.bank import Bank, open_array
+from training.checkpoint import InterruptedTrainingError
 from training.dataset import start_worker, to_log_mel
 from training.distill import Opinion, Teacher
-from training.loop import InterruptedTrainingError
 from training.mixtures import Mixture, MixtureMaker, cells_of
 
 _FORMAT = 1

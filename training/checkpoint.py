@@ -1,6 +1,7 @@
 """The run folder: settings, metrics and checkpoints, from which training goes on."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from monitor.errors import UsageError
+from monitor.errors import SoundMonitorError, UsageError
 from training.config import TrainingSettings
+
+
+class InterruptedTrainingError(SoundMonitorError):
+    """Training was stopped; its state is on disk, and `--resume` goes on."""
 
 
 class Checkpoint:
@@ -31,10 +36,20 @@ class Checkpoint:
 
 
 class RunFolder:
-    """Where one training run leaves what it does; made when something is written."""
+    """Where one training run leaves what it does; made when something is written.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: Of the folder.
+        writes: Of several processes that train together only one does.
+    """
+
+    def __init__(self, path: Path, writes: bool = True) -> None:
         self.path = path
+        self.writes = writes
+
+    def part(self, name: str) -> "RunFolder":
+        """The folder of one of several networks."""
+        return RunFolder(self.path / name, self.writes)
 
     def begin(self, settings: TrainingSettings, resume: bool) -> None:
         """Write the settings of a new run, or see that a resumed one has the same.
@@ -44,6 +59,8 @@ class RunFolder:
         """
         file = self.path / "settings.json"
         text = settings.model_dump_json(indent=2)
+        if not self.writes:
+            return
         if not file.is_file():
             self.path.mkdir(parents=True, exist_ok=True)
             _replace(file, text)
@@ -53,7 +70,7 @@ class RunFolder:
                 f"{self.path} holds a run already; take --resume to go on with it or "
                 "another folder with --run"
             )
-        before = json.loads(file.read_text())
+        before = _known(json.loads(file.read_text()))
         for key, value in json.loads(text).items():
             if before.get(key) != value:
                 raise UsageError(
@@ -89,24 +106,31 @@ class RunFolder:
 
     def log(self, facts: Mapping[str, Any]) -> None:
         """Add one line to metrics.jsonl."""
+        if not self.writes:
+            return
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(facts) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl."""
+        """The lines of metrics.jsonl, but for one that a power loss has torn."""
         path = self.path / "metrics.jsonl"
         if not path.is_file():
             return []
-        return [json.loads(line) for line in path.read_text().splitlines()]
+        whole, _, _ = path.read_text().rpartition("\n")
+        return [json.loads(line) for line in whole.splitlines()]
 
     def forget_after(self, epoch: int) -> None:
         """Drop metrics of epochs after `epoch`: they are going to be trained again."""
+        if not (self.writes and (self.path / "metrics.jsonl").is_file()):
+            return
         kept = [line for line in self.metrics() if line.get("epoch", 0) <= epoch]
         text = "".join(json.dumps(line) + "\n" for line in kept)
         _replace(self.path / "metrics.jsonl", text)
 
     def _save(self, name: str, checkpoint: Checkpoint) -> None:
+        if not self.writes:
+            return
         self.path.mkdir(parents=True, exist_ok=True)
         path = self.path / f"{name}.safetensors"
         beside = path.with_suffix(".partial")
@@ -115,7 +139,7 @@ class RunFolder:
             for key, tensor in checkpoint.tensors.items()
         }
         save_file(tensors, beside, {"facts": json.dumps(checkpoint.facts)})
-        beside.replace(path)
+        _put(beside, path)
 
     def _load(self, name: str) -> Checkpoint | None:
         path = self.path / f"{name}.safetensors"
@@ -129,4 +153,20 @@ class RunFolder:
 def _replace(path: Path, text: str) -> None:
     beside = path.with_suffix(".partial")
     beside.write_text(text)
+    _put(beside, path)
+
+
+def _put(beside: Path, path: Path) -> None:
+    """Put a file in its place, when all of it is on the disk: power may fail."""
+    with beside.open("rb") as file:
+        os.fsync(file.fileno())
     beside.replace(path)
+
+
+def _known(stored: dict[str, Any]) -> dict[str, Any]:
+    """Stored settings; what an older program did not know has the default."""
+    defaults = TrainingSettings().model_dump(mode="json")
+    return {
+        key: {**defaults.get(key, {}), **value} if isinstance(value, dict) else value
+        for key, value in {**defaults, **stored}.items()
+    }

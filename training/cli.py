@@ -1,7 +1,10 @@
 """What the training subcommands do once their options are read."""
 
 import json
+import logging
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,15 +15,18 @@ from rich.console import Console
 from monitor.config.config import DetectionSettings
 from monitor.model.classifier import Classifier
 from monitor.model.model_file import load_model
+from training.checkpoint import InterruptedTrainingError
 from training.config import TrainingSettings
 from training.job import Job, check_job
 from training.material import Places
+from training.profile import profiling
 from training.progress import Display
+from training.ranks import Ranks, joined
 from training.run import Run
 from training.scenes import SceneSettings, write_scene
 from training.stock import Folds, gather_stock
 from training.streams import listen_to_files, stream_figures
-from training.tables import clip_table, stream_table
+from training.tables import clip_table, profile_table, stream_table
 from training.tester import Tester
 
 
@@ -29,14 +35,25 @@ def run_training(
     settings: TrainingSettings,
     threads: int,
     stop: threading.Event,
+    profile: bool,
     as_json: bool,
 ) -> None:
-    """Train, write the model file and print its figures."""
+    """Train, write the model file and print its figures.
+
+    Where several processes train together, the first one does that.
+    """
     check_job(job)
     torch.set_num_threads(threads)
-    job = replace(job, device=compute_device(job.device))
-    with Display(Console(stderr=True)) as display:
-        card = Run(job, settings, display, stop).train()
+    with joined(compute_device(job.device), stop) as (ranks, device):
+        job = replace(job, device=device)
+        if not ranks.is_first:
+            _learn_silently(job, settings, stop, ranks)
+            return
+        with (
+            _profiled(profile, job.run, device),
+            Display(Console(stderr=True)) as display,
+        ):
+            card = Run(job, settings, display, stop, ranks).train()
     if card is None:
         Console(stderr=True).print(
             "trained; run it again with --resume, without --only"
@@ -45,6 +62,40 @@ def run_training(
     show(card.report, card.labels, as_json)
     if not as_json:
         Console().print(f"wrote {job.out}")
+
+
+def _learn_silently(
+    job: Job, settings: TrainingSettings, stop: threading.Event, ranks: Ranks
+) -> None:
+    """Do a share of the work of the first process, which tells what there is to tell.
+
+    Raises:
+        SystemExit: Training was stopped.
+    """
+    logging.getLogger("training").setLevel(logging.ERROR)
+    with Display(Console(quiet=True)) as display:
+        try:
+            Run(job, settings, display, stop, ranks).train()
+        except InterruptedTrainingError as error:
+            raise SystemExit(error.exit_code) from None
+
+
+@contextmanager
+def _profiled(wanted: bool, folder: Path, device: str) -> Iterator[None]:
+    """Print where the time went, however the work ends; keep it as profile.json."""
+    if not wanted:
+        yield
+        return
+    settle = torch.cuda.synchronize if device.startswith("cuda") else None
+    with profiling(settle) as profile:
+        try:
+            yield
+        finally:
+            facts = profile.facts()
+            profile_table(Console(stderr=True), facts)
+            if folder.is_dir():
+                text = json.dumps(facts, indent=2)
+                (folder / "profile.json").write_text(text + "\n")
 
 
 def run_evaluation(

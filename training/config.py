@@ -13,6 +13,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Whole = Annotated[int, Field(ge=0)]
 SplitKind = Literal["fold", "group", "random"]
+Precision = Literal["auto", "bfloat16", "float32"]
 
 
 class OptimiserSettings(Settings):
@@ -47,6 +48,10 @@ class OptimiserSettings(Settings):
 
     column_weight: NonNegative = 0.0
     """Weight of the loss on the scores over time; 0 leaves it out."""
+
+    precision: Precision = "auto"
+    """Of the multiplications: bfloat16 is faster on most GPUs since 2020, and auto
+    takes it there; weights, averages and the loss always have 32 bits."""
 
 
 class MixtureSettings(Settings):
@@ -136,8 +141,12 @@ class TeacherSettings(Settings):
     logits_weight: NonNegative = 1.0
     """Weight of the squared distance to the teacher's logits, standardised."""
 
-    soft_share: Share = 0.5
+    soft_share: Share = 0.7
     """Share in the targets of a logistic regression on what the teacher gives."""
+
+    classes: dict[str, tuple[Whole, ...]] | None = None
+    """For labels by name, the teacher's classes that mean the same, by number: the
+    regression begins with them; null: those of AudioSet, for a teacher of its 527."""
 
     label_gradient: Share = 1.0
     """How much of the labels' gradient goes beyond the heads; at 0 the blocks learn
@@ -151,7 +160,7 @@ class TeacherSettings(Settings):
     """First layers of the blocks that keep the teacher's weights, where the network
     begins with them."""
 
-    bank_items: Count = 16_000
+    bank_items: Count = 20_000
     """Mixtures that are made once and stored with the teacher's targets."""
 
     clean_repeats: Whole = 2
@@ -230,8 +239,9 @@ RECIPES: dict[str, dict[str, Any]] = {
             "column_weight": 0.5,
         },
         "mixtures": {
-            "ambience_items": 0.22,
-            "over_ambience": 0.3,
+            "ambience_items": 0.3,
+            "over_ambience": 0.35,
+            "partial": 0.4,
             "two_sources": 0.25,
             "speed_share": 0.6,
             "filter_share": 0.7,

@@ -1,18 +1,21 @@
 """From clips to batches of log-mel: one batch in memory at a time."""
 
 import signal
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from monitor.errors import UsageError
 from monitor.model.frontend import LogMel
 from monitor.spec import ModelSpec
 from training.mixtures import Mixture, MixtureMaker
+from training.profile import begin_in_worker, is_profiling, seconds_of_worker, timed
+from training.ranks import ALONE, Ranks
 
 Array = NDArray[np.float32]
 Key = tuple[int, int, int]
@@ -38,6 +41,9 @@ class Batch:
     soft: Array | None = None
     """(batch, labels), scores of a logistic regression on these two."""
 
+    seconds: Mapping[str, float] | None = None
+    """What its parts cost the worker process that made it, where that is asked."""
+
 
 class BatchSource(Protocol):
     """Where the loop gets its batches."""
@@ -50,7 +56,7 @@ class BatchSource(Protocol):
 
 def to_log_mel(log_mel: LogMel, windows: Array) -> Array:
     """Log-mel of windows (batch, channels, samples), as monitoring computes it."""
-    with torch.inference_mode():
+    with torch.inference_mode(), timed("mel front end"):
         features: Array = log_mel(torch.from_numpy(windows)).numpy()
     return features
 
@@ -73,7 +79,8 @@ class _MixtureSet(Dataset[Mixture]):
         # Seeded by its place, a window does not depend on which worker makes it, nor
         # on where an interrupted run goes on.
         r = np.random.default_rng([self._seed, epoch, position])
-        return self._maker.make(r, None if clip < 0 else clip)
+        with timed("mixing and augmentation of sound"):
+            return self._maker.make(r, None if clip < 0 else clip)
 
 
 class _Schedule(Sampler[list[Key]]):
@@ -98,7 +105,8 @@ class _Collate:
             self._log_mel = LogMel(self._spec)
         windows = stack([mixture.samples for mixture in mixtures])
         activity = np.stack([mixture.activity for mixture in mixtures])
-        return Batch(to_log_mel(self._log_mel, windows), activity)
+        log_mel = to_log_mel(self._log_mel, windows)
+        return Batch(log_mel, activity, seconds=seconds_of_worker())
 
 
 def start_worker(_: int) -> None:
@@ -107,19 +115,42 @@ def start_worker(_: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
+def _start_counting_worker(number: int) -> None:
+    start_worker(number)
+    begin_in_worker()
+
+
 class MixtureSource:
-    """Batches of mixtures that are made on the fly, by worker processes if asked."""
+    """Batches of mixtures that are made on the fly, by worker processes if asked.
+
+    Args:
+        maker: Of the mixtures.
+        batch_size: Windows in a batch.
+        seed: Of every draw.
+        workers: Processes that make them.
+        ranks: The processes that share each batch; this one makes its own share only.
+
+    Raises:
+        UsageError: A batch cannot be shared evenly.
+    """
 
     def __init__(
-        self, maker: MixtureMaker, batch_size: int, seed: int, workers: int
+        self,
+        maker: MixtureMaker,
+        batch_size: int,
+        seed: int,
+        workers: int,
+        ranks: Ranks = ALONE,
     ) -> None:
         self._maker = maker
+        self._ranks = ranks
         self._seed = seed
         self._workers = workers
         share = maker.settings.ambience_items
         clips = len(maker.clips)
         self._ambience = round(clips * share / (1 - share)) if share < 1 else clips
         self._batch_size = min(batch_size, clips + self._ambience)
+        _check_share(self._batch_size, ranks)
         self.steps_per_epoch = (clips + self._ambience) // self._batch_size
 
     def _keys(self, epoch: int) -> list[Key]:
@@ -142,10 +173,12 @@ class MixtureSource:
             if place == 0 or not keys:
                 keys = self._keys(epoch)
             begin = place * self._batch_size
-            yield keys[begin : begin + self._batch_size]
+            batch = keys[begin : begin + self._batch_size]
+            yield list(self._ranks.share(batch))
 
     def batches(self, first_step: int, steps: int) -> Iterator[Batch]:
         """Yield the batches of the steps [first_step, steps); the same every time."""
+        start = _start_counting_worker if is_profiling() else start_worker
         loader: DataLoader[Mixture] = DataLoader(
             _MixtureSet(self._maker, self._seed),
             batch_sampler=_Schedule(
@@ -153,8 +186,38 @@ class MixtureSource:
             ),
             num_workers=self._workers,
             collate_fn=_Collate(self._maker.spec),
-            worker_init_fn=start_worker if self._workers else None,
+            worker_init_fn=start if self._workers else None,
             # A forked child of a process with threads may hang.
             multiprocessing_context="forkserver" if self._workers else None,
         )
         yield from loader
+
+
+class SharedSource:
+    """A process's shares of batches that are whole elsewhere, such as in a bank.
+
+    Raises:
+        UsageError: A batch cannot be shared evenly.
+    """
+
+    def __init__(self, source: BatchSource, ranks: Ranks) -> None:
+        self._source = source
+        self._ranks = ranks
+        self.steps_per_epoch = source.steps_per_epoch
+
+    def batches(self, first_step: int, steps: int) -> Iterator[Batch]:
+        """Yield the shares of the steps [first_step, steps)."""
+        for batch in self._source.batches(first_step, steps):
+            _check_share(len(batch.log_mel), self._ranks)
+            yield Batch(*(self._own(getattr(batch, f.name)) for f in fields(batch)))
+
+    def _own(self, values: Any) -> Any:
+        return None if values is None else self._ranks.share(values)
+
+
+def _check_share(windows: int, ranks: Ranks) -> None:
+    if windows % ranks.count:
+        raise UsageError(
+            f"training.optimiser.batch_size: {windows} windows cannot be shared evenly "
+            f"by {ranks.count} processes"
+        )

@@ -1,9 +1,11 @@
 """Asks networks about recordings that they have not heard."""
 
 from collections.abc import Callable, Sequence
+from functools import cache, cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import confusion_matrix
 
 from monitor.model.network import Network
 from training.ambience import Ambience, listen_to_ambience
@@ -16,10 +18,13 @@ from training.evaluate import (
     score_windows,
     sigmoid,
 )
+from training.eventful import Eventful, Sounds, listen_to_events
 from training.heldout import Evidence, HeldOut
 from training.manifest import Clip, Manifest
 from training.material import Material
+from training.profile import timed
 from training.splits import assign_folds
+from training.watcher import Checked, Validate
 
 
 class Examiner:
@@ -36,21 +41,31 @@ class Examiner:
         self._settings = settings
         self._device = device
         self._advance = advance
-        self._windows = clip_windows(
-            material.manifest.clips,
-            material.store,
-            settings.spec,
-            lambda done, total: advance("computing features", done, total),
-        )
 
-    def accuracy(self, clips: Sequence[int]) -> Callable[[Network], dict[str, float]]:
-        """What tells the accuracy of a network on the clips with these indices."""
-        chosen = self._windows.part(clips)
+    @cached_property
+    def _windows(self) -> ClipWindows:
+        """Of all clips; only the process that tests needs them."""
+        with timed("evaluation"):
+            return clip_windows(
+                self._material.manifest.clips,
+                self._material.store,
+                self._settings.spec,
+                lambda done, total: self._advance("computing features", done, total),
+            )
 
-        def validate(network: Network) -> dict[str, float]:
+    def validation(self, clips: Sequence[int]) -> Validate:
+        """What tests a network on the clips with these indices."""
+        windows = cache(lambda: self._windows.part(clips))
+        labels = range(len(self._material.manifest.labels))
+
+        def validate(network: Network) -> Checked:
+            chosen = windows()
             score = network_logits(network, self._settings.spec, self._device)
             values = per_clip(sigmoid(score_windows(chosen, score)), chosen)
-            return {"accuracy": float((values.argmax(axis=1) == chosen.truth).mean())}
+            heard = values.argmax(axis=1)
+            counts = confusion_matrix(chosen.truth, heard, labels=labels)
+            accuracy = float((heard == chosen.truth).mean())
+            return Checked({"accuracy": accuracy}, counts.tolist())
 
         return validate
 
@@ -58,20 +73,19 @@ class Examiner:
         self,
         network: Network,
         clips: Sequence[int],
-        negatives_folds: Sequence[int],
+        negatives: Sequence[Clip],
         part: int | None = None,
     ) -> Evidence:
-        """What a network says of clips, of negatives, and of ambience made of these.
+        """What a network says of clips, of negatives, and of streams made of these.
 
         Args:
             network: On the CPU.
             clips: Indices.
-            negatives_folds: May be empty.
+            negatives: That it has not heard; may be empty.
             part: Of everything; None: recordings are dealt into the parts 0 and 1.
         """
         score = network_logits(network, self._settings.spec)
         heard = self._windows.part(clips)
-        negatives = self._material.negatives_of(negatives_folds)
         store = self._material.negatives_store
         own = HeldOut(heard, score_windows(heard, score), _parts(heard, part))
         if not negatives or store is None:
@@ -80,10 +94,15 @@ class Examiner:
         parts = _parts(windows, part)
         silent = HeldOut(windows, score_windows(windows, score), parts)
         ambience = tuple(
-            self._ambience(network, np.array(negatives)[parts == each], int(each))
+            self._ambience(network, silent.clips_of(int(each)), int(each))
             for each in np.unique(parts)
         )
-        return Evidence(own, silent, ambience)
+        events = tuple(
+            self._events(network, own, silent, int(each))
+            for each in np.intersect1d(own.part, parts)
+            if self._settings.stream_hours > 0
+        )
+        return Evidence(own, silent, ambience, events)
 
     def ask_negatives(
         self, network: Network, folds: Sequence[int]
@@ -114,6 +133,22 @@ class Examiner:
             settings.ambience_hours,
             part,
             lambda done, total: self._advance("listening to ambience", done, total),
+        )
+
+    def _events(
+        self, network: Network, clips: HeldOut, negatives: HeldOut, part: int
+    ) -> Eventful:
+        settings, material = self._settings, self._material
+        assert material.negatives_store is not None
+        return listen_to_events(
+            network_logits(network, settings.spec),
+            Sounds(clips.clips_of(part), material.store),
+            Sounds(negatives.clips_of(part), material.negatives_store),
+            material.manifest.labels,
+            settings.spec,
+            settings.stream_hours,
+            part,
+            lambda done, total: self._advance("listening to events", done, total),
         )
 
 

@@ -2,86 +2,48 @@
 
 import copy
 import threading
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
-from monitor.errors import SoundMonitorError
 from monitor.model.network import Network
-from training.checkpoint import Checkpoint, RunFolder
+from training.checkpoint import Checkpoint, InterruptedTrainingError, RunFolder
 from training.config import TrainingSettings
 from training.dataset import Batch, BatchSource
-from training.losses import losses_of, prepare
+from training.losses import TERMS, Task, losses_of, prepare
+from training.profile import count_worker, timed, waiting
+from training.ranks import ALONE, Ranks
+from training.standing import Standing
 from training.student import Student
+from training.watcher import EpochPicture, EpochReport, Validate, Watcher
 
 _SHORTEST_SCHEDULE = 8
-
-Validate = Callable[[Network], dict[str, float]]
-
-
-class InterruptedTrainingError(SoundMonitorError):
-    """Training was stopped; its state is on disk, and `--resume` goes on."""
-
-
-@dataclass(frozen=True, slots=True)
-class EpochReport:
-    """How one epoch went."""
-
-    epoch: int
-    """From 1."""
-    epochs: int
-    loss: float
-    accuracy: float
-    """Share of windows with a label whose highest score is one of theirs."""
-    learning_rate: float
-    parts: dict[str, float]
-    """The terms of the loss."""
-    validation: dict[str, float] = field(default_factory=dict)
-
-
-class Watcher(Protocol):
-    """Is told how training goes; a progress bar, for instance."""
-
-    def step(self, step: int, steps: int, loss: float, accuracy: float) -> None:
-        """One step is done; the figures are means over the epoch so far."""
-
-    def epoch(self, report: EpochReport) -> None:
-        """One epoch is done."""
-
-
-@dataclass
-class _State:
-    """Where training stands, beside its tensors."""
-
-    step: int = 0
-    sums: dict[str, float] = field(default_factory=dict)
-    """Over the steps of this epoch."""
-    best: float = -1.0
-    best_epoch: int = 0
-
-    def add(self, **values: float) -> None:
-        for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-
-    def mean(self, name: str, of: str = "steps") -> float:
-        return self.sums.get(name, 0.0) / max(self.sums.get(of, 0.0), 1.0)
+_COUNTED = ("steps", "loss", "right", "asked")
 
 
 class _Session:
     """The student, the average of its weights, and what moves them."""
 
     def __init__(
-        self, student: Student, settings: TrainingSettings, steps: int, device: str
+        self,
+        student: Student,
+        settings: TrainingSettings,
+        steps: int,
+        device: str,
+        ranks: Ranks,
     ) -> None:
         self.settings = settings
         self.device = device
+        self.ranks = ranks
         self.student = student.to(device).to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.student).requires_grad_(False)
+        self.joint = ranks.join(self.student)
+        self.average.load_state_dict(self.student.state_dict())
         self.optimiser = _optimiser(self.student, settings)
         # A rise of one step would be a division by zero.
         total = max(steps, _SHORTEST_SCHEDULE)
@@ -93,30 +55,65 @@ class _Session:
             div_factor=10,
             final_div_factor=100,
         )
-        self.state = _State()
+        self.state = Standing()
 
-    def step(self, batch: Batch) -> None:
-        """Learn from one batch."""
-        settings, state = self.settings, self.state
+    def step(self, batch: Batch) -> Task:
+        """Learn from one batch, or from this process's share of it."""
+        settings, ranks = self.settings, self.ranks
         # Every draw belongs to its step, so a resumed run draws what this one would.
-        r = np.random.default_rng([settings.seed, 1, state.step])
+        place = [settings.seed, 1, self.state.step]
+        r = np.random.default_rng(place if ranks.is_first else [*place, ranks.number])
         torch.manual_seed(int(r.integers(2**31)))
-        lesson = prepare(r, batch, settings)
-        parts, right, asked = losses_of(
-            self.student.train(), lesson, settings, self.device
-        )
-        loss = torch.stack(list(parts.values())).sum()
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        with timed("augmentation of features"):
+            task = prepare(r, batch, settings)
+        with timed("forward"):
+            self.student.train()
+            terms, best = losses_of(
+                self.student, task, settings, self.device, self.joint
+            )
+            loss = torch.stack(list(terms.values())).sum()
+        with timed("backward"):
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+        with timed("optimiser"):
+            self._move()
+            said = {name: value.item() for name, value in terms.items()}
+            self._count(task, best, {"loss": loss.item(), **said})
+        return task
+
+    def _move(self) -> None:
         nn.utils.clip_grad_norm_(
-            self.student.parameters(), settings.optimiser.clip_norm
+            self.student.parameters(), self.settings.optimiser.clip_norm
         )
         self.optimiser.step()
         self.schedule.step()
         self._follow()
-        state.step += 1
-        terms = {name: value.item() for name, value in parts.items()}
-        state.add(steps=1, loss=loss.item(), right=right, asked=asked, **terms)
+        self.state.step += 1
+
+    def _count(
+        self, task: Task, best: NDArray[np.intp], losses: dict[str, float]
+    ) -> None:
+        """Add to the figures of the epoch what all processes found in this step."""
+        rows = np.arange(len(best))
+        right = task.present[rows, best].sum()
+        labels = task.present.shape[1]
+        single = task.present.sum(axis=1) == 1
+        confusion = np.zeros((labels, labels))
+        np.add.at(confusion, (task.present[single].argmax(axis=1), best[single]), 1)
+        names = ("loss", *TERMS)
+        found = self.ranks.sum(
+            [
+                *(losses.get(name, 0.0) for name in names),
+                float(right),
+                float(task.present.any(axis=1).sum()),
+                *confusion.ravel().tolist(),
+            ]
+        )
+        means = [value / self.ranks.count for value in found[: len(names)]]
+        told = {n: v for n, v in zip(names, means, strict=True) if n in losses}
+        right, asked, *counts = found[len(names) :]
+        self.state.add(steps=1, right=right, asked=asked, **told)
+        self.state.confuse(np.array(counts, int).reshape(labels, labels))
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -164,7 +161,7 @@ class _Session:
             {"state": slots, "param_groups": facts["groups"]}
         )
         self.schedule.load_state_dict(facts["schedule"])
-        self.state = _State(**facts["state"])
+        self.state = Standing(**facts["state"])
 
 
 def fit(
@@ -176,6 +173,7 @@ def fit(
     stop: threading.Event,
     validate: Validate | None = None,
     device: str = "cpu",
+    ranks: Ranks = ALONE,
 ) -> Network:
     """Train a student; return its network with the averaged weights of the best epoch.
 
@@ -184,42 +182,46 @@ def fit(
 
     Args:
         student: With fresh weights, or whatever training shall start from.
-        source: The batches of each step.
+        source: The batches of each step, or this process's shares of them.
         settings: Of the run.
         folder: Gets checkpoints and metrics; training goes on from the checkpoint
             that is in it.
         watcher: Is told of every step and epoch.
         stop: Ends training after the step that is being made.
-        validate: Figures of a network on recordings kept apart for choosing; the
-            highest "accuracy" is the best.
+        validate: Tests a network on recordings kept apart for choosing.
         device: Name of the processor.
+        ranks: The processes that train it together.
 
     Raises:
         InterruptedTrainingError: `stop` was set; the state is in `folder`.
     """
-    steps = settings.optimiser.epochs * source.steps_per_epoch
-    session = _Session(student, settings, steps, device)
-    if (checkpoint := folder.read_checkpoint()) is not None:
+    per_epoch = source.steps_per_epoch
+    steps = settings.optimiser.epochs * per_epoch
+    session = _Session(student, settings, steps, device, ranks)
+    if (checkpoint := ranks.tell(folder.read_checkpoint())) is not None:
         session.restore(checkpoint)
-        folder.forget_after(session.state.step // source.steps_per_epoch)
     state = session.state
-    for batch in source.batches(state.step, steps):
-        session.step(batch)
+    folder.forget_after(state.step // per_epoch)
+    watcher.go_on(state.step // per_epoch)
+    batches = source.batches(state.step, steps)
+    for batch in waiting("waiting for windows", batches):
+        count_worker(batch.seconds)
+        task = session.step(batch)
         watcher.step(
             state.step, steps, state.mean("loss"), state.mean("right", "asked")
         )
-        if state.step % source.steps_per_epoch == 0:
-            report = _end_epoch(session, source, folder, validate)
-            watcher.epoch(report)
-            if _stalled(state, report.epoch, settings):
+        if state.step % per_epoch == 0:
+            epoch = state.step // per_epoch
+            _end_epoch(session, epoch, task, folder, watcher, validate)
+            if _stalled(state, epoch, settings):
                 break
-        if stop.is_set():
+        if ranks.any(stop.is_set()):
             folder.write_checkpoint(session.checkpoint())
             raise InterruptedTrainingError(
                 f"training was stopped after {state.step} of {steps} steps; "
                 f"--resume goes on from {folder.path}"
             )
-    if (best := folder.read_best()) is not None:
+    if (best := ranks.tell(folder.read_best())) is not None:
         session.average.load_state_dict(best)
     network: Network = session.average.network
     return network.eval().cpu()
@@ -227,33 +229,41 @@ def fit(
 
 def _end_epoch(
     session: _Session,
-    source: BatchSource,
+    epoch: int,
+    task: Task,
     folder: RunFolder,
+    watcher: Watcher,
     validate: Validate | None,
-) -> EpochReport:
-    state, settings = session.state, session.settings
-    known = ("steps", "loss", "right", "asked")
+) -> None:
+    state, ranks = session.state, session.ranks
     report = EpochReport(
-        epoch=state.step // source.steps_per_epoch,
-        epochs=settings.optimiser.epochs,
+        epoch=epoch,
+        epochs=session.settings.optimiser.epochs,
         loss=state.mean("loss"),
         accuracy=state.mean("right", "asked"),
         learning_rate=float(session.schedule.get_last_lr()[0]),
-        parts={name: state.mean(name) for name in state.sums if name not in known},
+        parts={name: state.mean(name) for name in state.sums if name not in _COUNTED},
     )
+    picture = EpochPicture(state.confusion, False, task)
     state.sums.clear()
+    state.confusion = []
     if validate is not None:
-        figures = validate(session.average.network.eval())
-        report = replace(report, validation=figures)
-        if figures["accuracy"] > state.best:
-            state.best, state.best_epoch = figures["accuracy"], report.epoch
+        with timed("evaluation"):
+            own = validate(session.average.network.eval()) if ranks.is_first else None
+            checked = ranks.tell(own)
+        assert checked is not None
+        report = replace(report, validation=checked.figures)
+        picture = EpochPicture(checked.confusion, True, task)
+        if checked.figures["accuracy"] > state.best:
+            state.best, state.best_epoch = checked.figures["accuracy"], epoch
             folder.write_best(session.average.state_dict())
-    folder.log(asdict(report))
-    folder.write_checkpoint(session.checkpoint())
-    return report
+    with timed("writing"):
+        folder.log(asdict(report))
+        watcher.epoch(report, picture)
+        folder.write_checkpoint(session.checkpoint())
 
 
-def _stalled(state: _State, epoch: int, settings: TrainingSettings) -> bool:
+def _stalled(state: Standing, epoch: int, settings: TrainingSettings) -> bool:
     """Whether validation has not improved for too many epochs."""
     patience = settings.patience
     return bool(patience and state.best_epoch and epoch - state.best_epoch >= patience)

@@ -6,16 +6,18 @@ import numpy as np
 import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from training import augment
-from training.config import TrainingSettings
+from training.config import Precision, TrainingSettings
 from training.dataset import Batch
 from training.mixtures import FRAMES_PER_CELL
 from training.student import Answers, Student, expand_channels
 
 Array = NDArray[np.float32]
+TERMS = ("scores", "columns", "embedding", "logits")
+"""Of the loss; not every network and batch has all."""
 _LONGEST = 5.0
 """Distance in deviations from which on a feature counts no more."""
 
@@ -82,22 +84,32 @@ def _soften(
 
 
 def losses_of(
-    student: Student, task: Task, settings: TrainingSettings, device: str
-) -> tuple[dict[str, Tensor], float, float]:
-    """Weighted terms of the loss, by name.
+    student: Student,
+    task: Task,
+    settings: TrainingSettings,
+    device: str,
+    through: nn.Module | None = None,
+) -> tuple[dict[str, Tensor], NDArray[np.intp]]:
+    """Weighted terms of the loss, by name of `TERMS`.
+
+    Args:
+        student: Is asked.
+        task: What it is asked.
+        settings: Of the run.
+        device: Name of the processor.
+        through: What is called in place of the student, where several processes share
+            their gradients.
 
     Returns:
-        The terms; how many windows with a label have their highest score on one of
-        theirs; how many windows have a label.
+        The terms; (batch,), the label with the highest score of each window.
     """
     labels = task.targets.shape[1]
     columns = settings.optimiser.column_weight > 0
     log_mel = expand_channels(
         torch.from_numpy(task.log_mel).to(device), settings.spec.channels
     )
-    kind = device.partition(":")[0]
-    with torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda"):
-        heard = student(log_mel, columns)
+    with mixed_precision(device, settings.optimiser.precision):
+        heard = (through or student)(log_mel, columns)
     answers = Answers._make(None if part is None else part.float() for part in heard)
     targets = torch.from_numpy(task.targets).to(device)
     cross_entropy = functional.binary_cross_entropy_with_logits
@@ -111,10 +123,21 @@ def losses_of(
         weight = settings.optimiser.column_weight * labels
         terms["columns"] = cross_entropy(heard, asked) * weight
     terms |= _teacher_terms(answers, task, settings, device)
-    best = answers.logits.detach().argmax(dim=1).cpu().numpy()
-    asked_of = task.present.any(axis=1)
-    right = task.present[np.arange(len(best)), best] & asked_of
-    return terms, float(right.sum()), float(asked_of.sum())
+    return terms, answers.logits.detach().argmax(dim=1).cpu().numpy()
+
+
+def mixed_precision(device: str, precision: Precision) -> torch.autocast:
+    """Let the network multiply in 16 bits; its weights and the loss keep 32.
+
+    Args:
+        device: Name of the processor.
+        precision: "auto" is bfloat16 on a GPU that has it, and 32 bits elsewhere.
+    """
+    kind = device.partition(":")[0]
+    wanted = precision == "bfloat16"
+    if precision == "auto" and kind == "cuda":
+        wanted = torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.autocast(kind, torch.bfloat16, enabled=wanted)
 
 
 def _teacher_terms(

@@ -15,7 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from training.loop import EpochReport
+from training.watcher import EpochPicture, EpochReport
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,11 @@ class Display:
         """Show one step of training."""
         self._show(self.title, step, steps, f"loss {loss:.3f} accuracy {accuracy:.3f}")
 
-    def epoch(self, report: EpochReport) -> None:
+    def go_on(self, _: int) -> None:
+        """Begin to count the time."""
+        self._last_epoch = time.monotonic()
+
+    def epoch(self, report: EpochReport, _: EpochPicture) -> None:
         """Tell how an epoch went."""
         now = time.monotonic()
         said = "".join(

@@ -18,6 +18,7 @@ import soxr
 from numpy.typing import NDArray
 
 from training.manifest import Clip, LeftOut, Manifest
+from training.profile import timed
 
 Samples = NDArray[np.float32]
 _FORMAT = 1
@@ -74,9 +75,10 @@ class ClipStore:
             self._samples = np.memmap(self._folder / "samples.i16", np.int16, "r")
         first = entry.first + start * entry.channels
         last = entry.first + stop * entry.channels
-        interleaved = self._samples[first:last].reshape(-1, entry.channels)
         scale = np.float32(entry.scale / 32_767)
-        return np.ascontiguousarray(interleaved.T, dtype=np.float32) * scale
+        with timed("reading decoded sound"):
+            interleaved = self._samples[first:last].reshape(-1, entry.channels)
+            return np.ascontiguousarray(interleaved.T, dtype=np.float32) * scale
 
 
 def open_store(
@@ -128,7 +130,8 @@ def _decode_all(
     entries, left_out, first = [], [], 0
     with (folder / "samples.i16").open("wb") as file:
         for number, clip in enumerate(clips, start=1):
-            decoded = decode(clip.path, sample_rate)
+            with timed("decoding recordings"):
+                decoded = decode(clip.path, sample_rate)
             if isinstance(decoded, str):
                 left_out.append({"path": str(clip.path), "reason": decoded})
             else:

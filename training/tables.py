@@ -87,6 +87,21 @@ def stream_table(console: Console, figures: dict[str, Any]) -> None:
     console.print(table)
 
 
+def profile_table(console: Console, facts: dict[str, dict[str, float]]) -> None:
+    """Print the seconds of each part of a training, and their shares."""
+    titles = {
+        "process": "where the time went",
+        "workers": "and meanwhile in the processes that make windows, together",
+    }
+    for key, title in titles.items():
+        if total := sum(facts[key].values()):
+            table = Table("part", "seconds", "share", title=title, title_justify="left")
+            for name, seconds in facts[key].items():
+                table.add_row(name, f"{seconds:.1f}", f"{100 * seconds / total:.1f} %")
+            table.add_row("in all", f"{total:.1f}", "")
+            console.print(table)
+
+
 _TIMES = {
     "from onset to alert": "onset_latency_seconds",
     "error of the start": "start_error_seconds",

@@ -10,9 +10,9 @@ from monitor.errors import UsageError
 from tests.support.recordings import SMALL_SPEC, write_folders, write_negatives
 from training.bank import Bank, BankSource
 from training.bank_builder import build_bank
+from training.checkpoint import InterruptedTrainingError
 from training.config import training_settings
 from training.distill import Teacher, fit_reading
-from training.loop import InterruptedTrainingError
 from training.material import Places, gather
 from training.mixtures import MixtureMaker
 

@@ -11,11 +11,12 @@ import torch
 from monitor.errors import UsageError
 from monitor.model.network import Network, build_network
 from tests.support.recordings import SMALL_SPEC
-from training.checkpoint import RunFolder
+from training.checkpoint import InterruptedTrainingError, RunFolder
 from training.config import TrainingSettings, training_settings
 from training.dataset import Batch
-from training.loop import EpochReport, InterruptedTrainingError, fit
+from training.loop import fit
 from training.student import Student
+from training.watcher import Checked, EpochPicture, EpochReport
 
 LABELS, CELLS = 3, 8
 
@@ -41,6 +42,7 @@ class Silent:
 
     def __init__(self, stop: threading.Event, after: int = -1) -> None:
         self.reports: list[EpochReport] = []
+        self.pictures: list[EpochPicture] = []
         self._stop = stop
         self._after = after
 
@@ -48,8 +50,12 @@ class Silent:
         if step == self._after:
             self._stop.set()
 
-    def epoch(self, report: EpochReport) -> None:
+    def epoch(self, report: EpochReport, picture: EpochPicture) -> None:
         self.reports.append(report)
+        self.pictures.append(picture)
+
+    def go_on(self, epoch: int) -> None:
+        pass
 
 
 def settings_of(**changes: object) -> TrainingSettings:
@@ -133,9 +139,9 @@ def test_validation_chooses_the_best_epoch(tmp_path: Path) -> None:
     stop, seen = threading.Event(), []
     figures = iter([0.2, 0.9, 0.3, 0.3])
 
-    def validate(network: Network) -> dict[str, float]:
+    def validate(network: Network) -> Checked:
         seen.append({k: v.clone() for k, v in network.state_dict().items()})
-        return {"accuracy": next(figures)}
+        return Checked({"accuracy": next(figures)}, [])
 
     network = fit(
         fresh(),
@@ -160,7 +166,7 @@ def test_patience_ends_a_run_that_does_not_improve(tmp_path: Path) -> None:
         RunFolder(tmp_path),
         watcher,
         stop,
-        lambda _: {"accuracy": 0.5},
+        lambda _: Checked({"accuracy": 0.5}, []),
     )
     assert len(watcher.reports) == 2
 

@@ -1,0 +1,127 @@
+"""Where the time of a training goes: the seconds of each part of the work.
+
+The parts are named where they are done, `with timed("forward"): ...`, and cost next to
+nothing while nobody asks.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TypeVar
+
+from torch.utils.data import get_worker_info
+
+T = TypeVar("T")
+OTHER = "everything else"
+
+
+class Profile:
+    """Seconds by part.  Of a part in a part, only the inner one counts.
+
+    Args:
+        settle: Waits until what was asked of the processor is done: a GPU works on
+            while the program asks for more.
+    """
+
+    def __init__(self, settle: Callable[[], None] | None = None) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        """Of this process."""
+        self.worker_seconds: dict[str, float] = defaultdict(float)
+        """Of the processes that make windows, together."""
+        self._settle = settle
+        self._open = [OTHER]
+        self._since = time.perf_counter()
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Count what is done within as `name`."""
+        self._count()
+        self._open.append(name)
+        try:
+            yield
+        finally:
+            self._count()
+            self._open.pop()
+
+    def take(self) -> dict[str, float]:
+        """What was counted since the last time."""
+        self._count()
+        taken = {name: s for name, s in self.seconds.items() if name != OTHER}
+        self.seconds.clear()
+        return taken
+
+    def _count(self) -> None:
+        if self._settle is not None:
+            self._settle()
+        now = time.perf_counter()
+        self.seconds[self._open[-1]] += now - self._since
+        self._since = now
+
+    def facts(self) -> dict[str, dict[str, float]]:
+        """Seconds by part, those with most first, of this process and its workers."""
+        self._count()
+        return {
+            "process": _most_first(self.seconds),
+            "workers": _most_first(self.worker_seconds),
+        }
+
+
+def _most_first(seconds: Mapping[str, float]) -> dict[str, float]:
+    return dict(sorted(seconds.items(), key=lambda part: -part[1]))
+
+
+_profile: Profile | None = None
+_NOTHING = nullcontext()
+
+
+@contextmanager
+def profiling(settle: Callable[[], None] | None = None) -> Iterator[Profile]:
+    """Count the seconds of what is done within."""
+    global _profile  # noqa: PLW0603 - a clock that every part would have to be handed
+    _profile = Profile(settle)
+    try:
+        yield _profile
+    finally:
+        _profile = None
+
+
+def is_profiling() -> bool:
+    """Whether somebody asks where the time goes."""
+    return _profile is not None
+
+
+def timed(name: str) -> AbstractContextManager[None]:
+    """Count what is done within as `name`, if somebody asks."""
+    return _NOTHING if _profile is None else _profile.part(name)
+
+
+def waiting(name: str, items: Iterator[T]) -> Iterator[T]:
+    """Hand the items on; count the making of each as `name`."""
+    while True:
+        with timed(name):
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+        yield item
+
+
+def begin_in_worker() -> None:
+    """Count from now on.  Called in a process that makes windows, once."""
+    global _profile  # noqa: PLW0603 - see `profiling`
+    _profile = Profile()
+
+
+def seconds_of_worker() -> Mapping[str, float] | None:
+    """What this worker has counted since the last time; None in the main process."""
+    if _profile is None or get_worker_info() is None:
+        return None
+    return _profile.take()
+
+
+def count_worker(seconds: Mapping[str, float] | None) -> None:
+    """Take over what a worker has counted."""
+    if _profile is not None and seconds is not None:
+        for name, value in seconds.items():
+            _profile.worker_seconds[name] += value
