@@ -29,6 +29,11 @@ class Configuration:
     """Why this one was taken."""
 
     @property
+    def taken(self) -> str:
+        """The file, or that there is none."""
+        return "the defaults" if self.path is None else str(self.path.absolute())
+
+    @property
     def sentence(self) -> str:
         """What was taken and why, for people."""
         taken = "the defaults" if self.path is None else str(self.path)

@@ -70,5 +70,11 @@ def run(
     logger.info("%s", configuration.sentence)
     limit_threads(settings.model.threads)
     from monitor.runtime.daemon import run_daemon
+    from monitor.sinks.status.daemon import DaemonFacts
 
-    return run_daemon(settings, speed=speed, state_dir=configuration.state_dir)
+    return run_daemon(
+        settings,
+        speed=speed,
+        state_dir=configuration.state_dir,
+        facts=DaemonFacts(configuration.taken),
+    )

@@ -1,7 +1,7 @@
 """Sinks that only some configurations have, each with a thread of its own."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from monitor.config.config import Config
@@ -11,6 +11,8 @@ from monitor.runtime.past import Past
 from monitor.runtime.renewal import Stamp, stamp_of
 from monitor.sinks.alerts.extras import require_extra
 from monitor.sinks.sink import Sink
+from monitor.sinks.status.daemon import DaemonFacts
+from monitor.sinks.status.vitals import Premises, Vitals
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,21 @@ class Surroundings:
 
     environ: Mapping[str, str]
     """Of the process, for secrets."""
+
+    daemon: DaemonFacts = field(default_factory=DaemonFacts)
+    """What the main thread knows, for who asks."""
+
+    @property
+    def premises(self) -> Premises:
+        """What the configuration says about the daemon."""
+        config = self.config
+        path = config.store.path
+        return Premises(
+            self.state_dir,
+            None if path is None else self.state_dir / path,
+            tuple(name for rule in config.alerts for name in rule.endpoints),
+            config.model.compute_device,
+        )
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -138,11 +155,34 @@ def _clips(of: Surroundings) -> Sink | None:
     return Clips(settings, folder, of.past, of.sample_rate, of.clock.utc)
 
 
+def _status(of: Surroundings) -> Sink | None:
+    from monitor.sinks.status.place import is_supported, own_place
+    from monitor.sinks.status.status import Status
+
+    if not is_supported():
+        return None
+    place = own_place(of.config.status.socket, of.state_dir, of.environ)
+    return Status(Vitals(of.premises, of.daemon, of.clock), place)
+
+
+def _metrics(of: Surroundings) -> Sink | None:
+    settings = of.config.metrics
+    if settings.listen is None:
+        return None
+    require_extra("metrics", "prometheus_client", "metrics")
+    from monitor.sinks.metrics.metrics import Metrics
+
+    vitals = Vitals(of.premises, of.daemon, of.clock)
+    return Metrics(settings, vitals, of.clock.monotonic, of.environ)
+
+
 KINDS: Mapping[str, Kind] = {
     "mqtt": Kind(
         lambda of: (of.stamp("mqtt"), of.sources, of.labels, of.sample_rate), _mqtt
     ),
     "heartbeat": Kind(lambda of: of.stamp("heartbeat"), _heartbeat),
+    "status": Kind(lambda of: (of.config.status, of.premises), _status),
+    "metrics": Kind(lambda of: (of.stamp("metrics"), of.premises), _metrics),
     "clips": Kind(
         lambda of: (of.config.privacy, of.config.clips, of.labels, of.sample_rate),
         _clips,

@@ -25,6 +25,7 @@ from monitor.runtime.telling import Telling, build_telling
 from monitor.runtime.threads import Threads
 from monitor.sinks.event_log import EventLog
 from monitor.sinks.sink import Sink
+from monitor.sinks.status.daemon import DaemonFacts
 from monitor.sinks.store.session import Session
 from monitor.sinks.store.store import Store
 
@@ -41,11 +42,19 @@ LAST_ALERTS_SECONDS = 10.0
 """Time for the last alerts of recordings that are over."""
 
 
-def run_daemon(config: Config, *, speed: Speed, state_dir: Path) -> int:
+def run_daemon(
+    config: Config, *, speed: Speed, state_dir: Path, facts: DaemonFacts
+) -> int:
     """Listen until SIGINT or SIGTERM, or until every source is a recording that ended.
 
     Runs on the main thread, whose signal handlers it takes.  SIGHUP opens event log
     and database anew.
+
+    Args:
+        config: What to do.
+        speed: How fast recordings are fed.
+        state_dir: Folder for what the monitor writes.
+        facts: What is told of the daemon to who asks; kept up to date.
 
     Returns:
         The exit code: 0, or 1 if a thread failed.
@@ -69,6 +78,7 @@ def run_daemon(config: Config, *, speed: Speed, state_dir: Path) -> int:
             past=past,
             state_dir=state_dir,
             environ=os.environ,
+            daemon=facts,
         )
     )
     with open_screen(config, classifier, clock) as screen:
@@ -95,7 +105,7 @@ def run_daemon(config: Config, *, speed: Speed, state_dir: Path) -> int:
         supervisor = Supervisor(
             ServiceManager(), clock, monitor.turns, summary.sentence
         )
-        return _run(monitor, telling, supervisor)
+        return _run(monitor, telling, supervisor, facts)
 
 
 def _stores(
@@ -127,7 +137,12 @@ def _stores(
     ]
 
 
-def _run(monitor: Monitor, telling: Telling | None, supervisor: Supervisor) -> int:
+def _run(
+    monitor: Monitor,
+    telling: Telling | None,
+    supervisor: Supervisor,
+    facts: DaemonFacts,
+) -> int:
     threads = Threads()
     stop = threads.stop
     is_asked_to_stop = False
@@ -141,6 +156,7 @@ def _run(monitor: Monitor, telling: Telling | None, supervisor: Supervisor) -> i
         supervisor.start()
         while not stop.is_set():
             supervisor.look()
+            facts.watchdog = supervisor.watchdog
             if telling is not None and telling.failure:
                 stop.set()
             with contextlib.suppress(queue.Empty):

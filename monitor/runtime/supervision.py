@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from monitor.records import Event, Statistics, Timed
 from monitor.runtime.clock import Clock
 from monitor.runtime.notify import ServiceManager
+from monitor.sinks.status.daemon import Watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,12 @@ class Supervisor:
             self._watch(now, self._manager.watchdog_seconds)
         if now - self._told >= STATUS_SECONDS:
             self._tell(self._summary())
+
+    @property
+    def watchdog(self) -> Watchdog | None:
+        """How the watchdog is doing; None: nobody watches."""
+        limit = self._manager.watchdog_seconds
+        return None if limit is None else Watchdog(limit, self._put_off)
 
     @contextlib.contextmanager
     def reloading(self) -> Iterator[None]:

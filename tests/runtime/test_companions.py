@@ -27,6 +27,7 @@ def surroundings(text: str, state_dir: Path, **environ: str) -> Surroundings:
 
 def built(text: str, state_dir: Path) -> list[Sink]:
     companions = build_companions(surroundings(text, state_dir))
+    del companions["status"]  # which is there always
     return [companion.sink for companion in companions.values()]
 
 
@@ -44,6 +45,7 @@ def test_nothing_is_there_that_is_not_asked_for(text: str, tmp_path: Path) -> No
         ("privacy: clips", "Clips"),
         ("mqtt: {host: localhost}", "MqttStates"),
         ("heartbeat: {url: 'https://example.org/ping'}", "Heartbeat"),
+        ("metrics: {listen: '127.0.0.1:9110'}", "Metrics"),
     ],
 )
 def test_what_is_asked_for_is_there_and_does_nothing_before_it_is_used(

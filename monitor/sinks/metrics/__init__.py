@@ -1,0 +1,1 @@
+"""How the monitor is doing, for programs that watch it over HTTP."""
