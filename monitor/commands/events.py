@@ -1,5 +1,6 @@
 """`sound-monitor events`: what was heard, from the database."""
 
+import heapq
 import sys
 from collections.abc import Iterable
 from typing import Annotated
@@ -8,13 +9,14 @@ import typer
 
 from monitor.commands.options import ConfigOption, JsonOption, SinceOption, UntilOption
 from monitor.errors import UsageError
-from monitor.records import Event, Onset, Timed
+from monitor.records import Event, Health, Onset, Timed
 
 HELP = """Tell what was heard, from the database.
 
 What lies in the stretch of time in part is told too; a sound that is going on has no
-end yet.  --json prints one event a line, in the form of the event log; --csv a table
-for spreadsheets, times in UTC.
+end yet.  What was wrong with microphones stands between, its kind in brackets, unless
+--label or --min-score asks for sounds.  --json prints one event a line, in the form of
+the event log; --csv a table of the sounds for spreadsheets, times in UTC.
 
 \b
 Examples:
@@ -71,6 +73,7 @@ def events(
     first, last = stretch_of_time(since, until)
     with open_to_read(database_path(load(config))) as reader:
         found = reader.events(
+        is_about_sounds = bool(labels) or min_score is not None or as_csv
             first,
             last,
             labels=labels or (),
@@ -78,6 +81,9 @@ def events(
             min_score=min_score,
         )
         if as_json:
+        if not is_about_sounds:
+            troubles = reader.health(first, last, sources=sources or ())
+            found = _with_health(found, troubles)
             _print_json(found)
         elif as_csv:
             _print_csv(found)
@@ -87,6 +93,15 @@ def events(
 
 
 def print_events(found: Iterable[Timed]) -> None:
+def _with_health(found: Iterator[Timed], troubles: Iterator[Timed]) -> Iterator[Timed]:
+    """Both in the order of their beginning."""
+
+    def began(timed: Timed) -> datetime:
+        return timed.start_utc or datetime.min.replace(tzinfo=UTC)
+
+    return heapq.merge(found, troubles, key=began)
+
+
     """Print events as aligned columns."""
     from monitor.commands.output import print_table
 
@@ -102,6 +117,8 @@ def row(timed: Timed) -> tuple[str, ...]:
 
     record = timed.record
     assert isinstance(record, Onset | Event)
+    if isinstance(record, Health):
+        return _health_row(timed, record)
     ended = isinstance(record, Event)
     return (
         moment(timed.start_seconds, timed.start_utc),
@@ -116,6 +133,22 @@ def row(timed: Timed) -> tuple[str, ...]:
 
 
 def _print_json(found: Iterable[Timed]) -> None:
+def _health_row(timed: Timed, record: Health) -> tuple[str, ...]:
+    from monitor.sinks.wording import duration, moment
+
+    is_over = record.state == "cleared"
+    return (
+        moment(timed.start_seconds, timed.start_utc),
+        record.source,
+        f"({record.kind})",
+        duration(timed.end_seconds - timed.start_seconds) if is_over else "-",
+        "",
+        "",
+        "",
+        "cleared" if is_over else "going on",
+    )
+
+
     from monitor.sinks.encoding import encode_line
 
     for timed in found:

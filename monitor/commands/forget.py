@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 HELP = """Delete what was heard since a moment, or everything.
 
-Events, gaps, scores and alerts go from the database, lines from the event log, clips
-from their folder.  What is deleted from the database is overwritten in its file.  On a
-terminal it is shown first and asked for.  A monitor that is running goes on, and what
-it still has in memory of it is not stored.
+Events, gaps, health, scores and alerts go from the database, lines from the event log,
+clips from their folder.  What is deleted from the database is overwritten in its file.
+On a terminal it is shown first and asked for.  A monitor that is running goes on, and
+what it still has in memory of it is not stored.
 
 \b
 Examples:
@@ -75,6 +75,7 @@ def forget(
                 "since": None if first is None else first.isoformat(),
                 "events": forgotten.events,
                 "gaps": forgotten.gaps,
+                "health": forgotten.health,
                 "score_frames": forgotten.score_frames,
                 "alerts": forgotten.alerts,
                 "event_log_lines": lines,
@@ -126,10 +127,10 @@ def _sentence(forgotten: "Forgotten") -> str:
 
     if forgotten.since is None:
         return "nothing"
+    troubles = f"{forgotten.health} troubles, " if forgotten.health else ""
     return (
-        f"{forgotten.events} events, {forgotten.gaps} gaps, "
-        f"{forgotten.score_frames} score frames, {forgotten.alerts} alerts, "
-        f"from {local_time(forgotten.since)}"
+        f"{forgotten.events} events, {forgotten.gaps} gaps, {troubles}"
+        f"{forgotten.score_frames} score frames, {forgotten.alerts} alerts, from {local_time(forgotten.since)}"
     )
 
 

@@ -86,6 +86,7 @@ def _facts(found: "DayReport") -> dict[str, Any]:
             for name, label in found.labels.items()
         },
         "events": [encode(timed) for timed in found.events],
+        "health": [encode(timed) for timed in found.health],
     }
 
 
@@ -106,6 +107,9 @@ def _print_page(found: "DayReport") -> None:
     print_line()
     _print_sources(found)
     print_line()
+    if found.health:
+        _print_health(found)
+        print_line()
     if not found.events:
         print_line("Nothing was heard.")
         return
@@ -141,6 +145,30 @@ def _print_sources(found: "DayReport") -> None:
         )
     header = ("SOURCE", "LISTENED", "SHARE", "GAPS", "LOST", "DB(A)", "LEVEL 0-24 H")
     print_table(header, rows)
+
+
+def _print_health(found: "DayReport") -> None:
+    from monitor.commands.output import print_table
+    from monitor.records import Health
+    from monitor.sinks.store.report import duration_of
+    from monitor.sinks.wording import duration, moment
+
+    rows = []
+    for timed in found.health:
+        record = timed.record
+        assert isinstance(record, Health)
+        is_over = record.state == "cleared"
+        rows.append(
+            (
+                moment(timed.start_seconds, timed.start_utc),
+                record.source,
+                record.kind,
+                duration(duration_of(timed, (found.start, found.end))),
+                "cleared" if is_over else "going on",
+                record.detail,
+            )
+        )
+    print_table(("BEGAN", "SOURCE", "HEALTH", "ON THIS DAY", "STATE", ""), rows)
 
 
 def _print_labels(found: "DayReport") -> None:

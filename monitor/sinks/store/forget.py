@@ -21,6 +21,8 @@ _COUNTS = {
     "WHERE at_ms >= :since OR end_ms > :since OR end_reason IS NULL",
     "gaps": "SELECT count(*), min(at_ms) FROM gaps "
     "WHERE at_ms >= :since OR end_ms > :since",
+    "health": "SELECT count(*), min(at_ms) FROM health "
+    "WHERE at_ms >= :since OR end_ms > :since OR state = 'raised'",
     "score_frames": "SELECT sum(frames), min(start_ms) FROM scores "
     "WHERE start_ms > :since - :row AND end_ms > :since",
     "alerts": "SELECT count(*), min(created_ms) FROM alerts "
@@ -33,6 +35,7 @@ _DELETIONS = (
     "WHERE at_ms >= :since OR end_ms > :since OR end_reason IS NULL)",
     "DELETE FROM events WHERE at_ms >= :since OR end_ms > :since OR end_reason IS NULL",
     "DELETE FROM gaps WHERE at_ms >= :since OR end_ms > :since",
+    "DELETE FROM health WHERE at_ms >= :since OR end_ms > :since OR state = 'raised'",
     "DELETE FROM scores WHERE start_ms > :since - :row AND end_ms > :since",
 )
 _DELETIONS_OF_ALL = (
@@ -51,6 +54,7 @@ class Forgotten:
 
     events: int
     gaps: int
+    health: int
     score_frames: int
     alerts: int
 

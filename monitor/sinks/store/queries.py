@@ -12,6 +12,7 @@ from typing import Any
 from monitor.errors import StoreError, StoreUnavailableError
 from monitor.records import ScoreFrame, Timed
 from monitor.sinks.store.database import Database
+from monitor.sinks.store.health_rows import read_health
 from monitor.sinks.store.rows import from_ms, read_gap, read_occurrence, to_ms
 from monitor.sinks.store.score_blob import ScoreTable, decode_frames, decode_table
 
@@ -153,6 +154,26 @@ class Reader:
             query.where("at_ms < ?", to_ms(until))
         query.where_in("source_name", sources)
         return map(read_gap, query.run(self._connection))
+
+    def health(
+        self,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        *,
+        sources: Sequence[str] = (),
+    ) -> Iterator[Timed]:
+        """Troubles, in the order of their beginning; raised is what is going on."""
+        query = _Query("health_read", "at_ms")
+        if since is not None:
+            query.where(
+                "(at_ms >= ? OR end_ms > ? OR state = 'raised')",
+                to_ms(since),
+                to_ms(since),
+            )
+        if until is not None:
+            query.where("at_ms < ?", to_ms(until))
+        query.where_in("source_name", [*sources, EVERY_SOURCE] if sources else [])
+        return map(read_health, query.run(self._connection))
 
     def stretches(
         self,

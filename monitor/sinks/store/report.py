@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 import numpy as np
 
-from monitor.records import Event, Gap, GapReason, Onset, Timed
+from monitor.records import Event, Gap, GapReason, Health, Onset, Timed
 from monitor.sinks.store.queries import Reader, Stretch
 
 HOURS = 24
@@ -55,6 +55,9 @@ class DayReport:
     events: list[Timed]
     """Events, and onsets of what is going on, in order."""
 
+    health: list[Timed]
+    """Troubles in order; raised is what is going on."""
+
     @property
     def seconds(self) -> float:
         """What has passed of the day: 23 or 25 hours when the clocks change."""
@@ -98,13 +101,17 @@ def report_day(
         dict(sources),
         _count_labels(events, (start, end), zone),
         events,
+        [timed for timed in reader.health(start, end) if timed.start_utc is not None],
     )
 
 
 def duration_of(timed: Timed, bounds: Interval) -> float:
     """Seconds of a record that lie in `bounds`; what is going on reaches to the end."""
     assert timed.start_utc is not None
-    is_going_on = isinstance(timed.record, Onset)
+    record = timed.record
+    is_going_on = isinstance(record, Onset) or (
+        isinstance(record, Health) and record.state == "raised"
+    )
     end = bounds[1] if is_going_on or timed.end_utc is None else timed.end_utc
     inside = min(end, bounds[1]) - max(timed.start_utc, bounds[0])
     return max(0.0, inside.total_seconds())

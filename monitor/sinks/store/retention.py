@@ -23,6 +23,9 @@ _DELETIONS = {
     "ORDER BY at_ms LIMIT ?)",
     "gaps": "DELETE FROM gaps WHERE sequence IN "
     "(SELECT sequence FROM gaps WHERE at_ms < ? ORDER BY at_ms LIMIT ?)",
+    "health": "DELETE FROM health WHERE sequence IN "
+    "(SELECT sequence FROM health WHERE at_ms < ? AND state = 'cleared' "
+    "ORDER BY at_ms LIMIT ?)",
     "alerts": "DELETE FROM alerts WHERE sequence IN "
     "(SELECT sequence FROM alerts WHERE created_ms < ? AND state != 'pending' "
     "ORDER BY created_ms LIMIT ?)",
@@ -34,8 +37,8 @@ class Retention:
     """Keeps the database within the settings.  Used by one thread.
 
     Age goes first.  If the rest is still too large, the oldest scores go, then the
-    oldest events, gaps and alerts.  What is going on and alerts that are still to be
-    delivered stay.
+    oldest events, gaps, troubles and alerts.  What is going on and alerts that are
+    still to be delivered stay.
     """
 
     def __init__(self, settings: StoreSettings, bite_rows: int = BITE_ROWS) -> None:
@@ -66,7 +69,7 @@ class Retention:
             return False
         if self._delete(connection, "scores", _EVER):
             return True
-        rest = ("events", "gaps", "alerts")
+        rest = ("events", "gaps", "health", "alerts")
         if sum(self._delete(connection, table, _EVER) for table in rest):
             return True
         if not self._said_that_it_is_full:

@@ -6,7 +6,7 @@ import sqlite3
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from monitor.records import EndReason, Event, Gap, GapReason, Onset, Timed
+from monitor.records import EndReason, Event, Gap, GapReason, Health, Onset, Timed
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -70,7 +70,7 @@ def write_gap(
     """Insert a gap."""
     record = timed.record
     assert isinstance(record, Gap)
-    start_ms, end_ms = _times(timed)
+    start_ms, end_ms = times_ms(timed)
     connection.execute(
         "INSERT INTO gaps (session, source, at_ms, start_ms, end_ms, start_sample, "
         "stop_sample, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -115,7 +115,7 @@ def read_occurrence(row: sqlite3.Row) -> Timed:
         row["model"],
     )
     reason = row["end_reason"]
-    return _timed(onset if reason is None else end(onset, reason), row)
+    return timed_of(onset if reason is None else end(onset, reason), row)
 
 
 def end(onset: Onset, reason: EndReason, stop: int | None = None) -> Event:
@@ -130,10 +130,11 @@ def read_gap(row: sqlite3.Row) -> Timed:
     """Turn a row of gaps_read into its gap."""
     start, stop = row["start_sample"], row["stop_sample"]
     reason = cast("GapReason", row["reason"])
-    return _timed(Gap(row["source_name"], start, stop, reason), row)
+    return timed_of(Gap(row["source_name"], start, stop, reason), row)
 
 
-def _timed(record: Onset | Event | Gap, row: sqlite3.Row) -> Timed:
+def timed_of(record: Onset | Event | Gap | Health, row: sqlite3.Row) -> Timed:
+    """Put a record on the clock, by the times in its row."""
     start_seconds = record.start / row["sample_rate"]
     end_seconds = record.stop / row["sample_rate"]
     start_utc = end_utc = None
@@ -145,7 +146,8 @@ def _timed(record: Onset | Event | Gap, row: sqlite3.Row) -> Timed:
     return Timed(record, start_seconds, end_seconds, start_utc, end_utc)
 
 
-def _times(timed: Timed) -> tuple[int | None, int | None]:
+def times_ms(timed: Timed) -> tuple[int | None, int | None]:
+    """Start and end of a record in milliseconds, None where unknown."""
     return (
         None if timed.start_utc is None else to_ms(timed.start_utc),
         None if timed.end_utc is None else to_ms(timed.end_utc),
@@ -153,7 +155,7 @@ def _times(timed: Timed) -> tuple[int | None, int | None]:
 
 
 def _occurrence(record: Onset | Event, timed: Timed, told_ms: int) -> dict[str, Any]:
-    start_ms, end_ms = _times(timed)
+    start_ms, end_ms = times_ms(timed)
     ended = isinstance(record, Event)
     return {
         "id": record.id,

@@ -147,6 +147,33 @@ CREATE TABLE rule_state (
 -- What was given up is counted again and again, among the alerts of a year.
 CREATE INDEX alerts_dead ON alerts (endpoint) WHERE state = 'dead';
 """,
+    """
+-- A trouble of a source, or of the monitor as a whole (source '*').
+CREATE TABLE health (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    session INTEGER NOT NULL REFERENCES sessions (id),
+    source INTEGER NOT NULL REFERENCES sources (id),
+    kind TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('raised', 'cleared')),
+    at_ms INTEGER NOT NULL,            -- its start, or when it was told if unknown
+    start_ms INTEGER,
+    end_ms INTEGER,                    -- null also while it is going on
+    start_sample INTEGER NOT NULL,
+    stop_sample INTEGER NOT NULL,      -- of what is known so far
+    detail TEXT NOT NULL               -- what was said when it was raised and cleared
+) STRICT;
+CREATE INDEX health_by_time ON health (at_ms);
+CREATE INDEX health_by_end ON health (end_ms);
+CREATE INDEX health_going_on ON health (session) WHERE state = 'raised';
+
+CREATE VIEW health_read AS
+SELECT health.*, sources.name AS source_name, sessions.session AS session_name,
+    sessions.sample_rate
+FROM health
+JOIN sources ON sources.id = health.source
+JOIN sessions ON sessions.id = health.session;
+""",
 )
 """The script at index n brings a database from `user_version` n to n + 1."""
 

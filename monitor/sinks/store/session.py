@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import cast
 
 from monitor.records import Onset, Timed
+from monitor.sinks.store.health_rows import interrupted_health
 from monitor.sinks.store.rows import end, read_occurrence
 
 
@@ -50,6 +51,14 @@ def begin_session(connection: sqlite3.Connection, session: Session, now_ms: int)
 def end_session(connection: sqlite3.Connection, key: int, now_ms: int) -> None:
     """Note that the session ended in order."""
     connection.execute("UPDATE sessions SET ended_ms = ? WHERE id = ?", (now_ms, key))
+
+
+def interrupted_records(connection: sqlite3.Connection, session: str) -> list[Timed]:
+    """The ends of all that a killed session left open; see the two others."""
+    return [
+        *interrupted_events(connection, session),
+        *interrupted_health(connection, session),
+    ]
 
 
 def interrupted_events(connection: sqlite3.Connection, session: str) -> list[Timed]:

@@ -8,9 +8,17 @@ from pathlib import Path
 
 from monitor.config.config import StoreSettings
 from monitor.errors import StoreUnavailableError
-from monitor.records import Gap, ScoreFrame, SourceState, Statistics, Timed
+from monitor.records import (
+    Gap,
+    Health,
+    ScoreFrame,
+    SourceState,
+    Statistics,
+    Timed,
+)
 from monitor.sinks.store.backlog import Backlog
 from monitor.sinks.store.database import Database
+from monitor.sinks.store.health_rows import write_health
 from monitor.sinks.store.ports import (
     Clock,
     RulesLike,
@@ -24,7 +32,7 @@ from monitor.sinks.store.score_log import ScoreLog
 from monitor.sinks.store.session import (
     Session,
     end_session,
-    interrupted_events,
+    interrupted_records,
 )
 from monitor.sinks.store.upkeep import Upkeep
 from monitor.sinks.store.writer import PATIENCE_SECONDS, Writer
@@ -44,10 +52,13 @@ END_SECONDS = 0.5
 """How long another writer is waited for at the end, which must come soon."""
 
 
-class Store:
-    """Writes onsets, events, gaps, alerts and scores to a database.
+_WRITERS = {Gap: write_gap, Health: write_health}
 
-    What `write` took of onsets, events, gaps and alerts is on the disk when it returns:
+
+class Store:
+    """Writes onsets, events, gaps, health, alerts and scores to a database.
+
+    What `write` took of all but scores is on the disk when it returns:
     one transaction, synced.  So it stands before every other sink.
 
     Scores wait in memory for up to `flush_seconds` and are committed together, or with
@@ -221,7 +232,7 @@ class Store:
         state, interrupted = self._writer.write(
             lambda connection, _: (
                 read_rule_state(connection),
-                interrupted_events(connection, self._session.session),
+                interrupted_records(connection, self._session.session),
             ),
             synced=False,
             patience_seconds=self._patience_seconds,
@@ -237,8 +248,8 @@ class Store:
         self._backlog.add_older(interrupted, to_ms(now))
         if interrupted:
             logger.warning(
-                "the monitor was killed while it heard %d sounds: their events end as "
-                "interrupted",
+                "the monitor was killed while %d sounds or troubles went on: they end "
+                "as interrupted",
                 len(interrupted),
             )
 
@@ -252,7 +263,7 @@ class Store:
     ) -> str:
         """Write what waits; return the state of the rules that is stored now."""
         for timed, told_ms in self._backlog.records:
-            write = write_gap if isinstance(timed.record, Gap) else write_occurrence
+            write = _WRITERS.get(type(timed.record), write_occurrence)
             write(connection, session_key, timed, told_ms)
         write_alerts(connection, self._backlog.alerts)
         if scores:
