@@ -2,7 +2,8 @@
 
 import heapq
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -72,18 +73,18 @@ def events(
         raise UsageError("--json and --csv: choose one of them")
     first, last = stretch_of_time(since, until)
     with open_to_read(database_path(load(config))) as reader:
-        found = reader.events(
         is_about_sounds = bool(labels) or min_score is not None or as_csv
+        found = reader.events(
             first,
             last,
             labels=labels or (),
             sources=sources or (),
             min_score=min_score,
         )
-        if as_json:
         if not is_about_sounds:
             troubles = reader.health(first, last, sources=sources or ())
             found = _with_health(found, troubles)
+        if as_json:
             _print_json(found)
         elif as_csv:
             _print_csv(found)
@@ -92,7 +93,6 @@ def events(
     return 0
 
 
-def print_events(found: Iterable[Timed]) -> None:
 def _with_health(found: Iterator[Timed], troubles: Iterator[Timed]) -> Iterator[Timed]:
     """Both in the order of their beginning."""
 
@@ -102,6 +102,7 @@ def _with_health(found: Iterator[Timed], troubles: Iterator[Timed]) -> Iterator[
     return heapq.merge(found, troubles, key=began)
 
 
+def print_events(found: Iterable[Timed]) -> None:
     """Print events as aligned columns."""
     from monitor.commands.output import print_table
 
@@ -116,9 +117,9 @@ def row(timed: Timed) -> tuple[str, ...]:
     from monitor.sinks.wording import duration, level, moment
 
     record = timed.record
-    assert isinstance(record, Onset | Event)
     if isinstance(record, Health):
         return _health_row(timed, record)
+    assert isinstance(record, Onset | Event)
     ended = isinstance(record, Event)
     return (
         moment(timed.start_seconds, timed.start_utc),
@@ -132,7 +133,6 @@ def row(timed: Timed) -> tuple[str, ...]:
     )
 
 
-def _print_json(found: Iterable[Timed]) -> None:
 def _health_row(timed: Timed, record: Health) -> tuple[str, ...]:
     from monitor.sinks.wording import duration, moment
 
@@ -149,6 +149,7 @@ def _health_row(timed: Timed, record: Health) -> tuple[str, ...]:
     )
 
 
+def _print_json(found: Iterable[Timed]) -> None:
     from monitor.sinks.encoding import encode_line
 
     for timed in found:

@@ -130,7 +130,8 @@ def _sentence(forgotten: "Forgotten") -> str:
     troubles = f"{forgotten.health} troubles, " if forgotten.health else ""
     return (
         f"{forgotten.events} events, {forgotten.gaps} gaps, {troubles}"
-        f"{forgotten.score_frames} score frames, {forgotten.alerts} alerts, from {local_time(forgotten.since)}"
+        f"{forgotten.score_frames} score frames, {forgotten.alerts} alerts, "
+        f"from {local_time(forgotten.since)}"
     )
 
 

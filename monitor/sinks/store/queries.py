@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from monitor.errors import StoreError, StoreUnavailableError
-from monitor.records import ScoreFrame, Timed
+from monitor.records import EVERY_SOURCE, ScoreFrame, Timed
 from monitor.sinks.store.database import Database
 from monitor.sinks.store.health_rows import read_health
 from monitor.sinks.store.rows import from_ms, read_gap, read_occurrence, to_ms
