@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,17 +31,25 @@ class Classification:
 class Classifier:
     """A model made ready to listen.  Used by one thread at a time.
 
+    A GPU that fails is given up for the CPU: once, and it is said.
+
     Args:
         model: Stays as it is.
-        compute_device: `auto` takes a GPU where there is one; if it fails, the CPU.
+        compute_device: `auto` takes a GPU where there is one.
         threads: Processor threads of torch, in this whole process.
+        given_up: Told why when the GPU is given up.  Who has it told wants to listen in
+            any case; else a GPU that was asked for by its name must work at first.
 
     Raises:
         UsageError: The compute device is not there, or does not work.
     """
 
     def __init__(
-        self, model: TrainedModel, compute_device: str = "auto", threads: int = 1
+        self,
+        model: TrainedModel,
+        compute_device: str = "auto",
+        threads: int = 1,
+        given_up: Callable[[str], None] | None = None,
     ) -> None:
         torch.set_num_threads(threads)
         self.spec = model.spec
@@ -54,8 +62,8 @@ class Classifier:
 
         self.golden = model.golden
         self._model = model
-        self._is_free = compute_device == "auto"
-        self._engine = self._start(_choose(compute_device))
+        self._given_up = given_up
+        self._engine = self._start(compute_device)
 
     @property
     def compute_device(self) -> str:
@@ -73,60 +81,63 @@ class Classifier:
         try:
             scores, activity = self._engine.run(windows)
         except RuntimeError as error:
-            if self.compute_device == "cpu" or not self._is_free:
+            if self.compute_device == "cpu":
                 raise
-            self._engine = self._fall_back(self.compute_device, error)
+            self._engine = self._fall_back(
+                self.compute_device, f"failed ({_first_line(error)})"
+            )
             scores, activity = self._engine.run(windows)
         return Classification(scores.numpy(), activity.numpy())
 
-    def _start(self, compute_device: str) -> Engine:
-        """Build the engine, and let it compute once: the first time is slow."""
+    def _start(self, wanted: str) -> Engine:
+        compute_device = _best() if wanted == "auto" else wanted
         if compute_device == "cpu":
             return self._warm(CpuEngine(self._model))
-        try:
-            return self._warm(GpuEngine(self._model, compute_device))
-        # torch asserts that it was built for the device.
-        except (RuntimeError, AssertionError) as error:
-            if not self._is_free:
-                raise UsageError(
-                    f"model.compute_device: {compute_device} does not work "
-                    f"({_first_line(error)}); choose auto or cpu"
-                ) from error
-            return self._fall_back(compute_device, error)
+        if not _is_there(compute_device):
+            fault = "is not there"
+        else:
+            try:
+                return self._warm(GpuEngine(self._model, compute_device))
+            # torch asserts that it was built for the device.
+            except (RuntimeError, AssertionError) as error:
+                fault = f"does not work ({_first_line(error)})"
+        if wanted != "auto" and self._given_up is None:
+            raise UsageError(
+                f"model.compute_device: {compute_device} {fault}; choose auto or cpu"
+            )
+        return self._fall_back(compute_device, fault)
 
-    def _fall_back(self, compute_device: str, error: Exception) -> Engine:
-        _logger.warning(
-            "the compute device %s failed (%s); going on with the cpu",
-            compute_device,
-            _first_line(error),
-        )
+    def _fall_back(self, compute_device: str, fault: str) -> Engine:
+        engine = self._warm(CpuEngine(self._model))
+        detail = f"the compute device {compute_device} {fault}; going on with the cpu"
+        _logger.error("%s", detail)
         self.failed_compute_device = compute_device
-        return self._start("cpu")
+        if self._given_up is not None:
+            self._given_up(detail)
+        return engine
 
     def _warm(self, engine: Engine) -> Engine:
+        """Let the engine compute once: the first time is slow."""
         for channels in range(1, self.spec.channels + 1):
             shape = (1, channels, self.spec.n_mels, self.spec.window_frames)
             engine.run(torch.zeros(shape))
         return engine
 
 
-def _choose(compute_device: str) -> str:
+def _best() -> str:
+    """The first compute device that torch finds; all machines have the last."""
+    return next(name for name in ("cuda", "mps", "cpu") if _is_there(name))
+
+
+def _is_there(compute_device: str) -> bool:
     with warnings.catch_warnings():  # a missing driver is no news
         warnings.simplefilter("ignore")
-        present = {
-            "cuda": torch.cuda.is_available(),
-            "mps": torch.backends.mps.is_available(),
-            "cpu": True,
-        }
-    if compute_device == "auto":
-        return next(name for name, is_there in present.items() if is_there)
-    if not present.get(compute_device, False):
-        there = [name for name, is_there in present.items() if is_there]
-        raise UsageError(
-            f"model.compute_device: {compute_device} is not there; torch finds "
-            f"{', '.join(there)}"
-        )
-    return compute_device
+        match compute_device:
+            case "cuda":
+                return torch.cuda.is_available()
+            case "mps":
+                return torch.backends.mps.is_available()
+    return compute_device == "cpu"
 
 
 def _pairs(model: TrainedModel) -> Mapping[str, tuple[float, float]]:

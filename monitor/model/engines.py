@@ -73,6 +73,9 @@ class GpuEngine:
         """See `Engine`."""
         parts = [self._batch(part) for part in torch.split(windows, _GPU_BATCHES[-1])]
         logits, activity = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+        if not (logits.isfinite().all() and activity.isfinite().all()):
+            # The front end is finite, and the weights were checked: it is the device.
+            raise RuntimeError("gives numbers that are not finite")
         return to_scores(Output(logits, activity), self._temperatures)
 
     def _batch(self, windows: Tensor) -> Output:

@@ -1,10 +1,11 @@
 """The classifier: scores that depend on nothing but the window."""
 
-import logging
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
 from monitor.errors import UsageError
 from monitor.model.classifier import Classifier
@@ -72,32 +73,126 @@ def test_torch_keeps_to_the_threads_given():
     assert torch.get_num_threads() == 1
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA GPU")
-def test_a_compute_device_that_is_absent_is_a_usage_error():
-    with pytest.raises(UsageError, match=r"compute_device: cuda is not there.* cpu"):
-        Classifier(seeded_model(), "cuda")
+class StandIn(TorchFunctionMode):
+    """A GPU that is not there: what is sent to `cuda` stays, until the GPU breaks.
+
+    torch itself then raises what it raises for a real one; no kernel of it runs.
+    """
+
+    breaks: Exception | None = None
+    """Raised by whatever is sent to it from now on."""
+
+    spoils = False
+    """Whether what is sent to it becomes no number on the way."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        device = args[1] if function is torch.Tensor.to and len(args) > 1 else ""
+        if not (isinstance(device, str | torch.device) and "cuda" in str(device)):
+            return function(*args, **(kwargs or {}))
+        if self.breaks is not None:
+            raise self.breaks
+        return args[0] * torch.nan if self.spoils else args[0].clone()
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA GPU")
-class TestGpuThatDoesNotWork:
-    """torch believes in a GPU, and fails when it is used."""
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
+    """A stand-in for a GPU that torch believes in."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with StandIn() as stand_in:
+        yield stand_in
 
-    @pytest.fixture(autouse=True)
-    def _broken_gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
 
-    def test_auto_goes_on_with_the_cpu_and_says_so_once(self, caplog):
-        with caplog.at_level(logging.WARNING):
-            classifier = Classifier(seeded_model(), "auto")
-            classifier.classify(seeded_windows(1))
-        (record,) = caplog.records
-        assert "cuda failed (" in record.getMessage()
-        assert "\n" not in record.getMessage()
+@pytest.mark.parametrize("compute_device", ["auto", "cuda"])
+class TestGpuThatFailsWhileItListens:
+    """The CPU takes over with the right scores; that is said once, and for ever."""
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore"),
+            torch.AcceleratorError("CUDA error: the device is gone\nCUDA kernel ..."),
+            RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
+        ],
+    )
+    def test_the_cpu_takes_over(
+        self, error: Exception, compute_device: str, gpu: StandIn, caplog
+    ):
+        told: list[str] = []
+        expected = Classifier(seeded_model(), "cpu").classify(seeded_windows(3))
+        classifier = Classifier(seeded_model(), compute_device, given_up=told.append)
+        before = classifier.classify(seeded_windows(3))
+        assert classifier.compute_device == "cuda"
+        assert np.abs(before.scores - expected.scores).max() < 1e-5
+        gpu.breaks = error
+        for _ in range(3):
+            after = classifier.classify(seeded_windows(3))
+            assert np.array_equal(after.scores, expected.scores)
+            assert np.array_equal(after.activity, expected.activity)
+        assert classifier.compute_device == "cpu"
+        assert classifier.failed_compute_device == "cuda"
+        first_line = str(error).splitlines()[0]
+        said = f"the compute device cuda failed ({first_line}); going on with the cpu"
+        assert told == [said]
+        assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
+            ("ERROR", said)
+        ]
+
+    def test_it_does_not_come_back(self, compute_device: str, gpu: StandIn):
+        classifier = Classifier(seeded_model(), compute_device)
+        gpu.breaks = torch.OutOfMemoryError("CUDA out of memory.")
+        classifier.classify(seeded_windows(1))
+        gpu.breaks = None
+        classifier.classify(seeded_windows(1))
         assert classifier.compute_device == "cpu"
 
-    def test_an_explicit_one_is_a_usage_error(self):
-        with pytest.raises(UsageError, match="cuda does not work"):
+    def test_numbers_that_are_none_are_a_failure_too(
+        self, compute_device: str, gpu: StandIn
+    ):
+        expected = Classifier(seeded_model(), "cpu").classify(seeded_windows(2))
+        classifier = Classifier(seeded_model(), compute_device)
+        gpu.spoils = True
+        after = classifier.classify(seeded_windows(2))
+        assert np.array_equal(after.scores, expected.scores)
+        assert classifier.compute_device == "cpu"
+
+
+def test_what_the_cpu_cannot_compute_is_not_hidden():
+    classifier = Classifier(seeded_model(), "cpu")
+    with pytest.raises(RuntimeError):
+        classifier.classify(torch.zeros(1, 2, 3, 4))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA GPU")
+class TestGpuThatNeverWorked:
+    """It is absent, or torch believes in it and fails when it is used."""
+
+    @pytest.fixture(params=["absent", "broken"], autouse=True)
+    def state(self, request, monkeypatch: pytest.MonkeyPatch) -> str:
+        if request.param == "broken":
+            monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        return request.param
+
+    def test_auto_goes_on_with_the_cpu_and_says_what_broke(self, state: str, caplog):
+        classifier = Classifier(seeded_model(), "auto")
+        classifier.classify(seeded_windows(1))
+        assert classifier.compute_device == "cpu"
+        said = [record.getMessage() for record in caplog.records]
+        assert len(said) == (state == "broken")
+        assert all("cuda does not work (" in each for each in said)
+        assert all("\n" not in each for each in said)
+
+    def test_an_explicit_one_is_a_usage_error(self, state: str):
+        rule = "is not there" if state == "absent" else "does not work"
+        with pytest.raises(UsageError, match=rf"compute_device: cuda {rule}.* cpu"):
             Classifier(seeded_model(), "cuda")
+
+    def test_who_wants_to_listen_in_any_case_does(self, state: str):
+        told: list[str] = []
+        classifier = Classifier(seeded_model(), "cuda", given_up=told.append)
+        classifier.classify(seeded_windows(1))
+        assert classifier.compute_device == "cpu"
+        (sentence,) = told
+        assert sentence.startswith("the compute device cuda ")
 
 
 @pytest.mark.gpu
