@@ -58,7 +58,13 @@ def _nothing_is_left_behind() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _no_configuration_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep what the developer's shell says out of the tests."""
-    for variable in ("SOUND_MONITOR_CONFIG", "STATE_DIRECTORY", "JOURNAL_STREAM"):
+    for variable in (
+        "SOUND_MONITOR_CONFIG",
+        "STATE_DIRECTORY",
+        "RUNTIME_DIRECTORY",
+        "XDG_RUNTIME_DIR",
+        "JOURNAL_STREAM",
+    ):
         monkeypatch.delenv(variable, raising=False)
 
 

@@ -57,8 +57,10 @@ def run(
     """Run the daemon until it is stopped or its recordings are over."""
     from monitor.commands.configuration import load, with_options
     from monitor.commands.process import leave_traces, limit_threads, log_to_stderr
+    from monitor.sinks.status.daemon import DaemonFacts
 
     configuration = load(config)
+    facts = DaemonFacts(configuration.taken)
     settings = with_options(
         configuration.config,
         inputs=inputs or (),
@@ -70,11 +72,10 @@ def run(
     logger.info("%s", configuration.sentence)
     limit_threads(settings.model.threads)
     from monitor.runtime.daemon import run_daemon
-    from monitor.sinks.status.daemon import DaemonFacts
 
     return run_daemon(
         settings,
         speed=speed,
         state_dir=configuration.state_dir,
-        facts=DaemonFacts(configuration.taken),
+        facts=facts,
     )

@@ -122,7 +122,7 @@ def _model(model: Facts | None) -> str:
 def _process(process: Facts) -> str:
     return (
         f"process: {_bytes(process['rss_bytes'])} memory, "
-        f"{share(process['cpu_share'])} of a core, "
+        f"{_number(process['cpu_share'], '.0%')} of a core, "
         f"{_number(process['open_files'], '')} open files, {process['threads']} threads"
     )
 

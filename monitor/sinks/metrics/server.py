@@ -130,12 +130,13 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     server: Server
-    server_version = "sound-monitor"
-    sys_version = ""
     # Of the parts of an answer before the request is known.
     requestline = ""
     request_version = "HTTP/1.0"
     command = ""
+
+    def version_string(self) -> str:
+        return "sound-monitor"
 
     def setup(self) -> None:
         super().setup()

@@ -1,5 +1,6 @@
 """Whether all is well with the monitor, in a sentence."""
 
+import math
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -69,6 +70,8 @@ def _why_deaf(
     silence = (utc - source.last_sample).total_seconds()
     if silence >= FRESH_SECONDS:
         return f"no sound has come for {duration(silence)}"
+    if math.isnan(source.level.dbfs):
+        return "its first seconds are not complete yet"
     return "its sound is not analysed"
 
 
