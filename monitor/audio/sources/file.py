@@ -1,6 +1,7 @@
 """Recordings in files, of every format that libsndfile reads."""
 
 import re
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import soundfile
 
 from monitor.audio.ring import Samples
 from monitor.audio.sources.recording import RecordingStream, Speed
-from monitor.audio.sources.source import HIGHEST_RATE, LOWEST_RATE
+from monitor.audio.sources.source import HIGHEST_RATE, LOWEST_RATE, MOST_CHANNELS
 from monitor.audio.sources.wav import UNSURE_LENGTH, parse_header
 from monitor.errors import AudioFileError, SourceError, UsageError
 
@@ -51,14 +52,18 @@ class File:
             UsageError: There is no such file, or it may not be read.
             AudioFileError: It is no recording, or holds no sound.
         """
-        self._path = Path(path).expanduser()
+        self._path = _expanded(path)
         self._speed = speed
         self._now = now
         self._sleep = sleep
         self.description = f"file {path!r}"
-        if not self._path.exists():
-            raise UsageError(f"file:{path}: there is no such file")
-        if not self._path.is_file():
+        try:
+            status = self._path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            raise UsageError(f"file:{path}: there is no such file") from None
+        except (OSError, ValueError) as error:
+            raise UsageError(f"file:{path}: {_reason(error)}") from None
+        if not stat.S_ISREG(status.st_mode):
             raise UsageError(f"file:{path}: it is no regular file; name a recording")
         _open(self._path).close()
 
@@ -94,6 +99,13 @@ class File:
         )
 
 
+def _expanded(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"file:{path}: {_reason(error).lower()}") from None
+
+
 def _open(path: Path) -> _Recording:
     try:
         if path.stat().st_size == 0:
@@ -121,6 +133,8 @@ def _open(path: Path) -> _Recording:
             f"has {sound.samplerate} samples a second; {LOWEST_RATE} to {HIGHEST_RATE} "
             "can be heard"
         )
+    elif sound.channels > MOST_CHANNELS:
+        fault = f"has {sound.channels} channels; {MOST_CHANNELS} can be heard"
     if fault is not None:
         sound.close()
         raise AudioFileError(f"{path}: the recording {fault}")
@@ -138,6 +152,8 @@ def _read(sound: _Recording, count: int, path: Path) -> Samples:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     return str(getattr(error, "error_string", error)).strip().rstrip(".")
 
 

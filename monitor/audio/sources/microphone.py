@@ -74,7 +74,7 @@ class MicrophoneStream:
         self._child = child
         self._description = description
         self._parser = PipeParser()
-        self._waiting: deque["Samples | Lost"] = deque()
+        self._waiting: deque[Samples | Lost] = deque()
 
     @property
     def sample_rate(self) -> int:
@@ -117,7 +117,7 @@ class MicrophoneStream:
 
         try:
             blocks = self._parser.push(data)
-        except (ValueError, TypeError) as error:
+        except ValueError as error:
             raise SourceError(
                 f"{self._description}: the capture process wrote nonsense"
             ) from error

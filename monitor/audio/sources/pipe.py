@@ -14,6 +14,10 @@ SAMPLE_BYTES = 4
 """float32, as this machine writes it, interleaved."""
 
 _LONGEST_HEADER = 10_000
+_MOST_CHANNELS = 1024
+_LOWEST_RATE, _HIGHEST_RATE = 1_000, 1_000_000
+_LONGEST_BLOCK_BYTES = 2**24
+_LONGEST_LOSS_SECONDS = 86_400
 
 # A sound card that is slow by a thousandth, and none is so slow, would otherwise seem
 # to be later and later.
@@ -52,6 +56,24 @@ class PipeHeader:
     def encode(self) -> bytes:
         """One line of JSON."""
         return json.dumps(asdict(self)).encode() + b"\n"
+
+    @classmethod
+    def decode(cls, line: bytes) -> "PipeHeader":
+        """Read what `encode` wrote.
+
+        Raises:
+            ValueError: Something else wrote it.
+        """
+        try:
+            fields = json.loads(line)
+        except RecursionError as error:
+            raise ValueError("no header") from error
+        match fields:
+            case {"sample_rate": int(rate), "channels": int(channels), "device": str()}:
+                fits = 1 <= channels <= _MOST_CHANNELS
+                if fits and _LOWEST_RATE <= rate <= _HIGHEST_RATE and len(fields) == 3:
+                    return cls(**fields)
+        raise ValueError("no header")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +114,19 @@ class PipeParser:
                 if len(line) > _LONGEST_HEADER:
                     raise ValueError("no header")
                 return []
-            self.header = PipeHeader(**json.loads(line))
+            self.header = PipeHeader.decode(line)
             self._waiting = rest
-        return list(self._blocks(self.header.channels * SAMPLE_BYTES))
+        return self._blocks(self.header)
 
-    def _blocks(self, frame_bytes: int) -> "list[PipeBlock]":
+    def _blocks(self, header: PipeHeader) -> list[PipeBlock]:
+        frame_bytes = header.channels * SAMPLE_BYTES
+        most_lost = header.sample_rate * _LONGEST_LOSS_SECONDS
         blocks = []
         position = 0
         while position + _BLOCK.size <= len(self._waiting):
             count, lost = _BLOCK.unpack_from(self._waiting, position)
+            if count * frame_bytes > _LONGEST_BLOCK_BYTES or lost > most_lost:
+                raise ValueError("no block")
             start = position + _BLOCK.size
             if start + count * frame_bytes > len(self._waiting):
                 break

@@ -19,6 +19,7 @@ _READ_BYTES = 2**18
 _LAST_WORDS_BYTES = 2_000
 _LAST_WORDS_LINES = 3
 _LAST_READS = 16
+_FLOOD_PAUSE_SECONDS = 0.01
 
 _GRACE_SECONDS = 0.3
 """From SIGTERM to SIGKILL."""
@@ -129,7 +130,7 @@ class ChildProcess:
         if code is None:
             how = "closed its output"
         elif code < 0:
-            how = f"was killed by {signal.Signals(-code).name}"
+            how = f"was killed by {_signal_name(-code)}"
         else:
             how = f"ended with exit code {code}"
         return ": ".join(filter(None, [how, "; ".join(self.last_lines)]))
@@ -155,6 +156,10 @@ class ChildProcess:
                 self._words = (self._words + part)[-_LAST_WORDS_BYTES:]
             else:
                 self._poll.unregister(self._stderr)
+            if len(part) > _LAST_WORDS_BYTES and self._stdout not in ready:
+                # Who floods its errors would keep a processor busy; sound can wait in
+                # its pipe for so long.
+                time.sleep(_FLOOD_PAUSE_SECONDS)
         return ready
 
     def _exits_within(self, seconds: float) -> bool:
@@ -167,3 +172,11 @@ class ChildProcess:
     def _signal_group(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
+
+
+def _signal_name(number: int) -> str:
+    """SIGKILL; or its number, for most signals of real time have no name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

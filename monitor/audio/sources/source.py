@@ -10,6 +10,8 @@ LOWEST_RATE = 8_000
 HIGHEST_RATE = 192_000
 """Samples a second that can be captured."""
 
+MOST_CHANNELS = 64
+
 
 @dataclass(frozen=True, slots=True)
 class Lost:

@@ -7,7 +7,7 @@ import numpy as np
 
 from monitor.audio.ring import Samples
 from monitor.audio.sources.pcm import Encoding, PcmDecoder, PcmFormat
-from monitor.audio.sources.source import HIGHEST_RATE, LOWEST_RATE
+from monitor.audio.sources.source import HIGHEST_RATE, LOWEST_RATE, MOST_CHANNELS
 from monitor.errors import SourceError
 
 _INTEGER, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
@@ -22,6 +22,9 @@ _ENCODINGS: dict[tuple[int, int], Encoding] = {
 _MAGIC = (b"RIFF", b"RF64", b"BW64")
 _LONGEST_HEADER = 16 * 2**20
 """Bytes; a picture of an album fits into it."""
+
+_LONGEST_FORMAT = 256
+_MOST_CHUNKS = 1000
 
 UNSURE_LENGTH = 0x7FFF_0000
 """From here on, a length is what a program writes that does not know it.
@@ -63,7 +66,9 @@ def parse_header(beginning: bytes) -> WavHeader | None:
     """
     position = 12
     pcm_format = None
-    while len(beginning) >= position + 8:
+    for _ in range(_MOST_CHUNKS):
+        if len(beginning) < position + 8:
+            return None
         name, size = struct.unpack_from("<4sI", beginning, position)
         position += 8
         if name == b"data":
@@ -71,13 +76,17 @@ def parse_header(beginning: bytes) -> WavHeader | None:
                 raise SourceError("its WAV header has no format before the samples")
             return WavHeader(pcm_format, position, size)
         if name == b"fmt ":
+            if size > _LONGEST_FORMAT:
+                raise SourceError("its WAV header is damaged")
             if len(beginning) < position + size:
                 return None
             pcm_format = _parse_format(beginning[position : position + size])
         position += size + size % 2
         if position > _LONGEST_HEADER:
             raise SourceError("its WAV header has no samples in its first 16 MiB")
-    return None
+    raise SourceError(
+        f"its WAV header has no samples in its first {_MOST_CHUNKS} parts"
+    )
 
 
 def _parse_format(chunk: bytes) -> PcmFormat:
@@ -92,10 +101,11 @@ def _parse_format(chunk: bytes) -> PcmFormat:
             f"its WAV encoding (format {tag}, {bits} bits) is not supported; have it "
             "write 16-, 24- or 32-bit integers or floats"
         )
-    if not LOWEST_RATE <= rate <= HIGHEST_RATE or not 1 <= channels <= 64:
+    known_rate = LOWEST_RATE <= rate <= HIGHEST_RATE
+    if not known_rate or not 1 <= channels <= MOST_CHANNELS:
         raise SourceError(
             f"its WAV header says {rate} samples a second in {channels} channels; "
-            f"{LOWEST_RATE} to {HIGHEST_RATE} in 1 to 64 can be heard"
+            f"{LOWEST_RATE} to {HIGHEST_RATE} in 1 to {MOST_CHANNELS} can be heard"
         )
     pcm_format = PcmFormat(rate, channels, encoding)
     if frame_bytes != pcm_format.frame_bytes:
