@@ -1,16 +1,27 @@
 """Clocks: the machine's, and where a source's samples stand on it."""
 
 import time
+from bisect import bisect_left
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
+
+# A machine that sleeps hears nothing, and Linux's CLOCK_MONOTONIC does not count that
+# time; other systems' does.
+_SINCE_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+_SAME_MOMENT_SECONDS = 0.01
+_TRIES = 5
+
+_MOST_ANCHORS = 2048
+"""A day in steps of half a minute; what is older, in longer ones."""
 
 
 class Clock(Protocol):
     """What the monitor knows of time."""
 
     def monotonic(self) -> float:
-        """Seconds since some fixed moment; never steps."""
+        """Seconds since some fixed moment; never steps, and goes on in sleep."""
 
     def utc(self) -> datetime:
         """What the clock on the wall says; may step."""
@@ -20,8 +31,8 @@ class SystemClock:
     """The clocks of this machine."""
 
     def monotonic(self) -> float:
-        """Seconds since some fixed moment; never steps."""
-        return time.monotonic()
+        """Seconds since some fixed moment; never steps, and goes on in sleep."""
+        return time.clock_gettime(_SINCE_BOOT)
 
     def utc(self) -> datetime:
         """What the clock on the wall says; may step."""
@@ -37,6 +48,9 @@ class SampleClock:
     taken.  This follows a sound card whose clock drifts against the machine's, and is
     not fooled by late blocks.
 
+    What was taken is remembered, so that the begin of an event is told as truly after
+    hours as it was at once: a card that is off by 200 ppm errs by 0.7 s in an hour.
+
     Wall-clock time is found by counting back from now, so that a step of the wall clock
     moves only what is told after it.
     """
@@ -50,6 +64,10 @@ class SampleClock:
         self._epoch_began = clock.monotonic()
         self._earliest_now = float("inf")
         self._earliest_before = float("inf")
+        self._stop = 0
+        # At the end of each epoch: the newest sample, and when sample 0 seemed to be.
+        self._stops: list[int] = []
+        self._zeros: list[float] = []
 
     def anchor(self, arrivals: Iterable[tuple[int, float]]) -> None:
         """Learn from blocks that arrived.
@@ -60,20 +78,58 @@ class SampleClock:
         """
         for stop, seconds in arrivals:
             if seconds - self._epoch_began > self._memory_seconds:
-                self._epoch_began = seconds
-                self._earliest_before = self._earliest_now
-                self._earliest_now = float("inf")
+                self._begin_epoch(seconds)
             zero = seconds - stop / self._sample_rate
             self._earliest_now = min(self._earliest_now, zero)
+            self._stop = stop
 
     def monotonic(self, sample: int) -> float:
         """Monotonic seconds at which `sample` was sound; now, before any arrived."""
-        zero = min(self._earliest_now, self._earliest_before)
+        zero = self._zero(sample)
         if zero == float("inf"):
             return self._clock.monotonic()
         return zero + sample / self._sample_rate
 
     def utc(self, sample: int) -> datetime:
         """Time of day, UTC, at which `sample` was sound."""
-        age = self._clock.monotonic() - self.monotonic(sample)
-        return self._clock.utc() - timedelta(seconds=age)
+        now, wall = self._both_clocks()
+        return wall - timedelta(seconds=now - self.monotonic(sample))
+
+    def _begin_epoch(self, seconds: float) -> None:
+        zero = self._newest_zero
+        if zero != float("inf"):
+            self._stops.append(self._stop)
+            self._zeros.append(zero)
+        if len(self._stops) > _MOST_ANCHORS:
+            # Every second one is enough: a card's clock drifts slowly.
+            self._stops, self._zeros = self._stops[::2], self._zeros[::2]
+        self._epoch_began = seconds
+        self._earliest_before = self._earliest_now
+        self._earliest_now = float("inf")
+
+    @property
+    def _newest_zero(self) -> float:
+        return min(self._earliest_now, self._earliest_before)
+
+    def _zero(self, sample: int) -> float:
+        """Monotonic seconds at which sample 0 was sound, as seen from `sample`."""
+        after = bisect_left(self._stops, sample)
+        if after == len(self._stops):
+            return self._newest_zero
+        if after == 0:
+            return self._zeros[0]
+        first, last = self._stops[after - 1], self._stops[after]
+        share = (sample - first) / (last - first)
+        return self._zeros[after - 1] * (1 - share) + self._zeros[after] * share
+
+    def _both_clocks(self) -> tuple[float, datetime]:
+        """Monotonic seconds and the time of day of one moment.
+
+        The process may be held up, or put to sleep, between a look at the one and a
+        look at the other.
+        """
+        for _ in range(_TRIES):
+            before, wall = self._clock.monotonic(), self._clock.utc()
+            if self._clock.monotonic() - before < _SAME_MOMENT_SECONDS:
+                break
+        return before, wall
