@@ -1,0 +1,217 @@
+"""What the meter gathers of the worker's steps and of its records."""
+
+import math
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from monitor.audio.feed import Feed
+from monitor.model.classifier import Classifier
+from monitor.records import (
+    GapReason,
+    Health,
+    Levels,
+    Listened,
+    Loss,
+    SourceStatistics,
+    Statistics,
+)
+from monitor.runtime.source_meter import DAY_SECONDS
+from monitor.runtime.stats import Meter
+from monitor.sinks.collector import Collector
+from tests.support.clock import FakeClock
+from tests.support.models import seeded_model
+from tests.support.timed import SAMPLE_RATE, event, frame, samples, state, timed
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    return Classifier(seeded_model(), "cpu")
+
+
+class Bench:
+    """A meter and the feed of one source, on a clock that moves when told."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        self.clock = FakeClock()
+        self.classifier = classifier
+        self.meter = Meter(self.clock)
+        self.feed = Feed("street", SAMPLE_RATE, 30.0)
+        self.meter.follow([self.feed])
+        self.feed.open(1)
+        self.feed.state("listening", "test signal")
+
+    def hear(self, seconds: int) -> None:
+        for _ in range(seconds):
+            self.clock.advance(1)
+            block = np.zeros((1, SAMPLE_RATE), np.float32)
+            self.feed.write(block, self.clock.monotonic())
+            self._take()
+
+    def lose(self, seconds: float, reason: GapReason) -> None:
+        self.clock.advance(seconds)
+        self.feed.lose(samples(seconds), reason)
+        self._take()
+
+    def _take(self) -> None:
+        for item in self.feed.take():
+            if hasattr(item, "reason"):
+                self.meter.take([timed(item)])
+
+    @property
+    def statistics(self) -> Statistics:
+        return self.meter.statistics([Collector()], self.classifier)
+
+    @property
+    def source(self) -> SourceStatistics:
+        (source,) = self.statistics.sources
+        return source
+
+
+@pytest.fixture
+def bench(classifier: Classifier) -> Bench:
+    return Bench(classifier)
+
+
+def test_gaps_are_counted_by_reason_and_add_up(bench: Bench) -> None:
+    bench.hear(10)
+    bench.lose(2, "unplugged")
+    bench.lose(3, "unplugged")  # the same loss goes on
+    bench.hear(10)
+    bench.lose(1, "overrun")
+    bench.hear(10)
+    bench.lose(1, "unplugged")
+    source = bench.source
+    assert source.losses == (
+        Loss("unplugged", 2, samples(6)),
+        Loss("overrun", 1, samples(1)),
+    )
+    assert source.gaps == sum(loss.gaps for loss in source.losses)
+    assert source.lost_samples == sum(loss.samples for loss in source.losses)
+    assert source.listened == Listened(37.0, 30 / 37)
+
+
+def test_the_last_sample_is_the_last_that_was_captured(bench: Bench) -> None:
+    assert bench.source.last_sample is None
+    bench.hear(1)
+    heard = bench.clock.utc()
+    bench.lose(60, "stalled")
+    assert bench.source.last_sample == heard
+
+
+def test_an_outage_counts_as_lost_before_it_is_told(bench: Bench) -> None:
+    bench.hear(60)
+    bench.feed.state("waiting", "it is gone")
+    bench.clock.advance(60)
+    assert bench.source.listened == Listened(120.0, 0.5)
+    bench.feed.lose(samples(60), "unplugged")
+    bench._take()
+    bench.feed.state("listening", "it is back")
+    assert bench.source.listened == Listened(120.0, 0.5)
+
+
+def test_the_share_of_the_latest_day_forgets_what_is_older(bench: Bench) -> None:
+    assert math.isnan(bench.source.listened_day.share)
+    bench.lose(3600, "unplugged")
+    for _ in range(24):
+        before = bench.source.listened_day.share
+        bench.hear(20)
+        bench.clock.advance(3580)
+    assert before < 0.2
+    bench.clock.advance(600)
+    bench.hear(1)
+    source = bench.source
+    assert source.listened_day.share == 1
+    assert source.listened.share < 0.2
+    assert source.listened_day.seconds <= DAY_SECONDS
+
+
+def test_levels_are_of_the_newest_hop_and_the_floor_of_ten_minutes(
+    bench: Bench,
+) -> None:
+    assert math.isnan(bench.source.level.dbfs)
+    # A passing car every ten seconds; between them, quiet.
+    for second in range(5, 1200):
+        loud = second % 10 < 4
+        quiet = -50.0 if second < 600 else -60.0
+        bench.meter.take(
+            [frame(stop_seconds=second, level_dbfs=-20 if loud else quiet)]
+        )
+        if second == 599:
+            assert bench.source.noise_floor.dbfs == -50
+    source = bench.source
+    assert source.level == Levels(-60.0, 24.5)
+    assert source.noise_floor == Levels(-60.0, 24.5)
+
+
+def test_events_are_counted_by_label(bench: Bench) -> None:
+    bench.meter.take([event(), event(label="car_horn", number=2), event(number=3)])
+    assert bench.source.events == (("car_horn", 1), ("siren", 2))
+
+
+def test_the_state_has_its_reason(bench: Bench) -> None:
+    bench.meter.take([state(name="waiting", detail="no device matches 'USB'")])
+    assert bench.source.detail == "no device matches 'USB'"
+
+
+def test_trouble_is_told_until_it_is_over(bench: Bench) -> None:
+    health = Health("street", 0, samples(5), "clipping", "raised", "too loud", "id-1")
+    raised = timed(health)
+    bench.meter.take([raised])
+    (trouble,) = bench.statistics.troubles
+    assert (trouble.source, trouble.kind) == ("street", "clipping")
+    assert (trouble.since, trouble.detail) == (raised.start_utc, "too loud")
+    bench.meter.take([timed(replace(health, state="cleared"))])
+    assert bench.statistics.troubles == ()
+
+
+def test_latencies_are_counted_by_their_seconds_for_ever(bench: Bench) -> None:
+    for seconds in (0.05, 0.1, 0.3, 0.3, 99.0):
+        bench.meter.add_latency(seconds)
+    latencies = bench.statistics.latencies
+    assert latencies is not None
+    told = dict(zip(latencies.bounds, latencies.counts, strict=False))
+    assert (told[0.1], told[0.25], told[0.5], latencies.counts[-1]) == (2, 0, 2, 1)
+    assert latencies.total_seconds == pytest.approx(99.75)
+    assert bench.statistics.latency_seconds_p50 == 0.3
+
+
+def test_what_waits_in_the_sinks_is_told(bench: Bench) -> None:
+    class Busy(Collector):
+        @property
+        def queues(self) -> dict[str, int]:
+            return {"letters": 3}
+
+    told = bench.meter.statistics([Collector(), Busy()], bench.classifier)
+    assert told.queues == (("letters", 3),)
+
+
+def test_the_model_and_where_it_runs_is_told(bench: Bench) -> None:
+    model = bench.statistics.model
+    assert model is not None
+    assert model.labels == bench.classifier.labels
+    assert (model.compute_device, model.failed_compute_device) == ("cpu", None)
+
+
+def test_another_feed_of_the_same_name_begins_at_nothing(bench: Bench) -> None:
+    bench.hear(5)
+    bench.lose(5, "stalled")
+    bench.meter.follow([bench.feed])
+    assert bench.source.gaps == 1
+    bench.meter.follow([Feed("street", SAMPLE_RATE, 30.0)])
+    source = bench.source
+    assert (source.gaps, source.losses, source.captured_samples) == (0, (), 0)
+
+
+def test_a_source_that_was_taken_away_is_not_counted(bench: Bench) -> None:
+    bench.meter.follow([])
+    bench.meter.take([event()])
+    assert bench.statistics.sources == ()
+
+
+def test_the_clock_on_the_wall_may_step(bench: Bench) -> None:
+    bench.hear(1)
+    bench.clock.wall += timedelta(hours=1)
+    assert bench.source.last_sample == bench.clock.utc()
