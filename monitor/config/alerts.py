@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from monitor.config.hooks import CommandSettings, WebhookSettings
 from monitor.config.messages import MqttAlertSettings, NotifySettings
 from monitor.config.settings import Count, Name, Seconds, Settings, Text
+from monitor.records import HealthKind
 
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -90,8 +91,13 @@ class AlertSettings(Settings):
     min_duration_seconds: Seconds = 0.0
     """A sound is told once it has lasted so long."""
 
-    on: Annotated[tuple[Literal["onset", "end"], ...], Field(strict=False)] = ("onset",)
-    """onset: when a sound is told first; end: when it is over."""
+    on: Annotated[
+        tuple[Literal["onset", "end", "health"], ...], Field(strict=False)
+    ] = ("onset",)
+    """onset: when a sound is told first; end: when it is over; health: see kinds."""
+
+    kinds: Annotated[tuple[HealthKind, ...], Field(strict=False)] = ()
+    """Troubles of a source that are told, when raised and when cleared; none: all."""
 
     still_on_seconds: Annotated[float, Field(ge=1, le=86_400)] | None = None
     """A sound that was told and goes on is told again every so many seconds."""
@@ -100,13 +106,13 @@ class AlertSettings(Settings):
     """A sound that lasts so long is told once more, as an escalation."""
 
     cooldown_seconds: Seconds = 0.0
-    """After an alert, the same label of the same source is not told for so long."""
+    """After an alert, the same label or kind of a source is not told for so long."""
 
     max_per_hour: Count | None = None
     """What is more in an hour is held back, and told in one digest; null: no limit."""
 
     quiet: Annotated[tuple[QuietSettings, ...], Field(strict=False)] = ()
-    """Times without alerts; what still sounds afterwards is told then."""
+    """Times without alerts; what still goes on afterwards is told then."""
 
     time_zone: Zone | None = None
     """Time zone of the quiet times, as Europe/Berlin; null: that of the machine."""
@@ -158,6 +164,15 @@ class AlertSettings(Settings):
                 "still_on_seconds needs onset in on, or escalate_after_seconds: else "
                 "nothing was told that could be still on"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _health_is_apart(self) -> "AlertSettings":
+        if self.kinds and "health" not in self.on:
+            raise ValueError("kinds needs health in on")
+        tells_sounds = {"onset", "end"} & {*self.on} or self.escalate_after_seconds
+        if self.labels and not tells_sounds:
+            raise ValueError("labels needs onset or end in on; health has kinds")
         return self
 
     @model_validator(mode="after")

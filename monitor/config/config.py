@@ -18,6 +18,7 @@ from monitor.config.alerts import AlertSettings, check_rules
 from monitor.config.canary import CanarySettings
 from monitor.config.clips import ClipSettings
 from monitor.config.messages import HeartbeatSettings, MqttSettings
+from monitor.config.messages import HeartbeatSettings, MqttSettings
 from monitor.config.health import HealthSettings
 from monitor.config.settings import Count, Name, Score, Seconds, Settings, Text
 from monitor.config.status import MetricsSettings, StatusSettings
@@ -242,6 +243,16 @@ class Config(Settings):
                 f"at most half of ring_seconds: {self.ring_seconds:g} can be had"
             )
         return self
+    @model_validator(mode="after")
+    def _what_is_ignored_is_not_waited_for(self) -> "Config":
+        for index, rule in enumerate(self.alerts):
+            if rule.kinds and set(rule.kinds) <= set(self.health.ignore):
+                raise ValueError(
+                    f"alerts[{index}].kinds: {', '.join(rule.kinds)}: health.ignore "
+                    "has all of them, so that nothing would ever be told"
+                )
+        return self
+
 
     @field_validator("alerts", mode="before")
     @classmethod

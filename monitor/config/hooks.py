@@ -34,6 +34,9 @@ TEXT_FIELDS = (
     "start",
     "end",
     "end_reason",
+    "health",
+    "state",
+    "detail",
 )
 """Fields of a template that are text; empty where there is nothing to tell."""
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from monitor.config.alerts import AlertSettings
+from monitor.records import EVERY_SOURCE, HealthState
 from monitor.sinks.alerts.sounds import Sound
 from monitor.sinks.wording import duration, level
 
@@ -57,6 +58,52 @@ def conditions(settings: AlertSettings) -> dict[str, Any]:
         "min_duration_seconds": settings.min_duration_seconds,
         "cooldown_seconds": settings.cooldown_seconds,
         "escalate_after_seconds": settings.escalate_after_seconds,
+    }
+
+
+def health_body(
+    settings: AlertSettings,
+    case: Mapping[str, Any],
+    state: HealthState,
+    *,
+    detail: str,
+    end: str | None = None,
+    seconds: float | None = None,
+) -> dict[str, Any]:
+    """Say what is wrong with a source or the monitor, or that it is over.
+
+    Args:
+        settings: Of the rule.
+        case: `source`, `kind`, and `start`, a text.
+        state: Whether it is raised or cleared.
+        detail: A sentence, maybe empty.
+        end: When it ended, UTC.
+        seconds: How long it lasted.
+    """
+    source, kind = case["source"], case["kind"]
+    what = kind if source == EVERY_SOURCE else f"{kind} at {source}"
+    if seconds is not None:
+        what += f" is over after {duration(seconds)}"
+    return {
+        "schema": SCHEMA,
+        "type": "alert",
+        "kind": "health",
+        "escalation": False,
+        "rule": settings.name,
+        "message": f"{what}: {detail}" if detail else what,
+        "label": None,
+        "source": source,
+        "health": kind,
+        "state": state,
+        "detail": detail,
+        "start": case["start"],
+        "end": end,
+        "duration_seconds": None if seconds is None else _rounded(seconds, 3),
+        "conditions": {
+            "kinds": list(settings.kinds),
+            "sources": list(settings.sources),
+            "cooldown_seconds": settings.cooldown_seconds,
+        },
     }
 
 

@@ -1,18 +1,18 @@
 """One rule: of the sounds that it hears of, which are told, and how often."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 from monitor.config.alerts import AlertSettings
 from monitor.sinks.alerts.alert import Alert, AlertKind, alert_id
 from monitor.sinks.alerts.body import digest_body, sound_body, utc_text
 from monitor.sinks.alerts.quiet import find_zone, is_quiet
+from monitor.sinks.alerts.health_cases import HealthCases
+from monitor.sinks.alerts.limits import Quota, addressed, in_ms
 from monitor.sinks.alerts.sounds import Sound
 
-HOUR_MS = 3_600_000
-MOST_EXAMPLES = 20
 ESCALATION_NUMBER = 0
 """Number of the escalation among the still_on alerts of a sound; repeats follow."""
 
@@ -33,38 +33,6 @@ class Case:
     repeats: int = 0
 
 
-@dataclass
-class Held:
-    """What was held back because there were too many alerts."""
-
-    since_ms: int
-    count: int = 0
-    sounds: list[dict[str, Any]] = field(default_factory=list)
-    examples: list[dict[str, Any]] = field(default_factory=list)
-
-    def add(self, sound: Sound) -> None:
-        """Count a sound that is not told."""
-        self.count += 1
-        for each in self.sounds:
-            if (each["source"], each["label"]) == (sound.source, sound.label):
-                each["count"] += 1
-                break
-        else:
-            self.sounds.append(
-                {"source": sound.source, "label": sound.label, "count": 1}
-            )
-        if len(self.examples) < MOST_EXAMPLES:
-            self.examples.append(
-                {
-                    "event_id": sound.id,
-                    "source": sound.source,
-                    "label": sound.label,
-                    "start": utc_text(sound.start_utc),
-                    "peak_score": round(sound.peak_score, 4),
-                }
-            )
-
-
 class Rule:
     """Makes the alerts of one rule.  Knows no clock: moments are passed in.
 
@@ -77,8 +45,8 @@ class Rule:
         self._zone = find_zone(settings.time_zone)
         self._cases: dict[str, Case] = {}
         self._last_ms: dict[tuple[str, str], int] = {}
-        self._told_ms: list[int] = []
-        self._held: Held | None = None
+        self._quota = Quota(settings.max_per_hour)
+        self._health = HealthCases(settings, self._quota)
 
     def wants(self, sound: Sound) -> bool:
         """Whether the rule is about this label of this source."""
@@ -126,7 +94,7 @@ class Rule:
             return
         if case is not None and case.told:
             yield from self._alerts("end", sound, 0, now, escalation=False)
-            self._last_ms[sound.source, sound.label] = _ms(now)
+            self._last_ms[sound.source, sound.label] = in_ms(now)
         elif (
             "onset" not in self.settings.on
             and self._meets_conditions(sound)
@@ -137,26 +105,30 @@ class Rule:
             yield from self._tell(case, sound, "end", now)
 
     def tick(self, now: datetime) -> Iterator[Alert]:
-        """Let time pass: tell what was held back, an hour after the first of it."""
-        held = self._held
-        if (
-            held is None
-            or 0 <= _ms(now) - held.since_ms < HOUR_MS
-            or self._is_quiet(now)
-        ):
-            return
-        self._held = None
-        since = datetime.fromtimestamp(held.since_ms / 1000, UTC)
-        body = digest_body(self.settings, asdict(held), since, self._zone)
-        yield from self._addressed("digest", str(held.since_ms), 0, None, body, now)
+    def take_health(self, timed: Timed, now: datetime) -> Iterator[Alert]:
+        """Take a trouble that is raised or cleared."""
+        return self._health.take(timed, now, is_quiet=self._is_quiet(now))
+
+        """Let time pass: tell what was held back, an hour after the first of it.
+
+        And the troubles that could not be told when they were raised.
+        """
+        if not self._is_quiet(now):
+            yield from self._health.tick(now)
+            if self._quota.is_due(now):
+                held = self._quota.release()
+                body = digest_body(self.settings, asdict(held), held.since, self._zone)
+                yield from addressed(
+                    self.settings, "digest", str(held.since_ms), body, now
+                )
 
     def state(self) -> dict[str, Any]:
         """What must be remembered over a restart."""
         return {
             "cases": {key: asdict(case) for key, case in self._cases.items()},
             "last_ms": [[*key, ms] for key, ms in self._last_ms.items()],
-            "told_ms": list(self._told_ms),
-            "held": None if self._held is None else asdict(self._held),
+            "health": self._health.state(),
+            **self._quota.state(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -165,9 +137,9 @@ class Rule:
             self._cases.setdefault(key, Case(**case))
         for source, label, ms in state["last_ms"]:
             self._last_ms.setdefault((source, label), ms)
-        self._told_ms = [*state["told_ms"], *self._told_ms]
-        if self._held is None and state["held"] is not None:
-            self._held = Held(**state["held"])
+        self._quota.restore(state)
+        if "health" in state:  # older versions knew of none
+            self._health.restore(state["health"])
 
     def _meets_conditions(self, sound: Sound) -> bool:
         settings = self.settings
@@ -196,23 +168,18 @@ class Rule:
     def _may_tell(self, sound: Sound, now: datetime) -> bool:
         last = self._last_ms.get((sound.source, sound.label))
         cooldown_ms = self.settings.cooldown_seconds * 1000
-        if last is not None and 0 <= _ms(now) - last < cooldown_ms:
+        if last is not None and 0 <= in_ms(now) - last < cooldown_ms:
             return False
         return self._has_room(sound, now)
 
     def _has_room(self, sound: Sound, now: datetime) -> bool:
         """Whether one more alert fits into the hour; else it is held back."""
-        most, now_ms = self.settings.max_per_hour, _ms(now)
-        if most is None:
-            return True
-        self._told_ms = [ms for ms in self._told_ms if 0 <= now_ms - ms < HOUR_MS]
-        if len(self._told_ms) < most:
-            self._told_ms.append(now_ms)
-            return True
-        if self._held is None:
-            self._held = Held(now_ms)
-        self._held.add(sound)
-        return False
+        example = {
+            "event_id": sound.id,
+            "start": utc_text(sound.start_utc),
+            "peak_score": round(sound.peak_score, 4),
+        }
+        return self._quota.has_room(sound.source, sound.label, example, now)
 
     def _tell(
         self,
@@ -226,7 +193,7 @@ class Rule:
         case.told = True
         # What has just been told is repeated at the next multiple, not at once.
         case.repeats = self._repeats(sound)
-        self._last_ms[sound.source, sound.label] = _ms(now)
+        self._last_ms[sound.source, sound.label] = in_ms(now)
         number = ESCALATION_NUMBER
         if kind == "still_on" and not escalation:
             number = case.repeats
@@ -242,31 +209,12 @@ class Rule:
         escalation: bool,
     ) -> Iterator[Alert]:
         body = sound_body(self.settings, kind, sound, escalation=escalation)
-        yield from self._addressed(kind, sound.id, number, sound.id, body, now)
-
-    def _addressed(
-        self,
-        kind: AlertKind,
-        subject: str,
-        number: int,
-        event_id: str | None,
-        body: Mapping[str, Any],
-        now: datetime,
-    ) -> Iterator[Alert]:
-        """One alert for each endpoint."""
-        for endpoint in self.settings.endpoints:
-            key = alert_id(endpoint, kind, subject, number)
-            yield Alert(
-                id=key,
-                rule=self.settings.name,
-                endpoint=endpoint,
-                kind=kind,
-                event_id=event_id,
-                body={"id": key, "created": utc_text(now), **body},
-                created=now,
-                deadline=now + timedelta(seconds=self.settings.deadline_seconds),
-            )
-
-
-def _ms(moment: datetime) -> int:
-    return round(moment.timestamp() * 1000)
+        yield from addressed(
+            self.settings,
+            kind,
+            sound.id,
+            body,
+            now,
+            number=number,
+            event_id=sound.id,
+        )

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from monitor.config.alerts import AlertSettings
-from monitor.records import Event, Onset, ScoreFrame, Timed
+from monitor.records import Event, Health, Onset, ScoreFrame, Timed
 from monitor.sinks.alerts.alert import Alert
 from monitor.sinks.alerts.rule import Rule
 from monitor.sinks.alerts.sounds import Sound, Sounds
@@ -83,3 +83,6 @@ class Rules:
         for rule in self._rules.values():
             if rule.wants(sound):
                 yield from take(rule, sound, now)
+            case Health():
+                for rule in self._rules.values():
+                    yield from rule.take_health(timed, now)
