@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from monitor.audio.feed import Feed
 from monitor.audio.losses import Losses
+from monitor.audio.pace import Pace
 from monitor.audio.ring import Samples
 from monitor.audio.sources.source import Lost, Source, SourceStream
 from monitor.audio.stretch import Stretch
@@ -143,6 +144,8 @@ class Capture:
         try:
             while not stop.is_set():
                 if self._is_too_fast():
+                    if stretch is not None:
+                        stretch.hold_back()
                     stop.wait(_READ_SECONDS)
                     heard = self.latest_turn = self._now()
                     continue
@@ -157,7 +160,8 @@ class Capture:
                     stretch.lose(block.count, "overrun", now)
                 else:
                     stretch.push(block, now)
-                heard = self._filled_until = now
+                heard = now
+                self._filled_until = stretch.heard_until(now)
         finally:
             if stretch is not None:
                 stretch.flush(self._now())
@@ -208,6 +212,9 @@ class Capture:
             sample_rate=stream.sample_rate,
             channels=stream.channels,
             make_room=make_room,
+            pace=Pace(stream.sample_rate, self.stall_seconds)
+            if self._source.live
+            else None,
         )
 
     def _reason_of(self, error: Exception) -> GapReason:

@@ -201,6 +201,30 @@ def test_a_pause_shorter_than_a_stall_is_no_gap() -> None:
     assert heard.feed.stop == round(5.7 * RATE)
 
 
+def test_what_a_pause_without_a_word_has_eaten_is_a_gap() -> None:
+    heard = listen([[Sound(20.0), Silence(1.7), Sound(20.0)]])
+    (gap,) = heard.gaps
+    assert gap.reason == "stalled"
+    assert (gap.stop - gap.start) / RATE == pytest.approx(1.7, abs=0.05)
+    assert 20 < gap.start / RATE < 28
+    assert heard.feed.stop / RATE == pytest.approx(41.7, abs=0.05)
+
+
+def test_a_reader_that_was_late_at_the_end_counts_no_gap_too_short() -> None:
+    """What it read last had been sound a second before."""
+    late: list[Step] = [Sound(20.0), Silence(1.5), Burst(0.5), CRASH]
+    heard = listen([late, [Sound(5.0)]])
+    lost = sum(gap.stop - gap.start for gap in heard.gaps)
+    assert lost / RATE == pytest.approx(1.25, abs=0.05)
+    assert heard.gaps[0].start == 20.5 * RATE
+
+
+def test_a_command_that_is_held_back_loses_nothing() -> None:
+    bursts: list[Step] = [Burst(10.0) for _ in range(30)]
+    heard = listen([bursts], ring_seconds=20.0)
+    assert {gap.reason for gap in heard.gaps} <= {"overrun"}
+
+
 def test_what_portaudio_lost_is_a_gap_in_its_place() -> None:
     heard = listen([[Sound(2.0), Overflow(3.0), Sound(2.0)]])
     assert heard.drawing == "--ooo--"
