@@ -71,7 +71,7 @@ class QuietSettings(Settings):
 
 
 class AlertSettings(Settings):
-    """One rule: which sounds are told to whom, and when not."""
+    """One rule: which sounds and troubles are told to whom, and when not."""
 
     name: Name
     """Name of the rule, in alerts, logs and commands."""

@@ -17,9 +17,8 @@ from pydantic import (
 from monitor.config.alerts import AlertSettings, check_rules
 from monitor.config.canary import CanarySettings
 from monitor.config.clips import ClipSettings
-from monitor.config.messages import HeartbeatSettings, MqttSettings
-from monitor.config.messages import HeartbeatSettings, MqttSettings
 from monitor.config.health import HealthSettings
+from monitor.config.messages import HeartbeatSettings, MqttSettings
 from monitor.config.settings import Count, Name, Score, Seconds, Settings, Text
 from monitor.config.status import MetricsSettings, StatusSettings
 
@@ -179,10 +178,10 @@ class Config(Settings):
     detection: DetectionSettings = DetectionSettings()
     """From scores to events."""
 
-    event_log: EventLogSettings = EventLogSettings()
     health: HealthSettings = HealthSettings()
     """When a microphone counts as ill, and as well again."""
 
+    event_log: EventLogSettings = EventLogSettings()
     """The log of onsets, events and gaps: JSON Lines."""
 
     store: StoreSettings = StoreSettings()
@@ -243,6 +242,7 @@ class Config(Settings):
                 f"at most half of ring_seconds: {self.ring_seconds:g} can be had"
             )
         return self
+
     @model_validator(mode="after")
     def _what_is_ignored_is_not_waited_for(self) -> "Config":
         for index, rule in enumerate(self.alerts):
@@ -252,7 +252,6 @@ class Config(Settings):
                     "has all of them, so that nothing would ever be told"
                 )
         return self
-
 
     @field_validator("alerts", mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""One rule: of the sounds that it hears of, which are told, and how often."""
+"""One rule: of the sounds and troubles that it hears of, which it tells, how often."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -6,11 +6,12 @@ from datetime import datetime
 from typing import Any
 
 from monitor.config.alerts import AlertSettings
-from monitor.sinks.alerts.alert import Alert, AlertKind, alert_id
+from monitor.records import Timed
+from monitor.sinks.alerts.alert import Alert, AlertKind
 from monitor.sinks.alerts.body import digest_body, sound_body, utc_text
-from monitor.sinks.alerts.quiet import find_zone, is_quiet
 from monitor.sinks.alerts.health_cases import HealthCases
 from monitor.sinks.alerts.limits import Quota, addressed, in_ms
+from monitor.sinks.alerts.quiet import find_zone, is_quiet
 from monitor.sinks.alerts.sounds import Sound
 
 ESCALATION_NUMBER = 0
@@ -104,11 +105,11 @@ class Rule:
             case = case or Case(sound.source, sound.label)
             yield from self._tell(case, sound, "end", now)
 
-    def tick(self, now: datetime) -> Iterator[Alert]:
     def take_health(self, timed: Timed, now: datetime) -> Iterator[Alert]:
         """Take a trouble that is raised or cleared."""
         return self._health.take(timed, now, is_quiet=self._is_quiet(now))
 
+    def tick(self, now: datetime) -> Iterator[Alert]:
         """Let time pass: tell what was held back, an hour after the first of it.
 
         And the troubles that could not be told when they were raised.
