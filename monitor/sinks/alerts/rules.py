@@ -73,6 +73,9 @@ class Rules:
             case Event() as event:
                 sound = self._sounds.end(timed, event)
                 yield from self._each(Rule.end, sound, now)
+            case Health():
+                for rule in self._rules.values():
+                    yield from rule.take_health(timed, now)
 
     def _each(
         self,
@@ -83,6 +86,3 @@ class Rules:
         for rule in self._rules.values():
             if rule.wants(sound):
                 yield from take(rule, sound, now)
-            case Health():
-                for rule in self._rules.values():
-                    yield from rule.take_health(timed, now)
