@@ -3,31 +3,22 @@
 import contextlib
 import gc
 import logging
-import os
 import queue
 import signal
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from monitor.config.config import Config
 from monitor.errors import SoundMonitorError
-from monitor.model.classifier import Classifier
-from monitor.model.model_file import load_model
-from monitor.runtime.assembly import Monitor, Speed, build_monitor
-from monitor.runtime.clock import Clock, SystemClock
-from monitor.runtime.companions import Surroundings, build_companions
+from monitor.runtime.assembly import Speed
+from monitor.runtime.clock import SystemClock
 from monitor.runtime.notify import ServiceManager
-from monitor.runtime.past import Past
 from monitor.runtime.screen import open_screen
-from monitor.runtime.supervision import Summary, Supervisor
-from monitor.runtime.telling import Telling, build_telling
+from monitor.runtime.station import Site, Station, build_station, load_engine
+from monitor.runtime.supervision import Supervisor
+from monitor.runtime.telling import Telling
 from monitor.runtime.threads import Threads
-from monitor.sinks.event_log import EventLog
-from monitor.sinks.sink import Sink
 from monitor.sinks.status.daemon import DaemonFacts
-from monitor.sinks.store.session import Session
-from monitor.sinks.store.store import Store
 
 logger = logging.getLogger(__name__)
 
@@ -62,87 +53,22 @@ def run_daemon(
     Raises:
         SoundMonitorError: The model, a source or a file cannot be used.
     """
-    model = load_model(config.model.file)
-    classifier = Classifier(model, config.model.compute_device, config.model.threads)
     clock = SystemClock()
-    session = uuid.uuid4().hex
-    summary = Summary(clock)
-    telling = build_telling(config, classifier, state_dir, clock)
-    past = Past()
-    companions = build_companions(
-        Surroundings(
-            config,
-            labels=classifier.labels,
-            sample_rate=classifier.spec.sample_rate,
-            clock=clock,
-            past=past,
-            state_dir=state_dir,
-            environ=os.environ,
-            daemon=facts,
-        )
-    )
-    with open_screen(config, classifier, clock) as screen:
-        # First the store: what any other sink tells is on the disk by then.
-        sinks: list[Sink] = [
-            *_stores(config, classifier, clock, session, state_dir, telling),
-            screen,
-            summary,
-        ]
-        log = config.event_log
-        if log.path is not None:
-            path = state_dir / log.path
-            sinks.append(EventLog(path, rotate_mib=log.rotate_mib, keep=log.keep))
-        sinks += [companion.sink for companion in companions.values()]
-        monitor = build_monitor(
-            config,
-            classifier,
-            sinks,
-            speed=speed,
-            session=session,
-            clock=clock,
-            past=past,
-        )
+    engine = load_engine(config)
+    site = Site(clock, speed, state_dir, facts)
+    with open_screen(config, engine.classifier, clock) as screen:
+        station = build_station(config, engine, site, screen)
         supervisor = Supervisor(
-            ServiceManager(), clock, monitor.turns, summary.sentence
-        )
-        return _run(monitor, telling, supervisor, facts)
-
-
-def _stores(
-    config: Config,
-    classifier: Classifier,
-    clock: Clock,
-    session: str,
-    state_dir: Path,
-    telling: Telling | None,
-) -> list[Store]:
-    """The database, if there shall be one."""
-    if config.store.path is None:
-        return []
-    run = Session(
-        session, classifier.name, classifier.labels, classifier.spec.sample_rate
-    )
-    path = state_dir / config.store.path
-    if telling is None:
-        return [Store(path, config.store, run, clock)]
-    return [
-        Store(
-            path,
-            config.store,
-            run,
+            ServiceManager(),
             clock,
-            rules=telling.rules,
-            committed=telling.wake,
+            station.monitor.turns,
+            station.sinks.summary.sentence,
         )
-    ]
+        return _run(station, supervisor)
 
 
-def _run(
-    monitor: Monitor,
-    telling: Telling | None,
-    supervisor: Supervisor,
-    facts: DaemonFacts,
-) -> int:
+def _run(station: Station, supervisor: Supervisor) -> int:
+    monitor, telling = station.monitor, station.telling
     threads = Threads()
     stop = threads.stop
     is_asked_to_stop = False
@@ -156,7 +82,7 @@ def _run(
         supervisor.start()
         while not stop.is_set():
             supervisor.look()
-            facts.watchdog = supervisor.watchdog
+            station.site.facts.watchdog = supervisor.watchdog
             if telling is not None and telling.failure:
                 stop.set()
             with contextlib.suppress(queue.Empty):

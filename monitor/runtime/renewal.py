@@ -1,4 +1,4 @@
-"""Settings that stay the same while what they name is renewed: secrets, files."""
+"""Settings stay the same while what they name is renewed: secrets, files."""
 
 import hashlib
 import re

@@ -3,7 +3,8 @@
 import contextlib
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypedDict
 
 from rich.console import Console
 
@@ -24,18 +25,7 @@ def open_screen(
     if not can_show(console):
         yield Plain(sys.stdout)
         return
-    live = LiveConsole(
-        console,
-        sources=[source.name for source in config.sources],
-        labels=classifier.labels,
-        sample_rate=classifier.spec.sample_rate,
-        now=clock.monotonic,
-        onset_thresholds={
-            label: rule.onset_threshold
-            for label, rule in rules_of(config, classifier).items()
-        },
-        title=classifier.name,
-    )
+    live = LiveConsole(console, now=clock.monotonic, **_contents(config, classifier))
     root = logging.getLogger()
     handlers = root.handlers
     root.handlers = [live.log_handler]
@@ -44,3 +34,32 @@ def open_screen(
     finally:
         live.close()
         root.handlers = handlers
+
+
+def change_screen(
+    screen: Plain | LiveConsole, config: Config, classifier: Classifier
+) -> None:
+    """Show another configuration or model.  Worker's thread."""
+    if isinstance(screen, LiveConsole):
+        screen.change(**_contents(config, classifier))
+
+
+def _contents(config: Config, classifier: Classifier) -> "_Contents":
+    rules = rules_of(config, classifier)
+    return {
+        "sources": [source.name for source in config.sources],
+        "labels": classifier.labels,
+        "sample_rate": classifier.spec.sample_rate,
+        "onset_thresholds": {
+            label: rule.onset_threshold for label, rule in rules.items()
+        },
+        "title": classifier.name,
+    }
+
+
+class _Contents(TypedDict):
+    sources: Sequence[str]
+    labels: Sequence[str]
+    sample_rate: int
+    onset_thresholds: Mapping[str, float]
+    title: str

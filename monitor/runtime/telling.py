@@ -3,21 +3,23 @@
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
+from monitor.config.alerts import AlertSettings
 from monitor.config.config import Config
 from monitor.errors import ConfigError
 from monitor.model.classifier import Classifier
 from monitor.records import Timed
 from monitor.runtime.assembly import rules_of
 from monitor.runtime.clock import Clock
-from monitor.runtime.threads import Threads
+from monitor.runtime.threads import Running, Threads, join
 from monitor.sinks.alerts.alert import Alert
 from monitor.sinks.alerts.delivery import (
     build_hooks,
     build_senders,
+    close_hooks,
     find_faults,
     look_for_strays,
 )
@@ -59,31 +61,51 @@ class OfferingRules:
         return alerts
 
 
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What is told to whom: checked, and not begun."""
+
+    rules: Sequence[AlertSettings]
+    labels: Sequence[str]
+    """Of the model."""
+
+    thresholds: Mapping[str, float]
+    """Onset threshold of each label."""
+
+    sample_rate: int
+    """Of the model."""
+
+    hooks: Mapping[str, Hook]
+    """By endpoint."""
+
+    def close(self) -> None:
+        """Give back the hooks: they are not used."""
+        close_hooks(self.hooks)
+
+
 class Telling:
     """Makes alerts on the worker's thread, and delivers them on threads of its own."""
 
-    def __init__(
-        self,
-        rules: Rules,
-        hooks: Mapping[str, Hook],
-        database: Database,
-        clock: Clock,
-    ) -> None:
+    def __init__(self, orders: Orders, database: Database, clock: Clock) -> None:
         """Prepare; nothing runs before `start`.
 
         Args:
-            rules: For the store.
-            hooks: By endpoint.
+            orders: To whom what is told.
             database: To which the store writes the alerts.
             clock: Of the machine.
         """
-        self.rules = OfferingRules(rules, self._offer)
+        self._rules = Rules(
+            orders.rules, orders.labels, orders.thresholds, orders.sample_rate
+        )
+        self.rules = OfferingRules(self._rules, self._offer)
         """Makes the alerts; for the store."""
 
         self._clock = clock
         self._database = database
-        self._senders = build_senders(hooks, database, clock)
+        # Replaced as a whole: several threads look at it.
+        self._senders = build_senders(orders.hooks, database, clock)
         self._threads = Threads()
+        self._running: dict[str, Running] = {}
 
     @property
     def failure(self) -> Exception | None:
@@ -92,20 +114,58 @@ class Telling:
 
     def wake(self) -> None:
         """Let the senders look for what has just been stored.  Worker's thread."""
-        for sender in self._senders:
+        for sender in self._senders.values():
             sender.confirm()
 
     def _offer(self, alerts: Sequence[Alert]) -> None:
-        for sender in self._senders:
+        for sender in self._senders.values():
             sender.offer(alerts)
 
     def start(self) -> None:
-        """Start a thread for each endpoint; the store has opened the database."""
-        look_for_strays(
-            [sender.endpoint for sender in self._senders], self._database, self._clock
+        """Start a thread for each endpoint that has none; the store has opened first.
+
+        Not on the worker's thread: it looks at the database.
+        """
+        look_for_strays(list(self._senders), self._database, self._clock)
+        for endpoint, sender in self._senders.items():
+            if endpoint not in self._running:
+                self._running[endpoint] = self._threads.start(
+                    f"alerts-{endpoint}", sender.run
+                )
+
+    def let_go(self, orders: Orders) -> None:
+        """End the senders of endpoints that `orders` has no more.
+
+        What waits for them stays in the database.  Not on the worker's thread: it
+        waits for a delivery to be broken off.
+        """
+        gone = self._running.keys() - orders.hooks.keys()
+        running = [self._running.pop(endpoint) for endpoint in gone]
+        for each in running:
+            each.stop.set()
+        for endpoint in gone:
+            self._senders[endpoint].wake()
+        # A delivery that hangs is left behind: it ends with the process.
+        join(running, STOP_SECONDS)
+
+    def change(self, orders: Orders) -> None:
+        """Go on with other orders, after `let_go`; then `start`.  Worker's thread.
+
+        Rules and endpoints whose name stays go on where they are.
+        """
+        self._rules.change(
+            orders.rules, orders.labels, orders.thresholds, orders.sample_rate
         )
-        for sender in self._senders:
-            self._threads.start(f"alerts-{sender.endpoint}", sender.run)
+        new = {
+            endpoint: hook
+            for endpoint, hook in orders.hooks.items()
+            if endpoint not in self._senders
+        }
+        senders = build_senders(new, self._database, self._clock)
+        for endpoint in orders.hooks.keys() - new.keys():
+            senders[endpoint] = self._senders[endpoint]
+            senders[endpoint].change(orders.hooks[endpoint])
+        self._senders = senders
 
     def finish(self, seconds: float, hurry: Callable[[], bool]) -> list[str]:
         """Deliver what can be delivered soon, then end the threads.
@@ -120,44 +180,34 @@ class Telling:
             The names of threads that still run.
         """
         until = time.monotonic() + seconds
-        while not all(sender.is_idle for sender in self._senders):
+        while not all(sender.is_idle for sender in self._senders.values()):
             if self.failure or hurry() or time.monotonic() >= until:
                 break
             time.sleep(POLL_SECONDS)
         self._threads.stop.set()
-        for sender in self._senders:
+        for sender in self._senders.values():
             sender.wake()
         return self._threads.join(STOP_SECONDS)
 
 
-def build_telling(
-    config: Config,
-    classifier: Classifier,
-    state_dir: Path,
-    clock: Clock,
-    environ: Mapping[str, str] = os.environ,
-) -> Telling | None:
-    """Build what the alerts of `config` need; None: it has none.
+def build_orders(
+    config: Config, classifier: Classifier, environ: Mapping[str, str] = os.environ
+) -> Orders:
+    """Check what the alerts of `config` need, and read their secrets.
 
     Raises:
         ConfigError: A rule cannot work: a sentence in a line for each fault.
     """
-    if not config.alerts:
-        return None
-    if config.store.path is None:
+    if config.alerts and config.store.path is None:
         raise ConfigError("alerts need a database, and store.path is null")
     faults = find_faults(config.alerts, classifier.labels, environ)
     if faults:
         raise ConfigError("\n".join(faults))
-    rules = Rules(
+    rules = rules_of(config, classifier)
+    return Orders(
         config.alerts,
         classifier.labels,
-        {
-            label: rule.onset_threshold
-            for label, rule in rules_of(config, classifier).items()
-        },
+        {label: rule.onset_threshold for label, rule in rules.items()},
         classifier.spec.sample_rate,
+        build_hooks(config.alerts, environ),
     )
-    hooks = build_hooks(config.alerts, environ)
-    database = Database(state_dir / config.store.path, clock.utc)
-    return Telling(rules, hooks, database, clock)

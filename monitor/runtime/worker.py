@@ -20,6 +20,7 @@ from monitor.runtime.clock import Clock, SampleClock
 from monitor.runtime.lineup import Lineup
 from monitor.runtime.pipeline import Arrival
 from monitor.runtime.stats import Meter
+from monitor.sinks.sink import Finding
 
 REPORT_SECONDS = 0.25
 IDLE_SECONDS = 1.0
@@ -142,6 +143,7 @@ class Worker:
         with contextlib.suppress(queue.Empty):
             while True:
                 self._changes.get_nowait()()
+        self._tell_found()
         began = self._clock.monotonic()
         self._work(
             [feed for feed in self._lineup.feeds.values() if self._has_work(feed)]
@@ -252,6 +254,14 @@ class Worker:
             self._meter.take(batch)
             for sink in self._lineup.sinks:
                 sink.write(batch)
+
+    def _tell_found(self) -> None:
+        """Tell what a sink came upon itself: nothing of this run, so not measured."""
+        for finder in self._lineup.sinks:
+            found = finder.take_found() if isinstance(finder, Finding) else ()
+            for sink in self._lineup.sinks if found else ():
+                if sink is not finder:
+                    sink.write(found)
 
     def _timed(self, record: Record, start: int, stop: int) -> Timed:
         sample_clock = self._lineup.sample_clocks.get(record.source)

@@ -61,12 +61,30 @@ class Board:
         sample_rate: int,
         onset_thresholds: Mapping[str, float],
     ) -> None:
+        self.sources: dict[str, SourceView] = {}
+        self.statistics: Statistics | None = None
+        self._happenings: deque[Happening] = deque(maxlen=MEMORY)
+        self.labels: tuple[str, ...] = ()
+        self.change(sources, labels, sample_rate, onset_thresholds)
+
+    def change(
+        self,
+        sources: Sequence[str],
+        labels: Sequence[str],
+        sample_rate: int,
+        onset_thresholds: Mapping[str, float],
+    ) -> None:
+        """Show these from now on; what is known of sources that stay is kept."""
+        if self.labels != tuple(labels):
+            # The scores of the latest frames are of other labels.
+            for source in self.sources.values():
+                source.frame = None
         self.labels = tuple(labels)
         self.sample_rate = sample_rate
         self.onset_thresholds = onset_thresholds
-        self.sources = {name: SourceView(name) for name in sources}
-        self.statistics: Statistics | None = None
-        self._happenings: deque[Happening] = deque(maxlen=MEMORY)
+        self.sources = {
+            name: self.sources.get(name) or SourceView(name) for name in sources
+        }
 
     @property
     def happenings(self) -> list[Happening]:
@@ -79,7 +97,8 @@ class Board:
         if isinstance(record, Health):
             self._take_health(record, timed)
             return
-        source = self.sources.setdefault(record.source, SourceView(record.source))
+        # Not of a source that is shown: of the run before, or of one taken away.
+        source = self.sources.get(record.source) or SourceView(record.source)
         match record:
             case ScoreFrame():
                 source.frame = record
@@ -100,12 +119,13 @@ class Board:
         """Learn how the monitor is doing."""
         self.statistics = statistics
         for latest in statistics.sources:
-            source = self.sources.setdefault(latest.source, SourceView(latest.source))
-            source.statistics = latest
+            if latest.source in self.sources:
+                self.sources[latest.source].statistics = latest
 
     def seconds_so_far(self, onset: Onset) -> float:
         """How long something that has not ended has been going on."""
-        frame = self.sources[onset.source].frame
+        source = self.sources.get(onset.source)
+        frame = None if source is None else source.frame
         stop = onset.stop if frame is None else max(onset.stop, frame.stop)
         return (stop - onset.start) / self.sample_rate
 
@@ -115,7 +135,9 @@ class Board:
         if record.source == EVERY_SOURCE:
             names = list(self.sources)
         for name in names:
-            troubles = self.sources.setdefault(name, SourceView(name)).troubles
+            if name not in self.sources:
+                continue
+            troubles = self.sources[name].troubles
             if record.state == "raised":
                 troubles[record.kind] = record
             else:

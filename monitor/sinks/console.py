@@ -72,6 +72,19 @@ class LiveConsole:
             highlighter=NullHighlighter(),
         )
 
+    def change(
+        self,
+        *,
+        sources: Sequence[str],
+        labels: Sequence[str],
+        sample_rate: int,
+        onset_thresholds: Mapping[str, float],
+        title: str,
+    ) -> None:
+        """Show other sources or another model; what stays is not forgotten."""
+        self._title = title
+        self._board.change(sources, labels, sample_rate, onset_thresholds)
+
     @property
     def log_handler(self) -> logging.Handler:
         """Prints log records above the display.  Any thread."""

@@ -37,7 +37,7 @@ class EventLog:
             keep: See `EventLogSettings`.
             memory_records: Records kept in memory while the file cannot be written.
         """
-        self._file = LineFile(path, max(1, int(rotate_mib * 2**20)), keep)
+        self._file = LineFile(path, _bytes(rotate_mib), keep)
         self._memory_records = memory_records
         self._waiting: deque[bytes] = deque()
         self._lost_now = 0
@@ -51,6 +51,10 @@ class EventLog:
     def waiting_records(self) -> int:
         """Records in memory, because the file cannot be written."""
         return len(self._waiting)
+
+    def change(self, *, rotate_mib: float, keep: int) -> None:
+        """Rotate as other settings say, from the next record on."""
+        self._file.limit(_bytes(rotate_mib), keep)
 
     def write(self, batch: Sequence[Timed]) -> None:
         """Append what the log is for; never raises for a full disk."""
@@ -131,3 +135,7 @@ class EventLog:
             self._waiting.popleft()
         self._lost_now += excess
         self.lost_records += excess
+
+
+def _bytes(mib: float) -> int:
+    return max(1, int(mib * 2**20))

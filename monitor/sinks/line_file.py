@@ -24,10 +24,14 @@ class LineFile:
 
     def __init__(self, path: Path, limit_bytes: int, keep: int) -> None:
         self.path = path
-        self._limit_bytes = limit_bytes
-        self._keep = keep
+        self.limit(limit_bytes, keep)
         self._descriptor: int | None = None
         self._said_that_rotation_fails = False
+
+    def limit(self, limit_bytes: int, keep: int) -> None:
+        """Rotate before a line would go beyond `limit_bytes`; keep so many files."""
+        self._limit_bytes = limit_bytes
+        self._keep = keep
 
     def open(self) -> None:
         """Open the file that stands at the path now, made with its folder if need be.

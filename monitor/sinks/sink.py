@@ -27,6 +27,14 @@ class Sink(Protocol):
 
 
 @runtime_checkable
+class Finding(Protocol):
+    """A sink that comes upon records itself, such as what a killed monitor left."""
+
+    def take_found(self) -> Sequence[Timed]:
+        """Records that all other sinks are to be told, once."""
+
+
+@runtime_checkable
 class Queueing(Protocol):
     """A sink in which something may have to wait."""
 

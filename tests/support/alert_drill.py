@@ -20,9 +20,8 @@ import monitor.sinks.alerts.hooks.webhook  # noqa: F401
 from monitor.config.alerts import AlertSettings
 from monitor.config.config import StoreSettings
 from monitor.runtime.clock import SystemClock
-from monitor.runtime.telling import Telling
+from monitor.runtime.telling import Orders, Telling
 from monitor.sinks.alerts.delivery import build_hooks
-from monitor.sinks.alerts.rules import Rules
 from monitor.sinks.store.database import Database
 from monitor.sinks.store.session import Session
 from monitor.sinks.store.store import Store
@@ -45,16 +44,21 @@ def rules_for(urls: list[str]) -> list[AlertSettings]:
 def build(folder: Path, urls: list[str], run: str) -> tuple[Store, Telling]:
     clock = SystemClock()
     settings = rules_for(urls)
-    rules = Rules(settings, LABELS, dict.fromkeys(LABELS, 0.6), SAMPLE_RATE)
     path = folder / "monitor.db"
-    hooks = build_hooks(settings, os.environ)
-    telling = Telling(rules, hooks, Database(path), clock)
+    orders = Orders(
+        settings,
+        LABELS,
+        dict.fromkeys(LABELS, 0.6),
+        SAMPLE_RATE,
+        build_hooks(settings, os.environ),
+    )
+    telling = Telling(orders, Database(path), clock)
     store = Store(
         path,
         StoreSettings(),
         Session(run, "urban", LABELS, SAMPLE_RATE),
         clock,
-        rules=rules,
+        rules=telling.rules,
         committed=telling.wake,
     )
     return store, telling

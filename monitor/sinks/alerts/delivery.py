@@ -90,7 +90,7 @@ def describe(
 
 def build_senders(
     hooks: Mapping[str, Hook], database: Database, clock: Clock
-) -> list[Sender]:
+) -> dict[str, Sender]:
     """Give every endpoint a sender.
 
     Args:
@@ -98,10 +98,10 @@ def build_senders(
         database: Holds the alerts; every sender opens it on its own thread.
         clock: Of the machine.
     """
-    return [
-        Sender(endpoint, hook, Outbox(database), clock)
+    return {
+        endpoint: Sender(endpoint, hook, Outbox(database), clock)
         for endpoint, hook in hooks.items()
-    ]
+    }
 
 
 def look_for_strays(endpoints: Iterable[str], database: Database, clock: Clock) -> None:

@@ -37,6 +37,23 @@ class Rules:
         self._rules = {each.name: Rule(each) for each in settings}
         self._sounds = Sounds(labels, thresholds, sample_rate)
 
+    def change(
+        self,
+        settings: Sequence[AlertSettings],
+        labels: Sequence[str],
+        thresholds: Mapping[str, float],
+        sample_rate: int,
+    ) -> None:
+        """Go on with other rules, or for another model; the arguments are as above.
+
+        A rule whose name stays remembers what it told; a new one hears of sounds that
+        begin from now on.
+        """
+        remembered = self.state()
+        self._rules = {each.name: Rule(each) for each in settings}
+        self.restore(remembered)
+        self._sounds.change(labels, thresholds, sample_rate)
+
     def step(self, batch: Sequence[Timed], now: datetime) -> list[Alert]:
         """Take records; return the alerts that follow, in the order to tell them."""
         return [alert for timed in batch for alert in self._alerts(timed, now)]

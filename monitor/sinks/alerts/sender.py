@@ -1,6 +1,7 @@
 """The sender: carries the alerts of one endpoint from the outbox to its hook."""
 
 import logging
+import queue
 import random
 import threading
 from collections.abc import Callable, Iterable
@@ -79,6 +80,7 @@ class Sender:
         """Alerts that arrived since the start."""
 
         self._hook = hook
+        self._next_hook: queue.SimpleQueue[Hook] = queue.SimpleQueue()
         self._waiting = Waiting(endpoint, outbox, clock.monotonic)
         self._clock = clock
         self._draw = draw
@@ -87,6 +89,15 @@ class Sender:
         self._failures = 0
         self._given_up = 0
         self._delivery: Delivery | None = None
+
+    def change(self, hook: Hook) -> None:
+        """Deliver through another hook from the next attempt on.  Any thread.
+
+        The one before is closed.  What waits stays, and so does the pause after a
+        failure: the endpoint may be the same.
+        """
+        self._next_hook.put(hook)
+        self._wakeup.set()
 
     def wake(self) -> None:
         """Look at the outbox now.  Any thread."""
@@ -117,6 +128,7 @@ class Sender:
                 self._is_idle = wait_seconds > 0
                 self._wait(wait_seconds, stop)
         finally:
+            self._take_next_hook()
             self._hook.close()
             self._waiting.close()
 
@@ -124,6 +136,7 @@ class Sender:
         """Do what is due; return how long nothing will be, seconds."""
         self._is_idle = False
         self._wakeup.clear()
+        self._take_next_hook()
         entry = self._waiting.front()
         if entry is None:
             return TROUBLE_SECONDS if self._waiting.is_troubled else LOOK_SECONDS
@@ -138,6 +151,11 @@ class Sender:
             return min(left.total_seconds(), LOOK_SECONDS)
         self._attempt(entry, stop)
         return 0.0
+
+    def _take_next_hook(self) -> None:
+        while not self._next_hook.empty():
+            self._hook.close()
+            self._hook = self._next_hook.get()
 
     def _attempt(self, entry: Entry, stop: threading.Event) -> None:
         at, began = self._clock.utc(), self._clock.monotonic()

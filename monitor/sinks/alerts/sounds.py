@@ -65,6 +65,17 @@ class Sounds:
         self._frames: dict[str, deque[ScoreFrame]] = {}
         self._going_on: dict[str, Sound] = {}
 
+    def change(
+        self, labels: Sequence[str], thresholds: Mapping[str, float], sample_rate: int
+    ) -> None:
+        """Go on for another model, or with other thresholds for sounds to come."""
+        index = {label: index for index, label in enumerate(labels)}
+        if (index, sample_rate) != (self._index, self._sample_rate):
+            self._frames.clear()
+        self._index = index
+        self._thresholds = thresholds
+        self._sample_rate = sample_rate
+
     def begin(self, timed: Timed, onset: Onset) -> Sound:
         """Take an onset."""
         sound = self._sound(timed, onset)

@@ -84,7 +84,7 @@ class Clips:
         """Take records."""
         for timed in batch:
             record = timed.record
-            if not isinstance(record, (Onset, Event)):
+            if not isinstance(record, (Onset, Event)) or _is_of_another_run(record):
                 continue
             # A recording that is played faster than it sounds has no time, and its ring
             # runs ahead of the worker; whoever plays it has it.
@@ -171,6 +171,11 @@ class Clips:
             cut=_cut(record, pending, first, first + count),
         )
         self._writer.add(clip)
+
+
+def _is_of_another_run(record: Onset | Event) -> bool:
+    """Whether the samples that it names are not those of the rings."""
+    return isinstance(record, Event) and record.end_reason == "interrupted"
 
 
 def _cut(record: Onset | Event, pending: _Pending, first: int, last: int) -> str:

@@ -96,6 +96,15 @@ class ScoreLog:
             self._growing[frame.source] = row
         row.add(frame, end_ms)
 
+    def begin_anew(self) -> None:
+        """Forget all frames: what follows belongs to another session.
+
+        Those that are not in the database yet are lost.
+        """
+        self.lost_frames += self.waiting_frames
+        self._growing.clear()
+        self._complete.clear()
+
     def write(self, connection: sqlite3.Connection, session: int) -> None:
         """Write everything inside a transaction; then call `commit` or `roll_back`."""
         self._in_transaction = []

@@ -111,6 +111,7 @@ class Store:
         self._backlog = Backlog(memory_records)
         self._flush_seconds = flush_seconds
         self._has_recovered = False
+        self._found: list[Timed] = []
         self._has_run_rules = False
         self._scores = ScoreLog()
         self._rule_state = ""
@@ -150,6 +151,25 @@ class Store:
     def lost_frames(self) -> int:
         """Score frames that were given up because memory was full."""
         return self._scores.lost_frames
+
+    def change(self, settings: StoreSettings, session: Session) -> None:
+        """Go on with other settings, and as another session if that is another.
+
+        Scores that could not be written until then are lost.
+        """
+        self._upkeep.change(settings)
+        if session == self._session:
+            return
+        self._commit(ends=True)
+        self._scores.begin_anew()
+        self._session = session
+        self._writer.begin(session)
+        self._commit()
+
+    def take_found(self) -> list[Timed]:
+        """Events that ended because a monitor was killed, once each."""
+        found, self._found = self._found, []
+        return found
 
     def write(self, batch: Sequence[Timed]) -> None:
         """Store what the batch holds, and the alerts that follow; one transaction."""
@@ -246,6 +266,7 @@ class Store:
                 self._backlog.add_alerts(self._rules.step(interrupted, now))
         # Before what came in meanwhile, for it is older.
         self._backlog.add_older(interrupted, to_ms(now))
+        self._found += interrupted
         if interrupted:
             logger.warning(
                 "the monitor was killed while %d sounds or troubles went on: they end "

@@ -27,6 +27,11 @@ class Upkeep:
         self._clock = clock
         self._due = clock.monotonic()
 
+    def change(self, settings: StoreSettings) -> None:
+        """Keep as much as other settings say, beginning soon."""
+        self._retention = Retention(settings)
+        self._due = self._clock.monotonic()
+
     def do_some(self) -> None:
         """Do a little if it is time; trouble is left to the next commit to tell."""
         now = self._clock.monotonic()

@@ -71,6 +71,11 @@ class Writer:
         except sqlite3.OperationalError as error:
             raise self._unavailable(error) from None
 
+    def begin(self, session: Session) -> None:
+        """Go on as another session, whose row the next `write` makes."""
+        self._session = session
+        self._session_key = 0
+
     def reserve(self) -> None:
         """See that what must be written can be, when the disk is full later.
 
