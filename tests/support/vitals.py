@@ -33,7 +33,7 @@ class Patient:
         self.clock.advance(1)
         self.captured += 1
         told = statistics(*(sources or ("street",)), captured_seconds=self.captured)
-        told = replace(told, model=MODEL, **changes)
+        told = replace(told, **{"model": MODEL, **changes})
         self.vitals.report(told)
         return told
 
