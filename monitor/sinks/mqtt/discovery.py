@@ -41,8 +41,12 @@ class Topics:
         return f"{self._base}/{source}/level"
 
     def health(self, source: str) -> str:
-        """State of the source and what was lost, JSON."""
+        """State of the source, what is wrong with it and what was lost, JSON."""
         return f"{self._base}/{source}/health"
+
+    def problem(self, source: str) -> str:
+        """Whether something is wrong with the source: ON or OFF."""
+        return f"{self._base}/{source}/problem"
 
 
 def discovery(
@@ -116,7 +120,21 @@ def _sensors(
         "icon": "mdi:heart-pulse",
         "availability": [runs],
     }
-    return [*sensors, ("sensor", "Level", level), ("sensor", "Health", health)]
+    problem = {
+        "state_topic": topics.problem(source),
+        "payload_on": ON,
+        "payload_off": OFF,
+        "device_class": "problem",
+        "json_attributes_topic": topics.health(source),
+        "entity_category": "diagnostic",
+        "availability": [runs],
+    }
+    return [
+        *sensors,
+        ("sensor", "Level", level),
+        ("sensor", "Health", health),
+        ("binary_sensor", "Microphone problem", problem),
+    ]
 
 
 def _identifier(*names: str) -> str:

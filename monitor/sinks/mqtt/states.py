@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 
 from monitor.config.messages import MqttSettings
-from monitor.records import Event, Onset, ScoreFrame, Statistics, Timed
+from monitor.records import EVERY_SOURCE, Event, Onset, ScoreFrame, Statistics, Timed
 from monitor.sinks.background import Background
 from monitor.sinks.mqtt.connection import BrokerError, Connection, Message
 from monitor.sinks.mqtt.discovery import OFF, OFFLINE, ON, ONLINE, Topics, discovery
@@ -102,7 +102,10 @@ class MqttStates:
     def report(self, statistics: Statistics) -> None:
         """Learn how the monitor is doing."""
         self._background.keep_running()
-        states = tuple(each.state for each in statistics.sources)
+        states = (
+            *(each.state for each in statistics.sources),
+            *(f"{each.source}/{each.kind}" for each in statistics.troubles),
+        )
         now = self._now()
         due = now - self._told >= self._settings.every_seconds
         if not due and states == self._told_states:
@@ -111,8 +114,15 @@ class MqttStates:
         for each in statistics.sources:
             listens = ONLINE if each.state == "listening" else OFFLINE
             self._set(self._topics.source_availability(each.source), listens)
+            troubles = [
+                trouble.kind
+                for trouble in statistics.troubles
+                if trouble.source in (each.source, EVERY_SOURCE)
+            ]
+            self._set(self._topics.problem(each.source), ON if troubles else OFF)
             health = {
                 "state": each.state,
+                "problems": troubles,
                 "lost_seconds": round(each.lost_samples / self._sample_rate, 1),
                 "gaps": each.gaps,
                 "backlog_seconds": round(each.backlog_samples / self._sample_rate, 1),

@@ -3,12 +3,14 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from monitor.config.messages import MqttSettings
+from monitor.records import EVERY_SOURCE, Trouble
 from monitor.sinks.mqtt.discovery import Topics, discovery
 from monitor.sinks.mqtt.states import MqttStates
 from tests.support.broker import (
@@ -164,6 +166,32 @@ def test_levels_and_health_are_told_now_and_then_and_troubles_at_once(
 
 
 @needs_mosquitto
+def test_a_trouble_is_a_problem_of_its_source_until_it_is_cleared(
+    tmp_path: Path,
+) -> None:
+    problem, health = (f"sound-monitor/street/{it}" for it in ("problem", "health"))
+    clipping = Trouble("street", "clipping", None, "")
+    disk = Trouble(EVERY_SOURCE, "disk", None, "")
+    elsewhere = Trouble("yard", "deaf", None, "")
+    well = statistics("street")
+    with (
+        running_broker(tmp_path) as broker,
+        subscribed(broker) as subscriber,
+        publishing(broker) as sink,
+    ):
+        subscriber.wait_for(problem, "OFF")
+        sink.report(replace(well, troubles=(clipping, disk, elsewhere)))
+        subscriber.wait_for(problem, "ON")
+        wait_until(lambda: "disk" in subscriber.newest()[health])
+        assert json.loads(subscriber.newest()[health])["problems"] == [
+            "clipping",
+            "disk",
+        ]
+        sink.report(replace(well, troubles=(elsewhere,)))
+        subscriber.wait_for(problem, "OFF")
+
+
+@needs_mosquitto
 def test_home_assistant_is_told_of_every_sensor(tmp_path: Path) -> None:
     with (
         running_broker(tmp_path) as broker,
@@ -183,10 +211,10 @@ def test_home_assistant_is_told_of_every_sensor(tmp_path: Path) -> None:
         if topic.startswith("homeassistant/")
     }
     kinds = [topic.split("/")[1] for topic in configs]
-    assert kinds.count("binary_sensor") == len(LABELS)
+    assert kinds.count("binary_sensor") == len(LABELS) + 1
     assert kinds.count("sensor") == 2
     names = {config["name"] for config in configs.values()}
-    assert names == {*LABELS, "Level", "Health"}
+    assert names == {*LABELS, "Level", "Health", "Microphone problem"}
     assert len({config["unique_id"] for config in configs.values()}) == len(configs)
     for config in configs.values():
         told = {each["topic"] for each in config["availability"]}
@@ -213,7 +241,7 @@ def test_labels_of_any_name_have_topics_and_sensors_of_their_own() -> None:
         assert topic.count("/") == 3
         assert not set("+# ") & set(topic)
     messages = discovery(MqttSettings(host="x"), ["street", "street.2"], labels)
-    assert len({m.topic for m in messages}) == 2 * (len(labels) + 2)
+    assert len({m.topic for m in messages}) == 2 * (len(labels) + 3)
     for message in messages:
         node, thing = message.topic.split("/")[2:4]
         assert (node + thing).replace("_", "").replace("-", "").isalnum()
