@@ -16,7 +16,7 @@ from monitor.commands.options import (
     ModelOption,
 )
 from monitor.errors import SoundMonitorError, UsageError
-from monitor.records import Event, Gap, ScoreFrame, Timed
+from monitor.records import Event, Gap, Health, ScoreFrame, Timed
 
 if TYPE_CHECKING:
     from monitor.model.classifier import Classifier
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 HELP = """Tell what is heard in recordings.
 
 FILE is WAV, FLAC, OGG or what else libsndfile reads.  The same samples give the same
-events as in 'run', with the thresholds of the configuration.  --json prints one event
-or gap a line, in the form of the event log.
+events as in 'run', with the thresholds of the configuration.  Clipping, an offset and
+a dead or stuck channel are told too, with the stretch that they lasted; silence is not.
+--json prints one event, gap or such stretch a line, in the form of the event log.
 
 \b
 Examples:
@@ -114,7 +115,7 @@ def _print_events(file: Path, records: Sequence[Timed], as_json: bool) -> None:
     from monitor.sinks.encoding import encode
     from monitor.sinks.wording import GAP_REASONS, level, position
 
-    told = [timed for timed in records if isinstance(timed.record, Event | Gap)]
+    told = [timed for timed in records if _is_told(timed)]
     if as_json:
         for timed in told:
             print_json_line(encode(timed))
@@ -122,7 +123,7 @@ def _print_events(file: Path, records: Sequence[Timed], as_json: bool) -> None:
     if not told:
         print_line(f"{file}: nothing was heard")
         return
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for timed in sorted(told, key=lambda timed: timed.start_seconds):
         record = timed.record
         lasts = f"{timed.end_seconds - timed.start_seconds:.1f} s"
@@ -132,8 +133,18 @@ def _print_events(file: Path, records: Sequence[Timed], as_json: bool) -> None:
             rows.append((*place, record.label, score, level(record.level_dbfs, 1)))
         elif isinstance(record, Gap):
             rows.append((*place, f"(lost: {GAP_REASONS[record.reason]})", "", ""))
+        elif isinstance(record, Health):
+            rows.append((*place, f"({record.kind})", "", ""))
     print_line(f"{file}:")
     print_table(("START", "END", "LASTS", "LABEL", "SCORE", "DBFS"), rows)
+
+
+def _is_told(timed: Timed) -> bool:
+    """Events, gaps, and troubles as a whole, each of which is cleared at the end."""
+    record = timed.record
+    if isinstance(record, Health):
+        return record.state == "cleared"
+    return isinstance(record, Event | Gap)
 
 
 def _draw(
