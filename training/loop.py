@@ -42,7 +42,7 @@ class _Session:
         self.ranks = ranks
         self.student = student.to(device).to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.student).requires_grad_(False)
-        self.joint = ranks.join(self.student)
+        self.joint = ranks.join(self.student, student.has_more_heads)
         self.average.load_state_dict(self.student.state_dict())
         self.optimiser = _optimiser(self.student, settings)
         # A rise of one step would be a division by zero.

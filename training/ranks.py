@@ -97,10 +97,14 @@ class Ranks:
         if not self.local:
             self.wait()
 
-    def join(self, module: nn.Module) -> nn.Module:
+    def join(self, module: nn.Module, skips: bool) -> nn.Module:
         """A module to be called in place of `module`, whose gradients are averaged.
 
         All processes begin with the weights of the first.
+
+        Args:
+            module: Gets batch normalisations over the batch of all processes.
+            skips: Some of its parameters may have no part in an answer.
         """
         if self.count == 1:
             return module
@@ -109,10 +113,7 @@ class Ranks:
         group = dist.new_group()
         assert isinstance(group, dist.ProcessGroup)
         _share_norms(module, group)
-        # Of a teacher's heads not every batch asks for all.
-        return DistributedDataParallel(
-            module, broadcast_buffers=False, find_unused_parameters=True
-        )
+        return DistributedDataParallel(module, find_unused_parameters=skips)
 
 
 ALONE = Ranks()

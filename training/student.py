@@ -74,6 +74,12 @@ class Student(nn.Module):
         self.classifier = classifier
 
     @property
+    def has_more_heads(self) -> bool:
+        """Whether there are heads that not every batch asks for."""
+        heads = (self.network.column_head, self.classifier)
+        return any(head is not None for head in heads) or len(self.embedding_scale) > 0
+
+    @property
     def is_embedding(self) -> bool:
         """Whether the features of the network shall be the teacher's embedding."""
         return feature_count(self.network) == len(self.embedding_scale)

@@ -1,7 +1,7 @@
 """What each of several processes does in the tests of training with torchrun.
 
-`torchrun --nproc-per-node N -m tests.support.two_ranks FOLDER STOP_AFTER`: train on bands
-together; write what each process ends with, and the folder of the run.
+`torchrun --nproc-per-node N -m tests.support.two_ranks FOLDER STEPS`: train on bands
+together, be stopped after so many steps, go on; write what each process ends with.
 """
 
 import json
@@ -13,9 +13,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from monitor.model.network import Network
 from tests.support.bands import Bands, fresh, settings_of
 from training.checkpoint import InterruptedTrainingError, RunFolder
-from training.dataset import Batch, SharedSource
+from training.dataset import Batch, BatchSource, SharedSource
 from training.loop import fit
 from training.ranks import Ranks, joined
 from training.watcher import EpochPicture, EpochReport
@@ -29,12 +30,11 @@ PLAIN = {
 
 
 class Losses:
-    """Notes the loss of every step, and may stop one process after some."""
+    """Notes the loss of every step, and may stop a process after some."""
 
-    def __init__(self, stop: threading.Event, after: int = -1) -> None:
+    def __init__(self, after: int) -> None:
         self.losses: list[float] = []
-        self.epochs: list[int] = []
-        self._stop = stop
+        self.stop = threading.Event()
         self._after = after
 
     def go_on(self, epoch: int) -> None:
@@ -43,10 +43,10 @@ class Losses:
     def step(self, step: int, steps: int, loss: float, accuracy: float) -> None:
         self.losses.append(loss)
         if step == self._after:
-            self._stop.set()
+            self.stop.set()
 
     def epoch(self, report: EpochReport, picture: EpochPicture) -> None:
-        self.epochs.append(report.epoch)
+        pass
 
 
 class Counted:
@@ -64,33 +64,41 @@ class Counted:
             yield batch
 
 
-def train_once(folder: Path, ranks: Ranks, after: int) -> None:
-    """Train, or go on until one of the processes is told to stop."""
-    stop = threading.Event()
-    watcher, source = Losses(stop, after), Counted(ranks)
-    # The first network of another process is another one: the first's shall count.
-    student = fresh(seed=ranks.number)
-    place = RunFolder(folder / "run", ranks.is_first)
-    network = fit(
-        student, source, settings_of(**PLAIN), place, watcher, stop, None, "cpu", ranks
+def train(folder: Path, ranks: Ranks, watcher: Losses, source: BatchSource) -> Network:
+    """Train, or go on with it."""
+    return fit(
+        # Another process has another network at first: that of the first shall count.
+        fresh(seed=ranks.number),
+        source,
+        settings_of(**PLAIN),
+        RunFolder(folder / "run", ranks.is_first),
+        watcher,
+        watcher.stop,
+        ranks=ranks,
     )
-    name = f"rank{ranks.number}"
-    save_file(dict(network.state_dict()), folder / f"{name}.safetensors")
-    facts = {"losses": watcher.losses, "windows": source.windows}
-    (folder / f"{name}.json").write_text(json.dumps(facts))
 
 
 def main(folder: Path, after: int) -> None:
+    """Train until the last process is told to stop, then go on to the end."""
     torch.set_num_threads(1)
     with joined("cpu", threading.Event()) as (ranks, _):
-        if after > 0:
-            # Only the last process is told; all must stop at the same step.
-            try:
-                train_once(folder, ranks, after if ranks.number == 1 else -1)
-            except InterruptedTrainingError as error:
-                path = folder / f"stopped{ranks.number}.txt"
-                path.write_text(str(error))
-        train_once(folder, ranks, -1)
+        source, name = Counted(ranks), f"rank{ranks.number}"
+        watcher = Losses(after if ranks.number == ranks.count - 1 else -1)
+        stopped = ""
+        try:
+            train(folder, ranks, watcher, source)
+        except InterruptedTrainingError as error:
+            stopped = str(error)
+        watcher.stop.clear()
+        network = train(folder, ranks, watcher, source)
+        facts = {
+            "losses": watcher.losses,
+            "windows": source.windows,
+            "stopped": stopped,
+        }
+    weights = {key: value.contiguous() for key, value in network.state_dict().items()}
+    save_file(weights, folder / f"{name}.safetensors")
+    (folder / f"{name}.json").write_text(json.dumps(facts))
 
 
 if __name__ == "__main__":
