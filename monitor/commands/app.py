@@ -17,6 +17,7 @@ from monitor.commands import (
     calibrate,
     check,
     devices,
+    drill,
     evaluate,
     events,
     forget,
@@ -62,6 +63,7 @@ app.command("analyze", help=analyze.HELP)(analyze.analyze)
 app.command("devices", help=devices.HELP)(devices.devices)
 app.command("check", help=check.HELP)(check.check)
 app.command("status", help=status.HELP)(status.status)
+app.command("drill", help=drill.HELP)(drill.drill)
 app.command("model", help=model.HELP)(model.model)
 app.command("events", help=events.HELP)(events.events)
 app.command("report", help=report.HELP)(report.report)

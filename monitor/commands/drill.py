@@ -1,0 +1,103 @@
+"""`sound-monitor drill`: rehearse failures on this very machine."""
+
+import signal
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from monitor.commands.options import ConfigOption, JsonOption
+
+if TYPE_CHECKING:
+    from monitor.runtime.drills.outcome import Outcome
+
+HELP = """Break a monitor on purpose, and say whether and how soon it recovers.
+
+A private monitor is started beside the running one, with the model of the configuration
+and state of its own that is deleted afterwards; nothing is sent to anybody.  Each drill
+prints one line; all of them take about five minutes.
+
+\b
+  unplug    the process that captures the microphone is killed, then frozen
+  overrun   the monitor is stopped for longer than its memory holds
+  disk      there is no room for what it writes
+  webhook   the endpoint of its alerts refuses, fails and hangs
+  crash     the monitor is killed at random moments
+  all       one after the other
+
+Only unplug listens to a source of the configuration, the first live one; the others
+listen to a program that plays bursts of noise at known times.
+
+\b
+Examples:
+  sound-monitor drill all
+  sound-monitor drill unplug --input "mic:USB Audio"
+  sound-monitor drill unplug --input demo:       without a sound card
+
+Exit codes: 0 all passed, 1 one failed, 2 wrong usage.
+"""
+
+Name = Literal["all", "unplug", "overrun", "disk", "webhook", "crash"]
+
+
+def drill(
+    name: Annotated[Name, typer.Argument(metavar="DRILL", help="Which one, or all.")],
+    config: ConfigOption = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--input",
+            metavar="SPEC",
+            show_default=False,
+            help="What is unplugged: mic:NAME, command:ARGV or demo:, instead of the "
+            "first live source of the configuration.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Hold the drills and print how they ended."""
+    from monitor.commands.configuration import load, with_options
+    from monitor.commands.output import print_json, print_line
+    from monitor.runtime.drills.plan import plan_drills
+    from monitor.runtime.drills.rehearsal import DRILLS, rehearse
+
+    settings = load(config).config
+    chosen = None
+    if source is not None:
+        chosen = with_options(settings, inputs=[source]).sources[0]
+    names = list(DRILLS) if name == "all" else [name]
+    plan = plan_drills(settings, chosen, needs_source="unplug" in names)
+    # Whatever ends the drill: what it has started must not stay.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    outcomes = []
+    for each in names:
+        _say(f"drill {each}")
+        outcome = rehearse(each, plan, _say)
+        outcomes.append(outcome)
+        if not as_json:
+            verdict = "pass" if outcome.passed else "FAIL"
+            print_line(f"{outcome.drill:<9}{verdict}   {outcome.sentence}")
+            sys.stdout.flush()
+    if as_json:
+        print_json([_facts(outcome) for outcome in outcomes])
+    return 0 if all(outcome.passed for outcome in outcomes) else 1
+
+
+def _facts(outcome: "Outcome") -> dict[str, Any]:
+    seconds = outcome.recovery_seconds
+    return {
+        "drill": outcome.drill,
+        "passed": outcome.passed,
+        "sentence": outcome.sentence,
+        "recovery_seconds": None if seconds is None else round(seconds, 3),
+        "facts": outcome.facts,
+    }
+
+
+def _say(sentence: str) -> None:
+    """Tell how it goes, beside the results."""
+    from monitor.sinks.wording import printable
+
+    sys.stderr.write(f"  {printable(sentence)}\n")
+    sys.stderr.flush()

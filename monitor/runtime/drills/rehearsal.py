@@ -1,0 +1,42 @@
+"""All drills by name, each held in a folder of its own that is gone afterwards."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from monitor.errors import SoundMonitorError
+from monitor.runtime.drills.crash import crash
+from monitor.runtime.drills.disk import disk
+from monitor.runtime.drills.outcome import Outcome, Say
+from monitor.runtime.drills.overrun import overrun
+from monitor.runtime.drills.plan import Plan
+from monitor.runtime.drills.unplug import unplug
+from monitor.runtime.drills.webhook import webhook
+
+Drill = Callable[[Plan, Path, Say], Outcome]
+
+DRILLS: Mapping[str, Drill] = {
+    "unplug": unplug,
+    "overrun": overrun,
+    "disk": disk,
+    "webhook": webhook,
+    "crash": crash,
+}
+
+
+def rehearse(name: str, plan: Plan, say: Say) -> Outcome:
+    """Hold one drill; what keeps it from passing becomes its outcome.
+
+    Args:
+        name: One of `DRILLS`.
+        plan: What it is held with.
+        say: Hears of its progress.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=f"sound-monitor-{name}-"))
+    try:
+        return DRILLS[name](plan, folder, say)
+    except SoundMonitorError as error:
+        return Outcome(name, False, str(error))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
