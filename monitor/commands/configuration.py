@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from monitor.config.config import Config, SourceSettings
@@ -54,6 +54,23 @@ def load(
     config = Config() if path is None else parse_config(_read(path, reason), str(path))
     state_dir = find_state_dir(config.state_dir, environ)
     return Configuration(config, state_dir, path, reason)
+
+
+def load_again(
+    before: Configuration,
+    environ: Mapping[str, str] = os.environ,
+    system_file: Path = SYSTEM_FILE,
+) -> Configuration:
+    """Read again what `before` was read from; what is found, if it was the defaults.
+
+    Raises:
+        ConfigError: The file is missing now, or breaks a rule.
+    """
+    if before.path is None:
+        return load(None, environ, system_file)
+    config = parse_config(_read(before.path, before.reason), str(before.path))
+    state_dir = find_state_dir(config.state_dir, environ)
+    return replace(before, config=config, state_dir=state_dir)
 
 
 def _find(

@@ -1,7 +1,8 @@
 """`sound-monitor run`: the daemon."""
 
 import logging
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +13,10 @@ from monitor.commands.options import (
     Speed,
 )
 
+if TYPE_CHECKING:
+    from monitor.commands.configuration import Configuration
+    from monitor.config.config import Config
+
 logger = logging.getLogger(__name__)
 
 HELP = """Listen, and tell what is heard as it happens.
@@ -19,7 +24,9 @@ HELP = """Listen, and tell what is heard as it happens.
 On a terminal a live display shows levels, scores and events; elsewhere each event is
 one plain line.  Everything is also appended to the event log.  A microphone that is
 missing or unplugged is waited for; a recording or the demo ends with its last sound.
-Ctrl-C stops; sounds that are still going on are ended and written first.
+Ctrl-C stops; sounds that are still going on are ended and written first.  SIGHUP reads
+the configuration again: what stays the same goes on without losing a sample, and a
+configuration that is wrong is refused whole.
 
 \b
 Examples:
@@ -55,18 +62,26 @@ def run(
     compute_device: ComputeDeviceOption = None,
 ) -> int:
     """Run the daemon until it is stopped or its recordings are over."""
-    from monitor.commands.configuration import load, with_options
+    from monitor.commands.configuration import load, load_again, with_options
     from monitor.commands.process import leave_traces, limit_threads, log_to_stderr
     from monitor.sinks.status.daemon import DaemonFacts
 
     configuration = load(config)
     facts = DaemonFacts(configuration.taken)
-    settings = with_options(
-        configuration.config,
-        inputs=inputs or (),
-        model=model,
-        compute_device=compute_device,
-    )
+
+    def chosen(configuration: "Configuration") -> "Config":
+        return with_options(
+            configuration.config,
+            inputs=inputs or (),
+            model=model,
+            compute_device=compute_device,
+        )
+
+    def reread() -> "tuple[Config, Path]":
+        again = load_again(configuration)
+        return chosen(again), again.state_dir
+
+    settings = chosen(configuration)
     log_to_stderr()
     leave_traces()
     logger.info("%s", configuration.sentence)
@@ -78,4 +93,5 @@ def run(
         speed=speed,
         state_dir=configuration.state_dir,
         facts=facts,
+        reread=reread,
     )

@@ -120,12 +120,7 @@ def build_monitor(
     if past is not None:
         past.follow(ear.feed for ear in ears.values())
     pipeline = build_pipeline(config, classifier, session)
-    health = HealthWatch.of(
-        config,
-        sample_rate=classifier.spec.sample_rate,
-        session=session,
-        desk=desk or HealthDesk(),
-    )
+    health = build_health(config, classifier, session, desk or HealthDesk())
     lineup = build_lineup(ears, pipeline, sinks, model, health)
     return Monitor(ears, Worker(lineup, wakeup=wakeup, clock=clock))
 
@@ -172,6 +167,15 @@ def build_pipeline(config: Config, classifier: Classifier, session: str) -> Pipe
             settings.name: settings.level_offset_db for settings in config.sources
         },
         session=session,
+    )
+
+
+def build_health(
+    config: Config, classifier: Classifier, session: str, desk: HealthDesk
+) -> HealthWatch:
+    """Build what judges the sources of `config`."""
+    return HealthWatch.of(
+        config, sample_rate=classifier.spec.sample_rate, session=session, desk=desk
     )
 
 

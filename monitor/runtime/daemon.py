@@ -13,6 +13,8 @@ from monitor.errors import SoundMonitorError
 from monitor.runtime.assembly import Speed
 from monitor.runtime.clock import SystemClock
 from monitor.runtime.notify import ServiceManager
+from monitor.runtime.reload import THREAD as RELOAD
+from monitor.runtime.reload import Reloader, Reread
 from monitor.runtime.screen import open_screen
 from monitor.runtime.station import Site, Station, build_station, load_engine
 from monitor.runtime.supervision import Supervisor
@@ -21,6 +23,9 @@ from monitor.runtime.threads import Threads
 from monitor.sinks.status.daemon import DaemonFacts
 
 logger = logging.getLogger(__name__)
+
+LOOK = 0
+"""Among the signals: no signal, but something to look at."""
 
 POLL_SECONDS = 0.25
 STOP_SECONDS = 1.6
@@ -34,18 +39,24 @@ LAST_ALERTS_SECONDS = 10.0
 
 
 def run_daemon(
-    config: Config, *, speed: Speed, state_dir: Path, facts: DaemonFacts
+    config: Config,
+    *,
+    speed: Speed,
+    state_dir: Path,
+    facts: DaemonFacts,
+    reread: Reread,
 ) -> int:
     """Listen until SIGINT or SIGTERM, or until every source is a recording that ended.
 
-    Runs on the main thread, whose signal handlers it takes.  SIGHUP opens event log
-    and database anew.
+    Runs on the main thread, whose signal handlers it takes.  SIGHUP reads
+    the configuration again, and opens event log and database anew.
 
     Args:
         config: What to do.
         speed: How fast recordings are fed.
         state_dir: Folder for what the monitor writes.
         facts: What is told of the daemon to who asks; kept up to date.
+        reread: Reads the configuration again.
 
     Returns:
         The exit code: 0, or 1 if a thread failed.
@@ -64,14 +75,12 @@ def run_daemon(
             station.monitor.turns,
             station.sinks.summary.sentence,
         )
-        return _run(station, supervisor)
+        return _run(station, reread, supervisor)
 
 
-def _run(station: Station, supervisor: Supervisor) -> int:
+def _run(station: Station, reread: Reread, supervisor: Supervisor) -> int:
     monitor, telling = station.monitor, station.telling
     threads = Threads()
-    stop = threads.stop
-    is_asked_to_stop = False
     # What was loaded stays.  To look through it again would cost the collector a tenth
     # of a second each time, and the end of the process half a second.
     gc.freeze()
@@ -80,18 +89,10 @@ def _run(station: Station, supervisor: Supervisor) -> int:
         if telling is not None:
             telling.start()
         supervisor.start()
-        while not stop.is_set():
-            supervisor.look()
-            station.site.facts.watchdog = supervisor.watchdog
-            if telling is not None and telling.failure:
-                stop.set()
-            with contextlib.suppress(queue.Empty):
-                if signals.get(timeout=POLL_SECONDS) == signal.SIGHUP:
-                    with supervisor.reloading():
-                        monitor.worker.ask(monitor.worker.reopen_sinks)
-                else:
-                    is_asked_to_stop = True
-                    stop.set()
+        reloader = Reloader(
+            station, reread, threads, supervisor, done=lambda: signals.put(LOOK)
+        )
+        is_asked_to_stop = _wait(station, supervisor, reloader, threads, signals)
         supervisor.stop()
         code = _end(threads)
         if telling is not None:
@@ -100,6 +101,31 @@ def _run(station: Station, supervisor: Supervisor) -> int:
             code = max(code, _end_telling(telling, seconds, signals))
     # What went wrong with a recording has been said by its capture.
     return 1 if monitor.failure else code
+
+
+def _wait(
+    station: Station,
+    supervisor: Supervisor,
+    reloader: Reloader,
+    threads: Threads,
+    signals: queue.SimpleQueue[int],
+) -> bool:
+    """Look after everything until it ends; return whether a signal asked for that."""
+    telling = station.telling
+    while not threads.stop.is_set():
+        supervisor.look()
+        reloader.look()
+        station.site.facts.watchdog = supervisor.watchdog
+        if telling is not None and telling.failure:
+            threads.stop.set()
+        with contextlib.suppress(queue.Empty):
+            number = signals.get(timeout=POLL_SECONDS)
+            if number == signal.SIGHUP:
+                reloader.ask()
+            elif number != LOOK:
+                threads.stop.set()
+                return True
+    return False
 
 
 def _end_telling(
@@ -131,7 +157,8 @@ def _signals() -> Iterator[queue.SimpleQueue[int]]:
 
 
 def _end(threads: Threads) -> int:
-    late = threads.join(STOP_SECONDS)
+    # One that loads a model has touched nothing, and ends with the process.
+    late = [name for name in threads.join(STOP_SECONDS) if name != RELOAD]
     if late:
         logger.error("%s did not stop in %.1f s", ", ".join(late), STOP_SECONDS)
     failure = threads.failure

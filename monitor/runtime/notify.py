@@ -1,10 +1,10 @@
 """What the service manager is told, in the protocol of sd_notify(3)."""
 
-import contextlib
 import logging
 import os
 import socket
-from collections.abc import Iterator, MutableMapping
+import time
+from collections.abc import MutableMapping
 
 from monitor.sinks.wording import printable
 
@@ -51,12 +51,11 @@ class ServiceManager:
         """Say that the monitor has begun to end."""
         self._send("STOPPING=1")
 
-    @contextlib.contextmanager
-    def reloading(self, now: float) -> Iterator[None]:
-        """Say that a reload begins at `now`, monotonic seconds, and when it is done."""
-        self._send(f"RELOADING=1\nMONOTONIC_USEC={int(now * 1e6)}")
-        yield
-        self.ready()
+    def reloading(self) -> None:
+        """Say that a reload begins; `ready` says that it is over."""
+        # The clock that systemd compares with, whichever one the monitor goes by.
+        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={now}")
 
     def _send(self, message: str) -> None:
         if not self._address:

@@ -1,8 +1,7 @@
 """Supervision: is every part of the monitor moving, and what is it doing."""
 
-import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from monitor.records import Event, Statistics, Timed
 from monitor.runtime.clock import Clock
@@ -40,6 +39,7 @@ class Supervisor:
         self._summary = summary
         self._put_off = self._told = clock.monotonic()
         self._sentence = ""
+        self._remark = ""
         self._has_complained = False
 
     def start(self) -> None:
@@ -62,11 +62,21 @@ class Supervisor:
         limit = self._manager.watchdog_seconds
         return None if limit is None else Watchdog(limit, self._put_off)
 
-    @contextlib.contextmanager
-    def reloading(self) -> Iterator[None]:
-        """Say that a reload begins, and when it is done."""
-        with self._manager.reloading(self._clock.monotonic()):
-            yield
+    def reloading(self) -> None:
+        """Say that a reload begins."""
+        self._tell("reloading the configuration")
+        self._manager.reloading()
+
+    def reloaded(self, remark: str) -> None:
+        """Say that a reload is over.
+
+        Args:
+            remark: Stands before every sentence until the next reload; empty: all is
+                well.
+        """
+        self._remark = remark
+        self._tell(self._summary())
+        self._manager.ready()
 
     def stop(self) -> None:
         """Say that the monitor has begun to end."""
@@ -93,6 +103,7 @@ class Supervisor:
 
     def _tell(self, sentence: str) -> None:
         self._told = self._clock.monotonic()
+        sentence = "; ".join(part for part in (self._remark, sentence) if part)
         if sentence != self._sentence:
             self._sentence = sentence
             self._manager.status(sentence)

@@ -148,6 +148,10 @@ class Telling:
         # A delivery that hangs is left behind: it ends with the process.
         join(running, STOP_SECONDS)
 
+    def keep(self, orders: Orders) -> None:
+        """Make no more alerts of rules that `orders` has no more.  Worker's thread."""
+        self._rules.keep([rule.name for rule in orders.rules])
+
     def change(self, orders: Orders) -> None:
         """Go on with other orders, after `let_go`; then `start`.  Worker's thread.
 

@@ -3,12 +3,14 @@
 import contextlib
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from monitor.audio.feed import Block, Feed
 from monitor.records import (
     EVERY_SOURCE,
     EndReason,
+    Event,
+    Onset,
     PlacedRecord,
     Record,
     ScoreFrame,
@@ -20,7 +22,7 @@ from monitor.runtime.clock import Clock, SampleClock
 from monitor.runtime.lineup import Lineup
 from monitor.runtime.pipeline import Arrival
 from monitor.runtime.stats import Meter
-from monitor.sinks.sink import Finding
+from monitor.sinks.sink import Finding, Sink
 
 REPORT_SECONDS = 0.25
 IDLE_SECONDS = 1.0
@@ -46,8 +48,11 @@ class Worker:
         self.latest_turn = clock.monotonic()
         """When the thread last began to look for work, monotonic seconds."""
 
+        self.wakeup = wakeup
+        """Set whenever there may be something to do."""
+
         self._lineup = lineup
-        self._wakeup = wakeup
+        self._going_on: dict[str, Timed] = {}  # onsets without their event
         self._clock = clock
         self._meter = Meter(clock)
         self._meter.follow(lineup.feeds.values())
@@ -63,7 +68,7 @@ class Worker:
         When the worker has ended, it never runs.
         """
         self._changes.put(change)
-        self._wakeup.set()
+        self.wakeup.set()
 
     def reopen_sinks(self) -> None:
         """Have the sinks open their files anew.  Worker's thread: see `ask`."""
@@ -89,17 +94,23 @@ class Worker:
                 position = before.feeds[name].taken
                 self._give([self._timed(state, position, position)])
 
-    def adopt(self, after: Lineup) -> None:
+    def adopt(self, after: Lineup, newcomers: Iterable[Sink]) -> None:
         """Go on with `after`.  Worker's thread: see `ask`; `conclude` stands before.
 
         Where another model or another hop needs it, sound that was analysed before is
         heard again, so that the next window is complete as soon as it would have been.
+
+        Args:
+            after: What to drive from now on.
+            newcomers: Of its sinks those that are to learn what is going on.
         """
         before, self._lineup = self._lineup, after
         self._meter.follow(after.feeds.values())
         for sink in before.sinks:
             if not any(sink is each for each in after.sinks):
                 sink.close()
+        for sink in newcomers if self._going_on else ():
+            sink.write(list(self._going_on.values()))
         again: list[Arrival] = []
         for name, feed in after.feeds.items():
             if name not in before.feeds or not before.goes_on(name, after):
@@ -122,8 +133,8 @@ class Worker:
         """
         try:
             while self._listening and not stop.is_set():
-                self._wakeup.wait(IDLE_SECONDS)
-                self._wakeup.clear()
+                self.wakeup.wait(IDLE_SECONDS)
+                self.wakeup.clear()
                 self.latest_turn = self._clock.monotonic()
                 self._step()
             self._work(list(self._lineup.feeds.values()))
@@ -252,8 +263,16 @@ class Worker:
     def _give(self, batch: Sequence[Timed]) -> None:
         if batch:
             self._meter.take(batch)
+            self._remember(batch)
             for sink in self._lineup.sinks:
                 sink.write(batch)
+
+    def _remember(self, batch: Sequence[Timed]) -> None:
+        for timed in batch:
+            if isinstance(timed.record, Onset):
+                self._going_on[timed.record.id] = timed
+            elif isinstance(timed.record, Event):
+                self._going_on.pop(timed.record.id, None)
 
     def _tell_found(self) -> None:
         """Tell what a sink came upon itself: nothing of this run, so not measured."""

@@ -112,10 +112,24 @@ def test_a_status_is_told_when_it_changes(bench):
 
 def test_a_reload_has_a_begin_and_an_end(bench):
     bench.told()
-    with bench.supervisor.reloading():
-        (begin,) = bench.told()
-    assert begin == f"RELOADING=1\nMONOTONIC_USEC={bench.clock.monotonic() * 1e6:.0f}"
-    assert bench.told() == ["READY=1"]
+    bench.supervisor.reloading()
+    status, begin = bench.told()
+    assert status == "STATUS=reloading the configuration"
+    assert begin.startswith("RELOADING=1\nMONOTONIC_USEC=")
+    bench.supervisor.reloaded("")
+    assert bench.told() == ["STATUS=well", "READY=1"]
+
+
+def test_a_refusal_is_told_until_the_next_reload(bench):
+    bench.supervisor.reloading()
+    bench.told()
+    bench.supervisor.reloaded("refused")
+    assert bench.told() == ["STATUS=refused; well", "READY=1"]
+    bench.sentence = "better"
+    assert "STATUS=refused; better" in bench.go_on(10, moving=())
+    bench.supervisor.reloading()
+    bench.supervisor.reloaded("")
+    assert bench.told()[-2:] == ["STATUS=better", "READY=1"]
 
 
 def test_the_end_is_told(bench):

@@ -1,7 +1,7 @@
 """The rules: from records to the alerts that they cause."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -36,6 +36,10 @@ class Rules:
         """
         self._rules = {each.name: Rule(each) for each in settings}
         self._sounds = Sounds(labels, thresholds, sample_rate)
+
+    def keep(self, names: Collection[str]) -> None:
+        """Forget all rules but those of `names`: they tell nothing more."""
+        self._rules = {n: rule for n, rule in self._rules.items() if n in names}
 
     def change(
         self,
