@@ -151,5 +151,11 @@ class HealthWatch:
             clear=round(_MILLISECONDS * self._settings.clear_seconds),
         )
         if change is not None:
-            detail = source.detail if change == "raised" else ""
+            detail = "" if change == "cleared" else _why_deaf(source)
             self._desk.post(Notice("deaf", change, detail, source.source))
+
+
+def _why_deaf(source: SourceStatistics) -> str:
+    if source.state == "listening":
+        return "it is open, but no sound arrives"
+    return source.detail

@@ -147,3 +147,46 @@ def test_samples_that_find_no_room_are_dropped_at_the_end() -> None:
     )
     stretch.push(noise(1.0), now=0.0)
     assert feed.take() == []
+
+
+@given(st.lists(st.integers(1, 30_000), max_size=20), st.sampled_from(RATES))
+@settings(deadline=None, max_examples=20)
+def test_the_vitals_of_a_stream_lie_on_a_grid_whatever_the_blocks(
+    sizes: list[int], rate: int
+) -> None:
+    feed, stretch = make(rate, 2)
+    for block in cut(noise(2.3, sample_rate=rate, channels=2), sizes):
+        stretch.push(block, now=0.0)
+    vitals = feed.vitals.take()
+    half = MODEL_RATE // 2
+    assert [(it.start, it.stop) for it in vitals] == [
+        (n * half, (n + 1) * half) for n in range(4)
+    ]
+    assert all(len(it.channels) == 2 for it in vitals)
+    assert feed.vitals.take() == []
+
+
+def test_clipping_is_measured_before_the_resampler_rounds_it_off() -> None:
+    for rate in RATES:
+        feed, stretch = make(rate)
+        tone = np.clip(sine(440, 1.0, 2.0, rate), -1, 1)
+        stretch.push(tone, now=0.0)
+        for vitals in feed.vitals.take():
+            assert vitals.channels[0].clipped > 0.3 * rate / 2
+
+
+def test_a_dead_channel_is_measured_before_the_living_one_takes_its_place() -> None:
+    feed, stretch = make(MODEL_RATE, 2)
+    block = noise(10.0, channels=2)
+    block[1] = 0
+    stretch.push(block, now=0.0)
+    assert all(it.channels[1].is_zero for it in feed.vitals.take())
+
+
+def test_after_a_loss_vitals_are_measured_anew_behind_it() -> None:
+    feed, stretch = make(MODEL_RATE)
+    stretch.push(noise(0.8), now=0.0)
+    stretch.lose(MODEL_RATE, "stalled", now=0.0)
+    stretch.push(noise(0.8), now=0.0)
+    starts = [it.start / MODEL_RATE for it in feed.vitals.take()]
+    assert starts == [0, pytest.approx(1.8)]

@@ -1,0 +1,175 @@
+"""Who is deaf, and what becomes of health when the configuration changes."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from monitor.audio.feed import Feed
+from monitor.audio.health_cells import ChannelVitals, Vitals
+from monitor.config.config import Config
+from monitor.config.health import HealthSettings
+from monitor.records import Health, SourceStateName, Statistics, Trouble
+from monitor.runtime.health_desk import HealthDesk, Notice
+from monitor.runtime.health_watch import HealthWatch
+from tests.support.timed import samples, statistics
+
+LOOK = 0.25
+SETTINGS = HealthSettings(deaf_seconds=60, clear_seconds=20)
+RATE = 44_100
+
+
+def watch(
+    settings: HealthSettings = SETTINGS,
+    desk: HealthDesk | None = None,
+    *,
+    live: bool = True,
+) -> HealthWatch:
+    return HealthWatch(
+        settings,
+        {"street": live},
+        sample_rate=RATE,
+        session="session",
+        desk=desk or HealthDesk(),
+    )
+
+
+class Night:
+    """A source whose worker reports four times a second."""
+
+    def __init__(self, watching: HealthWatch) -> None:
+        self.watch = watching
+        self.now = 1000.0
+        self.captured = 0.0
+        self.told: list[Health] = []
+
+    def passes(
+        self, seconds: float, state: SourceStateName = "listening", **facts: object
+    ) -> "Night":
+        moves = facts.pop("moves", state == "listening")
+        for _ in range(round(seconds / LOOK)):
+            self.now += LOOK
+            self.captured += LOOK if moves else 0
+            self._look(
+                statistics("street", captured_seconds=self.captured, state=state)
+            )
+        return self
+
+    def sleeps(self, seconds: float) -> "Night":
+        self.now += seconds
+        return self
+
+    def _look(self, found: Statistics) -> None:
+        self.told += self.watch.look(found, self.now, lambda _: samples(self.captured))
+
+    @property
+    def states(self) -> list[str]:
+        assert {it.kind for it in self.told} <= {"deaf"}
+        return [it.state for it in self.told]
+
+
+def test_a_source_that_is_waited_for_is_deaf_and_then_back() -> None:
+    night = Night(watch()).passes(10).passes(59, "waiting")
+    assert night.told == []
+    night.passes(2, "waiting")
+    assert night.states == ["raised"]
+    night.passes(19)
+    assert night.states == ["raised"]
+    night.passes(2)
+    assert night.states == ["raised", "cleared"]
+    assert night.told[0].id == night.told[1].id
+
+
+def test_a_source_that_was_never_there_is_deaf_too() -> None:
+    assert Night(watch()).passes(61, "opening").states == ["raised"]
+
+
+def test_a_source_that_says_it_listens_and_does_not_move_is_deaf() -> None:
+    assert Night(watch()).passes(10).passes(70, moves=False).states == []
+    assert Night(watch()).passes(10).passes(80, moves=False).states == ["raised"]
+
+
+def test_a_source_that_comes_for_moments_only_is_deaf_in_the_end() -> None:
+    night = Night(watch()).passes(10)
+    for _ in range(8):
+        night.passes(25, "waiting").passes(5)
+    assert night.states == ["raised"]
+
+
+def test_a_short_outage_is_a_gap_and_no_deafness() -> None:
+    night = Night(watch())
+    for _ in range(10):
+        night.passes(20, "waiting").passes(100)
+    assert night.told == []
+
+
+def test_a_machine_that_slept_was_not_deaf() -> None:
+    assert Night(watch()).passes(10).sleeps(8 * 3600).passes(10).told == []
+
+
+def test_a_recording_that_is_over_is_not_deaf() -> None:
+    assert Night(watch(live=False)).passes(10).passes(120, "ended").told == []
+
+
+def test_digital_silence_is_a_trouble_of_its_own() -> None:
+    night = Night(watch())
+    silent = Trouble("street", "digital-silence", None, "")
+    for _ in range(400):
+        night.now += LOOK
+        night.captured += LOOK
+        found = statistics("street", captured_seconds=night.captured)
+        night._look(replace(found, troubles=(silent,)))
+    assert night.told == []
+
+
+def test_deafness_may_be_ignored() -> None:
+    deaf = watch(HealthSettings(ignore=("deaf",)))
+    assert Night(deaf).passes(200, "waiting").told == []
+
+
+def test_what_other_threads_post_is_told() -> None:
+    desk = HealthDesk()
+    night = Night(watch(desk=desk)).passes(10)
+    desk.post(Notice("canary", "raised", "not heard", "street"))
+    night.passes(1)
+    ((record),) = night.told
+    assert (record.kind, record.source) == ("canary", "street")
+
+
+def clipped(first: int, seconds: float) -> Feed:
+    feed = Feed("street", RATE, 30)
+    channel = ChannelVitals(-1.0, 1.0, 0.0, 0.5, 1000)
+    half = RATE // 2
+    for start in range(first, first + round(seconds * RATE), half):
+        feed.vitals.put(Vitals(start, start + half, (channel,)))
+    return feed
+
+
+def test_a_new_configuration_goes_on_with_what_is_known() -> None:
+    """Half of the hold time before it, and half of it after it."""
+    before, after = watch(), watch()
+    assert before.hear([clipped(0, 6)], []) == []
+    after.take_over("street", before)
+    (raised,) = after.hear([clipped(6 * RATE, 6)], [])
+    assert (raised.kind, raised.start) == ("clipping", 0)
+    (cleared,) = after.finish("street", "the monitor was stopped", lambda _: 0)
+    assert cleared.id == raised.id
+
+
+def test_which_sources_are_live_follows_from_their_inputs() -> None:
+    config = Config.model_validate(
+        {
+            "sources": [
+                {"name": "street", "input": "mic:default"},
+                {"name": "tape", "input": "file:tape.wav"},
+            ]
+        }
+    )
+    made = HealthWatch.of(config, sample_rate=RATE, session="x", desk=HealthDesk())
+    silent = ChannelVitals(0.0, 0.0, 0.0, 0.0, 0)
+    told = []
+    for name in ("street", "tape"):
+        feed = Feed(name, RATE, 30)
+        for start in np.arange(0, 60 * RATE, RATE // 2).tolist():
+            feed.vitals.put(Vitals(start, start + RATE // 2, (silent,)))
+        told += made.hear([feed], [])
+    assert [(it.source, it.kind) for it in told] == [("street", "digital-silence")]
