@@ -32,7 +32,7 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> int:
         places = _places(config)
     except ConfigError as error:
         # Whoever broke the file asks all the more how the monitor is doing.
-        fault, places = error, _places(None, broken=True)
+        fault, places = error, _places_of_defaults(config)
     told = inquire(places)
     if fault is not None:
         if not told["running"]:
@@ -45,24 +45,33 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> int:
     return 0 if told["listening"] else 1
 
 
-def _places(chosen: Path | None, *, broken: bool = False) -> list[Path]:
+def _places(chosen: Path | None) -> list[Path]:
     """Where the socket of the monitor may be, likeliest first."""
-    from monitor.commands.configuration import SYSTEM_FILE, find_state_dir, load
-    from monitor.sinks.status.place import (
-        SERVICE_SOCKET,
-        is_supported,
-        places_to_ask,
-    )
+    from monitor.commands.configuration import load
+    from monitor.sinks.status.place import is_supported, places_to_ask
 
     if not is_supported():
         raise UsageError("'status' needs sockets that this system does not have")
-    if broken:
-        state_dir = find_state_dir(None, os.environ)
-        return places_to_ask(None, state_dir, os.environ)
     configuration = load(chosen)
     setting = configuration.config.status.socket
     places = places_to_ask(setting, configuration.state_dir, os.environ)
-    if configuration.path not in (None, SYSTEM_FILE):
-        # The service runs with another file.
-        return [place for place in places if place != SERVICE_SOCKET]
-    return places
+    return _without_service(places, configuration.path)
+
+
+def _places_of_defaults(chosen: Path | None) -> list[Path]:
+    """Where it may be if the file, which cannot be read, does not say otherwise."""
+    from monitor.commands.configuration import find_state_dir
+    from monitor.sinks.status.place import places_to_ask
+
+    state_dir = find_state_dir(None, os.environ)
+    return _without_service(places_to_ask(None, state_dir, os.environ), chosen)
+
+
+def _without_service(places: list[Path], path: Path | None) -> list[Path]:
+    """Leave out the service where `path` is a configuration that it does not take."""
+    from monitor.commands.configuration import SYSTEM_FILE
+    from monitor.sinks.status.place import SERVICE_SOCKET
+
+    if path in (None, SYSTEM_FILE):
+        return places
+    return [place for place in places if place != SERVICE_SOCKET]

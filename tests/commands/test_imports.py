@@ -25,6 +25,7 @@ print("loaded:", *(name for name in {HEAVY} if name in sys.modules))
         ["devices"],
         ["check"],
         ["check", "--json"],
+        ["status"],
         ["model"],
     ],
     ids=" ".join,

@@ -1,0 +1,175 @@
+"""`status`, asked of a monitor in this process and of none."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from monitor.commands.app import run_command_line
+from monitor.commands.vital_signs import print_vital_signs, share
+from monitor.records import Levels, Listened, Loss, Trouble
+from monitor.sinks.status.daemon import Reload, Watchdog
+from monitor.sinks.status.document import document
+from monitor.sinks.status.schema import silence
+from monitor.sinks.status.status import Status
+from tests.support.broker import wait_until
+from tests.support.timed import samples
+from tests.support.vitals import MODEL, Patient
+
+
+@pytest.fixture
+def running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Patient, Status]]:
+    """A monitor that answers in the folder of the variable."""
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    patient = Patient(tmp_path)
+    sink = Status(patient.vitals, tmp_path / "status.sock")
+    sink.report(patient.hear())
+    wait_until((tmp_path / "status.sock").exists)
+    yield patient, sink
+    sink.close()
+
+
+def test_the_exit_code_says_whether_it_listens(
+    running: tuple[Patient, Status], capsys: pytest.CaptureFixture[str]
+) -> None:
+    patient, _ = running
+    assert run_command_line(["status"]) == 0
+    assert capsys.readouterr().out.startswith("listening to street\n")
+    patient.clock.advance(60)
+    assert run_command_line(["status", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["listening"] is False
+
+
+def test_without_a_monitor_it_fails_with_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "none"))
+    config = tmp_path / "config.yaml"
+    config.touch()
+    assert run_command_line(["status", "--config", str(config)]) == 1
+    assert capsys.readouterr() == ("the monitor is not running\n", "")
+
+
+def test_a_broken_configuration_hides_no_monitor(
+    running: tuple[Patient, Status],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("model: {threads: 0}\n")
+    arguments = ["status", "--config", str(config)]
+    assert run_command_line(arguments) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("listening to street\n")
+    assert "model.threads: 0 must be at least 1" in err
+    running[1].close()
+    assert run_command_line(arguments) == 2
+    assert capsys.readouterr().out == ""
+
+
+def test_the_configuration_may_name_the_socket(
+    running: tuple[Patient, Status],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("status: {socket: other.sock}\n")
+    assert run_command_line(["status", "--config", str(config)]) == 1
+    config.write_text(
+        "state_dir: /none\n" + f"status: {{socket: {tmp_path}/status.sock}}"
+    )
+    assert run_command_line(["status", "--config", str(config)]) == 0
+
+
+def test_everything_is_put_into_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    patient = Patient(tmp_path)
+    statistics = patient.hear("street", "yard")
+    street, yard = statistics.sources
+    street = replace(
+        street,
+        lost_samples=samples(12),
+        gaps=3,
+        last_sample=patient.clock.utc(),
+        listened=Listened(100_000.0, 0.99988),
+        listened_day=Listened(86_400.0, 1.0),
+        losses=(Loss("unplugged", 1, samples(10)), Loss("overrun", 2, samples(2))),
+        level=Levels(-40.0, 44.5),
+        noise_floor=Levels(-60.0, 24.5),
+        events=(("dog_bark", 1), ("siren", 3)),
+    )
+    yard = replace(yard, state="waiting", detail="microphone 'USB' is not there")
+    trouble = Trouble("street", "clipping", patient.clock.utc(), "turn the gain down")
+    patient.vitals.report(
+        replace(
+            statistics,
+            sources=(street, yard),
+            queues=(("clips", 2), ("mqtt-states", 0)),
+            troubles=(trouble, replace(trouble, source="*", kind="disk", detail="")),
+            model=replace(MODEL, failed_compute_device="cuda"),
+        )
+    )
+    patient.daemon.watchdog = Watchdog(30.0, patient.clock.monotonic())
+    patient.daemon.reload = Reload(patient.clock.utc(), False, "threads: 0")
+    patient.clock.advance(3)
+    print_vital_signs(document(patient.snapshot))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == (
+        "not listening to yard (waiting: microphone 'USB' is not there); trouble: "
+        "clipping at street, disk"
+    )
+    assert "process 4711" in lines[1]
+    assert lines[4].split() == [
+        "street",
+        "listening",
+        "3.0",
+        "s",
+        "ago",
+        "99.98",
+        "%",
+        "100",
+        "%",
+        "12.0",
+        "s",
+        "3",
+        "0.0",
+        "s",
+        "-40.0",
+        "44.5",
+        "-60.0",
+        "24.5",
+    ]
+    assert lines[5].split()[:4] == ["yard", "waiting", "-", "-"]
+    for line in (
+        "street: lost 10.0 s in 1 gap: the source was gone",
+        "street: lost 2.0 s in 2 gaps: analysis was too slow",
+        "street: heard dog_bark 1, siren 3",
+        "street: trouble: clipping for 3.0 s: turn the gain down",
+        "trouble: disk for 3.0 s",
+        "latency: 0.12 s, 95 % under 0.18 s; real-time factor 0.021",
+        "waiting in queues: clips 2",
+        "model: urban, 10 labels, on cpu, for cuda failed",
+        "watchdog: put off 3.0 s ago, ends it after 30.0 s",
+    ):
+        assert line in lines
+    assert lines[-1].startswith("reload: refused at 2026-03-01")
+
+
+def test_silence_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    print_vital_signs(silence("it hangs", running=True))
+    assert capsys.readouterr().out == "it hangs\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "-"), (1.0, "100 %"), (0.999_999, "99.99 %"), (0.0, "0.00 %")],
+)
+def test_a_share_is_whole_only_if_nothing_is_missing(
+    value: float | None, text: str
+) -> None:
+    assert share(value) == text

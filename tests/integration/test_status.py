@@ -1,0 +1,163 @@
+"""A real daemon, asked by the real command, while it is well and while it is not."""
+
+import json
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families as parse
+
+from monitor.sinks.status.asking import ANSWER_SECONDS, inquire
+from tests.support.daemon import RunningMonitor
+from tests.support.endpoint import unused_port
+
+STARTING_SECONDS = 5.0
+"""Of an interpreter on a machine that is busy."""
+
+SECRETS = ("hush-user", "hush-path", "hush-token")
+
+
+def configured(folder: Path, **settings: Any) -> str:
+    path = folder / "config.yaml"
+    path.write_text(json.dumps({"state_dir": str(folder / "state"), **settings}))
+    return str(path)
+
+
+def status(config: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run the real command, which must answer soon in any case."""
+    began = monotonic()
+    result = subprocess.run(
+        [
+            *(sys.executable, "-m", "monitor.commands.app", "status"),
+            *("--config", config, *options),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert monotonic() - began < ANSWER_SECONDS + STARTING_SECONDS
+    assert result.stderr == ""
+    return result
+
+
+def wait_until_it_listens(monitor: RunningMonitor) -> None:
+    socket = monitor.state_dir / "status.sock"
+    monitor.wait_until(lambda _: inquire([socket])["listening"], 90)
+
+
+def get(port: int, path: str) -> tuple[int, str]:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}")
+    request.add_header("Authorization", "Bearer hush-token")
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_it_is_asked_while_it_listens_is_stopped_goes_on_and_ends(
+    tmp_path: Path, siren_command: str
+) -> None:
+    port = unused_port()
+    (tmp_path / "token").write_text("hush-token\n")
+    config = configured(
+        tmp_path,
+        sources=[
+            {"name": "street", "input": f"{siren_command} http://hush-user@camera/"}
+        ],
+        metrics={
+            "listen": f"127.0.0.1:{port}",
+            "token_secret": f"file:{tmp_path}/token",
+        },
+        alerts=[
+            {
+                "name": "siren",
+                "labels": ["siren"],
+                "webhook": {"url": f"http://127.0.0.1:{unused_port()}/hush-path"},
+            }
+        ],
+    )
+    assert inquire_sentence(config) == "the monitor is not running"
+    with RunningMonitor(tmp_path, "--config", config) as monitor:
+        wait_until_it_listens(monitor)
+        monitor.wait_for_line("siren  began", 90)
+
+        human = status(config)
+        assert human.returncode == 0, human.stdout
+        assert human.stdout.startswith("listening to street\n")
+        assert f"configuration: {config}" in human.stdout
+        assert "alerts: siren/webhook: 1 waiting" in human.stdout
+
+        answer = status(config, "--json")
+        told = json.loads(answer.stdout)
+        assert answer.returncode == 0
+        assert told["pid"] == monitor.process.pid
+        (street,) = told["sources"]
+        assert street["state"] == "listening"
+        assert street["captured_seconds"] > 4
+        assert -60 < street["level_dbfs"] < 0
+        assert told["outbox"]["endpoints"]["siren/webhook"]["pending"] == 1
+
+        assert get(port, "/healthz") == (200, "listening to street\n")
+        _, metrics = get(port, "/metrics")
+        families = {family.name: family for family in parse(metrics)}
+        (up,) = families["sound_monitor_source_listening"].samples
+        assert (up.labels, up.value) == ({"source": "street"}, 1)
+        assert families["sound_monitor_latency_seconds"].type == "histogram"
+
+        everything = human.stdout + answer.stdout + metrics
+        assert not [secret for secret in SECRETS if secret in everything]
+
+        monitor.process.send_signal(signal.SIGSTOP)
+        stopped = status(config)
+        assert stopped.returncode == 1
+        assert "is stopped by a signal" in stopped.stdout
+        told = json.loads(status(config, "--json").stdout)
+        assert (told["running"], told["listening"]) == (True, False)
+
+        monitor.process.send_signal(signal.SIGCONT)
+        wait_until_it_listens(monitor)
+        assert monitor.stop()[0] == 0, monitor.log
+    after = status(config)
+    assert (after.returncode, after.stdout) == (1, "the monitor is not running\n")
+
+
+def inquire_sentence(config: str) -> str:
+    result = status(config, "--json")
+    assert result.returncode == 1
+    return str(json.loads(result.stdout)["sentence"])
+
+
+def test_after_a_kill_it_is_not_running_and_its_successor_answers(
+    tmp_path: Path, siren_command: str
+) -> None:
+    config = configured(tmp_path, sources=[{"name": "street", "input": siren_command}])
+    with RunningMonitor(tmp_path, "--config", config) as monitor:
+        wait_until_it_listens(monitor)
+        monitor.process.kill()
+        monitor.process.wait()
+    killed = status(config)
+    assert killed.returncode == 1
+    assert killed.stdout.startswith("the monitor is not running; it was killed")
+    with RunningMonitor(tmp_path, "--config", config) as monitor:
+        wait_until_it_listens(monitor)
+        assert status(config).returncode == 0
+        assert monitor.stop()[0] == 0
+
+
+def test_a_source_that_is_gone_is_not_listened_to(tmp_path: Path) -> None:
+    sources = [{"name": "yard", "input": "command:false"}]
+    config = configured(tmp_path, sources=sources)
+    socket = tmp_path / "state" / "status.sock"
+    with RunningMonitor(tmp_path, "--config", config) as monitor:
+        monitor.wait_until(lambda _: "waiting" in inquire([socket])["sentence"], 90)
+        result = status(config)
+        assert result.returncode == 1
+        sentence = "not listening to yard (waiting: command 'false' ended with"
+        assert result.stdout.startswith(sentence)
