@@ -104,7 +104,7 @@ class HealthCases:
         if case.settled or self._is_cooling_down(case, now):
             return
         case.settled = True
-        example = {"health": True, "start": case.start, "detail": case.detail}
+        example = {"start": case.start, "detail": case.detail}
         if self._quota.has_room(case.source, case.kind, example, now):
             case.told = True
             self._last_ms[case.source, case.kind] = in_ms(now)
