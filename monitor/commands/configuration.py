@@ -8,9 +8,11 @@ from pathlib import Path
 
 from monitor.config.config import Config, SourceSettings
 from monitor.config.parse import check_settings, parse_config
+from monitor.config.strict_yaml import MOST_CHARACTERS
 from monitor.errors import ConfigError
 
 VARIABLE = "SOUND_MONITOR_CONFIG"
+_MOST_BYTES = 4 * MOST_CHARACTERS
 SYSTEM_FILE = Path("/etc/sound-monitor/config.yaml")
 
 
@@ -80,18 +82,32 @@ def _find(
         return chosen, "--config"
     if environ.get(VARIABLE):
         return Path(environ[VARIABLE]), f"${VARIABLE}"
-    if system_file.exists():
+    if _may_exist(system_file):
         return system_file, f"no --config, no ${VARIABLE}"
     return None, f"no --config, no ${VARIABLE}, no {system_file}"
 
 
+def _may_exist(path: Path) -> bool:
+    """Whether there is such a file, or a folder that does not let us know."""
+    try:
+        return path.exists()
+    except OSError:
+        return True
+
+
 def _read(path: Path, reason: str) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with path.open("rb") as file:
+            # Not all of it: a device has no end, and a pipe may be meant.
+            content = file.read(_MOST_BYTES + 1)
     except OSError as error:
         raise ConfigError(
             f"{path}: cannot be read ({reason}): {error.strerror}"
         ) from None
+    if len(content) > _MOST_BYTES:
+        raise ConfigError(f"{path}: is longer than {_MOST_BYTES} bytes ({reason})")
+    try:
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{path}:{line}: is not text in UTF-8") from None
@@ -104,20 +120,36 @@ def find_state_dir(
 
     The setting, else $STATE_DIRECTORY, which systemd sets, else the place where the
     platform keeps the state of a user's programs.
+
+    Raises:
+        ConfigError: It depends on a home or a working folder that there is not.
     """
+    try:
+        return _state_dir(setting, environ, platform).absolute()
+    except (RuntimeError, OSError) as error:
+        # There is no such home, or no working folder any more.
+        raise ConfigError(
+            f"state_dir: {error}; name a folder that begins with /"
+        ) from None
+
+
+def _state_dir(setting: str | None, environ: Mapping[str, str], platform: str) -> Path:
     if setting is not None:
-        return Path(setting).expanduser().absolute()
-    if environ.get("STATE_DIRECTORY"):
-        # A unit with several state directories lists them with colons between.
-        return Path(environ["STATE_DIRECTORY"].split(":")[0]).absolute()
+        return Path(setting).expanduser()
+    # A unit with several state directories lists them with colons between.
+    folders = list(filter(None, environ.get("STATE_DIRECTORY", "").split(":")))
+    if folders:
+        return Path(folders[0])
     home = Path(environ.get("HOME") or Path("~").expanduser())
     if platform == "darwin":
         base = home / "Library" / "Application Support"
     elif platform == "win32":
         base = Path(environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
     else:
-        base = Path(environ.get("XDG_STATE_HOME") or home / ".local" / "state")
-    return (base / "sound-monitor").absolute()
+        base = Path(environ.get("XDG_STATE_HOME", ""))
+        if not base.is_absolute():  # as the XDG specification says
+            base = home / ".local" / "state"
+    return base / "sound-monitor"
 
 
 def with_options(

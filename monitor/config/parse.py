@@ -36,6 +36,9 @@ _RULES = {
 _VALUE_HIDDEN = "secret"
 """Type of a fault whose value may be a secret, and is not shown."""
 
+_MOST_SENTENCES = 50
+"""So many faults are told; who has more has another problem."""
+
 _USER_PART = re.compile(r"(?<=//)[^/@\s]*@")
 
 
@@ -82,10 +85,14 @@ def _validate(
         return kind.model_validate(data)
     except ValidationError as error:
         sentences = []
-        for fault in error.errors(include_url=False):
+        faults = error.errors(include_url=False)
+        for fault in faults[:_MOST_SENTENCES]:
             line = document.line(prefix + fault["loc"])
             place = origin if line is None else f"{origin}:{line}"
             sentences.append(f"{place}: {_sentence(kind, fault, prefix)}")
+        if len(faults) > _MOST_SENTENCES:
+            more = len(faults) - _MOST_SENTENCES
+            sentences.append(f"{origin}: {more} more like these")
         raise ConfigError("\n".join(sentences)) from None
 
 

@@ -2,6 +2,7 @@
 
 import re
 from typing import Annotated, Any
+from unicodedata import category
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -16,13 +17,19 @@ def _is_name(text: str) -> str:
 
 
 def _is_text(text: str) -> str:
-    if not text or "\0" in text:
-        raise ValueError("must be text, not empty and without NUL characters")
+    if not text:
+        raise ValueError("must be text, not empty")
+    # Templates and programs may have several lines; what else moves a cursor, and half
+    # a character, have no place in a name of a file, a host or a topic.
+    if any(
+        category(letter) in ("Cc", "Cs") and letter not in "\n\t" for letter in text
+    ):
+        raise ValueError("must not contain control characters")
     return text
 
 
 Score = Annotated[float, Field(gt=0, lt=1)]
-Count = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(gt=0, le=1_000_000_000)]
 Seconds = Annotated[float, Field(ge=0, le=86_400)]
 Name = Annotated[str, AfterValidator(_is_name)]
 Text = Annotated[str, AfterValidator(_is_text)]

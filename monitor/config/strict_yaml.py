@@ -15,7 +15,11 @@ from monitor.errors import ConfigError
 
 KeyPath = tuple[str | int, ...]
 
-_MOST_CHARACTERS = 1_048_576
+MOST_CHARACTERS = 2**18
+"""Sixteen times the configuration that shows every setting with a line about it."""
+
+_MOST_VALUES = 10_000
+_LONGEST_KEY = 200
 _DEEPEST = 20
 
 _NULL, _BOOL, _INT, _FLOAT, _STR, _MAP, _SEQ = (
@@ -48,6 +52,7 @@ _PLAINER = (
     ("unexpected end of stream", "the text ends inside quotes"),
     ("expected ',' or", "a bracket is not closed, or a comma is missing"),
     ("found another document", "a second document begins; there must be one"),
+    ("second occurrence", "an anchor (&) stands here for the second time; use none"),
     ("special characters are not allowed", "a control character"),
 )
 
@@ -72,13 +77,17 @@ class _Loader(yaml.SafeLoader):
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  (PyYAML's own name)
     depth = 0
+    values = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             raise self._refusal("an alias (*) is not read here; write the value out")
         self.depth += 1
+        self.values += 1
         if self.depth > _DEEPEST:
             raise self._refusal(f"more than {_DEEPEST} levels of sections and lists")
+        if self.values > _MOST_VALUES:
+            raise self._refusal(f"more than {_MOST_VALUES} keys and values")
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
@@ -111,8 +120,8 @@ def read_yaml(text: str, origin: str) -> Document:
     Raises:
         ConfigError: One sentence with origin and line.
     """
-    if len(text) > _MOST_CHARACTERS:
-        raise ConfigError(f"{origin}: is longer than {_MOST_CHARACTERS} characters")
+    if len(text) > MOST_CHARACTERS:
+        raise ConfigError(f"{origin}: is longer than {MOST_CHARACTERS} characters")
     try:
         root = _Loader(text).get_single_node()
         lines: dict[KeyPath, int] = {}
@@ -139,7 +148,7 @@ def _value(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int]) -> Any:
         ]
     if isinstance(node, yaml.ScalarNode):
         return _scalar(node)
-    raise _fault(node, f"the tag {node.tag} is not read here")
+    raise _fault(node, f"the tag {_shown(node.tag)} is not read here")
 
 
 def _mapping(
@@ -150,6 +159,12 @@ def _mapping(
         key = _scalar(key_node) if isinstance(key_node, yaml.ScalarNode) else None
         if not isinstance(key, str):
             raise _fault(key_node, "a key must be a word; put it in quotes")
+        if len(key) > _LONGEST_KEY or not key.isprintable():
+            raise _fault(
+                key_node,
+                f"the key {key[:40]!a} must be printable, and at most {_LONGEST_KEY} "
+                "characters long",
+            )
         if key in mapping:
             first = lines[*path, key]
             raise _fault(
@@ -164,11 +179,16 @@ def _mapping(
 
 def _scalar(node: yaml.ScalarNode) -> str | int | float | bool | None:
     if node.tag not in _SCALARS:
-        raise _fault(node, f"the tag {node.tag} is not read here")
+        raise _fault(node, f"the tag {_shown(node.tag)} is not read here")
     try:
         return _SCALARS[node.tag](str(node.value))
     except ValueError:
-        raise _fault(node, f"{node.value[:40]!r} is not a number") from None
+        raise _fault(node, f"{node.value[:40]!a} is not a number") from None
+
+
+def _shown(text: str) -> str:
+    """The beginning of a foreign text; harmless to a terminal."""
+    return ascii(text[:80])[1:-1]
 
 
 def key_text(path: KeyPath) -> str:
@@ -196,4 +216,4 @@ def _plainer(problem: str) -> str:
     for said, plain in _PLAINER:
         if said in problem:
             return plain
-    return problem
+    return problem[:200]

@@ -116,3 +116,32 @@ def test_options_win_over_the_file() -> None:
 def test_an_impossible_input_is_wrong_usage() -> None:
     with pytest.raises(UsageError, match="--input: input: 'microphone' must be mic:"):
         with_options(Config(), inputs=["microphone"])
+
+
+def test_a_configuration_without_end_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"/dev/zero: is longer than 1048576 bytes"):
+        load(Path("/dev/zero"))
+
+
+@pytest.mark.parametrize(
+    ("environ", "folder"),
+    [
+        ({"STATE_DIRECTORY": ":/a:/b", "HOME": "/h"}, "/a"),
+        ({"STATE_DIRECTORY": "::", "HOME": "/h"}, "/h/.local/state/sound-monitor"),
+        ({"STATE_DIRECTORY": "/a\nb", "HOME": "/h"}, "/a\nb"),
+        ({"XDG_STATE_HOME": "../x", "HOME": "/h"}, "/h/.local/state/sound-monitor"),
+        (
+            {"XDG_STATE_HOME": "", "HOME": "/h\udcff"},
+            "/h\udcff/.local/state/sound-monitor",
+        ),
+    ],
+)
+def test_odd_variables_name_a_folder_all_the_same(
+    environ: dict[str, str], folder: str
+) -> None:
+    assert find_state_dir(None, environ, "linux") == Path(folder)
+
+
+def test_a_home_of_nobody_is_one_sentence() -> None:
+    with pytest.raises(ConfigError, match=r"state_dir: .*home.*; name a folder"):
+        find_state_dir("~nobody-has-this-name/x", {})

@@ -58,8 +58,10 @@ def test_a_whole_number_serves_where_a_number_is_meant() -> None:
         ("model: {threads: 1.5}", ":1: model.threads: 1.5 must be a whole number"),
         ("model: {threads: no}", ":1: model.threads: 'no' must be a whole number"),
         ("state_dir: 5", ":1: state_dir: 5 must be text; put it in quotes"),
-        ('state_dir: ""', ":1: state_dir: '' must be text, not empty and without NUL"),
-        ('state_dir: "a\\0"', r":1: state_dir: 'a\x00' must be text, not empty"),
+        ('state_dir: ""', ":1: state_dir: '' must be text, not empty"),
+        ('state_dir: "a\\0"', r":1: state_dir: 'a\x00' must not contain control"),
+        ('state_dir: "\\e[2J"', r":1: state_dir: '\x1b[2J' must not contain control"),
+        ('state_dir: "\\ud800"', r":1: state_dir: '\ud800' must not contain control"),
         ("model: 5", ":1: model: 5 must be a section with keys and values"),
         ("detection: {labels: [a]}", ":1: detection.labels: a list must be a section"),
         ("sources: mic", ":1: sources: 'mic' must be a list"),
@@ -136,3 +138,12 @@ def test_values_from_elsewhere_are_checked_by_the_same_rules() -> None:
 
 def test_a_long_value_is_shortened() -> None:
     assert len(value_text("x" * 1000)) < 80
+
+
+def test_a_thousand_faults_are_not_a_thousand_sentences() -> None:
+    text = "".join(f"k{number}: 1\n" for number in range(1000))
+    with pytest.raises(ConfigError) as caught:
+        parse_config(text, "here")
+    sentences = str(caught.value).splitlines()
+    assert len(sentences) == 51
+    assert sentences[-1] == "here: 950 more like these"
