@@ -355,3 +355,5 @@ class Statistics:
     troubles: tuple[Trouble, ...] = ()
 
     model: ModelStatistics | None = None
+    canary: tuple[CanaryResult, ...] = ()
+    """How the newest trial of each source ended."""

@@ -98,8 +98,19 @@ def _source_lines(source: Facts, now: datetime) -> Iterator[str]:
     if source["events"]:
         heard = [f"{label} {count}" for label, count in source["events"].items()]
         yield f"{name}: heard {', '.join(heard)}"
+    if source["canary"] is not None:
+        yield f"{name}: {_canary(source['canary'], now)}"
     for trouble in source["troubles"]:
         yield _trouble(trouble, f"{name}: trouble", now)
+
+
+def _canary(canary: Facts, now: datetime) -> str:
+    when = f"{_ago(canary['time'], now)} ago"
+    if not canary["ok"]:
+        return f"canary: failed {when}: {canary['detail']}"
+    if canary["label"] is None:
+        return f"canary: the model computed what it must {when}"
+    return f"canary: {canary['label']} came out {when}, score {canary['score']:.2f}"
 
 
 def _trouble(trouble: Facts, place: str, now: datetime) -> str:

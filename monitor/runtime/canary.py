@@ -180,10 +180,12 @@ class Canary:
         """Do nothing: there is no file."""
 
     def close(self) -> None:
-        """End; what is on its way is dropped."""
-        if self._trial is not None and self._trial.slices is not None:
-            self._trial.slices.close()
+        """End; what is on its way is dropped, and what is raised is over."""
         self._trial = None
+        for perch in self._perches.values():
+            if perch.is_raised:
+                detail = "it is not tried any more in this way"
+                self._desk.post(Notice("canary", "cleared", detail, perch.source))
 
     def _may_hold_it(self, frame: ScoreFrame) -> bool:
         if self.song is None:

@@ -135,7 +135,7 @@ def render_song(
         resampler.push(delivered[:, start : start + step])
         for start in range(0, delivered.shape[1], step)
     ]
-    resampled = np.concatenate([*parts, resampler.finish()], axis=1)[0]
+    resampled: Sound = np.concatenate([*parts, resampler.finish()], axis=1)[0]
     expected = round(delivered.shape[1] * model_rate / source_rate)
     # It rounds to whole samples, once.
     if abs(resampled.size - expected) > 1:

@@ -3,16 +3,22 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from monitor.config.config import Config
 from monitor.errors import ConfigError
 from monitor.runtime.clock import Clock
+from monitor.runtime.health_desk import HealthDesk
 from monitor.runtime.past import Past
 from monitor.runtime.renewal import Stamp, stamp_of
 from monitor.sinks.alerts.extras import require_extra
 from monitor.sinks.sink import Sink
 from monitor.sinks.status.daemon import DaemonFacts
 from monitor.sinks.status.vitals import Premises, Vitals
+
+# `check` builds companions too, without torch.
+if TYPE_CHECKING:
+    from monitor.model.classifier import Classifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,12 @@ class Surroundings:
 
     daemon: DaemonFacts = field(default_factory=DaemonFacts)
     """What the main thread knows, for who asks."""
+
+    classifier: "Classifier | None" = None
+    """The one in use; None: nothing listens, and the canary is left out."""
+
+    desk: HealthDesk = field(default_factory=HealthDesk)
+    """Where companions tell of health."""
 
     @property
     def premises(self) -> Premises:
@@ -176,6 +188,14 @@ def _metrics(of: Surroundings) -> Sink | None:
     return Metrics(settings, vitals, of.clock.monotonic, of.environ)
 
 
+def _canary(of: Surroundings) -> Sink | None:
+    if of.classifier is None:
+        return None
+    from monitor.runtime.canary_build import build_canary
+
+    return build_canary(of.config, of.classifier, of.past, of.desk, of.clock)
+
+
 KINDS: Mapping[str, Kind] = {
     "mqtt": Kind(
         lambda of: (of.stamp("mqtt"), of.sources, of.labels, of.sample_rate), _mqtt
@@ -186,5 +206,14 @@ KINDS: Mapping[str, Kind] = {
     "clips": Kind(
         lambda of: (of.config.privacy, of.config.clips, of.labels, of.sample_rate),
         _clips,
+    ),
+    "canary": Kind(
+        lambda of: (
+            of.config.canary,
+            of.config.detection,
+            tuple((source.name, source.input) for source in of.config.sources),
+            of.classifier,
+        ),
+        _canary,
     ),
 }

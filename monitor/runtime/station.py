@@ -169,6 +169,8 @@ def surroundings(config: Config, engine: Engine, site: Site) -> Surroundings:
         state_dir=site.state_dir,
         environ=site.environ,
         daemon=site.facts,
+        classifier=engine.classifier,
+        desk=site.desk,
     )
 
 

@@ -17,7 +17,7 @@ from monitor.records import (
 )
 from monitor.runtime.clock import Clock
 from monitor.runtime.source_meter import SourceMeter
-from monitor.sinks.sink import Sink, waiting_in
+from monitor.sinks.sink import Sink, tried_by, waiting_in
 
 LATENCY_BOUNDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
@@ -84,6 +84,7 @@ class Meter:
                 classifier.compute_device,
                 classifier.failed_compute_device,
             ),
+            canary=tuple(each for sink in sinks for each in tried_by(sink)),
         )
 
     def _follow_trouble(self, health: Health, timed: Timed) -> None:

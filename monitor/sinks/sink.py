@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from monitor.records import Statistics, Timed
+from monitor.records import CanaryResult, Statistics, Timed
 
 
 class Sink(Protocol):
@@ -41,6 +41,20 @@ class Queueing(Protocol):
     @property
     def queues(self) -> Mapping[str, int]:
         """How much waits, by what it is.  Called by the worker's thread."""
+
+
+@runtime_checkable
+class Trying(Protocol):
+    """A sink that tries the sources with a known sound."""
+
+    @property
+    def results(self) -> Iterable[CanaryResult]:
+        """The newest of each source.  Any thread."""
+
+
+def tried_by(sink: Sink) -> Iterable[CanaryResult]:
+    """What `sink` has tried."""
+    return sink.results if isinstance(sink, Trying) else ()
 
 
 def waiting_in(sink: Sink) -> Iterable[tuple[str, int]]:

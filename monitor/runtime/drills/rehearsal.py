@@ -38,5 +38,7 @@ def rehearse(name: str, plan: Plan, say: Say) -> Outcome:
         return DRILLS[name](plan, folder, say)
     except SoundMonitorError as error:
         return Outcome(name, False, str(error))
+    except OSError as error:
+        return Outcome(name, False, f"it could not be held: {error}")
     finally:
         shutil.rmtree(folder, ignore_errors=True)

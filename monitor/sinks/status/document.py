@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from monitor import __version__
 from monitor.records import (
     EVERY_SOURCE,
+    CanaryResult,
     Listened,
     ModelStatistics,
     SourceStatistics,
@@ -81,6 +82,10 @@ def _sources(statistics: Statistics, deaf: Collection[str]) -> list[Document]:
             "detail": without_secrets(each.detail),
             "listening": each.source not in deaf,
             **_sound(each, rate),
+            "canary": next(
+                (_canary(it) for it in statistics.canary if it.source == each.source),
+                None,
+            ),
             "troubles": [
                 _trouble(trouble)
                 for trouble in statistics.troubles
@@ -122,6 +127,18 @@ def _listened(listened: Listened) -> Document:
     return {
         "share": _rounded(listened.share, 6),
         "of_seconds": _rounded(listened.seconds, 1),
+    }
+
+
+def _canary(result: CanaryResult) -> Document:
+    """How the newest trial with a known sound ended."""
+    return {
+        "time": _utc(result.at),
+        "ok": result.ok,
+        "detail": without_secrets(result.detail),
+        "label": result.label,
+        "score": _rounded(result.score, 4),
+        "seconds": _rounded(result.seconds, 1),
     }
 
 

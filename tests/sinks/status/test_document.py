@@ -78,6 +78,7 @@ def test_the_facts_of_a_source_have_their_units(patient: Patient) -> None:
         "laeq_db": None,
         "noise_floor_dbfs": -60.0,
         "noise_floor_laeq_db": None,
+        "canary": None,
         "events": {"siren": 3},
         "troubles": [
             {
