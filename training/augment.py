@@ -118,7 +118,7 @@ def place(
     placed = np.zeros((samples.shape[0], window), np.float32)
     if partial or length > window:
         # Enough must remain to tell what it is.
-        keep = int(min(length, max(0.35 * length, 0.8 * rate), window))
+        keep = int(min(length, max(0.2 * length, 0.6 * rate), window))
         offset = int(r.integers(keep - length, window - keep + 1))
     else:
         offset = int(r.integers(0, window - length + 1))

@@ -16,7 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training.dataset import Batch
-from training.distill import Reading, fit_reading
+from training.distill import (
+    Reading,
+    fit_named_reading,
+    fit_reading,
+    named_weights,
+)
 
 Array = NDArray[np.float32]
 
@@ -60,7 +65,17 @@ def open_array(folder: Path, name: str, mode: Literal["r", "r+"]) -> Any:
 
 
 class BankSource:
-    """Batches of a bank's windows."""
+    """Batches of a bank's windows.
+
+    Args:
+        bank: The windows.
+        rows: Those that may be trained on.
+        clean_repeats: How often an unaltered clip is met in an epoch.
+        batch_size: Windows in a batch.
+        seed: Of the order.
+        classes: For each label the classes of the teacher that mean it; none: no class
+            means any.
+    """
 
     def __init__(
         self,
@@ -69,6 +84,7 @@ class BankSource:
         clean_repeats: int,
         batch_size: int,
         seed: int,
+        classes: Sequence[Sequence[int]] = (),
     ) -> None:
         self._bank = bank
         self._seed = seed
@@ -86,7 +102,12 @@ class BankSource:
         everything = np.concatenate(
             [np.asarray(part, np.float32) for part in given], axis=1
         )
-        reading = fit_reading(everything[rows], present)
+        if any(classes) and bank.logits is not None:
+            size = everything.shape[1]
+            start = named_weights(classes, size, size - bank.logits.shape[1])
+            reading = fit_named_reading(everything[rows], present, start)
+        else:
+            reading = fit_reading(everything[rows], present)
         self._read = reading.logits(everything)
         self._soft = reading.scores(everything)
         self.head_start: Reading | None = None

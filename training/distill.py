@@ -1,5 +1,6 @@
 """A teacher: an ONNX model that hears a waveform, and what a student learns from it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float32]
 _RIDGE = 1e-2
+_FIRM_RIDGE = 1.0
+_NAMED = 3.0
+"""Weight with which a label begins in the classes that its name stands for."""
 _ITERATIONS = 60
 
 
@@ -127,7 +131,51 @@ class Reading:
         return np.asarray(1 / (1 + np.exp(-self.logits(given))), np.float32)
 
 
-def fit_reading(given: Array, present: Array) -> Reading:
+def named_weights(classes: Sequence[Sequence[int]], outputs: int, first: int) -> Array:
+    """Where a regression begins that trusts the names of a teacher's classes.
+
+    Args:
+        classes: For each label the teacher's classes that mean it; may be empty.
+        outputs: Size of what the regression is given.
+        first: Where in it the logits of the teacher's classes begin.
+
+    Returns:
+        (labels, outputs), for standardised inputs.
+    """
+    weights = np.zeros((len(classes), outputs), np.float32)
+    for label, chosen in enumerate(classes):
+        for index in chosen:
+            weights[label, first + index] = _NAMED / len(chosen)
+    return weights
+
+
+def fit_named_reading(given: Array, present: Array, start: Array) -> Reading:
+    """The mean of two regressions that begin with names: a free one and a firm one.
+
+    A few recordings of a label tell less of it than a class that the teacher learned
+    from thousands, but know what it sounds like here.  For a label without a name it
+    is the free one alone.
+
+    Args:
+        given: (windows, size), of windows that may be trained on.
+        present: (windows, labels), 0 or 1.
+        start: See `named_weights`.
+    """
+    free = fit_reading(given, present, start)
+    firm = fit_reading(given, present, start, _FIRM_RIDGE)
+    share = np.where(start.any(axis=1), np.float32(0.5), np.float32(0))
+    return Reading(
+        free.weight + share[:, None] * (firm.weight - free.weight),
+        free.bias + share * (firm.bias - free.bias),
+    )
+
+
+def fit_reading(
+    given: Array,
+    present: Array,
+    start: Array | None = None,
+    ridge: float = _RIDGE,
+) -> Reading:
     """Logistic regression of each label, on standardised inputs.
 
     Its scores are softer targets than 0 and 1: they say how much of a label can be
@@ -136,11 +184,17 @@ def fit_reading(given: Array, present: Array) -> Reading:
     Args:
         given: (windows, size), of windows that may be trained on.
         present: (windows, labels), 0 or 1.
+        start: (labels, size), weights that it departs from only as far as the windows
+            demand, for standardised inputs; None: zeros.
+        ridge: How much is demanded.
     """
     mean, deviation = given.mean(axis=0), given.std(axis=0) + np.float32(1e-6)
     inputs = torch.from_numpy((given - mean) / deviation)
     targets = torch.from_numpy(present)
-    weight = torch.zeros(present.shape[1], inputs.shape[1], requires_grad=True)
+    origin = torch.zeros(present.shape[1], inputs.shape[1])
+    if start is not None:
+        origin = torch.from_numpy(start)
+    weight = origin.clone().requires_grad_(True)
     bias = torch.zeros(present.shape[1], requires_grad=True)
     optimiser = torch.optim.LBFGS([weight, bias], max_iter=_ITERATIONS)
 
@@ -149,7 +203,7 @@ def fit_reading(given: Array, present: Array) -> Reading:
         logits = inputs @ weight.T + bias
         error = functional.binary_cross_entropy_with_logits(logits, targets)
         total: torch.Tensor = error * present.shape[1]
-        total = total + _RIDGE * weight.square().sum()
+        total = total + ridge * (weight - origin).square().sum()
         total.backward()  # type: ignore[no-untyped-call]
         return total
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from monitor.model.frontend import LogMel
 from monitor.model.network import Network
 from training import transplant
+from training.audioset import classes_of
 from training.bank import Bank, BankSource
 from training.config import TrainingSettings
 from training.dataset import BatchSource, stack, to_log_mel
@@ -28,6 +29,7 @@ class Lesson:
 
     bank: Bank
     teacher: Teacher
+    labels: tuple[str, ...]
 
     @property
     def notice(self) -> str:
@@ -61,6 +63,7 @@ class Lesson:
             settings.teacher.clean_repeats,
             settings.optimiser.batch_size,
             settings.seed,
+            self._classes(settings),
         )
         learn_statistics(network, source)
         weights = transplant.read_weights(self.teacher.path)
@@ -92,6 +95,11 @@ class Lesson:
         """Fit the head to what the teacher gives, where the features are its own."""
         if settings.teacher.fitted_head and student.is_embedding:
             fit_head(network, source, settings.seed)
+
+    def _classes(self, settings: TrainingSettings) -> list[tuple[int, ...]]:
+        logits = self.bank.logits
+        outputs = 0 if logits is None else logits.shape[1]
+        return classes_of(self.labels, outputs, settings.teacher.classes)
 
     def _transplant(
         self,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from monitor.spec import ModelSpec
 from training import augment, synthetic
+from training.backdrop import Backdrop
 from training.config import MixtureSettings
 from training.manifest import Clip
 from training.store import ClipStore
@@ -73,12 +74,9 @@ class MixtureMaker:
         self.labels = labels
         self.spec = spec
         self.settings = settings
-        self._negatives = {
-            fold: [clip for clip in negatives if clip.fold == fold]
-            for fold in sorted({clip.fold for clip in negatives})
-        }
         self._store = store
-        self._negatives_store = negatives_store
+        share = settings.synthetic_share
+        self._backdrop = Backdrop(negatives, negatives_store, spec, share, self._vary)
         self.channels = max(
             store.channels, negatives_store.channels if negatives_store else 1
         )
@@ -94,9 +92,9 @@ class MixtureMaker:
     def make(self, r: Generator, index: int | None) -> Mixture:
         """Make a window around clip `index`, or one of no label for None."""
         activity = np.zeros((self.labels, cells_of(self.spec)), np.float32)
-        negatives_fold = self._draw_negatives_fold(r)
+        negatives_fold = self._backdrop.draw_fold(r)
         if index is None:
-            window, used = self._ambience(r, negatives_fold)
+            window, used = self._backdrop.make(r, negatives_fold)
             quiet = r.uniform(25, 60) if r.random() < _QUIET_AMBIENCE else 0.0
             made = self._finish(r, window, activity, 0, negatives_fold if used else 0)
             gain = np.float32(synthetic.decibels(-quiet))
@@ -110,7 +108,7 @@ class MixtureMaker:
         if kind < settings.two_sources * 0.3 or (
             settings.two_sources <= kind < settings.two_sources + settings.over_ambience
         ):
-            behind, used = self._ambience(r, negatives_fold)
+            behind, used = self._backdrop.make(r, negatives_fold)
             window = _add(
                 window, augment.match_level(behind, level, -r.uniform(-3, 20))
             )
@@ -129,13 +127,6 @@ class MixtureMaker:
         assert clip.label is not None
         self._mark(activity, clip.label, start, min(count, start + samples.shape[1]))
         return Mixture(window, augment.set_peak(window, -3), activity, clip.fold, 0)
-
-    def _draw_negatives_fold(self, r: Generator) -> int:
-        folds = list(self._negatives)
-        if not folds:
-            return 0
-        sizes = np.array([len(self._negatives[fold]) for fold in folds], float)
-        return int(r.choice(folds, p=sizes / sizes.sum()))
 
     def _clip_window(
         self, r: Generator, index: int, activity: NDArray[np.float32]
@@ -179,27 +170,6 @@ class MixtureMaker:
             rate = self.spec.sample_rate
             samples = augment.filter_randomly(r, samples, rate)
         return samples
-
-    def _ambience(self, r: Generator, fold: int) -> tuple[Samples, bool]:
-        """A window of no class, and whether a recording of negatives is in it."""
-        spec = self.spec
-        count, rate = spec.window_samples, spec.sample_rate
-        recorded = fold in self._negatives and (
-            r.random() >= self.settings.synthetic_share
-        )
-        if recorded and self._negatives_store is not None:
-            pool = self._negatives[fold]
-            clip = pool[int(r.integers(len(pool)))]
-            sound = self._vary(r, self._negatives_store.sound(clip.path))
-        else:
-            sound = self._vary(r, synthetic.any_sound(r, count, rate)[None])
-        window = _fill(r, sound, count)
-        window = window + _noise(r, count, rate, loudness(window), -60, -30)
-        if r.random() < 0.25:
-            more = synthetic.any_sound(r, count, rate)[None]
-            level = loudness(window)
-            window = window + augment.match_level(more, level, r.uniform(-20, 3))
-        return window, recorded
 
     def _floor(self, r: Generator, level: float) -> Samples:
         """Faint noise, so that nothing lies in digital silence."""
@@ -273,13 +243,3 @@ def _add(one: Samples, other: Samples) -> Samples:
     """Sum of two windows; a mono one is on both channels of the other."""
     total: Samples = one + other
     return total
-
-
-def _fill(r: Generator, samples: Samples, count: int) -> Samples:
-    """A stretch of `count` samples of it, played in a loop if it is shorter."""
-    length = samples.shape[1]
-    if length < count:
-        samples = np.tile(samples, (1, -(-count // length)))
-        length = samples.shape[1]
-    start = int(r.integers(0, length - count + 1))
-    return samples[:, start : start + count]

@@ -76,6 +76,20 @@ def _deal(
     return fold_of
 
 
+def deal_clips(clips: Sequence[Clip], count: int) -> list[tuple[Clip, ...]]:
+    """Deal recordings without labels into parts of whole groups; the last may be empty.
+
+    Always the same for the same clips.
+    """
+    groups = sorted({clip.group for clip in clips})
+    order = np.random.default_rng(0).permutation(len(groups))
+    part_of = {groups[group]: place % count for place, group in enumerate(order)}
+    return [
+        tuple(clip for clip in clips if part_of[clip.group] == part)
+        for part in range(count)
+    ]
+
+
 def split(
     manifest: Manifest, test: Collection[int], validation: Collection[int] = ()
 ) -> Split:

@@ -8,45 +8,22 @@ import pytest
 
 from monitor.errors import UsageError
 from tests.support.recordings import SMALL_SPEC, write_folders, write_negatives
+from tests.support.teachers import write_teacher
 from training.bank import Bank, BankSource
 from training.bank_builder import build_bank
 from training.checkpoint import InterruptedTrainingError
 from training.config import training_settings
-from training.distill import Teacher, fit_reading
+from training.distill import (
+    Teacher,
+    fit_named_reading,
+    fit_reading,
+    named_weights,
+)
 from training.material import Places, gather
 from training.mixtures import MixtureMaker
 
-onnx = pytest.importorskip("onnx", reason="without the package onnx nothing teaches")
+pytest.importorskip("onnx", reason="without the package onnx nothing teaches")
 pytest.importorskip("onnxruntime")
-
-SIZE = 4
-
-
-def write_teacher(
-    path: Path, outputs: tuple[str, ...] = ("embedding", "logits")
-) -> Path:
-    """Mean power, peak and two constants of a waveform of any length."""
-    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
-    nodes = [
-        helper.make_node("Mul", ["waveform", "waveform"], ["power"]),
-        helper.make_node("ReduceMean", ["power"], ["mean"], axes=[1], keepdims=1),
-        helper.make_node("ReduceMax", ["power"], ["peak"], axes=[1], keepdims=1),
-        helper.make_node("Concat", ["mean", "peak"], ["two"], axis=1),
-        helper.make_node("MatMul", ["two", "weight"], ["features"]),
-    ]
-    nodes += [helper.make_node("Identity", ["features"], [name]) for name in outputs]
-    weight = np.arange(2 * SIZE, dtype=np.float32).reshape(2, SIZE)
-    graph = helper.make_graph(
-        nodes,
-        "teacher",
-        [helper.make_tensor_value_info("waveform", kind, ["batch", "samples"])],
-        [helper.make_tensor_value_info(n, kind, ["batch", SIZE]) for n in outputs],
-        [onnx.numpy_helper.from_array(weight, "weight")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
-    model.ir_version = 8
-    onnx.save(model, str(path))
-    return path
 
 
 @pytest.fixture(name="teacher", scope="module")
@@ -164,3 +141,35 @@ def test_a_reading_finds_what_a_linear_rule_hid() -> None:
     present = (given @ r.normal(0, 1, (6, 2)) > 0).astype(np.float32)
     scores = fit_reading(given, present).scores(given)
     assert ((scores > 0.5) == (present > 0.5)).mean() > 0.97
+
+
+def test_a_class_that_means_a_label_tells_it_where_recordings_are_few() -> None:
+    """Six recordings, in which something else goes along with the label by chance."""
+    r = np.random.default_rng(0)
+
+    def windows(count: int, luck: float) -> tuple[np.ndarray, np.ndarray]:
+        present = (r.random((count, 1)) < 0.5).astype(np.float32)
+        given = r.normal(0, 1, (count, 30)).astype(np.float32)
+        given[:, 12] += 2 * present[:, 0]  # the class of that name
+        given[:, 20] += luck * present[:, 0]
+        return given, present
+
+    given, present = windows(6, luck=4)
+    new, truth = windows(2000, luck=0)
+
+    def accuracy(scores: np.ndarray) -> float:
+        return float(((scores > 0.5) == (truth > 0.5)).mean())
+
+    start = named_weights([(2,)], outputs=30, first=10)
+    named = accuracy(fit_named_reading(given, present, start).scores(new))
+    assert named > accuracy(fit_reading(given, present).scores(new)) + 0.05
+
+
+def test_a_label_without_a_name_is_read_from_its_windows_alone() -> None:
+    r = np.random.default_rng(0)
+    given = r.normal(0, 1, (200, 8)).astype(np.float32)
+    present = (given[:, :2] > 0).astype(np.float32)
+    start = named_weights([(), (3,)], outputs=8, first=4)
+    named, free = fit_named_reading(given, present, start), fit_reading(given, present)
+    assert np.allclose(named.weight[0], free.weight[0], atol=1e-3)
+    assert not np.allclose(named.weight[1], free.weight[1], atol=1e-3)
