@@ -1,9 +1,12 @@
 """What `calibrate` does once its options are read."""
 
 import json
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -22,14 +25,18 @@ from training.recalibrate import (
     prices,
     with_thresholds,
 )
+from training.record import Extract, recorded_scores
 from training.tester import Tester
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
     """How many false alarms may come, on material like what."""
 
-    background: Path
+    background: Path | Extract
+    """Recordings without the labels, or scores of a place without them."""
     false_alarms_per_hour: float
     events: Path | None = None
     """Annotated streams on which the price is counted."""
@@ -38,6 +45,7 @@ class Budget:
 def run_calibration(
     path: Path | None,
     budget: Budget,
+    detection: DetectionSettings,
     places: Places | None,
     folds: tuple[int, ...],
     out: Path | None,
@@ -47,11 +55,7 @@ def run_calibration(
     """Find thresholds for a budget, print them and write them where asked."""
     model = load_model(path)
     with Display(Console(stderr=True)) as display:
-        segments, hours = background_scores(
-            budget.background,
-            model,
-            lambda done, total: display.advance("listening", done, total),
-        )
+        segments, hours = _background(budget.background, model, detection, display)
         clips = truth = None
         if places is not None:
             tester = Tester(places, display.advance, "cpu")
@@ -62,8 +66,9 @@ def run_calibration(
     found = prices(segments, hours, rate, labels, clips, truth)
     events = None
     if budget.events is not None:
-        events = _event_prices(model, budget.events, found)
+        events = _event_prices(model, budget.events, detection, found)
     if out is not None:
+        _tell_overruled(detection)
         card = with_thresholds(model.card, found)
         again = TrainedModel(model.network, model.spec, card)
         save_model(out, again, half=fits_half(model.network))
@@ -81,12 +86,41 @@ def run_calibration(
         _show(found, events or {}, hours, budget)
 
 
+def _background(
+    background: Path | Extract,
+    model: TrainedModel,
+    detection: DetectionSettings,
+    display: Display,
+) -> tuple[NDArray[np.float32], float]:
+    if isinstance(background, Extract):
+        return recorded_scores(background, model, detection)
+    return background_scores(
+        background,
+        model,
+        detection,
+        lambda done, total: display.advance("listening", done, total),
+    )
+
+
+def _tell_overruled(detection: DetectionSettings) -> None:
+    """Say where the configuration would go before a model file."""
+    for label, chosen in detection.labels.items():
+        if chosen.onset_threshold is not None or chosen.offset_threshold is not None:
+            logger.warning(
+                "the configuration has thresholds for %s, which go before those of "
+                "the model file: take them out there",
+                label,
+            )
+
+
 def _event_prices(
-    model: TrainedModel, folder: Path, found: list[LabelPrice]
+    model: TrainedModel,
+    folder: Path,
+    detection: DetectionSettings,
+    found: list[LabelPrice],
 ) -> dict[str, EventPrice]:
     """Listen to annotated streams, and count events missed with both thresholds."""
     classifier = Classifier(model, "cpu")
-    detection = DetectionSettings()
     with Display(Console(stderr=True)) as display:
         streams = hear(
             folder,

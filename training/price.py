@@ -88,6 +88,16 @@ def detect(
     return StreamResult(seconds, heard.references, found)
 
 
+def without_thresholds(detection: DetectionSettings) -> DetectionSettings:
+    """The same rules, but for the thresholds of labels."""
+    none = {"onset_threshold": None, "offset_threshold": None}
+    labels = {
+        label: chosen.model_copy(update=none)
+        for label, chosen in detection.labels.items()
+    }
+    return detection.model_copy(update={"labels": labels})
+
+
 def event_prices(
     streams: Sequence[Heard],
     classifier: Classifier,
@@ -99,15 +109,17 @@ def event_prices(
     Args:
         streams: What was heard.
         classifier: With the thresholds from before.
-        detection: The other rules; its thresholds go before those of the model.
+        detection: The other rules; its thresholds go before those of the model, but
+            not before the new ones.
         pairs: The new thresholds.
     """
+    others = without_thresholds(detection)
     before, after = (
         stream_figures(
-            [detect(heard, classifier, detection, chosen) for heard in streams],
+            [detect(heard, classifier, rules, chosen) for heard in streams],
             classifier.labels,
         )["per_class"]
-        for chosen in (classifier.thresholds, pairs)
+        for rules, chosen in ((detection, classifier.thresholds), (others, pairs))
     )
     return {
         label: EventPrice(

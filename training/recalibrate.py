@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import chi2  # type: ignore[import-untyped]
 
+from monitor.config.config import DetectionSettings
 from monitor.errors import DatasetError
 from monitor.model.base import Network
 from monitor.model.card import ModelCard, Thresholds
@@ -47,9 +48,18 @@ class LabelPrice:
 
 
 def background_scores(
-    folder: Path, model: TrainedModel, advance: Callable[[int, int], None]
+    folder: Path,
+    model: TrainedModel,
+    detection: DetectionSettings,
+    advance: Callable[[int, int], None],
 ) -> tuple[Array, float]:
     """The highest scores of every few seconds of all recordings below a folder.
+
+    Args:
+        folder: Of the recordings.
+        model: Listens to them.
+        detection: Has the hop, and over how many of them scores are averaged.
+        advance: Told how many recordings of how many are done.
 
     Returns:
         (segments, labels), and how many hours they are.
@@ -67,16 +77,19 @@ def background_scores(
     parts, hops = [], 1
     for number, path in enumerate(files, start=1):
         blocks = file_blocks(path, model.spec.sample_rate)
-        logits = stream_logits(blocks, score, model.spec)
+        logits = stream_logits(blocks, score, model.spec, detection)
         if logits.size:
             scores = sigmoid(logits / temperatures)[None]
-            highest, hops = highest_of_segments(scores, model.card.labels, model.spec)
+            highest, hops = highest_of_segments(
+                scores, model.card.labels, model.spec, detection
+            )
             parts.append(highest)
         advance(number, len(files))
     segments = np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
     if len(segments) == 0:
         raise DatasetError(f"{folder}: its recordings are too short to judge from")
-    return segments, len(segments) * hops * hop_seconds(model.spec) / 3600
+    seconds = len(segments) * hops * hop_seconds(model.spec, detection)
+    return segments, seconds / 3600
 
 
 def prices(

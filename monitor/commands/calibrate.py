@@ -1,38 +1,73 @@
 """`sound-monitor calibrate`: thresholds from a budget of false alarms."""
 
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from monitor.commands.options import JsonOption, ModelOption
+from monitor.commands.options import (
+    ConfigOption,
+    JsonOption,
+    ModelOption,
+    SinceOption,
+    UntilOption,
+)
+from monitor.commands.training_options import CacheOption, cache_folder, fold_numbers
+from monitor.errors import UsageError
+
+if TYPE_CHECKING:
+    from monitor.commands.configuration import Configuration
+    from training.record import Extract
 
 HELP = """Set the thresholds of a model by how many false alarms may come a day.
 
-Give recordings of the place in which nothing sounds that the model has a label for;
-hours are good, a night is better.  What they are too short to show is extrapolated, and
-said.  The price is printed beside: with --events the true events that are missed in
-streams, now and before; with --data the share of labelled recordings that still reach
-the threshold.
+Give recordings of the place in which nothing sounds that the model has a label for,
+or with --store the scores that the monitor of --config has stored there, without any
+sound.  Hours are good, a night is better.  What they are too short to show is
+extrapolated, and said.  The price is printed beside: with --events the true events that
+are missed in streams, now and before; with --data the share of labelled recordings that
+still reach the threshold.  The other rules of detection are those of --config.
 
 \b
 Examples:
   sound-monitor calibrate --background nights --false-alarms-per-day 2 --out FILE
-  sound-monitor calibrate --background nights --false-alarms-per-day 2 --fragment
   sound-monitor calibrate --background nights --false-alarms-per-day 2 --events scenes
+  sound-monitor calibrate --store --since 7d --false-alarms-per-day 2 --fragment
+  sound-monitor calibrate --store --since 7d --false-alarms-per-day 2 --fragment \\
+      --except 2026-11-20T14:00/2026-11-20T14:05       a siren was there, truly
 """
 
 
 def calibrate(
-    background: Annotated[
-        Path,
-        typer.Option(
-            "--background", metavar="DIR", help="Recordings without any of the labels."
-        ),
-    ],
     false_alarms_per_day: Annotated[
         float, typer.Option(min=0.001, help="Budget over all labels together.")
     ],
+    background: Annotated[
+        Path | None,
+        typer.Option(
+            "--background",
+            metavar="DIR",
+            show_default=False,
+            help="Recordings without any of the labels.",
+        ),
+    ] = None,
+    store: Annotated[
+        bool,
+        typer.Option("--store", help="Take the scores that the monitor has stored."),
+    ] = False,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    excepted: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--except",
+            metavar="FROM/TO",
+            show_default=False,
+            help="A time of --store in which labels did sound; several times if need "
+            "be.",
+        ),
+    ] = None,
     model: ModelOption = None,
     out: Annotated[
         Path | None,
@@ -65,27 +100,69 @@ def calibrate(
         str | None,
         typer.Option(metavar="1,2", show_default="all", help="Folds of --data."),
     ] = None,
-    cache: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            show_default="in the user's cache",
-            help="Folder for decoded recordings.",
-        ),
-    ] = None,
+    cache: CacheOption = None,
+    config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
     """Find thresholds; print them, and write them where asked."""
+    from monitor.commands.configuration import load
     from monitor.commands.process import limit_threads, log_to_stderr
-    from monitor.commands.training_options import cache_folder, fold_numbers
 
+    if store == (background is not None):
+        raise UsageError("give one of --background DIR and --store")
+    if not store and (since or until or excepted):
+        raise UsageError("--since, --until and --except choose from --store; give that")
+    configuration = load(config)
+    settings = configuration.config
+    file = settings.model.file
     log_to_stderr()
     limit_threads(1)
     from training.cli_calibrate import Budget, run_calibration
     from training.material import Places
 
-    places = None if data is None else Places(data, cache_folder(cache))
-    budget = Budget(background, false_alarms_per_day / 24, events)
-    chosen = fold_numbers(folds)
-    run_calibration(model, budget, places, chosen, out, fragment, as_json)
+    chosen = background or _extract(configuration, since, until, tuple(excepted or ()))
+    run_calibration(
+        model or (None if file is None else Path(file)),
+        Budget(chosen, false_alarms_per_day / 24, events),
+        settings.detection,
+        None if data is None else Places(data, cache_folder(cache)),
+        fold_numbers(folds),
+        out,
+        fragment,
+        as_json,
+    )
     return 0
+
+
+def _extract(
+    configuration: "Configuration",
+    since: str | None,
+    until: str | None,
+    excepted: tuple[str, ...],
+) -> "Extract":
+    from monitor.commands.stored import database_path, stretch_of_time
+    from training.record import Extract
+
+    first, last = stretch_of_time(since, until)
+    spans = tuple(_span(text) for text in excepted)
+    return Extract(database_path(configuration), first, last, spans)
+
+
+def _span(text: str) -> tuple[datetime, datetime]:
+    """Two moments with a slash between.
+
+    Raises:
+        UsageError: They are none, or in the wrong order.
+    """
+    from monitor.commands.stored import stretch_of_time
+
+    since, slash, until = text.partition("/")
+    if not (since and slash and until):
+        raise UsageError(
+            f"--except: {text!r} is not of the form FROM/TO, such as "
+            "2026-11-20T14:00/2026-11-20T14:05"
+        )
+    first, last = stretch_of_time(since, until)
+    assert first is not None
+    assert last is not None
+    return first, last
