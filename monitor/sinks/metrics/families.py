@@ -18,6 +18,7 @@ from prometheus_client.core import (
 
 from monitor import __version__
 from monitor.records import (
+    CanaryResult,
     Latencies,
     SourceStateName,
     SourceStatistics,
@@ -43,6 +44,7 @@ def families(it: Snapshot) -> Iterator[Metric]:
         yield from _sources(statistics, it.deaf)
         yield from _sound(statistics.sources, rate)
         yield from _losses(statistics.sources, rate)
+        yield from _canary(statistics.canary)
         yield from _worker(statistics)
     if it.outbox is not None:
         yield from _outbox(it, it.outbox)
@@ -157,6 +159,15 @@ def _losses(sources: Iterable[SourceStatistics], rate: int) -> Iterator[Metric]:
             lost.add_metric([each.source, loss.reason], loss.samples / rate)
             gaps.add_metric([each.source, loss.reason], loss.gaps)
     yield from (captured, lost, gaps)
+
+
+def _canary(results: Iterable[CanaryResult]) -> Iterator[Metric]:
+    came_out = _gauge("canary_ok", "Whether the known sound came out.", "source")
+    when = _gauge("canary_time", "When it was tried.", "source", unit="seconds")
+    for each in results:
+        came_out.add_metric([each.source], each.ok)
+        when.add_metric([each.source], each.at.timestamp())
+    yield from (came_out, when)
 
 
 def _worker(statistics: Statistics) -> Iterator[Metric]:

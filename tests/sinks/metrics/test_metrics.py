@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from monitor.config.status import MetricsSettings
 from monitor.errors import ConfigError
-from monitor.records import Latencies, Levels, Loss, Trouble
+from monitor.records import CanaryResult, Latencies, Levels, Loss, Trouble
 from monitor.sinks.metrics import server as server_module
 from monitor.sinks.metrics.metrics import Metrics
 from monitor.sinks.status.daemon import Reload, Watchdog
@@ -175,12 +175,14 @@ def hear_everything(patient: Patient) -> None:
         noise_floor=Levels(-60.0, -math.inf),
         events=(("siren", 3), ('odd "label"\n', 1)),
     )
+    canary = CanaryResult("street", patient.clock.utc(), True, "", "siren", 0.9, 4.0)
     patient.vitals.report(
         replace(
             statistics,
             sources=(street, replace(yard, state="waiting")),
             latencies=Latencies((0.1, 0.5), (5, 3, 1), 2.5),
             queues=(("store-records", 7),),
+            canary=(canary,),
             troubles=(Trouble("street", "clipping", None, "s3cret detail"),),
         )
     )
@@ -206,6 +208,7 @@ def test_the_metrics_are_what_is_known(tmp_path: Path) -> None:
         "noise_floor_dbfs{source=street}": -60,
         "trouble{kind=clipping,source=street}": 1,
         "queue_length{queue=store-records}": 7,
+        "canary_ok{source=street}": 1,
         "latency_seconds_bucket{le=0.1}": 5,
         "latency_seconds_bucket{le=0.5}": 8,
         "latency_seconds_bucket{le=+Inf}": 9,
