@@ -1,0 +1,68 @@
+"""The canary in a running daemon: seen in status, told when it falls silent."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from monitor.sinks.status.asking import inquire
+from tests.support.daemon import RunningMonitor
+from tests.support.endpoint import running_endpoint
+from tests.support.programs import program
+
+SECONDS = 90.0
+QUIET = """
+import random
+put(b"".join(struct.pack("<h", random.randrange(-4, 5)) for _ in range(44100)))
+block = b"".join(struct.pack("<h", random.randrange(-4, 5)) for _ in range(4410))
+while True:
+    time.sleep(0.1)
+    put(block)
+"""
+
+
+def started(folder: Path, **settings: Any) -> RunningMonitor:
+    path = folder / "config.yaml"
+    source = {"name": "yard", "input": f"command:{program(QUIET)}"}
+    status = {"socket": "status.sock"}
+    path.write_text(json.dumps({"sources": [source], "status": status, **settings}))
+    return RunningMonitor(folder, "--config", str(path))
+
+
+def canary(monitor: RunningMonitor) -> dict[str, Any] | None:
+    told = inquire([monitor.state_dir / "status.sock"])
+    sources = told.get("sources", [])
+    return sources[0]["canary"] if sources else None
+
+
+def test_a_known_sound_comes_out_and_is_nobody_elses_business(tmp_path: Path) -> None:
+    with started(tmp_path) as monitor:
+        monitor.wait_until(canary, SECONDS)
+        found = canary(monitor)
+        assert monitor.stop()[0] == 0
+        assert found is not None
+        assert (found["ok"], found["label"]) == (True, "siren")
+        assert found["score"] > 0.9
+        assert not any("siren" in line for line in monitor.lines)
+        assert monitor.records("onset") == monitor.records("event") == []
+        assert monitor.records("health") == []
+
+
+def test_a_rule_that_can_never_fire_is_told_as_health(tmp_path: Path) -> None:
+    with running_endpoint() as endpoint:
+        rule = {"name": "ill", "on": ["health"], "webhook": {"url": endpoint.url}}
+        never = {"labels": {"siren": {"onset_threshold": 0.9999}}}
+        with started(tmp_path, alerts=[rule], detection=never) as monitor:
+            monitor.wait_until(lambda it: it.records("health"), SECONDS)
+            (request, *_) = endpoint.wait_for(1, SECONDS)
+            found = canary(monitor)
+            assert monitor.stop()[0] == 0
+    assert found is not None
+    assert not found["ok"]
+    raised = monitor.records("health")[0]
+    assert (raised["source"], raised["kind"], raised["state"]) == (
+        "yard",
+        "canary",
+        "raised",
+    )
+    assert "below its threshold" in raised["detail"]
+    assert json.loads(request.body)["source"] == "yard"
