@@ -59,5 +59,5 @@ def _is_after(line: bytes, since: datetime) -> bool:
         fields: Any = json.loads(line)
         moment = fields.get("end") or fields.get("start")
         return moment is not None and datetime.fromisoformat(moment) >= since
-    except (ValueError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError, OverflowError, RecursionError):
         return False

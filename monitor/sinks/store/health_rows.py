@@ -3,11 +3,13 @@
 import sqlite3
 from dataclasses import replace
 from datetime import timedelta
+from typing import get_args
 
-from monitor.records import Health, Timed
+from monitor.records import Health, HealthKind, Timed
 from monitor.sinks.store.rows import (
     from_ms,
     is_forgotten,
+    read_rows,
     source_key,
     timed_of,
     times_ms,
@@ -60,6 +62,8 @@ def write_health(
 
 def read_health(row: sqlite3.Row) -> Timed:
     """Turn a row of health_read into its trouble, raised while it is going on."""
+    if row["kind"] not in get_args(HealthKind):
+        raise ValueError(f"{row['kind']!r} is no kind of trouble")
     record = Health(
         row["source_name"],
         row["start_sample"],
@@ -89,7 +93,7 @@ def interrupted_health(connection: sqlite3.Connection, session: str) -> list[Tim
         "WHERE state = 'raised' AND session_name != ? ORDER BY sequence",
         (session,),
     )
-    return [_interrupted(row) for row in rows]
+    return list(read_rows(rows, _interrupted))
 
 
 def _interrupted(row: sqlite3.Row) -> Timed:

@@ -1,6 +1,7 @@
 """What the store needs of others, and what it writes for them."""
 
 import json
+import logging
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -8,6 +9,8 @@ from typing import Any, Protocol
 
 from monitor.records import Timed
 from monitor.sinks.store.rows import to_ms
+
+logger = logging.getLogger(__name__)
 
 _STATE_NAME = "rules"
 
@@ -115,4 +118,11 @@ def read_rule_state(connection: sqlite3.Connection) -> dict[str, Any] | None:
     row = connection.execute(
         "SELECT state FROM rule_state WHERE name = ?", (_STATE_NAME,)
     ).fetchone()
-    return None if row is None else json.loads(row[0])
+    try:
+        state = None if row is None else json.loads(row[0])
+    except (ValueError, RecursionError):
+        state = ""
+    if state is None or isinstance(state, dict):
+        return state
+    logger.error("what the rules remembered is damaged: they begin anew")
+    return None

@@ -13,7 +13,13 @@ from monitor.errors import StoreError, StoreUnavailableError
 from monitor.records import EVERY_SOURCE, ScoreFrame, Timed
 from monitor.sinks.store.database import Database
 from monitor.sinks.store.health_rows import read_health
-from monitor.sinks.store.rows import from_ms, read_gap, read_occurrence, to_ms
+from monitor.sinks.store.rows import (
+    from_ms,
+    read_gap,
+    read_occurrence,
+    read_rows,
+    to_ms,
+)
 from monitor.sinks.store.score_blob import ScoreTable, decode_frames, decode_table
 
 LONGEST_ROW_MS = 600_000
@@ -137,7 +143,7 @@ class Reader:
         query.where_in("source_name", sources)
         if min_score is not None:
             query.where("peak_score >= ?", min_score)
-        return map(read_occurrence, query.run(self._connection))
+        return read_rows(query.run(self._connection), read_occurrence)
 
     def gaps(
         self,
@@ -153,7 +159,7 @@ class Reader:
         if until is not None:
             query.where("at_ms < ?", to_ms(until))
         query.where_in("source_name", sources)
-        return map(read_gap, query.run(self._connection))
+        return read_rows(query.run(self._connection), read_gap)
 
     def health(
         self,
@@ -173,7 +179,7 @@ class Reader:
         if until is not None:
             query.where("at_ms < ?", to_ms(until))
         query.where_in("source_name", [*sources, EVERY_SOURCE] if sources else [])
-        return map(read_health, query.run(self._connection))
+        return read_rows(query.run(self._connection), read_health)
 
     def stretches(
         self,
@@ -197,10 +203,13 @@ class Reader:
         found = self._connection.execute(
             "SELECT session, model, labels, sample_rate FROM sessions"
         )
-        return {
-            name: SessionFacts(name, model, tuple(json.loads(labels)), rate)
-            for name, model, labels, rate in found
-        }
+        try:
+            return {
+                name: SessionFacts(name, model, _labels(labels), rate)
+                for name, model, labels, rate in found
+            }
+        except (ValueError, RecursionError) as error:
+            raise StoreError(f"a session of the database is damaged: {error}") from None
 
 
 @contextmanager
@@ -256,6 +265,13 @@ class _Query:
             f"ORDER BY {self._order}",
             self._values,
         )
+
+
+def _labels(text: str) -> tuple[str, ...]:
+    labels = json.loads(text)
+    if not isinstance(labels, list) or not all(isinstance(x, str) for x in labels):
+        raise ValueError("its labels are none")
+    return tuple(labels)
 
 
 def _stretch(row: Any) -> Stretch:

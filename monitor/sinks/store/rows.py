@@ -1,12 +1,16 @@
 """Records as rows of the database, and back."""
 
 import json
+import logging
 import math
 import sqlite3
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from monitor.records import EndReason, Event, Gap, GapReason, Health, Onset, Timed
+
+logger = logging.getLogger(__name__)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -98,6 +102,26 @@ def is_forgotten(
     return found.fetchone() is not None
 
 
+def read_rows(
+    rows: Iterable[sqlite3.Row], read: Callable[[sqlite3.Row], Timed]
+) -> Iterator[Timed]:
+    """Read rows; what no monitor can have written is left out, and counted."""
+    strange = 0
+    for row in rows:
+        try:
+            timed = read(row)
+        except (ValueError, TypeError, ArithmeticError, RecursionError):
+            strange += 1
+        else:
+            yield timed
+    if strange:
+        logger.error(
+            "%d rows of the database make no sense and are left out; something else "
+            "has written to it",
+            strange,
+        )
+
+
 def read_occurrence(row: sqlite3.Row) -> Timed:
     """Turn a row of events_read into its event, or its onset if it is going on."""
     top = json.loads(row["top"])
@@ -115,6 +139,8 @@ def read_occurrence(row: sqlite3.Row) -> Timed:
         row["model"],
     )
     reason = row["end_reason"]
+    if reason not in (None, *get_args(EndReason)):
+        raise ValueError(f"{reason!r} ends no event")
     return timed_of(onset if reason is None else end(onset, reason), row)
 
 
@@ -129,7 +155,9 @@ def end(onset: Onset, reason: EndReason, stop: int | None = None) -> Event:
 def read_gap(row: sqlite3.Row) -> Timed:
     """Turn a row of gaps_read into its gap."""
     start, stop = row["start_sample"], row["stop_sample"]
-    reason = cast("GapReason", row["reason"])
+    reason = row["reason"]
+    if reason not in get_args(GapReason):
+        raise ValueError(f"{reason!r} is the reason of no gap")
     return timed_of(Gap(row["source_name"], start, stop, reason), row)
 
 

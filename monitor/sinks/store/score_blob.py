@@ -32,6 +32,7 @@ _NO_LEVEL = -32_768
 """Stands for a level that is not a finite number."""
 
 _LEVELS = 3
+_MOST_BYTES = 2**26
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +161,13 @@ def _pack_levels(frames: Sequence[ScoreFrame]) -> NDArray[np.int16]:
 def _decode_table(data: bytes, frames: int, window: int) -> ScoreTable:
     if data[0] != _VERSION:
         raise ValueError(f"a record of scores has version {data[0]}: update to read it")
-    content = zlib.decompress(data[1:])
+    unpacker = zlib.decompressobj()
+    content = unpacker.decompress(data[1:], _MOST_BYTES)
+    if not unpacker.eof:
+        raise ValueError("a record of scores is longer than any, or cut short")
     labels, width, unit = _HEAD.unpack_from(content)
+    if frames < 1 or width not in (1, 2, 4):
+        raise ValueError("a record of scores is damaged: its head makes no sense")
     each = labels * frames
     sizes = [_HEAD.size, each, each, 2 * each * width, 2 * _LEVELS * frames]
     if len(content) != sum(sizes):

@@ -9,7 +9,7 @@ from typing import cast
 
 from monitor.records import Onset, Timed
 from monitor.sinks.store.health_rows import interrupted_health
-from monitor.sinks.store.rows import end, read_occurrence
+from monitor.sinks.store.rows import end, read_occurrence, read_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def interrupted_events(connection: sqlite3.Connection, session: str) -> list[Tim
         "ORDER BY sequence",
         (session,),
     )
-    return [_interrupted(row) for row in rows]
+    return list(read_rows(rows, _interrupted))
 
 
 def _interrupted(row: sqlite3.Row) -> Timed:
