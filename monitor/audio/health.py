@@ -116,11 +116,12 @@ class HealthJudge:
 
     def finish(self, detail: str) -> list[Health]:
         """End what is raised: nobody looks any more, because of `detail`."""
-        return [
-            told
-            for kind in list(self._raised)
-            for told in self._end(kind, self._stop, detail)
-        ]
+        told = []
+        for kind in list(self._raised):
+            latch = self._latches.get(kind)
+            # It may have been away for a while, though not for the clear time.
+            told += self._end(kind, latch.stop if latch else self._stop, detail)
+        return told
 
     def _verdicts(self, vitals: Vitals) -> Iterator[tuple[HealthKind, _Verdict]]:
         channels = vitals.channels

@@ -160,6 +160,13 @@ def test_at_the_end_what_is_raised_is_cleared_and_says_why() -> None:
     assert ending.finish("the monitor was stopped") == []
 
 
+def test_at_the_end_what_had_gone_ends_where_it_went() -> None:
+    ending = judge()
+    examine(ILLS["clipping"], well(CLEAR - 1), by=ending)
+    (cleared,) = ending.finish("the recording is over")
+    assert cleared.stop == round(ILL * RATE)
+
+
 def test_a_gap_makes_nothing_longer() -> None:
     """What lasted a moment before and a moment after was not there in between."""
     latch = Latch()
