@@ -196,7 +196,7 @@ class Reader:
         if until is not None:
             query.where("start_ms < ?", to_ms(until))
         query.where_in("source_name", sources)
-        return map(_stretch, query.run(self._connection))
+        return read_rows(query.run(self._connection), _stretch)
 
     def sessions(self) -> dict[str, SessionFacts]:
         """Runs of the monitor, by the name in the stretches."""

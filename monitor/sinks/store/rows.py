@@ -6,11 +6,13 @@ import math
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast, get_args
+from typing import Any, TypeVar, cast, get_args
 
 from monitor.records import EndReason, Event, Gap, GapReason, Health, Onset, Timed
 
 logger = logging.getLogger(__name__)
+
+_Read = TypeVar("_Read")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -103,17 +105,17 @@ def is_forgotten(
 
 
 def read_rows(
-    rows: Iterable[sqlite3.Row], read: Callable[[sqlite3.Row], Timed]
-) -> Iterator[Timed]:
+    rows: Iterable[sqlite3.Row], read: Callable[[sqlite3.Row], _Read]
+) -> Iterator[_Read]:
     """Read rows; what no monitor can have written is left out, and counted."""
     strange = 0
     for row in rows:
         try:
-            timed = read(row)
-        except (ValueError, TypeError, ArithmeticError, RecursionError):
+            found = read(row)
+        except (ValueError, TypeError, ArithmeticError, LookupError, RecursionError):
             strange += 1
         else:
-            yield timed
+            yield found
     if strange:
         logger.error(
             "%d rows of the database make no sense and are left out; something else "
