@@ -6,6 +6,8 @@ import logging
 import os
 import sys
 
+from monitor.sinks.wording import printable
+
 # The numeric libraries read these when they are loaded, and take every core if they
 # are missing: at a batch of one that can cost a hundred times.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -51,12 +53,23 @@ def _is_journal() -> bool:
     return os.environ.get("JOURNAL_STREAM") == stream
 
 
-class _PlainFormatter(logging.Formatter):
+class _Formatter(logging.Formatter):
+    """Lets nothing through that moves a cursor, or that pretends to be another line.
+
+    What devices, programs and servers say of themselves goes into the log.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = "\n  ".join(map(printable, record.message.splitlines()))
+        return super().formatMessage(record)
+
+
+class _PlainFormatter(_Formatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
 
 
-class _JournalFormatter(logging.Formatter):
+class _JournalFormatter(_Formatter):
     """Begins a line with `<N>`, the priority, as sd-daemon(3) describes."""
 
     def format(self, record: logging.LogRecord) -> str:

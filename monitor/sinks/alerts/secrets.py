@@ -77,6 +77,8 @@ def _read_file(path: Path, place: str) -> str:
             data = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{place}: {path} cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise ConfigError(f"{place}: {str(path)!a} is no name of a file") from None
     if len(data) > MOST_BYTES:
         raise ConfigError(f"{place}: {path} is longer than {MOST_BYTES} bytes")
     try:

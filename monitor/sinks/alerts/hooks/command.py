@@ -166,6 +166,9 @@ class _Output:
 
 
 def _ending(code: int) -> str:
-    if code < 0:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
         return f"ended by {signal.Signals(-code).name}"
-    return f"exit code {code}"
+    except ValueError:  # most signals of real time have no name
+        return f"ended by signal {-code}"

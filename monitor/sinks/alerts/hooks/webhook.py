@@ -151,11 +151,11 @@ class Webhook:
                 if response.status_code not in REDIRECTS:
                     return self._outcome(response)
                 # A redirect of a POST is followed by a POST: the answer counts.
-                target = urljoin(url, response.headers.get("location", ""))
+                target = _target(url, response.headers.get("location", ""))
             if not _may_follow(url, target):
                 return Retry(
                     f"HTTP {response.status_code}: redirects to "
-                    f"{redact_url(target)}, which is not followed"
+                    f"{redact_url(target):.{MOST_DETAIL}}, which is not followed"
                 )
             url = target
         return Retry(f"more than {MOST_REDIRECTS} redirects")
@@ -259,6 +259,14 @@ def _headers(
     return headers, words
 
 
+def _target(url: str, location: str) -> str:
+    """Where a redirect leads; nowhere, if what the server says is no URL."""
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        return ""
+
+
 def _may_follow(url: str, target: str) -> bool:
     """Whether a redirect stays with the host, and encrypted if it was."""
     try:
@@ -283,7 +291,7 @@ def _wait_seconds(asked: str | None, now: float) -> float | None:
         return min(float(asked), MOST_WAIT_SECONDS)
     try:
         until = parsedate_to_datetime(asked)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if until.tzinfo is None:
         until = until.replace(tzinfo=UTC)
