@@ -11,6 +11,7 @@ import sys
 import time
 
 import numpy as np
+from numpy.typing import NDArray
 
 SAMPLE_RATE = 44_100
 PERIOD_SECONDS = 7
@@ -31,15 +32,26 @@ def main() -> None:
     position = time.monotonic()
     with contextlib.suppress(BrokenPipeError):
         while True:
-            moments = origin + position + np.arange(count) / SAMPLE_RATE
-            is_loud = moments % PERIOD_SECONDS < BURST_SECONDS
-            level_db = np.where(is_loud, BURST_DBFS, QUIET_DBFS)
-            block = np.clip(noise * 10 ** (level_db / 20), -1, 1) * 32_767
+            pcm = render(origin + position, noise)
             position += _BLOCK_SECONDS
             time.sleep(max(0.0, position - time.monotonic()))
-            _write(block.astype("<i2").tobytes())
+            _write(pcm)
             if time.monotonic() - position > _LATE_SECONDS:
                 position = time.monotonic()
+
+
+def render(moment: float, noise: NDArray[np.float64]) -> bytes:
+    """Compute what sounds from a time of day on, seconds since 1970, as 16 bit PCM.
+
+    Args:
+        moment: Of the first sample.
+        noise: As many samples as are wanted, of power 1.
+    """
+    moments = moment + np.arange(noise.size) / SAMPLE_RATE
+    is_loud = moments % PERIOD_SECONDS < BURST_SECONDS
+    level_db = np.where(is_loud, BURST_DBFS, QUIET_DBFS)
+    samples = np.clip(noise * 10 ** (level_db / 20), -1, 1)
+    return (samples * 32_767).astype("<i2").tobytes()
 
 
 def _write(data: bytes) -> None:
