@@ -100,25 +100,24 @@ class CellMeter:
         Args:
             block: float32, shape (channels, n), finite, any n.
         """
+        count = block.shape[1]
         measured = []
         start = 0
-        while start < block.shape[1]:
-            part = block[:, start : start + self.samples - self._filled]
-            start += part.shape[1]
-            if part.shape[1] == self.samples:
-                measured.append(_measured(part))
-                continue
-            # The cell is kept, not its sums so far: in other pieces they are rounded
-            # otherwise.
-            self._cell[:, self._filled : self._filled + part.shape[1]] = part
-            self._filled = (self._filled + part.shape[1]) % self.samples
-            if self._filled == 0:
-                measured.append(_measured(self._cell))
+        while self._filled + count - start >= self.samples:
+            stop = start + self.samples - self._filled
+            self._cell[:, self._filled :] = block[:, start:stop]
+            measured.append(_measured(self._cell))
+            start, self._filled = stop, 0
+        # The cell is kept, not its sums so far: in other pieces they are rounded
+        # otherwise.
+        filled = self._filled + count - start
+        self._cell[:, self._filled : filled] = block[:, start:] if start else block
+        self._filled = filled
         return measured
 
 
 def _measured(cell: Samples) -> tuple[ChannelVitals, ...]:
-    return tuple(_vitals(np.ascontiguousarray(channel)) for channel in cell)
+    return tuple(_vitals(channel) for channel in cell)
 
 
 def _vitals(wave: NDArray[np.float32]) -> ChannelVitals:
