@@ -70,9 +70,10 @@ def _lines(told: Facts, now: datetime) -> Iterator[str]:
     yield _process(told["process"])
     yield from _outbox(told["outbox"], now)
     disk = told["disk"]
+    size = disk["database_bytes"]
     yield (
-        f"disk: {_bytes(disk['free_bytes'])} free at {disk['state_dir']}, database "
-        f"{_bytes(disk['database_bytes'])}"
+        f"disk: {_bytes(disk['free_bytes'])} free at {disk['state_dir']}, "
+        f"{'no database' if size is None else f'database {_bytes(size)}'}"
     )
     watchdog, reload = told["watchdog"], told["reload"]
     if watchdog is not None:
@@ -131,9 +132,10 @@ def _model(model: Facts | None) -> str:
 
 
 def _process(process: Facts) -> str:
+    cpu = process["cpu_share"]
     return (
         f"process: {_bytes(process['rss_bytes'])} memory, "
-        f"{_number(process['cpu_share'], '.0%')} of a core, "
+        f"{_number(cpu and 100 * cpu, '.0f')} % of a core, "
         f"{_number(process['open_files'], '')} open files, {process['threads']} threads"
     )
 

@@ -51,7 +51,8 @@ def test_without_a_monitor_it_fails_with_one_sentence(
     config = tmp_path / "config.yaml"
     config.touch()
     assert run_command_line(["status", "--config", str(config)]) == 1
-    assert capsys.readouterr() == ("the monitor is not running\n", "")
+    sentence = f"the monitor is not running: there is no {tmp_path}/none/status.sock\n"
+    assert capsys.readouterr() == (sentence, "")
 
 
 def test_a_broken_configuration_hides_no_monitor(

@@ -51,6 +51,19 @@ def test_it_hears(service: Service, machine: Machine) -> None:
     wait_until_it_hears_again(service, machine, 0)
 
 
+def test_root_can_ask_how_it_does(
+    service: Service, machine: Machine, program: Path
+) -> None:
+    told = json.loads(machine.run(str(program), "status", "--json", check=False))
+    assert told["pid"], told
+    assert told["configuration"] == "/etc/sound-monitor/config.yaml"
+    assert [source["name"] for source in told["sources"]] == ["street"]
+    assert told["watchdog"]["limit_seconds"] == WATCHDOG_SECONDS
+    assert told["disk"]["state_dir"] == "/var/lib/sound-monitor"
+    mode = machine.run("stat", "-L", "-c", "%a", "/run/sound-monitor/status.sock")
+    assert mode.strip() == "600"
+
+
 def test_its_sandbox_is_rated_tight(service: Service, machine: Machine) -> None:
     table = machine.run("systemd-analyze", "security", "--no-pager", "sound-monitor")
     found = re.search(r"exposure level for .*: ([\d.]+)", table)

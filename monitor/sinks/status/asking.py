@@ -25,6 +25,7 @@ def inquire(places: Iterable[Path], seconds: float = ANSWER_SECONDS) -> Document
         seconds: Longest time for an answer.
     """
     remains: Document | None = None
+    places = list(places)
     for place in places:
         try:
             return _ask(place, seconds)
@@ -43,7 +44,10 @@ def inquire(places: Iterable[Path], seconds: float = ANSWER_SECONDS) -> Document
             )
         except OSError as error:
             return silence(f"{place} cannot be asked: {error.strerror}", running=None)
-    return remains or silence(_NOT_RUNNING, running=False)
+    if remains is not None:
+        return remains
+    looked = " or ".join(str(place) for place in places)
+    return silence(f"{_NOT_RUNNING}: there is no {looked}", running=False)
 
 
 def _ask(place: Path, seconds: float) -> Document:

@@ -125,11 +125,8 @@ class Vitals:
 
     def _disk(self) -> DiskFacts:
         folder, database = self._premises.state_dir, self._premises.database
-        try:
-            free = shutil.disk_usage(folder).free
-        except OSError:
-            free = None
-        return DiskFacts(folder, free, None if database is None else _size(database))
+        size = None if database is None else _size(database)
+        return DiskFacts(folder, _free(folder), size)
 
     def _outbox(self) -> tuple[EndpointFacts, ...] | None:
         if self._premises.database is None:
@@ -138,6 +135,18 @@ class Vitals:
             return read_outbox(self._premises.database, self._premises.endpoints)
         except StoreError:
             return None  # Whoever writes to it says so.
+
+
+def _free(folder: Path) -> int | None:
+    """Room in `folder`, or where it would be made."""
+    for existing in (folder, *folder.parents):
+        try:
+            return shutil.disk_usage(existing).free
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return None
+    return None
 
 
 def _size(database: Path) -> int | None:

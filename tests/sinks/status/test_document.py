@@ -116,6 +116,12 @@ def test_the_process_says_what_it_takes(patient: Patient) -> None:
     assert process["cpu_share"] >= 0
 
 
+def test_room_is_told_also_before_the_folder_is_made(tmp_path: Path) -> None:
+    disk = told(Patient(tmp_path / "not" / "yet"))["disk"]
+    assert disk["free_bytes"] > 0
+    assert disk["database_bytes"] is None
+
+
 def test_watchdog_and_reload_are_told_once_there_are_any(patient: Patient) -> None:
     assert (told(patient)["watchdog"], told(patient)["reload"]) == (None, None)
     now = patient.clock

@@ -94,12 +94,14 @@ def test_who_connects_and_reads_nothing_keeps_nobody_waiting(tmp_path: Path) -> 
 
 def test_without_a_monitor_it_says_so(tmp_path: Path) -> None:
     (tmp_path / "a file").touch()
-    told = inquire([tmp_path / "none.sock", tmp_path / "a file" / "none.sock"])
+    places = [tmp_path / "none.sock", tmp_path / "a file" / "none.sock"]
+    told = inquire(places)
     assert told == {
         "schema": 1,
         "running": False,
         "listening": False,
-        "sentence": "the monitor is not running",
+        "sentence": "the monitor is not running: there is no "
+        f"{places[0]} or {places[1]}",
         "pid": None,
     }
 
