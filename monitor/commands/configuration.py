@@ -2,13 +2,14 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from monitor.config.config import Config, SourceSettings
 from monitor.config.parse import check_settings, parse_config
-from monitor.config.strict_yaml import MOST_CHARACTERS
+from monitor.config.strict_yaml import MOST_CHARACTERS, read_yaml
 from monitor.errors import ConfigError
 
 VARIABLE = "SOUND_MONITOR_CONFIG"
@@ -40,6 +41,32 @@ class Configuration:
         """What was taken and why, for people."""
         taken = "the defaults" if self.path is None else str(self.path)
         return f"configuration: {taken} ({self.reason})"
+
+    def placed(self, sentences: str) -> str:
+        """Sentences about settings, each with the file and the line of its key.
+
+        Those that begin with no key of the file are left as they are.
+        """
+        if self.path is None:
+            return sentences
+        try:
+            document = read_yaml(_read(self.path, self.reason), str(self.path))
+        except ConfigError:  # it has changed since
+            return sentences
+        lines = []
+        for sentence in sentences.splitlines():
+            line = document.line_of(sentence)
+            place = "" if line is None else f"{self.path}:{line}: "
+            lines.append(f"{place}{sentence}")
+        return "\n".join(lines)
+
+    @contextmanager
+    def placing(self) -> Iterator[None]:
+        """Say of a `ConfigError` of the block where its keys stand."""
+        try:
+            yield
+        except ConfigError as error:
+            raise ConfigError(self.placed(str(error))) from error
 
 
 def load(

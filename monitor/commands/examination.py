@@ -66,6 +66,9 @@ def examine_configuration(
     _examine_files(configuration, examination)
     _examine_alerts(configuration, examination)
     _examine_companions(configuration, examination)
+    if examination.problems:
+        problems = "\n".join(examination.problems)
+        examination.problems = configuration.placed(problems).splitlines()
     return examination
 
 

@@ -23,6 +23,7 @@ def log_to_stderr(level: int = logging.INFO) -> None:
     """Write log lines to stderr: with their level for the journal, else with time."""
     handler = logging.StreamHandler()
     handler.setFormatter(_JournalFormatter() if _is_journal() else _PlainFormatter())
+    handler.addFilter(_Harmless())
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
@@ -53,23 +54,24 @@ def _is_journal() -> bool:
     return os.environ.get("JOURNAL_STREAM") == stream
 
 
-class _Formatter(logging.Formatter):
+class _Harmless(logging.Filter):
     """Lets nothing through that moves a cursor, or that pretends to be another line.
 
     What devices, programs and servers say of themselves goes into the log.
     """
 
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        record.message = "\n  ".join(map(printable, record.message.splitlines()))
-        return super().formatMessage(record)
+    def filter(self, record: logging.LogRecord) -> bool:
+        lines = record.getMessage().splitlines()
+        record.msg, record.args = "\n  ".join(map(printable, lines)), None
+        return True
 
 
-class _PlainFormatter(_Formatter):
+class _PlainFormatter(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
 
 
-class _JournalFormatter(_Formatter):
+class _JournalFormatter(logging.Formatter):
     """Begins a line with `<N>`, the priority, as sd-daemon(3) describes."""
 
     def format(self, record: logging.LogRecord) -> str:

@@ -88,10 +88,11 @@ def run(
     limit_threads(settings.model.threads)
     from monitor.runtime.daemon import run_daemon
 
-    return run_daemon(
-        settings,
-        speed=speed,
-        state_dir=configuration.state_dir,
-        facts=facts,
-        reread=reread,
-    )
+    with configuration.placing():
+        return run_daemon(
+            settings,
+            speed=speed,
+            state_dir=configuration.state_dir,
+            facts=facts,
+            reread=reread,
+        )

@@ -71,6 +71,20 @@ class Document:
                 return self.lines[path[:length]]
         return None
 
+    def line_of(self, sentence: str) -> int | None:
+        """Line of the key at the beginning of a sentence, as in `a.b: 1 is too much`.
+
+        Of `a: 'b' is unknown` it is that of the key `b` in `a`, if there is one.
+        """
+        best = 0
+        line = None
+        for path, number in self.lines.items():
+            beginnings = (key_text(path), f"{key_text(path[:-1])}: {path[-1]!r}")
+            for text in beginnings:
+                if len(text) > best and re.match(rf"{re.escape(text)}(?!\w)", sentence):
+                    best, line = len(text), number
+        return line
+
 
 class _Loader(yaml.SafeLoader):
     """Composes nodes; refuses what could make a small text a large structure."""

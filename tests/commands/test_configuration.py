@@ -4,7 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from monitor.commands.configuration import find_state_dir, load, with_options
+from monitor.commands.configuration import (
+    Configuration,
+    find_state_dir,
+    load,
+    with_options,
+)
 from monitor.config.config import Config
 from monitor.errors import ConfigError, UsageError
 
@@ -145,3 +150,41 @@ def test_odd_variables_name_a_folder_all_the_same(
 def test_a_home_of_nobody_is_one_sentence() -> None:
     with pytest.raises(ConfigError, match=r"state_dir: .*home.*; name a folder"):
         find_state_dir("~nobody-has-this-name/x", {})
+
+
+def test_a_fault_that_only_the_model_shows_is_placed_in_the_file(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "detection:\n"
+        "  hop_frames: 50\n"
+        "  labels:\n"
+        "    siren:\n"
+        "      offset_threshold: 0.9\n"
+        "    sirene: {}\n"
+        "alerts:\n"
+        "- {name: a, command: [x]}\n"
+    )
+    configuration = load(path)
+    for sentence, line in [
+        ("detection.labels.siren.offset_threshold: 0.9 must not be above", 5),
+        ("detection.labels.siren: tells nothing", 4),
+        ("detection.labels: 'sirene' is not a label of the model", 6),
+        ("detection.labels: 'sir' is not a label of the model", 3),
+        ("detection.hop_frames: 50 is not a multiple", 2),
+        ("alerts[0].command.argv: 'x' is not a program", 8),
+        ("alerts need a database, and store.path is null", 7),
+    ]:
+        assert configuration.placed(sentence) == f"{path}:{line}: {sentence}"
+    for sentence in ("model.file: x", "detect", "alerting: no", "/x: is no model"):
+        assert configuration.placed(sentence) == sentence
+    assert configuration.placed("detection: a\nx") == f"{path}:1: detection: a\nx"
+    rule = r"config.yaml:2: detection.hop_frames: 50"
+    with pytest.raises(ConfigError, match=rule), configuration.placing():
+        raise ConfigError("detection.hop_frames: 50 is odd")
+
+
+def test_the_defaults_have_no_lines() -> None:
+    configuration = Configuration(Config(), Path("/x"), None, "none")
+    assert configuration.placed("detection: a") == "detection: a"

@@ -19,6 +19,7 @@ logging.getLogger("monitor.audio").debug("hidden")
 logging.getLogger("somebody.else").info("hidden")
 logging.getLogger("monitor").warning("two\\nlines")
 logging.getLogger("monitor").error("broken")
+logging.getLogger("monitor").error("said \\x1b[2J\\r\\u202e of itself")
 """
 
 
@@ -37,8 +38,10 @@ def test_a_person_sees_time_level_and_sentence(environ: dict[str, str]) -> None:
     assert [line.split(" ", 1)[-1] for line in lines] == [
         "INFO opened street",
         "WARNING two",
-        "lines",
+        " lines",
         "ERROR broken",
+        "ERROR said ?[2J",
+        " ? of itself",
     ]
 
 
@@ -50,8 +53,10 @@ def test_the_journal_gets_a_priority_on_every_line() -> None:
     assert lines == [
         "<6>opened street",
         "<4>two",
-        "<4>lines",
+        "<4>  lines",
         "<3>broken",
+        "<3>said ?[2J",
+        "<3>  ? of itself",
     ]
 
 

@@ -70,6 +70,9 @@ class Database:
                 raise self._unavailable(error) from None
             self.set_aside(str(error))
             self._prepare_again()
+        except UnicodeDecodeError:  # of what SQLite says of a damaged table
+            self.set_aside("a name in it is no text")
+            self._prepare_again()
         except OSError as error:
             raise self._unavailable(error) from None
 
@@ -164,7 +167,7 @@ class Database:
     def _connect(self, mode: str) -> sqlite3.Connection:
         try:
             return self._open(mode)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise self._unavailable(error) from None
 
     def _open(self, mode: str) -> sqlite3.Connection:
@@ -176,11 +179,13 @@ class Database:
             check_same_thread=False,
         )
         try:
+            # What the file says of its tables may not call functions of the program.
+            connection.execute("PRAGMA trusted_schema = OFF")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA secure_delete = ON")
             connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-        except sqlite3.Error:
+        except (sqlite3.Error, UnicodeDecodeError):
             connection.close()
             raise
         return connection

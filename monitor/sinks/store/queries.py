@@ -230,7 +230,7 @@ def open_to_read(path: Path) -> Iterator[Reader]:
             yield Reader(connection)
         finally:
             connection.close()
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         raise StoreUnavailableError(
             f"database {path} cannot be read: {error}"
         ) from None
