@@ -2,7 +2,7 @@
 
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 from monitor.records import EVERY_SOURCE, Health, HealthKind, HealthState
@@ -38,16 +38,23 @@ class HealthDesk:
         with self._lock:
             self._notices[notice.source, notice.kind] = notice
 
-    def drain(self, place: Callable[[str], int | None]) -> list[Health]:
+    def drain(
+        self,
+        place: Callable[[str], int | None],
+        ignored: Collection[HealthKind] = (),
+    ) -> list[Health]:
         """Make records of the notices since the last call.  Worker's thread.
 
         Args:
             place: The newest sample of a source; None: there is no such source.
+            ignored: Kinds that are not raised.
         """
         with self._lock:
             notices, self._notices = self._notices, {}
         records = []
         for notice in notices.values():
+            if notice.state == "raised" and notice.kind in ignored:
+                continue
             stop = place(notice.source)
             record = None if stop is None else self._take(notice, stop)
             records += [] if record is None else [record]

@@ -12,6 +12,8 @@ from monitor.config.config import Config
 from monitor.config.health import HealthSettings
 from monitor.records import (
     Health,
+    HealthKind,
+    HealthState,
     PlacedRecord,
     ScoreFrame,
     SourceStatistics,
@@ -22,6 +24,15 @@ from monitor.sinks.listening import Listening
 
 LONGEST_LOOK_SECONDS = 5.0
 """What passed between two looks counts up to this: a machine that slept is not deaf."""
+
+LATE_SECONDS = 5.0
+"""A worker that is further behind after a step than this does not keep up."""
+
+FRAMES_WAITING = 200
+"""Of each source: a store that can write has written a good part of them."""
+
+OVERLOAD = "the analysis does not keep up with what is heard: it is told late, or lost"
+DISK = "what was heard cannot be stored and waits in memory: is the disk full?"
 
 _MILLISECONDS = 1000
 
@@ -60,7 +71,9 @@ class HealthWatch:
         }
         self._listening = Listening()
         self._deaf = {source: Latch(forgives=1) for source in live if live[source]}
+        self._own: dict[HealthKind, Latch] = {"overload": Latch(), "disk": Latch()}
         self._looked: float | None = None
+        self._sample_rate = sample_rate
 
     @classmethod
     def of(
@@ -114,15 +127,12 @@ class HealthWatch:
         deaf = self._listening.deaf(now)
         passed = 0.0 if self._looked is None else now - self._looked
         self._looked = now
+        step = round(_MILLISECONDS * min(passed, LONGEST_LOOK_SECONDS))
         for each in statistics.sources:
             if each.source in self._deaf and each.state != "ended":
-                step = round(_MILLISECONDS * min(passed, LONGEST_LOOK_SECONDS))
                 self._follow(each, each.source in deaf, step)
-        return [
-            record
-            for record in self._desk.drain(place)
-            if record.kind not in self._settings.ignore
-        ]
+        self._follow_monitor(statistics, step)
+        return self._desk.drain(place, self._settings.ignore)
 
     def take_over(self, source: str, before: "HealthWatch") -> None:
         """Go on with a source where `before` was, by the own settings."""
@@ -131,6 +141,10 @@ class HealthWatch:
             self._judges[source].adopt(self._settings)
         if source in self._deaf and source in before._deaf:
             self._deaf[source] = before._deaf[source]
+
+    def go_on_from(self, before: "HealthWatch") -> None:
+        """Go on with what concerns the monitor where `before` was."""
+        self._own = before._own
 
     def finish(self, source: str, detail: str, place: Place) -> list[Health]:
         """End what is raised of a source: nobody looks any more, because of `detail`.
@@ -143,19 +157,47 @@ class HealthWatch:
 
     def _follow(self, source: SourceStatistics, is_deaf: bool, step: int) -> None:
         """Post what has changed in `step` milliseconds."""
-        change = self._deaf[source.source].push(
-            0,
-            step,
-            is_deaf,
-            hold=round(_MILLISECONDS * self._settings.deaf_seconds),
-            clear=round(_MILLISECONDS * self._settings.clear_seconds),
-        )
+        latch, hold = self._deaf[source.source], self._settings.deaf_seconds
+        change = self._push(latch, step, is_deaf, hold)
         if change is not None:
             detail = "" if change == "cleared" else _why_deaf(source)
             self._desk.post(Notice("deaf", change, detail, source.source))
+
+    def _follow_monitor(self, statistics: Statistics, step: int) -> None:
+        """Post whether the analysis keeps up and what was heard can be stored."""
+        late = [
+            each.backlog_samples / self._sample_rate
+            for each in statistics.sources
+            if each.source in self._deaf
+        ]
+        own: list[tuple[HealthKind, bool, str]] = [
+            ("overload", max(late, default=0) > LATE_SECONDS, OVERLOAD),
+            ("disk", _cannot_store(statistics), DISK),
+        ]
+        for kind, is_ill, detail in own:
+            hold = self._settings.hold_seconds
+            change = self._push(self._own[kind], step, is_ill, hold)
+            if change is not None:
+                told = detail if change == "raised" else ""
+                self._desk.post(Notice(kind, change, told))
+
+    def _push(
+        self, latch: Latch, step: int, is_ill: bool, hold_seconds: float
+    ) -> HealthState | None:
+        hold = round(_MILLISECONDS * hold_seconds)
+        clear = round(_MILLISECONDS * self._settings.clear_seconds)
+        return latch.push(0, step, is_ill, hold, clear)
 
 
 def _why_deaf(source: SourceStatistics) -> str:
     if source.state == "listening":
         return "it is open, but no sound arrives"
     return source.detail
+
+
+def _cannot_store(statistics: Statistics) -> bool:
+    waiting = dict(statistics.queues)
+    if waiting.get("store-records", 0) or waiting.get("store-alerts", 0):
+        return True
+    most = FRAMES_WAITING * len(statistics.sources)
+    return waiting.get("store-frames", 0) > most

@@ -111,6 +111,7 @@ class Worker:
                 sink.close()
         for sink in newcomers if self._going_on else ():
             sink.write(list(self._going_on.values()))
+        after.health.go_on_from(before.health)
         again: list[Arrival] = []
         for name, feed in after.feeds.items():
             if name not in before.feeds or not before.goes_on(name, after):

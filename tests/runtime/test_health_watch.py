@@ -3,12 +3,19 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from monitor.audio.feed import Feed
 from monitor.audio.health_cells import ChannelVitals, Vitals
 from monitor.config.config import Config
 from monitor.config.health import HealthSettings
-from monitor.records import Health, SourceStateName, Statistics, Trouble
+from monitor.records import (
+    EVERY_SOURCE,
+    Health,
+    SourceStateName,
+    Statistics,
+    Trouble,
+)
 from monitor.runtime.health_desk import HealthDesk, Notice
 from monitor.runtime.health_watch import HealthWatch
 from tests.support.timed import samples, statistics
@@ -124,6 +131,54 @@ def test_digital_silence_is_a_trouble_of_its_own() -> None:
 def test_deafness_may_be_ignored() -> None:
     deaf = watch(HealthSettings(ignore=("deaf",)))
     assert Night(deaf).passes(200, "waiting").told == []
+
+
+def test_a_worker_that_stays_behind_is_an_overload() -> None:
+    night = Night(watch(HealthSettings(hold_seconds=10, clear_seconds=20)))
+    for behind in (0, 30, 0):
+        for _ in range(200):
+            night.now += LOOK
+            night.captured += LOOK
+            found = statistics("street", captured_seconds=night.captured)
+            (street,) = found.sources
+            street = replace(street, backlog_samples=samples(behind))
+            night._look(replace(found, sources=(street,)))
+    told = [(it.source, it.kind, it.state) for it in night.told]
+    assert told == [(EVERY_SOURCE, "overload", it) for it in ("raised", "cleared")]
+
+
+@pytest.mark.parametrize(
+    ("queue", "is_ill"),
+    [
+        (("store-records", 1), True),
+        (("store-alerts", 1), True),
+        (("store-frames", 150), False),
+        (("store-frames", 500), True),
+    ],
+)
+def test_a_store_that_cannot_write_is_told(
+    queue: tuple[str, int], is_ill: bool
+) -> None:
+    night = Night(watch())
+    for _ in range(100):
+        night.now += LOOK
+        night.captured += LOOK
+        found = statistics("street", captured_seconds=night.captured)
+        night._look(replace(found, queues=(queue,)))
+    assert [it.kind for it in night.told] == ["disk"] * is_ill
+
+
+def test_what_was_raised_before_it_was_ignored_is_cleared_all_the_same() -> None:
+    desk = HealthDesk()
+    night = Night(watch(desk=desk)).passes(10)
+    desk.post(Notice("canary", "raised", "not heard", "street"))
+    night.passes(1)
+    night.watch = watch(HealthSettings(ignore=("canary",)), desk)
+    desk.post(Notice("canary", "cleared", "", "street"))
+    night.passes(1)
+    desk.post(Notice("canary", "raised", "not heard", "street"))
+    night.passes(1)
+    assert [it.state for it in night.told] == ["raised", "cleared"]
 
 
 def test_what_other_threads_post_is_told() -> None:
