@@ -58,8 +58,9 @@ class Hysteresis:
         self._averaged = deque(self._averaged, maxlen=rule.smoothing_hops)
 
     def begin_after(self, sample: int) -> None:
-        """Begin no run before `sample`."""
+        """Begin no run before `sample`; what was active until then is old."""
         self._floor = max(self._floor, sample)
+        self._old_until = max(self._old_until, sample)
 
     def push(self, window: LabelWindow) -> Step:
         """Take the next window, at least a sample later than the one before."""

@@ -399,3 +399,36 @@ def test_a_live_source_never_waits_for_the_worker() -> None:
     (gap,) = heard.gaps
     assert gap.reason == "overrun"
     np.testing.assert_array_equal(heard.blocks[-1].samples, np.float32(0.5))
+
+
+def test_a_source_that_is_opened_anew_has_a_gap_up_to_its_first_sound() -> None:
+    clock = FakeClock()
+    stop = FakeStop(clock)
+    source = ScriptedSource(clock, stop, [[Silence(1.5), Sound(3.0)]])
+    feed = Feed("street", RATE, 60.0, start=100 * RATE)
+    missing_since = clock.monotonic() - 2.0
+    capture = Capture(
+        source, feed, SETTINGS, clock.monotonic, missing_since=missing_since
+    )
+    capture.run(stop)
+    pieces = [piece for piece in feed.take() if not isinstance(piece, SourceState)]
+    assert isinstance(pieces[0], Gap)
+    assert {p.reason for p in pieces if isinstance(p, Gap)} == {"reloaded"}
+    assert pieces[0].start == 100 * RATE
+    block = pieces[-1]
+    assert isinstance(block, Block)
+    assert block.start == pytest.approx(103.5 * RATE, abs=1)
+    assert block.stop - block.start == 3 * RATE
+
+
+def test_the_time_without_sound_may_change_while_a_source_is_heard() -> None:
+    clock = FakeClock()
+    stop = FakeStop(clock)
+    lives: list[list[Step]] = [[Sound(1.0), Silence(FOR_EVER)], [Sound(1.0)]]
+    source = ScriptedSource(clock, stop, lives)
+    feed = Feed("street", RATE, 60.0)
+    capture = Capture(source, feed, SETTINGS, clock.monotonic)
+    capture.stall_seconds = 10.0
+    capture.run(stop)
+    first, second = source.opened_at
+    assert second - first == pytest.approx(1.0 + 10.0 + 0.25, abs=0.25)

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -259,3 +260,33 @@ def test_gaps_and_states_and_a_crowded_ring_are_not_to_wait_for_more_sound() -> 
 def test_a_block_before_the_source_opens_is_our_own_mistake() -> None:
     with pytest.raises(AssertionError):
         write(Feed("street", RATE, 8), 1)
+
+
+def test_a_feed_may_go_on_counting_where_another_stopped() -> None:
+    feed = Feed("street", RATE, CAPACITY / RATE, start=1000)
+    feed.open(1)
+    write(feed, 30)
+    feed.lose(5, "stalled")
+    assert spans(feed.take()) == [(1000, 1030, "1 channels"), (1030, 1035, "stalled")]
+    assert (feed.start, feed.taken, feed.stop) == (1000, 1035, 1035)
+
+
+@pytest.mark.parametrize("capacity", [50, 300])
+def test_another_capacity_loses_nothing_that_waits(capacity: int) -> None:
+    feed = make_feed()
+    write(feed, 60)
+    feed.keep(capacity / RATE)
+    write(feed, 20)
+    write(feed, 10)
+    assert_tiled(spans(feed.take()), 0, 90)
+    assert feed.lost_samples == 0
+    first, samples = feed.past(0, 90)
+    assert first == max(0, 90 - capacity)
+    np.testing.assert_array_equal(samples, numbered(first, 90 - first))
+
+
+def test_with_another_capacity_so_much_can_wait() -> None:
+    feed = make_feed()
+    feed.keep(300 / RATE)
+    write(feed, 280)
+    assert spans(feed.take()) == [(0, 280, "1 channels")]

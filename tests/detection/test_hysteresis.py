@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.detection import detector, onsets, rule, stretches, told
+from tests.support.detection import (
+    GATE_DBFS,
+    Told,
+    detector,
+    onsets,
+    rule,
+    stretches,
+    told,
+)
 from tests.support.scores import drawn
 
 
@@ -196,3 +204,45 @@ def test_a_higher_onset_threshold_never_yields_more(
         return {moment for start, stop in found for moment in range(start, stop)}
 
     assert sounding(min(low + more, 10) / 10) <= sounding(low / 10)
+
+
+def changed(scores: str, at: int, **changes: float) -> list[tuple[int, int]]:
+    """Events when the rule changes before window `at`."""
+    watcher = detector(rule(min_duration_off=2))
+    frames = drawn(scores)
+    before = [Told(r, None) for f in frames[:at] for r in watcher.push(f)]
+    watcher.change({"a": rule(**{"min_duration_off": 2, **changes})}, GATE_DBFS)
+    return stretches(before + told(watcher, frames[at:]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "events"),
+    [
+        ({}, [(2, 8)]),
+        ({"offset_threshold": 0.65}, [(2, 4)]),  # what hovers counts no more
+        ({"onset_threshold": 0.95}, [(2, 8)]),  # it has begun, and stays
+        ({"min_duration_on": 30}, [(2, 8)]),  # it is told, and stays
+        ({"smoothing_hops": 3}, [(2, 8)]),
+    ],
+)
+def test_what_is_going_on_ends_as_new_rules_say(
+    changes: dict[str, float], events: list[tuple[int, int]]
+):
+    assert changed("..##++++.....", 4, **changes) == events
+
+
+def test_a_new_threshold_holds_for_what_comes():
+    assert changed("..##....++...", 5, onset_threshold=0.5) == [(2, 4), (8, 10)]
+    assert changed("..##....##...", 5, onset_threshold=0.95) == [(2, 4)]
+
+
+def test_more_smoothing_begins_with_the_scores_so_far():
+    # Two windows of three are high, and the mean is below the threshold.
+    assert changed("..........##.", 10, smoothing_hops=3, onset_threshold=0.8) == []
+    assert changed("..........###", 10, smoothing_hops=3, onset_threshold=0.8) != []
+
+
+def test_no_event_begins_before_it_may():
+    watcher = detector(rule())
+    watcher.begin_after({"a": 4})
+    assert stretches(told(watcher, drawn("..####...."))) == [(4, 6)]

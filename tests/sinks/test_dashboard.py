@@ -215,3 +215,21 @@ def test_nothing_lost_is_never_said_wrongly(
     captured: int, lost: int, words: str
 ) -> None:
     assert listened(captured, lost) == words
+
+
+def test_other_sources_and_labels_are_shown_after_a_reload():
+    seen = board("street", "yard")
+    seen.take(frame("street", scores={"siren": 0.9}))
+    seen.take(onset("street"))
+    seen.take(frame("yard"))
+    seen.change(["street", "gate"], ["bell", "whistle"], SAMPLE_RATE, {})
+    lines = picture(seen)
+    assert any("gate" in line for line in lines)
+    assert not any("yard" in line for line in lines)
+    assert any("bell" in line for line in lines)
+    assert seen.sources["street"].going_on
+    # What was scored for other labels is not shown for these.
+    assert seen.sources["street"].frame is None
+    seen.take(frame("yard"))
+    seen.report(statistics())
+    assert set(seen.sources) == {"street", "gate"}

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from monitor.config.alerts import AlertSettings
 from monitor.records import ScoreFrame
 from monitor.sinks.alerts.rules import Rules
 from tests.support.alerts import rule
 from tests.support.street import HOP, NOW, Street, rules
-from tests.support.timed import SAMPLE_RATE, frame, onset
+from tests.support.timed import LABELS, SAMPLE_RATE, frame, onset
 
 
 def test_a_continuous_sound_is_told_when_it_begins_goes_on_and_ends() -> None:
@@ -331,3 +332,35 @@ def test_frames_of_a_label_that_the_model_has_not_are_no_trouble() -> None:
     batch = [window, onset("street", "siren", 3.0)]
     assert len(tested.step(batch, NOW)) == 1
     assert tested.step([window], NOW) == []
+
+
+def changed(street: Street, *settings: AlertSettings) -> None:
+    thresholds = dict.fromkeys(LABELS, 0.6)
+    street.rules.change(settings, LABELS, thresholds, SAMPLE_RATE)
+
+
+def test_a_rule_that_stays_remembers_what_it_told() -> None:
+    """Its cooldown and the sounds that go on, whatever else of it changed."""
+    street = Street(rules(rule(on=["onset", "end"], cooldown_seconds=60)))
+    street.sound(10)
+    changed(street, rule(on=["onset", "end"], cooldown_seconds=60, min_score=0.1))
+    street.sound(10)
+    assert street.kinds == ["onset", "end"]
+    street.listen(60)
+    street.begin()
+    changed(street, rule(on=["onset", "end"]), rule("other", on=["onset", "end"]))
+    street.listen(10)
+    street.end()
+    assert street.kinds == ["onset", "end", "onset", "end"]
+    assert street.alerts[-1].body["hits"] > 15
+
+
+def test_a_rule_that_is_gone_tells_nothing_and_a_new_one_what_begins() -> None:
+    street = Street(rules(rule(on=["onset", "end"])))
+    street.begin()
+    street.rules.keep([])
+    street.end()
+    assert street.kinds == ["onset"]
+    changed(street, rule("new", on=["onset", "end"]))
+    street.sound(5)
+    assert [alert.rule for alert in street.alerts[1:]] == ["new", "new"]

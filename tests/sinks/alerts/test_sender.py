@@ -363,3 +363,16 @@ def test_the_body_is_what_the_rules_made(database: Database) -> None:
     with running(database, hook):
         wait_for(lambda: hook.taken)
     assert json.dumps(dict(hook.taken[0].body)) == json.dumps(dict(original.body))
+
+
+def test_another_hook_takes_what_waits(database: Database) -> None:
+    put(database, *now_alerts(3))
+    before, after = FakeHook(*[Retry("down", 0.05)] * 1000), FakeHook()
+    with running(database, before) as sender:
+        wait_for(lambda: before.taken)
+        sender.change(after)
+        wait_for(lambda: len(after.taken) == 3)
+    assert set(before.numbers) == {0}
+    assert after.numbers == [0, 1, 2]
+    assert before.closed
+    assert after.closed

@@ -7,12 +7,22 @@ from pathlib import Path
 
 import pytest
 
+from monitor.config.config import StoreSettings
 from monitor.errors import StoreError
 from monitor.records import Event, Onset, Timed
 from monitor.sinks.store.store import LAST_RETRY_SECONDS
 from tests.support.clock import FakeClock
-from tests.support.store import EveryOccurrence, heard, make_store, rows
-from tests.support.timed import event, frame, gap, onset, samples, state, statistics
+from tests.support.store import EveryOccurrence, heard, make_store, rows, session
+from tests.support.timed import (
+    OPENED,
+    event,
+    frame,
+    gap,
+    onset,
+    samples,
+    state,
+    statistics,
+)
 
 
 def frames(seconds: float, source: str = "street") -> list[Timed]:
@@ -338,3 +348,52 @@ def test_a_store_that_cannot_be_opened_at_first_opens_later(
 def test_an_orderly_end_is_noted(path: Path) -> None:
     make_store(path).close()
     assert rows(path, "SELECT ended_ms IS NOT NULL FROM sessions") == [1]
+
+
+def test_with_another_model_another_session_begins(path: Path) -> None:
+    clock = FakeClock()
+    store = make_store(path, clock)
+    store.write([onset(), *frames(20)])
+    store.write([event()])
+    other = replace(session(), session="second", model="other", labels=("a", "b"))
+    store.change(StoreSettings(), other)
+    store.write(frames(30)[-5:])
+    store.write([onset(number=2)])
+    store.close()
+    assert rows(path, "SELECT session, model, ended_ms IS NULL FROM sessions") == [
+        ("session", "urban", 0),
+        ("second", "other", 0),
+    ]
+    assert rows(path, "SELECT session_name, frames FROM scores_read") == [
+        ("session", len(frames(20))),
+        ("second", 5),
+    ]
+    assert rows(path, "SELECT session_name FROM events_read") == ["session", "second"]
+
+
+def test_other_limits_hold_soon(path: Path) -> None:
+    clock = FakeClock()
+    clock.wall = OPENED
+    store = make_store(path, clock)
+    store.write([onset(), event(), gap()])
+    store.report(statistics())
+    clock.advance(3 * 86_400)
+    store.report(statistics())
+    assert rows(path, "SELECT count(*) FROM gaps") == [1]
+    store.change(StoreSettings(keep_days=1, keep_scores_days=1), session())
+    store.report(statistics())
+    assert rows(path, "SELECT count(*) FROM gaps") == [0]
+    assert rows(path, "SELECT count(*) FROM sessions") == [1]
+    store.close()
+
+
+def test_what_a_killed_monitor_heard_is_found_once(path: Path) -> None:
+    killed = make_store(path)
+    killed.write([onset()])
+    killed._writer.close()  # as the end of the process does
+    store = make_store(path, run="second")
+    (found,) = store.take_found()
+    assert isinstance(found.record, Event)
+    assert found.record.end_reason == "interrupted"
+    assert store.take_found() == []
+    store.close()
