@@ -58,6 +58,7 @@ class Metrics:
         )
         self._pages = _Pages(vitals, now)
         self._background = Background("metrics", self._run)
+        self._server: Server | None = None
         self._is_failing = False
 
     def write(self, batch: Sequence[Timed]) -> None:
@@ -73,13 +74,15 @@ class Metrics:
 
     def close(self) -> None:
         """Listen no more."""
+        if self._server is not None:
+            self._server.wake()
         self._background.finish(LAST_SECONDS)
 
     def _run(self, stop: threading.Event) -> None:
         pages = {"/healthz": self._pages.healthz, "/metrics": self._pages.metrics}
         while not stop.is_set():
             try:
-                server = Server(self._settings.address, pages, self._token)
+                self._server = Server(self._settings.address, pages, self._token)
             except OSError as error:
                 self._complain(error)
                 stop.wait(RETRY_SECONDS)
@@ -88,7 +91,7 @@ class Metrics:
                 "metrics are served at http://%s/metrics", self._settings.listen
             )
             self._is_failing = False
-            server.run(stop)
+            self._server.run(stop)
 
     def _complain(self, error: OSError) -> None:
         if not self._is_failing:

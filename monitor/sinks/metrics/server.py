@@ -91,6 +91,10 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
             self._shut(lambda _deadline: True)
             self.server_close()
 
+    def wake(self) -> None:
+        """Let `run` look at its `stop` at once; nobody can connect any more."""
+        _shut(self.socket)
+
     def service_actions(self) -> None:
         """Shut the connections whose time is over."""
         now = monotonic()

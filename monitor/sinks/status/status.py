@@ -1,5 +1,6 @@
 """The sink that answers on a private socket how the monitor is doing."""
 
+import contextlib
 import errno
 import json
 import logging
@@ -41,6 +42,7 @@ class Status:
         self._vitals = vitals
         self._path = path
         self._background = Background("status", self._run)
+        self._listener: socket.socket | None = None
         self._problem = ""
 
     def write(self, batch: Sequence[Timed]) -> None:
@@ -56,20 +58,24 @@ class Status:
 
     def close(self) -> None:
         """Take the socket away."""
+        listener = self._listener
+        if listener is not None:
+            with contextlib.suppress(OSError):  # The thread may close it just now.
+                listener.shutdown(socket.SHUT_RDWR)
         self._background.finish(LAST_SECONDS)
 
     def _run(self, stop: threading.Event) -> None:
         door = Door(self._path)
         while not stop.is_set():
             try:
-                listener = door.open()
+                self._listener = door.open()
             except OSError as error:
                 self._complain(error)
                 stop.wait(RETRY_SECONDS)
                 continue
             self._problem = ""
             try:
-                self._serve(listener, stop)
+                self._serve(self._listener, stop)
             finally:
                 door.close()
 
