@@ -71,7 +71,11 @@ class HealthWatch:
         }
         self._listening = Listening()
         self._deaf = {source: Latch(forgives=1) for source in live if live[source]}
-        self._own: dict[HealthKind, Latch] = {"overload": Latch(), "disk": Latch()}
+        self._own: dict[HealthKind, Latch] = {
+            "overload": Latch(),
+            "disk": Latch(),
+            "compute-device": Latch(),
+        }
         self._looked: float | None = None
         self._sample_rate = sample_rate
 
@@ -164,15 +168,18 @@ class HealthWatch:
             self._desk.post(Notice("deaf", change, detail, source.source))
 
     def _follow_monitor(self, statistics: Statistics, step: int) -> None:
-        """Post whether the analysis keeps up and what was heard can be stored."""
+        """Post whether the analysis keeps up, where, and what it finds is stored."""
         late = [
             each.backlog_samples / self._sample_rate
             for each in statistics.sources
             if each.source in self._deaf
         ]
+        model = statistics.model
+        failed = None if model is None else model.failed_compute_device
         own: list[tuple[HealthKind, bool, str]] = [
             ("overload", max(late, default=0) > LATE_SECONDS, OVERLOAD),
             ("disk", _cannot_store(statistics), DISK),
+            ("compute-device", failed is not None, f"{failed} failed: now on the CPU"),
         ]
         for kind, is_ill, detail in own:
             hold = self._settings.hold_seconds

@@ -12,6 +12,7 @@ from monitor.config.health import HealthSettings
 from monitor.records import (
     EVERY_SOURCE,
     Health,
+    ModelStatistics,
     SourceStateName,
     Statistics,
     Trouble,
@@ -166,6 +167,19 @@ def test_a_store_that_cannot_write_is_told(
         found = statistics("street", captured_seconds=night.captured)
         night._look(replace(found, queues=(queue,)))
     assert [it.kind for it in night.told] == ["disk"] * is_ill
+
+
+def test_a_compute_device_that_failed_is_told() -> None:
+    night = Night(watch()).passes(10)
+    for _ in range(100):
+        night.now += LOOK
+        night.captured += LOOK
+        found = statistics("street", captured_seconds=night.captured)
+        model = ModelStatistics("urban", ("siren",), RATE, "cpu", "cuda")
+        night._look(replace(found, model=model))
+    ((record),) = night.told
+    assert (record.source, record.kind) == (EVERY_SOURCE, "compute-device")
+    assert record.detail == "cuda failed: now on the CPU"
 
 
 def test_what_was_raised_before_it_was_ignored_is_cleared_all_the_same() -> None:
