@@ -26,6 +26,15 @@ _FASTEST = 1.001
 _FIRST_DELAY_SECONDS = 0.25
 _LONGEST_DELAY_SECONDS = 1.0
 
+_ABSENT_SECONDS = 60.0
+_ABSENT_DELAY_SECONDS = 2.0
+"""Between tries of a source that has been gone for long.
+
+Each starts a process, so seldom is kind to a small machine.  But who plugs a microphone
+in expects to be heard within three seconds, and there is no sign of it that holds for
+ALSA, for a sound server and for a command alike: so it is tried, and no less often.
+"""
+
 _WORKING_SECONDS = 2.0
 """A source that was heard for so long is opened again without much delay."""
 
@@ -272,6 +281,8 @@ class _Troubles:
             self._feed.state("waiting", sentence)
         self._detail = sentence
         self.listening_since = None
+        if now - self._began >= _ABSENT_SECONDS:
+            return _ABSENT_DELAY_SECONDS
         delay = _FIRST_DELAY_SECONDS * 2.0 ** min(self._attempts - 1, 10)
         return min(delay, _LONGEST_DELAY_SECONDS)
 
