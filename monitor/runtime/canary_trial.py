@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from monitor.audio.feed import Block
+from monitor.audio.ring import Samples
 from monitor.detection.presets import LabelRule
 from monitor.model.classifier import Classifier
 from monitor.model.golden import TOLERANCES, golden_signal
@@ -72,7 +73,10 @@ def run_trial(ears: Ears, label: str, mixture: Mixture | None) -> Slices:
         mixture: What is heard; None: the golden vector is all.
     """
     pipeline = ears.make_pipeline()
-    complaint = _golden_complaint(ears.classifier, pipeline)
+    yield
+    signal = golden_signal(ears.classifier.spec)
+    yield
+    complaint = _golden_complaint(ears.classifier, pipeline, signal)
     if complaint or mixture is None:
         return Verdict(complaint, math.nan)
     yield
@@ -86,12 +90,13 @@ def run_trial(ears: Ears, label: str, mixture: Mixture | None) -> Slices:
     return _judge(ears, label, mixture, records)
 
 
-def _golden_complaint(classifier: Classifier, pipeline: Pipeline) -> str:
+def _golden_complaint(
+    classifier: Classifier, pipeline: Pipeline, signal: Samples
+) -> str:
     """Compare the scores of the golden signal with those in the model file."""
     golden = classifier.golden
     if golden is None:
         return ""
-    signal = golden_signal(classifier.spec)
     frame = next(
         record
         for record in pipeline.process([(GOLDEN, Block(0, signal))])

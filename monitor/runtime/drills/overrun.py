@@ -11,7 +11,7 @@ from monitor.runtime.drills.endpoint import running_endpoint
 from monitor.runtime.drills.outcome import Outcome, Say
 from monitor.runtime.drills.plan import Plan, street_config
 from monitor.runtime.drills.private import PrivateMonitor, private_monitor
-from monitor.runtime.drills.street import PERIOD_SECONDS
+from monitor.runtime.drills.street import BURST_DBFS, PERIOD_SECONDS
 
 STOPPED_SECONDS = 24.0
 """The pipe between holds 12 s of the street, the ring 5 s."""
@@ -21,6 +21,9 @@ TRUE_SECONDS = 0.75
 """By so much times may be off, against those before."""
 
 BURSTS = 3
+LOUD_DBFS = BURST_DBFS - 15.0
+"""An event that is louder holds a good part of a burst."""
+
 SETTLE_SECONDS = 12.0
 """What is lost without a word is found by the clock, in five seconds and more."""
 
@@ -87,14 +90,12 @@ def _wait_for_bursts(monitor: PrivateMonitor, after: float) -> None:
 
 
 def _beginnings(monitor: PrivateMonitor, after: float = 0.0) -> list[float]:
-    """When the surest event of each burst began, seconds since 1970.
-
-    A network says something of quiet noise too, but is never sure of it.
-    """
+    """When the surest event of each burst began, seconds since 1970."""
     surest: dict[int, tuple[float, float]] = {}
     for event in monitor.records("event"):
         start = datetime.fromisoformat(event["start"]).timestamp()
-        if start > after:
+        # The network says something of the quiet between the bursts too.
+        if start > after and event["level_dbfs"] > LOUD_DBFS:
             burst = round(start / PERIOD_SECONDS)
             score = event["peak_score"]
             surest[burst] = max(surest.get(burst, (0.0, start)), (score, start))
