@@ -1,7 +1,7 @@
 """Asks networks about recordings that they have not heard."""
 
 from collections.abc import Callable, Sequence
-from functools import cache, cached_property
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,9 @@ from training.evaluate import (
     score_windows,
     sigmoid,
 )
-from training.eventful import Eventful, Sounds, listen_to_events
 from training.heldout import Evidence, HeldOut
 from training.manifest import Clip, Manifest
 from training.material import Material
-from training.profile import timed
 from training.splits import assign_folds
 from training.watcher import Checked, Validate
 
@@ -42,20 +40,19 @@ class Examiner:
         self._device = device
         self._advance = advance
 
-    @cached_property
-    def _windows(self) -> ClipWindows:
-        """Of all clips; only the process that tests needs them."""
-        with timed("evaluation"):
-            return clip_windows(
-                self._material.manifest.clips,
-                self._material.store,
-                self._settings.spec,
-                lambda done, total: self._advance("computing features", done, total),
-            )
+    def _windows(self, clips: Sequence[int]) -> ClipWindows:
+        """The windows of the clips with these indices."""
+        return clip_windows(
+            [self._material.manifest.clips[index] for index in clips],
+            self._material.store,
+            self._settings.spec,
+            lambda done, total: self._advance("computing features", done, total),
+        )
 
     def validation(self, clips: Sequence[int]) -> Validate:
         """What tests a network on the clips with these indices."""
-        windows = cache(lambda: self._windows.part(clips))
+        # Not before they are needed: of several processes only one tests.
+        windows = cache(lambda: self._windows(clips))
         labels = range(len(self._material.manifest.labels))
 
         def validate(network: Network) -> Checked:
@@ -76,7 +73,7 @@ class Examiner:
         negatives: Sequence[Clip],
         part: int | None = None,
     ) -> Evidence:
-        """What a network says of clips, of negatives, and of streams made of these.
+        """What a network says of clips, of negatives, and of ambience made of these.
 
         Args:
             network: On the CPU.
@@ -85,7 +82,7 @@ class Examiner:
             part: Of everything; None: recordings are dealt into the parts 0 and 1.
         """
         score = network_logits(network, self._settings.spec)
-        heard = self._windows.part(clips)
+        heard = self._windows(clips)
         store = self._material.negatives_store
         own = HeldOut(heard, score_windows(heard, score), _parts(heard, part))
         if not negatives or store is None:
@@ -97,12 +94,7 @@ class Examiner:
             self._ambience(network, silent.clips_of(int(each)), int(each))
             for each in np.unique(parts)
         )
-        events = tuple(
-            self._events(network, own, silent, int(each))
-            for each in np.intersect1d(own.part, parts)
-            if self._settings.stream_hours > 0
-        )
-        return Evidence(own, silent, ambience, events)
+        return Evidence(own, silent, ambience)
 
     def ask_negatives(
         self, network: Network, folds: Sequence[int]
@@ -133,22 +125,6 @@ class Examiner:
             settings.ambience_hours,
             part,
             lambda done, total: self._advance("listening to ambience", done, total),
-        )
-
-    def _events(
-        self, network: Network, clips: HeldOut, negatives: HeldOut, part: int
-    ) -> Eventful:
-        settings, material = self._settings, self._material
-        assert material.negatives_store is not None
-        return listen_to_events(
-            network_logits(network, settings.spec),
-            Sounds(clips.clips_of(part), material.store),
-            Sounds(negatives.clips_of(part), material.negatives_store),
-            material.manifest.labels,
-            settings.spec,
-            settings.stream_hours,
-            part,
-            lambda done, total: self._advance("listening to events", done, total),
         )
 
 

@@ -11,7 +11,6 @@ from training.ambience import Ambience, highest_of_segments
 from training.calibrate import Threshold, fit_temperature, thresholds_for
 from training.config import TrainingSettings
 from training.evaluate import ClipWindows, clip_report, per_clip, sigmoid
-from training.eventful import Eventful, highest_of_events
 from training.manifest import Clip
 
 Array = NDArray[np.float32]
@@ -78,8 +77,6 @@ class Evidence:
     """Clips of no class, for the temperatures."""
     ambience: tuple[Ambience, ...]
     """Hours of no class, for the thresholds."""
-    events: tuple[Eventful, ...] = ()
-    """Streams with events, for what a threshold misses."""
 
     def calibrate(
         self,
@@ -120,28 +117,8 @@ class Evidence:
             hours,
             settings.false_alarms_per_hour,
             self._reached(temperature, settings.least_recall, rows),
-            self._events(temperature, labels, settings, without_part),
         )
         return Calibration(temperatures, tuple(found))
-
-    def _events(
-        self,
-        temperature: float,
-        labels: Sequence[str],
-        settings: TrainingSettings,
-        without_part: int | None,
-    ) -> list[Array] | None:
-        """For each label the highest score of each of its events."""
-        highest: list[list[Array]] = [[] for _ in labels]
-        for heard in self.events:
-            if heard.part != without_part:
-                scores = sigmoid(np.asarray(heard.logits / temperature, np.float32))
-                found = highest_of_events(heard, scores, labels, settings.spec)
-                for own, more in zip(highest, found, strict=True):
-                    own.append(more)
-        if not any(highest):
-            return None
-        return [np.concatenate(own) for own in highest]
 
     def _reached(
         self, temperature: float, share: float, rows: NDArray[np.bool_]
@@ -194,7 +171,6 @@ def join_evidence(parts: Sequence[Evidence]) -> Evidence:
         join_held_out([part.clips for part in parts]),
         join_held_out(negatives) if negatives else None,
         tuple(heard for part in parts for heard in part.ambience),
-        tuple(heard for part in parts for heard in part.events),
     )
 
 
