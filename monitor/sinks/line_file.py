@@ -10,8 +10,9 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-FILE_MODE = 0o640
-FOLDER_MODE = 0o750
+# When which sound was heard tells when somebody was at home.
+FILE_MODE = 0o600
+FOLDER_MODE = 0o700
 
 
 class LineFile:

@@ -53,8 +53,8 @@ def test_folder_and_file_are_made_and_closed_to_others(tmp_path: Path) -> None:
         append(file_at(folder), b"line\n")
     finally:
         os.umask(previous)
-    assert (folder / "log").stat().st_mode & 0o777 == 0o640
-    assert folder.stat().st_mode & 0o777 == 0o750
+    assert (folder / "log").stat().st_mode & 0o777 == 0o600
+    assert folder.stat().st_mode & 0o777 == 0o700
 
 
 def test_lines_are_appended_to_what_is_there(tmp_path: Path) -> None:

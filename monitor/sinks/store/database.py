@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 BUSY_SECONDS = 5.0
 FILE_MODE = 0o600
-FOLDER_MODE = 0o750
+FOLDER_MODE = 0o700
 CHECKED_MIB = 64
 """A file up to this size is read and checked as a whole when it is opened."""
 
