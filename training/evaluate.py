@@ -35,14 +35,6 @@ class ClipWindows:
     clip_of: NDArray[np.intp]
     """(windows,), index of the clip of each."""
 
-    def part(self, indices: Sequence[int]) -> "ClipWindows":
-        """The windows of the clips with these indices."""
-        place = {index: number for number, index in enumerate(indices)}
-        rows = np.flatnonzero(np.isin(self.clip_of, np.asarray(indices, np.intp)))
-        clip_of = np.array([place[int(self.clip_of[row])] for row in rows], np.intp)
-        clips = tuple(self.clips[index] for index in indices)
-        return ClipWindows(clips, self.log_mel[rows], clip_of)
-
     @property
     def truth(self) -> NDArray[np.intp]:
         """(clips,), index of each clip's label; -1 for none."""

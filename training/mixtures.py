@@ -35,8 +35,11 @@ class Mixture:
     samples: Samples
     """(channels, window_samples), as the microphone would deliver it."""
 
-    full_scale: Samples
-    """The same before level, rounding and noise of the microphone: for a teacher."""
+    clean: Samples
+    """The same before level, rounding and noise of the microphone."""
+
+    full_scale_db: float
+    """Peak of `full_scale`, dBFS."""
 
     activity: NDArray[np.float32]
     """(labels, cells): the share of each cell in which the label sounds."""
@@ -46,6 +49,12 @@ class Mixture:
 
     negatives_fold: int
     """The fold of all its negatives; 0: none."""
+
+    @property
+    def full_scale(self) -> Samples:
+        """The clean sound, as loud as a teacher shall hear it; made when asked for."""
+        loud = augment.set_peak(self.clean, self.full_scale_db)
+        return loud.astype(np.float32, copy=False)
 
 
 def cells_of(spec: ModelSpec) -> int:
@@ -126,7 +135,7 @@ class MixtureMaker:
         start = max(0, count - samples.shape[1]) // 2
         assert clip.label is not None
         self._mark(activity, clip.label, start, min(count, start + samples.shape[1]))
-        return Mixture(window, augment.set_peak(window, -3), activity, clip.fold, 0)
+        return Mixture(window, window, -3, activity, clip.fold, 0)
 
     def _clip_window(
         self, r: Generator, index: int, activity: NDArray[np.float32]
@@ -196,7 +205,7 @@ class MixtureMaker:
     ) -> Mixture:
         """Give it the level of a microphone somewhere, and its noise."""
         settings, spec = self.settings, self.spec
-        full_scale = augment.set_peak(window, -r.uniform(1, 9))
+        full_scale_db = -r.uniform(1, 9)
         samples = augment.set_peak(window, -r.uniform(0, settings.gain_range_db))
         if r.random() < settings.microphone_noise:
             noise = _noise(r, spec.window_samples, spec.sample_rate, 1.0, -85, -55)
@@ -206,7 +215,8 @@ class MixtureMaker:
                 samples = augment.quantise(samples)
         return Mixture(
             samples.astype(np.float32, copy=False),
-            full_scale.astype(np.float32, copy=False),
+            window,
+            full_scale_db,
             activity,
             fold,
             negatives_fold,

@@ -78,7 +78,9 @@ class ClipStore:
         scale = np.float32(entry.scale / 32_767)
         with timed("reading decoded sound"):
             interleaved = self._samples[first:last].reshape(-1, entry.channels)
-            return np.ascontiguousarray(interleaved.T, dtype=np.float32) * scale
+            samples = np.ascontiguousarray(interleaved.T, dtype=np.float32)
+            samples *= scale
+            return samples
 
 
 def open_store(

@@ -49,17 +49,23 @@ _FLOORS = 48
 
 
 @lru_cache(maxsize=_FLOORS)
-def _floor(number: int, samples: int, rate: int) -> Wave:
-    return coloured_noise(np.random.default_rng([7, number]), samples, rate)
+def _floor_twice(number: int, samples: int, rate: int) -> Wave:
+    """A noise and its repetition: whatever it is turned by is a part of that."""
+    noise = coloured_noise(np.random.default_rng([7, number]), samples, rate)
+    twice = np.concatenate([noise, noise])
+    twice.flags.writeable = False
+    return twice
 
 
 def noise_floor(r: Generator, samples: int, rate: int) -> Wave:
     """Coloured noise to lie under a sound: one of a few dozen, turned at random.
 
-    Costs a hundredth of `coloured_noise`, and every window needs it.
+    Costs next to nothing beside `coloured_noise`, and every window needs it.  Must not
+    be written to.
     """
-    noise = _floor(int(r.integers(_FLOORS)), samples, rate)
-    return np.roll(noise, int(r.integers(samples)))
+    twice = _floor_twice(int(r.integers(_FLOORS)), samples, rate)
+    start = samples - int(r.integers(samples))
+    return twice[start : start + samples]
 
 
 def wind(r: Generator, samples: int, rate: int) -> Wave:
