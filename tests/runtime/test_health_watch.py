@@ -111,7 +111,8 @@ def test_a_short_outage_is_a_gap_and_no_deafness() -> None:
 
 
 def test_a_machine_that_slept_was_not_deaf() -> None:
-    assert Night(watch()).passes(10).sleeps(8 * 3600).passes(10).told == []
+    night = Night(watch()).passes(10).sleeps(8 * 3600)
+    assert night.passes(5, "waiting").passes(10).told == []
 
 
 def test_a_recording_that_is_over_is_not_deaf() -> None:
