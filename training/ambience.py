@@ -17,6 +17,7 @@ from training.scenes import SceneMaker, SceneSettings
 from training.store import ClipStore
 
 Array = NDArray[np.float32]
+_DEFAULT = DetectionSettings()
 _STREAM_MINUTES = 5.0
 _SEGMENT_HOPS = 9
 """Hops of one trial: about 5 s, so that trials hardly share a sound."""
@@ -72,23 +73,29 @@ def listen_to_ambience(
     return Ambience(np.stack(streams), hop_seconds(spec), part)
 
 
-def hop_seconds(spec: ModelSpec) -> float:
-    """From one window to the next, as the monitor has it by default."""
-    return spec.seconds(DetectionSettings().hop_frames * spec.hop_length)
+def hop_seconds(spec: ModelSpec, detection: DetectionSettings = _DEFAULT) -> float:
+    """From one window to the next."""
+    return spec.seconds(detection.hop_frames * spec.hop_length)
 
 
-def stream_logits(blocks: Iterable[Array], score: Score, spec: ModelSpec) -> Array:
+def stream_logits(
+    blocks: Iterable[Array],
+    score: Score,
+    spec: ModelSpec,
+    detection: DetectionSettings = _DEFAULT,
+) -> Array:
     """Logits of all windows of a stream, a hop apart, in bounded memory.
 
     Args:
         blocks: (1 or 2, n) each, all with as many channels.
         score: Of log-mel windows.
         spec: Of the model.
+        detection: Has the hop.
 
     Returns:
         (hops, labels); (0, 0) if the stream is shorter than a window.
     """
-    hop, size = DetectionSettings().hop_frames, spec.window_frames
+    hop, size = detection.hop_frames, spec.window_frames
     log_mel: IncrementalLogMel | None = None
     frames: Array | None = None
     logits: list[Array] = []
@@ -106,19 +113,23 @@ def stream_logits(blocks: Iterable[Array], score: Score, spec: ModelSpec) -> Arr
 
 
 def highest_of_segments(
-    scores: Array, labels: Sequence[str], spec: ModelSpec
+    scores: Array,
+    labels: Sequence[str],
+    spec: ModelSpec,
+    detection: DetectionSettings = _DEFAULT,
 ) -> tuple[Array, int]:
     """The highest score that detection would see in each stretch of a few seconds.
 
     Args:
         scores: (streams, hops, labels), in [0, 1].
-        labels: Names, which decide over how many hops detection averages.
+        labels: Names.
         spec: Of the model.
+        detection: With the labels decides over how many hops detection averages.
 
     Returns:
         (segments, labels), and the hops of one.
     """
-    rules = resolve_rules(labels, DetectionSettings(), None, spec)
+    rules = resolve_rules(labels, detection, None, spec)
     averaged = np.stack(
         [
             _moving_average(scores[..., index], rules[label].smoothing_hops)
