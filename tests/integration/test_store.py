@@ -46,8 +46,18 @@ def test_a_killed_monitor_has_stored_what_it_told_and_the_next_one_ends_it(
             PATIENCE_SECONDS,
         )
         assert "interrupted" in rows(database, "SELECT end_reason FROM events")
-        assert "their events end as interrupted" in monitor.log
+        assert "they end as interrupted" in monitor.log
+        # The event log and who watches learn it too, once.
+        monitor.wait_for_line("(interrupted)", PATIENCE_SECONDS)
         assert monitor.stop()[0] == 0
+    assert sum("(interrupted)" in line for line in monitor.lines) == 1
+    begun = {record["id"] for record in monitor.records("onset")}
+    (interrupted,) = [
+        record
+        for record in monitor.records("event")
+        if record["end_reason"] == "interrupted"
+    ]
+    assert interrupted["id"] in begun
     ended = ask(tmp_path, "events", "--label", "siren", "--json")
     assert {record["type"] for record in ended} == {"event"}
     assert ended[0]["end_reason"] == "interrupted"

@@ -1,13 +1,18 @@
 """What is still to be stored: at most so much of it."""
 
 import logging
+import sqlite3
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-from monitor.records import Timed
-from monitor.sinks.store.ports import AlertLike
+from monitor.records import Gap, Health, Timed
+from monitor.sinks.store.health_rows import write_health
+from monitor.sinks.store.ports import AlertLike, write_alerts
+from monitor.sinks.store.rows import write_gap, write_occurrence
 
 logger = logging.getLogger(__name__)
+
+_WRITERS = {Gap: write_gap, Health: write_health}
 
 
 class Backlog:
@@ -40,6 +45,13 @@ class Backlog:
     def add_alerts(self, alerts: Iterable[AlertLike]) -> None:
         """Put alerts behind all others."""
         self.alerts.extend(alerts)
+
+    def write(self, connection: sqlite3.Connection, session: int) -> None:
+        """Store everything inside a transaction; then `clear`, if it was committed."""
+        for timed, told_ms in self.records:
+            write = _WRITERS.get(type(timed.record), write_occurrence)
+            write(connection, session, timed, told_ms)
+        write_alerts(connection, self.alerts)
 
     def clear(self) -> None:
         """Begin anew: everything is stored."""

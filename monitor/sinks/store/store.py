@@ -8,26 +8,18 @@ from pathlib import Path
 
 from monitor.config.config import StoreSettings
 from monitor.errors import StoreUnavailableError
-from monitor.records import (
-    Gap,
-    Health,
-    ScoreFrame,
-    SourceState,
-    Statistics,
-    Timed,
-)
+from monitor.records import ScoreFrame, SourceState, Statistics, Timed
 from monitor.sinks.store.backlog import Backlog
 from monitor.sinks.store.database import Database
-from monitor.sinks.store.health_rows import write_health
+from monitor.sinks.store.patience import Patience
 from monitor.sinks.store.ports import (
     Clock,
     RulesLike,
     read_rule_state,
-    write_alerts,
     write_rule_state,
 )
 from monitor.sinks.store.reserve import Room
-from monitor.sinks.store.rows import to_ms, write_gap, write_occurrence
+from monitor.sinks.store.rows import to_ms
 from monitor.sinks.store.score_log import ScoreLog
 from monitor.sinks.store.session import (
     Session,
@@ -35,24 +27,12 @@ from monitor.sinks.store.session import (
     interrupted_records,
 )
 from monitor.sinks.store.upkeep import Upkeep
-from monitor.sinks.store.writer import PATIENCE_SECONDS, Writer
+from monitor.sinks.store.writer import Writer
 
 logger = logging.getLogger(__name__)
 
 MEMORY_RECORDS = 10_000
 FLUSH_SECONDS = 10.0
-FIRST_RETRY_SECONDS = 1.0
-LAST_RETRY_SECONDS = 15.0
-"""A try writes everything that waits, so it must not come too often."""
-
-IMPATIENCE_SECONDS = 0.1
-"""How long another writer is waited for when the last try already failed."""
-
-END_SECONDS = 0.5
-"""How long another writer is waited for at the end, which must come soon."""
-
-
-_WRITERS = {Gap: write_gap, Health: write_health}
 
 
 class Store:
@@ -118,9 +98,7 @@ class Store:
         self._flushed = clock.monotonic()
         self._room = Room(path)
         self._upkeep = Upkeep(self._writer, settings, self._room, clock)
-        self._is_failing = False
-        self._retry_at = 0.0
-        self._retry_seconds = FIRST_RETRY_SECONDS
+        self._patience = Patience()
         self._commit()
 
     @property
@@ -190,7 +168,7 @@ class Store:
             self._has_run_rules = True
             self._backlog.add_alerts(self._rules.tick(self._clock.utc()))
         self._commit_if_due()
-        if not self._is_failing:
+        if not self._patience.is_failing:
             self._upkeep.do_some()
 
     def reopen(self) -> None:
@@ -201,7 +179,7 @@ class Store:
     def close(self) -> None:
         """Write what waits, or say that it is lost; close the database."""
         self._commit(ends=True)
-        if self._is_failing:
+        if self._patience.is_failing:
             logger.error(
                 "database %s: %d records, %d alerts and %d score frames could not be "
                 "stored and are lost",
@@ -214,12 +192,8 @@ class Store:
 
     def _commit_if_due(self) -> None:
         now = self._clock.monotonic()
-        if self._is_failing:
-            is_due = now >= self._retry_at
-        else:
-            waited = now - self._flushed >= self._flush_seconds
-            is_due = waited or bool(self._backlog)
-        if is_due:
+        has_waited = now - self._flushed >= self._flush_seconds
+        if self._patience.is_due(now, is_wanted=has_waited or bool(self._backlog)):
             self._commit()
         else:
             self._backlog.drop_oldest()
@@ -234,16 +208,12 @@ class Store:
                     connection, key, scores=has_room, ends=ends
                 ),
                 synced=bool(self._backlog),
-                patience_seconds=END_SECONDS if ends else self._patience_seconds,
+                patience_seconds=self._patience.seconds(ends=ends),
             )
         except StoreUnavailableError as error:
             self._fail(error)
         else:
             self._succeed()
-
-    @property
-    def _patience_seconds(self) -> float:
-        return IMPATIENCE_SECONDS if self._is_failing else PATIENCE_SECONDS
 
     def _recover(self) -> None:
         """Once: let the rules remember, and end what a killed monitor was hearing."""
@@ -255,7 +225,7 @@ class Store:
                 interrupted_records(connection, self._session.session),
             ),
             synced=False,
-            patience_seconds=self._patience_seconds,
+            patience_seconds=self._patience.seconds(),
         )
         self._has_recovered = True
         now = self._clock.utc()
@@ -283,10 +253,7 @@ class Store:
         ends: bool,
     ) -> str:
         """Write what waits; return the state of the rules that is stored now."""
-        for timed, told_ms in self._backlog.records:
-            write = _WRITERS.get(type(timed.record), write_occurrence)
-            write(connection, session_key, timed, told_ms)
-        write_alerts(connection, self._backlog.alerts)
+        self._backlog.write(connection, session_key)
         if scores:
             self._scores.write(connection, session_key)
         state = self._rule_state
@@ -300,7 +267,7 @@ class Store:
 
     def _succeed(self) -> None:
         self._scores.commit()
-        if self._is_failing:
+        if self._patience.is_failing:
             logger.warning(
                 "database %s is written again: %d records and %d alerts came from "
                 "memory, %d are lost",
@@ -312,20 +279,17 @@ class Store:
         had_alerts = bool(self._backlog.alerts)
         self._backlog.clear()
         self._flushed = self._clock.monotonic()
-        self._is_failing = False
-        self._retry_seconds = FIRST_RETRY_SECONDS
+        self._patience.succeed()
         if had_alerts:
             self._committed()
 
     def _fail(self, error: StoreUnavailableError) -> None:
         self._scores.roll_back()
-        if not self._is_failing:
+        if not self._patience.is_failing:
             logger.error(
                 "%s; keeping up to %d records in memory until it can",
                 error,
                 self._backlog.capacity,
             )
-        self._is_failing = True
-        self._retry_at = self._clock.monotonic() + self._retry_seconds
-        self._retry_seconds = min(2 * self._retry_seconds, LAST_RETRY_SECONDS)
+        self._patience.fail(self._clock.monotonic())
         self._backlog.drop_oldest()
