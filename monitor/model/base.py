@@ -55,6 +55,9 @@ class Network(nn.Module):
         head: (..., features) to (..., labels).
         total_stride: Frames from one column to the next.
         column_head: Like `head`, for columns; None takes the head.
+        peak_share: Share of the highest column in the logits of the window.  A sound
+            that has just begun fills little of a window, and its mean over time tells
+            of what was there before.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Network(nn.Module):
         head: nn.Module,
         total_stride: int,
         column_head: nn.Module | None = None,
+        peak_share: float = 0.0,
     ) -> None:
         super().__init__()
         self.normalise = normalise
@@ -73,6 +77,7 @@ class Network(nn.Module):
         self.head = head
         self.column_head = column_head
         self.total_stride = total_stride
+        self.peak_share = peak_share
 
     def columns(self, log_mel: Tensor) -> Tensor:
         """Features over time: (batch, features, columns) of log-mel windows."""
@@ -89,6 +94,8 @@ class Network(nn.Module):
         column_head = self.head if self.column_head is None else self.column_head
         logits: Tensor = self.head(self.embed(columns))
         activity: Tensor = column_head(columns.transpose(1, 2))
+        if self.peak_share:
+            logits = logits.lerp(activity.amax(dim=1), self.peak_share)
         return Output(logits, activity.transpose(1, 2))
 
 

@@ -66,6 +66,7 @@ class _Folded(Network):
             network.head,
             network.total_stride,
             network.column_head,
+            network.peak_share,
         )
         self._mean = network.normalise.mean
         self._factor = 1 / network.normalise.deviation
@@ -91,7 +92,7 @@ def _shared_head(network: Network) -> tuple[Tensor, Tensor] | None:
     """Weight and bias of a linear head that serves an average and its columns."""
     head = network.head
     is_shared = network.column_head is None and network.pool is average
-    if is_shared and isinstance(head, nn.Linear):
+    if is_shared and isinstance(head, nn.Linear) and not network.peak_share:
         return head.weight, head.bias[:, None]
     return None
 

@@ -65,6 +65,10 @@ FEATURES = 384
 HIDDEN = 32
 """Hidden units of the head."""
 
+PEAK_SHARE = 0.4
+"""Share of the highest column in the logits of a window.  Weighed on folds never heard:
+more tells onsets earlier and raises fewer false alarms, but confuses more clips."""
+
 
 class MergeChannels(nn.Module):
     """The mean of the channels in dB: (batch, channels, ...) to (batch, 1, ...)."""
@@ -200,4 +204,5 @@ def mobile(spec: ModelSpec, labels: int) -> Network:
         nn.Sequential(nn.Dropout(0.1), SkipHead(FEATURES, labels)),
         total_stride=16,
         column_head=nn.Linear(FEATURES, labels),
+        peak_share=PEAK_SHARE,
     )
