@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from monitor.runtime.drills.processes import children
+from tests.support.pulse import PulseServer
 
 SECONDS = 300.0
 DRILL = [sys.executable, "-m", "monitor.commands.app", "drill"]
@@ -72,6 +73,16 @@ def test_a_source_that_is_taken_away_is_heard_again(tmp_path: Path) -> None:
     assert 0 < facts["killed_seconds"] <= outcome["recovery_seconds"]
     assert outcome["recovery_seconds"] < 20
     assert len(facts["gap_seconds"]) >= 2
+
+
+@pytest.mark.soundcard
+@pytest.mark.timeout(400)
+def test_the_configured_microphone_is_the_one_that_is_taken_away(
+    tmp_path: Path, pulse: PulseServer
+) -> None:
+    code, outcome = held(tmp_path, "unplug")
+    assert (code, outcome["passed"]) == (0, True), outcome
+    assert outcome["facts"]["input"] == "mic:default"
 
 
 @pytest.mark.timeout(400)

@@ -33,8 +33,10 @@ from monitor.runtime.canary_sound import (
     render_song,
 )
 from monitor.runtime.canary_trial import Slices, Verdict, run_trial
+from monitor.runtime.companions import Surroundings, build_companions
 from monitor.runtime.health_desk import HealthDesk
 from monitor.runtime.past import Past
+from monitor.sinks.sink import Trying
 from tests.support.clock import FakeClock
 from tests.support.models import seeded_model
 from tests.support.timed import statistics
@@ -390,6 +392,50 @@ def test_there_is_none_where_it_is_not_wanted_or_nothing_is_live(
     config = parse_config(text, "config.yaml")
     desk, clock = HealthDesk(), FakeClock()
     assert build_canary(config, sound_one, Past(), desk, clock) is None
+
+
+def test_a_reload_builds_it_anew_where_what_it_tries_has_changed(
+    sound_one: Classifier, model: TrainedModel, tmp_path: Path
+) -> None:
+    clock = FakeClock()
+
+    def around(classifier: Classifier, more: str) -> Surroundings:
+        return Surroundings(
+            parse_config(LIVE + "status: {socket: s}\n" + more, "config.yaml"),
+            labels=classifier.labels,
+            sample_rate=RATE,
+            clock=clock,
+            past=Past(),
+            state_dir=tmp_path,
+            environ={},
+            classifier=classifier,
+        )
+
+    running = build_companions(around(sound_one, ""))
+    canary = running["canary"]
+    assert isinstance(canary.sink, Trying)
+    for classifier, more in (
+        (sound_one, "detection: {labels: {siren: {onset_threshold: 0.8}}}"),
+        (sound_one, "canary: {every_seconds: 600}"),
+        (classifier_of(model), ""),
+    ):
+        after = build_companions(around(classifier, more), running)
+        assert after["canary"] is not canary
+    after = build_companions(around(sound_one, "heartbeat: {method: POST}"), running)
+    assert after["canary"] is canary
+    after = build_companions(
+        around(sound_one, "canary: {every_seconds: null}"), running
+    )
+    assert "canary" not in after
+
+
+def test_what_it_raised_is_over_when_it_is_closed(sound_one: Classifier) -> None:
+    rule = "detection: {labels: {siren: {onset_threshold: 0.9999}}}"
+    cage = Cage(sound_one, noise(12, -60), rule)
+    cage.result()
+    assert cage.health() == [("street", "raised")]
+    cage.canary.close()
+    assert cage.health() == [("street", "cleared")]
 
 
 def test_every_sound_that_may_be_asked_for_can_be_made() -> None:
