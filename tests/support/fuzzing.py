@@ -6,11 +6,14 @@ runs a target for so long, in little memory, and prints how many examples were t
 """
 
 import json
+import logging
 import random
 import resource
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 MEMORY_BYTES = 4 * 2**30
@@ -139,9 +142,11 @@ def main() -> None:
     name, seconds = sys.argv[1], float(sys.argv[2])
     seed = int(sys.argv[3]) if len(sys.argv) > 3 else time.time_ns()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    target = TARGETS[name]()
-    until = time.monotonic() + seconds
-    count, accepted, slowest = run(target, seed, lambda _: time.monotonic() < until)
+    logging.disable(logging.CRITICAL)
+    with tempfile.TemporaryDirectory() as folder:
+        target = TARGETS[name](Path(folder))
+        until = time.monotonic() + seconds
+        count, accepted, slowest = run(target, seed, lambda _: time.monotonic() < until)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     facts = {
         "target": name, "seed": seed, "examples": count, "accepted": accepted,

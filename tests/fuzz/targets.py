@@ -1,0 +1,401 @@
+"""What is fuzzed: everything that reads what somebody else may have written."""
+
+import json
+import os
+import random
+import sqlite3
+import struct
+from collections.abc import Callable
+from contextlib import closing, redirect_stderr, redirect_stdout
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from monitor.audio.sources.microphone import MicrophoneStream
+from monitor.audio.sources.pcm import PcmFormat
+from monitor.audio.sources.pipe import PipeHeader, encode_block
+from monitor.audio.sources.source import Lost
+from monitor.audio.sources.wav import WavOrRawDecoder
+from monitor.commands.configuration import Configuration
+from monitor.commands.examination import examine_configuration
+from monitor.config.parse import parse_config
+from monitor.errors import SoundMonitorError, SourceError
+from monitor.sinks.encoding import encode_line
+from monitor.sinks.log_eraser import erase_lines
+from monitor.sinks.plain import format_line
+from monitor.sinks.store.ports import read_rule_state
+from monitor.sinks.store.queries import open_to_read
+from monitor.sinks.store.session import interrupted_events
+from tests.support.fuzzing import (
+    INTERESTING,
+    ODD_VALUES,
+    Target,
+    damaged,
+    one_sentence,
+    twisted,
+)
+from tests.support.store import EveryOccurrence, heard, make_store
+from tests.support.timed import event, gap, onset
+from tests.support.wav_bytes import wav
+
+ROOT = Path(__file__).parents[2]
+MOST_HELD_BYTES = 2**25
+"""What a parser may hold of a stream that makes no sense, and more than it needs."""
+
+
+class ModelFile:
+    """The loader of model files, and the command that shows them."""
+
+    def __init__(self, folder: Path) -> None:
+        from monitor.model.model_file import save_model
+        from tests.support.models import seeded_model
+        from tests.support.recordings import SMALL_SPEC
+
+        self._path = folder / "model"
+        self._seeds = []
+        for preset in ("article", "mobile"):
+            save_model(self._path, seeded_model(preset, SMALL_SPEC))
+            self._seeds.append(self._path.read_bytes())
+
+    def make(self, chance: random.Random) -> bytes:
+        # The large one takes longer, and differs in its last part only.
+        seed = self._seeds[chance.random() < 0.1]
+        length = int.from_bytes(seed[:8], "little")
+        header, weights = seed[8 : 8 + length], seed[8 + length :]
+        way = chance.random()
+        if way < 0.2:
+            return damaged(seed, chance)
+        if way < 0.35:
+            header = damaged(header, chance)
+        elif way < 0.45:
+            weights = damaged(weights, chance)
+        else:
+            fields = json.loads(header)
+            if way < 0.6:
+                fields = twisted(fields, chance)
+            else:
+                part = chance.choice(("spec", "card"))
+                metadata = fields["__metadata__"]
+                changed = twisted(json.loads(metadata[part]), chance)
+                metadata[part] = json.dumps(changed)
+            header = json.dumps(fields).encode()
+        # To tell of another length than it has is one of the damages above.
+        return len(header).to_bytes(8, "little") + header + weights
+
+    def try_out(self, example: object) -> bool:
+        from monitor.commands.app import run_command_line
+        from monitor.model.classifier import Classifier
+        from monitor.model.model_file import load_model
+
+        assert isinstance(example, bytes)
+        self._path.write_bytes(example)
+        with (
+            Path(os.devnull).open("w") as nowhere,
+            redirect_stdout(nowhere),
+            redirect_stderr(nowhere),
+        ):
+            assert run_command_line(["model", str(self._path)]) in (0, 1)
+        try:
+            model = load_model(self._path)
+        except SoundMonitorError as error:
+            one_sentence(error)
+            return False
+        spec = model.spec
+        import torch
+
+        shape = (1, spec.channels, spec.n_mels, spec.window_frames)
+        result = Classifier(model, "cpu").classify(torch.zeros(shape))
+        assert np.isfinite(result.scores).all()
+        return True
+
+
+class ConfigFile:
+    """The loader of the configuration, and now and then `check`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._seeds = [
+            (ROOT / "config.yaml").read_bytes(),
+            RICH_CONFIG.encode(),
+            RICH_CONFIG.encode(),
+        ]
+
+    def make(self, chance: random.Random) -> bytes:
+        seed = chance.choice(self._seeds)
+        lines = seed.splitlines(keepends=True)
+        for _ in range(chance.choice((0, 1, 1, 2, 5))):
+            place = chance.randrange(len(lines))
+            match chance.randrange(4):
+                case 0:
+                    lines[place] = damaged(lines[place], chance)
+                case 1:
+                    key, colon, _ = lines[place].partition(b":")
+                    word = chance.choice((*INTERESTING, *WORDS))
+                    lines[place] = key + colon + b" " + word + b"\n"
+                case 2:
+                    lines[place:place] = lines[chance.randrange(len(lines)) :][
+                        : chance.randrange(1, 6)
+                    ]
+                case _:
+                    del lines[place]
+                    lines = lines or [b""]
+        text = b"".join(lines)
+        return damaged(text, chance) if chance.random() < 0.3 else text
+
+    def try_out(self, example: object) -> bool:
+        assert isinstance(example, bytes)
+        try:
+            text = example.decode()
+        except UnicodeDecodeError:
+            return False
+        try:
+            config = parse_config(text, "fuzz.yaml")
+        except SoundMonitorError as error:
+            one_sentence(error)
+            return False
+        # Mostly tried by its loader, for `check` takes a hundred times as long.
+        if hash(text) % 16 == 0:
+            state_dir = Path(config.state_dir or "/nowhere")
+            configuration = Configuration(config, state_dir, None, "fuzz")
+            for problem in examine_configuration(configuration, list).problems:
+                one_sentence(Exception(problem), 2000)
+        return True
+
+
+class Records:
+    """What reads the event log and the database back."""
+
+    def __init__(self, folder: Path) -> None:
+        self._log = folder / "events.jsonl"
+        self._path = folder / "monitor.db"
+        batch = [
+            onset(number=1),
+            event(number=1),
+            gap(),
+            onset(number=2, start_seconds=40.0),
+        ]
+        self._lines = b"".join(filter(None, map(encode_line, batch)))
+        store = make_store(self._path, rules=EveryOccurrence())
+        store.write([*heard(20), *batch])
+        store.close()
+        with closing(sqlite3.connect(self._path)) as connection:
+            connection.execute("PRAGMA journal_mode = DELETE")
+            found = connection.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table' "
+                "AND name NOT LIKE 'sqlite_%'"
+            )
+            self._columns = [
+                (table, column[1])
+                for (table,) in found.fetchall()
+                for column in connection.execute(f"PRAGMA table_info({table})")
+            ]
+        self._database = self._path.read_bytes()
+
+    def make(self, chance: random.Random) -> tuple[str, object]:
+        way = chance.random()
+        if way < 0.3:
+            return "log", damaged(self._lines, chance)
+        if way < 0.45:
+            line = json.loads(self._lines.splitlines()[0])
+            return "log", json.dumps(twisted(line, chance)).encode()
+        if way < 0.65:
+            return "file", damaged(self._database, chance)
+        changes = []
+        for _ in range(chance.choice((1, 1, 2, 4))):
+            table, column = chance.choice(self._columns)
+            changes.append((table, column, self._odd(chance)))
+        return "rows", changes
+
+    def _odd(self, chance: random.Random) -> object:
+        value = chance.choice((*ODD_VALUES, *INTERESTING, "[[1]]", '[["a"]]', '{"a":'))
+        if isinstance(value, int) and abs(value) >= 2**63:
+            return 2**63 - 1
+        return value if isinstance(value, int | float | str | bytes | None) else "[[]]"
+
+    def try_out(self, example: object) -> bool:
+        assert isinstance(example, tuple)
+        kind, content = example
+        if kind == "log":
+            self._log.write_bytes(content)
+            erase_lines(self._log, datetime(2026, 11, 23, 6, tzinfo=UTC))
+            return True
+        damage = content if kind == "file" else self._database
+        for beside in self._path.parent.glob("monitor.db*"):
+            beside.unlink()
+        self._path.write_bytes(damage)
+        if kind == "rows" and not self._change(content):
+            return False
+        return self._read()
+
+    def _change(self, changes: list[tuple[str, str, object]]) -> bool:
+        with closing(sqlite3.connect(self._path)) as connection, connection:
+            for table, column, value in changes:
+                try:
+                    connection.execute(f"UPDATE {table} SET {column} = ?", (value,))
+                except (sqlite3.Error, UnicodeError):
+                    return False
+        return True
+
+    def _read(self) -> bool:
+        try:
+            with open_to_read(self._path) as reader:
+                told = [*reader.events(), *reader.gaps(), *reader.health()]
+                for timed in told:
+                    encode_line(timed)
+                    format_line(timed)
+                reader.sessions()
+                for stretch in reader.stretches():
+                    stretch.read_table()
+                    for frame in stretch.read():
+                        stretch.utc(frame)
+            with closing(sqlite3.connect(self._path)) as connection:
+                interrupted_events(connection, "another")
+                read_rule_state(connection)
+        except SoundMonitorError as error:
+            one_sentence(error)
+            return False
+        except sqlite3.DatabaseError:
+            return False  # the store sets such a file aside
+        return True
+
+
+class CapturePipe:
+    """What a capture child and a command may write."""
+
+    def __init__(self, folder: Path) -> None:
+        header = PipeHeader(48_000, 2, "a microphone").encode()
+        blocks = [encode_block(lost, bytes(8 * 40), 2) for lost in (0, 0, 480, 0)]
+        sound = bytes(range(256)) * 8
+        self._child = [header + b"".join(blocks), header, blocks[0] * 30]
+        self._command = [
+            wav(sound, encoding=encoding, channels=channels)
+            for encoding in ("s16le", "s24le", "f32le")
+            for channels in (1, 2)
+        ]
+        self._command += [self._command[0] * 3, sound]
+
+    def make(self, chance: random.Random) -> tuple[str, list[bytes]]:
+        kind = chance.choice(("child", "command"))
+        seeds = self._child if kind == "child" else self._command
+        data = damaged(chance.choice(seeds), chance)
+        if chance.random() < 0.5:
+            place = chance.randrange(len(data) + 1)
+            count = chance.choice((0, 1, 0xFFFF_FFFF, 0x8000_0000, 48_000, 2**22))
+            data = data[:place] + struct.pack("<I", count) + data[place + 4 :]
+        if chance.random() < 0.1:
+            data += chance.randbytes(2**16) * chance.choice((1, 16))
+        size = chance.choice((1, 3, 7, 1000, 2**18)) if len(data) < 10_000 else 2**14
+        return kind, [data[at : at + size] for at in range(0, len(data), size)]
+
+    def try_out(self, example: object) -> bool:
+        assert isinstance(example, tuple)
+        kind, parts = example
+        try:
+            (self._hear_child if kind == "child" else self._hear_command)(parts)
+        except SourceError as error:
+            one_sentence(error)
+            return False
+        return True
+
+    def _hear_child(self, parts: list[bytes]) -> None:
+        stream = MicrophoneStream(Scripted(parts), "microphone 'x'")
+        heard = 0
+        while heard < MOST_HELD_BYTES:
+            block = stream.read(0.1)
+            if isinstance(block, Lost):
+                assert 0 < block.count <= 86_400 * stream.sample_rate
+            elif block is not None:
+                assert block.dtype == np.float32
+                assert block.shape[0] == stream.channels
+                heard += block.nbytes
+
+    def _hear_command(self, parts: list[bytes]) -> None:
+        decoder = WavOrRawDecoder(PcmFormat(44_100, 1, "s16le"))
+        given = taken = 0
+        for part in parts:
+            given += len(part)
+            block = decoder.push(part)
+            if block is not None:
+                assert decoder.pcm_format is not None
+                assert block.shape[0] == decoder.pcm_format.channels
+                taken += block.shape[1]
+        assert taken <= given
+
+
+class Scripted:
+    """A child that has written some bytes, and ended."""
+
+    pid = 0
+    last_lines = ("it ended",)
+
+    def __init__(self, parts: list[bytes]) -> None:
+        self._parts = iter(parts)
+
+    def read(self, timeout_seconds: float, enough: int = 1) -> bytes:
+        return next(self._parts, b"")
+
+    def wait(self, timeout_seconds: float) -> int:
+        return 1
+
+    def ending(self, timeout_seconds: float) -> str:
+        return "ended"
+
+    def close(self) -> None:
+        pass
+
+
+WORDS = (
+    b"1", b"-1", b"0.5", b"1e400", b"yes", b"[]", b"{}", b"[1, 2]", b'""', b'"\\ud800"',
+    b'"\\e[2J"', b'"a\\nb"', b"~nobody/x", b"/dev/zero", b"/proc/self/mem", b"mic:",
+    b"mic:3", b"file:~nobody/x", b"file:/dev/zero", b"file:" + b"x" * 5000, b"demo:",
+    b"command:'", b"command:cat", b"http://[", b"http://\xc3\xa4.b/", b"https://a:99999/",
+    b"env:HOME", b"credential:../x", b"file:/dev/zero", b"siren", b"all", b"9" * 30,
+    b'"25:00"', b"Europe/../x", b"{a: {b: {c: {d: 1}}}}", b"a..b", b"../../x",
+)  # fmt: skip
+
+RICH_CONFIG = """\
+state_dir: /nowhere
+sources:
+- {name: street, input: "command:cat /dev/null", sample_rate: 48000, channels: 2}
+- {name: yard, input: "mic:USB", level_offset_db: 94.5}
+ring_seconds: 30
+model: {file: null, compute_device: auto, threads: 1}
+detection:
+  hop_frames: 48
+  level_gate_dbfs: -70
+  labels:
+    siren: {onset_threshold: 0.7, offset_threshold: 0.5, min_duration_on_seconds: 1}
+    gun_shot: {preset: impulsive, smoothing_hops: 2, margin: 0.1}
+event_log: {path: events.jsonl, rotate_mib: 50, keep: 5}
+store: {path: monitor.db, keep_days: 30, max_mib: 100}
+alerts:
+- name: operations
+  labels: [siren, gun_shot]
+  sources: [street]
+  on: [onset, end]
+  cooldown_seconds: 30
+  max_per_hour: 10
+  time_zone: Europe/Berlin
+  quiet: [{begin: "22:00", end: "06:00", weekdays: [mon, tue]}]
+  webhook:
+    url: "https://example.org/hook"
+    headers: {x-name: value}
+    body: '{"text": "$label at $source"}'
+- name: shell
+  command: [cat, "-"]
+- name: broker
+  min_score: 0.5
+  mqtt: {host: localhost, topic: a/b}
+mqtt: {host: localhost, port: 1883, topic: sound-monitor}
+heartbeat: {url: "http://localhost/beat", every_seconds: 60}
+privacy: scores-only
+clips: {path: clips, labels: [siren], before_seconds: 2}
+training: {epochs: 3, network: {a: [1, 2]}}
+"""
+
+TARGETS: dict[str, Callable[[Path], Target]] = {
+    "model": ModelFile,
+    "config": ConfigFile,
+    "records": Records,
+    "pipe": CapturePipe,
+}
