@@ -41,7 +41,7 @@ def test_a_known_sound_comes_out_and_is_nobody_elses_business(tmp_path: Path) ->
         assert monitor.stop()[0] == 0
         assert found is not None
         assert (found["ok"], found["label"]) == (True, "siren")
-        assert found["score"] > 0.9
+        assert found["score"] > 0.7
         assert not any("siren" in line for line in monitor.lines)
         assert monitor.records("onset") == monitor.records("event") == []
         assert monitor.records("health") == []
