@@ -2,15 +2,23 @@
 
 import threading
 from collections import deque
-from dataclasses import dataclass
 
 import numpy as np
 
 from monitor.audio.health_cells import VitalsQueue
-from monitor.audio.pieces import Piece, Stretch, append_gap, bounded
+from monitor.audio.pieces import (
+    Block,
+    LossCount,
+    Piece,
+    Stretch,
+    append_gap,
+    bounded,
+)
 from monitor.audio.ring import Ring, Samples
 from monitor.errors import OverrunError
 from monitor.records import Gap, GapReason, SourceState, SourceStateName
+
+__all__ = ["Block", "Feed"]
 
 _NEWEST_SECONDS = 4.6
 """What a worker that was lapped goes on with: a window and a hop of the article's."""
@@ -19,30 +27,16 @@ _MOST_ARRIVALS = 4096
 _POLL_SECONDS = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Consecutive samples of one stretch."""
-
-    start: int
-    samples: Samples
-    """float32, shape (1 or 2, n), n > 0; the reader's own copy."""
-
-    @property
-    def stop(self) -> int:
-        """Absolute index after the newest sample."""
-        return self.start + int(self.samples.shape[1])
-
-
 class Feed:
     """Takes what one capture thread delivers, and hands it in order to one worker.
 
     Samples, gaps and states are pieces of one timeline: blocks and gaps that `take`
-    returns follow each other without hole or overlap from 0 to `stop`.  The capture
-    thread never waits for the worker; of a worker that falls behind by more than the
-    ring, the samples that it missed become a gap of reason "overrun".
+    returns follow each other without hole or overlap from `start` to `stop`.  The
+    capture thread never waits for the worker; of a worker that falls behind by more
+    than the ring, the samples that it missed become a gap of reason "overrun".
 
-    A lock guards the list of pieces, for as long as it takes to append to it or to
-    exchange it.  Samples are copied outside it.
+    A lock guards the list of pieces while it is appended to or exchanged.  Samples are
+    copied outside it.
     """
 
     def __init__(
@@ -50,8 +44,7 @@ class Feed:
     ) -> None:
         """Make a feed for the source `name` that keeps `capacity_seconds` of sound.
 
-        Its first sample has the index `start`: a source that was opened before goes on
-        counting.
+        `start` is the index of its first sample: a source may go on counting.
         """
         self.name = name
         self.sample_rate = sample_rate
@@ -67,7 +60,6 @@ class Feed:
         self.wakeup: threading.Event | None = None
         """Set when there is something to take; may be shared by several feeds.  The
         worker clears it before it takes."""
-
         self._ring: Ring | None = None
         self._lock = threading.Lock()
         self._pieces: list[Piece] = []
@@ -80,9 +72,7 @@ class Feed:
         self._needs_room = False
 
         self._taken = start
-        self._lost_samples = 0
-        self._gaps = 0
-        self._last_gap: Gap | None = None
+        self._losses = LossCount()
         self._room = threading.Event()
 
     # Any thread.
@@ -108,12 +98,12 @@ class Feed:
     @property
     def lost_samples(self) -> int:
         """Samples that were lost, for whatever reason, as of the latest take."""
-        return self._lost_samples
+        return self._losses.samples
 
     @property
     def gaps(self) -> int:
         """Gaps, as of the latest take; one that goes on after it is counted once."""
-        return self._gaps
+        return self._losses.gaps
 
     @property
     def state_name(self) -> SourceStateName:
@@ -242,9 +232,7 @@ class Feed:
                 append_gap(taken, piece)
             else:
                 taken.append(piece)
-        for item in taken:
-            if isinstance(item, Gap):
-                self._count(item)
+        self._losses.add(taken)
         self._taken = stop
         self._room.set()
         return taken
@@ -297,13 +285,6 @@ class Feed:
             round(_NEWEST_SECONDS * self.sample_rate),
             self.capacity - self.capacity // 16,
         )
-
-    def _count(self, gap: Gap) -> None:
-        self._lost_samples += gap.stop - gap.start
-        last = self._last_gap
-        if last is None or (last.stop, last.reason) != (gap.start, gap.reason):
-            self._gaps += 1
-        self._last_gap = gap
 
     def _append(self, piece: Piece) -> None:
         """Append to the pieces; the caller holds the lock."""
