@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,8 +37,8 @@ class Classifier:
         model: Stays as it is.
         compute_device: `auto` takes a GPU where there is one.
         threads: Processor threads of torch, in this whole process.
-        given_up: Told why when the GPU is given up.  Who has it told wants to listen in
-            any case; else a GPU that was asked for by its name must work at first.
+        spares_gpu: Whether the CPU will do, too, if a GPU that is asked for by its name
+            does not work at the start.
 
     Raises:
         UsageError: The compute device is not there, or does not work.
@@ -49,7 +49,8 @@ class Classifier:
         model: TrainedModel,
         compute_device: str = "auto",
         threads: int = 1,
-        given_up: Callable[[str], None] | None = None,
+        *,
+        spares_gpu: bool = False,
     ) -> None:
         torch.set_num_threads(threads)
         self.spec = model.spec
@@ -62,8 +63,9 @@ class Classifier:
 
         self.golden = model.golden
         self._model = model
-        self._given_up = given_up
-        self._engine = self._start(compute_device)
+        self._engine = self._start(
+            compute_device, spares_gpu or compute_device == "auto"
+        )
 
     @property
     def compute_device(self) -> str:
@@ -89,7 +91,7 @@ class Classifier:
             scores, activity = self._engine.run(windows)
         return Classification(scores.numpy(), activity.numpy())
 
-    def _start(self, wanted: str) -> Engine:
+    def _start(self, wanted: str, spares_gpu: bool) -> Engine:
         compute_device = _best() if wanted == "auto" else wanted
         if compute_device == "cpu":
             return self._warm(CpuEngine(self._model))
@@ -101,7 +103,7 @@ class Classifier:
             # torch asserts that it was built for the device.
             except (RuntimeError, AssertionError) as error:
                 fault = f"does not work ({_first_line(error)})"
-        if wanted != "auto" and self._given_up is None:
+        if not spares_gpu:
             raise UsageError(
                 f"model.compute_device: {compute_device} {fault}; choose auto or cpu"
             )
@@ -109,11 +111,10 @@ class Classifier:
 
     def _fall_back(self, compute_device: str, fault: str) -> Engine:
         engine = self._warm(CpuEngine(self._model))
-        detail = f"the compute device {compute_device} {fault}; going on with the cpu"
-        _logger.error("%s", detail)
+        _logger.error(
+            "the compute device %s %s; going on with the cpu", compute_device, fault
+        )
         self.failed_compute_device = compute_device
-        if self._given_up is not None:
-            self._given_up(detail)
         return engine
 
     def _warm(self, engine: Engine) -> Engine:

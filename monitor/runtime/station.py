@@ -102,7 +102,10 @@ def load_engine(config: Config) -> Engine:
     """
     digest = digest_of_model(config.model.file)
     model = load_model(config.model.file)
-    classifier = Classifier(model, config.model.compute_device, config.model.threads)
+    # A service whose GPU did not survive a restart of the machine listens all the same.
+    classifier = Classifier(
+        model, config.model.compute_device, config.model.threads, spares_gpu=True
+    )
     return Engine(classifier, digest, new_session(classifier))
 
 
