@@ -130,10 +130,12 @@ class Track:
 
     def _forget_old_frames(self) -> None:
         keep_from = self._frame_at(self.grid.window(self._next_window)[0])
-        surplus = keep_from - self._first_frame
+        # After a gap the next window may begin with a frame that is still to come.
+        computed = self._log_mels.shape[-1]
+        surplus = min(keep_from - self._first_frame, computed)
         if surplus > 0:
             self._log_mels = self._log_mels[..., surplus:]
-            self._first_frame = keep_from
+            self._first_frame += surplus
 
     def _frame_at(self, sample: int) -> int:
         return sample // self.log_mel.spec.hop_length

@@ -85,6 +85,21 @@ def test_the_sizes_of_blocks_do_not_matter(classifier, scene, whole, sizes):
     assert run(make_pipeline(classifier), cut(scene, sizes)) == whole
 
 
+@pytest.mark.parametrize("size", [882, 4410, 10_000])
+def test_nor_do_those_after_a_gap_that_ends_within_a_hop(classifier, scene, size):
+    def heard(blocks: list[Samples]) -> list[Record]:
+        pipeline = make_pipeline(classifier)
+        gap = Gap("street", 0, HOP + 1000, "stalled")
+        records: list[Record] = pipeline.process([("street", gap)])
+        position = gap.stop
+        for samples in blocks:
+            records += pipeline.process([("street", Block(position, samples))])
+            position += samples.shape[1]
+        return records
+
+    assert heard(cut(scene, [size] * 20)) == heard([scene])
+
+
 def test_windows_lie_on_the_grid_and_all_are_told(whole, scene):
     frames = score_frames(whole)
     assert [frame.start for frame in frames] == [i * HOP for i in range(len(frames))]
