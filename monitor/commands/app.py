@@ -118,12 +118,23 @@ def run_command_line(arguments: Sequence[str], commands: typer.Typer = app) -> i
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
+    except (MemoryError, ImportError) as error:
+        if not _is_for_memory(error):
+            raise
+        tell("there is not enough memory; allow more, or analyse less at a time")
+        return 1
     except BrokenPipeError:
         # Whoever read our output has gone, like `head`.  Nothing can be said any more,
         # and the interpreter must not try to flush at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _is_for_memory(error: Exception) -> bool:
+    """Whether memory ran out, maybe while a library was loaded."""
+    words = ("failed to map segment", "cannot allocate memory", "MemoryError")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
 
 
 def main() -> None:
