@@ -171,7 +171,7 @@ def _read_tensors(file: BinaryIO, origin: str) -> dict[str, Tensor]:
     try:
         tensors = tensors_of(file.read())
     except SafetensorError as error:
-        raise ModelFileError(f"{origin}: is damaged ({error})") from error
+        raise ModelFileError(f"{origin}: is damaged ({error!s:.200})") from error
     broken = _not_finite(tensors)
     if broken:
         raise ModelFileError(f"{origin}: {broken} holds numbers that are not finite")

@@ -47,3 +47,16 @@ def test_the_command_loads_no_heavy_library(
         check=True,
     )
     assert result.stdout.splitlines()[-1] == "loaded:"
+
+
+def test_check_of_a_microphone_does_not_even_load_numpy(tmp_path: Path) -> None:
+    script = SCRIPT.replace(str(HEAVY), str((*HEAVY, "numpy", "httpx", "soundfile")))
+    result = subprocess.run(
+        [sys.executable, "-c", script, "check"],
+        env={"HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "all is sound" in result.stdout
+    assert result.stdout.splitlines()[-1] == "loaded:"

@@ -1,9 +1,14 @@
 """What `check` says of a rule, and that it is so."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from monitor.config.config import DetectionSettings, LabelSettings
+from monitor.detection import feasibility
 from monitor.detection.detector import Detector
 from monitor.detection.feasibility import Feasibility, examine
 from monitor.detection.presets import LabelRule, resolve_rules
@@ -107,3 +112,25 @@ def test_the_bounds_hold_for_sounds_anywhere(label: str, settings: dict[str, obj
         assert told_at is not None
         latency = SPEC.seconds(told_at - start)
         assert latency <= answer.latency_bound_seconds + slack
+
+
+@given(
+    onset=st.floats(0.05, 0.999),
+    share=st.floats(0.1, 1.0),
+    hops=st.integers(1, 5),
+)
+@settings(max_examples=15)
+def test_rules_that_are_tried_once_would_have_the_same_answer(
+    onset: float, share: float, hops: int
+) -> None:
+    rule = replace(
+        rule_of("siren", smoothing_hops=hops),
+        onset_threshold=onset,
+        offset_threshold=onset * share,
+    )
+    trial = feasibility._Trial(rule, HOP, SPEC)
+    exact = feasibility._figures(trial, rule, HOP)
+    (answer,) = examine({"siren": rule}, HOP, SPEC)
+    assert answer.shortest_sound_seconds == SPEC.seconds(exact.shortest_sound)
+    assert answer.latency_bound_seconds == SPEC.seconds(exact.latency)
+    assert answer.shortest_pause_seconds == SPEC.seconds(exact.shortest_pause)

@@ -1,5 +1,6 @@
 """A command's samples are read, its trouble is told, and nothing of it stays behind."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -120,10 +121,14 @@ def test_the_error_of_a_failing_command_quotes_its_last_words() -> None:
     assert "one" not in sentence
 
 
-def test_a_command_that_was_killed_says_by_what() -> None:
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [(signal.SIGSEGV, "SIGSEGV"), (signal.SIGRTMIN + 3, "signal 37")],
+)
+def test_a_command_that_was_killed_says_by_what(number: int, name: str) -> None:
     with (
-        running("os.kill(os.getpid(), signal.SIGSEGV)") as stream,
-        pytest.raises(SourceError, match="was killed by SIGSEGV"),
+        running(f"os.kill(os.getpid(), {int(number)})") as stream,
+        pytest.raises(SourceError, match=f"was killed by {name}"),
     ):
         wait_for_samples(stream)
 
@@ -140,6 +145,17 @@ def test_a_flood_on_standard_error_does_not_block_the_command() -> None:
     code = "sys.stderr.write('x' * 10**6); sys.stderr.flush(); numbers(0, 2000)"
     with running(code) as stream:
         assert read_to_the_end(stream).shape == (1, 2000)
+
+
+def test_a_flood_on_standard_error_costs_little_time() -> None:
+    code = "put(bytes(2)); sys.stdout.flush(); error = b'x' * 2**16\n"
+    code += "while True: os.write(2, error)"
+    with running(code) as stream:
+        wait_for_samples(stream)
+        began, worked = time.monotonic(), time.thread_time()
+        while time.monotonic() - began < 1.0:
+            assert stream.read(0.2) is None
+        assert time.thread_time() - worked < 0.4
 
 
 def test_a_damaged_wav_header_is_told_with_the_command() -> None:

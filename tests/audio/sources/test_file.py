@@ -97,6 +97,14 @@ def damaged(path: Path, how: str) -> Path:
         write(path, SOUND[:, :0])
     elif how == "slow":
         path.write_bytes(wav(bytes(8000), rate=4_000))
+    elif how == "fast":
+        content = wav(bytes(8000))
+        fast = (4_000_000_000).to_bytes(4, "little")
+        path.write_bytes(content[:24] + fast + content[28:])
+    elif how == "wide":
+        soundfile.write(path, np.zeros((100, 65), np.float32), 44_100)
+    elif how == "endless":
+        path.symlink_to("/dev/zero")
     elif how == "raw":
         path = path.with_suffix(".raw")
         path.write_bytes(bytes(8000))
@@ -113,6 +121,9 @@ def damaged(path: Path, how: str) -> Path:
         ("empty", AudioFileError, "the file is empty"),
         ("no samples", AudioFileError, "holds no sound"),
         ("slow", AudioFileError, "has 4000 samples a second; 8000 to 192000"),
+        ("fast", AudioFileError, "has 4000000000 samples|not a recording"),
+        ("wide", AudioFileError, "has 65 channels; 64 can be heard"),
+        ("endless", UsageError, "no regular file"),
         ("raw", AudioFileError, "use 'command:cat"),
         ("folder", UsageError, "no regular file"),
     ],
@@ -130,6 +141,20 @@ def test_what_is_no_recording_is_told_at_once(
 def test_a_missing_file_is_wrong_usage(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no such file"):
         file(tmp_path / "street.wav")
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("~nobody-has-this-name/x.wav", "home"),
+        ("x" * 5000, "File name too long"),
+        ("/dev/null/x.wav", "there is no such file"),
+        ("a\udc80\ud800", "surrogates not allowed"),
+    ],
+)
+def test_a_name_that_cannot_be_is_wrong_usage(path: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        File(path, "max", FakeClock().monotonic)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -38,9 +38,25 @@ def test_what_is_written_is_read_wherever_the_pipe_is_cut(
     assert read == written
 
 
-@pytest.mark.parametrize("noise", [b"x" * 20_000, b"[1]\n", b'{"a": 1}\n', b"\xff\n"])
+@pytest.mark.parametrize(
+    "noise",
+    [
+        b"x" * 20_000,
+        b"[1]\n",
+        b'{"a": 1}\n',
+        b"\xff\n",
+        b"[" * 9_000 + b"\n",
+        b'{"sample_rate": 0, "channels": 1, "device": "x"}\n',
+        b'{"sample_rate": 48000, "channels": -2, "device": "x"}\n',
+        b'{"sample_rate": 48000, "channels": 1e9, "device": "x"}\n',
+        b'{"sample_rate": 48000, "channels": 100000, "device": "x"}\n',
+        b'{"sample_rate": 48000, "channels": 1, "device": "x", "more": 1}\n',
+        HEADER.encode() + struct.pack("=II", 2**32 - 1, 0),
+        HEADER.encode() + struct.pack("=II", 1, 2**32 - 1),
+    ],
+)
 def test_another_stream_is_not_taken_for_sound(noise: bytes) -> None:
-    with pytest.raises((ValueError, TypeError)):
+    with pytest.raises(ValueError, match=r"no header|no block|Expecting|codec"):
         PipeParser().push(noise)
 
 

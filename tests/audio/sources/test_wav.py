@@ -122,6 +122,8 @@ def test_raw_samples_that_begin_like_riff_only_are_raw() -> None:
         (wav(b"").replace(b"\x01\x00\x01\x00", b"\x06\x00\x01\x00"), "format 6, 16"),
         (b"RIFF\0\0\0\0WAVEdata\0\0\0\0", "no format before"),
         (b"RIFF\0\0\0\0WAVEfmt \x04\0\0\0abcd", "damaged"),
+        (b"RIFF\0\0\0\0WAVEfmt \xff\xff\xff\xff", "damaged"),  # never complete
+        (b"RIFF\0\0\0\0WAVE" + b"JUNK\0\0\0\0" * 1001, "first 1000 parts"),
         (b"RIFF\0\0\0\0WAVEJUNK\xff\xff\xff\x7f", "16 MiB"),
         (wav(b"")[:32] + b"\x07" + wav(b"")[33:], "damaged"),  # bytes of a frame
     ],

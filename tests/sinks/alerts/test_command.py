@@ -48,6 +48,7 @@ def test_the_alert_is_on_stdin_and_in_the_environment(tmp_path: Path) -> None:
     ("script", "reason"),
     [
         ("raise SystemExit(3)", "exit code 3"),
+        ("import os; os.kill(os.getpid(), 37)", "ended by signal 37"),
         ("import os; os.kill(os.getpid(), 9)", "ended by SIGKILL"),
     ],
 )

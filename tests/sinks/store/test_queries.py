@@ -1,5 +1,7 @@
 """The database answers what it is asked."""
 
+import sqlite3
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -179,3 +181,46 @@ def test_a_sound_over_midnight_counts_in_each_day_with_its_part(tmp_path: Path) 
     assert before.labels["siren"].total_seconds == pytest.approx(20)
     assert after.labels["siren"].total_seconds == pytest.approx(40)
     assert sum(after.labels["siren"].by_hour) == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE events SET top = '[[['",
+        "UPDATE events SET top = '7'",
+        "UPDATE events SET end_reason = 'because'",
+        "UPDATE events SET start_ms = 9223372036854775807",
+        "UPDATE sessions SET sample_rate = 0",
+    ],
+)
+def test_rows_that_no_monitor_wrote_are_left_out_and_counted(
+    path: Path, change: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(change + " WHERE rowid = 1")
+    with open_to_read(path) as reader:
+        found = list(reader.events())
+    left_out = 5 - len(found)
+    assert left_out >= 1
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"{left_out} rows of the database make no")
+
+
+def test_scores_beyond_the_calendar_are_left_out(path: Path) -> None:
+    with open_to_read(path) as reader:
+        count = len(list(reader.stretches()))
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE scores SET start_ms = -9e18 WHERE id = 1")
+    with open_to_read(path) as reader:
+        assert len(list(reader.stretches())) == count - 1
+
+
+@pytest.mark.parametrize("labels", ["[[[", "{}", "[1]", "7"])
+def test_a_session_without_labels_is_one_sentence(path: Path, labels: str) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE sessions SET labels = ?", (labels,))
+    with (
+        open_to_read(path) as reader,
+        pytest.raises(StoreError, match="a session of the database is damaged"),
+    ):
+        reader.sessions()

@@ -1,6 +1,8 @@
 """Score frames survive their compact form."""
 
 import math
+import tracemalloc
+import zlib
 from dataclasses import replace
 
 import pytest
@@ -114,3 +116,16 @@ def test_a_blob_of_another_version_is_named() -> None:
     blob = encode_frames([frame(0)])
     with pytest.raises(ValueError, match="version 9"):
         decode_table(b"\x09" + blob[1:], 1, WINDOW)
+
+
+def test_a_bomb_is_not_unpacked() -> None:
+    bomb = b"\x01" + zlib.compress(bytes(2**28), 9)
+    assert len(bomb) < 2**19
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="longer than any"):
+            decode_table(bomb, 10, WINDOW)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 * 2**26
