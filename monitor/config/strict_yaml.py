@@ -89,7 +89,6 @@ class Document:
 class _Loader(yaml.SafeLoader):
     """Composes nodes; refuses what could make a small text a large structure."""
 
-    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  (PyYAML's own name)
     depth = 0
     values = 0
 
@@ -107,10 +106,12 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def _refusal(self, problem: str) -> yaml.MarkedYAMLError:
-        mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+        mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]  # its stub
         return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
 
 
+# Not those of YAML 1.1, for which `no` is false.
+_Loader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in (
     (_NULL, r"(?:null|Null|NULL|~|)", ["n", "N", "~", ""]),
     (_BOOL, r"(?:true|True|TRUE|false|False|FALSE)", list("tTfF")),

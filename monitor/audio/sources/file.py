@@ -22,7 +22,7 @@ _LOGGED_LENGTHS = re.compile(r": (\d+) \(should be (\d+)\)")
 """How libsndfile notes that a header does not fit the file."""
 
 
-class _Recording(soundfile.SoundFile):  # type: ignore[misc]
+class _Recording(soundfile.SoundFile):  # type: ignore[misc]  # has no types
     """A file that is read from beginning to end.
 
     Of one that can seek, soundfile seeks to where it already is after each read, and an
