@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
@@ -32,7 +33,8 @@ def learning_curves(metrics: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figur
                     linestyle="--",
                     label=f"{name}, validation",
                 )
-        axes.set(xlabel="epoch", ylabel=f"{key} in training")
+        axes.set(xlabel="epoch", ylabel=key)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
     return figure
@@ -91,9 +93,9 @@ def precision_recall(
             precision, recall, _ = precision_recall_curve(present, scores[:, index])
             average = average_precision_score(present, scores[:, index])
             axes.plot(recall, precision)
-            axes.text(0.05, 0.08, f"average {average:.2f}", fontsize="small")
+            axes.set_title(f"{labels[index]} ({average:.2f})", fontsize="small")
     figure.supxlabel("recall")
-    figure.supylabel("precision")
+    figure.supylabel("precision (its average)")
     return figure
 
 

@@ -110,6 +110,7 @@ def _recording(clip: Clip, store: ClipStore, spec: ModelSpec) -> Any:
 
 
 def _page(card: ModelCard, drawn: Sequence[tuple[str, Path]], mistakes: str) -> str:
+    licence = html.escape(card.licence).replace("\n", "<br>")
     images = "".join(
         f"<h2>{html.escape(title)}</h2>"
         f'<img alt="{html.escape(title)}" src="data:image/png;base64,'
@@ -118,8 +119,9 @@ def _page(card: ModelCard, drawn: Sequence[tuple[str, Path]], mistakes: str) -> 
     )
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
         f"<title>{html.escape(card.name)}</title><style>{_STYLE}</style>"
-        f"<h1>{html.escape(card.name)}</h1><p>{html.escape(card.licence)}</p>"
+        f"<h1>{html.escape(card.name)}</h1><p>{licence}</p>"
         f"{_figures(card)}{images}{mistakes}</html>\n"
     )
 
@@ -150,7 +152,44 @@ def _figures(card: ModelCard) -> str:
         f"{report['expected_calibration_error']:.3f}, {report['clips']} clips, tested "
         f"{html.escape(str(report.get('tested', '')))}.</p>{warning}"
         + _table(["label", "precision", "recall", "F1", "clips", "recordings"], rows)
+        + _alarms(card)
     )
+
+
+def _alarms(card: ModelCard) -> str:
+    """What the monitor made of sounds of no label and of streams; the thresholds."""
+    report, said = card.report, ""
+    for key in ("negatives", "negatives_never_heard"):
+        if (part := report.get(key)) is not None:
+            share = 100 * part["share_above_threshold"]
+            said += (
+                f"<p>Of {part['clips']} recordings of no label "
+                f"({key.replace('_', ' ')}) {share:.1f} % reach a threshold.</p>"
+            )
+    if (part := report.get("ambience_never_heard")) is not None:
+        said += (
+            f"<p>{part['false_alarms']} false alarms in {part['hours']:.1f} hours of "
+            "ambience never heard.</p>"
+        )
+    if (part := report.get("streams")) is not None:
+        said += (
+            f"<p>In {part['hours']:.1f} hours of streams: event-based F1 "
+            f"{part['event_f1']:.3f}, {part['false_alarms_per_hour_all_labels']:.2f} "
+            "false alarms an hour.</p>"
+        )
+    rows = [
+        [
+            label,
+            f"{found.onset:.3f}",
+            f"{found.offset:.3f}",
+            f"{24 * (found.false_alarms_per_hour or 0):.2f}",
+        ]
+        for label, found in card.thresholds.items()
+    ]
+    if not rows:
+        return said
+    heads = ["label", "onset", "offset", "false alarms a day"]
+    return f"{said}<h2>Thresholds</h2>{_table(heads, rows)}"
 
 
 def _mistakes(

@@ -108,7 +108,8 @@ class Run:
         with timed("evaluation"):
             heard = self.examiner.ask(network, parts.test, self._unheard())
         figures, judged = heard.conclude(labels, settings)
-        figures["tested"] = f"on folds {list(settings.test_folds)}, never trained on"
+        folds = ", ".join(str(fold) for fold in settings.test_folds)
+        figures["tested"] = f"on fold {folds}, never trained on"
         calibration = heard.calibrate(labels, settings)
         card = self._write(network, self.job.out, calibration, figures)
         self._report(card, tested_of(heard, judged))
