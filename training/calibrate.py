@@ -14,21 +14,23 @@ _OFFSET_SHARE = 0.6
 
 
 def fit_temperature(logits: Array, present: NDArray[np.bool_]) -> float:
-    """Find the temperature at which the scores are most likely.
+    """Find the temperature at which the highest score is as often right as it says.
 
     One for all labels: a few recordings cannot tell one for each, and different ones
     would change which label stands highest.
 
     Args:
         logits: (clips, labels), of clips that the network has not heard.
-        present: (clips, labels), whether the label sounds.
+        present: (clips, labels), whether the label sounds; one in each clip.
 
     Returns:
         What logits are divided by; scores are the sigmoid of that.
     """
     if len(logits) == 0:
         return 1.0
-    margins = np.where(present, logits, -logits).astype(np.float64)
+    rows, highest = np.arange(len(logits)), logits.argmax(axis=1)
+    told = logits[rows, highest].astype(np.float64)
+    margins = np.where(present[rows, highest], told, -told)
     losses = [
         float(np.logaddexp(0, -margins / temperature).mean())
         for temperature in _TEMPERATURES

@@ -198,12 +198,12 @@ class TrainingSettings(Settings):
     false_alarms_per_hour: Positive = 0.5
     """Budget of the thresholds over all labels together."""
 
-    least_recall: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    least_recall: Annotated[float, Field(gt=0, lt=1)] = 0.05
     """Share of each label's own clips that shall reach its onset threshold, though the
     budget be overrun."""
 
-    ambience_hours: Positive = 0.5
-    """Length of the ambience made of each fold of the negatives, for thresholds."""
+    ambience_hours: Positive = 2.0
+    """Length of the ambience made of each part of the negatives, for thresholds."""
 
     stream_hours: NonNegative = 0.5
     """Length of the streams on which a cross-validation tests each fold; 0: none."""

@@ -74,7 +74,7 @@ class Evidence:
     clips: HeldOut
     """With labels."""
     negatives: HeldOut | None
-    """Clips of no class, for the temperatures."""
+    """Clips of no class."""
     ambience: tuple[Ambience, ...]
     """Hours of no class, for the thresholds."""
 
@@ -95,11 +95,6 @@ class Evidence:
         """
         rows = self.clips.window_part != without_part
         logits, present = self.clips.logits[rows], self.clips.present()[rows]
-        if self.negatives is not None:
-            kept = self.negatives.window_part != without_part
-            logits = np.concatenate([logits, self.negatives.logits[kept]])
-            silent = np.zeros((int(kept.sum()), present.shape[1]), bool)
-            present = np.concatenate([present, silent])
         temperature = fit_temperature(logits, present)
         temperatures: Array = np.full(present.shape[1], temperature, np.float32)
         if ambience is None:
