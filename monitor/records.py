@@ -333,7 +333,7 @@ class ModelStatistics:
     """Where the network runs now: `cpu`, `cuda` or `mps`."""
 
     failed_compute_device: str | None
-    """Where it ran, or should have, before it fell back to the CPU; None: it did not."""
+    """Where it ran, or should have, before it fell back to the CPU; None: no such."""
 
 
 @dataclass(frozen=True, slots=True)
