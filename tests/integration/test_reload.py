@@ -261,3 +261,22 @@ def test_a_source_that_is_another_now_is_opened_anew_and_the_gap_is_told(
     # One timeline: what is heard afterwards comes after what was lost.
     assert first["stop_sample"] <= gaps[0]["start_sample"]
     assert second["start_sample"] >= gaps[-1]["stop_sample"]
+
+
+def test_a_stop_during_a_reload_stops(tmp_path: Path, siren_command: str) -> None:
+    street = source("street", siren_command)
+    other = tmp_path / "other.safetensors"
+    shipped = load_model(None)
+    card = shipped.card.model_copy(update={"name": "other"})
+    save_model(other, replace(shipped, card=card))
+    with Reloading(tmp_path, {"sources": [street]}) as running:
+        monitor = running.monitor
+        monitor.wait_for_line("siren  began", PATIENCE_SECONDS)
+        yard = source("yard", siren_command)
+        running.write({"sources": [street, yard], "model": {"file": str(other)}})
+        monitor.process.send_signal(signal.SIGHUP)
+        code, _ = monitor.stop()
+        assert code == 0, monitor.log
+    assert "Traceback" not in monitor.log
+    begun = {event["id"] for event in monitor.records("onset")}
+    assert begun == {event["id"] for event in monitor.records("event")}

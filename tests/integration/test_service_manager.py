@@ -79,3 +79,29 @@ def test_the_abort_of_the_watchdog_leaves_the_traces_of_all_threads(
     assert "Fatal Python error: Aborted" in monitor.log
     for function in ("in _listen", "worker.py", "daemon.py"):
         assert function in monitor.log
+
+
+def test_a_refused_reload_ends_too_and_is_told_until_the_next(
+    tmp_path: Path, listener: Listener
+) -> None:
+    config = tmp_path / "config.yaml"
+    good = "sources: [{name: street, input: 'mic:No Such Microphone'}]\n"
+    config.write_text(good)
+    with RunningMonitor(
+        tmp_path,
+        *("--config", str(config)),
+        **{"PULSE_SERVER": "unix:/nowhere", **listener.environment},
+    ) as monitor:
+        listener.wait_for("READY=1", START_SECONDS)
+        config.write_text(f"{good}surces: []\n")
+        monitor.process.send_signal(signal.SIGHUP)
+        listener.wait_for("RELOADING=1", 15)
+        refused = listener.wait_for("STATUS=", 15)
+        assert refused.startswith("STATUS=the new configuration was refused, see the")
+        assert listener.wait_until(lambda _: True, 15) == "READY=1"
+        config.write_text(good)
+        monitor.process.send_signal(signal.SIGHUP)
+        listener.wait_for("RELOADING=1", 15)
+        assert "refused" not in listener.wait_for("STATUS=", 15)
+        listener.wait_for("READY=1", 15)
+        assert monitor.stop()[0] == 0

@@ -127,7 +127,39 @@ def test_a_reload_keeps_the_process_and_opens_the_log_anew(
     machine.run("systemctl", "reload", "sound-monitor")
     service.wait_until("opened anew", lambda _: log.exists(), 20)
     service.wait_until("active", lambda it: it.show("ActiveState") == "active", 20)
+    service.wait_until("said", lambda it: "reloaded: nothing changed" in it.journal, 20)
     assert service.pid == pid
+
+
+def test_a_reload_takes_a_good_configuration_and_refuses_a_bad_one_whole(
+    service: Service, machine: Machine
+) -> None:
+    pid = service.pid
+    gaps = sum(record["type"] == "gap" for record in records(machine))
+    config = machine.path("/etc/sound-monitor/config.yaml")
+    before = config.read_text()
+    config.write_text(f"{before}surces: []\n")
+    machine.run("systemctl", "reload", "sound-monitor")
+    service.wait_until(
+        "refused",
+        lambda it: it.show("StatusText").startswith(
+            "the new configuration was refused"
+        ),
+        60,
+    )
+    assert "did you mean sources?" in service.journal
+    assert service.show("ActiveState") == "active"
+    config.write_text(f"{before}detection: {{labels: {{siren: {{margin: 0.01}}}}}}\n")
+    machine.run("systemctl", "reload", "sound-monitor")
+    service.wait_until(
+        "taken", lambda it: "reloaded: thresholds changed: siren" in it.journal, 60
+    )
+    service.wait_until(
+        "well", lambda it: it.show("StatusText").startswith("listening to 1 of 1"), 60
+    )
+    assert service.show("ActiveState") == "active"
+    assert service.pid == pid
+    assert sum(record["type"] == "gap" for record in records(machine)) == gaps
 
 
 def test_a_killed_daemon_is_started_again_and_ends_what_it_was_hearing(

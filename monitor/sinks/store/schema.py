@@ -1,7 +1,8 @@
 """The tables of the database, as the migrations that make them.
 
 Times end in `_ms`: milliseconds since 1970, UTC.  Samples are indices at the model's
-sample rate since the source was opened; they begin again with every session.
+sample rate since the source was opened; they begin again with every run, and with a
+model of another rate.
 """
 
 from collections.abc import Iterator

@@ -14,7 +14,7 @@ from monitor.sinks.store.rows import end, read_occurrence, read_rows
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One run of the monitor."""
+    """One run of the monitor, or the part of it in which one model listens."""
 
     session: str
     """As in the ids of its events."""
