@@ -459,3 +459,8 @@ def test_the_mixture_does_not_clip_and_the_sound_stands_out() -> None:
         rest = mixture.samples[:, :RATE]
         assert 10 * np.log10(np.mean(sounding**2) / np.mean(rest**2)) > 25
         assert np.array_equal(captured, before)
+    # A gate that only the loudest sound can pass.
+    mixture = mix(
+        song, noise(10, -60), lead=RATE, tail=RATE, gate_dbfs=-3, model_rate=RATE
+    )
+    assert 0.9 < np.abs(mixture.samples).max() < 1

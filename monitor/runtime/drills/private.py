@@ -146,7 +146,8 @@ class PrivateMonitor:
 
     def last_words(self) -> str:
         """What it logged last, for the end of a sentence."""
-        words = [line.text for line in self.log[-_LAST_LINES:]]
+        said = [line.text for line in self.log if " INFO " not in line.text]
+        words = said[-_LAST_LINES:]
         return f": {'; '.join(words)}" if words else ""
 
     def records(self, kind: str) -> list[dict[str, Any]]:
