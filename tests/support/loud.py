@@ -1,0 +1,63 @@
+"""A network that hears one thing: loudness.  It places it to the frame."""
+
+from typing import ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from monitor.config.config import DetectionSettings, LabelSettings
+from monitor.detection.presets import resolve_rules
+from monitor.model.classifier import Classification
+from monitor.runtime.pipeline import Pipeline
+from monitor.spec import ModelSpec
+
+LOUD = "loud"
+LOUD_DB = -5.0
+"""Mean of the log-mel of a frame from which it is loud."""
+
+# As few samples as will do: days of them are simulated.
+SPEC = ModelSpec(
+    sample_rate=4_000,
+    n_fft=128,
+    hop_length=64,
+    n_mels=4,
+    f_min=50,
+    f_max=1_900,
+    window_frames=64,
+)
+
+
+class LoudClassifier:
+    """Stands for a classifier whose every answer is known."""
+
+    spec = SPEC
+    labels = (LOUD,)
+    name = "loud"
+    total_stride = 1
+    thresholds: ClassVar = {LOUD: (0.6, 0.4)}
+    compute_device = "cpu"
+    failed_compute_device = None
+
+    def classify(self, windows: Tensor) -> Classification:
+        levels = windows.mean(dim=(1, 2)).numpy()  # (batch, frames)
+        activity = np.where(levels >= LOUD_DB, 0.95, 0.01).astype(np.float32)
+        return Classification(activity.max(axis=1, keepdims=True), activity[:, None])
+
+
+def loud_pipeline(hop_frames: int = 16, **settings: float) -> Pipeline:
+    """A pipeline of one source, "street", that tells what is loud.
+
+    A sound may last hours: what is told does not depend on how long it lasts.
+    """
+    label = LabelSettings(preset="impulsive", smoothing_hops=1, **settings)
+    detection = DetectionSettings(labels={LOUD: label})
+    classifier = LoudClassifier()
+    rules = resolve_rules(classifier.labels, detection, classifier.thresholds, SPEC)
+    return Pipeline(
+        classifier,  # type: ignore[arg-type] # it answers what a pipeline asks
+        rules,
+        hop_frames=hop_frames,
+        level_gate_dbfs=-70.0,
+        level_offsets_db={"street": 0.0},
+        session="test",
+    )

@@ -1,0 +1,318 @@
+"""A monitor in a world whose time passes only when told, faults included.
+
+Capture, feed, worker and pipeline are the real ones.  The capture runs on the thread of
+the test; the worker has its own, and both take turns: what happens is the same in every
+run, and a week takes as long as its computation.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.audio.capture import Capture
+from monitor.audio.feed import Feed
+from monitor.audio.ring import Samples
+from monitor.audio.sources.source import Lost
+from monitor.config.config import SourceSettings
+from monitor.errors import SourceError
+from monitor.records import Event, Gap, Statistics, Timed
+from monitor.runtime.clock import SampleClock
+from monitor.runtime.lineup import Lineup
+from monitor.runtime.pipeline import Pipeline
+from monitor.runtime.worker import Worker
+from monitor.sinks.sink import Sink
+from tests.support.clock import FakeClock
+from tests.support.scripted import FakeStop
+
+PATIENCE_SECONDS = 60.0
+
+Sound = Callable[[NDArray[np.float64]], NDArray[np.float32]]
+"""What is to be heard at some moments, in seconds from the beginning."""
+
+
+class Turns(threading.Event):
+    """The wakeup of a worker that works when it is its turn, and until it waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._go = threading.Semaphore(0)
+        self._waits = threading.Semaphore(0)
+        self.is_over = False
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Runs on the worker's thread: hand over to the test."""
+        self._waits.release()
+        self._go.acquire()
+        return True
+
+    def begin(self) -> None:
+        """Wait until the worker waits for the first time."""
+        assert self._waits.acquire(timeout=PATIENCE_SECONDS), "the worker hangs"
+
+    def give(self) -> None:
+        """Let the worker work until it waits again, or ends."""
+        if not self.is_over:
+            self._go.release()
+            self.begin()
+
+    def end(self) -> None:
+        """Runs on the worker's thread at its end."""
+        self.is_over = True
+        self._waits.release()
+
+
+@dataclass
+class Card:
+    """A sound card, the program that reads it, and what may happen to both."""
+
+    clock: FakeClock
+    sound: Sound
+    rate: int
+    drift: float = 0.0
+    """By how much its clock is fast."""
+
+    block_seconds: float = 0.125
+    live: bool = True
+    opening_seconds: float = 6.0
+    description: str = "microphone 'simulated'"
+    after_block: Callable[[], None] = lambda: None
+    """Called when time has passed."""
+
+    gone_until: float = 0.0
+    """It cannot be opened before."""
+
+    opened: int = 0
+    was_opened: Callable[[], None] = lambda: None
+    was_closed: Callable[[], None] = lambda: None
+
+    def __post_init__(self) -> None:
+        self.began = self.clock.monotonic()
+        self._taken = 0  # of its samples, read or gone
+        self._next: deque[Samples | Lost | Exception | None] = deque()
+
+    # Capture's side.
+
+    @property
+    def sample_rate(self) -> int:
+        return self.rate
+
+    @property
+    def channels(self) -> int:
+        return 1
+
+    def open(self) -> "Card":
+        self.after_block()
+        if self.clock.monotonic() < self.gone_until:
+            raise SourceError("the microphone is gone")
+        self._next.clear()
+        self.opened += 1
+        self._taken = self._position()
+        self.was_opened()
+        return self
+
+    def read(self, timeout_seconds: float) -> Samples | Lost | None:
+        self.after_block()
+        if not self._next:
+            self.clock.advance(self.block_seconds)
+            return self._samples()
+        item = self._next.popleft()
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+    def close(self) -> None:
+        self.was_closed()
+
+    # What happens.
+
+    def sleep(self, seconds: float) -> None:
+        """The machine sleeps: time passes and nothing is heard."""
+        self.lose(seconds)
+        self._next.append(None)
+
+    def lose(self, seconds: float) -> None:
+        """Samples are gone, and nobody says so."""
+        self.clock.advance(seconds)
+        self._taken = self._position()
+
+    def overflow(self, seconds: float) -> None:
+        """Samples are gone, and the device says so."""
+        self.clock.advance(seconds)
+        position = self._position()
+        self._next.append(Lost(position - self._taken))
+        self._taken = position
+
+    def hold(self, seconds: float) -> None:
+        """The reader is held up; the samples come all at once."""
+        self.clock.advance(seconds)
+        while self._taken < self._position():
+            self._next.append(self._samples(self._taken + self.rate))
+
+    def hang(self, seconds: float) -> None:
+        """Nothing comes for so long, and what sounds meanwhile is gone."""
+        for _ in range(round(seconds / self.block_seconds)):
+            self._next.append(None)
+        self.lose(seconds)
+
+    def garbage(self, seconds: float) -> None:
+        """What comes are no numbers."""
+        self.clock.advance(seconds)
+        self._next.append(np.full_like(self._samples(), np.nan))
+
+    def end(self, seconds: float = 0.0) -> None:
+        """The capture child dies, and the device is away for so long."""
+        self._next.append(SourceError("the capture process was killed by SIGKILL"))
+        self.gone_until = self.clock.monotonic() + seconds
+
+    def _position(self) -> int:
+        seconds = self.clock.monotonic() - self.began
+        return round(seconds * self.rate * (1 + self.drift))
+
+    def _samples(self, most: int | None = None) -> Samples:
+        stop = self._position() if most is None else min(most, self._position())
+        moments = np.arange(self._taken, stop) / (self.rate * (1 + self.drift))
+        self._taken = stop
+        return self.sound(moments)[np.newaxis]
+
+
+@dataclass
+class Witness:
+    """A sink that remembers when the events really were, by the clock that never steps.
+
+    What it is told is a time of day; how long ago that is, is known when it is told.
+    """
+
+    clock: FakeClock
+    events: list[tuple[float, float, Event]] = field(default_factory=list)
+    gaps: list[tuple[float, float, Gap]] = field(default_factory=list)
+    statistics: Statistics | None = None
+
+    def write(self, batch: Sequence[Timed]) -> None:
+        for timed in batch:
+            if isinstance(timed.record, Event):
+                self.events.append((*self._seconds(timed), timed.record))
+            elif isinstance(timed.record, Gap):
+                self.gaps.append((*self._seconds(timed), timed.record))
+
+    def report(self, statistics: Statistics) -> None:
+        self.statistics = statistics
+
+    def reopen(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def _seconds(self, timed: Timed) -> tuple[float, float]:
+        assert timed.start_utc is not None
+        assert timed.end_utc is not None
+        now, wall = self.clock.monotonic(), self.clock.utc()
+        start, end = (
+            now - (wall - each).total_seconds()
+            for each in (timed.start_utc, timed.end_utc)
+        )
+        return start, end
+
+
+Happening = tuple[float, Callable[[], None]]
+"""Seconds from the beginning, and what happens then."""
+
+
+class World:
+    """One source, one worker and their time."""
+
+    def __init__(
+        self,
+        card: Card,
+        pipeline: Pipeline,
+        sinks: Sequence[Sink],
+        *,
+        ring_seconds: float = 30.0,
+        turn_seconds: float = 0.0,
+    ) -> None:
+        """Put it together.
+
+        Args:
+            card: Its clock is that of the world.
+            pipeline: For the source "street".
+            sinks: Of the worker.
+            ring_seconds: Of the feed.
+            turn_seconds: The worker has its turn so often; at least after each block.
+        """
+        self.card = card
+        self.clock = card.clock
+        self.turns = Turns()
+        rate = pipeline.classifier.spec.sample_rate
+        self.feed = Feed("street", rate, ring_seconds)
+        self.feed.wakeup = self.turns
+        settings = SourceSettings(name="street")
+        self._stop = FakeStop(self.clock)
+        self._capture = Capture(card, self.feed, settings, self.clock.monotonic)
+        clocks = {"street": SampleClock(self.clock, rate)}
+        lineup = Lineup(pipeline, {"street": self.feed}, clocks, sinks)
+        self.worker = Worker(lineup, wakeup=self.turns, clock=self.clock)
+        self.worker_busy_until = 0.0
+        self.cost = 0.0
+        """Seconds of work for a second of sound."""
+
+        self._turn_seconds = turn_seconds
+        self._next_turn = 0.0
+        self._happenings: deque[Happening] = deque()
+        self._end = 0.0
+        card.after_block = self._pass
+
+    def run(self, seconds: float, happenings: Iterable[Happening] = ()) -> None:
+        """Let so much time pass, and `happenings` happen in it; in their order."""
+        began = self.clock.monotonic()
+        self._end = began + seconds
+        self._happenings.extend((began + at, happen) for at, happen in happenings)
+        worker_stop = threading.Event()
+        errors: list[Exception] = []
+
+        def work() -> None:
+            try:
+                self.worker.run(worker_stop)
+            except Exception as error:  # noqa: BLE001 - raised where the test waits
+                errors.append(error)
+            finally:
+                self.turns.end()
+
+        thread = threading.Thread(target=work, name="worker")
+        thread.start()
+        try:
+            self.turns.begin()
+            self._capture.run(self._stop)
+        finally:
+            worker_stop.set()
+            self.turns.give()
+            thread.join(PATIENCE_SECONDS)
+        assert not thread.is_alive()
+        for error in errors:
+            raise error
+
+    def delay_worker(self, seconds: float) -> None:
+        """Have the worker not work for so long."""
+        self.worker_busy_until = self.clock.monotonic() + seconds
+
+    def step_wall_clock(self, seconds: float) -> None:
+        self.clock.wall += timedelta(seconds=seconds)
+
+    def _pass(self) -> None:
+        now = self.clock.monotonic()
+        if self._happenings and now >= self._happenings[0][0]:
+            self._happenings.popleft()[1]()
+            now = self.clock.monotonic()
+        if now >= max(self.worker_busy_until, self._next_turn):
+            self._next_turn = now + self._turn_seconds
+            before = self.feed.taken - self.feed.lost_samples
+            self.turns.give()
+            heard = self.feed.taken - self.feed.lost_samples - before
+            work = self.cost * heard / self.feed.sample_rate
+            self.worker_busy_until = max(self.worker_busy_until, now + work)
+        if now >= self._end:
+            self._stop.set()
