@@ -1,0 +1,55 @@
+"""Gathers the figures of the drills into one table.
+
+`pytest tests/drills --drill-table FILE` also writes it as Markdown.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.stage import Figure
+
+FIGURES: pytest.StashKey[list[Figure]] = pytest.StashKey()
+
+HEAD = (
+    "| fault | seconds until all is heard again | sound lost, s | alerts lost |",
+    "|---|---|---|---|",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--drill-table", metavar="FILE", help="write the figures there")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[FIGURES] = []
+
+
+@pytest.fixture(scope="session")
+def figures(pytestconfig: pytest.Config) -> list[Figure]:
+    """Where a drill puts what it found; a drill that is run again, replaces it."""
+    return pytestconfig.stash[FIGURES]
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    figures = {figure.drill: figure for figure in config.stash[FIGURES]}
+    if not figures:
+        return
+    lines = [*HEAD, *(_line(figure) for figure in figures.values())]
+    terminalreporter.section("drills")
+    for line in lines:
+        terminalreporter.write_line(line)
+    path = config.getoption("--drill-table", None)
+    if path is not None:
+        Path(path).write_text("\n".join([*lines, ""]))
+
+
+def _line(figure: Figure) -> str:
+    recovered = figure.recovered_seconds
+    seconds = "-" if recovered is None else f"{recovered:.1f}"
+    return (
+        f"| {figure.drill} | {seconds} | {figure.lost_seconds:.1f} "
+        f"| {figure.lost_alerts} |"
+    )

@@ -1,0 +1,35 @@
+"""With too little memory the monitor works, or says in a sentence that it cannot."""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.stage import PATIENCE_SECONDS, Figure
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.mark.parametrize("mib", [120, 400, 3000])
+def test_too_little_memory_is_said_in_a_sentence(
+    tmp_path: Path, figures: list[Figure], mib: int
+) -> None:
+    command = [sys.executable, "-m", "monitor.commands.app", "run"]
+    limited = f"ulimit -v {mib * 1024}; exec {shlex.join(command)} --input demo:"
+    answer = subprocess.run(
+        ["bash", "-c", f"{limited} --speed max"],
+        env={**os.environ, "STATE_DIRECTORY": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    said = [line for line in answer.stderr.splitlines() if " INFO " not in line]
+    assert "Traceback" not in answer.stderr
+    assert answer.returncode in (0, 1), answer.stderr
+    assert len(said) == answer.returncode, answer.stderr
+    how = "said in one sentence" if answer.returncode else "enough"
+    figures.append(Figure(f"{mib} MiB of address space: {how}", None, 0.0, 0))

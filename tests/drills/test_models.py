@@ -1,0 +1,51 @@
+"""A model file that was cut off or altered is refused in one sentence."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from monitor.errors import ModelFileError
+from monitor.model.model_file import load_model, save_model
+from tests.support.daemon import RunningMonitor
+from tests.support.models import seeded_model
+from tests.support.stage import PATIENCE_SECONDS, Figure
+
+pytestmark = pytest.mark.timeout(600)
+
+TRIALS = 12
+
+
+def test_a_damaged_model_is_refused_by_the_running_program_in_one_sentence(
+    tmp_path: Path, figures: list[Figure]
+) -> None:
+    path = tmp_path / "cut.safetensors"
+    save_model(path, seeded_model())
+    path.write_bytes(path.read_bytes()[:-5000])
+    with RunningMonitor(tmp_path, "--input", "demo:", "--model", str(path)) as monitor:
+        assert monitor.process.wait(PATIENCE_SECONDS) == 1
+        said = [line for line in monitor.log.splitlines() if " INFO " not in line]
+    assert len(said) == 1
+    assert "cut.safetensors" in said[0]
+    figures.append(Figure("truncated model file: refused", None, 0.0, 0))
+
+
+def test_no_cut_and_no_altered_byte_gets_past_the_golden_vector(
+    tmp_path: Path, figures: list[Figure]
+) -> None:
+    path = tmp_path / "model.safetensors"
+    save_model(path, seeded_model())
+    whole = path.read_bytes()
+    generator = np.random.default_rng(5)
+    for trial in range(TRIALS):
+        broken = bytearray(whole)
+        if trial % 3 == 0:
+            del broken[int(generator.integers(0, len(whole))) :]
+        else:
+            # Two weights become infinite, or a word of the header nonsense.
+            at = int(generator.integers(8, len(whole) - 8))
+            broken[at : at + 8] = b"\x7f" * 8
+        path.write_bytes(bytes(broken))
+        with pytest.raises(ModelFileError, match=r"\A[^\n]*model\.safetensors[^\n]*\Z"):
+            load_model(path)
+    figures.append(Figure("altered model file: refused", None, 0.0, 0))

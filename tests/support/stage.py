@@ -1,0 +1,195 @@
+"""A real monitor that listens to puppets, and what became of a fault."""
+
+import json
+import shlex
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+import numpy as np
+
+from monitor.model.model_file import save_model
+from tests.support import puppet
+from tests.support.daemon import RunningMonitor
+from tests.support.endpoint import Endpoint, running_endpoint
+from tests.support.models import seeded_model
+from tests.support.signals import noise
+
+CYCLE_SECONDS = 8.0
+LOUD_SECONDS = 2.0
+PATIENCE_SECONDS = 120.0
+"""Others may have the processor."""
+
+DEVICE = (16_000, 1)
+"""Rate and channels of a puppet."""
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A line of the table of drills."""
+
+    drill: str
+    recovered_seconds: float | None
+    """None: it need not."""
+
+    lost_seconds: float
+    """Of sound."""
+
+    lost_alerts: int
+
+
+class Stage:
+    """One monitor, a puppet for each source, and an endpoint for the alerts."""
+
+    def __init__(
+        self, folder: Path, monitor: RunningMonitor, endpoint: Endpoint
+    ) -> None:
+        self.folder = folder
+        self.monitor = monitor
+        self.endpoint = endpoint
+
+    def order(self, source: str, order: str) -> float:
+        """Tell a puppet what to do; return the time of day, in seconds."""
+        path = self.folder / source / "order"
+        written = path.with_suffix(".new")
+        written.write_text(order)
+        moment = datetime.now().timestamp()
+        written.rename(path)
+        return moment
+
+    def records(self, kind: str, source: str | None = None) -> list[Record]:
+        """What the event log holds; lines that are no JSON are left out."""
+        return [
+            each
+            for each in self.log_lines()
+            if isinstance(each, dict)
+            and each["type"] == kind
+            and source in (None, each["source"])
+        ]
+
+    def log_lines(self) -> list[Record | str]:
+        """Each line of the event log; one that is no JSON, or not whole, as it is."""
+        path = self.monitor.state_dir / "events.jsonl"
+        text = path.read_text() if path.exists() else ""
+        return [_decoded(line) for line in text.splitlines()]
+
+    def wait_for_sound(self, sources: Iterable[str], after: float = 0.0) -> None:
+        """Until each source has told a sound that began after a time of day."""
+        for source in sources:
+            self.monitor.wait_until(
+                lambda _, name=source: any(
+                    seconds(each["start"]) > after
+                    for each in self.records("onset", name)
+                ),
+                PATIENCE_SECONDS,
+            )
+
+    def wait(self, duration: float) -> None:
+        """Let the monitor work."""
+        until = monotonic() + duration
+        self.monitor.wait_until(lambda _: monotonic() >= until, duration + 60)
+
+    def lost_alerts(self, source: str | None = None) -> int:
+        """Onsets and ends that stand in the log and never reached the endpoint."""
+        wanted = {
+            (record["id"], kind)
+            for name, kind in (("onset", "onset"), ("event", "end"))
+            for record in self.records(name, source)
+        }
+        deadline = monotonic() + 30
+        while (left := wanted - self._arrived()) and monotonic() < deadline:
+            sleep(0.1)
+        return len(left)
+
+    def figure(self, drill: str, source: str, since: float) -> Figure:
+        """What a fault of `source` at the time of day `since` has cost."""
+        gaps = [g for g in self.records("gap", source) if seconds(g["end"]) > since]
+        recovered = max((seconds(gap["end"]) - since for gap in gaps), default=0.0)
+        lost = sum(gap["end_seconds"] - gap["start_seconds"] for gap in gaps)
+        return Figure(drill, recovered, lost, self.lost_alerts(source))
+
+    def _arrived(self) -> set[tuple[str, str]]:
+        bodies = [json.loads(request.body) for request in list(self.endpoint.requests)]
+        return {(body["event_id"], body["kind"]) for body in bodies}
+
+
+def seconds(moment: str) -> float:
+    """Time of day of a record, in seconds."""
+    return datetime.fromisoformat(moment).timestamp()
+
+
+def _decoded(line: str) -> Record | str:
+    try:
+        decoded = json.loads(line)
+    except json.JSONDecodeError:
+        return line
+    return decoded if isinstance(decoded, dict) else line
+
+
+@contextmanager
+def staged(
+    folder: Path, sources: Iterable[str], *, state: str = "", **settings: Any
+) -> Iterator[Stage]:
+    """Run a monitor of `sources`, each a puppet; `settings` complete its configuration.
+
+    `state`: what stands in the event log already.
+    """
+    with ExitStack() as stack:
+        endpoint = stack.enter_context(running_endpoint())
+        config = configure(folder, sources, endpoint.url, **settings)
+        if state:
+            (folder / "state").mkdir(exist_ok=True)
+            (folder / "state" / "events.jsonl").write_text(state)
+        monitor = stack.enter_context(RunningMonitor(folder, "--config", str(config)))
+        yield Stage(folder, monitor, endpoint)
+
+
+def configure(folder: Path, sources: Iterable[str], url: str, **settings: Any) -> Path:
+    """Write puppets, model and configuration into `folder`."""
+    save_model(folder / "model.safetensors", seeded_model())
+    inputs = []
+    for source in sources:
+        home = folder / source
+        home.mkdir()
+        write_sounds(home, DEVICE)
+        (home / "device").write_text(f"{DEVICE[0]} {DEVICE[1]}")
+        command = [sys.executable, "-I", "-S", puppet.__file__, str(home)]
+        inputs.append({"name": source, "input": f"command:{shlex.join(command)}"})
+    labels = seeded_model().card.labels
+    # An untrained network hears every label in whatever is louder than the gate.
+    lively = {
+        "preset": "impulsive",
+        "onset_threshold": 0.3,
+        "offset_threshold": 0.2,
+        "min_duration_off_seconds": 0,
+        "refractory_seconds": 0,
+    }
+    config = {
+        "sources": inputs,
+        "model": {"file": str(folder / "model.safetensors"), "compute_device": "cpu"},
+        "detection": {"labels": dict.fromkeys(labels, lively)},
+        "canary": {"every_seconds": None},
+        "alerts": [
+            {"name": "all", "on": ["onset", "end"], "webhook": {"url": url}},
+        ],
+        **settings,
+    }
+    path = folder / "config.yaml"
+    path.write_text(json.dumps(config))
+    return path
+
+
+def write_sounds(home: Path, device: tuple[int, int]) -> None:
+    """Write what a puppet plays: noise that is loud for some seconds of each cycle."""
+    rate, channels = device
+    samples = noise(CYCLE_SECONDS, 0.2, rate, channels)
+    samples[:, round(LOUD_SECONDS * rate) :] *= 1e-4
+    path = home / f"sound.{rate}.{channels}"
+    path.write_bytes(np.ascontiguousarray(samples.T).tobytes())
