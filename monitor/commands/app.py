@@ -137,8 +137,22 @@ def _is_for_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or any(word in str(error) for word in words)
 
 
+def _open_what_is_closed() -> None:
+    """Have something at the places of the standard streams, if only nowhere.
+
+    A file that is opened later would take the place of one that was closed by whoever
+    starts us, and what is printed would go into the database.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(2, "w")
+
+
 def main() -> None:
     """Run the command that the shell asks for."""
+    _open_what_is_closed()
     for stream in (sys.stdout, sys.stderr):
         # A name may hold what the terminal's encoding does not.
         if isinstance(stream, io.TextIOWrapper):

@@ -3,6 +3,7 @@
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -118,3 +119,29 @@ def test_help_takes_under_half_a_second_of_the_processor() -> None:
     before = spent()
     subprocess.run([*CONSOLE_SCRIPT, "--help"], check=True, stdout=subprocess.DEVNULL)
     assert spent() - before < 0.5
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
+def test_who_closes_the_output_gets_an_exit_code_all_the_same(
+    closed: str, tmp_path: Path
+) -> None:
+    missing = str(tmp_path / "missing.yaml")
+    for arguments, code in ((["--version"], 0), (["check", "--config", missing], 2)):
+        shell = ["sh", "-c", f'exec "$@" {closed}', "sh"]
+        result = subprocess.run(
+            [*shell, *CONSOLE_SCRIPT, *arguments], capture_output=True, check=False
+        )
+        assert result.returncode == code
+        assert b"Traceback" not in result.stderr
+
+
+def test_letters_that_the_terminal_does_not_have_are_escaped(tmp_path: Path) -> None:
+    config = tmp_path / "straße.yaml"
+    config.write_text("sources: [{name: a, input: 'demo:'}]\n")
+    result = subprocess.run(
+        [*CONSOLE_SCRIPT, "check", "--config", str(config)],
+        env={"PYTHONIOENCODING": "ascii", "HOME": str(tmp_path)},
+        capture_output=True,
+        check=True,
+    )
+    assert b"stra\\xdfe.yaml" in result.stdout
