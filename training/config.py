@@ -9,6 +9,7 @@ from monitor.errors import ConfigError
 from monitor.spec import ModelSpec
 
 Share = Annotated[float, Field(ge=0, le=1)]
+OnsetShare = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Whole = Annotated[int, Field(ge=0)]
@@ -202,6 +203,9 @@ class TrainingSettings(Settings):
     """Share of each label's own clips that shall reach its onset threshold, though the
     budget be overrun."""
 
+    highest_onsets: dict[str, OnsetShare] = Field(default_factory=dict)
+    """Onset thresholds not exceeded, by label, though the budget be overrun."""
+
     ambience_hours: Positive = 2.0
     """Length of the ambience made of each part of the negatives, for thresholds."""
 
@@ -229,6 +233,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     # A teacher's trunk that goes on learning from it, on mixtures of all kinds.
     "mobile": {
+        # A horn is short: above this, hardly any but the longest is told.
+        "highest_onsets": {"car_horn": 0.94},
         "optimiser": {
             "epochs": 4,
             "batch_size": 32,

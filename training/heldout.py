@@ -111,9 +111,21 @@ class Evidence:
             np.concatenate(trials),
             hours,
             settings.false_alarms_per_hour,
-            self._reached(temperature, settings.least_recall, rows),
+            self._highest(temperature, labels, settings, rows),
         )
         return Calibration(temperatures, tuple(found))
+
+    def _highest(
+        self,
+        temperature: float,
+        labels: Sequence[str],
+        settings: TrainingSettings,
+        rows: NDArray[np.bool_],
+    ) -> Array:
+        """(labels,), the highest threshold that a label may get."""
+        asked = [settings.highest_onsets.get(label, 1.0) for label in labels]
+        reached = self._reached(temperature, settings.least_recall, rows)
+        return np.minimum(reached, np.array(asked, np.float32))
 
     def _reached(
         self, temperature: float, share: float, rows: NDArray[np.bool_]
