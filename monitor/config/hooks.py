@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from monitor.config.settings import Settings, Text
+from monitor.config.settings import Settings, Text, check_host
 
 TEXT_FIELDS = (
     "id",
@@ -103,6 +103,7 @@ def check_url(url: str) -> str:
         raise ValueError("must begin with https:// or http://")
     if not host:
         raise ValueError("has no host")
+    check_host(host)
     if "@" in parts.netloc:
         raise PydanticCustomError(
             "secret",

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from monitor.config.hooks import Reference, TotalSeconds, Url, check_template
-from monitor.config.settings import Settings, Text
+from monitor.config.settings import Host, Settings, Text
 
 
 class NotifySettings(Settings):
@@ -46,7 +46,7 @@ Port = Annotated[int, Field(ge=1, le=65_535)]
 class BrokerSettings(Settings):
     """How to reach an MQTT broker."""
 
-    host: Text | None = None
+    host: Host | None = None
     """Name or address of the broker; null: nothing is published."""
 
     port: Port | None = None
@@ -82,7 +82,7 @@ class BrokerSettings(Settings):
 class MqttAlertSettings(BrokerSettings):
     """Publish alerts to a topic of an MQTT broker; needs paho-mqtt."""
 
-    host: Text
+    host: Host
     """Name or address of the broker."""
 
     topic: Topic = "sound-monitor/alerts"

@@ -28,11 +28,26 @@ def _is_text(text: str) -> str:
     return text
 
 
+def check_host(host: str) -> str:
+    """Give back `host` if it can be looked for.
+
+    Raises:
+        ValueError: A part of it is empty or too long, so that looking for it would fail
+            as nothing else does.
+    """
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise ValueError("the host has an empty or too long part") from None
+    return host
+
+
 Score = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(gt=0, le=1_000_000_000)]
 Seconds = Annotated[float, Field(ge=0, le=86_400)]
 Name = Annotated[str, AfterValidator(_is_name)]
 Text = Annotated[str, AfterValidator(_is_text)]
+Host = Annotated[Text, AfterValidator(check_host)]
 
 
 class Settings(BaseModel):

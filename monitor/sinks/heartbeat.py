@@ -121,7 +121,7 @@ class Heartbeat:
         self._began = self._now()
         try:
             problem = self._request()
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             text = redact(str(error), [self._url])
             problem = f"{type(error).__name__}: {text}"[:200]
         finally:

@@ -49,6 +49,8 @@ def message(rule: str) -> str:
         ("webhook: {url: 'file:///etc/passwd'}", "must begin with https:// or http://"),
         ("webhook: {url: 'ftp://x/'}", "'ftp://x/' must begin with https:// or"),
         ("webhook: {url: 'https:///x'}", "has no host"),
+        ("webhook: {url: 'https://a..b/'}", "the host has an empty or too long part"),
+        ("mqtt: {host: 'a..b'}", "'a..b' the host has an empty or too long part"),
         ("webhook: {url: 'https://x:port/'}", "is not a URL"),
         ("webhook: {url: 'https://x/a b'}", "must not contain spaces"),
         (

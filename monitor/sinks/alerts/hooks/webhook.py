@@ -106,7 +106,7 @@ class Webhook:
             body = self._body(alert)
             headers = self._headers | self._signed(alert.id, body)
             return self._post(body, headers)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             return Retry(self._explain(error))
         finally:
             # Not at the beginning: it may have been broken off before it began.
