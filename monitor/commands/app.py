@@ -118,7 +118,7 @@ def run_command_line(arguments: Sequence[str], commands: typer.Typer = app) -> i
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
-    except (MemoryError, ImportError) as error:
+    except (MemoryError, ImportError, SystemError) as error:
         if not _is_for_memory(error):
             raise
         tell("there is not enough memory; allow more, or analyse less at a time")
@@ -133,8 +133,11 @@ def run_command_line(arguments: Sequence[str], commands: typer.Typer = app) -> i
 
 def _is_for_memory(error: Exception) -> bool:
     """Whether memory ran out, maybe while a library was loaded."""
-    words = ("failed to map segment", "cannot allocate memory", "MemoryError")
-    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
+    if isinstance(error, MemoryError):
+        return True
+    # Of libraries that cannot be loaded for want of it, or forget to say why.
+    words = ("failed to map segment", "allocate memory", "without exception set")
+    return any(word in str(error) for word in words)
 
 
 def _open_what_is_closed() -> None:
