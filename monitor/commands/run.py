@@ -1,7 +1,6 @@
 """`sound-monitor run`: the daemon."""
 
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,6 +15,7 @@ from monitor.commands.options import (
 if TYPE_CHECKING:
     from monitor.commands.configuration import Configuration
     from monitor.config.config import Config
+    from monitor.runtime.reload import Again
 
 logger = logging.getLogger(__name__)
 
@@ -77,9 +77,11 @@ def run(
             compute_device=compute_device,
         )
 
-    def reread() -> "tuple[Config, Path]":
+    def reread() -> "Again":
+        from monitor.runtime.reload import Again
+
         again = load_again(configuration)
-        return chosen(again), again.state_dir
+        return Again(chosen(again), again.state_dir, again.placed)
 
     settings = chosen(configuration)
     log_to_stderr()

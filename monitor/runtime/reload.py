@@ -1,13 +1,15 @@
 """The reload: another configuration while the monitor runs."""
 
+import gc
 import logging
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from monitor.config.config import Config
-from monitor.errors import SoundMonitorError
+from monitor.errors import ConfigError, SoundMonitorError
 from monitor.runtime.exchange import exchange
 from monitor.runtime.reload_plan import prepare
 from monitor.runtime.station import Station
@@ -19,8 +21,20 @@ logger = logging.getLogger(__name__)
 
 THREAD = "reload"
 
-Reread = Callable[[], tuple[Config, Path]]
-"""Reads the configuration again: what it says, and the folder of state."""
+
+class Again(NamedTuple):
+    """The configuration as it is now."""
+
+    config: Config
+    state_dir: Path
+    """Folder for what the monitor writes."""
+
+    placed: Callable[[str], str] = str
+    """Puts file and line before sentences about settings."""
+
+
+Reread = Callable[[], Again]
+"""Reads the configuration again."""
 
 
 class Reloader:
@@ -81,9 +95,12 @@ class Reloader:
         return "the new configuration was refused, see the log" if is_refused else ""
 
     def _run(self, stop: threading.Event) -> None:
+        placed: Callable[[str], str] = str
         try:
-            config, state_dir = self._reread()
+            config, state_dir, placed = self._reread()
             plan = prepare(self._station, config, state_dir)
+        except ConfigError as error:
+            self._refuse(placed(str(error)))
         except SoundMonitorError as error:
             self._refuse(str(error))
         else:
@@ -91,6 +108,7 @@ class Reloader:
                 plan.close(self._station)
             elif exchange(self._station, plan, self._threads):
                 self._take(plan.sentence or "nothing changed")
+                _settle()
         self._done()
 
     def _refuse(self, sentence: str) -> None:
@@ -110,3 +128,13 @@ class Reloader:
     def _say(self, detail: str, *, is_taken: bool) -> None:
         facts = self._station.site.facts
         facts.reload = Reload(datetime.now(UTC), is_taken, detail)
+
+
+def _settle() -> None:
+    """Free what was exchanged, and spare the collector what has come, as at the start.
+
+    What was frozen then would not be freed for as long as the process lives.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()

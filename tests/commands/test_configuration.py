@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from monitor.commands.configuration import (
+    VARIABLE,
     Configuration,
     find_state_dir,
     load,
+    load_again,
     with_options,
 )
 from monitor.config.config import Config
@@ -188,3 +190,23 @@ def test_a_fault_that_only_the_model_shows_is_placed_in_the_file(
 def test_the_defaults_have_no_lines() -> None:
     configuration = Configuration(Config(), Path("/x"), None, "none")
     assert configuration.placed("detection: a") == "detection: a"
+
+
+def test_it_is_read_again_from_the_same_place(tmp_path: Path) -> None:
+    path, system = tmp_path / "config.yaml", tmp_path / "system.yaml"
+    path.write_text("ring_seconds: 10")
+    system.write_text("ring_seconds: 20")
+    before = load(None, {VARIABLE: str(path)}, system)
+    path.write_text("ring_seconds: 30")
+    assert load_again(before, {}, system).config.ring_seconds == 30
+    path.unlink()
+    # Not the system's file instead: nobody has asked for that one.
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_again(before, {}, system)
+
+
+def test_where_there_was_none_one_that_has_come_is_taken(tmp_path: Path) -> None:
+    system = tmp_path / "system.yaml"
+    before = load(None, {}, system)
+    system.write_text("ring_seconds: 20")
+    assert load_again(before, {}, system).config.ring_seconds == 20

@@ -4,19 +4,17 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 from typing import cast
 
 import pytest
 
 from monitor.audio.feed import Feed
-from monitor.config.config import Config
 from monitor.errors import ConfigError
 from monitor.model.classifier import Classifier
 from monitor.records import Event, Gap, Onset, Record, ScoreFrame, SourceState
 from monitor.runtime.clock import SampleClock
 from monitor.runtime.lineup import Lineup
-from monitor.runtime.reload import Reloader
+from monitor.runtime.reload import Again, Reloader
 from monitor.runtime.station import Station
 from monitor.runtime.supervision import Supervisor
 from monitor.runtime.threads import Threads
@@ -373,7 +371,7 @@ class Refusals:
     def reopen_sinks(self) -> None:
         """What logrotate asked for."""
 
-    def reread(self) -> tuple[Config, Path]:
+    def reread(self) -> Again:
         self.reads += 1
         assert self.release.wait(DEADLINE_SECONDS)
         raise ConfigError("config.yaml: no")
