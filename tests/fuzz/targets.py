@@ -4,7 +4,6 @@ import json
 import os
 import random
 import sqlite3
-import struct
 from collections.abc import Callable
 from contextlib import closing, redirect_stderr, redirect_stdout
 from datetime import UTC, datetime
@@ -12,21 +11,18 @@ from pathlib import Path
 
 import numpy as np
 
-from monitor.audio.sources.microphone import MicrophoneStream
-from monitor.audio.sources.pcm import PcmFormat
-from monitor.audio.sources.pipe import PipeHeader, encode_block
-from monitor.audio.sources.source import Lost
-from monitor.audio.sources.wav import WavOrRawDecoder
 from monitor.commands.configuration import Configuration
 from monitor.commands.examination import examine_configuration
 from monitor.config.parse import parse_config
-from monitor.errors import SoundMonitorError, SourceError
+from monitor.errors import SoundMonitorError
 from monitor.sinks.encoding import encode_line
 from monitor.sinks.log_eraser import erase_lines
 from monitor.sinks.plain import format_line
 from monitor.sinks.store.ports import read_rule_state
 from monitor.sinks.store.queries import open_to_read
 from monitor.sinks.store.session import interrupted_events
+from tests.fuzz.capture_pipe import CapturePipe
+from tests.fuzz.seeds import RICH_CONFIG, WORDS
 from tests.support.fuzzing import (
     INTERESTING,
     ODD_VALUES,
@@ -37,11 +33,8 @@ from tests.support.fuzzing import (
 )
 from tests.support.store import EveryOccurrence, heard, make_store
 from tests.support.timed import event, gap, onset
-from tests.support.wav_bytes import wav
 
 ROOT = Path(__file__).parents[2]
-MOST_HELD_BYTES = 2**25
-"""What a parser may hold of a stream that makes no sense, and more than it needs."""
 
 
 class ModelFile:
@@ -258,140 +251,6 @@ class Records:
             return False  # the store sets such a file aside
         return True
 
-
-class CapturePipe:
-    """What a capture child and a command may write."""
-
-    def __init__(self, folder: Path) -> None:
-        header = PipeHeader(48_000, 2, "a microphone").encode()
-        blocks = [encode_block(lost, bytes(8 * 40), 2) for lost in (0, 0, 480, 0)]
-        sound = bytes(range(256)) * 8
-        self._child = [header + b"".join(blocks), header, blocks[0] * 30]
-        self._command = [
-            wav(sound, encoding=encoding, channels=channels)
-            for encoding in ("s16le", "s24le", "f32le")
-            for channels in (1, 2)
-        ]
-        self._command += [self._command[0] * 3, sound]
-
-    def make(self, chance: random.Random) -> tuple[str, list[bytes]]:
-        kind = chance.choice(("child", "command"))
-        seeds = self._child if kind == "child" else self._command
-        data = damaged(chance.choice(seeds), chance)
-        if chance.random() < 0.5:
-            place = chance.randrange(len(data) + 1)
-            count = chance.choice((0, 1, 0xFFFF_FFFF, 0x8000_0000, 48_000, 2**22))
-            data = data[:place] + struct.pack("<I", count) + data[place + 4 :]
-        if chance.random() < 0.1:
-            data += chance.randbytes(2**16) * chance.choice((1, 16))
-        size = chance.choice((1, 3, 7, 1000, 2**18)) if len(data) < 10_000 else 2**14
-        return kind, [data[at : at + size] for at in range(0, len(data), size)]
-
-    def try_out(self, example: object) -> bool:
-        assert isinstance(example, tuple)
-        kind, parts = example
-        try:
-            (self._hear_child if kind == "child" else self._hear_command)(parts)
-        except SourceError as error:
-            one_sentence(error)
-            return False
-        return True
-
-    def _hear_child(self, parts: list[bytes]) -> None:
-        stream = MicrophoneStream(Scripted(parts), "microphone 'x'")
-        heard = 0
-        while heard < MOST_HELD_BYTES:
-            block = stream.read(0.1)
-            if isinstance(block, Lost):
-                assert 0 < block.count <= 86_400 * stream.sample_rate
-            elif block is not None:
-                assert block.dtype == np.float32
-                assert block.shape[0] == stream.channels
-                heard += block.nbytes
-
-    def _hear_command(self, parts: list[bytes]) -> None:
-        decoder = WavOrRawDecoder(PcmFormat(44_100, 1, "s16le"))
-        given = taken = 0
-        for part in parts:
-            given += len(part)
-            block = decoder.push(part)
-            if block is not None:
-                assert decoder.pcm_format is not None
-                assert block.shape[0] == decoder.pcm_format.channels
-                taken += block.shape[1]
-        assert taken <= given
-
-
-class Scripted:
-    """A child that has written some bytes, and ended."""
-
-    pid = 0
-    last_lines = ("it ended",)
-
-    def __init__(self, parts: list[bytes]) -> None:
-        self._parts = iter(parts)
-
-    def read(self, timeout_seconds: float, enough: int = 1) -> bytes:
-        return next(self._parts, b"")
-
-    def wait(self, timeout_seconds: float) -> int:
-        return 1
-
-    def ending(self, timeout_seconds: float) -> str:
-        return "ended"
-
-    def close(self) -> None:
-        pass
-
-
-WORDS = (
-    b"1", b"-1", b"0.5", b"1e400", b"yes", b"[]", b"{}", b"[1, 2]", b'""', b'"\\ud800"',
-    b'"\\e[2J"', b'"a\\nb"', b"~nobody/x", b"/dev/zero", b"/proc/self/mem", b"mic:",
-    b"mic:3", b"file:~nobody/x", b"file:/dev/zero", b"file:" + b"x" * 5000, b"demo:",
-    b"command:'", b"command:cat", b"http://[", b"http://\xc3\xa4.b/", b"https://a:99999/",
-    b"env:HOME", b"credential:../x", b"file:/dev/zero", b"siren", b"all", b"9" * 30,
-    b'"25:00"', b"Europe/../x", b"{a: {b: {c: {d: 1}}}}", b"a..b", b"../../x",
-)  # fmt: skip
-
-RICH_CONFIG = """\
-state_dir: /nowhere
-sources:
-- {name: street, input: "command:cat /dev/null", sample_rate: 48000, channels: 2}
-- {name: yard, input: "mic:USB", level_offset_db: 94.5}
-ring_seconds: 30
-model: {file: null, compute_device: auto, threads: 1}
-detection:
-  hop_frames: 48
-  level_gate_dbfs: -70
-  labels:
-    siren: {onset_threshold: 0.7, offset_threshold: 0.5, min_duration_on_seconds: 1}
-    gun_shot: {preset: impulsive, smoothing_hops: 2, margin: 0.1}
-event_log: {path: events.jsonl, rotate_mib: 50, keep: 5}
-store: {path: monitor.db, keep_days: 30, max_mib: 100}
-alerts:
-- name: operations
-  labels: [siren, gun_shot]
-  sources: [street]
-  on: [onset, end]
-  cooldown_seconds: 30
-  max_per_hour: 10
-  time_zone: Europe/Berlin
-  quiet: [{begin: "22:00", end: "06:00", weekdays: [mon, tue]}]
-  webhook:
-    url: "https://example.org/hook"
-    headers: {x-name: value}
-    body: '{"text": "$label at $source"}'
-- name: shell
-  command: [cat, "-"]
-- name: broker
-  min_score: 0.5
-  mqtt: {host: localhost, topic: a/b}
-mqtt: {host: localhost, port: 1883, topic: sound-monitor}
-heartbeat: {url: "http://localhost/beat", every_seconds: 60}
-privacy: scores-only
-clips: {path: clips, labels: [siren], before_seconds: 2}
-training: {epochs: 3, network: {a: [1, 2]}}
-"""
 
 TARGETS: dict[str, Callable[[Path], Target]] = {
     "model": ModelFile,
