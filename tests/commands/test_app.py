@@ -111,14 +111,25 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
     assert process.returncode == 1
 
 
-def test_help_takes_under_half_a_second_of_the_processor() -> None:
+@pytest.mark.parametrize("arguments", [["--help"], ["check"]], ids=" ".join)
+def test_it_takes_under_half_a_second_of_the_processor(
+    arguments: list[str], tmp_path: Path
+) -> None:
     def spent() -> float:
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         return usage.ru_utime + usage.ru_stime
 
-    before = spent()
-    subprocess.run([*CONSOLE_SCRIPT, "--help"], check=True, stdout=subprocess.DEVNULL)
-    assert spent() - before < 0.5
+    figures = []
+    for _ in range(5):  # a processor that is shared takes longer for the same
+        before = spent()
+        subprocess.run(
+            [*CONSOLE_SCRIPT, *arguments],
+            env={"HOME": str(tmp_path)},
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+        figures.append(spent() - before)
+    assert min(figures) < 0.5
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
