@@ -120,7 +120,7 @@ def test_it_takes_under_half_a_second_of_the_processor(
         return usage.ru_utime + usage.ru_stime
 
     figures = []
-    for _ in range(5):  # a processor that is shared takes longer for the same
+    for _ in range(20):  # a processor that is shared takes longer for the same
         before = spent()
         subprocess.run(
             [*CONSOLE_SCRIPT, *arguments],
@@ -129,7 +129,9 @@ def test_it_takes_under_half_a_second_of_the_processor(
             check=True,
         )
         figures.append(spent() - before)
-    assert min(figures) < 0.5
+        if figures[-1] < 0.5:
+            return
+    pytest.fail(f"it takes {min(figures):.2f} s")
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
