@@ -272,11 +272,11 @@ def test_any_troubles_one_after_the_other_leave_times_true(troubles):
     def happenings(world: World) -> list[Happening]:
         what = {
             "hold": world.card.hold,
-            # A shorter one is a loss without a word, which takes time to be found.
+            # A shorter silence is a loss without a word, which takes time to be found.
             "sleep": lambda seconds: world.card.sleep(max(seconds, STALL_SECONDS)),
             "overflow": world.card.overflow,
             "end": world.card.end,
-            "hang": world.card.hang,
+            "hang": lambda seconds: world.card.hang(max(seconds, STALL_SECONDS)),
             "garbage": world.card.garbage,
             "step": lambda seconds: world.step_wall_clock((seconds - 2) * HOUR),
             "delay": world.delay_worker,
