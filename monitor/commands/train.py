@@ -36,8 +36,10 @@ Examples:
   sound-monitor run --model genres.safetensors            listen with it
   tensorboard --logdir model-run                          watch it learn
 
-Several processes, on one GPU each, or on several machines, share the work of
-one training; batch and result are those of a single one:
+Several processes, on one GPU each or on several machines, share the work of one
+training; each takes its share of every batch:
+
+\b
   torchrun --nproc-per-node 2 --no-python sound-monitor train UrbanSound8K
 """
 

@@ -6,15 +6,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import yaml
 
 from monitor.commands.app import run_command_line
 from monitor.config.config import DetectionSettings
 from monitor.model.classifier import Classifier
 from monitor.model.model_file import load_model
+from tests.support.daemon import START_SECONDS, RunningMonitor
 from tests.support.recordings import (
     LABELS,
+    RATE,
     SMALL_SPEC,
+    sound,
     write_folders,
     write_negatives,
 )
@@ -77,6 +81,32 @@ def test_the_model_runs_in_the_monitor_unchanged(model: Path) -> None:
         iter([quiet, quiet]), classifier, DetectionSettings(hop_frames=16)
     )
     assert seconds == pytest.approx(5)
+
+
+def test_the_commands_of_the_monitor_take_the_model(
+    folder: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Unchanged, but for a hop that fits into windows of one second."""
+    street = folder / "street.wav"
+    quiet = np.random.default_rng(1).normal(0, 0.003, 12 * RATE)
+    quiet[4 * RATE : 8 * RATE] += sound("buzz", 900, seconds=4)
+    soundfile.write(street, quiet, RATE)
+    config = folder / "short.yaml"
+    config.write_text("detection: {hop_frames: 16}\n")
+    options = ["--model", str(model), "--config", str(config)]
+    assert run_command_line(["analyze", str(street), "--json", *options]) == 0
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    events = [each for each in told if each.get("type") == "event"]
+    assert {event["label"] for event in events} <= set(LABELS)
+    assert any(
+        event["label"] == "buzz" and 3 < event["start_seconds"] < 8 for event in events
+    )
+    source = ["--input", f"file:{street}", "--speed", "max"]
+    with RunningMonitor(folder, *source, *options) as monitor:
+        assert monitor.process.wait(2 * START_SECONDS) == 0, monitor.log
+        heard = monitor.records("event")
+    whens = [(event["label"], event["start_sample"]) for event in events]
+    assert [(event["label"], event["start_sample"]) for event in heard] == whens
 
 
 def test_evaluate_reproduces_the_figures_of_the_report(
