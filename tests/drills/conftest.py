@@ -47,9 +47,7 @@ def pytest_terminal_summary(
 
 
 def _line(figure: Figure) -> str:
-    recovered = figure.recovered_seconds
-    seconds = "-" if recovered is None else f"{recovered:.1f}"
-    return (
-        f"| {figure.drill} | {seconds} | {figure.lost_seconds:.1f} "
-        f"| {figure.lost_alerts} |"
-    )
+    numbers = (figure.recovered_seconds, figure.lost_seconds)
+    cells = ["-" if number is None else f"{number:.1f}" for number in numbers]
+    alerts = "-" if figure.lost_alerts is None else str(figure.lost_alerts)
+    return f"| {' | '.join([figure.drill, *cells, alerts])} |"

@@ -58,9 +58,7 @@ def test_twenty_random_faults_at_once_are_survived(
         stage.wait_for_sound(names, since + 3.0)
         seconds = datetime.now().timestamp() - since
         lasted = monotonic() - began
-        lost = sum(
-            gap["end_seconds"] - gap["start_seconds"] for gap in stage.records("gap")
-        )
+        lost = stage.lost_seconds()
         lost_alerts = stage.lost_alerts()
         assert stage.monitor.stop()[0] == 0
     name = f"{AT_ONCE} random faults at once, {ROUND_SECONDS * rounds:.0f} s long"

@@ -56,7 +56,14 @@ def test_a_read_only_and_then_a_full_disk_cost_nothing(
         remount(small_disk, "rw")
         stage.monitor.wait_until(lambda _: stage.records("onset"), PATIENCE_SECONDS)
         seconds = datetime.now().timestamp() - back
-        figures.append(Figure("read-only disk", seconds, 0.0, stage.lost_alerts()))
+        figures.append(
+            Figure(
+                "read-only disk",
+                seconds,
+                stage.lost_seconds(),
+                stage.lost_alerts(),
+            )
+        )
 
         stage.wait_for_sound(["street"])
         fill(small_disk)
@@ -67,10 +74,12 @@ def test_a_read_only_and_then_a_full_disk_cost_nothing(
         back = datetime.now().timestamp()
         (small_disk / "filler").unlink()
         stage.wait_for_sound(["street"], back)
-        seconds = datetime.now().timestamp() - back
         lost_alerts = stage.lost_alerts()
-        figures.append(Figure("full disk", 0.0, 0.0, lost_alerts))
+        figures.append(Figure("full disk", None, stage.lost_seconds(), lost_alerts))
         assert lost_alerts == 0
+        # It was told so, once for each fault.
+        assert "cannot be written" in stage.monitor.log
+        assert "is almost full" in stage.monitor.log
         assert stage.monitor.stop()[0] == 0
         # All that was said stands in the log, in whole lines.
         assert all(isinstance(line, dict) for line in stage.log_lines())

@@ -13,7 +13,7 @@ from tests.support.stage import PATIENCE_SECONDS, Figure
 pytestmark = pytest.mark.timeout(600)
 
 
-@pytest.mark.parametrize("mib", [120, 400, 3000])
+@pytest.mark.parametrize("mib", [200, 12_000])
 def test_too_little_memory_is_said_in_a_sentence(
     tmp_path: Path, figures: list[Figure], mib: int
 ) -> None:
@@ -32,4 +32,4 @@ def test_too_little_memory_is_said_in_a_sentence(
     assert answer.returncode in (0, 1), answer.stderr
     assert len(said) == answer.returncode, answer.stderr
     how = "said in one sentence" if answer.returncode else "enough"
-    figures.append(Figure(f"{mib} MiB of address space: {how}", None, 0.0, 0))
+    figures.append(Figure(f"{mib} MiB of address space: {how}"))

@@ -27,7 +27,7 @@ def test_a_damaged_model_is_refused_by_the_running_program_in_one_sentence(
         said = [line for line in monitor.log.splitlines() if " INFO " not in line]
     assert len(said) == 1
     assert "cut.safetensors" in said[0]
-    figures.append(Figure("truncated model file: refused", None, 0.0, 0))
+    figures.append(Figure("truncated model file: refused"))
 
 
 def test_no_cut_and_no_altered_byte_gets_past_the_golden_vector(
@@ -48,4 +48,4 @@ def test_no_cut_and_no_altered_byte_gets_past_the_golden_vector(
         path.write_bytes(bytes(broken))
         with pytest.raises(ModelFileError, match=r"\A[^\n]*model\.safetensors[^\n]*\Z"):
             load_model(path)
-    figures.append(Figure("altered model file: refused", None, 0.0, 0))
+    figures.append(Figure("altered model file: refused"))

@@ -36,13 +36,14 @@ class Figure:
     """A line of the table of drills."""
 
     drill: str
-    recovered_seconds: float | None
-    """None: it need not."""
+    recovered_seconds: float | None = None
+    """Until all is heard again; None: nothing stopped, or it was not measured."""
 
-    lost_seconds: float
-    """Of sound."""
+    lost_seconds: float | None = None
+    """Of sound; None: not measured."""
 
-    lost_alerts: int
+    lost_alerts: int | None = None
+    """None: there were no alerts in this drill."""
 
 
 class Stage:
@@ -107,6 +108,11 @@ class Stage:
         while (left := wanted - self._arrived()) and monotonic() < deadline:
             sleep(0.1)
         return len(left)
+
+    def lost_seconds(self) -> float:
+        """Sound of all sources that was lost so far."""
+        gaps = self.records("gap")
+        return sum(gap["end_seconds"] - gap["start_seconds"] for gap in gaps)
 
     def figure(self, drill: str, source: str, since: float) -> Figure:
         """What a fault of `source` at the time of day `since` has cost."""
