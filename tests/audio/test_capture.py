@@ -1,8 +1,6 @@
 """A source is kept open for ever, and every moment it was not heard is a gap."""
 
 import logging
-import threading
-from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -12,10 +10,10 @@ from hypothesis import strategies as st
 
 from monitor.audio.capture import Capture
 from monitor.audio.feed import Block, Feed
-from monitor.config.config import SourceSettings
-from monitor.errors import AudioFileError, EndOfSourceError, SourceError
+from monitor.errors import EndOfSourceError, SourceError
 from monitor.records import Gap, SourceState
 from tests.support.clock import FakeClock
+from tests.support.listening import RATE, SETTINGS, STALL_SECONDS, listen
 from tests.support.scripted import (
     FOR_EVER,
     Burst,
@@ -28,67 +26,7 @@ from tests.support.scripted import (
     failing,
 )
 
-RATE = 8_000
-STALL_SECONDS = 2.0
-SETTINGS = SourceSettings(name="street", stall_seconds=STALL_SECONDS)
 CRASH = SourceError("the recorder ended with exit code 1")
-
-
-@dataclass
-class Listening:
-    """What one capture made of a script."""
-
-    source: ScriptedSource
-    capture: Capture
-    feed: Feed
-    began: float
-    pieces: list[Block | Gap | SourceState] = field(default_factory=list)
-
-    @property
-    def gaps(self) -> list[Gap]:
-        return [piece for piece in self.pieces if isinstance(piece, Gap)]
-
-    @property
-    def blocks(self) -> list[Block]:
-        return [piece for piece in self.pieces if isinstance(piece, Block)]
-
-    @property
-    def states(self) -> list[tuple[str, str]]:
-        return [
-            (piece.state, piece.detail)
-            for piece in self.pieces
-            if isinstance(piece, SourceState)
-        ]
-
-    @property
-    def drawing(self) -> str:
-        """Seconds of the timeline: `-` sound, the initial of the reason where lost."""
-        letters = ["?"] * round(self.feed.stop / RATE)
-        for piece in self.pieces:
-            if not isinstance(piece, SourceState):
-                seconds = slice(round(piece.start / RATE), round(piece.stop / RATE))
-                letter = "-" if isinstance(piece, Block) else piece.reason[0]
-                letters[seconds] = letter * len(letters[seconds])
-        return "".join(letters)
-
-
-def listen(
-    lives: list[list[Step]],
-    *,
-    live: bool = True,
-    rate: int = RATE,
-    ring_seconds: float = 600.0,
-    stop_type: type[FakeStop] = FakeStop,
-) -> Listening:
-    """Run a capture over `lives` until the last of them is over."""
-    clock = FakeClock()
-    stop = stop_type(clock)
-    source = ScriptedSource(clock, stop, lives, live=live, rate=rate)
-    feed = Feed("street", RATE, ring_seconds)
-    capture = Capture(source, feed, SETTINGS, clock.monotonic)
-    began = clock.monotonic()
-    capture.run(stop)
-    return Listening(source, capture, feed, began, feed.take())
 
 
 def test_a_source_that_works_is_heard_without_gap() -> None:
@@ -324,73 +262,6 @@ def test_an_unexpected_error_ends_the_thread_and_closes_the_stream() -> None:
     with pytest.raises(ZeroDivisionError):
         Capture(source, feed, SETTINGS, clock.monotonic).run(stop)
     assert source.closed == 1
-
-
-def test_a_recording_is_over_when_all_of_it_was_handed_over() -> None:
-    lives: list[list[Step]] = [[Sound(5.0), EndOfSourceError("over")]]
-    heard = listen(lives, live=False, rate=48_000)
-    assert heard.capture.finished.is_set()
-    assert heard.capture.failure is None
-    assert heard.feed.stop == 5 * RATE
-    assert heard.states[-1] == ("ended", "microphone 'scripted' is over")
-    assert isinstance(heard.pieces[-1], SourceState)
-
-
-def test_a_recording_that_breaks_off_is_heard_as_far_as_it_goes() -> None:
-    error = AudioFileError("street.wav: the recording stops before its end")
-    heard = listen([[Sound(5.0), error]], live=False)
-    assert heard.feed.stop == 5 * RATE
-    assert heard.capture.failure is error
-    assert heard.capture.finished.is_set()
-    assert heard.states[-1] == ("ended", str(error))
-
-
-def test_a_recording_that_cannot_be_opened_is_over() -> None:
-    error = AudioFileError("street.wav: it is gone")
-    heard = listen([[error]], live=False)
-    assert heard.capture.failure is error
-    assert heard.states[-1] == ("ended", str(error))
-
-
-def test_a_recording_waits_for_the_worker_and_loses_nothing() -> None:
-    clock = FakeClock()
-    stop = threading.Event()
-    lives: list[list[Step]] = [
-        [*[Burst(1.0) for _ in range(60)], EndOfSourceError("over")]
-    ]
-    source = ScriptedSource(clock, stop, lives, live=False)
-    feed = Feed("street", RATE, 5.0)
-    feed.wakeup = threading.Event()
-    capture = Capture(source, feed, SETTINGS, clock.monotonic)
-    thread = threading.Thread(target=capture.run, args=(stop,))
-    thread.start()
-    pieces: list[Block | Gap | SourceState] = []
-    while not any(
-        isinstance(piece, SourceState) and piece.state == "ended" for piece in pieces
-    ):
-        assert feed.wakeup.wait(10.0)
-        feed.wakeup.clear()
-        if feed.has_marks:
-            pieces += feed.take()
-    thread.join(10.0)
-    assert not thread.is_alive()
-    assert not [piece for piece in pieces if isinstance(piece, Gap)]
-    assert feed.stop == 60 * RATE
-
-
-def test_a_recording_that_waits_for_the_worker_can_be_stopped() -> None:
-    clock = FakeClock()
-    stop = threading.Event()
-    source = ScriptedSource(clock, stop, [[Burst(1.0) for _ in range(60)]], live=False)
-    feed = Feed("street", RATE, 5.0)
-    capture = Capture(source, feed, SETTINGS, clock.monotonic)
-    thread = threading.Thread(target=capture.run, args=(stop,))
-    thread.start()
-    stop.set()
-    thread.join(10.0)
-    assert not thread.is_alive()
-    assert not capture.finished.is_set()
-    assert not [piece for piece in feed.take() if isinstance(piece, Gap)]
 
 
 def test_a_live_source_never_waits_for_the_worker() -> None:

@@ -1,6 +1,5 @@
 """The canary sings in a sound chain, and falls silent when any part of it breaks."""
 
-from collections.abc import Callable
 from concurrent.futures import Future
 from copy import deepcopy
 from dataclasses import replace
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from monitor.audio.feed import Feed
 from monitor.audio.resample import StreamResampler
 from monitor.audio.ring import Samples
 from monitor.audio.sources.demo import LABELS, render_sound
@@ -19,16 +17,11 @@ from monitor.config.canary import CanaryLabel
 from monitor.config.parse import parse_config
 from monitor.model.classifier import Classification, Classifier
 from monitor.model.model_file import TrainedModel, load_model, save_model
-from monitor.records import CanaryResult, SourceStateName
-from monitor.runtime.canary import Canary
 from monitor.runtime.canary_build import build_canary, ears_of
 from monitor.runtime.canary_sound import (
-    CanaryError,
     MakeResampler,
     Mixture,
     Song,
-    Sound,
-    Start,
     mix,
     render_song,
 )
@@ -37,96 +30,14 @@ from monitor.runtime.companions import Surroundings, build_companions
 from monitor.runtime.health_desk import HealthDesk
 from monitor.runtime.past import Past
 from monitor.sinks.sink import Trying
+from tests.support.cage import LIVE, RATE, Cage, noise
 from tests.support.clock import FakeClock
 from tests.support.models import seeded_model
-from tests.support.timed import statistics
-
-RATE = 44_100
-LIVE = "sources: [{name: street, input: 'mic:default'}]\n"
 
 
 @pytest.fixture(scope="module")
 def model() -> TrainedModel:
     return load_model(None)
-
-
-def noise(seconds: float, dbfs: float, channels: int = 1) -> Samples:
-    generator = np.random.default_rng(7)
-    shape = (channels, round(seconds * RATE))
-    return (generator.standard_normal(shape) * 10 ** (dbfs / 20)).astype(np.float32)
-
-
-def at_once(make: Callable[[], Sound]) -> Future[Sound]:
-    """What a thread would have done by now."""
-    made: Future[Sound] = Future()
-    try:
-        made.set_result(make())
-    except CanaryError as error:
-        made.set_exception(error)
-    return made
-
-
-class Cage:
-    """A canary with a source that was captured, a worker's reports, and a desk."""
-
-    def __init__(
-        self,
-        classifier: Classifier,
-        captured: Samples,
-        config: str = "",
-        *,
-        source_rate: int = RATE,
-        make_resampler: MakeResampler = StreamResampler,
-        start: Start = at_once,
-    ) -> None:
-        self.clock = FakeClock()
-        self.desk = HealthDesk()
-        self.feed = Feed("street", RATE, 30.0)
-        self.feed.open(captured.shape[0])
-        self.feed.write(captured, self.clock.monotonic())
-        self.feed.source_rate = source_rate
-        past = Past()
-        past.follow([self.feed])
-        settings = parse_config(LIVE + config, "config.yaml")
-        self.canary = Canary(
-            settings.canary,
-            ["street"],
-            ears_of(settings, classifier),
-            past,
-            self.desk,
-            self.clock,
-            make_resampler=make_resampler,
-            start=start,
-        )
-
-    def let_sing(
-        self,
-        seconds: float = 4000.0,
-        *,
-        backlog: int = 0,
-        state: SourceStateName = "listening",
-    ) -> CanaryResult | None:
-        """Report as a worker does, until a trial has ended or the time is over."""
-        before = self.canary.results
-        doing = statistics("street", state=state)
-        source = replace(doing.sources[0], backlog_samples=backlog)
-        until = self.clock.monotonic() + seconds
-        while self.clock.monotonic() < until and self.canary.results is before:
-            self.canary.report(replace(doing, sources=(source,)))
-            self.clock.advance(0.25)
-        return None if self.canary.results is before else self.canary.results[-1]
-
-    def result(self) -> CanaryResult:
-        """Of the next trial."""
-        result = self.let_sing()
-        assert result is not None
-        return result
-
-    def health(self) -> list[tuple[str, str]]:
-        """What the worker would tell now."""
-        told = self.desk.drain(lambda _: self.feed.stop)
-        assert all(each.kind == "canary" for each in told)
-        return [(each.source, each.state) for each in told]
 
 
 def classifier_of(model: TrainedModel) -> Classifier:

@@ -1,7 +1,6 @@
 """The worker goes from one lineup to another, and the reload waits for nobody."""
 
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from typing import cast
@@ -9,18 +8,12 @@ from typing import cast
 import pytest
 
 from monitor.audio.feed import Feed
-from monitor.errors import ConfigError
 from monitor.model.classifier import Classifier
 from monitor.records import Event, Gap, Onset, Record, ScoreFrame, SourceState
 from monitor.runtime.clock import SampleClock
 from monitor.runtime.lineup import Lineup
-from monitor.runtime.reload import Again, Reloader
-from monitor.runtime.station import Station
-from monitor.runtime.supervision import Supervisor
-from monitor.runtime.threads import Threads
 from monitor.runtime.worker import Worker
 from monitor.sinks.collector import Collector
-from monitor.sinks.status.daemon import DaemonFacts
 from monitor.spec import ModelSpec
 from tests.runtime.test_pipeline import make_pipeline
 from tests.support.clock import FakeClock
@@ -29,7 +22,6 @@ from tests.support.signals import noise
 
 RATE = 44_100
 HOP = 48 * 512
-DEADLINE_SECONDS = 10.0
 
 
 class Bench:
@@ -318,99 +310,3 @@ def test_a_model_of_another_rate_takes_the_sources_anew(classifier: Classifier) 
     assert gap.end_seconds == pytest.approx(0.1)
     reasons = [r.end_reason for r in records if isinstance(r, Event)]
     assert "reloaded" in reasons
-
-
-class Manager:
-    """Remembers what a supervisor was told to say."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def reloading(self) -> None:
-        self.said.append("reloading")
-
-    def reloaded(self, remark: str) -> None:
-        self.said.append(remark or "reloaded")
-
-
-class Refusals:
-    """A reloader whose configuration takes its time to be read, and is wrong."""
-
-    def __init__(self) -> None:
-        self.release = threading.Event()
-        self.reads = 0
-        self.ended = threading.Event()
-        self.manager = Manager()
-        self.threads = Threads()
-        self.asked: list[Callable[[], None]] = []
-        self.facts = DaemonFacts()
-        self.reloader = Reloader(
-            cast("Station", self),
-            self.reread,
-            self.threads,
-            cast("Supervisor", self.manager),
-            self.ended.set,
-        )
-
-    # As much of a station as a refusal needs.
-    @property
-    def site(self) -> "Refusals":
-        return self
-
-    @property
-    def monitor(self) -> "Refusals":
-        return self
-
-    @property
-    def worker(self) -> "Refusals":
-        return self
-
-    def ask(self, change: Callable[[], None]) -> None:
-        self.asked.append(change)
-
-    def reopen_sinks(self) -> None:
-        """What logrotate asked for."""
-
-    def reread(self) -> Again:
-        self.reads += 1
-        assert self.release.wait(DEADLINE_SECONDS)
-        raise ConfigError("config.yaml: no")
-
-    def wait(self) -> None:
-        assert self.ended.wait(DEADLINE_SECONDS)
-        self.ended.clear()
-        assert self.threads.join(DEADLINE_SECONDS) == []
-
-
-def test_the_main_thread_never_waits_and_many_wishes_are_one() -> None:
-    refusals = Refusals()
-    for _ in range(5):
-        refusals.reloader.ask()
-        refusals.reloader.look()
-    assert refusals.manager.said == ["reloading"]
-    refusals.release.set()
-    refusals.wait()
-    refusals.reloader.look()
-    refusals.wait()
-    refusals.reloader.look()
-    # The one that was going on, and one for all who asked meanwhile.
-    assert refusals.reads == 2
-    refused = "the new configuration was refused, see the log"
-    assert refusals.manager.said == ["reloading", refused] * 2
-
-
-def test_a_refusal_still_opens_the_log_anew_and_is_remembered(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    refusals = Refusals()
-    refusals.release.set()
-    refusals.reloader.ask()
-    refusals.wait()
-    assert refusals.asked == [refusals.reopen_sinks]
-    assert refusals.facts.reload is not None
-    assert not refusals.facts.reload.is_taken
-    assert refusals.facts.reload.detail == "config.yaml: no"
-    assert caplog.messages == [
-        "the configuration was not reloaded, and the one before goes on: "
-        "config.yaml: no"
-    ]
