@@ -18,16 +18,16 @@ from monitor.model.model_file import load_model
 from training.checkpoint import InterruptedTrainingError
 from training.config import TrainingSettings
 from training.job import Job, check_job
-from training.material import Places
+from training.learning.progress import Display
+from training.mixing.material import Places
 from training.profile import profiling
-from training.progress import Display
 from training.ranks import Ranks, joined
+from training.report.tables import clip_table, profile_table, stream_table
 from training.run import Run
-from training.scenes import SceneSettings, write_scene
-from training.stock import Folds, gather_stock
-from training.streams import listen_to_files, stream_figures
-from training.tables import clip_table, profile_table, stream_table
-from training.tester import Tester
+from training.streams.scenes import SceneSettings, write_scene
+from training.streams.stock import Folds, gather_stock
+from training.streams.streams import listen_to_files, stream_figures
+from training.testing.tester import Tester
 
 
 def run_training(

@@ -13,10 +13,10 @@ from rich.table import Table
 from monitor.config.config import DetectionSettings
 from monitor.model.classifier import Classifier
 from monitor.model.model_file import TrainedModel, load_model, save_model
-from training.material import Places
-from training.price import EventPrice, event_prices, hear
-from training.progress import Display
-from training.recalibrate import (
+from training.learning.progress import Display
+from training.mixing.material import Places
+from training.testing.price import EventPrice, event_prices, hear
+from training.testing.recalibrate import (
     LabelPrice,
     background_scores,
     clip_scores,
@@ -25,8 +25,8 @@ from training.recalibrate import (
     prices,
     with_thresholds,
 )
-from training.record import Extract, recorded_scores
-from training.tester import Tester
+from training.testing.record import Extract, recorded_scores
+from training.testing.tester import Tester
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monitor.errors import UsageError
-from training.material import Places
+from training.mixing.material import Places
 
 FINAL = 0
 """In place of a fold: the network that is trained on all of them."""

@@ -10,12 +10,24 @@ import numpy as np
 
 from monitor.model.model_file import ModelCard, TrainedModel, save_model
 from monitor.model.network import Network, build_network
-from training.card import make_card
 from training.checkpoint import InterruptedTrainingError, RunFolder
+from training.clips.manifest import Clip
+from training.clips.splits import Split, deal_clips, split
 from training.config import TrainingSettings
-from training.dataset import MixtureSource
-from training.examine import Examiner
-from training.heldout import (
+from training.job import FINAL, Job
+from training.learning.learner import Learner
+from training.learning.losses import prepare
+from training.learning.progress import Display
+from training.mixing.dataset import MixtureSource
+from training.mixing.material import gather
+from training.profile import timed
+from training.ranks import ALONE, Ranks
+from training.report.card import make_card
+from training.report.report import SHOWN_WINDOWS, Tested, tested_of, write_report
+from training.streams.streams import StreamResult
+from training.streams.trial import ambience_figures, trial_figures, try_on_streams
+from training.testing.examine import Examiner
+from training.testing.heldout import (
     Calibration,
     Evidence,
     HeldOut,
@@ -23,18 +35,6 @@ from training.heldout import (
     join_evidence,
     negatives_report,
 )
-from training.job import FINAL, Job
-from training.learner import Learner
-from training.losses import prepare
-from training.manifest import Clip
-from training.material import gather
-from training.profile import timed
-from training.progress import Display
-from training.ranks import ALONE, Ranks
-from training.report import SHOWN_WINDOWS, Tested, tested_of, write_report
-from training.splits import Split, deal_clips, split
-from training.streams import StreamResult
-from training.trial import ambience_figures, trial_figures, try_on_streams
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from monitor.errors import UsageError
 
 if TYPE_CHECKING:
     from monitor.commands.configuration import Configuration
-    from training.record import Extract
+    from training.testing.record import Extract
 
 HELP = """Set the thresholds of a model by how many false alarms may come a day.
 
@@ -118,7 +118,7 @@ def calibrate(
     log_to_stderr()
     limit_threads(1)
     from training.cli_calibrate import Budget, run_calibration
-    from training.material import Places
+    from training.mixing.material import Places
 
     chosen = background or _extract(configuration, since, until, tuple(excepted or ()))
     run_calibration(
@@ -141,7 +141,7 @@ def _extract(
     excepted: tuple[str, ...],
 ) -> "Extract":
     from monitor.commands.stored import database_path, stretch_of_time
-    from training.record import Extract
+    from training.testing.record import Extract
 
     first, last = stretch_of_time(since, until)
     spans = tuple(_span(text) for text in excepted)

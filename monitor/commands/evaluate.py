@@ -79,8 +79,8 @@ def evaluate(
     log_to_stderr()
     limit_threads(1)
     from training.cli import run_evaluation, run_stream_evaluation
-    from training.material import Places
-    from training.stock import Folds
+    from training.mixing.material import Places
+    from training.streams.stock import Folds
 
     if streams:
         detection = load(config).config.detection

@@ -79,9 +79,9 @@ def scenes(
     log_to_stderr()
     limit_threads(1)
     from training.cli import run_scenes
-    from training.material import Places
-    from training.scenes import SceneSettings
-    from training.stock import Folds
+    from training.mixing.material import Places
+    from training.streams.scenes import SceneSettings
+    from training.streams.stock import Folds
 
     settings = SceneSettings(
         hours=hours,

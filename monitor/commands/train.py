@@ -182,8 +182,8 @@ def train(
     from training.cli import run_training
     from training.config import training_settings
     from training.job import Job
-    from training.material import Places
     from training.memory import keep_freed_memory
+    from training.mixing.material import Places
 
     keep_freed_memory()
     layer: dict[str, Any] = {

@@ -8,8 +8,8 @@ import torch
 from monitor.model.network import build_network
 from tests.support.recordings import SMALL_SPEC
 from training.config import TrainingSettings, training_settings
-from training.dataset import Batch
-from training.student import Student
+from training.learning.student import Student
+from training.mixing.dataset import Batch
 
 LABELS, CELLS = 3, 8
 

@@ -16,10 +16,10 @@ from safetensors.torch import save_file
 from monitor.model.network import Network
 from tests.support.bands import Bands, fresh, settings_of
 from training.checkpoint import InterruptedTrainingError, RunFolder
-from training.dataset import Batch, BatchSource, SharedSource
-from training.loop import fit
+from training.learning.loop import fit
+from training.learning.watcher import EpochPicture, EpochReport
+from training.mixing.dataset import Batch, BatchSource, SharedSource
 from training.ranks import Ranks, joined
-from training.watcher import EpochPicture, EpochReport
 
 PLAIN = {
     "optimiser": {"epochs": 2},

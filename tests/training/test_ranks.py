@@ -19,7 +19,7 @@ from monitor.model.model_file import load_model
 from tests.support.bands import Bands, fresh
 from tests.support.recordings import LABELS, SMALL_SPEC, write_folders
 from tests.support.two_ranks import Losses, train
-from training.dataset import SharedSource
+from training.mixing.dataset import SharedSource
 from training.ranks import ALONE, Ranks
 
 ROOT = Path(__file__).parents[2]

@@ -22,7 +22,7 @@ from tests.support.recordings import (
     write_folders,
     write_negatives,
 )
-from training.streams import listen
+from training.streams.streams import listen
 
 SETTINGS = {
     "spec": SMALL_SPEC.model_dump(),

@@ -1,0 +1,64 @@
+"""`scenes` writes streams, and says what they are made of."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from monitor.commands.app import run_command_line
+from tests.support.recordings import LABELS, write_folders, write_negatives
+from training.streams.streams import find_streams, read_annotation
+
+
+@pytest.fixture(name="folder", scope="module")
+def _folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scenes")
+    write_folders(folder / "data", groups=5, slices=1)
+    write_negatives(folder / "noises")
+    return folder
+
+
+def scenes(folder: Path, out: str, *words: str) -> int:
+    places = ["--negatives", str(folder / "noises"), "--cache", str(folder / "cache")]
+    options = ["--hours", "0.02", "--out", str(folder / out)]
+    return run_command_line(["scenes", *words, *places, *options])
+
+
+def test_events_are_made_of_the_folds_asked_for(folder: Path) -> None:
+    words = ("--folds", "1", "--negatives-folds", "3", "--events-per-minute", "20")
+    assert scenes(folder, "events", str(folder / "data"), *words) == 0
+    facts = json.loads((folder / "events" / "scenes.json").read_text())
+    assert facts["events"]["folds"] == [1]
+    assert facts["events"]["recordings"] == 3
+    assert facts["backgrounds"]["folds"] == [3]
+    assert facts["settings"]["snr_db"] == [6, 20]
+    ((_, table),) = find_streams(folder / "events")
+    events = read_annotation(table)
+    assert len(events) > 10
+    assert {event.label for event in events} <= set(LABELS)
+    for label in LABELS:
+        own = [event for event in events if event.label == label]
+        for event, after in pairwise(own):
+            assert event.offset <= after.onset, "one label sounds once at a time"
+
+
+def test_ambience_needs_no_labelled_recordings(folder: Path) -> None:
+    assert scenes(folder, "ambience", "--events-per-minute", "0") == 0
+    ((_, table),) = find_streams(folder / "ambience")
+    assert read_annotation(table) == ()
+    facts = json.loads((folder / "ambience" / "scenes.json").read_text())
+    assert facts["events"]["clips"] == 0
+    assert facts["backgrounds"]["minutes"] == pytest.approx(6 * 2 / 60, abs=0.01)
+
+
+def test_what_cannot_be_made_is_said(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert scenes(folder, "none") == 2
+    assert "DATA is missing" in capsys.readouterr().err
+    words = (str(folder / "data"), "--negatives-folds", "7")
+    assert scenes(folder, "none", *words) == 1
+    assert "there is no fold 7 in the negatives; found 1, 2, 3" in (
+        capsys.readouterr().err
+    )

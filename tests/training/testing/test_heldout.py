@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import numpy as np
+
+from training.clips.manifest import Clip
+from training.config import training_settings
+from training.testing.ambience import Ambience
+from training.testing.evaluate import ClipWindows
+from training.testing.heldout import Evidence, HeldOut
+
+LABELS = ("horn", "rain")
+
+
+def evidence() -> Evidence:
+    """Two labels that are told apart, and an hour in which both are often mistaken."""
+    r = np.random.default_rng(0)
+    truth = np.arange(80) % 2
+    clips = tuple(
+        Clip(Path(f"{n}.wav"), int(label), str(n), fold=1 + n % 2)
+        for n, label in enumerate(truth)
+    )
+    logits = r.normal(-4, 1, (80, 2)).astype(np.float32)
+    logits[np.arange(80), truth] += 7
+    windows = ClipWindows(clips, np.zeros((80, 1, 1, 1), np.float16), np.arange(80))
+    own = HeldOut(windows, logits, np.array([clip.fold for clip in clips]))
+    hours = r.normal(-1, 1.5, (12, 540, 2)).astype(np.float32)
+    return Evidence(own, None, (Ambience(hours, 0.557, 1),))
+
+
+def onsets(**changes: object) -> dict[str, float]:
+    settings = training_settings({"least_recall": 0.01, **changes}, origin="test")
+    found = evidence().calibrate(LABELS, settings).thresholds
+    return {label: each.onset for label, each in zip(LABELS, found, strict=True)}
+
+
+def test_a_threshold_stays_below_what_was_asked_for_its_label() -> None:
+    free = onsets()
+    capped = onsets(highest_onsets={"horn": 0.8, "not a label": 0.5})
+    assert free["horn"] > 0.85
+    assert capped == {"horn": 0.8, "rain": free["rain"]}
+
+
+def test_each_part_is_judged_by_what_the_others_have_fitted() -> None:
+    heard = evidence()
+    settings = training_settings({}, origin="test")
+    _, judged = heard.conclude(LABELS, settings)
+    assert set(judged) == {1, 2}
+    assert judged[1].thresholds == ()  # the only ambience is its own
+    assert len(judged[2].thresholds) == 2

@@ -1,0 +1,1 @@
+"""From a folder of recordings to clips with label, fold and samples."""

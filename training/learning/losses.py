@@ -1,0 +1,177 @@
+"""What a student is asked about a batch, and how far off its answers are."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from training.config import Precision, TrainingSettings
+from training.learning.student import Answers, Student, expand_channels
+from training.mixing import augment
+from training.mixing.dataset import Batch
+from training.mixing.mixtures import FRAMES_PER_CELL
+
+Array = NDArray[np.float32]
+TERMS = ("scores", "columns", "embedding", "logits")
+"""Of the loss; not every network and batch has all."""
+_LONGEST = 5.0
+"""Distance in deviations from which on a feature counts no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A batch with augmented features, and the answers asked for."""
+
+    log_mel: Array
+    targets: Array
+    """(batch, labels), in [0, 1]."""
+    present: NDArray[np.bool_]
+    """(batch, labels): which labels sound."""
+    activity: Array
+    """(batch, labels, cells), in [0, 1]."""
+    unmixed: NDArray[np.bool_]
+    """(batch,): the teacher has heard what the student hears."""
+    embedding: Array | None
+    teacher_logits: Array | None
+
+
+def prepare(r: Generator, batch: Batch, settings: TrainingSettings) -> Task:
+    """Augment the features of a batch, and its answers with them.
+
+    The batch itself is left as it is.
+    """
+    chosen = settings.features
+    log_mel, activity = batch.log_mel.copy(), batch.activity.copy()
+    if chosen.roll:
+        augment.roll(r, log_mel, activity, FRAMES_PER_CELL)
+    augment.vary_levels(r, log_mel, chosen)
+    present = activity.max(axis=2) > 0
+    targets = _soften(present, batch.soft, settings)
+    count = len(log_mel)
+    mixed = np.zeros(count, bool)
+    if chosen.mix_share > 0:
+        partner = r.permutation(count)
+        mixed = (r.random(count) < chosen.mix_share) & (partner != np.arange(count))
+        augment.mix_powers(r, log_mel, partner, mixed)
+        for values in (targets, activity, present):
+            values[mixed] = np.maximum(values[mixed], values[partner[mixed]])
+    np.maximum(log_mel, settings.spec.floor_db, out=log_mel)
+    augment.mask(r, log_mel, chosen)
+    return Task(
+        log_mel,
+        targets,
+        present,
+        activity,
+        ~mixed,
+        batch.embedding,
+        batch.teacher_logits,
+    )
+
+
+def _soften(
+    present: NDArray[np.bool_], soft: Array | None, settings: TrainingSettings
+) -> Array:
+    smoothing = np.float32(settings.optimiser.label_smoothing)
+    targets = present.astype(np.float32) * (1 - 2 * smoothing) + smoothing
+    if soft is not None:
+        share = np.float32(settings.teacher.soft_share)
+        targets = targets * (1 - share) + soft * share
+    return np.asarray(targets, np.float32)
+
+
+def losses_of(
+    student: Student,
+    task: Task,
+    settings: TrainingSettings,
+    device: str,
+    through: nn.Module | None = None,
+) -> tuple[dict[str, Tensor], NDArray[np.intp]]:
+    """Weighted terms of the loss, by name of `TERMS`.
+
+    Args:
+        student: Is asked.
+        task: What it is asked.
+        settings: Of the run.
+        device: Name of the processor.
+        through: What is called in place of the student, where several processes share
+            their gradients.
+
+    Returns:
+        The terms; (batch,), the label with the highest score of each window.
+    """
+    labels = task.targets.shape[1]
+    columns = settings.optimiser.column_weight > 0
+    log_mel = expand_channels(
+        torch.from_numpy(task.log_mel).to(device), settings.spec.channels
+    )
+    with mixed_precision(device, settings.optimiser.precision):
+        heard = (through or student)(log_mel, columns)
+    answers = Answers._make(None if part is None else part.float() for part in heard)
+    targets = torch.from_numpy(task.targets).to(device)
+    cross_entropy = functional.binary_cross_entropy_with_logits
+    # Summed over the labels, so that the weight of the other terms does not depend
+    # on how many labels there are.
+    terms = {"scores": cross_entropy(answers.logits, targets) * labels}
+    if columns and answers.activity is not None:
+        activity = columns_of(task.activity, student.network.total_stride)
+        asked = torch.from_numpy(activity[..., : answers.activity.shape[-1]]).to(device)
+        heard = answers.activity[..., : asked.shape[-1]]
+        weight = settings.optimiser.column_weight * labels
+        terms["columns"] = cross_entropy(heard, asked) * weight
+    terms |= _teacher_terms(answers, task, settings, device)
+    return terms, answers.logits.detach().argmax(dim=1).cpu().numpy()
+
+
+def mixed_precision(device: str, precision: Precision) -> torch.autocast:
+    """Let the network multiply in 16 bits; its weights and the loss keep 32.
+
+    Args:
+        device: Name of the processor.
+        precision: "auto" is bfloat16 on a GPU that has it, and 32 bits elsewhere.
+    """
+    kind = device.partition(":")[0]
+    wanted = precision == "bfloat16"
+    if precision == "auto" and kind == "cuda":
+        wanted = torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.autocast(kind, torch.bfloat16, enabled=wanted)
+
+
+def _teacher_terms(
+    answers: Answers, task: Task, settings: TrainingSettings, device: str
+) -> dict[str, Tensor]:
+    terms: dict[str, Tensor] = {}
+    heard = torch.from_numpy(task.unmixed).to(device)
+    weights = settings.teacher
+    if not task.unmixed.any():
+        return terms
+    for name, said, wanted, weight in (
+        ("embedding", answers.embedding, task.embedding, weights.embedding_weight),
+        ("logits", answers.teacher_logits, task.teacher_logits, weights.logits_weight),
+    ):
+        if said is not None and wanted is not None and weight > 0:
+            distance = (said - torch.from_numpy(wanted).to(device))[heard].square()
+            # A few features of a teacher have long tails, which would rule the rest.
+            terms[name] = distance.clamp_max(_LONGEST**2).mean() * weight
+    return terms
+
+
+def columns_of(activity: Array, total_stride: int) -> Array:
+    """Activity over the columns of a network, each centred on its first frame.
+
+    Args:
+        activity: (batch, labels, cells).
+        total_stride: Frames from one column to the next.
+
+    Returns:
+        (batch, labels, columns), at least as many as the network has.
+    """
+    cells = max(1, total_stride // FRAMES_PER_CELL)
+    count = -(-activity.shape[2] // cells)
+    before, after = cells // 2, count * cells - activity.shape[2]
+    padded = np.pad(activity, ((0, 0), (0, 0), (before, after)), mode="edge")
+    grouped = padded[..., : count * cells].reshape(*activity.shape[:2], count, cells)
+    return np.asarray(grouped.mean(axis=3), np.float32)

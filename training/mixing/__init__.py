@@ -1,0 +1,1 @@
+"""From clips to batches of windows: placed, mixed, bedded and changed."""

@@ -1,0 +1,1 @@
+"""Figures for people: tables, pictures, one HTML page and the model card."""

@@ -1,0 +1,245 @@
+"""The report of a run: pictures, and one HTML page that holds everything."""
+
+import base64
+import html
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from monitor.model.frontend import LogMel
+from monitor.model.model_file import ModelCard
+from monitor.spec import ModelSpec
+from training import pictures
+from training.clips.manifest import Clip
+from training.clips.store import ClipStore
+from training.learning.losses import Task
+from training.mixing.dataset import to_log_mel
+from training.testing.heldout import Calibration, Evidence, judged_scores
+
+Array = NDArray[np.float32]
+_MISTAKES = 12
+SHOWN_WINDOWS = 12
+"""Training windows that are drawn."""
+_HEARD_RATE = 22_050
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto;
+       padding: 0 1rem; color: #222; background: #fff; }
+table { border-collapse: collapse; margin: 1rem 0; }
+th, td { padding: .25rem .7rem; border-bottom: 1px solid #ddd; text-align: right; }
+th:first-child, td:first-child { text-align: left; }
+img { max-width: 100%; } audio { height: 2rem; vertical-align: middle; }
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """Clips of the test, and what was said of them."""
+
+    clips: tuple[Clip, ...]
+    scores: Array
+    """(clips, labels), each by a network that never heard the clip."""
+
+
+def tested_of(heard: Evidence, judged: dict[int, Calibration]) -> Tested:
+    """What a report shows of the clips that were tested."""
+    return Tested(heard.clips.windows.clips, judged_scores(heard.clips, judged))
+
+
+def write_report(
+    folder: Path,
+    card: ModelCard,
+    spec: ModelSpec,
+    metrics: Mapping[str, Sequence[Mapping[str, Any]]],
+    tested: Tested | None,
+    store: ClipStore,
+    task: Task,
+) -> Path:
+    """Draw the pictures into `folder` and write report.html beside them.
+
+    Args:
+        folder: Of the run.
+        card: Of the model.
+        spec: Of the model.
+        metrics: The lines of metrics.jsonl of each network.
+        tested: What the figures were taken from; None: nothing was tested.
+        store: Samples of the clips.
+        task: One training batch as the network gets it.
+
+    Returns:
+        Path of the page.
+    """
+    drawn: list[tuple[str, Path]] = []
+
+    def draw(title: str, name: str, figure: Any) -> None:
+        drawn.append((title, pictures.save(figure, folder / "pictures" / name)))
+
+    labels = card.labels
+    draw("Learning", "learning.png", pictures.learning_curves(metrics))
+    if tested is not None:
+        truth = np.array([clip.label for clip in tested.clips], np.intp)
+        confusion = pictures.confusion_matrix(card.report["confusion"], labels)
+        draw("What is taken for what", "confusion.png", confusion)
+        curves = pictures.precision_recall(tested.scores, truth, labels)
+        draw("Precision and recall", "precision-recall.png", curves)
+        curves = pictures.reliability(tested.scores, truth, labels)
+        draw("Do the scores come true", "reliability.png", curves)
+        draw("A recording", "recording.png", _recording(tested.clips[0], store, spec))
+    titles = [
+        ", ".join(labels[index] for index in np.flatnonzero(present)) or "no label"
+        for present in task.present
+    ]
+    batch = pictures.training_batch(task.log_mel, titles, spec)
+    draw("Training windows with their masks", "batch.png", batch)
+    mistakes = "" if tested is None else _mistakes(tested, labels, store, spec)
+    page = folder / "report.html"
+    page.write_text(_page(card, drawn, mistakes), encoding="utf-8")
+    return page
+
+
+def _recording(clip: Clip, store: ClipStore, spec: ModelSpec) -> Any:
+    samples = store.read(clip.path)[:1]
+    log_mel = to_log_mel(LogMel(spec), samples)[0]
+    return pictures.waveform_and_log_mel(samples[0], log_mel, spec)
+
+
+def _page(card: ModelCard, drawn: Sequence[tuple[str, Path]], mistakes: str) -> str:
+    licence = html.escape(card.licence).replace("\n", "<br>")
+    images = "".join(
+        f"<h2>{html.escape(title)}</h2>"
+        f'<img alt="{html.escape(title)}" src="data:image/png;base64,'
+        f'{base64.b64encode(path.read_bytes()).decode()}">'
+        for title, path in drawn
+    )
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>{html.escape(card.name)}</title><style>{_STYLE}</style>"
+        f"<h1>{html.escape(card.name)}</h1><p>{licence}</p>"
+        f"{_figures(card)}{images}{mistakes}</html>\n"
+    )
+
+
+def _figures(card: ModelCard) -> str:
+    report = card.report
+    if "accuracy" not in report:
+        return "<p>Not tested: every fold was trained on.</p>"
+    low, high = report["accuracy_ci95"]
+    warning = ""
+    if report.get("split") == "random":
+        warning = (
+            "<p>The test was dealt clip by clip: training has heard other slices of "
+            "nearly all of its recordings.  On new ones expect far less.</p>"
+        )
+    rows = [
+        [
+            label,
+            *(f"{row[key]:.3f}" for key in ("precision", "recall", "f1")),
+            str(row["clips"]),
+            str(row["groups"]),
+        ]
+        for label, row in report["per_class"].items()
+    ]
+    return (
+        f"<p>Accuracy {report['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}, "
+        f"by recording), macro-F1 {report['macro_f1']:.3f}, calibration error "
+        f"{report['expected_calibration_error']:.3f}, {report['clips']} clips, tested "
+        f"{html.escape(str(report.get('tested', '')))}.</p>{warning}"
+        + _table(["label", "precision", "recall", "F1", "clips", "recordings"], rows)
+        + _alarms(card)
+    )
+
+
+def _alarms(card: ModelCard) -> str:
+    """What the monitor made of sounds of no label and of streams; the thresholds."""
+    report, said = card.report, ""
+    for key in ("negatives", "negatives_never_heard"):
+        if (part := report.get(key)) is not None:
+            share = 100 * part["share_above_threshold"]
+            said += (
+                f"<p>Of {part['clips']} recordings of no label "
+                f"({key.replace('_', ' ')}) {share:.1f} % reach a threshold.</p>"
+            )
+    if (part := report.get("ambience_never_heard")) is not None:
+        said += (
+            f"<p>{part['false_alarms']} false alarms in {part['hours']:.1f} hours of "
+            "ambience never heard.</p>"
+        )
+    if (part := report.get("streams")) is not None:
+        said += (
+            f"<p>In {part['hours']:.1f} hours of streams: event-based F1 "
+            f"{part['event_f1']:.3f}, {part['false_alarms_per_hour_all_labels']:.2f} "
+            "false alarms an hour.</p>"
+        )
+    rows = [
+        [
+            label,
+            f"{found.onset:.3f}",
+            f"{found.offset:.3f}",
+            f"{24 * (found.false_alarms_per_hour or 0):.2f}",
+        ]
+        for label, found in card.thresholds.items()
+    ]
+    if not rows:
+        return said
+    heads = ["label", "onset", "offset", "false alarms a day"]
+    return f"{said}<h2>Thresholds</h2>{_table(heads, rows)}"
+
+
+def _mistakes(
+    tested: Tested, labels: Sequence[str], store: ClipStore, spec: ModelSpec
+) -> str:
+    """The clips whose own label stood furthest below the one that was heard."""
+    truth = np.array([clip.label for clip in tested.clips], np.intp)
+    own = tested.scores[np.arange(len(truth)), truth]
+    worst = np.argsort(own - tested.scores.max(axis=1))[:_MISTAKES]
+    rows = []
+    for index in worst:
+        heard = int(tested.scores[index].argmax())
+        clip = tested.clips[index]
+        if heard != truth[index]:
+            rows.append(
+                [
+                    clip.path.name,
+                    f"{labels[truth[index]]} ({own[index]:.2f})",
+                    f"{labels[heard]} ({tested.scores[index, heard]:.2f})",
+                    _player(store.read(clip.path), spec.sample_rate),
+                ]
+            )
+    if not rows:
+        return ""
+    table = _table(["file", "true", "heard", "listen"], rows, escaped=False)
+    return f"<h2>The worst mistakes</h2>{table}"
+
+
+def _player(samples: Array, rate: int) -> str:
+    """The sound itself, small enough to be part of the page."""
+    step = max(1, rate // _HEARD_RATE)
+    mono = samples.mean(axis=0)
+    usable = len(mono) // step * step
+    thinned = mono[:usable].reshape(-1, step).mean(axis=1)[: 10 * rate // step]
+    thinned = thinned / max(1.0, float(np.abs(thinned).max(initial=0)))
+    file = io.BytesIO()
+    soundfile.write(file, thinned, rate // step, format="OGG", subtype="VORBIS")
+    encoded = base64.b64encode(file.getvalue()).decode()
+    return f'<audio controls src="data:audio/ogg;base64,{encoded}"></audio>'
+
+
+def _table(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], escaped: bool = True
+) -> str:
+    def cell(text: str, kind: str) -> str:
+        safe = html.escape(text) if escaped or not text.startswith("<") else text
+        return f"<{kind}>{safe}</{kind}>"
+
+    top = "".join(cell(head, "th") for head in heads)
+    body = "".join(
+        f"<tr>{''.join(cell(value, 'td') for value in row)}</tr>" for row in rows
+    )
+    return f"<table><tr>{top}</tr>{body}</table>"

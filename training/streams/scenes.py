@@ -1,0 +1,222 @@
+"""Streams with events at known times, over backgrounds of no class."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import soundfile
+from numpy.random import Generator
+from numpy.typing import NDArray
+from pydantic import Field
+
+from monitor.config.config import Settings
+from training.clips.manifest import Clip
+from training.clips.store import ClipStore
+from training.mixing import augment, synthetic
+from training.mixing.synthetic import decibels, loudness
+
+Samples = NDArray[np.float32]
+_CROSSFADE_SECONDS = 0.3
+_FRAME_SECONDS = 0.05
+_HEARD_DB = -25.0
+"""Level below the loudest part of a clip from which on it counts as heard."""
+
+
+class SceneSettings(Settings):
+    """What streams are like."""
+
+    hours: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    """Length of all streams together, but for rounding to whole streams."""
+
+    stream_minutes: Annotated[float, Field(ge=1, le=1440)] = 10.0
+    """Length of one; no longer than all together."""
+
+    events_per_minute: Annotated[float, Field(ge=0, le=20)] = 3.0
+    """Events a minute; 0 makes pure ambience."""
+
+    snr_db: tuple[float, float] = (6.0, 20.0)
+    """Lowest and highest level of an event above the background under it."""
+
+    overlap_share: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Share of events after which another one, of another label, begins soon."""
+
+    background_dbfs: tuple[float, float] = (-45.0, -30.0)
+    """Lowest and highest level of a background."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of every random draw."""
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """One event of a stream, in samples."""
+
+    start: int
+    stop: int
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A stream and what is in it."""
+
+    name: str
+    samples: Samples
+    """(1, n)."""
+    annotations: tuple[Annotation, ...]
+
+
+class SceneMaker:
+    """Makes streams from clips and from recordings of no class.
+
+    Args:
+        clips: What sounds; none makes pure ambience.
+        store: Their samples.
+        negatives: What is heard under it; none makes noise.
+        negatives_store: Their samples.
+        labels: Names.
+        sample_rate: Of the stores and of the streams.
+        settings: What the streams are like.
+    """
+
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        store: ClipStore | None,
+        negatives: Sequence[Clip],
+        negatives_store: ClipStore | None,
+        labels: Sequence[str],
+        sample_rate: int,
+        settings: SceneSettings,
+    ) -> None:
+        self._clips = clips
+        self._store = store
+        self._negatives = negatives
+        self._negatives_store = negatives_store
+        self._labels = labels
+        self._rate = sample_rate
+        self._settings = settings
+        self._weights = even_weights(clips)
+
+    @property
+    def count(self) -> int:
+        """How many streams there are."""
+        return max(1, round(self._settings.hours * 60 / self._minutes))
+
+    @property
+    def _minutes(self) -> float:
+        return min(self._settings.stream_minutes, self._settings.hours * 60)
+
+    def scenes(self) -> Iterator[Scene]:
+        """Make all streams, one after the other."""
+        for number in range(self.count):
+            r = np.random.default_rng([self._settings.seed, 6, number])
+            yield self._scene(r, f"scene{number:03d}")
+
+    def _scene(self, r: Generator, name: str) -> Scene:
+        settings = self._settings
+        length = round(self._minutes * 60 * self._rate)
+        background = self._background(r, length)
+        samples = background.copy()
+        annotations: list[Annotation] = []
+        for at in self._onsets(r, length):
+            clip = self._clips[int(r.choice(len(self._clips), p=self._weights))]
+            assert clip.label is not None
+            label = self._labels[clip.label]
+            if any(event.stop > at and event.label == label for event in annotations):
+                continue  # two sounds of one label at a time are one event to anyone
+            sound = self._sound(clip)[: length - at]
+            under = loudness(background[at : at + len(sound)])
+            snr = r.uniform(*settings.snr_db)
+            sound = sound * np.float32(under * decibels(snr) / loudness(sound))
+            samples[at : at + len(sound)] += _faded(sound, self._rate // 100)
+            annotations.append(Annotation(at, at + len(sound), label))
+        # Loud events may exceed full scale: the whole stream is then turned down.
+        peak = float(np.abs(samples).max())
+        samples = samples * np.float32(min(1.0, 0.98 / peak))
+        return Scene(name, samples[None], tuple(annotations))
+
+    def _sound(self, clip: Clip) -> Samples:
+        assert self._store is not None
+        return heard_part(self._store.sound(clip.path).mean(axis=0), self._rate)
+
+    def _onsets(self, r: Generator, length: int) -> list[int]:
+        """Where events begin: apart from each other, but for those that overlap."""
+        settings, rate = self._settings, self._rate
+        if settings.events_per_minute == 0 or not self._clips:
+            return []
+        spacing = 60 / settings.events_per_minute
+        onsets: list[int] = []
+        at = r.uniform(2, 2 + spacing)
+        while at * rate < length - 3 * rate:
+            onsets.append(int(at * rate))
+            if r.random() < settings.overlap_share:
+                onsets.append(int((at + r.uniform(0.5, 2.5)) * rate))
+            at += spacing * r.uniform(0.6, 1.4)
+        return [onset for onset in onsets if onset < length - rate]
+
+    def _background(self, r: Generator, length: int) -> Samples:
+        """Recordings of no class one after the other, over steady noise."""
+        noise = synthetic.coloured_noise(r, length, self._rate, slope=-1.5)
+        level = decibels(r.uniform(*self._settings.background_dbfs))
+        samples = augment.match_level(noise, level, -10.0)
+        at = 0
+        fade = round(_CROSSFADE_SECONDS * self._rate)
+        while self._negatives and self._negatives_store is not None and at < length:
+            clip = self._negatives[int(r.integers(len(self._negatives)))]
+            sound = self._negatives_store.sound(clip.path).mean(axis=0)
+            sound = augment.match_level(sound, level, r.uniform(-10, 6))
+            sound = _faded(sound, fade)[: length - at]
+            samples[at : at + len(sound)] += sound
+            at += max(len(sound) - fade, fade)
+        return samples
+
+
+def even_weights(clips: Sequence[Clip]) -> NDArray[np.float64]:
+    """Chances of clips by which each label comes as often as any other.
+
+    And in a label each recording, and in a recording each clip.
+    """
+    recordings = Counter((clip.label, clip.group) for clip in clips)
+    labels = Counter(label for label, _ in recordings)
+    chances = [
+        1 / (len(labels) * labels[clip.label] * recordings[clip.label, clip.group])
+        for clip in clips
+    ]
+    return np.array(chances, np.float64)
+
+
+def heard_part(sound: Samples, rate: int) -> Samples:
+    """The clip from where it is first heard to where it is last: (n,) to (m,)."""
+    size = round(_FRAME_SECONDS * rate)
+    count = len(sound) // size
+    if count < 2:
+        return sound
+    levels = np.square(sound[: count * size]).reshape(count, size).mean(axis=1)
+    on = np.flatnonzero(levels >= levels.max() * 10 ** (_HEARD_DB / 10))
+    return sound[int(on[0]) * size : (int(on[-1]) + 1) * size]
+
+
+def _faded(sound: Samples, length: int) -> Samples:
+    """Fade in and out over `length`, so that two such sounds keep their power."""
+    length = min(length, len(sound) // 4)
+    rise = np.sin(np.linspace(0, np.pi / 2, length, dtype=np.float32))
+    ramp = np.ones(len(sound), np.float32)
+    ramp[:length] = rise
+    ramp[len(sound) - length :] = rise[::-1]
+    return sound * ramp
+
+
+def write_scene(folder: Path, scene: Scene, sample_rate: int) -> None:
+    """Write NAME.wav, 16 bit, and NAME.tsv, seconds in the form of DCASE."""
+    soundfile.write(
+        folder / f"{scene.name}.wav", scene.samples.T, sample_rate, subtype="PCM_16"
+    )
+    lines = ["onset\toffset\tevent_label"]
+    for event in sorted(scene.annotations, key=lambda event: event.start):
+        seconds = (event.start / sample_rate, event.stop / sample_rate)
+        lines.append(f"{seconds[0]:.4f}\t{seconds[1]:.4f}\t{event.label}")
+    (folder / f"{scene.name}.tsv").write_text("\n".join(lines) + "\n")

@@ -1,0 +1,209 @@
+"""Making a bank: every window from a seed of its own, by worker processes."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+
+from monitor.errors import UsageError
+from monitor.model.frontend import LogMel
+from training.checkpoint import InterruptedTrainingError
+from training.mixing.dataset import start_worker, to_log_mel
+from training.mixing.mixtures import Mixture, MixtureMaker, cells_of
+from training.teacher.bank import Bank, open_array
+from training.teacher.distill import Opinion, Teacher
+
+_FORMAT = 1
+_BATCH = 16
+_DONE_EVERY = 512
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One window of the bank."""
+
+    number: int
+    log_mel: NDArray[np.float16]
+    activity: NDArray[np.float16]
+    origin: tuple[int, int]
+    opinion: Opinion
+
+
+class _RowSet(Dataset[_Row]):
+    """Makes the rows of a bank, each from a seed of its own."""
+
+    def __init__(self, maker: MixtureMaker, teacher: Teacher, seed: int) -> None:
+        self._maker = maker
+        self._teacher = teacher
+        self._seed = seed
+        self._log_mel: LogMel | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_log_mel": None}
+
+    def __getitem__(self, number: int) -> _Row:
+        spec = self._maker.spec
+        if self._log_mel is None:
+            self._log_mel = LogMel(spec)
+        mixture = self._mixture(number)
+        features = to_log_mel(self._log_mel, mixture.samples[None])[0]
+        heard = self._teacher.waveform(mixture.full_scale, spec.sample_rate)
+        return _Row(
+            number,
+            features.astype(np.float16),
+            mixture.activity.astype(np.float16),
+            (mixture.fold, mixture.negatives_fold),
+            self._teacher.hear(heard),
+        )
+
+    def _mixture(self, number: int) -> Mixture:
+        clips = len(self._maker.clips)
+        if number < clips:
+            return self._maker.unaltered(number)
+        r = np.random.default_rng([self._seed, 3, number])
+        ambience = r.random() < self._maker.settings.ambience_items
+        index = None if ambience else int(r.choice(clips, p=self._maker.weights))
+        return self._maker.make(r, index)
+
+
+def build_bank(
+    folder: Path,
+    maker: MixtureMaker,
+    teacher: Teacher,
+    mixtures: int,
+    seed: int,
+    workers: int,
+    stop: threading.Event,
+    advance: Callable[[int, int], None],
+) -> Bank:
+    """Make a bank, or go on making it, or find it made.
+
+    Args:
+        folder: Of the bank.
+        maker: Of its mixtures; unaltered clips come on top.
+        teacher: Hears every window, at full scale, before it gets its level.
+        mixtures: How many.
+        seed: Of the run.
+        workers: Processes that make windows.
+        stop: Ends the work; what is made stays.
+        advance: Told how much of how much is done.
+
+    Raises:
+        UsageError: The folder holds a bank of other material or settings.
+        InterruptedTrainingError: `stop` was set.
+    """
+    total = len(maker.clips) + mixtures
+    _begin(folder, _facts(maker, teacher, total, seed), maker, teacher, total)
+    done = np.asarray(open_array(folder, "done", "r+"))
+    missing = np.flatnonzero(done == 0)
+    if len(missing) == 0:
+        return Bank(folder)
+    arrays = {
+        path.stem: open_array(folder, path.stem, "r+") for path in folder.glob("*.npy")
+    }
+    loader: DataLoader[_Row] = DataLoader(
+        _RowSet(maker, teacher, seed),
+        batch_size=_BATCH,
+        sampler=missing.tolist(),
+        num_workers=workers,
+        collate_fn=list,
+        worker_init_fn=start_worker if workers else None,
+        multiprocessing_context="forkserver" if workers else None,
+    )
+    made = total - len(missing)
+    fresh: list[int] = []
+    for rows in loader:
+        for row in rows:
+            _store(arrays, row)
+            fresh.append(row.number)
+        made += len(rows)
+        advance(made, total)
+        if stop.is_set() or len(fresh) >= _DONE_EVERY or made == total:
+            _mark_done(arrays, fresh)
+        if stop.is_set():
+            raise InterruptedTrainingError(
+                f"stopped with {made} of {total} windows of the bank made; --resume "
+                "goes on"
+            )
+    return Bank(folder)
+
+
+def _mark_done(arrays: dict[str, Any], fresh: list[int]) -> None:
+    """Note which rows are there, after they are on disk: power may fail between."""
+    for array in arrays.values():
+        array.flush()
+    arrays["done"][fresh] = 1
+    arrays["done"].flush()
+    fresh.clear()
+
+
+def _facts(
+    maker: MixtureMaker, teacher: Teacher, total: int, seed: int
+) -> dict[str, Any]:
+    digest = hashlib.blake2b(teacher.path.read_bytes(), digest_size=12).hexdigest()
+    clips = "\n".join(f"{clip.path} {clip.label} {clip.fold}" for clip in maker.clips)
+    return {
+        "format": _FORMAT,
+        "rows": total,
+        "clips": len(maker.clips),
+        "clips_digest": hashlib.blake2b(clips.encode(), digest_size=12).hexdigest(),
+        "teacher": digest,
+        "seed": seed,
+        "mixtures": maker.settings.model_dump(mode="json"),
+        "spec": maker.spec.model_dump(mode="json"),
+    }
+
+
+def _begin(
+    folder: Path,
+    facts: dict[str, Any],
+    maker: MixtureMaker,
+    teacher: Teacher,
+    total: int,
+) -> None:
+    """Lay out empty files, unless they are there for the same bank."""
+    index = folder / "bank.json"
+    if index.is_file():
+        before = json.loads(index.read_text())
+        for key, value in facts.items():
+            if before.get(key) != value:
+                raise UsageError(
+                    f"{folder} holds a bank with another {key}; take another run folder"
+                )
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    first = _RowSet(maker, teacher, 0)[0]
+    shapes: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
+        "log_mel": (np.float16, (maker.channels, *first.log_mel.shape[1:])),
+        "activity": (np.float16, (maker.labels, cells_of(maker.spec))),
+        "origin": (np.int16, (2,)),
+        "done": (np.uint8, ()),
+    }
+    opinion = first.opinion
+    if opinion.embedding is not None:
+        shapes["embedding"] = (np.float32, opinion.embedding.shape[1:])
+    if opinion.logits is not None:
+        shapes["logits"] = (np.float16, opinion.logits.shape[1:])
+    for name, (kind, shape) in shapes.items():
+        np.lib.format.open_memmap(
+            folder / f"{name}.npy", "w+", kind, (total, *shape)
+        ).flush()
+    has = {name: name in shapes for name in ("embedding", "logits")}
+    index.write_text(json.dumps(facts | has, indent=2))
+
+
+def _store(arrays: dict[str, Any], row: _Row) -> None:
+    arrays["log_mel"][row.number] = row.log_mel  # a mono window fills both channels
+    arrays["activity"][row.number] = row.activity
+    arrays["origin"][row.number] = row.origin
+    if row.opinion.embedding is not None:
+        arrays["embedding"][row.number] = row.opinion.embedding[0]
+    if row.opinion.logits is not None:
+        arrays["logits"][row.number] = row.opinion.logits[0]

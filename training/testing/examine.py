@@ -1,0 +1,137 @@
+"""Asks networks about recordings that they have not heard."""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import confusion_matrix
+
+from monitor.model.network import Network
+from training.clips.manifest import Clip, Manifest
+from training.clips.splits import assign_folds
+from training.config import TrainingSettings
+from training.learning.watcher import Checked, Validate
+from training.mixing.material import Material
+from training.testing.ambience import Ambience, listen_to_ambience
+from training.testing.evaluate import (
+    ClipWindows,
+    clip_windows,
+    network_logits,
+    per_clip,
+    score_windows,
+    sigmoid,
+)
+from training.testing.heldout import Evidence, HeldOut
+
+
+class Examiner:
+    """Recordings, and the ways in which networks are asked about them."""
+
+    def __init__(
+        self,
+        material: Material,
+        settings: TrainingSettings,
+        device: str,
+        advance: Callable[[str, int, int], None],
+    ) -> None:
+        self._material = material
+        self._settings = settings
+        self._device = device
+        self._advance = advance
+
+    def _windows(self, clips: Sequence[int]) -> ClipWindows:
+        """The windows of the clips with these indices."""
+        return clip_windows(
+            [self._material.manifest.clips[index] for index in clips],
+            self._material.store,
+            self._settings.spec,
+            lambda done, total: self._advance("computing features", done, total),
+        )
+
+    def validation(self, clips: Sequence[int]) -> Validate:
+        """What tests a network on the clips with these indices."""
+        # Not before they are needed: of several processes only one tests.
+        windows = cache(lambda: self._windows(clips))
+        labels = range(len(self._material.manifest.labels))
+
+        def validate(network: Network) -> Checked:
+            chosen = windows()
+            score = network_logits(network, self._settings.spec, self._device)
+            values = per_clip(sigmoid(score_windows(chosen, score)), chosen)
+            heard = values.argmax(axis=1)
+            counts = confusion_matrix(chosen.truth, heard, labels=labels)
+            accuracy = float((heard == chosen.truth).mean())
+            return Checked({"accuracy": accuracy}, counts.tolist())
+
+        return validate
+
+    def ask(
+        self,
+        network: Network,
+        clips: Sequence[int],
+        negatives: Sequence[Clip],
+        part: int | None = None,
+    ) -> Evidence:
+        """What a network says of clips, of negatives, and of ambience made of these.
+
+        Args:
+            network: On the CPU.
+            clips: Indices.
+            negatives: That it has not heard; may be empty.
+            part: Of everything; None: recordings are dealt into the parts 0 and 1.
+        """
+        score = network_logits(network, self._settings.spec)
+        heard = self._windows(clips)
+        store = self._material.negatives_store
+        own = HeldOut(heard, score_windows(heard, score), _parts(heard, part))
+        if not negatives or store is None:
+            return Evidence(own, None, ())
+        windows = clip_windows(negatives, store, self._settings.spec)
+        parts = _parts(windows, part)
+        silent = HeldOut(windows, score_windows(windows, score), parts)
+        ambience = tuple(
+            self._ambience(network, silent.clips_of(int(each)), int(each))
+            for each in np.unique(parts)
+        )
+        return Evidence(own, silent, ambience)
+
+    def ask_negatives(
+        self, network: Network, folds: Sequence[int]
+    ) -> tuple[HeldOut, tuple[Ambience, ...]] | None:
+        """What a network says of the negatives of some folds, dealt into two parts."""
+        clips = self._material.negatives_of(folds)
+        store = self._material.negatives_store
+        if not clips or store is None:
+            return None
+        spec = self._settings.spec
+        windows = clip_windows(clips, store, spec)
+        logits = score_windows(windows, network_logits(network, spec))
+        parts = _parts(windows, None)
+        ambience = tuple(
+            self._ambience(network, np.array(clips)[parts == each], int(each))
+            for each in np.unique(parts)
+        )
+        return HeldOut(windows, logits, parts), ambience
+
+    def _ambience(self, network: Network, clips: Sequence[Clip], part: int) -> Ambience:
+        settings, store = self._settings, self._material.negatives_store
+        assert store is not None
+        return listen_to_ambience(
+            network_logits(network, settings.spec),
+            list(clips),
+            store,
+            settings.spec,
+            settings.ambience_hours,
+            part,
+            lambda done, total: self._advance("listening to ambience", done, total),
+        )
+
+
+def _parts(windows: ClipWindows, part: int | None) -> NDArray[np.intp]:
+    """One part for all clips, or two for two halves of the recordings."""
+    clips = windows.clips
+    if part is not None or len({clip.group for clip in clips}) < 2:
+        return np.full(len(clips), part or 0, np.intp)
+    dealt = assign_folds(Manifest((), tuple(clips)), "group", 2, 0)
+    return np.array([clip.fold - 1 for clip in dealt.clips], np.intp)
