@@ -26,7 +26,7 @@ FORMAT = "sound-monitor model 1"
 
 Score = Annotated[float, Field(gt=0, lt=1)]
 # These are printed: they must not carry control characters to a terminal.
-Word = Annotated[str, Field(pattern=r"^\w[\w .+/-]{0,62}$")]
+Word = Annotated[str, Field(pattern=r"^\w[\w .+/-]*$", max_length=63)]
 
 _Part = TypeVar("_Part", bound=BaseModel)
 

@@ -7,12 +7,13 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from monitor.audio.feed import Block
+from monitor.audio.ring import Samples
 from monitor.audio.sources.microphone import list_devices
 from monitor.config.config import SourceSettings
 from tests.support.listener import Listener, listening
@@ -36,11 +37,8 @@ def play_tone(server: PulseServer) -> None:
     server.play_samples(sine(TONE_HZ, 60.0, AMPLITUDE, channels=2), RATE)
 
 
-def is_tone(block: Block) -> bool:
-    """Whether the newest samples are the tone, at its pitch and level."""
-    newest = block.samples[0, -1024:]
-    if len(newest) < 1024:
-        return False
+def is_tone(newest: Samples) -> bool:
+    """Whether 1024 samples are the tone, at its pitch and level."""
     spectrum = np.abs(np.fft.rfft(newest * np.hanning(1024)))
     pitch = np.argmax(spectrum) * RATE / 1024
     return bool(
@@ -49,10 +47,18 @@ def is_tone(block: Block) -> bool:
     )
 
 
+def hears_tone(listener: Listener) -> bool:
+    """Whether the newest samples are the tone, however small the blocks are."""
+    last = listener.blocks[-8:]
+    unbroken = all(a.stop == b.start for a, b in pairwise(last))
+    samples = np.concatenate([block.samples[0] for block in last] or [np.zeros(0)])
+    return unbroken and len(samples) >= 1024 and is_tone(samples[-1024:])
+
+
 def wait_for_tone(listener: Listener) -> None:
-    """Until the newest block is the tone, whatever came before."""
+    """Until the newest samples are the tone, whatever came before."""
     listener.pieces.clear()
-    listener.wait_until(lambda: any(is_tone(block) for block in listener.blocks))
+    listener.wait_until(lambda: hears_tone(listener))
 
 
 def wait_for_state(listener: Listener, state: str) -> None:

@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
@@ -23,6 +24,8 @@ pytestmark = pytest.mark.timeout(400)
 
 PATIENCE_SECONDS = 120.0
 """A busy machine takes long to load torch, and to start commands."""
+
+HOP_SECONDS = 24_576 / 44_100
 
 Settings = dict[str, Any]
 
@@ -232,6 +235,7 @@ def test_a_configuration_that_cannot_be_is_refused_whole(
         running.config.unlink()
         assert "cannot be read" in running.reload()
         assert running.reload(good) == "nothing changed"
+        sleep(3 * HOP_SECONDS)  # or all of it happened within one window
         assert running.monitor.stop()[0] == 0
     assert_no_hole(running.frames("street"))
     (siren,) = [e for e in running.monitor.records("event") if e["label"] == "siren"]

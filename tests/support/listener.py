@@ -44,7 +44,7 @@ class Listener:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not condition():
             left = deadline - time.monotonic()
-            assert left > 0, f"only {self.pieces} came"
+            assert left > 0, f"only {len(self.blocks)} blocks came, {self.sentences}"
             self._wakeup.wait(left)
             self._wakeup.clear()
             self.pieces += self._feed.take()
