@@ -141,6 +141,6 @@ def test_a_broken_rule_keeps_the_daemon_from_starting(tmp_path: Path) -> None:
     assert said == [
         f"sound-monitor: {config}:1: alerts[0].labels: 'sirn' is not a label of the "
         "model; did you mean siren?",
-        "sound-monitor: alerts[0].webhook.secret: the variable WEBHOOK_SECRET is not "
-        "set",
+        f"sound-monitor: {config}:1: alerts[0].webhook.secret: the variable "
+        "WEBHOOK_SECRET is not set",
     ]
