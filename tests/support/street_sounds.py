@@ -6,6 +6,7 @@ WAV or FLAC files; without it the sounds of the demo scene serve.
 
 import csv
 import os
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -44,11 +45,11 @@ RECORDED = ("siren", "drilling")
 
 
 def _recording(folder: Path, label: str) -> NDArray[np.float32]:
-    """Clips of one recording that is in the foreground, one after the other."""
+    """Clips of the recording that is longest in the foreground, one after the other."""
     with (folder / "metadata/UrbanSound8K.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["class"] == label]
     clear = [row for row in rows if row["salience"] == "1"]
-    source = clear[0]["fsID"]
+    source = Counter(row["fsID"] for row in clear).most_common(1)[0][0]
     clips = [_clip(folder, row) for row in clear if row["fsID"] == source]
     joined = np.concatenate(clips * 8)[: round(SECONDS * RATE)]
     return (joined * (0.3 / np.abs(joined).max())).astype(np.float32)[np.newaxis]

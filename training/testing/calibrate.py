@@ -54,7 +54,7 @@ def thresholds_for(
     scores: Array,
     hours: float,
     false_alarms_per_hour: float,
-    highest: Array | None = None,
+    highest_onset: float = _HIGHEST_ONSET,
 ) -> list[Threshold]:
     """Find for each label the lowest onset threshold that keeps its share of a budget.
 
@@ -66,19 +66,17 @@ def thresholds_for(
             material without any label, by a network that has not heard it.
         hours: How long the stretches are together.
         false_alarms_per_hour: Of all labels together.
-        highest: (labels,), thresholds that are not exceeded, though it cost more false
-            alarms: a label that is never told is worth nothing.
+        highest_onset: Is not exceeded, though it cost more false alarms: a label that
+            is never told is worth nothing.
     """
     labels = scores.shape[1]
-    most = np.full(labels, _HIGHEST_ONSET) if highest is None else highest
     budget = false_alarms_per_hour / labels
     found = []
     for label in range(labels):
         clipped = np.clip(scores[:, label].astype(np.float64), 1e-6, 1 - 1e-6)
         logits = np.sort(np.log(clipped / (1 - clipped)))
         wanted = _at_rate(logits, hours, budget)
-        limit = float(np.clip(most[label], _LOWEST_ONSET, _HIGHEST_ONSET))
-        onset = float(np.clip(1 / (1 + np.exp(-wanted)), _LOWEST_ONSET, limit))
+        onset = float(np.clip(1 / (1 + np.exp(-wanted)), _LOWEST_ONSET, highest_onset))
         rate = _rate_above(logits, hours, float(np.log(onset / (1 - onset))))
         found.append(
             Threshold(

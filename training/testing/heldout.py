@@ -111,33 +111,9 @@ class Evidence:
             np.concatenate(trials),
             hours,
             settings.false_alarms_per_hour,
-            self._highest(temperature, labels, settings, rows),
+            settings.highest_onset,
         )
         return Calibration(temperatures, tuple(found))
-
-    def _highest(
-        self,
-        temperature: float,
-        labels: Sequence[str],
-        settings: TrainingSettings,
-        rows: NDArray[np.bool_],
-    ) -> Array:
-        """(labels,), the highest threshold that a label may get."""
-        asked = [settings.highest_onsets.get(label, 1.0) for label in labels]
-        reached = self._reached(temperature, settings.least_recall, rows)
-        return np.minimum(reached, np.array(asked, np.float32))
-
-    def _reached(
-        self, temperature: float, share: float, rows: NDArray[np.bool_]
-    ) -> Array:
-        """(labels,), the score that this share of each label's own windows reaches."""
-        logits, present = self.clips.logits[rows], self.clips.present()[rows]
-        scores = sigmoid(np.asarray(logits / temperature, np.float32))
-        reached = [
-            np.quantile(scores[own, index], 1 - share) if own.any() else 1.0
-            for index, own in enumerate(present.T)
-        ]
-        return np.array(reached, np.float32)
 
     def conclude(
         self, labels: Sequence[str], settings: TrainingSettings

@@ -17,7 +17,7 @@ def test_no_threshold_silences_its_label() -> None:
     r = np.random.default_rng(0)
     scores = (1 / (1 + np.exp(-r.logistic(0, 1, (3000, 1))))).astype(np.float32)
     (free,) = thresholds_for(scores, 3, 0.5)
-    (held,) = thresholds_for(scores, 3, 0.5, np.array([0.8], np.float32))
+    (held,) = thresholds_for(scores, 3, 0.5, 0.8)
     assert free.onset > held.onset == 0.8
     assert held.false_alarms_per_hour > 10
 
