@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from monitor import __version__
+from tests.support import ROOT
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text() if (ROOT / "README.md").exists() else ""
 CI = (ROOT / ".ci" / "run").read_text()
 

@@ -1,14 +1,14 @@
 """What the README says is so."""
 
 import re
-from pathlib import Path
 
 from monitor.audio.sources.demo import SCENE
 from monitor.model.card import read_card
 from monitor.records import EndReason
 from monitor.sinks.encoding import KEYS
+from tests.support import ROOT
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+README = (ROOT / "README.md").read_text()
 
 
 def test_the_true_times_of_the_demo_are_told() -> None:

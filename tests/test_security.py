@@ -2,11 +2,11 @@
 
 import ast
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.support import ROOT
+
 MODULES = sorted([*ROOT.glob("monitor/**/*.py"), *ROOT.glob("training/**/*.py")])
 
 # Each can run code that stands in what it reads, or has a shell read it.

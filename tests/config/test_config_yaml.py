@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
@@ -14,9 +13,10 @@ from monitor.config.hooks import CommandSettings, WebhookSettings
 from monitor.config.messages import MqttAlertSettings, NotifySettings
 from monitor.config.parse import parse_config
 from monitor.config.strict_yaml import KeyPath, key_text, read_yaml
+from tests.support import ROOT
 from training.config import TrainingSettings
 
-FILE = Path(__file__).parents[2] / "config.yaml"
+FILE = ROOT / "config.yaml"
 
 # An example line begins with '#' where its indentation would begin.
 EXAMPLE = re.compile(r"^#(?= {2})", re.MULTILINE)

@@ -23,6 +23,7 @@ from monitor.sinks.store.queries import open_to_read
 from monitor.sinks.store.session import interrupted_events
 from tests.fuzz.capture_pipe import CapturePipe
 from tests.fuzz.seeds import RICH_CONFIG, WORDS
+from tests.support import ROOT
 from tests.support.fuzzing import (
     INTERESTING,
     ODD_VALUES,
@@ -33,8 +34,6 @@ from tests.support.fuzzing import (
 )
 from tests.support.store import EveryOccurrence, heard, make_store
 from tests.support.timed import event, gap, onset
-
-ROOT = Path(__file__).parents[2]
 
 
 class ModelFile:

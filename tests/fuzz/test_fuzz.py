@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz.targets import TARGETS
+from tests.support import ROOT
 from tests.support.fuzzing import damaged, run, twisted
 
 EXAMPLES = {"model": 60, "config": 150, "records": 200, "pipe": 400}
@@ -41,7 +42,7 @@ def test_a_few_examples(name: str, tmp_path: Path) -> None:
 def test_many_examples_in_little_memory(name: str) -> None:
     result = subprocess.run(
         [sys.executable, "-m", "tests.support.fuzzing", name, str(LONG_SECONDS)],
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,

@@ -16,11 +16,10 @@ from typing import Any
 import pytest
 
 from monitor.sinks.alerts.alert import alert_id
+from tests.support import ROOT
 from tests.support.alert_drill import build
 from tests.support.endpoint import Endpoint, Talk, ok, running_endpoint, unused_port
 from tests.support.timed import event, frame, onset
-
-ROOT = Path(__file__).parent.parent.parent
 
 
 @dataclass(frozen=True)

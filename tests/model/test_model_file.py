@@ -20,6 +20,7 @@ from monitor.model.golden import golden_signal
 from monitor.model.model_file import load_model, save_model
 from monitor.model.network import PRESETS
 from monitor.spec import ModelSpec
+from tests.support import ROOT
 from tests.support.models import seeded_model, seeded_windows
 
 
@@ -157,7 +158,7 @@ def test_the_card_is_read_without_torch(saved: Path):
         capture_output=True,
         text=True,
         check=True,
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
     ).stdout
     assert output == "('siren', 'drilling', 'gun_shot') 16 64 []\n"
 

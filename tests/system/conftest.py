@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from monitor.audio.sources.demo import SCENE, render_scene
+from tests.support import ROOT
 from tests.support.debian import (
     Machine,
     Service,
@@ -18,7 +19,6 @@ from tests.support.debian import (
     installed_debian,
 )
 
-ROOT = Path(__file__).parents[2]
 RATE = 44_100
 WATCHDOG_SECONDS = 10
 

@@ -16,13 +16,13 @@ from safetensors.torch import load_file
 
 from monitor.errors import UsageError
 from monitor.model.model_file import load_model
+from tests.support import ROOT
 from tests.support.bands import Bands, fresh
 from tests.support.recordings import LABELS, SMALL_SPEC, write_folders
 from tests.support.two_ranks import Losses, train
 from training.mixing.dataset import SharedSource
 from training.ranks import ALONE, Ranks
 
-ROOT = Path(__file__).parents[2]
 PATIENCE = 300.0
 """Seconds; many processes import torch at once here."""
 

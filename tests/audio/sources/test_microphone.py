@@ -24,8 +24,9 @@ from monitor.audio.sources.microphone import (
 from monitor.audio.sources.pipe import InputDevice
 from monitor.audio.sources.source import Lost
 from monitor.errors import SourceError, UsageError
+from tests.support import ROOT
 
-FAKE = Path(__file__).parents[2] / "support/fake_portaudio"
+FAKE = ROOT / "tests/support/fake_portaudio"
 PATIENCE_SECONDS = 10.0
 
 Behave = Callable[[str], None]

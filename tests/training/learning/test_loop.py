@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from monitor.errors import UsageError
 from monitor.model.network import Network
+from tests.support import ROOT
 from tests.support.bands import Bands, fresh, settings_of
 from training.checkpoint import InterruptedTrainingError, RunFolder
 from training.learning.loop import fit
@@ -152,10 +153,9 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_weights(
         check=True,
         capture_output=True,
         timeout=590,
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
     )
-    killed = int(done.stdout.split()[0])
-    assert killed > 0
+    assert int(done.stdout) > 0
     whole, torn = (load_file(tmp_path / f"{n}.safetensors") for n in ("whole", "torn"))
     for name, value in whole.items():
         assert value.equal(torn[name]), name
