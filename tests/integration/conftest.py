@@ -12,10 +12,12 @@ __all__ = ["pulse"]
 
 SIREN = SCENE[0]
 
-# Raw PCM of a file, again and again, at the speed of sound.
+# Raw PCM of a file, again and again, at the speed of sound.  Whoever opens it anew has
+# lost something: its first block comes too late to stand for the time until then.
 LOOP = """
 import sys, time
 data = open(sys.argv[1], "rb").read()
+time.sleep(0.5)
 while True:
     for start in range(0, len(data), 8820):
         sys.stdout.buffer.write(data[start : start + 8820])
