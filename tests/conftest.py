@@ -5,6 +5,7 @@ The limits stand before the first import of numpy or torch, which read them then
 
 import contextlib
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,9 @@ from hypothesis import HealthCheck, settings
 
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_variable] = "1"
+
+# A shell's background job ignores Ctrl-C, and so would all programs that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long one example takes says how busy the machine is.
 settings.register_profile(
