@@ -22,6 +22,11 @@ URBANSOUND_LICENCE = (
     "trained on UrbanSound8K and ESC-50 recordings, CC BY-NC; not for commercial use"
 )
 _URBANSOUND_CSV = Path("metadata", "UrbanSound8K.csv")
+_URBANSOUND_COLUMNS = (
+    *("slice_file_name", "fsID", "salience"),
+    *("fold", "classID", "class"),
+)
+_FOREGROUND = 1
 _ESC50_NAME = re.compile(r"^(?P<fold>\d)-(?P<group>\d+)-[A-Z](-\d+)?$")
 
 
@@ -38,6 +43,9 @@ class Clip:
 
     fold: int
     """The fold it belongs to, from 1; 0: it is in no fold and always trained on."""
+
+    is_foreground: bool = True
+    """Whether the label is what is loudest in it; UrbanSound8K says so (salience)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +197,7 @@ def relabel(manifest: Manifest, labels: Sequence[str]) -> Manifest:
 
 def _from_urbansound(data: Path) -> Manifest:
     table = pd.read_csv(data / _URBANSOUND_CSV)
-    _require(table, ("slice_file_name", "fsID", "fold", "classID", "class"), data)
+    _require(table, _URBANSOUND_COLUMNS, data)
     names = table.drop_duplicates("classID").sort_values("classID")
     ids = {int(number): place for place, number in enumerate(names["classID"])}
     clips = tuple(
@@ -198,6 +206,7 @@ def _from_urbansound(data: Path) -> Manifest:
             ids[int(str(row.classID))],
             str(row.fsID),
             int(str(row.fold)),
+            int(str(row.salience)) == _FOREGROUND,
         )
         for row in table.itertuples(index=False)
     )

@@ -189,6 +189,15 @@ def even_weights(clips: Sequence[Clip]) -> NDArray[np.float64]:
     return np.array(chances, np.float64)
 
 
+def in_foreground(clips: Sequence[Clip]) -> tuple[Clip, ...]:
+    """The clips that can be events.
+
+    A sound behind others cannot be laid over a background at a level: that of the clip
+    is the level of the others.
+    """
+    return tuple(clip for clip in clips if clip.is_foreground)
+
+
 def heard_part(sound: Samples, rate: int) -> Samples:
     """The clip from where it is first heard to where it is last: (n,) to (m,)."""
     size = round(_FRAME_SECONDS * rate)

@@ -9,7 +9,7 @@ from training.clips.manifest import Clip, Manifest
 from training.clips.store import ClipStore
 from training.config import TrainingSettings
 from training.mixing.material import Advance, Places, gather, gather_negatives
-from training.streams.scenes import SceneMaker, SceneSettings
+from training.streams.scenes import SceneMaker, SceneSettings, in_foreground
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,5 +97,5 @@ def _choose(
         if fold not in manifest.folds:
             known = ", ".join(str(number) for number in manifest.folds)
             raise DatasetError(f"there is no fold {fold} in the {what}; found {known}")
-    clips = tuple(clip for clip in manifest.clips if not folds or clip.fold in folds)
-    return _Choice(clips, store, manifest.labels)
+    clips = [clip for clip in manifest.clips if not folds or clip.fold in folds]
+    return _Choice(in_foreground(clips), store, manifest.labels)

@@ -8,7 +8,7 @@ from monitor.model.classifier import Classifier
 from monitor.model.model_file import TrainedModel
 from training.clips.manifest import Clip
 from training.mixing.material import Material
-from training.streams.scenes import Scene, SceneMaker, SceneSettings
+from training.streams.scenes import Scene, SceneMaker, SceneSettings, in_foreground
 from training.streams.streams import Reference, StreamResult, listen, stream_figures
 
 _PARTS = ("event_f1", "hours", "false_alarms_per_hour_all_labels")
@@ -37,7 +37,7 @@ def try_on_streams(
     if not clips:
         settings = SceneSettings(hours=hours, events_per_minute=0.0)
     maker = SceneMaker(
-        clips,
+        in_foreground(clips),
         material.store,
         negatives,
         material.negatives_store,

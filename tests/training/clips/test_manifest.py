@@ -68,7 +68,7 @@ def test_urbansound_is_read_by_its_table(tmp_path: Path) -> None:
             name = f"{fold}77-{class_id}-0-0.wav"
             path = tmp_path / "audio" / f"fold{fold}" / name
             soundfile.write(path, sound(label, fold), RATE)
-            rows.append(f"{name},{fold}77,0,4,1,{fold},{class_id},{label}")
+            rows.append(f"{name},{fold}77,0,4,{fold},{fold},{class_id},{label}")
     rows.append("gone-1-0-0.wav,5,0,4,1,1,1,buzz")
     (tmp_path / "metadata" / "UrbanSound8K.csv").write_text("\n".join(rows))
     manifest = read_manifest(tmp_path)
@@ -76,6 +76,8 @@ def test_urbansound_is_read_by_its_table(tmp_path: Path) -> None:
     assert manifest.folds == (1, 2)
     assert {clip.group for clip in manifest.clips} == {"177", "277"}
     assert manifest.licence == URBANSOUND_LICENCE
+    salient = [clip.is_foreground for clip in manifest.clips]
+    assert salient == [clip.fold == 1 for clip in manifest.clips]
     assert [entry.reason for entry in manifest.left_out] == ["missing"]
 
 

@@ -16,6 +16,7 @@ from training.streams.scenes import (
     SceneSettings,
     even_weights,
     heard_part,
+    in_foreground,
     write_scene,
 )
 from training.streams.streams import (
@@ -179,6 +180,11 @@ def test_every_label_and_in_it_every_recording_comes_equally_often() -> None:
     clips = [Clip(place, label, group, 1) for label, group in of]
     chances = [1 / 12, 1 / 12, 1 / 12, 1 / 4, 1 / 2]
     assert even_weights(clips) == pytest.approx(chances)
+
+
+def test_what_is_heard_behind_other_sounds_is_no_event() -> None:
+    loud, faint = (Clip(Path("x.wav"), 0, "a", 1, is_loud) for is_loud in (True, False))
+    assert in_foreground([loud, faint]) == (loud,)
 
 
 def test_only_what_is_heard_of_a_clip_is_an_event() -> None:
