@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,14 @@ from training.report.card import make_card
 from training.report.report import SHOWN_WINDOWS, Tested, tested_of, write_report
 from training.streams.streams import StreamResult
 from training.streams.trial import ambience_figures, trial_figures, try_on_streams
-from training.testing.examine import Examiner
+from training.teacher.yardstick import clip_embeddings, embedding_accuracy
+from training.testing.ambience import Ambience
+from training.testing.examine import NEGATIVES_PARTS, Examiner
 from training.testing.heldout import (
     Calibration,
     Evidence,
     HeldOut,
-    calibrate_halves,
+    calibrate_parts,
     join_evidence,
     negatives_report,
 )
@@ -121,7 +124,7 @@ class Run:
         networks: dict[int, Network] = {}
         evidence: list[Evidence] = []
         folds = settings.test_folds or manifest.folds
-        unheard = deal_clips(self._unheard(), len(folds))
+        unheard = self._unheard_parts(len(folds))
         for number, fold in enumerate(folds):
             if only is not None and fold != only:
                 continue
@@ -133,7 +136,8 @@ class Run:
                 own = unheard[number] or self.material.negatives_of(held)
                 with timed("evaluation"):
                     heard = self.examiner.ask(networks[fold], parts.test, own, fold)
-                evidence.append(heard)
+                    ambience = self._ambience(networks[fold], own, fold, folds)
+                evidence.append(replace(heard, ambience=ambience))
         final = None
         if only in (None, FINAL):
             everything = split(manifest, (), settings.validation_folds)
@@ -143,13 +147,29 @@ class Run:
             return None
         return self._conclude(networks, final, join_evidence(evidence))
 
+    def _ambience(
+        self, network: Network, own: Sequence[Clip], fold: int, folds: Sequence[int]
+    ) -> tuple[Ambience, ...]:
+        """Hours from which thresholds come, for a network that is tested on `own`.
+
+        Its own, if there are negatives that neither it nor its test has heard; those of
+        the networks of the other folds, if all stay out with one of the folds.
+        """
+        others = [clip for clip in self._unheard() if clip not in own]
+        if others:
+            return (self.examiner.ambience(network, others, (fold,)),)
+        if not own:
+            return ()
+        rest = [other for other in folds if other != fold]
+        return (self.examiner.ambience(network, own, rest),)
+
     def _conclude(
         self, networks: dict[int, Network], final: Network, heard: Evidence
     ) -> ModelCard:
         """Write the networks of the folds, and the final one with their figures."""
         settings = self.settings
         figures, judged = heard.conclude(self.labels, settings)
-        unheard = deal_clips(self._unheard(), len(networks))
+        unheard = self._unheard_parts(len(networks))
         streams: dict[int, list[StreamResult]] = {}
         for number, (fold, network) in enumerate(networks.items()):
             path = self.folder.path / f"fold{fold}" / "model.safetensors"
@@ -165,28 +185,48 @@ class Run:
         )
         if streams:
             figures["streams"] = trial_figures(streams, self.labels)
+        figures |= self._measure_teacher(list(networks))
         with timed("evaluation"):
             asked = self.examiner.ask_negatives(final, settings.negatives_test_folds)
         calibration = heard.calibrate(self.labels, settings)
         if asked is not None:
-            halves = calibrate_halves(heard, asked[1], self.labels, settings)
-            figures |= self._measure_final(final, asked[0], halves)
+            parts = calibrate_parts(heard, asked[1], self.labels, settings)
+            figures |= self._measure_final(final, asked[0], parts)
             calibration = heard.calibrate(self.labels, settings, ambience=asked[1])
         card = self._write(final, self.job.out, calibration, figures)
         self._report(card, tested_of(heard, judged))
         return card
 
+    def _measure_teacher(self, folds: Sequence[int]) -> dict[str, Any]:
+        """What a regression on the teacher's embedding makes of the same folds."""
+        if self.learner.lesson is None:
+            return {}
+        clips = self.material.manifest.clips
+        with timed("evaluation"):
+            embedding = clip_embeddings(
+                self.learner.lesson.teacher,
+                clips,
+                self.material.store,
+                self.settings.spec.sample_rate,
+                lambda done, total: self._advance("asking the teacher", done, total),
+            )
+        if embedding is None:
+            return {}
+        return {
+            "teacher_embedding_accuracy": embedding_accuracy(embedding, clips, folds)
+        }
+
     def _measure_final(
-        self, final: Network, negatives: HeldOut, halves: dict[int, Calibration]
+        self, final: Network, negatives: HeldOut, parts: dict[int, Calibration]
     ) -> dict[str, Any]:
-        """False alarms on negatives that nobody has heard, each half by the other's."""
+        """False alarms on negatives that nobody has heard, each part by the others'."""
         settings = self.settings
-        figures = {"negatives_never_heard": negatives_report(negatives, halves)}
-        hours = settings.test_ambience_hours / len(halves)
+        figures = {"negatives_never_heard": negatives_report(negatives, parts)}
+        hours = settings.test_ambience_hours / len(parts)
         if hours == 0:
             return figures
         results: list[StreamResult] = []
-        for part, calibration in halves.items():
+        for part, calibration in parts.items():
             own = np.flatnonzero(negatives.part == part)
             clips = [negatives.windows.clips[int(index)] for index in own]
             card = self._card(final, calibration, {})
@@ -216,6 +256,10 @@ class Run:
     def _unheard(self) -> tuple[Clip, ...]:
         """Negatives that no network hears."""
         return self.material.negatives_of(self.settings.negatives_test_folds)
+
+    def _unheard_parts(self, folds: int) -> list[tuple[Clip, ...]]:
+        """One part of them for each fold, and more from which thresholds come."""
+        return deal_clips(self._unheard(), max(folds, NEGATIVES_PARTS))
 
     def _held_negatives(self, fold: int) -> tuple[int, ...]:
         """Negatives that stay out with a fold of clips, where none is kept apart."""

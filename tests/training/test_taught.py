@@ -72,6 +72,7 @@ def test_the_command_leaves_a_tested_and_calibrated_model(model: Path) -> None:
     assert set(card.thresholds) == set(LABELS)
     assert set(card.report["folds"]) == {"1", "2"}
     assert card.report["ambience_never_heard"]["hours"] > 0
+    assert set(card.report["teacher_embedding_accuracy"]) == {"1", "2", "together"}
     assert "Distilled from the teacher teacher.onnx" in card.licence
 
 

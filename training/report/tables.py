@@ -28,6 +28,12 @@ def clip_table(console: Console, report: dict[str, Any], labels: Sequence[str]) 
             f"  fold {fold}: accuracy {part['accuracy']:.3f}, macro-F1 "
             f"{part['macro_f1']:.3f}, {part['clips']} clips"
         )
+    if (accuracy := report.get("teacher_embedding_accuracy")) is not None:
+        each = ", ".join(f"{name} {value:.3f}" for name, value in accuracy.items())
+        console.print(
+            "logistic regression on the teacher's embedding, the same clips and folds: "
+            + each
+        )
     table = Table("label", "precision", "recall", "F1", "clips", "recordings")
     for label in labels:
         if (row := report["per_class"].get(label)) is not None:

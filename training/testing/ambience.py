@@ -30,8 +30,8 @@ class Ambience:
     logits: Array
     """(streams, hops, labels)."""
     hop_seconds: float
-    part: int
-    """What is fitted for other parts may use it."""
+    serves: tuple[int, ...]
+    """The parts whose thresholds it may set: they are tested on no sound of it."""
 
     @property
     def hours(self) -> float:
@@ -46,7 +46,7 @@ def listen_to_ambience(
     store: ClipStore,
     spec: ModelSpec,
     hours: float,
-    part: int,
+    serves: Sequence[int],
     advance: Callable[[int, int], None],
 ) -> Ambience:
     """Play recordings of no class to a network, one after the other, as a street does.
@@ -57,7 +57,7 @@ def listen_to_ambience(
         store: Their samples.
         spec: Of the network.
         hours: How long.
-        part: See `Ambience`.
+        serves: See `Ambience`.
         advance: Told how many streams of how many are done.
     """
     settings = SceneSettings(
@@ -70,7 +70,7 @@ def listen_to_ambience(
     for number, scene in enumerate(maker.scenes(), start=1):
         streams.append(stream_logits([scene.samples], score, spec))
         advance(number, maker.count)
-    return Ambience(np.stack(streams), hop_seconds(spec), part)
+    return Ambience(np.stack(streams), hop_seconds(spec), tuple(serves))
 
 
 def hop_seconds(spec: ModelSpec, detection: DetectionSettings = _DEFAULT) -> float:

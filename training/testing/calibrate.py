@@ -1,5 +1,6 @@
 """What scores mean: temperatures, and thresholds from a budget of false alarms."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,9 +8,18 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 _TEMPERATURES = np.geomspace(0.3, 5.0, 57)
-_TAIL = 0.1
-"""Share of the highest negatives from which rates beyond all of them are judged."""
-_LOWEST_ONSET, _HIGHEST_ONSET = 0.3, 0.999
+_TAILS = (0.02, 0.1)
+"""Shares of the highest negatives from which rates beyond all of them are judged.  The
+alarms of hours come from a few recordings: the small share tells how far these go, the
+large one how far others may.  The higher rate counts."""
+_FEWEST = 5
+"""Negatives that a tail has at least."""
+_LOWEST_ONSET, _HIGHEST_ONSET, _LEVELS = 0.3, 0.995, 800
+_PRICES = np.geomspace(1e-5, 1e3, 400)
+"""Clips, as a share of their label's, that may be missed to save an alarm an hour."""
+_SOFTNESS = 0.5
+"""Logits over which a clip goes over from told to missed: a few recordings of a label
+stand for many that lie between them."""
 _OFFSET_SHARE = 0.6
 
 
@@ -54,57 +64,91 @@ def thresholds_for(
     scores: Array,
     hours: float,
     false_alarms_per_hour: float,
-    highest_onset: float = _HIGHEST_ONSET,
+    heard: Sequence[Array] = (),
 ) -> list[Threshold]:
-    """Find for each label the lowest onset threshold that keeps its share of a budget.
+    """Find for each label an onset threshold, so that all keep to a budget together.
 
-    Rates beyond the highest negative are extrapolated: logits of the highest tenth
-    are taken to fall off exponentially, as the tails of most distributions do.
+    The budget goes where it brings most: the thresholds are those that tell the largest
+    share of the clips, each label counting alike.  At such a choice all labels pay the
+    same price in clips for the next alarm, which is how it is found (Everett,
+    "Generalized Lagrange Multiplier Method", 1963).  Without clips of every label each
+    gets an equal share, and the lowest threshold that keeps it.
+
+    Rates beyond the highest negatives are extrapolated: logits of the highest ones are
+    taken to fall off exponentially, as the tails of most distributions do.
 
     Args:
         scores: (trials, labels): the highest score of each independent stretch of
             material without any label, by a network that has not heard it.
         hours: How long the stretches are together.
         false_alarms_per_hour: Of all labels together.
-        highest_onset: Is not exceeded, though it cost more false alarms: a label that
-            is never told is worth nothing.
+        heard: For each label the scores of clips in which it sounds, by a network that
+            has not heard them.
     """
-    labels = scores.shape[1]
-    budget = false_alarms_per_hour / labels
+    levels = np.linspace(_logit(_LOWEST_ONSET), _logit(_HIGHEST_ONSET), _LEVELS)
+    rates = np.stack([_rates(column, hours, levels) for column in scores.T])
+    if heard and all(len(each) for each in heard):
+        told = np.stack([_told(each, levels) for each in heard])
+        chosen = _deal(told, rates, false_alarms_per_hour)
+    else:
+        fits = rates <= false_alarms_per_hour / len(rates)
+        fits[:, -1] = True
+        chosen = fits.argmax(axis=1)
     found = []
-    for label in range(labels):
-        clipped = np.clip(scores[:, label].astype(np.float64), 1e-6, 1 - 1e-6)
-        logits = np.sort(np.log(clipped / (1 - clipped)))
-        wanted = _at_rate(logits, hours, budget)
-        onset = float(np.clip(1 / (1 + np.exp(-wanted)), _LOWEST_ONSET, highest_onset))
-        rate = _rate_above(logits, hours, float(np.log(onset / (1 - onset))))
-        found.append(
-            Threshold(
-                round(onset, 3),
-                round(_OFFSET_SHARE * onset, 3),
-                float(rate),
-                rate * hours < 1,
-            )
-        )
+    for label, level in enumerate(chosen):
+        onset = 1 / (1 + float(np.exp(-levels[level])))
+        rate = float(rates[label, level])
+        offset = round(_OFFSET_SHARE * onset, 3)
+        found.append(Threshold(round(onset, 3), offset, rate, rate * hours < 1))
     return found
 
 
-def _tail(logits: NDArray[np.float64]) -> tuple[float, float, int]:
-    """Where the tail begins, its mean excess, and how many trials are in it."""
-    count = max(2, int(len(logits) * _TAIL))
-    begin = float(logits[-count])
-    excess = float(np.mean(logits[-count:] - begin))
-    return begin, max(excess, 0.1), count
+def _logit(score: float) -> float:
+    return float(np.log(score / (1 - score)))
 
 
-def _at_rate(logits: NDArray[np.float64], hours: float, rate: float) -> float:
-    begin, excess, count = _tail(logits)
-    allowed = rate * hours  # in as much material as this
-    return begin + excess * float(np.log(count / allowed))
+def _logits(scores: Array) -> NDArray[np.float64]:
+    clipped = np.clip(scores.astype(np.float64), 1e-6, 1 - 1e-6)
+    return np.asarray(np.log(clipped / (1 - clipped)))
 
 
-def _rate_above(logits: NDArray[np.float64], hours: float, level: float) -> float:
-    begin, excess, count = _tail(logits)
-    if level <= begin:
-        return float((logits >= level).sum() / hours)
-    return count / hours * float(np.exp(-(level - begin) / excess))
+def _rates(
+    scores: Array, hours: float, levels: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(levels,): how many of the negatives (trials,) reach each level, an hour."""
+    logits = np.sort(_logits(scores))
+    near, far = (_tail_rates(logits, hours, levels, share) for share in _TAILS)
+    return np.asarray(np.maximum(near, far))
+
+
+def _tail_rates(
+    logits: NDArray[np.float64],
+    hours: float,
+    levels: NDArray[np.float64],
+    share: float,
+) -> NDArray[np.float64]:
+    """The same of sorted logits, extrapolated from the highest `share` of them."""
+    count = min(len(logits), max(_FEWEST, int(len(logits) * share)))
+    begin = logits[-count]
+    excess = max(float(np.mean(logits[-count:] - begin)), 0.1)
+    counted = len(logits) - np.searchsorted(logits, levels)
+    beyond = count * np.exp(-np.maximum(levels - begin, 0) / excess)
+    return np.asarray(np.where(levels <= begin, counted, beyond) / hours)
+
+
+def _told(scores: Array, levels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(levels,): the share of clips (clips,) that reach each level."""
+    above = (_logits(scores)[:, None] - levels) / _SOFTNESS  # (clips, levels)
+    return np.asarray((1 / (1 + np.exp(-above))).mean(axis=0))
+
+
+def _deal(
+    told: NDArray[np.float64], rates: NDArray[np.float64], budget: float
+) -> NDArray[np.intp]:
+    """(labels,): the level of each, at the lowest price that keeps the budget."""
+    rows = np.arange(len(told))
+    for price in _PRICES:
+        chosen = np.argmax(told - price * rates, axis=1)
+        if rates[rows, chosen].sum() <= budget:
+            break
+    return np.asarray(chosen)

@@ -24,6 +24,10 @@ from training.testing.evaluate import (
 )
 from training.testing.heldout import Evidence, HeldOut
 
+NEGATIVES_PARTS = 4
+"""Parts of the negatives that no network hears: a network is tested on one of them, and
+has its thresholds from the others.  Fewer would leave few recordings for either."""
+
 
 class Examiner:
     """Recordings, and the ways in which networks are asked about them."""
@@ -73,13 +77,14 @@ class Examiner:
         negatives: Sequence[Clip],
         part: int | None = None,
     ) -> Evidence:
-        """What a network says of clips, of negatives, and of ambience made of these.
+        """What a network says of clips and of negatives.
 
         Args:
             network: On the CPU.
             clips: Indices.
             negatives: That it has not heard; may be empty.
-            part: Of everything; None: recordings are dealt into the parts 0 and 1.
+            part: Of everything; None: recordings are dealt into the parts 0 and 1, and
+                what it says of ambience made of each serves the other.
         """
         score = network_logits(network, self._settings.spec)
         heard = self._windows(clips)
@@ -90,16 +95,13 @@ class Examiner:
         windows = clip_windows(negatives, store, self._settings.spec)
         parts = _parts(windows, part)
         silent = HeldOut(windows, score_windows(windows, score), parts)
-        ambience = tuple(
-            self._ambience(network, silent.clips_of(int(each)), int(each))
-            for each in np.unique(parts)
-        )
+        ambience = self._of_parts(network, silent) if part is None else ()
         return Evidence(own, silent, ambience)
 
     def ask_negatives(
         self, network: Network, folds: Sequence[int]
     ) -> tuple[HeldOut, tuple[Ambience, ...]] | None:
-        """What a network says of the negatives of some folds, dealt into two parts."""
+        """What a network says of the negatives of some folds, dealt into parts."""
         clips = self._material.negatives_of(folds)
         store = self._material.negatives_store
         if not clips or store is None:
@@ -107,14 +109,29 @@ class Examiner:
         spec = self._settings.spec
         windows = clip_windows(clips, store, spec)
         logits = score_windows(windows, network_logits(network, spec))
-        parts = _parts(windows, None)
-        ambience = tuple(
-            self._ambience(network, np.array(clips)[parts == each], int(each))
-            for each in np.unique(parts)
-        )
-        return HeldOut(windows, logits, parts), ambience
+        heard = HeldOut(windows, logits, _parts(windows, None, NEGATIVES_PARTS))
+        return heard, self._of_parts(network, heard)
 
-    def _ambience(self, network: Network, clips: Sequence[Clip], part: int) -> Ambience:
+    def _of_parts(self, network: Network, negatives: HeldOut) -> tuple[Ambience, ...]:
+        """Of each part of the negatives an ambience that serves the others."""
+        parts = [int(part) for part in np.unique(negatives.part)]
+        return tuple(
+            self.ambience(
+                network, negatives.clips_of(part), [p for p in parts if p != part]
+            )
+            for part in parts
+        )
+
+    def ambience(
+        self, network: Network, clips: Sequence[Clip], serves: Sequence[int]
+    ) -> Ambience:
+        """What a network makes of hours of recordings without any label.
+
+        Args:
+            network: On the CPU; has not heard them.
+            clips: The recordings.
+            serves: The parts that are tested on none of them.
+        """
         settings, store = self._settings, self._material.negatives_store
         assert store is not None
         return listen_to_ambience(
@@ -123,15 +140,16 @@ class Examiner:
             store,
             settings.spec,
             settings.ambience_hours,
-            part,
+            serves,
             lambda done, total: self._advance("listening to ambience", done, total),
         )
 
 
-def _parts(windows: ClipWindows, part: int | None) -> NDArray[np.intp]:
-    """One part for all clips, or two for two halves of the recordings."""
+def _parts(windows: ClipWindows, part: int | None, count: int = 2) -> NDArray[np.intp]:
+    """One part for all clips, or `count` parts of whole recordings."""
     clips = windows.clips
-    if part is not None or len({clip.group for clip in clips}) < 2:
+    count = min(count, len({clip.group for clip in clips}))
+    if part is not None or count < 2:
         return np.full(len(clips), part or 0, np.intp)
-    dealt = assign_folds(Manifest((), tuple(clips)), "group", 2, 0)
+    dealt = assign_folds(Manifest((), tuple(clips)), "group", count, 0)
     return np.array([clip.fold - 1 for clip in dealt.clips], np.intp)

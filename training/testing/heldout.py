@@ -85,22 +85,22 @@ class Evidence:
         without_part: int | None = None,
         ambience: Sequence[Ambience] | None = None,
     ) -> Calibration:
-        """Fit temperature and thresholds, leaving out the part that is judged.
+        """Fit temperature and thresholds, without what the judged part is tested on.
 
         Args:
             labels: Names.
             settings: Of the run.
-            without_part: Is not looked at.
-            ambience: Taken for the thresholds instead of the own, all of it.
+            without_part: Is judged, so its clips are not looked at; None: all are.
+            ambience: Taken for the thresholds instead of the own.
         """
         rows = self.clips.window_part != without_part
         logits, present = self.clips.logits[rows], self.clips.present()[rows]
         temperature = fit_temperature(logits, present)
         temperatures: Array = np.full(present.shape[1], temperature, np.float32)
-        if ambience is None:
-            ambience = [part for part in self.ambience if part.part != without_part]
         trials, hours = [], 0.0
-        for heard in ambience:
+        for heard in self.ambience if ambience is None else ambience:
+            if without_part is not None and without_part not in heard.serves:
+                continue
             scores = sigmoid(heard.logits / temperatures)
             highest, hops = highest_of_segments(scores, labels, settings.spec)
             trials.append(highest)
@@ -111,9 +111,18 @@ class Evidence:
             np.concatenate(trials),
             hours,
             settings.false_alarms_per_hour,
-            settings.highest_onset,
+            self._told(rows, logits / temperatures),
         )
         return Calibration(temperatures, tuple(found))
+
+    def _told(self, rows: NDArray[np.bool_], logits: Array) -> list[Array]:
+        """For each label the scores of the clips whose windows these are."""
+        windows = self.clips.windows
+        scores = np.zeros_like(self.clips.logits)
+        scores[rows] = sigmoid(logits)
+        asked = np.unique(windows.clip_of[rows])
+        told, truth = per_clip(scores, windows)[asked], windows.truth[asked]
+        return [told[truth == label, label] for label in range(logits.shape[1])]
 
     def conclude(
         self, labels: Sequence[str], settings: TrainingSettings
@@ -130,21 +139,16 @@ class Evidence:
         return report(self.clips, self.negatives, parts, labels), parts
 
 
-def calibrate_halves(
+def calibrate_parts(
     heard: Evidence,
     ambience: Sequence[Ambience],
     labels: Sequence[str],
     settings: TrainingSettings,
 ) -> dict[int, Calibration]:
-    """For each part of an ambience, what the other parts give."""
-    return {
-        own.part: heard.calibrate(
-            labels,
-            settings,
-            ambience=[each for each in ambience if each.part != own.part],
-        )
-        for own in ambience
-    }
+    """For each part that an ambience serves, what it gives."""
+    served = sorted({part for each in ambience for part in each.serves})
+    own = {part: [each for each in ambience if part in each.serves] for part in served}
+    return {part: heard.calibrate(labels, settings, ambience=own[part]) for part in own}
 
 
 def join_evidence(parts: Sequence[Evidence]) -> Evidence:

@@ -107,18 +107,22 @@ def prices(
         hours: Length of the background.
         false_alarms_per_hour: Budget over all labels.
         labels: Names.
-        clips: (clips, labels), scores of clips with labels; None: there are none.
+        clips: (clips, labels), scores of clips with labels, which say to which label
+            the budget goes; None: there are none, and all get an equal share.
         truth: (clips,), index of the label of each.
     """
-    found = thresholds_for(segments, hours, false_alarms_per_hour)
+    heard = []
+    if clips is not None and truth is not None:
+        heard = [clips[truth == index, index] for index in range(len(labels))]
+    found = thresholds_for(segments, hours, false_alarms_per_hour, heard)
     result = []
     for index, (label, threshold) in enumerate(zip(labels, found, strict=True)):
         counted = int((segments[:, index] >= threshold.onset).sum())
         # Garwood's limit of a Poisson rate: nothing in T hours still allows 3 / T.
         most = float(chi2.ppf(_CONFIDENCE, 2 * counted + 2)) / 2 / hours
         recall = None
-        if clips is not None and truth is not None and (truth == index).any():
-            recall = float((clips[truth == index, index] >= threshold.onset).mean())
+        if heard and len(heard[index]):
+            recall = float((heard[index] >= threshold.onset).mean())
         result.append(LabelPrice(label, threshold, counted, most, recall))
     return result
 

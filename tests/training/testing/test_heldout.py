@@ -24,27 +24,13 @@ def evidence() -> Evidence:
     windows = ClipWindows(clips, np.zeros((80, 1, 1, 1), np.float16), np.arange(80))
     own = HeldOut(windows, logits, np.array([clip.fold for clip in clips]))
     hours = r.normal(-1, 1.5, (12, 540, 2)).astype(np.float32)
-    return Evidence(own, None, (Ambience(hours, 0.557, 1),))
+    return Evidence(own, None, (Ambience(hours, 0.557, (2,)),))
 
 
-def onsets(**changes: object) -> dict[str, float]:
-    settings = training_settings({"highest_onset": 0.99, **changes}, origin="test")
-    found = evidence().calibrate(LABELS, settings).thresholds
-    return {label: each.onset for label, each in zip(LABELS, found, strict=True)}
-
-
-def test_a_threshold_exceeds_the_highest_onset_for_no_budget() -> None:
-    free = onsets()
-    capped = onsets(highest_onset=0.8)
-    assert free["horn"] > 0.85
-    assert capped["horn"] == 0.8
-    assert capped["rain"] == min(0.8, free["rain"])
-
-
-def test_each_part_is_judged_by_what_the_others_have_fitted() -> None:
+def test_a_part_gets_thresholds_only_from_what_it_is_not_tested_on() -> None:
     heard = evidence()
     settings = training_settings({}, origin="test")
     _, judged = heard.conclude(LABELS, settings)
     assert set(judged) == {1, 2}
-    assert judged[1].thresholds == ()  # the only ambience is its own
+    assert judged[1].thresholds == ()  # the only ambience serves the other part
     assert len(judged[2].thresholds) == 2
