@@ -13,7 +13,7 @@ from monitor.model.model_file import ModelCard, TrainedModel, save_model
 from monitor.model.network import Network, build_network
 from training.checkpoint import InterruptedTrainingError, RunFolder
 from training.clips.manifest import Clip
-from training.clips.splits import Split, deal_clips, split
+from training.clips.splits import Split, split
 from training.config import TrainingSettings
 from training.job import FINAL, Job
 from training.learning.learner import Learner
@@ -27,9 +27,8 @@ from training.report.card import make_card
 from training.report.report import SHOWN_WINDOWS, Tested, tested_of, write_report
 from training.streams.streams import StreamResult
 from training.streams.trial import ambience_figures, trial_figures, try_on_streams
-from training.teacher.yardstick import clip_embeddings, embedding_accuracy
-from training.testing.ambience import Ambience
-from training.testing.examine import NEGATIVES_PARTS, Examiner
+from training.teacher.yardstick import teacher_figures
+from training.testing.examine import Examiner
 from training.testing.heldout import (
     Calibration,
     Evidence,
@@ -109,7 +108,7 @@ class Run:
             self._report(card, None)
             return card
         with timed("evaluation"):
-            heard = self.examiner.ask(network, parts.test, self._unheard())
+            heard = self.examiner.ask(network, parts.test, self.examiner.unheard)
         figures, judged = heard.conclude(labels, settings)
         folds = ", ".join(str(fold) for fold in settings.test_folds)
         figures["tested"] = f"on fold {folds}, never trained on"
@@ -124,7 +123,7 @@ class Run:
         networks: dict[int, Network] = {}
         evidence: list[Evidence] = []
         folds = settings.test_folds or manifest.folds
-        unheard = self._unheard_parts(len(folds))
+        unheard = self.examiner.unheard_parts(len(folds))
         for number, fold in enumerate(folds):
             if only is not None and fold != only:
                 continue
@@ -136,7 +135,9 @@ class Run:
                 own = unheard[number] or self.material.negatives_of(held)
                 with timed("evaluation"):
                     heard = self.examiner.ask(networks[fold], parts.test, own, fold)
-                    ambience = self._ambience(networks[fold], own, fold, folds)
+                    ambience = self.examiner.ambience_for(
+                        networks[fold], own, fold, folds
+                    )
                 evidence.append(replace(heard, ambience=ambience))
         final = None
         if only in (None, FINAL):
@@ -147,29 +148,13 @@ class Run:
             return None
         return self._conclude(networks, final, join_evidence(evidence))
 
-    def _ambience(
-        self, network: Network, own: Sequence[Clip], fold: int, folds: Sequence[int]
-    ) -> tuple[Ambience, ...]:
-        """Hours from which thresholds come, for a network that is tested on `own`.
-
-        Its own, if there are negatives that neither it nor its test has heard; those of
-        the networks of the other folds, if all stay out with one of the folds.
-        """
-        others = [clip for clip in self._unheard() if clip not in own]
-        if others:
-            return (self.examiner.ambience(network, others, (fold,)),)
-        if not own:
-            return ()
-        rest = [other for other in folds if other != fold]
-        return (self.examiner.ambience(network, own, rest),)
-
     def _conclude(
         self, networks: dict[int, Network], final: Network, heard: Evidence
     ) -> ModelCard:
         """Write the networks of the folds, and the final one with their figures."""
         settings = self.settings
         figures, judged = heard.conclude(self.labels, settings)
-        unheard = self._unheard_parts(len(networks))
+        unheard = self.examiner.unheard_parts(len(networks))
         streams: dict[int, list[StreamResult]] = {}
         for number, (fold, network) in enumerate(networks.items()):
             path = self.folder.path / f"fold{fold}" / "model.safetensors"
@@ -185,7 +170,15 @@ class Run:
         )
         if streams:
             figures["streams"] = trial_figures(streams, self.labels)
-        figures |= self._measure_teacher(list(networks))
+        if (lesson := self.learner.lesson) is not None:
+            with timed("evaluation"):
+                figures |= teacher_figures(
+                    lesson.teacher,
+                    self.material,
+                    settings.spec,
+                    networks,
+                    self._advance,
+                )
         with timed("evaluation"):
             asked = self.examiner.ask_negatives(final, settings.negatives_test_folds)
         calibration = heard.calibrate(self.labels, settings)
@@ -196,25 +189,6 @@ class Run:
         card = self._write(final, self.job.out, calibration, figures)
         self._report(card, tested_of(heard, judged))
         return card
-
-    def _measure_teacher(self, folds: Sequence[int]) -> dict[str, Any]:
-        """What a regression on the teacher's embedding makes of the same folds."""
-        if self.learner.lesson is None:
-            return {}
-        clips = self.material.manifest.clips
-        with timed("evaluation"):
-            embedding = clip_embeddings(
-                self.learner.lesson.teacher,
-                clips,
-                self.material.store,
-                self.settings.spec.sample_rate,
-                lambda done, total: self._advance("asking the teacher", done, total),
-            )
-        if embedding is None:
-            return {}
-        return {
-            "teacher_embedding_accuracy": embedding_accuracy(embedding, clips, folds)
-        }
 
     def _measure_final(
         self, final: Network, negatives: HeldOut, parts: dict[int, Calibration]
@@ -253,18 +227,10 @@ class Run:
                 lambda done, total: self._advance("listening to streams", done, total),
             )
 
-    def _unheard(self) -> tuple[Clip, ...]:
-        """Negatives that no network hears."""
-        return self.material.negatives_of(self.settings.negatives_test_folds)
-
-    def _unheard_parts(self, folds: int) -> list[tuple[Clip, ...]]:
-        """One part of them for each fold, and more from which thresholds come."""
-        return deal_clips(self._unheard(), max(folds, NEGATIVES_PARTS))
-
     def _held_negatives(self, fold: int) -> tuple[int, ...]:
         """Negatives that stay out with a fold of clips, where none is kept apart."""
         negatives = self.material.negatives
-        if negatives is None or self._unheard():
+        if negatives is None or self.examiner.unheard:
             return ()
         return (fold,) if fold in negatives.folds else ()
 

@@ -1,6 +1,7 @@
 """How well the teacher's own embedding tells the labels: what a student is held to."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,8 +9,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from monitor.spec import ModelSpec
 from training.clips.manifest import Clip
-from training.clips.store import ClipStore
+from training.mixing.material import Advance, Material
 from training.teacher.distill import Teacher
 
 Array = NDArray[np.float32]
@@ -18,39 +20,42 @@ _INVERSE_RIDGE = 0.01
 _ITERATIONS = 2000
 
 
-def clip_embeddings(
+def teacher_figures(
     teacher: Teacher,
-    clips: Sequence[Clip],
-    store: ClipStore,
-    sample_rate: int,
-    advance: Callable[[int, int], None],
-) -> Array | None:
-    """What a teacher makes of whole clips, at their true length.
+    material: Material,
+    spec: ModelSpec,
+    folds: Iterable[int],
+    advance: Advance,
+) -> dict[str, Any]:
+    """Figures of the teacher's embedding of whole clips, at their true length.
 
     Args:
         teacher: Is asked once for each clip.
-        clips: Any.
-        store: Their samples.
-        sample_rate: Of the store.
-        advance: Told how many of how many are done.
+        material: Of the student.
+        spec: Has the sample rate of the material.
+        folds: See `embedding_accuracy`.
+        advance: Told how many clips of how many are done.
 
     Returns:
-        (clips, size); None if the teacher gives no embedding.
+        `teacher_embedding_accuracy`; nothing if the teacher gives no embedding.
     """
-    rows = []
+    clips, rows = material.manifest.clips, []
     for number, clip in enumerate(clips, start=1):
-        waveform = teacher.waveform(store.read(clip.path), sample_rate)
+        samples = material.store.read(clip.path)
+        waveform = teacher.waveform(samples, spec.sample_rate)
         missing = _SHORTEST_SECONDS * teacher.sample_rate - len(waveform)
         opinion = teacher.hear(np.pad(waveform, (0, max(0, missing))))
         if opinion.embedding is None:
-            return None
+            return {}
         rows.append(opinion.embedding[0])
-        advance(number, len(clips))
-    return np.stack(rows)
+        advance("asking the teacher", number, len(clips))
+    return {
+        "teacher_embedding_accuracy": embedding_accuracy(np.stack(rows), clips, folds)
+    }
 
 
 def embedding_accuracy(
-    embedding: Array, clips: Sequence[Clip], folds: Sequence[int]
+    embedding: Array, clips: Sequence[Clip], folds: Iterable[int]
 ) -> dict[str, float]:
     """Accuracy of a logistic regression on embeddings of clips.
 

@@ -9,7 +9,7 @@ from sklearn.metrics import confusion_matrix
 
 from monitor.model.network import Network
 from training.clips.manifest import Clip, Manifest
-from training.clips.splits import assign_folds
+from training.clips.splits import assign_folds, deal_clips
 from training.config import TrainingSettings
 from training.learning.watcher import Checked, Validate
 from training.mixing.material import Material
@@ -43,6 +43,15 @@ class Examiner:
         self._settings = settings
         self._device = device
         self._advance = advance
+
+    @property
+    def unheard(self) -> tuple[Clip, ...]:
+        """Negatives that no network hears."""
+        return self._material.negatives_of(self._settings.negatives_test_folds)
+
+    def unheard_parts(self, folds: int) -> list[tuple[Clip, ...]]:
+        """One part of them for each fold, and more from which thresholds come."""
+        return deal_clips(self.unheard, max(folds, NEGATIVES_PARTS))
 
     def _windows(self, clips: Sequence[int]) -> ClipWindows:
         """The windows of the clips with these indices."""
@@ -116,13 +125,27 @@ class Examiner:
         """Of each part of the negatives an ambience that serves the others."""
         parts = [int(part) for part in np.unique(negatives.part)]
         return tuple(
-            self.ambience(
+            self._ambience(
                 network, negatives.clips_of(part), [p for p in parts if p != part]
             )
             for part in parts
         )
 
-    def ambience(
+    def ambience_for(
+        self, network: Network, own: Sequence[Clip], fold: int, folds: Sequence[int]
+    ) -> tuple[Ambience, ...]:
+        """Hours from which thresholds come, where a fold and `own` are the test.
+
+        They are of the negatives that neither the network nor its test has heard.  If
+        there are none, those of the test serve the networks of the other folds.
+        """
+        others = [clip for clip in self.unheard if clip not in own]
+        if others:
+            return (self._ambience(network, others, (fold,)),)
+        rest = [other for other in folds if other != fold]
+        return (self._ambience(network, own, rest),) if own else ()
+
+    def _ambience(
         self, network: Network, clips: Sequence[Clip], serves: Sequence[int]
     ) -> Ambience:
         """What a network makes of hours of recordings without any label.
