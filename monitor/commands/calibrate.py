@@ -27,7 +27,9 @@ or with --store the scores that the monitor of --config has stored there, withou
 sound.  Hours are good, a night is better.  What they are too short to show is
 extrapolated, and said.  The price is printed beside: with --events the true events that
 are missed in streams, now and before; with --data the share of labelled recordings that
-still reach the threshold.  The other rules of detection are those of --config.
+still reach the threshold.  With --data the alarms are allowed where most of these are
+told for them, without it every label gets an equal share.  The other rules of detection
+are those of --config.
 
 \b
 Examples:
@@ -84,7 +86,8 @@ def calibrate(
             "--data",
             metavar="DATA",
             show_default=False,
-            help="Labelled recordings, as 'train' takes them, to tell the price.",
+            help="Labelled recordings, as 'train' takes them, to tell the price and "
+            "deal the budget by it.",
         ),
     ] = None,
     events: Annotated[
