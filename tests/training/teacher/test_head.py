@@ -58,6 +58,24 @@ def test_a_fitted_head_knows_more_than_the_linear_one_it_began_with(
     assert error() < 0.8 * before
 
 
+def test_what_a_head_learned_in_training_counts_for_a_half(tmp_path: Path) -> None:
+    """A head that is surer of everything stays surer, by half as much."""
+    source = BankSource(write_bank(tmp_path), np.arange(ROWS), 1, 32, 0)
+    embedding, read = source.head_lesson()
+    means = []
+    for surer in (0.0, 4.0):
+        network = build_network("mobile", SMALL_SPEC, LABELS).eval()
+        assert source.head_start is not None
+        start_heads(network, source.head_start)
+        (head,) = (m for m in network.head.modules() if isinstance(m, SkipHead))
+        with torch.no_grad():
+            head.linear.bias.add_(surer)
+        fit_head(network, source, seed=0)
+        with torch.no_grad():
+            means.append(float((network.head(embedding) - read).mean()))
+    assert abs(means[1] - means[0] - 2.0) < 0.2
+
+
 def test_a_head_begins_as_its_linear_part() -> None:
     head = SkipHead(FEATURES, LABELS)
     features = torch.randn(5, FEATURES)
