@@ -65,6 +65,7 @@ def thresholds_for(
     hours: float,
     false_alarms_per_hour: float,
     heard: Sequence[Array] = (),
+    highest_onset: float = _HIGHEST_ONSET,
 ) -> list[Threshold]:
     """Find for each label an onset threshold, so that all keep to a budget together.
 
@@ -84,6 +85,8 @@ def thresholds_for(
         false_alarms_per_hour: Of all labels together.
         heard: For each label the scores of clips in which it sounds, by a network that
             has not heard them.
+        highest_onset: Is not exceeded, though it cost more false alarms: a label that
+            is never told is worth nothing.
     """
     levels = np.linspace(_logit(_LOWEST_ONSET), _logit(_HIGHEST_ONSET), _LEVELS)
     rates = np.stack([_rates(column, hours, levels) for column in scores.T])
@@ -94,8 +97,9 @@ def thresholds_for(
         fits = rates <= false_alarms_per_hour / len(rates)
         fits[:, -1] = True
         chosen = fits.argmax(axis=1)
+    highest = int(np.searchsorted(levels, _logit(highest_onset), side="right")) - 1
     found = []
-    for label, level in enumerate(chosen):
+    for label, level in enumerate(np.minimum(chosen, highest)):
         onset = 1 / (1 + float(np.exp(-levels[level])))
         rate = float(rates[label, level])
         offset = round(_OFFSET_SHARE * onset, 3)

@@ -112,6 +112,7 @@ class Evidence:
             hours,
             settings.false_alarms_per_hour,
             self._told(rows, logits / temperatures),
+            settings.highest_onset,
         )
         return Calibration(temperatures, tuple(found))
 

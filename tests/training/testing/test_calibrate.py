@@ -34,6 +34,17 @@ def test_the_budget_goes_to_the_labels_that_it_helps() -> None:
     assert dealt[0].onset < equal[0].onset
 
 
+def test_no_threshold_silences_its_label() -> None:
+    """The budget is overrun instead, and that is said."""
+    r = np.random.default_rng(0)
+    scores = (1 / (1 + np.exp(-r.logistic(0, 1, (3000, 1))))).astype(np.float32)
+    (free,) = thresholds_for(scores, 3, 0.5)
+    (held,) = thresholds_for(scores, 3, 0.5, highest_onset=0.8)
+    assert free.onset > 0.9
+    assert 0.79 < held.onset <= 0.8
+    assert held.false_alarms_per_hour > 10
+
+
 def test_without_clips_of_every_label_all_have_an_equal_share() -> None:
     r = np.random.default_rng(0)
     scores = (1 / (1 + np.exp(-r.normal(-3, 1, (7200, 2))))).astype(np.float32)
