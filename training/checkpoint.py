@@ -1,7 +1,6 @@
 """The run folder: settings, metrics and checkpoints, from which training goes on."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from monitor.errors import SoundMonitorError, UsageError
 from training.config import TrainingSettings
+from training.disk import put, replace_text
 
 
 class InterruptedTrainingError(SoundMonitorError):
@@ -63,7 +63,7 @@ class RunFolder:
             return
         if not file.is_file():
             self.path.mkdir(parents=True, exist_ok=True)
-            _replace(file, text)
+            replace_text(file, text)
             return
         if not resume:
             raise UsageError(
@@ -126,7 +126,7 @@ class RunFolder:
             return
         kept = [line for line in self.metrics() if line.get("epoch", 0) <= epoch]
         text = "".join(json.dumps(line) + "\n" for line in kept)
-        _replace(self.path / "metrics.jsonl", text)
+        replace_text(self.path / "metrics.jsonl", text)
 
     def _save(self, name: str, checkpoint: Checkpoint) -> None:
         if not self.writes:
@@ -139,7 +139,7 @@ class RunFolder:
             for key, tensor in checkpoint.tensors.items()
         }
         save_file(tensors, beside, {"facts": json.dumps(checkpoint.facts)})
-        _put(beside, path)
+        put(beside, path)
 
     def _load(self, name: str) -> Checkpoint | None:
         path = self.path / f"{name}.safetensors"
@@ -148,19 +148,6 @@ class RunFolder:
         with safe_open(path, framework="pt") as file:
             facts = json.loads(file.metadata()["facts"])
         return Checkpoint(load_file(path), facts)
-
-
-def _replace(path: Path, text: str) -> None:
-    beside = path.with_suffix(".partial")
-    beside.write_text(text)
-    _put(beside, path)
-
-
-def _put(beside: Path, path: Path) -> None:
-    """Put a file in its place, when all of it is on the disk: power may fail."""
-    with beside.open("rb") as file:
-        os.fsync(file.fileno())
-    beside.replace(path)
 
 
 def _known(stored: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ the model.
 
 import hashlib
 import json
-import shutil
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ import soxr
 from numpy.typing import NDArray
 
 from training.clips.manifest import Clip, LeftOut, Manifest
+from training.disk import alone_in, replace_text
 from training.profile import timed
 
 Samples = NDArray[np.float32]
@@ -102,13 +103,12 @@ def open_store(
         store of the others.
     """
     folder = cache / _key(manifest.clips, sample_rate)
+    tell = advance or (lambda _done, _total: None)
     if not (folder / "index.json").is_file():
-        partial = folder.with_suffix(".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        _decode_all(manifest.clips, sample_rate, partial, advance)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
+        with alone_in(folder, lambda: tell(0, len(manifest.clips))):
+            # Meanwhile another process may have made it.
+            if not (folder / "index.json").is_file():
+                _decode_all(manifest.clips, sample_rate, folder, tell)
     store = ClipStore(folder)
     return manifest.without(store.left_out), store
 
@@ -127,8 +127,9 @@ def _decode_all(
     clips: Sequence[Clip],
     sample_rate: int,
     folder: Path,
-    advance: Callable[[int, int], None] | None,
+    advance: Callable[[int, int], None],
 ) -> None:
+    """Fill `folder`; its index comes last, and says that all is there."""
     entries, left_out, first = [], [], 0
     with (folder / "samples.i16").open("wb") as file:
         for number, clip in enumerate(clips, start=1):
@@ -141,10 +142,11 @@ def _decode_all(
                 data.tofile(file)
                 entries.append(asdict(entry))
                 first += data.size
-            if advance is not None:
-                advance(number, len(clips))
+            advance(number, len(clips))
+        file.flush()
+        os.fsync(file.fileno())
     index = {"clips": entries, "left_out": left_out}
-    (folder / "index.json").write_text(json.dumps(index))
+    replace_text(folder / "index.json", json.dumps(index))
 
 
 def _pack(path: Path, samples: Samples, first: int) -> tuple[_Entry, NDArray[np.int16]]:

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from monitor.errors import UsageError
 from monitor.model.frontend import LogMel
 from training.checkpoint import InterruptedTrainingError
+from training.disk import alone_in, replace_text
 from training.mixing.dataset import start_worker, to_log_mel
 from training.mixing.mixtures import Mixture, MixtureMaker, cells_of
 from training.teacher.bank import Bank, open_array
@@ -100,16 +101,35 @@ def build_bank(
         InterruptedTrainingError: `stop` was set.
     """
     total = len(maker.clips) + mixtures
-    _begin(folder, _facts(maker, teacher, total, seed), maker, teacher, total)
+    with alone_in(folder, lambda: _go_on(stop)):
+        _begin(folder, _facts(maker, teacher, total, seed), maker, teacher, total)
+        _fill(folder, _RowSet(maker, teacher, seed), workers, stop, advance)
+    return Bank(folder)
+
+
+def _go_on(stop: threading.Event) -> None:
+    if stop.is_set():
+        raise InterruptedTrainingError("stopped while another process made the bank")
+
+
+def _fill(
+    folder: Path,
+    rows: _RowSet,
+    workers: int,
+    stop: threading.Event,
+    advance: Callable[[int, int], None],
+) -> None:
+    """Make the rows that are missing."""
     done = np.asarray(open_array(folder, "done", "r+"))
+    total = len(done)
     missing = np.flatnonzero(done == 0)
     if len(missing) == 0:
-        return Bank(folder)
+        return
     arrays = {
         path.stem: open_array(folder, path.stem, "r+") for path in folder.glob("*.npy")
     }
     loader: DataLoader[_Row] = DataLoader(
-        _RowSet(maker, teacher, seed),
+        rows,
         batch_size=_BATCH,
         sampler=missing.tolist(),
         num_workers=workers,
@@ -119,11 +139,11 @@ def build_bank(
     )
     made = total - len(missing)
     fresh: list[int] = []
-    for rows in loader:
-        for row in rows:
+    for batch in loader:
+        for row in batch:
             _store(arrays, row)
             fresh.append(row.number)
-        made += len(rows)
+        made += len(batch)
         advance(made, total)
         if stop.is_set() or len(fresh) >= _DONE_EVERY or made == total:
             _mark_done(arrays, fresh)
@@ -132,7 +152,6 @@ def build_bank(
                 f"stopped with {made} of {total} windows of the bank made; --resume "
                 "goes on"
             )
-    return Bank(folder)
 
 
 def _mark_done(arrays: dict[str, Any], fresh: list[int]) -> None:
@@ -178,7 +197,6 @@ def _begin(
                     f"{folder} holds a bank with another {key}; take another run folder"
                 )
         return
-    folder.mkdir(parents=True, exist_ok=True)
     first = _RowSet(maker, teacher, 0)[0]
     shapes: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
         "log_mel": (np.float16, (maker.channels, *first.log_mel.shape[1:])),
@@ -196,7 +214,7 @@ def _begin(
             folder / f"{name}.npy", "w+", kind, (total, *shape)
         ).flush()
     has = {name: name in shapes for name in ("embedding", "logits")}
-    index.write_text(json.dumps(facts | has, indent=2))
+    replace_text(index, json.dumps(facts | has, indent=2))
 
 
 def _store(arrays: dict[str, Any], row: _Row) -> None:

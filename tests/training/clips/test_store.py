@@ -1,4 +1,7 @@
+import multiprocessing
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from queue import Queue
 
 import numpy as np
 import pytest
@@ -55,6 +58,53 @@ def test_what_cannot_be_decoded_is_left_out(tmp_path: Path) -> None:
     )
     assert [clip.path for clip in manifest.clips] == [good]
     assert [entry.reason for entry in manifest.left_out] == ["silent", "not finite"]
+
+
+def decode_together(
+    paths: list[Path], cache: Path, begin: Barrier, decoded: Queue[int]
+) -> None:
+    begin.wait()
+    told: list[int] = []
+    _, store = open_store(
+        manifest_of(paths), RATE, cache, lambda done, total: told.append(done)
+    )
+    assert all(store.read(path).shape[1] == len(sound("hiss", 1)) for path in paths)
+    decoded.put(max(told, default=0))
+
+
+def test_of_two_runs_that_start_together_one_decodes(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}.wav" for number in range(50)]
+    for path in paths:
+        soundfile.write(path, sound("hiss", 1), RATE)
+    spawn = multiprocessing.get_context("spawn")
+    begin, decoded = spawn.Barrier(2), spawn.Queue()
+    runs = [
+        spawn.Process(
+            target=decode_together, args=(paths, tmp_path / "cache", begin, decoded)
+        )
+        for _ in range(2)
+    ]
+    for run in runs:
+        run.start()
+    assert sorted(decoded.get(timeout=60) for _ in runs) == [0, len(paths)]
+    for run in runs:
+        run.join(60)
+        assert run.exitcode == 0
+
+
+def test_what_a_stopped_run_decoded_is_decoded_anew(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}.wav" for number in range(3)]
+    for path in paths:
+        soundfile.write(path, sound("hiss", 1), RATE, subtype="FLOAT")
+
+    def stop(done: int, total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        open_store(manifest_of(paths), RATE, tmp_path / "cache", stop)
+    _, store = open_store(manifest_of(paths), RATE, tmp_path / "cache")
+    assert np.abs(store.read(paths[2])[0] - sound("hiss", 1)).max() < 1e-4
 
 
 def test_a_second_run_finds_the_clips_decoded_unless_they_changed(
