@@ -48,8 +48,12 @@ def _locks(descriptor: int) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:
-        return True  # some file systems know no locks
+    except OSError as error:
+        # Some file systems know no locks; then it is the user who must take care.
+        logger.warning(
+            "the folder cannot be locked (%s); start no other training that uses it",
+            error.strerror,
+        )
     return True
 
 

@@ -1,3 +1,4 @@
+import errno
 import multiprocessing
 import time
 from multiprocessing.synchronize import Event
@@ -53,6 +54,18 @@ def test_a_killed_process_lets_go(tmp_path: Path) -> None:
     other.join(60)
     with alone_in(tmp_path, give_up):
         pass
+
+
+def test_a_file_system_without_locks_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with alone_in(tmp_path, give_up):
+        pass
+    assert "No locks available" in caplog.text
 
 
 def test_a_text_is_replaced_as_a_whole(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from tests.support.recordings import SMALL_SPEC, write_folders, write_negatives
 from tests.support.teachers import write_teacher
 from training.checkpoint import InterruptedTrainingError
 from training.config import training_settings
+from training.disk import alone_in
 from training.mixing.material import Places, gather
 from training.mixing.mixtures import MixtureMaker
 from training.teacher.bank import Bank, BankSource
@@ -116,6 +117,19 @@ def test_a_bank_of_other_material_is_refused(
     stop = threading.Event()
     with pytest.raises(UsageError, match="a bank with another rows"):
         build_bank(tmp_path, maker, teacher, 31, 0, 0, stop, lambda *_: None)
+
+
+def test_a_bank_that_is_being_made_is_waited_for(
+    tmp_path: Path, maker: MixtureMaker, teacher: Teacher
+) -> None:
+    stop = threading.Event()
+    stop.set()
+    with (
+        alone_in(tmp_path, lambda: pytest.fail("nobody else is here")),
+        pytest.raises(InterruptedTrainingError, match="another process"),
+    ):
+        build_bank(tmp_path, maker, teacher, 30, 0, 0, stop, lambda *_: None)
+    assert not list(tmp_path.iterdir())
 
 
 def test_no_window_with_a_fold_kept_apart_is_trained_on(
