@@ -49,9 +49,9 @@ FORBIDDEN_KEYWORDS = {
 # What others can connect to: a socket in a private folder, the endpoint that must be
 # asked for and stays on loopback without a token, and the rehearsals' own partner.
 LISTENERS = {
-    "monitor/sinks/status/door.py",
-    "monitor/sinks/metrics/server.py",
-    "monitor/runtime/drills/private.py",
+    "monitor/sinks/status_socket.py",
+    "monitor/sinks/metrics_server.py",
+    "monitor/runtime/drills/private_monitor.py",
     "monitor/runtime/drills/endpoint.py",
 }
 LISTENING = {"bind", "create_server", "start_server", "start_http_server"}

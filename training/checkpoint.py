@@ -11,7 +11,7 @@ from torch import Tensor
 
 from monitor.errors import SoundMonitorError, UsageError
 from training.config import TrainingSettings
-from training.disk import put, replace_text
+from training.files import put, replace_text
 
 
 class InterruptedTrainingError(SoundMonitorError):

@@ -5,12 +5,11 @@ import logging
 import threading
 from collections.abc import Callable
 
-from monitor.audio.feed import Feed
-from monitor.audio.losses import Losses
-from monitor.audio.pace import Pace
+from monitor.audio.conditioning import Stretch
+from monitor.audio.dropouts import Losses, Pace
 from monitor.audio.ring import Samples
 from monitor.audio.sources.source import Lost, Source, SourceStream
-from monitor.audio.stretch import Stretch
+from monitor.audio.timeline import Timeline
 from monitor.config.config import SourceSettings
 from monitor.errors import EndOfSourceError, SoundMonitorError, SourceError
 from monitor.records import GapReason
@@ -47,7 +46,7 @@ class _StalledError(SourceError):
 
 
 class Capture:
-    """Moves samples from a source to a feed, for as long as there is something to hear.
+    """Moves samples from a source to its timeline until the source is over.
 
     A live source that delivers nothing for a while, ends or breaks is opened again, for
     ever; the time in which it was not heard is lost, by the clock.  A recording is
@@ -57,22 +56,22 @@ class Capture:
     def __init__(
         self,
         source: Source,
-        feed: Feed,
+        timeline: Timeline,
         settings: SourceSettings,
         now: Callable[[], float],
         *,
         missing_since: float | None = None,
     ) -> None:
-        """Connect `source` to `feed`.
+        """Connect `source` to `timeline`.
 
         Args:
             source: What is listened to.
-            feed: Takes its samples.
+            timeline: Takes its samples.
             settings: Of the source.
             now: Monotonic seconds.
-            missing_since: When the feed's next sample was sound, if the source was
+            missing_since: When the timeline's next sample was sound, if the source was
                 listened to before: what was missed since, while it was opened anew, is
-                lost.  None: the feed begins with the first sample that comes.
+                lost.  None: the timeline begins with the first sample that comes.
         """
         self.finished = threading.Event()
         """Set when a recording is over, or cannot be read any further."""
@@ -87,18 +86,20 @@ class Capture:
         """See `SourceSettings`; may be changed by any thread."""
 
         self._source = source
-        self._feed = feed
+        self._timeline = timeline
         self._now = now
-        self._losses = Losses(feed)
-        self._troubles = _Troubles(feed)
+        self._losses = Losses(timeline)
+        self._troubles = _Troubles(timeline)
         self._missing_since = missing_since
         self._began = now()
-        self._filled_until = self._began  # the moment for which the feed's end stands
+        self._filled_until = (
+            self._began
+        )  # the moment for which the timeline's end stands
         self._lost_for: GapReason | None = None  # None: nothing is being lost
 
     def run(self, stop: threading.Event) -> None:
         """Listen until `stop` is set or a recording is over.  The capture thread."""
-        self._feed.state("opening", self._source.description)
+        self._timeline.state("opening", self._source.description)
         self._began = self._filled_until = self._now()
         if self._source.live and self._missing_since is not None:
             self._began = self._filled_until = self._missing_since
@@ -118,15 +119,15 @@ class Capture:
         except SoundMonitorError as error:
             self.failure = error
             detail = str(error)
-            logger.error("source %r: %s", self._feed.name, error)
+            logger.error("source %r: %s", self._timeline.name, error)
         self._losses.settle()
         if not stop.is_set():
-            self._feed.state("ended", detail)
+            self._timeline.state("ended", detail)
             self.finished.set()
 
     def _wait(self, count: int, stop: threading.Event) -> bool:
         self.latest_turn = self._now()
-        return self._feed.wait_for_room(count, stop)
+        return self._timeline.wait_for_room(count, stop)
 
     def _listen(self, stop: threading.Event) -> None:
         while not stop.is_set():
@@ -191,10 +192,10 @@ class Capture:
         the ring would overflow.  What came late and all at once, from a network, may be
         ahead by half a ring.
         """
-        rate = self._feed.sample_rate
+        rate = self._timeline.sample_rate
         possible = (self._now() - self._began) * _FASTEST
-        ahead = (self._feed.stop - self._feed.start) / rate - possible
-        return self._source.live and ahead > self._feed.capacity / rate / 2
+        ahead = (self._timeline.stop - self._timeline.start) / rate - possible
+        return self._source.live and ahead > self._timeline.capacity / rate / 2
 
     def _begin(
         self,
@@ -214,9 +215,9 @@ class Capture:
             f"{stream.channels} channel{'s' * (stream.channels > 1)}",
             now,
         )
-        self._feed.source_rate = stream.sample_rate
+        self._timeline.source_rate = stream.sample_rate
         return Stretch(
-            self._feed,
+            self._timeline,
             self._losses,
             sample_rate=stream.sample_rate,
             channels=stream.channels,
@@ -236,8 +237,8 @@ class Capture:
         return "stalled" if isinstance(error, _StalledError) else "ended"
 
     def _count_lost(self, until: float, reason: GapReason) -> None:
-        """Lose what should have come from the end of the feed to the moment `until`."""
-        rate = self._feed.sample_rate
+        """Count as lost what should have come since the timeline ended."""
+        rate = self._timeline.sample_rate
         count = max(0, round((until - self._filled_until) * rate))
         self._filled_until += count / rate
         self._lost_for = reason
@@ -247,11 +248,11 @@ class Capture:
 class _Troubles:
     """What is said of a source that fails again and again, and how long to wait."""
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, timeline: Timeline) -> None:
         self.listening_since: float | None = None
         """When the source was first heard after its latest failure; None before."""
 
-        self._feed = feed
+        self._timeline = timeline
         self._attempts = 0
         self._began = 0.0
         self._told: set[str] = set()
@@ -274,11 +275,11 @@ class _Troubles:
             self._recovery_is_news = True
             logger.warning(
                 "source %r: %s; it is opened again until it is heard",
-                self._feed.name,
+                self._timeline.name,
                 sentence,
             )
         if was_heard or sentence != self._detail:
-            self._feed.state("waiting", sentence)
+            self._timeline.state("waiting", sentence)
         self._detail = sentence
         self.listening_since = None
         if now - self._began >= _ABSENT_SECONDS:
@@ -289,12 +290,12 @@ class _Troubles:
     def are_over(self, detail: str, now: float) -> None:
         """Take note that the source is heard."""
         self.listening_since = now
-        self._feed.state("listening", detail)
+        self._timeline.state("listening", detail)
         if self._recovery_is_news:
             self._recovery_is_news = False
             logger.info(
                 "source %r is heard again after %.1f s (attempt %d)",
-                self._feed.name,
+                self._timeline.name,
                 now - self._began,
                 self._attempts,
             )

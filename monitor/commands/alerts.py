@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from monitor.commands.options import ConfigOption, JsonOption
+from monitor.commands.arguments import ConfigOption, JsonOption
 from monitor.errors import SoundMonitorError, UsageError
 
 if TYPE_CHECKING:
@@ -64,9 +64,8 @@ def send_tests(
     """Send a test alert at once, past the outbox; exit code 1 if one fails."""
     from monitor.commands.configuration import load
     from monitor.commands.output import print_json, print_table
-    from monitor.sinks.alerts.delivery import build_hooks, close_hooks
+    from monitor.sinks.alerts.build import build_hooks, close_hooks, send_test
     from monitor.sinks.alerts.hooks.hook import Delivered
-    from monitor.sinks.alerts.trial import send_test
 
     rules = load(config).config.alerts
     known = [endpoint for rule in rules for endpoint in rule.endpoints]
@@ -227,8 +226,8 @@ def _choose(wanted: list[str], known: list[str]) -> list[str]:
 
 
 def _outbox(config: Any) -> "Outbox":
+    from monitor.commands.arguments import database_path
     from monitor.commands.configuration import load
-    from monitor.commands.stored import database_path
     from monitor.sinks.alerts.outbox import Outbox
     from monitor.sinks.store.database import open_database
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from monitor.commands.options import (
+from monitor.commands.arguments import (
     ComputeDeviceOption,
     ConfigOption,
     JsonOption,
@@ -53,9 +53,9 @@ def analyze(
     compute_device: ComputeDeviceOption = None,
 ) -> int:
     """Print the events of each recording; go on with the next if one is broken."""
+    from monitor.commands.app import limit_threads, log_to_stderr
     from monitor.commands.configuration import load, with_options
     from monitor.commands.output import tell
-    from monitor.commands.process import limit_threads, log_to_stderr
 
     _check_plot(plot, files)
     settings = with_options(
@@ -113,7 +113,7 @@ def _of_file(timed: Timed, file: Path) -> Timed:
 def _print_events(file: Path, records: Sequence[Timed], as_json: bool) -> None:
     from monitor.commands.output import print_json_line, print_line, print_table
     from monitor.sinks.encoding import encode
-    from monitor.sinks.wording import GAP_REASONS, level, position
+    from monitor.text import GAP_REASONS, level, position
 
     told = [timed for timed in records if _is_told(timed)]
     if as_json:

@@ -6,19 +6,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from monitor.commands.options import (
+from monitor.commands.arguments import (
+    CacheOption,
     ConfigOption,
     JsonOption,
     ModelOption,
     SinceOption,
     UntilOption,
+    cache_folder,
+    fold_numbers,
 )
-from monitor.commands.training_options import CacheOption, cache_folder, fold_numbers
 from monitor.errors import UsageError
 
 if TYPE_CHECKING:
     from monitor.commands.configuration import Configuration
-    from training.testing.record import Extract
+    from training.evaluate.stored_scores import Extract
 
 HELP = """Set the thresholds of a model by how many false alarms may come a day.
 
@@ -108,8 +110,8 @@ def calibrate(
     as_json: JsonOption = False,
 ) -> int:
     """Find thresholds; print them, and write them where asked."""
+    from monitor.commands.app import limit_threads, log_to_stderr
     from monitor.commands.configuration import load
-    from monitor.commands.process import limit_threads, log_to_stderr
 
     if store == (background is not None):
         raise UsageError("give one of --background DIR and --store")
@@ -120,8 +122,8 @@ def calibrate(
     file = settings.model.file
     log_to_stderr()
     limit_threads(1)
-    from training.cli_calibrate import Budget, run_calibration
-    from training.mixing.material import Places
+    from training.cli import Budget, run_calibration
+    from training.mixtures.material import Places
 
     chosen = background or _extract(configuration, since, until, tuple(excepted or ()))
     run_calibration(
@@ -143,8 +145,8 @@ def _extract(
     until: str | None,
     excepted: tuple[str, ...],
 ) -> "Extract":
-    from monitor.commands.stored import database_path, stretch_of_time
-    from training.testing.record import Extract
+    from monitor.commands.arguments import database_path, stretch_of_time
+    from training.evaluate.stored_scores import Extract
 
     first, last = stretch_of_time(since, until)
     spans = tuple(_span(text) for text in excepted)
@@ -157,7 +159,7 @@ def _span(text: str) -> tuple[datetime, datetime]:
     Raises:
         UsageError: They are none, or in the wrong order.
     """
-    from monitor.commands.stored import stretch_of_time
+    from monitor.commands.arguments import stretch_of_time
 
     since, slash, until = text.partition("/")
     if not (since and slash and until):

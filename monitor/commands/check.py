@@ -3,12 +3,12 @@
 import gc
 from typing import TYPE_CHECKING, Any
 
-from monitor.commands.options import ConfigOption, JsonOption
+from monitor.commands.arguments import ConfigOption, JsonOption
 from monitor.errors import ConfigError
 
 if TYPE_CHECKING:
     from monitor.commands.configuration import Configuration
-    from monitor.commands.examination import Examination, LabelFacts
+    from monitor.commands.configuration_check import Examination, LabelFacts
     from monitor.spec import ModelSpec
 
 HELP = """Say what the configuration would do, without listening.
@@ -31,7 +31,7 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> int:
     gc.disable()
     from monitor.audio.sources.microphone import list_devices
     from monitor.commands.configuration import load
-    from monitor.commands.examination import examine_configuration
+    from monitor.commands.configuration_check import examine_configuration
     from monitor.commands.output import print_json
 
     try:

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from monitor.config.config import Config, SourceSettings
-from monitor.config.parse import check_settings, parse_config
-from monitor.config.strict_yaml import MOST_CHARACTERS, read_yaml
+from monitor.config.load import MOST_CHARACTERS, check_settings, parse_config, read_yaml
 from monitor.errors import ConfigError
 
 VARIABLE = "SOUND_MONITOR_CONFIG"

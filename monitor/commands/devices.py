@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from monitor.commands.options import JsonOption
+from monitor.commands.arguments import JsonOption
 
 HELP = """List the microphones and other inputs of this machine.
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from monitor.commands.options import ConfigOption, JsonOption
+from monitor.commands.arguments import ConfigOption, JsonOption
 
 if TYPE_CHECKING:
-    from monitor.runtime.drills.outcome import Outcome
+    from monitor.runtime.drills.private_monitor import Outcome
 
 HELP = """Break a monitor on purpose, and say whether and how soon it recovers.
 
@@ -59,7 +59,7 @@ def drill(
     from monitor.commands.configuration import load, with_options
     from monitor.commands.output import print_json, print_line
     from monitor.runtime.drills.plan import plan_drills
-    from monitor.runtime.drills.rehearsal import DRILLS, rehearse
+    from monitor.runtime.drills.run import DRILLS, rehearse
 
     settings = load(config).config
     chosen = None
@@ -97,7 +97,7 @@ def _facts(outcome: "Outcome") -> dict[str, Any]:
 
 def _say(sentence: str) -> None:
     """Tell how it goes, beside the results."""
-    from monitor.sinks.wording import printable
+    from monitor.text import printable
 
     sys.stderr.write(f"  {printable(sentence)}\n")
     sys.stderr.flush()

@@ -5,18 +5,16 @@ from typing import Annotated
 
 import typer
 
-from monitor.commands.options import (
+from monitor.commands.arguments import (
+    CacheOption,
     ComputeDeviceOption,
     ConfigOption,
-    JsonOption,
-    ModelOption,
-)
-from monitor.commands.training_options import (
-    CacheOption,
     DataArgument,
     FoldsOption,
     GroupPatternOption,
+    JsonOption,
     LabelPatternOption,
+    ModelOption,
     NegativesFoldsOption,
     NegativesOption,
     cache_folder,
@@ -73,14 +71,14 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> int:
     """Print the figures of a model."""
+    from monitor.commands.app import limit_threads, log_to_stderr
     from monitor.commands.configuration import load
-    from monitor.commands.process import limit_threads, log_to_stderr
 
     log_to_stderr()
     limit_threads(1)
     from training.cli import run_evaluation, run_stream_evaluation
-    from training.mixing.material import Places
-    from training.streams.stock import Folds
+    from training.mixtures.material import Places
+    from training.streams.scenes import Folds
 
     if streams:
         detection = load(config).config.detection

@@ -8,7 +8,12 @@ from typing import Annotated
 
 import typer
 
-from monitor.commands.options import ConfigOption, JsonOption, SinceOption, UntilOption
+from monitor.commands.arguments import (
+    ConfigOption,
+    JsonOption,
+    SinceOption,
+    UntilOption,
+)
 from monitor.errors import UsageError
 from monitor.records import Event, Health, Onset, Timed
 
@@ -65,8 +70,8 @@ def events(
     config: ConfigOption = None,
 ) -> int:
     """Print the events that were asked for."""
+    from monitor.commands.arguments import database_path, stretch_of_time
     from monitor.commands.configuration import load
-    from monitor.commands.stored import database_path, stretch_of_time
     from monitor.sinks.store.queries import open_to_read
 
     if as_json and as_csv:
@@ -114,7 +119,7 @@ def print_events(found: Iterable[Timed]) -> None:
 
 def row(timed: Timed) -> tuple[str, ...]:
     """One event in words."""
-    from monitor.sinks.wording import duration, level, moment
+    from monitor.text import duration, level, moment
 
     record = timed.record
     if isinstance(record, Health):
@@ -134,7 +139,7 @@ def row(timed: Timed) -> tuple[str, ...]:
 
 
 def _health_row(timed: Timed, record: Health) -> tuple[str, ...]:
-    from monitor.sinks.wording import duration, moment
+    from monitor.text import duration, moment
 
     is_over = record.state == "cleared"
     return (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
-from monitor.commands.options import ConfigOption, JsonOption
+from monitor.commands.arguments import ConfigOption, JsonOption
 from monitor.errors import SoundMonitorError, UsageError
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ def forget(
     config: ConfigOption = None,
 ) -> int:
     """Delete, and say what."""
+    from monitor.commands.arguments import parse_moment
     from monitor.commands.configuration import load
-    from monitor.commands.moments import parse_moment
     from monitor.commands.output import print_json, print_line
     from monitor.sinks.store.forget import NOTHING, look
     from monitor.sinks.store.forget import forget as delete
@@ -123,7 +123,7 @@ class _Places:
 
 
 def _sentence(forgotten: "Forgotten") -> str:
-    from monitor.sinks.wording import local_time
+    from monitor.text import local_time
 
     if forgotten.since is None:
         return "nothing"
@@ -136,7 +136,7 @@ def _sentence(forgotten: "Forgotten") -> str:
 
 
 def _erase_log(path: Path, since: datetime | None) -> int:
-    from monitor.sinks.log_eraser import erase_lines
+    from monitor.sinks.event_log import erase_lines
 
     try:
         return erase_lines(path, since)
@@ -147,13 +147,13 @@ def _erase_log(path: Path, since: datetime | None) -> int:
 
 
 def _count_clips(folder: Path, since: datetime | None) -> int:
-    from monitor.sinks.clips.folder import clips_since
+    from monitor.sinks.clip_files import clips_since
 
     return len(clips_since(folder, since))
 
 
 def _forget_clips(folder: Path, since: datetime | None) -> int:
-    from monitor.sinks.clips.folder import forget as delete
+    from monitor.sinks.clip_files import forget as delete
 
     try:
         return delete(folder, since, datetime.now(UTC))

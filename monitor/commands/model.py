@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from monitor.commands.options import JsonOption
+from monitor.commands.arguments import JsonOption
 
 if TYPE_CHECKING:
     from monitor.model.card import Description, ModelCard

@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 
-from monitor.sinks.wording import printable
+from monitor.text import printable
 
 
 def print_json(value: object) -> None:

@@ -6,12 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from monitor.commands.options import ConfigOption, JsonOption, SinceOption, UntilOption
+from monitor.commands.arguments import (
+    ConfigOption,
+    JsonOption,
+    SinceOption,
+    UntilOption,
+)
 from monitor.errors import StoreError
 
 if TYPE_CHECKING:
     from monitor.commands.configuration import Configuration
-    from monitor.detection.presets import LabelRule
+    from monitor.detection.rules import LabelRule
     from monitor.records import Timed
     from monitor.runtime.replay import Comparison
     from monitor.sinks.store.queries import SessionFacts
@@ -38,8 +43,8 @@ def replay(
     as_json: JsonOption = False,
 ) -> int:
     """Print which events would come and which would go."""
+    from monitor.commands.arguments import database_path, stretch_of_time
     from monitor.commands.configuration import load
-    from monitor.commands.stored import database_path, stretch_of_time
     from monitor.runtime.replay import replay as run_again
     from monitor.sinks.store.queries import open_to_read
 
@@ -66,7 +71,7 @@ def _rules_for(
     configuration: "Configuration", session: "SessionFacts"
 ) -> Mapping[str, "LabelRule"]:
     """The rules of the configuration for the labels of the model of then."""
-    from monitor.detection.presets import resolve_rules
+    from monitor.detection.rules import resolve_rules
     from monitor.model.card import read_card
 
     spec, card = read_card(configuration.config.model.file)
@@ -102,7 +107,7 @@ def _print_json(comparison: "Comparison") -> None:
 def _print_table(comparison: "Comparison", *, show_all: bool) -> None:
     from monitor.commands.events import row
     from monitor.commands.output import print_line, print_table
-    from monitor.sinks.wording import local_time
+    from monitor.text import local_time
 
     changes = _changes(comparison)
     shown = [change for change in changes if show_all or change[0] != "stays"]

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from monitor.commands.options import ConfigOption, JsonOption
+from monitor.commands.arguments import ConfigOption, JsonOption
 
 if TYPE_CHECKING:
     from monitor.records import Timed
-    from monitor.sinks.store.report import DayReport
+    from monitor.sinks.store.day_report import DayReport
 
 LISTED_EVENTS = 50
 _BARS = " ▁▂▃▄▅▆▇█"
@@ -34,12 +34,11 @@ def report(
     config: ConfigOption = None,
 ) -> int:
     """Print the report of a day."""
+    from monitor.commands.arguments import database_path, parse_day
     from monitor.commands.configuration import load
-    from monitor.commands.moments import parse_day
     from monitor.commands.output import print_json
-    from monitor.commands.stored import database_path
+    from monitor.sinks.store.day_report import report_day
     from monitor.sinks.store.queries import open_to_read
-    from monitor.sinks.store.report import report_day
 
     now = datetime.now(UTC)
     wanted = parse_day(day, now)
@@ -101,7 +100,7 @@ def _share(part: float, whole: float) -> float:
 
 def _print_page(found: "DayReport") -> None:
     from monitor.commands.output import print_line
-    from monitor.sinks.wording import duration
+    from monitor.text import duration
 
     print_line(f"{found.day:%A, %d %B %Y}: {duration(found.seconds)}")
     print_line()
@@ -120,7 +119,7 @@ def _print_page(found: "DayReport") -> None:
 
 def _print_sources(found: "DayReport") -> None:
     from monitor.commands.output import print_line, print_table
-    from monitor.sinks.wording import duration, level
+    from monitor.text import duration, level
 
     if not found.sources:
         print_line("Nothing was listened to.")
@@ -150,8 +149,8 @@ def _print_sources(found: "DayReport") -> None:
 def _print_health(found: "DayReport") -> None:
     from monitor.commands.output import print_table
     from monitor.records import Health
-    from monitor.sinks.store.report import duration_of
-    from monitor.sinks.wording import duration, moment
+    from monitor.sinks.store.day_report import duration_of
+    from monitor.text import duration, moment
 
     rows = []
     for timed in found.health:
@@ -173,7 +172,7 @@ def _print_health(found: "DayReport") -> None:
 
 def _print_labels(found: "DayReport") -> None:
     from monitor.commands.output import print_table
-    from monitor.sinks.wording import duration, level
+    from monitor.text import duration, level
 
     print_table(
         ("LABEL", "EVENTS", "IN ALL", "LONGEST", "LOUDEST DB(A)", "BEGAN AT 0-24 H"),

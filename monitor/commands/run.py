@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from monitor.commands.options import (
+from monitor.commands.arguments import (
     ComputeDeviceOption,
     ConfigOption,
     ModelOption,
@@ -62,9 +62,9 @@ def run(
     compute_device: ComputeDeviceOption = None,
 ) -> int:
     """Run the daemon until it is stopped or its recordings are over."""
+    from monitor.commands.app import leave_traces, limit_threads, log_to_stderr
     from monitor.commands.configuration import load, load_again, with_options
-    from monitor.commands.process import leave_traces, limit_threads, log_to_stderr
-    from monitor.sinks.status.daemon import DaemonFacts
+    from monitor.sinks.status_snapshot import DaemonFacts
 
     configuration = load(config)
     facts = DaemonFacts(configuration.taken)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from monitor.commands.training_options import (
+from monitor.commands.arguments import (
     CacheOption,
     FoldsOption,
     NegativesFoldsOption,
@@ -74,14 +74,13 @@ def scenes(
     """Write the streams."""
     if data is None and events_per_minute > 0:
         raise UsageError("DATA is missing: which recordings are the events made of?")
-    from monitor.commands.process import limit_threads, log_to_stderr
+    from monitor.commands.app import limit_threads, log_to_stderr
 
     log_to_stderr()
     limit_threads(1)
     from training.cli import run_scenes
-    from training.mixing.material import Places
-    from training.streams.scenes import SceneSettings
-    from training.streams.stock import Folds
+    from training.mixtures.material import Places
+    from training.streams.scenes import Folds, SceneSettings
 
     settings = SceneSettings(
         hours=hours,

@@ -46,8 +46,13 @@ def install_service(
 ) -> None:
     """Install unit and configuration, enable and start the service."""
     from monitor.commands.output import print_line
-    from monitor.runtime.installation import CONFIG, carry_out, plan_install
-    from monitor.runtime.unit import examples, find_program
+    from monitor.runtime.service_install import (
+        CONFIG,
+        carry_out,
+        examples,
+        find_program,
+        plan_install,
+    )
 
     carry_out(plan_install(find_program(), config), _say, dry_run=dry_run)
     print_line()
@@ -58,7 +63,7 @@ def install_service(
 
 def uninstall_service(dry_run: DryRunOption = False) -> None:
     """Stop and remove the service; configuration and data stay."""
-    from monitor.runtime.installation import carry_out, plan_uninstall
+    from monitor.runtime.service_install import carry_out, plan_uninstall
 
     carry_out(plan_uninstall(), _say, dry_run=dry_run)
 

@@ -8,11 +8,13 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from monitor.commands.options import ComputeDeviceOption, ConfigOption, JsonOption
-from monitor.commands.training_options import (
+from monitor.commands.arguments import (
     CacheOption,
+    ComputeDeviceOption,
+    ConfigOption,
     DataArgument,
     GroupPatternOption,
+    JsonOption,
     LabelPatternOption,
     NegativesOption,
     SeedOption,
@@ -173,17 +175,17 @@ def train(
     as_json: JsonOption = False,
 ) -> int:
     """Train a model; print its figures."""
+    from monitor.commands.app import limit_threads, log_to_stderr
     from monitor.commands.configuration import load
-    from monitor.commands.process import limit_threads, log_to_stderr
 
     configuration = load(config)
     log_to_stderr()
     limit_threads(threads)
     from training.cli import run_training
     from training.config import training_settings
-    from training.job import Job
-    from training.memory import keep_freed_memory
-    from training.mixing.material import Places
+    from training.mixtures.dataset import keep_freed_memory
+    from training.mixtures.material import Places
+    from training.network_training import Job
 
     keep_freed_memory()
     layer: dict[str, Any] = {

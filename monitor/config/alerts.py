@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from monitor.config.base import Count, Name, Seconds, Settings, Text
 from monitor.config.hooks import CommandSettings, WebhookSettings
-from monitor.config.messages import MqttAlertSettings, NotifySettings
-from monitor.config.settings import Count, Name, Seconds, Settings, Text
+from monitor.config.outputs import MqttAlertSettings, NotifySettings
 from monitor.records import HealthKind
 
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]

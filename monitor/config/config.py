@@ -1,6 +1,6 @@
 """The configuration: what can be set, its defaults and its rules.
 
-Text becomes settings in `monitor.config.parse`.  Nothing here opens a file.
+Text becomes settings in `monitor.config.load`.  Nothing here opens a file.
 """
 
 import re
@@ -15,12 +15,16 @@ from pydantic import (
 )
 
 from monitor.config.alerts import AlertSettings, check_rules
-from monitor.config.canary import CanarySettings
-from monitor.config.clips import ClipSettings
-from monitor.config.health import HealthSettings
-from monitor.config.messages import HeartbeatSettings, MqttSettings
-from monitor.config.settings import Count, Name, Score, Seconds, Settings, Text
-from monitor.config.status import MetricsSettings, StatusSettings
+from monitor.config.base import Count, Name, Score, Seconds, Settings, Text
+from monitor.config.outputs import (
+    CanarySettings,
+    ClipSettings,
+    HealthSettings,
+    HeartbeatSettings,
+    MetricsSettings,
+    MqttSettings,
+    StatusSettings,
+)
 
 __all__ = ["Config", "Count", "Settings"]
 

@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from monitor.config.settings import Settings, Text, check_host
+from monitor.config.base import Settings, Text, check_host
 
 TEXT_FIELDS = (
     "id",

@@ -4,10 +4,10 @@ import uuid
 from collections import deque
 from collections.abc import Mapping, Sequence
 
+from monitor.detection.event_bounds import LabelWindow, Run
+from monitor.detection.event_level import Hop, Loudness, newest_hop
 from monitor.detection.hysteresis import Hysteresis
-from monitor.detection.loudness import Hop, Loudness, newest_hop
-from monitor.detection.presets import LabelRule
-from monitor.detection.run import LabelWindow, Run
+from monitor.detection.rules import LabelRule
 from monitor.records import EndReason, Event, Gap, LabelScore, Onset, ScoreFrame
 
 _IDS = uuid.UUID("6f1d3f0e-5c1b-4b0e-9a55-0d6b7a2e8c41")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from monitor.detection.detector import Detector
-from monitor.detection.presets import LabelRule
+from monitor.detection.rules import LabelRule
 from monitor.records import Onset, ScoreFrame
 from monitor.spec import ModelSpec
 

@@ -1,9 +1,16 @@
-"""From log-mel windows to scores: a model on a compute device."""
+"""From log-mel windows to scores: a model on a compute device.
+
+Where a network computes: on the CPU or on a GPU.
+
+Where in a window its score comes from: the active columns of each label.
+"""
 
 import logging
 import warnings
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,8 +18,86 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from monitor.errors import UsageError
-from monitor.model.engines import CpuEngine, Engine, GpuEngine
+from monitor.model.folding import fold
 from monitor.model.model_file import TrainedModel
+from monitor.model.networks.base import Network, Output, to_scores
+
+# A GPU chooses and compiles kernels for each shape that it has not met before.
+_GPU_BATCHES = (1, 4, 16, 64)
+
+
+class Engine(Protocol):
+    """A model that is ready to compute.  Used by one thread at a time."""
+
+    compute_device: str
+    """`cpu`, `cuda` or `mps`."""
+
+    def run(self, windows: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores and activity, on the CPU, of windows (batch, channels, bands, n)."""
+
+
+class CpuEngine:
+    """Computes every window by itself.
+
+    So the scores of a window do not depend, not even in their last bit, on what else
+    was due at the same time.  Batches would halve the cost of small networks, and live
+    and recorded runs would differ.
+    """
+
+    compute_device = "cpu"
+
+    def __init__(self, model: TrainedModel) -> None:
+        self._temperatures = model.temperatures
+        self._folded = {
+            channels: fold(model.network, channels)
+            for channels in range(1, model.spec.channels + 1)
+        }
+
+    @torch.inference_mode()
+    def run(self, windows: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Engine`."""
+        network = self._folded[windows.shape[1]]
+        if len(windows) == 1:
+            return self._score(network, windows)
+        parts = [self._score(network, window) for window in torch.split(windows, 1)]
+        scores, activity = zip(*parts, strict=True)
+        return torch.cat(scores), torch.cat(activity)
+
+    def _score(self, network: Network, window: Tensor) -> tuple[Tensor, Tensor]:
+        return to_scores(network.forward(window), self._temperatures)
+
+
+class GpuEngine:
+    """Computes batches of a few fixed sizes; what is missing is filled up.
+
+    Raises:
+        RuntimeError, AssertionError: The device is not there, or does not work.
+    """
+
+    def __init__(self, model: TrainedModel, compute_device: str) -> None:
+        self.compute_device = compute_device
+        self._temperatures = model.temperatures
+        self._channels = model.spec.channels
+        self._network = deepcopy(model.network).eval().to(compute_device)
+
+    @torch.inference_mode()
+    def run(self, windows: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Engine`."""
+        parts = [self._batch(part) for part in torch.split(windows, _GPU_BATCHES[-1])]
+        logits, activity = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+        if not (logits.isfinite().all() and activity.isfinite().all()):
+            # The front end is finite, and the weights were checked: it is the device.
+            raise RuntimeError("gives numbers that are not finite")
+        return to_scores(Output(logits, activity), self._temperatures)
+
+    def _batch(self, windows: Tensor) -> Output:
+        count = len(windows)
+        size = next(size for size in _GPU_BATCHES if size >= count)
+        batch = torch.zeros(size, self._channels, *windows.shape[2:])
+        batch[:count] = windows  # a single channel fills both
+        logits, activity = self._network(batch.to(self.compute_device))
+        return Output(logits[:count].cpu(), activity[:count].cpu())
+
 
 _logger = logging.getLogger(__name__)
 
@@ -148,3 +233,59 @@ def _pairs(model: TrainedModel) -> Mapping[str, tuple[float, float]]:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0]
+
+
+Activity = NDArray[np.float32]
+"""Shape (batch, labels, columns), scores in [0, 1]."""
+
+ACTIVE_SHARE = 0.5
+"""A column is active from this share of the label's highest column upwards."""
+
+BRIDGED_COLUMNS = 2
+"""Lulls of up to so many columns do not end a stretch (0.37 s at 16 frames each)."""
+
+
+def active_spans(activity: Activity) -> NDArray[np.int64]:
+    """Find for each label the stretch of columns around its highest one.
+
+    The stretch is the run of active columns that holds the highest, short lulls
+    bridged.  It always holds the highest column, so it is never empty.
+
+    Returns:
+        Shape (batch, labels, 2): first and past-last column.
+    """
+    columns, lull = activity.shape[-1], BRIDGED_COLUMNS + 1
+    peak = activity.max(axis=-1, keepdims=True)  # (batch, labels, 1)
+    # Silence on both sides of the window, so that a run ends where the window ends.
+    silent = np.ones((*activity.shape[:-1], columns + 2 * lull), bool)
+    np.less(activity, ACTIVE_SHARE * peak, out=silent[..., lull:-lull])
+    first = np.arange(-lull, columns + 1)
+    ends_run = np.logical_and.reduce(  # where a lull begins that is not bridged
+        [silent[..., ahead : ahead + first.size] for ahead in range(lull)]
+    )
+    highest = activity.argmax(axis=-1)[..., None]
+    start = np.where(ends_run & (first < highest), first + lull, 0).max(axis=-1)
+    stop = np.where(ends_run & (first > highest), first, columns).min(axis=-1)
+    return np.stack([start, stop], axis=-1)
+
+
+def span_samples(
+    spans: NDArray[np.int64], total_stride: int, hop_length: int, n_fft: int
+) -> NDArray[np.int64]:
+    """Turn columns into samples from the start of the window.
+
+    Column `k` is centred on frame `k * total_stride`, whose samples are centred half a
+    frame after its first one; it stands for half a stride to either side.  Without
+    that shift events would begin and end 0.08 s late.
+
+    Args:
+        spans: Any shape, edges between columns: `k` lies before column `k`.
+        total_stride: Frames from one column to the next.
+        hop_length: Samples from one frame to the next.
+        n_fft: Samples a frame covers.
+
+    Returns:
+        The same shape, from 0: the first column would begin before the window.
+    """
+    shift = (n_fft - total_stride * hop_length) // 2
+    return np.maximum(spans * total_stride * hop_length + shift, 0)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from monitor.model.base import Network, Output, average
+from monitor.model.networks.base import Network, Output, average
 
 _Step = Callable[[Tensor], Tensor]
 

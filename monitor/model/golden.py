@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from monitor.model.base import Network, to_scores
 from monitor.model.frontend import LogMel
+from monitor.model.networks.base import Network, to_scores
 from monitor.spec import ModelSpec
 
 TOLERANCES = {"log_mel": 1e-2, "scores": 1e-3, "activity": 1e-3}

@@ -15,10 +15,19 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from monitor.errors import ModelFileError, UsageError
-from monitor.model.card import FORMAT, ModelCard, Thresholds, describe, read_card
+from monitor.model.card import (
+    FORMAT,
+    Header,
+    ModelCard,
+    ModelPath,
+    Thresholds,
+    describe,
+    open_model_file,
+    read_card,
+    read_header,
+)
 from monitor.model.golden import Golden, difference, golden_vector
-from monitor.model.header import Header, ModelPath, open_model_file, read_header
-from monitor.model.network import Network, build_network
+from monitor.model.networks.build import Network, build_network
 from monitor.spec import ModelSpec
 
 __all__ = [

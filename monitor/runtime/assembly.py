@@ -6,21 +6,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 from monitor.audio.capture import Capture
-from monitor.audio.feed import Feed
 from monitor.audio.sources import build_source
 from monitor.audio.sources.source import Source
+from monitor.audio.timeline import Timeline
+from monitor.clock import Clock, SampleClock
 from monitor.config.config import Config, SourceSettings
-from monitor.detection.presets import LabelRule, resolve_rules
+from monitor.detection.rules import LabelRule, resolve_rules
 from monitor.errors import SoundMonitorError
 from monitor.model.classifier import Classifier
-from monitor.runtime.clock import Clock, SampleClock
-from monitor.runtime.health_desk import HealthDesk
-from monitor.runtime.health_watch import HealthWatch
-from monitor.runtime.lineup import Lineup
-from monitor.runtime.past import Past
+from monitor.runtime.health import HealthReports, HealthWatch
 from monitor.runtime.pipeline import Pipeline
+from monitor.runtime.services import AudioHistory
 from monitor.runtime.threads import Running, Threads, join
-from monitor.runtime.worker import Worker
+from monitor.runtime.worker import Lineup, Worker
 from monitor.sinks.sink import Sink
 
 Speed = Literal["realtime", "max"]
@@ -32,7 +30,7 @@ class Ear:
 
     settings: SourceSettings
     capture: Capture
-    feed: Feed
+    timeline: Timeline
     sample_clock: SampleClock | None
     """None: a recording whose time is unknown."""
 
@@ -41,7 +39,7 @@ class Monitor:
     """Captures, each on a thread, and the worker that analyses what they deliver."""
 
     def __init__(self, ears: Mapping[str, Ear], worker: Worker) -> None:
-        """Connect nothing: the feeds of `ears` are those of the worker."""
+        """Connect nothing: the timelines of `ears` are those of the worker."""
         self.ears = ears
         """By source; replaced as a whole."""
 
@@ -62,7 +60,7 @@ class Monitor:
     def end_captures(self, names: Iterable[str], seconds: float) -> list[str]:
         """End the threads of some captures, and wait for that; the names of the late.
 
-        What they delivered stays in their feeds.
+        What they delivered stays in their timelines.
         """
         running = [self._running.pop(name) for name in names]
         for each in running:
@@ -93,9 +91,9 @@ def build_monitor(
     speed: Speed,
     session: str,
     clock: Clock,
-    past: Past | None = None,
+    past: AudioHistory | None = None,
     model: str = "",
-    desk: HealthDesk | None = None,
+    desk: HealthReports | None = None,
 ) -> Monitor:
     """Build everything between the sources of `config` and `sinks`.
 
@@ -109,18 +107,18 @@ def build_monitor(
         settings.name: build_ear(
             settings,
             build_source(settings, speed, clock.monotonic),
-            Feed(settings.name, classifier.spec.sample_rate, config.ring_seconds),
+            Timeline(settings.name, classifier.spec.sample_rate, config.ring_seconds),
             clock,
             speed,
         )
         for settings in config.sources
     }
     for ear in ears.values():
-        ear.feed.wakeup = wakeup
+        ear.timeline.wakeup = wakeup
     if past is not None:
-        past.follow(ear.feed for ear in ears.values())
+        past.follow(ear.timeline for ear in ears.values())
     pipeline = build_pipeline(config, classifier, session)
-    health = build_health(config, classifier, session, desk or HealthDesk())
+    health = build_health(config, classifier, session, desk or HealthReports())
     lineup = build_lineup(ears, pipeline, sinks, model, health)
     return Monitor(ears, Worker(lineup, wakeup=wakeup, clock=clock))
 
@@ -128,28 +126,28 @@ def build_monitor(
 def build_ear(
     settings: SourceSettings,
     source: Source,
-    feed: Feed,
+    timeline: Timeline,
     clock: Clock,
     speed: Speed,
     *,
     missing_since: float | None = None,
 ) -> Ear:
-    """Connect a source to its feed; nothing is opened.
+    """Connect a source to its timeline; nothing is opened.
 
     Args:
         settings: Of the source.
         source: As they say.
-        feed: Takes the samples.
+        timeline: Takes the samples.
         clock: Of the machine.
         speed: A recording at full speed gets no time of day.
         missing_since: See `Capture`.
     """
     capture = Capture(
-        source, feed, settings, clock.monotonic, missing_since=missing_since
+        source, timeline, settings, clock.monotonic, missing_since=missing_since
     )
     has_time = source.live or speed == "realtime"
-    sample_clock = SampleClock(clock, feed.sample_rate) if has_time else None
-    return Ear(settings, capture, feed, sample_clock)
+    sample_clock = SampleClock(clock, timeline.sample_rate) if has_time else None
+    return Ear(settings, capture, timeline, sample_clock)
 
 
 def build_pipeline(config: Config, classifier: Classifier, session: str) -> Pipeline:
@@ -171,7 +169,7 @@ def build_pipeline(config: Config, classifier: Classifier, session: str) -> Pipe
 
 
 def build_health(
-    config: Config, classifier: Classifier, session: str, desk: HealthDesk
+    config: Config, classifier: Classifier, session: str, desk: HealthReports
 ) -> HealthWatch:
     """Build what judges the sources of `config`."""
     return HealthWatch.of(
@@ -189,7 +187,7 @@ def build_lineup(
     """Put together what the worker drives."""
     return Lineup(
         pipeline,
-        {name: ear.feed for name, ear in ears.items()},
+        {name: ear.timeline for name, ear in ears.items()},
         {
             name: ear.sample_clock
             for name, ear in ears.items()

@@ -19,15 +19,15 @@ import torch
 from pydantic import TypeAdapter
 from torchaudio.transforms import AmplitudeToDB, MelSpectrogram
 
-from monitor.audio.feed import Block
 from monitor.audio.ring import Samples
+from monitor.audio.timeline import Block
 from monitor.config.config import Config
 from monitor.errors import SoundMonitorError
 from monitor.model.card import ModelCard, read_card
 from monitor.model.classifier import Classifier
 from monitor.model.frontend import IncrementalLogMel, LogMel
 from monitor.model.model_file import TrainedModel, load_model, save_model
-from monitor.model.network import build_network
+from monitor.model.networks.build import build_network
 from monitor.runtime.assembly import rules_of
 from monitor.runtime.pipeline import Pipeline
 from monitor.spec import ModelSpec

@@ -1,4 +1,7 @@
-"""The canary: a known sound that must come out of the analysis, again and again."""
+"""The canary: a known sound that must come out of the analysis, again and again.
+
+Puts the canary together: what it tries is what is in use.
+"""
 
 import logging
 import math
@@ -8,8 +11,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from monitor.audio.resample import StreamResampler
-from monitor.config.canary import CanarySettings
+from monitor.audio.conditioning import StreamResampler
+from monitor.clock import Clock
+from monitor.config.config import Config
+from monitor.config.outputs import CanarySettings
+from monitor.model.classifier import Classifier
 from monitor.records import (
     CanaryResult,
     Gap,
@@ -18,23 +24,30 @@ from monitor.records import (
     Statistics,
     Timed,
 )
-from monitor.runtime.canary_sound import (
+from monitor.runtime.assembly import rules_of
+from monitor.runtime.canary_trial import (
+    GOLDEN,
+    MIXED,
     CanaryError,
+    Ears,
     MakeResampler,
+    Slices,
     Song,
     Sound,
     Start,
+    Verdict,
     choose_song,
     mix,
     render_song,
+    run_trial,
     start_thread,
 )
-from monitor.runtime.canary_trial import Ears, Slices, Verdict, run_trial
-from monitor.runtime.clock import Clock
-from monitor.runtime.health_desk import HealthDesk, Notice
-from monitor.runtime.past import Past
+from monitor.runtime.health import HealthReport, HealthReports
+from monitor.runtime.pipeline import Pipeline
+from monitor.runtime.services import AudioHistory
 
 logger = logging.getLogger(__name__)
+
 
 FIRST_SECONDS = 5.0
 """From the moment at which a source is heard to its first trial."""
@@ -101,8 +114,8 @@ class Canary:
         settings: CanarySettings,
         sources: Sequence[str],
         ears: Ears,
-        past: Past,
-        desk: HealthDesk,
+        past: AudioHistory,
+        desk: HealthReports,
         clock: Clock,
         *,
         make_resampler: MakeResampler = StreamResampler,
@@ -185,7 +198,7 @@ class Canary:
         for perch in self._perches.values():
             if perch.is_raised:
                 detail = "it is not tried any more in this way"
-                self._desk.post(Notice("canary", "cleared", detail, perch.source))
+                self._desk.post(HealthReport("canary", "cleared", detail, perch.source))
 
     def _may_hold_it(self, frame: ScoreFrame) -> bool:
         if self.song is None:
@@ -287,4 +300,55 @@ class Canary:
             logger.info("source %r: %s", perch.source, detail)
         perch.is_raised = not verdict.ok
         # Also after the first success: what was raised before a reload may be over.
-        self._desk.post(Notice("canary", state, detail, perch.source))
+        self._desk.post(HealthReport("canary", state, detail, perch.source))
+
+
+def build_canary(
+    config: Config,
+    classifier: Classifier,
+    past: AudioHistory,
+    desk: HealthReports,
+    clock: Clock,
+) -> Canary | None:
+    """Build what `config` asks for; None: nothing, or there is no live source.
+
+    Args:
+        config: The configuration.
+        classifier: The very one that is in use.
+        past: The sound of the sources.
+        desk: Where failures are told.
+        clock: Of the machine.
+    """
+    # A recording ends, and may be fed faster than it sounds.
+    live = [
+        source.name
+        for source in config.sources
+        if source.input.partition(":")[0] in ("mic", "command")
+    ]
+    if config.canary.every_seconds is None or not live:
+        return None
+    ears = ears_of(config, classifier)
+    return Canary(config.canary, live, ears, past, desk, clock)
+
+
+def ears_of(config: Config, classifier: Classifier) -> Ears:
+    """What there is to try: `classifier` with the rules of `config`."""
+    rules, detection = rules_of(config, classifier), config.detection
+
+    def make_pipeline() -> Pipeline:
+        return Pipeline(
+            classifier,
+            rules,
+            hop_frames=detection.hop_frames,
+            level_gate_dbfs=detection.level_gate_dbfs,
+            level_offsets_db={GOLDEN: 0.0, MIXED: 0.0},
+            session="canary",
+        )
+
+    return Ears(
+        classifier,
+        rules,
+        detection.hop_frames * classifier.spec.hop_length,
+        detection.level_gate_dbfs,
+        make_pipeline,
+    )

@@ -8,19 +8,17 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+from monitor.clock import SystemClock
 from monitor.config.config import Config
 from monitor.errors import SoundMonitorError
+from monitor.runtime.alerting import Alerting
+from monitor.runtime.app import Site, Station, build_station, load_engine, open_screen
 from monitor.runtime.assembly import Speed
-from monitor.runtime.clock import SystemClock
-from monitor.runtime.notify import ServiceManager
 from monitor.runtime.reload import THREAD as RELOAD
 from monitor.runtime.reload import Reloader, Reread
-from monitor.runtime.screen import open_screen
-from monitor.runtime.station import Site, Station, build_station, load_engine
-from monitor.runtime.supervision import Supervisor
-from monitor.runtime.telling import Telling
+from monitor.runtime.supervisor import ServiceManager, Supervisor
 from monitor.runtime.threads import Threads
-from monitor.sinks.status.daemon import DaemonFacts
+from monitor.sinks.status_snapshot import DaemonFacts
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +127,7 @@ def _wait(
 
 
 def _end_telling(
-    telling: Telling, seconds: float, signals: queue.SimpleQueue[int]
+    telling: Alerting, seconds: float, signals: queue.SimpleQueue[int]
 ) -> int:
     late = telling.finish(seconds, lambda: not signals.empty())
     if late:

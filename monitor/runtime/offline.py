@@ -8,17 +8,16 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 
-from monitor.audio.channels import adapt
-from monitor.audio.resample import StreamResampler
+from monitor.audio.conditioning import StreamResampler, adapt
+from monitor.clock import SystemClock
 from monitor.config.config import Config, SourceSettings
 from monitor.errors import SoundMonitorError
 from monitor.model.classifier import Classifier
 from monitor.model.frontend import IncrementalLogMel, LogMel
 from monitor.records import Timed
 from monitor.runtime.assembly import build_monitor
-from monitor.runtime.clock import SystemClock
 from monitor.runtime.threads import Threads
-from monitor.sinks.collector import Collector
+from monitor.sinks.sink import Collector
 from monitor.spec import ModelSpec
 
 READ_SAMPLES = 1 << 20

@@ -10,16 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from monitor.audio.feed import Block
-from monitor.audio.windows import WindowGrid
+from monitor.audio.timeline import Block
 from monitor.detection.detector import Detector
-from monitor.detection.presets import LabelRule
+from monitor.detection.rules import LabelRule
 from monitor.errors import ConfigError
-from monitor.model.classifier import Classifier
-from monitor.model.evidence import Activity, active_spans, span_samples
+from monitor.model.classifier import Activity, Classifier, active_spans, span_samples
 from monitor.model.frontend import LogMel
 from monitor.records import EndReason, Gap, PlacedRecord, ScoreFrame
-from monitor.runtime.track import Track, Window
+from monitor.runtime.windowing import Track, Window, WindowGrid
 
 Arrival = tuple[str, Block | Gap]
 """Name of a source, and what it delivered or lost next."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from monitor.detection.detector import Detector
-from monitor.detection.presets import LabelRule
+from monitor.detection.rules import LabelRule
 from monitor.records import Event, Gap, Onset, Timed
 from monitor.sinks.store.queries import Reader, SessionFacts, Stretch
 

@@ -4,7 +4,7 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from monitor.audio.feed import Feed
+from monitor.audio.timeline import Timeline
 from monitor.records import (
     Event,
     Gap,
@@ -31,15 +31,15 @@ FLOOR_SHARE = 0.05
 class SourceMeter:
     """Gathers figures of one source.  Used by the worker's thread alone."""
 
-    def __init__(self, feed: Feed) -> None:
-        """Begin at nothing; `feed` is asked for what it counts itself."""
-        self.feed = feed
+    def __init__(self, timeline: Timeline) -> None:
+        """Begin at nothing; `timeline` is asked for what it counts itself."""
+        self.timeline = timeline
         self._losses: dict[GapReason, tuple[int, int]] = {}
         self._latest_gap: Gap | None = None
         self._events: Counter[str] = Counter()
         self._detail = ""
         self._level = Levels()
-        self._loudness = _Loudness(feed.sample_rate)
+        self._loudness = _Loudness(timeline.sample_rate)
         self._day = _Day()
 
     def take(self, record: Record) -> None:
@@ -56,25 +56,25 @@ class SourceMeter:
 
     def statistics(self, now: float, utc: datetime) -> SourceStatistics:
         """Figures as of `now`, monotonic seconds, which is `utc` on the wall."""
-        feed = self.feed
-        lost, stop = feed.lost_samples, feed.stop
-        heard = feed.heard
-        captured = stop - feed.start - lost
+        timeline = self.timeline
+        lost, stop = timeline.lost_samples, timeline.stop
+        heard = timeline.heard
+        captured = stop - timeline.start - lost
         missed = lost + self._untold(now)
-        listened = _listened(captured, missed, feed.sample_rate)
+        listened = _listened(captured, missed, timeline.sample_rate)
         before = self._day.mark(now, captured, missed)
         return SourceStatistics(
-            source=feed.name,
-            state=feed.state_name,
+            source=timeline.name,
+            state=timeline.state_name,
             captured_samples=captured,
             lost_samples=lost,
-            gaps=feed.gaps,
-            backlog_samples=max(0, stop - feed.taken),
+            gaps=timeline.gaps,
+            backlog_samples=max(0, stop - timeline.taken),
             detail=self._detail,
             last_sample=heard and utc - timedelta(seconds=now - heard[1]),
             listened=listened,
             listened_day=_listened(
-                captured - before[0], missed - before[1], feed.sample_rate
+                captured - before[0], missed - before[1], timeline.sample_rate
             ),
             losses=tuple(
                 Loss(reason, *counts) for reason, counts in self._losses.items()
@@ -85,7 +85,7 @@ class SourceMeter:
         )
 
     def _lose(self, gap: Gap) -> None:
-        # As the feed counts: one that goes on is no second one.
+        # As the timeline counts: one that goes on is no second one.
         last, self._latest_gap = self._latest_gap, gap
         goes_on = last and (last.stop, last.reason) == (gap.start, gap.reason)
         gaps, samples = self._losses.get(gap.reason, (0, 0))
@@ -96,11 +96,11 @@ class SourceMeter:
 
     def _untold(self, now: float) -> int:
         """Samples that an outage has cost which goes on, and are not told yet."""
-        if self.feed.state_name != "waiting" or self.feed.heard is None:
+        if self.timeline.state_name != "waiting" or self.timeline.heard is None:
             return 0
-        stop, seconds = self.feed.heard
-        missing = round((now - seconds) * self.feed.sample_rate)
-        return max(0, missing - (self.feed.stop - stop))
+        stop, seconds = self.timeline.heard
+        missing = round((now - seconds) * self.timeline.sample_rate)
+        return max(0, missing - (self.timeline.stop - stop))
 
 
 class _Loudness:

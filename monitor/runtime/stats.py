@@ -5,7 +5,8 @@ import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-from monitor.audio.feed import Feed
+from monitor.audio.timeline import Timeline
+from monitor.clock import Clock
 from monitor.model.classifier import Classifier
 from monitor.records import (
     Health,
@@ -15,7 +16,6 @@ from monitor.records import (
     Timed,
     Trouble,
 )
-from monitor.runtime.clock import Clock
 from monitor.runtime.source_meter import SourceMeter
 from monitor.sinks.sink import Sink, tried_by, waiting_in
 
@@ -34,11 +34,12 @@ class Meter:
         self._meters: dict[str, SourceMeter] = {}
         self._troubles: dict[str, Trouble] = {}
 
-    def follow(self, feeds: Iterable[Feed]) -> None:
-        """Measure the sources of `feeds` from now on; a new feed begins at nothing."""
-        known = {meter.feed: meter for meter in self._meters.values()}
+    def follow(self, timelines: Iterable[Timeline]) -> None:
+        """Measure the sources of `timelines` from now on; a new one begins at zero."""
+        known = {meter.timeline: meter for meter in self._meters.values()}
         self._meters = {
-            feed.name: known.get(feed) or SourceMeter(feed) for feed in feeds
+            timeline.name: known.get(timeline) or SourceMeter(timeline)
+            for timeline in timelines
         }
 
     def add_step(self, processing_seconds: float, audio_seconds: float) -> None:

@@ -1,11 +1,16 @@
-"""The worker: takes what the sources delivered, analyses it, tells the sinks."""
+"""The worker: takes what the sources delivered, analyses it, tells the sinks.
+
+What a worker drives, from the timelines of the sources to the sinks.
+"""
 
 import contextlib
 import queue
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from monitor.audio.feed import Block, Feed
+from monitor.audio.timeline import Block, Timeline
+from monitor.clock import Clock, SampleClock
 from monitor.records import (
     EVERY_SOURCE,
     EndReason,
@@ -18,11 +23,38 @@ from monitor.records import (
     Statistics,
     Timed,
 )
-from monitor.runtime.clock import Clock, SampleClock
-from monitor.runtime.lineup import Lineup
-from monitor.runtime.pipeline import Arrival
+from monitor.runtime.health import HealthWatch
+from monitor.runtime.pipeline import Arrival, Pipeline
 from monitor.runtime.stats import Meter
 from monitor.sinks.sink import Finding, Sink
+
+
+@dataclass(frozen=True, slots=True)
+class Lineup:
+    """Feeds, pipeline and sinks that belong together; a reload makes another one."""
+
+    pipeline: Pipeline
+    """Prepared for the sources of `timelines`."""
+
+    timelines: Mapping[str, Timeline]
+    """By source."""
+
+    sample_clocks: Mapping[str, SampleClock]
+    """By source; a source without one is a recording whose time is unknown."""
+
+    sinks: Sequence[Sink]
+    """Called on the worker's thread, in this order, and closed at its end."""
+
+    model: str = ""
+    """Tells models apart: where it changes, no event goes on."""
+
+    health: HealthWatch = field(default_factory=HealthWatch.idle)
+    """Judges the sources of `timelines`."""
+
+    def goes_on(self, source: str, after: "Lineup") -> bool:
+        """Whether `after` goes on with the very samples of a source."""
+        return after.timelines.get(source) is self.timelines[source]
+
 
 REPORT_SECONDS = 0.25
 IDLE_SECONDS = 1.0
@@ -32,16 +64,16 @@ class Worker:
     """Drives the pipeline with all sources, on one thread.
 
     When it falls behind, the due windows of all sources become one batch; when even
-    that is too slow, the feed reports the overrun as a gap.
+    that is too slow, the timeline reports the overrun as a gap.
     """
 
     def __init__(
         self, lineup: Lineup, *, wakeup: threading.Event, clock: Clock
     ) -> None:
-        """Connect feeds and sinks.
+        """Connect timelines and sinks.
 
         Args:
-            lineup: What to drive; the `wakeup` of its feeds is `wakeup`.
+            lineup: What to drive; the `wakeup` of its timelines is `wakeup`.
             wakeup: Set whenever there may be something to do.
             clock: Of the machine.
         """
@@ -55,8 +87,8 @@ class Worker:
         self._going_on: dict[str, Timed] = {}  # onsets without their event
         self._clock = clock
         self._meter = Meter(clock)
-        self._meter.follow(lineup.feeds.values())
-        self._listening = set(lineup.feeds)
+        self._meter.follow(lineup.timelines.values())
+        self._listening = set(lineup.timelines)
         self._began = clock.monotonic()
         self._own_clock = SampleClock(clock, self._sample_rate)
         self._changes: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -81,17 +113,17 @@ class Worker:
         The captures of sources that do not go on have ended.
         """
         before = self._lineup
-        gone = [name for name in before.feeds if not before.goes_on(name, after)]
-        self._work([before.feeds[name] for name in gone])
-        for name in gone if after.model == before.model else before.feeds:
+        gone = [name for name in before.timelines if not before.goes_on(name, after)]
+        self._work([before.timelines[name] for name in gone])
+        for name in gone if after.model == before.model else before.timelines:
             self._tell(before.pipeline.finish(name, "reloaded"))
         for name in gone:
             self._listening.discard(name)
             detail = "there is a new configuration"
             self._tell(before.health.finish(name, detail, self._place))
-            if name not in after.feeds:
+            if name not in after.timelines:
                 state = SourceState(name, "ended", "it is not configured any more")
-                position = before.feeds[name].taken
+                position = before.timelines[name].taken
                 self._give([self._timed(state, position, position)])
 
     def adopt(self, after: Lineup, newcomers: Iterable[Sink]) -> None:
@@ -105,7 +137,7 @@ class Worker:
             newcomers: Of its sinks those that are to learn what is going on.
         """
         before, self._lineup = self._lineup, after
-        self._meter.follow(after.feeds.values())
+        self._meter.follow(after.timelines.values())
         for sink in before.sinks:
             if not any(sink is each for each in after.sinks):
                 sink.close()
@@ -113,15 +145,15 @@ class Worker:
             sink.write(list(self._going_on.values()))
         after.health.go_on_from(before.health)
         again: list[Arrival] = []
-        for name, feed in after.feeds.items():
-            if name not in before.feeds or not before.goes_on(name, after):
+        for name, timeline in after.timelines.items():
+            if name not in before.timelines or not before.goes_on(name, after):
                 self._listening.add(name)
                 continue
             after.health.take_over(name, before.health)
             first = after.pipeline.take_over(
                 name, before.pipeline, is_same_model=after.model == before.model
             )
-            start, samples = feed.past(first, feed.taken)
+            start, samples = timeline.past(first, timeline.taken)
             if samples.shape[1]:
                 again.append((name, Block(start, samples)))
         self._tell(after.pipeline.process(again))
@@ -138,7 +170,7 @@ class Worker:
                 self.wakeup.clear()
                 self.latest_turn = self._clock.monotonic()
                 self._step()
-            self._work(list(self._lineup.feeds.values()))
+            self._work(list(self._lineup.timelines.values()))
             self._finish("stopped")
         finally:
             stop.set()
@@ -158,7 +190,11 @@ class Worker:
         self._tell_found()
         began = self._clock.monotonic()
         self._work(
-            [feed for feed in self._lineup.feeds.values() if self._has_work(feed)]
+            [
+                timeline
+                for timeline in self._lineup.timelines.values()
+                if self._has_work(timeline)
+            ]
         )
         if began - self._reported >= REPORT_SECONDS:
             self._reported = began
@@ -167,46 +203,46 @@ class Worker:
             for sink in self._lineup.sinks:
                 sink.report(statistics)
 
-    def _work(self, feeds: Sequence[Feed]) -> None:
-        """Analyse what `feeds` delivered, and tell what was heard."""
+    def _work(self, timelines: Sequence[Timeline]) -> None:
+        """Analyse what `timelines` delivered, and tell what was heard."""
         began = self._clock.monotonic()
         arrivals: list[Arrival] = []
         states: list[tuple[SourceState, int]] = []
         records: list[PlacedRecord] = []
-        for feed in feeds:
-            self._take(feed, arrivals, states)
+        for timeline in timelines:
+            self._take(timeline, arrivals, states)
         if arrivals:
             records = self._lineup.pipeline.process(arrivals)
             self._measure(began, arrivals, records)
             self._tell(records)
-        self._tell(self._lineup.health.hear(feeds, records))
+        self._tell(self._lineup.health.hear(timelines, records))
         for state, position in states:
             self._follow(state, position)
 
-    def _has_work(self, feed: Feed) -> bool:
+    def _has_work(self, timeline: Timeline) -> bool:
         """Whether a window is complete, or something but sound waits.
 
         Taking every small block at once would compute the frames in small batches.
         """
-        next_stop = self._lineup.pipeline.next_stop(feed.name)
-        return feed.has_marks or feed.stop >= next_stop
+        next_stop = self._lineup.pipeline.next_stop(timeline.name)
+        return timeline.has_marks or timeline.stop >= next_stop
 
     def _take(
         self,
-        feed: Feed,
+        timeline: Timeline,
         arrivals: list[Arrival],
         states: list[tuple[SourceState, int]],
     ) -> None:
-        """Take what `feed` delivered; its states with the sample at which they hold."""
-        sample_clock = self._lineup.sample_clocks.get(feed.name)
+        """Take what a source delivered; its states with the sample where they hold."""
+        sample_clock = self._lineup.sample_clocks.get(timeline.name)
         if sample_clock is not None:
-            sample_clock.anchor(feed.arrivals())
-        position = feed.taken
-        for item in feed.take():
+            sample_clock.anchor(timeline.arrivals())
+        position = timeline.taken
+        for item in timeline.take():
             if isinstance(item, SourceState):
                 states.append((item, position))
             else:
-                arrivals.append((feed.name, item))
+                arrivals.append((timeline.name, item))
                 position = item.stop
 
     def _follow(self, state: SourceState, position: int) -> None:
@@ -218,9 +254,9 @@ class Worker:
         self._give([self._timed(state, position, position)])
 
     def _finish(self, reason: EndReason) -> None:
-        for source in self._lineup.feeds:
+        for source in self._lineup.timelines:
             self._tell(self._lineup.pipeline.finish(source, reason))
-        for source in (*self._lineup.feeds, EVERY_SOURCE):
+        for source in (*self._lineup.timelines, EVERY_SOURCE):
             detail = "the monitor was stopped"
             self._tell(self._lineup.health.finish(source, detail, self._place))
 
@@ -249,8 +285,8 @@ class Worker:
             position = round((now - self._began) * self._sample_rate)
             self._own_clock.anchor([(position, now)])
             return position
-        feed = self._lineup.feeds.get(source)
-        return None if feed is None else feed.taken
+        timeline = self._lineup.timelines.get(source)
+        return None if timeline is None else timeline.taken
 
     @property
     def _sample_rate(self) -> int:

@@ -11,12 +11,12 @@ import httpx
 
 from monitor import __version__
 from monitor.config.hooks import check_url
-from monitor.config.messages import HeartbeatSettings
+from monitor.config.outputs import HeartbeatSettings
 from monitor.errors import ConfigError
 from monitor.records import Statistics, Timed
 from monitor.sinks.alerts.secrets import read_one_line, redact, redact_url
-from monitor.sinks.background import Background
-from monitor.sinks.listening import Listening
+from monitor.sinks.sink import Background
+from monitor.sinks.status_snapshot import Listening
 
 logger = logging.getLogger(__name__)
 

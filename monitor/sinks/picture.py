@@ -20,13 +20,14 @@ from monitor.sinks.picture_data import (
     tick_step,
     ticks_hz,
 )
-from monitor.sinks.wording import duration, printable
 from monitor.spec import ModelSpec
+from monitor.text import duration, printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
+
 
 INCHES_WIDE = 15.0
 DOTS_PER_INCH = 100

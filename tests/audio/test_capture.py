@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.audio.capture import Capture
-from monitor.audio.feed import Block, Feed
+from monitor.audio.timeline import Block, Timeline
 from monitor.errors import EndOfSourceError, SourceError
 from monitor.records import Gap, SourceState
 from tests.support.clock import FakeClock
@@ -41,7 +41,7 @@ def test_a_source_that_works_is_heard_without_gap() -> None:
 def test_the_time_until_the_first_samples_is_before_the_timeline() -> None:
     heard = listen([[Silence(3.0), Sound(2.0)]])
     assert heard.gaps == []
-    assert heard.feed.stop == 2 * RATE
+    assert heard.timeline.stop == 2 * RATE
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_a_source_that_opens_but_never_delivers_is_given_up_after_its_time() -> 
 def test_a_pause_shorter_than_a_stall_is_no_gap() -> None:
     heard = listen([[Sound(2.0), Silence(1.7), Burst(1.7), Sound(2.0)]])
     assert heard.gaps == []
-    assert heard.feed.stop == round(5.7 * RATE)
+    assert heard.timeline.stop == round(5.7 * RATE)
 
 
 def test_what_a_pause_without_a_word_has_eaten_is_a_gap() -> None:
@@ -146,7 +146,7 @@ def test_what_a_pause_without_a_word_has_eaten_is_a_gap() -> None:
     assert gap.reason == "stalled"
     assert (gap.stop - gap.start) / RATE == pytest.approx(1.7, abs=0.05)
     assert 20 < gap.start / RATE < 28
-    assert heard.feed.stop / RATE == pytest.approx(41.7, abs=0.05)
+    assert heard.timeline.stop / RATE == pytest.approx(41.7, abs=0.05)
 
 
 def test_a_reader_that_was_late_at_the_end_counts_no_gap_too_short() -> None:
@@ -172,7 +172,7 @@ def test_what_portaudio_lost_is_a_gap_in_its_place() -> None:
 def test_samples_of_another_rate_fill_the_same_time() -> None:
     heard = listen([[Sound(5.0), CRASH], [Sound(5.0)]], rate=48_000)
     assert heard.blocks[0].stop == 5 * RATE
-    assert heard.feed.stop / RATE == pytest.approx(10.25, abs=0.001)
+    assert heard.timeline.stop / RATE == pytest.approx(10.25, abs=0.001)
 
 
 @settings(max_examples=60, deadline=None)
@@ -199,7 +199,7 @@ def test_the_timeline_keeps_up_with_the_clock(lives: list[list[Step]]) -> None:
         if not isinstance(piece, SourceState):
             assert piece.start == position
             position = piece.stop
-    assert position == heard.feed.stop
+    assert position == heard.timeline.stop
     elapsed = heard.source.clock.monotonic() - heard.began
     pauses = [
         step.seconds
@@ -207,8 +207,8 @@ def test_the_timeline_keeps_up_with_the_clock(lives: list[list[Step]]) -> None:
         for step in life
         if isinstance(step, Silence) and step.seconds <= STALL_SECONDS
     ]
-    assert heard.feed.stop / RATE <= elapsed + 0.01
-    assert heard.feed.stop / RATE >= elapsed - sum(pauses) - 0.01
+    assert heard.timeline.stop / RATE <= elapsed + 0.01
+    assert heard.timeline.stop / RATE >= elapsed - sum(pauses) - 0.01
 
 
 def test_a_repeated_failure_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -229,7 +229,7 @@ def test_an_outage_of_hours_is_few_gaps_and_one_state() -> None:
     heard = listen([[Sound(5.0), CRASH], *failing(3 * 1800), [Sound(5.0)]])
     assert len(heard.gaps) < 25
     assert [state for state, _ in heard.states].count("waiting") == 2
-    assert heard.feed.lost_samples / RATE == pytest.approx(3 * 3600, rel=0.01)
+    assert heard.timeline.lost_samples / RATE == pytest.approx(3 * 3600, rel=0.01)
 
 
 def test_an_outage_up_to_the_end_is_lost_audio_too() -> None:
@@ -241,7 +241,7 @@ def test_an_outage_up_to_the_end_is_lost_audio_too() -> None:
 
     heard = listen([[Sound(5.0), CRASH], *failing(10)], stop_type=StopSoon)
     assert heard.source.clock.monotonic() - heard.began == pytest.approx(5.25)
-    assert heard.feed.stop == 5.25 * RATE
+    assert heard.timeline.stop == 5.25 * RATE
 
 
 def test_a_command_that_does_not_keep_to_real_time_is_held_back() -> None:
@@ -249,7 +249,7 @@ def test_a_command_that_does_not_keep_to_real_time_is_held_back() -> None:
     ring_seconds = 60.0
     heard = listen([[Burst(10.0) for _ in range(30)]], ring_seconds=ring_seconds)
     elapsed = heard.source.clock.monotonic() - heard.began
-    assert heard.feed.stop / RATE == pytest.approx(300.0)
+    assert heard.timeline.stop / RATE == pytest.approx(300.0)
     assert 300.0 - elapsed <= ring_seconds / 2 + 10.0 + 1.0
 
 
@@ -258,16 +258,16 @@ def test_an_unexpected_error_ends_the_thread_and_closes_the_stream() -> None:
     stop = FakeStop(clock)
     lives: list[list[Step]] = [[Sound(1.0), ZeroDivisionError()]]
     source = ScriptedSource(clock, stop, lives)
-    feed = Feed("street", RATE, 30.0)
+    timeline = Timeline("street", RATE, 30.0)
     with pytest.raises(ZeroDivisionError):
-        Capture(source, feed, SETTINGS, clock.monotonic).run(stop)
+        Capture(source, timeline, SETTINGS, clock.monotonic).run(stop)
     assert source.closed == 1
 
 
 def test_a_live_source_never_waits_for_the_worker() -> None:
     """Nobody takes anything; the newest samples are kept, the rest is an overrun."""
     heard = listen([[Sound(100.0)]], ring_seconds=5.0)
-    assert heard.feed.stop == 100 * RATE
+    assert heard.timeline.stop == 100 * RATE
     (gap,) = heard.gaps
     assert gap.reason == "overrun"
     np.testing.assert_array_equal(heard.blocks[-1].samples, np.float32(0.5))
@@ -277,13 +277,13 @@ def test_a_source_that_is_opened_anew_has_a_gap_up_to_its_first_sound() -> None:
     clock = FakeClock()
     stop = FakeStop(clock)
     source = ScriptedSource(clock, stop, [[Silence(1.5), Sound(3.0)]])
-    feed = Feed("street", RATE, 60.0, start=100 * RATE)
+    timeline = Timeline("street", RATE, 60.0, start=100 * RATE)
     missing_since = clock.monotonic() - 2.0
     capture = Capture(
-        source, feed, SETTINGS, clock.monotonic, missing_since=missing_since
+        source, timeline, SETTINGS, clock.monotonic, missing_since=missing_since
     )
     capture.run(stop)
-    pieces = [piece for piece in feed.take() if not isinstance(piece, SourceState)]
+    pieces = [piece for piece in timeline.take() if not isinstance(piece, SourceState)]
     assert isinstance(pieces[0], Gap)
     assert {p.reason for p in pieces if isinstance(p, Gap)} == {"reloaded"}
     assert pieces[0].start == 100 * RATE
@@ -298,8 +298,8 @@ def test_the_time_without_sound_may_change_while_a_source_is_heard() -> None:
     stop = FakeStop(clock)
     lives: list[list[Step]] = [[Sound(1.0), Silence(FOR_EVER)], [Sound(1.0)]]
     source = ScriptedSource(clock, stop, lives)
-    feed = Feed("street", RATE, 60.0)
-    capture = Capture(source, feed, SETTINGS, clock.monotonic)
+    timeline = Timeline("street", RATE, 60.0)
+    capture = Capture(source, timeline, SETTINGS, clock.monotonic)
     capture.stall_seconds = 10.0
     capture.run(stop)
     first, second = source.opened_at

@@ -3,7 +3,7 @@
 import threading
 
 from monitor.audio.capture import Capture
-from monitor.audio.feed import Block, Feed
+from monitor.audio.timeline import Block, Timeline
 from monitor.errors import AudioFileError, EndOfSourceError
 from monitor.records import Gap, SourceState
 from tests.support.clock import FakeClock
@@ -21,7 +21,7 @@ def test_a_recording_is_over_when_all_of_it_was_handed_over() -> None:
     heard = listen(lives, live=False, rate=48_000)
     assert heard.capture.finished.is_set()
     assert heard.capture.failure is None
-    assert heard.feed.stop == 5 * RATE
+    assert heard.timeline.stop == 5 * RATE
     assert heard.states[-1] == ("ended", "microphone 'scripted' is over")
     assert isinstance(heard.pieces[-1], SourceState)
 
@@ -29,7 +29,7 @@ def test_a_recording_is_over_when_all_of_it_was_handed_over() -> None:
 def test_a_recording_that_breaks_off_is_heard_as_far_as_it_goes() -> None:
     error = AudioFileError("street.wav: the recording stops before its end")
     heard = listen([[Sound(5.0), error]], live=False)
-    assert heard.feed.stop == 5 * RATE
+    assert heard.timeline.stop == 5 * RATE
     assert heard.capture.failure is error
     assert heard.capture.finished.is_set()
     assert heard.states[-1] == ("ended", str(error))
@@ -49,35 +49,35 @@ def test_a_recording_waits_for_the_worker_and_loses_nothing() -> None:
         [*[Burst(1.0) for _ in range(60)], EndOfSourceError("over")]
     ]
     source = ScriptedSource(clock, stop, lives, live=False)
-    feed = Feed("street", RATE, 5.0)
-    feed.wakeup = threading.Event()
-    capture = Capture(source, feed, SETTINGS, clock.monotonic)
+    timeline = Timeline("street", RATE, 5.0)
+    timeline.wakeup = threading.Event()
+    capture = Capture(source, timeline, SETTINGS, clock.monotonic)
     thread = threading.Thread(target=capture.run, args=(stop,))
     thread.start()
     pieces: list[Block | Gap | SourceState] = []
     while not any(
         isinstance(piece, SourceState) and piece.state == "ended" for piece in pieces
     ):
-        assert feed.wakeup.wait(10.0)
-        feed.wakeup.clear()
-        if feed.has_marks:
-            pieces += feed.take()
+        assert timeline.wakeup.wait(10.0)
+        timeline.wakeup.clear()
+        if timeline.has_marks:
+            pieces += timeline.take()
     thread.join(10.0)
     assert not thread.is_alive()
     assert not [piece for piece in pieces if isinstance(piece, Gap)]
-    assert feed.stop == 60 * RATE
+    assert timeline.stop == 60 * RATE
 
 
 def test_a_recording_that_waits_for_the_worker_can_be_stopped() -> None:
     clock = FakeClock()
     stop = threading.Event()
     source = ScriptedSource(clock, stop, [[Burst(1.0) for _ in range(60)]], live=False)
-    feed = Feed("street", RATE, 5.0)
-    capture = Capture(source, feed, SETTINGS, clock.monotonic)
+    timeline = Timeline("street", RATE, 5.0)
+    capture = Capture(source, timeline, SETTINGS, clock.monotonic)
     thread = threading.Thread(target=capture.run, args=(stop,))
     thread.start()
     stop.set()
     thread.join(10.0)
     assert not thread.is_alive()
     assert not capture.finished.is_set()
-    assert not [piece for piece in feed.take() if isinstance(piece, Gap)]
+    assert not [piece for piece in timeline.take() if isinstance(piece, Gap)]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monitor.audio.feed import Block
+from monitor.audio.timeline import Block
 from monitor.config.config import SampleFormat, SourceSettings
 from tests.support.listener import Listener, listening
 from tests.support.programs import program

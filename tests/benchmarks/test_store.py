@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from monitor.sinks.store.day_report import report_day
 from monitor.sinks.store.queries import open_to_read
-from monitor.sinks.store.report import report_day
 from tests.support.big_store import fill
 from tests.support.store import heard, make_store
 from tests.support.timed import event, onset

@@ -10,7 +10,7 @@ import pytest
 from monitor.commands.app import run_command_line
 from monitor.sinks.alerts.outbox import Attempt, Outbox
 from monitor.sinks.store.database import open_database, transaction
-from monitor.sinks.store.ports import write_alerts
+from monitor.sinks.store.session import write_alerts
 from tests.support.alerts import SECRET, alert
 from tests.support.endpoint import running_endpoint, status, unused_port
 

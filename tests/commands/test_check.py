@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from monitor.audio.sources.pipe import InputDevice
+from monitor.audio.sources.wire import InputDevice
 from monitor.commands.app import run_command_line
 from monitor.commands.configuration import Configuration
-from monitor.commands.examination import Examination, examine_configuration
-from monitor.config.parse import parse_config
+from monitor.commands.configuration_check import Examination, examine_configuration
+from monitor.config.load import parse_config
 from monitor.errors import SourceError
 
 MICROPHONE = InputDevice("USB Audio", "ALSA", 2, 48_000.0, True, "hw:CARD=Audio,DEV=0")

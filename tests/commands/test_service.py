@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from monitor.commands.app import run_command_line
-from monitor.runtime.unit import program_path
+from monitor.runtime.service_install import program_path
 
 
 @pytest.mark.parametrize("command", ["install-service", "uninstall-service"])

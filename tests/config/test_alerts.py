@@ -2,7 +2,7 @@
 
 import pytest
 
-from monitor.config.parse import parse_config
+from monitor.config.load import parse_config
 from monitor.errors import ConfigError
 
 URL = "webhook: {url: 'https://example.org/'}"

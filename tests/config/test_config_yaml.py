@@ -10,9 +10,8 @@ from monitor.commands.configuration import load
 from monitor.config.alerts import AlertSettings, QuietSettings
 from monitor.config.config import Config, LabelSettings, SourceSettings
 from monitor.config.hooks import CommandSettings, WebhookSettings
-from monitor.config.messages import MqttAlertSettings, NotifySettings
-from monitor.config.parse import parse_config
-from monitor.config.strict_yaml import KeyPath, key_text, read_yaml
+from monitor.config.load import KeyPath, key_text, parse_config, read_yaml
+from monitor.config.outputs import MqttAlertSettings, NotifySettings
 from tests.support import ROOT
 from training.config import TrainingSettings
 

@@ -9,7 +9,7 @@ import pytest
 
 from monitor.config.config import DetectionSettings
 from monitor.detection.detector import Detector
-from monitor.detection.presets import resolve_rules
+from monitor.detection.rules import resolve_rules
 from monitor.records import Event, Gap, Onset, ScoreFrame
 from tests.support.detection import detector, onsets, rule, stretches, told
 from tests.support.scores import (

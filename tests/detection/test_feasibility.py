@@ -11,7 +11,7 @@ from monitor.config.config import DetectionSettings, LabelSettings
 from monitor.detection import feasibility
 from monitor.detection.detector import Detector
 from monitor.detection.feasibility import Feasibility, examine
-from monitor.detection.presets import LabelRule, resolve_rules
+from monitor.detection.rules import LabelRule, resolve_rules
 from tests.support.detection import onsets, told
 from tests.support.scores import HOP, SPEC, Listener, Sound
 

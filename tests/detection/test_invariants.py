@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.detection.presets import LabelRule
+from monitor.detection.rules import LabelRule
 from monitor.records import Event, Gap, Onset, ScoreFrame
 from tests.support.detection import detector, rule
 

@@ -7,7 +7,7 @@ import pytest
 
 from monitor.config.config import DetectionSettings
 from monitor.detection.detector import Detector
-from monitor.detection.presets import resolve_rules
+from monitor.detection.rules import resolve_rules
 from monitor.records import ScoreFrame
 from tests.support.detection import Told, onsets, stretches, told
 from tests.support.scores import HOP, SPEC, Listener, Sound

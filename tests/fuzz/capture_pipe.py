@@ -8,9 +8,9 @@ import numpy as np
 
 from monitor.audio.sources.microphone import MicrophoneStream
 from monitor.audio.sources.pcm import PcmFormat
-from monitor.audio.sources.pipe import PipeHeader, encode_block
 from monitor.audio.sources.source import Lost
-from monitor.audio.sources.wav import WavOrRawDecoder
+from monitor.audio.sources.stream import WavOrRawDecoder
+from monitor.audio.sources.wire import PipeHeader, encode_block
 from monitor.errors import SourceError
 from tests.support.fuzzing import damaged, one_sentence
 from tests.support.wav_bytes import wav

@@ -12,15 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from monitor.commands.configuration import Configuration
-from monitor.commands.examination import examine_configuration
-from monitor.config.parse import parse_config
+from monitor.commands.configuration_check import examine_configuration
+from monitor.config.load import parse_config
 from monitor.errors import SoundMonitorError
+from monitor.sinks.console.plain import format_line
 from monitor.sinks.encoding import encode_line
-from monitor.sinks.log_eraser import erase_lines
-from monitor.sinks.plain import format_line
-from monitor.sinks.store.ports import read_rule_state
+from monitor.sinks.event_log import erase_lines
 from monitor.sinks.store.queries import open_to_read
-from monitor.sinks.store.session import interrupted_events
+from monitor.sinks.store.session import interrupted_events, read_rule_state
 from tests.fuzz.capture_pipe import CapturePipe
 from tests.fuzz.seeds import RICH_CONFIG, WORDS
 from tests.support import ROOT

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from monitor.sinks.status.asking import inquire
+from monitor.sinks.status_socket import inquire
 from tests.support.daemon import RunningMonitor
 from tests.support.endpoint import running_endpoint
 from tests.support.programs import program

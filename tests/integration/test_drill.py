@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from monitor.runtime.drills.processes import children
+from monitor.runtime.drills.private_monitor import children
 from tests.support.pulse import PulseServer
 
 SECONDS = 300.0

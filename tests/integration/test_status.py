@@ -12,7 +12,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from monitor.sinks.status.asking import inquire
+from monitor.sinks.status_socket import inquire
 from tests.support.daemon import RunningMonitor
 from tests.support.endpoint import unused_port
 

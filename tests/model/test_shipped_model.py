@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from monitor.model.base import to_scores
 from monitor.model.card import read_card
-from monitor.model.classifier import Classifier
-from monitor.model.evidence import span_samples
+from monitor.model.classifier import Classifier, span_samples
 from monitor.model.frontend import LogMel
 from monitor.model.golden import TOLERANCES, golden_signal, golden_vector
 from monitor.model.model_file import TrainedModel, load_model
+from monitor.model.networks.base import to_scores
 
 URBAN = (
     "air_conditioner",

@@ -10,25 +10,26 @@ import numpy as np
 import pytest
 import torch
 
-from monitor.audio.resample import StreamResampler
+from monitor.audio.conditioning import StreamResampler
 from monitor.audio.ring import Samples
 from monitor.audio.sources.demo import LABELS, render_sound
-from monitor.config.canary import CanaryLabel
-from monitor.config.parse import parse_config
+from monitor.config.load import parse_config
+from monitor.config.outputs import CanaryLabel
 from monitor.model.classifier import Classification, Classifier
 from monitor.model.model_file import TrainedModel, load_model, save_model
-from monitor.runtime.canary_build import build_canary, ears_of
-from monitor.runtime.canary_sound import (
+from monitor.runtime.canary import build_canary, ears_of
+from monitor.runtime.canary_trial import (
     MakeResampler,
     Mixture,
+    Slices,
     Song,
+    Verdict,
     mix,
     render_song,
+    run_trial,
 )
-from monitor.runtime.canary_trial import Slices, Verdict, run_trial
-from monitor.runtime.companions import Surroundings, build_companions
-from monitor.runtime.health_desk import HealthDesk
-from monitor.runtime.past import Past
+from monitor.runtime.health import HealthReports
+from monitor.runtime.services import AudioHistory, ServiceContext, build_services
 from monitor.sinks.sink import Trying
 from tests.support.cage import LIVE, RATE, Cage, noise
 from tests.support.clock import FakeClock
@@ -301,8 +302,8 @@ def test_there_is_none_where_it_is_not_wanted_or_nothing_is_live(
     sound_one: Classifier, text: str
 ) -> None:
     config = parse_config(text, "config.yaml")
-    desk, clock = HealthDesk(), FakeClock()
-    assert build_canary(config, sound_one, Past(), desk, clock) is None
+    desk, clock = HealthReports(), FakeClock()
+    assert build_canary(config, sound_one, AudioHistory(), desk, clock) is None
 
 
 def test_a_reload_builds_it_anew_where_what_it_tries_has_changed(
@@ -310,19 +311,19 @@ def test_a_reload_builds_it_anew_where_what_it_tries_has_changed(
 ) -> None:
     clock = FakeClock()
 
-    def around(classifier: Classifier, more: str) -> Surroundings:
-        return Surroundings(
+    def around(classifier: Classifier, more: str) -> ServiceContext:
+        return ServiceContext(
             parse_config(LIVE + "status: {socket: s}\n" + more, "config.yaml"),
             labels=classifier.labels,
             sample_rate=RATE,
             clock=clock,
-            past=Past(),
+            past=AudioHistory(),
             state_dir=tmp_path,
             environ={},
             classifier=classifier,
         )
 
-    running = build_companions(around(sound_one, ""))
+    running = build_services(around(sound_one, ""))
     canary = running["canary"]
     assert isinstance(canary.sink, Trying)
     for classifier, more in (
@@ -330,13 +331,11 @@ def test_a_reload_builds_it_anew_where_what_it_tries_has_changed(
         (sound_one, "canary: {every_seconds: 600}"),
         (classifier_of(model), ""),
     ):
-        after = build_companions(around(classifier, more), running)
+        after = build_services(around(classifier, more), running)
         assert after["canary"] is not canary
-    after = build_companions(around(sound_one, "heartbeat: {method: POST}"), running)
+    after = build_services(around(sound_one, "heartbeat: {method: POST}"), running)
     assert after["canary"] is canary
-    after = build_companions(
-        around(sound_one, "canary: {every_seconds: null}"), running
-    )
+    after = build_services(around(sound_one, "canary: {every_seconds: null}"), running)
     assert "canary" not in after
 
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from monitor.audio.feed import Feed
-from monitor.audio.health_cells import ChannelVitals, Vitals
+from monitor.audio.channel_statistics import ChannelVitals, Vitals
+from monitor.audio.timeline import Timeline
 from monitor.config.config import Config
-from monitor.config.health import HealthSettings
+from monitor.config.outputs import HealthSettings
 from monitor.records import (
     EVERY_SOURCE,
     Health,
@@ -17,8 +17,7 @@ from monitor.records import (
     Statistics,
     Trouble,
 )
-from monitor.runtime.health_desk import HealthDesk, Notice
-from monitor.runtime.health_watch import HealthWatch
+from monitor.runtime.health import HealthReport, HealthReports, HealthWatch
 from tests.support.timed import samples, statistics
 
 LOOK = 0.25
@@ -28,7 +27,7 @@ RATE = 44_100
 
 def watch(
     settings: HealthSettings = SETTINGS,
-    desk: HealthDesk | None = None,
+    desk: HealthReports | None = None,
     *,
     live: bool = True,
 ) -> HealthWatch:
@@ -37,7 +36,7 @@ def watch(
         {"street": live},
         sample_rate=RATE,
         session="session",
-        desk=desk or HealthDesk(),
+        desk=desk or HealthReports(),
     )
 
 
@@ -184,34 +183,34 @@ def test_a_compute_device_that_failed_is_told() -> None:
 
 
 def test_what_was_raised_before_it_was_ignored_is_cleared_all_the_same() -> None:
-    desk = HealthDesk()
+    desk = HealthReports()
     night = Night(watch(desk=desk)).passes(10)
-    desk.post(Notice("canary", "raised", "not heard", "street"))
+    desk.post(HealthReport("canary", "raised", "not heard", "street"))
     night.passes(1)
     night.watch = watch(HealthSettings(ignore=("canary",)), desk)
-    desk.post(Notice("canary", "cleared", "", "street"))
+    desk.post(HealthReport("canary", "cleared", "", "street"))
     night.passes(1)
-    desk.post(Notice("canary", "raised", "not heard", "street"))
+    desk.post(HealthReport("canary", "raised", "not heard", "street"))
     night.passes(1)
     assert [it.state for it in night.told] == ["raised", "cleared"]
 
 
 def test_what_other_threads_post_is_told() -> None:
-    desk = HealthDesk()
+    desk = HealthReports()
     night = Night(watch(desk=desk)).passes(10)
-    desk.post(Notice("canary", "raised", "not heard", "street"))
+    desk.post(HealthReport("canary", "raised", "not heard", "street"))
     night.passes(1)
     ((record),) = night.told
     assert (record.kind, record.source) == ("canary", "street")
 
 
-def clipped(first: int, seconds: float) -> Feed:
-    feed = Feed("street", RATE, 30)
+def clipped(first: int, seconds: float) -> Timeline:
+    timeline = Timeline("street", RATE, 30)
     channel = ChannelVitals(-1.0, 1.0, 0.0, 0.5, 1000)
     half = RATE // 2
     for start in range(first, first + round(seconds * RATE), half):
-        feed.vitals.put(Vitals(start, start + half, (channel,)))
-    return feed
+        timeline.vitals.put(Vitals(start, start + half, (channel,)))
+    return timeline
 
 
 def test_a_new_configuration_goes_on_with_what_is_known() -> None:
@@ -234,12 +233,12 @@ def test_which_sources_are_live_follows_from_their_inputs() -> None:
             ]
         }
     )
-    made = HealthWatch.of(config, sample_rate=RATE, session="x", desk=HealthDesk())
+    made = HealthWatch.of(config, sample_rate=RATE, session="x", desk=HealthReports())
     silent = ChannelVitals(0.0, 0.0, 0.0, 0.0, 0)
     told = []
     for name in ("street", "tape"):
-        feed = Feed(name, RATE, 30)
+        timeline = Timeline(name, RATE, 30)
         for start in np.arange(0, 60 * RATE, RATE // 2).tolist():
-            feed.vitals.put(Vitals(start, start + RATE // 2, (silent,)))
-        told += made.hear([feed], [])
+            timeline.vitals.put(Vitals(start, start + RATE // 2, (silent,)))
+        told += made.hear([timeline], [])
     assert [(it.source, it.kind) for it in told] == [("street", "digital-silence")]

@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.audio.feed import Block
 from monitor.audio.ring import Samples
+from monitor.audio.timeline import Block
 from monitor.config.config import DetectionSettings, LabelSettings
-from monitor.detection.presets import resolve_rules
+from monitor.detection.rules import resolve_rules
 from monitor.errors import ConfigError
 from monitor.model.classifier import Classifier
 from monitor.model.frontend import LogMel
@@ -47,7 +47,7 @@ def make_pipeline(
 
 
 def run(pipeline: Pipeline, blocks: list[Samples], source: str = "street"):
-    """Feed blocks one call each, then finish."""
+    """Timeline blocks one call each, then finish."""
     records: list[Record] = []
     position = 0
     for samples in blocks:

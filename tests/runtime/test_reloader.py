@@ -7,11 +7,11 @@ from typing import cast
 import pytest
 
 from monitor.errors import ConfigError
+from monitor.runtime.app import Station
 from monitor.runtime.reload import Again, Reloader
-from monitor.runtime.station import Station
-from monitor.runtime.supervision import Supervisor
+from monitor.runtime.supervisor import Supervisor
 from monitor.runtime.threads import Threads
-from monitor.sinks.status.daemon import DaemonFacts
+from monitor.sinks.status_snapshot import DaemonFacts
 
 DEADLINE_SECONDS = 10.0
 

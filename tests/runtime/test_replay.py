@@ -10,7 +10,7 @@ import pytest
 
 from monitor.config.config import DetectionSettings, LabelSettings
 from monitor.detection.detector import Detector
-from monitor.detection.presets import LabelRule, resolve_rules
+from monitor.detection.rules import LabelRule, resolve_rules
 from monitor.records import Gap, ScoreFrame, Timed
 from monitor.runtime.replay import Comparison, replay
 from monitor.sinks.store.queries import open_to_read

@@ -7,7 +7,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from monitor.audio.feed import Feed
+from monitor.audio.timeline import Timeline
 from monitor.model.classifier import Classifier
 from monitor.records import (
     GapReason,
@@ -20,7 +20,7 @@ from monitor.records import (
 )
 from monitor.runtime.source_meter import DAY_SECONDS
 from monitor.runtime.stats import Meter
-from monitor.sinks.collector import Collector
+from monitor.sinks.sink import Collector
 from tests.support.clock import FakeClock
 from tests.support.models import seeded_model
 from tests.support.timed import SAMPLE_RATE, event, frame, samples, state, timed
@@ -32,31 +32,31 @@ def classifier() -> Classifier:
 
 
 class Bench:
-    """A meter and the feed of one source, on a clock that moves when told."""
+    """A meter and the timeline of one source, on a clock that moves when told."""
 
     def __init__(self, classifier: Classifier) -> None:
         self.clock = FakeClock()
         self.classifier = classifier
         self.meter = Meter(self.clock)
-        self.feed = Feed("street", SAMPLE_RATE, 30.0)
-        self.meter.follow([self.feed])
-        self.feed.open(1)
-        self.feed.state("listening", "test signal")
+        self.timeline = Timeline("street", SAMPLE_RATE, 30.0)
+        self.meter.follow([self.timeline])
+        self.timeline.open(1)
+        self.timeline.state("listening", "test signal")
 
     def hear(self, seconds: int) -> None:
         for _ in range(seconds):
             self.clock.advance(1)
             block = np.zeros((1, SAMPLE_RATE), np.float32)
-            self.feed.write(block, self.clock.monotonic())
+            self.timeline.write(block, self.clock.monotonic())
             self._take()
 
     def lose(self, seconds: float, reason: GapReason) -> None:
         self.clock.advance(seconds)
-        self.feed.lose(samples(seconds), reason)
+        self.timeline.lose(samples(seconds), reason)
         self._take()
 
     def _take(self) -> None:
-        for item in self.feed.take():
+        for item in self.timeline.take():
             if hasattr(item, "reason"):
                 self.meter.take([timed(item)])
 
@@ -103,12 +103,12 @@ def test_the_last_sample_is_the_last_that_was_captured(bench: Bench) -> None:
 
 def test_an_outage_counts_as_lost_before_it_is_told(bench: Bench) -> None:
     bench.hear(60)
-    bench.feed.state("waiting", "it is gone")
+    bench.timeline.state("waiting", "it is gone")
     bench.clock.advance(60)
     assert bench.source.listened == Listened(120.0, 0.5)
-    bench.feed.lose(samples(60), "unplugged")
+    bench.timeline.lose(samples(60), "unplugged")
     bench._take()
-    bench.feed.state("listening", "it is back")
+    bench.timeline.state("listening", "it is back")
     assert bench.source.listened == Listened(120.0, 0.5)
 
 
@@ -198,9 +198,9 @@ def test_the_model_and_where_it_runs_is_told(bench: Bench) -> None:
 def test_another_feed_of_the_same_name_begins_at_nothing(bench: Bench) -> None:
     bench.hear(5)
     bench.lose(5, "stalled")
-    bench.meter.follow([bench.feed])
+    bench.meter.follow([bench.timeline])
     assert bench.source.gaps == 1
-    bench.meter.follow([Feed("street", SAMPLE_RATE, 30.0)])
+    bench.meter.follow([Timeline("street", SAMPLE_RATE, 30.0)])
     source = bench.source
     assert (source.gaps, source.losses, source.captured_samples) == (0, (), 0)
 

@@ -292,8 +292,8 @@ def test_any_troubles_one_after_the_other_leave_times_true(troubles):
     heard.assert_true()
     heard.assert_nothing_missed()
     # Sound and gaps follow each other to the end, and that is now.
-    assert heard.world.feed.taken == heard.world.feed.stop
-    assert heard.world.feed.stop / RATE == pytest.approx(
+    assert heard.world.timeline.taken == heard.world.timeline.stop
+    assert heard.world.timeline.stop / RATE == pytest.approx(
         heard.seconds, abs=TRUE_SECONDS
     )
     for (_, before, _), (after, _, _) in pairwise(heard.gaps):

@@ -6,14 +6,13 @@ from datetime import timedelta
 
 import pytest
 
-from monitor.audio.feed import Feed
+from monitor.audio.timeline import Timeline
+from monitor.clock import SampleClock
 from monitor.errors import SoundMonitorError
 from monitor.model.classifier import Classifier
 from monitor.records import Event, Gap, ScoreFrame, SourceState, Timed
-from monitor.runtime.clock import SampleClock
-from monitor.runtime.lineup import Lineup
-from monitor.runtime.worker import Worker
-from monitor.sinks.collector import Collector
+from monitor.runtime.worker import Lineup, Worker
+from monitor.sinks.sink import Collector
 from tests.runtime.test_pipeline import make_pipeline
 from tests.support.clock import FakeClock
 from tests.support.models import seeded_model
@@ -23,18 +22,18 @@ RATE = 44_100
 
 
 class Bench:
-    """A worker between one feed and one sink, on a clock that moves when told."""
+    """A worker between one timeline and one sink, on a clock that moves when told."""
 
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.wakeup = threading.Event()
-        self.feed = Feed("street", RATE, 30.0)
-        self.feed.wakeup = self.wakeup
+        self.timeline = Timeline("street", RATE, 30.0)
+        self.timeline.wakeup = self.wakeup
         self.sink = Collector()
         self.stop = threading.Event()
         self.lineup = Lineup(
             make_pipeline(Classifier(seeded_model(), "cpu")),
-            {"street": self.feed},
+            {"street": self.timeline},
             {"street": SampleClock(self.clock, RATE)},
             [self.sink],
         )
@@ -43,20 +42,20 @@ class Bench:
     def deliver(self, seconds: float, rms: float = 0.2) -> None:
         """Deliver sound that has just been captured."""
         self.clock.advance(seconds)
-        self.feed.write(noise(seconds, rms), self.clock.monotonic())
+        self.timeline.write(noise(seconds, rms), self.clock.monotonic())
 
 
 @pytest.fixture
 def bench() -> Bench:
     bench = Bench()
-    bench.feed.open(1)
-    bench.feed.state("listening", "test signal")
+    bench.timeline.open(1)
+    bench.timeline.state("listening", "test signal")
     return bench
 
 
 def test_a_recording_that_ends_ends_the_work_and_its_events(bench):
     bench.deliver(8)
-    bench.feed.state("ended", "the recording is over")
+    bench.timeline.state("ended", "the recording is over")
     bench.worker.run(bench.stop)
     records = [timed.record for timed in bench.sink.records]
     events = [record for record in records if isinstance(record, Event)]
@@ -90,8 +89,8 @@ def test_records_carry_the_time_at_which_the_samples_were_sound(bench):
 
 def test_gaps_and_states_keep_their_place_between_the_samples(bench):
     bench.deliver(5)
-    bench.feed.lose(RATE, "stalled")
-    bench.feed.open(1)
+    bench.timeline.lose(RATE, "stalled")
+    bench.timeline.open(1)
     bench.deliver(5)
     bench.stop.set()
     bench.worker.run(bench.stop)

@@ -5,12 +5,11 @@ import json
 import pytest
 
 from monitor.records import EVERY_SOURCE, HealthKind
-from monitor.sinks.board import Board
-from monitor.sinks.cells import BAD, UNICODE, Canvas
-from monitor.sinks.dashboard import draw
+from monitor.sinks.console.layout import BAD, UNICODE, Canvas, draw
+from monitor.sinks.console.plain import format_line
+from monitor.sinks.console.state import Board
 from monitor.sinks.encoding import HEALTH_KEYS, KEYS, encode, encode_line
-from monitor.sinks.plain import format_line
-from monitor.sinks.wording import HEALTH_KINDS
+from monitor.text import HEALTH_KINDS
 from tests.support.health import trouble
 from tests.support.timed import LABELS, SAMPLE_RATE, frame, state, statistics
 

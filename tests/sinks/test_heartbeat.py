@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from monitor.config.messages import HeartbeatSettings
+from monitor.config.outputs import HeartbeatSettings
 from monitor.errors import ConfigError
 from monitor.records import SourceStateName
 from monitor.sinks.heartbeat import Heartbeat

@@ -17,11 +17,11 @@ from pathlib import Path
 
 # Imported before the forks, so that a child is up at once, and killed at work.
 import monitor.sinks.alerts.hooks.webhook  # noqa: F401
+from monitor.clock import SystemClock
 from monitor.config.alerts import AlertSettings
 from monitor.config.config import StoreSettings
-from monitor.runtime.clock import SystemClock
-from monitor.runtime.telling import Orders, Telling
-from monitor.sinks.alerts.delivery import build_hooks
+from monitor.runtime.alerting import Alerting, Orders
+from monitor.sinks.alerts.build import build_hooks
 from monitor.sinks.store.database import Database
 from monitor.sinks.store.session import Session
 from monitor.sinks.store.store import Store
@@ -41,7 +41,7 @@ def rules_for(urls: list[str]) -> list[AlertSettings]:
     ]
 
 
-def build(folder: Path, urls: list[str], run: str) -> tuple[Store, Telling]:
+def build(folder: Path, urls: list[str], run: str) -> tuple[Store, Alerting]:
     clock = SystemClock()
     settings = rules_for(urls)
     path = folder / "monitor.db"
@@ -52,7 +52,7 @@ def build(folder: Path, urls: list[str], run: str) -> tuple[Store, Telling]:
         SAMPLE_RATE,
         build_hooks(settings, os.environ),
     )
-    telling = Telling(orders, Database(path), clock)
+    telling = Alerting(orders, Database(path), clock)
     store = Store(
         path,
         StoreSettings(),

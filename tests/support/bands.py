@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from monitor.model.network import build_network
+from monitor.model.networks.build import build_network
 from tests.support.recordings import SMALL_SPEC
 from training.config import TrainingSettings, training_settings
-from training.learning.student import Student
-from training.mixing.dataset import Batch
+from training.losses import Student
+from training.mixtures.dataset import Batch
 
 LABELS, CELLS = 3, 8
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from monitor.records import ScoreFrame
 from monitor.sinks.store.database import open_database, transaction
-from monitor.sinks.store.rows import source_key, to_ms
-from monitor.sinks.store.score_blob import encode_frames
+from monitor.sinks.store.records import source_key, to_ms
+from monitor.sinks.store.scores import encode_frames
 from monitor.sinks.store.session import Session, begin_session
 from tests.support.timed import LABELS, SAMPLE_RATE
 

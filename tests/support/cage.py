@@ -6,22 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from monitor.audio.feed import Feed
-from monitor.audio.resample import StreamResampler
+from monitor.audio.conditioning import StreamResampler
 from monitor.audio.ring import Samples
-from monitor.config.parse import parse_config
+from monitor.audio.timeline import Timeline
+from monitor.config.load import parse_config
 from monitor.model.classifier import Classifier
 from monitor.records import CanaryResult, SourceStateName
-from monitor.runtime.canary import Canary
-from monitor.runtime.canary_build import ears_of
-from monitor.runtime.canary_sound import (
-    CanaryError,
-    MakeResampler,
-    Sound,
-    Start,
-)
-from monitor.runtime.health_desk import HealthDesk
-from monitor.runtime.past import Past
+from monitor.runtime.canary import Canary, ears_of
+from monitor.runtime.canary_trial import CanaryError, MakeResampler, Sound, Start
+from monitor.runtime.health import HealthReports
+from monitor.runtime.services import AudioHistory
 from tests.support.clock import FakeClock
 from tests.support.timed import statistics
 
@@ -59,13 +53,13 @@ class Cage:
         start: Start = at_once,
     ) -> None:
         self.clock = FakeClock()
-        self.desk = HealthDesk()
-        self.feed = Feed("street", RATE, 30.0)
-        self.feed.open(captured.shape[0])
-        self.feed.write(captured, self.clock.monotonic())
-        self.feed.source_rate = source_rate
-        past = Past()
-        past.follow([self.feed])
+        self.desk = HealthReports()
+        self.timeline = Timeline("street", RATE, 30.0)
+        self.timeline.open(captured.shape[0])
+        self.timeline.write(captured, self.clock.monotonic())
+        self.timeline.source_rate = source_rate
+        past = AudioHistory()
+        past.follow([self.timeline])
         settings = parse_config(LIVE + config, "config.yaml")
         self.canary = Canary(
             settings.canary,
@@ -103,6 +97,6 @@ class Cage:
 
     def health(self) -> list[tuple[str, str]]:
         """What the worker would tell now."""
-        told = self.desk.drain(lambda _: self.feed.stop)
+        told = self.desk.drain(lambda _: self.timeline.stop)
         assert all(each.kind == "canary" for each in told)
         return [(each.source, each.state) for each in told]

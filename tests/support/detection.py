@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from monitor.detection.detector import Detector
-from monitor.detection.presets import LabelRule
+from monitor.detection.rules import LabelRule
 from monitor.records import Event, Onset, ScoreFrame
 
 GATE_DBFS = -70.0

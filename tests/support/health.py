@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from monitor.audio.health import HealthJudge
-from monitor.audio.health_cells import CellMeter, Vitals
-from monitor.config.health import HealthSettings
+from monitor.audio.channel_statistics import CellMeter, Vitals
+from monitor.audio.signal_health import HealthJudge
+from monitor.config.outputs import HealthSettings
 from monitor.records import Health, HealthKind, HealthState, ScoreFrame, Timed
 from tests.support.signals import Samples
 from tests.support.timed import timed

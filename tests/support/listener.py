@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from monitor.audio.capture import Capture
-from monitor.audio.feed import Block, Feed
 from monitor.audio.sources import build_source
+from monitor.audio.timeline import Block, Timeline
 from monitor.config.config import SourceSettings
 from monitor.records import Gap, SourceState
 
@@ -17,10 +17,10 @@ PATIENCE_SECONDS = 20.0
 class Listener:
     """Takes what a capture hands over, until something has come."""
 
-    def __init__(self, feed: Feed) -> None:
-        self._feed = feed
+    def __init__(self, timeline: Timeline) -> None:
+        self._timeline = timeline
         self._wakeup = threading.Event()
-        feed.wakeup = self._wakeup
+        timeline.wakeup = self._wakeup
         self.pieces: list[Block | Gap | SourceState] = []
 
     @property
@@ -47,7 +47,7 @@ class Listener:
             assert left > 0, f"only {len(self.blocks)} blocks came, {self.sentences}"
             self._wakeup.wait(left)
             self._wakeup.clear()
-            self.pieces += self._feed.take()
+            self.pieces += self._timeline.take()
 
     def wait_for_reopenings(self, count: int) -> None:
         """Until it is heard again after so many interruptions."""
@@ -67,11 +67,11 @@ class Listener:
 def listening(settings: SourceSettings, sample_rate: int) -> Iterator[Listener]:
     """Capture the source of `settings` at `sample_rate` for as long as the block."""
     source = build_source(settings, "realtime", time.monotonic)
-    feed = Feed(settings.name, sample_rate, 10.0)
-    capture = Capture(source, feed, settings, time.monotonic)
+    timeline = Timeline(settings.name, sample_rate, 10.0)
+    capture = Capture(source, timeline, settings, time.monotonic)
     stop = threading.Event()
     thread = threading.Thread(target=capture.run, args=(stop,), name="capture")
-    listener = Listener(feed)
+    listener = Listener(timeline)
     thread.start()
     try:
         yield listener

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from monitor.audio.capture import Capture
-from monitor.audio.feed import Block, Feed
+from monitor.audio.timeline import Block, Timeline
 from monitor.config.config import SourceSettings
 from monitor.records import Gap, SourceState
 from tests.support.clock import FakeClock
@@ -24,7 +24,7 @@ class Listening:
 
     source: ScriptedSource
     capture: Capture
-    feed: Feed
+    timeline: Timeline
     began: float
     pieces: list[Block | Gap | SourceState] = field(default_factory=list)
 
@@ -47,7 +47,7 @@ class Listening:
     @property
     def drawing(self) -> str:
         """Seconds of the timeline: `-` sound, the initial of the reason where lost."""
-        letters = ["?"] * round(self.feed.stop / RATE)
+        letters = ["?"] * round(self.timeline.stop / RATE)
         for piece in self.pieces:
             if not isinstance(piece, SourceState):
                 seconds = slice(round(piece.start / RATE), round(piece.stop / RATE))
@@ -68,8 +68,8 @@ def listen(
     clock = FakeClock()
     stop = stop_type(clock)
     source = ScriptedSource(clock, stop, lives, live=live, rate=rate)
-    feed = Feed("street", RATE, ring_seconds)
-    capture = Capture(source, feed, SETTINGS, clock.monotonic)
+    timeline = Timeline("street", RATE, ring_seconds)
+    capture = Capture(source, timeline, SETTINGS, clock.monotonic)
     began = clock.monotonic()
     capture.run(stop)
-    return Listening(source, capture, feed, began, feed.take())
+    return Listening(source, capture, timeline, began, timeline.take())

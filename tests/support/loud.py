@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from monitor.config.config import DetectionSettings, LabelSettings
-from monitor.detection.presets import resolve_rules
+from monitor.detection.rules import resolve_rules
 from monitor.model.classifier import Classification
 from monitor.runtime.pipeline import Pipeline
 from monitor.spec import ModelSpec

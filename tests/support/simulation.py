@@ -15,16 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.audio.capture import Capture
-from monitor.audio.feed import Feed
 from monitor.audio.ring import Samples
 from monitor.audio.sources.source import Lost
+from monitor.audio.timeline import Timeline
+from monitor.clock import SampleClock
 from monitor.config.config import SourceSettings
 from monitor.errors import SourceError
 from monitor.records import Event, Gap, Statistics, Timed
-from monitor.runtime.clock import SampleClock
-from monitor.runtime.lineup import Lineup
 from monitor.runtime.pipeline import Pipeline
-from monitor.runtime.worker import Worker
+from monitor.runtime.worker import Lineup, Worker
 from monitor.sinks.sink import Sink
 from tests.support.clock import FakeClock
 from tests.support.scripted import FakeStop
@@ -241,20 +240,20 @@ class World:
             card: Its clock is that of the world.
             pipeline: For the source "street".
             sinks: Of the worker.
-            ring_seconds: Of the feed.
+            ring_seconds: Of the timeline.
             turn_seconds: The worker has its turn so often; at least after each block.
         """
         self.card = card
         self.clock = card.clock
         self.turns = Turns()
         rate = pipeline.classifier.spec.sample_rate
-        self.feed = Feed("street", rate, ring_seconds)
-        self.feed.wakeup = self.turns
+        self.timeline = Timeline("street", rate, ring_seconds)
+        self.timeline.wakeup = self.turns
         settings = SourceSettings(name="street")
         self._stop = FakeStop(self.clock)
-        self._capture = Capture(card, self.feed, settings, self.clock.monotonic)
+        self._capture = Capture(card, self.timeline, settings, self.clock.monotonic)
         clocks = {"street": SampleClock(self.clock, rate)}
-        lineup = Lineup(pipeline, {"street": self.feed}, clocks, sinks)
+        lineup = Lineup(pipeline, {"street": self.timeline}, clocks, sinks)
         self.worker = Worker(lineup, wakeup=self.turns, clock=self.clock)
         self.worker_busy_until = 0.0
         self.cost = 0.0
@@ -309,10 +308,10 @@ class World:
             now = self.clock.monotonic()
         if now >= max(self.worker_busy_until, self._next_turn):
             self._next_turn = now + self._turn_seconds
-            before = self.feed.taken - self.feed.lost_samples
+            before = self.timeline.taken - self.timeline.lost_samples
             self.turns.give()
-            heard = self.feed.taken - self.feed.lost_samples - before
-            work = self.cost * heard / self.feed.sample_rate
+            heard = self.timeline.taken - self.timeline.lost_samples - before
+            work = self.cost * heard / self.timeline.sample_rate
             self.worker_busy_until = max(self.worker_busy_until, now + work)
         if now >= self._end:
             self._stop.set()

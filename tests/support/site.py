@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from monitor.config.status import MetricsSettings
-from monitor.sinks.metrics.metrics import Metrics
+from monitor.config.outputs import MetricsSettings
+from monitor.sinks.metrics import Metrics
 from tests.support.broker import wait_until
 from tests.support.endpoint import unused_port
 from tests.support.vitals import Patient

@@ -18,8 +18,8 @@ from safetensors.torch import save_file
 
 from tests.support.bands import Bands, fresh, settings_of
 from training.checkpoint import RunFolder
-from training.learning.loop import fit
-from training.learning.watcher import EpochPicture, EpochReport
+from training.progress import EpochPicture, EpochReport
+from training.train import fit
 
 SETTINGS = settings_of(optimiser={"epochs": 12})
 

@@ -13,13 +13,13 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from monitor.model.network import Network
+from monitor.model.networks.build import Network
 from tests.support.bands import Bands, fresh, settings_of
 from training.checkpoint import InterruptedTrainingError, RunFolder
-from training.learning.loop import fit
-from training.learning.watcher import EpochPicture, EpochReport
-from training.mixing.dataset import Batch, BatchSource, SharedSource
-from training.ranks import Ranks, joined
+from training.distributed import Ranks, joined
+from training.mixtures.dataset import Batch, BatchSource, SharedSource
+from training.progress import EpochPicture, EpochReport
+from training.train import fit
 
 PLAIN = {
     "optimiser": {"epochs": 2},

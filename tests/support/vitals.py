@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from monitor.records import ModelStatistics, Statistics
-from monitor.sinks.status.daemon import DaemonFacts
-from monitor.sinks.status.vitals import Premises, Snapshot, Vitals
+from monitor.sinks.status_snapshot import DaemonFacts, Premises, Snapshot, Vitals
 from tests.support.clock import FakeClock
 from tests.support.timed import LABELS, SAMPLE_RATE, statistics
 

@@ -1,1 +1,1 @@
-"""Figures for people: tables, pictures, one HTML page and the model card."""
+"""What a run leaves for people: pictures and one HTML page."""

@@ -1,4 +1,7 @@
-"""The report of a run: pictures, and one HTML page that holds everything."""
+"""The report of a run: pictures, and one HTML page that holds everything.
+
+Figures as tables for people.
+"""
 
 import base64
 import html
@@ -11,16 +14,18 @@ from typing import Any
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
 
 from monitor.model.frontend import LogMel
 from monitor.model.model_file import ModelCard
 from monitor.spec import ModelSpec
 from training import pictures
-from training.clips.manifest import Clip
-from training.clips.store import ClipStore
-from training.learning.losses import Task
-from training.mixing.dataset import to_log_mel
-from training.testing.heldout import Calibration, Evidence, judged_scores
+from training.data.decoded import ClipStore
+from training.data.manifest import Clip
+from training.evaluate.out_of_fold import Calibration, Evidence, judged_scores
+from training.losses import Task
+from training.mixtures.dataset import to_log_mel
 
 Array = NDArray[np.float32]
 _MISTAKES = 12
@@ -243,3 +248,115 @@ def _table(
         f"<tr>{''.join(cell(value, 'td') for value in row)}</tr>" for row in rows
     )
     return f"<table><tr>{top}</tr>{body}</table>"
+
+
+def clip_table(console: Console, report: dict[str, Any], labels: Sequence[str]) -> None:
+    """Print the figures of clips: overall, by fold and by label."""
+    if "accuracy" not in report:
+        console.print("not tested: every fold was trained on")
+        return
+    low, high = report["accuracy_ci95"]
+    console.print(
+        f"accuracy {report['accuracy']:.3f} (95 %: {low:.3f} to {high:.3f}, by "
+        f"recording), macro-F1 {report['macro_f1']:.3f}, calibration error "
+        f"{report['expected_calibration_error']:.3f}, {report['clips']} clips"
+    )
+    if report.get("split") == "random":
+        console.print(
+            "This split is by clip: training has heard other slices of nearly all of "
+            "these recordings.  On new recordings expect far less."
+        )
+    for fold, part in report.get("folds", {}).items():
+        console.print(
+            f"  fold {fold}: accuracy {part['accuracy']:.3f}, macro-F1 "
+            f"{part['macro_f1']:.3f}, {part['clips']} clips"
+        )
+    if (accuracy := report.get("teacher_embedding_accuracy")) is not None:
+        each = ", ".join(f"{name} {value:.3f}" for name, value in accuracy.items())
+        console.print(
+            "logistic regression on the teacher's embedding, the same clips and folds: "
+            + each
+        )
+    table = Table("label", "precision", "recall", "F1", "clips", "recordings")
+    for label in labels:
+        if (row := report["per_class"].get(label)) is not None:
+            table.add_row(
+                label,
+                *(f"{row[key]:.3f}" for key in ("precision", "recall", "f1")),
+                str(row["clips"]),
+                str(row["groups"]),
+            )
+    console.print(table)
+    for key in ("negatives", "negatives_never_heard"):
+        if (negatives := report.get(key)) is not None:
+            console.print(
+                f"{key.replace('_', ' ')}: "
+                f"{100 * negatives['share_above_threshold']:.1f} % of "
+                f"{negatives['clips']} clips reach a threshold, "
+                f"{100 * negatives['share_above_0.5']:.1f} % a score of 0.5"
+            )
+
+
+def stream_table(console: Console, figures: dict[str, Any]) -> None:
+    """Print the figures of streams: overall and by label."""
+    console.print(
+        f"{figures['hours']:.2f} hours, {figures['events']} events: event-based F1 "
+        f"{figures['event_f1']:.3f} (precision {figures['event_precision']:.3f}, "
+        f"recall {figures['event_recall']:.3f}, onsets within "
+        f"{figures['collar_seconds']:.1f} s), mean over labels "
+        f"{figures['event_macro_f1']:.3f}; if ends must fit too "
+        f"{figures['with_offsets']['f1']:.3f}"
+    )
+    console.print(
+        f"{figures['false_alarms']} false alarms, "
+        f"{figures['false_alarms_per_hour_all_labels']:.2f} an hour; at most "
+        f"{figures['false_alarms_per_hour_all_labels_at_most']:.2f} with 95 % "
+        "confidence, if one does not bring the next"
+    )
+    for what, key in _TIMES.items():
+        if (spread := figures[key])["p50"] is not None:
+            console.print(
+                f"{what}: median {spread['p50']:.2f} s, 95 % within "
+                f"{spread['p95']:.2f} s" + _bias(spread)
+            )
+    table = Table(
+        *("label", "F1", "precision", "recall", "events", "found", "missed"),
+        *("unheard", "start error", "false alarms/h", "at most"),
+    )
+    for label, row in figures["per_class"].items():
+        start = row["start_error_of_heard_seconds"]["mean"]
+        table.add_row(
+            label,
+            *(f"{row[key]:.3f}" for key in ("f1", "precision", "recall")),
+            *(str(row[key]) for key in ("events", "found", "missed", "unheard")),
+            "-" if start is None else f"{start:+.2f} s",
+            f"{figures['false_alarms_per_hour'][label]:.2f}",
+            f"{figures['false_alarms_per_hour_at_most'][label]:.2f}",
+        )
+    console.print(table)
+
+
+def profile_table(console: Console, facts: dict[str, dict[str, float]]) -> None:
+    """Print the seconds of each part of a training, and their shares."""
+    titles = {
+        "process": "where the time went",
+        "workers": "and meanwhile in the processes that make windows, together",
+    }
+    for key, title in titles.items():
+        if total := sum(facts[key].values()):
+            table = Table("part", "seconds", "share", title=title, title_justify="left")
+            for name, seconds in facts[key].items():
+                table.add_row(name, f"{seconds:.1f}", f"{100 * seconds / total:.1f} %")
+            table.add_row("in all", f"{total:.1f}", "")
+            console.print(table)
+
+
+_TIMES = {
+    "from onset to alert": "onset_latency_seconds",
+    "error of the start": "start_error_seconds",
+    "error of the end": "end_error_seconds",
+}
+
+
+def _bias(spread: dict[str, float]) -> str:
+    return f", on average {spread['mean']:+.2f} s" if "mean" in spread else ""

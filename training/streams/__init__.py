@@ -1,1 +1,1 @@
-"""Hours with events at known times, and what the whole monitor tells of them."""
+"""Streams with annotated events, and the event-based metrics of the monitor on them."""

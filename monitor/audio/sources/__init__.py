@@ -39,7 +39,7 @@ def build_source(
 
         return Command.from_settings(what, settings)
     if kind == "demo":
-        from monitor.audio.sources.recording import Demo
+        from monitor.audio.sources.file import Demo
 
         return Demo(settings.sample_rate, speed, now)
     from monitor.audio.sources.file import File

@@ -4,9 +4,9 @@ import shlex
 import shutil
 
 from monitor.audio.ring import Samples
+from monitor.audio.sources.child_process import ChildProcess
 from monitor.audio.sources.pcm import PcmFormat
-from monitor.audio.sources.process import ChildProcess
-from monitor.audio.sources.wav import WavOrRawDecoder
+from monitor.audio.sources.stream import WavOrRawDecoder
 from monitor.config.config import SourceSettings
 from monitor.errors import EndOfSourceError, SourceError, UsageError
 

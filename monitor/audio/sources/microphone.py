@@ -8,9 +8,9 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from monitor.audio.sources.pipe import InputDevice, PipeParser
-from monitor.audio.sources.process import ChildProcess
+from monitor.audio.sources.child_process import ChildProcess
 from monitor.audio.sources.source import Lost
+from monitor.audio.sources.wire import InputDevice, PipeParser
 from monitor.errors import SourceError, UsageError
 
 if TYPE_CHECKING:

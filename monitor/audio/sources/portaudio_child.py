@@ -20,13 +20,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from monitor.audio.sources.pipe import (
+from monitor.audio.sources.devices import choose_device, stable_id
+from monitor.audio.sources.wire import (
     InputDevice,
     OverflowMeter,
     PipeHeader,
     encode_block,
 )
-from monitor.audio.sources.selection import choose_device, stable_id
 from monitor.errors import SourceError
 
 _LEAST_LATENCY_SECONDS = 0.1

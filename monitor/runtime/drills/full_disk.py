@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from monitor.runtime.drills.outcome import DrillError
+from monitor.runtime.drills.private_monitor import DrillError
 
 TMPFS_MIB = 48
 _BALLAST = ".ballast"

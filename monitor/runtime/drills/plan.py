@@ -16,7 +16,7 @@ from monitor.model.card import read_card
 RING_SECONDS = 5.0
 """As short as can be: what is to overflow does so soon."""
 
-STREET = shlex.join([sys.executable, "-m", "monitor.runtime.drills.street"])
+STREET = shlex.join([sys.executable, "-m", "monitor.runtime.drills.noise_bursts"])
 
 _LIVE = ("mic", "command")
 

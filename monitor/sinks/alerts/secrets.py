@@ -1,6 +1,15 @@
-"""Secrets: read from where the configuration says they are, and kept out of texts."""
+"""Secrets: read from where the configuration says they are, and kept out of texts.
 
+Keeps secrets out of texts that come from sources and programs.
+
+Packages that only some hooks need, and that are not installed by default.
+
+Who is believed to be the other end of an encrypted connection.
+"""
+
+import importlib.util
 import re
+import ssl
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -88,3 +97,67 @@ def _read_file(path: Path, place: str) -> str:
     if not secret:
         raise ConfigError(f"{place}: {path} is empty")
     return secret
+
+
+_USER = re.compile(r"(?<=//)[^/@\s'\"]*@")
+_QUERY = re.compile(r"(://[^\s'\"?]*\?)[^\s'\"]+")
+_NAMED = re.compile(
+    r"((?:password|passwd|secret|token|api[-_]?key|authorization)[=:]\s*(?:basic\s+)?"
+    r"(?:bearer\s+)?|bearer\s+)[^\s'\"&,;]+",
+    re.IGNORECASE,
+)
+
+
+def without_secrets(text: str) -> str:
+    """Put *** for users and queries of URLs, and for what is named as a secret.
+
+    The last words of a program may hold the address that it was given.
+    """
+    text = _USER.sub("***@", text)
+    text = _QUERY.sub(r"\1***", text)
+    return _NAMED.sub(r"\1***", text)
+
+
+PACKAGES = {
+    "apprise": "apprise",
+    "paho": "paho-mqtt",
+    "prometheus_client": "prometheus-client",
+}
+"""Names of packages by the modules in them."""
+
+
+def require_extra(extra: str, module: str, place: str) -> None:
+    """Make sure that `module` can be imported.
+
+    Args:
+        extra: Of this program, as in sound-monitor[mqtt].
+        module: That comes with it, one of PACKAGES.
+        place: Key path of the section that needs it, for the message.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise ConfigError(
+            f"{place}: {PACKAGES[module]} is not installed: "
+            f"pip install 'sound-monitor[{extra}]'"
+        )
+
+
+def tls_context(ca_file: str | None, place: str) -> ssl.SSLContext:
+    """Trust the certificates in `ca_file`; None: those of the system.
+
+    Args:
+        ca_file: In PEM form.
+        place: Of the setting's section in the configuration, for what is said.
+
+    Raises:
+        ConfigError: The file cannot be read, or holds no certificates.
+    """
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except ssl.SSLError:
+        problem = "holds no certificates in PEM form"
+    except OSError as error:
+        problem = f"cannot be read: {error.strerror}"
+    raise ConfigError(f"{place}.ca_file: {ca_file} {problem}")

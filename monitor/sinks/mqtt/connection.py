@@ -12,9 +12,8 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
-from monitor.config.messages import BrokerSettings
-from monitor.sinks.alerts.secrets import read_secret
-from monitor.sinks.tls import tls_context
+from monitor.config.outputs import BrokerSettings
+from monitor.sinks.alerts.secrets import read_secret, tls_context
 
 CONNECT_SECONDS = 5.0
 KEEP_ALIVE_SECONDS = 30

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from monitor import __version__
-from monitor.config.messages import MqttSettings
+from monitor.config.outputs import MqttSettings
 from monitor.sinks.mqtt.connection import Message
 
 ONLINE, OFFLINE = "online", "offline"

@@ -7,11 +7,11 @@ import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
-from monitor.config.messages import MqttSettings
+from monitor.config.outputs import MqttSettings
 from monitor.records import EVERY_SOURCE, Event, Onset, ScoreFrame, Statistics, Timed
-from monitor.sinks.background import Background
 from monitor.sinks.mqtt.connection import BrokerError, Connection, Message
 from monitor.sinks.mqtt.discovery import OFF, OFFLINE, ON, ONLINE, Topics, discovery
+from monitor.sinks.sink import Background
 
 logger = logging.getLogger(__name__)
 

@@ -1,8 +1,18 @@
-"""The database file: made, migrated, opened, and set aside when it is damaged."""
+"""The database file: made, migrated, opened, and set aside when it is damaged.
+
+One monitor at a time writes to a database.
+
+Space inside the database's own files, for what must be written to a full disk.
+
+Another program that fills the disk cannot take it: free pages in the database, and a
+write-ahead log that keeps its length and is written over from its beginning.
+"""
 
 import logging
 import os
+import shutil
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -13,6 +23,7 @@ from monitor.sinks.store.schema import MIGRATIONS, statements
 
 logger = logging.getLogger(__name__)
 
+
 BUSY_SECONDS = 5.0
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
@@ -22,7 +33,7 @@ CHECKED_MIB = 64
 CHECKPOINT_PAGES = 200
 """The write-ahead log is begun anew after so many pages: see the reserve."""
 
-_COMPANIONS = ("", "-wal", "-shm")
+_SIDE_FILES = ("", "-wal", "-shm")
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
@@ -108,10 +119,10 @@ class Database:
         """
         target = Path(f"{self.path}.damaged-{self._utc():%Y%m%dT%H%M%S%fZ}")
         try:
-            for companion in _COMPANIONS:
-                source = Path(f"{self.path}{companion}")
+            for suffix in _SIDE_FILES:
+                source = Path(f"{self.path}{suffix}")
                 if source.exists():
-                    source.rename(f"{target}{companion}")
+                    source.rename(f"{target}{suffix}")
         except OSError as error:
             raise self._unavailable(error) from None
         logger.error(
@@ -234,3 +245,111 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error)
+
+
+if sys.platform != "win32":
+    import fcntl
+
+
+class WriterLock:
+    """Held by the monitor that writes; let go when its process ends, however it ends.
+
+    Without it a second monitor would take the sounds that the first one is hearing for
+    the remains of a crash.  Readers and the commands do not need it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = Path(f"{path}.lock")
+        self._database = path
+        self._descriptor: int | None = None
+
+    def acquire(self) -> None:
+        """Take the lock; once it is held, do nothing.
+
+        Raises:
+            StoreError: Another monitor holds it.
+            OSError: The lock file cannot be made.
+        """
+        if self._descriptor is not None or sys.platform == "win32":
+            return
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise StoreError(
+                f"database {self._database} is being written by another monitor; give "
+                "this one another state_dir or store.path"
+            ) from None
+        except OSError:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Let another monitor write."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+RESERVE_BYTES = 2**20
+"""Room for several hundred events with their alerts."""
+
+ROOM_BYTES = 4 * 2**20
+"""With less than this free, only what must be written is written."""
+
+
+class Room:
+    """Whether the disk has room for more than what must be written."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._is_there = True
+
+    def look(self) -> bool:
+        """Look at the disk, and say what has changed."""
+        # Twice as much for the way back, or a disk at the edge would make many words.
+        wanted = ROOM_BYTES if self._is_there else 2 * ROOM_BYTES
+        room = self._free_bytes() >= wanted
+        if room and not self._is_there:
+            logger.warning("the disk of %s has room again", self._path)
+        if not room and self._is_there:
+            logger.warning(
+                "the disk of %s is almost full: scores wait in memory, and onsets, "
+                "events and alerts go into the space reserved for them",
+                self._path,
+            )
+        self._is_there = room
+        return room
+
+    def _free_bytes(self) -> int:
+        try:
+            return shutil.disk_usage(self._path.parent).free
+        except OSError:
+            return 1 << 62  # who writes next finds out why
+
+
+def is_reserved(path: Path) -> bool:
+    """Whether the write-ahead log has its length."""
+    try:
+        return Path(f"{path}-wal").stat().st_size >= RESERVE_BYTES
+    except OSError:
+        return False
+
+
+def reserve(connection: sqlite3.Connection) -> None:
+    """Write zeros, and delete them again: their pages and the log stay behind.
+
+    Raises:
+        sqlite3.Error: They cannot be written.
+    """
+    # Two transactions: pages that one transaction takes and frees are never written.
+    with transaction(connection):
+        connection.execute("CREATE TABLE IF NOT EXISTS reserve (content BLOB)")
+        connection.execute(
+            "INSERT INTO reserve (content) VALUES (zeroblob(?))", (RESERVE_BYTES,)
+        )
+    with transaction(connection):
+        connection.execute("DROP TABLE reserve")
+    connection.execute("PRAGMA wal_checkpoint(PASSIVE)")

@@ -11,7 +11,7 @@ from typing import TypeVar
 from monitor.errors import StoreUnavailableError
 from monitor.sinks.store.database import Database, transaction
 from monitor.sinks.store.queries import LONGEST_ROW_MS
-from monitor.sinks.store.rows import from_ms, to_ms
+from monitor.sinks.store.records import from_ms, to_ms
 
 T = TypeVar("T")
 

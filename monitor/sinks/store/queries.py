@@ -12,15 +12,15 @@ from typing import Any
 from monitor.errors import StoreError, StoreUnavailableError
 from monitor.records import EVERY_SOURCE, ScoreFrame, Timed
 from monitor.sinks.store.database import Database
-from monitor.sinks.store.health_rows import read_health
-from monitor.sinks.store.rows import (
+from monitor.sinks.store.records import (
     from_ms,
     read_gap,
+    read_health,
     read_occurrence,
     read_rows,
     to_ms,
 )
-from monitor.sinks.store.score_blob import ScoreTable, decode_frames, decode_table
+from monitor.sinks.store.scores import ScoreTable, decode_frames, decode_table
 
 LONGEST_ROW_MS = 600_000
 """No row of scores is longer, whatever the hop."""

@@ -9,25 +9,20 @@ from pathlib import Path
 from monitor.config.config import StoreSettings
 from monitor.errors import StoreUnavailableError
 from monitor.records import ScoreFrame, SourceState, Statistics, Timed
-from monitor.sinks.store.backlog import Backlog
-from monitor.sinks.store.database import Database
-from monitor.sinks.store.patience import Patience
-from monitor.sinks.store.ports import (
+from monitor.sinks.store.database import Database, Room
+from monitor.sinks.store.maintenance import Upkeep
+from monitor.sinks.store.records import to_ms
+from monitor.sinks.store.scores import ScoreLog
+from monitor.sinks.store.session import (
     Clock,
     RulesLike,
-    read_rule_state,
-    write_rule_state,
-)
-from monitor.sinks.store.reserve import Room
-from monitor.sinks.store.rows import to_ms
-from monitor.sinks.store.score_log import ScoreLog
-from monitor.sinks.store.session import (
     Session,
     end_session,
     interrupted_records,
+    read_rule_state,
+    write_rule_state,
 )
-from monitor.sinks.store.upkeep import Upkeep
-from monitor.sinks.store.writer import Writer
+from monitor.sinks.store.writer import Backlog, Patience, Writer
 
 logger = logging.getLogger(__name__)
 

@@ -1,19 +1,40 @@
-"""The connection of the one who writes: opened, kept at the path, mended."""
+"""The connection of the one who writes: opened, kept at the path, mended.
+
+How long the store waits for a database, and when it tries again.
+
+What is still to be stored: at most so much of it.
+"""
 
 import contextlib
+import logging
 import os
 import sqlite3
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from monitor.errors import StoreUnavailableError
-from monitor.sinks.store.database import Database, is_damage, transaction
-from monitor.sinks.store.lock import WriterLock
-from monitor.sinks.store.ports import Clock
-from monitor.sinks.store.reserve import is_reserved, reserve
-from monitor.sinks.store.rows import to_ms
-from monitor.sinks.store.session import Session, begin_session
+from monitor.records import Gap, Health, Timed
+from monitor.sinks.store.database import (
+    Database,
+    WriterLock,
+    is_damage,
+    is_reserved,
+    reserve,
+    transaction,
+)
+from monitor.sinks.store.records import to_ms, write_gap, write_health, write_occurrence
+from monitor.sinks.store.session import (
+    AlertLike,
+    Clock,
+    Session,
+    begin_session,
+    write_alerts,
+)
+
+logger = logging.getLogger(__name__)
+
 
 T = TypeVar("T")
 
@@ -146,3 +167,110 @@ class Writer:
         return StoreUnavailableError(
             f"database {self.database.path} cannot be written: {error}"
         )
+
+
+FIRST_RETRY_SECONDS = 1.0
+LAST_RETRY_SECONDS = 15.0
+"""A try writes everything that waits, so it must not come too often."""
+
+IMPATIENCE_SECONDS = 0.1
+"""How long another writer is waited for when the last try already failed."""
+
+END_SECONDS = 0.5
+"""How long another writer is waited for at the end, which must come soon."""
+
+
+class Patience:
+    """Learns from each try whether it succeeded.  Moments are passed in."""
+
+    def __init__(self) -> None:
+        self.is_failing = False
+        """Whether the latest try failed."""
+
+        self._retry_at = 0.0
+        self._retry_seconds = FIRST_RETRY_SECONDS
+
+    def seconds(self, *, ends: bool = False) -> float:
+        """How long another writer is waited for; `ends`: at the end of the run."""
+        if ends:
+            return END_SECONDS
+        return IMPATIENCE_SECONDS if self.is_failing else PATIENCE_SECONDS
+
+    def is_due(self, now: float, *, is_wanted: bool) -> bool:
+        """Whether to try: when it is wanted, and after a failure when it is time."""
+        return now >= self._retry_at if self.is_failing else is_wanted
+
+    def succeed(self) -> None:
+        """Take note that a try succeeded."""
+        self.is_failing = False
+        self._retry_seconds = FIRST_RETRY_SECONDS
+
+    def fail(self, now: float) -> None:
+        """Take note that a try failed; the pause before the next grows."""
+        self.is_failing = True
+        self._retry_at = now + self._retry_seconds
+        self._retry_seconds = min(2 * self._retry_seconds, LAST_RETRY_SECONDS)
+
+
+_WRITERS = {Gap: write_gap, Health: write_health}
+
+
+class Backlog:
+    """Records and alerts that are not committed yet, the oldest first."""
+
+    def __init__(self, capacity: int) -> None:
+        """Begin empty; records and alerts may be up to `capacity` each."""
+        self.records: deque[tuple[Timed, int]] = deque()
+        """Each with the milliseconds UTC at which it was told."""
+
+        self.alerts: deque[AlertLike] = deque()
+        self.capacity = capacity
+        self.lost_now = 0
+        """Given up since the last `clear`."""
+
+        self.lost = 0
+        """Given up in all."""
+
+    def __bool__(self) -> bool:
+        return bool(self.records or self.alerts)
+
+    def add_older(self, batch: Sequence[Timed], told_ms: int) -> None:
+        """Put records before all others."""
+        self.records.extendleft((timed, told_ms) for timed in reversed(batch))
+
+    def add(self, timed: Timed, told_ms: int) -> None:
+        """Put a record behind all others."""
+        self.records.append((timed, told_ms))
+
+    def add_alerts(self, alerts: Iterable[AlertLike]) -> None:
+        """Put alerts behind all others."""
+        self.alerts.extend(alerts)
+
+    def write(self, connection: sqlite3.Connection, session: int) -> None:
+        """Store everything inside a transaction; then `clear`, if it was committed."""
+        for timed, told_ms in self.records:
+            write = _WRITERS.get(type(timed.record), write_occurrence)
+            write(connection, session, timed, told_ms)
+        write_alerts(connection, self.alerts)
+
+    def clear(self) -> None:
+        """Begin anew: everything is stored."""
+        self.records.clear()
+        self.alerts.clear()
+        self.lost_now = 0
+
+    def drop_oldest(self) -> None:
+        """Give up what is beyond the capacity; say it the first time."""
+        excess = 0
+        for waiting in (self.records, self.alerts):
+            while len(waiting) > self.capacity:
+                waiting.popleft()
+                excess += 1
+        if excess and not self.lost_now:
+            logger.error(
+                "memory for %d records that cannot be stored is full: the oldest are "
+                "lost",
+                self.capacity,
+            )
+        self.lost_now += excess
+        self.lost += excess

@@ -16,13 +16,9 @@ import numpy as np
 import pytest
 
 from monitor.audio.ring import Samples
-from monitor.audio.sources.microphone import (
-    Microphone,
-    MicrophoneStream,
-    list_devices,
-)
-from monitor.audio.sources.pipe import InputDevice
+from monitor.audio.sources.microphone import Microphone, MicrophoneStream, list_devices
 from monitor.audio.sources.source import Lost
+from monitor.audio.sources.wire import InputDevice
 from monitor.errors import SourceError, UsageError
 from tests.support import ROOT
 

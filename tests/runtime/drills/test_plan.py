@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from monitor.config.config import Config, SourceSettings
-from monitor.config.parse import parse_config
+from monitor.config.load import parse_config
 from monitor.errors import UsageError
 from monitor.runtime.drills.plan import (
     Plan,

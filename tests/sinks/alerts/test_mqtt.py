@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trustme
 
-from monitor.config.messages import MqttAlertSettings
+from monitor.config.outputs import MqttAlertSettings
 from monitor.errors import ConfigError
 from monitor.sinks.alerts.hooks import build_hook
 from monitor.sinks.alerts.hooks.hook import Delivered, Hook, Outcome, Retry

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from monitor.config.messages import NotifySettings
+from monitor.config.outputs import NotifySettings
 from monitor.errors import ConfigError
 from monitor.sinks.alerts.hooks import build_hook
 from monitor.sinks.alerts.hooks.hook import Delivered, Hook, Retry

@@ -14,16 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from monitor.clock import SystemClock
 from monitor.config.hooks import WebhookSettings
-from monitor.runtime.clock import SystemClock
-from monitor.sinks.alerts.alert import Alert
-from monitor.sinks.alerts.attempt import back_off_seconds
 from monitor.sinks.alerts.hooks.hook import Delivered, Hook, Outcome, Refused, Retry
 from monitor.sinks.alerts.hooks.webhook import Webhook
-from monitor.sinks.alerts.outbox import Outbox
-from monitor.sinks.alerts.sender import Sender
+from monitor.sinks.alerts.outbox import Alert, Outbox
+from monitor.sinks.alerts.sender import Sender, back_off_seconds
 from monitor.sinks.store.database import Database, open_database, transaction
-from monitor.sinks.store.ports import write_alerts
+from monitor.sinks.store.session import write_alerts
 from tests.support.alerts import alert
 from tests.support.clock import FakeClock
 from tests.support.endpoint import dripping, running_endpoint, silent

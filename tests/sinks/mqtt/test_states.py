@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from monitor.config.messages import MqttSettings
+from monitor.config.outputs import MqttSettings
 from monitor.records import EVERY_SOURCE, Trouble
 from monitor.sinks.mqtt.discovery import Topics, discovery
 from monitor.sinks.mqtt.states import MqttStates

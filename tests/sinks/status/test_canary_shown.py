@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from monitor.commands.vital_signs import print_vital_signs
+from monitor.commands.status import print_vital_signs
 from monitor.records import CanaryResult
-from monitor.sinks.status.document import document
+from monitor.sinks.status_document import document
 from tests.support.vitals import Patient
 
 

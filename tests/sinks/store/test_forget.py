@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from monitor.sinks.encoding import encode_line
-from monitor.sinks.log_eraser import erase_lines
+from monitor.sinks.event_log import erase_lines
 from monitor.sinks.store.forget import forget, look
 from tests.support.clock import FakeClock
 from tests.support.store import EveryOccurrence, heard, make_store, rows

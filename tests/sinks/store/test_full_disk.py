@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.sinks.store.patience import LAST_RETRY_SECONDS
+from monitor.sinks.store.writer import LAST_RETRY_SECONDS
 from tests.support.clock import FakeClock
 from tests.support.store import EveryOccurrence, heard, make_store, rows
 from tests.support.timed import event, frame, onset, statistics

@@ -10,8 +10,8 @@ import pytest
 
 from monitor.errors import StoreError
 from monitor.records import Onset, Timed
+from monitor.sinks.store.day_report import day_bounds, report_day
 from monitor.sinks.store.queries import open_to_read
-from monitor.sinks.store.report import day_bounds, report_day
 from tests.support.clock import FakeClock
 from tests.support.store import heard, make_store
 from tests.support.timed import OPENED, event, gap, onset

@@ -10,7 +10,7 @@ import pytest
 from monitor.config.config import StoreSettings
 from monitor.errors import StoreError
 from monitor.records import Event, Onset, Timed
-from monitor.sinks.store.patience import LAST_RETRY_SECONDS
+from monitor.sinks.store.writer import LAST_RETRY_SECONDS
 from tests.support.clock import FakeClock
 from tests.support.store import EveryOccurrence, heard, make_store, rows, session
 from tests.support.timed import (
@@ -291,8 +291,8 @@ def locked(path: Path) -> sqlite3.Connection:
 def test_while_it_cannot_be_written_memory_keeps_the_newest_and_says_it_once(
     path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("monitor.sinks.store.patience.PATIENCE_SECONDS", 0.01)
-    monkeypatch.setattr("monitor.sinks.store.patience.IMPATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr("monitor.sinks.store.writer.PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr("monitor.sinks.store.writer.IMPATIENCE_SECONDS", 0.01)
     clock = FakeClock()
     store = make_store(path, clock, rules=EveryOccurrence(), memory_records=5)
     other = locked(path)
@@ -318,7 +318,7 @@ def test_while_it_cannot_be_written_memory_keeps_the_newest_and_says_it_once(
 def test_what_cannot_be_stored_in_the_end_is_counted(
     path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("monitor.sinks.store.patience.PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr("monitor.sinks.store.writer.PATIENCE_SECONDS", 0.01)
     caplog.set_level(logging.ERROR)
     store = make_store(path)
     other = locked(path)

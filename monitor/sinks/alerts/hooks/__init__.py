@@ -6,11 +6,11 @@ A new one is a section in `monitor.config.hooks`, a field of its name in
 
 from collections.abc import Mapping
 
+from monitor.config.base import Settings
 from monitor.config.hooks import CommandSettings, WebhookSettings
-from monitor.config.messages import MqttAlertSettings, NotifySettings
-from monitor.config.settings import Settings
-from monitor.sinks.alerts.extras import require_extra
+from monitor.config.outputs import MqttAlertSettings, NotifySettings
 from monitor.sinks.alerts.hooks.hook import Hook
+from monitor.sinks.alerts.secrets import require_extra
 
 
 def build_hook(section: Settings, place: str, environ: Mapping[str, str]) -> Hook:

@@ -14,10 +14,10 @@ from typing import IO
 
 from monitor.config.hooks import CommandSettings
 from monitor.errors import ConfigError
-from monitor.sinks.alerts.alert import Alert
+from monitor.sinks.alerts.body import facts
 from monitor.sinks.alerts.hooks.hook import Delivered, Outcome, Retry
-from monitor.sinks.alerts.template import facts
-from monitor.sinks.wording import printable
+from monitor.sinks.alerts.outbox import Alert
+from monitor.text import printable
 
 logger = logging.getLogger(__name__)
 

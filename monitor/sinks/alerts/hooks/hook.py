@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from monitor.sinks.alerts.alert import Alert
+from monitor.sinks.alerts.outbox import Alert
 
 
 @dataclass(frozen=True, slots=True)

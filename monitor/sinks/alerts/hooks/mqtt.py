@@ -4,9 +4,9 @@ import json
 import time
 from collections.abc import Mapping
 
-from monitor.config.messages import MqttAlertSettings
-from monitor.sinks.alerts.alert import Alert
+from monitor.config.outputs import MqttAlertSettings
 from monitor.sinks.alerts.hooks.hook import Delivered, Outcome, Retry
+from monitor.sinks.alerts.outbox import Alert
 from monitor.sinks.mqtt.connection import BrokerError, Connection, Message
 
 

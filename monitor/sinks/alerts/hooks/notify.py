@@ -7,13 +7,13 @@ from urllib.parse import unquote
 
 import apprise
 
-from monitor.config.messages import NotifySettings
+from monitor.config.outputs import NotifySettings
 from monitor.errors import ConfigError
-from monitor.sinks.alerts.alert import Alert
+from monitor.sinks.alerts.body import render
 from monitor.sinks.alerts.hooks.hook import Delivered, Outcome, Retry
+from monitor.sinks.alerts.outbox import Alert
 from monitor.sinks.alerts.secrets import read_one_line, redact
-from monitor.sinks.alerts.template import render
-from monitor.sinks.wording import printable
+from monitor.text import printable
 
 # They log URLs, and here a URL is a secret.  What matters of it is in the outcome.
 logging.getLogger("apprise").addHandler(logging.NullHandler())

@@ -1,13 +1,18 @@
-"""The webhook: POST an alert to a URL."""
+"""The webhook: POST an alert to a URL.
+
+Signatures after Standard Webhooks, https://www.standardwebhooks.com.
+"""
 
 import base64
+import binascii
 import contextlib
+import hmac
 import json
 import logging
 import re
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -18,18 +23,52 @@ import httpx
 from monitor import __version__
 from monitor.config.hooks import WebhookSettings, check_url
 from monitor.errors import ConfigError
-from monitor.sinks.alerts.alert import Alert
+from monitor.sinks.alerts.body import render
 from monitor.sinks.alerts.hooks.hook import Delivered, Outcome, Refused, Retry
-from monitor.sinks.alerts.hooks.signature import read_keys, sign
+from monitor.sinks.alerts.outbox import Alert
 from monitor.sinks.alerts.secrets import (
     read_one_line,
     read_secret,
     redact,
     redact_url,
+    tls_context,
 )
-from monitor.sinks.alerts.template import render
-from monitor.sinks.tls import tls_context
-from monitor.sinks.wording import printable
+from monitor.text import printable
+
+PREFIX = "whsec_"
+SHORTEST, LONGEST = 24, 64
+"""Bytes of a secret, as the specification asks."""
+
+
+def read_keys(text: str, place: str) -> list[bytes]:
+    """Read signing secrets: whsec_ and Base64, with white space between them.
+
+    Raises:
+        ConfigError: One of them is of another form; the message does not hold it.
+    """
+    keys = []
+    for number, word in enumerate(text.split(), 1):
+        try:
+            key = base64.b64decode(word.removeprefix(PREFIX), validate=True)
+        except (binascii.Error, ValueError):
+            raise ConfigError(
+                f"{place}: secret {number} is not {PREFIX} followed by Base64"
+            ) from None
+        if not SHORTEST <= len(key) <= LONGEST:
+            raise ConfigError(
+                f"{place}: secret {number} has {len(key)} bytes; from {SHORTEST} to "
+                f"{LONGEST} are needed, as from: openssl rand -base64 32"
+            )
+        keys.append(key)
+    return keys
+
+
+def sign(keys: Sequence[bytes], message_id: str, timestamp: int, body: bytes) -> str:
+    """Sign a message with every key, so that either end may change first."""
+    content = f"{message_id}.{timestamp}.".encode() + body
+    signatures = (hmac.digest(key, content, "sha256") for key in keys)
+    return " ".join(f"v1,{base64.b64encode(each).decode()}" for each in signatures)
+
 
 # They log URLs and headers, and with them secrets.
 for _name in ("httpx", "httpcore"):

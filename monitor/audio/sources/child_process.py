@@ -1,0 +1,183 @@
+"""A child process whose standard output is read and whose last words are kept."""
+
+import contextlib
+import fcntl
+import logging
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+
+from monitor.errors import SourceError
+
+logger = logging.getLogger(__name__)
+
+
+_PIPE_BYTES = 2**20
+_READ_BYTES = 2**18
+_LAST_WORDS_BYTES = 2_000
+_LAST_WORDS_LINES = 3
+_LAST_READS = 16
+_FLOOD_PAUSE_SECONDS = 0.01
+
+_GRACE_SECONDS = 0.3
+"""From SIGTERM to SIGKILL."""
+
+_DEATH_SECONDS = 1.0
+"""From SIGKILL to giving up: a process that hangs in the kernel dies when it can."""
+
+
+class ChildProcess:
+    """A running program with its own process group.  Used by one thread.
+
+    It is told by the end of its standard input that the monitor has gone, even if the
+    monitor was killed.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+        *,
+        keep_stdin_open: bool = False,
+    ) -> None:
+        """Start `argv`, without a shell.
+
+        Raises:
+            SourceError: It cannot be started.
+        """
+        try:
+            # A group of its own: Ctrl-C is for the monitor, which ends its children
+            # itself, and all processes of a pipeline can be ended at once.
+            self._process = subprocess.Popen(  # noqa: S603 - the user's own command
+                argv,
+                stdin=subprocess.PIPE if keep_stdin_open else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=environment,
+                start_new_session=True,
+                bufsize=0,
+            )
+        except (OSError, ValueError) as error:
+            raise SourceError(f"{argv[0]!r} cannot be started: {error}") from error
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        self._stdout = self._process.stdout.fileno()
+        self._stderr = self._process.stderr.fileno()
+        self._words = b""
+        self._poll = select.poll()
+        for descriptor in (self._stdout, self._stderr):
+            os.set_blocking(descriptor, False)
+            self._poll.register(descriptor, select.POLLIN)
+        # The pipe is all there is between a late reader and lost samples.  More than
+        # the usual 64 KiB may be refused to a user with many pipes, and not every
+        # system can do it.
+        with contextlib.suppress(OSError, AttributeError):
+            fcntl.fcntl(self._stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+
+    @property
+    def pid(self) -> int:
+        """Process id, which is also the id of the group."""
+        return self._process.pid
+
+    def read(self, timeout_seconds: float, enough: int = 1) -> bytes | None:
+        """Read standard output until `enough` bytes have come, or the time is over.
+
+        Returns:
+            What has come, maybe less than `enough`; None if nothing came; b"" if the
+            process has closed its output.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        data = b""
+        while len(data) < enough:
+            left = deadline - time.monotonic()
+            if self._stdout in self._ready(max(0.0, left)):
+                part = os.read(self._stdout, _READ_BYTES)
+                if not part:
+                    return data
+                data += part
+            if left <= 0:
+                break
+        return data or None
+
+    @property
+    def last_lines(self) -> list[str]:
+        """The last lines of standard error, as far as it was read; may be empty."""
+        lines = self._words.decode(errors="replace").splitlines()
+        return [line.strip() for line in lines if line.strip()][-_LAST_WORDS_LINES:]
+
+    def wait(self, timeout_seconds: float) -> int | None:
+        """Wait for the end of the process, and read what it said at last.
+
+        Returns:
+            Its exit code; negative for a signal; None if it still runs.
+        """
+        exited = self._exits_within(timeout_seconds)
+        for _ in range(_LAST_READS):
+            if self._stderr not in self._ready(0):
+                break
+        return self._process.returncode if exited else None
+
+    def ending(self, timeout_seconds: float) -> str | None:
+        """How the process ended, for a sentence: "ended with exit code 1: ...".
+
+        None if it ended well.  To be asked after its output has ended.
+        """
+        code = self.wait(timeout_seconds)
+        if code == 0:
+            return None
+        if code is None:
+            how = "closed its output"
+        elif code < 0:
+            how = f"was killed by {_signal_name(-code)}"
+        else:
+            how = f"ended with exit code {code}"
+        return ": ".join(filter(None, [how, "; ".join(self.last_lines)]))
+
+    def close(self) -> None:
+        """End the whole group: terminate, a moment later kill.  Returns in 1.3 s."""
+        self._signal_group(signal.SIGTERM)
+        self._exits_within(_GRACE_SECONDS)
+        # In any case: its own children may have outlived it.
+        self._signal_group(signal.SIGKILL)
+        if not self._exits_within(_DEATH_SECONDS):
+            logger.warning("process %d hangs and cannot be killed", self.pid)
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+    def _ready(self, timeout_seconds: float) -> set[int]:
+        """Wait for either output; standard error is read on the spot."""
+        ready = {descriptor for descriptor, _ in self._poll.poll(timeout_seconds * 1e3)}
+        if self._stderr in ready:
+            part = os.read(self._stderr, _READ_BYTES)
+            if part:
+                self._words = (self._words + part)[-_LAST_WORDS_BYTES:]
+            else:
+                self._poll.unregister(self._stderr)
+            if len(part) > _LAST_WORDS_BYTES and self._stdout not in ready:
+                # Who floods its errors would keep a processor busy; sound can wait in
+                # its pipe for so long.
+                time.sleep(_FLOOD_PAUSE_SECONDS)
+        return ready
+
+    def _exits_within(self, seconds: float) -> bool:
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def _signal_group(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+
+
+def _signal_name(number: int) -> str:
+    """SIGKILL; or its number, for most signals of real time have no name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,384 @@
+"""From the text of a configuration file to settings, or to sentences about it.
+
+YAML as people expect it, with the line of every key.
+
+The scalars of YAML 1.2's core schema: `1e-3` is a number, `no` is a word, `010` is ten.
+A key that comes twice, an alias, a tag and a second document are errors.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from monitor.config.config import Config, Settings
+from monitor.errors import ConfigError
+
+KeyPath = tuple[str | int, ...]
+
+MOST_CHARACTERS = 2**18
+"""Sixteen times the configuration that shows every setting with a line about it."""
+
+_MOST_VALUES = 10_000
+_LONGEST_KEY = 200
+_DEEPEST = 20
+
+_NULL, _BOOL, _INT, _FLOAT, _STR, _MAP, _SEQ = (
+    f"tag:yaml.org,2002:{kind}"
+    for kind in ("null", "bool", "int", "float", "str", "map", "seq")
+)
+
+_SCALARS: dict[str, Callable[[str], str | int | float | bool | None]] = {
+    _STR: str,
+    _INT: int,
+    _FLOAT: float,
+    _BOOL: lambda word: word.lower() == "true",
+    _NULL: lambda _: None,
+}
+
+# What PyYAML says, and what a person can act on.
+_PLAINER = (
+    ("'\\t'", "a tab indents this line; use spaces"),
+    ("cannot start any token", "a value with a special character; put it in quotes"),
+    (
+        "mapping values are not allowed",
+        "a ':' where none can be; put the value in quotes, or check the indentation",
+    ),
+    ("could not find expected ':'", "this line has no ':' after its key"),
+    ("but found '<block mapping start>'", "this line is indented too far"),
+    ("but found '<block sequence start>'", "this list item is indented too far"),
+    ("but found '-'", "a list item where a key was expected"),
+    ("but found '<scalar>'", "this line does not continue what is above it"),
+    ("but found '<stream end>'", "the text ends inside brackets"),
+    ("unexpected end of stream", "the text ends inside quotes"),
+    ("expected ',' or", "a bracket is not closed, or a comma is missing"),
+    ("found another document", "a second document begins; there must be one"),
+    ("second occurrence", "an anchor (&) stands here for the second time; use none"),
+    ("special characters are not allowed", "a control character"),
+)
+
+
+@dataclass(frozen=True)
+class Document:
+    """What a text says, and on which line (from 1) each key path stands."""
+
+    data: dict[str, Any]
+    lines: dict[KeyPath, int]
+
+    def line(self, path: KeyPath) -> int | None:
+        """Line of the key at `path`, or of the nearest section around it."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.lines:
+                return self.lines[path[:length]]
+        return None
+
+    def line_of(self, sentence: str) -> int | None:
+        """Line of the key at the beginning of a sentence, as in `a.b: 1 is too much`.
+
+        Of `a: 'b' is unknown` it is that of the key `b` in `a`, if there is one.
+        """
+        best = 0
+        line = None
+        for path, number in self.lines.items():
+            beginnings = (key_text(path), f"{key_text(path[:-1])}: {path[-1]!r}")
+            for text in beginnings:
+                if len(text) > best and re.match(rf"{re.escape(text)}(?!\w)", sentence):
+                    best, line = len(text), number
+        return line
+
+
+class _Loader(yaml.SafeLoader):
+    """Composes nodes; refuses what could make a small text a large structure."""
+
+    depth = 0
+    values = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise self._refusal("an alias (*) is not read here; write the value out")
+        self.depth += 1
+        self.values += 1
+        if self.depth > _DEEPEST:
+            raise self._refusal(f"more than {_DEEPEST} levels of sections and lists")
+        if self.values > _MOST_VALUES:
+            raise self._refusal(f"more than {_MOST_VALUES} keys and values")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def _refusal(self, problem: str) -> yaml.MarkedYAMLError:
+        mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]  # its stub
+        return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
+
+
+# Not those of YAML 1.1, for which `no` is false.
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    (_NULL, r"(?:null|Null|NULL|~|)", ["n", "N", "~", ""]),
+    (_BOOL, r"(?:true|True|TRUE|false|False|FALSE)", list("tTfF")),
+    (_INT, r"[-+]?[0-9]+", list("-+0123456789")),
+    (
+        _FLOAT,
+        r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?",
+        list("-+.0123456789"),
+    ),
+):
+    _Loader.add_implicit_resolver(_tag, re.compile(f"^{_pattern}$"), _first)
+
+
+def read_yaml(text: str, origin: str) -> Document:
+    """Read one mapping; an empty text is an empty mapping.
+
+    Args:
+        text: The document.
+        origin: Where it comes from, for messages.
+
+    Raises:
+        ConfigError: One sentence with origin and line.
+    """
+    if len(text) > MOST_CHARACTERS:
+        raise ConfigError(f"{origin}: is longer than {MOST_CHARACTERS} characters")
+    try:
+        root = _Loader(text).get_single_node()
+        lines: dict[KeyPath, int] = {}
+        data = {} if root is None else _value(root, (), lines)
+    except yaml.MarkedYAMLError as error:
+        raise ConfigError(f"{_place(error, origin)}: {_sentence(error)}") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigError(f"{origin}:{line}: {_plainer(error.reason)}") from None
+    data = {} if data is None else data
+    if not isinstance(data, dict):
+        raise ConfigError(f"{origin}:1: must be keys and values, such as 'model: {{}}'")
+    return Document(data, lines)
+
+
+def _value(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int]) -> Any:
+    if isinstance(node, yaml.MappingNode) and node.tag == _MAP:
+        return _mapping(node, path, lines)
+    if isinstance(node, yaml.SequenceNode) and node.tag == _SEQ:
+        for index, item in enumerate(node.value):
+            lines[*path, index] = item.start_mark.line + 1
+        return [
+            _value(item, (*path, index), lines) for index, item in enumerate(node.value)
+        ]
+    if isinstance(node, yaml.ScalarNode):
+        return _scalar(node)
+    raise _fault(node, f"the tag {_shown(node.tag)} is not read here")
+
+
+def _mapping(
+    node: yaml.MappingNode, path: KeyPath, lines: dict[KeyPath, int]
+) -> dict[str, Any]:
+    mapping: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        key = _scalar(key_node) if isinstance(key_node, yaml.ScalarNode) else None
+        if not isinstance(key, str):
+            raise _fault(key_node, "a key must be a word; put it in quotes")
+        if len(key) > _LONGEST_KEY or not key.isprintable():
+            raise _fault(
+                key_node,
+                f"the key {key[:40]!a} must be printable, and at most {_LONGEST_KEY} "
+                "characters long",
+            )
+        if key in mapping:
+            first = lines[*path, key]
+            raise _fault(
+                key_node,
+                f"{key_text((*path, key))}: stands here for the second time; the first "
+                f"is in line {first}",
+            )
+        lines[*path, key] = key_node.start_mark.line + 1
+        mapping[key] = _value(value_node, (*path, key), lines)
+    return mapping
+
+
+def _scalar(node: yaml.ScalarNode) -> str | int | float | bool | None:
+    if node.tag not in _SCALARS:
+        raise _fault(node, f"the tag {_shown(node.tag)} is not read here")
+    try:
+        return _SCALARS[node.tag](str(node.value))
+    except ValueError:
+        raise _fault(node, f"{node.value[:40]!a} is not a number") from None
+
+
+def _shown(text: str) -> str:
+    """The beginning of a foreign text; harmless to a terminal."""
+    return ascii(text[:80])[1:-1]
+
+
+def key_text(path: KeyPath) -> str:
+    """A key path as people write it: `sources[0].name`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text.removeprefix(".")
+
+
+def _fault(node: yaml.Node, problem: str) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+
+
+def _place(error: yaml.MarkedYAMLError, origin: str) -> str:
+    mark = error.problem_mark or error.context_mark
+    return origin if mark is None else f"{origin}:{mark.line + 1}"
+
+
+def _sentence(error: yaml.MarkedYAMLError) -> str:
+    return _plainer(error.problem or error.context or "is not YAML")
+
+
+def _plainer(problem: str) -> str:
+    for said, plain in _PLAINER:
+        if said in problem:
+            return plain
+    return problem[:200]
+
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
+
+_RULES = {
+    "greater_than": "must be greater than {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than": "must be less than {lt:g}",
+    "less_than_equal": "must be at most {le:g}",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "string_type": "must be text; put it in quotes",
+    "bool_type": "must be true or false",
+    "literal_error": "must be {expected}",
+    "model_type": "must be a section with keys and values",
+    "model_attributes_type": "must be a section with keys and values",
+    "dict_type": "must be a section with keys and values",
+    "tuple_type": "must be a list",
+    "list_type": "must be a list",
+    "value_error": "{error}",
+}
+
+_VALUE_HIDDEN = "secret"
+"""Type of a fault whose value may be a secret, and is not shown."""
+
+_MOST_SENTENCES = 50
+"""So many faults are told; who has more has another problem."""
+
+_USER_PART = re.compile(r"(?<=//)[^/@\s]*@")
+
+
+def parse_config(text: str, origin: str) -> Config:
+    """Read the text of a configuration file.
+
+    Args:
+        text: YAML; an empty text gives the defaults.
+        origin: The file's name, for messages.
+
+    Raises:
+        ConfigError: One sentence in a line for each fault, with file, line, key,
+            value and rule.
+    """
+    document = read_yaml(text, origin)
+    return _validate(Config, document.data, document, origin, ())
+
+
+def check_settings(
+    kind: type[SettingsT], data: Mapping[str, Any], origin: str, *section: str
+) -> SettingsT:
+    """Build settings from values that did not come through `parse_config`.
+
+    Args:
+        kind: The settings.
+        data: Their values, as nested dictionaries.
+        origin: Where they come from, for messages.
+        section: Keys of the section that they are, for messages.
+
+    Raises:
+        ConfigError: As `parse_config`, without line numbers.
+    """
+    return _validate(kind, dict(data), Document({}, {}), origin, section)
+
+
+def _validate(
+    kind: type[SettingsT],
+    data: dict[str, Any],
+    document: Document,
+    origin: str,
+    prefix: KeyPath,
+) -> SettingsT:
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        sentences = []
+        faults = error.errors(include_url=False)
+        for fault in faults[:_MOST_SENTENCES]:
+            line = document.line(prefix + fault["loc"])
+            place = origin if line is None else f"{origin}:{line}"
+            sentences.append(f"{place}: {_fault_sentence(kind, fault, prefix)}")
+        if len(faults) > _MOST_SENTENCES:
+            more = len(faults) - _MOST_SENTENCES
+            sentences.append(f"{origin}: {more} more like these")
+        raise ConfigError("\n".join(sentences)) from None
+
+
+def _fault_sentence(kind: type[BaseModel], fault: ErrorDetails, prefix: KeyPath) -> str:
+    path = prefix + fault["loc"]
+    if fault["type"] == "missing":
+        return f"{key_text(path[:-1])}: {path[-1]} is missing"
+    if fault["type"] == "extra_forbidden":
+        known = _keys_beside(kind, fault["loc"])
+        return f"{key_text(path)}: there is no such setting; {_nearest(path, known)}"
+    return ": ".join(part for part in (key_text(path), _complaint(fault)) if part)
+
+
+def _complaint(fault: ErrorDetails) -> str:
+    rule = _RULES.get(fault["type"], "").format(**fault.get("ctx", {}))
+    rule = rule or fault["msg"][:1].lower() + fault["msg"][1:]
+    if fault["type"] == _VALUE_HIDDEN:
+        return rule
+    # A rule about a whole section names its keys and values itself.
+    if isinstance(fault["input"], list | dict) and fault["type"] == "value_error":
+        return rule
+    return f"{value_text(fault['input'])} {rule}"
+
+
+def value_text(value: object) -> str:
+    """A value as the configuration file writes it, shortened to one phrase."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return "a section"
+    if isinstance(value, list | tuple):
+        return "a list" if value else "an empty list"
+    text = _USER_PART.sub("***@", repr(value))
+    return text if len(text) <= 80 else f"{text[:60]}..."
+
+
+def _nearest(path: KeyPath, known: list[str]) -> str:
+    close = difflib.get_close_matches(str(path[-1]), known, n=1)
+    if close:
+        return f"did you mean {close[0]}?"
+    return f"choose from {', '.join(known)}"
+
+
+def _keys_beside(kind: type[BaseModel], path: KeyPath) -> list[str]:
+    """Names of the settings in the section that holds the last key of `path`."""
+    section: type[BaseModel] = kind
+    for part in path[:-1]:
+        field = section.model_fields.get(str(part))
+        # A number or a label's name stands for one entry of the section reached.
+        if field is not None and (inner := _section_in(field.annotation)):
+            section = inner
+    return list(section.model_fields)
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    found = (_section_in(argument) for argument in get_args(annotation))
+    return next((kind for kind in found if kind is not None), None)

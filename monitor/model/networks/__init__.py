@@ -1,0 +1,1 @@
+"""The networks that a model file can name."""

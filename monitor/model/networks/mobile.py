@@ -1,0 +1,208 @@
+"""The network that hears better: preset `mobile`, the trunk of a MobileNetV3.
+
+Its shape is that of mn04 (Schmid et al., "Efficient Large-Scale Audio Tagging via
+Transformer-to-CNN Knowledge Distillation", 2023), so that training can begin from what
+that network learned of two million sounds.  Two things differ: columns come twice as
+often, by a dilated convolution in place of the last stride, and the last two squeezes
+are narrower.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from monitor.errors import UsageError
+from monitor.model.networks.base import Network, Normalise, average
+from monitor.spec import ModelSpec
+
+TRUNK_BANDS = 128
+"""Mel bands that the trunk was trained on."""
+
+# How the trunk's front end scaled the natural logarithm of a band's power, and the
+# power that it added to each band.
+_TRUNK_SHIFT, _TRUNK_SCALE, _TRUNK_FLOOR = 4.5, 5.0, 1e-5
+_MOST_LOG_POWER = 80.0  # its exponential is still finite, even for absurd samples
+
+
+class BlockShape(NamedTuple):
+    """An inverted residual: widen, convolve each channel by itself, narrow."""
+
+    wide: int
+    outputs: int
+    kernel: int
+    stride: tuple[int, int] = (1, 1)
+    """Over bands and over frames."""
+
+    squeeze: int = 0
+    """Features that gate the channels, see `Gate`; 0: no gate."""
+
+    dilation: int = 1
+    """Over frames."""
+
+
+RELU_BLOCKS = (
+    BlockShape(8, 8, 3),
+    BlockShape(24, 16, 3, stride=(2, 2)),
+    BlockShape(32, 16, 3),
+    BlockShape(32, 16, 5, stride=(2, 2), squeeze=8),
+    BlockShape(48, 16, 5, squeeze=16),
+    BlockShape(48, 16, 5, squeeze=16),
+)
+HARDSWISH_BLOCKS = (
+    BlockShape(96, 32, 3, stride=(2, 2)),
+    BlockShape(80, 32, 3),
+    BlockShape(72, 32, 3),
+    BlockShape(72, 32, 3),
+    BlockShape(192, 48, 3, squeeze=48),
+    BlockShape(272, 48, 3, squeeze=72),
+    BlockShape(272, 64, 5, stride=(2, 1), squeeze=72),
+    BlockShape(384, 64, 5, squeeze=64, dilation=2),
+    BlockShape(384, 64, 5, squeeze=64, dilation=2),
+)
+STEM_WIDTH = 8
+FEATURES = 384
+HIDDEN = 32
+"""Hidden units of the head."""
+
+PEAK_SHARE = 0.3
+"""Share of the highest column in the logits of a window.  Weighed on folds never heard:
+more tells onsets earlier, less tells more clips apart and hears more in ambience."""
+
+
+class MergeChannels(nn.Module):
+    """The mean of the channels in dB: (batch, channels, ...) to (batch, 1, ...)."""
+
+    def forward(self, log_mel: Tensor) -> Tensor:
+        """Average over the channels."""
+        if log_mel.shape[1] == 1:
+            return log_mel
+        return log_mel.mean(dim=1, keepdim=True)
+
+
+class BandMap(nn.Module):
+    """Turn the mel bands of our front end into those that the trunk knows."""
+
+    def __init__(self, n_mels: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(n_mels, TRUNK_BANDS)
+
+    def forward(self, bands: Tensor) -> Tensor:
+        """Map (batch, 1, n_mels, frames) to (batch, 1, TRUNK_BANDS, frames)."""
+        mapped = self.linear(bands.transpose(2, 3)).transpose(2, 3)
+        # log(power + floor), where mapped = (log(power) + shift) / scale: a softplus,
+        # which torch computes five times more slowly.
+        log_power = _TRUNK_SCALE * mapped - _TRUNK_SHIFT
+        power = torch.exp(log_power.clamp(max=_MOST_LOG_POWER))
+        return (torch.log(power + _TRUNK_FLOOR) + _TRUNK_SHIFT) / _TRUNK_SCALE
+
+
+class Gate(nn.Module):
+    """Squeeze and excitation: scale each channel by what the whole window says."""
+
+    def __init__(self, channels: int, squeeze: int) -> None:
+        super().__init__()
+        self.gates = nn.Sequential(
+            nn.Linear(channels, squeeze),
+            nn.ReLU(),
+            nn.Linear(squeeze, channels),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Scale (batch, channels, bands, columns)."""
+        gates: Tensor = self.gates(maps.mean(dim=(2, 3)))
+        return maps * gates[:, :, None, None]
+
+
+class InvertedResidual(nn.Module):
+    """One block; adds its input where the shape allows it."""
+
+    def __init__(
+        self, inputs: int, shape: BlockShape, activation: type[nn.Module]
+    ) -> None:
+        super().__init__()
+        self.adds_input = inputs == shape.outputs and shape.stride == (1, 1)
+        self.body = nn.Sequential()
+        if inputs != shape.wide:
+            self.body.extend([nn.Conv2d(inputs, shape.wide, 1), activation()])
+        self.body.extend([_each_channel(shape), activation()])
+        if shape.squeeze:
+            self.body.append(Gate(shape.wide, shape.squeeze))
+        self.body.append(nn.Conv2d(shape.wide, shape.outputs, 1))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Map (batch, inputs, bands, columns) to (batch, outputs, ...)."""
+        body: Tensor = self.body(maps)
+        return maps + body if self.adds_input else body
+
+
+class SkipHead(nn.Module):
+    """A linear head, and beside it one with a few hidden units.
+
+    What the trunk's own classifier knows of a label is not linear in the features.
+    """
+
+    def __init__(self, features: int, labels: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(features, labels)
+        self.hidden = nn.Linear(features, HIDDEN)
+        self.output = nn.Linear(HIDDEN, labels)
+        # It begins as the linear head alone.
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map (..., features) to logits (..., labels)."""
+        logits: Tensor = self.linear(features)
+        more: Tensor = self.output(nn.functional.hardswish(self.hidden(features)))
+        return logits + more
+
+
+def _each_channel(shape: BlockShape) -> nn.Conv2d:
+    """The convolution of each channel by itself."""
+    half = shape.kernel // 2
+    return nn.Conv2d(
+        shape.wide,
+        shape.wide,
+        shape.kernel,
+        shape.stride,
+        padding=(half, half * shape.dilation),
+        dilation=(1, shape.dilation),
+        groups=shape.wide,
+    )
+
+
+def mobile(spec: ModelSpec, labels: int) -> Network:
+    """A MobileNetV3 of width 0.4 behind a learned band map, about 491 k parameters.
+
+    For a batch of 16: (16, 2, 64, 344), (16, 384, 4, 22), (16, 384), (16, labels).  It
+    has no batch normalisation: the statistics of its first training are in its weights.
+    """
+    if spec.n_mels > TRUNK_BANDS:
+        raise UsageError(
+            f"n_mels: the network mobile takes at most {TRUNK_BANDS} bands, "
+            f"not {spec.n_mels}"
+        )
+    blocks = nn.Sequential(
+        MergeChannels(),
+        BandMap(spec.n_mels),
+        nn.Conv2d(1, STEM_WIDTH, 3, stride=2, padding=1),
+        nn.Hardswish(),
+    )
+    inputs = STEM_WIDTH
+    stages = ((RELU_BLOCKS, nn.ReLU), (HARDSWISH_BLOCKS, nn.Hardswish))
+    for shapes, activation in stages:
+        for shape in shapes:
+            blocks.append(InvertedResidual(inputs, shape, activation))
+            inputs = shape.outputs
+    blocks.extend([nn.Conv2d(inputs, FEATURES, 1), nn.Hardswish()])
+    return Network(
+        Normalise(spec.n_mels),
+        blocks,
+        average,
+        nn.Sequential(nn.Dropout(0.1), SkipHead(FEATURES, labels)),
+        total_stride=16,
+        column_head=nn.Linear(FEATURES, labels),
+        peak_share=PEAK_SHARE,
+    )

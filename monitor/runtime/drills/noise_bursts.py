@@ -1,0 +1,64 @@
+"""A street of the drills: bursts of noise at known times, as raw PCM on stdout.
+
+`python -m monitor.runtime.drills.noise_bursts`.  It behaves like a sound card: what nobody
+reads in time is lost, and what comes next is of now.  A burst begins whenever the time
+of day in seconds is a multiple of `PERIOD_SECONDS`: so every program knows when.
+"""
+
+import contextlib
+import os
+import sys
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+SAMPLE_RATE = 44_100
+PERIOD_SECONDS = 7
+BURST_SECONDS = 1.0
+BURST_DBFS = -20.0
+QUIET_DBFS = -80.0
+
+_BLOCK_SECONDS = 0.1
+_LATE_SECONDS = 0.5
+"""Nobody read for so long: as much is lost."""
+
+
+def main() -> None:
+    """Write for as long as somebody reads."""
+    count = round(_BLOCK_SECONDS * SAMPLE_RATE)
+    noise = np.random.default_rng(1).standard_normal(count)
+    origin = time.time() - time.monotonic()
+    position = time.monotonic()
+    with contextlib.suppress(BrokenPipeError):
+        while True:
+            pcm = render(origin + position, noise)
+            position += _BLOCK_SECONDS
+            time.sleep(max(0.0, position - time.monotonic()))
+            _write(pcm)
+            if time.monotonic() - position > _LATE_SECONDS:
+                position = time.monotonic()
+
+
+def render(moment: float, noise: NDArray[np.float64]) -> bytes:
+    """Compute what sounds from a time of day on, seconds since 1970, as 16 bit PCM.
+
+    Args:
+        moment: Of the first sample.
+        noise: As many samples as are wanted, of power 1.
+    """
+    moments = moment + np.arange(noise.size) / SAMPLE_RATE
+    is_loud = moments % PERIOD_SECONDS < BURST_SECONDS
+    level_db = np.where(is_loud, BURST_DBFS, QUIET_DBFS)
+    samples = np.clip(noise * 10 ** (level_db / 20), -1, 1)
+    return (samples * 32_767).astype("<i2").tobytes()
+
+
+def _write(data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(sys.stdout.fileno(), view) :]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,233 @@
+"""Supervision: is every part of the monitor moving, and what is it doing.
+
+What the service manager is told, in the protocol of sd_notify(3).
+"""
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+
+from monitor.clock import Clock
+from monitor.records import Event, Statistics, Timed
+from monitor.sinks.status_snapshot import Watchdog
+from monitor.text import printable
+
+logger = logging.getLogger(__name__)
+
+
+_SEND_SECONDS = 1.0
+"""A service manager that hangs must not take the monitor along."""
+
+
+class ServiceManager:
+    """systemd, or nobody: without $NOTIFY_SOCKET nothing is sent.
+
+    Used by the main thread.
+    """
+
+    def __init__(self, environ: MutableMapping[str, str] = os.environ) -> None:
+        """Learn who listens, and take it out of `environ`.
+
+        A program that the monitor starts must not speak in its name.
+        """
+        self._address = environ.pop("NOTIFY_SOCKET", "")
+        if self._address.startswith("@"):  # abstract: a name without a file
+            self._address = "\0" + self._address[1:]
+        self._is_failing = False
+        microseconds = environ.pop("WATCHDOG_USEC", "")
+        pid = environ.pop("WATCHDOG_PID", str(os.getpid()))
+        is_watched = microseconds.isdecimal() and pid == str(os.getpid())
+        self.watchdog_seconds = int(microseconds) / 1e6 if is_watched else None
+        """Without a word for so long, the monitor is ended; None: never."""
+
+    def ready(self) -> None:
+        """Say that the monitor works; also at the end of a reload."""
+        self._send("READY=1")
+
+    def status(self, sentence: str) -> None:
+        """Say how the monitor is doing, in a sentence for people."""
+        self._send(f"STATUS={printable(sentence)}")
+
+    def alive(self) -> None:
+        """Put off the watchdog."""
+        self._send("WATCHDOG=1")
+
+    def stopping(self) -> None:
+        """Say that the monitor has begun to end."""
+        self._send("STOPPING=1")
+
+    def reloading(self) -> None:
+        """Say that a reload begins; `ready` says that it is over."""
+        # The clock that systemd compares with, whichever one the monitor goes by.
+        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={now}")
+
+    def _send(self, message: str) -> None:
+        if not self._address:
+            return
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
+                connection.settimeout(_SEND_SECONDS)
+                connection.sendto(message.encode(), self._address)
+            self._is_failing = False
+        except OSError as error:
+            if not self._is_failing:
+                logger.warning("the service manager cannot be told anything: %s", error)
+            self._is_failing = True
+
+
+STATUS_SECONDS = 5.0
+"""Shortest time between two sentences to the service manager."""
+
+Turns = Callable[[], Mapping[str, float]]
+"""When each part of the monitor last moved, monotonic seconds, by its name."""
+
+
+class Supervisor:
+    """Tells the service manager that the monitor works, for as long as all of it does.
+
+    The watchdog is put off only when every part has moved since the last time.  So a
+    monitor with a capture or a worker that hangs is ended and started again, however
+    lively the rest of it is.  Used by the main thread.
+    """
+
+    def __init__(
+        self,
+        manager: ServiceManager,
+        clock: Clock,
+        turns: Turns,
+        summary: Callable[[], str],
+    ) -> None:
+        """Watch the parts that `turns` names; `summary` says how they are doing."""
+        self._manager = manager
+        self._clock = clock
+        self._turns = turns
+        self._summary = summary
+        self._put_off = self._told = clock.monotonic()
+        self._sentence = ""
+        self._remark = ""
+        self._has_complained = False
+
+    def start(self) -> None:
+        """Say that the monitor is ready: its settings and its model are sound."""
+        self._put_off = self._clock.monotonic()
+        self._tell("starting")
+        self._manager.ready()
+
+    def look(self) -> None:
+        """Look after all parts.  Call several times a second."""
+        now = self._clock.monotonic()
+        if self._manager.watchdog_seconds is not None:
+            self._watch(now, self._manager.watchdog_seconds)
+        if now - self._told >= STATUS_SECONDS:
+            self._tell(self._summary())
+
+    @property
+    def watchdog(self) -> Watchdog | None:
+        """How the watchdog is doing; None: nobody watches."""
+        limit = self._manager.watchdog_seconds
+        return None if limit is None else Watchdog(limit, self._put_off)
+
+    def reloading(self) -> None:
+        """Say that a reload begins."""
+        self._tell("reloading the configuration")
+        self._manager.reloading()
+
+    def reloaded(self, remark: str) -> None:
+        """Say that a reload is over.
+
+        Args:
+            remark: Stands before every sentence until the next reload; empty: all is
+                well.
+        """
+        self._remark = remark
+        self._tell(self._summary())
+        self._manager.ready()
+
+    def stop(self) -> None:
+        """Say that the monitor has begun to end."""
+        self._tell("stopping")
+        self._manager.stopping()
+
+    def _watch(self, now: float, limit_seconds: float) -> None:
+        waited = now - self._put_off
+        still = [name for name, turn in self._turns().items() if turn <= self._put_off]
+        if not still:
+            if waited >= limit_seconds / 4:
+                self._manager.alive()
+                self._put_off = now
+            self._has_complained = False
+        elif waited >= limit_seconds / 2 and not self._has_complained:
+            self._has_complained = True
+            logger.error(
+                "%s did not move for %.1f s; after %.1f s the service manager ends "
+                "the monitor",
+                " and ".join(still),
+                waited,
+                limit_seconds,
+            )
+
+    def _tell(self, sentence: str) -> None:
+        self._told = self._clock.monotonic()
+        sentence = "; ".join(part for part in (self._remark, sentence) if part)
+        if sentence != self._sentence:
+            self._sentence = sentence
+            self._manager.status(sentence)
+
+
+class Summary:
+    """A sink that keeps nothing but what one sentence needs."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._began = clock.utc().astimezone()
+        # Replaced as a whole: the worker's thread writes, the main thread reads.
+        self._events = (self._began.date(), 0)
+        self._statistics: Statistics | None = None
+
+    def write(self, batch: Sequence[Timed]) -> None:
+        """Count the events of today."""
+        count = sum(isinstance(timed.record, Event) for timed in batch)
+        if count:
+            today = self._clock.utc().astimezone().date()
+            day, before = self._events
+            self._events = (today, count + (before if day == today else 0))
+
+    def report(self, statistics: Statistics) -> None:
+        """Keep the newest figures."""
+        self._statistics = statistics
+
+    def reopen(self) -> None:
+        """Do nothing: there is no file."""
+
+    def close(self) -> None:
+        """Do nothing: the main thread may still ask."""
+
+    def sentence(self) -> str:
+        """How the monitor is doing, for people.  Any thread."""
+        statistics = self._statistics
+        if statistics is None:
+            return "starting"
+        latency = statistics.latency_seconds_p50
+        parts = [_sources(statistics), self._count()]
+        if latency >= 0:  # not a number before the first window
+            parts.append(f"latency {latency:.1f} s")
+        return "; ".join(parts)
+
+    def _count(self) -> str:
+        today = self._clock.utc().astimezone().date()
+        day, counted = self._events
+        count = counted if day == today else 0
+        since = "today" if self._began.date() != today else f"since {self._began:%H:%M}"
+        return f"{count} event{'s' * (count != 1)} {since}"
+
+
+def _sources(statistics: Statistics) -> str:
+    """What is listened to; what is not, by name."""
+    states = {source.source: source.state for source in statistics.sources}
+    heard = [name for name, state in states.items() if state == "listening"]
+    sentence = f"listening to {len(heard)} of {len(states)} sources"
+    deaf = [f"{name} {state}" for name, state in states.items() if name not in heard]
+    return f"{sentence} ({', '.join(deaf)})" if deaf else sentence

@@ -1,0 +1,180 @@
+"""From the rules of the configuration to their senders; and what is wrong with them.
+
+A test alert, sent at once, past the outbox.
+"""
+
+import logging
+import sqlite3
+import threading
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
+
+from monitor.config.alerts import AlertSettings
+from monitor.errors import ConfigError, StoreUnavailableError
+from monitor.sinks.alerts.body import utc_text
+from monitor.sinks.alerts.hooks import build_hook
+from monitor.sinks.alerts.hooks.hook import Delivered, Hook, Outcome, Retry
+from monitor.sinks.alerts.outbox import Alert, Outbox
+from monitor.sinks.alerts.sender import Clock, Sender
+from monitor.sinks.store.database import Database
+
+logger = logging.getLogger(__name__)
+
+
+def build_hooks(
+    rules: Sequence[AlertSettings], environ: Mapping[str, str]
+) -> dict[str, Hook]:
+    """Build the hook of every endpoint, by its name; nothing is connected.
+
+    Raises:
+        ConfigError: A sentence in a line for each that cannot be built.
+    """
+    hooks: dict[str, Hook] = {}
+    faults: list[str] = []
+    for index, rule in enumerate(rules):
+        for kind, section in rule.hooks.items():
+            place = f"alerts[{index}].{kind}"
+            try:
+                hooks[f"{rule.name}/{kind}"] = build_hook(section, place, environ)
+            except ConfigError as error:
+                faults += str(error).splitlines()
+    if faults:
+        close_hooks(hooks)
+        raise ConfigError("\n".join(faults))
+    return hooks
+
+
+def close_hooks(hooks: Mapping[str, Hook]) -> None:
+    """Close hooks that no sender uses."""
+    for hook in hooks.values():
+        hook.close()
+
+
+def find_faults(
+    rules: Sequence[AlertSettings],
+    labels: Sequence[str] | None,
+    environ: Mapping[str, str],
+) -> list[str]:
+    """Say what keeps rules from working, a sentence each.
+
+    Args:
+        rules: Of the configuration.
+        labels: Of the model; None: unknown.
+        environ: Of the process, for secrets.
+    """
+    faults = [
+        f"alerts[{index}].labels: {label!r} is not a label of the model; "
+        f"{_nearest(label, labels)}"
+        for index, rule in enumerate(rules)
+        for label in rule.labels
+        if labels is not None and label not in labels
+    ]
+    try:
+        close_hooks(build_hooks(rules, environ))
+    except ConfigError as error:
+        faults += str(error).splitlines()
+    return faults
+
+
+def describe(
+    rules: Sequence[AlertSettings], environ: Mapping[str, str]
+) -> dict[str, str]:
+    """Where the alerts of every endpoint go, without what may be secret."""
+    targets = {}
+    for rule in rules:
+        for kind, section in rule.hooks.items():
+            try:
+                hook = build_hook(section, kind, environ)
+            except ConfigError:
+                targets[f"{rule.name}/{kind}"] = "cannot be used"
+            else:
+                targets[f"{rule.name}/{kind}"] = hook.target
+                hook.close()
+    return targets
+
+
+def build_senders(
+    hooks: Mapping[str, Hook], database: Database, clock: Clock
+) -> dict[str, Sender]:
+    """Give every endpoint a sender.
+
+    Args:
+        hooks: By endpoint; closed by their senders.
+        database: Holds the alerts; every sender opens it on its own thread.
+        clock: Of the machine.
+    """
+    return {
+        endpoint: Sender(endpoint, hook, Outbox(database), clock)
+        for endpoint, hook in hooks.items()
+    }
+
+
+def look_for_strays(endpoints: Iterable[str], database: Database, clock: Clock) -> None:
+    """Say if alerts wait for endpoints that the configuration has no more."""
+    outbox = Outbox(database)
+    try:
+        count = outbox.expire_strays(list(endpoints), clock.utc())
+    except (sqlite3.Error, StoreUnavailableError):
+        return  # The senders say so.
+    finally:
+        outbox.close()
+    if count:
+        logger.warning(
+            "%d alerts wait for endpoints that are not configured any more; see "
+            "'alerts list --state pending'",
+            count,
+        )
+
+
+def _nearest(label: str, labels: Sequence[str]) -> str:
+    near = get_close_matches(label, labels, n=1)
+    return f"did you mean {near[0]}?" if near else f"choose from {', '.join(labels)}"
+
+
+GRACE_SECONDS = 0.3
+
+
+def make_test_alert(endpoint: str, now: datetime) -> Alert:
+    """Make an alert that says that it is a test; each has an id of its own."""
+    key = str(uuid.uuid4())
+    rule = endpoint.partition("/")[0]
+    body = {
+        "id": key,
+        "created": utc_text(now),
+        "schema": 1,
+        "type": "alert",
+        "kind": "test",
+        "escalation": False,
+        "rule": rule,
+        "message": f"test of {endpoint} by sound-monitor: nothing was heard",
+        "start": utc_text(now),
+    }
+    return Alert(
+        id=key,
+        rule=rule,
+        endpoint=endpoint,
+        kind="test",
+        event_id=None,
+        body=body,
+        created=now,
+        deadline=now + timedelta(minutes=5),
+    )
+
+
+def send_test(endpoint: str, hook: Hook) -> Outcome:
+    """Deliver a test alert once, within the time limit of the hook."""
+    outcomes: list[Outcome] = []
+    alert = make_test_alert(endpoint, datetime.now(UTC))
+    thread = threading.Thread(
+        target=lambda: outcomes.append(hook.deliver(alert)), daemon=True
+    )
+    thread.start()
+    thread.join(hook.total_seconds)
+    if thread.is_alive():
+        hook.cancel()
+        thread.join(GRACE_SECONDS)
+        if not (outcomes and isinstance(outcomes[0], Delivered)):
+            return Retry(f"took longer than {hook.total_seconds:g} s")
+    return outcomes[0] if outcomes else Retry("failed unexpectedly")

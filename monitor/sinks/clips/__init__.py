@@ -1,1 +1,0 @@
-"""Clips: the sound of events, stored only where the configuration asks for it."""

@@ -1,1 +1,0 @@
-"""How the monitor is doing, for programs that watch it over HTTP."""

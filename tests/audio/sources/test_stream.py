@@ -1,0 +1,159 @@
+"""WAV streams are understood as programs write them, and raw PCM beside them."""
+
+import io
+import struct
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitor.audio.sources.pcm import PcmFormat
+from monitor.audio.sources.stream import WavOrRawDecoder, parse_header
+from monitor.errors import SourceError
+from tests.support.wav_bytes import ENCODINGS, chunk, encode, wav
+
+RAW = PcmFormat(8_000, 2, "s16le")
+VALUES = [0.0, 0.5, -0.5, -1.0, 0.25, 0.75, -0.125, 127 / 128]
+NOTES = chunk(b"LIST", b"INFOISFT odd")
+ODD_NOTES = chunk(b"id3 ", b"x" * 301)
+
+
+def decode(data: bytes, sizes: int = 10**9) -> tuple[PcmFormat | None, list[float]]:
+    """What comes of a mono stream that is pushed in pieces of `sizes` bytes."""
+    decoder = WavOrRawDecoder(RAW)
+    values: list[float] = []
+    for start in range(0, len(data), sizes):
+        samples = decoder.push(data[start : start + sizes])
+        if samples is not None:
+            values += samples[0].tolist()
+    return decoder.pcm_format, values
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("extensible", [False, True])
+@pytest.mark.parametrize("size", [1, 7, 10**6])
+def test_the_header_tells_the_format(
+    encoding: str, extensible: bool, size: int
+) -> None:
+    data = wav(
+        encode(VALUES, encoding), rate=48_000, encoding=encoding, extensible=extensible
+    )
+    assert decode(data, size) == (PcmFormat(48_000, 1, encoding), VALUES)
+
+
+@pytest.mark.parametrize("length", [0, 0x7FFF_0000, 0x7FFF_FFFF, 0xFFFF_FFFF])
+def test_an_unknown_length_means_until_the_end(length: int) -> None:
+    data = wav(encode(VALUES, "s16le"), length=length)
+    assert decode(data)[1] == VALUES
+
+
+@pytest.mark.parametrize("size", [1, 5, 10**6])
+def test_other_chunks_are_skipped_before_and_after_the_samples(size: int) -> None:
+    data = wav(encode(VALUES, "s16le"), before=[NOTES, ODD_NOTES], after=NOTES)
+    assert decode(data, size)[1] == VALUES
+
+
+@pytest.mark.parametrize("size", [1, 5, 10**6])
+def test_a_new_header_after_the_stated_length_is_no_sound(size: int) -> None:
+    """As arecord does it after two gigabytes."""
+    once = wav(encode(VALUES, "s16le"))
+    assert decode(once * 3, size)[1] == VALUES * 3
+
+
+def test_a_new_header_after_a_huge_length_is_no_sound_either() -> None:
+    """The length is two gigabytes less some, so the count is set by hand here."""
+    decoder = WavOrRawDecoder(RAW)
+    decoder.push(wav(b"", length=0x8000_0000))
+    decoder._left = 4  # of the 0x8000_0000 bytes
+    samples = decoder.push(encode([0.5, 0.25], "s16le") + wav(encode([0.75], "s16le")))
+    assert samples is not None
+    assert samples.tolist() == [[0.5, 0.25, 0.75]]
+
+
+def test_samples_beyond_a_huge_length_are_sound() -> None:
+    """As sox does it, which cannot go back to the header."""
+    decoder = WavOrRawDecoder(RAW)
+    decoder.push(wav(b"", length=0x7FFF_F000))
+    decoder._left = 4
+    samples = decoder.push(encode([0.5, 0.25, 0.75, *VALUES], "s16le"))
+    assert samples is not None
+    assert samples.tolist() == [[0.5, 0.25, 0.75, *VALUES]]
+
+
+def test_what_libsndfile_writes_is_read() -> None:
+    buffer = io.BytesIO()
+    written = np.linspace(-0.9, 0.9, 50).reshape(25, 2)
+    soundfile.write(buffer, written, 96_000, subtype="PCM_24", format="WAVEX")
+    decoder = WavOrRawDecoder(RAW)
+    samples = decoder.push(buffer.getvalue())
+    assert decoder.pcm_format == PcmFormat(96_000, 2, "s24le")
+    assert samples is not None
+    np.testing.assert_allclose(samples, written.T, atol=1e-6)
+
+
+@given(data=st.binary(max_size=200), size=st.integers(1, 50))
+def test_what_does_not_begin_like_wav_is_raw(data: bytes, size: int) -> None:
+    data = b"raw!" + data
+    decoder = WavOrRawDecoder(RAW)
+    parts = [
+        decoder.push(data[start : start + size]) for start in range(0, len(data), size)
+    ]
+    samples = np.concatenate(
+        [part for part in parts if part is not None], axis=1, dtype=np.float32
+    )
+    expected = np.frombuffer(data[: len(data) // 4 * 4], "<i2").reshape(-1, 2).T
+    np.testing.assert_array_equal(samples, expected / 2**15)
+
+
+def test_raw_samples_that_begin_like_riff_only_are_raw() -> None:
+    data = b"RIFF1234NOWAVE.."
+    samples = WavOrRawDecoder(RAW).push(data)
+    assert samples is not None
+    assert samples.shape == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (wav(b"", rate=4_000), "4000 samples a second"),
+        (wav(b"", channels=0), "0 channels"),
+        (wav(b"").replace(b"\x01\x00\x01\x00", b"\x06\x00\x01\x00"), "format 6, 16"),
+        (b"RIFF\0\0\0\0WAVEdata\0\0\0\0", "no format before"),
+        (b"RIFF\0\0\0\0WAVEfmt \x04\0\0\0abcd", "damaged"),
+        (b"RIFF\0\0\0\0WAVEfmt \xff\xff\xff\xff", "damaged"),  # never complete
+        (b"RIFF\0\0\0\0WAVE" + b"JUNK\0\0\0\0" * 1001, "first 1000 parts"),
+        (b"RIFF\0\0\0\0WAVEJUNK\xff\xff\xff\x7f", "16 MiB"),
+        (wav(b"")[:32] + b"\x07" + wav(b"")[33:], "damaged"),  # bytes of a frame
+    ],
+)
+def test_a_header_without_sense_is_told_in_a_sentence(data: bytes, words: str) -> None:
+    with pytest.raises(SourceError, match=words):
+        WavOrRawDecoder(RAW).push(data)
+
+
+def test_a_format_that_changes_midway_is_an_error() -> None:
+    data = wav(encode(VALUES, "s16le"))
+    data += wav(encode(VALUES, "s16le"), rate=8_000)
+    with pytest.raises(SourceError, match="changed midway"):
+        WavOrRawDecoder(RAW).push(data)
+
+
+@given(st.binary(max_size=100), st.integers(0, 60))
+def test_a_damaged_header_never_crashes(noise: bytes, keep: int) -> None:
+    data = wav(encode(VALUES, "s16le"), before=[NOTES])[:keep] + noise
+    try:
+        decode(data)
+        parse_header(data)
+    except SourceError:
+        pass
+
+
+def test_a_header_says_where_its_samples_begin_and_how_long_they_are() -> None:
+    data = wav(b"\0" * 10, before=[NOTES])
+    header = parse_header(data)
+    assert header is not None
+    assert data[header.data_start - 4 :] == struct.pack("<I", 10) + b"\0" * 10
+    assert header.data_bytes == 10
+    assert header.says_length

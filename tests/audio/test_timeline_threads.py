@@ -1,0 +1,122 @@
+"""Capture thread and worker meet in a timeline, and neither harms the other."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from monitor.audio.timeline import Timeline
+from tests.support.timelines import CAPACITY, assert_tiled, make_feed, spans, write
+from tests.support.turns import frequent_turns
+
+
+def test_there_is_room_until_the_ring_is_full() -> None:
+    timeline = make_feed()
+    go_on, stopped = threading.Event(), threading.Event()
+    stopped.set()
+    write(timeline, 70)
+
+    assert timeline.wait_for_room(10, go_on)
+    assert not timeline.wait_for_room(10, stopped)
+    with pytest.raises(ValueError, match="81 samples for a ring of 80"):
+        timeline.wait_for_room(81, go_on)
+
+
+def test_waiting_for_room_ends_when_it_is_stopped() -> None:
+    timeline = make_feed()
+    write(timeline, CAPACITY)
+    stop = threading.Event()
+    answers: list[bool] = []
+    thread = threading.Thread(
+        target=lambda: answers.append(timeline.wait_for_room(1, stop)), name="capture"
+    )
+    thread.start()
+    stop.set()
+    thread.join(timeout=5)
+
+    assert answers == [False]
+
+
+def test_a_worker_that_lets_sound_collect_learns_that_a_recording_waits() -> None:
+    timeline = make_feed()
+    timeline.wakeup = threading.Event()
+    write(timeline, 30)
+    timeline.wakeup.clear()
+    stop = threading.Event()
+    answers: list[bool] = []
+    thread = threading.Thread(
+        target=lambda: answers.append(timeline.wait_for_room(CAPACITY, stop)),
+        name="capture",
+    )
+    thread.start()
+    try:
+        assert timeline.wakeup.wait(timeout=5)
+        assert timeline.has_marks
+        timeline.take()
+        thread.join(timeout=5)
+    finally:
+        stop.set()
+        thread.join()
+
+    assert answers == [True]
+    assert not timeline.has_marks
+
+
+def test_a_recording_that_waits_for_room_loses_nothing() -> None:
+    timeline = make_feed()
+    timeline.wakeup = threading.Event()
+    stop = threading.Event()
+    sizes = np.random.default_rng(0).integers(1, CAPACITY, 500).tolist()
+
+    def capture() -> None:
+        for count in sizes:
+            if timeline.wait_for_room(count, stop):
+                write(timeline, count)
+
+    thread = threading.Thread(target=capture, name="capture")
+    thread.start()
+    tiles = []
+    try:
+        while timeline.taken < sum(sizes):
+            assert timeline.wakeup.wait(timeout=5)
+            timeline.wakeup.clear()
+            tiles += spans(timeline.take())
+    finally:
+        stop.set()
+        thread.join()
+
+    assert_tiled(tiles, 0, sum(sizes))
+    assert {kind for _, _, kind in tiles} == {"1 channels"}
+
+
+def test_a_capture_thread_that_laps_the_worker_leaves_no_hole_and_no_overlap() -> None:
+    timeline = Timeline("street", sample_rate=1000, capacity_seconds=5)
+    timeline.open(1)
+    done = threading.Event()
+
+    def capture() -> None:
+        for index, count in enumerate([3, 700, 41, 4000] * 500):
+            if index % 7 == 0:
+                timeline.open(1 + index % 2)
+            if index % 5 == 0:
+                timeline.lose(count, "stalled")
+            else:
+                write(timeline, count, 1 + (index - index % 7) % 2)
+        done.set()
+
+    with frequent_turns(1e-5):
+        thread = threading.Thread(target=capture, name="capture")
+        thread.start()
+        tiles = []
+        while not done.is_set() or timeline.taken < timeline.stop:
+            start = timeline.taken
+            fresh = spans(timeline.take())
+            assert_tiled(fresh, start, timeline.taken)
+            tiles += fresh
+        thread.join()
+
+    assert_tiled(tiles, 0, timeline.stop)
+    assert timeline.lost_samples == sum(
+        b - a for a, b, kind in tiles if "ch" not in kind
+    )
+    assert {"overrun", "stalled"} < {kind for _, _, kind in tiles}

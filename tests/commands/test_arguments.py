@@ -1,0 +1,62 @@
+"""Moments as users write them."""
+
+import os
+import time
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+from monitor.commands.arguments import parse_day, parse_moment
+from monitor.errors import UsageError
+
+NOW = datetime(2026, 11, 23, 7, 30, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def _in_berlin() -> Iterator[None]:
+    before = os.environ.get("TZ")
+    os.environ["TZ"] = "Europe/Berlin"
+    time.tzset()
+    yield
+    os.environ.pop("TZ")
+    if before is not None:
+        os.environ["TZ"] = before
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("90s", NOW - timedelta(seconds=90)),
+        ("15m", NOW - timedelta(minutes=15)),
+        ("1h", NOW - timedelta(hours=1)),
+        ("1.5 h", NOW - timedelta(minutes=90)),
+        ("2d", NOW - timedelta(days=2)),
+        ("1w", NOW - timedelta(days=7)),
+        ("2026-11-23T07:30", datetime(2026, 11, 23, 6, 30, tzinfo=UTC)),
+        ("2026-07-01 12:00:30", datetime(2026, 7, 1, 10, 0, 30, tzinfo=UTC)),
+        ("2026-11-23", datetime(2026, 11, 22, 23, tzinfo=UTC)),
+        ("2026-11-23T07:30:00Z", NOW),
+        ("2026-11-23T07:30+05:30", datetime(2026, 11, 23, 2, tzinfo=UTC)),
+    ],
+)
+def test_a_moment_is_a_time_ago_or_a_local_time(text: str, moment: datetime) -> None:
+    assert parse_moment(text, NOW, "--since") == moment
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1", "h", "1y", "yesterday", "-1h", "9" * 30 + "d"]
+)
+def test_what_is_no_moment_is_told_with_what_to_write(text: str) -> None:
+    with pytest.raises(UsageError, match=r"--since: .* is no moment; write 90s"):
+        parse_moment(text, NOW, "--since")
+
+
+def test_a_day_is_local() -> None:
+    late = datetime(2026, 11, 22, 23, 30, tzinfo=UTC)
+    assert parse_day("today", late) == date(2026, 11, 23)
+    assert parse_day("yesterday", late) == date(2026, 11, 22)
+    assert parse_day("2026-03-01", late) == date(2026, 3, 1)
+    with pytest.raises(UsageError, match="is no day"):
+        parse_day("monday", late)

@@ -1,0 +1,149 @@
+"""Each fault of a configuration is one sentence: place, key, value, rule."""
+
+import pytest
+
+from monitor.config.config import Config, Settings, SourceSettings
+from monitor.config.load import check_settings, parse_config, value_text
+from monitor.errors import ConfigError
+
+
+def complaints(text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(text, "config.yaml")
+    return str(caught.value).splitlines()
+
+
+def test_an_empty_text_gives_the_defaults() -> None:
+    assert parse_config("", "config.yaml") == Config()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model:",
+        "detection:\n  labels:\n",
+        "training:",
+        "event_log: # nothing set\n",
+    ],
+)
+def test_an_empty_section_has_its_defaults(text: str) -> None:
+    assert parse_config(text, "config.yaml") == Config()
+
+
+def test_a_label_without_settings_is_a_label() -> None:
+    labels = parse_config("detection: {labels: {siren: }}", "").detection.labels
+    assert set(labels) == {"siren"}
+
+
+def test_a_whole_number_serves_where_a_number_is_meant() -> None:
+    assert parse_config("ring_seconds: 60", "").ring_seconds == 60.0
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "\n\ndetection:\n  labels:\n    siren:\n      onset_threshold: 1.7\n",
+            ":6: detection.labels.siren.onset_threshold: 1.7 must be less than 1",
+        ),
+        ("ring_seconds: 4", ":1: ring_seconds: 4 must be at least 5"),
+        ("ring_seconds: 1e9", ":1: ring_seconds: 1000000000.0 must be at most 3600"),
+        (
+            "detection: {labels: {siren: {onset_threshold: 0}}}",
+            ":1: detection.labels.siren.onset_threshold: 0 must be greater than 0",
+        ),
+        ("ring_seconds: true", ":1: ring_seconds: true must be a number"),
+        ("ring_seconds: .nan", ":1: ring_seconds: '.nan' must be a number"),
+        ("ring_seconds: null", ":1: ring_seconds: null must be a number"),
+        ("model: {threads: 1.5}", ":1: model.threads: 1.5 must be a whole number"),
+        ("model: {threads: no}", ":1: model.threads: 'no' must be a whole number"),
+        ("state_dir: 5", ":1: state_dir: 5 must be text; put it in quotes"),
+        ('state_dir: ""', ":1: state_dir: '' must be text, not empty"),
+        ('state_dir: "a\\0"', r":1: state_dir: 'a\x00' must not contain control"),
+        ('state_dir: "\\e[2J"', r":1: state_dir: '\x1b[2J' must not contain control"),
+        ('state_dir: "\\ud800"', r":1: state_dir: '\ud800' must not contain control"),
+        ("model: 5", ":1: model: 5 must be a section with keys and values"),
+        ("detection: {labels: [a]}", ":1: detection.labels: a list must be a section"),
+        ("sources: mic", ":1: sources: 'mic' must be a list"),
+        ("sources: []", ":1: sources: must have at least one source"),
+        (
+            "model:\n  compute_device: gpu",
+            ":2: model.compute_device: 'gpu' must be 'auto', 'cpu', 'cuda' or 'mps'",
+        ),
+        (
+            "sources:\n  - name: a\n    input: mike:x\n",
+            ":3: sources[0].input: 'mike:x' must be mic:NAME, file:PATH, command:ARGV "
+            "or demo:",
+        ),
+        ("sources:\n  - input: 'demo:'\n", ":2: sources[0]: name is missing"),
+        ("sources: [{name: a b}]", ":1: sources[0].name: 'a b' must begin with"),
+        (
+            "sources:\n  - {name: a}\n  - {name: a}\n",
+            ":1: sources: two sources have the name 'a'",
+        ),
+        (
+            "detection:\n  labels:\n    siren: {onset_threshold: 0.3, "
+            "offset_threshold: 0.5}",
+            ":3: detection.labels.siren: offset_threshold: 0.5 must not be above "
+            "onset_threshold: 0.3, or the label could never stay on",
+        ),
+        (
+            "detection:\n  labels:\n    siren:\n      onset_treshold: 0.5",
+            ":4: detection.labels.siren.onset_treshold: there is no such setting; did "
+            "you mean onset_threshold?",
+        ),
+        (
+            "sources: [{name: a, sample_rates: 1}]",
+            ":1: sources[0].sample_rates: there is no such setting; did you mean "
+            "sample_rate?",
+        ),
+        (
+            "webhook: x",
+            ":1: webhook: there is no such setting; choose from state_dir, sources,",
+        ),
+        ("modle: {}", ":1: modle: there is no such setting; did you mean model?"),
+        (
+            "model: {preset: x}",
+            ":1: model.preset: there is no such setting; choose from file, compute_",
+        ),
+    ],
+)
+def test_a_fault_names_place_key_value_and_rule(text: str, sentence: str) -> None:
+    (complaint,) = complaints(text)
+    assert complaint.startswith(f"config.yaml{sentence}")
+
+
+def test_each_fault_is_told() -> None:
+    text = "ring_seconds: 1\nmodel:\n  threads: 0\nstat_dir: x\n"
+    assert complaints(text) == [
+        "config.yaml:1: ring_seconds: 1 must be at least 5",
+        "config.yaml:3: model.threads: 0 must be at least 1",
+        "config.yaml:4: stat_dir: there is no such setting; did you mean state_dir?",
+    ]
+
+
+class _Switch(Settings):
+    enabled: bool = True
+
+
+def test_no_is_a_word_and_the_rule_says_what_to_write() -> None:
+    with pytest.raises(ConfigError, match=r"^here: a\.enabled: 'no' must be true or f"):
+        check_settings(_Switch, {"enabled": "no"}, "here", "a")
+
+
+def test_values_from_elsewhere_are_checked_by_the_same_rules() -> None:
+    with pytest.raises(ConfigError, match="--input: input: 'x:' must be mic:NAME"):
+        check_settings(SourceSettings, {"name": "a", "input": "x:"}, "--input")
+
+
+def test_a_long_value_is_shortened() -> None:
+    assert len(value_text("x" * 1000)) < 80
+
+
+def test_a_thousand_faults_are_not_a_thousand_sentences() -> None:
+    text = "".join(f"k{number}: 1\n" for number in range(1000))
+    with pytest.raises(ConfigError) as caught:
+        parse_config(text, "here")
+    sentences = str(caught.value).splitlines()
+    assert len(sentences) == 51
+    assert sentences[-1] == "here: 950 more like these"

@@ -1,0 +1,68 @@
+"""How loud an event was."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitor.detection.event_level import Hop, Loudness, newest_hop
+from tests.support.scores import Listener, Sound
+
+HOP = 10
+
+
+def hops(*levels: float) -> list[Hop]:
+    return [Hop(k * HOP, (k + 1) * HOP, v, v) for k, v in enumerate(levels)]
+
+
+def test_every_hop_with_a_sample_in_the_stretch_counts_whole():
+    loudness = Loudness(hops(0, -40, -20, -20, 0))
+    assert loudness.measure(19, 31) == pytest.approx(
+        (-20, 10 * math.log10((1e-4 + 1e-2 + 1e-2) / 3))
+    )
+    assert loudness.measure(20, 30) == pytest.approx((-20, -20))
+
+
+@given(
+    st.lists(st.floats(-90, 0), min_size=4, max_size=30),
+    st.integers(0, 300),
+    st.integers(1, 300),
+)
+def test_summing_up_early_changes_nothing(levels: list[float], start: int, length: int):
+    start = min(start, len(levels) * HOP - 1)
+    stop = min(start + length, len(levels) * HOP)
+    all_at_once = Loudness(hops(*levels))
+    step_by_step = Loudness([])
+    for hop in hops(*levels):
+        step_by_step.add(hop)
+        step_by_step.settle(start, before=min(hop.stop, stop) - 2 * HOP)
+    assert step_by_step.measure(start, stop) == pytest.approx(
+        all_at_once.measure(start, stop)
+    )
+
+
+def test_what_is_summed_up_is_forgotten():
+    loudness = Loudness([])
+    for hop in hops(*[-30.0] * 1000):
+        loudness.add(hop)
+        loudness.settle(0, hop.stop - 5 * HOP)
+        assert len(loudness._hops) <= 5
+
+
+def test_digital_silence_has_a_finite_level():
+    assert math.isfinite(Loudness(hops(-math.inf)).measure(0, 1)[1])
+
+
+def test_a_window_adds_what_was_not_seen_before():
+    frame = Listener(("a",)).frame([Sound("a", 0, 1000)], 0)
+    hop = newest_hop(frame, frame.stop - 7)
+    assert (hop.start, hop.stop) == (frame.stop - 7, frame.stop)
+    assert hop.level_dbfs == frame.level_dbfs == -50
+
+
+def test_the_first_window_stands_for_all_of_itself_with_its_loudest_hop():
+    frame = Listener(("a",)).frame([Sound("a", 0, 1000)], 0)
+    hop = newest_hop(frame, frame.start)
+    assert (hop.start, hop.stop) == (0, frame.stop)
+    assert hop.level_dbfs == frame.peak_level_dbfs == -20

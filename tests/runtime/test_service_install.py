@@ -1,0 +1,124 @@
+"""Installing the service says what it does, and overwrites no configuration."""
+
+from pathlib import Path
+
+import pytest
+
+from monitor.errors import ConfigError, UsageError
+from monitor.runtime.service_install import (
+    Step,
+    carry_out,
+    plan_install,
+    plan_uninstall,
+    shipped,
+)
+
+PROGRAM = Path("/opt/sound-monitor/bin/sound-monitor")
+
+
+class Machine:
+    """A machine below a folder; systemd is told nothing."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.unit = root / "etc/systemd/system/sound-monitor.service"
+        self.config = root / "etc/sound-monitor/config.yaml"
+
+    def install(self, config: Path | None = None) -> list[str]:
+        return perform(plan_install(PROGRAM, config, self.root))
+
+    def files(self) -> dict[str, str]:
+        found = [path for path in self.root.rglob("*") if path.is_file()]
+        return {path.name: path.read_text() for path in found}
+
+
+def perform(steps: list[Step]) -> list[str]:
+    """Perform what changes files; return all sentences."""
+    for step in steps:
+        if step.perform is not None and "systemctl" not in step.sentence:
+            step.perform()
+    return [step.sentence for step in steps]
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def test_an_empty_machine_gets_unit_and_explained_defaults(machine):
+    sentences = machine.install()
+    assert f"ExecStart={PROGRAM} run\n" in machine.unit.read_text()
+    assert machine.config.read_text() == shipped("config.yaml")
+    assert machine.config.stat().st_mode & 0o777 == 0o644
+    assert [sentence.partition(": ")[2] for sentence in sentences[-3:]] == [
+        "systemctl daemon-reload",
+        "systemctl enable sound-monitor",
+        "systemctl restart sound-monitor",
+    ]
+
+
+def test_a_configuration_that_was_changed_is_left_as_it_is(machine):
+    machine.install()
+    machine.config.write_text("ring_seconds: 60\n")
+    assert f"leave {machine.config} as it is" in machine.install()
+    assert machine.config.read_text() == "ring_seconds: 60\n"
+
+
+def test_a_chosen_configuration_is_copied_once(machine, tmp_path):
+    chosen = tmp_path / "mine.yaml"
+    chosen.write_text("ring_seconds: 60\n")
+    machine.install(chosen)
+    assert machine.config.read_text() == chosen.read_text()
+    machine.install(chosen)
+    chosen.write_text("ring_seconds: 90\n")
+    with pytest.raises(UsageError, match="nothing is overwritten"):
+        machine.install(chosen)
+    assert machine.config.read_text() == "ring_seconds: 60\n"
+
+
+@pytest.mark.parametrize("place", ["present", "chosen"])
+def test_a_wrong_configuration_is_refused_before_anything_changes(
+    machine, tmp_path, place
+):
+    chosen = tmp_path / "mine.yaml"
+    wrong = chosen if place == "chosen" else machine.config
+    wrong.parent.mkdir(parents=True, exist_ok=True)
+    wrong.write_text("ring_seconds: 1\n")
+    before = machine.files()
+    with pytest.raises(ConfigError, match=r"ring_seconds: 1 must be at least 5"):
+        machine.install(chosen if place == "chosen" else None)
+    assert machine.files() == before
+
+
+def test_an_upgrade_replaces_the_unit_and_keeps_the_old_one(machine):
+    machine.install()
+    machine.unit.write_text("mine")
+    machine.install()
+    assert "ExecStart" in machine.unit.read_text()
+    assert machine.unit.with_name("sound-monitor.service.old").read_text() == "mine"
+    assert f"leave {machine.unit} as it is: it is up to date" in machine.install()
+
+
+def test_removing_takes_the_unit_and_leaves_configuration_and_data(machine):
+    machine.install()
+    state = machine.root / "var/lib/sound-monitor"
+    state.mkdir(parents=True)
+    sentences = perform(plan_uninstall(machine.root))
+    assert not machine.unit.exists()
+    assert machine.config.exists()
+    assert "systemctl disable --now sound-monitor" in sentences[0]
+    for left in (state, machine.config.parent):
+        assert any(text.startswith(f"leave {left}:") for text in sentences)
+
+
+def test_where_nothing_is_installed_nothing_is_removed(machine):
+    (step,) = plan_uninstall(machine.root)
+    assert step.perform is None
+
+
+def test_a_dry_run_tells_all_and_does_nothing(machine):
+    told: list[str] = []
+    carry_out(plan_install(PROGRAM, None, machine.root), told.append, dry_run=True)
+    assert machine.files() == {}
+    assert len(told) == 5
+    assert all(sentence.startswith("would ") for sentence in told)

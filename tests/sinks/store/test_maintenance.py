@@ -1,0 +1,95 @@
+"""What is too old or too much goes; what is wanted stays."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from monitor.config.config import StoreSettings
+from monitor.sinks.store.maintenance import EVERY_SECONDS
+from tests.support.clock import FakeClock
+from tests.support.store import EveryOccurrence, heard, make_store, rows
+from tests.support.timed import OPENED, event, frame, gap, onset, statistics
+
+DAY = 86_400
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    clock = FakeClock()
+    clock.wall = OPENED + timedelta(hours=1)
+    return clock
+
+
+def fill(path: Path, clock: FakeClock, settings: StoreSettings, count: int = 20):
+    store = make_store(path, clock, settings=settings, rules=EveryOccurrence())
+    store.write([onset(number=1), gap()])
+    for number in range(2, count):
+        store.write([event(number=number, start_seconds=number)])
+        # Frames that do not follow each other are rows of their own.
+        store.write([frame(stop_seconds=10.0 * number)])
+    return store
+
+
+def grow_old(store: object, clock: FakeClock, seconds: float) -> None:
+    clock.advance(seconds)
+    for _ in range(100):
+        clock.advance(1.0)
+        store.report(statistics())  # type: ignore[attr-defined]
+
+
+def counts(path: Path) -> dict[str, int]:
+    tables = ("events", "gaps", "scores", "alerts")
+    return {t: rows(path, f"SELECT count(*) FROM {t}")[0] for t in tables}
+
+
+def test_young_things_stay(tmp_path: Path, clock: FakeClock) -> None:
+    path = tmp_path / "monitor.db"
+    store = fill(path, clock, StoreSettings())
+    before = counts(path)
+    grow_old(store, clock, DAY)
+    store.close()
+    assert counts(path) == {**before, "scores": 18}
+
+
+def test_scores_go_before_events_by_their_own_age(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    path = tmp_path / "monitor.db"
+    store = fill(path, clock, StoreSettings(keep_days=10, keep_scores_days=2))
+    grow_old(store, clock, 3 * DAY)
+    assert counts(path) == {"events": 19, "gaps": 1, "scores": 0, "alerts": 19}
+    store.close()
+
+
+def test_old_events_go_but_not_what_goes_on_or_waits_to_be_sent(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    path = tmp_path / "monitor.db"
+    store = fill(path, clock, StoreSettings(keep_days=10))
+    grow_old(store, clock, 11 * DAY)
+    assert rows(path, "SELECT end_reason FROM events") == [None]
+    assert counts(path)["gaps"] == 0
+    assert counts(path)["alerts"] == 19, "none of them is delivered"
+    store.close()
+
+
+def test_above_its_size_scores_go_first_then_events(
+    tmp_path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "monitor.db"
+    store = make_store(path, clock, settings=StoreSettings(max_mib=1))
+    store.write([event(number=n, start_seconds=n / 10) for n in range(1000)])
+    # Rows of one frame each.
+    store.write([timed for n in range(9000) for timed in heard(1, first=20 * n)])
+    clock.advance(11)
+    store.report(statistics())
+    assert counts(path)["scores"] > 8000
+    grow_old(store, clock, EVERY_SECONDS)
+    found = counts(path)
+    assert found["events"] == 1000
+    assert 0 < found["scores"] < 9000
+    oldest = rows(path, "SELECT min(start_sample) FROM scores")[0]
+    assert oldest > 0
+    assert path.stat().st_size < 1.3 * 2**20
+    store.close()

@@ -1,0 +1,153 @@
+"""Troubles in the database: told, completed, ended after a kill, forgotten."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from monitor.config.config import StoreSettings
+from monitor.records import EVERY_SOURCE, Health, Timed
+from monitor.sinks.store.day_report import duration_of, report_day
+from monitor.sinks.store.forget import forget
+from monitor.sinks.store.queries import open_to_read
+from monitor.sinks.store.records import KILLED
+from tests.support.clock import FakeClock
+from tests.support.health import trouble
+from tests.support.store import EveryOccurrence, heard, make_store, rows
+from tests.support.timed import OPENED
+
+
+def at(seconds: float) -> datetime:
+    return OPENED + timedelta(seconds=seconds)
+
+
+def stored(path: Path, *records: Timed, run: str = "session") -> None:
+    clock = FakeClock()
+    clock.wall = at(1000)
+    store = make_store(path, clock, run=run)
+    store.write(records)
+    store.close()
+
+
+def found(path: Path, *bounds: datetime | None) -> list[Timed]:
+    with open_to_read(path) as reader:
+        return list(reader.health(*bounds))
+
+
+def records(path: Path) -> list[Health]:
+    told = [timed.record for timed in found(path)]
+    return [record for record in told if isinstance(record, Health)]
+
+
+def test_a_trouble_is_one_row_from_raised_to_cleared(tmp_path: Path) -> None:
+    path = tmp_path / "monitor.db"
+    stored(path, trouble())
+    assert records(path)[0].state == "raised"
+    stored(path, trouble("cleared", seconds=75, detail=""))
+    (timed,) = found(path)
+    assert timed.record == trouble("cleared", seconds=75).record
+    assert (timed.start_utc, timed.end_utc) == (at(20), at(95))
+
+
+def test_why_it_was_cleared_stands_behind_why_it_was_raised(tmp_path: Path) -> None:
+    path = tmp_path / "monitor.db"
+    stored(path, trouble(), trouble("cleared", detail="the monitor was stopped"))
+    assert records(path)[0].detail == "turn the gain down; the monitor was stopped"
+
+
+def test_troubles_are_found_by_time_and_source(tmp_path: Path) -> None:
+    path = tmp_path / "monitor.db"
+    stored(
+        path,
+        *(trouble(it, seconds=30) for it in ("raised", "cleared")),  # 20 to 50 s
+        trouble(kind="deaf", source="yard", start_seconds=100),
+        trouble(kind="disk", source=EVERY_SOURCE, start_seconds=200),
+    )
+    kinds = [
+        it.record.kind for it in found(path, at(60)) if isinstance(it.record, Health)
+    ]
+    assert kinds == ["deaf", "disk"]
+    assert len(found(path, at(40), at(45))) == 1
+    assert len(found(path, None, at(10))) == 0
+    with open_to_read(path) as reader:
+        of_yard = [timed.record.source for timed in reader.health(sources=["yard"])]
+    assert of_yard == ["yard", EVERY_SOURCE]
+
+
+def test_a_killed_monitor_leaves_nothing_open(tmp_path: Path) -> None:
+    """It ends where the scores end, and the rules are told."""
+    path = tmp_path / "monitor.db"
+    clock = FakeClock()
+    clock.wall = at(1000)
+    killed = make_store(path, clock)
+    killed.write([*heard(91), trouble(start_seconds=10, seconds=2)])
+    killed._writer.close()
+    told: list[Timed] = []
+
+    class Noting(EveryOccurrence):
+        def step(self, batch, now):  # type: ignore[no-untyped-def]
+            told.extend(batch)
+            return super().step(batch, now)
+
+    make_store(path, clock, run="next", rules=Noting()).close()
+    (timed,), (ended,) = found(path), told
+    assert isinstance(ended.record, Health)
+    assert ended.record.state == "cleared"
+    record = records(path)[0]
+    assert record.state == "cleared"
+    assert record.detail.endswith(KILLED)
+    assert timed.end_utc is not None
+    assert abs((timed.end_utc - at(54.2)).total_seconds()) < 0.5
+
+
+def test_what_is_forgotten_does_not_come_back_with_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "monitor.db"
+    clock = FakeClock()
+    clock.wall = at(1000)
+    store = make_store(path, clock)
+    store.write([trouble(), trouble(kind="deaf", start_seconds=500)])
+    forgotten = forget(path, None, at(1000))
+    assert forgotten.health == 2
+    store.write(
+        [trouble("cleared"), trouble("cleared", kind="deaf", start_seconds=500)]
+    )
+    store.close()
+    assert found(path) == []
+
+
+def test_only_what_lies_after_the_moment_is_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "monitor.db"
+    over = [trouble(it, seconds=30) for it in ("raised", "cleared")]
+    later = [
+        trouble(it, kind="deaf", start_seconds=300) for it in ("raised", "cleared")
+    ]
+    stored(path, *over, *later)
+    assert forget(path, at(100), at(1000)).health == 1
+    assert [record.kind for record in records(path)] == ["clipping"]
+
+
+def test_old_troubles_are_deleted_and_those_that_go_on_are_not(tmp_path: Path) -> None:
+    path = tmp_path / "monitor.db"
+    stored(path, trouble(), trouble("cleared"), trouble(kind="deaf", number=2))
+    clock = FakeClock()
+    clock.wall = at(0) + timedelta(days=10)
+    # The session is the same one, so that nothing counts as left open by a kill.
+    store = make_store(path, clock, settings=StoreSettings(keep_days=5))
+    for _ in range(3):
+        clock.advance(700)
+        store._upkeep.do_some()
+    assert rows(path, "SELECT kind FROM health") == ["deaf"]
+    store.close()
+
+
+def test_the_report_of_a_day_has_a_line_for_each_period(tmp_path: Path) -> None:
+    path = tmp_path / "monitor.db"
+    stored(
+        path,
+        trouble(),
+        trouble("cleared"),
+        trouble(number=2, start_seconds=900),
+        trouble(kind="deaf", start_seconds=90_000),  # on the next day
+    )
+    with open_to_read(path) as reader:
+        report = report_day(reader, OPENED.date(), at(2000), UTC)
+    bounds = (report.start, report.end)
+    assert [round(duration_of(it, bounds)) for it in report.health] == [10, 1100]

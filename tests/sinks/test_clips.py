@@ -1,0 +1,231 @@
+"""Clips of events, from a real feed to real files."""
+
+import logging
+import math
+import stat
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from monitor.audio.timeline import Timeline
+from monitor.config.outputs import ClipSettings
+from monitor.records import Event, Onset, Timed
+from monitor.runtime.services import AudioHistory
+from monitor.sinks.clips import Clips
+from tests.support.broker import wait_until
+from tests.support.clock import FakeClock
+from tests.support.timed import OPENED, SAMPLE_RATE, event, onset, statistics, timed
+
+RING_SECONDS = 20.0
+
+
+class Street:
+    """A source whose sample at each second tells which second it is."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        self.folder = folder / "clips"
+        self.timeline = Timeline("street", SAMPLE_RATE, RING_SECONDS)
+        self.timeline.open(1)
+        past = AudioHistory()
+        past.follow([self.timeline])
+        section = {"min_free_mib": 0, **settings}
+        self.sink = Clips(
+            ClipSettings.model_validate(section),
+            self.folder,
+            past,
+            SAMPLE_RATE,
+            FakeClock().utc,
+        )
+        self.sink.report(statistics("street"))
+
+    def sound(self, seconds: int) -> None:
+        for _ in range(seconds):
+            second = self.timeline.stop // SAMPLE_RATE
+            block = np.full((1, SAMPLE_RATE), second / 128, np.float32)
+            self.timeline.write(block, float(second))
+            self.sink.report(statistics("street"))
+
+    def wait_for(self, count: int) -> list[Path]:
+        wait_until(lambda: len(list(self.folder.glob("*.flac"))) >= count)
+        return sorted(self.folder.glob("*.flac"))
+
+
+@pytest.fixture
+def street(tmp_path: Path) -> Iterator[Street]:
+    it = Street(tmp_path)
+    yield it
+    it.sink.close()
+
+
+def seconds_in(file: Path) -> list[int]:
+    """Which seconds of the source are in a clip."""
+    samples, rate = soundfile.read(file, dtype="float32")
+    assert rate == SAMPLE_RATE
+    found = np.round(samples[SAMPLE_RATE // 2 :: SAMPLE_RATE] * 128).astype(int)
+    return [int(second) for second in found]
+
+
+def ends(start_seconds: float, seconds: float, **fields: Any) -> Timed:
+    return event(start_seconds=start_seconds, seconds=seconds, **fields)
+
+
+def test_a_clip_has_the_event_and_the_seconds_around_it(street: Street) -> None:
+    street.sound(12)
+    street.sink.write([onset(start_seconds=5)])
+    street.sink.write([ends(5, 6)])
+    assert not street.folder.exists()
+    street.sound(1)
+    (file,) = street.wait_for(1)
+    assert seconds_in(file) == list(range(3, 13))
+    assert file.name == "2026-11-23T05-56-03.000Z_street_siren.flac"
+    picture = file.with_suffix(".png")
+    for each in (file, picture):
+        assert stat.S_IMODE(each.stat().st_mode) == 0o600
+    assert stat.S_IMODE(street.folder.stat().st_mode) == 0o700
+    assert file.stat().st_mtime == (OPENED + timedelta(seconds=13)).timestamp()
+    with Image.open(picture) as image:
+        image.load()
+        assert image.size == (1000, 256)
+    with soundfile.SoundFile(file) as sound:
+        assert sound.title == "siren at street"
+        assert sound.comment == "event session-street-1"
+
+
+def test_of_a_long_event_the_first_part_is_taken_and_that_is_said(
+    street: Street, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    street.sound(4)
+    street.sink.write([onset(start_seconds=2)])
+    street.sound(30)
+    (file,) = street.wait_for(1)
+    assert seconds_in(file) == list(range(14))
+    street.sink.write([ends(2, 31)])
+    street.sound(5)
+    street.sink.close()
+    assert len(street.wait_for(1)) == 1
+    assert "the event is longer than the clip" in caplog.text
+    with soundfile.SoundFile(file) as sound:
+        assert sound.comment.endswith("; the event is longer than the clip")
+
+
+def test_what_has_been_overwritten_is_missing_and_that_is_said(
+    street: Street, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    street.sound(28)
+    street.sink.write([ends(5, 6)])  # told far too late: the ring begins at 8 s
+    (file,) = street.wait_for(1)
+    assert seconds_in(file) == list(range(8, 13))
+    assert "had been overwritten" in caplog.text
+
+
+def test_of_a_source_that_breaks_there_is_what_was_heard(street: Street) -> None:
+    street.sound(8)
+    street.sink.write([ends(5, 3)])
+    street.sink.report(statistics("street", state="waiting"))
+    (file,) = street.wait_for(1)
+    assert seconds_in(file) == list(range(3, 8))
+
+
+def test_at_the_end_what_there_is_is_written(street: Street) -> None:
+    street.sound(8)
+    street.sink.write([ends(5, 3)])
+    street.sink.close()
+    assert len(street.wait_for(1)) == 1
+
+
+def test_only_the_labels_that_are_wanted_are_taken(tmp_path: Path) -> None:
+    street = Street(tmp_path, labels=["siren"])
+    street.sound(12)
+    street.sink.write([ends(5, 2, label="dog_bark", number=2), ends(4, 2)])
+    street.sink.close()
+    (file,) = street.wait_for(1)
+    assert file.stem.endswith("_siren")
+
+
+def test_a_recording_whose_time_is_unknown_has_no_clips(street: Street) -> None:
+    street.sound(12)
+    street.sink.write([ends(5, 2, opened=None)])
+    street.sink.close()
+    assert not street.folder.exists()
+
+
+def test_the_name_of_a_label_cannot_lead_out_of_the_folder(street: Street) -> None:
+    street.sound(12)
+    street.sink.write([ends(5, 2, label="../../etc/pass wd")])
+    (file,) = street.wait_for(1)
+    assert file.name == "2026-11-23T05-56-03.000Z_street_-etc-pass-wd.flac"
+
+
+def test_the_worker_never_waits_for_the_disk(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    street = Street(tmp_path)
+    street.sound(12)
+    street.sink._writer._background.finish(5)  # a disk that hangs
+    street.sink.write([ends(5, 0.5, number=n) for n in range(20)])
+    assert caplog.text.count("clips are left out") == 1
+    assert street.sink._writer._waiting.qsize() == 4
+
+
+def test_without_room_nothing_is_stored_and_that_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    street = Street(tmp_path, min_free_mib=1_000_000)
+    street.sound(12)
+    street.sink.write([ends(5, 1)])
+    wait_until(lambda: "less than" in caplog.text)
+    street.sink.write([ends(6, 1, number=2)])
+    street.sink.close()
+    assert caplog.text.count("less than 1e+06 MiB") == 1
+    assert list(street.folder.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_said_and_monitoring_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "clips").write_text("a file")
+    street = Street(tmp_path)
+    street.sound(12)
+    street.sink.write([ends(5, 1)])
+    wait_until(lambda: "clips cannot be stored" in caplog.text)
+    street.sound(1)
+    street.sink.close()
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_tone_is_bright_where_it_sounds(tmp_path: Path, channels: int) -> None:
+    street = Street(tmp_path, before_seconds=1, after_seconds=1)
+    street.timeline.open(channels)
+    seconds = np.arange(4 * SAMPLE_RATE) / SAMPLE_RATE
+    tone = 0.5 * np.sin(2 * math.pi * 1000 * seconds) * ((seconds > 1) & (seconds < 3))
+    street.timeline.write(np.tile(tone.astype(np.float32), (channels, 1)), 4.0)
+    street.sink.write([ends(1, 2)])
+    street.sink.close()
+    (file,) = street.wait_for(1)
+    with Image.open(file.with_suffix(".png")) as image:
+        pixels = np.asarray(image)
+    expected = 255 - 255 * math.log(1000 / 50) / math.log(SAMPLE_RATE / 2 / 50)
+    assert abs(int(pixels[:, 200].argmax()) - expected) <= 2
+    assert pixels[:, 50].max() == 0
+    assert (pixels[::-1][::2, 100] == 255).all()
+    assert file.stat().st_size < 400_000
+
+
+def test_an_onset_whose_event_comes_at_once_gives_one_clip(street: Street) -> None:
+    street.sound(12)
+    begun, over = onset(start_seconds=5), ends(5, 2)
+    assert isinstance(begun.record, Onset)
+    assert isinstance(over.record, Event)
+    moved = timed(replace(over.record, start=over.record.start + 1000))
+    street.sink.write([begun, moved])
+    street.sink.close()
+    assert len(street.wait_for(1)) == 1

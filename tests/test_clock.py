@@ -1,0 +1,140 @@
+"""A sample's time of day is true, whatever happens to blocks and clocks."""
+
+import shutil
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from monitor.clock import SampleClock, SystemClock
+from tests.support.clock import FakeClock
+
+RATE = 44_100
+HOUR = timedelta(hours=1)
+
+
+def seconds_off(sample_clock: SampleClock, clock: FakeClock, sample: int, age: float):
+    """How far the told time is from the true one of a sound `age` seconds ago."""
+    true = clock.utc() - timedelta(seconds=age)
+    return (sample_clock.utc(sample) - true).total_seconds()
+
+
+def test_a_sample_that_has_just_arrived_was_sound_just_now():
+    clock = FakeClock()
+    sample_clock = SampleClock(clock, RATE)
+    clock.advance(2)
+    sample_clock.anchor([(2 * RATE, clock.monotonic())])
+    assert seconds_off(sample_clock, clock, 2 * RATE, 0) == pytest.approx(0, abs=1e-6)
+    assert seconds_off(sample_clock, clock, RATE, 1) == pytest.approx(0, abs=1e-6)
+
+
+def test_late_blocks_move_nothing():
+    clock = FakeClock()
+    sample_clock = SampleClock(clock, RATE)
+    generator = np.random.default_rng(1)
+    for second in range(1, 300):
+        clock.advance(1)
+        delay = generator.uniform(0, 0.5) if second % 5 else 0.0
+        sample_clock.anchor([(second * RATE, clock.monotonic() + delay)])
+    assert seconds_off(sample_clock, clock, 299 * RATE, 0) == pytest.approx(0, abs=1e-6)
+
+
+def test_a_sound_card_200_ppm_off_stays_within_a_tenth_of_a_second_over_a_day():
+    clock = FakeClock()
+    sample_clock = SampleClock(clock, RATE)
+    for drift in (200e-6, -200e-6):
+        delivered = 0.0
+        for _ in range(86_400 // 4):
+            clock.advance(4)
+            delivered += 4 * RATE * (1 + drift)
+            sample_clock.anchor([(round(delivered), clock.monotonic())])
+            off = seconds_off(sample_clock, clock, round(delivered), 0)
+            assert abs(off) < 0.1
+        sample_clock = SampleClock(clock, RATE)
+
+
+def test_a_step_of_the_wall_clock_moves_only_what_is_told_after_it():
+    clock = FakeClock()
+    sample_clock = SampleClock(clock, RATE)
+    clock.advance(10)
+    sample_clock.anchor([(10 * RATE, clock.monotonic())])
+    before = sample_clock.utc(9 * RATE)
+    clock.wall += HOUR
+    assert sample_clock.utc(9 * RATE) - before == HOUR
+    clock.advance(1)
+    sample_clock.anchor([(11 * RATE, clock.monotonic())])
+    assert seconds_off(sample_clock, clock, 11 * RATE, 0) == pytest.approx(0, abs=1e-6)
+
+
+def test_before_the_first_block_the_time_is_now():
+    clock = FakeClock()
+    assert SampleClock(clock, RATE).utc(0) == clock.utc()
+
+
+def test_the_begin_of_a_long_sound_is_told_as_truly_after_a_day_as_at_once():
+    """Also where the card is off by 200 ppm, which is 17 s a day."""
+    for drift in (200e-6, -200e-6):
+        clock = FakeClock()
+        sample_clock = SampleClock(clock, RATE)
+        told: list[tuple[int, datetime]] = []
+        for number in range(3 * 86_400):
+            clock.advance(1)
+            sample = round((number + 1) * RATE * (1 + drift))
+            sample_clock.anchor([(sample, clock.monotonic())])
+            if number % 7200 == 60:
+                told.append((sample, clock.utc()))
+        for sample, heard in told:
+            assert abs(sample_clock.utc(sample) - heard) < timedelta(seconds=0.1)
+
+
+def test_what_is_remembered_is_bounded():
+    clock = FakeClock()
+    sample_clock = SampleClock(clock, 1)
+    for second in range(0, 5_000_000, 31):
+        sample_clock.anchor([(second + 1, 1000.0 + second)])
+    assert len(sample_clock._stops) == len(sample_clock._zeros) < 3000
+    clock.advance(5_000_000)
+    for sample in (1, 1_000_000, 4_999_000):
+        assert sample_clock.monotonic(sample) == pytest.approx(999.0 + sample)
+
+
+def test_a_process_held_up_between_two_looks_at_the_clocks_errs_not():
+    class Halting(FakeClock):
+        held_up = 0
+
+        def utc(self) -> datetime:
+            if self.held_up:
+                self.held_up -= 1
+                self.advance(3)
+            return super().utc()
+
+    clock = Halting()
+    sample_clock = SampleClock(clock, RATE)
+    clock.advance(10)
+    sample_clock.anchor([(10 * RATE, clock.monotonic())])
+    heard = clock.wall
+    clock.held_up = 2
+    assert abs(sample_clock.utc(10 * RATE) - heard) < timedelta(milliseconds=1)
+
+
+LOOK = "from monitor.clock import SystemClock; print(SystemClock().monotonic())"
+
+
+def test_the_clock_of_the_machine_goes_on_while_it_sleeps():
+    """A time namespace shifts the clock that counts sleep, as sleep would."""
+    if sys.platform != "linux":
+        pytest.skip("needs Linux: elsewhere the monotonic clock counts sleep anyway")
+    if shutil.which("unshare") is None:
+        pytest.skip("needs unshare, to shift the clock")
+    shifted = ["unshare", "--time", "--boottime", "1000000", "--fork"]
+    if subprocess.run([*shifted, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("needs root and time namespaces, to shift the clock")
+    answer = subprocess.check_output([*shifted, sys.executable, "-c", LOOK], text=True)
+    assert float(answer) - SystemClock().monotonic() == pytest.approx(1e6, abs=60)
+    assert abs(SystemClock().utc() - datetime.now(UTC)) < timedelta(seconds=5)
+    assert SystemClock().monotonic() == pytest.approx(
+        time.clock_gettime(time.CLOCK_BOOTTIME), abs=5
+    )

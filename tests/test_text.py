@@ -1,0 +1,42 @@
+import pytest
+
+from monitor.text import duration, level, position, printable
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.0, "0.0 s"),
+        (6.66, "6.7 s"),
+        (59.94, "59.9 s"),
+        (59.96, "1m 00s"),
+        (725.3, "12m 05s"),
+        (3599.4, "59m 59s"),
+        (3600.0, "1h 00m"),
+        (11_520.0, "3h 12m"),
+        (442_800.0, "5d 03h"),
+        (float("nan"), "-"),
+    ],
+)
+def test_a_duration_takes_at_most_seven_characters(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+    assert len(words) <= 7
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.0, "0:00:00.0"), (62.39, "0:01:02.3"), (36_000.0, "10:00:00.0")],
+)
+def test_a_position_is_hours_minutes_and_seconds(seconds: float, words: str) -> None:
+    assert position(seconds) == words
+
+
+def test_what_could_move_the_cursor_is_replaced() -> None:
+    assert printable("a\x1b[2Jb\nc") == "a?[2Jb c"
+    assert printable("Straße 🚨") == "Straße 🚨"
+
+
+def test_a_level_has_no_minus_before_zero() -> None:
+    assert level(-0.3) == "0"
+    assert level(-21.06, 1) == "-21.1"
+    assert level(float("-inf")) == "-"

@@ -1,0 +1,126 @@
+import multiprocessing
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from queue import Queue
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.support.recordings import RATE, sound
+from training.data.decoded import open_store
+from training.data.manifest import Clip, Manifest
+
+
+def manifest_of(paths: list[Path]) -> Manifest:
+    clips = tuple(Clip(path, 0, path.stem, 0) for path in paths)
+    return Manifest(("buzz",), clips)
+
+
+def test_a_decoded_clip_is_the_recording_to_16_bit(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, sound("hiss", 1), RATE, subtype="FLOAT")
+    _, store = open_store(manifest_of([path]), RATE, tmp_path / "cache")
+    assert np.abs(store.read(path)[0] - sound("hiss", 1)).max() < 1 / 32_000
+
+
+def test_recordings_beyond_full_scale_are_not_clipped(tmp_path: Path) -> None:
+    path = tmp_path / "loud.wav"
+    soundfile.write(path, 8 * sound("hiss", 1), RATE, subtype="FLOAT")
+    _, store = open_store(manifest_of([path]), RATE, tmp_path / "cache")
+    assert np.abs(store.read(path)[0] - 8 * sound("hiss", 1)).max() < 1e-3
+
+
+def test_any_rate_and_channel_count_becomes_the_model_s(tmp_path: Path) -> None:
+    path = tmp_path / "many.flac"
+    soundfile.write(path, np.tile(sound("buzz", 1)[:, None], (1, 5)), RATE)
+    _, store = open_store(manifest_of([path]), 2 * RATE, tmp_path / "cache")
+    assert store.read(path).shape == (2, 2 * len(sound("buzz", 1)))
+    assert store.channels == 2
+
+
+def test_silence_at_the_ends_is_not_part_of_the_sound(tmp_path: Path) -> None:
+    path = tmp_path / "padded.wav"
+    wave = sound("hiss", 1)
+    soundfile.write(path, np.concatenate([np.zeros(999), wave, np.zeros(77)]), RATE)
+    _, store = open_store(manifest_of([path]), RATE, tmp_path / "cache")
+    assert abs(store.sound(path).shape[1] - len(wave)) < 20
+    assert store.read(path).shape[1] == len(wave) + 999 + 77
+
+
+def test_what_cannot_be_decoded_is_left_out(tmp_path: Path) -> None:
+    good, silent, broken = (tmp_path / f"{n}.wav" for n in ("good", "silent", "nan"))
+    soundfile.write(good, sound("buzz", 1), RATE)
+    soundfile.write(silent, np.zeros(100), RATE)
+    soundfile.write(broken, np.full(100, np.nan), RATE, subtype="FLOAT")
+    manifest, _ = open_store(
+        manifest_of([good, silent, broken]), RATE, tmp_path / "cache"
+    )
+    assert [clip.path for clip in manifest.clips] == [good]
+    assert [entry.reason for entry in manifest.left_out] == ["silent", "not finite"]
+
+
+def decode_together(
+    paths: list[Path], cache: Path, begin: Barrier, decoded: Queue[int]
+) -> None:
+    begin.wait()
+    told: list[int] = []
+    _, store = open_store(
+        manifest_of(paths), RATE, cache, lambda done, total: told.append(done)
+    )
+    assert all(store.read(path).shape[1] == len(sound("hiss", 1)) for path in paths)
+    decoded.put(max(told, default=0))
+
+
+def test_of_two_runs_that_start_together_one_decodes(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}.wav" for number in range(50)]
+    for path in paths:
+        soundfile.write(path, sound("hiss", 1), RATE)
+    spawn = multiprocessing.get_context("spawn")
+    begin, decoded = spawn.Barrier(2), spawn.Queue()
+    runs = [
+        spawn.Process(
+            target=decode_together, args=(paths, tmp_path / "cache", begin, decoded)
+        )
+        for _ in range(2)
+    ]
+    for run in runs:
+        run.start()
+    assert sorted(decoded.get(timeout=60) for _ in runs) == [0, len(paths)]
+    for run in runs:
+        run.join(60)
+        assert run.exitcode == 0
+
+
+def test_what_a_stopped_run_decoded_is_decoded_anew(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}.wav" for number in range(3)]
+    for path in paths:
+        soundfile.write(path, sound("hiss", 1), RATE, subtype="FLOAT")
+
+    def stop(done: int, total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        open_store(manifest_of(paths), RATE, tmp_path / "cache", stop)
+    _, store = open_store(manifest_of(paths), RATE, tmp_path / "cache")
+    assert np.abs(store.read(paths[2])[0] - sound("hiss", 1)).max() < 1e-4
+
+
+def test_a_second_run_finds_the_clips_decoded_unless_they_changed(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, sound("buzz", 1), RATE)
+    decoded: list[int] = []
+
+    def advance(done: int, _: int) -> None:
+        decoded.append(done)
+
+    open_store(manifest_of([path]), RATE, tmp_path / "cache", advance)
+    open_store(manifest_of([path]), RATE, tmp_path / "cache", advance)
+    assert decoded == [1]
+    soundfile.write(path, sound("buzz", 2, seconds=0.5), RATE)
+    _, store = open_store(manifest_of([path]), RATE, tmp_path / "cache", advance)
+    assert decoded == [1, 1]
+    assert store.read(path).shape[1] == pytest.approx(0.5 * RATE)

@@ -1,0 +1,105 @@
+"""Thresholds for a place come from recordings of it, and are written where asked."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+
+from monitor.commands.app import run_command_line
+from monitor.model.model_file import ModelCard, TrainedModel, load_model, save_model
+from monitor.model.networks.build import build_network
+from tests.support.recordings import LABELS, RATE, SMALL_SPEC, write_folders
+from training.evaluate.recalibrate import prices
+
+
+@pytest.fixture(name="folder", scope="module")
+def _folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("calibrate")
+    torch.manual_seed(0)
+    network = build_network("article", SMALL_SPEC, len(LABELS))
+    network.normalise.mean.fill_(-60)
+    network.normalise.deviation.fill_(20)
+    card = ModelCard(name="small", preset="article", labels=LABELS)
+    save_model(folder / "in.safetensors", TrainedModel(network, SMALL_SPEC, card))
+    (folder / "nights").mkdir()
+    r = np.random.default_rng(0)
+    for number in range(3):
+        noise = r.normal(0, 0.01 * (number + 1), 30 * RATE)
+        soundfile.write(folder / "nights" / f"{number}.flac", noise, RATE)
+    write_folders(folder / "data", groups=2)
+    return folder
+
+
+def calibrate(folder: Path, budget: str, *words: str) -> int:
+    options = ["--model", str(folder / "in.safetensors"), "--cache", str(folder / "c")]
+    background = ["--background", str(folder / "nights")]
+    return run_command_line(
+        ["calibrate", *background, "--false-alarms-per-day", budget, *options, *words]
+    )
+
+
+def test_thresholds_are_written_into_a_model_file(folder: Path) -> None:
+    out = folder / "out.safetensors"
+    assert calibrate(folder, "24", "--out", str(out)) == 0
+    card = load_model(out).card
+    assert set(card.thresholds) == set(LABELS)
+    before = load_model(folder / "in.safetensors").network.state_dict()
+    after = load_model(out).network.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_weights_stored_in_16_bits_stay_so(folder: Path) -> None:
+    model = load_model(folder / "in.safetensors")
+    model.network.half().float()
+    save_model(folder / "half.safetensors", model, half=True)
+    again = folder / "again.safetensors"
+    words = ["--model", str(folder / "half.safetensors"), "--out", str(again)]
+    assert calibrate(folder, "24", *words) == 0
+    grown = again.stat().st_size - (folder / "half.safetensors").stat().st_size
+    assert grown < 4000  # the thresholds, not the weights
+
+
+def test_a_fragment_is_a_section_of_the_configuration(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert calibrate(folder, "2", "--fragment") == 0
+    fragment = yaml.safe_load(capsys.readouterr().out)
+    assert set(fragment["detection"]["labels"]) == set(LABELS)
+
+
+def test_the_price_in_missed_sounds_is_told(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert calibrate(folder, "2", "--data", str(folder / "data"), "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert 0.01 < facts["hours"] < 0.03
+    for label in facts["labels"]:
+        assert 0 <= label["recall"] <= 1
+        # Nothing in T hours still allows 3 / T.
+        assert label["rate_at_most"] >= 2.9 / facts["hours"]
+
+
+def test_a_folder_without_recordings_is_one_sentence(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--background", str(tmp_path), "--model", str(folder / "in.safetensors")]
+    assert run_command_line(["calibrate", "--false-alarms-per-day", "1", *options]) == 1
+    assert "holds no recording of a background" in capsys.readouterr().err
+
+
+def test_a_stricter_budget_costs_more_recall() -> None:
+    r = np.random.default_rng(0)
+    background = (1 / (1 + np.exp(-r.normal(-3, 1, (4000, 1))))).astype(np.float32)
+    clips = (1 / (1 + np.exp(-r.normal(1, 2, (500, 1))))).astype(np.float32)
+    truth = np.zeros(500, np.intp)
+    recalls = []
+    for budget in (20.0, 1.0, 0.05):
+        (price,) = prices(background, 5.0, budget, ("buzz",), clips, truth)
+        assert price.recall is not None
+        recalls.append(price.recall)
+    assert recalls == sorted(recalls, reverse=True)
+    assert recalls[0] > recalls[-1]

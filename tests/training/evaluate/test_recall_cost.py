@@ -1,0 +1,121 @@
+"""The price of thresholds is counted by detecting again in what was heard once."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from monitor.commands.app import run_command_line
+from monitor.config.config import DetectionSettings
+from monitor.model.classifier import Classifier
+from monitor.model.model_file import ModelCard, Thresholds, TrainedModel, save_model
+from monitor.model.networks.build import build_network
+from tests.support.recordings import LABELS, RATE, SMALL_SPEC, sound
+from training.evaluate.recall_cost import detect, event_prices, hear
+from training.streams.evaluate import listen_to_files
+
+RULES = DetectionSettings(hop_frames=16, level_gate_dbfs=-200)
+SECONDS = 30
+
+
+@pytest.fixture(name="streams", scope="module")
+def _streams(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two streams of noise with a sound of each label."""
+    folder = tmp_path_factory.mktemp("streams")
+    for number in range(2):
+        r = np.random.default_rng(number)
+        samples = r.normal(0, 0.003, SECONDS * RATE).astype(np.float32)
+        lines = ["onset\toffset\tevent_label"]
+        for place, label in enumerate(LABELS):
+            at = 4 + 8 * place
+            wave = sound(label, number)
+            samples[at * RATE : at * RATE + len(wave)] += wave
+            lines.append(f"{at}\t{at + len(wave) / RATE}\t{label}")
+        soundfile.write(folder / f"{number}.wav", samples, RATE)
+        (folder / f"{number}.tsv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def model_with(onset: float) -> TrainedModel:
+    """Untrained: its scores move, but mean nothing."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        network = build_network("article", SMALL_SPEC, len(LABELS)).eval()
+    network.normalise.mean.fill_(-60)
+    network.normalise.deviation.fill_(20)
+    pair = Thresholds(onset=onset, offset=0.9 * onset)
+    card = ModelCard(
+        name="small",
+        preset="article",
+        labels=LABELS,
+        thresholds=dict.fromkeys(LABELS, pair),
+    )
+    return TrainedModel(network, SMALL_SPEC, card)
+
+
+def advance(done: int, total: int) -> None:
+    assert 0 <= done <= total
+
+
+@pytest.fixture(name="middle", scope="module")
+def _middle(streams: Path) -> float:
+    """An onset threshold that scores cross now and then."""
+    heard = hear(streams, Classifier(model_with(0.5)), RULES, advance)
+    scores = [frame.scores for stream in heard for frame in stream.frames]
+    return float(np.median(scores))
+
+
+def test_detecting_again_tells_what_the_monitor_told(
+    streams: Path, middle: float
+) -> None:
+    classifier = Classifier(model_with(middle))
+    told = listen_to_files(streams, classifier, RULES, advance)
+    heard = hear(streams, classifier, RULES, advance)
+    again = [detect(one, classifier, RULES, classifier.thresholds) for one in heard]
+    assert sum(len(result.found) for result in told) > 3
+    assert [result.found for result in again] == [result.found for result in told]
+
+
+def test_thresholds_that_nothing_reaches_miss_every_event(
+    streams: Path, middle: float
+) -> None:
+    classifier = Classifier(model_with(middle))
+    heard = hear(streams, classifier, RULES, advance)
+    found = event_prices(heard, classifier, RULES, dict.fromkeys(LABELS, (0.999, 0.9)))
+    assert set(found) == set(LABELS)
+    for price in found.values():
+        assert price.events == price.missed == 2
+    same = event_prices(heard, classifier, RULES, classifier.thresholds)
+    assert all(price.missed == price.missed_before for price in same.values())
+
+
+def test_calibrate_prints_the_missed_events_beside_the_thresholds(
+    streams: Path, middle: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "nights").mkdir()
+    noise = np.random.default_rng(5).normal(0, 0.003, 60 * RATE)
+    soundfile.write(tmp_path / "nights" / "one.flac", noise, RATE)
+    save_model(tmp_path / "m.safetensors", model_with(middle))
+    words = ["calibrate", "--model", str(tmp_path / "m.safetensors")]
+    words += ["--background", str(tmp_path / "nights"), "--events", str(streams)]
+    words += ["--false-alarms-per-day", "1"]
+    assert run_command_line(words) == 0
+    printed = capsys.readouterr().out
+    assert "missed" in printed
+    assert "of 2" in printed
+    assert run_command_line([*words, "--fragment"]) == 0
+    assert "of 2 events, before" in capsys.readouterr().out
+
+
+def test_a_stream_that_is_no_recording_is_one_sentence(
+    middle: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.wav").write_text("no sound at all")
+    (tmp_path / "a.tsv").write_text("onset\toffset\tevent_label\n")
+    save_model(tmp_path / "m.safetensors", model_with(middle))
+    words = ["evaluate", "--streams", str(tmp_path), "--model"]
+    assert run_command_line([*words, str(tmp_path / "m.safetensors")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "a.wav: cannot be read" in line

@@ -1,0 +1,132 @@
+import numpy as np
+import pytest
+
+from monitor.model.frontend import LogMel
+from tests.support.recordings import SMALL_SPEC, write_folders, write_negatives
+from training.config import TrainingSettings, training_settings
+from training.mixtures.background import evaluation_windows
+from training.mixtures.dataset import MixtureSource, to_log_mel
+from training.mixtures.material import Material, Places, gather
+from training.mixtures.mixtures import MixtureMaker
+
+RICH = {
+    "spec": SMALL_SPEC.model_dump(),
+    "folds": 3,
+    "mixtures": {
+        "ambience_items": 0.2,
+        "over_ambience": 0.4,
+        "two_sources": 0.4,
+        "speed_share": 0.5,
+        "filter_share": 0.5,
+    },
+}
+
+
+def settings_of(**changes: object) -> TrainingSettings:
+    return training_settings(RICH, changes, origin="test")
+
+
+@pytest.fixture(name="material", scope="module")
+def _material(tmp_path_factory: pytest.TempPathFactory) -> Material:
+    folder = tmp_path_factory.mktemp("mixtures")
+    places = Places(
+        write_folders(folder / "data"),
+        folder / "cache",
+        (write_negatives(folder / "noises"),),
+        group_pattern=r"^([a-z]+\d+)_",
+    )
+    return gather(places, settings_of(), lambda *_: None)
+
+
+@pytest.fixture(name="maker")
+def _maker(material: Material) -> MixtureMaker:
+    return material.maker(range(30), (3,), settings_of())
+
+
+def test_a_mixture_is_its_generator_s(maker: MixtureMaker) -> None:
+    first = maker.make(np.random.default_rng(5), 3)
+    again = maker.make(np.random.default_rng(5), 3)
+    assert np.array_equal(first.samples, again.samples)
+    assert np.array_equal(first.activity, again.activity)
+    other = maker.make(np.random.default_rng(6), 3)
+    assert not np.array_equal(first.samples, other.samples)
+
+
+def test_nothing_lies_in_digital_silence(maker: MixtureMaker) -> None:
+    """Else short recordings are known by the silence around them."""
+    log_mel = LogMel(SMALL_SPEC)
+    for seed in range(40):
+        made = maker.make(np.random.default_rng(seed), seed % 30)
+        frames = to_log_mel(log_mel, made.samples[None])[0].max(axis=(0, 1))
+        assert frames.min() > SMALL_SPEC.floor_db + 1
+
+
+def test_all_clips_and_all_negatives_of_a_mixture_are_of_one_fold(
+    maker: MixtureMaker,
+) -> None:
+    two_labels = 0
+    for seed in range(60):
+        made = maker.make(np.random.default_rng(seed), seed % 30)
+        assert made.fold == maker.clips[seed % 30].fold
+        assert made.negatives_fold in (0, 1, 2)  # fold 3 is kept apart
+        two_labels += int((made.activity.max(axis=1) > 0).sum() == 2)
+    assert 10 < two_labels < 40
+
+
+def test_ambience_has_no_label(maker: MixtureMaker) -> None:
+    for seed in range(20):
+        made = maker.make(np.random.default_rng(seed), None)
+        assert not made.activity.any()
+        assert made.fold == 0
+        assert np.isfinite(made.samples).all()
+
+
+def test_activity_tells_where_a_sound_is(material: Material) -> None:
+    alone = settings_of(
+        mixtures={"two_sources": 0, "over_ambience": 0, "repeat": 0, "partial": 0}
+    )
+    maker = material.maker(range(30), (), alone)
+    log_mel = LogMel(SMALL_SPEC)
+    for seed in range(10):
+        made = maker.make(np.random.default_rng(seed), seed)
+        label = maker.clips[seed].label
+        assert label is not None
+        cells = made.activity[label]
+        frames = to_log_mel(log_mel, made.samples[None])[0].mean(axis=(0, 1))
+        loudness = frames.reshape(len(cells), -1).mean(axis=1)
+        if (cells == 0).any():
+            assert loudness[cells == 1].mean() > loudness[cells == 0].mean() + 6
+
+
+def test_an_epoch_is_the_same_every_time_and_no_two_are(maker: MixtureMaker) -> None:
+    source = MixtureSource(maker, batch_size=8, seed=1, workers=0)
+    steps = source.steps_per_epoch
+    first = list(source.batches(0, 2 * steps))
+    later = list(source.batches(steps + 1, 2 * steps))
+    for one, other in zip(first[steps + 1 :], later, strict=True):
+        assert np.array_equal(one.log_mel, other.log_mel)
+    assert not np.array_equal(first[0].log_mel, first[steps].log_mel)
+
+
+def test_worker_processes_make_the_same_windows(maker: MixtureMaker) -> None:
+    here = next(MixtureSource(maker, 4, 1, workers=0).batches(0, 1))
+    there = next(MixtureSource(maker, 4, 1, workers=1).batches(0, 1))
+    assert np.array_equal(here.log_mel, there.log_mel)
+
+
+def test_testing_draws_nothing_at_random(material: Material) -> None:
+    clip = material.manifest.clips[0]
+    samples = material.store.read(clip.path)
+    first = evaluation_windows(samples, SMALL_SPEC)
+    assert np.array_equal(first, evaluation_windows(samples, SMALL_SPEC))
+    start = (SMALL_SPEC.window_samples - samples.shape[1]) // 2
+    middle = first[0][:, start : start + samples.shape[1]]
+    assert np.abs(middle - samples).max() < 0.03 * np.abs(samples).max()
+
+
+def test_windows_of_a_long_recording_reach_its_end() -> None:
+    samples = np.arange(20_000, dtype=np.float32)[None]
+    windows = evaluation_windows(samples, SMALL_SPEC)
+    assert windows[0, 0, 0] == 0
+    assert windows[-1, 0, -1] == 19_999
+    assert windows.shape[1:] == (1, SMALL_SPEC.window_samples)

@@ -1,0 +1,76 @@
+import errno
+import multiprocessing
+import time
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+import pytest
+
+from training.files import alone_in, replace_text
+
+SPAWN = multiprocessing.get_context("spawn")
+
+
+class EnoughError(Exception):
+    """The test has waited long enough."""
+
+
+def busy(folder: Path, inside: Event, leave: Event) -> None:
+    with alone_in(folder, lambda: None):
+        inside.set()
+        leave.wait()
+
+
+def give_up() -> None:
+    raise EnoughError
+
+
+def test_a_second_process_waits_for_the_first(tmp_path: Path) -> None:
+    inside, leave = SPAWN.Event(), SPAWN.Event()
+    other = SPAWN.Process(target=busy, args=(tmp_path / "made", inside, leave))
+    other.start()
+    assert inside.wait(60)
+    asked = []
+
+    def wait() -> None:
+        asked.append(time.monotonic())
+        if len(asked) == 2:
+            leave.set()
+
+    with alone_in(tmp_path / "made", wait):
+        assert len(asked) >= 2
+    other.join(60)
+    assert other.exitcode == 0
+
+
+def test_a_killed_process_lets_go(tmp_path: Path) -> None:
+    inside, leave = SPAWN.Event(), SPAWN.Event()
+    other = SPAWN.Process(target=busy, args=(tmp_path, inside, leave))
+    other.start()
+    assert inside.wait(60)
+    with pytest.raises(EnoughError), alone_in(tmp_path, give_up):
+        pass
+    other.kill()
+    other.join(60)
+    with alone_in(tmp_path, give_up):
+        pass
+
+
+def test_a_file_system_without_locks_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with alone_in(tmp_path, give_up):
+        pass
+    assert "No locks available" in caplog.text
+
+
+def test_a_text_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "index.json"
+    replace_text(path, "old")
+    replace_text(path, "new")
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]

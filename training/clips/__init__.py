@@ -1,1 +1,0 @@
-"""From a folder of recordings to clips with label, fold and samples."""

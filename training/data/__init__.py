@@ -1,0 +1,1 @@
+"""Recordings: which there are, how they are split, and their decoded samples."""

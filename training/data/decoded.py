@@ -1,0 +1,181 @@
+"""Decoded recordings on disk: read once, then mapped into memory.
+
+Decoding and resampling cost more than anything else that happens to a clip, and every
+epoch needs every clip; so they are done once, and kept as 16-bit samples at the rate of
+the model.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from training.data.manifest import Clip, LeftOut, Manifest
+from training.files import alone_in, replace_text
+from training.profile import timed
+
+Samples = NDArray[np.float32]
+_FORMAT = 1
+_SILENT = 1e-4
+"""Amplitude up to which the ends of a recording count as digital silence."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    path: str
+    first: int
+    """Where in the file of all samples it begins."""
+    samples: int
+    channels: int
+    scale: float
+    """Full scale of the 16-bit samples: above 1 for recordings that exceed it."""
+    sound_start: int
+    sound_stop: int
+
+
+class ClipStore:
+    """All clips of a data set, decoded, one or two channels, at one rate.
+
+    Can be handed to worker processes: the samples are mapped, not copied.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        index = json.loads((folder / "index.json").read_text())
+        self._folder = folder
+        self._entries = {entry["path"]: _Entry(**entry) for entry in index["clips"]}
+        self.left_out = tuple(
+            LeftOut(Path(entry["path"]), entry["reason"]) for entry in index["left_out"]
+        )
+        self.channels = max((e.channels for e in self._entries.values()), default=1)
+        """Largest number of channels of a clip."""
+        self._samples: NDArray[np.int16] | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        """Let a worker process map the samples itself."""
+        return {**self.__dict__, "_samples": None}
+
+    def read(self, path: Path) -> Samples:
+        """Return all samples of a clip, float32, (channels, n)."""
+        entry = self._entries[str(path)]
+        return self._cut(entry, 0, entry.samples)
+
+    def sound(self, path: Path) -> Samples:
+        """Return a clip without the digital silence at its ends, (channels, n)."""
+        entry = self._entries[str(path)]
+        return self._cut(entry, entry.sound_start, entry.sound_stop)
+
+    def _cut(self, entry: _Entry, start: int, stop: int) -> Samples:
+        if self._samples is None:
+            self._samples = np.memmap(self._folder / "samples.i16", np.int16, "r")
+        first = entry.first + start * entry.channels
+        last = entry.first + stop * entry.channels
+        scale = np.float32(entry.scale / 32_767)
+        with timed("reading decoded sound"):
+            interleaved = self._samples[first:last].reshape(-1, entry.channels)
+            samples = np.ascontiguousarray(interleaved.T, dtype=np.float32)
+            samples *= scale
+            return samples
+
+
+def open_store(
+    manifest: Manifest,
+    sample_rate: int,
+    cache: Path,
+    advance: Callable[[int, int], None] | None = None,
+) -> tuple[Manifest, ClipStore]:
+    """Decode the clips of `manifest`, or find them decoded in the folder `cache`.
+
+    Args:
+        manifest: Clips; all labels.
+        sample_rate: Rate of the decoded samples.
+        cache: Folder for decoded data sets, each in a folder of its own.
+        advance: Told how many clips of how many are done.
+
+    Returns:
+        The manifest without the files that turned out unreadable or silent, and the
+        store of the others.
+    """
+    folder = cache / _key(manifest.clips, sample_rate)
+    tell = advance or (lambda _done, _total: None)
+    if not (folder / "index.json").is_file():
+        with alone_in(folder, lambda: tell(0, len(manifest.clips))):
+            # Meanwhile another process may have made it.
+            if not (folder / "index.json").is_file():
+                _decode_all(manifest.clips, sample_rate, folder, tell)
+    store = ClipStore(folder)
+    return manifest.without(store.left_out), store
+
+
+def _key(clips: Sequence[Clip], sample_rate: int) -> str:
+    digest = hashlib.blake2b(f"{_FORMAT} {sample_rate}".encode(), digest_size=12)
+    for clip in clips:
+        status = clip.path.stat()
+        digest.update(
+            f"{clip.path.resolve()} {status.st_size} {status.st_mtime_ns}\n".encode()
+        )
+    return digest.hexdigest()
+
+
+def _decode_all(
+    clips: Sequence[Clip],
+    sample_rate: int,
+    folder: Path,
+    advance: Callable[[int, int], None],
+) -> None:
+    """Fill `folder`; its index comes last, and says that all is there."""
+    entries, left_out, first = [], [], 0
+    with (folder / "samples.i16").open("wb") as file:
+        for number, clip in enumerate(clips, start=1):
+            with timed("decoding recordings"):
+                decoded = decode(clip.path, sample_rate)
+            if isinstance(decoded, str):
+                left_out.append({"path": str(clip.path), "reason": decoded})
+            else:
+                entry, data = _pack(clip.path, decoded, first)
+                data.tofile(file)
+                entries.append(asdict(entry))
+                first += data.size
+            advance(number, len(clips))
+        file.flush()
+        os.fsync(file.fileno())
+    index = {"clips": entries, "left_out": left_out}
+    replace_text(folder / "index.json", json.dumps(index))
+
+
+def _pack(path: Path, samples: Samples, first: int) -> tuple[_Entry, NDArray[np.int16]]:
+    scale = max(1.0, float(np.abs(samples).max()))
+    on = np.flatnonzero(np.abs(samples).max(axis=0) > _SILENT)
+    start, stop = (int(on[0]), int(on[-1]) + 1) if len(on) else (0, samples.shape[1])
+    channels, count = samples.shape
+    data = np.round(samples.T * (32_767 / scale)).astype(np.int16)
+    entry = _Entry(str(path), first, count, channels, scale, start, stop)
+    return entry, data
+
+
+def decode(path: Path, sample_rate: int) -> Samples | str:
+    """Read a recording at `sample_rate`, or say in a word why it cannot be used.
+
+    Returns:
+        float32, shape (channels, n), one channel or the first two.
+    """
+    try:
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, OSError):
+        return "unreadable"
+    if len(samples) == 0:
+        return "empty"
+    if not np.isfinite(samples).all():
+        return "not finite"
+    if not samples.any():
+        return "silent"
+    samples = samples[:, :2]
+    if rate != sample_rate:
+        samples = soxr.resample(samples, rate, sample_rate, quality="HQ")
+    return np.ascontiguousarray(samples.T, dtype=np.float32)

@@ -1,0 +1,121 @@
+"""Which clips are trained on and which are kept apart: whole folds, always.
+
+Clips without folds are first dealt into folds, by group unless asked otherwise.  With
+slices of one recording on both sides, a network is tested on what it knows by heart.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from monitor.errors import DatasetError
+from training.config import SplitKind
+from training.data.manifest import Clip, Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Indices of clips, without overlap."""
+
+    train: tuple[int, ...]
+    validation: tuple[int, ...]
+    test: tuple[int, ...]
+
+
+def assign_folds(
+    manifest: Manifest, kind: SplitKind, count: int, seed: int
+) -> Manifest:
+    """Give every clip a fold in 1..count, unless the folds of the data are to be used.
+
+    Args:
+        manifest: Clips; those of fold 0 in a data set with folds stay there.
+        kind: "fold" takes the data's own folds and, where it has none, makes them by
+            group; "group" makes them of whole groups; "random" clip by clip.
+        count: Folds to make.
+        seed: Of the dealing.
+
+    Raises:
+        DatasetError: There are fewer groups than folds.
+    """
+    if kind == "fold" and manifest.has_folds:
+        return manifest
+    units: dict[str, list[int]] = defaultdict(list)
+    for index, clip in enumerate(manifest.clips):
+        unit = str(index) if kind == "random" else clip.group
+        units[unit].append(index)
+    if len(units) < count:
+        raise DatasetError(
+            f"{len(units)} recordings cannot be dealt into {count} folds; add "
+            "recordings or ask for fewer folds"
+        )
+    fold_of = _deal(manifest.clips, list(units.values()), count, seed)
+    clips = tuple(
+        replace(clip, fold=fold)
+        for clip, fold in zip(manifest.clips, fold_of, strict=True)
+    )
+    return replace(manifest, clips=clips, has_folds=True)
+
+
+def _deal(
+    clips: Sequence[Clip], units: list[list[int]], count: int, seed: int
+) -> list[int]:
+    """Deal units to folds, each to the fold that has least of its label."""
+    order = np.random.default_rng(seed).permutation(len(units))
+    # Large units first, so that the small ones even out what they leave.
+    ranked = sorted(order, key=lambda unit: -len(units[unit]))
+    load: list[Counter[int | None]] = [Counter() for _ in range(count)]
+    fold_of = [0] * len(clips)
+    for unit in ranked:
+        label = clips[units[unit][0]].label
+        fold = min(range(count), key=lambda f: (load[f][label], load[f].total()))
+        for index in units[unit]:
+            load[fold][clips[index].label] += 1
+            fold_of[index] = fold + 1
+    return fold_of
+
+
+def deal_clips(clips: Sequence[Clip], count: int) -> list[tuple[Clip, ...]]:
+    """Deal recordings without labels into parts of whole groups; the last may be empty.
+
+    Always the same for the same clips.
+    """
+    groups = sorted({clip.group for clip in clips})
+    order = np.random.default_rng(0).permutation(len(groups))
+    part_of = {groups[group]: place % count for place, group in enumerate(order)}
+    return [
+        tuple(clip for clip in clips if part_of[clip.group] == part)
+        for part in range(count)
+    ]
+
+
+def split(
+    manifest: Manifest, test: Collection[int], validation: Collection[int] = ()
+) -> Split:
+    """Keep the folds `test` and `validation` apart; train on the rest.
+
+    Raises:
+        DatasetError: There is no such fold, one is in both, or nothing is left.
+    """
+    for fold in (*test, *validation):
+        if fold not in manifest.folds:
+            raise DatasetError(
+                f"there is no fold {fold} in the data; there are "
+                f"{', '.join(str(known) for known in manifest.folds) or 'none'}"
+            )
+    if both := set(test) & set(validation):
+        raise DatasetError(f"fold {min(both)} cannot both validate and test")
+    parts: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
+    for index, clip in enumerate(manifest.clips):
+        part = "train"
+        if clip.fold in validation:
+            part = "validation"
+        if clip.fold in test:
+            part = "test"
+        parts[part].append(index)
+    if not parts["train"]:
+        raise DatasetError("all folds are kept for testing; nothing is left to learn")
+    return Split(
+        tuple(parts["train"]), tuple(parts["validation"]), tuple(parts["test"])
+    )

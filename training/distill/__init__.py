@@ -1,0 +1,1 @@
+"""Learning from a teacher: its targets, initial weights, head and linear probe."""

@@ -1,0 +1,258 @@
+"""A teacher: an ONNX model that hears a waveform, and what a student learns from it.
+
+Which classes of AudioSet mean the same as a label: where a teacher knows by name.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import soxr
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from monitor.errors import UsageError
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession  # type: ignore[import-untyped]
+
+
+Array = NDArray[np.float32]
+_RIDGE = 1e-2
+_FIRM_RIDGE = 1.0
+_NAMED = 3.0
+"""Weight with which a label begins in the classes that its name stands for."""
+_ITERATIONS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What a teacher makes of a batch of windows."""
+
+    embedding: Array | None
+    """(batch, size)."""
+    logits: Array | None
+    """(batch, classes)."""
+
+
+class Teacher:
+    """An ONNX model with a mono waveform as input.
+
+    The output `embedding` is taken as such, and so is `logits`; without that, `scores`
+    in [0, 1] become logits.  Outputs over time, (batch, frames, size), are averaged.
+    Can be handed to worker processes: each opens the file itself.
+
+    Raises:
+        UsageError: onnxruntime is missing, or the model has other inputs or outputs.
+    """
+
+    def __init__(self, path: Path, sample_rate: int) -> None:
+        self.path = path
+        self.sample_rate = sample_rate
+        self._session: InferenceSession | None = None
+        session = self._open()
+        self._input = session.get_inputs()[0].name
+        self._rank = len(session.get_inputs()[0].shape)
+        names = {output.name for output in session.get_outputs()}
+        self._outputs = sorted(names & {"embedding", "logits", "scores"})
+        if not self._outputs or self._rank not in (1, 2):
+            raise UsageError(
+                f"{path}: a teacher takes a waveform (batch, samples) and gives "
+                "'embedding', 'logits' or 'scores'; this one takes "
+                f"{session.get_inputs()[0].shape} and gives {', '.join(sorted(names))}"
+            )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Sessions cannot go to another process; it opens its own."""
+        return {**self.__dict__, "_session": None}
+
+    def _open(self) -> "InferenceSession":
+        if self._session is None:
+            try:
+                import onnxruntime
+            except ImportError:
+                raise UsageError(
+                    "--teacher needs the packages onnx and onnxruntime; install "
+                    "sound-monitor[onnx]"
+                ) from None
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = options.inter_op_num_threads = 1
+            try:
+                self._session = onnxruntime.InferenceSession(
+                    str(self.path), options, providers=["CPUExecutionProvider"]
+                )
+            except Exception as error:  # noqa: BLE001 - its classes have no base
+                raise UsageError(f"--teacher: {self.path}: {error}") from None
+        return self._session
+
+    def waveform(self, samples: Array, sample_rate: int) -> Array:
+        """What the teacher gets of a window (channels, n): mono, at its rate."""
+        mono: Array = samples.mean(axis=0)
+        if sample_rate == self.sample_rate:
+            return mono
+        resampled = soxr.resample(mono, sample_rate, self.sample_rate, quality="HQ")
+        return np.asarray(resampled, np.float32)
+
+    def hear(self, waveform: Array) -> Opinion:
+        """What it makes of one window (samples,) at its rate; a batch of one."""
+        session = self._open()
+        fed = waveform[None] if self._rank == 2 else waveform
+        values = session.run(self._outputs, {self._input: fed})
+        said = {
+            name: _averaged(np.asarray(value, np.float32))
+            for name, value in zip(self._outputs, values, strict=True)
+        }
+        logits = said.get("logits")
+        if logits is None and "scores" in said:
+            scores = np.clip(said["scores"], 1e-5, 1 - 1e-5)
+            logits = np.log(scores / (1 - scores))
+        return Opinion(said.get("embedding"), logits)
+
+
+def _averaged(value: Array) -> Array:
+    """One row for the whole window: (1, size)."""
+    return np.asarray(value.reshape(-1, value.shape[-1]).mean(axis=0)[None])
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A linear classifier of each label on what a teacher gives."""
+
+    weight: Array
+    """(labels, size)."""
+    bias: Array
+    """(labels,)."""
+
+    def logits(self, given: Array) -> Array:
+        """(windows, labels) of (windows, size)."""
+        return np.asarray(given @ self.weight.T + self.bias, np.float32)
+
+    def scores(self, given: Array) -> Array:
+        """(windows, labels) of (windows, size), in [0, 1]."""
+        return np.asarray(1 / (1 + np.exp(-self.logits(given))), np.float32)
+
+
+def named_weights(classes: Sequence[Sequence[int]], outputs: int, first: int) -> Array:
+    """Where a regression begins that trusts the names of a teacher's classes.
+
+    Args:
+        classes: For each label the teacher's classes that mean it; may be empty.
+        outputs: Size of what the regression is given.
+        first: Where in it the logits of the teacher's classes begin.
+
+    Returns:
+        (labels, outputs), for standardised inputs.
+    """
+    weights = np.zeros((len(classes), outputs), np.float32)
+    for label, chosen in enumerate(classes):
+        for index in chosen:
+            weights[label, first + index] = _NAMED / len(chosen)
+    return weights
+
+
+def fit_named_reading(given: Array, present: Array, start: Array) -> Reading:
+    """The mean of two regressions that begin with names: a free one and a firm one.
+
+    A few recordings of a label tell less of it than a class that the teacher learned
+    from thousands, but know what it sounds like here.  For a label without a name it
+    is the free one alone.
+
+    Args:
+        given: (windows, size), of windows that may be trained on.
+        present: (windows, labels), 0 or 1.
+        start: See `named_weights`.
+    """
+    free = fit_reading(given, present, start)
+    firm = fit_reading(given, present, start, _FIRM_RIDGE)
+    share = np.where(start.any(axis=1), np.float32(0.5), np.float32(0))
+    return Reading(
+        free.weight + share[:, None] * (firm.weight - free.weight),
+        free.bias + share * (firm.bias - free.bias),
+    )
+
+
+def fit_reading(
+    given: Array,
+    present: Array,
+    start: Array | None = None,
+    ridge: float = _RIDGE,
+) -> Reading:
+    """Logistic regression of each label, on standardised inputs.
+
+    Its scores are softer targets than 0 and 1: they say how much of a label can be
+    heard in a mixture.
+
+    Args:
+        given: (windows, size), of windows that may be trained on.
+        present: (windows, labels), 0 or 1.
+        start: (labels, size), weights that it departs from only as far as the windows
+            demand, for standardised inputs; None: zeros.
+        ridge: How much is demanded.
+    """
+    mean, deviation = given.mean(axis=0), given.std(axis=0) + np.float32(1e-6)
+    inputs = torch.from_numpy((given - mean) / deviation)
+    targets = torch.from_numpy(present)
+    origin = torch.zeros(present.shape[1], inputs.shape[1])
+    if start is not None:
+        origin = torch.from_numpy(start)
+    weight = origin.clone().requires_grad_(True)
+    bias = torch.zeros(present.shape[1], requires_grad=True)
+    optimiser = torch.optim.LBFGS([weight, bias], max_iter=_ITERATIONS)
+
+    def loss() -> torch.Tensor:
+        optimiser.zero_grad()
+        logits = inputs @ weight.T + bias
+        error = functional.binary_cross_entropy_with_logits(logits, targets)
+        total: torch.Tensor = error * present.shape[1]
+        total = total + ridge * (weight - origin).square().sum()
+        total.backward()  # type: ignore[no-untyped-call]
+        return total
+
+    optimiser.step(loss)  # type: ignore[no-untyped-call]
+    scaled = weight.detach().numpy() / deviation
+    return Reading(scaled, bias.detach().numpy() - scaled @ mean)
+
+
+CLASS_COUNT = 527
+"""Classes that a network trained on AudioSet tells apart."""
+
+# AudioSet's numbers, in the order of its class_labels_indices.csv.
+CLASSES: Mapping[str, tuple[int, ...]] = {
+    "air_conditioner": (413,),  # Air conditioning
+    "car_horn": (308, 309),  # Vehicle horn, car horn, honking; Toot
+    "children_playing": (3, 13, 71),  # Child speech; Children shouting, playing
+    "dog_bark": (74, 75),  # Dog; Bark
+    "drilling": (425,),  # Drill
+    "engine_idling": (352,),  # Idling
+    "gun_shot": (427,),  # Gunshot, gunfire
+    "jackhammer": (420,),  # Jackhammer
+    "siren": (396,),  # Siren
+    "street_music": (137,),  # Music
+}
+
+
+def classes_of(
+    labels: Sequence[str], outputs: int, chosen: Mapping[str, Sequence[int]] | None
+) -> list[tuple[int, ...]]:
+    """For each label the teacher's outputs that mean it.
+
+    Args:
+        labels: Names.
+        outputs: How many classes the teacher tells apart.
+        chosen: By label; None: AudioSet's, for a teacher with as many classes.
+
+    Raises:
+        UsageError: The teacher has no such output.
+    """
+    if chosen is None:
+        chosen = CLASSES if outputs == CLASS_COUNT else {}
+    for label, indices in chosen.items():
+        if any(index >= outputs for index in indices):
+            raise UsageError(
+                f"training.teacher.classes: {label}: the teacher has the outputs 0 to "
+                f"{outputs - 1}; not {max(indices)}"
+            )
+    return [tuple(chosen.get(label, ())) for label in labels]

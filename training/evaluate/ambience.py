@@ -1,0 +1,149 @@
+"""Hours without any label: what a network makes of them, hop by hop."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from monitor.config.config import DetectionSettings
+from monitor.detection.rules import resolve_rules
+from monitor.model.frontend import IncrementalLogMel, LogMel
+from monitor.spec import ModelSpec
+from training.data.decoded import ClipStore
+from training.data.manifest import Clip
+from training.evaluate.clips import Score
+from training.streams.scenes import SceneMaker, SceneSettings
+
+Array = NDArray[np.float32]
+_DEFAULT = DetectionSettings()
+_STREAM_MINUTES = 5.0
+_SEGMENT_HOPS = 9
+"""Hops of one trial: about 5 s, so that trials hardly share a sound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ambience:
+    """Logits of the windows of some hours without any label."""
+
+    logits: Array
+    """(streams, hops, labels)."""
+    hop_seconds: float
+    serves: tuple[int, ...]
+    """The parts whose thresholds it may set: they are tested on no sound of it."""
+
+    @property
+    def hours(self) -> float:
+        """How long the network listened."""
+        hops = int(np.prod(self.logits.shape[:2]))
+        return hops * self.hop_seconds / 3600
+
+
+def listen_to_ambience(
+    score: Score,
+    clips: Sequence[Clip],
+    store: ClipStore,
+    spec: ModelSpec,
+    hours: float,
+    serves: Sequence[int],
+    advance: Callable[[int, int], None],
+) -> Ambience:
+    """Play recordings of no class to a network, one after the other, as a street does.
+
+    Args:
+        score: The network's logits of log-mel windows.
+        clips: Recordings that it has not heard.
+        store: Their samples.
+        spec: Of the network.
+        hours: How long.
+        serves: See `Ambience`.
+        advance: Told how many streams of how many are done.
+    """
+    settings = SceneSettings(
+        hours=max(hours, _STREAM_MINUTES / 60),
+        stream_minutes=_STREAM_MINUTES,
+        events_per_minute=0,
+    )
+    maker = SceneMaker((), store, clips, store, (), spec.sample_rate, settings)
+    streams = []
+    for number, scene in enumerate(maker.scenes(), start=1):
+        streams.append(stream_logits([scene.samples], score, spec))
+        advance(number, maker.count)
+    return Ambience(np.stack(streams), hop_seconds(spec), tuple(serves))
+
+
+def hop_seconds(spec: ModelSpec, detection: DetectionSettings = _DEFAULT) -> float:
+    """From one window to the next."""
+    return spec.seconds(detection.hop_frames * spec.hop_length)
+
+
+def stream_logits(
+    blocks: Iterable[Array],
+    score: Score,
+    spec: ModelSpec,
+    detection: DetectionSettings = _DEFAULT,
+) -> Array:
+    """Logits of all windows of a stream, a hop apart, in bounded memory.
+
+    Args:
+        blocks: (1 or 2, n) each, all with as many channels.
+        score: Of log-mel windows.
+        spec: Of the model.
+        detection: Has the hop.
+
+    Returns:
+        (hops, labels); (0, 0) if the stream is shorter than a window.
+    """
+    hop, size = detection.hop_frames, spec.window_frames
+    log_mel: IncrementalLogMel | None = None
+    frames: Array | None = None
+    logits: list[Array] = []
+    for block in blocks:
+        if log_mel is None:
+            log_mel = IncrementalLogMel(LogMel(spec), block.shape[0])
+        fresh = log_mel.push(torch.from_numpy(block)).numpy()
+        frames = fresh if frames is None else np.concatenate([frames, fresh], axis=-1)
+        while frames.shape[-1] >= size:
+            count = min((frames.shape[-1] - size) // hop + 1, _SEGMENT_HOPS)
+            starts = range(0, count * hop, hop)
+            logits.append(score(np.stack([frames[..., s : s + size] for s in starts])))
+            frames = frames[..., count * hop :]
+    return np.concatenate(logits) if logits else np.zeros((0, 0), np.float32)
+
+
+def highest_of_segments(
+    scores: Array,
+    labels: Sequence[str],
+    spec: ModelSpec,
+    detection: DetectionSettings = _DEFAULT,
+) -> tuple[Array, int]:
+    """The highest score that detection would see in each stretch of a few seconds.
+
+    Args:
+        scores: (streams, hops, labels), in [0, 1].
+        labels: Names.
+        spec: Of the model.
+        detection: With the labels decides over how many hops detection averages.
+
+    Returns:
+        (segments, labels), and the hops of one.
+    """
+    rules = resolve_rules(labels, detection, None, spec)
+    averaged = np.stack(
+        [
+            _moving_average(scores[..., index], rules[label].smoothing_hops)
+            for index, label in enumerate(labels)
+        ],
+        axis=-1,
+    )
+    segments = averaged.shape[1] // _SEGMENT_HOPS
+    kept = averaged[:, : segments * _SEGMENT_HOPS]
+    shaped = kept.reshape(-1, _SEGMENT_HOPS, len(labels))
+    return np.asarray(shaped.max(axis=1), np.float32), _SEGMENT_HOPS
+
+
+def _moving_average(scores: Array, hops: int) -> Array:
+    padded = np.concatenate([scores[:, :1]] * (hops - 1) + [scores], axis=1)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, hops, axis=1)
+    return np.asarray(windows.mean(axis=-1), np.float32)

@@ -1,1 +1,0 @@
-"""From clips to batches of windows: placed, mixed, bedded and changed."""

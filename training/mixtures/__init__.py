@@ -1,0 +1,1 @@
+"""From recordings to batches: augmentation, mixtures, backgrounds, log-mel."""

@@ -1,0 +1,151 @@
+"""Windows of no class: what lies behind sounds, or is heard when none is there.
+
+The windows in which a clip is tested: without augmentation or a random draw.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from monitor.spec import ModelSpec
+from training.data.decoded import ClipStore
+from training.data.manifest import Clip
+from training.mixtures import augment, synthetic
+from training.mixtures.synthetic import loudness
+
+Samples = NDArray[np.float32]
+Vary = Callable[[Generator, Samples], Samples]
+_JOINED = 0.4
+"""Share of recorded backgrounds in which one recording goes over into another, as a
+street does: else the only such seams that a network meets are alarms."""
+_CROSSFADE_SECONDS = 0.3
+_MORE = 0.25
+"""Share of backgrounds with a synthetic sound on top."""
+_BEDS_DB = ((-60.0, -30.0), (-30.0, -4.0))
+"""Levels of the steady noise under a background: as faint or as loud equally often."""
+
+
+class Backdrop:
+    """Makes windows of no class from recordings and from random numbers.
+
+    Args:
+        negatives: Recordings of no class.
+        store: Their samples; None: there are none.
+        spec: Of the model.
+        synthetic_share: Share of windows of synthetic sounds alone.
+        vary: Changes a sound and leaves what it is.
+    """
+
+    def __init__(
+        self,
+        negatives: Sequence[Clip],
+        store: ClipStore | None,
+        spec: ModelSpec,
+        synthetic_share: float,
+        vary: Vary,
+    ) -> None:
+        self._pools = {
+            fold: [clip for clip in negatives if clip.fold == fold]
+            for fold in sorted({clip.fold for clip in negatives})
+        }
+        self._store = store
+        self._spec = spec
+        self._synthetic_share = synthetic_share
+        self._vary = vary
+
+    def draw_fold(self, r: Generator) -> int:
+        """The fold whose recordings a window may hold; 0: there are none."""
+        folds = list(self._pools)
+        if not folds:
+            return 0
+        sizes = np.array([len(self._pools[fold]) for fold in folds], float)
+        return int(r.choice(folds, p=sizes / sizes.sum()))
+
+    def make(self, r: Generator, fold: int) -> tuple[Samples, bool]:
+        """A window, (channels, window_samples), and whether a recording is in it."""
+        count, rate = self._spec.window_samples, self._spec.sample_rate
+        recorded = fold in self._pools and r.random() >= self._synthetic_share
+        if recorded:
+            window = _fill(r, self._recording(r, fold), count)
+            if r.random() < _JOINED:
+                window = self._go_over(r, window, self._recording(r, fold))
+        else:
+            sound = synthetic.any_sound(r, count, rate)[None]
+            window = _fill(r, self._vary(r, sound), count)
+        bed = synthetic.noise_floor(r, count, rate)[None]
+        offset = r.uniform(*_BEDS_DB[int(r.integers(len(_BEDS_DB)))])
+        window = window + augment.match_level(bed, loudness(window), offset)
+        if r.random() < _MORE:
+            more = synthetic.any_sound(r, count, rate)[None]
+            level = loudness(window)
+            window = window + augment.match_level(more, level, r.uniform(-20, 3))
+        return window, recorded
+
+    def _recording(self, r: Generator, fold: int) -> Samples:
+        assert self._store is not None
+        pool = self._pools[fold]
+        clip = pool[int(r.integers(len(pool)))]
+        return self._vary(r, self._store.sound(clip.path))
+
+    def _go_over(self, r: Generator, window: Samples, sound: Samples) -> Samples:
+        """Let a window become another sound, from its begin on, at some moment."""
+        count = window.shape[1]
+        fade = round(_CROSSFADE_SECONDS * self._spec.sample_rate)
+        at = int(r.integers(count // 8, count * 7 // 8))
+        following = np.zeros((sound.shape[0], count), np.float32)
+        following[:, at:] = _looped(sound, count - at)[:, : count - at]
+        following = augment.match_level(following, loudness(window), r.uniform(-10, 10))
+        rise = ((np.arange(count) - at) / fade).clip(0, 1) * np.pi / 2
+        turned: Samples = window * np.cos(rise).astype(np.float32) + following * np.sin(
+            rise
+        ).astype(np.float32)
+        return turned
+
+
+def _fill(r: Generator, samples: Samples, count: int) -> Samples:
+    """A stretch of `count` samples of it, played in a loop if it is shorter."""
+    samples = _looped(samples, count)
+    start = int(r.integers(0, samples.shape[1] - count + 1))
+    return samples[:, start : start + count]
+
+
+def _looped(samples: Samples, count: int) -> Samples:
+    """At least `count` samples."""
+    times = -(-count // samples.shape[1])
+    return np.tile(samples, (1, times)) if times > 1 else samples
+
+
+Array = NDArray[np.float32]
+_FLOOR_DB = -50.0
+
+
+def evaluation_windows(samples: Array, spec: ModelSpec) -> Array:
+    """Cut a clip into windows, without a random draw.
+
+    A short clip lies in the middle of a window over fixed noise, 50 dB below it: no
+    microphone delivers digital silence.  A long one gives a window every half window,
+    the last one flush with its end.
+
+    Args:
+        samples: (channels, n).
+        spec: Of the model.
+
+    Returns:
+        (windows, channels, window_samples).
+    """
+    size = spec.window_samples
+    length = samples.shape[1]
+    if length <= size:
+        noise = synthetic.noise_floor(np.random.default_rng(0), size, spec.sample_rate)[
+            None
+        ]
+        level = synthetic.loudness(samples) / synthetic.LEVEL
+        window = noise * np.float32(level * synthetic.decibels(_FLOOR_DB))
+        window = np.repeat(window, samples.shape[0], axis=0)
+        start = (size - length) // 2
+        window[:, start : start + length] += samples
+        return window[None]
+    starts = [*range(0, length - size, size // 2), length - size]
+    return np.stack([samples[:, start : start + size] for start in starts])

@@ -1,0 +1,248 @@
+"""From clips to batches of log-mel: one batch in memory at a time.
+
+How the C library treats memory that training gives back.
+"""
+
+import contextlib
+import ctypes
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from monitor.errors import UsageError
+from monitor.model.frontend import LogMel
+from monitor.spec import ModelSpec
+from training.distributed import ALONE, Ranks
+from training.mixtures.mixtures import Mixture, MixtureMaker
+from training.profile import begin_in_worker, is_profiling, seconds_of_worker, timed
+
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
+_PLENTY = 2**31 - 1
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what torch frees, instead of giving it back to the kernel.
+
+    Every step frees its activations and asks for the same again; without this a third
+    of the time goes into page faults.  Elsewhere than on glibc nothing happens.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_MMAP_THRESHOLD, _PLENTY)
+        mallopt(_TRIM_THRESHOLD, _PLENTY)
+        mallopt(_TOP_PAD, 256 * 2**20)
+
+
+Array = NDArray[np.float32]
+Key = tuple[int, int, int]
+"""Epoch, position in it, and clip; -1 for a window of no class."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Training windows, before augmentation of their features."""
+
+    log_mel: Array
+    """(batch, 1 or 2, n_mels, window_frames), dB."""
+
+    activity: Array
+    """(batch, labels, cells), in [0, 1]."""
+
+    embedding: Array | None = None
+    """(batch, size), what the teacher makes of the same windows, in its deviations."""
+
+    teacher_logits: Array | None = None
+    """(batch, classes of the teacher), in their deviations."""
+
+    soft: Array | None = None
+    """(batch, labels), scores of a logistic regression on these two."""
+
+    seconds: Mapping[str, float] | None = None
+    """What its parts cost the worker process that made it, where that is asked."""
+
+
+class BatchSource(Protocol):
+    """Where the loop gets its batches."""
+
+    steps_per_epoch: int
+
+    def batches(self, first_step: int, steps: int) -> Iterator[Batch]:
+        """Yield the batches of the steps [first_step, steps); the same every time."""
+
+
+def to_log_mel(log_mel: LogMel, windows: Array) -> Array:
+    """Log-mel of windows (batch, channels, samples), as monitoring computes it."""
+    with torch.inference_mode(), timed("mel front end"):
+        # One by one they fit into the cache of the processor: a quarter faster.
+        single = (torch.from_numpy(window[None]) for window in windows)
+        features: Array = torch.cat([log_mel(window) for window in single]).numpy()
+    return features
+
+
+def stack(samples: Sequence[Array]) -> Array:
+    """Stack windows; where one has two channels, a mono one is on both."""
+    channels = max(window.shape[0] for window in samples)
+    return np.stack(
+        [np.broadcast_to(window, (channels, window.shape[1])) for window in samples]
+    )
+
+
+class _MixtureSet(Dataset[Mixture]):
+    def __init__(self, maker: MixtureMaker, seed: int) -> None:
+        self._maker = maker
+        self._seed = seed
+
+    def __getitem__(self, key: Key) -> Mixture:
+        epoch, position, clip = key
+        # Seeded by its place, a window does not depend on which worker makes it, nor
+        # on where an interrupted run goes on.
+        r = np.random.default_rng([self._seed, epoch, position])
+        with timed("mixing and augmentation of sound"):
+            return self._maker.make(r, None if clip < 0 else clip)
+
+
+class _Schedule(Sampler[list[Key]]):
+    def __init__(self, batches: Iterator[list[Key]], length: int) -> None:
+        self._batches = batches
+        self._length = length
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        return self._batches
+
+    def __len__(self) -> int:
+        return self._length
+
+
+class _Collate:
+    def __init__(self, spec: ModelSpec) -> None:
+        self._spec = spec
+        self._log_mel: LogMel | None = None
+
+    def __call__(self, mixtures: list[Mixture]) -> Batch:
+        if self._log_mel is None:
+            self._log_mel = LogMel(self._spec)
+        windows = stack([mixture.samples for mixture in mixtures])
+        activity = np.stack([mixture.activity for mixture in mixtures])
+        log_mel = to_log_mel(self._log_mel, windows)
+        return Batch(log_mel, activity, seconds=seconds_of_worker())
+
+
+def start_worker(_: int) -> None:
+    """Prepare a worker process."""
+    keep_freed_memory()
+    # Ctrl-C reaches the whole process group; only the main process answers it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _start_counting_worker(number: int) -> None:
+    start_worker(number)
+    begin_in_worker()
+
+
+class MixtureSource:
+    """Batches of mixtures that are made on the fly, by worker processes if asked.
+
+    Args:
+        maker: Of the mixtures.
+        batch_size: Windows in a batch.
+        seed: Of every draw.
+        workers: Processes that make them.
+        ranks: The processes that share each batch; this one makes its own share only.
+
+    Raises:
+        UsageError: A batch cannot be shared evenly.
+    """
+
+    def __init__(
+        self,
+        maker: MixtureMaker,
+        batch_size: int,
+        seed: int,
+        workers: int,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        self._maker = maker
+        self._ranks = ranks
+        self._seed = seed
+        self._workers = workers
+        share = maker.settings.ambience_items
+        clips = len(maker.clips)
+        self._ambience = round(clips * share / (1 - share)) if share < 1 else clips
+        self._batch_size = min(batch_size, clips + self._ambience)
+        _check_share(self._batch_size, ranks)
+        self.steps_per_epoch = (clips + self._ambience) // self._batch_size
+
+    def _keys(self, epoch: int) -> list[Key]:
+        r = np.random.default_rng([self._seed, epoch])
+        clips = len(self._maker.clips)
+        if self._maker.settings.balance > 0:
+            chosen = r.choice(clips, clips, p=self._maker.weights)
+        else:
+            chosen = np.arange(clips)
+        items = np.concatenate([chosen, np.full(self._ambience, -1)])
+        return [
+            (epoch, position, int(clip))
+            for position, clip in enumerate(r.permutation(items))
+        ]
+
+    def _schedule(self, first_step: int, steps: int) -> Iterator[list[Key]]:
+        keys: list[Key] = []
+        for step in range(first_step, steps):
+            epoch, place = divmod(step, self.steps_per_epoch)
+            if place == 0 or not keys:
+                keys = self._keys(epoch)
+            begin = place * self._batch_size
+            batch = keys[begin : begin + self._batch_size]
+            yield list(self._ranks.share(batch))
+
+    def batches(self, first_step: int, steps: int) -> Iterator[Batch]:
+        """Yield the batches of the steps [first_step, steps); the same every time."""
+        start = _start_counting_worker if is_profiling() else start_worker
+        loader: DataLoader[Mixture] = DataLoader(
+            _MixtureSet(self._maker, self._seed),
+            batch_sampler=_Schedule(
+                self._schedule(first_step, steps), steps - first_step
+            ),
+            num_workers=self._workers,
+            collate_fn=_Collate(self._maker.spec),
+            worker_init_fn=start if self._workers else None,
+            # A forked child of a process with threads may hang.
+            multiprocessing_context="forkserver" if self._workers else None,
+        )
+        yield from loader
+
+
+class SharedSource:
+    """A process's shares of batches that are whole elsewhere, such as in a bank.
+
+    Raises:
+        UsageError: A batch cannot be shared evenly.
+    """
+
+    def __init__(self, source: BatchSource, ranks: Ranks) -> None:
+        self._source = source
+        self._ranks = ranks
+        self.steps_per_epoch = source.steps_per_epoch
+
+    def batches(self, first_step: int, steps: int) -> Iterator[Batch]:
+        """Yield the shares of the steps [first_step, steps)."""
+        for batch in self._source.batches(first_step, steps):
+            _check_share(len(batch.log_mel), self._ranks)
+            yield Batch(*(self._own(getattr(batch, f.name)) for f in fields(batch)))
+
+    def _own(self, values: Any) -> Any:
+        return None if values is None else self._ranks.share(values)
+
+
+def _check_share(windows: int, ranks: Ranks) -> None:
+    if windows % ranks.count:
+        raise UsageError(
+            f"training.optimiser.batch_size: {windows} windows cannot be shared evenly "
+            f"by {ranks.count} processes"
+        )

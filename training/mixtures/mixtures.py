@@ -1,0 +1,254 @@
+"""Windows to learn from: clips placed, mixed and laid over ambience, with their labels.
+
+Nothing is ever padded with digital silence: short recordings would be recognised by it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from monitor.spec import ModelSpec
+from training.config import MixtureSettings
+from training.data.decoded import ClipStore
+from training.data.manifest import Clip
+from training.mixtures import augment, synthetic
+from training.mixtures.background import Backdrop, evaluation_windows
+from training.mixtures.synthetic import loudness
+
+Samples = NDArray[np.float32]
+FRAMES_PER_CELL = 8
+"""Resolution of the activity of a window; its frames are a multiple of this."""
+
+
+_QUIET_AMBIENCE = 0.15
+"""Share of windows without a label that are far quieter: most nights are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """One window of training material."""
+
+    samples: Samples
+    """(channels, window_samples), as the microphone would deliver it."""
+
+    clean: Samples
+    """The same before level, rounding and noise of the microphone."""
+
+    full_scale_db: float
+    """Peak of `full_scale`, dBFS."""
+
+    activity: NDArray[np.float32]
+    """(labels, cells): the share of each cell in which the label sounds."""
+
+    fold: int
+    """The fold of all its clips; 0: none."""
+
+    negatives_fold: int
+    """The fold of all its negatives; 0: none."""
+
+    @property
+    def full_scale(self) -> Samples:
+        """The clean sound, as loud as a teacher shall hear it; made when asked for."""
+        loud = augment.set_peak(self.clean, self.full_scale_db)
+        return loud.astype(np.float32, copy=False)
+
+
+def cells_of(spec: ModelSpec) -> int:
+    """Cells of a window's activity."""
+    assert spec.window_frames % FRAMES_PER_CELL == 0
+    return spec.window_frames // FRAMES_PER_CELL
+
+
+class MixtureMaker:
+    """Makes mixtures of given clips; all clips of one mixture are of one fold.
+
+    Holds no state: the same generator state gives the same mixture, in any process.
+    """
+
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        negatives: Sequence[Clip],
+        store: ClipStore,
+        negatives_store: ClipStore | None,
+        labels: int,
+        spec: ModelSpec,
+        settings: MixtureSettings,
+    ) -> None:
+        self.clips = tuple(clips)
+        self.labels = labels
+        self.spec = spec
+        self.settings = settings
+        self._store = store
+        share = settings.synthetic_share
+        self._backdrop = Backdrop(negatives, negatives_store, spec, share, self._vary)
+        self.channels = max(
+            store.channels, negatives_store.channels if negatives_store else 1
+        )
+        """Channels of a mixture at most."""
+        self.weights = balanced_weights(self.clips, settings.balance)
+        self._peers = {
+            fold: np.array(
+                [i for i, clip in enumerate(self.clips) if clip.fold == fold]
+            )
+            for fold in {clip.fold for clip in self.clips}
+        }
+
+    def make(self, r: Generator, index: int | None) -> Mixture:
+        """Make a window around clip `index`, or one of no label for None."""
+        activity = np.zeros((self.labels, cells_of(self.spec)), np.float32)
+        negatives_fold = self._backdrop.draw_fold(r)
+        if index is None:
+            window, used = self._backdrop.make(r, negatives_fold)
+            quiet = r.uniform(25, 60) if r.random() < _QUIET_AMBIENCE else 0.0
+            made = self._finish(r, window, activity, 0, negatives_fold if used else 0)
+            gain = np.float32(synthetic.decibels(-quiet))
+            return replace(made, samples=made.samples * gain)
+        window, level = self._clip_window(r, index, activity)
+        used = False
+        kind = r.random()
+        settings = self.settings
+        if kind < settings.two_sources:
+            window = self._add_second(r, window, index, level, activity)
+        if kind < settings.two_sources * 0.3 or (
+            settings.two_sources <= kind < settings.two_sources + settings.over_ambience
+        ):
+            behind, used = self._backdrop.make(r, negatives_fold)
+            window = _add(
+                window, augment.match_level(behind, level, -r.uniform(-3, 20))
+            )
+        window = window + self._floor(r, level)
+        fold = self.clips[index].fold
+        return self._finish(r, window, activity, fold, negatives_fold if used else 0)
+
+    def unaltered(self, index: int) -> Mixture:
+        """The clip as it is tested: its first window, without a random draw."""
+        clip = self.clips[index]
+        samples = self._store.read(clip.path)
+        window = evaluation_windows(samples, self.spec)[0]
+        activity = np.zeros((self.labels, cells_of(self.spec)), np.float32)
+        count = self.spec.window_samples
+        start = max(0, count - samples.shape[1]) // 2
+        assert clip.label is not None
+        self._mark(activity, clip.label, start, min(count, start + samples.shape[1]))
+        return Mixture(window, window, -3, activity, clip.fold, 0)
+
+    def _clip_window(
+        self, r: Generator, index: int, activity: NDArray[np.float32]
+    ) -> tuple[Samples, float]:
+        spec, settings = self.spec, self.settings
+        clip = self.clips[index]
+        sound = self._vary(r, self._store.sound(clip.path))
+        length, window = sound.shape[1], spec.window_samples
+        if length < 0.6 * window and r.random() < settings.repeat:
+            sound = augment.repeat(r, sound, window, spec.sample_rate)
+        partial = r.random() < settings.partial
+        placed, start, stop = augment.place(r, sound, window, spec.sample_rate, partial)
+        assert clip.label is not None
+        self._mark(activity, clip.label, start, stop)
+        return placed, loudness(placed[:, start:stop])
+
+    def _add_second(
+        self,
+        r: Generator,
+        window: Samples,
+        index: int,
+        level: float,
+        activity: NDArray[np.float32],
+    ) -> Samples:
+        """Add a clip of another label of the same fold, at -8 to 8 dB."""
+        first = self.clips[index]
+        peers = self._peers[first.fold]
+        others = peers[[self.clips[i].label != first.label for i in peers]]
+        if len(others) == 0:
+            return window
+        chances = self.weights[others]
+        other = int(r.choice(others, p=chances / chances.sum()))
+        second, own = self._clip_window(r, other, activity)
+        gain = synthetic.decibels(r.uniform(-8, 8)) * level / own
+        return _add(window, second * np.float32(gain))
+
+    def _vary(self, r: Generator, samples: Samples) -> Samples:
+        if r.random() < self.settings.speed_share:
+            samples = augment.change_speed(r, samples, self.settings.speed_range)
+        if r.random() < self.settings.filter_share:
+            rate = self.spec.sample_rate
+            samples = augment.filter_randomly(r, samples, rate)
+        return samples
+
+    def _floor(self, r: Generator, level: float) -> Samples:
+        """Faint noise, so that nothing lies in digital silence."""
+        spec = self.spec
+        return _noise(r, spec.window_samples, spec.sample_rate, level, -55, -20)
+
+    def _mark(
+        self, activity: NDArray[np.float32], label: int, start: int, stop: int
+    ) -> None:
+        spec = self.spec
+        cell = FRAMES_PER_CELL * spec.hop_length
+        edges = np.arange(activity.shape[1] + 1) * cell
+        overlap = np.minimum(edges[1:], stop) - np.maximum(edges[:-1], start)
+        share = (overlap.clip(0) / cell).astype(np.float32)
+        activity[label] = np.maximum(activity[label], share)
+
+    def _finish(
+        self,
+        r: Generator,
+        window: Samples,
+        activity: NDArray[np.float32],
+        fold: int,
+        negatives_fold: int,
+    ) -> Mixture:
+        """Give it the level of a microphone somewhere, and its noise."""
+        settings, spec = self.settings, self.spec
+        full_scale_db = -r.uniform(1, 9)
+        samples = augment.set_peak(window, -r.uniform(0, settings.gain_range_db))
+        if r.random() < settings.microphone_noise:
+            noise = _noise(r, spec.window_samples, spec.sample_rate, 1.0, -85, -55)
+            samples = samples + noise
+            # Rounding alone would make digital silence of what is faint.
+            if r.random() < settings.quantise_share:
+                samples = augment.quantise(samples)
+        return Mixture(
+            samples.astype(np.float32, copy=False),
+            window,
+            full_scale_db,
+            activity,
+            fold,
+            negatives_fold,
+        )
+
+
+def balanced_weights(clips: Sequence[Clip], exponent: float) -> NDArray[np.float64]:
+    """Chance of each clip: its label's clips and its group's, to the minus exponent."""
+    labels = [clip.label for clip in clips]
+    groups = [(clip.label, clip.group) for clip in clips]
+    of_label = {label: labels.count(label) for label in set(labels)}
+    of_group: dict[tuple[int | None, str], int] = {}
+    for group in groups:
+        of_group[group] = of_group.get(group, 0) + 1
+    weights = np.array(
+        [
+            (of_label[label] * of_group[group]) ** -exponent
+            for label, group in zip(labels, groups, strict=True)
+        ]
+    )
+    return np.asarray(weights / weights.sum())
+
+
+def _noise(
+    r: Generator, samples: int, rate: int, level: float, low_db: float, high_db: float
+) -> Samples:
+    """Coloured noise, (1, samples), at `low_db` to `high_db` relative to `level`."""
+    noise = synthetic.noise_floor(r, samples, rate)[None]
+    gain = level / synthetic.LEVEL * synthetic.decibels(r.uniform(low_db, high_db))
+    return noise * np.float32(gain)
+
+
+def _add(one: Samples, other: Samples) -> Samples:
+    """Sum of two windows; a mono one is on both channels of the other."""
+    total: Samples = one + other
+    return total

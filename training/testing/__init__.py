@@ -1,1 +1,0 @@
-"""From a network to honest figures and thresholds, on recordings it never heard."""
