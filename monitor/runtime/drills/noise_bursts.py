@@ -1,8 +1,9 @@
 """A street of the drills: bursts of noise at known times, as raw PCM on stdout.
 
-`python -m monitor.runtime.drills.noise_bursts`.  It behaves like a sound card: what nobody
-reads in time is lost, and what comes next is of now.  A burst begins whenever the time
-of day in seconds is a multiple of `PERIOD_SECONDS`: so every program knows when.
+`python -m monitor.runtime.drills.noise_bursts`.  It behaves like a sound card: what
+nobody reads in time is lost, and what comes next is of now.  A burst begins
+whenever the time of day in seconds is a multiple of `PERIOD_SECONDS`, so that every
+program knows when.
 """
 
 import contextlib
