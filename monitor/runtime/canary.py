@@ -16,14 +16,7 @@ from monitor.clock import Clock
 from monitor.config.config import Config
 from monitor.config.outputs import CanarySettings
 from monitor.model.classifier import Classifier
-from monitor.records import (
-    CanaryResult,
-    Gap,
-    HealthState,
-    ScoreFrame,
-    Statistics,
-    Timed,
-)
+from monitor.records import Gap, HealthState, ScoreFrame, Timed
 from monitor.runtime.assembly import rules_of
 from monitor.runtime.canary_trial import (
     GOLDEN,
@@ -45,6 +38,7 @@ from monitor.runtime.canary_trial import (
 from monitor.runtime.health import HealthReport, HealthReports
 from monitor.runtime.pipeline import Pipeline
 from monitor.runtime.services import AudioHistory
+from monitor.statistics import CanaryResult, Statistics
 
 logger = logging.getLogger(__name__)
 

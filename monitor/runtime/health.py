@@ -21,10 +21,9 @@ from monitor.records import (
     HealthState,
     PlacedRecord,
     ScoreFrame,
-    SourceStatistics,
-    Statistics,
 )
 from monitor.sinks.status_snapshot import Listening
+from monitor.statistics import SourceStatistics, Statistics
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,18 +5,8 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from monitor.audio.timeline import Timeline
-from monitor.records import (
-    Event,
-    Gap,
-    GapReason,
-    Levels,
-    Listened,
-    Loss,
-    Record,
-    ScoreFrame,
-    SourceState,
-    SourceStatistics,
-)
+from monitor.records import Event, Gap, GapReason, Record, ScoreFrame, SourceState
+from monitor.statistics import Levels, Listened, Loss, SourceStatistics
 
 DAY_SECONDS = 86_400.0
 MARK_SECONDS = 600.0

@@ -8,16 +8,10 @@ from collections.abc import Iterable, Sequence
 from monitor.audio.timeline import Timeline
 from monitor.clock import Clock
 from monitor.model.classifier import Classifier
-from monitor.records import (
-    Health,
-    Latencies,
-    ModelStatistics,
-    Statistics,
-    Timed,
-    Trouble,
-)
+from monitor.records import Health, Timed
 from monitor.runtime.source_meter import SourceMeter
 from monitor.sinks.sink import Sink, tried_by, waiting_in
+from monitor.statistics import Latencies, ModelStatistics, Statistics, Trouble
 
 LATENCY_BOUNDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 

@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 
 from monitor.clock import Clock
-from monitor.records import Event, Statistics, Timed
+from monitor.records import Event, Timed
 from monitor.sinks.status_snapshot import Watchdog
+from monitor.statistics import Statistics
 from monitor.text import printable
 
 logger = logging.getLogger(__name__)

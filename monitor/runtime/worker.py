@@ -20,13 +20,13 @@ from monitor.records import (
     Record,
     ScoreFrame,
     SourceState,
-    Statistics,
     Timed,
 )
 from monitor.runtime.health import HealthWatch
 from monitor.runtime.pipeline import Arrival, Pipeline
 from monitor.runtime.stats import Meter
 from monitor.sinks.sink import Finding, Sink
+from monitor.statistics import Statistics
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Protocol
 
 from monitor.config.outputs import ClipSettings
-from monitor.records import Event, Onset, Statistics, Timed
+from monitor.records import Event, Onset, Timed
 from monitor.sinks.clip_files import Clip, Samples, clean, has_room, prepare, save
 from monitor.sinks.sink import Background
+from monitor.statistics import Statistics
 
 logger = logging.getLogger(__name__)
 

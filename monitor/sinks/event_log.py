@@ -17,8 +17,9 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
-from monitor.records import Statistics, Timed
+from monitor.records import Timed
 from monitor.sinks.encoding import encode_line
+from monitor.statistics import Statistics
 
 logger = logging.getLogger(__name__)
 

@@ -13,10 +13,11 @@ from monitor import __version__
 from monitor.config.hooks import check_url
 from monitor.config.outputs import HeartbeatSettings
 from monitor.errors import ConfigError
-from monitor.records import Statistics, Timed
+from monitor.records import Timed
 from monitor.sinks.alerts.secrets import read_one_line, redact, redact_url
 from monitor.sinks.sink import Background
 from monitor.sinks.status_snapshot import Listening
+from monitor.statistics import Statistics
 
 logger = logging.getLogger(__name__)
 

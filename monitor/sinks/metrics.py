@@ -26,18 +26,12 @@ from prometheus_client.registry import Collector
 
 from monitor import __version__
 from monitor.config.outputs import MetricsSettings
-from monitor.records import (
-    CanaryResult,
-    Latencies,
-    SourceStateName,
-    SourceStatistics,
-    Statistics,
-    Timed,
-)
+from monitor.records import SourceStateName, Timed
 from monitor.sinks.alerts.secrets import read_one_line
 from monitor.sinks.metrics_server import Answer, Server
 from monitor.sinks.sink import Background
 from monitor.sinks.status_snapshot import EndpointFacts, Snapshot, Vitals
+from monitor.statistics import CanaryResult, Latencies, SourceStatistics, Statistics
 
 logger = logging.getLogger(__name__)
 

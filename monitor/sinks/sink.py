@@ -9,7 +9,8 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from monitor.records import CanaryResult, Statistics, Timed
+from monitor.records import Timed
+from monitor.statistics import CanaryResult, Statistics
 
 
 class Sink(Protocol):

@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from monitor import __version__
-from monitor.records import (
-    EVERY_SOURCE,
+from monitor.records import EVERY_SOURCE
+from monitor.sinks.alerts.secrets import without_secrets
+from monitor.sinks.status_snapshot import EndpointFacts, Reload, Snapshot
+from monitor.statistics import (
     CanaryResult,
     Listened,
     ModelStatistics,
@@ -18,8 +20,6 @@ from monitor.records import (
     Statistics,
     Trouble,
 )
-from monitor.sinks.alerts.secrets import without_secrets
-from monitor.sinks.status_snapshot import EndpointFacts, Reload, Snapshot
 
 SCHEMA = 1
 

@@ -26,16 +26,11 @@ from pathlib import Path
 from typing import Protocol
 
 from monitor.errors import StoreError
-from monitor.records import (
-    EVERY_SOURCE,
-    HealthKind,
-    SourceStatistics,
-    Statistics,
-    Trouble,
-)
+from monitor.records import EVERY_SOURCE, HealthKind
 from monitor.sinks.alerts.secrets import without_secrets
 from monitor.sinks.store.database import Database
 from monitor.sinks.store.records import from_ms
+from monitor.statistics import SourceStatistics, Statistics, Trouble
 from monitor.text import duration
 
 

@@ -22,10 +22,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from time import monotonic
 
-from monitor.records import Statistics, Timed
+from monitor.records import Timed
 from monitor.sinks.sink import Background
 from monitor.sinks.status_document import SCHEMA, Document, document, silence
 from monitor.sinks.status_snapshot import Vitals
+from monitor.statistics import Statistics
 
 logger = logging.getLogger(__name__)
 

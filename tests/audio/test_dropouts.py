@@ -2,10 +2,10 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.timelines import RATE, make_feed
 
 from monitor.audio.dropouts import Losses
 from monitor.records import Gap, GapReason
+from tests.support.timelines import RATE, make_feed
 
 REASONS: list[GapReason] = ["stalled", "unplugged", "invalid"]
 

@@ -7,6 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from monitor.audio.timeline import Timeline
+from monitor.records import GapReason, SourceState
+from tests.support.signals import numbered
 from tests.support.timelines import (
     CAPACITY,
     NEWEST,
@@ -16,10 +20,6 @@ from tests.support.timelines import (
     spans,
     write,
 )
-
-from monitor.audio.timeline import Timeline
-from monitor.records import GapReason, SourceState
-from tests.support.signals import numbered
 
 REASONS: list[GapReason] = ["stalled", "ended", "unplugged", "invalid"]
 WRITE = st.tuples(st.just("write"), st.integers(0, 100))

@@ -9,10 +9,10 @@ import pytest
 
 from monitor.commands.app import run_command_line
 from monitor.commands.status import print_vital_signs, share
-from monitor.records import Levels, Listened, Loss, Trouble
 from monitor.sinks.status_document import document, silence
 from monitor.sinks.status_snapshot import Reload, Watchdog
 from monitor.sinks.status_socket import Status
+from monitor.statistics import Levels, Listened, Loss, Trouble
 from tests.support.broker import wait_until
 from tests.support.timed import samples
 from tests.support.vitals import MODEL, Patient

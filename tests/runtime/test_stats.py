@@ -9,18 +9,11 @@ import pytest
 
 from monitor.audio.timeline import Timeline
 from monitor.model.classifier import Classifier
-from monitor.records import (
-    GapReason,
-    Health,
-    Levels,
-    Listened,
-    Loss,
-    SourceStatistics,
-    Statistics,
-)
+from monitor.records import GapReason, Health
 from monitor.runtime.source_meter import DAY_SECONDS
 from monitor.runtime.stats import Meter
 from monitor.sinks.sink import Collector
+from monitor.statistics import Levels, Listened, Loss, SourceStatistics, Statistics
 from tests.support.clock import FakeClock
 from tests.support.models import seeded_model
 from tests.support.timed import SAMPLE_RATE, event, frame, samples, state, timed

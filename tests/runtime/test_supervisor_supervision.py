@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from monitor.records import SourceStatistics, Statistics
 from monitor.runtime.supervisor import ServiceManager, Summary, Supervisor
+from monitor.statistics import SourceStatistics, Statistics
 from tests.support.clock import FakeClock
 from tests.support.timed import event
 

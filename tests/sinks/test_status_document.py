@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from monitor.records import Levels, Listened, Loss, Trouble
 from monitor.sinks.status_document import document, silence
 from monitor.sinks.status_snapshot import Reload, Watchdog
 from monitor.sinks.store.database import open_database
 from monitor.sinks.store.session import write_alerts
+from monitor.statistics import Levels, Listened, Loss, Trouble
 from tests.support.alerts import alert as sample_alert
 from tests.support.timed import samples
 from tests.support.vitals import MODEL, Patient

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from monitor.records import HealthKind, Levels, SourceStatistics, Statistics, Trouble
+from monitor.records import HealthKind
 from monitor.sinks.status_snapshot import FRESH_SECONDS
+from monitor.statistics import Levels, SourceStatistics, Statistics, Trouble
 from tests.support.timed import statistics
 from tests.support.vitals import Patient
 

@@ -4,14 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from monitor.records import (
-    HealthKind,
-    SourceStateName,
-    SourceStatistics,
-    Statistics,
-    Trouble,
-)
+from monitor.records import HealthKind, SourceStateName
 from monitor.sinks.status_snapshot import FRESH_SECONDS, Listening
+from monitor.statistics import SourceStatistics, Statistics, Trouble
 from tests.support.timed import samples, statistics
 
 

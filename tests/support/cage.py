@@ -11,11 +11,12 @@ from monitor.audio.ring import Samples
 from monitor.audio.timeline import Timeline
 from monitor.config.load import parse_config
 from monitor.model.classifier import Classifier
-from monitor.records import CanaryResult, SourceStateName
+from monitor.records import SourceStateName
 from monitor.runtime.canary import Canary, ears_of
 from monitor.runtime.canary_trial import CanaryError, MakeResampler, Sound, Start
 from monitor.runtime.health import HealthReports
 from monitor.runtime.services import AudioHistory
+from monitor.statistics import CanaryResult
 from tests.support.clock import FakeClock
 from tests.support.timed import statistics
 

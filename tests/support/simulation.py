@@ -21,10 +21,11 @@ from monitor.audio.timeline import Timeline
 from monitor.clock import SampleClock
 from monitor.config.config import SourceSettings
 from monitor.errors import SourceError
-from monitor.records import Event, Gap, Statistics, Timed
+from monitor.records import Event, Gap, Timed
 from monitor.runtime.pipeline import Pipeline
 from monitor.runtime.worker import Lineup, Worker
 from monitor.sinks.sink import Sink
+from monitor.statistics import Statistics
 from tests.support.clock import FakeClock
 from tests.support.scripted import FakeStop
 

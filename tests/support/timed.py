@@ -11,10 +11,9 @@ from monitor.records import (
     ScoreFrame,
     SourceState,
     SourceStateName,
-    SourceStatistics,
-    Statistics,
     Timed,
 )
+from monitor.statistics import SourceStatistics, Statistics
 
 SAMPLE_RATE = 44_100
 OPENED = datetime(2026, 11, 23, 5, 56, 0, 0, UTC)

@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from monitor.records import ModelStatistics, Statistics
 from monitor.sinks.status_snapshot import DaemonFacts, Premises, Snapshot, Vitals
+from monitor.statistics import ModelStatistics, Statistics
 from tests.support.clock import FakeClock
 from tests.support.timed import LABELS, SAMPLE_RATE, statistics
 

@@ -11,9 +11,10 @@ from rich.live import Live
 from rich.logging import RichHandler
 from rich.segment import Segment
 
-from monitor.records import Statistics, Timed
+from monitor.records import Timed
 from monitor.sinks.console.layout import ASCII, UNICODE, Canvas, Line, draw
 from monitor.sinks.console.state import Board
+from monitor.statistics import Statistics
 
 logger = logging.getLogger(__name__)
 

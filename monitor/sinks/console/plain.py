@@ -5,16 +5,8 @@ import os
 from collections.abc import Sequence
 from typing import TextIO
 
-from monitor.records import (
-    Event,
-    Gap,
-    Health,
-    Onset,
-    ScoreFrame,
-    SourceState,
-    Statistics,
-    Timed,
-)
+from monitor.records import Event, Gap, Health, Onset, ScoreFrame, SourceState, Timed
+from monitor.statistics import Statistics
 from monitor.text import GAP_REASONS, duration, level, moment, printable
 
 logger = logging.getLogger(__name__)

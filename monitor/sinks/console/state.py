@@ -16,10 +16,9 @@ from monitor.records import (
     ScoreFrame,
     SourceState,
     SourceStateName,
-    SourceStatistics,
-    Statistics,
     Timed,
 )
+from monitor.statistics import SourceStatistics, Statistics
 
 MEMORY = 100
 

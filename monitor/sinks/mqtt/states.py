@@ -8,10 +8,11 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 
 from monitor.config.outputs import MqttSettings
-from monitor.records import EVERY_SOURCE, Event, Onset, ScoreFrame, Statistics, Timed
+from monitor.records import EVERY_SOURCE, Event, Onset, ScoreFrame, Timed
 from monitor.sinks.mqtt.connection import BrokerError, Connection, Message
 from monitor.sinks.mqtt.discovery import OFF, OFFLINE, ON, ONLINE, Topics, discovery
 from monitor.sinks.sink import Background
+from monitor.statistics import Statistics
 
 logger = logging.getLogger(__name__)
 

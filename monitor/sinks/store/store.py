@@ -8,7 +8,7 @@ from pathlib import Path
 
 from monitor.config.config import StoreSettings
 from monitor.errors import StoreUnavailableError
-from monitor.records import ScoreFrame, SourceState, Statistics, Timed
+from monitor.records import ScoreFrame, SourceState, Timed
 from monitor.sinks.store.database import Database, Room
 from monitor.sinks.store.maintenance import Upkeep
 from monitor.sinks.store.records import to_ms
@@ -23,6 +23,7 @@ from monitor.sinks.store.session import (
     write_rule_state,
 )
 from monitor.sinks.store.writer import Backlog, Patience, Writer
+from monitor.statistics import Statistics
 
 logger = logging.getLogger(__name__)
 

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from monitor.config.outputs import MqttSettings
-from monitor.records import EVERY_SOURCE, Trouble
+from monitor.records import EVERY_SOURCE
 from monitor.sinks.mqtt.discovery import Topics, discovery
 from monitor.sinks.mqtt.states import MqttStates
+from monitor.statistics import Trouble
 from tests.support.broker import (
     Broker,
     needs_mosquitto,

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from monitor.commands.status import print_vital_signs
-from monitor.records import CanaryResult
 from monitor.sinks.status_document import document
+from monitor.statistics import CanaryResult
 from tests.support.vitals import Patient
 
 

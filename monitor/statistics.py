@@ -1,0 +1,157 @@
+"""Figures of the running monitor: sources, latency, queues, troubles, model.
+
+The worker makes a `Statistics` several times a second; the sinks that show or send it
+only read it.
+"""
+
+import math
+from dataclasses import dataclass
+from datetime import datetime
+
+from monitor.records import GapReason, HealthKind, SourceStateName
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What a source lost for one reason."""
+
+    reason: GapReason
+    gaps: int
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listened:
+    """How much of the sound of a stretch of time was captured."""
+
+    seconds: float = 0.0
+    """Length of the stretch."""
+
+    share: float = math.nan
+    """In [0, 1]; not a number before there was sound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """How loud it is; not a number where that is unknown."""
+
+    dbfs: float = math.nan
+    """Root mean square over all channels, dB re 1.0."""
+
+    laeq_db: float = math.nan
+    """A-weighted equivalent level, dB."""
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryResult:
+    """How the newest trial of a source with a known sound ended."""
+
+    source: str
+    at: datetime
+    """When it ended, UTC."""
+
+    ok: bool
+    detail: str
+    """What went wrong, for people; empty: nothing."""
+
+    label: str | None
+    """Of the sound; None: none can be mixed in, and only the network was tried."""
+
+    score: float | None
+    """The highest one of the sound; None: it did not come so far."""
+
+    seconds: float
+    """How long the trial took."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStatistics:
+    """How one source is doing, since it was opened."""
+
+    source: str
+    state: SourceStateName
+    captured_samples: int
+    lost_samples: int
+    gaps: int
+    backlog_samples: int
+    detail: str = ""
+    """Why it is in its state, a sentence for the operator."""
+
+    last_sample: datetime | None = None
+    """When the newest sample that was captured arrived, UTC; None: none did."""
+
+    listened: Listened = Listened()
+    listened_day: Listened = Listened()
+    """Of the latest 24 hours, if it has been open for so long."""
+
+    losses: tuple[Loss, ...] = ()
+    """By reason; they add up to `lost_samples` and `gaps`."""
+
+    level: Levels = Levels()
+    """Of the newest hop."""
+
+    noise_floor: Levels = Levels()
+    """What 95 % of the hops of the latest ten minutes were louder than."""
+
+    events: tuple[tuple[str, int], ...] = ()
+    """How many events of each label have ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latencies:
+    """From a window's last sample to its records: all windows, counted by seconds."""
+
+    bounds: tuple[float, ...]
+    """Upper bounds of the counts but the last, which has none."""
+
+    counts: tuple[int, ...]
+    total_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What is wrong now: a `Health` that was raised and not cleared."""
+
+    source: str
+    kind: HealthKind
+    since: datetime | None
+    """UTC; None for a recording whose time is unknown."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatistics:
+    """What listens."""
+
+    name: str
+    labels: tuple[str, ...]
+    sample_rate: int
+    compute_device: str
+    """Where the network runs now: `cpu`, `cuda` or `mps`."""
+
+    failed_compute_device: str | None
+    """Where it ran, or should have, before it fell back to the CPU; None: no such."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """How the monitor is doing, as of the latest step of its worker."""
+
+    sources: tuple[SourceStatistics, ...]
+    latency_seconds_p50: float
+    """From a window's last sample to its records, median; not a number at first."""
+
+    latency_seconds_p95: float
+    real_time_factor: float
+    """Processing time divided by the duration of the audio processed."""
+
+    latencies: Latencies | None = None
+    queues: tuple[tuple[str, int], ...] = ()
+    """What waits in the sinks, by what it is."""
+
+    troubles: tuple[Trouble, ...] = ()
+
+    model: ModelStatistics | None = None
+    canary: tuple[CanaryResult, ...] = ()
+    """How the newest trial of each source ended."""
