@@ -38,6 +38,7 @@ from monitor.runtime.canary_trial import (
 from monitor.runtime.health import HealthReport, HealthReports
 from monitor.runtime.pipeline import Pipeline
 from monitor.runtime.services import AudioHistory
+from monitor.sinks.sink import Sink
 from monitor.statistics import CanaryResult, Statistics
 
 logger = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ class _Trial:
     """Whether what was captured is left out."""
 
 
-class Canary:
+class Canary(Sink):
     """A sink that tries each live source now and then, on a path of its own.
 
     A known sound is mixed into a copy of the newest captured samples, and goes through
@@ -128,7 +129,7 @@ class Canary:
             start: Makes the sound, which takes a moment.
         """
         assert settings.every_seconds is not None, "it is not asked for"
-        self.results: tuple[CanaryResult, ...] = ()
+        self.canary_results: tuple[CanaryResult, ...] = ()
         """The newest of each source.  Any thread: replaced as a whole."""
 
         self.song = choose_song(
@@ -182,9 +183,6 @@ class Canary:
             self._end(self._trial, late, now)
         elif waiting < BACKLOG_SECONDS * self._ears.classifier.spec.sample_rate:
             self._advance(self._trial, now)
-
-    def reopen(self) -> None:
-        """Do nothing: there is no file."""
 
     def close(self) -> None:
         """End; what is on its way is dropped, and what is raised is over."""
@@ -276,8 +274,8 @@ class Canary:
             None if math.isnan(verdict.score) else verdict.score,
             now - trial.began,
         )
-        others = [each for each in self.results if each.source != perch.source]
-        self.results = (*others, result)
+        others = [each for each in self.canary_results if each.source != perch.source]
+        self.canary_results = (*others, result)
         logger.debug("%s", result)
         self._tell(perch, verdict)
 

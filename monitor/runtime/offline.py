@@ -17,7 +17,7 @@ from monitor.model.frontend import IncrementalLogMel, LogMel
 from monitor.records import Timed
 from monitor.runtime.assembly import build_monitor
 from monitor.runtime.threads import Threads
-from monitor.sinks.sink import Collector
+from monitor.sinks.sink import MemorySink
 from monitor.spec import ModelSpec
 
 READ_SAMPLES = 1 << 20
@@ -50,7 +50,7 @@ def analyze_file(
         AudioFileError: The file is not a recording.
     """
     settings = SourceSettings(name=source, input=f"file:{path}")
-    collector = Collector()
+    collector = MemorySink()
     monitor = build_monitor(
         config.model_copy(update={"sources": (settings,)}),
         classifier,

@@ -10,7 +10,7 @@ from monitor.clock import Clock
 from monitor.model.classifier import Classifier
 from monitor.records import Health, Timed
 from monitor.runtime.source_meter import SourceMeter
-from monitor.sinks.sink import Sink, tried_by, waiting_in
+from monitor.sinks.sink import Sink
 from monitor.statistics import Latencies, ModelStatistics, Statistics, Trouble
 
 LATENCY_BOUNDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -70,7 +70,7 @@ class Meter:
             latencies=Latencies(
                 LATENCY_BOUNDS, tuple(self._counts), self._total_latency
             ),
-            queues=tuple(each for sink in sinks for each in waiting_in(sink)),
+            queues=tuple(each for sink in sinks for each in sink.queues.items()),
             troubles=tuple(self._troubles.values()),
             model=ModelStatistics(
                 classifier.name,
@@ -79,7 +79,7 @@ class Meter:
                 classifier.compute_device,
                 classifier.failed_compute_device,
             ),
-            canary=tuple(each for sink in sinks for each in tried_by(sink)),
+            canary=tuple(each for sink in sinks for each in sink.canary_results),
         )
 
     def _follow_trouble(self, health: Health, timed: Timed) -> None:

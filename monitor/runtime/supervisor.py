@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 
 from monitor.clock import Clock
 from monitor.records import Event, Timed
+from monitor.sinks.sink import Sink
 from monitor.sinks.status_snapshot import Watchdog
 from monitor.statistics import Statistics
 from monitor.text import printable
@@ -178,7 +179,7 @@ class Supervisor:
             self._manager.status(sentence)
 
 
-class Summary:
+class Summary(Sink):
     """A sink that keeps nothing but what one sentence needs."""
 
     def __init__(self, clock: Clock) -> None:
@@ -199,12 +200,6 @@ class Summary:
     def report(self, statistics: Statistics) -> None:
         """Keep the newest figures."""
         self._statistics = statistics
-
-    def reopen(self) -> None:
-        """Do nothing: there is no file."""
-
-    def close(self) -> None:
-        """Do nothing: the main thread may still ask."""
 
     def sentence(self) -> str:
         """How the monitor is doing, for people.  Any thread."""

@@ -25,7 +25,7 @@ from monitor.records import (
 from monitor.runtime.health import HealthWatch
 from monitor.runtime.pipeline import Arrival, Pipeline
 from monitor.runtime.stats import Meter
-from monitor.sinks.sink import Finding, Sink
+from monitor.sinks.sink import Sink
 from monitor.statistics import Statistics
 
 
@@ -314,7 +314,7 @@ class Worker:
     def _tell_found(self) -> None:
         """Tell what a sink came upon itself: nothing of this run, so not measured."""
         for finder in self._lineup.sinks:
-            found = finder.take_found() if isinstance(finder, Finding) else ()
+            found = finder.take_found()
             for sink in self._lineup.sinks if found else ():
                 if sink is not finder:
                     sink.write(found)

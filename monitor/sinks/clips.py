@@ -15,7 +15,7 @@ from typing import Protocol
 from monitor.config.outputs import ClipSettings
 from monitor.records import Event, Onset, Timed
 from monitor.sinks.clip_files import Clip, Samples, clean, has_room, prepare, save
-from monitor.sinks.sink import Background
+from monitor.sinks.sink import BackgroundThread, Sink
 from monitor.statistics import Statistics
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Writer:
         self._settings = settings
         self._utc = utc
         self._waiting: queue.Queue[Clip] = queue.Queue(MOST_WAITING)
-        self._background = Background("clips", self._run)
+        self._background = BackgroundThread("clips", self._run)
         self._left_out = 0
         self._problem = ""
         self._cleaned: datetime | None = None
@@ -157,7 +157,7 @@ class _Pending:
     """Of the event."""
 
 
-class Clips:
+class Clips(Sink):
     """Takes the sound of each event, with some seconds before and after.
 
     It waits until what comes after the event is there, and then copies everything at
@@ -217,9 +217,6 @@ class Clips:
     def queues(self) -> dict[str, int]:
         """Clips that are not written yet."""
         return {"clips": self._writer.waiting}
-
-    def reopen(self) -> None:
-        """Do nothing: every clip is a file of its own."""
 
     def close(self) -> None:
         """Take what there is of the events that were just ended, and write it."""

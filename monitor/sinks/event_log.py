@@ -19,6 +19,7 @@ from typing import Any
 
 from monitor.records import Timed
 from monitor.sinks.encoding import encode_line
+from monitor.sinks.sink import Sink
 from monitor.statistics import Statistics
 
 logger = logging.getLogger(__name__)
@@ -183,7 +184,7 @@ class LineFile:
 MEMORY_RECORDS = 10_000
 
 
-class EventLog:
+class EventLog(Sink):
     """Appends a line of schema 1 for every onset, event, gap and record of health.
 
     While the file cannot be written, the newest records wait in memory, and every call

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import socket
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx
@@ -13,9 +13,8 @@ from monitor import __version__
 from monitor.config.hooks import check_url
 from monitor.config.outputs import HeartbeatSettings
 from monitor.errors import ConfigError
-from monitor.records import Timed
 from monitor.sinks.alerts.secrets import read_one_line, redact, redact_url
-from monitor.sinks.sink import Background
+from monitor.sinks.sink import BackgroundThread, Sink
 from monitor.sinks.status_snapshot import Listening
 from monitor.statistics import Statistics
 
@@ -32,7 +31,7 @@ RETRY_SECONDS = 30.0
 LAST_SECONDS = 0.1
 
 
-class Heartbeat:
+class Heartbeat(Sink):
     """Calls a URL every few minutes, as long as sound comes in and is analysed.
 
     Who waits for the calls notices that the microphone is gone, that the monitor
@@ -60,7 +59,7 @@ class Heartbeat:
         self._now = now
         self._listening = Listening()
         self._lock = threading.Lock()
-        self._background = Background("heartbeat", self._run)
+        self._background = BackgroundThread("heartbeat", self._run)
         self._began: float | None = None
         """When the call that is under way began."""
 
@@ -74,9 +73,6 @@ class Heartbeat:
         """The URL without what may be secret."""
         return redact_url(self._url)
 
-    def write(self, batch: Sequence[Timed]) -> None:
-        """Do nothing: a street may be silent."""
-
     def report(self, statistics: Statistics) -> None:
         """Learn how the monitor is doing."""
         now = self._now()
@@ -87,9 +83,6 @@ class Heartbeat:
         if began is not None and now - began > self._settings.timeout_seconds:
             # An endpoint that drips keeps within the limits of single reads for ever.
             self._break_off()
-
-    def reopen(self) -> None:
-        """Do nothing: there is no file."""
 
     def close(self) -> None:
         """End; a call that is under way is not waited for."""

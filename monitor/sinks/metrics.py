@@ -8,7 +8,7 @@ Names and units follow https://prometheus.io/docs/practices/naming and OpenMetri
 import logging
 import math
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
 from itertools import accumulate
 from typing import get_args
@@ -26,10 +26,10 @@ from prometheus_client.registry import Collector
 
 from monitor import __version__
 from monitor.config.outputs import MetricsSettings
-from monitor.records import SourceStateName, Timed
+from monitor.records import SourceStateName
 from monitor.sinks.alerts.secrets import read_one_line
 from monitor.sinks.metrics_server import Answer, Server
-from monitor.sinks.sink import Background
+from monitor.sinks.sink import BackgroundThread, Sink
 from monitor.sinks.status_snapshot import EndpointFacts, Snapshot, Vitals
 from monitor.statistics import CanaryResult, Latencies, SourceStatistics, Statistics
 
@@ -240,7 +240,7 @@ FRESH_SECONDS = 1.0
 LAST_SECONDS = 0.5
 
 
-class Metrics:
+class Metrics(Sink):
     """Serves how the monitor is doing over HTTP, on threads of its own."""
 
     def __init__(
@@ -269,20 +269,14 @@ class Metrics:
             else read_one_line(settings.token_secret, "metrics.token_secret", environ)
         )
         self._pages = _Pages(vitals, now)
-        self._background = Background("metrics", self._run)
+        self._background = BackgroundThread("metrics", self._run)
         self._server: Server | None = None
         self._is_failing = False
-
-    def write(self, batch: Sequence[Timed]) -> None:
-        """Do nothing: what records tell is in the statistics."""
 
     def report(self, statistics: Statistics) -> None:
         """Learn how the monitor is doing."""
         self._vitals.report(statistics)
         self._background.keep_running()
-
-    def reopen(self) -> None:
-        """Do nothing: there is no file."""
 
     def close(self) -> None:
         """Listen no more."""

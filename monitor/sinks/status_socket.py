@@ -18,12 +18,11 @@ import stat
 import struct
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from time import monotonic
 
-from monitor.records import Timed
-from monitor.sinks.sink import Background
+from monitor.sinks.sink import BackgroundThread, Sink
 from monitor.sinks.status_document import SCHEMA, Document, document, silence
 from monitor.sinks.status_snapshot import Vitals
 from monitor.statistics import Statistics
@@ -148,7 +147,7 @@ ANSWER_SECONDS = 0.5
 LAST_SECONDS = 0.5
 
 
-class Status:
+class Status(Sink):
     """Writes to whoever connects one JSON document, and closes.
 
     It has a thread of its own, so it answers too when the worker hangs, and says that.
@@ -164,20 +163,14 @@ class Status:
         """
         self._vitals = vitals
         self._path = path
-        self._background = Background("status", self._run)
+        self._background = BackgroundThread("status", self._run)
         self._listener: socket.socket | None = None
         self._problem = ""
-
-    def write(self, batch: Sequence[Timed]) -> None:
-        """Do nothing: what records tell is in the statistics."""
 
     def report(self, statistics: Statistics) -> None:
         """Learn how the monitor is doing."""
         self._vitals.report(statistics)
         self._background.keep_running()
-
-    def reopen(self) -> None:
-        """Do nothing: the socket is no file that could be moved away."""
 
     def close(self) -> None:
         """Take the socket away."""

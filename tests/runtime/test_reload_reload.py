@@ -12,7 +12,7 @@ from monitor.clock import SampleClock
 from monitor.model.classifier import Classifier
 from monitor.records import Event, Gap, Onset, Record, ScoreFrame, SourceState
 from monitor.runtime.worker import Lineup, Worker
-from monitor.sinks.sink import Collector
+from monitor.sinks.sink import MemorySink
 from monitor.spec import ModelSpec
 from tests.runtime.test_pipeline import make_pipeline
 from tests.support.clock import FakeClock
@@ -29,7 +29,7 @@ class Bench:
     def __init__(self, classifier: Classifier) -> None:
         self.clock = FakeClock()
         self.wakeup = threading.Event()
-        self.sink = Collector()
+        self.sink = MemorySink()
         self.stop = threading.Event()
         self.delivered = 0
         self.timeline = self.opened("street")
@@ -53,7 +53,7 @@ class Bench:
         self.delivered += count
         self.timeline.write(sound, self.clock.monotonic())
 
-    def go_on_with(self, after: Lineup, *newcomers: Collector) -> None:
+    def go_on_with(self, after: Lineup, *newcomers: MemorySink) -> None:
         """What a reload asks of the worker."""
         self.worker.conclude(after)
         self.worker.adopt(after, newcomers)
@@ -240,7 +240,7 @@ def test_sinks_that_are_gone_are_closed_and_newcomers_learn_what_is_going_on(
 ) -> None:
     closed: list[str] = []
 
-    class Closing(Collector):
+    class Closing(MemorySink):
         def close(self) -> None:
             closed.append("closed")
 
@@ -249,7 +249,7 @@ def test_sinks_that_are_gone_are_closed_and_newcomers_learn_what_is_going_on(
     bench.worker = Worker(bench.lineup, wakeup=bench.wakeup, clock=bench.clock)
     bench.deliver(9)
     bench.work()
-    newcomer, file = Collector(), Collector()
+    newcomer, file = MemorySink(), MemorySink()
     bench.go_on_with(
         replace(
             bench.lineup,
@@ -270,12 +270,12 @@ def test_what_a_sink_finds_is_told_to_the_others_once(classifier: Classifier) ->
     bench.work()
     found = [t for t in bench.sink.records if isinstance(t.record, Onset)][:1]
 
-    class Finder(Collector):
+    class Finder(MemorySink):
         def take_found(self) -> list[object]:
             taken, found[:] = list(found), []
             return cast("list[object]", taken)
 
-    finder, other = Finder(), Collector()
+    finder, other = Finder(), MemorySink()
     worker = Worker(
         replace(bench.lineup, sinks=[finder, other], timelines={}),
         wakeup=bench.wakeup,

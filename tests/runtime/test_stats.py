@@ -12,7 +12,7 @@ from monitor.model.classifier import Classifier
 from monitor.records import GapReason, Health
 from monitor.runtime.source_meter import DAY_SECONDS
 from monitor.runtime.stats import Meter
-from monitor.sinks.sink import Collector
+from monitor.sinks.sink import MemorySink
 from monitor.statistics import Levels, Listened, Loss, SourceStatistics, Statistics
 from tests.support.clock import FakeClock
 from tests.support.models import seeded_model
@@ -55,7 +55,7 @@ class Bench:
 
     @property
     def statistics(self) -> Statistics:
-        return self.meter.statistics([Collector()], self.classifier)
+        return self.meter.statistics([MemorySink()], self.classifier)
 
     @property
     def source(self) -> SourceStatistics:
@@ -172,12 +172,12 @@ def test_latencies_are_counted_by_their_seconds_for_ever(bench: Bench) -> None:
 
 
 def test_what_waits_in_the_sinks_is_told(bench: Bench) -> None:
-    class Busy(Collector):
+    class Busy(MemorySink):
         @property
         def queues(self) -> dict[str, int]:
             return {"letters": 3}
 
-    told = bench.meter.statistics([Collector(), Busy()], bench.classifier)
+    told = bench.meter.statistics([MemorySink(), Busy()], bench.classifier)
     assert told.queues == (("letters", 3),)
 
 

@@ -12,7 +12,7 @@ from monitor.errors import SoundMonitorError
 from monitor.model.classifier import Classifier
 from monitor.records import Event, Gap, ScoreFrame, SourceState, Timed
 from monitor.runtime.worker import Lineup, Worker
-from monitor.sinks.sink import Collector
+from monitor.sinks.sink import MemorySink
 from tests.runtime.test_pipeline import make_pipeline
 from tests.support.clock import FakeClock
 from tests.support.models import seeded_model
@@ -29,7 +29,7 @@ class Bench:
         self.wakeup = threading.Event()
         self.timeline = Timeline("street", RATE, 30.0)
         self.timeline.wakeup = self.wakeup
-        self.sink = Collector()
+        self.sink = MemorySink()
         self.stop = threading.Event()
         self.lineup = Lineup(
             make_pipeline(Classifier(seeded_model(), "cpu")),
@@ -124,7 +124,7 @@ def _is_frame(timed: Timed) -> bool:
 def test_sinks_are_reopened_when_asked_and_closed_whatever_happens(bench):
     calls: list[str] = []
 
-    class Failing(Collector):
+    class Failing(MemorySink):
         def reopen(self) -> None:
             calls.append("reopen")
             raise SoundMonitorError("broken on purpose")

@@ -81,14 +81,18 @@ class Cage:
         state: SourceStateName = "listening",
     ) -> CanaryResult | None:
         """Report as a worker does, until a trial has ended or the time is over."""
-        before = self.canary.results
+        before = self.canary.canary_results
         doing = statistics("street", state=state)
         source = replace(doing.sources[0], backlog_samples=backlog)
         until = self.clock.monotonic() + seconds
-        while self.clock.monotonic() < until and self.canary.results is before:
+        while self.clock.monotonic() < until and self.canary.canary_results is before:
             self.canary.report(replace(doing, sources=(source,)))
             self.clock.advance(0.25)
-        return None if self.canary.results is before else self.canary.results[-1]
+        return (
+            None
+            if self.canary.canary_results is before
+            else self.canary.canary_results[-1]
+        )
 
     def result(self) -> CanaryResult:
         """Of the next trial."""

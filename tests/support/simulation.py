@@ -181,7 +181,7 @@ class Card:
 
 
 @dataclass
-class Witness:
+class Witness(Sink):
     """A sink that remembers when the events really were, by the clock that never steps.
 
     What it is told is a time of day; how long ago that is, is known when it is told.
@@ -201,12 +201,6 @@ class Witness:
 
     def report(self, statistics: Statistics) -> None:
         self.statistics = statistics
-
-    def reopen(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
 
     def _seconds(self, timed: Timed) -> tuple[float, float]:
         assert timed.start_utc is not None

@@ -14,6 +14,7 @@ from rich.segment import Segment
 from monitor.records import Timed
 from monitor.sinks.console.layout import ASCII, UNICODE, Canvas, Line, draw
 from monitor.sinks.console.state import Board
+from monitor.sinks.sink import Sink
 from monitor.statistics import Statistics
 
 logger = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ SHARE_OF_TIME = 0.02
 LINES_FOR_LOGS = 3
 
 
-class LiveConsole:
+class LiveConsole(Sink):
     """Shows levels, scores and the latest events at the bottom of a terminal.
 
     Log lines that go through `log_handler` stand above.  The terminal is taken over
@@ -101,9 +102,6 @@ class LiveConsole:
         """Show how the monitor is doing."""
         self._board.report(statistics)
         self._draw_if_due()
-
-    def reopen(self) -> None:
-        """Do nothing: there is no file."""
 
     def close(self) -> None:
         """Draw a last time, and give the terminal back."""

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from monitor.records import Event, Gap, Health, Onset, ScoreFrame, SourceState, Timed
-from monitor.statistics import Statistics
+from monitor.sinks.sink import Sink
 from monitor.text import GAP_REASONS, duration, level, moment, printable
 
 logger = logging.getLogger(__name__)
 
 
-class Plain:
+class Plain(Sink):
     """Prints a line for every onset, event, gap, state of a source and its health.
 
     Each line is flushed.  When nobody reads any more, printing stops and the monitor
@@ -30,12 +30,6 @@ class Plain:
             line = format_line(timed)
             if line is not None:
                 self._print(line)
-
-    def report(self, _: Statistics) -> None:
-        """Print nothing: how the monitor is doing is no record."""
-
-    def reopen(self) -> None:
-        """Do nothing: the stream belongs to who started the monitor."""
 
     def close(self) -> None:
         """Flush; what cannot be written by now is given up."""

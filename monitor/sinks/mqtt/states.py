@@ -11,7 +11,7 @@ from monitor.config.outputs import MqttSettings
 from monitor.records import EVERY_SOURCE, Event, Onset, ScoreFrame, Timed
 from monitor.sinks.mqtt.connection import BrokerError, Connection, Message
 from monitor.sinks.mqtt.discovery import OFF, OFFLINE, ON, ONLINE, Topics, discovery
-from monitor.sinks.sink import Background
+from monitor.sinks.sink import BackgroundThread, Sink
 from monitor.statistics import Statistics
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ LAST_SECONDS = 0.4
 LONGEST_BACK_OFF_SECONDS = 60.0
 
 
-class MqttStates:
+class MqttStates(Sink):
     """Keeps the topics of a broker as the monitor hears it.
 
     Only the newest state of a topic is in memory, however long the broker is away; when
@@ -76,7 +76,7 @@ class MqttStates:
             client_id=settings.topic.replace("/", "-"),
             will=self._offline,
         )
-        self._background = Background("mqtt", self._run)
+        self._background = BackgroundThread("mqtt", self._run)
         self._lock = threading.Lock()
         self._states: dict[str, str] = {
             self._topics.label(source, label): OFF
@@ -138,9 +138,6 @@ class MqttStates:
     def queues(self) -> dict[str, int]:
         """Topics whose newest state is not published yet."""
         return {"mqtt-states": len(self._changed)}
-
-    def reopen(self) -> None:
-        """Do nothing: there is no file."""
 
     def close(self) -> None:
         """Publish the last states and that the monitor is offline, if that is quick."""

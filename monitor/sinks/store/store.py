@@ -9,6 +9,7 @@ from pathlib import Path
 from monitor.config.config import StoreSettings
 from monitor.errors import StoreUnavailableError
 from monitor.records import ScoreFrame, SourceState, Timed
+from monitor.sinks.sink import Sink
 from monitor.sinks.store.database import Database, Room
 from monitor.sinks.store.maintenance import Upkeep
 from monitor.sinks.store.records import to_ms
@@ -31,7 +32,7 @@ MEMORY_RECORDS = 10_000
 FLUSH_SECONDS = 10.0
 
 
-class Store:
+class Store(Sink):
     """Writes onsets, events, gaps, health, alerts and scores to a database.
 
     What `write` took of all but scores is on the disk when it returns:
