@@ -8,7 +8,15 @@ import math
 from dataclasses import dataclass
 from datetime import datetime
 
-from monitor.records import GapReason, HealthKind, SourceStateName
+from monitor.records import EVERY_SOURCE, GapReason, HealthKind, SourceStateName
+
+FRESH_SECONDS = 15.0
+"""A source of which nothing was analysed for so long is not listened to."""
+
+DEAFENING: frozenset[HealthKind] = frozenset(
+    {"digital-silence", "stuck-channel", "canary"}
+)
+"""Troubles with which samples arrive, but a sound would not be detected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +104,17 @@ class SourceStatistics:
     events: tuple[tuple[str, int], ...] = ()
     """How many events of each label have ended."""
 
+    idle_seconds: float = 0.0
+    """Since a sample of it was last analysed; infinite before the first."""
+
+    def is_analysed(self, age_seconds: float = 0.0) -> bool:
+        """Whether samples arrive and are analysed, `age_seconds` after these figures.
+
+        The state alone does not say so: a worker that hangs reports nothing new.
+        """
+        fresh = self.idle_seconds + age_seconds < FRESH_SECONDS
+        return self.state == "listening" and fresh
+
 
 @dataclass(frozen=True, slots=True)
 class Latencies:
@@ -155,3 +174,26 @@ class Statistics:
     model: ModelStatistics | None = None
     canary: tuple[CanaryResult, ...] = ()
     """How the newest trial of each source ended."""
+
+    def listening(self, age_seconds: float = 0.0) -> dict[str, bool]:
+        """Whether each source is listened to: the one definition in the program.
+
+        It is if its samples arrive and are analysed, and no trouble is known that would
+        hide a sound.  A recording that ended is left out, unless all have ended.
+
+        Args:
+            age_seconds: Time since these figures were gathered.
+        """
+        open_sources = [each for each in self.sources if each.state != "ended"]
+        return {
+            each.source: each.is_analysed(age_seconds)
+            and self.deafening(each.source) is None
+            for each in open_sources or self.sources
+        }
+
+    def deafening(self, source: str) -> Trouble | None:
+        """The trouble that would hide a sound of `source`, if there is one."""
+        for trouble in self.troubles:
+            if trouble.kind in DEAFENING and trouble.source in (source, EVERY_SOURCE):
+                return trouble
+        return None

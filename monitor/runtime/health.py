@@ -22,7 +22,6 @@ from monitor.records import (
     PlacedRecord,
     ScoreFrame,
 )
-from monitor.sinks.status_snapshot import Listening
 from monitor.statistics import SourceStatistics, Statistics
 
 
@@ -156,7 +155,6 @@ class HealthWatch:
             )
             for source, is_live in live.items()
         }
-        self._listening = Listening()
         self._deaf = {source: Latch(forgives=1) for source in live if live[source]}
         self._own: dict[HealthKind, Latch] = {
             "overload": Latch(),
@@ -215,15 +213,12 @@ class HealthWatch:
             now: Monotonic seconds.
             place: The newest sample of a source.
         """
-        # What is wrong with the sound of a source is judged by its samples.
-        self._listening.report(replace(statistics, troubles=()), now)
-        deaf = self._listening.deaf(now)
         passed = 0.0 if self._looked is None else now - self._looked
         self._looked = now
         step = round(_MILLISECONDS * min(passed, LONGEST_LOOK_SECONDS))
         for each in statistics.sources:
             if each.source in self._deaf and each.state != "ended":
-                self._follow(each, each.source in deaf, step)
+                self._follow(each, not each.is_analysed(), step)
         self._follow_monitor(statistics, step)
         return self._desk.drain(place, self._settings.ignore)
 

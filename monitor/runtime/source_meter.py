@@ -1,5 +1,6 @@
 """How one source is doing: what it lost and why, how loud it is, what was heard."""
 
+import math
 from collections import Counter, deque
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -31,6 +32,8 @@ class SourceMeter:
         self._level = Levels()
         self._loudness = _Loudness(timeline.sample_rate)
         self._day = _Day()
+        self._analysed = 0
+        self._analysed_at = -math.inf
 
     def take(self, record: Record) -> None:
         """Count a record of the source."""
@@ -53,13 +56,16 @@ class SourceMeter:
         missed = lost + self._untold(now)
         listened = _listened(captured, missed, timeline.sample_rate)
         before = self._day.mark(now, captured, missed)
+        backlog = max(0, stop - timeline.taken)
+        if captured - backlog != self._analysed:
+            self._analysed, self._analysed_at = captured - backlog, now
         return SourceStatistics(
             source=timeline.name,
             state=timeline.state_name,
             captured_samples=captured,
             lost_samples=lost,
             gaps=timeline.gaps,
-            backlog_samples=max(0, stop - timeline.taken),
+            backlog_samples=backlog,
             detail=self._detail,
             last_sample=heard and utc - timedelta(seconds=now - heard[1]),
             listened=listened,
@@ -72,6 +78,7 @@ class SourceMeter:
             level=self._level,
             noise_floor=self._loudness.floor,
             events=tuple(sorted(self._events.items())),
+            idle_seconds=now - self._analysed_at,
         )
 
     def _lose(self, gap: Gap) -> None:

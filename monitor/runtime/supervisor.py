@@ -13,7 +13,7 @@ from monitor.clock import Clock
 from monitor.records import Event, Timed
 from monitor.sinks.sink import Sink
 from monitor.sinks.status_snapshot import Watchdog
-from monitor.statistics import Statistics
+from monitor.statistics import SourceStatistics, Statistics
 from monitor.text import printable
 
 logger = logging.getLogger(__name__)
@@ -187,7 +187,7 @@ class Summary(Sink):
         self._began = clock.utc().astimezone()
         # Replaced as a whole: the worker's thread writes, the main thread reads.
         self._events = (self._began.date(), 0)
-        self._statistics: Statistics | None = None
+        self._latest: tuple[float, Statistics] | None = None
 
     def write(self, batch: Sequence[Timed]) -> None:
         """Count the events of today."""
@@ -199,15 +199,16 @@ class Summary(Sink):
 
     def report(self, statistics: Statistics) -> None:
         """Keep the newest figures."""
-        self._statistics = statistics
+        self._latest = self._clock.monotonic(), statistics
 
     def sentence(self) -> str:
         """How the monitor is doing, for people.  Any thread."""
-        statistics = self._statistics
-        if statistics is None:
+        if self._latest is None:
             return "starting"
+        reported, statistics = self._latest
         latency = statistics.latency_seconds_p50
-        parts = [_sources(statistics), self._count()]
+        age = self._clock.monotonic() - reported
+        parts = [_sources(statistics, age), self._count()]
         if latency >= 0:  # not a number before the first window
             parts.append(f"latency {latency:.1f} s")
         return "; ".join(parts)
@@ -220,10 +221,21 @@ class Summary(Sink):
         return f"{count} event{'s' * (count != 1)} {since}"
 
 
-def _sources(statistics: Statistics) -> str:
-    """What is listened to; what is not, by name."""
-    states = {source.source: source.state for source in statistics.sources}
-    heard = [name for name, state in states.items() if state == "listening"]
-    sentence = f"listening to {len(heard)} of {len(states)} sources"
-    deaf = [f"{name} {state}" for name, state in states.items() if name not in heard]
-    return f"{sentence} ({', '.join(deaf)})" if deaf else sentence
+def _sources(statistics: Statistics, age_seconds: float) -> str:
+    """How many sources are listened to, and the names of the others."""
+    listening = statistics.listening(age_seconds)
+    missing = [
+        f"{each.source} {_why_missing(each, statistics)}"
+        for each in statistics.sources
+        if not listening.get(each.source)
+    ]
+    count = len(statistics.sources)
+    sentence = f"listening to {count - len(missing)} of {count} sources"
+    return f"{sentence} ({', '.join(missing)})" if missing else sentence
+
+
+def _why_missing(source: SourceStatistics, statistics: Statistics) -> str:
+    if source.state != "listening":
+        return source.state
+    trouble = statistics.deafening(source.source)
+    return "not analysed" if trouble is None else trouble.kind

@@ -15,7 +15,6 @@ from monitor.config.outputs import HeartbeatSettings
 from monitor.errors import ConfigError
 from monitor.sinks.alerts.secrets import read_one_line, redact, redact_url
 from monitor.sinks.sink import BackgroundThread, Sink
-from monitor.sinks.status_snapshot import Listening
 from monitor.statistics import Statistics
 
 logger = logging.getLogger(__name__)
@@ -57,8 +56,9 @@ class Heartbeat(Sink):
         self._settings = settings
         self._url = _url(settings, environ)
         self._now = now
-        self._listening = Listening()
-        self._lock = threading.Lock()
+        self._latest: tuple[float, Statistics] | None = None
+        """When the newest statistics came, and they; replaced as a whole."""
+
         self._background = BackgroundThread("heartbeat", self._run)
         self._began: float | None = None
         """When the call that is under way began."""
@@ -76,8 +76,7 @@ class Heartbeat(Sink):
     def report(self, statistics: Statistics) -> None:
         """Learn how the monitor is doing."""
         now = self._now()
-        with self._lock:
-            self._listening.report(statistics, now)
+        self._latest = now, statistics
         self._background.keep_running()
         began = self._began
         if began is not None and now - began > self._settings.timeout_seconds:
@@ -99,11 +98,15 @@ class Heartbeat(Sink):
 
     def _listens(self, now: float) -> bool:
         """Whether the monitor listens; say so if that has changed."""
-        with self._lock:
-            deaf = self._listening.deaf(now)
-            listens = self._listening.is_enough(now, self._settings.sources)
+        if self._latest is None:
+            return False
+        reported, statistics = self._latest
+        listening = statistics.listening(now - reported)
+        enough = all if self._settings.sources == "all" else any
+        listens = bool(listening) and enough(listening.values())
         if self._listened and not listens:
-            logger.warning("no heartbeat: not listening to %s", ", ".join(deaf))
+            missing = [name for name, is_heard in listening.items() if not is_heard]
+            logger.warning("no heartbeat: not listening to %s", ", ".join(missing))
         elif self._listened is False and listens:
             logger.info("the heartbeat goes on: the monitor listens again")
         if listens or self._listened is not None:

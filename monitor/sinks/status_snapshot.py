@@ -26,11 +26,17 @@ from pathlib import Path
 from typing import Protocol
 
 from monitor.errors import StoreError
-from monitor.records import EVERY_SOURCE, HealthKind
+from monitor.records import EVERY_SOURCE
 from monitor.sinks.alerts.secrets import without_secrets
 from monitor.sinks.store.database import Database
 from monitor.sinks.store.records import from_ms
-from monitor.statistics import SourceStatistics, Statistics, Trouble
+from monitor.statistics import (
+    DEAFENING,
+    FRESH_SECONDS,
+    SourceStatistics,
+    Statistics,
+    Trouble,
+)
 from monitor.text import duration
 
 
@@ -198,74 +204,6 @@ def _pending(connection: sqlite3.Connection) -> dict[str, tuple[int, datetime | 
     return {endpoint: (count, from_ms(ms)) for endpoint, count, ms in rows}
 
 
-FRESH_SECONDS = 15.0
-"""What has not moved for so long stands still."""
-
-DEAFENING: frozenset[HealthKind] = frozenset(
-    {"digital-silence", "stuck-channel", "canary"}
-)
-"""With these troubles samples come, but what sounds would not be heard."""
-
-
-class Listening:
-    """Judges by what has moved lately, not by what somebody says.
-
-    A source counts as listened to while its state says so and the worker still takes
-    samples of it that are sound, none that were lost.  A worker that hangs reports
-    nothing, so nothing moves.  What is known to hear nothing does not listen either.
-    """
-
-    def __init__(self) -> None:
-        self._taken: dict[str, int] = {}
-        self._moved: dict[str, float] = {}
-        self._listening: dict[str, bool] = {}
-
-    def report(self, statistics: Statistics, now: float) -> None:
-        """Learn how the monitor is doing.
-
-        Args:
-            statistics: Of this moment.
-            now: Monotonic seconds.
-        """
-        # A reload may have taken some away.
-        self._listening = {}
-        for each in statistics.sources:
-            taken = each.captured_samples - each.backlog_samples
-            # A source that a reload opened anew begins at nothing.
-            if taken != self._taken.get(each.source, 0):
-                self._taken[each.source] = taken
-                self._moved[each.source] = now
-            self._listening[each.source] = each.state == "listening"
-        for trouble in statistics.troubles:
-            if trouble.kind in DEAFENING:
-                self._deafen(trouble.source)
-        # A recording that is over is missing to nobody, unless there is nothing else.
-        over = {each.source for each in statistics.sources if each.state == "ended"}
-        if over < self._listening.keys():
-            for source in over:
-                del self._listening[source]
-
-    def deaf(self, now: float) -> list[str]:
-        """Names of the sources that are not listened to."""
-        return [
-            source
-            for source, listens in self._listening.items()
-            if not listens or now - self._moved.get(source, -1e9) >= FRESH_SECONDS
-        ]
-
-    def is_enough(self, now: float, rule: str) -> bool:
-        """Whether `all` or `any` of the sources are listened to."""
-        if not self._listening:
-            return False
-        deaf = len(self.deaf(now))
-        return deaf == 0 if rule == "all" else deaf < len(self._listening)
-
-    def _deafen(self, source: str) -> None:
-        for name in self._listening:
-            if source in (name, EVERY_SOURCE):
-                self._listening[name] = False
-
-
 def judge(
     statistics: Statistics | None,
     age_seconds: float,
@@ -302,25 +240,19 @@ def _sources(statistics: Statistics, deaf: Sequence[str], utc: datetime) -> str:
         names = ", ".join(sources) if count <= 3 else f"all {count} sources"
         return f"listening to {names}"
     reasons = [
-        f"{name} ({_why_deaf(sources[name], statistics.troubles, utc)})"
+        f"{name} ({_why_deaf(sources[name], statistics.deafening(name), utc)})"
         for name in deaf
         if name in sources
     ]
     return f"not listening to {', '.join(reasons)}"
 
 
-def _why_deaf(
-    source: SourceStatistics, troubles: Sequence[Trouble], utc: datetime
-) -> str:
+def _why_deaf(source: SourceStatistics, trouble: Trouble | None, utc: datetime) -> str:
     if source.state != "listening":
         detail = without_secrets(source.detail)
         return f"{source.state}: {detail}" if detail else source.state
-    for trouble in troubles:
-        if trouble.kind in DEAFENING and trouble.source in (
-            source.source,
-            EVERY_SOURCE,
-        ):
-            return without_secrets(trouble.detail) or trouble.kind
+    if trouble is not None:
+        return without_secrets(trouble.detail) or trouble.kind
     if source.last_sample is None:
         return "no sound has come yet"
     silence = (utc - source.last_sample).total_seconds()
@@ -405,7 +337,6 @@ class Vitals:
         self._daemon = daemon
         self._clock = clock
         self._lock = threading.Lock()
-        self._listening = Listening()
         self._began = clock.monotonic()
         self._latest: tuple[float, Statistics] | None = None
         self._process = Process(self._began)
@@ -414,7 +345,6 @@ class Vitals:
         """Learn how the monitor is doing.  Worker's thread."""
         now = self._clock.monotonic()
         with self._lock:
-            self._listening.report(statistics, now)
             self._latest = now, statistics
         self._process.mark(now)
 
@@ -423,10 +353,10 @@ class Vitals:
         now = self._clock.monotonic()
         with self._lock:
             at, statistics = self._latest or (self._began, None)
-            deaf = tuple(self._listening.deaf(now))
-            listens = self._listening.is_enough(now, "all")
         age = now - at
-        is_listening = statistics is not None and listens and age < FRESH_SECONDS
+        listening = {} if statistics is None else statistics.listening(age)
+        deaf = tuple(name for name, is_heard in listening.items() if not is_heard)
+        is_listening = bool(listening) and not deaf
         return Snapshot(
             self._premises,
             self._daemon,

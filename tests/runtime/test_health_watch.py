@@ -1,5 +1,6 @@
 """Who is deaf, and what becomes of health when the configuration changes."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -41,6 +42,7 @@ class Night:
         self.watch = watching
         self.now = 1000.0
         self.captured = 0.0
+        self.idle = math.inf
         self.told: list[Health] = []
 
     def passes(
@@ -50,9 +52,8 @@ class Night:
         for _ in range(round(seconds / LOOK)):
             self.now += LOOK
             self.captured += LOOK if moves else 0
-            self._look(
-                statistics("street", captured_seconds=self.captured, state=state)
-            )
+            self.idle = 0.0 if moves else self.idle + LOOK
+            self._look(statistics("street", state=state, idle_seconds=self.idle))
         return self
 
     def sleeps(self, seconds: float) -> "Night":
@@ -118,7 +119,7 @@ def test_digital_silence_is_a_trouble_of_its_own() -> None:
     for _ in range(400):
         night.now += LOOK
         night.captured += LOOK
-        found = statistics("street", captured_seconds=night.captured)
+        found = statistics("street")
         night._look(replace(found, troubles=(silent,)))
     assert night.told == []
 
@@ -134,7 +135,7 @@ def test_a_worker_that_stays_behind_is_an_overload() -> None:
         for _ in range(200):
             night.now += LOOK
             night.captured += LOOK
-            found = statistics("street", captured_seconds=night.captured)
+            found = statistics("street")
             (street,) = found.sources
             street = replace(street, backlog_samples=samples(behind))
             night._look(replace(found, sources=(street,)))
@@ -158,7 +159,7 @@ def test_a_store_that_cannot_write_is_told(
     for _ in range(100):
         night.now += LOOK
         night.captured += LOOK
-        found = statistics("street", captured_seconds=night.captured)
+        found = statistics("street")
         night._look(replace(found, queues=(queue,)))
     assert [it.kind for it in night.told] == ["disk"] * is_ill
 
@@ -168,7 +169,7 @@ def test_a_compute_device_that_failed_is_told() -> None:
     for _ in range(100):
         night.now += LOOK
         night.captured += LOOK
-        found = statistics("street", captured_seconds=night.captured)
+        found = statistics("street")
         model = ModelStatistics("urban", ("siren",), RATE, "cpu", "cuda")
         night._look(replace(found, model=model))
     ((record),) = night.told

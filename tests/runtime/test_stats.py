@@ -94,6 +94,19 @@ def test_the_last_sample_is_the_last_that_was_captured(bench: Bench) -> None:
     assert bench.source.last_sample == heard
 
 
+def test_a_source_is_idle_while_no_sample_of_it_is_analysed(bench: Bench) -> None:
+    assert bench.source.idle_seconds == math.inf
+    bench.hear(1)
+    assert bench.source.idle_seconds == 0
+    bench.lose(4, "stalled")
+    assert bench.source.idle_seconds == 4
+    block = np.zeros((1, SAMPLE_RATE), np.float32)
+    bench.timeline.write(block, bench.clock.monotonic())  # and nobody takes it
+    assert bench.source.idle_seconds == 4
+    bench.hear(1)
+    assert bench.source.idle_seconds == 0
+
+
 def test_an_outage_counts_as_lost_before_it_is_told(bench: Bench) -> None:
     bench.hear(60)
     bench.timeline.state("waiting", "it is gone")

@@ -68,9 +68,9 @@ def test_a_source_that_claims_to_listen_and_delivers_nothing_is_told(
     told = with_source(
         patient.hear(), last_sample=silent_since, level=Levels(-40.0, 40.0)
     )
-    for _ in range(20):
-        patient.clock.advance(1)
-        patient.vitals.report(told)
+    told = with_source(told, idle_seconds=20.0)
+    patient.clock.advance(20)
+    patient.vitals.report(told)
     assert patient.snapshot.deaf == ("street",)
     assert "street (no sound has come for 21.0 s)" in patient.snapshot.sentence
     late = patient.clock.utc() - timedelta(seconds=1)

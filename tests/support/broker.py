@@ -53,8 +53,8 @@ class Broker:
 
     def stop(self) -> None:
         if self._process is not None:
-            self._process.send_signal(signal.SIGCONT)
-            self._process.terminate()
+            # A broker that has just started may miss SIGTERM.
+            self._process.kill()
             self._process.wait()
             self._process = None
 

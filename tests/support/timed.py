@@ -153,6 +153,7 @@ def statistics(
     state: SourceStateName = "listening",
     latency: tuple[float, float] = (0.121, 0.183),
     real_time_factor: float = 0.021,
+    idle_seconds: float = 0.0,
 ) -> Statistics:
     return Statistics(
         sources=tuple(
@@ -163,6 +164,7 @@ def statistics(
                 samples(lost_seconds),
                 gaps,
                 0,
+                idle_seconds=idle_seconds,
             )
             for source in sources
         ),

@@ -86,7 +86,7 @@ class MqttStates(Sink):
         self._changed: dict[str, None] = {}
         self._powers: dict[str, list[float]] = {}
         self._told = -math.inf
-        self._told_states: tuple[str, ...] = ()
+        self._told_states: tuple[object, ...] = ()
         self._failures = 0
 
     def write(self, batch: Sequence[Timed]) -> None:
@@ -103,7 +103,9 @@ class MqttStates(Sink):
     def report(self, statistics: Statistics) -> None:
         """Learn how the monitor is doing."""
         self._background.keep_running()
+        listening = statistics.listening()
         states = (
+            *listening.items(),
             *(each.state for each in statistics.sources),
             *(f"{each.source}/{each.kind}" for each in statistics.troubles),
         )
@@ -113,7 +115,7 @@ class MqttStates(Sink):
             return
         self._told, self._told_states = now, states
         for each in statistics.sources:
-            listens = ONLINE if each.state == "listening" else OFFLINE
+            listens = ONLINE if listening.get(each.source) else OFFLINE
             self._set(self._topics.source_availability(each.source), listens)
             troubles = [
                 trouble.kind
