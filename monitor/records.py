@@ -1,8 +1,8 @@
-"""Records of the stages: score frames, onsets, events, gaps, states, health.
+"""What the stages hand to each other: score frames, onsets, events, gaps, health.
 
 Every `start` and `stop` is an absolute sample index at the model's sample rate, counted
-from the opening of the source; `stop` is exclusive.  Only a `Timed` record knows what
-the clock on the wall says.
+from the opening of the source; `stop` is exclusive.  Only a `Timed` record has a place
+on the wall clock.
 """
 
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ GapReason = Literal[
 ]
 
 EndReason = Literal[
-    "offset",  # the score fell, which is how a sound usually ends
+    "offset",  # the score fell, the usual end of a sound
     "stopped",  # the monitor was stopped
     "end-of-input",  # the recording was over
     "interrupted",  # the monitor was killed, or the power failed
-    "reloaded",  # a new configuration has another model, or no such source any more
+    "reloaded",  # a new configuration was loaded
     "overrun",
     "stalled",
     "ended",
@@ -40,42 +40,19 @@ HealthKind = Literal[
     "stuck-channel",  # a channel delivers one and the same value, which is not zero
     "digital-silence",  # there is nothing but zeros
     "noise-floor",  # even the quiet moments are far quieter than they ever were
-    "deaf",  # the source is not listened to, whatever the reason
-    "canary",  # a known sound that was mixed in did not come out
+    "deaf",  # the source is not listened to, for any reason
+    "canary",  # a known sound was mixed in and not detected
     "overload",  # the analysis does not keep up
-    "compute-device",  # the processor of the network failed; another one goes on
-    "disk",  # what was heard cannot be stored
+    "compute-device",  # the network's processor failed; another one goes on
+    "disk",  # records cannot be stored
 ]
 
 HealthState = Literal["raised", "cleared"]
 
 EVERY_SOURCE = "*"
-"""Source of what concerns the monitor as a whole; no source can have this name."""
+"""Source of records about the monitor as a whole; no source can have this name."""
 
 LabelScore = tuple[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreFrame:
-    """What the network made of one window, and how loud its newest hop was."""
-
-    source: str
-    start: int
-    stop: int
-    scores: tuple[float, ...]
-    """One for each label of the model, in its order, in [0, 1]."""
-
-    spans: tuple[tuple[int, int], ...]
-    """For each label the stretch [start, stop) of the window that carries its score."""
-
-    level_dbfs: float
-    """Root mean square of the newest hop over all channels, dB re 1.0."""
-
-    peak_level_dbfs: float
-    """The loudest hop of the window, dB re 1.0."""
-
-    laeq_db: float
-    """A-weighted equivalent level of the newest hop, dB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +65,10 @@ class Occurrence:
     source: str
     label: str
     start: int
-    """Where the sound began: an estimate from the network's activity over time."""
+    """Begin of the sound: an estimate from the network's activity over time."""
 
     stop: int
-    """Where it ended; for an onset, the end of the window that told it."""
+    """End of the sound; of an onset, the end of the window that detected it."""
 
     peak_score: float
     mean_score: float
@@ -105,33 +82,50 @@ class Occurrence:
     """The three highest scores of the window with the peak score, highest first."""
 
     model: str
-    """Name of the model that heard it."""
+    """Name of the model that detected it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Onset(Occurrence):
-    """A label has begun.  Told at once; `start` may still move until the event."""
+    """A label has begun.  Reported at once; `start` may move until the event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ongoing(Occurrence):
+    """An occurrence at one window after its onset: see `ScoreFrame.ongoing`.
+
+    `start`, `top` and `model` are those of the onset.  Scores and levels begin with
+    those of the onset and take in every window since, with the level of its newest hop.
+    `stop` is the end of the active span of the latest hit.
+    """
+
+    hits: int
+    """Windows since `start` whose score is at or above the onset threshold."""
+
+    windows: int
+    """Windows since `start`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event(Occurrence):
-    """A label has ended: the stretch [start, stop) in which it was heard.
+    """A label has ended: it was active in [start, stop).
 
     Overlapping windows score a sound from soon after it enters the newest window until
-    it leaves the oldest, four seconds after it ended.  So a run of windows does not
-    stand for its own extent: the event reaches from the first to the last moment at
-    which the network was active for the label in the windows of the run.
+    it leaves the oldest, four seconds after it ended.  So the windows do not stand for
+    the extent of an event: it reaches from the first to the last moment at which the
+    network was active for the label in the windows that count.
 
-    * A window counts if its score is at or above the offset threshold.  The run begins
-      with the first such window among those that were averaged over.
+    * A window counts if its score is at or above the offset threshold.  The event
+      begins with the first such window among those that were averaged over.
     * A moment is active if half of the windows that count and cover it say so; a window
-      that starts after the begin of the sound, or stops before its end, has no say.
+      that starts after the begin of the sound, or stops before its end, has no vote.
     * `start` is at most half a window earlier than the newest hop of the first window:
       the window before did not count.  It is never in the refractory time of the event
       before.
     * An event is over as soon as the last active moment lies `min_duration_off` back.
-      What the windows still hold of it begins nothing new: so two shots are two events
-      if the pause between them is longer.  Repetitions with shorter pauses are one.
+      The rest of the sound in later windows begins nothing new: so two shots are two
+      events if the pause between them is longer.  Repetitions with shorter pauses are
+      one.
     * The means and peaks are those of the windows that count, before smoothing; the
       levels those of the hops that have a sample in [start, stop).
 
@@ -140,6 +134,34 @@ class Event(Occurrence):
     """
 
     end_reason: EndReason
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreFrame:
+    """The scores of one window, the level of its newest hop, and what is going on."""
+
+    source: str
+    start: int
+    stop: int
+    scores: tuple[float, ...]
+    """One for each label of the model, in its order, in [0, 1]."""
+
+    spans: tuple[tuple[int, int], ...]
+    """For each label the part [start, stop) of the window that carries its score."""
+
+    level_dbfs: float
+    """Root mean square of the newest hop over all channels, dB re 1.0."""
+
+    peak_level_dbfs: float
+    """The loudest hop of the window, dB re 1.0."""
+
+    laeq_db: float
+    """A-weighted equivalent level of the newest hop, dB."""
+
+    ongoing: tuple[Ongoing, ...] = ()
+    """Every occurrence that goes on in this window, in the order of their onsets: also
+    one that begins or ends with it, whose onset or event is the next record.  Set by
+    the detector; empty before, and in frames read from a database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,19 +187,19 @@ class SourceState:
 class Health:
     """Something is wrong with a source, or with the monitor; or it is over.
 
-    Raised after it lasted for a while, and cleared after it was away for a while, so
-    that it does not chatter.  Each `raised` is followed by its `cleared`, at the latest
-    when the monitor stops.
+    Raised after it has lasted for a while, and cleared after it has been away for a
+    while, so that it does not chatter.  Each `raised` is followed by its `cleared`, at
+    the latest when the monitor stops.
     """
 
     source: str
     """Its name, or `EVERY_SOURCE`: then samples count from the monitor's start."""
 
     start: int
-    """Where it began."""
+    """Its begin."""
 
     stop: int
-    """Where it was told; of `cleared`, where it ended."""
+    """The sample at which it was reported; of `cleared`, its end."""
 
     kind: HealthKind
     state: HealthState
@@ -189,16 +211,16 @@ class Health:
 
 
 PlacedRecord = ScoreFrame | Onset | Event | Gap | Health
-"""A record of a stretch of samples."""
+"""A record about the samples [start, stop)."""
 
 Record = PlacedRecord | SourceState
 
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """A record with its place on the wall clock, in the form in which sinks get it.
+    """A record with its place on the wall clock, as sinks get it.
 
-    A `SourceState` stands for one moment, the sample from which on it holds.
+    A `SourceState` has the place of the sample from which it holds.
     """
 
     record: Record

@@ -7,8 +7,17 @@ from collections.abc import Mapping, Sequence
 from monitor.detection.event_bounds import LabelWindow, Run
 from monitor.detection.event_level import Hop, Loudness, newest_hop
 from monitor.detection.hysteresis import Hysteresis
+from monitor.detection.ongoing import begin, follow
 from monitor.detection.rules import LabelRule
-from monitor.records import EndReason, Event, Gap, LabelScore, Onset, ScoreFrame
+from monitor.records import (
+    EndReason,
+    Event,
+    Gap,
+    LabelScore,
+    Ongoing,
+    Onset,
+    ScoreFrame,
+)
 
 _IDS = uuid.UUID("6f1d3f0e-5c1b-4b0e-9a55-0d6b7a2e8c41")
 """Namespace of the ids of events."""
@@ -53,11 +62,18 @@ class Detector:
         self._model_name = model_name
         self._session = session
         self._states = tuple(Hysteresis(rules[label]) for label in labels)
+        self._thresholds = [rules[label].onset_threshold for label in labels]
         self._untold = _longest_untold(rules)
         self._ends: dict[str, int] = {}
         self._seen_until = 0
         self._hops: deque[Hop] = deque()
         self._loudness: dict[int, Loudness] = {}  # of the labels that were told
+        self._ongoing: dict[int, Ongoing] = {}  # by label, in the order of onsets
+
+    @property
+    def ongoing(self) -> tuple[Ongoing, ...]:
+        """The occurrences of the newest frame: see `ScoreFrame.ongoing`."""
+        return tuple(self._ongoing.values())
 
     @property
     def ends(self) -> Mapping[str, int]:
@@ -70,6 +86,7 @@ class Detector:
         What is going on stays so, and ends as the new rules say.
         """
         self._level_gate_dbfs = level_gate_dbfs
+        self._thresholds = [rules[label].onset_threshold for label in self._labels]
         self._untold = _longest_untold(rules)
         for label, state in zip(self._labels, self._states, strict=True):
             state.change(rules[label])
@@ -83,13 +100,14 @@ class Detector:
         """Take the next frame of the source.
 
         Returns:
-            What it made known, in the order of the labels; an onset stands before the
-            event of the same occurrence.
+            The onsets and events that it made known, in the order of the labels; the
+            onset of an occurrence stands before its event.
         """
         seen_until = max(self._seen_until, frame.start)
         assert frame.stop > seen_until, "score frames come in the order of time"
         self._seen_until = frame.stop
         self._measure(newest_hop(frame, seen_until), frame)
+        self._follow(frame)
         records: list[Onset | Event] = []
         for index, state in enumerate(self._states):
             told, ended = state.push(self._window_of(frame, index, seen_until))
@@ -146,10 +164,18 @@ class Detector:
             assert run is not None, "levels are kept for what is going on"
             loudness.settle(run.start, run.stop - 2 * window)
 
+    def _follow(self, frame: ScoreFrame) -> None:
+        """Update what is going on, without what the frame before ended."""
+        self._ongoing = {
+            index: follow(known, frame, index, self._thresholds[index])
+            for index, known in self._ongoing.items()
+            if index in self._loudness
+        }
+
     def _onset(self, index: int, run: Run, frame: ScoreFrame) -> Onset:
         self._loudness[index] = Loudness(self._hops)
         levels = self._loudness[index].measure(run.start, frame.stop)
-        return Onset(
+        onset = Onset(
             self._id(index, run),
             self._source,
             self._labels[index],
@@ -161,6 +187,9 @@ class Detector:
             self._top(run),
             self._model_name,
         )
+        windows = (hop.window for hop in self._hops)
+        self._ongoing[index] = begin(onset, windows, index, self._thresholds[index])
+        return onset
 
     def _event(self, index: int, run: Run, reason: EndReason) -> Event:
         self._ends[self._labels[index]] = run.stop

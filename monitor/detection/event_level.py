@@ -17,6 +17,8 @@ class Hop:
     stop: int
     level_dbfs: float
     laeq_db: float
+    window: ScoreFrame
+    """The window that ends with this hop."""
 
 
 def newest_hop(frame: ScoreFrame, seen_until: int) -> Hop:
@@ -30,7 +32,7 @@ def newest_hop(frame: ScoreFrame, seen_until: int) -> Hop:
     """
     alone = seen_until <= frame.start
     level_dbfs = frame.peak_level_dbfs if alone else frame.level_dbfs
-    return Hop(seen_until, frame.stop, level_dbfs, frame.laeq_db)
+    return Hop(seen_until, frame.stop, level_dbfs, frame.laeq_db, frame)
 
 
 class Loudness:

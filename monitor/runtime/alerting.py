@@ -94,9 +94,7 @@ class Alerting:
             database: To which the store writes the alerts.
             clock: Of the machine.
         """
-        self._rules = Rules(
-            orders.rules, orders.labels, orders.thresholds, orders.sample_rate
-        )
+        self._rules = Rules(orders.rules, orders.thresholds, orders.sample_rate)
         self.rules = OfferingRules(self._rules, self._offer)
         """Makes the alerts; for the store."""
 
@@ -157,9 +155,7 @@ class Alerting:
 
         Rules and endpoints whose name stays go on where they are.
         """
-        self._rules.change(
-            orders.rules, orders.labels, orders.thresholds, orders.sample_rate
-        )
+        self._rules.change(orders.rules, orders.thresholds, orders.sample_rate)
         new = {
             endpoint: hook
             for endpoint, hook in orders.hooks.items()

@@ -5,6 +5,7 @@ is measured is what runs.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -129,7 +130,8 @@ class Pipeline:
                 records += [step, *detector.gap(step)]
             else:
                 frame = next(frames)
-                records += [frame, *detector.push(frame)]
+                found = detector.push(frame)
+                records += [replace(frame, ongoing=detector.ongoing), *found]
         return records
 
     def finish(self, source: str, reason: EndReason) -> list[PlacedRecord]:

@@ -7,13 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.detection.event_level import Hop, Loudness, newest_hop
+from monitor.records import ScoreFrame
 from tests.support.scores import Listener, Sound
 
 HOP = 10
 
 
 def hops(*levels: float) -> list[Hop]:
-    return [Hop(k * HOP, (k + 1) * HOP, v, v) for k, v in enumerate(levels)]
+    return [
+        newest_hop(ScoreFrame("a", k * HOP, (k + 1) * HOP, (), (), v, v, v), k * HOP)
+        for k, v in enumerate(levels)
+    ]
 
 
 def test_every_hop_with_a_sample_in_the_stretch_counts_whole():

@@ -1,26 +1,28 @@
-"""Sounds on a timeline of hops, told to rules as the pipeline would."""
+"""Sounds on a timeline of hops, given to rules as the pipeline does."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from monitor.config.alerts import AlertSettings
-from monitor.records import Event, Onset, Timed
+from monitor.detection.ongoing import begin, follow
+from monitor.records import Event, Ongoing, Onset, ScoreFrame, Timed
 from monitor.sinks.alerts.outbox import Alert
 from monitor.sinks.alerts.rules import Rules
 from tests.support.timed import LABELS, SAMPLE_RATE, frame, onset
 from tests.support.timed import event as make_event
 
+THRESHOLD = 0.6
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)  # a Monday
 HOP = 0.557
 
 
 def rules(*settings: AlertSettings) -> Rules:
-    return Rules(settings, LABELS, dict.fromkeys(LABELS, 0.6), SAMPLE_RATE)
+    return Rules(settings, dict.fromkeys(LABELS, THRESHOLD), SAMPLE_RATE)
 
 
 class Street:
-    """Sounds on a timeline of hops, told to rules as the pipeline would."""
+    """Sounds on a timeline of hops, given to rules as the pipeline does."""
 
     def __init__(self, tested: Rules, now: datetime = NOW) -> None:
         self.rules = tested
@@ -29,6 +31,8 @@ class Street:
         self.alerts: list[Alert] = []
         self.number = 0
         self.going_on: dict[str, Timed] = {}
+        self.ongoing: dict[str, Ongoing] = {}
+        self.frames: list[ScoreFrame] = []
 
     @property
     def now(self) -> datetime:
@@ -38,8 +42,29 @@ class Street:
         """The next window: labels that are going on have `score`."""
         self.seconds += HOP
         scores = dict.fromkeys(self.going_on, score)
-        window = frame("street", self.seconds, scores, level)
+        window = self._with_ongoing(frame("street", self.seconds, scores, level))
         self.alerts += self.rules.step([window, *extra], self.now)
+        self.ongoing = {
+            label: known
+            for label, known in self.ongoing.items()
+            if label in self.going_on
+        }
+
+    def _with_ongoing(self, window: Timed) -> Timed:
+        """The window as the detector hands it out."""
+        record = window.record
+        assert isinstance(record, ScoreFrame)
+        self.frames.append(record)
+        for label, known in self.ongoing.items():
+            index = LABELS.index(label)
+            self.ongoing[label] = follow(known, record, index, THRESHOLD)
+        for label, begun in self.going_on.items():
+            if label not in self.ongoing:
+                assert isinstance(begun.record, Onset)
+                index = LABELS.index(label)
+                self.ongoing[label] = begin(begun.record, self.frames, index, THRESHOLD)
+        ongoing = tuple(self.ongoing.values())
+        return replace(window, record=replace(record, ongoing=ongoing))
 
     def listen(self, seconds: float, **facts: float) -> None:
         until = self.seconds + seconds

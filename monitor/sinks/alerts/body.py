@@ -6,6 +6,7 @@ Bodies of an own form: the fields of an alert in a text, escaped as it needs.
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from html import escape
 from typing import Any
@@ -13,44 +14,64 @@ from urllib.parse import quote_plus
 
 from monitor.config.alerts import AlertSettings
 from monitor.config.hooks import NUMBER_FIELDS, TEXT_FIELDS, FieldTemplate, is_json
-from monitor.records import EVERY_SOURCE, HealthState
-from monitor.sinks.alerts.ongoing import Sound
+from monitor.records import EVERY_SOURCE, Event, HealthState, Occurrence
 from monitor.text import duration, level
 
 SCHEMA = 1
 
 
-def sound_body(
-    settings: AlertSettings, kind: str, sound: Sound, *, escalation: bool
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """An occurrence as of now: its newest record, and what that does not hold."""
+
+    occurrence: Occurrence
+    start_utc: datetime | None
+    duration_seconds: float
+    threshold: float | None
+    """Score from which a window is a hit; None: unknown."""
+
+    hits: int | None = None
+    """Windows at or above the threshold; None: not counted, after a crash."""
+
+    windows: int | None = None
+    """Windows since it began."""
+
+    end_utc: datetime | None = None
+    """None: it is going on, or its time is unknown."""
+
+
+def occurrence_body(
+    settings: AlertSettings, kind: str, incident: Incident, *, escalation: bool
 ) -> dict[str, Any]:
-    """Say which sound, and which of its facts met the conditions of the rule.
+    """State the occurrence, and those of its facts that met the rule's conditions.
 
     Times are UTC in ISO 8601, `end` is null while the sound goes on.  Scores have four
     digits, levels one, seconds three; null is what is unknown.
     """
+    of = incident.occurrence
     return {
         "schema": SCHEMA,
         "type": "alert",
         "kind": kind,
         "escalation": escalation,
         "rule": settings.name,
-        "message": _sentence(kind, sound, escalation=escalation),
-        "label": sound.label,
-        "source": sound.source,
-        "event_id": sound.id,
-        "start": utc_text(sound.start_utc),
-        "end": utc_text(sound.end_utc),
-        "duration_seconds": _rounded(sound.duration_seconds, 3),
-        "end_reason": sound.end_reason,
-        "peak_score": _rounded(sound.peak_score, 4),
-        "mean_score": _rounded(sound.mean_score, 4),
-        "threshold": sound.threshold,
-        "hits": sound.hits,
-        "windows": sound.windows,
-        "level_dbfs": _rounded(sound.level_dbfs, 1),
-        "laeq_db": _rounded(sound.laeq_db, 1),
-        "top": [[label, _rounded(score, 4)] for label, score in sound.top],
-        "model": sound.model,
+        "message": _sentence(kind, incident, escalation=escalation),
+        "label": of.label,
+        "source": of.source,
+        "event_id": of.id,
+        "start": utc_text(incident.start_utc),
+        "end": utc_text(incident.end_utc),
+        "duration_seconds": _rounded(incident.duration_seconds, 3),
+        "end_reason": of.end_reason if isinstance(of, Event) else None,
+        "peak_score": _rounded(of.peak_score, 4),
+        "mean_score": _rounded(of.mean_score, 4),
+        "threshold": incident.threshold,
+        "hits": incident.hits,
+        "windows": incident.windows,
+        "level_dbfs": _rounded(of.level_dbfs, 1),
+        "laeq_db": _rounded(of.laeq_db, 1),
+        "top": [[label, _rounded(score, 4)] for label, score in of.top],
+        "model": of.model,
         "conditions": conditions(settings),
     }
 
@@ -157,18 +178,16 @@ def utc_text(moment: datetime | None) -> str | None:
     return text.removesuffix("+00:00") + "Z"
 
 
-def _sentence(kind: str, sound: Sound, *, escalation: bool) -> str:
-    seconds = duration(sound.duration_seconds)
+def _sentence(kind: str, incident: Incident, *, escalation: bool) -> str:
+    of = incident.occurrence
+    seconds = duration(incident.duration_seconds)
     what = {
-        "onset": f"{sound.label} at {sound.source}",
-        "still_on": f"{sound.label} at {sound.source} is still on after {seconds}",
-        "end": f"{sound.label} at {sound.source} ended after {seconds}",
+        "onset": f"{of.label} at {of.source}",
+        "still_on": f"{of.label} at {of.source} is still on after {seconds}",
+        "end": f"{of.label} at {of.source} ended after {seconds}",
     }[kind]
     mark = "escalation: " if escalation else ""
-    return (
-        f"{mark}{what} (score {sound.peak_score:.2f}, "
-        f"{level(sound.level_dbfs, 1)} dBFS)"
-    )
+    return f"{mark}{what} (score {of.peak_score:.2f}, {level(of.level_dbfs, 1)} dBFS)"
 
 
 def _rounded(value: float, digits: int) -> float | None:

@@ -10,8 +10,20 @@ from datetime import datetime
 from typing import Any
 
 from monitor.config.alerts import AlertSettings
-from monitor.records import Event, Health, Onset, ScoreFrame, Timed
-from monitor.sinks.alerts.body import digest_body, sound_body, utc_text
+from monitor.records import (
+    Event,
+    Health,
+    Ongoing,
+    Onset,
+    ScoreFrame,
+    Timed,
+)
+from monitor.sinks.alerts.body import (
+    Incident,
+    digest_body,
+    occurrence_body,
+    utc_text,
+)
 from monitor.sinks.alerts.conditions import (
     HealthCases,
     Quota,
@@ -20,7 +32,6 @@ from monitor.sinks.alerts.conditions import (
     in_ms,
     is_quiet,
 )
-from monitor.sinks.alerts.ongoing import Sound, Sounds
 from monitor.sinks.alerts.outbox import Alert, AlertKind
 
 logger = logging.getLogger(__name__)
@@ -61,61 +72,68 @@ class Rule:
         self._quota = Quota(settings.max_per_hour)
         self._health = HealthCases(settings, self._quota)
 
-    def wants(self, sound: Sound) -> bool:
+    def wants(self, incident: Incident) -> bool:
         """Whether the rule is about this label of this source."""
         settings = self.settings
-        return (not settings.labels or sound.label in settings.labels) and (
-            not settings.sources or sound.source in settings.sources
-        )
+        return (
+            not settings.labels or incident.occurrence.label in settings.labels
+        ) and (not settings.sources or incident.occurrence.source in settings.sources)
 
-    def begin(self, sound: Sound, now: datetime) -> Iterator[Alert]:
+    def begin(self, incident: Incident, now: datetime) -> Iterator[Alert]:
         """Take a sound that has begun."""
         # A source hears a label once at a time: another one was never ended, as after
         # a database that was set aside.
         for key, case in list(self._cases.items()):
-            if (case.source, case.label) == (sound.source, sound.label):
+            if (case.source, case.label) == (
+                incident.occurrence.source,
+                incident.occurrence.label,
+            ):
                 del self._cases[key]
-        self._cases[sound.id] = Case(sound.source, sound.label)
-        yield from self.follow(sound, now)
+        self._cases[incident.occurrence.id] = Case(
+            incident.occurrence.source, incident.occurrence.label
+        )
+        yield from self.follow(incident, now)
 
-    def follow(self, sound: Sound, now: datetime) -> Iterator[Alert]:
+    def follow(self, incident: Incident, now: datetime) -> Iterator[Alert]:
         """Take what is known now of a sound that is going on."""
-        case = self._cases.get(sound.id)
-        if case is None or not self._meets_conditions(sound) or self._is_quiet(now):
+        case = self._cases.get(incident.occurrence.id)
+        if case is None or not self._meets_conditions(incident) or self._is_quiet(now):
             return
         if "onset" in self.settings.on and not case.settled:
             case.settled = True
-            if self._may_tell(sound, now):
-                yield from self._tell(case, sound, "onset", now)
-        if self._is_due_to_escalate(case, sound):
+            if self._may_tell(incident, now):
+                yield from self._tell(case, incident, "onset", now)
+        if self._is_due_to_escalate(case, incident):
             case.escalated = True
-            if self._has_room(sound, now):
-                yield from self._tell(case, sound, "still_on", now, escalation=True)
-        if case.told and self._repeats(sound) > case.repeats:
-            case.repeats = self._repeats(sound)
-            if self._has_room(sound, now):
-                yield from self._tell(case, sound, "still_on", now)
+            if self._has_room(incident, now):
+                yield from self._tell(case, incident, "still_on", now, escalation=True)
+        if case.told and self._repeats(incident) > case.repeats:
+            case.repeats = self._repeats(incident)
+            if self._has_room(incident, now):
+                yield from self._tell(case, incident, "still_on", now)
 
-    def end(self, sound: Sound, now: datetime) -> Iterator[Alert]:
+    def end(self, incident: Incident, now: datetime) -> Iterator[Alert]:
         """Take a sound that is over.  Whoever was told of it is told its end.
 
         Also in quiet times: a program that has switched something on must hear when to
         switch it off.
         """
-        case = self._cases.pop(sound.id, None)
+        case = self._cases.pop(incident.occurrence.id, None)
         if "end" not in self.settings.on:
             return
         if case is not None and case.told:
-            yield from self._alerts("end", sound, 0, now, escalation=False)
-            self._last_ms[sound.source, sound.label] = in_ms(now)
+            yield from self._alerts("end", incident, 0, now, escalation=False)
+            self._last_ms[incident.occurrence.source, incident.occurrence.label] = (
+                in_ms(now)
+            )
         elif (
             "onset" not in self.settings.on
-            and self._meets_conditions(sound)
+            and self._meets_conditions(incident)
             and not self._is_quiet(now)
-            and self._may_tell(sound, now)
+            and self._may_tell(incident, now)
         ):
-            case = case or Case(sound.source, sound.label)
-            yield from self._tell(case, sound, "end", now)
+            case = case or Case(incident.occurrence.source, incident.occurrence.label)
+            yield from self._tell(case, incident, "end", now)
 
     def take_health(self, timed: Timed, now: datetime) -> Iterator[Alert]:
         """Take a trouble that is raised or cleared."""
@@ -154,50 +172,56 @@ class Rule:
         if "health" in state:  # older versions knew of none
             self._health.restore(state["health"])
 
-    def _meets_conditions(self, sound: Sound) -> bool:
+    def _meets_conditions(self, incident: Incident) -> bool:
         settings = self.settings
         return (
-            sound.peak_score >= settings.min_score
+            incident.occurrence.peak_score >= settings.min_score
             and (
                 settings.min_level_dbfs is None
-                or sound.level_dbfs >= settings.min_level_dbfs
+                or incident.occurrence.level_dbfs >= settings.min_level_dbfs
             )
-            and sound.duration_seconds >= settings.min_duration_seconds
+            and incident.duration_seconds >= settings.min_duration_seconds
         )
 
     def _is_quiet(self, now: datetime) -> bool:
         return is_quiet(self.settings.quiet, self._zone, now)
 
-    def _is_due_to_escalate(self, case: Case, sound: Sound) -> bool:
+    def _is_due_to_escalate(self, case: Case, incident: Incident) -> bool:
         after = self.settings.escalate_after_seconds
         return (
-            after is not None and not case.escalated and sound.duration_seconds >= after
+            after is not None
+            and not case.escalated
+            and incident.duration_seconds >= after
         )
 
-    def _repeats(self, sound: Sound) -> int:
+    def _repeats(self, incident: Incident) -> int:
         every = self.settings.still_on_seconds
-        return 0 if every is None else int(sound.duration_seconds // every)
+        return 0 if every is None else int(incident.duration_seconds // every)
 
-    def _may_tell(self, sound: Sound, now: datetime) -> bool:
-        last = self._last_ms.get((sound.source, sound.label))
+    def _may_tell(self, incident: Incident, now: datetime) -> bool:
+        last = self._last_ms.get(
+            (incident.occurrence.source, incident.occurrence.label)
+        )
         cooldown_ms = self.settings.cooldown_seconds * 1000
         if last is not None and 0 <= in_ms(now) - last < cooldown_ms:
             return False
-        return self._has_room(sound, now)
+        return self._has_room(incident, now)
 
-    def _has_room(self, sound: Sound, now: datetime) -> bool:
+    def _has_room(self, incident: Incident, now: datetime) -> bool:
         """Whether one more alert fits into the hour; else it is held back."""
         example = {
-            "event_id": sound.id,
-            "start": utc_text(sound.start_utc),
-            "peak_score": round(sound.peak_score, 4),
+            "event_id": incident.occurrence.id,
+            "start": utc_text(incident.start_utc),
+            "peak_score": round(incident.occurrence.peak_score, 4),
         }
-        return self._quota.has_room(sound.source, sound.label, example, now)
+        return self._quota.has_room(
+            incident.occurrence.source, incident.occurrence.label, example, now
+        )
 
     def _tell(
         self,
         case: Case,
-        sound: Sound,
+        incident: Incident,
         kind: AlertKind,
         now: datetime,
         *,
@@ -205,31 +229,33 @@ class Rule:
     ) -> Iterator[Alert]:
         case.told = True
         # What has just been told is repeated at the next multiple, not at once.
-        case.repeats = self._repeats(sound)
-        self._last_ms[sound.source, sound.label] = in_ms(now)
+        case.repeats = self._repeats(incident)
+        self._last_ms[incident.occurrence.source, incident.occurrence.label] = in_ms(
+            now
+        )
         number = ESCALATION_NUMBER
         if kind == "still_on" and not escalation:
             number = case.repeats
-        yield from self._alerts(kind, sound, number, now, escalation=escalation)
+        yield from self._alerts(kind, incident, number, now, escalation=escalation)
 
     def _alerts(
         self,
         kind: AlertKind,
-        sound: Sound,
+        incident: Incident,
         number: int,
         now: datetime,
         *,
         escalation: bool,
     ) -> Iterator[Alert]:
-        body = sound_body(self.settings, kind, sound, escalation=escalation)
+        body = occurrence_body(self.settings, kind, incident, escalation=escalation)
         yield from addressed(
             self.settings,
             kind,
-            sound.id,
+            incident.occurrence.id,
             body,
             now,
             number=number,
-            event_id=sound.id,
+            event_id=incident.occurrence.id,
         )
 
 
@@ -242,7 +268,6 @@ class Rules:
     def __init__(
         self,
         settings: Sequence[AlertSettings],
-        labels: Sequence[str],
         thresholds: Mapping[str, float],
         sample_rate: int,
     ) -> None:
@@ -250,12 +275,14 @@ class Rules:
 
         Args:
             settings: The rules.
-            labels: Of the model: what the scores of frames stand for.
             thresholds: Onset threshold of each label; a window at or above it is a hit.
             sample_rate: Of the positions in records.
         """
         self._rules = {each.name: Rule(each) for each in settings}
-        self._sounds = Sounds(labels, thresholds, sample_rate)
+        self._thresholds = thresholds
+        self._sample_rate = sample_rate
+        self._ongoing: dict[str, tuple[Ongoing, ...]] = {}
+        self._started: dict[str, datetime | None] = {}
 
     def keep(self, names: Collection[str]) -> None:
         """Forget all rules but those of `names`: they tell nothing more."""
@@ -264,7 +291,6 @@ class Rules:
     def change(
         self,
         settings: Sequence[AlertSettings],
-        labels: Sequence[str],
         thresholds: Mapping[str, float],
         sample_rate: int,
     ) -> None:
@@ -276,7 +302,8 @@ class Rules:
         remembered = self.state()
         self._rules = {each.name: Rule(each) for each in settings}
         self.restore(remembered)
-        self._sounds.change(labels, thresholds, sample_rate)
+        self._thresholds = thresholds
+        self._sample_rate = sample_rate
 
     def step(self, batch: Sequence[Timed], now: datetime) -> list[Alert]:
         """Take records; return the alerts that follow, in the order to tell them."""
@@ -306,24 +333,55 @@ class Rules:
     def _alerts(self, timed: Timed, now: datetime) -> Iterator[Alert]:
         match timed.record:
             case ScoreFrame() as frame:
-                for sound in self._sounds.hear(frame):
-                    yield from self._each(Rule.follow, sound, now)
+                self._ongoing[frame.source] = frame.ongoing
+                for known in frame.ongoing:
+                    if known.id in self._started:
+                        incident = self._going_on(known, self._started[known.id])
+                        yield from self._each(Rule.follow, incident, now)
             case Onset() as onset:
-                sound = self._sounds.begin(timed, onset)
-                yield from self._each(Rule.begin, sound, now)
+                self._started[onset.id] = timed.start_utc
+                incident = self._going_on(self._newest(onset) or onset, timed.start_utc)
+                yield from self._each(Rule.begin, incident, now)
             case Event() as event:
-                sound = self._sounds.end(timed, event)
-                yield from self._each(Rule.end, sound, now)
+                self._started.pop(event.id, None)
+                yield from self._each(Rule.end, self._ended(timed, event), now)
             case Health():
                 for rule in self._rules.values():
                     yield from rule.take_health(timed, now)
 
+    def _newest(self, of: Onset | Event) -> Ongoing | None:
+        """The occurrence in the newest frame; None: it began before a crash."""
+        ongoing = self._ongoing.get(of.source, ())
+        return next((known for known in ongoing if known.id == of.id), None)
+
+    def _going_on(self, known: Onset | Ongoing, start_utc: datetime | None) -> Incident:
+        return Incident(
+            known,
+            start_utc,
+            max(0, known.stop - known.start) / self._sample_rate,
+            self._thresholds.get(known.label),
+            known.hits if isinstance(known, Ongoing) else None,
+            known.windows if isinstance(known, Ongoing) else None,
+        )
+
+    def _ended(self, timed: Timed, event: Event) -> Incident:
+        known = self._newest(event)
+        return Incident(
+            event,
+            timed.start_utc,
+            timed.end_seconds - timed.start_seconds,
+            self._thresholds.get(event.label),
+            None if known is None else known.hits,
+            None if known is None else known.windows,
+            timed.end_utc,
+        )
+
     def _each(
         self,
-        take: Callable[[Rule, Sound, datetime], Iterator[Alert]],
-        sound: Sound,
+        take: Callable[[Rule, Incident, datetime], Iterator[Alert]],
+        incident: Incident,
         now: datetime,
     ) -> Iterator[Alert]:
         for rule in self._rules.values():
-            if rule.wants(sound):
-                yield from take(rule, sound, now)
+            if rule.wants(incident):
+                yield from take(rule, incident, now)

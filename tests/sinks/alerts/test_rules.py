@@ -10,11 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.config.alerts import AlertSettings
-from monitor.records import ScoreFrame
-from monitor.sinks.alerts.rules import Rules
 from tests.support.alerts import rule
 from tests.support.street import HOP, NOW, Street, rules
-from tests.support.timed import LABELS, SAMPLE_RATE, frame, onset
+from tests.support.timed import LABELS, SAMPLE_RATE
 
 
 def test_a_continuous_sound_is_told_when_it_begins_goes_on_and_ends() -> None:
@@ -325,18 +323,9 @@ def test_no_id_comes_twice_and_every_told_sound_is_ended_last(
         assert "end" not in kinds[:-1]
 
 
-def test_frames_of_a_label_that_the_model_has_not_are_no_trouble() -> None:
-    tested = Rules([rule()], ("other",), {}, SAMPLE_RATE)
-    window = frame("street", 5.0)
-    assert isinstance(window.record, ScoreFrame)
-    batch = [window, onset("street", "siren", 3.0)]
-    assert len(tested.step(batch, NOW)) == 1
-    assert tested.step([window], NOW) == []
-
-
 def changed(street: Street, *settings: AlertSettings) -> None:
     thresholds = dict.fromkeys(LABELS, 0.6)
-    street.rules.change(settings, LABELS, thresholds, SAMPLE_RATE)
+    street.rules.change(settings, thresholds, SAMPLE_RATE)
 
 
 def test_a_rule_that_stays_remembers_what_it_told() -> None:
