@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from monitor.audio.sources import build_source
-from monitor.audio.sources.devices import choose_device
-from monitor.audio.sources.wire import InputDevice
+from monitor.audio.sources.devices import InputDevice, choose_device
+from monitor.audio.sources.source import build_source
 from monitor.commands.configuration import Configuration
 from monitor.config.config import SourceSettings
 from monitor.detection.feasibility import Feasibility, examine

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from monitor.audio.capture import Capture
-from monitor.audio.sources import build_source
-from monitor.audio.sources.source import Source
+from monitor.audio.sources.source import Source, build_source
 from monitor.audio.timeline import Timeline
 from monitor.clock import Clock, SampleClock
 from monitor.config.config import Config, SourceSettings

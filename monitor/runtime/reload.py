@@ -18,8 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 
-from monitor.audio.sources import build_source
-from monitor.audio.sources.source import Source
+from monitor.audio.sources.source import Source, build_source
 from monitor.audio.timeline import Timeline
 from monitor.config.base import Settings
 from monitor.config.config import Config, SourceSettings

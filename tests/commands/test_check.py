@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from monitor.audio.sources.wire import InputDevice
+from monitor.audio.sources.devices import InputDevice
 from monitor.commands.app import run_command_line
 from monitor.commands.configuration import Configuration
 from monitor.commands.configuration_check import Examination, examine_configuration

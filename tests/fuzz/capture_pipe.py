@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from monitor.audio.sources.microphone import MicrophoneStream
-from monitor.audio.sources.pcm import PcmFormat
+from monitor.audio.sources.pcm import PcmFormat, WavOrRawDecoder
 from monitor.audio.sources.source import Lost
-from monitor.audio.sources.stream import WavOrRawDecoder
 from monitor.audio.sources.wire import PipeHeader, encode_block
 from monitor.errors import SourceError
 from tests.support.fuzzing import damaged, one_sentence
@@ -23,7 +22,7 @@ class CapturePipe:
     """What a capture child and a command may write."""
 
     def __init__(self, folder: Path) -> None:
-        header = PipeHeader(48_000, 2, "a microphone").encode()
+        header = PipeHeader(48_000, 2).encode()
         blocks = [encode_block(lost, bytes(8 * 40), 2) for lost in (0, 0, 480, 0)]
         sound = bytes(range(256)) * 8
         self._child = [header + b"".join(blocks), header, blocks[0] * 30]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from monitor.audio.capture import Capture
-from monitor.audio.sources import build_source
+from monitor.audio.sources.source import build_source
 from monitor.audio.timeline import Block, Timeline
 from monitor.config.config import SourceSettings
 from monitor.records import Gap, SourceState

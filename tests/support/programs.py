@@ -1,7 +1,11 @@
-"""Commands for `command:` sources: small Python programs that behave as told."""
+"""Commands for `command:` sources: small Python programs, and the end of a process."""
 
+import os
+import select
 import shlex
 import sys
+
+DEADLINE_SECONDS = 10.0
 
 _PRELUDE = """
 import os, signal, struct, sys, time
@@ -18,11 +22,25 @@ def sleep_for_ever():
 
 
 def program(code: str) -> str:
-    """A command line that runs `code`; it may call what stands above."""
+    """Return a command line that runs `code`, which may call the functions above."""
     return shlex.join(program_arguments(code))
 
 
 def program_arguments(code: str) -> list[str]:
-    """The same as a list of arguments."""
+    """Return the same as a list of arguments."""
     # Isolated and without site: it starts in a fraction of the time.
     return [sys.executable, "-I", "-S", "-c", _PRELUDE + code]
+
+
+def wait_for_end(pid: int) -> None:
+    """Wait until a process, of whomever, has ended."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        ended = select.poll()
+        ended.register(descriptor, select.POLLIN)
+        assert ended.poll(DEADLINE_SECONDS * 1e3), f"process {pid} is still there"
+    finally:
+        os.close(descriptor)

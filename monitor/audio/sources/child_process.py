@@ -1,4 +1,4 @@
-"""A child process whose standard output is read and whose last words are kept."""
+"""A child process whose standard output is read and whose last errors are kept."""
 
 import contextlib
 import fcntl
@@ -14,11 +14,10 @@ from monitor.errors import SourceError
 
 logger = logging.getLogger(__name__)
 
-
 _PIPE_BYTES = 2**20
 _READ_BYTES = 2**18
-_LAST_WORDS_BYTES = 2_000
-_LAST_WORDS_LINES = 3
+_LAST_ERROR_BYTES = 2_000
+_LAST_ERROR_LINES = 3
 _LAST_READS = 16
 _FLOOD_PAUSE_SECONDS = 0.01
 
@@ -32,8 +31,8 @@ _DEATH_SECONDS = 1.0
 class ChildProcess:
     """A running program with its own process group.  Used by one thread.
 
-    It is told by the end of its standard input that the monitor has gone, even if the
-    monitor was killed.
+    With `keep_stdin_open` its standard input ends when the monitor ends, even if that
+    was killed.
     """
 
     def __init__(
@@ -43,11 +42,7 @@ class ChildProcess:
         *,
         keep_stdin_open: bool = False,
     ) -> None:
-        """Start `argv`, without a shell.
-
-        Raises:
-            SourceError: It cannot be started.
-        """
+        """Start `argv`, without a shell; raise `SourceError` if that fails."""
         try:
             # A group of its own: Ctrl-C is for the monitor, which ends its children
             # itself, and all processes of a pipeline can be ended at once.
@@ -64,9 +59,11 @@ class ChildProcess:
             raise SourceError(f"{argv[0]!r} cannot be started: {error}") from error
         assert self._process.stdout is not None
         assert self._process.stderr is not None
+        self.pid = self._process.pid
+        """Process id, which is also the id of the group."""
         self._stdout = self._process.stdout.fileno()
         self._stderr = self._process.stderr.fileno()
-        self._words = b""
+        self._errors = b""
         self._poll = select.poll()
         for descriptor in (self._stdout, self._stderr):
             os.set_blocking(descriptor, False)
@@ -77,17 +74,12 @@ class ChildProcess:
         with contextlib.suppress(OSError, AttributeError):
             fcntl.fcntl(self._stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
-    @property
-    def pid(self) -> int:
-        """Process id, which is also the id of the group."""
-        return self._process.pid
-
     def read(self, timeout_seconds: float, enough: int = 1) -> bytes | None:
         """Read standard output until `enough` bytes have come, or the time is over.
 
         Returns:
-            What has come, maybe less than `enough`; None if nothing came; b"" if the
-            process has closed its output.
+            The bytes so far, maybe less than `enough`; None if nothing came; b"" if
+            the process has closed its output.
         """
         deadline = time.monotonic() + timeout_seconds
         data = b""
@@ -105,11 +97,11 @@ class ChildProcess:
     @property
     def last_lines(self) -> list[str]:
         """The last lines of standard error, as far as it was read; may be empty."""
-        lines = self._words.decode(errors="replace").splitlines()
-        return [line.strip() for line in lines if line.strip()][-_LAST_WORDS_LINES:]
+        lines = self._errors.decode(errors="replace").splitlines()
+        return [line.strip() for line in lines if line.strip()][-_LAST_ERROR_LINES:]
 
     def wait(self, timeout_seconds: float) -> int | None:
-        """Wait for the end of the process, and read what it said at last.
+        """Wait for the end of the process, and read the rest of its errors.
 
         Returns:
             Its exit code; negative for a signal; None if it still runs.
@@ -121,20 +113,20 @@ class ChildProcess:
         return self._process.returncode if exited else None
 
     def ending(self, timeout_seconds: float) -> str | None:
-        """How the process ended, for a sentence: "ended with exit code 1: ...".
+        """Say how the process ended: "ended with exit code 1: ..."; None for code 0.
 
-        None if it ended well.  To be asked after its output has ended.
+        Called after its output has ended.
         """
         code = self.wait(timeout_seconds)
         if code == 0:
             return None
         if code is None:
-            how = "closed its output"
+            ending = "closed its output"
         elif code < 0:
-            how = f"was killed by {_signal_name(-code)}"
+            ending = f"was killed by {_signal_name(-code)}"
         else:
-            how = f"ended with exit code {code}"
-        return ": ".join(filter(None, [how, "; ".join(self.last_lines)]))
+            ending = f"ended with exit code {code}"
+        return ": ".join(filter(None, [ending, "; ".join(self.last_lines)]))
 
     def close(self) -> None:
         """End the whole group: terminate, a moment later kill.  Returns in 1.3 s."""
@@ -149,17 +141,17 @@ class ChildProcess:
                 pipe.close()
 
     def _ready(self, timeout_seconds: float) -> set[int]:
-        """Wait for either output; standard error is read on the spot."""
+        """Wait for either output; standard error is read at once."""
         ready = {descriptor for descriptor, _ in self._poll.poll(timeout_seconds * 1e3)}
         if self._stderr in ready:
             part = os.read(self._stderr, _READ_BYTES)
             if part:
-                self._words = (self._words + part)[-_LAST_WORDS_BYTES:]
+                self._errors = (self._errors + part)[-_LAST_ERROR_BYTES:]
             else:
                 self._poll.unregister(self._stderr)
-            if len(part) > _LAST_WORDS_BYTES and self._stdout not in ready:
-                # Who floods its errors would keep a processor busy; sound can wait in
-                # its pipe for so long.
+            if len(part) > _LAST_ERROR_BYTES and self._stdout not in ready:
+                # A flood of errors would keep a processor busy; sound can wait in its
+                # pipe for so long.
                 time.sleep(_FLOOD_PAUSE_SECONDS)
         return ready
 
@@ -176,7 +168,7 @@ class ChildProcess:
 
 
 def _signal_name(number: int) -> str:
-    """SIGKILL; or its number, for most signals of real time have no name."""
+    """Return SIGKILL; or its number, for most real-time signals have no name."""
     try:
         return signal.Signals(number).name
     except ValueError:

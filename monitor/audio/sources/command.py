@@ -1,16 +1,12 @@
-"""Samples that another program writes on its standard output."""
+"""Samples that another program writes to its standard output."""
 
 import shlex
 import shutil
 
 from monitor.audio.ring import Samples
 from monitor.audio.sources.child_process import ChildProcess
-from monitor.audio.sources.pcm import PcmFormat
-from monitor.audio.sources.stream import WavOrRawDecoder
-from monitor.config.config import SourceSettings
+from monitor.audio.sources.pcm import PcmFormat, WavOrRawDecoder
 from monitor.errors import EndOfSourceError, SourceError, UsageError
-
-_DEFAULT_RATE = 44_100
 
 _OPENING_SECONDS = 10.0
 """Time a command has until its first byte: it may have to reach another machine."""
@@ -54,18 +50,6 @@ class Command:
         self._raw = raw
         self.description = f"command {self._argv[0]!r}"
 
-    @classmethod
-    def from_settings(cls, command: str, settings: SourceSettings) -> "Command":
-        """Build it with the raw format of `settings`."""
-        return cls(
-            command,
-            PcmFormat(
-                settings.sample_rate or _DEFAULT_RATE,
-                settings.channels or 1,
-                settings.sample_format,
-            ),
-        )
-
     def open(self) -> "CommandStream":
         """Start the program.
 
@@ -76,13 +60,14 @@ class Command:
 
 
 class CommandStream:
-    """One run of a program."""
+    """The samples of one run of a program."""
 
     def __init__(self, argv: list[str], raw: PcmFormat, description: str) -> None:
         self._description = description
         self._raw = raw
         self._decoder = WavOrRawDecoder(raw)
         self._process = ChildProcess(argv)
+        self.pid = self._process.pid
 
     @property
     def sample_rate(self) -> int:
@@ -94,17 +79,12 @@ class CommandStream:
         """Channels of a block; known once samples were read."""
         return self._format.channels
 
-    @property
-    def pid(self) -> int:
-        """Process id of the program."""
-        return self._process.pid
-
     def read(self, timeout_seconds: float) -> Samples | None:
         """Wait for samples; see `SourceStream`.
 
         Raises:
             EndOfSourceError: The program ended with exit code 0.
-            SourceError: It ended otherwise, or writes what cannot be decoded.
+            SourceError: It ended otherwise, or its output cannot be decoded.
         """
         enough = round(_BLOCK_SECONDS * self.sample_rate) * self._format.frame_bytes
         data = self._process.read(timeout_seconds, enough)

@@ -1,6 +1,6 @@
 """The demo scene: a minute of a synthetic street, the same every time.
 
-What sounds when is in `SCENE`.  None of it was recorded, and nothing is trained on it.
+`SCENE` lists its sounds.  None of it was recorded, and nothing is trained on it.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ class Sound:
 
 
 LABELS = ("siren", "dog_bark", "car_horn")
-"""What can be synthesised, the surest first: what networks take for what it is."""
+"""Sounds that can be synthesised, the one that networks recognise best first."""
 
 SCENE_SECONDS = 60.0
 SCENE = (

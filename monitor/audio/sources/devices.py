@@ -1,14 +1,43 @@
-"""Which input device is meant."""
+"""Input devices: their description, and the choice of one by name.
+
+Only the standard library, because the capture child has to start quickly.
+"""
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from monitor.audio.sources.wire import InputDevice
 from monitor.errors import SourceError
 
 _CARDS = Path("/proc/asound")
 _CARD_NUMBER = re.compile(r"\(hw:(\d+),(\d+)\)")
+
+
+@dataclass(frozen=True, slots=True)
+class InputDevice:
+    """A device that sound can be captured from."""
+
+    name: str
+    """As PortAudio gives it; `mic:` takes any part of it."""
+
+    host_api: str
+    """ALSA, Core Audio, ..."""
+
+    channels: int
+    """Most that it delivers."""
+
+    sample_rate: float
+    """Its default, samples a second."""
+
+    is_default: bool
+    stable_id: str | None
+    """Stays the same when other devices come and go: hw:CARD=...,DEV=0; ALSA only."""
+
+    @property
+    def full_name(self) -> str:
+        """Name with its host API, as in "USB Audio, ALSA"."""
+        return f"{self.name}, {self.host_api}"
 
 
 def choose_device(wanted: str, devices: Sequence[InputDevice]) -> int:
@@ -29,36 +58,32 @@ def choose_device(wanted: str, devices: Sequence[InputDevice]) -> int:
         for index, device in enumerate(devices):
             if device.is_default:
                 return index
-    for fits in _ways_to_fit(wanted.casefold()):
+    for fits in _matches(wanted.casefold()):
         found = [index for index, device in enumerate(devices) if fits(device)]
         if len(found) == 1:
             return found[0]
         if found:
             raise SourceError(
                 f"mic:{wanted} fits several devices: "
-                f"{_listed([devices[index] for index in found])}; say more of the name"
+                f"{_listed([devices[index] for index in found])}; give more of the name"
             )
     raise SourceError(f"there is no microphone {wanted!r}, only {_listed(devices)}")
 
 
-def _ways_to_fit(wanted: str) -> list[Callable[[InputDevice], bool]]:
+def _matches(wanted: str) -> list[Callable[[InputDevice], bool]]:
+    """Return the ways to match a name, the most exact one first."""
     return [
         lambda device: wanted == (device.stable_id or "").casefold(),
         lambda device: wanted == device.name.casefold(),
-        lambda device: wanted == _full_name(device).casefold(),
-        lambda device: wanted in _full_name(device).casefold(),
+        lambda device: wanted == device.full_name.casefold(),
+        lambda device: wanted in device.full_name.casefold(),
         lambda device: wanted in (device.stable_id or "").casefold(),
     ]
 
 
-def _full_name(device: InputDevice) -> str:
-    return f"{device.name}, {device.host_api}"
-
-
 def _listed(devices: Sequence[InputDevice]) -> str:
     return ", ".join(
-        f"{_full_name(device)!r}"
-        + (f" ({device.stable_id})" if device.stable_id else "")
+        f"{device.full_name!r}" + (f" ({device.stable_id})" if device.stable_id else "")
         for device in devices
     )
 
@@ -67,8 +92,8 @@ def stable_id(name: str, cards: Path = _CARDS) -> str | None:
     """Name an ALSA device by its card's id instead of its number, which may change.
 
     Args:
-        name: As PortAudio tells it: "USB Audio: - (hw:1,0)".
-        cards: Where the kernel tells the ids.
+        name: As PortAudio gives it: "USB Audio: - (hw:1,0)".
+        cards: Folder in which the kernel lists the ids.
     """
     number = _CARD_NUMBER.search(name)
     if number is None:

@@ -1,29 +1,33 @@
-"""Recordings in files, of every format that libsndfile reads.
-
-Recordings: sources that end, played at their own pace or as fast as one listens.
-"""
+"""Recordings: files of every format that libsndfile reads, and the demo scene."""
 
 import re
 import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import soundfile
 
 from monitor.audio.ring import Samples
-from monitor.audio.sources.source import HIGHEST_RATE, LOWEST_RATE, MOST_CHANNELS
-from monitor.audio.sources.stream import UNSURE_LENGTH, parse_header
-from monitor.errors import AudioFileError, EndOfSourceError, SourceError, UsageError
-
-Speed = Literal["realtime", "max"]
+from monitor.audio.sources.pcm import UNSURE_LENGTH
+from monitor.audio.sources.source import (
+    HIGHEST_RATE,
+    LOWEST_RATE,
+    MOST_CHANNELS,
+    Speed,
+)
+from monitor.errors import AudioFileError, EndOfSourceError, UsageError
 
 _PACED_BLOCK_SECONDS = 0.1
 _FULL_SPEED_BLOCK_SECONDS = 1.0
 _OPENING_SECONDS = 10.0
-_DEMO_RATE = 44_100
+
+_LOGGED_LENGTHS = re.compile(r"^(?!RIFF).*: (\d+) \(should be (\d+)\)", re.MULTILINE)
+"""Note of libsndfile that a length in the header does not fit the file.
+
+That of a whole WAV file is often wrong; that of its samples is noted too.
+"""
 
 
 class RecordingStream:
@@ -40,16 +44,16 @@ class RecordingStream:
         now: Callable[[], float],
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Play what `read_block` delivers.
+        """Play the blocks of `read_block`.
 
         Args:
             read_block: Reads at most so many samples; none at the end.
             close: Called by `close`.
             sample_rate: Samples a second.
             channels: Channels of a block.
-            speed: Whether a block waits until its last sample has been sound.
+            speed: At "realtime", a block comes when its last sample is due.
             now: Monotonic seconds.
-            sleep: Lets so many of them pass.
+            sleep: Waits for so many of them.
         """
         self.sample_rate = sample_rate
         self.channels = channels
@@ -67,7 +71,7 @@ class RecordingStream:
         """Return the next block when it is due; see `SourceStream`.
 
         Raises:
-            EndOfSourceError: The recording is over.
+            EndOfSourceError: The recording has ended.
             AudioFileError: The rest of it cannot be read.
         """
         if self._paced and not self._is_due_within(timeout_seconds):
@@ -96,10 +100,9 @@ class Demo:
     description = "demo scene"
 
     def __init__(
-        self, sample_rate: int | None, speed: Speed, now: Callable[[], float]
+        self, sample_rate: int, speed: Speed, now: Callable[[], float]
     ) -> None:
-        """Prepare to play at `sample_rate`, None for 44.1 kHz."""
-        self._sample_rate = sample_rate or _DEMO_RATE
+        self._sample_rate = sample_rate
         self._speed = speed
         self._now = now
 
@@ -125,16 +128,10 @@ class Demo:
         )
 
 
-_HEADER_BYTES = 2**16
-
-_LOGGED_LENGTHS = re.compile(r": (\d+) \(should be (\d+)\)")
-"""How libsndfile notes that a header does not fit the file."""
-
-
 class _Recording(soundfile.SoundFile):  # type: ignore[misc]  # has no types
     """A file that is read from beginning to end.
 
-    Of one that can seek, soundfile seeks to where it already is after each read, and an
+    In one that can seek, soundfile seeks to where it already is after each read, and an
     MP3 decoder begins anew there: a click at every edge of a block.
     """
 
@@ -155,25 +152,25 @@ class File:
         now: Callable[[], float],
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Check that `path` is a recording that can be listened to.
+        """Check that `path` is a recording that can be played.
 
         Raises:
             UsageError: There is no such file, or it may not be read.
-            AudioFileError: It is no recording, or holds no sound.
+            AudioFileError: It is not a recording, or has no samples.
         """
-        self._path = _expanded(path)
         self._speed = speed
         self._now = now
         self._sleep = sleep
         self.description = f"file {path!r}"
         try:
-            status = self._path.stat()
+            self._path = Path(path).expanduser()
+            mode = self._path.stat().st_mode
         except (FileNotFoundError, NotADirectoryError):
             raise UsageError(f"file:{path}: there is no such file") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise UsageError(f"file:{path}: {_reason(error)}") from None
-        if not stat.S_ISREG(status.st_mode):
-            raise UsageError(f"file:{path}: it is no regular file; name a recording")
+        if not stat.S_ISREG(mode):
+            raise UsageError(f"file:{path}: not a regular file; name a recording")
         _open(self._path).close()
 
     def open(self) -> RecordingStream:
@@ -183,19 +180,23 @@ class File:
             AudioFileError: It cannot be read any more.
         """
         sound = _open(self._path)
-        fault = _fault_of_length(sound, self._path)
         delivered = 0
 
         def read_block(count: int) -> Samples:
             nonlocal delivered
-            block = _read(sound, count, self._path)
-            delivered += block.shape[1]
-            if block.shape[1] == 0 and fault is not None:
+            try:
+                block = sound.read(count, dtype="float32", always_2d=True)
+            except soundfile.SoundFileError as error:
                 raise AudioFileError(
-                    f"{self._path}: the recording {fault}; what it holds, "
-                    f"{delivered / sound.samplerate:.2f} s, was heard"
+                    f"{self._path}: the recording is damaged ({_reason(error)})"
+                ) from error
+            delivered += len(block)
+            if len(block) == 0 and _is_cut_off(sound):
+                raise AudioFileError(
+                    f"{self._path}: the recording stops before its end; the "
+                    f"{delivered / sound.samplerate:.2f} s that it has were analysed"
                 )
-            return block
+            return np.ascontiguousarray(block.T)  # (channels, n)
 
         return RecordingStream(
             read_block,
@@ -208,85 +209,57 @@ class File:
         )
 
 
-def _expanded(path: str) -> Path:
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise UsageError(f"file:{path}: {_reason(error).lower()}") from None
-
-
 def _open(path: Path) -> _Recording:
     try:
+        path.open(
+            "rb"
+        ).close()  # for the system's reason, which libsndfile does not say
         if path.stat().st_size == 0:
             raise AudioFileError(f"{path}: the file is empty")
         sound = _Recording(path)
     except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from error
-    except TypeError as error:  # asked for what a file called .raw does not tell
+        raise UsageError(f"{path}: {_reason(error)}") from error
+    except TypeError as error:  # a file called .raw has no format
         raise AudioFileError(
             f"{path}: a raw file does not say what it holds; use 'command:cat {path}' "
             "with sample_rate, channels and sample_format"
         ) from error
     except soundfile.SoundFileError as error:
         raise AudioFileError(
-            f"{path}: it is not a recording that can be read ({_reason(error)})"
+            f"{path}: not a recording that can be read ({_reason(error)})"
         ) from error
-    fault = None
-    if sound.frames == 0:
-        fault = (
-            "holds no sound, as its header says; if it was cut off, try "
-            f"'command:cat {path}'"
-        )
-    elif not LOWEST_RATE <= sound.samplerate <= HIGHEST_RATE:
-        fault = (
-            f"has {sound.samplerate} samples a second; {LOWEST_RATE} to {HIGHEST_RATE} "
-            "can be heard"
-        )
-    elif sound.channels > MOST_CHANNELS:
-        fault = f"has {sound.channels} channels; {MOST_CHANNELS} can be heard"
+    fault = _fault(sound, path)
     if fault is not None:
         sound.close()
         raise AudioFileError(f"{path}: the recording {fault}")
     return sound
 
 
-def _read(sound: _Recording, count: int, path: Path) -> Samples:
-    try:
-        block = sound.read(count, dtype="float32", always_2d=True)  # (n, channels)
-    except soundfile.SoundFileError as error:
-        raise AudioFileError(
-            f"{path}: the recording is damaged ({_reason(error)})"
-        ) from error
-    return np.ascontiguousarray(block.T)
+def _fault(sound: _Recording, path: Path) -> str | None:
+    if sound.frames == 0:
+        return (
+            "has no samples, as its header says; if it was cut off, try "
+            f"'command:cat {path}'"
+        )
+    if not LOWEST_RATE <= sound.samplerate <= HIGHEST_RATE:
+        return (
+            f"has {sound.samplerate} samples a second; {LOWEST_RATE} to {HIGHEST_RATE} "
+            "are supported"
+        )
+    if sound.channels > MOST_CHANNELS:
+        return f"has {sound.channels} channels; {MOST_CHANNELS} are supported"
+    return None
+
+
+def _is_cut_off(sound: _Recording) -> bool:
+    """Compare the lengths in the header with the file; libsndfile only logs them."""
+    return any(
+        int(found) < int(stated) < UNSURE_LENGTH
+        for stated, found in _LOGGED_LENGTHS.findall(sound.extra_info)
+    )
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(getattr(error, "error_string", error)).strip().rstrip(".")
-
-
-def _fault_of_length(sound: _Recording, path: Path) -> str | None:
-    """What is wrong with the length of a file; libsndfile makes no fuss of it."""
-    with path.open("rb") as file:
-        beginning = file.read(_HEADER_BYTES)
-    if beginning[:4] == b"RIFF":
-        return _fault_of_wav(beginning, path.stat().st_size)
-    for stated, found in _LOGGED_LENGTHS.findall(sound.extra_info):
-        if int(found) < int(stated) < UNSURE_LENGTH:
-            return "stops before its end"
-    return None
-
-
-def _fault_of_wav(beginning: bytes, size: int) -> str | None:
-    try:
-        header = parse_header(beginning)
-    except SourceError:
-        return None  # an encoding that only libsndfile knows
-    if header is None:
-        return None
-    held = size - header.data_start
-    data_bytes = header.data_bytes if header.says_length else held
-    if min(held, data_bytes) % header.pcm_format.frame_bytes:
-        return "stops in the middle of a sample"
-    return "stops before its end" if held < data_bytes else None

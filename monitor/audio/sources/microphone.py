@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from monitor.audio.sources.child_process import ChildProcess
+from monitor.audio.sources.devices import InputDevice
 from monitor.audio.sources.source import Lost
-from monitor.audio.sources.wire import InputDevice, PipeParser
+from monitor.audio.sources.wire import PipeParser
 from monitor.errors import SourceError, UsageError
 
 if TYPE_CHECKING:
@@ -35,11 +36,11 @@ class Microphone:
     def __init__(
         self, device: str, sample_rate: int | None = None, channels: int | None = None
     ) -> None:
-        """Take note of what to capture.
+        """Prepare to capture from `device`.
 
         Args:
             device: "default", part of a name, or a stable id.
-            sample_rate: None for what the device prefers.
+            sample_rate: None for the device's default.
             channels: None for one or two.
 
         Raises:
@@ -68,9 +69,10 @@ class Microphone:
 
 
 class MicrophoneStream:
-    """One life of the child."""
+    """The samples of one capture child."""
 
     def __init__(self, child: ChildProcess, description: str) -> None:
+        self.pid = child.pid
         self._child = child
         self._description = description
         self._parser = PipeParser()
@@ -88,11 +90,6 @@ class MicrophoneStream:
         assert self._parser.header is not None
         return self._parser.header.channels
 
-    @property
-    def pid(self) -> int:
-        """Process id of the child."""
-        return self._child.pid
-
     def read(self, timeout_seconds: float) -> "Samples | Lost | None":
         """Wait for samples; see `SourceStream`.
 
@@ -102,16 +99,16 @@ class MicrophoneStream:
         if not self._waiting:
             data = self._child.read(timeout_seconds)
             if data == b"":
-                raise SourceError(self._last_sentence())
+                raise SourceError(_failure(self._child, f"{self._description}: "))
             if data is not None:
-                self._take(data)
+                self._parse(data)
         return self._waiting.popleft() if self._waiting else None
 
     def close(self) -> None:
         """End the child."""
         self._child.close()
 
-    def _take(self, data: bytes) -> None:
+    def _parse(self, data: bytes) -> None:
         # Not above: `check` asks only for the devices, and numpy takes its time.
         import numpy as np
 
@@ -119,7 +116,7 @@ class MicrophoneStream:
             blocks = self._parser.push(data)
         except ValueError as error:
             raise SourceError(
-                f"{self._description}: the capture process wrote nonsense"
+                f"{self._description}: the capture process wrote invalid data"
             ) from error
         for block in blocks:
             if block.lost:
@@ -129,15 +126,9 @@ class MicrophoneStream:
                 samples = np.ascontiguousarray(flat.reshape(-1, self.channels).T)
                 self._waiting.append(samples)
 
-    def _last_sentence(self) -> str:
-        code = self._child.wait(_EXIT_SECONDS)
-        if code == 1 and self._child.last_lines:
-            return self._child.last_lines[-1]
-        return f"{self._description}: the capture process {self._child.ending(0)}"
-
 
 def list_devices() -> list[InputDevice]:
-    """Everything that sound can be captured from now, in PortAudio's order.
+    """List everything that sound can be captured from now, in PortAudio's order.
 
     Takes up to some seconds: a child is started, because in one process the list never
     changes.
@@ -155,14 +146,17 @@ def list_devices() -> list[InputDevice]:
                 f"PortAudio did not list its devices in {_LIST_SECONDS:.0f} s"
             )
         if child.wait(_EXIT_SECONDS) != 0:
-            raise SourceError(
-                child.last_lines[-1]
-                if child.last_lines
-                else f"the capture process {child.ending(0)}"
-            )
+            raise SourceError(_failure(child))
         return [InputDevice(**entry) for entry in json.loads(answer)]
     finally:
         child.close()
+
+
+def _failure(child: ChildProcess, prefix: str = "") -> str:
+    """Return the sentence that the child left, else how it ended."""
+    if child.wait(_EXIT_SECONDS) == 1 and child.last_lines:
+        return child.last_lines[-1]
+    return f"{prefix}the capture process {child.ending(0)}"
 
 
 def _start_child(*arguments: str) -> ChildProcess:

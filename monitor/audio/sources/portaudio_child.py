@@ -4,9 +4,9 @@
         [--channels N] [--list]
 
 PortAudio may hang, crash, or never notice a new device; then only this process is lost.
-Standard output gets what `pipe` describes, or with `--list` a JSON list of devices;
-standard error one sentence if something fails.  The child ends when its standard input
-ends: it must not outlive the monitor.
+Standard output gets the bytes that `wire` describes, or with `--list` a JSON list of
+devices; standard error one sentence if something fails.  The child ends when its
+standard input ends: it must not outlive the monitor.
 """
 
 import argparse
@@ -20,13 +20,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from monitor.audio.sources.devices import choose_device, stable_id
-from monitor.audio.sources.wire import (
-    InputDevice,
-    OverflowMeter,
-    PipeHeader,
-    encode_block,
-)
+from monitor.audio.sources.devices import InputDevice, choose_device, stable_id
+from monitor.audio.sources.wire import PipeHeader, encode_block
 from monitor.errors import SourceError
 
 _LEAST_LATENCY_SECONDS = 0.1
@@ -40,17 +35,48 @@ _WRITE_SECONDS = 0.02
 
 _FALLBACK_RATES = (48_000, 44_100, 32_000, 16_000, 8_000)
 
+_DRIFT = 1e-3
+"""A sound card that is slow by a thousandth, and none is so slow, would otherwise seem
+to be later and later."""
 
-@dataclass(frozen=True, slots=True)
-class _Request:
-    device: str
-    sample_rate: int | None
-    channels: int | None
+
+class OverflowMeter:
+    """Measures how much was lost when PortAudio says only that something was.
+
+    Without loss, a block comes when its last sample was captured, plus a delay that
+    varies.  An overflow makes all later blocks come later by what was lost; the least
+    delay seen before it is the measure.
+    """
+
+    def __init__(self, sample_rate: float) -> None:
+        self._rate = sample_rate
+        self._position = 0
+        self._least_delay: float | None = None
+        self._at = 0.0
+
+    def lost_before(self, count: int, at: float, *, overflow: bool) -> int:
+        """Add a block; return how many samples were lost before it.
+
+        Args:
+            count: Samples of the block, of each channel.
+            at: Monotonic seconds at which it came.
+            overflow: Whether PortAudio says that samples before it were lost.
+        """
+        self._position += count
+        delay = at - self._position / self._rate
+        if self._least_delay is None:
+            self._least_delay = delay
+        expected = self._least_delay + _DRIFT * (at - self._at)
+        self._at = at
+        lost = max(0, round((delay - expected) * self._rate)) if overflow else 0
+        self._position += lost
+        self._least_delay = min(expected, delay)
+        return lost
 
 
 @dataclass(frozen=True, slots=True)
 class _Captured:
-    """What one callback delivered."""
+    """The block of one callback."""
 
     data: bytes
     count: int
@@ -61,7 +87,7 @@ class _Captured:
 
 
 class _Receiver:
-    """Where PortAudio's thread leaves its blocks."""
+    """Queue between PortAudio's thread and the one that writes to the pipe."""
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[_Captured | None] = queue.SimpleQueue()
@@ -79,7 +105,7 @@ class _Receiver:
         self._queue.put(block)
 
     def finished(self) -> None:
-        """Take note that PortAudio has given up.  Runs on PortAudio's thread."""
+        """End the blocks: PortAudio has given up.  Runs on PortAudio's thread."""
         self._queue.put(None)
 
     def blocks(self) -> Iterator[_Captured]:
@@ -89,7 +115,7 @@ class _Receiver:
 
 
 def main() -> None:
-    """Do what the arguments say; never returns."""
+    """Capture, or list the devices; never returns."""
     parser = argparse.ArgumentParser(prog="portaudio_child")
     parser.add_argument("device", nargs="?", default="default")
     parser.add_argument("--sample-rate", type=int)
@@ -103,9 +129,7 @@ def main() -> None:
             devices = [asdict(device) for device, _ in _input_devices(_portaudio())]
             _write(json.dumps(devices).encode())
         else:
-            _capture(
-                _Request(arguments.device, arguments.sample_rate, arguments.channels)
-            )
+            _capture(arguments.device, arguments.sample_rate, arguments.channels)
     except BrokenPipeError:
         pass  # the monitor has gone
     except SourceError as error:
@@ -134,7 +158,7 @@ def _portaudio() -> Any:
 
 
 def _input_devices(portaudio: Any) -> list[tuple[InputDevice, int]]:
-    """Devices that can be captured from, each with PortAudio's index of the day."""
+    """Devices that can be captured from, each with PortAudio's present index."""
     apis = portaudio.query_hostapis()
     default = portaudio.default.device[0]
     return [
@@ -154,17 +178,16 @@ def _input_devices(portaudio: Any) -> list[tuple[InputDevice, int]]:
     ]
 
 
-def _capture(request: _Request) -> None:
+def _capture(wanted: str, rate: int | None, channels: int | None) -> None:
+    """Write the samples of the device `wanted` to the pipe until it stops."""
     portaudio = _portaudio()
     devices = _input_devices(portaudio)
-    chosen = choose_device(request.device, [device for device, _ in devices])
+    chosen = choose_device(wanted, [device for device, _ in devices])
     device, index = devices[chosen]
     receiver = _Receiver()
-    stream = _open_stream(portaudio, device, index, request, receiver)
-    meter = OverflowMeter(stream.samplerate)
-    header = PipeHeader(round(stream.samplerate), stream.channels, device.name)
+    stream = _open_stream(portaudio, device, index, rate, channels, receiver)
     stream.start()
-    _copy(receiver, meter, header)
+    _copy(receiver, round(stream.samplerate), stream.channels)
     raise SourceError(f"microphone {device.name!r} stopped delivering")
 
 
@@ -172,24 +195,26 @@ def _open_stream(
     portaudio: Any,
     device: InputDevice,
     index: int,
-    request: _Request,
+    rate: int | None,
+    channels: int | None,
     receiver: _Receiver,
 ) -> Any:
-    """Open with what was asked for, else with what the device likes best."""
+    """Open with the rate and channels asked for, else with the device's own."""
+    preferred = portaudio.query_devices(index)["default_high_input_latency"]
+    # Some devices have a fixed number of channels, and no other.
+    channel_choices = [channels or min(2, device.channels), 1, device.channels]
+    rate_choices = [rate or device.sample_rate, *_FALLBACK_RATES]
     refusal = None
-    for channels in _channels_to_try(device, request.channels):
-        for rate in _rates_to_try(device, request.sample_rate):
+    for channel_count in dict.fromkeys(channel_choices[: 1 if channels else None]):
+        for sample_rate in dict.fromkeys(rate_choices[: 1 if rate else None]):
             try:
                 return portaudio.RawInputStream(
                     device=index,
-                    channels=channels,
-                    samplerate=rate,
+                    channels=channel_count,
+                    samplerate=sample_rate,
                     dtype="float32",
                     blocksize=0,  # whatever suits the device; nothing depends on it
-                    latency=max(
-                        _LEAST_LATENCY_SECONDS,
-                        portaudio.query_devices(index)["default_high_input_latency"],
-                    ),
+                    latency=max(_LEAST_LATENCY_SECONDS, preferred),
                     callback=receiver.callback,
                     finished_callback=receiver.finished,
                 )
@@ -197,26 +222,13 @@ def _open_stream(
                 refusal = refusal or error
     raise SourceError(
         f"microphone {device.name!r} cannot be opened with "
-        f"{request.sample_rate or 'any'} samples a second and "
-        f"{request.channels or 'any'} channels: {refusal}"
+        f"{rate or 'any'} samples a second and {channels or 'any'} channels: {refusal}"
     )
 
 
-def _channels_to_try(device: InputDevice, wanted: int | None) -> list[int]:
-    if wanted is not None:
-        return [wanted]
-    # Some devices have a fixed number, and no other.
-    return list(dict.fromkeys([min(2, device.channels), 1, device.channels]))
-
-
-def _rates_to_try(device: InputDevice, wanted: int | None) -> list[float]:
-    if wanted is not None:
-        return [wanted]
-    return list(dict.fromkeys([device.sample_rate, *_FALLBACK_RATES]))
-
-
-def _copy(receiver: _Receiver, meter: OverflowMeter, header: PipeHeader) -> None:
+def _copy(receiver: _Receiver, sample_rate: int, channels: int) -> None:
     """Write blocks to the pipe until the device stops."""
+    meter = OverflowMeter(sample_rate)
     started = False
     waiting: list[bytes] = []
     count = 0
@@ -225,16 +237,16 @@ def _copy(receiver: _Receiver, meter: OverflowMeter, header: PipeHeader) -> None
             block.dropped + block.count, block.at, overflow=block.overflow
         )
         if not started:
-            # Not before the device delivers: to be open means to be heard.
+            # Not before the device delivers: only then does the source count as open.
             started, lost = True, 0
-            _write(header.encode())
+            _write(PipeHeader(sample_rate, channels).encode())
         if lost and waiting:
-            _write(encode_block(0, b"".join(waiting), header.channels))
+            _write(encode_block(0, b"".join(waiting), channels))
             waiting, count = [], 0
         waiting.append(block.data)
         count += block.count
-        if lost or count >= _WRITE_SECONDS * header.sample_rate:
-            _write(encode_block(lost, b"".join(waiting), header.channels))
+        if lost or count >= _WRITE_SECONDS * sample_rate:
+            _write(encode_block(lost, b"".join(waiting), channels))
             waiting, count = [], 0
 
 

@@ -1,21 +1,29 @@
-"""What a source of samples is, to the thread that captures it."""
+"""The interface of a source to its capture thread, and the source of an input."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from monitor.audio.ring import Samples
+    from monitor.config.config import SourceSettings
 
 LOWEST_RATE = 8_000
 HIGHEST_RATE = 192_000
-"""Samples a second that can be captured."""
+"""Samples a second that are supported."""
 
 MOST_CHANNELS = 64
+
+_DEFAULT_RATE = 44_100
+"""Of raw PCM and of the demo scene."""
+
+Speed = Literal["realtime", "max"]
+"""A recording plays at its own pace, or as fast as its reader takes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Samples that the source itself knows to have lost, at its own rate."""
+    """Samples that the source itself knows to be lost, at its own rate."""
 
     count: int
 
@@ -29,17 +37,17 @@ class SourceStream(Protocol):
 
     @property
     def channels(self) -> int:
-        """Channels of what `read` returns; known once it has returned samples."""
+        """Channels of a block; known once `read` has returned samples."""
 
     def read(self, timeout_seconds: float) -> "Samples | Lost | None":
         """Wait for the next block.
 
         Returns:
-            float32, shape (channels, n), nominally in [-1, 1], but unchecked; what was
-            lost before the next block; or None, if nothing came in time.
+            float32, shape (channels, n), nominally in [-1, 1], but unchecked; the loss
+            before the next block; or None, if nothing came in time.
 
         Raises:
-            EndOfSourceError: The source is over; there is nothing more to read.
+            EndOfSourceError: The source has ended; there is nothing more to read.
             SourceError: The source broke.  Close this stream; a new one may work.
             AudioFileError: The rest of a recording cannot be read.
         """
@@ -49,24 +57,56 @@ class SourceStream(Protocol):
 
 
 class Source(Protocol):
-    """Something that can be listened to, again and again."""
+    """A microphone, file, command or scene that can be opened again and again."""
 
     @property
     def description(self) -> str:
-        """What the source is, for people: "microphone 'default'"."""
+        """Name for people: "microphone 'default'"."""
 
     @property
     def live(self) -> bool:
-        """False for a recording: it ends, and may wait for who listens to it."""
+        """False for a recording: it ends, and may wait for its reader."""
 
     @property
     def opening_seconds(self) -> float:
         """How long a new stream may take until its first samples."""
 
     def open(self) -> SourceStream:
-        """Begin to listen; returns at once, also if the first samples take a while.
+        """Open the source; returns at once, also if the first samples take a while.
 
         Raises:
             SourceError: Not now; trying again may help.
             AudioFileError: The recording cannot be read.
         """
+
+
+def build_source(
+    settings: "SourceSettings", speed: Speed, now: Callable[[], float]
+) -> Source:
+    """Build the source that `settings.input` names; a microphone may be absent.
+
+    Args:
+        settings: Of one source.
+        speed: Of a recording or the demo scene.
+        now: Monotonic seconds.
+
+    Raises:
+        UsageError: The input is impossible: a missing file or command, a device number.
+        AudioFileError: The file is not a recording, or an empty one.
+    """
+    # Imported here: `check` lists the devices without numpy, which takes its time.
+    kind, _, name = settings.input.partition(":")
+    rate = settings.sample_rate or _DEFAULT_RATE
+    if kind == "mic":
+        from monitor.audio.sources.microphone import Microphone
+
+        return Microphone(name, settings.sample_rate, settings.channels)
+    if kind == "command":
+        from monitor.audio.sources.command import Command
+        from monitor.audio.sources.pcm import PcmFormat
+
+        raw = PcmFormat(rate, settings.channels or 1, settings.sample_format)
+        return Command(name, raw)
+    from monitor.audio.sources.file import Demo, File
+
+    return Demo(rate, speed, now) if kind == "demo" else File(name, speed, now)

@@ -1,5 +1,6 @@
-"""A command's samples are read, its trouble is told, and nothing of it stays behind."""
+"""A command's samples are read, its errors are quoted, and it leaves no process."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -14,13 +15,11 @@ import pytest
 from monitor.audio.ring import Samples
 from monitor.audio.sources.command import Command, CommandStream
 from monitor.audio.sources.pcm import PcmFormat
-from monitor.config.config import SourceSettings
 from monitor.errors import EndOfSourceError, SourceError, UsageError
-from tests.support.programs import program
+from tests.support.programs import DEADLINE_SECONDS, program, wait_for_end
 from tests.support.wav_bytes import encode, wav
 
 RAW = PcmFormat(44_100, 1, "s16le")
-PATIENCE_SECONDS = 10.0
 
 
 @contextmanager
@@ -30,7 +29,7 @@ def running(code: str, raw: PcmFormat = RAW) -> Iterator[CommandStream]:
 
 
 def wait_for_samples(stream: CommandStream) -> Samples:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + DEADLINE_SECONDS
     while time.monotonic() < deadline:
         block = stream.read(0.5)
         if block is not None:
@@ -46,20 +45,6 @@ def read_to_the_end(stream: CommandStream) -> Samples:
             blocks.append(wait_for_samples(stream))
     except EndOfSourceError:
         return np.concatenate(blocks, axis=1)
-
-
-def wait_for_end(pid: int) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while _runs(pid):
-        assert time.monotonic() < deadline, f"process {pid} is still there"
-        time.sleep(0.005)
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return " Z " not in Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
 
 
 def test_raw_samples_come_as_they_were_written() -> None:
@@ -97,13 +82,12 @@ def test_nothing_in_time_is_none_and_not_the_end() -> None:
         assert stream.read(0.01) is None
 
 
-def test_a_trickle_does_not_keep_the_reader_beyond_its_time() -> None:
-    code = "while True: numbers(0, 1); time.sleep(0.002)"
-    with running(code) as stream:
+def test_a_trickle_is_read_no_longer_than_the_timeout() -> None:
+    """A block of 882 samples would take the better part of a minute."""
+    with running("while True: numbers(0, 1); time.sleep(0.05)") as stream:
         wait_for_samples(stream)
-        began = time.monotonic()
-        stream.read(0.01)
-        assert time.monotonic() - began < 0.5
+        block = stream.read(0.2)
+        assert block is None or block.shape[1] < 882
 
 
 def test_the_error_of_a_failing_command_quotes_its_last_words() -> None:
@@ -153,12 +137,12 @@ def test_a_flood_on_standard_error_costs_little_time() -> None:
     with running(code) as stream:
         wait_for_samples(stream)
         began, worked = time.monotonic(), time.thread_time()
-        while time.monotonic() - began < 1.0:
+        for _ in range(5):
             assert stream.read(0.2) is None
-        assert time.thread_time() - worked < 0.4
+        assert time.thread_time() - worked < 0.4 * (time.monotonic() - began)
 
 
-def test_a_damaged_wav_header_is_told_with_the_command() -> None:
+def test_an_invalid_wav_header_is_an_error_that_names_the_command() -> None:
     with (
         running("put(b'RIFF....WAVEdata....')") as stream,
         pytest.raises(SourceError, match=r"command '.*python.*': its WAV header"),
@@ -167,22 +151,21 @@ def test_a_damaged_wav_header_is_told_with_the_command() -> None:
 
 
 @pytest.mark.parametrize(
-    "deafness",
+    "refusal",
     [
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
         "os.kill(os.getpid(), signal.SIGSTOP)",
     ],
 )
-def test_close_ends_a_command_that_does_not_want_to(deafness: str) -> None:
-    stream = Command(program(f"numbers(0, 2000); {deafness}; sleep_for_ever()"), RAW)
+def test_close_ends_a_command_that_ignores_the_signal(refusal: str) -> None:
+    stream = Command(program(f"numbers(0, 2000); {refusal}; sleep_for_ever()"), RAW)
     opened = stream.open()
     wait_for_samples(opened)
-    began = time.monotonic()
     opened.close()
-    assert time.monotonic() - began < 1.3
+    wait_for_end(opened.pid)
 
 
-def test_close_ends_what_the_command_has_started() -> None:
+def test_close_ends_the_children_of_the_command_too() -> None:
     code = (
         "child = os.fork()\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
@@ -191,7 +174,7 @@ def test_close_ends_what_the_command_has_started() -> None:
     )
     with running(code, PcmFormat(44_100, 1, "f32le")) as stream:
         grandchild = int(wait_for_samples(stream)[0, 0])
-        assert _runs(grandchild)
+        os.kill(grandchild, 0)  # it exists
     wait_for_end(grandchild)
 
 
@@ -221,7 +204,7 @@ def test_no_shell_is_involved(tmp_path: Path) -> None:
         ("arecord 'street", "no closing quotation"),
     ],
 )
-def test_an_impossible_command_is_told_at_once(command: str, words: str) -> None:
+def test_an_impossible_command_is_rejected_at_once(command: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         Command(command, RAW)
 
@@ -234,17 +217,6 @@ def test_a_program_that_vanished_is_waited_for(tmp_path: Path) -> None:
     executable.unlink()
     with pytest.raises(SourceError, match="cannot be started"):
         command.open()
-
-
-def test_settings_say_how_raw_samples_are_written() -> None:
-    settings = SourceSettings(
-        name="a", sample_rate=16_000, channels=2, sample_format="f32le"
-    )
-    code = "put(struct.pack('<4f', 0.5, -0.5, 0.25, -0.25))"
-    command = Command.from_settings(program(code), settings)
-    with closing(command.open()) as stream:
-        assert read_to_the_end(stream).tolist() == [[0.5, 0.25], [-0.5, -0.25]]
-        assert stream.sample_rate == 16_000
 
 
 def test_a_command_ends_when_the_monitor_was_killed() -> None:
@@ -263,6 +235,6 @@ def test_a_command_ends_when_the_monitor_was_killed() -> None:
     ) as monitor:
         assert monitor.stdout is not None
         pid = int(monitor.stdout.readline())
-        assert _runs(pid)
+        os.kill(pid, 0)  # it exists
         monitor.kill()
     wait_for_end(pid)

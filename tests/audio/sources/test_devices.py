@@ -1,11 +1,10 @@
-"""A device is found by what people call it, and never guessed."""
+"""A device is found by name, and never guessed."""
 
 from pathlib import Path
 
 import pytest
 
-from monitor.audio.sources.devices import choose_device, stable_id
-from monitor.audio.sources.wire import InputDevice
+from monitor.audio.sources.devices import InputDevice, choose_device, stable_id
 from monitor.errors import SourceError
 
 
@@ -51,13 +50,13 @@ def test_a_device_is_found(wanted: str, index: int) -> None:
     [
         (
             "usb",
-            ["fits several", "hw:1,0", "hw:2,0", "hw:CARD=Mic_1,DEV=0", "say more"],
+            ["fits several", "hw:1,0", "hw:2,0", "hw:CARD=Mic_1,DEV=0", "give more"],
         ),
         ("Line", ["fits several", "'Line, Jack'", "'Line, OSS'"]),
         ("webcam", ["no microphone 'webcam'", "HDA Intel", "pulse monitor"]),
     ],
 )
-def test_what_is_not_one_device_is_told_with_the_candidates(
+def test_the_error_of_an_ambiguous_name_lists_the_candidates(
     wanted: str, words: list[str]
 ) -> None:
     with pytest.raises(SourceError) as caught:
@@ -66,7 +65,7 @@ def test_what_is_not_one_device_is_told_with_the_candidates(
         assert word in str(caught.value)
 
 
-def test_without_any_device_the_sentence_says_so() -> None:
+def test_without_any_device_the_error_says_so() -> None:
     with pytest.raises(SourceError, match="there is no microphone; plug one in"):
         choose_device("default", [])
 

@@ -1,16 +1,23 @@
-"""Bytes become the samples that they stand for, wherever they are cut."""
+"""Bytes become samples: raw PCM, and WAV as programs write it, cut anywhere."""
 
+import io
+from contextlib import suppress
 from itertools import pairwise
 
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.audio.sources.pcm import Encoding, PcmDecoder, PcmFormat
-from tests.support.wav_bytes import ENCODINGS, encode
+from monitor.audio.sources.pcm import Encoding, PcmDecoder, PcmFormat, WavOrRawDecoder
+from monitor.errors import SourceError
+from tests.support.wav_bytes import ENCODINGS, chunk, encode, wav
 
 VALUES = [0.0, 0.5, -0.5, -1.0, 0.25, 0.75, -0.125, 127 / 128]
+RAW = PcmFormat(8_000, 2, "s16le")
+NOTES = chunk(b"LIST", b"INFOISFT odd")
+ODD_NOTES = chunk(b"id3 ", b"x" * 301)
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
@@ -21,7 +28,7 @@ def test_every_encoding_gives_the_values_that_were_encoded(encoding: Encoding) -
     np.testing.assert_array_equal(samples, [VALUES])
 
 
-def test_channels_are_told_apart() -> None:
+def test_channels_are_separated() -> None:
     decoder = PcmDecoder(PcmFormat(44_100, 3, "s16le"))
     samples = decoder.push(encode([0.1, 0.2, 0.3, -0.1, -0.2, -0.3], "s16le"))
     np.testing.assert_allclose(
@@ -51,3 +58,141 @@ def test_bytes_may_be_cut_within_a_sample(
 def test_too_large_a_double_becomes_infinite_without_a_warning() -> None:
     decoder = PcmDecoder(PcmFormat(44_100, 1, "f64le"))
     assert np.isinf(decoder.push(encode([1e300], "f64le"))).all()
+
+
+def decode(data: bytes, sizes: int = 10**9) -> tuple[PcmFormat | None, list[float]]:
+    """Decode a mono stream that is pushed `sizes` bytes at a time."""
+    decoder = WavOrRawDecoder(RAW)
+    values: list[float] = []
+    for start in range(0, len(data), sizes):
+        samples = decoder.push(data[start : start + sizes])
+        if samples is not None:
+            values += samples[0].tolist()
+    return decoder.pcm_format, values
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("extensible", [False, True])
+@pytest.mark.parametrize("size", [1, 7, 10**6])
+def test_the_header_gives_the_format(
+    encoding: str, extensible: bool, size: int
+) -> None:
+    data = wav(
+        encode(VALUES, encoding), rate=48_000, encoding=encoding, extensible=extensible
+    )
+    assert decode(data, size) == (PcmFormat(48_000, 1, encoding), VALUES)
+
+
+@pytest.mark.parametrize("length", [0, 0x7FFF_0000, 0x7FFF_FFFF, 0xFFFF_FFFF])
+def test_an_unknown_length_means_until_the_end(length: int) -> None:
+    data = wav(encode(VALUES, "s16le"), length=length)
+    assert decode(data)[1] == VALUES
+
+
+@pytest.mark.parametrize("size", [1, 5, 10**6])
+def test_other_chunks_are_skipped_before_and_after_the_samples(size: int) -> None:
+    data = wav(encode(VALUES, "s16le"), before=[NOTES, ODD_NOTES], after=NOTES)
+    assert decode(data, size)[1] == VALUES
+
+
+@pytest.mark.parametrize("size", [1, 5, 10**6])
+def test_a_new_header_after_the_stated_length_is_not_samples(size: int) -> None:
+    """As arecord does it after two gigabytes."""
+    once = wav(encode(VALUES, "s16le"))
+    assert decode(once * 3, size)[1] == VALUES * 3
+
+
+def test_a_new_header_after_a_huge_length_is_not_samples_either() -> None:
+    """The length is two gigabytes less some, so the count is set by hand here."""
+    decoder = WavOrRawDecoder(RAW)
+    decoder.push(wav(b"", length=0x8000_0000))
+    decoder._left = 4  # of the 0x8000_0000 bytes
+    samples = decoder.push(encode([0.5, 0.25], "s16le") + wav(encode([0.75], "s16le")))
+    assert samples is not None
+    assert samples.tolist() == [[0.5, 0.25, 0.75]]
+
+
+def test_samples_beyond_a_huge_length_are_decoded() -> None:
+    """As sox does it, which cannot go back to the header."""
+    decoder = WavOrRawDecoder(RAW)
+    decoder.push(wav(b"", length=0x7FFF_F000))
+    decoder._left = 4
+    samples = decoder.push(encode([0.5, 0.25, 0.75, *VALUES], "s16le"))
+    assert samples is not None
+    assert samples.tolist() == [[0.5, 0.25, 0.75, *VALUES]]
+
+
+def test_the_output_of_libsndfile_is_read() -> None:
+    buffer = io.BytesIO()
+    written = np.linspace(-0.9, 0.9, 50).reshape(25, 2)
+    soundfile.write(buffer, written, 96_000, subtype="PCM_24", format="WAVEX")
+    decoder = WavOrRawDecoder(RAW)
+    samples = decoder.push(buffer.getvalue())
+    assert decoder.pcm_format == PcmFormat(96_000, 2, "s24le")
+    assert samples is not None
+    np.testing.assert_allclose(samples, written.T, atol=1e-6)
+
+
+@given(data=st.binary(max_size=200), size=st.integers(1, 50))
+def test_a_stream_that_does_not_begin_like_wav_is_raw(data: bytes, size: int) -> None:
+    data = b"raw!" + data
+    decoder = WavOrRawDecoder(RAW)
+    parts = [
+        decoder.push(data[start : start + size]) for start in range(0, len(data), size)
+    ]
+    samples = np.concatenate(
+        [part for part in parts if part is not None], axis=1, dtype=np.float32
+    )
+    expected = np.frombuffer(data[: len(data) // 4 * 4], "<i2").reshape(-1, 2).T
+    np.testing.assert_array_equal(samples, expected / 2**15)
+
+
+def test_raw_samples_that_begin_like_riff_only_are_raw() -> None:
+    data = b"RIFF1234NOWAVE.."
+    samples = WavOrRawDecoder(RAW).push(data)
+    assert samples is not None
+    assert samples.shape == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (wav(b"", rate=4_000), "4000 samples a second"),
+        (wav(b"", channels=0), "0 channels"),
+        (wav(b"").replace(b"\x01\x00\x01\x00", b"\x06\x00\x01\x00"), "format 6, 16"),
+        (b"RIFF\0\0\0\0WAVEdata\0\0\0\0", "no format before"),
+        (b"RIFF\0\0\0\0WAVEfmt \x04\0\0\0abcd", "damaged"),
+        (b"RIFF\0\0\0\0WAVEfmt \xff\xff\xff\xff", "damaged"),  # never complete
+        (wav(b"")[:32] + b"\x07" + wav(b"")[33:], "damaged"),  # bytes of a frame
+    ],
+)
+def test_an_invalid_header_is_an_error_of_one_sentence(data: bytes, words: str) -> None:
+    with pytest.raises(SourceError, match=words):
+        WavOrRawDecoder(RAW).push(data)
+
+
+def test_a_format_that_changes_midway_is_an_error() -> None:
+    data = wav(encode(VALUES, "s16le"))
+    data += wav(encode(VALUES, "s16le"), rate=8_000)
+    with pytest.raises(SourceError, match="changed midway"):
+        WavOrRawDecoder(RAW).push(data)
+
+
+@given(st.binary(max_size=100), st.integers(0, 60))
+def test_a_damaged_header_never_crashes(noise: bytes, keep: int) -> None:
+    data = wav(encode(VALUES, "s16le"), before=[NOTES])[:keep] + noise
+    with suppress(SourceError):
+        decode(data)
+
+
+@pytest.mark.parametrize("size", [1, 1000, 2**18])
+def test_a_long_chunk_before_the_samples_is_skipped_as_it_comes(size: int) -> None:
+    """The picture of an album, say."""
+    data = wav(encode(VALUES, "s16le"), before=[chunk(b"id3 ", bytes(300_001))])
+    decoder = WavOrRawDecoder(RAW)
+    values: list[float] = []
+    for start in range(0, len(data), size):
+        samples = decoder.push(data[start : start + size])
+        assert len(decoder._bytes) <= 300
+        values += [] if samples is None else samples[0].tolist()
+    assert values == VALUES
