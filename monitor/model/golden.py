@@ -1,10 +1,10 @@
-"""The golden vector: what a model made of one fixed sound where it was saved.
+"""The golden vector: features and scores of one fixed signal, stored with the model.
 
-Computed again where it is loaded.  Weights can be right and the numbers wrong all the
-same: another torchaudio with another mel scale, a changed window, a preset rebuilt.
+It is recomputed when the model is loaded, because correct weights do not guarantee
+correct scores: another torchaudio may use another mel scale, and the preset may have
+changed.
 """
 
-from collections.abc import Mapping
 from copy import deepcopy
 from typing import NamedTuple
 
@@ -18,11 +18,11 @@ from monitor.model.networks.base import Network, to_scores
 from monitor.spec import ModelSpec
 
 TOLERANCES = {"log_mel": 1e-2, "scores": 1e-3, "activity": 1e-3}
-"""Largest difference that is taken for rounding: dB, scores, scores.
+"""Largest difference that counts as rounding: dB, scores, scores.
 
-Measured against the same sums in double precision, float32 is off by 2e-4 dB and 6e-6
-in a score, and of that order is what separates two processors or matrix libraries.  A
-small change of meaning, a Hann window that is not periodic, is worth 0.3 dB.
+Against double precision, float32 is off by 2e-4 dB and 6e-6 in a score; two processors
+or matrix libraries differ by about as much.  A small change of meaning, such as a Hann
+window that is not periodic, changes 0.3 dB.
 """
 
 _CHIRP_SECONDS = 1.0
@@ -31,22 +31,22 @@ _CHIRP_SECONDS = 1.0
 class Golden(NamedTuple):
     """Features and scores of the golden signal, float32."""
 
-    log_mel: Tensor
+    log_mel: NDArray[np.float32]
     """(channels, n_mels, window_frames), dB."""
 
-    scores: Tensor
+    scores: NDArray[np.float32]
     """(labels,)."""
 
-    activity: Tensor
+    activity: NDArray[np.float32]
     """(labels, columns), scores."""
 
 
 def golden_signal(spec: ModelSpec) -> NDArray[np.float32]:
-    """One window of sines, chirps, noise and silence, the same on every machine.
+    """Synthesise one window of sines, chirps, noise and silence, equal on any machine.
 
     The noise keeps every band far above the rounding of the Fourier transform, and is
     louder in every other quarter, so that the scores of the columns differ.  The last
-    eighth is silence, which shows the floor.
+    eighth is silent, which shows the floor.
 
     Returns:
         Shape (channels, window_samples).
@@ -70,20 +70,20 @@ def golden_signal(spec: ModelSpec) -> NDArray[np.float32]:
 
 def golden_vector(network: Network, spec: ModelSpec, temperatures: Tensor) -> Golden:
     """Compute the golden vector of a model, in float32 on the CPU."""
-    here = deepcopy(network).float().cpu().eval()
+    copy = deepcopy(network).float().cpu().eval()
     with torch.inference_mode():
         log_mel = LogMel(spec)(torch.from_numpy(golden_signal(spec)))
-        scores, activity = to_scores(here(log_mel[None]), temperatures)
-    return Golden(log_mel, scores[0], activity[0])
+        scores, activity = to_scores(copy(log_mel[None]), temperatures)
+    return Golden(log_mel.numpy(), scores[0].numpy(), activity[0].numpy())
 
 
-def difference(computed: Golden, stored: Mapping[str, Tensor]) -> str | None:
-    """Name what differs by more than rounding, or None."""
+def difference(computed: Golden, stored: Golden) -> str | None:
+    """Describe the first difference beyond rounding, or return None."""
     for name, tolerance in TOLERANCES.items():
-        here, there = getattr(computed, name), stored[name]
+        here, there = getattr(computed, name), getattr(stored, name)
         if here.shape != there.shape:
-            return f"{name} has shape {tuple(here.shape)}, not {tuple(there.shape)}"
-        worst = float((here - there).abs().max())
+            return f"{name} has shape {here.shape}, not {there.shape}"
+        worst = float(np.abs(here - there).max())
         if not worst <= tolerance:  # also when it is not a number
             return f"{name} differs by up to {worst:.3g}, more than {tolerance:g}"
     return None

@@ -1,30 +1,27 @@
-"""The model file: one safetensors file that holds all a monitor needs to listen."""
+"""The model file: one safetensors file with everything that monitoring needs."""
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from secrets import token_hex
-from typing import BinaryIO
+from typing import Any
 
+import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as tensors_of
-from safetensors.torch import save as to_bytes
+from numpy.typing import NDArray
+from safetensors.numpy import save as to_bytes
 from torch import Tensor
 
 from monitor.errors import ModelFileError, UsageError
 from monitor.model.card import (
     FORMAT,
-    Header,
     ModelCard,
     ModelPath,
+    OpenModelFile,
     Thresholds,
-    describe,
     open_model_file,
     read_card,
-    read_header,
 )
 from monitor.model.golden import Golden, difference, golden_vector
 from monitor.model.networks.build import Network, build_network
@@ -39,23 +36,25 @@ __all__ = [
     "save_model",
 ]
 
+_Arrays = dict[str, NDArray[Any]]
+
 _WEIGHTS = "network."
 _GOLDEN = "golden."
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A network with its weights, what it expects and what is known of it."""
+    """A network with its weights, its input format and its card."""
 
     network: Network
     spec: ModelSpec
     card: ModelCard
     golden: Golden | None = None
-    """As the model file has it; None: it comes from no file."""
+    """As stored in the model file; None: not loaded from a file."""
 
     @property
     def temperatures(self) -> Tensor:
-        """(labels,): what the logits of each label are divided by."""
+        """Divisors of the logits, shape (labels,)."""
         card = self.card
         return torch.tensor(
             [card.temperatures.get(label, 1.0) for label in card.labels]
@@ -65,32 +64,35 @@ class TrainedModel:
 def save_model(
     path: str | PathLike[str], model: TrainedModel, *, half: bool = False
 ) -> None:
-    """Write a model file: beside it first, then renamed, so that it is always whole.
+    """Write a model file beside `path` and rename it, so that it is always complete.
 
     Args:
-        path: Written over if it exists.
-        model: In training or not, on any compute device; stays as it is.
+        path: Replaced if it exists.
+        model: In training or not, on any compute device; not modified.
         half: Store the weights in 16 bits, half the size.
 
     Raises:
         ModelFileError: It cannot be written, or a weight is not finite.
     """
-    stored = {
-        _WEIGHTS + name: _storable(value, half)
+    weights = {
+        name: _to_array(value, half)
         for name, value in model.network.state_dict().items()
     }
-    broken = _not_finite(stored)
+    broken = _not_finite(weights)
     if broken:
         raise ModelFileError(
-            f"{path}: not saved, because {broken} holds numbers that are not finite"
+            f"{path}: not saved, because {_WEIGHTS}{broken} holds numbers that are not "
+            "finite"
         )
-    # What is loaded is what was stored, rounding included.
-    rounded = build_network(model.card.preset, model.spec, len(model.card.labels))
-    rounded.load_state_dict(_without_prefix(stored, _WEIGHTS))
-    golden = golden_vector(rounded, model.spec, model.temperatures)
-    card = model.card.model_copy(update={"total_stride": rounded.total_stride})
+    # The golden vector is that of the stored weights, rounding included.
+    network = build_network(model.card.preset, model.spec, len(model.card.labels))
+    network.load_state_dict(_to_tensors(weights))
+    golden = golden_vector(network, model.spec, model.temperatures)
+    card = model.card.model_copy(update={"total_stride": network.total_stride})
+    stored = {_WEIGHTS + name: value for name, value in weights.items()}
     for name, value in golden._asdict().items():
-        stored[_GOLDEN + name] = value.contiguous()
+        # safetensors writes the memory of an array, whatever its strides.
+        stored[_GOLDEN + name] = np.ascontiguousarray(value)
     metadata = {
         "format": FORMAT,
         "spec": model.spec.model_dump_json(),
@@ -100,7 +102,7 @@ def save_model(
 
 
 def load_model(path: ModelPath) -> TrainedModel:
-    """Read a model file and check that it computes here what it did where it was saved.
+    """Read a model file and verify its golden vector.
 
     Args:
         path: The file; None is the model that comes with the program.
@@ -110,33 +112,27 @@ def load_model(path: ModelPath) -> TrainedModel:
 
     Raises:
         ModelFileError: The file is missing, foreign or damaged, or front end or network
-            give other numbers here.
+            compute other numbers than where it was saved.
     """
-    with open_model_file(path) as (file, origin):
-        header = read_header(file, origin)
-        spec, card = describe(header, origin)
+    with open_model_file(path) as file:
+        origin, card = file.origin, file.description.card
         try:
-            network = build_network(card.preset, spec, len(card.labels))
-            _compare_shapes(header, network, origin)
-            tensors = _read_tensors(file, origin)
-            network.load_state_dict(_without_prefix(tensors, _WEIGHTS))
-            stored = Golden(**_without_prefix(tensors, _GOLDEN))
-            model = TrainedModel(network.eval(), spec, card, stored)
-            golden = golden_vector(network, spec, model.temperatures)
+            model = _read_model(file)
+            computed = golden_vector(model.network, model.spec, model.temperatures)
         except UsageError as error:
             raise ModelFileError(f"{origin}: {error}") from error
-        except RuntimeError as error:
-            # Of torch: a header that says two things of a tensor, or too little memory.
+        except RuntimeError as error:  # of torch: a window too short for the network
             reason = str(error).partition("\n")[0]
             raise ModelFileError(
                 f"{origin}: cannot be computed ({reason:.200})"
             ) from error
-    if card.total_stride != network.total_stride:
+    if card.total_stride != model.network.total_stride:
         raise ModelFileError(
             f"{origin}: card: total_stride: {card.total_stride} is not that of the "
-            f"network {card.preset}, {network.total_stride}"
+            f"network {card.preset}, {model.network.total_stride}"
         )
-    fault = difference(golden, stored._asdict())
+    assert model.golden is not None
+    fault = difference(computed, model.golden)
     if fault:
         raise ModelFileError(
             f"{origin}: gives other numbers here than where it was saved ({fault}); "
@@ -145,58 +141,68 @@ def load_model(path: ModelPath) -> TrainedModel:
     return model
 
 
-def _storable(value: Tensor, half: bool) -> Tensor:
+def _read_model(file: OpenModelFile) -> TrainedModel:
+    spec, card = file.description
+    network = build_network(card.preset, spec, len(card.labels))
+    arrays = {name: file.tensors.get_tensor(name) for name in _checked(file, network)}
+    broken = _not_finite(arrays)
+    if broken:
+        raise ModelFileError(
+            f"{file.origin}: {broken} holds numbers that are not finite"
+        )
+    network.load_state_dict(_to_tensors(_without_prefix(arrays, _WEIGHTS)))
+    golden = Golden(**_without_prefix(arrays, _GOLDEN))
+    return TrainedModel(network.eval(), spec, card, golden)
+
+
+def _checked(file: OpenModelFile, network: Network) -> list[str]:
+    """Names of the tensors, which are those of the network, with its types and shapes.
+
+    The shapes of the golden vector are compared with its values.
+    """
+    weights = {_WEIGHTS + name: each for name, each in network.state_dict().items()}
+    expected = weights.keys() | {_GOLDEN + name for name in Golden._fields}
+    found = set(file.tensors.keys())
+    for name in sorted(found ^ expected):
+        raise ModelFileError(
+            f"{file.origin}: {'has' if name in found else 'lacks'} the tensor "
+            f"{name!r:.80}, unlike a network as its card describes it"
+        )
+    for name in sorted(found):
+        tensor, weight = file.tensors.get_slice(name), weights.get(name)
+        dtype, shape = tensor.get_dtype(), tuple(tensor.get_shape())
+        dtypes, size = ["F32"], shape
+        if weight is not None:
+            dtypes = ["F32", "F16"] if weight.is_floating_point() else ["I64"]
+            size = tuple(weight.shape)
+        if dtype not in dtypes or shape != size:
+            raise ModelFileError(
+                f"{file.origin}: the tensor {name} is {dtype} {shape}; by its card "
+                f"{' or '.join(dtypes)} {size}"
+            )
+    return sorted(found)
+
+
+def _to_array(value: Tensor, half: bool) -> NDArray[Any]:
     if value.is_floating_point():
         value = value.to(torch.float16 if half else torch.float32)
-    return value.detach().cpu().contiguous().clone()
+    return value.detach().cpu().contiguous().numpy()
 
 
-def _compare_shapes(header: Header, network: Network, origin: str) -> None:
-    """Refuse tensors that are missing, foreign or not as the network has them."""
-    expected: dict[str, tuple[tuple[int, ...] | None, tuple[str, ...]]]
-    expected = {_GOLDEN + name: (None, ("F32",)) for name in Golden._fields}
-    for name, value in network.state_dict().items():
-        types = ("F32", "F16") if value.is_floating_point() else ("I64",)
-        expected[_WEIGHTS + name] = (tuple(value.shape), types)
-    missing = sorted(expected.keys() - header.tensors.keys())
-    foreign = sorted(header.tensors.keys() - expected.keys())
-    if missing or foreign:
-        what, name = ("lacks", missing[0]) if missing else ("has", foreign[0])
-        raise ModelFileError(
-            f"{origin}: {what} the tensor {name!r:.80}, unlike a network as its card "
-            "describes it"
-        )
-    for name, (shape, allowed) in expected.items():
-        entry = header.tensors[name]
-        if entry.dtype not in allowed or shape not in (None, entry.shape):
-            raise ModelFileError(
-                f"{origin}: the tensor {name} is {entry.dtype!r:.20} {entry.shape}; by "
-                f"its card {' or '.join(allowed)} {'' if shape is None else shape}"
-            )
+def _to_tensors(arrays: _Arrays) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(value) for name, value in arrays.items()}
 
 
-def _read_tensors(file: BinaryIO, origin: str) -> dict[str, Tensor]:
-    file.seek(0)
-    try:
-        tensors = tensors_of(file.read())
-    except SafetensorError as error:
-        raise ModelFileError(f"{origin}: is damaged ({error!s:.200})") from error
-    broken = _not_finite(tensors)
-    if broken:
-        raise ModelFileError(f"{origin}: {broken} holds numbers that are not finite")
-    return tensors
-
-
-def _not_finite(tensors: Mapping[str, Tensor]) -> str | None:
-    """Name of the first tensor with a number that is not finite."""
-    broken = (name for name, value in tensors.items() if not value.isfinite().all())
+def _not_finite(arrays: _Arrays) -> str | None:
+    """Name of the first array with a number that is not finite."""
+    broken = (name for name, value in arrays.items() if not np.isfinite(value).all())
     return next(broken, None)
 
 
-def _without_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _without_prefix(arrays: _Arrays, prefix: str) -> _Arrays:
     return {
         name.removeprefix(prefix): value
-        for name, value in tensors.items()
+        for name, value in arrays.items()
         if name.startswith(prefix)
     }
 
@@ -204,24 +210,12 @@ def _without_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Ten
 def _write(path: Path, content: bytes) -> None:
     beside = path.with_name(f".{path.name}.{token_hex(4)}")
     try:
-        try:
-            with beside.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        with beside.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
     except OSError as error:
+        beside.unlink(missing_ok=True)
         reason = error.strerror or str(error)
         raise ModelFileError(f"{path}: cannot be written ({reason})") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename outlive a power failure."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

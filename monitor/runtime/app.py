@@ -4,7 +4,6 @@ What a person sees: the live console, or plain lines.
 """
 
 import contextlib
-import hashlib
 import logging
 import os
 import sys
@@ -18,7 +17,7 @@ from rich.console import Console
 
 from monitor.clock import Clock
 from monitor.config.config import Config
-from monitor.model.card import open_model_file
+from monitor.model.card import model_digest
 from monitor.model.classifier import Classifier
 from monitor.model.model_file import load_model
 from monitor.runtime.alerting import Alerting, Orders, build_orders
@@ -113,23 +112,13 @@ def load_engine(config: Config) -> Engine:
     Raises:
         SoundMonitorError: It, or the compute device, cannot be used.
     """
-    digest = digest_of_model(config.model.file)
+    digest = model_digest(config.model.file)
     model = load_model(config.model.file)
     # A service whose GPU did not survive a restart of the machine listens all the same.
     classifier = Classifier(
         model, config.model.compute_device, config.model.threads, spares_gpu=True
     )
     return Engine(classifier, digest, new_session(classifier))
-
-
-def digest_of_model(path: str | None) -> str:
-    """What tells the model file at `path` from any other; None: the program's own.
-
-    Raises:
-        ModelFileError: It cannot be read.
-    """
-    with open_model_file(path) as (file, _):
-        return hashlib.sha256(file.read()).hexdigest()
 
 
 def new_session(classifier: Classifier) -> Session:

@@ -310,7 +310,7 @@ def _golden_complaint(
         for record in pipeline.process([(GOLDEN, Block(0, signal))])
         if isinstance(record, ScoreFrame)
     )
-    differences = np.abs(np.array(frame.scores) - golden.scores.numpy())
+    differences = np.abs(np.array(frame.scores) - golden.scores)
     worst = int(differences.argmax())
     on_cpu = classifier.compute_device == "cpu"
     if differences[worst] <= (TOLERANCES["scores"] if on_cpu else _GPU_TOLERANCE):

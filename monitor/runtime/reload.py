@@ -23,6 +23,7 @@ from monitor.audio.timeline import Timeline
 from monitor.config.base import Settings
 from monitor.config.config import Config, SourceSettings
 from monitor.errors import ConfigError, SoundMonitorError, SourceError
+from monitor.model.card import model_digest
 from monitor.model.classifier import Classifier
 from monitor.model.model_file import load_model
 from monitor.runtime.alerting import Orders, build_orders
@@ -31,7 +32,6 @@ from monitor.runtime.app import (
     Sinks,
     Station,
     change_screen,
-    digest_of_model,
     new_session,
     open_event_log,
     surroundings,
@@ -243,7 +243,7 @@ def _text(path: str | None) -> str:
 def _engine(station: Station, config: Config) -> Engine:
     """The one that runs, if it can stay; else another one."""
     before, wanted = station.engine, config.model
-    digest = digest_of_model(wanted.file)
+    digest = model_digest(wanted.file)
     device = station.config.model.compute_device
     if digest == before.digest and wanted.compute_device == device:
         return before

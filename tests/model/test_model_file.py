@@ -106,7 +106,7 @@ def test_rounding_to_half_the_bits_is_not_taken_for_other_numbers(tmp_path: Path
     golden_of = [
         golden.golden_vector(m.network, m.spec, m.temperatures) for m in (model, loaded)
     ]
-    assert (golden_of[0].scores - golden_of[1].scores).abs().max() > 1e-3
+    assert np.abs(golden_of[0].scores - golden_of[1].scores).max() > 1e-3
 
 
 def test_a_model_of_one_channel_and_other_frames_is_saved_too(tmp_path: Path):
@@ -294,7 +294,7 @@ class TestForeignFiles:
             ({"total_stride": 32}, "total_stride: 32 is not that of the network"),
             ({"created": "x" * 10_000}, "card: created"),
             ({"report": [[[]]]}, "card: report"),
-            ({"report": {"x": nested(25)}}, "card: is .*nested too deeply"),
+            ({"report": {"x": nested(500)}}, "card: Invalid JSON: recursion limit"),
             ({"a\x1b[31m": 1}, r"card: a\\x1b\[31m: Extra inputs"),
             (
                 {"thresholds": {"siren": {"onset": 0.2, "offset": 0.5}}},
@@ -324,7 +324,7 @@ class TestForeignFiles:
             ({"floor_db": 10.0**308}, "spec: floor_db"),
             ({"sample_rate": 10**400}, "spec: sample_rate"),
             ({"f_max": 10**400}, "spec: "),
-            ({"n_mels": 500}, r"network.normalise.mean is 'F32' \(64, 1\)"),
+            ({"n_mels": 500}, r"network.normalise.deviation is F32 \(64, 1\)"),
             ({"f_max": 60.0}, "hold no FFT bin"),
             ({"window_frames": 343}, "log_mel has shape"),
             ({"floor_db": -60.0}, "log_mel differs"),
@@ -351,15 +351,15 @@ class TestForeignFiles:
             (lambda t: t.update(more=torch.zeros(1)), "has the tensor 'more'"),
             (
                 lambda t: t.update({"network.head.bias": torch.zeros(4)}),
-                r"network.head.bias is 'F32' \(4,\); by its card .* \(3,\)",
+                r"network.head.bias is F32 \(4,\); by its card .* \(3,\)",
             ),
             (
                 lambda t: t.update({"network.head.bias": torch.zeros(3).long()}),
-                "is 'I64'",
+                "is I64",
             ),
             (
                 lambda t: t.update({"golden.scores": torch.zeros(3).half()}),
-                "golden.scores is 'F16'",
+                "golden.scores is F16",
             ),
             (
                 lambda t: t["network.head.bias"].fill_(torch.inf),
