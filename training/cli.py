@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from monitor.config.config import DetectionSettings
+from monitor.config.detection import DetectionSettings
 from monitor.model.classifier import Classifier
 from monitor.model.model_file import TrainedModel, load_model, save_model
 from training.checkpoint import InterruptedTrainingError

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from monitor.config.config import Count, Settings
+from monitor.config.base import Count, Settings
 from monitor.errors import ConfigError
 from monitor.spec import ModelSpec
 

@@ -10,7 +10,7 @@ from monitor.audio.dropouts import Losses, Pace
 from monitor.audio.ring import Samples
 from monitor.audio.sources.source import Lost, Source, SourceStream
 from monitor.audio.timeline import Timeline
-from monitor.config.config import SourceSettings
+from monitor.config.audio import SourceSettings
 from monitor.errors import EndOfSourceError, SoundMonitorError, SourceError
 from monitor.records import GapReason
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from monitor.audio.channel_statistics import Change, ChannelVitals, NoiseFloor, Vitals
 from monitor.audio.level import FLOOR_DB
-from monitor.config.outputs import HealthSettings
+from monitor.config.audio import HealthSettings
 from monitor.records import Health, HealthKind, HealthState, ScoreFrame
 
 _OFFSET = 0.05

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from monitor.config.config import Config, SourceSettings
+from monitor.config.audio import SourceSettings
+from monitor.config.config import Config
 from monitor.config.load import MOST_CHARACTERS, check_settings, parse_config, read_yaml
 from monitor.errors import ConfigError
 

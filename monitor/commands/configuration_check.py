@@ -9,7 +9,7 @@ from pathlib import Path
 from monitor.audio.sources.devices import InputDevice, choose_device
 from monitor.audio.sources.source import build_source
 from monitor.commands.configuration import Configuration
-from monitor.config.config import SourceSettings
+from monitor.config.audio import SourceSettings
 from monitor.detection.feasibility import Feasibility, examine
 from monitor.detection.rules import LabelRule, resolve_rules
 from monitor.errors import ConfigError, SoundMonitorError

@@ -1,4 +1,4 @@
-"""Settings of the alerts: of what is heard, what is told to whom, and when not."""
+"""Settings of the alerts: which sounds and problems are reported where, and when."""
 
 import re
 import zoneinfo
@@ -45,13 +45,13 @@ Zone = Annotated[Text, AfterValidator(_is_zone)]
 
 
 class QuietSettings(Settings):
-    """A time of the week in which a rule is quiet."""
+    """A time of the week without alerts."""
 
     begin: TimeOfDay = "00:00"
-    """Time of day at which it begins."""
+    """Time of day at which the quiet time begins."""
 
     end: TimeOfDay = "24:00"
-    """Time of day at which it is over; before begin: on the next day."""
+    """Time of day at which it ends; on the next day if before begin."""
 
     weekdays: Annotated[tuple[Weekday, ...], Field(strict=False)] = WEEKDAYS
     """Days on which it begins."""
@@ -71,54 +71,59 @@ class QuietSettings(Settings):
 
 
 class AlertSettings(Settings):
-    """One rule: which sounds and troubles are told to whom, and when not."""
+    """One rule: which sounds and health problems are reported where, and when not."""
 
     name: Name
-    """Name of the rule, in alerts, logs and commands."""
+    """Name of the rule in alerts, logs and commands."""
 
     labels: Annotated[tuple[Text, ...], Field(strict=False)] = ()
-    """Labels that are told; none: all."""
+    """Labels that the rule reports; empty: all."""
 
     sources: Annotated[tuple[Name, ...], Field(strict=False)] = ()
-    """Sources that are listened to; none: all."""
+    """Sources that the rule applies to; empty: all."""
 
     min_score: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """A sound is told once its highest score is at least this."""
+    """A sound is reported once its highest score reaches this value."""
 
     min_level_dbfs: Annotated[float, Field(ge=-200, le=0)] | None = None
-    """A sound is told once its loudest hop is at least this; null: at any level."""
+    """A sound is reported once its loudest hop reaches this level; null: any level."""
 
     min_duration_seconds: Seconds = 0.0
-    """A sound is told once it has lasted so long."""
+    """A sound is reported once it has lasted this long."""
 
     on: Annotated[
         tuple[Literal["onset", "end", "health"], ...], Field(strict=False)
     ] = ("onset",)
-    """onset: when a sound is told first; end: when it is over; health: see kinds."""
+    """onset: when a sound is first reported; end: when it is over; health: see kinds.
+    """
 
     kinds: Annotated[tuple[HealthKind, ...], Field(strict=False)] = ()
-    """Troubles of a source that are told, when raised and when cleared; none: all."""
+    """Kinds of health problems to report when raised and when cleared; empty: all."""
 
     still_on_seconds: Annotated[float, Field(ge=1, le=86_400)] | None = None
-    """A sound that was told and goes on is told again every so many seconds."""
+    """A reported sound that continues is reported again at this interval."""
 
     escalate_after_seconds: Annotated[float, Field(ge=1, le=86_400)] | None = None
-    """A sound that lasts so long is told once more, as an escalation."""
+    """A sound that lasts this long is reported once more, as an escalation."""
 
     cooldown_seconds: Seconds = 0.0
-    """After an alert, the same label or kind of a source is not told for so long."""
+    """Time after an alert during which the same label or kind of a source is not
+    reported.
+    """
 
     max_per_hour: Count | None = None
-    """What is more in an hour is held back, and told in one digest; null: no limit."""
+    """Further alerts within an hour are held back and sent as one digest; null: no
+    limit.
+    """
 
     quiet: Annotated[tuple[QuietSettings, ...], Field(strict=False)] = ()
-    """Times without alerts; what still goes on afterwards is told then."""
+    """Times without alerts; what still continues afterwards is reported then."""
 
     time_zone: Zone | None = None
-    """Time zone of the quiet times, as Europe/Berlin; null: that of the machine."""
+    """Time zone of the quiet times, such as Europe/Berlin; null: the machine's."""
 
     deadline_seconds: Annotated[float, Field(ge=1, le=2_592_000)] = 86_400.0
-    """An alert that could not be delivered for so long is given up."""
+    """An alert that cannot be delivered for this long counts as failed."""
 
     webhook: WebhookSettings | None = None
     """POST alerts as JSON to a URL."""
@@ -127,10 +132,11 @@ class AlertSettings(Settings):
     """Run a program for each alert; a list of arguments, or a section."""
 
     notify: NotifySettings | None = None
-    """Send a message by mail, Telegram, ntfy and many others; needs apprise."""
+    """Send a message by mail, Telegram, ntfy and others; needs the extra `notify`.
+    """
 
     mqtt: MqttAlertSettings | None = None
-    """Publish alerts to a topic of an MQTT broker; needs paho-mqtt."""
+    """Publish alerts to a topic of an MQTT broker; needs the extra `mqtt`."""
 
     @property
     def hooks(self) -> dict[str, Settings]:
@@ -144,25 +150,25 @@ class AlertSettings(Settings):
         return tuple(f"{self.name}/{hook}" for hook in self.hooks)
 
     @model_validator(mode="after")
-    def _somebody_is_told(self) -> "AlertSettings":
+    def _has_a_hook(self) -> "AlertSettings":
         if not self.hooks:
             raise ValueError(
-                f"rule {self.name!r} tells nobody; it needs {' or '.join(HOOKS)}"
+                f"rule {self.name!r} has no hook; it needs {' or '.join(HOOKS)}"
             )
         return self
 
     @model_validator(mode="after")
-    def _something_is_told(self) -> "AlertSettings":
+    def _reports_something(self) -> "AlertSettings":
         if not self.on and self.escalate_after_seconds is None:
             raise ValueError(
-                "on: an empty list tells nothing without escalate_after_seconds"
+                "on: an empty list reports nothing without escalate_after_seconds"
             )
         if self.still_on_seconds is not None and not (
             "onset" in self.on or self.escalate_after_seconds is not None
         ):
             raise ValueError(
-                "still_on_seconds needs onset in on, or escalate_after_seconds: else "
-                "nothing was told that could be still on"
+                "still_on_seconds needs onset in on, or escalate_after_seconds: there "
+                "is no earlier report that could be repeated"
             )
         return self
 
@@ -170,8 +176,8 @@ class AlertSettings(Settings):
     def _health_is_apart(self) -> "AlertSettings":
         if self.kinds and "health" not in self.on:
             raise ValueError("kinds needs health in on")
-        tells_sounds = {"onset", "end"} & {*self.on} or self.escalate_after_seconds
-        if self.labels and not tells_sounds:
+        reports_sounds = {"onset", "end"} & {*self.on} or self.escalate_after_seconds
+        if self.labels and not reports_sounds:
             raise ValueError("labels needs onset or end in on; health has kinds")
         return self
 
@@ -187,11 +193,11 @@ class AlertSettings(Settings):
 
     @field_validator("quiet")
     @classmethod
-    def _some_time_is_left(
+    def _does_not_cover_the_week(
         cls, quiet: tuple[QuietSettings, ...]
     ) -> tuple[QuietSettings, ...]:
         if len(_quiet_minutes(quiet)) == 7 * _DAY_MINUTES:
-            raise ValueError("leaves no minute of the week: nothing would ever be told")
+            raise ValueError("covers the whole week: nothing would ever be reported")
         return quiet
 
 
@@ -210,10 +216,10 @@ def _quiet_minutes(quiet: Iterable[QuietSettings]) -> set[int]:
 
 
 def check_rules(rules: tuple[AlertSettings, ...], sources: Iterable[str]) -> None:
-    """Check what concerns rules together, and with the sources.
+    """Check the rules against each other and against the sources.
 
     Raises:
-        ValueError: Two have one name, or one names a source that there is not.
+        ValueError: Two rules share a name, or one names an unknown source.
     """
     names = [rule.name for rule in rules]
     twice = sorted({name for name in names if names.count(name) > 1})

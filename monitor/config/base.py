@@ -1,4 +1,4 @@
-"""What the sections of the configuration share: their base, and kinds of values."""
+"""The base class of all settings, and types of values that several sections use."""
 
 import re
 from typing import Annotated, Any
@@ -19,8 +19,8 @@ def _is_name(text: str) -> str:
 def _is_text(text: str) -> str:
     if not text:
         raise ValueError("must be text, not empty")
-    # Templates and programs may have several lines; what else moves a cursor, and half
-    # a character, have no place in a name of a file, a host or a topic.
+    # Templates may have several lines.  Other control characters and lone surrogates
+    # do not belong in the name of a file, a host or a topic.
     if any(
         category(letter) in ("Cc", "Cs") and letter not in "\n\t" for letter in text
     ):
@@ -29,16 +29,16 @@ def _is_text(text: str) -> str:
 
 
 def check_host(host: str) -> str:
-    """Give back `host` if it can be looked for.
+    """Return `host` if the resolver can look it up.
 
     Raises:
-        ValueError: A part of it is empty or too long, so that looking for it would fail
-            as nothing else does.
+        ValueError: A part of it is empty or too long.  The resolver would raise
+            UnicodeError, which no caller expects.
     """
     try:
         host.encode("idna")
     except UnicodeError:
-        raise ValueError("the host has an empty or too long part") from None
+        raise ValueError("the host has a part that is empty or too long") from None
     return host
 
 
@@ -59,5 +59,5 @@ class Settings(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _an_empty_section_has_its_defaults(cls, section: Any) -> Any:
+    def _empty_section_means_defaults(cls, section: Any) -> Any:
         return {} if section is None else section

@@ -38,7 +38,7 @@ TEXT_FIELDS = (
     "state",
     "detail",
 )
-"""Fields of a template that are text; empty where there is nothing to tell."""
+"""Fields of a template that are text; empty if unknown."""
 
 NUMBER_FIELDS = (
     "duration_seconds",
@@ -73,24 +73,24 @@ def is_json(content_type: str) -> bool:
 
 
 def _is_reference(value: Any) -> Any:
-    # The value is not shown: it may be the secret itself.
+    # The message does not contain the value, which may be the secret itself.
     if isinstance(value, str) and re.fullmatch(
         r"file:.*\S.*|(env|credential):[A-Za-z0-9_.-]+", value
     ):
         return value
     raise PydanticCustomError(
         "secret",
-        "must say where the secret is: file:PATH, env:NAME or credential:NAME (of "
-        "systemd); the secret itself does not belong here",
+        "must say where the secret is stored: file:PATH, env:NAME or credential:NAME "
+        "(of systemd); the secret itself does not belong here",
     )
 
 
 def check_url(url: str) -> str:
-    """Give back `url` if alerts can be posted to it.
+    """Return `url` if alerts can be posted to it.
 
     Raises:
-        ValueError: It is of another form or scheme, or holds a user; what is said then
-            does not hold the URL.
+        ValueError: It has another form or scheme, or contains a user.  The message does
+            not contain the URL.
     """
     if re.search(r"[\s\x00-\x1f\x7f]", url):
         raise ValueError("must not contain spaces or control characters")
@@ -107,7 +107,7 @@ def check_url(url: str) -> str:
     if "@" in parts.netloc:
         raise PydanticCustomError(
             "secret",
-            "must not hold a user or a password; use basic_user and basic_password",
+            "must not contain a user or a password; use basic_user and basic_password",
         )
     return url
 
@@ -116,7 +116,7 @@ def _is_header_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
         raise ValueError(f"{name!r} is not the name of an HTTP header")
     if name.lower() in _OWN_HEADERS or name.lower().startswith("webhook-"):
-        raise ValueError(f"the header {name!r} is set by the monitor itself")
+        raise ValueError(f"the monitor sets the header {name!r} itself")
     return name
 
 
@@ -131,7 +131,7 @@ _OWN_HEADERS = frozenset(
 )
 
 Reference = Annotated[str, BeforeValidator(_is_reference)]
-"""Where a secret is; never the secret."""
+"""Where a secret is stored; never the secret itself."""
 
 Url = Annotated[Text, AfterValidator(check_url)]
 HeaderName = Annotated[str, AfterValidator(_is_header_name)]
@@ -143,53 +143,54 @@ class WebhookSettings(Settings):
     """POST alerts as JSON to a URL."""
 
     url: Url | None = None
-    """Where to: http:// or https://."""
+    """http:// or https:// URL."""
 
     url_secret: Reference | None = None
-    """The URL as a secret, where its path or query is one; instead of url."""
+    """The URL as a secret, if its path or query is one; instead of url."""
 
     secret_file: Text | None = None
-    """File with secrets (whsec_...) that sign each request; several for a rotation."""
+    """File with signing secrets (whsec_...); several of them during a rotation."""
 
     secret: Reference | None = None
     """The same from env:NAME, credential:NAME or file:PATH."""
 
     bearer: Reference | None = None
-    """Token for the header Authorization."""
+    """Token for the Authorization header."""
 
     basic_user: Text | None = None
-    """User for the header Authorization, instead of bearer."""
+    """User for basic authentication, instead of bearer."""
 
     basic_password: Reference | None = None
     """Password of basic_user."""
 
     headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
-    """Further headers."""
+    """Additional headers."""
 
     secret_headers: dict[HeaderName, Reference] = Field(default_factory=dict)
-    """Further headers whose values are secrets."""
+    """Additional headers whose values are secrets."""
 
     body: Text | None = None
-    """Template of the body, with $label and the like; null: the whole alert as JSON."""
+    """Template of the body with fields such as $label; null: the whole alert as JSON.
+    """
 
     content_type: HeaderValue = "application/json"
-    """What the body is; in JSON the values of fields are escaped."""
+    """Content type of the body; for JSON, field values are escaped."""
 
     ca_file: Text | None = None
-    """PEM file with the authorities to trust, instead of those of the system."""
+    """PEM file with the certificate authorities to trust, instead of the system's."""
 
     connect_seconds: TotalSeconds = 5.0
-    """Longest time for a connection."""
+    """Time limit for the connection."""
 
     total_seconds: TotalSeconds = 20.0
-    """Longest time for a delivery, from the connection to the end of the answer."""
+    """Time limit for a delivery, from the connection to the end of the response."""
 
     response_kib: Annotated[int, Field(ge=1, le=10_240)] = 64
-    """No more of an answer is read than this, in KiB."""
+    """At most this much of a response is read, in KiB."""
 
     @field_validator("headers", "secret_headers", mode="before")
     @classmethod
-    def _nothing_is_no_header(cls, headers: Any) -> Any:
+    def _null_is_empty(cls, headers: Any) -> Any:
         return {} if headers is None else headers
 
     @field_validator("headers")
@@ -216,24 +217,24 @@ class WebhookSettings(Settings):
         if (self.basic_user is None) != (self.basic_password is None):
             raise ValueError("basic_user and basic_password need each other")
         if self.bearer is not None and self.basic_user is not None:
-            raise ValueError("bearer and basic_user cannot stand together")
+            raise ValueError("bearer and basic_user exclude each other")
         return self
 
     @model_validator(mode="after")
-    def _the_template_is_sound(self) -> "WebhookSettings":
+    def _template_is_valid(self) -> "WebhookSettings":
         if self.body is not None:
             check_template(self.body, self.content_type)
         return self
 
 
 class CommandSettings(Settings):
-    """Run a program: the alert is on its stdin, and in SOUND_MONITOR_* variables."""
+    """Run a program with the alert on stdin and in SOUND_MONITOR_* variables."""
 
     argv: Annotated[tuple[Text, ...], Field(strict=False)]
     """The program and its arguments; no shell is involved."""
 
     total_seconds: TotalSeconds = 30.0
-    """Longest run; then it is killed with everything that it started."""
+    """Time limit; then the program and everything it started is killed."""
 
     @model_validator(mode="before")
     @classmethod
@@ -252,8 +253,8 @@ def check_template(text: str, content_type: str) -> None:
     """Check the template of a body.
 
     Raises:
-        ValueError: It has an unknown field, a stray dollar, or gives no JSON where the
-            content type says so.
+        ValueError: It has an unknown field or a stray dollar sign, or does not produce
+            JSON although the content type is JSON.
     """
     known = (*TEXT_FIELDS, *NUMBER_FIELDS)
     for found in FieldTemplate.pattern.finditer(text):

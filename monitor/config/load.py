@@ -1,9 +1,8 @@
-"""From the text of a configuration file to settings, or to sentences about it.
+"""Reading a configuration file: strict YAML, then settings, or sentences about faults.
 
-YAML as people expect it, with the line of every key.
-
-The scalars of YAML 1.2's core schema: `1e-3` is a number, `no` is a word, `010` is ten.
-A key that comes twice, an alias, a tag and a second document are errors.
+Scalars follow the core schema of YAML 1.2: `1e-3` is a number, `no` is a word and `010`
+is ten.  Duplicate keys, aliases, tags and a second document are errors.  Every fault is
+one sentence with file, line, key, value and rule.
 """
 
 import difflib
@@ -16,13 +15,14 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from monitor.config.config import Config, Settings
+from monitor.config.base import Settings
+from monitor.config.config import Config
 from monitor.errors import ConfigError
 
 KeyPath = tuple[str | int, ...]
 
 MOST_CHARACTERS = 2**18
-"""Sixteen times the configuration that shows every setting with a line about it."""
+"""Sixteen times the length of the commented default configuration."""
 
 _MOST_VALUES = 10_000
 _LONGEST_KEY = 200
@@ -41,13 +41,13 @@ _SCALARS: dict[str, Callable[[str], str | int | float | bool | None]] = {
     _NULL: lambda _: None,
 }
 
-# What PyYAML says, and what a person can act on.
+# Messages of PyYAML, and what a person can act on.
 _PLAINER = (
     ("'\\t'", "a tab indents this line; use spaces"),
     ("cannot start any token", "a value with a special character; put it in quotes"),
     (
         "mapping values are not allowed",
-        "a ':' where none can be; put the value in quotes, or check the indentation",
+        "an unexpected ':'; put the value in quotes, or check the indentation",
     ),
     ("could not find expected ':'", "this line has no ':' after its key"),
     ("but found '<block mapping start>'", "this line is indented too far"),
@@ -57,15 +57,15 @@ _PLAINER = (
     ("but found '<stream end>'", "the text ends inside brackets"),
     ("unexpected end of stream", "the text ends inside quotes"),
     ("expected ',' or", "a bracket is not closed, or a comma is missing"),
-    ("found another document", "a second document begins; there must be one"),
-    ("second occurrence", "an anchor (&) stands here for the second time; use none"),
+    ("found another document", "a second document begins; only one is allowed"),
+    ("second occurrence", "a duplicate anchor (&); anchors are not supported"),
     ("special characters are not allowed", "a control character"),
 )
 
 
 @dataclass(frozen=True)
 class Document:
-    """What a text says, and on which line (from 1) each key path stands."""
+    """The data of a text, and the line (from 1) of each key path."""
 
     data: dict[str, Any]
     lines: dict[KeyPath, int]
@@ -78,9 +78,9 @@ class Document:
         return None
 
     def line_of(self, sentence: str) -> int | None:
-        """Line of the key at the beginning of a sentence, as in `a.b: 1 is too much`.
+        """Line of the key that a sentence begins with, as in `a.b: 1 is too high`.
 
-        Of `a: 'b' is unknown` it is that of the key `b` in `a`, if there is one.
+        For `a: 'b' is unknown` it is the line of the key `b` in `a`, if there is one.
         """
         best = 0
         line = None
@@ -93,14 +93,14 @@ class Document:
 
 
 class _Loader(yaml.SafeLoader):
-    """Composes nodes; refuses what could make a small text a large structure."""
+    """Composes nodes; rejects texts that would expand into large structures."""
 
     depth = 0
     values = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            raise self._refusal("an alias (*) is not read here; write the value out")
+            raise self._refusal("aliases (*) are not supported; write the value out")
         self.depth += 1
         self.values += 1
         if self.depth > _DEEPEST:
@@ -116,7 +116,7 @@ class _Loader(yaml.SafeLoader):
         return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
 
 
-# Not those of YAML 1.1, for which `no` is false.
+# In YAML 1.1, PyYAML's default, `no` is false.
 _Loader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in (
     (_NULL, r"(?:null|Null|NULL|~|)", ["n", "N", "~", ""]),
@@ -169,7 +169,7 @@ def _value(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int]) -> Any:
         ]
     if isinstance(node, yaml.ScalarNode):
         return _scalar(node)
-    raise _fault(node, f"the tag {_shown(node.tag)} is not read here")
+    raise _fault(node, f"the tag {_shown(node.tag)} is not supported")
 
 
 def _mapping(
@@ -190,8 +190,7 @@ def _mapping(
             first = lines[*path, key]
             raise _fault(
                 key_node,
-                f"{key_text((*path, key))}: stands here for the second time; the first "
-                f"is in line {first}",
+                f"{key_text((*path, key))}: duplicate key; first used in line {first}",
             )
         lines[*path, key] = key_node.start_mark.line + 1
         mapping[key] = _value(value_node, (*path, key), lines)
@@ -200,7 +199,7 @@ def _mapping(
 
 def _scalar(node: yaml.ScalarNode) -> str | int | float | bool | None:
     if node.tag not in _SCALARS:
-        raise _fault(node, f"the tag {_shown(node.tag)} is not read here")
+        raise _fault(node, f"the tag {_shown(node.tag)} is not supported")
     try:
         return _SCALARS[node.tag](str(node.value))
     except ValueError:
@@ -208,7 +207,7 @@ def _scalar(node: yaml.ScalarNode) -> str | int | float | bool | None:
 
 
 def _shown(text: str) -> str:
-    """The beginning of a foreign text; harmless to a terminal."""
+    """The beginning of a text, escaped for a terminal."""
     return ascii(text[:80])[1:-1]
 
 
@@ -262,10 +261,10 @@ _RULES = {
 }
 
 _VALUE_HIDDEN = "secret"
-"""Type of a fault whose value may be a secret, and is not shown."""
+"""Type of a fault whose value may be a secret and is therefore not shown."""
 
 _MOST_SENTENCES = 50
-"""So many faults are told; who has more has another problem."""
+"""Further faults are only counted."""
 
 _USER_PART = re.compile(r"(?<=//)[^/@\s]*@")
 
@@ -288,13 +287,13 @@ def parse_config(text: str, origin: str) -> Config:
 def check_settings(
     kind: type[SettingsT], data: Mapping[str, Any], origin: str, *section: str
 ) -> SettingsT:
-    """Build settings from values that did not come through `parse_config`.
+    """Build settings from values that do not come from a file.
 
     Args:
         kind: The settings.
         data: Their values, as nested dictionaries.
         origin: Where they come from, for messages.
-        section: Keys of the section that they are, for messages.
+        section: Key path of the section, for messages.
 
     Raises:
         ConfigError: As `parse_config`, without line numbers.
@@ -320,7 +319,7 @@ def _validate(
             sentences.append(f"{place}: {_fault_sentence(kind, fault, prefix)}")
         if len(faults) > _MOST_SENTENCES:
             more = len(faults) - _MOST_SENTENCES
-            sentences.append(f"{origin}: {more} more like these")
+            sentences.append(f"{origin}: {more} more faults")
         raise ConfigError("\n".join(sentences)) from None
 
 
@@ -339,7 +338,7 @@ def _complaint(fault: ErrorDetails) -> str:
     rule = rule or fault["msg"][:1].lower() + fault["msg"][1:]
     if fault["type"] == _VALUE_HIDDEN:
         return rule
-    # A rule about a whole section names its keys and values itself.
+    # A rule about a whole section names the keys and values itself.
     if isinstance(fault["input"], list | dict) and fault["type"] == "value_error":
         return rule
     return f"{value_text(fault['input'])} {rule}"

@@ -1,13 +1,4 @@
-"""Settings of further ways to be told: messages by apprise, MQTT, a heartbeat.
-
-Settings of clips: the sound of events, which is stored only where that is wanted.
-
-Settings of how others learn how the monitor is doing: `status` and metrics.
-
-Settings of microphone health: what counts as wrong, and for how long.
-
-Settings of the canary: a known sound that must come out again and again.
-"""
+"""Settings of the outputs: event log, database, messages, clips, status, metrics."""
 
 import ipaddress
 import re
@@ -17,23 +8,51 @@ from pydantic import AfterValidator, Field, model_validator
 
 from monitor.config.base import Count, Host, Settings, Text
 from monitor.config.hooks import Reference, TotalSeconds, Url, check_template
-from monitor.records import HealthKind
+
+
+class EventLogSettings(Settings):
+    """The log of onsets, events, gaps and health records, as JSON Lines."""
+
+    path: Text | None = "events.jsonl"
+    """File, relative to state_dir; null: no event log."""
+
+    rotate_mib: Annotated[float, Field(gt=0, le=1_000_000)] = 50.0
+    """The file is rotated before it exceeds this size, in MiB."""
+
+    keep: Annotated[int, Field(ge=0, le=10_000)] = 5
+    """Number of rotated files to keep."""
+
+
+class StoreSettings(Settings):
+    """The database of events, scores and alerts; it contains no sound."""
+
+    path: Text | None = "monitor.db"
+    """File, relative to state_dir; null: no database and therefore no alerts."""
+
+    keep_days: Annotated[float, Field(gt=0, le=36_500)] = 365.0
+    """Events, gaps and alerts are deleted after this many days."""
+
+    keep_scores_days: Annotated[float, Field(gt=0, le=36_500)] = 30.0
+    """Scores are deleted after this many days; a source writes 4 MB of them a day."""
+
+    max_mib: Annotated[float, Field(ge=1, le=1_000_000)] = 1024.0
+    """Above this size, the oldest scores are deleted first, then the oldest events."""
 
 
 class NotifySettings(Settings):
-    """Send a message by mail, Telegram, ntfy and many others; needs apprise."""
+    """Send a message by mail, Telegram, ntfy and others; needs the extra `notify`."""
 
     url_secret: Reference
-    """Where the URL of apprise is, as ntfy://TOPIC; it is a secret as a whole."""
+    """Where the apprise URL is stored, such as ntfy://TOPIC; all of it is a secret."""
 
     body: Text | None = None
-    """Template of the text, with $label and the like; null: the message."""
+    """Template of the text with fields such as $label; null: the default message."""
 
     total_seconds: TotalSeconds = 60.0
-    """Longest time for a delivery."""
+    """Time limit for a delivery."""
 
     @model_validator(mode="after")
-    def _the_template_is_sound(self) -> "NotifySettings":
+    def _template_is_valid(self) -> "NotifySettings":
         if self.body is not None:
             check_template(self.body, "text/plain")
         return self
@@ -42,7 +61,7 @@ class NotifySettings(Settings):
 def _is_topic(text: str) -> str:
     if not re.fullmatch(r"[^/+#$\s\x00-\x1f\x7f][^+#\s\x00-\x1f\x7f]{0,200}", text):
         raise ValueError(
-            "must not hold spaces, + or #, nor begin with / or $, and have at most 201 "
+            "must not contain spaces, + or #, begin with / or $, or have more than 201 "
             "characters"
         )
     if text.endswith("/") or "//" in text:
@@ -61,19 +80,19 @@ class BrokerSettings(Settings):
     """Name or address of the broker; null: nothing is published."""
 
     port: Port | None = None
-    """Its port; null: 8883 with TLS, else 1883."""
+    """Port of the broker; null: 8883 with TLS, else 1883."""
 
     tls: bool = False
-    """Encrypt the connection, and make sure whom it reaches."""
+    """Encrypt the connection and verify the broker's certificate."""
 
     ca_file: Text | None = None
-    """PEM file with the authorities to trust, instead of those of the system."""
+    """PEM file with the certificate authorities to trust, instead of the system's."""
 
     username: Text | None = None
-    """User of the broker."""
+    """User name for the broker."""
 
     password: Reference | None = None
-    """Its password: env:NAME, credential:NAME or file:PATH."""
+    """Where the password is: env:NAME, credential:NAME or file:PATH."""
 
     @property
     def place(self) -> tuple[str, int]:
@@ -91,51 +110,51 @@ class BrokerSettings(Settings):
 
 
 class MqttAlertSettings(BrokerSettings):
-    """Publish alerts to a topic of an MQTT broker; needs paho-mqtt."""
+    """Publish alerts to a topic of an MQTT broker; needs the extra `mqtt`."""
 
     host: Host
     """Name or address of the broker."""
 
     topic: Topic = "sound-monitor/alerts"
-    """Alerts are published here as JSON, with QoS 1 and not retained."""
+    """Topic of the alerts: JSON, QoS 1, not retained."""
 
     total_seconds: TotalSeconds = 20.0
-    """Longest time for a delivery, from the connection to the acknowledgement."""
+    """Time limit for a delivery, from the connection to the acknowledgement."""
 
 
 class MqttSettings(BrokerSettings):
-    """States on an MQTT broker, also for Home Assistant; needs paho-mqtt."""
+    """States on an MQTT broker, also for Home Assistant; needs the extra `mqtt`."""
 
     topic: Topic = "sound-monitor"
-    """First levels of every topic; another one for each monitor of a broker."""
+    """Prefix of every topic; each monitor on a broker needs its own."""
 
     discovery_prefix: Topic | None = "homeassistant"
-    """Where Home Assistant looks for what there is; null: it is not told."""
+    """Discovery prefix of Home Assistant; null: no discovery."""
 
     every_seconds: Annotated[float, Field(ge=1, le=3600)] = 10.0
-    """Levels and health are published so often; sounds at once."""
+    """Interval of levels and health; sounds are published at once."""
 
 
 class HeartbeatSettings(Settings):
-    """A URL called while the monitor truly listens; others notice when it does not."""
+    """A URL that is requested regularly while the monitor is listening."""
 
     url: Url | None = None
-    """What is called, as at healthchecks.io; null, and so url_secret: nothing."""
+    """URL of the check, for example at healthchecks.io; null: no heartbeat."""
 
     url_secret: Reference | None = None
-    """The URL as a secret, where its path or query is one; instead of url."""
+    """The URL as a secret, if its path or query is one; instead of url."""
 
     method: Literal["GET", "POST"] = "GET"
-    """How it is called."""
+    """HTTP method."""
 
     sources: Literal["all", "any"] = "all"
-    """Whether all sources must be listened to, or any one is enough."""
+    """Whether all sources must be listening, or any one is enough."""
 
     every_seconds: Annotated[float, Field(ge=1, le=86_400)] = 300.0
-    """It is called so often."""
+    """Interval between requests."""
 
     timeout_seconds: TotalSeconds = 10.0
-    """Longest time for a call."""
+    """Time limit for a request."""
 
     @model_validator(mode="after")
     def _one_url(self) -> "HeartbeatSettings":
@@ -145,31 +164,31 @@ class HeartbeatSettings(Settings):
 
 
 class ClipSettings(Settings):
-    """The sound of events as FLAC, with a picture; only with `privacy: clips`."""
+    """The sound of events as FLAC with a spectrogram; only with `privacy: clips`."""
 
     path: Text = "clips"
     """Folder, relative to state_dir."""
 
     labels: Annotated[tuple[Text, ...], Field(strict=False)] = ()
-    """Labels whose sound is stored; none: all."""
+    """Labels whose sound is stored; empty: all."""
 
     before_seconds: Annotated[float, Field(ge=0, le=60)] = 2.0
-    """Sound before the event."""
+    """Seconds of sound to keep before the event."""
 
     after_seconds: Annotated[float, Field(ge=0, le=60)] = 2.0
-    """Sound after the event."""
+    """Seconds of sound to keep after the event."""
 
     max_age_days: Annotated[float, Field(gt=0, le=36_500)] = 7.0
-    """Clips are deleted after so many days."""
+    """Clips are deleted after this many days."""
 
     max_total_mib: Annotated[float, Field(gt=0, le=1_000_000)] = 500.0
-    """Above this size of all clips together the oldest are deleted."""
+    """Above this total size, the oldest clips are deleted."""
 
     max_count: Count = 1000
-    """Above this number of clips the oldest are deleted."""
+    """Above this number, the oldest clips are deleted."""
 
     min_free_mib: Annotated[float, Field(ge=0, le=1_000_000)] = 500.0
-    """Nothing is stored while the disk has less room than this."""
+    """No clips are stored while the disk has less free space than this."""
 
 
 def address_of(listen: str) -> tuple[str, int]:
@@ -185,7 +204,7 @@ def address_of(listen: str) -> tuple[str, int]:
     try:
         return str(ipaddress.ip_address(host)), int(found[3])
     except ValueError:
-        raise ValueError(f"holds {host}, which is no address") from None
+        raise ValueError(f"contains {host}, which is not an address") from None
 
 
 def _is_listen(text: str) -> str:
@@ -197,20 +216,23 @@ Listen = Annotated[Text, AfterValidator(_is_listen)]
 
 
 class StatusSettings(Settings):
-    """Where the command `status` asks the running monitor how it is doing."""
+    """How `sound-monitor status` reaches the running monitor."""
 
     socket: Text | None = None
-    """Its private socket, relative to state_dir; null: in a folder for such things."""
+    """Path of the monitor's socket, relative to state_dir; null: in the runtime folder.
+    """
 
 
 class MetricsSettings(Settings):
-    """An HTTP server with /healthz and /metrics; needs prometheus-client."""
+    """An HTTP server for /healthz and /metrics; needs the extra `metrics`."""
 
     listen: Listen | None = None
-    """Address and port, as 127.0.0.1:9110; null: there is no server."""
+    """Address and port, such as 127.0.0.1:9110; null: no server."""
 
     token_secret: Reference | None = None
-    """Token that is asked for: env:NAME, credential:NAME or file:PATH."""
+    """Where the bearer token that clients must send is: env:NAME, credential:NAME or
+    file:PATH.
+    """
 
     @property
     def address(self) -> tuple[str, int]:
@@ -228,36 +250,3 @@ class MetricsSettings(Settings):
                 "token_secret; for this machine alone write 127.0.0.1"
             )
         return self
-
-
-class HealthSettings(Settings):
-    """When a microphone counts as ill, and as well again."""
-
-    hold_seconds: Annotated[float, Field(ge=1, le=3600)] = 10.0
-    """What is wrong is told once it has lasted so long."""
-
-    clear_seconds: Annotated[float, Field(ge=1, le=3600)] = 60.0
-    """It is over once it was away for so long."""
-
-    deaf_seconds: Annotated[float, Field(ge=1, le=86_400)] = 60.0
-    """A source that is not listened to is told once that has lasted so long."""
-
-    noise_floor_fall_db: Annotated[float, Field(ge=3, le=100)] = 12.0
-    """So far below the quietest hours of the last day, it is covered or muffled."""
-
-    ignore: Annotated[tuple[HealthKind, ...], Field(strict=False)] = ()
-    """Kinds that are never told, as dead-channel of one capsule on a stereo plug."""
-
-
-CanaryLabel = Literal["siren", "dog_bark", "car_horn"]
-"""What the program can synthesise, the surest first."""
-
-
-class CanarySettings(Settings):
-    """A known sound, mixed in apart from what is heard: it must be recognised."""
-
-    every_seconds: Annotated[float, Field(ge=60, le=604_800)] | None = 3600.0
-    """Each live source is tried so often, and soon after the start; null: never."""
-
-    label: CanaryLabel | None = None
-    """Which sound; null: the first of these three that model and rules can tell."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from monitor.config.config import DetectionSettings, LabelSettings
+from monitor.config.detection import DetectionSettings, LabelSettings
 from monitor.errors import ConfigError
 from monitor.spec import ModelSpec
 

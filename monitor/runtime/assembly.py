@@ -9,7 +9,8 @@ from monitor.audio.capture import Capture
 from monitor.audio.sources.source import Source, build_source
 from monitor.audio.timeline import Timeline
 from monitor.clock import Clock, SampleClock
-from monitor.config.config import Config, SourceSettings
+from monitor.config.audio import SourceSettings
+from monitor.config.config import Config
 from monitor.detection.rules import LabelRule, resolve_rules
 from monitor.errors import SoundMonitorError
 from monitor.model.classifier import Classifier

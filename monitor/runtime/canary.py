@@ -13,8 +13,8 @@ import numpy as np
 
 from monitor.audio.conditioning import StreamResampler
 from monitor.clock import Clock
+from monitor.config.audio import CanarySettings
 from monitor.config.config import Config
-from monitor.config.outputs import CanarySettings
 from monitor.model.classifier import Classifier
 from monitor.records import Gap, HealthState, ScoreFrame, Timed
 from monitor.runtime.assembly import rules_of

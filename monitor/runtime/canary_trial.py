@@ -16,7 +16,7 @@ from monitor.audio.conditioning import StreamResampler
 from monitor.audio.ring import Samples
 from monitor.audio.sources.demo import LABELS, render_sound
 from monitor.audio.timeline import Block
-from monitor.config.outputs import CanaryLabel
+from monitor.config.audio import CanaryLabel
 from monitor.detection.feasibility import examine
 from monitor.detection.rules import LabelRule
 from monitor.model.classifier import Classifier

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 from monitor.audio.signal_health import HealthJudge, Latch
 from monitor.audio.timeline import Timeline
+from monitor.config.audio import HealthSettings
 from monitor.config.config import Config
-from monitor.config.outputs import HealthSettings
 from monitor.records import (
     EVERY_SOURCE,
     Health,

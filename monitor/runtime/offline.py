@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from monitor.audio.conditioning import StreamResampler, adapt
 from monitor.clock import SystemClock
-from monitor.config.config import Config, SourceSettings
+from monitor.config.audio import SourceSettings
+from monitor.config.config import Config
 from monitor.errors import SoundMonitorError
 from monitor.model.classifier import Classifier
 from monitor.model.frontend import IncrementalLogMel, LogMel

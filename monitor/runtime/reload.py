@@ -20,8 +20,9 @@ import torch
 
 from monitor.audio.sources.source import Source, build_source
 from monitor.audio.timeline import Timeline
+from monitor.config.audio import SourceSettings
 from monitor.config.base import Settings
-from monitor.config.config import Config, SourceSettings
+from monitor.config.config import Config
 from monitor.errors import ConfigError, SoundMonitorError, SourceError
 from monitor.model.card import model_digest
 from monitor.model.classifier import Classifier

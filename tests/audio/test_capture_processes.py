@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from monitor.audio.timeline import Block
-from monitor.config.config import SampleFormat, SourceSettings
+from monitor.config.audio import SampleFormat, SourceSettings
 from tests.support.listener import Listener, listening
 from tests.support.programs import program
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from monitor.audio.signal_health import HealthJudge
-from monitor.config.outputs import HealthSettings
+from monitor.config.audio import HealthSettings
 from monitor.records import Health
 from tests.support.health import RATE, hop, judge, outline
 

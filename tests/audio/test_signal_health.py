@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from monitor.audio.signal_health import Latch
 from monitor.audio.sources.demo import render_scene
-from monitor.config.outputs import HealthSettings
+from monitor.config.audio import HealthSettings
 from tests.support.health import (
     CLEAR,
     HOLD,

@@ -20,7 +20,7 @@ import psutil
 import pytest
 from numpy.typing import NDArray
 
-from monitor.config.config import StoreSettings
+from monitor.config.outputs import StoreSettings
 from monitor.sinks.event_log import EventLog
 from monitor.sinks.store.session import Session
 from monitor.sinks.store.store import Store

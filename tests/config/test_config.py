@@ -6,7 +6,9 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from monitor.config.config import Config, Settings, SourceSettings
+from monitor.config.audio import SourceSettings
+from monitor.config.base import Settings
+from monitor.config.config import Config
 
 
 def sections(kind: type[BaseModel] = Config) -> Iterator[type[BaseModel]]:

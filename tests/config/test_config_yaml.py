@@ -8,7 +8,9 @@ from pydantic import BaseModel
 
 from monitor.commands.configuration import load
 from monitor.config.alerts import AlertSettings, QuietSettings
-from monitor.config.config import Config, LabelSettings, SourceSettings
+from monitor.config.audio import SourceSettings
+from monitor.config.config import Config
+from monitor.config.detection import LabelSettings
 from monitor.config.hooks import CommandSettings, WebhookSettings
 from monitor.config.load import KeyPath, key_text, parse_config, read_yaml
 from monitor.config.outputs import MqttAlertSettings, NotifySettings

@@ -2,7 +2,9 @@
 
 import pytest
 
-from monitor.config.config import Config, Settings, SourceSettings
+from monitor.config.audio import SourceSettings
+from monitor.config.base import Settings
+from monitor.config.config import Config
 from monitor.config.load import check_settings, parse_config, value_text
 from monitor.errors import ConfigError
 
@@ -146,4 +148,4 @@ def test_a_thousand_faults_are_not_a_thousand_sentences() -> None:
         parse_config(text, "here")
     sentences = str(caught.value).splitlines()
     assert len(sentences) == 51
-    assert sentences[-1] == "here: 950 more like these"
+    assert sentences[-1] == "here: 950 more faults"

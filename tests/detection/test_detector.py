@@ -7,7 +7,7 @@ from uuid import UUID
 import numpy as np
 import pytest
 
-from monitor.config.config import DetectionSettings
+from monitor.config.detection import DetectionSettings
 from monitor.detection.detector import Detector
 from monitor.detection.rules import resolve_rules
 from monitor.records import Event, Gap, Onset, ScoreFrame

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.config.config import DetectionSettings, LabelSettings
+from monitor.config.detection import DetectionSettings, LabelSettings
 from monitor.detection import feasibility
 from monitor.detection.detector import Detector
 from monitor.detection.feasibility import Feasibility, examine

@@ -2,7 +2,7 @@
 
 import pytest
 
-from monitor.config.config import DetectionSettings, LabelSettings
+from monitor.config.detection import DetectionSettings, LabelSettings
 from monitor.detection.rules import IMPULSIVE, LASTING, LabelRule, resolve_rules
 from monitor.errors import ConfigError
 from monitor.spec import ModelSpec

@@ -15,7 +15,7 @@ import pytest
 
 from monitor.audio.ring import Samples
 from monitor.audio.sources.microphone import list_devices
-from monitor.config.config import SourceSettings
+from monitor.config.audio import SourceSettings
 from tests.support.listener import Listener, listening
 from tests.support.pulse import PulseServer
 from tests.support.signals import sine

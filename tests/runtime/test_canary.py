@@ -13,8 +13,8 @@ import torch
 from monitor.audio.conditioning import StreamResampler
 from monitor.audio.ring import Samples
 from monitor.audio.sources.demo import LABELS, render_sound
+from monitor.config.audio import CanaryLabel
 from monitor.config.load import parse_config
-from monitor.config.outputs import CanaryLabel
 from monitor.model.classifier import Classification, Classifier
 from monitor.model.model_file import TrainedModel, load_model, save_model
 from monitor.runtime.canary import build_canary, ears_of

@@ -8,8 +8,8 @@ import pytest
 
 from monitor.audio.channel_statistics import ChannelVitals, Vitals
 from monitor.audio.timeline import Timeline
+from monitor.config.audio import HealthSettings
 from monitor.config.config import Config
-from monitor.config.outputs import HealthSettings
 from monitor.records import EVERY_SOURCE, Health, SourceStateName
 from monitor.runtime.health import HealthReport, HealthReports, HealthWatch
 from monitor.statistics import ModelStatistics, Statistics, Trouble

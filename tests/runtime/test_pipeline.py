@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from monitor.audio.ring import Samples
 from monitor.audio.timeline import Block
-from monitor.config.config import DetectionSettings, LabelSettings
+from monitor.config.detection import DetectionSettings, LabelSettings
 from monitor.detection.rules import resolve_rules
 from monitor.errors import ConfigError
 from monitor.model.classifier import Classifier

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monitor.config.config import DetectionSettings, LabelSettings
+from monitor.config.detection import DetectionSettings, LabelSettings
 from monitor.detection.detector import Detector
 from monitor.detection.rules import LabelRule, resolve_rules
 from monitor.records import Gap, ScoreFrame, Timed

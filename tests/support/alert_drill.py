@@ -19,7 +19,7 @@ from pathlib import Path
 import monitor.sinks.alerts.hooks.webhook  # noqa: F401
 from monitor.clock import SystemClock
 from monitor.config.alerts import AlertSettings
-from monitor.config.config import StoreSettings
+from monitor.config.outputs import StoreSettings
 from monitor.runtime.alerting import Alerting, Orders
 from monitor.sinks.alerts.build import build_hooks
 from monitor.sinks.store.database import Database

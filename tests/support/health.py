@@ -4,7 +4,7 @@ import numpy as np
 
 from monitor.audio.channel_statistics import CellMeter, Vitals
 from monitor.audio.signal_health import HealthJudge
-from monitor.config.outputs import HealthSettings
+from monitor.config.audio import HealthSettings
 from monitor.records import Health, HealthKind, HealthState, ScoreFrame, Timed
 from tests.support.signals import Samples
 from tests.support.timed import timed

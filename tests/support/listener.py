@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from monitor.audio.capture import Capture
 from monitor.audio.sources.source import build_source
 from monitor.audio.timeline import Block, Timeline
-from monitor.config.config import SourceSettings
+from monitor.config.audio import SourceSettings
 from monitor.records import Gap, SourceState
 
 PATIENCE_SECONDS = 20.0

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from monitor.audio.capture import Capture
 from monitor.audio.timeline import Block, Timeline
-from monitor.config.config import SourceSettings
+from monitor.config.audio import SourceSettings
 from monitor.records import Gap, SourceState
 from tests.support.clock import FakeClock
 from tests.support.scripted import (

@@ -5,7 +5,7 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor
 
-from monitor.config.config import DetectionSettings, LabelSettings
+from monitor.config.detection import DetectionSettings, LabelSettings
 from monitor.detection.rules import resolve_rules
 from monitor.model.classifier import Classification
 from monitor.runtime.pipeline import Pipeline

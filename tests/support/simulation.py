@@ -19,7 +19,7 @@ from monitor.audio.ring import Samples
 from monitor.audio.sources.source import Lost
 from monitor.audio.timeline import Timeline
 from monitor.clock import SampleClock
-from monitor.config.config import SourceSettings
+from monitor.config.audio import SourceSettings
 from monitor.errors import SourceError
 from monitor.records import Event, Gap, Timed
 from monitor.runtime.pipeline import Pipeline

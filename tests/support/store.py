@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from monitor.config.config import StoreSettings
+from monitor.config.outputs import StoreSettings
 from monitor.records import Event, Onset, ScoreFrame, Timed
 from monitor.sinks.store.session import Session
 from monitor.sinks.store.store import Store

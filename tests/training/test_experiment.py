@@ -10,7 +10,7 @@ import soundfile
 import yaml
 
 from monitor.commands.app import run_command_line
-from monitor.config.config import DetectionSettings
+from monitor.config.detection import DetectionSettings
 from monitor.model.classifier import Classifier
 from monitor.model.model_file import load_model
 from tests.support.daemon import START_SECONDS, RunningMonitor

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from monitor.config.config import DetectionSettings
+from monitor.config.detection import DetectionSettings
 from monitor.detection.rules import resolve_rules
 from monitor.model.frontend import IncrementalLogMel, LogMel
 from monitor.spec import ModelSpec

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import chi2  # type: ignore[import-untyped]
 
-from monitor.config.config import DetectionSettings
+from monitor.config.detection import DetectionSettings
 from monitor.errors import DatasetError
 from monitor.model.card import ModelCard, Thresholds
 from monitor.model.model_file import TrainedModel

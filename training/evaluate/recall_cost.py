@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from monitor.config.config import DetectionSettings
+from monitor.config.detection import DetectionSettings
 from monitor.detection.detector import Detector
 from monitor.detection.rules import resolve_rules
 from monitor.model.classifier import Classifier

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.config.config import DetectionSettings
+from monitor.config.detection import DetectionSettings
 from monitor.errors import DatasetError
 from monitor.model.model_file import TrainedModel
 from monitor.sinks.store.queries import Reader, SessionFacts, Stretch, open_to_read

@@ -15,7 +15,7 @@ import soundfile
 
 from monitor.audio.conditioning import StreamResampler, adapt
 from monitor.audio.timeline import Block
-from monitor.config.config import DetectionSettings
+from monitor.config.detection import DetectionSettings
 from monitor.detection.rules import resolve_rules
 from monitor.errors import DatasetError
 from monitor.model.classifier import Classifier

@@ -15,7 +15,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from pydantic import Field
 
-from monitor.config.config import Settings
+from monitor.config.base import Settings
 from monitor.errors import DatasetError
 from training.config import TrainingSettings
 from training.data.decoded import ClipStore

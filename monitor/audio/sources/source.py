@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from monitor.audio.ring import Samples
-    from monitor.config.config import SourceSettings
+    from monitor.config.audio import SourceSettings
 
 LOWEST_RATE = 8_000
 HIGHEST_RATE = 192_000

@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from monitor.config.config import Config, SourceSettings
+from monitor.config.audio import SourceSettings
+from monitor.config.config import Config
 from monitor.errors import UsageError
 from monitor.model.card import read_card
 

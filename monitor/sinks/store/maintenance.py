@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterator
 from datetime import timedelta
 
-from monitor.config.config import StoreSettings
+from monitor.config.outputs import StoreSettings
 from monitor.errors import StoreUnavailableError
 from monitor.sinks.store.database import Room
 from monitor.sinks.store.records import to_ms

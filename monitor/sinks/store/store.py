@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from monitor.config.config import StoreSettings
+from monitor.config.outputs import StoreSettings
 from monitor.errors import StoreUnavailableError
 from monitor.records import ScoreFrame, SourceState, Timed
 from monitor.sinks.sink import Sink

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from monitor.audio.sources.source import Source, build_source
-from monitor.config.config import SourceSettings
+from monitor.config.audio import SourceSettings
 from monitor.errors import AudioFileError, UsageError
 from tests.support.programs import program
 from tests.support.signals import sine

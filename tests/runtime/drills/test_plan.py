@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from monitor.config.config import Config, SourceSettings
+from monitor.config.audio import SourceSettings
+from monitor.config.config import Config
 from monitor.config.load import parse_config
 from monitor.errors import UsageError
 from monitor.runtime.drills.plan import (

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.config.config import StoreSettings
+from monitor.config.outputs import StoreSettings
 from monitor.sinks.store.maintenance import EVERY_SECONDS
 from tests.support.clock import FakeClock
 from tests.support.store import EveryOccurrence, heard, make_store, rows

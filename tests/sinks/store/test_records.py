@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from monitor.config.config import StoreSettings
+from monitor.config.outputs import StoreSettings
 from monitor.records import EVERY_SOURCE, Health, Timed
 from monitor.sinks.store.day_report import duration_of, report_day
 from monitor.sinks.store.forget import forget

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.config.config import StoreSettings
+from monitor.config.outputs import StoreSettings
 from monitor.errors import StoreError
 from monitor.records import Event, Onset, Timed
 from monitor.sinks.store.writer import LAST_RETRY_SECONDS

@@ -8,7 +8,7 @@ import soundfile
 import torch
 
 from monitor.commands.app import run_command_line
-from monitor.config.config import DetectionSettings
+from monitor.config.detection import DetectionSettings
 from monitor.model.classifier import Classifier
 from monitor.model.model_file import ModelCard, Thresholds, TrainedModel, save_model
 from monitor.model.networks.build import build_network

@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from monitor.commands.app import run_command_line
-from monitor.config.config import DetectionSettings, LabelSettings
+from monitor.config.detection import DetectionSettings, LabelSettings
 from monitor.errors import DatasetError
 from monitor.model.card import ModelCard
 from monitor.model.model_file import TrainedModel, save_model

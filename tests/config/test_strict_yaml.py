@@ -1,4 +1,4 @@
-"""YAML is read as people mean it, and what cannot be meant is refused with its line."""
+"""YAML is read as people mean it; anything ambiguous is rejected with its line."""
 
 import pytest
 import yaml
@@ -62,24 +62,24 @@ def test_an_empty_text_is_an_empty_mapping(text: str) -> None:
         ("a:\n\tb: 1", "here:2: a tab indents this line; use spaces"),
         (
             "a: 1\nb: 2\na: 3",
-            "here:3: a: stands here for the second time; the first is in line 1",
+            "here:3: a: duplicate key; first used in line 1",
         ),
         (
             "x:\n  - k: 1\n    k: 2",
-            "here:3: x[0].k: stands here for the second time; the first is in line 2",
+            "here:3: x[0].k: duplicate key; first used in line 2",
         ),
         (
             "input: demo:",
-            "here:1: a ':' where none can be; put the value in quotes, or check the "
+            "here:1: an unexpected ':'; put the value in quotes, or check the "
             "indentation",
         ),
-        ("a: 1\n  b: 2\n", "here:2: a ':' where none can be; put the value"),
-        ("a: 1\n---\nb: 2", "here:2: a second document begins; there must be one"),
-        ("a: &x 1\nb: *x", "here:2: an alias (*) is not read here"),
-        ("a: &x [*x]", "here:1: an alias (*) is not read here"),
+        ("a: 1\n  b: 2\n", "here:2: an unexpected ':'; put the value"),
+        ("a: 1\n---\nb: 2", "here:2: a second document begins; only one is allowed"),
+        ("a: &x 1\nb: *x", "here:2: aliases (*) are not supported"),
+        ("a: &x [*x]", "here:1: aliases (*) are not supported"),
         ("a: !!python/name:os.system", "here:1: the tag tag:yaml.org,2002:python/name"),
-        ("a: !secret b", "here:1: the tag !secret is not read here"),
-        ("a: !!set {b}", "here:1: the tag tag:yaml.org,2002:set is not read here"),
+        ("a: !secret b", "here:1: the tag !secret is not supported"),
+        ("a: !!set {b}", "here:1: the tag tag:yaml.org,2002:set is not sup"),
         ("a: !!int b", "here:1: 'b' is not a number"),
         ("1: a", "here:1: a key must be a word; put it in quotes"),
         ("? [a]\n: b", "here:1: a key must be a word; put it in quotes"),
@@ -107,7 +107,7 @@ def test_a_fault_is_one_sentence_with_its_line(text: str, sentence: str) -> None
         ("a: [" + "1," * 20_000, "here:1: more than 10000 keys and values"),
         ("k" * 201 + ": 1", "here:1: the key 'kkkk.*' must be printable, and at most"),
         ('"a\\e[2J\\n": 1', r"here:1: the key 'a\\x1b\[2J\\n' must be printable"),
-        ("a: [&x 1, &x 2]", r"here:1: an anchor \(&\) stands here"),
+        ("a: [&x 1, &x 2]", r"here:1: a duplicate anchor"),
     ],
 )
 def test_a_text_made_to_exhaust_is_refused(text: str, sentence: str) -> None:

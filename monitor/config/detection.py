@@ -1,0 +1,80 @@
+"""Settings of the network, and of how its scores become events."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from monitor.config.base import Score, Seconds, Settings, Text
+
+
+class ModelSettings(Settings):
+    """The network, and the processor that runs it."""
+
+    file: Text | None = None
+    """Model file; null: the model included in the program."""
+
+    compute_device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where the network runs; auto uses a GPU if there is one."""
+
+    threads: Annotated[int, Field(ge=1, le=64)] = 1
+    """CPU threads for the network."""
+
+
+class LabelSettings(Settings):
+    """How the scores of one label become events; null takes what the preset says."""
+
+    preset: Literal["impulsive", "lasting"] | None = None
+    """impulsive or lasting; null: impulsive for gun_shot, dog_bark and car_horn, else
+    lasting.
+    """
+
+    onset_threshold: Score | None = None
+    """Score at or above which an event may begin; null: from the model file."""
+
+    offset_threshold: Score | None = None
+    """Score below which it may end; null: from the model file."""
+
+    smoothing_hops: Annotated[int, Field(ge=1, le=100)] | None = None
+    """Number of hops that scores are averaged over."""
+
+    min_duration_on_seconds: Seconds | None = None
+    """Shortest event that is reported."""
+
+    min_duration_off_seconds: Seconds | None = None
+    """Shortest pause that ends an event."""
+
+    refractory_seconds: Seconds | None = None
+    """Time after an event during which the label cannot begin again."""
+
+    margin: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Minimum distance above every other label's score for an event to begin."""
+
+    @model_validator(mode="after")
+    def _thresholds_are_ordered(self) -> "LabelSettings":
+        onset, offset = self.onset_threshold, self.offset_threshold
+        if onset is not None and offset is not None and offset > onset:
+            raise ValueError(
+                f"offset_threshold: {offset} must not be above onset_threshold: "
+                f"{onset}, or the label could never stay on"
+            )
+        return self
+
+
+class DetectionSettings(Settings):
+    """How scores become events."""
+
+    hop_frames: Annotated[int, Field(gt=0, le=344)] = 48
+    """Frames from one window to the next, a multiple of the network's stride; 48 frames
+    are 0.557 s.
+    """
+
+    level_gate_dbfs: Annotated[float, Field(ge=-200, le=0)] = -70.0
+    """No event begins while the loudest hop of the window is below this level."""
+
+    labels: dict[str, LabelSettings] = Field(default_factory=dict)
+    """Settings for individual labels, by name."""
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _null_is_empty(cls, labels: Any) -> Any:
+        return {} if labels is None else labels
