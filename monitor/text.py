@@ -1,7 +1,7 @@
 """How records are put into words for people."""
 
 import math
-from datetime import datetime
+from datetime import UTC, datetime
 
 from monitor.records import GapReason, HealthKind
 
@@ -35,6 +35,14 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
+
+
+def utc_text(moment: datetime | None) -> str | None:
+    """UTC in ISO 8601 with milliseconds; None where it is unknown."""
+    if moment is None:
+        return None
+    text = moment.astimezone(UTC).isoformat(timespec="milliseconds")
+    return text.removesuffix("+00:00") + "Z"
 
 
 def local_time(moment: datetime) -> str:

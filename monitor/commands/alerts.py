@@ -141,7 +141,7 @@ def show(
     import json
 
     from monitor.commands.output import print_json, print_line
-    from monitor.sinks.alerts.body import utc_text
+    from monitor.text import utc_text
 
     outbox = _outbox(config)
     (entry,) = _find(outbox, [alert_id])
@@ -267,7 +267,7 @@ def _find(outbox: "Outbox", ids: list[str]) -> "list[Entry]":
 
 
 def _facts(entry: "Entry") -> dict[str, Any]:
-    from monitor.sinks.alerts.body import utc_text
+    from monitor.text import utc_text
 
     alert = entry.alert
     return {

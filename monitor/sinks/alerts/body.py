@@ -1,13 +1,13 @@
-"""What an alert says: every fact that shows why it was made, and a sentence.
+"""The bodies of alerts: every fact that shows why one was made, and a sentence.
 
-Bodies of an own form: the fields of an alert in a text, escaped as it needs.
+The user's own templates are filled with the same facts, escaped as their type needs.
 """
 
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime, tzinfo
 from html import escape
 from typing import Any
 from urllib.parse import quote_plus
@@ -15,7 +15,8 @@ from urllib.parse import quote_plus
 from monitor.config.alerts import AlertSettings
 from monitor.config.hooks import NUMBER_FIELDS, TEXT_FIELDS, FieldTemplate, is_json
 from monitor.records import EVERY_SOURCE, Event, HealthState, Occurrence
-from monitor.text import duration, level
+from monitor.sinks.alerts.conditions import Case
+from monitor.text import duration, level, utc_text
 
 SCHEMA = 1
 
@@ -77,7 +78,7 @@ def occurrence_body(
 
 
 def conditions(settings: AlertSettings) -> dict[str, Any]:
-    """What a sound must meet to be told by the rule."""
+    """The conditions of the rule for an occurrence."""
     return {
         "labels": list(settings.labels),
         "sources": list(settings.sources),
@@ -91,25 +92,26 @@ def conditions(settings: AlertSettings) -> dict[str, Any]:
 
 def health_body(
     settings: AlertSettings,
-    case: Mapping[str, Any],
+    case: Case,
     state: HealthState,
     *,
     detail: str,
     end: str | None = None,
     seconds: float | None = None,
 ) -> dict[str, Any]:
-    """Say what is wrong with a source or the monitor, or that it is over.
+    """State a health problem of a source or the monitor, or that it is over.
 
     Args:
         settings: Of the rule.
-        case: `source`, `kind`, and `start`, a text.
+        case: The problem as it was raised.
         state: Whether it is raised or cleared.
         detail: A sentence, maybe empty.
-        end: When it ended, UTC.
-        seconds: How long it lasted.
+        end: Its end, UTC.
+        seconds: Its duration.
     """
-    source, kind = case["source"], case["kind"]
-    what = kind if source == EVERY_SOURCE else f"{kind} at {source}"
+    what = (
+        case.label if case.source == EVERY_SOURCE else f"{case.label} at {case.source}"
+    )
     if seconds is not None:
         what += f" is over after {duration(seconds)}"
     return {
@@ -120,11 +122,11 @@ def health_body(
         "rule": settings.name,
         "message": f"{what}: {detail}" if detail else what,
         "label": None,
-        "source": source,
-        "health": kind,
+        "source": case.source,
+        "health": case.label,
         "state": state,
         "detail": detail,
-        "start": case["start"],
+        "start": case.start,
         "end": end,
         "duration_seconds": None if seconds is None else _rounded(seconds, 3),
         "conditions": {
@@ -138,13 +140,13 @@ def health_body(
 def digest_body(
     settings: AlertSettings, held: Mapping[str, Any], since: datetime, zone: tzinfo
 ) -> dict[str, Any]:
-    """Say what was held back since `since`.
+    """Sum up the reports that were held back since `since`.
 
     Args:
         settings: Of the rule.
         held: `count`, `sounds` (source, label, count) and some `examples`.
-        since: When the first was held back.
-        zone: In which the sentence tells the time.
+        since: Time at which the first was held back.
+        zone: Time zone of the sentence.
     """
     sounds = held["sounds"]
     named = ", ".join(
@@ -170,14 +172,6 @@ def digest_body(
     }
 
 
-def utc_text(moment: datetime | None) -> str | None:
-    """UTC in ISO 8601 with milliseconds; None where it is unknown."""
-    if moment is None:
-        return None
-    text = moment.astimezone(UTC).isoformat(timespec="milliseconds")
-    return text.removesuffix("+00:00") + "Z"
-
-
 def _sentence(kind: str, incident: Incident, *, escalation: bool) -> str:
     of = incident.occurrence
     seconds = duration(incident.duration_seconds)
@@ -195,11 +189,11 @@ def _rounded(value: float, digits: int) -> float | None:
 
 
 def render(template: str, content_type: str, body: Mapping[str, Any]) -> str:
-    """Put the facts of an alert in the places of its fields.
+    """Fill a template with the facts of an alert.
 
     Args:
         template: Checked when the configuration was read.
-        content_type: In JSON, form data, HTML and XML what a field holds is escaped.
+        content_type: In JSON, form data, HTML and XML the values are escaped.
         body: Of the alert.
     """
     texts = {

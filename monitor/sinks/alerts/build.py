@@ -13,12 +13,12 @@ from difflib import get_close_matches
 
 from monitor.config.alerts import AlertSettings
 from monitor.errors import ConfigError, StoreUnavailableError
-from monitor.sinks.alerts.body import utc_text
 from monitor.sinks.alerts.hooks import build_hook
 from monitor.sinks.alerts.hooks.hook import Delivered, Hook, Outcome, Retry
 from monitor.sinks.alerts.outbox import Alert, Outbox
 from monitor.sinks.alerts.sender import Clock, Sender
 from monitor.sinks.store.database import Database
+from monitor.text import utc_text
 
 logger = logging.getLogger(__name__)
 

@@ -1,16 +1,14 @@
-"""The rules: from records to the alerts that they cause.
-
-One rule: of the sounds and troubles that it hears of, which it tells, how often.
-"""
+"""The rules: from records to the alerts that follow from them."""
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from dataclasses import asdict
+from datetime import datetime, timedelta
 from typing import Any
 
 from monitor.config.alerts import AlertSettings
 from monitor.records import (
+    EVERY_SOURCE,
     Event,
     Health,
     Ongoing,
@@ -21,165 +19,154 @@ from monitor.records import (
 from monitor.sinks.alerts.body import (
     Incident,
     digest_body,
+    health_body,
     occurrence_body,
-    utc_text,
 )
-from monitor.sinks.alerts.conditions import (
-    HealthCases,
-    Quota,
-    addressed,
-    find_zone,
-    in_ms,
-    is_quiet,
-)
-from monitor.sinks.alerts.outbox import Alert, AlertKind
+from monitor.sinks.alerts.conditions import Case, Cases, Quota, find_zone, is_quiet
+from monitor.sinks.alerts.outbox import Alert, AlertKind, alert_id
+from monitor.text import utc_text
 
 logger = logging.getLogger(__name__)
 
-
 ESCALATION_NUMBER = 0
-"""Number of the escalation among the still_on alerts of a sound; repeats follow."""
-
-
-@dataclass
-class Case:
-    """What the rule did about one sound."""
-
-    source: str
-    label: str
-    told: bool = False
-    """Somebody knows of it, and is told its end."""
-
-    settled: bool = False
-    """Its onset was told, or will never be."""
-
-    escalated: bool = False
-    repeats: int = 0
+"""Number of the escalation among an occurrence's still_on alerts; repeats follow."""
 
 
 class Rule:
-    """Makes the alerts of one rule.  Knows no clock: moments are passed in.
+    """Makes the alerts of one rule.  Has no clock: moments are passed in.
 
-    It may be told of a sound as often as its facts change; a sound is told when all
-    conditions hold for the first time, which may be after its onset.
+    An occurrence is passed in again whenever its facts change.  Its first alert is made
+    when all conditions hold for the first time, which may be after its onset.  Health
+    problems follow the same course, but wait for the end of a cooldown.
     """
 
     def __init__(self, settings: AlertSettings) -> None:
         self.settings = settings
         self._zone = find_zone(settings.time_zone)
-        self._cases: dict[str, Case] = {}
-        self._last_ms: dict[tuple[str, str], int] = {}
+        self._occurrences = Cases(settings.cooldown_seconds)
+        self._health = Cases(settings.cooldown_seconds)
         self._quota = Quota(settings.max_per_hour)
-        self._health = HealthCases(settings, self._quota)
 
     def wants(self, incident: Incident) -> bool:
         """Whether the rule is about this label of this source."""
-        settings = self.settings
-        return (
-            not settings.labels or incident.occurrence.label in settings.labels
-        ) and (not settings.sources or incident.occurrence.source in settings.sources)
+        settings, of = self.settings, incident.occurrence
+        return (not settings.labels or of.label in settings.labels) and (
+            not settings.sources or of.source in settings.sources
+        )
 
     def begin(self, incident: Incident, now: datetime) -> Iterator[Alert]:
-        """Take a sound that has begun."""
-        # A source hears a label once at a time: another one was never ended, as after
-        # a database that was set aside.
-        for key, case in list(self._cases.items()):
-            if (case.source, case.label) == (
-                incident.occurrence.source,
-                incident.occurrence.label,
-            ):
-                del self._cases[key]
-        self._cases[incident.occurrence.id] = Case(
-            incident.occurrence.source, incident.occurrence.label
-        )
+        """Take an occurrence that has begun."""
+        of, going_on = incident.occurrence, self._occurrences.going_on
+        # A label goes on once in a source: another case was never ended, as after a
+        # database that was set aside.
+        for key, case in list(going_on.items()):
+            if (case.source, case.label) == (of.source, of.label):
+                del going_on[key]
+        going_on[of.id] = Case(of.source, of.label)
         yield from self.follow(incident, now)
 
     def follow(self, incident: Incident, now: datetime) -> Iterator[Alert]:
-        """Take what is known now of a sound that is going on."""
-        case = self._cases.get(incident.occurrence.id)
+        """Take the present facts of an occurrence that goes on."""
+        case = self._occurrences.going_on.get(incident.occurrence.id)
         if case is None or not self._meets_conditions(incident) or self._is_quiet(now):
             return
         if "onset" in self.settings.on and not case.settled:
             case.settled = True
-            if self._may_tell(incident, now):
-                yield from self._tell(case, incident, "onset", now)
+            if self._may_report(case, incident, now):
+                yield from self._report(case, incident, "onset", now)
         if self._is_due_to_escalate(case, incident):
             case.escalated = True
-            if self._has_room(incident, now):
-                yield from self._tell(case, incident, "still_on", now, escalation=True)
-        if case.told and self._repeats(incident) > case.repeats:
+            if self._has_room(case, incident, now):
+                yield from self._report(
+                    case, incident, "still_on", now, escalation=True
+                )
+        if case.reported and self._repeats(incident) > case.repeats:
             case.repeats = self._repeats(incident)
-            if self._has_room(incident, now):
-                yield from self._tell(case, incident, "still_on", now)
+            if self._has_room(case, incident, now):
+                yield from self._report(case, incident, "still_on", now)
 
     def end(self, incident: Incident, now: datetime) -> Iterator[Alert]:
-        """Take a sound that is over.  Whoever was told of it is told its end.
+        """Take an occurrence that is over.  One that was reported gets its end alert.
 
-        Also in quiet times: a program that has switched something on must hear when to
+        Also in quiet times: a program that has switched something on must learn when to
         switch it off.
         """
-        case = self._cases.pop(incident.occurrence.id, None)
+        of = incident.occurrence
+        case = self._occurrences.going_on.pop(of.id, Case(of.source, of.label))
         if "end" not in self.settings.on:
             return
-        if case is not None and case.told:
-            yield from self._alerts("end", incident, 0, now, escalation=False)
-            self._last_ms[incident.occurrence.source, incident.occurrence.label] = (
-                in_ms(now)
-            )
-        elif (
+        if case.reported or (
             "onset" not in self.settings.on
             and self._meets_conditions(incident)
             and not self._is_quiet(now)
-            and self._may_tell(incident, now)
+            and self._may_report(case, incident, now)
         ):
-            case = case or Case(incident.occurrence.source, incident.occurrence.label)
-            yield from self._tell(case, incident, "end", now)
+            yield from self._report(case, incident, "end", now)
 
-    def take_health(self, timed: Timed, now: datetime) -> Iterator[Alert]:
-        """Take a trouble that is raised or cleared."""
-        return self._health.take(timed, now, is_quiet=self._is_quiet(now))
+    def take_health(
+        self, health: Health, timed: Timed, now: datetime
+    ) -> Iterator[Alert]:
+        """Take a health problem that is raised or cleared.
+
+        One that goes on when a quiet time or a cooldown ends is reported then.
+        """
+        if not self._wants_health(health):
+            return
+        if health.state == "raised":
+            start = utc_text(timed.start_utc)
+            case = Case(health.source, health.kind, start, health.detail)
+            self._health.going_on[health.id] = case
+            if not self._is_quiet(now):
+                yield from self._report_health(health.id, case, now)
+            return
+        before = self._health.going_on.pop(health.id, None)
+        if before is not None and before.reported:
+            self._health.note_report(before, now)
+            body = health_body(
+                self.settings,
+                before,
+                "cleared",
+                detail=health.detail,
+                end=utc_text(timed.end_utc),
+                seconds=timed.end_seconds - timed.start_seconds,
+            )
+            yield from self._alerts("health", health.id, body, now, number=1)
 
     def tick(self, now: datetime) -> Iterator[Alert]:
-        """Let time pass: tell what was held back, an hour after the first of it.
+        """Let time pass: report what was held back or could not be reported before.
 
-        And the troubles that could not be told when they were raised.
+        Reports over the quota come in one digest, an hour after the first of them.
         """
-        if not self._is_quiet(now):
-            yield from self._health.tick(now)
-            if self._quota.is_due(now):
-                held = self._quota.release()
-                body = digest_body(self.settings, asdict(held), held.since, self._zone)
-                yield from addressed(
-                    self.settings, "digest", str(held.since_ms), body, now
-                )
+        if self._is_quiet(now):
+            return
+        for key, case in self._health.going_on.items():
+            yield from self._report_health(key, case, now)
+        held = self._quota.take_due(now)
+        if held is not None:
+            body = digest_body(self.settings, asdict(held), held.since, self._zone)
+            yield from self._alerts("digest", str(held.since_ms), body, now)
 
     def state(self) -> dict[str, Any]:
-        """What must be remembered over a restart."""
+        """Return what must be remembered over a restart."""
         return {
-            "cases": {key: asdict(case) for key, case in self._cases.items()},
-            "last_ms": [[*key, ms] for key, ms in self._last_ms.items()],
-            "health": self._health.state(),
+            **self._occurrences.state(),
             **self._quota.state(),
+            "health": self._health.state(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Add what `state` of an earlier run returned to what happened since."""
-        for key, case in state["cases"].items():
-            self._cases.setdefault(key, Case(**case))
-        for source, label, ms in state["last_ms"]:
-            self._last_ms.setdefault((source, label), ms)
+        """Add the state of an earlier run to what has happened since."""
+        self._occurrences.restore(state)
         self._quota.restore(state)
-        if "health" in state:  # older versions knew of none
+        if "health" in state:  # unknown to older versions
             self._health.restore(state["health"])
 
     def _meets_conditions(self, incident: Incident) -> bool:
-        settings = self.settings
+        settings, of = self.settings, incident.occurrence
+        least = settings.min_level_dbfs
         return (
-            incident.occurrence.peak_score >= settings.min_score
-            and (
-                settings.min_level_dbfs is None
-                or incident.occurrence.level_dbfs >= settings.min_level_dbfs
-            )
+            of.peak_score >= settings.min_score
+            and (least is None or of.level_dbfs >= least)
             and incident.duration_seconds >= settings.min_duration_seconds
         )
 
@@ -188,37 +175,27 @@ class Rule:
 
     def _is_due_to_escalate(self, case: Case, incident: Incident) -> bool:
         after = self.settings.escalate_after_seconds
-        return (
-            after is not None
-            and not case.escalated
-            and incident.duration_seconds >= after
-        )
+        is_due = after is not None and incident.duration_seconds >= after
+        return is_due and not case.escalated
 
     def _repeats(self, incident: Incident) -> int:
         every = self.settings.still_on_seconds
         return 0 if every is None else int(incident.duration_seconds // every)
 
-    def _may_tell(self, incident: Incident, now: datetime) -> bool:
-        last = self._last_ms.get(
-            (incident.occurrence.source, incident.occurrence.label)
-        )
-        cooldown_ms = self.settings.cooldown_seconds * 1000
-        if last is not None and 0 <= in_ms(now) - last < cooldown_ms:
-            return False
-        return self._has_room(incident, now)
+    def _may_report(self, case: Case, incident: Incident, now: datetime) -> bool:
+        is_cooling_down = self._occurrences.is_cooling_down(case, now)
+        return not is_cooling_down and self._has_room(case, incident, now)
 
-    def _has_room(self, incident: Incident, now: datetime) -> bool:
+    def _has_room(self, case: Case, incident: Incident, now: datetime) -> bool:
         """Whether one more alert fits into the hour; else it is held back."""
         example = {
             "event_id": incident.occurrence.id,
             "start": utc_text(incident.start_utc),
             "peak_score": round(incident.occurrence.peak_score, 4),
         }
-        return self._quota.has_room(
-            incident.occurrence.source, incident.occurrence.label, example, now
-        )
+        return self._quota.has_room(case, example, now)
 
-    def _tell(
+    def _report(
         self,
         case: Case,
         incident: Incident,
@@ -227,43 +204,61 @@ class Rule:
         *,
         escalation: bool = False,
     ) -> Iterator[Alert]:
-        case.told = True
-        # What has just been told is repeated at the next multiple, not at once.
+        self._occurrences.note_report(case, now)
+        # The next repeat is due at the next multiple, not at once.
         case.repeats = self._repeats(incident)
-        self._last_ms[incident.occurrence.source, incident.occurrence.label] = in_ms(
-            now
+        is_repeat = kind == "still_on" and not escalation
+        body = occurrence_body(self.settings, kind, incident, escalation=escalation)
+        key = incident.occurrence.id
+        number = case.repeats if is_repeat else ESCALATION_NUMBER
+        yield from self._alerts(kind, key, body, now, number=number, event_id=key)
+
+    def _wants_health(self, health: Health) -> bool:
+        settings = self.settings
+        return (
+            "health" in settings.on
+            and (not settings.kinds or health.kind in settings.kinds)
+            and (
+                not settings.sources
+                or health.source in (EVERY_SOURCE, *settings.sources)
+            )
         )
-        number = ESCALATION_NUMBER
-        if kind == "still_on" and not escalation:
-            number = case.repeats
-        yield from self._alerts(kind, incident, number, now, escalation=escalation)
+
+    def _report_health(self, key: str, case: Case, now: datetime) -> Iterator[Alert]:
+        if case.settled or self._health.is_cooling_down(case, now):
+            return
+        case.settled = True
+        example = {"start": case.start, "detail": case.detail}
+        if self._quota.has_room(case, example, now):
+            self._health.note_report(case, now)
+            body = health_body(self.settings, case, "raised", detail=case.detail)
+            yield from self._alerts("health", key, body, now)
 
     def _alerts(
         self,
         kind: AlertKind,
-        incident: Incident,
-        number: int,
+        subject: str,
+        body: Mapping[str, Any],
         now: datetime,
         *,
-        escalation: bool,
+        number: int = 0,
+        event_id: str | None = None,
     ) -> Iterator[Alert]:
-        body = occurrence_body(self.settings, kind, incident, escalation=escalation)
-        yield from addressed(
-            self.settings,
-            kind,
-            incident.occurrence.id,
-            body,
-            now,
-            number=number,
-            event_id=incident.occurrence.id,
-        )
+        """Make an alert for each endpoint; `subject` and `number`: see `alert_id`."""
+        deadline = now + timedelta(seconds=self.settings.deadline_seconds)
+        for endpoint in self.settings.endpoints:
+            key = alert_id(endpoint, kind, subject, number)
+            facts = {"id": key, "created": utc_text(now), **body}
+            name = self.settings.name
+            yield Alert(key, name, endpoint, kind, event_id, facts, now, deadline)
 
 
-STATE_VERSION = 1
+STATE_VERSION = 2
+READABLE_VERSIONS = (1, 2)
 
 
 class Rules:
-    """All rules together.  Used by one thread; knows no clock and no endpoint."""
+    """All rules together.  Used by one thread; has no clock and reaches no endpoint."""
 
     def __init__(
         self,
@@ -306,7 +301,7 @@ class Rules:
         self._sample_rate = sample_rate
 
     def step(self, batch: Sequence[Timed], now: datetime) -> list[Alert]:
-        """Take records; return the alerts that follow, in the order to tell them."""
+        """Take records; return the alerts that follow, in the order to send them."""
         return [alert for timed in batch for alert in self._alerts(timed, now)]
 
     def tick(self, now: datetime) -> list[Alert]:
@@ -314,17 +309,17 @@ class Rules:
         return [alert for rule in self._rules.values() for alert in rule.tick(now)]
 
     def state(self) -> dict[str, Any]:
-        """What must be remembered over a restart; changes only when something was told.
+        """Return what must be remembered over a restart, JSON-able, of bounded size.
 
-        JSON-able, and of bounded size.
+        It changes only when something begins, ends or is reported.
         """
         rules = {name: rule.state() for name, rule in self._rules.items()}
         return {"version": STATE_VERSION, "rules": rules}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Add what `state` of an earlier run returned; rules that are gone are left."""
-        if state.get("version") != STATE_VERSION:
-            logger.warning("what the rules remembered is of another version: forgotten")
+        """Add the state of an earlier run; that of rules that are gone is left out."""
+        if state.get("version") not in READABLE_VERSIONS:
+            logger.warning("the alert rules' state is of another version: ignored")
             return
         for name, remembered in state["rules"].items():
             if name in self._rules:
@@ -345,9 +340,9 @@ class Rules:
             case Event() as event:
                 self._started.pop(event.id, None)
                 yield from self._each(Rule.end, self._ended(timed, event), now)
-            case Health():
+            case Health() as health:
                 for rule in self._rules.values():
-                    yield from rule.take_health(timed, now)
+                    yield from rule.take_health(health, timed, now)
 
     def _newest(self, of: Onset | Event) -> Ongoing | None:
         """The occurrence in the newest frame; None: it began before a crash."""
