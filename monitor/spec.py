@@ -1,21 +1,21 @@
-"""What a model expects of its input: the frame grid and the mel bands.
+"""The input format of a model: frame grid, mel bands and window.
 
-Travels inside the model file, so that monitoring computes what training computed.
+Stored in the model file, so that monitoring computes the features of the training.
 """
 
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-_MOST_WINDOW_VALUES = 2**22
-"""Samples of all frames of a window: a spec comes from a file, and we allocate them."""
+_MAX_WINDOW_VALUES = 2**22
+"""Samples of all frames of a window; bounds what a foreign model file can allocate."""
 
 
 class ModelSpec(BaseModel):
     """The front end and the window of one model.
 
     Frame `k` covers the samples [hop_length * k, hop_length * k + n_fft): there is no
-    centring and no padding, so a frame does not depend on the window it is seen in.
+    centring and no padding, so a frame does not depend on the window that holds it.
     """
 
     model_config = ConfigDict(
@@ -26,10 +26,10 @@ class ModelSpec(BaseModel):
     )
 
     sample_rate: Annotated[int, Field(ge=4_000, le=400_000)] = 44_100
-    """Samples a second and channel."""
+    """Samples per second and channel."""
 
     channels: Literal[1, 2] = 2
-    """Channels the network takes; a mono recording counts as two equal ones."""
+    """Channels of the input; a mono recording counts as two equal ones."""
 
     n_fft: Annotated[int, Field(ge=16, le=16_384)] = 1024
     """Samples a frame covers."""
@@ -50,7 +50,7 @@ class ModelSpec(BaseModel):
     """Log-mel of silence, dB: powers below 10 ** (floor_db / 10) are raised to it."""
 
     window_frames: Annotated[int, Field(ge=1, le=8_192)] = 344
-    """Frames the network sees at once."""
+    """Frames of a window."""
 
     @model_validator(mode="after")
     def _bands_lie_below_nyquist(self) -> "ModelSpec":
@@ -64,7 +64,7 @@ class ModelSpec(BaseModel):
     @model_validator(mode="after")
     def _a_window_can_be_computed(self) -> "ModelSpec":
         values = self.window_frames * max(self.n_fft, self.hop_length)
-        if values > _MOST_WINDOW_VALUES:
+        if values > _MAX_WINDOW_VALUES:
             raise ValueError(
                 f"window_frames: {self.window_frames} frames of {self.n_fft} samples, "
                 f"{self.hop_length} apart, are too many"

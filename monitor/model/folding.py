@@ -1,12 +1,11 @@
-"""A trained network rewritten for listening on the CPU: the same numbers, less work.
+"""Optimises a trained network for inference on the CPU: the same scores, less work.
 
-What can be done once is done once: batch normalisation is folded into the convolution
-before it, and for mono sources the two input channels into one.  The shift and scale
-of each mel band cannot be folded: a convolution has the same weights in all bands, and
-its zero padding lies at the mean.
+Batch normalisation is folded into the convolution before it and, for mono sources, the
+two input channels into one.  The shift and scale of each mel band cannot be folded: a
+convolution has the same weights in all bands, and its zero padding lies at the mean.
 
-A small network on one window spends a third of its time not in its sums but in looking
-up modules and parameters, so these are looked up once too.
+A small network spends a third of its time on one window in looking up modules and
+parameters, so these are looked up once too.
 """
 
 from collections.abc import Callable
@@ -22,8 +21,8 @@ from monitor.model.networks.base import Network, Output, average
 
 _Step = Callable[[Tensor], Tensor]
 
-# They may overwrite the output of a convolution, which nobody else reads.
-_IN_PLACE: dict[type[nn.Module], _Step] = {
+# In place, because nothing else reads the output of the convolution.
+_ACTIVATIONS: dict[type[nn.Module], _Step] = {
     nn.ReLU: torch.relu_,
     nn.Hardswish: lambda maps: functional.hardswish(maps, inplace=True),
 }
@@ -33,7 +32,7 @@ def fold(network: Network, channels: int) -> Network:
     """Return a copy of `network` in evaluation mode that is faster on the CPU.
 
     Args:
-        network: Stays as it is.
+        network: Not modified.
         channels: Of the windows that the copy takes; 1 for a network of two channels
             computes what two equal channels would give.
 
@@ -43,15 +42,9 @@ def fold(network: Network, channels: int) -> Network:
     copy = deepcopy(network).float().cpu().eval().requires_grad_(False)
     if channels == 1:
         _merge_channels(copy)
-    sequences = [
-        module for module in copy.modules() if isinstance(module, nn.Sequential)
-    ]
-    for sequence in sequences:
-        _fold_normalisation(sequence)
-    # oneDNN's convolutions want the channels last, and reorder what comes otherwise.
-    copy.to(memory_format=torch.channels_last)
-    for sequence in sequences:
-        _join_activations(sequence)
+    for module in list(copy.modules()):
+        if isinstance(module, nn.Sequential):
+            _fold_layers(module)
     return _Folded(copy)
 
 
@@ -70,7 +63,9 @@ class _Folded(Network):
         )
         self._mean = network.normalise.mean
         self._factor = 1 / network.normalise.deviation
-        self._steps = _steps(network.blocks)
+        blocks = network.blocks
+        layers = blocks if isinstance(blocks, nn.Sequential) else [blocks]
+        self._steps: list[_Step] = [layer.forward for layer in layers]  # no hooks
         self._shared_head = _shared_head(network)
 
     def columns(self, log_mel: Tensor) -> Tensor:
@@ -83,7 +78,7 @@ class _Folded(Network):
         if self._shared_head is None:
             return super().forward(log_mel)
         weight, bias = self._shared_head
-        # The head of the mean is the mean of the head: it is linear.
+        # A linear head of the mean equals the mean of the head.
         activity = torch.matmul(weight, self.columns(log_mel)).add_(bias)
         return Output(activity.mean(dim=2), activity)
 
@@ -102,9 +97,10 @@ class _Convolution(nn.Module):
 
     def __init__(self, layer: nn.Conv2d, activation: _Step | None) -> None:
         super().__init__()
-        self._arguments: tuple[Any, ...] = (
-            layer.weight.detach(),
-            None if layer.bias is None else layer.bias.detach(),
+        # oneDNN's convolutions want the channels last, else they reorder them.
+        self._weight = layer.weight.detach().to(memory_format=torch.channels_last)
+        self._bias = None if layer.bias is None else layer.bias.detach()
+        self._options: tuple[Any, ...] = (
             layer.stride,
             layer.padding,
             layer.dilation,
@@ -113,20 +109,14 @@ class _Convolution(nn.Module):
         self._activate = activation
 
     def forward(self, maps: Tensor) -> Tensor:
-        output = torch.conv2d(maps, *self._arguments)
+        output = torch.conv2d(maps, self._weight, self._bias, *self._options)
         return output if self._activate is None else self._activate(output)
-
-
-def _steps(blocks: nn.Module) -> list[_Step]:
-    """What is called one after the other, past the hooks that modules may have."""
-    layers = blocks if isinstance(blocks, nn.Sequential) else [blocks]
-    return [layer.forward for layer in layers]
 
 
 def _merge_channels(network: Network) -> None:
     """Sum the weights of the first convolution over its two input channels.
 
-    A network whose first convolution has one has merged the channels before it.
+    Where it has one input channel, an earlier layer has merged them.
     """
     layers = network.blocks.modules()
     first = next(layer for layer in layers if isinstance(layer, nn.Conv2d))
@@ -136,32 +126,19 @@ def _merge_channels(network: Network) -> None:
         first.in_channels = 1
 
 
-def _fold_normalisation(sequence: nn.Sequential) -> None:
-    """Fold batch normalisation, and drop what does nothing in evaluation."""
-    kept: list[nn.Module] = []
+def _fold_layers(sequence: nn.Sequential) -> None:
+    """Join convolutions with what follows; drop what does nothing in evaluation."""
+    folded: list[nn.Module] = []
     for layer in sequence:
-        before = kept[-1] if kept else None
+        before = folded[-1] if folded else None
         if isinstance(before, nn.Conv2d) and isinstance(layer, nn.BatchNorm2d):
-            kept[-1] = fuse_conv_bn_eval(before, layer)
+            folded[-1] = fuse_conv_bn_eval(before, layer)
+        elif isinstance(before, nn.Conv2d) and type(layer) in _ACTIVATIONS:
+            folded[-1] = _Convolution(before, _ACTIVATIONS[type(layer)])
         elif not isinstance(layer, nn.Dropout | nn.Identity):
-            kept.append(layer)
-    _replace(sequence, kept)
-
-
-def _join_activations(sequence: nn.Sequential) -> None:
-    """Join each convolution with the activation after it."""
-    joined: list[nn.Module] = []
-    layers = list(sequence)
-    for before, layer in zip([None, *layers], layers, strict=False):
-        if isinstance(layer, nn.Conv2d):
-            joined.append(_Convolution(layer, None))
-        elif isinstance(before, nn.Conv2d) and type(layer) in _IN_PLACE:
-            joined[-1] = _Convolution(before, _IN_PLACE[type(layer)])
-        else:
-            joined.append(layer)
-    _replace(sequence, joined)
-
-
-def _replace(sequence: nn.Sequential, layers: list[nn.Module]) -> None:
+            folded.append(layer)
     del sequence[:]
-    sequence.extend(layers)
+    sequence.extend(
+        _Convolution(layer, None) if isinstance(layer, nn.Conv2d) else layer
+        for layer in folded
+    )

@@ -1,4 +1,4 @@
-"""From samples to log-mel: one front end for training and for monitoring."""
+"""The front end: from samples to log-mel, for training and for monitoring."""
 
 import warnings
 
@@ -13,8 +13,7 @@ from monitor.spec import ModelSpec
 class LogMel(nn.Module):
     """Log-mel of whole signals, in dB re a full-scale square, on an absolute grid.
 
-    Neither the loudest bin nor any other content of the signal moves the reference
-    or the floor, so that a frame does not depend on what surrounds it.
+    Reference and floor are fixed, so a frame does not depend on the frames around it.
 
     Raises:
         UsageError: A mel band of the spec holds no FFT bin, or the spec has no band.
@@ -24,7 +23,7 @@ class LogMel(nn.Module):
     """(n_fft,), periodic Hann."""
 
     bank: Tensor
-    """(n_mels, bins), the weights of the FFT bins that some band holds."""
+    """(n_mels, bins), weights of the FFT bins within the bands."""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
@@ -32,7 +31,7 @@ class LogMel(nn.Module):
         mel = _torchaudio_mel(spec)
         bank = mel.mel_scale.fb  # (n_fft // 2 + 1, n_mels)
         used = bank.any(dim=1).nonzero()
-        # Half of the bins lie above f_max; leaving them out halves the work below.
+        # Half of the bins lie above f_max; without them the product is half the work.
         self.bins = slice(int(used[0]), int(used[-1]) + 1)
         self.register_buffer("window", mel.spectrogram.window, persistent=False)
         self.register_buffer("bank", bank[self.bins].T.contiguous(), persistent=False)
@@ -40,8 +39,8 @@ class LogMel(nn.Module):
     def forward(self, samples: Tensor) -> Tensor:
         """Compute every whole frame of `samples`.
 
-        The same sums as torchaudio's MelSpectrogram without centring, in half of its
-        time: it takes the root of each power, squares it again, and weighs empty bins.
+        Equals torchaudio's MelSpectrogram without centring, in half of its time:
+        torchaudio takes the root of each power, squares it, and weighs empty bins.
 
         Args:
             samples: float32, shape (..., n), nominally in [-1, 1].
@@ -64,16 +63,16 @@ class LogMel(nn.Module):
 def _padded(power: Tensor) -> Tensor:
     """Append empty frames up to a multiple of 16: (..., frames, bins).
 
-    Matrix libraries sum a product of few columns in another order.  So each frame
-    comes out the same to the last bit, however many are computed with it.
+    Matrix libraries sum a product of few columns in another order.  With the padding a
+    frame is the same to the last bit, however many are computed with it.
     """
     return nn.functional.pad(power, (0, 0, 0, -power.shape[-2] % 16))
 
 
 def _torchaudio_mel(spec: ModelSpec) -> MelSpectrogram:
-    """Torchaudio's transform for `spec`, whose Hann window and mel bands we use."""
+    """Torchaudio's transform for `spec`, the source of Hann window and mel bands."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # an empty band: refused below
+        warnings.simplefilter("ignore", UserWarning)  # empty bands: an error below
         mel = MelSpectrogram(
             sample_rate=spec.sample_rate,
             n_fft=spec.n_fft,
@@ -97,13 +96,13 @@ def _torchaudio_mel(spec: ModelSpec) -> MelSpectrogram:
 
 
 class IncrementalLogMel:
-    """Log-mel of a stream on its absolute frame grid, computed once for each frame.
+    """Log-mel of a stream on its absolute frame grid; each frame is computed once.
 
-    Equal to `LogMel` of everything pushed so far, whatever the sizes of the blocks.
-    Not thread-safe.
+    Equal to the last bit to `LogMel` of everything pushed so far, for blocks of any
+    size.  Not thread-safe.
 
     Args:
-        log_mel: What computes the frames.
+        log_mel: Computes the frames.
         channels: Channels of the stream, 1 or 2.
         start: Absolute index of the first sample that will be pushed.
     """
@@ -117,7 +116,7 @@ class IncrementalLogMel:
         self.restart(start)
 
     def restart(self, at: int) -> None:
-        """Forget the samples so far: the next ones begin at absolute index `at`.
+        """Drop the samples so far: the next ones begin at absolute index `at`.
 
         After a gap `at` is any index; frames begin again at the next multiple of the
         hop length, so the samples before it are skipped.
@@ -131,7 +130,7 @@ class IncrementalLogMel:
     def push(self, samples: Tensor) -> Tensor:
         """Take the samples that follow; return the frames that they complete.
 
-        The first of them is the frame `next_frame`, as it stood before the call.
+        The first of these has the index that `next_frame` had before the call.
 
         Args:
             samples: float32, shape (channels, n), any n.

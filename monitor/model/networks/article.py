@@ -1,6 +1,7 @@
-"""The network of the article that this project began with: preset `article`."""
+"""The network of Ketan Doshi's "Audio Deep Learning Made Simple": preset `article`.
 
-from itertools import pairwise
+The sizes at line ends are those of a batch of one with the default input format.
+"""
 
 from torch import nn
 
@@ -9,26 +10,28 @@ from monitor.spec import ModelSpec
 
 
 def article(spec: ModelSpec, labels: int) -> Network:
-    """Four strided convolutions and an average, about 26 k parameters.
+    """Build four strided convolutions, an average and a linear head: 26 k parameters.
 
-    For a batch of 16: (16, 2, 64, 344), (16, 64, 4, 22), (16, 64), (16, labels).
+    Unlike the article's, a block normalises before the ReLU, so that the normalisation
+    can be folded into the convolution, and the input is normalised by fixed statistics
+    of the training set instead of those of the batch.
     """
-    blocks = nn.Sequential()
-    widths = (spec.channels, 8, 16, 32, 64)
-    for index, (inputs, outputs) in enumerate(pairwise(widths)):
-        kernel = 5 if index == 0 else 3
-        blocks.extend(
-            [
-                nn.Conv2d(inputs, outputs, kernel, stride=2, padding=kernel // 2),
-                # Before the ReLU, so that the two can be folded into one convolution.
-                nn.BatchNorm2d(outputs),
-                nn.ReLU(),
-            ]
-        )
+    blocks = nn.Sequential(  # (1, 2, 64, 344)
+        *_block(spec.channels, 8, kernel=5),  # (1, 8, 32, 172)
+        *_block(8, 16),  # (1, 16, 16, 86)
+        *_block(16, 32),  # (1, 32, 8, 43)
+        *_block(32, 64),  # (1, 64, 4, 22)
+    )
     return Network(
         Normalise(spec.n_mels),
         blocks,
-        average,
-        nn.Linear(widths[-1], labels),
+        pool=average,  # (1, 64): over bands and columns
+        head=nn.Linear(64, labels),  # (1, labels)
         total_stride=2**4,
     )
+
+
+def _block(inputs: int, outputs: int, kernel: int = 3) -> list[nn.Module]:
+    """One block of the article: convolution, normalisation, ReLU."""
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride=2, padding=kernel // 2)
+    return [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]

@@ -1,4 +1,4 @@
-"""What every network is made of, and what it says of a window."""
+"""The structure that all networks share, and its output."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 class Normalise(nn.Module):
     """Shift and scale each mel band by a mean and deviation learned in training.
 
-    They are fixed numbers: were they taken from the window, a click would move the
-    quiet frames around it.
+    They are constants: were they taken from the window, a click would change the quiet
+    frames around it.
     """
 
     mean: Tensor
@@ -28,13 +28,13 @@ class Normalise(nn.Module):
 
 
 class Output(NamedTuple):
-    """What a network says of a batch of windows."""
+    """Logits of a batch of windows."""
 
     logits: Tensor
     """(batch, labels), of the whole window."""
 
     activity: Tensor
-    """(batch, labels, columns), logits of single columns: where in it a sound is."""
+    """(batch, labels, columns), of single columns: the place of a sound in it."""
 
 
 class Network(nn.Module):
@@ -42,7 +42,7 @@ class Network(nn.Module):
 
     The head applied to single columns gives the class activation over time (Zhou et
     al., "Learning Deep Features for Discriminative Localization", 2016).  A network
-    with a head of its own for columns has learned them from sounds of known position.
+    with a column head of its own has learned it from sounds of known position.
 
     Column `k` is centred on frame `k * total_stride`: every strided convolution is
     padded by half of its kernel.
@@ -50,14 +50,13 @@ class Network(nn.Module):
     Args:
         normalise: Applied to the log-mel first.
         blocks: (batch, channels, n_mels, frames) to (batch, features, bands, columns).
-        pool: (batch, features, columns) to (batch, features); the pool of equal columns
-            is one of them, so that the head means the same for both.
+        pool: (batch, features, columns) to (batch, features).  The pool of equal
+            columns is one of them, so that the head means the same for both.
         head: (..., features) to (..., labels).
         total_stride: Frames from one column to the next.
         column_head: Like `head`, for columns; None takes the head.
         peak_share: Share of the highest column in the logits of the window.  A sound
-            that has just begun fills little of a window, and its mean over time tells
-            of what was there before.
+            that has just begun fills little of a window and hardly moves the mean.
     """
 
     def __init__(
@@ -80,12 +79,12 @@ class Network(nn.Module):
         self.peak_share = peak_share
 
     def columns(self, log_mel: Tensor) -> Tensor:
-        """Features over time: (batch, features, columns) of log-mel windows."""
+        """Features over time, (batch, features, columns), of log-mel windows."""
         maps: Tensor = self.blocks(self.normalise(log_mel))
         return maps.mean(dim=2)
 
     def embed(self, columns: Tensor) -> Tensor:
-        """The features of whole windows (batch, features), which the head weighs."""
+        """Pool columns to the embedding (batch, features), the input of the head."""
         return self.pool(columns)
 
     def forward(self, log_mel: Tensor) -> Output:
@@ -105,12 +104,11 @@ def average(columns: Tensor) -> Tensor:
 
 
 def to_scores(output: Output, temperatures: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores and scores of the columns, in [0, 1], shaped like `output`.
+    """Scores and activity in [0, 1], of the shapes of `output`.
 
     Args:
         output: Of a network.
-        temperatures: (labels,); logits are divided by them, so that scores are as often
-            right as they say.
+        temperatures: Divisors of the logits, (labels,), which calibrate the scores.
     """
     scores = torch.sigmoid(output.logits / temperatures)
     activity = torch.sigmoid(output.activity / temperatures[:, None])

@@ -1,4 +1,4 @@
-"""The networks, by preset name, and what they cost."""
+"""The networks by preset name, and their cost."""
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
@@ -43,17 +43,17 @@ def build_network(preset: str, spec: ModelSpec, labels: int) -> Network:
 
 
 class Cost(NamedTuple):
-    """What a network takes."""
+    """Size and work of a network."""
 
     parameters: int
-    """Numbers learned in training; statistics of the data are not counted."""
+    """Learned weights, without statistics of the data."""
 
     macs: int
-    """Multiplications with addition for one window, convolutions and linear layers."""
+    """Multiply-accumulates for one window, of convolutions and linear layers."""
 
 
 def count_parameters_and_macs(network: Network, spec: ModelSpec) -> Cost:
-    """Count what one window of `spec` costs in convolutions and linear layers."""
+    """Count weights, and the work for one window of `spec`."""
     macs = 0
 
     def count(layer: nn.Module, _: object, output: Tensor) -> None:

@@ -1,9 +1,9 @@
-"""The network that hears better: preset `mobile`, the trunk of a MobileNetV3.
+"""The more accurate network: preset `mobile`, the trunk of a MobileNetV3.
 
 Its shape is that of mn04 (Schmid et al., "Efficient Large-Scale Audio Tagging via
-Transformer-to-CNN Knowledge Distillation", 2023), so that training can begin from what
-that network learned of two million sounds.  Two things differ: columns come twice as
-often, by a dilated convolution in place of the last stride, and the last two squeezes
+Transformer-to-CNN Knowledge Distillation", 2023), so that training can begin with the
+weights that it learned from two million sounds.  Two things differ: a dilated
+convolution in place of the last stride doubles the columns, and the last two squeezes
 are narrower.
 """
 
@@ -17,16 +17,15 @@ from monitor.model.networks.base import Network, Normalise, average
 from monitor.spec import ModelSpec
 
 TRUNK_BANDS = 128
-"""Mel bands that the trunk was trained on."""
+"""Mel bands of the trunk's own front end."""
 
-# How the trunk's front end scaled the natural logarithm of a band's power, and the
-# power that it added to each band.
+# That front end adds a floor to the power of each band and scales its logarithm.
 _TRUNK_SHIFT, _TRUNK_SCALE, _TRUNK_FLOOR = 4.5, 5.0, 1e-5
-_MOST_LOG_POWER = 80.0  # its exponential is still finite, even for absurd samples
+_MAX_LOG_POWER = 80.0  # its exponential is still finite
 
 
 class BlockShape(NamedTuple):
-    """An inverted residual: widen, convolve each channel by itself, narrow."""
+    """An inverted residual: widen, convolve each channel, narrow."""
 
     wide: int
     outputs: int
@@ -35,7 +34,7 @@ class BlockShape(NamedTuple):
     """Over bands and over frames."""
 
     squeeze: int = 0
-    """Features that gate the channels, see `Gate`; 0: no gate."""
+    """Features of the squeeze and excitation, see `Gate`; 0: none."""
 
     dilation: int = 1
     """Over frames."""
@@ -66,8 +65,8 @@ HIDDEN = 32
 """Hidden units of the head."""
 
 PEAK_SHARE = 0.3
-"""Share of the highest column in the logits of a window.  Weighed on folds never heard:
-more tells onsets earlier, less tells more clips apart and hears more in ambience."""
+"""Share of the highest column in the logits of a window.  Out of fold, a larger share
+detects onsets earlier, a smaller one classifies more clips correctly."""
 
 
 class MergeChannels(nn.Module):
@@ -81,7 +80,7 @@ class MergeChannels(nn.Module):
 
 
 class BandMap(nn.Module):
-    """Turn the mel bands of our front end into those that the trunk knows."""
+    """Map the mel bands of the front end to those that the trunk was trained on."""
 
     def __init__(self, n_mels: int) -> None:
         super().__init__()
@@ -93,12 +92,12 @@ class BandMap(nn.Module):
         # log(power + floor), where mapped = (log(power) + shift) / scale: a softplus,
         # which torch computes five times more slowly.
         log_power = _TRUNK_SCALE * mapped - _TRUNK_SHIFT
-        power = torch.exp(log_power.clamp(max=_MOST_LOG_POWER))
+        power = torch.exp(log_power.clamp(max=_MAX_LOG_POWER))
         return (torch.log(power + _TRUNK_FLOOR) + _TRUNK_SHIFT) / _TRUNK_SCALE
 
 
 class Gate(nn.Module):
-    """Squeeze and excitation: scale each channel by what the whole window says."""
+    """Squeeze and excitation: scale each channel by features of the whole window."""
 
     def __init__(self, channels: int, squeeze: int) -> None:
         super().__init__()
@@ -116,7 +115,7 @@ class Gate(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """One block; adds its input where the shape allows it."""
+    """One block, with a residual connection where the shape allows it."""
 
     def __init__(
         self, inputs: int, shape: BlockShape, activation: type[nn.Module]
@@ -126,7 +125,7 @@ class InvertedResidual(nn.Module):
         self.body = nn.Sequential()
         if inputs != shape.wide:
             self.body.extend([nn.Conv2d(inputs, shape.wide, 1), activation()])
-        self.body.extend([_each_channel(shape), activation()])
+        self.body.extend([_depthwise(shape), activation()])
         if shape.squeeze:
             self.body.append(Gate(shape.wide, shape.squeeze))
         self.body.append(nn.Conv2d(shape.wide, shape.outputs, 1))
@@ -138,9 +137,9 @@ class InvertedResidual(nn.Module):
 
 
 class SkipHead(nn.Module):
-    """A linear head, and beside it one with a few hidden units.
+    """The sum of a linear head and one with a few hidden units.
 
-    What the trunk's own classifier knows of a label is not linear in the features.
+    The trunk's own classifier is not linear in the features.
     """
 
     def __init__(self, features: int, labels: int) -> None:
@@ -148,7 +147,7 @@ class SkipHead(nn.Module):
         self.linear = nn.Linear(features, labels)
         self.hidden = nn.Linear(features, HIDDEN)
         self.output = nn.Linear(HIDDEN, labels)
-        # It begins as the linear head alone.
+        # Training begins with the linear head alone.
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
 
@@ -159,8 +158,8 @@ class SkipHead(nn.Module):
         return logits + more
 
 
-def _each_channel(shape: BlockShape) -> nn.Conv2d:
-    """The convolution of each channel by itself."""
+def _depthwise(shape: BlockShape) -> nn.Conv2d:
+    """The depthwise convolution."""
     half = shape.kernel // 2
     return nn.Conv2d(
         shape.wide,
@@ -174,10 +173,10 @@ def _each_channel(shape: BlockShape) -> nn.Conv2d:
 
 
 def mobile(spec: ModelSpec, labels: int) -> Network:
-    """A MobileNetV3 of width 0.4 behind a learned band map, about 491 k parameters.
+    """Build a MobileNetV3 of width 0.4 behind a learned band map: 491 k parameters.
 
-    For a batch of 16: (16, 2, 64, 344), (16, 384, 4, 22), (16, 384), (16, labels).  It
-    has no batch normalisation: the statistics of its first training are in its weights.
+    For a batch of 16: (16, 2, 64, 344), (16, 384, 4, 22), (16, 384), (16, labels).  The
+    batch normalisation of its first training is folded into its weights.
     """
     if spec.n_mels > TRUNK_BANDS:
         raise UsageError(
