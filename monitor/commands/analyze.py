@@ -53,9 +53,9 @@ def analyze(
     compute_device: ComputeDeviceOption = None,
 ) -> int:
     """Print the events of each recording; go on with the next if one is broken."""
-    from monitor.commands.app import limit_threads, log_to_stderr
     from monitor.commands.configuration import load, with_options
-    from monitor.commands.output import tell
+    from monitor.commands.output import print_error
+    from monitor.commands.process import limit_threads, log_to_stderr
 
     _check_plot(plot, files)
     settings = with_options(
@@ -77,13 +77,13 @@ def analyze(
         try:
             analysis = analyze_file(file, classifier, settings, source=_name(file))
         except SoundMonitorError as error:
-            tell(str(error))
+            print_error(str(error))
             exit_code = max(exit_code, error.exit_code)
             continue
         records = analysis.records
         if analysis.failure is not None:
             # What stands before the fault was heard, and is told all the same.
-            tell(str(analysis.failure))
+            print_error(str(analysis.failure))
             exit_code = max(exit_code, analysis.failure.exit_code)
         _print_events(file, [_of_file(timed, file) for timed in records], as_json)
         if plot is not None:

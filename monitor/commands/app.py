@@ -1,19 +1,14 @@
-"""The command `sound-monitor`: its subcommands, and how each of them ends.
+"""The command `sound-monitor`: its subcommands, error messages and exit codes."""
 
-How a command sets up its own process: numeric threads, the log, last words.
-"""
-
-import contextlib
-import faulthandler
 import gc
 import io
-import logging
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from monitor import __version__
 from monitor.commands import (
@@ -36,28 +31,46 @@ from monitor.commands import (
     status,
     train,
 )
-from monitor.commands.output import tell
+from monitor.commands.output import print_error
 from monitor.errors import SoundMonitorError
-from monitor.text import printable
 
 PROGRAM = "sound-monitor"
 INTERRUPTED = 130
 
-HELP = """Listen to a microphone and tell which sounds of a city it hears.
+HELP = """Listen to microphones and detect sounds as they happen.
 
 \b
-Begin here:
-  sound-monitor run --input demo:      see it work, without a sound card
-  sound-monitor devices                which microphones are there
-  sound-monitor run                    listen to the default one
-  sound-monitor check                  is the configuration sound
-  sound-monitor status                 does the one that runs truly listen
+First steps:
+  sound-monitor run --input demo:    try it without a microphone
+  sound-monitor devices              list the microphones
+  sound-monitor run                  listen to the default microphone
+  sound-monitor check                validate the configuration
+  sound-monitor status               is the running monitor listening
 
-Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 """
+
+DAEMON, HISTORY, RECORDINGS, MODELS = "Daemon", "History", "Recordings", "Models"
+
+
+class _Sections(TyperGroup):
+    """Lists the subcommands in sections, each with its whole first sentence."""
+
+    def format_commands(self, _context: Any, formatter: Any) -> None:
+        width = max(map(len, self.commands))
+        for title in (DAEMON, HISTORY, RECORDINGS, MODELS):
+            rows = [
+                (name.ljust(width), command.get_short_help_str(limit=1000))
+                for name, command in self.commands.items()
+                if getattr(command, "rich_help_panel", None) == title
+            ]
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
 
 app = typer.Typer(
     name=PROGRAM,
+    cls=_Sections,
     help=HELP,
     add_completion=False,
     invoke_without_command=True,
@@ -65,25 +78,28 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("run", help=run.HELP)(run.run)
-app.command("analyze", help=analyze.HELP)(analyze.analyze)
-app.command("devices", help=devices.HELP)(devices.devices)
-app.command("check", help=check.HELP)(check.check)
-app.command("status", help=status.HELP)(status.status)
-app.command("drill", help=drill.HELP)(drill.drill)
-app.command("model", help=model.HELP)(model.model)
-app.command("events", help=events.HELP)(events.events)
-app.command("report", help=report.HELP)(report.report)
-app.command("replay", help=replay.HELP)(replay.replay)
-app.command("forget", help=forget.HELP)(forget.forget)
-app.add_typer(alerts.alerts, name="alerts", help=alerts.HELP)
-app.command("train", help=train.HELP)(train.train)
-app.command("evaluate", help=evaluate.HELP)(evaluate.evaluate)
-app.command("calibrate", help=calibrate.HELP)(calibrate.calibrate)
-app.command("scenes", help=scenes.HELP)(scenes.scenes)
-app.command("benchmark", help=benchmark.HELP)(benchmark.benchmark)
-app.command("install-service", help=service.INSTALL_HELP)(service.install_service)
-app.command("uninstall-service", help=service.UNINSTALL_HELP)(service.uninstall_service)
+for _section, _name, _help, _function in (
+    (DAEMON, "run", run.HELP, run.run),
+    (DAEMON, "check", check.HELP, check.check),
+    (DAEMON, "devices", devices.HELP, devices.devices),
+    (DAEMON, "status", status.HELP, status.status),
+    (DAEMON, "drill", drill.HELP, drill.drill),
+    (DAEMON, "install-service", service.INSTALL_HELP, service.install_service),
+    (DAEMON, "uninstall-service", service.UNINSTALL_HELP, service.uninstall_service),
+    (HISTORY, "events", events.HELP, events.events),
+    (HISTORY, "report", report.HELP, report.report),
+    (HISTORY, "replay", replay.HELP, replay.replay),
+    (HISTORY, "forget", forget.HELP, forget.forget),
+    (RECORDINGS, "analyze", analyze.HELP, analyze.analyze),
+    (RECORDINGS, "benchmark", benchmark.HELP, benchmark.benchmark),
+    (MODELS, "model", model.HELP, model.model),
+    (MODELS, "train", train.HELP, train.train),
+    (MODELS, "evaluate", evaluate.HELP, evaluate.evaluate),
+    (MODELS, "calibrate", calibrate.HELP, calibrate.calibrate),
+    (MODELS, "scenes", scenes.HELP, scenes.scenes),
+):
+    app.command(_name, help=_help, rich_help_panel=_section)(_function)
+app.add_typer(alerts.alerts, name="alerts", help=alerts.HELP, rich_help_panel=HISTORY)
 
 
 def _print_version(wanted: bool) -> None:
@@ -98,7 +114,10 @@ def _root(
     _version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print it, exit."
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Show the version and exit.",
         ),
     ] = False,
 ) -> None:
@@ -108,50 +127,35 @@ def _root(
 
 
 def run_command_line(arguments: Sequence[str], commands: typer.Typer = app) -> int:
-    """Run one of `commands`; what goes wrong is told on stderr.
-
-    Returns:
-        The exit code.
-    """
+    """Run one of `commands`, print expected errors on stderr, return the exit code."""
     try:
         command = typer.main.get_command(commands)
         code = command.main(list(arguments), PROGRAM, standalone_mode=False)
         sys.stdout.flush()
     except SoundMonitorError as error:
-        tell(str(error))
+        print_error(str(error))
         return error.exit_code
     except typer.TyperException as error:
-        tell(error.format_message())
+        print_error(error.format_message())
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
-    except (MemoryError, ImportError, SystemError) as error:
-        if not _is_for_memory(error):
-            raise
-        tell("there is not enough memory; allow more, or analyse less at a time")
+    except MemoryError:
+        print_error("not enough memory; allow more, or analyse less at a time")
         return 1
     except BrokenPipeError:
-        # Whoever read our output has gone, like `head`.  Nothing can be said any more,
-        # and the interpreter must not try to flush at its end.
+        # The reader of our output is gone, for example `head`.  The interpreter must
+        # not try to flush at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code if isinstance(code, int) else 0
 
 
-def _is_for_memory(error: Exception) -> bool:
-    """Whether memory ran out, maybe while a library was loaded."""
-    if isinstance(error, MemoryError):
-        return True
-    # Of libraries that cannot be loaded for want of it, or forget to say why.
-    words = ("failed to map segment", "allocate memory", "without exception set")
-    return any(word in str(error) for word in words)
+def _reopen_closed_streams() -> None:
+    """Open /dev/null for standard streams that the caller has closed.
 
-
-def _open_what_is_closed() -> None:
-    """Have something at the places of the standard streams, if only nowhere.
-
-    A file that is opened later would take the place of one that was closed by whoever
-    starts us, and what is printed would go into the database.
+    Otherwise the next file takes the descriptor of a closed stream, and printed text
+    would go into the database.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
@@ -161,91 +165,17 @@ def _open_what_is_closed() -> None:
 
 
 def main() -> None:
-    """Run the command that the shell asks for."""
-    _open_what_is_closed()
+    """Run the command line of the process."""
+    _reopen_closed_streams()
     for stream in (sys.stdout, sys.stderr):
-        # A name may hold what the terminal's encoding does not.
+        # A name may contain characters that the terminal's encoding lacks.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     code = run_command_line(sys.argv[1:])
-    # The collector would look through all of it once more, and the process ends.
+    # Without this, the garbage collector walks through everything once more.
     gc.freeze()
     sys.exit(code)
 
 
 if __name__ == "__main__":
     main()
-
-
-# The numeric libraries read these when they are loaded, and take every core if they
-# are missing: at a batch of one that can cost a hundred times.
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-
-
-def limit_threads(threads: int) -> None:
-    """Give the numeric libraries `threads` threads.  Call before they are imported."""
-    for variable in _THREAD_VARIABLES:
-        os.environ[variable] = str(threads)
-
-
-def log_to_stderr(level: int = logging.INFO) -> None:
-    """Write log lines to stderr: with their level for the journal, else with time."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(_JournalFormatter() if _is_journal() else _PlainFormatter())
-    handler.addFilter(_Harmless())
-    root = logging.getLogger()
-    root.addHandler(handler)
-    root.setLevel(logging.WARNING)
-    for package in ("monitor", "training"):
-        logging.getLogger(package).setLevel(level)
-
-
-def leave_traces() -> None:
-    """Say on stderr where every thread was, if the process dies of a signal.
-
-    Such as SIGSEGV, or the SIGABRT with which systemd ends a monitor that hangs.
-    """
-    # There may be no stderr, and the monitor runs without one.
-    with contextlib.suppress(RuntimeError, OSError, ValueError):
-        faulthandler.enable()
-
-
-def _is_journal() -> bool:
-    """Whether stderr goes to the journal, as systemd.exec(5) says how to find out.
-
-    That $JOURNAL_STREAM is set is not enough: terminals hand it on.
-    """
-    try:
-        stderr = os.fstat(sys.stderr.fileno())
-    except (OSError, ValueError):
-        return False
-    stream = f"{stderr.st_dev}:{stderr.st_ino}"
-    return os.environ.get("JOURNAL_STREAM") == stream
-
-
-class _Harmless(logging.Filter):
-    """Lets nothing through that moves a cursor, or that pretends to be another line.
-
-    What devices, programs and servers say of themselves goes into the log.
-    """
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        lines = record.getMessage().splitlines()
-        record.msg, record.args = "\n  ".join(map(printable, lines)), None
-        return True
-
-
-class _PlainFormatter(logging.Formatter):
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
-
-
-class _JournalFormatter(logging.Formatter):
-    """Begins a line with `<N>`, the priority, as sd-daemon(3) describes."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        priority = 3 if record.levelno >= logging.ERROR else 6
-        if record.levelno == logging.WARNING:
-            priority = 4
-        # Each line of the text would otherwise be a message of its own, unmarked.
-        return f"<{priority}>" + super().format(record).replace("\n", f"\n<{priority}>")

@@ -1,11 +1,4 @@
-"""Options and arguments that several commands share.
-
-Moments and days as users write them.
-
-Where the commands that ask the database find it, and the stretch they ask for.
-
-Options that the commands around training share, and how their words are read.
-"""
+"""Options and arguments that several commands share, and how they are parsed."""
 
 import os
 import re
@@ -37,7 +30,7 @@ ModelOption = Annotated[
         "--model",
         metavar="FILE",
         show_default=False,
-        help="Model file, instead of the one that comes with the program.",
+        help="Model file, instead of the included model.",
     ),
 ]
 ComputeDeviceOption = Annotated[
@@ -45,7 +38,7 @@ ComputeDeviceOption = Annotated[
     typer.Option(
         "--compute-device",
         show_default=False,
-        help="Processor of the network; auto takes a GPU where there is one.",
+        help="Where the network runs; auto uses a GPU if there is one.",
     ),
 ]
 JsonOption = Annotated[
@@ -57,7 +50,7 @@ SinceOption = Annotated[
         "--since",
         metavar="TIME",
         show_default=False,
-        help="So long ago, as 90s, 15m, 1h, 2d or 1w, or a time: 2026-11-23T07:30.",
+        help="Start: 90s, 15m, 1h, 2d or 1w ago, or a time like 2026-11-23T07:30.",
     ),
 ]
 UntilOption = Annotated[
@@ -66,7 +59,7 @@ UntilOption = Annotated[
         "--until",
         metavar="TIME",
         show_default=False,
-        help="The same for the end; without it: now.",
+        help="End, in the same form; now by default.",
     ),
 ]
 
@@ -79,27 +72,27 @@ def parse_moment(text: str, now: datetime, option: str) -> datetime:
     """Read 90s, 15m, 1h, 2d or 1w (ago), a date, or a time in ISO 8601.
 
     Args:
-        text: As the user wrote it; a time without an offset is local.
-        now: What the clock says.
+        text: A time without an offset is local.
+        now: The current time.
         option: Name of the option, for the message.
 
     Returns:
         UTC.
 
     Raises:
-        UsageError: It is none of these.
+        UsageError: The text has none of these forms.
     """
     ago = _AGO.fullmatch(text.strip())
     try:
         if ago is not None:
             unit = {_UNITS[ago[2]]: float(ago[1])}
             return (now - timedelta(**unit)).astimezone(UTC)
-        # A naive time is taken as local.
+        # A naive time counts as local.
         return datetime.fromisoformat(text.strip()).astimezone(UTC)
     except (ValueError, OverflowError, OSError):
         raise UsageError(
-            f"{option}: {text!r} is no moment; write 90s, 15m, 1h, 2d or 1w for so "
-            "long ago, or a time like 2026-11-23T07:30"
+            f"{option}: {text!r} is not a time; write 90s, 15m, 1h, 2d or 1w (ago), or "
+            "a time such as 2026-11-23T07:30"
         ) from None
 
 
@@ -107,7 +100,7 @@ def parse_day(text: str, now: datetime) -> date:
     """Read today, yesterday or a date, in local time.
 
     Raises:
-        UsageError: It is none of these.
+        UsageError: The text has none of these forms.
     """
     today = now.astimezone().date()
     named = {"today": today, "yesterday": today - timedelta(days=1)}
@@ -115,7 +108,7 @@ def parse_day(text: str, now: datetime) -> date:
         return named.get(text) or date.fromisoformat(text)
     except ValueError:
         raise UsageError(
-            f"DAY: {text!r} is no day; write today, yesterday or a date like 2026-11-23"
+            f"DAY: {text!r} is not a day; write today, yesterday or a date: 2026-11-23"
         ) from None
 
 
@@ -127,7 +120,7 @@ def database_path(configuration: Configuration) -> Path:
     """
     path = configuration.config.store.path
     if path is None:
-        raise UsageError("store.path is null: there is no database to ask")
+        raise UsageError("store.path is null: there is no database")
     return configuration.state_dir / path
 
 
@@ -154,7 +147,7 @@ NegativesOption = Annotated[
         "--negatives",
         metavar="DIR",
         show_default=False,
-        help="Recordings of no label; may be given several times.",
+        help="Recordings without any of the labels; may be repeated.",
     ),
 ]
 FoldsOption = Annotated[
@@ -163,7 +156,7 @@ FoldsOption = Annotated[
         "--folds",
         metavar="1,2",
         show_default="all",
-        help="Only the recordings of these folds of DATA.",
+        help="Use only these folds of DATA.",
     ),
 ]
 NegativesFoldsOption = Annotated[
@@ -172,7 +165,7 @@ NegativesFoldsOption = Annotated[
         "--negatives-folds",
         metavar="3",
         show_default="all",
-        help="Only these folds of the negatives.",
+        help="Use only these folds of the negatives.",
     ),
 ]
 LabelPatternOption = Annotated[
@@ -181,7 +174,7 @@ LabelPatternOption = Annotated[
         "--label-pattern",
         metavar="REGEX",
         show_default="the sub-folder",
-        help="Where in a file's name its label is.",
+        help="Part of a file name that is its label.",
     ),
 ]
 GroupPatternOption = Annotated[
@@ -190,7 +183,7 @@ GroupPatternOption = Annotated[
         "--group-pattern",
         metavar="REGEX",
         show_default="the whole name",
-        help="Where in a file's name its recording is.",
+        help="Part of a file name that names its recording.",
     ),
 ]
 CacheOption = Annotated[
@@ -203,12 +196,13 @@ CacheOption = Annotated[
     ),
 ]
 SeedOption = Annotated[
-    int | None, typer.Option(min=0, show_default="0", help="Of every random draw.")
+    int | None,
+    typer.Option(min=0, show_default="0", help="Seed of the random number generators."),
 ]
 
 
 def cache_folder(chosen: Path | None) -> Path:
-    """Folder for decoded recordings: the one chosen, else in the user's cache."""
+    """Return the folder for decoded recordings: `chosen`, else the user's cache."""
     if chosen is not None:
         return chosen
     base = os.environ.get("XDG_CACHE_HOME")
@@ -219,7 +213,7 @@ def fold_numbers(text: str | None, default: tuple[int, ...] = ()) -> tuple[int, 
     """Read a list of folds such as 1,2; 'none' is an empty one.
 
     Raises:
-        UsageError: It is neither.
+        UsageError: The text has neither form.
     """
     if text is None:
         return default

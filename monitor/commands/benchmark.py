@@ -36,8 +36,8 @@ def benchmark(
     """Measure and print."""
     from dataclasses import asdict
 
-    from monitor.commands.app import limit_threads
     from monitor.commands.output import print_json, print_line
+    from monitor.commands.process import limit_threads
 
     if model is not None and preset is not None:
         raise UsageError("--model and --preset: give only one of them")

@@ -110,8 +110,8 @@ def calibrate(
     as_json: JsonOption = False,
 ) -> int:
     """Find thresholds; print them, and write them where asked."""
-    from monitor.commands.app import limit_threads, log_to_stderr
     from monitor.commands.configuration import load
+    from monitor.commands.process import limit_threads, log_to_stderr
 
     if store == (background is not None):
         raise UsageError("give one of --background DIR and --store")

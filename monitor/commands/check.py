@@ -1,4 +1,4 @@
-"""`sound-monitor check`: is this configuration sound."""
+"""`sound-monitor check`: validates the configuration."""
 
 import gc
 from typing import TYPE_CHECKING, Any
@@ -8,14 +8,15 @@ from monitor.errors import ConfigError
 
 if TYPE_CHECKING:
     from monitor.commands.configuration import Configuration
-    from monitor.commands.configuration_check import Examination, LabelFacts
+    from monitor.commands.configuration_check import ConfigurationCheck, LabelCheck
     from monitor.spec import ModelSpec
 
-HELP = """Say what the configuration would do, without listening.
+HELP = """Validate the configuration without listening.
 
-For each label: its rule, whether it can fire at all, and the latency bound, which is
-the longest time from the beginning of a sound to the window that tells it, if the
-network recognises it at once.  Every problem is named; with one the exit code is 2.
+Shows what each setting means: sources, files, where alerts go, and for each label its
+rule, whether it can fire at all, and its latency bound: the longest time from the onset
+of a sound to its report, if the network recognises it at once.  Every problem is
+listed; the exit code is 2 if there is one.
 
 \b
 Examples:
@@ -25,13 +26,13 @@ Examples:
 
 
 def check(config: ConfigOption = None, as_json: JsonOption = False) -> int:
-    """Print what the configuration means and what is wrong with it; loads no torch."""
-    # Nearly all that is made here are modules, which stay: to look through them again
-    # and again would take the collector a tenth of the time.
+    """Print the meaning of the configuration, and its problems; loads no torch."""
+    # Nearly all objects made here are modules, which stay.  Collections would take a
+    # tenth of the time.
     gc.disable()
     from monitor.audio.sources.microphone import list_devices
     from monitor.commands.configuration import load
-    from monitor.commands.configuration_check import examine_configuration
+    from monitor.commands.configuration_check import check_configuration
     from monitor.commands.output import print_json
 
     try:
@@ -41,21 +42,21 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> int:
             raise
         print_json({"problems": str(error).splitlines()})
         return ConfigError.exit_code
-    examination = examine_configuration(configuration, list_devices)
+    result = check_configuration(configuration, list_devices)
     if as_json:
-        print_json(_facts(configuration, examination))
+        print_json(_facts(configuration, result))
     else:
-        _print_report(configuration, examination)
-    return ConfigError.exit_code if examination.problems else 0
+        _print_report(configuration, result)
+    return ConfigError.exit_code if result.problems else 0
 
 
 def _facts(
-    configuration: "Configuration", examination: "Examination"
+    configuration: "Configuration", result: "ConfigurationCheck"
 ) -> dict[str, Any]:
-    path, model = configuration.path, examination.model
+    path, model = configuration.path, result.model
     labels: dict[str, Any] = {}
     if model is not None:
-        for each in examination.labels:
+        for each in result.labels:
             labels[each.feasibility.label] = _label_facts(each, model.spec)
     return {
         "configuration": {
@@ -70,20 +71,20 @@ def _facts(
                 "description": source.description,
                 "note": source.note,
             }
-            for source in examination.sources
+            for source in result.sources
         ],
         "labels": labels,
         "files": {
             name: None if file is None else str(file)
-            for name, file in examination.files.items()
+            for name, file in result.files.items()
         },
-        "alerts": examination.endpoints,
-        "problems": examination.problems,
+        "alerts": result.endpoints,
+        "problems": result.problems,
     }
 
 
-def _label_facts(facts: "LabelFacts", spec: "ModelSpec") -> dict[str, Any]:
-    rule, feasibility = facts.rule, facts.feasibility
+def _label_facts(label: "LabelCheck", spec: "ModelSpec") -> dict[str, Any]:
+    rule, feasibility = label.rule, label.feasibility
     return {
         "onset_threshold": rule.onset_threshold,
         "offset_threshold": rule.offset_threshold,
@@ -99,71 +100,62 @@ def _label_facts(facts: "LabelFacts", spec: "ModelSpec") -> dict[str, Any]:
     }
 
 
-def _print_report(configuration: "Configuration", examination: "Examination") -> None:
+def _print_report(configuration: "Configuration", result: "ConfigurationCheck") -> None:
     from monitor.commands.model import card_line
     from monitor.commands.output import print_line, print_table
 
     print_line(configuration.sentence)
     print_line()
     print_table(
-        ("SOURCE", "INPUT", "IS", ""),
+        ("SOURCE", "INPUT", "DESCRIPTION", ""),
         [
             (source.name, source.input, source.description, source.note)
-            for source in examination.sources
+            for source in result.sources
         ],
     )
     print_line()
-    if examination.model is not None:
-        print_line(card_line(examination.model))
+    if result.model is not None:
+        print_line(card_line(result.model))
         print_line()
-        _print_labels(examination, examination.model.spec)
+        _print_labels(result, result.model.spec)
         print_line()
-    if examination.endpoints:
-        print_table(("ALERTS", "GO TO"), list(examination.endpoints.items()))
+    if result.endpoints:
+        print_table(("ENDPOINT", "DESTINATION"), list(result.endpoints.items()))
         print_line()
-    for name, file in examination.files.items():
+    for name, file in result.files.items():
         print_line(f"{name}: {'none' if file is None else file}")
     print_line()
-    for problem in examination.problems:
+    for problem in result.problems:
         print_line(f"problem: {problem}")
-    count = len(examination.problems)
+    count = len(result.problems)
     print_line(
-        f"{count} problem{'s' * (count != 1)} found" if count else "all is sound"
+        f"{count} problem{'s' * (count != 1)} found"
+        if count
+        else "the configuration is valid"
     )
 
 
-def _print_labels(examination: "Examination", spec: "ModelSpec") -> None:
+_LABEL_COLUMNS = {
+    "ONSET": ("onset_threshold", ".2f", ""),
+    "OFFSET": ("offset_threshold", ".2f", ""),
+    "SMOOTHING": ("smoothing_hops", "d", ""),
+    "MIN ON": ("min_duration_on_seconds", ".1f", " s"),
+    "MIN OFF": ("min_duration_off_seconds", ".1f", " s"),
+    "REFRACTORY": ("refractory_seconds", ".1f", " s"),
+    "SHORTEST": ("shortest_sound_seconds", ".1f", " s"),
+    "LATENCY": ("latency_bound_seconds", ".1f", " s"),
+}
+
+
+def _print_labels(result: "ConfigurationCheck", spec: "ModelSpec") -> None:
     from monitor.commands.output import print_table
 
     rows = []
-    for each in examination.labels:
+    for each in result.labels:
         facts = _label_facts(each, spec)
-        rows.append(
-            (
-                each.feasibility.label,
-                f"{facts['onset_threshold']:.2f}",
-                f"{facts['offset_threshold']:.2f}",
-                str(facts["smoothing_hops"]),
-                f"{facts['min_duration_on_seconds']:.1f} s",
-                f"{facts['min_duration_off_seconds']:.1f} s",
-                f"{facts['refractory_seconds']:.1f} s",
-                "yes" if facts["can_fire"] else "NO",
-                f"{facts['shortest_sound_seconds']:.1f} s",
-                f"{facts['latency_bound_seconds']:.1f} s",
-            )
-        )
-    print_table(
-        (
-            "LABEL",
-            "ONSET",
-            "OFFSET",
-            "SMOOTHING",
-            "MIN ON",
-            "MIN OFF",
-            "REFRACTORY",
-            "CAN FIRE",
-            "SHORTEST",
-            "LATENCY",
-        ),
-        rows,
-    )
+        figures = [
+            f"{facts[key]:{form}}{unit}" for key, form, unit in _LABEL_COLUMNS.values()
+        ]
+        can_fire = "yes" if facts["can_fire"] else "NO"
+        rows.append((each.feasibility.label, can_fire, *figures))
+    print_table(("LABEL", "CAN FIRE", *_LABEL_COLUMNS), rows)

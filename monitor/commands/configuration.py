@@ -1,4 +1,4 @@
-"""Which configuration a command takes, and where what it writes goes."""
+"""The configuration file and the state folder of a command."""
 
 import os
 import sys
@@ -19,39 +19,39 @@ SYSTEM_FILE = Path("/etc/sound-monitor/config.yaml")
 
 @dataclass(frozen=True)
 class Configuration:
-    """Settings, and where they come from."""
+    """Settings and their origin."""
 
     config: Config
     state_dir: Path
-    """Absolute folder for what the monitor writes; need not exist yet."""
+    """Absolute folder for everything the monitor writes; may not exist yet."""
 
     path: Path | None
-    """The file taken; None: the defaults."""
+    """The file; None: the defaults."""
 
     reason: str
-    """Why this one was taken."""
+    """Why this file was chosen."""
 
     @property
     def taken(self) -> str:
-        """The file, or that there is none."""
+        """The absolute path of the file, or "the defaults"."""
         return "the defaults" if self.path is None else str(self.path.absolute())
 
     @property
     def sentence(self) -> str:
-        """What was taken and why, for people."""
+        """The choice and its reason, for people."""
         taken = "the defaults" if self.path is None else str(self.path)
         return f"configuration: {taken} ({self.reason})"
 
     def placed(self, sentences: str) -> str:
-        """Sentences about settings, each with the file and the line of its key.
+        """Prefix sentences about settings with file and line of their keys.
 
-        Those that begin with no key of the file are left as they are.
+        Sentences that do not begin with a key of the file stay as they are.
         """
         if self.path is None:
             return sentences
         try:
             document = read_yaml(_read(self.path, self.reason), str(self.path))
-        except ConfigError:  # it has changed since
+        except ConfigError:  # the file has changed since
             return sentences
         lines = []
         for sentence in sentences.splitlines():
@@ -62,7 +62,7 @@ class Configuration:
 
     @contextmanager
     def placing(self) -> Iterator[None]:
-        """Say of a `ConfigError` of the block where its keys stand."""
+        """Add file and line to a `ConfigError` of the block."""
         try:
             yield
         except ConfigError as error:
@@ -77,7 +77,7 @@ def load(
     """Read `chosen`, else $SOUND_MONITOR_CONFIG, else the system's file, else defaults.
 
     Raises:
-        ConfigError: The file that was named is missing or breaks a rule.
+        ConfigError: The named file is missing or invalid.
     """
     path, reason = _find(chosen, environ, system_file)
     config = Config() if path is None else parse_config(_read(path, reason), str(path))
@@ -90,10 +90,10 @@ def load_again(
     environ: Mapping[str, str] = os.environ,
     system_file: Path = SYSTEM_FILE,
 ) -> Configuration:
-    """Read again what `before` was read from; what is found, if it was the defaults.
+    """Read the file of `before` again; for the defaults, search as `load` does.
 
     Raises:
-        ConfigError: The file is missing now, or breaks a rule.
+        ConfigError: The file is missing or invalid.
     """
     if before.path is None:
         return load(None, environ, system_file)
@@ -115,7 +115,7 @@ def _find(
 
 
 def _may_exist(path: Path) -> bool:
-    """Whether there is such a file, or a folder that does not let us know."""
+    """Whether the file exists, or its folder forbids to find out."""
     try:
         return path.exists()
     except OSError:
@@ -125,7 +125,7 @@ def _may_exist(path: Path) -> bool:
 def _read(path: Path, reason: str) -> str:
     try:
         with path.open("rb") as file:
-            # Not all of it: a device has no end, and a pipe may be meant.
+            # A device or a pipe may have no end.
             content = file.read(_MOST_BYTES + 1)
     except OSError as error:
         raise ConfigError(
@@ -143,21 +143,18 @@ def _read(path: Path, reason: str) -> str:
 def find_state_dir(
     setting: str | None, environ: Mapping[str, str], platform: str = sys.platform
 ) -> Path:
-    """Absolute folder for what the monitor writes; need not exist yet.
+    """Return the absolute state folder, which may not exist yet.
 
-    The setting, else $STATE_DIRECTORY, which systemd sets, else the place where the
-    platform keeps the state of a user's programs.
+    It is the setting, else $STATE_DIRECTORY, which systemd sets, else the platform's
+    folder for the state of a user's programs.
 
     Raises:
-        ConfigError: It depends on a home or a working folder that there is not.
+        ConfigError: The home folder or the working folder does not exist.
     """
     try:
         return _state_dir(setting, environ, platform).absolute()
     except (RuntimeError, OSError) as error:
-        # There is no such home, or no working folder any more.
-        raise ConfigError(
-            f"state_dir: {error}; name a folder that begins with /"
-        ) from None
+        raise ConfigError(f"state_dir: {error}; write an absolute path") from None
 
 
 def _state_dir(setting: str | None, environ: Mapping[str, str], platform: str) -> Path:
@@ -186,12 +183,12 @@ def with_options(
     model: Path | None = None,
     compute_device: str | None = None,
 ) -> Config:
-    """Put what the command line says over what the file says.
+    """Replace settings of the file by those of the command line.
 
     `inputs` replace all sources of the file.
 
     Raises:
-        ConfigError: An input is not of the form mic:, file:, command: or demo:.
+        ConfigError: An input is not a mic:, file:, command: or demo: input.
     """
     chosen: dict[str, object] = {}
     if model is not None:
@@ -205,7 +202,7 @@ def with_options(
 
 
 def _sources(inputs: Sequence[str]) -> tuple[SourceSettings, ...]:
-    """Name each input after its kind: mic, demo, then mic-2 for a second one."""
+    """Name each input after its kind: mic, demo, mic-2 for a second microphone."""
     sources: list[SourceSettings] = []
     for spec in inputs:
         kind = spec.partition(":")[0]

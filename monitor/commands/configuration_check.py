@@ -1,8 +1,8 @@
-"""Whether a configuration can do what it says: the facts that `check` prints."""
+"""Validation of a configuration against model, machine and files, for `check`."""
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,192 +15,167 @@ from monitor.detection.rules import LabelRule, resolve_rules
 from monitor.errors import ConfigError, SoundMonitorError
 from monitor.model.card import Description, read_card
 
+ListDevices = Callable[[], Sequence[InputDevice]]
+
 
 @dataclass(frozen=True, slots=True)
-class SourceFacts:
-    """What one source is."""
+class SourceCheck:
+    """One source."""
 
     name: str
     input: str
     description: str
     note: str
-    """Whether a microphone is there now; empty for the others."""
+    """For a microphone, whether it is connected now."""
 
 
 @dataclass(frozen=True, slots=True)
-class LabelFacts:
-    """The rule of one label, and what it can do."""
+class LabelCheck:
+    """The rule of one label, and the sounds it can detect."""
 
     rule: LabelRule
     feasibility: Feasibility
 
 
 @dataclass(slots=True)
-class Examination:
-    """Everything found out about a configuration."""
+class ConfigurationCheck:
+    """The result of a check."""
 
     model: Description | None = None
-    sources: list[SourceFacts] = field(default_factory=list)
-    labels: list[LabelFacts] = field(default_factory=list)
+    sources: list[SourceCheck] = field(default_factory=list)
+    labels: list[LabelCheck] = field(default_factory=list)
     files: dict[str, Path | None] = field(default_factory=dict)
     endpoints: dict[str, str] = field(default_factory=dict)
-    """Of the alerts: where each goes, without what may be secret."""
+    """By endpoint, the destination of its alerts, without secrets."""
 
     problems: list[str] = field(default_factory=list)
-    """A sentence each; with none the configuration is sound."""
+    """One sentence each."""
 
 
-def examine_configuration(
-    configuration: Configuration, list_devices: Callable[[], Sequence[InputDevice]]
-) -> Examination:
-    """Look at everything that can be looked at without listening.
+def check_configuration(
+    configuration: Configuration, list_devices: ListDevices
+) -> ConfigurationCheck:
+    """Check everything that can be checked without opening a source.
 
     Args:
-        configuration: What was read.
-        list_devices: Asked only if there is a microphone among the sources.
+        configuration: The configuration.
+        list_devices: Called at most once, and only if a source is a microphone.
     """
-    examination = Examination()
-    _examine_sources(configuration, list_devices, examination)
-    _examine_model(configuration, examination)
-    _examine_files(configuration, examination)
-    _examine_alerts(configuration, examination)
-    _examine_companions(configuration, examination)
-    if examination.problems:
-        problems = "\n".join(examination.problems)
-        examination.problems = configuration.placed(problems).splitlines()
-    return examination
+    result = ConfigurationCheck()
+    _check_sources(configuration, list_devices, result)
+    _check_model(configuration, result)
+    _check_files(configuration, result)
+    _check_alerts(configuration, result)
+    _check_services(configuration, result)
+    if result.problems:
+        problems = "\n".join(result.problems)
+        result.problems = configuration.placed(problems).splitlines()
+    return result
 
 
-def _examine_sources(
+def _check_sources(
     configuration: Configuration,
-    list_devices: Callable[[], Sequence[InputDevice]],
-    examination: Examination,
+    list_devices: ListDevices,
+    result: ConfigurationCheck,
 ) -> None:
-    present = _Present(list_devices)
+    devices: list[InputDevice] | None = None
     for settings in configuration.config.sources:
+        note = ""
         try:
-            source = build_source(settings, "max", time.monotonic)
+            description = build_source(settings, "max", time.monotonic).description
         except SoundMonitorError as error:
-            description = "cannot be used"
-            examination.problems.append(f"source {settings.name!r}: {error}")
-        else:
-            description = source.description
-        note = present.note(settings)
-        examination.sources.append(
-            SourceFacts(settings.name, settings.input, description, note)
+            description = "invalid"
+            result.problems.append(f"source {settings.name!r}: {error}")
+        if settings.input.startswith("mic:"):
+            try:
+                if devices is None:
+                    devices = list(list_devices())
+                note = _device_note(settings, devices)
+            except SoundMonitorError as error:
+                note = f"not connected now, would be waited for: {error}"
+        result.sources.append(
+            SourceCheck(settings.name, settings.input, description, note)
         )
 
 
-class _Present:
-    """The input devices of now, asked for at most once."""
-
-    def __init__(self, list_devices: Callable[[], Sequence[InputDevice]]) -> None:
-        self._list_devices = list_devices
-        self._known: Sequence[InputDevice] | None = None
-
-    def note(self, settings: SourceSettings) -> str:
-        kind, _, wanted = settings.input.partition(":")
-        if kind != "mic":
-            return ""
-        try:
-            if self._known is None:
-                self._known = self._list_devices()
-            device = self._known[choose_device(wanted, self._known)]
-        except SoundMonitorError as error:
-            return f"not there now, would be waited for: {error}"
-        return f"there now: {device.name}"
+def _device_note(settings: SourceSettings, devices: Sequence[InputDevice]) -> str:
+    wanted = settings.input.partition(":")[2]
+    return f"connected: {devices[choose_device(wanted, devices)].name}"
 
 
-def _examine_model(configuration: Configuration, examination: Examination) -> None:
+def _check_model(configuration: Configuration, result: ConfigurationCheck) -> None:
     config = configuration.config
     try:
-        examination.model = read_card(config.model.file)
+        result.model = read_card(config.model.file)
     except SoundMonitorError as error:
-        examination.problems.append(str(error))
+        result.problems.append(str(error))
         return
-    spec, card = examination.model
+    spec, card = result.model
     hop_frames = config.detection.hop_frames
     if hop_frames % card.total_stride:
-        examination.problems.append(
+        result.problems.append(
             f"detection.hop_frames: {hop_frames} is not a multiple of the stride of "
             f"the model {card.name!r}, {card.total_stride} frames"
         )
-    rules: dict[str, LabelRule] = {}
-    for resolved in _resolve_each(configuration, examination.model):
-        if isinstance(resolved, SoundMonitorError):
-            examination.problems.append(str(resolved))
-        else:
-            rules.update(resolved)
-    answers = examine(rules, hop_frames * spec.hop_length, spec)
-    for answer in answers:
-        examination.labels.append(LabelFacts(rules[answer.label], answer))
+    rules = _resolve_rules(configuration, result)
+    for answer in examine(rules, hop_frames * spec.hop_length, spec):
+        result.labels.append(LabelCheck(rules[answer.label], answer))
         if not answer.can_fire:
-            examination.problems.append(
-                f"detection.labels.{answer.label}: {answer.why}"
-            )
+            result.problems.append(f"detection.labels.{answer.label}: {answer.why}")
 
 
-def _resolve_each(
-    configuration: Configuration, model: Description
-) -> Iterator[dict[str, LabelRule] | SoundMonitorError]:
-    """Resolve label by label, so that one fault does not hide another."""
-    spec, card = model
+def _resolve_rules(
+    configuration: Configuration, result: ConfigurationCheck
+) -> dict[str, LabelRule]:
+    """Resolve label by label, so that one problem does not hide another."""
+    assert result.model is not None, "called for a model that could be read"
+    spec, card = result.model
     thresholds = {
         label: (found.onset, found.offset) for label, found in card.thresholds.items()
     }
     detection = configuration.config.detection
-    configured = [label for label in detection.labels if label not in card.labels]
-    for label in (*configured, *card.labels):
-        only = {
-            name: settings
-            for name, settings in detection.labels.items()
-            if name == label
-        }
+    rules: dict[str, LabelRule] = {}
+    unknown = [label for label in detection.labels if label not in card.labels]
+    for label in (*unknown, *card.labels):
+        only = {name: each for name, each in detection.labels.items() if name == label}
+        settings = detection.model_copy(update={"labels": only})
         try:
-            rules = resolve_rules(
-                card.labels,
-                detection.model_copy(update={"labels": only}),
-                thresholds,
-                spec,
-            )
+            resolved = resolve_rules(card.labels, settings, thresholds, spec)
+            rules[label] = resolved[label]
         except SoundMonitorError as error:
-            yield error
-        else:
-            yield {label: rules[label]}
+            result.problems.append(str(error))
+    return rules
 
 
-def _examine_files(configuration: Configuration, examination: Examination) -> None:
-    state_dir = configuration.state_dir
-    examination.files["state_dir"] = state_dir
-    config = configuration.config
-    complaints = [_folder_complaint("state_dir", state_dir)]
+def _check_files(configuration: Configuration, result: ConfigurationCheck) -> None:
+    state_dir, config = configuration.state_dir, configuration.config
+    result.files["state_dir"] = state_dir
+    problems = [_folder_problem("state_dir", state_dir)]
     for name, path in (
         ("event_log", config.event_log.path),
         ("store", config.store.path),
     ):
         file = None if path is None else state_dir / path
-        examination.files[name] = file
+        result.files[name] = file
         if file is not None:
-            complaints.append(_file_complaint(f"{name}.path", file))
+            problems.append(_file_problem(f"{name}.path", file))
+    result.files["clips"] = None
     if config.privacy == "clips":
-        folder = state_dir / config.clips.path
-        examination.files["clips"] = folder
-        complaints.append(_folder_complaint("clips.path", folder))
-    else:
-        examination.files["clips"] = None
-    examination.problems += dict.fromkeys(filter(None, complaints))
+        folder = result.files["clips"] = state_dir / config.clips.path
+        problems.append(_folder_problem("clips.path", folder))
+    result.problems += dict.fromkeys(filter(None, problems))
 
 
-def _file_complaint(key: str, path: Path) -> str | None:
+def _file_problem(key: str, path: Path) -> str | None:
     if path.is_dir():
         return f"{key}: {path} is a folder"
     if path.exists():
         return None if os.access(path, os.W_OK) else f"{key}: {path} is not writable"
-    return _folder_complaint(key, path.parent)
+    return _folder_problem(key, path.parent)
 
 
-def _folder_complaint(key: str, folder: Path) -> str | None:
-    """Whether files can be made in `folder`, which is made itself if it is missing."""
+def _folder_problem(key: str, folder: Path) -> str | None:
+    """Check that files can be created in `folder`, which may not exist yet."""
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir():
         return f"{key}: {existing} is not a folder"
@@ -209,11 +184,11 @@ def _folder_complaint(key: str, folder: Path) -> str | None:
     return None
 
 
-def _examine_companions(configuration: Configuration, examination: Examination) -> None:
+def _check_services(configuration: Configuration, result: ConfigurationCheck) -> None:
     from monitor.clock import SystemClock
     from monitor.runtime.services import AudioHistory, ServiceContext, build_services
 
-    config, model = configuration.config, examination.model
+    config, model = configuration.config, result.model
     try:
         build_services(
             ServiceContext(
@@ -227,20 +202,19 @@ def _examine_companions(configuration: Configuration, examination: Examination) 
             )
         )
     except ConfigError as error:
-        examination.problems += str(error).splitlines()
+        result.problems += str(error).splitlines()
 
 
-def _examine_alerts(configuration: Configuration, examination: Examination) -> None:
+def _check_alerts(configuration: Configuration, result: ConfigurationCheck) -> None:
     rules = configuration.config.alerts
     if not rules:
         return
-    # The HTTP client takes a tenth of a second to import.
+    # Importing the HTTP client takes a tenth of a second.
     from monitor.sinks.alerts.build import describe, find_faults
 
     if configuration.config.store.path is None:
-        examination.problems.append("alerts need a database, and store.path is null")
-    # Without a model its labels are not known, which is a problem of its own.
-    model = examination.model
-    labels = None if model is None else model.card.labels
-    examination.problems += find_faults(rules, labels, os.environ)
-    examination.endpoints = describe(rules, os.environ)
+        result.problems.append("alerts need a database, and store.path is null")
+    # Without a model, its labels are unknown, which is a problem of its own.
+    labels = None if result.model is None else result.model.card.labels
+    result.problems += find_faults(rules, labels, os.environ)
+    result.endpoints = describe(rules, os.environ)

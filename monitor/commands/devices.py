@@ -1,4 +1,4 @@
-"""`sound-monitor devices`: what can be captured from."""
+"""`sound-monitor devices`: lists the microphones."""
 
 from dataclasses import asdict
 
@@ -6,8 +6,8 @@ from monitor.commands.arguments import JsonOption
 
 HELP = """List the microphones and other inputs of this machine.
 
-A name, a part of it that fits only one device, or the stable id goes after 'mic:'.
-The list is as of now; the daemon finds a device again that is plugged in later.
+Write a name, a part of it that matches only one device, or the stable id after 'mic:'.
+The daemon waits for a device that is not connected yet.
 
 \b
 Examples:
@@ -26,7 +26,7 @@ def devices(as_json: JsonOption = False) -> int:
         print_json([asdict(device) for device in found])
     elif found:
         print_table(
-            ("NAME", "ID", "CHANNELS", "RATE", "THROUGH", ""),
+            ("NAME", "ID", "CHANNELS", "RATE", "HOST API", ""),
             [
                 (
                     device.name,
@@ -40,5 +40,5 @@ def devices(as_json: JsonOption = False) -> int:
             ],
         )
     else:
-        print_line("there is no input device; a daemon would wait until there is one")
+        print_line("no input device found; the daemon would wait for one")
     return 0

@@ -1,4 +1,4 @@
-"""`sound-monitor drill`: rehearse failures on this very machine."""
+"""`sound-monitor drill`: rehearses failures on this machine."""
 
 import signal
 import sys
@@ -11,22 +11,23 @@ from monitor.commands.arguments import ConfigOption, JsonOption
 if TYPE_CHECKING:
     from monitor.runtime.drills.private_monitor import Outcome
 
-HELP = """Break a monitor on purpose, and say whether and how soon it recovers.
+HELP = """Break a private monitor on purpose, and measure how it recovers.
 
-A private monitor is started beside the running one, with the model of the configuration
-and state of its own that is deleted afterwards; nothing is sent to anybody.  Each drill
-prints one line; all of them take about five minutes.
+The private monitor runs beside the real one, with the configured model and its own
+state, which is deleted afterwards; no alerts leave the machine.  Each drill prints one
+line; all of them together take about five minutes.
 
 \b
-  unplug    the process that captures the microphone is killed, then frozen
-  overrun   the monitor is stopped for longer than its memory holds
-  disk      there is no room for what it writes
-  webhook   the endpoint of its alerts refuses, fails and hangs
-  crash     the monitor is killed at random moments
-  all       one after the other
+Drills:
+  unplug    kill, then freeze the process that captures the microphone
+  overrun   stop the monitor for longer than its ring buffer holds
+  disk      fill the disk
+  webhook   let the alert endpoint refuse, fail and hang
+  crash     kill the monitor at random moments
+  all       all of them, one after the other
 
-Only unplug listens to a source of the configuration, the first live one; the others
-listen to a program that plays bursts of noise at known times.
+Only unplug captures from a configured source, the first live one; the others listen to
+a program that plays bursts of noise at known times.
 
 \b
 Examples:
@@ -41,7 +42,9 @@ Name = Literal["all", "unplug", "overrun", "disk", "webhook", "crash"]
 
 
 def drill(
-    name: Annotated[Name, typer.Argument(metavar="DRILL", help="Which one, or all.")],
+    name: Annotated[
+        Name, typer.Argument(metavar="DRILL", help="Name of a drill, or all.")
+    ],
     config: ConfigOption = None,
     source: Annotated[
         str | None,
@@ -49,13 +52,13 @@ def drill(
             "--input",
             metavar="SPEC",
             show_default=False,
-            help="What is unplugged: mic:NAME, command:ARGV or demo:, instead of the "
+            help="Source to unplug: mic:NAME, command:ARGV or demo:, instead of the "
             "first live source of the configuration.",
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Hold the drills and print how they ended."""
+    """Run the drills and print their results."""
     from monitor.commands.configuration import load, with_options
     from monitor.commands.output import print_json, print_line
     from monitor.runtime.drills.plan import plan_drills
@@ -67,7 +70,7 @@ def drill(
         chosen = with_options(settings, inputs=[source]).sources[0]
     names = list(DRILLS) if name == "all" else [name]
     plan = plan_drills(settings, chosen, needs_source="unplug" in names)
-    # Whatever ends the drill: what it has started must not stay.
+    # However the drill ends, the processes it has started must not stay.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     outcomes = []
@@ -96,7 +99,7 @@ def _facts(outcome: "Outcome") -> dict[str, Any]:
 
 
 def _say(sentence: str) -> None:
-    """Tell how it goes, beside the results."""
+    """Print progress on stderr, apart from the results."""
     from monitor.text import printable
 
     sys.stderr.write(f"  {printable(sentence)}\n")

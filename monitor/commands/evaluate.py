@@ -71,8 +71,8 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> int:
     """Print the figures of a model."""
-    from monitor.commands.app import limit_threads, log_to_stderr
     from monitor.commands.configuration import load
+    from monitor.commands.process import limit_threads, log_to_stderr
 
     log_to_stderr()
     limit_threads(1)

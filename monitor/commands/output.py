@@ -1,4 +1,4 @@
-"""How commands print facts: as JSON, or as aligned columns for people."""
+"""Output of the commands: JSON, aligned columns and error messages."""
 
 import json
 import sys
@@ -13,24 +13,24 @@ def print_json(value: object) -> None:
 
 
 def print_json_line(value: object) -> None:
-    """Print JSON on one line, at once: another program may be waiting for it."""
+    """Print JSON on one line and flush: another program may be waiting for it."""
     sys.stdout.write(json.dumps(value, allow_nan=False) + "\n")
     sys.stdout.flush()
 
 
 def print_line(text: str = "") -> None:
-    """Print one line of text that may come from elsewhere."""
+    """Print one line, without control characters."""
     sys.stdout.write(printable(text) + "\n")
 
 
-def tell(message: str) -> None:
-    """Say on stderr what went wrong: a sentence in each line of `message`."""
+def print_error(message: str) -> None:
+    """Print an error on stderr, one sentence for each line of `message`."""
     for sentence in message.splitlines():
         sys.stderr.write(f"sound-monitor: {printable(sentence)}\n")
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print aligned columns, cut to the terminal; in a pipe nothing is cut."""
+    """Print aligned columns, cropped to the terminal's width, uncropped in a pipe."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-HELP = """Listen, and tell what is heard as it happens.
+HELP = """Listen, and report sounds as they happen.
 
-On a terminal a live display shows levels, scores and events; elsewhere each event is
-one plain line.  Everything is also appended to the event log.  A microphone that is
-missing or unplugged is waited for; a recording or the demo ends with its last sound.
-Ctrl-C stops; sounds that are still going on are ended and written first.  SIGHUP reads
-the configuration again: what stays the same goes on without losing a sample, and a
-configuration that is wrong is refused whole.
+On a terminal, a live display shows levels, scores and events; elsewhere, each event is
+one plain line.  Events are also appended to the event log and stored in the database.
+A missing or unplugged microphone is waited for; a recording or the demo ends the
+program when it is over.  Ctrl-C stops; events that are still open are ended and written
+first.  SIGHUP reloads the configuration: unchanged sources go on without losing a
+sample, and an invalid configuration is rejected as a whole.
 
 \b
 Examples:
@@ -48,22 +48,26 @@ def run(
             metavar="SPEC",
             show_default=False,
             help="mic:NAME, file:PATH, command:ARGV or demo:, instead of the sources "
-            "of the configuration; may be given several times.",
+            "in the configuration; may be repeated.",
         ),
     ] = None,
     speed: Annotated[
         Speed,
         typer.Option(
-            help="How fast a recording or the demo is fed: as it would sound, or as "
-            "fast as it can be analysed.  The events are the same."
+            help="Speed of recordings and the demo: real time, or as fast as they can "
+            "be analysed.  The events are the same."
         ),
     ] = "realtime",
     model: ModelOption = None,
     compute_device: ComputeDeviceOption = None,
 ) -> int:
     """Run the daemon until it is stopped or its recordings are over."""
-    from monitor.commands.app import leave_traces, limit_threads, log_to_stderr
     from monitor.commands.configuration import load, load_again, with_options
+    from monitor.commands.process import (
+        enable_stack_traces,
+        limit_threads,
+        log_to_stderr,
+    )
     from monitor.sinks.status_snapshot import DaemonFacts
 
     configuration = load(config)
@@ -85,7 +89,7 @@ def run(
 
     settings = chosen(configuration)
     log_to_stderr()
-    leave_traces()
+    enable_stack_traces()
     logger.info("%s", configuration.sentence)
     limit_threads(settings.model.threads)
     from monitor.runtime.daemon import run_daemon

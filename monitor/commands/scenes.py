@@ -74,7 +74,7 @@ def scenes(
     """Write the streams."""
     if data is None and events_per_minute > 0:
         raise UsageError("DATA is missing: which recordings are the events made of?")
-    from monitor.commands.app import limit_threads, log_to_stderr
+    from monitor.commands.process import limit_threads, log_to_stderr
 
     log_to_stderr()
     limit_threads(1)

@@ -6,28 +6,28 @@ from typing import Annotated
 
 import typer
 
-INSTALL_HELP = """Install the daemon as a service of systemd, and start it.
+INSTALL_HELP = """Install the daemon as a systemd service and start it.
 
-It prints what it does.  The service runs the program of this environment, from every
-boot on, with a user of its own in a sandbox; its configuration is
-/etc/sound-monitor/config.yaml, which is never overwritten.  Again after an upgrade, it
-writes the unit anew and starts it again.
+The service runs the program of this Python environment at every boot, as its own user
+and in a sandbox.  Its configuration is /etc/sound-monitor/config.yaml, which is never
+overwritten.  After an upgrade, run the command again: it replaces the unit file and
+restarts the service.
 
 \b
 Examples:
   sound-monitor install-service --dry-run
   sudo /opt/sound-monitor/bin/sound-monitor install-service
-  systemctl status sound-monitor             how it is doing
-  journalctl -fu sound-monitor               what it hears
+  systemctl status sound-monitor             its state
+  journalctl -fu sound-monitor               its events
 """
 
-UNINSTALL_HELP = """Stop the service of systemd and remove it.
+UNINSTALL_HELP = """Stop and remove the systemd service.
 
-It prints what it does.  Configuration and data stay where they are.
+Configuration and data stay where they are.
 """
 
 DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+    bool, typer.Option("--dry-run", help="Print the steps without taking them.")
 ]
 
 
@@ -38,13 +38,13 @@ def install_service(
             "--config",
             metavar="FILE",
             show_default=False,
-            help="Becomes /etc/sound-monitor/config.yaml, if there is none yet; "
-            "without it: the defaults, each explained.",
+            help="Initial /etc/sound-monitor/config.yaml; by default all settings "
+            "with their explanations.  An existing file is kept.",
         ),
     ] = None,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Install unit and configuration, enable and start the service."""
+    """Install the unit file and the configuration, and start the service."""
     from monitor.commands.output import print_line
     from monitor.runtime.service_install import (
         CONFIG,
@@ -56,20 +56,22 @@ def install_service(
 
     carry_out(plan_install(find_program(), config), _say, dry_run=dry_run)
     print_line()
-    print_line(f"Settings: {CONFIG}; `systemctl restart sound-monitor` takes them.")
+    print_line(
+        f"Configuration: {CONFIG}; apply changes: systemctl reload sound-monitor"
+    )
     print_line(f"Examples for a GPU, PulseAudio and PipeWire: {examples()}")
-    print_line("How it is doing: systemctl status sound-monitor")
+    print_line("State: sudo sound-monitor status")
 
 
 def uninstall_service(dry_run: DryRunOption = False) -> None:
-    """Stop and remove the service; configuration and data stay."""
+    """Stop and remove the service."""
     from monitor.runtime.service_install import carry_out, plan_uninstall
 
     carry_out(plan_uninstall(), _say, dry_run=dry_run)
 
 
 def _say(sentence: str) -> None:
-    """Print at once: systemctl may have something to say next."""
+    """Print and flush: systemctl may print next."""
     from monitor.commands.output import print_line
 
     print_line(sentence)

@@ -31,7 +31,7 @@ Examples:
 
 def status(config: ConfigOption = None, as_json: JsonOption = False) -> int:
     """Print what the monitor that runs with this configuration tells of itself."""
-    from monitor.commands.output import print_json, tell
+    from monitor.commands.output import print_error, print_json
     from monitor.sinks.status_socket import inquire
 
     fault = None
@@ -44,7 +44,7 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> int:
     if fault is not None:
         if not told["running"]:
             raise fault
-        tell(str(fault))
+        print_error(str(fault))
     if as_json:
         print_json(told)
     else:

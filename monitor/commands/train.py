@@ -175,8 +175,8 @@ def train(
     as_json: JsonOption = False,
 ) -> int:
     """Train a model; print its figures."""
-    from monitor.commands.app import limit_threads, log_to_stderr
     from monitor.commands.configuration import load
+    from monitor.commands.process import limit_threads, log_to_stderr
 
     configuration = load(config)
     log_to_stderr()

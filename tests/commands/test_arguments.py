@@ -49,7 +49,7 @@ def test_a_moment_is_a_time_ago_or_a_local_time(text: str, moment: datetime) -> 
     "text", ["", "1", "h", "1y", "yesterday", "-1h", "9" * 30 + "d"]
 )
 def test_what_is_no_moment_is_told_with_what_to_write(text: str) -> None:
-    with pytest.raises(UsageError, match=r"--since: .* is no moment; write 90s"):
+    with pytest.raises(UsageError, match=r"--since: .* is not a time; write 90s"):
         parse_moment(text, NOW, "--since")
 
 
@@ -58,5 +58,5 @@ def test_a_day_is_local() -> None:
     assert parse_day("today", late) == date(2026, 11, 23)
     assert parse_day("yesterday", late) == date(2026, 11, 22)
     assert parse_day("2026-03-01", late) == date(2026, 3, 1)
-    with pytest.raises(UsageError, match="is no day"):
+    with pytest.raises(UsageError, match="is not a day"):
         parse_day("monday", late)

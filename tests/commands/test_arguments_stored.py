@@ -96,9 +96,9 @@ def test_events_are_those_asked_for(
     ("arguments", "complaint"),
     [
         (["events", "--json", "--csv"], "choose one"),
-        (["events", "--since", "soon"], "--since: 'soon' is no moment"),
+        (["events", "--since", "soon"], "--since: 'soon' is not a time"),
         (["events", "--since", "1h", "--until", "2h"], "does not lie after"),
-        (["report", "someday"], "is no day"),
+        (["report", "someday"], "is not a day"),
         (["forget"], "say --since TIME or --all"),
         (["forget", "--all", "--since", "1h"], "say --since TIME or --all"),
     ],

@@ -9,7 +9,7 @@ import pytest
 from monitor.audio.sources.devices import InputDevice
 from monitor.commands.app import run_command_line
 from monitor.commands.configuration import Configuration
-from monitor.commands.configuration_check import Examination, examine_configuration
+from monitor.commands.configuration_check import ConfigurationCheck, check_configuration
 from monitor.config.load import parse_config
 from monitor.errors import SourceError
 
@@ -26,10 +26,10 @@ def one_device() -> list[InputDevice]:
 
 def examined(
     text: str, model_file: Path, state_dir: Path, devices: Any = no_devices
-) -> Examination:
+) -> ConfigurationCheck:
     text = f"model: {{file: {model_file}}}\n{text}"
     config = parse_config(text, "config.yaml")
-    return examine_configuration(
+    return check_configuration(
         Configuration(config, state_dir, None, "for a test"), devices
     )
 
@@ -55,9 +55,9 @@ def test_a_threshold_is_the_users_else_the_models_else_the_presets(
 @pytest.mark.parametrize(
     ("devices", "note"),
     [
-        (one_device, "there now: USB Audio"),
-        (list, "not there now, would be waited for: there is no microphone"),
-        (no_devices, "not there now, would be waited for: PortAudio is missing"),
+        (one_device, "connected: USB Audio"),
+        (list, "not connected now, would be waited for: there is no microphone"),
+        (no_devices, "not connected now, would be waited for: PortAudio is missing"),
     ],
 )
 def test_a_missing_microphone_is_told_but_no_problem(
@@ -166,7 +166,7 @@ def test_the_report_is_for_people(
     assert f"configuration: {config_file} (--config)" in report
     assert "demo:" in report
     assert "gun_shot" in report
-    assert report.endswith("all is sound\n")
+    assert report.endswith("the configuration is valid\n")
 
 
 def test_the_report_is_for_programs(

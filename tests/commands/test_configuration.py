@@ -150,7 +150,9 @@ def test_odd_variables_name_a_folder_all_the_same(
 
 
 def test_a_home_of_nobody_is_one_sentence() -> None:
-    with pytest.raises(ConfigError, match=r"state_dir: .*home.*; name a folder"):
+    with pytest.raises(
+        ConfigError, match=r"state_dir: .*home.*; write an absolute path"
+    ):
         find_state_dir("~nobody-has-this-name/x", {})
 
 

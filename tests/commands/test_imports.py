@@ -60,5 +60,5 @@ def test_check_of_a_microphone_loads_no_library_for_sound_or_the_network(
         text=True,
         check=True,
     )
-    assert "all is sound" in result.stdout
+    assert "the configuration is valid" in result.stdout
     assert result.stdout.splitlines()[-1] == "loaded:"

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from monitor.commands.configuration import Configuration
-from monitor.commands.configuration_check import examine_configuration
+from monitor.commands.configuration_check import check_configuration
 from monitor.config.load import parse_config
 from monitor.errors import SoundMonitorError
 from monitor.sinks.console.plain import format_line
@@ -148,7 +148,7 @@ class ConfigFile:
         if hash(text) % 16 == 0:
             state_dir = Path(config.state_dir or "/nowhere")
             configuration = Configuration(config, state_dir, None, "fuzz")
-            for problem in examine_configuration(configuration, list).problems:
+            for problem in check_configuration(configuration, list).problems:
                 one_sentence(Exception(problem), 2000)
         return True
 

@@ -8,11 +8,11 @@ from typing import IO
 
 import pytest
 
-from monitor.commands.app import limit_threads
+from monitor.commands.process import limit_threads
 
 SCRIPT = """
 import logging
-from monitor.commands.app import log_to_stderr
+from monitor.commands.process import log_to_stderr
 log_to_stderr()
 logging.getLogger("monitor.audio").info("opened %s", "street")
 logging.getLogger("monitor.audio").debug("hidden")
