@@ -1,4 +1,4 @@
-"""How records are put into words for people."""
+"""Words for people: times, durations, levels, reasons, health."""
 
 import math
 from datetime import UTC, datetime
@@ -11,23 +11,23 @@ GAP_REASONS: dict[GapReason, str] = {
     "ended": "the source ended",
     "unplugged": "the source was gone",
     "invalid": "the source delivered invalid samples",
-    "reloaded": "the source was opened anew for a new configuration",
+    "reloaded": "the source was opened again for a new configuration",
 }
 
 HEALTH_KINDS: dict[HealthKind, str] = {
     "clipping": "clipping",
-    "dc-offset": "dc offset",
-    "dead-channel": "one dead",
+    "dc-offset": "DC offset",
+    "dead-channel": "dead channel",
     "stuck-channel": "stuck",
     "digital-silence": "all zeros",
     "noise-floor": "muffled?",
-    "deaf": "deaf",
+    "deaf": "no audio",
     "canary": "canary",
     "overload": "overload",
-    "compute-device": "processor",
+    "compute-device": "GPU failed",
     "disk": "disk",
 }
-"""At most ten characters each, for narrow columns."""
+"""At most twelve characters each, for narrow columns."""
 
 
 def printable(text: str) -> str:
@@ -52,19 +52,19 @@ def local_time(moment: datetime) -> str:
 
 
 def position(seconds: float) -> str:
-    """Place in a recording: 0:01:02.3."""
+    """Position in a recording: 0:01:02.3."""
     tenths = int(seconds * 10)
     minutes, rest = divmod(tenths, 600)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest // 10:02d}.{rest % 10}"
 
 
 def moment(seconds: float, utc: datetime | None) -> str:
-    """Local time where it is known, else the place in the recording."""
+    """Local time, or the position in the recording where no time is known."""
     return position(seconds) if utc is None else local_time(utc)
 
 
 def duration(seconds: float) -> str:
-    """At most seven characters: 6.7 s, 12m 05s, 3h 12m, 5d 03h."""
+    """A duration in at most seven characters: 6.7 s, 12m 05s, 3h 12m, 5d 03h."""
     if not math.isfinite(seconds):
         return "-"
     if round(seconds, 1) < 60:
@@ -78,7 +78,7 @@ def duration(seconds: float) -> str:
 
 
 def level(decibels: float, digits: int = 0) -> str:
-    """Write decibels without a minus before zero; a dash where there is no number."""
+    """Decibels without a minus before zero; a dash where there is no number."""
     if not math.isfinite(decibels):
         return "-"
     return f"{round(decibels, digits) + 0.0:.{digits}f}"

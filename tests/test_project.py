@@ -33,7 +33,6 @@ MOST_LINES = 400
 LONG = {
     "monitor/runtime/reload.py",
     "monitor/sinks/status_snapshot.py",
-    "monitor/sinks/console/layout.py",
     "monitor/audio/conditioning.py",
 }
 

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.records import Event, Timed
-from monitor.sinks.encoding import KEYS, encode, encode_line
-from tests.support.timed import event, frame, gap, onset, state
+from monitor.sinks.encoding import HEALTH_KEYS, KEYS, encode, encode_line
+from tests.support.health import trouble
+from tests.support.timed import SAMPLE_RATE, event, frame, gap, onset, state
 
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 NUMBER = (int, float)
@@ -108,6 +109,30 @@ def test_the_id_of_a_gap_follows_from_the_gap_and_differs_between_runs() -> None
     assert decoded(later)["id"] != decoded(first)["id"]
     assert decoded(gap(start_seconds=31.0))["id"] != decoded(first)["id"]
     assert decoded(gap(source="yard"))["id"] != decoded(first)["id"]
+
+
+def test_health_is_a_line_of_schema_1_with_three_more_keys() -> None:
+    raised = encode(trouble())
+    cleared = encode(trouble("cleared", seconds=75, detail=""))
+    assert raised is not None
+    assert cleared is not None
+    assert list(raised) == list(cleared) == [*KEYS, *HEALTH_KEYS]
+    assert raised["type"] == cleared["type"] == "health"
+    assert raised["id"] == cleared["id"]
+    assert (raised["kind"], raised["state"]) == ("clipping", "raised")
+    assert raised["detail"] == "turn the gain down"
+    assert raised["start"] == cleared["start"] == "2026-11-23T05:56:20.000Z"
+    ends = ("end", "stop_sample", "end_seconds", "end_reason")
+    assert [raised[key] for key in ends] == [None] * 4
+    assert [cleared[key] for key in ends] == [
+        "2026-11-23T05:57:35.000Z",
+        95 * SAMPLE_RATE,
+        95.0,
+        None,
+    ]
+    line = encode_line(trouble())
+    assert line is not None
+    assert json.loads(line) == raised
 
 
 def test_times_that_are_unknown_are_null() -> None:

@@ -1,30 +1,26 @@
-"""The live display, as lines for a terminal of a given size.
-
-Pieces of a line on a terminal: texts of fixed width, and bars.
-
-The part of the display that tells of each source: state, level, losses.
-
-The part of the display that shows the score of every label as a bar.
-"""
+"""The layout of the live display: tables that fit a terminal of a given size."""
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import compress
+from typing import NamedTuple
 
 from rich.cells import cell_len, set_cell_size
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.constrain import Constrain
 from rich.segment import Segment
 from rich.style import Style
+from rich.table import Column, Table
+from rich.text import Text
 
-from monitor.records import Event, Gap, Health, Onset, ScoreFrame, SourceStateName
-from monitor.sinks.console.state import Board, Happening, SourceView
-from monitor.text import HEALTH_KINDS, duration, level, position, printable
-
-Line = list[Segment]
+from monitor.records import Event, Gap, Health, Onset, Timed
+from monitor.sinks.console.state import ConsoleState, SourceView
+from monitor.text import GAP_REASONS, HEALTH_KINDS, duration, level, position, printable
 
 
-@dataclass(frozen=True, slots=True)
-class Glyphs:
+class Glyphs(NamedTuple):
     """The characters of a display; some terminals have only ASCII."""
 
     on: str
@@ -41,9 +37,8 @@ UNICODE = Glyphs("●", "◌", "○", "━", "╾", "─", "┿", "┼")
 ASCII = Glyphs("*", "~", "o", "=", "-", "-", "|", "|")
 
 
-@dataclass(frozen=True, slots=True)
-class Canvas:
-    """Where and with what to draw."""
+class Canvas(NamedTuple):
+    """The size of a display in cells and lines, and its characters."""
 
     width: int
     height: int
@@ -54,193 +49,210 @@ PLAIN = Style()
 DIM = Style(dim=True)
 BOLD = Style(bold=True)
 GOOD = Style(color="green")
-WARN = Style(color="yellow")
+WARNING = Style(color="yellow")
 BAD = Style(color="red")
-ALARM = Style(color="yellow", bold=True)
+ONGOING = Style(color="yellow", bold=True)
 SCORE = Style(color="cyan")
+STATE_STYLES = {"listening": GOOD, "ended": DIM}  # others: WARNING
 
-
-def cell(
-    text: str, width: int, style: Style = PLAIN, *, right: bool = False
-) -> Segment:
-    """Pad or crop `text` to `width` cells; make it harmless to a terminal."""
-    text = printable(text)
-    length = cell_len(text)
-    if length > width:
-        text = set_cell_size(text, max(0, width))
-    elif right:
-        text = " " * (width - length) + text
-    else:
-        text += " " * (width - length)
-    return Segment(text, style)
-
-
-def space(width: int) -> Segment:
-    """Draw nothing, `width` cells wide."""
-    return Segment(" " * max(0, width))
-
-
-def crop(line: Line, width: int) -> Line:
-    """Cut a line off after `width` cells."""
-    return Segment.adjust_line_length(line, width, pad=False)
-
-
-def bar(
-    share: float,
-    width: int,
-    glyphs: Glyphs,
-    zones: Sequence[tuple[float, Style]],
-    mark: float | None = None,
-) -> Line:
-    """Draw a bar that is filled to `share` of its `width` cells.
-
-    Args:
-        share: From 0 to 1; beyond, the bar is empty or full.
-        width: Cells.
-        glyphs: Characters to draw with.
-        zones: Up to which share of the width which style holds; the last reaches to 1.
-        mark: Share at which a mark stands, as for a threshold.
-    """
-    halves = round(2 * width * min(1.0, max(0.0, share)))
-    filled = glyphs.full * (halves // 2) + glyphs.half * (halves % 2)
-    empty = glyphs.empty * (width - len(filled))
-    if mark is not None:
-        at = min(width - 1, max(0, int(mark * width)))
-        if at < len(filled):
-            filled = filled[:at] + glyphs.full_mark + filled[at + 1 :]
-        else:
-            at -= len(filled)
-            empty = empty[:at] + glyphs.empty_mark + empty[at + 1 :]
-    line, first = [], 0
-    for until, style in zones:
-        last = round(until * width)
-        if filled[first:last]:
-            line.append(Segment(filled[first:last], style))
-        first = last
-    return [*line, Segment(empty, DIM)]
-
-
+WIDEST_DISPLAY = 120
+WIDEST_SOURCE = 16
+WIDEST_LABEL = 20
+WIDEST_BAR = 60
+NARROWEST_BAR = 4
+SCORE_WIDTH = 7  # " 0.93 ●"
+LONGEST_HISTORY = 10
+SHORTEST_HISTORY = 3
 LOWEST_DBFS = -80.0
-LEVEL_ZONES = ((60 / 80, GOOD), (74 / 80, WARN), (1.0, BAD))  # to -20, -6 and 0 dBFS
-LEVELS_WIDTH = 14
 LATE_SECONDS = 2.0
-STATE_STYLES: dict[SourceStateName, Style] = {
-    "opening": WARN,
-    "listening": GOOD,
-    "waiting": WARN,
-    "ended": DIM,
-}
 
 
-def name_width(board: Board) -> int:
-    """Cells for the name of a source."""
-    return min(16, max([6, *(len(name) for name in board.sources)]))
+def draw(state: ConsoleState, title: str, canvas: Canvas) -> RenderableType:
+    """Draw what fits: at most `height` lines, each of less than `width` cells.
+
+    What does not fit is left out: first the empty lines between the tables, then older
+    records of the history, low scores, and sources beyond half of the height.
+    """
+    canvas = canvas._replace(width=min(canvas.width - 1, WIDEST_DISPLAY))
+    room = canvas.height - 1
+    sources = _sources(state, canvas, max(3, room // 2))
+    room -= _lines(sources)
+    scores = _scores(state, canvas, room - min(1 + SHORTEST_HISTORY, room // 3))
+    room -= _lines(scores)
+    has_gaps = room >= 4 + SHORTEST_HISTORY
+    history = _history(state, canvas, min(room - 3 * has_gaps - 1, LONGEST_HISTORY))
+    parts: list[RenderableType] = [_title(state, title, canvas.width)]
+    for table in (sources, scores, history):
+        if table is not None:
+            parts += [Text(), table] if has_gaps else [table]
+    return Constrain(Group(*parts), canvas.width)
 
 
-def source_rows(board: Board, canvas: Canvas, room: int) -> list[Line]:
-    """A header and a line for each source, at most `room` lines, at least two."""
-    sources = list(board.sources.values())
+def _text(text: str, style: Style = PLAIN) -> Text:
+    """A text without what could move the cursor or break the line."""
+    return Text(printable(text), style, no_wrap=True, overflow="crop")
+
+
+def _table(*columns: Column, width: int) -> Table:
+    """A table whose rows are one line each; every column has a space before it."""
+    for column in columns:
+        column.no_wrap, column.overflow = True, "crop"
+    return Table(
+        *columns,
+        box=None,
+        padding=(0, 0, 0, 1),
+        header_style=DIM,
+        caption_justify="left",
+        width=width,
+    )
+
+
+def _ends(left: Text, right: Text) -> Table:
+    """Two texts at the two ends of a line."""
+    ends = Table.grid(Column(ratio=1), Column(), expand=True)
+    ends.add_row(left, right)
+    return ends
+
+
+def _lines(table: Table | None) -> int:
+    return 0 if table is None else 1 + table.row_count + bool(table.caption)
+
+
+def _widest(texts: Iterable[str], limit: int) -> int:
+    return min(limit, max((cell_len(printable(text)) for text in texts), default=0))
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar that fills its column, between two texts."""
+
+    share: float
+    """Part that is filled, from 0 to 1; beyond, the bar is empty or full."""
+
+    mark: float | None
+    """Share at which a mark stands, as for a threshold."""
+
+    glyphs: Glyphs
+    style: Style
+    text: str = ""
+    text_style: Style = PLAIN
+    name: str = ""
+    """Stands before the bar."""
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> RenderResult:
+        width = max(0, options.max_width - cell_len(self.name) - len(self.text))
+        halves = round(2 * width * min(1.0, max(0.0, self.share)))
+        cells = self.glyphs.full * (halves // 2) + self.glyphs.half * (halves % 2)
+        filled = len(cells)
+        cells = cells.ljust(width, self.glyphs.empty)
+        if self.mark is not None and width:
+            at = min(width - 1, max(0, int(self.mark * width)))
+            mark = self.glyphs.full_mark if at < filled else self.glyphs.empty_mark
+            cells = cells[:at] + mark + cells[at + 1 :]
+        yield Segment(self.name, self.text_style)
+        yield Segment(cells[:filled], self.style)
+        yield Segment(cells[filled:], DIM)
+        yield Segment(self.text, self.text_style)
+
+
+def _title(state: ConsoleState, title: str, width: int) -> RenderableType:
+    """The name of the program and `title`, and at the right the longest figures."""
+    name = _text(" sound-monitor  ", BOLD)
+    figures = next((t for t in _figures(state) if len(name) + len(t) <= width), "")
+    if len(name) + len(title) + 2 + len(figures) <= width:
+        name.append(printable(title), DIM)
+    return _ends(name, _text(figures))
+
+
+def _figures(state: ConsoleState) -> list[str]:
+    """The speed of the monitor, in ever fewer words."""
+    statistics = state.statistics
+    if statistics is None or math.isnan(statistics.latency_seconds_p50):
+        return []
+    p50 = f"{statistics.latency_seconds_p50:.2f}"
+    p95 = f"{statistics.latency_seconds_p95:.2f}"
+    factor = f"{statistics.real_time_factor:.3f}"
+    return [
+        f"latency p50 {p50} p95 {p95} s  real-time factor {factor}",
+        f"latency {p50} s",
+    ]
+
+
+SOURCE_COLUMNS_FROM = (0, 0, 54, 0, 44, 72, 78)
+"""The width of a display from which on each column of the sources is shown."""
+
+
+def _sources(state: ConsoleState, canvas: Canvas, room: int) -> Table:
+    """A line for each source; for those beyond `room` lines, their number."""
+    sources = list(state.sources.values())
     shown = sources if len(sources) < room else sources[: max(0, room - 2)]
-    columns = _Columns(board, canvas)
-    lines = [columns.header(), *(columns.row(source) for source in shown)]
+    columns = (
+        Column(width=1),
+        Column("source", max_width=WIDEST_SOURCE),
+        Column("state", width=12),
+        Column(_ends(_text("level"), _text("dBFS  dB(A)")), ratio=1),
+        Column("analysed", width=8, justify="right"),
+        Column("lost", width=7, justify="right"),
+        Column("gaps", width=4, justify="right"),
+    )
+    fits = [canvas.width >= least for least in SOURCE_COLUMNS_FROM]
+    table = _table(*compress(columns, fits), width=canvas.width)
+    for source in shown:
+        table.add_row(*compress(_source_row(state, source, canvas.glyphs), fits))
     if len(shown) < len(sources):
-        lines.append(_rest(sources[len(shown) :]))
-    return lines
+        rest = Counter(source.state for source in sources[len(shown) :])
+        counts = ", ".join(f"{count} {name}" for name, count in rest.items())
+        table.caption = _text(f"   and {rest.total()} more: {counts}", DIM)
+    return table
 
 
-def _rest(sources: Sequence[SourceView]) -> Line:
-    states = Counter(source.state for source in sources)
-    counts = ", ".join(f"{count} {state}" for state, count in states.items())
-    text = f"   and {len(sources)} more: {counts}"
-    return [cell(text, len(text), DIM)]
-
-
-class _Columns:
-    """The columns that fit into the width; those left out are 0 cells wide."""
-
-    def __init__(self, board: Board, canvas: Canvas) -> None:
-        self._sample_rate = board.sample_rate
-        self._glyphs = canvas.glyphs
-        self._name = name_width(board) + 2
-        self._state = 11 if canvas.width >= 54 else 0
-        self._listened = 9 if canvas.width >= 44 else 0
-        self._lost = 9 if canvas.width >= 72 else 0
-        self._gaps = 6 if canvas.width >= 78 else 0
-        others = 3 + self._name + self._state + self._listened + self._lost + self._gaps
-        self._levels = max(LEVELS_WIDTH, canvas.width - others)
-
-    def header(self) -> Line:
-        return [
-            cell("   source", 3 + self._name, DIM),
-            cell("state", self._state, DIM),
-            cell("level", self._levels - LEVELS_WIDTH, DIM),
-            cell("dBFS", 7, DIM, right=True),
-            cell("dB(A)", 7, DIM, right=True),
-            cell("listened", self._listened, DIM, right=True),
-            cell("lost", self._lost, DIM, right=True),
-            cell("gaps", self._gaps, DIM, right=True),
-        ]
-
-    def row(self, source: SourceView) -> Line:
-        style = BAD if source.troubles else STATE_STYLES[source.state]
-        return [
-            space(1),
-            cell(self._dot(source.state), 2, style),
-            cell(source.name, self._name - 1, BOLD),
-            space(1),
-            *self._state_cell(source),
-            *self._level_cells(source),
-            *self._loss_cells(source),
-        ]
-
-    def _dot(self, state: SourceStateName) -> str:
-        if state == "listening":
-            return self._glyphs.on
-        return self._glyphs.off if state == "ended" else self._glyphs.waiting
-
-    def _state_cell(self, source: SourceView) -> Line:
-        backlog = source.statistics.backlog_samples if source.statistics else 0
-        late = backlog / self._sample_rate
-        if late > LATE_SECONDS:
-            return [cell(f"late {duration(late)}", self._state, BAD)]
-        if source.troubles and self._state:
-            # The newest; each has a line of its own below.
-            kind = list(source.troubles)[-1]
-            return [cell(HEALTH_KINDS[kind], self._state, BAD)]
-        return [cell(source.state, self._state, STATE_STYLES[source.state])]
-
-    def _level_cells(self, source: SourceView) -> Line:
-        frame = source.frame
-        if frame is None:
-            return [cell(source.detail, self._levels - 1, DIM), space(1)]
-        width = self._levels - LEVELS_WIDTH
-        return [
-            *bar(
-                _share(frame.level_dbfs),
-                width,
-                self._glyphs,
-                LEVEL_ZONES,
-                _share(frame.peak_level_dbfs),
-            ),
-            cell(level(frame.level_dbfs, 1), 7, BOLD, right=True),
-            cell(level(frame.laeq_db, 1), 7, BOLD, right=True),
-        ]
-
-    def _loss_cells(self, source: SourceView) -> Line:
-        statistics = source.statistics
-        if statistics is None:
-            return [space(self._listened + self._lost + self._gaps)]
+def _source_row(
+    state: ConsoleState, source: SourceView, glyphs: Glyphs
+) -> Iterable[RenderableType]:
+    dots = {"listening": glyphs.on, "ended": glyphs.off}
+    style = BAD if source.troubles else STATE_STYLES.get(source.state, WARNING)
+    yield _text(dots.get(source.state, glyphs.waiting), style)
+    yield _text(source.name, BOLD)
+    yield _state(state, source)
+    yield _level(source, glyphs)
+    statistics = source.statistics
+    if statistics is not None:
         lost, captured = statistics.lost_samples, statistics.captured_samples
-        style = WARN if lost else PLAIN
-        lost_seconds = duration(lost / self._sample_rate)
-        return [
-            cell(listened(captured, lost), self._listened, style, right=True),
-            cell(lost_seconds, self._lost, style, right=True),
-            cell(str(statistics.gaps), self._gaps, style, right=True),
-        ]
+        style = WARNING if lost else PLAIN
+        yield _text(analysed(captured, lost), style)
+        yield _text(duration(lost / state.sample_rate), style)
+        yield _text(str(statistics.gaps), style)
 
 
-def listened(captured: int, lost: int) -> str:
+def _state(state: ConsoleState, source: SourceView) -> Text:
+    backlog = source.statistics.backlog_samples if source.statistics else 0
+    late = backlog / state.sample_rate
+    if late > LATE_SECONDS:
+        return _text(f"late {duration(late)}", BAD)
+    if source.troubles:
+        return _text(HEALTH_KINDS[list(source.troubles)[-1]], BAD)  # the newest
+    return _text(source.state, STATE_STYLES.get(source.state, WARNING))
+
+
+def _level(source: SourceView, glyphs: Glyphs) -> RenderableType:
+    """A bar with a mark at the peak; the reason where there is no level."""
+    frame = source.frame
+    if frame is None:
+        return _text(source.detail, DIM)
+    decibels = frame.level_dbfs
+    return Bar(
+        share=1 - decibels / LOWEST_DBFS,
+        mark=1 - frame.peak_level_dbfs / LOWEST_DBFS,
+        glyphs=glyphs,
+        style=BAD if decibels > -6 else WARNING if decibels > -20 else GOOD,
+        text=f"{level(decibels, 1):>7}{level(frame.laeq_db, 1):>7}",
+        text_style=BOLD,
+    )
+
+
+def analysed(captured: int, lost: int) -> str:
     """Share of the samples that were analysed; 100 % only if nothing was lost."""
     if captured + lost == 0:
         return "-"
@@ -249,265 +261,137 @@ def listened(captured: int, lost: int) -> str:
     return f"{10_000 * captured // (captured + lost) / 100:.2f} %"
 
 
-def _share(level_dbfs: float) -> float:
-    return 1 - level_dbfs / LOWEST_DBFS
-
-
-WIDEST_LABEL = 20
-WIDEST_BAR = 60
-SMALLEST_BAR = 4
-VALUE_WIDTH = 7  # " 0.93 ●"
-GAP = 2
-
-
-def label_width(labels: Sequence[str]) -> int:
-    """Cells for a label."""
-    return min(WIDEST_LABEL, max([5, *(len(label) for label in labels)]))
-
-
-def score_rows(board: Board, canvas: Canvas, room: int) -> list[Line]:
+def _scores(state: ConsoleState, canvas: Canvas, room: int) -> Table | None:
     """A table of bars: labels down, sources across, at most `room` lines.
 
     Where the sources do not fit side by side, a line for each of them with its highest
     scores.
     """
-    if room < 2 or not board.labels or not board.sources:
-        return []
-    name = 1 + label_width(board.labels) + GAP
-    width = (canvas.width - name + GAP) // len(board.sources) - GAP - VALUE_WIDTH
-    if width < SMALLEST_BAR:
-        return _highest_by_source(board, canvas, room)
-    return _table(board, canvas, room, min(width, WIDEST_BAR))
+    if room < 2 or not state.labels or not state.sources:
+        return None
+    sources = list(state.sources.values())
+    label_width = _widest(state.labels, WIDEST_LABEL)
+    width = (canvas.width - label_width - 1) // len(sources) - 1
+    if width < NARROWEST_BAR + SCORE_WIDTH:
+        return _scores_by_source(state, canvas, room, label_width)
+    shown = _highest_labels(state, room - 1)
+    is_all, is_one = len(shown) == len(state.labels), len(sources) == 1
+    width = min(width, WIDEST_BAR + SCORE_WIDTH)
+    table = _table(
+        Column("label" if is_all else f"{len(shown)} highest", width=label_width),
+        *(Column("score" if is_one else _text(s.name), width=width) for s in sources),
+        width=canvas.width,
+    )
+    for index in shown:
+        label = state.labels[index]
+        is_ongoing = any(label in source.ongoing for source in sources)
+        table.add_row(
+            _text(label, ONGOING if is_ongoing else PLAIN),
+            *(_score(state, source, index, canvas.glyphs, 0) for source in sources),
+        )
+    return table
 
 
-def _table(board: Board, canvas: Canvas, room: int, width: int) -> list[Line]:
-    chosen = _chosen(board, room - 1)
-    first = "label" if len(chosen) == len(board.labels) else f"{len(chosen)} highest"
-    name = label_width(board.labels)
-    sources = list(board.sources.values())
-    header = [space(1), cell(first, name, DIM)]
-    for source in sources:
-        title = source.name if len(sources) > 1 else "score"
-        header += [space(GAP), cell(title, width + VALUE_WIDTH, DIM)]
-    lines = [header]
-    for index in chosen:
-        label = board.labels[index]
-        goes_on = any(label in source.going_on for source in sources)
-        line = [space(1), cell(label, name, ALARM if goes_on else PLAIN)]
-        for source in sources:
-            line += [space(GAP), *_score(board, source, index, width, canvas)]
-        lines.append(line)
-    return lines
+def _highest_labels(state: ConsoleState, count: int) -> list[int]:
+    """Indices of the `count` labels that are ongoing or score high, in their order."""
+    sources = state.sources.values()
 
-
-def _chosen(board: Board, room: int) -> list[int]:
-    """The labels that are shown: those with the highest scores, in their order."""
-
-    def urgency(index: int) -> tuple[bool, float]:
-        sources = board.sources.values()
-        going_on = any(board.labels[index] in source.going_on for source in sources)
+    def rank(index: int) -> tuple[bool, float]:
+        is_ongoing = any(state.labels[index] in source.ongoing for source in sources)
+        scores = [source.frame.scores[index] for source in sources if source.frame]
         # Rounded, so that low scores do not make the lines jump.
-        return going_on, round(max(_score_of(source, index) for source in sources), 1)
+        return is_ongoing, round(max(scores, default=0.0), 1)
 
-    ranked = sorted(range(len(board.labels)), key=urgency, reverse=True)
-    return sorted(ranked[:room])
+    return sorted(sorted(range(len(state.labels)), key=rank, reverse=True)[:count])
 
 
-def _score_of(source: SourceView, index: int) -> float:
-    return 0.0 if source.frame is None else source.frame.scores[index]
+def _scores_by_source(
+    state: ConsoleState, canvas: Canvas, room: int, label_width: int
+) -> Table:
+    """A line for each source with a score, those with an ongoing event first."""
+    left = canvas.width - 1 - _widest(state.sources, WIDEST_SOURCE)
+    count = left // (2 + label_width + NARROWEST_BAR + SCORE_WIDTH)
+    count = min(3, len(state.labels), max(1, count))
+    headers = ["highest scores", "", ""][:count]
+    table = _table(
+        Column("source", max_width=WIDEST_SOURCE),
+        *(Column(header, ratio=1) for header in headers),
+        width=canvas.width,
+    )
+    listening = [source for source in state.sources.values() if source.frame]
+    for source in sorted(listening, key=lambda each: not each.ongoing)[: room - 1]:
+        assert source.frame is not None
+        scores = source.frame.scores
+        order = sorted(range(len(scores)), key=lambda index: -scores[index])
+        bars = (
+            _score(state, source, index, canvas.glyphs, label_width + 1)
+            for index in order[:count]
+        )
+        table.add_row(_text(source.name, BOLD), *bars)
+    return table
 
 
 def _score(
-    board: Board, source: SourceView, index: int, width: int, canvas: Canvas
-) -> Line:
-    """Draw a bar with the threshold of the label, its value, and whether it is on."""
+    state: ConsoleState, source: SourceView, index: int, glyphs: Glyphs, name_width: int
+) -> RenderableType:
+    """A bar with its threshold, the score, and a dot while the label is ongoing."""
     if source.frame is None:
-        return [space(width + VALUE_WIDTH)]
-    label, score = board.labels[index], source.frame.scores[index]
-    goes_on = label in source.going_on
-    return [
-        *bar(
-            score,
-            width,
-            canvas.glyphs,
-            ((1.0, ALARM if goes_on else SCORE),),
-            board.onset_thresholds.get(label),
-        ),
-        cell(f" {score:.2f}", 5, ALARM if goes_on else PLAIN),
-        cell(f" {canvas.glyphs.on}" if goes_on else "", 2, ALARM),
-    ]
+        return ""
+    label, score = state.labels[index], source.frame.scores[index]
+    is_ongoing = label in source.ongoing
+    return Bar(
+        share=score,
+        mark=state.onset_thresholds.get(label),
+        glyphs=glyphs,
+        style=ONGOING if is_ongoing else SCORE,
+        text=f" {score:.2f} {glyphs.on if is_ongoing else ' '}",
+        text_style=ONGOING if is_ongoing else PLAIN,
+        name=set_cell_size(printable(label), name_width),
+    )
 
 
-def _highest_by_source(board: Board, canvas: Canvas, room: int) -> list[Line]:
-    name, label = name_width(board), label_width(board.labels)
-    left = canvas.width - 1 - name
-    smallest = GAP + label + 1 + SMALLEST_BAR + VALUE_WIDTH
-    count = min(3, len(board.labels), max(1, left // smallest))
-    width = max(1, left // count - smallest + SMALLEST_BAR)
-    lines = [[space(1), cell("source", name + GAP, DIM), cell("highest", 8, DIM)]]
-    for source in _listening(board, room - 1):
-        line = [space(1), cell(source.name, name, BOLD)]
-        assert source.frame is not None
-        for index in _highest(source.frame, count):
-            style = ALARM if board.labels[index] in source.going_on else PLAIN
-            line += [space(GAP), cell(board.labels[index], label + 1, style)]
-            line += _score(board, source, index, width, canvas)
-        lines.append(line)
-    return lines
-
-
-def _listening(board: Board, room: int) -> list[SourceView]:
-    """The sources that are shown: those with something going on before the others."""
-    heard = [source for source in board.sources.values() if source.frame is not None]
-    ranked = sorted(heard, key=lambda source: not source.going_on)[:room]
-    return [source for source in heard if source in ranked]
-
-
-def _highest(frame: ScoreFrame, count: int) -> list[int]:
-    order = sorted(range(len(frame.scores)), key=lambda index: -frame.scores[index])
-    return order[:count]
-
-
-WIDEST = 120
-MOST_HAPPENINGS = 10
-FEWEST_HAPPENINGS = 3
-
-
-def draw(board: Board, title: str, canvas: Canvas) -> list[Line]:
-    """Draw what fits: at most `height` lines, each of less than `width` cells.
-
-    What does not fit is left out: first the empty lines between the parts, then older
-    happenings, low scores, sources beyond half of the height.
-    """
-    canvas = replace(canvas, width=min(canvas.width - 1, WIDEST))
-    sources = source_rows(board, canvas, max(3, (canvas.height - 1) // 2))
-    room = canvas.height - 1 - len(sources)
-    scores = score_rows(board, canvas, room - min(1 + FEWEST_HAPPENINGS, room // 3))
-    room -= len(scores)
-    gap: list[Line] = [[]] if room >= 4 + FEWEST_HAPPENINGS else []
-    room -= 3 * len(gap)
-    happenings = _happenings(board, canvas, min(room - 1, MOST_HAPPENINGS))
-    parts = [_title(board, title, canvas)], sources, scores, happenings
-    lines = [line for part in parts if part for line in (*part, *gap)]
-    lines = lines[: len(lines) - len(gap)][: canvas.height]
-    return [crop(line, canvas.width) for line in lines]
-
-
-def _title(board: Board, title: str, canvas: Canvas) -> Line:
-    """The name, the title if there is room, and to the right the longest figures."""
-    name = " sound-monitor"
-    room = canvas.width - len(name) - 2
-    figures = next((text for text in _figures(board) if len(text) <= room), "")
-    shown = f"  {title}" if len(title) + 4 + len(figures) <= room else ""
-    return [
-        cell(name, len(name), BOLD),
-        cell(shown, max(0, room + 2 - len(figures)), DIM),
-        cell(figures, len(figures)),
-    ]
-
-
-def _figures(board: Board) -> list[str]:
-    """How fast the monitor works, in ever fewer words."""
-    statistics = board.statistics
-    if statistics is None:
-        return []
-    p50 = _number(statistics.latency_seconds_p50, 2)
-    p95 = _number(statistics.latency_seconds_p95, 2)
-    factor = _number(statistics.real_time_factor, 3)
-    return [
-        f"latency p50 {p50} p95 {p95} s  real-time factor {factor}",
-        f"latency {p50}, p95 {p95} s  real-time {factor}",
-        f"latency {p50} s",
-    ]
-
-
-def _number(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}" if math.isfinite(value) else "-"
-
-
-def _happenings(board: Board, canvas: Canvas, room: int) -> list[Line]:
-    """A header and the latest `room` happenings."""
+def _history(state: ConsoleState, canvas: Canvas, room: int) -> Table | None:
+    """The newest `room` records of the history."""
     if room < 1:
-        return []
-    columns = _HistoryColumns(board, canvas)
-    latest = board.happenings[:room]
-    if not latest:
-        return [columns.header(), [space(1), cell("nothing yet", 11, DIM)]]
-    return [columns.header(), *(columns.row(happening) for happening in latest)]
+        return None
+    has_days, has_sources = canvas.width >= 70, len(state.sources) > 1
+    fits = (True, has_sources, True, True, True)
+    columns = (
+        Column("time", width=12 if has_days else 8),
+        Column("source", width=_widest(state.sources, WIDEST_SOURCE)),
+        Column("label", width=max(12, _widest(state.labels, WIDEST_LABEL))),
+        Column("duration", width=8, justify="right"),
+        Column("score      level", ratio=1),
+    )
+    table = _table(*compress(columns, fits), width=canvas.width)
+    for timed in state.history[:room]:
+        table.add_row(*compress(_history_row(state, timed, canvas, has_days), fits))
+    if not table.row_count:
+        table.caption = _text(" no events yet", DIM)
+    return table
 
 
-class _HistoryColumns:
-    """The columns that fit into the width; those left out are 0 cells wide."""
-
-    def __init__(self, board: Board, canvas: Canvas) -> None:
-        self._board = board
-        self._glyphs = canvas.glyphs
-        self._has_days = canvas.width >= 70
-        self._time = 14 if self._has_days else 11
-        self._source = name_width(board) + 2 if len(board.sources) > 1 else 0
-        self._label = label_width(board.labels) + 2
-        needed = 1 + self._time + self._source + self._label + 9 + 7 + 13 + 2
-        self._level = 13 if canvas.width >= needed else 0
-
-    def header(self) -> Line:
-        return [
-            space(1),
-            cell("time", self._time, DIM),
-            cell("source", self._source, DIM),
-            cell("label", self._label, DIM),
-            cell("duration", 9, DIM, right=True),
-            cell("score", 7, DIM, right=True),
-            cell("level", self._level, DIM, right=True),
-        ]
-
-    def row(self, happening: Happening) -> Line:
-        record = happening.record
-        line = [
-            space(1),
-            cell(self._when(happening), self._time, DIM),
-            cell(record.source, self._source),
-        ]
-        if isinstance(record, Gap):
-            return [*line, *self._gap(record)]
-        if isinstance(record, Health):
-            return [*line, *self._health(record)]
-        return [*line, *self._occurrence(record)]
-
-    def _when(self, happening: Happening) -> str:
-        if happening.utc is None:
-            return position(happening.seconds)
-        local = happening.utc.astimezone()
-        return f"{local:%a %H:%M:%S}" if self._has_days else f"{local:%H:%M:%S}"
-
-    def _gap(self, gap: Gap) -> Line:
-        lost = duration((gap.stop - gap.start) / self._board.sample_rate)
-        return [
-            cell("lost audio", self._label, WARN),
-            cell(lost, 9, WARN, right=True),
-            cell(f"   {gap.reason}", 12, WARN),
-        ]
-
-    def _health(self, health: Health) -> Line:
-        is_over = health.state == "cleared"
-        lasted = (health.stop - health.start) / self._board.sample_rate
-        style = PLAIN if is_over else BAD
-        return [
-            cell(HEALTH_KINDS[health.kind], self._label, style),
-            cell(duration(lasted) if is_over else "", 9, style, right=True),
-            cell(f"   {health.state}", 12, style),
-        ]
-
-    def _occurrence(self, record: Onset | Event) -> Line:
-        if isinstance(record, Event):
-            style, mark = PLAIN, ""
-            seconds = (record.stop - record.start) / self._board.sample_rate
-        else:
-            style, mark = ALARM, f" {self._glyphs.on}"
-            seconds = self._board.seconds_so_far(record)
-        return [
-            cell(record.label, self._label, style),
-            cell(duration(seconds), 9, style, right=True),
-            cell(f"{record.peak_score:.2f}", 7, style, right=True),
-            cell(f"{level(record.level_dbfs, 1)} dBFS", self._level, style, right=True),
-            cell(mark, 2, style),
-        ]
+def _history_row(
+    state: ConsoleState, timed: Timed, canvas: Canvas, has_days: bool
+) -> list[Text]:
+    """Time, source, label, duration, and what else there is to a record."""
+    record = timed.record
+    assert isinstance(record, Onset | Event | Gap | Health)
+    time = position(timed.start_seconds)
+    if timed.start_utc is not None:
+        form = "%a %H:%M:%S" if has_days else "%H:%M:%S"
+        time = timed.start_utc.astimezone().strftime(form)
+    lasted = duration(state.seconds(record))
+    match record:
+        case Gap():
+            texts, style = ("lost audio", lasted, GAP_REASONS[record.reason]), WARNING
+        case Health(state="raised"):
+            texts, style = (HEALTH_KINDS[record.kind], "", record.detail), BAD
+        case Health():
+            texts, style = (HEALTH_KINDS[record.kind], lasted, "cleared"), PLAIN
+        case _:
+            numbers = f"{record.peak_score:5.2f}{level(record.level_dbfs, 1):>7} dBFS"
+            is_ongoing = isinstance(record, Onset)
+            dot, style = (canvas.glyphs.on, ONGOING) if is_ongoing else ("", PLAIN)
+            texts = record.label, lasted, f"{numbers} {dot}"
+    return [_text(time), _text(record.source), *(_text(each, style) for each in texts)]

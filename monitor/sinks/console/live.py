@@ -1,19 +1,18 @@
-"""The live console: what a person at a terminal sees."""
+"""The live console: a display on a terminal that redraws itself."""
 
 import atexit
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console
 from rich.highlighter import NullHighlighter
 from rich.live import Live
 from rich.logging import RichHandler
-from rich.segment import Segment
 
 from monitor.records import Timed
-from monitor.sinks.console.layout import ASCII, UNICODE, Canvas, Line, draw
-from monitor.sinks.console.state import Board
+from monitor.sinks.console.layout import ASCII, UNICODE, Canvas, draw
+from monitor.sinks.console.state import ConsoleState
 from monitor.sinks.sink import Sink
 from monitor.statistics import Statistics
 
@@ -22,8 +21,11 @@ logger = logging.getLogger(__name__)
 
 SHORTEST_INTERVAL_SECONDS = 1 / 8
 LONGEST_INTERVAL_SECONDS = 2.0
-SHARE_OF_TIME = 0.02
-"""Drawing takes at most about this share of the time, on a slow terminal too."""
+SHARE_OF_TIME = 0.04
+"""Drawing takes at most about this share of the time, on a slow terminal too.
+
+3 ms on a desktop computer, and some 15 ms on a Raspberry Pi, so there twice a second.
+"""
 
 LINES_FOR_LOGS = 3
 
@@ -31,9 +33,8 @@ LINES_FOR_LOGS = 3
 class LiveConsole(Sink):
     """Shows levels, scores and the latest events at the bottom of a terminal.
 
-    Log lines that go through `log_handler` stand above.  The terminal is taken over
-    with the first record or report and given back by `close`, which leaves the last
-    picture standing.
+    Log lines that go through `log_handler` stand above.  The display begins with the
+    first record or report, and ends with `close`, which leaves it as it was last drawn.
     """
 
     def __init__(
@@ -55,13 +56,13 @@ class LiveConsole(Sink):
             labels: Of the model, in the order of its scores.
             sample_rate: Of the model.
             now: Monotonic seconds.
-            onset_thresholds: By label, where its bar carries a mark.
-            title: Stands in the first line, like the name of the model.
+            onset_thresholds: By label; its bar has a mark there.
+            title: Part of the first line, such as the name of the model.
         """
         self._console = console
         self._title = title
         self._now = now
-        self._board = Board(sources, labels, sample_rate, onset_thresholds or {})
+        self._state = ConsoleState(sources, labels, sample_rate, onset_thresholds or {})
         self._live: Live | None = None
         self._size = console.size
         self._next_draw = float("-inf")
@@ -83,9 +84,9 @@ class LiveConsole(Sink):
         onset_thresholds: Mapping[str, float],
         title: str,
     ) -> None:
-        """Show other sources or another model; what stays is not forgotten."""
+        """Show other sources or another model; facts of sources that stay are kept."""
         self._title = title
-        self._board.change(sources, labels, sample_rate, onset_thresholds)
+        self._state.change(sources, labels, sample_rate, onset_thresholds)
 
     @property
     def log_handler(self) -> logging.Handler:
@@ -93,18 +94,18 @@ class LiveConsole(Sink):
         return self._handler
 
     def write(self, batch: Sequence[Timed]) -> None:
-        """Show the records of `batch`, at once or with the next ones."""
+        """Show the records of `batch`, now or with the next ones."""
         for timed in batch:
-            self._board.take(timed)
+            self._state.take(timed)
         self._draw_if_due()
 
     def report(self, statistics: Statistics) -> None:
-        """Show how the monitor is doing."""
-        self._board.report(statistics)
+        """Show the newest statistics."""
+        self._state.report(statistics)
         self._draw_if_due()
 
     def close(self) -> None:
-        """Draw a last time, and give the terminal back."""
+        """Draw a last time, and release the terminal."""
         if self._live is not None:
             self._draw()
         self._stop()
@@ -126,25 +127,27 @@ class LiveConsole(Sink):
         self._handler.acquire()
         try:
             live = self._live_on_this_size()
-            picture = _Picture(draw(self._board, self._title, self._canvas()))
+            picture = draw(self._state, self._title, self._canvas())
             live.update(picture, refresh=True)
         except OSError as error:
             self._is_gone = True
-            logger.warning("the terminal is gone (%s); showing nothing", error.strerror)
+            logger.warning(
+                "the terminal is gone (%s); the display has ended", error.strerror
+            )
         finally:
             self._handler.release()
 
     def _canvas(self) -> Canvas:
         width, height = self._size
         height -= LINES_FOR_LOGS if height >= 20 else 1
-        utf = self._console.encoding.lower().startswith("utf")
-        return Canvas(width, max(1, height), UNICODE if utf else ASCII)
+        is_ascii = self._console.options.ascii_only
+        return Canvas(width, max(1, height), ASCII if is_ascii else UNICODE)
 
     def _live_on_this_size(self) -> Live:
-        """Begin anew on a clear screen when the size of the terminal has changed.
+        """Begin again on a clear screen when the size of the terminal has changed.
 
-        The terminal has wrapped the lines of the old picture by then, and nobody knows
-        where they begin.
+        The terminal has wrapped the lines of the old picture by then, so the place
+        where they begin is unknown.
         """
         size = self._console.size
         if self._live is not None and size != self._size:
@@ -160,12 +163,13 @@ class LiveConsole(Sink):
         live = Live(
             console=self._console,
             auto_refresh=False,
-            # What does not go to the terminal anyway stays where the user sent it.
+            vertical_overflow="crop",
+            # Output that the user has sent elsewhere stays there.
             redirect_stdout=sys.stdout.isatty(),
             redirect_stderr=sys.stderr.isatty(),
         )
         live.start()
-        # A process that ends without close() leaves no terminal without a cursor.
+        # The cursor comes back even if the process ends without close().
         atexit.register(self._stop)
         return live
 
@@ -180,20 +184,6 @@ class LiveConsole(Sink):
             self._live = None
             atexit.unregister(self._stop)
             self._handler.release()
-
-
-class _Picture:
-    """Lines that rich prints as they are."""
-
-    def __init__(self, lines: Sequence[Line]) -> None:
-        self._lines = lines
-
-    def __rich_console__(
-        self, console: Console, options: ConsoleOptions
-    ) -> RenderResult:
-        for line in self._lines:
-            yield from line
-            yield Segment.line()
 
 
 def can_show(console: Console) -> bool:

@@ -1,4 +1,4 @@
-"""Plain lines, one for each record, for pipes and for journald."""
+"""The plain console: a line for each record, for pipes and for journald."""
 
 import logging
 import os
@@ -13,10 +13,10 @@ logger = logging.getLogger(__name__)
 
 
 class Plain(Sink):
-    """Prints a line for every onset, event, gap, state of a source and its health.
+    """Prints a line for every onset, event, gap, source state and change of health.
 
-    Each line is flushed.  When nobody reads any more, printing stops and the monitor
-    goes on; a reader that is merely slow is waited for.
+    Each line is flushed.  When the reader has closed the pipe, printing stops and the
+    monitor goes on; a slow reader makes it wait.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -32,7 +32,7 @@ class Plain(Sink):
                 self._print(line)
 
     def close(self) -> None:
-        """Flush; what cannot be written by now is given up."""
+        """Flush; lines that cannot be written now are lost."""
         try:
             if self._is_open:
                 self._stream.flush()
@@ -47,7 +47,7 @@ class Plain(Sink):
             self._stream.flush()
             self._is_failing = False
         except (BrokenPipeError, ValueError):  # ValueError: the stream is closed
-            logger.warning("nobody reads the output any more; printing no more lines")
+            logger.warning("the output is closed; no more lines are printed")
             self._give_up()
         except OSError as error:
             if not self._is_failing:
@@ -59,7 +59,7 @@ class Plain(Sink):
         return line.encode(encoding, "backslashreplace").decode(encoding)
 
     def _give_up(self) -> None:
-        """Send what the stream still holds to nowhere.
+        """Discard what the stream still holds.
 
         Python flushes the standard output once more at its exit; that must not fail.
         """
@@ -74,10 +74,10 @@ class Plain(Sink):
 
 
 def format_line(timed: Timed) -> str | None:
-    """Say a record in one line, its fields two spaces apart; None for score frames.
+    """Format a record as one line, fields two spaces apart; None for score frames.
 
-    The line begins with the moment the record is about: the start of an onset, the end
-    of an event, the start of a gap, the end of a trouble that is cleared.
+    The line begins with a time: the start of an onset, a gap or health that is raised,
+    the end of an event or of health that is cleared.
     """
     record = timed.record
     if isinstance(record, ScoreFrame):

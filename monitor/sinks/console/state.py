@@ -1,9 +1,8 @@
-"""What a display knows: the latest of every source, and what happened lately."""
+"""The state behind the live display: the newest facts, and the latest records."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from monitor.records import (
     EVERY_SOURCE,
@@ -12,7 +11,6 @@ from monitor.records import (
     Health,
     HealthKind,
     Onset,
-    Record,
     ScoreFrame,
     SourceState,
     SourceStateName,
@@ -20,38 +18,29 @@ from monitor.records import (
 )
 from monitor.statistics import SourceStatistics, Statistics
 
-MEMORY = 100
+HISTORY_LENGTH = 100
 
 
 @dataclass
 class SourceView:
-    """The latest of one source."""
+    """The newest facts of one source."""
 
     name: str
     state: SourceStateName = "opening"
     detail: str = ""
     frame: ScoreFrame | None = None
-    """None until the first window, and while the source is not listened to."""
+    """None until the first window, and while the source is not listening."""
 
     statistics: SourceStatistics | None = None
-    going_on: dict[str, Onset] = field(default_factory=dict)
-    """By label, what has begun and not ended."""
+    ongoing: set[str] = field(default_factory=set)
+    """Labels whose event has begun and not ended."""
 
     troubles: dict[HealthKind, Health] = field(default_factory=dict)
-    """What is wrong with it now, the oldest first."""
+    """Health that is raised now, the oldest first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Happening:
-    """An occurrence, a gap or a trouble, for the list of what happened."""
-
-    record: Onset | Event | Gap | Health
-    utc: datetime | None
-    seconds: float
-
-
-class Board:
-    """Gathers what is shown.  Used by one thread."""
+class ConsoleState:
+    """The newest facts of every source, and a history.  Used by one thread."""
 
     def __init__(
         self,
@@ -62,8 +51,8 @@ class Board:
     ) -> None:
         self.sources: dict[str, SourceView] = {}
         self.statistics: Statistics | None = None
-        self._happenings: deque[Happening] = deque(maxlen=MEMORY)
         self.labels: tuple[str, ...] = ()
+        self._history: deque[Timed] = deque(maxlen=HISTORY_LENGTH)
         self.change(sources, labels, sample_rate, onset_thresholds)
 
     def change(
@@ -73,7 +62,7 @@ class Board:
         sample_rate: int,
         onset_thresholds: Mapping[str, float],
     ) -> None:
-        """Show these from now on; what is known of sources that stay is kept."""
+        """Show these from now on; facts of sources that stay are kept."""
         if self.labels != tuple(labels):
             # The scores of the latest frames are of other labels.
             for source in self.sources.values():
@@ -86,17 +75,20 @@ class Board:
         }
 
     @property
-    def happenings(self) -> list[Happening]:
-        """What happened, the latest first."""
-        return list(reversed(self._happenings))
+    def history(self) -> list[Timed]:
+        """Onsets, events, gaps and health, the newest first.
+
+        An event takes the place of its onset.
+        """
+        return list(reversed(self._history))
 
     def take(self, timed: Timed) -> None:
-        """Learn of a record."""
-        record: Record = timed.record
+        """Take a record."""
+        record = timed.record
         if isinstance(record, Health):
             self._take_health(record, timed)
             return
-        # Not of a source that is shown: of the run before, or of one taken away.
+        # A record of a source that is not shown: of an earlier run, or just removed.
         source = self.sources.get(record.source) or SourceView(record.source)
         match record:
             case ScoreFrame():
@@ -106,52 +98,44 @@ class Board:
                 if record.state != "listening":
                     source.frame = None
             case Onset():
-                source.going_on[record.label] = record
-                self._happenings.append(_happening(record, timed))
+                source.ongoing.add(record.label)
+                self._history.append(timed)
             case Event():
-                source.going_on.pop(record.label, None)
+                source.ongoing.discard(record.label)
                 self._end(record, timed)
             case Gap():
-                self._happenings.append(_happening(record, timed))
+                self._history.append(timed)
 
     def report(self, statistics: Statistics) -> None:
-        """Learn how the monitor is doing."""
+        """Take the newest statistics."""
         self.statistics = statistics
         for latest in statistics.sources:
             if latest.source in self.sources:
                 self.sources[latest.source].statistics = latest
 
-    def seconds_so_far(self, onset: Onset) -> float:
-        """How long something that has not ended has been going on."""
-        source = self.sources.get(onset.source)
-        frame = None if source is None else source.frame
-        stop = onset.stop if frame is None else max(onset.stop, frame.stop)
-        return (stop - onset.start) / self.sample_rate
+    def seconds(self, record: Onset | Event | Gap | Health) -> float:
+        """Duration of a record; of an onset, until the newest window of its source."""
+        stop = record.stop
+        source = self.sources.get(record.source)
+        if isinstance(record, Onset) and source is not None and source.frame:
+            stop = max(stop, source.frame.stop)
+        return (stop - record.start) / self.sample_rate
 
     def _take_health(self, record: Health, timed: Timed) -> None:
-        """Show it with its source; what concerns all, with each of them."""
-        names = [record.source]
-        if record.source == EVERY_SOURCE:
-            names = list(self.sources)
-        for name in names:
-            if name not in self.sources:
+        """Note health of one source, or of all, with each source it concerns."""
+        for source in self.sources.values():
+            if record.source not in (source.name, EVERY_SOURCE):
                 continue
-            troubles = self.sources[name].troubles
             if record.state == "raised":
-                troubles[record.kind] = record
+                source.troubles[record.kind] = record
             else:
-                troubles.pop(record.kind, None)
-        self._happenings.append(_happening(record, timed))
+                source.troubles.pop(record.kind, None)
+        self._history.append(timed)
 
     def _end(self, event: Event, timed: Timed) -> None:
-        """Put the event in the place of its onset."""
-        for index, happening in enumerate(self._happenings):
-            known = happening.record
-            if isinstance(known, Onset) and known.id == event.id:
-                self._happenings[index] = _happening(event, timed)
+        for index, earlier in enumerate(self._history):
+            record = earlier.record
+            if isinstance(record, Onset) and record.id == event.id:
+                self._history[index] = timed
                 return
-        self._happenings.append(_happening(event, timed))
-
-
-def _happening(record: Onset | Event | Gap | Health, timed: Timed) -> Happening:
-    return Happening(record, timed.start_utc, timed.start_seconds)
+        self._history.append(timed)

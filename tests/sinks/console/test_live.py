@@ -8,14 +8,23 @@ from collections.abc import Iterator
 from typing import IO, cast
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console, ConsoleRenderable, RenderHook
 
 from monitor.sinks.console.live import LiveConsole, can_show
 from tests.support.terminal import Screen
-from tests.support.timed import LABELS, SAMPLE_RATE, event, frame, onset, statistics
+from tests.support.timed import (
+    LABELS,
+    SAMPLE_RATE,
+    event,
+    frame,
+    gap,
+    onset,
+    statistics,
+)
 
 
-class Stage:
+class Display:
     """A live console on a screen, its clock, and a logger that prints through it."""
 
     def __init__(self, screen: Screen, width: int = 80, height: int = 24) -> None:
@@ -37,7 +46,7 @@ class Stage:
             now=self.now,
             title="urban",
         )
-        self.log = logging.Logger("of the stage")
+        self.log = logging.Logger("test")
         self.log.addHandler(self.console.log_handler)
 
     def now(self) -> float:
@@ -53,33 +62,33 @@ class Stage:
 
 
 @pytest.fixture
-def stage() -> Iterator[Stage]:
-    built = Stage(Screen())
+def display() -> Iterator[Display]:
+    built = Display(Screen())
     yield built
     built.console.close()
 
 
-def test_nothing_is_drawn_before_the_first_record(stage: Stage) -> None:
-    assert stage.screen.writes == 0
-    assert stage.screen.has_cursor
+def test_nothing_is_drawn_before_the_first_record(display: Display) -> None:
+    assert display.screen.writes == 0
+    assert display.screen.has_cursor
 
 
-def test_each_picture_takes_the_place_of_the_one_before(stage: Stage) -> None:
+def test_each_picture_takes_the_place_of_the_one_before(display: Display) -> None:
     for percent in range(0, 100, 7):
-        stage.show(percent / 100)
-    assert stage.screen.text.count("sound-monitor") == 1
-    assert stage.screen.text.count("siren") == 1
-    assert "0.98" in stage.screen.text
-    assert not stage.screen.has_cursor
+        display.show(percent / 100)
+    assert display.screen.text.count("sound-monitor") == 1
+    assert display.screen.text.count("siren") == 1
+    assert "0.98" in display.screen.text
+    assert not display.screen.has_cursor
 
 
-def test_log_lines_stand_above_the_picture(stage: Stage) -> None:
-    stage.log.warning("one [bold]before[/bold]")
-    stage.show()
-    stage.log.warning("two in between")
-    stage.show(0.77)
-    stage.log.warning("three after")
-    text = stage.screen.text
+def test_log_lines_stand_above_the_picture(display: Display) -> None:
+    display.log.warning("one [bold]before[/bold]")
+    display.show()
+    display.log.warning("two in between")
+    display.show(0.77)
+    display.log.warning("three after")
+    text = display.screen.text
     places = [
         text.index(part)
         for part in (
@@ -94,21 +103,21 @@ def test_log_lines_stand_above_the_picture(stage: Stage) -> None:
     assert text.count("sound-monitor") == 1
 
 
-def test_log_lines_of_other_threads_do_not_tear_the_picture(stage: Stage) -> None:
+def test_log_lines_of_other_threads_do_not_tear_the_picture(display: Display) -> None:
     def complain(name: str) -> None:
         for number in range(40):
-            stage.log.warning("line %s-%d.", name, number)
+            display.log.warning("line %s-%d.", name, number)
 
     threads = [threading.Thread(target=complain, args=(name,)) for name in "ab"]
     for thread in threads:
         thread.start()
     for number in range(40):
-        stage.show(number / 100)
-        stage.console.write([event(number=number)])
+        display.show(number / 100)
+        display.console.write([event(number=number)])
     for thread in threads:
         thread.join()
-    stage.show(0.88)
-    text = stage.screen.text
+    display.show(0.88)
+    text = display.screen.text
     assert text.count("sound-monitor") == 1
     for name in "ab":
         assert all(text.count(f"line {name}-{number}.") == 1 for number in range(40))
@@ -131,38 +140,38 @@ class Delay(RenderHook):
         return renderables
 
 
-def test_a_log_line_and_a_picture_wait_for_each_other(stage: Stage) -> None:
+def test_a_log_line_and_a_picture_wait_for_each_other(display: Display) -> None:
     """Else the line would go by where the picture before the last one stood."""
-    stage.show()
+    display.show()
     drawn = threading.Event()
-    logging_thread = threading.Thread(target=stage.log.warning, args=("a line",))
+    logging_thread = threading.Thread(target=display.log.warning, args=("a line",))
     delay = Delay(logging_thread, drawn)
-    stage.terminal.push_render_hook(delay)
+    display.terminal.push_render_hook(delay)
     logging_thread.start()
     assert delay.began.wait(5)
-    stage.console.write([event(number=number) for number in range(3)])
-    stage.show()
+    display.console.write([event(number=number) for number in range(3)])
+    display.show()
     drawn.set()
     logging_thread.join()
-    assert stage.screen.text.count("sound-monitor") == 1
-    assert stage.screen.text.count("a line") == 1
-    stage.terminal.pop_render_hook()
+    assert display.screen.text.count("sound-monitor") == 1
+    assert display.screen.text.count("a line") == 1
+    display.terminal.pop_render_hook()
 
 
 def test_close_gives_the_terminal_back_and_leaves_the_last_picture(
-    stage: Stage,
+    display: Display,
 ) -> None:
-    stage.show()
-    stage.console.write([onset(), event()])  # not due yet
+    display.show()
+    display.console.write([onset(), event()])  # not due yet
     before = sys.stdout, sys.stderr
-    stage.console.close()
-    stage.console.close()
-    assert stage.screen.has_cursor
+    display.console.close()
+    display.console.close()
+    assert display.screen.has_cursor
     assert (sys.stdout, sys.stderr) == before
-    assert "6.7 s" in stage.screen.text
-    stage.screen.write("next prompt")
-    assert stage.screen.lines[-1] == "next prompt"
-    assert stage.screen.text.count("sound-monitor") == 1
+    assert "6.7 s" in display.screen.text
+    display.screen.write("next prompt")
+    assert display.screen.lines[-1] == "next prompt"
+    assert display.screen.text.count("sound-monitor") == 1
 
 
 def test_stray_prints_stand_above_the_picture(
@@ -170,62 +179,72 @@ def test_stray_prints_stand_above_the_picture(
 ) -> None:
     screen = Screen()
     monkeypatch.setattr(sys, "stdout", screen)
-    stage = Stage(screen)
-    stage.show()
+    display = Display(screen)
+    display.show()
     sys.stdout.write("a stray line\n")
-    stage.show()
+    display.show()
     text = screen.text
     assert text.index("a stray line") < text.index("sound-monitor")
-    stage.console.close()
+    display.console.close()
     assert sys.stdout is screen
 
 
-def test_output_that_goes_elsewhere_is_left_alone(stage: Stage) -> None:
+def test_output_that_goes_elsewhere_is_left_alone(display: Display) -> None:
     """Standard output and error are no terminals here: they keep their files."""
     before = sys.stdout, sys.stderr
-    stage.show()
+    display.show()
     assert (sys.stdout, sys.stderr) == before
 
 
-def test_it_draws_at_most_eight_times_a_second(stage: Stage) -> None:
-    before = stage.screen.writes
-    stage.show()
-    writes_of_one = stage.screen.writes - before
+def test_it_draws_at_most_eight_times_a_second(display: Display) -> None:
+    before = display.screen.writes
+    display.show()
+    writes_of_one = display.screen.writes - before
     drawn = 0
     for _ in range(1000):  # ten seconds
-        before = stage.screen.writes
-        stage.seconds += 0.01
-        stage.console.write([frame()])
-        stage.console.report(statistics("street"))
-        drawn += stage.screen.writes > before
+        before = display.screen.writes
+        display.seconds += 0.01
+        display.console.write([frame()])
+        display.console.report(statistics("street"))
+        drawn += display.screen.writes > before
     assert writes_of_one > 0
     assert 70 <= drawn <= 80
 
 
-def test_on_a_slow_terminal_it_draws_less_often(stage: Stage) -> None:
-    """20 ms for a picture: once a second, a fiftieth of the time."""
-    stage.seconds_to_draw = 0.02
+def test_on_a_slow_terminal_it_draws_less_often(display: Display) -> None:
+    """40 ms for a picture: once a second, a twenty-fifth of the time."""
+    display.seconds_to_draw = 0.04
     drawn = 0
-    start = stage.seconds
-    while stage.seconds < start + 20:
-        before = stage.screen.writes
-        stage.seconds += 0.05
-        stage.console.write([frame()])
-        drawn += stage.screen.writes > before
+    start = display.seconds
+    while display.seconds < start + 20:
+        before = display.screen.writes
+        display.seconds += 0.05
+        display.console.write([frame()])
+        drawn += display.screen.writes > before
     assert 8 <= drawn <= 21
 
 
 def test_a_terminal_that_changes_its_size_is_cleared_and_drawn_anew(
-    stage: Stage,
+    display: Display,
 ) -> None:
-    stage.show()
-    stage.screen.narrow(60)
-    stage.terminal.size = (60, 20)
-    stage.show(0.66)
-    lines = stage.screen.lines
+    display.show()
+    display.screen.narrow(60)
+    display.terminal.size = (60, 20)
+    display.show(0.66)
+    lines = display.screen.lines
     assert lines[0].startswith(" sound-monitor")
-    assert stage.screen.text.count("sound-monitor") == 1
+    assert display.screen.text.count("sound-monitor") == 1
     assert max(len(line) for line in lines) < 60
+
+
+def test_no_line_is_wider_than_a_narrow_terminal() -> None:
+    for width in (20, 40):
+        display = Display(Screen(), width, 15)
+        display.show()
+        display.console.write([onset(label="犬" * 40), gap()])
+        display.console.close()
+        assert len(display.screen.lines) <= 15
+        assert max(map(cell_len, display.screen.lines)) <= width
 
 
 def test_a_terminal_that_is_gone_does_not_stop_the_monitor(
@@ -254,12 +273,12 @@ def test_only_a_terminal_can_show_it() -> None:
     assert not can_show(Console(file=io.StringIO(), _environ={}))
     dumb = Console(file=io.StringIO(), force_terminal=True, _environ={"TERM": "dumb"})
     assert not can_show(dumb)
-    assert can_show(Stage(Screen()).terminal)
+    assert can_show(Display(Screen()).terminal)
 
 
 def test_a_terminal_without_unicode_gets_ascii() -> None:
-    stage = Stage(Screen(encoding="latin-1"))
-    stage.show()
-    stage.console.close()
-    assert stage.screen.text.isascii()
-    assert "====" in stage.screen.text
+    display = Display(Screen(encoding="latin-1"))
+    display.show()
+    display.console.close()
+    assert display.screen.text.isascii()
+    assert "====" in display.screen.text

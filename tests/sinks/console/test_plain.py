@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from monitor.sinks.console.plain import Plain, format_line
+from tests.support.health import trouble
 from tests.support.timed import event, frame, gap, onset, state, statistics
 
 WRITE_TO_STDOUT = """
@@ -76,6 +77,14 @@ def test_score_frames_and_statistics_print_nothing() -> None:
     assert stream.getvalue() == ""
 
 
+def test_health_is_a_line_when_raised_and_a_line_when_cleared() -> None:
+    raised, cleared = format_line(trouble()), format_line(trouble("cleared", detail=""))
+    assert raised is not None
+    assert raised.endswith("street  clipping  raised  turn the gain down")
+    assert cleared is not None
+    assert cleared.endswith("street  clipping  cleared after 10.0 s")
+
+
 def test_a_detail_of_two_lines_stays_one_line() -> None:
     line = format_line(state(detail="first\nsecond\x1b[2J"))
     assert line is not None
@@ -119,7 +128,7 @@ def test_a_closed_pipe_stops_the_printing_and_nothing_else(lines_before: int) ->
         complaints = process.stderr.read()
         assert process.wait(20) == 7
     assert complaints.splitlines() == [
-        "nobody reads the output any more; printing no more lines"
+        "the output is closed; no more lines are printed"
     ]
 
 
