@@ -31,7 +31,7 @@ from monitor.runtime.services import (
 )
 from monitor.runtime.supervisor import Summary
 from monitor.sinks.console.live import LiveConsole, can_show
-from monitor.sinks.console.plain import Plain
+from monitor.sinks.console.plain import PlainConsole
 from monitor.sinks.event_log import EventLog
 from monitor.sinks.sink import Sink
 from monitor.sinks.status_snapshot import DaemonFacts
@@ -39,7 +39,7 @@ from monitor.sinks.store.database import Database
 from monitor.sinks.store.session import Session
 from monitor.sinks.store.store import Store
 
-Screen = Plain | LiveConsole
+Screen = PlainConsole | LiveConsole
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,11 +213,11 @@ def _store(
 @contextlib.contextmanager
 def open_screen(
     config: Config, classifier: Classifier, clock: Clock
-) -> Iterator[Plain | LiveConsole]:
+) -> Iterator[PlainConsole | LiveConsole]:
     """A live console on a terminal, which takes the log lines too; else plain lines."""
     console = Console()
     if not can_show(console):
-        yield Plain(sys.stdout)
+        yield PlainConsole(sys.stdout)
         return
     live = LiveConsole(console, now=clock.monotonic, **_contents(config, classifier))
     root = logging.getLogger()
@@ -231,7 +231,7 @@ def open_screen(
 
 
 def change_screen(
-    screen: Plain | LiveConsole, config: Config, classifier: Classifier
+    screen: PlainConsole | LiveConsole, config: Config, classifier: Classifier
 ) -> None:
     """Show another configuration or model.  Worker's thread."""
     if isinstance(screen, LiveConsole):

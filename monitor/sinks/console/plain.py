@@ -12,7 +12,7 @@ from monitor.text import GAP_REASONS, duration, level, moment, printable
 logger = logging.getLogger(__name__)
 
 
-class Plain(Sink):
+class PlainConsole(Sink):
     """Prints a line for every onset, event, gap, source state and change of health.
 
     Each line is flushed.  When the reader has closed the pipe, printing stops and the

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from monitor.sinks.console.plain import Plain, format_line
+from monitor.sinks.console.plain import PlainConsole, format_line
 from tests.support.health import trouble
 from tests.support.timed import event, frame, gap, onset, state, statistics
 
 WRITE_TO_STDOUT = """
 import sys
-from monitor.sinks.console.plain import Plain
+from monitor.sinks.console.plain import PlainConsole
 from tests.support.timed import event
-sink = Plain(sys.stdout)
+sink = PlainConsole(sys.stdout)
 sink.write([event()] * int(sys.argv[1]))
 sys.stdin.readline()  # until the test has closed its end
 sink.write([event()] * 3)
@@ -70,7 +70,7 @@ def test_each_record_is_one_line(timed: object, line: str) -> None:
 
 def test_score_frames_and_statistics_print_nothing() -> None:
     stream = io.StringIO()
-    sink = Plain(stream)
+    sink = PlainConsole(stream)
     sink.write([frame()])
     sink.report(statistics("street"))
     sink.close()
@@ -95,7 +95,7 @@ def test_every_line_is_flushed() -> None:
     """A reader at the other end of a pipe has the line when write returns."""
     read_end, write_end = os.pipe()
     with os.fdopen(read_end, "rb") as reader, os.fdopen(write_end, "w") as writer:
-        Plain(writer).write([onset()])
+        PlainConsole(writer).write([onset()])
         os.set_blocking(reader.fileno(), False)
         assert reader.read().count(b"\n") == 1
 
@@ -103,7 +103,7 @@ def test_every_line_is_flushed() -> None:
 def test_a_label_that_the_stream_cannot_encode_is_escaped() -> None:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii")
-    Plain(stream).write([onset(label="Säge")])
+    PlainConsole(stream).write([onset(label="Säge")])
     assert b"S\\xe4ge" in raw.getvalue()
 
 
@@ -136,7 +136,7 @@ def test_a_full_disk_is_said_once_and_does_not_stop_the_monitor(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level(logging.WARNING), Path("/dev/full").open("w") as stream:
-        sink = Plain(stream)
+        sink = PlainConsole(stream)
         for _ in range(3):
             sink.write([event()])
         sink.close()
@@ -148,6 +148,6 @@ def test_a_full_disk_is_said_once_and_does_not_stop_the_monitor(
 def test_a_closed_stream_stops_the_printing() -> None:
     stream = io.StringIO()
     stream.close()
-    sink = Plain(stream)
+    sink = PlainConsole(stream)
     sink.write([event(), event()])
     sink.close()
