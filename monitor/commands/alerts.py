@@ -1,27 +1,33 @@
-"""`sound-monitor alerts`: the outbox, and a test of every endpoint."""
+"""`sound-monitor alerts`: list, retry and drop alerts, and test endpoints."""
 
+import json
 import os
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from monitor.commands.arguments import ConfigOption, JsonOption
+from monitor.commands.output import print_json, print_line, print_table
 from monitor.errors import SoundMonitorError, UsageError
+from monitor.text import utc_text
 
 if TYPE_CHECKING:
     from monitor.commands.configuration import Configuration
     from monitor.sinks.alerts.outbox import Entry, Outbox
 
-HELP = """See and steer the alerts: what waits, what arrived, what was given up.
+HELP = """List, retry and drop alerts, and test their endpoints.
 
 \b
 Examples:
   sound-monitor alerts test                send a test alert to every endpoint
-  sound-monitor alerts list --state dead   what could not be delivered
-  sound-monitor alerts show 3f2a           one alert and every attempt
+  sound-monitor alerts list --state dead   list alerts that were not delivered
+  sound-monitor alerts show 3f2a           show an alert and every attempt
   sound-monitor alerts retry 3f2a          deliver it after all
-  sound-monitor alerts drop --rule siren   do not deliver what waits
+  sound-monitor alerts drop --rule siren   cancel the pending alerts of a rule
 """
 
 alerts = typer.Typer(
@@ -55,15 +61,14 @@ def send_tests(
         typer.Argument(
             metavar="[RULE[/HOOK]]...",
             show_default=False,
-            help="Rules or endpoints; without any: all.",
+            help="Rules or endpoints; default: all.",
         ),
     ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Send a test alert at once, past the outbox; exit code 1 if one fails."""
+    """Send a test alert to endpoints at once; exit code 1 if one fails."""
     from monitor.commands.configuration import load
-    from monitor.commands.output import print_json, print_table
     from monitor.sinks.alerts.build import build_hooks, close_hooks, send_test
     from monitor.sinks.alerts.hooks.hook import Delivered
 
@@ -72,42 +77,36 @@ def send_tests(
     chosen = _choose(endpoints or [], known)
     hooks = build_hooks(rules, os.environ)
     try:
-        results = [
-            (name, hooks[name].target, send_test(name, hooks[name])) for name in chosen
-        ]
+        outcomes = [send_test(name, hooks[name]) for name in chosen]
     finally:
         close_hooks(hooks)
     rows = [
-        (
-            name,
-            target,
-            "arrived" if isinstance(outcome, Delivered) else "FAILED",
-            outcome.detail if isinstance(outcome, Delivered) else outcome.reason,
-        )
-        for name, target, outcome in results
+        (name, hooks[name].target, "arrived", outcome.detail)
+        if isinstance(outcome, Delivered)
+        else (name, hooks[name].target, "FAILED", outcome.reason)
+        for name, outcome in zip(chosen, outcomes, strict=True)
     ]
     if as_json:
         keys = ("endpoint", "target", "outcome", "detail")
         print_json([dict(zip(keys, row, strict=True)) for row in rows])
     else:
         print_table(("ENDPOINT", "TARGET", "OUTCOME", "DETAIL"), rows)
-    return 0 if all(isinstance(each, Delivered) for _, _, each in results) else 1
+    return 0 if all(isinstance(each, Delivered) for each in outcomes) else 1
 
 
 @alerts.command("list")
 def list_alerts(
     state: StateOption = None,
     rule: RuleOption = None,
-    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="Number of newest alerts.")] = 50,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Print the alerts of the outbox, oldest first."""
-    from monitor.commands.output import print_json, print_table
+    """List the newest alerts, oldest first."""
+    from monitor.sinks.alerts.outbox import STATES
 
-    outbox = _outbox(config)
-    entries = outbox.entries(state=state, rule=rule, limit=limit)
-    outbox.close()
+    with _outbox(config) as outbox:
+        entries = outbox.entries([state] if state else STATES, rule, limit)
     if as_json:
         print_json([_facts(entry) for entry in entries])
         return 0
@@ -137,24 +136,13 @@ def show(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Print one alert, what is sent, and every attempt."""
-    import json
-
-    from monitor.commands.output import print_json, print_line
-    from monitor.text import utc_text
-
-    outbox = _outbox(config)
-    (entry,) = _find(outbox, [alert_id])
-    attempts = [
-        {
-            "at": utc_text(attempt.at),
-            "outcome": attempt.outcome,
-            "detail": attempt.detail,
-            "duration_seconds": attempt.duration_seconds,
-        }
-        for attempt in outbox.attempts(entry.alert.id)
-    ]
-    outbox.close()
+    """Show one alert, its body, and every attempt to deliver it."""
+    with _outbox(config) as outbox:
+        (entry,) = _find(outbox, [alert_id])
+        attempts = [
+            {**asdict(attempt), "at": utc_text(attempt.at)}
+            for attempt in outbox.attempts(entry.alert.id)
+        ]
     facts = {**_facts(entry), "tries": attempts, "body": dict(entry.alert.body)}
     if as_json:
         print_json(facts)
@@ -179,18 +167,15 @@ def retry(
     rule: RuleOption = None,
     config: ConfigOption = None,
 ) -> int:
-    """Have alerts delivered that wait, died or were dropped; with a day's time."""
-    from monitor.commands.output import print_line
-
-    outbox = _outbox(config)
+    """Make pending, dead or dropped alerts due now, with a day to deliver them."""
     now = datetime.now(UTC)
-    entries = _chosen(outbox, ids, state, rule)
-    count = sum(
-        outbox.retry(entry.alert.id, now, now + timedelta(days=1)) for entry in entries
+    day = timedelta(days=1)
+    return _change(
+        config,
+        lambda outbox: _chosen(outbox, ids, state, rule),
+        lambda outbox, key: outbox.retry(key, now, now + day),
+        "will be delivered",
     )
-    outbox.close()
-    print_line(f"{count} of {len(entries)} alerts will be delivered")
-    return 0 if count == len(entries) else 1
 
 
 @alerts.command("drop")
@@ -200,14 +185,26 @@ def drop(
     rule: RuleOption = None,
     config: ConfigOption = None,
 ) -> int:
-    """Have alerts not delivered that wait, or died."""
-    from monitor.commands.output import print_line
+    """Cancel pending or dead alerts."""
+    return _change(
+        config,
+        lambda outbox: _chosen(outbox, ids, state, rule),
+        lambda outbox, key: outbox.drop(key),
+        "are dropped",
+    )
 
-    outbox = _outbox(config)
-    entries = _chosen(outbox, ids, state, rule)
-    count = sum(outbox.drop(entry.alert.id) for entry in entries)
-    outbox.close()
-    print_line(f"{count} of {len(entries)} alerts are dropped")
+
+def _change(
+    config: Any,
+    chosen: "Callable[[Outbox], list[Entry]]",
+    change: "Callable[[Outbox, str], bool]",
+    done: str,
+) -> int:
+    """Change the chosen alerts; exit code 1 if one could not be changed."""
+    with _outbox(config) as outbox:
+        entries = chosen(outbox)
+        count = sum(change(outbox, entry.alert.id) for entry in entries)
+    print_line(f"{count} of {len(entries)} alerts {done}")
     return 0 if count == len(entries) else 1
 
 
@@ -218,14 +215,15 @@ def _choose(wanted: list[str], known: list[str]) -> list[str]:
     for word in wanted:
         found = [name for name in known if word in (name, name.partition("/")[0])]
         if not found:
+            choice = ", ".join(known)
             raise UsageError(
-                f"{word!r} is no rule and no endpoint; choose from {', '.join(known)}"
+                f"{word!r} is neither a rule nor an endpoint; choose from {choice}"
             )
         chosen += found
     return list(dict.fromkeys(chosen)) or known
 
 
-def _outbox(config: Any) -> "Outbox":
+def _outbox(config: Any) -> "closing[Outbox]":
     from monitor.commands.arguments import database_path
     from monitor.commands.configuration import load
     from monitor.sinks.alerts.outbox import Outbox
@@ -234,8 +232,8 @@ def _outbox(config: Any) -> "Outbox":
     configuration: Configuration = load(config)
     path = database_path(configuration)
     if not path.exists():
-        raise SoundMonitorError(f"{path}: there is no database yet; `run` makes it")
-    return Outbox(open_database(path))
+        raise SoundMonitorError(f"{path}: there is no database yet; `run` creates it")
+    return closing(Outbox(open_database(path)))
 
 
 def _chosen(
@@ -245,13 +243,8 @@ def _chosen(
     if ids:
         return _find(outbox, ids)
     if state is None and rule is None:
-        raise UsageError("name alerts by their ids, or by --state or --rule")
-    states = [state] if state else ["pending", "dead"]
-    return [
-        entry
-        for entry in outbox.entries(rule=rule, limit=1_000_000)
-        if entry.state in states
-    ]
+        raise UsageError("give the ids of alerts, or --state or --rule")
+    return outbox.entries([state] if state else ["pending", "dead"], rule)
 
 
 def _find(outbox: "Outbox", ids: list[str]) -> "list[Entry]":
@@ -261,14 +254,14 @@ def _find(outbox: "Outbox", ids: list[str]) -> "list[Entry]":
         if not found:
             raise SoundMonitorError(f"there is no alert {start!r}; see 'alerts list'")
         if len(found) > 1:
-            raise SoundMonitorError(f"several ids begin with {start!r}; write more")
+            raise SoundMonitorError(
+                f"several ids begin with {start!r}; give more of it"
+            )
         entries += found
     return entries
 
 
 def _facts(entry: "Entry") -> dict[str, Any]:
-    from monitor.text import utc_text
-
     alert = entry.alert
     return {
         "id": alert.id,

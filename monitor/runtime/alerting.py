@@ -20,7 +20,7 @@ from monitor.sinks.alerts.build import (
     build_senders,
     close_hooks,
     find_faults,
-    look_for_strays,
+    warn_of_orphans,
 )
 from monitor.sinks.alerts.hooks.hook import Hook
 from monitor.sinks.alerts.outbox import Alert
@@ -124,7 +124,7 @@ class Alerting:
 
         Not on the worker's thread: it looks at the database.
         """
-        look_for_strays(list(self._senders), self._database, self._clock)
+        warn_of_orphans(list(self._senders), self._database, self._clock)
         for endpoint, sender in self._senders.items():
             if endpoint not in self._running:
                 self._running[endpoint] = self._threads.start(

@@ -1,6 +1,7 @@
 """`alerts` tests endpoints, and shows and steers what waits in the outbox."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ def folder(tmp_path: Path) -> Path:
     for number, state in ((0, "delivered"), (1, "dead")):
         (entry,) = outbox.find(alert(number).id)
         outcome = Attempt(NOW, state, f"because it is {state}", 0.1)
-        outbox.record(entry, outcome, state)
+        after = replace(entry, state=state, attempts=1, last_error=outcome.detail)
+        outbox.record(after, outcome)
     outbox.close()
     return tmp_path
 
@@ -91,7 +93,7 @@ def test_drop_takes_what_waits_and_what_died(folder: Path) -> None:
     ("arguments", "code", "said"),
     [
         (["show", "zzz"], 1, "there is no alert 'zzz'"),
-        (["drop"], 2, "name alerts by their ids"),
+        (["drop"], 2, "give the ids of alerts"),
         (["retry", ""], 1, "several ids begin with ''"),
         (["test"], 2, "the configuration has no alerts"),
     ],

@@ -1,22 +1,19 @@
-"""From the rules of the configuration to their senders; and what is wrong with them.
-
-A test alert, sent at once, past the outbox.
-"""
+"""From the rules of the configuration to hooks and senders; checks and test alerts."""
 
 import logging
 import sqlite3
-import threading
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 
+from monitor.clock import Clock
 from monitor.config.alerts import AlertSettings
 from monitor.errors import ConfigError, StoreUnavailableError
 from monitor.sinks.alerts.hooks import build_hook
-from monitor.sinks.alerts.hooks.hook import Delivered, Hook, Outcome, Retry
+from monitor.sinks.alerts.hooks.hook import Hook, Outcome, Retry
 from monitor.sinks.alerts.outbox import Alert, Outbox
-from monitor.sinks.alerts.sender import Clock, Sender
+from monitor.sinks.alerts.sender import Delivery, Sender
 from monitor.sinks.store.database import Database
 from monitor.text import utc_text
 
@@ -57,7 +54,7 @@ def find_faults(
     labels: Sequence[str] | None,
     environ: Mapping[str, str],
 ) -> list[str]:
-    """Say what keeps rules from working, a sentence each.
+    """Find what keeps rules from working, a sentence each.
 
     Args:
         rules: Of the configuration.
@@ -81,7 +78,7 @@ def find_faults(
 def describe(
     rules: Sequence[AlertSettings], environ: Mapping[str, str]
 ) -> dict[str, str]:
-    """Where the alerts of every endpoint go, without what may be secret."""
+    """Name the target of every endpoint, without secrets."""
     targets = {}
     for rule in rules:
         for kind, section in rule.hooks.items():
@@ -111,18 +108,18 @@ def build_senders(
     }
 
 
-def look_for_strays(endpoints: Iterable[str], database: Database, clock: Clock) -> None:
-    """Say if alerts wait for endpoints that the configuration has no more."""
+def warn_of_orphans(endpoints: Iterable[str], database: Database, clock: Clock) -> None:
+    """Log the number of alerts that are pending for endpoints not configured now."""
     outbox = Outbox(database)
     try:
-        count = outbox.expire_strays(list(endpoints), clock.utc())
+        count = outbox.expire_orphans(list(endpoints), clock.utc())
     except (sqlite3.Error, StoreUnavailableError):
-        return  # The senders say so.
+        return  # The senders log it.
     finally:
         outbox.close()
     if count:
         logger.warning(
-            "%d alerts wait for endpoints that are not configured any more; see "
+            "%d alerts are pending for endpoints that are not configured any more; see "
             "'alerts list --state pending'",
             count,
         )
@@ -133,11 +130,8 @@ def _nearest(label: str, labels: Sequence[str]) -> str:
     return f"did you mean {near[0]}?" if near else f"choose from {', '.join(labels)}"
 
 
-GRACE_SECONDS = 0.3
-
-
 def make_test_alert(endpoint: str, now: datetime) -> Alert:
-    """Make an alert that says that it is a test; each has an id of its own."""
+    """Make an alert that states that it is a test, with an id of its own."""
     key = str(uuid.uuid4())
     rule = endpoint.partition("/")[0]
     body = {
@@ -164,17 +158,8 @@ def make_test_alert(endpoint: str, now: datetime) -> Alert:
 
 
 def send_test(endpoint: str, hook: Hook) -> Outcome:
-    """Deliver a test alert once, within the time limit of the hook."""
-    outcomes: list[Outcome] = []
-    alert = make_test_alert(endpoint, datetime.now(UTC))
-    thread = threading.Thread(
-        target=lambda: outcomes.append(hook.deliver(alert)), daemon=True
-    )
-    thread.start()
-    thread.join(hook.total_seconds)
-    if thread.is_alive():
-        hook.cancel()
-        thread.join(GRACE_SECONDS)
-        if not (outcomes and isinstance(outcomes[0], Delivered)):
-            return Retry(f"took longer than {hook.total_seconds:g} s")
-    return outcomes[0] if outcomes else Retry("failed unexpectedly")
+    """Deliver a test alert once, past the outbox, within the time limit of the hook."""
+    delivery = Delivery(hook, make_test_alert(endpoint, datetime.now(UTC)))
+    if not delivery.wait(hook.total_seconds):
+        return delivery.cancel()
+    return delivery.outcome or Retry("failed unexpectedly")

@@ -1,13 +1,10 @@
-"""The outbox: alerts in the database, and how far each has come.
-
-An alert: what one endpoint is to be told, once, because of what was heard.
-"""
+"""The outbox: alerts in the database, and how far each has come."""
 
 import json
 import os
 import sqlite3
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, cast
@@ -22,7 +19,7 @@ _NAMESPACE = uuid.UUID("8f8f0f9c-3a0e-5c53-9d5c-2f1d5a0c7b11")
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """What one endpoint is to be told."""
+    """A message for one endpoint, to be delivered once."""
 
     id: str
     """Idempotency key: the same over retries and restarts, another per endpoint."""
@@ -33,14 +30,14 @@ class Alert:
 
     kind: AlertKind
     event_id: str | None
-    """Of the occurrence it is about; None for a digest, health or a test."""
+    """The occurrence that it is about; None for a digest, health or a test."""
 
     body: Mapping[str, Any]
     """JSON-able; its `id` is that of the alert."""
 
     created: datetime
     deadline: datetime
-    """After it the alert is of no use: what is not delivered by then is dead."""
+    """An alert that is not delivered by then is dead."""
 
 
 def alert_id(endpoint: str, kind: AlertKind, subject: str, number: int = 0) -> str:
@@ -50,7 +47,7 @@ def alert_id(endpoint: str, kind: AlertKind, subject: str, number: int = 0) -> s
         endpoint: RULE/KIND.
         kind: Of the alert.
         subject: Id of the event, or the time at which a digest begins.
-        number: Which one of several alerts of one kind about one event.
+        number: Position among several alerts of one kind about one event.
     """
     return str(uuid.uuid5(_NAMESPACE, f"{endpoint}\n{kind}\n{subject}\n{number}"))
 
@@ -72,7 +69,7 @@ class Entry:
     state: AlertState
     attempts: int
     next_attempt: datetime
-    """Not before then, if it is pending."""
+    """The earliest time, if it is pending."""
 
     last_error: str | None
 
@@ -90,7 +87,7 @@ class Attempt:
 
 
 class Outbox:
-    """Reads and changes the alerts in the database; the store puts them there.
+    """Reads and changes the alerts in the database; the store adds them.
 
     Has a connection of its own, and is used by one thread at a time.
 
@@ -110,57 +107,49 @@ class Outbox:
             self._open.close()
             self._open = None
 
-    def head(self, endpoint: str, settled: Sequence[str] = ()) -> Entry | None:
-        """The oldest alert that the endpoint has still to get.
+    def head(self, endpoint: str, without: Collection[str] = ()) -> Entry | None:
+        """Read the oldest pending alert of an endpoint.
 
-        It keeps the others of its endpoint waiting, whenever its next attempt is: so
-        they arrive in order.
+        The others of the endpoint wait behind it, even if its next attempt is hours
+        ahead: so they arrive in order.
 
         Args:
             endpoint: RULE/KIND.
-            settled: Ids of alerts that it has got, which is not recorded yet.
+            without: Ids to leave out: their delivery is not recorded yet.
         """
         row = self._connection.execute(
             f"SELECT {_COLUMNS} FROM alerts "  # noqa: S608 - a constant
             "WHERE endpoint = ? AND state = 'pending' "
             "AND id NOT IN (SELECT value FROM json_each(?)) "
             "ORDER BY sequence LIMIT 1",
-            (endpoint, json.dumps(list(settled))),
+            (endpoint, json.dumps(list(without))),
         ).fetchone()
         return None if row is None else _entry(row)
 
-    def record(
-        self,
-        entry: Entry,
-        attempt: Attempt,
-        state: AlertState,
-        next_attempt: datetime | None = None,
-    ) -> bool:
-        """Keep what became of an attempt.
-
-        What was dropped in the meantime stays dropped.
+    def record(self, entry: Entry, attempt: Attempt) -> bool:
+        """Write an attempt and the state of its alert, unless that was dropped.
 
         Args:
-            entry: The alert, as it was before.
-            attempt: What happened.
-            state: Of the alert from now on.
-            next_attempt: If it is still pending.
+            entry: The alert as it is after the attempt.
+            attempt: The newest.
 
         Returns:
             Whether the alert is in the database, and was pending.
         """
         connection = self._connection
-        # The mark may be lost in a power failure: then it is delivered again.
+        # A power failure may undo this: then the alert is delivered again.
         connection.execute("PRAGMA synchronous = NORMAL")
-        tried = attempt.outcome != "expired"
-        next_ms = to_ms(next_attempt or entry.next_attempt)
-        error = None if state == "delivered" else attempt.detail
         with transaction(connection):
             changed = connection.execute(
-                "UPDATE alerts SET state = ?, attempts = attempts + ?, "
-                "next_attempt_ms = ?, last_error = coalesce(?, last_error) "
-                "WHERE id = ? AND state = 'pending'",
-                (state, tried, next_ms, error, entry.alert.id),
+                "UPDATE alerts SET state = ?, attempts = ?, next_attempt_ms = ?, "
+                "last_error = ? WHERE id = ? AND state = 'pending'",
+                (
+                    entry.state,
+                    entry.attempts,
+                    to_ms(entry.next_attempt),
+                    entry.last_error,
+                    entry.alert.id,
+                ),
             ).rowcount
             if changed:
                 connection.execute(
@@ -176,55 +165,52 @@ class Outbox:
                 )
         return changed > 0
 
-    def expire_strays(self, endpoints: Sequence[str], now: datetime) -> int:
-        """Mark dead what is past its deadline and whose endpoint there is no more.
+    def expire_orphans(self, endpoints: Sequence[str], now: datetime) -> int:
+        """Mark alerts dead that are past their deadline and whose endpoint is gone.
 
         Returns:
-            The number of alerts that wait for such endpoints still.
+            The number of alerts still pending for endpoints other than `endpoints`.
         """
         known = json.dumps(list(endpoints))
-        stray = "state = 'pending' AND endpoint NOT IN (SELECT value FROM json_each(?))"
+        orphans = (
+            "state = 'pending' AND endpoint NOT IN (SELECT value FROM json_each(?))"
+        )
         with transaction(self._connection):
             self._connection.execute(
                 "UPDATE alerts SET state = 'dead', "  # noqa: S608 - constants
                 "last_error = 'its endpoint is not configured any more' "
-                f"WHERE {stray} AND deadline_ms <= ?",
+                f"WHERE {orphans} AND deadline_ms <= ?",
                 (known, to_ms(now)),
             )
         (count,) = self._connection.execute(
-            f"SELECT count(*) FROM alerts WHERE {stray}",  # noqa: S608 - a constant
+            f"SELECT count(*) FROM alerts WHERE {orphans}",  # noqa: S608 - a constant
             (known,),
         ).fetchone()
         return int(count)
 
-    def counts(self) -> dict[str, dict[AlertState, int]]:
-        """How many alerts of each endpoint are in each state."""
-        counts: dict[str, dict[AlertState, int]] = {}
-        rows = self._connection.execute(
-            "SELECT endpoint, state, count(*) FROM alerts GROUP BY endpoint, state"
-        )
-        for endpoint, state, count in rows:
-            counts.setdefault(endpoint, {})[state] = count
-        return counts
-
     def entries(
         self,
-        *,
-        state: AlertState | None = None,
+        states: Sequence[AlertState] = STATES,
         rule: str | None = None,
-        limit: int = 50,
+        limit: int = -1,
     ) -> list[Entry]:
-        """The newest alerts, of one state and rule if they are given; oldest first."""
+        """Read the newest alerts in these states, oldest first.
+
+        Args:
+            states: All others are left out.
+            rule: Its alerts alone; None: of all rules.
+            limit: Their number at most; -1: all.
+        """
         rows = self._connection.execute(
             f"SELECT {_COLUMNS} FROM alerts "  # noqa: S608 - a constant
-            "WHERE (?1 IS NULL OR state = ?1) "
+            "WHERE state IN (SELECT value FROM json_each(?1)) "
             "AND (?2 IS NULL OR rule = ?2) ORDER BY sequence DESC LIMIT ?3",
-            (state, rule, limit),
+            (json.dumps(list(states)), rule, limit),
         )
         return [_entry(row) for row in rows][::-1]
 
     def find(self, start_of_id: str) -> list[Entry]:
-        """The alerts, at most ten, whose id begins with `start_of_id`."""
+        """Read the alerts, at most ten, whose id begins with `start_of_id`."""
         rows = self._connection.execute(
             f"SELECT {_COLUMNS} FROM alerts "  # noqa: S608 - a constant
             "WHERE substr(id, 1, ?) = ? "
@@ -234,7 +220,7 @@ class Outbox:
         return [_entry(row) for row in rows]
 
     def attempts(self, alert_id: str) -> list[Attempt]:
-        """What was tried, oldest first."""
+        """Read the attempts to deliver an alert, oldest first."""
         rows = self._connection.execute(
             "SELECT at_ms, outcome, detail, duration_ms FROM attempts "
             "WHERE alert_id = ? ORDER BY sequence",
@@ -246,29 +232,28 @@ class Outbox:
         ]
 
     def retry(self, alert_id: str, now: datetime, deadline: datetime) -> bool:
-        """Have an alert delivered that is pending, dead or dropped; False: it was."""
-        with transaction(self._connection):
-            changed = self._connection.execute(
-                "UPDATE alerts SET state = 'pending', next_attempt_ms = ?, "
-                "deadline_ms = max(deadline_ms, ?) "
-                "WHERE id = ? AND state <> 'delivered'",
-                (to_ms(now), to_ms(deadline), alert_id),
-            ).rowcount
-        return changed > 0
+        """Make an alert pending again; False: it is unknown or delivered."""
+        return self._change(
+            "UPDATE alerts SET state = 'pending', next_attempt_ms = ?, "
+            "deadline_ms = max(deadline_ms, ?) WHERE id = ? AND state <> 'delivered'",
+            (to_ms(now), to_ms(deadline), alert_id),
+        )
 
     def drop(self, alert_id: str) -> bool:
-        """Have an alert not delivered; False: it was, or is dropped already."""
+        """Cancel an alert; False: it is unknown, delivered, or dropped already."""
+        return self._change(
+            "UPDATE alerts SET state = 'dropped' "
+            "WHERE id = ? AND state IN ('pending', 'dead')",
+            (alert_id,),
+        )
+
+    def _change(self, statement: str, values: tuple[Any, ...]) -> bool:
         with transaction(self._connection):
-            changed = self._connection.execute(
-                "UPDATE alerts SET state = 'dropped' "
-                "WHERE id = ? AND state IN ('pending', 'dead')",
-                (alert_id,),
-            ).rowcount
-        return changed > 0
+            return self._connection.execute(statement, values).rowcount > 0
 
     @property
     def _connection(self) -> sqlite3.Connection:
-        """To the file that stands at the path now: a damaged one is set aside."""
+        """The connection to the file at the path now: a damaged one is set aside."""
         if self._open is not None and not self._is_at_path():
             self.close()
         if self._open is None:

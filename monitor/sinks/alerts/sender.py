@@ -1,25 +1,38 @@
-"""The sender: carries the alerts of one endpoint from the outbox to its hook.
-
-One attempt: a delivery on a thread of its own, and the pause after a failure.
-"""
+"""The sender: delivers the alerts of one endpoint, from the outbox or from memory."""
 
 import logging
 import queue
 import random
+import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Protocol
 
+from monitor.clock import Clock
+from monitor.errors import StoreUnavailableError
 from monitor.sinks.alerts.hooks.hook import Delivered, Hook, Outcome, Refused, Retry
 from monitor.sinks.alerts.outbox import Alert, Attempt, Entry, Outbox
-from monitor.sinks.alerts.pending import Waiting
 
 logger = logging.getLogger(__name__)
 
-
 SHORTEST_BACK_OFF_SECONDS = 1.0
 LONGEST_BACK_OFF_SECONDS = 3600.0
+
+LOOK_SECONDS = 2.0
+"""Longest pause between looks at the outbox: `alerts retry` may have changed it."""
+
+DATABASE_RETRY_SECONDS = 0.5
+"""Pause between attempts to use a database that fails."""
+
+STORING_SECONDS = 2.0
+"""An alert that is not stored by then is delivered from memory."""
+
+MEMORY_ALERTS = 1000
+POLL_SECONDS = 0.1
+CANCEL_SECONDS = 0.3
+"""Time in which a cancelled delivery must end."""
 
 
 def back_off_seconds(failures: int, draw: Callable[[], float]) -> float:
@@ -41,18 +54,18 @@ def back_off_seconds(failures: int, draw: Callable[[], float]) -> float:
 class Delivery:
     """A delivery on a thread of its own, which may be left behind."""
 
-    def __init__(self, hook: Hook, alert: Alert, endpoint: str) -> None:
+    def __init__(self, hook: Hook, alert: Alert) -> None:
         self.outcome: Outcome | None = None
         self._hook = hook
         self._alert = alert
         self._thread = threading.Thread(
-            target=self._run, name=f"deliver-{endpoint}", daemon=True
+            target=self._run, name=f"deliver-{alert.endpoint}", daemon=True
         )
         self._thread.start()
 
     @property
     def is_running(self) -> bool:
-        """Whether the hook has not come back."""
+        """Whether the hook has not returned."""
         return self._thread.is_alive()
 
     def wait(self, seconds: float) -> bool:
@@ -60,42 +73,131 @@ class Delivery:
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
+    def cancel(self) -> Outcome:
+        """End it; it may turn out to be delivered all the same."""
+        self._hook.cancel()
+        self.wait(CANCEL_SECONDS)
+        if isinstance(self.outcome, Delivered):
+            return self.outcome
+        return Retry(f"took longer than {self._hook.total_seconds:g} s")
+
     def _run(self) -> None:
         try:
             self.outcome = self._hook.deliver(self._alert)
         except Exception as error:
-            # One alert that a hook, or a library under it, stumbles over must not make
-            # the monitor deaf: it would end, start, and stumble again.
+            # An alert at which a hook, or a library under it, fails must not end the
+            # monitor: it would start again, and fail again.
             logger.exception("the hook of %s failed unexpectedly", self._alert.endpoint)
             self.outcome = Retry(f"failed unexpectedly: {type(error).__name__}")
 
 
-LOOK_SECONDS = 2.0
-"""The outbox is looked at so often, for what a command has put back into it."""
+class PendingAlerts:
+    """The alerts of one endpoint in their order: of the outbox, else of memory.
 
-TROUBLE_SECONDS = 0.5
-"""After so long it is tried again to write to a database that does not work."""
+    While the database works, memory is empty but for alerts about to be stored.  While
+    it fails, new alerts are taken from memory, and what became of them is recorded when
+    it works again: else they would be delivered again and again.  Used by the sender's
+    thread; `offer` and `confirm` by the worker's.
+    """
 
-POLL_SECONDS = 0.1
-GRACE_SECONDS = 0.3
-"""Time in which a delivery that is broken off must end."""
+    def __init__(
+        self, endpoint: str, outbox: Outbox, monotonic: Callable[[], float]
+    ) -> None:
+        self._endpoint = endpoint
+        self._outbox = outbox
+        self._monotonic = monotonic
+        self._offered: deque[tuple[float, Alert]] = deque(maxlen=MEMORY_ALERTS)
+        self._unrecorded: dict[str, tuple[Entry, Attempt]] = {}
+        self._database_fails = False
 
+    def offer(self, alerts: Iterable[Alert]) -> None:
+        """Take alerts that are about to be stored.  Worker's thread."""
+        now = self._monotonic()
+        self._offered.extend((now, a) for a in alerts if a.endpoint == self._endpoint)
 
-class Clock(Protocol):
-    """What a sender knows of time."""
+    def confirm(self) -> None:
+        """Take note that all alerts offered are stored now.  Worker's thread."""
+        self._offered.clear()
 
-    def monotonic(self) -> float:
-        """Seconds since some fixed moment; never steps."""
+    @property
+    def holds_memory(self) -> bool:
+        """Whether something in memory should be in the database."""
+        return bool(self._unrecorded or self._offered or self._database_fails)
 
-    def utc(self) -> datetime:
-        """What the clock on the wall says; may step."""
+    def first(self) -> Entry | None:
+        """The oldest pending alert."""
+        entry = None
+        settled = [
+            key for key, (it, _) in self._unrecorded.items() if it.state != "pending"
+        ]
+        works = self._write_unrecorded()
+        try:
+            # A full disk can still be read.
+            entry = self._outbox.head(self._endpoint, settled)
+        except (sqlite3.Error, StoreUnavailableError) as error:
+            self._note_failure(error)
+            works = False
+        if works and self._database_fails:
+            logger.info("alerts to %s: the database works again", self._endpoint)
+            self._database_fails = False
+        entry = entry or self._first_offered(settled)
+        if entry is None or entry.alert.id not in self._unrecorded:
+            return entry
+        return self._unrecorded[entry.alert.id][0]
+
+    def record(self, entry: Entry, attempt: Attempt) -> None:
+        """Take an entry as it is after an attempt; keep it until it is written."""
+        self._unrecorded[entry.alert.id] = (entry, attempt)
+        while len(self._unrecorded) > MEMORY_ALERTS:
+            del self._unrecorded[next(iter(self._unrecorded))]
+        self._write_unrecorded()
+
+    def close(self) -> None:
+        """Close the outbox."""
+        self._outbox.close()
+
+    def _first_offered(self, settled: list[str]) -> Entry | None:
+        """The oldest alert that should have been stored by now."""
+        before = self._monotonic() - STORING_SECONDS
+        for offered, alert in tuple(self._offered):
+            if alert.id not in settled:
+                is_late = offered <= before
+                return (
+                    Entry(alert, "pending", 0, alert.created, None) if is_late else None
+                )
+        return None
+
+    def _write_unrecorded(self) -> bool:
+        """Write what is not recorded; whether the database works."""
+        offered = {alert.id for _, alert in tuple(self._offered)}
+        try:
+            for key, (entry, attempt) in list(self._unrecorded.items()):
+                # An alert that is still offered will be stored, and recorded then.
+                if self._outbox.record(entry, attempt) or key not in offered:
+                    del self._unrecorded[key]
+        except (sqlite3.Error, StoreUnavailableError) as error:
+            self._note_failure(error)
+            return False
+        return True
+
+    def _note_failure(self, error: Exception) -> None:
+        """Log the first failure."""
+        if not self._database_fails:
+            logger.error(
+                "alerts to %s: the database does not work; they go on from memory as "
+                "far as they can: %s",
+                self._endpoint,
+                error,
+            )
+        self._database_fails = True
+        # The file may have been set aside, and another one be in its place.
+        self._outbox.close()
 
 
 class Sender:
     """Delivers the alerts of one endpoint in their order, each at least once.
 
-    An alert stands in front until it is delivered, refused, dropped or past its
-    deadline.
+    An alert is the first until it is delivered, refused, dropped or past its deadline.
 
     Each delivery runs on a thread of its own, so that one that hangs where nothing can
     wake it, such as in the resolver, keeps neither the sender from stopping nor the
@@ -125,13 +227,13 @@ class Sender:
 
         self._hook = hook
         self._next_hook: queue.SimpleQueue[Hook] = queue.SimpleQueue()
-        self._waiting = Waiting(endpoint, outbox, clock.monotonic)
+        self._pending = PendingAlerts(endpoint, outbox, clock.monotonic)
         self._clock = clock
         self._draw = draw
         self._wakeup = threading.Event()
         self._is_idle = False
         self._failures = 0
-        self._given_up = 0
+        self._dead = 0
         self._delivery: Delivery | None = None
 
     def change(self, hook: Hook) -> None:
@@ -155,13 +257,14 @@ class Sender:
     def offer(self, alerts: Iterable[Alert]) -> None:
         """Take alerts that were made and are about to be stored.  Worker's thread.
 
-        If that does not succeed soon, as on a full disk, they are told from memory.
+        If storing does not succeed soon, as on a full disk, they are delivered from
+        memory.
         """
-        self._waiting.offer(alerts)
+        self._pending.offer(alerts)
 
     def confirm(self) -> None:
-        """Learn that all that was offered is stored now.  Worker's thread."""
-        self._waiting.confirm()
+        """Take note that all alerts offered are stored now.  Worker's thread."""
+        self._pending.confirm()
         self._wakeup.set()
 
     def run(self, stop: threading.Event) -> None:
@@ -174,22 +277,24 @@ class Sender:
         finally:
             self._take_next_hook()
             self._hook.close()
-            self._waiting.close()
+            self._pending.close()
 
     def _step(self, stop: threading.Event) -> float:
-        """Do what is due; return how long nothing will be, seconds."""
+        """Do what is due; return the seconds for which nothing will be."""
         self._is_idle = False
         self._wakeup.clear()
         self._take_next_hook()
-        entry = self._waiting.front()
+        entry = self._pending.first()
         if entry is None:
-            return TROUBLE_SECONDS if self._waiting.is_troubled else LOOK_SECONDS
+            return (
+                DATABASE_RETRY_SECONDS if self._pending.holds_memory else LOOK_SECONDS
+            )
         now = self._clock.utc()
         if entry.alert.deadline <= now:
-            self._give_up(entry, now)
+            self._expire(entry, now)
             return 0.0
         due = entry.next_attempt
-        # Further ahead than any back-off: the clock on the wall was set back.
+        # Further ahead than any back-off: the wall clock was set back.
         if now < due <= now + timedelta(seconds=LONGEST_BACK_OFF_SECONDS):
             left = min(due, entry.alert.deadline) - now
             return min(left.total_seconds(), LOOK_SECONDS)
@@ -207,52 +312,50 @@ class Sender:
         if outcome is None:
             return
         seconds = self._clock.monotonic() - began
+        entry = replace(entry, attempts=entry.attempts + 1)
         match outcome:
             case Delivered(detail):
-                self._succeed()
+                self._note_success()
+                entry = replace(entry, state="delivered")
                 attempt = Attempt(at, "delivered", detail, seconds)
-                self._waiting.record(entry, attempt, "delivered")
             case Refused(reason):
-                self._say_given_up(entry, f"was refused: {reason}")
+                self._note_dead(entry, f"was refused: {reason}")
+                entry = replace(entry, state="dead", last_error=reason)
                 attempt = Attempt(at, "refused", reason, seconds)
-                self._waiting.record(entry, attempt, "dead")
             case Retry(reason, after_seconds):
-                wait = self._fail(entry, reason, after_seconds)
-                next_attempt = self._clock.utc() + timedelta(seconds=wait)
+                pause = timedelta(seconds=self._fail(entry, reason, after_seconds))
+                next_attempt = self._clock.utc() + pause
+                entry = replace(entry, next_attempt=next_attempt, last_error=reason)
                 attempt = Attempt(at, "retry", reason, seconds)
-                self._waiting.record(entry, attempt, "pending", next_attempt)
+        self._pending.record(entry, attempt)
 
     def _deliver(self, alert: Alert, stop: threading.Event) -> Outcome | None:
         """Deliver within the time limit; None: the sender was stopped meanwhile."""
         if self._delivery is not None and self._delivery.is_running:
-            # It hangs since the last attempt, where it could not be broken off.
+            # It has hung since the last attempt, where it could not be cancelled.
             return Retry("the attempt before has not come back")
-        delivery = self._delivery = Delivery(self._hook, alert, self.endpoint)
+        delivery = self._delivery = Delivery(self._hook, alert)
         until = self._clock.monotonic() + self._hook.total_seconds
         while not delivery.wait(POLL_SECONDS):
             if stop.is_set() or self._clock.monotonic() >= until:
                 break
         else:
             return delivery.outcome
-        self._hook.cancel()
-        delivery.wait(GRACE_SECONDS)
-        if isinstance(delivery.outcome, Delivered):
-            return delivery.outcome
-        if stop.is_set():
-            return None
-        return Retry(f"took longer than {self._hook.total_seconds:g} s")
+        outcome = delivery.cancel()
+        is_delivered = isinstance(outcome, Delivered)
+        return None if stop.is_set() and not is_delivered else outcome
 
-    def _succeed(self) -> None:
+    def _note_success(self) -> None:
         self.delivered += 1
-        if self._failures or self._given_up:
+        if self._failures or self._dead:
             logger.info(
                 "%s takes alerts again, after %d failed attempts; %d alerts were given "
                 "up",
                 self.endpoint,
                 self._failures,
-                self._given_up,
+                self._dead,
             )
-        self._failures = self._given_up = 0
+        self._failures = self._dead = 0
 
     def _fail(self, entry: Entry, reason: str, after_seconds: float | None) -> float:
         """Count a failure; return the seconds until the next attempt."""
@@ -264,28 +367,29 @@ class Sender:
                 reason,
                 entry.alert.deadline.isoformat(timespec="seconds"),
             )
-        # After a restart the count goes on where it was.
-        self._failures = max(self._failures, entry.attempts) + 1
+        # After a restart the count goes on.
+        self._failures = max(self._failures + 1, entry.attempts)
         wait = back_off_seconds(self._failures, self._draw)
         return wait if after_seconds is None else max(after_seconds, 0.05)
 
-    def _give_up(self, entry: Entry, now: datetime) -> None:
+    def _expire(self, entry: Entry, now: datetime) -> None:
         reason = "not delivered by its deadline"
         if entry.last_error:
             reason += f"; the last error: {entry.last_error}"
-        self._say_given_up(entry, f"was {reason}")
-        self._waiting.record(entry, Attempt(now, "expired", reason, 0.0), "dead")
+        self._note_dead(entry, f"was {reason}")
+        entry = replace(entry, state="dead", last_error=reason)
+        self._pending.record(entry, Attempt(now, "expired", reason, 0.0))
 
-    def _say_given_up(self, entry: Entry, what: str) -> None:
-        """Say the first, count the others."""
-        if not self._given_up:
+    def _note_dead(self, entry: Entry, what: str) -> None:
+        """Log the first, count the others."""
+        if not self._dead:
             logger.error(
                 "alert %s to %s %s; it is given up, see 'alerts list --state dead'",
                 entry.alert.id,
                 self.endpoint,
                 what,
             )
-        self._given_up += 1
+        self._dead += 1
 
     def _wait(self, seconds: float, stop: threading.Event) -> None:
         until = self._clock.monotonic() + seconds
