@@ -4,6 +4,8 @@ Their message is one sentence for the user: it names the thing, the value and th
 rule, and says what to do.  Anything else that is raised is a bug.
 """
 
+import importlib.util
+
 
 class SoundMonitorError(Exception):
     """Expected trouble; a command that ends with it returns `exit_code`."""
@@ -55,3 +57,29 @@ class EndOfSourceError(SoundMonitorError):
 
 class OverrunError(SoundMonitorError):
     """The samples asked for have been overwritten: say so with a Gap, skip ahead."""
+
+
+_PACKAGES = {
+    "apprise": "apprise",
+    "paho": "paho-mqtt",
+    "prometheus_client": "prometheus-client",
+}
+"""Names of packages by their modules."""
+
+
+def require_extra(extra: str, module: str, place: str) -> None:
+    """Check that `module` can be imported.
+
+    Args:
+        extra: The extra of this program that brings it, as in sound-monitor[mqtt].
+        module: One of `_PACKAGES`.
+        place: Key path of the section that needs it, for the message.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise ConfigError(
+            f"{place}: {_PACKAGES[module]} is not installed: "
+            f"pip install 'sound-monitor[{extra}]'"
+        )

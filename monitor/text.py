@@ -1,7 +1,10 @@
 """Words for people: times, durations, levels, reasons, health."""
 
 import math
+import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 from monitor.records import GapReason, HealthKind
 
@@ -82,3 +85,42 @@ def level(decibels: float, digits: int = 0) -> str:
     if not math.isfinite(decibels):
         return "-"
     return f"{round(decibels, digits) + 0.0:.{digits}f}"
+
+
+def redact_url(url: str) -> str:
+    """Keep scheme, host and port: path and query may be as secret as a password."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "?", parts.port
+    except ValueError:
+        return "a URL"
+    host = f"[{host}]" if ":" in host else host
+    more = "/..." if parts.path not in ("", "/") or parts.query else ""
+    return f"{parts.scheme}://{host}{f':{port}' if port else ''}{more}"
+
+
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """Replace every secret in a text that came from elsewhere by ***."""
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "***")
+    return text
+
+
+_USER = re.compile(r"(?<=//)[^/@\s'\"]*@")
+_QUERY = re.compile(r"(://[^\s'\"?]*\?)[^\s'\"]+")
+_NAMED = re.compile(
+    r"((?:password|passwd|secret|token|api[-_]?key|authorization)[=:]\s*(?:basic\s+)?"
+    r"(?:bearer\s+)?|bearer\s+)[^\s'\"&,;]+",
+    re.IGNORECASE,
+)
+
+
+def without_secrets(text: str) -> str:
+    """Replace users and queries of URLs, and values named as secrets, by ***.
+
+    The last output of a program may hold the address that it was given.
+    """
+    text = _USER.sub("***@", text)
+    text = _QUERY.sub(r"\1***", text)
+    return _NAMED.sub(r"\1***", text)

@@ -1,6 +1,8 @@
+"""Records in words, and secrets left out of texts."""
+
 import pytest
 
-from monitor.text import duration, level, position, printable
+from monitor.text import duration, level, position, printable, without_secrets
 
 
 @pytest.mark.parametrize(
@@ -40,3 +42,33 @@ def test_a_level_has_no_minus_before_zero() -> None:
     assert level(-0.3) == "0"
     assert level(-21.06, 1) == "-21.1"
     assert level(float("-inf")) == "-"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rtsp://cam:s3cret@10.0.0.7:554/live: 401 Unauthorized",
+        "cannot open 'http://s3cret@example.org/'",
+        "GET https://example.org/stream?key=s3cret&x=1 failed",
+        "ffmpeg: Authorization: Bearer s3cret",
+        "bad option --password=s3cret",
+        "API-Key: s3cret, refused",
+        '{"token": 1} token=s3cret',
+    ],
+)
+def test_a_secret_is_replaced(text: str) -> None:
+    shown = without_secrets(text)
+    assert "s3cret" not in shown
+    assert "***" in shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "microphone 'USB Audio': no input device matches",
+        "command 'ffmpeg' exited with code 1: rtsp://10.0.0.7/live: timed out",
+        "is there a microphone? yes @ home",
+    ],
+)
+def test_other_text_stays_as_it_is(text: str) -> None:
+    assert without_secrets(text) == text

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from monitor.clock import Clock
 from monitor.config.base import Settings
 from monitor.config.config import Config
-from monitor.errors import ConfigError
+from monitor.errors import ConfigError, require_extra
 from monitor.runtime.health import HealthReports
-from monitor.sinks.alerts.secrets import CREDENTIALS_VARIABLE, require_extra
+from monitor.sinks.alerts.secrets import CREDENTIALS_VARIABLE
 from monitor.sinks.sink import Sink
 from monitor.sinks.status_snapshot import DaemonFacts, Premises, Vitals
 

@@ -13,9 +13,10 @@ from monitor import __version__
 from monitor.config.hooks import check_url
 from monitor.config.outputs import HeartbeatSettings
 from monitor.errors import ConfigError
-from monitor.sinks.alerts.secrets import read_one_line, redact, redact_url
+from monitor.sinks.alerts.secrets import read_one_line
 from monitor.sinks.sink import BackgroundThread, Sink
 from monitor.statistics import Statistics
+from monitor.text import redact, redact_url
 
 logger = logging.getLogger(__name__)
 

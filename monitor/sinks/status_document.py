@@ -10,7 +10,6 @@ from typing import Any
 
 from monitor import __version__
 from monitor.records import EVERY_SOURCE
-from monitor.sinks.alerts.secrets import without_secrets
 from monitor.sinks.status_snapshot import EndpointFacts, Reload, Snapshot
 from monitor.statistics import (
     CanaryResult,
@@ -20,6 +19,7 @@ from monitor.statistics import (
     Statistics,
     Trouble,
 )
+from monitor.text import without_secrets
 
 SCHEMA = 1
 

@@ -27,7 +27,6 @@ from typing import Protocol
 
 from monitor.errors import StoreError
 from monitor.records import EVERY_SOURCE
-from monitor.sinks.alerts.secrets import without_secrets
 from monitor.sinks.store.database import Database
 from monitor.sinks.store.records import from_ms
 from monitor.statistics import (
@@ -37,7 +36,7 @@ from monitor.statistics import (
     Statistics,
     Trouble,
 )
-from monitor.text import duration
+from monitor.text import duration, without_secrets
 
 
 @dataclass(frozen=True, slots=True)

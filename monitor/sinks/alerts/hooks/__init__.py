@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from monitor.config.base import Settings
 from monitor.config.hooks import CommandSettings, WebhookSettings
 from monitor.config.outputs import MqttAlertSettings, NotifySettings
+from monitor.errors import require_extra
 from monitor.sinks.alerts.hooks.hook import Hook
-from monitor.sinks.alerts.secrets import require_extra
 
 
 def build_hook(section: Settings, place: str, environ: Mapping[str, str]) -> Hook:

@@ -12,8 +12,8 @@ from monitor.errors import ConfigError
 from monitor.sinks.alerts.body import render
 from monitor.sinks.alerts.hooks.hook import Delivered, Outcome, Retry
 from monitor.sinks.alerts.outbox import Alert
-from monitor.sinks.alerts.secrets import read_one_line, redact
-from monitor.text import printable
+from monitor.sinks.alerts.secrets import read_one_line
+from monitor.text import printable, redact
 
 # They log URLs, and here a URL is a secret.  What matters of it is in the outcome.
 logging.getLogger("apprise").addHandler(logging.NullHandler())

@@ -26,14 +26,8 @@ from monitor.errors import ConfigError
 from monitor.sinks.alerts.body import render
 from monitor.sinks.alerts.hooks.hook import Delivered, Outcome, Refused, Retry
 from monitor.sinks.alerts.outbox import Alert
-from monitor.sinks.alerts.secrets import (
-    read_one_line,
-    read_secret,
-    redact,
-    redact_url,
-    tls_context,
-)
-from monitor.text import printable
+from monitor.sinks.alerts.secrets import read_one_line, read_secret, tls_context
+from monitor.text import printable, redact, redact_url
 
 PREFIX = "whsec_"
 SHORTEST, LONGEST = 24, 64
