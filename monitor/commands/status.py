@@ -1,7 +1,4 @@
-"""`sound-monitor status`: how the running monitor is doing.
-
-How a monitor is doing, put into words and columns for people.
-"""
+"""`sound-monitor status`: the status of the running monitor, for people or as JSON."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -14,13 +11,14 @@ from monitor.commands.output import print_line, print_table
 from monitor.errors import ConfigError, UsageError
 from monitor.text import GAP_REASONS, duration, level, local_time
 
-HELP = """Say how the running monitor is doing.
+HELP = """Print how the running monitor is doing.
 
-The first line says whether it truly listens: sound comes in from every source, and is
-analysed.  If so the exit code is 0; it is 1 if something is not listened to, or if
-there is no monitor, or one that hangs.
+The first line says whether it is listening: sound arrives from every source, and is
+analysed.  Then the exit code is 0; it is 1 if a source is not listened to, if the
+monitor hangs, or if none is running.
 
-The monitor is asked on a private socket, by its user or root: as a service, with sudo.
+The monitor answers on a private socket, to its user and to root: for a service, use
+sudo.
 
 \b
 Examples:
@@ -28,75 +26,59 @@ Examples:
   sudo sound-monitor status --json
 """
 
+Facts = Mapping[str, Any]
+"""The status document, or an object in it."""
+
 
 def status(config: ConfigOption = None, as_json: JsonOption = False) -> int:
-    """Print what the monitor that runs with this configuration tells of itself."""
+    """Print the status of the monitor that runs with this configuration."""
     from monitor.commands.output import print_error, print_json
-    from monitor.sinks.status_socket import inquire
+    from monitor.sinks.status_socket import is_supported, query_status
 
-    fault = None
-    try:
-        places = _places(config)
-    except ConfigError as error:
-        # Whoever broke the file asks all the more how the monitor is doing.
-        fault, places = error, _places_of_defaults(config)
-    told = inquire(places)
+    if not is_supported():
+        raise UsageError("'status' needs unix sockets, which this system does not have")
+    paths, fault = _paths(config)
+    document = query_status(paths)
     if fault is not None:
-        if not told["running"]:
+        if not document["running"]:
             raise fault
         print_error(str(fault))
     if as_json:
-        print_json(told)
+        print_json(document)
     else:
-        print_vital_signs(told)
-    return 0 if told["listening"] else 1
+        print_status(document)
+    return 0 if document["listening"] else 1
 
 
-def _places(chosen: Path | None) -> list[Path]:
-    """Where the socket of the monitor may be, likeliest first."""
-    from monitor.commands.configuration import load
-    from monitor.sinks.status_socket import is_supported, places_to_ask
+def _paths(chosen: Path | None) -> tuple[list[Path], ConfigError | None]:
+    """Where the socket may be, likeliest first, and the fault of the configuration."""
+    from monitor.commands.configuration import SYSTEM_FILE, find_state_dir, load
+    from monitor.sinks.status_socket import SERVICE_SOCKET, client_paths
 
-    if not is_supported():
-        raise UsageError("'status' needs sockets that this system does not have")
-    configuration = load(chosen)
-    setting = configuration.config.status.socket
-    places = places_to_ask(setting, configuration.state_dir, os.environ)
-    return _without_service(places, configuration.path)
-
-
-def _places_of_defaults(chosen: Path | None) -> list[Path]:
-    """Where it may be if the file, which cannot be read, does not say otherwise."""
-    from monitor.commands.configuration import find_state_dir
-    from monitor.sinks.status_socket import places_to_ask
-
-    state_dir = find_state_dir(None, os.environ)
-    return _without_service(places_to_ask(None, state_dir, os.environ), chosen)
+    setting, path, fault = None, chosen, None
+    try:
+        configuration = load(chosen)
+        setting, state_dir = configuration.config.status.socket, configuration.state_dir
+        path = configuration.path
+    except ConfigError as error:
+        # After a mistake in the file the status is needed all the more.
+        fault, state_dir = error, find_state_dir(None, os.environ)
+    paths = client_paths(setting, state_dir, os.environ)
+    if path not in (None, SYSTEM_FILE):  # the service has another configuration
+        paths = [each for each in paths if each != SERVICE_SOCKET]
+    return paths, fault
 
 
-def _without_service(places: list[Path], path: Path | None) -> list[Path]:
-    """Leave out the service where `path` is a configuration that it does not take."""
-    from monitor.commands.configuration import SYSTEM_FILE
-    from monitor.sinks.status_socket import SERVICE_SOCKET
-
-    if path in (None, SYSTEM_FILE):
-        return places
-    return [place for place in places if place != SERVICE_SOCKET]
-
-
-Facts = Mapping[str, Any]
-
-
-def print_vital_signs(told: Facts) -> None:
-    """Print the document of `status` for people."""
-    print_line(told["sentence"])
-    if "sources" not in told:
+def print_status(status: Facts) -> None:
+    """Print a status document for people."""
+    print_line(status["sentence"])
+    if "sources" not in status:
         return
-    now = _moment(told["time"])
+    now = _moment(status["time"])
     print_line(
-        f"sound-monitor {told['version']}, process {told['pid']}, since "
-        f"{local_time(_moment(told['since']))} ({_ago(told['since'], now)}), "
-        f"configuration: {told['configuration']}"
+        f"sound-monitor {status['version']}, process {status['pid']}, since "
+        f"{local_time(_moment(status['since']))} ({_ago(status['since'], now)}), "
+        f"configuration: {status['configuration']}"
     )
     print_line()
     print_table(
@@ -104,19 +86,19 @@ def print_vital_signs(told: Facts) -> None:
             *("SOURCE", "STATE", "LAST SAMPLE", "LISTENED", "24 H", "LOST", "GAPS"),
             *("BACKLOG", "DBFS", "DB(A)", "FLOOR DBFS", "FLOOR DB(A)"),
         ),
-        [_source(each, now) for each in told["sources"]],
+        [_source(each, now) for each in status["sources"]],
     )
     print_line()
-    for line in _lines(told, now):
+    for line in _lines(status, now):
         print_line(line)
 
 
 def _source(each: Facts, now: datetime) -> tuple[str, ...]:
-    heard = each["last_sample"]
+    newest = each["last_sample"]
     return (
         each["name"],
         each["state"],
-        "-" if heard is None else f"{_ago(heard, now)} ago",
+        "-" if newest is None else f"{_ago(newest, now)} ago",
         share(each["listened"]["share"]),
         share(each["listened_24h"]["share"]),
         duration(each["lost_seconds"]),
@@ -129,30 +111,30 @@ def _source(each: Facts, now: datetime) -> tuple[str, ...]:
     )
 
 
-def _lines(told: Facts, now: datetime) -> Iterator[str]:
-    for source in told["sources"]:
+def _lines(status: Facts, now: datetime) -> Iterator[str]:
+    for source in status["sources"]:
         yield from _source_lines(source, now)
-    for trouble in told["troubles"]:
+    for trouble in status["troubles"]:
         yield _trouble(trouble, "trouble", now)
-    latency, factor = told["latency_seconds"], told["real_time_factor"]
+    latency, factor = status["latency_seconds"], status["real_time_factor"]
     yield (
         f"latency: {_number(latency['p50'], '.2f')} s, 95 % under "
         f"{_number(latency['p95'], '.2f')} s; real-time factor "
         f"{_number(factor, '.3f')}"
     )
-    queues = {name: count for name, count in told["queues"].items() if count}
-    waiting = ", ".join(f"{name} {count}" for name, count in queues.items())
-    yield f"waiting in queues: {waiting or 'nothing'}"
-    yield _model(told["model"])
-    yield _process(told["process"])
-    yield from _outbox(told["outbox"], now)
-    disk = told["disk"]
+    queues = {name: count for name, count in status["queues"].items() if count}
+    lengths = ", ".join(f"{name} {count}" for name, count in queues.items())
+    yield f"queues: {lengths or 'empty'}"
+    yield _model(status["model"])
+    yield _process(status["process"])
+    yield from _outbox(status["outbox"], now)
+    disk = status["disk"]
     size = disk["database_bytes"]
     yield (
         f"disk: {_bytes(disk['free_bytes'])} free at {disk['state_dir']}, "
         f"{'no database' if size is None else f'database {_bytes(size)}'}"
     )
-    watchdog, reload = told["watchdog"], told["reload"]
+    watchdog, reload = status["watchdog"], status["reload"]
     if watchdog is not None:
         yield (
             f"watchdog: put off {duration(watchdog['put_off_seconds_ago'])} ago, ends "
@@ -174,8 +156,8 @@ def _source_lines(source: Facts, now: datetime) -> Iterator[str]:
             f"gap{'s' * (count != 1)}: {GAP_REASONS.get(reason, reason)}"
         )
     if source["events"]:
-        heard = [f"{label} {count}" for label, count in source["events"].items()]
-        yield f"{name}: heard {', '.join(heard)}"
+        events = [f"{label} {count}" for label, count in source["events"].items()]
+        yield f"{name}: events: {', '.join(events)}"
     if source["canary"] is not None:
         yield f"{name}: {_canary(source['canary'], now)}"
     for trouble in source["troubles"]:
@@ -187,8 +169,8 @@ def _canary(canary: Facts, now: datetime) -> str:
     if not canary["ok"]:
         return f"canary: failed {when}: {canary['detail']}"
     if canary["label"] is None:
-        return f"canary: the model computed what it must {when}"
-    return f"canary: {canary['label']} came out {when}, score {canary['score']:.2f}"
+        return f"canary: the model passed its test {when}"
+    return f"canary: {canary['label']} detected {when}, score {canary['score']:.2f}"
 
 
 def _trouble(trouble: Facts, place: str, now: datetime) -> str:
@@ -204,7 +186,7 @@ def _model(model: Facts | None) -> str:
     return (
         f"model: {model['name']}, {len(model['labels'])} labels, on "
         f"{model['compute_device']}"
-        f"{f', for {failed} failed' if failed else ''}"
+        f"{f'; {failed} failed' if failed else ''}"
     )
 
 
@@ -226,11 +208,11 @@ def _outbox(outbox: Facts | None, now: datetime) -> Iterator[str]:
     for name, facts in outbox["endpoints"].items():
         oldest = facts["oldest_pending"]
         age = "" if oldest is None else f", the oldest for {_ago(oldest, now)}"
-        yield f"alerts: {name}: {facts['pending']} waiting{age}, {facts['dead']} dead"
+        yield f"alerts: {name}: {facts['pending']} pending{age}, {facts['dead']} dead"
 
 
 def share(value: float | None) -> str:
-    """A share in per cent; 100 % only if nothing is missing."""
+    """Write a share in per cent; 100 % only if nothing is missing."""
     if value is None:
         return "-"
     return "100 %" if value == 1 else f"{int(value * 10_000) / 100:.2f} %"

@@ -19,7 +19,7 @@ from monitor.errors import ConfigError, require_extra
 from monitor.runtime.health import HealthReports
 from monitor.sinks.alerts.secrets import CREDENTIALS_VARIABLE
 from monitor.sinks.sink import Sink
-from monitor.sinks.status_snapshot import DaemonFacts, Premises, Vitals
+from monitor.sinks.status_snapshot import DaemonFacts, SnapshotSettings, StatusTracker
 
 # `check` builds one without sound, and numpy takes its time.
 # `check` builds companions too, without torch.
@@ -140,11 +140,11 @@ class ServiceContext:
     """Where companions tell of health."""
 
     @property
-    def premises(self) -> Premises:
+    def snapshot_settings(self) -> SnapshotSettings:
         """What the configuration says about the daemon."""
         config = self.config
         path = config.store.path
-        return Premises(
+        return SnapshotSettings(
             self.state_dir,
             None if path is None else self.state_dir / path,
             tuple(name for rule in config.alerts for name in rule.endpoints),
@@ -256,12 +256,13 @@ def _clips(of: ServiceContext) -> Sink | None:
 
 
 def _status(of: ServiceContext) -> Sink | None:
-    from monitor.sinks.status_socket import Status, is_supported, own_place
+    from monitor.sinks.status_socket import StatusSocket, is_supported, server_path
 
     if not is_supported():
         return None
-    place = own_place(of.config.status.socket, of.state_dir, of.environ)
-    return Status(Vitals(of.premises, of.daemon, of.clock), place)
+    path = server_path(of.config.status.socket, of.state_dir, of.environ)
+    tracker = StatusTracker(of.snapshot_settings, of.daemon, of.clock)
+    return StatusSocket(tracker, path)
 
 
 def _metrics(of: ServiceContext) -> Sink | None:
@@ -271,8 +272,8 @@ def _metrics(of: ServiceContext) -> Sink | None:
     require_extra("metrics", "prometheus_client", "metrics")
     from monitor.sinks.metrics import Metrics
 
-    vitals = Vitals(of.premises, of.daemon, of.clock)
-    return Metrics(settings, vitals, of.clock.monotonic, of.environ)
+    tracker = StatusTracker(of.snapshot_settings, of.daemon, of.clock)
+    return Metrics(settings, tracker, of.clock.monotonic, of.environ)
 
 
 def _canary(of: ServiceContext) -> Sink | None:
@@ -288,8 +289,8 @@ KINDS: Mapping[str, Kind] = {
         lambda of: (of.stamp("mqtt"), of.sources, of.labels, of.sample_rate), _mqtt
     ),
     "heartbeat": Kind(lambda of: of.stamp("heartbeat"), _heartbeat),
-    "status": Kind(lambda of: (of.config.status, of.premises), _status),
-    "metrics": Kind(lambda of: (of.stamp("metrics"), of.premises), _metrics),
+    "status": Kind(lambda of: (of.config.status, of.snapshot_settings), _status),
+    "metrics": Kind(lambda of: (of.stamp("metrics"), of.snapshot_settings), _metrics),
     "clips": Kind(
         lambda of: (of.config.privacy, of.config.clips, of.labels, of.sample_rate),
         _clips,

@@ -1,6 +1,4 @@
-"""The sink behind /healthz and /metrics.
-
-How the monitor is doing, as metrics of Prometheus.
+"""The sink that serves /healthz and /metrics, with metrics of Prometheus.
 
 Names and units follow https://prometheus.io/docs/practices/naming and OpenMetrics.
 """
@@ -28,225 +26,68 @@ from monitor import __version__
 from monitor.config.outputs import MetricsSettings
 from monitor.records import SourceStateName
 from monitor.sinks.alerts.secrets import read_one_line
-from monitor.sinks.metrics_server import Answer, Server
+from monitor.sinks.metrics_server import Answer, MetricsServer
 from monitor.sinks.sink import BackgroundThread, Sink
-from monitor.sinks.status_snapshot import EndpointFacts, Snapshot, Vitals
-from monitor.statistics import CanaryResult, Latencies, SourceStatistics, Statistics
+from monitor.sinks.status_snapshot import Snapshot, StatusTracker
+from monitor.statistics import Latencies, SourceStatistics, Statistics
 
 logger = logging.getLogger(__name__)
 
-
 PREFIX = "sound_monitor"
-
-Value = float | None
-
-
-def families(it: Snapshot) -> Iterator[Metric]:
-    """Everything that is known of the monitor at one moment.
-
-    What is unknown or not a number is left out.
-    """
-    yield from _monitor(it)
-    statistics = it.statistics
-    if statistics is not None:
-        rate = 1 if statistics.model is None else statistics.model.sample_rate
-        yield from _sources(statistics, it.deaf)
-        yield from _sound(statistics.sources, rate)
-        yield from _losses(statistics.sources, rate)
-        yield from _canary(statistics.canary)
-        yield from _worker(statistics)
-    if it.outbox is not None:
-        yield from _outbox(it, it.outbox)
-
-
-def _monitor(it: Snapshot) -> Iterator[Metric]:
-    statistics = it.statistics
-    info = {"version": __version__}
-    failed = None
-    if statistics is not None and statistics.model is not None:
-        model = statistics.model
-        info |= {"model": model.name, "compute_device": model.compute_device}
-        failed = model.failed_compute_device is not None
-    yield InfoMetricFamily(f"{PREFIX}_build", "What runs.", info)
-    yield from _gauges(
-        ("listening", "Whether all sources are truly listened to.", it.is_listening),
-        ("compute_device_failed", "Whether it fell back to the CPU.", failed),
-        ("threads", "Threads of the process.", it.process.threads),
-    )
-    yield from _gauges(
-        ("start_time", "When it started.", it.daemon.began.timestamp()),
-        ("report_age", "Since the analysis last moved.", it.age_seconds),
-        unit="seconds",
-    )
-    yield from _gauges(
-        ("disk_free", "Room where the monitor writes.", it.disk.free_bytes),
-        ("database", "Size of the database.", it.disk.database_bytes),
-        unit="bytes",
-    )
-    watchdog, reload = it.daemon.watchdog, it.daemon.reload
-    if watchdog is not None:
-        age = it.monotonic - watchdog.put_off
-        text = "Since the watchdog was put off."
-        yield from _gauges(("watchdog_age", text, age), unit="seconds")
-    if reload is not None:
-        at = reload.at.timestamp()
-        yield from _gauges(("reload_time", "When it last was.", at), unit="seconds")
-        text = "Whether the latest configuration was taken."
-        yield from _gauges(("reload_taken", text, reload.is_taken))
-
-
-def _sources(statistics: Statistics, deaf: Iterable[str]) -> Iterator[Metric]:
-    sources = statistics.sources
-    gauge = _gauge("source_listening", "Whether it is truly listened to.", "source")
-    states = _gauge("source_state", "1 for the state it is in.", "source", "state")
-    for each in sources:
-        gauge.add_metric([each.source], each.source not in deaf)
-        for state in get_args(SourceStateName):
-            states.add_metric([each.source, state], each.state == state)
-    yield gauge
-    yield states
-    troubles = _gauge("trouble", "1 for what is wrong now.", "source", "kind")
-    for place, kind in {(each.source, each.kind) for each in statistics.troubles}:
-        troubles.add_metric([place, kind], 1)
-    yield troubles
-    events = _counter("events", "Sounds that were heard.", "", "source", "label")
-    for each in sources:
-        for label, count in each.events:
-            events.add_metric([each.source, label], count)
-    yield events
-
-
-def _sound(sources: Iterable[SourceStatistics], rate: int) -> Iterator[Metric]:
-    """What came from each source."""
-    readings: list[tuple[str, str, str, Callable[[SourceStatistics], Value]]] = [
-        (
-            *("last_sample_time", "seconds", "When its newest sample came."),
-            lambda each: each.last_sample.timestamp() if each.last_sample else None,
-        ),
-        (
-            *("backlog", "seconds", "Captured and not analysed."),
-            lambda each: each.backlog_samples / rate,
-        ),
-        (
-            *("listened", "ratio", "Share of its sound that was captured."),
-            lambda each: each.listened.share,
-        ),
-        (
-            *("listened_day", "ratio", "The same of the latest 24 hours."),
-            lambda each: each.listened_day.share,
-        ),
-        ("level", "dbfs", "Level of the newest hop.", lambda each: each.level.dbfs),
-        (
-            *("laeq", "decibels", "A-weighted level of the newest hop."),
-            lambda each: each.level.laeq_db,
-        ),
-        (
-            *("noise_floor", "dbfs", "Exceeded in 95 % of ten minutes."),
-            lambda each: each.noise_floor.dbfs,
-        ),
-        (
-            *("noise_floor_laeq", "decibels", "The same, A-weighted."),
-            lambda each: each.noise_floor.laeq_db,
-        ),
-    ]
-    for name, unit, text, read in readings:
-        gauge = _gauge(name, text, "source", unit=unit)
-        for each in sources:
-            value = read(each)
-            if value is not None and math.isfinite(value):
-                gauge.add_metric([each.source], value)
-        yield gauge
-
-
-def _losses(sources: Iterable[SourceStatistics], rate: int) -> Iterator[Metric]:
-    captured = _counter("captured", "Sound that was captured.", "seconds", "source")
-    lost = _counter("lost", "Sound that was lost.", "seconds", "source", "reason")
-    gaps = _counter("gaps", "Stretches that were lost.", "", "source", "reason")
-    for each in sources:
-        captured.add_metric([each.source], each.captured_samples / rate)
-        for loss in each.losses:
-            lost.add_metric([each.source, loss.reason], loss.samples / rate)
-            gaps.add_metric([each.source, loss.reason], loss.gaps)
-    yield from (captured, lost, gaps)
-
-
-def _canary(results: Iterable[CanaryResult]) -> Iterator[Metric]:
-    came_out = _gauge("canary_ok", "Whether the known sound came out.", "source")
-    when = _gauge("canary_time", "When it was tried.", "source", unit="seconds")
-    for each in results:
-        came_out.add_metric([each.source], each.ok)
-        when.add_metric([each.source], each.at.timestamp())
-    yield from (came_out, when)
-
-
-def _worker(statistics: Statistics) -> Iterator[Metric]:
-    factor = statistics.real_time_factor
-    if math.isfinite(factor):
-        text = "Processing time by duration of the sound."
-        yield from _gauges(("real_time_factor", text, factor))
-    queues = _gauge("queue_length", "What waits in a queue.", "queue")
-    for name, count in statistics.queues:
-        queues.add_metric([name], count)
-    yield queues
-    if statistics.latencies is not None:
-        yield _latency(statistics.latencies)
-
-
-def _latency(latencies: Latencies) -> Metric:
-    bounds = [str(bound) for bound in latencies.bounds] + ["+Inf"]
-    histogram = HistogramMetricFamily(
-        f"{PREFIX}_latency_seconds", "From a sound to its record.", unit="seconds"
-    )
-    buckets = list(zip(bounds, accumulate(latencies.counts), strict=True))
-    histogram.add_metric([], buckets, latencies.total_seconds)
-    return histogram
-
-
-def _outbox(it: Snapshot, endpoints: Iterable[EndpointFacts]) -> Iterator[Metric]:
-    alerts = _gauge("alerts", "Alerts in the outbox.", "endpoint", "state")
-    oldest = _gauge("alerts_oldest_age", "Of what waits.", "endpoint", unit="seconds")
-    for each in endpoints:
-        alerts.add_metric([each.endpoint, "pending"], each.pending)
-        alerts.add_metric([each.endpoint, "dead"], each.dead)
-        waited = it.utc - (each.oldest_pending or it.utc)
-        oldest.add_metric([each.endpoint], waited.total_seconds())
-    yield from (alerts, oldest)
-
-
-def _gauges(*readings: tuple[str, str, Value], unit: str = "") -> Iterator[Metric]:
-    for name, text, value in readings:
-        if value is not None:
-            gauge = _gauge(name, text, unit=unit)
-            gauge.add_metric([], value)
-            yield gauge
-
-
-def _gauge(name: str, text: str, *labels: str, unit: str = "") -> GaugeMetricFamily:
-    return GaugeMetricFamily(_full(name, unit), text, labels=labels, unit=unit)
-
-
-def _counter(name: str, text: str, unit: str, *labels: str) -> CounterMetricFamily:
-    return CounterMetricFamily(_full(name, unit), text, labels=labels, unit=unit)
-
-
-def _full(name: str, unit: str) -> str:
-    return f"{PREFIX}_{name}_{unit}" if unit else f"{PREFIX}_{name}"
-
-
 RETRY_SECONDS = 5.0
 FRESH_SECONDS = 1.0
-"""So long a snapshot serves all who ask: their number does not matter."""
+"""One snapshot serves all requests for so long."""
 
-LAST_SECONDS = 0.5
+CLOSE_SECONDS = 0.5
+
+Sample = tuple[str, tuple[str, ...], float | None]
+"""Name of the family, values of its labels, and the value."""
+
+GAUGE, COUNTER = GaugeMetricFamily, CounterMetricFamily
+SOURCE = ("source",)
+FAMILIES = (
+    # kind, name, unit, labels, text
+    (GAUGE, "listening", "", (), "Whether all sources are listened to."),
+    (GAUGE, "compute_device_failed", "", (), "Whether it fell back to the CPU."),
+    (GAUGE, "threads", "", (), "Threads of the process."),
+    (GAUGE, "start_time", "seconds", (), "When the process started."),
+    (GAUGE, "report_age", "seconds", (), "Since the analysis last moved."),
+    (GAUGE, "disk_free", "bytes", (), "Room where the monitor writes."),
+    (GAUGE, "database", "bytes", (), "Size of the database."),
+    (GAUGE, "watchdog_age", "seconds", (), "Since the watchdog was put off."),
+    (GAUGE, "reload_time", "seconds", (), "When the configuration was last reloaded."),
+    (GAUGE, "reload_taken", "", (), "Whether the latest configuration was accepted."),
+    (GAUGE, "source_listening", "", SOURCE, "Whether the source is listened to."),
+    (GAUGE, "source_state", "", ("source", "state"), "1 for the state it is in."),
+    (GAUGE, "trouble", "", ("source", "kind"), "1 for each trouble that lasts."),
+    (COUNTER, "events", "", ("source", "label"), "Events that have ended."),
+    (GAUGE, "last_sample_time", "seconds", SOURCE, "When the newest sample came."),
+    (GAUGE, "backlog", "seconds", SOURCE, "Captured and not analysed."),
+    (GAUGE, "listened", "ratio", SOURCE, "Share of the sound that was captured."),
+    (GAUGE, "listened_day", "ratio", SOURCE, "The same share of the last 24 hours."),
+    (GAUGE, "level", "dbfs", SOURCE, "Level of the newest hop."),
+    (GAUGE, "laeq", "decibels", SOURCE, "A-weighted level of the newest hop."),
+    (GAUGE, "noise_floor", "dbfs", SOURCE, "Exceeded in 95 % of ten minutes."),
+    (GAUGE, "noise_floor_laeq", "decibels", SOURCE, "The same, A-weighted."),
+    (COUNTER, "captured", "seconds", SOURCE, "Sound that was captured."),
+    (COUNTER, "lost", "seconds", ("source", "reason"), "Sound that was lost."),
+    (COUNTER, "gaps", "", ("source", "reason"), "Gaps in the sound."),
+    (GAUGE, "canary_ok", "", SOURCE, "Whether the latest canary was detected."),
+    (GAUGE, "canary_time", "seconds", SOURCE, "When the latest canary ended."),
+    (GAUGE, "real_time_factor", "", (), "Processing time by duration of the sound."),
+    (GAUGE, "queue_length", "", ("queue",), "Items that wait in a queue."),
+    (GAUGE, "alerts", "", ("endpoint", "state"), "Alerts in the outbox."),
+    (GAUGE, "alerts_oldest_age", "seconds", ("endpoint",), "Of the oldest pending."),
+)
 
 
 class Metrics(Sink):
-    """Serves how the monitor is doing over HTTP, on threads of its own."""
+    """Serves the status of the monitor over HTTP, on threads of its own."""
 
     def __init__(
         self,
         settings: MetricsSettings,
-        vitals: Vitals,
+        tracker: StatusTracker,
         now: Callable[[], float],
         environ: Mapping[str, str],
     ) -> None:
@@ -254,97 +95,176 @@ class Metrics(Sink):
 
         Args:
             settings: Its section; it has an address.
-            vitals: What there is to tell.
+            tracker: Source of the snapshots.
             now: Monotonic seconds.
-            environ: Of the process, for secrets.
+            environ: Environment variables of the process, for secrets.
 
         Raises:
             ConfigError: The token is missing or of the wrong form.
         """
         self._settings = settings
-        self._vitals = vitals
+        self._tracker = tracker
         self._token = (
             None
             if settings.token_secret is None
             else read_one_line(settings.token_secret, "metrics.token_secret", environ)
         )
-        self._pages = _Pages(vitals, now)
-        self._background = BackgroundThread("metrics", self._run)
-        self._server: Server | None = None
+        self._snapshots = _Snapshots(tracker, now)
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self._snapshots)
+        ProcessCollector(registry=self._registry)
+        self._thread = BackgroundThread("metrics", self._run)
+        self._server: MetricsServer | None = None
         self._is_failing = False
 
     def report(self, statistics: Statistics) -> None:
-        """Learn how the monitor is doing."""
-        self._vitals.report(statistics)
-        self._background.keep_running()
+        """Take the newest statistics."""
+        self._tracker.report(statistics)
+        self._thread.keep_running()
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         if self._server is not None:
             self._server.wake()
-        self._background.finish(LAST_SECONDS)
+        self._thread.finish(CLOSE_SECONDS)
 
     def _run(self, stop: threading.Event) -> None:
-        pages = {"/healthz": self._pages.healthz, "/metrics": self._pages.metrics}
+        pages = {"/healthz": self._healthz, "/metrics": self._metrics}
+        address, shown = self._settings.address, self._settings.listen
         while not stop.is_set():
             try:
-                self._server = Server(self._settings.address, pages, self._token)
+                self._server = MetricsServer(address, pages, self._token)
             except OSError as error:
-                self._complain(error)
+                if not self._is_failing:
+                    message = "metrics.listen: cannot listen on %s: %s; trying again"
+                    logger.warning(message, shown, error.strerror)
+                self._is_failing = True
                 stop.wait(RETRY_SECONDS)
                 continue
-            logger.info(
-                "metrics are served at http://%s/metrics", self._settings.listen
-            )
+            logger.info("metrics are served at http://%s/metrics", shown)
             self._is_failing = False
             self._server.run(stop)
 
-    def _complain(self, error: OSError) -> None:
-        if not self._is_failing:
-            logger.warning(
-                "metrics.listen: %s cannot be listened on: %s; trying again",
-                self._settings.listen,
-                error.strerror,
-            )
-        self._is_failing = True
-
-
-class _Pages(Collector):
-    """Made at most once a second, however many ask.  Any thread."""
-
-    def __init__(self, vitals: Vitals, now: Callable[[], float]) -> None:
-        self._vitals = vitals
-        self._now = now
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(self)
-        ProcessCollector(registry=self._registry)
-        self._lock = threading.Lock()
-        self._taken = -math.inf
-        self._snapshot: Snapshot
-        self._texts: dict[str, bytes] = {}
-        """Of the snapshot, by the type of their content."""
-
-    def healthz(self, _accept: str) -> Answer:
-        with self._lock:
-            self._look()
-            it = self._snapshot
+    def _healthz(self, _accept: str) -> Answer:
+        it = self._snapshots.latest()
         status = HTTPStatus.OK if it.is_listening else HTTPStatus.SERVICE_UNAVAILABLE
         return Answer(status, f"{it.sentence}\n".encode())
 
-    def metrics(self, accept: str) -> Answer:
+    def _metrics(self, accept: str) -> Answer:
         encode, content_type = choose_encoder(accept)
+        return Answer(HTTPStatus.OK, encode(self._registry), content_type)
+
+
+class _Snapshots(Collector):
+    """Takes at most one snapshot a second, however many clients ask.  Any thread."""
+
+    def __init__(self, tracker: StatusTracker, now: Callable[[], float]) -> None:
+        self._tracker = tracker
+        self._now = now
+        self._lock = threading.Lock()
+        self._taken = -math.inf
+        self._snapshot: Snapshot
+
+    def latest(self) -> Snapshot:
         with self._lock:
-            self._look()
-            text = self._texts.get(content_type)
-            if text is None:
-                text = self._texts[content_type] = encode(self._registry)
-        return Answer(HTTPStatus.OK, text, content_type)
+            if self._now() - self._taken >= FRESH_SECONDS:
+                self._snapshot, self._taken = self._tracker.snapshot(), self._now()
+            return self._snapshot
 
     def collect(self) -> Iterable[Metric]:
-        """What is told.  Called by the encoder."""
-        return families(self._snapshot)
+        return families(self.latest())
 
-    def _look(self) -> None:
-        if self._now() - self._taken >= FRESH_SECONDS:
-            self._snapshot, self._texts = self._vitals.snapshot(), {}
-            self._taken = self._now()
+
+def families(it: Snapshot) -> Iterator[Metric]:
+    """Write a snapshot as metric families; what is unknown or no number is left out."""
+    values: dict[str, dict[tuple[str, ...], float]] = {}
+    for name, labels, value in _samples(it):
+        if value is not None and math.isfinite(value):
+            values.setdefault(name, {})[labels] = value
+    model = None if it.statistics is None else it.statistics.model
+    info = {"version": __version__}
+    if model is not None:
+        info |= {"model": model.name, "compute_device": model.compute_device}
+    yield InfoMetricFamily(f"{PREFIX}_build", "Program and model.", info)
+    for kind, name, unit, label_names, text in FAMILIES:
+        if name in values:
+            full = f"{PREFIX}_{name}_{unit}" if unit else f"{PREFIX}_{name}"
+            family = kind(full, text, labels=label_names, unit=unit)
+            for labels, value in values[name].items():
+                family.add_metric(labels, value)
+            yield family
+    if it.statistics is not None and it.statistics.latencies is not None:
+        yield _latency(it.statistics.latencies)
+
+
+def _samples(it: Snapshot) -> Iterator[Sample]:
+    watchdog, reload = it.daemon.watchdog, it.daemon.reload
+    yield "listening", (), it.is_listening
+    yield "threads", (), it.threads
+    yield "start_time", (), it.daemon.began.timestamp()
+    yield "report_age", (), it.age_seconds
+    yield "disk_free", (), it.free_bytes
+    yield "database", (), it.database_bytes
+    if watchdog is not None:
+        yield "watchdog_age", (), it.monotonic - watchdog.put_off
+    if reload is not None:
+        yield "reload_time", (), reload.at.timestamp()
+        yield "reload_taken", (), reload.is_taken
+    for endpoint in it.outbox or ():
+        place = endpoint.endpoint
+        yield "alerts", (place, "pending"), endpoint.pending
+        yield "alerts", (place, "dead"), endpoint.dead
+        age = it.utc - (endpoint.oldest_pending or it.utc)
+        yield "alerts_oldest_age", (place,), age.total_seconds()
+    if it.statistics is not None:
+        yield from _statistics(it.statistics, it.not_listening)
+
+
+def _statistics(it: Statistics, not_listening: list[str]) -> Iterator[Sample]:
+    rate = 1 if it.model is None else it.model.sample_rate
+    for source in it.sources:
+        is_heard = source.source not in not_listening
+        yield "source_listening", (source.source,), is_heard
+        yield from _source(source, rate)
+    for trouble in it.troubles:
+        yield "trouble", (trouble.source, trouble.kind), 1
+    for canary in it.canary:
+        yield "canary_ok", (canary.source,), canary.ok
+        yield "canary_time", (canary.source,), canary.at.timestamp()
+    for queue, count in it.queues:
+        yield "queue_length", (queue,), count
+    yield "real_time_factor", (), it.real_time_factor
+    if it.model is not None:
+        failed = it.model.failed_compute_device is not None
+        yield "compute_device_failed", (), failed
+
+
+def _source(it: SourceStatistics, rate: int) -> Iterator[Sample]:
+    name = it.source
+    for state in get_args(SourceStateName):
+        yield "source_state", (name, state), it.state == state
+    if it.last_sample is not None:
+        yield "last_sample_time", (name,), it.last_sample.timestamp()
+    yield "backlog", (name,), it.backlog_samples / rate
+    yield "listened", (name,), it.listened.share
+    yield "listened_day", (name,), it.listened_day.share
+    yield "level", (name,), it.level.dbfs
+    yield "laeq", (name,), it.level.laeq_db
+    yield "noise_floor", (name,), it.noise_floor.dbfs
+    yield "noise_floor_laeq", (name,), it.noise_floor.laeq_db
+    yield "captured", (name,), it.captured_samples / rate
+    for loss in it.losses:
+        yield "lost", (name, loss.reason), loss.samples / rate
+        yield "gaps", (name, loss.reason), loss.gaps
+    for label, count in it.events:
+        yield "events", (name, label), count
+
+
+def _latency(latencies: Latencies) -> Metric:
+    histogram = HistogramMetricFamily(
+        f"{PREFIX}_latency_seconds", "From a sound to its record.", unit="seconds"
+    )
+    bounds = [*map(str, latencies.bounds), "+Inf"]
+    buckets = list(zip(bounds, accumulate(latencies.counts), strict=True))
+    histogram.add_metric([], buckets, latencies.total_seconds)
+    return histogram

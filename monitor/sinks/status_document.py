@@ -1,58 +1,31 @@
-"""How the monitor is doing, as JSON that other programs read: schema 1.
+"""The status document: a snapshot as JSON of schema 1, which other programs read.
 
-The form in which a monitor tells how it is doing, also if it says nothing.
+Keys may be added; none changes its meaning.
 """
 
 import math
-from collections.abc import Collection, Iterable
-from datetime import UTC, datetime
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from monitor import __version__
 from monitor.records import EVERY_SOURCE
-from monitor.sinks.status_snapshot import EndpointFacts, Reload, Snapshot
-from monitor.statistics import (
-    CanaryResult,
-    Listened,
-    ModelStatistics,
-    SourceStatistics,
-    Statistics,
-    Trouble,
-)
-from monitor.text import without_secrets
+from monitor.sinks.status_snapshot import EndpointFacts, Snapshot
+from monitor.statistics import Listened, SourceStatistics, Statistics, Trouble
+from monitor.text import utc_text, without_secrets
 
 SCHEMA = 1
 
 Document = dict[str, Any]
 
 
-def silence(sentence: str, *, running: bool | None, pid: int | None = None) -> Document:
-    """What there is to say of a monitor that says nothing itself.
-
-    Args:
-        sentence: For people.
-        running: Whether there is a process; None: that is unknown.
-        pid: Of the process.
-    """
-    return {
-        "schema": SCHEMA,
-        "running": running,
-        "listening": False,
-        "sentence": sentence,
-        "pid": pid,
-    }
-
-
-_NOTHING = Statistics((), math.nan, math.nan, math.nan)
-
-
 def document(it: Snapshot) -> Document:
-    """Put a snapshot into schema 1.
+    """Write a snapshot as schema 1.
 
-    Times are UTC in ISO 8601 with milliseconds; what is not known, or is not a number,
-    is null.  Secrets, users in URLs and queries of URLs are left out.
+    Times are UTC in ISO 8601 with milliseconds; what is unknown, or not a number, is
+    null.  Secrets, users in URLs and queries of URLs are left out.
     """
-    statistics = it.statistics or _NOTHING
+    statistics = it.statistics or Statistics((), math.nan, math.nan, math.nan)
+    watchdog, reload, model = it.daemon.watchdog, it.daemon.reload, statistics.model
     return {
         "schema": SCHEMA,
         "running": True,
@@ -60,173 +33,145 @@ def document(it: Snapshot) -> Document:
         "sentence": it.sentence,
         "pid": it.daemon.pid,
         "version": __version__,
-        "time": _utc(it.utc),
-        "since": _utc(it.daemon.began),
+        "time": utc_text(it.utc),
+        "since": utc_text(it.daemon.began),
         "configuration": it.daemon.configuration,
-        "statistics_age_seconds": _rounded(it.age_seconds, 1),
-        "sources": _sources(statistics, it.deaf),
+        "statistics_age_seconds": _number(it.age_seconds, 1),
+        "sources": _sources(statistics, it.not_listening),
         "latency_seconds": {
-            "p50": _rounded(statistics.latency_seconds_p50, 3),
-            "p95": _rounded(statistics.latency_seconds_p95, 3),
+            "p50": _number(statistics.latency_seconds_p50, 3),
+            "p95": _number(statistics.latency_seconds_p95, 3),
         },
-        "real_time_factor": _rounded(statistics.real_time_factor, 4),
+        "real_time_factor": _number(statistics.real_time_factor, 4),
         "queues": dict(statistics.queues),
-        "troubles": [
-            _trouble(each)
-            for each in statistics.troubles
-            if each.source == EVERY_SOURCE
-        ],
-        "model": None if statistics.model is None else _model(statistics.model, it),
+        "troubles": _troubles(statistics.troubles, EVERY_SOURCE),
+        "model": model
+        and {
+            "name": model.name,
+            "labels": list(model.labels),
+            "compute_device": model.compute_device,
+            "configured_compute_device": it.settings.compute_device,
+            "failed_compute_device": model.failed_compute_device,
+        },
         "process": {
-            "rss_bytes": it.process.rss_bytes,
-            "open_files": it.process.open_files,
-            "threads": it.process.threads,
-            "cpu_share": _rounded(it.process.cpu_share, 4),
+            "rss_bytes": it.rss_bytes,
+            "open_files": it.open_files,
+            "threads": it.threads,
+            "cpu_share": _number(it.cpu_share, 4),
         },
-        "outbox": None if it.outbox is None else _outbox(it.outbox),
+        "outbox": None if it.outbox is None else _alerts(it.outbox),
         "disk": {
-            "state_dir": str(it.disk.state_dir),
-            "free_bytes": it.disk.free_bytes,
-            "database_bytes": it.disk.database_bytes,
+            "state_dir": str(it.settings.state_dir),
+            "free_bytes": it.free_bytes,
+            "database_bytes": it.database_bytes,
         },
-        "watchdog": _watchdog(it),
-        "reload": None if it.daemon.reload is None else _reload(it.daemon.reload),
+        "watchdog": watchdog
+        and {
+            "limit_seconds": watchdog.limit_seconds,
+            "put_off_seconds_ago": _number(it.monotonic - watchdog.put_off, 1),
+        },
+        "reload": reload
+        and {
+            "time": utc_text(reload.at),
+            "outcome": "taken" if reload.is_taken else "refused",
+            "detail": without_secrets(reload.detail),
+        },
     }
 
 
-def _sources(statistics: Statistics, deaf: Collection[str]) -> list[Document]:
+def _sources(statistics: Statistics, not_listening: Sequence[str]) -> list[Document]:
     if statistics.model is None:
         return []
     rate = statistics.model.sample_rate
+    canary = {
+        each.source: {
+            "time": utc_text(each.at),
+            "ok": each.ok,
+            "detail": without_secrets(each.detail),
+            "label": each.label,
+            "score": _number(each.score, 4),
+            "seconds": _number(each.seconds, 1),
+        }
+        for each in statistics.canary
+    }
     return [
         {
             "name": each.source,
             "state": each.state,
             "detail": without_secrets(each.detail),
-            "listening": each.source not in deaf,
+            "listening": each.source not in not_listening,
             **_sound(each, rate),
-            "canary": next(
-                (_canary(it) for it in statistics.canary if it.source == each.source),
-                None,
-            ),
-            "troubles": [
-                _trouble(trouble)
-                for trouble in statistics.troubles
-                if trouble.source == each.source
-            ],
+            "canary": canary.get(each.source),
+            "troubles": _troubles(statistics.troubles, each.source),
         }
         for each in statistics.sources
     ]
 
 
 def _sound(each: SourceStatistics, rate: int) -> Document:
-    """What came from a source, and what did not."""
+    """Amounts and levels of what a source delivered."""
     return {
-        "last_sample": _utc(each.last_sample),
+        "last_sample": utc_text(each.last_sample),
         "listened": _listened(each.listened),
         "listened_24h": _listened(each.listened_day),
-        "captured_seconds": _rounded(each.captured_samples / rate, 3),
+        "captured_seconds": _number(each.captured_samples / rate, 3),
         "lost_samples": each.lost_samples,
-        "lost_seconds": _rounded(each.lost_samples / rate, 3),
+        "lost_seconds": _number(each.lost_samples / rate, 3),
         "gaps": each.gaps,
         "losses": {
             loss.reason: {
                 "gaps": loss.gaps,
                 "samples": loss.samples,
-                "seconds": _rounded(loss.samples / rate, 3),
+                "seconds": _number(loss.samples / rate, 3),
             }
             for loss in each.losses
         },
-        "backlog_seconds": _rounded(each.backlog_samples / rate, 3),
-        "level_dbfs": _rounded(each.level.dbfs, 1),
-        "laeq_db": _rounded(each.level.laeq_db, 1),
-        "noise_floor_dbfs": _rounded(each.noise_floor.dbfs, 1),
-        "noise_floor_laeq_db": _rounded(each.noise_floor.laeq_db, 1),
+        "backlog_seconds": _number(each.backlog_samples / rate, 3),
+        "level_dbfs": _number(each.level.dbfs, 1),
+        "laeq_db": _number(each.level.laeq_db, 1),
+        "noise_floor_dbfs": _number(each.noise_floor.dbfs, 1),
+        "noise_floor_laeq_db": _number(each.noise_floor.laeq_db, 1),
         "events": dict(each.events),
     }
 
 
 def _listened(listened: Listened) -> Document:
     return {
-        "share": _rounded(listened.share, 6),
-        "of_seconds": _rounded(listened.seconds, 1),
+        "share": _number(listened.share, 6),
+        "of_seconds": _number(listened.seconds, 1),
     }
 
 
-def _canary(result: CanaryResult) -> Document:
-    """How the newest trial with a known sound ended."""
+def _troubles(troubles: Iterable[Trouble], source: str) -> list[Document]:
+    return [
+        {
+            "kind": each.kind,
+            "since": utc_text(each.since),
+            "detail": without_secrets(each.detail),
+        }
+        for each in troubles
+        if each.source == source
+    ]
+
+
+def _alerts(endpoints: Sequence[EndpointFacts]) -> Document:
+    oldest = [each.oldest_pending for each in endpoints if each.oldest_pending]
     return {
-        "time": _utc(result.at),
-        "ok": result.ok,
-        "detail": without_secrets(result.detail),
-        "label": result.label,
-        "score": _rounded(result.score, 4),
-        "seconds": _rounded(result.seconds, 1),
-    }
-
-
-def _trouble(trouble: Trouble) -> Document:
-    return {
-        "kind": trouble.kind,
-        "since": _utc(trouble.since),
-        "detail": without_secrets(trouble.detail),
-    }
-
-
-def _model(model: ModelStatistics, it: Snapshot) -> Document:
-    return {
-        "name": model.name,
-        "labels": list(model.labels),
-        "compute_device": model.compute_device,
-        "configured_compute_device": it.premises.compute_device,
-        "failed_compute_device": model.failed_compute_device,
-    }
-
-
-def _outbox(endpoints: Iterable[EndpointFacts]) -> Document:
-    found = list(endpoints)
-    waiting = [each.oldest_pending for each in found if each.oldest_pending is not None]
-    return {
-        "pending": sum(each.pending for each in found),
-        "dead": sum(each.dead for each in found),
-        "oldest_pending": _utc(min(waiting, default=None)),
+        "pending": sum(each.pending for each in endpoints),
+        "dead": sum(each.dead for each in endpoints),
+        "oldest_pending": utc_text(min(oldest, default=None)),
         "endpoints": {
             each.endpoint: {
                 "pending": each.pending,
                 "dead": each.dead,
-                "oldest_pending": _utc(each.oldest_pending),
+                "oldest_pending": utc_text(each.oldest_pending),
             }
-            for each in found
+            for each in endpoints
         },
     }
 
 
-def _watchdog(it: Snapshot) -> Document | None:
-    watchdog = it.daemon.watchdog
-    if watchdog is None:
-        return None
-    return {
-        "limit_seconds": watchdog.limit_seconds,
-        "put_off_seconds_ago": _rounded(it.monotonic - watchdog.put_off, 1),
-    }
-
-
-def _reload(reload: Reload) -> Document:
-    return {
-        "time": _utc(reload.at),
-        "outcome": "taken" if reload.is_taken else "refused",
-        "detail": without_secrets(reload.detail),
-    }
-
-
-def _utc(moment: datetime | None) -> str | None:
-    if moment is None:
-        return None
-    text = moment.astimezone(UTC).isoformat(timespec="milliseconds")
-    return text.removesuffix("+00:00") + "Z"
-
-
-def _rounded(value: float | None, digits: int) -> float | None:
+def _number(value: float | None, digits: int) -> float | None:
     if value is None or not math.isfinite(value):
         return None
     return round(float(value), digits) + 0.0

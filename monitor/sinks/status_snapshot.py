@@ -1,15 +1,4 @@
-"""The vital signs of the monitor: gathered as it works, read when somebody asks.
-
-What only the main thread of the daemon knows, for those who tell it.
-
-What the process takes from its machine.
-
-How many alerts wait in the outbox, and for how long.
-
-Whether the monitor truly listens: sound comes in, and is analysed.
-
-Whether all is well with the monitor, in a sentence.
-"""
+"""The status of the running monitor at one moment, in figures and in a sentence."""
 
 import math
 import os
@@ -23,8 +12,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
 
+from monitor.clock import Clock
 from monitor.errors import StoreError
 from monitor.records import EVERY_SOURCE
 from monitor.sinks.store.database import Database
@@ -38,36 +27,43 @@ from monitor.statistics import (
 )
 from monitor.text import duration, without_secrets
 
+CPU_MARK_SECONDS = 10.0
+CPU_MARKS = 6
+"""The share of the processor is that of the latest minute."""
+
+BUSY_MS = 200
+"""Longest wait for a database that is being written to."""
+
 
 @dataclass(frozen=True, slots=True)
 class Watchdog:
-    """How the watchdog of the service manager is doing."""
+    """The watchdog of the service manager."""
 
     limit_seconds: float
-    """Without a word for so long, the monitor is ended."""
+    """The service manager ends a monitor that is silent for so long."""
 
     put_off: float
-    """When it was put off, monotonic seconds."""
+    """When it was last put off, monotonic seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reload:
-    """The latest time that the configuration was read anew."""
+    """The latest reload of the configuration."""
 
     at: datetime
     """UTC."""
 
     is_taken: bool
     detail: str
-    """What was changed, or why it was refused."""
+    """The changes, or why it was rejected."""
 
 
 @dataclass(slots=True)
 class DaemonFacts:
-    """Written by the main thread, read by any: each value is replaced as a whole."""
+    """Facts of the main thread; it replaces each as a whole, any thread reads them."""
 
     configuration: str = ""
-    """The file, or that there is none."""
+    """Path of the file, or a remark that there is none."""
 
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
     pid: int = field(default_factory=os.getpid)
@@ -75,74 +71,17 @@ class DaemonFacts:
     reload: Reload | None = None
 
 
-EVERY_SECONDS = 10.0
-RECENT_SECONDS = 60.0
-
-_MEMORY = Path("/proc/self/statm")
-_FILES = Path("/proc/self/fd"), Path("/dev/fd")
-
-
 @dataclass(frozen=True, slots=True)
-class ProcessFacts:
-    """Of the daemon alone, without the programs that it has started."""
+class SnapshotSettings:
+    """The parts of a configuration that a snapshot needs."""
 
-    rss_bytes: int | None
-    """Memory in use; None, as below: this system does not tell."""
+    state_dir: Path
+    database: Path | None
+    endpoints: Sequence[str]
+    """Of the alerts: RULE/KIND."""
 
-    open_files: int | None
-    threads: int
-    cpu_share: float | None
-    """Of one core, in the latest minute."""
-
-
-class Process:
-    """Looks at this process.  Any thread."""
-
-    def __init__(self, now: float) -> None:
-        """Begin to count at `now`, monotonic seconds."""
-        self._spent: deque[tuple[float, float]] = deque([(now, time.process_time())])
-
-    def mark(self, now: float) -> None:
-        """Remember what has been spent up to now.  Call often."""
-        spent = self._spent
-        if now - spent[-1][0] >= EVERY_SECONDS:
-            spent.append((now, time.process_time()))
-        while len(spent) > 1 and spent[1][0] <= now - RECENT_SECONDS:
-            spent.popleft()
-
-    def facts(self, now: float) -> ProcessFacts:
-        """How it is at this moment."""
-        since, spent = self._spent[0]
-        passed = now - since
-        used = time.process_time() - spent
-        return ProcessFacts(
-            _rss_bytes(),
-            _open_files(),
-            threading.active_count(),
-            used / passed if passed > 0 else None,
-        )
-
-
-def _rss_bytes() -> int | None:
-    try:
-        pages = int(_MEMORY.read_text().split()[1])
-    except (OSError, ValueError, IndexError):
-        return None
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def _open_files() -> int | None:
-    for folder in _FILES:
-        try:
-            # One of them is that of the listing itself.
-            return sum(1 for _ in folder.iterdir()) - 1
-        except OSError:
-            continue
-    return None
-
-
-_BUSY_MS = 200
-"""Who asks how the monitor is doing does not wait for its database."""
+    compute_device: str
+    """As configured: `auto`, `cpu`, `cuda` or `mps`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,237 +94,167 @@ class EndpointFacts:
     pending: int = 0
     dead: int = 0
     oldest_pending: datetime | None = None
-    """When the oldest that waits was made, UTC."""
-
-
-def read_outbox(path: Path, endpoints: Sequence[str]) -> tuple[EndpointFacts, ...]:
-    """Look at the outbox in the database at `path`.
-
-    Args:
-        path: The file.
-        endpoints: Those of the configuration; others are told if alerts are left.
-
-    Raises:
-        StoreError: It cannot be read now.
-    """
-    try:
-        with closing(Database(path).connect_to_read()) as connection:
-            connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
-            pending = _pending(connection)
-            dead: dict[str, int] = dict(
-                connection.execute(
-                    "SELECT endpoint, count(*) FROM alerts WHERE state = 'dead' "
-                    "GROUP BY endpoint"
-                )
-            )
-    except sqlite3.Error as error:
-        raise StoreError(f"database {path} cannot be read: {error}") from None
-    names = dict.fromkeys([*endpoints, *pending, *dead])
-    return tuple(
-        EndpointFacts(
-            name,
-            pending.get(name, (0, None))[0],
-            dead.get(name, 0),
-            pending.get(name, (0, None))[1],
-        )
-        for name in names
-    )
-
-
-def _pending(connection: sqlite3.Connection) -> dict[str, tuple[int, datetime | None]]:
-    # The counts come from the index alone; only the oldest rows are read.
-    rows = connection.execute(
-        "SELECT heads.endpoint, heads.count, alerts.created_ms FROM ("
-        "SELECT endpoint, count(*) AS count, min(sequence) AS head FROM alerts "
-        "WHERE state = 'pending' GROUP BY endpoint) AS heads "
-        "JOIN alerts ON alerts.sequence = heads.head"
-    )
-    return {endpoint: (count, from_ms(ms)) for endpoint, count, ms in rows}
-
-
-def judge(
-    statistics: Statistics | None,
-    age_seconds: float,
-    deaf: Sequence[str],
-    utc: datetime,
-) -> str:
-    """Say how the monitor is doing.
-
-    Args:
-        statistics: The newest; None: there are none yet.
-        age_seconds: Of the statistics; of the process, if there are none.
-        deaf: Sources that are not listened to.
-        utc: Now.
-    """
-    if statistics is None:
-        return f"nothing has been analysed yet, {duration(age_seconds)} after the start"
-    if age_seconds >= FRESH_SECONDS:
-        return f"the analysis hangs: it has not moved for {duration(age_seconds)}"
-    parts = [_sources(statistics, deaf, utc)]
-    troubles = [
-        _trouble(each)
-        for each in statistics.troubles
-        if each.kind not in DEAFENING and each.kind != "deaf"
-    ]
-    if troubles:
-        parts.append(f"trouble: {', '.join(troubles)}")
-    return "; ".join(parts)
-
-
-def _sources(statistics: Statistics, deaf: Sequence[str], utc: datetime) -> str:
-    sources = {each.source: each for each in statistics.sources}
-    count = len(sources)
-    if not deaf:
-        names = ", ".join(sources) if count <= 3 else f"all {count} sources"
-        return f"listening to {names}"
-    reasons = [
-        f"{name} ({_why_deaf(sources[name], statistics.deafening(name), utc)})"
-        for name in deaf
-        if name in sources
-    ]
-    return f"not listening to {', '.join(reasons)}"
-
-
-def _why_deaf(source: SourceStatistics, trouble: Trouble | None, utc: datetime) -> str:
-    if source.state != "listening":
-        detail = without_secrets(source.detail)
-        return f"{source.state}: {detail}" if detail else source.state
-    if trouble is not None:
-        return without_secrets(trouble.detail) or trouble.kind
-    if source.last_sample is None:
-        return "no sound has come yet"
-    silence = (utc - source.last_sample).total_seconds()
-    if silence >= FRESH_SECONDS:
-        return f"no sound has come for {duration(silence)}"
-    if math.isnan(source.level.dbfs):
-        return "its first seconds are not complete yet"
-    return "its sound is not analysed"
-
-
-def _trouble(trouble: Trouble) -> str:
-    place = "" if trouble.source == EVERY_SOURCE else f" at {trouble.source}"
-    return f"{trouble.kind}{place}"
-
-
-class Clock(Protocol):
-    """What the vital signs need of time."""
-
-    def monotonic(self) -> float:
-        """Seconds since some fixed moment; never steps."""
-
-    def utc(self) -> datetime:
-        """What the clock on the wall says; may step."""
-
-
-@dataclass(frozen=True, slots=True)
-class Premises:
-    """What a configuration says about the daemon that runs with it."""
-
-    state_dir: Path
-    database: Path | None
-    endpoints: Sequence[str]
-    """Of the alerts: RULE/KIND."""
-
-    compute_device: str
-    """What was asked for: `auto`, `cpu`, `cuda` or `mps`."""
-
-
-@dataclass(frozen=True, slots=True)
-class DiskFacts:
-    """Where the monitor writes."""
-
-    state_dir: Path
-    free_bytes: int | None
-    """None, as below: unknown, or not there."""
-
-    database_bytes: int | None
+    """When the oldest pending alert was made, UTC."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """How the monitor is doing at one moment."""
+    """The status of the monitor at one moment; None stands for what is unknown."""
 
-    premises: Premises
+    settings: SnapshotSettings
     daemon: DaemonFacts
     utc: datetime
     monotonic: float
-    is_listening: bool
-    deaf: tuple[str, ...]
-    """Names of the sources that are not listened to."""
-
-    sentence: str
-    """All this, for people."""
-
     statistics: Statistics | None
-    """None: nothing was analysed yet."""
+    """None before the first step of the worker."""
 
     age_seconds: float
-    """Of the statistics; of the process, where there are none."""
+    """Of the statistics; before them, of the process."""
 
-    process: ProcessFacts
-    disk: DiskFacts
+    rss_bytes: int | None
+    """Of this process; the programs that it starts are not counted, as below."""
+
+    open_files: int | None
+    threads: int
+    cpu_share: float | None
+    """Of one core, in the latest minute."""
+
+    free_bytes: int | None
+    """In the folder that the monitor writes to."""
+
+    database_bytes: int | None
     outbox: tuple[EndpointFacts, ...] | None
     """None: there is no database, or it cannot be read now."""
 
+    @property
+    def not_listening(self) -> list[str]:
+        """Names of the sources that are not listened to."""
+        if self.statistics is None:
+            return []
+        listening = self.statistics.listening(self.age_seconds)
+        return [source for source, is_heard in listening.items() if not is_heard]
 
-class Vitals:
-    """Learns from the worker how the monitor is doing, and tells any thread."""
+    @property
+    def is_listening(self) -> bool:
+        """Whether all sources are listened to."""
+        sources = () if self.statistics is None else self.statistics.sources
+        return bool(sources) and not self.not_listening
 
-    def __init__(self, premises: Premises, daemon: DaemonFacts, clock: Clock) -> None:
-        self._premises = premises
+    @property
+    def sentence(self) -> str:
+        """The status in one sentence."""
+        age, statistics = duration(self.age_seconds), self.statistics
+        if statistics is None:
+            return f"nothing has been analysed yet, {age} after the start"
+        if self.age_seconds >= FRESH_SECONDS:
+            return f"the analysis hangs: it has not moved for {age}"
+        sentence = self._sources(statistics)
+        troubles = [
+            _place(each)
+            for each in statistics.troubles
+            if each.kind not in DEAFENING and each.kind != "deaf"
+        ]
+        return f"{sentence}; trouble: {', '.join(troubles)}" if troubles else sentence
+
+    def _sources(self, statistics: Statistics) -> str:
+        missing, sources = self.not_listening, statistics.sources
+        if missing:
+            reasons = [
+                f"{each.source} ({self._obstacle(each, statistics)})"
+                for each in sources
+                if each.source in missing
+            ]
+            return f"not listening to {', '.join(reasons)}"
+        if len(sources) > 3:
+            return f"listening to all {len(sources)} sources"
+        return f"listening to {', '.join(each.source for each in sources)}"
+
+    def _obstacle(self, source: SourceStatistics, statistics: Statistics) -> str:
+        """Why the source is not listened to."""
+        if source.state != "listening":
+            detail = without_secrets(source.detail)
+            return f"{source.state}: {detail}" if detail else source.state
+        trouble = statistics.deafening(source.source)
+        if trouble is not None:
+            return without_secrets(trouble.detail) or trouble.kind
+        if source.last_sample is None:
+            return "no sound has come yet"
+        silence = (self.utc - source.last_sample).total_seconds()
+        if silence >= FRESH_SECONDS:
+            return f"no sound has come for {duration(silence)}"
+        if math.isnan(source.level.dbfs):
+            return "its first seconds are not complete yet"
+        return "its sound is not analysed"
+
+
+class StatusTracker:
+    """Keeps the newest statistics, and takes snapshots of the monitor."""
+
+    def __init__(
+        self, settings: SnapshotSettings, daemon: DaemonFacts, clock: Clock
+    ) -> None:
+        self._settings = settings
         self._daemon = daemon
         self._clock = clock
-        self._lock = threading.Lock()
         self._began = clock.monotonic()
+        # Replaced as a whole: the worker's thread writes, others read.
         self._latest: tuple[float, Statistics] | None = None
-        self._process = Process(self._began)
+        self._cpu_marks = deque([(self._began, time.process_time())], CPU_MARKS)
 
     def report(self, statistics: Statistics) -> None:
-        """Learn how the monitor is doing.  Worker's thread."""
+        """Take the newest statistics.  Worker's thread."""
         now = self._clock.monotonic()
-        with self._lock:
-            self._latest = now, statistics
-        self._process.mark(now)
+        self._latest = now, statistics
+        if now - self._cpu_marks[-1][0] >= CPU_MARK_SECONDS:
+            self._cpu_marks.append((now, time.process_time()))
 
     def snapshot(self) -> Snapshot:
-        """How it is doing now.  Any thread but the worker's: it reads from the disk."""
+        """Take a snapshot.  Any thread but the worker's: it reads from the disk."""
         now = self._clock.monotonic()
-        with self._lock:
-            at, statistics = self._latest or (self._began, None)
-        age = now - at
-        listening = {} if statistics is None else statistics.listening(age)
-        deaf = tuple(name for name, is_heard in listening.items() if not is_heard)
-        is_listening = bool(listening) and not deaf
+        reported, statistics = self._latest or (self._began, None)
+        since, spent = self._cpu_marks[0]
+        used = time.process_time() - spent
         return Snapshot(
-            self._premises,
+            self._settings,
             self._daemon,
             self._clock.utc(),
             now,
-            is_listening,
-            deaf,
-            judge(statistics, age, deaf, self._clock.utc()),
             statistics,
-            age,
-            self._process.facts(now),
-            self._disk(),
-            self._outbox(),
+            now - reported,
+            _rss_bytes(),
+            _open_files(),
+            threading.active_count(),
+            used / (now - since) if now > since else None,
+            _free_bytes(self._settings.state_dir),
+            _database_bytes(self._settings.database),
+            _outbox(self._settings),
         )
 
-    def _disk(self) -> DiskFacts:
-        folder, database = self._premises.state_dir, self._premises.database
-        size = None if database is None else _size(database)
-        return DiskFacts(folder, _free(folder), size)
 
-    def _outbox(self) -> tuple[EndpointFacts, ...] | None:
-        if self._premises.database is None:
-            return None
+def _place(trouble: Trouble) -> str:
+    whole = trouble.source == EVERY_SOURCE
+    return trouble.kind if whole else f"{trouble.kind} at {trouble.source}"
+
+
+def _rss_bytes() -> int | None:
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _open_files() -> int | None:
+    for folder in ("/proc/self/fd", "/dev/fd"):
         try:
-            return read_outbox(self._premises.database, self._premises.endpoints)
-        except StoreError:
-            return None  # Whoever writes to it says so.
+            # One of them is that of the listing itself.
+            return sum(1 for _ in Path(folder).iterdir()) - 1
+        except OSError:
+            continue
+    return None
 
 
-def _free(folder: Path) -> int | None:
+def _free_bytes(folder: Path) -> int | None:
     """Room in `folder`, or where it would be made."""
     for existing in (folder, *folder.parents):
         try:
@@ -397,12 +266,44 @@ def _free(folder: Path) -> int | None:
     return None
 
 
-def _size(database: Path) -> int | None:
-    """Of the database and what belongs to it."""
+def _database_bytes(database: Path | None) -> int | None:
+    """Size of the database with its journal; None: there is none."""
     sizes = []
-    for suffix in ("", "-wal", "-shm"):
+    for suffix in ("", "-wal", "-shm") if database is not None else ():
         try:
             sizes.append(Path(f"{database}{suffix}").stat().st_size)
         except OSError:
             continue
     return sum(sizes) if sizes else None
+
+
+def _outbox(settings: SnapshotSettings) -> tuple[EndpointFacts, ...] | None:
+    """Alerts by endpoint: those of the configuration, and others with alerts left."""
+    if settings.database is None:
+        return None
+    try:
+        with closing(Database(settings.database).connect_to_read()) as connection:
+            connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+            # The counts come from the indices alone; only the oldest rows are read.
+            pending = {
+                endpoint: (count, from_ms(ms))
+                for endpoint, count, ms in connection.execute(
+                    "SELECT heads.endpoint, heads.count, alerts.created_ms FROM ("
+                    "SELECT endpoint, count(*) AS count, min(sequence) AS head "
+                    "FROM alerts WHERE state = 'pending' GROUP BY endpoint) AS heads "
+                    "JOIN alerts ON alerts.sequence = heads.head"
+                )
+            }
+            dead: dict[str, int] = dict(
+                connection.execute(
+                    "SELECT endpoint, count(*) FROM alerts WHERE state = 'dead' "
+                    "GROUP BY endpoint"
+                )
+            )
+    except (sqlite3.Error, StoreError):
+        return None  # the threads that write to it report the fault
+    return tuple(
+        EndpointFacts(name, count, dead.get(name, 0), oldest)
+        for name in dict.fromkeys([*settings.endpoints, *pending, *dead])
+        for count, oldest in [pending.get(name, (0, None))]
+    )

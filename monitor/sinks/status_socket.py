@@ -1,11 +1,4 @@
-"""The sink that answers on a private socket how the monitor is doing.
-
-A socket in the file system: made for one user, replaced only if nobody is there.
-
-Where the private socket is: for the daemon that makes it, and for who asks.
-
-Asking a monitor on its private socket how it is doing.
-"""
+"""The unix socket that serves the status document, and the client that reads it."""
 
 import contextlib
 import errno
@@ -14,7 +7,6 @@ import json
 import logging
 import os
 import socket
-import stat
 import struct
 import sys
 import threading
@@ -23,354 +15,319 @@ from pathlib import Path
 from time import monotonic
 
 from monitor.sinks.sink import BackgroundThread, Sink
-from monitor.sinks.status_document import SCHEMA, Document, document, silence
-from monitor.sinks.status_snapshot import Vitals
+from monitor.sinks.status_document import SCHEMA, Document, document
+from monitor.sinks.status_snapshot import StatusTracker
 from monitor.statistics import Statistics
-
-logger = logging.getLogger(__name__)
-
 
 if sys.platform != "win32":
     import fcntl
 
+logger = logging.getLogger(__name__)
+
+NAME = "status.sock"
+SERVICE_SOCKET = Path("/run/sound-monitor") / NAME
+"""The socket of the service, for a shell that lacks the variables of its unit."""
+
 MODE = 0o600
 FOLDER_MODE = 0o700
-LONGEST_ADDRESS = 100
-"""Bytes; Linux takes 107, others fewer."""
+MAX_ADDRESS_BYTES = 100
+"""Linux takes 107, others fewer."""
 
-_WAITING = 8
-_OWN_FILES = Path("/proc/self/fd")
-
-
-class UnixSocket:
-    """Listens at a path for those who may know.  Used by one thread."""
-
-    def __init__(self, path: Path) -> None:
-        """Name the place; nothing is made."""
-        self.path = path
-        self._socket: socket.socket | None = None
-        self._file: os.stat_result | None = None
-
-    def open(self) -> socket.socket:
-        """Make the socket; one whose process was killed is replaced.
-
-        Raises:
-            OSError: It cannot be made there; `EADDRINUSE`: another process listens, or
-                there is a file of another kind.
-        """
-        self.path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            with _alone(self.path.parent), address(self.path) as name:
-                self._remove_remains(name)
-                listener.bind(name)
-                # Nobody can connect before `listen`, so nobody is too early.
-                self.path.chmod(MODE)
-                self._file = self.path.stat()
-                listener.listen(_WAITING)
-        except OSError:
-            listener.close()
-            raise
-        self._socket = listener
-        return listener
-
-    def close(self) -> None:
-        """Take the socket away, unless it is another's by now."""
-        if self._socket is None or self._file is None:
-            return
-        with contextlib.suppress(OSError), _alone(self.path.parent):
-            if os.path.samestat(self.path.stat(), self._file):
-                self.path.unlink()
-        self._socket.close()
-        self._socket = None
-
-    def _remove_remains(self, name: str) -> None:
-        try:
-            found = self.path.lstat()
-        except FileNotFoundError:
-            return
-        if not stat.S_ISSOCK(found.st_mode) or _is_alive(name):
-            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
-        self.path.unlink()
-
-
-@contextlib.contextmanager
-def address(path: Path) -> Iterator[str]:
-    """The name of a socket, for `bind` and `connect`, however long its path is.
-
-    Raises:
-        OSError: Its folder cannot be opened; `ENAMETOOLONG`: it is too long here.
-    """
-    if len(os.fsencode(path)) <= LONGEST_ADDRESS:
-        yield str(path)
-        return
-    if not _OWN_FILES.is_dir():
-        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield str(_OWN_FILES / str(folder) / path.name)
-    finally:
-        os.close(folder)
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep other monitors from changing sockets in `folder` meanwhile."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        # Some file systems know no locks; then two that start at once may clash.
-        with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _is_alive(name: str) -> bool:
-    """Whether a process listens, though it may be stopped or busy."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as visitor:
-        visitor.setblocking(False)
-        try:
-            visitor.connect(name)
-        except ConnectionRefusedError:
-            return False
-        except BlockingIOError:
-            return True  # So many are waiting already.
-    return True
-
-
+BACKLOG = 8
 POLL_SECONDS = 0.25
 RETRY_SECONDS = 5.0
 ANSWER_SECONDS = 0.5
-"""Longest time for one who asks and does not read."""
+"""Longest time for a client that connects and does not read."""
 
-LAST_SECONDS = 0.5
+CLOSE_SECONDS = 0.5
+CLIENT_SECONDS = 1.2
+"""A monitor that works answers in a few milliseconds."""
+
+MAX_ANSWER_BYTES = 2**24
 
 
-class Status(Sink):
-    """Writes to whoever connects one JSON document, and closes.
+def is_supported() -> bool:
+    """Whether this system has unix sockets."""
+    return sys.platform != "win32"
 
-    It has a thread of its own, so it answers too when the worker hangs, and says that.
-    Only the user of the monitor, and root, can connect.
+
+def server_path(
+    setting: str | None, state_dir: Path, environ: Mapping[str, str]
+) -> Path:
+    """Path at which a daemon makes its socket.
+
+    Args:
+        setting: `status.socket` of the configuration.
+        state_dir: Folder that the monitor writes to.
+        environ: Environment variables of the process.
+    """
+    return _paths(setting, state_dir, environ)[0]
+
+
+def client_paths(
+    setting: str | None, state_dir: Path, environ: Mapping[str, str]
+) -> list[Path]:
+    """Paths of the socket of a daemon with the same settings, likeliest first.
+
+    A client may have other environment variables than the daemon: in cron, or in
+    another session.
+    """
+    paths = _paths(setting, state_dir, environ)
+    return paths if setting is not None else [*paths, SERVICE_SOCKET]
+
+
+def _paths(
+    setting: str | None, state_dir: Path, environ: Mapping[str, str]
+) -> list[Path]:
+    if setting is not None:
+        return [state_dir / setting]
+    paths = []
+    if environ.get("RUNTIME_DIRECTORY"):
+        # systemd separates several folders by colons.
+        paths.append(Path(environ["RUNTIME_DIRECTORY"].split(":")[0]) / NAME)
+    runtime = environ.get("XDG_RUNTIME_DIR")
+    if runtime and Path(runtime).is_dir():
+        # Monitors of one user differ by their state folder.
+        digest = hashlib.sha256(str(state_dir).encode()).hexdigest()[:16]
+        paths.append(Path(runtime) / "sound-monitor" / f"{digest}.sock")
+    return [*paths, state_dir / NAME]
+
+
+class StatusSocket(Sink):
+    """Writes one JSON document to each client that connects, and closes.
+
+    Its own thread answers also while the worker hangs.  Only the user of the monitor,
+    and root, can connect.
     """
 
-    def __init__(self, vitals: Vitals, path: Path) -> None:
-        """Prepare; nothing is made before the first `report`.
-
-        Args:
-            vitals: What there is to tell.
-            path: Of the socket.
-        """
-        self._vitals = vitals
+    def __init__(self, tracker: StatusTracker, path: Path) -> None:
+        """Make nothing before the first `report`."""
+        self._tracker = tracker
         self._path = path
-        self._background = BackgroundThread("status", self._run)
+        self._thread = BackgroundThread("status", self._run)
         self._listener: socket.socket | None = None
         self._problem = ""
 
     def report(self, statistics: Statistics) -> None:
-        """Learn how the monitor is doing."""
-        self._vitals.report(statistics)
-        self._background.keep_running()
+        """Take the newest statistics."""
+        self._tracker.report(statistics)
+        self._thread.keep_running()
 
     def close(self) -> None:
-        """Take the socket away."""
-        listener = self._listener
-        if listener is not None:
-            with contextlib.suppress(OSError):  # The thread may close it just now.
-                listener.shutdown(socket.SHUT_RDWR)
-        self._background.finish(LAST_SECONDS)
+        """Remove the socket."""
+        if self._listener is not None:
+            with contextlib.suppress(OSError):  # the thread may close it just now
+                self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.finish(CLOSE_SECONDS)
 
     def _run(self, stop: threading.Event) -> None:
-        door = UnixSocket(self._path)
         while not stop.is_set():
             try:
-                self._listener = door.open()
+                with private_socket(self._path) as self._listener:
+                    self._problem = ""
+                    self._serve(self._listener, stop)
             except OSError as error:
-                self._complain(error)
+                self._warn(error)
                 stop.wait(RETRY_SECONDS)
-                continue
-            self._problem = ""
-            try:
-                self._serve(self._listener, stop)
-            finally:
-                door.close()
 
     def _serve(self, listener: socket.socket, stop: threading.Event) -> None:
         listener.settimeout(POLL_SECONDS)
         while not stop.is_set():
             try:
-                visitor, _ = listener.accept()
-                with visitor:
-                    self._answer(visitor)
+                client, _ = listener.accept()
+                with client:
+                    client.settimeout(ANSWER_SECONDS)
+                    text = json.dumps(
+                        document(self._tracker.snapshot()), allow_nan=False
+                    )
+                    client.sendall(text.encode("ascii") + b"\n")
             except TimeoutError:
                 continue
-            except OSError:  # Who connected is gone, or no file can be opened now.
+            except OSError:  # the client is gone, or no file can be opened now
                 stop.wait(POLL_SECONDS)
 
-    def _answer(self, visitor: socket.socket) -> None:
-        visitor.settimeout(ANSWER_SECONDS)
-        told = json.dumps(document(self._vitals.snapshot()), allow_nan=False)
-        visitor.sendall(told.encode("ascii") + b"\n")
-
-    def _complain(self, error: OSError) -> None:
+    def _warn(self, error: OSError) -> None:
+        problem = error.strerror or str(error)
         if error.errno == errno.EADDRINUSE:
-            problem = "another monitor answers there, or it is no socket"
-        else:
-            problem = error.strerror or str(error)
+            problem = "another monitor answers there, or it is not a socket"
         if problem != self._problem:
             self._problem = problem
             logger.warning(
-                "'status' cannot ask this monitor: %s: %s; set status.socket to "
+                "'status' cannot reach this monitor: %s: %s; set status.socket to "
                 "another path",
                 self._path,
                 problem,
             )
 
 
-NAME = "status.sock"
-SERVICE_SOCKET = Path("/run/sound-monitor") / NAME
-"""That of the service, as a shell sees it that has none of the unit's variables."""
+@contextlib.contextmanager
+def private_socket(path: Path) -> Iterator[socket.socket]:
+    """Listen at `path` for this user alone; replace the socket of a dead process.
 
-
-def is_supported() -> bool:
-    """Whether there are private sockets on this system."""
-    return sys.platform != "win32"
-
-
-def own_place(setting: str | None, state_dir: Path, environ: Mapping[str, str]) -> Path:
-    """Where a daemon makes its socket.
-
-    Args:
-        setting: `status.socket` of the configuration.
-        state_dir: Folder for what the monitor writes.
-        environ: Of the process.
+    Raises:
+        OSError: It cannot be made; `EADDRINUSE`: another process listens, or there is a
+            file of another kind.
     """
-    return _places(setting, state_dir, environ)[0]
-
-
-def places_to_ask(
-    setting: str | None, state_dir: Path, environ: Mapping[str, str]
-) -> list[Path]:
-    """Where the socket of a daemon with the same settings may be, likeliest first.
-
-    Who asks may have other variables than the daemon: from cron, or under another
-    session.
-    """
-    places = _places(setting, state_dir, environ)
-    return places if setting is not None else [*places, SERVICE_SOCKET]
-
-
-def _places(
-    setting: str | None, state_dir: Path, environ: Mapping[str, str]
-) -> list[Path]:
-    if setting is not None:
-        return [state_dir / setting]
-    places = []
-    if environ.get("RUNTIME_DIRECTORY"):
-        # A unit with several of them lists them with colons between.
-        places.append(Path(environ["RUNTIME_DIRECTORY"].split(":")[0]) / NAME)
-    runtime = environ.get("XDG_RUNTIME_DIR")
-    if runtime and Path(runtime).is_dir():
-        # Monitors of one user are told apart by where they write.
-        mark = hashlib.sha256(str(state_dir).encode()).hexdigest()[:16]
-        places.append(Path(runtime) / "sound-monitor" / f"{mark}.sock")
-    return [*places, state_dir / NAME]
-
-
-CLIENT_SECONDS = 1.2
-"""A monitor that works answers in a few milliseconds."""
-
-_MOST_BYTES = 2**24
-_NOT_RUNNING = "the monitor is not running"
-
-
-def inquire(places: Iterable[Path], seconds: float = CLIENT_SECONDS) -> Document:
-    """What the first monitor at `places` says; else what can be said of its silence.
-
-    Args:
-        places: Paths of sockets, likeliest first.
-        seconds: Longest time for an answer.
-    """
-    remains: Document | None = None
-    places = list(places)
-    for place in places:
+    path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    with socket.socket(socket.AF_UNIX) as listener:
+        with _address(path, lock=True) as name:
+            if path.is_socket() and not _is_alive(name):
+                path.unlink()
+            listener.bind(name)
+            # Nobody can connect before `listen`, and so before the mode is set.
+            path.chmod(MODE)
+            listener.listen(BACKLOG)
+            inode = path.stat().st_ino
         try:
-            return _ask(place, seconds)
+            yield listener
+        finally:
+            with contextlib.suppress(OSError), _address(path, lock=True):
+                if path.stat().st_ino == inode:  # else it is a successor's
+                    path.unlink()
+
+
+@contextlib.contextmanager
+def _address(path: Path, *, lock: bool = False) -> Iterator[str]:
+    """Open the folder of a socket, and yield a name that is short enough for it.
+
+    With `lock`, other monitors do not change sockets in the folder meanwhile.
+    """
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if lock:
+            # Some file systems have no locks; two that start at once may then clash.
+            with contextlib.suppress(OSError):
+                fcntl.flock(folder, fcntl.LOCK_EX)
+        is_long = len(os.fsencode(path)) > MAX_ADDRESS_BYTES
+        yield f"/proc/self/fd/{folder}/{path.name}" if is_long else str(path)
+    finally:
+        os.close(folder)
+
+
+def _is_alive(name: str) -> bool:
+    """Whether a process listens, even one that is stopped or busy."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.setblocking(False)
+        try:
+            client.connect(name)
+        except ConnectionRefusedError:
+            return False
+        except BlockingIOError:
+            return True  # its backlog is full
+    return True
+
+
+def no_answer(
+    sentence: str, *, running: bool | None, pid: int | None = None
+) -> Document:
+    """The document in place of a monitor that does not answer.
+
+    Args:
+        sentence: For people.
+        running: Whether there is a process; None: unknown.
+        pid: Of the process.
+    """
+    return {
+        "schema": SCHEMA,
+        "running": running,
+        "listening": False,
+        "sentence": sentence,
+        "pid": pid,
+    }
+
+
+def query_status(
+    paths: Iterable[Path], timeout_seconds: float = CLIENT_SECONDS
+) -> Document:
+    """Read the status document of the first monitor at `paths`.
+
+    Args:
+        paths: Of sockets, likeliest first.
+        timeout_seconds: Longest time for an answer.
+
+    Returns:
+        The document, or that of `no_answer` with the reason.
+    """
+    killed: Document | None = None
+    paths = list(paths)
+    for path in paths:
+        try:
+            return _query(path, timeout_seconds)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except ConnectionRefusedError:
-            remains = remains or silence(
-                f"{_NOT_RUNNING}; it was killed, for {place} is still there",
-                running=False,
+            sentence = (
+                f"the monitor is not running; it was killed, for {path} is still there"
             )
+            killed = killed or no_answer(sentence, running=False)
         except PermissionError:
-            return silence(
-                f"{place} answers only the user of the monitor, and root; try it "
-                "with sudo",
+            return no_answer(
+                f"{path} answers only the user of the monitor, and root; try it with "
+                "sudo",
                 running=None,
             )
         except OSError as error:
-            return silence(f"{place} cannot be asked: {error.strerror}", running=None)
-    if remains is not None:
-        return remains
-    looked = " or ".join(str(place) for place in places)
-    return silence(f"{_NOT_RUNNING}: there is no {looked}", running=False)
+            return no_answer(f"{path} cannot be read: {error.strerror}", running=None)
+    places = " or ".join(str(path) for path in paths)
+    return killed or no_answer(
+        f"the monitor is not running: there is no {places}", running=False
+    )
 
 
-def _ask(place: Path, seconds: float) -> Document:
-    until = monotonic() + seconds
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(seconds)
-        pid = None
+def _query(path: Path, timeout_seconds: float) -> Document:
+    deadline = monotonic() + timeout_seconds
+    pid = None
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(timeout_seconds)
         try:
-            with address(place) as name:
+            with _address(path) as name:
                 connection.connect(name)
             pid = _pid(connection)
-            told = json.loads(_read(connection, until))
+            answer = json.loads(_read(connection, deadline))
         except (TimeoutError, BlockingIOError):
-            return silence(_why_silent(pid, seconds), running=True, pid=pid)
+            sentence = _why_no_answer(pid, timeout_seconds)
+            return no_answer(sentence, running=True, pid=pid)
         except (ValueError, ConnectionResetError):
-            # It ended in the middle of a word, or is no monitor.
-            return silence(f"{place} gave no answer that makes sense", running=None)
-    if not isinstance(told, dict) or told.get("schema") != SCHEMA:
-        return silence(
-            f"{place} answers in a form that this program does not know; it is of "
-            "another version",
-            running=True,
-            pid=pid,
-        )
-    return told
+            return no_answer(f"{path} gave no answer that makes sense", running=None)
+    if isinstance(answer, dict) and answer.get("schema") == SCHEMA:
+        return answer
+    return no_answer(
+        f"{path} answers in a form that this program does not know; it is of another "
+        "version",
+        running=True,
+        pid=pid,
+    )
 
 
-def _read(connection: socket.socket, until: float) -> bytes:
-    told = b""
-    while len(told) <= _MOST_BYTES:
-        left = until - monotonic()
-        if left <= 0:
+def _read(connection: socket.socket, deadline: float) -> bytes:
+    answer = b""
+    while len(answer) <= MAX_ANSWER_BYTES:
+        remaining = deadline - monotonic()
+        if remaining <= 0:
             raise TimeoutError
-        connection.settimeout(left)
-        more = connection.recv(65_536)
-        if not more:
-            return told
-        told += more
+        connection.settimeout(remaining)
+        block = connection.recv(65_536)
+        if not block:
+            return answer
+        answer += block
     raise ValueError("an answer without end")
 
 
-def _why_silent(pid: int | None, seconds: float) -> str:
+def _why_no_answer(pid: int | None, timeout_seconds: float) -> str:
     name = "the monitor" if pid is None else f"the monitor (process {pid})"
     if pid is not None and _is_stopped(pid):
         return f"{name} is stopped by a signal: it does nothing until SIGCONT"
-    return f"{name} hangs: it does not answer within {seconds:g} s"
+    return f"{name} hangs: it does not answer within {timeout_seconds:g} s"
 
 
 def _pid(connection: socket.socket) -> int | None:
-    """Of the process that listens."""
+    """Process that listens; None where the system does not say."""
     option = getattr(socket, "SO_PEERCRED", None)
     if option is None:
         return None
-    form = struct.Struct("3i")
-    pid, _, _ = form.unpack(connection.getsockopt(socket.SOL_SOCKET, option, form.size))
-    return int(pid) or None
+    form = struct.Struct("3i")  # pid, uid, gid
+    peer = connection.getsockopt(socket.SOL_SOCKET, option, form.size)
+    return int(form.unpack(peer)[0]) or None
 
 
 def _is_stopped(pid: int) -> bool:

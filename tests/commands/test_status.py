@@ -1,4 +1,4 @@
-"""`status`, asked of a monitor in this process and of none."""
+"""`status` with a monitor in this process, and without one."""
 
 import json
 from collections.abc import Iterator
@@ -8,37 +8,37 @@ from pathlib import Path
 import pytest
 
 from monitor.commands.app import run_command_line
-from monitor.commands.status import print_vital_signs, share
-from monitor.sinks.status_document import document, silence
+from monitor.commands.status import print_status, share
+from monitor.sinks.status_document import document
 from monitor.sinks.status_snapshot import Reload, Watchdog
-from monitor.sinks.status_socket import Status
-from monitor.statistics import Levels, Listened, Loss, Trouble
+from monitor.sinks.status_socket import StatusSocket, no_answer
+from monitor.statistics import CanaryResult, Levels, Listened, Loss, Trouble
 from tests.support.broker import wait_until
+from tests.support.status import MODEL, FakeMonitor
 from tests.support.timed import samples
-from tests.support.vitals import MODEL, Patient
 
 
 @pytest.fixture
 def running(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[Patient, Status]]:
-    """A monitor that answers in the folder of the variable."""
+) -> Iterator[tuple[FakeMonitor, StatusSocket]]:
+    """A monitor that answers in its state folder."""
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
-    patient = Patient(tmp_path)
-    sink = Status(patient.vitals, tmp_path / "status.sock")
-    sink.report(patient.hear())
+    monitor = FakeMonitor(tmp_path)
+    sink = StatusSocket(monitor.tracker, tmp_path / "status.sock")
+    sink.report(monitor.report())
     wait_until((tmp_path / "status.sock").exists)
-    yield patient, sink
+    yield monitor, sink
     sink.close()
 
 
-def test_the_exit_code_says_whether_it_listens(
-    running: tuple[Patient, Status], capsys: pytest.CaptureFixture[str]
+def test_the_exit_code_is_0_while_it_listens(
+    running: tuple[FakeMonitor, StatusSocket], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    patient, _ = running
+    monitor, _ = running
     assert run_command_line(["status"]) == 0
     assert capsys.readouterr().out.startswith("listening to street\n")
-    patient.clock.advance(60)
+    monitor.clock.advance(60)
     assert run_command_line(["status", "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["listening"] is False
 
@@ -54,8 +54,8 @@ def test_without_a_monitor_it_fails_with_one_sentence(
     assert capsys.readouterr() == (sentence, "")
 
 
-def test_a_broken_configuration_hides_no_monitor(
-    running: tuple[Patient, Status],
+def test_the_monitor_is_found_despite_a_broken_configuration(
+    running: tuple[FakeMonitor, StatusSocket],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -72,7 +72,7 @@ def test_a_broken_configuration_hides_no_monitor(
 
 
 def test_the_configuration_may_name_the_socket(
-    running: tuple[Patient, Status],
+    running: tuple[FakeMonitor, StatusSocket],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -85,17 +85,17 @@ def test_the_configuration_may_name_the_socket(
     assert run_command_line(["status", "--config", str(config)]) == 0
 
 
-def test_everything_is_put_into_words(
+def test_everything_is_printed_for_people(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    patient = Patient(tmp_path)
-    statistics = patient.hear("street", "yard")
+    monitor = FakeMonitor(tmp_path)
+    statistics = monitor.report("street", "yard")
     street, yard = statistics.sources
     street = replace(
         street,
         lost_samples=samples(12),
         gaps=3,
-        last_sample=patient.clock.utc(),
+        last_sample=monitor.clock.utc(),
         listened=Listened(100_000.0, 0.99988),
         listened_day=Listened(86_400.0, 1.0),
         losses=(Loss("unplugged", 1, samples(10)), Loss("overrun", 2, samples(2))),
@@ -104,8 +104,8 @@ def test_everything_is_put_into_words(
         events=(("dog_bark", 1), ("siren", 3)),
     )
     yard = replace(yard, state="waiting", detail="microphone 'USB' is not there")
-    trouble = Trouble("street", "clipping", patient.clock.utc(), "turn the gain down")
-    patient.vitals.report(
+    trouble = Trouble("street", "clipping", monitor.clock.utc(), "turn the gain down")
+    monitor.tracker.report(
         replace(
             statistics,
             sources=(street, yard),
@@ -114,10 +114,10 @@ def test_everything_is_put_into_words(
             model=replace(MODEL, failed_compute_device="cuda"),
         )
     )
-    patient.daemon.watchdog = Watchdog(30.0, patient.clock.monotonic())
-    patient.daemon.reload = Reload(patient.clock.utc(), False, "threads: 0")
-    patient.clock.advance(3)
-    print_vital_signs(document(patient.snapshot))
+    monitor.daemon.watchdog = Watchdog(30.0, monitor.clock.monotonic())
+    monitor.daemon.reload = Reload(monitor.clock.utc(), False, "threads: 0")
+    monitor.clock.advance(3)
+    print_status(document(monitor.snapshot))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == (
         "not listening to yard (waiting: microphone 'USB' is not there); trouble: "
@@ -132,20 +132,44 @@ def test_everything_is_put_into_words(
     for line in (
         "street: lost 10.0 s in 1 gap: the source was gone",
         "street: lost 2.0 s in 2 gaps: analysis was too slow",
-        "street: heard dog_bark 1, siren 3",
+        "street: events: dog_bark 1, siren 3",
         "street: trouble: clipping for 3.0 s: turn the gain down",
         "trouble: disk for 3.0 s",
         "latency: 0.12 s, 95 % under 0.18 s; real-time factor 0.021",
-        "waiting in queues: clips 2",
-        "model: urban, 10 labels, on cpu, for cuda failed",
+        "queues: clips 2",
+        "model: urban, 10 labels, on cpu; cuda failed",
         "watchdog: put off 3.0 s ago, ends it after 30.0 s",
     ):
         assert line in lines
     assert lines[-1].startswith("reload: refused at 2026-03-01")
 
 
-def test_silence_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    print_vital_signs(silence("it hangs", running=True))
+def test_the_newest_canary_is_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monitor = FakeMonitor(tmp_path)
+    at = monitor.clock.utc()
+    detected = CanaryResult("yard", at, True, "", "siren", 0.97654, 5.04)
+    why = "siren scored 0.02 at the most"
+    for canary, line in (
+        (detected, "siren detected 1.0 s ago, score 0.98"),
+        (replace(detected, ok=False, detail=why), f"failed 1.0 s ago: {why}"),
+        (
+            replace(detected, label=None, score=None),
+            "the model passed its test 1.0 s ago",
+        ),
+    ):
+        monitor.report("street", "yard", canary=(replace(canary, at=at),))
+        at = monitor.clock.utc()
+        print_status(document(monitor.snapshot))
+        lines = capsys.readouterr().out.splitlines()
+        assert [each for each in lines if "canary:" in each] == [
+            f"yard: canary: {line}"
+        ]
+
+
+def test_no_answer_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    print_status(no_answer("it hangs", running=True))
     assert capsys.readouterr().out == "it hangs\n"
 
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from monitor.sinks.status_socket import inquire
+from monitor.sinks.status_socket import query_status
 from tests.support.daemon import RunningMonitor
 from tests.support.endpoint import running_endpoint
 from tests.support.programs import program
@@ -29,7 +29,7 @@ def started(folder: Path, **settings: Any) -> RunningMonitor:
 
 
 def canary(monitor: RunningMonitor) -> dict[str, Any] | None:
-    told = inquire([monitor.state_dir / "status.sock"])
+    told = query_status([monitor.state_dir / "status.sock"])
     sources = told.get("sources", [])
     return sources[0]["canary"] if sources else None
 

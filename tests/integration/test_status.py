@@ -1,4 +1,4 @@
-"""A real daemon, asked by the real command, while it is well and while it is not."""
+"""The status of a real daemon, by the real command, in good and bad times."""
 
 import json
 import signal
@@ -12,12 +12,12 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from monitor.sinks.status_socket import inquire
+from monitor.sinks.status_socket import query_status
 from tests.support.daemon import RunningMonitor
 from tests.support.endpoint import unused_port
 
 LONGEST_SECONDS = 30.0
-"""Of one who asks: an interpreter may take long to start on a machine that is busy."""
+"""For the command: an interpreter may start slowly on a busy machine."""
 
 PATIENCE_SECONDS = 90.0
 
@@ -58,7 +58,7 @@ def status_when_it_listens(
 
 def wait_until_it_listens(monitor: RunningMonitor) -> None:
     socket = monitor.state_dir / "status.sock"
-    monitor.wait_until(lambda _: inquire([socket])["listening"], PATIENCE_SECONDS)
+    monitor.wait_until(lambda _: query_status([socket])["listening"], PATIENCE_SECONDS)
 
 
 def get(port: int, path: str) -> tuple[int, str]:
@@ -71,7 +71,7 @@ def get(port: int, path: str) -> tuple[int, str]:
         return error.code, error.read().decode()
 
 
-def test_it_is_asked_while_it_listens_is_stopped_goes_on_and_ends(
+def test_the_status_of_a_monitor_that_listens_is_stopped_goes_on_and_ends(
     tmp_path: Path, siren_command: str
 ) -> None:
     port = unused_port()
@@ -93,7 +93,7 @@ def test_it_is_asked_while_it_listens_is_stopped_goes_on_and_ends(
             }
         ],
     )
-    assert inquire_sentence(config).startswith("the monitor is not running: there is")
+    assert sentence_of(config).startswith("the monitor is not running: there is")
     with RunningMonitor(tmp_path, "--config", config) as monitor:
         wait_until_it_listens(monitor)
         monitor.wait_for_line("siren  began", PATIENCE_SECONDS)
@@ -101,16 +101,16 @@ def test_it_is_asked_while_it_listens_is_stopped_goes_on_and_ends(
         human = status_when_it_listens(config)
         assert human.stdout.startswith("listening to street\n")
         assert f"configuration: {config}" in human.stdout
-        assert "alerts: siren/webhook: 1 waiting" in human.stdout
+        assert "alerts: siren/webhook: 1 pending" in human.stdout
 
         answer = status_when_it_listens(config, "--json")
-        told = json.loads(answer.stdout)
-        assert told["pid"] == monitor.process.pid
-        (street,) = told["sources"]
+        document = json.loads(answer.stdout)
+        assert document["pid"] == monitor.process.pid
+        (street,) = document["sources"]
         assert street["state"] == "listening"
         assert street["captured_seconds"] > 4
         assert -60 < street["level_dbfs"] < 0
-        assert told["outbox"]["endpoints"]["siren/webhook"]["pending"] == 1
+        assert document["outbox"]["endpoints"]["siren/webhook"]["pending"] == 1
 
         assert get(port, "/healthz") == (200, "listening to street\n")
         _, metrics = get(port, "/metrics")
@@ -126,8 +126,8 @@ def test_it_is_asked_while_it_listens_is_stopped_goes_on_and_ends(
         stopped = status(config)
         assert stopped.returncode == 1
         assert "is stopped by a signal" in stopped.stdout
-        told = json.loads(status(config, "--json").stdout)
-        assert (told["running"], told["listening"]) == (True, False)
+        document = json.loads(status(config, "--json").stdout)
+        assert (document["running"], document["listening"]) == (True, False)
 
         monitor.process.send_signal(signal.SIGCONT)
         wait_until_it_listens(monitor)
@@ -137,7 +137,7 @@ def test_it_is_asked_while_it_listens_is_stopped_goes_on_and_ends(
     assert after.stdout.startswith("the monitor is not running: there is no")
 
 
-def inquire_sentence(config: str) -> str:
+def sentence_of(config: str) -> str:
     result = status(config, "--json")
     assert result.returncode == 1
     return str(json.loads(result.stdout)["sentence"])
@@ -167,7 +167,7 @@ def test_a_source_that_is_gone_is_not_listened_to(tmp_path: Path) -> None:
     with RunningMonitor(tmp_path, "--config", config) as monitor:
         sentence = "not listening to yard (waiting: command 'false' ended with"
         monitor.wait_until(
-            lambda _: inquire([socket])["sentence"].startswith(sentence),
+            lambda _: query_status([socket])["sentence"].startswith(sentence),
             PATIENCE_SECONDS,
         )
         assert status(config).returncode == 1

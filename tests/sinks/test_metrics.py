@@ -1,4 +1,4 @@
-"""/healthz and /metrics: what they tell."""
+"""The contents of /healthz and /metrics."""
 
 import math
 import re
@@ -22,59 +22,64 @@ from monitor.sinks.store.session import write_alerts
 from monitor.statistics import CanaryResult, Latencies, Levels, Loss, Trouble
 from tests.support.alerts import alert
 from tests.support.broker import wait_until
-from tests.support.site import TOKEN, Site, is_open, serving
+from tests.support.status import (
+    TOKEN,
+    FakeMonitor,
+    MetricsClient,
+    is_open,
+    serving_metrics,
+)
 from tests.support.timed import samples
-from tests.support.vitals import Patient
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    with serving(Patient(tmp_path)) as site:
-        yield site
+def client(tmp_path: Path) -> Iterator[MetricsClient]:
+    with serving_metrics(FakeMonitor(tmp_path)) as client:
+        yield client
 
 
-def test_healthz_is_200_only_while_it_truly_listens(site: Site) -> None:
-    status, body, _ = site.ask("/healthz")
+def test_healthz_is_200_only_while_the_monitor_listens(client: MetricsClient) -> None:
+    status, body, _ = client.get("/healthz")
     assert (status, body) == (200, "listening to street\n")
-    site.patient.clock.advance(15)
-    status, body, _ = site.ask("/healthz")
+    client.monitor.clock.advance(15)
+    status, body, _ = client.get("/healthz")
     assert (status, body) == (
         503,
         "the analysis hangs: it has not moved for 15.0 s\n",
     )
-    site.patient.hear()
-    assert site.ask("/healthz")[0] == 200
+    client.monitor.report()
+    assert client.get("/healthz")[0] == 200
 
 
-def full(tmp_path: Path) -> Patient:
-    """A monitor of which everything is known."""
+def full_monitor(tmp_path: Path) -> FakeMonitor:
+    """A monitor for which everything is known."""
     path = tmp_path / "monitor.db"
     connection = open_database(path).connect()
     write_alerts(connection, [alert(1), alert(2)])
     connection.close()
-    patient = Patient(tmp_path, ("siren/webhook", "dog/command"), path)
-    patient.daemon.watchdog = Watchdog(30.0, patient.clock.monotonic())
-    patient.daemon.reload = Reload(patient.clock.utc(), False, "no")
-    return patient
+    monitor = FakeMonitor(tmp_path, ("siren/webhook", "dog/command"), path)
+    monitor.daemon.watchdog = Watchdog(30.0, monitor.clock.monotonic())
+    monitor.daemon.reload = Reload(monitor.clock.utc(), False, "no")
+    return monitor
 
 
-def hear_everything(patient: Patient) -> None:
-    statistics = patient.hear("street", "yard")
+def report_everything(monitor: FakeMonitor) -> None:
+    statistics = monitor.report("street", "yard")
     street, yard = statistics.sources
     street = replace(
         street,
         lost_samples=samples(3),
         gaps=2,
-        last_sample=patient.clock.utc(),
+        last_sample=monitor.clock.utc(),
         losses=(Loss("unplugged", 1, samples(2)), Loss("overrun", 1, samples(1))),
         level=Levels(-40.0, 44.5),
         noise_floor=Levels(-60.0, -math.inf),
         events=(("siren", 3), ('odd "label"\n', 1)),
     )
-    canary = CanaryResult("street", patient.clock.utc(), True, "", "siren", 0.9, 4.0)
-    patient.vitals.report(
+    canary = CanaryResult("street", monitor.clock.utc(), True, "", "siren", 0.9, 4.0)
+    monitor.tracker.report(
         replace(
             statistics,
             sources=(street, replace(yard, state="waiting")),
@@ -86,10 +91,10 @@ def hear_everything(patient: Patient) -> None:
     )
 
 
-def test_the_metrics_are_what_is_known(tmp_path: Path) -> None:
-    with serving(full(tmp_path)) as site:
-        hear_everything(site.patient)
-        found = site.samples()
+def test_the_metrics_hold_everything_known(tmp_path: Path) -> None:
+    with serving_metrics(full_monitor(tmp_path)) as client:
+        report_everything(client.monitor)
+        found = client.samples()
     name = "sound_monitor_"
     expected = {
         "listening{}": 0,
@@ -117,19 +122,19 @@ def test_the_metrics_are_what_is_known(tmp_path: Path) -> None:
         "reload_taken{}": 0,
     }
     assert {key: found.get(f"{name}{key}") for key in expected} == expected
-    # What is no number is left out.
+    # A value that is not a number is left out.
     assert f"{name}noise_floor_laeq_decibels{{source=street}}" not in found
     assert f"{name}level_dbfs{{source=yard}}" not in found
     assert found["process_resident_memory_bytes{}"] > 2**20
 
 
-def test_they_keep_to_the_rules_of_prometheus(tmp_path: Path) -> None:
-    """What promtool and the specification of OpenMetrics complain of."""
-    with serving(full(tmp_path)) as site:
-        hear_everything(site.patient)
-        site.patient.clock.advance(1)
-        _, text, headers = site.ask("/metrics", Accept=OPEN_METRICS)
-        _, plain, _ = site.ask("/metrics")
+def test_they_follow_the_rules_of_prometheus(tmp_path: Path) -> None:
+    """As promtool and the specification of OpenMetrics check them."""
+    with serving_metrics(full_monitor(tmp_path)) as client:
+        report_everything(client.monitor)
+        client.monitor.clock.advance(1)
+        _, text, headers = client.get("/metrics", Accept=OPEN_METRICS)
+        _, plain, _ = client.get("/metrics")
     assert headers["Content-Type"].startswith("application/openmetrics-text")
     assert text.endswith("# EOF\n")
     families = list(parse_open_metrics(text))  # which checks the form and the suffixes
@@ -156,55 +161,57 @@ def test_they_keep_to_the_rules_of_prometheus(tmp_path: Path) -> None:
             }, sample
 
 
-def test_no_secret_and_no_detail_is_told(tmp_path: Path) -> None:
-    with serving(full(tmp_path), TOKEN) as site:
-        hear_everything(site.patient)
+def test_no_secret_and_no_detail_is_served(tmp_path: Path) -> None:
+    with serving_metrics(full_monitor(tmp_path), TOKEN) as client:
+        report_everything(client.monitor)
         text = "".join(
-            site.ask(path, Authorization=f"Bearer {TOKEN}")[1]
+            client.get(path, Authorization=f"Bearer {TOKEN}")[1]
             for path in ("/metrics", "/healthz")
         )
     assert "s3cret" not in text
     assert TOKEN not in text
 
 
-def test_many_who_ask_are_served_from_one_look(site: Site) -> None:
-    seen = []
-    look = site.patient.vitals.snapshot
+def test_many_requests_are_served_from_one_snapshot(client: MetricsClient) -> None:
+    taken = []
+    take = client.monitor.tracker.snapshot
 
     def counted() -> object:
-        seen.append(1)
-        return look()
+        taken.append(1)
+        return take()
 
-    site.patient.vitals.snapshot = counted  # type: ignore[method-assign, assignment]
+    client.monitor.tracker.snapshot = counted  # type: ignore[method-assign, assignment]
     for _ in range(10):
-        site.ask("/metrics")
-        site.ask("/healthz")
-    assert len(seen) <= 1
-    site.patient.clock.advance(1)
-    site.ask("/metrics")
-    assert len(seen) <= 2
+        client.get("/metrics")
+        client.get("/healthz")
+    assert len(taken) <= 1
+    client.monitor.clock.advance(1)
+    client.get("/metrics")
+    assert len(taken) <= 2
 
 
-def test_an_address_that_is_taken_is_said_once_and_tried_again(
+def test_an_address_in_use_is_logged_once_and_tried_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("monitor.sinks.metrics.RETRY_SECONDS", 0.01)
-    patient = Patient(tmp_path)
+    monitor = FakeMonitor(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         settings = MetricsSettings(listen=f"127.0.0.1:{port}")
-        sink = Metrics(settings, patient.vitals, patient.clock.monotonic, {})
-        sink.report(patient.hear())
-        wait_until(lambda: "cannot be listened on: Address already" in caplog.text)
-    site = Site(patient, port, sink)
+        sink = Metrics(settings, monitor.tracker, monitor.clock.monotonic, {})
+        sink.report(monitor.report())
+        wait_until(
+            lambda: f"cannot listen on 127.0.0.1:{port}: Address already" in caplog.text
+        )
+    client = MetricsClient(monitor, port, sink)
     wait_until(lambda: is_open(port))
-    assert site.ask("/healthz")[0] == 200
+    assert client.get("/healthz")[0] == 200
     sink.close()
-    assert caplog.text.count("cannot be listened on") == 1
+    assert caplog.text.count("cannot listen on") == 1
 
 
-def test_a_token_that_is_missing_is_told(tmp_path: Path) -> None:
+def test_a_missing_token_is_named(tmp_path: Path) -> None:
     settings = MetricsSettings(listen="0.0.0.0:9110", token_secret="env:TOKEN")
-    patient = Patient(tmp_path)
+    monitor = FakeMonitor(tmp_path)
     with pytest.raises(ConfigError, match=r"metrics\.token_secret: the variable TOKEN"):
-        Metrics(settings, patient.vitals, patient.clock.monotonic, {})
+        Metrics(settings, monitor.tracker, monitor.clock.monotonic, {})

@@ -1,4 +1,4 @@
-"""The HTTP server, and clients that are curious, clumsy, slow or hostile."""
+"""The HTTP server, with clients that are honest, faulty, slow and hostile."""
 
 import contextlib
 import logging
@@ -9,18 +9,17 @@ from time import monotonic
 
 import pytest
 
-from monitor.sinks import metrics_server as server_module
-from tests.support.site import TOKEN, Site, serving
-from tests.support.vitals import Patient
+from monitor.sinks import metrics_server
+from tests.support.status import TOKEN, FakeMonitor, MetricsClient, serving_metrics
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    with serving(Patient(tmp_path)) as site:
-        yield site
+def client(tmp_path: Path) -> Iterator[MetricsClient]:
+    with serving_metrics(FakeMonitor(tmp_path)) as client:
+        yield client
 
 
-def ended(connection: socket.socket) -> bool:
+def is_closed(connection: socket.socket) -> bool:
     """Whether the other end has closed, within ten seconds."""
     connection.settimeout(10)
     with connection:
@@ -34,7 +33,7 @@ def ended(connection: socket.socket) -> bool:
     return True
 
 
-def is_ended_while_it_drips(connection: socket.socket) -> bool:
+def is_closed_while_it_drips(connection: socket.socket) -> bool:
     """Whether the other end closes within ten seconds, though bytes go on coming."""
     connection.settimeout(0.05)
     deadline = monotonic() + 10
@@ -52,19 +51,19 @@ def is_ended_while_it_drips(connection: socket.socket) -> bool:
     return False
 
 
-def test_with_a_token_nobody_else_is_answered(
+def test_with_a_token_other_requests_are_rejected(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with serving(Patient(tmp_path), TOKEN) as site:
+    with serving_metrics(FakeMonitor(tmp_path), TOKEN) as client:
         for path in ("/metrics", "/healthz", "/nothing"):
-            status, body, headers = site.ask(path)
+            status, body, headers = client.get(path)
             assert (status, body) == (401, "Unauthorized\n")
             assert headers["WWW-Authenticate"] == "Bearer"
         for wrong in ("", "Bearer", f"Bearer {TOKEN}x", f"Basic {TOKEN}", TOKEN):
-            assert site.ask("/metrics", Authorization=wrong)[0] == 401
-        assert site.ask("/metrics", Authorization="Bearer \xff\xfe")[0] == 401
+            assert client.get("/metrics", Authorization=wrong)[0] == 401
+        assert client.get("/metrics", Authorization="Bearer \xff\xfe")[0] == 401
         right = {"Authorization": f"bearer {TOKEN}", "Host": "sounds.example.org"}
-        assert site.ask("/metrics", **right)[0] == 200
+        assert client.get("/metrics", **right)[0] == 200
     assert TOKEN not in caplog.text
 
 
@@ -81,19 +80,19 @@ def test_with_a_token_nobody_else_is_answered(
         ("127.0.0.1.evil.example.org", 403),
     ],
 )
-def test_a_page_of_the_web_cannot_read_it_through_a_browser(
-    site: Site, host: str, status: int
+def test_a_web_page_cannot_read_it_through_a_browser(
+    client: MetricsClient, host: str, status: int
 ) -> None:
-    assert site.ask("/metrics", Host=host)[0] == status
+    assert client.get("/metrics", Host=host)[0] == status
 
 
-def test_only_get_and_head_of_two_paths_are_answered(site: Site) -> None:
+def test_only_get_and_head_of_two_paths_are_answered(client: MetricsClient) -> None:
     for method in ("POST", "PUT", "DELETE", "OPTIONS", "BREW"):
-        assert site.ask("/metrics", method)[0] == 501
+        assert client.get("/metrics", method)[0] == 501
     for path in ("/", "/metrics/", "/../etc/passwd", "*"):
-        assert site.ask(path)[0] == 404
-    assert site.ask("/healthz?x=1")[0] == 200
-    status, body, headers = site.ask("/healthz", "HEAD")
+        assert client.get(path)[0] == 404
+    assert client.get("/healthz?x=1")[0] == 200
+    status, body, headers = client.get("/healthz", "HEAD")
     assert (status, body) == (200, "")
     assert int(headers["Content-Length"]) == len("listening to street\n")
 
@@ -101,41 +100,41 @@ def test_only_get_and_head_of_two_paths_are_answered(site: Site) -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\n\r\n",
-        b"GET / HTTP/1.1\r\n" + b"X: " + b"y" * 9000 + b"\r\n\r\n",
+        b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + b"X: " + b"y" * 70_000 + b"\r\n\r\n",
         b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 2000 + b"\r\n",
         b"x" * 100_000,
     ],
 )
-def test_a_head_without_end_is_refused(site: Site, data: bytes) -> None:
+def test_a_head_without_end_is_rejected(client: MetricsClient, data: bytes) -> None:
     try:
-        connection = site.knock(data)
+        connection = client.send(data)
     except OSError:
         pass  # It hung up in the middle of it, which is as well.
     else:
-        assert ended(connection)
-    assert site.ask("/healthz")[0] == 200
+        assert is_closed(connection)
+    assert client.get("/healthz")[0] == 200
 
 
 @pytest.mark.parametrize(
     "data", [b"\x16\x03\x01\x02\x00garbage\r\n", b"\r\n", b"\0\r\n"]
 )
-def test_what_is_no_request_harms_nobody(
-    site: Site, data: bytes, caplog: pytest.LogCaptureFixture
+def test_bytes_that_are_no_request_do_no_harm(
+    client: MetricsClient, data: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    connection = site.knock(data)
+    connection = client.send(data)
     connection.shutdown(socket.SHUT_WR)
-    assert ended(connection)
-    assert site.ask("/healthz")[0] == 200
+    assert is_closed(connection)
+    assert client.get("/healthz")[0] == 200
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
 
 
-def test_clients_that_never_finish_do_not_keep_others_waiting(site: Site) -> None:
-    slow = [site.knock(b"GET /metrics HTTP/1.1\r\nX-A: b") for _ in range(40)]
+def test_clients_that_never_finish_do_not_block_others(client: MetricsClient) -> None:
+    slow = [client.send(b"GET /metrics HTTP/1.1\r\nX-A: b") for _ in range(40)]
     began = monotonic()
-    assert site.ask("/metrics")[0] == 200
+    assert client.get("/metrics")[0] == 200
     assert monotonic() - began < 5
-    # As many as may be there are left; the oldest gave way.
+    # The oldest were ended.
     open_still = 0
     for connection in slow:
         connection.setblocking(False)
@@ -146,20 +145,20 @@ def test_clients_that_never_finish_do_not_keep_others_waiting(site: Site) -> Non
         except ConnectionResetError:
             pass
         connection.close()
-    assert open_still <= server_module.MOST_CONNECTIONS
+    assert open_still <= metrics_server.MAX_CONNECTIONS
 
 
-def test_a_client_that_drips_is_ended_after_a_while(
+def test_a_client_that_drips_is_ended_after_the_time_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_module, "CONNECTION_SECONDS", 0.5)
-    with serving(Patient(tmp_path)) as site:
-        connection = site.knock(b"GET /metrics HTTP/1.1\r\n")
-        assert is_ended_while_it_drips(connection)
+    monkeypatch.setattr(metrics_server, "CONNECTION_SECONDS", 0.5)
+    with serving_metrics(FakeMonitor(tmp_path)) as client:
+        connection = client.send(b"GET /metrics HTTP/1.1\r\n")
+        assert is_closed_while_it_drips(connection)
 
 
-def test_clients_that_are_connected_do_not_keep_it_from_ending(tmp_path: Path) -> None:
-    with serving(Patient(tmp_path)) as site:
-        connection = site.knock(b"GET")
-        site.ask("/healthz")
-    assert ended(connection)
+def test_it_ends_while_clients_are_connected(tmp_path: Path) -> None:
+    with serving_metrics(FakeMonitor(tmp_path)) as client:
+        connection = client.send(b"GET")
+        client.get("/healthz")
+    assert is_closed(connection)

@@ -1,4 +1,4 @@
-"""The document that other programs read."""
+"""The JSON document of the status."""
 
 import json
 import math
@@ -9,37 +9,40 @@ from typing import Any
 
 import pytest
 
-from monitor.sinks.status_document import document, silence
+from monitor.sinks.status_document import document
 from monitor.sinks.status_snapshot import Reload, Watchdog
+from monitor.sinks.status_socket import no_answer
 from monitor.sinks.store.database import open_database
 from monitor.sinks.store.session import write_alerts
-from monitor.statistics import Levels, Listened, Loss, Trouble
+from monitor.statistics import CanaryResult, Levels, Listened, Loss, Trouble
 from tests.support.alerts import alert as sample_alert
+from tests.support.status import MODEL, FakeMonitor
 from tests.support.timed import samples
-from tests.support.vitals import MODEL, Patient
 
 
 @pytest.fixture
-def patient(tmp_path: Path) -> Patient:
-    return Patient(tmp_path)
+def monitor(tmp_path: Path) -> FakeMonitor:
+    return FakeMonitor(tmp_path)
 
 
-def told(patient: Patient) -> dict[str, Any]:
-    """As who asks gets it."""
-    text = json.dumps(document(patient.snapshot), allow_nan=False)
+def status_of(monitor: FakeMonitor) -> dict[str, Any]:
+    """As a client reads it."""
+    text = json.dumps(document(monitor.snapshot), allow_nan=False)
     return dict(json.loads(text))
 
 
-def test_before_the_first_step_everything_is_there_and_empty(patient: Patient) -> None:
-    first = told(patient)
-    patient.hear()
-    assert first.keys() == told(patient).keys()
+def test_before_the_first_step_everything_is_there_and_empty(
+    monitor: FakeMonitor,
+) -> None:
+    first = status_of(monitor)
+    monitor.report()
+    assert first.keys() == status_of(monitor).keys()
     assert (first["sources"], first["model"]) == ([], None)
     assert first["latency_seconds"] == {"p50": None, "p95": None}
 
 
-def test_the_facts_of_a_source_have_their_units(patient: Patient) -> None:
-    statistics = patient.hear()
+def test_the_facts_of_a_source_have_their_units(monitor: FakeMonitor) -> None:
+    statistics = monitor.report()
     (source,) = statistics.sources
     source = replace(
         source,
@@ -56,9 +59,9 @@ def test_the_facts_of_a_source_have_their_units(patient: Patient) -> None:
         noise_floor=Levels(-60.0, -math.inf),
         events=(("siren", 3),),
     )
-    trouble = Trouble("street", "clipping", patient.clock.utc(), "https://a:hush@b")
-    patient.vitals.report(replace(statistics, sources=(source,), troubles=(trouble,)))
-    (facts,) = told(patient)["sources"]
+    trouble = Trouble("street", "clipping", monitor.clock.utc(), "https://a:hush@b")
+    monitor.tracker.report(replace(statistics, sources=(source,), troubles=(trouble,)))
+    (facts,) = status_of(monitor)["sources"]
     assert facts == {
         "name": "street",
         "state": "waiting",
@@ -89,44 +92,47 @@ def test_the_facts_of_a_source_have_their_units(patient: Patient) -> None:
     }
 
 
-def test_trouble_of_no_single_source_stands_by_itself(patient: Patient) -> None:
-    patient.hear(troubles=(Trouble("*", "disk", None, "it is full"),))
-    facts = told(patient)
+def test_a_trouble_of_the_whole_monitor_stands_by_itself(monitor: FakeMonitor) -> None:
+    monitor.report(troubles=(Trouble("*", "disk", None, "it is full"),))
+    facts = status_of(monitor)
     assert facts["troubles"] == [
         {"kind": "disk", "since": None, "detail": "it is full"}
     ]
     assert facts["sources"][0]["troubles"] == []
 
 
-def test_a_model_that_fell_back_says_from_where(patient: Patient) -> None:
-    patient.hear(model=replace(MODEL, failed_compute_device="cuda"))
-    model = told(patient)["model"]
+def test_a_model_that_fell_back_names_the_failed_device(monitor: FakeMonitor) -> None:
+    monitor.report(model=replace(MODEL, failed_compute_device="cuda"))
+    model = status_of(monitor)["model"]
     assert model["compute_device"] == "cpu"
     assert model["configured_compute_device"] == "auto"
     assert model["failed_compute_device"] == "cuda"
 
 
-def test_the_process_says_what_it_takes(patient: Patient) -> None:
-    patient.hear()
-    process = told(patient)["process"]
+def test_the_process_has_its_memory_files_and_threads(monitor: FakeMonitor) -> None:
+    monitor.report()
+    process = status_of(monitor)["process"]
     assert process["rss_bytes"] > 10 * 2**20
     assert process["open_files"] > 2
     assert process["threads"] >= 1
     assert process["cpu_share"] >= 0
 
 
-def test_room_is_told_also_before_the_folder_is_made(tmp_path: Path) -> None:
-    disk = told(Patient(tmp_path / "not" / "yet"))["disk"]
+def test_free_space_is_known_before_the_folder_is_made(tmp_path: Path) -> None:
+    disk = status_of(FakeMonitor(tmp_path / "not" / "yet"))["disk"]
     assert disk["free_bytes"] > 0
     assert disk["database_bytes"] is None
 
 
-def test_watchdog_and_reload_are_told_once_there_are_any(patient: Patient) -> None:
-    assert (told(patient)["watchdog"], told(patient)["reload"]) == (None, None)
-    now = patient.clock
-    patient.daemon.watchdog = Watchdog(30.0, now.monotonic() - 5)
-    patient.daemon.reload = Reload(now.utc(), False, "model.threads: 0 must be ...")
-    facts = told(patient)
+def test_watchdog_and_reload_are_null_until_there_are_any(monitor: FakeMonitor) -> None:
+    assert (status_of(monitor)["watchdog"], status_of(monitor)["reload"]) == (
+        None,
+        None,
+    )
+    now = monitor.clock
+    monitor.daemon.watchdog = Watchdog(30.0, now.monotonic() - 5)
+    monitor.daemon.reload = Reload(now.utc(), False, "model.threads: 0 must be ...")
+    facts = status_of(monitor)
     assert facts["watchdog"] == {"limit_seconds": 30.0, "put_off_seconds_ago": 5.0}
     assert facts["reload"] == {
         "time": "2026-03-01T12:00:00.000Z",
@@ -135,12 +141,12 @@ def test_watchdog_and_reload_are_told_once_there_are_any(patient: Patient) -> No
     }
 
 
-def test_the_outbox_is_told_by_endpoint(tmp_path: Path) -> None:
+def test_the_outbox_is_counted_by_endpoint(tmp_path: Path) -> None:
     path = tmp_path / "monitor.db"
-    patient = Patient(tmp_path, ("siren/webhook", "dog/command"), path)
-    assert told(patient)["outbox"] is None
+    monitor = FakeMonitor(tmp_path, ("siren/webhook", "dog/command"), path)
+    assert status_of(monitor)["outbox"] is None
     database = open_database(path)
-    assert told(patient)["outbox"]["endpoints"] == {
+    assert status_of(monitor)["outbox"]["endpoints"] == {
         name: {"pending": 0, "dead": 0, "oldest_pending": None}
         for name in ("siren/webhook", "dog/command")
     }
@@ -153,7 +159,7 @@ def test_the_outbox_is_told_by_endpoint(tmp_path: Path) -> None:
             "UPDATE alerts SET state = ? WHERE id = ?", (state, alert.id)
         )
     connection.close()
-    outbox = told(patient)["outbox"]
+    outbox = status_of(monitor)["outbox"]
     oldest = alerts[2].created.isoformat(timespec="milliseconds")
     assert outbox == {
         "pending": 2,
@@ -169,10 +175,26 @@ def test_the_outbox_is_told_by_endpoint(tmp_path: Path) -> None:
             "gone/mqtt": {"pending": 0, "dead": 1, "oldest_pending": None},
         },
     }
-    size = told(patient)["disk"]["database_bytes"]
+    size = status_of(monitor)["disk"]["database_bytes"]
     assert size >= path.stat().st_size
 
 
-def test_who_is_silent_is_told_in_the_same_form(patient: Patient) -> None:
-    nobody = silence("the monitor is not running", running=False)
-    assert nobody.keys() <= told(patient).keys()
+def test_the_newest_canary_stands_beside_its_source(monitor: FakeMonitor) -> None:
+    at = monitor.clock.utc()
+    canary = CanaryResult("yard", at, True, "", "siren", 0.97654, 5.04)
+    monitor.report("street", "yard", canary=(canary,))
+    street, yard = status_of(monitor)["sources"]
+    assert street["canary"] is None
+    assert yard["canary"] == {
+        "time": "2026-03-01T12:00:00.000Z",
+        "ok": True,
+        "detail": "",
+        "label": "siren",
+        "score": 0.9765,
+        "seconds": 5.0,
+    }
+
+
+def test_without_an_answer_there_are_the_first_keys(monitor: FakeMonitor) -> None:
+    nobody = no_answer("the monitor is not running", running=False)
+    assert list(nobody) == list(status_of(monitor))[: len(nobody)]

@@ -1,18 +1,33 @@
-"""The private socket in the file system."""
+"""The unix socket: its file, its server, and the client that reads the status."""
 
+import json
+import logging
 import os
 import signal
 import socket
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
-from monitor.sinks.status_socket import UnixSocket, address
+from monitor.sinks.status_socket import (
+    SERVICE_SOCKET,
+    StatusSocket,
+    client_paths,
+    private_socket,
+    query_status,
+    server_path,
+)
+from tests.support.broker import wait_until
+from tests.support.status import FakeMonitor
+
+STATE = Path("/var/lib/sound-monitor")
 
 LISTEN = """
 import socket, sys
@@ -26,7 +41,7 @@ sys.stdin.read()
 
 @contextmanager
 def other_process(path: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process that listens at `path`."""
+    """Run another process that listens at `path` and never answers."""
     process = subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", LISTEN, str(path)],
         stdin=subprocess.PIPE,
@@ -42,97 +57,281 @@ def other_process(path: Path) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def can_connect(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as visitor, address(path) as name:
-        visitor.settimeout(5)
+@contextmanager
+def running(monitor: FakeMonitor, path: Path) -> Iterator[StatusSocket]:
+    """Run a status socket at `path` that has begun to answer."""
+    sink = StatusSocket(monitor.tracker, path)
+    try:
+        sink.report(monitor.report())
+        wait_until(lambda: query_status([path])["running"])
+        yield sink
+    finally:
+        sink.close()
+
+
+@contextmanager
+def answering(path: Path, answer: bytes, *, closes: bool = True) -> Iterator[None]:
+    """Answer one client at `path` with these bytes; then close, or say no more."""
+    over = threading.Event()
+    with private_socket(path) as listener:
+
+        def serve() -> None:
+            client, _ = listener.accept()
+            with client:
+                client.sendall(answer)
+                if not closes:
+                    over.wait(10)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
         try:
-            visitor.connect(name)
-        except (ConnectionRefusedError, FileNotFoundError):
-            return False
-    return True
+            yield
+        finally:
+            over.set()
+            thread.join()
 
 
-@pytest.fixture
-def door(tmp_path: Path) -> Iterator[UnixSocket]:
-    door = UnixSocket(tmp_path / "run" / "status.sock")
-    yield door
-    door.close()
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_only_its_user_may_enter(door: UnixSocket) -> None:
+def test_only_its_user_can_connect(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "status.sock"
     before = os.umask(0)
     try:
-        door.open()
+        with private_socket(path):
+            assert (mode(path), mode(path.parent)) == (0o600, 0o700)
     finally:
         os.umask(before)
-    assert can_connect(door.path)
-    assert stat.S_IMODE(door.path.stat().st_mode) == 0o600
-    assert stat.S_IMODE(door.path.parent.stat().st_mode) == 0o700
+    assert list(path.parent.iterdir()) == []
 
 
-def test_it_is_gone_when_it_is_closed(door: UnixSocket) -> None:
-    door.open()
-    door.close()
-    assert list(door.path.parent.iterdir()) == []
-
-
-def test_what_a_killed_process_left_is_replaced(tmp_path: Path) -> None:
-    door = UnixSocket(tmp_path / "status.sock")
-    with other_process(door.path) as other:
+def test_the_socket_of_a_killed_process_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "status.sock"
+    with other_process(path) as other:
         other.kill()
         other.wait()
-        assert door.path.exists()
-        door.open()
-    assert can_connect(door.path)
-    door.close()
+        assert path.exists()
+        with running(FakeMonitor(tmp_path), path):
+            assert query_status([path])["listening"]
 
 
-@pytest.mark.parametrize("state", ["lively", "stopped", "overrun"])
-def test_a_living_process_is_never_replaced(tmp_path: Path, state: str) -> None:
-    door = UnixSocket(tmp_path / "status.sock")
-    with other_process(door.path) as other:
+@pytest.mark.parametrize("state", ["working", "stopped", "overrun"])
+def test_the_socket_of_a_living_process_is_never_replaced(
+    tmp_path: Path, state: str
+) -> None:
+    path = tmp_path / "status.sock"
+    with other_process(path) as other:
         if state == "stopped":
             other.send_signal(signal.SIGSTOP)
-        waiting = [socket.socket(socket.AF_UNIX) for _ in range(5)]
+        clients = [socket.socket(socket.AF_UNIX) for _ in range(5)]
         if state == "overrun":
-            for visitor in waiting:
-                visitor.setblocking(False)
-                visitor.connect_ex(str(door.path))
-        inode = door.path.stat().st_ino
-        with pytest.raises(OSError, match="in use"):
-            door.open()
-        assert door.path.stat().st_ino == inode
-        for visitor in waiting:
-            visitor.close()
+            for client in clients:
+                client.setblocking(False)
+                client.connect_ex(str(path))
+        inode = path.stat().st_ino
+        with pytest.raises(OSError, match="in use"), private_socket(path):
+            pass
+        assert path.stat().st_ino == inode
+        for client in clients:
+            client.close()
 
 
 def test_a_file_of_another_kind_is_never_replaced(tmp_path: Path) -> None:
-    door = UnixSocket(tmp_path / "status.sock")
-    door.path.write_text("precious")
-    with pytest.raises(OSError, match="in use"):
-        door.open()
-    assert door.path.read_text() == "precious"
+    path = tmp_path / "status.sock"
+    path.write_text("precious")
+    with pytest.raises(OSError, match="in use"), private_socket(path):
+        pass
+    assert path.read_text() == "precious"
 
 
-def test_the_socket_of_a_successor_stays(tmp_path: Path) -> None:
-    door, successor = (
-        UnixSocket(tmp_path / "status.sock"),
-        UnixSocket(tmp_path / "status.sock"),
-    )
-    door.open()
-    door.path.unlink()
-    successor.open()
-    door.close()
-    assert can_connect(successor.path)
-    successor.close()
+def test_the_socket_of_a_successor_is_not_removed(tmp_path: Path) -> None:
+    path = tmp_path / "status.sock"
+    first = private_socket(path)
+    first.__enter__()
+    path.unlink()
+    with private_socket(path):
+        first.__exit__(None, None, None)
+        assert path.exists()
+    assert not path.exists()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc/self/fd")
 def test_a_path_may_be_longer_than_an_address(tmp_path: Path) -> None:
-    door = UnixSocket(tmp_path / ("long" * 30) / ("longer" * 30) / "status.sock")
-    assert len(str(door.path)) > 300
-    door.open()
-    assert can_connect(door.path)
-    door.close()
-    assert not door.path.exists()
-    assert not can_connect(door.path)
+    path = tmp_path / ("long" * 30) / ("longer" * 30) / "status.sock"
+    assert len(str(path)) > 300
+    with running(FakeMonitor(tmp_path), path):
+        assert query_status([path])["listening"]
+    assert not path.exists()
+    assert not query_status([path])["running"]
+
+
+def test_a_service_has_its_socket_in_its_runtime_folder() -> None:
+    environ = {"RUNTIME_DIRECTORY": "/run/sound-monitor:/run/more"}
+    assert server_path(None, STATE, environ) == SERVICE_SOCKET
+
+
+def test_monitors_of_one_user_have_sockets_of_their_own(tmp_path: Path) -> None:
+    environ = {"XDG_RUNTIME_DIR": str(tmp_path)}
+    paths = {server_path(None, state, environ) for state in (STATE, tmp_path)}
+    assert len(paths) == 2
+    assert {path.parent for path in paths} == {tmp_path / "sound-monitor"}
+
+
+def test_without_a_runtime_folder_the_socket_is_in_the_state_folder() -> None:
+    environ = {"XDG_RUNTIME_DIR": "/there/is/none"}
+    assert server_path(None, STATE, environ) == STATE / "status.sock"
+
+
+def test_the_configuration_may_name_the_socket(tmp_path: Path) -> None:
+    environ = {"RUNTIME_DIRECTORY": "/run/x", "XDG_RUNTIME_DIR": str(tmp_path)}
+    assert server_path("my.sock", STATE, environ) == STATE / "my.sock"
+    assert server_path("/srv/my.sock", STATE, environ) == Path("/srv/my.sock")
+    assert client_paths("my.sock", STATE, environ) == [STATE / "my.sock"]
+
+
+def test_a_client_with_other_variables_finds_the_socket(tmp_path: Path) -> None:
+    session = {"XDG_RUNTIME_DIR": str(tmp_path)}
+    for environ in ({}, session, {"RUNTIME_DIRECTORY": str(SERVICE_SOCKET.parent)}):
+        path = server_path(None, STATE, environ)
+        assert path in client_paths(None, STATE, session)
+
+
+def test_a_client_gets_one_document(tmp_path: Path) -> None:
+    path = tmp_path / "status.sock"
+    with running(FakeMonitor(tmp_path), path):
+        status = query_status([tmp_path / "none.sock", path])
+        assert mode(path) == 0o600
+    keys = ("schema", "running", "listening", "pid")
+    assert [status[key] for key in keys] == [1, True, True, 4711]
+    assert not path.exists()
+
+
+def test_the_answer_is_one_line_of_json(tmp_path: Path) -> None:
+    path = tmp_path / "status.sock"
+    with running(FakeMonitor(tmp_path), path), socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        with client.makefile("rb") as answer:
+            line, rest = answer.readline(), answer.read()
+    assert json.loads(line)["schema"] == 1
+    assert rest == b""
+
+
+def test_it_answers_while_the_worker_hangs(tmp_path: Path) -> None:
+    path = tmp_path / "status.sock"
+    monitor = FakeMonitor(tmp_path)
+    with running(monitor, path):
+        monitor.clock.advance(60)
+        status = query_status([path])
+    assert (status["running"], status["listening"]) == (True, False)
+    assert "the analysis hangs" in status["sentence"]
+
+
+def test_clients_that_read_nothing_do_not_block_others(tmp_path: Path) -> None:
+    path = tmp_path / "status.sock"
+    with running(FakeMonitor(tmp_path), path):
+        idle = [socket.socket(socket.AF_UNIX) for _ in range(5)]
+        for client in idle:
+            client.connect(str(path))
+        assert query_status([path])["listening"]
+        for client in idle:
+            client.close()
+
+
+def test_without_a_monitor_the_places_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a file").touch()
+    paths = [tmp_path / "none.sock", tmp_path / "a file" / "none.sock"]
+    assert query_status(paths) == {
+        "schema": 1,
+        "running": False,
+        "listening": False,
+        "sentence": f"the monitor is not running: there is no {paths[0]} or {paths[1]}",
+        "pid": None,
+    }
+
+
+def test_a_killed_monitor_is_reported_unless_another_one_answers(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "status.sock"
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.close()
+    status = query_status([path])
+    assert not status["running"]
+    assert "it was killed" in status["sentence"]
+    with running(FakeMonitor(tmp_path), tmp_path / "other.sock"):
+        assert query_status([path, tmp_path / "other.sock"])["listening"]
+
+
+@pytest.mark.parametrize("answer", [b"", b'{"schema": 1, '])
+def test_a_monitor_that_hangs_is_reported_in_time(
+    tmp_path: Path, answer: bytes
+) -> None:
+    path = tmp_path / "status.sock"
+    with answering(path, answer, closes=False):
+        began = monotonic()
+        status = query_status([path], 0.3)
+        assert monotonic() - began < 5
+    assert (status["running"], status["listening"]) == (True, False)
+    assert status["pid"] == os.getpid()
+    assert "does not answer within 0.3 s" in status["sentence"]
+
+
+def test_a_stopped_process_is_reported(tmp_path: Path) -> None:
+    path = tmp_path / "status.sock"
+    with other_process(path) as process:
+        process.send_signal(signal.SIGSTOP)
+        status = query_status([path], 0.3)
+    assert status["sentence"] == (
+        f"the monitor (process {process.pid}) is stopped by a signal: it does nothing "
+        "until SIGCONT"
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (b"hello\n", "gave no answer that makes sense"),
+        (b"[1]\n", "of another version"),
+        (b'{"schema": 2}\n', "of another version"),
+    ],
+)
+def test_another_program_is_not_taken_for_a_monitor(
+    tmp_path: Path, answer: bytes, sentence: str
+) -> None:
+    path = tmp_path / "status.sock"
+    with answering(path, answer):
+        status = query_status([path])
+    assert sentence in status["sentence"]
+    assert not status["listening"]
+
+
+def test_a_path_in_use_is_logged_once_and_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monitor.sinks.status_socket.RETRY_SECONDS", 0.01)
+    path = tmp_path / "status.sock"
+    first, second = FakeMonitor(tmp_path), FakeMonitor(tmp_path)
+    second.daemon.pid = 4712
+    with running(first, path):
+        late = StatusSocket(second.tracker, path)
+        late.report(second.report())
+        wait_until(lambda: "another monitor answers there" in caplog.text)
+        assert query_status([path])["pid"] == 4711
+    wait_until(lambda: query_status([path])["pid"] == 4712)
+    late.close()
+    warnings = [r for r in caplog.records if r.levelno >= logging.WARNING]
+    assert len(warnings) == 1
+
+
+def test_an_impossible_folder_is_logged_and_the_monitor_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "state").write_text("a file")
+    monitor = FakeMonitor(tmp_path)
+    sink = StatusSocket(monitor.tracker, tmp_path / "state" / "status.sock")
+    sink.report(monitor.report())
+    wait_until(lambda: "set status.socket to another path" in caplog.text)
+    sink.report(monitor.report())
+    sink.close()
