@@ -46,6 +46,11 @@ class SourceSettings(Settings):
     """Added to dB(A) levels: the sound pressure level at which this microphone clips.
     """
 
+    @property
+    def is_live(self) -> bool:
+        """False for recordings, which end and may be fed faster than real time."""
+        return self.input.startswith(("mic:", "command:"))
+
 
 class HealthSettings(Settings):
     """When a source counts as unhealthy, and as healthy again."""

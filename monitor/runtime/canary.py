@@ -1,346 +1,284 @@
-"""The canary: a known sound that must come out of the analysis, again and again.
-
-Puts the canary together: what it tries is what is in use.
-"""
+"""The canary: a known sound must be detected again and again, for each live source."""
 
 import logging
-import math
-from collections.abc import Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from monitor.audio.conditioning import StreamResampler
+from monitor.audio.ring import Samples
 from monitor.clock import Clock
 from monitor.config.audio import CanarySettings
 from monitor.config.config import Config
 from monitor.model.classifier import Classifier
-from monitor.records import Gap, HealthState, ScoreFrame, Timed
-from monitor.runtime.assembly import rules_of
+from monitor.records import Gap, ScoreFrame, Timed
 from monitor.runtime.canary_trial import (
-    GOLDEN,
-    MIXED,
     CanaryError,
-    Ears,
+    Chain,
+    KnownSound,
     MakeResampler,
-    Slices,
-    Song,
     Sound,
-    Start,
-    Verdict,
-    choose_song,
+    Steps,
+    choose_sound,
     mix,
-    render_song,
+    render,
     run_trial,
-    start_thread,
 )
 from monitor.runtime.health import HealthReport, HealthReports
-from monitor.runtime.pipeline import Pipeline
 from monitor.runtime.services import AudioHistory
 from monitor.sinks.sink import Sink
 from monitor.statistics import CanaryResult, Statistics
 
 logger = logging.getLogger(__name__)
 
-
 FIRST_SECONDS = 5.0
-"""From the moment at which a source is heard to its first trial."""
+"""From the moment when a source is listened to, to its first trial."""
 
-AGAIN_SECONDS = 300.0
-"""After a failure the next trial comes so soon: it may be over."""
+RETRY_SECONDS = 300.0
+"""Longest interval after a failed trial."""
 
-LONGEST_SECONDS = 60.0
-"""A trial must be done by then."""
+MAX_TRIAL_SECONDS = 60.0
 
-BACKLOG_SECONDS = 2.0
-"""While so much waits to be analysed, the canary waits too."""
+MAX_BACKLOG_SECONDS = 2.0
+"""With a longer backlog the trial pauses."""
 
-TAIL_HOPS = 2
+Start = Callable[[Callable[[], Sound]], Future[Sound]]
+"""Runs a function in the background."""
+
+
+def start_thread(make: Callable[[], Sound]) -> Future[Sound]:
+    """Run `make` on a thread that ends with it."""
+    pool = ThreadPoolExecutor(1, thread_name_prefix="canary")
+    sound = pool.submit(make)
+    pool.shutdown(wait=False)
+    return sound
 
 
 @dataclass(slots=True)
-class _Perch:
-    """One source, and where its trials stand."""
+class _Source:
+    """A live source and the state of its trials."""
 
-    source: str
+    name: str
     due: float | None = None
-    """When the next trial begins, monotonic seconds; None: it was not heard yet."""
+    """Monotonic time of the next trial; None: not listened to yet."""
 
-    heard_from: int = 0
+    gap_stop: int = 0
     """First sample after the newest gap."""
 
-    sounding_until: int = -1
-    """Up to here the very sound of the canary may be in what was captured."""
+    similar_until: int = -1
+    """Captured samples may hold a sound of the canary's label up to here."""
 
     is_raised: bool = False
-    """Whether its health is raised."""
+    """Health is raised."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Trial:
-    """The trial that goes on."""
+    """The trial in progress."""
 
-    perch: _Perch
+    source: _Source
     began: float
-    sound: Future[Sound] | None
-    """Being made; None: there is none, or it is mixed in."""
-
-    slices: Slices | None
     is_alone: bool
-    """Whether what was captured is left out."""
+    """The captured samples are left out."""
+
+    steps: Steps = field(init=False)
 
 
 class Canary(Sink):
-    """A sink that tries each live source now and then, on a path of its own.
+    """Tests each live source at intervals, in a pipeline of its own.
 
-    A known sound is mixed into a copy of the newest captured samples, and goes through
-    the same resampler, front end, network and rules; it must come out as an event of
-    its label, at its time.  If it does not, it is tried once more without what was
-    captured, which may have been in its way; then health is raised.
+    A known sound is mixed into a copy of the newest captured samples and analysed by
+    the resampler, front end, network and rules in use; an event of its label, at its
+    time, must result.  A failed trial is repeated without the captured samples, which
+    may have masked the sound; if that fails too, health is raised.
 
-    The network is used by one thread, the worker's: it computes a window at each
-    report, and none while sound waits to be analysed.  Only the sound is made on a
-    thread of its own.
+    The network belongs to the worker's thread, so a trial computes one window per
+    report, and none while there is a backlog.  Only the sound is made on another
+    thread.
     """
 
     def __init__(
         self,
         settings: CanarySettings,
         sources: Sequence[str],
-        ears: Ears,
-        past: AudioHistory,
-        desk: HealthReports,
+        chain: Chain,
+        history: AudioHistory,
+        health: HealthReports,
         clock: Clock,
         *,
         make_resampler: MakeResampler = StreamResampler,
         start: Start = start_thread,
     ) -> None:
-        """Prepare; the first trial comes some seconds after a source is heard.
-
-        Args:
-            settings: Its section; `every_seconds` is not null.
-            sources: Names of the live sources.
-            ears: What is tried.
-            past: The rings of all sources.
-            desk: Where failures are told.
-            clock: Of the machine.
-            make_resampler: As the sources have it.
-            start: Makes the sound, which takes a moment.
-        """
-        assert settings.every_seconds is not None, "it is not asked for"
+        """Prepare to test `sources`, which are live, at the interval of `settings`."""
+        assert settings.every_seconds is not None
         self.canary_results: tuple[CanaryResult, ...] = ()
-        """The newest of each source.  Any thread: replaced as a whole."""
+        self.sound = choose_sound(settings.label, chain)
+        """The sound that is mixed in; None: there is none for this model."""
 
-        self.song = choose_song(
-            settings.label,
-            ears.classifier.labels,
-            ears.rules,
-            ears.hop_samples,
-            ears.classifier.spec,
-        )
-        """What is mixed in; None: there is no such sound for this model."""
-
-        if self.song is None:
+        if self.sound is None:
             logger.warning(
-                "the canary has no sound that the model and its rules can tell; it "
+                "the canary has no sound that the model and its rules can detect; it "
                 "only recomputes the golden vector of the model"
             )
         self._every_seconds = settings.every_seconds
-        self._perches = {source: _Perch(source) for source in sources}
-        self._ears = ears
-        self._past = past
-        self._desk = desk
+        self._sources = {name: _Source(name) for name in sources}
+        self._chain = chain
+        self._history = history
+        self._health = health
         self._clock = clock
         self._make_resampler = make_resampler
         self._start = start
         self._trial: _Trial | None = None
 
     def write(self, batch: Sequence[Timed]) -> None:
-        """Learn what is in the captured sound."""
+        """Note gaps and similar sounds in the captured samples."""
         for timed in batch:
             record = timed.record
-            perch = self._perches.get(record.source)
-            if perch is None:
+            source = self._sources.get(record.source)
+            if source is None:
                 continue
             if isinstance(record, Gap):
-                perch.heard_from = record.stop
-            elif isinstance(record, ScoreFrame) and self._may_hold_it(record):
-                perch.sounding_until = record.stop
+                source.gap_stop = record.stop
+            elif isinstance(record, ScoreFrame) and self._is_similar(record):
+                source.similar_until = record.stop
 
     def report(self, statistics: Statistics) -> None:
-        """Begin a trial that is due, or compute the next window of the one that is."""
+        """Begin a trial that is due, or take the next step of the current one."""
         now = self._clock.monotonic()
         if self._trial is None:
-            for source in statistics.sources:
-                perch = self._perches.get(source.source)
-                if perch is not None and source.state == "listening":
-                    self._begin_if_due(perch, now)
+            for each in statistics.sources:
+                source = self._sources.get(each.source)
+                if source is not None and each.state == "listening":
+                    self._begin_if_due(source, now)
             return
-        waiting = max(source.backlog_samples for source in statistics.sources)
-        if now - self._trial.began > LONGEST_SECONDS:
-            late = Verdict(f"it took longer than {LONGEST_SECONDS:g} s", math.nan)
-            self._end(self._trial, late, now)
-        elif waiting < BACKLOG_SECONDS * self._ears.classifier.spec.sample_rate:
+        backlog = max(each.backlog_samples for each in statistics.sources)
+        if now - self._trial.began > MAX_TRIAL_SECONDS:
+            late = CanaryError(f"it took longer than {MAX_TRIAL_SECONDS:g} s")
+            self._end(self._trial, now, late)
+        elif backlog < MAX_BACKLOG_SECONDS * self._chain.classifier.spec.sample_rate:
             self._advance(self._trial, now)
 
     def close(self) -> None:
-        """End; what is on its way is dropped, and what is raised is over."""
+        """Drop the trial in progress, and clear the health that was raised."""
         self._trial = None
-        for perch in self._perches.values():
-            if perch.is_raised:
-                detail = "it is not tried any more in this way"
-                self._desk.post(HealthReport("canary", "cleared", detail, perch.source))
+        for source in self._sources.values():
+            if source.is_raised:
+                detail = "it is no longer tested in this way"
+                self._health.post(
+                    HealthReport("canary", "cleared", detail, source.name)
+                )
 
-    def _may_hold_it(self, frame: ScoreFrame) -> bool:
-        if self.song is None:
+    def _is_similar(self, frame: ScoreFrame) -> bool:
+        if self.sound is None:
             return False
-        index = self._ears.classifier.labels.index(self.song.label)
-        return frame.scores[index] >= self._ears.rules[self.song.label].offset_threshold
+        index = self._chain.classifier.labels.index(self.sound.label)
+        rule = self._chain.rules[self.sound.label]
+        return frame.scores[index] >= rule.offset_threshold
 
-    def _begin_if_due(self, perch: _Perch, now: float) -> None:
-        if perch.due is None:
-            perch.due = now + FIRST_SECONDS
-        if now >= perch.due and self._trial is None:
-            self._begin(perch, now, is_alone=False)
+    def _begin_if_due(self, source: _Source, now: float) -> None:
+        if source.due is None:
+            source.due = now + FIRST_SECONDS
+        if now >= source.due and self._trial is None:
+            self._begin(source, now, is_alone=False)
 
-    def _begin(self, perch: _Perch, now: float, *, is_alone: bool) -> None:
-        spec = self._ears.classifier.spec
-        rate = self._past.source_rate(perch.source) or spec.sample_rate
-        sound = None if self.song is None else self._make(self.song, rate)
-        slices = run_trial(self._ears, "", None) if sound is None else None
-        self._trial = _Trial(perch, now, sound, slices, is_alone)
+    def _begin(self, source: _Source, now: float, *, is_alone: bool) -> None:
+        self._trial = _Trial(source, now, is_alone)
+        if self.sound is None:
+            self._trial.steps = run_trial(self._chain, "", None)
+        else:
+            self._trial.steps = self._steps(self._trial, self.sound)
 
-    def _make(self, song: Song, rate: int) -> Future[Sound]:
-        model_rate = self._ears.classifier.spec.sample_rate
-        return self._start(
-            lambda: render_song(song, rate, model_rate, self._make_resampler)
+    def _steps(self, trial: _Trial, known: KnownSound) -> Steps:
+        rate = self._chain.classifier.spec.sample_rate
+        source_rate = self._history.source_rate(trial.source.name) or rate
+        sound = self._start(
+            lambda: render(known, source_rate, rate, self._make_resampler)
         )
+        while not sound.done():
+            yield
+        mixture = self._mix(trial, sound.result())
+        return (yield from run_trial(self._chain, known.label, mixture))
+
+    def _mix(self, trial: _Trial, sound: Sound) -> Samples:
+        """Mix the sound into the newest captured samples."""
+        source = trial.source
+        stop = self._history.stop(source.name)
+        start = max(stop - self._chain.mixture_samples(sound), source.gap_stop)
+        _, captured = self._history.read(source.name, start, stop)
+        if source.similar_until > start:
+            trial.is_alone = True
+        if trial.is_alone:
+            captured = np.zeros_like(captured)
+        return mix(sound, captured, self._chain)
 
     def _advance(self, trial: _Trial, now: float) -> None:
         try:
-            if trial.slices is not None:
-                next(trial.slices)
-            elif trial.sound is not None and trial.sound.done():
-                self._trial = self._mixed(trial, trial.sound.result())
+            next(trial.steps)
         except StopIteration as end:
-            self._end(trial, end.value, now)
+            self._end(trial, now, None, end.value)
         except CanaryError as error:
-            self._end(trial, Verdict(str(error), math.nan), now)
-        # Whatever it is, it was found in time: that is what the canary is for.
+            self._end(trial, now, error)
+        # To find failures of any kind is the canary's purpose.
         except Exception as error:  # noqa: BLE001 - becomes health
-            what = f"it failed unexpectedly: {type(error).__name__}: {error}"
-            self._end(trial, Verdict(what, math.nan), now)
+            fault = f"it failed unexpectedly: {type(error).__name__}: {error}"
+            self._end(trial, now, CanaryError(fault))
 
-    def _mixed(self, trial: _Trial, sound: Sound) -> _Trial:
-        """Mix the sound into what was captured last."""
-        assert self.song is not None, "there is a sound"
-        spec, hop = self._ears.classifier.spec, self._ears.hop_samples
-        # The window before the sound holds none of it: so its beginning can be told.
-        lead, tail = spec.window_samples + hop // 2, TAIL_HOPS * hop
-        perch = trial.perch
-        stop = self._past.stop(perch.source)
-        start = max(stop - lead - sound.size - tail, perch.heard_from)
-        _, captured = self._past.read(perch.source, start, stop)
-        is_alone = trial.is_alone or perch.sounding_until > start
-        if is_alone or not captured.size:
-            captured = np.zeros((max(1, captured.shape[0]), 1), np.float32)
-        mixture = mix(
-            sound,
-            captured,
-            lead=lead,
-            tail=tail,
-            gate_dbfs=self._ears.gate_dbfs,
-            model_rate=spec.sample_rate,
-        )
-        slices = run_trial(self._ears, self.song.label, mixture)
-        return replace(trial, sound=None, slices=slices, is_alone=is_alone)
-
-    def _end(self, trial: _Trial, verdict: Verdict, now: float) -> None:
+    def _end(
+        self,
+        trial: _Trial,
+        now: float,
+        error: CanaryError | None,
+        score: float | None = None,
+    ) -> None:
         self._trial = None
-        perch = trial.perch
-        if not verdict.ok and not trial.is_alone and self.song is not None:
-            logger.debug("canary of %r: %s; again", perch.source, verdict.complaint)
-            self._begin(perch, now, is_alone=True)
+        source = trial.source
+        if error is not None and not trial.is_alone and self.sound is not None:
+            logger.debug("canary of %r: %s; again", source.name, error)
+            self._begin(source, now, is_alone=True)
             return
         wait = self._every_seconds
-        perch.due = now + (wait if verdict.ok else min(wait, AGAIN_SECONDS))
+        source.due = now + (wait if error is None else min(wait, RETRY_SECONDS))
         result = CanaryResult(
-            perch.source,
+            source.name,
             self._clock.utc(),
-            verdict.ok,
-            verdict.complaint,
-            None if self.song is None else self.song.label,
-            None if math.isnan(verdict.score) else verdict.score,
+            error is None,
+            "" if error is None else str(error),
+            None if self.sound is None else self.sound.label,
+            score if error is None else error.score,
             now - trial.began,
         )
-        others = [each for each in self.canary_results if each.source != perch.source]
+        others = (each for each in self.canary_results if each.source != source.name)
         self.canary_results = (*others, result)
         logger.debug("%s", result)
-        self._tell(perch, verdict)
+        self._report_health(source, error)
 
-    def _tell(self, perch: _Perch, verdict: Verdict) -> None:
-        state: HealthState = "cleared" if verdict.ok else "raised"
-        detail = "a known sound comes out of the analysis again"
-        if not verdict.ok:
-            detail = (
-                f"a known sound does not come out of the analysis: {verdict.complaint}"
-            )
-        if not verdict.ok and not perch.is_raised:
-            logger.error("source %r: %s", perch.source, detail)
-        elif verdict.ok and perch.is_raised:
-            logger.info("source %r: %s", perch.source, detail)
-        perch.is_raised = not verdict.ok
-        # Also after the first success: what was raised before a reload may be over.
-        self._desk.post(HealthReport("canary", state, detail, perch.source))
+    def _report_health(self, source: _Source, error: CanaryError | None) -> None:
+        if error is not None:
+            detail = f"the test sound was not detected as expected: {error}"
+            report = HealthReport("canary", "raised", detail, source.name)
+        else:
+            detail = "the test sound is detected again"
+            report = HealthReport("canary", "cleared", detail, source.name)
+        if source.is_raised != (error is not None):
+            level = logging.INFO if error is None else logging.ERROR
+            logger.log(level, "source %r: %s", source.name, detail)
+        source.is_raised = error is not None
+        # Also after the first success: health may be raised from before a reload.
+        self._health.post(report)
 
 
 def build_canary(
     config: Config,
     classifier: Classifier,
-    past: AudioHistory,
-    desk: HealthReports,
+    history: AudioHistory,
+    health: HealthReports,
     clock: Clock,
 ) -> Canary | None:
-    """Build what `config` asks for; None: nothing, or there is no live source.
-
-    Args:
-        config: The configuration.
-        classifier: The very one that is in use.
-        past: The sound of the sources.
-        desk: Where failures are told.
-        clock: Of the machine.
-    """
-    # A recording ends, and may be fed faster than it sounds.
-    live = [
-        source.name
-        for source in config.sources
-        if source.input.partition(":")[0] in ("mic", "command")
-    ]
+    """Build the canary; None if it is off or no source is live."""
+    live = [source.name for source in config.sources if source.is_live]
     if config.canary.every_seconds is None or not live:
         return None
-    ears = ears_of(config, classifier)
-    return Canary(config.canary, live, ears, past, desk, clock)
-
-
-def ears_of(config: Config, classifier: Classifier) -> Ears:
-    """What there is to try: `classifier` with the rules of `config`."""
-    rules, detection = rules_of(config, classifier), config.detection
-
-    def make_pipeline() -> Pipeline:
-        return Pipeline(
-            classifier,
-            rules,
-            hop_frames=detection.hop_frames,
-            level_gate_dbfs=detection.level_gate_dbfs,
-            level_offsets_db={GOLDEN: 0.0, MIXED: 0.0},
-            session="canary",
-        )
-
-    return Ears(
-        classifier,
-        rules,
-        detection.hop_frames * classifier.spec.hop_length,
-        detection.level_gate_dbfs,
-        make_pipeline,
-    )
+    chain = Chain.of(config, classifier)
+    return Canary(config.canary, live, chain, history, health, clock)

@@ -1,15 +1,14 @@
-"""One trial of the canary: the private path from samples to an event, in slices.
+"""One trial of the canary: a known sound, mixed into captured samples, to its event.
 
-The sound of the canary: what it is, and how it is mixed into what was captured.
+A trial takes the model, rules and resampler in use, but a pipeline of its own.  It is
+divided into steps of at most one window.
 """
 
-import math
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
+import soxr
 from numpy.typing import NDArray
 
 from monitor.audio.conditioning import StreamResampler
@@ -17,127 +16,150 @@ from monitor.audio.ring import Samples
 from monitor.audio.sources.demo import LABELS, render_sound
 from monitor.audio.timeline import Block
 from monitor.config.audio import CanaryLabel
+from monitor.config.config import Config
 from monitor.detection.feasibility import examine
 from monitor.detection.rules import LabelRule
 from monitor.model.classifier import Classifier
 from monitor.model.golden import TOLERANCES, golden_signal
 from monitor.records import Event, PlacedRecord, ScoreFrame
+from monitor.runtime.assembly import rules_of
 from monitor.runtime.pipeline import Pipeline
-from monitor.spec import ModelSpec
 
-SHORTEST_SECONDS = 3.0
-LONGEST_SECONDS = 30.0
-"""A rule that wants to hear more than this costs too many windows."""
+MIN_SOUND_SECONDS = 3.0
+MAX_SOUND_SECONDS = 30.0
+"""A rule that needs a longer sound would cost too many windows."""
 
 MARGIN_SECONDS = 1.0
-"""Longer than the shortest sound that the rule tells."""
+"""Added to the shortest sound that the rule detects."""
 
-ABOVE_DB = 30.0
-"""So far above the loudest hop of what was captured."""
+ABOVE_CAPTURED_DB = 30.0
+"""Level of the sound above the loudest hop of the captured samples."""
 
-QUIETEST_DBFS = -40.0
-LOUDEST_DBFS = -20.0
-"""Where 30 dB above it would be louder, what was captured is turned down instead."""
+MIN_SOUND_DBFS = -40.0
+MAX_SOUND_DBFS = -20.0
+"""In a place too loud for that, the captured samples are attenuated."""
 
 ABOVE_GATE_DB = 6.0
+
+TAIL_HOPS = 2
+"""After the sound."""
+
+MAX_ONSET_ERROR_SECONDS = 1.0
+"""Between the beginning of the sound and that of its event."""
 
 _SYNTHESIS_RATE = 44_100
 _BLOCK_SECONDS = 0.1
 _LEVEL_HOP_SECONDS = 0.5
 _FULL_SCALE = 0.999
+_GPU_TOLERANCE = 0.02
+"""In scores: a GPU may compute in reduced precision."""
+
+_GOLDEN, _MIXTURE = "golden", "mixture"  # the sources of a trial's pipeline
 
 
 class CanaryError(Exception):
-    """The known sound cannot be made as it must be: the canary has failed."""
+    """A trial has failed; the message is its fault, for people."""
+
+    def __init__(self, fault: str, score: float | None = None) -> None:
+        """Keep the highest score that the sound reached, if it was scored."""
+        super().__init__(fault)
+        self.score = score
 
 
-class Resampler(Protocol):
-    """What brings a stream to another rate; see `StreamResampler`."""
-
-    def push(self, block: Samples, /) -> Samples:
-        """Take the samples that follow; return those that are ready."""
-
-    def finish(self) -> Samples:
-        """Return what is still in the filter."""
-
-
-MakeResampler = Callable[[int, int, int], Resampler]
+MakeResampler = Callable[[int, int, int], StreamResampler]
 """Of the rate of the source, that of the model, and the number of channels."""
-
 
 Sound = NDArray[np.float32]
 """Shape (n,), at the model's rate; its root mean square is about 1."""
 
-Start = Callable[[Callable[[], Sound]], Future[Sound]]
-"""Makes a sound, which takes a moment, where nobody waits for it."""
+Steps = Generator[None, None, float | None]
+"""Computes at most one window per `next`; returns the score of the sound."""
 
 
 @dataclass(frozen=True, slots=True)
-class Song:
-    """Which sound is mixed in, and how long it must last for its rule to tell it."""
+class Chain:
+    """The analysis under test."""
+
+    classifier: Classifier
+    """The one in use."""
+
+    rules: Mapping[str, LabelRule]
+    hop_frames: int
+    gate_dbfs: float
+
+    @classmethod
+    def of(cls, config: Config, classifier: Classifier) -> "Chain":
+        """Combine `classifier` with the rules of `config`."""
+        detection = config.detection
+        rules = rules_of(config, classifier)
+        return cls(classifier, rules, detection.hop_frames, detection.level_gate_dbfs)
+
+    @property
+    def hop_samples(self) -> int:
+        """From one window to the next."""
+        return self.hop_frames * self.classifier.spec.hop_length
+
+    @property
+    def lead_samples(self) -> int:
+        """Before the known sound: a window without it, so that its onset is visible."""
+        return self.classifier.spec.window_samples + self.hop_samples // 2
+
+    def mixture_samples(self, sound: Sound) -> int:
+        """Length of a mixture with `sound`."""
+        return self.lead_samples + sound.size + TAIL_HOPS * self.hop_samples
+
+    def make_pipeline(self) -> Pipeline:
+        """Build a pipeline like the one in use, with a state of its own."""
+        return Pipeline(
+            self.classifier,
+            self.rules,
+            hop_frames=self.hop_frames,
+            level_gate_dbfs=self.gate_dbfs,
+            level_offsets_db={_GOLDEN: 0.0, _MIXTURE: 0.0},
+            session="canary",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class KnownSound:
+    """A sound that can be synthesised and that the rules detect."""
 
     label: str
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Mixture:
-    """Captured samples with the known sound in them."""
+def choose_sound(wanted: CanaryLabel | None, chain: Chain) -> KnownSound | None:
+    """Choose the first sound that can be synthesised and that its rule can detect.
 
-    samples: Samples
-    """float32, shape (1 or 2, n), at the model's rate."""
-
-    start: int
-    """Index of the first sample of the known sound."""
-
-
-def choose_song(
-    wanted: CanaryLabel | None,
-    labels: Sequence[str],
-    rules: Mapping[str, LabelRule],
-    hop_samples: int,
-    spec: ModelSpec,
-) -> Song | None:
-    """Choose the first sound that can be synthesised and that its rule can tell.
-
-    Args:
-        wanted: What the user wants; None: any.
-        labels: Of the model.
-        rules: By label.
-        hop_samples: From one window to the next.
-        spec: Of the model.
-
-    Returns:
-        None: there is none.
+    A label that is `wanted` is the only choice.
     """
+    spec = chain.classifier.spec
     for label in LABELS:
-        if label not in labels or wanted not in (None, label):
+        if label not in chain.classifier.labels or wanted not in (None, label):
             continue
-        (answer,) = examine({label: rules[label]}, hop_samples, spec)
+        (answer,) = examine({label: chain.rules[label]}, chain.hop_samples, spec)
         needed = answer.shortest_sound_seconds + MARGIN_SECONDS
-        if needed <= LONGEST_SECONDS:
-            return Song(label, max(SHORTEST_SECONDS, needed))
+        if needed <= MAX_SOUND_SECONDS:
+            return KnownSound(label, max(MIN_SOUND_SECONDS, needed))
     return None
 
 
-def render_song(
-    song: Song,
+def render(
+    sound: KnownSound,
     source_rate: int,
     model_rate: int,
     make_resampler: MakeResampler = StreamResampler,
 ) -> Sound:
-    """Compute the sound as the source would deliver it, and resample it as its samples.
+    """Synthesise the sound at the rate of the source and resample it as its samples.
 
     Takes a tenth of a second and more.
 
-    Returns:
-        Shape (n,), at the model's rate; its root mean square is about 1.
-
     Raises:
-        CanaryError: The resampler makes another number of samples of it.
+        CanaryError: The resampler makes a wrong number of samples.
     """
-    synthesised = render_sound(song.label, song.seconds, _SYNTHESIS_RATE)
-    delivered = _at_rate(synthesised, source_rate).astype(np.float32)[np.newaxis]
+    synthesised = render_sound(sound.label, sound.seconds, _SYNTHESIS_RATE)
+    at_source_rate = soxr.resample(synthesised, _SYNTHESIS_RATE, source_rate)
+    delivered = at_source_rate.astype(np.float32)[np.newaxis]
     resampler = make_resampler(source_rate, model_rate, 1)
     step = round(_BLOCK_SECONDS * source_rate)
     parts = [
@@ -146,217 +168,129 @@ def render_song(
     ]
     resampled: Sound = np.concatenate([*parts, resampler.finish()], axis=1)[0]
     expected = round(delivered.shape[1] * model_rate / source_rate)
-    # It rounds to whole samples, once.
-    if abs(resampled.size - expected) > 1:
+    if abs(resampled.size - expected) > 1:  # rounded to whole samples, once
         raise CanaryError(
-            f"the resampler makes {resampled.size} samples of what should be "
-            f"{expected}, from {source_rate} to {model_rate} Hz"
+            f"the resampler makes {resampled.size} samples instead of {expected}, from "
+            f"{source_rate} to {model_rate} Hz"
         )
     return resampled
 
 
-def start_thread(make: Callable[[], Sound]) -> Future[Sound]:
-    """Run `make` on a thread that ends with it."""
-    pool = ThreadPoolExecutor(1, thread_name_prefix="canary")
-    sound = pool.submit(make)
-    pool.shutdown(wait=False)
-    return sound
+def mix(sound: Sound, captured: Samples, chain: Chain) -> Samples:
+    """Add the sound to captured samples, well above their level and without clipping.
 
+    Captured samples are repeated where there are too few, and attenuated where they are
+    loud; none (0 of them) count as silence.
 
-def mix(
-    song: Sound,
-    captured: Samples,
-    *,
-    lead: int,
-    tail: int,
-    gate_dbfs: float,
-    model_rate: int,
-) -> Mixture:
-    """Lay the sound over captured samples, well above them and without clipping.
-
-    Captured samples that are fewer than needed are repeated.  In a loud place they are
-    turned down: that they are captured is shown by what else becomes of them.
-
-    Args:
-        song: Shape (n,), root mean square 1.
-        captured: float32, shape (1 or 2, any but 0), at the model's rate.
-        lead: Samples before the sound.
-        tail: Samples after it.
-        gate_dbfs: The level gate of the detector, which must let it through.
-        model_rate: Samples a second.
+    Returns:
+        float32, shape (1 or 2, n); the sound begins at `chain.lead_samples`.
     """
-    count = lead + song.size + tail
+    lead, count = chain.lead_samples, chain.mixture_samples(sound)
+    if not captured.size:
+        captured = np.zeros((max(1, captured.shape[0]), 1), np.float32)
     repeats = -(-count // captured.shape[1])
     mixed = np.tile(captured, repeats)[:, :count]
-    loudest = _loudest_dbfs(mixed, round(_LEVEL_HOP_SECONDS * model_rate))
-    level = min(max(loudest + ABOVE_DB, QUIETEST_DBFS), LOUDEST_DBFS)
-    level = max(level, gate_dbfs + ABOVE_GATE_DB)
-    mixed *= np.float32(_gain(min(0.0, level - ABOVE_DB - loudest)))
-    mixed[:, lead : lead + song.size] += song * np.float32(_gain(level))
-    peak = float(np.abs(mixed).max())
+    loudest = _loudest_dbfs(mixed, chain.classifier.spec.samples(_LEVEL_HOP_SECONDS))
+    level = min(max(loudest + ABOVE_CAPTURED_DB, MIN_SOUND_DBFS), MAX_SOUND_DBFS)
+    level = max(level, chain.gate_dbfs + ABOVE_GATE_DB)
+    mixed *= _gain(min(0.0, level - ABOVE_CAPTURED_DB - loudest))
+    mixed[:, lead : lead + sound.size] += sound * _gain(level)
+    peak = np.abs(mixed).max()
     if peak > _FULL_SCALE:
         mixed *= np.float32(_FULL_SCALE / peak)
-    return Mixture(mixed, lead)
+    return mixed
 
 
-def _at_rate(signal: NDArray[np.float64], rate: int) -> NDArray[np.float64]:
-    """Bring a whole signal to another rate by its spectrum: no aliases, no delay."""
-    if rate == _SYNTHESIS_RATE:
-        return signal
-    count = round(signal.size * rate / _SYNTHESIS_RATE)
-    spectrum = np.zeros(count // 2 + 1, np.complex128)
-    bins = np.fft.rfft(signal)[: spectrum.size]
-    spectrum[: bins.size] = bins
-    return np.fft.irfft(spectrum, count) * (count / signal.size)
-
-
-def _loudest_dbfs(samples: Samples, hop: int) -> float:
+def _loudest_dbfs(samples: Samples, hop_samples: int) -> float:
     """Level of the loudest hop, dBFS; far down for digital silence."""
-    count = max(1, samples.shape[1] // hop)
-    powers = [
-        float(np.mean(np.square(part))) for part in np.array_split(samples, count, 1)
-    ]
-    return float(10 * np.log10(max(*powers, 1e-20)))
+    count = max(1, samples.shape[1] // hop_samples)
+    hops = np.array_split(samples, count, axis=1)
+    loudest = max(float(np.mean(np.square(hop))) for hop in hops)
+    return float(10 * np.log10(max(loudest, 1e-20)))
 
 
-def _gain(level_db: float) -> float:
-    return float(10 ** (level_db / 20))
+def _gain(level_db: float) -> np.float32:
+    return np.float32(10 ** (level_db / 20))
 
 
-GOLDEN = "golden"
-MIXED = "mixed"
-"""The sources of the pipeline of a trial."""
+def run_trial(chain: Chain, label: str, mixture: Samples | None) -> Steps:
+    """Recompute the golden vector, then detect the known sound in the mixture.
 
-TIME_SECONDS = 1.0
-"""An event must begin so close to where the sound does."""
+    Without a mixture (see `mix`) the golden vector is all.
 
-_GPU_TOLERANCE = 0.02
-"""A GPU may compute in shorter numbers; in scores."""
-
-MakePipeline = Callable[[], Pipeline]
-"""Makes a pipeline like the one in use, of its own state, with the two sources."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ears:
-    """What is tried: network, rules and front end as they are in use."""
-
-    classifier: Classifier
-    """The very one that is in use."""
-
-    rules: Mapping[str, LabelRule]
-    hop_samples: int
-    gate_dbfs: float
-    make_pipeline: MakePipeline
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """How a trial ended."""
-
-    complaint: str
-    """What went wrong, for people; empty: nothing."""
-
-    score: float
-    """The highest score of the sound; not a number if none was mixed in."""
-
-    @property
-    def ok(self) -> bool:
-        """Whether everything came out as it must."""
-        return not self.complaint
-
-
-Slices = Generator[None, None, Verdict]
-"""Computes a window at most from one `next` to the following; returns the verdict."""
-
-
-def run_trial(ears: Ears, label: str, mixture: Mixture | None) -> Slices:
-    """Recompute the golden vector, then hear the mixture.
-
-    Nothing of it leaves the pipeline made for it.
-
-    Args:
-        ears: What is tried.
-        label: Of the sound.
-        mixture: What is heard; None: the golden vector is all.
+    Raises:
+        CanaryError: The result is not as expected.
     """
-    pipeline = ears.make_pipeline()
+    pipeline = chain.make_pipeline()
     yield
-    signal = golden_signal(ears.classifier.spec)
+    signal = golden_signal(chain.classifier.spec)
     yield
-    complaint = _golden_complaint(ears.classifier, pipeline, signal)
-    if complaint or mixture is None:
-        return Verdict(complaint, math.nan)
+    _check_golden(chain.classifier, pipeline, signal)
+    if mixture is None:
+        return None
     yield
     records: list[PlacedRecord] = []
-    for block in _blocks(mixture, ears):
-        records += pipeline.process([(MIXED, block)])
-        if not _is_finite(records):
-            return Verdict("the network gives numbers that are not finite", math.nan)
+    for block in _blocks(mixture, chain):
+        records += pipeline.process([(_MIXTURE, block)])
+        frames = [record for record in records if isinstance(record, ScoreFrame)]
+        if frames and not np.isfinite(frames[-1].scores).all():
+            raise CanaryError("the network gives numbers that are not finite")
         yield
-    records += pipeline.finish(MIXED, "stopped")
-    return _judge(ears, label, mixture, records)
+    records += pipeline.finish(_MIXTURE, "stopped")
+    return _check_event(chain, label, records)
 
 
-def _golden_complaint(
-    classifier: Classifier, pipeline: Pipeline, signal: Samples
-) -> str:
+def _check_golden(classifier: Classifier, pipeline: Pipeline, signal: Samples) -> None:
     """Compare the scores of the golden signal with those in the model file."""
     golden = classifier.golden
     if golden is None:
-        return ""
-    frame = next(
-        record
-        for record in pipeline.process([(GOLDEN, Block(0, signal))])
-        if isinstance(record, ScoreFrame)
-    )
+        return
+    records = pipeline.process([(_GOLDEN, Block(0, signal))])
+    frame = next(record for record in records if isinstance(record, ScoreFrame))
     differences = np.abs(np.array(frame.scores) - golden.scores)
     worst = int(differences.argmax())
     on_cpu = classifier.compute_device == "cpu"
-    if differences[worst] <= (TOLERANCES["scores"] if on_cpu else _GPU_TOLERANCE):
-        return ""
-    return (
-        "front end or network compute other numbers than where the model was saved: "
-        f"{classifier.labels[worst]} scores {frame.scores[worst]:.3f} instead of "
-        f"{float(golden.scores[worst]):.3f} in the golden signal"
-    )
+    if not differences[worst] <= (TOLERANCES["scores"] if on_cpu else _GPU_TOLERANCE):
+        raise CanaryError(
+            "front end or network compute other numbers than where the model was "
+            f"saved: {classifier.labels[worst]} scores {frame.scores[worst]:.3f} "
+            f"instead of {golden.scores[worst]:.3f} in the golden signal"
+        )
 
 
-def _blocks(mixture: Mixture, ears: Ears) -> Iterable[Block]:
+def _blocks(mixture: Samples, chain: Chain) -> Iterator[Block]:
     """The samples of the first window, then those of one hop at a time."""
-    stop, total = ears.classifier.spec.window_samples, mixture.samples.shape[1]
+    stop, total = chain.classifier.spec.window_samples, mixture.shape[1]
     start = 0
     while start < total:
-        yield Block(start, mixture.samples[:, start:stop])
-        start, stop = stop, min(stop + ears.hop_samples, total)
+        yield Block(start, mixture[:, start:stop])
+        start, stop = stop, min(stop + chain.hop_samples, total)
 
 
-def _is_finite(records: list[PlacedRecord]) -> bool:
-    frames = [record for record in records if isinstance(record, ScoreFrame)]
-    return not frames or all(map(math.isfinite, frames[-1].scores))
-
-
-def _judge(
-    ears: Ears, label: str, mixture: Mixture, records: Iterable[PlacedRecord]
-) -> Verdict:
-    index = ears.classifier.labels.index(label)
-    frames = [record for record in records if isinstance(record, ScoreFrame)]
-    score = max(frame.scores[index] for frame in frames)
+def _check_event(chain: Chain, label: str, records: list[PlacedRecord]) -> float:
+    """Check that the sound made an event at its time; return its highest score."""
+    index = chain.classifier.labels.index(label)
+    score = max(
+        record.scores[index] for record in records if isinstance(record, ScoreFrame)
+    )
     errors = [
-        ears.classifier.spec.seconds(record.start - mixture.start)
+        chain.classifier.spec.seconds(record.start - chain.lead_samples)
         for record in records
         if isinstance(record, Event) and record.label == label
     ]
-    threshold = ears.rules[label].onset_threshold
-    if errors:
-        error = min(errors, key=abs)
-        way = "late" if error > 0 else "early"
-        complaint = f"{label} was heard {abs(error):.1f} s too {way}"
-        return Verdict("" if abs(error) <= TIME_SECONDS else complaint, score)
-    if score < threshold:
-        return Verdict(
-            f"{label} scored {score:.2f} at the most, below its threshold of "
+    threshold = chain.rules[label].onset_threshold
+    error = min(errors, key=abs, default=None)
+    if error is None and score < threshold:
+        raise CanaryError(
+            f"{label} scored at most {score:.2f}, below its threshold of "
             f"{threshold:.2f}",
             score,
         )
-    return Verdict(f"{label} scored {score:.2f}, but its rule told no event", score)
+    if error is None:
+        raise CanaryError(
+            f"{label} scored {score:.2f}, but its rule reported no event", score
+        )
+    if abs(error) > MAX_ONSET_ERROR_SECONDS:
+        way = "late" if error > 0 else "early"
+        raise CanaryError(f"{label} was detected {abs(error):.1f} s too {way}", score)
+    return score

@@ -169,10 +169,7 @@ class HealthWatch:
         cls, config: Config, *, sample_rate: int, session: str, desk: HealthReports
     ) -> "HealthWatch":
         """One that watches over the sources of `config`; for the rest see above."""
-        live = {
-            source.name: source.input.startswith(("mic:", "command:"))
-            for source in config.sources
-        }
+        live = {source.name: source.is_live for source in config.sources}
         return cls(
             config.health, live, sample_rate=sample_rate, session=session, desk=desk
         )

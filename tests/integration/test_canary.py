@@ -1,4 +1,4 @@
-"""The canary in a running daemon: seen in status, told when it falls silent."""
+"""The canary in a running daemon: its result in status, its failure as health."""
 
 import json
 from pathlib import Path
@@ -29,12 +29,12 @@ def started(folder: Path, **settings: Any) -> RunningMonitor:
 
 
 def canary(monitor: RunningMonitor) -> dict[str, Any] | None:
-    told = query_status([monitor.state_dir / "status.sock"])
-    sources = told.get("sources", [])
+    document = query_status([monitor.state_dir / "status.sock"])
+    sources = document.get("sources", [])
     return sources[0]["canary"] if sources else None
 
 
-def test_a_known_sound_comes_out_and_is_nobody_elses_business(tmp_path: Path) -> None:
+def test_the_known_sound_is_detected_and_makes_no_records(tmp_path: Path) -> None:
     with started(tmp_path) as monitor:
         monitor.wait_until(canary, SECONDS)
         found = canary(monitor)
@@ -47,7 +47,7 @@ def test_a_known_sound_comes_out_and_is_nobody_elses_business(tmp_path: Path) ->
         assert monitor.records("health") == []
 
 
-def test_a_rule_that_can_never_fire_is_told_as_health(tmp_path: Path) -> None:
+def test_a_rule_that_can_never_fire_is_reported_as_health(tmp_path: Path) -> None:
     with running_endpoint() as endpoint:
         rule = {"name": "ill", "on": ["health"], "webhook": {"url": endpoint.url}}
         never = {"labels": {"siren": {"onset_threshold": 0.9999}}}

@@ -1,10 +1,10 @@
-"""The canary sings in a sound chain, and falls silent when any part of it breaks."""
+"""The canary detects its sound in an intact chain, and reports any broken part."""
 
 from concurrent.futures import Future
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import cast, get_args
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -17,20 +17,19 @@ from monitor.config.audio import CanaryLabel
 from monitor.config.load import parse_config
 from monitor.model.classifier import Classification, Classifier
 from monitor.model.model_file import TrainedModel, load_model, save_model
-from monitor.runtime.canary import build_canary, ears_of
+from monitor.runtime.canary import build_canary
 from monitor.runtime.canary_trial import (
+    CanaryError,
+    Chain,
+    KnownSound,
     MakeResampler,
-    Mixture,
-    Slices,
-    Song,
-    Verdict,
     mix,
-    render_song,
+    render,
     run_trial,
 )
 from monitor.runtime.health import HealthReports
 from monitor.runtime.services import AudioHistory, ServiceContext, build_services
-from tests.support.cage import LIVE, RATE, Cage, noise
+from tests.support.canary import LIVE, RATE, SourceUnderTest, noise
 from tests.support.clock import FakeClock
 from tests.support.models import seeded_model
 
@@ -45,7 +44,7 @@ def classifier_of(model: TrainedModel) -> Classifier:
 
 
 @pytest.fixture(scope="module")
-def sound_one(model: TrainedModel) -> Classifier:
+def intact(model: TrainedModel) -> Classifier:
     return classifier_of(model)
 
 
@@ -61,31 +60,31 @@ def sound_one(model: TrainedModel) -> Classifier:
     ],
     ids=["quiet", "loud", "too-loud", "digital-silence", "just-opened"],
 )
-def test_it_comes_out_of_a_sound_chain_whatever_was_captured(
-    sound_one: Classifier, captured: Samples, source_rate: int
+def test_the_sound_is_detected_whatever_was_captured(
+    intact: Classifier, captured: Samples, source_rate: int
 ) -> None:
-    cage = Cage(sound_one, captured, source_rate=source_rate)
-    result = cage.result()
+    source = SourceUnderTest(intact, captured, source_rate=source_rate)
+    result = source.result()
     assert (result.ok, result.detail, result.label) == (True, "", "siren")
     assert result.score is not None
     assert result.score > 0.7
-    assert cage.health() == []
+    assert source.health() == []
 
 
-def test_it_sings_soon_after_the_source_is_heard_and_then_on_its_schedule(
-    sound_one: Classifier,
+def test_the_first_trial_is_soon_after_the_start_and_the_next_after_the_interval(
+    intact: Classifier,
 ) -> None:
-    cage = Cage(sound_one, noise(12, -60), "canary: {every_seconds: 900}")
-    assert cage.let_sing(600, state="waiting") is None
-    began = cage.clock.monotonic()
-    cage.result()
-    first = cage.clock.monotonic()
+    source = SourceUnderTest(intact, noise(12, -60), "canary: {every_seconds: 900}")
+    assert source.run(600, state="waiting") is None
+    began = source.clock.monotonic()
+    source.result()
+    first = source.clock.monotonic()
     assert first - began < 15
-    cage.result()
-    assert 890 < cage.clock.monotonic() - first < 920
+    source.result()
+    assert 890 < source.clock.monotonic() - first < 920
 
 
-def test_it_computes_a_window_at_a_time_and_none_while_sound_waits(
+def test_one_window_is_computed_per_report_and_none_with_a_backlog(
     model: TrainedModel,
 ) -> None:
     counts: list[int] = []
@@ -95,70 +94,72 @@ def test_it_computes_a_window_at_a_time_and_none_while_sound_waits(
             counts.append(len(windows))
             return super().classify(windows)
 
-    cage = Cage(Counting(model, "cpu", 1), noise(12, -60))
+    source = SourceUnderTest(Counting(model, "cpu", 1), noise(12, -60))
     most = 0
     for _ in range(200):
         before = len(counts)
-        assert cage.let_sing(0.25) is None or cage.canary.canary_results
+        source.run(0.25)
         most = max(most, len(counts) - before)
     assert (most, max(counts)) == (1, 1)
     assert len(counts) < 15
 
-    behind = Cage(Counting(model, "cpu", 1), noise(12, -60))
+    behind = SourceUnderTest(Counting(model, "cpu", 1), noise(12, -60))
     counts.clear()
-    late = behind.let_sing(70, backlog=10 * RATE)
+    late = behind.run(70, backlog=10 * RATE)
     assert counts == []
     assert late is None or "longer than" in late.detail
 
 
-def test_weights_that_were_zeroed_are_noticed(model: TrainedModel) -> None:
+def test_zeroed_weights_are_found(model: TrainedModel) -> None:
     classifier = classifier_of(model)
     network = classifier._engine._folded[1]
     with torch.no_grad():
         for weights in network.parameters():
             weights.zero_()
-    cage = Cage(classifier, noise(12, -60))
-    result = cage.result()
+    source = SourceUnderTest(classifier, noise(12, -60))
+    result = source.result()
     assert not result.ok
-    assert cage.health() == [("street", "raised")]
+    assert source.health() == [("street", "raised")]
 
 
-def test_a_network_without_weights_is_noticed_even_if_no_golden_vector_is_known(
+def test_zeroed_weights_are_found_without_a_golden_vector(
     model: TrainedModel,
 ) -> None:
     empty = deepcopy(model.network)
     with torch.no_grad():
         for weights in empty.parameters():
             weights.zero_()
-    cage = Cage(
+    source = SourceUnderTest(
         classifier_of(replace(model, network=empty, golden=None)), noise(12, -60)
     )
-    result = cage.result()
+    result = source.result()
     assert not result.ok
     assert "siren scored" in result.detail
 
 
-def test_other_mel_bands_are_noticed(model: TrainedModel) -> None:
+def test_other_mel_bands_are_found(model: TrainedModel) -> None:
     wrong = model.spec.model_copy(update={"f_max": 9_000.0})
-    result = Cage(classifier_of(replace(model, spec=wrong)), noise(12, -60)).result()
+    result = SourceUnderTest(
+        classifier_of(replace(model, spec=wrong)), noise(12, -60)
+    ).result()
     assert not result.ok
     assert "golden" in result.detail
 
 
-def test_a_threshold_that_nothing_reaches_is_noticed(sound_one: Classifier) -> None:
+def test_a_threshold_that_nothing_reaches_is_found(intact: Classifier) -> None:
     rule = "detection: {labels: {siren: {onset_threshold: 0.9999}}}"
-    cage = Cage(sound_one, noise(12, -60), rule)
-    result = cage.result()
+    source = SourceUnderTest(intact, noise(12, -60), rule)
+    result = source.result()
     assert not result.ok
     assert "below its threshold of 1.00" in result.detail
-    assert cage.health() == [("street", "raised")]
+    assert source.health() == [("street", "raised")]
 
 
-def test_a_gate_that_nothing_passes_is_noticed(sound_one: Classifier) -> None:
-    cage = Cage(sound_one, noise(12, -60), "detection: {level_gate_dbfs: 0}")
-    result = cage.result()
+def test_a_gate_that_nothing_passes_is_found(intact: Classifier) -> None:
+    source = SourceUnderTest(intact, noise(12, -60), "detection: {level_gate_dbfs: 0}")
+    result = source.result()
     assert not result.ok
-    assert "its rule told no event" in result.detail
+    assert "its rule reported no event" in result.detail
 
 
 @pytest.mark.parametrize(
@@ -169,112 +170,111 @@ def test_a_gate_that_nothing_passes_is_noticed(sound_one: Classifier) -> None:
     ],
     ids=["of another source", "to another model"],
 )
-def test_a_resampler_at_a_wrong_rate_is_noticed(
-    sound_one: Classifier, wrong: MakeResampler
+def test_a_resampler_at_a_wrong_rate_is_found(
+    intact: Classifier, wrong: MakeResampler
 ) -> None:
-    cage = Cage(sound_one, noise(12, -60), source_rate=22_050, make_resampler=wrong)
-    result = cage.result()
+    source = SourceUnderTest(
+        intact, noise(12, -60), source_rate=22_050, make_resampler=wrong
+    )
+    result = source.result()
     assert not result.ok
     assert "the resampler makes" in result.detail
 
 
-def test_a_rule_that_tells_too_late_is_noticed(sound_one: Classifier) -> None:
+def test_an_event_that_begins_too_late_is_found(intact: Classifier) -> None:
     """As a network would whose columns stand for another place in the window."""
-    ears = ears_of(parse_config(LIVE, "config.yaml"), sound_one)
-    mixture = Mixture(noise(9, -60), 2 * RATE)
-    song = render_song(Song("siren", 3.0), RATE, RATE)
-    mixture.samples[:, 4 * RATE :][:, : song.size] += 0.1 * song
-    verdict = walk(run_trial(ears, "siren", mixture))
-    assert (
-        "2.0 s too late" in verdict.complaint or "1.9 s too late" in verdict.complaint
-    )
-
-
-def walk(slices: Slices) -> Verdict:
-    while True:
-        try:
-            next(slices)
-        except StopIteration as end:
-            return cast("Verdict", end.value)
+    chain = Chain.of(parse_config(LIVE, "config.yaml"), intact)
+    sound = render(KnownSound("siren", 3.0), RATE, RATE)
+    mixture = mix(np.zeros(5 * RATE, np.float32), noise(12, -60), chain)
+    late = chain.lead_samples + 2 * RATE
+    mixture[:, late : late + sound.size] += 0.1 * sound
+    with pytest.raises(
+        CanaryError, match=r"siren was detected (1\.9|2\.[01]) s too late"
+    ):
+        list(run_trial(chain, "siren", mixture))
 
 
 @pytest.mark.parametrize("scores", [np.nan, np.inf])
-def test_numbers_that_are_not_finite_are_noticed(
+def test_scores_that_are_not_finite_are_found(
     model: TrainedModel, scores: float
 ) -> None:
     class Broken(Classifier):
         def classify(self, windows: torch.Tensor) -> Classification:
-            heard = super().classify(windows)
-            return Classification(heard.scores * scores, heard.activity)
+            result = super().classify(windows)
+            return Classification(result.scores * scores, result.activity)
 
     silent = replace(model, golden=None)
-    result = Cage(Broken(silent, "cpu", 1), noise(12, -60)).result()
+    result = SourceUnderTest(Broken(silent, "cpu", 1), noise(12, -60)).result()
     assert not result.ok
     assert "not finite" in result.detail
-    assert not Cage(Broken(model, "cpu", 1), noise(12, -60)).result().ok
+    assert not SourceUnderTest(Broken(model, "cpu", 1), noise(12, -60)).result().ok
 
 
-def test_what_is_thrown_is_noticed_and_ends_nothing(model: TrainedModel) -> None:
+def test_an_unexpected_exception_is_found_and_ends_nothing(model: TrainedModel) -> None:
     class Broken(Classifier):
         def classify(self, windows: torch.Tensor) -> Classification:
-            raise RuntimeError("the wing is broken")
+            raise RuntimeError("out of order")
 
-    cage = Cage(Broken(model, "cpu", 1), noise(12, -60))
-    result = cage.result()
-    assert "the wing is broken" in result.detail
-    assert cage.health() == [("street", "raised")]
+    source = SourceUnderTest(Broken(model, "cpu", 1), noise(12, -60))
+    result = source.result()
+    assert "out of order" in result.detail
+    assert source.health() == [("street", "raised")]
 
 
-def test_a_trial_that_does_not_end_is_noticed(sound_one: Classifier) -> None:
-    cage = Cage(sound_one, noise(12, -60), start=lambda _: Future())
-    assert "longer than 60 s" in cage.result().detail
+def test_a_trial_that_does_not_end_is_found(intact: Classifier) -> None:
+    source = SourceUnderTest(intact, noise(12, -60), start=lambda _: Future())
+    assert "longer than 60 s" in source.result().detail
 
 
 def test_success_clears_what_failure_raised(model: TrainedModel) -> None:
-    class Moody(Classifier):
-        is_deaf = True
+    class Changing(Classifier):
+        is_broken = True
 
         def classify(self, windows: torch.Tensor) -> Classification:
-            heard = super().classify(windows)
-            return Classification(heard.scores * (not self.is_deaf), heard.activity)
+            result = super().classify(windows)
+            return Classification(result.scores * (not self.is_broken), result.activity)
 
-    classifier = Moody(model, "cpu", 1)
-    cage = Cage(classifier, noise(12, -60))
-    assert not cage.result().ok
-    assert cage.health() == [("street", "raised")]
-    assert not cage.result().ok
-    assert cage.health() == []
-    classifier.is_deaf = False
-    assert cage.result().ok
-    assert cage.health() == [("street", "cleared")]
-    assert [each.ok for each in cage.canary.canary_results] == [True]
-
-
-def test_a_real_sound_of_its_kind_is_not_in_its_way(sound_one: Classifier) -> None:
-    """A siren that sounds anyway would hide where the known one begins."""
-    siren = 0.1 * render_sound("siren", 12.0, RATE)
-    cage = Cage(sound_one, siren.astype(np.float32)[np.newaxis])
-    assert cage.result().ok
+    classifier = Changing(model, "cpu", 1)
+    source = SourceUnderTest(classifier, noise(12, -60))
+    assert not source.result().ok
+    assert source.health() == [("street", "raised")]
+    assert not source.result().ok
+    assert source.health() == []
+    classifier.is_broken = False
+    assert source.result().ok
+    assert source.health() == [("street", "cleared")]
+    assert [each.ok for each in source.canary.canary_results] == [True]
 
 
-def test_it_takes_the_sound_that_it_is_told_to_and_that_the_model_knows(
-    sound_one: Classifier,
+def test_a_similar_sound_in_the_captured_samples_does_not_mask_it(
+    intact: Classifier,
 ) -> None:
-    cage = Cage(sound_one, noise(12, -60), "canary: {label: dog_bark}")
-    result = cage.result()
+    """A real siren would hide the beginning of the known one."""
+    siren = 0.1 * render_sound("siren", 12.0, RATE)
+    source = SourceUnderTest(intact, siren.astype(np.float32)[np.newaxis])
+    assert source.result().ok
+
+
+def test_the_label_of_the_settings_is_used(
+    intact: Classifier,
+) -> None:
+    source = SourceUnderTest(intact, noise(12, -60), "canary: {label: dog_bark}")
+    result = source.result()
     assert (result.ok, result.label) == (True, "dog_bark")
 
 
-def test_a_rule_that_wants_more_of_a_sound_gets_more(sound_one: Classifier) -> None:
+def test_a_rule_that_needs_a_longer_sound_gets_it_or_another_sound(
+    intact: Classifier,
+) -> None:
     rule = "detection: {labels: {siren: {min_duration_on_seconds: 6}}}"
-    result = Cage(sound_one, noise(12, -60), rule).result()
+    result = SourceUnderTest(intact, noise(12, -60), rule).result()
     assert (result.ok, result.label) == (True, "siren")
     longer = rule.replace("6", "600")
-    result = Cage(sound_one, noise(12, -60), longer).result()
+    result = SourceUnderTest(intact, noise(12, -60), longer).result()
     assert (result.ok, result.label) == (True, "dog_bark")
 
 
-def test_a_model_without_such_a_label_is_tried_by_its_golden_vector(
+def test_a_model_without_a_suitable_label_is_tested_by_its_golden_vector(
     tmp_path: Path,
 ) -> None:
     seeded = seeded_model()
@@ -284,33 +284,35 @@ def test_a_model_without_such_a_label_is_tried_by_its_golden_vector(
     )
     save_model(tmp_path / "rain.safetensors", replace(seeded, card=card))
     loaded = load_model(tmp_path / "rain.safetensors")
-    result = Cage(classifier_of(loaded), noise(12, -60)).result()
+    result = SourceUnderTest(classifier_of(loaded), noise(12, -60)).result()
     assert (result.ok, result.label, result.score) == (True, None, None)
     assert loaded.golden is not None
     other = loaded.golden._replace(scores=loaded.golden.scores * 0.5)
-    cage = Cage(classifier_of(replace(loaded, golden=other)), noise(12, -60))
-    assert not cage.result().ok
-    assert cage.health() == [("street", "raised")]
+    source = SourceUnderTest(
+        classifier_of(replace(loaded, golden=other)), noise(12, -60)
+    )
+    assert not source.result().ok
+    assert source.health() == [("street", "raised")]
 
 
 @pytest.mark.parametrize(
     "text",
     ["canary: {every_seconds: null}", "sources: [{name: a, input: 'demo:'}]"],
 )
-def test_there_is_none_where_it_is_not_wanted_or_nothing_is_live(
-    sound_one: Classifier, text: str
+def test_there_is_no_canary_if_it_is_off_or_no_source_is_live(
+    intact: Classifier, text: str
 ) -> None:
     config = parse_config(text, "config.yaml")
-    desk, clock = HealthReports(), FakeClock()
-    assert build_canary(config, sound_one, AudioHistory(), desk, clock) is None
+    reports, clock = HealthReports(), FakeClock()
+    assert build_canary(config, intact, AudioHistory(), reports, clock) is None
 
 
-def test_a_reload_builds_it_anew_where_what_it_tries_has_changed(
-    sound_one: Classifier, model: TrainedModel, tmp_path: Path
+def test_a_reload_builds_it_anew_where_the_chain_has_changed(
+    intact: Classifier, model: TrainedModel, tmp_path: Path
 ) -> None:
     clock = FakeClock()
 
-    def around(classifier: Classifier, more: str) -> ServiceContext:
+    def context(classifier: Classifier, more: str) -> ServiceContext:
         return ServiceContext(
             parse_config(LIVE + "status: {socket: s}\n" + more, "config.yaml"),
             labels=classifier.labels,
@@ -322,53 +324,59 @@ def test_a_reload_builds_it_anew_where_what_it_tries_has_changed(
             classifier=classifier,
         )
 
-    running = build_services(around(sound_one, ""))
+    running = build_services(context(intact, ""))
     canary = running["canary"]
     for classifier, more in (
-        (sound_one, "detection: {labels: {siren: {onset_threshold: 0.8}}}"),
-        (sound_one, "canary: {every_seconds: 600}"),
+        (intact, "detection: {labels: {siren: {onset_threshold: 0.8}}}"),
+        (intact, "canary: {every_seconds: 600}"),
         (classifier_of(model), ""),
     ):
-        after = build_services(around(classifier, more), running)
+        after = build_services(context(classifier, more), running)
         assert after["canary"] is not canary
-    after = build_services(around(sound_one, "heartbeat: {method: POST}"), running)
+    after = build_services(context(intact, "heartbeat: {method: POST}"), running)
     assert after["canary"] is canary
-    after = build_services(around(sound_one, "canary: {every_seconds: null}"), running)
+    after = build_services(context(intact, "canary: {every_seconds: null}"), running)
     assert "canary" not in after
 
 
-def test_what_it_raised_is_over_when_it_is_closed(sound_one: Classifier) -> None:
+def test_closing_clears_the_health_that_it_raised(intact: Classifier) -> None:
     rule = "detection: {labels: {siren: {onset_threshold: 0.9999}}}"
-    cage = Cage(sound_one, noise(12, -60), rule)
-    cage.result()
-    assert cage.health() == [("street", "raised")]
-    cage.canary.close()
-    assert cage.health() == [("street", "cleared")]
+    source = SourceUnderTest(intact, noise(12, -60), rule)
+    source.result()
+    assert source.health() == [("street", "raised")]
+    source.canary.close()
+    assert source.health() == [("street", "cleared")]
 
 
-def test_every_sound_that_may_be_asked_for_can_be_made() -> None:
+def test_every_label_of_the_settings_can_be_synthesised() -> None:
     assert get_args(CanaryLabel) == LABELS
     for label in LABELS:
-        sound = render_song(Song(label, 3.0), 16_000, RATE)
+        sound = render(KnownSound(label, 3.0), 16_000, RATE)
         assert sound.size == 3 * RATE
         assert np.sqrt(np.mean(sound**2)) == pytest.approx(1.0, abs=0.1)
 
 
-def test_the_mixture_does_not_clip_and_the_sound_stands_out() -> None:
-    song = render_song(Song("siren", 3.0), RATE, RATE)
+def test_the_mixture_does_not_clip_and_the_sound_stands_out(
+    intact: Classifier,
+) -> None:
+    chain = Chain.of(parse_config(LIVE, "config.yaml"), intact)
+    sound = render(KnownSound("siren", 3.0), RATE, RATE)
+    begin = chain.lead_samples
     for dbfs in (-90, -60, -30, 0):
         captured = noise(10, dbfs, channels=2)
         before = captured.copy()
-        mixture = mix(
-            song, captured, lead=RATE, tail=RATE, gate_dbfs=-70, model_rate=RATE
-        )
-        assert np.abs(mixture.samples).max() < 1
-        sounding = mixture.samples[:, RATE : RATE + song.size]
-        rest = mixture.samples[:, :RATE]
+        mixture = mix(sound, captured, chain)
+        assert np.abs(mixture).max() < 1
+        sounding = mixture[:, begin : begin + sound.size]
+        rest = mixture[:, :begin]
         assert 10 * np.log10(np.mean(sounding**2) / np.mean(rest**2)) > 25
         assert np.array_equal(captured, before)
-    # A gate that only the loudest sound can pass.
-    mixture = mix(
-        song, noise(10, -60), lead=RATE, tail=RATE, gate_dbfs=-3, model_rate=RATE
-    )
-    assert 0.9 < np.abs(mixture.samples).max() < 1
+
+
+def test_the_sound_passes_a_gate_that_only_the_loudest_can_pass(
+    intact: Classifier,
+) -> None:
+    chain = Chain.of(parse_config(LIVE, "config.yaml"), intact)
+    sound = render(KnownSound("siren", 3.0), RATE, RATE)
+    mixture = mix(sound, noise(10, -60), replace(chain, gate_dbfs=-3))
+    assert 0.9 < np.abs(mixture).max() < 1

@@ -1,4 +1,4 @@
-"""A canary with all that it needs to sing, on a clock of our own."""
+"""A canary with a captured source, on a fake clock."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -12,8 +12,8 @@ from monitor.audio.timeline import Timeline
 from monitor.config.load import parse_config
 from monitor.model.classifier import Classifier
 from monitor.records import SourceStateName
-from monitor.runtime.canary import Canary, ears_of
-from monitor.runtime.canary_trial import CanaryError, MakeResampler, Sound, Start
+from monitor.runtime.canary import Canary, Start
+from monitor.runtime.canary_trial import CanaryError, Chain, MakeResampler, Sound
 from monitor.runtime.health import HealthReports
 from monitor.runtime.services import AudioHistory
 from monitor.statistics import CanaryResult
@@ -31,7 +31,7 @@ def noise(seconds: float, dbfs: float, channels: int = 1) -> Samples:
 
 
 def at_once(make: Callable[[], Sound]) -> Future[Sound]:
-    """What a thread would have done by now."""
+    """The future of a thread that has ended."""
     made: Future[Sound] = Future()
     try:
         made.set_result(make())
@@ -40,8 +40,8 @@ def at_once(make: Callable[[], Sound]) -> Future[Sound]:
     return made
 
 
-class Cage:
-    """A canary with a source that was captured, a worker's reports, and a desk."""
+class SourceUnderTest:
+    """A live source with captured samples, and the canary that tests it."""
 
     def __init__(
         self,
@@ -54,54 +54,52 @@ class Cage:
         start: Start = at_once,
     ) -> None:
         self.clock = FakeClock()
-        self.desk = HealthReports()
+        self.reports = HealthReports()
         self.timeline = Timeline("street", RATE, 30.0)
         self.timeline.open(captured.shape[0])
         self.timeline.write(captured, self.clock.monotonic())
         self.timeline.source_rate = source_rate
-        past = AudioHistory()
-        past.follow([self.timeline])
+        history = AudioHistory()
+        history.follow([self.timeline])
         settings = parse_config(LIVE + config, "config.yaml")
         self.canary = Canary(
             settings.canary,
             ["street"],
-            ears_of(settings, classifier),
-            past,
-            self.desk,
+            Chain.of(settings, classifier),
+            history,
+            self.reports,
             self.clock,
             make_resampler=make_resampler,
             start=start,
         )
 
-    def let_sing(
+    def run(
         self,
         seconds: float = 4000.0,
         *,
         backlog: int = 0,
         state: SourceStateName = "listening",
     ) -> CanaryResult | None:
-        """Report as a worker does, until a trial has ended or the time is over."""
+        """Report as a worker does until a trial ends; None: none ended in time."""
         before = self.canary.canary_results
-        doing = statistics("street", state=state)
-        source = replace(doing.sources[0], backlog_samples=backlog)
+        template = statistics("street", state=state)
+        source = replace(template.sources[0], backlog_samples=backlog)
         until = self.clock.monotonic() + seconds
-        while self.clock.monotonic() < until and self.canary.canary_results is before:
-            self.canary.report(replace(doing, sources=(source,)))
+        while self.clock.monotonic() < until:
+            self.canary.report(replace(template, sources=(source,)))
             self.clock.advance(0.25)
-        return (
-            None
-            if self.canary.canary_results is before
-            else self.canary.canary_results[-1]
-        )
+            if self.canary.canary_results is not before:
+                return self.canary.canary_results[-1]
+        return None
 
     def result(self) -> CanaryResult:
         """Of the next trial."""
-        result = self.let_sing()
+        result = self.run()
         assert result is not None
         return result
 
     def health(self) -> list[tuple[str, str]]:
-        """What the worker would tell now."""
-        told = self.desk.drain(lambda _: self.timeline.stop)
-        assert all(each.kind == "canary" for each in told)
-        return [(each.source, each.state) for each in told]
+        """Source and state of the health records since the last call."""
+        records = self.reports.drain(lambda _: self.timeline.stop)
+        assert all(record.kind == "canary" for record in records)
+        return [(record.source, record.state) for record in records]
