@@ -49,7 +49,7 @@ def forget(
     from monitor.commands.arguments import parse_moment
     from monitor.commands.configuration import load
     from monitor.commands.output import print_json, print_line
-    from monitor.sinks.store.forget import NOTHING, look
+    from monitor.sinks.store.forget import Forgotten, count
     from monitor.sinks.store.forget import forget as delete
 
     now = datetime.now(UTC)
@@ -58,11 +58,13 @@ def forget(
     first = None if since is None else parse_moment(since, now, "--since")
     places = _Places.of(load(config))
     if sys.stdin.isatty() and not yes and not as_json:
-        found = NOTHING if places.database is None else look(places.database, first)
+        found = Forgotten()
+        if places.database is not None:
+            found = count(places.database, first)
         print_line(f"would be deleted: {_sentence(found)}")
         print_line(f"would be deleted: {_count_clips(places.clips, first)} clips")
         typer.confirm("Delete it?", abort=True)
-    forgotten = NOTHING
+    forgotten = Forgotten()
     aside = 0
     if places.database is not None:
         forgotten = delete(places.database, first, datetime.now(UTC))

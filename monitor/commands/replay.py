@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from monitor.detection.rules import LabelRule
     from monitor.records import Timed
     from monitor.runtime.replay import Comparison
-    from monitor.sinks.store.queries import SessionFacts
+    from monitor.sinks.store.records import Session
 
 HELP = """Tell which events other thresholds would have told, from the stored scores.
 
@@ -68,7 +68,7 @@ def replay(
 
 
 def _rules_for(
-    configuration: "Configuration", session: "SessionFacts"
+    configuration: "Configuration", session: "Session"
 ) -> Mapping[str, "LabelRule"]:
     """The rules of the configuration for the labels of the model of then."""
     from monitor.detection.rules import resolve_rules

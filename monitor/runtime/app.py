@@ -36,7 +36,7 @@ from monitor.sinks.event_log import EventLog
 from monitor.sinks.sink import Sink
 from monitor.sinks.status_snapshot import DaemonFacts
 from monitor.sinks.store.database import Database
-from monitor.sinks.store.session import Session
+from monitor.sinks.store.records import Session
 from monitor.sinks.store.store import Store
 
 Screen = PlainConsole | LiveConsole

@@ -1,4 +1,4 @@
-"""Detection once more, over scores that were stored, with other settings."""
+"""Detection once more, over stored scores, with other settings."""
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -7,12 +7,14 @@ from datetime import datetime, timedelta
 
 from monitor.detection.detector import Detector
 from monitor.detection.rules import LabelRule
-from monitor.records import Event, Gap, Onset, Timed
-from monitor.sinks.store.queries import Reader, SessionFacts, Stretch
+from monitor.records import EndReason, Event, Gap, Onset, Timed
+from monitor.sinks.store.queries import Reader
+from monitor.sinks.store.records import Session, is_going_on
+from monitor.sinks.store.scores import ScoreRow
 
-RulesFor = Callable[[SessionFacts], Mapping[str, LabelRule]]
+RulesFor = Callable[[Session], Mapping[str, LabelRule]]
 WARM_UP = timedelta(minutes=2)
-"""Scores before the stretch of interest, for what is going on at its beginning."""
+"""Scores before the time range, for events that are going on at its beginning."""
 
 TOLERANCE = timedelta(seconds=1)
 """Events of one label that lie closer together are the same one."""
@@ -20,56 +22,52 @@ TOLERANCE = timedelta(seconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What was told, and what would be told."""
+    """The stored events compared with those of other settings."""
 
     stays: list[Timed]
-    """As it would be told."""
+    """As detected with the other settings."""
 
     comes: list[Timed]
     goes: list[Timed]
     since: datetime | None
-    """Where the scores begin that were looked at; None: there are none."""
+    """Start of the scores that were used; None: there are none."""
 
     frames: int
 
 
-class _Track:
+class _SourceReplay:
     """Detection for one source of one session."""
 
-    def __init__(self, session: SessionFacts, source: str, detector: Detector) -> None:
+    def __init__(self, session: Session, source: str, detector: Detector) -> None:
+        self.source = source
         self._rate = session.sample_rate
-        self._source = source
         self._detector = detector
         self._seen_until: int | None = None
-        self._latest: Stretch | None = None
+        self._latest: ScoreRow | None = None
 
-    def push(self, stretch: Stretch) -> Iterator[Timed]:
+    def push(self, row: ScoreRow) -> Iterator[Timed]:
         before = self._latest
-        if before is not None and stretch.start_sample > before.stop_sample:
+        if before is not None and row.start_sample > before.stop_sample:
             # Scores between them were lost, by a kill or a full disk.
-            yield from self._told(self._detector.finish("interrupted"))
-        self._latest = stretch
-        for frame in stretch.read():
+            yield from self.finish("interrupted")
+        self._latest = row
+        for frame in row.frames():
             if self._seen_until is None or frame.stop > self._seen_until:
                 self._seen_until = frame.stop
-                yield from self._told(self._detector.push(frame))
+                yield from self._events(self._detector.push(frame))
 
     def gap(self, gap: Gap) -> Iterator[Timed]:
-        yield from self._told(self._detector.gap(gap))
+        yield from self._events(self._detector.gap(gap))
 
-    def finish(self) -> Iterator[Timed]:
-        yield from self._told(self._detector.finish("stopped"))
+    def finish(self, reason: EndReason = "stopped") -> Iterator[Timed]:
+        yield from self._events(self._detector.finish(reason))
 
-    def _told(self, records: Iterable[Onset | Event]) -> Iterator[Timed]:
+    def _events(self, records: Iterable[Onset | Event]) -> Iterator[Timed]:
         for record in records:
             if isinstance(record, Event):
-                yield Timed(
-                    record,
-                    record.start / self._rate,
-                    record.stop / self._rate,
-                    self._utc(record.start),
-                    self._utc(record.stop),
-                )
+                start, stop = record.start, record.stop
+                times = start / self._rate, stop / self._rate
+                yield Timed(record, *times, self._utc(start), self._utc(stop))
 
     def _utc(self, sample: int) -> datetime:
         assert self._latest is not None
@@ -94,110 +92,92 @@ def replay(
         until: None: where they end.
     """
     sessions = reader.sessions()
-    tracks: dict[tuple[str, str], _Track] = {}
+    replays: dict[tuple[str, str], _SourceReplay] = {}
     found: list[Timed] = []
     first: datetime | None = None
     frames = 0
     for item in _in_order(reader, since, until):
         if isinstance(item, Timed):
-            for (_, source), track in tracks.items():
-                if source == item.record.source and isinstance(item.record, Gap):
-                    found += track.gap(item.record)
+            for each in replays.values():
+                if isinstance(item.record, Gap) and each.source == item.record.source:
+                    found += each.gap(item.record)
             continue
         first = first or item.start
-        frames += item.frames
+        frames += item.frame_count
         key = (item.session, item.source)
-        if key not in tracks:
-            # A source is in one session at a time: what went on in the other is over.
-            for other in [other for other in tracks if other[1] == item.source]:
-                found += tracks.pop(other).finish()
-            tracks[key] = _begin(
-                sessions[item.session], item.source, rules_for, level_gate_dbfs
+        if key not in replays:
+            # A source is in one session at a time: events of the other are over.
+            for other in [other for other in replays if other[1] == item.source]:
+                found += replays.pop(other).finish()
+            session = sessions[item.session]
+            detector = Detector(
+                source=item.source,
+                labels=session.labels,
+                rules=rules_for(session),
+                level_gate_dbfs=level_gate_dbfs,
+                model_name=session.model,
+                session=session.session,
             )
-        found += tracks[key].push(item)
-    for track in tracks.values():
-        found += track.finish()
+            replays[key] = _SourceReplay(session, item.source, detector)
+        found += replays[key].push(item)
+    for each in replays.values():
+        found += each.finish()
     if first is None:
         return Comparison([], [], [], None, 0)
     begin = first if since is None else max(since, first)
-    return _compare(
-        [timed for timed in found if _lies_in(timed, begin, until)],
-        [timed for timed in reader.events(begin, until) if timed.start_utc],
-        begin,
-        frames,
-    )
-
-
-def _begin(
-    session: SessionFacts, source: str, rules_for: RulesFor, level_gate_dbfs: float
-) -> _Track:
-    detector = Detector(
-        source=source,
-        labels=session.labels,
-        rules=rules_for(session),
-        level_gate_dbfs=level_gate_dbfs,
-        model_name=session.model,
-        session=session.session,
-    )
-    return _Track(session, source, detector)
+    detected = [timed for timed in found if _overlaps(timed, begin, until)]
+    stored = [timed for timed in reader.events(begin, until) if timed.start_utc]
+    stays, comes = _split(detected, stored)
+    _, goes = _split(stored, detected)
+    return Comparison(stays, comes, goes, begin, frames)
 
 
 def _in_order(
     reader: Reader, since: datetime | None, until: datetime | None
-) -> Iterator[Stretch | Timed]:
+) -> Iterator[ScoreRow | Timed]:
+    """Return rows of scores and gaps by their start."""
     early = None if since is None else since - WARM_UP
-    stretches = ((s.start, 0, s) for s in reader.stretches(early, until))
+    rows = ((row.start, 0, row) for row in reader.score_rows(early, until))
     gaps = (
         (timed.start_utc, 1, timed)
         for timed in reader.gaps(early, until)
         if timed.start_utc is not None
     )
-    merged: Iterator[tuple[datetime, int, Stretch | Timed]] = heapq.merge(
-        stretches, gaps, key=lambda item: item[:2]
+    merged: Iterator[tuple[datetime, int, ScoreRow | Timed]] = heapq.merge(
+        rows, gaps, key=lambda item: item[:2]
     )
     return (item for _, _, item in merged)
 
 
-def _lies_in(timed: Timed, since: datetime, until: datetime | None) -> bool:
+def _overlaps(timed: Timed, since: datetime, until: datetime | None) -> bool:
     assert timed.start_utc is not None
     assert timed.end_utc is not None
     return timed.end_utc > since and (until is None or timed.start_utc < until)
 
 
-def _compare(
-    would: Sequence[Timed], told: Sequence[Timed], since: datetime, frames: int
-) -> Comparison:
-    stays, comes = _split(would, told)
-    _, goes = _split(told, would)
-    return Comparison(stays, comes, goes, since, frames)
-
-
 def _split(
     these: Sequence[Timed], others: Sequence[Timed]
 ) -> tuple[list[Timed], list[Timed]]:
-    """Divide events into those that others overlap, and those that none does."""
-    by_kind: dict[tuple[str, str], list[Timed]] = {}
+    """Divide events into those that meet one of the others, and the rest."""
+    by_label: dict[tuple[str, str], list[Timed]] = {}
     for other in others:
-        by_kind.setdefault(_kind(other), []).append(other)
-    with_one: list[Timed] = []
+        by_label.setdefault(_source_and_label(other), []).append(other)
+    common: list[Timed] = []
     alone: list[Timed] = []
     for timed in these:
-        beside = by_kind.get(_kind(timed), [])
-        (with_one if any(_meet(timed, o) for o in beside) else alone).append(timed)
-    return with_one, alone
+        beside = by_label.get(_source_and_label(timed), [])
+        meets = any(_ends_after(o, timed) and _ends_after(timed, o) for o in beside)
+        (common if meets else alone).append(timed)
+    return common, alone
 
 
-def _kind(timed: Timed) -> tuple[str, str]:
+def _source_and_label(timed: Timed) -> tuple[str, str]:
     assert isinstance(timed.record, Onset | Event)
     return timed.record.source, timed.record.label
 
 
-def _meet(one: Timed, other: Timed) -> bool:
-    return _begins_before_end_of(one, other) and _begins_before_end_of(other, one)
-
-
-def _begins_before_end_of(one: Timed, other: Timed) -> bool:
-    assert one.start_utc is not None
-    assert other.end_utc is not None
-    is_going_on = isinstance(other.record, Onset)
-    return is_going_on or one.start_utc < other.end_utc + TOLERANCE
+def _ends_after(one: Timed, other: Timed) -> bool:
+    """Tell whether `one` ends after the start of `other`, within the tolerance."""
+    assert other.start_utc is not None
+    assert one.end_utc is not None
+    return is_going_on(one.record) or other.start_utc < one.end_utc + TOLERANCE

@@ -282,7 +282,7 @@ def _outbox(settings: SnapshotSettings) -> tuple[EndpointFacts, ...] | None:
     if settings.database is None:
         return None
     try:
-        with closing(Database(settings.database).connect_to_read()) as connection:
+        with closing(Database(settings.database).connect(read_only=True)) as connection:
             connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
             # The counts come from the indices alone; only the oldest rows are read.
             pending = {

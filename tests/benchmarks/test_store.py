@@ -14,7 +14,7 @@ import pytest
 from monitor.sinks.store.day_report import report_day
 from monitor.sinks.store.queries import open_to_read
 from tests.support.big_store import fill
-from tests.support.store import heard, make_store
+from tests.support.store import make_store, score_frames
 from tests.support.timed import event, onset
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(600)]
@@ -79,7 +79,7 @@ def test_the_report_of_a_day_takes_less_than_2_s(
 
 def test_what_a_step_costs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = make_store(tmp_path / "monitor.db")
-    frames = iter(heard(2000))
+    frames = iter(score_frames(2000))
 
     def hop() -> None:
         store.write([next(frames)])

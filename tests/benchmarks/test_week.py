@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 
 from monitor.config.outputs import StoreSettings
 from monitor.sinks.event_log import EventLog
-from monitor.sinks.store.session import Session
+from monitor.sinks.store.records import Session
 from monitor.sinks.store.store import Store
 from tests.support.clock import FakeClock
 from tests.support.loud import SPEC, loud_pipeline
 from tests.support.simulation import Card, Happening, World
-from tests.support.store import EveryOccurrence
+from tests.support.store import AlertOnEverything
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(4 * 3600)]
 
@@ -77,7 +77,7 @@ class Run:
         path = self.folder / "monitor.db"
         session = Session("run", "loud", ("loud",), RATE)
         settings = StoreSettings(max_mib=64)
-        rules = EveryOccurrence()
+        rules = AlertOnEverything()
         store = Store(path, settings, session, self.clock, rules=rules)
         self.log = self.folder / "events.jsonl"
         event_log = EventLog(self.log, rotate_mib=1000, keep=1)

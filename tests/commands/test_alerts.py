@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from monitor.commands.app import run_command_line
-from monitor.sinks.alerts.outbox import Attempt, Outbox
+from monitor.sinks.alerts.outbox import Attempt, Outbox, write_alerts
 from monitor.sinks.store.database import open_database, transaction
-from monitor.sinks.store.session import write_alerts
 from tests.support.alerts import SECRET, alert
 from tests.support.endpoint import running_endpoint, status, unused_port
 

@@ -10,7 +10,7 @@ import pytest
 from monitor.commands.app import run_command_line
 from monitor.sinks.encoding import KEYS, encode
 from tests.support.clock import FakeClock
-from tests.support.store import heard, make_store, rows
+from tests.support.store import make_store, rows, score_frames
 from tests.support.timed import OPENED, event, gap, onset
 
 DAY = "2026-11-23"
@@ -28,7 +28,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             event(number=2, label="dog_bark", start_seconds=20, source="yard"),
             onset(number=3, label="drilling", start_seconds=30),
             gap(start_seconds=50),
-            *heard(60),
+            *score_frames(60),
         ]
     )
     store.close()

@@ -12,7 +12,7 @@ from monitor.sinks.encoding import encode
 from tests.support.clock import FakeClock
 from tests.support.health import as_16_bit, trouble
 from tests.support.signals import noise, silence
-from tests.support.store import heard, make_store
+from tests.support.store import make_store, score_frames
 from tests.support.timed import OPENED, event
 
 CLEARED = trouble("cleared", start_seconds=15, seconds=75)
@@ -26,7 +26,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     store = make_store(tmp_path / "state" / "monitor.db", clock)
     store.write([event(number=1, start_seconds=10, seconds=5)])
     store.write([trouble(start_seconds=15), CLEARED])
-    store.write([event(number=2, start_seconds=20, seconds=5), *heard(60)])
+    store.write([event(number=2, start_seconds=20, seconds=5), *score_frames(60)])
     store.write([trouble(kind="deaf", source="yard", start_seconds=30)])
     store.close()
     path = tmp_path / "config.yaml"

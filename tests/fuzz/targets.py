@@ -19,7 +19,8 @@ from monitor.sinks.console.plain import format_line
 from monitor.sinks.encoding import encode_line
 from monitor.sinks.event_log import erase_lines
 from monitor.sinks.store.queries import open_to_read
-from monitor.sinks.store.session import interrupted_events, read_rule_state
+from monitor.sinks.store.records import interrupted_records
+from monitor.sinks.store.store import read_rule_state
 from tests.fuzz.capture_pipe import CapturePipe
 from tests.fuzz.seeds import RICH_CONFIG, WORDS
 from tests.support import ROOT
@@ -31,7 +32,7 @@ from tests.support.fuzzing import (
     one_sentence,
     twisted,
 )
-from tests.support.store import EveryOccurrence, heard, make_store
+from tests.support.store import AlertOnEverything, make_store, score_frames
 from tests.support.timed import event, gap, onset
 
 
@@ -166,8 +167,8 @@ class Records:
             onset(number=2, start_seconds=40.0),
         ]
         self._lines = b"".join(filter(None, map(encode_line, batch)))
-        store = make_store(self._path, rules=EveryOccurrence())
-        store.write([*heard(20), *batch])
+        store = make_store(self._path, rules=AlertOnEverything())
+        store.write([*score_frames(20), *batch])
         store.close()
         with closing(sqlite3.connect(self._path)) as connection:
             connection.execute("PRAGMA journal_mode = DELETE")
@@ -235,12 +236,10 @@ class Records:
                     encode_line(timed)
                     format_line(timed)
                 reader.sessions()
-                for stretch in reader.stretches():
-                    stretch.read_table()
-                    for frame in stretch.read():
-                        stretch.utc(frame)
+                for row in reader.score_rows():
+                    row.frames()
             with closing(sqlite3.connect(self._path)) as connection:
-                interrupted_events(connection, "another")
+                interrupted_records(connection, "another")
                 read_rule_state(connection)
         except SoundMonitorError as error:
             one_sentence(error)

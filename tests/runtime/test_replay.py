@@ -15,7 +15,7 @@ from monitor.records import Gap, ScoreFrame, Timed
 from monitor.runtime.replay import Comparison, replay
 from monitor.sinks.store.queries import open_to_read
 from monitor.spec import ModelSpec
-from tests.support.store import heard, make_store
+from tests.support.store import make_store, score_frames
 from tests.support.timed import LABELS, OPENED, timed
 
 GATE = -70.0
@@ -33,7 +33,7 @@ def street(count: int = 600, seed: int = 1) -> list[Timed]:
     steps = generator.normal(0, 0.08, (count, len(LABELS))).cumsum(axis=0)
     scores = 0.5 + 0.5 * np.sin(2 * steps)
     frames = []
-    for each, values in zip(heard(count), scores, strict=True):
+    for each, values in zip(score_frames(count), scores, strict=True):
         assert isinstance(each.record, ScoreFrame)
         record = replace(each.record, scores=tuple(values.tolist()))
         frames.append(replace(each, record=record))

@@ -15,10 +15,10 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from monitor.config.outputs import MetricsSettings
 from monitor.errors import ConfigError
+from monitor.sinks.alerts.outbox import write_alerts
 from monitor.sinks.metrics import Metrics
 from monitor.sinks.status_snapshot import Reload, Watchdog
 from monitor.sinks.store.database import open_database
-from monitor.sinks.store.session import write_alerts
 from monitor.statistics import CanaryResult, Latencies, Levels, Loss, Trouble
 from tests.support.alerts import alert
 from tests.support.broker import wait_until

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from monitor.sinks.alerts.outbox import write_alerts
 from monitor.sinks.status_document import document
 from monitor.sinks.status_snapshot import Reload, Watchdog
 from monitor.sinks.status_socket import no_answer
 from monitor.sinks.store.database import open_database
-from monitor.sinks.store.session import write_alerts
 from monitor.statistics import CanaryResult, Levels, Listened, Loss, Trouble
 from tests.support.alerts import alert as sample_alert
 from tests.support.status import MODEL, FakeMonitor

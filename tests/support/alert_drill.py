@@ -23,7 +23,7 @@ from monitor.config.outputs import StoreSettings
 from monitor.runtime.alerting import Alerting, Orders
 from monitor.sinks.alerts.build import build_hooks
 from monitor.sinks.store.database import Database
-from monitor.sinks.store.session import Session
+from monitor.sinks.store.records import Session
 from monitor.sinks.store.store import Store
 from tests.support.timed import LABELS, SAMPLE_RATE, event, frame, onset
 

@@ -11,9 +11,8 @@ import numpy as np
 
 from monitor.records import ScoreFrame
 from monitor.sinks.store.database import open_database, transaction
-from monitor.sinks.store.records import source_key, to_ms
-from monitor.sinks.store.scores import encode_frames
-from monitor.sinks.store.session import Session, begin_session
+from monitor.sinks.store.records import Session, begin_session, source_key, to_ms
+from monitor.sinks.store.scores import FORMAT, encode_frames
 from tests.support.timed import LABELS, SAMPLE_RATE
 
 HOP = 24_576
@@ -62,8 +61,8 @@ def fill(path: Path, until: datetime, frames: int, events: int) -> datetime:
             source = source_key(connection, "street")
             connection.executemany(
                 "INSERT INTO scores (session, source, start_ms, end_ms, start_sample, "
-                "window_samples, hop_samples, frames, data) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "window_samples, hop_samples, frames, format, data) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     (
                         session,
@@ -74,6 +73,7 @@ def fill(path: Path, until: datetime, frames: int, events: int) -> datetime:
                         WINDOW,
                         HOP,
                         ROW_FRAMES,
+                        FORMAT,
                         blobs[n % VARIANTS],
                     )
                     for n in range(count)

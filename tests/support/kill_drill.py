@@ -13,7 +13,7 @@ from itertools import count
 from pathlib import Path
 
 from tests.support.clock import FakeClock
-from tests.support.store import EveryOccurrence, make_store
+from tests.support.store import AlertOnEverything, make_store
 from tests.support.timed import event, frame, onset
 
 MOST_SECONDS = 0.08
@@ -22,7 +22,7 @@ MOST_SECONDS = 0.08
 def hear(path: Path, run: str, told: int) -> None:
     """Store and tell until killed."""
     clock = FakeClock()
-    store = make_store(path, clock, run=run, rules=EveryOccurrence())
+    store = make_store(path, clock, run=run, rules=AlertOnEverything())
     for number in count():
         name = f"{run}-{number}"
         clock.advance(0.5)

@@ -10,59 +10,46 @@ from typing import Any
 
 from monitor.config.outputs import StoreSettings
 from monitor.records import Event, Onset, ScoreFrame, Timed
-from monitor.sinks.store.session import Session
+from monitor.sinks.alerts.outbox import Alert, AlertKind
+from monitor.sinks.store.records import Session
 from monitor.sinks.store.store import Store
 from tests.support.clock import FakeClock
 from tests.support.timed import LABELS, SAMPLE_RATE, timed
 
 
-@dataclass(frozen=True)
-class PlainAlert:
-    id: str
-    rule: str
-    endpoint: str
-    kind: str
-    event_id: str | None
-    body: Mapping[str, Any]
-    created: datetime
-    deadline: datetime
-
-
 @dataclass
-class EveryOccurrence:
-    """Rules that tell everything, and count."""
+class AlertOnEverything:
+    """Rules that make an alert of each onset and event, and count."""
 
-    told: int = 0
-    due: list[PlainAlert] = field(default_factory=list)
-    """What the next tick tells."""
+    count: int = 0
+    due: list[Alert] = field(default_factory=list)
+    """The alerts of the next tick."""
 
-    def step(self, batch: Sequence[Timed], now: datetime) -> list[PlainAlert]:
+    def step(self, batch: Sequence[Timed], now: datetime) -> list[Alert]:
         alerts = []
         for each in batch:
             record = each.record
             if isinstance(record, Onset | Event):
-                kind = "onset" if isinstance(record, Onset) else "end"
-                self.told += 1
+                kind: AlertKind = "onset" if isinstance(record, Onset) else "end"
+                self.count += 1
                 alerts.append(self.alert(f"{record.id}/{kind}", kind, record.id, now))
         return alerts
 
-    def tick(self, now: datetime) -> list[PlainAlert]:
+    def tick(self, now: datetime) -> list[Alert]:
         due, self.due = self.due, []
         return due
 
     def state(self) -> dict[str, Any]:
-        return {"told": self.told}
+        return {"count": self.count}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        self.told = state["told"]
+        self.count = state["count"]
 
     @staticmethod
-    def alert(id_: str, kind: str, event_id: str | None, now: datetime) -> PlainAlert:
+    def alert(id_: str, kind: AlertKind, event_id: str | None, now: datetime) -> Alert:
         body = {"id": id_, "event": event_id}
         deadline = now + timedelta(hours=1)
-        return PlainAlert(
-            id_, "all", "all/webhook", kind, event_id, body, now, deadline
-        )
+        return Alert(id_, "all", "all/webhook", kind, event_id, body, now, deadline)
 
 
 def session(name: str = "session") -> Session:
@@ -74,7 +61,7 @@ def make_store(
     clock: FakeClock | None = None,
     *,
     run: str = "session",
-    rules: EveryOccurrence | None = None,
+    rules: AlertOnEverything | None = None,
     committed: Callable[[], None] = lambda: None,
     settings: StoreSettings | None = None,
     memory_records: int = 100,
@@ -90,7 +77,7 @@ def make_store(
     )
 
 
-def heard(count: int, source: str = "street", first: int = 0) -> list[Timed]:
+def score_frames(count: int, source: str = "street", first: int = 0) -> list[Timed]:
     """Score frames with exact hops; window n begins n hops after the opening."""
     hop, window = 24_576, 176_640
     frames = []
@@ -109,7 +96,7 @@ def heard(count: int, source: str = "street", first: int = 0) -> list[Timed]:
 
 
 def rows(path: Path, query: str, *values: object) -> list[Any]:
-    """What another process sees in the database now."""
+    """Rows as another process sees them in the database now."""
     with closing(sqlite3.connect(path)) as connection:
         found = connection.execute(query, values).fetchall()
     return [row[0] if len(row) == 1 else row for row in found]

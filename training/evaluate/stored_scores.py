@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from monitor.config.detection import DetectionSettings
 from monitor.errors import DatasetError
 from monitor.model.model_file import TrainedModel
-from monitor.sinks.store.queries import Reader, SessionFacts, Stretch, open_to_read
+from monitor.sinks.store.queries import Reader, open_to_read
+from monitor.sinks.store.records import Session
+from monitor.sinks.store.scores import ScoreRow
 from training.evaluate.ambience import highest_of_segments
 
 logger = logging.getLogger(__name__)
@@ -97,13 +99,13 @@ def _runs(
     sessions = reader.sessions()
     of_source: dict[tuple[str, str], list[_Run]] = defaultdict(list)
     strange: set[str] = set()
-    for stretch in reader.stretches(extract.since, extract.until):
+    for stretch in reader.score_rows(extract.since, extract.until):
         facts = sessions[stretch.session]
         if (reason := _unfit(facts, stretch, model, detection)) is not None:
             strange.add(reason)
             continue
         order = [facts.labels.index(label) for label in model.card.labels]
-        table = stretch.read_table()
+        table = stretch.arrays()
         scores = table.scores[:, order].astype(np.float32)
         # What is too faint begins no event, whatever its scores.
         scores[table.levels[:, 1] < detection.level_gate_dbfs] = 0
@@ -115,8 +117,8 @@ def _runs(
 
 
 def _unfit(
-    facts: SessionFacts,
-    stretch: Stretch,
+    facts: Session,
+    stretch: ScoreRow,
     model: TrainedModel,
     detection: DetectionSettings,
 ) -> str | None:
@@ -128,19 +130,19 @@ def _unfit(
         or facts.sample_rate != spec.sample_rate
     ):
         return f"scores of the model {facts.model!r}"
-    if stretch.frames > 1 and (
+    if stretch.frame_count > 1 and (
         stretch.hop_samples != detection.hop_frames * spec.hop_length
     ):
         return "scores of a time with another detection.hop_frames"
     return None
 
 
-def _kept(stretch: Stretch, rate: int, extract: Extract) -> NDArray[np.bool_]:
+def _kept(stretch: ScoreRow, rate: int, extract: Extract) -> NDArray[np.bool_]:
     """(frames,): which windows lie in the time asked for, and in none excepted."""
     first = stretch.start.timestamp()
-    starts = first + np.arange(stretch.frames) * stretch.hop_samples / rate
+    starts = first + np.arange(stretch.frame_count) * stretch.hop_samples / rate
     stops = starts + stretch.window_samples / rate
-    keep = np.ones(stretch.frames, bool)
+    keep = np.ones(stretch.frame_count, bool)
     if extract.since is not None:
         keep &= starts >= extract.since.timestamp()
     if extract.until is not None:
@@ -151,7 +153,7 @@ def _kept(stretch: Stretch, rate: int, extract: Extract) -> NDArray[np.bool_]:
 
 
 def _add(
-    runs: list[_Run], stretch: Stretch, scores: Array, keep: NDArray[np.bool_]
+    runs: list[_Run], stretch: ScoreRow, scores: Array, keep: NDArray[np.bool_]
 ) -> None:
     """Go on with the last run where a window follows it, else begin another."""
     hop = stretch.hop_samples

@@ -1,15 +1,14 @@
 """The outbox: alerts in the database, and how far each has come."""
 
 import json
-import os
 import sqlite3
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, cast
 
-from monitor.sinks.store.database import Database, transaction
+from monitor.sinks.store.database import Database, PathConnection, transaction
 from monitor.sinks.store.records import from_ms, to_ms
 
 AlertKind = Literal["onset", "still_on", "end", "digest", "health", "test"]
@@ -86,6 +85,29 @@ class Attempt:
     duration_seconds: float
 
 
+def write_alerts(connection: sqlite3.Connection, alerts: Iterable[Alert]) -> None:
+    """Put alerts into the outbox, in order; one that is there stays as it is."""
+    connection.executemany(
+        "INSERT INTO alerts (id, endpoint, rule, kind, event_id, created_ms, body, "
+        "next_attempt_ms, deadline_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT (id) DO NOTHING",
+        [
+            (
+                alert.id,
+                alert.endpoint,
+                alert.rule,
+                alert.kind,
+                alert.event_id,
+                to_ms(alert.created),
+                json.dumps(dict(alert.body)),
+                to_ms(alert.created),
+                to_ms(alert.deadline),
+            )
+            for alert in alerts
+        ],
+    )
+
+
 class Outbox:
     """Reads and changes the alerts in the database; the store adds them.
 
@@ -97,15 +119,11 @@ class Outbox:
 
     def __init__(self, database: Database) -> None:
         """Open nothing yet."""
-        self._database = database
-        self._open: sqlite3.Connection | None = None
-        self._file: os.stat_result | None = None
+        self._open = PathConnection(database)
 
     def close(self) -> None:
         """Close the connection; the next use opens one."""
-        if self._open is not None:
-            self._open.close()
-            self._open = None
+        self._open.close()
 
     def head(self, endpoint: str, without: Collection[str] = ()) -> Entry | None:
         """Read the oldest pending alert of an endpoint.
@@ -253,23 +271,8 @@ class Outbox:
 
     @property
     def _connection(self) -> sqlite3.Connection:
-        """The connection to the file at the path now: a damaged one is set aside."""
-        if self._open is not None and not self._is_at_path():
-            self.close()
-        if self._open is None:
-            self._open = self._database.connect()
-            self._file = self._stat()
-        return self._open
-
-    def _is_at_path(self) -> bool:
-        now = self._stat()
-        return bool(now and self._file and os.path.samestat(now, self._file))
-
-    def _stat(self) -> os.stat_result | None:
-        try:
-            return self._database.path.stat()
-        except OSError:
-            return None
+        """The connection to the file at the path now: a damaged one is left."""
+        return self._open.get()
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:

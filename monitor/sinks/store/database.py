@@ -1,13 +1,10 @@
-"""The database file: made, migrated, opened, and set aside when it is damaged.
+"""The database file: created, migrated, opened, and set aside when it is damaged.
 
-One monitor at a time writes to a database.
-
-Space inside the database's own files, for what must be written to a full disk.
-
-Another program that fills the disk cannot take it: free pages in the database, and a
-write-ahead log that keeps its length and is written over from its beginning.
+One monitor at a time writes to a database.  Space is reserved inside its own files, so
+that events and alerts can be written to a full disk.
 """
 
+import contextlib
 import logging
 import os
 import shutil
@@ -21,26 +18,36 @@ from pathlib import Path
 from monitor.errors import StoreError, StoreUnavailableError
 from monitor.sinks.store.schema import MIGRATIONS, statements
 
-logger = logging.getLogger(__name__)
+if sys.platform != "win32":
+    import fcntl
 
+logger = logging.getLogger(__name__)
 
 BUSY_SECONDS = 5.0
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
-CHECKED_MIB = 64
+MAX_CHECKED_MIB = 64
 """A file up to this size is read and checked as a whole when it is opened."""
 
 CHECKPOINT_PAGES = 200
-"""The write-ahead log is begun anew after so many pages: see the reserve."""
+"""The write-ahead log is begun anew after so many pages, and keeps its length."""
 
-_SIDE_FILES = ("", "-wal", "-shm")
+RESERVE_BYTES = 2**20
+"""Space for several hundred events with their alerts."""
+
+MIN_FREE_BYTES = 4 * 2**20
+"""With less than this free, only records and alerts are written, not scores."""
+
+_FILE_SUFFIXES = ("", "-wal", "-shm")
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
-def is_damage(error: sqlite3.Error) -> bool:
-    """Whether `error` says that the file is no sound database."""
+def is_damage(error: Exception) -> bool:
+    """Tell whether `error` says that the file is no valid database."""
+    if isinstance(error, UnicodeDecodeError):  # of SQLite's message on a damaged table
+        return True
     code = getattr(error, "sqlite_errorcode", None)
-    # The low byte is the kind, the rest tells more of it.
+    # The low byte is the kind, the rest gives more detail.
     return code is not None and code & 0xFF in _DAMAGE
 
 
@@ -56,8 +63,8 @@ class Database:
         """Name the file; nothing is opened.
 
         Args:
-            path: The file; its folder is made by `prepare`.
-            utc: What the clock on the wall says; names a damaged file.
+            path: The file; its folder is created by `prepare`.
+            utc: The wall clock; names a damaged file.
             migrations: See `schema.MIGRATIONS`.
         """
         self.path = path
@@ -65,30 +72,26 @@ class Database:
         self._migrations = migrations
 
     def prepare(self) -> None:
-        """Make the file if need be, and bring its tables to the version of the program.
+        """Create the file if need be, and migrate its tables.
 
-        A damaged file is set aside beside the path, which is said, and a new one begun.
+        A damaged file is renamed, which is logged, and a new one is created.
 
         Raises:
             StoreError: A newer version of the program wrote it.
             StoreUnavailableError: It cannot be written now: the disk is full, or the
                 folder is not writable.  Trying again later may help.
         """
-        try:
-            self._prepare_once()
-        except sqlite3.Error as error:
-            if not is_damage(error):
-                raise self._unavailable(error) from None
-            self.set_aside(str(error))
-            self._prepare_again()
-        except UnicodeDecodeError:  # of what SQLite says of a damaged table
-            self.set_aside("a name in it is no text")
-            self._prepare_again()
-        except OSError as error:
-            raise self._unavailable(error) from None
+        with self._unavailable_on_error():
+            try:
+                self._prepare_once()
+            except (sqlite3.Error, UnicodeDecodeError) as error:
+                if not is_damage(error):
+                    raise
+                self.set_aside(error)
+                self._prepare_once()
 
-    def connect(self) -> sqlite3.Connection:
-        """Open a connection for reading and writing, after `prepare`.
+    def connect(self, *, read_only: bool = False) -> sqlite3.Connection:
+        """Open a connection, after `prepare`.
 
         It is in autocommit mode: see `transaction`.  It may pass from thread to thread,
         but serves one at a time.  After a `sqlite3.DatabaseError` other than an
@@ -97,61 +100,47 @@ class Database:
         Raises:
             StoreUnavailableError: The file is missing or cannot be opened.
         """
-        return self._connect("rw")
-
-    def connect_to_read(self) -> sqlite3.Connection:
-        """Open a connection that cannot write.
-
-        Raises:
-            StoreUnavailableError: As `connect`.
-        """
-        return self._connect("ro")
+        with self._unavailable_on_error():
+            return self._open("ro" if read_only else "rw")
 
     def is_current(self, connection: sqlite3.Connection) -> bool:
-        """Whether the tables are of the version of the program."""
+        """Tell whether the tables have the version of the program."""
         return _version(connection) == len(self._migrations)
 
-    def set_aside(self, why: str) -> None:
-        """Rename the file and its companions to PATH.damaged-UTC, and say it.
+    def set_aside(self, reason: Exception) -> None:
+        """Rename the database and its side files to PATH.damaged-UTC, and log it.
 
         Raises:
             StoreUnavailableError: It cannot be renamed.
         """
         target = Path(f"{self.path}.damaged-{self._utc():%Y%m%dT%H%M%S%fZ}")
-        try:
-            for suffix in _SIDE_FILES:
+        with self._unavailable_on_error():
+            for suffix in _FILE_SUFFIXES:
                 source = Path(f"{self.path}{suffix}")
                 if source.exists():
                     source.rename(f"{target}{suffix}")
-        except OSError as error:
-            raise self._unavailable(error) from None
         logger.error(
             "database %s is damaged (%s): set aside as %s, a new one begins",
             self.path,
-            why,
+            reason,
             target.name,
         )
 
-    def _prepare_again(self) -> None:
-        try:
-            self._prepare_once()
-        except (sqlite3.Error, OSError) as error:
-            raise self._unavailable(error) from None
-
     def _prepare_once(self) -> None:
         self.path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-        # SQLite would make the file as the umask allows; its companions follow it.
+        # SQLite would create the file as the umask allows; the side files follow it.
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, FILE_MODE))
         with closing(self._open("rw")) as connection:
             self._check(connection)
-            if _version(connection) == 0:
+            version = _version(connection)
+            if version == 0:
                 connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            if _version(connection) <= len(self._migrations):
+            if version <= len(self._migrations):
                 connection.execute("PRAGMA journal_mode = WAL")
             self._migrate(connection)
 
     def _check(self, connection: sqlite3.Connection) -> None:
-        if self.path.stat().st_size > CHECKED_MIB * 2**20:
+        if self.path.stat().st_size > MAX_CHECKED_MIB * 2**20:
             return
         (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if answer != "ok":
@@ -175,12 +164,6 @@ class Database:
                         connection.execute(statement)
                     connection.execute(f"PRAGMA user_version = {version + 1}")
 
-    def _connect(self, mode: str) -> sqlite3.Connection:
-        try:
-            return self._open(mode)
-        except (sqlite3.Error, UnicodeDecodeError) as error:
-            raise self._unavailable(error) from None
-
     def _open(self, mode: str) -> sqlite3.Connection:
         connection = sqlite3.connect(
             f"{self.path.absolute().as_uri()}?mode={mode}",
@@ -190,7 +173,7 @@ class Database:
             check_same_thread=False,
         )
         try:
-            # What the file says of its tables may not call functions of the program.
+            # Views of a file from elsewhere may not call functions of the program.
             connection.execute("PRAGMA trusted_schema = OFF")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA synchronous = FULL")
@@ -201,10 +184,57 @@ class Database:
             raise
         return connection
 
-    def _unavailable(self, error: Exception) -> StoreUnavailableError:
-        return StoreUnavailableError(
-            f"database {self.path} cannot be used: {_reason(error)}"
-        )
+    @contextmanager
+    def _unavailable_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise StoreUnavailableError(
+                f"database {self.path} cannot be used: {reason}"
+            ) from None
+
+
+class PathConnection:
+    """A connection to the file that stands at the path now.  Used by one thread.
+
+    A database that was moved away or set aside is left, and the new one opened.
+    """
+
+    def __init__(self, database: Database) -> None:
+        """Open nothing yet."""
+        self._database = database
+        self._connection: sqlite3.Connection | None = None
+        self._file: os.stat_result | None = None
+
+    @property
+    def is_at_path(self) -> bool:
+        """Whether a connection is open, and to the file at the path."""
+        try:
+            now = self._database.path.stat()
+        except OSError:
+            return False
+        return self._file is not None and os.path.samestat(now, self._file)
+
+    def get(self) -> sqlite3.Connection:
+        """Return the connection; open it if need be.
+
+        Raises:
+            StoreUnavailableError: See `Database.connect`.
+        """
+        if not self.is_at_path:
+            self.close()
+        if self._connection is None:
+            self._connection = self._database.connect()
+            self._file = self._database.path.stat()
+        return self._connection
+
+    def close(self) -> None:
+        """Close the connection; the next `get` opens one."""
+        if self._connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.close()
+        self._connection = self._file = None
 
 
 @contextmanager
@@ -212,7 +242,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """Run a block as one transaction that writes: all of it is committed, or nothing.
 
     Raises:
-        sqlite3.Error: What the block or the commit raised; nothing was written.
+        sqlite3.Error: An error of the block or the commit; nothing was written.
     """
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -226,7 +256,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def open_database(path: Path) -> Database:
-    """Prepare the database at `path` and give it: its `connect` opens connections.
+    """Prepare the database at `path` and return it.
 
     Raises:
         StoreError: See `Database.prepare`.
@@ -241,26 +271,16 @@ def _version(connection: sqlite3.Connection) -> int:
     return int(version)
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error)
-
-
-if sys.platform != "win32":
-    import fcntl
-
-
 class WriterLock:
-    """Held by the monitor that writes; let go when its process ends, however it ends.
+    """Held by the monitor that writes; released when its process ends, however it ends.
 
-    Without it a second monitor would take the sounds that the first one is hearing for
-    the remains of a crash.  Readers and the commands do not need it.
+    Without it a second monitor would take the sounds that the first one is detecting
+    for the remains of a crash.  Readers and the commands do not need it.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = Path(f"{path}.lock")
-        self._database = path
+        """Take nothing yet; `path` is that of the database."""
+        self._path = path
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
@@ -268,22 +288,21 @@ class WriterLock:
 
         Raises:
             StoreError: Another monitor holds it.
-            OSError: The lock file cannot be made.
+            OSError: The lock file cannot be created.
         """
         if self._descriptor is not None or sys.platform == "win32":
             return
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT, FILE_MODE)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except OSError as error:
             os.close(descriptor)
+            if not isinstance(error, BlockingIOError):
+                raise
             raise StoreError(
-                f"database {self._database} is being written by another monitor; give "
+                f"database {self._path} is being written by another monitor; give "
                 "this one another state_dir or store.path"
             ) from None
-        except OSError:
-            os.close(descriptor)
-            raise
         self._descriptor = descriptor
 
     def release(self) -> None:
@@ -293,63 +312,64 @@ class WriterLock:
             self._descriptor = None
 
 
-RESERVE_BYTES = 2**20
-"""Room for several hundred events with their alerts."""
+class DiskReserve:
+    """Space for what must be written, inside the database's own files.
 
-ROOM_BYTES = 4 * 2**20
-"""With less than this free, only what must be written is written."""
-
-
-class Room:
-    """Whether the disk has room for more than what must be written."""
+    Another program that fills the disk cannot take it: free pages in the database, and
+    a write-ahead log that keeps its length and is written over from its beginning.
+    """
 
     def __init__(self, path: Path) -> None:
+        """Look after the database at `path`."""
         self._path = path
-        self._is_there = True
+        self._has_space = True
 
-    def look(self) -> bool:
-        """Look at the disk, and say what has changed."""
-        # Twice as much for the way back, or a disk at the edge would make many words.
-        wanted = ROOM_BYTES if self._is_there else 2 * ROOM_BYTES
-        room = self._free_bytes() >= wanted
-        if room and not self._is_there:
-            logger.warning("the disk of %s has room again", self._path)
-        if not room and self._is_there:
+    def has_space(self) -> bool:
+        """Tell whether the disk has space for more than records and alerts.
+
+        A change is logged.
+        """
+        # Twice as much on the way back, or a disk at the edge would fill the log.
+        wanted = MIN_FREE_BYTES if self._has_space else 2 * MIN_FREE_BYTES
+        has_space = self._free_bytes() >= wanted
+        if has_space and not self._has_space:
+            logger.warning("the disk of %s has space again", self._path)
+        if not has_space and self._has_space:
             logger.warning(
                 "the disk of %s is almost full: scores wait in memory, and onsets, "
                 "events and alerts go into the space reserved for them",
                 self._path,
             )
-        self._is_there = room
-        return room
+        self._has_space = has_space
+        return has_space
+
+    @property
+    def is_filled(self) -> bool:
+        """Whether the write-ahead log has its length."""
+        try:
+            return Path(f"{self._path}-wal").stat().st_size >= RESERVE_BYTES
+        except OSError:
+            return False
+
+    @staticmethod
+    def fill(connection: sqlite3.Connection) -> None:
+        """Write zeros, and delete them again: their pages and the log stay behind.
+
+        Raises:
+            sqlite3.Error: They cannot be written.
+        """
+        # Two transactions: pages that one transaction takes and frees are not written.
+        with transaction(connection):
+            connection.execute("CREATE TABLE IF NOT EXISTS reserve (content BLOB)")
+            connection.execute(
+                "INSERT INTO reserve (content) VALUES (zeroblob(?))", (RESERVE_BYTES,)
+            )
+        with transaction(connection):
+            connection.execute("DROP TABLE reserve")
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def _free_bytes(self) -> int:
         try:
             return shutil.disk_usage(self._path.parent).free
         except OSError:
-            return 1 << 62  # who writes next finds out why
-
-
-def is_reserved(path: Path) -> bool:
-    """Whether the write-ahead log has its length."""
-    try:
-        return Path(f"{path}-wal").stat().st_size >= RESERVE_BYTES
-    except OSError:
-        return False
-
-
-def reserve(connection: sqlite3.Connection) -> None:
-    """Write zeros, and delete them again: their pages and the log stay behind.
-
-    Raises:
-        sqlite3.Error: They cannot be written.
-    """
-    # Two transactions: pages that one transaction takes and frees are never written.
-    with transaction(connection):
-        connection.execute("CREATE TABLE IF NOT EXISTS reserve (content BLOB)")
-        connection.execute(
-            "INSERT INTO reserve (content) VALUES (zeroblob(?))", (RESERVE_BYTES,)
-        )
-    with transaction(connection):
-        connection.execute("DROP TABLE reserve")
-    connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            return 1 << 62  # the next write finds out why

@@ -1,4 +1,4 @@
-"""A day in facts: what was heard when, how long, how loud, and how much was missed."""
+"""The facts of one day: its events, levels, troubles and losses."""
 
 import math
 from collections import defaultdict
@@ -8,8 +8,10 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 import numpy as np
 
-from monitor.records import Event, Gap, GapReason, Health, Onset, Timed
-from monitor.sinks.store.queries import Reader, Stretch
+from monitor.records import Event, Gap, GapReason, Onset, Timed
+from monitor.sinks.store.queries import Reader
+from monitor.sinks.store.records import is_going_on
+from monitor.sinks.store.scores import ScoreRow
 
 HOURS = 24
 Interval = tuple[datetime, datetime]
@@ -17,20 +19,20 @@ Interval = tuple[datetime, datetime]
 
 @dataclass(slots=True)
 class SourceDay:
-    """How one source was listened to."""
+    """How much of one source was captured, and how loud it was."""
 
     listened_seconds: float = 0.0
     gaps: int = 0
     lost_seconds: dict[GapReason, float] = field(default_factory=dict)
     laeq_db: float = math.nan
-    """A-weighted equivalent level of what was heard."""
+    """A-weighted equivalent level of the captured sound."""
 
     laeq_db_by_hour: list[float] = field(default_factory=lambda: [math.nan] * HOURS)
 
 
 @dataclass(slots=True)
 class LabelDay:
-    """How often, how long and how loud one label was heard."""
+    """How often, how long and how loud the events of one label were."""
 
     events: int = 0
     total_seconds: float = 0.0
@@ -43,29 +45,29 @@ class LabelDay:
 
 @dataclass(frozen=True, slots=True)
 class DayReport:
-    """One day, in the time zone of who reads it."""
+    """One day, in the reader's time zone."""
 
     day: date
     start: datetime
     end: datetime
-    """Of the day, or of what has passed of it; UTC."""
+    """Of the day, or of the part of it that has passed; UTC."""
 
     sources: dict[str, SourceDay]
     labels: dict[str, LabelDay]
     events: list[Timed]
-    """Events, and onsets of what is going on, in order."""
+    """Events, and onsets of events that are going on, in order."""
 
     health: list[Timed]
-    """Troubles in order; raised is what is going on."""
+    """Troubles in order; raised are those that are going on."""
 
     @property
     def seconds(self) -> float:
-        """What has passed of the day: 23 or 25 hours when the clocks change."""
+        """Length of the day so far; 23 or 25 hours in the end if the clocks change."""
         return (self.end - self.start).total_seconds()
 
 
 def day_bounds(day: date, zone: tzinfo | None = None) -> Interval:
-    """Beginning of a day and of the next, UTC; `zone` None is local time."""
+    """Return the beginning of a day and of the next, UTC; `zone` None is local time."""
     # In UTC, because the difference of two times in one zone ignores clock changes.
     start, end = (
         datetime.combine(each, time(), zone).astimezone(UTC)
@@ -87,50 +89,37 @@ def report_day(
     """
     start, end = day_bounds(day, zone)
     end = max(start, min(end, now))
+    bounds = (start, end)
     sources: dict[str, SourceDay] = defaultdict(SourceDay)
-    _add_stretches(sources, list(reader.stretches(start, end)), (start, end), zone)
-    for timed in reader.gaps(start, end):
-        _add_gap(sources, timed, (start, end))
-    events = [
-        timed for timed in reader.events(start, end) if timed.start_utc is not None
-    ]
-    return DayReport(
-        day,
-        start,
-        end,
-        dict(sources),
-        _count_labels(events, (start, end), zone),
-        events,
-        [timed for timed in reader.health(start, end) if timed.start_utc is not None],
+    by_source: dict[str, list[ScoreRow]] = defaultdict(list)
+    for row in reader.score_rows(*bounds):
+        by_source[row.source].append(row)
+    for source, rows in by_source.items():
+        times = [(row.start, row.end) for row in rows]
+        sources[source].listened_seconds = _covered_seconds(times, bounds)
+        _add_levels(sources[source], rows, start, zone)
+    for timed in reader.gaps(*bounds):
+        gap = timed.record
+        if timed.start_utc is not None and isinstance(gap, Gap):
+            lost = sources[gap.source].lost_seconds
+            lost[gap.reason] = lost.get(gap.reason, 0.0) + duration_of(timed, bounds)
+            sources[gap.source].gaps += 1
+    events, health = (
+        [timed for timed in found if timed.start_utc is not None]
+        for found in (reader.events(*bounds), reader.health(*bounds))
     )
+    labels = _count_labels(events, bounds, zone)
+    return DayReport(day, start, end, dict(sources), labels, events, health)
 
 
 def duration_of(timed: Timed, bounds: Interval) -> float:
-    """Seconds of a record that lie in `bounds`; what is going on reaches to the end."""
+    """Seconds of a record inside `bounds`; if it is going on, it reaches to the end."""
     assert timed.start_utc is not None
-    record = timed.record
-    is_going_on = isinstance(record, Onset) or (
-        isinstance(record, Health) and record.state == "raised"
-    )
-    end = bounds[1] if is_going_on or timed.end_utc is None else timed.end_utc
+    end = timed.end_utc
+    if end is None or is_going_on(timed.record):
+        end = bounds[1]
     inside = min(end, bounds[1]) - max(timed.start_utc, bounds[0])
     return max(0.0, inside.total_seconds())
-
-
-def _add_stretches(
-    sources: dict[str, SourceDay],
-    stretches: Sequence[Stretch],
-    bounds: Interval,
-    zone: tzinfo | None,
-) -> None:
-    by_source: dict[str, list[Stretch]] = defaultdict(list)
-    for stretch in stretches:
-        by_source[stretch.source].append(stretch)
-    for source, found in by_source.items():
-        sources[source].listened_seconds = _covered_seconds(
-            [(stretch.start, stretch.end) for stretch in found], bounds
-        )
-        _add_levels(sources[source], found, bounds, zone)
 
 
 def _covered_seconds(intervals: Iterable[Interval], bounds: Interval) -> float:
@@ -145,40 +134,27 @@ def _covered_seconds(intervals: Iterable[Interval], bounds: Interval) -> float:
 
 
 def _add_levels(
-    source: SourceDay,
-    stretches: Sequence[Stretch],
-    bounds: Interval,
-    zone: tzinfo | None,
+    source: SourceDay, rows: Sequence[ScoreRow], since: datetime, zone: tzinfo | None
 ) -> None:
-    """Mean power of the hops; a row counts for the hour in which it began."""
+    """Average the power of the hops; a row counts for the hour in which it began."""
     power = np.zeros(HOURS)
     hops = np.zeros(HOURS)
-    for stretch in stretches:
-        if stretch.start < bounds[0]:
-            continue
-        hour = stretch.start.astimezone(zone).hour
-        laeq = stretch.read_table().levels[:, 2]
-        laeq = laeq[np.isfinite(laeq)]
-        power[hour] += (10 ** (laeq / 10)).sum()
-        hops[hour] += len(laeq)
+    for row in rows:
+        if row.start >= since:
+            hour = row.start.astimezone(zone).hour
+            laeq = row.arrays().levels[:, 2]
+            laeq = laeq[np.isfinite(laeq)]
+            power[hour] += (10 ** (laeq / 10)).sum()
+            hops[hour] += len(laeq)
     with np.errstate(divide="ignore", invalid="ignore"):
         source.laeq_db_by_hour = (10 * np.log10(power / hops)).tolist()
         source.laeq_db = float(10 * np.log10(power.sum() / hops.sum()))
 
 
-def _add_gap(sources: dict[str, SourceDay], timed: Timed, bounds: Interval) -> None:
-    gap = timed.record
-    if timed.start_utc is None or not isinstance(gap, Gap):
-        return
-    source = sources[gap.source]
-    source.gaps += 1
-    before = source.lost_seconds.get(gap.reason, 0.0)
-    source.lost_seconds[gap.reason] = before + duration_of(timed, bounds)
-
-
 def _count_labels(
     events: Sequence[Timed], bounds: Interval, zone: tzinfo | None
 ) -> dict[str, LabelDay]:
+    """Sum up the events of each label, the longest in all first."""
     labels: dict[str, LabelDay] = defaultdict(LabelDay)
     for timed in events:
         record = timed.record

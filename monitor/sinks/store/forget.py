@@ -1,4 +1,4 @@
-"""Deleting what was heard, at the wish of the user, so that it is gone."""
+"""Deletion of records at the user's wish, so that they are gone from the file."""
 
 import sqlite3
 from collections.abc import Callable
@@ -10,34 +10,26 @@ from typing import TypeVar
 
 from monitor.errors import StoreUnavailableError
 from monitor.sinks.store.database import Database, transaction
-from monitor.sinks.store.queries import LONGEST_ROW_MS
+from monitor.sinks.store.queries import MAX_ROW_MS
 from monitor.sinks.store.records import from_ms, to_ms
 
 T = TypeVar("T")
 
 _ALWAYS = -(1 << 62)
-_COUNTS = {
-    "events": "SELECT count(*), min(at_ms) FROM events "
-    "WHERE at_ms >= :since OR end_ms > :since OR end_reason IS NULL",
-    "gaps": "SELECT count(*), min(at_ms) FROM gaps "
-    "WHERE at_ms >= :since OR end_ms > :since",
-    "health": "SELECT count(*), min(at_ms) FROM health "
-    "WHERE at_ms >= :since OR end_ms > :since OR state = 'raised'",
-    "score_frames": "SELECT sum(frames), min(start_ms) FROM scores "
-    "WHERE start_ms > :since - :row AND end_ms > :since",
-    "alerts": "SELECT count(*), min(created_ms) FROM alerts "
-    "WHERE created_ms >= :since OR event_id IN (SELECT id FROM events "
-    "WHERE at_ms >= :since OR end_ms > :since OR end_reason IS NULL)",
+_EVENTS = "at_ms >= :since OR end_ms > :since OR end_reason IS NULL"
+_EVENT_IDS = f"SELECT id FROM events WHERE {_EVENTS}"  # noqa: S608 - constants
+_CONDITIONS = {
+    # First the alerts: which of them go depends on the events.
+    "alerts": f"created_ms >= :since OR event_id IN ({_EVENT_IDS})",
+    "events": _EVENTS,
+    "gaps": "at_ms >= :since OR end_ms > :since",
+    "health": "at_ms >= :since OR end_ms > :since OR state = 'raised'",
+    "scores": "start_ms > :since - :row AND end_ms > :since",
 }
-_DELETIONS = (
-    "DELETE FROM alerts WHERE created_ms >= :since OR event_id IN "
-    "(SELECT id FROM events "
-    "WHERE at_ms >= :since OR end_ms > :since OR end_reason IS NULL)",
-    "DELETE FROM events WHERE at_ms >= :since OR end_ms > :since OR end_reason IS NULL",
-    "DELETE FROM gaps WHERE at_ms >= :since OR end_ms > :since",
-    "DELETE FROM health WHERE at_ms >= :since OR end_ms > :since OR state = 'raised'",
-    "DELETE FROM scores WHERE start_ms > :since - :row AND end_ms > :since",
-)
+_COUNTS = {
+    "alerts": "count(*), min(created_ms)",
+    "scores": "sum(frames), min(start_ms)",
+}
 _DELETIONS_OF_ALL = (
     "DELETE FROM rule_state",
     # The newest session may be running.
@@ -47,37 +39,29 @@ _DELETIONS_OF_ALL = (
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What is deleted, or would be."""
+    """The number of records that are deleted, or would be."""
 
-    since: datetime | None
-    """Beginning of the oldest of it, UTC; None: there is nothing."""
+    since: datetime | None = None
+    """Beginning of the oldest of them, UTC; None: there are none."""
 
-    events: int
-    gaps: int
-    health: int
-    score_frames: int
-    alerts: int
-
-
-NOTHING = Forgotten(None, **dict.fromkeys(_COUNTS, 0))
+    events: int = 0
+    gaps: int = 0
+    health: int = 0
+    score_frames: int = 0
+    alerts: int = 0
 
 
-def look(path: Path, since: datetime | None) -> Forgotten:
-    """What `forget` would delete.
+def count(path: Path, since: datetime | None) -> Forgotten:
+    """Count the records that `forget` would delete.
 
     Raises:
         StoreUnavailableError: The database cannot be read.
     """
-    database = Database(path)
-
-    def count(connection: sqlite3.Connection) -> Forgotten:
-        return _count(connection, _ALWAYS if since is None else to_ms(since))
-
-    return _run(database, count)
+    return _run(Database(path), lambda connection: _count(connection, _values(since)))
 
 
 def forget(path: Path, since: datetime | None, now: datetime) -> Forgotten:
-    """Delete what lies after `since` in part or wholly; None: everything.
+    """Delete all records that reach beyond `since`; None: everything.
 
     Scores are deleted by rows, so up to a minute before `since` goes with them.  The
     space is overwritten and given back.  A monitor that is running goes on.
@@ -88,19 +72,22 @@ def forget(path: Path, since: datetime | None, now: datetime) -> Forgotten:
     """
     database = Database(path)
     database.prepare()
-    since_ms = _ALWAYS if since is None else to_ms(since)
+    values = _values(since)
 
     def delete(connection: sqlite3.Connection) -> Forgotten:
         with transaction(connection):
-            counted = _count(connection, since_ms)
-            for deletion in _DELETIONS:
-                connection.execute(deletion, {"since": since_ms, "row": LONGEST_ROW_MS})
-            first = since_ms if counted.since is None else to_ms(counted.since)
-            # What a running monitor has in memory of it must not come back.
+            counted = _count(connection, values)
+            for table, condition in _CONDITIONS.items():
+                connection.execute(
+                    f"DELETE FROM {table} WHERE {condition}",  # noqa: S608 - constants
+                    values,
+                )
+            first = values["since"] if counted.since is None else to_ms(counted.since)
+            # A running monitor must not write the rest of it that it has in memory.
             connection.execute(
                 "INSERT INTO forgotten (session, since_ms, until_ms) "
                 "SELECT max(id), ?, ? FROM sessions HAVING max(id) IS NOT NULL",
-                (min(first, since_ms), to_ms(now)),
+                (min(first, values["since"]), to_ms(now)),
             )
             if since is None:
                 for deletion in _DELETIONS_OF_ALL:
@@ -109,6 +96,10 @@ def forget(path: Path, since: datetime | None, now: datetime) -> Forgotten:
         return counted
 
     return _run(database, delete)
+
+
+def _values(since: datetime | None) -> dict[str, int]:
+    return {"since": _ALWAYS if since is None else to_ms(since), "row": MAX_ROW_MS}
 
 
 def _run(database: Database, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -121,13 +112,16 @@ def _run(database: Database, work: Callable[[sqlite3.Connection], T]) -> T:
         ) from None
 
 
-def _count(connection: sqlite3.Connection, since_ms: int) -> Forgotten:
-    values = {"since": since_ms, "row": LONGEST_ROW_MS}
+def _count(connection: sqlite3.Connection, values: dict[str, int]) -> Forgotten:
     counts: dict[str, int] = {}
     firsts: list[int] = []
-    for name, query in _COUNTS.items():
-        count, first = connection.execute(query, values).fetchone()
-        counts[name] = int(count or 0)
+    for table, condition in _CONDITIONS.items():
+        columns = _COUNTS.get(table, "count(*), min(at_ms)")
+        number, first = connection.execute(
+            f"SELECT {columns} FROM {table} WHERE {condition}",  # noqa: S608 - constants
+            values,
+        ).fetchone()
+        counts["score_frames" if table == "scores" else table] = int(number or 0)
         if first is not None:
             firsts.append(first)
     return Forgotten(from_ms(min(firsts)) if firsts else None, **counts)
@@ -141,5 +135,5 @@ def _give_back(connection: sqlite3.Connection) -> None:
     if busy:
         raise StoreUnavailableError(
             "the events are deleted, but another program is reading the database, and "
-            "what it reads still stands in the write-ahead log: run this again"
+            "the write-ahead log still holds them: run this again"
         )

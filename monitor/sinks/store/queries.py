@@ -1,115 +1,39 @@
-"""What the database knows, for commands and reports."""
+"""Reading the database, for commands and reports."""
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from monitor.errors import StoreError, StoreUnavailableError
-from monitor.records import EVERY_SOURCE, ScoreFrame, Timed
+from monitor.records import EVERY_SOURCE, Timed
 from monitor.sinks.store.database import Database
 from monitor.sinks.store.records import (
-    from_ms,
+    Session,
     read_gap,
     read_health,
     read_occurrence,
     read_rows,
+    select,
     to_ms,
 )
-from monitor.sinks.store.scores import ScoreTable, decode_frames, decode_table
+from monitor.sinks.store.scores import ScoreRow, read_score_row
 
-LONGEST_ROW_MS = 600_000
+MAX_ROW_MS = 600_000
 """No row of scores is longer, whatever the hop."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """Equally spaced score frames of one source: a row of the database."""
-
-    session: str
-    source: str
-    start: datetime
-    """Of the first window, UTC."""
-
-    end: datetime
-    """Of the last window, UTC."""
-
-    start_sample: int
-    window_samples: int
-    hop_samples: int
-    frames: int
-    data: bytes
-
-    @property
-    def stop_sample(self) -> int:
-        """Past the last window."""
-        return self.start_sample + self.window_samples + self._hops
-
-    def read(self) -> list[ScoreFrame]:
-        """The score frames.
-
-        Raises:
-            StoreError: The row is damaged.
-        """
-        try:
-            return decode_frames(
-                self.source,
-                self.start_sample,
-                self.window_samples,
-                self.hop_samples,
-                self.frames,
-                self.data,
-            )
-        except ValueError as error:
-            raise StoreError(f"{self.source} at {self.start}: {error}") from None
-
-    def read_table(self) -> ScoreTable:
-        """The same as arrays, which is faster.
-
-        Raises:
-            StoreError: The row is damaged.
-        """
-        try:
-            return decode_table(self.data, self.frames, self.window_samples)
-        except ValueError as error:
-            raise StoreError(f"{self.source} at {self.start}: {error}") from None
-
-    def utc(self, frame: ScoreFrame) -> tuple[datetime, datetime]:
-        """Start and end of a frame on the wall clock."""
-        share = (frame.start - self.start_sample) / self._hops if self._hops else 0.0
-        window = (self.end - self.start) * (
-            self.window_samples / (self.window_samples + self._hops)
-        )
-        start = self.start + (self.end - self.start - window) * share
-        return start, start + window
-
-    @property
-    def _hops(self) -> int:
-        return (self.frames - 1) * self.hop_samples
-
-
-@dataclass(frozen=True, slots=True)
-class SessionFacts:
-    """A run of the monitor."""
-
-    session: str
-    model: str
-    labels: tuple[str, ...]
-    sample_rate: int
 
 
 class Reader:
     """Reads a database.  Used by one thread.
 
-    Times are UTC; a stretch of time is `since` to `until`, and None is open.  What lies
-    in it in part belongs to it.
+    Times are UTC.  A time range is from `since` to `until`, and None is open; records
+    that overlap it belong to it.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
+        """Read from a connection, which stays open."""
         self._connection = connection
 
     def events(
@@ -121,26 +45,18 @@ class Reader:
         sources: Sequence[str] = (),
         min_score: float | None = None,
     ) -> Iterator[Timed]:
-        """Events, and onsets of what is going on, in the order of their beginning.
+        """Return events, and onsets of events that are going on, by their start.
 
         Args:
-            since: Those that ended before are left out.
-            until: Those that began then or later are left out.
+            since: Events that ended before are left out.
+            until: Events that began then or later are left out.
             labels: Only these; none: all.
             sources: Only these; none: all.
             min_score: Least peak score.
         """
-        query = _Query("events_read", "at_ms")
-        if since is not None:
-            query.where(
-                "(at_ms >= ? OR end_ms > ? OR end_reason IS NULL)",
-                to_ms(since),
-                to_ms(since),
-            )
-        if until is not None:
-            query.where("at_ms < ?", to_ms(until))
+        query = _Query("events_read", until, sources)
+        query.ends_after(since, "end_reason IS NULL")
         query.where_in("label", labels)
-        query.where_in("source_name", sources)
         if min_score is not None:
             query.where("peak_score >= ?", min_score)
         return read_rows(query.run(self._connection), read_occurrence)
@@ -152,13 +68,9 @@ class Reader:
         *,
         sources: Sequence[str] = (),
     ) -> Iterator[Timed]:
-        """Gaps, in the order of their beginning."""
-        query = _Query("gaps_read", "at_ms")
-        if since is not None:
-            query.where("(at_ms >= ? OR end_ms > ?)", to_ms(since), to_ms(since))
-        if until is not None:
-            query.where("at_ms < ?", to_ms(until))
-        query.where_in("source_name", sources)
+        """Return gaps, by their start."""
+        query = _Query("gaps_read", until, sources)
+        query.ends_after(since)
         return read_rows(query.run(self._connection), read_gap)
 
     def health(
@@ -168,44 +80,38 @@ class Reader:
         *,
         sources: Sequence[str] = (),
     ) -> Iterator[Timed]:
-        """Troubles, in the order of their beginning; raised is what is going on."""
-        query = _Query("health_read", "at_ms")
-        if since is not None:
-            query.where(
-                "(at_ms >= ? OR end_ms > ? OR state = 'raised')",
-                to_ms(since),
-                to_ms(since),
-            )
-        if until is not None:
-            query.where("at_ms < ?", to_ms(until))
-        query.where_in("source_name", [*sources, EVERY_SOURCE] if sources else [])
+        """Return troubles, by their start; raised are those that are going on."""
+        everywhere = [*sources, EVERY_SOURCE] if sources else []
+        query = _Query("health_read", until, everywhere)
+        query.ends_after(since, "state = 'raised'")
         return read_rows(query.run(self._connection), read_health)
 
-    def stretches(
+    def score_rows(
         self,
         since: datetime | None = None,
         until: datetime | None = None,
         *,
         sources: Sequence[str] = (),
-    ) -> Iterator[Stretch]:
-        """What is known of scores, in the order of time."""
-        query = _Query("scores_read", "start_ms, id")
+    ) -> Iterator[ScoreRow]:
+        """Return rows of scores, by their start."""
+        query = _Query("scores_read", until, sources, "start_ms", "id")
         if since is not None:
-            query.where("start_ms > ?", to_ms(since) - LONGEST_ROW_MS)
+            query.where("start_ms > ?", to_ms(since) - MAX_ROW_MS)
             query.where("end_ms > ?", to_ms(since))
-        if until is not None:
-            query.where("start_ms < ?", to_ms(until))
-        query.where_in("source_name", sources)
-        return read_rows(query.run(self._connection), _stretch)
+        return read_rows(query.run(self._connection), read_score_row)
 
-    def sessions(self) -> dict[str, SessionFacts]:
-        """Runs of the monitor, by the name in the stretches."""
+    def sessions(self) -> dict[str, Session]:
+        """Return the runs of the monitor, by the name that is in the rows of scores.
+
+        Raises:
+            StoreError: One of them is damaged.
+        """
         found = self._connection.execute(
             "SELECT session, model, labels, sample_rate FROM sessions"
         )
         try:
             return {
-                name: SessionFacts(name, model, _labels(labels), rate)
+                name: Session(name, model, _labels(labels), rate)
                 for name, model, labels, rate in found
             }
         except (ValueError, RecursionError) as error:
@@ -223,7 +129,7 @@ def open_to_read(path: Path) -> Iterator[Reader]:
         raise StoreError(f"there is no database {path}: 'run' makes it")
     database = Database(path)
     try:
-        connection = database.connect_to_read()
+        connection = database.connect(read_only=True)
         try:
             if not database.is_current(connection):
                 database.prepare()
@@ -237,32 +143,44 @@ def open_to_read(path: Path) -> Iterator[Reader]:
 
 
 class _Query:
-    """A SELECT that is put together from conditions."""
+    """A SELECT of a view, put together from conditions."""
 
-    def __init__(self, view: str, order: str) -> None:
+    def __init__(
+        self,
+        view: str,
+        until: datetime | None,
+        sources: Sequence[str],
+        *order: str,
+    ) -> None:
         self._view = view
-        self._order = order
+        self._order = order or ("at_ms",)
         self._conditions: list[str] = []
         self._values: list[object] = []
+        if until is not None:
+            self.where(f"{self._order[0]} < ?", to_ms(until))
+        self.where_in("source_name", sources)
 
     def where(self, condition: str, *values: object) -> None:
         self._conditions.append(condition)
         self._values += values
 
-    def where_in(self, column: str, choice: Iterable[str]) -> None:
-        names = list(choice)
-        if names:
-            places = ", ".join("?" * len(names))
-            self.where(f"{column} IN ({places})", *names)
+    def where_in(self, column: str, choice: Sequence[str]) -> None:
+        if choice:
+            places = ", ".join("?" * len(choice))
+            self.where(f"{column} IN ({places})", *choice)
+
+    def ends_after(self, since: datetime | None, is_going_on: str = "false") -> None:
+        if since is not None:
+            since_ms = to_ms(since)
+            self.where(f"(at_ms >= ? OR end_ms > ? OR {is_going_on})", *[since_ms] * 2)
 
     def run(self, connection: sqlite3.Connection) -> sqlite3.Cursor:
         conditions = " AND ".join(self._conditions) or "true"
-        cursor = connection.cursor()
-        cursor.row_factory = sqlite3.Row
-        # Names and conditions are ours; what users give is bound.
-        return cursor.execute(
+        # Names and conditions are ours; values of users are bound.
+        return select(
+            connection,
             f"SELECT * FROM {self._view} WHERE {conditions} "  # noqa: S608
-            f"ORDER BY {self._order}",
+            f"ORDER BY {', '.join(self._order)}",
             self._values,
         )
 
@@ -270,19 +188,5 @@ class _Query:
 def _labels(text: str) -> tuple[str, ...]:
     labels = json.loads(text)
     if not isinstance(labels, list) or not all(isinstance(x, str) for x in labels):
-        raise ValueError("its labels are none")
+        raise ValueError("its labels are no list of names")
     return tuple(labels)
-
-
-def _stretch(row: Any) -> Stretch:
-    return Stretch(
-        row["session_name"],
-        row["source_name"],
-        from_ms(row["start_ms"]),
-        from_ms(row["end_ms"]),
-        row["start_sample"],
-        row["window_samples"],
-        row["hop_samples"],
-        row["frames"],
-        row["data"],
-    )

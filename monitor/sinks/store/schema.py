@@ -1,4 +1,4 @@
-"""The tables of the database, as the migrations that make them.
+"""The tables of the database, as the migrations that create them.
 
 Times end in `_ms`: milliseconds since 1970, UTC.  Samples are indices at the model's
 sample rate since the source was opened; they begin again with every run, and with a
@@ -26,14 +26,14 @@ CREATE TABLE sources (
     name TEXT NOT NULL UNIQUE
 ) STRICT;
 
--- An occurrence of a label: told by an onset, ended by an event.
+-- An occurrence of a label: begun by an onset, completed by an event.
 CREATE TABLE events (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
     session INTEGER NOT NULL REFERENCES sessions (id),
     source INTEGER NOT NULL REFERENCES sources (id),
     label TEXT NOT NULL,
-    at_ms INTEGER NOT NULL,            -- its start, or when it was told if unknown
+    at_ms INTEGER NOT NULL,            -- its start, or when it came if unknown
     start_ms INTEGER,                  -- null: a recording whose time is unknown
     end_ms INTEGER,                    -- null also while it is going on
     start_sample INTEGER NOT NULL,
@@ -74,7 +74,7 @@ CREATE TABLE scores (
     window_samples INTEGER NOT NULL,
     hop_samples INTEGER NOT NULL,
     frames INTEGER NOT NULL,
-    data BLOB NOT NULL                 -- see score_blob.py
+    data BLOB NOT NULL                 -- see scores.py
 ) STRICT;
 CREATE INDEX scores_by_time ON scores (start_ms);
 
@@ -100,7 +100,7 @@ FROM scores
 JOIN sources ON sources.id = scores.source
 JOIN sessions ON sessions.id = scores.session;
 
--- Stretches that the user had deleted: what is still in memory of them is not stored.
+-- Time ranges that the user deleted; records in memory from them are not stored.
 CREATE TABLE forgotten (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     session INTEGER NOT NULL,          -- the newest then; only it has them in memory
@@ -108,7 +108,7 @@ CREATE TABLE forgotten (
     until_ms INTEGER NOT NULL
 ) STRICT;
 
--- The outbox: what is to be told, to whom, and how far that has come.
+-- The outbox: the alerts of each endpoint, and how far they have come.
 CREATE TABLE alerts (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,           -- idempotency key, the same over retries
@@ -138,14 +138,14 @@ CREATE TABLE attempts (
 ) STRICT;
 CREATE INDEX attempts_of_alert ON attempts (alert_id);
 
--- What the rules remember, as JSON.
+-- The memory of the rules, as JSON.
 CREATE TABLE rule_state (
     name TEXT PRIMARY KEY,
     state TEXT NOT NULL
 ) STRICT;
 """,
     """
--- What was given up is counted again and again, among the alerts of a year.
+-- Dead alerts are counted again and again, among the alerts of a year.
 CREATE INDEX alerts_dead ON alerts (endpoint) WHERE state = 'dead';
 """,
     """
@@ -157,12 +157,12 @@ CREATE TABLE health (
     source INTEGER NOT NULL REFERENCES sources (id),
     kind TEXT NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('raised', 'cleared')),
-    at_ms INTEGER NOT NULL,            -- its start, or when it was told if unknown
+    at_ms INTEGER NOT NULL,            -- its start, or when it came if unknown
     start_ms INTEGER,
     end_ms INTEGER,                    -- null also while it is going on
     start_sample INTEGER NOT NULL,
     stop_sample INTEGER NOT NULL,      -- of what is known so far
-    detail TEXT NOT NULL               -- what was said when it was raised and cleared
+    detail TEXT NOT NULL               -- sentences from when it was raised and cleared
 ) STRICT;
 CREATE INDEX health_by_time ON health (at_ms);
 CREATE INDEX health_by_end ON health (end_ms);
@@ -174,6 +174,10 @@ SELECT health.*, sources.name AS source_name, sessions.session AS session_name,
 FROM health
 JOIN sources ON sources.id = health.source
 JOIN sessions ON sessions.id = health.session;
+""",
+    """
+-- How `data` is encoded, see scores.py; rows of earlier versions keep format 1.
+ALTER TABLE scores ADD COLUMN format INTEGER NOT NULL DEFAULT 1;
 """,
 )
 """The script at index n brings a database from `user_version` n to n + 1."""

@@ -1,48 +1,54 @@
-"""Score frames on their way into the database: about a minute of them is one row.
+"""Score frames in the database: about a minute of one source is one row.
 
-Score frames in few bytes: about a minute of them as one blob.
+The blob of a row is three numpy arrays, each compressed by zlib on its own, one behind
+the other, all little-endian:
 
-A blob is one byte, the version, and zlib over little-endian numbers in this order, all
-values of a label or a level together, for they change little from hop to hop:
+    uint16  (labels, frames)     scores, 65535 stands for 1; the first value of a label,
+                                 then the differences from frame to frame, modulo 65536
+    int32   (labels, 2, frames)  spans: first and past-last sample, from the start of
+                                 the frame's window
+    int16   (3, frames)          level_dbfs, peak_level_dbfs and laeq_db in 0.01 dB;
+                                 -32768 stands for a level that is not finite
 
-    u8          labels
-    u8          bytes of a span's number: 1, 2 or 4
-    u32         samples of a span's unit
-    u8 twice    scores: high bytes, then low bytes of differences in time, each of
-                (labels, frames); a score of 1 is 65535
-    u8/u16/u32  spans: first, then past-last unit, each of (labels, frames)
-    i16         level_dbfs, peak_level_dbfs, laeq_db, each of (frames,), 0.01 dB
-
-Scores are kept to 0.000008, levels to 0.005 dB, spans exactly.
+Scores are kept to 0.000008, levels to 0.005 dB, spans exactly.  Rows of format 1, which
+earlier versions wrote, hold the same numbers in another arrangement and are still read.
 """
 
 import sqlite3
 import struct
 import zlib
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.errors import StoreError
 from monitor.records import ScoreFrame, Timed
-from monitor.sinks.store.records import is_forgotten, source_key, to_ms
+from monitor.sinks.store.records import (
+    from_ms,
+    insert,
+    is_forgotten,
+    source_key,
+    to_ms,
+)
 
-_VERSION = 1
-_HEAD = struct.Struct("<BBI")
+FORMAT = 2
+ROW_SECONDS = 60.0
+MEMORY_ROWS = 1000
+"""Rows kept while the database cannot be written: 16 hours of one source, 3 MB."""
+
 _SCORE_STEPS = 65_535
 _LEVEL_STEPS = 100
-_NO_LEVEL = -32_768
-"""Stands for a level that is not a finite number."""
-
-_LEVELS = 3
-_MOST_BYTES = 2**26
+_UNKNOWN_LEVEL = -32_768
+_MAX_CONTENT_BYTES = 2**26
 
 
 @dataclass(frozen=True, slots=True)
-class ScoreTable:
-    """The contents of a blob."""
+class ScoreArrays:
+    """The contents of a row."""
 
     scores: NDArray[np.float64]
     """(frames, labels), in [0, 1]."""
@@ -54,11 +60,119 @@ class ScoreTable:
     """(frames, 3): level_dbfs, peak_level_dbfs, laeq_db."""
 
 
-def is_next(before: ScoreFrame, after: ScoreFrame, hop_samples: int | None) -> bool:
-    """Whether two frames can stand one after the other in a blob.
+@dataclass(frozen=True, slots=True)
+class ScoreRow:
+    """Equally spaced score frames of one source: a row of the database."""
+
+    session: str
+    source: str
+    start: datetime
+    """Of the first window, UTC."""
+
+    end: datetime
+    """Of the last window, UTC."""
+
+    start_sample: int
+    window_samples: int
+    hop_samples: int
+    frame_count: int
+    format: int
+    data: bytes
+
+    @property
+    def stop_sample(self) -> int:
+        """End of the last window, exclusive."""
+        hops = (self.frame_count - 1) * self.hop_samples
+        return self.start_sample + self.window_samples + hops
+
+    def frames(self) -> list[ScoreFrame]:
+        """Decode the score frames.
+
+        Raises:
+            StoreError: The row is damaged, or a newer version wrote it.
+        """
+        arrays = self.arrays()
+        frames = []
+        for index, scores in enumerate(arrays.scores.tolist()):
+            start = self.start_sample + index * self.hop_samples
+            spans = (arrays.spans[index] + start).tolist()
+            frames.append(
+                ScoreFrame(
+                    self.source,
+                    start,
+                    start + self.window_samples,
+                    tuple(scores),
+                    tuple((first, last) for first, last in spans),
+                    *arrays.levels[index].tolist(),
+                )
+            )
+        return frames
+
+    def arrays(self) -> ScoreArrays:
+        """Decode the row without making frames, which is faster.
+
+        Raises:
+            StoreError: As `frames`.
+        """
+        try:
+            return self._decode()
+        except (ValueError, IndexError, struct.error, zlib.error) as error:
+            raise StoreError(
+                f"the scores of {self.source} at {self.start} are damaged: {error}"
+            ) from None
+
+    def _decode(self) -> ScoreArrays:
+        if self.frame_count < 1:
+            raise ValueError("there are no frames")
+        if self.format == 1:
+            return _decode_format_1(self.data, self.frame_count, self.window_samples)
+        if self.format == FORMAT:
+            return _decode(self.data, self.frame_count)
+        raise ValueError(f"format {self.format} is unknown; a newer version wrote it")
+
+
+def read_score_row(row: sqlite3.Row) -> ScoreRow:
+    """Turn a row of scores_read into its `ScoreRow`."""
+    return ScoreRow(
+        row["session_name"],
+        row["source_name"],
+        from_ms(row["start_ms"]),
+        from_ms(row["end_ms"]),
+        row["start_sample"],
+        row["window_samples"],
+        row["hop_samples"],
+        row["frames"],
+        row["format"],
+        row["data"],
+    )
+
+
+def encode_frames(frames: Sequence[ScoreFrame]) -> bytes:
+    """Encode frames of one source that follow each other, see `follows`."""
+    scores = np.array([frame.scores for frame in frames]).T  # (labels, frames)
+    steps = np.rint(np.clip(scores, 0, 1) * _SCORE_STEPS).astype("<u2")
+    starts = np.array([frame.start for frame in frames])
+    spans = np.array([frame.spans for frame in frames]) - starts[:, None, None]
+    levels = np.array(
+        [(frame.level_dbfs, frame.peak_level_dbfs, frame.laeq_db) for frame in frames]
+    ).T  # (3, frames)
+    known = np.isfinite(levels)
+    centibels = np.rint(np.where(known, levels, 0) * _LEVEL_STEPS)
+    centibels = np.clip(centibels, _UNKNOWN_LEVEL + 1, -_UNKNOWN_LEVEL - 1)
+    arrays = (
+        np.diff(steps, axis=1, prepend=steps.dtype.type(0)),
+        spans.transpose(1, 2, 0).astype("<i4"),  # (labels, 2, frames)
+        np.where(known, centibels, _UNKNOWN_LEVEL).astype("<i2"),
+    )
+    # One stream for all would be a tenth longer: their statistics differ.
+    return b"".join(zlib.compress(array.tobytes(), 9) for array in arrays)
+
+
+def follows(before: ScoreFrame, after: ScoreFrame, hop_samples: int | None) -> bool:
+    """Tell whether a frame can stand behind another one in a row.
 
     Args:
-        before: The last frame of the blob.
+        before: The last frame of the row.
         after: The frame to come.
         hop_samples: Distance of the frames before; None while there is only one.
     """
@@ -71,137 +185,64 @@ def is_next(before: ScoreFrame, after: ScoreFrame, hop_samples: int | None) -> b
     )
 
 
-def encode_frames(frames: Sequence[ScoreFrame]) -> bytes:
-    """Encode frames of one source that follow each other, see `is_next`."""
-    window = frames[0].stop - frames[0].start
-    scores = np.array([frame.scores for frame in frames]).T  # (labels, frames)
-    steps = np.rint(np.clip(scores, 0, 1) * _SCORE_STEPS).astype(np.uint16)
-    changes = np.diff(steps, axis=1, prepend=np.uint16(0)).astype("<u2")
-    starts = np.array([frame.start for frame in frames])
-    spans = np.array([frame.spans for frame in frames]) - starts[:, None, None]
-    unit, units = _to_units(spans.transpose(2, 1, 0), window)  # (2, labels, frames)
-    parts = [
-        _HEAD.pack(len(steps), units.dtype.itemsize, unit),
-        (changes >> 8).astype(np.uint8).tobytes(),
-        (changes & 0xFF).astype(np.uint8).tobytes(),
-        units.tobytes(),
-        _pack_levels(frames).tobytes(),
-    ]
-    return bytes([_VERSION]) + zlib.compress(b"".join(parts), 9)
-
-
-def decode_table(data: bytes, frames: int, window_samples: int) -> ScoreTable:
-    """Decode a blob.
-
-    Raises:
-        ValueError: It is damaged, or a newer program wrote it.
-    """
-    try:
-        return _decode_table(data, frames, window_samples)
-    except (struct.error, zlib.error, IndexError) as error:
-        raise ValueError(f"a record of scores is damaged: {error}") from None
-
-
-def decode_frames(
-    source: str,
-    start_sample: int,
-    window_samples: int,
-    hop_samples: int,
-    frames: int,
-    data: bytes,
-) -> list[ScoreFrame]:
-    """Decode a blob into the frames it was made of, within its precision.
-
-    Raises:
-        ValueError: See `decode_table`.
-    """
-    table = decode_table(data, frames, window_samples)
-    decoded = []
-    for index, (scores, spans, levels) in enumerate(
-        zip(
-            table.scores.tolist(),
-            table.spans.tolist(),
-            table.levels.tolist(),
-            strict=True,
-        )
-    ):
-        start = start_sample + index * hop_samples
-        decoded.append(
-            ScoreFrame(
-                source,
-                start,
-                start + window_samples,
-                tuple(scores),
-                tuple((start + first, start + last) for first, last in spans),
-                *levels,
-            )
-        )
-    return decoded
-
-
-def _to_units(
-    spans: NDArray[np.int64], window: int
-) -> tuple[int, NDArray[np.unsignedinteger]]:
-    """Divide by what all borders share: columns of the network in almost all cases.
-
-    The end of the window need not be a whole number of units; it is rounded up.
-    """
-    unit = int(np.gcd.reduce(spans[spans != window], axis=None)) or max(1, window)
-    units = -(-spans // unit)
-    most = int(units.max(initial=0))
-    kind = "<u1" if most < 1 << 8 else "<u2" if most < 1 << 16 else "<u4"
-    return unit, units.astype(kind)
-
-
-def _pack_levels(frames: Sequence[ScoreFrame]) -> NDArray[np.int16]:
-    levels = np.array(
-        [(frame.level_dbfs, frame.peak_level_dbfs, frame.laeq_db) for frame in frames]
-    ).T  # (3, frames)
-    known = np.isfinite(levels)
-    steps = np.rint(np.where(known, levels, 0) * _LEVEL_STEPS)
-    steps = np.where(known, np.clip(steps, _NO_LEVEL + 1, -_NO_LEVEL - 1), _NO_LEVEL)
-    return steps.astype("<i2")
-
-
-def _decode_table(data: bytes, frames: int, window: int) -> ScoreTable:
-    if data[0] != _VERSION:
-        raise ValueError(f"a record of scores has version {data[0]}: update to read it")
-    unpacker = zlib.decompressobj()
-    content = unpacker.decompress(data[1:], _MOST_BYTES)
-    if not unpacker.eof:
-        raise ValueError("a record of scores is longer than any, or cut short")
-    labels, width, unit = _HEAD.unpack_from(content)
-    if frames < 1 or width not in (1, 2, 4):
-        raise ValueError("a record of scores is damaged: its head makes no sense")
-    each = labels * frames
-    sizes = [_HEAD.size, each, each, 2 * each * width, 2 * _LEVELS * frames]
-    if len(content) != sum(sizes):
-        raise ValueError("a record of scores has another length than it should")
-    _, high_end, low_end, span_end, _ = np.cumsum(sizes).tolist()
-    high = np.frombuffer(content, np.uint8, each, _HEAD.size).astype(np.uint16)
-    low = np.frombuffer(content, np.uint8, each, high_end)
-    changes = (high << 8 | low).reshape(labels, frames)
-    steps = np.cumsum(changes, axis=1, dtype=np.uint16)
-    units = np.frombuffer(content, f"<u{width}", 2 * each, low_end)
-    spans = np.minimum(units.reshape(2, labels, frames).astype(np.int64) * unit, window)
-    levels = np.frombuffer(content, "<i2", _LEVELS * frames, span_end)
-    return ScoreTable(
-        steps.T / _SCORE_STEPS,
-        spans.transpose(2, 1, 0),
-        np.where(levels == _NO_LEVEL, np.nan, levels / _LEVEL_STEPS)
-        .reshape(_LEVELS, frames)
-        .T,
+def _decode(data: bytes, frames: int) -> ScoreArrays:
+    contents = []
+    for _ in range(3):
+        content, data = _decompress(data)
+        contents.append(content)
+    changes = np.frombuffer(contents[0], "<u2")
+    spans = np.frombuffer(contents[1], "<i4")
+    levels = np.frombuffer(contents[2], "<i2")
+    labels = len(changes) // frames
+    return _arrays(
+        changes.reshape(labels, frames),
+        spans.reshape(labels, 2, frames).transpose(2, 0, 1).astype(np.int64),
+        levels.reshape(3, frames),
     )
 
 
-ROW_SECONDS = 60.0
-MEMORY_ROWS = 1000
-"""Rows kept while the database cannot be written: 16 hours of one source, 3 MB."""
+def _decode_format_1(data: bytes, frames: int, window: int) -> ScoreArrays:
+    """Decode one zlib stream behind a byte, 1.
+
+    It holds u8 labels, u8 bytes of a span's number, u32 samples of a span's unit; the
+    high bytes of all differences of scores, then the low bytes; spans in their unit,
+    (2, labels, frames), rounded up at the end of the window; levels as today.
+    """
+    content, _ = _decompress(data[1:])
+    labels, width, unit = struct.unpack_from("<BBI", content)
+    each, head = labels * frames, struct.calcsize("<BBI")
+    high = np.frombuffer(content, np.uint8, each, head).astype(np.uint16)
+    low = np.frombuffer(content, np.uint8, each, head + each)
+    at = head + 2 * each
+    units = np.frombuffer(content, f"<u{width}", 2 * each, at).astype(np.int64)
+    levels = np.frombuffer(content, "<i2", offset=at + 2 * each * width)
+    return _arrays(
+        (high << np.uint16(8) | low).reshape(labels, frames),
+        np.minimum(units * unit, window).reshape(2, labels, frames).transpose(2, 1, 0),
+        levels.reshape(3, frames),
+    )
+
+
+def _arrays(
+    changes: NDArray[np.uint16], spans: NDArray[np.int64], levels: NDArray[np.int16]
+) -> ScoreArrays:
+    steps = np.cumsum(changes, axis=1, dtype=np.uint16)
+    decibels = np.where(levels == _UNKNOWN_LEVEL, np.nan, levels / _LEVEL_STEPS)
+    return ScoreArrays(steps.T / _SCORE_STEPS, spans, decibels.T)
+
+
+def _decompress(data: bytes) -> tuple[bytes, bytes]:
+    """Decompress one stream; return its content and what follows it."""
+    stream = zlib.decompressobj()
+    content = stream.decompress(data, _MAX_CONTENT_BYTES)
+    if not stream.eof:
+        raise ValueError("they are cut short, or longer than any")
+    return content, stream.unused_data
 
 
 @dataclass(slots=True)
-class _Row:
-    """A row that grows, or one that is complete and waits to be written."""
+class _PendingRow:
+    """A row that grows, or a complete one that could not be written yet."""
 
     source: str
     start_sample: int
@@ -210,7 +251,7 @@ class _Row:
     end_ms: int
     frames: list[ScoreFrame] = field(default_factory=list)
     hop_samples: int | None = None
-    packed: bytes | None = None
+    encoded: bytes | None = None
     """Instead of `frames`, when the row is complete."""
 
     count: int = 0
@@ -222,10 +263,6 @@ class _Row:
     stored: int = 0
     """Frames that are in the database, as of the last commit."""
 
-    @property
-    def data(self) -> bytes:
-        return encode_frames(self.frames) if self.packed is None else self.packed
-
     def add(self, frame: ScoreFrame, end_ms: int) -> None:
         if self.frames and self.hop_samples is None:
             self.hop_samples = frame.start - self.frames[-1].start
@@ -233,9 +270,18 @@ class _Row:
         self.count += 1
         self.end_ms = end_ms
 
-    def pack(self) -> None:
-        self.packed = encode_frames(self.frames)
+    def encode(self) -> None:
+        self.encoded = encode_frames(self.frames)
         self.frames = []
+
+    def values(self) -> dict[str, object]:
+        """Columns that change while the row grows."""
+        return {
+            "end_ms": self.end_ms,
+            "hop_samples": self.hop_samples or self.window_samples,
+            "frames": self.count,
+            "data": self.encoded or encode_frames(self.frames),
+        }
 
 
 class ScoreLog:
@@ -245,19 +291,15 @@ class ScoreLog:
     committed: then it is replaced by its longer self.
     """
 
-    def __init__(
-        self, *, row_seconds: float = ROW_SECONDS, memory_rows: int = MEMORY_ROWS
-    ) -> None:
-        self._row_ms = row_seconds * 1000
-        self._growing: dict[str, _Row] = {}
-        self._complete: deque[_Row] = deque()
+    def __init__(self, memory_rows: int = MEMORY_ROWS) -> None:
+        """Begin empty; keep up to `memory_rows` complete rows that are not stored."""
+        self._growing: dict[str, _PendingRow] = {}
+        self._complete: deque[_PendingRow] = deque()
         self._memory_rows = memory_rows
-        self._in_transaction: list[tuple[_Row, int | None, int]] = []
-        self.lost_frames = 0
-        """Frames that were given up because memory was full."""
+        self._in_transaction: list[tuple[_PendingRow, int | None, int]] = []
 
     @property
-    def waiting_frames(self) -> int:
+    def pending_frames(self) -> int:
         """Frames that are not in the database yet."""
         return sum(row.count - row.stored for row in self._rows())
 
@@ -272,12 +314,12 @@ class ScoreLog:
             return
         start_ms, end_ms = to_ms(timed.start_utc), to_ms(timed.end_utc)
         row = self._growing.get(frame.source)
-        if row is not None and not self._belongs(row, frame, start_ms, end_ms):
-            self._close(row)
+        if row is not None and not _belongs(row, frame, start_ms, end_ms):
+            self._complete_row(row)
             row = None
         if row is None:
             window = frame.stop - frame.start
-            row = _Row(frame.source, frame.start, window, start_ms, end_ms)
+            row = _PendingRow(frame.source, frame.start, window, start_ms, end_ms)
             self._growing[frame.source] = row
         row.add(frame, end_ms)
 
@@ -286,95 +328,84 @@ class ScoreLog:
 
         Those that are not in the database yet are lost.
         """
-        self.lost_frames += self.waiting_frames
         self._growing.clear()
         self._complete.clear()
 
     def write(self, connection: sqlite3.Connection, session: int) -> None:
-        """Write everything inside a transaction; then call `commit` or `roll_back`."""
+        """Write all frames inside a transaction; then call `commit` or `roll_back`."""
         self._in_transaction = []
         for row in self._rows():
             if row.stored < row.count:
-                key = self._write(connection, session, row)
+                key = _write_row(connection, session, row)
                 self._in_transaction.append((row, key, row.count))
 
     def commit(self) -> None:
-        """Take note that what was written is in the database."""
+        """Take note that the frames written last are in the database."""
         for row, key, stored in self._in_transaction:
             row.key, row.stored = key, stored
         self._in_transaction = []
         while self._complete and self._complete[0].stored == self._complete[0].count:
             self._complete.popleft()
-        self._give_up()
+        self._drop_oldest()
 
     def roll_back(self) -> None:
-        """Take note that it is not."""
+        """Take note that the frames written last are not in the database."""
         self._in_transaction = []
-        self._give_up()
+        self._drop_oldest()
 
-    def _give_up(self) -> None:
-        """Lose the oldest rows if they are too many."""
+    def _drop_oldest(self) -> None:
         while len(self._complete) > self._memory_rows:
-            row = self._complete.popleft()
-            self.lost_frames += row.count - row.stored
+            self._complete.popleft()
 
-    def _rows(self) -> Iterable[_Row]:
+    def _rows(self) -> Iterator[_PendingRow]:
         yield from self._complete
         yield from self._growing.values()
 
-    def _belongs(
-        self, row: _Row, frame: ScoreFrame, start_ms: int, end_ms: int
-    ) -> bool:
-        return (
-            is_next(row.frames[-1], frame, row.hop_samples)
-            and end_ms - row.start_ms <= self._row_ms
-            # The clock may have stepped.
-            and row.start_ms <= start_ms
-            and row.end_ms < end_ms
-        )
-
-    def _close(self, row: _Row) -> None:
+    def _complete_row(self, row: _PendingRow) -> None:
         del self._growing[row.source]
         if row.stored < row.count:
-            row.pack()
+            row.encode()
             self._complete.append(row)
 
-    def _write(
-        self, connection: sqlite3.Connection, session: int, row: _Row
-    ) -> int | None:
-        if row.key is not None:
-            changed = connection.execute(
-                "UPDATE scores SET end_ms = ?, hop_samples = ?, frames = ?, data = ? "
-                "WHERE id = ? AND session = ? AND start_ms = ?",
-                (
-                    row.end_ms,
-                    row.hop_samples or row.window_samples,
-                    row.count,
-                    row.data,
-                    row.key,
-                    session,
-                    row.start_ms,
-                ),
-            ).rowcount
-            if changed:
-                return row.key
-        # Deleted by the user, perhaps while the row was growing: a minute at most goes
-        # with it.
-        if is_forgotten(connection, session, row.start_ms, row.end_ms):
-            return None
-        return connection.execute(
-            "INSERT INTO scores (session, source, start_ms, end_ms, start_sample, "
-            "window_samples, hop_samples, frames, data) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                session,
-                source_key(connection, row.source),
-                row.start_ms,
-                row.end_ms,
-                row.start_sample,
-                row.window_samples,
-                row.hop_samples or row.window_samples,
-                row.count,
-                row.data,
-            ),
-        ).lastrowid
+
+def _belongs(row: _PendingRow, frame: ScoreFrame, start_ms: int, end_ms: int) -> bool:
+    return (
+        follows(row.frames[-1], frame, row.hop_samples)
+        and end_ms - row.start_ms <= ROW_SECONDS * 1000
+        # The clock may have stepped.
+        and row.start_ms <= start_ms
+        and row.end_ms < end_ms
+    )
+
+
+def _write_row(
+    connection: sqlite3.Connection, session: int, row: _PendingRow
+) -> int | None:
+    """Write a row, or its longer self; return its key, None if it was not stored."""
+    values = row.values()
+    if row.key is not None:
+        changed = connection.execute(
+            "UPDATE scores SET end_ms = :end_ms, hop_samples = :hop_samples, "
+            "frames = :frames, data = :data "
+            "WHERE id = :id AND session = :session AND start_ms = :start_ms",
+            {**values, "id": row.key, "session": session, "start_ms": row.start_ms},
+        ).rowcount
+        if changed:
+            return row.key
+    # Deleted by the user, perhaps while the row was growing: a minute at most goes
+    # with it.
+    if is_forgotten(connection, session, row.start_ms, row.end_ms):
+        return None
+    return insert(
+        connection,
+        "scores",
+        values
+        | {
+            "session": session,
+            "source": source_key(connection, row.source),
+            "start_ms": row.start_ms,
+            "start_sample": row.start_sample,
+            "window_samples": row.window_samples,
+            "format": FORMAT,
+        },
+    )

@@ -18,10 +18,9 @@ from monitor.clock import SystemClock
 from monitor.config.hooks import WebhookSettings
 from monitor.sinks.alerts.hooks.hook import Delivered, Hook, Outcome, Refused, Retry
 from monitor.sinks.alerts.hooks.webhook import Webhook
-from monitor.sinks.alerts.outbox import Alert, Outbox
+from monitor.sinks.alerts.outbox import Alert, Outbox, write_alerts
 from monitor.sinks.alerts.sender import Sender, back_off_seconds
 from monitor.sinks.store.database import Database, open_database, transaction
-from monitor.sinks.store.session import write_alerts
 from tests.support.alerts import alert
 from tests.support.clock import FakeClock
 from tests.support.endpoint import dripping, running_endpoint, silent

@@ -7,9 +7,9 @@ import pytest
 
 from monitor.sinks.encoding import encode_line
 from monitor.sinks.event_log import erase_lines
-from monitor.sinks.store.forget import forget, look
+from monitor.sinks.store.forget import count, forget
 from tests.support.clock import FakeClock
-from tests.support.store import EveryOccurrence, heard, make_store, rows
+from tests.support.store import AlertOnEverything, make_store, rows, score_frames
 from tests.support.timed import OPENED, event, frame, gap, onset
 
 
@@ -23,7 +23,7 @@ def bytes_of(folder: Path) -> bytes:
 
 def test_everything_is_really_everything(tmp_path: Path) -> None:
     path = tmp_path / "monitor.db"
-    store = make_store(path, rules=EveryOccurrence())
+    store = make_store(path, rules=AlertOnEverything())
     store.write([event("orchard", label="xylophone"), gap("orchard"), frame("orchard")])
     store.close()
     assert b"xylophone" in bytes_of(tmp_path)
@@ -39,14 +39,14 @@ def test_since_a_moment_leaves_what_was_before(tmp_path: Path) -> None:
     path = tmp_path / "monitor.db"
     clock = FakeClock()
     clock.wall = at(15)
-    store = make_store(path, clock, rules=EveryOccurrence())
+    store = make_store(path, clock, rules=AlertOnEverything())
     store.write([event(number=1, start_seconds=10, seconds=5)])
     clock.advance(10)
     store.write([event(number=2, start_seconds=20, seconds=5, label="xylophone")])
     store.write([gap(start_seconds=5), gap(start_seconds=50)])
-    store.write(heard(200))
+    store.write(score_frames(200))
     store.close()
-    expected = look(path, at(22))
+    expected = count(path, at(22))
     assert forget(path, at(22), at(3600)) == expected
     assert expected.events == 1
     assert rows(path, "SELECT id FROM events") == ["session-street-1"]
@@ -71,8 +71,8 @@ def test_the_file_becomes_small(tmp_path: Path) -> None:
 def test_a_running_monitor_does_not_bring_it_back(tmp_path: Path) -> None:
     path = tmp_path / "monitor.db"
     clock = FakeClock()
-    store = make_store(path, clock, rules=EveryOccurrence())
-    frames = heard(200)
+    store = make_store(path, clock, rules=AlertOnEverything())
+    frames = score_frames(200)
     store.write([onset(number=1, start_seconds=13), *frames[:60]])
     forget(path, None, at(40))
     # The minute that grows, and the sound that goes on, began before.
@@ -91,7 +91,7 @@ def test_a_later_run_whose_clock_was_set_back_is_stored(tmp_path: Path) -> None:
     make_store(path, run="first").close()
     forget(path, None, at(3600))
     store = make_store(path, run="second")
-    store.write([*heard(10), event()])
+    store.write([*score_frames(10), event()])
     store.close()
     assert rows(path, "SELECT count(*) FROM scores") == [1]
     assert rows(path, "SELECT count(*) FROM events") == [1]

@@ -10,7 +10,7 @@ import pytest
 
 from monitor.sinks.store.writer import LAST_RETRY_SECONDS
 from tests.support.clock import FakeClock
-from tests.support.store import EveryOccurrence, heard, make_store, rows
+from tests.support.store import AlertOnEverything, make_store, rows, score_frames
 from tests.support.timed import event, frame, onset, statistics
 
 
@@ -46,16 +46,16 @@ def test_monitoring_goes_on_and_storing_begins_again(
     caplog.set_level(logging.WARNING)
     clock = FakeClock()
     path = disk / "monitor.db"
-    store = make_store(path, clock, rules=EveryOccurrence(), memory_records=10_000)
+    store = make_store(path, clock, rules=AlertOnEverything(), memory_records=10_000)
     store.report(statistics())
     store.write([onset("before", number=0)])
     ballast = fill(disk)
-    frames = heard(4000)
+    frames = score_frames(4000)
     for number in range(1, 4000):
         store.write([onset(number=number), frames[number]])
         clock.advance(0.5)
     in_reserve = rows(path, "SELECT count(*) FROM events")[0]
-    waiting = store.waiting_records
+    waiting = store.queues["store-records"]
     assert in_reserve + waiting == 4000
     assert in_reserve > 300, "the reserve takes the first ones"
     assert rows(path, "SELECT count(*) FROM alerts") == [in_reserve]
@@ -66,7 +66,7 @@ def test_monitoring_goes_on_and_storing_begins_again(
     ballast.unlink()
     clock.advance(LAST_RETRY_SECONDS)
     store.report(statistics())
-    assert store.waiting_records == 0
+    assert store.queues["store-records"] == 0
     assert store.lost_records == 0
     store.close()
     assert rows(path, "SELECT count(*) FROM events") == [4000]
@@ -82,12 +82,12 @@ def test_it_starts_on_a_full_disk_and_stores_when_there_is_room(
     clock = FakeClock()
     ballast = fill(disk)
     path = disk / "monitor.db"
-    store = make_store(path, clock, rules=EveryOccurrence())
+    store = make_store(path, clock, rules=AlertOnEverything())
     store.write([onset(), frame()])
     clock.advance(LAST_RETRY_SECONDS)
     store.write([event()])
     assert [r.levelname for r in caplog.records] == ["WARNING", "ERROR"]
-    assert store.waiting_records == 2
+    assert store.queues["store-records"] == 2
     ballast.unlink()
     clock.advance(LAST_RETRY_SECONDS)
     store.report(statistics())
@@ -100,12 +100,12 @@ def test_it_starts_on_a_full_disk_and_stores_when_there_is_room(
 
 def test_a_run_on_a_full_disk_with_an_old_database_goes_on_from_it(disk: Path) -> None:
     path = disk / "monitor.db"
-    store = make_store(path, rules=EveryOccurrence())
+    store = make_store(path, rules=AlertOnEverything())
     store.write([onset(number=1)])
     store._writer.close()  # as a kill does
     ballast = fill(disk)
     clock = FakeClock()
-    rules = EveryOccurrence()
+    rules = AlertOnEverything()
     store = make_store(path, clock, run="next", rules=rules)
     store.write([onset(number=2)])
     ballast.unlink()
@@ -123,14 +123,14 @@ def test_a_database_that_may_not_grow_is_a_full_disk_too(tmp_path: Path) -> None
     path = tmp_path / "monitor.db"
     clock = FakeClock()
     store = make_store(path, clock, memory_records=1000)
-    connection = store._writer._connection
+    connection = store._writer._connection._connection
     assert connection is not None
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     connection.execute(f"PRAGMA max_page_count = {pages + 2}")
     for number in range(100):
         store.write([onset(number=number)])
         clock.advance(LAST_RETRY_SECONDS)
-    assert store.waiting_records > 30
+    assert store.queues["store-records"] > 30
     connection.execute("PRAGMA max_page_count = 100000")
     store.close()
     assert rows(path, "SELECT count(*) FROM events") == [100]

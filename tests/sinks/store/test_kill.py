@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.store import EveryOccurrence, make_store, rows
+from tests.support.store import AlertOnEverything, make_store, rows
 
 ROUNDS = 20
 
@@ -22,7 +22,7 @@ def test_no_kill_loses_what_was_told_or_leaves_it_by_halves(
         check=True,
         timeout=100,
     )
-    make_store(path, run="after", rules=EveryOccurrence()).close()
+    make_store(path, run="after", rules=AlertOnEverything()).close()
     told = [line.split() for line in drill.stdout.splitlines()]
     assert rows(path, "PRAGMA integrity_check") == ["ok"]
     reasons = dict(rows(path, "SELECT id, end_reason FROM events"))

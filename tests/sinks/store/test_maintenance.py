@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from monitor.config.outputs import StoreSettings
-from monitor.sinks.store.maintenance import EVERY_SECONDS
+from monitor.sinks.store.maintenance import INTERVAL_SECONDS
 from tests.support.clock import FakeClock
-from tests.support.store import EveryOccurrence, heard, make_store, rows
+from tests.support.store import AlertOnEverything, make_store, rows, score_frames
 from tests.support.timed import OPENED, event, frame, gap, onset, statistics
 
 DAY = 86_400
@@ -22,7 +22,7 @@ def clock() -> FakeClock:
 
 
 def fill(path: Path, clock: FakeClock, settings: StoreSettings, count: int = 20):
-    store = make_store(path, clock, settings=settings, rules=EveryOccurrence())
+    store = make_store(path, clock, settings=settings, rules=AlertOnEverything())
     store.write([onset(number=1), gap()])
     for number in range(2, count):
         store.write([event(number=number, start_seconds=number)])
@@ -81,11 +81,11 @@ def test_above_its_size_scores_go_first_then_events(
     store = make_store(path, clock, settings=StoreSettings(max_mib=1))
     store.write([event(number=n, start_seconds=n / 10) for n in range(1000)])
     # Rows of one frame each.
-    store.write([timed for n in range(9000) for timed in heard(1, first=20 * n)])
+    store.write([timed for n in range(9000) for timed in score_frames(1, first=20 * n)])
     clock.advance(11)
     store.report(statistics())
     assert counts(path)["scores"] > 8000
-    grow_old(store, clock, EVERY_SECONDS)
+    grow_old(store, clock, INTERVAL_SECONDS)
     found = counts(path)
     assert found["events"] == 1000
     assert 0 < found["scores"] < 9000

@@ -13,7 +13,7 @@ from monitor.records import Onset, Timed
 from monitor.sinks.store.day_report import day_bounds, report_day
 from monitor.sinks.store.queries import open_to_read
 from tests.support.clock import FakeClock
-from tests.support.store import heard, make_store
+from tests.support.store import make_store, score_frames
 from tests.support.timed import OPENED, event, gap, onset
 
 HOP = 24_576 / 44_100
@@ -40,7 +40,7 @@ def path(tmp_path: Path) -> Path:
             event(number=5, opened=None),
         ]
     )
-    store.write(heard(91))
+    store.write(score_frames(91))
     store.close()
     return path
 
@@ -96,18 +96,16 @@ def test_only_what_was_asked_for_is_told(
 
 def test_score_frames_come_back_with_their_times(path: Path) -> None:
     with open_to_read(path) as reader:
-        (stretch,) = reader.stretches(at(0), at(100))
-    frames = stretch.read()
-    assert [frame.stop for frame in frames][:2] == [176_640, 201_216]
-    first, last = stretch.utc(frames[0]), stretch.utc(frames[-1])
-    assert abs(first[0] - at(0)) < timedelta(milliseconds=2)
-    assert abs(last[1] - at(176_640 / 44_100 + 90 * HOP)) < timedelta(milliseconds=2)
+        (row,) = reader.score_rows(at(0), at(100))
+    assert [frame.stop for frame in row.frames()][:2] == [176_640, 201_216]
+    assert abs(row.start - at(0)) < timedelta(milliseconds=2)
+    assert abs(row.end - at(176_640 / 44_100 + 90 * HOP)) < timedelta(milliseconds=2)
 
 
 def test_scores_of_another_time_are_not_read(path: Path) -> None:
     with open_to_read(path) as reader:
-        assert not list(reader.stretches(at(60), at(100)))
-        assert not list(reader.stretches(at(-100), at(-1)))
+        assert not list(reader.score_rows(at(60), at(100)))
+        assert not list(reader.score_rows(at(-100), at(-1)))
 
 
 def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
@@ -203,16 +201,18 @@ def test_rows_that_no_monitor_wrote_are_left_out_and_counted(
     left_out = 5 - len(found)
     assert left_out >= 1
     (record,) = caplog.records
-    assert record.getMessage().startswith(f"{left_out} rows of the database make no")
+    assert record.getMessage().startswith(
+        f"{left_out} rows of the database are invalid"
+    )
 
 
 def test_scores_beyond_the_calendar_are_left_out(path: Path) -> None:
     with open_to_read(path) as reader:
-        count = len(list(reader.stretches()))
+        count = len(list(reader.score_rows()))
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE scores SET start_ms = -9e18 WHERE id = 1")
     with open_to_read(path) as reader:
-        assert len(list(reader.stretches())) == count - 1
+        assert len(list(reader.score_rows())) == count - 1
 
 
 @pytest.mark.parametrize("labels", ["[[[", "{}", "[1]", "7"])

@@ -11,7 +11,7 @@ from monitor.sinks.store.queries import open_to_read
 from monitor.sinks.store.records import KILLED
 from tests.support.clock import FakeClock
 from tests.support.health import trouble
-from tests.support.store import EveryOccurrence, heard, make_store, rows
+from tests.support.store import AlertOnEverything, make_store, rows, score_frames
 from tests.support.timed import OPENED
 
 
@@ -78,11 +78,11 @@ def test_a_killed_monitor_leaves_nothing_open(tmp_path: Path) -> None:
     clock = FakeClock()
     clock.wall = at(1000)
     killed = make_store(path, clock)
-    killed.write([*heard(91), trouble(start_seconds=10, seconds=2)])
+    killed.write([*score_frames(91), trouble(start_seconds=10, seconds=2)])
     killed._writer.close()
     told: list[Timed] = []
 
-    class Noting(EveryOccurrence):
+    class Noting(AlertOnEverything):
         def step(self, batch, now):  # type: ignore[no-untyped-def]
             told.extend(batch)
             return super().step(batch, now)
@@ -133,7 +133,7 @@ def test_old_troubles_are_deleted_and_those_that_go_on_are_not(tmp_path: Path) -
     store = make_store(path, clock, settings=StoreSettings(keep_days=5))
     for _ in range(3):
         clock.advance(700)
-        store._upkeep.do_some()
+        store._maintenance.run_if_due()
     assert rows(path, "SELECT kind FROM health") == ["deaf"]
     store.close()
 

@@ -1,29 +1,33 @@
-"""Score frames survive their compact form."""
+"""Score frames survive their form in the database."""
 
 import math
 import tracemalloc
 import zlib
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from monitor.errors import StoreError
 from monitor.records import ScoreFrame
-from monitor.sinks.store.scores import (
-    decode_frames,
-    decode_table,
-    encode_frames,
-    is_next,
-)
+from monitor.sinks.store.scores import FORMAT, ScoreRow, encode_frames, follows
 
 WINDOW = 176_640
 HOP = 24_576
 COLUMN = 8192
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+
+
+def stored(data: bytes, frames: int, start: int = 0, form: int = FORMAT) -> ScoreRow:
+    return ScoreRow(
+        "session", "street", NOW, NOW, start, WINDOW, HOP, frames, form, data
+    )
 
 
 @st.composite
-def stretches(draw: st.DrawFn) -> list[ScoreFrame]:
+def frames_in_a_row(draw: st.DrawFn) -> list[ScoreFrame]:
     """Frames that follow each other, as the pipeline makes them."""
     labels = draw(st.integers(1, 12))
     unit = draw(st.sampled_from([1, 512, COLUMN]))
@@ -62,12 +66,12 @@ def same_level(before: float, after: float) -> bool:
 
 
 @settings(deadline=None, max_examples=25)
-@given(stretches())
-def test_frames_come_back_within_the_precision_told(frames: list[ScoreFrame]) -> None:
-    blob = encode_frames(frames)
-    first = frames[0]
-    decoded = decode_frames("street", first.start, WINDOW, HOP, len(frames), blob)
-    for before, after in zip(frames, decoded, strict=True):
+@given(frames_in_a_row())
+def test_frames_come_back_within_the_documented_precision(
+    frames: list[ScoreFrame],
+) -> None:
+    row = stored(encode_frames(frames), len(frames), frames[0].start)
+    for before, after in zip(frames, row.frames(), strict=True):
         assert (after.start, after.stop) == (before.start, before.stop)
         assert after.spans == before.spans
         assert after.scores == pytest.approx(before.scores, abs=0.000008)
@@ -83,21 +87,21 @@ def frame(start: int, window: int = WINDOW, labels: int = 2) -> ScoreFrame:
 
 
 @pytest.mark.parametrize(
-    ("after", "hop", "follows"),
+    ("after", "hop", "expected"),
     [
         (frame(HOP), None, True),
         (frame(HOP), HOP, True),
         (frame(2 * HOP), HOP, False),  # a frame is missing between them
         (frame(HOP, window=WINDOW // 2), HOP, False),
         (frame(HOP, labels=3), HOP, False),
-        (frame(WINDOW + 1), None, False),  # samples between them were not heard
+        (frame(WINDOW + 1), None, False),  # samples between them are in no window
         (frame(0), None, False),
     ],
 )
-def test_only_frames_that_follow_share_a_blob(
-    after: ScoreFrame, hop: int | None, follows: bool
+def test_only_frames_that_follow_each_other_share_a_row(
+    after: ScoreFrame, hop: int | None, expected: bool
 ) -> None:
-    assert is_next(frame(0), after, hop) is follows
+    assert follows(frame(0), after, hop) is expected
 
 
 def test_a_minute_of_quiet_takes_few_bytes() -> None:
@@ -105,26 +109,33 @@ def test_a_minute_of_quiet_takes_few_bytes() -> None:
     assert len(encode_frames(frames)) < 200
 
 
-@pytest.mark.parametrize("cut", [0, 1, 5, 20])
-def test_a_damaged_blob_is_an_error_not_a_wrong_answer(cut: int) -> None:
-    blob = encode_frames([frame(0), frame(HOP)])
-    with pytest.raises(ValueError, match="record of scores"):
-        decode_table(blob[:cut], 2, WINDOW)
+@pytest.mark.parametrize("cut", [0, 1, 5, 20, -1])
+def test_a_damaged_row_is_an_error_not_a_wrong_answer(cut: int) -> None:
+    data = encode_frames([frame(0), frame(HOP)])
+    with pytest.raises(StoreError, match=r"the scores of street at .* are damaged"):
+        stored(data[:cut], 2).arrays()
 
 
-def test_a_blob_of_another_version_is_named() -> None:
-    blob = encode_frames([frame(0)])
-    with pytest.raises(ValueError, match="version 9"):
-        decode_table(b"\x09" + blob[1:], 1, WINDOW)
+@pytest.mark.parametrize("frames", [0, 1, 3])
+def test_a_row_with_another_number_of_frames_is_damaged(frames: int) -> None:
+    data = encode_frames([frame(0), frame(HOP)])
+    with pytest.raises(StoreError, match="are damaged"):
+        stored(data, frames).arrays()
 
 
-def test_a_bomb_is_not_unpacked() -> None:
-    bomb = b"\x01" + zlib.compress(bytes(2**28), 9)
+def test_a_row_of_an_unknown_format_is_named() -> None:
+    with pytest.raises(StoreError, match="format 9 is unknown"):
+        stored(encode_frames([frame(0)]), 1, form=9).arrays()
+
+
+@pytest.mark.parametrize("form", [1, 2])
+def test_a_bomb_is_not_unpacked(form: int) -> None:
+    bomb = b"\x01" * (2 - form) + zlib.compress(bytes(2**28), 9)
     assert len(bomb) < 2**19
     tracemalloc.start()
     try:
-        with pytest.raises(ValueError, match="longer than any"):
-            decode_table(bomb, 10, WINDOW)
+        with pytest.raises(StoreError, match="longer than any"):
+            stored(bomb, 10, form=form).arrays()
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

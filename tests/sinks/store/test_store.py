@@ -12,7 +12,13 @@ from monitor.errors import StoreError
 from monitor.records import Event, Onset, Timed
 from monitor.sinks.store.writer import LAST_RETRY_SECONDS
 from tests.support.clock import FakeClock
-from tests.support.store import EveryOccurrence, heard, make_store, rows, session
+from tests.support.store import (
+    AlertOnEverything,
+    make_store,
+    rows,
+    score_frames,
+    session,
+)
 from tests.support.timed import (
     OPENED,
     event,
@@ -26,7 +32,7 @@ from tests.support.timed import (
 
 
 def frames(seconds: float, source: str = "street") -> list[Timed]:
-    return heard(int(seconds * 44_100 / 24_576), source)
+    return score_frames(int(seconds * 44_100 / 24_576), source)
 
 
 @pytest.fixture
@@ -116,7 +122,7 @@ def test_what_was_told_is_synced_and_scores_alone_are_not(
 ) -> None:
     clock = FakeClock()
     store = make_store(path, clock)
-    connection = store._writer._connection
+    connection = store._writer._connection._connection
     assert connection is not None
     statements: list[str] = []
     connection.set_trace_callback(statements.append)
@@ -158,18 +164,18 @@ def test_alerts_are_committed_with_what_they_follow_from(path: Path) -> None:
     woken: list[list[object]] = []
     store = make_store(
         path,
-        rules=EveryOccurrence(),
+        rules=AlertOnEverything(),
         committed=lambda: woken.append(rows(path, "SELECT id, state FROM alerts")),
     )
     store.write(frames(3))
     store.write([onset()])
     assert woken == [[("session-street-1/onset", "pending")]]
-    assert rows(path, "SELECT state FROM rule_state") == ['{"told": 1}']
+    assert rows(path, "SELECT state FROM rule_state") == ['{"count": 1}']
     store.close()
 
 
 def test_alerts_that_follow_from_time_are_committed_by_report(path: Path) -> None:
-    rules, clock = EveryOccurrence(), FakeClock()
+    rules, clock = AlertOnEverything(), FakeClock()
     store = make_store(path, clock, rules=rules)
     rules.due = [rules.alert("digest", "digest", None, clock.utc())]
     store.report(statistics())
@@ -178,7 +184,7 @@ def test_alerts_that_follow_from_time_are_committed_by_report(path: Path) -> Non
 
 
 def test_an_alert_that_is_there_stays_as_it_is(path: Path) -> None:
-    store = make_store(path, rules=EveryOccurrence())
+    store = make_store(path, rules=AlertOnEverything())
     store.write([onset()])
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE alerts SET state = 'delivered'")
@@ -189,12 +195,12 @@ def test_an_alert_that_is_there_stays_as_it_is(path: Path) -> None:
 
 
 def test_rules_remember_over_a_restart(path: Path) -> None:
-    store = make_store(path, rules=EveryOccurrence())
+    store = make_store(path, rules=AlertOnEverything())
     store.write([onset(), event()])
     store.close()
-    rules = EveryOccurrence()
+    rules = AlertOnEverything()
     make_store(path, run="next", rules=rules).close()
-    assert rules.told == 2
+    assert rules.count == 2
 
 
 def kill(store: object) -> None:
@@ -206,11 +212,11 @@ def kill(store: object) -> None:
 def test_what_a_killed_monitor_was_hearing_ends_as_interrupted(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store = make_store(path, rules=EveryOccurrence())
+    store = make_store(path, rules=AlertOnEverything())
     heard = frames(30)
     store.write([onset(start_seconds=13.4), *heard, event(number=2)])
     kill(store)
-    rules = EveryOccurrence()
+    rules = AlertOnEverything()
     store = make_store(path, run="next", rules=rules)
     last = heard[-1]
     assert last.end_utc is not None
@@ -223,7 +229,7 @@ def test_what_a_killed_monitor_was_hearing_ends_as_interrupted(
         (samples(13.4) + samples(6.7), 1795413380100, "offset"),
     ]
     assert rows(path, "SELECT id FROM alerts ORDER BY sequence")[-1].endswith("1/end")
-    assert rules.told == 3
+    assert rules.count == 3
     assert "1 sounds" in caplog.text
     store.close()
 
@@ -266,7 +272,7 @@ def test_a_second_monitor_is_refused_and_the_first_goes_on(path: Path) -> None:
 def test_damage_while_it_runs_sets_the_file_aside_and_loses_nothing_new(
     path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store = make_store(path, rules=EveryOccurrence())
+    store = make_store(path, rules=AlertOnEverything())
     store.write([onset(number=1)])
     store.reopen()
     with path.open("r+b") as file:
@@ -291,21 +297,21 @@ def locked(path: Path) -> sqlite3.Connection:
 def test_while_it_cannot_be_written_memory_keeps_the_newest_and_says_it_once(
     path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("monitor.sinks.store.writer.PATIENCE_SECONDS", 0.01)
-    monkeypatch.setattr("monitor.sinks.store.writer.IMPATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr("monitor.sinks.store.writer.LOCK_SECONDS", 0.01)
+    monkeypatch.setattr("monitor.sinks.store.writer.FAILING_LOCK_SECONDS", 0.01)
     clock = FakeClock()
-    store = make_store(path, clock, rules=EveryOccurrence(), memory_records=5)
+    store = make_store(path, clock, rules=AlertOnEverything(), memory_records=5)
     other = locked(path)
     for number in range(8):
         store.write([onset(number=number), frame(stop_seconds=10.0 + number)])
         clock.advance(0.5)
-    assert store.waiting_records == 5
+    assert store.queues["store-records"] == 5
     assert store.lost_records == 6
     other.execute("ROLLBACK")
     other.close()
     clock.advance(LAST_RETRY_SECONDS)
     store.report(statistics())
-    assert store.waiting_records == 0
+    assert store.queues["store-records"] == 0
     assert rows(path, "SELECT id FROM events") == [
         f"session-street-{number}" for number in range(3, 8)
     ]
@@ -318,7 +324,7 @@ def test_while_it_cannot_be_written_memory_keeps_the_newest_and_says_it_once(
 def test_what_cannot_be_stored_in_the_end_is_counted(
     path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("monitor.sinks.store.writer.PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr("monitor.sinks.store.writer.LOCK_SECONDS", 0.01)
     caplog.set_level(logging.ERROR)
     store = make_store(path)
     other = locked(path)
@@ -334,9 +340,9 @@ def test_a_store_that_cannot_be_opened_at_first_opens_later(
     clock = FakeClock()
     (tmp_path / "state").write_text("in the way")
     path = tmp_path / "state" / "monitor.db"
-    store = make_store(path, clock, rules=EveryOccurrence())
+    store = make_store(path, clock, rules=AlertOnEverything())
     store.write([onset()])
-    assert store.waiting_records == 1
+    assert store.queues["store-records"] == 1
     (tmp_path / "state").unlink()
     clock.advance(LAST_RETRY_SECONDS)
     store.report(statistics())

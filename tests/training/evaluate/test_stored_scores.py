@@ -24,7 +24,7 @@ from monitor.spec import ModelSpec
 from tests.support.daemon import START_SECONDS, RunningMonitor
 from tests.support.models import seeded_model
 from tests.support.recordings import LABELS, RATE, SMALL_SPEC
-from tests.support.store import heard, make_store
+from tests.support.store import make_store, score_frames
 from tests.support.timed import LABELS as URBAN
 from tests.support.timed import OPENED
 from training.evaluate.stored_scores import Extract, recorded_scores
@@ -141,7 +141,7 @@ def _database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Nearly three hours, and a siren of 20 hops after one and a half."""
     path = tmp_path_factory.mktemp("store") / "monitor.db"
     store = make_store(path)
-    frames = heard(18_000)
+    frames = score_frames(18_000)
     frames[10_000:10_020] = scored(frames[10_000:10_020], "siren", 0.9)
     for begin in range(0, len(frames), 500):
         store.write(frames[begin : begin + 500])
