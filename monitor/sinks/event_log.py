@@ -1,8 +1,7 @@
 """The event log: onsets, events, gaps and health as JSON Lines in a file.
 
-A file of whole lines: appended, rotated by size, mended after a crash.
-
-Deleting lines of an event log while it may be written.
+`LineFile` appends whole lines to a file that rotates by size, `EventLog` is the sink,
+and `erase_lines` deletes lines of a log, also while it is written.
 """
 
 import errno
@@ -11,9 +10,9 @@ import logging
 import os
 import stat
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from itertools import count, islice
+from itertools import count, islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +24,18 @@ from monitor.statistics import Statistics
 logger = logging.getLogger(__name__)
 
 
-# When which sound was heard tells when somebody was at home.
+# The times of sounds reveal when somebody was at home.
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
 
+MEMORY_RECORDS = 10_000
+
 
 class LineFile:
-    """Appends lines to a file that others read, move away or delete meanwhile.
+    """Appends lines to a file that others may read, move away or delete.
 
     It has one writer.  Rotated files are PATH.1, the youngest, to PATH.`keep`; with
-    `keep` 0 the file itself begins anew.  Files beyond `keep` are not touched.
+    `keep` 0 the file itself is emptied.  Files beyond `keep` are not touched.
     Not thread-safe.
     """
 
@@ -42,27 +43,27 @@ class LineFile:
         self.path = path
         self.limit(limit_bytes, keep)
         self._descriptor: int | None = None
-        self._said_that_rotation_fails = False
+        self._is_rotation_failing = False
 
     def limit(self, limit_bytes: int, keep: int) -> None:
-        """Rotate before a line would go beyond `limit_bytes`; keep so many files."""
+        """Rotate before a line would exceed `limit_bytes`; keep `keep` old files."""
         self._limit_bytes = limit_bytes
         self._keep = keep
 
     def open(self) -> None:
-        """Open the file that stands at the path now, made with its folder if need be.
+        """Open the file at the path; create it and its folder where they are missing.
 
-        A last line without its end, left by a crash, is ended: what follows is whole.
+        A last line without its end, left by a crash, is ended.
 
         Raises:
-            OSError: It cannot be opened or mended; trying again later may help.
+            OSError: The file cannot be opened or read; trying again later may help.
         """
         self.close()
         self.path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
         descriptor = os.open(self.path, flags, FILE_MODE)
         try:
-            self._mend(descriptor)
+            self._end_last_line(descriptor)
         except OSError:
             os.close(descriptor)
             raise
@@ -75,57 +76,48 @@ class LineFile:
             self._descriptor = None
 
     def append(self, lines: deque[bytes]) -> None:
-        """Append `lines`, each with its newline, and take those written off the left.
+        """Append `lines`, each with its newline; remove those written from the left.
 
-        The file stays within its limit, unless a single line is longer.  A batch is one
-        write, as long as it fits.
+        The file stays within its limit, unless a single line is longer.  Lines that fit
+        are one write.
 
         Raises:
-            OSError: The disk is full or the file cannot be written.  It holds whole
-                lines all the same, and `lines` those that are not in it.
+            OSError: The disk is full or the file cannot be written.  It still consists
+                of whole lines, and `lines` are those that are not in it.
         """
         descriptor = self._follow()
         while lines:
             size = os.fstat(descriptor).st_size
             if size and size + len(lines[0]) > self._limit_bytes:
-                descriptor = self._rotate(descriptor)
+                self._rotate(descriptor)
+                descriptor = self._follow()
                 size = os.fstat(descriptor).st_size
-            self._write(descriptor, size, self._batch(lines, size), lines)
+            self._write(descriptor, size, lines)
 
     def _follow(self) -> int:
         """Descriptor of the file at the path, which may have been moved or deleted."""
-        if self._descriptor is not None and not self._is_at_path(self._descriptor):
-            self.close()
-        if self._descriptor is None:
+        try:
+            is_there = self._descriptor is not None and os.path.samestat(
+                os.fstat(self._descriptor), self.path.stat()
+            )
+        except FileNotFoundError:
+            is_there = False
+        if not is_there:
             self.open()
         assert self._descriptor is not None
         return self._descriptor
 
-    def _is_at_path(self, descriptor: int) -> bool:
-        try:
-            return os.path.samestat(os.fstat(descriptor), self.path.stat())
-        except FileNotFoundError:
-            return False
-
-    def _batch(self, lines: deque[bytes], size: int) -> bytes:
-        """As many lines as fit, at least one."""
+    def _write(self, descriptor: int, size: int, lines: deque[bytes]) -> None:
+        """Append the lines that fit behind `size`, at least one."""
         batch = bytearray(lines[0])
         for line in islice(lines, 1, None):
             if size + len(batch) + len(line) > self._limit_bytes:
                 break
             batch += line
-        return bytes(batch)
-
-    def _write(
-        self, descriptor: int, size: int, batch: bytes, lines: deque[bytes]
-    ) -> None:
         written = 0
         try:
             while written < len(batch):
-                count = os.write(descriptor, batch[written:])
-                if count == 0:
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                written += count
+                written += os.write(descriptor, batch[written:])
         except OSError:
             written = batch.rfind(b"\n", 0, written) + 1
             self._cut(descriptor, size + written)
@@ -135,36 +127,37 @@ class LineFile:
                 lines.popleft()
 
     def _cut(self, descriptor: int, size: int) -> None:
-        """Take back the part of a line that did not fit."""
+        """Remove the part of a line that did not fit."""
         try:
             if os.fstat(descriptor).st_size > size:
                 os.ftruncate(descriptor, size)
         except OSError:
-            self.close()  # opening it again ends the torn line
+            self.close()  # opening it again ends the line
 
-    def _mend(self, descriptor: int) -> None:
+    def _end_last_line(self, descriptor: int) -> None:
         if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
-            # Half a line cannot be taken back from a pipe.
+            # Half a line cannot be removed from a pipe.
             raise OSError(errno.ESPIPE, "it is a pipe")
         size = os.fstat(descriptor).st_size
         if size and os.pread(descriptor, 1, size - 1) != b"\n":
             os.write(descriptor, b"\n")
-            logger.warning("%s ended in the middle of a line; ended it", self.path)
+            logger.warning(
+                "%s: the last line was incomplete and has been ended", self.path
+            )
 
-    def _rotate(self, descriptor: int) -> int:
+    def _rotate(self, descriptor: int) -> None:
         try:
             if self._keep == 0:
                 os.ftruncate(descriptor, 0)
-                return descriptor
-            self._shift()
+            else:
+                self._shift()
         except OSError as error:
-            # A file that is too long is better than records that are nowhere.
-            if not self._said_that_rotation_fails:
+            # A file that is too long is better than lost records.
+            if not self._is_rotation_failing:
                 logger.error("%s cannot be rotated: %s", self.path, error.strerror)
-            self._said_that_rotation_fails = True
-            return descriptor
-        self._said_that_rotation_fails = False
-        return self._follow()
+            self._is_rotation_failing = True
+        else:
+            self._is_rotation_failing = False
 
     def _shift(self) -> None:
         """Move each file up one number, as far as the first number that is free.
@@ -172,20 +165,14 @@ class LineFile:
         From the oldest to the newest: wherever this is interrupted, no file but the
         oldest has been replaced, and the next rotation goes on.
         """
-        names = [self.path] + [
-            self.path.with_name(f"{self.path.name}.{number}")
-            for number in range(1, self._keep + 1)
-        ]
+        names = [self.path, *islice(_rotated(self.path), self._keep)]
         free = next((n for n in range(1, self._keep) if not names[n].exists()), None)
         for number in range(free or self._keep, 0, -1):
             names[number - 1].replace(names[number])
 
 
-MEMORY_RECORDS = 10_000
-
-
 class EventLog(Sink):
-    """Appends a line of schema 1 for every onset, event, gap and record of health.
+    """Appends a line of schema 1 for every onset, event, gap and health record.
 
     While the file cannot be written, the newest records wait in memory, and every call
     tries again.
@@ -199,10 +186,10 @@ class EventLog(Sink):
         keep: int,
         memory_records: int = MEMORY_RECORDS,
     ) -> None:
-        """Open the log; where that fails, say so and wait for better times.
+        """Open the log; where that fails, log it and try again with every call.
 
         Args:
-            path: The file; its folder is made.
+            path: Of the file; its folder is created.
             rotate_mib: See `EventLogSettings`.
             keep: See `EventLogSettings`.
             memory_records: Records kept in memory while the file cannot be written.
@@ -210,24 +197,23 @@ class EventLog(Sink):
         self._file = LineFile(path, _bytes(rotate_mib), keep)
         self._memory_records = memory_records
         self._waiting: deque[bytes] = deque()
-        self._lost_now = 0
         self._is_failing = False
         self.lost_records = 0
-        """Records that were given up, because memory was full or the log was closed."""
+        """Records that memory had no room for since the file could last be written."""
 
         self._flush()
 
     @property
-    def waiting_records(self) -> int:
+    def queues(self) -> dict[str, int]:
         """Records in memory, because the file cannot be written."""
-        return len(self._waiting)
+        return {"event-log": len(self._waiting)}
 
     def change(self, *, rotate_mib: float, keep: int) -> None:
-        """Rotate as other settings say, from the next record on."""
+        """Rotate by other limits, from the next record on."""
         self._file.limit(_bytes(rotate_mib), keep)
 
     def write(self, batch: Sequence[Timed]) -> None:
-        """Append what the log is for; never raises for a full disk."""
+        """Append the records of `batch`; a full disk raises nothing."""
         for timed in batch:
             line = encode_line(timed)
             if line is not None:
@@ -236,17 +222,17 @@ class EventLog(Sink):
             self._flush()
 
     def report(self, _: Statistics) -> None:
-        """Try again to write what waits."""
+        """Write records that wait in memory, if the file can be written again."""
         if self._is_failing:
             self._flush()
 
     def reopen(self) -> None:
-        """Open the file at the path, after logrotate moved the one that was open."""
+        """Open the file at the path again, after logrotate has moved it."""
         self._file.close()
         self._flush()
 
     def close(self) -> None:
-        """Write what waits, or say that it is lost; close the file."""
+        """Write records that wait in memory, or log their loss; close the file."""
         self._flush()
         if self._waiting:
             logger.error(
@@ -254,8 +240,6 @@ class EventLog(Sink):
                 self._file.path,
                 len(self._waiting),
             )
-            self.lost_records += len(self._waiting)
-            self._waiting.clear()
         self._file.close()
 
     def _flush(self) -> None:
@@ -263,39 +247,30 @@ class EventLog(Sink):
         try:
             self._file.append(self._waiting)
         except OSError as error:
-            self._fail(error)
-        else:
-            self._recover(held)
-        self._drop_oldest()
-
-    def _fail(self, error: OSError) -> None:
-        if not self._is_failing:
-            logger.warning(
-                "event log %s cannot be written: %s; keeping up to %d records in "
-                "memory until it can",
-                self._file.path,
-                error.strerror,
-                self._memory_records,
-            )
-        self._is_failing = True
-
-    def _recover(self, held: int) -> None:
+            if not self._is_failing:
+                logger.warning(
+                    "event log %s cannot be written: %s; the newest %d records are "
+                    "kept in memory",
+                    self._file.path,
+                    error.strerror,
+                    self._memory_records,
+                )
+            self._is_failing = True
+            self._drop_oldest()
+            return
         if self._is_failing:
             logger.warning(
                 "event log %s is written again: %d records came from memory, %d are "
                 "lost",
                 self._file.path,
                 held,
-                self._lost_now,
+                self.lost_records,
             )
-        self._is_failing = False
-        self._lost_now = 0
+        self._is_failing, self.lost_records = False, 0
 
     def _drop_oldest(self) -> None:
-        excess = len(self._waiting) - self._memory_records
-        if excess <= 0:
-            return
-        if not self._lost_now:
+        excess = max(0, len(self._waiting) - self._memory_records)
+        if excess and not self.lost_records:
             logger.error(
                 "event log %s: memory for %d records is full, the oldest are lost",
                 self._file.path,
@@ -303,7 +278,6 @@ class EventLog(Sink):
             )
         for _ in range(excess):
             self._waiting.popleft()
-        self._lost_now += excess
         self.lost_records += excess
 
 
@@ -312,49 +286,41 @@ def _bytes(mib: float) -> int:
 
 
 def erase_lines(path: Path, since: datetime | None) -> int:
-    """Delete the lines about what lies after `since`, also in the rotated files.
+    """Delete the lines of sounds after `since`, also in the rotated files.
 
-    A line without a time of day is kept, unless `since` is None: then all go.  A line
-    that is appended in the instant of the deletion may go too.
+    A line without a time of day is kept, unless `since` is None, which deletes all
+    lines.  A line that is appended during the deletion may be deleted too.
 
     Returns:
-        How many lines are gone.
+        The number of lines deleted.
 
     Raises:
         OSError: A file cannot be written.
     """
-    erased = 0
-    for file in _files(path):
-        erased += _erase(file, since)
-    return erased
+    files = [path, *takewhile(Path.exists, _rotated(path))]
+    return sum(_erase(file, since) for file in files if file.exists())
 
 
-def _files(path: Path) -> list[Path]:
-    files = [path] if path.exists() else []
-    for number in count(1):
-        rotated = path.with_name(f"{path.name}.{number}")
-        if not rotated.exists():
-            return files
-        files.append(rotated)
-    raise AssertionError
+def _rotated(path: Path) -> Iterator[Path]:
+    return (path.with_name(f"{path.name}.{number}") for number in count(1))
 
 
 def _erase(file: Path, since: datetime | None) -> int:
     lines = file.read_bytes().splitlines(keepends=True)
-    goes = [since is None or _is_after(line, since) for line in lines]
-    if not any(goes):
+    is_erased = [since is None or _is_after(line, since) for line in lines]
+    if not any(is_erased):
         return 0
-    first = goes.index(True)
-    kept = [line for line, gone in zip(lines, goes, strict=True) if not gone][first:]
-    # The writer appends, so it goes on behind whatever is left.
+    first = is_erased.index(True)
+    kept = [line for line, erased in zip(lines, is_erased, strict=True) if not erased]
+    # The writer appends, so it continues behind whatever is left.
     descriptor = os.open(file, os.O_WRONLY | os.O_APPEND)
     try:
         os.ftruncate(descriptor, sum(map(len, lines[:first])))
-        os.write(descriptor, b"".join(kept))
+        os.write(descriptor, b"".join(kept[first:]))
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    return sum(goes)
+    return sum(is_erased)
 
 
 def _is_after(line: bytes, since: datetime) -> bool:

@@ -114,10 +114,10 @@ def test_records_wait_in_memory_while_the_disk_is_full(
         for number in range(5):
             log.write([event(number=number)])
             log.report(statistics("street"))
-        assert log.waiting_records == 5
+        assert log.queues == {"event-log": 5}
         path.unlink()
         log.report(statistics("street"))
-    assert log.waiting_records == 0
+    assert log.queues == {"event-log": 0}
     assert ids(path) == ["0", "1", "2", "3", "4"]
     first, second = (record.getMessage() for record in caplog.records)
     assert "No space left on device" in first
@@ -132,7 +132,7 @@ def test_when_memory_is_full_the_oldest_are_lost_and_counted(
     log = open_log(memory_records=3)
     for number in range(8):
         log.write([event(number=number)])
-    assert (log.waiting_records, log.lost_records) == (3, 5)
+    assert (log.queues, log.lost_records) == ({"event-log": 3}, 5)
     path.unlink()
     log.write([event(number=8)])
     assert ids(path) == ["5", "6", "7", "8"]
@@ -157,7 +157,6 @@ def test_what_could_never_be_written_is_said_at_the_end(
     log.write([event(), event()])
     log.close()
     assert "2 records could not be written and are lost" in caplog.text
-    assert log.lost_records == 2
 
 
 def test_a_log_that_cannot_be_opened_at_start_is_opened_later(
