@@ -149,9 +149,9 @@ def _erase_log(path: Path, since: datetime | None) -> int:
 
 
 def _count_clips(folder: Path, since: datetime | None) -> int:
-    from monitor.sinks.clip_files import clips_since
+    from monitor.sinks.clip_files import stored_clips
 
-    return len(clips_since(folder, since))
+    return len(stored_clips(folder, since))
 
 
 def _forget_clips(folder: Path, since: datetime | None) -> int:

@@ -1,4 +1,4 @@
-"""Clips of events, from a real feed to real files."""
+"""Clips of events, from a real timeline to real files."""
 
 import logging
 import math
@@ -27,19 +27,19 @@ RING_SECONDS = 20.0
 
 
 class Street:
-    """A source whose sample at each second tells which second it is."""
+    """A source whose samples are the number of their second; the sink of its clips."""
 
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.folder = folder / "clips"
         self.timeline = Timeline("street", SAMPLE_RATE, RING_SECONDS)
         self.timeline.open(1)
-        past = AudioHistory()
-        past.follow([self.timeline])
+        audio = AudioHistory()
+        audio.follow([self.timeline])
         section = {"min_free_mib": 0, **settings}
         self.sink = Clips(
             ClipSettings.model_validate(section),
             self.folder,
-            past,
+            audio,
             SAMPLE_RATE,
             FakeClock().utc,
         )
@@ -98,7 +98,7 @@ def test_a_clip_has_the_event_and_the_seconds_around_it(street: Street) -> None:
         assert sound.comment == "event session-street-1"
 
 
-def test_of_a_long_event_the_first_part_is_taken_and_that_is_said(
+def test_of_a_long_event_the_first_part_is_stored_and_that_is_logged(
     street: Street, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -116,18 +116,18 @@ def test_of_a_long_event_the_first_part_is_taken_and_that_is_said(
         assert sound.comment.endswith("; the event is longer than the clip")
 
 
-def test_what_has_been_overwritten_is_missing_and_that_is_said(
+def test_overwritten_sound_is_missing_and_that_is_logged(
     street: Street, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     street.sound(28)
-    street.sink.write([ends(5, 6)])  # told far too late: the ring begins at 8 s
+    street.sink.write([ends(5, 6)])  # reported far too late: the ring begins at 8 s
     (file,) = street.wait_for(1)
     assert seconds_in(file) == list(range(8, 13))
     assert "had been overwritten" in caplog.text
 
 
-def test_of_a_source_that_breaks_there_is_what_was_heard(street: Street) -> None:
+def test_of_a_source_that_breaks_the_captured_part_is_stored(street: Street) -> None:
     street.sound(8)
     street.sink.write([ends(5, 3)])
     street.sink.report(statistics("street", state="waiting"))
@@ -135,14 +135,14 @@ def test_of_a_source_that_breaks_there_is_what_was_heard(street: Street) -> None
     assert seconds_in(file) == list(range(3, 8))
 
 
-def test_at_the_end_what_there_is_is_written(street: Street) -> None:
+def test_at_the_end_the_captured_part_is_stored(street: Street) -> None:
     street.sound(8)
     street.sink.write([ends(5, 3)])
     street.sink.close()
     assert len(street.wait_for(1)) == 1
 
 
-def test_only_the_labels_that_are_wanted_are_taken(tmp_path: Path) -> None:
+def test_only_clips_of_the_wanted_labels_are_stored(tmp_path: Path) -> None:
     street = Street(tmp_path, labels=["siren"])
     street.sound(12)
     street.sink.write([ends(5, 2, label="dog_bark", number=2), ends(4, 2)])
@@ -170,13 +170,13 @@ def test_the_worker_never_waits_for_the_disk(
 ) -> None:
     street = Street(tmp_path)
     street.sound(12)
-    street.sink._writer._background.finish(5)  # a disk that hangs
+    street.sink._writer._thread.finish(5)  # a disk that hangs
     street.sink.write([ends(5, 0.5, number=n) for n in range(20)])
-    assert caplog.text.count("clips are left out") == 1
-    assert street.sink._writer._waiting.qsize() == 4
+    assert caplog.text.count("clips are dropped") == 1
+    assert street.sink.queues == {"clips": 4}
 
 
-def test_without_room_nothing_is_stored_and_that_is_said_once(
+def test_without_free_space_no_clip_is_stored_and_that_is_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     street = Street(tmp_path, min_free_mib=1_000_000)
@@ -189,7 +189,7 @@ def test_without_room_nothing_is_stored_and_that_is_said_once(
     assert list(street.folder.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_made_is_said_and_monitoring_goes_on(
+def test_a_folder_that_cannot_be_created_is_logged_and_monitoring_goes_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "clips").write_text("a file")
