@@ -218,7 +218,7 @@ def test_every_fault_of_a_rule_is_named_with_its_place(
     assert examination.problems == [
         "alerts[0].labels: 'sirn' is not a label of the model; did you mean siren?",
         "alerts[0].webhook.bearer: the variable NO_SUCH is not set",
-        "alerts[2].command.argv: '/no/such/program' is not a program that can be run",
+        "alerts[2].command.argv: '/no/such/program' is not an executable program",
     ]
     assert examination.endpoints == {
         "a/webhook": "cannot be used",

@@ -1,4 +1,4 @@
-"""Hooks: one file for each way in which an alert can leave the monitor.
+"""Hooks: one file for each way to send an alert.
 
 A new one is a section in `monitor.config.hooks`, a field of its name in
 `AlertSettings`, its name in `HOOKS` there, a file here, and a case in `build_hook`.
@@ -22,13 +22,13 @@ def build_hook(section: Settings, place: str, environ: Mapping[str, str]) -> Hoo
         environ: Of the process, for secrets.
 
     Raises:
-        ConfigError: A secret, a file, a program or a package is missing, or of the
-            wrong form.
+        ConfigError: A secret, a file, a program or a package is missing or has the
+            wrong form; the message has the place.
     """
     match section:
         case WebhookSettings():
-            # Takes a tenth of a second to import; few rules do not need it, but
-            # `check` and --help of a machine without alerts do not.
+            # The HTTP client takes a tenth of a second to import, which `check` and
+            # --help of a machine without alerts do not need.
             from monitor.sinks.alerts.hooks.webhook import Webhook
 
             return Webhook(section, place, environ)

@@ -1,4 +1,4 @@
-"""The command hook: run a program for an alert."""
+"""The command hook: runs a program for each alert."""
 
 import contextlib
 import json
@@ -21,12 +21,12 @@ from monitor.text import printable
 
 logger = logging.getLogger(__name__)
 
-MOST_OUTPUT = 4096
-MOST_AT_ONCE = 4
+MAX_OUTPUT = 4096
+MAX_AT_ONCE = 4
 POLL_SECONDS = 0.02
 PREFIX = "SOUND_MONITOR_"
 
-_places = threading.BoundedSemaphore(MOST_AT_ONCE)
+_slots = threading.BoundedSemaphore(MAX_AT_ONCE)
 """Of all command hooks together: many rules do not start many programs at once."""
 
 
@@ -34,61 +34,50 @@ class Command:
     """Runs a program without a shell, one at a time.
 
     The alert is on its stdin as JSON, and its facts in variables SOUND_MONITOR_LABEL
-    and so on.  Exit code 0 is a delivery; anything else is tried again later.  What it
-    prints goes to the log.
+    and so on.  Exit code 0 is a delivery; anything else is tried again later.  Its
+    output goes to the log.
     """
 
     def __init__(
         self, settings: CommandSettings, place: str, environ: Mapping[str, str]
     ) -> None:
-        """Find the program; start nothing.
-
-        Args:
-            settings: Its section.
-            place: Key path of the section, for messages.
-            environ: Of the process; the program inherits it.
-
-        Raises:
-            ConfigError: There is no such program.
-        """
+        """Find the program, which inherits `environ`: see `build_hook`."""
         program = settings.argv[0]
         if shutil.which(program, path=environ.get("PATH")) is None:
-            raise ConfigError(
-                f"{place}.argv: {program!r} is not a program that can be run"
-            )
+            raise ConfigError(f"{place}.argv: {program!r} is not an executable program")
         self._settings = settings
         self._environ = environ
         self._cancelled = threading.Event()
 
     @property
     def target(self) -> str:
-        """The program; its arguments may hold what is nobody's business."""
+        """The program; its arguments may hold secrets."""
         return self._settings.argv[0]
 
     @property
     def total_seconds(self) -> float:
-        """Longest run, with some time to end it in."""
+        """Longest run, with some time to end it."""
         return self._settings.total_seconds + 1.0
 
     def deliver(self, alert: Alert) -> Outcome:
         """Run the program for one alert.  Blocks; `cancel` ends it."""
         deadline = time.monotonic() + self._settings.total_seconds
         try:
-            while not _places.acquire(timeout=POLL_SECONDS):
+            while not _slots.acquire(timeout=POLL_SECONDS):
                 if self._cancelled.is_set() or time.monotonic() >= deadline:
-                    return Retry(f"{MOST_AT_ONCE} other commands ran all the time")
+                    return Retry(f"{MAX_AT_ONCE} other commands ran all the time")
             try:
                 return self._run(alert, deadline)
             finally:
-                _places.release()
+                _slots.release()
         except OSError as error:
             return Retry(f"cannot be started: {error.strerror}")
         finally:
-            # Not at the beginning: it may have been broken off before it began.
+            # Not at the beginning: it may have been cancelled before it began.
             self._cancelled.clear()
 
     def cancel(self) -> None:
-        """Have the program killed, with everything that it started."""
+        """Kill the program, and everything that it started."""
         self._cancelled.set()
 
     def close(self) -> None:
@@ -126,7 +115,7 @@ class Command:
     def _wait(
         self, process: "subprocess.Popen[bytes]", output: "_Output", deadline: float
     ) -> bool:
-        """Wait for the end of the program; kill it if it is late or not wanted."""
+        """Wait for the end of the program; kill it if it is late or cancelled."""
         while process.poll() is None:
             output.read()
             if self._cancelled.wait(POLL_SECONDS) or time.monotonic() >= deadline:
@@ -143,7 +132,7 @@ class Command:
 
 
 class _Output:
-    """What a program prints; its beginning is kept, the rest only taken."""
+    """The output of a program: its beginning is kept, the rest is read and counted."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
@@ -152,7 +141,7 @@ class _Output:
 
     def read(self) -> None:
         while chunk := self._stream.read(65_536):
-            taken = chunk[: MOST_OUTPUT - len(self._kept)]
+            taken = chunk[: MAX_OUTPUT - len(self._kept)]
             self._kept += taken
             self._left_out += len(chunk) - len(taken)
             if len(chunk) < 4096:
@@ -170,5 +159,5 @@ def _ending(code: int) -> str:
         return f"exit code {code}"
     try:
         return f"ended by {signal.Signals(-code).name}"
-    except ValueError:  # most signals of real time have no name
+    except ValueError:  # most real-time signals have no name
         return f"ended by signal {-code}"

@@ -1,4 +1,4 @@
-"""What a sender expects of every hook."""
+"""The protocol of hooks, and the outcomes of a delivery."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -8,10 +8,10 @@ from monitor.sinks.alerts.outbox import Alert
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The endpoint has it."""
+    """The endpoint has the alert."""
 
     detail: str = ""
-    """What the endpoint answered, for `alerts show`; no secrets."""
+    """The answer of the endpoint, for `alerts show`, without secrets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Retry:
 
     reason: str
     after_seconds: float | None = None
-    """What the endpoint asked for; None: as the back-off says."""
+    """The pause that the endpoint asked for; None: as the back-off says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +43,21 @@ class Hook(Protocol):
 
     @property
     def target(self) -> str:
-        """Where alerts go, for people: without secrets and user parts."""
+        """The destination, for people, without secrets and user parts."""
 
     @property
     def total_seconds(self) -> float:
-        """Longest time of a delivery by the clock; then the sender breaks it off."""
+        """Longest time of a delivery; then the sender cancels it."""
 
     def deliver(self, alert: Alert, /) -> Outcome:
         """Carry one alert.  Blocks; runs on a thread of its own."""
 
     def cancel(self) -> None:
-        """Break off the delivery that is under way, if any.  Runs on another thread.
+        """End the delivery under way, if there is one.  Runs on another thread.
 
-        `deliver` then returns or raises soon, whatever: nobody looks at it any more.
-        The hook stays usable.
+        `deliver` then returns or raises soon; its outcome is ignored unless it is
+        Delivered.  The hook stays usable.
         """
 
     def close(self) -> None:
-        """Give back connections.  No delivery is begun afterwards."""
+        """Close connections.  No delivery begins afterwards."""

@@ -1,4 +1,4 @@
-"""The MQTT hook: publish an alert to a topic."""
+"""The MQTT hook: publishes alerts to a topic."""
 
 import json
 import time
@@ -13,23 +13,14 @@ from monitor.sinks.mqtt.connection import BrokerError, Connection, Message
 class Mqtt:
     """Publishes alerts with QoS 1, each over a connection of its own.
 
-    Alerts are few, and a connection that is kept would need a thread that looks after
-    it.  A delivery is what the broker has acknowledged.
+    Alerts are few, and a connection that is kept would need a thread of its own.  An
+    alert is delivered once the broker has acknowledged it.
     """
 
     def __init__(
         self, settings: MqttAlertSettings, place: str, environ: Mapping[str, str]
     ) -> None:
-        """Read secrets and certificates; connect to nothing.
-
-        Args:
-            settings: Its section.
-            place: Key path of the section, for messages.
-            environ: Of the process, for secrets.
-
-        Raises:
-            ConfigError: A secret or a file is missing or of the wrong form.
-        """
+        """Read secrets and certificates; connect to nothing: see `build_hook`."""
         self._settings = settings
         self._connection = Connection(settings, place, environ)
 
@@ -58,7 +49,7 @@ class Mqtt:
         return Delivered("acknowledged by the broker")
 
     def cancel(self) -> None:
-        """Break off a delivery."""
+        """End the delivery under way."""
         self._connection.cancel()
 
     def close(self) -> None:

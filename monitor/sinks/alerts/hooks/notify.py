@@ -1,4 +1,4 @@
-"""The notify hook: an alert as a message, by whatever apprise knows."""
+"""The notify hook: sends alerts as messages, by any service that apprise knows."""
 
 import logging
 import re
@@ -15,12 +15,12 @@ from monitor.sinks.alerts.outbox import Alert
 from monitor.sinks.alerts.secrets import read_one_line
 from monitor.text import printable, redact
 
-# They log URLs, and here a URL is a secret.  What matters of it is in the outcome.
+# These log URLs, and here a URL is a secret.  The outcome has the relevant part.
 logging.getLogger("apprise").addHandler(logging.NullHandler())
 logging.getLogger("apprise").propagate = False
 logging.getLogger("urllib3").setLevel(logging.ERROR)
 
-MOST_DETAIL = 200
+MAX_DETAIL = 200
 SHORTEST_SECRET = 4
 """Shorter parts of a URL are words such as `to` as often as secrets."""
 
@@ -28,29 +28,20 @@ SHORTEST_SECRET = 4
 class Notify:
     """Sends alerts to one service, by its URL.
 
-    What apprise tells of a failure does not say whether trying again would help, so
-    every failure is tried again until the deadline of the alert.
+    apprise does not report whether trying again would help, so every failure is tried
+    again until the deadline of the alert.
     """
 
     def __init__(
         self, settings: NotifySettings, place: str, environ: Mapping[str, str]
     ) -> None:
-        """Read the URL; connect to nothing.
-
-        Args:
-            settings: Its section.
-            place: Key path of the section, for messages.
-            environ: Of the process, for secrets.
-
-        Raises:
-            ConfigError: The URL is missing, or apprise does not know it.
-        """
+        """Read the URL; connect to nothing: see `build_hook`."""
         key = f"{place}.url_secret"
         url = read_one_line(settings.url_secret, key, environ)
         self._settings = settings
         self._secrets = _parts(url)
-        # Nothing is kept on the disk; what is sent goes where the URL says, from the
-        # thread that asks for it: the process waits for those of apprise when it ends.
+        # Nothing is kept on the disk, no redirect is followed, and messages are sent
+        # from the calling thread: the process waits for apprise's own when it ends.
         asset = apprise.AppriseAsset(
             app_id="sound-monitor",
             storage_mode=apprise.PersistentStoreMode.MEMORY,
@@ -81,21 +72,21 @@ class Notify:
         title = f"sound-monitor: {alert.rule}"
         urgent = bool(alert.body.get("escalation"))
         kind = apprise.NotifyType.WARNING if urgent else apprise.NotifyType.INFO
-        said: list[str] = []
+        logged: list[str] = []
         sent = self._apprise.notify(
             body=self._text(alert),
             title=title,
             notify_type=kind,
-            # So gun_shot is not set in italics by what reads Markdown.
+            # Else a reader of Markdown sets gun_shot in italics.
             body_format=apprise.NotifyFormat.TEXT,
             interpret_escapes=False,
-            log_callback=lambda entry, _service: said.append(entry.message),
+            log_callback=lambda entry, _service: logged.append(entry.message),
             log_level=logging.WARNING,
         )
         if sent:
             return Delivered(self._name)
-        why = " ".join(" ".join(said).split())
-        return Retry(f"{self._name}: {self._told(why)}")
+        why = " ".join(" ".join(logged).split())
+        return Retry(f"{self._name}: {self._cleaned(why)}")
 
     def cancel(self) -> None:
         """Do nothing: apprise has limits of its own, some seconds for each step."""
@@ -109,13 +100,13 @@ class Notify:
             return str(alert.body.get("message") or alert.kind)
         return render(template, "text/plain", alert.body)
 
-    def _told(self, why: str) -> str:
-        clean = printable(redact(why, self._secrets))[:MOST_DETAIL]
-        return clean or "apprise does not say what went wrong"
+    def _cleaned(self, why: str) -> str:
+        clean = printable(redact(why, self._secrets))[:MAX_DETAIL]
+        return clean or "apprise gives no reason"
 
 
 def _parts(url: str) -> list[str]:
-    """The URL and every part of it, longest first: which is a secret, who knows."""
+    """The URL and every part of it, longest first: any of them may be a secret."""
     _, _, rest = url.partition("://")
     words = {url, rest}
     words |= {word for word in re.split(r"[/:@?&=,;]", rest) if word}

@@ -31,14 +31,14 @@ from monitor.text import printable, redact, redact_url
 
 PREFIX = "whsec_"
 SHORTEST, LONGEST = 24, 64
-"""Bytes of a secret, as the specification asks."""
+"""Bytes of a secret, as the specification demands."""
 
 
 def read_keys(text: str, place: str) -> list[bytes]:
     """Read signing secrets: whsec_ and Base64, with white space between them.
 
     Raises:
-        ConfigError: One of them is of another form; the message does not hold it.
+        ConfigError: One of them has another form; the message does not hold it.
     """
     keys = []
     for number, word in enumerate(text.split(), 1):
@@ -58,29 +58,29 @@ def read_keys(text: str, place: str) -> list[bytes]:
 
 
 def sign(keys: Sequence[bytes], message_id: str, timestamp: int, body: bytes) -> str:
-    """Sign a message with every key, so that either end may change first."""
+    """Sign a message with every key, so that either side may change its key first."""
     content = f"{message_id}.{timestamp}.".encode() + body
     signatures = (hmac.digest(key, content, "sha256") for key in keys)
     return " ".join(f"v1,{base64.b64encode(each).decode()}" for each in signatures)
 
 
-# They log URLs and headers, and with them secrets.
+# These log URLs and headers, and with them secrets.
 for _name in ("httpx", "httpcore"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 RETRIED = frozenset({408, 425, 429})
 REDIRECTS = frozenset({301, 302, 307, 308})
-MOST_REDIRECTS = 3
-MOST_DETAIL = 200
-MOST_WAIT_SECONDS = 3600.0
-"""Longest time that is waited because an endpoint asked for it."""
+MAX_REDIRECTS = 3
+MAX_DETAIL = 200
+MAX_WAIT_SECONDS = 3600.0
+"""Longest pause that an endpoint can ask for."""
 
 
 class Webhook:
     """Posts alerts to one URL, over a connection that is kept for a while.
 
-    An answer from 200 to 299 is a delivery as soon as its first lines are there;
-    whatever becomes of its body.
+    An answer from 200 to 299 is a delivery once its header is there, whatever becomes
+    of its body.
     """
 
     def __init__(
@@ -90,16 +90,9 @@ class Webhook:
         environ: Mapping[str, str],
         seconds_since_epoch: Callable[[], float] = time.time,
     ) -> None:
-        """Read secrets and certificates; connect to nothing.
+        """Read secrets and certificates; connect to nothing: see `build_hook`.
 
-        Args:
-            settings: Its section.
-            place: Key path of the section, for messages.
-            environ: Of the process, for secrets.
-            seconds_since_epoch: The clock on the wall; signatures tell the time.
-
-        Raises:
-            ConfigError: A secret or a file is missing or of the wrong form.
+        `seconds_since_epoch` is the wall clock, whose time is signed.
         """
         self._settings = settings
         self._now = seconds_since_epoch
@@ -110,8 +103,8 @@ class Webhook:
         self._socket: socket.socket | None = None
         self._cancelled = False
         self._client = httpx.Client(
-            # Neither proxies nor passwords that happen to lie around: what is used
-            # stands in the configuration.
+            # No proxies or passwords from the environment: all that is used stands in
+            # the configuration.
             trust_env=False,
             verify=tls_context(settings.ca_file, place),
             timeout=httpx.Timeout(
@@ -122,7 +115,7 @@ class Webhook:
 
     @property
     def target(self) -> str:
-        """The URL without what may be secret."""
+        """The URL without the parts that may be secret."""
         return redact_url(self._url)
 
     @property
@@ -134,7 +127,7 @@ class Webhook:
         """Post one alert.  Blocks; `cancel` ends it."""
         if self._cancelled:
             self._cancelled = False
-            return Retry("broken off")
+            return Retry("cancelled")
         try:
             body = self._body(alert)
             headers = self._headers | self._signed(alert.id, body)
@@ -142,12 +135,12 @@ class Webhook:
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             return Retry(self._explain(error))
         finally:
-            # Not at the beginning: it may have been broken off before it began.
+            # Not at the beginning: it may have been cancelled before it began.
             self._cancelled = False
             self._client.cookies.clear()
 
     def cancel(self) -> None:
-        """Break off a delivery: its socket is shut down, which wakes its thread."""
+        """Shut down the socket of the delivery, which wakes its thread."""
         self._cancelled = True
         if self._socket is not None:
             with contextlib.suppress(OSError):
@@ -173,7 +166,7 @@ class Webhook:
 
     def _post(self, body: bytes, headers: Mapping[str, str]) -> Outcome:
         url = self._url
-        for _ in range(MOST_REDIRECTS + 1):
+        for _ in range(MAX_REDIRECTS + 1):
             with self._client.stream(
                 "POST",
                 url,
@@ -188,18 +181,17 @@ class Webhook:
             if not _may_follow(url, target):
                 return Retry(
                     f"HTTP {response.status_code}: redirects to "
-                    f"{redact_url(target):.{MOST_DETAIL}}, which is not followed"
+                    f"{redact_url(target):.{MAX_DETAIL}}, which is not followed"
                 )
             url = target
-        return Retry(f"more than {MOST_REDIRECTS} redirects")
+        return Retry(f"more than {MAX_REDIRECTS} redirects")
 
     def _outcome(self, response: httpx.Response) -> Outcome:
         status = response.status_code
         try:
             answer = self._read(response)
         except httpx.HTTPError:
-            # The status has been told.
-            answer = ""
+            answer = ""  # the status is known
         if response.is_success:
             return Delivered(f"HTTP {status}")
         reason = f"HTTP {status}: {answer}" if answer else f"HTTP {status}"
@@ -209,16 +201,16 @@ class Webhook:
         return Refused(reason)
 
     def _read(self, response: httpx.Response) -> str:
-        """Read the answer up to the limit; give its beginning as one line."""
+        """Read the answer up to the limit; return its beginning as one line."""
         data = b""
-        most = self._settings.response_kib * 1024
+        limit = self._settings.response_kib * 1024
         # Raw: a compressed answer could be of any size.
         for chunk in response.iter_raw():
-            data = (data + chunk)[: 4 * MOST_DETAIL]
-            if response.num_bytes_downloaded > most:
+            data = (data + chunk)[: 4 * MAX_DETAIL]
+            if response.num_bytes_downloaded > limit:
                 break
         text = redact(data.decode("utf-8", "replace"), self._secrets)
-        return printable(" ".join(text.split()))[:MOST_DETAIL]
+        return printable(" ".join(text.split()))[:MAX_DETAIL]
 
     def _follow_socket(self, event: str, info: Mapping[str, Any]) -> None:
         """Keep the socket of the connection, for `cancel`."""
@@ -236,7 +228,7 @@ class Webhook:
         if isinstance(error, httpx.TimeoutException):
             return f"no answer in {self._settings.total_seconds:g} s"
         text = redact(str(error), self._secrets)
-        return f"{type(error).__name__}: {text}"[:MOST_DETAIL]
+        return f"{type(error).__name__}: {text}"[:MAX_DETAIL]
 
 
 def _url(settings: WebhookSettings, place: str, environ: Mapping[str, str]) -> str:
@@ -293,7 +285,7 @@ def _headers(
 
 
 def _target(url: str, location: str) -> str:
-    """Where a redirect leads; nowhere, if what the server says is no URL."""
+    """The target of a redirect; empty if it is not a URL."""
     try:
         return urljoin(url, location)
     except ValueError:
@@ -317,11 +309,11 @@ def _may_follow(url: str, target: str) -> bool:
 
 
 def _wait_seconds(asked: str | None, now: float) -> float | None:
-    """What Retry-After asks for: seconds or a date; None if it says neither."""
+    """Parse Retry-After, which is seconds or a date; None if it is neither."""
     if asked is None:
         return None
     if re.fullmatch(r"\d{1,9}", asked.strip()):
-        return min(float(asked), MOST_WAIT_SECONDS)
+        return min(float(asked), MAX_WAIT_SECONDS)
     try:
         until = parsedate_to_datetime(asked)
     except (ValueError, OverflowError):
@@ -329,4 +321,4 @@ def _wait_seconds(asked: str | None, now: float) -> float | None:
     if until.tzinfo is None:
         until = until.replace(tzinfo=UTC)
     left = (until - datetime.fromtimestamp(now, UTC)).total_seconds()
-    return min(max(0.0, left), MOST_WAIT_SECONDS)
+    return min(max(0.0, left), MAX_WAIT_SECONDS)
