@@ -21,12 +21,12 @@ from monitor.records import Event, Gap, Health, ScoreFrame, Timed
 if TYPE_CHECKING:
     from monitor.model.classifier import Classifier
 
-HELP = """Tell what is heard in recordings.
+HELP = """Detect sounds in recordings.
 
-FILE is WAV, FLAC, OGG or what else libsndfile reads.  The same samples give the same
-events as in 'run', with the thresholds of the configuration.  Clipping, an offset and
-a dead or stuck channel are told too, with the stretch that they lasted; silence is not.
---json prints one event, gap or such stretch a line, in the form of the event log.
+FILE is WAV, FLAC, OGG or another format of libsndfile.  The same samples give the same
+events as in 'run', with the thresholds of the configuration.  Clipping, a DC offset and
+a dead or stuck channel are reported too, with their duration; silence is not.  --json
+prints one event, gap or such problem per line, in the format of the event log.
 
 \b
 Examples:
@@ -37,7 +37,10 @@ Examples:
 
 
 def analyze(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", show_default=False)],
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE", show_default=False, help="Recordings."),
+    ],
     as_json: JsonOption = False,
     plot: Annotated[
         Path | None,
@@ -80,14 +83,13 @@ def analyze(
             print_error(str(error))
             exit_code = max(exit_code, error.exit_code)
             continue
-        records = analysis.records
         if analysis.failure is not None:
-            # What stands before the fault was heard, and is told all the same.
+            # The records before the fault are printed all the same.
             print_error(str(analysis.failure))
             exit_code = max(exit_code, analysis.failure.exit_code)
-        _print_events(file, [_of_file(timed, file) for timed in records], as_json)
+        _print_events(file, analysis.records, as_json)
         if plot is not None:
-            _draw(file, records, classifier, plot)
+            _draw(file, analysis.records, classifier, plot)
     return exit_code
 
 
@@ -101,13 +103,8 @@ def _check_plot(plot: Path | None, files: Sequence[Path]) -> None:
 
 
 def _name(file: Path) -> str:
-    """The path in the letters that the name of a source may have."""
+    """The path, in the characters of a source's name."""
     return "file" + re.sub(r"[^A-Za-z0-9_.-]", "_", f"-{file}")[-59:]
-
-
-def _of_file(timed: Timed, file: Path) -> Timed:
-    """The record with the path as the name of its source, as the user wrote it."""
-    return replace(timed, record=replace(timed.record, source=str(file)))
 
 
 def _print_events(file: Path, records: Sequence[Timed], as_json: bool) -> None:
@@ -115,19 +112,21 @@ def _print_events(file: Path, records: Sequence[Timed], as_json: bool) -> None:
     from monitor.sinks.encoding import encode
     from monitor.text import GAP_REASONS, level, position
 
-    told = [timed for timed in records if _is_told(timed)]
+    shown = [timed for timed in records if _is_shown(timed)]
     if as_json:
-        for timed in told:
-            print_json_line(encode(timed))
+        for timed in shown:
+            # The source is named by the path, as the user wrote it.
+            record = replace(timed.record, source=str(file))
+            print_json_line(encode(replace(timed, record=record)))
         return
-    if not told:
-        print_line(f"{file}: nothing was heard")
+    if not shown:
+        print_line(f"{file}: no sounds detected")
         return
     rows: list[tuple[str, ...]] = []
-    for timed in sorted(told, key=lambda timed: timed.start_seconds):
+    for timed in sorted(shown, key=lambda timed: timed.start_seconds):
         record = timed.record
-        lasts = f"{timed.end_seconds - timed.start_seconds:.1f} s"
-        place = (position(timed.start_seconds), position(timed.end_seconds), lasts)
+        length = f"{timed.end_seconds - timed.start_seconds:.1f} s"
+        place = (position(timed.start_seconds), position(timed.end_seconds), length)
         if isinstance(record, Event):
             score = f"{record.peak_score:.2f}"
             rows.append((*place, record.label, score, level(record.level_dbfs, 1)))
@@ -136,11 +135,11 @@ def _print_events(file: Path, records: Sequence[Timed], as_json: bool) -> None:
         elif isinstance(record, Health):
             rows.append((*place, f"({record.kind})", "", ""))
     print_line(f"{file}:")
-    print_table(("START", "END", "LASTS", "LABEL", "SCORE", "DBFS"), rows)
+    print_table(("START", "END", "DURATION", "LABEL", "SCORE", "DBFS"), rows)
 
 
-def _is_told(timed: Timed) -> bool:
-    """Events, gaps, and troubles as a whole, each of which is cleared at the end."""
+def _is_shown(timed: Timed) -> bool:
+    """Events, gaps, and health problems once they are over."""
     record = timed.record
     if isinstance(record, Health):
         return record.state == "cleared"

@@ -1,4 +1,4 @@
-"""`sound-monitor benchmark`: what listening costs on this machine."""
+"""`sound-monitor benchmark`: the cost of live analysis on this machine."""
 
 from typing import Annotated
 
@@ -7,14 +7,14 @@ import typer
 from monitor.commands.arguments import JsonOption, ModelOption
 from monitor.errors import UsageError
 
-HELP = """Measure what listening costs on this machine, on one thread of the CPU.
+HELP = """Measure the processor time and memory of live analysis on this machine.
 
-From the samples of a live mono source to scores, and beside it the plain way of the
-article: the stereo mel spectrogram of the whole window, and its network with a batch
-of one.  The real-time factor, and how many sources one core could follow, count all
-that a source costs, up to its records.  Let nothing else run meanwhile.
+Compares the analysis of a live mono source, on one CPU thread, with the method of the
+article that this project began with: the stereo mel spectrogram of each whole window,
+and its network with a batch of one.  The real-time factor and the sources per core
+count the whole analysis, up to the records.  Close other programs first.
 
-\\b
+\b
 Examples:
   sound-monitor benchmark
   sound-monitor benchmark --preset article --json
@@ -28,7 +28,7 @@ def benchmark(
         typer.Option(
             metavar="NAME",
             show_default=False,
-            help="Measure this network, untrained, instead of a model.",
+            help="Measure an untrained network, article or mobile, instead of a model.",
         ),
     ] = None,
     as_json: JsonOption = False,
@@ -49,15 +49,21 @@ def benchmark(
         print_json(asdict(figures))
         return 0
     rows = (
-        ("samples to scores", f"{figures.cpu_ms_per_window:.2f} ms a window"),
-        ("the article's way", f"{figures.baseline_cpu_ms_per_window:.2f} ms a window"),
+        ("samples to scores", f"{figures.cpu_ms_per_window:.2f} ms per window"),
+        (
+            "the article's method",
+            f"{figures.baseline_cpu_ms_per_window:.2f} ms per window",
+        ),
         ("speedup", f"{figures.speedup:.1f}"),
-        ("samples to records", f"{figures.pipeline_cpu_ms_per_window:.2f} ms a window"),
+        (
+            "samples to records",
+            f"{figures.pipeline_cpu_ms_per_window:.2f} ms per window",
+        ),
         ("real-time factor", f"{figures.real_time_factor:.5f}"),
         ("sources per core", f"{figures.sources_per_core}"),
         ("memory", f"{figures.rss_mib:.0f} MiB"),
         ("start-up", f"{figures.startup_seconds:.2f} s"),
     )
     for name, value in rows:
-        print_line(f"{name:<20}{value}")
+        print_line(f"{name:<22}{value}")
     return 0

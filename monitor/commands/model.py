@@ -1,4 +1,4 @@
-"""`sound-monitor model`: what a model file says of itself."""
+"""`sound-monitor model`: the metadata of a model file."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,10 +12,9 @@ if TYPE_CHECKING:
 
 _FIGURES = ("precision", "recall", "f1", "clips")
 
-HELP = """Print what a model file says of its model.
+HELP = """Show the labels, thresholds, test report and licence of a model file.
 
-Its labels, thresholds, test report and licence; all of it with --json.  Without FILE:
-of the model that comes with the program.
+--json prints the complete metadata of the file.
 
 \b
 Examples:
@@ -26,11 +25,16 @@ Examples:
 
 def model(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", show_default=False)
+        Path | None,
+        typer.Argument(
+            metavar="FILE",
+            show_default=False,
+            help="Model file.  Without it: the included model.",
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Print spec and card of a model file; loads no torch."""
+    """Print spec and card of a model file without loading torch."""
     from monitor.commands.output import print_json
     from monitor.model.card import read_card
 
@@ -53,7 +57,7 @@ def _print_card(description: "Description") -> None:
         f"bands from {spec.f_min:g} to {spec.f_max:g} Hz, windows of "
         f"{spec.seconds(spec.window_samples):.3f} s"
     )
-    print_line(f"licence  {card.licence or 'not said'}")
+    print_line(f"licence  {card.licence or 'not given'}")
     print_line()
     print_table(
         ("LABEL", "ONSET", "OFFSET", "FALSE ALARMS/H", *map(str.upper, _FIGURES)),
@@ -61,7 +65,7 @@ def _print_card(description: "Description") -> None:
     )
     print_line()
     for key, value in card.report.items():
-        # What has parts of its own is long, and in the table or for programs.
+        # Nested results are in the table or too long.
         if not isinstance(value, dict) and key != "confusion":
             print_line(f"{key}: {_text(value)}")
 
@@ -91,9 +95,9 @@ def _text(value: object) -> str:
 
 
 def card_line(description: "Description") -> str:
-    """Name, network, labels and age of a model in one line."""
+    """Name, network, number of labels and date of a model in one line."""
     card = description.card
     return (
-        f"model    {card.name}: network {card.preset}, {len(card.labels)} labels, made "
-        f"{card.created[:10] or 'at an unknown time'}"
+        f"model    {card.name}: network {card.preset}, {len(card.labels)} labels, "
+        f"created {card.created[:10] or 'at an unknown time'}"
     )

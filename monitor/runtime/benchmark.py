@@ -1,7 +1,7 @@
-"""How much processor time and memory listening takes, beside the plain way of doing it.
+"""Processor time and memory of live analysis, compared with the article's method.
 
-Measured in a process of its own, with one thread, on the CPU: so that neither what ran
-before nor the other cores flatter the figures.
+Measured in a fresh process with one thread on the CPU, so that neither earlier work nor
+other cores affect the figures.
 """
 
 import os
@@ -28,16 +28,15 @@ from monitor.model.classifier import Classifier
 from monitor.model.frontend import IncrementalLogMel, LogMel
 from monitor.model.model_file import TrainedModel, load_model, save_model
 from monitor.model.networks.build import build_network
-from monitor.runtime.assembly import rules_of
-from monitor.runtime.pipeline import Pipeline
+from monitor.runtime.assembly import build_pipeline
 from monitor.spec import ModelSpec
 
-Step = Callable[[], None]
+Step = Callable[[], object]
 
 WINDOWS = 200
 PROCESSES = 3
-"""The plain chain costs 4.5 or 8 ms, as the heap of its process happens to lie: it maps
-and returns large buffers.  So the median process is taken."""
+"""The article's method costs 4.5 or 8 ms, depending on the layout of the heap, since it
+allocates and returns large buffers.  So the median process counts."""
 
 _STEPS_IN_ROUND = 20
 _WARM_UP = 5
@@ -47,18 +46,18 @@ _PROGRAM = "from monitor.runtime.benchmark import measure_here; measure_here(*{!
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What a process measured of itself, for one live mono source."""
+    """Costs of one hop of a live mono source, measured by the process itself."""
 
     hop_seconds: float
     scores_ms: float
     records_ms: float
-    plain_ms: float
+    baseline_ms: float
     rss_mib: float
 
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """The figures of `sound-monitor benchmark`, as its JSON has them.
+    """The figures of `sound-monitor benchmark`, as in its JSON.
 
     All are of one live mono source at the default hop; see `typical_cpu_ms`.
     """
@@ -70,33 +69,33 @@ class Benchmark:
     """From the samples of a hop to the scores of its window."""
 
     baseline_cpu_ms_per_window: float
-    """The same for the plain chain of the article; see `plain_chain`."""
+    """The same by the article's method; see `baseline`."""
 
     speedup: float
-    """How many times the article's way would take."""
+    """Ratio of these two."""
 
     pipeline_cpu_ms_per_window: float
-    """From samples to records: levels, windows and detection too."""
+    """From samples to records: with levels, windows and detection."""
 
     sources_per_core: int
-    """Sources whose whole pipeline one core could run."""
+    """Sources whose whole pipeline one core can run."""
 
     rss_mib: float
-    """Memory of a process that listens, with the pages of libraries it may share."""
+    """Memory of a process that listens, including shared library pages."""
 
     startup_seconds: float
-    """From the start of a process to a model that is loaded, checked and ready."""
+    """From the start of a process to a model that is loaded, verified and ready."""
 
 
 def run_benchmark(
     model: Path | None, preset: str | None = None, windows: int = WINDOWS
 ) -> Benchmark:
-    """Measure a model in a fresh process.
+    """Measure a model in fresh processes.
 
     Args:
         model: Model file; None is the one that comes with the program.
         preset: Measure this network, untrained, instead of a model.
-        windows: How many are timed.
+        windows: Number of windows that are timed.
 
     Raises:
         ModelFileError, UsageError: There is no such model or preset.
@@ -105,16 +104,17 @@ def run_benchmark(
         if preset is not None:
             model = Path(folder) / "untrained.safetensors"
             _save_untrained(model, preset)
-        read_card(model)  # so that a wrong file is told before a process is started
+        read_card(model)  # rejects a wrong file before a process is started
         path = None if model is None else str(model.absolute())
         runs = [_measure_in_process(path, windows) for _ in range(PROCESSES)]
-        startup_seconds, costs = sorted(runs, key=_speedup)[PROCESSES // 2]
+    runs.sort(key=lambda run: run[1].baseline_ms / run[1].scores_ms)
+    startup_seconds, costs = runs[PROCESSES // 2]
     hop_ms = 1e3 * costs.hop_seconds
     return Benchmark(
         real_time_factor=costs.records_ms / hop_ms,
         cpu_ms_per_window=costs.scores_ms,
-        baseline_cpu_ms_per_window=costs.plain_ms,
-        speedup=costs.plain_ms / costs.scores_ms,
+        baseline_cpu_ms_per_window=costs.baseline_ms,
+        speedup=costs.baseline_ms / costs.scores_ms,
         pipeline_cpu_ms_per_window=costs.records_ms,
         sources_per_core=int(hop_ms / costs.records_ms),
         rss_mib=costs.rss_mib,
@@ -122,32 +122,21 @@ def run_benchmark(
     )
 
 
-def _speedup(run: tuple[float, "Costs"]) -> float:
-    return run[1].plain_ms / run[1].scores_ms
-
-
-def records_chain(classifier: Classifier) -> tuple[float, Step]:
-    """All that one hop of a live mono source costs, from its samples to records.
+def samples_to_records(classifier: Classifier) -> tuple[float, Step]:
+    """Prepare the whole analysis of one hop of a live mono source.
 
     Returns:
-        Seconds from hop to hop, and what processes the next hop.
+        Seconds from hop to hop, and a function that analyses the next hop.
     """
     config = Config()
-    pipeline = Pipeline(
-        classifier,
-        rules_of(config, classifier),
-        hop_frames=config.detection.hop_frames,
-        level_gate_dbfs=config.detection.level_gate_dbfs,
-        level_offsets_db={"source": 0.0},
-        session="benchmark",
-    )
-    hop = pipeline.grid.hop_samples
+    pipeline = build_pipeline(config, classifier, session="benchmark")
+    source, hop = config.sources[0].name, pipeline.grid.hop_samples
     samples = _noise(1, hop)
     start = 0
 
     def step() -> None:
         nonlocal start
-        pipeline.process([("source", Block(start, samples))])
+        pipeline.process([(source, Block(start, samples))])
         start += hop
 
     while start < classifier.spec.window_samples:
@@ -155,11 +144,8 @@ def records_chain(classifier: Classifier) -> tuple[float, Step]:
     return classifier.spec.seconds(hop), step
 
 
-def scores_chain(classifier: Classifier) -> Step:
-    """What one hop of a live mono source costs, from its samples to scores.
-
-    The log-mel of the new frames, and the network on the window that ends with them.
-    """
+def samples_to_scores(classifier: Classifier) -> Step:
+    """Prepare the log-mel of one hop, and the network on the window that ends there."""
     spec = classifier.spec
     frames = IncrementalLogMel(LogMel(spec), channels=1)
     hop = Config().detection.hop_frames * spec.hop_length
@@ -175,8 +161,8 @@ def scores_chain(classifier: Classifier) -> Step:
     return step
 
 
-def plain_chain() -> Step:
-    """What the article does for each window.
+def baseline() -> Step:
+    """Prepare the article's method for one window.
 
     A stereo mel spectrogram of the whole four seconds, centred, in dB below the loudest
     bin, and the network, eager, with a batch of one.
@@ -188,59 +174,61 @@ def plain_chain() -> Step:
     network = build_network("article", spec, 10).eval()
     samples = torch.from_numpy(_noise(2, 4 * rate))
 
+    @torch.no_grad()
     def step() -> None:
-        with torch.no_grad():
-            network(decibels(mel(samples)[None]))
+        network(decibels(mel(samples)[None]))
 
     return step
 
 
 def measure_here(model: str | None, windows: int) -> None:
-    """Measure this process and write `Costs` to stdout; what the fresh process runs."""
+    """Measure this process and write `Costs` to stdout.  Runs in a fresh process."""
     try:
         classifier = Classifier(load_model(model), compute_device="cpu", threads=1)
     except SoundMonitorError as error:
         sys.exit(str(error))
-    _say("ready")
-    hop_seconds, records = records_chain(classifier)
+    _print("ready")
+    hop_seconds, records = samples_to_records(classifier)
     records()
-    rss_mib = resident_mib()  # before the plain chain adds to it
-    steps = (scores_chain(classifier), records, plain_chain())
-    scores_ms, records_ms, plain_ms = typical_cpu_ms(steps, windows)
-    costs = Costs(hop_seconds, scores_ms, records_ms, plain_ms, rss_mib)
-    _say(TypeAdapter(Costs).dump_json(costs).decode())
+    rss_mib = resident_mib()  # before the baseline adds to it
+    steps = (samples_to_scores(classifier), records, baseline())
+    scores_ms, records_ms, baseline_ms = typical_cpu_ms(steps, windows)
+    costs = Costs(hop_seconds, scores_ms, records_ms, baseline_ms, rss_mib)
+    _print(TypeAdapter(Costs).dump_json(costs).decode())
 
 
-def typical_cpu_ms(steps: Sequence[Step], count: int) -> list[float]:
-    """Processor time of this process for one of each of `steps`, in ms.
+def typical_cpu_ms(
+    steps: Sequence[Step],
+    count: int,
+    cpu_seconds: Callable[[], float] = time.process_time,
+) -> list[float]:
+    """Median processor time of each of `steps`, in ms.
 
-    They take turns, so that what else runs on the machine disturbs all alike: rounds of
-    a few steps of one kind.  The median of each round is taken, and then of these.
+    The steps take turns in rounds, so that other load on the machine affects them
+    equally; the result is the median of the medians of the rounds.
     """
+
+    def median(step: Step) -> float:
+        for _ in range(_WARM_UP):
+            step()
+        taken = []
+        for _ in range(_STEPS_IN_ROUND):
+            before = cpu_seconds()
+            step()
+            taken.append(cpu_seconds() - before)
+        return 1e3 * statistics.median(taken)
+
     rounds = [
-        [_median_cpu_ms(step) for step in steps]
-        for _ in range(-(-count // _STEPS_IN_ROUND))
+        [median(step) for step in steps] for _ in range(-(-count // _STEPS_IN_ROUND))
     ]
     return [statistics.median(medians) for medians in zip(*rounds, strict=True)]
 
 
-def _median_cpu_ms(step: Step) -> float:
-    taken = []
-    for _ in range(_WARM_UP):
-        step()
-    for _ in range(_STEPS_IN_ROUND):
-        before = time.process_time()
-        step()
-        taken.append(time.process_time() - before)
-    return 1e3 * statistics.median(taken)
-
-
 def resident_mib() -> float:
-    """Memory that this process holds now; where that is not told, its peak."""
-    status = Path("/proc/self/status")
+    """Memory of this process; its peak where the system does not report the rest."""
+    status = Path("/proc/self/statm")
     if status.exists():
-        fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        return int(fields["VmRSS"].split()[0]) / 1024
+        return int(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -268,8 +256,8 @@ def _measure_in_process(model: str | None, windows: int) -> tuple[float, Costs]:
         startup_seconds = time.perf_counter() - began
         output, errors = process.communicate()
     if process.returncode:
-        sentence = (errors.strip() or "without a word").splitlines()[-1]
-        raise SoundMonitorError(f"the process to be measured ended: {sentence}")
+        sentence = (errors.strip() or f"status {process.returncode}").splitlines()[-1]
+        raise SoundMonitorError(f"the measured process ended: {sentence}")
     return startup_seconds, TypeAdapter(Costs).validate_json(output)
 
 
@@ -286,6 +274,6 @@ def _noise(channels: int, samples: int) -> Samples:
     return generator.normal(0, 0.05, (channels, samples)).astype(np.float32)
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()

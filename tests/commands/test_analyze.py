@@ -39,13 +39,13 @@ def analyze(*arguments: object) -> int:
     return run_command_line(["analyze", *map(str, arguments)])
 
 
-def test_a_table_shows_what_was_heard_where(
+def test_a_table_shows_events_with_their_times(
     recording: Path, options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert analyze(recording, *options) == 0
     title, header, event = capsys.readouterr().out.splitlines()
     assert title == f"{recording}:"
-    assert header.split() == ["START", "END", "LASTS", "LABEL", "SCORE", "DBFS"]
+    assert header.split() == ["START", "END", "DURATION", "LABEL", "SCORE", "DBFS"]
     assert "siren" in event.split()
 
 
@@ -62,13 +62,13 @@ def test_json_has_one_event_a_line_with_the_path_as_source(
     assert 0 <= event["start_seconds"] < event["end_seconds"] <= 9
 
 
-def test_nothing_heard_is_said(
+def test_a_recording_without_events_is_named(
     recording: Path, model_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     silence = recording.with_name("silence.wav")
     soundfile.write(silence, np.zeros(6 * RATE), RATE)
     assert analyze(silence, "--model", model_file) == 0
-    assert capsys.readouterr().out == f"{silence}: nothing was heard\n"
+    assert capsys.readouterr().out == f"{silence}: no sounds detected\n"
 
 
 def test_a_broken_recording_does_not_keep_the_others_from_being_analysed(

@@ -13,7 +13,7 @@ def test_the_card_is_printed_for_people(
 ) -> None:
     assert run_command_line(["model", str(model_file)]) == 0
     card = capsys.readouterr().out
-    assert "seeded: network article, 3 labels, made 2026-01-01" in card
+    assert "seeded: network article, 3 labels, created 2026-01-01" in card
     assert "44100 Hz, 2 channels, 64 mel bands" in card
     assert "siren" in card
 
