@@ -1,8 +1,10 @@
-"""How loud a stream is: level re full scale, and A-weighted equivalent level."""
+"""Level of a stream: re full scale, A-weighted, and the noise floor under it."""
 
 import math
+from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +22,7 @@ _FRAME_SECONDS = 0.186
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """How loud the samples of one hop are."""
+    """Level of the samples of one hop."""
 
     level_dbfs: float
     """Root mean square over all channels, dB re 1.0: a full-scale sine has -3.01."""
@@ -132,3 +134,121 @@ def _energy_weights(sample_rate: int, frame: int) -> NDArray[np.float32]:
 def _decibels(power: float) -> float:
     floor = 10 ** (FLOOR_DB / 10)
     return float(10 * np.log10(max(power, floor)))
+
+
+def quiet_level(levels: Iterable[float], share: float) -> float:
+    """Return the level that `share` of `levels` lie below: at 0.05, their L95."""
+    ordered = sorted(levels)
+    return ordered[int(share * len(ordered))]
+
+
+_MINUTE_SECONDS = 60
+_LEAST_LEVELS = 20
+"""A minute with fewer levels, because sound was lost, says nothing."""
+
+_FLOOR_SHARE = 0.1
+"""The floor of a minute: the level below which a tenth of its hops lie."""
+
+_RECENT_MINUTES = 10
+"""The floor has fallen, or is back, once all of these minutes say so."""
+
+_DAY_MINUTES = 1440
+_LEARNED_MINUTES = 120
+"""Needed before anything can be compared; so long a fall is learned as normal."""
+
+_QUIET_SHARE = 0.05
+"""The quietest hours of a day: 72 minutes are quieter."""
+
+_AWAY_MINUTES = 10
+"""After so long a gap it begins anew: it may be another microphone, or place."""
+
+
+@dataclass(frozen=True, slots=True)
+class FloorChange:
+    """The noise floor fell, or is back."""
+
+    state: Literal["fell", "back", "forgotten"]
+    start: int
+    """Sample at which the fall began."""
+
+    stop: int
+    """Sample at which this is known; of "back", at which the fall ended."""
+
+    fall_db: float = 0.0
+    """How far below the quietest hours, at least."""
+
+
+class NoiseFloor:
+    """Compares the floor of the latest minutes with the quietest hours of a day.
+
+    Evenings and nights are learned as they come, and are no fall: the level must go,
+    in less time than the quietest hours take to follow, below all of them, and stay
+    there.  A fall that ends by itself after hours was the place, and is normal for a
+    day; one that ends sooner was a hand.  A number a minute is kept.  Not thread-safe.
+    """
+
+    def __init__(self, sample_rate: int) -> None:
+        self._minute_samples = _MINUTE_SECONDS * sample_rate
+        self._minute = 0
+        self._levels: list[float] = []
+        self._history: deque[float] = deque(maxlen=_DAY_MINUTES)
+        self._recent: deque[float] = deque(maxlen=_RECENT_MINUTES)
+        self._fallen: deque[float] | None = None
+        """The floors since it fell; None: it has not fallen."""
+
+        self._began = 0
+
+    def push(self, stop: int, level_db: float, fall_db: float) -> FloorChange | None:
+        """Add the level of the hop that ends at sample `stop`, in order.
+
+        So far below the quietest hours as `fall_db` is a fall.
+        """
+        minute = (stop - 1) // self._minute_samples
+        change = None
+        if minute != self._minute:
+            change = self._close_minute(fall_db)
+            if minute - self._minute > _AWAY_MINUTES:
+                change = self._forget() or change
+            self._minute = minute
+        self._levels.append(level_db)
+        return change
+
+    def _close_minute(self, fall_db: float) -> FloorChange | None:
+        levels, self._levels = self._levels, []
+        if len(levels) < _LEAST_LEVELS:
+            return None
+        if len(self._recent) == _RECENT_MINUTES:
+            known = self._history if self._fallen is None else self._fallen
+            known.append(self._recent[0])
+        self._recent.append(quiet_level(levels, _FLOOR_SHARE))
+        if len(self._recent) < _RECENT_MINUTES or len(self._history) < _LEARNED_MINUTES:
+            return None
+        return self._compare(quiet_level(self._history, _QUIET_SHARE), fall_db)
+
+    def _compare(self, quietest_db: float, fall_db: float) -> FloorChange | None:
+        span = _RECENT_MINUTES * self._minute_samples
+        stop = (self._minute + 1) * self._minute_samples
+        if self._fallen is None:
+            below_db = quietest_db - max(self._recent)
+            if below_db < fall_db:
+                return None
+            self._fallen = deque(maxlen=_DAY_MINUTES)
+            self._began = max(0, stop - span)
+            return FloorChange("fell", self._began, stop, below_db)
+        # Half of the fall must be made up for: it does not hover at the edge.
+        if min(self._recent) <= quietest_db - fall_db / 2:
+            return None
+        if len(self._fallen) >= _LEARNED_MINUTES:
+            self._history.extend(self._fallen)
+        self._fallen = None
+        return FloorChange("back", self._began, max(self._began, stop - span))
+
+    def _forget(self) -> FloorChange | None:
+        """Begin anew, after a long gap."""
+        was_fallen, self._fallen = self._fallen is not None, None
+        self._history.clear()
+        self._recent.clear()
+        if not was_fallen:
+            return None
+        stop = (self._minute + 1) * self._minute_samples
+        return FloorChange("forgotten", self._began, stop)

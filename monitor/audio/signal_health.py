@@ -1,49 +1,296 @@
-"""Is the microphone well: from what is measured of a source to what is told of it."""
+"""Health of a source's signal: statistics of its channels, and the faults they show.
+
+The samples are measured as they come in, before anything changes them: a resampler
+rounds off the flat tops of a clipped wave, and a dead channel is replaced on the way.
+"""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
-from monitor.audio.channel_statistics import Change, ChannelVitals, NoiseFloor, Vitals
-from monitor.audio.level import FLOOR_DB
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.audio.level import FLOOR_DB, NoiseFloor
+from monitor.audio.ring import Samples
 from monitor.config.audio import HealthSettings
 from monitor.records import Health, HealthKind, HealthState, ScoreFrame
 
-_OFFSET = 0.05
-_OFFSET_STAYS = 0.04
-"""Mean of the samples re full scale: from where an offset is told, and until where."""
+CELL_SECONDS = 0.5
 
-_DEAD_DB = -50.0
-_DEAD_STAYS_DB = -40.0
-"""One channel re the other; as the guard that leaves a dead channel out."""
+DEAD_DB = -50.0
+"""Below this level re the other one a channel is dead: crosstalk of an open input."""
+
+ALIVE_DB = -40.0
+"""Above this level re the other one it lives; higher, so that it does not flap."""
 
 _FAINT_DBFS = -80.0
 """Below this level the louder channel says nothing about the other one."""
 
+_FULL_SCALE = 0.98
+"""Level of a flat top that is clipped; 8-bit and mu-law sound ends not far above it."""
+
+_FLAT_SAMPLES = 3
+_STEEP = 1e-3
+"""A wave runs into its flat top by a step of at least this, re the top.
+
+The top of a low unclipped tone may be flat for some samples as well, once it is rounded
+to 16 bits, but its neighbours are the next steps below.
+"""
+
 _CLIPPED_SHARE = 10
 """Clipping is raised where more than one part in so many is clipped, for a while."""
+
+_OFFSET = 0.05
+_OFFSET_STAYS = 0.04
+"""Mean of the samples re full scale that raises an offset, and that keeps it raised."""
 
 _KINDS_OF_RECORDINGS: frozenset[HealthKind] = frozenset(
     {"clipping", "dc-offset", "dead-channel", "stuck-channel"}
 )
-"""Silence in a recording was put there by whoever made it."""
+"""Silence in a recording was put there by its author."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Verdict:
-    """What one cell says of one kind."""
+class ChannelStatistics:
+    """One channel in one cell."""
 
-    is_ill: bool | None
-    """None: it says nothing."""
+    lowest: float
+    highest: float
+    mean: float
+    power: float
+    """Mean square of the samples less their mean."""
 
-    detail: str = ""
+    clipped: int
+    """Samples in flat tops at full scale."""
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether all samples have one value."""
+        return self.lowest == self.highest
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether all samples are zero."""
+        return self.is_constant and self.lowest == 0.0
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether all samples have one value that is not zero."""
+        return self.is_constant and self.lowest != 0.0
 
 
-class HealthJudge:
-    """Judges one source.  Not thread-safe; knows no clock.
+Channels = tuple[ChannelStatistics, ...]
 
-    What comes out depends on the samples alone, never on the sizes of blocks nor on how
-    fast they come.
+
+@dataclass(frozen=True, slots=True)
+class CellStatistics:
+    """The channels of a source in the samples [start, stop) of its timeline."""
+
+    start: int
+    stop: int
+    channels: Channels
+
+
+class ChannelMeter:
+    """Measures a stream in cells of half a second, counted from its first sample.
+
+    Block sizes do not matter.  Not thread-safe.
+    """
+
+    def __init__(self, sample_rate: int, channels: int) -> None:
+        self.samples = round(CELL_SECONDS * sample_rate)
+        """Length of a cell, samples of the stream."""
+
+        # The cell is kept, not its sums so far, which other blocks would round
+        # differently.
+        self._cell = np.zeros((channels, self.samples), np.float32)
+        self._filled = 0
+
+    def push(self, block: Samples) -> Iterator[tuple[Samples, Channels | None]]:
+        """Cut the samples that follow at the ends of cells.
+
+        Args:
+            block: float32, shape (channels, n), finite, any n.
+
+        Yields:
+            A part of `block`, and the statistics of the cell that it completes, if any.
+        """
+        start = 0
+        while start < block.shape[1]:
+            part = block[:, start : start + self.samples - self._filled]
+            start += part.shape[1]
+            stop = self._filled + part.shape[1]
+            self._cell[:, self._filled : stop] = part
+            self._filled = stop % self.samples
+            yield part, None if self._filled else tuple(map(_measured, self._cell))
+
+
+def _measured(wave: NDArray[np.float32]) -> ChannelStatistics:
+    lowest, highest = float(wave.min()), float(wave.max())
+    if lowest == highest:
+        return ChannelStatistics(lowest, highest, lowest, 0.0, 0)
+    mean = float(wave.mean())
+    power = max(0.0, float(np.dot(wave, wave)) / wave.size - mean * mean)
+    clipped = _clipped(wave) if max(highest, -lowest) >= _FULL_SCALE else 0
+    return ChannelStatistics(lowest, highest, mean, power, clipped)
+
+
+def _clipped(wave: NDArray[np.float32]) -> int:
+    """Count the samples in runs of one value at full scale with steep flanks."""
+    edges = np.flatnonzero(np.diff(wave)) + 1
+    first = np.concatenate([[0], edges])
+    last = np.concatenate([edges, [wave.size]]) - 1
+    lengths = last - first + 1
+    is_flat = (lengths >= _FLAT_SAMPLES) & (np.abs(wave[first]) >= _FULL_SCALE)
+    first, last = first[is_flat], last[is_flat]
+    top = wave[first]
+    before = np.abs(top - wave[np.maximum(first - 1, 0)])
+    after = np.abs(top - wave[np.minimum(last + 1, wave.size - 1)])
+    is_steep = np.maximum(before, after) >= _STEEP * np.abs(top)
+    return int(lengths[is_flat][is_steep].sum())
+
+
+def quieter_channel(channels: Channels) -> tuple[int, float] | None:
+    """Compare two channels.
+
+    Returns:
+        Index of the quieter one, and its level re the other one, dB; None where both
+        are too faint to compare.
+    """
+    quiet, loud = sorted(channel.power for channel in channels)
+    if loud < 10 ** (_FAINT_DBFS / 10):
+        return None
+    level_db = -math.inf if quiet == 0 else 10 * math.log10(quiet / loud)
+    return int(channels[1].power < channels[0].power), level_db
+
+
+Finding = tuple[bool | None, str]
+"""Whether a cell shows a fault, None if it does not say; and a sentence about it."""
+
+
+def _clipping(channels: Channels, _is_raised: bool) -> Finding:
+    return (
+        any(channel.clipped for channel in channels),
+        "the tops of the wave are cut off at full scale: turn the gain down",
+    )
+
+
+def _dc_offset(channels: Channels, is_raised: bool) -> Finding:
+    # A stuck channel has an offset too, but that is not its fault.
+    offsets = [channel.mean for channel in channels if not channel.is_constant]
+    if not offsets:
+        return None, ""
+    offset = max(offsets, key=abs)
+    detail = f"the samples swing around {offset:+.1%} of full scale, not around zero"
+    return abs(offset) >= (_OFFSET_STAYS if is_raised else _OFFSET), detail
+
+
+def _dead_channel(channels: Channels, is_raised: bool) -> Finding:
+    if len(channels) < 2:
+        return False, ""
+    quieter = quieter_channel(channels)
+    if quieter is None or any(channel.is_stuck for channel in channels):
+        return None, ""
+    index, level_db = quieter
+    detail = f"channel {index + 1} is " + (
+        f"{-level_db:.0f} dB below the other one"
+        if math.isfinite(level_db)
+        else "silent"
+    )
+    return level_db <= (ALIVE_DB if is_raised else DEAD_DB), detail
+
+
+def _stuck_channel(channels: Channels, _is_raised: bool) -> Finding:
+    for number, channel in enumerate(channels, 1):
+        if channel.is_stuck:
+            value = f"{channel.highest:.4g}"
+            return True, f"channel {number} delivers one and the same value, {value}"
+    return False, ""
+
+
+def _digital_silence(channels: Channels, _is_raised: bool) -> Finding:
+    return (
+        all(channel.is_zero for channel in channels),
+        "there is nothing but zeros: muted, or not connected?",
+    )
+
+
+_CHECKS: dict[HealthKind, Callable[[Channels, bool], Finding]] = {
+    "clipping": _clipping,
+    "dc-offset": _dc_offset,
+    "dead-channel": _dead_channel,
+    "stuck-channel": _stuck_channel,
+    "digital-silence": _digital_silence,
+}
+
+
+class Debouncer:
+    """Raised once a fault has lasted for long enough, cleared once it is gone so long.
+
+    Counts samples, so that it needs no clock.
+    """
+
+    def __init__(self, forgives: int | None = None) -> None:
+        """Begin without a fault.
+
+        Args:
+            forgives: So many good samples make up for a faulty one; None: the first
+                good cell makes up for all before it.
+        """
+        self.is_raised = False
+        self.start = 0
+        """Where the fault began."""
+
+        self.stop = 0
+        """Where the fault was last seen."""
+
+        self._forgives = forgives
+        self._faulty = 0
+        self._good = 0
+
+    def push(
+        self, start: int, stop: int, is_faulty: bool | None, hold: int, clear: int
+    ) -> HealthState | None:
+        """Add the samples [start, stop); return the new state, if it has changed.
+
+        Args:
+            start: Absolute index.
+            stop: Absolute index, exclusive.
+            is_faulty: None: they do not say.
+            hold: Faulty samples that raise it.
+            clear: Good samples in a row that clear it.
+        """
+        count = stop - start
+        if is_faulty:
+            if not self.is_raised and self._faulty == 0:
+                self.start = start
+            self.stop, self._good = stop, 0
+            self._faulty += count
+            if not self.is_raised and self._faulty >= hold:
+                self.is_raised = True
+                return "raised"
+        elif is_faulty is False and self.is_raised:
+            self._good += count
+            if self._good >= clear:
+                self.is_raised = False
+                self.interrupt()
+                return "cleared"
+        elif is_faulty is False:
+            forgiven = count // self._forgives if self._forgives else self._faulty
+            self._faulty = max(0, self._faulty - forgiven)
+        return None
+
+    def interrupt(self) -> None:
+        """Begin to count anew, after a gap; a raised fault stays."""
+        self._faulty = self._good = 0
+
+
+class SignalHealth:
+    """Makes the health records of one source.  Not thread-safe; needs no clock.
+
+    They depend on the samples alone, never on the sizes of blocks nor on how fast they
+    come.
     """
 
     def __init__(
@@ -55,14 +302,14 @@ class HealthJudge:
         session: str,
         live: bool,
     ) -> None:
-        """Begin with nothing known.
+        """Begin without any fault.
 
         Args:
             source: Its name.
             sample_rate: Of the timeline.
-            settings: How long and how much is too much.
-            session: Told apart in the ids of records; a run's is unique.
-            live: False for a recording, in which silence is no news.
+            settings: Limits and durations.
+            session: Part of the ids of records, unique for a run.
+            live: False for a recording, in which silence is normal.
         """
         self._source = source
         self._rate = sample_rate
@@ -70,69 +317,47 @@ class HealthJudge:
         self._live = live
         self._stop = 0
         self._raised: dict[HealthKind, Health] = {}
-        self._latches: dict[HealthKind, Latch] = {
-            "clipping": Latch(forgives=_CLIPPED_SHARE),
-            "dc-offset": Latch(),
-            "dead-channel": Latch(),
-            "stuck-channel": Latch(),
-            "digital-silence": Latch(),
+        self._debouncers = {
+            kind: Debouncer(forgives=_CLIPPED_SHARE if kind == "clipping" else None)
+            for kind in _CHECKS
         }
         self._floor = NoiseFloor(sample_rate)
         self.adopt(settings)
 
     def adopt(self, settings: HealthSettings) -> None:
-        """Judge by other settings from here on; what is known stays."""
+        """Apply other settings from here on; raised faults stay."""
         self._settings = settings
         self._hold = round(settings.hold_seconds * self._rate)
         self._clear = round(settings.clear_seconds * self._rate)
 
-    def push(self, vitals: Vitals) -> list[Health]:
-        """Take the next cell of the source."""
-        if vitals.start - self._stop > self._hold:
-            for latch in self._latches.values():
-                latch.interrupt()
-        self._stop = vitals.stop
-        told = []
-        for kind, verdict in self._verdicts(vitals):
-            latch = self._latches[kind]
-            changed = latch.push(
-                vitals.start, vitals.stop, verdict.is_ill, self._hold, self._clear
+    def push(self, cell: CellStatistics) -> list[Health]:
+        """Add the next cell of the source; return the changes."""
+        if cell.start - self._stop > self._hold:
+            for debouncer in self._debouncers.values():
+                debouncer.interrupt()
+        self._stop = cell.stop
+        changes: list[Health] = []
+        for kind, check in _CHECKS.items():
+            debouncer = self._debouncers[kind]
+            is_faulty, detail = check(cell.channels, debouncer.is_raised)
+            state = debouncer.push(
+                cell.start, cell.stop, is_faulty, self._hold, self._clear
             )
-            if changed == "raised":
-                told += self._raise(kind, latch.start, vitals.stop, verdict.detail)
-            elif changed == "cleared":
-                told += self._end(kind, latch.stop, "")
-        return told
+            if state == "raised":
+                changes += self._raise(kind, debouncer.start, cell.stop, detail)
+            elif state == "cleared":
+                changes += self._end(kind, debouncer.stop, "")
+        return changes
 
-    def hear(self, frame: ScoreFrame) -> list[Health]:
-        """Take the level of the newest hop of the source."""
+    def push_level(self, frame: ScoreFrame) -> list[Health]:
+        """Add the level of the newest hop of the source; return the changes."""
         self._stop = max(self._stop, frame.stop)
         if not self._live or frame.level_dbfs <= FLOOR_DB:
             return []
         fall_db = self._settings.noise_floor_fall_db
         change = self._floor.push(frame.stop, frame.laeq_db, fall_db)
-        return [] if change is None else self._tell_floor(change)
-
-    def finish(self, detail: str) -> list[Health]:
-        """End what is raised: nobody looks any more, because of `detail`."""
-        told = []
-        for kind in list(self._raised):
-            latch = self._latches.get(kind)
-            # It may have been away for a while, though not for the clear time.
-            told += self._end(kind, latch.stop if latch else self._stop, detail)
-        return told
-
-    def _verdicts(self, vitals: Vitals) -> Iterator[tuple[HealthKind, _Verdict]]:
-        channels = vitals.channels
-        yield "clipping", _clipping(channels)
-        limit = _OFFSET_STAYS if self._latches["dc-offset"].is_raised else _OFFSET
-        yield "dc-offset", _offset(channels, limit)
-        dead = self._latches["dead-channel"].is_raised
-        yield "dead-channel", _dead(channels, _DEAD_STAYS_DB if dead else _DEAD_DB)
-        yield "stuck-channel", _stuck(channels)
-        yield "digital-silence", _silence(channels)
-
-    def _tell_floor(self, change: Change) -> list[Health]:
+        if change is None:
+            return []
         if change.state == "fell":
             detail = (
                 f"even the quiet moments are {change.fall_db:.0f} dB quieter than the "
@@ -142,146 +367,29 @@ class HealthJudge:
         detail = "" if change.state == "back" else "it was away, and is learned anew"
         return self._end("noise-floor", change.stop, detail)
 
+    def finish(self, detail: str) -> list[Health]:
+        """Clear every raised fault: checking ends, because of `detail`."""
+        changes: list[Health] = []
+        for kind in list(self._raised):
+            debouncer = self._debouncers.get(kind)
+            # It may have been away for a while, though not for the clear time.
+            stop = debouncer.stop if debouncer else self._stop
+            changes += self._end(kind, stop, detail)
+        return changes
+
     def _raise(
         self, kind: HealthKind, start: int, stop: int, detail: str
     ) -> list[Health]:
-        if kind in self._settings.ignore:
-            return []
-        if not self._live and kind not in _KINDS_OF_RECORDINGS:
+        is_checked = self._live or kind in _KINDS_OF_RECORDINGS
+        if kind in self._settings.ignore or not is_checked:
             return []
         name = f"{self._session}-{self._source}-{kind}-{start}"
-        self._raised[kind] = Health(
-            self._source, start, stop, kind, "raised", detail, name
-        )
-        return [self._raised[kind]]
+        record = Health(self._source, start, stop, kind, "raised", detail, name)
+        self._raised[kind] = record
+        return [record]
 
     def _end(self, kind: HealthKind, stop: int, detail: str) -> list[Health]:
         raised = self._raised.pop(kind, None)
         if raised is None:
             return []
-        return [
-            Health(self._source, raised.start, stop, kind, "cleared", detail, raised.id)
-        ]
-
-
-class Latch:
-    """Raised once something was so for long enough, cleared once it was away so long.
-
-    Counts samples, so that it knows no clock.
-    """
-
-    def __init__(self, forgives: int | None = None) -> None:
-        """Begin well.
-
-        Args:
-            forgives: So many well samples make up for an ill one; None: the first well
-                cell makes up for all before it.
-        """
-        self.is_raised = False
-        self.start = 0
-        """Where it began to be so."""
-
-        self.stop = 0
-        """Where it was so last."""
-
-        self._forgives = forgives
-        self._ill = 0
-        self._well = 0
-
-    def push(
-        self, start: int, stop: int, is_ill: bool | None, hold: int, clear: int
-    ) -> HealthState | None:
-        """Take what the samples [start, stop) say; return what has changed by it.
-
-        Args:
-            start: Absolute index.
-            stop: Absolute index, exclusive.
-            is_ill: None: they say nothing.
-            hold: Ill samples that raise it.
-            clear: Well samples in a row that clear it.
-        """
-        if is_ill is None:
-            return None
-        if is_ill:
-            return self._push_ill(start, stop, hold)
-        return self._push_well(stop - start, clear)
-
-    def interrupt(self) -> None:
-        """Begin to count anew, after a gap; what is raised stays."""
-        self._ill = self._well = 0
-
-    def _push_ill(self, start: int, stop: int, hold: int) -> HealthState | None:
-        if not self.is_raised and self._ill <= 0:
-            self.start, self._ill = start, 0
-        self.stop, self._well = stop, 0
-        self._ill += stop - start
-        if self.is_raised or self._ill < hold:
-            return None
-        self.is_raised = True
-        return "raised"
-
-    def _push_well(self, count: int, clear: int) -> HealthState | None:
-        if not self.is_raised:
-            self._ill = 0 if self._forgives is None else self._remaining(count)
-            return None
-        self._well += count
-        if self._well < clear:
-            return None
-        self.is_raised = False
-        self._ill = self._well = 0
-        return "cleared"
-
-    def _remaining(self, count: int) -> int:
-        assert self._forgives is not None, "else all is forgiven"
-        return max(0, self._ill - count // self._forgives)
-
-
-def _clipping(channels: tuple[ChannelVitals, ...]) -> _Verdict:
-    return _Verdict(
-        any(channel.clipped for channel in channels),
-        "the tops of the wave are cut off at full scale: turn the gain down",
-    )
-
-
-def _offset(channels: tuple[ChannelVitals, ...], limit: float) -> _Verdict:
-    # One that is stuck has an offset too, but that is not what is wrong with it.
-    offsets = [channel.mean for channel in channels if not channel.is_constant]
-    if not offsets:
-        return _Verdict(None)
-    offset = max(offsets, key=abs)
-    detail = f"the samples swing around {offset:+.1%} of full scale, not around zero"
-    return _Verdict(abs(offset) >= limit, detail)
-
-
-def _dead(channels: tuple[ChannelVitals, ...], limit_db: float) -> _Verdict:
-    if len(channels) < 2:
-        return _Verdict(False)
-    if any(channel.is_constant and not channel.is_zero for channel in channels):
-        return _Verdict(None)  # stuck, which is told
-    quiet, loud = sorted(channel.power for channel in channels)
-    if loud < 10 ** (_FAINT_DBFS / 10):
-        return _Verdict(None)
-    number = 1 + [channel.power for channel in channels].index(quiet)
-    below_db = math.inf if quiet == 0 else 10 * math.log10(loud / quiet)
-    silent = "silent" if quiet == 0 else f"{below_db:.0f} dB below the other one"
-    return _Verdict(-below_db <= limit_db, f"channel {number} is {silent}")
-
-
-def _stuck(channels: tuple[ChannelVitals, ...]) -> _Verdict:
-    stuck = [
-        number
-        for number, channel in enumerate(channels, 1)
-        if channel.is_constant and not channel.is_zero
-    ]
-    if not stuck:
-        return _Verdict(False)
-    value = channels[stuck[0] - 1].highest
-    detail = f"channel {stuck[0]} delivers one and the same value, {value:.4g}"
-    return _Verdict(True, detail)
-
-
-def _silence(channels: tuple[ChannelVitals, ...]) -> _Verdict:
-    return _Verdict(
-        all(channel.is_zero for channel in channels),
-        "there is nothing but zeros: muted, or not connected?",
-    )
+        return [replace(raised, stop=stop, state="cleared", detail=detail)]

@@ -1,7 +1,4 @@
-"""The hand-over of one source's samples from its capture thread to the worker.
-
-The pieces of a source's timeline that wait for the worker, and their bound.
-"""
+"""Hand-over of one source's samples, gaps and states from its capture to the worker."""
 
 import threading
 from collections import deque
@@ -11,29 +8,24 @@ from typing import Any
 
 import numpy as np
 
-from monitor.audio.channel_statistics import VitalsQueue
 from monitor.audio.ring import Ring, Samples
+from monitor.audio.signal_health import CellStatistics
 from monitor.errors import OverrunError
 from monitor.records import Gap, GapReason, SourceState, SourceStateName
+from monitor.statistics import Loss
 
-MOST_PIECES = 1024
+_NEWEST_SECONDS = 4.6
+"""Sound with which a lapped worker goes on: a window and a hop of the article's."""
 
-
-@dataclass(slots=True)
-class Stretch:
-    """Samples [start, stop) that the worker has not taken yet, and where they are."""
-
-    ring: Ring
-    start: int
-    stop: int
-
-
-Piece = Stretch | Gap | SourceState
+_MOST_ITEMS = 1024
+_MOST_ARRIVALS = 4096
+_MOST_CELLS = 1024
+_POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Consecutive samples of one stretch."""
+    """Consecutive samples without an interruption."""
 
     start: int
     samples: Samples
@@ -45,72 +37,31 @@ class Block:
         return self.start + int(self.samples.shape[1])
 
 
-class LossCount:
-    """Counts what was lost; a gap that goes on in the next one is counted once."""
-
-    def __init__(self) -> None:
-        self.samples = 0
-        self.gaps = 0
-        self._last: Gap | None = None
-
-    def add(self, taken: Iterable[Block | Gap | SourceState]) -> None:
-        """Count the gaps among what was taken, which follows what was before."""
-        for gap in taken:
-            if not isinstance(gap, Gap):
-                continue
-            self.samples += gap.stop - gap.start
-            last = self._last
-            if last is None or (last.stop, last.reason) != (gap.start, gap.reason):
-                self.gaps += 1
-            self._last = gap
+Item = Block | Gap | SourceState
 
 
-def append_gap(pieces: list[Any], gap: Gap) -> None:
-    """Append `gap`, or make the gap before it longer if it has the same reason."""
-    last = pieces[-1] if pieces else None
-    if isinstance(last, Gap) and last.reason == gap.reason:
-        pieces[-1] = replace(last, stop=gap.stop)
-    else:
-        pieces.append(gap)
+@dataclass(slots=True)
+class _Span:
+    """Samples [start, stop) that the worker has not taken yet, and their ring."""
+
+    ring: Ring
+    start: int
+    stop: int
 
 
-def bounded(pieces: list[Piece], source: str) -> list[Piece]:
-    """Give up the older half of too many pieces: it is lost to an overrun.
-
-    Only a source that breaks many times a second, and a worker that hangs, get here.
-    Of the states in that half the newest remains.
-    """
-    if len(pieces) <= MOST_PIECES:
-        return pieces
-    half = len(pieces) // 2
-    old = pieces[:half]
-    states = [piece for piece in old if isinstance(piece, SourceState)]
-    spans = [piece for piece in old if not isinstance(piece, SourceState)]
-    kept: list[Piece] = [*states[-1:]]
-    if spans:
-        kept.append(Gap(source, spans[0].start, spans[-1].stop, "overrun"))
-    return kept + pieces[half:]
-
-
-__all__ = ["Block", "Timeline"]
-
-_NEWEST_SECONDS = 4.6
-"""What a worker that was lapped goes on with: a window and a hop of the article's."""
-
-_MOST_ARRIVALS = 4096
-_POLL_SECONDS = 0.05
+_Pending = _Span | Gap | SourceState
 
 
 class Timeline:
-    """Takes what one capture thread delivers, and hands it in order to one worker.
+    """Takes the samples of one capture thread, and hands them in order to one worker.
 
-    Samples, gaps and states are pieces of one timeline: blocks and gaps that `take`
-    returns follow each other without hole or overlap from `start` to `stop`.  The
-    capture thread never waits for the worker; of a worker that falls behind by more
-    than the ring, the samples that it missed become a gap of reason "overrun".
+    The blocks and gaps that `take` returns follow each other without hole or overlap
+    from `start` to `stop`.  The capture thread never waits for the worker; if the
+    worker falls behind by more than the ring, the samples that it missed become a gap
+    of reason "overrun".
 
-    A lock guards the list of pieces while it is appended to or exchanged.  Samples are
-    copied outside it.
+    A lock guards the list of pending items while it is appended to or exchanged.
+    Samples are copied outside it.
     """
 
     def __init__(
@@ -124,8 +75,6 @@ class Timeline:
         self.sample_rate = sample_rate
         self.start = start
         """Absolute index of the first sample."""
-        self.vitals = VitalsQueue()
-        """What the samples say of the microphone; nobody is woken for it."""
         self.capacity = round(capacity_seconds * sample_rate)
         """Samples that can be waiting for the worker."""
         self.source_rate: int | None = None
@@ -136,17 +85,19 @@ class Timeline:
         worker clears it before it takes."""
         self._ring: Ring | None = None
         self._lock = threading.Lock()
-        self._pieces: list[Piece] = []
+        self._pending: list[_Pending] = []
         self._arrivals: deque[tuple[int, float]] = deque(maxlen=_MOST_ARRIVALS)
-        self._heard: tuple[int, float] | None = None
+        self._newest_arrival: tuple[int, float] | None = None
+        self._cells: deque[CellStatistics] = deque(maxlen=_MOST_CELLS)
         self._stop = start
         self._state_name: SourceStateName = "opening"
-        self._new_stretch = True
-        self._marked = False
+        self._new_span = True
+        self._urgent = False
         self._needs_room = False
 
         self._taken = start
-        self._losses = LossCount()
+        self._losses: dict[GapReason, Loss] = {}
+        self._latest_gap: Gap | None = None
         self._room = threading.Event()
 
     # Any thread.
@@ -157,12 +108,12 @@ class Timeline:
         return self._stop
 
     @property
-    def heard(self) -> tuple[int, float] | None:
+    def newest_arrival(self) -> tuple[int, float] | None:
         """Index after the newest sample that was captured, and when it arrived.
 
         Monotonic seconds; None before the first.
         """
-        return self._heard
+        return self._newest_arrival
 
     @property
     def taken(self) -> int:
@@ -170,29 +121,18 @@ class Timeline:
         return self._taken
 
     @property
-    def lost_samples(self) -> int:
-        """Samples that were lost, for whatever reason, as of the latest take."""
-        return self._losses.samples
-
-    @property
-    def gaps(self) -> int:
-        """Gaps, as of the latest take; one that goes on after it is counted once."""
-        return self._losses.gaps
-
-    @property
     def state_name(self) -> SourceStateName:
-        """What the source is doing."""
+        """State of the source."""
         return self._state_name
 
     @property
-    def has_marks(self) -> bool:
-        """Whether something waits that should not wait until more sound has come.
+    def is_urgent(self) -> bool:
+        """Whether something waits that should be taken before more sound has come.
 
-        A gap, a state, or so many samples that the worker must make room: a worker
-        that lets small blocks collect still has to take them then.
+        A gap, a state, or so many samples that the worker must make room.
         """
         crowded = 2 * (self._stop - self._taken) > self.capacity
-        return self._marked or self._needs_room or crowded
+        return self._urgent or self._needs_room or crowded
 
     def keep(self, capacity_seconds: float) -> None:
         """Keep so many seconds of sound from the next block on, and lose none."""
@@ -201,14 +141,14 @@ class Timeline:
     # The capture thread.
 
     def open(self, channels: int) -> None:
-        """Begin a stretch of `channels` channels.  Runs on the capture thread.
+        """Begin an uninterrupted run of samples.  Runs on the capture thread.
 
-        What was lost since the last stretch is told by `lose`, before or after.
+        Samples lost since the last run are reported by `lose`, before or after.
         """
         if self._ring is None or self._ring.channels != channels:
-            # As above: the pieces that wait hold the old one.
+            # Pending spans hold the old ring for as long as it is needed.
             self._ring = Ring(channels, self.capacity, start=self._stop)
-        self._new_stretch = True
+        self._new_span = True
 
     def write(self, block: Samples, now: float) -> None:
         """Hand over one block.  Runs on the capture thread: copy, count, return.
@@ -221,20 +161,20 @@ class Timeline:
         if block.shape[1] == 0:
             return
         if self._ring.capacity != self.capacity:
-            # The pieces that wait hold the old ring for as long as it is needed.
+            # As above: pending spans hold the old ring.
             self._ring = self._ring.resized(self.capacity)
-            self._new_stretch = True
+            self._new_span = True
         self._ring.write(block)
         with self._lock:
             start, self._stop = self._stop, self._stop + block.shape[1]
-            last = self._pieces[-1] if self._pieces else None
-            if isinstance(last, Stretch) and not self._new_stretch:
+            last = self._pending[-1] if self._pending else None
+            if isinstance(last, _Span) and not self._new_span:
                 last.stop = self._stop
             else:
-                self._append(Stretch(self._ring, start, self._stop))
-            self._heard = (self._stop, now)
-            self._arrivals.append(self._heard)
-        self._new_stretch = False
+                self._append(_Span(self._ring, start, self._stop))
+            self._newest_arrival = (self._stop, now)
+            self._arrivals.append(self._newest_arrival)
+        self._new_span = False
         self._wake()
 
     def lose(self, count: int, reason: GapReason) -> None:
@@ -244,7 +184,7 @@ class Timeline:
             count: How many, at the rate of the timeline; none is no gap.
             reason: Why.
         """
-        assert count >= 0, "samples cannot be found again"
+        assert count >= 0, "lost samples cannot come back"
         if count == 0:
             return
         if self._ring is not None:
@@ -255,11 +195,18 @@ class Timeline:
         self._wake()
 
     def state(self, state: SourceStateName, detail: str) -> None:
-        """Tell how the source is doing, from here on.  Runs on the capture thread."""
+        """Change the state of the source.  Runs on the capture thread."""
         with self._lock:
             self._state_name = state
             self._append(SourceState(self.name, state, detail))
         self._wake()
+
+    def add_cell(self, cell: CellStatistics) -> None:
+        """Hand over statistics of the samples; if too many wait, the oldest are lost.
+
+        Runs on the capture thread.
+        """
+        self._cells.append(cell)
 
     def wait_for_room(self, count: int, stop: threading.Event) -> bool:
         """Wait until `count` samples can be written without loss.
@@ -286,7 +233,12 @@ class Timeline:
 
     # The worker.
 
-    def take(self) -> list[Block | Gap | SourceState]:
+    @property
+    def losses(self) -> tuple[Loss, ...]:
+        """Gaps and lost samples by reason, as of the latest take.  Worker thread."""
+        return tuple(self._losses.values())
+
+    def take(self) -> list[Item]:
         """Return everything since the last take, in order.  Runs on the worker thread.
 
         Returns:
@@ -295,18 +247,18 @@ class Timeline:
             a block ends where the source was opened anew.
         """
         with self._lock:
-            pieces, self._pieces = self._pieces, []
-            self._marked = False
+            pending, self._pending = self._pending, []
+            self._urgent = False
             stop = self._stop
-        taken: list[Block | Gap | SourceState] = []
-        for piece in pieces:
-            if isinstance(piece, Stretch):
-                self._read(piece, taken)
-            elif isinstance(piece, Gap):
-                append_gap(taken, piece)
+        taken: list[Item] = []
+        for item in pending:
+            if isinstance(item, _Span):
+                self._read(item, taken)
+            elif isinstance(item, Gap):
+                _append_gap(taken, item)
             else:
-                taken.append(piece)
-        self._losses.add(taken)
+                taken.append(item)
+        self._count_losses(taken)
         self._taken = stop
         self._room.set()
         return taken
@@ -324,11 +276,16 @@ class Timeline:
             arrivals, self._arrivals = self._arrivals, fresh
         return list(arrivals)
 
-    def past(self, start: int, stop: int) -> tuple[int, Samples]:
-        """Copy what there still is of the samples [start, stop).  Worker thread.
+    def take_cells(self) -> list[CellStatistics]:
+        """Return the statistics of the samples since the last call.  Worker thread."""
+        # Either end of a deque may be used by a thread of its own.
+        return [self._cells.popleft() for _ in range(len(self._cells))]
 
-        Whether they were taken does not matter.  What is lost is silence, and what is
-        older than the ring, or of another number of channels, is left out.
+    def past(self, start: int, stop: int) -> tuple[int, Samples]:
+        """Copy the samples [start, stop) that the ring still has.  Worker thread.
+
+        Taken or not.  Lost samples are silence; samples that are older than the ring,
+        or of another number of channels, are left out.
 
         Returns:
             Index of the first sample, and float32 of shape (channels, n): n may be 0.
@@ -338,37 +295,77 @@ class Timeline:
             return start, np.zeros((1, 0), np.float32)
         return ring.read_what_is_left(start, stop)
 
-    def _read(self, stretch: Stretch, taken: list[Block | Gap | SourceState]) -> None:
-        """Append the samples of `stretch`, and a gap for those that are overwritten."""
-        start, stop = stretch.start, stretch.stop
-        while start < stop:
+    def _read(self, span: _Span, taken: list[Item]) -> None:
+        """Append the samples of `span`, and a gap for those that are overwritten."""
+        start = span.start
+        while start < span.stop:
             try:
-                taken.append(Block(start, stretch.ring.read(start, stop - start)))
+                taken.append(Block(start, span.ring.read(start, span.stop - start)))
                 return
             except OverrunError:
-                newest = max(stretch.ring.oldest, self._stop - self._newest_samples)
-                lost = Gap(self.name, start, min(newest, stop), "overrun")
-                append_gap(taken, lost)
+                newest = max(span.ring.oldest, self._stop - self._newest_samples)
+                lost = Gap(self.name, start, min(newest, span.stop), "overrun")
+                _append_gap(taken, lost)
                 start = lost.stop
 
     @property
     def _newest_samples(self) -> int:
-        """How much a worker that was lapped goes on with."""
+        """Samples with which a lapped worker goes on."""
         # The margin keeps the writer from lapping a reader that has just caught up.
         return min(
             round(_NEWEST_SECONDS * self.sample_rate),
             self.capacity - self.capacity // 16,
         )
 
-    def _append(self, piece: Piece) -> None:
-        """Append to the pieces; the caller holds the lock."""
-        if isinstance(piece, Gap):
-            append_gap(self._pieces, piece)
+    def _count_losses(self, taken: Iterable[Item]) -> None:
+        """Count the gaps; one that continues the latest is not counted again."""
+        for gap in taken:
+            if not isinstance(gap, Gap):
+                continue
+            last, self._latest_gap = self._latest_gap, gap
+            goes_on = last and (last.stop, last.reason) == (gap.start, gap.reason)
+            loss = self._losses.get(gap.reason, Loss(gap.reason, 0, 0))
+            self._losses[gap.reason] = Loss(
+                gap.reason,
+                loss.gaps + (not goes_on),
+                loss.samples + gap.stop - gap.start,
+            )
+
+    def _append(self, item: _Pending) -> None:
+        """Append to the pending items; the caller holds the lock."""
+        if isinstance(item, Gap):
+            _append_gap(self._pending, item)
         else:
-            self._pieces.append(piece)
-        self._marked = self._marked or not isinstance(piece, Stretch)
-        self._pieces = bounded(self._pieces, self.name)
+            self._pending.append(item)
+        self._urgent = self._urgent or not isinstance(item, _Span)
+        if len(self._pending) > _MOST_ITEMS:
+            self._drop_older_half()
+
+    def _drop_older_half(self) -> None:
+        """Replace the older half of the pending items by a gap of reason "overrun".
+
+        Only a source that breaks many times a second while the worker hangs leads here.
+        Of the states in that half the newest remains.
+        """
+        half = len(self._pending) // 2
+        old, newer = self._pending[:half], self._pending[half:]
+        states = [item for item in old if isinstance(item, SourceState)]
+        spans = [item for item in old if not isinstance(item, SourceState)]
+        self._pending = [*states[-1:]]
+        if spans:
+            gap = Gap(self.name, spans[0].start, spans[-1].stop, "overrun")
+            self._pending.append(gap)
+        self._pending += newer
 
     def _wake(self) -> None:
         if self.wakeup is not None:
             self.wakeup.set()
+
+
+def _append_gap(items: list[Any], gap: Gap) -> None:
+    """Append `gap`, or make the gap before it longer if it has the same reason."""
+    last = items[-1] if items else None
+    if isinstance(last, Gap) and last.reason == gap.reason:
+        items[-1] = replace(last, stop=gap.stop)
+    else:
+        items.append(gap)

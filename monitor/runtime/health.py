@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from monitor.audio.signal_health import HealthJudge, Latch
+from monitor.audio.signal_health import Debouncer, SignalHealth
 from monitor.audio.timeline import Timeline
 from monitor.config.audio import HealthSettings
 from monitor.config.config import Config
@@ -150,16 +150,16 @@ class HealthWatch:
         self._settings = settings
         self._desk = desk
         self._judges = {
-            source: HealthJudge(
+            source: SignalHealth(
                 source, sample_rate, settings, session=session, live=is_live
             )
             for source, is_live in live.items()
         }
-        self._deaf = {source: Latch(forgives=1) for source in live if live[source]}
-        self._own: dict[HealthKind, Latch] = {
-            "overload": Latch(),
-            "disk": Latch(),
-            "compute-device": Latch(),
+        self._deaf = {source: Debouncer(forgives=1) for source in live if live[source]}
+        self._own: dict[HealthKind, Debouncer] = {
+            "overload": Debouncer(),
+            "disk": Debouncer(),
+            "compute-device": Debouncer(),
         }
         self._looked: float | None = None
         self._sample_rate = sample_rate
@@ -192,14 +192,14 @@ class HealthWatch:
         """
         told: list[Health] = []
         for timeline in timelines:
-            vitals = timeline.vitals.take()
+            cells = timeline.take_cells()
             judge = self._judges.get(timeline.name)
             if judge is not None:
-                told += [record for each in vitals for record in judge.push(each)]
+                told += [record for cell in cells for record in judge.push(cell)]
         for record in records:
             judge = self._judges.get(record.source)
             if judge is not None and isinstance(record, ScoreFrame):
-                told += judge.hear(record)
+                told += judge.push_level(record)
         return told
 
     def look(self, statistics: Statistics, now: float, place: Place) -> list[Health]:
@@ -270,7 +270,7 @@ class HealthWatch:
                 self._desk.post(HealthReport(kind, change, told))
 
     def _push(
-        self, latch: Latch, step: int, is_ill: bool, hold_seconds: float
+        self, latch: Debouncer, step: int, is_ill: bool, hold_seconds: float
     ) -> HealthState | None:
         hold = round(_MILLISECONDS * hold_seconds)
         clear = round(_MILLISECONDS * self._settings.clear_seconds)

@@ -2,12 +2,12 @@
 
 import math
 from collections import Counter, deque
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from monitor.audio.level import quiet_level
 from monitor.audio.timeline import Timeline
-from monitor.records import Event, Gap, GapReason, Record, ScoreFrame, SourceState
-from monitor.statistics import Levels, Listened, Loss, SourceStatistics
+from monitor.records import Event, Record, ScoreFrame, SourceState
+from monitor.statistics import Levels, Listened, SourceStatistics
 
 DAY_SECONDS = 86_400.0
 MARK_SECONDS = 600.0
@@ -25,8 +25,6 @@ class SourceMeter:
     def __init__(self, timeline: Timeline) -> None:
         """Begin at nothing; `timeline` is asked for what it counts itself."""
         self.timeline = timeline
-        self._losses: dict[GapReason, tuple[int, int]] = {}
-        self._latest_gap: Gap | None = None
         self._events: Counter[str] = Counter()
         self._detail = ""
         self._level = Levels()
@@ -40,8 +38,6 @@ class SourceMeter:
         if isinstance(record, ScoreFrame):
             self._level = Levels(record.level_dbfs, record.laeq_db)
             self._loudness.add(record.stop, self._level)
-        elif isinstance(record, Gap):
-            self._lose(record)
         elif isinstance(record, Event):
             self._events[record.label] += 1
         elif isinstance(record, SourceState):
@@ -50,8 +46,9 @@ class SourceMeter:
     def statistics(self, now: float, utc: datetime) -> SourceStatistics:
         """Figures as of `now`, monotonic seconds, which is `utc` on the wall."""
         timeline = self.timeline
-        lost, stop = timeline.lost_samples, timeline.stop
-        heard = timeline.heard
+        losses, stop = timeline.losses, timeline.stop
+        lost = sum(loss.samples for loss in losses)
+        arrival = timeline.newest_arrival
         captured = stop - timeline.start - lost
         missed = lost + self._untold(now)
         listened = _listened(captured, missed, timeline.sample_rate)
@@ -64,38 +61,27 @@ class SourceMeter:
             state=timeline.state_name,
             captured_samples=captured,
             lost_samples=lost,
-            gaps=timeline.gaps,
+            gaps=sum(loss.gaps for loss in losses),
             backlog_samples=backlog,
             detail=self._detail,
-            last_sample=heard and utc - timedelta(seconds=now - heard[1]),
+            last_sample=arrival and utc - timedelta(seconds=now - arrival[1]),
             listened=listened,
             listened_day=_listened(
                 captured - before[0], missed - before[1], timeline.sample_rate
             ),
-            losses=tuple(
-                Loss(reason, *counts) for reason, counts in self._losses.items()
-            ),
+            losses=losses,
             level=self._level,
             noise_floor=self._loudness.floor,
             events=tuple(sorted(self._events.items())),
             idle_seconds=now - self._analysed_at,
         )
 
-    def _lose(self, gap: Gap) -> None:
-        # As the timeline counts: one that goes on is no second one.
-        last, self._latest_gap = self._latest_gap, gap
-        goes_on = last and (last.stop, last.reason) == (gap.start, gap.reason)
-        gaps, samples = self._losses.get(gap.reason, (0, 0))
-        self._losses[gap.reason] = (
-            gaps + (not goes_on),
-            samples + gap.stop - gap.start,
-        )
-
     def _untold(self, now: float) -> int:
         """Samples that an outage has cost which goes on, and are not told yet."""
-        if self.timeline.state_name != "waiting" or self.timeline.heard is None:
+        arrival = self.timeline.newest_arrival
+        if self.timeline.state_name != "waiting" or arrival is None:
             return 0
-        stop, seconds = self.timeline.heard
+        stop, seconds = arrival
         missing = round((now - seconds) * self.timeline.sample_rate)
         return max(0, missing - (self.timeline.stop - stop))
 
@@ -117,8 +103,8 @@ class _Loudness:
         if stop >= self._due:
             self._due = stop + self._every
             self.floor = Levels(
-                _low(each.dbfs for _, each in self._levels),
-                _low(each.laeq_db for _, each in self._levels),
+                quiet_level((it.dbfs for _, it in self._levels), FLOOR_SHARE),
+                quiet_level((it.laeq_db for _, it in self._levels), FLOOR_SHARE),
             )
 
 
@@ -138,11 +124,6 @@ class _Day:
         while len(marks) > 1 and marks[1][0] <= now - DAY_SECONDS:
             marks.popleft()
         return marks[0][1:]
-
-
-def _low(levels: Iterable[float]) -> float:
-    ordered = sorted(levels)
-    return ordered[int(FLOOR_SHARE * len(ordered))]
 
 
 def _listened(captured: int, lost: int, sample_rate: int) -> Listened:

@@ -225,7 +225,7 @@ class Worker:
         Taking every small block at once would compute the frames in small batches.
         """
         next_stop = self._lineup.pipeline.next_stop(timeline.name)
-        return timeline.has_marks or timeline.stop >= next_stop
+        return timeline.is_urgent or timeline.stop >= next_stop
 
     def _take(
         self,

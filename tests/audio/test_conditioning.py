@@ -1,139 +1,268 @@
-"""One or two channels leave the capture, and a dead one is left out."""
+"""Samples reach their place in the timeline, resampled, whatever the blocks."""
 
 import logging
 
 import numpy as np
 import pytest
+import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.audio.conditioning import DeadChannelGuard, adapt
+from monitor.audio.conditioning import Conditioner, StreamResampler
+from monitor.audio.dropouts import GapJoiner
 from monitor.audio.ring import Samples
-from tests.support.signals import cut, noise, numbered
+from monitor.audio.timeline import Block, Timeline
+from monitor.records import Gap
+from tests.support.signals import RATE, cut, noise, rms, sine
 
-RATE = 100  # cells of 50 samples
-
-
-def stereo(left: float, right: float, seconds: float, seed: int = 0) -> Samples:
-    """Noise of the given root mean squares; 0 is digital silence."""
-    gains = np.array([[left], [right]], np.float32)
-    return gains * noise(seconds, 1.0, RATE, channels=2, seed=seed)
+INPUT_RATES = [8_000, 11_025, 16_000, 22_050, 32_000, 48_000, 96_000, 192_000]
+MODEL_RATE = 44_100
+RATES = [8_000, 16_000, 22_050, 44_100, 48_000, 96_000, 192_000]
 
 
-def draw(picture: str) -> Samples:
-    """Half a second for each letter, of the right channel beside a lively left one.
-
-    `#` as loud, `+` 45 dB below, `.` 60 dB below, `0` digital silence, `s` both silent.
-    """
-    gains = {"#": 1.0, "+": 10 ** (-45 / 20), ".": 1e-3, "0": 0.0}
-    parts = [
-        np.zeros((2, RATE // 2), np.float32)
-        if letter == "s"
-        else stereo(0.1, 0.1 * gains[letter], 0.5, seed)
-        for seed, letter in enumerate(picture)
-    ]
-    return np.concatenate(parts, axis=1)
+def resampled(resampler: StreamResampler, blocks: list[Samples]) -> Samples:
+    outputs = [resampler.push(block) for block in blocks]
+    return np.concatenate([*outputs, resampler.finish()], axis=1)
 
 
-@pytest.mark.parametrize(("channels", "kept"), [(1, 1), (2, 2), (3, 2), (64, 2)])
-def test_of_many_channels_the_first_two_are_kept(channels: int, kept: int) -> None:
-    block = numbered(5, 10, channels)
-
-    np.testing.assert_array_equal(adapt(block), block[:kept])
-
-
-@pytest.mark.parametrize(
-    ("right", "left_out"),
-    # x: the right channel of this half second is replaced by the left one
-    [
-        ("############", "            "),
-        ("............", "      xxxxxx"),  # dead after three seconds
-        ("000000000000", "      xxxxxx"),
-        (".....#......", "            "),  # but they must be three in a row
-        ("++++++++++++", "            "),  # quiet is not dead
-        ("......##....", "      xx    "),  # lives after one second
-        ("......#.#...", "      xxxxxx"),  # a crackle is no life
-        ("......++++..", "      xxxxxx"),  # nor is a little more crosstalk
-        ("ssssssssssss", "            "),  # silence of both says nothing,
-        ("...ssss...##", "          xx"),  # neither for
-        ("......sssss.", "      xxxxxx"),  # nor against
-    ],
-)
-def test_a_dead_channel_is_replaced(right: str, left_out: str) -> None:
-    samples = draw(right)
-    output = DeadChannelGuard(RATE).push(samples)
-
-    np.testing.assert_array_equal(output[0], samples[0])
-    for index, letter in enumerate(left_out):
-        part = slice(index * RATE // 2, (index + 1) * RATE // 2)
-        expected = samples[0 if letter == "x" else 1, part]
-        np.testing.assert_array_equal(output[1, part], expected, f"half second {index}")
-
-
-def test_a_dead_left_channel_is_replaced_by_the_right_one() -> None:
-    guard = DeadChannelGuard(RATE)
-    guard.push(stereo(0, 0.1, 3.0))
-    samples = stereo(0, 0.1, 1.0)
-
-    assert guard.dead == 0
-    np.testing.assert_array_equal(guard.push(samples), samples[[1, 1]])
-
-
-def test_channels_that_take_turns_are_not_dead() -> None:
-    guard = DeadChannelGuard(RATE)
-    for left, right in [(0.1, 0), (0, 0.1)] * 3:
-        guard.push(stereo(left, right, 2.0))
-        assert guard.dead is None
-
-
-def test_noise_of_a_converter_says_nothing_about_the_other_channel() -> None:
-    guard = DeadChannelGuard(RATE)
-    guard.push(stereo(2**-15, 0, 10.0))
-
-    assert guard.dead is None
-
-
-@settings(max_examples=50)
 @given(
-    right=st.text("#+.0s", min_size=8, max_size=24),
-    sizes=st.lists(st.integers(0, 300), max_size=20),
+    input_rate=st.sampled_from(INPUT_RATES),
+    channels=st.integers(1, 2),
+    length=st.integers(1, 5000),
+    sizes=st.lists(st.integers(0, 2000), max_size=10),
 )
-def test_the_sizes_of_the_blocks_do_not_matter(right: str, sizes: list[int]) -> None:
-    samples = draw(right)
-    whole, parts = DeadChannelGuard(RATE), DeadChannelGuard(RATE)
-    expected = whole.push(samples)
-
-    outputs = [parts.push(block) for block in cut(samples, sizes)]
-
-    np.testing.assert_array_equal(np.concatenate(outputs, axis=1), expected)
-    assert parts.dead == whole.dead
-
-
-def test_mono_is_left_alone() -> None:
-    guard = DeadChannelGuard(RATE)
-    for block in cut(noise(10.0, sample_rate=RATE), [333] * 2):
-        assert guard.push(block) is block
-    assert guard.dead is None
-
-
-def test_the_block_that_comes_in_is_not_changed() -> None:
-    samples = draw("............")
-    before = samples.copy()
-    DeadChannelGuard(RATE).push(samples)
-
-    np.testing.assert_array_equal(samples, before)
-
-
-def test_it_warns_once_when_a_channel_dies_and_once_when_it_is_back(
-    caplog: pytest.LogCaptureFixture,
+def test_a_resampled_stream_equals_the_resampled_whole(
+    input_rate: int, channels: int, length: int, sizes: list[int]
 ) -> None:
-    guard = DeadChannelGuard(RATE, "street")
-    with caplog.at_level(logging.WARNING):
-        for block in cut(draw("##" + "." * 20 + "#" * 20), [7] * 400):
-            guard.push(block)
+    whole = noise(length / RATE, channels=channels, seed=length)
+    expected = soxr.resample(whole.T, input_rate, RATE, "HQ").T
 
-    assert [record.getMessage() for record in caplog.records] == [
-        "source 'street': channel 2 is dead (over 50 dB below the other for 3.0 s); "
-        "it is left out",
-        "source 'street': channel 2 is back; both are heard again",
+    output = resampled(StreamResampler(input_rate, RATE, channels), cut(whole, sizes))
+
+    np.testing.assert_allclose(output, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("input_rate", INPUT_RATES)
+@pytest.mark.parametrize("length", [0, 1, 7, 1000, 12_345])
+def test_no_sample_is_lost_at_the_end(input_rate: int, length: int) -> None:
+    blocks = cut(noise(length / RATE), [480] * 30)
+    output = resampled(StreamResampler(input_rate, RATE, 1), blocks)
+
+    assert abs(output.shape[1] - length * RATE / input_rate) <= 0.5
+
+
+@pytest.mark.parametrize("input_rate", INPUT_RATES)
+def test_a_sine_keeps_frequency_amplitude_and_place(input_rate: int) -> None:
+    whole = sine(997, 1.0, amplitude=0.5, sample_rate=input_rate, channels=2)
+    output = resampled(StreamResampler(input_rate, RATE, 2), cut(whole, [333] * 400))
+
+    expected = sine(997, 1.0, amplitude=0.5, channels=2)
+    middle = slice(RATE // 4, -RATE // 4)  # away from where the tone is cut off
+    assert rms((output - expected)[:, middle]) < 1e-4 * rms(expected)
+
+
+def test_frequencies_above_the_output_do_not_fold_back() -> None:
+    whole = sine(23_000, 1.0, sample_rate=48_000)
+    output = resampled(StreamResampler(48_000, RATE, 1), [whole])
+
+    assert rms(output[:, RATE // 4 : -RATE // 4]) < 1e-5  # -100 dB
+
+
+def test_equal_rates_pass_through_untouched() -> None:
+    resampler = StreamResampler(RATE, RATE, 2)
+    block = noise(0.01, channels=2)
+
+    assert resampler.push(block) is block
+    assert resampler.finish().shape == (2, 0)
+
+
+def test_a_finished_stream_takes_no_more() -> None:
+    resampler = StreamResampler(48_000, RATE, 1)
+    resampler.push(noise(0.01))
+
+    assert resampler.finish().shape[1] > 0
+    assert resampler.finish().shape == (1, 0)
+    with pytest.raises(ValueError, match="after the end"):
+        resampler.push(noise(0.01))
+
+
+def test_a_block_of_other_channels_is_rejected() -> None:
+    with pytest.raises(ValueError, match="resampler of 1 channels"):
+        StreamResampler(48_000, RATE, 1).push(noise(0.01, channels=2))
+
+
+def make(rate: int, channels: int = 1) -> tuple[Timeline, Conditioner]:
+    timeline = Timeline("street", MODEL_RATE, 30.0)
+    conditioner = Conditioner(
+        timeline,
+        GapJoiner(timeline),
+        sample_rate=rate,
+        channels=channels,
+        make_room=lambda _count: True,
+    )
+    return timeline, conditioner
+
+
+def blocks_of(timeline: Timeline) -> list[Block]:
+    return [piece for piece in timeline.take() if isinstance(piece, Block)]
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_a_tone_keeps_its_pitch_level_and_duration_at_any_rate(
+    rate: int, channels: int
+) -> None:
+    timeline, conditioner = make(rate, channels)
+    for block in cut(sine(1_000, 1.0, 0.5, rate, channels), [7, 1000, 0, 333] * 20):
+        conditioner.push(block, now=0.0)
+    conditioner.flush(now=0.0)
+    (block_taken,) = blocks_of(timeline)
+    assert block_taken.samples.shape == (min(channels, 2), MODEL_RATE)
+    expected = sine(1_000, 1.0, 0.5, MODEL_RATE, min(channels, 2))
+    middle = slice(2_000, -2_000)
+    np.testing.assert_allclose(
+        block_taken.samples[:, middle], expected[:, middle], atol=2e-3
+    )
+
+
+def test_of_many_channels_the_first_two_are_conditioned() -> None:
+    timeline, conditioner = make(MODEL_RATE, 4)
+    block = noise(0.1, channels=4)
+    conditioner.push(block, now=0.0)
+    np.testing.assert_array_equal(blocks_of(timeline)[0].samples, block[:2])
+
+
+def test_a_dead_channel_is_replaced() -> None:
+    timeline, conditioner = make(48_000, 2)
+    block = noise(10.0, sample_rate=48_000, channels=2)
+    block[1] = 0
+    conditioner.push(block, now=0.0)
+    newest = blocks_of(timeline)[-1].samples[:, -1000:]
+    np.testing.assert_array_equal(newest[0], newest[1])
+    assert newest.any()
+
+
+def invalid_at(rate: int, seconds: float) -> Samples:
+    samples = sine(1_000, 3.0, 0.5, rate)
+    samples[0, round(seconds * rate)] = np.nan
+    return samples
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_an_invalid_sample_is_a_gap_and_what_follows_stays_in_its_place(
+    rate: int,
+) -> None:
+    timeline, conditioner = make(rate)
+    for block in cut(invalid_at(rate, 1.0), [rate // 100] * 400):
+        conditioner.push(block, now=0.0)
+    conditioner.flush(now=0.0)
+    before, gap, after = timeline.take()
+    assert isinstance(before, Block)
+    assert isinstance(gap, Gap)
+    assert isinstance(after, Block)
+    assert (gap.start, gap.reason) == (before.stop, "invalid")
+    assert gap.start == pytest.approx(1.0 * MODEL_RATE, abs=1)
+    assert gap.stop == pytest.approx(1.5 * MODEL_RATE, abs=6)
+    assert after.start == gap.stop
+    assert after.stop == pytest.approx(3.0 * MODEL_RATE, abs=1)
+    assert np.isfinite(after.samples).all()
+    expected = sine(1_000, 3.0, 0.5, MODEL_RATE)[:, after.start + 2000 : after.stop]
+    np.testing.assert_allclose(
+        after.samples[:, 2000:-2000], expected[:, :-2000], atol=0.05
+    )
+
+
+def test_invalid_samples_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    _, conditioner = make(MODEL_RATE)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(20):
+            conditioner.push(np.full((1, 4410), np.nan, np.float32), now=0.0)
+    assert len(caplog.messages) == 1
+    assert (
+        "'street' delivers samples that are not finite or absurdly loud"
+        in caplog.messages[0]
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rate=st.sampled_from(RATES),
+    steps=st.lists(
+        st.tuples(st.sampled_from(["sound", "lost", "nan"]), st.integers(0, 5_000)),
+        max_size=8,
+    ),
+)
+def test_the_position_follows_the_stream_whatever_was_lost(
+    rate: int, steps: list[tuple[str, int]]
+) -> None:
+    timeline = Timeline("street", MODEL_RATE, 30.0)
+    gaps = GapJoiner(timeline)
+    conditioner = Conditioner(
+        timeline, gaps, sample_rate=rate, channels=1, make_room=lambda _count: True
+    )
+    for kind, count in steps:
+        if kind == "lost":
+            conditioner.lose(count, "overrun", now=0.0)
+        else:
+            value = np.nan if kind == "nan" else 0.1
+            conditioner.push(np.full((1, count), value, np.float32), now=0.0)
+    conditioner.flush(now=0.0)
+    gaps.flush()
+    total = sum(count for _, count in steps) * MODEL_RATE / rate
+    assert timeline.stop == pytest.approx(total, abs=1)
+
+
+def test_samples_that_find_no_room_are_dropped_at_the_end() -> None:
+    timeline = Timeline("street", MODEL_RATE, 30.0)
+    conditioner = Conditioner(
+        timeline,
+        GapJoiner(timeline),
+        sample_rate=MODEL_RATE,
+        channels=1,
+        make_room=lambda _count: False,
+    )
+    conditioner.push(noise(1.0), now=0.0)
+    assert timeline.take() == []
+
+
+@given(st.lists(st.integers(1, 30_000), max_size=20), st.sampled_from(RATES))
+@settings(deadline=None, max_examples=20)
+def test_the_cells_of_a_stream_lie_on_a_grid_whatever_the_blocks(
+    sizes: list[int], rate: int
+) -> None:
+    timeline, conditioner = make(rate, 2)
+    for block in cut(noise(2.3, sample_rate=rate, channels=2), sizes):
+        conditioner.push(block, now=0.0)
+    cells = timeline.take_cells()
+    half = MODEL_RATE // 2
+    assert [(it.start, it.stop) for it in cells] == [
+        (n * half, (n + 1) * half) for n in range(4)
     ]
+    assert all(len(it.channels) == 2 for it in cells)
+    assert timeline.take_cells() == []
+
+
+def test_clipping_is_measured_before_the_resampler_rounds_it_off() -> None:
+    for rate in RATES:
+        timeline, conditioner = make(rate)
+        tone = np.clip(sine(440, 1.0, 2.0, rate), -1, 1)
+        conditioner.push(tone, now=0.0)
+        for cell in timeline.take_cells():
+            assert cell.channels[0].clipped > 0.3 * rate / 2
+
+
+def test_a_dead_channel_is_measured_before_the_living_one_takes_its_place() -> None:
+    timeline, conditioner = make(MODEL_RATE, 2)
+    block = noise(10.0, channels=2)
+    block[1] = 0
+    conditioner.push(block, now=0.0)
+    assert all(it.channels[1].is_zero for it in timeline.take_cells())
+
+
+def test_after_a_loss_cells_begin_anew() -> None:
+    timeline, conditioner = make(MODEL_RATE)
+    conditioner.push(noise(0.8), now=0.0)
+    conditioner.lose(MODEL_RATE, "stalled", now=0.0)
+    conditioner.push(noise(0.8), now=0.0)
+    starts = [it.start / MODEL_RATE for it in timeline.take_cells()]
+    assert starts == [0, pytest.approx(1.8)]

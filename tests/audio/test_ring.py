@@ -20,7 +20,7 @@ steps = st.lists(
 
 
 @given(capacity=st.integers(1, 25), channels=st.integers(1, 3), steps=steps)
-def test_it_equals_the_end_of_a_list(
+def test_a_ring_equals_the_end_of_a_list(
     capacity: int, channels: int, steps: list[tuple[str, int]]
 ) -> None:
     ring = Ring(channels, capacity)
@@ -41,7 +41,7 @@ def test_it_equals_the_end_of_a_list(
 
 
 @given(st.data())
-def test_any_part_that_it_holds_can_be_read(data: st.DataObject) -> None:
+def test_any_part_of_a_ring_can_be_read(data: st.DataObject) -> None:
     ring = Ring(2, 10, start=1000)
     for count in data.draw(st.lists(st.integers(0, 12), min_size=1)):
         ring.write(numbered(ring.stop, count, 2))
@@ -60,7 +60,7 @@ def test_a_block_larger_than_the_ring_leaves_its_newest_samples() -> None:
     np.testing.assert_array_equal(ring.read(16, 8), numbered(16, 8))
 
 
-def test_what_has_been_overwritten_cannot_be_read() -> None:
+def test_overwritten_samples_cannot_be_read() -> None:
     ring = Ring(1, 8)
     ring.write(numbered(0, 9))
 
@@ -68,7 +68,7 @@ def test_what_has_been_overwritten_cannot_be_read() -> None:
         ring.read(0, 1)
 
 
-def test_what_was_before_the_first_sample_cannot_be_read() -> None:
+def test_samples_before_the_first_cannot_be_read() -> None:
     ring = Ring(1, 8, start=100)
     ring.write(numbered(100, 3))
 
@@ -76,7 +76,7 @@ def test_what_was_before_the_first_sample_cannot_be_read() -> None:
         ring.read(99, 2)
 
 
-def test_what_is_still_to_come_cannot_be_read() -> None:
+def test_future_samples_cannot_be_read() -> None:
     ring = Ring(1, 8)
     ring.write(numbered(0, 3))
 
@@ -93,12 +93,12 @@ def test_a_read_is_a_copy() -> None:
     np.testing.assert_array_equal(held, numbered(0, 4))
 
 
-def test_a_block_of_other_channels_is_refused() -> None:
+def test_a_block_of_other_channels_is_rejected() -> None:
     with pytest.raises(ValueError, match=r"\(2, 5\) for a ring of 1"):
         Ring(1, 8).write(numbered(0, 5, channels=2))
 
 
-def test_it_announces_what_it_overwrites_before_it_does() -> None:
+def test_the_writer_announces_what_it_overwrites_before_it_does() -> None:
     """The block looks at the ring at the moment in which it is copied."""
 
     class Watching(np.ndarray[Any, np.dtype[np.float32]]):
@@ -156,7 +156,7 @@ def test_a_concurrent_writer_never_leaves_torn_data() -> None:
     written=st.integers(0, 60),
     later=st.integers(0, 30),
 )
-def test_another_capacity_keeps_what_fits(
+def test_another_capacity_keeps_the_newest_samples(
     capacity: int, other: int, written: int, later: int
 ) -> None:
     ring = Ring(1, capacity)

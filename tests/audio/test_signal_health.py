@@ -1,5 +1,6 @@
-"""What is told of a microphone by its samples."""
+"""Faults of a microphone are found in its samples, and in its noise floor."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -7,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.audio.signal_health import Latch
+from monitor.audio.signal_health import Debouncer, SignalHealth
 from monitor.audio.sources.demo import render_scene
 from monitor.config.audio import HealthSettings
+from monitor.records import Health
 from tests.support.health import (
     CLEAR,
     HOLD,
@@ -17,64 +19,71 @@ from tests.support.health import (
     as_16_bit,
     examine,
     examine_blocks,
-    judge,
+    hop,
     outline,
+    signal_health,
 )
 from tests.support.signals import Samples, cut, noise, silence, sine
 
-ILL = 6.0
-"""Seconds for which a signal is ill, between two that are well."""
+MINUTE = 60
+HOP_SECONDS = 2.0
+"""Longer than that of the monitor, so that days pass in a second."""
+
+FAULT_SECONDS = 6.0
+"""Duration of a fault between two good signals."""
 
 
-def well(seconds: float = 6.0, channels: int = 1) -> Samples:
+def good(seconds: float = 6.0, channels: int = 1) -> Samples:
     return as_16_bit(noise(seconds, 0.05, RATE, channels))
 
 
-def one_channel(ill: Samples) -> Samples:
-    return np.concatenate([well(ILL), ill])
+def one_channel(faulty: Samples) -> Samples:
+    return np.concatenate([good(FAULT_SECONDS), faulty])
 
 
-ILLS = {
-    "clipping": as_16_bit(noise(ILL, 0.1, RATE), gain=20),
-    "dc-offset": as_16_bit(well(ILL) + np.float32(0.2)),
-    "dead-channel": one_channel(silence(ILL, RATE)),
-    "stuck-channel": one_channel(silence(ILL, RATE) - np.float32(0.25)),
-    "digital-silence": silence(ILL, RATE, 2),
+FAULTS = {
+    "clipping": as_16_bit(noise(FAULT_SECONDS, 0.1, RATE), gain=20),
+    "dc-offset": as_16_bit(good(FAULT_SECONDS) + np.float32(0.2)),
+    "dead-channel": one_channel(silence(FAULT_SECONDS, RATE)),
+    "stuck-channel": one_channel(silence(FAULT_SECONDS, RATE) - np.float32(0.25)),
+    "digital-silence": silence(FAULT_SECONDS, RATE, 2),
 }
 
 
-@pytest.mark.parametrize("kind", ILLS)
+@pytest.mark.parametrize("kind", FAULTS)
 def test_each_kind_is_raised_alone_and_cleared(kind: str) -> None:
     """Raised after the hold time, from where it began; cleared where it ended."""
-    ill = ILLS[kind]
-    before, after = well(channels=len(ill)), well(10, len(ill))
-    raised, cleared = examine(before, ill, after)
+    faulty = FAULTS[kind]
+    before, after = good(channels=len(faulty)), good(10, len(faulty))
+    raised, cleared = examine(before, faulty, after)
     assert outline([raised]) == [(kind, "raised", 6.0, 6.0 + HOLD)]
     assert outline([cleared]) == [(kind, "cleared", 6.0, 12.0)]
     assert raised.id == cleared.id
     assert raised.detail
 
 
-@pytest.mark.parametrize("kind", ILLS)
-def test_what_is_shorter_than_the_hold_time_is_not_told(kind: str) -> None:
-    ill = ILLS[kind][:, : round((HOLD - 0.5) * RATE)]
-    assert examine(well(channels=len(ill)), ill, well(10, len(ill))) == []
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_fault_shorter_than_the_hold_time_is_not_reported(kind: str) -> None:
+    faulty = FAULTS[kind][:, : round((HOLD - 0.5) * RATE)]
+    assert examine(good(channels=len(faulty)), faulty, good(10, len(faulty))) == []
 
 
-@pytest.mark.parametrize("kind", ILLS)
-def test_what_comes_again_before_the_clear_time_is_still_the_same(kind: str) -> None:
-    ill = ILLS[kind]
-    pause = well(CLEAR - 0.5, len(ill))
-    told = examine(*[ill, pause] * 5, well(10, len(ill)))
-    assert [record.state for record in told] == ["raised", "cleared"]
-    assert told[-1].stop == round((5 * ILL + 4 * (CLEAR - 0.5)) * RATE)
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_fault_that_returns_before_the_clear_time_is_the_same(kind: str) -> None:
+    faulty = FAULTS[kind]
+    pause = good(CLEAR - 0.5, len(faulty))
+    records = examine(*[faulty, pause] * 5, good(10, len(faulty)))
+    assert [record.state for record in records] == ["raised", "cleared"]
+    assert records[-1].stop == round((5 * FAULT_SECONDS + 4 * (CLEAR - 0.5)) * RATE)
 
 
-@given(st.lists(st.integers(1, 3 * RATE), max_size=30), st.sampled_from(sorted(ILLS)))
+@given(st.lists(st.integers(1, 3 * RATE), max_size=30), st.sampled_from(sorted(FAULTS)))
 @settings(deadline=None, max_examples=40)
 def test_the_sizes_of_the_blocks_do_not_matter(sizes: list[int], kind: str) -> None:
-    ill = ILLS[kind]
-    sound = np.concatenate([well(3, len(ill)), ill, well(10, len(ill))], axis=1)
+    faulty = FAULTS[kind]
+    sound = np.concatenate(
+        [good(3, len(faulty)), faulty, good(10, len(faulty))], axis=1
+    )
     assert examine_blocks(cut(sound, sizes)) == examine(sound)
 
 
@@ -111,13 +120,13 @@ def test_a_float_source_may_go_beyond_full_scale() -> None:
 
 def test_a_bang_now_and_then_is_not_clipping_but_every_second_one_is() -> None:
     """One half of a second in ten is forgiven for ever; one in four is not."""
-    bang = ILLS["clipping"][:, : RATE // 2]
-    assert examine(*[bang, well(9.5)] * 30) == []
-    told = examine(*[bang, well(1.5)] * 30)
-    assert [it.state for it in told] == ["raised"]
+    bang = FAULTS["clipping"][:, : RATE // 2]
+    assert examine(*[bang, good(9.5)] * 30) == []
+    records = examine(*[bang, good(1.5)] * 30)
+    assert [it.state for it in records] == ["raised"]
 
 
-def test_a_quiet_night_is_well() -> None:
+def test_a_quiet_night_is_no_fault() -> None:
     """Noise of a few steps of 16 bits, also where most samples are zero."""
     for rms in (0.3, 1.0, 3.0):
         assert examine(as_16_bit(noise(120, rms * 2**-15, RATE))) == []
@@ -135,50 +144,173 @@ def test_hours_of_an_ordinary_street_raise_nothing() -> None:
 
 
 def test_an_offset_that_hovers_at_the_limit_does_not_chatter() -> None:
-    steps = [well(3) + np.float32(offset) for offset in (0.055, 0.045) * 10]
+    steps = [good(3) + np.float32(offset) for offset in (0.055, 0.045) * 10]
     assert [it.state for it in examine(*steps)] == ["raised"]
 
 
-def test_in_a_recording_silence_is_no_news_but_clipping_is() -> None:
-    padded = [silence(30, RATE), ILLS["clipping"], silence(30, RATE)]
-    told = examine(*padded, by=judge(live=False))
-    assert {it.kind for it in told} == {"clipping"}
+def test_in_a_recording_silence_is_normal_but_clipping_is_not() -> None:
+    padded = [silence(30, RATE), FAULTS["clipping"], silence(30, RATE)]
+    records = examine(*padded, by=signal_health(live=False))
+    assert {it.kind for it in records} == {"clipping"}
 
 
-def test_a_kind_that_is_ignored_is_not_told() -> None:
-    ignoring = judge(HealthSettings(hold_seconds=HOLD, ignore=("dead-channel",)))
-    assert examine(ILLS["dead-channel"], well(6, 2), by=ignoring) == []
+def test_an_ignored_kind_is_not_reported() -> None:
+    ignoring = signal_health(
+        HealthSettings(hold_seconds=HOLD, ignore=("dead-channel",))
+    )
+    assert examine(FAULTS["dead-channel"], good(6, 2), by=ignoring) == []
 
 
-def test_at_the_end_what_is_raised_is_cleared_and_says_why() -> None:
-    ending = judge()
-    (raised,) = examine(ILLS["clipping"], by=ending)
+def test_at_the_end_a_raised_fault_is_cleared_and_says_why() -> None:
+    ending = signal_health()
+    (raised,) = examine(FAULTS["clipping"], by=ending)
     (cleared,) = ending.finish("the monitor was stopped")
     assert cleared.id == raised.id
     assert cleared.detail == "the monitor was stopped"
-    assert cleared.stop == round(ILL * RATE)
+    assert cleared.stop == round(FAULT_SECONDS * RATE)
     assert ending.finish("the monitor was stopped") == []
 
 
-def test_at_the_end_what_had_gone_ends_where_it_went() -> None:
-    ending = judge()
-    examine(ILLS["clipping"], well(CLEAR - 1), by=ending)
+def test_at_the_end_a_fault_that_was_gone_ends_where_it_went() -> None:
+    ending = signal_health()
+    examine(FAULTS["clipping"], good(CLEAR - 1), by=ending)
     (cleared,) = ending.finish("the recording is over")
-    assert cleared.stop == round(ILL * RATE)
+    assert cleared.stop == round(FAULT_SECONDS * RATE)
 
 
 def test_a_gap_makes_nothing_longer() -> None:
-    """What lasted a moment before and a moment after was not there in between."""
-    latch = Latch()
-    assert latch.push(0, 10, True, hold=15, clear=10) is None
-    latch.interrupt()
-    assert latch.push(1000, 1010, True, hold=15, clear=10) is None
-    assert latch.push(1010, 1020, True, hold=15, clear=10) == "raised"
-    assert latch.start == 1000
+    """A fault for a moment before and a moment after did not last in between."""
+    debouncer = Debouncer()
+    assert debouncer.push(0, 10, True, hold=15, clear=10) is None
+    debouncer.interrupt()
+    assert debouncer.push(1000, 1010, True, hold=15, clear=10) is None
+    assert debouncer.push(1010, 1020, True, hold=15, clear=10) == "raised"
+    assert debouncer.start == 1000
 
 
 def test_settings_of_a_reload_hold_from_then_on() -> None:
-    changed = judge(HealthSettings(hold_seconds=60, clear_seconds=60))
-    assert examine(ILLS["clipping"], by=changed) == []
+    changed = signal_health(HealthSettings(hold_seconds=60, clear_seconds=60))
+    assert examine(FAULTS["clipping"], by=changed) == []
     changed.adopt(HealthSettings(hold_seconds=1, clear_seconds=60))
-    assert [it.kind for it in examine(ILLS["clipping"], by=changed)] == ["clipping"]
+    assert [it.kind for it in examine(FAULTS["clipping"], by=changed)] == ["clipping"]
+
+
+class Place:
+    """A place with a level for every hop."""
+
+    def __init__(self, by: SignalHealth | None = None) -> None:
+        self.health = by or signal_health(HealthSettings())
+        self.records: list[Health] = []
+        self.seconds = 0.0
+        self._random = np.random.default_rng(1)
+
+    def sounds(
+        self, minutes: float, level_db: float, to_db: float | None = None
+    ) -> "Place":
+        """Add a floor from `level_db` to `to_db`, with louder hops now and then."""
+        count = round(minutes * MINUTE / HOP_SECONDS)
+        floors = np.linspace(level_db, level_db if to_db is None else to_db, count)
+        louder = self._random.exponential(6.0, count)
+        for level in floors + louder:
+            self.seconds += HOP_SECONDS
+            self.records += self.health.push_level(
+                hop(round(self.seconds * RATE), float(level))
+            )
+        return self
+
+    def is_away(self, minutes: float) -> "Place":
+        self.seconds += minutes * MINUTE
+        return self
+
+    @property
+    def states(self) -> list[str]:
+        assert {it.kind for it in self.records} <= {"noise-floor"}
+        return [it.state for it in self.records]
+
+
+def test_a_sudden_fall_that_stays_is_reported_and_so_is_its_end() -> None:
+    place = Place().sounds(180, 50).sounds(60, 30).sounds(60, 50)
+    raised, cleared = place.records
+    assert any(f"{fall} dB quieter" in raised.detail for fall in (17, 18, 19, 20))
+    ((_, _, began, known), (_, _, _, ended)) = outline(place.records)
+    assert began == pytest.approx(180 * MINUTE, abs=2 * MINUTE)
+    assert known == pytest.approx(190 * MINUTE, abs=2 * MINUTE)
+    assert ended == pytest.approx(240 * MINUTE, abs=2 * MINUTE)
+    assert (raised.state, cleared.state) == ("raised", "cleared")
+    assert raised.id == cleared.id
+
+
+def test_a_fall_of_minutes_is_not_reported() -> None:
+    assert Place().sounds(180, 50).sounds(8, 20).sounds(60, 50).records == []
+
+
+def test_a_fall_by_less_than_the_setting_is_not_reported() -> None:
+    assert Place().sounds(180, 50).sounds(60, 41).records == []
+    sensitive = signal_health(HealthSettings(noise_floor_fall_db=6))
+    assert Place(sensitive).sounds(180, 50).sounds(60, 41).states == ["raised"]
+
+
+def test_before_two_hours_are_known_no_fall_is_reported() -> None:
+    assert Place().sounds(110, 50).sounds(300, 20).records == []
+
+
+def test_evenings_and_nights_are_no_fall() -> None:
+    """Days that are 25 dB louder than their nights, begun at noon and in the dark."""
+    for hour in (6, 15):
+        place = Place()
+        for half_hour in range(3 * 48):
+            now, then = (
+                40 + 12.5 * math.sin(2 * math.pi * (hour + half / 2) / 24)
+                for half in (half_hour, half_hour + 1)
+            )
+            place.sounds(30, now, then)
+        assert place.records == []
+
+
+def test_an_evening_of_two_hours_on_the_first_day_is_no_fall() -> None:
+    assert Place().sounds(480, 55).sounds(120, 55, 35).sounds(480, 35).records == []
+
+
+def test_a_machine_that_stops_each_night_is_reported_once() -> None:
+    """A fall that ends by itself after hours was the place."""
+    place = Place()
+    for _ in range(3):
+        place.sounds(15 * 60, 55).sounds(9 * 60, 35)
+    assert place.states == ["raised", "cleared"]
+
+
+def test_a_hand_that_covers_it_twice_is_reported_twice() -> None:
+    place = Place().sounds(300, 50)
+    for _ in range(2):
+        place.sounds(30, 25).sounds(60, 50)
+    assert place.states == ["raised", "cleared"] * 2
+
+
+def test_a_fall_that_stays_stays_raised() -> None:
+    assert Place().sounds(300, 50).sounds(3000, 30).states == ["raised"]
+
+
+def test_a_long_gap_begins_anew_and_a_short_one_does_not() -> None:
+    """After a long one it may be another microphone, or another place."""
+    assert Place().sounds(300, 50).is_away(30).sounds(110, 25).records == []
+    assert Place().sounds(300, 50).is_away(5).sounds(60, 25).states == ["raised"]
+
+
+def test_a_long_gap_ends_a_fall_and_says_why() -> None:
+    place = Place().sounds(300, 50).sounds(30, 25).is_away(60).sounds(30, 25)
+    assert place.states == ["raised", "cleared"]
+    assert "learned anew" in place.records[-1].detail
+
+
+def test_a_muted_microphone_is_no_fall() -> None:
+    """Digital silence is a fault of its own."""
+    place = Place().sounds(300, 50)
+    for number in range(round(60 * MINUTE / HOP_SECONDS)):
+        stop = round((place.seconds + number * HOP_SECONDS) * RATE)
+        place.records += place.health.push_level(hop(stop, -30.0, level_dbfs=-120.0))
+    assert place.records == []
+
+
+def test_in_a_recording_a_fall_is_normal() -> None:
+    recording = signal_health(HealthSettings(), live=False)
+    assert Place(recording).sounds(300, 50).sounds(60, 20).records == []

@@ -1,4 +1,4 @@
-"""The timeline hands over every sample or says in a gap that it is lost."""
+"""The timeline hands over every sample, or a gap for those that are lost."""
 
 import threading
 from collections.abc import Callable
@@ -10,16 +10,20 @@ from hypothesis import strategies as st
 
 from monitor.audio.timeline import Timeline
 from monitor.records import GapReason, SourceState
+from monitor.statistics import Loss
 from tests.support.signals import numbered
 from tests.support.timelines import (
     CAPACITY,
     NEWEST,
     RATE,
     assert_tiled,
-    make_feed,
+    make_timeline,
     spans,
     write,
 )
+
+PAST_RATE = 100
+PAST_CAPACITY = 500
 
 REASONS: list[GapReason] = ["stalled", "ended", "unplugged", "invalid"]
 WRITE = st.tuples(st.just("write"), st.integers(0, 100))
@@ -33,12 +37,18 @@ STEPS = st.one_of(
 )
 
 
+def lost(timeline: Timeline) -> tuple[int, int]:
+    """Return the numbers of lost samples and of gaps."""
+    losses = timeline.losses
+    return sum(it.samples for it in losses), sum(it.gaps for it in losses)
+
+
 @settings(max_examples=150)
 @given(steps=st.lists(STEPS, max_size=40))
-def test_blocks_and_gaps_tell_what_became_of_every_sample(
+def test_every_sample_is_in_a_block_or_in_a_gap_of_its_reason(
     steps: list[tuple[str, int]],
 ) -> None:
-    timeline = make_feed()
+    timeline = make_timeline()
     channels = 1
     fate: list[str] = []  # of each sample, as the capture thread knows it
     states: list[str] = []
@@ -54,8 +64,8 @@ def test_blocks_and_gaps_tell_what_became_of_every_sample(
             timeline.state("listening", states[-1])
         elif step == "take":
             start = timeline.taken
-            pieces = timeline.take()
-            tiles = spans(pieces)
+            items = timeline.take()
+            tiles = spans(items)
             assert_tiled(tiles, start, timeline.stop)
             assert timeline.taken == timeline.stop == len(fate)
             for tile_start, tile_stop, kind in tiles:
@@ -66,7 +76,7 @@ def test_blocks_and_gaps_tell_what_became_of_every_sample(
                     assert tile_stop <= max(start, timeline.stop - NEWEST)
                 else:
                     assert truth == {kind}
-            assert states == [p.detail for p in pieces if isinstance(p, SourceState)]
+            assert states == [p.detail for p in items if isinstance(p, SourceState)]
             states.clear()
         else:
             timeline.lose(count, step)  # type: ignore[arg-type]
@@ -74,7 +84,7 @@ def test_blocks_and_gaps_tell_what_became_of_every_sample(
 
 
 def test_states_stand_between_the_samples_before_and_after_them() -> None:
-    timeline = make_feed()
+    timeline = make_timeline()
     write(timeline, 10)
     timeline.state("waiting", "unplugged")
     timeline.lose(5, "unplugged")
@@ -93,8 +103,8 @@ def test_states_stand_between_the_samples_before_and_after_them() -> None:
     assert timeline.state_name == "listening"
 
 
-def test_what_came_in_many_blocks_is_taken_as_one() -> None:
-    timeline = make_feed(channels=2)
+def test_many_blocks_are_taken_as_one() -> None:
+    timeline = make_timeline(channels=2)
     for count in (1, 7, 20, 0, 3):
         write(timeline, count, channels=2)
 
@@ -103,7 +113,7 @@ def test_what_came_in_many_blocks_is_taken_as_one() -> None:
 
 
 def test_neighbouring_gaps_of_one_reason_are_one() -> None:
-    timeline = make_feed()
+    timeline = make_timeline()
     timeline.lose(10, "stalled")
     timeline.lose(10, "stalled")
     timeline.lose(10, "ended")
@@ -112,7 +122,7 @@ def test_neighbouring_gaps_of_one_reason_are_one() -> None:
 
 
 def test_a_lapped_worker_goes_on_at_the_newest_part() -> None:
-    timeline = make_feed()
+    timeline = make_timeline()
     write(timeline, 20)
     timeline.take()
     for _ in range(9):
@@ -121,8 +131,8 @@ def test_a_lapped_worker_goes_on_at_the_newest_part() -> None:
     assert spans(timeline.take()) == [(20, 64, "overrun"), (64, 110, "1 channels")]
 
 
-def test_a_gap_within_a_lost_stretch_keeps_its_reason() -> None:
-    timeline = make_feed()
+def test_a_gap_within_lost_samples_keeps_its_reason() -> None:
+    timeline = make_timeline()
     write(timeline, 30)
     timeline.lose(5, "invalid")
     write(timeline, 85)
@@ -136,14 +146,14 @@ def test_a_gap_within_a_lost_stretch_keeps_its_reason() -> None:
 
 
 def test_a_block_larger_than_the_ring_leaves_its_newest_part() -> None:
-    timeline = make_feed()
+    timeline = make_timeline()
     write(timeline, 1000)
 
     assert spans(timeline.take()) == [(0, 954, "overrun"), (954, 1000, "1 channels")]
 
 
-def test_stretches_of_other_channels_are_both_taken() -> None:
-    timeline = make_feed(channels=1)
+def test_blocks_of_other_channels_are_both_taken() -> None:
+    timeline = make_timeline(channels=1)
     write(timeline, 30, channels=1)
     timeline.open(2)
     timeline.lose(20, "ended")
@@ -166,57 +176,58 @@ def test_samples_can_be_lost_before_the_source_opens() -> None:
 
 
 def test_lost_samples_and_gaps_are_counted() -> None:
-    timeline = make_feed()
+    timeline = make_timeline()
     timeline.lose(10, "stalled")
     timeline.take()
     timeline.lose(10, "stalled")  # the same gap, going on
     timeline.take()
-    assert (timeline.lost_samples, timeline.gaps) == (20, 1)
+    assert lost(timeline) == (20, 1)
 
     write(timeline, 100)
     timeline.take()
-    assert (timeline.lost_samples, timeline.gaps) == (74, 2)
+    assert lost(timeline) == (74, 2)
+    assert timeline.losses == (Loss("stalled", 1, 20), Loss("overrun", 1, 54))
 
 
-def test_what_waits_for_a_worker_that_hangs_is_bounded() -> None:
-    timeline = make_feed()
+def test_the_items_that_wait_for_a_worker_that_hangs_are_bounded() -> None:
+    timeline = make_timeline()
     for index in range(20_000):
         write(timeline, 1)
         timeline.lose(1, "invalid")
         timeline.state("listening", f"state {index}")
-    pieces = timeline.take()
+    items = timeline.take()
 
-    assert len(pieces) < 2000
-    tiles = spans(pieces)
+    assert len(items) < 2000
+    tiles = spans(items)
     assert_tiled(tiles, 0, 40_000)
     assert tiles[0][2] == "overrun"
     assert tiles[-1][2] == "invalid"
-    assert pieces[-1] == SourceState("street", "listening", "state 19999")
+    assert items[-1] == SourceState("street", "listening", "state 19999")
     assert len(timeline.arrivals()) < 5000
 
 
-def test_the_newest_state_is_told_however_much_has_been_given_up() -> None:
-    timeline = make_feed()
+def test_the_newest_state_is_kept_however_much_is_dropped() -> None:
+    timeline = make_timeline()
     timeline.state("opening", "first")
     timeline.state("listening", "second")
     for _ in range(5000):
         write(timeline, 1)
         timeline.lose(1, "invalid")
 
-    states = [piece for piece in timeline.take() if isinstance(piece, SourceState)]
+    states = [item for item in timeline.take() if isinstance(item, SourceState)]
     assert states == [SourceState("street", "listening", "second")]
 
 
-def test_a_source_that_only_tells_its_state_fills_nothing_either() -> None:
-    timeline = make_feed()
+def test_states_alone_are_bounded_too() -> None:
+    timeline = make_timeline()
     for index in range(5000):
         timeline.state("waiting", f"attempt {index}")
 
     assert len(timeline.take()) < 2000
 
 
-def test_arrivals_are_told_once() -> None:
-    timeline = make_feed()
+def test_arrivals_are_returned_once() -> None:
+    timeline = make_timeline()
     timeline.write(numbered(0, 10), now=5.0)
     timeline.lose(5, "stalled")
     timeline.write(numbered(15, 10), now=6.5)
@@ -225,8 +236,8 @@ def test_arrivals_are_told_once() -> None:
     assert timeline.arrivals() == []
 
 
-def test_the_worker_is_woken_by_all_that_can_be_taken() -> None:
-    timeline = make_feed()
+def test_every_item_wakes_the_worker() -> None:
+    timeline = make_timeline()
     timeline.wakeup = threading.Event()
     deliveries: list[Callable[[], None]] = [
         lambda: write(timeline, 1),
@@ -240,21 +251,21 @@ def test_the_worker_is_woken_by_all_that_can_be_taken() -> None:
         assert len(timeline.take()) == 1
 
 
-def test_gaps_and_states_and_a_crowded_ring_are_not_to_wait_for_more_sound() -> None:
-    timeline = make_feed()
+def test_gaps_and_states_and_a_crowded_ring_are_urgent() -> None:
+    timeline = make_timeline()
     write(timeline, 40)
-    assert not timeline.has_marks
+    assert not timeline.is_urgent
     write(timeline, 1)
-    assert timeline.has_marks
+    assert timeline.is_urgent
     timeline.take()
-    assert not timeline.has_marks
+    assert not timeline.is_urgent
     timeline.lose(1, "stalled")
-    assert timeline.has_marks
+    assert timeline.is_urgent
     timeline.take()
     timeline.state("listening", "")
-    assert timeline.has_marks
+    assert timeline.is_urgent
     timeline.take()
-    assert not timeline.has_marks
+    assert not timeline.is_urgent
 
 
 def test_a_block_before_the_source_opens_is_our_own_mistake() -> None:
@@ -262,7 +273,7 @@ def test_a_block_before_the_source_opens_is_our_own_mistake() -> None:
         write(Timeline("street", RATE, 8), 1)
 
 
-def test_a_feed_may_go_on_counting_where_another_stopped() -> None:
+def test_a_timeline_may_go_on_counting_where_another_stopped() -> None:
     timeline = Timeline("street", RATE, CAPACITY / RATE, start=1000)
     timeline.open(1)
     write(timeline, 30)
@@ -275,21 +286,74 @@ def test_a_feed_may_go_on_counting_where_another_stopped() -> None:
 
 
 @pytest.mark.parametrize("capacity", [50, 300])
-def test_another_capacity_loses_nothing_that_waits(capacity: int) -> None:
-    timeline = make_feed()
+def test_another_capacity_loses_no_pending_samples(capacity: int) -> None:
+    timeline = make_timeline()
     write(timeline, 60)
     timeline.keep(capacity / RATE)
     write(timeline, 20)
     write(timeline, 10)
     assert_tiled(spans(timeline.take()), 0, 90)
-    assert timeline.lost_samples == 0
+    assert timeline.losses == ()
     first, samples = timeline.past(0, 90)
     assert first == max(0, 90 - capacity)
     np.testing.assert_array_equal(samples, numbered(first, 90 - first))
 
 
-def test_with_another_capacity_so_much_can_wait() -> None:
-    timeline = make_feed()
+def test_a_larger_capacity_holds_more() -> None:
+    timeline = make_timeline()
     timeline.keep(300 / RATE)
     write(timeline, 280)
     assert spans(timeline.take()) == [(0, 280, "1 channels")]
+
+
+def written(*counts: int) -> Timeline:
+    timeline = Timeline("street", PAST_RATE, PAST_CAPACITY / PAST_RATE)
+    timeline.open(1)
+    for count in counts:
+        timeline.write(numbered(timeline.stop, count), 0.0)
+    return timeline
+
+
+@settings(max_examples=100)
+@given(
+    counts=st.lists(st.integers(1, 300), min_size=1, max_size=6),
+    start=st.integers(0, 1500),
+    count=st.integers(0, 700),
+)
+def test_the_past_is_the_part_of_the_range_that_is_still_there(
+    counts: list[int], start: int, count: int
+) -> None:
+    timeline = written(*counts)
+    first, samples = timeline.past(start, start + count)
+    there = range(max(0, timeline.stop - PAST_CAPACITY), timeline.stop)
+    wanted = [index for index in range(start, start + count) if index in there]
+    assert samples[0].tolist() == wanted
+    assert not wanted or first == wanted[0]
+
+
+def test_taken_samples_are_in_the_past_too() -> None:
+    timeline = written(200)
+    timeline.take()
+    assert timeline.past(0, 200)[1].shape == (1, 200)
+
+
+def test_lost_samples_are_silence_in_the_past() -> None:
+    timeline = written(100)
+    timeline.lose(50, "stalled")
+    timeline.write(numbered(150, 50), 0.0)
+    _, samples = timeline.past(90, 160)
+    assert samples[0].tolist() == [*range(90, 100), *[0] * 50, *range(150, 160)]
+
+
+def test_the_past_begins_anew_with_another_number_of_channels() -> None:
+    timeline = written(100)
+    timeline.open(2)
+    timeline.write(numbered(100, 50, channels=2), 0.0)
+    first, samples = timeline.past(50, 150)
+    assert first == 100
+    assert samples.shape == (2, 50)
+
+
+def test_there_is_no_past_before_the_first_sample() -> None:
+    timeline = Timeline("street", PAST_RATE, 5.0)
+    assert timeline.past(0, 100)[1].shape == (1, 0)

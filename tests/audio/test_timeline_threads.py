@@ -6,12 +6,20 @@ import numpy as np
 import pytest
 
 from monitor.audio.timeline import Timeline
-from tests.support.timelines import CAPACITY, assert_tiled, make_feed, spans, write
+from tests.support.signals import numbered
+from tests.support.timelines import (
+    CAPACITY,
+    RATE,
+    assert_tiled,
+    make_timeline,
+    spans,
+    write,
+)
 from tests.support.turns import frequent_turns
 
 
 def test_there_is_room_until_the_ring_is_full() -> None:
-    timeline = make_feed()
+    timeline = make_timeline()
     go_on, stopped = threading.Event(), threading.Event()
     stopped.set()
     write(timeline, 70)
@@ -23,7 +31,7 @@ def test_there_is_room_until_the_ring_is_full() -> None:
 
 
 def test_waiting_for_room_ends_when_it_is_stopped() -> None:
-    timeline = make_feed()
+    timeline = make_timeline()
     write(timeline, CAPACITY)
     stop = threading.Event()
     answers: list[bool] = []
@@ -37,8 +45,8 @@ def test_waiting_for_room_ends_when_it_is_stopped() -> None:
     assert answers == [False]
 
 
-def test_a_worker_that_lets_sound_collect_learns_that_a_recording_waits() -> None:
-    timeline = make_feed()
+def test_a_worker_that_lets_samples_collect_learns_that_a_recording_waits() -> None:
+    timeline = make_timeline()
     timeline.wakeup = threading.Event()
     write(timeline, 30)
     timeline.wakeup.clear()
@@ -51,7 +59,7 @@ def test_a_worker_that_lets_sound_collect_learns_that_a_recording_waits() -> Non
     thread.start()
     try:
         assert timeline.wakeup.wait(timeout=5)
-        assert timeline.has_marks
+        assert timeline.is_urgent
         timeline.take()
         thread.join(timeout=5)
     finally:
@@ -59,11 +67,11 @@ def test_a_worker_that_lets_sound_collect_learns_that_a_recording_waits() -> Non
         thread.join()
 
     assert answers == [True]
-    assert not timeline.has_marks
+    assert not timeline.is_urgent
 
 
 def test_a_recording_that_waits_for_room_loses_nothing() -> None:
-    timeline = make_feed()
+    timeline = make_timeline()
     timeline.wakeup = threading.Event()
     stop = threading.Event()
     sizes = np.random.default_rng(0).integers(1, CAPACITY, 500).tolist()
@@ -116,7 +124,27 @@ def test_a_capture_thread_that_laps_the_worker_leaves_no_hole_and_no_overlap() -
         thread.join()
 
     assert_tiled(tiles, 0, timeline.stop)
-    assert timeline.lost_samples == sum(
-        b - a for a, b, kind in tiles if "ch" not in kind
-    )
+    lost = sum(loss.samples for loss in timeline.losses)
+    assert lost == sum(b - a for a, b, kind in tiles if "ch" not in kind)
     assert {"overrun", "stalled"} < {kind for _, _, kind in tiles}
+
+
+def test_no_torn_copy_of_the_past_is_given_while_the_writer_goes_on() -> None:
+    timeline = Timeline("street", RATE, CAPACITY / RATE)
+    timeline.open(1)
+    write(timeline, CAPACITY)
+    done = threading.Event()
+
+    def capture() -> None:
+        for _ in range(3000):
+            write(timeline, 37)
+        done.set()
+
+    thread = threading.Thread(target=capture, name="capture")
+    thread.start()
+    while not done.is_set():
+        stop = timeline.stop
+        first, samples = timeline.past(stop - CAPACITY, stop)
+        count = samples.shape[1]
+        assert np.array_equal(samples, numbered(first, count))
+    thread.join()

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from monitor.audio.channel_statistics import ChannelVitals, Vitals
+from monitor.audio.signal_health import CellStatistics, ChannelStatistics
 from monitor.audio.timeline import Timeline
 from monitor.config.audio import HealthSettings
 from monitor.config.config import Config
@@ -201,10 +201,10 @@ def test_what_other_threads_post_is_told() -> None:
 
 def clipped(first: int, seconds: float) -> Timeline:
     timeline = Timeline("street", RATE, 30)
-    channel = ChannelVitals(-1.0, 1.0, 0.0, 0.5, 1000)
+    channel = ChannelStatistics(-1.0, 1.0, 0.0, 0.5, 1000)
     half = RATE // 2
     for start in range(first, first + round(seconds * RATE), half):
-        timeline.vitals.put(Vitals(start, start + half, (channel,)))
+        timeline.add_cell(CellStatistics(start, start + half, (channel,)))
     return timeline
 
 
@@ -229,11 +229,12 @@ def test_which_sources_are_live_follows_from_their_inputs() -> None:
         }
     )
     made = HealthWatch.of(config, sample_rate=RATE, session="x", desk=HealthReports())
-    silent = ChannelVitals(0.0, 0.0, 0.0, 0.0, 0)
+    silent = ChannelStatistics(0.0, 0.0, 0.0, 0.0, 0)
     told = []
     for name in ("street", "tape"):
         timeline = Timeline(name, RATE, 30)
         for start in np.arange(0, 60 * RATE, RATE // 2).tolist():
-            timeline.vitals.put(Vitals(start, start + RATE // 2, (silent,)))
+            cell = CellStatistics(start, start + RATE // 2, (silent,))
+            timeline.add_cell(cell)
         told += made.hear([timeline], [])
     assert [(it.source, it.kind) for it in told] == [("street", "digital-silence")]

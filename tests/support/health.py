@@ -1,9 +1,8 @@
-"""Sounds put before the judge of a microphone, as the capture and the worker do."""
+"""Signals and levels put into a signal health, as capture and worker do."""
 
 import numpy as np
 
-from monitor.audio.channel_statistics import CellMeter, Vitals
-from monitor.audio.signal_health import HealthJudge
+from monitor.audio.signal_health import CellStatistics, ChannelMeter, SignalHealth
 from monitor.config.audio import HealthSettings
 from monitor.records import Health, HealthKind, HealthState, ScoreFrame, Timed
 from tests.support.signals import Samples
@@ -14,42 +13,45 @@ HOLD, CLEAR = 2.0, 4.0
 SETTINGS = HealthSettings(hold_seconds=HOLD, clear_seconds=CLEAR)
 
 
-def judge(settings: HealthSettings = SETTINGS, *, live: bool = True) -> HealthJudge:
-    return HealthJudge("street", RATE, settings, session="session", live=live)
+def signal_health(
+    settings: HealthSettings = SETTINGS, *, live: bool = True
+) -> SignalHealth:
+    return SignalHealth("street", RATE, settings, session="session", live=live)
 
 
 def examine(
-    *sounds: Samples, by: HealthJudge | None = None, rate: int = RATE
+    *sounds: Samples, by: SignalHealth | None = None, rate: int = RATE
 ) -> list[Health]:
-    """What is told of sounds, one after the other, in one block."""
+    """Return the records of signals, one after the other, in one block."""
     return examine_blocks([np.concatenate(sounds, axis=1)], by, rate)
 
 
 def examine_blocks(
-    blocks: list[Samples], by: HealthJudge | None = None, rate: int = RATE
+    blocks: list[Samples], by: SignalHealth | None = None, rate: int = RATE
 ) -> list[Health]:
-    by = by or judge()
-    meter = CellMeter(rate, blocks[0].shape[0])
-    told, stop = [], 0
+    by = by or signal_health()
+    meter = ChannelMeter(rate, blocks[0].shape[0])
+    records, stop = [], 0
     for block in blocks:
-        for channels in meter.push(block):
-            start, stop = stop, stop + round(meter.samples * RATE / rate)
-            told += by.push(Vitals(start, stop, channels))
-    return told
+        for _, channels in meter.push(block):
+            if channels is not None:
+                start, stop = stop, stop + round(meter.samples * RATE / rate)
+                records += by.push(CellStatistics(start, stop, channels))
+    return records
 
 
-def outline(told: list[Health]) -> list[tuple[str, str, float, float]]:
-    """Kind and state, and from when to when in seconds."""
-    return [(it.kind, it.state, it.start / RATE, it.stop / RATE) for it in told]
+def outline(records: list[Health]) -> list[tuple[str, str, float, float]]:
+    """Return kind, state, and begin and end in seconds."""
+    return [(it.kind, it.state, it.start / RATE, it.stop / RATE) for it in records]
 
 
 def hop(stop: int, laeq_db: float, level_dbfs: float = -40.0) -> ScoreFrame:
-    """A window that ends at `stop`, whose newest hop is so loud."""
+    """Return a window that ends at `stop`, whose newest hop has this level."""
     return ScoreFrame("street", stop, stop, (), (), level_dbfs, level_dbfs, laeq_db)
 
 
 def as_16_bit(wave: Samples, gain: float = 1.0) -> Samples:
-    """Through an amplifier and a converter that clips."""
+    """Pass a wave through an amplifier and a converter that clips."""
     highest = 1 - 2**-15
     return (np.round(np.clip(gain * wave, -1, highest) * 2**15) / 2**15).astype(
         np.float32
@@ -65,7 +67,7 @@ def trouble(
     number: int = 1,
     detail: str = "turn the gain down",
 ) -> Timed:
-    """A health record on the wall clock."""
+    """Return a health record on the wall clock."""
     start = round(start_seconds * 44_100)
     stop = start + round(seconds * 44_100)
     name = f"session-{source}-{kind}-{number}"

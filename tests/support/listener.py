@@ -1,4 +1,4 @@
-"""A capture on its own thread, and what it hands over."""
+"""A capture on its own thread, and the items that it hands over."""
 
 import threading
 import time
@@ -7,65 +7,65 @@ from contextlib import contextmanager
 
 from monitor.audio.capture import Capture
 from monitor.audio.sources.source import build_source
-from monitor.audio.timeline import Block, Timeline
+from monitor.audio.timeline import Block, Item, Timeline
 from monitor.config.audio import SourceSettings
 from monitor.records import Gap, SourceState
 
-PATIENCE_SECONDS = 20.0
+DEADLINE_SECONDS = 20.0
 
 
 class Listener:
-    """Takes what a capture hands over, until something has come."""
+    """Takes the items of a capture, until a condition holds."""
 
     def __init__(self, timeline: Timeline) -> None:
         self._timeline = timeline
         self._wakeup = threading.Event()
         timeline.wakeup = self._wakeup
-        self.pieces: list[Block | Gap | SourceState] = []
+        self.items: list[Item] = []
 
     @property
     def gaps(self) -> list[Gap]:
-        return [piece for piece in self.pieces if isinstance(piece, Gap)]
+        return [item for item in self.items if isinstance(item, Gap)]
 
     @property
     def blocks(self) -> list[Block]:
-        return [piece for piece in self.pieces if isinstance(piece, Block)]
+        return [item for item in self.items if isinstance(item, Block)]
 
     @property
     def states(self) -> list[str]:
-        """What the source was doing, in order."""
-        return [piece.state for piece in self.pieces if isinstance(piece, SourceState)]
+        """States of the source, in order."""
+        return [item.state for item in self.items if isinstance(item, SourceState)]
 
     @property
     def sentences(self) -> list[str]:
-        return [piece.detail for piece in self.pieces if isinstance(piece, SourceState)]
+        return [item.detail for item in self.items if isinstance(item, SourceState)]
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + DEADLINE_SECONDS
         while not condition():
             left = deadline - time.monotonic()
             assert left > 0, f"only {len(self.blocks)} blocks came, {self.sentences}"
             self._wakeup.wait(left)
             self._wakeup.clear()
-            self.pieces += self._timeline.take()
+            self.items += self._timeline.take()
 
     def wait_for_reopenings(self, count: int) -> None:
-        """Until it is heard again after so many interruptions."""
-        self.wait_until(lambda: self._openings() > count and self._sounds_last())
+        """Wait for samples after so many interruptions."""
+        self.wait_until(lambda: self._openings() > count and self._ends_with_samples())
 
     def _openings(self) -> int:
         return sum(
-            isinstance(piece, SourceState) and piece.state == "listening"
-            for piece in self.pieces
+            isinstance(item, SourceState) and item.state == "listening"
+            for item in self.items
         )
 
-    def _sounds_last(self) -> bool:
-        return isinstance(self.pieces[-1], Block)
+    def _ends_with_samples(self) -> bool:
+        return isinstance(self.items[-1], Block)
 
 
 @contextmanager
 def listening(settings: SourceSettings, sample_rate: int) -> Iterator[Listener]:
-    """Capture the source of `settings` at `sample_rate` for as long as the block."""
+    """Capture the source of `settings` while the block runs."""
     source = build_source(settings, "realtime", time.monotonic)
     timeline = Timeline(settings.name, sample_rate, 10.0)
     capture = Capture(source, timeline, settings, time.monotonic)
@@ -77,5 +77,5 @@ def listening(settings: SourceSettings, sample_rate: int) -> Iterator[Listener]:
         yield listener
     finally:
         stop.set()
-        thread.join(PATIENCE_SECONDS)
+        thread.join(DEADLINE_SECONDS)
         assert not thread.is_alive()

@@ -1,4 +1,4 @@
-"""A source that behaves by a script, on a clock that moves when told."""
+"""A source that follows a script, on a fake clock."""
 
 import threading
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ FOR_EVER = 1e9
 
 
 class FakeStop(threading.Event):
-    """Waiting for it takes no time, but on the fake clock."""
+    """Event whose `wait` only advances the fake clock."""
 
     def __init__(self, clock: FakeClock) -> None:
         super().__init__()
@@ -28,8 +28,8 @@ class FakeStop(threading.Event):
 
 
 @dataclass(frozen=True)
-class Sound:
-    """Takes its time, and delivers so much sound at its end, of value 0.5."""
+class Steady:
+    """Samples of value 0.5, delivered in real time."""
 
     seconds: float
     block_seconds: float = 0.1
@@ -37,26 +37,26 @@ class Sound:
 
 @dataclass(frozen=True)
 class Silence:
-    """Delivers nothing for so long."""
+    """Nothing for so long."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Burst:
-    """Delivers so much sound in no time."""
+    """Samples of so many seconds, delivered at once."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Overflow:
-    """Lost so much, which took its time."""
+    """A loss of so many seconds, in real time."""
 
     seconds: float
 
 
-Step = Sound | Silence | Burst | Overflow | Exception
+Step = Steady | Silence | Burst | Overflow | Exception
 
 
 @dataclass
@@ -106,9 +106,9 @@ class ScriptedStream:
         if isinstance(step, Exception):
             raise step
         if isinstance(step, Silence):
-            return self._be_silent(step, timeout_seconds)
-        if isinstance(step, Sound):
-            return self._sound(step)
+            return self._deliver_nothing(step, timeout_seconds)
+        if isinstance(step, Steady):
+            return self._deliver(step)
         self._steps.pop(0)
         count = round(step.seconds * self.sample_rate)
         if isinstance(step, Overflow):
@@ -119,7 +119,7 @@ class ScriptedStream:
     def close(self) -> None:
         self._source.closed += 1
 
-    def _be_silent(self, step: Silence, timeout_seconds: float) -> None:
+    def _deliver_nothing(self, step: Silence, timeout_seconds: float) -> None:
         self._left = self._left or step.seconds
         passing = min(self._left, timeout_seconds)
         self._clock.advance(passing)
@@ -128,7 +128,7 @@ class ScriptedStream:
             self._left = 0.0
             self._steps.pop(0)
 
-    def _sound(self, step: Sound) -> Samples:
+    def _deliver(self, step: Steady) -> Samples:
         self._left = self._left or step.seconds
         passing = min(self._left, step.block_seconds)
         self._clock.advance(passing)
@@ -143,5 +143,5 @@ class ScriptedStream:
 
 
 def failing(times: int, sentence: str = "there is no microphone") -> list[list[Step]]:
-    """So many openings that fail."""
+    """Return so many lives that fail at opening."""
     return [[SourceError(sentence)] for _ in range(times)]

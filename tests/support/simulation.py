@@ -296,6 +296,10 @@ class World:
     def step_wall_clock(self, seconds: float) -> None:
         self.clock.wall += timedelta(seconds=seconds)
 
+    @property
+    def _analysed_samples(self) -> int:
+        return self.timeline.taken - sum(it.samples for it in self.timeline.losses)
+
     def _pass(self) -> None:
         now = self.clock.monotonic()
         if self._happenings and now >= self._happenings[0][0]:
@@ -303,10 +307,10 @@ class World:
             now = self.clock.monotonic()
         if now >= max(self.worker_busy_until, self._next_turn):
             self._next_turn = now + self._turn_seconds
-            before = self.timeline.taken - self.timeline.lost_samples
+            before = self._analysed_samples
             self.turns.give()
-            heard = self.timeline.taken - self.timeline.lost_samples - before
-            work = self.cost * heard / self.timeline.sample_rate
+            fresh = self._analysed_samples - before
+            work = self.cost * fresh / self.timeline.sample_rate
             self.worker_busy_until = max(self.worker_busy_until, now + work)
         if now >= self._end:
             self._stop.set()

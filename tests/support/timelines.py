@@ -1,23 +1,22 @@
-"""A small feed of numbered samples, and what its pieces must add up to."""
+"""A small timeline of numbered samples, and the sum of its items."""
 
 import itertools
 from collections.abc import Iterable
 
 import numpy as np
 
-from monitor.audio.timeline import Block, Timeline
-from monitor.records import Gap, SourceState
+from monitor.audio.timeline import Block, Item, Timeline
+from monitor.records import Gap
 from tests.support.signals import numbered
 
 RATE = 10
 CAPACITY = 80  # samples
 NEWEST = 46  # what a lapped worker goes on with
 
-Piece = Block | Gap | SourceState
 Tile = tuple[int, int, str]
 
 
-def make_feed(channels: int = 1) -> Timeline:
+def make_timeline(channels: int = 1) -> Timeline:
     timeline = Timeline("street", RATE, CAPACITY / RATE)
     timeline.open(channels)
     return timeline
@@ -27,17 +26,17 @@ def write(timeline: Timeline, count: int, channels: int = 1) -> None:
     timeline.write(numbered(timeline.stop, count, channels), now=0.0)
 
 
-def spans(pieces: Iterable[Piece]) -> list[Tile]:
-    """Start, stop and kind of blocks and gaps; the samples of blocks are checked."""
+def spans(items: Iterable[Item]) -> list[Tile]:
+    """Return start, stop and kind of blocks and gaps; check the samples of blocks."""
     found = []
-    for piece in pieces:
-        if isinstance(piece, Block):
-            channels, count = piece.samples.shape
-            expected = numbered(piece.start, count, channels)
-            np.testing.assert_array_equal(piece.samples, expected)
-            found.append((piece.start, piece.stop, f"{channels} channels"))
-        elif isinstance(piece, Gap):
-            found.append((piece.start, piece.stop, piece.reason))
+    for item in items:
+        if isinstance(item, Block):
+            channels, count = item.samples.shape
+            expected = numbered(item.start, count, channels)
+            np.testing.assert_array_equal(item.samples, expected)
+            found.append((item.start, item.stop, f"{channels} channels"))
+        elif isinstance(item, Gap):
+            found.append((item.start, item.stop, item.reason))
     return found
 
 

@@ -1,9 +1,9 @@
-"""What a capture makes of the script of a source, on a clock of our own."""
+"""A capture of a scripted source, on a fake clock."""
 
 from dataclasses import dataclass, field
 
 from monitor.audio.capture import Capture
-from monitor.audio.timeline import Block, Timeline
+from monitor.audio.timeline import Block, Item, Timeline
 from monitor.config.audio import SourceSettings
 from monitor.records import Gap, SourceState
 from tests.support.clock import FakeClock
@@ -19,51 +19,51 @@ SETTINGS = SourceSettings(name="street", stall_seconds=STALL_SECONDS)
 
 
 @dataclass
-class Listening:
-    """What one capture made of a script."""
+class Captured:
+    """The items that a capture made of a script."""
 
     source: ScriptedSource
     capture: Capture
     timeline: Timeline
     began: float
-    pieces: list[Block | Gap | SourceState] = field(default_factory=list)
+    items: list[Item] = field(default_factory=list)
 
     @property
     def gaps(self) -> list[Gap]:
-        return [piece for piece in self.pieces if isinstance(piece, Gap)]
+        return [item for item in self.items if isinstance(item, Gap)]
 
     @property
     def blocks(self) -> list[Block]:
-        return [piece for piece in self.pieces if isinstance(piece, Block)]
+        return [item for item in self.items if isinstance(item, Block)]
 
     @property
     def states(self) -> list[tuple[str, str]]:
         return [
-            (piece.state, piece.detail)
-            for piece in self.pieces
-            if isinstance(piece, SourceState)
+            (item.state, item.detail)
+            for item in self.items
+            if isinstance(item, SourceState)
         ]
 
     @property
     def drawing(self) -> str:
-        """Seconds of the timeline: `-` sound, the initial of the reason where lost."""
+        """Seconds of the timeline: `-` samples, the initial of the reason of a gap."""
         letters = ["?"] * round(self.timeline.stop / RATE)
-        for piece in self.pieces:
-            if not isinstance(piece, SourceState):
-                seconds = slice(round(piece.start / RATE), round(piece.stop / RATE))
-                letter = "-" if isinstance(piece, Block) else piece.reason[0]
+        for item in self.items:
+            if not isinstance(item, SourceState):
+                seconds = slice(round(item.start / RATE), round(item.stop / RATE))
+                letter = "-" if isinstance(item, Block) else item.reason[0]
                 letters[seconds] = letter * len(letters[seconds])
         return "".join(letters)
 
 
-def listen(
+def run_capture(
     lives: list[list[Step]],
     *,
     live: bool = True,
     rate: int = RATE,
     ring_seconds: float = 600.0,
     stop_type: type[FakeStop] = FakeStop,
-) -> Listening:
+) -> Captured:
     """Run a capture over `lives` until the last of them is over."""
     clock = FakeClock()
     stop = stop_type(clock)
@@ -72,4 +72,4 @@ def listen(
     capture = Capture(source, timeline, SETTINGS, clock.monotonic)
     began = clock.monotonic()
     capture.run(stop)
-    return Listening(source, capture, timeline, began, timeline.take())
+    return Captured(source, capture, timeline, began, timeline.take())
