@@ -1,46 +1,41 @@
-"""One picture of a recording: log-mel, scores, events and level over time."""
+"""The picture of a recording: log-mel, scores, events and level over time."""
 
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monitor.records import Event, Gap, ScoreFrame
-from monitor.sinks.picture_data import (
-    band_of,
-    clock,
-    free_seconds,
-    hop_edges,
-    pool,
-    score_map,
-    tick_step,
-    ticks_hz,
-)
 from monitor.spec import ModelSpec
 from monitor.text import duration, printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
 
 INCHES_WIDE = 15.0
 DOTS_PER_INCH = 100
-MOST_COLUMNS = 1600  # more would not be seen
+MOST_COLUMNS = 1600  # about as many as the picture has dots for
 MOST_LABELS = 24
 DYNAMIC_RANGE_DB = 80.0
 TEXT_POINTS = 9.0
-COLOURS = ("C0", "C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8", "C9")
+COLOURS = 10  # of matplotlib's colour cycle
+TICK_STEPS_SECONDS = (
+    *(0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30),
+    *(60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 28_800),
+)
+TICKS_HZ = (16_000, 8000, 4000, 2000, 1000, 500, 200, 100, 50)
+LEAST_TICKS_APART = 24  # of so many, the axis would be full
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What is drawn."""
+    """The content of a picture."""
 
     title: str
     spec: ModelSpec
@@ -49,21 +44,21 @@ class Picture:
     """float32, shape (n_mels, frames), dB; its frame 0 begins at sample 0."""
 
     frames: Sequence[ScoreFrame]
-    """Of one source, in order; none if the recording is shorter than a window."""
+    """The windows of the recording, in order; none if it is shorter than a window."""
 
     events: Sequence[Event]
     gaps: Sequence[Gap] = ()
 
     @property
     def samples(self) -> int:
-        """How many samples the picture covers, at least one."""
+        """Samples that the picture covers, at least one."""
         stops = [1, self.spec.frame_span(self.log_mel.shape[1])]
         stops += [frame.stop for frame in self.frames[-1:]]
         return max(stops + [event.stop for event in self.events])
 
     @property
     def seconds(self) -> float:
-        """How many seconds the picture covers."""
+        """Seconds that the picture covers."""
         return self.spec.seconds(self.samples)
 
 
@@ -73,37 +68,46 @@ def draw(picture: Picture, path: Path) -> None:
     Raises:
         OSError: The file cannot be written.
     """
-    # Not pyplot: it would look for a display and keep the figure for ever.
+    # Not pyplot, which looks for a display and keeps every figure.
     from matplotlib.figure import Figure
 
-    rows = _shown_labels(picture)
-    heard = [label for label in rows if label in {e.label for e in picture.events}]
-    heights = [3.4, 0.5 + 0.24 * len(rows), 0.25 + 0.3 * max(1, len(heard)), 1.2]
+    spec, rows = picture.spec, _shown_labels(picture)
+    detected = [label for label in rows if label in {e.label for e in picture.events}]
+    heights = [3.4, 0.5 + 0.24 * len(rows), 0.25 + 0.3 * max(1, len(detected)), 1.2]
     figure = Figure(
         figsize=(INCHES_WIDE, sum(heights) + 1.4),
         dpi=DOTS_PER_INCH,
         layout="constrained",
     )
     grid = figure.add_gridspec(4, 2, height_ratios=heights, width_ratios=[70, 1])
-    parts = [figure.add_subplot(grid[row, 0]) for row in range(4)]
-    bars = [figure.add_subplot(grid[row, 1]) for row in range(2)]
+    log_mel = figure.add_subplot(grid[0, 0])
+    scores, events, level = (
+        figure.add_subplot(grid[row, 0], sharex=log_mel) for row in (1, 2, 3)
+    )
     figure.get_layout_engine().set(w_pad=0.1)  # type: ignore[union-attr,call-arg]
     figure.suptitle(printable(picture.title), parse_math=False, fontsize=13)
-    _colour_bar(figure, bars[0], _draw_log_mel(parts[0], picture), "dB")
-    _colour_bar(figure, bars[1], _draw_scores(parts[1], picture, rows), "score")
-    _draw_events(parts[2], picture, heard)
-    _draw_level(parts[3], picture)
-    for axes in parts:
-        _draw_gaps(axes, picture)
-        _mark_time(axes, picture.seconds, has_words=axes is parts[-1])
+    for row, image, name in (
+        (0, _draw_log_mel(log_mel, picture), "dB"),
+        (1, _draw_scores(scores, picture, rows), "score"),
+    ):
+        if image is not None:
+            figure.colorbar(image, cax=figure.add_subplot(grid[row, 1]), label=name)
+    _draw_events(events, picture, detected)
+    _draw_level(level, picture)
+    _mark_time(level, picture.seconds)
+    for axes in (log_mel, scores, events, level):
+        axes.tick_params(labelbottom=axes is level)
+        for gap in picture.gaps:
+            start, stop = spec.seconds(gap.start), spec.seconds(gap.stop)
+            axes.axvspan(start, stop, facecolor="0.85", edgecolor="0.6", hatch="///")
     with path.open("wb") as file, warnings.catch_warnings():
-        # A letter that the font lacks becomes a box; that is no news for the user.
+        # A letter that the font lacks becomes a box; a warning would not help the user.
         warnings.simplefilter("ignore", UserWarning)
         figure.savefig(file, format="png")
 
 
 def _shown_labels(picture: Picture) -> list[str]:
-    """All labels, or of very many those that came highest; in the model's order."""
+    """All labels, or of many those with the highest scores, in the model's order."""
     if not picture.frames:
         return []
     if len(picture.labels) <= MOST_LABELS:
@@ -115,15 +119,6 @@ def _shown_labels(picture: Picture) -> list[str]:
     return [label for row, label in enumerate(picture.labels) if row in chosen]
 
 
-def _colour_bar(
-    figure: "Figure", axes: "Axes", image: "AxesImage | None", name: str
-) -> None:
-    if image is None:
-        axes.set_axis_off()
-    else:
-        figure.colorbar(image, cax=axes, label=name)
-
-
 def _draw_log_mel(axes: "Axes", picture: Picture) -> "AxesImage | None":
     spec, columns = picture.spec, pool(picture.log_mel, MOST_COLUMNS)
     axes.set_ylabel("Hz, mel scale")
@@ -133,8 +128,7 @@ def _draw_log_mel(axes: "Axes", picture: Picture) -> "AxesImage | None":
         axes.set_yticks([])
         return None
     loudest = max(float(columns.max()), spec.floor_db + 20)
-    # A frame is drawn where it is centred: half of what it overlaps with its
-    # neighbours to either side is theirs.
+    # A frame is drawn around its centre: it shares its overlaps with its neighbours.
     start = spec.seconds(spec.n_fft - spec.hop_length) / 2
     length = spec.seconds(picture.log_mel.shape[1] * spec.hop_length)
     image = axes.imshow(
@@ -159,9 +153,7 @@ def _draw_scores(
     _name_rows(axes, rows)
     if not picture.frames:
         window = picture.spec.seconds(picture.spec.window_samples)
-        _say(
-            axes, f"no scores: the recording is shorter than a window ({window:.1f} s)"
-        )
+        _note(axes, f"no scores: the recording is shorter than {window:.1f} s")
         return None
     for edge in range(1, len(rows)):
         axes.axhline(edge - 0.5, color="white", linewidth=2)
@@ -178,49 +170,39 @@ def _draw_scores(
     )
 
 
-def _draw_events(axes: "Axes", picture: Picture, heard: Sequence[str]) -> None:
+def _draw_events(axes: "Axes", picture: Picture, rows: Sequence[str]) -> None:
     axes.set_title("events", loc="left", fontsize=10)
-    _name_rows(axes, heard)
-    if not heard:
-        _say(axes, "nothing was heard")
-    for row, label in enumerate(heard):
-        events = sorted(
-            (event for event in picture.events if event.label == label),
-            key=lambda event: event.start,
-        )
-        colour = COLOURS[list(picture.labels).index(label) % len(COLOURS)]
-        _draw_row(axes, picture, events, row, colour)
+    _name_rows(axes, rows)
+    if not rows:
+        _note(axes, "no events")
+    for row, label in enumerate(rows):
+        events = [event for event in picture.events if event.label == label]
+        colour = f"C{list(picture.labels).index(label) % COLOURS}"
+        _draw_row(axes, picture, sorted(events, key=lambda e: e.start), row, colour)
 
 
 def _draw_row(
     axes: "Axes", picture: Picture, events: Sequence[Event], row: int, colour: str
 ) -> None:
-    """Bars of one label; their words stand inside, else behind, else nowhere."""
-    spec = picture.spec
-    spans = [(spec.seconds(event.start), spec.seconds(event.stop)) for event in events]
+    """Draw the bars of one label, with a text inside or behind if there is room."""
+    seconds = picture.spec.seconds
     thinnest = picture.seconds / 500
-    axes.broken_barh(
-        [(start, max(stop - start, thinnest)) for start, stop in spans],
-        (row - 0.36, 0.72),
-        facecolors=colour,
-    )
     # Letters are about 0.6 of their size wide; the axes take nine tenths of the width.
     letter = picture.seconds * 0.6 * TEXT_POINTS / (0.9 * INCHES_WIDE * 72)
-    lengths = free_seconds(spans, picture.seconds)
-    for event, (start, stop), (inside, after) in zip(
-        events, spans, lengths, strict=True
-    ):
-        words = f"{event.peak_score:.2f}  {duration(stop - start)}"
-        needed = letter * (len(words) + 2)
-        if needed <= inside:
-            place, side, ink = (start + stop) / 2, "center", "white"
-        elif needed <= after:
-            place, side, ink = max(stop, start + thinnest) + letter / 2, "left", "black"
-        else:
-            continue
-        axes.text(
-            place, row, words, ha=side, va="center", color=ink, fontsize=TEXT_POINTS
-        )
+    next_starts = [*(seconds(event.start) for event in events[1:]), picture.seconds]
+    for event, next_start in zip(events, next_starts, strict=True):
+        start, stop = seconds(event.start), seconds(event.stop)
+        width = max(stop - start, thinnest)
+        axes.broken_barh([(start, width)], (row - 0.36, 0.72), facecolors=colour)
+        text = f"{event.peak_score:.2f}  {duration(stop - start)}"
+        needed = letter * (len(text) + 2)
+        style: dict[str, Any] = {"va": "center", "fontsize": TEXT_POINTS}
+        if needed <= stop - start:
+            x = (start + stop) / 2
+            axes.text(x, row, text, ha="center", color="white", **style)
+        elif needed <= next_start - stop:
+            x = start + width + letter / 2
+            axes.text(x, row, text, ha="left", color="black", **style)
 
 
 def _draw_level(axes: "Axes", picture: Picture) -> None:
@@ -244,25 +226,12 @@ def _draw_level(axes: "Axes", picture: Picture) -> None:
     legend.set_in_layout(False)
 
 
-def _draw_gaps(axes: "Axes", picture: Picture) -> None:
-    for gap in picture.gaps:
-        axes.axvspan(
-            picture.spec.seconds(gap.start),
-            picture.spec.seconds(gap.stop),
-            facecolor="0.85",
-            edgecolor="0.6",
-            hatch="///",
-        )
-
-
-def _mark_time(axes: "Axes", seconds: float, *, has_words: bool) -> None:
+def _mark_time(axes: "Axes", seconds: float) -> None:
     step = tick_step(seconds)
     ticks = np.arange(0, seconds + step / 1000, step)
-    words = [clock(tick, step) for tick in ticks] if has_words else [""] * len(ticks)
-    axes.set_xticks(ticks, words)
+    axes.set_xticks(ticks, [clock(tick, step) for tick in ticks])
     axes.set_xlim(0, seconds)
-    if has_words:
-        axes.set_xlabel("time")
+    axes.set_xlabel("time")
 
 
 def _name_rows(axes: "Axes", rows: Sequence[str]) -> None:
@@ -272,13 +241,111 @@ def _name_rows(axes: "Axes", rows: Sequence[str]) -> None:
     axes.set_ylim(max(len(rows), 1) - 0.5, -0.5)
 
 
-def _say(axes: "Axes", words: str) -> None:
-    axes.text(
-        0.5,
-        0.5,
-        words,
-        transform=axes.transAxes,
-        ha="center",
-        va="center",
-        color="0.4",
-    )
+def _note(axes: "Axes", text: str) -> None:
+    style: dict[str, Any] = {"ha": "center", "va": "center", "color": "0.4"}
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, **style)
+
+
+def pool(values: NDArray[np.float32], most: int) -> NDArray[np.float32]:
+    """Reduce the last axis to at most `most` values, each the highest of its group.
+
+    Not the mean: a short sound stays visible in a long recording.
+    """
+    count = values.shape[-1]
+    if count <= most:
+        return values
+    first = np.arange(most) * count // most
+    pooled: NDArray[np.float32] = np.maximum.reduceat(values, first, axis=-1)
+    return pooled
+
+
+def score_map(
+    frames: Sequence[ScoreFrame], labels: int, samples: int, most: int
+) -> NDArray[np.float32]:
+    """Combine the scores of overlapping windows on one time axis.
+
+    A score covers the part of the window in which the network was active for its
+    label, so that a sound stands where it was; the highest of several counts.
+
+    Args:
+        frames: Of one source, in order, each with `labels` scores.
+        labels: Rows.
+        samples: Samples that the columns cover, from sample 0.
+        most: Columns.
+
+    Returns:
+        float32, shape (labels, columns); NaN where there is no window.
+    """
+    columns = min(most, max(1, samples))
+    scores = np.full((labels, columns), np.nan, np.float32)
+    for frame in frames:
+        reached = slice(*_columns(frame.start, frame.stop, columns, samples))
+        scores[:, reached] = np.fmax(scores[:, reached], 0)
+    for frame in frames:
+        for row, (score, span) in enumerate(
+            zip(frame.scores, frame.spans, strict=True)
+        ):
+            first, last = _columns(*span, columns, samples)
+            part = scores[row, first:last]
+            np.fmax(part, score, out=part)
+    return scores
+
+
+def _columns(start: int, stop: int, columns: int, samples: int) -> tuple[int, int]:
+    """First column, and the one after the last, of the samples [start, stop)."""
+    first = min(columns - 1, start * columns // samples)
+    return first, max(first + 1, -(-stop * columns // samples))
+
+
+def hop_edges(frames: Sequence[ScoreFrame]) -> list[int]:
+    """Sample indices between which the levels of `frames` hold: one more than frames.
+
+    The level of a window is that of its newest hop.  The first hop is taken to be as
+    long as the second.
+    """
+    stops = [frame.stop for frame in frames]
+    first_hop = stops[1] - stops[0] if len(stops) > 1 else 1
+    return [max(frames[0].start, stops[0] - first_hop), *stops]
+
+
+def tick_step(seconds: float, most: int = 14) -> float:
+    """The shortest round step of which at most `most` fit into `seconds`."""
+    fitting = (step for step in TICK_STEPS_SECONDS if seconds / step <= most)
+    return float(next(fitting, TICK_STEPS_SECONDS[-1]))
+
+
+def clock(seconds: float, step: float) -> str:
+    """Position in a recording, as precise as steps of `step`: 1:02:30, 0:00.5."""
+    tenths = 2 if step < 0.1 else 1 if step < 1 else 0
+    whole = round(seconds, tenths)
+    hours, minutes = int(whole // 3600), int(whole // 60 % 60)
+    rest = f"{whole % 60:0{tenths + 3 if tenths else 2}.{tenths}f}"
+    return f"{hours}:{minutes:02d}:{rest}" if hours else f"{minutes}:{rest}"
+
+
+def band_of(hertz: float, spec: ModelSpec) -> float:
+    """Position of a frequency on an axis where band `k` has its centre at k.
+
+    The bands are even on Slaney's mel scale: linear below 1 kHz, logarithmic above.
+    """
+    low, high = _mel(spec.f_min), _mel(spec.f_max)
+    # The first band peaks one step above f_min, the last one step below f_max.
+    return (_mel(hertz) - low) / (high - low) * (spec.n_mels + 1) - 1
+
+
+def ticks_hz(spec: ModelSpec) -> list[int]:
+    """Round frequencies within the bands, highest first, with room between them."""
+    shown: list[int] = []
+    for hertz in TICKS_HZ:
+        place = band_of(hertz, spec)
+        above = band_of(shown[-1], spec) if shown else float("inf")
+        inside = -0.5 <= place <= spec.n_mels - 0.5
+        if inside and above - place >= spec.n_mels / LEAST_TICKS_APART:
+            shown.append(hertz)
+    return shown
+
+
+def _mel(hertz: float) -> float:
+    if hertz < 1000:
+        return hertz * 3 / 200
+    return 15 + float(np.log(hertz / 1000)) * 27 / float(np.log(6.4))
