@@ -1,4 +1,4 @@
-"""The heartbeat: a URL that is called while the monitor truly listens."""
+"""The heartbeat: a URL that is called while the monitor listens."""
 
 import contextlib
 import logging
@@ -26,16 +26,16 @@ for _name in ("httpx", "httpcore"):
 
 LOOK_SECONDS = 0.1
 RETRY_SECONDS = 30.0
-"""After a call that failed the next one comes so soon."""
+"""Time from a failed call to the next."""
 
-LAST_SECONDS = 0.1
+CLOSE_SECONDS = 0.1
 
 
 class Heartbeat(Sink):
-    """Calls a URL every few minutes, as long as sound comes in and is analysed.
+    """Calls a URL every few minutes while the monitor listens.
 
-    Who waits for the calls notices that the microphone is gone, that the monitor
-    hangs, that the power is off or the network down: whatever it is, they stay out.
+    A service at the URL notices when the calls stop: because the microphone is gone,
+    the monitor hangs, the power is off or the network is down.
     """
 
     def __init__(
@@ -49,101 +49,101 @@ class Heartbeat(Sink):
         Args:
             settings: Its section; it has a URL.
             now: Monotonic seconds.
-            environ: Of the process, for secrets.
+            environ: Environment variables of the process, for secrets.
 
         Raises:
-            ConfigError: The secret is missing or no URL.
+            ConfigError: The secret is missing or not a URL.
         """
         self._settings = settings
         self._url = _url(settings, environ)
         self._now = now
+        self._thread = BackgroundThread("heartbeat", self._run)
         self._latest: tuple[float, Statistics] | None = None
-        """When the newest statistics came, and they; replaced as a whole."""
+        """Time and figures of the latest report; replaced as a whole."""
 
-        self._background = BackgroundThread("heartbeat", self._run)
-        self._began: float | None = None
-        """When the call that is under way began."""
+        self._call_began: float | None = None
+        """Of the call in progress."""
 
         self._socket: socket.socket | None = None
         self._failures = 0
-        self._listened: bool | None = None
-        """None: it has not begun to listen."""
+        self._was_listening: bool | None = None
+        """None: it has not listened yet."""
 
     @property
     def target(self) -> str:
-        """The URL without what may be secret."""
+        """The URL without its secrets."""
         return redact_url(self._url)
 
     def report(self, statistics: Statistics) -> None:
-        """Learn how the monitor is doing."""
-        now = self._now()
+        """Take the newest statistics, and end a call that takes too long."""
+        now, began = self._now(), self._call_began
         self._latest = now, statistics
-        self._background.keep_running()
-        began = self._began
+        self._thread.keep_running()
         if began is not None and now - began > self._settings.timeout_seconds:
-            # An endpoint that drips keeps within the limits of single reads for ever.
-            self._break_off()
+            # An answer that drips keeps within the time limits of single reads.
+            self._abort_call()
 
     def close(self) -> None:
-        """End; a call that is under way is not waited for."""
-        self._break_off()
-        self._background.finish(LAST_SECONDS)
+        """End without waiting for a call in progress."""
+        self._abort_call()
+        self._thread.finish(CLOSE_SECONDS)
 
     def _run(self, stop: threading.Event) -> None:
         due = self._now()
         while not stop.wait(LOOK_SECONDS):
             now = self._now()
-            if now >= due and self._listens(now):
+            if now >= due and self._is_listening(now):
                 every = self._settings.every_seconds
                 due = now + (every if self._call() else min(every, RETRY_SECONDS))
 
-    def _listens(self, now: float) -> bool:
-        """Whether the monitor listens; say so if that has changed."""
+    def _is_listening(self, now: float) -> bool:
+        """Whether enough sources are listened to; log a change."""
         if self._latest is None:
             return False
         reported, statistics = self._latest
-        listening = statistics.listening(now - reported)
+        sources = statistics.listening(now - reported)
         enough = all if self._settings.sources == "all" else any
-        listens = bool(listening) and enough(listening.values())
-        if self._listened and not listens:
-            missing = [name for name, is_heard in listening.items() if not is_heard]
+        is_listening = bool(sources) and enough(sources.values())
+        if self._was_listening and not is_listening:
+            missing = [name for name, is_heard in sources.items() if not is_heard]
             logger.warning("no heartbeat: not listening to %s", ", ".join(missing))
-        elif self._listened is False and listens:
+        elif self._was_listening is False and is_listening:
             logger.info("the heartbeat goes on: the monitor listens again")
-        if listens or self._listened is not None:
-            self._listened = listens
-        return listens
+        if is_listening or self._was_listening is not None:
+            self._was_listening = is_listening
+        return is_listening
 
     def _call(self) -> bool:
-        """Call the URL; return whether it took the call."""
-        self._began = self._now()
+        """Call the URL; return whether it was successful."""
+        self._call_began = self._now()
         try:
             problem = self._request()
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             text = redact(str(error), [self._url])
             problem = f"{type(error).__name__}: {text}"[:200]
         finally:
-            self._began = self._socket = None
-        if problem is None:
-            if self._failures:
-                logger.info(
-                    "%s takes heartbeats again, after %d that failed",
-                    self.target,
-                    self._failures,
+            self._call_began = self._socket = None
+        if problem is not None:
+            if not self._failures:
+                logger.warning(
+                    "the heartbeat did not reach %s: %s", self.target, problem
                 )
-            self._failures = 0
-            return True
-        if not self._failures:
-            logger.warning("the heartbeat did not reach %s: %s", self.target, problem)
-        self._failures += 1
-        return False
+            self._failures += 1
+            return False
+        if self._failures:
+            logger.info(
+                "%s accepts heartbeats again, after %d failed calls",
+                self.target,
+                self._failures,
+            )
+        self._failures = 0
+        return True
 
     def _request(self) -> str | None:
-        """Call the URL; return what is wrong with the answer."""
+        """Call the URL; return the problem of the answer."""
+        timeout = self._settings.timeout_seconds
         with (
-            httpx.Client(
-                trust_env=False, timeout=self._settings.timeout_seconds
-            ) as client,
+            httpx.Client(trust_env=False, timeout=timeout) as client,
             client.stream(
                 self._settings.method,
                 self._url,
@@ -151,22 +151,22 @@ class Heartbeat(Sink):
                 extensions={"trace": self._follow_socket},
             ) as response,
         ):
-            # The body is nobody's business, and could be of any length.
+            # The body is not read: it could be of any length.
             return None if response.is_success else f"HTTP {response.status_code}"
 
     def _follow_socket(self, event: str, info: Mapping[str, Any]) -> None:
-        """Keep the socket of the connection, so that it can be shut down."""
+        """Keep the socket of the connection, to shut it down from another thread."""
         if event in (
             "connection.connect_tcp.complete",
             "connection.start_tls.complete",
         ):
             self._socket = info["return_value"].get_extra_info("socket")
 
-    def _break_off(self) -> None:
-        sock = self._socket
-        if sock is not None:
+    def _abort_call(self) -> None:
+        connection = self._socket
+        if connection is not None:
             with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 def _url(settings: HeartbeatSettings, environ: Mapping[str, str]) -> str:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -15,7 +15,6 @@ from monitor.sinks.heartbeat import Heartbeat
 from tests.support.broker import wait_until
 from tests.support.clock import FakeClock
 from tests.support.endpoint import (
-    Endpoint,
     dripping,
     ok,
     running_endpoint,
@@ -24,29 +23,38 @@ from tests.support.endpoint import (
 )
 from tests.support.timed import statistics
 
-QUIET_SECONDS = 0.5
-"""A call that is due comes within a fifth of it."""
+
+class CountingClock(FakeClock):
+    """Counts how often it is read."""
+
+    reads = 0
+
+    def monotonic(self) -> float:
+        self.reads += 1
+        return super().monotonic()
 
 
 class Listener:
-    """A heartbeat whose monitor listens as told."""
+    """A heartbeat whose monitor is in the state that the test says."""
 
     def __init__(self, url: str, **settings: Any) -> None:
-        self.clock = FakeClock()
+        self.clock = CountingClock()
         section = HeartbeatSettings.model_validate({"url": url, **settings})
         self.sink = Heartbeat(section, self.clock.monotonic, {})
-        self.captured = 0.0
 
-    def hear(self, state: SourceStateName = "listening") -> None:
-        self.captured += 1
-        self.sink.report(
-            statistics("street", captured_seconds=self.captured, state=state)
-        )
+    def report(self, state: SourceStateName = "listening") -> None:
+        self.sink.report(statistics("street", state=state))
 
-    def pass_by(self, seconds: int) -> None:
+    def listen(self, seconds: int) -> None:
         for _ in range(seconds):
             self.clock.advance(1)
-            self.hear()
+            self.report()
+
+    def wait_for_looks(self) -> None:
+        """Wait until the heartbeat has looked, and made a call if one was due."""
+        # A look reads the clock once, and once more before a call.
+        reads = self.clock.reads + 3
+        wait_until(lambda: self.clock.reads >= reads)
 
 
 @contextmanager
@@ -58,44 +66,42 @@ def listener(url: str, **settings: Any) -> Iterator[Listener]:
         it.sink.close()
 
 
-def stays_at(endpoint: Endpoint, count: int) -> bool:
-    sleep(QUIET_SECONDS)
-    return len(endpoint.requests) == count
-
-
 def test_it_calls_at_once_and_then_every_few_minutes() -> None:
     with running_endpoint() as endpoint, listener(endpoint.url) as it:
-        it.hear()
+        it.report()
         endpoint.wait_for(1)
-        it.pass_by(299)
-        assert stays_at(endpoint, 1)
-        it.pass_by(1)
+        it.listen(299)
+        it.wait_for_looks()
+        assert len(endpoint.requests) == 1
+        it.listen(1)
         endpoint.wait_for(2)
         assert endpoint.requests[0].body == b""
 
 
-def test_nothing_is_called_while_nothing_is_heard() -> None:
+def test_nothing_is_called_while_no_source_is_listened_to() -> None:
     with running_endpoint() as endpoint, listener(endpoint.url) as it:
-        it.hear("waiting")
-        assert stays_at(endpoint, 0)
-        it.hear()
+        it.report("waiting")
+        it.wait_for_looks()
+        assert len(endpoint.requests) == 0
+        it.report()
         endpoint.wait_for(1)
 
 
-def test_a_worker_that_hangs_makes_it_silent(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_worker_that_hangs_stops_the_calls(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     with running_endpoint() as endpoint, listener(endpoint.url) as it:
-        it.hear()
+        it.report()
         endpoint.wait_for(1)
         it.clock.advance(300)
-        assert stays_at(endpoint, 1)
+        it.wait_for_looks()
+        assert len(endpoint.requests) == 1
         assert "no heartbeat: not listening to street" in caplog.text
-        it.hear()
+        it.report()
         endpoint.wait_for(2)
         assert "goes on" in caplog.text
 
 
-def test_a_failure_is_said_once_and_called_again_sooner(
+def test_a_failure_is_logged_once_and_the_next_call_comes_sooner(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -104,34 +110,35 @@ def test_a_failure_is_said_once_and_called_again_sooner(
         listener(endpoint.url) as it,
     ):
         for count in (1, 2, 3):
-            it.pass_by(30)
+            it.listen(30)
             endpoint.wait_for(count)
-        wait_until(lambda: "after 2 that failed" in caplog.text)
-        it.pass_by(30)
-        assert stays_at(endpoint, 3)
+        wait_until(lambda: "after 2 failed calls" in caplog.text)
+        it.listen(30)
+        it.wait_for_looks()
+        assert len(endpoint.requests) == 3
     assert caplog.text.count("did not reach") == 1
     assert "HTTP 500" in caplog.text
 
 
-def test_an_endpoint_that_drips_is_left_after_the_time_limit(
+def test_an_answer_that_drips_is_ended_after_the_time_limit(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with (
         running_endpoint(dripping(b"HTTP/1.1 2"), ok) as endpoint,
         listener(endpoint.url) as it,
     ):
-        it.hear()
+        it.report()
         endpoint.wait_for(1)
-        it.pass_by(11)
+        it.listen(11)
         wait_until(lambda: "did not reach" in caplog.text)
-        it.pass_by(30)
+        it.listen(30)
         endpoint.wait_for(2)
 
 
-def test_a_call_under_way_does_not_keep_the_monitor_from_ending() -> None:
+def test_a_call_in_progress_does_not_delay_the_end() -> None:
     with running_endpoint(dripping(b"HTTP/1.1 2")) as endpoint:
         with listener(endpoint.url) as it:
-            it.hear()
+            it.report()
             endpoint.wait_for(1)
             began = monotonic()
         assert monotonic() - began < 1
@@ -142,12 +149,14 @@ def test_it_can_post(caplog: pytest.LogCaptureFixture) -> None:
         running_endpoint() as endpoint,
         listener(endpoint.url, method="POST") as it,
     ):
-        it.hear()
+        it.report()
         (request,) = endpoint.wait_for(1)
     assert request.headers["content-length"] == "0"
 
 
-def test_the_secret_of_the_url_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_secret_of_the_url_is_never_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level(logging.DEBUG)
     url = f"http://localhost:{unused_port()}/ping/swordfish"
     clock = FakeClock()
@@ -169,12 +178,12 @@ def test_the_secret_of_the_url_is_not_told(caplog: pytest.LogCaptureFixture) -> 
         ),
     ],
 )
-def test_what_is_no_url_is_told_without_it(url: str, said: str) -> None:
+def test_an_invalid_url_is_rejected_without_its_text(url: str, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Heartbeat(HeartbeatSettings(url_secret="env:URL"), lambda: 0, {"URL": url})
     assert str(caught.value) == said
 
 
-def test_there_is_one_url() -> None:
+def test_a_url_and_a_secret_exclude_each_other() -> None:
     with pytest.raises(ValueError, match="not both"):
         HeartbeatSettings(url="http://a", url_secret="env:URL")

@@ -1,12 +1,10 @@
-"""A connection to an MQTT broker, driven by the thread that uses it."""
+"""A connection to an MQTT broker, on paho's own thread."""
 
-import contextlib
-import socket
 import ssl
-import time
-from collections.abc import Mapping
+import sys
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -17,30 +15,36 @@ from monitor.sinks.alerts.secrets import read_secret, tls_context
 
 CONNECT_SECONDS = 5.0
 KEEP_ALIVE_SECONDS = 30
-"""The broker tells the last will after one and a half of it."""
+"""The broker publishes the last will after one and a half of it."""
 
-POLL_SECONDS = 0.1
+MAX_RECONNECT_SECONDS = 60
 
 
 class BrokerError(Exception):
-    """The broker cannot be reached, refuses, or has gone; trying again may help."""
+    """The broker cannot be reached, refuses, or has gone; a retry may help."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What is published, with QoS 1."""
+    """A message, which is published with QoS 1."""
 
     topic: str
     payload: str
     retain: bool = False
 
 
-class Connection:
-    """One connection at a time to one broker, which can be opened again.
+class BrokerConnection:
+    """One connection at a time to one broker; used by one thread, except for `cancel`.
 
-    Nothing of one connection is carried over to the next: who publishes knows best what
-    is still worth it.  Used by one thread, except for `cancel`.
+    `open` connects once; `start` connects in the background, again and again.
     """
+
+    is_connected = False
+    connections = 0
+    """Number of connections that the broker accepted since `start`."""
+
+    problem = ""
+    """Why there is no connection; empty before the first attempt has failed."""
 
     def __init__(
         self,
@@ -56,10 +60,10 @@ class Connection:
         Args:
             settings: Of the broker.
             place: Key path of the section, for messages.
-            environ: Of the process, for secrets.
-            client_id: By which the broker knows whose connection it takes the place
-                of; empty: none.
-            will: What the broker publishes if the connection breaks.
+            environ: Environment variables of the process, for secrets.
+            client_id: A new connection with the same one replaces the old one at the
+                broker; empty: each has its own.
+            will: The broker publishes it if the connection breaks.
 
         Raises:
             ConfigError: A secret or a file is missing or of the wrong form.
@@ -74,102 +78,86 @@ class Connection:
         self._client_id = client_id
         self._will = will
         self._client: paho.Client | None = None
-        self._answer: ReasonCode | None = None
-        self._waiting: list[paho.MQTTMessageInfo] = []
-        self._cancelled = False
+        self._changed = threading.Condition()
+        self._published = self._acknowledged = 0
 
     @property
     def target(self) -> str:
-        """Host and port of the broker."""
+        """Scheme, host and port of the broker."""
         host, port = self._settings.place
         return f"{'mqtts' if self._settings.tls else 'mqtt'}://{host}:{port}"
 
+    @property
+    def unacknowledged(self) -> int:
+        """Number of messages without an acknowledgement.
+
+        With `start`, those of a lost connection are sent again over the next one.
+        """
+        return self._published - self._acknowledged
+
     def open(self, seconds: float) -> None:
-        """Connect, and wait up to `seconds` until the broker says yes.
+        """Connect, and wait up to `seconds` until the broker accepts.
 
         Raises:
             BrokerError: It did not.
         """
-        self.close()
-        self._answer = None
-        self._cancelled = False
-        until = time.monotonic() + seconds
-        client = self._client = self._new_client(min(seconds, CONNECT_SECONDS))
+        client = self._new_client(reconnects=False)
+        client.connect_timeout = min(seconds, CONNECT_SECONDS)
         try:
             client.connect(*self._settings.place, keepalive=KEEP_ALIVE_SECONDS)
-        except ssl.SSLError as error:
-            raise BrokerError(f"no TLS with {self.target}: {_why(error)}") from None
         except OSError as error:
-            raise BrokerError(f"no connection to {self.target}: {_why(error)}") from (
-                None
-            )
-        while self._answer is None:
-            self._turn(POLL_SECONDS, until, "did not take the connection")
-        if self._answer.is_failure:
-            raise BrokerError(f"{self.target} refuses: {self._answer}")
+            raise BrokerError(self._explain(error)) from None
+        client.loop_start()
+        self._wait_for(lambda: self.is_connected, seconds, "did not accept in time")
 
-    def publish(self, message: Message) -> None:
-        """Hand over a message; `flush` says when the broker has it."""
-        assert self._client is not None, "published before it was opened"
-        info = self._client.publish(
-            message.topic, message.payload, qos=1, retain=message.retain
-        )
-        self._waiting.append(info)
+    def start(self) -> None:
+        """Connect in the background, and again when the connection is lost."""
+        client = self._new_client(reconnects=True)
+        client.reconnect_delay_set(1, MAX_RECONNECT_SECONDS)
+        client.connect_async(*self._settings.place, keepalive=KEEP_ALIVE_SECONDS)
+        client.loop_start()
 
-    def turn(self, seconds: float) -> None:
-        """Do what is to be done, or wait up to `seconds` for it.
+    def publish(self, messages: Iterable[Message]) -> None:
+        """Send messages; `wait_acknowledged` waits until the broker has them."""
+        assert self._client is not None, "publish before open"
+        for each in messages:
+            self._published += 1
+            self._client.publish(each.topic, each.payload, qos=1, retain=each.retain)
 
-        Raises:
-            BrokerError: The connection is lost.
-        """
-        assert self._client is not None, "turned before it was opened"
-        code = self._client.loop(seconds)
-        self._waiting = [info for info in self._waiting if not info.is_published()]
-        if code != paho.MQTT_ERR_SUCCESS and not self._refused:
-            why = "was broken off" if self._cancelled else paho.error_string(code)
-            raise BrokerError(f"{self.target}: {why.rstrip('.').lower()}")
-
-    def flush(self, seconds: float) -> None:
+    def wait_acknowledged(self, seconds: float) -> None:
         """Wait until the broker has acknowledged everything.
 
         Raises:
-            BrokerError: The connection is lost, or it took longer than `seconds`.
+            BrokerError: The connection is lost, or it takes longer than `seconds`.
         """
-        until = time.monotonic() + seconds
-        while self._waiting:
-            self._turn(POLL_SECONDS, until, "did not acknowledge what was published")
+        failure = "did not acknowledge in time"
+        self._wait_for(lambda: not self.unacknowledged, seconds, failure)
 
     def cancel(self) -> None:
-        """Break the connection off.  Any thread; the one in `turn` wakes up."""
-        self._cancelled = True
-        client = self._client
-        sock = None if client is None else client.socket()
-        if sock is not None:
-            with contextlib.suppress(OSError):
-                # Of TLS too: `unwrap` would wait for the other end.
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)  # type: ignore[arg-type]
+        """End the waiting of another thread.  Any thread."""
+        self._fail(f"{self.target}: cancelled")
 
     def close(self) -> None:
-        """Say goodbye, so that the broker does not tell the will, and close."""
+        """Disconnect, so that the broker does not publish the will."""
         client, self._client = self._client, None
-        self._waiting = []
         if client is not None:
             client.disconnect()
-            if client.socket() is not None:
-                client.loop(0)
+            client.loop_stop()
 
-    @property
-    def _refused(self) -> bool:
-        return self._answer is not None and self._answer.is_failure
+    def _wait_for(
+        self, is_done: Callable[[], bool], seconds: float, failure: str
+    ) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: is_done() or self.problem, seconds)
+            if not is_done():
+                raise BrokerError(self.problem or f"{self.target} {failure}")
 
-    def _turn(self, seconds: float, until: float, failure: str) -> None:
-        if time.monotonic() >= until:
-            raise BrokerError(f"{self.target} {failure}")
-        self.turn(seconds)
-
-    def _new_client(self, connect_seconds: float) -> paho.Client:
-        client = paho.Client(CallbackAPIVersion.VERSION2, self._client_id)
-        client.connect_timeout = connect_seconds
+    def _new_client(self, *, reconnects: bool) -> paho.Client:
+        self.close()
+        self.connections = self._published = self._acknowledged = 0
+        self.is_connected, self.problem = False, ""
+        version = CallbackAPIVersion.VERSION2
+        client = paho.Client(version, self._client_id, reconnect_on_failure=reconnects)
         if self._settings.username is not None:
             client.username_pw_set(self._settings.username, self._password)
         if self._tls is not None:
@@ -177,19 +165,42 @@ class Connection:
         if self._will is not None:
             will = self._will
             client.will_set(will.topic, will.payload, qos=1, retain=will.retain)
-
-        def on_connect(
-            _client: Any, _data: Any, _flags: Any, code: Any, _: Any
-        ) -> None:
-            self._answer = code
-
-        client.on_connect = on_connect
+        # These are called on paho's thread.
+        client.on_connect = lambda *facts: self._take_answer(facts[3])
+        client.on_connect_fail = lambda *_: self._fail(self._explain(sys.exception()))
+        client.on_disconnect = lambda *facts: self._lose(facts[3])
+        client.on_publish = lambda *_: self._acknowledge()
+        self._client = client
         return client
 
+    def _take_answer(self, code: ReasonCode) -> None:
+        if code.is_failure:
+            self._fail(f"{self.target} refuses: {code}")
+            return
+        with self._changed:
+            self.is_connected, self.problem = True, ""
+            self.connections += 1
+            self._changed.notify_all()
 
-def _why(error: OSError) -> str:
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return error.verify_message
-    return error.strerror or str(error)
+    def _lose(self, code: ReasonCode) -> None:
+        if self.is_connected:  # else the reason is known
+            self._fail(f"{self.target}: the connection was lost ({code})")
+
+    def _fail(self, problem: str) -> None:
+        with self._changed:
+            self.is_connected, self.problem = False, problem
+            self._changed.notify_all()
+
+    def _acknowledge(self) -> None:
+        with self._changed:
+            self._acknowledged += 1
+            self._changed.notify_all()
+
+    def _explain(self, error: BaseException | None) -> str:
+        kind = "TLS connection" if isinstance(error, ssl.SSLError) else "connection"
+        reason = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, ssl.SSLCertVerificationError):
+            reason = error.verify_message
+        elif isinstance(error, TimeoutError):
+            reason = "no answer in time"
+        return f"no {kind} to {self.target}: {reason}"

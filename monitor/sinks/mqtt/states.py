@@ -1,37 +1,34 @@
-"""The states of what is heard, on an MQTT broker."""
+"""The states of labels and sources, on an MQTT broker."""
 
+import contextlib
 import json
 import logging
 import math
-import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
 from monitor.config.outputs import MqttSettings
 from monitor.records import EVERY_SOURCE, Event, Onset, ScoreFrame, Timed
-from monitor.sinks.mqtt.connection import BrokerError, Connection, Message
+from monitor.sinks.mqtt.connection import BrokerConnection, BrokerError, Message
 from monitor.sinks.mqtt.discovery import OFF, OFFLINE, ON, ONLINE, Topics, discovery
 from monitor.sinks.sink import BackgroundThread, Sink
 from monitor.statistics import Statistics
 
 logger = logging.getLogger(__name__)
 
-OPEN_SECONDS = 10.0
-TURN_SECONDS = 0.05
+POLL_SECONDS = 0.05
 """Longest time that a state waits before it is published."""
 
-LAST_SECONDS = 0.4
-"""Time at the end for the last states, and for saying goodbye."""
-
-LONGEST_BACK_OFF_SECONDS = 60.0
+CLOSE_SECONDS = 0.4
+"""Time at the end for the last states."""
 
 
 class MqttStates(Sink):
-    """Keeps the topics of a broker as the monitor hears it.
+    """Keeps the topics of a broker up to date.
 
     Only the newest state of a topic is in memory, however long the broker is away; when
-    it is back, it gets all of them.  States are retained, so whoever subscribes later
-    knows them too.  If the monitor dies, the broker says that it is offline.
+    it is back, it gets all of them.  States are retained, so later subscribers get them
+    too.  If the monitor dies, the broker publishes that it is offline.
     """
 
     def __init__(
@@ -43,7 +40,6 @@ class MqttStates(Sink):
         sample_rate: int,
         now: Callable[[], float],
         environ: Mapping[str, str],
-        draw: Callable[[], float] = random.random,
     ) -> None:
         """Read secrets; nothing is connected before the first `report`.
 
@@ -53,8 +49,7 @@ class MqttStates(Sink):
             labels: Of the model.
             sample_rate: Of the positions in records.
             now: Monotonic seconds.
-            environ: Of the process, for secrets.
-            draw: A random number in [0, 1), for the jitter.
+            environ: Environment variables of the process, for secrets.
 
         Raises:
             ConfigError: A secret or a file is missing or of the wrong form.
@@ -64,19 +59,18 @@ class MqttStates(Sink):
         self._labels = labels
         self._sample_rate = sample_rate
         self._now = now
-        self._draw = draw
         self._topics = Topics(settings.topic)
         self._offline = Message(self._topics.availability, OFFLINE, retain=True)
-        self._connection = Connection(
+        self._connection = BrokerConnection(
             settings,
             "mqtt",
             environ,
-            # One that does not change: else the will of a connection that broke could
-            # be told after the next one was opened.
+            # Always the same, so that the broker publishes the will of a broken
+            # connection before it accepts the next.
             client_id=settings.topic.replace("/", "-"),
             will=self._offline,
         )
-        self._background = BackgroundThread("mqtt", self._run)
+        self._thread = BackgroundThread("mqtt", self._run)
         self._lock = threading.Lock()
         self._states: dict[str, str] = {
             self._topics.label(source, label): OFF
@@ -85,9 +79,9 @@ class MqttStates(Sink):
         }
         self._changed: dict[str, None] = {}
         self._powers: dict[str, list[float]] = {}
-        self._told = -math.inf
-        self._told_states: tuple[object, ...] = ()
-        self._failures = 0
+        self._reported = -math.inf
+        self._reported_states: tuple[object, ...] = ()
+        self._has_failed = False
 
     def write(self, batch: Sequence[Timed]) -> None:
         """Take records."""
@@ -101,8 +95,8 @@ class MqttStates(Sink):
                 self._set(self._topics.label(record.source, record.label), state)
 
     def report(self, statistics: Statistics) -> None:
-        """Learn how the monitor is doing."""
-        self._background.keep_running()
+        """Take the newest statistics."""
+        self._thread.keep_running()
         listening = statistics.listening()
         states = (
             *listening.items(),
@@ -110,10 +104,10 @@ class MqttStates(Sink):
             *(f"{each.source}/{each.kind}" for each in statistics.troubles),
         )
         now = self._now()
-        due = now - self._told >= self._settings.every_seconds
-        if not due and states == self._told_states:
+        due = now - self._reported >= self._settings.every_seconds
+        if not due and states == self._reported_states:
             return
-        self._told, self._told_states = now, states
+        self._reported, self._reported_states = now, states
         for each in statistics.sources:
             listens = ONLINE if listening.get(each.source) else OFFLINE
             self._set(self._topics.source_availability(each.source), listens)
@@ -143,7 +137,7 @@ class MqttStates(Sink):
 
     def close(self) -> None:
         """Publish the last states and that the monitor is offline, if that is quick."""
-        self._background.finish(LAST_SECONDS)
+        self._thread.finish(CLOSE_SECONDS)
 
     def _set(self, topic: str, state: str) -> None:
         with self._lock:
@@ -152,57 +146,51 @@ class MqttStates(Sink):
                 self._changed[topic] = None
 
     def _run(self, stop: threading.Event) -> None:
-        while not stop.is_set():
-            try:
-                self._connection.open(OPEN_SECONDS)
-                self._serve(stop)
-            except BrokerError as error:
-                if not stop.is_set():
-                    stop.wait(self._fail(error))
-            finally:
-                self._connection.close()
+        connection, served = self._connection, 0
+        connection.start()
+        while not stop.wait(POLL_SECONDS):
+            if not connection.is_connected:
+                self._warn(connection.problem)
+            elif connection.unacknowledged:
+                # Also after a reconnect: paho sends again what the broker before did
+                # not acknowledge, and all states follow it.
+                continue
+            elif connection.connections != served:
+                served = connection.connections
+                connection.publish(self._everything())
+                self._log_connected()
+            else:
+                connection.publish(self._changes())
+        if connection.is_connected:
+            connection.publish([*self._changes(), self._offline])
+            with contextlib.suppress(BrokerError):
+                connection.wait_acknowledged(CLOSE_SECONDS)
+        connection.close()
 
-    def _serve(self, stop: threading.Event) -> None:
-        """Publish everything, then what changes, until `stop`."""
-        for message in discovery(self._settings, self._sources, self._labels):
-            self._connection.publish(message)
+    def _everything(self) -> list[Message]:
+        """Discovery and all states, and then that the monitor is online."""
         with self._lock:
             self._changed = dict.fromkeys(self._states)
-        self._publish_changes()
-        self._connection.publish(
-            Message(self._topics.availability, ONLINE, retain=True)
-        )
-        self._connection.flush(OPEN_SECONDS)
-        self._succeed()
-        while not stop.is_set():
-            self._publish_changes()
-            self._connection.turn(TURN_SECONDS)
-        self._publish_changes()
-        self._connection.publish(self._offline)
-        self._connection.flush(LAST_SECONDS)
+        return [
+            *discovery(self._settings, self._sources, self._labels),
+            *self._changes(),
+            Message(self._topics.availability, ONLINE, retain=True),
+        ]
 
-    def _publish_changes(self) -> None:
+    def _changes(self) -> list[Message]:
+        """The newest states of the topics that changed since the last call."""
         with self._lock:
-            changed = {topic: self._states[topic] for topic in self._changed}
-            self._changed = {}
-        for topic, state in changed.items():
-            self._connection.publish(Message(topic, state, retain=True))
+            changed, self._changed = self._changed, {}
+            return [
+                Message(topic, self._states[topic], retain=True) for topic in changed
+            ]
 
-    def _succeed(self) -> None:
-        if self._failures:
-            logger.info(
-                "states are published to %s again, after %d failed attempts",
-                self._connection.target,
-                self._failures,
-            )
-        else:
-            logger.info("states are published to %s", self._connection.target)
-        self._failures = 0
+    def _log_connected(self) -> None:
+        again = " again" if self._has_failed else ""
+        logger.info("states are published to %s%s", self._connection.target, again)
+        self._has_failed = False
 
-    def _fail(self, error: BrokerError) -> float:
-        """Say the first failure in a row; return the seconds until the next attempt."""
-        if not self._failures:
-            logger.warning("no states are published: %s; trying again", error)
-        self._failures += 1
-        doubled = 2.0 ** min(self._failures - 1, 10)
-        return max(0.2, self._draw()) * min(LONGEST_BACK_OFF_SECONDS, doubled)
+    def _warn(self, problem: str) -> None:
+        if problem and not self._has_failed:
+            self._has_failed = True
+            logger.warning("no states are published: %s; trying again", problem)

@@ -64,7 +64,7 @@ def test_a_broker_that_says_nothing_is_left_after_the_time_limit(
         outcome = hook(broker.port, total_seconds=0.3).deliver(alert())
         assert 0.2 < monotonic() - began < 3
     target = f"mqtt://localhost:{broker.port}"
-    assert outcome == Retry(f"{target} did not take the connection")
+    assert outcome == Retry(f"{target} did not accept in time")
 
 
 @needs_mosquitto
@@ -124,7 +124,9 @@ def test_tls_reaches_only_whom_it_should(tmp_path: Path) -> None:
         foreign = hook(broker.port, tls=True, ca_file=str(tmp_path / "other.pem"))
         outcome = foreign.deliver(alert())
     assert isinstance(outcome, Retry)
-    assert outcome.reason.startswith(f"no TLS with mqtts://localhost:{broker.port}: ")
+    assert outcome.reason.startswith(
+        f"no TLS connection to mqtts://localhost:{broker.port}: "
+    )
 
 
 def test_without_a_broker_the_reason_is_told() -> None:

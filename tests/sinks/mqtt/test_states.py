@@ -1,6 +1,7 @@
-"""The states of what is heard, on a real MQTT broker."""
+"""The states of labels and sources, on a real MQTT broker."""
 
 import json
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -38,7 +39,6 @@ def states(port: int, clock: FakeClock, **settings: Any) -> MqttStates:
         sample_rate=44_100,
         now=clock.monotonic,
         environ={},
-        draw=lambda: 0.2,
     )
 
 
@@ -50,6 +50,14 @@ def publishing(broker: Broker, **settings: Any) -> Iterator[MqttStates]:
         yield sink
     finally:
         sink.close()
+
+
+def break_connection(sink: MqttStates) -> None:
+    client = sink._connection._client
+    assert client is not None
+    connection = client.socket()
+    assert isinstance(connection, socket.socket)
+    connection.shutdown(socket.SHUT_RDWR)
 
 
 @needs_mosquitto
@@ -69,7 +77,7 @@ def test_a_label_is_on_from_its_onset_to_its_event(tmp_path: Path) -> None:
 
 
 @needs_mosquitto
-def test_who_subscribes_later_knows_the_states_too(tmp_path: Path) -> None:
+def test_later_subscribers_get_the_states_too(tmp_path: Path) -> None:
     with running_broker(tmp_path) as broker, publishing(broker) as sink:
         sink.write([onset()])
         with subscribed(broker) as early:
@@ -92,7 +100,7 @@ def test_at_the_end_the_monitor_is_offline(tmp_path: Path) -> None:
 
 
 @needs_mosquitto
-def test_if_the_connection_breaks_the_broker_says_offline_and_then_online_again(
+def test_after_a_broken_connection_the_monitor_is_offline_and_then_online_again(
     tmp_path: Path,
 ) -> None:
     with (
@@ -101,7 +109,7 @@ def test_if_the_connection_breaks_the_broker_says_offline_and_then_online_again(
         publishing(broker) as sink,
     ):
         subscriber.wait_for(ONLINE, "online")
-        sink._connection.cancel()
+        break_connection(sink)
         wait_until(lambda: len(subscriber.payloads(ONLINE)) >= 3)
     assert subscriber.payloads(ONLINE)[:3] == ["online", "offline", "online"]
 
@@ -141,7 +149,31 @@ def test_a_broker_that_restarts_without_memory_gets_everything_again(
 
 
 @needs_mosquitto
-def test_levels_and_health_are_told_now_and_then_and_troubles_at_once(
+def test_a_state_in_flight_at_a_restart_does_not_replace_a_newer_one(
+    tmp_path: Path,
+) -> None:
+    with running_broker(tmp_path) as broker, publishing(broker) as sink:
+        with subscribed(broker) as subscriber:
+            subscriber.wait_for(ONLINE, "online")
+        broker.freeze()
+        sink.write([onset()])
+        wait_until(lambda: sink._connection.unacknowledged)
+        sink.write([event()])
+        broker.stop()
+        broker.start()
+        with subscribed(broker) as subscriber:
+            subscriber.wait_for(ONLINE, "online")
+            wait_until(
+                lambda: (
+                    sink.queues == {"mqtt-states": 0}
+                    and not sink._connection.unacknowledged
+                )
+            )
+            assert subscriber.newest()[SIREN] == "OFF"
+
+
+@needs_mosquitto
+def test_levels_and_health_are_published_at_intervals_and_troubles_at_once(
     tmp_path: Path,
 ) -> None:
     clock = FakeClock()
@@ -161,9 +193,13 @@ def test_levels_and_health_are_told_now_and_then_and_troubles_at_once(
             subscriber.wait_for(STREET, "offline")
         finally:
             sink.close()
-    told = [json.loads(payload) for payload in subscriber.payloads(health)]
-    assert [each["lost_seconds"] for each in told] == [0, 3, 3]
-    assert [each["state"] for each in told] == ["listening", "listening", "waiting"]
+    published = [json.loads(payload) for payload in subscriber.payloads(health)]
+    assert [each["lost_seconds"] for each in published] == [0, 3, 3]
+    assert [each["state"] for each in published] == [
+        "listening",
+        "listening",
+        "waiting",
+    ]
 
 
 @needs_mosquitto
@@ -193,7 +229,7 @@ def test_a_trouble_is_a_problem_of_its_source_until_it_is_cleared(
 
 
 @needs_mosquitto
-def test_home_assistant_is_told_of_every_sensor(tmp_path: Path) -> None:
+def test_every_sensor_is_described_to_home_assistant(tmp_path: Path) -> None:
     with (
         running_broker(tmp_path) as broker,
         subscribed(broker) as subscriber,
@@ -223,7 +259,7 @@ def test_home_assistant_is_told_of_every_sensor(tmp_path: Path) -> None:
         assert told <= set(published)
 
 
-def test_a_broker_that_is_not_there_keeps_nothing_waiting(
+def test_an_absent_broker_is_logged_once_and_blocks_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     sink = states(1, FakeClock())
@@ -248,5 +284,5 @@ def test_labels_of_any_name_have_topics_and_sensors_of_their_own() -> None:
         assert (node + thing).replace("_", "").replace("-", "").isalnum()
 
 
-def test_home_assistant_can_be_left_alone() -> None:
+def test_discovery_can_be_turned_off() -> None:
     assert discovery(MqttSettings(discovery_prefix=None), ["street"], LABELS) == []

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from monitor.config.outputs import MqttAlertSettings
 from monitor.sinks.alerts.hooks.hook import Delivered, Outcome, Retry
 from monitor.sinks.alerts.outbox import Alert
-from monitor.sinks.mqtt.connection import BrokerError, Connection, Message
+from monitor.sinks.mqtt.connection import BrokerConnection, BrokerError, Message
 
 
 class Mqtt:
@@ -22,7 +22,7 @@ class Mqtt:
     ) -> None:
         """Read secrets and certificates; connect to nothing: see `build_hook`."""
         self._settings = settings
-        self._connection = Connection(settings, place, environ)
+        self._connection = BrokerConnection(settings, place, environ)
 
     @property
     def target(self) -> str:
@@ -40,8 +40,8 @@ class Mqtt:
         payload = json.dumps(dict(alert.body), allow_nan=False)
         try:
             self._connection.open(self._settings.total_seconds)
-            self._connection.publish(Message(self._settings.topic, payload))
-            self._connection.flush(until - time.monotonic())
+            self._connection.publish([Message(self._settings.topic, payload)])
+            self._connection.wait_acknowledged(until - time.monotonic())
         except BrokerError as error:
             return Retry(str(error))
         finally:
