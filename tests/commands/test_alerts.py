@@ -1,4 +1,4 @@
-"""`alerts` tests endpoints, and shows and steers what waits in the outbox."""
+"""`alerts` tests endpoints, and lists and changes the alerts of the outbox."""
 
 import json
 from dataclasses import replace
@@ -62,7 +62,7 @@ def test_list_shows_the_outbox(
     assert json.loads(capsys.readouterr().out) == []
 
 
-def test_show_tells_every_attempt_and_what_is_sent(
+def test_show_reports_every_attempt_and_what_is_sent(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(folder, "show", alert(1).id[:10], "--json") == 0
@@ -89,7 +89,7 @@ def test_drop_takes_what_waits_and_what_died(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (["show", "zzz"], 1, "there is no alert 'zzz'"),
         (["drop"], 2, "give the ids of alerts"),
@@ -97,15 +97,15 @@ def test_drop_takes_what_waits_and_what_died(folder: Path) -> None:
         (["test"], 2, "the configuration has no alerts"),
     ],
 )
-def test_a_wrong_choice_is_told_in_a_sentence(
+def test_a_wrong_choice_is_reported_in_a_sentence(
     folder: Path,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
     code: int,
-    said: str,
+    message: str,
 ) -> None:
     assert run(folder, *arguments) == code
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_without_a_database_it_is_said(
@@ -115,7 +115,7 @@ def test_without_a_database_it_is_said(
     assert "there is no database yet" in capsys.readouterr().err
 
 
-def test_a_test_reaches_every_endpoint_and_tells_what_fails(
+def test_a_test_reaches_every_endpoint_and_reports_what_fails(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,

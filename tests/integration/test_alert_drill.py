@@ -103,8 +103,8 @@ def test_every_alert_reaches_every_endpoint_over_kills_and_outages(
     ]
     assert out.count(": -9,") == drill.kills
     # The kills met the monitor at work, and not only while it started or at its end.
-    heard = [int(line.split()[2]) for line in out.splitlines()]
-    assert len(set(heard) - {0, drill.occurrences}) >= drill.kills // 3
+    stored = [int(line.split()[2]) for line in out.splitlines()]
+    assert len(set(stored) - {0, drill.occurrences}) >= drill.kills // 3
     with capsys.disabled():
         sys.stdout.write(
             f"\n{2 * drill.occurrences} alerts to 3 endpoints, {drill.kills} kills, "
@@ -158,12 +158,12 @@ def test_an_onset_is_at_the_webhook_within_a_tenth_of_a_second(
         store, telling = build(tmp_path, [endpoint.url], "run")
         telling.start()
         for number in range(100):
-            told = time.monotonic()
+            began = time.monotonic()
             start = 10.0 + 5 * number
-            heard = frame(stop_seconds=start + 3, scores={"siren": 0.9})
-            store.write([heard, onset(start_seconds=start, number=number)])
+            window = frame(stop_seconds=start + 3, scores={"siren": 0.9})
+            store.write([window, onset(start_seconds=start, number=number)])
             requests = endpoint.wait_for(2 * number + 1)
-            latencies.append(requests[-1].at - told)
+            latencies.append(requests[-1].at - began)
             store.write([event(start_seconds=start, seconds=2, number=number)])
             endpoint.wait_for(2 * number + 2)
         store.close()

@@ -38,7 +38,9 @@ def distinct(endpoint: Endpoint) -> list[dict[str, Any]]:
     return list({body["id"]: body for body in bodies(endpoint)}.values())
 
 
-def test_a_siren_of_the_demo_is_told_to_a_webhook_and_a_command(tmp_path: Path) -> None:
+def test_a_siren_of_the_demo_reaches_a_webhook_and_a_command(
+    tmp_path: Path,
+) -> None:
     out = tmp_path / "out"
     script = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read() + '\\n')"
     with running_endpoint() as endpoint:
@@ -113,7 +115,7 @@ def test_a_slow_delivery_does_not_keep_the_daemon_from_stopping(
     assert [json.loads(r.body)["kind"] for r in requests[:2]] == ["onset", "end"]
 
 
-def test_a_killed_monitor_tells_the_end_when_it_starts_again(
+def test_a_killed_monitor_reports_the_end_when_it_starts_again(
     tmp_path: Path, siren_command: str
 ) -> None:
     with running_endpoint() as endpoint:
@@ -137,8 +139,8 @@ def test_a_broken_rule_keeps_the_daemon_from_starting(tmp_path: Path) -> None:
     config = configured(tmp_path, rule)
     with RunningMonitor(tmp_path, "--config", config, "--input", "demo:") as monitor:
         assert monitor.process.wait(30) == 2
-        said = [line for line in monitor.log.splitlines() if "INFO" not in line]
-    assert said == [
+        message = [line for line in monitor.log.splitlines() if "INFO" not in line]
+    assert message == [
         f"sound-monitor: {config}:1: alerts[0].labels: 'sirn' is not a label of the "
         "model; did you mean siren?",
         f"sound-monitor: {config}:1: alerts[0].webhook.secret: the variable "

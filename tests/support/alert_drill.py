@@ -1,4 +1,4 @@
-"""A monitor without ears that is killed again and again.
+"""A monitor without sources that is killed again and again.
 
 `python -m tests.support.alert_drill FOLDER OCCURRENCES HOP_SECONDS KILLS URL...` has a
 child store occurrences and deliver their alerts, one rule for each URL.  Store, rules,
@@ -52,16 +52,16 @@ def build(folder: Path, urls: list[str], run: str) -> tuple[Store, Alerting]:
         SAMPLE_RATE,
         build_hooks(settings, os.environ),
     )
-    telling = Alerting(orders, Database(path), clock)
+    alerting = Alerting(orders, Database(path), clock)
     store = Store(
         path,
         StoreSettings(),
         Session(run, "urban", LABELS, SAMPLE_RATE),
         clock,
-        rules=telling.rules,
-        committed=telling.wake,
+        rules=alerting.rules,
+        committed=alerting.wake,
     )
-    return store, telling
+    return store, alerting
 
 
 def stored(folder: Path) -> int:
@@ -84,15 +84,15 @@ def monitor_street(
     run: str,
     progress: int,
 ) -> None:
-    """Hear what is left of the occurrences, then wait until everything is told.
+    """Store what is left of the occurrences, then wait until all is delivered.
 
     Writes a byte to `progress` for every step of this.
     """
-    store, telling = build(folder, urls, run)
-    telling.start()
+    store, alerting = build(folder, urls, run)
+    alerting.start()
     for number in range(stored(folder), occurrences):
-        heard = frame(stop_seconds=13 + number, scores={"siren": 0.9})
-        store.write([heard, onset(start_seconds=10 + number, number=number)])
+        window = frame(stop_seconds=13 + number, scores={"siren": 0.9})
+        store.write([window, onset(start_seconds=10 + number, number=number)])
         os.write(progress, b".")
         time.sleep(hop_seconds)
         store.write([event(start_seconds=10 + number, seconds=2, number=number)])
@@ -102,7 +102,7 @@ def monitor_street(
     while outstanding(folder):
         os.write(progress, b".")
         time.sleep(0.05)
-    telling.finish(5.0, lambda: False)
+    alerting.finish(5.0, lambda: False)
 
 
 def outstanding(folder: Path) -> int:

@@ -1,4 +1,4 @@
-"""An HTTP endpoint on loopback that behaves as told: well, badly, or not at all."""
+"""An HTTP endpoint on loopback that behaves as set: well, badly, or not at all."""
 
 import socket
 import ssl
@@ -83,7 +83,7 @@ def closing_after(data: bytes) -> Behaviour:
 
 @dataclass
 class Endpoint:
-    """A server whose next answers can be told; the last one stays."""
+    """A server whose next answers can be set; the last one stays."""
 
     behaviours: list[Behaviour] = field(default_factory=lambda: [ok])
     requests: list[Request] = field(default_factory=list)
@@ -171,7 +171,7 @@ def running_endpoint(
 
 
 def unused_port() -> int:
-    """A port on which nobody listens."""
+    """A port without a listener."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 

@@ -1,4 +1,4 @@
-"""A network that hears one thing: loudness.  It places it to the frame."""
+"""A network that detects loudness, and places it to the frame."""
 
 from typing import ClassVar
 
@@ -45,9 +45,9 @@ class LoudClassifier:
 
 
 def loud_pipeline(hop_frames: int = 16, **settings: float) -> Pipeline:
-    """A pipeline of one source, "street", that tells what is loud.
+    """A pipeline of one source, "street", that detects what is loud.
 
-    A sound may last hours: what is told does not depend on how long it lasts.
+    A sound may last hours: the records do not depend on how long it lasts.
     """
     label = LabelSettings(preset="impulsive", smoothing_hops=1, **settings)
     detection = DetectionSettings(labels={LOUD: label})

@@ -1,1 +1,1 @@
-"""Alerts: which are made of what was heard, and how they reach their endpoints."""
+"""Alerts: the rules that make them, the outbox, and their way to the endpoints."""

@@ -95,7 +95,7 @@ def test_a_late_program_is_killed_with_everything_that_it_started(
         assert time.monotonic() < deadline
 
 
-def test_a_run_can_be_broken_off() -> None:
+def test_a_run_can_be_cancelled() -> None:
     hook = python("import time; time.sleep(60)")
     outcomes: list[Outcome] = []
     thread = threading.Thread(target=lambda: outcomes.append(hook.deliver(alert())))
@@ -127,7 +127,7 @@ def test_a_program_in_the_background_does_not_hold_the_hook() -> None:
     assert time.monotonic() - began < 2
 
 
-def test_a_program_that_does_not_read_is_no_trouble() -> None:
+def test_a_program_that_does_not_read_is_no_problem() -> None:
     assert command("true").deliver(alert()) == Delivered("exit code 0")
 
 

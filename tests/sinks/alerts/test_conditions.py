@@ -1,186 +1,107 @@
-"""Rules with `on: [health]` tell troubles: once, and when they are over."""
+"""Quiet times are one interval each, also when the clock is changed."""
 
-import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
-from monitor.config.alerts import AlertSettings
-from monitor.config.config import Config
-from monitor.records import EVERY_SOURCE, Timed
-from monitor.sinks.alerts.outbox import Alert
-from monitor.sinks.alerts.rules import Rules
-from tests.support.alerts import rule
-from tests.support.health import trouble
-from tests.support.street import NOW, Street, rules
+from monitor.config.alerts import QuietSettings
+from monitor.sinks.alerts.conditions import find_zone, is_quiet
+
+BERLIN = ZoneInfo("Europe/Berlin")
 
 
-def health(**settings: Any) -> AlertSettings:
-    return rule("health", on=["health"], **settings)
+def quiet(begin: str, end: str, **settings: Any) -> QuietSettings:
+    return QuietSettings.model_validate({"begin": begin, "end": end, **settings})
 
 
-class Watchman:
-    """Tells rules of troubles, and lets time pass."""
-
-    def __init__(self, tested: Rules) -> None:
-        self.rules = tested
-        self.now = NOW
-        self.alerts: list[Alert] = []
-
-    def hears(self, *records: Timed) -> "Watchman":
-        self.alerts += self.rules.step(records, self.now)
-        return self
-
-    def passes(self, seconds: float) -> "Watchman":
-        self.now += timedelta(seconds=seconds)
-        self.alerts += self.rules.tick(self.now)
-        return self
-
-    @property
-    def told(self) -> list[tuple[str, str]]:
-        return [
-            (alert.body["health"], alert.body["state"])
-            for alert in self.alerts
-            if alert.kind == "health"
-        ]
-
-
-RAISED, CLEARED = trouble(), trouble("cleared", seconds=75, detail="")
-
-
-def test_a_trouble_is_told_when_it_is_raised_and_when_it_is_cleared() -> None:
-    man = Watchman(rules(health())).hears(RAISED).passes(10).hears(CLEARED).passes(10)
-    raised, cleared = man.alerts
-    assert {alert.kind for alert in man.alerts} == {"health"}
-    assert raised.id != cleared.id
-    assert raised.body == json.loads(json.dumps(raised.body))
-    assert raised.body["message"] == "clipping at street: turn the gain down"
-    assert raised.body["start"] == "2026-11-23T05:56:20.000Z"
-    assert raised.body["end"] is None
-    assert cleared.body["message"] == "clipping at street is over after 1m 15s"
-    assert cleared.body["end"] == "2026-11-23T05:57:35.000Z"
-    assert cleared.body["duration_seconds"] == 75
-    assert (raised.event_id, cleared.event_id) == (None, None)
-
-
-def test_rules_without_health_hear_of_no_trouble_and_rules_of_health_of_no_sound() -> (
-    None
-):
-    assert Watchman(rules(rule(on=["onset", "end"]))).hears(RAISED, CLEARED).told == []
-    street = Street(rules(health()))
-    street.sound(10)
-    assert street.alerts == []
-
-
-def test_a_rule_may_choose_kinds_and_sources() -> None:
-    deaf = trouble(kind="deaf", number=2)
-    yard = trouble(source="yard", number=3)
-    full = trouble(kind="disk", source=EVERY_SOURCE, number=4)
-    chosen = Watchman(rules(health(kinds=["deaf"]))).hears(RAISED, deaf, yard, full)
-    assert chosen.told == [("deaf", "raised")]
-    of_yard = Watchman(rules(health(sources=["yard"]))).hears(RAISED, yard, full)
-    assert of_yard.told == [("clipping", "raised"), ("disk", "raised")]
-    assert of_yard.alerts[1].body["message"] == "disk: turn the gain down"
-
-
-def test_what_is_raised_in_a_quiet_time_and_goes_on_is_told_afterwards() -> None:
-    # NOW is noon.
-    quiet = health(quiet=[{"begin": "11:00", "end": "13:00"}], time_zone="UTC")
-    man = Watchman(rules(quiet)).hears(RAISED).passes(1800)
-    assert man.told == []
-    man.passes(1801)
-    assert man.told == [("clipping", "raised")]
-
-
-def test_what_is_over_before_the_quiet_time_is_not_told() -> None:
-    quiet = health(quiet=[{"begin": "11:00", "end": "13:00"}], time_zone="UTC")
-    assert Watchman(rules(quiet)).hears(RAISED, CLEARED).passes(7200).told == []
-
-
-def test_whoever_was_told_is_told_the_end_also_in_a_quiet_time() -> None:
-    quiet = health(quiet=[{"begin": "12:30", "end": "13:00"}], time_zone="UTC")
-    man = Watchman(rules(quiet)).hears(RAISED).passes(2400).hears(CLEARED)
-    assert man.told == [("clipping", "raised"), ("clipping", "cleared")]
-
-
-def test_after_the_cooldown_what_still_goes_on_is_told() -> None:
-    man = Watchman(rules(health(cooldown_seconds=600))).hears(RAISED, CLEARED)
-    man.passes(60).hears(trouble(number=2), trouble("cleared", number=2))
-    man.passes(60).hears(trouble(number=3)).passes(400)
-    assert man.told == [("clipping", "raised"), ("clipping", "cleared")]
-    man.passes(200)
-    assert man.told[2:] == [("clipping", "raised")]
-
-
-def test_another_kind_has_a_cooldown_of_its_own() -> None:
-    man = Watchman(rules(health(cooldown_seconds=600))).hears(RAISED)
-    man.hears(trouble(kind="deaf", number=2))
-    assert man.told == [("clipping", "raised"), ("deaf", "raised")]
-
-
-def test_what_is_more_than_the_hourly_limit_is_told_in_a_digest() -> None:
-    man = Watchman(rules(health(max_per_hour=2)))
-    for number in range(5):
-        man.hears(trouble(number=number), trouble("cleared", number=number))
-    assert man.told == [("clipping", "raised"), ("clipping", "cleared")] * 2
-    man.passes(3700)
-    digest = man.alerts[-1]
-    assert digest.kind == "digest"
-    assert digest.body["count"] == 3
-    assert digest.body["sounds"] == [
-        {"source": "street", "label": "clipping", "count": 3}
-    ]
-
-
-def test_a_restart_forgets_nobody() -> None:
-    """Who was told before it is told the end after it, which a kill leaves open."""
-    before = Watchman(rules(health())).hears(RAISED)
-    state = json.loads(json.dumps(before.rules.state()))
-    after = Watchman(rules(health()))
-    after.rules.restore(state)
-    after.hears(CLEARED)
-    assert after.told == [("clipping", "cleared")]
-
-
-def test_the_memory_of_an_older_version_knows_no_troubles() -> None:
-    before = rules(health()).state()
-    for each in before["rules"].values():
-        del each["health"]
-    after = Watchman(rules(health()))
-    after.rules.restore(before)
-    assert after.hears(RAISED).told == [("clipping", "raised")]
-
-
-def test_a_template_has_the_facts_of_a_trouble() -> None:
-    from monitor.sinks.alerts.body import facts, render
-
-    (alert,) = Watchman(rules(health())).hears(RAISED).alerts
-    text = render("$source $health $state: $detail", "text/plain", alert.body)
-    assert text == "street clipping raised: turn the gain down"
-    assert facts(alert.body)["label"] == ""
+def quiet_intervals(
+    settings: QuietSettings, first: datetime, hours: float, zone: Any = BERLIN
+) -> list[tuple[str, str]]:
+    """The quiet intervals from `first` on, as UTC, found minute by minute."""
+    intervals: list[list[str]] = []
+    was_quiet = False
+    for minute in range(round(hours * 60)):
+        moment = first + timedelta(minutes=minute)
+        now_quiet = is_quiet([settings], zone, moment)
+        if now_quiet and not was_quiet:
+            intervals.append([f"{moment:%d %H:%M}", ""])
+        if was_quiet and not now_quiet:
+            intervals[-1][1] = f"{moment:%d %H:%M}"
+        was_quiet = now_quiet
+    return [(begin, end) for begin, end in intervals]
 
 
 @pytest.mark.parametrize(
-    ("settings", "complaint"),
+    ("begin", "end", "intervals"),
     [
-        ({"on": ["health"], "kinds": ["thirst"]}, "clipping"),
-        ({"on": ["onset"], "kinds": ["deaf"]}, "kinds needs health in on"),
-        ({"on": ["health"], "labels": ["siren"]}, "labels needs onset or end"),
+        ("08:00", "17:30", [("10 07:00", "10 16:30")]),
+        ("22:00", "07:00", [("10 21:00", "11 06:00")]),
+        ("00:00", "24:00", [("09 23:00", "10 23:00")]),
+        ("22:00", "24:00", [("10 21:00", "10 23:00")]),
     ],
 )
-def test_a_rule_that_cannot_work_is_refused(
-    settings: dict[str, Any], complaint: str
+def test_an_ordinary_day(
+    begin: str, end: str, intervals: list[tuple[str, str]]
 ) -> None:
-    with pytest.raises(ValueError, match=complaint):
-        rule("health", **settings)
+    # 10 March 2026 is a Tuesday, and Berlin is an hour ahead.
+    settings = quiet(begin, end, weekdays=["tue"])
+    first = datetime(2026, 3, 9, 12, tzinfo=UTC)
+    assert quiet_intervals(settings, first, 48) == intervals
 
 
-def test_a_rule_for_what_is_ignored_is_refused() -> None:
-    section = health(kinds=["dead-channel", "deaf"]).model_dump(exclude_none=True)
-    ignored = ["dead-channel"]
-    known = {"alerts": [section], "health": {"ignore": ignored}}
-    assert Config.model_validate(known, strict=False).health.ignore
-    ignored.append("deaf")
-    with pytest.raises(ValueError, match=r"alerts\[0\].kinds"):
-        Config.model_validate(known, strict=False)
+@pytest.mark.parametrize(
+    ("begin", "end", "intervals"),
+    [
+        # At 01:00 UTC the clock goes from 02:00 to 03:00.
+        ("22:00", "07:00", [("28 21:00", "29 05:00")]),
+        ("01:30", "03:30", [("29 00:30", "29 01:30")]),
+        ("02:30", "06:00", [("29 01:00", "29 04:00")]),  # begins at the change
+        ("00:30", "02:30", [("28 23:30", "29 01:00")]),  # ends at the change
+        ("02:10", "02:50", []),  # is left out
+    ],
+)
+def test_the_night_in_which_an_hour_is_left_out(
+    begin: str, end: str, intervals: list[tuple[str, str]]
+) -> None:
+    first = datetime(2026, 3, 28, 14, tzinfo=UTC)
+    assert quiet_intervals(quiet(begin, end), first, 20) == intervals
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "intervals"),
+    [
+        # At 01:00 UTC the clock goes from 03:00 back to 02:00.
+        ("22:00", "07:00", [("24 20:00", "25 06:00")]),
+        ("22:00", "02:30", [("24 20:00", "25 01:30")]),  # until its second 02:30
+        ("02:30", "06:00", [("25 00:30", "25 05:00")]),  # from its first 02:30
+        ("02:10", "02:50", [("25 00:10", "25 01:50")]),
+    ],
+)
+def test_the_night_in_which_an_hour_comes_twice(
+    begin: str, end: str, intervals: list[tuple[str, str]]
+) -> None:
+    first = datetime(2026, 10, 24, 14, tzinfo=UTC)
+    assert quiet_intervals(quiet(begin, end), first, 20) == intervals
+
+
+def test_a_weekday_is_that_on_which_the_quiet_time_begins() -> None:
+    settings = quiet("22:00", "07:00", weekdays=["fri"])
+    first = datetime(2026, 11, 23, tzinfo=UTC)  # a Monday
+    assert quiet_intervals(settings, first, 7 * 24) == [("27 21:00", "28 06:00")]
+
+
+def test_the_zone_of_the_machine_knows_its_clock_changes(tmp_path: Path) -> None:
+    localtime = tmp_path / "localtime"
+    berlin = files("tzdata") / "zoneinfo" / "Europe" / "Berlin"
+    localtime.write_bytes(berlin.read_bytes())
+    zone = find_zone(None, localtime)
+    offsets = {
+        datetime(2026, month, 1, tzinfo=UTC).astimezone(zone).utcoffset()
+        for month in (1, 7)
+    }
+    assert offsets == {timedelta(hours=1), timedelta(hours=2)}
+    assert find_zone(None, tmp_path / "nothing") is UTC

@@ -68,7 +68,7 @@ def test_a_broker_that_says_nothing_is_left_after_the_time_limit(
 
 
 @needs_mosquitto
-def test_a_delivery_can_be_broken_off(tmp_path: Path) -> None:
+def test_a_delivery_can_be_cancelled(tmp_path: Path) -> None:
     outcomes: list[Outcome] = []
     with running_broker(tmp_path) as broker:
         broker.freeze()
@@ -87,7 +87,7 @@ def test_a_delivery_can_be_broken_off(tmp_path: Path) -> None:
 
 
 @needs_mosquitto
-def test_user_and_password_are_checked_and_the_password_is_never_told(
+def test_user_and_password_are_checked_and_the_password_is_never_reported(
     tmp_path: Path,
 ) -> None:
     passwords = tmp_path / "passwords"
@@ -129,7 +129,7 @@ def test_tls_reaches_only_whom_it_should(tmp_path: Path) -> None:
     )
 
 
-def test_without_a_broker_the_reason_is_told() -> None:
+def test_without_a_broker_the_reason_is_reported() -> None:
     port = unused_port()
     outcome = hook(port).deliver(alert())
     target = f"mqtt://localhost:{port}"
@@ -137,7 +137,7 @@ def test_without_a_broker_the_reason_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         (
             {"username": "a", "password": "env:NOTHING"},
@@ -150,12 +150,12 @@ def test_without_a_broker_the_reason_is_told() -> None:
         ),
     ],
 )
-def test_what_is_missing_is_told_with_its_place(
-    settings: dict[str, Any], said: str
+def test_what_is_missing_is_reported_with_its_place(
+    settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
         hook(1883, **settings)
-    assert str(caught.value) == said
+    assert str(caught.value) == message
 
 
 def test_without_paho_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

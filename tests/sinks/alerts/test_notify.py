@@ -73,7 +73,7 @@ def test_the_text_can_be_of_an_own_form(endpoint: Endpoint) -> None:
         (closing_after(b"HTTP/1.1"), "onnection"),
     ],
 )
-def test_trouble_is_tried_again_with_what_apprise_says_of_it(
+def test_a_failure_is_tried_again_with_the_reason_of_apprise(
     endpoint: Endpoint, behaviour: object, why: str
 ) -> None:
     endpoint.will(behaviour)  # type: ignore[arg-type]
@@ -83,7 +83,7 @@ def test_trouble_is_tried_again_with_what_apprise_says_of_it(
     assert len(endpoint.requests) == 1
 
 
-def test_no_part_of_the_url_is_told() -> None:
+def test_no_part_of_the_url_is_reported() -> None:
     log = io.StringIO()
     handler = logging.StreamHandler(log)
     root = logging.getLogger()
@@ -96,18 +96,18 @@ def test_no_part_of_the_url_is_told() -> None:
     finally:
         root.setLevel(level)
         root.removeHandler(handler)
-    told = f"{outcome} {notify.target} {log.getvalue()}"
+    shown = f"{outcome} {notify.target} {log.getvalue()}"
     assert isinstance(outcome, Retry)
-    assert not [secret for secret in SECRETS if secret in told]
+    assert not [secret for secret in SECRETS if secret in shown]
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "nonsense", "json://"])
-def test_a_url_that_apprise_does_not_know_is_told_without_it(url: str) -> None:
+def test_a_url_that_apprise_does_not_know_is_reported_without_it(url: str) -> None:
     section = NotifySettings(url_secret="env:URL")
     with pytest.raises(ConfigError) as caught:
         build_hook(section, PLACE, {"URL": url})
-    said = f"{PLACE}.url_secret: env:URL: is not a URL that apprise knows"
-    assert str(caught.value) == said
+    message = f"{PLACE}.url_secret: env:URL: is not a URL that apprise knows"
+    assert str(caught.value) == message
 
 
 def test_without_apprise_it_is_said_how_to_get_it(
@@ -116,8 +116,8 @@ def test_without_apprise_it_is_said_how_to_get_it(
     monkeypatch.setitem(sys.modules, "apprise", None)
     with pytest.raises(ConfigError) as caught:
         hook(1)
-    said = f"{PLACE}: apprise is not installed: pip install 'sound-monitor[notify]'"
-    assert str(caught.value) == said
+    message = f"{PLACE}: apprise is not installed: pip install 'sound-monitor[notify]'"
+    assert str(caught.value) == message
 
 
 def test_an_unknown_field_of_the_text_is_found_when_it_is_read() -> None:

@@ -1,4 +1,4 @@
-"""Rules tell what they shall, once, and say why."""
+"""Rules report what they must, once, and with the reasons."""
 
 import json
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from tests.support.street import HOP, NOW, Street, rules
 from tests.support.timed import LABELS, SAMPLE_RATE
 
 
-def test_a_continuous_sound_is_told_when_it_begins_goes_on_and_ends() -> None:
+def test_a_continuous_sound_is_reported_when_it_begins_goes_on_and_ends() -> None:
     """And not once a hop."""
     street = Street(
         rules(rule(on=["onset", "end"], escalate_after_seconds=60, still_on_seconds=45))
@@ -64,7 +64,7 @@ def test_an_alert_says_why() -> None:
     assert alert.deadline - alert.created == timedelta(days=1)
 
 
-def test_the_end_tells_the_facts_of_the_whole_sound() -> None:
+def test_the_end_reports_the_facts_of_the_whole_sound() -> None:
     street = Street(rules(rule(on=["onset", "end"])))
     street.sound(20)
     end = street.alerts[-1].body
@@ -75,7 +75,7 @@ def test_the_end_tells_the_facts_of_the_whole_sound() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "labels"),
     [
         ({}, ["siren", "gun_shot"]),
         ({"labels": ["siren"]}, ["siren"]),
@@ -84,15 +84,15 @@ def test_the_end_tells_the_facts_of_the_whole_sound() -> None:
     ],
 )
 def test_a_rule_is_about_its_labels_and_sources(
-    settings: dict[str, Any], told: list[str]
+    settings: dict[str, Any], labels: list[str]
 ) -> None:
     street = Street(rules(rule(**settings)))
     street.sound(3, "siren")
     street.sound(3, "gun_shot")
-    assert [alert.body["label"] for alert in street.alerts] == told
+    assert [alert.body["label"] for alert in street.alerts] == labels
 
 
-def test_a_sound_is_told_as_soon_as_its_score_is_high_enough() -> None:
+def test_a_sound_is_reported_as_soon_as_its_score_is_high_enough() -> None:
     street = Street(rules(rule(min_score=0.95)))
     street.begin(peak_score=0.7)
     street.listen(3, score=0.8)
@@ -101,7 +101,7 @@ def test_a_sound_is_told_as_soon_as_its_score_is_high_enough() -> None:
     assert street.kinds == ["onset"]
 
 
-def test_a_sound_is_told_as_soon_as_it_is_loud_enough() -> None:
+def test_a_sound_is_reported_as_soon_as_it_is_loud_enough() -> None:
     street = Street(rules(rule(min_level_dbfs=-20, on=["onset", "end"])))
     street.begin(level_dbfs=-40.0)
     street.listen(3, level=-25)
@@ -110,7 +110,7 @@ def test_a_sound_is_told_as_soon_as_it_is_loud_enough() -> None:
     assert street.kinds == ["onset"]
 
 
-def test_a_short_sound_is_not_told_at_all() -> None:
+def test_a_short_sound_is_not_reported_at_all() -> None:
     street = Street(rules(rule(min_duration_seconds=8, on=["onset", "end"])))
     street.sound(5)
     assert street.kinds == []
@@ -119,21 +119,21 @@ def test_a_short_sound_is_not_told_at_all() -> None:
     assert street.alerts[0].body["duration_seconds"] == pytest.approx(8, abs=HOP)
 
 
-def test_only_the_end_can_be_told() -> None:
+def test_only_the_end_can_be_reported() -> None:
     street = Street(rules(rule(on=["end"], min_duration_seconds=4)))
     street.sound(2)
     street.sound(6)
     assert street.kinds == ["end"]
 
 
-def test_only_the_escalation_can_be_told() -> None:
+def test_only_the_escalation_can_be_reported() -> None:
     street = Street(rules(rule(on=[], escalate_after_seconds=10)))
     street.sound(6)
     street.sound(30)
     assert street.kinds == ["escalation"]
 
 
-def test_what_comes_in_the_cooldown_is_not_told_and_neither_is_its_end() -> None:
+def test_what_comes_in_the_cooldown_is_not_reported_and_neither_is_its_end() -> None:
     street = Street(rules(rule(cooldown_seconds=30, on=["onset", "end"])))
     street.sound(3)
     street.sound(3)
@@ -155,7 +155,7 @@ def test_a_long_sound_escalates_although_its_onset_was_in_the_cooldown() -> None
     assert street.kinds == ["onset", "escalation"]
 
 
-def test_more_than_the_limit_is_held_back_and_told_in_one_digest() -> None:
+def test_more_than_the_limit_is_held_back_and_reported_in_one_digest() -> None:
     street = Street(rules(rule(max_per_hour=2, on=["onset", "end"])))
     for _ in range(4):
         street.sound(2)
@@ -187,7 +187,7 @@ def test_the_limit_holds_for_any_hour() -> None:
     assert len(moments) > 9
 
 
-def test_in_a_quiet_time_nothing_begins_but_what_was_told_ends() -> None:
+def test_in_a_quiet_time_nothing_begins_but_what_was_reported_ends() -> None:
     settings = rule(
         on=["onset", "end"],
         still_on_seconds=20,
@@ -232,7 +232,7 @@ def test_every_endpoint_of_a_rule_gets_an_alert_with_an_id_of_its_own() -> None:
     assert len({alert.id for alert in street.alerts}) == 2
 
 
-def test_what_was_told_before_a_crash_is_ended_after_it() -> None:
+def test_what_was_reported_before_a_crash_is_ended_after_it() -> None:
     settings = rule(on=["onset", "end"], cooldown_seconds=60)
     before = Street(rules(settings))
     before.begin()
@@ -328,7 +328,7 @@ steps = st.lists(
     st.sampled_from([None, 1, 3]),
     st.sampled_from([None, 5.0]),
 )
-def test_no_id_comes_twice_and_every_told_sound_is_ended_last(
+def test_no_id_comes_twice_and_every_reported_sound_is_ended_last(
     sounds: Sequence[tuple[str, float, float]],
     on: set[str],
     cooldown: float,
@@ -364,7 +364,7 @@ def changed(street: Street, *settings: AlertSettings) -> None:
     street.rules.change(settings, thresholds, SAMPLE_RATE)
 
 
-def test_a_rule_that_stays_remembers_what_it_told() -> None:
+def test_a_rule_that_stays_remembers_what_it_reported() -> None:
     """Its cooldown and the sounds that go on, whatever else of it changed."""
     street = Street(rules(rule(on=["onset", "end"], cooldown_seconds=60)))
     street.sound(10)
@@ -380,7 +380,7 @@ def test_a_rule_that_stays_remembers_what_it_told() -> None:
     assert street.alerts[-1].body["hits"] > 15
 
 
-def test_a_rule_that_is_gone_tells_nothing_and_a_new_one_what_begins() -> None:
+def test_a_rule_that_is_gone_reports_nothing_and_a_new_one_what_begins() -> None:
     street = Street(rules(rule(on=["onset", "end"])))
     street.begin()
     street.rules.keep([])

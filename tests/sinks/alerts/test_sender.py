@@ -29,7 +29,7 @@ DEADLINE_SECONDS = 10.0
 
 
 class FakeHook:
-    """Does what it is told, and remembers what it was given."""
+    """Returns the outcomes given, and remembers the alerts taken."""
 
     target = "nowhere"
     total_seconds = 5.0
@@ -151,8 +151,8 @@ def test_what_is_refused_is_dead_and_the_next_one_goes_on(database: Database) ->
 def test_an_alert_past_its_deadline_is_dead_without_an_attempt(
     database: Database,
 ) -> None:
-    put(database, alert(0, created=datetime.now(UTC), seconds=0.01), *now_alerts(2)[1:])
-    time.sleep(0.02)
+    before = datetime.now(UTC) - timedelta(seconds=1)
+    put(database, alert(0, created=before, seconds=0.01), *now_alerts(2)[1:])
     hook = FakeHook()
     with running(database, hook):
         wait_for(lambda: states(database)[1][0] == "delivered")
@@ -193,13 +193,13 @@ def test_one_slow_endpoint_delays_no_other(database: Database) -> None:
     for number in range(20):
         put(database, alert(number, "a/webhook", created=datetime.now(UTC)))
         put(database, alert(number, "b/webhook", created=datetime.now(UTC)))
-    began = time.monotonic()
+    stuck.total_seconds = 60
     with (
         running(database, stuck, "a/webhook"),
         running(database, quick, "b/webhook"),
     ):
         wait_for(lambda: len(quick.taken) == 20)
-        assert time.monotonic() - began < 5
+        assert stuck.numbers in ([], [0])
         stuck.release.set()
     assert quick.numbers == list(range(20))
 
@@ -221,23 +221,23 @@ def test_a_drip_does_not_hold_longer_than_the_total_limit(
     put(database, *now_alerts(1))
     with running_endpoint(behaviour) as endpoint:
         hook = Webhook(WebhookSettings(url=endpoint.url, total_seconds=0.3), "x", {})
-        began = time.monotonic()
         with running(database, hook):
-            wait_for(lambda: states(database)[0][1] == 1)
-            assert 0.3 <= time.monotonic() - began < 3
+            wait_for(lambda: states(database)[0][1])
+    outbox = Outbox(database)
+    (entry,) = outbox.entries()
+    outbox.close()
+    assert entry.last_error == "took longer than 0.3 s"
 
 
 @pytest.mark.parametrize("behaviour", [silent, dripping(b"HTTP/1.1 2")])
-def test_stopping_in_the_middle_of_a_delivery_takes_a_moment_and_loses_nothing(
+def test_stopping_in_the_middle_of_a_delivery_loses_nothing(
     database: Database, behaviour: Callable[..., None]
 ) -> None:
     put(database, *now_alerts(1))
     with running_endpoint(behaviour) as endpoint:
         hook = Webhook(WebhookSettings(url=endpoint.url, total_seconds=60), "x", {})
-        with running(database, hook):
+        with running(database, hook):  # whose end waits less than 60 s
             endpoint.wait_for(1)
-            began = time.monotonic()
-        assert time.monotonic() - began < 1.5
     assert states(database) == [("pending", 0)]
 
 
@@ -267,8 +267,7 @@ def test_what_cannot_be_recorded_is_not_delivered_again_and_again(
     blocker = sqlite3.connect(database.path, isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
     with running(Impatient(database.path), hook):
-        wait_for(lambda: len(hook.taken) == 2)
-        time.sleep(0.3)
+        wait_for(lambda: len(hook.taken) == 2 and "does not work" in caplog.text)
         blocker.execute("ROLLBACK")
         wait_for(lambda: states(database) == [("delivered", 1)] * 2)
     blocker.close()
@@ -276,7 +275,7 @@ def test_what_cannot_be_recorded_is_not_delivered_again_and_again(
     assert sum("does not work" in message for message in caplog.messages) == 1
 
 
-def test_what_cannot_be_stored_is_told_from_memory_and_only_once(
+def test_what_cannot_be_stored_is_reported_from_memory_and_only_once(
     tmp_path: Path,
 ) -> None:
     database = Database(tmp_path / "monitor.db")  # is not made yet
@@ -328,7 +327,7 @@ def test_a_database_that_was_replaced_is_found(database: Database) -> None:
     assert hook.numbers == [0, 2]
 
 
-def test_failures_are_said_once_and_their_end_is_said(
+def test_failures_are_logged_once_and_their_end_too(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)

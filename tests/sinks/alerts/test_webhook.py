@@ -161,7 +161,7 @@ def test_a_server_without_an_answer_is_left_after_the_time_limit() -> None:
 
 
 @pytest.mark.parametrize("head", [b"HTTP/1.1 20", b"HTTP/1.1 500 No\r\nX: "])
-def test_a_dripping_answer_can_be_broken_off(head: bytes) -> None:
+def test_a_dripping_answer_can_be_cancelled(head: bytes) -> None:
     with running_endpoint(dripping(head)) as endpoint:
         hook = webhook(endpoint.url)
         outcomes: list[Outcome] = []
@@ -178,7 +178,7 @@ def test_a_dripping_answer_can_be_broken_off(head: bytes) -> None:
         hook.close()
 
 
-def test_a_success_whose_body_drips_is_a_delivery_when_it_is_broken_off() -> None:
+def test_a_success_whose_body_drips_is_a_delivery_when_it_is_cancelled() -> None:
     with running_endpoint(dripping(HEAD)) as endpoint:
         hook = webhook(endpoint.url)
         outcomes: list[Outcome] = []
@@ -265,7 +265,7 @@ def test_an_own_authority_is_trusted_and_a_foreign_one_is_not(tmp_path: Path) ->
             assert "CERTIFICATE_VERIFY_FAILED" in outcome.reason
 
 
-def test_a_hanging_tls_connection_can_be_broken_off(tmp_path: Path) -> None:
+def test_a_hanging_tls_connection_can_be_cancelled(tmp_path: Path) -> None:
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
@@ -303,7 +303,7 @@ def test_no_secret_is_in_an_outcome_or_in_the_target() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "environ", "said"),
+    ("settings", "environ", "message"),
     [
         ({"bearer": "env:NO"}, {}, "alerts[0].webhook.bearer: the variable NO"),
         ({"secret_file": "/no/such"}, {}, "secret_file: /no/such cannot be read"),
@@ -316,10 +316,10 @@ def test_no_secret_is_in_an_outcome_or_in_the_target() -> None:
     ],
 )
 def test_what_is_missing_is_named_with_its_place(
-    settings: dict[str, Any], environ: dict[str, str], said: str
+    settings: dict[str, Any], environ: dict[str, str], message: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
         webhook("http://localhost/", environ, **settings)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     for value in environ.values():
         assert value not in str(caught.value)
