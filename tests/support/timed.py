@@ -1,11 +1,14 @@
 """Records on the wall clock, as sinks get them, with sensible defaults."""
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
 from monitor.records import (
     Event,
     Gap,
     GapReason,
+    Ongoing,
     Onset,
     Record,
     ScoreFrame,
@@ -56,6 +59,7 @@ def frame(
     stop_seconds: float = 4.0,
     scores: dict[str, float] | None = None,
     level_dbfs: float = -32.4,
+    ongoing: Sequence[str] = (),
 ) -> Timed:
     """The window that ends at `stop_seconds`; labels not named score 0.02."""
     stop = samples(stop_seconds)
@@ -71,8 +75,15 @@ def frame(
             level_dbfs=level_dbfs,
             peak_level_dbfs=level_dbfs + 6,
             laeq_db=level_dbfs + 84.5,
+            ongoing=tuple(_ongoing(source, label) for label in ongoing),
         )
     )
+
+
+def _ongoing(source: str, label: str) -> Ongoing:
+    record = onset(source, label).record
+    assert isinstance(record, Onset)
+    return Ongoing(**asdict(record), hits=3, windows=4)
 
 
 def onset(

@@ -32,11 +32,13 @@ class SourceView:
     """None until the first window, and while the source is not listening."""
 
     statistics: SourceStatistics | None = None
-    ongoing: set[str] = field(default_factory=set)
-    """Labels whose event has begun and not ended."""
-
     troubles: dict[HealthKind, Health] = field(default_factory=dict)
     """Health that is raised now, the oldest first."""
+
+    @property
+    def ongoing(self) -> set[str]:
+        """Labels that go on in the newest window."""
+        return {each.label for each in self.frame.ongoing} if self.frame else set()
 
 
 class ConsoleState:
@@ -97,14 +99,10 @@ class ConsoleState:
                 source.state, source.detail = record.state, record.detail
                 if record.state != "listening":
                     source.frame = None
-            case Onset():
-                source.ongoing.add(record.label)
+            case Onset() | Gap():
                 self._history.append(timed)
             case Event():
-                source.ongoing.discard(record.label)
                 self._end(record, timed)
-            case Gap():
-                self._history.append(timed)
 
     def report(self, statistics: Statistics) -> None:
         """Take the newest statistics."""

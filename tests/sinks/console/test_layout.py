@@ -66,7 +66,8 @@ def busy_state(*sources: str) -> ConsoleState:
     busy = console_state(*sources)
     for number, source in enumerate(sources):
         busy.take(state(source))
-        busy.take(frame(source, 15.4, {"siren": 0.93, "car_horn": 0.31}))
+        scores = {"siren": 0.93, "car_horn": 0.31}
+        busy.take(frame(source, 15.4, scores, ongoing=["siren"]))
         busy.take(onset(source, number=number))
         busy.take(gap(source))
     busy.report(statistics(*sources, lost_seconds=2.3, gaps=1))
@@ -84,6 +85,13 @@ def test_one_source_is_shown_completely_on_a_small_terminal() -> None:
     assert line_with(lines, " siren ", "━").rstrip().endswith("0.93 ●")
     assert line_with(lines, " car_horn ", "━").rstrip().endswith("0.31")
     assert line_with(lines, "lost audio", "2.3 s the source was gone")
+
+
+def test_a_label_is_marked_while_it_is_ongoing() -> None:
+    one = console_state("street")
+    for ongoing, words in ((["siren"], "0.93 ●"), ([], "0.93")):
+        one.take(frame(scores={"siren": 0.93}, ongoing=ongoing))
+        assert line_with(display(one), " siren ", "━").rstrip().endswith(words)
 
 
 def test_several_sources_stand_side_by_side() -> None:
@@ -247,14 +255,12 @@ def test_100_percent_stands_only_where_nothing_was_lost(
 def test_other_sources_and_labels_are_shown_after_a_reload():
     seen = console_state("street", "yard")
     seen.take(frame("street", scores={"siren": 0.9}))
-    seen.take(onset("street"))
     seen.take(frame("yard"))
     seen.change(["street", "gate"], ["bell", "whistle"], SAMPLE_RATE, {})
     lines = display(seen)
     assert any("gate" in line for line in lines)
     assert not any("yard" in line for line in lines)
     assert any("bell" in line for line in lines)
-    assert seen.sources["street"].ongoing
     # What was scored for other labels is not shown for these.
     assert seen.sources["street"].frame is None
     seen.take(frame("yard"))
