@@ -68,7 +68,7 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 _AGO = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 
 
-def parse_moment(text: str, now: datetime, option: str) -> datetime:
+def parse_time(text: str, now: datetime, option: str) -> datetime:
     """Read 90s, 15m, 1h, 2d or 1w (ago), a date, or a time in ISO 8601.
 
     Args:
@@ -113,7 +113,7 @@ def parse_day(text: str, now: datetime) -> date:
 
 
 def database_path(configuration: Configuration) -> Path:
-    """The file that `run` writes with this configuration.
+    """Return the file that `run` writes with this configuration.
 
     Raises:
         UsageError: The configuration has none.
@@ -124,19 +124,19 @@ def database_path(configuration: Configuration) -> Path:
     return configuration.state_dir / path
 
 
-def stretch_of_time(
+def parse_time_range(
     since: str | None, until: str | None
 ) -> tuple[datetime | None, datetime | None]:
-    """What --since and --until mean now, UTC.
+    """Read the values of --since and --until; return UTC.
 
     Raises:
-        UsageError: One is no moment, or the end does not lie after the beginning.
+        UsageError: One is not a time, or the end is not after the start.
     """
     now = datetime.now(UTC)
-    first = None if since is None else parse_moment(since, now, "--since")
-    last = None if until is None else parse_moment(until, now, "--until")
+    first = None if since is None else parse_time(since, now, "--since")
+    last = None if until is None else parse_time(until, now, "--until")
     if first is not None and last is not None and last <= first:
-        raise UsageError(f"--until: {until!r} does not lie after --since {since!r}")
+        raise UsageError(f"--until: {until!r} is not after --since {since!r}")
     return first, last
 
 

@@ -145,10 +145,10 @@ def _extract(
     until: str | None,
     excepted: tuple[str, ...],
 ) -> "Extract":
-    from monitor.commands.arguments import database_path, stretch_of_time
+    from monitor.commands.arguments import database_path, parse_time_range
     from training.evaluate.stored_scores import Extract
 
-    first, last = stretch_of_time(since, until)
+    first, last = parse_time_range(since, until)
     spans = tuple(_span(text) for text in excepted)
     return Extract(database_path(configuration), first, last, spans)
 
@@ -159,7 +159,7 @@ def _span(text: str) -> tuple[datetime, datetime]:
     Raises:
         UsageError: They are none, or in the wrong order.
     """
-    from monitor.commands.arguments import stretch_of_time
+    from monitor.commands.arguments import parse_time_range
 
     since, slash, until = text.partition("/")
     if not (since and slash and until):
@@ -167,7 +167,7 @@ def _span(text: str) -> tuple[datetime, datetime]:
             f"--except: {text!r} is not of the form FROM/TO, such as "
             "2026-11-20T14:00/2026-11-20T14:05"
         )
-    first, last = stretch_of_time(since, until)
+    first, last = parse_time_range(since, until)
     assert first is not None
     assert last is not None
     return first, last

@@ -1,8 +1,8 @@
-"""`sound-monitor events`: what was heard, from the database."""
+"""`sound-monitor events`: events and health problems from the database."""
 
 import heapq
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -14,15 +14,18 @@ from monitor.commands.arguments import (
     SinceOption,
     UntilOption,
 )
+from monitor.commands.output import print_table
 from monitor.errors import UsageError
 from monitor.records import Event, Health, Onset, Timed
+from monitor.text import duration, level, moment
 
-HELP = """Tell what was heard, from the database.
+HEADER = ("BEGAN", "SOURCE", "LABEL", "FOR", "SCORE", "DBFS", "DB(A)", "END")
+HELP = """List the events in the database, and health problems between them.
 
-What lies in the stretch of time in part is told too; a sound that is going on has no
-end yet.  What was wrong with microphones stands between, its kind in brackets, unless
---label or --min-score asks for sounds.  --json prints one event a line, in the form of
-the event log; --csv a table of the sounds for spreadsheets, times in UTC.
+Events that overlap the time range are listed; one that is going on has no end yet.
+Health problems have their kind in brackets; with --label, --min-score or --csv they are
+left out.  --json prints one record per line, in the form of the event log; --csv prints
+a table for spreadsheets, times in UTC.
 
 \b
 Examples:
@@ -42,7 +45,7 @@ def events(
             "--label",
             metavar="LABEL",
             show_default=False,
-            help="Only this one; may be given several times.",
+            help="Only this label; may be given several times.",
         ),
     ] = None,
     sources: Annotated[
@@ -51,7 +54,7 @@ def events(
             "--source",
             metavar="NAME",
             show_default=False,
-            help="Only from this source; may be given several times.",
+            help="Only this source; may be given several times.",
         ),
     ] = None,
     min_score: Annotated[
@@ -69,89 +72,54 @@ def events(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     config: ConfigOption = None,
 ) -> int:
-    """Print the events that were asked for."""
-    from monitor.commands.arguments import database_path, stretch_of_time
+    """Print the chosen events."""
+    from monitor.commands.arguments import database_path, parse_time_range
     from monitor.commands.configuration import load
     from monitor.sinks.store.queries import open_to_read
 
     if as_json and as_csv:
         raise UsageError("--json and --csv: choose one of them")
-    first, last = stretch_of_time(since, until)
+    first, last = parse_time_range(since, until)
+    chosen = sources or ()
     with open_to_read(database_path(load(config))) as reader:
-        is_about_sounds = bool(labels) or min_score is not None or as_csv
         found = reader.events(
-            first,
-            last,
-            labels=labels or (),
-            sources=sources or (),
-            min_score=min_score,
+            first, last, labels=labels or (), sources=chosen, min_score=min_score
         )
-        if not is_about_sounds:
-            troubles = reader.health(first, last, sources=sources or ())
-            found = _with_health(found, troubles)
+        if not (labels or min_score is not None or as_csv):
+            health = reader.health(first, last, sources=chosen)
+            found = heapq.merge(found, health, key=_start)
         if as_json:
             _print_json(found)
         elif as_csv:
             _print_csv(found)
         else:
-            print_events(found)
+            print_table(HEADER, map(table_row, found))
     return 0
 
 
-def _with_health(found: Iterator[Timed], troubles: Iterator[Timed]) -> Iterator[Timed]:
-    """Both in the order of their beginning."""
-
-    def began(timed: Timed) -> datetime:
-        return timed.start_utc or datetime.min.replace(tzinfo=UTC)
-
-    return heapq.merge(found, troubles, key=began)
+def _start(timed: Timed) -> datetime:
+    return timed.start_utc or datetime.min.replace(tzinfo=UTC)
 
 
-def print_events(found: Iterable[Timed]) -> None:
-    """Print events as aligned columns."""
-    from monitor.commands.output import print_table
-
-    print_table(
-        ("BEGAN", "SOURCE", "LABEL", "FOR", "SCORE", "DBFS", "DB(A)", "END"),
-        (row(timed) for timed in found),
-    )
-
-
-def row(timed: Timed) -> tuple[str, ...]:
-    """One event in words."""
-    from monitor.text import duration, level, moment
-
+def table_row(timed: Timed) -> tuple[str, ...]:
+    """Return the cells of an event or a health problem, see `HEADER`."""
     record = timed.record
+    assert isinstance(record, Onset | Event | Health)
+    began = (moment(timed.start_seconds, timed.start_utc), record.source)
     if isinstance(record, Health):
-        return _health_row(timed, record)
-    assert isinstance(record, Onset | Event)
-    ended = isinstance(record, Event)
-    return (
-        moment(timed.start_seconds, timed.start_utc),
-        record.source,
-        record.label,
-        duration(timed.end_seconds - timed.start_seconds) if ended else "-",
-        f"{record.peak_score:.2f}",
-        level(record.level_dbfs, 1),
-        level(record.laeq_db, 1),
-        record.end_reason if isinstance(record, Event) else "going on",
-    )
-
-
-def _health_row(timed: Timed, record: Health) -> tuple[str, ...]:
-    from monitor.text import duration, moment
-
-    is_over = record.state == "cleared"
-    return (
-        moment(timed.start_seconds, timed.start_utc),
-        record.source,
-        f"({record.kind})",
-        duration(timed.end_seconds - timed.start_seconds) if is_over else "-",
-        "",
-        "",
-        "",
-        "cleared" if is_over else "going on",
-    )
+        name, levels = f"({record.kind})", ("", "", "")
+        end = "cleared" if record.state == "cleared" else "going on"
+    else:
+        name = record.label
+        levels = (
+            f"{record.peak_score:.2f}",
+            level(record.level_dbfs, 1),
+            level(record.laeq_db, 1),
+        )
+        end = record.end_reason if isinstance(record, Event) else "going on"
+    seconds = timed.end_seconds - timed.start_seconds
+    lasts = "-" if end == "going on" else duration(seconds)
+    return (*began, name, lasts, *levels, end)
 
 
 def _print_json(found: Iterable[Timed]) -> None:

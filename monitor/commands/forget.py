@@ -1,4 +1,4 @@
-"""`sound-monitor forget`: delete what was heard."""
+"""`sound-monitor forget`: delete stored records."""
 
 import sys
 from dataclasses import dataclass
@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
-from monitor.commands.arguments import ConfigOption, JsonOption
+from monitor.commands.arguments import ConfigOption, JsonOption, parse_time
+from monitor.commands.output import print_json, print_line
 from monitor.errors import SoundMonitorError, UsageError
+from monitor.text import local_time
 
 if TYPE_CHECKING:
     from monitor.commands.configuration import Configuration
     from monitor.sinks.store.forget import Forgotten
 
-HELP = """Delete what was heard since a moment, or everything.
+HELP = """Delete stored records since a time, or all of them.
 
-Events, gaps, health, scores and alerts go from the database, lines from the event log,
-clips from their folder.  What is deleted from the database is overwritten in its file.
-On a terminal it is shown first and asked for.  A monitor that is running goes on, and
-what it still has in memory of it is not stored.
+Deletes events, gaps, health, scores and alerts from the database, lines from the event
+log, and clips.  Deleted rows are overwritten in the database file.  On a terminal the
+command shows what it would delete and asks first.  A running monitor goes on, and does
+not store its memory of the deleted time.
 
 \b
 Examples:
@@ -37,135 +39,122 @@ def forget(
             "--since",
             metavar="TIME",
             show_default=False,
-            help="From this moment until now: 15m, 1h, 2d or 2026-11-23T07:30.",
+            help="From this time until now: 15m, 1h, 2d or 2026-11-23T07:30.",
         ),
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Everything.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Delete everything.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> int:
-    """Delete, and say what."""
-    from monitor.commands.arguments import parse_moment
+    """Delete, and print how much."""
     from monitor.commands.configuration import load
-    from monitor.commands.output import print_json, print_line
+    from monitor.sinks.clip_files import stored_clips
     from monitor.sinks.store.forget import Forgotten, count
     from monitor.sinks.store.forget import forget as delete
 
     now = datetime.now(UTC)
     if everything == (since is not None):
-        raise UsageError("forget: say --since TIME or --all")
-    first = None if since is None else parse_moment(since, now, "--since")
+        raise UsageError("forget: give --since TIME or --all")
+    first = None if since is None else parse_time(since, now, "--since")
     places = _Places.of(load(config))
     if sys.stdin.isatty() and not yes and not as_json:
         found = Forgotten()
         if places.database is not None:
             found = count(places.database, first)
         print_line(f"would be deleted: {_sentence(found)}")
-        print_line(f"would be deleted: {_count_clips(places.clips, first)} clips")
+        print_line(f"would be deleted: {len(stored_clips(places.clips, first))} clips")
         typer.confirm("Delete it?", abort=True)
-    forgotten = Forgotten()
-    aside = 0
+    deleted = Forgotten()
+    damaged = 0
     if places.database is not None:
-        forgotten = delete(places.database, first, datetime.now(UTC))
-        aside = _remove_damaged(places.database) if everything else 0
-    lines = 0 if places.log is None else _erase_log(places.log, first)
-    clips = _forget_clips(places.clips, first)
+        deleted = delete(places.database, first, datetime.now(UTC))
+        damaged = _delete_damaged(places.database) if everything else 0
+    lines, clips = places.delete_files(first)
     if as_json:
         print_json(
             {
                 "since": None if first is None else first.isoformat(),
-                "events": forgotten.events,
-                "gaps": forgotten.gaps,
-                "health": forgotten.health,
-                "score_frames": forgotten.score_frames,
-                "alerts": forgotten.alerts,
+                "events": deleted.events,
+                "gaps": deleted.gaps,
+                "health": deleted.health,
+                "score_frames": deleted.score_frames,
+                "alerts": deleted.alerts,
                 "event_log_lines": lines,
                 "clips": clips,
-                "damaged_files": aside,
+                "damaged_files": damaged,
             }
         )
         return 0
-    print_line(f"deleted: {_sentence(forgotten)}")
+    print_line(f"deleted: {_sentence(deleted)}")
     print_line(f"deleted from the event log: {lines} lines")
     print_line(f"deleted: {clips} clips")
-    if aside:
-        print_line(f"deleted: {aside} files of damaged databases")
+    if damaged:
+        print_line(f"deleted: {damaged} files of damaged databases")
     return 0
 
 
 @dataclass(frozen=True, slots=True)
 class _Places:
-    """Where a monitor keeps what it heard."""
+    """The files in which a monitor stores records."""
 
     database: Path | None
+    """None: the configuration names none, or it is not there."""
+
     log: Path | None
     clips: Path
 
     @classmethod
     def of(cls, configuration: "Configuration") -> Self:
-        """The places that the configuration names and, for the database, has filled.
+        """Return the places that the configuration names.
 
         Raises:
-            SoundMonitorError: Nothing was ever kept there.
+            SoundMonitorError: None of them exists.
         """
         config, folder = configuration.config, configuration.state_dir
-        database = None if config.store.path is None else folder / config.store.path
+        database, log = (
+            None if path is None else folder / path
+            for path in (config.store.path, config.event_log.path)
+        )
         if database is not None and not database.exists():
             database = None
-        log = None if config.event_log.path is None else folder / config.event_log.path
         clips = folder / config.clips.path
-        if (
-            database is None
-            and not clips.exists()
-            and (log is None or not log.exists())
-        ):
-            raise SoundMonitorError(f"nothing was ever kept in {folder}")
+        has_log = log is not None and log.exists()
+        if database is None and not clips.exists() and not has_log:
+            raise SoundMonitorError(f"nothing is stored in {folder}")
         return cls(database, log, clips)
 
+    def delete_files(self, since: datetime | None) -> tuple[int, int]:
+        """Delete lines of the event log, and clips; return how many of each."""
+        from monitor.sinks.clip_files import forget as delete_clips
+        from monitor.sinks.event_log import erase_lines
 
-def _sentence(forgotten: "Forgotten") -> str:
-    from monitor.text import local_time
+        place = f"event log {self.log}"
+        try:
+            lines = 0 if self.log is None else erase_lines(self.log, since)
+            place = f"clips in {self.clips}"
+            clips = delete_clips(self.clips, since, datetime.now(UTC))
+        except OSError as error:
+            raise SoundMonitorError(
+                f"the database is clean, but not the {place}: {error.strerror}"
+            ) from None
+        return lines, clips
 
-    if forgotten.since is None:
+
+def _sentence(deleted: "Forgotten") -> str:
+    if deleted.since is None:
         return "nothing"
-    troubles = f"{forgotten.health} troubles, " if forgotten.health else ""
+    health = f"{deleted.health} health problems, " if deleted.health else ""
     return (
-        f"{forgotten.events} events, {forgotten.gaps} gaps, {troubles}"
-        f"{forgotten.score_frames} score frames, {forgotten.alerts} alerts, "
-        f"from {local_time(forgotten.since)}"
+        f"{deleted.events} events, {deleted.gaps} gaps, {health}"
+        f"{deleted.score_frames} score frames, {deleted.alerts} alerts, "
+        f"from {local_time(deleted.since)}"
     )
 
 
-def _erase_log(path: Path, since: datetime | None) -> int:
-    from monitor.sinks.event_log import erase_lines
-
-    try:
-        return erase_lines(path, since)
-    except OSError as error:
-        raise SoundMonitorError(
-            f"the database is cleaned, but not the event log {path}: {error.strerror}"
-        ) from None
-
-
-def _count_clips(folder: Path, since: datetime | None) -> int:
-    from monitor.sinks.clip_files import stored_clips
-
-    return len(stored_clips(folder, since))
-
-
-def _forget_clips(folder: Path, since: datetime | None) -> int:
-    from monitor.sinks.clip_files import forget as delete
-
-    try:
-        return delete(folder, since, datetime.now(UTC))
-    except OSError as error:
-        raise SoundMonitorError(
-            f"the database is cleaned, but not the clips in {folder}: {error.strerror}"
-        ) from None
-
-
-def _remove_damaged(path: Path) -> int:
+def _delete_damaged(path: Path) -> int:
     damaged = list(path.parent.glob(f"{path.name}.damaged-*"))
     for file in damaged:
         file.unlink()

@@ -1,4 +1,4 @@
-"""`sound-monitor report`: a day in the words of a page."""
+"""`sound-monitor report`: the events, levels and losses of one day."""
 
 import math
 from collections.abc import Sequence
@@ -8,18 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from monitor.commands.arguments import ConfigOption, JsonOption
+from monitor.commands.events import HEADER, table_row
+from monitor.commands.output import print_json, print_line, print_table
+from monitor.records import Health, Timed
+from monitor.text import duration, level, moment
 
 if TYPE_CHECKING:
-    from monitor.records import Timed
     from monitor.sinks.store.day_report import DayReport
 
 LISTED_EVENTS = 50
 _BARS = " ▁▂▃▄▅▆▇█"
 
-HELP = """Tell what was heard on a day, when, how long and how loud.
+HELP = """Report on a day: which sounds, when, how long and how loud.
 
-DAY is today, yesterday or a date, in local time.  It also says which share of the day
-was listened to, and what was missed and why.
+DAY is today, yesterday or a date, in local time.  The report also says which share of
+the day was captured, and how much was lost and why.
 
 \b
 Examples:
@@ -36,7 +39,6 @@ def report(
     """Print the report of a day."""
     from monitor.commands.arguments import database_path, parse_day
     from monitor.commands.configuration import load
-    from monitor.commands.output import print_json
     from monitor.sinks.store.day_report import report_day
     from monitor.sinks.store.queries import open_to_read
 
@@ -90,7 +92,6 @@ def _facts(found: "DayReport") -> dict[str, Any]:
 
 
 def _finite(value: float, digits: int = 1) -> float | None:
-
     return round(value, digits) if math.isfinite(value) else None
 
 
@@ -99,9 +100,6 @@ def _share(part: float, whole: float) -> float:
 
 
 def _print_page(found: "DayReport") -> None:
-    from monitor.commands.output import print_line
-    from monitor.text import duration
-
     print_line(f"{found.day:%A, %d %B %Y}: {duration(found.seconds)}")
     print_line()
     _print_sources(found)
@@ -110,7 +108,7 @@ def _print_page(found: "DayReport") -> None:
         _print_health(found)
         print_line()
     if not found.events:
-        print_line("Nothing was heard.")
+        print_line("No events.")
         return
     _print_labels(found)
     print_line()
@@ -118,11 +116,8 @@ def _print_page(found: "DayReport") -> None:
 
 
 def _print_sources(found: "DayReport") -> None:
-    from monitor.commands.output import print_line, print_table
-    from monitor.text import duration, level
-
     if not found.sources:
-        print_line("Nothing was listened to.")
+        print_line("No source was captured.")
         return
     rows = []
     for name, source in found.sources.items():
@@ -147,23 +142,19 @@ def _print_sources(found: "DayReport") -> None:
 
 
 def _print_health(found: "DayReport") -> None:
-    from monitor.commands.output import print_table
-    from monitor.records import Health
     from monitor.sinks.store.day_report import duration_of
-    from monitor.text import duration, moment
 
     rows = []
     for timed in found.health:
         record = timed.record
         assert isinstance(record, Health)
-        is_over = record.state == "cleared"
         rows.append(
             (
                 moment(timed.start_seconds, timed.start_utc),
                 record.source,
                 record.kind,
                 duration(duration_of(timed, (found.start, found.end))),
-                "cleared" if is_over else "going on",
+                "cleared" if record.state == "cleared" else "going on",
                 record.detail,
             )
         )
@@ -171,9 +162,6 @@ def _print_health(found: "DayReport") -> None:
 
 
 def _print_labels(found: "DayReport") -> None:
-    from monitor.commands.output import print_table
-    from monitor.text import duration, level
-
     print_table(
         ("LABEL", "EVENTS", "IN ALL", "LONGEST", "LOUDEST DB(A)", "BEGAN AT 0-24 H"),
         (
@@ -183,38 +171,33 @@ def _print_labels(found: "DayReport") -> None:
                 duration(label.total_seconds),
                 duration(label.longest_seconds),
                 level(label.loudest_laeq_db, 1),
-                _bar([float(count) or float("nan") for count in label.by_hour]),
+                _bar([count or math.nan for count in label.by_hour]),
             )
             for name, label in found.labels.items()
         ),
     )
 
 
-def _print_events(events: Sequence["Timed"]) -> None:
-    from monitor.commands.events import print_events
-    from monitor.commands.output import print_line
-
+def _print_events(events: Sequence[Timed]) -> None:
     longest = sorted(
-        events, key=lambda timed: timed.end_seconds - timed.start_seconds, reverse=True
+        range(len(events)),
+        key=lambda at: events[at].start_seconds - events[at].end_seconds,
     )[:LISTED_EVENTS]
-    chosen = {id(timed) for timed in longest}
-    print_events(timed for timed in events if id(timed) in chosen)
+    print_table(HEADER, (table_row(events[at]) for at in sorted(longest)))
     if len(events) > LISTED_EVENTS:
         print_line()
         print_line(
-            f"These are the {LISTED_EVENTS} longest of {len(events)}; 'events' tells "
-            "all."
+            f"These are the {LISTED_EVENTS} longest of {len(events)} events; 'events' "
+            "lists all."
         )
 
 
 def _bar(values: Sequence[float]) -> str:
-    """One character for each hour, higher for more; blank where nothing is known."""
+    """Draw one character per hour, higher for more; blank for an unknown value."""
     known = [value for value in values if not math.isnan(value)]
     low, high = min(known, default=0.0), max(known, default=0.0)
-    steps = len(_BARS) - 2
+    scale = (len(_BARS) - 2) / ((high - low) or 1)
     return "".join(
-        _BARS[1 + round(steps * (value - low) / ((high - low) or 1))]
-        if not math.isnan(value)
-        else _BARS[0]
+        _BARS[0] if math.isnan(value) else _BARS[1 + round(scale * (value - low))]
         for value in values
     )

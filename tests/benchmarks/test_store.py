@@ -1,4 +1,4 @@
-"""The database stays quick when it is large: 10 million score frames, 100,000 events.
+"""The database stays fast when it is large: 10 million score frames, 100,000 events.
 
 Times are the best of several on this thread's processor clock, so that other programs
 on the machine count as little as possible.
@@ -40,7 +40,7 @@ def best_seconds(work: Callable[[], object], times: int = 3) -> float:
     return min(measured)
 
 
-def tell(capsys: pytest.CaptureFixture[str], line: str) -> None:
+def show(capsys: pytest.CaptureFixture[str], line: str) -> None:
     with capsys.disabled():
         print(f"\n{line}")  # noqa: T201 - the figure is what a benchmark is for
 
@@ -48,32 +48,32 @@ def tell(capsys: pytest.CaptureFixture[str], line: str) -> None:
 def test_the_events_of_an_hour_take_less_than_100_ms(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def ask() -> int:
+    def read() -> int:
         with open_to_read(path) as reader:
             return len(list(reader.events(NOW - timedelta(hours=1))))
 
-    seconds = best_seconds(ask)
+    seconds = best_seconds(read)
     size = path.stat().st_size / 2**20
-    tell(
+    show(
         capsys,
-        f"events of one hour, {ask()} of {EVENTS}, opening included: "
+        f"events of one hour, {read()} of {EVENTS}, opening included: "
         f"{1000 * seconds:.1f} ms; the database of {FRAMES} frames has {size:.0f} MiB",
     )
-    assert ask() > 50
+    assert read() > 50
     assert seconds < 0.1
 
 
 def test_the_report_of_a_day_takes_less_than_2_s(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def ask() -> float:
+    def read() -> float:
         with open_to_read(path) as reader:
             report = report_day(reader, NOW.date() - timedelta(days=2), NOW, UTC)
         return report.sources["street"].listened_seconds
 
-    seconds = best_seconds(ask)
-    tell(capsys, f"report of a day: {1000 * seconds:.0f} ms")
-    assert ask() == pytest.approx(86_400, rel=0.001)
+    seconds = best_seconds(read)
+    show(capsys, f"report of a day: {1000 * seconds:.0f} ms")
+    assert read() == pytest.approx(86_400, rel=0.001)
     assert seconds < 2
 
 
@@ -91,7 +91,7 @@ def test_what_a_step_costs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     hops = best_seconds(lambda: [hop() for _ in range(200)]) / 200
     pairs = best_seconds(lambda: [occur() for _ in range(20)]) / 40
     store.close()
-    tell(
+    show(
         capsys,
         f"a step with a score frame: {1e6 * hops:.0f} us; with an onset or an event, "
         f"committed: {1e3 * pairs:.1f} ms of processor time",

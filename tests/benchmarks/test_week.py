@@ -36,7 +36,7 @@ HOUR = 3600.0
 RATE = SPEC.sample_rate
 FLAT_MIB = 8.0
 AROUND_SECONDS = 9.0
-"""Before and after a gap, in which an event may be cut, missed or told otherwise: a
+"""Before and after a gap, in which an event may be cut, missed or placed otherwise: a
 window, the lull that ends an event and the refractory time; and what was lost without
 a word is found after eight seconds."""
 

@@ -8,6 +8,8 @@ import pytest
 import soundfile
 
 from monitor.commands.app import run_command_line
+from tests.support.health import as_16_bit
+from tests.support.signals import noise, silence
 
 RATE = 22_050
 
@@ -111,3 +113,21 @@ def test_the_place_of_a_picture_is_looked_at_before_the_work_begins(
     assert analyze(recording, "--plot", recording.parent) == 2
     assert analyze(recording, "--plot", recording.parent / "no" / "x.png") == 2
     assert "must be a file in a folder that exists" in capsys.readouterr().err
+
+
+def test_clipping_is_reported_and_silence_is_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loud = as_16_bit(noise(20, 0.3, 16_000), gain=10)
+    padded = np.concatenate([silence(30, 16_000), loud, silence(30, 16_000)], axis=1)
+    path = tmp_path / "padded.wav"
+    soundfile.write(path, padded[0], 16_000, "PCM_16")
+    assert analyze(path) == 0
+    (found,) = [line for line in capsys.readouterr().out.splitlines() if "(" in line]
+    assert found.split() == ["0:00:30.0", "0:00:50.0", "20.0", "s", "(clipping)"]
+    assert analyze(path, "--json") == 0
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    health = [record for record in records if record["type"] == "health"]
+    assert [(it["kind"], it["state"], it["source"]) for it in health] == [
+        ("clipping", "cleared", str(path))
+    ]

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from monitor.commands.arguments import parse_day, parse_moment
+from monitor.commands.arguments import parse_day, parse_time
 from monitor.errors import UsageError
 
 NOW = datetime(2026, 11, 23, 7, 30, tzinfo=UTC)
@@ -42,7 +42,7 @@ def _in_berlin() -> Iterator[None]:
     ],
 )
 def test_a_moment_is_a_time_ago_or_a_local_time(text: str, moment: datetime) -> None:
-    assert parse_moment(text, NOW, "--since") == moment
+    assert parse_time(text, NOW, "--since") == moment
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_a_moment_is_a_time_ago_or_a_local_time(text: str, moment: datetime) -> 
 )
 def test_what_is_no_moment_is_told_with_what_to_write(text: str) -> None:
     with pytest.raises(UsageError, match=r"--since: .* is not a time; write 90s"):
-        parse_moment(text, NOW, "--since")
+        parse_time(text, NOW, "--since")
 
 
 def test_a_day_is_local() -> None:

@@ -15,7 +15,7 @@ from tests.support.store import rows
 
 pytestmark = pytest.mark.timeout(300)
 
-PATIENCE_SECONDS = 90.0
+DEADLINE_SECONDS = 90.0
 """A busy machine takes long to load torch."""
 
 
@@ -30,11 +30,11 @@ def ask(folder: Path, *arguments: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in answer.stdout.splitlines()]
 
 
-def test_a_killed_monitor_has_stored_what_it_told_and_the_next_one_ends_it(
+def test_a_killed_monitor_has_stored_its_reports_and_the_next_one_ends_them(
     tmp_path: Path, siren_command: str
 ) -> None:
     with RunningMonitor(tmp_path, "--input", siren_command) as monitor:
-        monitor.wait_for_line("siren  began", PATIENCE_SECONDS)
+        monitor.wait_for_line("siren  began", DEADLINE_SECONDS)
         monitor.process.send_signal(signal.SIGKILL)
         monitor.process.wait()
         database = monitor.state_dir / "monitor.db"
@@ -43,12 +43,12 @@ def test_a_killed_monitor_has_stored_what_it_told_and_the_next_one_ends_it(
         # The output of both runs stands in one file.
         monitor.wait_until(
             lambda it: sum("listening" in line for line in it.lines) == 2,
-            PATIENCE_SECONDS,
+            DEADLINE_SECONDS,
         )
         assert "interrupted" in rows(database, "SELECT end_reason FROM events")
         assert "they end as interrupted" in monitor.log
-        # The event log and who watches learn it too, once.
-        monitor.wait_for_line("(interrupted)", PATIENCE_SECONDS)
+        # The event log and the console get it too, once.
+        monitor.wait_for_line("(interrupted)", DEADLINE_SECONDS)
         assert monitor.stop()[0] == 0
     assert sum("(interrupted)" in line for line in monitor.lines) == 1
     begun = {record["id"] for record in monitor.records("onset")}
@@ -61,15 +61,15 @@ def test_a_killed_monitor_has_stored_what_it_told_and_the_next_one_ends_it(
     ended = ask(tmp_path, "events", "--label", "siren", "--json")
     assert {record["type"] for record in ended} == {"event"}
     assert ended[0]["end_reason"] == "interrupted"
-    told = {record["id"] for record in monitor.records()}
-    assert told <= {record["id"] for record in ask(tmp_path, "events", "--json")}
+    reported = {record["id"] for record in monitor.records()}
+    assert reported <= {record["id"] for record in ask(tmp_path, "events", "--json")}
 
 
-def test_replay_with_the_same_settings_tells_the_same(
+def test_replay_with_the_same_settings_gives_the_same_events(
     tmp_path: Path, siren_command: str
 ) -> None:
     with RunningMonitor(tmp_path, "--input", siren_command) as monitor:
-        monitor.wait_for_line("siren  began", PATIENCE_SECONDS)
+        monitor.wait_for_line("siren  began", DEADLINE_SECONDS)
         assert monitor.stop()[0] == 0
     changes = ask(tmp_path, "replay", "--json")
     assert changes
@@ -83,7 +83,7 @@ def test_the_monitor_runs_without_a_database(
     config.write_text("store: {path: null}\n")
     arguments = ["--input", siren_command, "--config", str(config)]
     with RunningMonitor(tmp_path, *arguments) as monitor:
-        monitor.wait_for_line("siren  began", PATIENCE_SECONDS)
+        monitor.wait_for_line("siren  began", DEADLINE_SECONDS)
         assert monitor.stop()[0] == 0
     assert not list(monitor.state_dir.glob("*.db*"))
 
@@ -92,8 +92,8 @@ def test_a_second_monitor_on_the_same_state_is_refused(
     tmp_path: Path, siren_command: str
 ) -> None:
     with RunningMonitor(tmp_path, "--input", siren_command) as monitor:
-        monitor.wait_for_line("listening", PATIENCE_SECONDS)
+        monitor.wait_for_line("listening", DEADLINE_SECONDS)
         with RunningMonitor(tmp_path, "--input", siren_command) as second:
-            assert second.process.wait(PATIENCE_SECONDS) == 1
+            assert second.process.wait(DEADLINE_SECONDS) == 1
             assert "being written by another monitor" in second.log
         assert monitor.stop()[0] == 0

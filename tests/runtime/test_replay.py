@@ -1,4 +1,4 @@
-"""Stored scores tell the same events again, and others with other rules."""
+"""Stored scores give the same events again, and others with other rules."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -41,10 +41,10 @@ def street(count: int = 600, seed: int = 1) -> list[Timed]:
 
 
 def listen(path: Path, items: Sequence[Timed], *, run: str = "session") -> list[Timed]:
-    """Detect as the monitor does, and store; return what was told."""
+    """Detect as the monitor does, and store; return the detected records."""
     detector = Detector("street", LABELS, rules(), GATE, "urban", run)
     store = make_store(path, run=run)
-    told = []
+    detected = []
     for item in items:
         if isinstance(item.record, Gap):
             records = list(detector.gap(item.record))
@@ -52,16 +52,16 @@ def listen(path: Path, items: Sequence[Timed], *, run: str = "session") -> list[
             assert isinstance(item.record, ScoreFrame)
             records = list(detector.push(item.record))
         batch = [item, *(timed(record) for record in records)]
-        told += batch[1:]
+        detected += batch[1:]
         store.write(batch)
     last = [timed(record) for record in detector.finish("stopped")]
     store.write(last)
     store.close()
-    return told + last
+    return detected + last
 
 
-def again(path: Path, onset_threshold: float = 0.7, **stretch: object) -> Comparison:
-    since, until = stretch.get("since"), stretch.get("until")
+def again(path: Path, onset_threshold: float = 0.7, **time_range: object) -> Comparison:
+    since, until = time_range.get("since"), time_range.get("until")
     with open_to_read(path) as reader:
         return replay(
             reader,
@@ -78,7 +78,7 @@ def gap_at(item: Timed) -> Timed:
 
 
 @pytest.mark.parametrize("with_gap", [False, True])
-def test_the_same_rules_tell_the_same_events(tmp_path: Path, with_gap: bool) -> None:
+def test_the_same_rules_give_the_same_events(tmp_path: Path, with_gap: bool) -> None:
     path = tmp_path / "monitor.db"
     items = street()
     if with_gap:
@@ -88,10 +88,10 @@ def test_the_same_rules_tell_the_same_events(tmp_path: Path, with_gap: bool) -> 
     assert len(found.stays) > 20
     assert (found.comes, found.goes) == ([], [])
     with open_to_read(path) as reader:
-        told = {each.record.id: each.record for each in reader.events()}  # type: ignore[union-attr]
+        stored = {each.record.id: each.record for each in reader.events()}  # type: ignore[union-attr]
     for each in found.stays:
         record = each.record
-        before = told[record.id]  # type: ignore[union-attr]
+        before = stored[record.id]  # type: ignore[union-attr]
         assert (record.start, record.stop) == (before.start, before.stop)  # type: ignore[union-attr]
         assert record.end_reason == before.end_reason  # type: ignore[union-attr]
 
@@ -105,7 +105,7 @@ def test_higher_thresholds_let_events_go_and_lower_ones_come(tmp_path: Path) -> 
     assert len(stricter.stays) < len(again(path).stays)
 
 
-def test_two_runs_of_the_monitor_are_two_stretches_of_sound(tmp_path: Path) -> None:
+def test_two_runs_of_the_monitor_are_detected_apart(tmp_path: Path) -> None:
     path = tmp_path / "monitor.db"
     listen(path, street(200), run="first")
     later = [
@@ -121,14 +121,14 @@ def test_two_runs_of_the_monitor_are_two_stretches_of_sound(tmp_path: Path) -> N
     store.close()
     found = again(path)
     assert found.goes == []
-    assert found.comes, "nobody had detected anything in the second run"
+    assert found.comes, "no events were stored in the second run"
     assert all(
         each.start_utc is not None and each.start_utc >= OPENED + timedelta(hours=1)
         for each in found.comes
     )
 
 
-def test_only_the_stretch_that_was_asked_for_is_compared(tmp_path: Path) -> None:
+def test_only_the_given_time_range_is_compared(tmp_path: Path) -> None:
     path = tmp_path / "monitor.db"
     listen(path, street())
     since, until = OPENED + timedelta(seconds=100), OPENED + timedelta(seconds=200)
@@ -137,7 +137,7 @@ def test_only_the_stretch_that_was_asked_for_is_compared(tmp_path: Path) -> None
     assert 0 < len(found.stays) < len(again(path).stays)
 
 
-def test_without_scores_there_is_nothing_to_say(tmp_path: Path) -> None:
+def test_without_scores_the_comparison_is_empty(tmp_path: Path) -> None:
     path = tmp_path / "monitor.db"
     make_store(path).close()
     assert again(path) == Comparison([], [], [], None, 0)

@@ -1,4 +1,4 @@
-"""A database of months, made in seconds: rows are written as the store writes them."""
+"""A database of months, filled in seconds with rows like those of the store."""
 
 import json
 import sqlite3
@@ -44,7 +44,7 @@ def noisy_blob(seed: int) -> bytes:
 
 
 def fill(path: Path, until: datetime, frames: int, events: int) -> datetime:
-    """Fill a new database with what was heard until a moment; return since when."""
+    """Fill a new database with records until a time; return the time of the first."""
     database = open_database(path)
     blobs = [noisy_blob(seed) for seed in range(VARIANTS)]
     step = timedelta(seconds=ROW_FRAMES * HOP / SAMPLE_RATE)

@@ -1,7 +1,7 @@
 """A store that is killed again and again: `python -m tests.support.kill_drill PATH N`.
 
-Prints each line that a killed child had told, after the store had taken it, as a later
-sink would: `onset ID` or `event ID`.
+Prints each line that a killed child had reported, after the store had taken it, as a
+later sink would: `onset ID` or `event ID`.
 """
 
 import os
@@ -16,27 +16,27 @@ from tests.support.clock import FakeClock
 from tests.support.store import AlertOnEverything, make_store
 from tests.support.timed import event, frame, onset
 
-MOST_SECONDS = 0.08
+MAX_SECONDS = 0.08
 
 
-def hear(path: Path, run: str, told: int) -> None:
-    """Store and tell until killed."""
+def store_until_killed(path: Path, run: str, reports: int) -> None:
+    """Store and report until killed."""
     clock = FakeClock()
     store = make_store(path, clock, run=run, rules=AlertOnEverything())
     for number in count():
         name = f"{run}-{number}"
         clock.advance(0.5)
         store.write([frame(stop_seconds=5 + number / 2), onset(name, number=number)])
-        tell(told, f"onset session-{name}-{number}")
+        report(reports, f"onset session-{name}-{number}")
         if number % 3:
             store.write([event(name, number=number)])
-            tell(told, f"event session-{name}-{number}")
+            report(reports, f"event session-{name}-{number}")
 
 
-def tell(told: int, line: str) -> None:
-    os.write(told, f"{line}\n".encode())
-    # The other sinks take their time, and that is when a kill would find what has been
-    # told and not stored.
+def report(reports: int, line: str) -> None:
+    os.write(reports, f"{line}\n".encode())
+    # The other sinks take their time: a kill would find records that are reported and
+    # not stored.
     time.sleep(0.005)
 
 
@@ -46,11 +46,11 @@ def main(path: Path, rounds: int) -> None:
         reading, writing = os.pipe()
         child = os.fork()
         if child == 0:
-            hear(path, f"run-{number}", writing)
+            store_until_killed(path, f"run-{number}", writing)
         os.close(writing)
         # Now and then before it has opened the file, or while it does.
         first = os.read(reading, 4096) if number % 4 else b""
-        time.sleep(generator.uniform(0, MOST_SECONDS))
+        time.sleep(generator.uniform(0, MAX_SECONDS))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         with os.fdopen(reading, "rb") as pipe:

@@ -1,9 +1,9 @@
 """Score frames of sounds whose true places are known, as a network would give them.
 
-The network of these tests hears a sound the better the more of it lies in the window,
-and places it to the column.  Of several sounds of a label in one window it tells the
-place of the one that it hears best, or of the earliest, or the stretch over all.  With
-a generator it also errs: in its scores, in its spans, and on labels that do not sound.
+The network of these tests scores a sound the higher the more of it lies in the window,
+and places it to the column.  Of several sounds of a label in one window its span is
+that of the one with the most evidence, or of the earliest, or reaches over all.  With a
+generator it also errs: in its scores, in its spans, and on labels that do not sound.
 """
 
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ class Listener:
     score_deviation: float = 0.06
 
     spans_all: bool = False
-    """A span reaches over all sounds of the label, not just the best heard."""
+    """A span reaches over all sounds of the label, not just the most evident one."""
 
     def frames(
         self, sounds: Sequence[Sound], samples: int, first: int = 0
@@ -59,19 +59,19 @@ class Listener:
     def frame(self, sounds: Sequence[Sound], start: int) -> ScoreFrame:
         """The frame of the window that starts at `start`."""
         stop = start + WINDOW
-        heard = [self._hear(label, sounds, start) for label in self.labels]
+        found = [self._score_and_span(label, sounds, start) for label in self.labels]
         return ScoreFrame(
             "street",
             start,
             stop,
-            tuple(score for score, _ in heard),
-            tuple(span for _, span in heard),
+            tuple(score for score, _ in found),
+            tuple(span for _, span in found),
             _level(sounds, stop - HOP, stop),
             _level(sounds, start, stop),
             _level(sounds, stop - HOP, stop) + 90,
         )
 
-    def _hear(
+    def _score_and_span(
         self, label: str, sounds: Sequence[Sound], start: int
     ) -> tuple[float, tuple[int, int]]:
         stop = start + WINDOW

@@ -1,4 +1,4 @@
-"""The facts of one day: its events, levels, troubles and losses."""
+"""The facts of one day: its events, levels, health problems and losses."""
 
 import math
 from collections import defaultdict
@@ -58,7 +58,7 @@ class DayReport:
     """Events, and onsets of events that are going on, in order."""
 
     health: list[Timed]
-    """Troubles in order; raised are those that are going on."""
+    """Health problems in order; raised are those that are going on."""
 
     @property
     def seconds(self) -> float:

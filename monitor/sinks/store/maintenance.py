@@ -47,8 +47,8 @@ class Maintenance:
 
     Every ten minutes, and every second while there is more to do, it deletes a little.
     Age goes first.  If the rest is still too large, the oldest scores go, then the
-    oldest events, gaps, troubles and alerts.  Sounds that are going on and alerts that
-    are pending stay.
+    oldest events, gaps, health problems and alerts.  Events and problems that are going
+    on and alerts that are pending stay.
     """
 
     def __init__(self, writer: Writer, settings: StoreSettings, clock: Clock) -> None:

@@ -80,7 +80,7 @@ class Reader:
         *,
         sources: Sequence[str] = (),
     ) -> Iterator[Timed]:
-        """Return troubles, by their start; raised are those that are going on."""
+        """Return health problems, by their start; raised are those that go on."""
         everywhere = [*sources, EVERY_SOURCE] if sources else []
         query = _Query("health_read", until, everywhere)
         query.ends_after(since, "state = 'raised'")

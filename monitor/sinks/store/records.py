@@ -56,7 +56,7 @@ def from_ms(milliseconds: int) -> datetime:
 
 
 def is_going_on(record: Record) -> bool:
-    """Tell whether a record is a sound or a trouble that has not ended."""
+    """Tell whether a record is an event or a health problem that has not ended."""
     return isinstance(record, Onset) or (
         isinstance(record, Health) and record.state == "raised"
     )
@@ -114,7 +114,7 @@ def is_forgotten(
 def write_record(
     connection: sqlite3.Connection, session: int, timed: Timed, received_ms: int
 ) -> None:
-    """Insert a record, or complete the row of a sound or trouble that goes on.
+    """Insert a record, or complete the row of an event or health problem.
 
     The same record written twice is one row.  An end whose beginning is not there is
     inserted, unless the user deleted the beginning.
@@ -237,7 +237,7 @@ def read_gap(row: sqlite3.Row) -> Timed:
 
 
 def read_health(row: sqlite3.Row) -> Timed:
-    """Turn a row of health_read into its trouble, raised while it is going on."""
+    """Turn a row of health_read into its record, raised while it is going on."""
     kind: HealthKind = _one_of(HealthKind, row["kind"])
     record = Health(
         row["source_name"],
@@ -252,7 +252,7 @@ def read_health(row: sqlite3.Row) -> Timed:
 
 
 def interrupted_records(connection: sqlite3.Connection, session: str) -> list[Timed]:
-    """Make the ends of the sounds and troubles that other sessions left open.
+    """Make the ends of events and health problems that other sessions left open.
 
     Each ends where the scores of its source or session end, the last that is known.
 

@@ -149,7 +149,7 @@ CREATE TABLE rule_state (
 CREATE INDEX alerts_dead ON alerts (endpoint) WHERE state = 'dead';
 """,
     """
--- A trouble of a source, or of the monitor as a whole (source '*').
+-- A health problem of a source, or of the monitor as a whole (source '*').
 CREATE TABLE health (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,

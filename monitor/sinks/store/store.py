@@ -237,8 +237,8 @@ class Store(Sink):
         self._found += interrupted
         if interrupted:
             logger.warning(
-                "the monitor was killed while %d sounds or troubles went on: they end "
-                "as interrupted",
+                "the monitor was killed while %d events or health problems went on: "
+                "they end as interrupted",
                 len(interrupted),
             )
 

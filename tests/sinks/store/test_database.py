@@ -1,4 +1,4 @@
-"""The database file: made, migrated, set aside when damaged."""
+"""The database file: created, migrated, set aside when damaged."""
 
 import os
 import sqlite3
@@ -19,7 +19,7 @@ def pragma(database: Database, name: str) -> object:
         return connection.execute(f"PRAGMA {name}").fetchone()[0]
 
 
-def test_a_new_file_is_made_with_its_folder_and_for_its_owner_alone(
+def test_a_new_file_is_created_with_its_folder_for_its_owner_alone(
     tmp_path: Path,
 ) -> None:
     old_mask = os.umask(0)
@@ -37,7 +37,7 @@ def test_a_new_file_is_made_with_its_folder_and_for_its_owner_alone(
     assert modes == dict.fromkeys(names, 0o600)
 
 
-def test_it_is_in_wal_mode_and_deletes_for_good(tmp_path: Path) -> None:
+def test_it_is_in_wal_mode_and_overwrites_deleted_rows(tmp_path: Path) -> None:
     database = open_database(tmp_path / "monitor.db")
     assert pragma(database, "journal_mode") == "wal"
     assert pragma(database, "secure_delete") == 1
@@ -46,7 +46,7 @@ def test_it_is_in_wal_mode_and_deletes_for_good(tmp_path: Path) -> None:
     assert pragma(database, "user_version") == len(MIGRATIONS)
 
 
-def test_an_old_version_is_brought_up_step_by_step_and_keeps_its_rows(
+def test_an_old_version_is_migrated_step_by_step_and_keeps_its_rows(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "monitor.db"
@@ -76,20 +76,20 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
 
 def test_several_may_prepare_it_at_once(tmp_path: Path) -> None:
     path = tmp_path / "monitor.db"
-    faults: list[BaseException] = []
+    errors: list[BaseException] = []
 
     def prepare() -> None:
         try:
             open_database(path)
         except StoreError as error:
-            faults.append(error)
+            errors.append(error)
 
     threads = [threading.Thread(target=prepare) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert not faults
+    assert not errors
 
 
 def test_a_file_of_a_newer_program_is_left_alone(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def damage_the_end(path: Path) -> None:
 @pytest.mark.parametrize(
     "damage", [damage_everything, damage_the_middle, damage_the_end]
 )
-def test_a_damaged_file_is_set_aside_and_that_is_said(
+def test_a_damaged_file_is_set_aside_and_logged(
     damage: object, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "monitor.db"
@@ -137,7 +137,7 @@ def test_a_damaged_file_is_set_aside_and_that_is_said(
     assert aside.name in caplog.text
 
 
-def test_a_folder_that_cannot_be_is_said_in_one_sentence(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file")
     path = tmp_path / "state" / "monitor.db"
     with pytest.raises(StoreUnavailableError, match=r"monitor\.db cannot be used"):
@@ -158,7 +158,7 @@ def test_every_migration_is_made_of_whole_statements() -> None:
         assert len(list(statements(script))) == script.count(";\n")
 
 
-def test_connecting_to_a_file_that_is_missing_makes_none(tmp_path: Path) -> None:
+def test_connecting_to_a_missing_file_creates_none(tmp_path: Path) -> None:
     database = Database(tmp_path / "monitor.db")
     with pytest.raises(StoreUnavailableError):
         database.connect()

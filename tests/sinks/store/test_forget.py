@@ -1,4 +1,4 @@
-"""What is forgotten is gone from the file, and stays away."""
+"""Forgotten records are gone from the file, and stay away."""
 
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,7 +21,7 @@ def bytes_of(folder: Path) -> bytes:
     return b"".join(file.read_bytes() for file in sorted(folder.iterdir()))
 
 
-def test_everything_is_really_everything(tmp_path: Path) -> None:
+def test_forgetting_everything_leaves_no_byte_in_the_file(tmp_path: Path) -> None:
     path = tmp_path / "monitor.db"
     store = make_store(path, rules=AlertOnEverything())
     store.write([event("orchard", label="xylophone"), gap("orchard"), frame("orchard")])
@@ -35,7 +35,7 @@ def test_everything_is_really_everything(tmp_path: Path) -> None:
     assert b"xylophone" not in bytes_of(tmp_path)
 
 
-def test_since_a_moment_leaves_what_was_before(tmp_path: Path) -> None:
+def test_records_before_the_given_time_stay(tmp_path: Path) -> None:
     path = tmp_path / "monitor.db"
     clock = FakeClock()
     clock.wall = at(15)
@@ -57,7 +57,7 @@ def test_since_a_moment_leaves_what_was_before(tmp_path: Path) -> None:
     assert b"xylophone" not in path.read_bytes()
 
 
-def test_the_file_becomes_small(tmp_path: Path) -> None:
+def test_the_file_shrinks(tmp_path: Path) -> None:
     path = tmp_path / "monitor.db"
     store = make_store(path)
     for number in range(40):
@@ -68,14 +68,16 @@ def test_the_file_becomes_small(tmp_path: Path) -> None:
     assert path.stat().st_size < before / 4
 
 
-def test_a_running_monitor_does_not_bring_it_back(tmp_path: Path) -> None:
+def test_a_running_monitor_does_not_store_them_again(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "monitor.db"
     clock = FakeClock()
     store = make_store(path, clock, rules=AlertOnEverything())
     frames = score_frames(200)
     store.write([onset(number=1, start_seconds=13), *frames[:60]])
     forget(path, None, at(40))
-    # The minute that grows, and the sound that goes on, began before.
+    # The row that grows, and the event that goes on, began before.
     store.write([*frames[60:70], event(number=1, start_seconds=13, seconds=40)])
     assert rows(path, "SELECT count(*) FROM scores") == [0]
     assert rows(path, "SELECT count(*) FROM events") == [0]
@@ -97,7 +99,7 @@ def test_a_later_run_whose_clock_was_set_back_is_stored(tmp_path: Path) -> None:
     assert rows(path, "SELECT count(*) FROM events") == [1]
 
 
-def test_lines_of_the_event_log_go_too(tmp_path: Path) -> None:
+def test_lines_of_the_event_log_are_erased(tmp_path: Path) -> None:
     log = tmp_path / "events.jsonl"
     old = [event(number=n, start_seconds=10 * n, seconds=5) for n in (1, 2)]
     new = [event(number=n, start_seconds=10 * n, seconds=5) for n in (3, 4)]
@@ -115,7 +117,7 @@ def test_lines_of_the_event_log_go_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"half a li", b"{}\n[]\n3\n"])
-def test_lines_that_are_no_records_stay_unless_all_goes(
+def test_lines_that_are_no_records_stay_unless_all_are_erased(
     tmp_path: Path, content: bytes
 ) -> None:
     log = tmp_path / "events.jsonl"

@@ -1,4 +1,4 @@
-"""A disk that is full: monitoring goes on, and storing begins again."""
+"""On a full disk monitoring goes on, and storing resumes later."""
 
 import logging
 import os
@@ -40,7 +40,7 @@ def fill(disk: Path) -> Path:
     return ballast
 
 
-def test_monitoring_goes_on_and_storing_begins_again(
+def test_monitoring_goes_on_and_storing_resumes(
     disk: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
@@ -55,11 +55,11 @@ def test_monitoring_goes_on_and_storing_begins_again(
         store.write([onset(number=number), frames[number]])
         clock.advance(0.5)
     in_reserve = rows(path, "SELECT count(*) FROM events")[0]
-    waiting = store.queues["store-records"]
-    assert in_reserve + waiting == 4000
+    pending = store.queues["store-records"]
+    assert in_reserve + pending == 4000
     assert in_reserve > 300, "the reserve takes the first ones"
     assert rows(path, "SELECT count(*) FROM alerts") == [in_reserve]
-    assert waiting > 300, "memory takes the others"
+    assert pending > 300, "memory takes the others"
     assert [r.levelname for r in caplog.records] == ["WARNING", "ERROR"]
     assert "almost full" in caplog.text
     assert "database or disk is full" in caplog.text
@@ -76,7 +76,7 @@ def test_monitoring_goes_on_and_storing_begins_again(
     assert [r.levelname for r in caplog.records[2:]] == ["WARNING", "WARNING"]
 
 
-def test_it_starts_on_a_full_disk_and_stores_when_there_is_room(
+def test_it_starts_on_a_full_disk_and_stores_when_there_is_space(
     disk: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = FakeClock()

@@ -1,4 +1,4 @@
-"""What was told is in the database, whenever the process is killed."""
+"""Reported records are in the database, whenever the process is killed."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from tests.support.store import AlertOnEverything, make_store, rows
 ROUNDS = 20
 
 
-def test_no_kill_loses_what_was_told_or_leaves_it_by_halves(
+def test_no_kill_loses_a_reported_record_or_leaves_a_half(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "monitor.db"
@@ -23,14 +23,14 @@ def test_no_kill_loses_what_was_told_or_leaves_it_by_halves(
         timeout=100,
     )
     make_store(path, run="after", rules=AlertOnEverything()).close()
-    told = [line.split() for line in drill.stdout.splitlines()]
+    reported = [line.split() for line in drill.stdout.splitlines()]
     assert rows(path, "PRAGMA integrity_check") == ["ok"]
     reasons = dict(rows(path, "SELECT id, end_reason FROM events"))
-    for kind, id_ in told:
+    for kind, id_ in reported:
         assert reasons[id_] == "offset" if kind == "event" else id_ in reasons
     alerts = rows(path, "SELECT id FROM alerts")
     assert len(alerts) == len(set(alerts))
-    # Onset and alert stand or fall together; the end of each event is told once.
+    # Onset and alert stand or fall together; the end of each event has one alert.
     assert set(alerts) == {
         f"{id_}/{kind}" for id_ in reasons for kind in ("onset", "end")
     }
@@ -38,6 +38,6 @@ def test_no_kill_loses_what_was_told_or_leaves_it_by_halves(
     assert not list(tmp_path.glob("*damaged*"))
     with capsys.disabled():
         sys.stdout.write(
-            f"\n{ROUNDS} kills: {len(told)} records told, {len(reasons)} events and "
-            f"{len(alerts)} alerts stored, none lost\n"
+            f"\n{ROUNDS} kills: {len(reported)} reports, {len(reasons)} events "
+            f"and {len(alerts)} alerts stored, none lost\n"
         )

@@ -1,4 +1,4 @@
-"""What is too old or too much goes; what is wanted stays."""
+"""Old and surplus rows are deleted; recent ones stay."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -43,7 +43,7 @@ def counts(path: Path) -> dict[str, int]:
     return {t: rows(path, f"SELECT count(*) FROM {t}")[0] for t in tables}
 
 
-def test_young_things_stay(tmp_path: Path, clock: FakeClock) -> None:
+def test_recent_rows_stay(tmp_path: Path, clock: FakeClock) -> None:
     path = tmp_path / "monitor.db"
     store = fill(path, clock, StoreSettings())
     before = counts(path)
@@ -52,7 +52,7 @@ def test_young_things_stay(tmp_path: Path, clock: FakeClock) -> None:
     assert counts(path) == {**before, "scores": 18}
 
 
-def test_scores_go_before_events_by_their_own_age(
+def test_scores_are_deleted_before_events_by_their_own_age(
     tmp_path: Path, clock: FakeClock
 ) -> None:
     path = tmp_path / "monitor.db"
@@ -62,7 +62,7 @@ def test_scores_go_before_events_by_their_own_age(
     store.close()
 
 
-def test_old_events_go_but_not_what_goes_on_or_waits_to_be_sent(
+def test_old_events_are_deleted_but_not_those_going_on_or_pending_alerts(
     tmp_path: Path, clock: FakeClock
 ) -> None:
     path = tmp_path / "monitor.db"
@@ -74,7 +74,7 @@ def test_old_events_go_but_not_what_goes_on_or_waits_to_be_sent(
     store.close()
 
 
-def test_above_its_size_scores_go_first_then_events(
+def test_above_its_size_scores_are_deleted_first_then_events(
     tmp_path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "monitor.db"

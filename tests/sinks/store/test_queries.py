@@ -1,4 +1,4 @@
-"""The database answers what it is asked."""
+"""Reading events, gaps, health, scores and day reports."""
 
 import sqlite3
 from contextlib import closing
@@ -25,7 +25,7 @@ def at(seconds: float) -> datetime:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Three ended sounds, one that goes on, a gap, and 55 seconds of scores."""
+    """Three events, one that goes on, a gap, and 55 seconds of scores."""
     path = tmp_path / "monitor.db"
     clock = FakeClock()
     clock.wall = at(1000)
@@ -49,7 +49,7 @@ def ids(found: object) -> list[str]:
     return [timed.record.id[-1] for timed in found]  # type: ignore[attr-defined]
 
 
-def test_what_comes_back_is_what_was_written(path: Path) -> None:
+def test_records_come_back_as_written(path: Path) -> None:
     written = event(number=1, label="siren", start_seconds=10, seconds=5)
     with open_to_read(path) as reader:
         read = next(reader.events())
@@ -63,7 +63,7 @@ def test_what_comes_back_is_what_was_written(path: Path) -> None:
     assert abs(read.start_utc - written.start_utc) < timedelta(milliseconds=1)
 
 
-def test_what_goes_on_comes_back_as_its_onset(path: Path) -> None:
+def test_an_event_that_goes_on_comes_back_as_its_onset(path: Path) -> None:
     with open_to_read(path) as reader:
         (going_on,) = reader.events(labels=["drilling"])
     assert isinstance(going_on.record, Onset)
@@ -86,7 +86,7 @@ def test_what_goes_on_comes_back_as_its_onset(path: Path) -> None:
         ({"labels": ["x' OR 1 --"]}, ""),
     ],
 )
-def test_only_what_was_asked_for_is_told(
+def test_only_the_chosen_events_are_read(
     path: Path, choice: dict[str, object], expected: str
 ) -> None:
     with open_to_read(path) as reader:
@@ -108,13 +108,13 @@ def test_scores_of_another_time_are_not_read(path: Path) -> None:
         assert not list(reader.score_rows(at(-100), at(-1)))
 
 
-def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+def test_a_missing_database_is_not_created(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no database"), open_to_read(tmp_path / "a"):
         pass
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_that_is_no_database_is_said_in_one_sentence(tmp_path: Path) -> None:
+def test_a_file_that_is_no_database_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"no database" * 1000)
     with (
         pytest.raises(StoreError, match="is not a database"),
@@ -123,7 +123,7 @@ def test_a_file_that_is_no_database_is_said_in_one_sentence(tmp_path: Path) -> N
         list(reader.events())
 
 
-def test_a_report_tells_what_when_how_long_how_loud_and_how_much_was_heard(
+def test_a_day_report_sums_up_events_levels_and_gaps(
     path: Path,
 ) -> None:
     with open_to_read(path) as reader:
@@ -163,7 +163,9 @@ def test_a_day_is_as_long_as_the_clock_changes_make_it(day: date, hours: int) ->
     assert end - start == timedelta(hours=hours)
 
 
-def test_a_sound_over_midnight_counts_in_each_day_with_its_part(tmp_path: Path) -> None:
+def test_an_event_over_midnight_counts_in_part_in_each_day(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "monitor.db"
     store = make_store(path)
     midnight = datetime(2026, 11, 24, tzinfo=UTC)
@@ -191,7 +193,7 @@ def test_a_sound_over_midnight_counts_in_each_day_with_its_part(tmp_path: Path) 
         "UPDATE sessions SET sample_rate = 0",
     ],
 )
-def test_rows_that_no_monitor_wrote_are_left_out_and_counted(
+def test_invalid_rows_are_left_out_and_counted(
     path: Path, change: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with closing(sqlite3.connect(path)) as connection, connection:

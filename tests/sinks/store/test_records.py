@@ -1,4 +1,4 @@
-"""Troubles in the database: told, completed, ended after a kill, forgotten."""
+"""Health problems in the database: completed, ended after a kill, forgotten."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -33,11 +33,11 @@ def found(path: Path, *bounds: datetime | None) -> list[Timed]:
 
 
 def records(path: Path) -> list[Health]:
-    told = [timed.record for timed in found(path)]
-    return [record for record in told if isinstance(record, Health)]
+    all_records = [timed.record for timed in found(path)]
+    return [record for record in all_records if isinstance(record, Health)]
 
 
-def test_a_trouble_is_one_row_from_raised_to_cleared(tmp_path: Path) -> None:
+def test_a_health_problem_is_one_row_from_raised_to_cleared(tmp_path: Path) -> None:
     path = tmp_path / "monitor.db"
     stored(path, trouble())
     assert records(path)[0].state == "raised"
@@ -47,13 +47,13 @@ def test_a_trouble_is_one_row_from_raised_to_cleared(tmp_path: Path) -> None:
     assert (timed.start_utc, timed.end_utc) == (at(20), at(95))
 
 
-def test_why_it_was_cleared_stands_behind_why_it_was_raised(tmp_path: Path) -> None:
+def test_the_reason_of_its_end_is_appended_to_its_detail(tmp_path: Path) -> None:
     path = tmp_path / "monitor.db"
     stored(path, trouble(), trouble("cleared", detail="the monitor was stopped"))
     assert records(path)[0].detail == "turn the gain down; the monitor was stopped"
 
 
-def test_troubles_are_found_by_time_and_source(tmp_path: Path) -> None:
+def test_health_problems_are_found_by_time_and_source(tmp_path: Path) -> None:
     path = tmp_path / "monitor.db"
     stored(
         path,
@@ -73,22 +73,22 @@ def test_troubles_are_found_by_time_and_source(tmp_path: Path) -> None:
 
 
 def test_a_killed_monitor_leaves_nothing_open(tmp_path: Path) -> None:
-    """It ends where the scores end, and the rules are told."""
+    """Its health problem ends where the scores end, and the rules get it."""
     path = tmp_path / "monitor.db"
     clock = FakeClock()
     clock.wall = at(1000)
     killed = make_store(path, clock)
     killed.write([*score_frames(91), trouble(start_seconds=10, seconds=2)])
     killed._writer.close()
-    told: list[Timed] = []
+    seen: list[Timed] = []
 
     class Noting(AlertOnEverything):
         def step(self, batch, now):  # type: ignore[no-untyped-def]
-            told.extend(batch)
+            seen.extend(batch)
             return super().step(batch, now)
 
     make_store(path, clock, run="next", rules=Noting()).close()
-    (timed,), (ended,) = found(path), told
+    (timed,), (ended,) = found(path), seen
     assert isinstance(ended.record, Health)
     assert ended.record.state == "cleared"
     record = records(path)[0]
@@ -98,7 +98,9 @@ def test_a_killed_monitor_leaves_nothing_open(tmp_path: Path) -> None:
     assert abs((timed.end_utc - at(54.2)).total_seconds()) < 0.5
 
 
-def test_what_is_forgotten_does_not_come_back_with_its_end(tmp_path: Path) -> None:
+def test_a_forgotten_problem_does_not_come_back_with_its_end(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "monitor.db"
     clock = FakeClock()
     clock.wall = at(1000)
@@ -113,7 +115,7 @@ def test_what_is_forgotten_does_not_come_back_with_its_end(tmp_path: Path) -> No
     assert found(path) == []
 
 
-def test_only_what_lies_after_the_moment_is_forgotten(tmp_path: Path) -> None:
+def test_only_health_problems_after_the_time_are_forgotten(tmp_path: Path) -> None:
     path = tmp_path / "monitor.db"
     over = [trouble(it, seconds=30) for it in ("raised", "cleared")]
     later = [
@@ -124,7 +126,7 @@ def test_only_what_lies_after_the_moment_is_forgotten(tmp_path: Path) -> None:
     assert [record.kind for record in records(path)] == ["clipping"]
 
 
-def test_old_troubles_are_deleted_and_those_that_go_on_are_not(tmp_path: Path) -> None:
+def test_old_health_problems_are_deleted_unless_they_go_on(tmp_path: Path) -> None:
     path = tmp_path / "monitor.db"
     stored(path, trouble(), trouble("cleared"), trouble(kind="deaf", number=2))
     clock = FakeClock()

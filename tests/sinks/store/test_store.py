@@ -1,4 +1,4 @@
-"""The store: what was taken is kept, and nothing is kept by halves."""
+"""The store keeps all records, and none by halves."""
 
 import logging
 import sqlite3
@@ -77,20 +77,20 @@ def test_gaps_are_kept_and_states_are_not(path: Path) -> None:
     ]
 
 
-def test_a_recording_without_time_of_day_is_kept_by_when_it_was_told(
+def test_a_record_without_time_of_day_is_kept_by_its_arrival(
     path: Path,
 ) -> None:
     clock = FakeClock()
     store = make_store(path, clock)
     store.write([event(opened=None)])
     store.close()
-    told = int(clock.wall.timestamp() * 1000)
+    arrival = int(clock.wall.timestamp() * 1000)
     assert rows(path, "SELECT at_ms, start_ms, end_ms FROM events") == [
-        (told, None, None)
+        (arrival, None, None)
     ]
 
 
-def test_numbers_that_are_not_finite_are_kept_as_unknown(path: Path) -> None:
+def test_numbers_that_are_not_finite_are_stored_as_unknown(path: Path) -> None:
     store = make_store(path)
     timed = event()
     assert isinstance(timed.record, Event)
@@ -100,7 +100,7 @@ def test_numbers_that_are_not_finite_are_kept_as_unknown(path: Path) -> None:
     assert rows(path, "SELECT laeq_db, level_dbfs FROM events") == [(None, None)]
 
 
-def test_scores_wait_for_company_or_ten_seconds(path: Path) -> None:
+def test_scores_wait_for_another_record_or_ten_seconds(path: Path) -> None:
     clock = FakeClock()
     store = make_store(path, clock)
     store.write(frames(5))
@@ -117,7 +117,7 @@ def test_scores_wait_for_company_or_ten_seconds(path: Path) -> None:
     ("record", "level"),
     [(onset(), "FULL"), (event(), "FULL"), (gap(), "FULL"), (None, "NORMAL")],
 )
-def test_what_was_told_is_synced_and_scores_alone_are_not(
+def test_records_are_synced_and_scores_alone_are_not(
     path: Path, record: Timed | None, level: str
 ) -> None:
     clock = FakeClock()
@@ -154,13 +154,13 @@ def test_a_row_of_scores_holds_about_a_minute(path: Path) -> None:
 
 def test_scores_on_both_sides_of_a_gap_are_rows_of_their_own(path: Path) -> None:
     store = make_store(path)
-    heard = frames(30)
-    store.write([*heard[:10], gap(), *heard[20:]])
+    scored = frames(30)
+    store.write([*scored[:10], gap(), *scored[20:]])
     store.close()
-    assert rows(path, "SELECT frames FROM scores") == [10, len(heard) - 20]
+    assert rows(path, "SELECT frames FROM scores") == [10, len(scored) - 20]
 
 
-def test_alerts_are_committed_with_what_they_follow_from(path: Path) -> None:
+def test_alerts_are_committed_with_their_records(path: Path) -> None:
     woken: list[list[object]] = []
     store = make_store(
         path,
@@ -194,7 +194,7 @@ def test_an_alert_that_is_there_stays_as_it_is(path: Path) -> None:
     store.close()
 
 
-def test_rules_remember_over_a_restart(path: Path) -> None:
+def test_rules_keep_their_state_over_a_restart(path: Path) -> None:
     store = make_store(path, rules=AlertOnEverything())
     store.write([onset(), event()])
     store.close()
@@ -205,20 +205,19 @@ def test_rules_remember_over_a_restart(path: Path) -> None:
 
 def kill(store: object) -> None:
     """Leave the database as a killed process does: nothing more is written."""
-    writer = store._writer  # type: ignore[attr-defined]
-    writer.close()
+    store._writer.close()  # type: ignore[attr-defined]
 
 
-def test_what_a_killed_monitor_was_hearing_ends_as_interrupted(
+def test_open_events_of_a_killed_monitor_end_as_interrupted(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = make_store(path, rules=AlertOnEverything())
-    heard = frames(30)
-    store.write([onset(start_seconds=13.4), *heard, event(number=2)])
+    scored = frames(30)
+    store.write([onset(start_seconds=13.4), *scored, event(number=2)])
     kill(store)
     rules = AlertOnEverything()
     store = make_store(path, run="next", rules=rules)
-    last = heard[-1]
+    last = scored[-1]
     assert last.end_utc is not None
     assert rows(path, "SELECT stop_sample, end_ms, end_reason FROM events") == [
         (
@@ -230,11 +229,11 @@ def test_what_a_killed_monitor_was_hearing_ends_as_interrupted(
     ]
     assert rows(path, "SELECT id FROM alerts ORDER BY sequence")[-1].endswith("1/end")
     assert rules.count == 3
-    assert "1 sounds" in caplog.text
+    assert "1 events or health problems" in caplog.text
     store.close()
 
 
-def test_what_this_run_is_hearing_is_not_ended_by_opening_the_file_again(
+def test_opening_the_file_again_ends_no_event_of_this_run(
     path: Path,
 ) -> None:
     store = make_store(path)
@@ -294,7 +293,7 @@ def locked(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def test_while_it_cannot_be_written_memory_keeps_the_newest_and_says_it_once(
+def test_while_it_cannot_be_written_memory_keeps_the_newest_and_logs_it_once(
     path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("monitor.sinks.store.writer.LOCK_SECONDS", 0.01)
@@ -321,7 +320,7 @@ def test_while_it_cannot_be_written_memory_keeps_the_newest_and_says_it_once(
     store.close()
 
 
-def test_what_cannot_be_stored_in_the_end_is_counted(
+def test_records_lost_at_the_end_are_counted(
     path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("monitor.sinks.store.writer.LOCK_SECONDS", 0.01)
@@ -351,7 +350,7 @@ def test_a_store_that_cannot_be_opened_at_first_opens_later(
     store.close()
 
 
-def test_an_orderly_end_is_noted(path: Path) -> None:
+def test_an_orderly_end_is_stored(path: Path) -> None:
     make_store(path).close()
     assert rows(path, "SELECT ended_ms IS NOT NULL FROM sessions") == [1]
 
@@ -393,10 +392,10 @@ def test_other_limits_hold_soon(path: Path) -> None:
     store.close()
 
 
-def test_what_a_killed_monitor_heard_is_found_once(path: Path) -> None:
+def test_interrupted_events_are_found_once(path: Path) -> None:
     killed = make_store(path)
     killed.write([onset()])
-    killed._writer.close()  # as the end of the process does
+    kill(killed)
     store = make_store(path, run="second")
     (found,) = store.take_found()
     assert isinstance(found.record, Event)

@@ -1,4 +1,4 @@
-"""The commands that ask the database, and the one that deletes from it."""
+"""The commands `events`, `report`, `replay` and `forget`."""
 
 import csv
 import json
@@ -10,6 +10,7 @@ import pytest
 from monitor.commands.app import run_command_line
 from monitor.sinks.encoding import KEYS, encode
 from tests.support.clock import FakeClock
+from tests.support.health import trouble
 from tests.support.store import make_store, rows, score_frames
 from tests.support.timed import OPENED, event, gap, onset
 
@@ -82,7 +83,7 @@ def test_events_are_csv(config: Path, capsys: pytest.CaptureFixture[str]) -> Non
         (["--source", "nowhere"], 0),
     ],
 )
-def test_events_are_those_asked_for(
+def test_events_can_be_chosen(
     config: Path,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
@@ -97,13 +98,13 @@ def test_events_are_those_asked_for(
     [
         (["events", "--json", "--csv"], "choose one"),
         (["events", "--since", "soon"], "--since: 'soon' is not a time"),
-        (["events", "--since", "1h", "--until", "2h"], "does not lie after"),
+        (["events", "--since", "1h", "--until", "2h"], "is not after"),
         (["report", "someday"], "is not a day"),
-        (["forget"], "say --since TIME or --all"),
-        (["forget", "--all", "--since", "1h"], "say --since TIME or --all"),
+        (["forget"], "give --since TIME or --all"),
+        (["forget", "--all", "--since", "1h"], "give --since TIME or --all"),
     ],
 )
-def test_wrong_use_is_told_in_a_sentence(
+def test_wrong_usage_is_one_sentence(
     config: Path,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
@@ -115,7 +116,7 @@ def test_wrong_use_is_told_in_a_sentence(
 
 
 @pytest.mark.parametrize("arguments", [["events"], ["report"], ["replay"]])
-def test_without_a_database_that_is_told_and_none_is_made(
+def test_a_missing_database_is_one_sentence_and_not_created(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
     config = tmp_path / "config.yaml"
@@ -128,7 +129,7 @@ def test_without_a_database_that_is_told_and_none_is_made(
     assert (code, "store.path is null" in err) == (2, True)
 
 
-def test_a_report_can_be_read(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_report_is_a_page(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = run(capsys, "report", DAY, "--config", config)
     assert out.startswith("Monday, 23 November 2026: ")
     for part in ("LISTENED", "street", "unplugged 2.3 s", "siren", "dog_bark", "52.1"):
@@ -146,12 +147,12 @@ def test_a_report_is_json(config: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert len(facts["events"]) == 3
 
 
-def test_a_day_without_anything_is_told(
+def test_a_day_without_records_is_an_empty_report(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = run(capsys, "report", "2026-01-01", "--config", config)
-    assert "Nothing was listened to." in out
-    assert "Nothing was heard." in out
+    assert "No source was captured." in out
+    assert "No events." in out
     json.loads(run(capsys, "report", "2026-01-01", "--config", config, "--json"))
 
 
@@ -165,7 +166,7 @@ def test_scores_of_another_model_are_not_replayed(
     assert "of the model 'urban', and the configuration names 'seeded'" in err
 
 
-def test_forget_says_what_it_deletes(
+def test_forget_counts_deleted_records(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = config.parent / "state"
@@ -188,7 +189,7 @@ def test_forget_reaches_event_log_and_clips_where_there_is_no_database(
     config = tmp_path / "config.yaml"
     config.write_text(f"state_dir: {state}\nstore: {{path: null}}\n")
     code, err = fails(capsys, "forget", "--all", "--config", config)
-    assert (code, "nothing was ever kept in" in err) == (1, True)
+    assert (code, "nothing is stored in" in err) == (1, True)
     (state / "clips").mkdir(parents=True)
     (state / "clips" / "20261123T073000.000Z_street_siren.flac").write_bytes(b"fLaC")
     (state / "events.jsonl").write_text("a line\n")
@@ -198,3 +199,82 @@ def test_forget_reaches_event_log_and_clips_where_there_is_no_database(
     assert "deleted: 1 clips" in out
     assert (state / "events.jsonl").read_text() == ""
     assert not list((state / "clips").glob("*.flac"))
+
+
+CLEARED = trouble("cleared", start_seconds=15, seconds=75)
+
+
+@pytest.fixture
+def with_health(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Configuration of a database with health problems."""
+    monkeypatch.setenv("TZ", "UTC")
+    clock = FakeClock()
+    clock.wall = OPENED
+    store = make_store(tmp_path / "state" / "monitor.db", clock)
+    store.write([event(number=1, start_seconds=10, seconds=5)])
+    store.write([trouble(start_seconds=15), CLEARED])
+    store.write([event(number=2, start_seconds=20, seconds=5), *score_frames(60)])
+    store.write([trouble(kind="deaf", source="yard", start_seconds=30)])
+    store.close()
+    path = tmp_path / "config.yaml"
+    path.write_text(f"state_dir: {tmp_path / 'state'}\n")
+    return path
+
+
+def lines_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> list[str]:
+    return run(capsys, *arguments).splitlines()
+
+
+def test_health_problems_stand_between_events(
+    with_health: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, *lines = lines_of(capsys, "events", "--config", with_health)
+    assert [line.split()[3] for line in lines] == [
+        "siren",
+        "(clipping)",
+        "siren",
+        "(deaf)",
+    ]
+    assert "1m 15s" in lines[1]
+    assert lines[1].endswith("cleared")
+    assert lines[3].endswith("going on")
+
+
+def test_health_problems_are_json_in_the_form_of_the_event_log(
+    with_health: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = lines_of(
+        capsys, "events", "--config", with_health, "--json", "--source", "street"
+    )
+    assert json.loads(lines[1]) == encode(CLEARED)
+    assert len(lines) == 3
+
+
+@pytest.mark.parametrize(
+    "options", [["--label", "siren"], ["--min-score", "0"], ["--csv"]]
+)
+def test_a_choice_of_events_leaves_health_problems_out(
+    with_health: Path, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    assert len(lines_of(capsys, "events", "--config", with_health, *options)) == 3
+
+
+def test_the_report_has_a_line_for_each_health_problem(
+    with_health: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = lines_of(capsys, "report", "2026-11-23", "--config", with_health)
+    (found,) = [line for line in lines if "clipping" in line]
+    assert "1m 15s" in found
+    assert found.endswith("turn the gain down")
+    text = "".join(
+        lines_of(capsys, "report", "2026-11-23", "--json", "--config", with_health)
+    )
+    assert [each["kind"] for each in json.loads(text)["health"]] == ["clipping", "deaf"]
+
+
+def test_forget_counts_health_problems(
+    with_health: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (line, *_) = lines_of(capsys, "forget", "--all", "--config", with_health)
+    assert "2 events, 0 gaps, 2 health problems, 60 score frames" in line
+    assert len(lines_of(capsys, "events", "--config", with_health)) == 1
