@@ -87,6 +87,7 @@ class Capture:
         """See `SourceSettings`; may be changed by any thread."""
 
         self._source = source
+        self._is_live = settings.is_live
         self._timeline = timeline
         self._now = now
         self._gaps = GapJoiner(timeline)
@@ -100,7 +101,7 @@ class Capture:
         """Capture until `stop` is set or a recording is over.  The capture thread."""
         self._timeline.state("opening", self._source.description)
         self._began = self._filled_until = self._now()
-        if not self._source.live:
+        if not self._is_live:
             self._play(stop)
             return
         if self._missing_since is not None:
@@ -179,7 +180,7 @@ class Capture:
         if opening and self._lost_for is not None:
             self._count_lost(now, self._lost_for)
         limit = self._source.opening_seconds if opening else self.stall_seconds
-        if self._source.live and now - delivered >= limit:
+        if self._is_live and now - delivered >= limit:
             raise _StalledError(
                 f"{self._source.description} delivered nothing for {limit:.1f} s"
             )
@@ -194,7 +195,7 @@ class Capture:
         rate = self._timeline.sample_rate
         possible = (self._now() - self._began) * _FASTEST
         ahead = (self._timeline.stop - self._timeline.start) / rate - possible
-        return self._source.live and ahead > self._timeline.capacity / rate / 2
+        return self._is_live and ahead > self._timeline.capacity / rate / 2
 
     def _begin(
         self,
@@ -215,14 +216,15 @@ class Capture:
             f"{self._source.description}, {rate} Hz, {channels}", now
         )
         self._timeline.source_rate = rate
-        is_live = self._source.live
         return Conditioner(
             self._timeline,
             self._gaps,
             sample_rate=rate,
             channels=stream.channels,
             make_room=make_room,
-            dropouts=DropoutDetector(rate, self.stall_seconds) if is_live else None,
+            dropouts=DropoutDetector(rate, self.stall_seconds)
+            if self._is_live
+            else None,
         )
 
     def _reason_of(self, error: Exception) -> GapReason:

@@ -17,7 +17,6 @@ from monitor.statistics import Loss
 _NEWEST_SECONDS = 4.6
 """Sound with which a lapped worker goes on: a window and a hop of the article's."""
 
-_MOST_ITEMS = 1024
 _MOST_ARRIVALS = 4096
 _MOST_CELLS = 1024
 _POLL_SECONDS = 0.05
@@ -338,24 +337,6 @@ class Timeline:
         else:
             self._pending.append(item)
         self._urgent = self._urgent or not isinstance(item, _Span)
-        if len(self._pending) > _MOST_ITEMS:
-            self._drop_older_half()
-
-    def _drop_older_half(self) -> None:
-        """Replace the older half of the pending items by a gap of reason "overrun".
-
-        Only a source that breaks many times a second while the worker hangs leads here.
-        Of the states in that half the newest remains.
-        """
-        half = len(self._pending) // 2
-        old, newer = self._pending[:half], self._pending[half:]
-        states = [item for item in old if isinstance(item, SourceState)]
-        spans = [item for item in old if not isinstance(item, SourceState)]
-        self._pending = [*states[-1:]]
-        if spans:
-            gap = Gap(self.name, spans[0].start, spans[-1].stop, "overrun")
-            self._pending.append(gap)
-        self._pending += newer
 
     def _wake(self) -> None:
         if self.wakeup is not None:

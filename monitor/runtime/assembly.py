@@ -145,7 +145,7 @@ def build_ear(
     capture = Capture(
         source, timeline, settings, clock.monotonic, missing_since=missing_since
     )
-    has_time = source.live or speed == "realtime"
+    has_time = settings.is_live or speed == "realtime"
     sample_clock = SampleClock(clock, timeline.sample_rate) if has_time else None
     return Ear(settings, capture, timeline, sample_clock)
 

@@ -349,7 +349,7 @@ def _ear(name: str, station: Station, plan: Plan) -> Ear:
     timeline = Timeline(name, rate, plan.config.ring_seconds, start)
     timeline.wakeup = station.monitor.worker.wakeup
     site = station.site
-    if not source.live:
+    if not settings.is_live:
         since = None
     ear = build_ear(
         settings, source, timeline, site.clock, site.speed, missing_since=since

@@ -13,7 +13,13 @@ from monitor.audio.capture import Capture
 from monitor.audio.timeline import Block, Item, Timeline
 from monitor.errors import AudioFileError, EndOfSourceError, SourceError
 from monitor.records import Gap, SourceState
-from tests.support.captures import RATE, SETTINGS, STALL_SECONDS, run_capture
+from tests.support.captures import (
+    RATE,
+    RECORDING,
+    SETTINGS,
+    STALL_SECONDS,
+    run_capture,
+)
 from tests.support.clock import FakeClock
 from tests.support.scripted import (
     FOR_EVER,
@@ -315,7 +321,7 @@ def test_the_stall_time_may_change_while_a_source_is_captured() -> None:
 
 def test_a_recording_ends_when_all_of_it_was_handed_over() -> None:
     lives: list[list[Step]] = [[Steady(5.0), EndOfSourceError("over")]]
-    captured = run_capture(lives, live=False, rate=48_000)
+    captured = run_capture(lives, settings=RECORDING, rate=48_000)
     assert captured.capture.finished.is_set()
     assert captured.capture.failure is None
     assert captured.timeline.stop == 5 * RATE
@@ -325,7 +331,7 @@ def test_a_recording_ends_when_all_of_it_was_handed_over() -> None:
 
 def test_a_recording_that_breaks_off_is_captured_as_far_as_it_goes() -> None:
     error = AudioFileError("street.wav: the recording stops before its end")
-    captured = run_capture([[Steady(5.0), error]], live=False)
+    captured = run_capture([[Steady(5.0), error]], settings=RECORDING)
     assert captured.timeline.stop == 5 * RATE
     assert captured.capture.failure is error
     assert captured.capture.finished.is_set()
@@ -334,7 +340,7 @@ def test_a_recording_that_breaks_off_is_captured_as_far_as_it_goes() -> None:
 
 def test_a_recording_that_cannot_be_opened_ends() -> None:
     error = AudioFileError("street.wav: it is gone")
-    captured = run_capture([[error]], live=False)
+    captured = run_capture([[error]], settings=RECORDING)
     assert captured.capture.failure is error
     assert captured.states[-1] == ("ended", str(error))
 
@@ -345,10 +351,10 @@ def test_a_recording_waits_for_the_worker_and_loses_nothing() -> None:
     lives: list[list[Step]] = [
         [*[Burst(1.0) for _ in range(60)], EndOfSourceError("over")]
     ]
-    source = ScriptedSource(clock, stop, lives, live=False)
+    source = ScriptedSource(clock, stop, lives)
     timeline = Timeline("street", RATE, 5.0)
     timeline.wakeup = threading.Event()
-    capture = Capture(source, timeline, SETTINGS, clock.monotonic)
+    capture = Capture(source, timeline, RECORDING, clock.monotonic)
     thread = threading.Thread(target=capture.run, args=(stop,))
     thread.start()
     items: list[Item] = []
@@ -368,9 +374,9 @@ def test_a_recording_waits_for_the_worker_and_loses_nothing() -> None:
 def test_a_recording_that_waits_for_the_worker_can_be_stopped() -> None:
     clock = FakeClock()
     stop = threading.Event()
-    source = ScriptedSource(clock, stop, [[Burst(1.0) for _ in range(60)]], live=False)
+    source = ScriptedSource(clock, stop, [[Burst(1.0) for _ in range(60)]])
     timeline = Timeline("street", RATE, 5.0)
-    capture = Capture(source, timeline, SETTINGS, clock.monotonic)
+    capture = Capture(source, timeline, RECORDING, clock.monotonic)
     thread = threading.Thread(target=capture.run, args=(stop,))
     thread.start()
     stop.set()

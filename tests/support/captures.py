@@ -16,6 +16,7 @@ from tests.support.scripted import (
 RATE = 8_000
 STALL_SECONDS = 2.0
 SETTINGS = SourceSettings(name="street", stall_seconds=STALL_SECONDS)
+RECORDING = SourceSettings(name="street", input="demo:")
 
 
 @dataclass
@@ -59,7 +60,7 @@ class Captured:
 def run_capture(
     lives: list[list[Step]],
     *,
-    live: bool = True,
+    settings: SourceSettings = SETTINGS,
     rate: int = RATE,
     ring_seconds: float = 600.0,
     stop_type: type[FakeStop] = FakeStop,
@@ -67,9 +68,9 @@ def run_capture(
     """Run a capture over `lives` until the last of them is over."""
     clock = FakeClock()
     stop = stop_type(clock)
-    source = ScriptedSource(clock, stop, lives, live=live, rate=rate)
+    source = ScriptedSource(clock, stop, lives, rate=rate)
     timeline = Timeline("street", RATE, ring_seconds)
-    capture = Capture(source, timeline, SETTINGS, clock.monotonic)
+    capture = Capture(source, timeline, settings, clock.monotonic)
     began = clock.monotonic()
     capture.run(stop)
     return Captured(source, capture, timeline, began, timeline.take())

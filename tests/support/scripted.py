@@ -66,7 +66,6 @@ class ScriptedSource:
     clock: FakeClock
     stop: threading.Event
     lives: list[list[Step]]
-    live: bool = True
     rate: int = 8_000
     opening_seconds: float = 6.0
     description: str = "microphone 'scripted'"

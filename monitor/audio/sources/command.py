@@ -20,7 +20,6 @@ _EXIT_SECONDS = 0.2
 class Command:
     """A program that writes WAV or raw PCM: arecord, ffmpeg, nc."""
 
-    live = True
     opening_seconds = _OPENING_SECONDS
 
     def __init__(self, command: str, raw: PcmFormat) -> None:
@@ -64,7 +63,7 @@ class CommandStream:
 
     def __init__(self, argv: list[str], raw: PcmFormat, description: str) -> None:
         self._description = description
-        self._raw = raw
+        self._format = raw
         self._decoder = WavOrRawDecoder(raw)
         self._process = ChildProcess(argv)
         self.pid = self._process.pid
@@ -92,9 +91,11 @@ class CommandStream:
             return None
         if data:
             try:
-                return self._decoder.push(data)
+                samples = self._decoder.push(data)
             except SourceError as error:
                 raise SourceError(f"{self._description}: {error}") from error
+            self._format = self._decoder.pcm_format or self._format
+            return samples
         ending = self._process.ending(_EXIT_SECONDS)
         if ending is None:
             raise EndOfSourceError(f"{self._description} ended")
@@ -103,7 +104,3 @@ class CommandStream:
     def close(self) -> None:
         """End the program and everything it started."""
         self._process.close()
-
-    @property
-    def _format(self) -> PcmFormat:
-        return self._decoder.pcm_format or self._raw

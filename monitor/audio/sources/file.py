@@ -95,7 +95,6 @@ class RecordingStream:
 class Demo:
     """The demo scene, played like a recording."""
 
-    live = False
     opening_seconds = _OPENING_SECONDS
     description = "demo scene"
 
@@ -142,7 +141,6 @@ class _Recording(soundfile.SoundFile):  # type: ignore[misc]  # has no types
 class File:
     """A recording in a file."""
 
-    live = False
     opening_seconds = _OPENING_SECONDS
 
     def __init__(

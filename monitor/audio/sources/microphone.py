@@ -30,7 +30,6 @@ _EXIT_SECONDS = 0.5
 class Microphone:
     """An input device of this machine, present or not."""
 
-    live = True
     opening_seconds = _OPENING_SECONDS
 
     def __init__(
@@ -73,22 +72,11 @@ class MicrophoneStream:
 
     def __init__(self, child: ChildProcess, description: str) -> None:
         self.pid = child.pid
+        self.sample_rate = self.channels = 0  # known once samples were read
         self._child = child
         self._description = description
         self._parser = PipeParser()
         self._waiting: deque[Samples | Lost] = deque()
-
-    @property
-    def sample_rate(self) -> int:
-        """Samples a second; known once samples were read."""
-        assert self._parser.header is not None
-        return self._parser.header.sample_rate
-
-    @property
-    def channels(self) -> int:
-        """Channels of a block; known once samples were read."""
-        assert self._parser.header is not None
-        return self._parser.header.channels
 
     def read(self, timeout_seconds: float) -> "Samples | Lost | None":
         """Wait for samples; see `SourceStream`.
@@ -118,6 +106,9 @@ class MicrophoneStream:
             raise SourceError(
                 f"{self._description}: the capture process wrote invalid data"
             ) from error
+        if self._parser.header is not None:
+            self.sample_rate = self._parser.header.sample_rate
+            self.channels = self._parser.header.channels
         for block in blocks:
             if block.lost:
                 self._waiting.append(Lost(block.lost))

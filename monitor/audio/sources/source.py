@@ -64,10 +64,6 @@ class Source(Protocol):
         """Name for people: "microphone 'default'"."""
 
     @property
-    def live(self) -> bool:
-        """False for a recording: it ends, and may wait for its reader."""
-
-    @property
     def opening_seconds(self) -> float:
         """How long a new stream may take until its first samples."""
 

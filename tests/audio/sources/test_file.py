@@ -84,7 +84,6 @@ def test_a_file_knows_its_rate_and_channels_when_it_is_open(tmp_path: Path) -> N
 
 def test_a_file_can_be_played_again(tmp_path: Path) -> None:
     source = file(write(tmp_path / "a.wav"))
-    assert not source.live
     for _ in range(2):
         with closing(source.open()) as stream:
             block = stream.read(0)
@@ -291,7 +290,6 @@ def test_at_full_speed_no_time_passes() -> None:
 
 def test_the_demo_plays_the_scene_once() -> None:
     demo = Demo(SCENE_RATE, "max", FakeClock().monotonic)
-    assert not demo.live
     with closing(demo.open()) as stream:
         samples = read_all(stream)
         assert (stream.sample_rate, stream.channels) == (SCENE_RATE, 1)

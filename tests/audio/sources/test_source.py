@@ -25,13 +25,12 @@ def test_each_kind_of_input_is_built(tmp_path: Path) -> None:
     soundfile.write(path, sine(440, 0.1)[0], 44_100)
     inputs = ["mic:default", f"command:{program('')}", f"file:{path}", "demo:"]
     sources = [build(text) for text in inputs]
-    assert [source.live for source in sources] == [True, True, False, False]
     assert "microphone 'default'" in sources[0].description
     assert "a: b.wav" in sources[2].description
 
 
 def test_an_absent_microphone_is_no_error() -> None:
-    assert build("mic:nobody has such a microphone").live
+    assert "nobody" in build("mic:nobody has such a microphone").description
 
 
 @pytest.mark.parametrize(
