@@ -5,7 +5,6 @@ come from anybody: the sizes of file and header are bounded before anything is p
 """
 
 import hashlib
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
@@ -214,16 +213,9 @@ def _describe(tensors: Any, origin: str) -> Description:
 
 def _parse(metadata: dict[str, str], key: str, kind: type[_Part], origin: str) -> _Part:
     try:
-        part = kind.model_validate_json(metadata.get(key, ""))
-        # Free-form parts may hold infinities, which are not JSON.
-        json.dumps(part.model_dump(mode="json"), allow_nan=False)
+        return kind.model_validate_json(metadata.get(key, ""))
     except ValidationError as error:
-        fault = _first_fault(error)
-    except ValueError as error:
-        fault = str(error)
-    else:
-        return part
-    raise ModelFileError(f"{origin}: {key}: {fault}")
+        raise ModelFileError(f"{origin}: {key}: {_first_fault(error)}") from error
 
 
 def _first_fault(error: ValidationError) -> str:

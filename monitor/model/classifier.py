@@ -50,7 +50,7 @@ class Classifier:
         model: Not modified.
         compute_device: `auto` takes a GPU where there is one.
         threads: Processor threads of torch, in the whole process.
-        spares_gpu: Start on the CPU if a GPU that was asked for does not work.
+        cpu_fallback: Start on the CPU if a GPU that was asked for does not work.
 
     Raises:
         UsageError: The compute device is missing or does not work.
@@ -62,7 +62,7 @@ class Classifier:
         compute_device: str = "auto",
         threads: int = 1,
         *,
-        spares_gpu: bool = False,
+        cpu_fallback: bool = False,
     ) -> None:
         torch.set_num_threads(threads)
         self.spec = model.spec
@@ -79,7 +79,7 @@ class Classifier:
 
         self._model = model
         self._engine = self._start(
-            compute_device, spares_gpu or compute_device == "auto"
+            compute_device, cpu_fallback or compute_device == "auto"
         )
 
     @property
@@ -106,7 +106,7 @@ class Classifier:
             scores, activity = self._engine.run(windows)
         return Classification(scores.numpy(), activity.numpy())
 
-    def _start(self, wanted: str, falls_back: bool) -> Engine:
+    def _start(self, wanted: str, cpu_fallback: bool) -> Engine:
         compute_device = best_compute_device() if wanted == "auto" else wanted
         if compute_device == "cpu":
             return self._warm(CpuEngine(self._model))
@@ -117,7 +117,7 @@ class Classifier:
             # torch asserts that it was built for the device.
             except (RuntimeError, AssertionError) as error:
                 fault = f"does not work ({_first_line(error)})"
-        if not falls_back:
+        if not cpu_fallback:
             raise UsageError(
                 f"model.compute_device: {compute_device} {fault}; choose auto or cpu"
             )

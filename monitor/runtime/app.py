@@ -116,7 +116,7 @@ def load_engine(config: Config) -> Engine:
     model = load_model(config.model.file)
     # A service whose GPU did not survive a restart of the machine listens all the same.
     classifier = Classifier(
-        model, config.model.compute_device, config.model.threads, spares_gpu=True
+        model, config.model.compute_device, config.model.threads, cpu_fallback=True
     )
     return Engine(classifier, digest, new_session(classifier))
 

@@ -1,4 +1,4 @@
-"""What a configuration may say, well and badly."""
+"""Seeds for fuzzing the configuration: values, and a file that uses most settings."""
 
 WORDS = (
     b"1", b"-1", b"0.5", b"1e400", b"yes", b"[]", b"{}", b"[1, 2]", b'""', b'"\\ud800"',

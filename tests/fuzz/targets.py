@@ -1,4 +1,4 @@
-"""What is fuzzed: everything that reads what somebody else may have written."""
+"""Targets of the fuzzing: the readers of data that somebody else may have written."""
 
 import json
 import os
@@ -37,7 +37,7 @@ from tests.support.timed import event, gap, onset
 
 
 class ModelFile:
-    """The loader of model files, and the command that shows them."""
+    """`load_model` and the command `model`."""
 
     def __init__(self, folder: Path) -> None:
         from monitor.model.model_file import save_model
@@ -50,29 +50,29 @@ class ModelFile:
             save_model(self._path, seeded_model(preset, SMALL_SPEC))
             self._seeds.append(self._path.read_bytes())
 
-    def make(self, chance: random.Random) -> bytes:
-        # The large one takes longer, and differs in its last part only.
-        seed = self._seeds[chance.random() < 0.1]
+    def make(self, rng: random.Random) -> bytes:
+        # The large one is slower and differs in its last part only.
+        seed = self._seeds[rng.random() < 0.1]
         length = int.from_bytes(seed[:8], "little")
         header, weights = seed[8 : 8 + length], seed[8 + length :]
-        way = chance.random()
+        way = rng.random()
         if way < 0.2:
-            return damaged(seed, chance)
+            return damaged(seed, rng)
         if way < 0.35:
-            header = damaged(header, chance)
+            header = damaged(header, rng)
         elif way < 0.45:
-            weights = damaged(weights, chance)
+            weights = damaged(weights, rng)
         else:
             fields = json.loads(header)
             if way < 0.6:
-                fields = twisted(fields, chance)
+                fields = twisted(fields, rng)
             else:
-                part = chance.choice(("spec", "card"))
+                part = rng.choice(("spec", "card"))
                 metadata = fields["__metadata__"]
-                changed = twisted(json.loads(metadata[part]), chance)
+                changed = twisted(json.loads(metadata[part]), rng)
                 metadata[part] = json.dumps(changed)
             header = json.dumps(fields).encode()
-        # To tell of another length than it has is one of the damages above.
+        # A wrong length of the header is one of the mutations above.
         return len(header).to_bytes(8, "little") + header + weights
 
     def try_out(self, example: object) -> bool:
@@ -103,7 +103,7 @@ class ModelFile:
 
 
 class ConfigFile:
-    """The loader of the configuration, and now and then `check`."""
+    """The loader of the configuration and, for some examples, `check`."""
 
     def __init__(self, folder: Path) -> None:
         self._seeds = [
@@ -112,27 +112,27 @@ class ConfigFile:
             RICH_CONFIG.encode(),
         ]
 
-    def make(self, chance: random.Random) -> bytes:
-        seed = chance.choice(self._seeds)
+    def make(self, rng: random.Random) -> bytes:
+        seed = rng.choice(self._seeds)
         lines = seed.splitlines(keepends=True)
-        for _ in range(chance.choice((0, 1, 1, 2, 5))):
-            place = chance.randrange(len(lines))
-            match chance.randrange(4):
+        for _ in range(rng.choice((0, 1, 1, 2, 5))):
+            place = rng.randrange(len(lines))
+            match rng.randrange(4):
                 case 0:
-                    lines[place] = damaged(lines[place], chance)
+                    lines[place] = damaged(lines[place], rng)
                 case 1:
                     key, colon, _ = lines[place].partition(b":")
-                    word = chance.choice((*INTERESTING, *WORDS))
+                    word = rng.choice((*INTERESTING, *WORDS))
                     lines[place] = key + colon + b" " + word + b"\n"
                 case 2:
-                    lines[place:place] = lines[chance.randrange(len(lines)) :][
-                        : chance.randrange(1, 6)
+                    lines[place:place] = lines[rng.randrange(len(lines)) :][
+                        : rng.randrange(1, 6)
                     ]
                 case _:
                     del lines[place]
                     lines = lines or [b""]
         text = b"".join(lines)
-        return damaged(text, chance) if chance.random() < 0.3 else text
+        return damaged(text, rng) if rng.random() < 0.3 else text
 
     def try_out(self, example: object) -> bool:
         assert isinstance(example, bytes)
@@ -145,7 +145,7 @@ class ConfigFile:
         except SoundMonitorError as error:
             one_sentence(error)
             return False
-        # Mostly tried by its loader, for `check` takes a hundred times as long.
+        # `check` takes a hundred times as long as the loader.
         if hash(text) % 16 == 0:
             state_dir = Path(config.state_dir or "/nowhere")
             configuration = Configuration(config, state_dir, None, "fuzz")
@@ -155,7 +155,7 @@ class ConfigFile:
 
 
 class Records:
-    """What reads the event log and the database back."""
+    """The readers of the event log and the database."""
 
     def __init__(self, folder: Path) -> None:
         self._log = folder / "events.jsonl"
@@ -183,23 +183,23 @@ class Records:
             ]
         self._database = self._path.read_bytes()
 
-    def make(self, chance: random.Random) -> tuple[str, object]:
-        way = chance.random()
+    def make(self, rng: random.Random) -> tuple[str, object]:
+        way = rng.random()
         if way < 0.3:
-            return "log", damaged(self._lines, chance)
+            return "log", damaged(self._lines, rng)
         if way < 0.45:
             line = json.loads(self._lines.splitlines()[0])
-            return "log", json.dumps(twisted(line, chance)).encode()
+            return "log", json.dumps(twisted(line, rng)).encode()
         if way < 0.65:
-            return "file", damaged(self._database, chance)
+            return "file", damaged(self._database, rng)
         changes = []
-        for _ in range(chance.choice((1, 1, 2, 4))):
-            table, column = chance.choice(self._columns)
-            changes.append((table, column, self._odd(chance)))
+        for _ in range(rng.choice((1, 1, 2, 4))):
+            table, column = rng.choice(self._columns)
+            changes.append((table, column, self._odd(rng)))
         return "rows", changes
 
-    def _odd(self, chance: random.Random) -> object:
-        value = chance.choice((*ODD_VALUES, *INTERESTING, "[[1]]", '[["a"]]', '{"a":'))
+    def _odd(self, rng: random.Random) -> object:
+        value = rng.choice((*ODD_VALUES, *INTERESTING, "[[1]]", '[["a"]]', '{"a":'))
         if isinstance(value, int) and abs(value) >= 2**63:
             return 2**63 - 1
         return value if isinstance(value, int | float | str | bytes | None) else "[[]]"
@@ -231,8 +231,8 @@ class Records:
     def _read(self) -> bool:
         try:
             with open_to_read(self._path) as reader:
-                told = [*reader.events(), *reader.gaps(), *reader.health()]
-                for timed in told:
+                records = [*reader.events(), *reader.gaps(), *reader.health()]
+                for timed in records:
                     encode_line(timed)
                     format_line(timed)
                 reader.sessions()

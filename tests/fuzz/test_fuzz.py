@@ -1,7 +1,7 @@
-"""What strangers may send is taken or refused in a sentence, in time and in memory.
+"""Readers accept foreign data or reject it in a sentence, within time and memory.
 
-The ordinary suite tries a few hundred examples; the long form, for one target after
-the other, ten minutes each unless SOUND_MONITOR_FUZZ_SECONDS says otherwise:
+The default run tries a few hundred examples; the long one takes ten minutes for each
+target, or SOUND_MONITOR_FUZZ_SECONDS:
 
     pytest -m fuzz tests/fuzz
 """
@@ -22,8 +22,8 @@ from tests.support.fuzzing import damaged, run, twisted
 EXAMPLES = {"model": 60, "config": 150, "records": 200, "pipe": 400}
 SEED = 1
 LONG_SECONDS = float(os.environ.get("SOUND_MONITOR_FUZZ_SECONDS", "600"))
-MOST_MIB = 1500
-"""Of memory; torch and the models have most of it."""
+MAX_MIB = 1500
+"""Peak memory, most of it of torch and the models."""
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -32,7 +32,7 @@ def test_a_few_examples(name: str, tmp_path: Path) -> None:
     target = TARGETS[name](tmp_path)
     count, accepted, _ = run(target, SEED, lambda tried: tried < wanted)
     assert count == wanted
-    # Damage that is always, or never, noticed looks at nothing but the first check.
+    # If all or none are accepted, the mutations reach only the first check.
     assert 0.02 * wanted < accepted < wanted
 
 
@@ -49,15 +49,15 @@ def test_many_examples_in_little_memory(name: str) -> None:
     )
     assert result.returncode == 0, result.stderr[-5000:]
     facts = json.loads(result.stdout)
-    assert facts["peak_mib"] < MOST_MIB
+    assert facts["peak_mib"] < MAX_MIB
     sys.stdout.write(f"{facts}\n")
 
 
-def test_a_damage_is_small_and_can_be_repeated() -> None:
-    sound = bytes(range(256))
-    first = [damaged(sound, random.Random(seed)) for seed in range(200)]
-    again = [damaged(sound, random.Random(seed)) for seed in range(200)]
+def test_mutations_are_small_and_reproducible() -> None:
+    data = bytes(range(256))
+    first = [damaged(data, random.Random(seed)) for seed in range(200)]
+    again = [damaged(data, random.Random(seed)) for seed in range(200)]
     assert first == again
-    assert 10 < sum(each == sound for each in first) < 60
+    assert 10 < sum(each == data for each in first) < 60
     values = [twisted({"a": [1, 2.0]}, random.Random(seed)) for seed in range(50)]
     assert len({repr(value) for value in values}) > 20

@@ -1,19 +1,22 @@
-"""The classifier: scores that depend on nothing but the window."""
+"""The classifier: scores depend on the window alone, and a failed GPU is replaced."""
 
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 from torch.overrides import TorchFunctionMode
 
 from monitor.errors import UsageError
-from monitor.model.classifier import Classifier
+from monitor.model.classifier import Classifier, active_spans, span_samples
 from monitor.spec import ModelSpec
 from tests.support.models import seeded_model, seeded_windows
 
 
-def test_says_what_the_model_is():
+def test_it_has_the_properties_of_the_model():
     classifier = Classifier(seeded_model(), "cpu")
     assert classifier.name == "seeded"
     assert classifier.labels == ("siren", "drilling", "gun_shot")
@@ -73,17 +76,14 @@ def test_torch_keeps_to_the_threads_given():
     assert torch.get_num_threads() == 1
 
 
-class StandIn(TorchFunctionMode):
-    """A GPU that is not there: what is sent to `cuda` stays, until the GPU breaks.
-
-    torch itself then raises what it raises for a real one; no kernel of it runs.
-    """
+class FakeGpu(TorchFunctionMode):
+    """A GPU whose tensors stay on the CPU, until it breaks."""
 
     breaks: Exception | None = None
-    """Raised by whatever is sent to it from now on."""
+    """Raised by every transfer to it from now on."""
 
     spoils = False
-    """Whether what is sent to it becomes no number on the way."""
+    """Transfers turn numbers into NaN."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         device = args[1] if function is torch.Tensor.to and len(args) > 1 else ""
@@ -95,16 +95,16 @@ class StandIn(TorchFunctionMode):
 
 
 @pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
-    """A stand-in for a GPU that torch believes in."""
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGpu]:
+    """A fake GPU that torch reports as available."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    with StandIn() as stand_in:
-        yield stand_in
+    with FakeGpu() as fake:
+        yield fake
 
 
 @pytest.mark.parametrize("compute_device", ["auto", "cuda"])
-class TestGpuThatFailsWhileItListens:
-    """The CPU takes over with the right scores; that is said once, and for ever."""
+class TestGpuThatFailsInUse:
+    """The CPU takes over for good with the right scores; this is logged once."""
 
     @pytest.mark.parametrize(
         "error",
@@ -115,7 +115,7 @@ class TestGpuThatFailsWhileItListens:
         ],
     )
     def test_the_cpu_takes_over(
-        self, error: Exception, compute_device: str, gpu: StandIn, caplog
+        self, error: Exception, compute_device: str, gpu: FakeGpu, caplog
     ):
         expected = Classifier(seeded_model(), "cpu").classify(seeded_windows(3))
         classifier = Classifier(seeded_model(), compute_device)
@@ -130,12 +130,14 @@ class TestGpuThatFailsWhileItListens:
         assert classifier.compute_device == "cpu"
         assert classifier.failed_compute_device == "cuda"
         first_line = str(error).splitlines()[0]
-        said = f"the compute device cuda failed ({first_line}); going on with the cpu"
+        message = (
+            f"the compute device cuda failed ({first_line}); going on with the cpu"
+        )
         assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
-            ("ERROR", said)
+            ("ERROR", message)
         ]
 
-    def test_it_does_not_come_back(self, compute_device: str, gpu: StandIn):
+    def test_it_does_not_come_back(self, compute_device: str, gpu: FakeGpu):
         classifier = Classifier(seeded_model(), compute_device)
         gpu.breaks = torch.OutOfMemoryError("CUDA out of memory.")
         classifier.classify(seeded_windows(1))
@@ -143,8 +145,8 @@ class TestGpuThatFailsWhileItListens:
         classifier.classify(seeded_windows(1))
         assert classifier.compute_device == "cpu"
 
-    def test_numbers_that_are_none_are_a_failure_too(
-        self, compute_device: str, gpu: StandIn
+    def test_scores_that_are_not_finite_count_as_failure(
+        self, compute_device: str, gpu: FakeGpu
     ):
         expected = Classifier(seeded_model(), "cpu").classify(seeded_windows(2))
         classifier = Classifier(seeded_model(), compute_device)
@@ -154,7 +156,7 @@ class TestGpuThatFailsWhileItListens:
         assert classifier.compute_device == "cpu"
 
 
-def test_what_the_cpu_cannot_compute_is_not_hidden():
+def test_an_error_on_the_cpu_is_raised():
     classifier = Classifier(seeded_model(), "cpu")
     with pytest.raises(RuntimeError):
         classifier.classify(torch.zeros(1, 2, 3, 4))
@@ -162,7 +164,7 @@ def test_what_the_cpu_cannot_compute_is_not_hidden():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA GPU")
 class TestGpuThatNeverWorked:
-    """It is absent, or torch believes in it and fails when it is used."""
+    """It is absent, or torch reports it as available and it fails in use."""
 
     @pytest.fixture(params=["absent", "broken"], autouse=True)
     def state(self, request, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -170,22 +172,22 @@ class TestGpuThatNeverWorked:
             monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
         return request.param
 
-    def test_auto_goes_on_with_the_cpu_and_says_what_broke(self, state: str, caplog):
+    def test_auto_falls_back_to_the_cpu_and_logs_the_reason(self, state: str, caplog):
         classifier = Classifier(seeded_model(), "auto")
         classifier.classify(seeded_windows(1))
         assert classifier.compute_device == "cpu"
-        said = [record.getMessage() for record in caplog.records]
-        assert len(said) == (state == "broken")
-        assert all("cuda does not work (" in each for each in said)
-        assert all("\n" not in each for each in said)
+        messages = [record.getMessage() for record in caplog.records]
+        assert len(messages) == (state == "broken")
+        assert all("cuda does not work (" in each for each in messages)
+        assert all("\n" not in each for each in messages)
 
     def test_an_explicit_one_is_a_usage_error(self, state: str):
         rule = "is not there" if state == "absent" else "does not work"
         with pytest.raises(UsageError, match=rf"compute_device: cuda {rule}.* cpu"):
             Classifier(seeded_model(), "cuda")
 
-    def test_who_wants_to_listen_in_any_case_does(self, state: str, caplog):
-        classifier = Classifier(seeded_model(), "cuda", spares_gpu=True)
+    def test_an_explicit_one_may_fall_back_to_the_cpu(self, state: str, caplog):
+        classifier = Classifier(seeded_model(), "cuda", cpu_fallback=True)
         classifier.classify(seeded_windows(1))
         assert classifier.compute_device == "cpu"
         assert classifier.failed_compute_device == "cuda"
@@ -200,3 +202,72 @@ def test_a_gpu_gives_the_scores_of_the_cpu():
     here = Classifier(seeded_model(), "cpu").classify(windows)
     there = Classifier(seeded_model(), "cuda").classify(windows)
     assert np.abs(here.scores - there.scores).max() < 2e-3  # TF32
+
+
+# Activity is drawn: # highest, + at least half of it, - and . less.
+SCORES = {"#": 0.8, "+": 0.5, "-": 0.4, ".": 0.1}
+
+
+def drawn(*labels: str) -> np.ndarray:
+    return np.array([[[SCORES[c] for c in label] for label in labels]], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("activity", "span"),
+    [
+        ("....#.....", (4, 5)),
+        ("...+#+....", (3, 6)),
+        ("...-#-....", (3, 6)),  # exactly half of the peak still counts
+        ("..+..#..+.", (2, 9)),  # pauses of two columns are bridged
+        (".+...#...+", (5, 6)),  # of three they are not
+        (".+..+..#+.", (1, 9)),  # bridges join
+        ("#.........", (0, 1)),  # at the edges of the window
+        (".........#", (9, 10)),
+        ("+++++#++++", (0, 10)),
+        ("..........", (0, 10)),  # all equal: the whole window
+        ("+...#...++", (4, 5)),  # only the run that holds the highest column
+        ("....#..+..", (4, 8)),  # a bridge needs only one column behind it
+        ("+..#......", (0, 4)),
+    ],
+)
+def test_the_span_is_the_run_around_the_highest_column(
+    activity: str, span: tuple[int, int]
+):
+    assert active_spans(drawn(activity))[0, 0].tolist() == list(span)
+    mirrored = [len(activity) - span[1], len(activity) - span[0]]
+    assert active_spans(drawn(activity[::-1]))[0, 0].tolist() == mirrored
+
+
+def test_each_label_of_each_window_has_its_own_span():
+    batch = np.concatenate([drawn("#....", "...#."), drawn("++#++", "....#")])
+    assert active_spans(batch).tolist() == [[[0, 1], [3, 4]], [[0, 5], [4, 5]]]
+
+
+@given(
+    arrays(
+        np.float32,
+        array_shapes(min_dims=3, max_dims=3, max_side=12),
+        elements=st.floats(0, 1, width=32),
+    )
+)
+def test_the_span_holds_the_highest_column_and_lies_in_the_window(
+    activity: np.ndarray,
+):
+    spans = active_spans(activity)
+    highest = activity.argmax(axis=-1)
+    assert spans.shape == (*activity.shape[:2], 2)
+    assert (spans[..., 0] >= 0).all()
+    assert (spans[..., 0] <= highest).all()
+    assert (highest < spans[..., 1]).all()
+    assert (spans[..., 1] <= activity.shape[-1]).all()
+
+
+def test_a_column_stands_for_half_a_stride_around_the_centre_of_its_frame():
+    column = np.array([11, 12])
+    start, stop = span_samples(column, total_stride=16, hop_length=512, n_fft=1024)
+    assert stop - start == 16 * 512
+    assert (start + stop) / 2 == 11 * 16 * 512 + 1024 / 2
+
+
+def test_no_span_begins_before_the_window():
+    assert span_samples(np.array([0, 1]), 16, 512, 1024).tolist() == [0, 4608]

@@ -1,4 +1,4 @@
-"""The model file: what is saved is what listens; what is not a model is refused."""
+"""The model file: a saved model loads unchanged; any other file is rejected."""
 
 import json
 import subprocess
@@ -93,7 +93,7 @@ def test_half_the_bits_give_nearly_the_same_scores(tmp_path: Path):
     assert 0 < distance.abs().max() < 0.02
 
 
-def test_rounding_to_half_the_bits_is_not_taken_for_other_numbers(tmp_path: Path):
+def test_rounding_to_half_the_bits_passes_the_golden_vector(tmp_path: Path):
     model = seeded_model()
     signal = torch.from_numpy(golden_signal(model.spec))
     with torch.no_grad():
@@ -183,7 +183,7 @@ def test_a_card_survives_the_file(tmp_path: Path):
 
 
 class TestGoldenVector:
-    """A model that computes other numbers than where it was saved is refused."""
+    """A model that computes other numbers than where it was saved is rejected."""
 
     def test_the_signal_is_the_same_everywhere(self):
         signal = golden_signal(ModelSpec())
@@ -193,7 +193,7 @@ class TestGoldenVector:
         some = signal[:, [0, 1, 1000, 100_000, 176_639]]
         assert some == pytest.approx(np.array(GOLDEN_SAMPLES), abs=1e-6)
 
-    def test_a_changed_weight_is_noticed(self, saved: Path):
+    def test_a_changed_weight_is_found(self, saved: Path):
         def turn_up(tensors: dict[str, Tensor]) -> None:
             tensors["network.head.weight"][0] *= 1.1
 
@@ -201,7 +201,7 @@ class TestGoldenVector:
         with pytest.raises(ModelFileError, match=r"other numbers here.*scores differs"):
             load_model(saved)
 
-    def test_another_front_end_is_noticed(
+    def test_another_front_end_is_found(
         self, saved: Path, monkeypatch: pytest.MonkeyPatch
     ):
         class Louder(frontend.LogMel):
@@ -212,7 +212,7 @@ class TestGoldenVector:
         with pytest.raises(ModelFileError, match=r"log_mel differs by up to 0.02"):
             load_model(saved)
 
-    def test_weights_that_give_no_number_are_noticed(self, saved: Path):
+    def test_weights_that_give_nan_are_found(self, saved: Path):
         def negative_variance(tensors: dict[str, Tensor]) -> None:
             tensors["network.blocks.1.running_var"].neg_()
 
@@ -228,9 +228,9 @@ GOLDEN_SAMPLES = [
 
 
 class TestForeignFiles:
-    """Each is refused in one sentence which names the file."""
+    """Each is rejected in one sentence that names the file."""
 
-    def refuse(self, path: Path, rule: str) -> None:
+    def reject(self, path: Path, rule: str) -> None:
         with pytest.raises(ModelFileError, match=rule) as caught:
             load_model(path)
         assert str(caught.value).startswith(str(path))
@@ -255,30 +255,35 @@ class TestForeignFiles:
             (10).to_bytes(8, "little") + b'{"a": {} }',
         ],
     )
-    def test_what_is_no_safetensors_file(self, content: bytes, tmp_path: Path):
+    def test_a_file_that_is_not_safetensors(self, content: bytes, tmp_path: Path):
         path = tmp_path / "foreign"
         path.write_bytes(content)
-        self.refuse(path, "is not a safetensors file")
+        self.reject(path, "is not a safetensors file")
 
-    def test_what_is_not_there_or_no_file(self, tmp_path: Path):
-        self.refuse(tmp_path / "missing", "there is no such model file")
-        self.refuse(tmp_path, "is not a file")
-        self.refuse(Path("/dev/zero"), "is not a file")
+    def test_a_missing_file_a_folder_and_a_device(self, tmp_path: Path):
+        self.reject(tmp_path / "missing", "there is no such model file")
+        self.reject(tmp_path, "is not a file")
+        self.reject(Path("/dev/zero"), "is not a file")
 
-    def test_what_is_too_large(self, tmp_path: Path):
+    def test_a_file_that_is_too_large(self, tmp_path: Path):
         path = tmp_path / "large"
         with path.open("wb") as file:
             file.truncate(2**40)
-        self.refuse(path, "has 1048576 MiB; a model file has at most 64")
+        self.reject(path, "has 1048576 MiB; a model file has at most 64")
+
+    def test_a_header_that_is_too_large(self, tmp_path: Path):
+        path = tmp_path / "large"
+        save_file({"weight": torch.zeros(3)}, path, {"x": "x" * 2**20})
+        self.reject(path, "is not a safetensors file$")
 
     def test_the_weights_of_another_program(self, tmp_path: Path):
         path = tmp_path / "other"
         save_file({"weight": torch.zeros(3)}, path)
-        self.refuse(path, r"not a model of this program .*'not given'")
+        self.reject(path, r"not a model of this program .*'not given'")
 
     def test_a_file_that_was_cut_short(self, saved: Path):
         saved.write_bytes(saved.read_bytes()[:-100])
-        self.refuse(saved, "is damaged")
+        self.reject(saved, "is damaged")
 
     @pytest.mark.parametrize(
         ("fields", "rule"),
@@ -306,7 +311,7 @@ class TestForeignFiles:
         self, fields: dict[str, object], rule: str, saved: Path
     ):
         rewrite(saved, metadata=change("card", **fields))
-        self.refuse(saved, rule)
+        self.reject(saved, rule)
 
     @pytest.mark.parametrize(
         ("fields", "rule"),
@@ -330,18 +335,18 @@ class TestForeignFiles:
             ({"floor_db": -60.0}, "log_mel differs"),
         ],
     )
-    def test_a_spec_that_cannot_be(
+    def test_a_spec_that_breaks_a_rule(
         self, fields: dict[str, object], rule: str, saved: Path
     ):
         rewrite(saved, metadata=change("spec", **fields))
-        self.refuse(saved, rule)
+        self.reject(saved, rule)
 
     @pytest.mark.parametrize(
         "text", ["", "{", '{"n_mels": NaN}', "[" * 100_000, "null", "1" * 5000]
     )
     def test_a_spec_that_is_not_json(self, text: str, saved: Path):
         rewrite(saved, metadata=lambda metadata: metadata.update(spec=text))
-        self.refuse(saved, "spec: ")
+        self.reject(saved, "spec: ")
 
     @pytest.mark.parametrize(
         ("tensors", "rule"),
@@ -372,10 +377,8 @@ class TestForeignFiles:
         self, tensors: Callable[[dict[str, Tensor]], None], rule: str, saved: Path
     ):
         rewrite(saved, tensors=tensors)
-        self.refuse(saved, rule)
+        self.reject(saved, rule)
 
-    def test_the_card_alone_refuses_what_its_part_of_the_file_shows(
-        self, tmp_path: Path
-    ):
+    def test_reading_the_card_rejects_what_the_metadata_shows(self, tmp_path: Path):
         with pytest.raises(ModelFileError, match="there is no such model file"):
             read_card(tmp_path / "missing")

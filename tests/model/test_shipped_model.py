@@ -32,7 +32,7 @@ def model() -> TrainedModel:
     return load_model(None)
 
 
-def test_tells_the_ten_sounds_of_a_city_apart_and_says_whose_recordings_taught_it():
+def test_it_has_ten_labels_and_names_the_licence_of_its_recordings():
     _, card = read_card(None)
     assert card.labels == URBAN
     assert card.thresholds.keys() == card.temperatures.keys() == set(URBAN)
@@ -40,13 +40,15 @@ def test_tells_the_ten_sounds_of_a_city_apart_and_says_whose_recordings_taught_i
     assert card.report["accuracy"] > 0.5
 
 
-def test_is_small_enough_for_a_wheel():
+def test_it_is_small_enough_for_a_wheel():
     path = files("monitor.model") / "weights" / "urban.safetensors"
     assert len(path.read_bytes()) < 4 * 2**20
 
 
-def test_rounding_stays_far_below_what_is_taken_for_other_numbers(model: TrainedModel):
-    """In double precision the golden vector differs by less than a tenth of that."""
+def test_rounding_stays_far_below_the_tolerances_of_the_golden_vector(
+    model: TrainedModel,
+):
+    """Double precision differs by less than a tenth of them."""
     rounded = golden_vector(model.network, model.spec, model.temperatures)
     log_mel = LogMel(model.spec).double()(
         torch.from_numpy(golden_signal(model.spec)).double()
@@ -63,7 +65,7 @@ def test_rounding_stays_far_below_what_is_taken_for_other_numbers(model: Trained
 
 @pytest.mark.parametrize("at", [60_000, 88_000, 120_000])
 def test_a_burst_moves_the_column_in_which_it_lies(model: TrainedModel, at: int):
-    """What a 50 ms burst changes most is its own column, or the one beside."""
+    """A 50 ms burst changes its own column most, or the one beside."""
     spec, classifier = model.spec, Classifier(model, "cpu")
     generator = np.random.default_rng(at)
     quiet = generator.normal(0, 1e-3, spec.window_samples)

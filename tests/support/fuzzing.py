@@ -1,8 +1,8 @@
-"""Fuzzing: what strangers may send, made of sound examples by small damages.
+"""Fuzzing: foreign data, made from valid examples by small mutations.
 
     python -m tests.support.fuzzing TARGET SECONDS [SEED]
 
-runs a target for so long, in little memory, and prints how many examples were tried.
+runs a target for that time with limited memory, and prints the number of examples.
 """
 
 import json
@@ -19,8 +19,8 @@ from typing import Protocol
 MEMORY_BYTES = 4 * 2**30
 """Address space of a run; torch reserves most of it and uses a tenth."""
 
-SLOWEST_SECONDS = 10.0
-"""Of the process, for one example; a hundred times of what the slowest takes."""
+MAX_CPU_SECONDS = 10.0
+"""For one example; a hundred times the slowest."""
 
 INTERESTING = (
     b"\x00", b"\xff", b"\x7f\xff\xff\xff", b"\xff\xff\xff\xff", b"\n", b"\x1b[2J", b"[",
@@ -32,41 +32,41 @@ INTERESTING = (
 
 
 class Target(Protocol):
-    """What is fuzzed."""
+    """A reader of foreign data."""
 
-    def make(self, chance: random.Random) -> object:
-        """An example."""
+    def make(self, rng: random.Random) -> object:
+        """Make an example."""
 
     def try_out(self, example: object) -> bool:
-        """Whether the example was accepted; a refusal in one sentence is expected.
+        """Read an example; return whether it was accepted.
 
         Raises:
-            Exception: Anything else, which is a finding.
+            Exception: The reader neither accepts it nor rejects it in one sentence.
         """
 
 
-def damaged(data: bytes, chance: random.Random) -> bytes:
-    """`data` with a few small damages."""
+def damaged(data: bytes, rng: random.Random) -> bytes:
+    """Return `data` with a few small mutations, or none."""
     content = bytearray(data)
-    for _ in range(chance.choice((0, 1, 1, 1, 2, 3, 8))):
-        place = chance.randrange(len(content) + 1)
-        match chance.randrange(7):
+    for _ in range(rng.choice((0, 1, 1, 1, 2, 3, 8))):
+        place = rng.randrange(len(content) + 1)
+        match rng.randrange(7):
             case 0 if content:
-                content[place % len(content)] ^= 1 << chance.randrange(8)
+                content[place % len(content)] ^= 1 << rng.randrange(8)
             case 1:
-                content[place:place] = chance.choice(INTERESTING)
+                content[place:place] = rng.choice(INTERESTING)
             case 2:
-                word = chance.choice(INTERESTING)
+                word = rng.choice(INTERESTING)
                 content[place : place + len(word)] = word
             case 3:
-                del content[place : place + chance.choice((1, 2, 5, 50))]
+                del content[place : place + rng.choice((1, 2, 5, 50))]
             case 4:
                 del content[place:]
             case 5:
-                other = chance.randrange(len(content) + 1)
-                content[place:place] = content[other : other + chance.randrange(60)]
+                other = rng.randrange(len(content) + 1)
+                content[place:place] = content[other : other + rng.randrange(60)]
             case _:
-                content[place:place] = chance.randbytes(chance.choice((1, 2, 4, 8)))
+                content[place:place] = rng.randbytes(rng.choice((1, 2, 4, 8)))
     return bytes(content)
 
 
@@ -77,32 +77,32 @@ ODD_VALUES: tuple[object, ...] = (
 )  # fmt: skip
 
 
-def twisted(value: object, chance: random.Random) -> object:
-    """A JSON value in which one of its parts is another one."""
-    if isinstance(value, dict) and value and chance.random() < 0.85:
-        key = chance.choice(list(value))
+def twisted(value: object, rng: random.Random) -> object:
+    """Return a JSON value with one part replaced."""
+    if isinstance(value, dict) and value and rng.random() < 0.85:
+        key = rng.choice(list(value))
         copy = dict(value)
-        if chance.random() < 0.1:
+        if rng.random() < 0.1:
             del copy[key]
-        elif chance.random() < 0.1:
-            copy[str(chance.choice(ODD_VALUES))] = value[key]
+        elif rng.random() < 0.1:
+            copy[str(rng.choice(ODD_VALUES))] = value[key]
         else:
-            copy[key] = twisted(value[key], chance)
+            copy[key] = twisted(value[key], rng)
         return copy
-    if isinstance(value, list) and value and chance.random() < 0.7:
-        index = chance.randrange(len(value))
-        return [*value[:index], twisted(value[index], chance), *value[index + 1 :]]
-    if isinstance(value, int) and chance.random() < 0.5:
-        return value + chance.choice((-1, 1, 2**20)) * chance.choice((1, 1, 10**6))
-    if isinstance(value, float) and chance.random() < 0.5:
-        return value * chance.choice((-1, 0, 2, 1e6, 1e-6, 1e300))
-    return chance.choice(ODD_VALUES)
+    if isinstance(value, list) and value and rng.random() < 0.7:
+        index = rng.randrange(len(value))
+        return [*value[:index], twisted(value[index], rng), *value[index + 1 :]]
+    if isinstance(value, int) and rng.random() < 0.5:
+        return value + rng.choice((-1, 1, 2**20)) * rng.choice((1, 1, 10**6))
+    if isinstance(value, float) and rng.random() < 0.5:
+        return value * rng.choice((-1, 0, 2, 1e6, 1e-6, 1e300))
+    return rng.choice(ODD_VALUES)
 
 
 def one_sentence(error: Exception, longest: int = 600) -> None:
-    """Check that an error says what is wrong to a person, on a terminal."""
+    """Check that an error is readable on a terminal."""
     text = str(error)
-    assert text, "says nothing"
+    assert text, "empty message"
     for sentence in text.splitlines():
         assert len(sentence) <= longest, f"{len(sentence)} characters"
     assert "Traceback" not in text
@@ -111,16 +111,16 @@ def one_sentence(error: Exception, longest: int = 600) -> None:
 def run(
     target: Target, seed: int, proceed: Callable[[int], bool]
 ) -> tuple[int, int, float]:
-    """Try examples as long as `proceed` says so of their number.
+    """Try examples while `proceed(count)` is true.
 
     Returns:
-        Examples, how many of them were accepted, and the seconds of the slowest.
+        Number of examples, number accepted, and CPU seconds of the slowest.
     """
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     accepted = count = 0
     slowest = 0.0
     while proceed(count):
-        example = target.make(chance)
+        example = target.make(rng)
         began = time.process_time()
         try:
             accepted += target.try_out(example)
@@ -130,13 +130,13 @@ def run(
             raise
         seconds = time.process_time() - began
         slowest = max(slowest, seconds)
-        assert seconds < SLOWEST_SECONDS, f"example {count} took {seconds:.1f} s"
+        assert seconds < MAX_CPU_SECONDS, f"example {count} took {seconds:.1f} s"
         count += 1
     return count, accepted, slowest
 
 
 def main() -> None:
-    """Run a target for so many seconds of time on the wall."""
+    """Run a target for a number of seconds."""
     from tests.fuzz.targets import TARGETS
 
     name, seconds = sys.argv[1], float(sys.argv[2])

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from monitor.errors import UsageError
 from monitor.model.networks.article import article
-from monitor.model.networks.base import Network, Normalise
+from monitor.model.networks.base import Network, Normalise, average
 from monitor.model.networks.build import (
     PRESETS,
     build_network,
@@ -131,3 +131,25 @@ def test_normalising_does_not_depend_on_the_window():
 def test_an_unknown_preset_is_named_with_those_that_exist():
     with pytest.raises(UsageError, match=r"'arcticle' is not a network.*article"):
         build_network("arcticle", SPEC, 10)
+
+
+def network_of(share: float) -> Network:
+    """A network whose columns are the frames, and whose logit is their level."""
+    head, column_head = nn.Linear(1, 1), nn.Linear(1, 1)
+    for layer, bias in ((head, 0.0), (column_head, 1.0)):
+        nn.init.ones_(layer.weight)
+        nn.init.constant_(layer.bias, bias)
+    made = Network(Normalise(1), nn.Identity(), average, head, 1, column_head, share)
+    return made.eval()
+
+
+def test_a_short_sound_counts_by_its_highest_column() -> None:
+    window = torch.zeros(1, 1, 1, 10)
+    window[..., 7] = 5
+    with torch.inference_mode():
+        mean, peak = 0.5, 6.0
+        for share in (0.0, 0.25, 1.0):
+            logits = network_of(share)(window).logits
+            assert torch.allclose(
+                logits, torch.tensor((1 - share) * mean + share * peak)
+            )
