@@ -280,7 +280,7 @@ def _scores(state: ConsoleState, canvas: Canvas, room: int) -> Table | None:
     table = _table(
         Column("label" if is_all else f"{len(shown)} highest", width=label_width),
         *(Column("score" if is_one else _text(s.name), width=width) for s in sources),
-        width=canvas.width,
+        width=1 + label_width + len(sources) * (1 + width),
     )
     for index in shown:
         label = state.labels[index]

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from monitor.records import (
     EVERY_SOURCE,
@@ -102,6 +102,9 @@ class ConsoleState:
             case Onset() | Gap():
                 self._history.append(timed)
             case Event():
+                if source.frame is not None:
+                    still = (o for o in source.frame.ongoing if o.id != record.id)
+                    source.frame = replace(source.frame, ongoing=tuple(still))
                 self._end(record, timed)
 
     def report(self, statistics: Statistics) -> None:

@@ -89,8 +89,13 @@ def test_one_source_is_shown_completely_on_a_small_terminal() -> None:
 
 def test_a_label_is_marked_while_it_is_ongoing() -> None:
     one = console_state("street")
-    for ongoing, words in ((["siren"], "0.93 ●"), ([], "0.93")):
-        one.take(frame(scores={"siren": 0.93}, ongoing=ongoing))
+    for record, words in (
+        (frame(scores={"siren": 0.93}, ongoing=["siren"]), "0.93 ●"),
+        (event(), "0.93"),
+        (frame(scores={"siren": 0.91}, ongoing=["siren"]), "0.91 ●"),
+        (frame(scores={"siren": 0.90}), "0.90"),
+    ):
+        one.take(record)
         assert line_with(display(one), " siren ", "━").rstrip().endswith(words)
 
 
