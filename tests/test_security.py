@@ -51,7 +51,7 @@ FORBIDDEN_KEYWORDS = {
 LISTENERS = {
     "monitor/sinks/status_socket.py",
     "monitor/sinks/metrics_server.py",
-    "monitor/runtime/drills/private_monitor.py",
+    "monitor/runtime/drills/monitor_process.py",
     "monitor/runtime/drills/endpoint.py",
 }
 LISTENING = {"bind", "create_server", "start_server", "start_http_server"}

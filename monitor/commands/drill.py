@@ -1,4 +1,4 @@
-"""`sound-monitor drill`: rehearses failures on this machine."""
+"""`sound-monitor drill`: run_drills failures on this machine."""
 
 import signal
 import sys
@@ -9,7 +9,7 @@ import typer
 from monitor.commands.arguments import ConfigOption, JsonOption
 
 if TYPE_CHECKING:
-    from monitor.runtime.drills.private_monitor import Outcome
+    from monitor.runtime.drills.monitor_process import Outcome
 
 HELP = """Break a private monitor on purpose, and measure how it recovers.
 
@@ -62,7 +62,7 @@ def drill(
     from monitor.commands.configuration import load, with_options
     from monitor.commands.output import print_json, print_line
     from monitor.runtime.drills.plan import plan_drills
-    from monitor.runtime.drills.run import DRILLS, rehearse
+    from monitor.runtime.drills.run import DRILLS, run_drill
 
     settings = load(config).config
     chosen = None
@@ -76,7 +76,7 @@ def drill(
     outcomes = []
     for each in names:
         _say(f"drill {each}")
-        outcome = rehearse(each, plan, _say)
+        outcome = run_drill(each, plan, _say)
         outcomes.append(outcome)
         if not as_json:
             verdict = "pass" if outcome.passed else "FAIL"

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from monitor.runtime.drills.private_monitor import children
+from monitor.runtime.drills.monitor_process import children
 from tests.support.pulse import PulseServer
 
 SECONDS = 300.0
@@ -56,8 +56,8 @@ def drill(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         assert list(temporary.iterdir()) == []
 
 
-def held(folder: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
-    """Exit code and outcome of a drill."""
+def run(folder: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
+    """Run a drill; return its exit code and its outcome."""
     with drill(folder, "--json", *arguments) as process:
         out, errors = process.communicate(timeout=SECONDS)
     assert out, errors
@@ -66,8 +66,8 @@ def held(folder: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
 
 
 @pytest.mark.timeout(400)
-def test_a_source_that_is_taken_away_is_heard_again(tmp_path: Path) -> None:
-    code, outcome = held(tmp_path, "unplug", "--input", "demo:")
+def test_an_interrupted_source_is_captured_again(tmp_path: Path) -> None:
+    code, outcome = run(tmp_path, "unplug", "--input", "demo:")
     assert (code, outcome["passed"]) == (0, True), outcome
     facts = outcome["facts"]
     assert 0 < facts["killed_seconds"] <= outcome["recovery_seconds"]
@@ -77,10 +77,10 @@ def test_a_source_that_is_taken_away_is_heard_again(tmp_path: Path) -> None:
 
 @pytest.mark.soundcard
 @pytest.mark.timeout(400)
-def test_the_configured_microphone_is_the_one_that_is_taken_away(
+def test_the_configured_microphone_is_the_one_that_is_interrupted(
     tmp_path: Path, pulse: PulseServer
 ) -> None:
-    code, outcome = held(tmp_path, "unplug")
+    code, outcome = run(tmp_path, "unplug")
     assert (code, outcome["passed"]) == (0, True), outcome
     assert outcome["facts"]["input"] == "mic:default"
 
@@ -90,13 +90,13 @@ def test_a_source_that_does_not_come_back_fails_the_drill(tmp_path: Path) -> Non
     script = tmp_path / "once.py"
     script.write_text(ONCE)
     command = shlex.join([sys.executable, str(script), str(tmp_path / "was-there")])
-    code, outcome = held(tmp_path, "unplug", "--input", f"command:{command}")
+    code, outcome = run(tmp_path, "unplug", "--input", f"command:{command}")
     assert (code, outcome["passed"]) == (1, False)
-    assert "did not hear the source again" in outcome["sentence"]
+    assert "did not capture the source again" in outcome["sentence"]
     assert "the microphone is broken" in outcome["sentence"]
 
 
-def test_a_monitor_that_does_not_start_fails_the_drill_with_its_words(
+def test_a_monitor_that_does_not_start_fails_the_drill_with_its_message(
     tmp_path: Path,
 ) -> None:
     config = tmp_path / "config.yaml"
@@ -104,9 +104,9 @@ def test_a_monitor_that_does_not_start_fails_the_drill_with_its_words(
     model.write_bytes(b"no model")
     config.write_text(f"model: {{file: {model}}}\n")
     arguments = ["unplug", "--input", "demo:", "--config", str(config)]
-    code, outcome = held(tmp_path, *arguments)
+    code, outcome = run(tmp_path, *arguments)
     assert (code, outcome["passed"]) == (1, False)
-    assert "the private monitor ended" in outcome["sentence"]
+    assert "the monitor ended" in outcome["sentence"]
     assert "model.safetensors" in outcome["sentence"]
 
 
@@ -123,13 +123,13 @@ def test_a_signal_ends_it_and_everything_that_it_started(
     assert not Path(f"/proc/{private}").exists()
 
 
-def test_what_cannot_be_unplugged_is_refused_in_one_sentence(tmp_path: Path) -> None:
+def test_a_recording_cannot_be_unplugged(tmp_path: Path) -> None:
     with drill(tmp_path, "unplug", "--input", "file:street.wav") as process:
         _, errors = process.communicate(timeout=SECONDS)
     assert process.returncode == 2
     assert errors == (
         "sound-monitor: --input file:street.wav: a recording cannot be unplugged; "
-        "take mic:, command: or demo:\n"
+        "use mic:, command: or demo:\n"
     )
 
 
@@ -137,5 +137,5 @@ def test_what_cannot_be_unplugged_is_refused_in_one_sentence(tmp_path: Path) -> 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", ["overrun", "disk", "webhook", "crash"])
 def test_it_passes_here(tmp_path: Path, name: str) -> None:
-    code, outcome = held(tmp_path, name)
+    code, outcome = run(tmp_path, name)
     assert (code, outcome["passed"]) == (0, True), outcome

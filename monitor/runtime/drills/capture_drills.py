@@ -1,68 +1,79 @@
-"""Unplug: the process that captures is killed, and then frozen.
+"""Drills of the capture: `unplug` a source, `overrun` the ring buffer."""
 
-Overrun: the monitor stands still for longer than its memory holds.
-"""
-
+import contextlib
 import os
 import signal
 import time
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from monitor.runtime.drills.endpoint import running_endpoint
-from monitor.runtime.drills.noise_bursts import BURST_DBFS, PERIOD_SECONDS
-from monitor.runtime.drills.plan import Plan, microphone_config, street_config
-from monitor.runtime.drills.private_monitor import (
+from monitor.runtime.drills.monitor_process import (
     DrillError,
+    MonitorProcess,
     Outcome,
-    PrivateMonitor,
     Say,
     children,
-    private_monitor,
 )
+from monitor.runtime.drills.noise_bursts import BURST_DBFS, PERIOD_SECONDS
+from monitor.runtime.drills.plan import Plan, write_noise_config, write_source_config
 
 LISTEN_SECONDS = 25.0
 RECOVER_SECONDS = 20.0
 UNDISTURBED_SECONDS = 3.0
-"""Heard for so long, a source is opened again without delay."""
+"""A source that was captured for this long is reopened without delay."""
 
 TOLERANCE_SECONDS = 1.0
-"""By so much the gap may differ from the time in which nothing was heard."""
+"""Largest difference between a gap and the time without capture."""
 
-_HEARD = "  listening"
+STOPPED_SECONDS = 24.0
+"""The pipe holds 12 s of the noise, the ring 5 s."""
+
+LEAST_LOST_SECONDS = 8.0
+TRUE_SECONDS = 0.75
+"""Largest error of event times, compared with those before."""
+
+BURSTS = 3
+LOUD_DBFS = BURST_DBFS - 15.0
+"""A louder event contains a good part of a burst."""
+
+SETTLE_SECONDS = 12.0
+"""Silent losses are detected by the clock, within five seconds and more."""
+
+_DETECT_SECONDS = 60.0
+_LISTENING = "  listening"
 
 
 def unplug(plan: Plan, folder: Path, say: Say) -> Outcome:
-    """Take the source away twice, and see how soon it is heard again.
+    """Kill, then freeze the capturing process, and measure the time to recover.
 
     Raises:
-        DrillError: It is not heard at all, or not again.
+        DrillError: The source delivers nothing, or does not recover.
     """
-    assert plan.source is not None, "it was planned for"
-    what = plan.source.input
-    with private_monitor(folder, microphone_config(plan, folder / "state")) as monitor:
+    assert plan.source is not None, "plan_drills has found one"
+    source = plan.source.input
+    config = write_source_config(plan, folder)
+    with MonitorProcess(folder, ["--config", config]) as monitor:
         monitor.wait_until_ready()
-        try:
-            monitor.wait_for_line(_HEARD, 0.0, LISTEN_SECONDS, "hear the source")
-        except DrillError as error:
-            raise DrillError(_why_deaf(what, error)) from None
-        say(f"{what} is heard; its process is killed")
-        killed = _take_away(monitor, signal.SIGKILL)
-        say(f"heard again after {killed:.1f} s; now it is frozen")
-        frozen = _take_away(monitor, signal.SIGSTOP)
+        with _hint_at_busy_device(source):
+            monitor.wait_for_line(_LISTENING, LISTEN_SECONDS, "capture the source")
+        say(f"{source} is captured; its process is killed")
+        killed = _interrupt_capture(monitor, signal.SIGKILL)
+        say(f"captured again after {killed:.1f} s; its process is frozen")
+        frozen = _interrupt_capture(monitor, signal.SIGSTOP)
         monitor.stop()
-        gaps = [_seconds(gap) for gap in monitor.records("gap")]
-    lost, away = sum(gaps), killed + frozen
+        gaps = [_duration(gap) for gap in monitor.records("gap")]
+    lost, interrupted = sum(gaps), killed + frozen
     return Outcome(
         "unplug",
-        len(gaps) >= 2 and abs(lost - away) <= 2 * TOLERANCE_SECONDS,
-        f"heard again after {killed:.1f} s (killed) and {frozen:.1f} s (frozen), "
-        f"{len(gaps)} gaps of {lost:.1f} s together recorded",
+        len(gaps) >= 2 and abs(lost - interrupted) <= 2 * TOLERANCE_SECONDS,
+        f"captured again after {killed:.1f} s (killed) and {frozen:.1f} s (frozen), "
+        f"{len(gaps)} gaps of {lost:.1f} s in total recorded",
         max(killed, frozen),
         {
-            "input": what,
+            "input": source,
             "killed_seconds": round(killed, 3),
             "frozen_seconds": round(frozen, 3),
             "gap_seconds": gaps,
@@ -70,95 +81,73 @@ def unplug(plan: Plan, folder: Path, say: Say) -> Outcome:
     )
 
 
-def _take_away(monitor: PrivateMonitor, number: signal.Signals) -> float:
-    """Send a signal to who captures; return the seconds until sound is heard again."""
+def _interrupt_capture(monitor: MonitorProcess, number: signal.Signals) -> float:
+    """Send a signal to the capturing process; return the seconds until recovery."""
     time.sleep(UNDISTURBED_SECONDS)
     found = children(monitor.process.pid)
     if not found:
-        raise DrillError("there is no process that captures, so none can be taken away")
+        raise DrillError("no process captures the source, so none can be killed")
     began = time.monotonic()
     for pid in found:
         os.kill(pid, number)
-    again = monitor.wait_for_line(
-        _HEARD, began, RECOVER_SECONDS, "hear the source again"
-    )
-    return again - began
+    what = "capture the source again"
+    return monitor.wait_for_line(_LISTENING, RECOVER_SECONDS, what, began) - began
 
 
-def _seconds(gap: dict[str, Any]) -> float:
+def _duration(gap: dict[str, str]) -> float:
     start, end = (datetime.fromisoformat(gap[key]) for key in ("start", "end"))
     return round((end - start).total_seconds(), 3)
 
 
-def _why_deaf(what: str, error: DrillError) -> str:
-    sentence = str(error)
-    if what.startswith("mic:"):
-        sentence += (
-            "; a sound card that only one program can use may be held by the running "
-            "monitor: stop that for the drill, or take --input demo:"
-        )
-    return sentence
-
-
-STOPPED_SECONDS = 24.0
-"""The pipe between holds 12 s of the street, the ring 5 s."""
-
-LEAST_LOST_SECONDS = 8.0
-TRUE_SECONDS = 0.75
-"""By so much times may be off, against those before."""
-
-BURSTS = 3
-LOUD_DBFS = BURST_DBFS - 15.0
-"""An event that is louder holds a good part of a burst."""
-
-SETTLE_SECONDS = 12.0
-"""What is lost without a word is found by the clock, in five seconds and more."""
-
-_HEAR_SECONDS = 60.0
+@contextlib.contextmanager
+def _hint_at_busy_device(source: str) -> Iterator[None]:
+    try:
+        yield
+    except DrillError as error:
+        if not source.startswith("mic:"):
+            raise
+        raise DrillError(
+            f"{error}; the running monitor may hold the sound card: stop it for the "
+            "drill, or use --input demo:"
+        ) from None
 
 
 def overrun(plan: Plan, folder: Path, say: Say) -> Outcome:
-    """Stop the monitor by a signal, let it go on, and compare times with the truth.
+    """Stop the monitor by a signal, continue it, and check gaps and event times.
 
     Raises:
         DrillError: It does not go on.
     """
-    with (
-        running_endpoint() as endpoint,
-        private_monitor(
-            folder, street_config(plan, folder / "state", endpoint.url)
-        ) as monitor,
-    ):
+    with running_endpoint() as endpoint:
+        config = write_noise_config(plan, folder, endpoint.url)
         endpoint.open()
-        monitor.wait_until_ready()
-        _wait_for_bursts(monitor, time.time())
-        before = _lateness(_beginnings(monitor))
-        say(f"the monitor is stopped for {STOPPED_SECONDS:.0f} s")
-        stopped = time.time()
-        os.kill(monitor.process.pid, signal.SIGSTOP)
-        time.sleep(STOPPED_SECONDS)
-        os.kill(monitor.process.pid, signal.SIGCONT)
-        continued, at = time.time(), time.monotonic()
-        again = monitor.wait_for_line("", at, _HEAR_SECONDS, "go on") - at
-        say(f"it goes on after {again:.1f} s; are its times true?")
-        _wait_for_bursts(monitor, continued + SETTLE_SECONDS)
-        after = _lateness(_beginnings(monitor, continued + SETTLE_SECONDS))
-        monitor.stop()
-        gaps = [
-            gap["end_seconds"] - gap["start_seconds"] for gap in monitor.records("gap")
-        ]
-    error = _around(after - before)
-    lost = sum(gaps)
-    is_told = LEAST_LOST_SECONDS <= lost <= continued - stopped + 1
+        with MonitorProcess(folder, ["--config", config]) as monitor:
+            monitor.wait_until_ready()
+            _wait_for_bursts(monitor, time.time())
+            before = _delay(_burst_starts(monitor))
+            say(f"the monitor is stopped for {STOPPED_SECONDS:.0f} s")
+            began = time.time()
+            os.kill(monitor.process.pid, signal.SIGSTOP)
+            time.sleep(STOPPED_SECONDS)
+            os.kill(monitor.process.pid, signal.SIGCONT)
+            continued, at = time.time(), time.monotonic()
+            again = monitor.wait_for_line("", _DETECT_SECONDS, "go on", at) - at
+            say(f"it went on after {again:.1f} s; its event times are checked")
+            _wait_for_bursts(monitor, continued + SETTLE_SECONDS)
+            after = _delay(_burst_starts(monitor, continued + SETTLE_SECONDS))
+            monitor.stop()
+            gaps = monitor.records("gap")
+    stopped, error = continued - began, _nearest_to_zero(after - before)
+    lost = sum(gap["end_seconds"] - gap["start_seconds"] for gap in gaps)
     return Outcome(
         "overrun",
-        is_told and abs(error) <= TRUE_SECONDS,
-        f"went on after {again:.1f} s, {lost:.1f} of {continued - stopped:.1f} s lost "
-        f"in {len(gaps)} gap{'s' * (len(gaps) != 1)}, times then off by "
-        f"{abs(error):.2f} s",
+        LEAST_LOST_SECONDS <= lost <= stopped + 1 and abs(error) <= TRUE_SECONDS,
+        f"went on after {again:.1f} s, {lost:.1f} of {stopped:.1f} s lost in "
+        f"{len(gaps)} gap{'s' * (len(gaps) != 1)}, times off by {abs(error):.2f} s "
+        "afterwards",
         again,
         {
-            "stopped_seconds": round(continued - stopped, 3),
+            "stopped_seconds": round(stopped, 3),
             "lost_seconds": round(lost, 3),
             "gaps": len(gaps),
             "time_error_seconds": round(error, 3),
@@ -166,35 +155,35 @@ def overrun(plan: Plan, folder: Path, say: Say) -> Outcome:
     )
 
 
-def _wait_for_bursts(monitor: PrivateMonitor, after: float) -> None:
-    """Wait until so many bursts have been told that came after a time of day."""
+def _wait_for_bursts(monitor: MonitorProcess, after: float) -> None:
+    """Wait for the events of `BURSTS` bursts later than a time of day."""
     monitor.wait(
-        # Of the newest burst not all events may have ended yet.
-        lambda: len(_beginnings(monitor, after)) > BURSTS,
-        _HEAR_SECONDS,
-        "hear what the street plays",
+        # Some events of the newest burst may still be open.
+        lambda: len(_burst_starts(monitor, after)) > BURSTS,
+        _DETECT_SECONDS,
+        "detect the bursts of noise",
     )
 
 
-def _beginnings(monitor: PrivateMonitor, after: float = 0.0) -> list[float]:
-    """When the surest event of each burst began, seconds since 1970."""
-    surest: dict[int, tuple[float, float]] = {}
+def _burst_starts(monitor: MonitorProcess, after: float = 0.0) -> list[float]:
+    """Start of the highest-scoring event of each burst, seconds since 1970."""
+    best: dict[int, tuple[float, float]] = {}
     for event in monitor.records("event"):
         start = datetime.fromisoformat(event["start"]).timestamp()
-        # The network says something of the quiet between the bursts too.
+        # The network also detects something in the quiet between the bursts.
         if start > after and event["level_dbfs"] > LOUD_DBFS:
             burst = round(start / PERIOD_SECONDS)
             score = event["peak_score"]
-            surest[burst] = max(surest.get(burst, (0.0, start)), (score, start))
-    return [start for _, start in surest.values()]
+            best[burst] = max(best.get(burst, (0.0, start)), (score, start))
+    return [start for _, start in best.values()]
 
 
-def _lateness(starts: list[float]) -> float:
-    """How late after their bursts events begin; what a network does, it does always."""
-    return median(_around(start) for start in starts)
+def _delay(starts: list[float]) -> float:
+    """Median delay of events after their bursts; a network's delay is constant."""
+    return median(_nearest_to_zero(start) for start in starts)
 
 
-def _around(seconds: float) -> float:
-    """The same moment of the period, nearest to zero."""
+def _nearest_to_zero(seconds: float) -> float:
+    """The same phase of the period, nearest to zero."""
     half = PERIOD_SECONDS / 2
     return (seconds + half) % PERIOD_SECONDS - half

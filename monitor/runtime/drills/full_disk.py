@@ -1,101 +1,88 @@
-"""A disk that is full, for one folder or one process and nobody else."""
+"""A full disk for one folder or one process only."""
 
 import contextlib
 import resource
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-from monitor.runtime.drills.private_monitor import DrillError
+from monitor.runtime.drills.monitor_process import DrillError
 
 TMPFS_MIB = 48
 _BALLAST = ".ballast"
 _PIECE_BYTES = 2**16
 
 
-class FullDisk(Protocol):
-    """What can be full, and have room again."""
+@dataclass(frozen=True, slots=True)
+class SmallDisk:
+    """A disk that can be filled and cleared."""
 
     means: str
-    """How it is made, for people."""
+    """How it is limited, for people."""
 
-    def fill(self, pid: int) -> None:
-        """Leave no room for a process."""
+    fill: Callable[[int], None]
+    """Leave no space for a process."""
 
-    def clear(self, pid: int) -> None:
-        """Give it room again."""
+    clear: Callable[[int], None]
+    """Give the process space again."""
 
 
-class Tmpfs:
-    """A small file system of its own in the folder."""
+@contextlib.contextmanager
+def small_disk(folder: Path) -> Iterator[SmallDisk]:
+    """Limit the disk space in `folder`: root mounts a tmpfs, others limit file sizes.
 
-    def __init__(self, folder: Path) -> None:
-        self.means = f"a file system of {TMPFS_MIB} MiB"
-        self._ballast = folder / _BALLAST
+    Raises:
+        DrillError: The system supports neither.
+    """
+    size = f"size={TMPFS_MIB}m,mode=700"
+    if _run("mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder)):
+        try:
+            yield mounted_disk(folder)
+        finally:
+            # Lazily: processes that hold files in it are about to end.
+            _run("umount", "-l", str(folder))
+    elif hasattr(resource, "prlimit"):
+        yield limited_disk()
+    else:
+        raise DrillError("a full disk can only be simulated on Linux")
 
-    def fill(self, pid: int) -> None:  # noqa: ARG002 - the file system is its own
-        """Write until nothing more fits, byte by byte at the end."""
+
+def mounted_disk(folder: Path) -> SmallDisk:
+    """A small file system mounted at `folder`."""
+    ballast = folder / _BALLAST
+
+    def fill(_pid: int) -> None:
         piece = _PIECE_BYTES
-        with self._ballast.open("ab", buffering=0) as file:
+        with ballast.open("ab", buffering=0) as file:
             while piece:
                 try:
                     file.write(bytes(piece))
                 except OSError:
                     piece //= 2
 
-    def clear(self, pid: int) -> None:  # noqa: ARG002 - as above
-        """Delete what was written."""
-        self._ballast.unlink()
+    return SmallDisk(
+        f"a file system of {TMPFS_MIB} MiB", fill, lambda _pid: ballast.unlink()
+    )
 
 
-class FileLimit:
-    """A limit to the length of files that one process writes; any user may set it."""
+def limited_disk() -> SmallDisk:
+    """A limit to the size of files that a process writes; needs no privileges."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    means = "a limit to the length of files"
+    def limit(pid: int, soft: int) -> None:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, before[1]))
 
-    def __init__(self) -> None:
-        self._before = resource.getrlimit(resource.RLIMIT_FSIZE)
-
-    def fill(self, pid: int) -> None:
-        """Let every file of the process be too long already."""
-        self._set(pid, (1, self._before[1]))
-
-    def clear(self, pid: int) -> None:
-        """Let files grow again."""
-        self._set(pid, self._before)
-
-    def _set(self, pid: int, limit: tuple[int, int]) -> None:
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, limit)
-
-
-@contextlib.contextmanager
-def small_disk(folder: Path) -> Iterator[FullDisk]:
-    """Make what can be full in `folder`: root mounts, anybody else limits.
-
-    Raises:
-        DrillError: This system can do neither.
-    """
-    if _mount(folder):
-        try:
-            yield Tmpfs(folder)
-        finally:
-            # Lazily: what still holds a file in it is about to end.
-            _run("umount", "-l", str(folder))
-    elif hasattr(resource, "prlimit"):
-        yield FileLimit()
-    else:
-        raise DrillError("a full disk can only be rehearsed on Linux")
-
-
-def _mount(folder: Path) -> bool:
-    size = f"size={TMPFS_MIB}m,mode=700"
-    return _run("mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder))
+    return SmallDisk(
+        "a limit to the size of files",
+        lambda pid: limit(pid, 1),
+        lambda pid: limit(pid, before[0]),
+    )
 
 
 def _run(program: str, *arguments: str) -> bool:
-    """Whether a program of the system did what it was asked for."""
+    """Run a system program; return whether it succeeded."""
     found = shutil.which(program)
     if found is None:
         return False

@@ -1,9 +1,8 @@
-"""A street of the drills: bursts of noise at known times, as raw PCM on stdout.
+"""A program that plays bursts of noise at known times, as raw PCM on stdout.
 
-`python -m monitor.runtime.drills.noise_bursts`.  It behaves like a sound card: what
-nobody reads in time is lost, and what comes next is of now.  A burst begins
-whenever the time of day in seconds is a multiple of `PERIOD_SECONDS`, so that every
-program knows when.
+`python -m monitor.runtime.drills.noise_bursts`.  Like a sound card, it drops samples
+that are not read in time.  A burst begins whenever the time of day in seconds is a
+multiple of `PERIOD_SECONDS`, so that every process knows when.
 """
 
 import contextlib
@@ -22,11 +21,11 @@ QUIET_DBFS = -80.0
 
 _BLOCK_SECONDS = 0.1
 _LATE_SECONDS = 0.5
-"""Nobody read for so long: as much is lost."""
+"""A reader that is later than this loses samples."""
 
 
 def main() -> None:
-    """Write for as long as somebody reads."""
+    """Write until the reader is gone."""
     count = round(_BLOCK_SECONDS * SAMPLE_RATE)
     noise = np.random.default_rng(1).standard_normal(count)
     origin = time.time() - time.monotonic()
@@ -42,11 +41,11 @@ def main() -> None:
 
 
 def render(moment: float, noise: NDArray[np.float64]) -> bytes:
-    """Compute what sounds from a time of day on, seconds since 1970, as 16 bit PCM.
+    """Return the samples from a time of day on, as 16-bit PCM.
 
     Args:
-        moment: Of the first sample.
-        noise: As many samples as are wanted, of power 1.
+        moment: Time of the first sample, seconds since 1970.
+        noise: Shape (samples,), of power 1.
     """
     moments = moment + np.arange(noise.size) / SAMPLE_RATE
     is_loud = moments % PERIOD_SECONDS < BURST_SECONDS

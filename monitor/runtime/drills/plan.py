@@ -1,4 +1,4 @@
-"""The private configuration of a drill, made from the user's."""
+"""The configuration of a drill's private monitor, derived from the user's."""
 
 import shlex
 import sys
@@ -15,14 +15,14 @@ from monitor.errors import UsageError
 from monitor.model.card import read_card
 
 RING_SECONDS = 5.0
-"""As short as can be: what is to overflow does so soon."""
+"""The minimum, so that the ring overflows soon."""
 
-STREET = shlex.join([sys.executable, "-m", "monitor.runtime.drills.noise_bursts"])
+NOISE_BURSTS = shlex.join([sys.executable, "-m", "monitor.runtime.drills.noise_bursts"])
 
 _LIVE = ("mic", "command")
 
-# Whatever the network makes of noise, it is an event: a drill is about what becomes of
-# events, and must work with every model and every rule.
+# Any score for noise begins an event: a drill tests the handling of events, and must
+# work with every model and every rule.
 _ANY_SOUND = {
     "preset": "impulsive",
     "onset_threshold": 1e-6,
@@ -38,19 +38,19 @@ _GATE_DBFS = -50.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the drills are held with."""
+    """The input of the drills."""
 
     config: Config
-    """The user's."""
+    """The user's configuration."""
 
     source: SourceSettings | None
-    """What is unplugged; None: nothing can be."""
+    """The source to unplug, if there is one."""
 
 
 def plan_drills(
     config: Config, chosen: SourceSettings | None, *, needs_source: bool
 ) -> Plan:
-    """Choose what is unplugged: `chosen`, else the first live source of `config`.
+    """Choose the source to unplug: `chosen`, else the first live source of `config`.
 
     Raises:
         UsageError: A live source is needed, and there is none.
@@ -59,42 +59,42 @@ def plan_drills(
         live = [each for each in config.sources if _kind(each) in _LIVE]
         if not live and needs_source:
             raise UsageError(
-                "no source of the configuration is live; give one, as "
+                "no source of the configuration is live; name one, for example "
                 "--input mic:default or --input demo:"
             )
         return Plan(config, live[0] if live else None)
     if _kind(chosen) == "demo":
-        # A recording has no process that could be killed: the same, from a program.
-        street = {"input": f"command:{STREET}", "sample_format": "s16le"}
-        chosen = chosen.model_copy(update=street)
+        # The demo has no process that could be killed; a program plays noise instead.
+        program = {"input": f"command:{NOISE_BURSTS}", "sample_format": "s16le"}
+        chosen = chosen.model_copy(update=program)
     if _kind(chosen) not in _LIVE:
         raise UsageError(
-            f"--input {chosen.input}: a recording cannot be unplugged; take mic:, "
+            f"--input {chosen.input}: a recording cannot be unplugged; use mic:, "
             "command: or demo:"
         )
     return Plan(config, chosen)
 
 
-def microphone_config(plan: Plan, state_dir: Path) -> str:
-    """The source that is unplugged, and nobody who is told."""
-    assert plan.source is not None, "it was planned for"
-    return _document(plan.config, state_dir, plan.source, {})
+def write_source_config(plan: Plan, folder: Path) -> Path:
+    """Write a configuration with the source to unplug, and no alerts."""
+    assert plan.source is not None, "plan_drills has found one"
+    return _write(plan.config, folder, plan.source, {})
 
 
-def street_config(plan: Plan, state_dir: Path, url: str) -> str:
-    """The street of the drills, all of whose sounds are told to `url`.
+def write_noise_config(plan: Plan, folder: Path, url: str) -> Path:
+    """Write a configuration with noise bursts, all of whose events go to `url`.
 
     Raises:
-        ModelFileError: The model cannot be used.
+        ModelFileError: The model is invalid.
     """
     labels = read_card(plan.config.model.file).card.labels
     hop_frames = plan.config.detection.hop_frames
-    street = SourceSettings(name="street", input=f"command:{STREET}")
+    source = SourceSettings(name="noise", input=f"command:{NOISE_BURSTS}")
     webhook = {"url": url, "connect_seconds": 1.0, "total_seconds": 2.0}
-    return _document(
+    return _write(
         plan.config,
-        state_dir,
-        street,
+        folder,
+        source,
         {
             "ring_seconds": RING_SECONDS,
             "detection": {
@@ -107,24 +107,21 @@ def street_config(plan: Plan, state_dir: Path, url: str) -> str:
     )
 
 
-def _document(
-    config: Config,
-    state_dir: Path,
-    source: SourceSettings,
-    more: Mapping[str, Any],
-) -> str:
-    """A configuration with nothing in it that reaches anybody else."""
+def _write(
+    config: Config, folder: Path, source: SourceSettings, more: Mapping[str, Any]
+) -> Path:
+    """Write a configuration without any endpoint but that of the drill."""
     taken = config.model_dump(mode="json", include={"model", "detection"})
-    return yaml.safe_dump(
-        {
-            **taken,
-            "state_dir": str(state_dir),
-            "sources": [source.model_dump(mode="json")],
-            "status": {"socket": "status.sock"},
-            "canary": {"every_seconds": None},
-            **more,
-        }
-    )
+    document = {
+        **taken,
+        "sources": [source.model_dump(mode="json")],
+        "status": {"socket": "status.sock"},
+        "canary": {"every_seconds": None},
+        **more,
+    }
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path
 
 
 def _kind(source: SourceSettings) -> str:

@@ -1,4 +1,4 @@
-"""All drills by name, each held in a folder of its own that is gone afterwards."""
+"""The drills by name; each runs in a temporary folder."""
 
 import shutil
 import tempfile
@@ -8,12 +8,10 @@ from pathlib import Path
 from monitor.errors import SoundMonitorError
 from monitor.runtime.drills.capture_drills import overrun, unplug
 from monitor.runtime.drills.delivery_drills import crash, disk, webhook
+from monitor.runtime.drills.monitor_process import Outcome, Say
 from monitor.runtime.drills.plan import Plan
-from monitor.runtime.drills.private_monitor import Outcome, Say
 
-Drill = Callable[[Plan, Path, Say], Outcome]
-
-DRILLS: Mapping[str, Drill] = {
+DRILLS: Mapping[str, Callable[[Plan, Path, Say], Outcome]] = {
     "unplug": unplug,
     "overrun": overrun,
     "disk": disk,
@@ -22,20 +20,14 @@ DRILLS: Mapping[str, Drill] = {
 }
 
 
-def rehearse(name: str, plan: Plan, say: Say) -> Outcome:
-    """Hold one drill; what keeps it from passing becomes its outcome.
-
-    Args:
-        name: One of `DRILLS`.
-        plan: What it is held with.
-        say: Hears of its progress.
-    """
+def run_drill(name: str, plan: Plan, say: Say) -> Outcome:
+    """Run one of `DRILLS`; an expected error becomes a failed outcome."""
     folder = Path(tempfile.mkdtemp(prefix=f"sound-monitor-{name}-"))
     try:
         return DRILLS[name](plan, folder, say)
     except SoundMonitorError as error:
         return Outcome(name, False, str(error))
     except OSError as error:
-        return Outcome(name, False, f"it could not be held: {error}")
+        return Outcome(name, False, f"the drill could not run: {error}")
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The endpoint of the drills behaves as badly as it is told to."""
+"""The endpoint of the drills misbehaves on request."""
 
 from collections.abc import Iterator
 
@@ -24,7 +24,7 @@ def post(endpoint: Endpoint, alert_id: str, timeout: float = 30.0) -> int:
     ).status_code
 
 
-def test_it_refuses_until_it_is_opened_and_then_takes_what_comes(
+def test_it_refuses_connections_until_it_is_opened(
     endpoint: Endpoint,
 ) -> None:
     with pytest.raises(httpx.ConnectError):
@@ -37,14 +37,14 @@ def test_it_refuses_until_it_is_opened_and_then_takes_what_comes(
     ]
 
 
-def test_what_it_fails_or_hangs_on_it_has_not_taken(endpoint: Endpoint) -> None:
+def test_failed_and_hanging_requests_are_not_accepted(endpoint: Endpoint) -> None:
     endpoint.open()
     endpoint.behaviour = "fails"
     assert post(endpoint, "a") == 500
     endpoint.behaviour = "hangs"
     with pytest.raises(httpx.ReadTimeout):
         post(endpoint, "b", timeout=0.3)
-    endpoint.behaviour = "takes"
+    endpoint.behaviour = "accepts"
     assert post(endpoint, "c") == 200
     assert [it.id for it in endpoint.accepted] == ["c"]
     assert endpoint.attempts == 3

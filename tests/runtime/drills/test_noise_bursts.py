@@ -1,4 +1,4 @@
-"""What the street of the drills plays, and when."""
+"""The noise of the drills: its level, its times, its end."""
 
 import subprocess
 import sys
@@ -24,10 +24,10 @@ def test_a_burst_begins_at_each_multiple_of_the_period(lead: float) -> None:
     assert loud[-1] == pytest.approx(lead + BURST_SECONDS, abs=0.01)
 
 
-def test_it_plays_in_real_time_and_ends_with_its_listener() -> None:
+def test_it_plays_in_real_time_and_ends_with_its_reader() -> None:
     argv = [sys.executable, "-m", "monitor.runtime.drills.noise_bursts"]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE) as street:
-        assert street.stdout is not None
-        assert len(street.stdout.read(SAMPLE_RATE)) == SAMPLE_RATE  # half a second
-        street.stdout.close()
-        assert street.wait(30) == 0
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as player:
+        assert player.stdout is not None
+        assert len(player.stdout.read(SAMPLE_RATE)) == SAMPLE_RATE  # half a second
+        player.stdout.close()
+        assert player.wait(30) == 0

@@ -1,4 +1,4 @@
-"""The configuration of a private monitor reaches nobody but the drill."""
+"""A private monitor has no endpoint but that of the drill."""
 
 from pathlib import Path
 
@@ -10,9 +10,9 @@ from monitor.config.load import parse_config
 from monitor.errors import UsageError
 from monitor.runtime.drills.plan import (
     Plan,
-    microphone_config,
     plan_drills,
-    street_config,
+    write_noise_config,
+    write_source_config,
 )
 
 USERS = """
@@ -40,15 +40,15 @@ def planned(config: Config, *, needs_source: bool = True) -> Plan:
     return plan_drills(config, None, needs_source=needs_source)
 
 
-def test_the_first_live_source_is_unplugged_and_nobody_is_told() -> None:
+def test_the_first_live_source_is_unplugged_without_any_alert(tmp_path: Path) -> None:
     plan = planned(users())
-    text = microphone_config(plan, Path("/drill/state"))
+    text = write_source_config(plan, tmp_path).read_text()
     private = parse_config(text, "private.yaml")
     assert [(s.name, s.input, s.channels) for s in private.sources] == [
         ("yard", "mic:USB Audio", 1)
     ]
     assert private.detection == users().detection
-    assert private.state_dir == "/drill/state"
+    assert private.state_dir is None
     assert private.store.path is not None
     assert private.event_log.path is not None
     assert private.alerts == ()
@@ -59,8 +59,9 @@ def test_the_first_live_source_is_unplugged_and_nobody_is_told() -> None:
     assert "example.org" not in text
 
 
-def test_the_street_is_told_to_the_drill_alone_whatever_it_sounds_like() -> None:
-    text = street_config(planned(users()), Path("/drill/state"), "http://127.0.0.1:1/x")
+def test_all_noise_is_reported_to_the_drill_alone(tmp_path: Path) -> None:
+    url = "http://127.0.0.1:1/x"
+    text = write_noise_config(planned(users()), tmp_path, url).read_text()
     private = parse_config(text, "private.yaml")
     (rule,) = private.alerts
     assert rule.webhook is not None
@@ -79,7 +80,7 @@ def test_the_demo_is_played_by_a_program_that_can_be_killed() -> None:
     assert plan.source.input.startswith("command:")
 
 
-def test_what_cannot_be_unplugged_is_refused_in_one_sentence() -> None:
+def test_a_source_that_cannot_be_unplugged_is_rejected() -> None:
     tape = SourceSettings(name="tape", input="file:tape.wav")
     with pytest.raises(UsageError, match="a recording cannot be unplugged"):
         plan_drills(users(), tape, needs_source=True)
