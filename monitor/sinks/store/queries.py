@@ -65,11 +65,9 @@ class Reader:
         self,
         since: datetime | None = None,
         until: datetime | None = None,
-        *,
-        sources: Sequence[str] = (),
     ) -> Iterator[Timed]:
         """Return gaps, by their start."""
-        query = _Query("gaps_read", until, sources)
+        query = _Query("gaps_read", until)
         query.ends_after(since)
         return read_rows(query.run(self._connection), read_gap)
 
@@ -90,11 +88,9 @@ class Reader:
         self,
         since: datetime | None = None,
         until: datetime | None = None,
-        *,
-        sources: Sequence[str] = (),
     ) -> Iterator[ScoreRow]:
         """Return rows of scores, by their start."""
-        query = _Query("scores_read", until, sources, "start_ms", "id")
+        query = _Query("scores_read", until, (), "start_ms", "id")
         if since is not None:
             query.where("start_ms > ?", to_ms(since) - MAX_ROW_MS)
             query.where("end_ms > ?", to_ms(since))
@@ -149,7 +145,7 @@ class _Query:
         self,
         view: str,
         until: datetime | None,
-        sources: Sequence[str],
+        sources: Sequence[str] = (),
         *order: str,
     ) -> None:
         self._view = view

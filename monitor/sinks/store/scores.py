@@ -19,7 +19,7 @@ import struct
 import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
@@ -148,7 +148,7 @@ def read_score_row(row: sqlite3.Row) -> ScoreRow:
 
 
 def encode_frames(frames: Sequence[ScoreFrame]) -> bytes:
-    """Encode frames of one source that follow each other, see `follows`."""
+    """Encode equally spaced frames of one source, with the same labels and window."""
     scores = np.array([frame.scores for frame in frames]).T  # (labels, frames)
     steps = np.rint(np.clip(scores, 0, 1) * _SCORE_STEPS).astype("<u2")
     starts = np.array([frame.start for frame in frames])
@@ -166,23 +166,6 @@ def encode_frames(frames: Sequence[ScoreFrame]) -> bytes:
     )
     # One stream for all would be a tenth longer: their statistics differ.
     return b"".join(zlib.compress(array.tobytes(), 9) for array in arrays)
-
-
-def follows(before: ScoreFrame, after: ScoreFrame, hop_samples: int | None) -> bool:
-    """Tell whether a frame can stand behind another one in a row.
-
-    Args:
-        before: The last frame of the row.
-        after: The frame to come.
-        hop_samples: Distance of the frames before; None while there is only one.
-    """
-    hop = after.start - before.start
-    return (
-        after.stop - after.start == before.stop - before.start
-        and len(after.scores) == len(before.scores)
-        and 0 < hop <= after.stop - after.start
-        and hop_samples in (None, hop)
-    )
 
 
 def _decode(data: bytes, frames: int) -> ScoreArrays:
@@ -245,16 +228,13 @@ class _PendingRow:
     """A row that grows, or a complete one that could not be written yet."""
 
     source: str
-    start_sample: int
-    window_samples: int
     start_ms: int
     end_ms: int
-    frames: list[ScoreFrame] = field(default_factory=list)
-    hop_samples: int | None = None
-    encoded: bytes | None = None
-    """Instead of `frames`, when the row is complete."""
+    frames: list[ScoreFrame]
+    complete: dict[str, object] | None = None
+    """The columns instead of `frames`, when the row is complete."""
 
-    count: int = 0
+    count: int = 1
     """Frames."""
 
     key: int | None = None
@@ -263,24 +243,42 @@ class _PendingRow:
     stored: int = 0
     """Frames that are in the database, as of the last commit."""
 
-    def add(self, frame: ScoreFrame, end_ms: int) -> None:
-        if self.frames and self.hop_samples is None:
-            self.hop_samples = frame.start - self.frames[-1].start
+    def can_grow(self, frame: ScoreFrame, start_ms: int, end_ms: int) -> bool:
+        """Tell whether the frame is the next one of the row."""
+        first, last = self.frames[0], self.frames[-1]
+        window = last.stop - last.start
+        hop = frame.start - last.start
+        return (
+            frame.stop - frame.start == window
+            and len(frame.scores) == len(last.scores)
+            and 0 < hop <= window
+            and (self.count == 1 or hop == self.frames[1].start - first.start)
+            and end_ms - self.start_ms <= ROW_SECONDS * 1000
+            # The clock may have stepped.
+            and self.start_ms <= start_ms
+            and self.end_ms < end_ms
+        )
+
+    def grow(self, frame: ScoreFrame, end_ms: int) -> None:
         self.frames.append(frame)
         self.count += 1
         self.end_ms = end_ms
 
-    def encode(self) -> None:
-        self.encoded = encode_frames(self.frames)
-        self.frames = []
-
-    def values(self) -> dict[str, object]:
-        """Columns that change while the row grows."""
+    def columns(self) -> dict[str, object]:
+        """Encode the row."""
+        if self.complete is not None:
+            return self.complete
+        first, second = self.frames[0], self.frames[min(1, self.count - 1)]
+        window = first.stop - first.start
         return {
+            "start_ms": self.start_ms,
             "end_ms": self.end_ms,
-            "hop_samples": self.hop_samples or self.window_samples,
+            "start_sample": first.start,
+            "window_samples": window,
+            "hop_samples": second.start - first.start or window,
             "frames": self.count,
-            "data": self.encoded or encode_frames(self.frames),
+            "format": FORMAT,
+            "data": encode_frames(self.frames),
         }
 
 
@@ -314,14 +312,16 @@ class ScoreLog:
             return
         start_ms, end_ms = to_ms(timed.start_utc), to_ms(timed.end_utc)
         row = self._growing.get(frame.source)
-        if row is not None and not _belongs(row, frame, start_ms, end_ms):
-            self._complete_row(row)
-            row = None
-        if row is None:
-            window = frame.stop - frame.start
-            row = _PendingRow(frame.source, frame.start, window, start_ms, end_ms)
-            self._growing[frame.source] = row
-        row.add(frame, end_ms)
+        if row is not None and row.can_grow(frame, start_ms, end_ms):
+            row.grow(frame, end_ms)
+            return
+        if row is not None and row.stored < row.count:
+            row.complete = row.columns()
+            row.frames = []
+            self._complete.append(row)
+        self._growing[frame.source] = _PendingRow(
+            frame.source, start_ms, end_ms, [frame]
+        )
 
     def begin_anew(self) -> None:
         """Forget all frames: what follows belongs to another session.
@@ -333,27 +333,23 @@ class ScoreLog:
 
     def write(self, connection: sqlite3.Connection, session: int) -> None:
         """Write all frames inside a transaction; then call `commit` or `roll_back`."""
-        self._in_transaction = []
-        for row in self._rows():
-            if row.stored < row.count:
-                key = _write_row(connection, session, row)
-                self._in_transaction.append((row, key, row.count))
+        self._in_transaction = [
+            (row, _write_row(connection, session, row), row.count)
+            for row in self._rows()
+            if row.stored < row.count
+        ]
 
     def commit(self) -> None:
         """Take note that the frames written last are in the database."""
         for row, key, stored in self._in_transaction:
             row.key, row.stored = key, stored
-        self._in_transaction = []
         while self._complete and self._complete[0].stored == self._complete[0].count:
             self._complete.popleft()
-        self._drop_oldest()
+        self.roll_back()
 
     def roll_back(self) -> None:
-        """Take note that the frames written last are not in the database."""
+        """Keep the frames written last in memory, and drop the oldest beyond it."""
         self._in_transaction = []
-        self._drop_oldest()
-
-    def _drop_oldest(self) -> None:
         while len(self._complete) > self._memory_rows:
             self._complete.popleft()
 
@@ -361,34 +357,18 @@ class ScoreLog:
         yield from self._complete
         yield from self._growing.values()
 
-    def _complete_row(self, row: _PendingRow) -> None:
-        del self._growing[row.source]
-        if row.stored < row.count:
-            row.encode()
-            self._complete.append(row)
-
-
-def _belongs(row: _PendingRow, frame: ScoreFrame, start_ms: int, end_ms: int) -> bool:
-    return (
-        follows(row.frames[-1], frame, row.hop_samples)
-        and end_ms - row.start_ms <= ROW_SECONDS * 1000
-        # The clock may have stepped.
-        and row.start_ms <= start_ms
-        and row.end_ms < end_ms
-    )
-
 
 def _write_row(
     connection: sqlite3.Connection, session: int, row: _PendingRow
 ) -> int | None:
     """Write a row, or its longer self; return its key, None if it was not stored."""
-    values = row.values()
+    columns = {**row.columns(), "session": session}
     if row.key is not None:
         changed = connection.execute(
             "UPDATE scores SET end_ms = :end_ms, hop_samples = :hop_samples, "
             "frames = :frames, data = :data "
             "WHERE id = :id AND session = :session AND start_ms = :start_ms",
-            {**values, "id": row.key, "session": session, "start_ms": row.start_ms},
+            {**columns, "id": row.key},
         ).rowcount
         if changed:
             return row.key
@@ -396,16 +376,5 @@ def _write_row(
     # with it.
     if is_forgotten(connection, session, row.start_ms, row.end_ms):
         return None
-    return insert(
-        connection,
-        "scores",
-        values
-        | {
-            "session": session,
-            "source": source_key(connection, row.source),
-            "start_ms": row.start_ms,
-            "start_sample": row.start_sample,
-            "window_samples": row.window_samples,
-            "format": FORMAT,
-        },
-    )
+    columns["source"] = source_key(connection, row.source)
+    return insert(connection, "scores", columns)

@@ -126,11 +126,6 @@ class Store(Sink):
             "store-frames": self._scores.pending_frames,
         }
 
-    @property
-    def lost_records(self) -> int:
-        """Records and alerts that were dropped because memory was full."""
-        return self._backlog.lost
-
     def change(self, settings: StoreSettings, session: Session) -> None:
         """Go on with other settings, and as another session if that is another.
 

@@ -193,9 +193,6 @@ class Backlog:
         self.lost_now = 0
         """Dropped since the last `clear`."""
 
-        self.lost = 0
-        """Dropped in all."""
-
     def __bool__(self) -> bool:
         return bool(self.records or self.alerts)
 
@@ -237,4 +234,3 @@ class Backlog:
                 self.capacity,
             )
         self.lost_now += excess
-        self.lost += excess

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from monitor.errors import StoreError
 from monitor.records import ScoreFrame
-from monitor.sinks.store.scores import FORMAT, ScoreRow, encode_frames, follows
+from monitor.sinks.store.scores import FORMAT, ScoreLog, ScoreRow, encode_frames
+from tests.support.timed import timed
 
 WINDOW = 176_640
 HOP = 24_576
@@ -87,21 +88,25 @@ def frame(start: int, window: int = WINDOW, labels: int = 2) -> ScoreFrame:
 
 
 @pytest.mark.parametrize(
-    ("after", "hop", "expected"),
+    ("after", "hops_before", "rows"),
     [
-        (frame(HOP), None, True),
-        (frame(HOP), HOP, True),
-        (frame(2 * HOP), HOP, False),  # a frame is missing between them
-        (frame(HOP, window=WINDOW // 2), HOP, False),
-        (frame(HOP, labels=3), HOP, False),
-        (frame(WINDOW + 1), None, False),  # samples between them are in no window
-        (frame(0), None, False),
+        (frame(HOP), 0, 1),
+        (frame(3 * HOP), 2, 1),
+        (frame(4 * HOP), 2, 2),  # a frame is missing between them
+        (frame(3 * HOP, window=WINDOW // 2), 2, 2),
+        (frame(3 * HOP, labels=3), 2, 2),
+        (frame(WINDOW + 1), 0, 2),  # samples between them are in no window
+        (frame(0), 0, 2),
     ],
 )
 def test_only_frames_that_follow_each_other_share_a_row(
-    after: ScoreFrame, hop: int | None, expected: bool
+    after: ScoreFrame, hops_before: int, rows: int
 ) -> None:
-    assert follows(frame(0), after, hop) is expected
+    log = ScoreLog()
+    for each in [*(frame(n * HOP) for n in range(hops_before + 1)), after]:
+        log.add(timed(each))
+    assert len(list(log._rows())) == rows
+    assert log.pending_frames == hops_before + 2
 
 
 def test_a_minute_of_quiet_takes_few_bytes() -> None:
