@@ -1,4 +1,4 @@
-"""The run folder: settings, metrics and checkpoints, from which training goes on."""
+"""The run folder: settings, metrics and checkpoints, from which training continues."""
 
 import json
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ from torch import Tensor
 
 from monitor.errors import SoundMonitorError, UsageError
 from training.config import TrainingSettings
-from training.files import put, replace_text
+from training.files import replace_file, replace_text
 
 
 class InterruptedTrainingError(SoundMonitorError):
-    """Training was stopped; its state is on disk, and `--resume` goes on."""
+    """Training was stopped; its state is on disk, and `--resume` continues it."""
 
 
 class Checkpoint:
@@ -36,11 +36,11 @@ class Checkpoint:
 
 
 class RunFolder:
-    """Where one training run leaves what it does; made when something is written.
+    """The folder of one training run; created when something is written.
 
     Args:
         path: Of the folder.
-        writes: Of several processes that train together only one does.
+        writes: True in the one process of a training that writes.
     """
 
     def __init__(self, path: Path, writes: bool = True) -> None:
@@ -52,7 +52,7 @@ class RunFolder:
         return RunFolder(self.path / name, self.writes)
 
     def begin(self, settings: TrainingSettings, resume: bool) -> None:
-        """Write the settings of a new run, or see that a resumed one has the same.
+        """Write the settings of a new run, or check that a resumed one has the same.
 
         Raises:
             UsageError: There is a run already, or it had other settings.
@@ -67,10 +67,10 @@ class RunFolder:
             return
         if not resume:
             raise UsageError(
-                f"{self.path} holds a run already; take --resume to go on with it or "
-                "another folder with --run"
+                f"{self.path} holds a run already; continue it with --resume, or "
+                "choose another folder with --run"
             )
-        before = _known(json.loads(file.read_text()))
+        before = _completed(json.loads(file.read_text()))
         for key, value in json.loads(text).items():
             if before.get(key) != value:
                 raise UsageError(
@@ -87,22 +87,22 @@ class RunFolder:
         return self._load("checkpoint")
 
     def write_best(self, tensors: Mapping[str, Tensor]) -> None:
-        """Keep the weights of the best epoch."""
+        """Write the weights of the best epoch."""
         self._save("best", Checkpoint(dict(tensors), {}))
 
     def read_best(self) -> dict[str, Tensor] | None:
-        """Return the weights of the best epoch, if one was kept."""
-        path = self.path / "best.safetensors"
-        return load_file(path) if path.is_file() else None
+        """Return the weights of the best epoch, if validation chose one."""
+        found = self._load("best")
+        return None if found is None else found.tensors
 
     def write_result(self, tensors: Mapping[str, Tensor]) -> None:
-        """Keep the weights of the network that training ended with."""
+        """Write the weights of the network at the end of its training."""
         self._save("network", Checkpoint(dict(tensors), {}))
 
     def read_result(self) -> dict[str, Tensor] | None:
         """Return the weights of the network, if its training has ended."""
-        path = self.path / "network.safetensors"
-        return load_file(path) if path.is_file() else None
+        found = self._load("network")
+        return None if found is None else found.tensors
 
     def log(self, facts: Mapping[str, Any]) -> None:
         """Add one line to metrics.jsonl."""
@@ -113,7 +113,7 @@ class RunFolder:
             file.write(json.dumps(facts) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl, but for one that a power loss has torn."""
+        """Lines of metrics.jsonl, without one that a power failure has truncated."""
         path = self.path / "metrics.jsonl"
         if not path.is_file():
             return []
@@ -121,7 +121,7 @@ class RunFolder:
         return [json.loads(line) for line in whole.splitlines()]
 
     def forget_after(self, epoch: int) -> None:
-        """Drop metrics of epochs after `epoch`: they are going to be trained again."""
+        """Drop metrics of epochs after `epoch`: they are trained again."""
         if not (self.writes and (self.path / "metrics.jsonl").is_file()):
             return
         kept = [line for line in self.metrics() if line.get("epoch", 0) <= epoch]
@@ -139,7 +139,7 @@ class RunFolder:
             for key, tensor in checkpoint.tensors.items()
         }
         save_file(tensors, beside, {"facts": json.dumps(checkpoint.facts)})
-        put(beside, path)
+        replace_file(beside, path)
 
     def _load(self, name: str) -> Checkpoint | None:
         path = self.path / f"{name}.safetensors"
@@ -150,8 +150,8 @@ class RunFolder:
         return Checkpoint(load_file(path), facts)
 
 
-def _known(stored: dict[str, Any]) -> dict[str, Any]:
-    """Stored settings; what an older program did not know has the default."""
+def _completed(stored: dict[str, Any]) -> dict[str, Any]:
+    """Stored settings; those that an older program did not have get their defaults."""
     defaults = TrainingSettings().model_dump(mode="json")
     return {
         key: {**defaults.get(key, {}), **value} if isinstance(value, dict) else value

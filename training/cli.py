@@ -1,7 +1,4 @@
-"""What the training subcommands do once their options are read.
-
-What `calibrate` does once its options are read.
-"""
+"""The training subcommands after their options are read."""
 
 import json
 import logging
@@ -23,27 +20,31 @@ from monitor.model.classifier import Classifier
 from monitor.model.model_file import TrainedModel, load_model, save_model
 from training.checkpoint import InterruptedTrainingError
 from training.config import TrainingSettings
-from training.distributed import Ranks, joined
-from training.evaluate.clips import Tester
+from training.distributed import Distributed, process_group
+from training.evaluate.clips import ClipEvaluator, model_scores, per_clip
 from training.evaluate.recalibrate import (
-    LabelPrice,
+    LabelThreshold,
     background_scores,
-    clip_scores,
     config_fragment,
     fits_half,
-    prices,
+    label_thresholds,
     with_thresholds,
 )
-from training.evaluate.recall_cost import EventPrice, event_prices, hear
-from training.evaluate.stored_scores import Extract, recorded_scores
-from training.experiment import Run
-from training.mixtures.material import Places
-from training.network_training import Job, check_job
+from training.evaluate.recall_cost import RecallCost, recall_costs, score_streams
+from training.evaluate.stored_scores import ScoreQuery, recorded_scores
+from training.experiment import Experiment, Job
+from training.mixtures.material import DataPaths
 from training.profile import profiling
 from training.progress import Display
 from training.report.report import clip_table, profile_table, stream_table
-from training.streams.evaluate import listen_to_files, stream_figures
-from training.streams.scenes import Folds, SceneSettings, gather_stock, write_scene
+from training.streams.evaluate import evaluate_streams
+from training.streams.metrics import stream_figures
+from training.streams.scenes import (
+    Folds,
+    SceneSettings,
+    gather_scene_material,
+    write_scene,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -58,34 +59,35 @@ def run_training(
 ) -> None:
     """Train, write the model file and print its figures.
 
-    Where several processes train together, the first one does that.
+    Of several processes the main one writes and prints.
     """
-    check_job(job)
+    job.check()
     torch.set_num_threads(threads)
-    with joined(compute_device(job.device), stop) as (ranks, device):
+    with process_group(compute_device(job.device), stop) as (distributed, device):
         job = replace(job, device=device)
-        if not ranks.is_first:
-            _learn_silently(job, settings, stop, ranks)
+        if not distributed.is_main:
+            _train_silently(job, settings, stop, distributed)
             return
         with (
             _profiled(profile, job.run, device),
             Display(Console(stderr=True)) as display,
         ):
-            card = Run(job, settings, display, stop, ranks).train()
+            card = Experiment(job, settings, display, stop, distributed).run()
     if card is None:
-        Console(stderr=True).print(
-            "trained; run it again with --resume, without --only"
-        )
+        Console(stderr=True).print("trained; finish with --resume and without --only")
         return
     show(card.report, card.labels, as_json)
     if not as_json:
         Console().print(f"wrote {job.out}")
 
 
-def _learn_silently(
-    job: Job, settings: TrainingSettings, stop: threading.Event, ranks: Ranks
+def _train_silently(
+    job: Job,
+    settings: TrainingSettings,
+    stop: threading.Event,
+    distributed: Distributed,
 ) -> None:
-    """Do a share of the work of the first process, which tells what there is to tell.
+    """Do this process's share of the work; only the main process prints.
 
     Raises:
         SystemExit: Training was stopped.
@@ -93,14 +95,14 @@ def _learn_silently(
     logging.getLogger("training").setLevel(logging.ERROR)
     with Display(Console(quiet=True)) as display:
         try:
-            Run(job, settings, display, stop, ranks).train()
+            Experiment(job, settings, display, stop, distributed).run()
         except InterruptedTrainingError as error:
             raise SystemExit(error.exit_code) from None
 
 
 @contextmanager
 def _profiled(wanted: bool, folder: Path, device: str) -> Iterator[None]:
-    """Print where the time went, however the work ends; keep it as profile.json."""
+    """Print a profile, however the work ends, and write it to profile.json."""
     if not wanted:
         yield
         return
@@ -117,21 +119,21 @@ def _profiled(wanted: bool, folder: Path, device: str) -> Iterator[None]:
 
 
 def run_evaluation(
-    places: Places,
+    paths: DataPaths,
     model: Path | None,
     run: Path | None,
     folds: Folds,
     device: str,
     as_json: bool,
 ) -> None:
-    """Test a model file, or the networks of a cross-validation; print the figures."""
+    """Evaluate a model file, or the networks of a cross-validation; print figures."""
     with Display(Console(stderr=True)) as display:
-        tester = Tester(places, display.advance, compute_device(device))
+        evaluator = ClipEvaluator(paths, display.advance, compute_device(device))
         if run is not None:
-            report, labels = tester.cross_validated(run, folds.clips)
+            report, labels = evaluator.cross_validated(run, folds.clips)
         else:
             chosen = load_model(model)
-            report, labels = tester.model(chosen, folds.clips, folds.negatives)
+            report, labels = evaluator.model(chosen, folds.clips, folds.negatives)
     show(report, labels, as_json)
 
 
@@ -142,14 +144,14 @@ def run_stream_evaluation(
     device: str,
     as_json: bool,
 ) -> None:
-    """Test a model file on streams with the rules of detection; print the figures."""
+    """Evaluate a model file on streams with the rules of detection; print figures."""
     classifier = Classifier(load_model(model), device)
     with Display(Console(stderr=True)) as display:
-        results = listen_to_files(
+        results = evaluate_streams(
             folder,
             classifier,
             detection,
-            lambda done, total: display.advance("listening", done, total),
+            lambda done, total: display.advance("evaluating streams", done, total),
         )
     figures = stream_figures(results, classifier.labels)
     if as_json:
@@ -159,24 +161,24 @@ def run_stream_evaluation(
 
 
 def run_scenes(
-    places: Places, out: Path, folds: Folds, settings: SceneSettings
+    paths: DataPaths, out: Path, folds: Folds, settings: SceneSettings
 ) -> None:
     """Write streams made of labelled recordings over recordings of no class.
 
-    Beside them `scenes.json` says what they are made of.
+    The file `scenes.json` beside them lists their material.
     """
     out.mkdir(parents=True, exist_ok=True)
     rate = TrainingSettings().spec.sample_rate
     with Display(Console(stderr=True)) as display:
-        stock = gather_stock(places, folds, settings, display.advance)
-        for number, scene in enumerate(stock.maker.scenes(), start=1):
+        material = gather_scene_material(paths, folds, settings, display.advance)
+        for number, scene in enumerate(material.maker.scenes(), start=1):
             write_scene(out, scene, rate)
-            display.advance("writing streams", number, stock.maker.count)
-    (out / "scenes.json").write_text(json.dumps(stock.facts, indent=2) + "\n")
+            display.advance("writing streams", number, material.maker.count)
+    (out / "scenes.json").write_text(json.dumps(material.facts, indent=2) + "\n")
 
 
 def compute_device(name: str) -> str:
-    """What torch calls the processor `name`; auto is a GPU where there is one."""
+    """Return torch's name of a compute device; auto is a GPU where there is one."""
     if name != "auto":
         return name
     if torch.cuda.is_available():
@@ -195,20 +197,20 @@ def show(report: dict[str, Any], labels: tuple[str, ...], as_json: bool) -> None
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How many false alarms may come, on material like what."""
+    """A budget of false alarms, and the sound for which it holds."""
 
-    background: Path | Extract
+    background: Path | ScoreQuery
     """Recordings without the labels, or scores of a place without them."""
     false_alarms_per_hour: float
     events: Path | None = None
-    """Annotated streams on which the price is counted."""
+    """Annotated streams for the recall cost."""
 
 
 def run_calibration(
     path: Path | None,
     budget: Budget,
     detection: DetectionSettings,
-    places: Places | None,
+    paths: DataPaths | None,
     folds: tuple[int, ...],
     out: Path | None,
     fragment: bool,
@@ -216,134 +218,129 @@ def run_calibration(
 ) -> None:
     """Find thresholds for a budget, print them and write them where asked."""
     model = load_model(path)
+    labels = model.card.labels
     with Display(Console(stderr=True)) as display:
         segments, hours = _background(budget.background, model, detection, display)
         clips = truth = None
-        if places is not None:
-            tester = Tester(places, display.advance, "cpu")
-            windows = tester.windows(model, folds)
-            clips, truth = clip_scores(model, windows), windows.truth
-    labels = model.card.labels
+        if paths is not None:
+            evaluator = ClipEvaluator(paths, display.advance, "cpu")
+            windows = evaluator.windows(model, folds)
+            clips = per_clip(model_scores(model, windows), windows)
+            truth = windows.truth
     rate = budget.false_alarms_per_hour
-    found = prices(segments, hours, rate, labels, clips, truth)
-    events = None
+    found = label_thresholds(segments, hours, rate, labels, clips, truth)
+    costs: dict[str, RecallCost] = {}
     if budget.events is not None:
-        events = _event_prices(model, budget.events, detection, found)
+        costs = _recall_costs(model, budget.events, detection, found)
     if out is not None:
-        _tell_overruled(detection)
+        _warn_of_overrides(detection)
         card = with_thresholds(model.card, found)
         again = TrainedModel(model.network, model.spec, card)
         save_model(out, again, half=fits_half(model.network))
     if as_json:
         facts = {
             "hours": hours,
-            "labels": [asdict(price) for price in found],
-            "events": {label: asdict(event) for label, event in (events or {}).items()},
+            "labels": [asdict(each) for each in found],
+            "events": {label: asdict(cost) for label, cost in costs.items()},
         }
         Console().print_json(json.dumps(facts))
     elif fragment:
-        text = config_fragment(found, events)
+        text = config_fragment(found, costs)
         Console().print(text, end="", highlight=False, soft_wrap=True)
     else:
-        _show(found, events or {}, hours, budget)
+        _show_thresholds(found, costs, hours, budget)
 
 
 def _background(
-    background: Path | Extract,
+    background: Path | ScoreQuery,
     model: TrainedModel,
     detection: DetectionSettings,
     display: Display,
 ) -> tuple[NDArray[np.float32], float]:
-    if isinstance(background, Extract):
+    if isinstance(background, ScoreQuery):
         return recorded_scores(background, model, detection)
     return background_scores(
         background,
         model,
         detection,
-        lambda done, total: display.advance("listening", done, total),
+        lambda done, total: display.advance("scoring the background", done, total),
     )
 
 
-def _tell_overruled(detection: DetectionSettings) -> None:
-    """Say where the configuration would go before a model file."""
+def _warn_of_overrides(detection: DetectionSettings) -> None:
     for label, chosen in detection.labels.items():
         if chosen.onset_threshold is not None or chosen.offset_threshold is not None:
             logger.warning(
-                "the configuration has thresholds for %s, which go before those of "
-                "the model file: take them out there",
+                "the configuration has thresholds for %s, which override those of "
+                "the model file: remove them there",
                 label,
             )
 
 
-def _event_prices(
+def _recall_costs(
     model: TrainedModel,
     folder: Path,
     detection: DetectionSettings,
-    found: list[LabelPrice],
-) -> dict[str, EventPrice]:
-    """Listen to annotated streams, and count events missed with both thresholds."""
+    found: list[LabelThreshold],
+) -> dict[str, RecallCost]:
+    """Count the events of annotated streams missed with old and new thresholds."""
     classifier = Classifier(model, "cpu")
     with Display(Console(stderr=True)) as display:
-        streams = hear(
+        streams = score_streams(
             folder,
             classifier,
             detection,
-            lambda done, total: display.advance("listening to events", done, total),
+            lambda done, total: display.advance("scoring streams", done, total),
         )
     pairs = {
-        price.label: (price.threshold.onset, price.threshold.offset) for price in found
+        each.label: (each.threshold.onset, each.threshold.offset) for each in found
     }
-    return event_prices(streams, classifier, detection, pairs)
+    return recall_costs(streams, classifier, detection, pairs)
 
 
-def _show(
-    found: list[LabelPrice],
-    events: dict[str, EventPrice],
+def _show_thresholds(
+    found: list[LabelThreshold],
+    costs: dict[str, RecallCost],
     hours: float,
     budget: Budget,
 ) -> None:
     console = Console()
+    allowed = 24 * budget.false_alarms_per_hour
     console.print(
-        f"{hours:.2f} hours of background, at most "
-        f"{24 * budget.false_alarms_per_hour:g} false alarms a day over all labels"
+        f"{hours:.2f} hours of background, at most {allowed:g} false alarms a day over "
+        "all labels"
     )
     table = Table(
-        *("label", "onset", "offset", "a day", "at most (95 %)", "heard"),
-        *(("missed", "before") if events else ()),
+        *("label", "onset", "offset", "a day", "at most (95 %)", "recall"),
+        *(("missed", "before") if costs else ()),
     )
-    for price in found:
-        rate = f"{24 * price.threshold.false_alarms_per_hour:.2f}"
-        if price.threshold.extrapolated:
+    for each in found:
+        rate = f"{24 * each.threshold.false_alarms_per_hour:.2f}"
+        if each.threshold.extrapolated:
             rate += " extrapolated"
-        recall = "" if price.recall is None else f"{100 * price.recall:.0f} %"
+        cost = costs.get(each.label)
         table.add_row(
-            price.label,
-            f"{price.threshold.onset:.3f}",
-            f"{price.threshold.offset:.3f}",
+            each.label,
+            f"{each.threshold.onset:.3f}",
+            f"{each.threshold.offset:.3f}",
             rate,
-            f"{24 * price.rate_at_most:.1f}",
-            recall,
-            *_missed(events.get(price.label)),
+            f"{24 * each.rate_at_most:.1f}",
+            "" if each.recall is None else f"{100 * each.recall:.0f} %",
+            *(
+                (f"{cost.missed} of {cost.events}", str(cost.missed_before))
+                if cost is not None
+                else ()
+            ),
         )
     console.print(table)
-    expected = 24 * sum(price.threshold.false_alarms_per_hour for price in found)
-    beyond = expected > 1.01 * 24 * budget.false_alarms_per_hour
+    expected = 24 * sum(each.threshold.false_alarms_per_hour for each in found)
+    excess = ", more than allowed: some thresholds are at their limit"
     console.print(
-        f"expected in all: {expected:.2f} a day"
-        + (
-            ", more than asked for: some thresholds are as high as they go"
-            if beyond
-            else ""
-        )
+        f"expected in total: {expected:.2f} a day"
+        + (excess if expected > 1.01 * allowed else "")
     )
-    if any(price.threshold.extrapolated for price in found):
+    if any(each.threshold.extrapolated for each in found):
         console.print(
-            "Extrapolated rates are rarer than the background is long: that it holds "
-            "none shows no more than the bound beside."
+            "Extrapolated rates are lower than a background of this length can show; "
+            "only the limit beside them is certain."
         )
-
-
-def _missed(price: EventPrice | None) -> tuple[str, ...]:
-    if price is None:
-        return ()
-    return f"{price.missed} of {price.events}", str(price.missed_before)

@@ -1,10 +1,15 @@
-"""The settings of training, and the recipe that belongs to each network preset."""
+"""The settings of training, and the recipe that belongs to each network preset.
 
+train.yaml beside this file shows every setting with its default.
+"""
+
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from monitor.config.base import Count, Settings
+from monitor.config.load import check_settings, read_yaml
 from monitor.errors import ConfigError
 from monitor.spec import ModelSpec
 
@@ -15,9 +20,12 @@ Whole = Annotated[int, Field(ge=0)]
 SplitKind = Literal["fold", "group", "random"]
 Precision = Literal["auto", "bfloat16", "float32"]
 
+SETTINGS_FILE = Path(__file__).with_name("train.yaml")
+"""Settings file that shows every setting with its explanation and default."""
+
 
 class OptimiserSettings(Settings):
-    """How the weights move."""
+    """Optimiser and schedule."""
 
     epochs: Count = 30
     """Passes over the training material."""
@@ -38,10 +46,10 @@ class OptimiserSettings(Settings):
     """Share of the steps in which the learning rate rises."""
 
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.997
-    """Memory of the moving average of the weights, which is what is kept; per step."""
+    """Decay per step of the moving average of the weights, which is the result."""
 
     clip_norm: Positive = 3.0
-    """Gradients longer than this are shortened to it."""
+    """Longer gradients are shortened to this norm."""
 
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     """Targets 0 and 1 become this and 1 minus this."""
@@ -50,34 +58,34 @@ class OptimiserSettings(Settings):
     """Weight of the loss on the scores over time; 0 leaves it out."""
 
     precision: Precision = "auto"
-    """Of the multiplications: bfloat16 is faster on most GPUs since 2020, and auto
-    takes it there; weights, averages and the loss always have 32 bits."""
+    """Precision of the multiplications: auto is bfloat16 on a GPU that has it, else
+    float32; weights, averages and the loss always have 32 bits."""
 
 
 class MixtureSettings(Settings):
-    """What the windows are made of, before the front end."""
+    """Content of the training windows, before the front end."""
 
     balance: Share = 0.5
-    """0: every clip once an epoch; above: labels and groups with many clips are drawn
+    """0: every clip once an epoch; above: clips of frequent labels and groups are drawn
     less often, by their number to the minus this."""
 
     ambience_items: Share = 0.0
-    """Share of windows that hold no label at all: negatives and synthetic sounds."""
+    """Share of windows without any label: negatives and synthetic sounds."""
 
     synthetic_share: Share = 0.4
-    """Share of synthetic sounds (noise, hum, wind, speech, music, clatter) in it."""
+    """Share of synthetic sounds (noise, hum, wind, speech, music, clatter) in these."""
 
     over_ambience: Share = 0.0
     """Share of clips that are laid over ambience, at 3 to -20 dB."""
 
     two_sources: Share = 0.0
-    """Share of windows with clips of two labels, which are united."""
+    """Share of windows with clips of two labels; both are targets."""
 
     partial: Share = 0.3
     """Share of clips that begin before or end after the window."""
 
     repeat: Share = 0.25
-    """Share of short sounds that are heard again and again."""
+    """Share of short sounds that are repeated in the window."""
 
     speed_share: Share = 0.0
     """Share of clips played at another speed."""
@@ -99,10 +107,10 @@ class MixtureSettings(Settings):
 
 
 class FeatureSettings(Settings):
-    """What is done to the log-mel of a training window."""
+    """Augmentation of the log-mel of a training window."""
 
     roll: bool = False
-    """Turn the window by a random number of frames: time shift, wrapped around."""
+    """Roll the window by a random number of frames: time shift, wrapped around."""
 
     gain_db: NonNegative = 0.0
     """Largest change of level, both ways."""
@@ -117,23 +125,23 @@ class FeatureSettings(Settings):
     """Probability of each mask."""
 
     frequency_masks: Whole = 1
-    """Bands of bands that are replaced by the mean."""
+    """Masks of neighbouring mel bands, replaced by the mean."""
 
     frequency_mask_bands: Count = 6
     """Largest width of one, in mel bands."""
 
     time_masks: Whole = 1
-    """Stretches of frames that are replaced by the mean."""
+    """Masks of neighbouring frames, replaced by the mean."""
 
     time_mask_frames: Count = 34
     """Longest one, in frames."""
 
 
 class TeacherSettings(Settings):
-    """How much a student takes from its teacher; counts only with a teacher."""
+    """Distillation; only with a teacher."""
 
     sample_rate: Count = 32_000
-    """Samples a second that the teacher's network expects."""
+    """Sample rate of the teacher's input, Hz."""
 
     embedding_weight: NonNegative = 2.0
     """Weight of the squared distance to the teacher's embedding, standardised."""
@@ -142,18 +150,18 @@ class TeacherSettings(Settings):
     """Weight of the squared distance to the teacher's logits, standardised."""
 
     soft_share: Share = 0.7
-    """Share in the targets of a logistic regression on what the teacher gives."""
+    """Share in the targets of a logistic regression on the teacher's outputs."""
 
     classes: dict[str, tuple[Whole, ...]] | None = None
-    """For labels by name, the teacher's classes that mean the same, by number: the
+    """For labels by name, the numbers of the teacher's classes of the same meaning: the
     regression begins with them; null: those of AudioSet, for a teacher of its 527."""
 
     label_gradient: Share = 1.0
-    """How much of the labels' gradient goes beyond the heads; at 0 the blocks learn
-    from the teacher alone, and cannot learn recordings by heart."""
+    """Share of the labels' gradient that goes beyond the heads; at 0 the blocks learn
+    from the teacher alone, and cannot memorise recordings."""
 
     fitted_head: bool = True
-    """Fit the head of the windows anew at the end, on what the teacher gives: where the
+    """Fit the head of the windows anew at the end, to the teacher's outputs, where the
     features are the teacher's embedding."""
 
     frozen_layers: Whole = 7
@@ -161,24 +169,24 @@ class TeacherSettings(Settings):
     begins with them."""
 
     bank_items: Count = 20_000
-    """Mixtures that are made once and stored with the teacher's targets."""
+    """Mixtures in the target cache, which stores them with the teacher's outputs."""
 
     clean_repeats: Whole = 2
-    """Times that each unaltered clip is met beside the mixtures in one epoch."""
+    """Times that each unaltered clip comes beside the mixtures in one epoch."""
 
 
 class TrainingSettings(Settings):
-    """Everything that decides what a training run computes, but the recordings."""
+    """All settings that decide the result of a training, except the recordings."""
 
     preset: str = "article"
-    """Network preset."""
+    """Network, with its recipe: article or mobile."""
 
     seed: Whole = 0
-    """Every random draw of the run derives from it."""
+    """Seed of every random draw of the run."""
 
     split: SplitKind = "fold"
     """fold: the folds of the data; group: folds made of whole groups; random: folds
-    made clip by clip, whose figures say little about recordings never heard."""
+    made clip by clip, whose figures do not hold for new recordings."""
 
     folds: Annotated[int, Field(ge=2, le=100)] = 5
     """Folds to make where the data has none, or by group or clip."""
@@ -199,8 +207,8 @@ class TrainingSettings(Settings):
     """Budget of the thresholds over all labels together."""
 
     highest_onset: Annotated[float, Field(gt=0, lt=1)] = 0.95
-    """Onset threshold that no label exceeds, though the budget be overrun: a label that
-    is never told is worth nothing."""
+    """Highest onset threshold of a label, even if the budget is exceeded: a label that
+    is never detected is worth nothing."""
 
     ambience_hours: Positive = 2.0
     """Length of the ambience made of each part of the negatives, for thresholds."""
@@ -227,9 +235,9 @@ RECIPES: dict[str, dict[str, Any]] = {
         "optimiser": {"epochs": 30, "batch_size": 16},
         "mixtures": {"microphone_noise": 0.3},
     },
-    # A teacher's trunk that goes on learning from it, on mixtures of all kinds.
+    # A teacher's trunk that continues to learn from it, on mixtures of all kinds.
     "mobile": {
-        # More was promised than was raised by recordings that set no threshold.
+        # Measured rates stay below the budget: some recordings set no threshold.
         "false_alarms_per_hour": 1.0,
         "optimiser": {
             "epochs": 4,
@@ -261,24 +269,27 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
-def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        below = merged.get(key)
-        if isinstance(value, dict) and isinstance(below, dict):
-            merged[key] = _merge(below, value)
-        else:
-            merged[key] = value
-    return merged
+def read_settings(path: Path) -> dict[str, Any]:
+    """Read a settings file: any of the keys of train.yaml.
+
+    Raises:
+        ConfigError: The file cannot be read, or is not YAML of keys and values.
+    """
+    try:
+        data = read_yaml(path.read_text(encoding="utf-8"), str(path)).data
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--settings: {path} cannot be read ({error})") from None
+    # A section whose keys are all commented out is null.
+    return {key: value for key, value in data.items() if value is not None}
 
 
 def training_settings(*layers: dict[str, Any], origin: str) -> TrainingSettings:
-    """Settings from layers of keys, later ones first, over the preset's recipe.
+    """Merge layers of keys, later ones first, over the recipe of the preset.
 
     Args:
-        layers: Nested dictionaries, such as the section `training` of a configuration
-            and the options of the command line.
-        origin: Where they come from, for the message.
+        layers: Nested dictionaries, such as a settings file and the options of the
+            command line.
+        origin: Their source, for the message.
 
     Raises:
         ConfigError: A key is unknown or a value breaks its rule.
@@ -288,11 +299,23 @@ def training_settings(*layers: dict[str, Any], origin: str) -> TrainingSettings:
         given = _merge(given, layer)
     preset = given.get("preset", "article")
     recipe = RECIPES.get(preset, {}) if isinstance(preset, str) else {}
-    try:
-        return TrainingSettings.model_validate(_merge(recipe, given), strict=False)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in ("training", *first["loc"]))
-        raise ConfigError(
-            f"{origin}: {key}: {first['msg']} (given: {first['input']!r})"
-        ) from None
+    merged = _tuples(_merge(recipe, given))
+    return check_settings(TrainingSettings, merged, origin)
+
+
+def _tuples(value: Any) -> Any:
+    """Replace the lists of YAML by the tuples of the settings."""
+    if isinstance(value, dict):
+        return {key: _tuples(each) for key, each in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        if isinstance(value, dict) and isinstance(below, dict):
+            merged[key] = _merge(below, value)
+        else:
+            merged[key] = value
+    return merged

@@ -1,7 +1,7 @@
-"""Several processes that train one network together, as torchrun starts them.
+"""Training by several processes, as torchrun starts them.
 
-Each process, called a rank, makes and hears its share of every batch; the gradients are
-averaged, so that all take the same step.  Only the first writes, prints and tests.
+Each process computes its share of every batch; the gradients are averaged, so that all
+take the same step.  Only the main process writes, prints and evaluates.
 """
 
 import os
@@ -11,48 +11,46 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from training.checkpoint import InterruptedTrainingError
 
 T = TypeVar("T")
-_PATIENCE = timedelta(days=2)
-"""The first rank may test for hours while the others wait."""
+_TIMEOUT = timedelta(days=2)
+"""The main process may evaluate for hours while the others wait."""
 _POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Ranks:
-    """The processes of a training, and which of them this is."""
+class Distributed:
+    """The processes of a training, and the place of this one among them."""
 
-    number: int = 0
-    """Of this process, from 0."""
+    rank: int = 0
     count: int = 1
-    local: int = 0
-    """Number of this process among those of its machine."""
-    local_count: int = 1
+    local_rank: int = 0
+    """Rank among the processes of this machine."""
     stop: threading.Event | None = None
     """Ends a wait for the others."""
 
     @property
-    def is_first(self) -> bool:
-        """Whether this process writes, prints and tests."""
-        return self.number == 0
+    def is_main(self) -> bool:
+        """True in the process that writes, prints and evaluates."""
+        return self.rank == 0
 
-    def share(self, items: Sequence[T]) -> Sequence[T]:
-        """The items of a batch that are this process's."""
-        return items[self.number :: self.count]
+    def shard(self, items: Sequence[T]) -> Sequence[T]:
+        """Return the items of a batch that this process computes."""
+        return items[self.rank :: self.count]
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Wait until all processes are here.
 
         Raises:
-            InterruptedTrainingError: `stop` was set, and the others do not come.
+            InterruptedTrainingError: `stop` was set meanwhile.
         """
         if self.count == 1:
             return
@@ -63,11 +61,11 @@ class Ranks:
                 raise InterruptedTrainingError("training was stopped")
             time.sleep(_POLL_SECONDS)
 
-    def tell(self, value: T) -> T:
-        """What the first process gives, in all of them."""
+    def broadcast(self, value: T) -> T:
+        """Return the main process's value in all processes."""
         if self.count == 1:
             return value
-        self.wait()
+        self.barrier()
         box = [value]
         dist.broadcast_object_list(box)
         return box[0]
@@ -82,130 +80,69 @@ class Ranks:
         return summed
 
     def any(self, value: bool) -> bool:
-        """Whether it is true in one of the processes."""
+        """True if `value` is true in one of the processes."""
         return self.sum([float(value)])[0] > 0
 
     @contextmanager
-    def one_after_other(self) -> Iterator[None]:
+    def main_process_first(self) -> Iterator[None]:
         """Let the first process of each machine go before the others.
 
-        For what it leaves on disk for them.
+        The others find what it has left on the disk.
         """
-        if self.local:
-            self.wait()
+        if self.local_rank:
+            self.barrier()
         yield
-        if not self.local:
-            self.wait()
+        if not self.local_rank:
+            self.barrier()
 
-    def join(self, module: nn.Module, skips: bool) -> nn.Module:
-        """A module to be called in place of `module`, whose gradients are averaged.
+    def wrap(self, module: nn.Module, has_unused: bool) -> nn.Module:
+        """Return a module to call in place of `module`, with averaged gradients.
 
-        All processes begin with the weights of the first.
+        All processes begin with the weights of the main one.  Batch normalisation
+        spans the batch of all processes on GPUs; torch has none that does on CPUs,
+        where each process normalises by its own share.
 
         Args:
-            module: Gets batch normalisations over the batch of all processes.
-            skips: Some of its parameters may have no part in an answer.
+            module: The module; its batch normalisations are replaced on a GPU.
+            has_unused: Some of its parameters may have no part in a loss.
         """
         if self.count == 1:
             return module
         own = {name: value.cpu() for name, value in module.state_dict().items()}
-        module.load_state_dict(self.tell(own))
-        group = dist.new_group()
-        assert isinstance(group, dist.ProcessGroup)
-        _share_norms(module, group)
-        return DistributedDataParallel(module, find_unused_parameters=skips)
+        module.load_state_dict(self.broadcast(own))
+        if next(module.parameters()).is_cuda:
+            convert = nn.SyncBatchNorm.convert_sync_batchnorm
+            module = convert(module)  # type: ignore[no-untyped-call]
+        return DistributedDataParallel(module, find_unused_parameters=has_unused)
 
 
-ALONE = Ranks()
+SINGLE_PROCESS = Distributed()
 
 
 @contextmanager
-def joined(device: str, stop: threading.Event) -> Iterator[tuple[Ranks, str]]:
-    """Meet the other processes that torchrun has started, if it has.
+def process_group(
+    device: str, stop: threading.Event
+) -> Iterator[tuple[Distributed, str]]:
+    """Join the other processes that torchrun has started, if it has.
 
     Args:
-        device: Name of the processor; each process of a machine gets a GPU of its own.
+        device: Compute device; each process of a machine gets a GPU of its own.
         stop: Ends a wait for the others.
 
-    Returns:
-        The ranks, and the processor of this one.
+    Yields:
+        The processes, and the compute device of this one.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
-        yield Ranks(stop=stop), device
+        yield Distributed(stop=stop), device
         return
-    local = int(os.environ["LOCAL_RANK"])
+    local_rank = int(os.environ["LOCAL_RANK"])
     backend = "gloo"
     if device == "cuda":
-        backend, device = "cpu:gloo,cuda:nccl", f"cuda:{local}"
-        torch.cuda.set_device(local)
-    dist.init_process_group(backend, timeout=_PATIENCE)
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        backend, device = "cpu:gloo,cuda:nccl", f"cuda:{local_rank}"
+        torch.cuda.set_device(local_rank)
+    dist.init_process_group(backend, timeout=_TIMEOUT)
     try:
-        yield Ranks(dist.get_rank(), count, local, here, stop), device
+        yield Distributed(dist.get_rank(), count, local_rank, stop), device
     finally:
         dist.destroy_process_group()
-
-
-class _Sum(torch.autograd.Function):
-    """The sum over all processes, through which gradients flow back to each."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, group: dist.ProcessGroup) -> Tensor:
-        ctx.group = group
-        total = values.clone()
-        dist.all_reduce(total, group=group)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        total = gradients[0].contiguous().clone()
-        dist.all_reduce(total, group=ctx.group)
-        return total, None
-
-
-class _SharedNorm(nn.BatchNorm2d):
-    """Batch normalisation over the batch of all processes.
-
-    So that two processes learn what one would; torch's own knows GPUs only.
-    """
-
-    group: dist.ProcessGroup
-
-    def forward(self, maps: Tensor) -> Tensor:
-        if not self.training:
-            return super().forward(maps)
-        own = torch.tensor(float(maps.numel() // maps.shape[1]), device=maps.device)
-        sums = _Sum.apply(
-            torch.cat([maps.float().sum(dim=(0, 2, 3)), own[None]]), self.group
-        )
-        count = sums[-1].detach()
-        mean = sums[:-1] / count  # (features,)
-        apart = maps.float() - mean[:, None, None]
-        variance = _Sum.apply(apart.square().sum(dim=(0, 2, 3)), self.group) / count
-        self._remember(mean.detach(), variance.detach() * count / (count - 1))
-        scale = self.weight * (variance + self.eps).rsqrt()
-        scaled: Tensor = apart * scale[:, None, None] + self.bias[:, None, None]
-        return scaled.to(maps.dtype)
-
-    @torch.no_grad()
-    def _remember(self, mean: Tensor, variance: Tensor) -> None:
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.num_batches_tracked is not None
-        assert self.momentum is not None
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(variance, self.momentum)
-        self.num_batches_tracked += 1
-
-
-def _share_norms(module: nn.Module, group: dist.ProcessGroup) -> None:
-    """Replace every batch normalisation, at its place, with its numbers."""
-    for name, child in module.named_children():
-        if isinstance(child, nn.BatchNorm2d):
-            shared = _SharedNorm(child.num_features, child.eps, child.momentum or 0.1)
-            shared.load_state_dict(child.state_dict())
-            shared.group = group
-            setattr(module, name, shared.to(child.weight.device))
-        else:
-            _share_norms(child, group)

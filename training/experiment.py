@@ -1,109 +1,105 @@
-"""One run of `train`: material, one network or one for each fold, and a model file.
-
-The card of a trained model: what it is, how it was made, how it was tested.
-"""
+"""One experiment: material, one network or one for each fold, and a model file."""
 
 import logging
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from monitor.model.model_file import ModelCard, Thresholds, TrainedModel, save_model
+from monitor.errors import UsageError
+from monitor.model.model_file import ModelCard, TrainedModel, save_model
 from monitor.model.networks.build import Network, build_network
 from training.checkpoint import InterruptedTrainingError, RunFolder
 from training.config import TrainingSettings
 from training.data.manifest import Clip
 from training.data.splits import Split, split
+from training.distill.distillation import Distillation, learn_statistics
 from training.distill.linear_probe import teacher_figures
-from training.distributed import ALONE, Ranks
+from training.distill.target_cache import build_target_cache
+from training.distill.teacher import Teacher
+from training.distributed import SINGLE_PROCESS, Distributed
 from training.evaluate.clips import cost_figures
-from training.evaluate.examine import Examiner
+from training.evaluate.evaluator import Evaluator
 from training.evaluate.out_of_fold import (
     Calibration,
-    Evidence,
-    HeldOut,
+    OutOfFold,
+    OutOfFoldLogits,
     calibrate_parts,
-    join_evidence,
+    join_out_of_fold,
     negatives_report,
 )
-from training.losses import prepare
-from training.mixtures.dataset import MixtureSource
-from training.mixtures.material import gather
-from training.network_training import FINAL, Job, Learner
+from training.losses import Student, prepare_batch
+from training.mixtures.dataset import MixtureSource, ShardedSource
+from training.mixtures.material import DataPaths, gather
 from training.profile import timed
 from training.progress import Display
-from training.report.report import SHOWN_WINDOWS, Tested, tested_of, write_report
-from training.streams.evaluate import (
-    StreamResult,
-    ambience_figures,
-    trial_figures,
-    try_on_streams,
+from training.report.report import (
+    SHOWN_WINDOWS,
+    TestedClips,
+    tested_clips,
+    write_report,
 )
+from training.streams.evaluate import (
+    ambience_figures,
+    evaluate_on_scenes,
+    stream_figures_by_fold,
+)
+from training.streams.metrics import StreamResult
+from training.train import train
 
 logger = logging.getLogger(__name__)
 
+FINAL = 0
+"""In place of a fold: the network that is trained on all of them."""
 
-def make_card(
-    name: str,
-    network: Network,
-    labels: Sequence[str],
-    licence: str,
-    calibration: Calibration | None,
-    figures: dict[str, Any],
-    settings: TrainingSettings,
-) -> ModelCard:
-    """Put together what a model file says.
 
-    Args:
-        name: Of the model, in records.
-        network: For what it costs.
-        labels: In the order of the scores.
-        licence: Of the recordings and of the teacher.
-        calibration: Temperatures and thresholds; None: it was not tested.
-        figures: Of the test.
-        settings: Of the training.
-    """
-    thresholds: dict[str, Thresholds] = {}
-    temperatures: dict[str, float] = {}
-    if calibration is not None:
-        temperatures = {
-            label: float(value)
-            for label, value in zip(labels, calibration.temperatures, strict=True)
-        }
-        for label, found in zip(labels, calibration.thresholds, strict=False):
-            thresholds[label] = Thresholds(
-                onset=found.onset,
-                offset=found.offset,
-                false_alarms_per_hour=found.false_alarms_per_hour,
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The options of `train`, beside the settings."""
+
+    paths: DataPaths
+    out: Path
+    run: Path
+    resume: bool = False
+    cross_validate: bool = False
+    teacher: Path | None = None
+    """ONNX file; None: there is no teacher."""
+    target_cache: Path | None = None
+    """Folder of the target cache; None: in the run folder."""
+    workers: int = 1
+    device: str = "cpu"
+    only: int | None = None
+    """Train only the network of this fold, or the one of all folds: `FINAL`."""
+
+    def check(self) -> None:
+        """Find contradictions before anything slow is done.
+
+        Raises:
+            UsageError: The folder of the model file does not exist, or options
+                contradict each other.
+        """
+        if not self.out.parent.is_dir():
+            raise UsageError(f"--out: the folder {self.out.parent} does not exist")
+        if self.only is not None and not self.cross_validate:
+            raise UsageError(
+                "--only names a network of --cross-validate; give that too"
             )
-    cost = cost_figures(network, settings.spec)
-    return ModelCard(
-        name=name,
-        preset=settings.preset,
-        labels=tuple(labels),
-        thresholds=thresholds,
-        temperatures=temperatures,
-        report={**figures, **cost, "split": settings.split},
-        licence=licence,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        training=settings.model_dump(mode="json", exclude={"spec"}),
-    )
 
 
-class Run:
-    """A job with its material, which several networks may share.
+class Experiment:
+    """A job with its material, which several networks share.
 
     Args:
-        job: What was asked.
+        job: The options.
         settings: Of the run.
-        display: Shows how it goes.
+        display: Shows the progress.
         stop: Ends the work.
-        ranks: The processes that train together; all make the same calls.
+        distributed: The processes that train together; all make the same calls.
     """
 
     def __init__(
@@ -112,49 +108,44 @@ class Run:
         settings: TrainingSettings,
         display: Display,
         stop: threading.Event,
-        ranks: Ranks = ALONE,
+        distributed: Distributed = SINGLE_PROCESS,
     ) -> None:
         self.job = job
         self.settings = settings
         self.display = display
         self.stop = stop
-        self.ranks = ranks
+        self.distributed = distributed
         build_network(settings.preset, settings.spec, 1)  # fail before the work
-        self.folder = RunFolder(job.run, ranks.is_first)
-        with ranks.one_after_other():
-            self.material = gather(job.places, settings, self._advance)
+        self.folder = RunFolder(job.run, distributed.is_main)
+        with distributed.main_process_first():
+            self.material = gather(job.paths, settings, self._advance)
+        self.labels = self.material.manifest.labels
         self.folder.begin(settings, job.resume)
-        self.examiner = Examiner(self.material, settings, job.device, self._advance)
-        self.learner = Learner(job, settings, self.material, display, stop, ranks)
+        self.evaluator = Evaluator(self.material, settings, job.device, self._advance)
+        self.distillation = None if job.teacher is None else self._ask(job.teacher)
 
     def _advance(self, what: str, done: int, total: int) -> None:
         if self.stop.is_set():
             raise InterruptedTrainingError(f"stopped while {what}; begin again")
         self.display.advance(what, done, total)
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Names of the labels."""
-        return self.material.manifest.labels
-
-    def train(self) -> ModelCard | None:
+    def run(self) -> ModelCard | None:
         """Train, test, calibrate, and write the model file.
 
         Returns:
             Its card; None if only one network of a cross-validation was asked for, or
             if another process tests and writes.
         """
-        if self.job.cross_validate:
-            return self._cross_validate()
-        return self._single()
+        return self._train_folds() if self.job.cross_validate else self._train_one()
 
-    def _single(self) -> ModelCard | None:
+    def _train_one(self) -> ModelCard | None:
+        """Train one network, and test it on the test folds."""
         settings, labels = self.settings, self.labels
         parts = split(
             self.material.manifest, settings.test_folds, settings.validation_folds
         )
-        network = self._learn(parts, (), self.folder, "training")
-        if not self.ranks.is_first:
+        network = self._network(parts, (), self.folder, "training")
+        if not self.distributed.is_main:
             return None
         if not parts.test:
             figures: dict[str, Any] = {"tested": "not at all"}
@@ -162,92 +153,182 @@ class Run:
             self._report(card, None)
             return card
         with timed("evaluation"):
-            heard = self.examiner.ask(network, parts.test, self.examiner.unheard)
-        figures, judged = heard.conclude(labels, settings)
+            predicted = self.evaluator.predict(
+                network, parts.test, self.evaluator.test_negatives
+            )
+        figures, calibrations = predicted.conclude(labels, settings)
         folds = ", ".join(str(fold) for fold in settings.test_folds)
         figures["tested"] = f"on fold {folds}, never trained on"
-        calibration = heard.calibrate(labels, settings)
+        calibration = predicted.calibrate(labels, settings)
         card = self._write(network, self.job.out, calibration, figures)
-        self._report(card, tested_of(heard, judged))
+        self._report(card, tested_clips(predicted, calibrations))
         return card
 
-    def _cross_validate(self) -> ModelCard | None:
+    def _train_folds(self) -> ModelCard | None:
         """Test folds in turn, each by a network of its own; then train on all."""
         settings, manifest, only = self.settings, self.material.manifest, self.job.only
         networks: dict[int, Network] = {}
-        evidence: list[Evidence] = []
+        predicted: list[OutOfFold] = []
         folds = settings.test_folds or manifest.folds
-        unheard = self.examiner.unheard_parts(len(folds))
+        test_negatives = self.evaluator.negatives_parts(len(folds))
         for number, fold in enumerate(folds):
-            if only is not None and fold != only:
+            if only not in (None, fold):
                 continue
             parts = split(manifest, [fold], settings.validation_folds)
-            held = self._held_negatives(fold)
+            kept_out = self._negatives_with(fold)
             folder = self.folder.part(f"fold{fold}")
-            networks[fold] = self._learn(parts, held, folder, f"fold {fold}")
-            if only is None and self.ranks.is_first:
-                own = unheard[number] or self.material.negatives_of(held)
+            network = self._network(parts, kept_out, folder, f"fold {fold}")
+            networks[fold] = network
+            if only is None and self.distributed.is_main:
+                own = test_negatives[number] or self.material.negatives_of(kept_out)
                 with timed("evaluation"):
-                    heard = self.examiner.ask(networks[fold], parts.test, own, fold)
-                    ambience = self.examiner.ambience_for(
-                        networks[fold], own, fold, folds
-                    )
-                evidence.append(replace(heard, ambience=ambience))
+                    result = self.evaluator.predict(network, parts.test, own, fold)
+                    ambience = self.evaluator.ambience_for(network, own, fold, folds)
+                predicted.append(replace(result, ambience=ambience))
         final = None
         if only in (None, FINAL):
             everything = split(manifest, (), settings.validation_folds)
             folder = self.folder.part("final")
-            final = self._learn(everything, (), folder, "all folds")
-        if only is not None or final is None or not self.ranks.is_first:
+            final = self._network(everything, (), folder, "all folds")
+        if only is not None or final is None or not self.distributed.is_main:
             return None
-        return self._conclude(networks, final, join_evidence(evidence))
+        return self._conclude(networks, final, join_out_of_fold(predicted))
+
+    def _network(
+        self, parts: Split, kept_out: Sequence[int], folder: RunFolder, title: str
+    ) -> Network:
+        """Train a network, or find it trained.
+
+        Args:
+            parts: The clips for training and validation.
+            kept_out: Folds of negatives that it must not be trained on either.
+            folder: Of the network.
+            title: Of the progress bar.
+        """
+        settings, seed = self.settings, self.settings.seed
+        self.display.title = title
+        torch.manual_seed(seed)  # the first weights; torch's layers take no generator
+        network = build_network(settings.preset, settings.spec, len(self.labels))
+        weights = self.distributed.broadcast(folder.read_result())
+        if weights is not None:
+            network.load_state_dict(weights)
+            return network.eval()
+        without = (*settings.negatives_test_folds, *kept_out)
+        maker = self.material.maker(parts.train, without, settings)
+        if self.distillation is None:
+            size, workers = settings.optimiser.batch_size, self.job.workers
+            learn_statistics(network, MixtureSource(maker, size, seed, 0))
+            source = MixtureSource(maker, size, seed, workers, self.distributed)
+            network = self._train(Student(network), source, parts, folder)
+        else:
+            clips = self.material.manifest.clips
+            apart = {clips[index].fold for index in (*parts.test, *parts.validation)}
+            student, cached = self.distillation.begin(
+                network, maker, tuple(apart), without, settings
+            )
+            sharded = ShardedSource(cached, self.distributed)
+            network = self._train(student, sharded, parts, folder)
+            self.distillation.end(network, student, cached, settings)
+        # The weights are stored in 16 bits: what is tested is what is stored.
+        network = network.half().float()
+        folder.write_result(network.state_dict())
+        return network
+
+    def _train(
+        self,
+        student: Student,
+        source: MixtureSource | ShardedSource,
+        parts: Split,
+        folder: RunFolder,
+    ) -> Network:
+        validate = None
+        if parts.validation:
+            validate = self.evaluator.validation(parts.validation)
+        return train(
+            student,
+            source,
+            self.labels,
+            self.settings,
+            folder,
+            self.display,
+            self.stop,
+            validate,
+            self.job.device,
+            self.distributed,
+        )
+
+    def _ask(self, path: Path) -> Distillation:
+        """Ask a teacher about the mixtures, or find its answers in the target cache."""
+        settings, job = self.settings, self.job
+        teacher = Teacher(path, settings.teacher.sample_rate)
+        everything = range(len(self.material.manifest.clips))
+        without = settings.negatives_test_folds
+        with timed("target cache"), self.distributed.main_process_first():
+            cache = build_target_cache(
+                job.target_cache or job.run / "targets",
+                self.material.maker(everything, without, settings),
+                teacher,
+                settings.teacher.bank_items,
+                settings.seed,
+                job.workers,
+                self.stop,
+                lambda done, total: self.display.advance("mixtures", done, total),
+            )
+        return Distillation(cache, teacher, self.labels)
 
     def _conclude(
-        self, networks: dict[int, Network], final: Network, heard: Evidence
+        self, networks: dict[int, Network], final: Network, predicted: OutOfFold
     ) -> ModelCard:
         """Write the networks of the folds, and the final one with their figures."""
-        settings = self.settings
-        figures, judged = heard.conclude(self.labels, settings)
-        unheard = self.examiner.unheard_parts(len(networks))
+        settings, labels = self.settings, self.labels
+        figures, calibrations = predicted.conclude(labels, settings)
+        test_negatives = self.evaluator.negatives_parts(len(networks))
         streams: dict[int, list[StreamResult]] = {}
-        for number, (fold, network) in enumerate(networks.items()):
+        for (fold, network), negatives in zip(
+            networks.items(), test_negatives, strict=False
+        ):
             path = self.folder.path / f"fold{fold}" / "model.safetensors"
             facts = {"tested": f"see folds: {fold}", "folds": figures["folds"]}
-            card = self._write(network, path, judged[fold], facts)
+            card = self._write(network, path, calibrations[fold], facts)
             clips = [c for c in self.material.manifest.clips if c.fold == fold]
-            if unheard[number] and settings.stream_hours > 0:
+            if negatives and settings.stream_hours > 0:
                 model = TrainedModel(network, settings.spec, card)
                 hours = settings.stream_hours
-                streams[fold] = self._try(model, clips, unheard[number], hours)
+                streams[fold] = self._scenes(model, clips, negatives, hours)
         figures["tested"] = (
-            "by cross-validation: each fold by a network that never heard it"
+            "by cross-validation: each fold by a network that was not trained on it"
         )
         if streams:
-            figures["streams"] = trial_figures(streams, self.labels)
-        if (lesson := self.learner.lesson) is not None:
-            with timed("evaluation"):
+            figures["streams"] = stream_figures_by_fold(streams, labels)
+        with timed("evaluation"):
+            if (distillation := self.distillation) is not None:
                 figures |= teacher_figures(
-                    lesson.teacher,
+                    distillation.teacher,
                     self.material,
                     settings.spec,
                     networks,
                     self._advance,
                 )
-        with timed("evaluation"):
-            asked = self.examiner.ask_negatives(final, settings.negatives_test_folds)
-        calibration = heard.calibrate(self.labels, settings)
+            asked = self.evaluator.predict_negatives(
+                final, settings.negatives_test_folds
+            )
+        calibration = predicted.calibrate(labels, settings)
         if asked is not None:
-            parts = calibrate_parts(heard, asked[1], self.labels, settings)
-            figures |= self._measure_final(final, asked[0], parts)
-            calibration = heard.calibrate(self.labels, settings, ambience=asked[1])
+            negatives_logits, ambience = asked
+            parts = calibrate_parts(predicted, ambience, labels, settings)
+            figures |= self._false_alarms(final, negatives_logits, parts)
+            calibration = predicted.calibrate(labels, settings, ambience=ambience)
         card = self._write(final, self.job.out, calibration, figures)
-        self._report(card, tested_of(heard, judged))
+        self._report(card, tested_clips(predicted, calibrations))
         return card
 
-    def _measure_final(
-        self, final: Network, negatives: HeldOut, parts: dict[int, Calibration]
+    def _false_alarms(
+        self, final: Network, negatives: OutOfFoldLogits, parts: dict[int, Calibration]
     ) -> dict[str, Any]:
-        """False alarms on negatives that nobody has heard, each part by the others'."""
+        """False alarms of the final network on negatives that it was not trained on.
+
+        Each part of them is judged by thresholds from the other parts.
+        """
         settings = self.settings
         figures = {"negatives_never_heard": negatives_report(negatives, parts)}
         hours = settings.test_ambience_hours / len(parts)
@@ -255,46 +336,36 @@ class Run:
             return figures
         results: list[StreamResult] = []
         for part, calibration in parts.items():
-            own = np.flatnonzero(negatives.part == part)
-            clips = [negatives.windows.clips[int(index)] for index in own]
             card = self._card(final, calibration, {})
             model = TrainedModel(final, settings.spec, card)
-            results += self._try(model, (), clips, hours)
+            results += self._scenes(model, (), negatives.clips_of(part), hours)
         figures["ambience_never_heard"] = ambience_figures(results, self.labels)
         return figures
 
-    def _try(
+    def _scenes(
         self,
         model: TrainedModel,
         clips: Sequence[Clip],
         negatives: Sequence[Clip],
         hours: float,
     ) -> list[StreamResult]:
-        """What the monitor hears in streams of clips, or of none, over negatives."""
+        """Events of the monitor in streams of clips, or of none, over negatives."""
         with timed("evaluation"):
-            return try_on_streams(
+            return evaluate_on_scenes(
                 model,
                 self.material,
                 clips,
                 negatives,
                 hours,
-                lambda done, total: self._advance("listening to streams", done, total),
+                lambda done, total: self._advance("evaluating streams", done, total),
             )
 
-    def _held_negatives(self, fold: int) -> tuple[int, ...]:
-        """Negatives that stay out with a fold of clips, where none is kept apart."""
+    def _negatives_with(self, fold: int) -> tuple[int, ...]:
+        """Folds of negatives kept out with a fold of clips, where none is for tests."""
         negatives = self.material.negatives
-        if negatives is None or self.examiner.unheard:
+        if negatives is None or self.evaluator.test_negatives:
             return ()
         return (fold,) if fold in negatives.folds else ()
-
-    def _learn(
-        self, parts: Split, held: Sequence[int], folder: RunFolder, title: str
-    ) -> Network:
-        validate = None
-        if parts.validation:
-            validate = self.examiner.validation(parts.validation)
-        return self.learner.learn(parts, held, folder, title, validate)
 
     def _write(
         self,
@@ -315,30 +386,44 @@ class Run:
         calibration: Calibration | None,
         figures: dict[str, Any],
     ) -> ModelCard:
-        name, licence = self.job.out.stem, self._licence()
-        return make_card(
-            name, network, self.labels, licence, calibration, figures, self.settings
+        settings = self.settings
+        licence = settings.licence or self.material.manifest.licence
+        if self.distillation is not None:
+            licence = f"{licence}\n{self.distillation.notice}"
+        cost = cost_figures(network, settings.spec)
+        found = calibration or Calibration(np.zeros(0, np.float32), ())
+        return ModelCard(
+            name=self.job.out.stem,
+            preset=settings.preset,
+            labels=self.labels,
+            thresholds=dict(zip(self.labels, found.card_thresholds(), strict=False)),
+            temperatures=dict(
+                zip(self.labels, found.temperatures.tolist(), strict=False)
+            ),
+            report={**figures, **cost, "split": settings.split},
+            licence=licence,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            training=settings.model_dump(mode="json", exclude={"spec"}),
         )
 
-    def _report(self, card: ModelCard, tested: Tested | None) -> None:
+    def _report(self, card: ModelCard, tested: TestedClips | None) -> None:
         """Write the page of the run."""
-        folders = {
+        metrics = {
             path.parent.name: RunFolder(path.parent).metrics()
             for path in sorted(self.folder.path.rglob("metrics.jsonl"))
         }
         clips = range(len(self.material.manifest.clips))
         maker = self.material.maker(clips, (), self.settings)
         shown = next(MixtureSource(maker, SHOWN_WINDOWS, 0, 0).batches(0, 1))
-        task = prepare(np.random.default_rng(0), shown, self.settings)
-        store = self.material.store
+        prepared = prepare_batch(np.random.default_rng(0), shown, self.settings)
         with timed("report"):
             page = write_report(
-                self.folder.path, card, self.settings.spec, folders, tested, store, task
+                self.folder.path,
+                card,
+                self.settings.spec,
+                metrics,
+                tested,
+                self.material.store,
+                prepared,
             )
         logger.info("the report of the run is %s", page)
-
-    def _licence(self) -> str:
-        licence = self.settings.licence or self.material.manifest.licence
-        if self.learner.lesson is None:
-            return licence
-        return f"{licence}\n{self.learner.lesson.notice}"

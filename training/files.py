@@ -1,4 +1,4 @@
-"""Files that other processes find, and that a power cut leaves whole or not at all."""
+"""Files that several processes share, and that a power failure leaves whole."""
 
 import contextlib
 import logging
@@ -15,18 +15,18 @@ if sys.platform != "win32":
     import fcntl
 
 
-_PATIENCE_SECONDS = 0.5
+_POLL_SECONDS = 0.5
 
 
 @contextlib.contextmanager
-def alone_in(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Let no other process make the same in `folder` meanwhile; wait until none does.
+def locked_folder(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Lock `folder` against other processes; wait until none has it.
 
     Two trainings that start at the same time would else both decode the recordings, and
-    take each other's files away.  A process that ends lets go, however it ends.
+    overwrite each other's files.  The lock ends with the process, however it ends.
 
     Args:
-        folder: Is made if it is not there.
+        folder: Created if it does not exist.
         waiting: Called every half second while another process is busy; may raise.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -36,10 +36,10 @@ def alone_in(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         if not _locks(descriptor):
-            logger.info("another process is busy in %s; waiting for it", folder)
+            logger.info("another process has locked %s; waiting for it", folder)
             waiting()
             while not _locks(descriptor):
-                time.sleep(_PATIENCE_SECONDS)
+                time.sleep(_POLL_SECONDS)
                 waiting()
         yield
     finally:
@@ -52,7 +52,7 @@ def _locks(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     except OSError as error:
-        # Some file systems know no locks; then it is the user who must take care.
+        # Some file systems have no locks; then the user must take care.
         logger.warning(
             "the folder cannot be locked (%s); start no other training that uses it",
             error.strerror,
@@ -61,14 +61,14 @@ def _locks(descriptor: int) -> bool:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a file beside the old one, and put it in its place."""
+    """Replace a file by a new text, whole or not at all."""
     beside = path.with_suffix(".partial")
     beside.write_text(text)
-    put(beside, path)
+    replace_file(beside, path)
 
 
-def put(beside: Path, path: Path) -> None:
-    """Put a file in its place, when all of it is on the disk: power may fail."""
+def replace_file(beside: Path, path: Path) -> None:
+    """Move a file to its place once all of it is on the disk: power may fail."""
     with beside.open("rb") as file:
         os.fsync(file.fileno())
     beside.replace(path)

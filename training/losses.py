@@ -1,6 +1,7 @@
-"""What a student is asked about a batch, and how far off its answers are.
+"""A batch as the network gets it, the student, and the terms of its loss.
 
-A network in training, with the further heads by which it learns from a teacher.
+A student is a network in training, with the further heads by which it learns from a
+teacher.
 """
 
 from dataclasses import dataclass
@@ -19,32 +20,35 @@ from training.mixtures import augment
 from training.mixtures.dataset import Batch
 from training.mixtures.mixtures import FRAMES_PER_CELL
 
+Array = NDArray[np.float32]
+TERMS = ("scores", "columns", "embedding", "logits")
+"""Of the loss; not every network and batch has all."""
+_LONGEST = 5.0
+"""Distance in deviations from which on a feature counts no more."""
 
-class Answers(NamedTuple):
-    """What a student makes of a batch of windows."""
+
+class StudentOutputs(NamedTuple):
+    """Outputs of a student for a batch of windows."""
 
     logits: Tensor
     """(batch, labels)."""
-
     activity: Tensor | None
     """(batch, labels, columns), if asked for."""
-
     embedding: Tensor | None
     """(batch, size of the teacher's embedding) in its deviations, if it has that."""
-
     teacher_logits: Tensor | None
     """(batch, classes of the teacher) in their deviations, if it has that."""
 
 
 class Student(nn.Module):
-    """A network and the heads that are dropped when it has learned.
+    """A network, and the heads that are dropped after training.
 
     Where the pooled features are as many as the teacher's embedding, they shall be
     that embedding; else a linear layer stands between the two.
 
     Args:
-        network: What is kept.
-        embedding_scale: (size,), deviations of the teacher's embedding; None: it has
+        network: The part that is kept.
+        embedding_scale: (size,), deviations of the teacher's embedding; None: there is
             none to learn from.
         logits_scale: (classes,), the same of its logits.
         classifier: The teacher's own, from embedding to logits, which stays as it is;
@@ -67,15 +71,14 @@ class Student(nn.Module):
         super().__init__()
         self.network = network
         self.label_gradient = label_gradient
-        features = feature_count(network)
-        nothing = torch.ones(0)
-        self.register_buffer(
-            "embedding_scale", nothing if embedding_scale is None else embedding_scale
-        )
-        self.register_buffer(
-            "logits_scale", nothing if logits_scale is None else logits_scale
-        )
+        none = torch.ones(0)
+        for name, scale in (
+            ("embedding_scale", embedding_scale),
+            ("logits_scale", logits_scale),
+        ):
+            self.register_buffer(name, none if scale is None else scale)
         size, classes = len(self.embedding_scale), len(self.logits_scale)
+        features = feature_count(network)
         self.embedding_head = (
             nn.Identity() if size in (0, features) else nn.Linear(features, size)
         )
@@ -86,22 +89,22 @@ class Student(nn.Module):
         self.classifier = classifier
 
     @property
-    def has_more_heads(self) -> bool:
-        """Whether there are heads that not every batch asks for."""
+    def has_optional_heads(self) -> bool:
+        """True if some heads have no part in the loss of every batch."""
         heads = (self.network.column_head, self.classifier)
         return any(head is not None for head in heads) or len(self.embedding_scale) > 0
 
     @property
     def is_embedding(self) -> bool:
-        """Whether the features of the network shall be the teacher's embedding."""
+        """True if the features of the network shall be the teacher's embedding."""
         return feature_count(self.network) == len(self.embedding_scale)
 
-    def forward(self, log_mel: Tensor, columns: bool) -> Answers:
-        """Answers for (batch, channels, n_mels, frames) in dB.
+    def forward(self, log_mel: Tensor, columns: bool) -> StudentOutputs:
+        """Compute the outputs for (batch, channels, n_mels, frames) in dB.
 
         Args:
             log_mel: The windows.
-            columns: Whether the activity over time is wanted as well.
+            columns: The activity over time is wanted as well.
         """
         network = self.network
         features = network.columns(log_mel)  # (batch, features, columns)
@@ -115,7 +118,7 @@ class Student(nn.Module):
         teacher_logits = None
         if self.classifier is not None and len(self.logits_scale):
             teacher_logits = self.classifier(embedding) / self.logits_scale
-        return Answers(
+        return StudentOutputs(
             network.head(pooled),
             activity,
             embedding / self.embedding_scale if len(self.embedding_scale) else None,
@@ -123,14 +126,14 @@ class Student(nn.Module):
         )
 
     def _held_back(self, features: Tensor) -> Tensor:
-        """The same numbers, through which less of the gradient flows."""
+        """Return the same numbers, through which less of the gradient flows."""
         if self.label_gradient == 1:
             return features
         return features.detach().lerp(features, self.label_gradient)
 
 
 def feature_count(network: Network) -> int:
-    """How many features the head of a network gets."""
+    """Count the features that the head of a network gets."""
     was_training = network.training
     bands = network.normalise.mean.shape[0]
     channels = next(
@@ -150,16 +153,9 @@ def expand_channels(log_mel: Tensor, channels: int) -> Tensor:
     return log_mel.expand(-1, channels, -1, -1)
 
 
-Array = NDArray[np.float32]
-TERMS = ("scores", "columns", "embedding", "logits")
-"""Of the loss; not every network and batch has all."""
-_LONGEST = 5.0
-"""Distance in deviations from which on a feature counts no more."""
-
-
 @dataclass(frozen=True, slots=True)
-class Task:
-    """A batch with augmented features, and the answers asked for."""
+class PreparedBatch:
+    """A batch with augmented features, and its targets."""
 
     log_mel: Array
     targets: Array
@@ -169,13 +165,15 @@ class Task:
     activity: Array
     """(batch, labels, cells), in [0, 1]."""
     unmixed: NDArray[np.bool_]
-    """(batch,): the teacher has heard what the student hears."""
+    """(batch,): the teacher's targets are of the very same sound."""
     embedding: Array | None
     teacher_logits: Array | None
 
 
-def prepare(r: Generator, batch: Batch, settings: TrainingSettings) -> Task:
-    """Augment the features of a batch, and its answers with them.
+def prepare_batch(
+    r: Generator, batch: Batch, settings: TrainingSettings
+) -> PreparedBatch:
+    """Augment the features of a batch, and its targets with them.
 
     The batch itself is left as it is.
     """
@@ -196,7 +194,7 @@ def prepare(r: Generator, batch: Batch, settings: TrainingSettings) -> Task:
             values[mixed] = np.maximum(values[mixed], values[partner[mixed]])
     np.maximum(log_mel, settings.spec.floor_db, out=log_mel)
     augment.mask(r, log_mel, chosen)
-    return Task(
+    return PreparedBatch(
         log_mel,
         targets,
         present,
@@ -218,54 +216,57 @@ def _soften(
     return np.asarray(targets, np.float32)
 
 
-def losses_of(
+def compute_losses(
     student: Student,
-    task: Task,
+    prepared: PreparedBatch,
     settings: TrainingSettings,
     device: str,
-    through: nn.Module | None = None,
+    model: nn.Module | None = None,
 ) -> tuple[dict[str, Tensor], NDArray[np.intp]]:
-    """Weighted terms of the loss, by name of `TERMS`.
+    """Compute the weighted terms of the loss, by name of `TERMS`.
 
     Args:
-        student: Is asked.
-        task: What it is asked.
+        student: The student.
+        prepared: The windows and their targets.
         settings: Of the run.
-        device: Name of the processor.
-        through: What is called in place of the student, where several processes share
-            their gradients.
+        device: Compute device.
+        model: Called in place of the student, where processes share their gradients.
 
     Returns:
         The terms; (batch,), the label with the highest score of each window.
     """
-    labels = task.targets.shape[1]
-    columns = settings.optimiser.column_weight > 0
+    labels = prepared.targets.shape[1]
+    wants_columns = settings.optimiser.column_weight > 0
     log_mel = expand_channels(
-        torch.from_numpy(task.log_mel).to(device), settings.spec.channels
+        torch.from_numpy(prepared.log_mel).to(device), settings.spec.channels
     )
     with mixed_precision(device, settings.optimiser.precision):
-        heard = (through or student)(log_mel, columns)
-    answers = Answers._make(None if part is None else part.float() for part in heard)
-    targets = torch.from_numpy(task.targets).to(device)
+        raw = (model or student)(log_mel, wants_columns)
+    outputs = StudentOutputs._make(
+        None if each is None else each.float() for each in raw
+    )
+    targets = torch.from_numpy(prepared.targets).to(device)
     cross_entropy = functional.binary_cross_entropy_with_logits
     # Summed over the labels, so that the weight of the other terms does not depend
     # on how many labels there are.
-    terms = {"scores": cross_entropy(answers.logits, targets) * labels}
-    if columns and answers.activity is not None:
-        activity = columns_of(task.activity, student.network.total_stride)
-        asked = torch.from_numpy(activity[..., : answers.activity.shape[-1]]).to(device)
-        heard = answers.activity[..., : asked.shape[-1]]
+    terms = {"scores": cross_entropy(outputs.logits, targets) * labels}
+    if outputs.activity is not None:
+        activity = columns_of(prepared.activity, student.network.total_stride)
+        columns = min(activity.shape[-1], outputs.activity.shape[-1])
+        wanted = torch.from_numpy(activity[..., :columns]).to(device)
         weight = settings.optimiser.column_weight * labels
-        terms["columns"] = cross_entropy(heard, asked) * weight
-    terms |= _teacher_terms(answers, task, settings, device)
-    return terms, answers.logits.detach().argmax(dim=1).cpu().numpy()
+        terms["columns"] = (
+            cross_entropy(outputs.activity[..., :columns], wanted) * weight
+        )
+    terms |= _teacher_terms(outputs, prepared, settings, device)
+    return terms, outputs.logits.detach().argmax(dim=1).cpu().numpy()
 
 
 def mixed_precision(device: str, precision: Precision) -> torch.autocast:
     """Let the network multiply in 16 bits; its weights and the loss keep 32.
 
     Args:
-        device: Name of the processor.
+        device: Compute device.
         precision: "auto" is bfloat16 on a GPU that has it, and 32 bits elsewhere.
     """
     kind = device.partition(":")[0]
@@ -276,26 +277,34 @@ def mixed_precision(device: str, precision: Precision) -> torch.autocast:
 
 
 def _teacher_terms(
-    answers: Answers, task: Task, settings: TrainingSettings, device: str
+    outputs: StudentOutputs,
+    prepared: PreparedBatch,
+    settings: TrainingSettings,
+    device: str,
 ) -> dict[str, Tensor]:
     terms: dict[str, Tensor] = {}
-    heard = torch.from_numpy(task.unmixed).to(device)
-    weights = settings.teacher
-    if not task.unmixed.any():
+    if not prepared.unmixed.any():
         return terms
-    for name, said, wanted, weight in (
-        ("embedding", answers.embedding, task.embedding, weights.embedding_weight),
-        ("logits", answers.teacher_logits, task.teacher_logits, weights.logits_weight),
+    unmixed = torch.from_numpy(prepared.unmixed).to(device)
+    weights = settings.teacher
+    for name, own, wanted, weight in (
+        ("embedding", outputs.embedding, prepared.embedding, weights.embedding_weight),
+        (
+            "logits",
+            outputs.teacher_logits,
+            prepared.teacher_logits,
+            weights.logits_weight,
+        ),
     ):
-        if said is not None and wanted is not None and weight > 0:
-            distance = (said - torch.from_numpy(wanted).to(device))[heard].square()
+        if own is not None and wanted is not None and weight > 0:
+            distance = (own - torch.from_numpy(wanted).to(device))[unmixed].square()
             # A few features of a teacher have long tails, which would rule the rest.
             terms[name] = distance.clamp_max(_LONGEST**2).mean() * weight
     return terms
 
 
 def columns_of(activity: Array, total_stride: int) -> Array:
-    """Activity over the columns of a network, each centred on its first frame.
+    """Average activity over the columns of a network, each centred on its first frame.
 
     Args:
         activity: (batch, labels, cells).

@@ -1,7 +1,7 @@
-"""Where the time of a training goes: the seconds of each part of the work.
+"""Profile of a training: the seconds of each part of the work.
 
-The parts are named where they are done, `with timed("forward"): ...`, and cost next to
-nothing while nobody asks.
+Code names its part, `with timed("forward"): ...`, which costs next to nothing while
+no profile is made.
 """
 
 import time
@@ -17,25 +17,24 @@ OTHER = "everything else"
 
 
 class Profile:
-    """Seconds by part.  Of a part in a part, only the inner one counts.
+    """Seconds by part; those of a nested part count for that part only.
 
     Args:
-        settle: Waits until what was asked of the processor is done: a GPU works on
-            while the program asks for more.
+        settle: Waits until the device is idle: a GPU works asynchronously.
     """
 
     def __init__(self, settle: Callable[[], None] | None = None) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
         """Of this process."""
         self.worker_seconds: dict[str, float] = defaultdict(float)
-        """Of the processes that make windows, together."""
+        """Of all worker processes together."""
         self._settle = settle
         self._open = [OTHER]
         self._since = time.perf_counter()
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Count what is done within as `name`."""
+        """Count the time within as `name`."""
         self._count()
         self._open.append(name)
         try:
@@ -45,7 +44,7 @@ class Profile:
             self._open.pop()
 
     def take(self) -> dict[str, float]:
-        """What was counted since the last time."""
+        """Return the seconds counted since the last call."""
         self._count()
         taken = {name: s for name, s in self.seconds.items() if name != OTHER}
         self.seconds.clear()
@@ -59,7 +58,7 @@ class Profile:
         self._since = now
 
     def facts(self) -> dict[str, dict[str, float]]:
-        """Seconds by part, those with most first, of this process and its workers."""
+        """Seconds by part, longest first, of this process and of its workers."""
         self._count()
         return {
             "process": _most_first(self.seconds),
@@ -77,7 +76,7 @@ _NOTHING = nullcontext()
 
 @contextmanager
 def profiling(settle: Callable[[], None] | None = None) -> Iterator[Profile]:
-    """Count the seconds of what is done within."""
+    """Profile the code within."""
     global _profile  # noqa: PLW0603 - a clock that every part would have to be handed
     _profile = Profile(settle)
     try:
@@ -87,17 +86,17 @@ def profiling(settle: Callable[[], None] | None = None) -> Iterator[Profile]:
 
 
 def is_profiling() -> bool:
-    """Whether somebody asks where the time goes."""
+    """True while a profile is made."""
     return _profile is not None
 
 
 def timed(name: str) -> AbstractContextManager[None]:
-    """Count what is done within as `name`, if somebody asks."""
+    """Count the time within as `name`, if a profile is made."""
     return _NOTHING if _profile is None else _profile.part(name)
 
 
 def waiting(name: str, items: Iterator[T]) -> Iterator[T]:
-    """Hand the items on; count the making of each as `name`."""
+    """Yield the items; count the making of each as `name`."""
     while True:
         with timed(name):
             try:
@@ -108,20 +107,20 @@ def waiting(name: str, items: Iterator[T]) -> Iterator[T]:
 
 
 def begin_in_worker() -> None:
-    """Count from now on.  Called in a process that makes windows, once."""
+    """Begin a profile.  Called once in a worker process."""
     global _profile  # noqa: PLW0603 - see `profiling`
     _profile = Profile()
 
 
 def seconds_of_worker() -> Mapping[str, float] | None:
-    """What this worker has counted since the last time; None in the main process."""
+    """Seconds of this worker since the last call; None in the main process."""
     if _profile is None or get_worker_info() is None:
         return None
     return _profile.take()
 
 
 def count_worker(seconds: Mapping[str, float] | None) -> None:
-    """Take over what a worker has counted."""
+    """Add the seconds of a worker."""
     if _profile is not None and seconds is not None:
         for name, value in seconds.items():
             _profile.worker_seconds[name] += value

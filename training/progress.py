@@ -1,17 +1,11 @@
-"""How a run is going, for people: bars on a terminal, one line an epoch elsewhere.
-
-What a training tells while it goes on, and who listens.
-
-What TensorBoard shows of a training: losses, accuracy, learning rate, pictures.
-"""
+"""Progress of a run: bars on a terminal, a log line an epoch, TensorBoard."""
 
 import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 import numpy as np
 from matplotlib import colormaps
@@ -28,71 +22,46 @@ from rich.progress import (
 from torch.utils.tensorboard import SummaryWriter
 
 from monitor.model.networks.build import Network
-from training import pictures
-from training.losses import Task
+from training.checkpoint import RunFolder
+from training.losses import PreparedBatch
+from training.report import pictures
 
 logger = logging.getLogger(__name__)
 
+Confusion = list[list[int]]
+"""Counts; rows are the true labels, columns the highest scores."""
+
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """How a network did on recordings kept apart for choosing."""
+class ValidationResult:
+    """Figures of a network on the validation folds."""
 
     figures: dict[str, float]
-    """The highest "accuracy" is the best."""
-    confusion: list[list[int]]
-    """Rows are the truth, columns what was heard."""
+    """The epoch with the highest "accuracy" is the best."""
+    confusion: Confusion
 
 
-Validate = Callable[[Network], Checked]
+Validate = Callable[[Network], ValidationResult]
 
 
 @dataclass(frozen=True, slots=True)
 class EpochReport:
-    """How one epoch went."""
+    """Figures of one epoch; a line of metrics.jsonl."""
 
     epoch: int
     """From 1."""
     epochs: int
     loss: float
     accuracy: float
-    """Share of windows with a label whose highest score is one of theirs."""
+    """Share of the labelled windows whose highest score is one of their labels."""
     learning_rate: float
     parts: dict[str, float]
     """The terms of the loss."""
     validation: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class EpochPicture:
-    """What there is to be drawn of an epoch."""
-
-    confusion: list[list[int]]
-    """Of the recordings kept apart for choosing, else of the training windows with one
-    label; rows are the truth, columns what was heard."""
-    is_validation: bool
-    task: Task
-    """The last batch, as the network got it."""
-
-
-class Watcher(Protocol):
-    """Is told how training goes; a progress bar, for instance."""
-
-    def step(self, step: int, steps: int, loss: float, accuracy: float) -> None:
-        """One step is done; the figures are means over the epoch so far."""
-
-    def epoch(self, report: EpochReport, picture: EpochPicture) -> None:
-        """One epoch is done, and its checkpoint not yet written."""
-
-    def go_on(self, epoch: int) -> None:
-        """Training goes on behind that epoch; later ones come again."""
-
-
 class Display:
-    """Bars for what is being done, and a line for every epoch.
-
-    Bars are drawn on a terminal only; the lines go to the log.
-    """
+    """Bars on a terminal, and a log line for every epoch."""
 
     def __init__(self, console: Console) -> None:
         self._bars = Progress(
@@ -123,38 +92,8 @@ class Display:
     ) -> None:
         self._bars.stop()
 
-    def advance(self, what: str, done: int, total: int) -> None:
-        """Show that `done` of `total` are done of what is named."""
-        self._show(what, done, total, "")
-
-    def step(self, step: int, steps: int, loss: float, accuracy: float) -> None:
-        """Show one step of training."""
-        self._show(self.title, step, steps, f"loss {loss:.3f} accuracy {accuracy:.3f}")
-
-    def go_on(self, _: int) -> None:
-        """Begin to count the time."""
-        self._last_epoch = time.monotonic()
-
-    def epoch(self, report: EpochReport, _: EpochPicture) -> None:
-        """Tell how an epoch went."""
-        now = time.monotonic()
-        said = "".join(
-            f", {name} {value:.3f}"
-            for name, value in {**report.parts, **report.validation}.items()
-        )
-        logger.info(
-            "%s: epoch %d of %d: loss %.3f, accuracy %.3f%s (%.0f s)",
-            self.title,
-            report.epoch,
-            report.epochs,
-            report.loss,
-            report.accuracy,
-            said,
-            now - self._last_epoch,
-        )
-        self._last_epoch = now
-
-    def _show(self, what: str, done: int, total: int, figures: str) -> None:
+    def advance(self, what: str, done: int, total: int, figures: str = "") -> None:
+        """Show that `done` of `total` are done."""
         if what not in self._tasks:
             self._tasks[what] = self._bars.add_task(what, total=total, figures="")
         task = self._tasks[what]
@@ -163,24 +102,53 @@ class Display:
             self._bars.remove_task(task)
             del self._tasks[what]
 
+    def begin(self) -> None:
+        """Begin to count the time of an epoch."""
+        self._last_epoch = time.monotonic()
 
-_SHOWN = 12
+    def step(self, step: int, steps: int, loss: float, accuracy: float) -> None:
+        """Show one step of training; the figures are means over the epoch so far."""
+        figures = f"loss {loss:.3f} accuracy {accuracy:.3f}"
+        self.advance(self.title, step, steps, figures)
+
+    def epoch(self, report: EpochReport) -> None:
+        """Log the figures of an epoch."""
+        parts = {**report.parts, **report.validation}
+        logger.info(
+            "%s: epoch %d of %d: loss %.3f, accuracy %.3f%s (%.0f s)",
+            self.title,
+            report.epoch,
+            report.epochs,
+            report.loss,
+            report.accuracy,
+            "".join(f", {name} {value:.3f}" for name, value in parts.items()),
+            time.monotonic() - self._last_epoch,
+        )
+        self.begin()
+
+
+_SHOWN_WINDOWS = 12
 _COLUMNS = 3
 _MARGIN = 4
 
 
-class Board:
-    """Writes events for TensorBoard into the folder of a network; a watcher of its own.
+class TensorBoardLog:
+    """Events for TensorBoard in the folder of a network.
 
     Args:
-        folder: Where `tensorboard --logdir` finds them.
+        folder: For `tensorboard --logdir`; nothing is written where it does not write.
         labels: Names.
+        epochs_done: Training continues behind this epoch; TensorBoard drops what older
+            files hold of later ones.
     """
 
-    def __init__(self, folder: Path, labels: Sequence[str]) -> None:
-        self._folder = folder
+    def __init__(
+        self, folder: RunFolder, labels: Sequence[str], epochs_done: int
+    ) -> None:
         self._labels = tuple(labels)
         self._writer: SummaryWriter | None = None
+        if folder.writes:
+            self._writer = SummaryWriter(str(folder.path), purge_step=epochs_done + 1)
 
     def __enter__(self) -> Self:
         return self
@@ -194,17 +162,19 @@ class Board:
         if self._writer is not None:
             self._writer.close()
 
-    def go_on(self, epoch: int) -> None:
-        """Begin a file; readers forget what older ones hold of later epochs."""
-        self._writer = SummaryWriter(str(self._folder), purge_step=epoch + 1)
+    def epoch(
+        self, report: EpochReport, confusion: Confusion, prepared: PreparedBatch
+    ) -> None:
+        """Write the figures and pictures of an epoch; they are on disk afterwards.
 
-    def step(self, step: int, steps: int, loss: float, accuracy: float) -> None:
-        """Epochs are shown, not steps."""
-
-    def epoch(self, report: EpochReport, picture: EpochPicture) -> None:
-        """Write the figures and pictures of an epoch; they are on disk afterwards."""
-        writer = self._writer
-        assert writer is not None, "training says where it goes on first"
+        Args:
+            report: The figures.
+            confusion: Of the validation folds, else of the training windows with one
+                label.
+            prepared: The last batch, as the network got it.
+        """
+        if (writer := self._writer) is None:
+            return
         figures = {
             "training/loss": report.loss,
             "training/accuracy": report.accuracy,
@@ -214,12 +184,12 @@ class Board:
         }
         for name, value in figures.items():
             writer.add_scalar(name, value, report.epoch)
-        of = "validation" if picture.is_validation else "training"
-        confusion = pictures.confusion_matrix(picture.confusion, self._labels)
-        writer.add_figure(f"{of}/confusion", confusion, report.epoch)
+        kind = "validation" if report.validation else "training"
+        figure = pictures.confusion_matrix(confusion, self._labels)
+        writer.add_figure(f"{kind}/confusion", figure, report.epoch)
         writer.add_image(
             "training/windows with masks",
-            _side_by_side(picture.task.log_mel[:_SHOWN, 0]),
+            _side_by_side(prepared.log_mel[:_SHOWN_WINDOWS, 0]),
             report.epoch,
             dataformats="HWC",
         )
@@ -227,7 +197,7 @@ class Board:
 
 
 def _side_by_side(windows: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Log-mels (n, n_mels, frames) as one picture; low bands at the bottom of each.
+    """Draw log-mels (n, n_mels, frames) as one picture, low bands at the bottom.
 
     A figure with axes would take half a second of each epoch.
     """

@@ -1,11 +1,13 @@
-"""Training, from top to bottom: batch, loss, step, average, validate, save.
+"""The training loop: batch, loss, step, report, evaluate, save.
 
-Where a training stands, beside its tensors: steps, this epoch, the best one.
+`train` reads downwards.  `TrainState` is everything that a step changes, and so what a
+checkpoint holds: a resumed run ends with the same weights, bit for bit.
 """
 
 import copy
 import threading
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,138 +19,200 @@ from torch.optim.lr_scheduler import OneCycleLR
 from monitor.model.networks.build import Network
 from training.checkpoint import Checkpoint, InterruptedTrainingError, RunFolder
 from training.config import TrainingSettings
-from training.distributed import ALONE, Ranks
-from training.losses import TERMS, Student, Task, losses_of, prepare
-from training.mixtures.dataset import Batch, BatchSource
+from training.distributed import SINGLE_PROCESS, Distributed
+from training.losses import (
+    TERMS,
+    PreparedBatch,
+    Student,
+    compute_losses,
+    prepare_batch,
+)
+from training.mixtures.dataset import BatchSource
 from training.profile import count_worker, timed, waiting
-from training.progress import EpochPicture, EpochReport, Validate, Watcher
+from training.progress import (
+    Confusion,
+    Display,
+    EpochReport,
+    TensorBoardLog,
+    Validate,
+    ValidationResult,
+)
+
+_SHORTEST_SCHEDULE = 8
+_COUNTS = ("steps", "loss", "right", "labelled")
+
+
+def train(
+    student: Student,
+    source: BatchSource,
+    labels: Sequence[str],
+    settings: TrainingSettings,
+    folder: RunFolder,
+    display: Display,
+    stop: threading.Event,
+    validate: Validate | None = None,
+    device: str = "cpu",
+    distributed: Distributed = SINGLE_PROCESS,
+) -> Network:
+    """Train a student; return its network with the averaged weights of the best epoch.
+
+    Without validation the last epoch counts as the best: the learning rate has gone
+    down to next to nothing by then, and the test fold must not choose.
+
+    Args:
+        student: With the weights from which training starts.
+        source: The batches of each step, or this process's shares of them.
+        labels: Names.
+        settings: Of the run.
+        folder: For checkpoints and metrics; training continues from its checkpoint.
+        display: Shows each step and epoch.
+        stop: Ends training after the current step.
+        validate: Evaluates a network on the validation folds.
+        device: Compute device.
+        distributed: The processes that train together.
+
+    Raises:
+        InterruptedTrainingError: `stop` was set; the state is in `folder`.
+    """
+    per_epoch = source.steps_per_epoch
+    steps = settings.optimiser.epochs * per_epoch
+    student = student.to(device).to(memory_format=torch.channels_last)
+    average = copy.deepcopy(student).requires_grad_(False)
+    model = distributed.wrap(student, student.has_optional_heads)
+    average.load_state_dict(student.state_dict())
+    optimiser = build_optimiser(student, settings)
+    schedule = build_schedule(optimiser, settings, steps)
+    state = TrainState(student, average, optimiser, schedule)
+    state.restore(distributed.broadcast(folder.read_checkpoint()))
+    epochs_done = state.step // per_epoch
+    folder.forget_after(epochs_done)
+    display.begin()
+    with TensorBoardLog(folder, labels, epochs_done) as tensorboard:
+        for batch in waiting("waiting for windows", source.batches(state.step, steps)):
+            count_worker(batch.seconds)
+            r = _step_generator(settings.seed, state.step, distributed.rank)
+            torch.manual_seed(int(r.integers(2**31)))  # dropout has no generator
+            with timed("augmentation of features"):
+                prepared = prepare_batch(r, batch, settings)
+            with timed("forward"):
+                student.train()
+                terms, chosen = compute_losses(
+                    student, prepared, settings, device, model
+                )
+                loss = torch.stack(list(terms.values())).sum()
+            with timed("backward"):
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+            with timed("optimiser"):
+                clip_norm = settings.optimiser.clip_norm
+                nn.utils.clip_grad_norm_(student.parameters(), clip_norm)
+                optimiser.step()
+                schedule.step()
+                state.update_average(settings.optimiser.ema_decay)
+                state.step += 1
+                state.count(prepared, chosen, loss, terms, distributed)
+            display.step(state.step, steps, state.mean("loss"), state.accuracy)
+            if state.step % per_epoch == 0:
+                epoch = state.step // per_epoch
+                report, confusion = state.end_epoch(epoch, settings)
+                if (result := _validation(validate, average, distributed)) is not None:
+                    report.validation.update(result.figures)
+                    confusion = result.confusion
+                    if state.is_best(epoch, result.figures["accuracy"]):
+                        folder.write_best(average.state_dict())
+                with timed("writing"):
+                    folder.log(asdict(report))
+                    display.epoch(report)
+                    tensorboard.epoch(report, confusion, prepared)
+                    folder.write_checkpoint(state.checkpoint())
+                if state.is_stalled(epoch, settings.patience):
+                    break
+            if distributed.any(stop.is_set()):
+                folder.write_checkpoint(state.checkpoint())
+                raise InterruptedTrainingError(
+                    f"training was stopped after {state.step} of {steps} steps; "
+                    f"--resume continues from {folder.path}"
+                )
+    if (best := distributed.broadcast(folder.read_best())) is not None:
+        average.load_state_dict(best)
+    return average.network.eval().cpu()
+
+
+def _step_generator(seed: int, step: int, rank: int) -> np.random.Generator:
+    """Generator of one step: a resumed run draws what an uninterrupted one draws."""
+    place = [seed, 1, step]
+    return np.random.default_rng([*place, rank] if rank else place)
+
+
+def _validation(
+    validate: Validate | None, average: Student, distributed: Distributed
+) -> ValidationResult | None:
+    if validate is None:
+        return None
+    with timed("evaluation"):
+        own = validate(average.network.eval()) if distributed.is_main else None
+        return distributed.broadcast(own)
+
+
+def build_optimiser(student: Student, settings: TrainingSettings) -> torch.optim.AdamW:
+    """AdamW over the blocks and, with a learning rate of their own, the heads."""
+    chosen, network = settings.optimiser, student.network
+    heads = {
+        id(parameter)
+        for head in (network.head, network.column_head)
+        for parameter in (head.parameters() if head is not None else ())
+    }
+    trained = [each for each in student.parameters() if each.requires_grad]
+    rate = chosen.learning_rate
+    groups = [
+        {"params": [each for each in trained if id(each) not in heads], "lr": rate},
+        {
+            "params": [each for each in trained if id(each) in heads],
+            "lr": rate * chosen.head_rate_factor,
+        },
+    ]
+    return torch.optim.AdamW(groups, weight_decay=chosen.weight_decay)
+
+
+def build_schedule(
+    optimiser: torch.optim.Optimizer, settings: TrainingSettings, steps: int
+) -> OneCycleLR:
+    """The OneCycle schedule over `steps` steps."""
+    # A rise of one step would be a division by zero.
+    total = max(steps, _SHORTEST_SCHEDULE)
+    return OneCycleLR(
+        optimiser,
+        [group["lr"] for group in optimiser.param_groups],
+        total_steps=total,
+        pct_start=max(settings.optimiser.warm_up_share, 2.5 / total),
+        div_factor=10,
+        final_div_factor=100,
+    )
 
 
 @dataclass
-class Standing:
-    """Numbers from which training goes on; JSON can hold them."""
+class TrainState:
+    """Everything that a training step changes."""
 
+    student: Student
+    average: Student
+    """Moving average of the weights; the result of the training."""
+    optimiser: torch.optim.Optimizer
+    schedule: OneCycleLR
     step: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     """Over the steps of this epoch."""
     best: float = -1.0
     best_epoch: int = 0
-    confusion: list[list[int]] = field(default_factory=list)
+    confusion: Confusion = field(default_factory=list)
     """Over the windows of this epoch that have one label."""
 
-    def add(self, **values: float) -> None:
-        """Add the figures of a step to those of the epoch."""
-        for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-
-    def mean(self, name: str, of: str = "steps") -> float:
-        """A sum over the epoch, divided by another."""
-        return self.sums.get(name, 0.0) / max(self.sums.get(of, 0.0), 1.0)
-
-    def confuse(self, counts: NDArray[np.int_]) -> None:
-        """Add what was taken for what in a step."""
-        before = np.array(self.confusion) if self.confusion else np.zeros_like(counts)
-        self.confusion = (before + counts).tolist()
-
-
-_SHORTEST_SCHEDULE = 8
-_COUNTED = ("steps", "loss", "right", "asked")
-
-
-class _Session:
-    """The student, the average of its weights, and what moves them."""
-
-    def __init__(
-        self,
-        student: Student,
-        settings: TrainingSettings,
-        steps: int,
-        device: str,
-        ranks: Ranks,
-    ) -> None:
-        self.settings = settings
-        self.device = device
-        self.ranks = ranks
-        self.student = student.to(device).to(memory_format=torch.channels_last)
-        self.average = copy.deepcopy(self.student).requires_grad_(False)
-        self.joint = ranks.join(self.student, student.has_more_heads)
-        self.average.load_state_dict(self.student.state_dict())
-        self.optimiser = _optimiser(self.student, settings)
-        # A rise of one step would be a division by zero.
-        total = max(steps, _SHORTEST_SCHEDULE)
-        self.schedule = OneCycleLR(
-            self.optimiser,
-            [group["lr"] for group in self.optimiser.param_groups],
-            total_steps=total,
-            pct_start=max(settings.optimiser.warm_up_share, 2.5 / total),
-            div_factor=10,
-            final_div_factor=100,
-        )
-        self.state = Standing()
-
-    def step(self, batch: Batch) -> Task:
-        """Learn from one batch, or from this process's share of it."""
-        settings, ranks = self.settings, self.ranks
-        # Every draw belongs to its step, so a resumed run draws what this one would.
-        place = [settings.seed, 1, self.state.step]
-        r = np.random.default_rng(place if ranks.is_first else [*place, ranks.number])
-        torch.manual_seed(int(r.integers(2**31)))
-        with timed("augmentation of features"):
-            task = prepare(r, batch, settings)
-        with timed("forward"):
-            self.student.train()
-            terms, best = losses_of(
-                self.student, task, settings, self.device, self.joint
-            )
-            loss = torch.stack(list(terms.values())).sum()
-        with timed("backward"):
-            self.optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-        with timed("optimiser"):
-            self._move()
-            said = {name: value.item() for name, value in terms.items()}
-            self._count(task, best, {"loss": loss.item(), **said})
-        return task
-
-    def _move(self) -> None:
-        nn.utils.clip_grad_norm_(
-            self.student.parameters(), self.settings.optimiser.clip_norm
-        )
-        self.optimiser.step()
-        self.schedule.step()
-        self._follow()
-        self.state.step += 1
-
-    def _count(
-        self, task: Task, best: NDArray[np.intp], losses: dict[str, float]
-    ) -> None:
-        """Add to the figures of the epoch what all processes found in this step."""
-        rows = np.arange(len(best))
-        right = task.present[rows, best].sum()
-        labels = task.present.shape[1]
-        single = task.present.sum(axis=1) == 1
-        confusion = np.zeros((labels, labels))
-        np.add.at(confusion, (task.present[single].argmax(axis=1), best[single]), 1)
-        names = ("loss", *TERMS)
-        found = self.ranks.sum(
-            [
-                *(losses.get(name, 0.0) for name in names),
-                float(right),
-                float(task.present.any(axis=1).sum()),
-                *confusion.ravel().tolist(),
-            ]
-        )
-        means = [value / self.ranks.count for value in found[: len(names)]]
-        told = {n: v for n, v in zip(names, means, strict=True) if n in losses}
-        right, asked, *counts = found[len(names) :]
-        self.state.add(steps=1, right=right, asked=asked, **told)
-        self.state.confuse(np.array(counts, int).reshape(labels, labels))
+    _NUMBERS = ("step", "sums", "best", "best_epoch", "confusion")
 
     @torch.no_grad()
-    def _follow(self) -> None:
+    def update_average(self, decay: float) -> None:
         """Move the average towards the weights; quickly in the first steps."""
-        step = self.state.step
-        keep = min(self.settings.optimiser.ema_decay, (1 + step) / (10 + step))
+        keep = min(decay, (1 + self.step) / (10 + self.step))
         pairs = zip(
             self.average.state_dict().values(),
             self.student.state_dict().values(),
@@ -160,8 +224,79 @@ class _Session:
             else:
                 mean.copy_(value)
 
+    def count(
+        self,
+        prepared: PreparedBatch,
+        chosen: NDArray[np.intp],
+        loss: Tensor,
+        terms: Mapping[str, Tensor],
+        distributed: Distributed,
+    ) -> None:
+        """Add the figures of a step in all processes to those of the epoch."""
+        present = prepared.present
+        labels = present.shape[1]
+        single = present.sum(axis=1) == 1
+        confusion = np.zeros((labels, labels))
+        np.add.at(confusion, (present[single].argmax(axis=1), chosen[single]), 1)
+        values = {"loss": loss, **terms}
+        losses = [values[n].item() if n in values else 0.0 for n in ("loss", *TERMS)]
+        right = float(present[np.arange(len(chosen)), chosen].sum())
+        labelled = float(present.any(axis=1).sum())
+        total = distributed.sum([*losses, right, labelled, *confusion.ravel().tolist()])
+        losses, (right, labelled, *counts) = total[: len(losses)], total[len(losses) :]
+        for name, value in zip(("loss", *TERMS), losses, strict=True):
+            if name in values:
+                self._add(name, value / distributed.count)
+        self._add("steps", 1)
+        self._add("right", right)
+        self._add("labelled", labelled)
+        before = np.array(self.confusion) if self.confusion else 0
+        added = before + np.array(counts, int).reshape(labels, labels)
+        self.confusion = added.tolist()
+
+    def _add(self, name: str, value: float) -> None:
+        self.sums[name] = self.sums.get(name, 0.0) + value
+
+    def mean(self, name: str) -> float:
+        """Mean of a loss over the steps of this epoch so far."""
+        return self.sums.get(name, 0.0) / max(self.sums.get("steps", 0.0), 1.0)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of this epoch's labelled windows that are right so far."""
+        return self.sums.get("right", 0.0) / max(self.sums.get("labelled", 0.0), 1.0)
+
+    def end_epoch(
+        self, epoch: int, settings: TrainingSettings
+    ) -> tuple[EpochReport, Confusion]:
+        """Return the figures of the epoch, and begin another."""
+        report = EpochReport(
+            epoch=epoch,
+            epochs=settings.optimiser.epochs,
+            loss=self.mean("loss"),
+            accuracy=self.accuracy,
+            learning_rate=float(self.schedule.get_last_lr()[0]),
+            parts={name: self.mean(name) for name in self.sums if name not in _COUNTS},
+        )
+        confusion = self.confusion
+        self.sums, self.confusion = {}, []
+        return report, confusion
+
+    def is_best(self, epoch: int, accuracy: float) -> bool:
+        """Note the accuracy of an epoch; true if none was better before."""
+        if accuracy <= self.best:
+            return False
+        self.best, self.best_epoch = accuracy, epoch
+        return True
+
+    def is_stalled(self, epoch: int, patience: int) -> bool:
+        """True if validation has not improved for `patience` epochs."""
+        return bool(
+            patience and self.best_epoch and epoch - self.best_epoch >= patience
+        )
+
     def checkpoint(self) -> Checkpoint:
-        """Everything from which training goes on."""
+        """Return everything from which training continues."""
         tensors: dict[str, Tensor] = {}
         for prefix, module in (("student", self.student), ("average", self.average)):
             for name, value in module.state_dict().items():
@@ -171,14 +306,16 @@ class _Session:
             for name, value in slots.items():
                 tensors[f"optimiser.{number}.{name}"] = value
         facts = {
-            "state": asdict(self.state),
+            "state": {name: getattr(self, name) for name in self._NUMBERS},
             "groups": saved["param_groups"],
             "schedule": self.schedule.state_dict(),
         }
         return Checkpoint(tensors, facts)
 
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Go back to where the checkpoint was made."""
+    def restore(self, checkpoint: Checkpoint | None) -> None:
+        """Return to a checkpoint, if there is one."""
+        if checkpoint is None:
+            return
         self.student.load_state_dict(checkpoint.part("student"))
         self.average.load_state_dict(checkpoint.part("average"))
         slots: dict[int, dict[str, Tensor]] = {}
@@ -190,131 +327,5 @@ class _Session:
             {"state": slots, "param_groups": facts["groups"]}
         )
         self.schedule.load_state_dict(facts["schedule"])
-        self.state = Standing(**facts["state"])
-
-
-def fit(
-    student: Student,
-    source: BatchSource,
-    settings: TrainingSettings,
-    folder: RunFolder,
-    watcher: Watcher,
-    stop: threading.Event,
-    validate: Validate | None = None,
-    device: str = "cpu",
-    ranks: Ranks = ALONE,
-) -> Network:
-    """Train a student; return its network with the averaged weights of the best epoch.
-
-    Without validation the last epoch counts as the best: the learning rate has gone
-    down to next to nothing by then, and the test fold must not choose.
-
-    Args:
-        student: With fresh weights, or whatever training shall start from.
-        source: The batches of each step, or this process's shares of them.
-        settings: Of the run.
-        folder: Gets checkpoints and metrics; training goes on from the checkpoint
-            that is in it.
-        watcher: Is told of every step and epoch.
-        stop: Ends training after the step that is being made.
-        validate: Tests a network on recordings kept apart for choosing.
-        device: Name of the processor.
-        ranks: The processes that train it together.
-
-    Raises:
-        InterruptedTrainingError: `stop` was set; the state is in `folder`.
-    """
-    per_epoch = source.steps_per_epoch
-    steps = settings.optimiser.epochs * per_epoch
-    session = _Session(student, settings, steps, device, ranks)
-    if (checkpoint := ranks.tell(folder.read_checkpoint())) is not None:
-        session.restore(checkpoint)
-    state = session.state
-    folder.forget_after(state.step // per_epoch)
-    watcher.go_on(state.step // per_epoch)
-    batches = source.batches(state.step, steps)
-    for batch in waiting("waiting for windows", batches):
-        count_worker(batch.seconds)
-        task = session.step(batch)
-        watcher.step(
-            state.step, steps, state.mean("loss"), state.mean("right", "asked")
-        )
-        if state.step % per_epoch == 0:
-            epoch = state.step // per_epoch
-            _end_epoch(session, epoch, task, folder, watcher, validate)
-            if _stalled(state, epoch, settings):
-                break
-        if ranks.any(stop.is_set()):
-            folder.write_checkpoint(session.checkpoint())
-            raise InterruptedTrainingError(
-                f"training was stopped after {state.step} of {steps} steps; "
-                f"--resume goes on from {folder.path}"
-            )
-    if (best := ranks.tell(folder.read_best())) is not None:
-        session.average.load_state_dict(best)
-    network: Network = session.average.network
-    return network.eval().cpu()
-
-
-def _end_epoch(
-    session: _Session,
-    epoch: int,
-    task: Task,
-    folder: RunFolder,
-    watcher: Watcher,
-    validate: Validate | None,
-) -> None:
-    state, ranks = session.state, session.ranks
-    report = EpochReport(
-        epoch=epoch,
-        epochs=session.settings.optimiser.epochs,
-        loss=state.mean("loss"),
-        accuracy=state.mean("right", "asked"),
-        learning_rate=float(session.schedule.get_last_lr()[0]),
-        parts={name: state.mean(name) for name in state.sums if name not in _COUNTED},
-    )
-    picture = EpochPicture(state.confusion, False, task)
-    state.sums.clear()
-    state.confusion = []
-    if validate is not None:
-        with timed("evaluation"):
-            own = validate(session.average.network.eval()) if ranks.is_first else None
-            checked = ranks.tell(own)
-        assert checked is not None
-        report = replace(report, validation=checked.figures)
-        picture = EpochPicture(checked.confusion, True, task)
-        if checked.figures["accuracy"] > state.best:
-            state.best, state.best_epoch = checked.figures["accuracy"], epoch
-            folder.write_best(session.average.state_dict())
-    with timed("writing"):
-        folder.log(asdict(report))
-        watcher.epoch(report, picture)
-        folder.write_checkpoint(session.checkpoint())
-
-
-def _stalled(state: Standing, epoch: int, settings: TrainingSettings) -> bool:
-    """Whether validation has not improved for too many epochs."""
-    patience = settings.patience
-    return bool(patience and state.best_epoch and epoch - state.best_epoch >= patience)
-
-
-def _optimiser(student: Student, settings: TrainingSettings) -> torch.optim.AdamW:
-    chosen, network = settings.optimiser, student.network
-    heads = {
-        id(parameter)
-        for head in (network.head, network.column_head)
-        for parameter in (head.parameters() if head is not None else ())
-    }
-    rates = (chosen.learning_rate, chosen.learning_rate * chosen.head_rate_factor)
-    groups = [
-        {
-            "params": [
-                parameter
-                for parameter in student.parameters()
-                if parameter.requires_grad and (id(parameter) in heads) == bool(is_head)
-            ],
-            "lr": rate,
-        }
-        for is_head, rate in enumerate(rates)
-    ]
-    return torch.optim.AdamW(groups, weight_decay=chosen.weight_decay)
+        for name in self._NUMBERS:
+            setattr(self, name, facts["state"][name])

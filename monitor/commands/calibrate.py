@@ -20,14 +20,14 @@ from monitor.errors import UsageError
 
 if TYPE_CHECKING:
     from monitor.commands.configuration import Configuration
-    from training.evaluate.stored_scores import Extract
+    from training.evaluate.stored_scores import ScoreQuery
 
 HELP = """Set the thresholds of a model by how many false alarms may come a day.
 
 Give recordings of the place in which nothing sounds that the model has a label for,
 or with --store the scores that the monitor of --config has stored there, without any
 sound.  Hours are good, a night is better.  What they are too short to show is
-extrapolated, and said.  The price is printed beside: with --events the true events that
+extrapolated, and said.  The cost is printed beside: with --events the true events that
 are missed in streams, now and before; with --data the share of labelled recordings that
 still reach the threshold.  With --data the alarms are allowed where most of these are
 told for them, without it every label gets an equal share.  The other rules of detection
@@ -88,7 +88,7 @@ def calibrate(
             "--data",
             metavar="DATA",
             show_default=False,
-            help="Labelled recordings, as 'train' takes them, to tell the price and "
+            help="Labelled recordings, as 'train' takes them, to tell the cost and "
             "deal the budget by it.",
         ),
     ] = None,
@@ -98,7 +98,7 @@ def calibrate(
             "--events",
             metavar="DIR",
             show_default=False,
-            help="Streams with annotations, as 'scenes' makes them, to tell the price.",
+            help="Streams with annotations, as 'scenes' makes them, to tell the cost.",
         ),
     ] = None,
     folds: Annotated[
@@ -123,14 +123,14 @@ def calibrate(
     log_to_stderr()
     limit_threads(1)
     from training.cli import Budget, run_calibration
-    from training.mixtures.material import Places
+    from training.mixtures.material import DataPaths
 
     chosen = background or _extract(configuration, since, until, tuple(excepted or ()))
     run_calibration(
         model or (None if file is None else Path(file)),
         Budget(chosen, false_alarms_per_day / 24, events),
         settings.detection,
-        None if data is None else Places(data, cache_folder(cache)),
+        None if data is None else DataPaths(data, cache_folder(cache)),
         fold_numbers(folds),
         out,
         fragment,
@@ -144,13 +144,13 @@ def _extract(
     since: str | None,
     until: str | None,
     excepted: tuple[str, ...],
-) -> "Extract":
+) -> "ScoreQuery":
     from monitor.commands.arguments import database_path, parse_time_range
-    from training.evaluate.stored_scores import Extract
+    from training.evaluate.stored_scores import ScoreQuery
 
     first, last = parse_time_range(since, until)
     spans = tuple(_span(text) for text in excepted)
-    return Extract(database_path(configuration), first, last, spans)
+    return ScoreQuery(database_path(configuration), first, last, spans)
 
 
 def _span(text: str) -> tuple[datetime, datetime]:

@@ -77,7 +77,7 @@ def evaluate(
     log_to_stderr()
     limit_threads(1)
     from training.cli import run_evaluation, run_stream_evaluation
-    from training.mixtures.material import Places
+    from training.mixtures.material import DataPaths
     from training.streams.scenes import Folds
 
     if streams:
@@ -86,7 +86,7 @@ def evaluate(
         run_stream_evaluation(data, model, detection, device, as_json)
         return 0
 
-    places = Places(
+    paths = DataPaths(
         data,
         cache_folder(cache),
         tuple(negatives or ()),
@@ -95,7 +95,7 @@ def evaluate(
         group_pattern,
     )
     run_evaluation(
-        places,
+        paths,
         model,
         run,
         Folds(fold_numbers(folds), fold_numbers(negatives_folds)),

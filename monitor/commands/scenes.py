@@ -79,7 +79,7 @@ def scenes(
     log_to_stderr()
     limit_threads(1)
     from training.cli import run_scenes
-    from training.mixtures.material import Places
+    from training.mixtures.material import DataPaths
     from training.streams.scenes import Folds, SceneSettings
 
     settings = SceneSettings(
@@ -90,7 +90,7 @@ def scenes(
         overlap_share=overlap,
         seed=seed,
     )
-    places = Places(data or Path(), cache_folder(cache), tuple(negatives or ()))
+    paths = DataPaths(data or Path(), cache_folder(cache), tuple(negatives or ()))
     chosen = Folds(fold_numbers(folds), fold_numbers(negatives_folds))
-    run_scenes(places, out, chosen, settings)
+    run_scenes(paths, out, chosen, settings)
     return 0

@@ -11,7 +11,6 @@ import typer
 from monitor.commands.arguments import (
     CacheOption,
     ComputeDeviceOption,
-    ConfigOption,
     DataArgument,
     GroupPatternOption,
     JsonOption,
@@ -22,21 +21,27 @@ from monitor.commands.arguments import (
     fold_numbers,
 )
 
-HELP = """Train a model on recordings, test it on others, write it to a file.
+HELP = """Train a model on recordings, test it on others, and write a model file.
 
 DATA is a folder with metadata/UrbanSound8K.csv and audio/fold*/, a folder with a
 sub-folder for each label, or a CSV with the columns path,label[,fold][,group].  Any
-labels will do.  Slices of one recording never stand on both sides of the test: the
-folds of the data are used, or made of whole recordings.  Ctrl-C stops; --resume goes
-on to the same result.
+labels will do.  Slices of one recording are never in training and in the test: the
+folds of the data are used, or made of whole recordings.  Ctrl-C stops; --resume
+continues to the same result.
+
+\b
+Presets:
+  article   four strided convolutions, 26,000 parameters, trained from scratch
+  mobile    an EfficientAT network, trained with a teacher (--teacher)
 
 \b
 Examples:
   sound-monitor train UrbanSound8K --test-folds 1
   sound-monitor train genres --out genres.safetensors     a folder for each label
   sound-monitor train UrbanSound8K --negatives noises --cross-validate
-  sound-monitor run --model genres.safetensors            listen with it
-  tensorboard --logdir model-run                          watch it learn
+  sound-monitor train genres --settings mine.yaml         see --print-settings
+  sound-monitor run --model genres.safetensors            use it
+  tensorboard --logdir model-run                          watch the training
 
 Several processes, on one GPU each or on several machines, share the work of one
 training; each takes its share of every batch:
@@ -46,6 +51,14 @@ training; each takes its share of every batch:
 """
 
 
+def _print_settings(wanted: bool) -> None:
+    if wanted:
+        from training.config import SETTINGS_FILE
+
+        typer.echo(SETTINGS_FILE.read_text(encoding="utf-8"), nl=False)
+        raise typer.Exit
+
+
 def train(
     data: DataArgument,
     out: Annotated[
@@ -53,8 +66,30 @@ def train(
     ] = Path("model.safetensors"),
     preset: Annotated[
         str | None,
-        typer.Option(help="Network and its recipe.", show_default="article"),
+        typer.Option(
+            metavar="article|mobile",
+            help="Network and its recipe.",
+            show_default="article",
+        ),
     ] = None,
+    settings: Annotated[
+        Path | None,
+        typer.Option(
+            "--settings",
+            metavar="FILE",
+            show_default=False,
+            help="YAML file with training settings, which override the recipe.",
+        ),
+    ] = None,
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--print-settings",
+            callback=_print_settings,
+            is_eager=True,
+            help="Print a settings file with every setting and its default, and exit.",
+        ),
+    ] = False,
     run: Annotated[
         Path | None,
         typer.Option(
@@ -65,7 +100,7 @@ def train(
         ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in that folder.")
+        bool, typer.Option("--resume", help="Continue the run in that folder.")
     ] = False,
     epochs: Annotated[
         int | None,
@@ -102,7 +137,7 @@ def train(
             metavar="FOLD|final",
             show_default=False,
             help="Train only one network of a cross-validation, so that processes can "
-            "share the work; the same without it, with --resume, then finishes.",
+            "share the work; finish without it and with --resume.",
         ),
     ] = None,
     split: Annotated[
@@ -111,7 +146,7 @@ def train(
             show_default="fold",
             help="Take the folds of the data (made by group where it has none), make "
             "them by group, or clip by clip: the article's way, which tests on "
-            "recordings that training has heard.",
+            "recordings that training contains.",
         ),
     ] = None,
     folds: Annotated[
@@ -135,16 +170,17 @@ def train(
             metavar="FILE.onnx",
             show_default=False,
             help="A model that takes a mono waveform and gives an embedding, scores or "
-            "logits: the network learns from what it makes of each window.",
+            "logits; the network learns from its outputs as well.",
         ),
     ] = None,
-    bank: Annotated[
+    target_cache: Annotated[
         Path | None,
         typer.Option(
+            "--target-cache",
             "--bank",
             metavar="DIR",
             show_default="in the run folder",
-            help="Folder for the mixtures that the teacher has heard; may be shared.",
+            help="Folder for mixtures and the teacher's outputs; may be shared.",
         ),
     ] = None,
     label_pattern: LabelPatternOption = None,
@@ -161,34 +197,31 @@ def train(
         int,
         typer.Option(
             min=1,
-            help="Processor threads of the network.  More are faster, but end in other "
-            "last digits: resume with as many.",
+            help="Processor threads of the network.  More are faster, but change the "
+            "last digits of the result: resume with as many.",
         ),
     ] = 1,
     cache: CacheOption = None,
     profile: Annotated[
         bool,
-        typer.Option("--profile", help="Show at the end where the time has gone."),
+        typer.Option("--profile", help="Print the time of each part at the end."),
     ] = False,
     compute_device: ComputeDeviceOption = None,
-    config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
     """Train a model; print its figures."""
-    from monitor.commands.configuration import load
     from monitor.commands.process import limit_threads, log_to_stderr
 
-    configuration = load(config)
     log_to_stderr()
     limit_threads(threads)
     from training.cli import run_training
-    from training.config import training_settings
+    from training.config import read_settings, training_settings
+    from training.experiment import Job
     from training.mixtures.dataset import keep_freed_memory
-    from training.mixtures.material import Places
-    from training.network_training import Job
+    from training.mixtures.material import DataPaths
 
     keep_freed_memory()
-    layer: dict[str, Any] = {
+    options: dict[str, Any] = {
         "preset": preset,
         "seed": seed,
         "split": split,
@@ -197,49 +230,49 @@ def train(
         "validation_folds": fold_numbers(validation_folds),
         "optimiser": {} if epochs is None else {"epochs": epochs},
     }
-    given = {key: value for key, value in layer.items() if value is not None}
-    settings = training_settings(
-        configuration.config.training, given, origin="training settings"
-    )
-    places = Places(
-        data,
-        cache_folder(cache),
-        tuple(negatives or ()),
-        tuple(also or ()),
-        label_pattern,
-        group_pattern,
-    )
     job = Job(
-        places,
+        DataPaths(
+            data,
+            cache_folder(cache),
+            tuple(negatives or ()),
+            tuple(also or ()),
+            label_pattern,
+            group_pattern,
+        ),
         out,
         run or out.with_name(f"{out.stem}-run"),
         resume,
         cross_validate,
         teacher,
-        bank,
+        target_cache,
         workers if workers is not None else _spare_cores(),
         compute_device or "cpu",
         _one_network(only),
     )
-    run_training(job, settings, threads, stop_on_signals(), profile, as_json)
+    chosen = training_settings(
+        {} if settings is None else read_settings(settings),
+        {key: value for key, value in options.items() if value is not None},
+        origin="training settings" if settings is None else str(settings),
+    )
+    run_training(job, chosen, threads, stop_on_signals(), profile, as_json)
     return 0
 
 
 def _one_network(text: str | None) -> int | None:
-    """The fold whose network is asked for; 0 for the final one."""
+    """Return the fold of --only; 0 for the final network."""
     if text is None:
         return None
     return 0 if text == "final" else (*fold_numbers(text), 0)[0]
 
 
 def _spare_cores() -> int:
-    """The cores but one for each process that torchrun has started here."""
+    """Count the cores but one for each process that torchrun has started here."""
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return max(0, (os.cpu_count() or 1) // processes - 1)
 
 
 def stop_on_signals() -> threading.Event:
-    """An event that Ctrl-C or SIGTERM sets; a second signal ends the process."""
+    """Return an event that Ctrl-C or SIGTERM sets; a second signal ends the process."""
     stop = threading.Event()
 
     def answer(number: int, _: object) -> None:

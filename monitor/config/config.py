@@ -83,14 +83,6 @@ class Config(Settings):
     clips: ClipSettings = ClipSettings()
     """The sound of events as FLAC with a spectrogram; only with `privacy: clips`."""
 
-    training: dict[str, Any] = Field(default_factory=dict)
-    """Settings of the training subcommands, over the recipe of the network preset."""
-
-    @field_validator("training", mode="before")
-    @classmethod
-    def _null_means_defaults(cls, training: Any) -> Any:
-        return {} if training is None else training
-
     @field_validator("sources")
     @classmethod
     def _names_are_unique(

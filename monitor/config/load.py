@@ -327,6 +327,11 @@ def _fault_sentence(kind: type[BaseModel], fault: ErrorDetails, prefix: KeyPath)
     path = prefix + fault["loc"]
     if fault["type"] == "missing":
         return f"{key_text(path[:-1])}: {path[-1]} is missing"
+    if path == ("training",):
+        return (
+            "training: training has a settings file of its own; move the section to "
+            "the top level of a file for `sound-monitor train --settings FILE`"
+        )
     if fault["type"] == "extra_forbidden":
         known = _keys_beside(kind, fault["loc"])
         return f"{key_text(path)}: there is no such setting; {_nearest(path, known)}"

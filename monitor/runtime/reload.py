@@ -55,7 +55,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T", bound=Settings)
 
-_APART = frozenset({"sources", "alerts", "detection", "training"})
+_APART = frozenset({"sources", "alerts", "detection"})
 """Sections that are compared in detail, or that do not concern a monitor."""
 
 _OPENING = ("input", "sample_rate", "channels", "sample_format")

@@ -1,10 +1,8 @@
 """config.yaml shows every setting with its default and its explanation."""
 
 import re
-from collections.abc import Iterator
 
 import pytest
-from pydantic import BaseModel
 
 from monitor.commands.configuration import load
 from monitor.config.alerts import AlertSettings, QuietSettings
@@ -15,7 +13,7 @@ from monitor.config.hooks import CommandSettings, WebhookSettings
 from monitor.config.load import KeyPath, key_text, parse_config, read_yaml
 from monitor.config.outputs import MqttAlertSettings, NotifySettings
 from tests.support import ROOT
-from training.config import TrainingSettings
+from tests.support.settings_files import explanation_above, settings
 
 FILE = ROOT / "config.yaml"
 
@@ -28,19 +26,6 @@ def shown_text() -> str:
     return EXAMPLE.sub("", FILE.read_text())
 
 
-def settings(
-    kind: type[BaseModel], values: BaseModel | None, at: KeyPath
-) -> Iterator[tuple[KeyPath, str, object]]:
-    """Path, explanation and default of every setting in a section."""
-    for name, field in kind.model_fields.items():
-        default = getattr(values, name) if values is not None else None
-        explanation = field.description
-        if isinstance(default, BaseModel):
-            explanation = explanation or (type(default).__doc__ or "").splitlines()[0]
-            yield from settings(type(default), default, (*at, name))
-        yield (*at, name), explanation or "", default
-
-
 SETTINGS = [
     *settings(Config, Config(), ()),
     *settings(SourceSettings, Config().sources[0], ("sources", 0)),
@@ -51,23 +36,12 @@ SETTINGS = [
     *settings(CommandSettings, None, ("alerts", 0, "command")),
     *settings(NotifySettings, None, ("alerts", 0, "notify")),
     *settings(MqttAlertSettings, None, ("alerts", 0, "mqtt")),
-    *settings(TrainingSettings, TrainingSettings(), ("training",)),
 ]
 
 HEADERS = {
     ("alerts", 0, "webhook", "headers", "X-Site"),
     ("alerts", 0, "webhook", "secret_headers", "X-Api-Key"),
 }
-
-
-def explanation_above(lines: list[str], number: int) -> str:
-    """The comment that ends above line `number`, from 1, as one line."""
-    found: list[str] = []
-    for line in reversed(lines[: number - 1]):
-        if not line.strip().startswith("# "):
-            break
-        found.insert(0, line.strip().removeprefix("# "))
-    return " ".join(found)
 
 
 def test_the_file_as_it_is_changes_nothing() -> None:
@@ -102,11 +76,6 @@ def test_the_examples_are_sound() -> None:
     assert len(config.sources) == 2
     assert [rule.name for rule in config.alerts] == ["siren-to-operations"]
     assert config.sources[0] == Config().sources[0]
-
-
-def test_the_training_settings_shown_are_the_defaults() -> None:
-    shown = parse_config(shown_text(), "config.yaml").training
-    assert TrainingSettings.model_validate(shown, strict=False) == TrainingSettings()
 
 
 def test_the_daemon_finds_it_sound() -> None:

@@ -24,7 +24,6 @@ def test_an_empty_text_gives_the_defaults() -> None:
     [
         "model:",
         "detection:\n  labels:\n",
-        "training:",
         "event_log: # nothing set\n",
     ],
 )
@@ -149,3 +148,9 @@ def test_a_thousand_faults_are_not_a_thousand_sentences() -> None:
     sentences = str(caught.value).splitlines()
     assert len(sentences) == 51
     assert sentences[-1] == "here: 950 more faults"
+
+
+def test_a_training_section_is_directed_to_its_own_file() -> None:
+    (sentence,) = complaints("model:\ntraining: {seed: 3}\n")
+    assert sentence.startswith("config.yaml:2: training: training has a settings file")
+    assert "sound-monitor train --settings FILE" in sentence

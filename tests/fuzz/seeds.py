@@ -46,5 +46,4 @@ mqtt: {host: localhost, port: 1883, topic: sound-monitor}
 heartbeat: {url: "http://localhost/beat", every_seconds: 60}
 privacy: scores-only
 clips: {path: clips, labels: [siren], before_seconds: 2}
-training: {epochs: 3, network: {a: [1, 2]}}
 """

@@ -18,7 +18,6 @@ def sources(*entries: str) -> str:
     ("before", "after", "sentence"),
     [
         ("", "", ""),
-        ("", "training: {epochs: 3}", ""),  # no concern of a monitor
         (sources(STREET), sources(STREET, YARD), "sources added: yard"),
         (sources(STREET, YARD), sources(YARD), "sources removed: street"),
         (sources(STREET, YARD), sources(YARD, STREET), ""),

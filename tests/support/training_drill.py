@@ -1,46 +1,28 @@
 """A training killed again and again: `python -m tests.support.training_drill F`.
 
-Writes into the folder F the weights of a training that nobody disturbed, and those of
-one that was killed at random moments and went on each time.  Prints how often it was
-killed with an epoch behind it.
+Writes into the folder F the weights of an undisturbed training, and those of one that
+was killed at random moments and resumed each time.  Prints the number of kills after
+which an epoch was there.
 """
 
 import os
 import random
 import signal
 import sys
-import threading
 import time
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 
-from tests.support.bands import Bands, fresh, settings_of
-from training.checkpoint import RunFolder
-from training.progress import EpochPicture, EpochReport
-from training.train import fit
+from tests.support.bands import settings_of, train_bands
 
 SETTINGS = settings_of(optimiser={"epochs": 12})
 
 
-class Silent:
-    """Watches, and says nothing."""
-
-    def go_on(self, epoch: int) -> None:
-        pass
-
-    def step(self, step: int, steps: int, loss: float, accuracy: float) -> None:
-        pass
-
-    def epoch(self, report: EpochReport, picture: EpochPicture) -> None:
-        pass
-
-
 def train(folder: Path, name: str) -> None:
-    """Train, or go on; write the weights."""
-    place, stop = RunFolder(folder / name), threading.Event()
-    network = fit(fresh(), Bands(), SETTINGS, place, Silent(), stop)
+    """Train, or continue; write the weights."""
+    network = train_bands(folder / name, SETTINGS)
     weights = {key: value.contiguous() for key, value in network.state_dict().items()}
     save_file(weights, folder / f"{name}.safetensors")
 

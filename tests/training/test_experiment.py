@@ -22,7 +22,7 @@ from tests.support.recordings import (
     write_folders,
     write_negatives,
 )
-from training.streams.evaluate import listen
+from training.streams.evaluate import detect_events
 
 SETTINGS = {
     "spec": SMALL_SPEC.model_dump(),
@@ -41,19 +41,19 @@ def _folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("train")
     write_folders(folder / "data", groups=8)
     write_negatives(folder / "noises")
-    (folder / "config.yaml").write_text(yaml.safe_dump({"training": SETTINGS}))
+    (folder / "settings.yaml").write_text(yaml.safe_dump(SETTINGS))
     return folder
 
 
 def command(folder: Path, *words: str) -> int:
-    places = ["--cache", str(folder / "cache"), "--group-pattern", r"^([a-z]+\d+)_"]
-    return run_command_line([*words, *places])
+    paths = ["--cache", str(folder / "cache"), "--group-pattern", r"^([a-z]+\d+)_"]
+    return run_command_line([*words, *paths])
 
 
 def train(folder: Path, name: str, *words: str) -> int:
     return command(
         folder,
-        *("train", str(folder / "data"), "--config", str(folder / "config.yaml")),
+        *("train", str(folder / "data"), "--settings", str(folder / "settings.yaml")),
         *("--out", str(folder / f"{name}.safetensors"), "--workers", "0", *words),
     )
 
@@ -77,7 +77,7 @@ def test_made_up_labels_are_learned_by_one_command(model: Path) -> None:
 def test_the_model_runs_in_the_monitor_unchanged(model: Path) -> None:
     classifier = Classifier(load_model(model), "cpu")
     quiet = np.random.default_rng(0).normal(0, 1e-3, (1, 20_000)).astype(np.float32)
-    seconds, _ = listen(
+    seconds, _ = detect_events(
         iter([quiet, quiet]), classifier, DetectionSettings(hop_frames=16)
     )
     assert seconds == pytest.approx(5)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from training.files import alone_in, replace_text
+from training.files import locked_folder, replace_text
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -16,7 +16,7 @@ class EnoughError(Exception):
 
 
 def busy(folder: Path, inside: Event, leave: Event) -> None:
-    with alone_in(folder, lambda: None):
+    with locked_folder(folder, lambda: None):
         inside.set()
         leave.wait()
 
@@ -37,7 +37,7 @@ def test_a_second_process_waits_for_the_first(tmp_path: Path) -> None:
         if len(asked) == 2:
             leave.set()
 
-    with alone_in(tmp_path / "made", wait):
+    with locked_folder(tmp_path / "made", wait):
         assert len(asked) >= 2
     other.join(60)
     assert other.exitcode == 0
@@ -48,11 +48,11 @@ def test_a_killed_process_lets_go(tmp_path: Path) -> None:
     other = SPAWN.Process(target=busy, args=(tmp_path, inside, leave))
     other.start()
     assert inside.wait(60)
-    with pytest.raises(EnoughError), alone_in(tmp_path, give_up):
+    with pytest.raises(EnoughError), locked_folder(tmp_path, give_up):
         pass
     other.kill()
     other.join(60)
-    with alone_in(tmp_path, give_up):
+    with locked_folder(tmp_path, give_up):
         pass
 
 
@@ -63,7 +63,7 @@ def test_a_file_system_without_locks_is_told(
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr("fcntl.flock", refuse)
-    with alone_in(tmp_path, give_up):
+    with locked_folder(tmp_path, give_up):
         pass
     assert "No locks available" in caplog.text
 

@@ -88,12 +88,12 @@ def test_train_shows_where_its_time_went(
 ) -> None:
     write_folders(tmp_path / "data", groups=3)
     settings = {"spec": SMALL_SPEC.model_dump(), "folds": 3}
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"training": settings}))
+    (tmp_path / "settings.yaml").write_text(yaml.safe_dump(settings))
     words = ["train", str(tmp_path / "data"), "--epochs", "1", "--profile"]
     words += ["--out", str(tmp_path / "m.safetensors"), "--workers", str(workers)]
-    words += ["--config", str(tmp_path / "config.yaml")]
+    words += ["--settings", str(tmp_path / "settings.yaml")]
     assert run_command_line([*words, "--cache", str(tmp_path / "cache")]) == 0
-    said = capsys.readouterr().err
+    printed = capsys.readouterr().err
     facts = json.loads((tmp_path / "m-run" / "profile.json").read_text())
     making = facts["workers"] if workers else facts["process"]
     parts = {"reading decoded sound", "mixing and augmentation of sound"}
@@ -107,6 +107,6 @@ def test_train_shows_where_its_time_went(
         "optimiser",
         "evaluation",
     } <= set(facts["process"])
-    assert "where the time went" in said
-    assert "forward" in said
+    assert "time of the training process" in printed
+    assert "forward" in printed
     assert bool(facts["workers"]) == bool(workers)

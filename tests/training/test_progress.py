@@ -1,7 +1,6 @@
 """TensorBoard is shown every epoch once, with its figures and pictures."""
 
 import struct
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -9,42 +8,40 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from monitor.model.networks.build import Network
-from tests.support.bands import Bands, fresh, settings_of
-from training.checkpoint import InterruptedTrainingError, RunFolder
-from training.progress import Board, Checked, EpochPicture, EpochReport
-from training.train import fit
+from tests.support.bands import settings_of, train_bands
+from training.checkpoint import Checkpoint, InterruptedTrainingError, RunFolder
+from training.progress import ValidationResult
 
 EPOCHS = 3
 SETTINGS = settings_of(optimiser={"epochs": EPOCHS})
 
 
-class Stopping(Board):
-    """Stops after some steps, or dies before a checkpoint as in a power loss."""
+class FailingFolder(RunFolder):
+    """A run folder without its next checkpoint, as after a power failure."""
 
-    def __init__(self, folder: Path, after: int = -1, dies_in: int = -1) -> None:
-        super().__init__(folder, ("low", "middle", "high"))
-        self.stop = threading.Event()
-        self._after = after
-        self._dies_in = dies_in
+    def __init__(self, path: Path, fails_in: int) -> None:
+        super().__init__(path)
+        self._fails_in = fails_in
 
-    def step(self, step: int, steps: int, loss: float, accuracy: float) -> None:
-        if step == self._after:
-            self.stop.set()
-
-    def epoch(self, report: EpochReport, picture: EpochPicture) -> None:
-        super().epoch(report, picture)
-        if report.epoch == self._dies_in:
+    def write_checkpoint(self, checkpoint: Checkpoint) -> None:
+        if self.metrics()[-1]["epoch"] == self._fails_in:
             raise MemoryError
+        super().write_checkpoint(checkpoint)
 
 
-def validate(_: Network) -> Checked:
-    return Checked({"accuracy": 0.25}, [[3, 1, 0], [0, 2, 0], [0, 0, 5]])
+def validate(_: Network) -> ValidationResult:
+    return ValidationResult({"accuracy": 0.25}, [[3, 1, 0], [0, 2, 0], [0, 0, 5]])
 
 
-def train(folder: Path, validates: bool = False, **ends: int) -> None:
-    with Stopping(folder, **ends) as board:
-        place, check = RunFolder(folder), validate if validates else None
-        fit(fresh(), Bands(), SETTINGS, place, board, board.stop, check)
+def train(
+    folder: Path, validates: bool = False, after: int = -1, fails_in: int = -1
+) -> None:
+    train_bands(
+        FailingFolder(folder, fails_in),
+        SETTINGS,
+        after=after,
+        validate=validate if validates else None,
+    )
 
 
 def shown(folder: Path) -> Any:
@@ -89,10 +86,10 @@ def test_what_validation_says_is_shown(tmp_path: Path) -> None:
         ({"after": 17}, InterruptedTrainingError),
         ({"after": 24}, InterruptedTrainingError),
         # The events of the second epoch are written, its checkpoint is not.
-        ({"dies_in": 2}, MemoryError),
-        ({"dies_in": 1}, MemoryError),
+        ({"fails_in": 2}, MemoryError),
+        ({"fails_in": 1}, MemoryError),
     ],
-    ids=["within an epoch", "between two", "power loss", "in the first"],
+    ids=["within an epoch", "between two", "power failure", "in the first"],
 )
 def test_a_resumed_run_shows_no_epoch_twice(
     tmp_path: Path, ends: dict[str, int], error: type[BaseException]

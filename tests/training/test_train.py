@@ -3,8 +3,8 @@
 import json
 import subprocess
 import sys
-import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,42 +13,18 @@ from safetensors.torch import load_file
 from monitor.errors import UsageError
 from monitor.model.networks.build import Network
 from tests.support import ROOT
-from tests.support.bands import Bands, fresh, settings_of
+from tests.support.bands import Bands, settings_of, train_bands
 from training.checkpoint import InterruptedTrainingError, RunFolder
-from training.progress import Checked, EpochPicture, EpochReport
-from training.train import fit
+from training.progress import ValidationResult
 
-
-class Silent:
-    """Watches, and may stop after some steps."""
-
-    def __init__(self, stop: threading.Event, after: int = -1) -> None:
-        self.reports: list[EpochReport] = []
-        self.pictures: list[EpochPicture] = []
-        self._stop = stop
-        self._after = after
-
-    def step(self, step: int, steps: int, loss: float, accuracy: float) -> None:
-        if step == self._after:
-            self._stop.set()
-
-    def epoch(self, report: EpochReport, picture: EpochPicture) -> None:
-        self.reports.append(report)
-        self.pictures.append(picture)
-
-    def go_on(self, epoch: int) -> None:
-        pass
+CONFUSION = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
 
 
 def train(
     folder: Path, after: int = -1, **changes: object
-) -> tuple[Network, list[EpochReport]]:
-    stop = threading.Event()
-    watcher = Silent(stop, after)
-    network = fit(
-        fresh(), Bands(), settings_of(**changes), RunFolder(folder), watcher, stop
-    )
-    return network, watcher.reports
+) -> tuple[Network, list[dict[str, Any]]]:
+    network = train_bands(folder, settings_of(**changes), after=after)
+    return network, RunFolder(folder).metrics()
 
 
 def same(one: Network, other: Network) -> bool:
@@ -57,9 +33,9 @@ def same(one: Network, other: Network) -> bool:
 
 
 def test_a_network_learns_to_tell_bands_apart(tmp_path: Path) -> None:
-    network, reports = train(tmp_path)
-    assert reports[-1].loss < 0.5 * reports[0].loss
-    assert reports[-1].accuracy > 0.9
+    network, epochs = train(tmp_path)
+    assert epochs[-1]["loss"] < 0.5 * epochs[0]["loss"]
+    assert epochs[-1]["accuracy"] > 0.9
     batch = next(Bands().batches(999, 1000))
     with torch.no_grad():
         windows = torch.from_numpy(batch.log_mel).expand(-1, 2, -1, -1)
@@ -98,39 +74,25 @@ def test_another_seed_draws_other_augmentations(tmp_path: Path) -> None:
 
 
 def test_validation_chooses_the_best_epoch(tmp_path: Path) -> None:
-    stop, seen = threading.Event(), []
+    seen = []
     figures = iter([0.2, 0.9, 0.3, 0.3])
 
-    def validate(network: Network) -> Checked:
+    def validate(network: Network) -> ValidationResult:
         seen.append({k: v.clone() for k, v in network.state_dict().items()})
-        return Checked({"accuracy": next(figures)}, [])
+        return ValidationResult({"accuracy": next(figures)}, CONFUSION)
 
-    network = fit(
-        fresh(),
-        Bands(),
-        settings_of(),
-        RunFolder(tmp_path),
-        Silent(stop),
-        stop,
-        validate,
-    )
+    network = train_bands(tmp_path, settings_of(), validate=validate)
     for name, value in network.state_dict().items():
         assert torch.equal(value, seen[1][name])
 
 
 def test_patience_ends_a_run_that_does_not_improve(tmp_path: Path) -> None:
-    stop = threading.Event()
-    watcher = Silent(stop)
-    fit(
-        fresh(),
-        Bands(),
+    train_bands(
+        tmp_path,
         settings_of(patience=1),
-        RunFolder(tmp_path),
-        watcher,
-        stop,
-        lambda _: Checked({"accuracy": 0.5}, []),
+        validate=lambda _: ValidationResult({"accuracy": 0.5}, CONFUSION),
     )
-    assert len(watcher.reports) == 2
+    assert len(RunFolder(tmp_path).metrics()) == 2
 
 
 def test_a_run_folder_is_not_used_for_another_run(tmp_path: Path) -> None:
@@ -143,6 +105,7 @@ def test_a_run_folder_is_not_used_for_another_run(tmp_path: Path) -> None:
         folder.begin(settings_of(seed=3), resume=True)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_run_that_is_killed_again_and_again_ends_with_the_same_weights(
     tmp_path: Path,
@@ -178,21 +141,20 @@ def test_what_is_kept_is_the_average_of_the_weights(tmp_path: Path) -> None:
 def test_a_network_learns_in_16_bits(tmp_path: Path) -> None:
     """On a CPU for once; the weights have 32 bits all the same."""
     half = {"epochs": 2, "precision": "bfloat16"}
-    network, reports = train(tmp_path / "half", optimiser=half)
+    network, epochs = train(tmp_path / "half", optimiser=half)
     _, whole = train(tmp_path / "whole", optimiser={"epochs": 2})
-    assert reports[-1].loss == pytest.approx(whole[-1].loss, rel=0.2)
-    assert reports[-1].loss != whole[-1].loss
+    losses = [each[-1]["loss"] for each in (epochs, whole)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.2)
+    assert losses[0] != losses[1]
     assert {value.dtype for value in network.parameters()} == {torch.float32}
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="mixed precision needs CUDA")
 def test_a_network_learns_on_a_gpu(tmp_path: Path) -> None:
-    stop = threading.Event()
-    watcher = Silent(stop)
-    place = RunFolder(tmp_path)
-    fit(fresh(), Bands(), settings_of(), place, watcher, stop, device="cuda")
-    assert watcher.reports[-1].loss < 0.5 * watcher.reports[0].loss
+    train_bands(tmp_path, settings_of(), device="cuda")
+    epochs = RunFolder(tmp_path).metrics()
+    assert epochs[-1]["loss"] < 0.5 * epochs[0]["loss"]
 
 
 def test_the_last_line_of_metrics_may_be_torn(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""Recordings: which there are, how they are split, and their decoded samples."""
+"""Recordings: manifest, splits, and decoded samples."""

@@ -18,7 +18,7 @@ import soxr
 from numpy.typing import NDArray
 
 from training.data.manifest import Clip, LeftOut, Manifest
-from training.files import alone_in, replace_text
+from training.files import locked_folder, replace_text
 from training.profile import timed
 
 Samples = NDArray[np.float32]
@@ -31,7 +31,7 @@ _SILENT = 1e-4
 class _Entry:
     path: str
     first: int
-    """Where in the file of all samples it begins."""
+    """Its beginning in the file of all samples."""
     samples: int
     channels: int
     scale: float
@@ -88,7 +88,7 @@ def open_store(
     manifest: Manifest,
     sample_rate: int,
     cache: Path,
-    advance: Callable[[int, int], None] | None = None,
+    advance: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> tuple[Manifest, ClipStore]:
     """Decode the clips of `manifest`, or find them decoded in the folder `cache`.
 
@@ -96,19 +96,18 @@ def open_store(
         manifest: Clips; all labels.
         sample_rate: Rate of the decoded samples.
         cache: Folder for decoded data sets, each in a folder of its own.
-        advance: Told how many clips of how many are done.
+        advance: Called with how many clips of how many are done.
 
     Returns:
         The manifest without the files that turned out unreadable or silent, and the
         store of the others.
     """
     folder = cache / _key(manifest.clips, sample_rate)
-    tell = advance or (lambda _done, _total: None)
     if not (folder / "index.json").is_file():
-        with alone_in(folder, lambda: tell(0, len(manifest.clips))):
+        with locked_folder(folder, lambda: advance(0, len(manifest.clips))):
             # Meanwhile another process may have made it.
             if not (folder / "index.json").is_file():
-                _decode_all(manifest.clips, sample_rate, folder, tell)
+                _decode_all(manifest.clips, sample_rate, folder, advance)
     store = ClipStore(folder)
     return manifest.without(store.left_out), store
 
@@ -129,7 +128,7 @@ def _decode_all(
     folder: Path,
     advance: Callable[[int, int], None],
 ) -> None:
-    """Fill `folder`; its index comes last, and says that all is there."""
+    """Fill `folder`; the index is written last, when everything else is there."""
     entries, left_out, first = [], [], 0
     with (folder / "samples.i16").open("wb") as file:
         for number, clip in enumerate(clips, start=1):
@@ -160,7 +159,7 @@ def _pack(path: Path, samples: Samples, first: int) -> tuple[_Entry, NDArray[np.
 
 
 def decode(path: Path, sample_rate: int) -> Samples | str:
-    """Read a recording at `sample_rate`, or say in a word why it cannot be used.
+    """Read a recording at `sample_rate`, or name in a word why it cannot be used.
 
     Returns:
         float32, shape (channels, n), one channel or the first two.

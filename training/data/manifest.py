@@ -1,7 +1,4 @@
-"""What there is to train on: clips with label, fold and group, and what is left out.
-
-Which files of a data set are no use.
-"""
+"""Manifest of a data set: clips with label, fold and group, and the files left out."""
 
 import hashlib
 import re
@@ -15,38 +12,11 @@ import soundfile
 
 from monitor.errors import DatasetError
 
-
-def fault(path: Path, seen: set[bytes]) -> str | None:
-    """Say in a word why a file is no use; None if it is of use.
-
-    Args:
-        path: Of the file.
-        seen: Digests of the files so far; this one's is added.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return "missing"
-    digest = hashlib.blake2b(content, digest_size=16).digest()
-    if not content:
-        return "empty"
-    if digest in seen:
-        return "duplicate"
-    try:
-        frames: int = soundfile.info(path).frames
-    except soundfile.LibsndfileError:
-        return "unreadable"
-    if frames == 0:
-        return "empty"
-    seen.add(digest)
-    return None
-
-
 AUDIO_SUFFIXES = frozenset(
     f".{name.lower()}" for name in soundfile.available_formats()
 ) | {".aif", ".oga", ".opus"}
 FEW_GROUPS = 5
-"""A label with fewer recordings than this can hardly be learned, and is said so."""
+"""A label with fewer recordings than this can hardly be learned; a warning says so."""
 
 URBANSOUND_LICENCE = (
     "trained on UrbanSound8K and ESC-50 recordings, CC BY-NC; not for commercial use"
@@ -75,12 +45,12 @@ class Clip:
     """The fold it belongs to, from 1; 0: it is in no fold and always trained on."""
 
     is_foreground: bool = True
-    """Whether the label is what is loudest in it; UrbanSound8K says so (salience)."""
+    """The label is the loudest sound in it; from UrbanSound8K's column `salience`."""
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A file that is not used, and why."""
+    """A file that is not used, and the reason."""
 
     path: Path
     reason: str
@@ -98,11 +68,11 @@ class Manifest:
 
     @property
     def folds(self) -> tuple[int, ...]:
-        """The folds that there are, 0 excepted."""
+        """The folds of the clips, without 0."""
         return tuple(sorted({clip.fold for clip in self.clips} - {0}))
 
     def few(self) -> dict[str, int]:
-        """Labels with too few groups, and how many they have."""
+        """Labels with too few groups, and their number of groups."""
         groups = {(clip.label, clip.group) for clip in self.clips}
         count = Counter(label for label, _ in groups)
         return {
@@ -112,7 +82,7 @@ class Manifest:
         }
 
     def without(self, left_out: Sequence[LeftOut]) -> "Manifest":
-        """Leave out more files."""
+        """Return the manifest without more files."""
         gone = {entry.path for entry in left_out}
         clips = tuple(clip for clip in self.clips if clip.path not in gone)
         return replace(
@@ -120,15 +90,15 @@ class Manifest:
         ).checked()
 
     def checked(self) -> "Manifest":
-        """Return it, if there is something in it.
+        """Return the manifest if it has clips of every label.
 
         Raises:
             DatasetError: No clip, or no clip of some label, can be used.
         """
         if not self.clips:
             reasons = Counter(entry.reason for entry in self.left_out)
-            said = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
-            raise DatasetError(f"no usable recording was found ({said or 'no files'})")
+            why = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+            raise DatasetError(f"no usable recording was found ({why or 'no files'})")
         present = {clip.label for clip in self.clips}
         for index, label in enumerate(self.labels):
             if index not in present:
@@ -160,7 +130,7 @@ def read_manifest(
         manifest = _from_folders(data, label_pattern, group_pattern)
     else:
         raise DatasetError(f"{data}: no such folder or table of recordings")
-    return _sift(manifest).checked()
+    return _check_files(manifest).checked()
 
 
 def read_negatives(folders: Sequence[Path]) -> Manifest:
@@ -177,7 +147,19 @@ def read_negatives(folders: Sequence[Path]) -> Manifest:
             group, fold = (match["group"], int(match["fold"])) if match else (None, 0)
             clips.append(Clip(path, None, group or path.stem, fold))
     has_folds = bool(clips) and all(clip.fold for clip in clips)
-    return _sift(Manifest((), tuple(clips), has_folds=has_folds)).checked()
+    return _check_files(Manifest((), tuple(clips), has_folds=has_folds)).checked()
+
+
+def check_folds(manifest: Manifest, folds: Iterable[int], what: str) -> None:
+    """Check that the folds exist.
+
+    Raises:
+        DatasetError: There is no such fold.
+    """
+    for fold in folds:
+        if fold not in manifest.folds:
+            known = ", ".join(str(each) for each in manifest.folds) or "none"
+            raise DatasetError(f"there is no fold {fold} in the {what}; found {known}")
 
 
 def join(manifest: Manifest, further: Manifest) -> Manifest:
@@ -323,13 +305,39 @@ def _require(table: pd.DataFrame, columns: Iterable[str], path: Path) -> None:
             )
 
 
-def _sift(manifest: Manifest) -> Manifest:
-    """Leave out what is missing, empty, unreadable or there twice."""
+def _file_problem(path: Path, seen: set[bytes]) -> str | None:
+    """Describe in a word why a file cannot be used; None: it can.
+
+    Args:
+        path: Of the file.
+        seen: Digests of the files so far; this one's is added.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return "missing"
+    digest = hashlib.blake2b(content, digest_size=16).digest()
+    if not content:
+        return "empty"
+    if digest in seen:
+        return "duplicate"
+    try:
+        frames: int = soundfile.info(path).frames
+    except soundfile.LibsndfileError:
+        return "unreadable"
+    if frames == 0:
+        return "empty"
+    seen.add(digest)
+    return None
+
+
+def _check_files(manifest: Manifest) -> Manifest:
+    """Leave out missing, empty, unreadable and duplicate files."""
     seen: set[bytes] = set()
     kept: list[Clip] = []
     left_out = list(manifest.left_out)
     for clip in manifest.clips:
-        reason = fault(clip.path, seen)
+        reason = _file_problem(clip.path, seen)
         if reason is None:
             kept.append(clip)
         else:

@@ -1,7 +1,7 @@
-"""Which clips are trained on and which are kept apart: whole folds, always.
+"""Splits into training, validation and test: whole folds, always.
 
 Clips without folds are first dealt into folds, by group unless asked otherwise.  With
-slices of one recording on both sides, a network is tested on what it knows by heart.
+slices of one recording on both sides, a network is tested on recordings that it knows.
 """
 
 from collections import Counter, defaultdict
@@ -12,7 +12,7 @@ import numpy as np
 
 from monitor.errors import DatasetError
 from training.config import SplitKind
-from training.data.manifest import Clip, Manifest
+from training.data.manifest import Clip, Manifest, check_folds
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def assign_folds(
 def _deal(
     clips: Sequence[Clip], units: list[list[int]], count: int, seed: int
 ) -> list[int]:
-    """Deal units to folds, each to the fold that has least of its label."""
+    """Deal units to folds, each to the fold with the fewest clips of its label."""
     order = np.random.default_rng(seed).permutation(len(units))
     # Large units first, so that the small ones even out what they leave.
     ranked = sorted(order, key=lambda unit: -len(units[unit]))
@@ -98,12 +98,7 @@ def split(
     Raises:
         DatasetError: There is no such fold, one is in both, or nothing is left.
     """
-    for fold in (*test, *validation):
-        if fold not in manifest.folds:
-            raise DatasetError(
-                f"there is no fold {fold} in the data; there are "
-                f"{', '.join(str(known) for known in manifest.folds) or 'none'}"
-            )
+    check_folds(manifest, (*test, *validation), "data")
     if both := set(test) & set(validation):
         raise DatasetError(f"fold {min(both)} cannot both validate and test")
     parts: dict[str, list[int]] = {"train": [], "validation": [], "test": []}

@@ -1,7 +1,7 @@
-"""Starting the preset `mobile` from the weights of a teacher of the same build.
+"""Initialisation of the preset `mobile` from a teacher of the same architecture.
 
 EfficientAT's mn04_as as an ONNX file holds its weights by name, batch normalisation
-folded in.  What a student of the same blocks would have to learn for weeks is there.
+folded in.  A student of the same blocks would have to learn for weeks to reach them.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ def read_weights(path: Path) -> Weights:
     """Read the named weights of an ONNX file.
 
     Raises:
-        UsageError: The package that reads them is not installed, or it is no such file.
+        UsageError: The package onnx is not installed, or it is no ONNX file.
     """
     try:
         import onnx
@@ -55,12 +55,12 @@ def read_weights(path: Path) -> Weights:
 
 
 def is_known(weights: Weights) -> bool:
-    """Whether these are weights of a teacher that a network can begin with."""
+    """True if these are weights of a teacher that a network can begin with."""
     return "m.features.0.0.weight" in weights
 
 
 def can_start(network: Network, weights: Weights) -> bool:
-    """Whether the network is built like the teacher that these weights are of."""
+    """True if the network has the architecture of the teacher of these weights."""
     mobile = any(isinstance(module, BandMap) for module in network.modules())
     return mobile and is_known(weights)
 
@@ -69,8 +69,8 @@ def start_from(
     network: Network,
     weights: Weights,
     spec: ModelSpec,
-    sounds: NDArray[np.float32],
-    heard: NDArray[np.float32],
+    log_mels: NDArray[np.float32],
+    waveforms: NDArray[np.float32],
 ) -> None:
     """Give the trunk the teacher's weights, and fit the map between the mel bands.
 
@@ -78,16 +78,16 @@ def start_from(
         network: Of the preset `mobile`; its mean and deviation are set already.
         weights: Of the teacher, by name.
         spec: Of the network.
-        sounds: Log-mel of some windows, (windows, n_mels, frames), dB.
-        heard: The same windows as the teacher gets them, (windows, samples).
+        log_mels: Log-mel of some windows, (windows, n_mels, frames), dB.
+        waveforms: The same windows as inputs of the teacher, (windows, samples).
     """
     with torch.no_grad():
         _copy_trunk(network.blocks, weights)
-        _fit_bands(network, weights, spec, sounds, heard)
+        _fit_bands(network, weights, spec, log_mels, waveforms)
 
 
 def classifier(weights: Weights) -> nn.Module | None:
-    """The teacher's own way from embedding to logits, if its weights are there."""
+    """The teacher's own layers from embedding to logits, if their weights are there."""
     first, second = "m.classifier.2", "m.classifier.5"
     if f"{first}.weight" not in weights:
         return None
@@ -134,7 +134,7 @@ def _copy_convolution(convolution: nn.Conv2d, weights: Weights, name: str) -> No
 
 
 def _copy_gate(gate: Gate, weights: Weights, name: str) -> None:
-    """Copy the units that matter most, where the student has fewer."""
+    """Copy the most important units, where the student has fewer."""
     reduce, expand = weights[f"{name}.fc1.weight"], weights[f"{name}.fc2.weight"]
     importance = reduce.norm(dim=1) * expand.norm(dim=0)
     narrow, wide = gate.gates[0], gate.gates[2]
@@ -147,9 +147,9 @@ def _copy_gate(gate: Gate, weights: Weights, name: str) -> None:
     wide.bias.copy_(weights[f"{name}.fc2.bias"])
 
 
-def _teacher_bands(weights: Weights, heard: Tensor) -> Tensor:
+def _teacher_bands(weights: Weights, waveforms: Tensor) -> Tensor:
     """The teacher's front end: (windows, samples) to (windows, bands, frames)."""
-    sharpened = heard[:, 1:] - _PRE_EMPHASIS * heard[:, :-1]
+    sharpened = waveforms[:, 1:] - _PRE_EMPHASIS * waveforms[:, :-1]
     transform = weights["dft"]  # (2 * bins, 1, 1024), real parts first
     padded = functional.pad(sharpened, (512, 512)).unsqueeze(1)
     parts = functional.conv1d(padded, transform, stride=_HOP)
@@ -163,15 +163,15 @@ def _fit_bands(
     network: Network,
     weights: Weights,
     spec: ModelSpec,
-    sounds: NDArray[np.float32],
-    heard: NDArray[np.float32],
+    log_mels: NDArray[np.float32],
+    waveforms: NDArray[np.float32],
 ) -> None:
     """Least squares from our bands to the teacher's, at the frames nearest in time."""
-    wanted = _teacher_bands(weights, torch.from_numpy(heard))
-    centres = torch.arange(0, sounds.shape[2], 4) * spec.hop_length + spec.n_fft // 2
+    wanted = _teacher_bands(weights, torch.from_numpy(waveforms))
+    centres = torch.arange(0, log_mels.shape[2], 4) * spec.hop_length + spec.n_fft // 2
     nearest = (centres / spec.sample_rate * TEACHER_RATE / _HOP).round().long()
     nearest.clamp_(max=wanted.shape[2] - 1)
-    ours = network.normalise(torch.from_numpy(sounds))[:, :, ::4]
+    ours = network.normalise(torch.from_numpy(log_mels))[:, :, ::4]
     inputs = ours.transpose(1, 2).flatten(0, 1)  # (frames, n_mels)
     inputs = torch.cat([inputs, torch.ones(len(inputs), 1)], dim=1)
     outputs = wanted[:, :, nearest].transpose(1, 2).flatten(0, 1)

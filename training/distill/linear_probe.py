@@ -1,4 +1,4 @@
-"""How well the teacher's own embedding tells the labels: what a student is held to."""
+"""Linear probe: accuracy of a logistic regression on the teacher's embedding."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -27,28 +27,28 @@ def teacher_figures(
     folds: Iterable[int],
     advance: Advance,
 ) -> dict[str, Any]:
-    """Figures of the teacher's embedding of whole clips, at their true length.
+    """Probe the teacher's embedding of whole clips, at their true length.
 
     Args:
-        teacher: Is asked once for each clip.
+        teacher: Run once for each clip.
         material: Of the student.
         spec: Has the sample rate of the material.
         folds: See `embedding_accuracy`.
-        advance: Told how many clips of how many are done.
+        advance: Shows the progress.
 
     Returns:
-        `teacher_embedding_accuracy`; nothing if the teacher gives no embedding.
+        `teacher_embedding_accuracy`; nothing if the teacher has no embedding.
     """
     clips, rows = material.manifest.clips, []
     for number, clip in enumerate(clips, start=1):
         samples = material.store.read(clip.path)
         waveform = teacher.waveform(samples, spec.sample_rate)
         missing = _SHORTEST_SECONDS * teacher.sample_rate - len(waveform)
-        opinion = teacher.hear(np.pad(waveform, (0, max(0, missing))))
-        if opinion.embedding is None:
+        outputs = teacher.run(np.pad(waveform, (0, max(0, missing))))
+        if outputs.embedding is None:
             return {}
-        rows.append(opinion.embedding[0])
-        advance("asking the teacher", number, len(clips))
+        rows.append(outputs.embedding[0])
+        advance("running the teacher", number, len(clips))
     return {
         "teacher_embedding_accuracy": embedding_accuracy(np.stack(rows), clips, folds)
     }
@@ -57,14 +57,14 @@ def teacher_figures(
 def embedding_accuracy(
     embedding: Array, clips: Sequence[Clip], folds: Iterable[int]
 ) -> dict[str, float]:
-    """Accuracy of a logistic regression on embeddings of clips.
+    """Compute the accuracy of a logistic regression on embeddings of clips.
 
-    It is trained on the very clips that a student of the fold is trained on.
+    It is trained on the same clips as a student of the fold.
 
     Args:
         embedding: (clips, size).
         clips: With labels.
-        folds: Each is tested by a regression that has not heard it.
+        folds: Each is tested by a regression that was not trained on it.
 
     Returns:
         By the number of the fold, as text, and `together` over all their clips.
@@ -73,12 +73,12 @@ def embedding_accuracy(
     fold_of = np.array([clip.fold for clip in clips])
     right = {}
     for fold in folds:
-        heard, new = fold_of != fold, fold_of == fold
+        known, new = fold_of != fold, fold_of == fold
         regression = make_pipeline(
             StandardScaler(),
             LogisticRegression(C=_INVERSE_RIDGE, max_iter=_ITERATIONS),
         )
-        regression.fit(embedding[heard], truth[heard])
+        regression.fit(embedding[known], truth[known])
         right[str(fold)] = regression.predict(embedding[new]) == truth[new]
     together = float(np.concatenate(list(right.values())).mean())
     return {

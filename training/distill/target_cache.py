@@ -1,10 +1,9 @@
-"""A bank: mixtures that are made once, with what a teacher makes of each.
+"""Target cache: mixtures that are made once, with the teacher's outputs for each.
 
-A teacher is too slow to be asked anew in every epoch.  So the mixtures that on-the-fly
-training would make are stored, with its opinion on the very same sound; training maps
-them into memory and varies their features only.
-
-Making a bank: every window from a seed of its own, by worker processes.
+A teacher is too slow to run anew in every epoch.  So the mixtures that on-the-fly
+training would make are stored, with its outputs for the very same sound; training maps
+them into memory and augments their features only.  Worker processes make the windows,
+each from a seed of its own.
 """
 
 import hashlib
@@ -25,35 +24,35 @@ from monitor.errors import UsageError
 from monitor.model.frontend import LogMel
 from training.checkpoint import InterruptedTrainingError
 from training.distill.teacher import (
-    Opinion,
-    Reading,
+    LinearReadout,
     Teacher,
-    fit_named_reading,
-    fit_reading,
+    TeacherOutputs,
+    fit_named_readout,
+    fit_readout,
     named_weights,
 )
-from training.files import alone_in, replace_text
+from training.files import locked_folder, replace_text
 from training.mixtures.dataset import Batch, start_worker, to_log_mel
 from training.mixtures.mixtures import Mixture, MixtureMaker, cells_of
 
 Array = NDArray[np.float32]
 
 
-class Bank:
-    """Windows of a bank on disk, mapped into memory."""
+class TargetCache:
+    """The windows of a target cache on disk, mapped into memory."""
 
     def __init__(self, folder: Path) -> None:
-        facts = json.loads((folder / "bank.json").read_text())
+        facts = json.loads((folder / "targets.json").read_text())
         self.folder = folder
         self.clips: int = facts["clips"]
         """The first rows are the unaltered clips, in their order."""
         self.log_mel = open_array(folder, "log_mel", "r")
         self.activity = open_array(folder, "activity", "r")
         self.origin = open_array(folder, "origin", "r")
-        self.embedding = self._said("embedding", facts)
-        self.logits = self._said("logits", facts)
+        self.embedding = self._optional("embedding", facts)
+        self.logits = self._optional("logits", facts)
 
-    def _said(self, name: str, facts: dict[str, Any]) -> Any:
+    def _optional(self, name: str, facts: dict[str, Any]) -> Any:
         return open_array(self.folder, name, "r") if facts[name] else None
 
     def __len__(self) -> int:
@@ -62,7 +61,7 @@ class Bank:
     def rows(
         self, without_folds: Sequence[int], without_negatives: Sequence[int]
     ) -> NDArray[np.intp]:
-        """Windows in which nothing is from these folds of clips or of negatives."""
+        """Indices of the windows without these folds of clips and of negatives."""
         kept = ~np.isin(self.origin[:, 0], list(without_folds))
         kept &= ~np.isin(self.origin[:, 1], list(without_negatives))
         return np.flatnonzero(kept)
@@ -73,71 +72,70 @@ class Bank:
 
 
 def open_array(folder: Path, name: str, mode: Literal["r", "r+"]) -> Any:
-    """Map one array of a bank."""
+    """Map one array of a target cache."""
     return np.load(folder / f"{name}.npy", mmap_mode=mode)
 
 
-class BankSource:
-    """Batches of a bank's windows.
+class CachedBatches:
+    """Batches of the windows of a target cache.
 
     Args:
-        bank: The windows.
+        cache: The windows.
         rows: Those that may be trained on.
-        clean_repeats: How often an unaltered clip is met in an epoch.
+        clean_repeats: Times that an unaltered clip comes in an epoch.
         batch_size: Windows in a batch.
         seed: Of the order.
-        classes: For each label the classes of the teacher that mean it; none: no class
-            means any.
+        classes: For each label the classes of the teacher that mean the same.
     """
 
     def __init__(
         self,
-        bank: Bank,
+        cache: TargetCache,
         rows: NDArray[np.intp],
         clean_repeats: int,
         batch_size: int,
         seed: int,
         classes: Sequence[Sequence[int]] = (),
     ) -> None:
-        self._bank = bank
+        self._cache = cache
         self._seed = seed
-        clean = rows[rows < bank.clips]
-        mixed = rows[rows >= bank.clips]
+        clean = rows[rows < cache.clips]
+        mixed = rows[rows >= cache.clips]
         self._rows = np.concatenate([np.tile(clean, clean_repeats), mixed])
         self._batch_size = min(batch_size, len(self._rows))
         self.steps_per_epoch = len(self._rows) // self._batch_size
-        self.embedding_scale = _deviation(bank.embedding, rows)
+        self.embedding_scale = _deviation(cache.embedding, rows)
         """(size,), deviation of the teacher's embedding over the windows used."""
-        self.logits_scale = _deviation(bank.logits, rows)
+        self.logits_scale = _deviation(cache.logits, rows)
         """(classes,), the same of its logits."""
-        present = bank.present(rows)
-        given = [part for part in (bank.embedding, bank.logits) if part is not None]
+        present = cache.present(rows)
+        parts = [part for part in (cache.embedding, cache.logits) if part is not None]
         everything = np.concatenate(
-            [np.asarray(part, np.float32) for part in given], axis=1
+            [np.asarray(part, np.float32) for part in parts], axis=1
         )
-        if any(classes) and bank.logits is not None:
+        if any(classes) and cache.logits is not None:
             size = everything.shape[1]
-            start = named_weights(classes, size, size - bank.logits.shape[1])
-            reading = fit_named_reading(everything[rows], present, start)
+            start = named_weights(classes, size, size - cache.logits.shape[1])
+            readout = fit_named_readout(everything[rows], present, start)
         else:
-            reading = fit_reading(everything[rows], present)
-        self._read = reading.logits(everything)
-        self._soft = reading.scores(everything)
-        self.head_start: Reading | None = None
-        """What a head on the teacher's embedding would be."""
-        if bank.embedding is not None:
-            self.head_start = fit_reading(np.asarray(bank.embedding[rows]), present)
+            readout = fit_readout(everything[rows], present)
+        self._logits = readout.logits(everything)
+        self._soft = readout.scores(everything)
+        self.head_start: LinearReadout | None = None
+        """Linear readout of the teacher's embedding: the initial head."""
+        if cache.embedding is not None:
+            self.head_start = fit_readout(np.asarray(cache.embedding[rows]), present)
 
-    def head_lesson(self) -> tuple[Tensor, Tensor]:
-        """What a head is to learn from these windows.
+    def head_targets(self) -> tuple[Tensor, Tensor]:
+        """Return the inputs and targets on which a head is fitted.
 
         Returns:
-            The teacher's embedding, (rows, size), and what the regression on all that
-            the teacher gives says of it: logits, (rows, labels).
+            The teacher's embedding, (rows, size), and the logits of the readout of all
+            its outputs, (rows, labels).
         """
-        assert self._bank.embedding is not None
-        embedding = np.asarray(self._bank.embedding[self._rows], np.float32)
-        return torch.from_numpy(embedding), torch.from_numpy(self._read[self._rows])
+        assert self._cache.embedding is not None
+        embedding = np.asarray(self._cache.embedding[self._rows], np.float32)
+        return torch.from_numpy(embedding), torch.from_numpy(self._logits[self._rows])
 
     def batches(self, first_step: int, steps: int) -> Iterator[Batch]:
         """Yield the batches of the steps [first_step, steps); the same every time."""
@@ -151,12 +149,12 @@ class BankSource:
             yield self._batch(np.sort(order[begin : begin + self._batch_size]))
 
     def _batch(self, rows: NDArray[np.intp]) -> Batch:
-        bank = self._bank
+        cache = self._cache
         return Batch(
-            bank.log_mel[rows].astype(np.float32),
-            bank.activity[rows].astype(np.float32),
-            _scaled(bank.embedding, rows, self.embedding_scale),
-            _scaled(bank.logits, rows, self.logits_scale),
+            cache.log_mel[rows].astype(np.float32),
+            cache.activity[rows].astype(np.float32),
+            _scaled(cache.embedding, rows, self.embedding_scale),
+            _scaled(cache.logits, rows, self.logits_scale),
             self._soft[rows],
         )
 
@@ -180,17 +178,17 @@ _DONE_EVERY = 512
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One window of the bank."""
+    """One window of the cache."""
 
     number: int
     log_mel: NDArray[np.float16]
     activity: NDArray[np.float16]
     origin: tuple[int, int]
-    opinion: Opinion
+    outputs: TeacherOutputs
 
 
 class _RowSet(Dataset[_Row]):
-    """Makes the rows of a bank, each from a seed of its own."""
+    """Makes the rows, each from a seed of its own."""
 
     def __init__(self, maker: MixtureMaker, teacher: Teacher, seed: int) -> None:
         self._maker = maker
@@ -207,13 +205,13 @@ class _RowSet(Dataset[_Row]):
             self._log_mel = LogMel(spec)
         mixture = self._mixture(number)
         features = to_log_mel(self._log_mel, mixture.samples[None])[0]
-        heard = self._teacher.waveform(mixture.full_scale, spec.sample_rate)
+        waveform = self._teacher.waveform(mixture.full_scale, spec.sample_rate)
         return _Row(
             number,
             features.astype(np.float16),
             mixture.activity.astype(np.float16),
             (mixture.fold, mixture.negatives_fold),
-            self._teacher.hear(heard),
+            self._teacher.run(waveform),
         )
 
     def _mixture(self, number: int) -> Mixture:
@@ -226,7 +224,7 @@ class _RowSet(Dataset[_Row]):
         return self._maker.make(r, index)
 
 
-def build_bank(
+def build_target_cache(
     folder: Path,
     maker: MixtureMaker,
     teacher: Teacher,
@@ -235,11 +233,11 @@ def build_bank(
     workers: int,
     stop: threading.Event,
     advance: Callable[[int, int], None],
-) -> Bank:
-    """Make a bank, or go on making it, or find it made.
+) -> TargetCache:
+    """Make a target cache, or complete it, or find it complete.
 
     Args:
-        folder: Of the bank.
+        folder: Of the cache.
         maker: Of its mixtures; unaltered clips come on top.
         teacher: Hears every window, at full scale, before it gets its level.
         mixtures: How many.
@@ -249,19 +247,21 @@ def build_bank(
         advance: Told how much of how much is done.
 
     Raises:
-        UsageError: The folder holds a bank of other material or settings.
+        UsageError: The folder has a target cache of other material or settings.
         InterruptedTrainingError: `stop` was set.
     """
     total = len(maker.clips) + mixtures
-    with alone_in(folder, lambda: _go_on(stop)):
+    with locked_folder(folder, lambda: _check(stop)):
         _begin(folder, _facts(maker, teacher, total, seed), maker, teacher, total)
         _fill(folder, _RowSet(maker, teacher, seed), workers, stop, advance)
-    return Bank(folder)
+    return TargetCache(folder)
 
 
-def _go_on(stop: threading.Event) -> None:
+def _check(stop: threading.Event) -> None:
     if stop.is_set():
-        raise InterruptedTrainingError("stopped while another process made the bank")
+        raise InterruptedTrainingError(
+            "stopped while another process made the target cache"
+        )
 
 
 def _fill(
@@ -271,7 +271,7 @@ def _fill(
     stop: threading.Event,
     advance: Callable[[int, int], None],
 ) -> None:
-    """Make the rows that are missing."""
+    """Make the missing rows."""
     done = np.asarray(open_array(folder, "done", "r+"))
     total = len(done)
     missing = np.flatnonzero(done == 0)
@@ -301,13 +301,13 @@ def _fill(
             _mark_done(arrays, fresh)
         if stop.is_set():
             raise InterruptedTrainingError(
-                f"stopped with {made} of {total} windows of the bank made; --resume "
-                "goes on"
+                f"stopped with {made} of {total} windows of the target cache made; "
+                "--resume continues"
             )
 
 
 def _mark_done(arrays: dict[str, Any], fresh: list[int]) -> None:
-    """Note which rows are there, after they are on disk: power may fail between."""
+    """Mark finished rows, after they are on disk: power may fail between."""
     for array in arrays.values():
         array.flush()
     arrays["done"][fresh] = 1
@@ -339,14 +339,15 @@ def _begin(
     teacher: Teacher,
     total: int,
 ) -> None:
-    """Lay out empty files, unless they are there for the same bank."""
-    index = folder / "bank.json"
+    """Lay out empty files, unless they are there for the same cache."""
+    index = folder / "targets.json"
     if index.is_file():
         before = json.loads(index.read_text())
         for key, value in facts.items():
             if before.get(key) != value:
                 raise UsageError(
-                    f"{folder} holds a bank with another {key}; take another run folder"
+                    f"{folder} has a target cache with another {key}; choose another "
+                    "run folder"
                 )
         return
     first = _RowSet(maker, teacher, 0)[0]
@@ -356,11 +357,11 @@ def _begin(
         "origin": (np.int16, (2,)),
         "done": (np.uint8, ()),
     }
-    opinion = first.opinion
-    if opinion.embedding is not None:
-        shapes["embedding"] = (np.float32, opinion.embedding.shape[1:])
-    if opinion.logits is not None:
-        shapes["logits"] = (np.float16, opinion.logits.shape[1:])
+    outputs = first.outputs
+    if outputs.embedding is not None:
+        shapes["embedding"] = (np.float32, outputs.embedding.shape[1:])
+    if outputs.logits is not None:
+        shapes["logits"] = (np.float16, outputs.logits.shape[1:])
     for name, (kind, shape) in shapes.items():
         np.lib.format.open_memmap(
             folder / f"{name}.npy", "w+", kind, (total, *shape)
@@ -370,10 +371,10 @@ def _begin(
 
 
 def _store(arrays: dict[str, Any], row: _Row) -> None:
-    arrays["log_mel"][row.number] = row.log_mel  # a mono window fills both channels
+    arrays["log_mel"][row.number] = row.log_mel  # mono fills both channels
     arrays["activity"][row.number] = row.activity
     arrays["origin"][row.number] = row.origin
-    if row.opinion.embedding is not None:
-        arrays["embedding"][row.number] = row.opinion.embedding[0]
-    if row.opinion.logits is not None:
-        arrays["logits"][row.number] = row.opinion.logits[0]
+    if row.outputs.embedding is not None:
+        arrays["embedding"][row.number] = row.outputs.embedding[0]
+    if row.outputs.logits is not None:
+        arrays["logits"][row.number] = row.outputs.logits[0]

@@ -1,7 +1,4 @@
-"""A teacher: an ONNX model that hears a waveform, and what a student learns from it.
-
-Which classes of AudioSet mean the same as a label: where a teacher knows by name.
-"""
+"""A teacher: an ONNX model of a waveform; and the linear readout of its outputs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,15 +19,15 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float32]
 _RIDGE = 1e-2
-_FIRM_RIDGE = 1.0
+_HIGH_RIDGE = 1.0
 _NAMED = 3.0
-"""Weight with which a label begins in the classes that its name stands for."""
+"""Initial weight of the classes of the same name as a label."""
 _ITERATIONS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Opinion:
-    """What a teacher makes of a batch of windows."""
+class TeacherOutputs:
+    """Outputs of a teacher for a batch of windows."""
 
     embedding: Array | None
     """(batch, size)."""
@@ -60,8 +57,8 @@ class Teacher:
         self._outputs = sorted(names & {"embedding", "logits", "scores"})
         if not self._outputs or self._rank not in (1, 2):
             raise UsageError(
-                f"{path}: a teacher takes a waveform (batch, samples) and gives "
-                "'embedding', 'logits' or 'scores'; this one takes "
+                f"{path}: a teacher must take a waveform (batch, samples) and give "
+                "'embedding', 'logits' or 'scores'; it takes "
                 f"{session.get_inputs()[0].shape} and gives {', '.join(sorted(names))}"
             )
 
@@ -89,59 +86,59 @@ class Teacher:
         return self._session
 
     def waveform(self, samples: Array, sample_rate: int) -> Array:
-        """What the teacher gets of a window (channels, n): mono, at its rate."""
+        """Convert a window (channels, n) to the teacher's input: mono, at its rate."""
         mono: Array = samples.mean(axis=0)
         if sample_rate == self.sample_rate:
             return mono
         resampled = soxr.resample(mono, sample_rate, self.sample_rate, quality="HQ")
         return np.asarray(resampled, np.float32)
 
-    def hear(self, waveform: Array) -> Opinion:
-        """What it makes of one window (samples,) at its rate; a batch of one."""
+    def run(self, waveform: Array) -> TeacherOutputs:
+        """Compute the outputs for one window (samples,) at its rate; a batch of one."""
         session = self._open()
         fed = waveform[None] if self._rank == 2 else waveform
         values = session.run(self._outputs, {self._input: fed})
-        said = {
+        values_of = {
             name: _averaged(np.asarray(value, np.float32))
             for name, value in zip(self._outputs, values, strict=True)
         }
-        logits = said.get("logits")
-        if logits is None and "scores" in said:
-            scores = np.clip(said["scores"], 1e-5, 1 - 1e-5)
+        logits = values_of.get("logits")
+        if logits is None and "scores" in values_of:
+            scores = np.clip(values_of["scores"], 1e-5, 1 - 1e-5)
             logits = np.log(scores / (1 - scores))
-        return Opinion(said.get("embedding"), logits)
+        return TeacherOutputs(values_of.get("embedding"), logits)
 
 
 def _averaged(value: Array) -> Array:
-    """One row for the whole window: (1, size)."""
+    """Average over time to one row: (1, size)."""
     return np.asarray(value.reshape(-1, value.shape[-1]).mean(axis=0)[None])
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """A linear classifier of each label on what a teacher gives."""
+class LinearReadout:
+    """A linear classifier of each label on the outputs of a teacher."""
 
     weight: Array
     """(labels, size)."""
     bias: Array
     """(labels,)."""
 
-    def logits(self, given: Array) -> Array:
+    def logits(self, inputs: Array) -> Array:
         """(windows, labels) of (windows, size)."""
-        return np.asarray(given @ self.weight.T + self.bias, np.float32)
+        return np.asarray(inputs @ self.weight.T + self.bias, np.float32)
 
-    def scores(self, given: Array) -> Array:
+    def scores(self, inputs: Array) -> Array:
         """(windows, labels) of (windows, size), in [0, 1]."""
-        return np.asarray(1 / (1 + np.exp(-self.logits(given))), np.float32)
+        return np.asarray(1 / (1 + np.exp(-self.logits(inputs))), np.float32)
 
 
 def named_weights(classes: Sequence[Sequence[int]], outputs: int, first: int) -> Array:
-    """Where a regression begins that trusts the names of a teacher's classes.
+    """Initial weights of a regression, from the names of the teacher's classes.
 
     Args:
         classes: For each label the teacher's classes that mean it; may be empty.
-        outputs: Size of what the regression is given.
-        first: Where in it the logits of the teacher's classes begin.
+        outputs: Size of the input of the regression.
+        first: Place of the first logit of the teacher's classes in it.
 
     Returns:
         (labels, outputs), for standardised inputs.
@@ -153,49 +150,49 @@ def named_weights(classes: Sequence[Sequence[int]], outputs: int, first: int) ->
     return weights
 
 
-def fit_named_reading(given: Array, present: Array, start: Array) -> Reading:
-    """The mean of two regressions that begin with names: a free one and a firm one.
+def fit_named_readout(inputs: Array, present: Array, start: Array) -> LinearReadout:
+    """Average two regressions that begin with names, with low and with high ridge.
 
-    A few recordings of a label tell less of it than a class that the teacher learned
-    from thousands, but know what it sounds like here.  For a label without a name it
-    is the free one alone.
+    A few recordings of a label define it less well than a class that the teacher
+    learned from thousands, but they are of the place.  For a label without a named
+    class it is the one with low ridge alone.
 
     Args:
-        given: (windows, size), of windows that may be trained on.
+        inputs: (windows, size), teacher outputs for windows that may be trained on.
         present: (windows, labels), 0 or 1.
         start: See `named_weights`.
     """
-    free = fit_reading(given, present, start)
-    firm = fit_reading(given, present, start, _FIRM_RIDGE)
+    low = fit_readout(inputs, present, start)
+    high = fit_readout(inputs, present, start, _HIGH_RIDGE)
     share = np.where(start.any(axis=1), np.float32(0.5), np.float32(0))
-    return Reading(
-        free.weight + share[:, None] * (firm.weight - free.weight),
-        free.bias + share * (firm.bias - free.bias),
+    return LinearReadout(
+        low.weight + share[:, None] * (high.weight - low.weight),
+        low.bias + share * (high.bias - low.bias),
     )
 
 
-def fit_reading(
-    given: Array,
+def fit_readout(
+    inputs: Array,
     present: Array,
     start: Array | None = None,
     ridge: float = _RIDGE,
-) -> Reading:
+) -> LinearReadout:
     """Logistic regression of each label, on standardised inputs.
 
-    Its scores are softer targets than 0 and 1: they say how much of a label can be
-    heard in a mixture.
+    Its scores are softer targets than 0 and 1: they depend on how audible a label is in
+    a mixture.
 
     Args:
-        given: (windows, size), of windows that may be trained on.
+        inputs: (windows, size), teacher outputs for windows that may be trained on.
         present: (windows, labels), 0 or 1.
-        start: (labels, size), weights that it departs from only as far as the windows
-            demand, for standardised inputs; None: zeros.
-        ridge: How much is demanded.
+        start: (labels, size), weights for standardised inputs; the ridge penalty is on
+            the distance from them; None: zeros.
+        ridge: Weight of the penalty.
     """
-    mean, deviation = given.mean(axis=0), given.std(axis=0) + np.float32(1e-6)
-    inputs = torch.from_numpy((given - mean) / deviation)
+    mean, deviation = inputs.mean(axis=0), inputs.std(axis=0) + np.float32(1e-6)
+    standard = torch.from_numpy((inputs - mean) / deviation)
     targets = torch.from_numpy(present)
-    origin = torch.zeros(present.shape[1], inputs.shape[1])
+    origin = torch.zeros(present.shape[1], standard.shape[1])
     if start is not None:
         origin = torch.from_numpy(start)
     weight = origin.clone().requires_grad_(True)
@@ -204,7 +201,7 @@ def fit_reading(
 
     def loss() -> torch.Tensor:
         optimiser.zero_grad()
-        logits = inputs @ weight.T + bias
+        logits = standard @ weight.T + bias
         error = functional.binary_cross_entropy_with_logits(logits, targets)
         total: torch.Tensor = error * present.shape[1]
         total = total + ridge * (weight - origin).square().sum()
@@ -213,11 +210,11 @@ def fit_reading(
 
     optimiser.step(loss)  # type: ignore[no-untyped-call]
     scaled = weight.detach().numpy() / deviation
-    return Reading(scaled, bias.detach().numpy() - scaled @ mean)
+    return LinearReadout(scaled, bias.detach().numpy() - scaled @ mean)
 
 
 CLASS_COUNT = 527
-"""Classes that a network trained on AudioSet tells apart."""
+"""Number of the classes of AudioSet."""
 
 # AudioSet's numbers, in the order of its class_labels_indices.csv.
 CLASSES: Mapping[str, tuple[int, ...]] = {
@@ -237,12 +234,12 @@ CLASSES: Mapping[str, tuple[int, ...]] = {
 def classes_of(
     labels: Sequence[str], outputs: int, chosen: Mapping[str, Sequence[int]] | None
 ) -> list[tuple[int, ...]]:
-    """For each label the teacher's outputs that mean it.
+    """Find the teacher's classes that mean the same as each label.
 
     Args:
         labels: Names.
-        outputs: How many classes the teacher tells apart.
-        chosen: By label; None: AudioSet's, for a teacher with as many classes.
+        outputs: Number of the teacher's classes.
+        chosen: By label; None: those of AudioSet, for a teacher with as many classes.
 
     Raises:
         UsageError: The teacher has no such output.
@@ -252,7 +249,7 @@ def classes_of(
     for label, indices in chosen.items():
         if any(index >= outputs for index in indices):
             raise UsageError(
-                f"training.teacher.classes: {label}: the teacher has the outputs 0 to "
+                f"teacher.classes: {label}: the teacher has the outputs 0 to "
                 f"{outputs - 1}; not {max(indices)}"
             )
     return [tuple(chosen.get(label, ())) for label in labels]

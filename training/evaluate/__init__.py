@@ -1,1 +1,1 @@
-"""How good a network is on recordings it has not been trained on, and thresholds."""
+"""Evaluation on recordings outside the training set, and calibration."""

@@ -1,15 +1,16 @@
-"""Hours without any label: what a network makes of them, hop by hop."""
+"""Ambience: hours without any label, scored window by window as the monitor does."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from monitor.audio.timeline import Block
 from monitor.config.detection import DetectionSettings
 from monitor.detection.rules import resolve_rules
-from monitor.model.frontend import IncrementalLogMel, LogMel
+from monitor.model.frontend import LogMel
+from monitor.runtime.windowing import Track, WindowGrid
 from monitor.spec import ModelSpec
 from training.data.decoded import ClipStore
 from training.data.manifest import Clip
@@ -33,14 +34,8 @@ class Ambience:
     serves: tuple[int, ...]
     """The parts whose thresholds it may set: they are tested on no sound of it."""
 
-    @property
-    def hours(self) -> float:
-        """How long the network listened."""
-        hops = int(np.prod(self.logits.shape[:2]))
-        return hops * self.hop_seconds / 3600
 
-
-def listen_to_ambience(
+def score_ambience(
     score: Score,
     clips: Sequence[Clip],
     store: ClipStore,
@@ -49,16 +44,16 @@ def listen_to_ambience(
     serves: Sequence[int],
     advance: Callable[[int, int], None],
 ) -> Ambience:
-    """Play recordings of no class to a network, one after the other, as a street does.
+    """Score streams made of recordings of no class, one after the other.
 
     Args:
-        score: The network's logits of log-mel windows.
-        clips: Recordings that it has not heard.
+        score: Logits of log-mel windows.
+        clips: Recordings that the network was not trained on.
         store: Their samples.
         spec: Of the network.
-        hours: How long.
+        hours: Length of the streams together.
         serves: See `Ambience`.
-        advance: Told how many streams of how many are done.
+        advance: Called with how many streams of how many are done.
     """
     settings = SceneSettings(
         hours=max(hours, _STREAM_MINUTES / 60),
@@ -74,7 +69,7 @@ def listen_to_ambience(
 
 
 def hop_seconds(spec: ModelSpec, detection: DetectionSettings = _DEFAULT) -> float:
-    """From one window to the next."""
+    """Seconds from one window to the next."""
     return spec.seconds(detection.hop_frames * spec.hop_length)
 
 
@@ -84,31 +79,28 @@ def stream_logits(
     spec: ModelSpec,
     detection: DetectionSettings = _DEFAULT,
 ) -> Array:
-    """Logits of all windows of a stream, a hop apart, in bounded memory.
+    """Logits of all windows of a stream, cut by the monitor's own windowing.
 
     Args:
-        blocks: (1 or 2, n) each, all with as many channels.
-        score: Of log-mel windows.
+        blocks: (1 or 2, n) each.
+        score: Logits of log-mel windows.
         spec: Of the model.
         detection: Has the hop.
 
     Returns:
         (hops, labels); (0, 0) if the stream is shorter than a window.
     """
-    hop, size = detection.hop_frames, spec.window_frames
-    log_mel: IncrementalLogMel | None = None
-    frames: Array | None = None
+    grid = WindowGrid.of(spec, detection.hop_frames)
+    windowing = Track(LogMel(spec), grid, level_offset_db=0.0)
     logits: list[Array] = []
+    start = 0
     for block in blocks:
-        if log_mel is None:
-            log_mel = IncrementalLogMel(LogMel(spec), block.shape[0])
-        fresh = log_mel.push(torch.from_numpy(block)).numpy()
-        frames = fresh if frames is None else np.concatenate([frames, fresh], axis=-1)
-        while frames.shape[-1] >= size:
-            count = min((frames.shape[-1] - size) // hop + 1, _SEGMENT_HOPS)
-            starts = range(0, count * hop, hop)
-            logits.append(score(np.stack([frames[..., s : s + size] for s in starts])))
-            frames = frames[..., count * hop :]
+        samples = np.ascontiguousarray(block, np.float32)
+        windows = windowing.push(Block(start, samples))
+        start += samples.shape[1]
+        for first in range(0, len(windows), _SEGMENT_HOPS):
+            batch = windows[first : first + _SEGMENT_HOPS]
+            logits.append(score(np.stack([np.asarray(w.log_mel) for w in batch])))
     return np.concatenate(logits) if logits else np.zeros((0, 0), np.float32)
 
 
@@ -118,7 +110,7 @@ def highest_of_segments(
     spec: ModelSpec,
     detection: DetectionSettings = _DEFAULT,
 ) -> tuple[Array, int]:
-    """The highest score that detection would see in each stretch of a few seconds.
+    """Find the highest score that detection would see in every few seconds.
 
     Args:
         scores: (streams, hops, labels), in [0, 1].

@@ -1,7 +1,4 @@
-"""Testing a network on clips, without augmentation and without a random draw.
-
-Testing model files on labelled recordings.
-"""
+"""Evaluation on clips, without augmentation and without a random draw."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,12 +16,12 @@ from monitor.model.networks.build import Network, count_parameters_and_macs
 from monitor.spec import ModelSpec
 from training.config import TrainingSettings
 from training.data.decoded import ClipStore
-from training.data.manifest import Clip, Manifest, relabel
+from training.data.manifest import Clip, check_folds, relabel
 from training.evaluate.metrics import folded_figures
 from training.losses import expand_channels
 from training.mixtures.background import evaluation_windows
 from training.mixtures.dataset import to_log_mel
-from training.mixtures.material import Advance, Material, Places, gather
+from training.mixtures.material import Advance, DataPaths, Material, gather
 
 Array = NDArray[np.float32]
 Score = Callable[[Array], Array]
@@ -65,7 +62,7 @@ def clip_windows(
     clips: Sequence[Clip],
     store: ClipStore,
     spec: ModelSpec,
-    advance: Callable[[int, int], None] | None = None,
+    advance: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> ClipWindows:
     """Compute the log-mel of all windows of `clips`."""
     log_mel = LogMel(spec)
@@ -75,21 +72,15 @@ def clip_windows(
         windows = evaluation_windows(store.read(clip.path), spec)
         features.extend(to_log_mel(log_mel, windows).astype(np.float16))
         clip_of += [number] * len(windows)
-        if advance is not None:
-            advance(number + 1, len(clips))
-    stacked = _stack_features(features)
+        advance(number + 1, len(clips))
+    channels = max(window.shape[0] for window in features)
+    shape = (channels, *features[0].shape[1:])
+    stacked = np.stack([np.broadcast_to(window, shape) for window in features])
     return ClipWindows(tuple(clips), stacked, np.array(clip_of, np.intp))
 
 
-def _stack_features(features: list[NDArray[np.float16]]) -> NDArray[np.float16]:
-    channels = max(window.shape[0] for window in features)
-    return np.stack(
-        [np.broadcast_to(window, (channels, *window.shape[1:])) for window in features]
-    )
-
-
 def network_logits(network: Network, spec: ModelSpec, device: str = "cpu") -> Score:
-    """The logits of a network that is not in a model file yet."""
+    """Return a function that computes the logits of a network."""
 
     @torch.inference_mode()
     def score(log_mel: Array) -> Array:
@@ -122,11 +113,39 @@ def sigmoid(logits: Array) -> Array:
     return np.asarray(1 / (1 + np.exp(-np.clip(logits, -60, 60))), np.float32)
 
 
+def model_scores(
+    model: TrainedModel, windows: ClipWindows, device: str = "cpu"
+) -> Array:
+    """(windows, labels), scores as the monitor computes them."""
+    score = network_logits(model.network.to(device), model.spec, device)
+    return sigmoid(score_windows(windows, score) / model.temperatures.numpy())
+
+
 def clip_report(
     scores: Array, windows: ClipWindows, labels: Sequence[str]
 ) -> dict[str, Any]:
     """Figures of the scores (clips, labels) of `windows`, with those of each fold."""
     return folded_figures(scores, windows.truth, windows.groups, windows.folds, labels)
+
+
+def negatives_figures(
+    scores: Array, onsets: NDArray[np.floating], windows: ClipWindows
+) -> dict[str, Any]:
+    """Shares of the clips of no label in which some score is high.
+
+    Args:
+        scores: (windows, labels).
+        onsets: Onset thresholds, (labels,) or (windows, labels).
+        windows: Their clips.
+    """
+    alarms = np.zeros((2, len(windows.clips)), bool)
+    for row, limits in zip(alarms, (onsets, np.array(0.5)), strict=True):
+        np.logical_or.at(row, windows.clip_of, (scores >= limits).any(axis=1))
+    return {
+        "clips": len(windows.clips),
+        "share_above_threshold": float(alarms[0].mean()),
+        "share_above_0.5": float(alarms[1].mean()),
+    }
 
 
 def cost_figures(network: Network, spec: ModelSpec) -> dict[str, int]:
@@ -136,13 +155,14 @@ def cost_figures(network: Network, spec: ModelSpec) -> dict[str, int]:
 
 
 Report = tuple[dict[str, Any], tuple[str, ...]]
+"""Figures, and the labels of the model."""
 
 
-class Tester:
-    """Recordings on which models are tested."""
+class ClipEvaluator:
+    """Evaluates model files on the recordings of a data set."""
 
-    def __init__(self, places: Places, advance: Advance, device: str) -> None:
-        self._places = places
+    def __init__(self, paths: DataPaths, advance: Advance, device: str) -> None:
+        self._paths = paths
         self._advance = advance
         self._device = device
 
@@ -158,26 +178,34 @@ class Tester:
             DatasetError: There is no such fold, or a label that the model has not.
         """
         material = self._gather(model, deal_folds=bool(folds or negatives_folds))
-        manifest = relabel(material.manifest, model.card.labels)
-        windows = self._windows(manifest, material, model, folds)
-        report = clip_report(self._scores(model, windows), windows, model.card.labels)
-        if material.negatives is not None:
-            clips = material.negatives.clips
+        card = model.card
+        windows = self._windows(material, model, folds)
+        scores = per_clip(model_scores(model, windows, self._device), windows)
+        report = clip_report(scores, windows, card.labels)
+        if (negatives := material.negatives) is not None:
+            assert material.negatives_store is not None
+            clips = negatives.clips
             if negatives_folds:
                 clips = material.negatives_of(negatives_folds)
-            report["negatives"] = self._negatives(model, material, clips)
+            silent = clip_windows(clips, material.negatives_store, model.spec)
+            onsets = [
+                card.thresholds[label].onset if label in card.thresholds else 0.5
+                for label in card.labels
+            ]
+            report["negatives"] = negatives_figures(
+                model_scores(model, silent, self._device), np.array(onsets), silent
+            )
         report |= cost_figures(model.network, model.spec)
-        return {**report, "model": model.card.name}, model.card.labels
+        return {**report, "model": card.name}, card.labels
 
     def windows(self, model: TrainedModel, folds: Sequence[int] = ()) -> ClipWindows:
-        """The windows of the recordings of some folds, or of all, for a model.
+        """Compute the windows of the recordings of some folds, or of all.
 
         Raises:
             DatasetError: There is no such fold, or a label that the model has not.
         """
         material = self._gather(model, deal_folds=bool(folds))
-        manifest = relabel(material.manifest, model.card.labels)
-        return self._windows(manifest, material, model, folds)
+        return self._windows(material, model, folds)
 
     def cross_validated(self, run: Path, folds: Sequence[int] = ()) -> Report:
         """Figures of the networks in a run folder, each on its own fold.
@@ -195,9 +223,9 @@ class Tester:
                 continue
             model = load_model(file)
             material = self._gather(model, deal_folds=True)
-            manifest = relabel(material.manifest, model.card.labels)
-            windows = self._windows(manifest, material, model, (fold,))
-            scores.append(self._scores(model, windows))
+            windows = self._windows(material, model, (fold,))
+            own = model_scores(model, windows, self._device)
+            scores.append(per_clip(own, windows))
             parts.append(windows)
         if not parts:
             raise DatasetError(f"{run}: holds no network of these folds: {folds}")
@@ -208,27 +236,19 @@ class Tester:
         return {**report, "model": str(run)}, model.card.labels
 
     def _gather(self, model: TrainedModel, deal_folds: bool) -> Material:
-        """The recordings, dealt into the folds that training had."""
+        """Gather the recordings, dealt into the folds that training had."""
         fields = TrainingSettings.model_fields
         known = {k: v for k, v in model.card.training.items() if k in fields}
         settings = TrainingSettings.model_validate(
             {**known, "spec": model.spec}, strict=False
         )
-        return gather(self._places, settings, self._advance, deal_folds)
+        return gather(self._paths, settings, self._advance, deal_folds)
 
     def _windows(
-        self,
-        manifest: Manifest,
-        material: Material,
-        model: TrainedModel,
-        folds: Sequence[int],
+        self, material: Material, model: TrainedModel, folds: Sequence[int]
     ) -> ClipWindows:
-        for fold in folds:
-            if fold not in manifest.folds:
-                known = ", ".join(str(number) for number in manifest.folds)
-                raise DatasetError(
-                    f"there is no fold {fold} in the data; found {known}"
-                )
+        manifest = relabel(material.manifest, model.card.labels)
+        check_folds(manifest, folds, "data")
         clips = [clip for clip in manifest.clips if not folds or clip.fold in folds]
         return clip_windows(
             clips,
@@ -236,37 +256,3 @@ class Tester:
             model.spec,
             lambda done, total: self._advance("computing features", done, total),
         )
-
-    def _scores(self, model: TrainedModel, windows: ClipWindows) -> Any:
-        network = model.network.to(self._device)
-        logits = score_windows(
-            windows, network_logits(network, model.spec, self._device)
-        )
-        return per_clip(sigmoid(logits / model.temperatures.numpy()), windows)
-
-    def _negatives(
-        self, model: TrainedModel, material: Material, clips: Sequence[Clip]
-    ) -> dict[str, Any]:
-        store = material.negatives_store
-        assert store is not None
-        windows = clip_windows(clips, store, model.spec)
-        logits = score_windows(
-            windows, network_logits(model.network, model.spec, self._device)
-        )
-        scores = sigmoid(logits / model.temperatures.numpy())
-        card = model.card
-        onsets = np.array(
-            [
-                card.thresholds[label].onset if label in card.thresholds else 0.5
-                for label in card.labels
-            ]
-        )
-        alarm = np.zeros(len(windows.clips), bool)
-        np.logical_or.at(alarm, windows.clip_of, (scores >= onsets).any(axis=1))
-        half = np.zeros(len(windows.clips), bool)
-        np.logical_or.at(half, windows.clip_of, (scores >= 0.5).any(axis=1))
-        return {
-            "clips": len(alarm),
-            "share_above_threshold": float(alarm.mean()),
-            "share_above_0.5": float(half.mean()),
-        }

@@ -1,6 +1,5 @@
 """New thresholds for a model, from hours in which none of its labels sounds."""
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,45 +7,35 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import chi2  # type: ignore[import-untyped]
 
 from monitor.config.detection import DetectionSettings
 from monitor.errors import DatasetError
-from monitor.model.card import ModelCard, Thresholds
+from monitor.model.card import ModelCard
 from monitor.model.model_file import TrainedModel
 from monitor.model.networks.base import Network
 from training.data.manifest import AUDIO_SUFFIXES
 from training.evaluate.ambience import highest_of_segments, hop_seconds, stream_logits
-from training.evaluate.clips import (
-    ClipWindows,
-    network_logits,
-    per_clip,
-    score_windows,
-    sigmoid,
-)
-from training.evaluate.recall_cost import EventPrice
+from training.evaluate.clips import network_logits, sigmoid
+from training.evaluate.recall_cost import RecallCost
 from training.evaluate.thresholds import Threshold, thresholds_for
 from training.streams.evaluate import file_blocks
-
-logger = logging.getLogger(__name__)
-
+from training.streams.metrics import highest_rate
 
 Array = NDArray[np.float32]
-_CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
-class LabelPrice:
-    """What a threshold brings and costs."""
+class LabelThreshold:
+    """A threshold of a label, with its false alarms and its recall."""
 
     label: str
     threshold: Threshold
     counted: int
-    """Stretches of the background that reached it."""
+    """Segments of the background that reach it."""
     rate_at_most: float
-    """False alarms an hour that the count rules out beyond, with 95 % confidence."""
+    """Upper limit of the false alarms an hour, with 95 % confidence."""
     recall: float | None
-    """Share of the label's clips that reach it; None: there was none to ask."""
+    """Share of the label's clips that reach it; None: there are no clips."""
 
 
 def background_scores(
@@ -55,16 +44,16 @@ def background_scores(
     detection: DetectionSettings,
     advance: Callable[[int, int], None],
 ) -> tuple[Array, float]:
-    """The highest scores of every few seconds of all recordings below a folder.
+    """Find the highest scores of every few seconds of all recordings below a folder.
 
     Args:
         folder: Of the recordings.
-        model: Listens to them.
+        model: The model.
         detection: Has the hop, and over how many of them scores are averaged.
-        advance: Told how many recordings of how many are done.
+        advance: Called with how many recordings of how many are done.
 
     Returns:
-        (segments, labels), and how many hours they are.
+        (segments, labels), and their length in hours.
 
     Raises:
         DatasetError: There is no recording, or all are shorter than a few seconds.
@@ -94,85 +83,71 @@ def background_scores(
     return segments, seconds / 3600
 
 
-def prices(
+def label_thresholds(
     segments: Array,
     hours: float,
     false_alarms_per_hour: float,
     labels: Sequence[str],
     clips: Array | None,
     truth: NDArray[np.intp] | None,
-) -> list[LabelPrice]:
-    """Thresholds for a budget, with what is known of their rates and their price.
+) -> list[LabelThreshold]:
+    """Find thresholds for a budget, with their false alarms and their recall.
 
     Args:
         segments: (segments, labels), highest scores of a background.
         hours: Length of the background.
         false_alarms_per_hour: Budget over all labels.
         labels: Names.
-        clips: (clips, labels), scores of clips with labels, which say to which label
-            the budget goes; None: there are none, and all get an equal share.
+        clips: (clips, labels), scores of labelled clips, which decide how the budget is
+            divided; None: there are none, and all labels get an equal share.
         truth: (clips,), index of the label of each.
     """
-    heard = []
+    own: list[Array] = []
     if clips is not None and truth is not None:
-        heard = [clips[truth == index, index] for index in range(len(labels))]
-    found = thresholds_for(segments, hours, false_alarms_per_hour, heard)
+        own = [clips[truth == index, index] for index in range(len(labels))]
+    found = thresholds_for(segments, hours, false_alarms_per_hour, own)
     result = []
     for index, (label, threshold) in enumerate(zip(labels, found, strict=True)):
         counted = int((segments[:, index] >= threshold.onset).sum())
-        # Garwood's limit of a Poisson rate: nothing in T hours still allows 3 / T.
-        most = float(chi2.ppf(_CONFIDENCE, 2 * counted + 2)) / 2 / hours
         recall = None
-        if heard and len(heard[index]):
-            recall = float((heard[index] >= threshold.onset).mean())
-        result.append(LabelPrice(label, threshold, counted, most, recall))
+        if own and len(own[index]):
+            recall = float((own[index] >= threshold.onset).mean())
+        most = highest_rate(counted, hours)
+        result.append(LabelThreshold(label, threshold, counted, most, recall))
     return result
 
 
-def clip_scores(model: TrainedModel, windows: ClipWindows) -> Array:
-    """(clips, labels), scores as the monitor has them."""
-    logits = score_windows(windows, network_logits(model.network, model.spec))
-    return per_clip(sigmoid(logits / model.temperatures.numpy()), windows)
-
-
-def with_thresholds(card: ModelCard, found: Sequence[LabelPrice]) -> ModelCard:
-    """The card with these thresholds in place of its own."""
-    thresholds = {
-        price.label: Thresholds(
-            onset=price.threshold.onset,
-            offset=price.threshold.offset,
-            false_alarms_per_hour=price.threshold.false_alarms_per_hour,
-        )
-        for price in found
-    }
+def with_thresholds(card: ModelCard, found: Sequence[LabelThreshold]) -> ModelCard:
+    """Return the card with these thresholds in place of its own."""
+    thresholds = {each.label: each.threshold.for_card() for each in found}
     return card.model_copy(update={"thresholds": thresholds})
 
 
 def config_fragment(
-    found: Sequence[LabelPrice], events: Mapping[str, EventPrice] | None = None
+    found: Sequence[LabelThreshold], costs: Mapping[str, RecallCost] | None = None
 ) -> str:
-    """The thresholds as a section of config.yaml, what they cost as comments."""
+    """Format the thresholds as a section of config.yaml, their costs as comments."""
     lines = ["detection:", "  labels:"]
-    for price in found:
-        threshold = price.threshold
+    for each in found:
+        threshold = each.threshold
         lines.append(
-            f"    {price.label}: {{onset_threshold: {threshold.onset}, "
+            f"    {each.label}: {{onset_threshold: {threshold.onset}, "
             f"offset_threshold: {threshold.offset}}}"
         )
-        said = f"{24 * threshold.false_alarms_per_hour:.2g} false alarms a day"
+        comment = f"{24 * threshold.false_alarms_per_hour:.2g} false alarms a day"
         if threshold.extrapolated:
-            said += ", extrapolated"
-        if events is not None and (event := events.get(price.label)) is not None:
-            said += (
-                f"; misses {event.missed} of {event.events} events, before "
-                f"{event.missed_before}"
+            comment += ", extrapolated"
+        if costs is not None and (cost := costs.get(each.label)) is not None:
+            comment += (
+                f"; misses {cost.missed} of {cost.events} events, before "
+                f"{cost.missed_before}"
             )
-        lines.append(f"    # {said}")
+        lines.append(f"    # {comment}")
     return "\n".join(lines) + "\n"
 
 
 def fits_half(network: Network) -> bool:
-    """Whether 16 bits hold the weights exactly, as when they were stored so before."""
+    """True if 16 bits hold the weights exactly, as when they were stored so before."""
     return all(
         torch.equal(value.half().to(value.dtype), value)
         for value in network.state_dict().values()

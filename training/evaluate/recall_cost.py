@@ -1,4 +1,4 @@
-"""What thresholds cost: true events that the monitor no longer tells."""
+"""The recall cost of thresholds: true events that the monitor no longer detects."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,66 +10,69 @@ from monitor.detection.rules import resolve_rules
 from monitor.model.classifier import Classifier
 from monitor.records import Record, ScoreFrame
 from training.streams.evaluate import (
+    detected_events,
     file_blocks,
     find_streams,
-    found_events,
+    pipeline_records,
     read_annotation,
-    records_of,
 )
 from training.streams.metrics import Reference, StreamResult, stream_figures
 
-Pairs = Mapping[str, tuple[float, float]]
+ThresholdPairs = Mapping[str, tuple[float, float]]
 """Onset and offset threshold of labels."""
 
 
 @dataclass(frozen=True, slots=True)
-class EventPrice:
-    """What becomes of the true events of one label."""
+class RecallCost:
+    """True events of one label, and how many are missed."""
 
     events: int
     missed_before: int
-    """By the thresholds that the model had."""
+    """With the thresholds that the model had."""
     missed: int
-    """By the new ones."""
+    """With the new ones."""
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """A stream as the network heard it; detection can be done again and again."""
+class ScoredStream:
+    """An annotated stream with its scores; detection can be repeated on it."""
 
     references: tuple[Reference, ...]
     frames: tuple[ScoreFrame, ...]
 
 
-def hear(
+def score_streams(
     folder: Path,
     classifier: Classifier,
     detection: DetectionSettings,
     advance: Callable[[int, int], None],
-) -> list[Heard]:
+) -> list[ScoredStream]:
     """Score all streams of a folder.
 
     Args:
         folder: Pairs of NAME.wav and NAME.tsv.
         classifier: The network.
         detection: Only the hop counts.
-        advance: Told how many streams of how many are done.
+        advance: Called with how many streams of how many are done.
     """
     pairs = find_streams(folder)
-    heard = []
+    streams = []
     for number, (audio, table) in enumerate(pairs, start=1):
         blocks = file_blocks(audio, classifier.spec.sample_rate)
-        records = records_of(blocks, classifier, detection)
+        records = pipeline_records(blocks, classifier, detection)
         frames = tuple(item for item in records if isinstance(item, ScoreFrame))
-        heard.append(Heard(read_annotation(table), frames))
+        streams.append(ScoredStream(read_annotation(table), frames))
         advance(number, len(pairs))
-    return heard
+    return streams
 
 
 def detect(
-    heard: Heard, classifier: Classifier, detection: DetectionSettings, pairs: Pairs
+    stream: ScoredStream,
+    classifier: Classifier,
+    detection: DetectionSettings,
+    pairs: ThresholdPairs,
 ) -> StreamResult:
-    """What the monitor would tell of a stream with these thresholds."""
+    """Detect the events of a stream with these thresholds."""
     spec = classifier.spec
     detector = Detector(
         source="stream",
@@ -77,52 +80,47 @@ def detect(
         rules=resolve_rules(classifier.labels, detection, pairs, spec),
         level_gate_dbfs=detection.level_gate_dbfs,
         model_name=classifier.name,
-        session="price",
+        session="recall-cost",
     )
     records: list[Record] = []
-    for frame in heard.frames:
+    for frame in stream.frames:
         records += detector.push(frame)
     records += detector.finish("end-of-input")
-    seconds = spec.seconds(heard.frames[-1].stop) if heard.frames else 0.0
-    found = found_events(records, spec.sample_rate)
-    return StreamResult(seconds, heard.references, found)
+    seconds = spec.seconds(stream.frames[-1].stop) if stream.frames else 0.0
+    found = detected_events(records, spec.sample_rate)
+    return StreamResult(seconds, stream.references, found)
 
 
-def without_thresholds(detection: DetectionSettings) -> DetectionSettings:
-    """The same rules, but for the thresholds of labels."""
-    none = {"onset_threshold": None, "offset_threshold": None}
-    labels = {
-        label: chosen.model_copy(update=none)
-        for label, chosen in detection.labels.items()
-    }
-    return detection.model_copy(update={"labels": labels})
-
-
-def event_prices(
-    streams: Sequence[Heard],
+def recall_costs(
+    streams: Sequence[ScoredStream],
     classifier: Classifier,
     detection: DetectionSettings,
-    pairs: Pairs,
-) -> dict[str, EventPrice]:
-    """By label, how many true events are missed before and after a change.
+    pairs: ThresholdPairs,
+) -> dict[str, RecallCost]:
+    """Count by label the true events missed before and after a change.
 
     Args:
-        streams: What was heard.
+        streams: With their scores.
         classifier: With the thresholds from before.
         detection: The other rules; its thresholds go before those of the model, but
             not before the new ones.
         pairs: The new thresholds.
     """
-    others = without_thresholds(detection)
+    none = {"onset_threshold": None, "offset_threshold": None}
+    labels = {
+        label: chosen.model_copy(update=none)
+        for label, chosen in detection.labels.items()
+    }
+    others = detection.model_copy(update={"labels": labels})
     before, after = (
         stream_figures(
-            [detect(heard, classifier, rules, chosen) for heard in streams],
+            [detect(stream, classifier, rules, chosen) for stream in streams],
             classifier.labels,
         )["per_class"]
         for rules, chosen in ((detection, classifier.thresholds), (others, pairs))
     )
     return {
-        label: EventPrice(
+        label: RecallCost(
             after[label]["events"], before[label]["missed"], after[label]["missed"]
         )
         for label in classifier.labels

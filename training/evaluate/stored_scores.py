@@ -1,4 +1,4 @@
-"""What a running monitor has stored of its scores, taken as background."""
+"""Scores that a running monitor has stored, taken as background."""
 
 import logging
 from collections import defaultdict
@@ -26,18 +26,18 @@ Span = tuple[datetime, datetime]
 
 
 @dataclass(frozen=True, slots=True)
-class Extract:
-    """Which scores to take."""
+class ScoreQuery:
+    """A choice of stored scores."""
 
     database: Path
     since: datetime | None = None
     until: datetime | None = None
     excepted: tuple[Span, ...] = ()
-    """Times in which labels have sounded."""
+    """Times in which labels did sound."""
 
 
 @dataclass
-class _Run:
+class _Series:
     """Scores of one source that follow each other without a break."""
 
     hop_samples: int
@@ -49,27 +49,27 @@ class _Run:
 
 
 def recorded_scores(
-    extract: Extract, model: TrainedModel, detection: DetectionSettings
+    query: ScoreQuery, model: TrainedModel, detection: DetectionSettings
 ) -> tuple[Array, float]:
-    """The highest scores of every few seconds of what was stored.
+    """Find the highest scores of every few seconds that were stored.
 
     Args:
-        extract: Of the database; all that it holds is taken as background.
-        model: Whose scores they must be.
+        query: The scores; all of them are taken as background.
+        model: The scores must be of this model.
         detection: Over how many hops scores are averaged, and how loud it must be.
 
     Returns:
-        (segments, labels), and how many hours they are, over all sources.
+        (segments, labels), and their length in hours, over all sources.
 
     Raises:
         StoreError: The database is not there, or cannot be read.
         DatasetError: It holds no scores of the model in this time.
     """
-    with open_to_read(extract.database) as reader:
-        runs = _runs(reader, extract, model, detection)
-        told = sum(1 for _ in reader.events(extract.since, extract.until))
+    with open_to_read(query.database) as reader:
+        series = _read_series(reader, query, model, detection)
+        events = sum(1 for _ in reader.events(query.since, query.until))
     parts, seconds = [], 0.0
-    for run in runs:
+    for run in series:
         highest, hops = highest_of_segments(
             run.scores()[None], model.card.labels, model.spec, detection
         )
@@ -78,51 +78,51 @@ def recorded_scores(
     segments = np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
     if len(segments) == 0:
         raise DatasetError(
-            f"{extract.database}: holds no scores of the model {model.card.name!r} in "
-            "this stretch of time"
+            f"{query.database}: holds no scores of the model {model.card.name!r} in "
+            "this time"
         )
-    if told:
+    if events:
         logger.warning(
-            "%d events were told in this time, and are taken as false: if some were "
-            "true, leave their times out with --except",
-            told,
+            "%d events were reported in this time, and are taken as false: if some "
+            "were true, leave their times out with --except",
+            events,
         )
     return segments, seconds / 3600
 
 
-def _runs(
+def _read_series(
     reader: Reader,
-    extract: Extract,
+    query: ScoreQuery,
     model: TrainedModel,
     detection: DetectionSettings,
-) -> list[_Run]:
+) -> list[_Series]:
     sessions = reader.sessions()
-    of_source: dict[tuple[str, str], list[_Run]] = defaultdict(list)
-    strange: set[str] = set()
-    for stretch in reader.score_rows(extract.since, extract.until):
-        facts = sessions[stretch.session]
-        if (reason := _unfit(facts, stretch, model, detection)) is not None:
-            strange.add(reason)
+    of_source: dict[tuple[str, str], list[_Series]] = defaultdict(list)
+    unfit: set[str] = set()
+    for row in reader.score_rows(query.since, query.until):
+        facts = sessions[row.session]
+        if (reason := _unfit(facts, row, model, detection)) is not None:
+            unfit.add(reason)
             continue
         order = [facts.labels.index(label) for label in model.card.labels]
-        table = stretch.arrays()
+        table = row.arrays()
         scores = table.scores[:, order].astype(np.float32)
-        # What is too faint begins no event, whatever its scores.
+        # A window below the level gate begins no event, whatever its scores.
         scores[table.levels[:, 1] < detection.level_gate_dbfs] = 0
-        keep = _kept(stretch, facts.sample_rate, extract)
-        _add(of_source[stretch.session, stretch.source], stretch, scores, keep)
-    for reason in sorted(strange):
+        keep = _kept(row, facts.sample_rate, query)
+        _add(of_source[row.session, row.source], row, scores, keep)
+    for reason in sorted(unfit):
         logger.warning("left out: %s", reason)
     return [run for runs in of_source.values() for run in runs]
 
 
 def _unfit(
     facts: Session,
-    stretch: ScoreRow,
+    row: ScoreRow,
     model: TrainedModel,
     detection: DetectionSettings,
 ) -> str | None:
-    """Why scores say nothing about the model; None: they do."""
+    """Describe why scores cannot be used for the model; None: they can."""
     card, spec = model.card, model.spec
     if (
         facts.model != card.name
@@ -130,42 +130,42 @@ def _unfit(
         or facts.sample_rate != spec.sample_rate
     ):
         return f"scores of the model {facts.model!r}"
-    if stretch.frame_count > 1 and (
-        stretch.hop_samples != detection.hop_frames * spec.hop_length
+    if row.frame_count > 1 and (
+        row.hop_samples != detection.hop_frames * spec.hop_length
     ):
         return "scores of a time with another detection.hop_frames"
     return None
 
 
-def _kept(stretch: ScoreRow, rate: int, extract: Extract) -> NDArray[np.bool_]:
-    """(frames,): which windows lie in the time asked for, and in none excepted."""
-    first = stretch.start.timestamp()
-    starts = first + np.arange(stretch.frame_count) * stretch.hop_samples / rate
-    stops = starts + stretch.window_samples / rate
-    keep = np.ones(stretch.frame_count, bool)
-    if extract.since is not None:
-        keep &= starts >= extract.since.timestamp()
-    if extract.until is not None:
-        keep &= stops <= extract.until.timestamp()
-    for begin, end in extract.excepted:
+def _kept(row: ScoreRow, rate: int, query: ScoreQuery) -> NDArray[np.bool_]:
+    """(frames,): windows inside the chosen time and outside the excepted ones."""
+    first = row.start.timestamp()
+    starts = first + np.arange(row.frame_count) * row.hop_samples / rate
+    stops = starts + row.window_samples / rate
+    keep = np.ones(row.frame_count, bool)
+    if query.since is not None:
+        keep &= starts >= query.since.timestamp()
+    if query.until is not None:
+        keep &= stops <= query.until.timestamp()
+    for begin, end in query.excepted:
         keep &= (stops <= begin.timestamp()) | (starts >= end.timestamp())
     return keep
 
 
 def _add(
-    runs: list[_Run], stretch: ScoreRow, scores: Array, keep: NDArray[np.bool_]
+    runs: list[_Series], row: ScoreRow, scores: Array, keep: NDArray[np.bool_]
 ) -> None:
-    """Go on with the last run where a window follows it, else begin another."""
-    hop = stretch.hop_samples
-    for begin, end in _true_stretches(keep):
-        start = stretch.start_sample + begin * hop
+    """Append to the last series where a window follows it, else begin another."""
+    hop = row.hop_samples
+    for begin, end in _true_intervals(keep):
+        start = row.start_sample + begin * hop
         if not runs or runs[-1].next_start != start or runs[-1].hop_samples != hop:
-            runs.append(_Run(hop, [], start))
+            runs.append(_Series(hop, [], start))
         runs[-1].parts.append(scores[begin:end])
-        runs[-1].next_start = stretch.start_sample + end * hop
+        runs[-1].next_start = row.start_sample + end * hop
 
 
-def _true_stretches(keep: NDArray[np.bool_]) -> Sequence[tuple[int, int]]:
+def _true_intervals(keep: NDArray[np.bool_]) -> Sequence[tuple[int, int]]:
     edges = np.flatnonzero(np.diff(np.concatenate([[0], keep.astype(np.int8), [0]])))
     pairs = edges.reshape(-1, 2).tolist()
     return [(int(begin), int(end)) for begin, end in pairs]

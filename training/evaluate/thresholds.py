@@ -1,10 +1,12 @@
-"""What scores mean: temperatures, and thresholds from a budget of false alarms."""
+"""Calibration: temperatures, and thresholds from a budget of false alarms."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from monitor.model.card import Thresholds
 
 Array = NDArray[np.float32]
 _TEMPERATURES = np.geomspace(0.3, 5.0, 57)
@@ -18,29 +20,29 @@ _LOWEST_ONSET, _HIGHEST_ONSET, _LEVELS = 0.3, 0.995, 800
 _PRICES = np.geomspace(1e-5, 1e3, 400)
 """Clips, as a share of their label's, that may be missed to save an alarm an hour."""
 _SOFTNESS = 0.5
-"""Logits over which a clip goes over from told to missed: a few recordings of a label
+"""Logits over which a clip goes from detected to missed: a few recordings of a label
 stand for many that lie between them."""
 _OFFSET_SHARE = 0.6
 
 
 def fit_temperature(logits: Array, present: NDArray[np.bool_]) -> float:
-    """Find the temperature at which the highest score is as often right as it says.
+    """Find the temperature at which the highest score is right as often as it states.
 
-    One for all labels: a few recordings cannot tell one for each, and different ones
-    would change which label stands highest.
+    One for all labels: a few recordings do not determine one for each, and different
+    ones would change which label stands highest.
 
     Args:
-        logits: (clips, labels), of clips that the network has not heard.
+        logits: (clips, labels), of clips that the network was not trained on.
         present: (clips, labels), whether the label sounds; one in each clip.
 
     Returns:
-        What logits are divided by; scores are the sigmoid of that.
+        The divisor of the logits; scores are the sigmoid of the quotient.
     """
     if len(logits) == 0:
         return 1.0
     rows, highest = np.arange(len(logits)), logits.argmax(axis=1)
-    told = logits[rows, highest].astype(np.float64)
-    margins = np.where(present[rows, highest], told, -told)
+    top = logits[rows, highest].astype(np.float64)
+    margins = np.where(present[rows, highest], top, -top)
     losses = [
         float(np.logaddexp(0, -margins / temperature).mean())
         for temperature in _TEMPERATURES
@@ -50,49 +52,57 @@ def fit_temperature(logits: Array, present: NDArray[np.bool_]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """Where a label begins and ends, and how often that is wrong."""
+    """Onset and offset threshold of a label, and its rate of false alarms."""
 
     onset: float
     offset: float
     false_alarms_per_hour: float
-    """What is to be expected on material like the negatives."""
+    """Expected on material like the negatives."""
     extrapolated: bool
     """The rate is lower than the negatives are long enough to show."""
+
+    def for_card(self) -> Thresholds:
+        """Return it as the card of a model has it."""
+        return Thresholds(
+            onset=self.onset,
+            offset=self.offset,
+            false_alarms_per_hour=self.false_alarms_per_hour,
+        )
 
 
 def thresholds_for(
     scores: Array,
     hours: float,
     false_alarms_per_hour: float,
-    heard: Sequence[Array] = (),
+    own: Sequence[Array] = (),
     highest_onset: float = _HIGHEST_ONSET,
 ) -> list[Threshold]:
     """Find for each label an onset threshold, so that all keep to a budget together.
 
-    The budget goes where it brings most: the thresholds are those that tell the largest
-    share of the clips, each label counting alike.  At such a choice all labels pay the
-    same price in clips for the next alarm, which is how it is found (Everett,
-    "Generalized Lagrange Multiplier Method", 1963).  Without clips of every label each
+    The budget goes where it brings most: the thresholds are those that detect the
+    largest share of the clips, each label counting alike.  At such a choice all labels
+    pay the same price in clips for the next alarm (Everett, "Generalized Lagrange
+    Multiplier Method", 1963).  Without clips of every label each
     gets an equal share, and the lowest threshold that keeps it.
 
     Rates beyond the highest negatives are extrapolated: logits of the highest ones are
     taken to fall off exponentially, as the tails of most distributions do.
 
     Args:
-        scores: (trials, labels): the highest score of each independent stretch of
-            material without any label, by a network that has not heard it.
-        hours: How long the stretches are together.
+        scores: (trials, labels): the highest score of each independent segment of
+            material without any label, by a network not trained on it.
+        hours: Length of the segments together.
         false_alarms_per_hour: Of all labels together.
-        heard: For each label the scores of clips in which it sounds, by a network that
-            has not heard them.
-        highest_onset: Is not exceeded, though it cost more false alarms: a label that
-            is never told is worth nothing.
+        own: For each label the scores of clips in which it sounds, by a network not
+            trained on them.
+        highest_onset: Not exceeded even if it costs more false alarms: a label that is
+            never detected is worth nothing.
     """
     levels = np.linspace(_logit(_LOWEST_ONSET), _logit(_HIGHEST_ONSET), _LEVELS)
     rates = np.stack([_rates(column, hours, levels) for column in scores.T])
-    if heard and all(len(each) for each in heard):
-        told = np.stack([_told(each, levels) for each in heard])
-        chosen = _deal(told, rates, false_alarms_per_hour)
+    if own and all(len(each) for each in own):
+        detected = np.stack([_detected(each, levels) for each in own])
+        chosen = _divide(detected, rates, false_alarms_per_hour)
     else:
         fits = rates <= false_alarms_per_hour / len(rates)
         fits[:, -1] = True
@@ -140,19 +150,19 @@ def _tail_rates(
     return np.asarray(np.where(levels <= begin, counted, beyond) / hours)
 
 
-def _told(scores: Array, levels: NDArray[np.float64]) -> NDArray[np.float64]:
+def _detected(scores: Array, levels: NDArray[np.float64]) -> NDArray[np.float64]:
     """(levels,): the share of clips (clips,) that reach each level."""
     above = (_logits(scores)[:, None] - levels) / _SOFTNESS  # (clips, levels)
     return np.asarray((1 / (1 + np.exp(-above))).mean(axis=0))
 
 
-def _deal(
-    told: NDArray[np.float64], rates: NDArray[np.float64], budget: float
+def _divide(
+    detected: NDArray[np.float64], rates: NDArray[np.float64], budget: float
 ) -> NDArray[np.intp]:
     """(labels,): the level of each, at the lowest price that keeps the budget."""
-    rows = np.arange(len(told))
+    rows = np.arange(len(detected))
     for price in _PRICES:
-        chosen = np.argmax(told - price * rates, axis=1)
+        chosen = np.argmax(detected - price * rates, axis=1)
         if rates[rows, chosen].sum() <= budget:
             break
     return np.asarray(chosen)

@@ -1,4 +1,4 @@
-"""Changes of sound that leave its label alone; every draw from a generator given.
+"""Augmentations; every random draw is from the generator passed in.
 
 Waveforms are float32 of shape (channels, n); log-mels float32 of (batch, channels,
 n_mels, frames) in dB.
@@ -75,7 +75,7 @@ def _convolve(samples: Samples, response: Array, delay: int) -> Samples:
     Args:
         samples: (channels, n).
         response: (taps,).
-        delay: Samples of the result to skip: what a symmetric response is late.
+        delay: Samples of the result to skip: the delay of a symmetric response.
     """
     channels, length = samples.shape
     size = 1 << (2 * len(response) - 1).bit_length()  # of one transform
@@ -93,7 +93,7 @@ def _convolve(samples: Samples, response: Array, delay: int) -> Samples:
 
 
 def repeat(r: Generator, samples: Samples, longest: int, rate: int) -> Samples:
-    """Say a short sound two to four times with pauses, `longest` samples in all."""
+    """Repeat a short sound two to four times with pauses, `longest` samples in all."""
     pause = np.zeros((samples.shape[0], int(r.uniform(0.05, 0.8) * rate)), np.float32)
     times = int(r.integers(2, 5))
     return np.concatenate([samples, pause] * times, axis=1)[:, :longest]
@@ -102,22 +102,22 @@ def repeat(r: Generator, samples: Samples, longest: int, rate: int) -> Samples:
 def place(
     r: Generator, samples: Samples, window: int, rate: int, partial: bool
 ) -> tuple[Samples, int, int]:
-    """Put a sound somewhere into an otherwise empty window.
+    """Place a sound at random in an otherwise empty window.
 
     Args:
-        r: Where it comes to lie.
+        r: Draws the position.
         samples: The sound, (channels, n).
         window: Samples of the window.
         rate: Samples a second.
         partial: It may begin before the window or end after it.
 
     Returns:
-        (channels, window), and the stretch [start, stop) that holds the sound.
+        (channels, window), and the interval [start, stop) of the sound.
     """
     length = samples.shape[1]
     placed = np.zeros((samples.shape[0], window), np.float32)
     if partial or length > window:
-        # Enough must remain to tell what it is.
+        # Enough must remain to recognise it.
         keep = int(min(length, max(0.2 * length, 0.6 * rate), window))
         offset = int(r.integers(keep - length, window - keep + 1))
     else:
@@ -168,10 +168,10 @@ def vary_levels(r: Generator, log_mel: Array, settings: FeatureSettings) -> None
 
 
 def roll(r: Generator, log_mel: Array, activity: Array, frames_per_cell: int) -> None:
-    """Turn each window in time by whole cells, its activity with it; in place.
+    """Roll each window in time by whole cells, its activity with it; in place.
 
     Args:
-        r: By how many cells.
+        r: Draws the number of cells.
         log_mel: (batch, channels, n_mels, frames).
         activity: (batch, labels, cells).
         frames_per_cell: Frames of a cell.
@@ -185,9 +185,9 @@ def roll(r: Generator, log_mel: Array, activity: Array, frames_per_cell: int) ->
 
 
 def mask(r: Generator, log_mel: Array, settings: FeatureSettings) -> None:
-    """Blank bands and stretches of time on all channels alike; in place.
+    """Mask mel bands and time intervals on all channels alike; in place (SpecAugment).
 
-    Bands are replaced by the window's mean, stretches by the mean of each band, so
+    Bands are replaced by the window's mean, intervals by the mean of each band, so
     that a mask is not a silence, which would mean something.
     """
     _, _, n_mels, frames = log_mel.shape
@@ -211,7 +211,7 @@ def mix_powers(
     """Add the power of a partner to each window chosen, at -8 to 4 dB; in place.
 
     Args:
-        r: The relative levels.
+        r: Draws the relative levels.
         log_mel: (batch, channels, n_mels, frames).
         partner: (batch,), index of each window's partner in the batch.
         mixed: (batch,), which windows get one.

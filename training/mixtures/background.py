@@ -1,7 +1,4 @@
-"""Windows of no class: what lies behind sounds, or is heard when none is there.
-
-The windows in which a clip is tested: without augmentation or a random draw.
-"""
+"""Backgrounds, windows of no class; and the windows in which a clip is evaluated."""
 
 from collections.abc import Callable, Sequence
 
@@ -18,16 +15,16 @@ from training.mixtures.synthetic import loudness
 Samples = NDArray[np.float32]
 Vary = Callable[[Generator, Samples], Samples]
 _JOINED = 0.4
-"""Share of recorded backgrounds in which one recording goes over into another, as a
-street does: else the only such seams that a network meets are alarms."""
+"""Share of recorded backgrounds in which one recording crossfades into another, as a
+street does: else the only such seams in training would be onsets of a label."""
 _CROSSFADE_SECONDS = 0.3
-_MORE = 0.25
+_SYNTHETIC_ON_TOP = 0.25
 """Share of backgrounds with a synthetic sound on top."""
 _BEDS_DB = ((-60.0, -30.0), (-30.0, -4.0))
-"""Levels of the steady noise under a background: as faint or as loud equally often."""
+"""Levels of the steady noise under a background; faint and loud equally often."""
 
 
-class Backdrop:
+class Background:
     """Makes windows of no class from recordings and from random numbers.
 
     Args:
@@ -35,7 +32,7 @@ class Backdrop:
         store: Their samples; None: there are none.
         spec: Of the model.
         synthetic_share: Share of windows of synthetic sounds alone.
-        vary: Changes a sound and leaves what it is.
+        vary: Augmentation that keeps the class.
     """
 
     def __init__(
@@ -56,7 +53,7 @@ class Backdrop:
         self._vary = vary
 
     def draw_fold(self, r: Generator) -> int:
-        """The fold whose recordings a window may hold; 0: there are none."""
+        """Draw the fold whose recordings a window may contain; 0: there are none."""
         folds = list(self._pools)
         if not folds:
             return 0
@@ -64,20 +61,24 @@ class Backdrop:
         return int(r.choice(folds, p=sizes / sizes.sum()))
 
     def make(self, r: Generator, fold: int) -> tuple[Samples, bool]:
-        """A window, (channels, window_samples), and whether a recording is in it."""
+        """Make a window, (channels, window_samples).
+
+        Returns:
+            The window; true if it contains a recording.
+        """
         count, rate = self._spec.window_samples, self._spec.sample_rate
         recorded = fold in self._pools and r.random() >= self._synthetic_share
         if recorded:
             window = _fill(r, self._recording(r, fold), count)
             if r.random() < _JOINED:
-                window = self._go_over(r, window, self._recording(r, fold))
+                window = self._crossfade(r, window, self._recording(r, fold))
         else:
             sound = synthetic.any_sound(r, count, rate)[None]
             window = _fill(r, self._vary(r, sound), count)
         bed = synthetic.noise_floor(r, count, rate)[None]
         offset = r.uniform(*_BEDS_DB[int(r.integers(len(_BEDS_DB)))])
         window = window + augment.match_level(bed, loudness(window), offset)
-        if r.random() < _MORE:
+        if r.random() < _SYNTHETIC_ON_TOP:
             more = synthetic.any_sound(r, count, rate)[None]
             level = loudness(window)
             window = window + augment.match_level(more, level, r.uniform(-20, 3))
@@ -89,8 +90,8 @@ class Backdrop:
         clip = pool[int(r.integers(len(pool)))]
         return self._vary(r, self._store.sound(clip.path))
 
-    def _go_over(self, r: Generator, window: Samples, sound: Samples) -> Samples:
-        """Let a window become another sound, from its begin on, at some moment."""
+    def _crossfade(self, r: Generator, window: Samples, sound: Samples) -> Samples:
+        """Crossfade a window into the beginning of another sound at a random moment."""
         count = window.shape[1]
         fade = round(_CROSSFADE_SECONDS * self._spec.sample_rate)
         at = int(r.integers(count // 8, count * 7 // 8))
@@ -98,21 +99,21 @@ class Backdrop:
         following[:, at:] = _looped(sound, count - at)[:, : count - at]
         following = augment.match_level(following, loudness(window), r.uniform(-10, 10))
         rise = ((np.arange(count) - at) / fade).clip(0, 1) * np.pi / 2
-        turned: Samples = window * np.cos(rise).astype(np.float32) + following * np.sin(
+        mixed: Samples = window * np.cos(rise).astype(np.float32) + following * np.sin(
             rise
         ).astype(np.float32)
-        return turned
+        return mixed
 
 
 def _fill(r: Generator, samples: Samples, count: int) -> Samples:
-    """A stretch of `count` samples of it, played in a loop if it is shorter."""
+    """Cut `count` samples at a random place, from a loop if there are fewer."""
     samples = _looped(samples, count)
     start = int(r.integers(0, samples.shape[1] - count + 1))
     return samples[:, start : start + count]
 
 
 def _looped(samples: Samples, count: int) -> Samples:
-    """At least `count` samples."""
+    """Repeat to at least `count` samples."""
     times = -(-count // samples.shape[1])
     return np.tile(samples, (1, times)) if times > 1 else samples
 

@@ -1,7 +1,4 @@
-"""From clips to batches of log-mel: one batch in memory at a time.
-
-How the C library treats memory that training gives back.
-"""
+"""From clips to batches of log-mel: one batch in memory at a time."""
 
 import contextlib
 import ctypes
@@ -18,26 +15,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from monitor.errors import UsageError
 from monitor.model.frontend import LogMel
 from monitor.spec import ModelSpec
-from training.distributed import ALONE, Ranks
+from training.distributed import SINGLE_PROCESS, Distributed
 from training.mixtures.mixtures import Mixture, MixtureMaker
 from training.profile import begin_in_worker, is_profiling, seconds_of_worker, timed
-
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
-_PLENTY = 2**31 - 1
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep what torch frees, instead of giving it back to the kernel.
-
-    Every step frees its activations and asks for the same again; without this a third
-    of the time goes into page faults.  Elsewhere than on glibc nothing happens.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_MMAP_THRESHOLD, _PLENTY)
-        mallopt(_TRIM_THRESHOLD, _PLENTY)
-        mallopt(_TOP_PAD, 256 * 2**20)
-
 
 Array = NDArray[np.float32]
 Key = tuple[int, int, int]
@@ -55,20 +35,20 @@ class Batch:
     """(batch, labels, cells), in [0, 1]."""
 
     embedding: Array | None = None
-    """(batch, size), what the teacher makes of the same windows, in its deviations."""
+    """(batch, size), the teacher's embedding of the same windows, in its deviations."""
 
     teacher_logits: Array | None = None
     """(batch, classes of the teacher), in their deviations."""
 
     soft: Array | None = None
-    """(batch, labels), scores of a logistic regression on these two."""
+    """(batch, labels), scores of the linear readout of these two."""
 
     seconds: Mapping[str, float] | None = None
-    """What its parts cost the worker process that made it, where that is asked."""
+    """Seconds by part of the worker process that made it, for a profile."""
 
 
 class BatchSource(Protocol):
-    """Where the loop gets its batches."""
+    """Source of the batches of the training loop."""
 
     steps_per_epoch: int
 
@@ -77,7 +57,7 @@ class BatchSource(Protocol):
 
 
 def to_log_mel(log_mel: LogMel, windows: Array) -> Array:
-    """Log-mel of windows (batch, channels, samples), as monitoring computes it."""
+    """Compute the log-mel of windows (batch, channels, samples)."""
     with torch.inference_mode(), timed("mel front end"):
         # One by one they fit into the cache of the processor: a quarter faster.
         single = (torch.from_numpy(window[None]) for window in windows)
@@ -133,6 +113,23 @@ class _Collate:
         return Batch(log_mel, activity, seconds=seconds_of_worker())
 
 
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
+_PLENTY = 2**31 - 1
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep the memory that torch frees, in place of returning it.
+
+    Every step frees its activations and asks for the same again; without this a third
+    of the time goes into page faults.  Nothing happens without glibc.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_MMAP_THRESHOLD, _PLENTY)
+        mallopt(_TRIM_THRESHOLD, _PLENTY)
+        mallopt(_TOP_PAD, 256 * 2**20)
+
+
 def start_worker(_: int) -> None:
     """Prepare a worker process."""
     keep_freed_memory()
@@ -153,7 +150,7 @@ class MixtureSource:
         batch_size: Windows in a batch.
         seed: Of every draw.
         workers: Processes that make them.
-        ranks: The processes that share each batch; this one makes its own share only.
+        distributed: The processes that share each batch; this one makes only its share.
 
     Raises:
         UsageError: A batch cannot be shared evenly.
@@ -165,17 +162,17 @@ class MixtureSource:
         batch_size: int,
         seed: int,
         workers: int,
-        ranks: Ranks = ALONE,
+        distributed: Distributed = SINGLE_PROCESS,
     ) -> None:
         self._maker = maker
-        self._ranks = ranks
+        self._distributed = distributed
         self._seed = seed
         self._workers = workers
         share = maker.settings.ambience_items
         clips = len(maker.clips)
         self._ambience = round(clips * share / (1 - share)) if share < 1 else clips
         self._batch_size = min(batch_size, clips + self._ambience)
-        _check_share(self._batch_size, ranks)
+        _check_share(self._batch_size, distributed)
         self.steps_per_epoch = (clips + self._ambience) // self._batch_size
 
     def _keys(self, epoch: int) -> list[Key]:
@@ -199,7 +196,7 @@ class MixtureSource:
                 keys = self._keys(epoch)
             begin = place * self._batch_size
             batch = keys[begin : begin + self._batch_size]
-            yield list(self._ranks.share(batch))
+            yield list(self._distributed.shard(batch))
 
     def batches(self, first_step: int, steps: int) -> Iterator[Batch]:
         """Yield the batches of the steps [first_step, steps); the same every time."""
@@ -218,31 +215,31 @@ class MixtureSource:
         yield from loader
 
 
-class SharedSource:
-    """A process's shares of batches that are whole elsewhere, such as in a bank.
+class ShardedSource:
+    """This process's shares of batches that are whole elsewhere, as in a target cache.
 
     Raises:
         UsageError: A batch cannot be shared evenly.
     """
 
-    def __init__(self, source: BatchSource, ranks: Ranks) -> None:
+    def __init__(self, source: BatchSource, distributed: Distributed) -> None:
         self._source = source
-        self._ranks = ranks
+        self._distributed = distributed
         self.steps_per_epoch = source.steps_per_epoch
 
     def batches(self, first_step: int, steps: int) -> Iterator[Batch]:
         """Yield the shares of the steps [first_step, steps)."""
         for batch in self._source.batches(first_step, steps):
-            _check_share(len(batch.log_mel), self._ranks)
-            yield Batch(*(self._own(getattr(batch, f.name)) for f in fields(batch)))
+            _check_share(len(batch.log_mel), self._distributed)
+            yield Batch(*(self._shard(getattr(batch, f.name)) for f in fields(batch)))
 
-    def _own(self, values: Any) -> Any:
-        return None if values is None else self._ranks.share(values)
+    def _shard(self, values: Any) -> Any:
+        return None if values is None else self._distributed.shard(values)
 
 
-def _check_share(windows: int, ranks: Ranks) -> None:
-    if windows % ranks.count:
+def _check_share(windows: int, distributed: Distributed) -> None:
+    if windows % distributed.count:
         raise UsageError(
-            f"training.optimiser.batch_size: {windows} windows cannot be shared evenly "
-            f"by {ranks.count} processes"
+            f"optimiser.batch_size: {windows} windows cannot be shared evenly "
+            f"by {distributed.count} processes"
         )

@@ -1,4 +1,4 @@
-"""All that a run learns from and is tested on: clips, negatives, their samples."""
+"""The material of a run: clips, negatives, and their decoded samples."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -13,14 +13,13 @@ from training.mixtures.mixtures import MixtureMaker
 
 logger = logging.getLogger(__name__)
 
-
 Advance = Callable[[str, int, int], None]
-"""Told what is being done, and how much of how much is."""
+"""Called with the name of the work, and how much of how much is done."""
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
-    """Where the recordings are."""
+class DataPaths:
+    """Paths of the recordings."""
 
     data: Path
     cache: Path
@@ -47,7 +46,7 @@ class Material:
         negatives_without: Sequence[int],
         settings: TrainingSettings,
     ) -> MixtureMaker:
-        """A maker of mixtures of some clips, without some folds of the negatives."""
+        """Make mixtures of some clips, by index, without some folds of negatives."""
         kept = [
             clip
             for clip in (self.negatives.clips if self.negatives else ())
@@ -64,86 +63,84 @@ class Material:
         )
 
     def negatives_of(self, folds: Sequence[int]) -> tuple[Clip, ...]:
-        """The negatives of some folds."""
+        """Return the negatives of some folds."""
         if self.negatives is None:
             return ()
         return tuple(clip for clip in self.negatives.clips if clip.fold in folds)
 
 
 def gather(
-    places: Places,
+    paths: DataPaths,
     settings: TrainingSettings,
     advance: Advance,
     deal_folds: bool = True,
 ) -> Material:
-    """Find, sift, fold and decode the recordings; say what is left out.
+    """Find, check, fold and decode the recordings; log the files left out.
 
     Args:
-        places: Where they are.
-        settings: How they are dealt into folds, and the rate of the model.
-        advance: Told how decoding goes on.
-        deal_folds: Whether recordings without folds get some.
+        paths: Of the recordings.
+        settings: Folds, and the sample rate of the model.
+        advance: Shows the progress of decoding.
+        deal_folds: Recordings without folds get some.
 
     Raises:
         DatasetError: There is nothing usable, or too little for the folds.
     """
-    manifest = read_manifest(places.data, places.label_pattern, places.group_pattern)
+    manifest = read_manifest(paths.data, paths.label_pattern, paths.group_pattern)
     if deal_folds:
         manifest = assign_folds(manifest, settings.split, settings.folds, settings.seed)
-    for path in places.also:
-        manifest = join(manifest, read_manifest(path, None, places.group_pattern))
-    rate = settings.spec.sample_rate
-    manifest, store = open_store(
-        manifest,
-        rate,
-        places.cache,
-        lambda done, total: advance("decoding recordings", done, total),
-    )
-    _tell(manifest, "recordings")
+    for path in paths.also:
+        manifest = join(manifest, read_manifest(path, None, paths.group_pattern))
+    manifest, store = _decode(manifest, settings, paths, advance, "recordings")
     for label, groups in manifest.few().items():
         logger.warning(
             "label '%s' has %d recordings, too few to learn it well", label, groups
         )
-    if not places.negatives:
+    if not paths.negatives:
         return Material(manifest, store, None, None)
     return Material(
-        manifest, store, *gather_negatives(places, settings, advance, deal_folds)
+        manifest, store, *gather_negatives(paths, settings, advance, deal_folds)
     )
 
 
 def gather_negatives(
-    places: Places,
+    paths: DataPaths,
     settings: TrainingSettings,
     advance: Advance,
     deal_folds: bool = True,
 ) -> tuple[Manifest, ClipStore]:
-    """Find, sift, fold and decode the recordings of no class only.
+    """Find, check, fold and decode the recordings of no class only.
 
     Raises:
         DatasetError: There is nothing usable.
     """
-    negatives = read_negatives(places.negatives)
+    negatives = read_negatives(paths.negatives)
     if deal_folds:
         negatives = assign_folds(negatives, "fold", settings.folds, settings.seed)
-    negatives, store = open_store(
-        negatives,
+    return _decode(negatives, settings, paths, advance, "negatives")
+
+
+def _decode(
+    manifest: Manifest,
+    settings: TrainingSettings,
+    paths: DataPaths,
+    advance: Advance,
+    what: str,
+) -> tuple[Manifest, ClipStore]:
+    manifest, store = open_store(
+        manifest,
         settings.spec.sample_rate,
-        places.cache,
-        lambda done, total: advance("decoding negatives", done, total),
+        paths.cache,
+        lambda done, total: advance(f"decoding {what}", done, total),
     )
-    _tell(negatives, "negatives")
-    return negatives, store
-
-
-def _tell(manifest: Manifest, what: str) -> None:
-    groups = len({clip.group for clip in manifest.clips})
     logger.info(
         "%d clips of %d %s in folds %s; %d files left out",
         len(manifest.clips),
-        groups,
+        len({clip.group for clip in manifest.clips}),
         what,
         ", ".join(str(fold) for fold in manifest.folds) or "none",
         len(manifest.left_out),
     )
     for entry in manifest.left_out:
         logger.warning("left out: %s (%s)", entry.path, entry.reason)
+    return manifest, store

@@ -1,8 +1,9 @@
-"""Windows to learn from: clips placed, mixed and laid over ambience, with their labels.
+"""Training windows: clips placed, mixed and laid over ambience, with their labels.
 
-Nothing is ever padded with digital silence: short recordings would be recognised by it.
+Nothing is padded with digital silence: short recordings would be recognised by it.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -15,7 +16,7 @@ from training.config import MixtureSettings
 from training.data.decoded import ClipStore
 from training.data.manifest import Clip
 from training.mixtures import augment, synthetic
-from training.mixtures.background import Backdrop, evaluation_windows
+from training.mixtures.background import Background, evaluation_windows
 from training.mixtures.synthetic import loudness
 
 Samples = NDArray[np.float32]
@@ -24,7 +25,7 @@ FRAMES_PER_CELL = 8
 
 
 _QUIET_AMBIENCE = 0.15
-"""Share of windows without a label that are far quieter: most nights are."""
+"""Share of windows without a label that are far quieter, as most nights are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Mixture:
 
     @property
     def full_scale(self) -> Samples:
-        """The clean sound, as loud as a teacher shall hear it; made when asked for."""
+        """The clean sound at the level for the teacher; computed on demand."""
         loud = augment.set_peak(self.clean, self.full_scale_db)
         return loud.astype(np.float32, copy=False)
 
@@ -84,7 +85,9 @@ class MixtureMaker:
         self.settings = settings
         self._store = store
         share = settings.synthetic_share
-        self._backdrop = Backdrop(negatives, negatives_store, spec, share, self._vary)
+        self._background = Background(
+            negatives, negatives_store, spec, share, self._vary
+        )
         self.channels = max(
             store.channels, negatives_store.channels if negatives_store else 1
         )
@@ -100,9 +103,9 @@ class MixtureMaker:
     def make(self, r: Generator, index: int | None) -> Mixture:
         """Make a window around clip `index`, or one of no label for None."""
         activity = np.zeros((self.labels, cells_of(self.spec)), np.float32)
-        negatives_fold = self._backdrop.draw_fold(r)
+        negatives_fold = self._background.draw_fold(r)
         if index is None:
-            window, used = self._backdrop.make(r, negatives_fold)
+            window, used = self._background.make(r, negatives_fold)
             quiet = r.uniform(25, 60) if r.random() < _QUIET_AMBIENCE else 0.0
             made = self._finish(r, window, activity, 0, negatives_fold if used else 0)
             gain = np.float32(synthetic.decibels(-quiet))
@@ -116,16 +119,16 @@ class MixtureMaker:
         if kind < settings.two_sources * 0.3 or (
             settings.two_sources <= kind < settings.two_sources + settings.over_ambience
         ):
-            behind, used = self._backdrop.make(r, negatives_fold)
+            ambience, used = self._background.make(r, negatives_fold)
             window = _add(
-                window, augment.match_level(behind, level, -r.uniform(-3, 20))
+                window, augment.match_level(ambience, level, -r.uniform(-3, 20))
             )
         window = window + self._floor(r, level)
         fold = self.clips[index].fold
         return self._finish(r, window, activity, fold, negatives_fold if used else 0)
 
     def unaltered(self, index: int) -> Mixture:
-        """The clip as it is tested: its first window, without a random draw."""
+        """Return the clip as it is evaluated: its first window, not augmented."""
         clip = self.clips[index]
         samples = self._store.read(clip.path)
         window = evaluation_windows(samples, self.spec)[0]
@@ -180,7 +183,7 @@ class MixtureMaker:
         return samples
 
     def _floor(self, r: Generator, level: float) -> Samples:
-        """Faint noise, so that nothing lies in digital silence."""
+        """Make faint noise, so that no sound lies in digital silence."""
         spec = self.spec
         return _noise(r, spec.window_samples, spec.sample_rate, level, -55, -20)
 
@@ -202,14 +205,14 @@ class MixtureMaker:
         fold: int,
         negatives_fold: int,
     ) -> Mixture:
-        """Give it the level of a microphone somewhere, and its noise."""
+        """Apply the level and the noise of a microphone."""
         settings, spec = self.settings, self.spec
         full_scale_db = -r.uniform(1, 9)
         samples = augment.set_peak(window, -r.uniform(0, settings.gain_range_db))
         if r.random() < settings.microphone_noise:
             noise = _noise(r, spec.window_samples, spec.sample_rate, 1.0, -85, -55)
             samples = samples + noise
-            # Rounding alone would make digital silence of what is faint.
+            # Rounding alone would turn faint sound into digital silence.
             if r.random() < settings.quantise_share:
                 samples = augment.quantise(samples)
         return Mixture(
@@ -223,19 +226,11 @@ class MixtureMaker:
 
 
 def balanced_weights(clips: Sequence[Clip], exponent: float) -> NDArray[np.float64]:
-    """Chance of each clip: its label's clips and its group's, to the minus exponent."""
-    labels = [clip.label for clip in clips]
-    groups = [(clip.label, clip.group) for clip in clips]
-    of_label = {label: labels.count(label) for label in set(labels)}
-    of_group: dict[tuple[int | None, str], int] = {}
-    for group in groups:
-        of_group[group] = of_group.get(group, 0) + 1
-    weights = np.array(
-        [
-            (of_label[label] * of_group[group]) ** -exponent
-            for label, group in zip(labels, groups, strict=True)
-        ]
-    )
+    """Probability of each clip: (clips of its label * of its group)**-exponent."""
+    of_label = Counter(clip.label for clip in clips)
+    of_group = Counter((clip.label, clip.group) for clip in clips)
+    counts = [of_label[c.label] * of_group[c.label, c.group] for c in clips]
+    weights = np.array([count**-exponent for count in counts])
     return np.asarray(weights / weights.sum())
 
 
@@ -249,6 +244,6 @@ def _noise(
 
 
 def _add(one: Samples, other: Samples) -> Samples:
-    """Sum of two windows; a mono one is on both channels of the other."""
+    """Sum of two windows; mono is broadcast over both channels."""
     total: Samples = one + other
     return total

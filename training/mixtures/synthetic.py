@@ -20,7 +20,7 @@ _MAJOR = (0, 2, 4, 5, 7, 9, 11, 12)
 
 
 def decibels(value: float) -> float:
-    """The factor of amplitude that `value` dB stand for."""
+    """Amplitude factor of `value` dB."""
     return float(10 ** (value / 20))
 
 
@@ -45,12 +45,12 @@ def coloured_noise(
 
 
 _FLOORS = 48
-"""Different faint noises; enough that no network knows them apart."""
+"""Number of different faint noises; too many for a network to memorise."""
 
 
 @lru_cache(maxsize=_FLOORS)
 def _floor_twice(number: int, samples: int, rate: int) -> Wave:
-    """A noise and its repetition: whatever it is turned by is a part of that."""
+    """A noise and its repetition, so that every rotation of it is a slice."""
     noise = coloured_noise(np.random.default_rng([7, number]), samples, rate)
     twice = np.concatenate([noise, noise])
     twice.flags.writeable = False
@@ -58,10 +58,9 @@ def _floor_twice(number: int, samples: int, rate: int) -> Wave:
 
 
 def noise_floor(r: Generator, samples: int, rate: int) -> Wave:
-    """Coloured noise to lie under a sound: one of a few dozen, turned at random.
+    """Coloured noise to lie under a sound: one of a few dozen, rotated at random.
 
-    Costs next to nothing beside `coloured_noise`, and every window needs it.  Must not
-    be written to.
+    Far cheaper than `coloured_noise`; every window needs it.  Read-only.
     """
     twice = _floor_twice(int(r.integers(_FLOORS)), samples, rate)
     start = samples - int(r.integers(samples))
@@ -158,7 +157,7 @@ def speech(r: Generator, samples: int, rate: int) -> Wave:
 
 
 def clatter(r: Generator, samples: int, rate: int) -> Wave:
-    """Knocks and short damped resonances at random times, as of hands at work."""
+    """Knocks and short damped resonances at random times."""
     wave = np.zeros(samples)
     for _ in range(int(r.integers(1, 25))):
         length = min(int(r.uniform(0.003, 0.15) * rate), samples // 2)
@@ -185,7 +184,7 @@ def beeps(r: Generator, samples: int, rate: int) -> Wave:
 
 
 KINDS: tuple[Callable[[Generator, int, int], Wave], ...] = (
-    # Twice what a microphone hears most.
+    # The most frequent ones are listed twice.
     *(coloured_noise, coloured_noise, wind, hum, music, music),
     *(speech, speech, clatter, clatter, beeps),
 )

@@ -1,7 +1,4 @@
-"""The report of a run: pictures, and one HTML page that holds everything.
-
-Figures as tables for people.
-"""
+"""The report of a run: one HTML page with pictures; and figures as tables."""
 
 import base64
 import html
@@ -20,18 +17,22 @@ from rich.table import Table
 from monitor.model.frontend import LogMel
 from monitor.model.model_file import ModelCard
 from monitor.spec import ModelSpec
-from training import pictures
 from training.data.decoded import ClipStore
 from training.data.manifest import Clip
-from training.evaluate.out_of_fold import Calibration, Evidence, judged_scores
-from training.losses import Task
+from training.evaluate.out_of_fold import Calibration, OutOfFold, calibrated_scores
+from training.losses import PreparedBatch
 from training.mixtures.dataset import to_log_mel
+from training.report import pictures
 
 Array = NDArray[np.float32]
 _MISTAKES = 12
+_NEGATIVES = {
+    "negatives": "negatives",
+    "negatives_never_heard": "negatives that were not trained on",
+}
 SHOWN_WINDOWS = 12
 """Training windows that are drawn."""
-_HEARD_RATE = 22_050
+_PLAYER_RATE = 22_050
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto;
@@ -44,17 +45,20 @@ img { max-width: 100%; } audio { height: 2rem; vertical-align: middle; }
 
 
 @dataclass(frozen=True, slots=True)
-class Tested:
-    """Clips of the test, and what was said of them."""
+class TestedClips:
+    """Clips of the test, and their scores."""
 
     clips: tuple[Clip, ...]
     scores: Array
-    """(clips, labels), each by a network that never heard the clip."""
+    """(clips, labels), each by a network that was not trained on the clip."""
 
 
-def tested_of(heard: Evidence, judged: dict[int, Calibration]) -> Tested:
-    """What a report shows of the clips that were tested."""
-    return Tested(heard.clips.windows.clips, judged_scores(heard.clips, judged))
+def tested_clips(
+    predicted: OutOfFold, calibrations: dict[int, Calibration]
+) -> TestedClips:
+    """Return the clips that were tested, with calibrated scores."""
+    scores = calibrated_scores(predicted.clips, calibrations)
+    return TestedClips(predicted.clips.windows.clips, scores)
 
 
 def write_report(
@@ -62,9 +66,9 @@ def write_report(
     card: ModelCard,
     spec: ModelSpec,
     metrics: Mapping[str, Sequence[Mapping[str, Any]]],
-    tested: Tested | None,
+    tested: TestedClips | None,
     store: ClipStore,
-    task: Task,
+    prepared: PreparedBatch,
 ) -> Path:
     """Draw the pictures into `folder` and write report.html beside them.
 
@@ -73,9 +77,9 @@ def write_report(
         card: Of the model.
         spec: Of the model.
         metrics: The lines of metrics.jsonl of each network.
-        tested: What the figures were taken from; None: nothing was tested.
+        tested: The clips of the figures; None: nothing was tested.
         store: Samples of the clips.
-        task: One training batch as the network gets it.
+        prepared: A training batch as the network gets it.
 
     Returns:
         Path of the page.
@@ -90,17 +94,17 @@ def write_report(
     if tested is not None:
         truth = np.array([clip.label for clip in tested.clips], np.intp)
         confusion = pictures.confusion_matrix(card.report["confusion"], labels)
-        draw("What is taken for what", "confusion.png", confusion)
+        draw("Confusion matrix", "confusion.png", confusion)
         curves = pictures.precision_recall(tested.scores, truth, labels)
         draw("Precision and recall", "precision-recall.png", curves)
         curves = pictures.reliability(tested.scores, truth, labels)
-        draw("Do the scores come true", "reliability.png", curves)
+        draw("Reliability of the scores", "reliability.png", curves)
         draw("A recording", "recording.png", _recording(tested.clips[0], store, spec))
     titles = [
         ", ".join(labels[index] for index in np.flatnonzero(present)) or "no label"
-        for present in task.present
+        for present in prepared.present
     ]
-    batch = pictures.training_batch(task.log_mel, titles, spec)
+    batch = pictures.training_batch(prepared.log_mel, titles, spec)
     draw("Training windows with their masks", "batch.png", batch)
     mistakes = "" if tested is None else _mistakes(tested, labels, store, spec)
     page = folder / "report.html"
@@ -139,8 +143,8 @@ def _figures(card: ModelCard) -> str:
     warning = ""
     if report.get("split") == "random":
         warning = (
-            "<p>The test was dealt clip by clip: training has heard other slices of "
-            "nearly all of its recordings.  On new ones expect far less.</p>"
+            "<p>The folds were made clip by clip: training contained other slices of "
+            "nearly all recordings of the test.  Expect far less on new ones.</p>"
         )
     rows = [
         [
@@ -162,22 +166,22 @@ def _figures(card: ModelCard) -> str:
 
 
 def _alarms(card: ModelCard) -> str:
-    """What the monitor made of sounds of no label and of streams; the thresholds."""
-    report, said = card.report, ""
-    for key in ("negatives", "negatives_never_heard"):
+    """False alarms on negatives and ambience, figures of streams, and thresholds."""
+    report, text = card.report, ""
+    for key, name in _NEGATIVES.items():
         if (part := report.get(key)) is not None:
             share = 100 * part["share_above_threshold"]
-            said += (
+            text += (
                 f"<p>Of {part['clips']} recordings of no label "
-                f"({key.replace('_', ' ')}) {share:.1f} % reach a threshold.</p>"
+                f"({name}) {share:.1f} % reach a threshold.</p>"
             )
     if (part := report.get("ambience_never_heard")) is not None:
-        said += (
+        text += (
             f"<p>{part['false_alarms']} false alarms in {part['hours']:.1f} hours of "
-            "ambience never heard.</p>"
+            "ambience that was not trained on.</p>"
         )
     if (part := report.get("streams")) is not None:
-        said += (
+        text += (
             f"<p>In {part['hours']:.1f} hours of streams: event-based F1 "
             f"{part['event_f1']:.3f}, {part['false_alarms_per_hour_all_labels']:.2f} "
             "false alarms an hour.</p>"
@@ -192,40 +196,40 @@ def _alarms(card: ModelCard) -> str:
         for label, found in card.thresholds.items()
     ]
     if not rows:
-        return said
+        return text
     heads = ["label", "onset", "offset", "false alarms a day"]
-    return f"{said}<h2>Thresholds</h2>{_table(heads, rows)}"
+    return f"{text}<h2>Thresholds</h2>{_table(heads, rows)}"
 
 
 def _mistakes(
-    tested: Tested, labels: Sequence[str], store: ClipStore, spec: ModelSpec
+    tested: TestedClips, labels: Sequence[str], store: ClipStore, spec: ModelSpec
 ) -> str:
-    """The clips whose own label stood furthest below the one that was heard."""
+    """List the clips whose own score is furthest below the highest one."""
     truth = np.array([clip.label for clip in tested.clips], np.intp)
     own = tested.scores[np.arange(len(truth)), truth]
     worst = np.argsort(own - tested.scores.max(axis=1))[:_MISTAKES]
     rows = []
     for index in worst:
-        heard = int(tested.scores[index].argmax())
+        chosen = int(tested.scores[index].argmax())
         clip = tested.clips[index]
-        if heard != truth[index]:
+        if chosen != truth[index]:
             rows.append(
                 [
                     clip.path.name,
                     f"{labels[truth[index]]} ({own[index]:.2f})",
-                    f"{labels[heard]} ({tested.scores[index, heard]:.2f})",
+                    f"{labels[chosen]} ({tested.scores[index, chosen]:.2f})",
                     _player(store.read(clip.path), spec.sample_rate),
                 ]
             )
     if not rows:
         return ""
-    table = _table(["file", "true", "heard", "listen"], rows, escaped=False)
+    table = _table(["file", "true", "predicted", "listen"], rows, escaped=False)
     return f"<h2>The worst mistakes</h2>{table}"
 
 
 def _player(samples: Array, rate: int) -> str:
-    """The sound itself, small enough to be part of the page."""
-    step = max(1, rate // _HEARD_RATE)
+    """Embed the sound in the page."""
+    step = max(1, rate // _PLAYER_RATE)
     mono = samples.mean(axis=0)
     usable = len(mono) // step * step
     thinned = mono[:usable].reshape(-1, step).mean(axis=1)[: 10 * rate // step]
@@ -263,8 +267,8 @@ def clip_table(console: Console, report: dict[str, Any], labels: Sequence[str]) 
     )
     if report.get("split") == "random":
         console.print(
-            "This split is by clip: training has heard other slices of nearly all of "
-            "these recordings.  On new recordings expect far less."
+            "This split is by clip: training contained other slices of nearly all of "
+            "these recordings.  Expect far less on new recordings."
         )
     for fold, part in report.get("folds", {}).items():
         console.print(
@@ -287,10 +291,10 @@ def clip_table(console: Console, report: dict[str, Any], labels: Sequence[str]) 
                 str(row["groups"]),
             )
     console.print(table)
-    for key in ("negatives", "negatives_never_heard"):
+    for key, name in _NEGATIVES.items():
         if (negatives := report.get(key)) is not None:
             console.print(
-                f"{key.replace('_', ' ')}: "
+                f"{name}: "
                 f"{100 * negatives['share_above_threshold']:.1f} % of "
                 f"{negatives['clips']} clips reach a threshold, "
                 f"{100 * negatives['share_above_0.5']:.1f} % a score of 0.5"
@@ -321,7 +325,7 @@ def stream_table(console: Console, figures: dict[str, Any]) -> None:
             )
     table = Table(
         *("label", "F1", "precision", "recall", "events", "found", "missed"),
-        *("unheard", "start error", "false alarms/h", "at most"),
+        *("undetected", "start error", "false alarms/h", "at most"),
     )
     for label, row in figures["per_class"].items():
         start = row["start_error_of_heard_seconds"]["mean"]
@@ -339,15 +343,15 @@ def stream_table(console: Console, figures: dict[str, Any]) -> None:
 def profile_table(console: Console, facts: dict[str, dict[str, float]]) -> None:
     """Print the seconds of each part of a training, and their shares."""
     titles = {
-        "process": "where the time went",
-        "workers": "and meanwhile in the processes that make windows, together",
+        "process": "time of the training process",
+        "workers": "meanwhile, time of all worker processes together",
     }
     for key, title in titles.items():
         if total := sum(facts[key].values()):
             table = Table("part", "seconds", "share", title=title, title_justify="left")
             for name, seconds in facts[key].items():
                 table.add_row(name, f"{seconds:.1f}", f"{100 * seconds / total:.1f} %")
-            table.add_row("in all", f"{total:.1f}", "")
+            table.add_row("total", f"{total:.1f}", "")
             console.print(table)
 
 

@@ -1,7 +1,4 @@
-"""Testing the whole monitor on streams: what it tells while it listens.
-
-A trained model in the monitor's place: on streams that nobody has heard.
-"""
+"""Evaluation of the whole monitor on streams: the events that its pipeline detects."""
 
 import logging
 import math
@@ -24,32 +21,17 @@ from monitor.records import Event, Onset, Record, ScoreFrame
 from monitor.runtime.pipeline import Pipeline
 from training.data.manifest import Clip
 from training.mixtures.material import Material
-from training.streams.metrics import Found, Reference, StreamResult, stream_figures
-from training.streams.scenes import Scene, SceneMaker, SceneSettings, in_foreground
+from training.streams.metrics import Detected, Reference, StreamResult, stream_figures
+from training.streams.scenes import Scene, SceneMaker, SceneSettings, foreground_clips
 
 logger = logging.getLogger(__name__)
-
-
-__all__ = [
-    "Found",
-    "Reference",
-    "StreamResult",
-    "file_blocks",
-    "find_streams",
-    "found_events",
-    "listen",
-    "listen_to_files",
-    "read_annotation",
-    "records_of",
-    "stream_figures",
-]
 
 
 _BLOCK = 1 << 20
 
 
 def find_streams(folder: Path) -> list[tuple[Path, Path]]:
-    """The pairs NAME.wav and NAME.tsv of a folder.
+    """Find the pairs NAME.wav and NAME.tsv of a folder.
 
     Raises:
         DatasetError: There is none, or a recording has no annotation.
@@ -69,8 +51,8 @@ def read_annotation(path: Path) -> tuple[Reference, ...]:
     """Read onset, offset and event_label, tab-separated seconds.
 
     Raises:
-        DatasetError: A column is missing, a number is none, or an event ends before it
-            begins.
+        DatasetError: A column is missing, a value is not a number, or an event ends
+            before it begins.
     """
     try:
         table = pd.read_csv(path, sep="\t")
@@ -89,25 +71,26 @@ def read_annotation(path: Path) -> tuple[Reference, ...]:
     for event in events:
         if not 0 <= event.onset <= event.offset < math.inf:
             raise DatasetError(
-                f"{path}: an event from {event.onset:g} to {event.offset:g} s is none"
+                f"{path}: an event cannot last from {event.onset:g} to "
+                f"{event.offset:g} s"
             )
     return events
 
 
-def listen(
+def detect_events(
     blocks: Iterator[np.ndarray[Any, Any]],
     classifier: Classifier,
     detection: DetectionSettings,
-) -> tuple[float, tuple[Found, ...]]:
+) -> tuple[float, tuple[Detected, ...]]:
     """Run the monitor's own pipeline over samples at the model's rate.
 
     Args:
         blocks: (1 or 2, n) each.
         classifier: The network.
-        detection: How scores become events.
+        detection: Rules of detection.
 
     Returns:
-        Seconds listened to, and the events told.
+        Length of the stream in seconds, and the events detected.
     """
     rate = classifier.spec.sample_rate
     samples = 0
@@ -118,18 +101,18 @@ def listen(
             samples += block.shape[1]
             yield block
 
-    records = records_of(counted(), classifier, detection)
+    records = pipeline_records(counted(), classifier, detection)
     # Hours of score frames would fill the memory.
-    told = [record for record in records if not isinstance(record, ScoreFrame)]
-    return samples / rate, found_events(told, rate)
+    kept = [record for record in records if not isinstance(record, ScoreFrame)]
+    return samples / rate, detected_events(kept, rate)
 
 
-def records_of(
+def pipeline_records(
     blocks: Iterator[np.ndarray[Any, Any]],
     classifier: Classifier,
     detection: DetectionSettings,
 ) -> Iterator[Record]:
-    """All that the pipeline makes of samples, score frames too; see `listen`."""
+    """Yield all records of the pipeline, score frames too; see `detect_events`."""
     rules = resolve_rules(
         classifier.labels, detection, classifier.thresholds, classifier.spec
     )
@@ -149,25 +132,22 @@ def records_of(
     yield from pipeline.finish("stream", "end-of-input")
 
 
-def found_events(records: Iterable[Record], rate: int) -> tuple[Found, ...]:
-    """The events among records, each with the moment at which it was first told."""
-    told: dict[str, int] = {}
+def detected_events(records: Iterable[Record], rate: int) -> tuple[Detected, ...]:
+    """Return the events among records, each with the moment of its first report."""
+    reported: dict[str, int] = {}
     found = []
     for record in records:
         if isinstance(record, Onset):
-            told[record.id] = record.stop
+            reported[record.id] = record.stop
         elif isinstance(record, Event):
-            stop = told.get(record.id, record.stop)
-            found.append(
-                Found(
-                    record.start / rate, record.stop / rate, record.label, stop / rate
-                )
-            )
+            start, stop = record.start / rate, record.stop / rate
+            first = reported.get(record.id, record.stop) / rate
+            found.append(Detected(start, stop, record.label, first))
     return tuple(found)
 
 
 def file_blocks(path: Path, sample_rate: int) -> Iterator[np.ndarray[Any, Any]]:
-    """A recording at `sample_rate`, block by block, (1 or 2, n).
+    """Read a recording at `sample_rate`, block by block, (1 or 2, n).
 
     Raises:
         DatasetError: It cannot be read to its end.
@@ -183,7 +163,7 @@ def file_blocks(path: Path, sample_rate: int) -> Iterator[np.ndarray[Any, Any]]:
         raise DatasetError(f"{path}: cannot be read ({error.error_string})") from None
 
 
-def listen_to_files(
+def evaluate_streams(
     folder: Path,
     classifier: Classifier,
     detection: DetectionSettings,
@@ -194,33 +174,35 @@ def listen_to_files(
     Args:
         folder: Pairs of NAME.wav and NAME.tsv.
         classifier: The network.
-        detection: How scores become events.
-        advance: Told how many seconds of how many have been listened to.
+        detection: Rules of detection.
+        advance: Called with how many seconds of how many are done.
 
     Raises:
-        DatasetError: There is none, or a file is not what it should be.
+        DatasetError: There is none, or a file cannot be read.
     """
     pairs = find_streams(folder)
     annotations = [read_annotation(table) for _, table in pairs]
-    _tell_strange_labels(annotations, classifier.labels)
+    _warn_of_unknown_labels(annotations, classifier.labels)
     rate = classifier.spec.sample_rate
     total = sum(_seconds(audio) for audio, _ in pairs)
-    heard = 0.0
+    done = 0.0
 
-    def told(blocks: Iterator[np.ndarray[Any, Any]]) -> Iterator[np.ndarray[Any, Any]]:
-        nonlocal heard
+    def counted(
+        blocks: Iterator[np.ndarray[Any, Any]],
+    ) -> Iterator[np.ndarray[Any, Any]]:
+        nonlocal done
         for block in blocks:
             yield block
-            heard += block.shape[1] / rate
-            advance(round(heard), max(round(total), 1))
+            done += block.shape[1] / rate
+            advance(round(done), max(round(total), 1))
 
     results = []
     for (audio, _), references in zip(pairs, annotations, strict=True):
-        blocks = told(file_blocks(audio, rate))
-        seconds, found = listen(blocks, classifier, detection)
+        blocks = counted(file_blocks(audio, rate))
+        seconds, found = detect_events(blocks, classifier, detection)
         results.append(StreamResult(seconds, references, found))
         logger.info(
-            "%s: %.0f s, %d events in it, %d told",
+            "%s: %.0f s, %d events in it, %d detected",
             audio.name,
             seconds,
             len(references),
@@ -236,27 +218,27 @@ def _seconds(path: Path) -> float:
         raise DatasetError(f"{path}: cannot be read ({error.error_string})") from None
 
 
-def _tell_strange_labels(
+def _warn_of_unknown_labels(
     annotations: Sequence[Sequence[Reference]], labels: Sequence[str]
 ) -> None:
-    strange = [
+    unknown = [
         event.label
         for events in annotations
         for event in events
         if event.label not in labels
     ]
-    for label in sorted(set(strange)):
+    for label in sorted(set(unknown)):
         logger.warning(
             "the model has no label '%s': its %d events are left out",
             label,
-            strange.count(label),
+            unknown.count(label),
         )
 
 
 _PARTS = ("event_f1", "hours", "false_alarms_per_hour_all_labels")
 
 
-def try_on_streams(
+def evaluate_on_scenes(
     model: TrainedModel,
     material: Material,
     clips: Sequence[Clip],
@@ -264,22 +246,22 @@ def try_on_streams(
     hours: float,
     advance: Callable[[int, int], None],
 ) -> list[StreamResult]:
-    """Let the monitor listen to streams made of clips over negatives.
+    """Run the monitor on streams made of clips over negatives.
 
     Args:
         model: With thresholds; its card names the labels as the material does.
-        material: Where the samples are.
-        clips: What sounds; none for pure ambience.
-        negatives: What is heard under it.
-        hours: How long.
-        advance: Told how many of how many are done.
+        material: Has the samples.
+        clips: For the events; none for pure ambience.
+        negatives: For the backgrounds.
+        hours: Length of the streams together.
+        advance: Called with how many streams of how many are done.
     """
     classifier = Classifier(model, "cpu")
     settings = SceneSettings(hours=hours)
     if not clips:
         settings = SceneSettings(hours=hours, events_per_minute=0.0)
     maker = SceneMaker(
-        in_foreground(clips),
+        foreground_clips(clips),
         material.store,
         negatives,
         material.negatives_store,
@@ -293,7 +275,7 @@ def try_on_streams(
         detection = DetectionSettings(hop_frames=stride)
     results = []
     for number, scene in enumerate(maker.scenes(), start=1):
-        seconds, found = listen(iter([scene.samples]), classifier, detection)
+        seconds, found = detect_events(iter([scene.samples]), classifier, detection)
         rate = model.spec.sample_rate
         results.append(StreamResult(seconds, _references(scene, rate), found))
         advance(number, maker.count)
@@ -307,7 +289,7 @@ def _references(scene: Scene, rate: int) -> tuple[Reference, ...]:
     )
 
 
-def trial_figures(
+def stream_figures_by_fold(
     by_fold: dict[int, list[StreamResult]], labels: Sequence[str]
 ) -> dict[str, Any]:
     """Figures over the streams of all folds, and the main ones of each."""

@@ -1,13 +1,12 @@
-"""Figures of events: found, missed, made up; how late they are told, how well placed.
+"""Event-based figures: found and missed events, false alarms, latency and placement.
 
-A false alarm is an event at whose time its label does not sound at all.  One whose
-label does sound, but began elsewhere, only costs precision.
-
-Which told event stands for which true one: at most one for one.
+Detected events are matched with true ones, at most one with one.  A false alarm is an
+event at whose time its label does not sound at all.  An event whose label does sound,
+but began elsewhere, only costs precision.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 from scipy.special import gammaincinv  # type: ignore[import-untyped]
 
 COLLAR_SECONDS = 1.0
-"""How far an onset may lie from the true one; a window of 4 s places it no better."""
+"""How far an onset may lie from the true one; a window of 4 s paths it no better."""
 
 OFFSET_SHARE = 0.5
 """An end may lie as far from the true one as this share of the true length, or as the
@@ -26,15 +25,15 @@ _IMPOSSIBLE = 1e9
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
-    """Where something sounds, in seconds."""
+class Interval:
+    """An interval in seconds."""
 
     onset: float
     offset: float
 
 
 def match(
-    references: Sequence[Stretch], found: Sequence[Stretch], *, offsets: bool = False
+    references: Sequence[Interval], found: Sequence[Interval], *, offsets: bool = False
 ) -> list[tuple[int, int]]:
     """Pair as many events as possible; of equally many pairs take the closest onsets.
 
@@ -44,35 +43,35 @@ def match(
 
     Args:
         references: True events of one label in one stream, in any order.
-        found: Events told of that label in that stream.
-        offsets: Whether the ends must fit.
+        found: Detected events of that label in that stream.
+        offsets: The ends must fit too.
 
     Returns:
-        Index of the true event and of the one told.
+        Index of the true event and of the detected one.
     """
     pairs: list[tuple[int, int]] = []
-    for true, told in _clusters(references, found):
-        costs = np.full((len(true), len(told)), _IMPOSSIBLE)
+    for true, detected in _clusters(references, found):
+        costs = np.full((len(true), len(detected)), _IMPOSSIBLE)
         for row, reference in enumerate(true):
-            for column, event in enumerate(told):
+            for column, event in enumerate(detected):
                 if _fits(references[reference], found[event], offsets):
                     apart = abs(references[reference].onset - found[event].onset)
                     costs[row, column] = apart
         for row, column in zip(*linear_sum_assignment(costs), strict=True):
             if costs[row, column] < _IMPOSSIBLE:
-                pairs.append((true[row], told[column]))
+                pairs.append((true[row], detected[column]))
     return pairs
 
 
-def overlaps(one: Stretch, other: Stretch) -> bool:
-    """Whether one sounds while the other does, within the collar."""
+def overlaps(one: Interval, other: Interval) -> bool:
+    """True if two intervals overlap within the collar."""
     return (
         one.onset <= other.offset + COLLAR_SECONDS
         and one.offset >= other.onset - COLLAR_SECONDS
     )
 
 
-def _fits(reference: Stretch, event: Stretch, offsets: bool) -> bool:
+def _fits(reference: Interval, event: Interval, offsets: bool) -> bool:
     if abs(reference.onset - event.onset) > COLLAR_SECONDS:
         return False
     length = reference.offset - reference.onset
@@ -81,7 +80,7 @@ def _fits(reference: Stretch, event: Stretch, offsets: bool) -> bool:
 
 
 def _clusters(
-    references: Sequence[Stretch], found: Sequence[Stretch]
+    references: Sequence[Interval], found: Sequence[Interval]
 ) -> Iterator[tuple[list[int], list[int]]]:
     """Divide at pauses that are longer than the collar, so that hours stay cheap."""
     onsets = [(event.onset, 0, index) for index, event in enumerate(references)]
@@ -101,34 +100,34 @@ CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
-class Reference(Stretch):
+class Reference(Interval):
     """A true event, in seconds."""
 
     label: str
 
 
 @dataclass(frozen=True, slots=True)
-class Found(Stretch):
-    """An event that the monitor told, in seconds."""
+class Detected(Interval):
+    """An event that the monitor detected, in seconds."""
 
     label: str
-    told: float
-    """End of the window in which it was first told."""
+    reported: float
+    """End of the window in which it was first reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamResult:
-    """What is in a stream, and what the monitor heard in it."""
+    """The true and the detected events of a stream."""
 
     seconds: float
     references: tuple[Reference, ...]
-    found: tuple[Found, ...]
+    found: tuple[Detected, ...]
 
 
 def highest_rate(count: int, hours: float) -> float:
-    """The rate an hour that `count` in `hours` rules out beyond, with 95 % confidence.
+    """Upper limit of a rate an hour with `count` in `hours`, with 95 % confidence.
 
-    Garwood's limit for counts that are independent: none in T hours still allows 3 / T.
+    Garwood's limit for independent counts: none in T hours still allows 3 / T.
     """
     return float(gammaincinv(count + 1, CONFIDENCE)) / hours
 
@@ -136,11 +135,12 @@ def highest_rate(count: int, hours: float) -> float:
 def stream_figures(
     results: Sequence[StreamResult], labels: Sequence[str]
 ) -> dict[str, Any]:
-    """Event-based figures over all streams.
+    """Compute event-based figures over all streams.
 
-    `event_f1` and its kin count onsets only; `with_offsets` wants the ends to fit too.
-    Latencies and errors are those of the pairs; `start_error_of_heard_seconds` is that
-    of all events that were heard while their label sounded, wherever they begin.
+    `event_f1`, `event_precision` and `event_recall` count onsets only; in
+    `with_offsets` the ends must fit too.  Latencies and errors are those of the pairs;
+    `start_error_of_heard_seconds` is that of all events detected while their label
+    sounded, wherever they begin.
     """
     hours = sum(result.seconds for result in results) / 3600
     tallies = {label: _tally(results, label) for label in labels}
@@ -177,15 +177,15 @@ def stream_figures(
 
 @dataclass
 class _Tally:
-    """What is counted of one label, or of all."""
+    """Counts of one label, or of all."""
 
     references: int = 0
     found: int = 0
-    unheard: int = 0
+    undetected: int = 0
     false_alarms: int = 0
-    pairs: list[tuple[Reference, Found]] = field(default_factory=list)
+    pairs: list[tuple[Reference, Detected]] = field(default_factory=list)
     pairs_with_offsets: int = 0
-    start_errors_of_heard: list[float] = field(default_factory=list)
+    start_errors: list[float] = field(default_factory=list)
 
     @property
     def precision(self) -> float:
@@ -212,14 +212,14 @@ class _Tally:
             "events": self.references,
             "found": self.found,
             "missed": self.references - len(self.pairs),
-            "unheard": self.unheard,
+            "unheard": self.undetected,
             "false_alarms": self.false_alarms,
         }
 
     def times(self) -> dict[str, dict[str, float | None]]:
-        latencies = [told.told - true.onset for true, told in self.pairs]
-        starts = [told.onset - true.onset for true, told in self.pairs]
-        ends = [told.offset - true.offset for true, told in self.pairs]
+        latencies = [event.reported - true.onset for true, event in self.pairs]
+        starts = [event.onset - true.onset for true, event in self.pairs]
+        ends = [event.offset - true.offset for true, event in self.pairs]
         return {
             "onset_latency_seconds": {
                 "p50": _quantile(latencies, 0.5),
@@ -227,7 +227,7 @@ class _Tally:
             },
             "start_error_seconds": _errors(starts),
             "end_error_seconds": _errors(ends),
-            "start_error_of_heard_seconds": _errors(self.start_errors_of_heard),
+            "start_error_of_heard_seconds": _errors(self.start_errors),
         }
 
     def figures(self) -> dict[str, Any]:
@@ -245,34 +245,30 @@ def _tally(results: Sequence[StreamResult], label: str) -> _Tally:
     tally = _Tally()
     for result in results:
         true = [event for event in result.references if event.label == label]
-        told = [event for event in result.found if event.label == label]
+        found = [event for event in result.found if event.label == label]
         tally.references += len(true)
-        tally.found += len(told)
-        tally.pairs += [(true[a], told[b]) for a, b in match(true, told)]
-        tally.pairs_with_offsets += len(match(true, told, offsets=True))
+        tally.found += len(found)
+        tally.pairs += [(true[a], found[b]) for a, b in match(true, found)]
+        tally.pairs_with_offsets += len(match(true, found, offsets=True))
         tally.false_alarms += sum(
-            not any(overlaps(event, reference) for reference in true) for event in told
+            not any(overlaps(event, reference) for reference in true) for event in found
         )
         for reference in true:
-            heard = [event for event in told if overlaps(event, reference)]
-            if heard:
-                errors = [event.onset - reference.onset for event in heard]
-                tally.start_errors_of_heard.append(min(errors, key=abs))
+            overlapping = [event for event in found if overlaps(event, reference)]
+            if overlapping:
+                errors = [event.onset - reference.onset for event in overlapping]
+                tally.start_errors.append(min(errors, key=abs))
             else:
-                tally.unheard += 1
+                tally.undetected += 1
     return tally
 
 
 def _sum(tallies: Iterable[_Tally]) -> _Tally:
     total = _Tally()
     for tally in tallies:
-        total.references += tally.references
-        total.found += tally.found
-        total.unheard += tally.unheard
-        total.false_alarms += tally.false_alarms
-        total.pairs += tally.pairs
-        total.pairs_with_offsets += tally.pairs_with_offsets
-        total.start_errors_of_heard += tally.start_errors_of_heard
+        for each in fields(_Tally):
+            own = getattr(tally, each.name)  # numbers add up, lists are joined
+            setattr(total, each.name, getattr(total, each.name) + own)
     return total
 
 

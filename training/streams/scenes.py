@@ -1,7 +1,4 @@
-"""Streams with events at known times, over backgrounds of no class.
-
-What streams are made of: recordings chosen by fold, and how much they differ.
-"""
+"""Scenes: streams with events at known times, over backgrounds of no class."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,23 +13,22 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from monitor.config.base import Settings
-from monitor.errors import DatasetError
 from training.config import TrainingSettings
 from training.data.decoded import ClipStore
-from training.data.manifest import Clip, Manifest
+from training.data.manifest import Clip, Manifest, check_folds
 from training.mixtures import augment, synthetic
-from training.mixtures.material import Advance, Places, gather, gather_negatives
+from training.mixtures.material import Advance, DataPaths, gather, gather_negatives
 from training.mixtures.synthetic import decibels, loudness
 
 Samples = NDArray[np.float32]
 _CROSSFADE_SECONDS = 0.3
 _FRAME_SECONDS = 0.05
-_HEARD_DB = -25.0
-"""Level below the loudest part of a clip from which on it counts as heard."""
+_AUDIBLE_DB = -25.0
+"""Level relative to the loudest part of a clip above which it counts as audible."""
 
 
 class SceneSettings(Settings):
-    """What streams are like."""
+    """Length and content of the streams."""
 
     hours: Annotated[float, Field(gt=0, le=1000)] = 1.0
     """Length of all streams together, but for rounding to whole streams."""
@@ -53,7 +49,7 @@ class SceneSettings(Settings):
     """Lowest and highest level of a background."""
 
     seed: Annotated[int, Field(ge=0)] = 0
-    """Of every random draw."""
+    """Seed of every random draw."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +63,7 @@ class Annotation:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A stream and what is in it."""
+    """A stream and its events."""
 
     name: str
     samples: Samples
@@ -79,13 +75,13 @@ class SceneMaker:
     """Makes streams from clips and from recordings of no class.
 
     Args:
-        clips: What sounds; none makes pure ambience.
+        clips: For the events; none makes pure ambience.
         store: Their samples.
-        negatives: What is heard under it; none makes noise.
+        negatives: For the backgrounds; none makes noise.
         negatives_store: Their samples.
         labels: Names.
         sample_rate: Of the stores and of the streams.
-        settings: What the streams are like.
+        settings: Of the streams.
     """
 
     def __init__(
@@ -109,7 +105,7 @@ class SceneMaker:
 
     @property
     def count(self) -> int:
-        """How many streams there are."""
+        """Number of the streams."""
         return max(1, round(self._settings.hours * 60 / self._minutes))
 
     @property
@@ -133,7 +129,7 @@ class SceneMaker:
             assert clip.label is not None
             label = self._labels[clip.label]
             if any(event.stop > at and event.label == label for event in annotations):
-                continue  # two sounds of one label at a time are one event to anyone
+                continue  # two sounds of one label at a time are one event
             sound = self._sound(clip)[: length - at]
             under = loudness(background[at : at + len(sound)])
             snr = r.uniform(*settings.snr_db)
@@ -147,10 +143,10 @@ class SceneMaker:
 
     def _sound(self, clip: Clip) -> Samples:
         assert self._store is not None
-        return heard_part(self._store.sound(clip.path).mean(axis=0), self._rate)
+        return audible_part(self._store.sound(clip.path).mean(axis=0), self._rate)
 
     def _onsets(self, r: Generator, length: int) -> list[int]:
-        """Where events begin: apart from each other, but for those that overlap."""
+        """Draw the onsets: apart from each other, except those that overlap."""
         settings, rate = self._settings, self._rate
         if settings.events_per_minute == 0 or not self._clips:
             return []
@@ -182,9 +178,9 @@ class SceneMaker:
 
 
 def even_weights(clips: Sequence[Clip]) -> NDArray[np.float64]:
-    """Chances of clips by which each label comes as often as any other.
+    """Probabilities of clips that make each label equally frequent.
 
-    And in a label each recording, and in a recording each clip.
+    In a label each recording is equally frequent, and in a recording each clip.
     """
     recordings = Counter((clip.label, clip.group) for clip in clips)
     labels = Counter(label for label, _ in recordings)
@@ -195,8 +191,8 @@ def even_weights(clips: Sequence[Clip]) -> NDArray[np.float64]:
     return np.array(chances, np.float64)
 
 
-def in_foreground(clips: Sequence[Clip]) -> tuple[Clip, ...]:
-    """The clips that can be events.
+def foreground_clips(clips: Sequence[Clip]) -> tuple[Clip, ...]:
+    """Return the clips that can be events.
 
     A sound behind others cannot be laid over a background at a level: that of the clip
     is the level of the others.
@@ -204,19 +200,19 @@ def in_foreground(clips: Sequence[Clip]) -> tuple[Clip, ...]:
     return tuple(clip for clip in clips if clip.is_foreground)
 
 
-def heard_part(sound: Samples, rate: int) -> Samples:
-    """The clip from where it is first heard to where it is last: (n,) to (m,)."""
+def audible_part(sound: Samples, rate: int) -> Samples:
+    """Cut a clip to its audible part: (n,) to (m,)."""
     size = round(_FRAME_SECONDS * rate)
     count = len(sound) // size
     if count < 2:
         return sound
     levels = np.square(sound[: count * size]).reshape(count, size).mean(axis=1)
-    on = np.flatnonzero(levels >= levels.max() * 10 ** (_HEARD_DB / 10))
+    on = np.flatnonzero(levels >= levels.max() * 10 ** (_AUDIBLE_DB / 10))
     return sound[int(on[0]) * size : (int(on[-1]) + 1) * size]
 
 
 def _faded(sound: Samples, length: int) -> Samples:
-    """Fade in and out over `length`, so that two such sounds keep their power."""
+    """Fade in and out over `length`, with equal power."""
     length = min(length, len(sound) // 4)
     rise = np.sin(np.linspace(0, np.pi / 2, length, dtype=np.float32))
     ramp = np.ones(len(sound), np.float32)
@@ -267,24 +263,24 @@ class _Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Stock:
-    """A maker of streams, and what to say of its material."""
+class SceneMaterial:
+    """A maker of streams, and facts about its recordings."""
 
     maker: SceneMaker
     facts: dict[str, Any]
-    """For JSON.  Hours made of minutes repeat themselves, and so do false alarms."""
+    """For scenes.json: hours made of minutes repeat themselves."""
 
 
-def gather_stock(
-    places: Places, folds: Folds, settings: SceneSettings, advance: Advance
-) -> Stock:
+def gather_scene_material(
+    paths: DataPaths, folds: Folds, settings: SceneSettings, advance: Advance
+) -> SceneMaterial:
     """Find the recordings for streams.
 
     Args:
-        places: `data` is not looked at for streams without events.
-        folds: Which of the recordings to take.
+        paths: `data` is not read for streams without events.
+        folds: Folds of the recordings to use.
         settings: Of the streams.
-        advance: Told how decoding goes on.
+        advance: Shows the progress of decoding.
 
     Raises:
         DatasetError: There is nothing usable, or no such fold.
@@ -292,10 +288,10 @@ def gather_stock(
     training = TrainingSettings()
     events, backgrounds = _Choice(), _Choice()
     if settings.events_per_minute > 0:
-        material = gather(replace(places, negatives=()), training, advance)
+        material = gather(replace(paths, negatives=()), training, advance)
         events = _choose(material.manifest, material.store, folds.clips, "recordings")
-    if places.negatives:
-        negatives, store = gather_negatives(places, training, advance)
+    if paths.negatives:
+        negatives, store = gather_negatives(paths, training, advance)
         backgrounds = _choose(negatives, store, folds.negatives, "negatives")
     rate = training.spec.sample_rate
     maker = SceneMaker(
@@ -312,15 +308,12 @@ def gather_stock(
         "events": events.facts(rate),
         "backgrounds": backgrounds.facts(rate),
     }
-    return Stock(maker, facts)
+    return SceneMaterial(maker, facts)
 
 
 def _choose(
     manifest: Manifest, store: ClipStore, folds: Sequence[int], what: str
 ) -> _Choice:
-    for fold in folds:
-        if fold not in manifest.folds:
-            known = ", ".join(str(number) for number in manifest.folds)
-            raise DatasetError(f"there is no fold {fold} in the {what}; found {known}")
+    check_folds(manifest, folds, what)
     clips = [clip for clip in manifest.clips if not folds or clip.fold in folds]
-    return _Choice(in_foreground(clips), store, manifest.labels)
+    return _Choice(foreground_clips(clips), store, manifest.labels)

@@ -10,12 +10,12 @@ from monitor.model.networks.build import build_network
 from monitor.model.networks.mobile import FEATURES, SkipHead
 from tests.support.recordings import SMALL_SPEC
 from training.distill.head import fit_head, start_heads
-from training.distill.target_cache import Bank, BankSource
+from training.distill.target_cache import CachedBatches, TargetCache
 
 ROWS, CLASSES, LABELS = 1500, 12, 3
 
 
-def write_bank(folder: Path) -> Bank:
+def write_bank(folder: Path) -> TargetCache:
     """Logits are a bent function of the embedding, and decide the labels."""
     r = np.random.default_rng(0)
     embedding = r.normal(1, 2, (ROWS, FEATURES)).astype(np.float32)
@@ -32,19 +32,19 @@ def write_bank(folder: Path) -> Bank:
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
     facts = {"clips": 0, "embedding": True, "logits": True}
-    (folder / "bank.json").write_text(json.dumps(facts))
-    return Bank(folder)
+    (folder / "targets.json").write_text(json.dumps(facts))
+    return TargetCache(folder)
 
 
 def test_a_fitted_head_knows_more_than_the_linear_one_it_began_with(
     tmp_path: Path,
 ) -> None:
     bank = write_bank(tmp_path)
-    source = BankSource(bank, np.arange(ROWS), 1, 32, 0)
+    source = CachedBatches(bank, np.arange(ROWS), 1, 32, 0)
     network = build_network("mobile", SMALL_SPEC, LABELS).eval()
     assert source.head_start is not None
     start_heads(network, source.head_start)
-    embedding, wanted = source.head_lesson()
+    embedding, wanted = source.head_targets()
 
     def error() -> float:
         with torch.no_grad():
@@ -60,8 +60,8 @@ def test_a_fitted_head_knows_more_than_the_linear_one_it_began_with(
 
 def test_what_a_head_learned_in_training_counts_for_a_half(tmp_path: Path) -> None:
     """A head that is surer of everything stays surer, by half as much."""
-    source = BankSource(write_bank(tmp_path), np.arange(ROWS), 1, 32, 0)
-    embedding, read = source.head_lesson()
+    source = CachedBatches(write_bank(tmp_path), np.arange(ROWS), 1, 32, 0)
+    embedding, read = source.head_targets()
     means = []
     for surer in (0.0, 4.0):
         network = build_network("mobile", SMALL_SPEC, LABELS).eval()
@@ -83,7 +83,7 @@ def test_a_head_begins_as_its_linear_part() -> None:
 
 
 def test_networks_with_other_heads_stay_as_they_are(tmp_path: Path) -> None:
-    source = BankSource(write_bank(tmp_path), np.arange(ROWS), 1, 32, 0)
+    source = CachedBatches(write_bank(tmp_path), np.arange(ROWS), 1, 32, 0)
     network = build_network("article", SMALL_SPEC, LABELS)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     fit_head(network, source, seed=0)

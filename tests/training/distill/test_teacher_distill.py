@@ -11,15 +11,15 @@ from tests.support.recordings import SMALL_SPEC, write_folders, write_negatives
 from tests.support.teachers import write_teacher
 from training.checkpoint import InterruptedTrainingError
 from training.config import training_settings
-from training.distill.target_cache import Bank, BankSource, build_bank
+from training.distill.target_cache import CachedBatches, TargetCache, build_target_cache
 from training.distill.teacher import (
     Teacher,
-    fit_named_reading,
-    fit_reading,
+    fit_named_readout,
+    fit_readout,
     named_weights,
 )
-from training.files import alone_in
-from training.mixtures.material import Places, gather
+from training.files import locked_folder
+from training.mixtures.material import DataPaths, gather
 from training.mixtures.mixtures import MixtureMaker
 
 pytest.importorskip("onnx", reason="without the package onnx nothing teaches")
@@ -43,30 +43,30 @@ def _maker(tmp_path_factory: pytest.TempPathFactory) -> MixtureMaker:
         },
         origin="test",
     )
-    places = Places(
+    paths = DataPaths(
         write_folders(folder / "data", groups=3),
         folder / "cache",
         (write_negatives(folder / "noises"),),
     )
-    material = gather(places, settings, lambda *_: None)
+    material = gather(paths, settings, lambda *_: None)
     return material.maker(range(len(material.manifest.clips)), (3,), settings)
 
 
 def build(
     folder: Path, maker: MixtureMaker, teacher: Teacher, stop_at: int | None = None
-) -> Bank:
+) -> TargetCache:
     stop = threading.Event()
 
     def advance(done: int, _: int) -> None:
         if stop_at is not None and done >= stop_at:
             stop.set()
 
-    return build_bank(folder, maker, teacher, 30, 0, 0, stop, advance)
+    return build_target_cache(folder, maker, teacher, 30, 0, 0, stop, advance)
 
 
 def test_scores_become_logits(tmp_path: Path) -> None:
     path = write_teacher(tmp_path / "scores.onnx", ("scores",))
-    heard = Teacher(path, 4000).hear(np.full(4000, 0.3, np.float32))
+    heard = Teacher(path, 4000).run(np.full(4000, 0.3, np.float32))
     assert heard.embedding is None
     assert heard.logits is not None
     scores = 1 / (1 + np.exp(-heard.logits[0]))
@@ -93,41 +93,41 @@ def test_the_teacher_hears_the_mixture_that_the_student_hears(
     clips = len(maker.clips)
     assert len(bank) == clips + 30
     made = maker.unaltered(4)
-    heard = teacher.hear(teacher.waveform(made.full_scale, SMALL_SPEC.sample_rate))
+    heard = teacher.run(teacher.waveform(made.full_scale, SMALL_SPEC.sample_rate))
     assert heard.embedding is not None
     assert np.allclose(bank.embedding[4], heard.embedding[0])
 
 
-def test_an_interrupted_bank_is_completed_to_the_same(
+def test_an_interrupted_cache_is_completed_to_the_same(
     tmp_path: Path, maker: MixtureMaker, teacher: Teacher
 ) -> None:
     whole = build(tmp_path / "whole", maker, teacher)
-    with pytest.raises(InterruptedTrainingError, match="of the bank"):
+    with pytest.raises(InterruptedTrainingError, match="of the target cache"):
         build(tmp_path / "torn", maker, teacher, stop_at=16)
     completed = build(tmp_path / "torn", maker, teacher)
     for name in ("log_mel", "activity", "origin", "embedding", "logits"):
         assert np.array_equal(getattr(whole, name), getattr(completed, name)), name
 
 
-def test_a_bank_of_other_material_is_refused(
+def test_a_cache_of_other_material_is_refused(
     tmp_path: Path, maker: MixtureMaker, teacher: Teacher
 ) -> None:
     build(tmp_path, maker, teacher)
     stop = threading.Event()
-    with pytest.raises(UsageError, match="a bank with another rows"):
-        build_bank(tmp_path, maker, teacher, 31, 0, 0, stop, lambda *_: None)
+    with pytest.raises(UsageError, match="a target cache with another rows"):
+        build_target_cache(tmp_path, maker, teacher, 31, 0, 0, stop, lambda *_: None)
 
 
-def test_a_bank_that_is_being_made_is_waited_for(
+def test_a_cache_that_is_being_made_is_waited_for(
     tmp_path: Path, maker: MixtureMaker, teacher: Teacher
 ) -> None:
     stop = threading.Event()
     stop.set()
     with (
-        alone_in(tmp_path, lambda: pytest.fail("nobody else is here")),
+        locked_folder(tmp_path, lambda: pytest.fail("nobody else is here")),
         pytest.raises(InterruptedTrainingError, match="another process"),
     ):
-        build_bank(tmp_path, maker, teacher, 30, 0, 0, stop, lambda *_: None)
+        build_target_cache(tmp_path, maker, teacher, 30, 0, 0, stop, lambda *_: None)
     assert not list(tmp_path.iterdir())
 
 
@@ -139,7 +139,7 @@ def test_no_window_with_a_fold_kept_apart_is_trained_on(
     assert 0 < len(rows) < len(bank)
     assert 1 not in bank.origin[rows, 0]
     assert 2 not in bank.origin[rows, 1]
-    source = BankSource(bank, rows, clean_repeats=1, batch_size=8, seed=0)
+    source = CachedBatches(bank, rows, clean_repeats=1, batch_size=8, seed=0)
     for batch in source.batches(0, 2):
         assert batch.log_mel.shape == (8, 1, 16, 64)
         assert batch.embedding is not None
@@ -152,7 +152,7 @@ def test_a_reading_finds_what_a_linear_rule_hid() -> None:
     r = np.random.default_rng(0)
     given = r.normal(3, 5, (500, 6)).astype(np.float32)
     present = (given @ r.normal(0, 1, (6, 2)) > 0).astype(np.float32)
-    scores = fit_reading(given, present).scores(given)
+    scores = fit_readout(given, present).scores(given)
     assert ((scores > 0.5) == (present > 0.5)).mean() > 0.97
 
 
@@ -174,8 +174,8 @@ def test_a_class_that_means_a_label_tells_it_where_recordings_are_few() -> None:
         return float(((scores > 0.5) == (truth > 0.5)).mean())
 
     start = named_weights([(2,)], outputs=30, first=10)
-    named = accuracy(fit_named_reading(given, present, start).scores(new))
-    assert named > accuracy(fit_reading(given, present).scores(new)) + 0.05
+    named = accuracy(fit_named_readout(given, present, start).scores(new))
+    assert named > accuracy(fit_readout(given, present).scores(new)) + 0.05
 
 
 def test_a_label_without_a_name_is_read_from_its_windows_alone() -> None:
@@ -183,6 +183,6 @@ def test_a_label_without_a_name_is_read_from_its_windows_alone() -> None:
     given = r.normal(0, 1, (200, 8)).astype(np.float32)
     present = (given[:, :2] > 0).astype(np.float32)
     start = named_weights([(), (3,)], outputs=8, first=4)
-    named, free = fit_named_reading(given, present, start), fit_reading(given, present)
+    named, free = fit_named_readout(given, present, start), fit_readout(given, present)
     assert np.allclose(named.weight[0], free.weight[0], atol=1e-3)
     assert not np.allclose(named.weight[1], free.weight[1], atol=1e-3)

@@ -6,12 +6,12 @@ from training.config import training_settings
 from training.data.manifest import Clip
 from training.evaluate.ambience import Ambience
 from training.evaluate.clips import ClipWindows
-from training.evaluate.out_of_fold import Evidence, HeldOut
+from training.evaluate.out_of_fold import OutOfFold, OutOfFoldLogits
 
 LABELS = ("horn", "rain")
 
 
-def evidence() -> Evidence:
+def out_of_fold() -> OutOfFold:
     """Two labels that are told apart, and an hour in which both are often mistaken."""
     r = np.random.default_rng(0)
     truth = np.arange(80) % 2
@@ -22,13 +22,13 @@ def evidence() -> Evidence:
     logits = r.normal(-4, 1, (80, 2)).astype(np.float32)
     logits[np.arange(80), truth] += 7
     windows = ClipWindows(clips, np.zeros((80, 1, 1, 1), np.float16), np.arange(80))
-    own = HeldOut(windows, logits, np.array([clip.fold for clip in clips]))
+    own = OutOfFoldLogits(windows, logits, np.array([clip.fold for clip in clips]))
     hours = r.normal(-1, 1.5, (12, 540, 2)).astype(np.float32)
-    return Evidence(own, None, (Ambience(hours, 0.557, (2,)),))
+    return OutOfFold(own, None, (Ambience(hours, 0.557, (2,)),))
 
 
 def test_a_part_gets_thresholds_only_from_what_it_is_not_tested_on() -> None:
-    heard = evidence()
+    heard = out_of_fold()
     settings = training_settings({}, origin="test")
     _, judged = heard.conclude(LABELS, settings)
     assert set(judged) == {1, 2}

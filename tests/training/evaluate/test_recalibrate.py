@@ -13,7 +13,7 @@ from monitor.commands.app import run_command_line
 from monitor.model.model_file import ModelCard, TrainedModel, load_model, save_model
 from monitor.model.networks.build import build_network
 from tests.support.recordings import LABELS, RATE, SMALL_SPEC, write_folders
-from training.evaluate.recalibrate import prices
+from training.evaluate.recalibrate import label_thresholds
 
 
 @pytest.fixture(name="folder", scope="module")
@@ -98,8 +98,8 @@ def test_a_stricter_budget_costs_more_recall() -> None:
     truth = np.zeros(500, np.intp)
     recalls = []
     for budget in (20.0, 1.0, 0.05):
-        (price,) = prices(background, 5.0, budget, ("buzz",), clips, truth)
-        assert price.recall is not None
-        recalls.append(price.recall)
+        (found,) = label_thresholds(background, 5.0, budget, ("buzz",), clips, truth)
+        assert found.recall is not None
+        recalls.append(found.recall)
     assert recalls == sorted(recalls, reverse=True)
     assert recalls[0] > recalls[-1]

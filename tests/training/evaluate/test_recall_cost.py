@@ -1,4 +1,4 @@
-"""The price of thresholds is counted by detecting again in what was heard once."""
+"""The cost of thresholds is counted by detecting again in what was heard once."""
 
 from pathlib import Path
 
@@ -13,8 +13,8 @@ from monitor.model.classifier import Classifier
 from monitor.model.model_file import ModelCard, Thresholds, TrainedModel, save_model
 from monitor.model.networks.build import build_network
 from tests.support.recordings import LABELS, RATE, SMALL_SPEC, sound
-from training.evaluate.recall_cost import detect, event_prices, hear
-from training.streams.evaluate import listen_to_files
+from training.evaluate.recall_cost import detect, recall_costs, score_streams
+from training.streams.evaluate import evaluate_streams
 
 RULES = DetectionSettings(hop_frames=16, level_gate_dbfs=-200)
 SECONDS = 30
@@ -62,7 +62,7 @@ def advance(done: int, total: int) -> None:
 @pytest.fixture(name="middle", scope="module")
 def _middle(streams: Path) -> float:
     """An onset threshold that scores cross now and then."""
-    heard = hear(streams, Classifier(model_with(0.5)), RULES, advance)
+    heard = score_streams(streams, Classifier(model_with(0.5)), RULES, advance)
     scores = [frame.scores for stream in heard for frame in stream.frames]
     return float(np.median(scores))
 
@@ -71,8 +71,8 @@ def test_detecting_again_tells_what_the_monitor_told(
     streams: Path, middle: float
 ) -> None:
     classifier = Classifier(model_with(middle))
-    told = listen_to_files(streams, classifier, RULES, advance)
-    heard = hear(streams, classifier, RULES, advance)
+    told = evaluate_streams(streams, classifier, RULES, advance)
+    heard = score_streams(streams, classifier, RULES, advance)
     again = [detect(one, classifier, RULES, classifier.thresholds) for one in heard]
     assert sum(len(result.found) for result in told) > 3
     assert [result.found for result in again] == [result.found for result in told]
@@ -82,13 +82,13 @@ def test_thresholds_that_nothing_reaches_miss_every_event(
     streams: Path, middle: float
 ) -> None:
     classifier = Classifier(model_with(middle))
-    heard = hear(streams, classifier, RULES, advance)
-    found = event_prices(heard, classifier, RULES, dict.fromkeys(LABELS, (0.999, 0.9)))
+    heard = score_streams(streams, classifier, RULES, advance)
+    found = recall_costs(heard, classifier, RULES, dict.fromkeys(LABELS, (0.999, 0.9)))
     assert set(found) == set(LABELS)
-    for price in found.values():
-        assert price.events == price.missed == 2
-    same = event_prices(heard, classifier, RULES, classifier.thresholds)
-    assert all(price.missed == price.missed_before for price in same.values())
+    for cost in found.values():
+        assert cost.events == cost.missed == 2
+    same = recall_costs(heard, classifier, RULES, classifier.thresholds)
+    assert all(cost.missed == cost.missed_before for cost in same.values())
 
 
 def test_calibrate_prints_the_missed_events_beside_the_thresholds(

@@ -27,7 +27,7 @@ from tests.support.recordings import LABELS, RATE, SMALL_SPEC
 from tests.support.store import make_store, score_frames
 from tests.support.timed import LABELS as URBAN
 from tests.support.timed import OPENED
-from training.evaluate.stored_scores import Extract, recorded_scores
+from training.evaluate.stored_scores import ScoreQuery, recorded_scores
 
 HOP = 24_576 / 44_100
 SECONDS = 24
@@ -150,7 +150,9 @@ def _database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_record_is_as_long_as_the_monitor_listened(database: Path) -> None:
-    segments, hours = recorded_scores(Extract(database), urban(), DetectionSettings())
+    segments, hours = recorded_scores(
+        ScoreQuery(database), urban(), DetectionSettings()
+    )
     assert hours == pytest.approx(18_000 * HOP / 3600)
     siren = segments[:, URBAN.index("siren")]
     # The siren lies in 20 hops, and a trial has 9.
@@ -161,8 +163,8 @@ def test_the_record_is_as_long_as_the_monitor_listened(database: Path) -> None:
 def test_times_in_which_something_did_sound_are_left_out(database: Path) -> None:
     first = OPENED + timedelta(seconds=10_000 * HOP)
     span = (first - timedelta(seconds=5), first + timedelta(seconds=20))
-    extract = Extract(database, excepted=(span,))
-    segments, hours = recorded_scores(extract, urban(), DetectionSettings())
+    query = ScoreQuery(database, excepted=(span,))
+    segments, hours = recorded_scores(query, urban(), DetectionSettings())
     assert segments.max() < 0.03
     lost = 18_000 * HOP / 3600 - hours
     assert 25 / 3600 < lost < 50 / 3600, "and no more than they touch"
@@ -170,8 +172,8 @@ def test_times_in_which_something_did_sound_are_left_out(database: Path) -> None
 
 def test_a_stretch_of_time_can_be_chosen(database: Path) -> None:
     since = OPENED + timedelta(hours=1)
-    extract = Extract(database, since, since + timedelta(minutes=30))
-    _, hours = recorded_scores(extract, urban(), DetectionSettings())
+    query = ScoreQuery(database, since, since + timedelta(minutes=30))
+    _, hours = recorded_scores(query, urban(), DetectionSettings())
     assert hours == pytest.approx(0.5, abs=0.005)
 
 
@@ -179,14 +181,14 @@ def test_scores_are_averaged_as_the_configuration_says(database: Path) -> None:
     """A siren of 20 hops is half as high in the mean of 40."""
     rule = LabelSettings(smoothing_hops=40)
     detection = DetectionSettings(labels={"siren": rule})
-    segments, _ = recorded_scores(Extract(database), urban(), detection)
+    segments, _ = recorded_scores(ScoreQuery(database), urban(), detection)
     siren = segments[:, URBAN.index("siren")]
     assert siren.max() == pytest.approx(0.5 * (0.9 + 0.02), abs=0.01)
 
 
 def test_what_is_too_faint_to_be_told_counts_as_quiet(database: Path) -> None:
     loud = DetectionSettings(level_gate_dbfs=-20.0)
-    segments, hours = recorded_scores(Extract(database), urban(), loud)
+    segments, hours = recorded_scores(ScoreQuery(database), urban(), loud)
     assert segments.max() == 0
     assert hours == pytest.approx(18_000 * HOP / 3600)
 
@@ -203,4 +205,4 @@ def test_scores_of_another_model_or_hop_say_nothing(
     database: Path, model: TrainedModel, detection: DetectionSettings
 ) -> None:
     with pytest.raises(DatasetError, match="holds no scores of the model"):
-        recorded_scores(Extract(database), model, detection)
+        recorded_scores(ScoreQuery(database), model, detection)

@@ -7,17 +7,17 @@ import pytest
 from monitor.model.frontend import LogMel
 from tests.support.recordings import SMALL_SPEC, write_folders, write_negatives
 from training.config import training_settings
-from training.mixtures.background import Backdrop
+from training.mixtures.background import Background
 from training.mixtures.dataset import to_log_mel
-from training.mixtures.material import Material, Places, gather
+from training.mixtures.material import DataPaths, Material, gather
 
-Make = Callable[[float], Backdrop]
+Make = Callable[[float], Background]
 
 
 @pytest.fixture(name="make", scope="module")
 def _make(tmp_path_factory: pytest.TempPathFactory) -> Make:
-    folder: Path = tmp_path_factory.mktemp("backdrop")
-    places = Places(
+    folder: Path = tmp_path_factory.mktemp("background")
+    paths = DataPaths(
         write_folders(folder / "data"),
         folder / "cache",
         (write_negatives(folder / "noises"),),
@@ -25,14 +25,14 @@ def _make(tmp_path_factory: pytest.TempPathFactory) -> Make:
     settings = training_settings(
         {"spec": SMALL_SPEC.model_dump(), "folds": 3}, origin="test"
     )
-    material: Material = gather(places, settings, lambda *_: None)
+    material: Material = gather(paths, settings, lambda *_: None)
     assert material.negatives is not None
     clips, store = material.negatives.clips, material.negatives_store
 
-    def backdrop(synthetic_share: float) -> Backdrop:
-        return Backdrop(clips, store, SMALL_SPEC, synthetic_share, lambda _, x: x)
+    def background(synthetic_share: float) -> Background:
+        return Background(clips, store, SMALL_SPEC, synthetic_share, lambda _, x: x)
 
-    return backdrop
+    return background
 
 
 def test_a_window_is_full_and_its_generator_s(make: Make) -> None:
@@ -56,10 +56,10 @@ def test_it_says_whether_a_recording_is_in_it(make: Make) -> None:
 def test_a_recording_goes_over_into_another_without_a_hole(make: Make) -> None:
     """From one constant to another: no moment is quieter than the quieter of them."""
     count = SMALL_SPEC.window_samples
-    backdrop = make(0.0)
+    background = make(0.0)
     low, high = (np.full((1, count), level, np.float32) for level in (0.5, 2.0))
     for seed in range(10):
-        turned = backdrop._go_over(np.random.default_rng(seed), low, high)[0]
+        turned = background._crossfade(np.random.default_rng(seed), low, high)[0]
         assert turned[0] == pytest.approx(0.5)
         assert turned[-1] != pytest.approx(0.5, rel=1e-3)
         assert turned.min() > 0.9 * min(turned[0], turned[-1])

@@ -6,7 +6,7 @@ from tests.support.recordings import SMALL_SPEC, write_folders, write_negatives
 from training.config import TrainingSettings, training_settings
 from training.mixtures.background import evaluation_windows
 from training.mixtures.dataset import MixtureSource, to_log_mel
-from training.mixtures.material import Material, Places, gather
+from training.mixtures.material import DataPaths, Material, gather
 from training.mixtures.mixtures import MixtureMaker
 
 RICH = {
@@ -29,13 +29,13 @@ def settings_of(**changes: object) -> TrainingSettings:
 @pytest.fixture(name="material", scope="module")
 def _material(tmp_path_factory: pytest.TempPathFactory) -> Material:
     folder = tmp_path_factory.mktemp("mixtures")
-    places = Places(
+    paths = DataPaths(
         write_folders(folder / "data"),
         folder / "cache",
         (write_negatives(folder / "noises"),),
         group_pattern=r"^([a-z]+\d+)_",
     )
-    return gather(places, settings_of(), lambda *_: None)
+    return gather(paths, settings_of(), lambda *_: None)
 
 
 @pytest.fixture(name="maker")

@@ -10,9 +10,9 @@ from monitor.errors import DatasetError
 from tests.support.recordings import RATE, SMALL_SPEC, write_folders, write_negatives
 from training.config import training_settings
 from training.data.manifest import Clip
-from training.mixtures.material import Material, Places, gather
+from training.mixtures.material import DataPaths, Material, gather
 from training.streams.evaluate import (
-    Found,
+    Detected,
     Reference,
     StreamResult,
     find_streams,
@@ -22,9 +22,9 @@ from training.streams.evaluate import (
 from training.streams.scenes import (
     SceneMaker,
     SceneSettings,
+    audible_part,
     even_weights,
-    heard_part,
-    in_foreground,
+    foreground_clips,
     write_scene,
 )
 
@@ -39,9 +39,9 @@ def test_a_hand_made_stream() -> None:
             Reference(100, 101, "bark"),
         ),
         (
-            Found(10.5, 14, "siren", told=11.5),
-            Found(62, 64, "siren", told=63),
-            Found(500, 502, "bark", told=501),
+            Detected(10.5, 14, "siren", reported=11.5),
+            Detected(62, 64, "siren", reported=63),
+            Detected(500, 502, "bark", reported=501),
         ),
     )
     figures = stream_figures([result], ("siren", "bark", "horn"))
@@ -61,7 +61,7 @@ def test_a_hand_made_stream() -> None:
 
 def test_an_event_that_ends_wrongly_counts_where_ends_do_not() -> None:
     result = StreamResult(
-        60, (Reference(10, 12, "siren"),), (Found(10, 15, "siren", told=11),)
+        60, (Reference(10, 12, "siren"),), (Detected(10, 15, "siren", reported=11),)
     )
     figures = stream_figures([result], ("siren",))
     assert figures["event_f1"] == 1
@@ -86,7 +86,7 @@ def test_annotations_in_the_form_of_dcase_are_read(tmp_path: Path) -> None:
     path.write_text("onset\toffset\tevent_label\n")
     assert read_annotation(path) == ()
     path.write_text("onset\toffset\tevent_label\n3\t2\tcar_horn\n")
-    with pytest.raises(DatasetError, match="from 3 to 2 s is none"):
+    with pytest.raises(DatasetError, match="cannot last from 3 to 2 s"):
         read_annotation(path)
     path.write_text("onset,offset\n1,2\n")
     with pytest.raises(DatasetError, match="must have the columns onset, offset"):
@@ -107,12 +107,12 @@ def _material(tmp_path_factory: pytest.TempPathFactory) -> Material:
     settings = training_settings(
         {"spec": SMALL_SPEC.model_dump(), "folds": 3}, origin="test"
     )
-    places = Places(
+    paths = DataPaths(
         write_folders(folder / "data"),
         folder / "cache",
         (write_negatives(folder / "noises"),),
     )
-    return gather(places, settings, lambda *_: None)
+    return gather(paths, settings, lambda *_: None)
 
 
 def maker_of(material: Material, **changes: object) -> SceneMaker:
@@ -184,11 +184,11 @@ def test_every_label_and_in_it_every_recording_comes_equally_often() -> None:
 
 def test_what_is_heard_behind_other_sounds_is_no_event() -> None:
     loud, faint = (Clip(Path("x.wav"), 0, "a", 1, is_loud) for is_loud in (True, False))
-    assert in_foreground([loud, faint]) == (loud,)
+    assert foreground_clips([loud, faint]) == (loud,)
 
 
 def test_only_what_is_heard_of_a_clip_is_an_event() -> None:
     silence = np.zeros(RATE, np.float32)
     tone = np.sin(np.arange(RATE) * 0.3).astype(np.float32)
-    heard = heard_part(np.concatenate([silence, tone, silence]), RATE)
+    heard = audible_part(np.concatenate([silence, tone, silence]), RATE)
     assert len(heard) == pytest.approx(RATE, abs=0.1 * RATE)

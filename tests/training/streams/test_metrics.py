@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from training.streams.metrics import (
     COLLAR_SECONDS,
     OFFSET_SHARE,
-    Found,
+    Detected,
+    Interval,
     Reference,
     StreamResult,
-    Stretch,
     match,
     stream_figures,
 )
@@ -24,20 +24,20 @@ LABELS = ("bark", "horn", "siren")
 
 STRETCHES = st.lists(
     st.tuples(st.floats(0, 20), st.floats(0, 6)).map(
-        lambda pair: Stretch(pair[0], pair[0] + pair[1])
+        lambda pair: Interval(pair[0], pair[0] + pair[1])
     ),
     max_size=6,
 )
 
 
-def fits(one: Stretch, other: Stretch, offsets: bool) -> bool:
+def fits(one: Interval, other: Interval, offsets: bool) -> bool:
     allowed = max(COLLAR_SECONDS, OFFSET_SHARE * (one.offset - one.onset))
     return abs(one.onset - other.onset) <= COLLAR_SECONDS and (
         not offsets or abs(one.offset - other.offset) <= allowed
     )
 
 
-def most_pairs(references: list[Stretch], found: list[Stretch], offsets: bool) -> int:
+def most_pairs(references: list[Interval], found: list[Interval], offsets: bool) -> int:
     """By trying everything."""
     if not references:
         return 0
@@ -52,7 +52,7 @@ def most_pairs(references: list[Stretch], found: list[Stretch], offsets: bool) -
 
 @given(STRETCHES, STRETCHES, st.booleans())
 def test_as_many_events_are_paired_as_can_be(
-    references: list[Stretch], found: list[Stretch], offsets: bool
+    references: list[Interval], found: list[Interval], offsets: bool
 ) -> None:
     pairs = match(references, found, offsets=offsets)
     assert len({reference for reference, _ in pairs}) == len(pairs)
@@ -62,8 +62,8 @@ def test_as_many_events_are_paired_as_can_be(
 
 
 def test_of_equally_many_pairs_the_closest_are_taken() -> None:
-    found = [Stretch(9.2, 11), Stretch(10.1, 11), Stretch(10.8, 11)]
-    assert match([Stretch(10, 11)], found) == [(0, 1)]
+    found = [Interval(9.2, 11), Interval(10.1, 11), Interval(10.8, 11)]
+    assert match([Interval(10, 11)], found) == [(0, 1)]
 
 
 def random_streams(count: int = 12, seed: int = 3) -> list[StreamResult]:
@@ -72,7 +72,7 @@ def random_streams(count: int = 12, seed: int = 3) -> list[StreamResult]:
     streams = []
     for _ in range(count):
         references: list[Reference] = []
-        found: list[Found] = []
+        found: list[Detected] = []
         for label in LABELS:
             for onset in r.uniform(0, 100, r.integers(0, 12)):
                 stop = onset + r.uniform(0.2, 8)
@@ -80,9 +80,9 @@ def random_streams(count: int = 12, seed: int = 3) -> list[StreamResult]:
                 for _ in range(r.integers(0, 3)):
                     start = max(0.0, onset + r.normal(0, 0.7))
                     end = max(start + 0.1, stop + r.normal(0, 1.5))
-                    found.append(Found(float(start), float(end), label, end))
+                    found.append(Detected(float(start), float(end), label, end))
             made_up = r.uniform(0, 100, r.integers(0, 4)).tolist()
-            found += [Found(at, at + 1, label, at + 1) for at in made_up]
+            found += [Detected(at, at + 1, label, at + 1) for at in made_up]
         streams.append(StreamResult(110, tuple(references), tuple(found)))
     return streams
 

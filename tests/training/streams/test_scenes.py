@@ -20,9 +20,9 @@ def _folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def scenes(folder: Path, out: str, *words: str) -> int:
-    places = ["--negatives", str(folder / "noises"), "--cache", str(folder / "cache")]
+    paths = ["--negatives", str(folder / "noises"), "--cache", str(folder / "cache")]
     options = ["--hours", "0.02", "--out", str(folder / out)]
-    return run_command_line(["scenes", *words, *places, *options])
+    return run_command_line(["scenes", *words, *paths, *options])
 
 
 def test_events_are_made_of_the_folds_asked_for(folder: Path) -> None:

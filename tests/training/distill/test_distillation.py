@@ -41,7 +41,7 @@ def _folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_folders(folder / "data", groups=3)
     write_negatives(folder / "noises")
     write_teacher(folder / "teacher.onnx")
-    (folder / "config.yaml").write_text(yaml.safe_dump({"training": SETTINGS}))
+    (folder / "settings.yaml").write_text(yaml.safe_dump(SETTINGS))
     return folder
 
 
@@ -52,7 +52,7 @@ def train(folder: Path, *words: str) -> int:
             *("--teacher", str(folder / "teacher.onnx")),
             *("--negatives", str(folder / "noises")),
             *("--cross-validate", "--test-folds", "1,2", "--workers", "0"),
-            *("--config", str(folder / "config.yaml")),
+            *("--settings", str(folder / "settings.yaml")),
             *("--cache", str(folder / "cache")),
             *("--group-pattern", r"^([a-z]+\d+)_"),
             *("--out", str(folder / "taught.safetensors"), *words),
@@ -92,7 +92,7 @@ def test_a_class_that_the_teacher_does_not_have_is_one_sentence(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wrong = {**SETTINGS, "teacher": {**SETTINGS["teacher"], "classes": {"buzz": [4]}}}  # type: ignore[dict-item]
-    (folder / "wrong.yaml").write_text(yaml.safe_dump({"training": wrong}))
-    words = ("--config", str(folder / "wrong.yaml"), "--run", str(folder / "wrong"))
+    (folder / "wrong.yaml").write_text(yaml.safe_dump(wrong))
+    words = ("--settings", str(folder / "wrong.yaml"), "--run", str(folder / "wrong"))
     assert train(folder, *words) == 2
     assert "buzz: the teacher has the outputs 0 to 3; not 4" in capsys.readouterr().err

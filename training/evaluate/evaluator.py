@@ -1,4 +1,4 @@
-"""Asks networks about recordings that they have not heard."""
+"""Predictions of networks for recordings that they were not trained on."""
 
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -11,7 +11,7 @@ from monitor.model.networks.build import Network
 from training.config import TrainingSettings
 from training.data.manifest import Clip, Manifest
 from training.data.splits import assign_folds, deal_clips
-from training.evaluate.ambience import Ambience, listen_to_ambience
+from training.evaluate.ambience import Ambience, score_ambience
 from training.evaluate.clips import (
     ClipWindows,
     clip_windows,
@@ -20,17 +20,17 @@ from training.evaluate.clips import (
     score_windows,
     sigmoid,
 )
-from training.evaluate.out_of_fold import Evidence, HeldOut
+from training.evaluate.out_of_fold import OutOfFold, OutOfFoldLogits
 from training.mixtures.material import Material
-from training.progress import Checked, Validate
+from training.progress import Validate, ValidationResult
 
 NEGATIVES_PARTS = 4
-"""Parts of the negatives that no network hears: a network is tested on one of them, and
-has its thresholds from the others.  Fewer would leave few recordings for either."""
+"""Parts of the test negatives: a network is tested on one of them, and has its
+thresholds from the others.  Fewer would leave few recordings for either."""
 
 
-class Examiner:
-    """Recordings, and the ways in which networks are asked about them."""
+class Evaluator:
+    """Scores the recordings of a run with networks that were not trained on them."""
 
     def __init__(
         self,
@@ -45,16 +45,15 @@ class Examiner:
         self._advance = advance
 
     @property
-    def unheard(self) -> tuple[Clip, ...]:
-        """Negatives that no network hears."""
+    def test_negatives(self) -> tuple[Clip, ...]:
+        """Negatives that no network is trained on."""
         return self._material.negatives_of(self._settings.negatives_test_folds)
 
-    def unheard_parts(self, folds: int) -> list[tuple[Clip, ...]]:
-        """One part of them for each fold, and more from which thresholds come."""
-        return deal_clips(self.unheard, max(folds, NEGATIVES_PARTS))
+    def negatives_parts(self, folds: int) -> list[tuple[Clip, ...]]:
+        """Deal the test negatives: one part for each fold, and more for thresholds."""
+        return deal_clips(self.test_negatives, max(folds, NEGATIVES_PARTS))
 
     def _windows(self, clips: Sequence[int]) -> ClipWindows:
-        """The windows of the clips with these indices."""
         return clip_windows(
             [self._material.manifest.clips[index] for index in clips],
             self._material.store,
@@ -63,54 +62,56 @@ class Examiner:
         )
 
     def validation(self, clips: Sequence[int]) -> Validate:
-        """What tests a network on the clips with these indices."""
-        # Not before they are needed: of several processes only one tests.
+        """Return a function that evaluates a network on the clips of these indices."""
+        # Not before they are needed: of several processes only one evaluates.
         windows = cache(lambda: self._windows(clips))
         labels = range(len(self._material.manifest.labels))
 
-        def validate(network: Network) -> Checked:
+        def validate(network: Network) -> ValidationResult:
             chosen = windows()
             score = network_logits(network, self._settings.spec, self._device)
-            values = per_clip(sigmoid(score_windows(chosen, score)), chosen)
-            heard = values.argmax(axis=1)
-            counts = confusion_matrix(chosen.truth, heard, labels=labels)
-            accuracy = float((heard == chosen.truth).mean())
-            return Checked({"accuracy": accuracy}, counts.tolist())
+            scores = per_clip(sigmoid(score_windows(chosen, score)), chosen)
+            highest = scores.argmax(axis=1)
+            counts = confusion_matrix(chosen.truth, highest, labels=labels)
+            accuracy = float((highest == chosen.truth).mean())
+            return ValidationResult({"accuracy": accuracy}, counts.tolist())
 
         return validate
 
-    def ask(
+    def predict(
         self,
         network: Network,
         clips: Sequence[int],
         negatives: Sequence[Clip],
         part: int | None = None,
-    ) -> Evidence:
-        """What a network says of clips and of negatives.
+    ) -> OutOfFold:
+        """Score clips and negatives.
 
         Args:
             network: On the CPU.
             clips: Indices.
-            negatives: That it has not heard; may be empty.
+            negatives: Recordings that it was not trained on; may be empty.
             part: Of everything; None: recordings are dealt into the parts 0 and 1, and
-                what it says of ambience made of each serves the other.
+                the ambience made of each serves the other.
         """
         score = network_logits(network, self._settings.spec)
-        heard = self._windows(clips)
+        windows = self._windows(clips)
+        own = OutOfFoldLogits(
+            windows, score_windows(windows, score), _parts(windows, part)
+        )
         store = self._material.negatives_store
-        own = HeldOut(heard, score_windows(heard, score), _parts(heard, part))
         if not negatives or store is None:
-            return Evidence(own, None, ())
+            return OutOfFold(own, None, ())
         windows = clip_windows(negatives, store, self._settings.spec)
         parts = _parts(windows, part)
-        silent = HeldOut(windows, score_windows(windows, score), parts)
+        silent = OutOfFoldLogits(windows, score_windows(windows, score), parts)
         ambience = self._of_parts(network, silent) if part is None else ()
-        return Evidence(own, silent, ambience)
+        return OutOfFold(own, silent, ambience)
 
-    def ask_negatives(
+    def predict_negatives(
         self, network: Network, folds: Sequence[int]
-    ) -> tuple[HeldOut, tuple[Ambience, ...]] | None:
-        """What a network says of the negatives of some folds, dealt into parts."""
+    ) -> tuple[OutOfFoldLogits, tuple[Ambience, ...]] | None:
+        """Score the negatives of some folds, dealt into parts; None: there are none."""
         clips = self._material.negatives_of(folds)
         store = self._material.negatives_store
         if not clips or store is None:
@@ -118,11 +119,15 @@ class Examiner:
         spec = self._settings.spec
         windows = clip_windows(clips, store, spec)
         logits = score_windows(windows, network_logits(network, spec))
-        heard = HeldOut(windows, logits, _parts(windows, None, NEGATIVES_PARTS))
-        return heard, self._of_parts(network, heard)
+        silent = OutOfFoldLogits(
+            windows, logits, _parts(windows, None, NEGATIVES_PARTS)
+        )
+        return silent, self._of_parts(network, silent)
 
-    def _of_parts(self, network: Network, negatives: HeldOut) -> tuple[Ambience, ...]:
-        """Of each part of the negatives an ambience that serves the others."""
+    def _of_parts(
+        self, network: Network, negatives: OutOfFoldLogits
+    ) -> tuple[Ambience, ...]:
+        """Make of each part of the negatives an ambience that serves the others."""
         parts = [int(part) for part in np.unique(negatives.part)]
         return tuple(
             self._ambience(
@@ -134,12 +139,12 @@ class Examiner:
     def ambience_for(
         self, network: Network, own: Sequence[Clip], fold: int, folds: Sequence[int]
     ) -> tuple[Ambience, ...]:
-        """Hours from which thresholds come, where a fold and `own` are the test.
+        """Score the hours that set the thresholds where a fold and `own` are the test.
 
-        They are of the negatives that neither the network nor its test has heard.  If
-        there are none, those of the test serve the networks of the other folds.
+        They are of negatives that neither the network nor its test contains.  If there
+        are none, those of the test serve the networks of the other folds.
         """
-        others = [clip for clip in self.unheard if clip not in own]
+        others = [clip for clip in self.test_negatives if clip not in own]
         if others:
             return (self._ambience(network, others, (fold,)),)
         rest = [other for other in folds if other != fold]
@@ -148,23 +153,16 @@ class Examiner:
     def _ambience(
         self, network: Network, clips: Sequence[Clip], serves: Sequence[int]
     ) -> Ambience:
-        """What a network makes of hours of recordings without any label.
-
-        Args:
-            network: On the CPU; has not heard them.
-            clips: The recordings.
-            serves: The parts that are tested on none of them.
-        """
         settings, store = self._settings, self._material.negatives_store
         assert store is not None
-        return listen_to_ambience(
+        return score_ambience(
             network_logits(network, settings.spec),
             list(clips),
             store,
             settings.spec,
             settings.ambience_hours,
             serves,
-            lambda done, total: self._advance("listening to ambience", done, total),
+            lambda done, total: self._advance("scoring ambience", done, total),
         )
 
 

@@ -1,4 +1,4 @@
-"""The pictures of a report, drawn with matplotlib into PNG files."""
+"""Pictures of a run, drawn with matplotlib."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -65,7 +65,7 @@ def confusion_matrix(
     ticks = range(len(labels))
     axes.set_xticks(ticks, labels, rotation=45, ha="right")
     axes.set_yticks(ticks, labels)
-    axes.set(xlabel="heard", ylabel="true")
+    axes.set(xlabel="predicted", ylabel="true")
     return figure
 
 
@@ -85,7 +85,7 @@ def _grid(labels: Sequence[str]) -> tuple[Figure, list[Axes]]:
 def precision_recall(
     scores: Array, truth: NDArray[np.intp], labels: Sequence[str]
 ) -> Figure:
-    """What precision each recall costs, label by label."""
+    """Draw precision over recall, label by label."""
     figure, grid = _grid(labels)
     for index, axes in enumerate(grid[: len(labels)]):
         present = truth == index
@@ -102,17 +102,19 @@ def precision_recall(
 def reliability(
     scores: Array, truth: NDArray[np.intp], labels: Sequence[str]
 ) -> Figure:
-    """How often a label sounds, where its score says so often."""
+    """Draw the share of clips with the label over the score, label by label."""
     figure, grid = _grid(labels)
     for index, axes in enumerate(grid[: len(labels)]):
         own = scores[:, index]
         place = np.minimum((own * _BINS).astype(int), _BINS - 1)
         count = np.bincount(place, minlength=_BINS)
-        said = np.bincount(place, weights=own, minlength=_BINS)
-        was = np.bincount(place, weights=truth == index, minlength=_BINS)
+        mean = np.bincount(place, weights=own, minlength=_BINS)
+        share = np.bincount(place, weights=truth == index, minlength=_BINS)
         filled = count > 0
         axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
-        axes.plot(said[filled] / count[filled], was[filled] / count[filled], marker="o")
+        axes.plot(
+            mean[filled] / count[filled], share[filled] / count[filled], marker="o"
+        )
     figure.supxlabel("score")
     figure.supylabel("share in which the label sounds")
     return figure

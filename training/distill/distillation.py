@@ -1,4 +1,4 @@
-"""How a student begins: its input statistics, its first weights, its batches."""
+"""Distillation of one network: its first weights, its batches, its final head."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from monitor.model.frontend import LogMel
 from monitor.model.networks.build import Network
 from training.config import TrainingSettings
-from training.distill import initialisation as transplant
+from training.distill import initialisation
 from training.distill.head import fit_head, start_heads
-from training.distill.target_cache import Bank, BankSource
+from training.distill.target_cache import CachedBatches, TargetCache
 from training.distill.teacher import Teacher, classes_of
 from training.losses import Student
 from training.mixtures.dataset import BatchSource, stack, to_log_mel
@@ -23,19 +23,19 @@ _START_WINDOWS = 96
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
-    """A teacher, and the bank of what it has said."""
+class Distillation:
+    """A teacher, and the cache of its outputs."""
 
-    bank: Bank
+    cache: TargetCache
     teacher: Teacher
     labels: tuple[str, ...]
 
     @property
     def notice(self) -> str:
-        """What a model file must say of the teacher."""
-        weights = transplant.read_weights(self.teacher.path)
-        if transplant.is_known(weights):
-            return transplant.NOTICE
+        """Notice about the teacher for the model file."""
+        weights = initialisation.read_weights(self.teacher.path)
+        if initialisation.is_known(weights):
+            return initialisation.NOTICE
         return f"Distilled from the teacher {self.teacher.path.name}."
 
     def begin(
@@ -45,40 +45,39 @@ class Lesson:
         folds_apart: Sequence[int],
         negatives_apart: Sequence[int],
         settings: TrainingSettings,
-    ) -> tuple[Student, BankSource]:
+    ) -> tuple[Student, CachedBatches]:
         """Prepare a network to learn from the teacher.
 
         Args:
             network: With fresh weights; gets the teacher's where the two are alike.
             maker: Of mixtures that may be trained on.
-            folds_apart: Folds of clips that must not be heard.
+            folds_apart: Folds of clips that must not be trained on.
             negatives_apart: The same of the negatives.
             settings: Of the run.
         """
-        bank = self.bank
-        source = BankSource(
-            bank,
-            bank.rows(folds_apart, negatives_apart),
-            settings.teacher.clean_repeats,
+        cache, chosen = self.cache, settings.teacher
+        outputs = 0 if cache.logits is None else cache.logits.shape[1]
+        source = CachedBatches(
+            cache,
+            cache.rows(folds_apart, negatives_apart),
+            chosen.clean_repeats,
             settings.optimiser.batch_size,
             settings.seed,
-            self._classes(settings),
+            classes_of(self.labels, outputs, chosen.classes),
         )
         learn_statistics(network, source)
-        weights = transplant.read_weights(self.teacher.path)
-        alike = transplant.can_start(network, weights)
+        weights = initialisation.read_weights(self.teacher.path)
+        alike = initialisation.can_start(network, weights)
         student = Student(
             network,
             _tensor(source.embedding_scale),
             _tensor(source.logits_scale),
-            transplant.classifier(weights) if alike else None,
-            settings.teacher.label_gradient,
+            initialisation.classifier(weights) if alike else None,
+            chosen.label_gradient,
         )
         if alike:
-            self._transplant(network, weights, maker, settings)
-            for layer in list(network.blocks.children())[
-                : settings.teacher.frozen_layers
-            ]:
+            self._initialise(network, weights, maker, settings)
+            for layer in list(network.blocks.children())[: chosen.frozen_layers]:
                 layer.requires_grad_(False)
             if source.head_start is not None:
                 start_heads(network, source.head_start)
@@ -88,34 +87,28 @@ class Lesson:
         self,
         network: Network,
         student: Student,
-        source: BankSource,
+        source: CachedBatches,
         settings: TrainingSettings,
     ) -> None:
-        """Fit the head to what the teacher gives, where the features are its own."""
+        """Fit the head to the teacher's outputs, where the features are its own."""
         if settings.teacher.fitted_head and student.is_embedding:
             fit_head(network, source, settings.seed)
 
-    def _classes(self, settings: TrainingSettings) -> list[tuple[int, ...]]:
-        logits = self.bank.logits
-        outputs = 0 if logits is None else logits.shape[1]
-        return classes_of(self.labels, outputs, settings.teacher.classes)
-
-    def _transplant(
+    def _initialise(
         self,
         network: Network,
-        weights: transplant.Weights,
+        weights: initialisation.Weights,
         maker: MixtureMaker,
         settings: TrainingSettings,
     ) -> None:
         spec = settings.spec
-        log_mel = LogMel(spec)
         windows = []
         for number in range(_START_WINDOWS):
             r = np.random.default_rng([settings.seed, 4, number])
             windows.append(maker.make(r, None).full_scale)
-        sounds = to_log_mel(log_mel, stack(windows)).mean(axis=1)
-        heard = [self.teacher.waveform(window, spec.sample_rate) for window in windows]
-        transplant.start_from(network, weights, spec, sounds, np.stack(heard))
+        log_mels = to_log_mel(LogMel(spec), stack(windows)).mean(axis=1)
+        inputs = [self.teacher.waveform(each, spec.sample_rate) for each in windows]
+        initialisation.start_from(network, weights, spec, log_mels, np.stack(inputs))
 
 
 def _tensor(values: NDArray[np.float32] | None) -> torch.Tensor | None:

@@ -1,0 +1,69 @@
+"""One of several processes in the tests of training with torchrun.
+
+`torchrun --nproc-per-node N -m tests.support.two_processes FOLDER STEP`: train on bands
+together, stop after that step, continue; write the weights of each process.
+"""
+
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from tests.support.bands import Bands, settings_of, train_bands
+from training.checkpoint import InterruptedTrainingError, RunFolder
+from training.distributed import Distributed, process_group
+from training.mixtures.dataset import Batch, ShardedSource
+
+PLAIN = {
+    "optimiser": {"epochs": 2},
+    # Each process draws the augmentation of its own windows, which are not those of
+    # one process alone.
+    "features": {"roll": False, "gain_db": 0.0, "mix_share": 0.0, "mask_share": 0.0},
+}
+
+
+class CountedBands:
+    """This process's shares of the bands, and their numbers of windows."""
+
+    steps_per_epoch = Bands.steps_per_epoch
+
+    def __init__(
+        self, distributed: Distributed, stop: threading.Event, after: int
+    ) -> None:
+        self._sharded = ShardedSource(Bands(stop, after), distributed)
+        self.windows: list[int] = []
+
+    def batches(self, first_step: int, steps: int) -> Iterator[Batch]:
+        for batch in self._sharded.batches(first_step, steps):
+            self.windows.append(len(batch.log_mel))
+            yield batch
+
+
+def main(folder: Path, after: int) -> None:
+    """Train until the last process is stopped, then continue to the end."""
+    torch.set_num_threads(1)
+    stop = threading.Event()
+    with process_group("cpu", threading.Event()) as (distributed, _):
+        is_last = distributed.rank == distributed.count - 1
+        source = CountedBands(distributed, stop, after if is_last else -1)
+        run = RunFolder(folder / "run", distributed.is_main)
+        settings = settings_of(**PLAIN)
+        stopped = ""
+        try:
+            train_bands(run, settings, source, distributed=distributed, stop=stop)
+        except InterruptedTrainingError as error:
+            stopped = str(error)
+        network = train_bands(run, settings, source, distributed=distributed)
+        facts = {"windows": source.windows, "stopped": stopped}
+    weights = {key: value.contiguous() for key, value in network.state_dict().items()}
+    name = f"rank{distributed.rank}"
+    save_file(weights, folder / f"{name}.safetensors")
+    (folder / f"{name}.json").write_text(json.dumps(facts))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))
