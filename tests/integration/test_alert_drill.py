@@ -149,14 +149,15 @@ def examine(folder: Path, name: str, endpoint: Endpoint, occurrences: int) -> st
     )
 
 
+@pytest.mark.benchmark
 def test_an_onset_is_at_the_webhook_within_a_tenth_of_a_second(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """From the call of the store, which the worker makes when it has detected it."""
     latencies = []
     with running_endpoint() as endpoint:
-        store, telling = build(tmp_path, [endpoint.url], "run")
-        telling.start()
+        store, alerting = build(tmp_path, [endpoint.url], "run")
+        alerting.start()
         for number in range(100):
             began = time.monotonic()
             start = 10.0 + 5 * number
@@ -167,7 +168,7 @@ def test_an_onset_is_at_the_webhook_within_a_tenth_of_a_second(
             store.write([event(start_seconds=start, seconds=2, number=number)])
             endpoint.wait_for(2 * number + 2)
         store.close()
-        assert telling.finish(5.0, lambda: False) == []
+        assert alerting.finish(5.0, lambda: False) == []
     latencies.sort()
     median, p95 = latencies[50], latencies[94]
     with capsys.disabled():

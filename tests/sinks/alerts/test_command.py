@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -82,10 +83,8 @@ def test_a_late_program_is_killed_with_everything_that_it_started(
         "pathlib.Path(sys.argv[1]).write_text(str(child.pid));"
         "time.sleep(60)"
     )
-    began = time.monotonic()
     hook = python(script, str(pid_file), total_seconds=1.0)
     assert hook.deliver(alert()) == Retry("killed after 1 s")
-    assert time.monotonic() - began < 3
     child = int(pid_file.read_text())
     deadline = time.monotonic() + 5
     while Path(f"/proc/{child}/stat").exists():
@@ -100,10 +99,9 @@ def test_a_run_can_be_cancelled() -> None:
     outcomes: list[Outcome] = []
     thread = threading.Thread(target=lambda: outcomes.append(hook.deliver(alert())))
     thread.start()
-    began = time.monotonic()
     hook.cancel()
     thread.join(5)
-    assert time.monotonic() - began < 1
+    assert not thread.is_alive()
     assert isinstance(outcomes[0], Retry)
     assert command("true").deliver(alert()) == Delivered("exit code 0")
 
@@ -120,11 +118,13 @@ def test_output_goes_to_the_log_and_is_bounded(
     assert sum(len(message) for message in messages) < 5_000
 
 
-def test_a_program_in_the_background_does_not_hold_the_hook() -> None:
-    hook = command("sh", "-c", "sleep 3 & exit 0")
-    began = time.monotonic()
+def test_a_program_in_the_background_does_not_hold_the_hook(tmp_path: Path) -> None:
+    """Though it has the hook's pipe open for longer than a run may take."""
+    pid_file = tmp_path / "pid"
+    script = 'sleep 60 & echo $! > "$0"'
+    hook = command("sh", "-c", script, str(pid_file), total_seconds=10.0)
     assert hook.deliver(alert()) == Delivered("exit code 0")
-    assert time.monotonic() - began < 2
+    os.kill(int(pid_file.read_text()), signal.SIGKILL)
 
 
 def test_a_program_that_does_not_read_is_no_problem() -> None:
