@@ -26,7 +26,9 @@ class Incident:
     """An occurrence as of now: its newest record, and what that does not hold."""
 
     occurrence: Occurrence
-    start_utc: datetime | None
+    start: str | None
+    """UTC, ISO 8601; None: unknown, or of an occurrence after its onset."""
+
     duration_seconds: float
     threshold: float | None
     """Score from which a window is a hit; None: unknown."""
@@ -37,8 +39,8 @@ class Incident:
     windows: int | None = None
     """Windows since it began."""
 
-    end_utc: datetime | None = None
-    """None: it is going on, or its time is unknown."""
+    end: str | None = None
+    """UTC, ISO 8601; None: it is going on, or its time is unknown."""
 
 
 def occurrence_body(
@@ -60,8 +62,8 @@ def occurrence_body(
         "label": of.label,
         "source": of.source,
         "event_id": of.id,
-        "start": utc_text(incident.start_utc),
-        "end": utc_text(incident.end_utc),
+        "start": incident.start,
+        "end": incident.end,
         "duration_seconds": _rounded(incident.duration_seconds, 3),
         "end_reason": of.end_reason if isinstance(of, Event) else None,
         "peak_score": _rounded(of.peak_score, 4),

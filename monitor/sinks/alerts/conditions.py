@@ -23,7 +23,7 @@ class Case:
     """Of a health problem, its kind."""
 
     start: str | None = None
-    """Of a health problem: UTC, ISO 8601."""
+    """UTC, ISO 8601; None: unknown."""
 
     detail: str = ""
     """Of a health problem: a sentence for the operator."""
@@ -71,12 +71,12 @@ class Cases:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Add the state of an earlier run to what has happened since."""
-        for key, fields in state["cases"].items():
-            case = Case(**{_RENAMED.get(name, name): v for name, v in fields.items()})
-            self.going_on.setdefault(key, case)
-        for source, label, ms in state["last_ms"]:
-            self._last_ms.setdefault((source, label), ms)
+        """Take over the state of an earlier run."""
+        self.going_on = {
+            key: Case(**{_RENAMED.get(name, name): it for name, it in fields.items()})
+            for key, fields in state["cases"].items()
+        }
+        self._last_ms = {(source, label): ms for source, label, ms in state["last_ms"]}
 
 
 @dataclass
@@ -147,10 +147,9 @@ class Quota:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Add the state of an earlier run to what has happened since."""
-        self._sent_ms = [*state["told_ms"], *self._sent_ms]
-        if self._held is None and state["held"] is not None:
-            self._held = Held(**state["held"])
+        """Take over the state of an earlier run."""
+        self._sent_ms = list(state["told_ms"])
+        self._held = None if state["held"] is None else Held(**state["held"])
 
 
 MACHINE_ZONE = Path("/etc/localtime")

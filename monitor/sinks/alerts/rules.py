@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -62,7 +62,7 @@ class Rule:
         for key, case in list(going_on.items()):
             if (case.source, case.label) == (of.source, of.label):
                 del going_on[key]
-        going_on[of.id] = Case(of.source, of.label)
+        going_on[of.id] = Case(of.source, of.label, incident.start)
         yield from self.follow(incident, now)
 
     def follow(self, incident: Incident, now: datetime) -> Iterator[Alert]:
@@ -70,6 +70,7 @@ class Rule:
         case = self._occurrences.going_on.get(incident.occurrence.id)
         if case is None or not self._meets_conditions(incident) or self._is_quiet(now):
             return
+        incident = replace(incident, start=case.start)
         if "onset" in self.settings.on and not case.settled:
             case.settled = True
             if self._may_report(case, incident, now):
@@ -155,7 +156,7 @@ class Rule:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Add the state of an earlier run to what has happened since."""
+        """Take over the state of an earlier run."""
         self._occurrences.restore(state)
         self._quota.restore(state)
         if "health" in state:  # unknown to older versions
@@ -190,7 +191,7 @@ class Rule:
         """Whether one more alert fits into the hour; else it is held back."""
         example = {
             "event_id": incident.occurrence.id,
-            "start": utc_text(incident.start_utc),
+            "start": incident.start,
             "peak_score": round(incident.occurrence.peak_score, 4),
         }
         return self._quota.has_room(case, example, now)
@@ -277,7 +278,6 @@ class Rules:
         self._thresholds = thresholds
         self._sample_rate = sample_rate
         self._ongoing: dict[str, tuple[Ongoing, ...]] = {}
-        self._started: dict[str, datetime | None] = {}
 
     def keep(self, names: Collection[str]) -> None:
         """Forget all rules but those of `names`: they tell nothing more."""
@@ -317,7 +317,7 @@ class Rules:
         return {"version": STATE_VERSION, "rules": rules}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Add the state of an earlier run; that of rules that are gone is left out."""
+        """Take over the state of an earlier run, but for rules that are gone."""
         if state.get("version") not in READABLE_VERSIONS:
             logger.warning("the alert rules' state is of another version: ignored")
             return
@@ -330,15 +330,13 @@ class Rules:
             case ScoreFrame() as frame:
                 self._ongoing[frame.source] = frame.ongoing
                 for known in frame.ongoing:
-                    if known.id in self._started:
-                        incident = self._going_on(known, self._started[known.id])
-                        yield from self._each(Rule.follow, incident, now)
+                    incident = self._going_on(known, None)
+                    yield from self._each(Rule.follow, incident, now)
             case Onset() as onset:
-                self._started[onset.id] = timed.start_utc
-                incident = self._going_on(self._newest(onset) or onset, timed.start_utc)
+                start = utc_text(timed.start_utc)
+                incident = self._going_on(self._newest(onset) or onset, start)
                 yield from self._each(Rule.begin, incident, now)
             case Event() as event:
-                self._started.pop(event.id, None)
                 yield from self._each(Rule.end, self._ended(timed, event), now)
             case Health() as health:
                 for rule in self._rules.values():
@@ -349,10 +347,10 @@ class Rules:
         ongoing = self._ongoing.get(of.source, ())
         return next((known for known in ongoing if known.id == of.id), None)
 
-    def _going_on(self, known: Onset | Ongoing, start_utc: datetime | None) -> Incident:
+    def _going_on(self, known: Onset | Ongoing, start: str | None) -> Incident:
         return Incident(
             known,
-            start_utc,
+            start,
             max(0, known.stop - known.start) / self._sample_rate,
             self._thresholds.get(known.label),
             known.hits if isinstance(known, Ongoing) else None,
@@ -363,12 +361,12 @@ class Rules:
         known = self._newest(event)
         return Incident(
             event,
-            timed.start_utc,
+            utc_text(timed.start_utc),
             timed.end_seconds - timed.start_seconds,
             self._thresholds.get(event.label),
             None if known is None else known.hits,
             None if known is None else known.windows,
-            timed.end_utc,
+            utc_text(timed.end_utc),
         )
 
     def _each(

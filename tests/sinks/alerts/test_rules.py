@@ -101,6 +101,36 @@ def test_a_sound_is_reported_as_soon_as_its_score_is_high_enough() -> None:
     assert street.kinds == ["onset"]
 
 
+def test_a_sound_that_was_just_reported_is_repeated_at_the_next_multiple() -> None:
+    street = Street(rules(rule(min_score=0.95, still_on_seconds=10)))
+    street.begin(peak_score=0.7)
+    street.listen(15, score=0.8)
+    street.listen(2, score=0.96)
+    assert street.kinds == ["onset"]
+    street.listen(4)
+    assert street.kinds == ["onset", "still_on"]
+
+
+def test_a_sound_that_never_ends_is_forgotten_with_the_next_of_its_label() -> None:
+    street = Street(rules(rule()))
+    street.begin()
+    street.begin()
+    assert list(street.rules.state()["rules"]["siren"]["cases"]) == ["session-street-2"]
+
+
+def test_a_restart_forgets_neither_the_quota_nor_the_digest() -> None:
+    before = Street(rules(rule(max_per_hour=1)))
+    before.sound()
+    before.sound()
+    after = Street(rules(rule(max_per_hour=1)), before.now)
+    after.rules.restore(json.loads(json.dumps(before.rules.state())))
+    after.number = before.number
+    after.sound()
+    assert after.kinds == []
+    (digest,) = after.rules.tick(after.now + timedelta(minutes=61))
+    assert digest.body["count"] == 2
+
+
 def test_a_sound_is_reported_as_soon_as_it_is_loud_enough() -> None:
     street = Street(rules(rule(min_level_dbfs=-20, on=["onset", "end"])))
     street.begin(level_dbfs=-40.0)
@@ -157,8 +187,11 @@ def test_a_long_sound_escalates_although_its_onset_was_in_the_cooldown() -> None
 
 def test_more_than_the_limit_is_held_back_and_reported_in_one_digest() -> None:
     street = Street(rules(rule(max_per_hour=2, on=["onset", "end"])))
-    for _ in range(4):
-        street.sound(2)
+    street.sound(2)
+    street.sound(2)
+    began = street.now
+    street.sound(2)
+    street.sound(2)
     street.sound(2, "gun_shot")
     assert street.kinds == ["onset", "end"] * 2
     held_at = street.now
@@ -172,6 +205,13 @@ def test_more_than_the_limit_is_held_back_and_reported_in_one_digest() -> None:
         {"source": "street", "label": "gun_shot", "count": 1},
     ]
     assert len(digest.body["examples"]) == 3
+    assert digest.body["examples"][0] == {
+        "source": "street",
+        "label": "siren",
+        "event_id": "session-street-3",
+        "start": f"{began:%Y-%m-%dT%H:%M:%S}.{began.microsecond // 1000:03}Z",
+        "peak_score": 0.93,
+    }
     assert "siren at street 2 times, gun_shot at street once" in digest.body["message"]
     assert street.rules.tick(held_at + timedelta(hours=5)) == []
 

@@ -111,6 +111,13 @@ def test_after_the_cooldown_what_still_goes_on_is_reported() -> None:
     assert tested.reported[2:] == [("clipping", "raised")]
 
 
+def test_the_cooldown_begins_anew_when_a_problem_is_cleared() -> None:
+    tested = Health(rules(health(cooldown_seconds=600))).take(RAISED).wait(500)
+    tested.take(CLEARED).wait(200).take(trouble(number=2))
+    assert tested.reported == [("clipping", "raised"), ("clipping", "cleared")]
+    assert tested.wait(401).reported[2:] == [("clipping", "raised")]
+
+
 def test_another_kind_has_a_cooldown_of_its_own() -> None:
     tested = Health(rules(health(cooldown_seconds=600))).take(RAISED)
     tested.take(trouble(kind="deaf", number=2))
