@@ -1,4 +1,4 @@
-"""What a capture child and a command may write, damaged."""
+"""Damaged output of a capture child and of a command."""
 
 import random
 import struct
@@ -15,11 +15,11 @@ from tests.support.fuzzing import damaged, one_sentence
 from tests.support.wav_bytes import wav
 
 MOST_HELD_BYTES = 2**25
-"""What a parser may hold of a stream that makes no sense, and more than it needs."""
+"""Most that is read of an invalid stream, and more than a parser needs."""
 
 
 class CapturePipe:
-    """What a capture child and a command may write."""
+    """The output of a capture child or of a command."""
 
     def __init__(self, folder: Path) -> None:
         header = PipeHeader(48_000, 2).encode()
@@ -50,25 +50,25 @@ class CapturePipe:
         assert isinstance(example, tuple)
         kind, parts = example
         try:
-            (self._hear_child if kind == "child" else self._hear_command)(parts)
+            (self._read_child if kind == "child" else self._decode_command)(parts)
         except SourceError as error:
             one_sentence(error)
             return False
         return True
 
-    def _hear_child(self, parts: list[bytes]) -> None:
+    def _read_child(self, parts: list[bytes]) -> None:
         stream = MicrophoneStream(Scripted(parts), "microphone 'x'")
-        heard = 0
-        while heard < MOST_HELD_BYTES:
+        read = 0
+        while read < MOST_HELD_BYTES:
             block = stream.read(0.1)
             if isinstance(block, Lost):
                 assert 0 < block.count <= 86_400 * stream.sample_rate
             elif block is not None:
                 assert block.dtype == np.float32
                 assert block.shape[0] == stream.channels
-                heard += block.nbytes
+                read += block.nbytes
 
-    def _hear_command(self, parts: list[bytes]) -> None:
+    def _decode_command(self, parts: list[bytes]) -> None:
         decoder = WavOrRawDecoder(PcmFormat(44_100, 1, "s16le"))
         given = taken = 0
         for part in parts:
@@ -82,7 +82,7 @@ class CapturePipe:
 
 
 class Scripted:
-    """A child that has written some bytes, and ended."""
+    """A child that wrote some bytes and ended."""
 
     pid = 0
     last_lines = ("it ended",)

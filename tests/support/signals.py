@@ -15,7 +15,7 @@ def sine(
     sample_rate: int = RATE,
     channels: int = 1,
 ) -> Samples:
-    """The same sine in every channel, beginning at zero."""
+    """Return the same sine in every channel, beginning at zero."""
     time = np.arange(round(seconds * sample_rate)) / sample_rate
     return _spread(amplitude * np.sin(2 * np.pi * frequency * time), channels)
 
@@ -27,14 +27,14 @@ def noise(
     channels: int = 1,
     seed: int = 0,
 ) -> Samples:
-    """White Gaussian noise of root mean square `rms`, independent in each channel."""
+    """Return white Gaussian noise of root mean square `rms`, one in each channel."""
     generator = np.random.default_rng(seed)
     shape = (channels, round(seconds * sample_rate))
     return (rms * generator.standard_normal(shape)).astype(np.float32)
 
 
 def silence(seconds: float, sample_rate: int = RATE, channels: int = 1) -> Samples:
-    """Digital silence."""
+    """Return digital silence."""
     return np.zeros((channels, round(seconds * sample_rate)), np.float32)
 
 
@@ -45,7 +45,7 @@ def click(
     sample_rate: int = RATE,
     channels: int = 1,
 ) -> Samples:
-    """Digital silence but for one sample."""
+    """Return digital silence but for one sample."""
     samples = silence(seconds, sample_rate, channels)
     samples[:, round(at_seconds * sample_rate)] = amplitude
     return samples
@@ -59,7 +59,7 @@ def chirp(
     sample_rate: int = RATE,
     channels: int = 1,
 ) -> Samples:
-    """A sine whose frequency rises exponentially from `lowest` to `highest`."""
+    """Return a sine whose frequency rises exponentially from `lowest` to `highest`."""
     time = np.arange(round(seconds * sample_rate)) / sample_rate
     growth = np.log(highest / lowest) / seconds
     phase = 2 * np.pi * lowest / growth * np.expm1(growth * time)
@@ -67,9 +67,9 @@ def chirp(
 
 
 def numbered(start: int, count: int, channels: int = 1) -> Samples:
-    """Samples that carry their own absolute index, negative in odd channels.
+    """Return samples that carry their own absolute index, negative in odd channels.
 
-    A sample out of its place, or of another channel, gives itself away.  Exact for
+    So a sample out of its place, or of another channel, is found.  Exact for
     indices below 2 ** 24.
     """
     index = np.arange(start, start + count, dtype=np.float32)
@@ -84,7 +84,7 @@ def cut(samples: Samples, sizes: list[int]) -> list[Samples]:
 
 
 def rms(samples: Samples) -> float:
-    """Root mean square over all channels."""
+    """Return the root mean square over all channels."""
     return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
 
 

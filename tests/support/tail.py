@@ -1,4 +1,4 @@
-"""A reader of a log that grows and is rotated, as shippers of logs read one."""
+"""A reader of a log that grows and is rotated, like a log shipper."""
 
 import json
 import os
@@ -16,7 +16,7 @@ class Tail:
         self._rest = b""
 
     def read(self) -> list[dict[str, Any]]:
-        """What was appended since the last call, decoded line by line."""
+        """Return the lines appended since the last call, decoded."""
         found = self._read_on()
         while (following := self._following()) is not None:
             # Lines may have come between reading and looking for the next file.
@@ -38,7 +38,7 @@ class Tail:
         return [json.loads(line) for line in lines]
 
     def _following(self) -> int | None:
-        """The file that is one younger than the one being read, if there is one now.
+        """Open the file that is one younger than the one being read, if there is one.
 
         None also in the middle of a rotation; then the next call finds it.
         """

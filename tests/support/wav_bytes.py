@@ -31,7 +31,7 @@ def _encode_one(value: float, encoding: str) -> bytes:
 
 
 def chunk(name: bytes, body: bytes) -> bytes:
-    """A RIFF chunk with its true length."""
+    """Return a RIFF chunk with its true length."""
     return name + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
 
 
@@ -47,17 +47,17 @@ def wav(
     after: bytes = b"",
     magic: bytes = b"RIFF",
 ) -> bytes:
-    """A WAV stream.
+    """Return a WAV stream.
 
     Args:
         data: The encoded samples.
         rate: Samples a second.
         channels: Channels.
         encoding: One of `ENCODINGS`.
-        length: What the header says of `data`; None for the truth.
-        extensible: Whether the format is told by WAVE_FORMAT_EXTENSIBLE.
+        length: Length of `data` in the header; None for the true one.
+        extensible: Whether the format is written as WAVE_FORMAT_EXTENSIBLE.
         before: Chunks before the samples.
-        after: What follows the samples.
+        after: Bytes after the samples.
         magic: First four bytes.
     """
     bits = _BITS[encoding]

@@ -1,4 +1,4 @@
-"""A sounddevice whose devices behave as the variable FAKE_PORTAUDIO says.
+"""A fake sounddevice; the variable FAKE_PORTAUDIO sets how its devices behave.
 
 Put the folder of this file on the module search path of the capture child.  The devices
 deliver samples that count from 0, in every channel alike.
@@ -29,7 +29,7 @@ atexit.register(time.sleep, 3600)
 
 
 class PortAudioError(Exception):
-    """What the real one raises."""
+    """The error of the real module."""
 
 
 if BEHAVIOUR == "missing":
