@@ -1,0 +1,111 @@
+"""A database that version 3 wrote is migrated, read and continued.
+
+version_3.sql is the dump of a minute of real recordings, written by a monitor that was
+killed while `children_playing` was going on.
+"""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from monitor.config.detection import DetectionSettings, LabelSettings
+from monitor.detection.rules import resolve_rules
+from monitor.records import Event
+from monitor.runtime.replay import replay
+from monitor.sinks.store.queries import open_to_read
+from monitor.sinks.store.schema import MIGRATIONS
+from monitor.sinks.store.scores import FORMAT, encode_frames
+from monitor.spec import ModelSpec
+from tests.support.clock import FakeClock
+from tests.support.store import make_store, rows, score_frames
+
+THRESHOLDS = {
+    "air_conditioner": 0.893,
+    "car_horn": 0.943,
+    "children_playing": 0.923,
+    "dog_bark": 0.95,
+    "drilling": 0.95,
+    "engine_idling": 0.836,
+    "gun_shot": 0.93,
+    "jackhammer": 0.889,
+    "siren": 0.932,
+    "street_music": 0.95,
+}
+"""Onset thresholds with which the events were detected."""
+
+DUMP = Path(__file__).with_name("version_3.sql")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "monitor.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(DUMP.read_text())
+        connection.execute("PRAGMA user_version = 3")
+    return path
+
+
+def test_scores_are_read_as_version_3_read_them(path: Path) -> None:
+    with open_to_read(path) as reader:
+        (row,) = reader.score_rows()
+    assert rows(path, "PRAGMA user_version") == [len(MIGRATIONS)]
+    arrays = row.arrays()
+    # Figures of the decoder of version 3.
+    steps = np.rint(arrays.scores * 65_535)
+    assert (arrays.scores.shape, int(steps.sum())) == ((98, 10), 7_705_289)
+    assert int(arrays.spans.sum()) == 165_767_168
+    assert arrays.levels.sum() == pytest.approx(-12_385.17)
+    first = row.frames()[0]
+    assert first.scores[:3] == pytest.approx((0.191257, 0.061326, 0.262058), abs=5e-7)
+    assert first.spans[:3] == ((0, 61_952), (0, 94_720), (0, 102_912))
+    assert (first.level_dbfs, first.peak_level_dbfs) == (-50.7, -34.47)
+
+
+def test_a_row_takes_as_many_bytes_as_in_version_3(path: Path) -> None:
+    with open_to_read(path) as reader:
+        (row,) = reader.score_rows()
+    assert len(encode_frames(row.frames())) < 1.01 * len(row.data)
+
+
+def test_a_new_run_ends_the_open_event_and_stores_beside_the_old_rows(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = make_store(path, FakeClock(), run="next")
+    store.write(score_frames(20))
+    store.close()
+    assert "1 events or health problems" in caplog.text
+    assert rows(path, "SELECT label, end_reason FROM events ORDER BY sequence") == [
+        ("jackhammer", "offset"),
+        ("engine_idling", "offset"),
+        ("dog_bark", "offset"),
+        ("children_playing", "interrupted"),
+    ]
+    assert rows(path, "SELECT format, frames FROM scores ORDER BY id") == [
+        (1, 98),
+        (FORMAT, 20),
+    ]
+    with open_to_read(path) as reader:
+        assert sorted(len(row.frames()) for row in reader.score_rows()) == [20, 98]
+    assert rows(path, "SELECT state FROM rule_state") == ['{"version": 1, "rules": {}}']
+
+
+def test_replay_finds_the_events_that_version_3_detected(path: Path) -> None:
+    detection = DetectionSettings(
+        labels={
+            label: LabelSettings(onset_threshold=onset, offset_threshold=0.6 * onset)
+            for label, onset in THRESHOLDS.items()
+        }
+    )
+    rules = resolve_rules(tuple(THRESHOLDS), detection, None, ModelSpec())
+    with open_to_read(path) as reader:
+        gate = detection.level_gate_dbfs
+        comparison = replay(reader, lambda _: rules, gate, None, None)
+    assert (comparison.comes, comparison.goes) == ([], [])
+    replayed = [timed.record for timed in comparison.stays]
+    stored = rows(path, "SELECT label, start_sample, stop_sample FROM events")
+    found = [(it.label, it.start, it.stop) for it in replayed if isinstance(it, Event)]
+    assert found[:3] == stored[:3]
+    assert found[3][:2] == stored[3][:2]
