@@ -255,11 +255,9 @@ def _clips(of: ServiceContext) -> Sink | None:
     return Clips(settings, folder, of.past, of.sample_rate, of.clock.utc)
 
 
-def _status(of: ServiceContext) -> Sink | None:
-    from monitor.sinks.status_socket import StatusSocket, is_supported, server_path
+def _status(of: ServiceContext) -> Sink:
+    from monitor.sinks.status_socket import StatusSocket, server_path
 
-    if not is_supported():
-        return None
     path = server_path(of.config.status.socket, of.state_dir, of.environ)
     tracker = StatusTracker(of.snapshot_settings, of.daemon, of.clock)
     return StatusSocket(tracker, path)

@@ -6,7 +6,8 @@ Names and units follow https://prometheus.io/docs/practices/naming and OpenMetri
 import logging
 import math
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from http import HTTPStatus
 from itertools import accumulate
 from typing import get_args
@@ -22,14 +23,13 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from monitor import __version__
 from monitor.config.outputs import MetricsSettings
-from monitor.records import SourceStateName
+from monitor.records import EVERY_SOURCE, SourceStateName
 from monitor.sinks.alerts.secrets import read_one_line
-from monitor.sinks.metrics_server import Answer, MetricsServer
+from monitor.sinks.metrics_server import TEXT, MetricsServer, Page
 from monitor.sinks.sink import BackgroundThread, Sink
-from monitor.sinks.status_snapshot import Snapshot, StatusTracker
-from monitor.statistics import Latencies, SourceStatistics, Statistics
+from monitor.sinks.status_snapshot import Document, StatusTracker
+from monitor.statistics import Latencies, Statistics
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ Sample = tuple[str, tuple[str, ...], float | None]
 GAUGE, COUNTER = GaugeMetricFamily, CounterMetricFamily
 SOURCE = ("source",)
 FAMILIES = (
-    # kind, name, unit, labels, text
+    # type, name, unit, labels, text
     (GAUGE, "listening", "", (), "Whether all sources are listened to."),
     (GAUGE, "compute_device_failed", "", (), "Whether it fell back to the CPU."),
     (GAUGE, "threads", "", (), "Threads of the process."),
@@ -104,18 +104,19 @@ class Metrics(Sink):
         """
         self._settings = settings
         self._tracker = tracker
+        self._now = now
         self._token = (
             None
             if settings.token_secret is None
             else read_one_line(settings.token_secret, "metrics.token_secret", environ)
         )
-        self._snapshots = _Snapshots(tracker, now)
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(self._snapshots)
+        self._registry.register(_Status(self._snapshot, tracker))
         ProcessCollector(registry=self._registry)
+        self._lock = threading.Lock()
+        self._latest: tuple[float, Document] = (-math.inf, {})
         self._thread = BackgroundThread("metrics", self._run)
         self._server: MetricsServer | None = None
-        self._is_failing = False
 
     def report(self, statistics: Statistics) -> None:
         """Take the newest statistics."""
@@ -129,135 +130,130 @@ class Metrics(Sink):
         self._thread.finish(CLOSE_SECONDS)
 
     def _run(self, stop: threading.Event) -> None:
-        pages = {"/healthz": self._healthz, "/metrics": self._metrics}
         address, shown = self._settings.address, self._settings.listen
+        is_failing = False
         while not stop.is_set():
             try:
-                self._server = MetricsServer(address, pages, self._token)
+                self._server = MetricsServer(address, self._token, self._page)
             except OSError as error:
-                if not self._is_failing:
+                if not is_failing:
                     message = "metrics.listen: cannot listen on %s: %s; trying again"
                     logger.warning(message, shown, error.strerror)
-                self._is_failing = True
+                is_failing = True
                 stop.wait(RETRY_SECONDS)
                 continue
             logger.info("metrics are served at http://%s/metrics", shown)
-            self._is_failing = False
             self._server.run(stop)
 
-    def _healthz(self, _accept: str) -> Answer:
-        it = self._snapshots.latest()
-        status = HTTPStatus.OK if it.is_listening else HTTPStatus.SERVICE_UNAVAILABLE
-        return Answer(status, f"{it.sentence}\n".encode())
+    def _page(self, path: str, accept: str) -> Page | None:
+        """Make a page.  Called on the threads of connections."""
+        if path == "/metrics":
+            encode, content_type = choose_encoder(accept)
+            return HTTPStatus.OK, encode(self._registry), content_type
+        if path != "/healthz":
+            return None
+        it = self._snapshot()
+        status = HTTPStatus.OK if it["listening"] else HTTPStatus.SERVICE_UNAVAILABLE
+        return status, f"{it['sentence']}\n".encode(), TEXT
 
-    def _metrics(self, accept: str) -> Answer:
-        encode, content_type = choose_encoder(accept)
-        return Answer(HTTPStatus.OK, encode(self._registry), content_type)
-
-
-class _Snapshots(Collector):
-    """Takes at most one snapshot a second, however many clients ask.  Any thread."""
-
-    def __init__(self, tracker: StatusTracker, now: Callable[[], float]) -> None:
-        self._tracker = tracker
-        self._now = now
-        self._lock = threading.Lock()
-        self._taken = -math.inf
-        self._snapshot: Snapshot
-
-    def latest(self) -> Snapshot:
+    def _snapshot(self) -> Document:
+        """Take at most one snapshot a second, however many clients ask."""
         with self._lock:
-            if self._now() - self._taken >= FRESH_SECONDS:
-                self._snapshot, self._taken = self._tracker.snapshot(), self._now()
-            return self._snapshot
+            taken, snapshot = self._latest
+            if self._now() - taken >= FRESH_SECONDS:
+                snapshot = self._tracker.snapshot()
+                self._latest = self._now(), snapshot
+            return snapshot
 
-    def collect(self) -> Iterable[Metric]:
-        return families(self.latest())
+
+class _Status(Collector):
+    """The status document as metrics; the encoder of prometheus_client reads it."""
+
+    def __init__(
+        self, snapshot: Callable[[], Document], tracker: StatusTracker
+    ) -> None:
+        self._snapshot = snapshot
+        self._tracker = tracker
+
+    def collect(self) -> Iterator[Metric]:
+        it = self._snapshot()
+        values: dict[str, dict[tuple[str, ...], float]] = {}
+        for name, labels, value in _samples(it):
+            if value is not None:
+                values.setdefault(name, {})[labels] = value
+        info = {"version": it["version"]}
+        if it["model"] is not None:
+            info["model"] = it["model"]["name"]
+            info["compute_device"] = it["model"]["compute_device"]
+        yield InfoMetricFamily(f"{PREFIX}_build", "Program and model.", info)
+        for kind, name, unit, label_names, text in FAMILIES:
+            if name in values:
+                full = f"{PREFIX}_{name}_{unit}" if unit else f"{PREFIX}_{name}"
+                family = kind(full, text, labels=label_names, unit=unit)
+                for labels, value in values[name].items():
+                    family.add_metric(labels, value)
+                yield family
+        statistics = self._tracker.latest
+        if statistics is not None and statistics.latencies is not None:
+            yield _latency(statistics.latencies)
 
 
-def families(it: Snapshot) -> Iterator[Metric]:
-    """Write a snapshot as metric families; what is unknown or no number is left out."""
-    values: dict[str, dict[tuple[str, ...], float]] = {}
-    for name, labels, value in _samples(it):
-        if value is not None and math.isfinite(value):
-            values.setdefault(name, {})[labels] = value
-    model = None if it.statistics is None else it.statistics.model
-    info = {"version": __version__}
+def _samples(it: Document) -> Iterator[Sample]:
+    yield "listening", (), it["listening"]
+    yield "threads", (), it["process"]["threads"]
+    yield "start_time", (), _timestamp(it["since"])
+    yield "report_age", (), it["statistics_age_seconds"]
+    yield "disk_free", (), it["disk"]["free_bytes"]
+    yield "database", (), it["disk"]["database_bytes"]
+    yield "real_time_factor", (), it["real_time_factor"]
+    model, watchdog, reload = it["model"], it["watchdog"], it["reload"]
     if model is not None:
-        info |= {"model": model.name, "compute_device": model.compute_device}
-    yield InfoMetricFamily(f"{PREFIX}_build", "Program and model.", info)
-    for kind, name, unit, label_names, text in FAMILIES:
-        if name in values:
-            full = f"{PREFIX}_{name}_{unit}" if unit else f"{PREFIX}_{name}"
-            family = kind(full, text, labels=label_names, unit=unit)
-            for labels, value in values[name].items():
-                family.add_metric(labels, value)
-            yield family
-    if it.statistics is not None and it.statistics.latencies is not None:
-        yield _latency(it.statistics.latencies)
-
-
-def _samples(it: Snapshot) -> Iterator[Sample]:
-    watchdog, reload = it.daemon.watchdog, it.daemon.reload
-    yield "listening", (), it.is_listening
-    yield "threads", (), it.threads
-    yield "start_time", (), it.daemon.began.timestamp()
-    yield "report_age", (), it.age_seconds
-    yield "disk_free", (), it.free_bytes
-    yield "database", (), it.database_bytes
-    if watchdog is not None:
-        yield "watchdog_age", (), it.monotonic - watchdog.put_off
-    if reload is not None:
-        yield "reload_time", (), reload.at.timestamp()
-        yield "reload_taken", (), reload.is_taken
-    for endpoint in it.outbox or ():
-        place = endpoint.endpoint
-        yield "alerts", (place, "pending"), endpoint.pending
-        yield "alerts", (place, "dead"), endpoint.dead
-        age = it.utc - (endpoint.oldest_pending or it.utc)
-        yield "alerts_oldest_age", (place,), age.total_seconds()
-    if it.statistics is not None:
-        yield from _statistics(it.statistics, it.not_listening)
-
-
-def _statistics(it: Statistics, not_listening: list[str]) -> Iterator[Sample]:
-    rate = 1 if it.model is None else it.model.sample_rate
-    for source in it.sources:
-        is_heard = source.source not in not_listening
-        yield "source_listening", (source.source,), is_heard
-        yield from _source(source, rate)
-    for trouble in it.troubles:
-        yield "trouble", (trouble.source, trouble.kind), 1
-    for canary in it.canary:
-        yield "canary_ok", (canary.source,), canary.ok
-        yield "canary_time", (canary.source,), canary.at.timestamp()
-    for queue, count in it.queues:
-        yield "queue_length", (queue,), count
-    yield "real_time_factor", (), it.real_time_factor
-    if it.model is not None:
-        failed = it.model.failed_compute_device is not None
+        failed = model["failed_compute_device"] is not None
         yield "compute_device_failed", (), failed
+    if watchdog is not None:
+        yield "watchdog_age", (), watchdog["put_off_seconds_ago"]
+    if reload is not None:
+        yield "reload_time", (), _timestamp(reload["time"])
+        yield "reload_taken", (), reload["outcome"] == "taken"
+    for queue, count in it["queues"].items():
+        yield "queue_length", (queue,), count
+    for trouble in it["troubles"]:
+        yield "trouble", (EVERY_SOURCE, trouble["kind"]), 1
+    for source in it["sources"]:
+        yield from _source(source)
+    endpoints = {} if it["outbox"] is None else it["outbox"]["endpoints"]
+    for endpoint, alerts in endpoints.items():
+        yield "alerts", (endpoint, "pending"), alerts["pending"]
+        yield "alerts", (endpoint, "dead"), alerts["dead"]
+        oldest = alerts["oldest_pending"] or it["time"]
+        age = (_moment(it["time"]) - _moment(oldest)).total_seconds()
+        yield "alerts_oldest_age", (endpoint,), age
 
 
-def _source(it: SourceStatistics, rate: int) -> Iterator[Sample]:
-    name = it.source
+def _source(it: Document) -> Iterator[Sample]:
+    name = it["name"]
     for state in get_args(SourceStateName):
-        yield "source_state", (name, state), it.state == state
-    if it.last_sample is not None:
-        yield "last_sample_time", (name,), it.last_sample.timestamp()
-    yield "backlog", (name,), it.backlog_samples / rate
-    yield "listened", (name,), it.listened.share
-    yield "listened_day", (name,), it.listened_day.share
-    yield "level", (name,), it.level.dbfs
-    yield "laeq", (name,), it.level.laeq_db
-    yield "noise_floor", (name,), it.noise_floor.dbfs
-    yield "noise_floor_laeq", (name,), it.noise_floor.laeq_db
-    yield "captured", (name,), it.captured_samples / rate
-    for loss in it.losses:
-        yield "lost", (name, loss.reason), loss.samples / rate
-        yield "gaps", (name, loss.reason), loss.gaps
-    for label, count in it.events:
+        yield "source_state", (name, state), it["state"] == state
+    yield "source_listening", (name,), it["listening"]
+    yield "last_sample_time", (name,), _timestamp(it["last_sample"])
+    yield "backlog", (name,), it["backlog_seconds"]
+    yield "listened", (name,), it["listened"]["share"]
+    yield "listened_day", (name,), it["listened_24h"]["share"]
+    yield "level", (name,), it["level_dbfs"]
+    yield "laeq", (name,), it["laeq_db"]
+    yield "noise_floor", (name,), it["noise_floor_dbfs"]
+    yield "noise_floor_laeq", (name,), it["noise_floor_laeq_db"]
+    yield "captured", (name,), it["captured_seconds"]
+    for reason, loss in it["losses"].items():
+        yield "lost", (name, reason), loss["seconds"]
+        yield "gaps", (name, reason), loss["gaps"]
+    for label, count in it["events"].items():
         yield "events", (name, label), count
+    for trouble in it["troubles"]:
+        yield "trouble", (name, trouble["kind"]), 1
+    if it["canary"] is not None:
+        yield "canary_ok", (name,), it["canary"]["ok"]
+        yield "canary_time", (name,), _timestamp(it["canary"]["time"])
 
 
 def _latency(latencies: Latencies) -> Metric:
@@ -268,3 +264,11 @@ def _latency(latencies: Latencies) -> Metric:
     buckets = list(zip(bounds, accumulate(latencies.counts), strict=True))
     histogram.add_metric([], buckets, latencies.total_seconds)
     return histogram
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _timestamp(text: str | None) -> float | None:
+    return None if text is None else _moment(text).timestamp()

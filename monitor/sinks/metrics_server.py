@@ -9,11 +9,11 @@ import socket
 import socketserver
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from http import HTTPStatus
 from ipaddress import ip_address
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any
 
 logger = logging.getLogger(__name__)
 
@@ -24,16 +24,10 @@ CONNECTION_SECONDS = 10.0
 POLL_SECONDS = 0.25
 
 
-class Answer(NamedTuple):
-    """An answer to a client."""
+TEXT = "text/plain; charset=utf-8"
 
-    status: HTTPStatus
-    body: bytes
-    content_type: str = "text/plain; charset=utf-8"
-
-
-Page = Callable[[str], Answer]
-"""Makes an answer from the header Accept.  Called on the threads of connections."""
+Page = tuple[HTTPStatus, bytes, str]
+"""Status, body and type of the content."""
 
 
 class MetricsServer(socketserver.ThreadingTCPServer):
@@ -51,20 +45,24 @@ class MetricsServer(socketserver.ThreadingTCPServer):
     timeout = POLL_SECONDS
 
     def __init__(
-        self, address: tuple[str, int], pages: Mapping[str, Page], token: str | None
+        self,
+        address: tuple[str, int],
+        token: str | None,
+        page: Callable[[str, str], Page | None],
     ) -> None:
         """Listen.
 
         Args:
             address: Host, as a number, and port.
-            pages: By path.
             token: That every request needs; None: none is needed.
+            page: Makes a page from a path and the header Accept, on the thread of the
+                connection; None: there is no such page.
 
         Raises:
             OSError: The address cannot be listened on.
         """
-        self.pages = pages
         self.token = token
+        self.page = page
         self._lock = threading.Lock()
         # In the order in which they began.
         self._deadlines: dict[socket.socket, float] = {}
@@ -125,28 +123,26 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             super().handle()
 
     def do_GET(self) -> None:
-        self._send(self._answer())
+        self._send(*self._answer())
 
     do_HEAD = do_GET  # noqa: N815 - the name is the library's
 
     def send_error(self, code: int, *_: Any, **__: Any) -> None:
-        self._send(_refusal(HTTPStatus(code)))
+        self._send(*_rejection(HTTPStatus(code)))
 
     def log_message(self, *_: Any) -> None:
         pass  # requests are not logged
 
-    def _answer(self) -> Answer:
+    def _answer(self) -> Page:
         if self.server.token is None:
             # A web page in a browser on this machine must not read the metrics through
             # a host name of its own that points to this address (DNS rebinding).
             if not _is_loopback(self.headers.get("Host", "")):
-                return _refusal(HTTPStatus.FORBIDDEN)
+                return _rejection(HTTPStatus.FORBIDDEN)
         elif not self._has_token(self.server.token):
-            return _refusal(HTTPStatus.UNAUTHORIZED)
-        page = self.server.pages.get(self.path.partition("?")[0])
-        if page is None:
-            return _refusal(HTTPStatus.NOT_FOUND)
-        return page(self.headers.get("Accept", ""))
+            return _rejection(HTTPStatus.UNAUTHORIZED)
+        path, accept = self.path.partition("?")[0], self.headers.get("Accept", "")
+        return self.server.page(path, accept) or _rejection(HTTPStatus.NOT_FOUND)
 
     def _has_token(self, token: str) -> bool:
         scheme, _, given = self.headers.get("Authorization", "").partition(" ")
@@ -156,21 +152,21 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         )
         return same and scheme.lower() == "bearer"
 
-    def _send(self, answer: Answer) -> None:
+    def _send(self, status: HTTPStatus, body: bytes, content_type: str) -> None:
         self.close_connection = True
-        self.send_response(answer.status)
-        self.send_header("Content-Type", answer.content_type)
-        self.send_header("Content-Length", str(len(answer.body)))
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
         self.send_header("Cache-Control", "no-store")
-        if answer.status == HTTPStatus.UNAUTHORIZED:
+        if status == HTTPStatus.UNAUTHORIZED:
             self.send_header("WWW-Authenticate", "Bearer")
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(answer.body)
+            self.wfile.write(body)
 
 
-def _refusal(status: HTTPStatus) -> Answer:
-    return Answer(status, f"{status.phrase}\n".encode())
+def _rejection(status: HTTPStatus) -> Page:
+    return status, f"{status.phrase}\n".encode(), TEXT
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,5 +1,9 @@
-"""The status of the running monitor at one moment, in figures and in a sentence."""
+"""The status of the running monitor as one JSON document, which other programs read.
 
+Keys may be added to schema 1; none changes its meaning.
+"""
+
+import contextlib
 import math
 import os
 import shutil
@@ -7,12 +11,13 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+from monitor import __version__
 from monitor.clock import Clock
 from monitor.errors import StoreError
 from monitor.records import EVERY_SOURCE
@@ -21,11 +26,15 @@ from monitor.sinks.store.records import from_ms
 from monitor.statistics import (
     DEAFENING,
     FRESH_SECONDS,
+    CanaryResult,
+    Listened,
     SourceStatistics,
     Statistics,
     Trouble,
 )
-from monitor.text import duration, without_secrets
+from monitor.text import duration, utc_text, without_secrets
+
+SCHEMA = 1
 
 CPU_MARK_SECONDS = 10.0
 CPU_MARKS = 6
@@ -33,6 +42,8 @@ CPU_MARKS = 6
 
 BUSY_MS = 200
 """Longest wait for a database that is being written to."""
+
+Document = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,111 +95,11 @@ class SnapshotSettings:
     """As configured: `auto`, `cpu`, `cuda` or `mps`."""
 
 
-@dataclass(frozen=True, slots=True)
-class EndpointFacts:
-    """The alerts of one endpoint."""
-
-    endpoint: str
-    """RULE/KIND."""
-
-    pending: int = 0
-    dead: int = 0
-    oldest_pending: datetime | None = None
-    """When the oldest pending alert was made, UTC."""
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """The status of the monitor at one moment; None stands for what is unknown."""
-
-    settings: SnapshotSettings
-    daemon: DaemonFacts
-    utc: datetime
-    monotonic: float
-    statistics: Statistics | None
-    """None before the first step of the worker."""
-
-    age_seconds: float
-    """Of the statistics; before them, of the process."""
-
-    rss_bytes: int | None
-    """Of this process; the programs that it starts are not counted, as below."""
-
-    open_files: int | None
-    threads: int
-    cpu_share: float | None
-    """Of one core, in the latest minute."""
-
-    free_bytes: int | None
-    """In the folder that the monitor writes to."""
-
-    database_bytes: int | None
-    outbox: tuple[EndpointFacts, ...] | None
-    """None: there is no database, or it cannot be read now."""
-
-    @property
-    def not_listening(self) -> list[str]:
-        """Names of the sources that are not listened to."""
-        if self.statistics is None:
-            return []
-        listening = self.statistics.listening(self.age_seconds)
-        return [source for source, is_heard in listening.items() if not is_heard]
-
-    @property
-    def is_listening(self) -> bool:
-        """Whether all sources are listened to."""
-        sources = () if self.statistics is None else self.statistics.sources
-        return bool(sources) and not self.not_listening
-
-    @property
-    def sentence(self) -> str:
-        """The status in one sentence."""
-        age, statistics = duration(self.age_seconds), self.statistics
-        if statistics is None:
-            return f"nothing has been analysed yet, {age} after the start"
-        if self.age_seconds >= FRESH_SECONDS:
-            return f"the analysis hangs: it has not moved for {age}"
-        sentence = self._sources(statistics)
-        troubles = [
-            _place(each)
-            for each in statistics.troubles
-            if each.kind not in DEAFENING and each.kind != "deaf"
-        ]
-        return f"{sentence}; trouble: {', '.join(troubles)}" if troubles else sentence
-
-    def _sources(self, statistics: Statistics) -> str:
-        missing, sources = self.not_listening, statistics.sources
-        if missing:
-            reasons = [
-                f"{each.source} ({self._obstacle(each, statistics)})"
-                for each in sources
-                if each.source in missing
-            ]
-            return f"not listening to {', '.join(reasons)}"
-        if len(sources) > 3:
-            return f"listening to all {len(sources)} sources"
-        return f"listening to {', '.join(each.source for each in sources)}"
-
-    def _obstacle(self, source: SourceStatistics, statistics: Statistics) -> str:
-        """Why the source is not listened to."""
-        if source.state != "listening":
-            detail = without_secrets(source.detail)
-            return f"{source.state}: {detail}" if detail else source.state
-        trouble = statistics.deafening(source.source)
-        if trouble is not None:
-            return without_secrets(trouble.detail) or trouble.kind
-        if source.last_sample is None:
-            return "no sound has come yet"
-        silence = (self.utc - source.last_sample).total_seconds()
-        if silence >= FRESH_SECONDS:
-            return f"no sound has come for {duration(silence)}"
-        if math.isnan(source.level.dbfs):
-            return "its first seconds are not complete yet"
-        return "its sound is not analysed"
-
-
 class StatusTracker:
     """Keeps the newest statistics, and takes snapshots of the monitor."""
+
+    latest: Statistics | None = None
+    """None before the first step of the worker."""
 
     def __init__(
         self, settings: SnapshotSettings, daemon: DaemonFacts, clock: Clock
@@ -196,44 +107,251 @@ class StatusTracker:
         self._settings = settings
         self._daemon = daemon
         self._clock = clock
-        self._began = clock.monotonic()
-        # Replaced as a whole: the worker's thread writes, others read.
-        self._latest: tuple[float, Statistics] | None = None
-        self._cpu_marks = deque([(self._began, time.process_time())], CPU_MARKS)
+        self._reported = clock.monotonic()
+        self._cpu_marks = deque([(self._reported, time.process_time())], CPU_MARKS)
+        self._lock = threading.Lock()
 
     def report(self, statistics: Statistics) -> None:
         """Take the newest statistics.  Worker's thread."""
         now = self._clock.monotonic()
-        self._latest = now, statistics
+        with self._lock:
+            self.latest, self._reported = statistics, now
         if now - self._cpu_marks[-1][0] >= CPU_MARK_SECONDS:
             self._cpu_marks.append((now, time.process_time()))
 
-    def snapshot(self) -> Snapshot:
-        """Take a snapshot.  Any thread but the worker's: it reads from the disk."""
-        now = self._clock.monotonic()
-        reported, statistics = self._latest or (self._began, None)
+    def snapshot(self) -> Document:
+        """Write the status as schema 1.  Any thread but the worker's: it reads files.
+
+        Times are UTC in ISO 8601 with milliseconds; what is unknown, or not a number,
+        is null.  Secrets, users in URLs and queries of URLs are left out.
+        """
+        now, utc = self._clock.monotonic(), self._clock.utc()
+        with self._lock:
+            latest, age = self.latest, now - self._reported
+        statistics = latest or Statistics((), math.nan, math.nan, math.nan)
+        listening = statistics.listening(age)
+        watchdog, reload = self._daemon.watchdog, self._daemon.reload
+        database = self._settings.database
+        return {
+            "schema": SCHEMA,
+            "running": True,
+            "listening": bool(listening) and all(listening.values()),
+            "sentence": _sentence(latest, age, utc),
+            "pid": self._daemon.pid,
+            "version": __version__,
+            "time": utc_text(utc),
+            "since": utc_text(self._daemon.began),
+            "configuration": self._daemon.configuration,
+            "statistics_age_seconds": _number(age, 1),
+            "sources": _sources(statistics, listening),
+            "latency_seconds": {
+                "p50": _number(statistics.latency_seconds_p50, 3),
+                "p95": _number(statistics.latency_seconds_p95, 3),
+            },
+            "real_time_factor": _number(statistics.real_time_factor, 4),
+            "queues": dict(statistics.queues),
+            "troubles": _troubles(statistics.troubles, EVERY_SOURCE),
+            "model": self._model(statistics),
+            "process": self._process(now),
+            "outbox": database and _outbox(database, self._settings.endpoints),
+            "disk": {
+                "state_dir": str(self._settings.state_dir),
+                "free_bytes": _free_bytes(self._settings.state_dir),
+                "database_bytes": database and _database_bytes(database),
+            },
+            "watchdog": watchdog
+            and {
+                "limit_seconds": watchdog.limit_seconds,
+                "put_off_seconds_ago": _number(now - watchdog.put_off, 1),
+            },
+            "reload": reload
+            and {
+                "time": utc_text(reload.at),
+                "outcome": "taken" if reload.is_taken else "refused",
+                "detail": without_secrets(reload.detail),
+            },
+        }
+
+    def _model(self, statistics: Statistics) -> Document | None:
+        model = statistics.model
+        if model is None:
+            return None
+        return {
+            "name": model.name,
+            "labels": list(model.labels),
+            "compute_device": model.compute_device,
+            "configured_compute_device": self._settings.compute_device,
+            "failed_compute_device": model.failed_compute_device,
+        }
+
+    def _process(self, now: float) -> Document:
+        """Figures of this process, without the programs that it started."""
         since, spent = self._cpu_marks[0]
-        used = time.process_time() - spent
-        return Snapshot(
-            self._settings,
-            self._daemon,
-            self._clock.utc(),
-            now,
-            statistics,
-            now - reported,
-            _rss_bytes(),
-            _open_files(),
-            threading.active_count(),
-            used / (now - since) if now > since else None,
-            _free_bytes(self._settings.state_dir),
-            _database_bytes(self._settings.database),
-            _outbox(self._settings),
-        )
+        share = (time.process_time() - spent) / (now - since) if now > since else None
+        return {
+            "rss_bytes": _rss_bytes(),
+            "open_files": _open_files(),
+            "threads": threading.active_count(),
+            "cpu_share": _number(share, 4),
+        }
 
 
-def _place(trouble: Trouble) -> str:
-    whole = trouble.source == EVERY_SOURCE
-    return trouble.kind if whole else f"{trouble.kind} at {trouble.source}"
+def _sentence(statistics: Statistics | None, age_seconds: float, utc: datetime) -> str:
+    """Sum up the status for people."""
+    age = duration(age_seconds)
+    if statistics is None:
+        return f"nothing has been analysed yet, {age} after the start"
+    if age_seconds >= FRESH_SECONDS:
+        return f"the analysis hangs: it has not moved for {age}"
+    listening = statistics.listening(age_seconds)
+    missing = [
+        f"{each.source} ({_obstacle(each, statistics, utc)})"
+        for each in statistics.sources
+        if not listening.get(each.source, True)
+    ]
+    names = [each.source for each in statistics.sources]
+    if missing:
+        sentence = f"not listening to {', '.join(missing)}"
+    elif len(names) > 3:
+        sentence = f"listening to all {len(names)} sources"
+    else:
+        sentence = f"listening to {', '.join(names)}"
+    troubles = [
+        each.kind if each.source == EVERY_SOURCE else f"{each.kind} at {each.source}"
+        for each in statistics.troubles
+        if each.kind not in DEAFENING and each.kind != "deaf"
+    ]
+    return f"{sentence}; trouble: {', '.join(troubles)}" if troubles else sentence
+
+
+def _obstacle(source: SourceStatistics, statistics: Statistics, utc: datetime) -> str:
+    """Explain why a source is not listened to."""
+    if source.state != "listening":
+        detail = without_secrets(source.detail)
+        return f"{source.state}: {detail}" if detail else source.state
+    trouble = statistics.deafening(source.source)
+    if trouble is not None:
+        return without_secrets(trouble.detail) or trouble.kind
+    if source.last_sample is None:
+        return "no sound has come yet"
+    silence = (utc - source.last_sample).total_seconds()
+    if silence >= FRESH_SECONDS:
+        return f"no sound has come for {duration(silence)}"
+    if math.isnan(source.level.dbfs):
+        return "its first seconds are not complete yet"
+    return "its sound is not analysed"
+
+
+def _sources(statistics: Statistics, listening: dict[str, bool]) -> list[Document]:
+    if statistics.model is None:
+        return []
+    rate = statistics.model.sample_rate
+    canary = {each.source: _canary(each) for each in statistics.canary}
+    return [
+        {
+            "name": each.source,
+            "state": each.state,
+            "detail": without_secrets(each.detail),
+            "listening": listening.get(each.source, True),
+            "last_sample": utc_text(each.last_sample),
+            "listened": _listened(each.listened),
+            "listened_24h": _listened(each.listened_day),
+            "captured_seconds": _number(each.captured_samples / rate, 3),
+            "lost_samples": each.lost_samples,
+            "lost_seconds": _number(each.lost_samples / rate, 3),
+            "gaps": each.gaps,
+            "losses": {
+                loss.reason: {
+                    "gaps": loss.gaps,
+                    "samples": loss.samples,
+                    "seconds": _number(loss.samples / rate, 3),
+                }
+                for loss in each.losses
+            },
+            "backlog_seconds": _number(each.backlog_samples / rate, 3),
+            "level_dbfs": _number(each.level.dbfs, 1),
+            "laeq_db": _number(each.level.laeq_db, 1),
+            "noise_floor_dbfs": _number(each.noise_floor.dbfs, 1),
+            "noise_floor_laeq_db": _number(each.noise_floor.laeq_db, 1),
+            "events": dict(each.events),
+            "canary": canary.get(each.source),
+            "troubles": _troubles(statistics.troubles, each.source),
+        }
+        for each in statistics.sources
+    ]
+
+
+def _listened(listened: Listened) -> Document:
+    return {
+        "share": _number(listened.share, 6),
+        "of_seconds": _number(listened.seconds, 1),
+    }
+
+
+def _canary(result: CanaryResult) -> Document:
+    return {
+        "time": utc_text(result.at),
+        "ok": result.ok,
+        "detail": without_secrets(result.detail),
+        "label": result.label,
+        "score": _number(result.score, 4),
+        "seconds": _number(result.seconds, 1),
+    }
+
+
+def _troubles(troubles: Iterable[Trouble], source: str) -> list[Document]:
+    return [
+        {
+            "kind": each.kind,
+            "since": utc_text(each.since),
+            "detail": without_secrets(each.detail),
+        }
+        for each in troubles
+        if each.source == source
+    ]
+
+
+def _outbox(database: Path, endpoints: Iterable[str]) -> Document | None:
+    """Count alerts by endpoint: those configured, and others with alerts left.
+
+    None: there is no database yet, or it cannot be read now.
+    """
+    try:
+        with contextlib.closing(
+            Database(database).connect(read_only=True)
+        ) as connection:
+            connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+            # The counts come from the indices alone; only the oldest rows are read.
+            pending = {
+                endpoint: (count, utc_text(from_ms(ms)))
+                for endpoint, count, ms in connection.execute(
+                    "SELECT heads.endpoint, heads.count, alerts.created_ms FROM ("
+                    "SELECT endpoint, count(*) AS count, min(sequence) AS head "
+                    "FROM alerts WHERE state = 'pending' GROUP BY endpoint) AS heads "
+                    "JOIN alerts ON alerts.sequence = heads.head"
+                )
+            }
+            dead: dict[str, int] = dict(
+                connection.execute(
+                    "SELECT endpoint, count(*) FROM alerts WHERE state = 'dead' "
+                    "GROUP BY endpoint"
+                )
+            )
+    except (sqlite3.Error, StoreError):
+        return None  # the threads that write to it report the fault
+    return {
+        "pending": sum(count for count, _ in pending.values()),
+        "dead": sum(dead.values()),
+        "oldest_pending": min((it for _, it in pending.values() if it), default=None),
+        "endpoints": {
+            name: {
+                "pending": pending.get(name, (0, None))[0],
+                "dead": dead.get(name, 0),
+                "oldest_pending": pending.get(name, (0, None))[1],
+            }
+            for name in dict.fromkeys([*endpoints, *pending, *dead])
+        },
+    }
 
 
 def _rss_bytes() -> int | None:
@@ -266,44 +384,16 @@ def _free_bytes(folder: Path) -> int | None:
     return None
 
 
-def _database_bytes(database: Path | None) -> int | None:
+def _database_bytes(database: Path) -> int | None:
     """Size of the database with its journal; None: there is none."""
     sizes = []
-    for suffix in ("", "-wal", "-shm") if database is not None else ():
-        try:
+    for suffix in ("", "-wal", "-shm"):
+        with contextlib.suppress(OSError):
             sizes.append(Path(f"{database}{suffix}").stat().st_size)
-        except OSError:
-            continue
     return sum(sizes) if sizes else None
 
 
-def _outbox(settings: SnapshotSettings) -> tuple[EndpointFacts, ...] | None:
-    """Alerts by endpoint: those of the configuration, and others with alerts left."""
-    if settings.database is None:
+def _number(value: float | None, digits: int) -> float | None:
+    if value is None or not math.isfinite(value):
         return None
-    try:
-        with closing(Database(settings.database).connect(read_only=True)) as connection:
-            connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-            # The counts come from the indices alone; only the oldest rows are read.
-            pending = {
-                endpoint: (count, from_ms(ms))
-                for endpoint, count, ms in connection.execute(
-                    "SELECT heads.endpoint, heads.count, alerts.created_ms FROM ("
-                    "SELECT endpoint, count(*) AS count, min(sequence) AS head "
-                    "FROM alerts WHERE state = 'pending' GROUP BY endpoint) AS heads "
-                    "JOIN alerts ON alerts.sequence = heads.head"
-                )
-            }
-            dead: dict[str, int] = dict(
-                connection.execute(
-                    "SELECT endpoint, count(*) FROM alerts WHERE state = 'dead' "
-                    "GROUP BY endpoint"
-                )
-            )
-    except (sqlite3.Error, StoreError):
-        return None  # the threads that write to it report the fault
-    return tuple(
-        EndpointFacts(name, count, dead.get(name, 0), oldest)
-        for name in dict.fromkeys([*settings.endpoints, *pending, *dead])
-        for count, oldest in [pending.get(name, (0, None))]
-    )
+    return round(float(value), digits) + 0.0

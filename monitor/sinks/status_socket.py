@@ -2,25 +2,21 @@
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import logging
 import os
 import socket
 import struct
-import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from time import monotonic
 
 from monitor.sinks.sink import BackgroundThread, Sink
-from monitor.sinks.status_document import SCHEMA, Document, document
-from monitor.sinks.status_snapshot import StatusTracker
+from monitor.sinks.status_snapshot import SCHEMA, Document, StatusTracker
 from monitor.statistics import Statistics
-
-if sys.platform != "win32":
-    import fcntl
 
 logger = logging.getLogger(__name__)
 
@@ -44,11 +40,6 @@ CLIENT_SECONDS = 1.2
 """A monitor that works answers in a few milliseconds."""
 
 MAX_ANSWER_BYTES = 2**24
-
-
-def is_supported() -> bool:
-    """Whether this system has unix sockets."""
-    return sys.platform != "win32"
 
 
 def server_path(
@@ -137,9 +128,7 @@ class StatusSocket(Sink):
                 client, _ = listener.accept()
                 with client:
                     client.settimeout(ANSWER_SECONDS)
-                    text = json.dumps(
-                        document(self._tracker.snapshot()), allow_nan=False
-                    )
+                    text = json.dumps(self._tracker.snapshot(), allow_nan=False)
                     client.sendall(text.encode("ascii") + b"\n")
             except TimeoutError:
                 continue
@@ -285,8 +274,12 @@ def _query(path: Path, timeout_seconds: float) -> Document:
             pid = _pid(connection)
             answer = json.loads(_read(connection, deadline))
         except (TimeoutError, BlockingIOError):
-            sentence = _why_no_answer(pid, timeout_seconds)
-            return no_answer(sentence, running=True, pid=pid)
+            name = "the monitor" if pid is None else f"the monitor (process {pid})"
+            if pid is not None and _is_stopped(pid):
+                reason = "is stopped by a signal: it does nothing until SIGCONT"
+            else:
+                reason = f"hangs: it does not answer within {timeout_seconds:g} s"
+            return no_answer(f"{name} {reason}", running=True, pid=pid)
         except (ValueError, ConnectionResetError):
             return no_answer(f"{path} gave no answer that makes sense", running=None)
     if isinstance(answer, dict) and answer.get("schema") == SCHEMA:
@@ -311,13 +304,6 @@ def _read(connection: socket.socket, deadline: float) -> bytes:
             return answer
         answer += block
     raise ValueError("an answer without end")
-
-
-def _why_no_answer(pid: int | None, timeout_seconds: float) -> str:
-    name = "the monitor" if pid is None else f"the monitor (process {pid})"
-    if pid is not None and _is_stopped(pid):
-        return f"{name} is stopped by a signal: it does nothing until SIGCONT"
-    return f"{name} hangs: it does not answer within {timeout_seconds:g} s"
 
 
 def _pid(connection: socket.socket) -> int | None:

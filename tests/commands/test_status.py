@@ -9,7 +9,6 @@ import pytest
 
 from monitor.commands.app import run_command_line
 from monitor.commands.status import print_status, share
-from monitor.sinks.status_document import document
 from monitor.sinks.status_snapshot import Reload, Watchdog
 from monitor.sinks.status_socket import StatusSocket, no_answer
 from monitor.statistics import CanaryResult, Levels, Listened, Loss, Trouble
@@ -117,7 +116,7 @@ def test_everything_is_printed_for_people(
     monitor.daemon.watchdog = Watchdog(30.0, monitor.clock.monotonic())
     monitor.daemon.reload = Reload(monitor.clock.utc(), False, "threads: 0")
     monitor.clock.advance(3)
-    print_status(document(monitor.snapshot))
+    print_status(monitor.snapshot)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == (
         "not listening to yard (waiting: microphone 'USB' is not there); trouble: "
@@ -161,7 +160,7 @@ def test_the_newest_canary_is_printed(
     ):
         monitor.report("street", "yard", canary=(replace(canary, at=at),))
         at = monitor.clock.utc()
-        print_status(document(monitor.snapshot))
+        print_status(monitor.snapshot)
         lines = capsys.readouterr().out.splitlines()
         assert [each for each in lines if "canary:" in each] == [
             f"yard: canary: {line}"

@@ -1,26 +1,212 @@
-"""The sentence about the status of the monitor."""
+"""The status document, and the sentence in it."""
 
+import json
+import math
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from monitor.records import HealthKind
+from monitor.sinks.alerts.outbox import write_alerts
+from monitor.sinks.status_snapshot import Reload, Watchdog
+from monitor.sinks.status_socket import no_answer
+from monitor.sinks.store.database import open_database
 from monitor.statistics import (
     FRESH_SECONDS,
+    CanaryResult,
     Levels,
+    Listened,
+    Loss,
     SourceStatistics,
     Statistics,
     Trouble,
 )
-from tests.support.status import FakeMonitor
-from tests.support.timed import statistics
+from tests.support.alerts import alert as sample_alert
+from tests.support.status import MODEL, FakeMonitor
+from tests.support.timed import samples, statistics
 
 
 @pytest.fixture
 def monitor(tmp_path: Path) -> FakeMonitor:
     return FakeMonitor(tmp_path)
+
+
+def status_of(monitor: FakeMonitor) -> dict[str, Any]:
+    """As a client reads it."""
+    text = json.dumps(monitor.snapshot, allow_nan=False)
+    return dict(json.loads(text))
+
+
+def test_before_the_first_step_everything_is_there_and_empty(
+    monitor: FakeMonitor,
+) -> None:
+    first = status_of(monitor)
+    monitor.report()
+    assert first.keys() == status_of(monitor).keys()
+    assert (first["sources"], first["model"]) == ([], None)
+    assert first["latency_seconds"] == {"p50": None, "p95": None}
+
+
+def test_the_facts_of_a_source_have_their_units(monitor: FakeMonitor) -> None:
+    statistics = monitor.report()
+    (source,) = statistics.sources
+    source = replace(
+        source,
+        state="waiting",
+        detail="http://me:hush@cam/?key=hush is gone",
+        captured_samples=samples(90),
+        lost_samples=samples(10),
+        gaps=2,
+        backlog_samples=samples(0.5),
+        last_sample=datetime(2026, 3, 1, 12, 0, 0, 123_000, UTC),
+        listened=Listened(100.0, 0.9),
+        losses=(Loss("unplugged", 2, samples(10)),),
+        level=Levels(-40.04, math.nan),
+        noise_floor=Levels(-60.0, -math.inf),
+        events=(("siren", 3),),
+    )
+    trouble = Trouble("street", "clipping", monitor.clock.utc(), "https://a:hush@b")
+    monitor.tracker.report(replace(statistics, sources=(source,), troubles=(trouble,)))
+    (facts,) = status_of(monitor)["sources"]
+    assert facts == {
+        "name": "street",
+        "state": "waiting",
+        "detail": "http://***@cam/?*** is gone",
+        "listening": False,
+        "last_sample": "2026-03-01T12:00:00.123Z",
+        "listened": {"share": 0.9, "of_seconds": 100.0},
+        "listened_24h": {"share": None, "of_seconds": 0.0},
+        "captured_seconds": 90.0,
+        "lost_samples": samples(10),
+        "lost_seconds": 10.0,
+        "gaps": 2,
+        "losses": {"unplugged": {"gaps": 2, "samples": samples(10), "seconds": 10.0}},
+        "backlog_seconds": 0.5,
+        "level_dbfs": -40.0,
+        "laeq_db": None,
+        "noise_floor_dbfs": -60.0,
+        "noise_floor_laeq_db": None,
+        "canary": None,
+        "events": {"siren": 3},
+        "troubles": [
+            {
+                "kind": "clipping",
+                "since": "2026-03-01T12:00:01.000Z",
+                "detail": "https://***@b",
+            }
+        ],
+    }
+
+
+def test_a_trouble_of_the_whole_monitor_stands_by_itself(monitor: FakeMonitor) -> None:
+    monitor.report(troubles=(Trouble("*", "disk", None, "it is full"),))
+    facts = status_of(monitor)
+    assert facts["troubles"] == [
+        {"kind": "disk", "since": None, "detail": "it is full"}
+    ]
+    assert facts["sources"][0]["troubles"] == []
+
+
+def test_a_model_that_fell_back_names_the_failed_device(monitor: FakeMonitor) -> None:
+    monitor.report(model=replace(MODEL, failed_compute_device="cuda"))
+    model = status_of(monitor)["model"]
+    assert model["compute_device"] == "cpu"
+    assert model["configured_compute_device"] == "auto"
+    assert model["failed_compute_device"] == "cuda"
+
+
+def test_the_process_has_its_memory_files_and_threads(monitor: FakeMonitor) -> None:
+    monitor.report()
+    process = status_of(monitor)["process"]
+    assert process["rss_bytes"] > 10 * 2**20
+    assert process["open_files"] > 2
+    assert process["threads"] >= 1
+    assert process["cpu_share"] >= 0
+
+
+def test_free_space_is_known_before_the_folder_is_made(tmp_path: Path) -> None:
+    disk = status_of(FakeMonitor(tmp_path / "not" / "yet"))["disk"]
+    assert disk["free_bytes"] > 0
+    assert disk["database_bytes"] is None
+
+
+def test_watchdog_and_reload_are_null_until_there_are_any(monitor: FakeMonitor) -> None:
+    assert (status_of(monitor)["watchdog"], status_of(monitor)["reload"]) == (
+        None,
+        None,
+    )
+    now = monitor.clock
+    monitor.daemon.watchdog = Watchdog(30.0, now.monotonic() - 5)
+    monitor.daemon.reload = Reload(now.utc(), False, "model.threads: 0 must be ...")
+    facts = status_of(monitor)
+    assert facts["watchdog"] == {"limit_seconds": 30.0, "put_off_seconds_ago": 5.0}
+    assert facts["reload"] == {
+        "time": "2026-03-01T12:00:00.000Z",
+        "outcome": "refused",
+        "detail": "model.threads: 0 must be ...",
+    }
+
+
+def test_the_outbox_is_counted_by_endpoint(tmp_path: Path) -> None:
+    path = tmp_path / "monitor.db"
+    monitor = FakeMonitor(tmp_path, ("siren/webhook", "dog/command"), path)
+    assert status_of(monitor)["outbox"] is None
+    database = open_database(path)
+    assert status_of(monitor)["outbox"]["endpoints"] == {
+        name: {"pending": 0, "dead": 0, "oldest_pending": None}
+        for name in ("siren/webhook", "dog/command")
+    }
+    alerts = [sample_alert(number, endpoint="siren/webhook") for number in range(4)]
+    gone = sample_alert(9, endpoint="gone/mqtt")
+    connection = database.connect()
+    write_alerts(connection, [*alerts, gone])
+    for state, alert in (("delivered", alerts[0]), ("dead", alerts[1]), ("dead", gone)):
+        connection.execute(
+            "UPDATE alerts SET state = ? WHERE id = ?", (state, alert.id)
+        )
+    connection.close()
+    outbox = status_of(monitor)["outbox"]
+    oldest = alerts[2].created.isoformat(timespec="milliseconds")
+    assert outbox == {
+        "pending": 2,
+        "dead": 2,
+        "oldest_pending": oldest.replace("+00:00", "Z"),
+        "endpoints": {
+            "siren/webhook": {
+                "pending": 2,
+                "dead": 1,
+                "oldest_pending": oldest.replace("+00:00", "Z"),
+            },
+            "dog/command": {"pending": 0, "dead": 0, "oldest_pending": None},
+            "gone/mqtt": {"pending": 0, "dead": 1, "oldest_pending": None},
+        },
+    }
+    size = status_of(monitor)["disk"]["database_bytes"]
+    assert size >= path.stat().st_size
+
+
+def test_the_newest_canary_stands_beside_its_source(monitor: FakeMonitor) -> None:
+    at = monitor.clock.utc()
+    canary = CanaryResult("yard", at, True, "", "siren", 0.97654, 5.04)
+    monitor.report("street", "yard", canary=(canary,))
+    street, yard = status_of(monitor)["sources"]
+    assert street["canary"] is None
+    assert yard["canary"] == {
+        "time": "2026-03-01T12:00:00.000Z",
+        "ok": True,
+        "detail": "",
+        "label": "siren",
+        "score": 0.9765,
+        "seconds": 5.0,
+    }
+
+
+def test_without_an_answer_there_are_the_first_keys(monitor: FakeMonitor) -> None:
+    nobody = no_answer("the monitor is not running", running=False)
+    assert list(nobody) == list(status_of(monitor))[: len(nobody)]
 
 
 def with_source(made: Statistics, **changes: object) -> Statistics:
@@ -31,16 +217,16 @@ def with_source(made: Statistics, **changes: object) -> Statistics:
 
 def test_a_monitor_that_listens_names_its_sources(monitor: FakeMonitor) -> None:
     monitor.report("street", "yard")
-    assert monitor.snapshot.is_listening
-    assert monitor.snapshot.sentence == "listening to street, yard"
+    assert monitor.snapshot["listening"]
+    assert monitor.snapshot["sentence"] == "listening to street, yard"
     monitor.report("a", "b", "c", "d")
-    assert monitor.snapshot.sentence == "listening to all 4 sources"
+    assert monitor.snapshot["sentence"] == "listening to all 4 sources"
 
 
 def test_before_the_first_step_it_does_not_listen(monitor: FakeMonitor) -> None:
     monitor.clock.advance(7)
-    assert not monitor.snapshot.is_listening
-    assert monitor.snapshot.sentence == (
+    assert not monitor.snapshot["listening"]
+    assert monitor.snapshot["sentence"] == (
         "nothing has been analysed yet, 7.0 s after the start"
     )
 
@@ -48,10 +234,10 @@ def test_before_the_first_step_it_does_not_listen(monitor: FakeMonitor) -> None:
 def test_a_worker_that_hangs_is_reported(monitor: FakeMonitor) -> None:
     monitor.report()
     monitor.clock.advance(FRESH_SECONDS - 1)
-    assert monitor.snapshot.is_listening
+    assert monitor.snapshot["listening"]
     monitor.clock.advance(1)
-    assert not monitor.snapshot.is_listening
-    assert monitor.snapshot.sentence == (
+    assert not monitor.snapshot["listening"]
+    assert monitor.snapshot["sentence"] == (
         "the analysis hangs: it has not moved for 15.0 s"
     )
 
@@ -62,8 +248,8 @@ def test_a_source_that_waits_is_named_with_the_reason(
     gone = "rtsp://me:secret@cam/ ended"
     made = with_source(statistics("yard"), state="waiting", detail=gone)
     monitor.tracker.report(made)
-    assert not monitor.snapshot.is_listening
-    assert monitor.snapshot.sentence == (
+    assert not monitor.snapshot["listening"]
+    assert monitor.snapshot["sentence"] == (
         "not listening to yard (waiting: rtsp://***@cam/ ended)"
     )
 
@@ -78,11 +264,11 @@ def test_a_source_that_delivers_nothing_is_reported_whatever_its_state(
     made = with_source(made, idle_seconds=20.0)
     monitor.clock.advance(20)
     monitor.tracker.report(made)
-    assert monitor.snapshot.not_listening == ["street"]
-    assert "street (no sound has come for 21.0 s)" in monitor.snapshot.sentence
+    assert not monitor.snapshot["listening"]
+    assert "street (no sound has come for 21.0 s)" in monitor.snapshot["sentence"]
     late = monitor.clock.utc() - timedelta(seconds=1)
     monitor.tracker.report(with_source(made, last_sample=late))
-    assert "street (its sound is not analysed)" in monitor.snapshot.sentence
+    assert "street (its sound is not analysed)" in monitor.snapshot["sentence"]
 
 
 @pytest.mark.parametrize(
@@ -103,5 +289,5 @@ def test_troubles_are_named_and_some_mean_that_nothing_is_listened_to(
     monitor: FakeMonitor, kind: HealthKind, source: str, listens: bool, sentence: str
 ) -> None:
     monitor.report(troubles=(Trouble(source, kind, None, "only zeros"),))
-    assert monitor.snapshot.is_listening == listens
-    assert monitor.snapshot.sentence == sentence
+    assert monitor.snapshot["listening"] == listens
+    assert monitor.snapshot["sentence"] == sentence

@@ -14,7 +14,7 @@ from monitor.config.outputs import MetricsSettings
 from monitor.sinks.metrics import Metrics
 from monitor.sinks.status_snapshot import (
     DaemonFacts,
-    Snapshot,
+    Document,
     SnapshotSettings,
     StatusTracker,
 )
@@ -53,7 +53,7 @@ class FakeMonitor:
         return made
 
     @property
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> Document:
         return self.tracker.snapshot()
 
 
