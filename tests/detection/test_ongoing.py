@@ -90,3 +90,13 @@ def test_the_level_is_the_energy_mean_of_the_hops() -> None:
     assert known.laeq_db == pytest.approx(mean)
     # Digital silence has no level, and does not change the mean.
     assert follow(known, frames[2], 0, 0.7).laeq_db == pytest.approx(mean)
+
+
+def test_a_hit_that_ends_earlier_does_not_shorten_it() -> None:
+    first, second = drawn("88", hop=10)
+    (onset,) = detector(rule()).push(first)
+    assert isinstance(onset, Onset)
+    known = begin(onset, [first], 0, 0.7)
+    earlier = follow(known, replace(second, spans=((2, 5),)), 0, 0.7)
+    assert earlier.stop == known.stop == 10
+    assert follow(earlier, second, 0, 0.7).stop == 20

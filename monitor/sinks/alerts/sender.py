@@ -160,11 +160,10 @@ class PendingAlerts:
         """The oldest alert that should have been stored by now."""
         before = self._monotonic() - STORING_SECONDS
         for offered, alert in tuple(self._offered):
+            if offered > before:
+                break
             if alert.id not in settled:
-                is_late = offered <= before
-                return (
-                    Entry(alert, "pending", 0, alert.created, None) if is_late else None
-                )
+                return Entry(alert, "pending", 0, alert.created, None)
         return None
 
     def _write_unrecorded(self) -> bool:
@@ -296,8 +295,7 @@ class Sender:
         due = entry.next_attempt
         # Further ahead than any back-off: the wall clock was set back.
         if now < due <= now + timedelta(seconds=LONGEST_BACK_OFF_SECONDS):
-            left = min(due, entry.alert.deadline) - now
-            return min(left.total_seconds(), LOOK_SECONDS)
+            return min((due - now).total_seconds(), LOOK_SECONDS)
         self._attempt(entry, stop)
         return 0.0
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from monitor.clock import SystemClock
 from monitor.config.hooks import WebhookSettings
 from monitor.sinks.alerts.hooks.hook import Delivered, Hook, Outcome, Refused, Retry
 from monitor.sinks.alerts.hooks.webhook import Webhook
-from monitor.sinks.alerts.outbox import Alert, Outbox, write_alerts
+from monitor.sinks.alerts.outbox import Alert, Attempt, Outbox, write_alerts
 from monitor.sinks.alerts.sender import Sender, back_off_seconds
 from monitor.sinks.store.database import Database, open_database, transaction
 from tests.support.alerts import alert
@@ -170,6 +171,19 @@ def test_retry_after_is_obeyed(database: Database) -> None:
     outbox.close()
     ahead = entry.next_attempt - datetime.now(UTC)
     assert timedelta(seconds=980) < ahead <= timedelta(seconds=1000)
+
+
+def test_the_back_off_goes_on_after_a_restart(database: Database) -> None:
+    put(database, *now_alerts(1))
+    with closing(Outbox(database)) as outbox:
+        (entry,) = outbox.entries()
+        failed = Attempt(datetime.now(UTC), "retry", "down", 0.1)
+        outbox.record(replace(entry, attempts=9), failed)
+        hook = FakeHook(Retry("down"))
+        with running(database, hook, jitter=0.999):
+            wait_for(lambda: states(database)[0][1] == 10)
+        (entry,) = outbox.entries()
+    assert entry.next_attempt - datetime.now(UTC) > timedelta(seconds=400)
 
 
 def test_a_clock_that_was_set_back_does_not_hold_an_alert(tmp_path: Path) -> None:
