@@ -59,9 +59,19 @@ def encode(timed: Timed) -> dict[str, object] | None:
             end = _end(timed, record.stop, record.end_reason)
             body = {"type": "event", **_occurrence(record), **end}
         case Gap():
-            body = _gap(record, timed)
+            end = _end(timed, record.stop, record.reason)
+            body = {"type": "gap", "id": _gap_id(record, timed.start_utc), **end}
         case Health():
-            body = _health(record, timed)
+            # The stop of raised health is where it was reported.
+            end = _end(timed, record.stop, None) if record.state == "cleared" else {}
+            body = {
+                "type": "health",
+                "id": record.id,
+                "kind": record.kind,
+                "state": record.state,
+                "detail": record.detail,
+                **end,
+            }
         case _:
             return None
     known = {
@@ -95,27 +105,6 @@ def _occurrence(record: Onset | Event) -> dict[str, Any]:
         "laeq_db": _rounded(record.laeq_db, 1),
         "top": [[label, _rounded(score, 4)] for label, score in record.top],
         "model": record.model,
-    }
-
-
-def _gap(record: Gap, timed: Timed) -> dict[str, Any]:
-    return {
-        "type": "gap",
-        "id": _gap_id(record, timed.start_utc),
-        **_end(timed, record.stop, record.reason),
-    }
-
-
-def _health(record: Health, timed: Timed) -> dict[str, Any]:
-    is_over = record.state == "cleared"
-    return {
-        "type": "health",
-        "id": record.id,
-        "kind": record.kind,
-        "state": record.state,
-        "detail": record.detail,
-        # The stop of raised health is where it was reported.
-        **(_end(timed, record.stop, None) if is_over else {}),
     }
 
 

@@ -158,26 +158,18 @@ class Bar:
 
 
 def _title(state: ConsoleState, title: str, width: int) -> RenderableType:
-    """The name of the program and `title`, and at the right the longest figures."""
-    name = _text(" sound-monitor  ", BOLD)
-    figures = next((t for t in _figures(state) if len(name) + len(t) <= width), "")
+    """The name of the program, `title`, and at the right the speed of the monitor."""
+    name, figures = _text(" sound-monitor  ", BOLD), ""
+    statistics = state.statistics
+    if statistics is not None and math.isfinite(statistics.latency_seconds_p50):
+        p50, p95 = statistics.latency_seconds_p50, statistics.latency_seconds_p95
+        factor = f"real-time factor {statistics.real_time_factor:.3f}"
+        figures = f"latency p50 {p50:.2f} p95 {p95:.2f} s  {factor}"
+        if len(name) + len(figures) > width:
+            figures = f"latency {p50:.2f} s"
     if len(name) + len(title) + 2 + len(figures) <= width:
         name.append(printable(title), DIM)
     return _ends(name, _text(figures))
-
-
-def _figures(state: ConsoleState) -> list[str]:
-    """The speed of the monitor, in ever fewer words."""
-    statistics = state.statistics
-    if statistics is None or math.isnan(statistics.latency_seconds_p50):
-        return []
-    p50 = f"{statistics.latency_seconds_p50:.2f}"
-    p95 = f"{statistics.latency_seconds_p95:.2f}"
-    factor = f"{statistics.real_time_factor:.3f}"
-    return [
-        f"latency p50 {p50} p95 {p95} s  real-time factor {factor}",
-        f"latency {p50} s",
-    ]
 
 
 SOURCE_COLUMNS_FROM = (0, 0, 54, 0, 44, 72, 78)
