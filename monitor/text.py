@@ -87,6 +87,13 @@ def level(decibels: float, digits: int = 0) -> str:
     return f"{round(decibels, digits) + 0.0:.{digits}f}"
 
 
+def percent(share: float | None) -> str:
+    """A share in per cent: 100 % only if nothing is missing, a dash if unknown."""
+    if share is None or not math.isfinite(share):
+        return "-"
+    return "100 %" if share == 1 else f"{int(share * 10_000) / 100:.2f} %"
+
+
 def redact_url(url: str) -> str:
     """Keep scheme, host and port: path and query may be as secret as a password."""
     try:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from monitor.text import duration, level, position, printable, without_secrets
+from monitor.text import duration, level, percent, position, printable, without_secrets
 
 
 @pytest.mark.parametrize(
@@ -72,3 +72,19 @@ def test_a_secret_is_replaced(text: str) -> None:
 )
 def test_other_text_stays_as_it_is(text: str) -> None:
     assert without_secrets(text) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "-"),
+        (float("nan"), "-"),
+        (1.0, "100 %"),
+        (0.999_999, "99.99 %"),
+        (0.0, "0.00 %"),
+    ],
+)
+def test_a_share_is_whole_only_if_nothing_is_missing(
+    value: float | None, text: str
+) -> None:
+    assert percent(value) == text

@@ -9,7 +9,7 @@ from typing import Any
 from monitor.commands.arguments import ConfigOption, JsonOption
 from monitor.commands.output import print_line, print_table
 from monitor.errors import ConfigError
-from monitor.text import GAP_REASONS, duration, level, local_time
+from monitor.text import GAP_REASONS, duration, level, local_time, percent
 
 HELP = """Print how the running monitor is doing.
 
@@ -97,8 +97,8 @@ def _source(each: Facts, now: datetime) -> tuple[str, ...]:
         each["name"],
         each["state"],
         "-" if newest is None else f"{_ago(newest, now)} ago",
-        share(each["listened"]["share"]),
-        share(each["listened_24h"]["share"]),
+        percent(each["listened"]["share"]),
+        percent(each["listened_24h"]["share"]),
         duration(each["lost_seconds"]),
         str(each["gaps"]),
         duration(each["backlog_seconds"]),
@@ -207,13 +207,6 @@ def _outbox(outbox: Facts | None, now: datetime) -> Iterator[str]:
         oldest = facts["oldest_pending"]
         age = "" if oldest is None else f", the oldest for {_ago(oldest, now)}"
         yield f"alerts: {name}: {facts['pending']} pending{age}, {facts['dead']} dead"
-
-
-def share(value: float | None) -> str:
-    """Write a share in per cent; 100 % only if nothing is missing."""
-    if value is None:
-        return "-"
-    return "100 %" if value == 1 else f"{int(value * 10_000) / 100:.2f} %"
 
 
 def _level(value: float | None) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from monitor.commands.app import run_command_line
-from monitor.commands.status import print_status, share
+from monitor.commands.status import print_status
 from monitor.sinks.status_snapshot import Reload, Watchdog
 from monitor.sinks.status_socket import StatusSocket, no_answer
 from monitor.statistics import CanaryResult, Levels, Listened, Loss, Trouble
@@ -170,13 +170,3 @@ def test_the_newest_canary_is_printed(
 def test_no_answer_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     print_status(no_answer("it hangs", running=True))
     assert capsys.readouterr().out == "it hangs\n"
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(None, "-"), (1.0, "100 %"), (0.999_999, "99.99 %"), (0.0, "0.00 %")],
-)
-def test_a_share_is_whole_only_if_nothing_is_missing(
-    value: float | None, text: str
-) -> None:
-    assert share(value) == text

@@ -16,7 +16,7 @@ from monitor.records import (
     SourceStateName,
     Timed,
 )
-from monitor.statistics import SourceStatistics, Statistics
+from monitor.statistics import Listened, SourceStatistics, Statistics
 
 SAMPLE_RATE = 44_100
 OPENED = datetime(2026, 11, 23, 5, 56, 0, 0, UTC)
@@ -165,6 +165,7 @@ def statistics(
     latency: tuple[float, float] = (0.121, 0.183),
     real_time_factor: float = 0.021,
     idle_seconds: float = 0.0,
+    listened: Listened = Listened(),  # noqa: B008
 ) -> Statistics:
     return Statistics(
         sources=tuple(
@@ -175,6 +176,7 @@ def statistics(
                 samples(lost_seconds),
                 gaps,
                 0,
+                listened=listened,
                 idle_seconds=idle_seconds,
             )
             for source in sources

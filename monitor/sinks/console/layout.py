@@ -17,7 +17,15 @@ from rich.text import Text
 
 from monitor.records import Event, Gap, Health, Onset, Timed
 from monitor.sinks.console.state import ConsoleState, SourceView
-from monitor.text import GAP_REASONS, HEALTH_KINDS, duration, level, position, printable
+from monitor.text import (
+    GAP_REASONS,
+    HEALTH_KINDS,
+    duration,
+    level,
+    percent,
+    position,
+    printable,
+)
 
 
 class Glyphs(NamedTuple):
@@ -185,7 +193,7 @@ def _sources(state: ConsoleState, canvas: Canvas, room: int) -> Table:
         Column("source", max_width=WIDEST_SOURCE),
         Column("state", width=12),
         Column(_ends(_text("level"), _text("dBFS  dB(A)")), ratio=1),
-        Column("analysed", width=8, justify="right"),
+        Column("listened", width=8, justify="right"),
         Column("lost", width=7, justify="right"),
         Column("gaps", width=4, justify="right"),
     )
@@ -211,9 +219,9 @@ def _source_row(
     yield _level(source, glyphs)
     statistics = source.statistics
     if statistics is not None:
-        lost, captured = statistics.lost_samples, statistics.captured_samples
+        lost = statistics.lost_samples
         style = WARNING if lost else PLAIN
-        yield _text(analysed(captured, lost), style)
+        yield _text(percent(statistics.listened.share), style)
         yield _text(duration(lost / state.sample_rate), style)
         yield _text(str(statistics.gaps), style)
 
@@ -242,15 +250,6 @@ def _level(source: SourceView, glyphs: Glyphs) -> RenderableType:
         text=f"{level(decibels, 1):>7}{level(frame.laeq_db, 1):>7}",
         text_style=BOLD,
     )
-
-
-def analysed(captured: int, lost: int) -> str:
-    """Share of the samples that were analysed; 100 % only if nothing was lost."""
-    if captured + lost == 0:
-        return "-"
-    if lost == 0:
-        return "100 %"
-    return f"{10_000 * captured // (captured + lost) / 100:.2f} %"
 
 
 def _scores(state: ConsoleState, canvas: Canvas, room: int) -> Table | None:

@@ -16,10 +16,10 @@ from monitor.sinks.console.layout import (
     Bar,
     Canvas,
     Glyphs,
-    analysed,
     draw,
 )
 from monitor.sinks.console.state import ConsoleState
+from monitor.statistics import Listened
 from monitor.text import HEALTH_KINDS
 from tests.support.health import trouble
 from tests.support.timed import (
@@ -70,7 +70,8 @@ def busy_state(*sources: str) -> ConsoleState:
         busy.take(frame(source, 15.4, scores, ongoing=["siren"]))
         busy.take(onset(source, number=number))
         busy.take(gap(source))
-    busy.report(statistics(*sources, lost_seconds=2.3, gaps=1))
+    listened = Listened(62.3, 0.963)
+    busy.report(statistics(*sources, lost_seconds=2.3, gaps=1, listened=listened))
     return busy
 
 
@@ -241,22 +242,6 @@ def test_an_ascii_terminal_gets_ascii() -> None:
     assert all(line.isascii() for line in lines)
 
 
-@pytest.mark.parametrize(
-    ("captured", "lost", "words"),
-    [
-        (0, 0, "-"),
-        (10, 0, "100 %"),
-        (10**9, 1, "99.99 %"),
-        (1, 1, "50.00 %"),
-        (0, 5, "0.00 %"),
-    ],
-)
-def test_100_percent_stands_only_where_nothing_was_lost(
-    captured: int, lost: int, words: str
-) -> None:
-    assert analysed(captured, lost) == words
-
-
 def test_other_sources_and_labels_are_shown_after_a_reload():
     seen = console_state("street", "yard")
     seen.take(frame("street", scores={"siren": 0.9}))
@@ -278,7 +263,7 @@ def healthy_state(*sources: str) -> ConsoleState:
     for source in sources:
         healthy.take(state(source))
         healthy.take(frame(source))
-    healthy.report(statistics(*sources))
+    healthy.report(statistics(*sources, listened=Listened(60.0, 1.0)))
     return healthy
 
 
