@@ -65,14 +65,13 @@ class Capture:
         """Connect `source` to `timeline`.
 
         Args:
-            source: Delivers the samples.
+            source: The source of `settings`.
             timeline: Takes its samples.
             settings: Of the source.
             now: Monotonic seconds.
             missing_since: When the timeline's next sample should have been captured, if
-                the source was captured before: the samples since then, while it was
-                opened anew, are lost.  None: the timeline begins with the first sample
-                that comes.
+                the source was captured before: the samples since then are lost.  None:
+                the timeline begins with the first sample that comes.
         """
         self.finished = threading.Event()
         """Set when a recording is over, or cannot be read any further."""
@@ -93,27 +92,29 @@ class Capture:
         self._gaps = GapJoiner(timeline)
         self._retries = _Retries(timeline)
         self._missing_since = missing_since
+        self._stop = threading.Event()  # until `run` gets another
         self._began = now()
         self._filled_until = self._began  # moment of the timeline's end
         self._lost_for: GapReason | None = None  # None: nothing is being lost
 
     def run(self, stop: threading.Event) -> None:
         """Capture until `stop` is set or a recording is over.  The capture thread."""
+        self._stop = stop
         self._timeline.state("opening", self._source.description)
         self._began = self._filled_until = self._now()
         if not self._is_live:
-            self._play(stop)
+            self._play()
             return
         if self._missing_since is not None:
             self._began = self._filled_until = self._missing_since
             self._lost_for = "reloaded"
-        self._keep_open(stop)
+        self._keep_open()
 
-    def _play(self, stop: threading.Event) -> None:
+    def _play(self) -> None:
         detail = f"{self._source.description} is over"
         try:
             with contextlib.closing(self._source.open()) as stream:
-                self._follow(stream, stop, lambda count: self._wait(count, stop))
+                self._follow(stream)
         except EndOfSourceError:
             pass
         except SoundMonitorError as error:
@@ -121,42 +122,33 @@ class Capture:
             detail = str(error)
             logger.error("source %r: %s", self._timeline.name, error)
         self._gaps.flush()
-        if not stop.is_set():
+        if not self._stop.is_set():
             self._timeline.state("ended", detail)
             self.finished.set()
 
-    def _wait(self, count: int, stop: threading.Event) -> bool:
-        self.latest_turn = self._now()
-        return self._timeline.wait_for_room(count, stop)
-
-    def _keep_open(self, stop: threading.Event) -> None:
-        while not stop.is_set():
+    def _keep_open(self) -> None:
+        while not self._stop.is_set():
             try:
                 with contextlib.closing(self._source.open()) as stream:
-                    self._follow(stream, stop, lambda _count: True)
+                    self._follow(stream)
             except (SourceError, EndOfSourceError) as error:
                 self._count_lost(self._now(), self._reason_of(error))
-                stop.wait(self._retries.add_failure(str(error), self._now()))
+                self._stop.wait(self._retries.add_failure(str(error), self._now()))
                 self.latest_turn = self._now()
         if self._lost_for is not None:
             self._count_lost(self._now(), self._lost_for)
         self._gaps.flush()
 
-    def _follow(
-        self,
-        stream: SourceStream,
-        stop: threading.Event,
-        make_room: Callable[[int], bool],
-    ) -> None:
-        """Move samples until `stop` is set or `stream` raises."""
+    def _follow(self, stream: SourceStream) -> None:
+        """Move samples until the end is asked for or `stream` raises."""
         conditioner: Conditioner | None = None
         delivered = self._now()
         try:
-            while not stop.is_set():
+            while not self._stop.is_set():
                 if self._is_too_fast():
                     if conditioner is not None:
                         conditioner.hold_back()
-                    stop.wait(_READ_SECONDS)
+                    self._stop.wait(_READ_SECONDS)
                     delivered = self.latest_turn = self._now()
                     continue
                 block = stream.read(_READ_SECONDS)
@@ -165,7 +157,7 @@ class Capture:
                     self._check_silence(now, delivered, opening=conditioner is None)
                     continue
                 if conditioner is None:
-                    conditioner = self._begin(stream, block, now, make_room)
+                    conditioner = self._begin(stream, block, now)
                 if isinstance(block, Lost):
                     conditioner.lose(block.count, "overrun", now)
                 else:
@@ -198,11 +190,7 @@ class Capture:
         return self._is_live and ahead > self._timeline.capacity / rate / 2
 
     def _begin(
-        self,
-        stream: SourceStream,
-        block: Samples | Lost,
-        now: float,
-        make_room: Callable[[int], bool],
+        self, stream: SourceStream, block: Samples | Lost, now: float
     ) -> Conditioner:
         """Begin with `block`, which has just come: its first sample is older."""
         rate = stream.sample_rate
@@ -221,11 +209,18 @@ class Capture:
             self._gaps,
             sample_rate=rate,
             channels=stream.channels,
-            make_room=make_room,
+            make_room=self._make_room,
             dropouts=DropoutDetector(rate, self.stall_seconds)
             if self._is_live
             else None,
         )
+
+    def _make_room(self, count: int) -> bool:
+        """Let a recording wait for its reader; a live source never waits."""
+        if self._is_live:
+            return True
+        self.latest_turn = self._now()
+        return self._timeline.wait_for_room(count, self._stop)
 
     def _reason_of(self, error: Exception) -> GapReason:
         """Give the reason of the loss up to now, and from now on.

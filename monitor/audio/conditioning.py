@@ -40,15 +40,9 @@ _QUARANTINE_SECONDS = 0.5
 
 
 def adapt(block: Samples) -> Samples:
-    """Keep one or two channels: of more than two, the first two.
+    """Return the first two of more than two channels, as a view.
 
     The others may carry anything: loudspeaker feedback, a second array, nothing.
-
-    Args:
-        block: float32, shape (channels, n).
-
-    Returns:
-        A view of the same samples, shape (1 or 2, n).
     """
     return block[:2]
 
@@ -97,22 +91,15 @@ class DeadChannelGuard:
             self._log()
 
     def _log(self) -> None:
-        channel = self._suspect + 1
-        if self.dead is None:
-            logger.warning(
-                "source %r: channel %d is back; both channels are used again",
-                self._source,
-                channel,
-            )
-        else:
-            logger.warning(
-                "source %r: channel %d is dead (over %.0f dB below the other "
-                "for %.1f s); the other one takes its place",
-                self._source,
-                channel,
-                -DEAD_DB,
-                _CELLS_UNTIL_DEAD * CELL_SECONDS,
-            )
+        change = (
+            "back; both channels are used again"
+            if self.dead is None
+            else f"dead (over {-DEAD_DB:.0f} dB below the other for "
+            f"{_CELLS_UNTIL_DEAD * CELL_SECONDS:.1f} s); the other one takes its place"
+        )
+        logger.warning(
+            "source %r: channel %d is %s", self._source, self._suspect + 1, change
+        )
 
 
 class StreamResampler:
@@ -132,37 +119,24 @@ class StreamResampler:
                 input_rate, output_rate, channels, dtype="float32", quality=_QUALITY
             )
         )
-        self._finished = False
 
     def push(self, block: Samples) -> Samples:
-        """Take the samples that follow; return those that are ready.
+        """Add the samples that follow; return those that are ready.
 
         Args:
             block: float32, shape (channels, n), finite, any n.
 
         Returns:
             float32, shape (channels, m); m may be 0.  At equal rates `block` itself.
-
-        Raises:
-            ValueError: The block has other channels, or `finish` came first.
         """
-        if block.ndim != 2 or block.shape[0] != self._channels:
-            raise ValueError(
-                f"a block of shape {block.shape} for a resampler of "
-                f"{self._channels} channels"
-            )
-        if self._finished:
-            raise ValueError("a block after the end of the stream")
         return self._process(block, last=False)
 
     def finish(self) -> Samples:
-        """End the stream; return the samples that were still in the filter.
+        """End the stream, once; return the samples that were still in the filter.
 
         With them the output is as long as the input, to half a sample of the output.
         """
-        last, self._finished = not self._finished, True
-        rest = np.empty((self._channels, 0), np.float32)
-        return self._process(rest, last=True) if last else rest
+        return self._process(np.empty((self._channels, 0), np.float32), last=True)
 
     def _process(self, block: Samples, last: bool) -> Samples:
         if self._stream is None:
@@ -237,8 +211,7 @@ class Conditioner:
             gaps: Takes the lost samples; flushed whenever samples follow.
             sample_rate: Of the stream.
             channels: Of the stream.
-            make_room: Waits until so many samples can be written; False if they are
-                not wanted any more.
+            make_room: Waits until so many samples can be written; False at the end.
             dropouts: Finds losses that a live stream does not report.
         """
         self._timeline = timeline

@@ -40,12 +40,7 @@ class DropoutDetector:
     """
 
     def __init__(self, sample_rate: int, stall_seconds: float) -> None:
-        """Begin a stream.
-
-        Args:
-            sample_rate: Of the stream.
-            stall_seconds: Silence that counts as a stall.
-        """
+        """Begin a stream; so many seconds of silence count as a stall."""
         self._rate = sample_rate
         self._stall_seconds = stall_seconds
         self._position = 0

@@ -4,7 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,8 @@ _NEWEST_SECONDS = 4.6
 _MOST_ARRIVALS = 4096
 _MOST_CELLS = 1024
 _POLL_SECONDS = 0.05
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,15 +272,11 @@ class Timeline:
         Returns:
             Pairs of absolute index after a block and its time in monotonic seconds.
         """
-        fresh: deque[tuple[int, float]] = deque(maxlen=_MOST_ARRIVALS)
-        with self._lock:
-            arrivals, self._arrivals = self._arrivals, fresh
-        return list(arrivals)
+        return _drained(self._arrivals)
 
     def take_cells(self) -> list[CellStatistics]:
         """Return the statistics of the samples since the last call.  Worker thread."""
-        # Either end of a deque may be used by a thread of its own.
-        return [self._cells.popleft() for _ in range(len(self._cells))]
+        return _drained(self._cells)
 
     def past(self, start: int, stop: int) -> tuple[int, Samples]:
         """Copy the samples [start, stop) that the ring still has.  Worker thread.
@@ -341,6 +339,11 @@ class Timeline:
     def _wake(self) -> None:
         if self.wakeup is not None:
             self.wakeup.set()
+
+
+def _drained(queue: deque[T]) -> list[T]:
+    # Either end of a deque may be used by a thread of its own.
+    return [queue.popleft() for _ in range(len(queue))]
 
 
 def _append_gap(items: list[Any], gap: Gap) -> None:

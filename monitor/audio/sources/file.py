@@ -143,13 +143,7 @@ class File:
 
     opening_seconds = _OPENING_SECONDS
 
-    def __init__(
-        self,
-        path: str,
-        speed: Speed,
-        now: Callable[[], float],
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, path: str, speed: Speed, now: Callable[[], float]) -> None:
         """Check that `path` is a recording that can be played.
 
         Raises:
@@ -158,7 +152,6 @@ class File:
         """
         self._speed = speed
         self._now = now
-        self._sleep = sleep
         self.description = f"file {path!r}"
         try:
             self._path = Path(path).expanduser()
@@ -203,7 +196,6 @@ class File:
             channels=sound.channels,
             speed=self._speed,
             now=self._now,
-            sleep=self._sleep,
         )
 
 
