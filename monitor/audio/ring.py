@@ -117,16 +117,6 @@ class Ring:
                 # The writer goes on meanwhile: a little later than what it has reached.
                 start = self.oldest + self._capacity // 32
 
-    def resized(self, capacity: int) -> "Ring":
-        """Another ring of `capacity` samples with the newest of this one.
-
-        Runs on the capture thread.
-        """
-        first = max(self.oldest, self._stop - capacity)
-        ring = Ring(self.channels, capacity, start=first)
-        ring.write(self.read(first, self._stop - first))
-        return ring
-
     def _require(self, start: int) -> None:
         if start < self.oldest:
             raise OverrunError(

@@ -322,10 +322,6 @@ class SignalHealth:
             for kind in _CHECKS
         }
         self._floor = NoiseFloor(sample_rate)
-        self.adopt(settings)
-
-    def adopt(self, settings: HealthSettings) -> None:
-        """Apply other settings from here on; raised faults stay."""
         self._settings = settings
         self._hold = round(settings.hold_seconds * self._rate)
         self._clear = round(settings.clear_seconds * self._rate)

@@ -135,10 +135,6 @@ class Timeline:
         crowded = 2 * (self._stop - self._taken) > self.capacity
         return self._urgent or self._needs_room or crowded
 
-    def keep(self, capacity_seconds: float) -> None:
-        """Keep so many seconds of sound from the next block on, and lose none."""
-        self.capacity = round(capacity_seconds * self.sample_rate)
-
     # The capture thread.
 
     def open(self, channels: int) -> None:
@@ -161,10 +157,6 @@ class Timeline:
         assert self._ring is not None, "a block before the source was opened"
         if block.shape[1] == 0:
             return
-        if self._ring.capacity != self.capacity:
-            # As above: pending spans hold the old ring.
-            self._ring = self._ring.resized(self.capacity)
-            self._new_span = True
         self._ring.write(block)
         with self._lock:
             start, self._stop = self._stop, self._stop + block.shape[1]

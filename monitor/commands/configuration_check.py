@@ -186,7 +186,7 @@ def _folder_problem(key: str, folder: Path) -> str | None:
 
 def _check_services(configuration: Configuration, result: ConfigurationCheck) -> None:
     from monitor.clock import SystemClock
-    from monitor.runtime.services import AudioHistory, ServiceContext, build_services
+    from monitor.runtime.services import ServiceContext, build_services
 
     config, model = configuration.config, result.model
     try:
@@ -196,7 +196,6 @@ def _check_services(configuration: Configuration, result: ConfigurationCheck) ->
                 labels=config.clips.labels if model is None else model.card.labels,
                 sample_rate=1 if model is None else model.spec.sample_rate,
                 clock=SystemClock(),
-                past=AudioHistory(),
                 state_dir=configuration.state_dir,
                 environ=os.environ,
             )

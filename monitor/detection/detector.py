@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from monitor.detection.event_bounds import LabelWindow, Run
 from monitor.detection.event_level import Hop, Loudness, newest_hop
-from monitor.detection.hysteresis import Hysteresis
+from monitor.detection.hysteresis import Horizon, Hysteresis
 from monitor.detection.ongoing import begin, follow
 from monitor.detection.rules import LabelRule
 from monitor.records import (
@@ -44,6 +44,9 @@ class Detector:
         level_gate_dbfs: float,
         model_name: str,
         session: str,
+        *,
+        seen_until: int = 0,
+        horizons: Mapping[str, Horizon] | None = None,
     ) -> None:
         """Prepare for the frames of `source`.
 
@@ -55,17 +58,23 @@ class Detector:
             model_name: Stated in the records.
             session: Told apart in the ids of events; the same session, source, label
                 and start give the same id.
+            seen_until: Where the newest window stopped that was analysed before.
+            horizons: By label, where its events may begin; see the property.
         """
         self._source = source
         self._labels = tuple(labels)
         self._level_gate_dbfs = level_gate_dbfs
         self._model_name = model_name
         self._session = session
-        self._states = tuple(Hysteresis(rules[label]) for label in labels)
+        before = horizons or {}
+        self._states = tuple(
+            Hysteresis(rules[label], before.get(label)) for label in labels
+        )
         self._thresholds = [rules[label].onset_threshold for label in labels]
         self._untold = _longest_untold(rules)
-        self._ends: dict[str, int] = {}
-        self._seen_until = 0
+        self.seen_until = seen_until
+        """Where the newest window stopped."""
+
         self._hops: deque[Hop] = deque()
         self._loudness: dict[int, Loudness] = {}  # of the labels that were told
         self._ongoing: dict[int, Ongoing] = {}  # by label, in the order of onsets
@@ -76,25 +85,10 @@ class Detector:
         return tuple(self._ongoing.values())
 
     @property
-    def ends(self) -> Mapping[str, int]:
-        """Where the latest event of each label ended."""
-        return self._ends
-
-    def change(self, rules: Mapping[str, LabelRule], level_gate_dbfs: float) -> None:
-        """Go on with other rules for the same labels.
-
-        What is going on stays so, and ends as the new rules say.
-        """
-        self._level_gate_dbfs = level_gate_dbfs
-        self._thresholds = [rules[label].onset_threshold for label in self._labels]
-        self._untold = _longest_untold(rules)
-        for label, state in zip(self._labels, self._states, strict=True):
-            state.change(rules[label])
-
-    def begin_after(self, ends: Mapping[str, int]) -> None:
-        """Begin no event of a label before the sample that `ends` says."""
-        for label, state in zip(self._labels, self._states, strict=True):
-            state.begin_after(ends.get(label, 0))
+    def horizons(self) -> Mapping[str, Horizon]:
+        """By label, where the next event may begin, for a detector that follows."""
+        states = zip(self._labels, self._states, strict=True)
+        return {label: state.horizon for label, state in states}
 
     def push(self, frame: ScoreFrame) -> list[Onset | Event]:
         """Take the next frame of the source.
@@ -103,9 +97,9 @@ class Detector:
             The onsets and events that it made known, in the order of the labels; the
             onset of an occurrence stands before its event.
         """
-        seen_until = max(self._seen_until, frame.start)
+        seen_until = max(self.seen_until, frame.start)
         assert frame.stop > seen_until, "score frames come in the order of time"
-        self._seen_until = frame.stop
+        self.seen_until = frame.stop
         self._measure(newest_hop(frame, seen_until), frame)
         self._follow(frame)
         records: list[Onset | Event] = []
@@ -126,7 +120,7 @@ class Detector:
         return self._stop(gap.reason)
 
     def finish(self, reason: EndReason) -> list[Event]:
-        """End what is going on: there are no more samples."""
+        """End the ongoing events: another detector, or none, takes the next samples."""
         return self._stop(reason)
 
     def _window_of(self, frame: ScoreFrame, index: int, seen_until: int) -> LabelWindow:
@@ -141,7 +135,11 @@ class Detector:
         )
 
     def _stop(self, reason: EndReason) -> list[Event]:
-        ended = [(index, state.stop()) for index, state in enumerate(self._states)]
+        goes_on = reason == "reloaded"
+        ended = [
+            (index, state.stop(goes_on=goes_on))
+            for index, state in enumerate(self._states)
+        ]
         return [
             self._event(index, run, reason) for index, run in ended if run is not None
         ]
@@ -192,7 +190,6 @@ class Detector:
         return onset
 
     def _event(self, index: int, run: Run, reason: EndReason) -> Event:
-        self._ends[self._labels[index]] = run.stop
         levels = self._loudness.pop(index).measure(run.start, run.stop)
         return Event(
             self._id(index, run),

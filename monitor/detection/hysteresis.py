@@ -27,10 +27,6 @@ class MovingAverage:
         # Summed anew each time: a running sum would carry a rounding error for days.
         return sum(self._scores) / len(self._scores)
 
-    def change(self, hops: int) -> None:
-        """Take the mean of so many from now on."""
-        self._scores = deque(self._scores, maxlen=hops)
-
     def silence(self) -> None:
         """Take the scores so far for zeros: what they told of is over."""
         for index in range(len(self._scores)):
@@ -51,6 +47,16 @@ class Step(NamedTuple):
     """A run that was told and is now over."""
 
 
+class Horizon(NamedTuple):
+    """Where the runs of a label may begin, after the run before."""
+
+    floor: int = 0
+    """No run starts before this sample."""
+
+    old_until: int = -1
+    """Activity up to this sample is no sign of a new run."""
+
+
 class Hysteresis:
     """Tells when a label begins and when it ends.
 
@@ -66,36 +72,25 @@ class Hysteresis:
     after the refractory time.
     """
 
-    def __init__(self, rule: LabelRule) -> None:
+    def __init__(self, rule: LabelRule, horizon: Horizon | None = None) -> None:
+        self.horizon = horizon or Horizon()
+        """Where the next run may begin."""
+
         self._rule = rule
         self._scores = MovingAverage(rule.smoothing_hops)
         self._rivals = MovingAverage(rule.smoothing_hops)
         self._averaged: deque[LabelWindow | None] = deque(maxlen=rule.smoothing_hops)
         self._run: Run | None = None
-        self._floor = 0  # no later run starts before
-        self._old_until = -1  # activity up to here is no sign of a later run
 
     @property
     def run(self) -> Run | None:
         """The run that is going on, told or not."""
         return self._run
 
-    def change(self, rule: LabelRule) -> None:
-        """Go on with another rule; a run that is going on ends as that one says."""
-        self._rule = rule
-        self._scores.change(rule.smoothing_hops)
-        self._rivals.change(rule.smoothing_hops)
-        self._averaged = deque(self._averaged, maxlen=rule.smoothing_hops)
-
-    def begin_after(self, sample: int) -> None:
-        """Begin no run before `sample`; what was active until then is old."""
-        self._floor = max(self._floor, sample)
-        self._old_until = max(self._old_until, sample)
-
     def push(self, window: LabelWindow) -> Step:
         """Take the next window, at least a sample later than the one before."""
         rule = self._rule
-        old = window.active_stop <= self._old_until
+        old = window.active_stop <= self.horizon.old_until
         # Neither silence nor an old sound may help a new one over the threshold.
         score = 0.0 if old or window.gated else window.score
         average, rival = self._scores.push(score), self._rivals.push(window.rival)
@@ -105,18 +100,27 @@ class Hysteresis:
             if counts and average >= rule.offset_threshold:
                 self._run.add(window)
         elif not window.gated and self._may_begin(average, rival):
-            self._run = Run([one for one in self._averaged if one], self._floor)
+            self._run = Run([one for one in self._averaged if one], self.horizon.floor)
         return Step(self._tell(), self._end(window))
 
-    def stop(self) -> Run | None:
+    def stop(self, *, goes_on: bool = False) -> Run | None:
         """End the run that is going on: the next window has nothing to do with it.
+
+        Args:
+            goes_on: Another state machine takes the next window.  The sound of the run
+                may go on there at once, and one that was not told yet is told there.
 
         Returns:
             The run, if it was told.
         """
-        run = self._run
+        run, before = self._run, self.horizon
         if run is not None:
             self._close(run)
+            if goes_on and run.onset_start is None:
+                self.horizon = before
+            elif goes_on and run.onset_start is not None:
+                floor = max(run.stop, run.onset_start + 1)
+                self.horizon = Horizon(floor, run.stop + self._rule.min_duration_off)
         self._averaged.clear()
         self._scores.restart()
         self._rivals.restart()
@@ -151,10 +155,10 @@ class Hysteresis:
     def _close(self, run: Run) -> None:
         rule = self._rule
         self._run = None
-        self._floor = run.stop
+        floor = run.stop
         if run.onset_start is not None:
             # The onset may have been told too late: its place is taken all the same.
-            self._floor = max(run.stop + rule.refractory, run.onset_start + 1)
-        self._old_until = max(self._floor, run.stop + rule.min_duration_off)
+            floor = max(run.stop + rule.refractory, run.onset_start + 1)
+        self.horizon = Horizon(floor, max(floor, run.stop + rule.min_duration_off))
         self._scores.silence()
         self._averaged.clear()

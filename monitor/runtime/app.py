@@ -1,35 +1,32 @@
-"""Everything that runs in a daemon, as one configuration has it.
+"""The application: builds everything that a configuration asks for, top to bottom."""
 
-What a person sees: the live console, or plain lines.
-"""
-
-import contextlib
 import logging
 import os
 import sys
+import threading
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypedDict
 
 from rich.console import Console
 
+from monitor.audio.sources.source import Source, Speed, build_source
+from monitor.audio.timeline import Timeline
 from monitor.clock import Clock
 from monitor.config.config import Config
+from monitor.errors import ConfigError, SoundMonitorError
 from monitor.model.card import model_digest
 from monitor.model.classifier import Classifier
 from monitor.model.model_file import load_model
-from monitor.runtime.alerting import Alerting, Orders, build_orders
-from monitor.runtime.assembly import Monitor, Speed, build_monitor, rules_of
+from monitor.runtime.alerting import Alerting, build_alerting
 from monitor.runtime.health import HealthReports
-from monitor.runtime.services import (
-    AudioHistory,
-    Service,
-    ServiceContext,
-    build_services,
-)
+from monitor.runtime.pipeline import Pipeline, build_pipeline, rules_of
+from monitor.runtime.running_source import RunningSource, SourceFactory
+from monitor.runtime.services import AudioHistory, ServiceContext, build_services
 from monitor.runtime.supervisor import Summary
+from monitor.runtime.threads import RunningThread, Threads, join
+from monitor.runtime.worker import Parts, Worker
 from monitor.sinks.console.live import LiveConsole, can_show
 from monitor.sinks.console.plain import PlainConsole
 from monitor.sinks.event_log import EventLog
@@ -39,29 +36,33 @@ from monitor.sinks.store.database import Database
 from monitor.sinks.store.records import Session
 from monitor.sinks.store.store import Store
 
-Screen = PlainConsole | LiveConsole
-
 
 @dataclass(frozen=True, slots=True)
-class Site:
-    """What stays for the life of the process."""
+class Environment:
+    """Everything that lives as long as the process, whatever the configuration."""
 
     clock: Clock
     speed: Speed
+    """How fast recordings are fed."""
+
     state_dir: Path
-    """Folder for what the monitor writes."""
+    """Folder for the files that the monitor writes."""
 
     facts: DaemonFacts
-    """What is told of the daemon to who asks."""
+    """Facts of the main thread, for the status document."""
+
+    summary: Summary
+    """A sink of every configuration: it counts the events of the day."""
 
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
-    past: AudioHistory = field(default_factory=AudioHistory)
-    desk: HealthReports = field(default_factory=HealthReports)
+    reports: HealthReports = field(default_factory=HealthReports)
+    wakeup: threading.Event = field(default_factory=threading.Event)
+    """Wakes the worker."""
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
-    """What listens."""
+class LoadedModel:
+    """The model in use, and the session in which it is."""
 
     classifier: Classifier
     digest: str
@@ -70,59 +71,278 @@ class Engine:
     session: Session
 
 
-@dataclass(slots=True)
-class Sinks:
-    """Where records go."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that a configuration asks for, built and checked; nothing is begun."""
 
-    screen: Screen
-    summary: Summary
+    config: Config
+    model: LoadedModel
+    opened: Mapping[str, Source]
+    """Sources that are to be opened, by name; the others go on."""
+
+    pipeline: Pipeline
+    services: Sequence[Sink]
+    alerting: Alerting | None
+    """None: there is no database, and so there are no alerts."""
+
+    timelines: dict[str, Timeline]
+    """By source; filled by `connect`.  The services look back at them."""
+
+    def close(self) -> None:
+        """Release everything: it is not used."""
+        for service in self.services:
+            service.close()
+        if self.alerting is not None:
+            self.alerting.close()
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSinks:
+    """The sinks of a configuration."""
+
     store: Store | None
+    screen: Sink
     event_log: EventLog | None
-    services: Mapping[str, Service]
+    others: Sequence[Sink]
+
+    @property
+    def pending_records(self) -> int:
+        """Records and alerts in memory, because they cannot be written.  Any thread."""
+        queues = {} if self.store is None else self.store.queues
+        logged = {} if self.event_log is None else self.event_log.queues
+        pending = {**queues, **logged}
+        # Scores are written now and then, not at once.
+        return sum(pending.values()) - pending.get("store-frames", 0)
 
     @property
     def all(self) -> list[Sink]:
-        """In the order in which they are told."""
-        # First the store: what any other sink tells is on the disk by then.
-        sinks: list[Sink] = [] if self.store is None else [self.store]
-        sinks += [self.screen, self.summary]
-        sinks += [] if self.event_log is None else [self.event_log]
-        return sinks + [service.sink for service in self.services.values()]
+        """In the order in which they get the records."""
+        # The store is the first: the records that any other sink shows are on the disk.
+        sinks = (self.store, self.screen, self.event_log, *self.others)
+        return [sink for sink in sinks if sink is not None]
 
 
-@dataclass(slots=True)
-class Station:
-    """What runs; a reload exchanges its parts."""
+def plan_app(
+    config: Config,
+    environment: Environment,
+    model: LoadedModel,
+    running: Mapping[str, RunningSource] | None = None,
+) -> Plan:
+    """Build everything that `config` asks for; no file is opened, no thread started.
 
-    site: Site
-    config: Config
-    engine: Engine
-    sinks: Sinks
-    telling: Alerting | None
-    """None: there is no database, and so there are no alerts."""
-
-    monitor: Monitor
-    ended: dict[str, int] = field(default_factory=dict)
-    """By source that is configured no more, where its samples ended."""
-
-
-def load_engine(config: Config) -> Engine:
-    """Load the model of `config`, for a new session.
+    Args:
+        config: The configuration.
+        environment: Of the process.
+        model: That of `config`.
+        running: Sources that run now; those that are not changed go on.
 
     Raises:
-        SoundMonitorError: It, or the compute device, cannot be used.
+        SoundMonitorError: A part is impossible.
     """
-    digest = model_digest(config.model.file)
-    model = load_model(config.model.file)
-    # A service whose GPU did not survive a restart of the machine listens all the same.
-    classifier = Classifier(
-        model, config.model.compute_device, config.model.threads, cpu_fallback=True
+    clock, classifier = environment.clock, model.classifier
+    rate = classifier.spec.sample_rate
+    pipeline = build_pipeline(config, classifier, model.session.session)
+    factory = source_factory(config, environment, model)
+    opened: dict[str, Source] = {}
+    for settings in config.sources:
+        before = (running or {}).get(settings.name)
+        if before is None or factory.must_reopen(before, settings):
+            opened[settings.name] = build_source(
+                settings, environment.speed, clock.monotonic
+            )
+    timelines: dict[str, Timeline] = {}
+    services = build_services(
+        ServiceContext(
+            config,
+            classifier.labels,
+            rate,
+            clock,
+            environment.state_dir,
+            environment.environ,
+            AudioHistory(timelines),
+            environment.facts,
+            classifier,
+            environment.reports,
+        )
     )
-    return Engine(classifier, digest, new_session(classifier))
+    alerting = None
+    if config.store.path is not None:
+        database = Database(environment.state_dir / config.store.path, clock.utc)
+        alerting = build_alerting(
+            config, classifier, database, clock, environment.environ
+        )
+    elif config.alerts:
+        raise ConfigError("alerts need a database, and store.path is null")
+    return Plan(config, model, opened, pipeline, services, alerting, timelines)
+
+
+def connect(
+    plan: Plan,
+    environment: Environment,
+    running: Mapping[str, RunningSource] | None = None,
+    ended: Mapping[str, int] | None = None,
+) -> dict[str, RunningSource]:
+    """Give each source its timeline; the captures that do not go on have ended.
+
+    Args:
+        plan: The configuration.
+        environment: Of the process.
+        running: Sources of the configuration before.
+        ended: Where sources ended that ran before in this session.
+    """
+    factory = source_factory(plan.config, environment, plan.model)
+    sources: dict[str, RunningSource] = {}
+    for settings in plan.config.sources:
+        name, before = settings.name, (running or {}).get(settings.name)
+        if before is not None and name not in plan.opened:
+            sources[name] = factory.keep(before, settings)
+        else:
+            stop = (ended or {}).get(name)
+            sources[name] = factory.open(settings, plan.opened[name], before, stop)
+        plan.timelines[name] = sources[name].input.timeline
+    return sources
+
+
+def source_factory(
+    config: Config, environment: Environment, model: LoadedModel
+) -> SourceFactory:
+    """Everything that sources of `config` are built from."""
+    return SourceFactory(
+        config,
+        model.classifier.spec,
+        model.session.session,
+        environment.clock,
+        environment.speed,
+        environment.wakeup,
+    )
+
+
+def parts_of(plan: Plan, sources: Mapping[str, RunningSource]) -> Parts:
+    """The worker's parts of a configuration, without the sinks."""
+    return Parts(
+        plan.pipeline,
+        {name: source.input for name, source in sources.items()},
+        plan.config.health,
+        plan.model.session.session,
+        frozenset(sources.keys() - plan.opened.keys()),
+    )
+
+
+def open_sinks(plan: Plan, environment: Environment) -> OpenSinks:
+    """Open the database, the event log and the screen.
+
+    Raises:
+        StoreError: Another monitor writes to the database, or a newer version did.
+    """
+    config, log, state_dir = plan.config, plan.config.event_log, environment.state_dir
+    store = None
+    if config.store.path is not None and plan.alerting is not None:
+        store = Store(
+            state_dir / config.store.path,
+            config.store,
+            plan.model.session,
+            environment.clock,
+            rules=plan.alerting,
+            committed=plan.alerting.confirm,
+        )
+    event_log = None
+    if log.path is not None:
+        event_log = EventLog(
+            state_dir / log.path, rotate_mib=log.rotate_mib, keep=log.keep
+        )
+    screen = _screen(config, plan.model.classifier, environment.clock)
+    return OpenSinks(store, screen, event_log, [environment.summary, *plan.services])
+
+
+class App:
+    """The monitor that runs: a capture for each source, the worker and its sinks."""
+
+    def __init__(self, plan: Plan, environment: Environment) -> None:
+        """Open the files; nothing is started.
+
+        Raises:
+            StoreError: See `open_sinks`.
+        """
+        self.environment = environment
+        self.plan = plan
+        self.ended: dict[str, int] = {}
+        """By source that was removed in this session, where its samples ended."""
+
+        self.sources: Mapping[str, RunningSource] = connect(plan, environment)
+        self.sinks = open_sinks(plan, environment)
+        self.worker = Worker(
+            replace(parts_of(plan, self.sources), sinks=self.sinks.all),
+            wakeup=environment.wakeup,
+            clock=environment.clock,
+            reports=environment.reports,
+        )
+        self.threads = Threads()
+        """Of the captures, the worker and the reload."""
+
+        self.senders = Threads()
+        """Of the alerts; they end after the others."""
+
+        self._captures: dict[str, RunningThread] = {}
+
+    def start(self) -> None:
+        """Start all threads."""
+        self.start_captures(self.sources)
+        self.threads.start("worker", lambda _: self.worker.run(self.threads.stop))
+        if self.plan.alerting is not None:
+            self.plan.alerting.start(self.senders)
+
+    def start_captures(self, names: Iterable[str]) -> None:
+        """Start the captures of some sources."""
+        for name in names:
+            run = self.sources[name].capture.run
+            self._captures[name] = self.threads.start(f"capture-{name}", run)
+
+    def end_captures(self, names: Iterable[str], seconds: float) -> list[str]:
+        """End the captures of some sources; return the names of the late ones.
+
+        The samples that they delivered stay in their timelines.
+        """
+        ending = [self._captures.pop(name) for name in names]
+        for capture in ending:
+            capture.stop.set()
+        return join(ending, seconds)
+
+    def turns(self) -> dict[str, float]:
+        """When each thread that has something to do last moved, monotonic seconds."""
+        turns = {
+            f"capture-{name}": source.capture.latest_turn
+            for name, source in self.sources.items()
+            if not source.capture.finished.is_set()
+        }
+        return {**turns, "worker": self.worker.latest_turn}
+
+    @property
+    def failure(self) -> SoundMonitorError | None:
+        """Why a recording could not be played, or not to its end."""
+        failures = (source.capture.failure for source in self.sources.values())
+        return next((failure for failure in failures if failure is not None), None)
+
+
+def load(config: Config) -> LoadedModel:
+    """Load the model of `config` for a new session.
+
+    Raises:
+        SoundMonitorError: The model or the compute device is unusable.
+    """
+    # A service listens even if its GPU did not survive a restart of the machine.
+    classifier = Classifier(
+        load_model(config.model.file),
+        config.model.compute_device,
+        config.model.threads,
+        cpu_fallback=True,
+    )
+    return LoadedModel(
+        classifier, model_digest(config.model.file), new_session(classifier)
+    )
 
 
 def new_session(classifier: Classifier) -> Session:
-    """A run of the monitor, or the part of one in which one model listens."""
+    """A run of the monitor, or the part of one in which one model is used."""
     return Session(
         uuid.uuid4().hex,
         classifier.name,
@@ -131,129 +351,20 @@ def new_session(classifier: Classifier) -> Session:
     )
 
 
-def build_station(
-    config: Config, engine: Engine, site: Site, screen: Screen
-) -> Station:
-    """Build everything; files are opened, nothing else is begun.
-
-    Raises:
-        SoundMonitorError: A part cannot be what the configuration says.
-    """
-    orders = build_orders(config, engine.classifier, site.environ)
-    services = build_services(surroundings(config, engine, site))
-    telling = _telling(config, orders, site)
-    sinks = Sinks(
-        screen,
-        Summary(site.clock),
-        _store(config, engine, site, telling),
-        open_event_log(config, site),
-        services,
-    )
-    monitor = build_monitor(
-        config,
-        engine.classifier,
-        sinks.all,
-        speed=site.speed,
-        session=engine.session.session,
-        clock=site.clock,
-        past=site.past,
-        model=engine.digest,
-        desk=site.desk,
-    )
-    return Station(site, config, engine, sinks, telling, monitor)
-
-
-def surroundings(config: Config, engine: Engine, site: Site) -> ServiceContext:
-    """What companions are built from."""
-    return ServiceContext(
-        config,
-        labels=engine.classifier.labels,
-        sample_rate=engine.classifier.spec.sample_rate,
-        clock=site.clock,
-        past=site.past,
-        state_dir=site.state_dir,
-        environ=site.environ,
-        daemon=site.facts,
-        classifier=engine.classifier,
-        desk=site.desk,
-    )
-
-
-def open_event_log(config: Config, site: Site) -> EventLog | None:
-    """The event log, if there shall be one."""
-    log = config.event_log
-    if log.path is None:
-        return None
-    path = site.state_dir / log.path
-    return EventLog(path, rotate_mib=log.rotate_mib, keep=log.keep)
-
-
-def _telling(config: Config, orders: Orders, site: Site) -> Alerting | None:
-    if config.store.path is None:
-        return None
-    database = Database(site.state_dir / config.store.path, site.clock.utc)
-    return Alerting(orders, database, site.clock)
-
-
-def _store(
-    config: Config, engine: Engine, site: Site, telling: Alerting | None
-) -> Store | None:
-    if config.store.path is None or telling is None:
-        return None
-    return Store(
-        site.state_dir / config.store.path,
-        config.store,
-        engine.session,
-        site.clock,
-        rules=telling.rules,
-        committed=telling.wake,
-    )
-
-
-@contextlib.contextmanager
-def open_screen(
-    config: Config, classifier: Classifier, clock: Clock
-) -> Iterator[PlainConsole | LiveConsole]:
-    """A live console on a terminal, which takes the log lines too; else plain lines."""
+def _screen(config: Config, classifier: Classifier, clock: Clock) -> Sink:
+    """The live console on a terminal, which prints the log lines too; else lines."""
     console = Console()
     if not can_show(console):
-        yield PlainConsole(sys.stdout)
-        return
-    live = LiveConsole(console, now=clock.monotonic, **_contents(config, classifier))
-    root = logging.getLogger()
-    handlers = root.handlers
-    root.handlers = [live.log_handler]
-    try:
-        yield live
-    finally:
-        live.close()
-        root.handlers = handlers
-
-
-def change_screen(
-    screen: PlainConsole | LiveConsole, config: Config, classifier: Classifier
-) -> None:
-    """Show another configuration or model.  Worker's thread."""
-    if isinstance(screen, LiveConsole):
-        screen.change(**_contents(config, classifier))
-
-
-def _contents(config: Config, classifier: Classifier) -> "_Contents":
+        return PlainConsole(sys.stdout)
     rules = rules_of(config, classifier)
-    return {
-        "sources": [source.name for source in config.sources],
-        "labels": classifier.labels,
-        "sample_rate": classifier.spec.sample_rate,
-        "onset_thresholds": {
-            label: rule.onset_threshold for label, rule in rules.items()
-        },
-        "title": classifier.name,
-    }
-
-
-class _Contents(TypedDict):
-    sources: Sequence[str]
-    labels: Sequence[str]
-    sample_rate: int
-    onset_thresholds: Mapping[str, float]
-    title: str
+    live = LiveConsole(
+        console,
+        sources=[source.name for source in config.sources],
+        labels=classifier.labels,
+        sample_rate=classifier.spec.sample_rate,
+        now=clock.monotonic,
+        onset_thresholds={label: rule.onset_threshold for label, rule in rules.items()},
+        title=classifier.name,
+    )
+    logging.getLogger().handlers = [live.log_handler]
+    return live

@@ -28,7 +28,7 @@ from monitor.model.classifier import Classifier
 from monitor.model.frontend import IncrementalLogMel, LogMel
 from monitor.model.model_file import TrainedModel, load_model, save_model
 from monitor.model.networks.build import build_network
-from monitor.runtime.assembly import build_pipeline
+from monitor.runtime.pipeline import build_pipeline
 from monitor.spec import ModelSpec
 
 Step = Callable[[], object]

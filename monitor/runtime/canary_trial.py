@@ -22,8 +22,7 @@ from monitor.detection.rules import LabelRule
 from monitor.model.classifier import Classifier
 from monitor.model.golden import TOLERANCES, golden_signal
 from monitor.records import Event, PlacedRecord, ScoreFrame
-from monitor.runtime.assembly import rules_of
-from monitor.runtime.pipeline import Pipeline
+from monitor.runtime.pipeline import Pipeline, rules_of
 
 MIN_SOUND_SECONDS = 3.0
 MAX_SOUND_SECONDS = 30.0

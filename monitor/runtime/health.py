@@ -1,19 +1,15 @@
-"""Health of all sources: judged by their samples, by who listens, and by other threads.
+"""Health records: from samples, from the statistics, and from reports of other threads.
 
-Driven by the worker, between what the pipeline makes and what the sinks get.
-
-The desk: where any thread says that something is wrong, and when it is over.
+The worker drives the `HealthWatch`, between the pipeline and the sinks.
 """
 
 import threading
 import uuid
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from monitor.audio.signal_health import Debouncer, SignalHealth
-from monitor.audio.timeline import Timeline
+from monitor.audio.signal_health import CellStatistics, Debouncer, SignalHealth
 from monitor.config.audio import HealthSettings
-from monitor.config.config import Config
 from monitor.records import (
     EVERY_SOURCE,
     Health,
@@ -27,7 +23,7 @@ from monitor.statistics import SourceStatistics, Statistics
 
 @dataclass(frozen=True, slots=True)
 class HealthReport:
-    """What is told of health, without its place on the timeline."""
+    """A change of health, without its place on the timeline."""
 
     kind: HealthKind
     state: HealthState
@@ -38,87 +34,87 @@ class HealthReport:
 
 
 class HealthReports:
-    """Takes notices of any thread, and hands them as records to the worker.
+    """Takes reports of any thread, and hands them to the worker as records.
 
-    Saying the same again changes nothing: only the first `raised` and the first
-    `cleared` after it become records.  Of what is said of one thing before the worker
-    comes by, the newest counts.
+    A repeated report changes nothing: only the first `raised` and the first `cleared`
+    after it become records.  Of several reports of one kind and source between two
+    steps of the worker, the newest counts.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._notices: dict[tuple[str, HealthKind], HealthReport] = {}
+        self._reports: dict[tuple[str, HealthKind], HealthReport] = {}
         self._raised: dict[tuple[str, HealthKind], Health] = {}
 
-    def post(self, notice: HealthReport) -> None:
-        """Say that something is wrong, or over.  Any thread; never waits."""
+    def post(self, report: HealthReport) -> None:
+        """Report that something is wrong, or over.  Any thread; never waits."""
         with self._lock:
-            self._notices[notice.source, notice.kind] = notice
+            self._reports[report.source, report.kind] = report
 
     def drain(
         self,
         place: Callable[[str], int | None],
         ignored: Collection[HealthKind] = (),
     ) -> list[Health]:
-        """Make records of the notices since the last call.  Worker's thread.
+        """Make records of the reports since the last call.  Worker's thread.
 
         Args:
             place: The newest sample of a source; None: there is no such source.
             ignored: Kinds that are not raised.
         """
         with self._lock:
-            notices, self._notices = self._notices, {}
+            reports, self._reports = self._reports, {}
         records = []
-        for notice in notices.values():
-            if notice.state == "raised" and notice.kind in ignored:
+        for report in reports.values():
+            if report.state == "raised" and report.kind in ignored:
                 continue
-            stop = place(notice.source)
-            record = None if stop is None else self._take(notice, stop)
+            stop = place(report.source)
+            record = None if stop is None else self._take(report, stop)
             records += [] if record is None else [record]
         return records
 
     def finish(
         self, source: str, place: Callable[[str], int | None], detail: str
     ) -> list[Health]:
-        """End what is raised of a source: nobody looks any more.  Worker's thread."""
+        """Clear everything that is raised of a source.  Worker's thread."""
         for raised in list(self._raised.values()):
             if raised.source == source:
                 self.post(HealthReport(raised.kind, "cleared", detail, source))
         return self.drain(place)
 
-    def _take(self, notice: HealthReport, stop: int) -> Health | None:
-        key = notice.source, notice.kind
+    def _take(self, report: HealthReport, stop: int) -> Health | None:
+        key = report.source, report.kind
         raised = self._raised.get(key)
-        if notice.state == "cleared":
+        if report.state == "cleared":
             if raised is None:
                 return None
             del self._raised[key]
-            return replace(raised, stop=stop, state="cleared", detail=notice.detail)
+            return replace(raised, stop=stop, state="cleared", detail=report.detail)
         if raised is not None:
             return None
         self._raised[key] = Health(
-            notice.source,
+            report.source,
             stop,
             stop,
-            notice.kind,
+            report.kind,
             "raised",
-            notice.detail,
+            report.detail,
             uuid.uuid4().hex,
         )
         return self._raised[key]
 
 
 LONGEST_LOOK_SECONDS = 5.0
-"""What passed between two looks counts up to this: a machine that slept is not deaf."""
+"""Longest time between two looks that counts: a machine that slept is not deaf."""
 
 LATE_SECONDS = 5.0
-"""A worker that is further behind after a step than this does not keep up."""
+"""A worker with a longer backlog after a step does not keep up."""
 
 FRAMES_WAITING = 200
-"""Of each source: a store that can write has written a good part of them."""
+"""Of each source; a store that can write keeps far fewer."""
 
-OVERLOAD = "the analysis does not keep up with what is heard: it is told late, or lost"
-DISK = "what was heard cannot be stored and waits in memory: is the disk full?"
+OVERLOAD = "the analysis does not keep up: events are late, or lost"
+DISK = "records cannot be stored and wait in memory: is the disk full?"
 
 _MILLISECONDS = 1000
 
@@ -126,155 +122,133 @@ Place = Callable[[str], int | None]
 """The newest sample of a source; None: there is no such source."""
 
 
-class HealthWatch:
-    """Makes the health records of all sources.  Used by the worker's thread."""
+class SourceHealth:
+    """Judges one source by its samples, for as long as it is open."""
 
     def __init__(
         self,
-        settings: HealthSettings,
-        live: Mapping[str, bool],
-        *,
+        source: str,
         sample_rate: int,
+        settings: HealthSettings,
+        *,
         session: str,
-        desk: HealthReports,
+        live: bool,
     ) -> None:
-        """Begin with nothing known.
+        """Begin with nothing known; for the arguments see `SignalHealth`."""
+        self.settings = settings
+        self.session = session
+        self.sample_rate = sample_rate
+        self.signal = SignalHealth(
+            source, sample_rate, settings, session=session, live=live
+        )
+        self.deaf = Debouncer(forgives=1) if live else None
+        """None: silence after a recording is not deafness."""
 
-        Args:
-            settings: What counts as ill.
-            live: By source, whether it is live; else it is a recording.
-            sample_rate: Of the model.
-            session: Told apart in the ids of records.
-            desk: Where other threads tell of health.
-        """
-        self._settings = settings
-        self._desk = desk
-        self._judges = {
-            source: SignalHealth(
-                source, sample_rate, settings, session=session, live=is_live
-            )
-            for source, is_live in live.items()
-        }
-        self._deaf = {source: Debouncer(forgives=1) for source in live if live[source]}
-        self._own: dict[HealthKind, Debouncer] = {
+
+class HealthWatch:
+    """Makes the health records of all sources and of the monitor.
+
+    Lives as long as the worker, and is used by its thread.
+    """
+
+    def __init__(self, reports: HealthReports) -> None:
+        """Begin with nothing known; `reports` takes what other threads find."""
+        self._reports = reports
+        self._monitor: dict[HealthKind, Debouncer] = {
             "overload": Debouncer(),
             "disk": Debouncer(),
             "compute-device": Debouncer(),
         }
         self._looked: float | None = None
-        self._sample_rate = sample_rate
 
-    @classmethod
-    def of(
-        cls, config: Config, *, sample_rate: int, session: str, desk: HealthReports
-    ) -> "HealthWatch":
-        """One that watches over the sources of `config`; for the rest see above."""
-        live = {source.name: source.is_live for source in config.sources}
-        return cls(
-            config.health, live, sample_rate=sample_rate, session=session, desk=desk
-        )
-
-    @classmethod
-    def idle(cls) -> "HealthWatch":
-        """One that watches over nothing."""
-        return cls(
-            HealthSettings(), {}, sample_rate=1, session="", desk=HealthReports()
-        )
-
-    def hear(
-        self, timelines: Iterable[Timeline], records: Iterable[PlacedRecord]
+    def judge(
+        self,
+        health: SourceHealth,
+        cells: Iterable[CellStatistics],
+        records: Iterable[PlacedRecord],
     ) -> list[Health]:
-        """Judge what was captured.
-
-        Args:
-            timelines: Of which the samples were taken.
-            records: That the pipeline made of them.
-        """
-        told: list[Health] = []
-        for timeline in timelines:
-            cells = timeline.take_cells()
-            judge = self._judges.get(timeline.name)
-            if judge is not None:
-                told += [record for cell in cells for record in judge.push(cell)]
+        """Judge the samples of a source, by their statistics and their levels."""
+        found = [record for cell in cells for record in health.signal.push(cell)]
         for record in records:
-            judge = self._judges.get(record.source)
-            if judge is not None and isinstance(record, ScoreFrame):
-                told += judge.push_level(record)
-        return told
+            if isinstance(record, ScoreFrame):
+                found += health.signal.push_level(record)
+        return found
 
-    def look(self, statistics: Statistics, now: float, place: Place) -> list[Health]:
-        """See who is listened to, and take what other threads have told.
+    def look(
+        self,
+        settings: HealthSettings,
+        sources: Mapping[str, SourceHealth],
+        statistics: Statistics,
+        now: float,
+        place: Place,
+    ) -> list[Health]:
+        """Look for deaf sources and trouble of the monitor, and take the reports.
 
         Args:
+            settings: Of the configuration in use.
+            sources: Those that are open, by name.
             statistics: Of this moment.
             now: Monotonic seconds.
             place: The newest sample of a source.
         """
         passed = 0.0 if self._looked is None else now - self._looked
         self._looked = now
+        clear = round(_MILLISECONDS * settings.clear_seconds)
         step = round(_MILLISECONDS * min(passed, LONGEST_LOOK_SECONDS))
-        for each in statistics.sources:
-            if each.source in self._deaf and each.state != "ended":
-                self._follow(each, not each.is_analysed(), step)
-        self._follow_monitor(statistics, step)
-        return self._desk.drain(place, self._settings.ignore)
 
-    def take_over(self, source: str, before: "HealthWatch") -> None:
-        """Go on with a source where `before` was, by the own settings."""
-        if source in self._judges and source in before._judges:
-            self._judges[source] = before._judges[source]
-            self._judges[source].adopt(self._settings)
-        if source in self._deaf and source in before._deaf:
-            self._deaf[source] = before._deaf[source]
-
-    def go_on_from(self, before: "HealthWatch") -> None:
-        """Go on with what concerns the monitor where `before` was."""
-        self._own = before._own
-
-    def finish(self, source: str, detail: str, place: Place) -> list[Health]:
-        """End what is raised of a source: nobody looks any more, because of `detail`.
-
-        `EVERY_SOURCE` for what concerns the monitor.
-        """
-        judge = self._judges.get(source)
-        told = [] if judge is None else judge.finish(detail)
-        return [*told, *self._desk.finish(source, place, detail)]
-
-    def _follow(self, source: SourceStatistics, is_deaf: bool, step: int) -> None:
-        """Post what has changed in `step` milliseconds."""
-        latch, hold = self._deaf[source.source], self._settings.deaf_seconds
-        change = self._push(latch, step, is_deaf, hold)
-        if change is not None:
-            detail = "" if change == "cleared" else _why_deaf(source)
-            self._desk.post(HealthReport("deaf", change, detail, source.source))
-
-    def _follow_monitor(self, statistics: Statistics, step: int) -> None:
-        """Post whether the analysis keeps up, where, and what it finds is stored."""
-        late = [
-            each.backlog_samples / self._sample_rate
-            for each in statistics.sources
-            if each.source in self._deaf
-        ]
-        model = statistics.model
-        failed = None if model is None else model.failed_compute_device
-        own: list[tuple[HealthKind, bool, str]] = [
-            ("overload", max(late, default=0) > LATE_SECONDS, OVERLOAD),
-            ("disk", _cannot_store(statistics), DISK),
-            ("compute-device", failed is not None, f"{failed} failed: now on the CPU"),
-        ]
-        for kind, is_ill, detail in own:
-            hold = self._settings.hold_seconds
-            change = self._push(self._own[kind], step, is_ill, hold)
+        def follow(
+            debouncer: Debouncer,
+            is_ill: bool,
+            hold_seconds: float,
+            report: HealthReport,
+        ) -> None:
+            hold = round(_MILLISECONDS * hold_seconds)
+            change = debouncer.push(0, step, is_ill, hold, clear)
+            if change == "cleared":
+                report = replace(report, detail="")
             if change is not None:
-                told = detail if change == "raised" else ""
-                self._desk.post(HealthReport(kind, change, told))
+                self._reports.post(replace(report, state=change))
 
-    def _push(
-        self, latch: Debouncer, step: int, is_ill: bool, hold_seconds: float
-    ) -> HealthState | None:
-        hold = round(_MILLISECONDS * hold_seconds)
-        clear = round(_MILLISECONDS * self._settings.clear_seconds)
-        return latch.push(0, step, is_ill, hold, clear)
+        late = 0.0
+        for each in statistics.sources:
+            health = sources.get(each.source)
+            if health is None or health.deaf is None:
+                continue
+            late = max(late, each.backlog_samples / health.sample_rate)
+            if each.state != "ended":
+                report = HealthReport("deaf", "raised", _why_deaf(each), each.source)
+                deaf_seconds = settings.deaf_seconds
+                follow(health.deaf, not each.is_analysed(), deaf_seconds, report)
+        for kind, is_ill, detail in _monitor_health(statistics, late):
+            report = HealthReport(kind, "raised", detail)
+            follow(self._monitor[kind], is_ill, settings.hold_seconds, report)
+        return self._reports.drain(place, settings.ignore)
+
+    def finish(
+        self, source: str, health: SourceHealth | None, detail: str, place: Place
+    ) -> list[Health]:
+        """Clear everything that is raised of a source, because of `detail`.
+
+        Args:
+            source: Its name; `EVERY_SOURCE` for the monitor.
+            health: Of the source; None: the monitor.
+            detail: A sentence for the operator.
+            place: The newest sample of a source.
+        """
+        found = [] if health is None else health.signal.finish(detail)
+        return [*found, *self._reports.finish(source, place, detail)]
+
+
+def _monitor_health(
+    statistics: Statistics, late_seconds: float
+) -> Sequence[tuple[HealthKind, bool, str]]:
+    model = statistics.model
+    failed = None if model is None else model.failed_compute_device
+    return (
+        ("overload", late_seconds > LATE_SECONDS, OVERLOAD),
+        ("disk", _cannot_store(statistics), DISK),
+        ("compute-device", failed is not None, f"{failed} failed: now on the CPU"),
+    )
 
 
 def _why_deaf(source: SourceStatistics) -> str:
@@ -284,8 +258,8 @@ def _why_deaf(source: SourceStatistics) -> str:
 
 
 def _cannot_store(statistics: Statistics) -> bool:
-    waiting = dict(statistics.queues)
-    if waiting.get("store-records", 0) or waiting.get("store-alerts", 0):
+    pending = dict(statistics.queues)
+    if pending.get("store-records", 0) or pending.get("store-alerts", 0):
         return True
     most = FRAMES_WAITING * len(statistics.sources)
-    return waiting.get("store-frames", 0) > most
+    return pending.get("store-frames", 0) > most

@@ -1,5 +1,6 @@
-"""Recordings through the daemon's own parts, as fast as they can be analysed."""
+"""Recordings through the parts of the daemon, as fast as they can be analysed."""
 
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,10 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 
+from monitor.audio.capture import Capture
 from monitor.audio.conditioning import StreamResampler, adapt
+from monitor.audio.sources.source import build_source
+from monitor.audio.timeline import Timeline
 from monitor.clock import SystemClock
 from monitor.config.audio import SourceSettings
 from monitor.config.config import Config
@@ -16,8 +20,10 @@ from monitor.errors import SoundMonitorError
 from monitor.model.classifier import Classifier
 from monitor.model.frontend import IncrementalLogMel, LogMel
 from monitor.records import Timed
-from monitor.runtime.assembly import build_monitor
-from monitor.runtime.threads import Threads
+from monitor.runtime.health import SourceHealth
+from monitor.runtime.pipeline import build_pipeline
+from monitor.runtime.stats import SourceMeter
+from monitor.runtime.worker import Parts, SourceInput, Worker
 from monitor.sinks.sink import MemorySink
 from monitor.spec import ModelSpec
 
@@ -26,19 +32,30 @@ READ_SAMPLES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """What was heard in a recording."""
+    """The records of a recording."""
 
     records: list[Timed]
-    """Score frames, onsets, events and gaps in order, without time of day."""
+    """Score frames, onsets, events, gaps and health in order, without time of day."""
 
     failure: SoundMonitorError | None
-    """Why the recording was not heard to its end."""
+    """Why the recording was not read to its end."""
+
+
+class _DrivenTimeline(Timeline):
+    """A timeline that the worker empties on the thread of the capture."""
+
+    worker: Worker
+
+    def wait_for_room(self, count: int, stop: threading.Event) -> bool:
+        """Have everything analysed that was written before."""
+        self.worker.step()
+        return super().wait_for_room(count, stop)
 
 
 def analyze_file(
     path: Path, classifier: Classifier, config: Config, *, source: str
 ) -> Analysis:
-    """Listen to a recording with the detection rules of `config`.
+    """Analyse a recording with the detection rules of `config`, on this thread.
 
     Args:
         path: Any file that libsndfile reads.
@@ -51,25 +68,27 @@ def analyze_file(
         AudioFileError: The file is not a recording.
     """
     settings = SourceSettings(name=source, input=f"file:{path}")
-    collector = MemorySink()
-    monitor = build_monitor(
-        config.model_copy(update={"sources": (settings,)}),
-        classifier,
-        [collector],
-        speed="max",
-        session=source,
-        clock=SystemClock(),
+    config = config.model_copy(update={"sources": (settings,)})
+    clock, rate, stop = SystemClock(), classifier.spec.sample_rate, threading.Event()
+    timeline = _DrivenTimeline(source, rate, config.ring_seconds)
+    health = SourceHealth(source, rate, config.health, session=source, live=False)
+    parts = Parts(
+        build_pipeline(config, classifier, source),
+        {source: SourceInput(timeline, None, SourceMeter(timeline), health)},
+        config.health,
+        source,
+        sinks=[records := MemorySink()],
     )
-    threads = Threads()
-    monitor.start(threads)
-    try:
-        threads.stop.wait()
-    finally:
-        threads.stop.set()
-        threads.join(float("inf"))
-    if threads.failure is not None:
-        raise threads.failure
-    return Analysis(collector.records, monitor.failure)
+    capture = Capture(
+        build_source(settings, "max", clock.monotonic),
+        timeline,
+        settings,
+        clock.monotonic,
+    )
+    timeline.worker = Worker(parts, wakeup=threading.Event(), clock=clock)
+    capture.run(stop)
+    timeline.worker.run(stop)
+    return Analysis(records.records, capture.failure)
 
 
 def log_mel_of(path: Path, spec: ModelSpec) -> NDArray[np.float32]:

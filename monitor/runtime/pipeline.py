@@ -1,7 +1,7 @@
 """From samples to records, without threads, clock or I/O.
 
-The daemon, `analyze` and the evaluation of streams drive the same object, so that what
-is measured is what runs.
+The daemon, `analyze` and the evaluation of streams drive the same object: what is
+measured is what runs.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,13 +12,15 @@ import torch
 from numpy.typing import NDArray
 
 from monitor.audio.timeline import Block
+from monitor.config.config import Config
 from monitor.detection.detector import Detector
-from monitor.detection.rules import LabelRule
+from monitor.detection.hysteresis import Horizon
+from monitor.detection.rules import LabelRule, resolve_rules
 from monitor.errors import ConfigError
 from monitor.model.classifier import Activity, Classifier, active_spans, span_samples
 from monitor.model.frontend import LogMel
 from monitor.records import EndReason, Gap, PlacedRecord, ScoreFrame
-from monitor.runtime.windowing import Track, Window, WindowGrid
+from monitor.runtime.windowing import Window, Windower, WindowGrid
 
 Arrival = tuple[str, Block | Gap]
 """Name of a source, and what it delivered or lost next."""
@@ -48,7 +50,7 @@ class Pipeline:
             hop_frames: Frames from one window to the next.
             level_gate_dbfs: See `DetectionSettings`.
             level_offsets_db: For each source what is added to its dB(A).
-            session: Told apart in the ids of events; a run's is unique.
+            session: Part of the ids of events; unique to a run.
 
         Raises:
             ConfigError: The hop is not a multiple of the network's stride.
@@ -64,47 +66,55 @@ class Pipeline:
         spec = classifier.spec
         self.grid = WindowGrid.of(spec, hop_frames)
         log_mel = LogMel(spec)
-        self._tracks = {
-            source: Track(log_mel, self.grid, offset_db)
+        self._windowers = {
+            source: Windower(log_mel, self.grid, offset_db)
             for source, offset_db in level_offsets_db.items()
         }
-        self._detectors = {
-            source: Detector(
-                source=source,
-                labels=classifier.labels,
-                rules=rules,
-                level_gate_dbfs=level_gate_dbfs,
-                model_name=classifier.name,
-                session=session,
-            )
-            for source in level_offsets_db
-        }
+        self._session = session
+        self._detectors = {source: self._detector(source) for source in self._windowers}
+
+    def _detector(
+        self,
+        source: str,
+        *,
+        seen_until: int = 0,
+        horizons: Mapping[str, Horizon] | None = None,
+    ) -> Detector:
+        return Detector(
+            source=source,
+            labels=self.classifier.labels,
+            rules=self._rules,
+            level_gate_dbfs=self._level_gate_dbfs,
+            model_name=self.classifier.name,
+            session=self._session,
+            seen_until=seen_until,
+            horizons=horizons,
+        )
 
     def next_stop(self, source: str) -> int:
         """Sample index at which the next window of `source` is complete."""
-        return self._tracks[source].next_stop
+        return self._windowers[source].next_stop
 
-    def take_over(self, source: str, before: "Pipeline", *, is_same_model: bool) -> int:
-        """Go on with a source where `before` is, which has it no more afterwards.
+    def stretch_start(self, source: str) -> int:
+        """Sample index since which no sample of `source` was lost."""
+        return self._windowers[source].stretch_start
 
-        With the same model, what sounds goes on under the new rules; with another one
-        it has been ended by `finish`.
+    def resume(self, source: str, before: "Pipeline", history: Block) -> None:
+        """Go on with a source that `before` analysed, and finished, up to here.
 
-        Returns:
-            The first sample that must be processed again, up to where `before` is: the
-            windows that it has told are not told again.
+        The next window is reported as soon as it is complete; none is reported twice,
+        and no event begins where one of `before` may still sound.
+
+        Args:
+            source: Its name.
+            before: Stays as it is.
+            history: The newest samples of the source, which `before` analysed.
         """
-        if is_same_model:
-            detector = before._detectors[source]
-            detector.change(self._rules, self._level_gate_dbfs)
-            self._detectors[source] = detector
-        else:
-            self._detectors[source].begin_after(before._detectors[source].ends)
-        track, old = self._tracks[source], before._tracks[source]
-        if old.is_like(track):
-            self._tracks[source] = old
-            return old.stop
-        return track.go_on_from(old)
+        self._windowers[source].resume(history)
+        ended = before._detectors[source]
+        self._detectors[source] = self._detector(
+            source, seen_until=ended.seen_until, horizons=ended.horizons
+        )
 
     def process(self, arrivals: Iterable[Arrival]) -> list[PlacedRecord]:
         """Take what the sources delivered since the last call.
@@ -115,10 +125,10 @@ class Pipeline:
         steps: list[tuple[str, Window | Gap]] = []
         for source, item in arrivals:
             if isinstance(item, Gap):
-                self._tracks[source].restart(item.stop)
+                self._windowers[source].restart(item.stop)
                 steps.append((source, item))
             else:
-                windows = self._tracks[source].push(item)
+                windows = self._windowers[source].push(item)
                 steps.extend((source, window) for window in windows)
         frames = self._classify(
             [(source, step) for source, step in steps if isinstance(step, Window)]
@@ -180,3 +190,28 @@ class Pipeline:
 def _shifted(spans: NDArray[np.int64], window: Window) -> tuple[tuple[int, int], ...]:
     absolute = np.minimum(spans + window.start, window.stop)
     return tuple((int(start), int(stop)) for start, stop in absolute)
+
+
+def rules_of(config: Config, classifier: Classifier) -> Mapping[str, LabelRule]:
+    """The detection rules of `config`, completed by the thresholds of the model."""
+    return resolve_rules(
+        classifier.labels, config.detection, classifier.thresholds, classifier.spec
+    )
+
+
+def build_pipeline(config: Config, classifier: Classifier, session: str) -> Pipeline:
+    """Build the pipeline for the sources of `config`.
+
+    Raises:
+        UsageError: A label or the hop is impossible.
+    """
+    return Pipeline(
+        classifier,
+        rules_of(config, classifier),
+        hop_frames=config.detection.hop_frames,
+        level_gate_dbfs=config.detection.level_gate_dbfs,
+        level_offsets_db={
+            settings.name: settings.level_offset_db for settings in config.sources
+        },
+        session=session,
+    )

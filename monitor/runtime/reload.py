@@ -1,461 +1,57 @@
 """The reload: another configuration while the monitor runs.
 
-What another configuration changes.
-
-A reload before it happens: everything new is built and checked, nothing touched.
-
-The exchange: a monitor that runs goes on with the parts of a plan.
+A reload replaces, it does not mutate.  Everything behind the captures is built and
+checked beside the monitor that runs; a configuration that is impossible is rejected as
+a whole.  Then the worker ends the open events, closes the sinks, and goes on with the
+new parts, in one step.  The captures and timelines of unchanged sources go on.
 """
 
 import gc
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 
-from monitor.audio.sources.source import Source, build_source
-from monitor.audio.timeline import Timeline
-from monitor.config.audio import SourceSettings
 from monitor.config.base import Settings
 from monitor.config.config import Config
-from monitor.errors import ConfigError, SoundMonitorError, SourceError
+from monitor.errors import (
+    ConfigError,
+    SoundMonitorError,
+    SourceError,
+    StoreError,
+    StoreUnavailableError,
+)
 from monitor.model.card import model_digest
 from monitor.model.classifier import Classifier
 from monitor.model.model_file import load_model
-from monitor.runtime.alerting import Orders, build_orders
 from monitor.runtime.app import (
-    Engine,
-    Sinks,
-    Station,
-    change_screen,
+    App,
+    LoadedModel,
+    Plan,
+    connect,
     new_session,
-    open_event_log,
-    surroundings,
+    open_sinks,
+    parts_of,
+    plan_app,
 )
-from monitor.runtime.assembly import (
-    Ear,
-    build_ear,
-    build_health,
-    build_lineup,
-    build_pipeline,
-)
-from monitor.runtime.pipeline import Pipeline
-from monitor.runtime.services import Service, build_services
 from monitor.runtime.supervisor import Supervisor
-from monitor.runtime.threads import Running, Threads
+from monitor.runtime.threads import RunningThread
+from monitor.sinks.alerts.secrets import digest_of_contents
+from monitor.sinks.sink import Sink
 from monitor.sinks.status_snapshot import Reload
 
 logger = logging.getLogger(__name__)
 
-
-T = TypeVar("T", bound=Settings)
-
-_APART = frozenset({"sources", "alerts", "detection"})
-"""Sections that are compared in detail, or that do not concern a monitor."""
-
-_OPENING = ("input", "sample_rate", "channels", "sample_format")
-"""Settings with which a source is opened."""
-
-
-@dataclass(frozen=True, slots=True)
-class Names:
-    """Names that come, go or stand for something else from now on."""
-
-    added: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
-    changed: tuple[str, ...] = ()
-
-    def describe(self, what: str) -> list[str]:
-        """Phrases for people, such as "sources added: yard"."""
-        kinds = {"added": self.added, "removed": self.removed, "changed": self.changed}
-        return [
-            f"{what} {kind}: {', '.join(names)}"
-            for kind, names in kinds.items()
-            if names
-        ]
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """What a configuration changes against the one before."""
-
-    sources: Names
-    """Changed ones are opened anew."""
-
-    adjusted: tuple[str, ...]
-    """Sources that go on with other settings."""
-
-    rules: Names
-    thresholds: tuple[str, ...]
-    """Labels that become events in another way."""
-
-    settings: tuple[str, ...]
-    """Other sections and settings that changed."""
-
-    @property
-    def sentence(self) -> str:
-        """All of it for people; empty: nothing changed."""
-        lists = {
-            "sources adjusted": self.adjusted,
-            "thresholds changed": self.thresholds,
-            "settings changed": self.settings,
-        }
-        phrases = self.sources.describe("sources") + self.rules.describe("rules")
-        phrases += [f"{what}: {', '.join(n)}" for what, n in lists.items() if n]
-        return "; ".join(phrases)
-
-
-def compare(before: Config, after: Config) -> Difference:
-    """Find what `after` changes."""
-    detection, wanted = before.detection, after.detection
-    return Difference(
-        _names(_named(before.sources), _named(after.sources), must_reopen),
-        _names(_named(before.sources), _named(after.sources), _is_adjusted).changed,
-        _names(_named(before.alerts), _named(after.alerts), _differs),
-        tuple(
-            label
-            for label in {**detection.labels, **wanted.labels}
-            if detection.labels.get(label) != wanted.labels.get(label)
-        ),
-        (
-            *(
-                f"detection.{key}"
-                for key in _changed_keys(detection, wanted)
-                if key != "labels"
-            ),
-            *(key for key in _changed_keys(before, after) if key not in _APART),
-        ),
-    )
-
-
-def must_reopen(before: SourceSettings, after: SourceSettings) -> bool:
-    """Whether a source has to be opened anew to become what `after` says."""
-    return any(getattr(before, key) != getattr(after, key) for key in _OPENING)
-
-
-def _is_adjusted(before: SourceSettings, after: SourceSettings) -> bool:
-    return before != after and not must_reopen(before, after)
-
-
-def _differs(before: Settings, after: Settings) -> bool:
-    return before != after
-
-
-def _changed_keys(before: Settings, after: Settings) -> list[str]:
-    keys = type(before).model_fields
-    return [key for key in keys if getattr(before, key) != getattr(after, key)]
-
-
-def _named(entries: Sequence[Any]) -> Mapping[str, Any]:
-    return {entry.name: entry for entry in entries}
-
-
-def _names(
-    before: Mapping[str, T], after: Mapping[str, T], changes: Callable[[T, T], bool]
-) -> Names:
-    return Names(
-        tuple(name for name in after if name not in before),
-        tuple(name for name in before if name not in after),
-        tuple(
-            name
-            for name in after
-            if name in before and changes(before[name], after[name])
-        ),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The new parts of a monitor that runs."""
-
-    config: Config
-    difference: Difference
-    engine: Engine
-    pipeline: Pipeline
-    orders: Orders
-    services: Mapping[str, Service]
-    sources: Mapping[str, Source]
-    """Those that are to be opened, by name."""
-
-    sentence: str
-    """What changes, for people; empty: nothing."""
-
-    def close(self, station: Station) -> None:
-        """Give back what was built: it is not used."""
-        self.orders.close()
-        _close_new(self.services, station)
-
-
-def prepare(station: Station, config: Config, state_dir: Path) -> Plan:
-    """Build and check what `config` asks for.  Takes its time; on any thread.
-
-    Raises:
-        SoundMonitorError: It cannot be; what runs has not been touched.
-    """
-    _refuse_what_must_stay(station, config, state_dir)
-    engine = _engine(station, config)
-    pipeline = build_pipeline(config, engine.classifier, engine.session.session)
-    difference = compare(station.config, config)
-    sources = _sources(station, config, engine, difference)
-    around = surroundings(config, engine, station.site)
-    services = build_services(around, station.sinks.services)
-    try:
-        orders = build_orders(config, engine.classifier, station.site.environ)
-    except ConfigError:
-        _close_new(services, station)
-        raise
-    phrases = [difference.sentence, _model_phrase(station, engine)]
-    return Plan(
-        config,
-        difference,
-        engine,
-        pipeline,
-        orders,
-        services,
-        sources,
-        "; ".join(phrase for phrase in phrases if phrase),
-    )
-
-
-def _refuse_what_must_stay(station: Station, config: Config, state_dir: Path) -> None:
-    """The outbox, and the alerts that wait in it, cannot move while they are sent."""
-    if state_dir != station.site.state_dir:
-        raise ConfigError(
-            f"state_dir: {state_dir} instead of {station.site.state_dir}: it cannot "
-            "change while the monitor runs; restart it"
-        )
-    before, after = station.config.store.path, config.store.path
-    if after != before:
-        raise ConfigError(
-            f"store.path: {_text(after)} instead of {_text(before)}: it cannot change "
-            "while the monitor runs; restart it"
-        )
-
-
-def _text(path: str | None) -> str:
-    return "null" if path is None else path
-
-
-def _engine(station: Station, config: Config) -> Engine:
-    """The one that runs, if it can stay; else another one."""
-    before, wanted = station.engine, config.model
-    digest = model_digest(wanted.file)
-    device = station.config.model.compute_device
-    if digest == before.digest and wanted.compute_device == device:
-        return before
-    # The number of threads holds for the whole process: it is changed with the rest.
-    classifier = Classifier(
-        load_model(wanted.file), wanted.compute_device, station.config.model.threads
-    )
-    if digest == before.digest:
-        return replace(before, classifier=classifier)
-    return Engine(classifier, digest, new_session(classifier))
-
-
-def _sources(
-    station: Station, config: Config, engine: Engine, difference: Difference
-) -> Mapping[str, Source]:
-    """Those that must be opened: at another rate all but what is over."""
-    names = {*difference.sources.added, *difference.sources.changed}
-    rate = station.engine.classifier.spec.sample_rate
-    if engine.classifier.spec.sample_rate != rate:
-        names |= {
-            name
-            for name, ear in station.monitor.ears.items()
-            if not ear.capture.finished.is_set()
-        }
-    return {
-        settings.name: build_source(
-            settings, station.site.speed, station.site.clock.monotonic
-        )
-        for settings in config.sources
-        if settings.name in names
-    }
-
-
-def _model_phrase(station: Station, engine: Engine) -> str:
-    before = station.engine
-    if engine.digest == before.digest:
-        return ""
-    return f"another model: {engine.classifier.name}"
-
-
-def _close_new(services: Mapping[str, Service], station: Station) -> None:
-    for name, service in services.items():
-        if station.sinks.services.get(name) is not service:
-            service.sink.close()
-
-
+THREAD = "reload"
 END_SECONDS = 5.0
-"""Time in which the captures of sources that are opened anew must have ended."""
+"""Time in which the captures of sources that are opened again must have ended."""
 
 POLL_SECONDS = 0.1
-
-
-def exchange(station: Station, plan: Plan, threads: Threads) -> bool:
-    """Go on with `plan`.  Runs on the thread of the reload; waits for the worker.
-
-    Returns:
-        False if the monitor was stopped meanwhile.
-    """
-    ears = station.monitor.ears
-    leaving = [name for name in ears if _leaves(name, plan)]
-    late = station.monitor.end_captures(leaving, END_SECONDS)
-    if late:
-        # Who hangs there would go on writing the timeline of its source.
-        raise SourceError(f"{', '.join(late)} did not end within {END_SECONDS:.0f} s")
-    if station.telling is not None:
-        station.telling.let_go(plan.orders)
-    after = {
-        settings.name: _ear(settings.name, station, plan)
-        for settings in plan.config.sources
-    }
-    done = threading.Event()
-
-    def change() -> None:
-        _change(station, plan, after)
-        done.set()
-
-    station.monitor.worker.ask(change)
-    while not done.wait(POLL_SECONDS):
-        if threads.stop.is_set():
-            return False
-    station.monitor.start_captures(plan.sources, threads)
-    if station.telling is not None:
-        station.telling.start()
-    return True
-
-
-def _leaves(name: str, plan: Plan) -> bool:
-    """Whether the capture of a source, as it is, has to end."""
-    return name in plan.sources or name in plan.difference.sources.removed
-
-
-def _ear(name: str, station: Station, plan: Plan) -> Ear:
-    """A source as it is from now on: the same timeline, or another one."""
-    settings = next(each for each in plan.config.sources if each.name == name)
-    before = station.monitor.ears.get(name)
-    source = plan.sources.get(name)
-    rate = plan.engine.classifier.spec.sample_rate
-    if source is None:
-        assert before is not None, "a source that is not opened was there before"
-        return _kept(before, settings, rate)
-    start, since = _place(name, station, plan)
-    timeline = Timeline(name, rate, plan.config.ring_seconds, start)
-    timeline.wakeup = station.monitor.worker.wakeup
-    site = station.site
-    if not settings.is_live:
-        since = None
-    ear = build_ear(
-        settings, source, timeline, site.clock, site.speed, missing_since=since
-    )
-    if ear.sample_clock is not None and since is not None:
-        ear.sample_clock.anchor([(start, since)])
-    return ear
-
-
-def _kept(before: Ear, settings: SourceSettings, rate: int) -> Ear:
-    if before.timeline.sample_rate == rate:
-        return replace(before, settings=settings)
-    # A recording that is over, and a model with another rate: it stays over.
-    timeline = Timeline(before.timeline.name, rate, 1.0)
-    timeline.state("ended", "it is over")
-    return replace(before, settings=settings, timeline=timeline)
-
-
-def _place(name: str, station: Station, plan: Plan) -> tuple[int, float | None]:
-    """Index of the first sample of a source, and since when it has not been heard.
-
-    In one session no index stands for two moments.
-    """
-    spec = plan.engine.classifier.spec
-    is_same_rate = spec.sample_rate == station.engine.classifier.spec.sample_rate
-    before = station.monitor.ears.get(name)
-    if before is None:
-        # A window further: nobody may take it for the sound that followed.
-        stop = station.ended.get(name, -spec.window_samples)
-        return (stop + spec.window_samples if is_same_rate else 0), None
-    stop = before.timeline.stop
-    if before.sample_clock is None:
-        return (stop + spec.window_samples if is_same_rate else 0), None
-    since = before.sample_clock.monotonic(stop)
-    return (stop if is_same_rate else 0), since
-
-
-def _change(station: Station, plan: Plan, ears: Mapping[str, Ear]) -> None:
-    """Exchange the parts.  Runs on the worker's thread, between two steps."""
-    site, worker, sinks = station.site, station.monitor.worker, station.sinks
-    new_sinks = Sinks(
-        sinks.screen,
-        sinks.summary,
-        sinks.store,
-        sinks.event_log,
-        plan.services,
-    )
-    if plan.config.event_log.path != station.config.event_log.path:
-        new_sinks.event_log = open_event_log(plan.config, site)
-    engine = plan.engine
-    health = build_health(
-        plan.config, engine.classifier, engine.session.session, site.desk
-    )
-    lineup = build_lineup(ears, plan.pipeline, new_sinks.all, engine.digest, health)
-    if station.telling is not None:
-        # Nobody would carry the alerts of what ends now.
-        station.telling.keep(plan.orders)
-    worker.conclude(lineup)
-    _change_sinks(station, plan, new_sinks)
-    _adjust(station, plan, ears)
-    newcomers = [
-        service.sink
-        for name, service in plan.services.items()
-        if sinks.services.get(name) is not service
-    ]
-    worker.adopt(lineup, newcomers)
-    worker.reopen_sinks()
-    _remember(station, plan, ears, new_sinks)
-
-
-def _change_sinks(station: Station, plan: Plan, sinks: Sinks) -> None:
-    config, log = plan.config, plan.config.event_log
-    if sinks.store is not None:
-        sinks.store.change(config.store, plan.engine.session)
-    if station.telling is not None:
-        station.telling.change(plan.orders)
-    change_screen(sinks.screen, config, plan.engine.classifier)
-    if sinks.event_log is not None:
-        sinks.event_log.change(rotate_mib=log.rotate_mib, keep=log.keep)
-
-
-def _adjust(station: Station, plan: Plan, ears: Mapping[str, Ear]) -> None:
-    """Change what can be changed while a source goes on."""
-    for ear in ears.values():
-        ear.capture.stall_seconds = ear.settings.stall_seconds
-        ear.timeline.keep(plan.config.ring_seconds)
-    if plan.config.model.threads != station.config.model.threads:
-        torch.set_num_threads(plan.config.model.threads)
-    station.site.past.follow(ear.timeline for ear in ears.values())
-
-
-def _remember(
-    station: Station, plan: Plan, ears: Mapping[str, Ear], sinks: Sinks
-) -> None:
-    before, after = station.engine.classifier.spec, plan.engine.classifier.spec
-    if before.sample_rate != after.sample_rate:
-        station.ended.clear()
-    for name in plan.difference.sources.removed:
-        station.ended[name] = station.monitor.ears[name].timeline.stop
-    station.config = plan.config
-    station.engine = plan.engine
-    station.sinks = sinks
-    station.monitor.ears = ears
-
-
-THREAD = "reload"
 
 
 class Again(NamedTuple):
@@ -463,7 +59,7 @@ class Again(NamedTuple):
 
     config: Config
     state_dir: Path
-    """Folder for what the monitor writes."""
+    """Folder for the files that the monitor writes."""
 
     placed: Callable[[str], str] = str
     """Puts file and line before sentences about settings."""
@@ -476,35 +72,27 @@ Reread = Callable[[], Again]
 class Reloader:
     """Reloads when it is asked to, on a thread of its own.
 
-    Everything new is built and checked there, while the monitor goes on; only then are
-    parts exchanged.  A configuration that cannot be is refused whole.  Who asks during
-    a reload is served by one more after it.  Used by the main thread.
+    Requests during a reload are served by one more after it.  Used by the main thread.
     """
 
     def __init__(
-        self,
-        station: Station,
-        reread: Reread,
-        threads: Threads,
-        supervisor: Supervisor,
-        done: Callable[[], None],
+        self, app: App, reread: Reread, supervisor: Supervisor, done: Callable[[], None]
     ) -> None:
         """Prepare for the first one.
 
         Args:
-            station: What runs; its parts are exchanged.
+            app: The monitor that runs.
             reread: Reads the configuration again.
-            threads: Of the process.
-            supervisor: Tells the service manager.
+            supervisor: Informs the service manager.
             done: Called on the thread of the reload at its end; then `look`.
         """
-        self._station = station
+        self._app = app
         self._reread = reread
-        self._threads = threads
         self._supervisor = supervisor
         self._done = done
         self._is_asked = False
-        self._running: Running | None = None
+        self._running: RunningThread | None = None
+        self._contents = self._digest(app.plan.config)
 
     def ask(self) -> None:
         """Reload now, or after the reload that is going on."""
@@ -512,7 +100,7 @@ class Reloader:
         self.look()
 
     def look(self) -> None:
-        """Tell that a reload is over, and begin the next.  Call several times a second.
+        """Report the end of a reload, and begin the next.  Call several times a second.
 
         Never waits.
         """
@@ -522,55 +110,246 @@ class Reloader:
         if self._is_asked and self._running is None:
             self._is_asked = False
             self._supervisor.reloading()
-            self._running = self._threads.start(THREAD, self._run)
+            self._running = self._app.threads.start(THREAD, self._run)
 
     @property
     def _remark(self) -> str:
-        latest = self._station.site.facts.reload
-        is_refused = latest is not None and not latest.is_taken
-        return "the new configuration was refused, see the log" if is_refused else ""
+        latest = self._app.environment.facts.reload
+        is_rejected = latest is not None and not latest.is_taken
+        return "the new configuration was rejected, see the log" if is_rejected else ""
 
     def _run(self, stop: threading.Event) -> None:
         placed: Callable[[str], str] = str
         try:
             config, state_dir, placed = self._reread()
-            plan = prepare(self._station, config, state_dir)
+            contents = self._digest(config)
+            if self._is_same(config, state_dir, contents):
+                self._reopen()
+                self._accept("nothing changed")
+            else:
+                plan = prepare(self._app, config, state_dir)
+                if stop.is_set():
+                    plan.close()
+                else:
+                    self._swap(plan, contents)
         except ConfigError as error:
-            self._refuse(placed(str(error)))
+            self._reject(placed(str(error)))
+        except SourceError:
+            raise
         except SoundMonitorError as error:
-            self._refuse(str(error))
-        else:
-            if stop.is_set():
-                plan.close(self._station)
-            elif exchange(self._station, plan, self._threads):
-                self._take(plan.sentence or "nothing changed")
-                _settle()
+            self._reject(str(error))
         self._done()
 
-    def _refuse(self, sentence: str) -> None:
-        # Whoever rotates logs sends the same signal.
-        worker = self._station.monitor.worker
-        worker.ask(worker.reopen_sinks)
-        self._say(sentence, is_taken=False)
+    def _digest(self, config: Config) -> str:
+        return digest_of_contents(config.model_dump(), self._app.environment.environ)
+
+    def _is_same(self, config: Config, state_dir: Path, contents: str) -> bool:
+        app = self._app
+        return (
+            (config, state_dir) == (app.plan.config, app.environment.state_dir)
+            and contents == self._contents
+            and model_digest(config.model.file) == app.plan.model.digest
+        )
+
+    def _swap(self, plan: Plan, contents: str) -> None:
+        before = self._app.plan
+        sentence = describe(before, plan)
+        swap = Swap(self._app, plan)
+        if not swap.run():
+            return  # the monitor was stopped meanwhile
+        if swap.failure is None:
+            self._contents = contents
+            self._accept(sentence)
+        else:
+            self._contents = ""  # the next request tries again
+            self._note(str(swap.failure), is_taken=False)
+            logger.error("nothing is stored until the next reload: %s", swap.failure)
+        # Free the parts that were replaced, and spare the collector the new ones, as
+        # at the start: frozen objects are not freed for as long as the process lives.
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
+
+    def _reject(self, sentence: str) -> None:
+        # logrotate sends the same signal.
+        self._reopen()
+        self._note(sentence, is_taken=False)
         logger.error(
             "the configuration was not reloaded, and the one before goes on: %s",
             sentence,
         )
 
-    def _take(self, sentence: str) -> None:
-        self._say(sentence, is_taken=True)
+    def _accept(self, sentence: str) -> None:
+        self._note(sentence, is_taken=True)
         logger.info("configuration reloaded: %s", sentence)
 
-    def _say(self, detail: str, *, is_taken: bool) -> None:
-        facts = self._station.site.facts
+    def _reopen(self) -> None:
+        self._app.worker.ask(self._app.worker.reopen_sinks)
+
+    def _note(self, detail: str, *, is_taken: bool) -> None:
+        facts = self._app.environment.facts
         facts.reload = Reload(datetime.now(UTC), is_taken, detail)
 
 
-def _settle() -> None:
-    """Free what was exchanged, and spare the collector what has come, as at the start.
+def prepare(app: App, config: Config, state_dir: Path) -> Plan:
+    """Build and check everything that `config` asks for.  Slow; on any thread.
 
-    What was frozen then would not be freed for as long as the process lives.
+    Raises:
+        SoundMonitorError: It is impossible; nothing that runs was touched.
     """
-    gc.unfreeze()
-    gc.collect()
-    gc.freeze()
+    _reject_fixed(app, config, state_dir)
+    pending = app.sinks.pending_records
+    if pending:
+        raise StoreUnavailableError(
+            f"{pending} records wait in memory because they cannot be written: reload "
+            "again once they are"
+        )
+    return plan_app(config, app.environment, _model(app, config), app.sources)
+
+
+def _reject_fixed(app: App, config: Config, state_dir: Path) -> None:
+    """Reject another place of the outbox: its pending alerts would stay behind."""
+    fixed = {
+        "state_dir": (app.environment.state_dir, state_dir),
+        "store.path": (app.plan.config.store.path, config.store.path),
+    }
+    for key, (before, after) in fixed.items():
+        if before != after:
+            old, new = ("null" if it is None else it for it in (before, after))
+            raise ConfigError(
+                f"{key}: {new} instead of {old}: it cannot change while the monitor "
+                "runs; restart it"
+            )
+
+
+def _model(app: App, config: Config) -> LoadedModel:
+    """The model in use, if it stays; else the other one."""
+    before, wanted = app.plan.model, config.model
+    digest = model_digest(wanted.file)
+    settings = app.plan.config.model
+    is_same = digest == before.digest
+    if is_same and wanted.compute_device == settings.compute_device:
+        return before
+    # The number of threads holds for the whole process: the swap changes it.
+    classifier = Classifier(
+        load_model(wanted.file), wanted.compute_device, settings.threads
+    )
+    if is_same:
+        return replace(before, classifier=classifier)
+    return LoadedModel(classifier, digest, new_session(classifier))
+
+
+class Swap:
+    """Has the monitor go on with a plan.  Used by the thread of the reload."""
+
+    def __init__(self, app: App, plan: Plan) -> None:
+        self._app = app
+        self._plan = plan
+        self.failure: StoreError | None = None
+        """Why the database could not be opened again; the rest goes on without it."""
+
+    def run(self) -> bool:
+        """Swap between two steps of the worker, and wait for it.
+
+        Returns:
+            False if the monitor was stopped meanwhile.
+
+        Raises:
+            SourceError: A capture hangs, and would go on writing to its timeline.
+        """
+        app, plan, before = self._app, self._plan, self._app.plan
+        names = {settings.name for settings in plan.config.sources}
+        leaving = [n for n in app.sources if n in plan.opened or n not in names]
+        late = app.end_captures(leaving, END_SECONDS)
+        if late:
+            raise SourceError(f"{', '.join(late)} did not end in {END_SECONDS:.0f} s")
+        done = threading.Event()
+
+        def swap() -> None:
+            self._replace(leaving)
+            done.set()
+
+        app.worker.ask(swap)
+        while not done.wait(POLL_SECONDS):
+            if app.threads.stop.is_set():
+                return False
+        app.start_captures(plan.opened)
+        if plan.alerting is not None:
+            plan.alerting.start(app.senders, before.alerting)
+        return True
+
+    def _replace(self, leaving: Sequence[str]) -> None:
+        """Replace all parts.  Runs on the worker's thread, between two steps."""
+        app, plan = self._app, self._plan
+        sources = connect(plan, app.environment, app.sources, app.ended)
+        app.worker.replace(parts_of(plan, sources), self._open_sinks)
+        if plan.model.session != app.plan.model.session:
+            app.ended.clear()
+        else:
+            app.ended.update(
+                (name, app.sources[name].input.timeline.stop) for name in leaving
+            )
+        if plan.config.model.threads != app.plan.config.model.threads:
+            torch.set_num_threads(plan.config.model.threads)
+        app.plan, app.sources = plan, sources
+
+    def _open_sinks(self) -> Sequence[Sink]:
+        app = self._app
+        try:
+            app.sinks = open_sinks(self._plan, app.environment)
+        except StoreError as error:
+            # Without the database the monitor still listens, and shows what it detects.
+            self.failure = error
+            app.sinks = open_sinks(replace(self._plan, alerting=None), app.environment)
+        return app.sinks.all
+
+
+def describe(before: Plan, after: Plan) -> str:
+    """Everything that changes from one plan to the other, for people."""
+    phrases = differences(before.config, after.config)
+    if before.model.digest != after.model.digest:
+        phrases.append(f"another model: {after.model.classifier.name}")
+    return "; ".join(phrases) or "renewed: a file or secret of the configuration"
+
+
+_APART = frozenset({"sources", "alerts", "detection"})
+"""Sections that are compared in detail, or do not concern the daemon."""
+
+
+def differences(before: Config, after: Config) -> list[str]:
+    """Everything that `after` changes, in phrases such as "sources added: yard"."""
+    old, new = before.detection, after.detection
+    labels = {**old.labels, **new.labels}
+    thresholds = [it for it in labels if old.labels.get(it) != new.labels.get(it)]
+    settings = [
+        *(f"detection.{key}" for key in _changed_keys(old, new) if key != "labels"),
+        *(key for key in _changed_keys(before, after) if key not in _APART),
+    ]
+    return [
+        *_named_differences("sources", before.sources, after.sources),
+        *_named_differences("rules", before.alerts, after.alerts),
+        *_phrase("thresholds changed", thresholds),
+        *_phrase("settings changed", settings),
+    ]
+
+
+def _named_differences(
+    kind: str, before: Sequence[Any], after: Sequence[Any]
+) -> list[str]:
+    old = {entry.name: entry for entry in before}
+    new = {entry.name: entry for entry in after}
+    changed = [name for name in new if name in old and new[name] != old[name]]
+    return [
+        *_phrase(f"{kind} added", [name for name in new if name not in old]),
+        *_phrase(f"{kind} removed", [name for name in old if name not in new]),
+        *_phrase(f"{kind} changed", changed),
+    ]
+
+
+def _changed_keys(before: Settings, after: Settings) -> list[str]:
+    keys = type(before).model_fields
+    return [key for key in keys if getattr(before, key) != getattr(after, key)]
+
+
+def _phrase(kind: str, names: Sequence[str]) -> list[str]:
+    return [f"{kind}: {', '.join(names)}"] if names else []

@@ -1,22 +1,162 @@
-"""How the monitor is doing: latency, cost and losses, gathered by the worker."""
+"""Statistics, gathered by the worker: of each source, and of the worker itself."""
 
 import bisect
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 
+from monitor.audio.level import quiet_level
 from monitor.audio.timeline import Timeline
 from monitor.clock import Clock
 from monitor.model.classifier import Classifier
-from monitor.records import Health, Timed
-from monitor.runtime.source_meter import SourceMeter
+from monitor.records import (
+    Event,
+    Health,
+    Record,
+    ScoreFrame,
+    SourceState,
+    Timed,
+)
 from monitor.sinks.sink import Sink
-from monitor.statistics import Latencies, ModelStatistics, Statistics, Trouble
+from monitor.statistics import (
+    Latencies,
+    Levels,
+    Listened,
+    ModelStatistics,
+    SourceStatistics,
+    Statistics,
+    Trouble,
+)
+
+DAY_SECONDS = 86_400.0
+MARK_SECONDS = 600.0
+"""Resolution of the figures of the latest 24 hours."""
+
+FLOOR_SECONDS = 600
+FLOOR_EVERY_SECONDS = 10
+FLOOR_SHARE = 0.05
+"""As L95 of noise measurements: the level that 95 % of the time is louder than."""
+
+
+class SourceMeter:
+    """Gathers figures of one source.  Used by the worker's thread alone."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        """Begin at zero; `timeline` counts the samples itself."""
+        self.timeline = timeline
+        self._events: Counter[str] = Counter()
+        self._detail = ""
+        self._level = Levels()
+        self._loudness = _Loudness(timeline.sample_rate)
+        self._day = _Day()
+        self._analysed = 0
+        self._analysed_at = -math.inf
+
+    def take(self, record: Record) -> None:
+        """Count a record of the source."""
+        if isinstance(record, ScoreFrame):
+            self._level = Levels(record.level_dbfs, record.laeq_db)
+            self._loudness.add(record.stop, self._level)
+        elif isinstance(record, Event):
+            self._events[record.label] += 1
+        elif isinstance(record, SourceState):
+            self._detail = record.detail
+
+    def statistics(self, now: float, utc: datetime) -> SourceStatistics:
+        """Figures as of `now`, monotonic seconds, which is `utc` on the wall."""
+        timeline = self.timeline
+        losses, stop = timeline.losses, timeline.stop
+        lost = sum(loss.samples for loss in losses)
+        arrival = timeline.newest_arrival
+        captured = stop - timeline.start - lost
+        missed = lost + self._unreported(now)
+        listened = _listened(captured, missed, timeline.sample_rate)
+        before = self._day.mark(now, captured, missed)
+        backlog = max(0, stop - timeline.taken)
+        if captured - backlog != self._analysed:
+            self._analysed, self._analysed_at = captured - backlog, now
+        return SourceStatistics(
+            source=timeline.name,
+            state=timeline.state_name,
+            captured_samples=captured,
+            lost_samples=lost,
+            gaps=sum(loss.gaps for loss in losses),
+            backlog_samples=backlog,
+            detail=self._detail,
+            last_sample=arrival and utc - timedelta(seconds=now - arrival[1]),
+            listened=listened,
+            listened_day=_listened(
+                captured - before[0], missed - before[1], timeline.sample_rate
+            ),
+            losses=losses,
+            level=self._level,
+            noise_floor=self._loudness.floor,
+            events=tuple(sorted(self._events.items())),
+            idle_seconds=now - self._analysed_at,
+        )
+
+    def _unreported(self, now: float) -> int:
+        """Samples lost so far to an outage that goes on, which is not reported yet."""
+        arrival = self.timeline.newest_arrival
+        if self.timeline.state_name != "waiting" or arrival is None:
+            return 0
+        stop, seconds = arrival
+        missing = round((now - seconds) * self.timeline.sample_rate)
+        return max(0, missing - (self.timeline.stop - stop))
+
+
+class _Loudness:
+    """The levels of the latest minutes, and the noise floor under them."""
+
+    def __init__(self, sample_rate: int) -> None:
+        self._memory = FLOOR_SECONDS * sample_rate
+        self._every = FLOOR_EVERY_SECONDS * sample_rate
+        self._levels: deque[tuple[int, Levels]] = deque()
+        self._due = 0
+        self.floor = Levels()
+
+    def add(self, stop: int, level: Levels) -> None:
+        self._levels.append((stop, level))
+        while self._levels[0][0] <= stop - self._memory:
+            self._levels.popleft()
+        if stop >= self._due:
+            self._due = stop + self._every
+            self.floor = Levels(
+                quiet_level((it.dbfs for _, it in self._levels), FLOOR_SHARE),
+                quiet_level((it.laeq_db for _, it in self._levels), FLOOR_SHARE),
+            )
+
+
+class _Day:
+    """What was captured and lost at moments of the latest 24 hours."""
+
+    def __init__(self) -> None:
+        self._marks: deque[tuple[float, int, int]] = deque()
+
+    def mark(self, now: float, captured: int, lost: int) -> tuple[int, int]:
+        """Remember these figures; return those of 24 hours ago, or 0 and 0."""
+        marks = self._marks
+        if not marks:
+            marks.append((now, 0, 0))
+        if now - marks[-1][0] >= MARK_SECONDS:
+            marks.append((now, captured, lost))
+        while len(marks) > 1 and marks[1][0] <= now - DAY_SECONDS:
+            marks.popleft()
+        return marks[0][1:]
+
+
+def _listened(captured: int, lost: int, sample_rate: int) -> Listened:
+    samples = captured + lost
+    if samples <= 0:
+        return Listened()
+    return Listened(samples / sample_rate, captured / samples)
+
 
 LATENCY_BOUNDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
-class Meter:
+class WorkerMeter:
     """Gathers figures of the worker's latest steps.  Used by its thread alone."""
 
     def __init__(self, clock: Clock, *, memory_steps: int = 500) -> None:
@@ -25,16 +165,7 @@ class Meter:
         self._costs: deque[tuple[float, float]] = deque(maxlen=memory_steps)
         self._counts = [0] * (len(LATENCY_BOUNDS) + 1)
         self._total_latency = 0.0
-        self._meters: dict[str, SourceMeter] = {}
         self._troubles: dict[str, Trouble] = {}
-
-    def follow(self, timelines: Iterable[Timeline]) -> None:
-        """Measure the sources of `timelines` from now on; a new one begins at zero."""
-        known = {meter.timeline: meter for meter in self._meters.values()}
-        self._meters = {
-            timeline.name: known.get(timeline) or SourceMeter(timeline)
-            for timeline in timelines
-        }
 
     def add_step(self, processing_seconds: float, audio_seconds: float) -> None:
         """Count one step of the worker, and the sound of all sources it analysed."""
@@ -47,23 +178,23 @@ class Meter:
         self._total_latency += seconds
 
     def take(self, batch: Sequence[Timed]) -> None:
-        """Count records that are told."""
+        """Follow which troubles are raised."""
         for timed in batch:
             if isinstance(timed.record, Health):
                 self._follow_trouble(timed.record, timed)
-            meter = self._meters.get(timed.record.source)
-            if meter is not None:  # else the source has just been taken away
-                meter.take(timed.record)
 
-    def statistics(self, sinks: Sequence[Sink], classifier: Classifier) -> Statistics:
+    def statistics(
+        self,
+        sources: Iterable[SourceMeter],
+        sinks: Sequence[Sink],
+        classifier: Classifier,
+    ) -> Statistics:
         """Figures of the latest steps and the state of every source."""
         processing = sum(cost for cost, _ in self._costs)
         audio = sum(duration for _, duration in self._costs)
         now, utc = self._clock.monotonic(), self._clock.utc()
         return Statistics(
-            sources=tuple(
-                meter.statistics(now, utc) for meter in self._meters.values()
-            ),
+            sources=tuple(meter.statistics(now, utc) for meter in sources),
             latency_seconds_p50=_quantile(self._latencies, 0.5),
             latency_seconds_p95=_quantile(self._latencies, 0.95),
             real_time_factor=processing / audio if audio else math.nan,

@@ -17,14 +17,16 @@ class Threads:
 
     def __init__(self) -> None:
         self.stop: threading.Event = _StopOfAll()
-        """Set by whomever when all are to end."""
+        """Set by any thread to end all of them."""
 
         self.failure: Exception | None = None
         """The first exception that ended a thread."""
 
-        self._running: list[Running] = []
+        self._running: list[RunningThread] = []
 
-    def start(self, name: str, run: Callable[[threading.Event], None]) -> "Running":
+    def start(
+        self, name: str, run: Callable[[threading.Event], None]
+    ) -> "RunningThread":
         """Start `run(stop)` on a thread of its own; it returns soon after `stop`."""
         assert isinstance(self.stop, _StopOfAll)
         stop = self.stop.of_one()
@@ -32,12 +34,12 @@ class Threads:
         def guarded() -> None:
             try:
                 run(stop)
-            except Exception as error:  # noqa: BLE001 - told, and it ends the process
+            except Exception as error:  # noqa: BLE001 - reported, and it ends the process
                 self.failure = self.failure or error
                 self.stop.set()
 
         thread = threading.Thread(target=guarded, name=name, daemon=True)
-        running = Running(thread, stop)
+        running = RunningThread(thread, stop)
         self._running = [each for each in self._running if each.is_alive]
         self._running.append(running)
         thread.start()
@@ -48,7 +50,7 @@ class Threads:
         return join(self._running, deadline_seconds)
 
 
-class Running:
+class RunningThread:
     """One thread."""
 
     def __init__(self, thread: threading.Thread, stop: threading.Event) -> None:
@@ -69,7 +71,7 @@ class Running:
         return not self._thread.is_alive()
 
 
-def join(threads: Iterable[Running], deadline_seconds: float) -> list[str]:
+def join(threads: Iterable[RunningThread], deadline_seconds: float) -> list[str]:
     """Wait for threads together; return the names of those still running."""
     until = time.monotonic() + deadline_seconds
     return [each.name for each in threads if not each.join(until - time.monotonic())]

@@ -1,7 +1,4 @@
-"""One source's way from blocks to windows: frames, hop levels, due windows.
-
-The grid of windows and hops, on the absolute sample index.
-"""
+"""Windows of one source on a fixed grid of sample indices, with their levels."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -43,6 +40,15 @@ class WindowGrid:
         """Index of the first window that begins at or after `sample`."""
         return -(-sample // self.hop_samples)
 
+    def history_start(self, stop: int) -> int:
+        """First sample needed to resume at `stop` as if all before it were known.
+
+        The next window begins there or later, and the hop before it lets the level
+        meter settle.
+        """
+        next_window = self.first_from(stop - self.window_samples + 1)
+        return max(0, (next_window - 1) * self.hop_samples)
+
     def hop_end_after(self, sample: int) -> int:
         """First end of a window, of any index, that lies after `sample`.
 
@@ -57,7 +63,7 @@ class WindowGrid:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A window that is complete, and not yet classified."""
+    """A complete window that is not classified yet."""
 
     start: int
     stop: int
@@ -71,8 +77,8 @@ class Window:
     """Of the loudest hop."""
 
 
-class Track:
-    """Turns the blocks of one source into its due windows.  Not thread-safe."""
+class Windower:
+    """Cuts the blocks of one source into its windows.  Not thread-safe."""
 
     def __init__(
         self, log_mel: LogMel, grid: WindowGrid, level_offset_db: float
@@ -80,7 +86,9 @@ class Track:
         self.log_mel = log_mel
         self.grid = grid
         self.level_offset_db = level_offset_db
-        self._told_until = 0  # no window that stops by then is told
+        self.stretch_start = 0
+        """Where the samples begin that follow each other up to the newest."""
+
         hops_in_window = -(-grid.window_samples // grid.hop_samples)
         self._levels: deque[Level] = deque(maxlen=hops_in_window)
         self._log_mels: Tensor
@@ -92,34 +100,15 @@ class Track:
         """Sample index at which the next window is complete."""
         return self.grid.window(self._next_window)[1]
 
-    @property
-    def stop(self) -> int:
-        """Absolute index after the newest sample."""
-        return self._stop
-
-    def is_like(self, other: "Track") -> bool:
-        """Whether the other would make the same windows of the same samples."""
-        return (self.log_mel.spec, self.grid, self.level_offset_db) == (
-            other.log_mel.spec,
-            other.grid,
-            other.level_offset_db,
-        )
-
-    def go_on_from(self, before: "Track") -> int:
-        """Go on where another one was, which stays as it is.
-
-        Returns:
-            The first sample to be heard again: it is in the window that comes next, or
-            in the hop before, which the meter of levels needs to settle.
-        """
-        self._told_until = before._told_until
-        grid = self.grid
-        last = (before._told_until - grid.window_samples) // grid.hop_samples
-        return max(before._began, last * grid.hop_samples)
-
     def restart(self, sample: int) -> None:
-        """Go on at `sample`: what lies before it was lost."""
+        """Go on at `sample`: the samples before it are lost."""
         self._begin_stretch(sample, self._channels)
+
+    def resume(self, history: Block) -> None:
+        """Go on after `history`, whose windows were reported before."""
+        self.restart(history.start)
+        if history.stop > history.start:
+            self.push(history)
 
     def push(self, block: Block) -> list[Window]:
         """Take the next block; return the windows that it completes, in order."""
@@ -136,17 +125,14 @@ class Track:
         for end, level in self._hops.push(samples):
             self._levels.append(level)
             if end == self.next_stop:
-                window = self._take_window(end)
-                if end > self._told_until:
-                    self._told_until = end
-                    windows.append(window)
+                windows.append(self._take_window(end))
         self._forget_old_frames()
         return windows
 
     def _begin_stretch(self, start: int, channels: int) -> None:
         spec = self.log_mel.spec
         self._channels = channels
-        self._began = self._stop = start
+        self.stretch_start = self._stop = start
         self._next_window = self.grid.first_from(start)
         self._frames = IncrementalLogMel(self.log_mel, channels, start)
         self._first_frame = self._frames.next_frame

@@ -1,63 +1,67 @@
-"""The worker: takes what the sources delivered, analyses it, tells the sinks.
+"""The worker: analyses the samples of all sources, and feeds the sinks."""
 
-What a worker drives, from the timelines of the sources to the sinks.
-"""
-
-import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 from monitor.audio.timeline import Block, Timeline
 from monitor.clock import Clock, SampleClock
+from monitor.config.audio import HealthSettings
 from monitor.records import (
     EVERY_SOURCE,
-    EndReason,
-    Event,
-    Onset,
     PlacedRecord,
     Record,
     ScoreFrame,
     SourceState,
     Timed,
 )
-from monitor.runtime.health import HealthWatch
+from monitor.runtime.health import HealthReports, HealthWatch, SourceHealth
 from monitor.runtime.pipeline import Arrival, Pipeline
-from monitor.runtime.stats import Meter
+from monitor.runtime.stats import SourceMeter, WorkerMeter
 from monitor.sinks.sink import Sink
 from monitor.statistics import Statistics
 
-
-@dataclass(frozen=True, slots=True)
-class Lineup:
-    """Feeds, pipeline and sinks that belong together; a reload makes another one."""
-
-    pipeline: Pipeline
-    """Prepared for the sources of `timelines`."""
-
-    timelines: Mapping[str, Timeline]
-    """By source."""
-
-    sample_clocks: Mapping[str, SampleClock]
-    """By source; a source without one is a recording whose time is unknown."""
-
-    sinks: Sequence[Sink]
-    """Called on the worker's thread, in this order, and closed at its end."""
-
-    model: str = ""
-    """Tells models apart: where it changes, no event goes on."""
-
-    health: HealthWatch = field(default_factory=HealthWatch.idle)
-    """Judges the sources of `timelines`."""
-
-    def goes_on(self, source: str, after: "Lineup") -> bool:
-        """Whether `after` goes on with the very samples of a source."""
-        return after.timelines.get(source) is self.timelines[source]
-
-
 REPORT_SECONDS = 0.25
 IDLE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class SourceInput:
+    """One source as the worker sees it; lives as long as the source is open."""
+
+    timeline: Timeline
+    sample_clock: SampleClock | None
+    """None: a recording whose time of day is unknown."""
+
+    meter: SourceMeter
+    health: SourceHealth
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything that the worker drives; a reload replaces all of it at once."""
+
+    pipeline: Pipeline
+    """Prepared for the sources of `inputs`."""
+
+    inputs: Mapping[str, SourceInput]
+    """By source."""
+
+    health: HealthSettings
+    session: str
+    """Within one session an open trouble goes on."""
+
+    kept: frozenset[str] = frozenset()
+    """Sources of the parts before that go on: no sample of them is lost."""
+
+    sinks: Sequence[Sink] = ()
+    """Called on the worker's thread, in this order, and closed at its end."""
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the model."""
+        return self.pipeline.classifier.spec.sample_rate
 
 
 class Worker:
@@ -68,29 +72,33 @@ class Worker:
     """
 
     def __init__(
-        self, lineup: Lineup, *, wakeup: threading.Event, clock: Clock
+        self,
+        parts: Parts,
+        *,
+        wakeup: threading.Event,
+        clock: Clock,
+        reports: HealthReports | None = None,
     ) -> None:
-        """Connect timelines and sinks.
+        """Prepare; nothing runs before `run`.
 
         Args:
-            lineup: What to drive; the `wakeup` of its timelines is `wakeup`.
+            parts: To be driven; the `wakeup` of their timelines is `wakeup`.
             wakeup: Set whenever there may be something to do.
             clock: Of the machine.
+            reports: Takes what other threads find out about health.
         """
         self.latest_turn = clock.monotonic()
         """When the thread last began to look for work, monotonic seconds."""
 
-        self.wakeup = wakeup
-        """Set whenever there may be something to do."""
-
-        self._lineup = lineup
-        self._going_on: dict[str, Timed] = {}  # onsets without their event
+        self._parts = parts
+        self._wakeup = wakeup
         self._clock = clock
-        self._meter = Meter(clock)
-        self._meter.follow(lineup.timelines.values())
-        self._listening = set(lineup.timelines)
+        self._reports = reports or HealthReports()
+        self._health = HealthWatch(self._reports)
+        self._meter = WorkerMeter(clock)
+        self._open = set(parts.inputs)
         self._began = clock.monotonic()
-        self._own_clock = SampleClock(clock, self._sample_rate)
+        self._own_clock = SampleClock(clock, parts.sample_rate)
         self._changes: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._reported = float("-inf")
 
@@ -100,63 +108,37 @@ class Worker:
         When the worker has ended, it never runs.
         """
         self._changes.put(change)
-        self.wakeup.set()
+        self._wakeup.set()
 
     def reopen_sinks(self) -> None:
-        """Have the sinks open their files anew.  Worker's thread: see `ask`."""
-        for sink in self._lineup.sinks:
+        """Have the sinks open their files again.  Worker's thread: see `ask`."""
+        for sink in self._parts.sinks:
             sink.reopen()
 
-    def conclude(self, after: Lineup) -> None:
-        """End what does not go on in `after`, and tell it.  Worker's thread: see `ask`.
+    def replace(self, after: Parts, open_sinks: Callable[[], Sequence[Sink]]) -> None:
+        """End everything that is driven, and go on with `after`.  Worker's thread.
 
-        The captures of sources that do not go on have ended.
-        """
-        before = self._lineup
-        gone = [name for name in before.timelines if not before.goes_on(name, after)]
-        self._work([before.timelines[name] for name in gone])
-        for name in gone if after.model == before.model else before.timelines:
-            self._tell(before.pipeline.finish(name, "reloaded"))
-        for name in gone:
-            self._listening.discard(name)
-            detail = "there is a new configuration"
-            self._tell(before.health.finish(name, detail, self._place))
-            if name not in after.timelines:
-                state = SourceState(name, "ended", "it is not configured any more")
-                position = before.timelines[name].taken
-                self._give([self._timed(state, position, position)])
-
-    def adopt(self, after: Lineup, newcomers: Iterable[Sink]) -> None:
-        """Go on with `after`.  Worker's thread: see `ask`; `conclude` stands before.
-
-        Where another model or another hop needs it, sound that was analysed before is
-        heard again, so that the next window is complete as soon as it would have been.
+        Sources that are kept go on with their next window.  The captures of the others
+        have ended.
 
         Args:
-            after: What to drive from now on.
-            newcomers: Of its sinks those that are to learn what is going on.
+            after: Without its sinks.
+            open_sinks: Opens them, once the sinks in use are closed.
         """
-        before, self._lineup = self._lineup, after
-        self._meter.follow(after.timelines.values())
+        before = self._parts
+        self._work(before.inputs.keys() - after.kept)
+        for name in before.inputs:
+            self._give(before.pipeline.finish(name, "reloaded"))
+        self._end_health(before, after)
+        for name in before.inputs.keys() - after.inputs.keys():
+            state = SourceState(name, "ended", "it is not configured any more")
+            self._give_state(state, before.inputs[name].timeline.taken)
         for sink in before.sinks:
-            if not any(sink is each for each in after.sinks):
-                sink.close()
-        for sink in newcomers if self._going_on else ():
-            sink.write(list(self._going_on.values()))
-        after.health.go_on_from(before.health)
-        again: list[Arrival] = []
-        for name, timeline in after.timelines.items():
-            if name not in before.timelines or not before.goes_on(name, after):
-                self._listening.add(name)
-                continue
-            after.health.take_over(name, before.health)
-            first = after.pipeline.take_over(
-                name, before.pipeline, is_same_model=after.model == before.model
-            )
-            start, samples = timeline.past(first, timeline.taken)
-            if samples.shape[1]:
-                again.append((name, Block(start, samples)))
-        self._tell(after.pipeline.process(again))
+            sink.close()
+        self._parts = after = replace(after, sinks=open_sinks())
+        self._open = (self._open & after.kept) | (after.inputs.keys() - after.kept)
+        for name in after.kept:
+            self._resume(name, before.pipeline)
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set or every source is a recording that is over.
@@ -165,100 +147,111 @@ class Worker:
         closes the sinks in any case.
         """
         try:
-            while self._listening and not stop.is_set():
-                self.wakeup.wait(IDLE_SECONDS)
-                self.wakeup.clear()
-                self.latest_turn = self._clock.monotonic()
-                self._step()
-            self._work(list(self._lineup.timelines.values()))
-            self._finish("stopped")
+            while self._open and not stop.is_set():
+                self._wakeup.wait(IDLE_SECONDS)
+                self._wakeup.clear()
+                self.step()
+            self._work(self._parts.inputs)
+            for source in self._parts.inputs:
+                self._give(self._parts.pipeline.finish(source, "stopped"))
+            for source in (*self._parts.inputs, EVERY_SOURCE):
+                self._finish_health(source, "the monitor was stopped")
         finally:
             stop.set()
-            for sink in self._lineup.sinks:
+            for sink in self._parts.sinks:
                 sink.close()
+
+    def step(self) -> None:
+        """Do everything that is due now."""
+        self.latest_turn = began = self._clock.monotonic()
+        while not self._changes.empty():
+            self._changes.get()()
+        self._give_found()
+        self._work([name for name in self._parts.inputs if self._has_work(name)])
+        if began - self._reported >= REPORT_SECONDS:
+            self._reported = began
+            self._report(began)
 
     @property
     def statistics(self) -> Statistics:
-        """How the monitor is doing."""
-        lineup = self._lineup
-        return self._meter.statistics(lineup.sinks, lineup.pipeline.classifier)
+        """Figures of this moment.  Worker's thread."""
+        meters = [source.meter for source in self._parts.inputs.values()]
+        classifier = self._parts.pipeline.classifier
+        return self._meter.statistics(meters, self._parts.sinks, classifier)
 
-    def _step(self) -> None:
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._changes.get_nowait()()
-        self._tell_found()
-        began = self._clock.monotonic()
-        self._work(
-            [
-                timeline
-                for timeline in self._lineup.timelines.values()
-                if self._has_work(timeline)
-            ]
+    def _report(self, now: float) -> None:
+        statistics = self.statistics
+        sources = {name: each.health for name, each in self._parts.inputs.items()}
+        settings = self._parts.health
+        self._give(
+            self._health.look(settings, sources, statistics, now, self._newest_sample)
         )
-        if began - self._reported >= REPORT_SECONDS:
-            self._reported = began
-            statistics = self.statistics
-            self._tell(self._lineup.health.look(statistics, began, self._place))
-            for sink in self._lineup.sinks:
-                sink.report(statistics)
+        for sink in self._parts.sinks:
+            sink.report(statistics)
 
-    def _work(self, timelines: Sequence[Timeline]) -> None:
-        """Analyse what `timelines` delivered, and tell what was heard."""
-        began = self._clock.monotonic()
-        arrivals: list[Arrival] = []
-        states: list[tuple[SourceState, int]] = []
-        records: list[PlacedRecord] = []
-        for timeline in timelines:
-            self._take(timeline, arrivals, states)
-        if arrivals:
-            records = self._lineup.pipeline.process(arrivals)
-            self._measure(began, arrivals, records)
-            self._tell(records)
-        self._tell(self._lineup.health.hear(timelines, records))
-        for state, position in states:
-            self._follow(state, position)
-
-    def _has_work(self, timeline: Timeline) -> bool:
-        """Whether a window is complete, or something but sound waits.
+    def _has_work(self, source: str) -> bool:
+        """Whether a window is complete, or a gap or a state is to be taken.
 
         Taking every small block at once would compute the frames in small batches.
         """
-        next_stop = self._lineup.pipeline.next_stop(timeline.name)
+        timeline = self._parts.inputs[source].timeline
+        next_stop = self._parts.pipeline.next_stop(source)
         return timeline.is_urgent or timeline.stop >= next_stop
 
-    def _take(
-        self,
-        timeline: Timeline,
-        arrivals: list[Arrival],
-        states: list[tuple[SourceState, int]],
-    ) -> None:
-        """Take what a source delivered; its states with the sample where they hold."""
-        sample_clock = self._lineup.sample_clocks.get(timeline.name)
-        if sample_clock is not None:
-            sample_clock.anchor(timeline.arrivals())
-        position = timeline.taken
-        for item in timeline.take():
-            if isinstance(item, SourceState):
-                states.append((item, position))
-            else:
-                arrivals.append((timeline.name, item))
-                position = item.stop
+    def _work(self, sources: Iterable[str]) -> None:
+        """Analyse everything that `sources` delivered."""
+        began = self._clock.monotonic()
+        inputs = {name: self._parts.inputs[name] for name in sources}
+        arrivals: list[Arrival] = []
+        states: list[tuple[SourceState, int]] = []
+        records: list[PlacedRecord] = []
+        for source in inputs.values():
+            _take(source, arrivals, states)
+        if arrivals:
+            records = self._parts.pipeline.process(arrivals)
+            self._measure(began, arrivals, records)
+            self._give(records)
+        for name, source in inputs.items():
+            own = [record for record in records if record.source == name]
+            cells = source.timeline.take_cells()
+            self._give(self._health.judge(source.health, cells, own))
+        for state, position in states:
+            self._follow(state, position)
 
     def _follow(self, state: SourceState, position: int) -> None:
         if state.state == "ended":
-            self._listening.discard(state.source)
-            self._tell(self._lineup.pipeline.finish(state.source, "end-of-input"))
-            detail = "the recording is over"
-            self._tell(self._lineup.health.finish(state.source, detail, self._place))
-        self._give([self._timed(state, position, position)])
+            self._open.discard(state.source)
+            self._give(self._parts.pipeline.finish(state.source, "end-of-input"))
+            self._finish_health(state.source, "the recording is over")
+        self._give_state(state, position)
 
-    def _finish(self, reason: EndReason) -> None:
-        for source in self._lineup.timelines:
-            self._tell(self._lineup.pipeline.finish(source, reason))
-        for source in (*self._lineup.timelines, EVERY_SOURCE):
-            detail = "the monitor was stopped"
-            self._tell(self._lineup.health.finish(source, detail, self._place))
+    def _resume(self, source: str, before: Pipeline) -> None:
+        """Have the pipeline know the newest samples of a source that goes on."""
+        pipeline, timeline = self._parts.pipeline, self._parts.inputs[source].timeline
+        if timeline.sample_rate != self._parts.sample_rate:
+            return  # a recording that is over
+        start = max(
+            pipeline.grid.history_start(timeline.taken), before.stretch_start(source)
+        )
+        first, samples = timeline.past(start, timeline.taken)
+        pipeline.resume(source, before, Block(first, samples))
+
+    def _end_health(self, before: Parts, after: Parts) -> None:
+        """Clear the troubles that nobody would clear in `after`."""
+        detail = "there is a new configuration"
+        for name, source in before.inputs.items():
+            other = after.inputs.get(name)
+            if other is None or other.health is not source.health:
+                self._finish_health(name, detail)
+        if after.session != before.session:
+            self._finish_health(EVERY_SOURCE, detail)
+            self._health = HealthWatch(self._reports)
+            self._own_clock = SampleClock(self._clock, after.sample_rate)
+
+    def _finish_health(self, source: str, detail: str) -> None:
+        known = self._parts.inputs.get(source)
+        health = None if known is None else known.health
+        self._give(self._health.finish(source, health, detail, self._newest_sample))
 
     def _measure(
         self,
@@ -271,59 +264,52 @@ class Worker:
             item.samples.shape[1] for _, item in arrivals if isinstance(item, Block)
         )
         if samples:
-            self._meter.add_step(now - began, samples / self._sample_rate)
+            self._meter.add_step(now - began, samples / self._parts.sample_rate)
         for record in records:
             if isinstance(record, ScoreFrame):
-                sample_clock = self._lineup.sample_clocks.get(record.source)
+                sample_clock = self._parts.inputs[record.source].sample_clock
                 if sample_clock is not None:
                     self._meter.add_latency(now - sample_clock.monotonic(record.stop))
 
-    def _place(self, source: str) -> int | None:
-        """The newest sample of a source; of the monitor, as if it were one."""
+    def _newest_sample(self, source: str) -> int | None:
+        """Index after the newest sample of a source; the monitor counts like one."""
         if source == EVERY_SOURCE:
             now = self._clock.monotonic()
-            position = round((now - self._began) * self._sample_rate)
+            position = round((now - self._began) * self._parts.sample_rate)
             self._own_clock.anchor([(position, now)])
             return position
-        timeline = self._lineup.timelines.get(source)
-        return None if timeline is None else timeline.taken
+        known = self._parts.inputs.get(source)
+        return None if known is None else known.timeline.taken
 
-    @property
-    def _sample_rate(self) -> int:
-        return self._lineup.pipeline.classifier.spec.sample_rate
+    def _give(self, records: Sequence[PlacedRecord]) -> None:
+        self._write([self._timed(each, each.start, each.stop) for each in records])
 
-    def _tell(self, records: Sequence[PlacedRecord]) -> None:
-        self._give(
-            [self._timed(record, record.start, record.stop) for record in records]
-        )
+    def _give_state(self, state: SourceState, position: int) -> None:
+        self._write([self._timed(state, position, position)])
 
-    def _give(self, batch: Sequence[Timed]) -> None:
-        if batch:
-            self._meter.take(batch)
-            self._remember(batch)
-            for sink in self._lineup.sinks:
-                sink.write(batch)
-
-    def _remember(self, batch: Sequence[Timed]) -> None:
+    def _write(self, batch: Sequence[Timed]) -> None:
+        if not batch:
+            return
+        self._meter.take(batch)
         for timed in batch:
-            if isinstance(timed.record, Onset):
-                self._going_on[timed.record.id] = timed
-            elif isinstance(timed.record, Event):
-                self._going_on.pop(timed.record.id, None)
+            source = self._parts.inputs.get(timed.record.source)
+            if source is not None:
+                source.meter.take(timed.record)
+        for sink in self._parts.sinks:
+            sink.write(batch)
 
-    def _tell_found(self) -> None:
-        """Tell what a sink came upon itself: nothing of this run, so not measured."""
-        for finder in self._lineup.sinks:
+    def _give_found(self) -> None:
+        """Hand what a sink found to the others; it is not of this run: not measured."""
+        for finder in self._parts.sinks:
             found = finder.take_found()
-            for sink in self._lineup.sinks if found else ():
+            for sink in self._parts.sinks if found else ():
                 if sink is not finder:
                     sink.write(found)
 
     def _timed(self, record: Record, start: int, stop: int) -> Timed:
-        sample_clock = self._lineup.sample_clocks.get(record.source)
-        if record.source == EVERY_SOURCE:
-            sample_clock = self._own_clock
-        rate = self._sample_rate
+        known = self._parts.inputs.get(record.source)
+        sample_clock = self._own_clock if known is None else known.sample_clock
+        rate = self._parts.sample_rate
         return Timed(
             record,
             start / rate,
@@ -331,3 +317,21 @@ class Worker:
             sample_clock.utc(start) if sample_clock is not None else None,
             sample_clock.utc(stop) if sample_clock is not None else None,
         )
+
+
+def _take(
+    source: SourceInput,
+    arrivals: list[Arrival],
+    states: list[tuple[SourceState, int]],
+) -> None:
+    """Take everything that a source delivered; its states with their sample."""
+    timeline = source.timeline
+    if source.sample_clock is not None:
+        source.sample_clock.anchor(timeline.arrivals())
+    position = timeline.taken
+    for item in timeline.take():
+        if isinstance(item, SourceState):
+            states.append((item, position))
+        else:
+            arrivals.append((timeline.name, item))
+            position = item.stop

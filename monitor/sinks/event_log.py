@@ -41,14 +41,10 @@ class LineFile:
 
     def __init__(self, path: Path, limit_bytes: int, keep: int) -> None:
         self.path = path
-        self.limit(limit_bytes, keep)
-        self._descriptor: int | None = None
-        self._is_rotation_failing = False
-
-    def limit(self, limit_bytes: int, keep: int) -> None:
-        """Rotate before a line would exceed `limit_bytes`; keep `keep` old files."""
         self._limit_bytes = limit_bytes
         self._keep = keep
+        self._descriptor: int | None = None
+        self._is_rotation_failing = False
 
     def open(self) -> None:
         """Open the file at the path; create it and its folder where they are missing.
@@ -207,10 +203,6 @@ class EventLog(Sink):
     def queues(self) -> dict[str, int]:
         """Records in memory, because the file cannot be written."""
         return {"event-log": len(self._waiting)}
-
-    def change(self, *, rotate_mib: float, keep: int) -> None:
-        """Rotate by other limits, from the next record on."""
-        self._file.limit(_bytes(rotate_mib), keep)
 
     def write(self, batch: Sequence[Timed]) -> None:
         """Append the records of `batch`; a full disk raises nothing."""

@@ -148,23 +148,3 @@ def test_a_concurrent_writer_never_leaves_torn_data() -> None:
         finally:
             enough.set()
             writer.join()
-
-
-@given(
-    capacity=st.integers(1, 25),
-    other=st.integers(1, 40),
-    written=st.integers(0, 60),
-    later=st.integers(0, 30),
-)
-def test_another_capacity_keeps_the_newest_samples(
-    capacity: int, other: int, written: int, later: int
-) -> None:
-    ring = Ring(1, capacity)
-    ring.write(numbered(0, written))
-    resized = ring.resized(other)
-    assert resized.stop == written
-    assert resized.oldest == max(ring.oldest, written - other)
-    resized.write(numbered(written, later))
-    first = resized.oldest
-    held = resized.read(first, resized.stop - first)
-    np.testing.assert_array_equal(held, numbered(first, resized.stop - first))

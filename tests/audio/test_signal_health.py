@@ -188,13 +188,6 @@ def test_a_gap_makes_nothing_longer() -> None:
     assert debouncer.start == 1000
 
 
-def test_settings_of_a_reload_hold_from_then_on() -> None:
-    changed = signal_health(HealthSettings(hold_seconds=60, clear_seconds=60))
-    assert examine(FAULTS["clipping"], by=changed) == []
-    changed.adopt(HealthSettings(hold_seconds=1, clear_seconds=60))
-    assert [it.kind for it in examine(FAULTS["clipping"], by=changed)] == ["clipping"]
-
-
 class Place:
     """A place with a level for every hop."""
 

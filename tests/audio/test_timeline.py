@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Callable
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -254,27 +253,6 @@ def test_a_timeline_may_go_on_counting_where_another_stopped() -> None:
         (1030, 1035, "stalled"),
     ]
     assert (timeline.start, timeline.taken, timeline.stop) == (1000, 1035, 1035)
-
-
-@pytest.mark.parametrize("capacity", [50, 300])
-def test_another_capacity_loses_no_pending_samples(capacity: int) -> None:
-    timeline = make_timeline()
-    write(timeline, 60)
-    timeline.keep(capacity / RATE)
-    write(timeline, 20)
-    write(timeline, 10)
-    assert_tiled(spans(timeline.take()), 0, 90)
-    assert timeline.losses == ()
-    first, samples = timeline.past(0, 90)
-    assert first == max(0, 90 - capacity)
-    np.testing.assert_array_equal(samples, numbered(first, 90 - first))
-
-
-def test_a_larger_capacity_holds_more() -> None:
-    timeline = make_timeline()
-    timeline.keep(300 / RATE)
-    write(timeline, 280)
-    assert spans(timeline.take()) == [(0, 280, "1 channels")]
 
 
 def written(*counts: int) -> Timeline:

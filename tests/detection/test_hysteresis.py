@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from monitor.detection.detector import Detector
+from monitor.detection.hysteresis import Horizon
 from tests.support.detection import (
     GATE_DBFS,
     Told,
@@ -206,43 +208,56 @@ def test_a_higher_onset_threshold_never_yields_more(
     assert sounding(min(low + more, 10) / 10) <= sounding(low / 10)
 
 
-def changed(scores: str, at: int, **changes: float) -> list[tuple[int, int]]:
-    """Events when the rule changes before window `at`."""
-    watcher = detector(rule(min_duration_off=2))
+def followed(scores: str, at: int, **changes: float) -> list[tuple[int, int]]:
+    """Events when another detector, of a changed rule, follows before window `at`."""
+    before = detector(rule(min_duration_off=2))
     frames = drawn(scores)
-    before = [Told(r, None) for f in frames[:at] for r in watcher.push(f)]
-    watcher.change({"a": rule(**{"min_duration_off": 2, **changes})}, GATE_DBFS)
-    return stretches(before + told(watcher, frames[at:]))
+    found = [Told(r, None) for f in frames[:at] for r in before.push(f)]
+    found += [Told(r, None) for r in before.finish("reloaded")]
+    after = Detector(
+        "street",
+        ["a"],
+        {"a": rule(**{"min_duration_off": 2, **changes})},
+        GATE_DBFS,
+        "m",
+        "session",
+        seen_until=before.seen_until,
+        horizons=before.horizons,
+    )
+    return stretches(found + told(after, frames[at:]))
 
 
 @pytest.mark.parametrize(
-    ("changes", "events"),
+    ("scores", "at", "changes", "events"),
     [
-        ({}, [(2, 8)]),
-        ({"offset_threshold": 0.65}, [(2, 4)]),  # what hovers counts no more
-        ({"onset_threshold": 0.95}, [(2, 8)]),  # it has begun, and stays
-        ({"min_duration_on": 30}, [(2, 8)]),  # it is told, and stays
-        ({"smoothing_hops": 3}, [(2, 8)]),
+        ("..####.....", 2, {}, [(2, 6)]),
+        ("..####.....", 7, {}, [(2, 6)]),
+        ("..########.", 5, {}, [(2, 5), (7, 10)]),  # it goes on as another event
+        ("..####.....", 6, {}, [(2, 6)]),  # what is over begins nothing
+        ("..########.", 5, {"onset_threshold": 0.95}, [(2, 5)]),
+        ("..########.", 5, {"min_duration_on": 3}, [(2, 5), (7, 10)]),
+        ("..########.", 5, {"min_duration_on": 4}, [(2, 5)]),
     ],
 )
-def test_what_is_going_on_ends_as_new_rules_say(
-    changes: dict[str, float], events: list[tuple[int, int]]
+def test_a_detector_that_follows_another_repeats_no_event(
+    scores: str, at: int, changes: dict[str, float], events: list[tuple[int, int]]
 ):
-    assert changed("..##++++.....", 4, **changes) == events
+    assert followed(scores, at, **changes) == events
 
 
-def test_a_new_threshold_holds_for_what_comes():
-    assert changed("..##....++...", 5, onset_threshold=0.5) == [(2, 4), (8, 10)]
-    assert changed("..##....##...", 5, onset_threshold=0.95) == [(2, 4)]
+def test_a_sound_that_was_not_told_yet_is_told_by_the_detector_that_follows():
+    before = detector(rule(min_duration_on=3))
+    frames = drawn("..#####....")
+    assert [record for frame in frames[:3] for record in before.push(frame)] == []
+    assert before.finish("reloaded") == []
+    assert before.horizons == {"a": Horizon()}
 
 
-def test_more_smoothing_begins_with_the_scores_so_far():
-    # Two windows of three are high, and the mean is below the threshold.
-    assert changed("..........##.", 10, smoothing_hops=3, onset_threshold=0.8) == []
-    assert changed("..........###", 10, smoothing_hops=3, onset_threshold=0.8) != []
-
-
-def test_no_event_begins_before_it_may():
-    watcher = detector(rule())
-    watcher.begin_after({"a": 4})
-    assert stretches(told(watcher, drawn("..####...."))) == [(4, 6)]
+def test_the_refractory_time_goes_on_in_the_detector_that_follows():
+    before = detector(rule(refractory=4))
+    for frame in drawn("..##..."):
+        before.push(frame)
+    after = Detector(
+        "street", ["a"], {"a": rule()}, GATE_DBFS, "m", "s", horizons=before.horizons
+    )
+    assert stretches(told(after, drawn(".....#####.")[5:])) == [(8, 10)]

@@ -28,7 +28,7 @@ from monitor.runtime.canary_trial import (
     run_trial,
 )
 from monitor.runtime.health import HealthReports
-from monitor.runtime.services import AudioHistory, ServiceContext, build_services
+from monitor.runtime.services import AudioHistory
 from tests.support.canary import LIVE, RATE, SourceUnderTest, noise
 from tests.support.clock import FakeClock
 from tests.support.models import seeded_model
@@ -305,38 +305,6 @@ def test_there_is_no_canary_if_it_is_off_or_no_source_is_live(
     config = parse_config(text, "config.yaml")
     reports, clock = HealthReports(), FakeClock()
     assert build_canary(config, intact, AudioHistory(), reports, clock) is None
-
-
-def test_a_reload_builds_it_anew_where_the_chain_has_changed(
-    intact: Classifier, model: TrainedModel, tmp_path: Path
-) -> None:
-    clock = FakeClock()
-
-    def context(classifier: Classifier, more: str) -> ServiceContext:
-        return ServiceContext(
-            parse_config(LIVE + "status: {socket: s}\n" + more, "config.yaml"),
-            labels=classifier.labels,
-            sample_rate=RATE,
-            clock=clock,
-            past=AudioHistory(),
-            state_dir=tmp_path,
-            environ={},
-            classifier=classifier,
-        )
-
-    running = build_services(context(intact, ""))
-    canary = running["canary"]
-    for classifier, more in (
-        (intact, "detection: {labels: {siren: {onset_threshold: 0.8}}}"),
-        (intact, "canary: {every_seconds: 600}"),
-        (classifier_of(model), ""),
-    ):
-        after = build_services(context(classifier, more), running)
-        assert after["canary"] is not canary
-    after = build_services(context(intact, "heartbeat: {method: POST}"), running)
-    assert after["canary"] is canary
-    after = build_services(context(intact, "canary: {every_seconds: null}"), running)
-    assert "canary" not in after
 
 
 def test_closing_clears_the_health_that_it_raised(intact: Classifier) -> None:

@@ -1,17 +1,20 @@
-"""Who is deaf, and what becomes of health when the configuration changes."""
+"""Deaf sources, trouble of the monitor, and reports of other threads."""
 
 import math
 from dataclasses import replace
+from typing import Any
 
-import numpy as np
 import pytest
 
 from monitor.audio.signal_health import CellStatistics, ChannelStatistics
-from monitor.audio.timeline import Timeline
 from monitor.config.audio import HealthSettings
-from monitor.config.config import Config
 from monitor.records import EVERY_SOURCE, Health, SourceStateName
-from monitor.runtime.health import HealthReport, HealthReports, HealthWatch
+from monitor.runtime.health import (
+    HealthReport,
+    HealthReports,
+    HealthWatch,
+    SourceHealth,
+)
 from monitor.statistics import ModelStatistics, Statistics, Trouble
 from tests.support.timed import samples, statistics
 
@@ -20,26 +23,21 @@ SETTINGS = HealthSettings(deaf_seconds=60, clear_seconds=20)
 RATE = 44_100
 
 
-def watch(
-    settings: HealthSettings = SETTINGS,
-    desk: HealthReports | None = None,
-    *,
-    live: bool = True,
-) -> HealthWatch:
-    return HealthWatch(
-        settings,
-        {"street": live},
-        sample_rate=RATE,
-        session="session",
-        desk=desk or HealthReports(),
-    )
+def source_health(settings: HealthSettings = SETTINGS, **facts: Any) -> SourceHealth:
+    facts = {"session": "session", "live": True, **facts}
+    return SourceHealth("street", RATE, settings, **facts)
 
 
 class Night:
     """A source whose worker reports four times a second."""
 
-    def __init__(self, watching: HealthWatch) -> None:
-        self.watch = watching
+    def __init__(
+        self, settings: HealthSettings = SETTINGS, *, live: bool = True
+    ) -> None:
+        self.settings = settings
+        self.reports = HealthReports()
+        self.watch = HealthWatch(self.reports)
+        self.sources = {"street": source_health(settings, live=live)}
         self.now = 1000.0
         self.captured = 0.0
         self.idle = math.inf
@@ -61,7 +59,13 @@ class Night:
         return self
 
     def _look(self, found: Statistics) -> None:
-        self.told += self.watch.look(found, self.now, lambda _: samples(self.captured))
+        self.told += self.watch.look(
+            self.settings,
+            self.sources,
+            found,
+            self.now,
+            lambda _: samples(self.captured),
+        )
 
     @property
     def states(self) -> list[str]:
@@ -70,7 +74,7 @@ class Night:
 
 
 def test_a_source_that_is_waited_for_is_deaf_and_then_back() -> None:
-    night = Night(watch()).passes(10).passes(59, "waiting")
+    night = Night().passes(10).passes(59, "waiting")
     assert night.told == []
     night.passes(2, "waiting")
     assert night.states == ["raised"]
@@ -82,39 +86,39 @@ def test_a_source_that_is_waited_for_is_deaf_and_then_back() -> None:
 
 
 def test_a_source_that_was_never_there_is_deaf_too() -> None:
-    assert Night(watch()).passes(61, "opening").states == ["raised"]
+    assert Night().passes(61, "opening").states == ["raised"]
 
 
 def test_a_source_that_says_it_listens_and_does_not_move_is_deaf() -> None:
-    assert Night(watch()).passes(10).passes(70, moves=False).states == []
-    assert Night(watch()).passes(10).passes(80, moves=False).states == ["raised"]
+    assert Night().passes(10).passes(70, moves=False).states == []
+    assert Night().passes(10).passes(80, moves=False).states == ["raised"]
 
 
 def test_a_source_that_comes_for_moments_only_is_deaf_in_the_end() -> None:
-    night = Night(watch()).passes(10)
+    night = Night().passes(10)
     for _ in range(8):
         night.passes(25, "waiting").passes(5)
     assert night.states == ["raised"]
 
 
 def test_a_short_outage_is_a_gap_and_no_deafness() -> None:
-    night = Night(watch())
+    night = Night()
     for _ in range(10):
         night.passes(20, "waiting").passes(100)
     assert night.told == []
 
 
 def test_a_machine_that_slept_was_not_deaf() -> None:
-    night = Night(watch()).passes(10).sleeps(8 * 3600)
+    night = Night().passes(10).sleeps(8 * 3600)
     assert night.passes(5, "waiting").passes(10).told == []
 
 
 def test_a_recording_that_is_over_is_not_deaf() -> None:
-    assert Night(watch(live=False)).passes(10).passes(120, "ended").told == []
+    assert Night(live=False).passes(10).passes(120, "ended").told == []
 
 
 def test_digital_silence_is_a_trouble_of_its_own() -> None:
-    night = Night(watch())
+    night = Night()
     silent = Trouble("street", "digital-silence", None, "")
     for _ in range(400):
         night.now += LOOK
@@ -125,12 +129,11 @@ def test_digital_silence_is_a_trouble_of_its_own() -> None:
 
 
 def test_deafness_may_be_ignored() -> None:
-    deaf = watch(HealthSettings(ignore=("deaf",)))
-    assert Night(deaf).passes(200, "waiting").told == []
+    assert Night(HealthSettings(ignore=("deaf",))).passes(200, "waiting").told == []
 
 
 def test_a_worker_that_stays_behind_is_an_overload() -> None:
-    night = Night(watch(HealthSettings(hold_seconds=10, clear_seconds=20)))
+    night = Night(HealthSettings(hold_seconds=10, clear_seconds=20))
     for behind in (0, 30, 0):
         for _ in range(200):
             night.now += LOOK
@@ -155,7 +158,7 @@ def test_a_worker_that_stays_behind_is_an_overload() -> None:
 def test_a_store_that_cannot_write_is_told(
     queue: tuple[str, int], is_ill: bool
 ) -> None:
-    night = Night(watch())
+    night = Night()
     for _ in range(100):
         night.now += LOOK
         night.captured += LOOK
@@ -165,7 +168,7 @@ def test_a_store_that_cannot_write_is_told(
 
 
 def test_a_compute_device_that_failed_is_told() -> None:
-    night = Night(watch()).passes(10)
+    night = Night().passes(10)
     for _ in range(100):
         night.now += LOOK
         night.captured += LOOK
@@ -178,63 +181,42 @@ def test_a_compute_device_that_failed_is_told() -> None:
 
 
 def test_what_was_raised_before_it_was_ignored_is_cleared_all_the_same() -> None:
-    desk = HealthReports()
-    night = Night(watch(desk=desk)).passes(10)
-    desk.post(HealthReport("canary", "raised", "not heard", "street"))
+    night = Night().passes(10)
+    night.reports.post(HealthReport("canary", "raised", "not heard", "street"))
     night.passes(1)
-    night.watch = watch(HealthSettings(ignore=("canary",)), desk)
-    desk.post(HealthReport("canary", "cleared", "", "street"))
+    night.settings = HealthSettings(ignore=("canary",))
+    night.reports.post(HealthReport("canary", "cleared", "", "street"))
     night.passes(1)
-    desk.post(HealthReport("canary", "raised", "not heard", "street"))
+    night.reports.post(HealthReport("canary", "raised", "not heard", "street"))
     night.passes(1)
     assert [it.state for it in night.told] == ["raised", "cleared"]
 
 
 def test_what_other_threads_post_is_told() -> None:
-    desk = HealthReports()
-    night = Night(watch(desk=desk)).passes(10)
-    desk.post(HealthReport("canary", "raised", "not heard", "street"))
+    night = Night().passes(10)
+    night.reports.post(HealthReport("canary", "raised", "not heard", "street"))
     night.passes(1)
     ((record),) = night.told
     assert (record.kind, record.source) == ("canary", "street")
 
 
-def clipped(first: int, seconds: float) -> Timeline:
-    timeline = Timeline("street", RATE, 30)
+def test_a_trouble_that_is_raised_ends_with_its_source() -> None:
+    watch, clipped = HealthWatch(HealthReports()), source_health()
     channel = ChannelStatistics(-1.0, 1.0, 0.0, 0.5, 1000)
     half = RATE // 2
-    for start in range(first, first + round(seconds * RATE), half):
-        timeline.add_cell(CellStatistics(start, start + half, (channel,)))
-    return timeline
-
-
-def test_a_new_configuration_goes_on_with_what_is_known() -> None:
-    """Half of the hold time before it, and half of it after it."""
-    before, after = watch(), watch()
-    assert before.hear([clipped(0, 6)], []) == []
-    after.take_over("street", before)
-    (raised,) = after.hear([clipped(6 * RATE, 6)], [])
+    cells = [CellStatistics(n * half, (n + 1) * half, (channel,)) for n in range(24)]
+    (raised,) = watch.judge(clipped, cells, [])
     assert (raised.kind, raised.start) == ("clipping", 0)
-    (cleared,) = after.finish("street", "the monitor was stopped", lambda _: 0)
-    assert cleared.id == raised.id
+    detail = "the monitor was stopped"
+    (cleared,) = watch.finish("street", clipped, detail, lambda _: 0)
+    assert (cleared.id, cleared.detail) == (raised.id, detail)
 
 
-def test_which_sources_are_live_follows_from_their_inputs() -> None:
-    config = Config.model_validate(
-        {
-            "sources": [
-                {"name": "street", "input": "mic:default"},
-                {"name": "tape", "input": "file:tape.wav"},
-            ]
-        }
-    )
-    made = HealthWatch.of(config, sample_rate=RATE, session="x", desk=HealthReports())
+@pytest.mark.parametrize(("live", "kinds"), [(True, ["digital-silence"]), (False, [])])
+def test_silence_in_a_recording_is_no_trouble(live: bool, kinds: list[str]) -> None:
     silent = ChannelStatistics(0.0, 0.0, 0.0, 0.0, 0)
-    told = []
-    for name in ("street", "tape"):
-        timeline = Timeline(name, RATE, 30)
-        for start in np.arange(0, 60 * RATE, RATE // 2).tolist():
-            cell = CellStatistics(start, start + RATE // 2, (silent,))
-            timeline.add_cell(cell)
-        told += made.hear([timeline], [])
-    assert [(it.source, it.kind) for it in told] == [("street", "digital-silence")]
+    half = RATE // 2
+    cells = [CellStatistics(n * half, (n + 1) * half, (silent,)) for n in range(120)]
+    watch = HealthWatch(HealthReports())
+    found = watch.judge(source_health(live=live), cells, [])
+    assert [it.kind for it in found] == kinds

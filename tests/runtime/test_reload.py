@@ -1,9 +1,254 @@
-"""What a configuration changes is said in the words of the configuration."""
+"""A reload takes a configuration as a whole or not at all, and waits for nobody."""
 
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
+import soundfile
 
+from monitor.clock import SystemClock
+from monitor.config.config import Config
 from monitor.config.load import parse_config
-from monitor.runtime.reload import compare
+from monitor.errors import ConfigError, StoreError
+from monitor.model.model_file import save_model
+from monitor.runtime import reload as reload_module
+from monitor.runtime.app import App, Environment, load, plan_app
+from monitor.runtime.reload import Again, Reloader, differences
+from monitor.runtime.supervisor import ServiceManager, Summary, Supervisor
+from monitor.sinks.status_snapshot import DaemonFacts
+from tests.support.models import seeded_model
+
+DEADLINE_SECONDS = 60.0
+
+
+class FakeManager(ServiceManager):
+    """Remembers the sentences and states that it was given."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+        self.states: list[str] = []
+
+    def ready(self) -> None:
+        self.states.append("ready")
+
+    def reloading(self) -> None:
+        self.states.append("reloading")
+
+
+class Running:
+    """A monitor that plays a recording, and its reloader."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        recording = folder / "street.wav"
+        soundfile.write(recording, np.zeros(120 * 16_000), 16_000)
+        save_model(folder / "model.safetensors", seeded_model())
+        self.settings: dict[str, Any] = {
+            "sources": [{"name": "street", "input": f"file:{recording}"}],
+            "model": {"file": str(folder / "model.safetensors")},
+        }
+        clock = SystemClock()
+        self.facts = DaemonFacts()
+        self.environment = Environment(
+            clock, "realtime", folder, self.facts, Summary(clock), {}
+        )
+        config = self.config()
+        self.app = App(
+            plan_app(config, self.environment, load(config)), self.environment
+        )
+        self.again: Callable[[], Again] = lambda: Again(self.config(), folder)
+        self.manager, self.done = FakeManager(), threading.Event()
+        supervisor = Supervisor(
+            self.manager, clock, self.app.turns, self.environment.summary.sentence
+        )
+        self.reloader = Reloader(self.app, self.reread, supervisor, self.done.set)
+
+    def reread(self) -> Again:
+        return self.again()
+
+    def config(self, **changes: Any) -> Config:
+        return Config.model_validate({**self.settings, **changes})
+
+    def reload(self, **changes: Any) -> str:
+        """Reload with changed settings; return the sentence of the status document."""
+        self.again = lambda: Again(self.config(**changes), self.folder)
+        self.reloader.ask()
+        self.wait()
+        assert self.facts.reload is not None
+        return self.facts.reload.detail
+
+    def wait(self) -> None:
+        assert self.done.wait(DEADLINE_SECONDS)
+        self.done.clear()
+        running = self.reloader._running
+        assert running is not None
+        assert running.join(DEADLINE_SECONDS)
+        self.reloader.look()
+
+    def on_worker(self, run: Callable[[], None]) -> None:
+        """Run something between two steps of the worker."""
+        ran = threading.Event()
+
+        def change() -> None:
+            run()
+            ran.set()
+
+        self.app.worker.ask(change)
+        assert ran.wait(DEADLINE_SECONDS)
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    monitor = Running(tmp_path)
+    monitor.app.start()
+    try:
+        yield monitor
+    finally:
+        app = monitor.app
+        app.threads.stop.set()
+        assert app.threads.join(DEADLINE_SECONDS) == []
+        app.senders.stop.set()
+        assert app.senders.join(DEADLINE_SECONDS) == []
+        assert app.threads.failure is None
+        assert app.senders.failure is None
+
+
+def test_a_reload_keeps_unchanged_captures_and_replaces_everything_behind(
+    running: Running,
+) -> None:
+    app, before = running.app, running.app.sources["street"]
+    plan, sinks = app.plan, app.sinks
+    sentence = running.reload(ring_seconds=20, store={"keep_days": 7})
+    assert sentence == "settings changed: ring_seconds, store"
+    after = app.sources["street"]
+    assert after.capture is before.capture
+    assert after.input.timeline is before.input.timeline
+    assert after.input.meter is before.input.meter
+    assert app.plan.pipeline is not plan.pipeline
+    assert app.sinks.store is not sinks.store
+    assert app.sinks.event_log is not sinks.event_log
+    assert app.plan.alerting is not plan.alerting
+    assert app.plan.model is plan.model
+    assert running.manager.states == ["reloading", "ready"]
+
+
+def test_a_source_that_comes_back_in_a_session_counts_on(running: Running) -> None:
+    """No index stands for two moments."""
+    timeline = running.app.sources["street"].input.timeline
+    yard = {"name": "yard", "input": "command:sleep 1000"}
+    assert running.reload(sources=[yard]) == (
+        "sources added: yard; sources removed: street"
+    )
+    both = [*running.settings["sources"], yard]
+    assert running.reload(sources=both) == "sources added: street"
+    window = running.app.plan.model.classifier.spec.window_samples
+    again = running.app.sources["street"].input.timeline
+    assert again.start == timeline.stop + window
+
+
+def test_nothing_is_replaced_if_nothing_changed_but_files_are_reopened(
+    running: Running,
+) -> None:
+    """As for logrotate, which sends the same signal every day."""
+    plan, log = running.app.plan, running.folder / "events.jsonl"
+    log.rename(running.folder / "events.jsonl.1")
+    assert running.reload() == "nothing changed"
+    running.on_worker(lambda: None)
+    assert running.app.plan is plan
+    assert log.exists()
+
+
+def test_a_renewed_secret_is_a_change(running: Running) -> None:
+    secret = running.folder / "url"
+    secret.write_text("https://example.org/1")
+    heartbeat = {"heartbeat": {"url_secret": f"file:{secret}"}}
+    assert running.reload(**heartbeat) == "settings changed: heartbeat"
+    assert running.reload(**heartbeat) == "nothing changed"
+    secret.write_text("https://example.org/2")
+    assert running.reload(**heartbeat).startswith("renewed: ")
+
+
+def test_a_rejected_configuration_touches_nothing_but_reopens_files(
+    running: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = running.app
+    plan, sinks, sources = app.plan, app.sinks, app.sources
+    log = running.folder / "events.jsonl"
+    log.rename(running.folder / "events.jsonl.1")
+    assert "not a multiple of the stride" in running.reload(
+        detection={"hop_frames": 47}
+    )
+    running.on_worker(lambda: None)
+    assert (app.plan, app.sinks, app.sources) == (plan, sinks, sources)
+    assert log.exists()
+    assert running.facts.reload is not None
+    assert not running.facts.reload.is_taken
+    assert caplog.messages[-1].startswith(
+        "the configuration was not reloaded, and the one before goes on: "
+    )
+
+
+def test_a_reload_is_rejected_while_records_wait_in_memory(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = running.app.sinks.store
+    queues = {"store-records": 2, "store-alerts": 1, "store-frames": 9}
+    monkeypatch.setattr(type(store), "queues", property(lambda _: queues))
+    sentence = running.reload(store={"keep_days": 7})
+    assert sentence == (
+        "3 records wait in memory because they cannot be written: reload again once "
+        "they are"
+    )
+    assert running.app.sinks.store is store
+
+
+def test_without_its_database_the_monitor_listens_on_until_the_next_reload(
+    running: Running,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    open_sinks, failures = reload_module.open_sinks, [StoreError("locked")]
+
+    def failing(plan: Any, environment: Any) -> Any:
+        if plan.alerting is not None and failures:
+            raise failures.pop()
+        return open_sinks(plan, environment)
+
+    monkeypatch.setattr(reload_module, "open_sinks", failing)
+    assert running.reload(store={"keep_days": 7}) == "locked"
+    assert running.app.sinks.store is None
+    running.on_worker(lambda: None)
+    assert "nothing is stored until the next reload: locked" in caplog.messages
+    running.reload(store={"keep_days": 7})
+    assert running.app.sinks.store is not None
+
+
+def test_the_main_thread_never_waits_and_many_requests_are_one(
+    running: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    release, reads = threading.Event(), []
+
+    def again() -> Again:
+        reads.append(1)
+        assert release.wait(DEADLINE_SECONDS)
+        raise ConfigError("config.yaml: no")
+
+    running.again = again
+    for _ in range(5):
+        running.reloader.ask()
+        running.reloader.look()
+    assert running.manager.states == ["reloading"]
+    release.set()
+    with caplog.at_level(logging.CRITICAL):
+        running.wait()  # the one that was going on, and one for all others
+        running.wait()
+    assert len(reads) == 2
+    assert running.manager.states == ["reloading", "ready"] * 2
+
 
 STREET = "{name: street, input: 'mic:a'}"
 YARD = "{name: yard, input: 'mic:b'}"
@@ -29,7 +274,7 @@ def sources(*entries: str) -> str:
         (
             sources(STREET),
             sources("{name: street, input: 'mic:a', level_offset_db: 90}"),
-            "sources adjusted: street",
+            "sources changed: street",
         ),
         ("", f"alerts: [{OPS}]", "rules added: ops"),
         (
@@ -54,8 +299,10 @@ def sources(*entries: str) -> str:
         ),
     ],
 )
-def test_what_changes_is_said(before: str, after: str, sentence: str) -> None:
+def test_differences_are_named_as_in_the_configuration(
+    before: str, after: str, sentence: str
+) -> None:
     first, second = (
         parse_config(text or "{}", "config.yaml") for text in (before, after)
     )
-    assert compare(first, second).sentence == sentence
+    assert "; ".join(differences(first, second)) == sentence

@@ -10,8 +10,7 @@ import pytest
 from monitor.audio.timeline import Timeline
 from monitor.model.classifier import Classifier
 from monitor.records import GapReason, Health
-from monitor.runtime.source_meter import DAY_SECONDS
-from monitor.runtime.stats import Meter
+from monitor.runtime.stats import DAY_SECONDS, SourceMeter, WorkerMeter
 from monitor.sinks.sink import MemorySink
 from monitor.statistics import Levels, Listened, Loss, SourceStatistics, Statistics
 from tests.support.clock import FakeClock
@@ -30,9 +29,9 @@ class Bench:
     def __init__(self, classifier: Classifier) -> None:
         self.clock = FakeClock()
         self.classifier = classifier
-        self.meter = Meter(self.clock)
+        self.meter = WorkerMeter(self.clock)
         self.timeline = Timeline("street", SAMPLE_RATE, 30.0)
-        self.meter.follow([self.timeline])
+        self.source_meter = SourceMeter(self.timeline)
         self.timeline.open(1)
         self.timeline.state("listening", "test signal")
 
@@ -51,11 +50,13 @@ class Bench:
     def _take(self) -> None:
         for item in self.timeline.take():
             if hasattr(item, "reason"):
-                self.meter.take([timed(item)])
+                self.source_meter.take(item)
 
     @property
     def statistics(self) -> Statistics:
-        return self.meter.statistics([MemorySink()], self.classifier)
+        return self.meter.statistics(
+            [self.source_meter], [MemorySink()], self.classifier
+        )
 
     @property
     def source(self) -> SourceStatistics:
@@ -142,9 +143,8 @@ def test_levels_are_of_the_newest_hop_and_the_floor_of_ten_minutes(
     for second in range(5, 1200):
         loud = second % 10 < 4
         quiet = -50.0 if second < 600 else -60.0
-        bench.meter.take(
-            [frame(stop_seconds=second, level_dbfs=-20 if loud else quiet)]
-        )
+        window = frame(stop_seconds=second, level_dbfs=-20 if loud else quiet)
+        bench.source_meter.take(window.record)
         if second == 599:
             assert bench.source.noise_floor.dbfs == -50
     source = bench.source
@@ -153,12 +153,15 @@ def test_levels_are_of_the_newest_hop_and_the_floor_of_ten_minutes(
 
 
 def test_events_are_counted_by_label(bench: Bench) -> None:
-    bench.meter.take([event(), event(label="car_horn", number=2), event(number=3)])
+    for each in (event(), event(label="car_horn", number=2), event(number=3)):
+        bench.source_meter.take(each.record)
     assert bench.source.events == (("car_horn", 1), ("siren", 2))
 
 
 def test_the_state_has_its_reason(bench: Bench) -> None:
-    bench.meter.take([state(name="waiting", detail="no device matches 'USB'")])
+    bench.source_meter.take(
+        state(name="waiting", detail="no device matches 'USB'").record
+    )
     assert bench.source.detail == "no device matches 'USB'"
 
 
@@ -190,7 +193,7 @@ def test_what_waits_in_the_sinks_is_told(bench: Bench) -> None:
         def queues(self) -> dict[str, int]:
             return {"letters": 3}
 
-    told = bench.meter.statistics([MemorySink(), Busy()], bench.classifier)
+    told = bench.meter.statistics([], [MemorySink(), Busy()], bench.classifier)
     assert told.queues == (("letters", 3),)
 
 
@@ -199,22 +202,6 @@ def test_the_model_and_where_it_runs_is_told(bench: Bench) -> None:
     assert model is not None
     assert model.labels == bench.classifier.labels
     assert (model.compute_device, model.failed_compute_device) == ("cpu", None)
-
-
-def test_another_feed_of_the_same_name_begins_at_nothing(bench: Bench) -> None:
-    bench.hear(5)
-    bench.lose(5, "stalled")
-    bench.meter.follow([bench.timeline])
-    assert bench.source.gaps == 1
-    bench.meter.follow([Timeline("street", SAMPLE_RATE, 30.0)])
-    source = bench.source
-    assert (source.gaps, source.losses, source.captured_samples) == (0, (), 0)
-
-
-def test_a_source_that_was_taken_away_is_not_counted(bench: Bench) -> None:
-    bench.meter.follow([])
-    bench.meter.take([event()])
-    assert bench.statistics.sources == ()
 
 
 def test_the_clock_on_the_wall_may_step(bench: Bench) -> None:

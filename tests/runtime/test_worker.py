@@ -1,4 +1,4 @@
-"""The worker tells the sinks everything, in order and with its time."""
+"""The worker reports everything to the sinks, in order and with its time."""
 
 import threading
 from dataclasses import replace
@@ -11,12 +11,13 @@ from monitor.clock import SampleClock
 from monitor.errors import SoundMonitorError
 from monitor.model.classifier import Classifier
 from monitor.records import Event, Gap, ScoreFrame, SourceState, Timed
-from monitor.runtime.worker import Lineup, Worker
+from monitor.runtime.worker import Worker
 from monitor.sinks.sink import MemorySink
 from tests.runtime.test_pipeline import make_pipeline
 from tests.support.clock import FakeClock
 from tests.support.models import seeded_model
 from tests.support.signals import noise
+from tests.support.simulation import make_parts, source_input
 
 RATE = 44_100
 
@@ -31,13 +32,10 @@ class Bench:
         self.timeline.wakeup = self.wakeup
         self.sink = MemorySink()
         self.stop = threading.Event()
-        self.lineup = Lineup(
-            make_pipeline(Classifier(seeded_model(), "cpu")),
-            {"street": self.timeline},
-            {"street": SampleClock(self.clock, RATE)},
-            [self.sink],
-        )
-        self.worker = Worker(self.lineup, wakeup=self.wakeup, clock=self.clock)
+        street = source_input(self.timeline, SampleClock(self.clock, RATE))
+        pipeline = make_pipeline(Classifier(seeded_model(), "cpu"))
+        self.parts = make_parts(pipeline, {"street": street}, [self.sink])
+        self.worker = Worker(self.parts, wakeup=self.wakeup, clock=self.clock)
 
     def deliver(self, seconds: float, rms: float = 0.2) -> None:
         """Deliver sound that has just been captured."""
@@ -133,7 +131,7 @@ def test_sinks_are_reopened_when_asked_and_closed_whatever_happens(bench):
             calls.append("close")
 
     worker = Worker(
-        replace(bench.lineup, sinks=[Failing()]),
+        replace(bench.parts, sinks=[Failing()]),
         wakeup=bench.wakeup,
         clock=bench.clock,
     )

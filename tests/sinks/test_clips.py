@@ -33,8 +33,7 @@ class Street:
         self.folder = folder / "clips"
         self.timeline = Timeline("street", SAMPLE_RATE, RING_SECONDS)
         self.timeline.open(1)
-        audio = AudioHistory()
-        audio.follow([self.timeline])
+        audio = AudioHistory({"street": self.timeline})
         section = {"min_free_mib": 0, **settings}
         self.sink = Clips(
             ClipSettings.model_validate(section),

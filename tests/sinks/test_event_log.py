@@ -207,17 +207,3 @@ def test_a_reader_that_follows_the_log_gets_every_line_once(
         f"session-street-{number}" for number in range(count)
     ]
     assert len(list(tmp_path.iterdir())) > 20
-
-
-def test_other_limits_hold_from_the_next_record_on(tmp_path: Path) -> None:
-    path = tmp_path / "events.jsonl"
-    log = EventLog(path, rotate_mib=1, keep=5)
-    log.write([onset()])
-    log.change(rotate_mib=1e-6, keep=1)
-    for _ in range(3):
-        log.write([onset()])
-    log.close()
-    assert sorted(each.name for each in tmp_path.iterdir()) == [
-        "events.jsonl",
-        "events.jsonl.1",
-    ]

@@ -20,8 +20,10 @@ import monitor.sinks.alerts.hooks.webhook  # noqa: F401
 from monitor.clock import SystemClock
 from monitor.config.alerts import AlertSettings
 from monitor.config.outputs import StoreSettings
-from monitor.runtime.alerting import Alerting, Orders
+from monitor.runtime.alerting import Alerting
+from monitor.runtime.threads import Threads
 from monitor.sinks.alerts.build import build_hooks
+from monitor.sinks.alerts.rules import Rules
 from monitor.sinks.store.database import Database
 from monitor.sinks.store.records import Session
 from monitor.sinks.store.store import Store
@@ -45,21 +47,16 @@ def build(folder: Path, urls: list[str], run: str) -> tuple[Store, Alerting]:
     clock = SystemClock()
     settings = rules_for(urls)
     path = folder / "monitor.db"
-    orders = Orders(
-        settings,
-        LABELS,
-        dict.fromkeys(LABELS, 0.6),
-        SAMPLE_RATE,
-        build_hooks(settings, os.environ),
-    )
-    alerting = Alerting(orders, Database(path), clock)
+    rules = Rules(settings, dict.fromkeys(LABELS, 0.6), SAMPLE_RATE)
+    hooks = build_hooks(settings, os.environ)
+    alerting = Alerting(rules, hooks, Database(path), clock)
     store = Store(
         path,
         StoreSettings(),
         Session(run, "urban", LABELS, SAMPLE_RATE),
         clock,
-        rules=alerting.rules,
-        committed=alerting.wake,
+        rules=alerting,
+        committed=alerting.confirm,
     )
     return store, alerting
 
@@ -89,7 +86,8 @@ def monitor_street(
     Writes a byte to `progress` for every step of this.
     """
     store, alerting = build(folder, urls, run)
-    alerting.start()
+    threads = Threads()
+    alerting.start(threads)
     for number in range(stored(folder), occurrences):
         window = frame(stop_seconds=13 + number, scores={"siren": 0.9})
         store.write([window, onset(start_seconds=10 + number, number=number)])
@@ -102,7 +100,7 @@ def monitor_street(
     while outstanding(folder):
         os.write(progress, b".")
         time.sleep(0.05)
-    alerting.finish(5.0, lambda: False)
+    alerting.finish(threads, 5.0, lambda: False)
 
 
 def outstanding(folder: Path) -> int:

@@ -59,8 +59,7 @@ class SourceUnderTest:
         self.timeline.open(captured.shape[0])
         self.timeline.write(captured, self.clock.monotonic())
         self.timeline.source_rate = source_rate
-        history = AudioHistory()
-        history.follow([self.timeline])
+        history = AudioHistory({"street": self.timeline})
         settings = parse_config(LIVE + config, "config.yaml")
         self.canary = Canary(
             settings.canary,

@@ -7,9 +7,10 @@ run, and a week takes as long as its computation.
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +20,13 @@ from monitor.audio.ring import Samples
 from monitor.audio.sources.source import Lost
 from monitor.audio.timeline import Timeline
 from monitor.clock import SampleClock
-from monitor.config.audio import SourceSettings
+from monitor.config.audio import HealthSettings, SourceSettings
 from monitor.errors import SourceError
 from monitor.records import Event, Gap, Timed
+from monitor.runtime.health import SourceHealth
 from monitor.runtime.pipeline import Pipeline
-from monitor.runtime.worker import Lineup, Worker
+from monitor.runtime.stats import SourceMeter
+from monitor.runtime.worker import Parts, SourceInput, Worker
 from monitor.sinks.sink import Sink
 from monitor.statistics import Statistics
 from tests.support.clock import FakeClock
@@ -213,6 +216,31 @@ class Witness(Sink):
         return start, end
 
 
+def source_input(
+    timeline: Timeline, sample_clock: SampleClock | None = None, *, live: bool = False
+) -> SourceInput:
+    """A source as the worker sees it, in good health."""
+    health = SourceHealth(
+        timeline.name,
+        timeline.sample_rate,
+        HealthSettings(),
+        session="test",
+        live=live,
+    )
+    return SourceInput(timeline, sample_clock, SourceMeter(timeline), health)
+
+
+def make_parts(
+    pipeline: Pipeline,
+    inputs: Mapping[str, SourceInput],
+    sinks: Sequence[Sink] = (),
+    **facts: Any,
+) -> Parts:
+    """All parts of a worker."""
+    health, session = HealthSettings(), facts.pop("session", "test")
+    return Parts(pipeline, inputs, health, session, sinks=sinks, **facts)
+
+
 Happening = tuple[float, Callable[[], None]]
 """Seconds from the beginning, and what happens then."""
 
@@ -247,9 +275,9 @@ class World:
         settings = SourceSettings(name="street")
         self._stop = FakeStop(self.clock)
         self._capture = Capture(card, self.timeline, settings, self.clock.monotonic)
-        clocks = {"street": SampleClock(self.clock, rate)}
-        lineup = Lineup(pipeline, {"street": self.timeline}, clocks, sinks)
-        self.worker = Worker(lineup, wakeup=self.turns, clock=self.clock)
+        clocked = source_input(self.timeline, SampleClock(self.clock, rate))
+        parts = make_parts(pipeline, {"street": clocked}, sinks)
+        self.worker = Worker(parts, wakeup=self.turns, clock=self.clock)
         self.worker_busy_until = 0.0
         self.cost = 0.0
         """Seconds of work for a second of sound."""

@@ -10,7 +10,7 @@ from monitor.audio.timeline import Block
 from monitor.config.detection import DetectionSettings
 from monitor.detection.rules import resolve_rules
 from monitor.model.frontend import LogMel
-from monitor.runtime.windowing import Track, WindowGrid
+from monitor.runtime.windowing import Windower, WindowGrid
 from monitor.spec import ModelSpec
 from training.data.decoded import ClipStore
 from training.data.manifest import Clip
@@ -91,7 +91,7 @@ def stream_logits(
         (hops, labels); (0, 0) if the stream is shorter than a window.
     """
     grid = WindowGrid.of(spec, detection.hop_frames)
-    windowing = Track(LogMel(spec), grid, level_offset_db=0.0)
+    windowing = Windower(LogMel(spec), grid, level_offset_db=0.0)
     logits: list[Array] = []
     start = 0
     for block in blocks:

@@ -1,7 +1,7 @@
 """The rules: from records to the alerts that follow from them."""
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -278,27 +278,6 @@ class Rules:
         self._thresholds = thresholds
         self._sample_rate = sample_rate
         self._ongoing: dict[str, tuple[Ongoing, ...]] = {}
-
-    def keep(self, names: Collection[str]) -> None:
-        """Forget all rules but those of `names`: they tell nothing more."""
-        self._rules = {n: rule for n, rule in self._rules.items() if n in names}
-
-    def change(
-        self,
-        settings: Sequence[AlertSettings],
-        thresholds: Mapping[str, float],
-        sample_rate: int,
-    ) -> None:
-        """Go on with other rules, or for another model; the arguments are as above.
-
-        A rule whose name stays remembers what it told; a new one hears of sounds that
-        begin from now on.
-        """
-        remembered = self.state()
-        self._rules = {each.name: Rule(each) for each in settings}
-        self.restore(remembered)
-        self._thresholds = thresholds
-        self._sample_rate = sample_rate
 
     def step(self, batch: Sequence[Timed], now: datetime) -> list[Alert]:
         """Take records; return the alerts that follow, in the order to send them."""

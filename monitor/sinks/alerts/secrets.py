@@ -1,9 +1,11 @@
 """The secrets and certificates that the configuration refers to."""
 
+import hashlib
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from monitor.errors import ConfigError
 
@@ -87,3 +89,51 @@ def tls_context(ca_file: str | None, place: str) -> ssl.SSLContext:
     except OSError as error:
         problem = f"cannot be read: {error.strerror}"
     raise ConfigError(f"{place}.ca_file: {ca_file} {problem}")
+
+
+MOST_FILE_BYTES = 2**20
+"""Read of a file; a secret or a certificate is shorter."""
+
+_REFERENCE = re.compile(r"(file|env|credential):(.+)", re.DOTALL)
+_FILE_KEY = re.compile(r"(.+_)?file")
+
+
+def digest_of_contents(settings: Mapping[str, Any], environ: Mapping[str, str]) -> str:
+    """Digest of all secrets and files that `settings` name, as they are now.
+
+    The settings may stay the same while a secret or a certificate is renewed.
+    """
+    digest = hashlib.sha256()
+    for content in _contents(settings, environ):
+        digest.update(hashlib.sha256(content).digest())
+    return digest.hexdigest()
+
+
+def _contents(value: Any, environ: Mapping[str, str], key: str = "") -> Iterator[bytes]:
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _contents(inner, environ, str(name))
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _contents(inner, environ, key)
+    elif isinstance(value, str):
+        found = _REFERENCE.fullmatch(value)
+        if found is not None:
+            yield _secret(found[1], found[2], environ)
+        elif _FILE_KEY.fullmatch(key):
+            yield _head(Path(value))
+
+
+def _secret(kind: str, name: str, environ: Mapping[str, str]) -> bytes:
+    if kind == "env":
+        return environ.get(name, "").encode()
+    folder = Path(environ.get(CREDENTIALS_VARIABLE, "")) if kind == "credential" else ""
+    return _head(Path(folder, name))
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MOST_FILE_BYTES)
+    except OSError:
+        return b""  # reported where the file is used

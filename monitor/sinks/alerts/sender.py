@@ -1,7 +1,6 @@
 """The sender: delivers the alerts of one endpoint, from the outbox or from memory."""
 
 import logging
-import queue
 import random
 import sqlite3
 import threading
@@ -225,7 +224,7 @@ class Sender:
         """Alerts that arrived since the start."""
 
         self._hook = hook
-        self._next_hook: queue.SimpleQueue[Hook] = queue.SimpleQueue()
+        self._is_retired = False
         self._pending = PendingAlerts(endpoint, outbox, clock.monotonic)
         self._clock = clock
         self._draw = draw
@@ -235,13 +234,9 @@ class Sender:
         self._dead = 0
         self._delivery: Delivery | None = None
 
-    def change(self, hook: Hook) -> None:
-        """Deliver through another hook from the next attempt on.  Any thread.
-
-        The one before is closed.  What waits stays, and so does the pause after a
-        failure: the endpoint may be the same.
-        """
-        self._next_hook.put(hook)
+    def retire(self) -> None:
+        """End with the delivery at hand; pending alerts stay.  Any thread."""
+        self._is_retired = True
         self._wakeup.set()
 
     def wake(self) -> None:
@@ -267,14 +262,13 @@ class Sender:
         self._wakeup.set()
 
     def run(self, stop: threading.Event) -> None:
-        """Deliver until `stop` is set.  Runs on the sender's thread."""
+        """Deliver until `stop` or its retirement.  Runs on the sender's thread."""
         try:
-            while not stop.is_set():
+            while not (stop.is_set() or self._is_retired):
                 wait_seconds = self._step(stop)
                 self._is_idle = wait_seconds > 0
                 self._wait(wait_seconds, stop)
         finally:
-            self._take_next_hook()
             self._hook.close()
             self._pending.close()
 
@@ -282,7 +276,6 @@ class Sender:
         """Do what is due; return the seconds for which nothing will be."""
         self._is_idle = False
         self._wakeup.clear()
-        self._take_next_hook()
         entry = self._pending.first()
         if entry is None:
             return (
@@ -298,11 +291,6 @@ class Sender:
             return min((due - now).total_seconds(), LOOK_SECONDS)
         self._attempt(entry, stop)
         return 0.0
-
-    def _take_next_hook(self) -> None:
-        while not self._next_hook.empty():
-            self._hook.close()
-            self._hook = self._next_hook.get()
 
     def _attempt(self, entry: Entry, stop: threading.Event) -> None:
         at, began = self._clock.utc(), self._clock.monotonic()
@@ -391,7 +379,7 @@ class Sender:
 
     def _wait(self, seconds: float, stop: threading.Event) -> None:
         until = self._clock.monotonic() + seconds
-        while not stop.is_set():
+        while not (stop.is_set() or self._is_retired):
             left = until - self._clock.monotonic()
             if left <= 0 or self._wakeup.wait(min(left, POLL_SECONDS)):
                 return

@@ -232,7 +232,7 @@ def _state(state: ConsoleState, source: SourceView) -> Text:
     if late > LATE_SECONDS:
         return _text(f"late {duration(late)}", BAD)
     if source.troubles:
-        return _text(HEALTH_KINDS[list(source.troubles)[-1]], BAD)  # the newest
+        return _text(HEALTH_KINDS[source.troubles[-1]], BAD)  # the newest
     return _text(source.state, STATE_STYLES.get(source.state, WARNING))
 
 

@@ -75,19 +75,6 @@ class LiveConsole(Sink):
             highlighter=NullHighlighter(),
         )
 
-    def change(
-        self,
-        *,
-        sources: Sequence[str],
-        labels: Sequence[str],
-        sample_rate: int,
-        onset_thresholds: Mapping[str, float],
-        title: str,
-    ) -> None:
-        """Show other sources or another model; facts of sources that stay are kept."""
-        self._title = title
-        self._state.change(sources, labels, sample_rate, onset_thresholds)
-
     @property
     def log_handler(self) -> logging.Handler:
         """Prints log records above the display.  Any thread."""

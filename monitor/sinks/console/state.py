@@ -32,7 +32,7 @@ class SourceView:
     """None until the first window, and while the source is not listening."""
 
     statistics: SourceStatistics | None = None
-    troubles: dict[HealthKind, Health] = field(default_factory=dict)
+    troubles: list[HealthKind] = field(default_factory=list)
     """Health that is raised now, the oldest first."""
 
     @property
@@ -51,30 +51,12 @@ class ConsoleState:
         sample_rate: int,
         onset_thresholds: Mapping[str, float],
     ) -> None:
-        self.sources: dict[str, SourceView] = {}
+        self.sources = {name: SourceView(name) for name in sources}
         self.statistics: Statistics | None = None
-        self.labels: tuple[str, ...] = ()
-        self._history: deque[Timed] = deque(maxlen=HISTORY_LENGTH)
-        self.change(sources, labels, sample_rate, onset_thresholds)
-
-    def change(
-        self,
-        sources: Sequence[str],
-        labels: Sequence[str],
-        sample_rate: int,
-        onset_thresholds: Mapping[str, float],
-    ) -> None:
-        """Show these from now on; facts of sources that stay are kept."""
-        if self.labels != tuple(labels):
-            # The scores of the latest frames are of other labels.
-            for source in self.sources.values():
-                source.frame = None
         self.labels = tuple(labels)
         self.sample_rate = sample_rate
         self.onset_thresholds = onset_thresholds
-        self.sources = {
-            name: self.sources.get(name) or SourceView(name) for name in sources
-        }
+        self._history: deque[Timed] = deque(maxlen=HISTORY_LENGTH)
 
     @property
     def history(self) -> list[Timed]:
@@ -111,8 +93,16 @@ class ConsoleState:
         """Take the newest statistics."""
         self.statistics = statistics
         for latest in statistics.sources:
-            if latest.source in self.sources:
-                self.sources[latest.source].statistics = latest
+            source = self.sources.get(latest.source)
+            if source is not None:
+                source.statistics = latest
+                # Records from before a reload do not come again.
+                source.state, source.detail = latest.state, latest.detail
+                source.troubles = [
+                    trouble.kind
+                    for trouble in statistics.troubles
+                    if trouble.source in (source.name, EVERY_SOURCE)
+                ]
 
     def seconds(self, record: Onset | Event | Gap | Health) -> float:
         """Duration of a record; of an onset, until the newest window of its source."""
@@ -127,10 +117,8 @@ class ConsoleState:
         for source in self.sources.values():
             if record.source not in (source.name, EVERY_SOURCE):
                 continue
-            if record.state == "raised":
-                source.troubles[record.kind] = record
-            else:
-                source.troubles.pop(record.kind, None)
+            source.troubles = [it for it in source.troubles if it != record.kind]
+            source.troubles += [record.kind] if record.state == "raised" else []
         self._history.append(timed)
 
     def _end(self, event: Event, timed: Timed) -> None:

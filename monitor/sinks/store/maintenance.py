@@ -56,12 +56,8 @@ class Maintenance:
         self._writer = writer
         self._clock = clock
         self._said_that_it_is_full = False
-        self.change(settings)
-
-    def change(self, settings: StoreSettings) -> None:
-        """Keep as much as other settings say, beginning soon."""
         self._settings = settings
-        self._due = self._clock.monotonic()
+        self._due = clock.monotonic()
 
     def run_if_due(self) -> None:
         """Do a little if it is time; the next commit reports an error."""

@@ -323,14 +323,6 @@ class ScoreLog:
             frame.source, start_ms, end_ms, [frame]
         )
 
-    def begin_anew(self) -> None:
-        """Forget all frames: what follows belongs to another session.
-
-        Those that are not in the database yet are lost.
-        """
-        self._growing.clear()
-        self._complete.clear()
-
     def write(self, connection: sqlite3.Connection, session: int) -> None:
         """Write all frames inside a transaction; then call `commit` or `roll_back`."""
         self._in_transaction = [

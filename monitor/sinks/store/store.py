@@ -126,20 +126,6 @@ class Store(Sink):
             "store-frames": self._scores.pending_frames,
         }
 
-    def change(self, settings: StoreSettings, session: Session) -> None:
-        """Go on with other settings, and as another session if that is another.
-
-        Scores that could not be written until then are lost.
-        """
-        self._maintenance.change(settings)
-        if session == self._session:
-            return
-        self._commit(ends=True)
-        self._scores.begin_anew()
-        self._session = session
-        self._writer.begin(session)
-        self._commit()
-
     def take_found(self) -> list[Timed]:
         """Return, once each, the events that ended because a monitor was killed."""
         found, self._found = self._found, []

@@ -87,11 +87,6 @@ class Writer:
                 self.database.set_aside(error)
                 return self._write(work, synced, lock_seconds)
 
-    def begin(self, session: Session) -> None:
-        """Go on as another session, whose row the next `write` inserts."""
-        self._session = session
-        self._session_key = 0
-
     def fill_reserve(self) -> None:
         """Reserve space for records and alerts, while the disk has some.
 

@@ -9,10 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.config.alerts import AlertSettings
 from tests.support.alerts import rule
 from tests.support.street import HOP, NOW, Street, rules
-from tests.support.timed import LABELS, SAMPLE_RATE
 
 
 def test_a_continuous_sound_is_reported_when_it_begins_goes_on_and_ends() -> None:
@@ -397,35 +395,3 @@ def test_no_id_comes_twice_and_every_reported_sound_is_ended_last(
         assert kinds.count("onset") <= 1
         assert ("end" in kinds) == ("end" in on)
         assert "end" not in kinds[:-1]
-
-
-def changed(street: Street, *settings: AlertSettings) -> None:
-    thresholds = dict.fromkeys(LABELS, 0.6)
-    street.rules.change(settings, thresholds, SAMPLE_RATE)
-
-
-def test_a_rule_that_stays_remembers_what_it_reported() -> None:
-    """Its cooldown and the sounds that go on, whatever else of it changed."""
-    street = Street(rules(rule(on=["onset", "end"], cooldown_seconds=60)))
-    street.sound(10)
-    changed(street, rule(on=["onset", "end"], cooldown_seconds=60, min_score=0.1))
-    street.sound(10)
-    assert street.kinds == ["onset", "end"]
-    street.listen(60)
-    street.begin()
-    changed(street, rule(on=["onset", "end"]), rule("other", on=["onset", "end"]))
-    street.listen(10)
-    street.end()
-    assert street.kinds == ["onset", "end", "onset", "end"]
-    assert street.alerts[-1].body["hits"] > 15
-
-
-def test_a_rule_that_is_gone_reports_nothing_and_a_new_one_what_begins() -> None:
-    street = Street(rules(rule(on=["onset", "end"])))
-    street.begin()
-    street.rules.keep([])
-    street.end()
-    assert street.kinds == ["onset"]
-    changed(street, rule("new", on=["onset", "end"]))
-    street.sound(5)
-    assert [alert.rule for alert in street.alerts[1:]] == ["new", "new"]

@@ -375,14 +375,18 @@ def test_the_body_is_what_the_rules_made(database: Database) -> None:
     assert json.dumps(dict(hook.taken[0].body)) == json.dumps(dict(original.body))
 
 
-def test_another_hook_takes_what_waits(database: Database) -> None:
+def test_a_retired_sender_ends_with_the_delivery_at_hand(database: Database) -> None:
+    """It is delivered once; the others are left to the sender that follows."""
     put(database, *now_alerts(3))
-    before, after = FakeHook(*[Retry("down", 0.05)] * 1000), FakeHook()
+    before, after = StuckHook(), FakeHook()
+    before.total_seconds = 60
     with running(database, before) as sender:
         wait_for(lambda: before.taken)
-        sender.change(after)
-        wait_for(lambda: len(after.taken) == 3)
-    assert set(before.numbers) == {0}
-    assert after.numbers == [0, 1, 2]
-    assert before.closed
-    assert after.closed
+        sender.retire()
+        before.release.set()
+        wait_for(lambda: before.closed)
+    with running(database, after):
+        wait_for(lambda: len(after.taken) == 2)
+    assert before.numbers == [0]
+    assert after.numbers == [1, 2]
+    assert states(database) == [("delivered", 1)] * 3

@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 from datetime import UTC
 
 import pytest
@@ -19,7 +20,7 @@ from monitor.sinks.console.layout import (
     draw,
 )
 from monitor.sinks.console.state import ConsoleState
-from monitor.statistics import Listened
+from monitor.statistics import Listened, Trouble
 from monitor.text import HEALTH_KINDS
 from tests.support.health import trouble
 from tests.support.timed import (
@@ -242,20 +243,15 @@ def test_an_ascii_terminal_gets_ascii() -> None:
     assert all(line.isascii() for line in lines)
 
 
-def test_other_sources_and_labels_are_shown_after_a_reload():
+def test_facts_from_before_a_reload_come_with_the_statistics():
+    """A console that is new has not seen the records that said so."""
     seen = console_state("street", "yard")
-    seen.take(frame("street", scores={"siren": 0.9}))
-    seen.take(frame("yard"))
-    seen.change(["street", "gate"], ["bell", "whistle"], SAMPLE_RATE, {})
-    lines = display(seen)
-    assert any("gate" in line for line in lines)
-    assert not any("yard" in line for line in lines)
-    assert any("bell" in line for line in lines)
-    # What was scored for other labels is not shown for these.
-    assert seen.sources["street"].frame is None
-    seen.take(frame("yard"))
-    seen.report(statistics())
-    assert set(seen.sources) == {"street", "gate"}
+    raised = Trouble("street", "clipping", None, "")
+    seen.report(replace(statistics("street", "yard"), troubles=(raised,)))
+    assert seen.sources["yard"].state == "listening"
+    assert seen.sources["street"].troubles == ["clipping"]
+    seen.report(statistics("street", "yard"))
+    assert seen.sources["street"].troubles == []
 
 
 def healthy_state(*sources: str) -> ConsoleState:

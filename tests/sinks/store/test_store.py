@@ -10,6 +10,7 @@ import pytest
 from monitor.config.outputs import StoreSettings
 from monitor.errors import StoreError
 from monitor.records import Event, Onset, Timed
+from monitor.sinks.store.store import Store
 from monitor.sinks.store.writer import LAST_RETRY_SECONDS
 from tests.support.clock import FakeClock
 from tests.support.store import (
@@ -20,7 +21,6 @@ from tests.support.store import (
     session,
 )
 from tests.support.timed import (
-    OPENED,
     event,
     frame,
     gap,
@@ -354,13 +354,19 @@ def test_an_orderly_end_is_stored(path: Path) -> None:
     assert rows(path, "SELECT ended_ms IS NOT NULL FROM sessions") == [1]
 
 
-def test_with_another_model_another_session_begins(path: Path) -> None:
+def test_a_store_that_follows_goes_on_with_the_session(path: Path) -> None:
     clock = FakeClock()
     store = make_store(path, clock)
     store.write([onset(), *frames(20)])
+    store.close()
+    store = make_store(path, clock)
+    assert rows(path, "SELECT ended_ms FROM sessions") == [None]
+    assert store.take_found() == []
     store.write([event()])
+    store.close()
     other = replace(session(), session="second", model="other", labels=("a", "b"))
-    store.change(StoreSettings(), other)
+    store = Store(path, StoreSettings(), other, clock)
+    assert store.take_found() == []
     store.write(frames(30)[-5:])
     store.write([onset(number=2)])
     store.close()
@@ -373,22 +379,6 @@ def test_with_another_model_another_session_begins(path: Path) -> None:
         ("second", 5),
     ]
     assert rows(path, "SELECT session_name FROM events_read") == ["session", "second"]
-
-
-def test_other_limits_hold_soon(path: Path) -> None:
-    clock = FakeClock()
-    clock.wall = OPENED
-    store = make_store(path, clock)
-    store.write([onset(), event(), gap()])
-    store.report(statistics())
-    clock.advance(3 * 86_400)
-    store.report(statistics())
-    assert rows(path, "SELECT count(*) FROM gaps") == [1]
-    store.change(StoreSettings(keep_days=1, keep_scores_days=1), session())
-    store.report(statistics())
-    assert rows(path, "SELECT count(*) FROM gaps") == [0]
-    assert rows(path, "SELECT count(*) FROM sessions") == [1]
-    store.close()
 
 
 def test_interrupted_events_are_found_once(path: Path) -> None:
