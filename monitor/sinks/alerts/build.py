@@ -145,16 +145,8 @@ def make_test_alert(endpoint: str, now: datetime) -> Alert:
         "message": f"test of {endpoint} by sound-monitor: nothing was heard",
         "start": utc_text(now),
     }
-    return Alert(
-        id=key,
-        rule=rule,
-        endpoint=endpoint,
-        kind="test",
-        event_id=None,
-        body=body,
-        created=now,
-        deadline=now + timedelta(minutes=5),
-    )
+    deadline = now + timedelta(minutes=5)
+    return Alert(key, rule, endpoint, "test", None, body, now, deadline)
 
 
 def send_test(endpoint: str, hook: Hook) -> Outcome:

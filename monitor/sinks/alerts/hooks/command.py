@@ -42,22 +42,15 @@ class Command:
         self, settings: CommandSettings, place: str, environ: Mapping[str, str]
     ) -> None:
         """Find the program, which inherits `environ`: see `build_hook`."""
-        program = settings.argv[0]
-        if shutil.which(program, path=environ.get("PATH")) is None:
-            raise ConfigError(f"{place}.argv: {program!r} is not an executable program")
+        self.target = settings.argv[0]  # the arguments may hold secrets
+        self.total_seconds = settings.total_seconds + 1.0  # with time to end it
+        if shutil.which(self.target, path=environ.get("PATH")) is None:
+            raise ConfigError(
+                f"{place}.argv: {self.target!r} is not an executable program"
+            )
         self._settings = settings
         self._environ = environ
         self._cancelled = threading.Event()
-
-    @property
-    def target(self) -> str:
-        """The program; its arguments may hold secrets."""
-        return self._settings.argv[0]
-
-    @property
-    def total_seconds(self) -> float:
-        """Longest run, with some time to end it."""
-        return self._settings.total_seconds + 1.0
 
     def deliver(self, alert: Alert) -> Outcome:
         """Run the program for one alert.  Blocks; `cancel` ends it."""

@@ -21,26 +21,18 @@ class Mqtt:
         self, settings: MqttAlertSettings, place: str, environ: Mapping[str, str]
     ) -> None:
         """Read secrets and certificates; connect to nothing: see `build_hook`."""
-        self._settings = settings
+        self._topic = settings.topic
         self._connection = BrokerConnection(settings, place, environ)
-
-    @property
-    def target(self) -> str:
-        """Broker and topic."""
-        return f"{self._connection.target}/{self._settings.topic}"
-
-    @property
-    def total_seconds(self) -> float:
-        """Longest time of a delivery."""
-        return self._settings.total_seconds
+        self.target = f"{self._connection.target}/{settings.topic}"
+        self.total_seconds = settings.total_seconds
 
     def deliver(self, alert: Alert) -> Outcome:
         """Publish one alert.  Blocks; `cancel` ends it."""
-        until = time.monotonic() + self._settings.total_seconds
+        until = time.monotonic() + self.total_seconds
         payload = json.dumps(dict(alert.body), allow_nan=False)
         try:
-            self._connection.open(self._settings.total_seconds)
-            self._connection.publish([Message(self._settings.topic, payload)])
+            self._connection.open(self.total_seconds)
+            self._connection.publish([Message(self._topic, payload)])
             self._connection.wait_acknowledged(until - time.monotonic())
         except BrokerError as error:
             return Retry(str(error))

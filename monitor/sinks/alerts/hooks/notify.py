@@ -53,19 +53,11 @@ class Notify:
             raise ConfigError(
                 f"{key}: {settings.url_secret}: is not a URL that apprise knows"
             )
-        self._name = str(service.service_name)
+        # Even its host may be a token.
+        self.target = str(service.service_name)
+        self.total_seconds = settings.total_seconds
         self._apprise = apprise.Apprise(asset=asset)
         self._apprise.add(service)
-
-    @property
-    def target(self) -> str:
-        """The name of the service; even its host may be a token."""
-        return self._name
-
-    @property
-    def total_seconds(self) -> float:
-        """Longest time of a delivery."""
-        return self._settings.total_seconds
 
     def deliver(self, alert: Alert) -> Outcome:
         """Send one alert.  Blocks."""
@@ -84,9 +76,9 @@ class Notify:
             log_level=logging.WARNING,
         )
         if sent:
-            return Delivered(self._name)
+            return Delivered(self.target)
         why = " ".join(" ".join(logged).split())
-        return Retry(f"{self._name}: {self._cleaned(why)}")
+        return Retry(f"{self.target}: {self._cleaned(why)}")
 
     def cancel(self) -> None:
         """Do nothing: apprise has limits of its own, some seconds for each step."""

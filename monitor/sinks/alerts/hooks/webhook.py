@@ -94,9 +94,11 @@ class Webhook:
 
         `seconds_since_epoch` is the wall clock, whose time is signed.
         """
+        self.total_seconds = settings.total_seconds
         self._settings = settings
         self._now = seconds_since_epoch
         self._url = _url(settings, place, environ)
+        self.target = redact_url(self._url)
         self._keys = _keys(settings, place, environ)
         self._headers, self._secrets = _headers(settings, place, environ)
         self._secrets.append(self._url)
@@ -112,16 +114,6 @@ class Webhook:
             ),
             limits=httpx.Limits(max_connections=1),
         )
-
-    @property
-    def target(self) -> str:
-        """The URL without the parts that may be secret."""
-        return redact_url(self._url)
-
-    @property
-    def total_seconds(self) -> float:
-        """Longest time of a delivery."""
-        return self._settings.total_seconds
 
     def deliver(self, alert: Alert) -> Outcome:
         """Post one alert.  Blocks; `cancel` ends it."""
