@@ -34,7 +34,6 @@ class Clip:
     begins: datetime
     """Time of the first sample, UTC."""
 
-    ends: datetime
     sample_rate: int
     samples: Samples
     event_start: int
@@ -43,6 +42,12 @@ class Clip:
     event_stop: int
     cut: str
     """A sentence about what is missing of the event; empty: nothing."""
+
+    @property
+    def ends(self) -> datetime:
+        """Time after the last sample, UTC."""
+        seconds = self.samples.shape[1] / self.sample_rate
+        return self.begins + timedelta(seconds=seconds)
 
     @property
     def name(self) -> str:

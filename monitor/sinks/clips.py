@@ -163,14 +163,12 @@ class Clips(Sink):
             )
             return
         offset = timedelta(seconds=(first - record.start) / self._sample_rate)
-        begins = pending.start_utc + offset
         stop = record.stop if is_over else first + count
         clip = Clip(
             event_id=event_id,
             source=record.source,
             label=record.label,
-            begins=begins,
-            ends=begins + timedelta(seconds=count / self._sample_rate),
+            begins=pending.start_utc + offset,
             sample_rate=self._sample_rate,
             samples=samples,
             event_start=max(0, record.start - first),

@@ -14,13 +14,11 @@ NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 
 
 def clip(hours_ago: float, label: str = "siren") -> Clip:
-    begins = NOW - timedelta(hours=hours_ago)
     return Clip(
         event_id="session-street-1",
         source="street",
         label=label,
-        begins=begins,
-        ends=begins + timedelta(seconds=1),
+        begins=NOW - timedelta(hours=hours_ago),
         sample_rate=8000,
         samples=np.zeros((1, 8000), np.float32),
         event_start=0,
@@ -83,7 +81,7 @@ def test_the_size_counts_sound_and_picture(folder: Path) -> None:
     ("since_hours", "left"),
     [(None, []), (2.5, [5, 4, 3]), (0.5, [5, 4, 3, 2, 1]), (99, [])],
 )
-def test_what_is_to_be_forgotten_is_gone(
+def test_forgotten_clips_are_deleted(
     folder: Path, since_hours: float | None, left: list[int]
 ) -> None:
     since = None if since_hours is None else NOW - timedelta(hours=since_hours)
@@ -91,7 +89,9 @@ def test_what_is_to_be_forgotten_is_gone(
     assert hours_left(folder) == left
 
 
-def test_what_a_running_monitor_had_in_memory_is_forgotten_too(folder: Path) -> None:
+def test_a_clip_in_the_memory_of_a_monitor_is_forgotten_too(
+    folder: Path,
+) -> None:
     forget(folder, NOW - timedelta(hours=2.5), NOW)
     assert save(folder, clip(1)) is None
     assert save(folder, clip(4.5))
@@ -104,19 +104,19 @@ def test_what_a_running_monitor_had_in_memory_is_forgotten_too(folder: Path) -> 
     ]
 
 
-def test_what_is_not_a_clip_stays(folder: Path) -> None:
+def test_other_files_are_kept(folder: Path) -> None:
     (folder / "notes.txt").write_text("mine")
     forget(folder, None, NOW)
     assert (folder / "notes.txt").exists()
 
 
-def test_there_may_be_no_folder(tmp_path: Path) -> None:
+def test_a_missing_folder_is_no_error(tmp_path: Path) -> None:
     assert forget(tmp_path / "none", None, NOW) == 0
     assert clean(tmp_path / "none", settings(), NOW) == 0
     assert not (tmp_path / "none").exists()
 
 
-def test_remains_of_a_killed_monitor_are_removed(folder: Path) -> None:
+def test_incomplete_files_of_a_killed_monitor_are_deleted(folder: Path) -> None:
     (folder / ".2026_street_siren.flac.partial").write_bytes(b"x")
     prepare(folder)
     assert not list(folder.glob(".*.partial"))

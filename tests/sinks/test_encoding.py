@@ -142,7 +142,7 @@ def test_times_that_are_unknown_are_null() -> None:
     assert found["start_seconds"] == 13.4
 
 
-def test_times_are_told_in_utc_whatever_zone_they_come_in() -> None:
+def test_times_are_utc_whatever_zone_they_come_in() -> None:
     opened = datetime(2026, 11, 23, 5, 56, 0, 0, UTC)
     elsewhere = opened.astimezone(timezone(timedelta(hours=5, minutes=30)))
     assert decoded(event(opened=elsewhere)) == decoded(event(opened=opened))

@@ -76,7 +76,7 @@ def test_only_the_torn_line_of_a_crash_is_unreadable(
     assert [json.loads(line)["id"][-1] for line in later] == ["3", "4"]
 
 
-def test_after_logrotate_and_sighup_the_log_begins_anew(
+def test_after_logrotate_and_sighup_a_new_file_is_written(
     open_log: Open, tmp_path: Path
 ) -> None:
     log = open_log()
@@ -106,7 +106,7 @@ def test_the_log_is_rotated_before_it_grows_too_long(
 def test_records_wait_in_memory_while_the_disk_is_full(
     open_log: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Trouble and recovery are each said once; nothing is lost."""
+    """Failure and recovery are each logged once; nothing is lost."""
     path = tmp_path / "events.jsonl"
     path.symlink_to("/dev/full")
     log = open_log()
@@ -149,7 +149,7 @@ def test_a_batch_larger_than_memory_is_written_whole(
     assert log.lost_records == 0
 
 
-def test_what_could_never_be_written_is_said_at_the_end(
+def test_records_that_could_not_be_written_are_logged_at_the_end(
     open_log: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "events.jsonl").symlink_to("/dev/full")
@@ -171,9 +171,7 @@ def test_a_log_that_cannot_be_opened_at_start_is_opened_later(
     assert ids(tmp_path / "folder" / "events.jsonl") == ["1", "2"]
 
 
-def test_a_folder_that_vanishes_is_no_reason_to_stop(
-    open_log: Open, tmp_path: Path
-) -> None:
+def test_a_deleted_folder_is_created_again(open_log: Open, tmp_path: Path) -> None:
     log = open_log("folder/events.jsonl")
     log.write([event(number=1)])
     shutil.rmtree(tmp_path / "folder")

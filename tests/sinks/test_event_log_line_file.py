@@ -46,7 +46,7 @@ def content(folder: Path, keep: int) -> bytes:
     )
 
 
-def test_folder_and_file_are_made_and_closed_to_others(tmp_path: Path) -> None:
+def test_folder_and_file_are_created_for_their_owner_alone(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b"
     previous = os.umask(0)
     try:
@@ -57,7 +57,7 @@ def test_folder_and_file_are_made_and_closed_to_others(tmp_path: Path) -> None:
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
-def test_lines_are_appended_to_what_is_there(tmp_path: Path) -> None:
+def test_lines_are_appended_to_an_existing_file(tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(b"old\n")
     append(file_at(tmp_path), b"new\n")
     assert (tmp_path / "log").read_bytes() == b"old\nnew\n"
@@ -79,7 +79,7 @@ def test_a_whole_last_line_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["moved", "deleted"])
-def test_a_file_that_was_moved_or_deleted_is_begun_anew(
+def test_a_file_that_was_moved_or_deleted_is_created_again(
     tmp_path: Path, what: str
 ) -> None:
     file = file_at(tmp_path)
@@ -92,7 +92,7 @@ def test_a_file_that_was_moved_or_deleted_is_begun_anew(
     assert (tmp_path / "log").read_bytes() == b"two\n"
 
 
-def test_a_folder_that_was_deleted_is_made_again(tmp_path: Path) -> None:
+def test_a_deleted_folder_is_created_again(tmp_path: Path) -> None:
     file = file_at(tmp_path / "folder")
     append(file, b"one\n")
     (tmp_path / "folder" / "log").unlink()
@@ -101,7 +101,7 @@ def test_a_folder_that_was_deleted_is_made_again(tmp_path: Path) -> None:
     assert (tmp_path / "folder" / "log").read_bytes() == b"two\n"
 
 
-def test_a_file_truncated_by_others_goes_on_at_its_new_end(tmp_path: Path) -> None:
+def test_a_file_truncated_by_others_continues_at_its_new_end(tmp_path: Path) -> None:
     file = file_at(tmp_path)
     append(file, *[b"one\n"] * 10)
     os.truncate(tmp_path / "log", 0)

@@ -170,7 +170,7 @@ def test_a_score_stands_where_its_label_was_active() -> None:
     start=st.integers(0, 199),
     length=st.integers(0, 50),
 )
-def test_even_the_shortest_stretch_shows_its_score(
+def test_even_the_shortest_active_part_shows_its_score(
     columns: int, total: int, start: int, length: int
 ) -> None:
     start = min(start, total - 1)
@@ -202,7 +202,7 @@ def test_times_are_round_and_as_precise_as_needed(
 
 
 @given(st.floats(0.01, 1e6))
-def test_there_are_never_more_times_than_fit(seconds: float) -> None:
+def test_there_are_never_more_ticks_than_fit(seconds: float) -> None:
     if seconds <= 14 * 28_800:
         assert seconds / tick_step(seconds) <= 14
 

@@ -132,7 +132,7 @@ def test_a_closed_pipe_stops_the_printing_and_nothing_else(lines_before: int) ->
     ]
 
 
-def test_a_full_disk_is_said_once_and_does_not_stop_the_monitor(
+def test_a_full_disk_is_logged_once_and_does_not_stop_the_monitor(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level(logging.WARNING), Path("/dev/full").open("w") as stream:
