@@ -1,7 +1,7 @@
 """The rules by which the scores of a label become events, and their presets."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 
 from monitor.config.detection import DetectionSettings, LabelSettings
@@ -143,23 +143,17 @@ def _rule(
     kind = "impulsive" if label in IMPULSIVE_LABELS else "lasting"
     preset = PRESETS[settings.preset or kind]
     onset, offset = _thresholds(label, settings, measured, preset)
-
-    def samples(wanted: float | None, default: float) -> int:
-        return spec.samples(default if wanted is None else wanted)
-
+    names = {each.name for each in fields(Preset)}
+    chosen = replace(preset, **settings.model_dump(include=names, exclude_none=True))
     return LabelRule(
         onset_threshold=onset,
         offset_threshold=offset,
-        smoothing_hops=settings.smoothing_hops or preset.smoothing_hops,
-        min_duration_on=samples(
-            settings.min_duration_on_seconds, preset.min_duration_on_seconds
-        ),
-        min_duration_off=samples(
-            settings.min_duration_off_seconds, preset.min_duration_off_seconds
-        ),
-        refractory=samples(settings.refractory_seconds, preset.refractory_seconds),
+        smoothing_hops=chosen.smoothing_hops,
+        min_duration_on=spec.samples(chosen.min_duration_on_seconds),
+        min_duration_off=spec.samples(chosen.min_duration_off_seconds),
+        refractory=spec.samples(chosen.refractory_seconds),
         margin=settings.margin or 0.0,
-        shortest_sound=spec.samples(preset.shortest_sound_seconds),
+        shortest_sound=spec.samples(chosen.shortest_sound_seconds),
     )
 
 
