@@ -3,21 +3,14 @@
 import uuid
 from collections import deque
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from monitor.detection.event_bounds import LabelWindow, Run
-from monitor.detection.event_level import Hop, Loudness, newest_hop
+from monitor.detection.event_bounds import EventBounds, LabelWindow
+from monitor.detection.event_level import EventLevel, Hop, newest_hop
 from monitor.detection.hysteresis import Horizon, Hysteresis
 from monitor.detection.ongoing import begin, follow
 from monitor.detection.rules import LabelRule
-from monitor.records import (
-    EndReason,
-    Event,
-    Gap,
-    LabelScore,
-    Ongoing,
-    Onset,
-    ScoreFrame,
-)
+from monitor.records import EndReason, Event, Gap, Ongoing, Onset, ScoreFrame
 
 _IDS = uuid.UUID("6f1d3f0e-5c1b-4b0e-9a55-0d6b7a2e8c41")
 """Namespace of the ids of events."""
@@ -26,14 +19,14 @@ _TOP = 3
 
 
 class Detector:
-    """Tells where the labels of one source begin and end.
+    """Finds where the labels of one source begin and end.
 
-    What a window is, where its stretch begins and when it is told: see `Hysteresis`
-    and `Run`.  A window whose loudest hop lies below the level gate counts as one in
-    which every label scores zero.
+    For windows, their votes and the time of a report see `Hysteresis` and
+    `EventBounds`.  A window whose loudest hop lies below the level gate counts as one
+    in which every label scores zero.
 
     The levels of an event are those of the hops that have a sample in [start, stop);
-    for an onset, in [start, end of the window that told it).
+    of an onset, in [start, end of the window that detected it).
     """
 
     def __init__(
@@ -52,14 +45,14 @@ class Detector:
 
         Args:
             source: Name of the source.
-            labels: What the scores of a frame stand for, in their order.
+            labels: The labels of a frame's scores, in their order.
             rules: One for each label.
             level_gate_dbfs: See `DetectionSettings`.
             model_name: Stated in the records.
-            session: Told apart in the ids of events; the same session, source, label
-                and start give the same id.
-            seen_until: Where the newest window stopped that was analysed before.
-            horizons: By label, where its events may begin; see the property.
+            session: Part of the ids of events; the same session, source, label and
+                start give the same id.
+            seen_until: End of the newest window analysed before.
+            horizons: Those of the detector before.
         """
         self._source = source
         self._labels = tuple(labels)
@@ -71,12 +64,16 @@ class Detector:
             Hysteresis(rules[label], before.get(label)) for label in labels
         )
         self._thresholds = [rules[label].onset_threshold for label in labels]
-        self._untold = _longest_untold(rules)
+        # An event can go on for so long before it is reported or given up.
+        self._longest_unreported = max(
+            (rule.min_duration_on + rule.min_duration_off for rule in rules.values()),
+            default=0,
+        )
         self.seen_until = seen_until
-        """Where the newest window stopped."""
+        """End of the newest window."""
 
         self._hops: deque[Hop] = deque()
-        self._loudness: dict[int, Loudness] = {}  # of the labels that were told
+        self._levels: dict[int, EventLevel] = {}  # of the labels that were reported
         self._ongoing: dict[int, Ongoing] = {}  # by label, in the order of onsets
 
     @property
@@ -104,24 +101,29 @@ class Detector:
         self._follow(frame)
         records: list[Onset | Event] = []
         for index, state in enumerate(self._states):
-            told, ended = state.push(self._window_of(frame, index, seen_until))
-            if told is not None:
-                records.append(self._onset(index, told, frame))
+            begun, ended = state.push(self._window_of(frame, index, seen_until))
+            if begun is not None:
+                records.append(self._onset(index, begun, frame))
             if ended is not None:
                 records.append(self._event(index, ended, "offset"))
         self._settle(frame)
         return records
 
     def gap(self, gap: Gap) -> list[Event]:
-        """End what is going on with the reason of `gap`: samples were lost.
+        """End what goes on with the reason of `gap`: samples were lost.
 
         Smoothing starts anew behind it.  Refractory times go on.
         """
-        return self._stop(gap.reason)
+        return self.finish(gap.reason)
 
     def finish(self, reason: EndReason) -> list[Event]:
-        """End the ongoing events: another detector, or none, takes the next samples."""
-        return self._stop(reason)
+        """End what goes on: another detector, or none, takes the next samples."""
+        goes_on = reason == "reloaded"
+        return [
+            self._event(index, event, reason)
+            for index, state in enumerate(self._states)
+            if (event := state.stop(goes_on=goes_on)) is not None
+        ]
 
     def _window_of(self, frame: ScoreFrame, index: int, seen_until: int) -> LabelWindow:
         others = (*frame.scores[:index], *frame.scores[index + 1 :])
@@ -134,90 +136,61 @@ class Detector:
             frame.peak_level_dbfs < self._level_gate_dbfs,
         )
 
-    def _stop(self, reason: EndReason) -> list[Event]:
-        goes_on = reason == "reloaded"
-        ended = [
-            (index, state.stop(goes_on=goes_on))
-            for index, state in enumerate(self._states)
-        ]
-        return [
-            self._event(index, run, reason) for index, run in ended if run is not None
-        ]
-
     def _measure(self, hop: Hop, frame: ScoreFrame) -> None:
         self._hops.append(hop)
-        for loudness in self._loudness.values():
-            loudness.add(hop)
-        # As far back as a run can begin that is not told yet.
+        for level in self._levels.values():
+            level.add(hop)
+        # As far back as an event can begin that is not reported yet.
         window = frame.stop - frame.start
-        keep_from = frame.stop - self._untold - 3 * window
+        keep_from = frame.stop - self._longest_unreported - 3 * window
         while self._hops[0].stop <= keep_from:
             self._hops.popleft()
 
-    def _settle(self, frame: ScoreFrame) -> None:
-        """Let the hops go that no event that is going on may still gain or lose."""
-        window = frame.stop - frame.start
-        for index, loudness in self._loudness.items():
-            run = self._states[index].run
-            assert run is not None, "levels are kept for what is going on"
-            loudness.settle(run.start, run.stop - 2 * window)
-
     def _follow(self, frame: ScoreFrame) -> None:
-        """Update what is going on, without what the frame before ended."""
+        """Update what goes on, without what the frame before ended."""
         self._ongoing = {
             index: follow(known, frame, index, self._thresholds[index])
             for index, known in self._ongoing.items()
-            if index in self._loudness
+            if index in self._levels
         }
 
-    def _onset(self, index: int, run: Run, frame: ScoreFrame) -> Onset:
-        self._loudness[index] = Loudness(self._hops)
-        levels = self._loudness[index].measure(run.start, frame.stop)
-        onset = Onset(
-            self._id(index, run),
-            self._source,
-            self._labels[index],
-            run.start,
-            frame.stop,
-            run.peak.score,
-            run.mean_score,
-            *levels,
-            self._top(run),
-            self._model_name,
-        )
+    def _settle(self, frame: ScoreFrame) -> None:
+        """Drop the hops that no event may still gain or lose."""
+        window = frame.stop - frame.start
+        for index, level in self._levels.items():
+            event = self._states[index].event
+            assert event is not None, "levels are kept for what goes on"
+            level.settle(event.start, event.stop - 2 * window)
+
+    def _onset(self, index: int, event: EventBounds, frame: ScoreFrame) -> Onset:
+        self._levels[index] = EventLevel(self._hops)
+        onset = Onset(**self._facts(index, event, frame.stop))
         windows = (hop.window for hop in self._hops)
         self._ongoing[index] = begin(onset, windows, index, self._thresholds[index])
         return onset
 
-    def _event(self, index: int, run: Run, reason: EndReason) -> Event:
-        levels = self._loudness.pop(index).measure(run.start, run.stop)
-        return Event(
-            self._id(index, run),
-            self._source,
-            self._labels[index],
-            run.start,
-            run.stop,
-            run.peak.score,
-            run.mean_score,
-            *levels,
-            self._top(run),
-            self._model_name,
-            reason,
-        )
+    def _event(self, index: int, event: EventBounds, reason: EndReason) -> Event:
+        facts = self._facts(index, event, event.stop)
+        del self._levels[index]
+        return Event(**facts, end_reason=reason)
 
-    def _id(self, index: int, run: Run) -> str:
+    def _facts(self, index: int, event: EventBounds, stop: int) -> dict[str, Any]:
+        """The fields of an `Occurrence`."""
         label = self._labels[index]
-        name = f"{self._session}/{self._source}/{label}/{run.onset_start}"
-        return str(uuid.uuid5(_IDS, name))
-
-    def _top(self, run: Run) -> tuple[LabelScore, ...]:
-        scores = zip(self._labels, run.peak.frame.scores, strict=True)
-        return tuple(sorted(scores, key=lambda pair: pair[1], reverse=True)[:_TOP])
-
-
-def _longest_untold(rules: Mapping[str, LabelRule]) -> int:
-    """Samples for which a run can go on before it is told or given up."""
-    return max(
-        (rule.min_duration_on + rule.min_duration_off for rule in rules.values()),
-        default=0,
-    )
+        name = f"{self._session}/{self._source}/{label}/{event.onset_start}"
+        scores = zip(self._labels, event.peak.frame.scores, strict=True)
+        top = sorted(scores, key=lambda pair: pair[1], reverse=True)[:_TOP]
+        level_dbfs, laeq_db = self._levels[index].measure(event.start, stop)
+        return {
+            "id": str(uuid.uuid5(_IDS, name)),
+            "source": self._source,
+            "label": label,
+            "start": event.start,
+            "stop": stop,
+            "peak_score": event.peak.score,
+            "mean_score": event.mean_score,
+            "level_dbfs": level_dbfs,
+            "laeq_db": laeq_db,
+            "top": tuple(top),
+            "model": self._model_name,
+        }

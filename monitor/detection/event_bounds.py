@@ -1,13 +1,13 @@
-"""One run of windows, and where in it the sound began and ended.
+"""The bounds of one event: where in its windows the sound began and ended.
 
-Each window says from which moment to which the network was active for the label.
+Each window states from which moment to which the network was active for the label.
 A single window is easily wrong: one that holds little of the sound, or holds it at its
 edge, is noisy.  But a moment is covered by about seven windows.  So they vote: of the
-windows that cover a moment, those of the run and no others, half must call it active.
+event's windows that cover a moment, half must call it active.
 
-A window that starts within the sound covers nothing before, and has no say about where
-the sound began; one that stops within it has none about where it ended.  So a window
-which a lasting sound fills from edge to edge moves neither.
+A window that starts within the sound covers nothing before, and has no vote on where
+the sound began; one that stops within it has none on where it ended.  So a window which
+a lasting sound fills from edge to edge moves neither bound.
 """
 
 from collections import deque
@@ -19,11 +19,9 @@ from monitor.records import ScoreFrame
 
 @dataclass(frozen=True, slots=True)
 class LabelWindow:
-    """What one window says of one label."""
+    """One window as seen by one label."""
 
     frame: ScoreFrame
-    """The window, with what it says of all labels."""
-
     score: float
     """Of this label, in [0, 1]."""
 
@@ -32,10 +30,10 @@ class LabelWindow:
 
     active_start: int
     active_stop: int
-    """The stretch of the window that carries the label's score."""
+    """The part of the window that carries the label's score."""
 
     seen_until: int
-    """Where the window before stopped; where this one starts if there is none."""
+    """End of the window before; start of this one if there is none."""
 
     gated: bool
     """The window lies below the level gate."""
@@ -82,18 +80,18 @@ def last_active(windows: Iterable[LabelWindow]) -> int:
     raise AssertionError("at the earliest of the moments all are active")
 
 
-class Run:
-    """The windows that count for one occurrence of a label, from the first one on.
+class EventBounds:
+    """The windows that count for one event, and the bounds that they vote for.
 
     `start` and `stop` are estimates that may move with each window.
     """
 
     def __init__(self, windows: Sequence[LabelWindow], floor: int) -> None:
-        """Begin with the windows that led to it.
+        """Begin with the windows that led to the event.
 
         Args:
             windows: Those that count, in order, at least one.
-            floor: The sound cannot have begun before, whatever the windows say.
+            floor: The sound cannot have begun before, whatever the votes.
         """
         first = windows[0]
         self._floor = floor
@@ -103,10 +101,10 @@ class Run:
         self.start = min(max(first.seen_until, self._earliest), self._latest)
         self.stop = first.active_stop
         self.onset_start: int | None = None
-        """`start` when the onset was told; None before."""
-        self.windows = 0
+        """`start` when the onset was reported; None before."""
         self.peak = first
         """The window with the highest score."""
+        self._windows = 0
         self._score_sum = 0.0
         self._opening: list[LabelWindow] = []
         self._closing: deque[LabelWindow] = deque()
@@ -116,11 +114,11 @@ class Run:
     @property
     def mean_score(self) -> float:
         """Mean of the raw scores of the windows that count."""
-        return self._score_sum / self.windows
+        return self._score_sum / self._windows
 
     def add(self, window: LabelWindow) -> None:
         """Take the next window that counts."""
-        self.windows += 1
+        self._windows += 1
         self._score_sum += window.score
         if window.score > self.peak.score:
             self.peak = window
@@ -129,7 +127,7 @@ class Run:
 
     def _move_start(self, window: LabelWindow) -> None:
         # A span that reaches back before the floor has an older sound in it, and
-        # cannot tell where this one began.
+        # cannot show where this one began.
         if window.start <= self._latest and window.active_start >= self._floor:
             self._opening.append(window)
             start = first_active(self._opening, self._earliest)
@@ -143,12 +141,12 @@ class Run:
 
 
 def _earliest_start(first: LabelWindow) -> int:
-    """How far back a sound can reach that was first heard in the window `first`.
+    """Earliest start of a sound for which the window `first` is the first to count.
 
-    The window before covered all but the newest hop, and did not count.  A sound that
-    fills half of a window is one that the network hears: so it cannot have begun more
-    than half a window before the newest hop.
+    The window before covered all but the newest hop, and did not count.  The network
+    detects a sound that fills half of a window: so it cannot have begun more than half
+    a window before the newest hop.
     """
     bound = first.seen_until - (first.stop - first.start) // 2
-    # A sound that was over by then was simply heard late.
+    # A sound that was over by then was simply detected late.
     return max(first.start, bound) if first.active_stop > bound else first.start

@@ -1,10 +1,10 @@
-"""How loud an event was."""
+"""The loudness of an event."""
 
 import math
 import sys
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from monitor.records import ScoreFrame
 
@@ -22,21 +22,37 @@ class Hop:
 
 
 def newest_hop(frame: ScoreFrame, seen_until: int) -> Hop:
-    """The hop that a window adds to what was seen before.
+    """The hop that a window adds to the samples seen before.
 
     Args:
         frame: The window.
-        seen_until: Where the window before stopped.  If that is where this one
-            starts, there was none: the hop is the whole window, with the level of its
-            loudest hop and the LAeq of its newest, which are all that is known.
+        seen_until: End of the window before.  If this one starts there, there was none:
+            the hop is the whole window, with the level of its loudest hop and the LAeq
+            of its newest, for no more is known.
     """
     alone = seen_until <= frame.start
     level_dbfs = frame.peak_level_dbfs if alone else frame.level_dbfs
     return Hop(seen_until, frame.stop, level_dbfs, frame.laeq_db, frame)
 
 
-class Loudness:
-    """Levels of the hops of an event that is going on.
+@dataclass
+class _Levels:
+    peak_dbfs: float = -math.inf
+    energy: float = 0.0
+    hops: int = 0
+
+    def add(self, hop: Hop) -> None:
+        self.peak_dbfs = max(self.peak_dbfs, hop.level_dbfs)
+        self.energy += 10 ** (hop.laeq_db / 10)
+        self.hops += 1
+
+    @property
+    def laeq_db(self) -> float:
+        return 10 * math.log10(max(self.energy / self.hops, sys.float_info.min))
+
+
+class EventLevel:
+    """The levels of the hops of an event that goes on.
 
     Keeps the hops that the event's bounds may still cross, and sums up those before.
     """
@@ -51,7 +67,7 @@ class Loudness:
         self._hops.append(hop)
 
     def settle(self, start: int, before: int) -> None:
-        """Sum up the hops that end before `before`, which is where no bound may move.
+        """Sum up the hops that end at or before `before`; no bound moves there.
 
         Args:
             start: Of the event; hops that end by then are dropped.
@@ -65,35 +81,13 @@ class Loudness:
     def measure(self, start: int, stop: int) -> tuple[float, float]:
         """Loudest level and energetic mean of the LAeq over [start, stop).
 
-        Counts each hop that has a sample in the stretch, and counts it whole.
+        Each hop with a sample in [start, stop) counts as a whole.
 
         Returns:
             dBFS and dB(A).
         """
-        levels = self._settled.copy()
+        levels = replace(self._settled)
         for hop in self._hops:
             if hop.stop > start and hop.start < stop:
                 levels.add(hop)
         return levels.peak_dbfs, levels.laeq_db
-
-
-class _Levels:
-    def __init__(self) -> None:
-        self.peak_dbfs = -math.inf
-        self.energy = 0.0
-        self.hops = 0
-
-    def add(self, hop: Hop) -> None:
-        self.peak_dbfs = max(self.peak_dbfs, hop.level_dbfs)
-        self.energy += 10 ** (hop.laeq_db / 10)
-        self.hops += 1
-
-    def copy(self) -> "_Levels":
-        other = _Levels()
-        other.peak_dbfs, other.energy = self.peak_dbfs, self.energy
-        other.hops = self.hops
-        return other
-
-    @property
-    def laeq_db(self) -> float:
-        return 10 * math.log10(max(self.energy / self.hops, sys.float_info.min))

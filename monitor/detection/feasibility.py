@@ -1,7 +1,7 @@
-"""Can a rule fire at all, for which sounds, and how soon?
+"""The sounds for which a rule can fire, and its latency, found by trial.
 
-Found by trial: a perfect network listens to sounds at many places between two windows,
-and the detector is the one that runs.  So the answers cannot go out of step with it.
+A perfect network scores sounds at many places between two windows, and the detector is
+the one that runs.  So the answers cannot go out of step with it.
 """
 
 from bisect import bisect, bisect_left
@@ -14,8 +14,8 @@ from monitor.detection.rules import LabelRule
 from monitor.records import Onset, ScoreFrame
 from monitor.spec import ModelSpec
 
-Stretch = tuple[int, int | None]
-"""Where a sound starts and stops; None: it goes on for ever."""
+Interval = tuple[int, int | None]
+"""Start and stop of a sound; None: it goes on for ever."""
 
 _PLACES = 8
 """Places between two windows at which a sound is tried, besides the outermost."""
@@ -23,21 +23,21 @@ _PLACES = 8
 
 @dataclass(frozen=True, slots=True)
 class Feasibility:
-    """What the rule of one label can do."""
+    """The abilities of one label's rule, with a perfect network."""
 
     label: str
     can_fire: bool
     """For the shortest sounds that its preset is meant for, wherever they lie."""
 
     why: str
-    """What the user should know of it: a sentence whose subject is the rule."""
+    """An explanation for the user: a sentence whose subject is the rule."""
 
     shortest_sound_seconds: float
-    """The shortest sound that is told wherever it lies, with a perfect network."""
+    """The shortest sound that is detected wherever it lies."""
 
     latency_bound_seconds: float
-    """From where a sound begins to the end of the window that tells its onset, at the
-    most, with a perfect network: what the rule adds to the time the network needs."""
+    """From the begin of a sound to the end of the window that detects its onset, at the
+    most: the latency that the rule adds to the network's."""
 
     shortest_pause_seconds: float
     """The shortest silence between two sounds that makes them two events."""
@@ -49,7 +49,7 @@ def examine(
     """Try each rule out.
 
     Args:
-        rules: By label; those that nothing here can tell apart are tried once.
+        rules: By label; those that act alike with a perfect network are tried once.
         hop_samples: From one window to the next.
         spec: Of the model.
 
@@ -59,26 +59,26 @@ def examine(
     known: dict[LabelRule, _Figures] = {}
     answers = []
     for label, rule in rules.items():
-        heard = _as_heard(rule)
-        if heard not in known:
-            known[heard] = _figures(_Trial(heard, hop_samples, spec), rule, hop_samples)
-        answers.append(_answer(label, rule, known[heard], hop_samples, spec))
+        alike = _canonical(rule)
+        if alike not in known:
+            known[alike] = _figures(_Trial(alike, hop_samples, spec), rule, hop_samples)
+        answers.append(_answer(label, rule, known[alike], hop_samples, spec))
     return answers
 
 
 class _Figures(NamedTuple):
-    """What was found by trial, in samples; see `Feasibility`."""
+    """The results of a trial in samples; see `Feasibility`."""
 
     shortest_sound: int
     latency: int
     shortest_pause: int
 
 
-def _as_heard(rule: LabelRule) -> LabelRule:
-    """The rule with the thresholds that a perfect network makes of its own.
+def _canonical(rule: LabelRule) -> LabelRule:
+    """The rule with thresholds that act alike with a perfect network.
 
-    Such a network says 0 or 1, so the average of n scores is a multiple of 1/n, and a
-    threshold does what the next multiple does.
+    Its scores are 0 or 1, so the average of n scores is a multiple of 1/n, and a
+    threshold acts as the next multiple does.
     """
     hops = rule.smoothing_hops
     averages = [count / hops for count in range(1, hops + 1)]
@@ -102,8 +102,8 @@ def _answer(
     can_fire = shortest <= rule.shortest_sound
     if can_fire:
         why = (
-            f"tells sounds of {_text(spec, shortest)} and more, at most "
-            f"{_text(spec, latency)} after the network first hears them; those "
+            f"detects sounds of {_text(spec, shortest)} and more, at most "
+            f"{_text(spec, latency)} after the network first scores them; those "
             f"with {_text(spec, pause)} of silence between them are two events"
         )
     else:
@@ -121,11 +121,11 @@ def _answer(
 def _complaints(
     rule: LabelRule, shortest: int, hop: int, spec: ModelSpec
 ) -> Iterator[str]:
-    """What keeps the rule from firing, and what would help."""
+    """The settings that keep the rule from firing, and values that would help."""
     wanted = rule.shortest_sound
     yield (
         f"misses sounds of {_text(spec, wanted)}, which it is meant for: "
-        f"the shortest that it tells last {_text(spec, shortest)}"
+        f"the shortest that it detects last {_text(spec, shortest)}"
     )
     if rule.min_duration_on > wanted:
         yield (
@@ -135,7 +135,7 @@ def _complaints(
 
     def is_too_smooth(hops: int) -> bool:
         other = replace(rule, smoothing_hops=hops, min_duration_on=0)
-        return not _Trial(other, hop, spec).is_told(wanted)
+        return not _Trial(other, hop, spec).detects(wanted)
 
     most = bisect(range(1, rule.smoothing_hops + 1), False, key=is_too_smooth)
     if most < rule.smoothing_hops:
@@ -169,12 +169,12 @@ class _Trial:
         self._starts = [window_stop + place for place in sorted(places)]
 
     def shortest_sound(self) -> int:
-        """Length of the shortest sound that is told wherever it starts."""
-        # What comes after the onset cannot matter: that long is long enough.
-        return self._least(self.is_told, self.latency(None))
+        """Length of the shortest sound that is detected wherever it starts."""
+        # Sound after the onset cannot matter: that long is long enough.
+        return self._least(self.detects, self.latency(None))
 
     def latency(self, length: int | None) -> int:
-        """From the start of a sound to the window that tells it, at the most."""
+        """From the start of a sound to the end of the window that detects it."""
         latencies: list[int] = []
         for start in self._starts:
             stop = None if length is None else start + length
@@ -195,8 +195,8 @@ class _Trial:
 
         return self._least(makes_two, lull + silence)
 
-    def is_told(self, length: int) -> bool:
-        """Whether a sound of `length` is told wherever it starts."""
+    def detects(self, length: int) -> bool:
+        """Whether a sound of `length` is detected wherever it starts."""
         return all(
             next(self._onsets([(start, start + length)]), None) is not None
             for start in self._starts
@@ -211,8 +211,8 @@ class _Trial:
             low, high = (low, middle) if holds(middle) else (middle, high)
         return high
 
-    def _onsets(self, sounds: Sequence[Stretch]) -> Iterator[int]:
-        """Ends of the windows that tell an onset."""
+    def _onsets(self, sounds: Sequence[Interval]) -> Iterator[int]:
+        """Ends of the windows that detect an onset."""
         label = "sound"
         detector = Detector(label, [label], {label: self._rule}, -200.0, "", "")
         start, (_, last) = 0, sounds[-1]
@@ -224,18 +224,18 @@ class _Trial:
             start += self._hop
 
 
-def _twice(start: int, length: int, pause: int) -> tuple[Stretch, Stretch]:
+def _twice(start: int, length: int, pause: int) -> tuple[Interval, Interval]:
     second = start + length + pause
     return (start, start + length), (second, second + length)
 
 
-def _perfect_frame(start: int, stop: int, sounds: Sequence[Stretch]) -> ScoreFrame:
-    """What a network says that hears each sample of a sound, and nothing else."""
-    heard = [
+def _perfect_frame(start: int, stop: int, sounds: Sequence[Interval]) -> ScoreFrame:
+    """The scores of a network that is active for the samples of sounds alone."""
+    active = [
         (max(first, start), stop if last is None else min(last, stop))
         for first, last in sounds
         if first < stop and (last is None or last > start)
     ]
-    score = 1.0 if heard else 0.0
-    span = (heard[0][0], heard[-1][1]) if heard else (start, stop)
+    score = 1.0 if active else 0.0
+    span = (active[0][0], active[-1][1]) if active else (start, stop)
     return ScoreFrame("sound", start, stop, (score,), (span,), 0.0, 0.0, 0.0)

@@ -20,23 +20,23 @@ class LabelRule:
     """Score below which a window does not count; at most the onset threshold."""
 
     smoothing_hops: int
-    """Scores are averaged over so many hops."""
+    """Number of hops over which scores are averaged."""
 
     min_duration_on: int
-    """Shortest event that is told."""
+    """Shortest event that is reported."""
 
     min_duration_off: int
     """Shortest lull that ends an event."""
 
     refractory: int
-    """After the end of an event, the stretch in which the label does not begin."""
+    """Time after the end of an event in which the label does not begin."""
 
     margin: float
     """How far the averaged score must stand above every other label's for the label
     to begin; 0: other labels do not matter, for the sounds of a city overlap."""
 
     shortest_sound: int
-    """What the shortest sounds that the rule is meant for last; only `check` asks."""
+    """Length of the shortest sounds that the rule is meant for; for `check` alone."""
 
     def __post_init__(self) -> None:
         assert 0 < self.offset_threshold <= self.onset_threshold <= 1
@@ -74,7 +74,7 @@ LASTING = Preset(
     onset_threshold=0.6,
     offset_threshold=0.4,
     # Neighbouring windows share 86 % of their samples: averaging over more of them
-    # costs a hop of latency each and tells little new.
+    # costs a hop of latency each and adds little.
     smoothing_hops=2,
     min_duration_on_seconds=0.5,
     # A drill is set down between two holes.
@@ -93,11 +93,11 @@ def resolve_rules(
     thresholds: Mapping[str, tuple[float, float]] | None,
     spec: ModelSpec,
 ) -> dict[str, LabelRule]:
-    """Say for each label how its scores become events.
+    """Complete the rule of each label.
 
     Args:
-        labels: What the model tells apart.
-        detection: What the user wants.
+        labels: Of the model.
+        detection: The user's settings.
         thresholds: Onset and offset threshold of each label as the model file has
             them; a label may be missing.
         spec: Of the model; turns seconds into samples.
@@ -130,7 +130,7 @@ def _unknown_label(label: str, known: tuple[str, ...]) -> str:
     hint = f"did you mean {close[0]}? " if close else ""
     return (
         f"detection.labels: {label!r} is not a label of the model; {hint}"
-        f"it tells apart {', '.join(known)}"
+        f"its labels are {', '.join(known)}"
     )
 
 

@@ -11,14 +11,14 @@ from monitor.config.detection import DetectionSettings
 from monitor.detection.detector import Detector
 from monitor.detection.rules import resolve_rules
 from monitor.records import Event, Gap, Onset, ScoreFrame
-from tests.support.detection import detector, onsets, rule, stretches, told
+from tests.support.detection import detected, detector, intervals, onsets, rule
 from tests.support.scores import (
     BACKGROUND_DBFS,
     HOP,
     SOUND_DBFS,
     SPEC,
     WINDOW,
-    Listener,
+    SimulatedNetwork,
     Sound,
     drawn,
 )
@@ -26,7 +26,7 @@ from tests.support.scores import (
 LABELS = ("siren", "gun_shot", "dog_bark", "drilling")
 
 
-def watcher(session: str = "session") -> Detector:
+def urban(session: str = "session") -> Detector:
     rules = resolve_rules(LABELS, DetectionSettings(), None, SPEC)
     return Detector("street", LABELS, rules, -70.0, "urban", session)
 
@@ -45,14 +45,14 @@ def siren(start_seconds: float = 6.0, seconds: float = 5.0) -> Sound:
 
 
 def both(session: str = "session") -> tuple[Onset, Event]:
-    frames = Listener(LABELS).frames([siren()], SPEC.samples(20))
-    onset, event = (each.record for each in told(watcher(session), frames))
+    frames = SimulatedNetwork(LABELS).frames([siren()], SPEC.samples(20))
+    onset, event = (each.record for each in detected(urban(session), frames))
     assert isinstance(onset, Onset)
     assert isinstance(event, Event)
     return onset, event
 
 
-def test_an_onset_and_its_event_say_what_was_heard_and_by_whom():
+def test_an_onset_and_its_event_say_what_was_detected_and_by_whom():
     for record in both():
         assert record.source == "street"
         assert record.label == "siren"
@@ -63,10 +63,10 @@ def test_an_onset_and_its_event_say_what_was_heard_and_by_whom():
     assert both()[1].end_reason == "offset"
 
 
-def test_an_onset_stops_where_the_window_does_that_told_it():
-    frames = Listener(LABELS).frames([siren()], SPEC.samples(20))
-    onset = told(watcher(), frames)[0]
-    assert onset.record.stop == onset.told_at
+def test_an_onset_stops_where_the_window_does_that_reported_it():
+    frames = SimulatedNetwork(LABELS).frames([siren()], SPEC.samples(20))
+    onset = detected(urban(), frames)[0]
+    assert onset.record.stop == onset.reported_at
 
 
 def test_the_id_is_the_same_for_onset_and_event_and_for_the_same_samples():
@@ -76,10 +76,10 @@ def test_the_id_is_the_same_for_onset_and_event_and_for_the_same_samples():
     assert onset.id != both(session="another")[0].id
 
 
-def test_ids_differ_even_if_the_first_onset_was_told_where_the_second_event_is():
-    # The first window hears at 9, the later ones correct it to [4, 6); the last one
-    # hears at 9 again.
-    heard = [
+def test_ids_differ_even_if_the_first_onset_was_reported_where_the_second_event_is():
+    # The first window is active at 9, the later ones correct it to [4, 6); the last one
+    # is active at 9 again.
+    windows = [
         (0.1, (0, 1)),
         (0.9, (9, 10)),
         (0.9, (4, 5)),
@@ -88,30 +88,30 @@ def test_ids_differ_even_if_the_first_onset_was_told_where_the_second_event_is()
     ]
     frames = [
         ScoreFrame("street", 2 * k, 2 * k + 8, (score,), (span,), -20.0, -20.0, 70.0)
-        for k, (score, span) in enumerate(heard)
+        for k, (score, span) in enumerate(windows)
     ]
-    records = told(detector(rule(min_duration_off=3)), frames)
+    records = detected(detector(rule(min_duration_off=3)), frames)
     ids = [each.record.id for each in records if isinstance(each.record, Onset)]
     assert len(ids) == len(set(ids)) == 1
-    assert stretches(records) == [(4, 6)]
+    assert intervals(records) == [(4, 6)]
 
 
 def test_the_level_gate_looks_at_the_loudest_hop_of_the_window():
     frame = drawn("9")[0]
     quiet_now = replace(frame, level_dbfs=-120.0)
-    assert stretches(told(detector(rule()), [quiet_now])) == [(0, 1)]
+    assert intervals(detected(detector(rule()), [quiet_now])) == [(0, 1)]
     quiet = replace(quiet_now, peak_level_dbfs=-70.1)
-    assert told(detector(rule()), [quiet]) == []
+    assert detected(detector(rule()), [quiet]) == []
 
 
-def test_an_empty_span_is_heard_as_a_moment():
+def test_an_empty_span_is_detected_as_a_moment():
     frame = replace(drawn("9")[0], spans=((0, 0),))
-    assert stretches(told(detector(rule()), [frame])) == [(0, 1)]
+    assert intervals(detected(detector(rule()), [frame])) == [(0, 1)]
 
 
 def test_the_mean_score_is_over_the_windows_that_count():
     frames = drawn("1159811111")
-    event = told(detector(rule(min_duration_off=2, smoothing_hops=2)), frames)[-1]
+    event = detected(detector(rule(min_duration_off=2, smoothing_hops=2)), frames)[-1]
     # 0.5 and 0.9 average to the onset threshold; 0.1 does not count.
     assert event.record.mean_score == pytest.approx((0.5 + 0.9 + 0.8) / 3)
     assert event.record.peak_score == 0.9
@@ -119,36 +119,36 @@ def test_the_mean_score_is_over_the_windows_that_count():
 
 def test_top_is_of_the_window_with_the_peak_score():
     frames = drawn("..88989...", "..53231...", ".....6....")
-    records = told(detector(rule(), rule(), rule()), frames)
+    records = detected(detector(rule(), rule(), rule()), frames)
     assert records[-1].record.top == (("a", 0.9), ("b", 0.2), ("c", 0.1))
 
 
 def test_levels_are_those_of_the_hops_in_which_it_sounds():
-    frames = Listener(LABELS).frames([siren()], SPEC.samples(20))
+    frames = SimulatedNetwork(LABELS).frames([siren()], SPEC.samples(20))
     at = {frame.stop: k for k, frame in enumerate(frames)}
-    onset, event = told(watcher(), frames)
+    onset, event = detected(urban(), frames)
     assert onset.record.level_dbfs == event.record.level_dbfs == SOUND_DBFS
     # Hops beside the sound are quiet; estimates may take in one at either end.
     whole = math.ceil(SPEC.samples(5.0) / HOP)
     lowest = SOUND_DBFS + 90 + 10 * math.log10(whole / (whole + 2))
     assert lowest <= event.record.laeq_db <= SOUND_DBFS + 90
     assert BACKGROUND_DBFS + 90 < onset.record.laeq_db <= SOUND_DBFS + 90
-    loudest = at[onset.told_at or 0]
+    loudest = at[onset.reported_at or 0]
     frames[loudest] = replace(frames[loudest], level_dbfs=-3.0)
-    assert told(watcher(), frames)[0].record.level_dbfs == -3.0
+    assert detected(urban(), frames)[0].record.level_dbfs == -3.0
 
 
 def test_levels_are_right_where_the_estimates_moved():
     for seed in range(10):
         generator = np.random.default_rng(seed)
-        listener = Listener(LABELS, generator=generator, jitter_columns=8)
+        listener = SimulatedNetwork(LABELS, generator=generator, jitter_columns=8)
         frames = [
             replace(frame, laeq_db=generator.uniform(30, 90))
             for frame in listener.frames([siren(seconds=20)], SPEC.samples(35))
         ]
         event = next(
             each.record
-            for each in told(watcher(), frames)
+            for each in detected(urban(), frames)
             if isinstance(each.record, Event) and each.record.label == "siren"
         )
         energies = [
@@ -160,88 +160,88 @@ def test_levels_are_right_where_the_estimates_moved():
         assert event.laeq_db == pytest.approx(mean)
 
 
-def test_an_event_that_was_long_not_told_has_the_levels_of_all_its_hops():
+def test_an_event_that_was_long_not_reported_has_the_levels_of_all_its_hops():
     frames = drawn("..####################..")
     frames[2] = replace(frames[2], level_dbfs=-3.0, peak_level_dbfs=-3.0)
-    onset, event = told(detector(rule(min_duration_on=20)), frames)
+    onset, event = detected(detector(rule(min_duration_on=20)), frames)
     assert onset.record.level_dbfs == event.record.level_dbfs == -3.0
 
 
 def test_a_noise_after_the_sound_is_not_its_level():
-    frames = Listener(LABELS).frames([siren()], SPEC.samples(20))
-    onset, event = told(watcher(), frames)
+    frames = SimulatedNetwork(LABELS).frames([siren()], SPEC.samples(20))
+    onset, event = detected(urban(), frames)
     for k, frame in enumerate(frames):
         if frame.stop - HOP >= event.record.stop:
             frames[k] = replace(frame, level_dbfs=-1.0, laeq_db=120.0)
-    assert told(watcher(), frames) == [onset, event]
+    assert detected(urban(), frames) == [onset, event]
 
 
 def test_a_gap_ends_what_is_going_on_with_its_reason():
-    watch, listener = watcher(), Listener(LABELS)
+    tested, listener = urban(), SimulatedNetwork(LABELS)
     sounds = [siren(6, 30)]
     records = [
-        r for f in listener.frames(sounds, SPEC.samples(15)) for r in watch.push(f)
+        r for f in listener.frames(sounds, SPEC.samples(15)) for r in tested.push(f)
     ]
     (onset,) = records
     end = (SPEC.samples(15) - WINDOW) // HOP * HOP + WINDOW
-    (event,) = watch.gap(Gap("street", end, end + 1000, "unplugged"))
+    (event,) = tested.gap(Gap("street", end, end + 1000, "unplugged"))
     assert (event.id, event.end_reason) == (onset.id, "unplugged")
     assert event.stop == end
-    assert watch.gap(Gap("street", end, end + 1000, "unplugged")) == []
+    assert tested.gap(Gap("street", end, end + 1000, "unplugged")) == []
 
 
 def test_the_end_of_the_input_ends_what_is_going_on():
-    frames = Listener(LABELS).frames([siren(6, 30)], SPEC.samples(15))
-    event = told(watcher(), frames)[-1]
+    frames = SimulatedNetwork(LABELS).frames([siren(6, 30)], SPEC.samples(15))
+    event = detected(urban(), frames)[-1]
     assert isinstance(event.record, Event)
     assert event.record.end_reason == "end-of-input"
     assert event.record.stop == frames[-1].stop
 
 
-def test_what_was_not_told_yet_leaves_no_event_behind():
-    watch = detector(rule(min_duration_on=3))
-    assert told(watch, drawn("...##")) == []
+def test_what_was_not_reported_yet_leaves_no_event_behind():
+    tested = detector(rule(min_duration_on=3))
+    assert detected(tested, drawn("...##")) == []
 
 
 def test_smoothing_starts_anew_behind_a_gap():
-    watch = detector(rule(smoothing_hops=4))
-    assert [record for frame in drawn("1111") for record in watch.push(frame)] == []
-    assert watch.gap(Gap("street", 4, 100, "overrun")) == []
+    tested = detector(rule(smoothing_hops=4))
+    assert [record for frame in drawn("1111") for record in tested.push(frame)] == []
+    assert tested.gap(Gap("street", 4, 100, "overrun")) == []
     # One score of 0.9 among three of 0.1 would not do.
-    assert onsets(told(watch, moved(drawn("999"), 100))) == [(100, 101)]
+    assert onsets(detected(tested, moved(drawn("999"), 100))) == [(100, 101)]
 
 
 def test_rivals_of_before_a_gap_are_forgotten():
-    watch = detector(rule(smoothing_hops=4, margin=0.3), rule(onset_threshold=0.95))
+    tested = detector(rule(smoothing_hops=4, margin=0.3), rule(onset_threshold=0.95))
     for frame in drawn("....", "9999"):
-        watch.push(frame)
-    watch.gap(Gap("street", 4, 10, "overrun"))
-    assert onsets(told(watch, moved(drawn("9", "."), 10))) == [(10, 11)]
+        tested.push(frame)
+    tested.gap(Gap("street", 4, 10, "overrun"))
+    assert onsets(detected(tested, moved(drawn("9", "."), 10))) == [(10, 11)]
 
 
 def test_refractory_time_goes_on_over_a_gap():
-    watch = detector(rule(refractory=20))
+    tested = detector(rule(refractory=20))
     for frame in drawn("..##"):
-        watch.push(frame)
-    (event,) = watch.gap(Gap("street", 4, 10, "overrun"))
+        tested.push(frame)
+    (event,) = tested.gap(Gap("street", 4, 10, "overrun"))
     assert event.stop == 4
-    assert stretches(told(watch, moved(drawn("#" * 30), 10))) == [(24, 40)]
+    assert intervals(detected(tested, moved(drawn("#" * 30), 10))) == [(24, 40)]
 
 
 def test_an_event_goes_on_over_a_frame_that_is_missing():
-    watch = detector(rule(min_duration_off=2))
+    tested = detector(rule(min_duration_off=2))
     frames = drawn("..##.##...")
     del frames[4]
-    assert stretches(told(watch, frames)) == [(2, 7)]
+    assert intervals(detected(tested, frames)) == [(2, 7)]
 
 
 def test_a_long_event_needs_no_more_memory():
-    watch = detector(rule(min_duration_off=3))
+    tested = detector(rule(min_duration_off=3))
     for frame in drawn("#" * 3000):
-        watch.push(frame)
-    (loudness,) = watch._loudness.values()
-    run = watch._states[0].run
-    assert run is not None
-    assert len(loudness._hops) < 10
-    assert len(watch._hops) < 10
-    assert len(run._opening) + len(run._closing) < 20
+        tested.push(frame)
+    (level,) = tested._levels.values()
+    event = tested._states[0].event
+    assert event is not None
+    assert len(level._hops) < 10
+    assert len(tested._hops) < 10
+    assert len(event._opening) + len(event._closing) < 20

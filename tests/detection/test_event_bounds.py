@@ -2,7 +2,12 @@
 
 import pytest
 
-from monitor.detection.event_bounds import LabelWindow, Run, first_active, last_active
+from monitor.detection.event_bounds import (
+    EventBounds,
+    LabelWindow,
+    first_active,
+    last_active,
+)
 from monitor.records import ScoreFrame
 
 # A window has eight columns; each begins two columns after the one before.
@@ -49,7 +54,7 @@ def windows(drawing: str, first_known: int | None = None) -> list[LabelWindow]:
                         ===.....
             """,
             5,
-            15,  # windows that it fills have no say about either end
+            15,  # windows that it fills have no vote on either end
         ),
         (
             """
@@ -93,7 +98,7 @@ def windows(drawing: str, first_known: int | None = None) -> list[LabelWindow]:
               ....===.
             """,
             5,
-            9,  # between two windows, the longer stretch
+            9,  # between two windows, the longer interval
         ),
     ],
 )
@@ -102,7 +107,7 @@ def test_half_of_the_windows_that_cover_a_moment_decide(
 ):
     assert first_active(windows(drawing), earliest=2) == start
     assert last_active(windows(drawing)) == stop
-    run = Run(windows(drawing), floor=0)
+    run = EventBounds(windows(drawing), floor=0)
     assert (run.start, run.stop) == (start, stop)
 
 
@@ -112,15 +117,15 @@ def test_the_start_is_at_most_half_a_window_before_the_newest_hop():
       ========
     """
     # The window before, which did not count, held all but the last two columns.
-    assert Run(windows(drawing), floor=0).start == 8 - HOP - 4
+    assert EventBounds(windows(drawing), floor=0).start == 8 - HOP - 4
 
 
-def test_nothing_bounds_the_start_where_nothing_was_heard_before():
-    assert Run(windows("========", first_known=0), floor=0).start == 0
+def test_nothing_bounds_the_start_where_nothing_was_detected_before():
+    assert EventBounds(windows("========", first_known=0), floor=0).start == 0
 
 
-def test_a_sound_that_was_heard_late_is_still_where_it_was():
-    assert Run(windows("==......"), floor=0).start == 0
+def test_a_sound_that_was_detected_late_is_still_where_it_was():
+    assert EventBounds(windows("==......"), floor=0).start == 0
 
 
 def test_a_span_with_an_older_sound_in_it_does_not_say_where_this_one_began():
@@ -129,17 +134,17 @@ def test_a_span_with_an_older_sound_in_it_does_not_say_where_this_one_began():
       ...==...
     """
     two = windows(drawing)
-    run = Run(two[:1], floor=3)
+    run = EventBounds(two[:1], floor=3)
     assert (run.start, run.stop) == (6, 7)  # in the newest hop
     run.add(two[1])
     assert (run.start, run.stop) == (5, 7)
 
 
 def test_nothing_begins_before_the_floor_not_even_in_the_newest_hop():
-    assert Run(windows("....===="), floor=7).start == 7
+    assert EventBounds(windows("....===="), floor=7).start == 7
 
 
-def test_a_run_is_never_empty():
+def test_an_event_is_never_empty():
     drawing = """
     ....====
       ..==....
@@ -147,7 +152,7 @@ def test_a_run_is_never_empty():
     """
     # All reach back before the floor, so the start is that of the newest hop; and the
     # first is alone in hearing anything there.
-    run = Run(windows(drawing), floor=5)
+    run = EventBounds(windows(drawing), floor=5)
     assert (run.start, run.stop) == (6, 7)
 
 
@@ -158,7 +163,7 @@ def test_the_mean_is_over_all_windows_and_the_peak_the_first_of_the_highest():
         ========
     """)
     scores = (0.5, 0.9, 0.9)
-    run = Run(
+    run = EventBounds(
         [
             LabelWindow(each.frame, score, 0.0, *each.frame.spans[0], 0, False)
             for each, score in zip((first, second, third), scores, strict=True)

@@ -1,4 +1,4 @@
-"""How loud an event was."""
+"""The level of an event is that of its hops."""
 
 import math
 
@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.detection.event_level import Hop, Loudness, newest_hop
+from monitor.detection.event_level import EventLevel, Hop, newest_hop
 from monitor.records import ScoreFrame
-from tests.support.scores import Listener, Sound
+from tests.support.scores import SimulatedNetwork, Sound
 
 HOP = 10
 
@@ -20,12 +20,12 @@ def hops(*levels: float) -> list[Hop]:
     ]
 
 
-def test_every_hop_with_a_sample_in_the_stretch_counts_whole():
-    loudness = Loudness(hops(0, -40, -20, -20, 0))
-    assert loudness.measure(19, 31) == pytest.approx(
+def test_every_hop_with_a_sample_in_the_interval_counts_whole():
+    level = EventLevel(hops(0, -40, -20, -20, 0))
+    assert level.measure(19, 31) == pytest.approx(
         (-20, 10 * math.log10((1e-4 + 1e-2 + 1e-2) / 3))
     )
-    assert loudness.measure(20, 30) == pytest.approx((-20, -20))
+    assert level.measure(20, 30) == pytest.approx((-20, -20))
 
 
 @given(
@@ -36,8 +36,8 @@ def test_every_hop_with_a_sample_in_the_stretch_counts_whole():
 def test_summing_up_early_changes_nothing(levels: list[float], start: int, length: int):
     start = min(start, len(levels) * HOP - 1)
     stop = min(start + length, len(levels) * HOP)
-    all_at_once = Loudness(hops(*levels))
-    step_by_step = Loudness([])
+    all_at_once = EventLevel(hops(*levels))
+    step_by_step = EventLevel([])
     for hop in hops(*levels):
         step_by_step.add(hop)
         step_by_step.settle(start, before=min(hop.stop, stop) - 2 * HOP)
@@ -47,26 +47,26 @@ def test_summing_up_early_changes_nothing(levels: list[float], start: int, lengt
 
 
 def test_what_is_summed_up_is_forgotten():
-    loudness = Loudness([])
+    level = EventLevel([])
     for hop in hops(*[-30.0] * 1000):
-        loudness.add(hop)
-        loudness.settle(0, hop.stop - 5 * HOP)
-        assert len(loudness._hops) <= 5
+        level.add(hop)
+        level.settle(0, hop.stop - 5 * HOP)
+        assert len(level._hops) <= 5
 
 
 def test_digital_silence_has_a_finite_level():
-    assert math.isfinite(Loudness(hops(-math.inf)).measure(0, 1)[1])
+    assert math.isfinite(EventLevel(hops(-math.inf)).measure(0, 1)[1])
 
 
 def test_a_window_adds_what_was_not_seen_before():
-    frame = Listener(("a",)).frame([Sound("a", 0, 1000)], 0)
+    frame = SimulatedNetwork(("a",)).frame([Sound("a", 0, 1000)], 0)
     hop = newest_hop(frame, frame.stop - 7)
     assert (hop.start, hop.stop) == (frame.stop - 7, frame.stop)
     assert hop.level_dbfs == frame.level_dbfs == -50
 
 
 def test_the_first_window_stands_for_all_of_itself_with_its_loudest_hop():
-    frame = Listener(("a",)).frame([Sound("a", 0, 1000)], 0)
+    frame = SimulatedNetwork(("a",)).frame([Sound("a", 0, 1000)], 0)
     hop = newest_hop(frame, frame.start)
     assert (hop.start, hop.stop) == (0, frame.stop)
     assert hop.level_dbfs == frame.peak_level_dbfs == -20

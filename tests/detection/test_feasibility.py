@@ -1,4 +1,4 @@
-"""What `check` says of a rule, and that it is so."""
+"""The answers of `check` about a rule hold in the detector."""
 
 from dataclasses import replace
 
@@ -12,8 +12,8 @@ from monitor.detection import feasibility
 from monitor.detection.detector import Detector
 from monitor.detection.feasibility import Feasibility, examine
 from monitor.detection.rules import LabelRule, resolve_rules
-from tests.support.detection import onsets, told
-from tests.support.scores import HOP, SPEC, Listener, Sound
+from tests.support.detection import detected, onsets
+from tests.support.scores import HOP, SPEC, SimulatedNetwork, Sound
 
 LABELS = ("siren", "gun_shot")
 
@@ -28,7 +28,7 @@ def examined(label: str, **settings: object) -> Feasibility:
     return answer
 
 
-def test_the_presets_can_fire_and_tell_within_about_a_second():
+def test_the_presets_can_fire_and_report_within_about_a_second():
     rules = resolve_rules(LABELS, DetectionSettings(), None, SPEC)
     siren, gun_shot = examine(rules, HOP, SPEC)
     assert siren.can_fire
@@ -40,8 +40,8 @@ def test_the_presets_can_fire_and_tell_within_about_a_second():
 
 def test_the_sentence_names_the_figures():
     assert examined("siren").why == (
-        "tells sounds of 0.51 s and more, at most 1.11 s after the network first "
-        "hears them; those with 2.55 s of silence between them are two events"
+        "detects sounds of 0.51 s and more, at most 1.11 s after the network first "
+        "scores them; those with 2.55 s of silence between them are two events"
     )
 
 
@@ -101,16 +101,16 @@ def test_the_bounds_hold_for_sounds_anywhere(label: str, settings: dict[str, obj
     answer = examined(label, **settings)
     rules = {label: rule_of(label, **settings)}
     length = max(SPEC.samples(answer.shortest_sound_seconds + 0.1), 8192)
-    # The ideal listener of the tests places a sound to the column, and hears any.
-    listener = Listener((label,), needs=1)
+    # The ideal network of the tests places a sound to the column, and detects any.
+    listener = SimulatedNetwork((label,), needs=1)
     slack = 0.04
     for start in np.random.default_rng(1).integers(20 * HOP, 21 * HOP, 40).tolist():
         sound = Sound(label, start, start + length)
         frames = listener.frames([sound], sound.stop + 10 * SPEC.sample_rate)
-        watcher = Detector("street", [label], rules, -70.0, "m", "session")
-        ((_, told_at),) = onsets(told(watcher, frames), label)
-        assert told_at is not None
-        latency = SPEC.seconds(told_at - start)
+        tested = Detector("street", [label], rules, -70.0, "m", "session")
+        ((_, reported_at),) = onsets(detected(tested, frames), label)
+        assert reported_at is not None
+        latency = SPEC.seconds(reported_at - start)
         assert latency <= answer.latency_bound_seconds + slack
 
 

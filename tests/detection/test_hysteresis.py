@@ -3,20 +3,21 @@
 # at or above the onset threshold   + between the thresholds   . below the offset one
 """
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.detection.detector import Detector
-from monitor.detection.hysteresis import Horizon
+from monitor.detection.hysteresis import Horizon, MovingAverage
 from tests.support.detection import (
     GATE_DBFS,
-    Told,
+    Detected,
+    detected,
     detector,
+    intervals,
     onsets,
     rule,
-    stretches,
-    told,
 )
 from tests.support.scores import drawn
 
@@ -44,28 +45,28 @@ from tests.support.scores import drawn
 def test_two_thresholds_and_two_durations_make_events(
     scores: str, events: list[tuple[int, int]]
 ):
-    watcher = detector(rule(min_duration_on=2, min_duration_off=2))
-    assert stretches(told(watcher, drawn(scores))) == events
+    tested = detector(rule(min_duration_on=2, min_duration_off=2))
+    assert intervals(detected(tested, drawn(scores))) == events
 
 
 @pytest.mark.parametrize(
-    ("scores", "told_at"),
+    ("scores", "reported_at"),
     [
         ("..####....", 5),  # after min_duration_on
         ("..#+#.....", 5),
         ("..#.#.....", 5),  # the lull belongs to the sound
     ],
 )
-def test_the_onset_is_told_as_soon_as_it_can_be(scores: str, told_at: int):
-    watcher = detector(rule(min_duration_on=3, min_duration_off=2))
-    assert onsets(told(watcher, drawn(scores))) == [(2, told_at)]
+def test_the_onset_is_reported_as_soon_as_it_can_be(scores: str, reported_at: int):
+    tested = detector(rule(min_duration_on=3, min_duration_off=2))
+    assert onsets(detected(tested, drawn(scores))) == [(2, reported_at)]
 
 
-def test_the_event_is_told_when_the_lull_is_long_enough():
-    watcher = detector(rule(min_duration_off=3))
+def test_the_event_is_reported_when_the_lull_is_long_enough():
+    tested = detector(rule(min_duration_off=3))
     frames = drawn("..##.......")
-    event = told(watcher, frames)[-1]
-    assert (event.record.stop, event.told_at) == (4, 7)
+    event = detected(tested, frames)[-1]
+    assert (event.record.stop, event.reported_at) == (4, 7)
 
 
 @pytest.mark.parametrize(
@@ -80,13 +81,13 @@ def test_the_event_is_told_when_the_lull_is_long_enough():
 def test_nothing_begins_in_the_refractory_time(
     scores: str, events: list[tuple[int, int]]
 ):
-    watcher = detector(rule(refractory=3))
-    assert stretches(told(watcher, drawn(scores))) == events
+    tested = detector(rule(refractory=3))
+    assert intervals(detected(tested, drawn(scores))) == events
 
 
-def test_what_was_too_short_to_be_told_has_no_refractory_time():
-    watcher = detector(rule(refractory=5, min_duration_on=2, min_duration_off=1))
-    assert stretches(told(watcher, drawn("..#..##..."))) == [(5, 7)]
+def test_what_was_too_short_to_be_reported_has_no_refractory_time():
+    tested = detector(rule(refractory=5, min_duration_on=2, min_duration_off=1))
+    assert intervals(detected(tested, drawn("..#..##..."))) == [(5, 7)]
 
 
 @pytest.mark.parametrize(
@@ -107,14 +108,14 @@ def test_what_was_too_short_to_be_told_has_no_refractory_time():
 def test_scores_are_averaged_before_they_are_judged(
     scores: str, events: list[tuple[int, int]]
 ):
-    watcher = detector(rule(smoothing_hops=3, min_duration_off=2))
-    assert stretches(told(watcher, drawn(scores))) == events
+    tested = detector(rule(smoothing_hops=3, min_duration_off=2))
+    assert intervals(detected(tested, drawn(scores))) == events
 
 
 def test_the_windows_of_an_event_lead_to_no_other():
-    watcher = detector(rule(smoothing_hops=4, onset_threshold=0.45))
-    records = told(watcher, drawn("99.99...."))
-    assert stretches(records) == [(0, 2), (3, 5)]
+    tested = detector(rule(smoothing_hops=4, onset_threshold=0.45))
+    records = detected(tested, drawn("99.99...."))
+    assert intervals(records) == [(0, 2), (3, 5)]
     assert records[-1].record.mean_score == 0.9
 
 
@@ -125,8 +126,8 @@ def test_the_windows_of_an_event_lead_to_no_other():
 def test_a_window_does_not_count_while_the_average_is_below_the_offset_threshold(
     scores: str, stop: int
 ):
-    watcher = detector(rule(smoothing_hops=3, min_duration_off=4))
-    assert stretches(told(watcher, drawn(scores))) == [(2, stop)]
+    tested = detector(rule(smoothing_hops=3, min_duration_off=4))
+    assert intervals(detected(tested, drawn(scores))) == [(2, stop)]
 
 
 @pytest.mark.parametrize(
@@ -141,13 +142,13 @@ def test_a_window_does_not_count_while_the_average_is_below_the_offset_threshold
 def test_a_label_begins_only_a_margin_above_every_other(
     this: str, other: str, events: list[tuple[int, int]]
 ):
-    watcher = detector(rule(margin=0.25), rule(onset_threshold=0.95))
-    assert stretches(told(watcher, drawn(this, other))) == events
+    tested = detector(rule(margin=0.25), rule(onset_threshold=0.95))
+    assert intervals(detected(tested, drawn(this, other))) == events
 
 
 def test_without_a_margin_labels_sound_together():
-    records = told(detector(rule(), rule()), drawn("..88..", "..99.."))
-    assert stretches(records, "a") == stretches(records, "b") == [(2, 4)]
+    records = detected(detector(rule(), rule()), drawn("..88..", "..99.."))
+    assert intervals(records, "a") == intervals(records, "b") == [(2, 4)]
 
 
 @pytest.mark.parametrize(
@@ -162,22 +163,22 @@ def test_without_a_margin_labels_sound_together():
 def test_what_lies_below_the_level_gate_does_not_count(
     scores: str, gate: str, events: list[tuple[int, int]]
 ):
-    watcher = detector(rule(min_duration_off=2))
-    assert stretches(told(watcher, drawn(scores, gate=gate))) == events
+    tested = detector(rule(min_duration_off=2))
+    assert intervals(detected(tested, drawn(scores, gate=gate))) == events
 
 
 def test_scores_of_silence_do_not_help_a_sound_over_the_threshold():
-    watcher = detector(rule(smoothing_hops=3))
-    assert told(watcher, drawn("9995....", gate="___.....")) == []
+    tested = detector(rule(smoothing_hops=3))
+    assert detected(tested, drawn("9995....", gate="___.....")) == []
 
 
 def test_no_label_begins_in_silence_when_its_rival_falls_silent():
-    watcher = detector(
+    tested = detector(
         rule(smoothing_hops=3, onset_threshold=0.5, margin=0.2),
         rule(onset_threshold=0.95),
     )
     scores = (".99..", "99...")
-    assert told(watcher, drawn(*scores, gate="...__")) == []
+    assert detected(tested, drawn(*scores, gate="...__")) == []
 
 
 drawings = st.text("0123456789", max_size=60)
@@ -194,7 +195,7 @@ def test_a_higher_onset_threshold_never_yields_more(
     scores: str, low: int, more: int, min_on: int, min_off: int
 ):
     def sounding(onset: float) -> set[int]:
-        watcher = detector(
+        tested = detector(
             rule(
                 onset_threshold=onset,
                 offset_threshold=min(0.1, onset),
@@ -202,7 +203,7 @@ def test_a_higher_onset_threshold_never_yields_more(
                 min_duration_off=min_off,
             )
         )
-        found = stretches(told(watcher, drawn(scores)))
+        found = intervals(detected(tested, drawn(scores)))
         return {moment for start, stop in found for moment in range(start, stop)}
 
     assert sounding(min(low + more, 10) / 10) <= sounding(low / 10)
@@ -212,8 +213,8 @@ def followed(scores: str, at: int, **changes: float) -> list[tuple[int, int]]:
     """Events when another detector, of a changed rule, follows before window `at`."""
     before = detector(rule(min_duration_off=2))
     frames = drawn(scores)
-    found = [Told(r, None) for f in frames[:at] for r in before.push(f)]
-    found += [Told(r, None) for r in before.finish("reloaded")]
+    found = [Detected(r, None) for f in frames[:at] for r in before.push(f)]
+    found += [Detected(r, None) for r in before.finish("reloaded")]
     after = Detector(
         "street",
         ["a"],
@@ -224,7 +225,7 @@ def followed(scores: str, at: int, **changes: float) -> list[tuple[int, int]]:
         seen_until=before.seen_until,
         horizons=before.horizons,
     )
-    return stretches(found + told(after, frames[at:]))
+    return intervals(found + detected(after, frames[at:]))
 
 
 @pytest.mark.parametrize(
@@ -245,7 +246,7 @@ def test_a_detector_that_follows_another_repeats_no_event(
     assert followed(scores, at, **changes) == events
 
 
-def test_a_sound_that_was_not_told_yet_is_told_by_the_detector_that_follows():
+def test_a_sound_that_was_not_reported_yet_is_reported_by_the_detector_that_follows():
     before = detector(rule(min_duration_on=3))
     frames = drawn("..#####....")
     assert [record for frame in frames[:3] for record in before.push(frame)] == []
@@ -260,4 +261,27 @@ def test_the_refractory_time_goes_on_in_the_detector_that_follows():
     after = Detector(
         "street", ["a"], {"a": rule()}, GATE_DBFS, "m", "s", horizons=before.horizons
     )
-    assert stretches(told(after, drawn(".....#####.")[5:])) == [(8, 10)]
+    assert intervals(detected(after, drawn(".....#####.")[5:])) == [(8, 10)]
+
+
+@given(st.lists(st.floats(0, 1), max_size=40), st.integers(1, 12))
+def test_the_average_is_the_mean_of_the_newest_scores(scores: list[float], hops: int):
+    average = MovingAverage(hops)
+    means = [average.push(score) for score in scores]
+    wanted = [np.mean(scores[max(0, n - hops + 1) : n + 1]) for n in range(len(scores))]
+    assert means == pytest.approx(wanted)
+
+
+def test_a_restarted_average_forgets_its_scores():
+    average = MovingAverage(3)
+    average.push(1.0)
+    average.restart()
+    assert average.push(0.2) == 0.2
+
+
+def test_silenced_scores_count_as_zeros():
+    average = MovingAverage(3)
+    average.push(1.0)
+    average.push(1.0)
+    average.silence()
+    assert average.push(0.9) == pytest.approx(0.3)

@@ -1,4 +1,4 @@
-"""What holds of the records whatever a network says."""
+"""Properties of the records, whatever the scores."""
 
 import math
 from dataclasses import dataclass, replace
@@ -49,17 +49,17 @@ def frame_at(start: int, content: tuple[float, ...]) -> ScoreFrame:
     return ScoreFrame("street", start, stop, (score_a, score_b), spans, *[dbfs] * 3)
 
 
-def frames_from(first: int, stretch: list[tuple[float, ...]]) -> list[ScoreFrame]:
-    return [frame_at(first + k * HOP, each) for k, each in enumerate(stretch)]
+def frames_from(first: int, interval: list[tuple[float, ...]]) -> list[ScoreFrame]:
+    return [frame_at(first + k * HOP, each) for k, each in enumerate(interval)]
 
 
 def frames(first: int = 0) -> st.SearchStrategy[list[ScoreFrame]]:
-    return contents.map(lambda stretch: frames_from(first, stretch))
+    return contents.map(lambda interval: frames_from(first, interval))
 
 
 @st.composite
 def streams(draw: st.DrawFn) -> list[Step]:
-    """Two stretches of frames with a gap between them."""
+    """Two intervals of frames with a gap between them."""
     before = draw(frames())
     stop = before[-1].stop if before else 0
     gap = Gap("street", stop, stop + draw(st.integers(1, 50)), "overrun")
@@ -67,25 +67,25 @@ def streams(draw: st.DrawFn) -> list[Step]:
 
 
 @dataclass(frozen=True)
-class Heard:
+class Found:
     onsets: list[tuple[Onset, ScoreFrame]]
     events: list[Event]
     order: list[Onset | Event]
 
 
-def hear(two: tuple[LabelRule, LabelRule], steps: list[Step]) -> Heard:
-    watcher = detector(*two)
-    heard = Heard([], [], [])
+def find(two: tuple[LabelRule, LabelRule], steps: list[Step]) -> Found:
+    tested = detector(*two)
+    found = Found([], [], [])
     for step in steps:
-        records = watcher.gap(step) if isinstance(step, Gap) else watcher.push(step)
-        heard.order.extend(records)
+        records = tested.gap(step) if isinstance(step, Gap) else tested.push(step)
+        found.order.extend(records)
         for record in records:
             if isinstance(record, Onset):
                 assert isinstance(step, ScoreFrame)
-                heard.onsets.append((record, step))
-    heard.order.extend(watcher.finish("stopped"))
-    heard.events.extend(each for each in heard.order if isinstance(each, Event))
-    return heard
+                found.onsets.append((record, step))
+    found.order.extend(tested.finish("stopped"))
+    found.events.extend(each for each in found.order if isinstance(each, Event))
+    return found
 
 
 two_rules = st.tuples(rules(), rules())
@@ -95,12 +95,12 @@ two_rules = st.tuples(rules(), rules())
 def test_each_onset_has_its_event_and_each_event_its_onset(
     two: tuple[LabelRule, LabelRule], steps: list[Step]
 ):
-    heard = hear(two, steps)
-    ids = [onset.id for onset, _ in heard.onsets]
+    found = find(two, steps)
+    ids = [onset.id for onset, _ in found.onsets]
     assert len(set(ids)) == len(ids)
-    assert sorted(ids) == sorted(event.id for event in heard.events)
-    for event in heard.events:
-        kinds = [type(each) for each in heard.order if each.id == event.id]
+    assert sorted(ids) == sorted(event.id for event in found.events)
+    for event in found.events:
+        kinds = [type(each) for each in found.order if each.id == event.id]
         assert kinds == [Onset, Event]
 
 
@@ -108,10 +108,10 @@ def test_each_onset_has_its_event_and_each_event_its_onset(
 def test_events_of_a_label_are_ordered_apart_and_nothing_begins_in_refractory_time(
     two: tuple[LabelRule, LabelRule], steps: list[Step]
 ):
-    heard = hear(two, steps)
+    found = find(two, steps)
     for label, its_rule in zip("ab", two, strict=True):
-        events = [event for event in heard.events if event.label == label]
-        starts = {onset.id: onset.start for onset, _ in heard.onsets}
+        events = [event for event in found.events if event.label == label]
+        starts = {onset.id: onset.start for onset, _ in found.onsets}
         assert all(event.start < event.stop for event in events)
         for before, after in pairwise(events):
             earliest = before.stop + its_rule.refractory
@@ -119,10 +119,10 @@ def test_events_of_a_label_are_ordered_apart_and_nothing_begins_in_refractory_ti
 
 
 @given(two_rules, streams())
-def test_an_onset_lies_before_the_end_of_its_window_and_within_it_if_told_at_once(
+def test_an_onset_lies_before_the_end_of_its_window_and_within_it_if_reported_at_once(
     two: tuple[LabelRule, LabelRule], steps: list[Step]
 ):
-    for onset, frame in hear(two, steps).onsets:
+    for onset, frame in find(two, steps).onsets:
         its_rule = two["ab".index(onset.label)]
         assert 0 <= onset.start < onset.stop == frame.stop
         if its_rule.min_duration_on == 0:
@@ -131,8 +131,10 @@ def test_an_onset_lies_before_the_end_of_its_window_and_within_it_if_told_at_onc
 
 
 @given(two_rules, streams())
-def test_what_is_told_was_heard(two: tuple[LabelRule, LabelRule], steps: list[Step]):
-    for record in hear(two, steps).order:
+def test_what_is_reported_was_detected(
+    two: tuple[LabelRule, LabelRule], steps: list[Step]
+):
+    for record in find(two, steps).order:
         index = "ab".index(record.label)
         counted = [
             frame.scores[index]
@@ -148,7 +150,7 @@ def test_what_is_told_was_heard(two: tuple[LabelRule, LabelRule], steps: list[St
 
 
 def hops_of(steps: list[Step]) -> list[tuple[int, int, float]]:
-    """Start, stop and level of what each frame adds; a stretch begins with a window."""
+    """Start, stop and level of each frame's hop; the first is a whole window."""
     hops = []
     seen_until = 0
     for step in steps:
@@ -164,7 +166,7 @@ def hops_of(steps: list[Step]) -> list[tuple[int, int, float]]:
 def test_levels_are_those_of_the_hops_that_have_a_sample_in_the_event(
     two: tuple[LabelRule, LabelRule], steps: list[Step]
 ):
-    for event in hear(two, steps).events:
+    for event in find(two, steps).events:
         levels = [
             level
             for start, stop, level in hops_of(steps)
@@ -181,16 +183,16 @@ def test_behind_a_gap_and_the_refractory_time_nothing_is_left_of_before(
     two: tuple[LabelRule, LabelRule], before: list[ScoreFrame], after: list[ScoreFrame]
 ):
     gap = Gap("street", 400, 500, "stalled")
-    fresh = hear(two, list(after)).order
+    fresh = find(two, list(after)).order
     behind = [
-        each for each in hear(two, [*before, gap, *after]).order if each.start > 400
+        each for each in find(two, [*before, gap, *after]).order if each.start > 400
     ]
     assert behind == fresh
 
 
 @given(two_rules, frames())
-def test_where_on_the_timeline_a_stretch_lies_does_not_matter(
-    two: tuple[LabelRule, LabelRule], stretch: list[ScoreFrame]
+def test_where_on_the_timeline_a_interval_lies_does_not_matter(
+    two: tuple[LabelRule, LabelRule], interval: list[ScoreFrame]
 ):
     def moved(frame: ScoreFrame) -> ScoreFrame:
         spans = tuple((start + 999, stop + 999) for start, stop in frame.spans)
@@ -198,8 +200,8 @@ def test_where_on_the_timeline_a_stretch_lies_does_not_matter(
             frame, start=frame.start + 999, stop=frame.stop + 999, spans=spans
         )
 
-    here = hear(two, list(stretch)).order
-    there = hear(two, [moved(frame) for frame in stretch]).order
+    here = find(two, list(interval)).order
+    there = find(two, [moved(frame) for frame in interval]).order
     assert [(each.start + 999, each.stop + 999, each.mean_score) for each in here] == [
         (each.start, each.stop, each.mean_score) for each in there
     ]

@@ -82,7 +82,7 @@ def test_an_unknown_label_is_named_with_those_that_exist():
         resolve_rules(LABELS, settings, None, SPEC)
     assert str(caught.value) == (
         "detection.labels: 'sirene' is not a label of the model; did you mean siren? "
-        "it tells apart siren, gun_shot, dog_bark, car_horn, street_music"
+        "its labels are siren, gun_shot, dog_bark, car_horn, street_music"
     )
 
 

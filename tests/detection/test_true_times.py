@@ -9,8 +9,8 @@ from monitor.config.detection import DetectionSettings
 from monitor.detection.detector import Detector
 from monitor.detection.rules import resolve_rules
 from monitor.records import ScoreFrame
-from tests.support.detection import Told, onsets, stretches, told
-from tests.support.scores import HOP, SPEC, Listener, Sound
+from tests.support.detection import Detected, detected, intervals, onsets
+from tests.support.scores import HOP, SPEC, SimulatedNetwork, Sound
 
 LABELS = ("siren", "gun_shot", "car_horn", "dog_bark", "engine_idling")
 COLLAR = SPEC.samples(0.75)
@@ -22,14 +22,18 @@ KINDS = pytest.mark.parametrize(
 )
 
 
-def listen(frames: list[ScoreFrame], **changes: int) -> list[Told]:
+def found(frames: list[ScoreFrame], **changes: int) -> list[Detected]:
     rules = {
         label: replace(rule, **changes)
         for label, rule in resolve_rules(
             LABELS, DetectionSettings(), None, SPEC
         ).items()
     }
-    return told(Detector("street", LABELS, rules, -70.0, "m", "session"), frames)
+    return detected(Detector("street", LABELS, rules, -70.0, "m", "session"), frames)
+
+
+def frames_of(sounds: list[Sound], samples: int) -> list[ScoreFrame]:
+    return SimulatedNetwork(LABELS).frames(sounds, samples)
 
 
 def sound(label: str, start: int, seconds: float) -> Sound:
@@ -46,12 +50,12 @@ def places(seed: int) -> list[int]:
     ]
 
 
-def assert_heard(records: list[Told], sounds: list[Sound]) -> None:
+def assert_detected(records: list[Detected], sounds: list[Sound]) -> None:
     assert len(records) == 2 * len(sounds), "one onset and one event each"
     for each in sounds:
         near = [
             (start, stop)
-            for start, stop in stretches(records, each.label)
+            for start, stop in intervals(records, each.label)
             if abs(start - each.start) <= COLLAR and abs(stop - each.stop) <= COLLAR
         ]
         assert len(near) == 1
@@ -61,8 +65,8 @@ def assert_heard(records: list[Told], sounds: list[Sound]) -> None:
 def test_an_ideal_network_places_a_sound_within_a_column(label: str, seconds: float):
     for start in places(1):
         true = sound(label, start, seconds)
-        records = listen(Listener(LABELS).frames([true], true.stop + SPEC.samples(12)))
-        ((first, last),) = stretches(records, label)
+        records = found(frames_of([true], true.stop + SPEC.samples(12)))
+        ((first, last),) = intervals(records, label)
         assert len(records) == 2
         assert true.start - 8192 < first <= true.start
         assert true.stop <= last < true.stop + 8192
@@ -72,63 +76,65 @@ def test_an_ideal_network_places_a_sound_within_a_column(label: str, seconds: fl
 def test_a_noisy_network_places_a_sound_within_the_collar(label: str, seconds: float):
     for seed, start in enumerate(places(2)):
         true = sound(label, start, seconds)
-        listener = Listener(LABELS, generator=np.random.default_rng(seed))
+        listener = SimulatedNetwork(LABELS, generator=np.random.default_rng(seed))
         frames = listener.frames([true], true.stop + SPEC.samples(12))
-        assert_heard(listen(frames), [true])
+        assert_detected(found(frames), [true])
 
 
 @KINDS
 def test_the_onset_is_placed_within_the_collar_too(label: str, seconds: float):
     for seed, start in enumerate(places(3)):
         true = sound(label, start, seconds)
-        listener = Listener(LABELS, generator=np.random.default_rng(seed))
+        listener = SimulatedNetwork(LABELS, generator=np.random.default_rng(seed))
         frames = listener.frames([true], true.stop + SPEC.samples(12))
-        ((first, told_at),) = onsets(listen(frames), label)
+        ((first, reported_at),) = onsets(found(frames), label)
         assert abs(first - true.start) <= COLLAR
-        assert told_at is not None
-        assert told_at - true.start <= SPEC.samples(1.6)
+        assert reported_at is not None
+        assert reported_at - true.start <= SPEC.samples(1.6)
 
 
-def test_a_network_that_needs_two_seconds_of_a_siren_still_tells_where_it_began():
+def test_a_network_that_needs_two_seconds_of_a_siren_still_reports_where_it_began():
     for seed, start in enumerate(places(4)):
         true = sound("siren", start, 20.0)
-        listener = Listener(
+        listener = SimulatedNetwork(
             LABELS, needs=SPEC.samples(2.0), generator=np.random.default_rng(seed)
         )
         frames = listener.frames([true], true.stop + SPEC.samples(12))
-        assert_heard(listen(frames), [true])
+        assert_detected(found(frames), [true])
 
 
 def test_a_sound_at_the_very_beginning_or_end_of_a_recording_is_placed():
     length = SPEC.samples(12)
     for true in (sound("siren", 0, 3.0), Sound("siren", length - 3 * 44_100, length)):
-        frames = Listener(LABELS).frames([true], length)
-        ((start, stop),) = stretches(listen(frames), "siren")
+        frames = frames_of([true], length)
+        ((start, stop),) = intervals(found(frames), "siren")
         assert abs(start - true.start) <= COLLAR
         assert abs(stop - true.stop) <= COLLAR
 
 
 def test_a_recording_of_a_single_window_has_an_event():
-    frames = Listener(LABELS).frames([sound("siren", 44_100, 2.0)], SPEC.window_samples)
+    frames = frames_of([sound("siren", 44_100, 2.0)], SPEC.window_samples)
     assert len(frames) == 1
-    assert len(stretches(listen(frames), "siren")) == 1
+    assert len(intervals(found(frames), "siren")) == 1
 
 
 @pytest.mark.parametrize("spans_all", [False, True])
 def test_two_shots_three_seconds_apart_are_two_events(spans_all: bool):
     for start in places(5):
         shots = [sound("gun_shot", start + SPEC.samples(s), 0.3) for s in (0.0, 3.0)]
-        listener = Listener(LABELS, spans_all=spans_all)
+        listener = SimulatedNetwork(LABELS, spans_all=spans_all)
         frames = listener.frames(shots, shots[-1].stop + SPEC.samples(12))
-        assert_heard(listen(frames), shots)
+        assert_detected(found(frames), shots)
 
 
 def test_a_sound_that_was_over_in_the_first_window_ends_there():
     """A second one follows before the next window."""
     first = sound("gun_shot", 44_100, 0.3)
     second = sound("gun_shot", SPEC.window_samples + 100, 0.3)
-    frames = Listener(LABELS, spans_all=True).frames([first, second], SPEC.samples(12))
-    assert_heard(listen(frames), [first, second])
+    frames = SimulatedNetwork(LABELS, spans_all=True).frames(
+        [first, second], SPEC.samples(12)
+    )
+    assert_detected(found(frames), [first, second])
 
 
 def test_a_volley_without_a_pause_is_one_event():
@@ -136,43 +142,43 @@ def test_a_volley_without_a_pause_is_one_event():
         shots = [
             sound("gun_shot", start + SPEC.samples(k * 0.7), 0.3) for k in range(9)
         ]
-        listener = Listener(LABELS, spans_all=True)
+        listener = SimulatedNetwork(LABELS, spans_all=True)
         frames = listener.frames(shots, shots[-1].stop + SPEC.samples(12))
-        assert_heard(listen(frames), [Sound("gun_shot", start, shots[-1].stop)])
+        assert_detected(found(frames), [Sound("gun_shot", start, shots[-1].stop)])
 
 
-def test_an_event_is_told_a_lull_after_the_sound_not_a_window():
+def test_an_event_is_reported_a_lull_after_the_sound_not_a_window():
     for start in places(7):
         true = sound("gun_shot", start, 0.3)
-        records = listen(Listener(LABELS).frames([true], true.stop + SPEC.samples(12)))
-        told_at = records[-1].told_at
-        assert told_at is not None
-        assert told_at - true.stop <= SPEC.samples(1.0) + HOP + 8192
+        records = found(frames_of([true], true.stop + SPEC.samples(12)))
+        reported_at = records[-1].reported_at
+        assert reported_at is not None
+        assert reported_at - true.stop <= SPEC.samples(1.0) + HOP + 8192
 
 
 def test_what_is_left_of_a_shot_in_later_windows_is_no_second_one():
     for seed, start in enumerate(places(10)):
         true = sound("gun_shot", start, 0.3)
-        listener = Listener(LABELS, generator=np.random.default_rng(seed))
+        listener = SimulatedNetwork(LABELS, generator=np.random.default_rng(seed))
         frames = listener.frames([true], true.stop + SPEC.samples(12))
-        assert_heard(listen(frames, refractory=0), [true])
+        assert_detected(found(frames, refractory=0), [true])
 
 
 def test_a_blip_that_was_too_short_does_not_move_the_start_of_what_follows():
     for start in places(11):
         blip = sound("siren", start - SPEC.samples(3.0), 0.05)
         true = sound("siren", start, 4.0)
-        listener = Listener(LABELS, needs=SPEC.samples(1.0), spans_all=True)
+        listener = SimulatedNetwork(LABELS, needs=SPEC.samples(1.0), spans_all=True)
         frames = listener.frames([blip, true], true.stop + SPEC.samples(12))
-        assert_heard(listen(frames), [true])
+        assert_detected(found(frames), [true])
 
 
 def test_a_siren_is_in_one_piece_though_spans_end_before_the_edge():
     for seed, start in enumerate(places(12)):
         true = sound("siren", start, 20.0)
-        listener = Listener(LABELS, generator=np.random.default_rng(seed))
+        listener = SimulatedNetwork(LABELS, generator=np.random.default_rng(seed))
         frames = listener.frames([true], true.stop + SPEC.samples(12))
-        assert_heard(listen(frames, min_duration_off=0), [true])
+        assert_detected(found(frames, min_duration_off=0), [true])
 
 
 def test_sounds_of_several_labels_at_once_are_events_of_their_own():
@@ -182,19 +188,19 @@ def test_sounds_of_several_labels_at_once_are_events_of_their_own():
             sound("car_horn", start + SPEC.samples(3.3), 3.0),
             sound("gun_shot", start + SPEC.samples(4.1), 0.3),
         ]
-        listener = Listener(LABELS, generator=np.random.default_rng(seed))
+        listener = SimulatedNetwork(LABELS, generator=np.random.default_rng(seed))
         frames = listener.frames(sounds, start + SPEC.samples(24))
-        assert_heard(listen(frames), sounds)
+        assert_detected(found(frames), sounds)
 
 
 def test_nothing_comes_of_silence_whatever_the_network_says():
     generator = np.random.default_rng(9)
-    for frame in Listener(LABELS).frames([], SPEC.samples(60)):
+    for frame in frames_of([], SPEC.samples(60)):
         scores = tuple(generator.uniform(0.5, 1.0, len(LABELS)).tolist())
         silent = ScoreFrame(
             "street", frame.start, frame.stop, scores, frame.spans, -120, -120, -30
         )
-        assert listen([silent]) == []
+        assert found([silent]) == []
 
 
 def test_an_event_is_not_prolonged_by_silence():
@@ -206,7 +212,7 @@ def test_an_event_is_not_prolonged_by_silence():
         else ScoreFrame(
             "street", frame.start, frame.stop, frame.scores, frame.spans, -120, -120, 0
         )
-        for frame in Listener(LABELS).frames([true], true.stop)
+        for frame in frames_of([true], true.stop)
     ]
-    ((_, stop),) = stretches(listen(frames), "siren")
+    ((_, stop),) = intervals(found(frames), "siren")
     assert stop == 29 * HOP + SPEC.window_samples

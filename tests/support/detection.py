@@ -1,4 +1,4 @@
-"""Rules and detectors for tests, and what a detector makes of frames."""
+"""Rules and detectors for tests, and the records of frames."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -34,23 +34,25 @@ def detector(*rules: LabelRule, session: str = "session") -> Detector:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """An onset or event, and the end of the frame that told it; None: the finish."""
+class Detected:
+    """An onset or event, and the end of its frame; None: the finish."""
 
     record: Onset | Event
-    told_at: int | None
+    reported_at: int | None
 
 
-def told(watcher: Detector, frames: Iterable[ScoreFrame]) -> list[Told]:
-    """All that a detector tells of frames, and when, the finish included."""
+def detected(tested: Detector, frames: Iterable[ScoreFrame]) -> list[Detected]:
+    """All records that a detector makes of frames, the finish included."""
     records = [
-        Told(record, frame.stop) for frame in frames for record in watcher.push(frame)
+        Detected(record, frame.stop)
+        for frame in frames
+        for record in tested.push(frame)
     ]
-    last = watcher.finish("end-of-input")
-    return records + [Told(record, None) for record in last]
+    last = tested.finish("end-of-input")
+    return records + [Detected(record, None) for record in last]
 
 
-def stretches(records: Sequence[Told], label: str = "a") -> list[tuple[int, int]]:
+def intervals(records: Sequence[Detected], label: str = "a") -> list[tuple[int, int]]:
     """Start and stop of each event of `label`."""
     return [
         (each.record.start, each.record.stop)
@@ -59,10 +61,12 @@ def stretches(records: Sequence[Told], label: str = "a") -> list[tuple[int, int]
     ]
 
 
-def onsets(records: Sequence[Told], label: str = "a") -> list[tuple[int, int | None]]:
-    """Start of each onset of `label`, and the end of the frame that told it."""
+def onsets(
+    records: Sequence[Detected], label: str = "a"
+) -> list[tuple[int, int | None]]:
+    """Start of each onset of `label`, and the end of its frame."""
     return [
-        (each.record.start, each.told_at)
+        (each.record.start, each.reported_at)
         for each in records
         if isinstance(each.record, Onset) and each.record.label == label
     ]

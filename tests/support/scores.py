@@ -33,7 +33,7 @@ class Sound:
 
 
 @dataclass(frozen=True, slots=True)
-class Listener:
+class SimulatedNetwork:
     """A network and a microphone, ideal unless there is a generator."""
 
     labels: tuple[str, ...]
@@ -52,7 +52,7 @@ class Listener:
     def frames(
         self, sounds: Sequence[Sound], samples: int, first: int = 0
     ) -> list[ScoreFrame]:
-        """The frames of a stretch of `samples` samples from window `first` on."""
+        """The frames of `samples` samples from window `first` on."""
         count = (samples - WINDOW) // HOP + 1
         return [self.frame(sounds, k * HOP) for k in range(first, first + count)]
 
