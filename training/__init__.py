@@ -1,7 +1,7 @@
 """Training and evaluation of models; the names below are for notebooks.
 
 Each name is imported when it is first used, so that `import training` stays cheap.
-docs/article.md walks through them.
+docs/article.md walks through them, in the order in which a notebook needs them.
 """
 
 from importlib import import_module
@@ -10,13 +10,24 @@ from typing import Any
 _MODULES = {
     "read_manifest": "training.data.manifest",
     "assign_folds": "training.data.splits",
-    "split": "training.data.splits",
+    "load_audio": "training.data.decoded",
+    "to_channels": "training.data.decoded",
+    "resample": "training.data.decoded",
+    "fixed_length": "training.notebook",
+    "log_mel_of": "training.notebook",
+    "time_shift": "training.notebook",
+    "mask": "training.notebook",
+    "SoundDataset": "training.notebook",
+    "make_loader": "training.notebook",
     "training_settings": "training.config",
-    "ModelSpec": "monitor.spec",
+    "learn_statistics": "training.distill.distillation",
     "LogMel": "monitor.model.frontend",
+    "ModelSpec": "monitor.spec",
     "build_network": "monitor.model.networks.build",
     "load_model": "monitor.model.model_file",
 }
+
+__all__ = sorted(_MODULES)  # noqa: PLE0605 - imported by __getattr__
 
 
 def __getattr__(name: str) -> Any:

@@ -34,7 +34,7 @@ from training.evaluate.out_of_fold import (
     negatives_report,
 )
 from training.losses import Student, prepare_batch
-from training.mixtures.dataset import MixtureSource, ShardedSource
+from training.mixtures.dataset import MixtureSource, ShardedSource, first_log_mels
 from training.mixtures.material import DataPaths, gather
 from training.profile import timed
 from training.progress import Display
@@ -217,7 +217,8 @@ class Experiment:
         maker = self.material.maker(parts.train, without, settings)
         if self.distillation is None:
             size, workers = settings.optimiser.batch_size, self.job.workers
-            learn_statistics(network, MixtureSource(maker, size, seed, 0))
+            begin = MixtureSource(maker, size, seed, 0)
+            learn_statistics(network, first_log_mels(begin))
             source = MixtureSource(maker, size, seed, workers, self.distributed)
             network = self._train(Student(network), source, parts, folder)
         else:

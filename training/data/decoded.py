@@ -17,6 +17,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from monitor.errors import DatasetError
 from training.data.manifest import Clip, LeftOut, Manifest
 from training.files import locked_folder, replace_text
 from training.profile import timed
@@ -132,10 +133,11 @@ def _decode_all(
     entries, left_out, first = [], [], 0
     with (folder / "samples.i16").open("wb") as file:
         for number, clip in enumerate(clips, start=1):
-            with timed("decoding recordings"):
-                decoded = decode(clip.path, sample_rate)
-            if isinstance(decoded, str):
-                left_out.append({"path": str(clip.path), "reason": decoded})
+            try:
+                with timed("decoding recordings"):
+                    decoded = load_audio(clip.path, sample_rate)
+            except UnusableRecordingError as error:
+                left_out.append({"path": str(clip.path), "reason": error.reason})
             else:
                 entry, data = _pack(clip.path, decoded, first)
                 data.tofile(file)
@@ -158,23 +160,47 @@ def _pack(path: Path, samples: Samples, first: int) -> tuple[_Entry, NDArray[np.
     return entry, data
 
 
-def decode(path: Path, sample_rate: int) -> Samples | str:
-    """Read a recording at `sample_rate`, or name in a word why it cannot be used.
+class UnusableRecordingError(DatasetError):
+    """A recording cannot be used; `reason` says why in a word."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.reason = reason
+
+
+def load_audio(path: str | Path, sample_rate: int = 44_100) -> Samples:
+    """Read a recording, with any rate and number of channels, at `sample_rate`.
 
     Returns:
         float32, shape (channels, n), one channel or the first two.
+
+    Raises:
+        UnusableRecordingError: It is unreadable, empty, silent or not finite.
     """
+    path = Path(path)
     try:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, OSError):
-        return "unreadable"
+        raise UnusableRecordingError(path, "unreadable") from None
     if len(samples) == 0:
-        return "empty"
+        raise UnusableRecordingError(path, "empty")
     if not np.isfinite(samples).all():
-        return "not finite"
+        raise UnusableRecordingError(path, "not finite")
     if not samples.any():
-        return "silent"
-    samples = samples[:, :2]
-    if rate != sample_rate:
-        samples = soxr.resample(samples, rate, sample_rate, quality="HQ")
-    return np.ascontiguousarray(samples.T, dtype=np.float32)
+        raise UnusableRecordingError(path, "silent")
+    samples = to_channels(samples.T, min(2, samples.shape[1]))
+    return np.ascontiguousarray(resample(samples, rate, sample_rate))
+
+
+def to_channels(samples: Samples, channels: int = 2) -> Samples:
+    """Keep the first channels, or repeat mono: (c, n) to (channels, n)."""
+    return np.broadcast_to(samples[:channels], (channels, samples.shape[1]))
+
+
+def resample(samples: Samples, rate: int, new_rate: int) -> Samples:
+    """Change the sample rate: (channels, n) to (channels, n * new_rate / rate)."""
+    if rate == new_rate:
+        return samples
+    # soxr wants time first.
+    resampled = soxr.resample(samples.T, rate, new_rate, quality="HQ")
+    return np.asarray(resampled.T, np.float32)

@@ -107,7 +107,9 @@ class Manifest:
 
 
 def read_manifest(
-    data: Path, label_pattern: str | None = None, group_pattern: str | None = None
+    data: str | Path,
+    label_pattern: str | None = None,
+    group_pattern: str | None = None,
 ) -> Manifest:
     """Find the recordings of a data set.
 
@@ -122,6 +124,7 @@ def read_manifest(
     Raises:
         DatasetError: There is nothing usable, or a table lacks a column.
     """
+    data = Path(data)
     if data.is_file():
         manifest = _from_table(data, group_pattern)
     elif (data / _URBANSOUND_CSV).is_file():

@@ -1,7 +1,8 @@
 """Distillation of one network: its first weights, its batches, its final head."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from training.distill.head import fit_head, start_heads
 from training.distill.target_cache import CachedBatches, TargetCache
 from training.distill.teacher import Teacher, classes_of
 from training.losses import Student
-from training.mixtures.dataset import BatchSource, stack, to_log_mel
+from training.mixtures.dataset import first_log_mels, stack, to_log_mel
 from training.mixtures.mixtures import MixtureMaker
 
 _STATISTICS_BATCHES = 16
@@ -65,7 +66,7 @@ class Distillation:
             settings.seed,
             classes_of(self.labels, outputs, chosen.classes),
         )
-        learn_statistics(network, source)
+        learn_statistics(network, first_log_mels(source))
         weights = initialisation.read_weights(self.teacher.path)
         alike = initialisation.can_start(network, weights)
         student = Student(
@@ -115,13 +116,17 @@ def _tensor(values: NDArray[np.float32] | None) -> torch.Tensor | None:
     return None if values is None else torch.from_numpy(values)
 
 
-def learn_statistics(network: Network, source: BatchSource) -> None:
-    """Set the mean and deviation of each band from the first training windows."""
-    steps = min(_STATISTICS_BATCHES, source.steps_per_epoch)
+def learn_statistics(network: Network, log_mels: Iterable[NDArray[np.float32]]) -> None:
+    """Set the mean and deviation of each band from the first batches of training.
+
+    Args:
+        network: Its input normalisation is set.
+        log_mels: (batch, channels, n_mels, frames) each.
+    """
     values = np.concatenate(
         [
-            batch.log_mel.transpose(2, 0, 1, 3).reshape(batch.log_mel.shape[2], -1)
-            for batch in source.batches(0, steps)
+            log_mel.transpose(2, 0, 1, 3).reshape(log_mel.shape[2], -1)
+            for log_mel in islice(log_mels, _STATISTICS_BATCHES)
         ],
         axis=1,
     )

@@ -122,6 +122,18 @@ Array = NDArray[np.float32]
 _FLOOR_DB = -50.0
 
 
+def centred(samples: Array, size: int, rate: int) -> Array:
+    """Place a clip in the middle of faint fixed noise: (channels, n) to (., size)."""
+    length = samples.shape[1]
+    noise = synthetic.noise_floor(np.random.default_rng(0), size, rate)[None]
+    level = synthetic.loudness(samples) / synthetic.LEVEL
+    window = noise * np.float32(level * synthetic.decibels(_FLOOR_DB))
+    window = np.repeat(window, samples.shape[0], axis=0)
+    start = (size - length) // 2
+    window[:, start : start + length] += samples
+    return window
+
+
 def evaluation_windows(samples: Array, spec: ModelSpec) -> Array:
     """Cut a clip into windows, without a random draw.
 
@@ -139,14 +151,6 @@ def evaluation_windows(samples: Array, spec: ModelSpec) -> Array:
     size = spec.window_samples
     length = samples.shape[1]
     if length <= size:
-        noise = synthetic.noise_floor(np.random.default_rng(0), size, spec.sample_rate)[
-            None
-        ]
-        level = synthetic.loudness(samples) / synthetic.LEVEL
-        window = noise * np.float32(level * synthetic.decibels(_FLOOR_DB))
-        window = np.repeat(window, samples.shape[0], axis=0)
-        start = (size - length) // 2
-        window[:, start : start + length] += samples
-        return window[None]
+        return centred(samples, size, spec.sample_rate)[None]
     starts = [*range(0, length - size, size // 2), length - size]
     return np.stack([samples[:, start : start + size] for start in starts])

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from monitor.errors import UsageError
 from monitor.model.frontend import LogMel
 from monitor.spec import ModelSpec
+from training.data.decoded import to_channels
 from training.distributed import SINGLE_PROCESS, Distributed
 from training.mixtures.mixtures import Mixture, MixtureMaker
 from training.profile import begin_in_worker, is_profiling, seconds_of_worker, timed
@@ -56,6 +57,11 @@ class BatchSource(Protocol):
         """Yield the batches of the steps [first_step, steps); the same every time."""
 
 
+def first_log_mels(source: BatchSource) -> Iterator[Array]:
+    """Yield the log-mel of the batches of the first epoch."""
+    return (batch.log_mel for batch in source.batches(0, source.steps_per_epoch))
+
+
 def to_log_mel(log_mel: LogMel, windows: Array) -> Array:
     """Compute the log-mel of windows (batch, channels, samples)."""
     with torch.inference_mode(), timed("mel front end"):
@@ -68,9 +74,7 @@ def to_log_mel(log_mel: LogMel, windows: Array) -> Array:
 def stack(samples: Sequence[Array]) -> Array:
     """Stack windows; where one has two channels, a mono one is on both."""
     channels = max(window.shape[0] for window in samples)
-    return np.stack(
-        [np.broadcast_to(window, (channels, window.shape[1])) for window in samples]
-    )
+    return np.stack([to_channels(window, channels) for window in samples])
 
 
 class _MixtureSet(Dataset[Mixture]):
