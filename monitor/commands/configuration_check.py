@@ -209,11 +209,11 @@ def _check_alerts(configuration: Configuration, result: ConfigurationCheck) -> N
     if not rules:
         return
     # Importing the HTTP client takes a tenth of a second.
-    from monitor.sinks.alerts.build import describe, find_faults
+    from monitor.sinks.alerts.build import check_rules
 
     if configuration.config.store.path is None:
         result.problems.append("alerts need a database, and store.path is null")
     # Without a model, its labels are unknown, which is a problem of its own.
     labels = None if result.model is None else result.model.card.labels
-    result.problems += find_faults(rules, labels, os.environ)
-    result.endpoints = describe(rules, os.environ)
+    result.endpoints, faults = check_rules(rules, os.environ, labels)
+    result.problems += faults

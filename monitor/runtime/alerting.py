@@ -10,7 +10,6 @@ from typing import Any
 
 from monitor.clock import Clock
 from monitor.config.config import Config
-from monitor.errors import ConfigError
 from monitor.model.classifier import Classifier
 from monitor.records import Timed
 from monitor.runtime.pipeline import rules_of
@@ -19,7 +18,6 @@ from monitor.sinks.alerts.build import (
     build_hooks,
     build_senders,
     close_hooks,
-    find_faults,
     warn_of_orphans,
 )
 from monitor.sinks.alerts.hooks.hook import Hook
@@ -155,13 +153,10 @@ def build_alerting(
     Raises:
         ConfigError: A rule cannot work: a sentence in a line for each fault.
     """
-    faults = find_faults(config.alerts, classifier.labels, environ)
-    if faults:
-        raise ConfigError("\n".join(faults))
     thresholds = {
         label: rule.onset_threshold
         for label, rule in rules_of(config, classifier).items()
     }
     rules = Rules(config.alerts, thresholds, classifier.spec.sample_rate)
-    hooks = build_hooks(config.alerts, environ)
+    hooks = build_hooks(config.alerts, environ, classifier.labels)
     return Alerting(rules, hooks, database, clock)

@@ -21,22 +21,21 @@ logger = logging.getLogger(__name__)
 
 
 def build_hooks(
-    rules: Sequence[AlertSettings], environ: Mapping[str, str]
+    rules: Sequence[AlertSettings],
+    environ: Mapping[str, str],
+    labels: Sequence[str] | None = None,
 ) -> dict[str, Hook]:
     """Build the hook of every endpoint, by its name; nothing is connected.
 
+    Args:
+        rules: Of the configuration.
+        environ: Of the process, for secrets.
+        labels: Of the model; None: those of the rules are not checked.
+
     Raises:
-        ConfigError: A sentence in a line for each that cannot be built.
+        ConfigError: A sentence in a line for each fault of a rule.
     """
-    hooks: dict[str, Hook] = {}
-    faults: list[str] = []
-    for index, rule in enumerate(rules):
-        for kind, section in rule.hooks.items():
-            place = f"alerts[{index}].{kind}"
-            try:
-                hooks[f"{rule.name}/{kind}"] = build_hook(section, place, environ)
-            except ConfigError as error:
-                faults += str(error).splitlines()
+    hooks, faults = _try_hooks(rules, environ, labels)
     if faults:
         close_hooks(hooks)
         raise ConfigError("\n".join(faults))
@@ -49,18 +48,32 @@ def close_hooks(hooks: Mapping[str, Hook]) -> None:
         hook.close()
 
 
-def find_faults(
+def check_rules(
     rules: Sequence[AlertSettings],
-    labels: Sequence[str] | None,
     environ: Mapping[str, str],
-) -> list[str]:
-    """Find what keeps rules from working, a sentence each.
+    labels: Sequence[str] | None,
+) -> tuple[dict[str, str], list[str]]:
+    """Build all hooks on trial; the arguments are those of `build_hooks`.
 
-    Args:
-        rules: Of the configuration.
-        labels: Of the model; None: unknown.
-        environ: Of the process, for secrets.
+    Returns:
+        The target of every endpoint, without secrets, and a sentence for each fault.
     """
+    hooks, faults = _try_hooks(rules, environ, labels)
+    close_hooks(hooks)
+    targets = {
+        endpoint: hooks[endpoint].target if endpoint in hooks else "cannot be used"
+        for rule in rules
+        for endpoint in rule.endpoints
+    }
+    return targets, faults
+
+
+def _try_hooks(
+    rules: Sequence[AlertSettings],
+    environ: Mapping[str, str],
+    labels: Sequence[str] | None,
+) -> tuple[dict[str, Hook], list[str]]:
+    hooks: dict[str, Hook] = {}
     faults = [
         f"alerts[{index}].labels: {label!r} is not a label of the model; "
         f"{_nearest(label, labels)}"
@@ -68,40 +81,20 @@ def find_faults(
         for label in rule.labels
         if labels is not None and label not in labels
     ]
-    try:
-        close_hooks(build_hooks(rules, environ))
-    except ConfigError as error:
-        faults += str(error).splitlines()
-    return faults
-
-
-def describe(
-    rules: Sequence[AlertSettings], environ: Mapping[str, str]
-) -> dict[str, str]:
-    """Name the target of every endpoint, without secrets."""
-    targets = {}
-    for rule in rules:
+    for index, rule in enumerate(rules):
         for kind, section in rule.hooks.items():
+            place = f"alerts[{index}].{kind}"
             try:
-                hook = build_hook(section, kind, environ)
-            except ConfigError:
-                targets[f"{rule.name}/{kind}"] = "cannot be used"
-            else:
-                targets[f"{rule.name}/{kind}"] = hook.target
-                hook.close()
-    return targets
+                hooks[f"{rule.name}/{kind}"] = build_hook(section, place, environ)
+            except ConfigError as error:
+                faults += str(error).splitlines()
+    return hooks, faults
 
 
 def build_senders(
     hooks: Mapping[str, Hook], database: Database, clock: Clock
 ) -> dict[str, Sender]:
-    """Give every endpoint a sender.
-
-    Args:
-        hooks: By endpoint; closed by their senders.
-        database: Holds the alerts; every sender opens it on its own thread.
-        clock: Of the machine.
-    """
+    """Build a sender for every endpoint, which closes its hook."""
     return {
         endpoint: Sender(endpoint, hook, Outbox(database), clock)
         for endpoint, hook in hooks.items()
