@@ -63,6 +63,7 @@ class Clips(Sink):
 
     A clip is copied at once, as soon as the seconds after the event are in the ring.
     Of an event that is longer than the ring can hold, the first part is stored.
+    A thread of its own writes the files, and keeps the limits of their folder.
     """
 
     def __init__(
@@ -83,17 +84,25 @@ class Clips(Sink):
             utc: The wall clock.
         """
         self._settings = settings
+        self._folder = folder
         self._audio = audio
         self._sample_rate = sample_rate
-        self._writer = ClipWriter(folder, settings, utc)
+        self._utc = utc
         self._pending: dict[str, _Pending] = {}
         self._taken: set[str] = set()
         """Ids of events that go on, and whose first part has been copied."""
 
+        self._queue: queue.Queue[Clip] = queue.Queue(QUEUE_LENGTH)
+        self._thread = BackgroundThread("clips", self._run)
+        # Used by the thread, but for the count of clips that the queue had no room for.
+        self._dropped = 0
+        self._problem = ""
+        self._cleaned: datetime | None = None
+
     @property
     def queues(self) -> dict[str, int]:
         """Clips that are not written yet."""
-        return {"clips": self._writer.waiting}
+        return {"clips": self._queue.qsize()}
 
     def write(self, batch: Sequence[Timed]) -> None:
         """Note the events of `batch`, and copy those that are complete."""
@@ -104,7 +113,7 @@ class Clips(Sink):
 
     def report(self, statistics: Statistics) -> None:
         """Copy events that are complete, or whose source has stopped listening."""
-        self._writer.keep_running()
+        self._thread.keep_running()
         broken = {s.source for s in statistics.sources if s.state != "listening"}
         for event_id, pending in list(self._pending.items()):
             # When the source is back, silence takes the place of the lost samples, and
@@ -118,7 +127,7 @@ class Clips(Sink):
         """Copy the events that were just ended as far as possible, and write them."""
         for event_id in list(self._pending):
             self._copy(event_id)
-        self._writer.finish()
+        self._thread.finish(LAST_SECONDS)
 
     def _follow(self, record: Onset | Event, start_utc: datetime | None) -> None:
         # A recording that is played faster than it sounds has no time of day, and its
@@ -175,53 +184,15 @@ class Clips(Sink):
             event_stop=min(count, stop - first),
             cut=_cut(record, first, first + count),
         )
-        self._writer.add(clip)
+        self._add(clip)
 
-
-def _cut(record: Onset | Event, first: int, last: int) -> str:
-    if first > record.start:
-        return "the beginning of the event had been overwritten"
-    if isinstance(record, Onset) or record.stop > last:
-        return "the event is longer than the clip"
-    return ""
-
-
-class ClipWriter:
-    """Writes clips on a thread of its own, and keeps the limits of their folder."""
-
-    def __init__(
-        self, folder: Path, settings: ClipSettings, utc: Callable[[], datetime]
-    ) -> None:
-        self._folder = folder
-        self._settings = settings
-        self._utc = utc
-        self._queue: queue.Queue[Clip] = queue.Queue(QUEUE_LENGTH)
-        self._thread = BackgroundThread("clips", self._run)
-        self._dropped = 0
-        self._problem = ""
-        self._cleaned: datetime | None = None
-
-    @property
-    def waiting(self) -> int:
-        """Clips that are not written yet."""
-        return self._queue.qsize()
-
-    def keep_running(self) -> None:
-        """Start the thread, or raise what has ended it.  Worker thread."""
-        self._thread.keep_running()
-
-    def add(self, clip: Clip) -> None:
-        """Write a clip later, or drop it if the queue is full.  Worker thread."""
+    def _add(self, clip: Clip) -> None:
         try:
             self._queue.put_nowait(clip)
         except queue.Full:
             if not self._dropped:
                 logger.warning("clips are dropped: %d wait to be written", QUEUE_LENGTH)
             self._dropped += 1
-
-    def finish(self) -> None:
-        """Write the queue, if that is quick.  Worker thread."""
-        self._thread.finish(LAST_SECONDS)
 
     def _run(self, stop: threading.Event) -> None:
         # Not of a lower priority than the others: while it waited for the processor it
@@ -270,3 +241,11 @@ class ClipWriter:
         if problem != self._problem:
             logger.error("clips cannot be stored: %s", problem)
         self._problem = problem
+
+
+def _cut(record: Onset | Event, first: int, last: int) -> str:
+    if first > record.start:
+        return "the beginning of the event had been overwritten"
+    if isinstance(record, Onset) or record.stop > last:
+        return "the event is longer than the clip"
+    return ""

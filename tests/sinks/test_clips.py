@@ -169,7 +169,7 @@ def test_the_worker_never_waits_for_the_disk(
 ) -> None:
     street = Street(tmp_path)
     street.sound(12)
-    street.sink._writer._thread.finish(5)  # a disk that hangs
+    street.sink._thread.finish(5)  # a disk that hangs
     street.sink.write([ends(5, 0.5, number=n) for n in range(20)])
     assert caplog.text.count("clips are dropped") == 1
     assert street.sink.queues == {"clips": 4}
