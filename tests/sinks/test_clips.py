@@ -111,6 +111,7 @@ def test_of_a_long_event_the_first_part_is_stored_and_that_is_logged(
     street.sink.close()
     assert len(street.wait_for(1)) == 1
     assert "the event is longer than the clip" in caplog.text
+    assert "overwritten" not in caplog.text
     with soundfile.SoundFile(file) as sound:
         assert sound.comment.endswith("; the event is longer than the clip")
 
@@ -148,6 +149,16 @@ def test_only_clips_of_the_wanted_labels_are_stored(tmp_path: Path) -> None:
     street.sink.close()
     (file,) = street.wait_for(1)
     assert file.stem.endswith("_siren")
+
+
+def test_an_event_of_an_earlier_run_has_no_clip(street: Street) -> None:
+    street.sound(12)
+    over = ends(5, 2)
+    assert isinstance(over.record, Event)
+    interrupted = replace(over.record, end_reason="interrupted")
+    street.sink.write([replace(over, record=interrupted)])
+    street.sink.close()
+    assert not street.folder.exists()
 
 
 def test_a_recording_whose_time_is_unknown_has_no_clips(street: Street) -> None:

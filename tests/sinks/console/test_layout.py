@@ -87,6 +87,10 @@ def test_one_source_is_shown_completely_on_a_small_terminal() -> None:
     assert line_with(lines, " siren ", "━").rstrip().endswith("0.93 ●")
     assert line_with(lines, " car_horn ", "━").rstrip().endswith("0.31")
     assert line_with(lines, "lost audio", "2.3 s the source was gone")
+    # Only the siren has a threshold, which its bar has passed.
+    assert [line.split()[0] for line in lines[5:] if "┿" in line or "┼" in line] == [
+        "siren"
+    ]
 
 
 def test_a_label_is_marked_while_it_is_ongoing() -> None:
@@ -114,6 +118,14 @@ def test_many_sources_get_a_line_each_with_their_highest_scores() -> None:
     sources = [f"s{number}" for number in range(12)]
     lines = display(busy_state(*sources), width=120, height=45)
     assert len([line for line in lines if "car_horn" in line and "siren" in line]) == 12
+
+
+def test_of_many_sources_those_with_an_ongoing_event_come_first() -> None:
+    crowd = console_state(*(f"s{number}" for number in range(30)))
+    for number in range(30):
+        ongoing = ["siren"] if number == 29 else []
+        crowd.take(frame(f"s{number}", scores={"siren": 0.9}, ongoing=ongoing))
+    assert line_with(display(crowd), " s29 ", "siren", "━")
 
 
 def test_sources_that_do_not_fit_are_counted() -> None:
