@@ -25,10 +25,10 @@ HEALTH_KINDS: dict[HealthKind, str] = {
     "digital-silence": "all zeros",
     "noise-floor": "muffled?",
     "deaf": "no audio",
-    "canary": "canary",
+    "canary": "canary fails",
     "overload": "overload",
     "compute-device": "GPU failed",
-    "disk": "disk",
+    "disk": "disk trouble",
 }
 """At most twelve characters each, for narrow columns."""
 

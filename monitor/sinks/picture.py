@@ -206,7 +206,7 @@ def _draw_row(
 
 
 def _draw_level(axes: "Axes", picture: Picture) -> None:
-    axes.set_title("level, loudest hop", loc="left", fontsize=10)
+    axes.set_title("level, highest of each column", loc="left", fontsize=10)
     if not picture.frames:
         axes.set_yticks([])
         return

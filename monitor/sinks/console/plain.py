@@ -47,7 +47,7 @@ class PlainConsole(Sink):
             self._stream.flush()
             self._is_failing = False
         except (BrokenPipeError, ValueError):  # ValueError: the stream is closed
-            logger.warning("the output is closed; no more lines are printed")
+            logger.warning("the output is closed; no lines are printed any more")
             self._give_up()
         except OSError as error:
             if not self._is_failing:

@@ -128,7 +128,7 @@ def test_a_closed_pipe_stops_the_printing_and_nothing_else(lines_before: int) ->
         complaints = process.stderr.read()
         assert process.wait(20) == 7
     assert complaints.splitlines() == [
-        "the output is closed; no more lines are printed"
+        "the output is closed; no lines are printed any more"
     ]
 
 
