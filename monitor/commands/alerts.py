@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -169,13 +168,12 @@ def retry(
 ) -> int:
     """Make pending, dead or dropped alerts due now, with a day to deliver them."""
     now = datetime.now(UTC)
-    day = timedelta(days=1)
-    return _change(
-        config,
-        lambda outbox: _chosen(outbox, ids, state, rule),
-        lambda outbox, key: outbox.retry(key, now, now + day),
-        "will be delivered",
-    )
+    tomorrow = now + timedelta(days=1)
+    with _outbox(config) as outbox:
+        chosen = _chosen(outbox, ids, state, rule)
+        done = [outbox.retry(entry.alert.id, now, tomorrow) for entry in chosen]
+    print_line(f"{sum(done)} of {len(done)} alerts will be delivered")
+    return 0 if all(done) else 1
 
 
 @alerts.command("drop")
@@ -185,27 +183,11 @@ def drop(
     rule: RuleOption = None,
     config: ConfigOption = None,
 ) -> int:
-    """Cancel pending or dead alerts."""
-    return _change(
-        config,
-        lambda outbox: _chosen(outbox, ids, state, rule),
-        lambda outbox, key: outbox.drop(key),
-        "are dropped",
-    )
-
-
-def _change(
-    config: Any,
-    chosen: "Callable[[Outbox], list[Entry]]",
-    change: "Callable[[Outbox, str], bool]",
-    done: str,
-) -> int:
-    """Change the chosen alerts; exit code 1 if one could not be changed."""
+    """Cancel pending or dead alerts; exit code 1 if one could not be."""
     with _outbox(config) as outbox:
-        entries = chosen(outbox)
-        count = sum(change(outbox, entry.alert.id) for entry in entries)
-    print_line(f"{count} of {len(entries)} alerts {done}")
-    return 0 if count == len(entries) else 1
+        done = [outbox.drop(it.alert.id) for it in _chosen(outbox, ids, state, rule)]
+    print_line(f"{sum(done)} of {len(done)} alerts are dropped")
+    return 0 if all(done) else 1
 
 
 def _choose(wanted: list[str], known: list[str]) -> list[str]:
