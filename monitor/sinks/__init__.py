@@ -1,1 +1,1 @@
-"""Where records go: console, event log."""
+"""The sinks: console, event log, store, alerts, MQTT, clips, status and metrics."""

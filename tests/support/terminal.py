@@ -1,4 +1,4 @@
-"""A terminal's screen, as far as a display that redraws itself needs one."""
+"""A terminal, as far as a display that redraws itself needs one."""
 
 import io
 import re
@@ -7,10 +7,10 @@ _SEQUENCE = re.compile(r"\x1b\[([?\d;]*)([A-Za-z])|([\r\n])|([^\x1b\r\n]+)")
 
 
 class Screen(io.TextIOBase):
-    """Takes what is written to a terminal; `lines` is what one would see.
+    """Interprets what is written to a terminal; `lines` is the visible text.
 
     Knows new lines, carriage returns, cursor up, home, erase in line and in display,
-    and the hiding of the cursor; endlessly high, so that nothing scrolls away.
+    and the hiding of the cursor.  It is as high as needed, so nothing scrolls away.
     """
 
     def __init__(self, encoding: str = "utf-8") -> None:

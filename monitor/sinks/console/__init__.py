@@ -1,1 +1,1 @@
-"""What a person at a terminal sees: a live display, or plain lines."""
+"""The console: a live display on a terminal, plain lines elsewhere."""
