@@ -32,6 +32,7 @@ from monitor.runtime.services import AudioHistory
 from tests.support.canary import LIVE, RATE, SourceUnderTest, noise
 from tests.support.clock import FakeClock
 from tests.support.models import seeded_model
+from tests.support.timed import frame, gap
 
 
 @pytest.fixture(scope="module")
@@ -84,17 +85,24 @@ def test_the_first_trial_is_soon_after_the_start_and_the_next_after_the_interval
     assert 890 < source.clock.monotonic() - first < 920
 
 
+class Counting(Classifier):
+    """Notes the number of windows of each call."""
+
+    def __init__(self, model: TrainedModel) -> None:
+        self.counts: list[int] = []
+        super().__init__(model, "cpu", 1)
+
+    def classify(self, windows: torch.Tensor) -> Classification:
+        self.counts.append(len(windows))
+        return super().classify(windows)
+
+
 def test_one_window_is_computed_per_report_and_none_with_a_backlog(
     model: TrainedModel,
 ) -> None:
-    counts: list[int] = []
-
-    class Counting(Classifier):
-        def classify(self, windows: torch.Tensor) -> Classification:
-            counts.append(len(windows))
-            return super().classify(windows)
-
-    source = SourceUnderTest(Counting(model, "cpu", 1), noise(12, -60))
+    classifier = Counting(model)
+    counts = classifier.counts
+    source = SourceUnderTest(classifier, noise(12, -60))
     most = 0
     for _ in range(200):
         before = len(counts)
@@ -103,7 +111,7 @@ def test_one_window_is_computed_per_report_and_none_with_a_backlog(
     assert (most, max(counts)) == (1, 1)
     assert len(counts) < 15
 
-    behind = SourceUnderTest(Counting(model, "cpu", 1), noise(12, -60))
+    behind = SourceUnderTest(classifier, noise(12, -60))
     counts.clear()
     late = behind.run(70, backlog=10 * RATE)
     assert counts == []
@@ -253,6 +261,36 @@ def test_a_similar_sound_in_the_captured_samples_does_not_mask_it(
     siren = 0.1 * render_sound("siren", 12.0, RATE)
     source = SourceUnderTest(intact, siren.astype(np.float32)[np.newaxis])
     assert source.result().ok
+
+
+def test_captured_samples_with_a_similar_sound_are_left_out_at_once(
+    model: TrainedModel,
+) -> None:
+    windows = []
+    for score in (0.02, 0.9):
+        classifier = Counting(model)
+        siren = 0.1 * render_sound("siren", 12.0, RATE).astype(np.float32)
+        source = SourceUnderTest(classifier, siren[np.newaxis])
+        source.canary.write([frame(stop_seconds=12.0, scores={"siren": score})])
+        assert source.result().ok
+        windows.append(sum(classifier.counts))
+    assert windows[0] > 1.5 * windows[1]  # two trials and one
+
+
+def test_captured_samples_before_a_gap_are_left_out(intact: Classifier) -> None:
+    source = SourceUnderTest(intact, noise(12, -60))
+    source.canary.write([gap(start_seconds=9.0, seconds=1.0)])
+    assert source.result().ok
+    assert source.history.starts == [10 * RATE]
+
+
+def test_a_failed_trial_is_repeated_sooner(intact: Classifier) -> None:
+    rule = "detection: {labels: {siren: {onset_threshold: 0.9999}}}"
+    source = SourceUnderTest(intact, noise(12, -60), rule)
+    source.result()
+    failed = source.clock.monotonic()
+    source.result()
+    assert 300 <= source.clock.monotonic() - failed < 330
 
 
 def test_the_label_of_the_settings_is_used(

@@ -1,6 +1,6 @@
 """A canary with a captured source, on a fake clock."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 
@@ -40,6 +40,18 @@ def at_once(make: Callable[[], Sound]) -> Future[Sound]:
     return made
 
 
+class RecordedHistory(AudioHistory):
+    """Notes the first sample of each read."""
+
+    def __init__(self, timelines: Mapping[str, Timeline]) -> None:
+        super().__init__(timelines)
+        self.starts: list[int] = []
+
+    def read(self, source: str, start: int, stop: int) -> tuple[int, Samples]:
+        self.starts.append(start)
+        return super().read(source, start, stop)
+
+
 class SourceUnderTest:
     """A live source with captured samples, and the canary that tests it."""
 
@@ -59,13 +71,13 @@ class SourceUnderTest:
         self.timeline.open(captured.shape[0])
         self.timeline.write(captured, self.clock.monotonic())
         self.timeline.source_rate = source_rate
-        history = AudioHistory({"street": self.timeline})
+        self.history = RecordedHistory({"street": self.timeline})
         settings = parse_config(LIVE + config, "config.yaml")
         self.canary = Canary(
             settings.canary,
             ["street"],
             Chain.of(settings, classifier),
-            history,
+            self.history,
             self.reports,
             self.clock,
             make_resampler=make_resampler,
