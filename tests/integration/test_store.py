@@ -40,11 +40,7 @@ def test_a_killed_monitor_has_stored_its_reports_and_the_next_one_ends_them(
         database = monitor.state_dir / "monitor.db"
         assert "siren" in rows(database, "SELECT label FROM events")
     with RunningMonitor(tmp_path, "--input", siren_command) as monitor:
-        # The output of both runs stands in one file.
-        monitor.wait_until(
-            lambda it: sum("listening" in line for line in it.lines) == 2,
-            DEADLINE_SECONDS,
-        )
+        monitor.wait_for_line("listening", DEADLINE_SECONDS)
         assert "interrupted" in rows(database, "SELECT end_reason FROM events")
         assert "they end as interrupted" in monitor.log
         # The event log and the console get it too, once.
