@@ -1,4 +1,4 @@
-"""What the stages hand to each other: score frames, onsets, events, gaps, health.
+"""The records that the stages exchange: score frames, onsets, events, gaps, health.
 
 Every `start` and `stop` is an absolute sample index at the model's sample rate, counted
 from the opening of the source; `stop` is exclusive.  Only a `Timed` record has a place
@@ -138,7 +138,7 @@ class Event(Occurrence):
 
 @dataclass(frozen=True, slots=True)
 class ScoreFrame:
-    """The scores of one window, the level of its newest hop, and what is going on."""
+    """The scores of one window, the level of its newest hop, and what goes on in it."""
 
     source: str
     start: int

@@ -196,7 +196,7 @@ class _Trial:
         return self._least(makes_two, lull + silence)
 
     def detects(self, length: int) -> bool:
-        """Whether a sound of `length` is detected wherever it starts."""
+        """Test whether a sound of `length` is detected wherever it starts."""
         return all(
             next(self._onsets([(start, start + length)]), None) is not None
             for start in self._starts

@@ -45,7 +45,7 @@ class Step(NamedTuple):
 
 
 class Horizon(NamedTuple):
-    """Where the next event of a label may begin, after the one before."""
+    """The bound for the next event of a label, set by the one before."""
 
     floor: int = 0
     """No event starts before this sample."""

@@ -1,4 +1,4 @@
-"""The facts of an occurrence that is going on, updated with each window."""
+"""The facts of an ongoing occurrence, updated with each window."""
 
 import math
 from collections.abc import Iterable

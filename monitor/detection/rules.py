@@ -11,7 +11,7 @@ from monitor.spec import ModelSpec
 
 @dataclass(frozen=True, slots=True)
 class LabelRule:
-    """How the scores of one label become events.  Durations are in samples."""
+    """The settings by which one label's scores become events.  Durations in samples."""
 
     onset_threshold: float
     """Averaged score at or above which the label may begin."""
@@ -32,7 +32,7 @@ class LabelRule:
     """Time after the end of an event in which the label does not begin."""
 
     margin: float
-    """How far the averaged score must stand above every other label's for the label
+    """The lead that the averaged score must have over every other label's for the label
     to begin; 0: other labels do not matter, for the sounds of a city overlap."""
 
     shortest_sound: int

@@ -1,4 +1,4 @@
-"""Where a sound began and ended, drawn: one window in a row, = where it is active."""
+"""Bounds of events, drawn: one window in a row, = where it is active."""
 
 import pytest
 

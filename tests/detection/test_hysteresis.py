@@ -1,4 +1,4 @@
-"""When a label begins and ends, drawn in windows that do not overlap.
+"""Begins and ends of a label, drawn in windows that do not overlap.
 
 # at or above the onset threshold   + between the thresholds   . below the offset one
 """

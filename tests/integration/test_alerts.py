@@ -34,7 +34,7 @@ def bodies(endpoint: Endpoint) -> list[dict[str, Any]]:
 
 
 def distinct(endpoint: Endpoint) -> list[dict[str, Any]]:
-    """What arrived, without what arrived again after a kill."""
+    """The bodies that arrived, without repetitions after a kill."""
     return list({body["id"]: body for body in bodies(endpoint)}.values())
 
 

@@ -62,7 +62,7 @@ def build(folder: Path, urls: list[str], run: str) -> tuple[Store, Alerting]:
 
 
 def stored(folder: Path) -> int:
-    """How many occurrences are in the database, also those that never ended."""
+    """The number of occurrences in the database, also those that never ended."""
     path = folder / "monitor.db"
     if not path.exists():
         return 0

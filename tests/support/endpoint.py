@@ -14,7 +14,7 @@ DEADLINE_SECONDS = 10.0
 
 @dataclass
 class Request:
-    """What a client sent."""
+    """A request of a client."""
 
     path: str
     headers: dict[str, str]

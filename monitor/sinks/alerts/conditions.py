@@ -16,7 +16,7 @@ MAX_EXAMPLES = 20
 
 @dataclass
 class Case:
-    """What a rule did about an occurrence or a health problem that goes on."""
+    """The actions of a rule on an occurrence or a health problem that goes on."""
 
     source: str
     label: str
@@ -44,7 +44,7 @@ _RENAMED = {"told": "reported", "kind": "label"}
 
 
 class Cases:
-    """What goes on, as one rule sees it, and the cooldown of what it reported."""
+    """The open cases of one rule, and the cooldown of those that it reported."""
 
     def __init__(self, cooldown_seconds: float) -> None:
         self.going_on: dict[str, Case] = {}
@@ -54,7 +54,7 @@ class Cases:
         self._last_ms: dict[tuple[str, str], int] = {}
 
     def is_cooling_down(self, case: Case, now: datetime) -> bool:
-        """Whether the latest report of this label and source is too recent."""
+        """Test whether the latest report of this label and source is too recent."""
         last = self._last_ms.get((case.source, case.label))
         return last is not None and 0 <= to_ms(now) - last < self._cooldown_ms
 
@@ -118,7 +118,7 @@ class Quota:
         self._held: Held | None = None
 
     def has_room(self, case: Case, example: Mapping[str, Any], now: datetime) -> bool:
-        """Whether one more alert fits into the hour; else it is held back."""
+        """Take room for one more alert in the hour; without any, hold it back."""
         if self._max_per_hour is None:
             return True
         now_ms = to_ms(now)
@@ -170,7 +170,7 @@ def find_zone(name: str | None, machine_zone: Path = MACHINE_ZONE) -> tzinfo:
 
 
 def is_quiet(quiet: Sequence[QuietSettings], zone: tzinfo, moment: datetime) -> bool:
-    """Whether `moment` lies in one of the quiet times.
+    """Test whether `moment` lies in one of the quiet times.
 
     Each is one interval: from the first moment at which the clock shows or has passed
     its begin to the last at which it shows its end.  So where an hour comes twice, the

@@ -48,7 +48,7 @@ class Rule:
         self._quota = Quota(settings.max_per_hour)
 
     def wants(self, incident: Incident) -> bool:
-        """Whether the rule is about this label of this source."""
+        """Test whether the rule is about this label of this source."""
         settings, of = self.settings, incident.occurrence
         return (not settings.labels or of.label in settings.labels) and (
             not settings.sources or of.source in settings.sources
@@ -188,7 +188,7 @@ class Rule:
         return not is_cooling_down and self._has_room(case, incident, now)
 
     def _has_room(self, case: Case, incident: Incident, now: datetime) -> bool:
-        """Whether one more alert fits into the hour; else it is held back."""
+        """Take room for one more alert in the hour; without any, hold it back."""
         example = {
             "event_id": incident.occurrence.id,
             "start": incident.start,

@@ -64,11 +64,11 @@ class Delivery:
 
     @property
     def is_running(self) -> bool:
-        """Whether the hook has not returned."""
+        """True until the hook has returned."""
         return self._thread.is_alive()
 
     def wait(self, seconds: float) -> bool:
-        """Whether it has ended within `seconds`."""
+        """Wait up to `seconds`; True if it has ended."""
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
@@ -120,7 +120,7 @@ class PendingAlerts:
 
     @property
     def holds_memory(self) -> bool:
-        """Whether something in memory should be in the database."""
+        """True while something in memory should be in the database."""
         return bool(self._unrecorded or self._offered or self._database_fails)
 
     def first(self) -> Entry | None:
@@ -166,7 +166,7 @@ class PendingAlerts:
         return None
 
     def _write_unrecorded(self) -> bool:
-        """Write what is not recorded; whether the database works."""
+        """Write what is not recorded; True if the database works."""
         offered = {alert.id for _, alert in tuple(self._offered)}
         try:
             for key, (entry, attempt) in list(self._unrecorded.items()):
@@ -245,7 +245,7 @@ class Sender:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is due now.  Any thread."""
+        """True while nothing is due.  Any thread."""
         return self._is_idle and not self._wakeup.is_set()
 
     def offer(self, alerts: Iterable[Alert]) -> None:

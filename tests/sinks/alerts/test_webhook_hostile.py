@@ -1,4 +1,4 @@
-"""What a server answers to a webhook cannot harm the monitor, whatever it is."""
+"""No answer of a server to a webhook can harm the monitor."""
 
 import random
 import tracemalloc

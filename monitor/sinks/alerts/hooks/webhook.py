@@ -285,7 +285,7 @@ def _target(url: str, location: str) -> str:
 
 
 def _may_follow(url: str, target: str) -> bool:
-    """Whether a redirect stays with the host, and encrypted if it was."""
+    """Test whether a redirect stays with the host, and encrypted if it was."""
     try:
         check_url(target)
     except ValueError:
