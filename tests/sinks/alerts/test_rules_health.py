@@ -9,6 +9,7 @@ import pytest
 from monitor.config.alerts import AlertSettings
 from monitor.config.config import Config
 from monitor.records import EVERY_SOURCE, Timed
+from monitor.records import Health as HealthRecord
 from monitor.sinks.alerts.outbox import Alert
 from monitor.sinks.alerts.rules import Rules
 from tests.support.alerts import rule
@@ -146,6 +147,24 @@ def test_a_restart_forgets_no_problem() -> None:
     after.rules.restore(state)
     after.take(CLEARED)
     assert after.reported == [("clipping", "cleared")]
+
+
+def test_a_problem_in_the_state_of_version_1_is_cleared() -> None:
+    assert isinstance(RAISED.record, HealthRecord)
+    case = {
+        "source": "street",
+        "kind": "clipping",
+        "detail": "turn the gain down",
+        "start": None,
+        "told": True,
+        "settled": True,
+    }
+    state = rules(health()).state()
+    state["version"] = 1
+    state["rules"]["health"]["health"]["cases"] = {RAISED.record.id: case}
+    after = Health(rules(health()))
+    after.rules.restore(state)
+    assert after.take(CLEARED).reported == [("clipping", "cleared")]
 
 
 def test_the_state_of_an_older_version_knows_no_problems() -> None:
