@@ -10,6 +10,7 @@ from time import monotonic
 import pytest
 
 from monitor.sinks import metrics_server
+from tests.support.broker import DEADLINE_SECONDS
 from tests.support.status import TOKEN, FakeMonitor, MetricsClient, serving_metrics
 
 
@@ -20,8 +21,8 @@ def client(tmp_path: Path) -> Iterator[MetricsClient]:
 
 
 def is_closed(connection: socket.socket) -> bool:
-    """Whether the other end has closed, within ten seconds."""
-    connection.settimeout(10)
+    """Whether the other end closes."""
+    connection.settimeout(DEADLINE_SECONDS)
     with connection:
         try:
             while connection.recv(4096):
@@ -34,9 +35,9 @@ def is_closed(connection: socket.socket) -> bool:
 
 
 def is_closed_while_it_drips(connection: socket.socket) -> bool:
-    """Whether the other end closes within ten seconds, though bytes go on coming."""
+    """Whether the other end closes, though bytes go on coming."""
     connection.settimeout(0.05)
-    deadline = monotonic() + 10
+    deadline = monotonic() + DEADLINE_SECONDS
     with connection:
         while monotonic() < deadline:
             try:
@@ -129,11 +130,12 @@ def test_bytes_that_are_no_request_do_no_harm(
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
 
 
-def test_clients_that_never_finish_do_not_block_others(client: MetricsClient) -> None:
+def test_clients_that_never_finish_do_not_block_others(
+    client: MetricsClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics_server, "CONNECTION_SECONDS", 3600)
     slow = [client.send(b"GET /metrics HTTP/1.1\r\nX-A: b") for _ in range(40)]
-    began = monotonic()
     assert client.get("/metrics")[0] == 200
-    assert monotonic() - began < 5
     # The oldest were ended.
     open_still = 0
     for connection in slow:

@@ -19,20 +19,20 @@ from paho.mqtt.enums import CallbackAPIVersion
 from tests.support.endpoint import unused_port
 
 DEADLINE_SECONDS = 60.0
-"""Long, for crowded machines; who waits goes on at once when it is so."""
+"""Long, for busy machines; a wait ends as soon as its condition holds."""
 PROGRAM = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin")
 
 needs_mosquitto = pytest.mark.skipif(
     PROGRAM is None,
-    reason="mosquitto is missing: MQTT is not tested (apt install mosquitto)",
+    reason="needs mosquitto (apt install mosquitto)",
 )
 
 
 class Broker:
-    """Mosquitto on loopback with its files in a folder of the test."""
+    """Mosquitto on loopback, with its files in a folder of the test."""
 
     def __init__(self, folder: Path, *lines: str) -> None:
-        """`lines` are further ones of its configuration."""
+        """Add `lines` to its configuration."""
         self.port = unused_port()
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
@@ -59,7 +59,7 @@ class Broker:
             self._process = None
 
     def freeze(self) -> None:
-        """It takes connections and says nothing."""
+        """Let it accept connections and say nothing."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
@@ -83,7 +83,7 @@ def running_broker(folder: Path, *lines: str) -> Iterator[Broker]:
 
 @dataclass
 class Subscriber:
-    """Gets everything that is published."""
+    """Receives everything that is published."""
 
     messages: list[tuple[str, str, bool]] = field(default_factory=list)
     """Topic, payload, and whether it was retained from before."""
@@ -131,8 +131,8 @@ def subscribed(broker: Broker, **login: Any) -> Iterator[Subscriber]:
         client.loop_stop()
 
 
-def wait_until(condition: Callable[[], object], told: str = "") -> None:
+def wait_until(condition: Callable[[], object], message: str = "") -> None:
     deadline = monotonic() + DEADLINE_SECONDS
     while not condition():
-        assert monotonic() < deadline, told
+        assert monotonic() < deadline, message
         sleep(0.01)
