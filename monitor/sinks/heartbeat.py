@@ -105,7 +105,7 @@ class Heartbeat(Sink):
         enough = all if self._settings.sources == "all" else any
         is_listening = bool(sources) and enough(sources.values())
         if self._was_listening and not is_listening:
-            missing = [name for name, is_heard in sources.items() if not is_heard]
+            missing = [name for name, listening in sources.items() if not listening]
             logger.warning("no heartbeat: not listening to %s", ", ".join(missing))
         elif self._was_listening is False and is_listening:
             logger.info("the heartbeat goes on: the monitor listens again")

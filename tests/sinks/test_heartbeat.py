@@ -125,11 +125,12 @@ def test_an_answer_that_drips_is_ended_after_the_time_limit(
 ) -> None:
     with (
         running_endpoint(dripping(b"HTTP/1.1 2"), ok) as endpoint,
-        listener(endpoint.url) as it,
+        # Longer than the deadline of this test, which so waits for no single read.
+        listener(endpoint.url, timeout_seconds=120) as it,
     ):
         it.report()
         endpoint.wait_for(1)
-        it.listen(11)
+        it.listen(121)
         wait_until(lambda: "did not reach" in caplog.text)
         it.listen(30)
         endpoint.wait_for(2)

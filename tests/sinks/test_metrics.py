@@ -57,7 +57,8 @@ def full_monitor(tmp_path: Path) -> FakeMonitor:
     """A monitor for which everything is known."""
     path = tmp_path / "monitor.db"
     connection = open_database(path).connect()
-    write_alerts(connection, [alert(1), alert(2)])
+    write_alerts(connection, [alert(1), alert(2), alert(3)])
+    connection.execute("UPDATE alerts SET state = 'dead' WHERE id = ?", [alert(3).id])
     connection.close()
     monitor = FakeMonitor(tmp_path, ("siren/webhook", "dog/command"), path)
     monitor.daemon.watchdog = Watchdog(30.0, monitor.clock.monotonic())
@@ -118,6 +119,7 @@ def test_the_metrics_hold_everything_known(tmp_path: Path) -> None:
         "latency_seconds_count{}": 9,
         "latency_seconds_sum{}": 2.5,
         "alerts{endpoint=siren/webhook,state=pending}": 2,
+        "alerts{endpoint=siren/webhook,state=dead}": 1,
         "alerts{endpoint=dog/command,state=dead}": 0,
         "reload_taken{}": 0,
     }

@@ -23,7 +23,7 @@ from monitor.sinks.status_socket import (
     query_status,
     server_path,
 )
-from tests.support.broker import wait_until
+from tests.support.broker import DEADLINE_SECONDS, wait_until
 from tests.support.status import FakeMonitor
 
 STATE = Path("/var/lib/sound-monitor")
@@ -228,11 +228,14 @@ def test_it_answers_while_the_worker_hangs(tmp_path: Path) -> None:
 
 def test_clients_that_read_nothing_do_not_block_others(tmp_path: Path) -> None:
     path = tmp_path / "status.sock"
-    with running(FakeMonitor(tmp_path), path):
-        idle = [socket.socket(socket.AF_UNIX) for _ in range(5)]
+    monitor = FakeMonitor(tmp_path)
+    with running(monitor, path):
+        # More than the buffer of a socket holds.
+        monitor.report(*(f"source-{number}" for number in range(2000)))
+        idle = [socket.socket(socket.AF_UNIX) for _ in range(3)]
         for client in idle:
             client.connect(str(path))
-        assert query_status([path])["listening"]
+        assert query_status([path], DEADLINE_SECONDS)["listening"]
         for client in idle:
             client.close()
 

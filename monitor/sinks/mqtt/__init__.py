@@ -1,1 +1,1 @@
-"""MQTT: a connection to a broker, and the states of what is heard."""
+"""MQTT: a connection to a broker, and the states of labels and sources."""

@@ -84,7 +84,7 @@ def _sensors(
     """Component of Home Assistant, name and facts of every sensor of a source."""
     topics = Topics(settings.topic)
     monitor = {"topic": topics.availability}
-    while_heard = {
+    while_listening = {
         "availability": [monitor, {"topic": topics.source_availability(source)}],
         "availability_mode": "all",
     }
@@ -97,7 +97,7 @@ def _sensors(
     for label in labels:
         topic = {"state_topic": topics.label(source, label)}
         sound = {"device_class": "sound"}
-        yield "binary_sensor", label, topic | binary | sound | while_heard
+        yield "binary_sensor", label, topic | binary | sound | while_listening
     level = {
         "state_topic": topics.level(source),
         "unit_of_measurement": "dB",
@@ -110,7 +110,7 @@ def _sensors(
         "icon": "mdi:heart-pulse",
     }
     problem = {"state_topic": topics.problem(source), "device_class": "problem"}
-    yield "sensor", "Level", level | while_heard
+    yield "sensor", "Level", level | while_listening
     yield "sensor", "Health", health | diagnostic
     yield "binary_sensor", "Microphone problem", problem | binary | diagnostic
 

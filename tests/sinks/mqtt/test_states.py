@@ -12,6 +12,7 @@ import pytest
 
 from monitor.config.outputs import MqttSettings
 from monitor.records import EVERY_SOURCE
+from monitor.sinks.mqtt.connection import Message
 from monitor.sinks.mqtt.discovery import Topics, discovery
 from monitor.sinks.mqtt.states import MqttStates
 from monitor.statistics import Trouble
@@ -148,6 +149,62 @@ def test_a_broker_that_restarts_without_memory_gets_everything_again(
             wait_until(lambda: any("config" in t for t in subscriber.newest()))
 
 
+class FakeConnection:
+    """A connection whose broker acknowledges when the test says so."""
+
+    is_connected = True
+    connections = 1
+    target = "mqtt://broker"
+    problem = ""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self.pending = 0
+        self.looks = 0
+
+    @property
+    def unacknowledged(self) -> int:
+        self.looks += 1
+        return self.pending
+
+    def publish(self, messages: list[Message]) -> None:
+        self.messages += messages
+
+    def start(self) -> None:
+        pass
+
+    def wait_acknowledged(self, seconds: float) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def test_only_the_newest_state_follows_what_is_not_acknowledged() -> None:
+    sink, connection = states(1, FakeClock()), FakeConnection()
+    sink._connection = connection  # type: ignore[assignment]
+
+    def published() -> list[str]:
+        return [each.payload for each in connection.messages if each.topic == SIREN]
+
+    sink.report(statistics("street"))
+    wait_until(lambda: published() == ["OFF"])
+    connection.pending = 1
+    looks = connection.looks + 2
+    wait_until(lambda: connection.looks >= looks)
+    sink.write([onset()])
+    connection.connections = 2
+    looks = connection.looks + 2
+    wait_until(lambda: connection.looks >= looks)
+    assert published() == ["OFF"]
+    sink.write([event()])
+    sink.write([onset()])
+    connection.pending = 0
+    wait_until(lambda: len(published()) == 2)
+    sink.close()
+    assert published() == ["OFF", "ON"]
+
+
 @needs_mosquitto
 def test_a_state_in_flight_at_a_restart_does_not_replace_a_newer_one(
     tmp_path: Path,
@@ -254,9 +311,9 @@ def test_every_sensor_is_described_to_home_assistant(tmp_path: Path) -> None:
     assert names == {*LABELS, "Level", "Health", "Microphone problem"}
     assert len({config["unique_id"] for config in configs.values()}) == len(configs)
     for config in configs.values():
-        told = {each["topic"] for each in config["availability"]}
-        told |= {config["state_topic"]} - {"sound-monitor/street/level"}
-        assert told <= set(published)
+        topics = {each["topic"] for each in config["availability"]}
+        topics |= {config["state_topic"]} - {"sound-monitor/street/level"}
+        assert topics <= set(published)
 
 
 def test_an_absent_broker_is_logged_once_and_blocks_nothing(
