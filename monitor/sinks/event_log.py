@@ -57,13 +57,12 @@ class LineFile:
         self.close()
         self.path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
-        descriptor = os.open(self.path, flags, FILE_MODE)
+        self._descriptor = os.open(self.path, flags, FILE_MODE)
         try:
-            self._end_last_line(descriptor)
+            self._end_last_line(self._descriptor)
         except OSError:
-            os.close(descriptor)
+            self.close()
             raise
-        self._descriptor = descriptor
 
     def close(self) -> None:
         """Close the file if it is open."""
@@ -184,13 +183,10 @@ class EventLog(Sink):
     ) -> None:
         """Open the log; where that fails, log it and try again with every call.
 
-        Args:
-            path: Of the file; its folder is created.
-            rotate_mib: See `EventLogSettings`.
-            keep: See `EventLogSettings`.
-            memory_records: Records kept in memory while the file cannot be written.
+        `rotate_mib` and `keep` are those of `EventLogSettings`; `memory_records` are
+        kept in memory while the file cannot be written.
         """
-        self._file = LineFile(path, _bytes(rotate_mib), keep)
+        self._file = LineFile(path, max(1, int(rotate_mib * 2**20)), keep)
         self._memory_records = memory_records
         self._waiting: deque[bytes] = deque()
         self._is_failing = False
@@ -261,20 +257,15 @@ class EventLog(Sink):
         self._is_failing, self.lost_records = False, 0
 
     def _drop_oldest(self) -> None:
-        excess = max(0, len(self._waiting) - self._memory_records)
-        if excess and not self.lost_records:
-            logger.error(
-                "event log %s: memory for %d records is full, the oldest are lost",
-                self._file.path,
-                self._memory_records,
-            )
-        for _ in range(excess):
+        while len(self._waiting) > self._memory_records:
+            if not self.lost_records:
+                logger.error(
+                    "event log %s: memory for %d records is full, the oldest are lost",
+                    self._file.path,
+                    self._memory_records,
+                )
             self._waiting.popleft()
-        self.lost_records += excess
-
-
-def _bytes(mib: float) -> int:
-    return max(1, int(mib * 2**20))
+            self.lost_records += 1
 
 
 def erase_lines(path: Path, since: datetime | None) -> int:
