@@ -110,7 +110,6 @@ def _name(file: Path) -> str:
 def _print_events(file: Path, records: Sequence[Timed], as_json: bool) -> None:
     from monitor.commands.output import print_json_line, print_line, print_table
     from monitor.sinks.encoding import encode
-    from monitor.text import GAP_REASONS, level, position
 
     shown = [timed for timed in records if _is_shown(timed)]
     if as_json:
@@ -122,20 +121,24 @@ def _print_events(file: Path, records: Sequence[Timed], as_json: bool) -> None:
     if not shown:
         print_line(f"{file}: no sounds detected")
         return
-    rows: list[tuple[str, ...]] = []
-    for timed in sorted(shown, key=lambda timed: timed.start_seconds):
-        record = timed.record
-        length = f"{timed.end_seconds - timed.start_seconds:.1f} s"
-        place = (position(timed.start_seconds), position(timed.end_seconds), length)
-        if isinstance(record, Event):
-            score = f"{record.peak_score:.2f}"
-            rows.append((*place, record.label, score, level(record.level_dbfs, 1)))
-        elif isinstance(record, Gap):
-            rows.append((*place, f"(lost: {GAP_REASONS[record.reason]})", "", ""))
-        elif isinstance(record, Health):
-            rows.append((*place, f"({record.kind})", "", ""))
+    shown.sort(key=lambda timed: timed.start_seconds)
     print_line(f"{file}:")
-    print_table(("START", "END", "DURATION", "LABEL", "SCORE", "DBFS"), rows)
+    header = ("START", "END", "DURATION", "LABEL", "SCORE", "DBFS")
+    print_table(header, [_row(timed) for timed in shown])
+
+
+def _row(timed: Timed) -> tuple[str, ...]:
+    from monitor.text import GAP_REASONS, level, position
+
+    begin, end, record = timed.start_seconds, timed.end_seconds, timed.record
+    place = (position(begin), position(end), f"{end - begin:.1f} s")
+    if isinstance(record, Event):
+        score = f"{record.peak_score:.2f}"
+        return (*place, record.label, score, level(record.level_dbfs, 1))
+    if isinstance(record, Gap):
+        return (*place, f"(lost: {GAP_REASONS[record.reason]})", "", "")
+    assert isinstance(record, Health)
+    return (*place, f"({record.kind})", "", "")
 
 
 def _is_shown(timed: Timed) -> bool:
