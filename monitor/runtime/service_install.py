@@ -1,7 +1,4 @@
-"""The service of systemd: what installing and removing it changes on this machine.
-
-The unit of systemd, made to fit this program and its environment.
-"""
+"""Installing and removing the systemd service: the unit file and the steps."""
 
 import os
 import re
@@ -20,15 +17,15 @@ from monitor.errors import ConfigError, ServiceError, UsageError
 PROGRAM = "sound-monitor"
 UNIT_NAME = "sound-monitor.service"
 
-# What the sandbox of the unit hides: ProtectHome, then PrivateTmp.
+# Folders that the unit's sandbox hides: ProtectHome, then PrivateTmp.
 _HOMES = ("/home", "/root", "/run/user")
 _HIDDEN = tuple(map(Path, (*_HOMES, "/tmp", "/var/tmp")))  # noqa: S108
 
 
 def shipped(name: str) -> str:
-    """The text of a file that comes with the program: a unit, a drop-in, config.yaml.
+    """Return the text of an included file: unit, drop-in or config.yaml.
 
-    In an installed program they lie beside the packages' modules, else in the folders
+    The wheel contains them beside the modules; in a checkout they are in the folders
     of the repository.
     """
     return _folder_of(name).joinpath(name).read_text(encoding="utf-8")
@@ -42,60 +39,60 @@ def _folder_of(name: str) -> Path:
 
 
 def examples() -> Path:
-    """The folder with examples of drop-ins."""
+    """Return the folder with example drop-ins."""
     return _folder_of("gpu.conf")
 
 
 def program_path() -> Path:
-    """Where the command `sound-monitor` of this environment is, if it is installed."""
+    """Return the path of the environment's `sound-monitor`, which may not exist."""
     return Path(sysconfig.get_path("scripts")) / PROGRAM
 
 
 def find_program() -> Path:
-    """The command `sound-monitor` of this environment.
+    """Return the path of the environment's `sound-monitor`.
 
     Raises:
-        UsageError: It is not installed here.
+        UsageError: It is not installed.
     """
     program = program_path()
     if not program.is_file():
         raise UsageError(
-            f"{program} is not there: install sound-monitor into an environment, as "
-            "by `python3 -m venv /opt/sound-monitor` and "
-            "`/opt/sound-monitor/bin/pip install`, and use its command"
+            f"{program} does not exist: install sound-monitor into an environment, for "
+            "example with `python3 -m venv /opt/sound-monitor` and "
+            "`/opt/sound-monitor/bin/pip install .`, and run its command"
         )
     return program
 
 
 def folders_of_program() -> list[Path]:
-    """Every folder from which this interpreter takes programs and modules."""
+    """Return the folders that this interpreter loads programs and modules from."""
     folders = [sys.prefix, sys.base_prefix, *sys.path[1:]]
     return sorted({Path(folder) for folder in folders if Path(folder).is_dir()})
 
 
 def render_unit(program: Path, folders: Iterable[Path]) -> str:
-    """The unit that comes with the program, for `program`.
+    """Adapt the included unit file to `program`.
 
     Args:
-        program: What the service executes.
-        folders: Needed by the program; those that the sandbox hides are let in.
+        program: The command that the service executes.
+        folders: Folders that it needs; the sandbox exposes those that it would hide.
 
     Raises:
-        UsageError: A path has letters that mean something else in a unit.
+        UsageError: A path contains characters with a meaning in unit files.
     """
     hidden = _topmost(folder for folder in folders if _is_hidden(folder))
     for path in (program, *hidden):
         if not re.fullmatch(r"[\w./+@=,~-]+", str(path)):
             raise UsageError(
-                f"{path} cannot stand in a unit: install sound-monitor into a folder "
-                "without blanks and special letters, such as /opt/sound-monitor"
+                f"{path} contains spaces or special characters, which a unit file does "
+                "not allow: use a folder such as /opt/sound-monitor"
             )
     text = _replaced(shipped(UNIT_NAME), "ExecStart=", f"ExecStart={program} run")
     if hidden:
         lines = [
-            "# The program itself lies in what is hidden here and below.",
+            "# The program is in a folder that these settings would hide.",
             "ProtectHome=tmpfs",
-            "# Empty folders: systemd 252 would let anybody write into them.",
+            "# Read-only: systemd 252 would let anybody write into the empty folders.",
             f"TemporaryFileSystem={' '.join(f'{home}:ro,mode=755' for home in _HOMES)}",
             *(f"BindReadOnlyPaths={folder}" for folder in hidden),
         ]
@@ -104,7 +101,7 @@ def render_unit(program: Path, folders: Iterable[Path]) -> str:
 
 
 def _replaced(text: str, start: str, line: str) -> str:
-    """Put `line` in the place of the one line of `text` that begins with `start`."""
+    """Replace the one line of `text` that begins with `start`."""
     changed, count = re.subn(
         rf"^{re.escape(start)}.*$", lambda _: line, text, flags=re.MULTILINE
     )
@@ -117,7 +114,7 @@ def _is_hidden(folder: Path) -> bool:
 
 
 def _topmost(folders: Iterable[Path]) -> list[Path]:
-    """Those that lie in no other one."""
+    """Leave out folders inside other ones."""
     found: list[Path] = []
     for folder in sorted(folders):
         if not any(folder.is_relative_to(other) for other in found):
@@ -134,7 +131,7 @@ _SYSTEMD_SECONDS = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One change, or why there is none."""
+    """One change, or the reason why nothing changes."""
 
     sentence: str
     perform: Callable[[], None] | None = None
@@ -143,38 +140,37 @@ class Step:
 def plan_install(
     program: Path, config: Path | None, root: Path = Path("/")
 ) -> list[Step]:
-    """What installing the service of this program and its environment would change.
+    """List the steps of the installation.
 
     Args:
-        program: What the service executes, with this interpreter.
-        config: Becomes the system's configuration; None: that which shows the defaults,
-            unless there is one.
-        root: Folder below which everything lies.
+        program: The command that the service executes.
+        config: Initial configuration of the service; None: the commented defaults.
+        root: The root folder; another one for tests.
 
     Raises:
-        ConfigError: The configuration that would count breaks a rule.
-        UsageError: The program cannot be run as a service, or `config` would replace
-            a file that says something else.
+        ConfigError: The configuration is invalid.
+        UsageError: The program cannot run as a service, or `config` differs from the
+            existing configuration.
     """
     unit = render_unit(program, folders_of_program())
     return [
         *_install_config(config, _below(root, CONFIG)),
         *_install_unit(unit, _below(root, UNIT)),
-        _systemctl("read the units anew", "daemon-reload"),
+        _systemctl("reload the units", "daemon-reload"),
         _systemctl("start it at every boot", "enable", PROGRAM),
         _systemctl("start it now", "restart", PROGRAM),
     ]
 
 
 def plan_uninstall(root: Path = Path("/")) -> list[Step]:
-    """What removing the service would change; configuration and data stay."""
+    """List the steps of the removal; configuration and data stay."""
     unit = _below(root, UNIT)
     if not unit.exists():
-        return [Step(f"{unit} is not there: nothing to remove")]
+        return [Step(f"{unit} does not exist: nothing to remove")]
     steps = [
         _systemctl("stop it, now and at every boot", "disable", "--now", PROGRAM),
         Step(f"remove {unit}", unit.unlink),
-        _systemctl("read the units anew", "daemon-reload"),
+        _systemctl("reload the units", "daemon-reload"),
     ]
     others = (
         unit.with_name(f"{UNIT_NAME}.d"),
@@ -185,25 +181,25 @@ def plan_uninstall(root: Path = Path("/")) -> list[Step]:
     left = [path for path in others if path.exists()]
     return [
         *steps,
-        *(Step(f"leave {path}: delete it if nobody needs it") for path in left),
+        *(Step(f"keep {path}: delete it if it is not needed") for path in left),
     ]
 
 
 def carry_out(
-    steps: Sequence[Step], tell: Callable[[str], None], *, dry_run: bool
+    steps: Sequence[Step], say: Callable[[str], None], *, dry_run: bool
 ) -> None:
-    """Tell each step and perform it; with `dry_run`, only tell it.
+    """Print and perform each step; with `dry_run`, only print it.
 
     Raises:
-        ServiceError: Not run by root, there is no systemd, or a step failed.
+        ServiceError: The user is not root, systemd does not run, or a step failed.
     """
     if not dry_run:
         _check_rights()
     for step in steps:
         if step.perform is None or not dry_run:
-            tell(step.sentence)
+            say(step.sentence)
         else:
-            tell(f"would {step.sentence}")
+            say(f"would {step.sentence}")
         if step.perform is not None and not dry_run:
             step.perform()
 
@@ -211,13 +207,13 @@ def carry_out(
 def _check_rights() -> None:
     if not Path("/run/systemd/system").is_dir():
         raise ServiceError(
-            "this system was not started by systemd; run `sound-monitor run` by what "
-            "starts its services"
+            "this system does not run systemd; start `sound-monitor run` with its own "
+            "service manager"
         )
     if os.geteuid() != 0:
         raise ServiceError(
-            f"only root may change services: `sudo {program_path()}`; --dry-run shows "
-            "to anybody what would be done"
+            f"only root may change services: use `sudo {program_path()}`, or --dry-run "
+            "to print the steps"
         )
 
 
@@ -225,34 +221,34 @@ def _install_config(chosen: Path | None, target: Path) -> list[Step]:
     text = shipped(CONFIG.name) if chosen is None else _read(chosen)
     parse_config(text, CONFIG.name if chosen is None else str(chosen))
     if not target.exists():
-        origin = "the defaults" if chosen is None else f"the same as {chosen}"
+        origin = "the commented defaults" if chosen is None else f"a copy of {chosen}"
         return [
             Step(f"write {target}: {origin}", lambda: _write(target, text, 0o644)),
         ]
     present = _read(target)
     if chosen is not None and present != text:
         raise UsageError(
-            f"{target} is there and says something else than {chosen}: nothing is "
-            "overwritten; edit it, or move it away"
+            f"{target} exists and differs from {chosen}: it is not overwritten; edit "
+            "it, or move it away"
         )
     parse_config(present, str(target))
-    return [Step(f"leave {target} as it is")]
+    return [Step(f"keep {target}")]
 
 
 def _install_unit(text: str, target: Path) -> list[Step]:
     if not target.exists():
         return [Step(f"write {target}", lambda: _write(target, text, 0o644))]
     if _read(target) == text:
-        return [Step(f"leave {target} as it is: it is up to date")]
+        return [Step(f"keep {target}: it is up to date")]
     old = _kept(target)
     return [
-        Step(f"keep what {target} says in {old}", lambda: _copy(target, old)),
+        Step(f"copy {target} to {old}", lambda: _copy(target, old)),
         Step(f"write {target}", lambda: _write(target, text, 0o644)),
     ]
 
 
 def _kept(unit: Path) -> Path:
-    """Where a unit that said something else is kept; systemd does not read it."""
+    """Path of the previous unit file, which systemd does not read."""
     return unit.with_name(f"{unit.name}.old")
 
 
@@ -264,7 +260,7 @@ def _systemctl(purpose: str, *arguments: str) -> Step:
 def _run(command: Sequence[str]) -> None:
     path = shutil.which(command[0])
     if path is None:
-        raise ServiceError(f"{command[0]} is not there: this system has no systemd")
+        raise ServiceError(f"{command[0]} was not found: this system has no systemd")
     try:
         subprocess.run(  # noqa: S603 - fixed words
             [path, *command[1:]],
@@ -292,12 +288,12 @@ def _read(path: Path) -> str:
 
 
 def _write(path: Path, text: str, mode: int) -> None:
-    """Write a file whole or not at all."""
+    """Write beside and rename, so that the file is complete."""
     new = path.with_name(f"{path.name}.new")
     try:
         if not path.parent.exists():
             path.parent.mkdir(parents=True)
-            path.parent.chmod(0o755)  # whatever root's umask is: the service reads it
+            path.parent.chmod(0o755)  # despite root's umask: the service reads it
         new.write_text(text, encoding="utf-8")
         new.chmod(mode)
         new.replace(path)

@@ -60,7 +60,7 @@ def test_an_empty_machine_gets_unit_and_explained_defaults(machine):
 def test_a_configuration_that_was_changed_is_left_as_it_is(machine):
     machine.install()
     machine.config.write_text("ring_seconds: 60\n")
-    assert f"leave {machine.config} as it is" in machine.install()
+    assert f"keep {machine.config}" in machine.install()
     assert machine.config.read_text() == "ring_seconds: 60\n"
 
 
@@ -71,7 +71,7 @@ def test_a_chosen_configuration_is_copied_once(machine, tmp_path):
     assert machine.config.read_text() == chosen.read_text()
     machine.install(chosen)
     chosen.write_text("ring_seconds: 90\n")
-    with pytest.raises(UsageError, match="nothing is overwritten"):
+    with pytest.raises(UsageError, match="it is not overwritten"):
         machine.install(chosen)
     assert machine.config.read_text() == "ring_seconds: 60\n"
 
@@ -96,7 +96,7 @@ def test_an_upgrade_replaces_the_unit_and_keeps_the_old_one(machine):
     machine.install()
     assert "ExecStart" in machine.unit.read_text()
     assert machine.unit.with_name("sound-monitor.service.old").read_text() == "mine"
-    assert f"leave {machine.unit} as it is: it is up to date" in machine.install()
+    assert f"keep {machine.unit}: it is up to date" in machine.install()
 
 
 def test_removing_takes_the_unit_and_leaves_configuration_and_data(machine):
@@ -108,7 +108,7 @@ def test_removing_takes_the_unit_and_leaves_configuration_and_data(machine):
     assert machine.config.exists()
     assert "systemctl disable --now sound-monitor" in sentences[0]
     for left in (state, machine.config.parent):
-        assert any(text.startswith(f"leave {left}:") for text in sentences)
+        assert any(text.startswith(f"keep {left}:") for text in sentences)
 
 
 def test_where_nothing_is_installed_nothing_is_removed(machine):
