@@ -35,7 +35,7 @@ _SERVICE_PROCESSES = (
 
 
 # These run against the clock of a machine that may be doing other things as well.
-_AGAINST_THE_CLOCK = ("integration", "system", "benchmarks", "drills")
+_AGAINST_THE_CLOCK = ("integration", "system", "benchmarks", "faults")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

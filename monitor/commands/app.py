@@ -143,6 +143,10 @@ def run_command_line(arguments: Sequence[str], commands: typer.Typer = app) -> i
     except MemoryError:
         print_error("not enough memory; allow more, or analyse less at a time")
         return 1
+    except ImportError as error:
+        # A broken installation, or too little memory to map the library.
+        print_error(f"a library cannot be loaded: {error}")
+        return 1
     except BrokenPipeError:
         # The reader of our output is gone, for example `head`.  The interpreter must
         # not try to flush at its end.

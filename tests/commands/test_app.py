@@ -1,6 +1,5 @@
 """How a command ends: its exit code, and one sentence about what went wrong."""
 
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -109,31 +108,6 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 1
-
-
-@pytest.mark.parametrize("arguments", [["--help"], ["check"]], ids=" ".join)
-def test_it_takes_about_half_a_second_of_the_processor(
-    arguments: list[str], tmp_path: Path
-) -> None:
-    """Under half a second where nothing else runs; a shared core counts more."""
-
-    def spent() -> float:
-        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return usage.ru_utime + usage.ru_stime
-
-    figures = []
-    for _ in range(20):  # a processor that is shared takes longer for the same
-        before = spent()
-        subprocess.run(
-            [*CONSOLE_SCRIPT, *arguments],
-            env={"HOME": str(tmp_path)},
-            stdout=subprocess.DEVNULL,
-            check=True,
-        )
-        figures.append(spent() - before)
-        if figures[-1] < 0.75:
-            return
-    pytest.fail(f"it takes {min(figures):.2f} s")
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])

@@ -11,7 +11,7 @@ from tests.support.daemon import RunningMonitor
 from tests.support.models import seeded_model
 from tests.support.stage import PATIENCE_SECONDS, Figure
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 TRIALS = 12
 

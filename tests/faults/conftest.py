@@ -1,6 +1,6 @@
-"""Gathers the figures of the drills into one table.
+"""Gathers the figures of the fault tests in one table.
 
-`pytest tests/drills --drill-table FILE` also writes it as Markdown.
+`pytest -m slow tests/faults --fault-table FILE` also writes it as Markdown.
 """
 
 from pathlib import Path
@@ -12,13 +12,13 @@ from tests.support.stage import Figure
 FIGURES: pytest.StashKey[list[Figure]] = pytest.StashKey()
 
 HEAD = (
-    "| fault | seconds until all is heard again | sound lost, s | alerts lost |",
+    "| fault | seconds until recovery | seconds lost | alerts lost |",
     "|---|---|---|---|",
 )
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--drill-table", metavar="FILE", help="write the figures there")
+    parser.addoption("--fault-table", metavar="FILE", help="write the figures there")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -27,7 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def figures(pytestconfig: pytest.Config) -> list[Figure]:
-    """Where a drill puts what it found; a drill that is run again, replaces it."""
+    """The figures of the tests; a repeated test replaces its figure."""
     return pytestconfig.stash[FIGURES]
 
 
@@ -38,10 +38,10 @@ def pytest_terminal_summary(
     if not figures:
         return
     lines = [*HEAD, *(_line(figure) for figure in figures.values())]
-    terminalreporter.section("drills")
+    terminalreporter.section("faults")
     for line in lines:
         terminalreporter.write_line(line)
-    path = config.getoption("--drill-table", None)
+    path = config.getoption("--fault-table", None)
     if path is not None:
         Path(path).write_text("\n".join([*lines, ""]))
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.stage import PATIENCE_SECONDS, Figure, staged
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 DISK_MIB = 24
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.stage import PATIENCE_SECONDS, Figure
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.mark.parametrize("mib", [200, 12_000])

@@ -13,6 +13,8 @@ SECONDS = 240.0
 EVERY, LENGTH = 10.0, 2.0
 NOISE = np.random.default_rng(1).standard_normal(SPEC.sample_rate).astype(np.float32)
 
+pytestmark = pytest.mark.slow
+
 
 def street(moments: NDArray[np.float64]) -> NDArray[np.float32]:
     loudness = np.where(moments % EVERY < LENGTH, 0.3, 0.001).astype(np.float32)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.stage import Figure, Stage, staged, write_sounds
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 RECOVERY_SECONDS = 30.0
 """Generous: others may have the processor."""

@@ -30,6 +30,8 @@ ROUND_SECONDS = 10.0
 RECOVERY_SECONDS = 60.0
 """Generous: others may have the processor."""
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     "rounds",
