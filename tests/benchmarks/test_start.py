@@ -24,7 +24,7 @@ def test_a_light_command_takes_about_half_a_second(
         return usage.ru_utime + usage.ru_stime
 
     figures = []
-    while not figures or min(figures) >= MOST_SECONDS and len(figures) < TRIES:
+    while not figures or (min(figures) >= MOST_SECONDS and len(figures) < TRIES):
         before = spent()
         subprocess.run(
             [*COMMAND, *arguments],
