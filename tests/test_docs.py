@@ -136,3 +136,21 @@ def test_every_kind_of_health_is_documented() -> None:
         key for row in rows("health.md") for key in re.findall(r"[\w-]+", row)
     }
     assert set(HealthKind.__args__) <= documented  # type: ignore[attr-defined]
+
+
+def test_every_module_is_in_the_architecture() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    named: set[str] = set()
+    for section in text.split("\n### ")[1:]:
+        folder = section.partition("\n")[0]
+        named |= {
+            f"{folder}/{m}.py" for m in re.findall(r"^\| `(\w+)` \|", section, re.M)
+        }
+    files = {
+        str(path.relative_to(ROOT))
+        for package in ("monitor", "training")
+        for path in (ROOT / package).rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    assert files <= named
+    assert {path for path in named if not path.endswith("__init__.py")} == files

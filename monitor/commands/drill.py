@@ -1,4 +1,4 @@
-"""`sound-monitor drill`: run_drills failures on this machine."""
+"""`sound-monitor drill`: breaks a private monitor on purpose, to measure its recovery."""
 
 import signal
 import sys
