@@ -144,7 +144,8 @@ def test_every_module_is_in_the_architecture() -> None:
     for section in text.split("\n### ")[1:]:
         folder = section.partition("\n")[0]
         named |= {
-            f"{folder}/{m}.py" for m in re.findall(r"^\| `(\w+)` \|", section, re.M)
+            f"{folder}/{m}.py"
+            for m in re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
         }
     files = {
         str(path.relative_to(ROOT))
