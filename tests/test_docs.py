@@ -143,10 +143,8 @@ def test_every_module_is_in_the_architecture() -> None:
     named: set[str] = set()
     for section in text.split("\n### ")[1:]:
         folder = section.partition("\n")[0]
-        named |= {
-            f"{folder}/{m}.py"
-            for m in re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
-        }
+        modules = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+        named |= {f"{folder}/{module}.py" for module in modules}
     files = {
         str(path.relative_to(ROOT))
         for package in ("monitor", "training")

@@ -1,4 +1,4 @@
-"""`sound-monitor drill`: breaks a private monitor on purpose, to measure its recovery."""
+"""`sound-monitor drill`: breaks a private monitor and measures how it recovers."""
 
 import signal
 import sys
