@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from monitor.clock import Clock
 from monitor.config.alerts import AlertSettings
 from monitor.errors import ConfigError, StoreUnavailableError
+from monitor.sinks.alerts.body import SCHEMA
 from monitor.sinks.alerts.hooks import build_hook
 from monitor.sinks.alerts.hooks.hook import Hook, Outcome, Retry
 from monitor.sinks.alerts.outbox import Alert, Outbox
@@ -123,14 +124,14 @@ def _nearest(label: str, labels: Sequence[str]) -> str:
     return f"did you mean {near[0]}?" if near else f"choose from {', '.join(labels)}"
 
 
-def make_test_alert(endpoint: str, now: datetime) -> Alert:
-    """Make an alert that states that it is a test, with an id of its own."""
-    key = str(uuid.uuid4())
+def send_test(endpoint: str, hook: Hook) -> Outcome:
+    """Deliver a test alert once, past the outbox, within the time limit of the hook."""
+    now, key = datetime.now(UTC), str(uuid.uuid4())
     rule = endpoint.partition("/")[0]
     body = {
         "id": key,
         "created": utc_text(now),
-        "schema": 1,
+        "schema": SCHEMA,
         "type": "alert",
         "kind": "test",
         "escalation": False,
@@ -139,12 +140,8 @@ def make_test_alert(endpoint: str, now: datetime) -> Alert:
         "start": utc_text(now),
     }
     deadline = now + timedelta(minutes=5)
-    return Alert(key, rule, endpoint, "test", None, body, now, deadline)
-
-
-def send_test(endpoint: str, hook: Hook) -> Outcome:
-    """Deliver a test alert once, past the outbox, within the time limit of the hook."""
-    delivery = Delivery(hook, make_test_alert(endpoint, datetime.now(UTC)))
+    alert = Alert(key, rule, endpoint, "test", None, body, now, deadline)
+    delivery = Delivery(hook, alert)
     if not delivery.wait(hook.total_seconds):
         return delivery.cancel()
     return delivery.outcome or Retry("failed unexpectedly")

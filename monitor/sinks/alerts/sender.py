@@ -220,9 +220,6 @@ class Sender:
             draw: A random number in [0, 1), for the jitter.
         """
         self.endpoint = endpoint
-        self.delivered = 0
-        """Alerts that arrived since the start."""
-
         self._hook = hook
         self._is_retired = False
         self._pending = PendingAlerts(endpoint, outbox, clock.monotonic)
@@ -332,7 +329,6 @@ class Sender:
         return None if stop.is_set() and not is_delivered else outcome
 
     def _note_success(self) -> None:
-        self.delivered += 1
         if self._failures or self._dead:
             logger.info(
                 "%s takes alerts again, after %d failed attempts; %d alerts were given "
