@@ -38,6 +38,11 @@ RESERVE_BYTES = 2**20
 MIN_FREE_BYTES = 4 * 2**20
 """With less than this free, only records and alerts are written, not scores."""
 
+_SPACE_AGAIN = "the disk of %s has space again"
+_ALMOST_FULL = (
+    "the disk of %s is almost full: scores wait in memory, and onsets, events and "
+    "alerts go into the space reserved for them"
+)
 _FILE_SUFFIXES = ("", "-wal", "-shm")
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
@@ -332,14 +337,8 @@ class DiskReserve:
         # Twice as much on the way back, or a disk at the edge would fill the log.
         wanted = MIN_FREE_BYTES if self._has_space else 2 * MIN_FREE_BYTES
         has_space = self._free_bytes() >= wanted
-        if has_space and not self._has_space:
-            logger.warning("the disk of %s has space again", self._path)
-        if not has_space and self._has_space:
-            logger.warning(
-                "the disk of %s is almost full: scores wait in memory, and onsets, "
-                "events and alerts go into the space reserved for them",
-                self._path,
-            )
+        if has_space != self._has_space:
+            logger.warning(_SPACE_AGAIN if has_space else _ALMOST_FULL, self._path)
         self._has_space = has_space
         return has_space
 

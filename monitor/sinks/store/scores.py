@@ -95,14 +95,14 @@ class ScoreRow:
         frames = []
         for index, scores in enumerate(arrays.scores.tolist()):
             start = self.start_sample + index * self.hop_samples
-            spans = (arrays.spans[index] + start).tolist()
+            spans = arrays.spans[index].tolist()
             frames.append(
                 ScoreFrame(
                     self.source,
                     start,
                     start + self.window_samples,
                     tuple(scores),
-                    tuple((first, last) for first, last in spans),
+                    tuple((start + first, start + last) for first, last in spans),
                     *arrays.levels[index].tolist(),
                 )
             )
