@@ -1,1 +1,1 @@
-"""From sound to samples: sources, resampling, the ring and levels."""
+"""Audio: sources, capture, conditioning, the timeline, levels and signal health."""

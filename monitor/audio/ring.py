@@ -101,7 +101,7 @@ class Ring:
         return copy
 
     def read_what_is_left(self, start: int, stop: int) -> tuple[int, Samples]:
-        """Copy what there still is of the samples [start, stop).
+        """Copy those of the samples [start, stop) that are still there.
 
         Returns:
             Index of the first sample, and float32 of shape (channels, n): n may be 0.
@@ -114,7 +114,7 @@ class Ring:
             try:
                 return first, self.read(first, stop - first)
             except OverrunError:
-                # The writer goes on meanwhile: a little later than what it has reached.
+                # The writer goes on meanwhile: begin a little after its position.
                 start = self.oldest + self._capacity // 32
 
     def _require(self, start: int) -> None:

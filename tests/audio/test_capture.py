@@ -167,10 +167,9 @@ def test_a_reader_that_was_late_at_the_end_counts_no_gap_too_short() -> None:
     assert captured.gaps[0].start == 20.5 * RATE
 
 
-def test_a_command_that_is_held_back_loses_nothing() -> None:
-    bursts: list[Step] = [Burst(10.0) for _ in range(30)]
-    captured = run_capture([bursts], ring_seconds=20.0)
-    assert {gap.reason for gap in captured.gaps} <= {"overrun"}
+def test_the_wait_of_a_command_that_is_held_back_is_no_dropout() -> None:
+    captured = run_capture([[Burst(30.0), Steady(20.0)]], ring_seconds=40.0)
+    assert {gap.reason for gap in captured.gaps} == {"overrun"}  # nothing takes them
 
 
 def test_a_loss_that_portaudio_reports_is_a_gap_in_its_place() -> None:
@@ -232,6 +231,14 @@ def test_a_repeated_failure_is_logged_once(caplog: pytest.LogCaptureFixture) -> 
     assert "'street': it is busy" in caplog.messages[1]
     assert caplog.messages[2].startswith("source 'street' delivers again after 96.8 s")
     assert "attempt 80" in caplog.messages[2]
+
+
+@pytest.mark.parametrize(("seconds", "warnings"), [(10.0, 1), (61.0, 2)])
+def test_the_failure_of_a_source_that_worked_for_a_minute_is_logged_again(
+    caplog: pytest.LogCaptureFixture, seconds: float, warnings: int
+) -> None:
+    run_capture([[Steady(seconds), CRASH], [Steady(seconds), CRASH], [Steady(1.0)]])
+    assert [it.levelname for it in caplog.records].count("WARNING") == warnings
 
 
 def test_an_outage_of_hours_is_few_gaps_and_one_state() -> None:

@@ -101,6 +101,13 @@ def test_a_dead_left_channel_is_replaced_by_the_right_one() -> None:
     np.testing.assert_array_equal(guard.repair(samples), samples[[1, 1]])
 
 
+def test_a_dead_channel_lives_again_when_the_other_one_dies() -> None:
+    guard = DeadChannelGuard()
+    repaired(guard, [stereo(0.1, 0, 3.0), stereo(0, 0.1, 1.0)])
+
+    assert guard.dead is None
+
+
 def test_channels_that_take_turns_are_not_dead() -> None:
     guard = DeadChannelGuard()
     for left, right in [(0.1, 0), (0, 0.1)] * 3:

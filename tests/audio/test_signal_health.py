@@ -8,7 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.audio.signal_health import Debouncer, SignalHealth
+from monitor.audio.signal_health import (
+    CellStatistics,
+    ChannelStatistics,
+    Debouncer,
+    SignalHealth,
+)
 from monitor.audio.sources.demo import render_scene
 from monitor.config.audio import HealthSettings
 from monitor.records import Health
@@ -186,6 +191,20 @@ def test_a_gap_makes_nothing_longer() -> None:
     assert debouncer.push(1000, 1010, True, hold=15, clear=10) is None
     assert debouncer.push(1010, 1020, True, hold=15, clear=10) == "raised"
     assert debouncer.start == 1000
+
+
+def test_a_fault_before_and_after_a_gap_is_not_one_fault() -> None:
+    checked = signal_health()
+    clipped = (ChannelStatistics(-1.0, 1.0, 0.0, 0.5, 1000),)
+    for second in (0, 1, 10, 11):
+        cell = CellStatistics(second * RATE, second * RATE + 3 * RATE // 4, clipped)
+        assert checked.push(cell) == []
+
+
+def test_a_cleared_fault_has_to_last_again_before_it_is_raised() -> None:
+    short = FAULTS["clipping"][:, :RATE]
+    records = examine(FAULTS["clipping"], good(CLEAR), short, good(10))
+    assert [it.state for it in records] == ["raised", "cleared"]
 
 
 class Place:

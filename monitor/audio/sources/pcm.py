@@ -38,7 +38,7 @@ _MAGIC = (b"RIFF", b"RF64", b"BW64")
 _LONGEST_FORMAT = 256
 
 UNSURE_LENGTH = 0x7FFF_0000
-"""From here on, a length is what a program writes that does not know it.
+"""From here on, a length is a placeholder of a program that does not know it.
 
 arecord writes so many bytes and then a new header; sox and ffmpeg never stop.
 """

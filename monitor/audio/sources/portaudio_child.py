@@ -238,7 +238,7 @@ def _copy(receiver: _Receiver, sample_rate: int, channels: int) -> None:
         )
         if not started:
             # Not before the device delivers: only then does the source count as open.
-            started, lost = True, 0
+            started = True
             _write(PipeHeader(sample_rate, channels).encode())
         if lost and waiting:
             _write(encode_block(0, b"".join(waiting), channels))
