@@ -1,9 +1,13 @@
-"""Measure what the article leaves out: `python docs/article_measurements.py DATA`.
+"""Measure what the article leaves out.
 
-DATA is laid out as UrbanSound8K.  Trains the article's network twice on all folds but
-the first, with the normalisation of this program and with the article's, and tests it
-on fold 1 in several ways.  Takes about ten minutes on one core.  A network that was
-trained is kept as NAME.safetensors in the working folder, and not trained again.
+    python docs/article_measurements.py DATA
+    python docs/article_measurements.py DATA fold1.safetensors fold2.safetensors ...
+
+DATA is laid out as UrbanSound8K.  The first form trains the article's network twice on
+all folds but the first, with the normalisation of this program and with the article's,
+and tests it on fold 1 in several ways; it takes about ten minutes on one core.  Trained
+networks are kept in the working folder and not trained again.  The second form tests
+model files, of which the first was not trained on fold 1, and so on.
 """
 
 import sys
@@ -12,17 +16,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from scipy.special import log_softmax, softmax
+from scipy.special import expit
 from torch import Tensor, nn
 
 from training import (
     SoundDataset,
     build_network,
     learn_statistics,
+    load_model,
     make_loader,
     read_manifest,
 )
+from training.data.manifest import Manifest
 from training.evaluate.metrics import calibration_error
+from training.evaluate.thresholds import fit_temperature
 
 EPOCHS = 30
 
@@ -76,25 +83,28 @@ def logits_of(
     return logits.numpy()
 
 
-def calibrated(logits: np.ndarray, truth: np.ndarray, groups: list[str]) -> np.ndarray:
-    """Divide by the temperature that fits the other half of the recordings best."""
-    names = sorted(set(groups))
-    half = np.array([names.index(group) % 2 for group in groups])
-    scaled = logits.copy()
-    for part in (0, 1):
-        own, other = half == part, half != part
-        losses = {
-            temperature: -log_softmax(logits[other] / temperature, axis=1)[
-                np.arange(other.sum()), truth[other]
-            ].mean()
-            for temperature in np.geomspace(0.3, 5, 57)
-        }
-        scaled[own] /= min(losses, key=losses.get)
-    return scaled
+def measure_calibration(manifest: Manifest, files: list[str]) -> None:
+    """Test each model file on its fold, with a temperature from the others."""
+    logits, truths = {}, {}
+    for fold, file in enumerate(files, start=1):
+        data = SoundDataset(manifest, [fold])
+        network = load_model(Path(file)).network.eval()
+        logits[fold] = logits_of(network, data, np.arange(len(data)), 16)
+        truths[fold] = np.array([clip.label for clip in data.clips])
+    for fold, own in logits.items():
+        others = [other for other in logits if other != fold]
+        present = np.eye(own.shape[1], dtype=bool)[
+            np.concatenate([truths[other] for other in others])
+        ]
+        fitted = fit_temperature(np.concatenate([logits[o] for o in others]), present)
+        for what, temperature in (("", 1.0), (f", temperature {fitted:.2f}", fitted)):
+            scores = expit(own / temperature)
+            right = own.argmax(axis=1) == truths[fold]
+            error = calibration_error(scores.max(axis=1), right)
+            print(f"{f'fold {fold}: calibration error{what}':58} {error:.3f}")
 
 
-def main(folder: Path) -> None:
-    manifest = read_manifest(folder)
+def measure_normalisation(manifest: Manifest) -> None:
     others = [fold for fold in manifest.folds if fold != 1]
     known = SoundDataset(manifest, others, train=True)
     test = SoundDataset(manifest, [1])
@@ -113,11 +123,6 @@ def main(folder: Path) -> None:
     fixed = train("fixed", known, None)
     logits = logits_of(fixed, test, shuffled, 16)
     show("fixed normalisation, eval mode", logits)
-    scaled = calibrated(logits, truth, [clip.group for clip in test.clips])
-    for what, values in (("", logits), (", after temperature scaling", scaled)):
-        scores = softmax(values, axis=1)
-        error = calibration_error(scores.max(axis=1), logits.argmax(axis=1) == truth)
-        print(f"{'  calibration error' + what:58} {error:.3f}", flush=True)
     fixed.train()
     for what, order, size in batches:
         show(f"  train mode, {what}", logits_of(fixed, test, order, size))
@@ -127,4 +132,9 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    torch.set_num_threads(1)
+    recordings = read_manifest(sys.argv[1])
+    if len(sys.argv) > 2:
+        measure_calibration(recordings, sys.argv[2:])
+    else:
+        measure_normalisation(recordings)

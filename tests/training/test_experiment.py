@@ -1,6 +1,7 @@
 """The commands, end to end, on a folder of three made-up labels."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,14 @@ def test_made_up_labels_are_learned_by_one_command(model: Path) -> None:
     assert set(card.report["folds"]) == {"1"}
     assert set(card.thresholds) == set(LABELS)
     assert card.training["seed"] == 0
+
+
+def test_the_report_is_one_page_with_figures_and_pictures(model: Path) -> None:
+    page = (model.parent / "model-run" / "report.html").read_text()
+    accuracy = load_model(model).card.report["accuracy"]
+    assert f"accuracy {accuracy:.3f}" in re.sub(r"<[^>]+>", "", page)
+    assert page.count("data:image/png") == 6
+    assert "onset threshold" in page
 
 
 def test_the_model_runs_in_the_monitor_unchanged(model: Path) -> None:

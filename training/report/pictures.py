@@ -158,8 +158,7 @@ def waveform_and_log_mel(samples: Array, log_mel: Array, spec: ModelSpec) -> Fig
     return figure
 
 
-def save(figure: Figure, path: Path) -> Path:
+def save(figure: Figure, path: Path) -> None:
     """Write a picture."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
-    return path

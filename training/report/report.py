@@ -3,13 +3,14 @@
 import base64
 import html
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -26,21 +27,18 @@ from training.report import pictures
 
 Array = NDArray[np.float32]
 _MISTAKES = 12
-_NEGATIVES = {
-    "negatives": "negatives",
-    "negatives_never_heard": "negatives that were not trained on",
-}
 SHOWN_WINDOWS = 12
 """Training windows that are drawn."""
 _PLAYER_RATE = 22_050
 
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto;
-       padding: 0 1rem; color: #222; background: #fff; }
-table { border-collapse: collapse; margin: 1rem 0; }
-th, td { padding: .25rem .7rem; border-bottom: 1px solid #ddd; text-align: right; }
-th:first-child, td:first-child { text-align: left; }
-img { max-width: 100%; } audio { height: 2rem; vertical-align: middle; }
+_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8">
+<meta name="viewport" content="width=device-width"><title>{name}</title><style>
+body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto;
+       padding: 0 1rem; color: #222; background: #fff; }}
+img {{ max-width: 100%; }} audio {{ height: 2rem; vertical-align: middle; }}
+pre {{ line-height: 1.2; overflow-x: auto; white-space: pre; }}
+</style><h1>{name}</h1><p style="white-space: pre-line">{licence}</p>
+{figures}{images}{mistakes}</html>
 """
 
 
@@ -51,6 +49,11 @@ class TestedClips:
     clips: tuple[Clip, ...]
     scores: Array
     """(clips, labels), each by a network that was not trained on the clip."""
+
+    @property
+    def truth(self) -> NDArray[np.intp]:
+        """(clips,), index of each clip's label."""
+        return np.array([clip.label for clip in self.clips], np.intp)
 
 
 def tested_clips(
@@ -70,7 +73,7 @@ def write_report(
     store: ClipStore,
     prepared: PreparedBatch,
 ) -> Path:
-    """Draw the pictures into `folder` and write report.html beside them.
+    """Draw the pictures into the folder of a run, and write report.html beside them.
 
     Args:
         folder: Of the run.
@@ -84,147 +87,74 @@ def write_report(
     Returns:
         Path of the page.
     """
-    drawn: list[tuple[str, Path]] = []
-
-    def draw(title: str, name: str, figure: Any) -> None:
-        drawn.append((title, pictures.save(figure, folder / "pictures" / name)))
-
-    labels = card.labels
-    draw("Learning", "learning.png", pictures.learning_curves(metrics))
+    console = Console(record=True, file=io.StringIO(), width=100)
+    clip_table(console, card.report, card.labels)
+    _print_thresholds(console, card)
+    drawn = {"Learning": pictures.learning_curves(metrics)}
     if tested is not None:
-        truth = np.array([clip.label for clip in tested.clips], np.intp)
-        confusion = pictures.confusion_matrix(card.report["confusion"], labels)
-        draw("Confusion matrix", "confusion.png", confusion)
-        curves = pictures.precision_recall(tested.scores, truth, labels)
-        draw("Precision and recall", "precision-recall.png", curves)
-        curves = pictures.reliability(tested.scores, truth, labels)
-        draw("Reliability of the scores", "reliability.png", curves)
-        draw("A recording", "recording.png", _recording(tested.clips[0], store, spec))
+        drawn |= _draw_test(tested, card, store, spec)
     titles = [
-        ", ".join(labels[index] for index in np.flatnonzero(present)) or "no label"
+        ", ".join(card.labels[index] for index in np.flatnonzero(present)) or "no label"
         for present in prepared.present
     ]
     batch = pictures.training_batch(prepared.log_mel, titles, spec)
-    draw("Training windows with their masks", "batch.png", batch)
-    mistakes = "" if tested is None else _mistakes(tested, labels, store, spec)
+    drawn["Training windows with their masks"] = batch
+    images = [_image(title, each, folder / "pictures") for title, each in drawn.items()]
+    mistakes = "" if tested is None else _mistakes(tested, card.labels, store, spec)
+    text = _PAGE.format(
+        name=html.escape(card.name),
+        licence=html.escape(card.licence),
+        figures=console.export_html(code_format="<pre>{code}</pre>"),
+        images="".join(images),
+        mistakes=mistakes,
+    )
     page = folder / "report.html"
-    page.write_text(_page(card, drawn, mistakes), encoding="utf-8")
+    page.write_text(text, encoding="utf-8")
     return page
 
 
-def _recording(clip: Clip, store: ClipStore, spec: ModelSpec) -> Any:
-    samples = store.read(clip.path)[:1]
+def _draw_test(
+    tested: TestedClips, card: ModelCard, store: ClipStore, spec: ModelSpec
+) -> dict[str, Figure]:
+    scores, truth, labels = tested.scores, tested.truth, card.labels
+    samples = store.read(tested.clips[0].path)[:1]
     log_mel = to_log_mel(LogMel(spec), samples)[0]
-    return pictures.waveform_and_log_mel(samples[0], log_mel, spec)
+    return {
+        "Confusion matrix": pictures.confusion_matrix(card.report["confusion"], labels),
+        "Precision and recall": pictures.precision_recall(scores, truth, labels),
+        "Reliability of the scores": pictures.reliability(scores, truth, labels),
+        "A recording": pictures.waveform_and_log_mel(samples[0], log_mel, spec),
+    }
 
 
-def _page(card: ModelCard, drawn: Sequence[tuple[str, Path]], mistakes: str) -> str:
-    licence = html.escape(card.licence).replace("\n", "<br>")
-    images = "".join(
-        f"<h2>{html.escape(title)}</h2>"
-        f'<img alt="{html.escape(title)}" src="data:image/png;base64,'
-        f'{base64.b64encode(path.read_bytes()).decode()}">'
-        for title, path in drawn
-    )
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width">'
-        f"<title>{html.escape(card.name)}</title><style>{_STYLE}</style>"
-        f"<h1>{html.escape(card.name)}</h1><p>{licence}</p>"
-        f"{_figures(card)}{images}{mistakes}</html>\n"
-    )
-
-
-def _figures(card: ModelCard) -> str:
-    report = card.report
-    if "accuracy" not in report:
-        return "<p>Not tested: every fold was trained on.</p>"
-    low, high = report["accuracy_ci95"]
-    warning = ""
-    if report.get("split") == "random":
-        warning = (
-            "<p>The folds were made clip by clip: training contained other slices of "
-            "nearly all recordings of the test.  Expect far less on new ones.</p>"
-        )
-    rows = [
-        [
-            label,
-            *(f"{row[key]:.3f}" for key in ("precision", "recall", "f1")),
-            str(row["clips"]),
-            str(row["groups"]),
-        ]
-        for label, row in report["per_class"].items()
-    ]
-    return (
-        f"<p>Accuracy {report['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}, "
-        f"by recording), macro-F1 {report['macro_f1']:.3f}, calibration error "
-        f"{report['expected_calibration_error']:.3f}, {report['clips']} clips, tested "
-        f"{html.escape(str(report.get('tested', '')))}.</p>{warning}"
-        + _table(["label", "precision", "recall", "F1", "clips", "recordings"], rows)
-        + _alarms(card)
-    )
-
-
-def _alarms(card: ModelCard) -> str:
-    """False alarms on negatives and ambience, figures of streams, and thresholds."""
-    report, text = card.report, ""
-    for key, name in _NEGATIVES.items():
-        if (part := report.get(key)) is not None:
-            share = 100 * part["share_above_threshold"]
-            text += (
-                f"<p>Of {part['clips']} recordings of no label "
-                f"({name}) {share:.1f} % reach a threshold.</p>"
-            )
-    if (part := report.get("ambience_never_heard")) is not None:
-        text += (
-            f"<p>{part['false_alarms']} false alarms in {part['hours']:.1f} hours of "
-            "ambience that was not trained on.</p>"
-        )
-    if (part := report.get("streams")) is not None:
-        text += (
-            f"<p>In {part['hours']:.1f} hours of streams: event-based F1 "
-            f"{part['event_f1']:.3f}, {part['false_alarms_per_hour_all_labels']:.2f} "
-            "false alarms an hour.</p>"
-        )
-    rows = [
-        [
-            label,
-            f"{found.onset:.3f}",
-            f"{found.offset:.3f}",
-            f"{24 * (found.false_alarms_per_hour or 0):.2f}",
-        ]
-        for label, found in card.thresholds.items()
-    ]
-    if not rows:
-        return text
-    heads = ["label", "onset", "offset", "false alarms a day"]
-    return f"{text}<h2>Thresholds</h2>{_table(heads, rows)}"
+def _image(title: str, figure: Figure, folder: Path) -> str:
+    path = folder / f"{title.lower().replace(' ', '-')}.png"
+    pictures.save(figure, path)
+    data = base64.b64encode(path.read_bytes()).decode()
+    source = f"data:image/png;base64,{data}"
+    return f'<h2>{title}</h2><img alt="{title}" src="{source}">\n'
 
 
 def _mistakes(
     tested: TestedClips, labels: Sequence[str], store: ClipStore, spec: ModelSpec
 ) -> str:
     """List the clips whose own score is furthest below the highest one."""
-    truth = np.array([clip.label for clip in tested.clips], np.intp)
+    truth = tested.truth
     own = tested.scores[np.arange(len(truth)), truth]
     worst = np.argsort(own - tested.scores.max(axis=1))[:_MISTAKES]
-    rows = []
+    lines = ["<h2>The worst mistakes</h2>"]
     for index in worst:
         chosen = int(tested.scores[index].argmax())
         clip = tested.clips[index]
         if chosen != truth[index]:
-            rows.append(
-                [
-                    clip.path.name,
-                    f"{labels[truth[index]]} ({own[index]:.2f})",
-                    f"{labels[chosen]} ({tested.scores[index, chosen]:.2f})",
-                    _player(store.read(clip.path), spec.sample_rate),
-                ]
+            scores = (
+                f"{labels[truth[index]]} ({own[index]:.2f}) taken for "
+                f"{labels[chosen]} ({tested.scores[index, chosen]:.2f})"
             )
-    if not rows:
-        return ""
-    table = _table(["file", "true", "predicted", "listen"], rows, escaped=False)
-    return f"<h2>The worst mistakes</h2>{table}"
+            name = html.escape(f"{clip.path.name}: {scores}")
+            player = _player(store.read(clip.path), spec.sample_rate)
+            lines.append(f"<p>{name}<br>{player}</p>")
+    return "\n".join(lines) if len(lines) > 1 else ""
 
 
 def _player(samples: Array, rate: int) -> str:
@@ -238,20 +168,6 @@ def _player(samples: Array, rate: int) -> str:
     soundfile.write(file, thinned, rate // step, format="OGG", subtype="VORBIS")
     encoded = base64.b64encode(file.getvalue()).decode()
     return f'<audio controls src="data:audio/ogg;base64,{encoded}"></audio>'
-
-
-def _table(
-    heads: Sequence[str], rows: Sequence[Sequence[str]], escaped: bool = True
-) -> str:
-    def cell(text: str, kind: str) -> str:
-        safe = html.escape(text) if escaped or not text.startswith("<") else text
-        return f"<{kind}>{safe}</{kind}>"
-
-    top = "".join(cell(head, "th") for head in heads)
-    body = "".join(
-        f"<tr>{''.join(cell(value, 'td') for value in row)}</tr>" for row in rows
-    )
-    return f"<table><tr>{top}</tr>{body}</table>"
 
 
 def clip_table(console: Console, report: dict[str, Any], labels: Sequence[str]) -> None:
@@ -291,14 +207,43 @@ def clip_table(console: Console, report: dict[str, Any], labels: Sequence[str]) 
                 str(row["groups"]),
             )
     console.print(table)
-    for key, name in _NEGATIVES.items():
-        if (negatives := report.get(key)) is not None:
-            console.print(
-                f"{name}: "
-                f"{100 * negatives['share_above_threshold']:.1f} % of "
-                f"{negatives['clips']} clips reach a threshold, "
-                f"{100 * negatives['share_above_0.5']:.1f} % a score of 0.5"
+    for line in _false_alarms(report):
+        console.print(line)
+
+
+def _false_alarms(report: dict[str, Any]) -> Iterator[str]:
+    """Describe the false alarms on negatives and ambience, and the streams."""
+    for key, name in (
+        ("negatives", "negatives"),
+        ("negatives_never_heard", "negatives that were not trained on"),
+    ):
+        if (part := report.get(key)) is not None:
+            yield (
+                f"{name}: {100 * part['share_above_threshold']:.1f} % of "
+                f"{part['clips']} clips reach a threshold, "
+                f"{100 * part['share_above_0.5']:.1f} % a score of 0.5"
             )
+    if (part := report.get("ambience_never_heard")) is not None:
+        yield (
+            f"ambience that was not trained on: {part['false_alarms']} false alarms in "
+            f"{part['hours']:.1f} hours"
+        )
+    if (part := report.get("streams")) is not None:
+        yield (
+            f"streams: event-based F1 {part['event_f1']:.3f}, "
+            f"{part['false_alarms_per_hour_all_labels']:.2f} false alarms an hour, in "
+            f"{part['hours']:.1f} hours"
+        )
+
+
+def _print_thresholds(console: Console, card: ModelCard) -> None:
+    if not card.thresholds:
+        return
+    table = Table("label", "onset threshold", "offset threshold", "false alarms a day")
+    for label, found in card.thresholds.items():
+        rate = 24 * (found.false_alarms_per_hour or 0)
+        table.add_row(label, f"{found.onset:.3f}", f"{found.offset:.3f}", f"{rate:.2f}")
+    console.print(table)
 
 
 def stream_table(console: Console, figures: dict[str, Any]) -> None:
