@@ -36,12 +36,7 @@ class Checkpoint:
 
 
 class RunFolder:
-    """The folder of one training run; created when something is written.
-
-    Args:
-        path: Of the folder.
-        writes: True in the one process of a training that writes.
-    """
+    """The folder of one training run; created when something is written."""
 
     def __init__(self, path: Path, writes: bool = True) -> None:
         self.path = path

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from monitor.config.detection import DetectionSettings
+from monitor.errors import UsageError
 from monitor.model.classifier import Classifier
 from monitor.model.model_file import TrainedModel, load_model, save_model
 from training.checkpoint import InterruptedTrainingError
@@ -42,7 +43,7 @@ from training.streams.metrics import stream_figures
 from training.streams.scenes import (
     Folds,
     SceneSettings,
-    gather_scene_material,
+    gather_scenes,
     write_scene,
 )
 
@@ -61,7 +62,8 @@ def run_training(
 
     Of several processes the main one writes and prints.
     """
-    job.check()
+    if not job.out.parent.is_dir():
+        raise UsageError(f"--out: the folder {job.out.parent} does not exist")
     torch.set_num_threads(threads)
     with process_group(compute_device(job.device), stop) as (distributed, device):
         job = replace(job, device=device)
@@ -73,9 +75,7 @@ def run_training(
             Display(Console(stderr=True)) as display,
         ):
             card = Experiment(job, settings, display, stop, distributed).run()
-    if card is None:
-        Console(stderr=True).print("trained; finish with --resume and without --only")
-        return
+    assert card is not None, "the main process writes"
     show(card.report, card.labels, as_json)
     if not as_json:
         Console().print(f"wrote {job.out}")
@@ -151,7 +151,7 @@ def run_stream_evaluation(
             folder,
             classifier,
             detection,
-            lambda done, total: display.advance("evaluating streams", done, total),
+            display.advance,
         )
     figures = stream_figures(results, classifier.labels)
     if as_json:
@@ -170,11 +170,11 @@ def run_scenes(
     out.mkdir(parents=True, exist_ok=True)
     rate = TrainingSettings().spec.sample_rate
     with Display(Console(stderr=True)) as display:
-        material = gather_scene_material(paths, folds, settings, display.advance)
-        for number, scene in enumerate(material.maker.scenes(), start=1):
+        maker = gather_scenes(paths, folds, settings, display.advance)
+        for number, scene in enumerate(maker.scenes(), start=1):
             write_scene(out, scene, rate)
-            display.advance("writing streams", number, material.maker.count)
-    (out / "scenes.json").write_text(json.dumps(material.facts, indent=2) + "\n")
+            display.advance("writing streams", number, maker.count)
+    (out / "scenes.json").write_text(json.dumps(maker.facts(), indent=2) + "\n")
 
 
 def compute_device(name: str) -> str:
@@ -263,7 +263,7 @@ def _background(
         background,
         model,
         detection,
-        lambda done, total: display.advance("scoring the background", done, total),
+        display.advance,
     )
 
 
@@ -290,7 +290,7 @@ def _recall_costs(
             folder,
             classifier,
             detection,
-            lambda done, total: display.advance("scoring streams", done, total),
+            display.advance,
         )
     pairs = {
         each.label: (each.threshold.onset, each.threshold.offset) for each in found

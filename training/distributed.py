@@ -125,10 +125,6 @@ def process_group(
 ) -> Iterator[tuple[Distributed, str]]:
     """Join the other processes that torchrun has started, if it has.
 
-    Args:
-        device: Compute device; each process of a machine gets a GPU of its own.
-        stop: Ends a wait for the others.
-
     Yields:
         The processes, and the compute device of this one.
     """

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from monitor.errors import UsageError
 from monitor.model.model_file import ModelCard, TrainedModel, save_model
 from monitor.model.networks.build import Network, build_network
 from training.checkpoint import InterruptedTrainingError, RunFolder
@@ -54,9 +53,6 @@ from training.train import train
 
 logger = logging.getLogger(__name__)
 
-FINAL = 0
-"""In place of a fold: the network that is trained on all of them."""
-
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -73,34 +69,10 @@ class Job:
     """Folder of the target cache; None: in the run folder."""
     workers: int = 1
     device: str = "cpu"
-    only: int | None = None
-    """Train only the network of this fold, or the one of all folds: `FINAL`."""
-
-    def check(self) -> None:
-        """Find contradictions before anything slow is done.
-
-        Raises:
-            UsageError: The folder of the model file does not exist, or options
-                contradict each other.
-        """
-        if not self.out.parent.is_dir():
-            raise UsageError(f"--out: the folder {self.out.parent} does not exist")
-        if self.only is not None and not self.cross_validate:
-            raise UsageError(
-                "--only names a network of --cross-validate; give that too"
-            )
 
 
 class Experiment:
-    """A job with its material, which several networks share.
-
-    Args:
-        job: The options.
-        settings: Of the run.
-        display: Shows the progress.
-        stop: Ends the work.
-        distributed: The processes that train together; all make the same calls.
-    """
+    """A job with its material, which several networks share."""
 
     def __init__(
         self,
@@ -133,8 +105,7 @@ class Experiment:
         """Train, test, calibrate, and write the model file.
 
         Returns:
-            Its card; None if only one network of a cross-validation was asked for, or
-            if another process tests and writes.
+            Its card; None if another process tests and writes.
         """
         return self._train_folds() if self.job.cross_validate else self._train_one()
 
@@ -166,45 +137,33 @@ class Experiment:
 
     def _train_folds(self) -> ModelCard | None:
         """Test folds in turn, each by a network of its own; then train on all."""
-        settings, manifest, only = self.settings, self.material.manifest, self.job.only
+        settings, manifest = self.settings, self.material.manifest
         networks: dict[int, Network] = {}
         predicted: list[OutOfFold] = []
         folds = settings.test_folds or manifest.folds
         test_negatives = self.evaluator.negatives_parts(len(folds))
-        for number, fold in enumerate(folds):
-            if only not in (None, fold):
-                continue
+        for fold, negatives in zip(folds, test_negatives, strict=False):
             parts = split(manifest, [fold], settings.validation_folds)
             kept_out = self._negatives_with(fold)
             folder = self.folder.part(f"fold{fold}")
             network = self._network(parts, kept_out, folder, f"fold {fold}")
             networks[fold] = network
-            if only is None and self.distributed.is_main:
-                own = test_negatives[number] or self.material.negatives_of(kept_out)
+            if self.distributed.is_main:
+                own = negatives or self.material.negatives_of(kept_out)
                 with timed("evaluation"):
                     result = self.evaluator.predict(network, parts.test, own, fold)
                     ambience = self.evaluator.ambience_for(network, own, fold, folds)
                 predicted.append(replace(result, ambience=ambience))
-        final = None
-        if only in (None, FINAL):
-            everything = split(manifest, (), settings.validation_folds)
-            folder = self.folder.part("final")
-            final = self._network(everything, (), folder, "all folds")
-        if only is not None or final is None or not self.distributed.is_main:
+        everything = split(manifest, (), settings.validation_folds)
+        final = self._network(everything, (), self.folder.part("final"), "all folds")
+        if not self.distributed.is_main:
             return None
         return self._conclude(networks, final, join_out_of_fold(predicted))
 
     def _network(
         self, parts: Split, kept_out: Sequence[int], folder: RunFolder, title: str
     ) -> Network:
-        """Train a network, or find it trained.
-
-        Args:
-            parts: The clips for training and validation.
-            kept_out: Folds of negatives that it must not be trained on either.
-            folder: Of the network.
-            title: Of the progress bar.
-        """
+        """Train a network, or find it trained."""
         settings, seed = self.settings, self.settings.seed
         self.display.title = title
         torch.manual_seed(seed)  # the first weights; torch's layers take no generator
@@ -273,7 +232,7 @@ class Experiment:
                 settings.seed,
                 job.workers,
                 self.stop,
-                lambda done, total: self.display.advance("mixtures", done, total),
+                self.display.advance,
             )
         return Distillation(cache, teacher, self.labels)
 
@@ -358,7 +317,7 @@ class Experiment:
                 clips,
                 negatives,
                 hours,
-                lambda done, total: self._advance("evaluating streams", done, total),
+                self._advance,
             )
 
     def _negatives_with(self, fold: int) -> tuple[int, ...]:

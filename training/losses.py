@@ -100,12 +100,7 @@ class Student(nn.Module):
         return feature_count(self.network) == len(self.embedding_scale)
 
     def forward(self, log_mel: Tensor, columns: bool) -> StudentOutputs:
-        """Compute the outputs for (batch, channels, n_mels, frames) in dB.
-
-        Args:
-            log_mel: The windows.
-            columns: The activity over time is wanted as well.
-        """
+        """Compute the outputs for (batch, channels, n_mels, frames) in dB."""
         network = self.network
         features = network.columns(log_mel)  # (batch, features, columns)
         pooled = network.embed(features)  # (batch, features)
@@ -225,13 +220,6 @@ def compute_losses(
 ) -> tuple[dict[str, Tensor], NDArray[np.intp]]:
     """Compute the weighted terms of the loss, by name of `TERMS`.
 
-    Args:
-        student: The student.
-        prepared: The windows and their targets.
-        settings: Of the run.
-        device: Compute device.
-        model: Called in place of the student, where processes share their gradients.
-
     Returns:
         The terms; (batch,), the label with the highest score of each window.
     """
@@ -263,12 +251,7 @@ def compute_losses(
 
 
 def mixed_precision(device: str, precision: Precision) -> torch.autocast:
-    """Let the network multiply in 16 bits; its weights and the loss keep 32.
-
-    Args:
-        device: Compute device.
-        precision: "auto" is bfloat16 on a GPU that has it, and 32 bits elsewhere.
-    """
+    """Let the network multiply in 16 bits; its weights and the loss keep 32."""
     kind = device.partition(":")[0]
     wanted = precision == "bfloat16"
     if precision == "auto" and kind == "cuda":
@@ -305,10 +288,6 @@ def _teacher_terms(
 
 def columns_of(activity: Array, total_stride: int) -> Array:
     """Average activity over the columns of a network, each centred on its first frame.
-
-    Args:
-        activity: (batch, labels, cells).
-        total_stride: Frames from one column to the next.
 
     Returns:
         (batch, labels, columns), at least as many as the network has.

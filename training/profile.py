@@ -17,11 +17,7 @@ OTHER = "everything else"
 
 
 class Profile:
-    """Seconds by part; those of a nested part count for that part only.
-
-    Args:
-        settle: Waits until the device is idle: a GPU works asynchronously.
-    """
+    """Seconds by part; those of a nested part count for that part only."""
 
     def __init__(self, settle: Callable[[], None] | None = None) -> None:
         self.seconds: dict[str, float] = defaultdict(float)

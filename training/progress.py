@@ -165,14 +165,7 @@ class TensorBoardLog:
     def epoch(
         self, report: EpochReport, confusion: Confusion, prepared: PreparedBatch
     ) -> None:
-        """Write the figures and pictures of an epoch; they are on disk afterwards.
-
-        Args:
-            report: The figures.
-            confusion: Of the validation folds, else of the training windows with one
-                label.
-            prepared: The last batch, as the network got it.
-        """
+        """Write the figures and pictures of an epoch; they are on disk afterwards."""
         if (writer := self._writer) is None:
             return
         figures = {

@@ -131,15 +131,6 @@ def train(
             "then train on all.",
         ),
     ] = False,
-    only: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FOLD|final",
-            show_default=False,
-            help="Train only one network of a cross-validation, so that processes can "
-            "share the work; finish without it and with --resume.",
-        ),
-    ] = None,
     split: Annotated[
         Literal["fold", "group", "random"] | None,
         typer.Option(
@@ -247,7 +238,6 @@ def train(
         target_cache,
         workers if workers is not None else _spare_cores(),
         compute_device or "cpu",
-        _one_network(only),
     )
     chosen = training_settings(
         {} if settings is None else read_settings(settings),
@@ -256,13 +246,6 @@ def train(
     )
     run_training(job, chosen, threads, stop_on_signals(), profile, as_json)
     return 0
-
-
-def _one_network(text: str | None) -> int | None:
-    """Return the fold of --only; 0 for the final network."""
-    if text is None:
-        return None
-    return 0 if text == "final" else (*fold_numbers(text), 0)[0]
 
 
 def _spare_cores() -> int:

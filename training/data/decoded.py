@@ -23,6 +23,9 @@ from training.files import locked_folder, replace_text
 from training.profile import timed
 
 Samples = NDArray[np.float32]
+Advance = Callable[[str, int, int], None]
+"""Shows the progress of a work: its name, and how much of how much is done."""
+_DECODING = "decoding recordings"
 _FORMAT = 1
 _SILENT = 1e-4
 """Amplitude up to which the ends of a recording count as digital silence."""
@@ -39,6 +42,10 @@ class _Entry:
     """Full scale of the 16-bit samples: above 1 for recordings that exceed it."""
     sound_start: int
     sound_stop: int
+
+
+def ignore(_name: str, _done: int, _total: int) -> None:
+    """Show no progress."""
 
 
 class ClipStore:
@@ -89,15 +96,9 @@ def open_store(
     manifest: Manifest,
     sample_rate: int,
     cache: Path,
-    advance: Callable[[int, int], None] = lambda _done, _total: None,
+    advance: Advance = ignore,
 ) -> tuple[Manifest, ClipStore]:
     """Decode the clips of `manifest`, or find them decoded in the folder `cache`.
-
-    Args:
-        manifest: Clips; all labels.
-        sample_rate: Rate of the decoded samples.
-        cache: Folder for decoded data sets, each in a folder of its own.
-        advance: Called with how many clips of how many are done.
 
     Returns:
         The manifest without the files that turned out unreadable or silent, and the
@@ -105,7 +106,7 @@ def open_store(
     """
     folder = cache / _key(manifest.clips, sample_rate)
     if not (folder / "index.json").is_file():
-        with locked_folder(folder, lambda: advance(0, len(manifest.clips))):
+        with locked_folder(folder, lambda: advance(_DECODING, 0, len(manifest.clips))):
             # Meanwhile another process may have made it.
             if not (folder / "index.json").is_file():
                 _decode_all(manifest.clips, sample_rate, folder, advance)
@@ -127,7 +128,7 @@ def _decode_all(
     clips: Sequence[Clip],
     sample_rate: int,
     folder: Path,
-    advance: Callable[[int, int], None],
+    advance: Advance,
 ) -> None:
     """Fill `folder`; the index is written last, when everything else is there."""
     entries, left_out, first = [], [], 0
@@ -143,7 +144,7 @@ def _decode_all(
                 data.tofile(file)
                 entries.append(asdict(entry))
                 first += data.size
-            advance(number, len(clips))
+            advance(_DECODING, number, len(clips))
         file.flush()
         os.fsync(file.fileno())
     index = {"clips": entries, "left_out": left_out}
@@ -194,7 +195,7 @@ def load_audio(path: str | Path, sample_rate: int = 44_100) -> Samples:
 
 def to_channels(samples: Samples, channels: int = 2) -> Samples:
     """Keep the first channels, or repeat mono: (c, n) to (channels, n)."""
-    return np.broadcast_to(samples[:channels], (channels, samples.shape[1]))
+    return np.broadcast_to(samples[:channels], (channels, *samples.shape[1:]))
 
 
 def resample(samples: Samples, rate: int, new_rate: int) -> Samples:

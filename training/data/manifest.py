@@ -71,6 +71,28 @@ class Manifest:
         """The folds of the clips, without 0."""
         return tuple(sorted({clip.fold for clip in self.clips} - {0}))
 
+    def check_folds(self, folds: Iterable[int], what: str = "data") -> None:
+        """Check that the folds exist.
+
+        Raises:
+            DatasetError: There is no such fold.
+        """
+        for fold in folds:
+            if fold not in self.folds:
+                known = ", ".join(str(each) for each in self.folds) or "none"
+                raise DatasetError(
+                    f"there is no fold {fold} in the {what}; found {known}"
+                )
+
+    def of_folds(self, folds: Sequence[int], what: str = "data") -> list[Clip]:
+        """Return the clips of some folds; of all if none is given.
+
+        Raises:
+            DatasetError: There is no such fold.
+        """
+        self.check_folds(folds, what)
+        return [clip for clip in self.clips if not folds or clip.fold in folds]
+
     def few(self) -> dict[str, int]:
         """Labels with too few groups, and their number of groups."""
         groups = {(clip.label, clip.group) for clip in self.clips}
@@ -151,18 +173,6 @@ def read_negatives(folders: Sequence[Path]) -> Manifest:
             clips.append(Clip(path, None, group or path.stem, fold))
     has_folds = bool(clips) and all(clip.fold for clip in clips)
     return _check_files(Manifest((), tuple(clips), has_folds=has_folds)).checked()
-
-
-def check_folds(manifest: Manifest, folds: Iterable[int], what: str) -> None:
-    """Check that the folds exist.
-
-    Raises:
-        DatasetError: There is no such fold.
-    """
-    for fold in folds:
-        if fold not in manifest.folds:
-            known = ", ".join(str(each) for each in manifest.folds) or "none"
-            raise DatasetError(f"there is no fold {fold} in the {what}; found {known}")
 
 
 def join(manifest: Manifest, further: Manifest) -> Manifest:
@@ -309,12 +319,7 @@ def _require(table: pd.DataFrame, columns: Iterable[str], path: Path) -> None:
 
 
 def _file_problem(path: Path, seen: set[bytes]) -> str | None:
-    """Describe in a word why a file cannot be used; None: it can.
-
-    Args:
-        path: Of the file.
-        seen: Digests of the files so far; this one's is added.
-    """
+    """Describe in a word why a file cannot be used; None: it can."""
     try:
         content = path.read_bytes()
     except OSError:

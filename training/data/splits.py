@@ -12,7 +12,7 @@ import numpy as np
 
 from monitor.errors import DatasetError
 from training.config import SplitKind
-from training.data.manifest import Clip, Manifest, check_folds
+from training.data.manifest import Clip, Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def split(
     Raises:
         DatasetError: There is no such fold, one is in both, or nothing is left.
     """
-    check_folds(manifest, (*test, *validation), "data")
+    manifest.check_folds((*test, *validation))
     if both := set(test) & set(validation):
         raise DatasetError(f"fold {min(both)} cannot both validate and test")
     parts: dict[str, list[int]] = {"train": [], "validation": [], "test": []}

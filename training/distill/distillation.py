@@ -47,15 +47,7 @@ class Distillation:
         negatives_apart: Sequence[int],
         settings: TrainingSettings,
     ) -> tuple[Student, CachedBatches]:
-        """Prepare a network to learn from the teacher.
-
-        Args:
-            network: With fresh weights; gets the teacher's where the two are alike.
-            maker: Of mixtures that may be trained on.
-            folds_apart: Folds of clips that must not be trained on.
-            negatives_apart: The same of the negatives.
-            settings: Of the run.
-        """
+        """Prepare a network to learn from the teacher."""
         cache, chosen = self.cache, settings.teacher
         outputs = 0 if cache.logits is None else cache.logits.shape[1]
         source = CachedBatches(
@@ -117,12 +109,7 @@ def _tensor(values: NDArray[np.float32] | None) -> torch.Tensor | None:
 
 
 def learn_statistics(network: Network, log_mels: Iterable[NDArray[np.float32]]) -> None:
-    """Set the mean and deviation of each band from the first batches of training.
-
-    Args:
-        network: Its input normalisation is set.
-        log_mels: (batch, channels, n_mels, frames) each.
-    """
+    """Set the mean and deviation of each band from the first batches of training."""
     values = np.concatenate(
         [
             log_mel.transpose(2, 0, 1, 3).reshape(log_mel.shape[2], -1)

@@ -34,11 +34,6 @@ def fit_head(network: Network, source: CachedBatches, seed: int) -> None:
     """Fit the head of `network` to itself and to the readout of the teacher.
 
     Does nothing for networks with other heads.
-
-    Args:
-        network: Its features are the teacher's embedding.
-        source: Windows that may be trained on.
-        seed: Of the random draws.
     """
     head = next((m for m in network.head.modules() if isinstance(m, SkipHead)), None)
     if head is None or source.head_start is None:

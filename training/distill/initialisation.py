@@ -72,15 +72,7 @@ def start_from(
     log_mels: NDArray[np.float32],
     waveforms: NDArray[np.float32],
 ) -> None:
-    """Give the trunk the teacher's weights, and fit the map between the mel bands.
-
-    Args:
-        network: Of the preset `mobile`; its mean and deviation are set already.
-        weights: Of the teacher, by name.
-        spec: Of the network.
-        log_mels: Log-mel of some windows, (windows, n_mels, frames), dB.
-        waveforms: The same windows as inputs of the teacher, (windows, samples).
-    """
+    """Give the trunk the teacher's weights, and fit the map between the mel bands."""
     with torch.no_grad():
         _copy_trunk(network.blocks, weights)
         _fit_bands(network, weights, spec, log_mels, waveforms)

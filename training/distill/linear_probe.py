@@ -10,9 +10,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from monitor.spec import ModelSpec
+from training.data.decoded import Advance
 from training.data.manifest import Clip
 from training.distill.teacher import Teacher
-from training.mixtures.material import Advance, Material
+from training.mixtures.material import Material
 
 Array = NDArray[np.float32]
 _SHORTEST_SECONDS = 1
@@ -28,13 +29,6 @@ def teacher_figures(
     advance: Advance,
 ) -> dict[str, Any]:
     """Probe the teacher's embedding of whole clips, at their true length.
-
-    Args:
-        teacher: Run once for each clip.
-        material: Of the student.
-        spec: Has the sample rate of the material.
-        folds: See `embedding_accuracy`.
-        advance: Shows the progress.
 
     Returns:
         `teacher_embedding_accuracy`; nothing if the teacher has no embedding.
@@ -60,11 +54,6 @@ def embedding_accuracy(
     """Compute the accuracy of a logistic regression on embeddings of clips.
 
     It is trained on the same clips as a student of the fold.
-
-    Args:
-        embedding: (clips, size).
-        clips: With labels.
-        folds: Each is tested by a regression that was not trained on it.
 
     Returns:
         By the number of the fold, as text, and `together` over all their clips.

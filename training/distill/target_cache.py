@@ -9,8 +9,7 @@ each from a seed of its own.
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,17 +22,17 @@ from torch.utils.data import DataLoader, Dataset
 from monitor.errors import UsageError
 from monitor.model.frontend import LogMel
 from training.checkpoint import InterruptedTrainingError
+from training.data.decoded import Advance, to_channels
 from training.distill.teacher import (
     LinearReadout,
     Teacher,
-    TeacherOutputs,
     fit_named_readout,
     fit_readout,
     named_weights,
 )
 from training.files import locked_folder, replace_text
 from training.mixtures.dataset import Batch, start_worker, to_log_mel
-from training.mixtures.mixtures import Mixture, MixtureMaker, cells_of
+from training.mixtures.mixtures import Mixture, MixtureMaker
 
 Array = NDArray[np.float32]
 
@@ -77,16 +76,7 @@ def open_array(folder: Path, name: str, mode: Literal["r", "r+"]) -> Any:
 
 
 class CachedBatches:
-    """Batches of the windows of a target cache.
-
-    Args:
-        cache: The windows.
-        rows: Those that may be trained on.
-        clean_repeats: Times that an unaltered clip comes in an epoch.
-        batch_size: Windows in a batch.
-        seed: Of the order.
-        classes: For each label the classes of the teacher that mean the same.
-    """
+    """Batches of the windows of a target cache."""
 
     def __init__(
         self,
@@ -176,15 +166,8 @@ _BATCH = 16
 _DONE_EVERY = 512
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """One window of the cache."""
-
-    number: int
-    log_mel: NDArray[np.float16]
-    activity: NDArray[np.float16]
-    origin: tuple[int, int]
-    outputs: TeacherOutputs
+_Row = tuple[int, dict[str, NDArray[Any]]]
+"""Number of a window, and its arrays by name."""
 
 
 class _RowSet(Dataset[_Row]):
@@ -206,13 +189,17 @@ class _RowSet(Dataset[_Row]):
         mixture = self._mixture(number)
         features = to_log_mel(self._log_mel, mixture.samples[None])[0]
         waveform = self._teacher.waveform(mixture.full_scale, spec.sample_rate)
-        return _Row(
-            number,
-            features.astype(np.float16),
-            mixture.activity.astype(np.float16),
-            (mixture.fold, mixture.negatives_fold),
-            self._teacher.run(waveform),
-        )
+        outputs = self._teacher.run(waveform)
+        row: dict[str, NDArray[Any]] = {
+            "log_mel": to_channels(features, self._maker.channels).astype(np.float16),
+            "activity": mixture.activity.astype(np.float16),
+            "origin": np.array((mixture.fold, mixture.negatives_fold), np.int16),
+        }
+        if outputs.embedding is not None:
+            row["embedding"] = outputs.embedding[0]
+        if outputs.logits is not None:
+            row["logits"] = outputs.logits[0].astype(np.float16)
+        return number, row
 
     def _mixture(self, number: int) -> Mixture:
         clips = len(self._maker.clips)
@@ -232,28 +219,19 @@ def build_target_cache(
     seed: int,
     workers: int,
     stop: threading.Event,
-    advance: Callable[[int, int], None],
+    advance: Advance,
 ) -> TargetCache:
     """Make a target cache, or complete it, or find it complete.
-
-    Args:
-        folder: Of the cache.
-        maker: Of its mixtures; unaltered clips come on top.
-        teacher: Hears every window, at full scale, before it gets its level.
-        mixtures: How many.
-        seed: Of the run.
-        workers: Processes that make windows.
-        stop: Ends the work; what is made stays.
-        advance: Told how much of how much is done.
 
     Raises:
         UsageError: The folder has a target cache of other material or settings.
         InterruptedTrainingError: `stop` was set.
     """
     total = len(maker.clips) + mixtures
+    rows = _RowSet(maker, teacher, seed)
     with locked_folder(folder, lambda: _check(stop)):
-        _begin(folder, _facts(maker, teacher, total, seed), maker, teacher, total)
-        _fill(folder, _RowSet(maker, teacher, seed), workers, stop, advance)
+        _create(folder, _facts(maker, teacher, total, seed), rows, total)
+        _fill(folder, rows, workers, stop, advance)
     return TargetCache(folder)
 
 
@@ -269,17 +247,14 @@ def _fill(
     rows: _RowSet,
     workers: int,
     stop: threading.Event,
-    advance: Callable[[int, int], None],
+    advance: Advance,
 ) -> None:
     """Make the missing rows."""
-    done = np.asarray(open_array(folder, "done", "r+"))
-    total = len(done)
-    missing = np.flatnonzero(done == 0)
-    if len(missing) == 0:
-        return
     arrays = {
         path.stem: open_array(folder, path.stem, "r+") for path in folder.glob("*.npy")
     }
+    done = arrays.pop("done")
+    total, missing = len(done), np.flatnonzero(done == 0)
     loader: DataLoader[_Row] = DataLoader(
         rows,
         batch_size=_BATCH,
@@ -292,13 +267,19 @@ def _fill(
     made = total - len(missing)
     fresh: list[int] = []
     for batch in loader:
-        for row in batch:
-            _store(arrays, row)
-            fresh.append(row.number)
+        for number, row in batch:
+            for name, value in row.items():
+                arrays[name][number] = value
+            fresh.append(number)
         made += len(batch)
-        advance(made, total)
+        advance("making mixtures", made, total)
         if stop.is_set() or len(fresh) >= _DONE_EVERY or made == total:
-            _mark_done(arrays, fresh)
+            # Marked only when they are on the disk: power may fail between.
+            for array in arrays.values():
+                array.flush()
+            done[fresh] = 1
+            done.flush()
+            fresh.clear()
         if stop.is_set():
             raise InterruptedTrainingError(
                 f"stopped with {made} of {total} windows of the target cache made; "
@@ -306,40 +287,28 @@ def _fill(
             )
 
 
-def _mark_done(arrays: dict[str, Any], fresh: list[int]) -> None:
-    """Mark finished rows, after they are on disk: power may fail between."""
-    for array in arrays.values():
-        array.flush()
-    arrays["done"][fresh] = 1
-    arrays["done"].flush()
-    fresh.clear()
-
-
 def _facts(
     maker: MixtureMaker, teacher: Teacher, total: int, seed: int
 ) -> dict[str, Any]:
-    digest = hashlib.blake2b(teacher.path.read_bytes(), digest_size=12).hexdigest()
     clips = "\n".join(f"{clip.path} {clip.label} {clip.fold}" for clip in maker.clips)
     return {
         "format": _FORMAT,
         "rows": total,
         "clips": len(maker.clips),
-        "clips_digest": hashlib.blake2b(clips.encode(), digest_size=12).hexdigest(),
-        "teacher": digest,
+        "clips_digest": _digest(clips.encode()),
+        "teacher": _digest(teacher.path.read_bytes()),
         "seed": seed,
         "mixtures": maker.settings.model_dump(mode="json"),
         "spec": maker.spec.model_dump(mode="json"),
     }
 
 
-def _begin(
-    folder: Path,
-    facts: dict[str, Any],
-    maker: MixtureMaker,
-    teacher: Teacher,
-    total: int,
-) -> None:
-    """Lay out empty files, unless they are there for the same cache."""
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=12).hexdigest()
+
+
+def _create(folder: Path, facts: dict[str, Any], rows: _RowSet, total: int) -> None:
+    """Create empty files, unless they exist for the same material."""
     index = folder / "targets.json"
     if index.is_file():
         before = json.loads(index.read_text())
@@ -350,31 +319,9 @@ def _begin(
                     "run folder"
                 )
         return
-    first = _RowSet(maker, teacher, 0)[0]
-    shapes: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
-        "log_mel": (np.float16, (maker.channels, *first.log_mel.shape[1:])),
-        "activity": (np.float16, (maker.labels, cells_of(maker.spec))),
-        "origin": (np.int16, (2,)),
-        "done": (np.uint8, ()),
-    }
-    outputs = first.outputs
-    if outputs.embedding is not None:
-        shapes["embedding"] = (np.float32, outputs.embedding.shape[1:])
-    if outputs.logits is not None:
-        shapes["logits"] = (np.float16, outputs.logits.shape[1:])
-    for name, (kind, shape) in shapes.items():
-        np.lib.format.open_memmap(
-            folder / f"{name}.npy", "w+", kind, (total, *shape)
-        ).flush()
-    has = {name: name in shapes for name in ("embedding", "logits")}
+    _, first = rows[0]
+    for name, value in {**first, "done": np.zeros((), np.uint8)}.items():
+        path, shape = folder / f"{name}.npy", (total, *value.shape)
+        np.lib.format.open_memmap(path, "w+", value.dtype, shape).flush()
+    has = {name: name in first for name in ("embedding", "logits")}
     replace_text(index, json.dumps(facts | has, indent=2))
-
-
-def _store(arrays: dict[str, Any], row: _Row) -> None:
-    arrays["log_mel"][row.number] = row.log_mel  # mono fills both channels
-    arrays["activity"][row.number] = row.activity
-    arrays["origin"][row.number] = row.origin
-    if row.outputs.embedding is not None:
-        arrays["embedding"][row.number] = row.outputs.embedding[0]
-    if row.outputs.logits is not None:
-        arrays["logits"][row.number] = row.outputs.logits[0]

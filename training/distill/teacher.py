@@ -156,11 +156,6 @@ def fit_named_readout(inputs: Array, present: Array, start: Array) -> LinearRead
     A few recordings of a label define it less well than a class that the teacher
     learned from thousands, but they are of the place.  For a label without a named
     class it is the one with low ridge alone.
-
-    Args:
-        inputs: (windows, size), teacher outputs for windows that may be trained on.
-        present: (windows, labels), 0 or 1.
-        start: See `named_weights`.
     """
     low = fit_readout(inputs, present, start)
     high = fit_readout(inputs, present, start, _HIGH_RIDGE)
@@ -235,11 +230,6 @@ def classes_of(
     labels: Sequence[str], outputs: int, chosen: Mapping[str, Sequence[int]] | None
 ) -> list[tuple[int, ...]]:
     """Find the teacher's classes that mean the same as each label.
-
-    Args:
-        labels: Names.
-        outputs: Number of the teacher's classes.
-        chosen: By label; None: those of AudioSet, for a teacher with as many classes.
 
     Raises:
         UsageError: The teacher has no such output.

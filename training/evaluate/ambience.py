@@ -1,6 +1,6 @@
 """Ambience: hours without any label, scored window by window as the monitor does."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +12,10 @@ from monitor.detection.rules import resolve_rules
 from monitor.model.frontend import LogMel
 from monitor.runtime.windowing import Windower, WindowGrid
 from monitor.spec import ModelSpec
-from training.data.decoded import ClipStore
+from training.data.decoded import Advance, ClipStore
 from training.data.manifest import Clip
 from training.evaluate.clips import Score
-from training.streams.scenes import SceneMaker, SceneSettings
+from training.streams.scenes import SceneClips, SceneMaker, SceneSettings
 
 Array = NDArray[np.float32]
 _DEFAULT = DetectionSettings()
@@ -42,29 +42,20 @@ def score_ambience(
     spec: ModelSpec,
     hours: float,
     serves: Sequence[int],
-    advance: Callable[[int, int], None],
+    advance: Advance,
 ) -> Ambience:
-    """Score streams made of recordings of no class, one after the other.
-
-    Args:
-        score: Logits of log-mel windows.
-        clips: Recordings that the network was not trained on.
-        store: Their samples.
-        spec: Of the network.
-        hours: Length of the streams together.
-        serves: See `Ambience`.
-        advance: Called with how many streams of how many are done.
-    """
+    """Score streams made of recordings of no class, one after the other."""
     settings = SceneSettings(
         hours=max(hours, _STREAM_MINUTES / 60),
         stream_minutes=_STREAM_MINUTES,
         events_per_minute=0,
     )
-    maker = SceneMaker((), store, clips, store, (), spec.sample_rate, settings)
+    backgrounds = SceneClips(clips, store)
+    maker = SceneMaker(SceneClips(), backgrounds, (), spec.sample_rate, settings)
     streams = []
     for number, scene in enumerate(maker.scenes(), start=1):
         streams.append(stream_logits([scene.samples], score, spec))
-        advance(number, maker.count)
+        advance("scoring ambience", number, maker.count)
     return Ambience(np.stack(streams), hop_seconds(spec), tuple(serves))
 
 
@@ -80,12 +71,6 @@ def stream_logits(
     detection: DetectionSettings = _DEFAULT,
 ) -> Array:
     """Logits of all windows of a stream, cut by the monitor's own windowing.
-
-    Args:
-        blocks: (1 or 2, n) each.
-        score: Logits of log-mel windows.
-        spec: Of the model.
-        detection: Has the hop.
 
     Returns:
         (hops, labels); (0, 0) if the stream is shorter than a window.
@@ -111,12 +96,6 @@ def highest_of_segments(
     detection: DetectionSettings = _DEFAULT,
 ) -> tuple[Array, int]:
     """Find the highest score that detection would see in every few seconds.
-
-    Args:
-        scores: (streams, hops, labels), in [0, 1].
-        labels: Names.
-        spec: Of the model.
-        detection: With the labels decides over how many hops detection averages.
 
     Returns:
         (segments, labels), and the hops of one.

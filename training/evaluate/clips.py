@@ -15,13 +15,13 @@ from monitor.model.model_file import TrainedModel, load_model
 from monitor.model.networks.build import Network, count_parameters_and_macs
 from monitor.spec import ModelSpec
 from training.config import TrainingSettings
-from training.data.decoded import ClipStore
-from training.data.manifest import Clip, check_folds, relabel
+from training.data.decoded import Advance, ClipStore, ignore
+from training.data.manifest import Clip, relabel
 from training.evaluate.metrics import folded_figures
 from training.losses import expand_channels
 from training.mixtures.background import evaluation_windows
 from training.mixtures.dataset import to_log_mel
-from training.mixtures.material import Advance, DataPaths, Material, gather
+from training.mixtures.material import DataPaths, Material, gather
 
 Array = NDArray[np.float32]
 Score = Callable[[Array], Array]
@@ -62,7 +62,7 @@ def clip_windows(
     clips: Sequence[Clip],
     store: ClipStore,
     spec: ModelSpec,
-    advance: Callable[[int, int], None] = lambda _done, _total: None,
+    advance: Advance = ignore,
 ) -> ClipWindows:
     """Compute the log-mel of all windows of `clips`."""
     log_mel = LogMel(spec)
@@ -72,7 +72,7 @@ def clip_windows(
         windows = evaluation_windows(store.read(clip.path), spec)
         features.extend(to_log_mel(log_mel, windows).astype(np.float16))
         clip_of += [number] * len(windows)
-        advance(number + 1, len(clips))
+        advance("computing features", number + 1, len(clips))
     channels = max(window.shape[0] for window in features)
     shape = (channels, *features[0].shape[1:])
     stacked = np.stack([np.broadcast_to(window, shape) for window in features])
@@ -248,11 +248,9 @@ class ClipEvaluator:
         self, material: Material, model: TrainedModel, folds: Sequence[int]
     ) -> ClipWindows:
         manifest = relabel(material.manifest, model.card.labels)
-        check_folds(manifest, folds, "data")
-        clips = [clip for clip in manifest.clips if not folds or clip.fold in folds]
         return clip_windows(
-            clips,
+            manifest.of_folds(folds),
             material.store,
             model.spec,
-            lambda done, total: self._advance("computing features", done, total),
+            self._advance,
         )

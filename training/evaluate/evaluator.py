@@ -1,6 +1,6 @@
 """Predictions of networks for recordings that they were not trained on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -9,6 +9,7 @@ from sklearn.metrics import confusion_matrix
 
 from monitor.model.networks.build import Network
 from training.config import TrainingSettings
+from training.data.decoded import Advance
 from training.data.manifest import Clip, Manifest
 from training.data.splits import assign_folds, deal_clips
 from training.evaluate.ambience import Ambience, score_ambience
@@ -37,7 +38,7 @@ class Evaluator:
         material: Material,
         settings: TrainingSettings,
         device: str,
-        advance: Callable[[str, int, int], None],
+        advance: Advance,
     ) -> None:
         self._material = material
         self._settings = settings
@@ -58,7 +59,7 @@ class Evaluator:
             [self._material.manifest.clips[index] for index in clips],
             self._material.store,
             self._settings.spec,
-            lambda done, total: self._advance("computing features", done, total),
+            self._advance,
         )
 
     def validation(self, clips: Sequence[int]) -> Validate:
@@ -162,7 +163,7 @@ class Evaluator:
             settings.spec,
             settings.ambience_hours,
             serves,
-            lambda done, total: self._advance("scoring ambience", done, total),
+            self._advance,
         )
 
 

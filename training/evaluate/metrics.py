@@ -52,12 +52,6 @@ def clip_figures(
 ) -> dict[str, Any]:
     """Figures of clips that have one label each.
 
-    Args:
-        scores: (clips, labels), in [0, 1].
-        truth: (clips,), index of each clip's label.
-        groups: The recording of each clip.
-        labels: Names.
-
     Returns:
         clips, accuracy, accuracy_ci95, macro_f1, per_class, calibration errors and
         the confusion matrix, rows being the truth.

@@ -1,6 +1,6 @@
 """New thresholds for a model, from hours in which none of its labels sounds."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from monitor.errors import DatasetError
 from monitor.model.card import ModelCard
 from monitor.model.model_file import TrainedModel
 from monitor.model.networks.base import Network
+from training.data.decoded import Advance
 from training.data.manifest import AUDIO_SUFFIXES
 from training.evaluate.ambience import highest_of_segments, hop_seconds, stream_logits
 from training.evaluate.clips import network_logits, sigmoid
@@ -42,15 +43,9 @@ def background_scores(
     folder: Path,
     model: TrainedModel,
     detection: DetectionSettings,
-    advance: Callable[[int, int], None],
+    advance: Advance,
 ) -> tuple[Array, float]:
     """Find the highest scores of every few seconds of all recordings below a folder.
-
-    Args:
-        folder: Of the recordings.
-        model: The model.
-        detection: Has the hop, and over how many of them scores are averaged.
-        advance: Called with how many recordings of how many are done.
 
     Returns:
         (segments, labels), and their length in hours.
@@ -75,7 +70,7 @@ def background_scores(
                 scores, model.card.labels, model.spec, detection
             )
             parts.append(highest)
-        advance(number, len(files))
+        advance("scoring the background", number, len(files))
     segments = np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
     if len(segments) == 0:
         raise DatasetError(f"{folder}: its recordings are too short to judge from")

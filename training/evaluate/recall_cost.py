@@ -1,6 +1,6 @@
 """The recall cost of thresholds: true events that the monitor no longer detects."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from monitor.detection.detector import Detector
 from monitor.detection.rules import resolve_rules
 from monitor.model.classifier import Classifier
 from monitor.records import Record, ScoreFrame
+from training.data.decoded import Advance
 from training.streams.evaluate import (
     detected_events,
     file_blocks,
@@ -45,16 +46,9 @@ def score_streams(
     folder: Path,
     classifier: Classifier,
     detection: DetectionSettings,
-    advance: Callable[[int, int], None],
+    advance: Advance,
 ) -> list[ScoredStream]:
-    """Score all streams of a folder.
-
-    Args:
-        folder: Pairs of NAME.wav and NAME.tsv.
-        classifier: The network.
-        detection: Only the hop counts.
-        advance: Called with how many streams of how many are done.
-    """
+    """Score all streams of a folder."""
     pairs = find_streams(folder)
     streams = []
     for number, (audio, table) in enumerate(pairs, start=1):
@@ -62,7 +56,7 @@ def score_streams(
         records = pipeline_records(blocks, classifier, detection)
         frames = tuple(item for item in records if isinstance(item, ScoreFrame))
         streams.append(ScoredStream(read_annotation(table), frames))
-        advance(number, len(pairs))
+        advance("scoring streams", number, len(pairs))
     return streams
 
 
@@ -97,15 +91,7 @@ def recall_costs(
     detection: DetectionSettings,
     pairs: ThresholdPairs,
 ) -> dict[str, RecallCost]:
-    """Count by label the true events missed before and after a change.
-
-    Args:
-        streams: With their scores.
-        classifier: With the thresholds from before.
-        detection: The other rules; its thresholds go before those of the model, but
-            not before the new ones.
-        pairs: The new thresholds.
-    """
+    """Count by label the true events missed before and after a change."""
     none = {"onset_threshold": None, "offset_threshold": None}
     labels = {
         label: chosen.model_copy(update=none)

@@ -53,11 +53,6 @@ def recorded_scores(
 ) -> tuple[Array, float]:
     """Find the highest scores of every few seconds that were stored.
 
-    Args:
-        query: The scores; all of them are taken as background.
-        model: The scores must be of this model.
-        detection: Over how many hops scores are averaged, and how loud it must be.
-
     Returns:
         (segments, labels), and their length in hours, over all sources.
 

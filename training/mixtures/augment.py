@@ -70,13 +70,7 @@ def _room(r: Generator, rate: int) -> Array:
 
 
 def _convolve(samples: Samples, response: Array, delay: int) -> Samples:
-    """Filter, block by block, which the cache likes; as long as before.
-
-    Args:
-        samples: (channels, n).
-        response: (taps,).
-        delay: Samples of the result to skip: the delay of a symmetric response.
-    """
+    """Filter, block by block, which the cache likes; as long as before."""
     channels, length = samples.shape
     size = 1 << (2 * len(response) - 1).bit_length()  # of one transform
     step = size - len(response) + 1
@@ -168,14 +162,7 @@ def vary_levels(r: Generator, log_mel: Array, settings: FeatureSettings) -> None
 
 
 def roll(r: Generator, log_mel: Array, activity: Array, frames_per_cell: int) -> None:
-    """Roll each window in time by whole cells, its activity with it; in place.
-
-    Args:
-        r: Draws the number of cells.
-        log_mel: (batch, channels, n_mels, frames).
-        activity: (batch, labels, cells).
-        frames_per_cell: Frames of a cell.
-    """
+    """Roll each window in time by whole cells, its activity with it; in place."""
     cells = activity.shape[-1]
     for row in range(len(log_mel)):
         by = int(r.integers(cells))
@@ -208,14 +195,7 @@ def mask(r: Generator, log_mel: Array, settings: FeatureSettings) -> None:
 def mix_powers(
     r: Generator, log_mel: Array, partner: NDArray[np.intp], mixed: NDArray[np.bool_]
 ) -> None:
-    """Add the power of a partner to each window chosen, at -8 to 4 dB; in place.
-
-    Args:
-        r: Draws the relative levels.
-        log_mel: (batch, channels, n_mels, frames).
-        partner: (batch,), index of each window's partner in the batch.
-        mixed: (batch,), which windows get one.
-    """
+    """Add the power of a partner to each window chosen, at -8 to 4 dB; in place."""
     power = 10 ** (log_mel / 10)
     level = 10 * np.log10(power.mean(axis=(1, 2, 3)) + 1e-10)
     for row in np.flatnonzero(mixed):

@@ -25,15 +25,7 @@ _BEDS_DB = ((-60.0, -30.0), (-30.0, -4.0))
 
 
 class Background:
-    """Makes windows of no class from recordings and from random numbers.
-
-    Args:
-        negatives: Recordings of no class.
-        store: Their samples; None: there are none.
-        spec: Of the model.
-        synthetic_share: Share of windows of synthetic sounds alone.
-        vary: Augmentation that keeps the class.
-    """
+    """Makes windows of no class from recordings and from random numbers."""
 
     def __init__(
         self,
@@ -140,10 +132,6 @@ def evaluation_windows(samples: Array, spec: ModelSpec) -> Array:
     A short clip lies in the middle of a window over fixed noise, 50 dB below it: no
     microphone delivers digital silence.  A long one gives a window every half window,
     the last one flush with its end.
-
-    Args:
-        samples: (channels, n).
-        spec: Of the model.
 
     Returns:
         (windows, channels, window_samples).

@@ -149,13 +149,6 @@ def _start_counting_worker(number: int) -> None:
 class MixtureSource:
     """Batches of mixtures that are made on the fly, by worker processes if asked.
 
-    Args:
-        maker: Of the mixtures.
-        batch_size: Windows in a batch.
-        seed: Of every draw.
-        workers: Processes that make them.
-        distributed: The processes that share each batch; this one makes only its share.
-
     Raises:
         UsageError: A batch cannot be shared evenly.
     """

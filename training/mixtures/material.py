@@ -1,20 +1,17 @@
 """The material of a run: clips, negatives, and their decoded samples."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from training.config import TrainingSettings
-from training.data.decoded import ClipStore, open_store
+from training.data.decoded import Advance, ClipStore, open_store
 from training.data.manifest import Clip, Manifest, join, read_manifest, read_negatives
 from training.data.splits import assign_folds
 from training.mixtures.mixtures import MixtureMaker
 
 logger = logging.getLogger(__name__)
-
-Advance = Callable[[str, int, int], None]
-"""Called with the name of the work, and how much of how much is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +74,6 @@ def gather(
 ) -> Material:
     """Find, check, fold and decode the recordings; log the files left out.
 
-    Args:
-        paths: Of the recordings.
-        settings: Folds, and the sample rate of the model.
-        advance: Shows the progress of decoding.
-        deal_folds: Recordings without folds get some.
-
     Raises:
         DatasetError: There is nothing usable, or too little for the folds.
     """
@@ -131,7 +122,7 @@ def _decode(
         manifest,
         settings.spec.sample_rate,
         paths.cache,
-        lambda done, total: advance(f"decoding {what}", done, total),
+        advance,
     )
     logger.info(
         "%d clips of %d %s in folds %s; %d files left out",

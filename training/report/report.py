@@ -75,15 +75,6 @@ def write_report(
 ) -> Path:
     """Draw the pictures into the folder of a run, and write report.html beside them.
 
-    Args:
-        folder: Of the run.
-        card: Of the model.
-        spec: Of the model.
-        metrics: The lines of metrics.jsonl of each network.
-        tested: The clips of the figures; None: nothing was tested.
-        store: Samples of the clips.
-        prepared: A training batch as the network gets it.
-
     Returns:
         Path of the page.
     """

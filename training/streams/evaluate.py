@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,23 @@ from monitor.model.classifier import Classifier
 from monitor.model.model_file import TrainedModel
 from monitor.records import Event, Onset, Record, ScoreFrame
 from monitor.runtime.pipeline import Pipeline
+from training.data.decoded import Advance
 from training.data.manifest import Clip
 from training.mixtures.material import Material
 from training.streams.metrics import Detected, Reference, StreamResult, stream_figures
-from training.streams.scenes import Scene, SceneMaker, SceneSettings, foreground_clips
+from training.streams.scenes import (
+    Scene,
+    SceneClips,
+    SceneMaker,
+    SceneSettings,
+    foreground_clips,
+)
 
 logger = logging.getLogger(__name__)
 
 
 _BLOCK = 1 << 20
+_EVALUATING = "evaluating streams"
 
 
 def find_streams(folder: Path) -> list[tuple[Path, Path]]:
@@ -83,11 +91,6 @@ def detect_events(
     detection: DetectionSettings,
 ) -> tuple[float, tuple[Detected, ...]]:
     """Run the monitor's own pipeline over samples at the model's rate.
-
-    Args:
-        blocks: (1 or 2, n) each.
-        classifier: The network.
-        detection: Rules of detection.
 
     Returns:
         Length of the stream in seconds, and the events detected.
@@ -167,15 +170,9 @@ def evaluate_streams(
     folder: Path,
     classifier: Classifier,
     detection: DetectionSettings,
-    advance: Callable[[int, int], None],
+    advance: Advance,
 ) -> list[StreamResult]:
     """Run the pipeline over all streams of a folder.
-
-    Args:
-        folder: Pairs of NAME.wav and NAME.tsv.
-        classifier: The network.
-        detection: Rules of detection.
-        advance: Called with how many seconds of how many are done.
 
     Raises:
         DatasetError: There is none, or a file cannot be read.
@@ -194,7 +191,7 @@ def evaluate_streams(
         for block in blocks:
             yield block
             done += block.shape[1] / rate
-            advance(round(done), max(round(total), 1))
+            advance(_EVALUATING, round(done), max(round(total), 1))
 
     results = []
     for (audio, _), references in zip(pairs, annotations, strict=True):
@@ -244,27 +241,16 @@ def evaluate_on_scenes(
     clips: Sequence[Clip],
     negatives: Sequence[Clip],
     hours: float,
-    advance: Callable[[int, int], None],
+    advance: Advance,
 ) -> list[StreamResult]:
-    """Run the monitor on streams made of clips over negatives.
-
-    Args:
-        model: With thresholds; its card names the labels as the material does.
-        material: Has the samples.
-        clips: For the events; none for pure ambience.
-        negatives: For the backgrounds.
-        hours: Length of the streams together.
-        advance: Called with how many streams of how many are done.
-    """
+    """Run the monitor on streams made of clips over negatives."""
     classifier = Classifier(model, "cpu")
     settings = SceneSettings(hours=hours)
     if not clips:
         settings = SceneSettings(hours=hours, events_per_minute=0.0)
     maker = SceneMaker(
-        foreground_clips(clips),
-        material.store,
-        negatives,
-        material.negatives_store,
+        SceneClips(foreground_clips(clips), material.store),
+        SceneClips(negatives, material.negatives_store),
         classifier.labels,
         model.spec.sample_rate,
         settings,
@@ -278,7 +264,7 @@ def evaluate_on_scenes(
         seconds, found = detect_events(iter([scene.samples]), classifier, detection)
         rate = model.spec.sample_rate
         results.append(StreamResult(seconds, _references(scene, rate), found))
-        advance(number, maker.count)
+        advance(_EVALUATING, number, maker.count)
     return results
 
 

@@ -41,11 +41,6 @@ def match(
     their ends too.  This is what sed_eval calls optimal matching (Mesaros, Heittola and
     Virtanen, "Metrics for Polyphonic Sound Event Detection", 2016).
 
-    Args:
-        references: True events of one label in one stream, in any order.
-        found: Detected events of that label in that stream.
-        offsets: The ends must fit too.
-
     Returns:
         Index of the true event and of the detected one.
     """

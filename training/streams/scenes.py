@@ -14,10 +14,10 @@ from pydantic import Field
 
 from monitor.config.base import Settings
 from training.config import TrainingSettings
-from training.data.decoded import ClipStore
-from training.data.manifest import Clip, Manifest, check_folds
+from training.data.decoded import Advance, ClipStore
+from training.data.manifest import Clip
 from training.mixtures import augment, synthetic
-from training.mixtures.material import Advance, DataPaths, gather, gather_negatives
+from training.mixtures.material import DataPaths, gather, gather_negatives
 from training.mixtures.synthetic import decibels, loudness
 
 Samples = NDArray[np.float32]
@@ -71,37 +71,55 @@ class Scene:
     annotations: tuple[Annotation, ...]
 
 
-class SceneMaker:
-    """Makes streams from clips and from recordings of no class.
+@dataclass(frozen=True, slots=True)
+class SceneClips:
+    """Recordings for the events or for the backgrounds of streams."""
 
-    Args:
-        clips: For the events; none makes pure ambience.
-        store: Their samples.
-        negatives: For the backgrounds; none makes noise.
-        negatives_store: Their samples.
-        labels: Names.
-        sample_rate: Of the stores and of the streams.
-        settings: Of the streams.
-    """
+    clips: Sequence[Clip] = ()
+    store: ClipStore | None = None
+
+    def mono(self, clip: Clip) -> Samples:
+        """Return the sound of a clip, (n,)."""
+        assert self.store is not None
+        samples: Samples = self.store.sound(clip.path).mean(axis=0)
+        return samples
+
+    def facts(self, rate: int) -> dict[str, Any]:
+        """Return facts for scenes.json: hours made of minutes repeat themselves."""
+        seconds = sum(len(self.mono(clip)) for clip in self.clips) / rate
+        return {
+            "clips": len(self.clips),
+            "recordings": len({clip.group for clip in self.clips}),
+            "folds": sorted({clip.fold for clip in self.clips}),
+            "minutes": round(seconds / 60, 2),
+        }
+
+
+class SceneMaker:
+    """Makes streams from clips and from recordings of no class."""
 
     def __init__(
         self,
-        clips: Sequence[Clip],
-        store: ClipStore | None,
-        negatives: Sequence[Clip],
-        negatives_store: ClipStore | None,
+        events: SceneClips,
+        backgrounds: SceneClips,
         labels: Sequence[str],
         sample_rate: int,
         settings: SceneSettings,
     ) -> None:
-        self._clips = clips
-        self._store = store
-        self._negatives = negatives
-        self._negatives_store = negatives_store
+        self._events = events
+        self._backgrounds = backgrounds
         self._labels = labels
         self._rate = sample_rate
         self._settings = settings
-        self._weights = even_weights(clips)
+        self._weights = even_weights(events.clips)
+
+    def facts(self) -> dict[str, Any]:
+        """Return the content of scenes.json: settings and material."""
+        return {
+            "settings": self._settings.model_dump(mode="json"),
+            "events": self._events.facts(self._rate),
+            "backgrounds": self._backgrounds.facts(self._rate),
+        }
 
     @property
     def count(self) -> int:
@@ -125,12 +143,14 @@ class SceneMaker:
         samples = background.copy()
         annotations: list[Annotation] = []
         for at in self._onsets(r, length):
-            clip = self._clips[int(r.choice(len(self._clips), p=self._weights))]
+            clip = self._events.clips[
+                int(r.choice(len(self._weights), p=self._weights))
+            ]
             assert clip.label is not None
             label = self._labels[clip.label]
             if any(event.stop > at and event.label == label for event in annotations):
                 continue  # two sounds of one label at a time are one event
-            sound = self._sound(clip)[: length - at]
+            sound = audible_part(self._events.mono(clip), self._rate)[: length - at]
             under = loudness(background[at : at + len(sound)])
             snr = r.uniform(*settings.snr_db)
             sound = sound * np.float32(under * decibels(snr) / loudness(sound))
@@ -141,14 +161,10 @@ class SceneMaker:
         samples = samples * np.float32(min(1.0, 0.98 / peak))
         return Scene(name, samples[None], tuple(annotations))
 
-    def _sound(self, clip: Clip) -> Samples:
-        assert self._store is not None
-        return audible_part(self._store.sound(clip.path).mean(axis=0), self._rate)
-
     def _onsets(self, r: Generator, length: int) -> list[int]:
         """Draw the onsets: apart from each other, except those that overlap."""
         settings, rate = self._settings, self._rate
-        if settings.events_per_minute == 0 or not self._clips:
+        if settings.events_per_minute == 0 or not self._events.clips:
             return []
         spacing = 60 / settings.events_per_minute
         onsets: list[int] = []
@@ -167,9 +183,9 @@ class SceneMaker:
         samples = augment.match_level(noise, level, -10.0)
         at = 0
         fade = round(_CROSSFADE_SECONDS * self._rate)
-        while self._negatives and self._negatives_store is not None and at < length:
-            clip = self._negatives[int(r.integers(len(self._negatives)))]
-            sound = self._negatives_store.sound(clip.path).mean(axis=0)
+        clips = self._backgrounds.clips
+        while clips and at < length:
+            sound = self._backgrounds.mono(clips[int(r.integers(len(clips)))])
             sound = augment.match_level(sound, level, r.uniform(-10, 6))
             sound = _faded(sound, fade)[: length - at]
             samples[at : at + len(sound)] += sound
@@ -241,79 +257,26 @@ class Folds:
     negatives: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Choice:
-    """The recordings of some folds."""
-
-    clips: tuple[Clip, ...] = ()
-    store: ClipStore | None = None
-    labels: tuple[str, ...] = ()
-
-    def facts(self, rate: int) -> dict[str, Any]:
-        store = self.store
-        assert store is not None or not self.clips
-        sounds = (store.sound(clip.path) for clip in self.clips) if store else ()
-        seconds = sum(sound.shape[1] for sound in sounds) / rate
-        return {
-            "clips": len(self.clips),
-            "recordings": len({clip.group for clip in self.clips}),
-            "folds": sorted({clip.fold for clip in self.clips}),
-            "minutes": round(seconds / 60, 2),
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class SceneMaterial:
-    """A maker of streams, and facts about its recordings."""
-
-    maker: SceneMaker
-    facts: dict[str, Any]
-    """For scenes.json: hours made of minutes repeat themselves."""
-
-
-def gather_scene_material(
+def gather_scenes(
     paths: DataPaths, folds: Folds, settings: SceneSettings, advance: Advance
-) -> SceneMaterial:
+) -> SceneMaker:
     """Find the recordings for streams.
-
-    Args:
-        paths: `data` is not read for streams without events.
-        folds: Folds of the recordings to use.
-        settings: Of the streams.
-        advance: Shows the progress of decoding.
 
     Raises:
         DatasetError: There is nothing usable, or no such fold.
     """
     training = TrainingSettings()
-    events, backgrounds = _Choice(), _Choice()
+    events, backgrounds = SceneClips(), SceneClips()
+    labels: tuple[str, ...] = ()
     if settings.events_per_minute > 0:
         material = gather(replace(paths, negatives=()), training, advance)
-        events = _choose(material.manifest, material.store, folds.clips, "recordings")
+        manifest = material.manifest
+        clips = foreground_clips(manifest.of_folds(folds.clips, "recordings"))
+        events, labels = SceneClips(clips, material.store), manifest.labels
     if paths.negatives:
         negatives, store = gather_negatives(paths, training, advance)
-        backgrounds = _choose(negatives, store, folds.negatives, "negatives")
+        backgrounds = SceneClips(
+            negatives.of_folds(folds.negatives, "negatives"), store
+        )
     rate = training.spec.sample_rate
-    maker = SceneMaker(
-        events.clips,
-        events.store,
-        backgrounds.clips,
-        backgrounds.store,
-        events.labels,
-        rate,
-        settings,
-    )
-    facts = {
-        "settings": settings.model_dump(mode="json"),
-        "events": events.facts(rate),
-        "backgrounds": backgrounds.facts(rate),
-    }
-    return SceneMaterial(maker, facts)
-
-
-def _choose(
-    manifest: Manifest, store: ClipStore, folds: Sequence[int], what: str
-) -> _Choice:
-    check_folds(manifest, folds, what)
-    clips = [clip for clip in manifest.clips if not folds or clip.fold in folds]
-    return _Choice(foreground_clips(clips), store, manifest.labels)
+    return SceneMaker(events, backgrounds, labels, rate, settings)

@@ -66,7 +66,7 @@ def decode_together(
     begin.wait()
     told: list[int] = []
     _, store = open_store(
-        manifest_of(paths), RATE, cache, lambda done, total: told.append(done)
+        manifest_of(paths), RATE, cache, lambda _, done, total: told.append(done)
     )
     assert all(store.read(path).shape[1] == len(sound("hiss", 1)) for path in paths)
     decoded.put(max(told, default=0))
@@ -97,7 +97,7 @@ def test_what_a_stopped_run_decoded_is_decoded_anew(tmp_path: Path) -> None:
     for path in paths:
         soundfile.write(path, sound("hiss", 1), RATE, subtype="FLOAT")
 
-    def stop(done: int, total: int) -> None:
+    def stop(_: str, done: int, total: int) -> None:
         if done == 2:
             raise KeyboardInterrupt
 
@@ -114,7 +114,7 @@ def test_a_second_run_finds_the_clips_decoded_unless_they_changed(
     soundfile.write(path, sound("buzz", 1), RATE)
     decoded: list[int] = []
 
-    def advance(done: int, _: int) -> None:
+    def advance(name: str, done: int, _: int) -> None:
         decoded.append(done)
 
     open_store(manifest_of([path]), RATE, tmp_path / "cache", advance)

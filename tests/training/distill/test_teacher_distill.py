@@ -57,7 +57,7 @@ def build(
 ) -> TargetCache:
     stop = threading.Event()
 
-    def advance(done: int, _: int) -> None:
+    def advance(name: str, done: int, _: int) -> None:
         if stop_at is not None and done >= stop_at:
             stop.set()
 

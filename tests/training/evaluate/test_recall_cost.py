@@ -55,7 +55,7 @@ def model_with(onset: float) -> TrainedModel:
     return TrainedModel(network, SMALL_SPEC, card)
 
 
-def advance(done: int, total: int) -> None:
+def advance(name: str, done: int, total: int) -> None:
     assert 0 <= done <= total
 
 

@@ -20,6 +20,7 @@ from training.streams.evaluate import (
     stream_figures,
 )
 from training.streams.scenes import (
+    SceneClips,
     SceneMaker,
     SceneSettings,
     audible_part,
@@ -120,10 +121,8 @@ def maker_of(material: Material, **changes: object) -> SceneMaker:
         {"hours": 1 / 60, "stream_minutes": 1.0, "events_per_minute": 10.0, **changes}
     )
     return SceneMaker(
-        material.manifest.clips,
-        material.store,
-        material.negatives_of((1, 2)),
-        material.negatives_store,
+        SceneClips(material.manifest.clips, material.store),
+        SceneClips(material.negatives_of((1, 2)), material.negatives_store),
         material.manifest.labels,
         RATE,
         settings,
