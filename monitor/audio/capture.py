@@ -82,11 +82,9 @@ class Capture:
         self.latest_turn = now()
         """When the thread last turned from its source, monotonic seconds."""
 
-        self.stall_seconds = settings.stall_seconds
-        """See `SourceSettings`; may be changed by any thread."""
-
         self._source = source
         self._is_live = settings.is_live
+        self._stall_seconds = settings.stall_seconds
         self._timeline = timeline
         self._now = now
         self._gaps = GapJoiner(timeline)
@@ -171,7 +169,7 @@ class Capture:
     def _check_silence(self, now: float, delivered: float, *, opening: bool) -> None:
         if opening and self._lost_for is not None:
             self._count_lost(now, self._lost_for)
-        limit = self._source.opening_seconds if opening else self.stall_seconds
+        limit = self._source.opening_seconds if opening else self._stall_seconds
         if self._is_live and now - delivered >= limit:
             raise _StalledError(
                 f"{self._source.description} delivered nothing for {limit:.1f} s"
@@ -210,7 +208,7 @@ class Capture:
             sample_rate=rate,
             channels=stream.channels,
             make_room=self._make_room,
-            dropouts=DropoutDetector(rate, self.stall_seconds)
+            dropouts=DropoutDetector(rate, self._stall_seconds)
             if self._is_live
             else None,
         )

@@ -313,19 +313,6 @@ def test_a_source_that_is_opened_anew_has_a_gap_up_to_its_first_sample() -> None
     assert block.stop - block.start == 3 * RATE
 
 
-def test_the_stall_time_may_change_while_a_source_is_captured() -> None:
-    clock = FakeClock()
-    stop = FakeStop(clock)
-    lives: list[list[Step]] = [[Steady(1.0), Silence(FOR_EVER)], [Steady(1.0)]]
-    source = ScriptedSource(clock, stop, lives)
-    timeline = Timeline("street", RATE, 60.0)
-    capture = Capture(source, timeline, SETTINGS, clock.monotonic)
-    capture.stall_seconds = 10.0
-    capture.run(stop)
-    first, second = source.opened_at
-    assert second - first == pytest.approx(1.0 + 10.0 + 0.25, abs=0.25)
-
-
 def test_a_recording_ends_when_all_of_it_was_handed_over() -> None:
     lives: list[list[Step]] = [[Steady(5.0), EndOfSourceError("over")]]
     captured = run_capture(lives, settings=RECORDING, rate=48_000)
