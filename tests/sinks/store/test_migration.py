@@ -5,11 +5,15 @@ killed while `children_playing` was going on.
 """
 
 import sqlite3
+import struct
+import zlib
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from monitor.config.detection import DetectionSettings, LabelSettings
 from monitor.detection.rules import resolve_rules
@@ -17,7 +21,7 @@ from monitor.records import Event
 from monitor.runtime.replay import replay
 from monitor.sinks.store.queries import open_to_read
 from monitor.sinks.store.schema import MIGRATIONS
-from monitor.sinks.store.scores import FORMAT, encode_frames
+from monitor.sinks.store.scores import FORMAT, ScoreRow, encode_frames
 from monitor.spec import ModelSpec
 from tests.support.clock import FakeClock
 from tests.support.store import make_store, rows, score_frames
@@ -36,6 +40,8 @@ THRESHOLDS = {
 }
 """Onset thresholds with which the events were detected."""
 
+Array = NDArray[np.float64]
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
 DUMP = Path(__file__).with_name("version_3.sql")
 
 
@@ -62,6 +68,42 @@ def test_scores_are_read_as_version_3_read_them(path: Path) -> None:
     assert first.scores[:3] == pytest.approx((0.191257, 0.061326, 0.262058), abs=5e-7)
     assert first.spans[:3] == ((0, 61_952), (0, 94_720), (0, 102_912))
     assert (first.level_dbfs, first.peak_level_dbfs) == (-50.7, -34.47)
+
+
+def pack_format_1(scores: Array, spans: Array, levels: Array, unit: int) -> bytes:
+    """Pack as version 3 did: (frames, labels), (frames, labels, 2), (frames, 3)."""
+    steps = np.rint(scores.T * 65_535).astype(np.uint16)
+    changes = np.diff(steps, axis=1, prepend=np.uint16(0)).astype("<u2")
+    units = -(-spans.transpose(2, 1, 0).astype(int) // unit)
+    width = 1 if units.max() < 1 << 8 else 2 if units.max() < 1 << 16 else 4
+    known = np.where(np.isfinite(levels), levels * 100, -32_768)
+    parts = [
+        struct.pack("<BBI", len(steps), width, unit),
+        (changes >> 8).astype(np.uint8).tobytes(),
+        (changes & 0xFF).astype(np.uint8).tobytes(),
+        units.astype(f"<u{width}").tobytes(),
+        np.rint(known.T).astype("<i2").tobytes(),
+    ]
+    return b"\x01" + zlib.compress(b"".join(parts), 9)
+
+
+@pytest.mark.parametrize("unit", [8192, 512, 1])
+def test_every_unit_of_spans_of_version_3_is_read(unit: int) -> None:
+    """The end of the window is no multiple of 8192: it was rounded up."""
+    window, frames, labels = 176_640, 7, 3
+    generator = np.random.default_rng(unit)
+    scores = generator.random((frames, labels))
+    borders = generator.integers(0, 1 + window // unit, (frames, labels, 2)) * unit
+    spans = np.sort(borders, axis=2)
+    spans[0] = (0, window)
+    levels = generator.normal(-30, 5, (frames, 3)).round(2)
+    levels[2, 1] = np.nan
+    data = pack_format_1(scores, spans, levels, unit)
+    row = ScoreRow("session", "street", NOW, NOW, 0, window, 24_576, frames, 1, data)
+    arrays = row.arrays()
+    np.testing.assert_allclose(arrays.scores, scores, atol=0.000008)
+    np.testing.assert_array_equal(arrays.spans, spans)
+    np.testing.assert_allclose(arrays.levels, levels, atol=0.0001)
 
 
 def test_a_row_takes_as_many_bytes_as_in_version_3(path: Path) -> None:

@@ -1,20 +1,16 @@
-"""Reading events, gaps, health, scores and day reports."""
+"""Events, gaps and scores are read by time, label, source and score."""
 
 import sqlite3
 from contextlib import closing
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import pytest
 
 from monitor.errors import StoreError
-from monitor.records import Onset, Timed
-from monitor.sinks.store.day_report import day_bounds, report_day
+from monitor.records import Onset
 from monitor.sinks.store.queries import open_to_read
-from tests.support.clock import FakeClock
-from tests.support.store import make_store, score_frames
-from tests.support.timed import OPENED, event, gap, onset
+from tests.support.timed import OPENED, event
 
 HOP = 24_576 / 44_100
 
@@ -23,35 +19,13 @@ def at(seconds: float) -> datetime:
     return OPENED + timedelta(seconds=seconds)
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Three events, one that goes on, a gap, and 55 seconds of scores."""
-    path = tmp_path / "monitor.db"
-    clock = FakeClock()
-    clock.wall = at(1000)
-    store = make_store(path, clock)
-    store.write(
-        [
-            event(number=1, label="siren", start_seconds=10, seconds=5),
-            event(number=2, label="dog_bark", start_seconds=20, source="yard"),
-            event(number=3, label="siren", start_seconds=30, seconds=20),
-            onset(number=4, label="drilling", start_seconds=45),
-            gap(start_seconds=55, seconds=5),
-            event(number=5, opened=None),
-        ]
-    )
-    store.write(score_frames(91))
-    store.close()
-    return path
-
-
 def ids(found: object) -> list[str]:
     return [timed.record.id[-1] for timed in found]  # type: ignore[attr-defined]
 
 
-def test_records_come_back_as_written(path: Path) -> None:
+def test_records_come_back_as_written(stored: Path) -> None:
     written = event(number=1, label="siren", start_seconds=10, seconds=5)
-    with open_to_read(path) as reader:
+    with open_to_read(stored) as reader:
         read = next(reader.events())
     assert read.record == written.record
     assert (read.start_seconds, read.end_seconds) == (
@@ -63,8 +37,8 @@ def test_records_come_back_as_written(path: Path) -> None:
     assert abs(read.start_utc - written.start_utc) < timedelta(milliseconds=1)
 
 
-def test_an_event_that_goes_on_comes_back_as_its_onset(path: Path) -> None:
-    with open_to_read(path) as reader:
+def test_an_event_that_goes_on_comes_back_as_its_onset(stored: Path) -> None:
+    with open_to_read(stored) as reader:
         (going_on,) = reader.events(labels=["drilling"])
     assert isinstance(going_on.record, Onset)
 
@@ -87,23 +61,23 @@ def test_an_event_that_goes_on_comes_back_as_its_onset(path: Path) -> None:
     ],
 )
 def test_only_the_chosen_events_are_read(
-    path: Path, choice: dict[str, object], expected: str
+    stored: Path, choice: dict[str, object], expected: str
 ) -> None:
-    with open_to_read(path) as reader:
+    with open_to_read(stored) as reader:
         found = sorted(ids(reader.events(**choice)))  # type: ignore[arg-type]
     assert "".join(found) == expected
 
 
-def test_score_frames_come_back_with_their_times(path: Path) -> None:
-    with open_to_read(path) as reader:
+def test_score_frames_come_back_with_their_times(stored: Path) -> None:
+    with open_to_read(stored) as reader:
         (row,) = reader.score_rows(at(0), at(100))
     assert [frame.stop for frame in row.frames()][:2] == [176_640, 201_216]
     assert abs(row.start - at(0)) < timedelta(milliseconds=2)
     assert abs(row.end - at(176_640 / 44_100 + 90 * HOP)) < timedelta(milliseconds=2)
 
 
-def test_scores_of_another_time_are_not_read(path: Path) -> None:
-    with open_to_read(path) as reader:
+def test_scores_of_another_time_are_not_read(stored: Path) -> None:
+    with open_to_read(stored) as reader:
         assert not list(reader.score_rows(at(60), at(100)))
         assert not list(reader.score_rows(at(-100), at(-1)))
 
@@ -123,66 +97,6 @@ def test_a_file_that_is_no_database_is_one_sentence(tmp_path: Path) -> None:
         list(reader.events())
 
 
-def test_a_day_report_sums_up_events_levels_and_gaps(
-    path: Path,
-) -> None:
-    with open_to_read(path) as reader:
-        report = report_day(reader, OPENED.date(), at(100), UTC)
-    street = report.sources["street"]
-    assert street.listened_seconds == pytest.approx(
-        176_640 / 44_100 + 90 * HOP, abs=0.01
-    )
-    assert street.lost_seconds == {"unplugged": pytest.approx(5.0, abs=0.01)}
-    assert street.gaps == 1
-    assert street.laeq_db == pytest.approx(52.1, abs=0.01)
-    assert street.laeq_db_by_hour[5] == street.laeq_db
-    siren = report.labels["siren"]
-    assert (siren.events, siren.by_hour[5]) == (2, 2)
-    assert siren.total_seconds == pytest.approx(25.0, abs=0.01)
-    assert siren.longest_seconds == pytest.approx(20.0, abs=0.01)
-    assert siren.loudest_laeq_db == pytest.approx(63.26)
-    assert report.labels["drilling"].total_seconds == pytest.approx(55.0, abs=0.01)
-    assert list(report.labels) == ["drilling", "siren", "dog_bark"]
-    assert report.seconds == pytest.approx(5 * 3600 + 56 * 60 + 100)
-
-
-def test_another_day_is_empty(path: Path) -> None:
-    with open_to_read(path) as reader:
-        report = report_day(reader, date(2026, 11, 21), at(100), UTC)
-    assert report.sources == {}
-    assert report.events == []
-    assert report.seconds == 86_400
-
-
-@pytest.mark.parametrize(
-    ("day", "hours"),
-    [(date(2026, 3, 29), 23), (date(2026, 10, 25), 25), (date(2026, 6, 1), 24)],
-)
-def test_a_day_is_as_long_as_the_clock_changes_make_it(day: date, hours: int) -> None:
-    start, end = day_bounds(day, ZoneInfo("Europe/Berlin"))
-    assert end - start == timedelta(hours=hours)
-
-
-def test_an_event_over_midnight_counts_in_part_in_each_day(
-    tmp_path: Path,
-) -> None:
-    path = tmp_path / "monitor.db"
-    store = make_store(path)
-    midnight = datetime(2026, 11, 24, tzinfo=UTC)
-    over: Timed = event(
-        start_seconds=0, seconds=60, opened=midnight - timedelta(seconds=20)
-    )
-    store.write([over])
-    store.close()
-    later = midnight + timedelta(hours=2)
-    with open_to_read(path) as reader:
-        before = report_day(reader, date(2026, 11, 23), later, UTC)
-        after = report_day(reader, date(2026, 11, 24), later, UTC)
-    assert before.labels["siren"].total_seconds == pytest.approx(20)
-    assert after.labels["siren"].total_seconds == pytest.approx(40)
-    assert sum(after.labels["siren"].by_hour) == 0
-
-
 @pytest.mark.parametrize(
     "change",
     [
@@ -194,11 +108,11 @@ def test_an_event_over_midnight_counts_in_part_in_each_day(
     ],
 )
 def test_invalid_rows_are_left_out_and_counted(
-    path: Path, change: str, caplog: pytest.LogCaptureFixture
+    stored: Path, change: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with closing(sqlite3.connect(path)) as connection, connection:
+    with closing(sqlite3.connect(stored)) as connection, connection:
         connection.execute(change + " WHERE rowid = 1")
-    with open_to_read(path) as reader:
+    with open_to_read(stored) as reader:
         found = list(reader.events())
     left_out = 5 - len(found)
     assert left_out >= 1
@@ -208,21 +122,21 @@ def test_invalid_rows_are_left_out_and_counted(
     )
 
 
-def test_scores_beyond_the_calendar_are_left_out(path: Path) -> None:
-    with open_to_read(path) as reader:
+def test_scores_beyond_the_calendar_are_left_out(stored: Path) -> None:
+    with open_to_read(stored) as reader:
         count = len(list(reader.score_rows()))
-    with closing(sqlite3.connect(path)) as connection, connection:
+    with closing(sqlite3.connect(stored)) as connection, connection:
         connection.execute("UPDATE scores SET start_ms = -9e18 WHERE id = 1")
-    with open_to_read(path) as reader:
+    with open_to_read(stored) as reader:
         assert len(list(reader.score_rows())) == count - 1
 
 
 @pytest.mark.parametrize("labels", ["[[[", "{}", "[1]", "7"])
-def test_a_session_without_labels_is_one_sentence(path: Path, labels: str) -> None:
-    with closing(sqlite3.connect(path)) as connection, connection:
+def test_a_session_without_labels_is_one_sentence(stored: Path, labels: str) -> None:
+    with closing(sqlite3.connect(stored)) as connection, connection:
         connection.execute("UPDATE sessions SET labels = ?", (labels,))
     with (
-        open_to_read(path) as reader,
+        open_to_read(stored) as reader,
         pytest.raises(StoreError, match="a session of the database is damaged"),
     ):
         reader.sessions()

@@ -1,0 +1,79 @@
+"""The report of a day sums up events, levels and gaps."""
+
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from monitor.records import Timed
+from monitor.sinks.store.day_report import day_bounds, report_day
+from monitor.sinks.store.queries import open_to_read
+from tests.support.store import make_store
+from tests.support.timed import OPENED, event
+
+HOP = 24_576 / 44_100
+
+
+def at(seconds: float) -> datetime:
+    return OPENED + timedelta(seconds=seconds)
+
+
+def test_a_day_report_sums_up_events_levels_and_gaps(
+    stored: Path,
+) -> None:
+    with open_to_read(stored) as reader:
+        report = report_day(reader, OPENED.date(), at(100), UTC)
+    street = report.sources["street"]
+    assert street.listened_seconds == pytest.approx(
+        176_640 / 44_100 + 90 * HOP, abs=0.01
+    )
+    assert street.lost_seconds == {"unplugged": pytest.approx(5.0, abs=0.01)}
+    assert street.gaps == 1
+    assert street.laeq_db == pytest.approx(52.1, abs=0.01)
+    assert street.laeq_db_by_hour[5] == street.laeq_db
+    siren = report.labels["siren"]
+    assert (siren.events, siren.by_hour[5]) == (2, 2)
+    assert siren.total_seconds == pytest.approx(25.0, abs=0.01)
+    assert siren.longest_seconds == pytest.approx(20.0, abs=0.01)
+    assert siren.loudest_laeq_db == pytest.approx(63.26)
+    assert report.labels["drilling"].total_seconds == pytest.approx(55.0, abs=0.01)
+    assert list(report.labels) == ["drilling", "siren", "dog_bark"]
+    assert report.seconds == pytest.approx(5 * 3600 + 56 * 60 + 100)
+
+
+def test_another_day_is_empty(stored: Path) -> None:
+    with open_to_read(stored) as reader:
+        report = report_day(reader, date(2026, 11, 21), at(100), UTC)
+    assert report.sources == {}
+    assert report.events == []
+    assert report.seconds == 86_400
+
+
+@pytest.mark.parametrize(
+    ("day", "hours"),
+    [(date(2026, 3, 29), 23), (date(2026, 10, 25), 25), (date(2026, 6, 1), 24)],
+)
+def test_a_day_is_as_long_as_the_clock_changes_make_it(day: date, hours: int) -> None:
+    start, end = day_bounds(day, ZoneInfo("Europe/Berlin"))
+    assert end - start == timedelta(hours=hours)
+
+
+def test_an_event_over_midnight_counts_in_part_in_each_day(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "monitor.db"
+    store = make_store(path)
+    midnight = datetime(2026, 11, 24, tzinfo=UTC)
+    over: Timed = event(
+        start_seconds=0, seconds=60, opened=midnight - timedelta(seconds=20)
+    )
+    store.write([over])
+    store.close()
+    later = midnight + timedelta(hours=2)
+    with open_to_read(path) as reader:
+        before = report_day(reader, date(2026, 11, 23), later, UTC)
+        after = report_day(reader, date(2026, 11, 24), later, UTC)
+    assert before.labels["siren"].total_seconds == pytest.approx(20)
+    assert after.labels["siren"].total_seconds == pytest.approx(40)
+    assert sum(after.labels["siren"].by_hour) == 0
