@@ -1,4 +1,4 @@
-"""Clocks: the machine's, and where a source's samples stand on it."""
+"""The clock of the machine, and the time of each sample of a source."""
 
 import time
 from bisect import bisect_left
@@ -6,25 +6,24 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-# A machine that sleeps hears nothing, and Linux's CLOCK_MONOTONIC does not count that
-# time; other systems' does.
+# Linux's CLOCK_MONOTONIC stops while the machine sleeps; others' goes on.
 _SINCE_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 _SAME_MOMENT_SECONDS = 0.01
 _TRIES = 5
 
 _MOST_ANCHORS = 2048
-"""A day in steps of half a minute; what is older, in longer ones."""
+"""A day in steps of half a minute; older times in longer steps."""
 
 
 class Clock(Protocol):
-    """What the monitor knows of time."""
+    """Source of the time; faked in tests."""
 
     def monotonic(self) -> float:
         """Seconds since some fixed moment; never steps, and goes on in sleep."""
 
     def utc(self) -> datetime:
-        """What the clock on the wall says; may step."""
+        """Time of day; may step."""
 
 
 class SystemClock:
@@ -35,24 +34,23 @@ class SystemClock:
         return time.clock_gettime(_SINCE_BOOT)
 
     def utc(self) -> datetime:
-        """What the clock on the wall says; may step."""
+        """Time of day; may step."""
         return datetime.now(UTC)
 
 
 class SampleClock:
-    """When the samples of one source were sound.
+    """The time at which each sample of one source was recorded.
 
-    A block arrives some time after its last sample was sound: never before, often at
-    once, sometimes late.  So of the moments at which sample 0 could have been sound,
-    judged by each block, the earliest of the last `memory_seconds` to twice that is
-    taken.  This follows a sound card whose clock drifts against the machine's, and is
-    not fooled by late blocks.
+    A block arrives some time after its last sample was recorded: never before, often at
+    once, sometimes late.  Each block gives an estimate of the time of sample 0; the
+    earliest of the last `memory_seconds` to twice that counts.  This follows a sound
+    card whose clock drifts against the machine's, and late blocks do not disturb it.
 
-    What was taken is remembered, so that the begin of an event is told as truly after
-    hours as it was at once: a card that is off by 200 ppm errs by 0.7 s in an hour.
+    Earlier estimates are kept, so that the start of a long event stays right: a card
+    that is off by 200 ppm errs by 0.7 s in an hour.
 
-    Wall-clock time is found by counting back from now, so that a step of the wall clock
-    moves only what is told after it.
+    Time of day is found by counting back from now, so that a step of the wall clock
+    moves only the records after it.
     """
 
     def __init__(
@@ -70,7 +68,7 @@ class SampleClock:
         self._zeros: list[float] = []
 
     def anchor(self, arrivals: Iterable[tuple[int, float]]) -> None:
-        """Learn from blocks that arrived.
+        """Use the arrivals of blocks.
 
         Args:
             arrivals: Index after a block's last sample, and the monotonic seconds at
@@ -84,14 +82,14 @@ class SampleClock:
             self._stop = stop
 
     def monotonic(self, sample: int) -> float:
-        """Monotonic seconds at which `sample` was sound; now, before any arrived."""
+        """Monotonic seconds at which `sample` was recorded; now, before any arrived."""
         zero = self._zero(sample)
         if zero == float("inf"):
             return self._clock.monotonic()
         return zero + sample / self._sample_rate
 
     def utc(self, sample: int) -> datetime:
-        """Time of day, UTC, at which `sample` was sound."""
+        """Time of day, UTC, at which `sample` was recorded."""
         now, wall = self._both_clocks()
         return wall - timedelta(seconds=now - self.monotonic(sample))
 
@@ -112,7 +110,7 @@ class SampleClock:
         return min(self._earliest_now, self._earliest_before)
 
     def _zero(self, sample: int) -> float:
-        """Monotonic seconds at which sample 0 was sound, as seen from `sample`."""
+        """Monotonic seconds at which sample 0 was recorded, as seen from `sample`."""
         after = bisect_left(self._stops, sample)
         if after == len(self._stops):
             return self._newest_zero

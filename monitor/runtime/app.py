@@ -88,6 +88,11 @@ class Plan:
     timelines: dict[str, Timeline]
     """By source; filled by `connect`.  The services look back at them."""
 
+    def kept(self, running: Iterable[str]) -> set[str]:
+        """Names of the sources of `running` that go on."""
+        names = {settings.name for settings in self.config.sources}
+        return (names & set(running)) - self.opened.keys()
+
     def close(self) -> None:
         """Release everything: it is not used."""
         for service in self.services:

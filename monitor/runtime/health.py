@@ -23,7 +23,7 @@ from monitor.statistics import SourceStatistics, Statistics
 
 @dataclass(frozen=True, slots=True)
 class HealthReport:
-    """A change of health, without its place on the timeline."""
+    """A change of health, without its position in samples."""
 
     kind: HealthKind
     state: HealthState

@@ -9,7 +9,7 @@ new parts, in one step.  The captures and timelines of unchanged sources go on.
 import gc
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -123,21 +123,20 @@ class Reloader:
         try:
             config, state_dir, placed = self._reread()
             contents = self._digest(config)
-            if self._is_same(config, state_dir, contents):
-                self._reopen()
-                self._accept("nothing changed")
-            else:
-                plan = prepare(self._app, config, state_dir)
-                if stop.is_set():
-                    plan.close()
-                else:
-                    self._swap(plan, contents)
+            is_same = self._is_same(config, state_dir, contents)
+            plan = None if is_same else prepare(self._app, config, state_dir)
         except ConfigError as error:
             self._reject(placed(str(error)))
-        except SourceError:
-            raise
         except SoundMonitorError as error:
             self._reject(str(error))
+        else:
+            if plan is None:
+                self._reopen()
+                self._accept("nothing changed")
+            elif stop.is_set():
+                plan.close()
+            else:
+                self._swap(plan, contents)
         self._done()
 
     def _digest(self, config: Config) -> str:
@@ -152,18 +151,34 @@ class Reloader:
         )
 
     def _swap(self, plan: Plan, contents: str) -> None:
-        before = self._app.plan
-        sentence = describe(before, plan)
-        swap = Swap(self._app, plan)
-        if not swap.run():
-            return  # the monitor was stopped meanwhile
-        if swap.failure is None:
-            self._contents = contents
-            self._accept(sentence)
-        else:
-            self._contents = ""  # the next request tries again
-            self._note(str(swap.failure), is_taken=False)
-            logger.error("nothing is stored until the next reload: %s", swap.failure)
+        """Swap between two steps of the worker, and wait for it."""
+        app, before = self._app, self._app.plan
+        leaving = app.sources.keys() - plan.kept(app.sources)
+        late = app.end_captures(leaving, END_SECONDS)
+        if late:
+            # A capture that hangs would go on writing to its timeline.
+            raise SourceError(f"{', '.join(late)} did not end in {END_SECONDS:.0f} s")
+        swapped = threading.Event()
+        failures: list[StoreError] = []
+
+        def swap() -> None:
+            failures.extend(_replace(app, plan, leaving))
+            swapped.set()
+
+        app.worker.ask(swap)
+        while not swapped.wait(POLL_SECONDS):
+            if app.threads.stop.is_set():
+                return
+        app.start_captures(plan.opened)
+        if plan.alerting is not None:
+            plan.alerting.start(app.senders, before.alerting)
+        # After a failure the next request tries again.
+        self._contents = "" if failures else contents
+        for failure in failures:
+            self._note(str(failure), is_taken=False)
+            logger.error("nothing is stored until the next reload: %s", failure)
+        if not failures:
+            self._accept(describe(before, plan))
         # Free the parts that were replaced, and spare the collector the new ones, as
         # at the start: frozen objects are not freed for as long as the process lives.
         gc.unfreeze()
@@ -239,69 +254,34 @@ def _model(app: App, config: Config) -> LoadedModel:
     return LoadedModel(classifier, digest, new_session(classifier))
 
 
-class Swap:
-    """Has the monitor go on with a plan.  Used by the thread of the reload."""
+def _replace(app: App, plan: Plan, leaving: Collection[str]) -> list[StoreError]:
+    """Replace all parts.  Runs on the worker's thread, between two steps.
 
-    def __init__(self, app: App, plan: Plan) -> None:
-        self._app = app
-        self._plan = plan
-        self.failure: StoreError | None = None
-        """Why the database could not be opened again; the rest goes on without it."""
+    Returns:
+        Why the database could not be opened again; the rest goes on without it.
+    """
+    failures: list[StoreError] = []
 
-    def run(self) -> bool:
-        """Swap between two steps of the worker, and wait for it.
-
-        Returns:
-            False if the monitor was stopped meanwhile.
-
-        Raises:
-            SourceError: A capture hangs, and would go on writing to its timeline.
-        """
-        app, plan, before = self._app, self._plan, self._app.plan
-        names = {settings.name for settings in plan.config.sources}
-        leaving = [n for n in app.sources if n in plan.opened or n not in names]
-        late = app.end_captures(leaving, END_SECONDS)
-        if late:
-            raise SourceError(f"{', '.join(late)} did not end in {END_SECONDS:.0f} s")
-        done = threading.Event()
-
-        def swap() -> None:
-            self._replace(leaving)
-            done.set()
-
-        app.worker.ask(swap)
-        while not done.wait(POLL_SECONDS):
-            if app.threads.stop.is_set():
-                return False
-        app.start_captures(plan.opened)
-        if plan.alerting is not None:
-            plan.alerting.start(app.senders, before.alerting)
-        return True
-
-    def _replace(self, leaving: Sequence[str]) -> None:
-        """Replace all parts.  Runs on the worker's thread, between two steps."""
-        app, plan = self._app, self._plan
-        sources = connect(plan, app.environment, app.sources, app.ended)
-        app.worker.replace(parts_of(plan, sources), self._open_sinks)
-        if plan.model.session != app.plan.model.session:
-            app.ended.clear()
-        else:
-            app.ended.update(
-                (name, app.sources[name].input.timeline.stop) for name in leaving
-            )
-        if plan.config.model.threads != app.plan.config.model.threads:
-            torch.set_num_threads(plan.config.model.threads)
-        app.plan, app.sources = plan, sources
-
-    def _open_sinks(self) -> Sequence[Sink]:
-        app = self._app
+    def open_all() -> Sequence[Sink]:
         try:
-            app.sinks = open_sinks(self._plan, app.environment)
+            app.sinks = open_sinks(plan, app.environment)
         except StoreError as error:
-            # Without the database the monitor still listens, and shows what it detects.
-            self.failure = error
-            app.sinks = open_sinks(replace(self._plan, alerting=None), app.environment)
+            # The monitor still listens, and shows what it detects.
+            failures.append(error)
+            app.sinks = open_sinks(replace(plan, alerting=None), app.environment)
         return app.sinks.all
+
+    sources = connect(plan, app.environment, app.sources, app.ended)
+    app.worker.replace(parts_of(plan, sources), open_all)
+    if plan.model.session != app.plan.model.session:
+        app.ended.clear()
+    else:
+        stops = {name: app.sources[name].input.timeline.stop for name in leaving}
+        app.ended.update(stops)
+    if plan.config.model.threads != app.plan.config.model.threads:
+        torch.set_num_threads(plan.config.model.threads)
+    app.plan, app.sources = plan, sources
+    return failures
 
 
 def describe(before: Plan, after: Plan) -> str:

@@ -36,7 +36,7 @@ MARK_SECONDS = 600.0
 FLOOR_SECONDS = 600
 FLOOR_EVERY_SECONDS = 10
 FLOOR_SHARE = 0.05
-"""As L95 of noise measurements: the level that 95 % of the time is louder than."""
+"""As L95 of noise measurements: the level exceeded 95 % of the time."""
 
 
 class SourceMeter:
@@ -64,7 +64,7 @@ class SourceMeter:
             self._detail = record.detail
 
     def statistics(self, now: float, utc: datetime) -> SourceStatistics:
-        """Figures as of `now`, monotonic seconds, which is `utc` on the wall."""
+        """Figures as of `now`, monotonic seconds, and `utc`, the same moment."""
         timeline = self.timeline
         losses, stop = timeline.losses, timeline.stop
         lost = sum(loss.samples for loss in losses)
@@ -168,7 +168,7 @@ class WorkerMeter:
         self._troubles: dict[str, Trouble] = {}
 
     def add_step(self, processing_seconds: float, audio_seconds: float) -> None:
-        """Count one step of the worker, and the sound of all sources it analysed."""
+        """Count one step of the worker, and the duration of the audio it analysed."""
         self._costs.append((processing_seconds, audio_seconds))
 
     def add_latency(self, seconds: float) -> None:

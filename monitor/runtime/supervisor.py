@@ -1,6 +1,6 @@
-"""Supervision: is every part of the monitor moving, and what is it doing.
+"""Supervision: the watchdog of all threads, and messages to the service manager.
 
-What the service manager is told, in the protocol of sd_notify(3).
+The messages follow the protocol of sd_notify(3).
 """
 
 import logging
@@ -20,20 +20,17 @@ logger = logging.getLogger(__name__)
 
 
 _SEND_SECONDS = 1.0
-"""A service manager that hangs must not take the monitor along."""
+"""A service manager that hangs must not block the monitor."""
 
 
 class ServiceManager:
-    """systemd, or nobody: without $NOTIFY_SOCKET nothing is sent.
+    """Sends messages to systemd; without $NOTIFY_SOCKET nothing is sent.
 
     Used by the main thread.
     """
 
     def __init__(self, environ: MutableMapping[str, str] = os.environ) -> None:
-        """Learn who listens, and take it out of `environ`.
-
-        A program that the monitor starts must not speak in its name.
-        """
+        """Take the address out of `environ`: child processes must not use it."""
         self._address = environ.pop("NOTIFY_SOCKET", "")
         if self._address.startswith("@"):  # abstract: a name without a file
             self._address = "\0" + self._address[1:]
@@ -42,26 +39,26 @@ class ServiceManager:
         pid = environ.pop("WATCHDOG_PID", str(os.getpid()))
         is_watched = microseconds.isdecimal() and pid == str(os.getpid())
         self.watchdog_seconds = int(microseconds) / 1e6 if is_watched else None
-        """Without a word for so long, the monitor is ended; None: never."""
+        """Longest silence before systemd ends the monitor; None: no watchdog."""
 
     def ready(self) -> None:
-        """Say that the monitor works; also at the end of a reload."""
+        """Report that the monitor works; also at the end of a reload."""
         self._send("READY=1")
 
     def status(self, sentence: str) -> None:
-        """Say how the monitor is doing, in a sentence for people."""
+        """Report a sentence for people."""
         self._send(f"STATUS={printable(sentence)}")
 
     def alive(self) -> None:
-        """Put off the watchdog."""
+        """Reset the watchdog."""
         self._send("WATCHDOG=1")
 
     def stopping(self) -> None:
-        """Say that the monitor has begun to end."""
+        """Report that the monitor has begun to end."""
         self._send("STOPPING=1")
 
     def reloading(self) -> None:
-        """Say that a reload begins; `ready` says that it is over."""
+        """Report that a reload begins; `ready` ends it."""
         # The clock that systemd compares with, whichever one the monitor goes by.
         now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
         self._send(f"RELOADING=1\nMONOTONIC_USEC={now}")
@@ -76,7 +73,7 @@ class ServiceManager:
             self._is_failing = False
         except OSError as error:
             if not self._is_failing:
-                logger.warning("the service manager cannot be told anything: %s", error)
+                logger.warning("the service manager cannot be reached: %s", error)
             self._is_failing = True
 
 
@@ -84,15 +81,14 @@ STATUS_SECONDS = 5.0
 """Shortest time between two sentences to the service manager."""
 
 Turns = Callable[[], Mapping[str, float]]
-"""When each part of the monitor last moved, monotonic seconds, by its name."""
+"""When each thread last moved, monotonic seconds, by name."""
 
 
 class Supervisor:
-    """Tells the service manager that the monitor works, for as long as all of it does.
+    """Resets the watchdog as long as every thread moves.
 
-    The watchdog is put off only when every part has moved since the last time.  So a
-    monitor with a capture or a worker that hangs is ended and started again, however
-    lively the rest of it is.  Used by the main thread.
+    It is reset only if all threads have moved since the last time.  So systemd restarts
+    a monitor in which one capture or the worker hangs.  Used by the main thread.
     """
 
     def __init__(
@@ -102,64 +98,63 @@ class Supervisor:
         turns: Turns,
         summary: Callable[[], str],
     ) -> None:
-        """Watch the parts that `turns` names; `summary` says how they are doing."""
+        """Watch the threads of `turns`; `summary` gives the sentence for people."""
         self._manager = manager
         self._clock = clock
         self._turns = turns
         self._summary = summary
-        self._put_off = self._told = clock.monotonic()
+        self._reset = self._sent = clock.monotonic()
         self._sentence = ""
         self._remark = ""
         self._has_complained = False
 
     def start(self) -> None:
-        """Say that the monitor is ready: its settings and its model are sound."""
-        self._put_off = self._clock.monotonic()
-        self._tell("starting")
+        """Report that the monitor is ready: settings and model are valid."""
+        self._reset = self._clock.monotonic()
+        self._send_status("starting")
         self._manager.ready()
 
     def look(self) -> None:
-        """Look after all parts.  Call several times a second."""
+        """Watch the threads, and send the status.  Call several times a second."""
         now = self._clock.monotonic()
         if self._manager.watchdog_seconds is not None:
             self._watch(now, self._manager.watchdog_seconds)
-        if now - self._told >= STATUS_SECONDS:
-            self._tell(self._summary())
+        if now - self._sent >= STATUS_SECONDS:
+            self._send_status(self._summary())
 
     @property
     def watchdog(self) -> Watchdog | None:
-        """How the watchdog is doing; None: nobody watches."""
+        """State of the watchdog; None: there is none."""
         limit = self._manager.watchdog_seconds
-        return None if limit is None else Watchdog(limit, self._put_off)
+        return None if limit is None else Watchdog(limit, self._reset)
 
     def reloading(self) -> None:
-        """Say that a reload begins."""
-        self._tell("reloading the configuration")
+        """Report that a reload begins."""
+        self._send_status("reloading the configuration")
         self._manager.reloading()
 
     def reloaded(self, remark: str) -> None:
-        """Say that a reload is over.
+        """Report that a reload is over.
 
         Args:
-            remark: Stands before every sentence until the next reload; empty: all is
-                well.
+            remark: Precedes every sentence until the next reload; may be empty.
         """
         self._remark = remark
-        self._tell(self._summary())
+        self._send_status(self._summary())
         self._manager.ready()
 
     def stop(self) -> None:
-        """Say that the monitor has begun to end."""
-        self._tell("stopping")
+        """Report that the monitor has begun to end."""
+        self._send_status("stopping")
         self._manager.stopping()
 
     def _watch(self, now: float, limit_seconds: float) -> None:
-        waited = now - self._put_off
-        still = [name for name, turn in self._turns().items() if turn <= self._put_off]
+        waited = now - self._reset
+        still = [name for name, turn in self._turns().items() if turn <= self._reset]
         if not still:
             if waited >= limit_seconds / 4:
                 self._manager.alive()
-                self._put_off = now
+                self._reset = now
             self._has_complained = False
         elif waited >= limit_seconds / 2 and not self._has_complained:
             self._has_complained = True
@@ -171,8 +166,8 @@ class Supervisor:
                 limit_seconds,
             )
 
-    def _tell(self, sentence: str) -> None:
-        self._told = self._clock.monotonic()
+    def _send_status(self, sentence: str) -> None:
+        self._sent = self._clock.monotonic()
         sentence = "; ".join(part for part in (self._remark, sentence) if part)
         if sentence != self._sentence:
             self._sentence = sentence
@@ -180,7 +175,7 @@ class Supervisor:
 
 
 class Summary(Sink):
-    """A sink that keeps nothing but what one sentence needs."""
+    """A sink that keeps the figures of one sentence."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -202,7 +197,7 @@ class Summary(Sink):
         self._latest = self._clock.monotonic(), statistics
 
     def sentence(self) -> str:
-        """How the monitor is doing, for people.  Any thread."""
+        """A sentence about the monitor, for people.  Any thread."""
         if self._latest is None:
             return "starting"
         reported, statistics = self._latest

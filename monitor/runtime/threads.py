@@ -1,4 +1,4 @@
-"""The threads of the process: named, started and joined in one place."""
+"""Named threads that are started and joined in one place."""
 
 import logging
 import threading
@@ -11,8 +11,8 @@ logger = logging.getLogger(__name__)
 class Threads:
     """Threads that live and end together.
 
-    An exception in one of them stops all: a monitor with a dead thread would be deaf,
-    and nobody would know.  One of them may be ended alone, while the others go on.
+    An exception in one of them stops all: a monitor with a dead thread would miss
+    sounds without a sign.  One of them may be ended alone.
     """
 
     def __init__(self) -> None:

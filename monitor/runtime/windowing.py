@@ -176,18 +176,18 @@ class _HopLevels:
         self._meter = meter
         self._grid = grid
         self._measured = start
-        self._waiting: Samples = np.empty((channels, 0), np.float32)
+        self._pending: Samples = np.empty((channels, 0), np.float32)
 
     def push(self, samples: Samples) -> Iterator[tuple[int, Level]]:
         """Yield the end of each completed hop with the hop's level."""
-        waiting = np.concatenate([self._waiting, samples], axis=1)
+        pending = np.concatenate([self._pending, samples], axis=1)
         used = 0
         while True:
             end = self._grid.hop_end_after(self._measured)
             count = end - self._measured
-            if used + count > waiting.shape[1]:
+            if used + count > pending.shape[1]:
                 break
-            yield end, self._meter.measure(waiting[:, used : used + count])
+            yield end, self._meter.measure(pending[:, used : used + count])
             used += count
             self._measured = end
-        self._waiting = waiting[:, used:].copy()
+        self._pending = pending[:, used:].copy()

@@ -97,7 +97,7 @@ def test_a_refused_reload_ends_too_and_is_told_until_the_next(
         monitor.process.send_signal(signal.SIGHUP)
         listener.wait_for("RELOADING=1", 15)
         refused = listener.wait_for("STATUS=", 15)
-        assert refused.startswith("STATUS=the new configuration was refused, see the")
+        assert refused.startswith("STATUS=the new configuration was rejected, see the")
         assert listener.wait_until(lambda _: True, 15) == "READY=1"
         config.write_text(good)
         monitor.process.send_signal(signal.SIGHUP)

@@ -143,7 +143,7 @@ def test_a_reload_takes_a_good_configuration_and_refuses_a_bad_one_whole(
     service.wait_until(
         "refused",
         lambda it: it.show("StatusText").startswith(
-            "the new configuration was refused"
+            "the new configuration was rejected"
         ),
         60,
     )
