@@ -39,9 +39,7 @@ alerts = typer.Typer(
 StateName = Literal["pending", "delivered", "dead", "dropped"]
 IdArguments = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="[ID]...", show_default=False, help="An id, or its beginning."
-    ),
+    typer.Argument(metavar="ID", show_default=False, help="An id, or its beginning."),
 ]
 RuleOption = Annotated[
     str | None,
@@ -58,7 +56,7 @@ def send_tests(
     endpoints: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RULE[/HOOK]]...",
+            metavar="RULE[/HOOK]",
             show_default=False,
             help="Rules or endpoints; default: all.",
         ),
@@ -166,7 +164,7 @@ def retry(
     rule: RuleOption = None,
     config: ConfigOption = None,
 ) -> int:
-    """Make pending, dead or dropped alerts due now, with a day to deliver them."""
+    """Deliver pending, dead or dropped alerts, within a day."""
     now = datetime.now(UTC)
     tomorrow = now + timedelta(days=1)
     with _outbox(config) as outbox:
@@ -183,7 +181,7 @@ def drop(
     rule: RuleOption = None,
     config: ConfigOption = None,
 ) -> int:
-    """Cancel pending or dead alerts; exit code 1 if one could not be."""
+    """Cancel alerts that are pending or dead."""
     with _outbox(config) as outbox:
         done = [outbox.drop(it.alert.id) for it in _chosen(outbox, ids, state, rule)]
     print_line(f"{sum(done)} of {len(done)} alerts are dropped")

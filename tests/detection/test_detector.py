@@ -11,7 +11,14 @@ from monitor.config.detection import DetectionSettings
 from monitor.detection.detector import Detector
 from monitor.detection.rules import resolve_rules
 from monitor.records import Event, Gap, Onset, ScoreFrame
-from tests.support.detection import detected, detector, intervals, onsets, rule
+from tests.support.detection import (
+    GATE_DBFS,
+    detected,
+    detector,
+    intervals,
+    onsets,
+    rule,
+)
 from tests.support.scores import (
     BACKGROUND_DBFS,
     HOP,
@@ -94,6 +101,33 @@ def test_ids_differ_even_if_the_first_onset_was_reported_where_the_second_event_
     ids = [each.record.id for each in records if isinstance(each.record, Onset)]
     assert len(ids) == len(set(ids)) == 1
     assert intervals(records) == [(4, 6)]
+
+
+def test_ids_differ_also_in_a_detector_that_follows():
+    """The first onset was reported at 9, which later windows corrected to 6."""
+    windows = [(2, (9, 10)), (3, (4, 5)), (4, (6, 6)), (6, (9, 14))]
+    frames = [
+        ScoreFrame("street", start, start + 8, (0.9,), (span,), -20.0, -20.0, 70.0)
+        for start, span in windows
+    ]
+    before = detector(rule(min_duration_off=6))
+    records = [record for frame in frames[:3] for record in before.push(frame)]
+    records += before.finish("reloaded")
+    after = Detector(
+        "street",
+        ["a"],
+        {"a": rule()},
+        GATE_DBFS,
+        "m",
+        "session",
+        seen_until=before.seen_until,
+        horizons=before.horizons,
+    )
+    records += [*after.push(frames[3]), *after.finish("stopped")]
+    first, second = (record for record in records if isinstance(record, Event))
+    assert first.id != second.id
+    assert (first.start, first.stop) == (6, 7)
+    assert second.stop == 14
 
 
 def test_the_level_gate_looks_at_the_loudest_hop_of_the_window():

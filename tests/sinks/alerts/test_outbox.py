@@ -1,0 +1,56 @@
+"""The outbox lists alerts, and gives up those of endpoints that are gone."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from monitor.sinks.alerts.outbox import Outbox, write_alerts
+from monitor.sinks.store.database import open_database, transaction
+from tests.support.alerts import NOW, alert
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Iterator[Outbox]:
+    """Alerts of two rules, of which one each has an hour and a day."""
+    database = open_database(tmp_path / "monitor.db")
+    alerts = [
+        alert(1, "gone/webhook", seconds=3600),
+        alert(2, "gone/webhook"),
+        alert(3, "siren/webhook", seconds=3600),
+        alert(4, "siren/webhook"),
+    ]
+    with closing(database.connect()) as connection, transaction(connection):
+        write_alerts(connection, alerts)
+    with closing(Outbox(database)) as outbox:
+        yield outbox
+
+
+def states(outbox: Outbox) -> list[str]:
+    return [entry.state for entry in outbox.entries()]
+
+
+def test_alerts_past_their_deadline_without_an_endpoint_are_dead(
+    outbox: Outbox,
+) -> None:
+    later = NOW + timedelta(hours=2)
+    assert outbox.expire_orphans(["siren/webhook"], later) == 1
+    assert states(outbox) == ["dead", "pending", "pending", "pending"]
+    (dead,) = outbox.entries(["dead"])
+    assert dead.last_error == "its endpoint is not configured any more"
+
+
+def test_all_endpoints_configured_leave_no_orphans(outbox: Outbox) -> None:
+    known = ["siren/webhook", "gone/webhook"]
+    assert outbox.expire_orphans(known, NOW + timedelta(days=9)) == 0
+    assert states(outbox) == ["pending"] * 4
+
+
+def test_the_newest_entries_come_oldest_first(outbox: Outbox) -> None:
+    numbers = [entry.alert.body["number"] for entry in outbox.entries(limit=3)]
+    assert numbers == [2, 3, 4]
+    assert [e.alert.rule for e in outbox.entries(rule="gone")] == ["gone", "gone"]
+    outbox.drop(alert(4, "siren/webhook").id)
+    assert len(outbox.entries(["pending"], "siren")) == 1
