@@ -22,24 +22,25 @@ if TYPE_CHECKING:
     from monitor.commands.configuration import Configuration
     from training.evaluate.stored_scores import ScoreQuery
 
-HELP = """Set the thresholds of a model by how many false alarms may come a day.
+HELP = """Set the thresholds of a model for a number of false alarms a day.
 
-Give recordings of the place in which nothing sounds that the model has a label for,
-or with --store the scores that the monitor of --config has stored there, without any
-sound.  Hours are good, a night is better.  What they are too short to show is
-extrapolated, and said.  The cost is printed beside: with --events the true events that
-are missed in streams, now and before; with --data the share of labelled recordings that
-still reach the threshold.  With --data the alarms are allowed where most of these are
-told for them, without it every label gets an equal share.  The other rules of detection
-are those of --config.
+Needs recordings of the place in which none of the labels sounds (--background), or the
+scores that the monitor of --config has stored there (--store).  Hours are good, a night
+is better.  Rates that they are too short to show are extrapolated, and marked so.
+
+The cost is printed beside: with --events the true events in streams that are missed,
+before and after; with --data the share of labelled recordings that still reach the
+threshold.  With --data the budget is divided so that most of these are detected;
+without it every label gets an equal share.  The other rules of detection are those of
+--config.
 
 \b
-Examples:
-  sound-monitor calibrate --background nights --false-alarms-per-day 2 --out FILE
-  sound-monitor calibrate --background nights --false-alarms-per-day 2 --events scenes
-  sound-monitor calibrate --store --since 7d --false-alarms-per-day 2 --fragment
-  sound-monitor calibrate --store --since 7d --false-alarms-per-day 2 --fragment \\
-      --except 2026-11-20T14:00/2026-11-20T14:05       a siren was there, truly
+Examples, for two false alarms a day:
+  sound-monitor calibrate --false-alarms-per-day 2 --background nights
+  sound-monitor calibrate --false-alarms-per-day 2 --background nights \\
+      --events scenes --out my.safetensors
+  sound-monitor calibrate --false-alarms-per-day 2 --store --since 7d \\
+      --fragment --except 2026-11-20T14:00/2026-11-20T14:05    a real siren
 """
 
 
@@ -58,7 +59,7 @@ def calibrate(
     ] = None,
     store: Annotated[
         bool,
-        typer.Option("--store", help="Take the scores that the monitor has stored."),
+        typer.Option("--store", help="Use the scores that the monitor has stored."),
     ] = False,
     since: SinceOption = None,
     until: UntilOption = None,
@@ -68,8 +69,8 @@ def calibrate(
             "--except",
             metavar="FROM/TO",
             show_default=False,
-            help="A time of --store in which labels did sound; several times if need "
-            "be.",
+            help="A time of --store in which labels did sound; may be given several "
+            "times.",
         ),
     ] = None,
     model: ModelOption = None,
@@ -88,8 +89,8 @@ def calibrate(
             "--data",
             metavar="DATA",
             show_default=False,
-            help="Labelled recordings, as 'train' takes them, to tell the cost and "
-            "deal the budget by it.",
+            help="Labelled recordings in the form of 'train', for the recall and the "
+            "division of the budget.",
         ),
     ] = None,
     events: Annotated[
@@ -98,7 +99,7 @@ def calibrate(
             "--events",
             metavar="DIR",
             show_default=False,
-            help="Streams with annotations, as 'scenes' makes them, to tell the cost.",
+            help="Annotated streams in the form of 'scenes', for the missed events.",
         ),
     ] = None,
     folds: Annotated[
@@ -116,7 +117,7 @@ def calibrate(
     if store == (background is not None):
         raise UsageError("give one of --background DIR and --store")
     if not store and (since or until or excepted):
-        raise UsageError("--since, --until and --except choose from --store; give that")
+        raise UsageError("--since, --until and --except need --store")
     configuration = load(config)
     settings = configuration.config
     file = settings.model.file
@@ -125,7 +126,7 @@ def calibrate(
     from training.cli import Budget, run_calibration
     from training.mixtures.material import DataPaths
 
-    chosen = background or _extract(configuration, since, until, tuple(excepted or ()))
+    chosen = background or _query(configuration, since, until, tuple(excepted or ()))
     run_calibration(
         model or (None if file is None else Path(file)),
         Budget(chosen, false_alarms_per_day / 24, events),
@@ -139,7 +140,7 @@ def calibrate(
     return 0
 
 
-def _extract(
+def _query(
     configuration: "Configuration",
     since: str | None,
     until: str | None,
@@ -154,10 +155,10 @@ def _extract(
 
 
 def _span(text: str) -> tuple[datetime, datetime]:
-    """Two moments with a slash between.
+    """Parse FROM/TO.
 
     Raises:
-        UsageError: They are none, or in the wrong order.
+        UsageError: These are no times, or in the wrong order.
     """
     from monitor.commands.arguments import parse_time_range
 

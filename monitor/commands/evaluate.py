@@ -23,20 +23,20 @@ from monitor.commands.arguments import (
 
 HELP = """Test a model on labelled recordings.
 
-DATA is what 'train' takes.  Only recordings that the model has not been trained on
-tell what it will do on new ones: name them with --folds.  With --run the networks of
-a cross-validation are tested together, each on the fold it has not heard.  Intervals
-are resampled by recording.  Nothing is augmented, and nothing is drawn at random.
-False alarms are counted on --negatives.
-With --streams the monitor listens to long recordings, and its events are compared with
+DATA has the form of 'train'.  Only recordings that the model was not trained on show
+its quality on new ones: choose them with --folds.  With --run the networks of a
+cross-validation are tested together, each on the fold that it was not trained on.
+Intervals are resampled by recording.  Nothing is augmented or drawn at random.
+--negatives counts false alarms.
+With --streams the monitor analyses long recordings, and its events are compared with
 the true ones; 'scenes' makes such streams.
 
 \b
 Examples:
   sound-monitor evaluate UrbanSound8K --model model.safetensors --folds 1
-  sound-monitor evaluate UrbanSound8K --run model-run        cross-validated
-  sound-monitor evaluate recordings --json                   a folder for each label
-  sound-monitor evaluate scenes --streams                    events, not clips
+  sound-monitor evaluate UrbanSound8K --run model-run     cross-validated
+  sound-monitor evaluate recordings --json                a folder a label
+  sound-monitor evaluate scenes --streams                 events, not clips
 """
 
 
@@ -57,7 +57,7 @@ def evaluate(
         typer.Option(
             "--streams",
             help="DATA is a folder of pairs NAME.wav and NAME.tsv (onset, offset, "
-            "event_label: tab-separated seconds), which the whole monitor hears.",
+            "event_label: tab-separated seconds), which the whole monitor analyses.",
         ),
     ] = False,
     config: ConfigOption = None,

@@ -1,4 +1,4 @@
-"""`sound-monitor scenes`: streams with events at known times, to test on."""
+"""`sound-monitor scenes`: test streams with events at known times."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,8 +18,8 @@ HELP = """Make streams to test the monitor on.
 
 Recordings with a label are laid over recordings of no label at known times and levels.
 Each stream is a pair NAME.wav and NAME.tsv (onset, offset, event_label: tab-separated
-seconds), which 'evaluate --streams' takes.  Take folds that the model has not heard.
-What the streams are made of is written to scenes.json.
+seconds), which 'evaluate --streams' takes.  Choose folds that the model was not
+trained on.  The material of the streams is listed in scenes.json.
 
 \b
 Examples:
@@ -39,7 +39,7 @@ def scenes(
         typer.Argument(
             metavar="[DATA]",
             show_default=False,
-            help="As 'train' takes it; not needed for streams without events.",
+            help="In the form of 'train'; not needed for streams without events.",
         ),
     ] = None,
     negatives: Annotated[
@@ -68,12 +68,12 @@ def scenes(
     overlap: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share of overlapping events.")
     ] = 0.2,
-    seed: Annotated[int, typer.Option(min=0, help="Of every random draw.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of every random draw.")] = 0,
     cache: CacheOption = None,
 ) -> int:
     """Write the streams."""
     if data is None and events_per_minute > 0:
-        raise UsageError("DATA is missing: which recordings are the events made of?")
+        raise UsageError("DATA is missing: events need labelled recordings")
     from monitor.commands.process import limit_threads, log_to_stderr
 
     log_to_stderr()

@@ -37,11 +37,11 @@ Presets:
 \b
 Examples:
   sound-monitor train UrbanSound8K --test-folds 1
-  sound-monitor train genres --out genres.safetensors     a folder for each label
+  sound-monitor train genres --out genres.safetensors  a folder for each label
   sound-monitor train UrbanSound8K --negatives noises --cross-validate
-  sound-monitor train genres --settings mine.yaml         see --print-settings
-  sound-monitor run --model genres.safetensors            use it
-  tensorboard --logdir model-run                          watch the training
+  sound-monitor train genres --settings mine.yaml      see --print-settings
+  sound-monitor run --model genres.safetensors         use the model
+  tensorboard --logdir model-run                       watch the training
 
 Several processes, on one GPU each or on several machines, share the work of one
 training; each takes its share of every batch:

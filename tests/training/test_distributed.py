@@ -80,7 +80,7 @@ def test_a_single_process_waits_for_no_other() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(2 * TIMEOUT + 60)
-def test_ctrl_c_ends_all_processes_and_the_command_goes_on(tmp_path: Path) -> None:
+def test_ctrl_c_ends_all_processes_and_the_command_resumes(tmp_path: Path) -> None:
     write_folders(tmp_path / "data", groups=6)
     settings = {
         "spec": SMALL_SPEC.model_dump(),
@@ -127,8 +127,10 @@ def test_ctrl_c_ends_all_processes_and_the_command_goes_on(tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr.decode()
     assert done.stdout.decode().count("wrote model.safetensors") == 1
     assert load_model(tmp_path / "model.safetensors").card.labels == LABELS
-    told = [json.loads(line)["epoch"] for line in metrics.read_text().splitlines()]
-    assert told == list(range(1, len(told) + 1))
+    epochs_logged = [
+        json.loads(line)["epoch"] for line in metrics.read_text().splitlines()
+    ]
+    assert epochs_logged == list(range(1, len(epochs_logged) + 1))
 
 
 def wait_for(condition: Any, running: subprocess.Popen[bytes]) -> None:

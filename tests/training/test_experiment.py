@@ -104,8 +104,8 @@ def test_the_commands_of_the_monitor_take_the_model(
     config.write_text("detection: {hop_frames: 16}\n")
     options = ["--model", str(model), "--config", str(config)]
     assert run_command_line(["analyze", str(street), "--json", *options]) == 0
-    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    events = [each for each in told if each.get("type") == "event"]
+    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    events = [each for each in printed if each.get("type") == "event"]
     assert {event["label"] for event in events} <= set(LABELS)
     assert any(
         event["label"] == "buzz" and 3 < event["start_seconds"] < 8 for event in events
@@ -113,9 +113,9 @@ def test_the_commands_of_the_monitor_take_the_model(
     source = ["--input", f"file:{street}", "--speed", "max"]
     with RunningMonitor(folder, *source, *options) as monitor:
         assert monitor.process.wait(2 * START_SECONDS) == 0, monitor.log
-        heard = monitor.records("event")
-    whens = [(event["label"], event["start_sample"]) for event in events]
-    assert [(event["label"], event["start_sample"]) for event in heard] == whens
+        reported = monitor.records("event")
+    starts = [(event["label"], event["start_sample"]) for event in events]
+    assert [(event["label"], event["start_sample"]) for event in reported] == starts
 
 
 def test_evaluate_reproduces_the_figures_of_the_report(
@@ -136,7 +136,7 @@ def test_evaluate_reproduces_the_figures_of_the_report(
         assert figures[key] == report[key], key
 
 
-def test_cross_validation_tests_every_clip_by_a_network_that_never_heard_it(
+def test_cross_validation_tests_every_clip_by_a_network_not_trained_on_it(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     negatives = ["--negatives", str(folder / "noises"), "--epochs", "2"]
@@ -160,7 +160,7 @@ def test_cross_validation_tests_every_clip_by_a_network_that_never_heard_it(
     )
 
 
-def test_scenes_are_heard_and_compared(
+def test_the_events_of_scenes_are_evaluated(
     folder: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The detection's hop must fit a window of one second, so it is shortened."""
@@ -190,7 +190,7 @@ def test_scenes_are_heard_and_compared(
         (["--negatives", "nowhere"], 1, "nowhere: no such folder"),
     ],
 )
-def test_what_cannot_be_is_one_sentence(
+def test_a_wrong_option_is_one_sentence(
     folder: Path,
     capsys: pytest.CaptureFixture[str],
     words: list[str],

@@ -100,8 +100,10 @@ def test_a_resumed_run_shows_no_epoch_twice(
     train(tmp_path / "whole")
     events, whole = shown(tmp_path), shown(tmp_path / "whole")
     for tag in ("training/loss", "training/accuracy", "loss/scores"):
-        told = [(scalar.step, scalar.value) for scalar in events.Scalars(tag)]
-        assert told == [(scalar.step, scalar.value) for scalar in whole.Scalars(tag)]
+        shown_values = [(scalar.step, scalar.value) for scalar in events.Scalars(tag)]
+        assert shown_values == [
+            (scalar.step, scalar.value) for scalar in whole.Scalars(tag)
+        ]
     for tag in ("training/confusion", "training/windows with masks"):
         pictures = [image.encoded_image_string for image in events.Images(tag)]
         wanted = [image.encoded_image_string for image in whole.Images(tag)]

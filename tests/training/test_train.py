@@ -32,7 +32,7 @@ def same(one: Network, other: Network) -> bool:
     return all(torch.equal(first, second) for first, second in pairs)
 
 
-def test_a_network_learns_to_tell_bands_apart(tmp_path: Path) -> None:
+def test_a_network_learns_to_distinguish_bands(tmp_path: Path) -> None:
     network, epochs = train(tmp_path)
     assert epochs[-1]["loss"] < 0.5 * epochs[0]["loss"]
     assert epochs[-1]["accuracy"] > 0.9
@@ -126,7 +126,7 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_weights(
     assert metrics[0] == metrics[1]
 
 
-def test_what_is_kept_is_the_average_of_the_weights(tmp_path: Path) -> None:
+def test_the_result_is_the_average_of_the_weights(tmp_path: Path) -> None:
     """It has no memory with a decay of 0, and is the last weights then."""
     train(tmp_path / "none", optimiser={"epochs": 1, "ema_decay": 0.0})
     train(tmp_path / "long", optimiser={"epochs": 1, "ema_decay": 0.99})

@@ -64,12 +64,12 @@ def decode_together(
     paths: list[Path], cache: Path, begin: Barrier, decoded: Queue[int]
 ) -> None:
     begin.wait()
-    told: list[int] = []
+    steps: list[int] = []
     _, store = open_store(
-        manifest_of(paths), RATE, cache, lambda _, done, total: told.append(done)
+        manifest_of(paths), RATE, cache, lambda _, done, total: steps.append(done)
     )
     assert all(store.read(path).shape[1] == len(sound("hiss", 1)) for path in paths)
-    decoded.put(max(told, default=0))
+    decoded.put(max(steps, default=0))
 
 
 def test_of_two_runs_that_start_together_one_decodes(tmp_path: Path) -> None:

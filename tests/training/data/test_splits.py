@@ -50,11 +50,11 @@ def test_labels_are_spread_over_the_folds() -> None:
 
 
 def test_a_random_split_does_tear_recordings_apart() -> None:
-    """That is what makes its figures worthless, and why one must ask for it."""
+    """So its figures do not hold for new recordings, and it is not the default."""
     manifest = manifest_of([(0, group) for group in range(10) for _ in range(10)])
     parts = split(assign_folds(manifest, "random", 5, 0), [1])
-    heard = {manifest.clips[index].group for index in parts.train}
-    assert {manifest.clips[index].group for index in parts.test} <= heard
+    trained = {manifest.clips[index].group for index in parts.train}
+    assert {manifest.clips[index].group for index in parts.test} <= trained
 
 
 def test_the_folds_of_the_data_are_kept() -> None:

@@ -1,4 +1,4 @@
-"""The regression that a student is held to is tested on what it has not heard."""
+"""The linear probe is tested on recordings that it was not trained on."""
 
 from pathlib import Path
 
@@ -15,14 +15,14 @@ def clips_of(truth: np.ndarray) -> list[Clip]:
     ]
 
 
-def test_an_embedding_that_tells_the_labels_is_always_right() -> None:
+def test_an_embedding_that_separates_the_labels_is_always_right() -> None:
     truth = np.arange(60) // 2 % 3
     clear = np.eye(3, dtype=np.float32)[truth]
     figures = embedding_accuracy(clear, clips_of(truth), [1])
     assert figures == {"1": 1.0, "together": 1.0}
 
 
-def test_clips_that_are_known_by_heart_do_not_help() -> None:
+def test_memorised_clips_do_not_help() -> None:
     """Each clip has an embedding of its own, which says nothing of another's label."""
     truth = np.random.default_rng(0).integers(0, 2, 200)
     figures = embedding_accuracy(np.eye(200, dtype=np.float32), clips_of(truth), [0, 1])

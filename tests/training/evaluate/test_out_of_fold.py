@@ -12,7 +12,7 @@ LABELS = ("horn", "rain")
 
 
 def out_of_fold() -> OutOfFold:
-    """Two labels that are told apart, and an hour in which both are often mistaken."""
+    """Two labels that are distinguished, and an hour with false alarms of both."""
     r = np.random.default_rng(0)
     truth = np.arange(80) % 2
     clips = tuple(
@@ -28,9 +28,9 @@ def out_of_fold() -> OutOfFold:
 
 
 def test_a_part_gets_thresholds_only_from_what_it_is_not_tested_on() -> None:
-    heard = out_of_fold()
+    predicted = out_of_fold()
     settings = training_settings({}, origin="test")
-    _, judged = heard.conclude(LABELS, settings)
-    assert set(judged) == {1, 2}
-    assert judged[1].thresholds == ()  # the only ambience serves the other part
-    assert len(judged[2].thresholds) == 2
+    _, calibrations = predicted.conclude(LABELS, settings)
+    assert set(calibrations) == {1, 2}
+    assert calibrations[1].thresholds == ()  # the only ambience serves the other part
+    assert len(calibrations[2].thresholds) == 2

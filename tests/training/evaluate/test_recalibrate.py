@@ -71,7 +71,7 @@ def test_a_fragment_is_a_section_of_the_configuration(
     assert set(fragment["detection"]["labels"]) == set(LABELS)
 
 
-def test_the_price_in_missed_sounds_is_told(
+def test_the_recall_is_printed(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert calibrate(folder, "2", "--data", str(folder / "data"), "--json") == 0

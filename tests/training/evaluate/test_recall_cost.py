@@ -1,4 +1,4 @@
-"""The cost of thresholds is counted by detecting again in what was heard once."""
+"""The recall cost is counted by repeating the detection on stored scores."""
 
 from pathlib import Path
 
@@ -62,32 +62,32 @@ def advance(name: str, done: int, total: int) -> None:
 @pytest.fixture(name="middle", scope="module")
 def _middle(streams: Path) -> float:
     """An onset threshold that scores cross now and then."""
-    heard = score_streams(streams, Classifier(model_with(0.5)), RULES, advance)
-    scores = [frame.scores for stream in heard for frame in stream.frames]
+    scored = score_streams(streams, Classifier(model_with(0.5)), RULES, advance)
+    scores = [frame.scores for stream in scored for frame in stream.frames]
     return float(np.median(scores))
 
 
-def test_detecting_again_tells_what_the_monitor_told(
+def test_repeated_detection_finds_the_events_of_the_monitor(
     streams: Path, middle: float
 ) -> None:
     classifier = Classifier(model_with(middle))
-    told = evaluate_streams(streams, classifier, RULES, advance)
-    heard = score_streams(streams, classifier, RULES, advance)
-    again = [detect(one, classifier, RULES, classifier.thresholds) for one in heard]
-    assert sum(len(result.found) for result in told) > 3
-    assert [result.found for result in again] == [result.found for result in told]
+    monitored = evaluate_streams(streams, classifier, RULES, advance)
+    scored = score_streams(streams, classifier, RULES, advance)
+    again = [detect(one, classifier, RULES, classifier.thresholds) for one in scored]
+    assert sum(len(result.found) for result in monitored) > 3
+    assert [result.found for result in again] == [result.found for result in monitored]
 
 
 def test_thresholds_that_nothing_reaches_miss_every_event(
     streams: Path, middle: float
 ) -> None:
     classifier = Classifier(model_with(middle))
-    heard = score_streams(streams, classifier, RULES, advance)
-    found = recall_costs(heard, classifier, RULES, dict.fromkeys(LABELS, (0.999, 0.9)))
+    scored = score_streams(streams, classifier, RULES, advance)
+    found = recall_costs(scored, classifier, RULES, dict.fromkeys(LABELS, (0.999, 0.9)))
     assert set(found) == set(LABELS)
     for cost in found.values():
         assert cost.events == cost.missed == 2
-    same = recall_costs(heard, classifier, RULES, classifier.thresholds)
+    same = recall_costs(scored, classifier, RULES, classifier.thresholds)
     assert all(cost.missed == cost.missed_before for cost in same.values())
 
 

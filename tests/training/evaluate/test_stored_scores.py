@@ -57,7 +57,7 @@ def _folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "nights").mkdir()
     night = folder / "nights" / "one.wav"
     soundfile.write(night, (loud * r.normal(0, 1, len(loud))).clip(-1, 1), RATE)
-    # A command, for only what is heard live has a time, and is stored.
+    # A command: only live sources have a time, and are stored.
     (folder / "play.sh").write_text(PLAY)
     settings = {
         "model": {"file": str(folder / "small.safetensors")},
@@ -68,7 +68,7 @@ def _folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = ["--config", str(folder / "config.yaml")]
     source = f"command:sh {folder / 'play.sh'} {night}"
     with RunningMonitor(folder, "--input", source, *options) as monitor:
-        # It has heard everything when it notices that nothing more comes.
+        # A gap comes when the recording is over.
         monitor.wait_until(lambda m: m.records("gap"), 3 * START_SECONDS)
         monitor.process.send_signal(signal.SIGTERM)
         assert monitor.process.wait(START_SECONDS) == 0, monitor.log
@@ -85,7 +85,7 @@ def calibrate(
     return facts
 
 
-def test_the_record_of_a_run_gives_the_thresholds_that_its_sound_gives(
+def test_stored_scores_give_the_thresholds_of_the_recording(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stored = calibrate(folder, capsys, "--store")
@@ -105,12 +105,12 @@ def test_the_record_of_a_run_gives_the_thresholds_that_its_sound_gives(
     [
         ([], "give one of --background DIR and --store"),
         (["--store", "--background", "x"], "give one of --background DIR and --store"),
-        (["--background", "x", "--since", "1h"], "choose from --store"),
+        (["--background", "x", "--since", "1h"], "need --store"),
         (["--store", "--except", "yesterday"], "is not of the form FROM/TO"),
         (["--store", "--until", "2020-01-01"], "holds no scores of the model 'small'"),
     ],
 )
-def test_what_cannot_be_is_one_sentence(
+def test_contradicting_options_are_one_sentence(
     folder: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
 ) -> None:
     options = ["--config", str(folder / "config.yaml")]
@@ -149,7 +149,7 @@ def _database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_the_record_is_as_long_as_the_monitor_listened(database: Path) -> None:
+def test_stored_scores_are_as_long_as_the_run(database: Path) -> None:
     segments, hours = recorded_scores(
         ScoreQuery(database), urban(), DetectionSettings()
     )
@@ -160,7 +160,7 @@ def test_the_record_is_as_long_as_the_monitor_listened(database: Path) -> None:
     assert np.delete(segments, URBAN.index("siren"), axis=1).max() < 0.03
 
 
-def test_times_in_which_something_did_sound_are_left_out(database: Path) -> None:
+def test_excepted_times_are_left_out(database: Path) -> None:
     first = OPENED + timedelta(seconds=10_000 * HOP)
     span = (first - timedelta(seconds=5), first + timedelta(seconds=20))
     query = ScoreQuery(database, excepted=(span,))
@@ -170,7 +170,7 @@ def test_times_in_which_something_did_sound_are_left_out(database: Path) -> None
     assert 25 / 3600 < lost < 50 / 3600, "and no more than they touch"
 
 
-def test_a_stretch_of_time_can_be_chosen(database: Path) -> None:
+def test_a_time_range_can_be_chosen(database: Path) -> None:
     since = OPENED + timedelta(hours=1)
     query = ScoreQuery(database, since, since + timedelta(minutes=30))
     _, hours = recorded_scores(query, urban(), DetectionSettings())
@@ -186,7 +186,7 @@ def test_scores_are_averaged_as_the_configuration_says(database: Path) -> None:
     assert siren.max() == pytest.approx(0.5 * (0.9 + 0.02), abs=0.01)
 
 
-def test_what_is_too_faint_to_be_told_counts_as_quiet(database: Path) -> None:
+def test_windows_below_the_level_gate_count_as_quiet(database: Path) -> None:
     loud = DetectionSettings(level_gate_dbfs=-20.0)
     segments, hours = recorded_scores(ScoreQuery(database), urban(), loud)
     assert segments.max() == 0
@@ -201,7 +201,7 @@ def test_what_is_too_faint_to_be_told_counts_as_quiet(database: Path) -> None:
     ],
     ids=["another model", "another hop"],
 )
-def test_scores_of_another_model_or_hop_say_nothing(
+def test_scores_of_another_model_or_hop_are_not_used(
     database: Path, model: TrainedModel, detection: DetectionSettings
 ) -> None:
     with pytest.raises(DatasetError, match="holds no scores of the model"):

@@ -4,7 +4,7 @@ import pytest
 from training.evaluate.thresholds import Threshold, fit_temperature, thresholds_for
 
 
-def test_the_temperature_makes_the_highest_score_as_often_right_as_it_says() -> None:
+def test_the_temperature_makes_the_highest_score_right_as_often_as_it_states() -> None:
     r = np.random.default_rng(0)
     honest = r.normal(0, 2, (6000, 2)).astype(np.float32)
     present = r.random((6000, 2)) < 1 / (1 + np.exp(-honest))
@@ -21,21 +21,21 @@ def test_the_budget_goes_to_the_labels_that_it_helps() -> None:
         return (1 / (1 + np.exp(-logits))).astype(np.float32)
 
     silent = scores(r.normal([-1.0, -5.0], 1.0, (hours * 720, 2)))
-    heard = [scores(r.normal(1.0, 1.0, 200)) for _ in range(2)]
+    own = [scores(r.normal(1.0, 1.0, 200)) for _ in range(2)]
     equal = thresholds_for(silent, hours, 1)
-    dealt = thresholds_for(silent, hours, 1, heard)
-    assert sum(each.false_alarms_per_hour for each in dealt) <= 1
+    divided = thresholds_for(silent, hours, 1, own)
+    assert sum(each.false_alarms_per_hour for each in divided) <= 1
 
-    def told(found: list[Threshold]) -> float:
-        pairs = zip(heard, found, strict=True)
+    def detected(found: list[Threshold]) -> float:
+        pairs = zip(own, found, strict=True)
         return float(np.mean([(own >= each.onset).mean() for own, each in pairs]))
 
-    assert told(dealt) > told(equal)
-    assert dealt[0].onset < equal[0].onset
+    assert detected(divided) > detected(equal)
+    assert divided[0].onset < equal[0].onset
 
 
-def test_no_threshold_silences_its_label() -> None:
-    """The budget is overrun instead, and that is said."""
+def test_no_threshold_exceeds_the_highest_onset() -> None:
+    """The budget is exceeded instead, and the rate shows it."""
     r = np.random.default_rng(0)
     scores = (1 / (1 + np.exp(-r.logistic(0, 1, (3000, 1))))).astype(np.float32)
     (free,) = thresholds_for(scores, 3, 0.5)

@@ -43,7 +43,7 @@ def _maker(material: Material) -> MixtureMaker:
     return material.maker(range(30), (3,), settings_of())
 
 
-def test_a_mixture_is_its_generator_s(maker: MixtureMaker) -> None:
+def test_a_mixture_depends_on_its_generator_only(maker: MixtureMaker) -> None:
     first = maker.make(np.random.default_rng(5), 3)
     again = maker.make(np.random.default_rng(5), 3)
     assert np.array_equal(first.samples, again.samples)
@@ -81,7 +81,7 @@ def test_ambience_has_no_label(maker: MixtureMaker) -> None:
         assert np.isfinite(made.samples).all()
 
 
-def test_activity_tells_where_a_sound_is(material: Material) -> None:
+def test_activity_marks_the_time_of_a_sound(material: Material) -> None:
     alone = settings_of(
         mixtures={"two_sources": 0, "over_ambience": 0, "repeat": 0, "partial": 0}
     )

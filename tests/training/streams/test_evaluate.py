@@ -1,4 +1,4 @@
-"""Events told are compared with true ones; scenes say truly what is in them."""
+"""Detected events are compared with true ones; scenes are annotated correctly."""
 
 from pathlib import Path
 
@@ -181,13 +181,13 @@ def test_every_label_and_in_it_every_recording_comes_equally_often() -> None:
     assert even_weights(clips) == pytest.approx(chances)
 
 
-def test_what_is_heard_behind_other_sounds_is_no_event() -> None:
+def test_a_sound_behind_others_is_no_event() -> None:
     loud, faint = (Clip(Path("x.wav"), 0, "a", 1, is_loud) for is_loud in (True, False))
     assert foreground_clips([loud, faint]) == (loud,)
 
 
-def test_only_what_is_heard_of_a_clip_is_an_event() -> None:
+def test_only_the_audible_part_of_a_clip_is_an_event() -> None:
     silence = np.zeros(RATE, np.float32)
     tone = np.sin(np.arange(RATE) * 0.3).astype(np.float32)
-    heard = audible_part(np.concatenate([silence, tone, silence]), RATE)
-    assert len(heard) == pytest.approx(RATE, abs=0.1 * RATE)
+    audible = audible_part(np.concatenate([silence, tone, silence]), RATE)
+    assert len(audible) == pytest.approx(RATE, abs=0.1 * RATE)

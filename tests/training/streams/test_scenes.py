@@ -1,4 +1,4 @@
-"""`scenes` writes streams, and says what they are made of."""
+"""`scenes` writes streams, and lists their material."""
 
 import json
 from itertools import pairwise
@@ -52,7 +52,7 @@ def test_ambience_needs_no_labelled_recordings(folder: Path) -> None:
     assert facts["backgrounds"]["minutes"] == pytest.approx(6 * 2 / 60, abs=0.01)
 
 
-def test_what_cannot_be_made_is_said(
+def test_missing_material_is_one_sentence(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert scenes(folder, "none") == 2
