@@ -269,12 +269,12 @@ class Experiment:
                     networks,
                     self._advance,
                 )
-            asked = self.evaluator.predict_negatives(
+            silent = self.evaluator.predict_negatives(
                 final, settings.negatives_test_folds
             )
         calibration = predicted.calibrate(labels, settings)
-        if asked is not None:
-            negatives_logits, ambience = asked
+        if silent is not None:
+            negatives_logits, ambience = silent
             parts = calibrate_parts(predicted, ambience, labels, settings)
             figures |= self._false_alarms(final, negatives_logits, parts)
             calibration = predicted.calibrate(labels, settings, ambience=ambience)

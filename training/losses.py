@@ -33,7 +33,7 @@ class StudentOutputs(NamedTuple):
     logits: Tensor
     """(batch, labels)."""
     activity: Tensor | None
-    """(batch, labels, columns), if asked for."""
+    """(batch, labels, columns); None: not requested."""
     embedding: Tensor | None
     """(batch, size of the teacher's embedding) in its deviations, if it has that."""
     teacher_logits: Tensor | None
@@ -43,7 +43,7 @@ class StudentOutputs(NamedTuple):
 class Student(nn.Module):
     """A network, and the heads that are dropped after training.
 
-    Where the pooled features are as many as the teacher's embedding, they shall be
+    Where the pooled features are as many as the teacher's embedding, they learn to be
     that embedding; else a linear layer stands between the two.
 
     Args:
@@ -96,7 +96,7 @@ class Student(nn.Module):
 
     @property
     def is_embedding(self) -> bool:
-        """True if the features of the network shall be the teacher's embedding."""
+        """True if the features of the network learn to be the teacher's embedding."""
         return feature_count(self.network) == len(self.embedding_scale)
 
     def forward(self, log_mel: Tensor, columns: bool) -> StudentOutputs:

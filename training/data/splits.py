@@ -1,6 +1,6 @@
 """Splits into training, validation and test: whole folds, always.
 
-Clips without folds are first dealt into folds, by group unless asked otherwise.  With
+Clips without folds are first dealt into folds, by group by default.  With
 slices of one recording on both sides, a network is tested on recordings that it knows.
 """
 

@@ -1,4 +1,4 @@
-"""How good scores are: accuracy with its interval, per-class figures, calibration."""
+"""Figures of scores: accuracy with its interval, per-class figures, calibration."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -42,9 +42,9 @@ def calibration_error(
     """
     place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     count = np.bincount(place, minlength=bins)
-    said = np.bincount(place, weights=confidence, minlength=bins)
-    was = np.bincount(place, weights=right, minlength=bins)
-    return float(np.abs(said - was).sum() / max(count.sum(), 1))
+    stated = np.bincount(place, weights=confidence, minlength=bins)
+    true = np.bincount(place, weights=right, minlength=bins)
+    return float(np.abs(stated - true).sum() / max(count.sum(), 1))
 
 
 def clip_figures(

@@ -11,9 +11,9 @@ from monitor.model.card import Thresholds
 Array = NDArray[np.float32]
 _TEMPERATURES = np.geomspace(0.3, 5.0, 57)
 _TAILS = (0.02, 0.1)
-"""Shares of the highest negatives from which rates beyond all of them are judged.  The
-alarms of hours come from a few recordings: the small share tells how far these go, the
-large one how far others may.  The higher rate counts."""
+"""Shares of the highest negatives from which rates beyond all of them are
+extrapolated.  Most false alarms come from a few recordings: the small share shows the
+tail of these, the large one that of all others.  The higher rate counts."""
 _FEWEST = 5
 """Negatives that a tail has at least."""
 _LOWEST_ONSET, _HIGHEST_ONSET, _LEVELS = 0.3, 0.995, 800

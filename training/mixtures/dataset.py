@@ -124,7 +124,7 @@ _PLENTY = 2**31 - 1
 def keep_freed_memory() -> None:
     """Let glibc keep the memory that torch frees, in place of returning it.
 
-    Every step frees its activations and asks for the same again; without this a third
+    Every step frees its activations and allocates the same again; without this a third
     of the time goes into page faults.  Nothing happens without glibc.
     """
     with contextlib.suppress(OSError, AttributeError):
@@ -147,7 +147,7 @@ def _start_counting_worker(number: int) -> None:
 
 
 class MixtureSource:
-    """Batches of mixtures that are made on the fly, by worker processes if asked.
+    """Batches of mixtures that are made on the fly, in worker processes if there are any.
 
     Raises:
         UsageError: A batch cannot be shared evenly.

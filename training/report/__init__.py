@@ -1,1 +1,1 @@
-"""What a run leaves for people: pictures and one HTML page."""
+"""The report of a run: pictures, and one HTML page."""

@@ -14,7 +14,7 @@ from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 from scipy.special import gammaincinv  # type: ignore[import-untyped]
 
 COLLAR_SECONDS = 1.0
-"""How far an onset may lie from the true one; a window of 4 s paths it no better."""
+"""Tolerance of onsets; a window of 4 s does not place them more exactly."""
 
 OFFSET_SHARE = 0.5
 """An end may lie as far from the true one as this share of the true length, or as the
