@@ -147,7 +147,7 @@ def _start_counting_worker(number: int) -> None:
 
 
 class MixtureSource:
-    """Batches of mixtures that are made on the fly, in worker processes if there are any.
+    """Batches of mixtures made on the fly, in worker processes if there are any.
 
     Raises:
         UsageError: A batch cannot be shared evenly.
