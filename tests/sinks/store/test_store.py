@@ -1,6 +1,5 @@
 """The store keeps all records, and none by halves."""
 
-import logging
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +8,8 @@ import pytest
 
 from monitor.config.outputs import StoreSettings
 from monitor.errors import StoreError
-from monitor.records import Event, Onset, Timed
+from monitor.records import Event, Timed
 from monitor.sinks.store.store import Store
-from monitor.sinks.store.writer import LAST_RETRY_SECONDS
 from tests.support.clock import FakeClock
 from tests.support.store import (
     AlertOnEverything,
@@ -22,7 +20,6 @@ from tests.support.store import (
 )
 from tests.support.timed import (
     event,
-    frame,
     gap,
     onset,
     samples,
@@ -285,68 +282,6 @@ def test_damage_while_it_runs_sets_the_file_aside_and_loses_nothing_new(
     ]
     assert len(list(tmp_path.glob("monitor.db.damaged-*"))) >= 1
     assert [r.levelname for r in caplog.records] == ["ERROR"]
-
-
-def locked(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute("BEGIN IMMEDIATE")
-    return connection
-
-
-def test_while_it_cannot_be_written_memory_keeps_the_newest_and_logs_it_once(
-    path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("monitor.sinks.store.writer.LOCK_SECONDS", 0.01)
-    monkeypatch.setattr("monitor.sinks.store.writer.FAILING_LOCK_SECONDS", 0.01)
-    clock = FakeClock()
-    store = make_store(path, clock, rules=AlertOnEverything(), memory_records=5)
-    other = locked(path)
-    for number in range(8):
-        store.write([onset(number=number), frame(stop_seconds=10.0 + number)])
-        clock.advance(0.5)
-    assert store.queues["store-records"] == 5
-    other.execute("ROLLBACK")
-    other.close()
-    clock.advance(LAST_RETRY_SECONDS)
-    store.report(statistics())
-    assert store.queues["store-records"] == 0
-    assert rows(path, "SELECT id FROM events") == [
-        f"session-street-{number}" for number in range(3, 8)
-    ]
-    assert rows(path, "SELECT sum(frames) FROM scores") == [8]
-    assert [r.levelname for r in caplog.records] == ["ERROR", "ERROR", "WARNING"]
-    assert "5 records and 5 alerts came from memory, 6 are lost" in caplog.text
-    store.close()
-
-
-def test_records_lost_at_the_end_are_counted(
-    path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("monitor.sinks.store.writer.LOCK_SECONDS", 0.01)
-    caplog.set_level(logging.ERROR)
-    store = make_store(path)
-    other = locked(path)
-    store.write([onset(), *frames(3)])
-    store.close()
-    other.close()
-    assert "1 records, 0 alerts and 5 score frames could not be stored" in caplog.text
-
-
-def test_a_store_that_cannot_be_opened_at_first_opens_later(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    clock = FakeClock()
-    (tmp_path / "state").write_text("in the way")
-    path = tmp_path / "state" / "monitor.db"
-    store = make_store(path, clock, rules=AlertOnEverything())
-    store.write([onset()])
-    assert store.queues["store-records"] == 1
-    (tmp_path / "state").unlink()
-    clock.advance(LAST_RETRY_SECONDS)
-    store.report(statistics())
-    assert rows(path, "SELECT id FROM alerts") == ["session-street-1/onset"]
-    assert isinstance(onset().record, Onset)
-    store.close()
 
 
 def test_an_orderly_end_is_stored(path: Path) -> None:
