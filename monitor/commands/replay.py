@@ -31,7 +31,7 @@ is needed, and none is stored.
 \b
 Examples:
   sound-monitor replay --config new.yaml --since 1d
-  sound-monitor replay --config new.yaml --since 2026-11-20 --until 2026-11-21 --json
+  sound-monitor replay --config new.yaml --since 1w --until 1d --json
 """
 
 
