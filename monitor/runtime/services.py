@@ -24,7 +24,8 @@ class AudioHistory:
 
     def __init__(self, timelines: "Mapping[str, Timeline] | None" = None) -> None:
         """Look back at `timelines`, by source."""
-        self._timelines = timelines or {}
+        # An empty mapping is kept too: it is filled when the sources are opened.
+        self._timelines = {} if timelines is None else timelines
 
     def stop(self, source: str) -> int:
         """Absolute index after the newest sample of a source."""
