@@ -138,17 +138,17 @@ class Store(Sink):
             if isinstance(timed.record, ScoreFrame):
                 self._scores.add(timed)
             elif not isinstance(timed.record, SourceState):
-                self._backlog.add(timed, to_ms(now))
+                self._backlog.records.append((timed, to_ms(now)))
         if self._rules is not None:
             self._has_run_rules = True
-            self._backlog.add_alerts(self._rules.step(batch, now))
+            self._backlog.alerts.extend(self._rules.step(batch, now))
         self._commit_if_due()
 
     def report(self, _: Statistics) -> None:
         """Let time pass: for the rules, for pending records, and for old ones."""
         if self._rules is not None:
             self._has_run_rules = True
-            self._backlog.add_alerts(self._rules.tick(self._clock.utc()))
+            self._backlog.alerts.extend(self._rules.tick(self._clock.utc()))
         self._commit_if_due()
         if not self._retry.is_failing:
             self._maintenance.run_if_due()
@@ -213,7 +213,7 @@ class Store(Sink):
             if state is not None and not self._has_run_rules:
                 self._rules.restore(state)
             if interrupted:
-                self._backlog.add_alerts(self._rules.step(interrupted, now))
+                self._backlog.alerts.extend(self._rules.step(interrupted, now))
         self._backlog.add_first(interrupted, to_ms(now))
         self._found += interrupted
         if interrupted:
@@ -260,7 +260,7 @@ class Store(Sink):
                 self.database.path,
                 len(self._backlog.records),
                 len(self._backlog.alerts),
-                self._backlog.lost_now,
+                self._backlog.lost,
             )
         had_alerts = bool(self._backlog.alerts)
         self._backlog.clear()

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -185,7 +185,7 @@ class Backlog:
 
         self.alerts: deque[Alert] = deque()
         self.capacity = capacity
-        self.lost_now = 0
+        self.lost = 0
         """Dropped since the last `clear`."""
 
     def __bool__(self) -> bool:
@@ -194,14 +194,6 @@ class Backlog:
     def add_first(self, batch: Sequence[Timed], received_ms: int) -> None:
         """Put records before all others, for they are older."""
         self.records.extendleft((timed, received_ms) for timed in reversed(batch))
-
-    def add(self, timed: Timed, received_ms: int) -> None:
-        """Put a record behind all others."""
-        self.records.append((timed, received_ms))
-
-    def add_alerts(self, alerts: Iterable[Alert]) -> None:
-        """Put alerts behind all others."""
-        self.alerts.extend(alerts)
 
     def write(self, connection: sqlite3.Connection, session: int) -> None:
         """Store everything inside a transaction; then `clear`, if it was committed."""
@@ -213,7 +205,7 @@ class Backlog:
         """Begin anew: everything is stored."""
         self.records.clear()
         self.alerts.clear()
-        self.lost_now = 0
+        self.lost = 0
 
     def drop_oldest(self) -> None:
         """Drop what is beyond the capacity; log it the first time."""
@@ -222,10 +214,10 @@ class Backlog:
             while len(pending) > self.capacity:
                 pending.popleft()
                 excess += 1
-        if excess and not self.lost_now:
+        if excess and not self.lost:
             logger.error(
                 "memory for %d records that cannot be stored is full: the oldest are "
                 "lost",
                 self.capacity,
             )
-        self.lost_now += excess
+        self.lost += excess
