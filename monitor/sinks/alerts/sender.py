@@ -188,8 +188,6 @@ class PendingAlerts:
                 error,
             )
         self._database_fails = True
-        # The file may have been set aside, and another one be in its place.
-        self._outbox.close()
 
 
 class Sender:
