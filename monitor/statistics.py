@@ -21,7 +21,7 @@ DEAFENING: frozenset[HealthKind] = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What a source lost for one reason."""
+    """Losses of a source for one reason."""
 
     reason: GapReason
     gaps: int
@@ -30,10 +30,10 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class Listened:
-    """How much of the sound of a stretch of time was captured."""
+    """Share of the sound of a period that was captured."""
 
     seconds: float = 0.0
-    """Length of the stretch."""
+    """Length of the period."""
 
     share: float = math.nan
     """In [0, 1]; not a number before there was sound."""
@@ -41,7 +41,7 @@ class Listened:
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """How loud it is; not a number where that is unknown."""
+    """Levels of a sound; not a number where they are unknown."""
 
     dbfs: float = math.nan
     """Root mean square over all channels, dB re 1.0."""
@@ -52,7 +52,7 @@ class Levels:
 
 @dataclass(frozen=True, slots=True)
 class CanaryResult:
-    """How the newest trial of a source with a known sound ended."""
+    """Result of the latest trial of a source with a known sound."""
 
     source: str
     at: datetime
@@ -60,7 +60,7 @@ class CanaryResult:
 
     ok: bool
     detail: str
-    """What went wrong, for people; empty: nothing."""
+    """The fault, for people; empty: none."""
 
     label: str | None
     """Of the sound; None: none can be mixed in, and only the network was tried."""
@@ -69,12 +69,12 @@ class CanaryResult:
     """The highest one of the sound; None: it did not come so far."""
 
     seconds: float
-    """How long the trial took."""
+    """Duration of the trial."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceStatistics:
-    """How one source is doing, since it was opened."""
+    """Figures of one source since it was opened."""
 
     source: str
     state: SourceStateName
@@ -99,16 +99,16 @@ class SourceStatistics:
     """Of the newest hop."""
 
     noise_floor: Levels = Levels()
-    """What 95 % of the hops of the latest ten minutes were louder than."""
+    """Levels that 95 % of the hops of the latest ten minutes exceeded."""
 
     events: tuple[tuple[str, int], ...] = ()
-    """How many events of each label have ended."""
+    """Number of ended events of each label."""
 
     idle_seconds: float = 0.0
     """Since a sample of it was last analysed; infinite before the first."""
 
     def is_analysed(self, age_seconds: float = 0.0) -> bool:
-        """Whether samples arrive and are analysed, `age_seconds` after these figures.
+        """Say whether samples are analysed, `age_seconds` after these figures.
 
         The state alone does not say so: a worker that hangs reports nothing new.
         """
@@ -129,7 +129,7 @@ class Latencies:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What is wrong now: a `Health` that was raised and not cleared."""
+    """A lasting trouble: a `Health` record that was raised and not cleared."""
 
     source: str
     kind: HealthKind
@@ -141,21 +141,21 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class ModelStatistics:
-    """What listens."""
+    """The model in use."""
 
     name: str
     labels: tuple[str, ...]
     sample_rate: int
     compute_device: str
-    """Where the network runs now: `cpu`, `cuda` or `mps`."""
+    """In use by the network: `cpu`, `cuda` or `mps`."""
 
     failed_compute_device: str | None
-    """Where it ran, or should have, before it fell back to the CPU; None: no such."""
+    """The device that failed before the fallback to the CPU; None: none did."""
 
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """How the monitor is doing, as of the latest step of its worker."""
+    """Figures of the monitor as of the latest step of its worker."""
 
     sources: tuple[SourceStatistics, ...]
     latency_seconds_p50: float
@@ -167,16 +167,16 @@ class Statistics:
 
     latencies: Latencies | None = None
     queues: tuple[tuple[str, int], ...] = ()
-    """What waits in the sinks, by what it is."""
+    """Lengths of the queues of the sinks, by name."""
 
     troubles: tuple[Trouble, ...] = ()
 
     model: ModelStatistics | None = None
     canary: tuple[CanaryResult, ...] = ()
-    """How the newest trial of each source ended."""
+    """Result of the latest trial of each source."""
 
     def listening(self, age_seconds: float = 0.0) -> dict[str, bool]:
-        """Whether each source is listened to: the one definition in the program.
+        """Say of each source if it is listened to: the one definition in the program.
 
         It is if its samples arrive and are analysed, and no trouble is known that would
         hide a sound.  A recording that ended is left out, unless all have ended.

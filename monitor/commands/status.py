@@ -49,7 +49,7 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> int:
 
 
 def _paths(chosen: Path | None) -> tuple[list[Path], ConfigError | None]:
-    """Where the socket may be, likeliest first, and the fault of the configuration."""
+    """Paths of the socket, likeliest first, and the fault of the configuration."""
     from monitor.commands.configuration import SYSTEM_FILE, find_state_dir, load
     from monitor.sinks.status_socket import SERVICE_SOCKET, client_paths
 

@@ -97,7 +97,7 @@ class Heartbeat(Sink):
                 due = now + (every if self._call() else min(every, RETRY_SECONDS))
 
     def _is_listening(self, now: float) -> bool:
-        """Whether enough sources are listened to; log a change."""
+        """Check that enough sources are listened to; log a change."""
         if self._latest is None:
             return False
         reported, statistics = self._latest

@@ -194,7 +194,7 @@ def _address(path: Path, *, lock: bool = False) -> Iterator[str]:
 
 
 def _is_alive(name: str) -> bool:
-    """Whether a process listens, even one that is stopped or busy."""
+    """Check that a process listens, even one that is stopped or busy."""
     with socket.socket(socket.AF_UNIX) as client:
         client.setblocking(False)
         try:

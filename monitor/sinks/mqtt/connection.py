@@ -168,7 +168,7 @@ class BrokerConnection:
         # These are called on paho's thread.
         client.on_connect = lambda *facts: self._take_answer(facts[3])
         client.on_connect_fail = lambda *_: self._fail(self._explain(sys.exception()))
-        client.on_disconnect = lambda *facts: self._lose(facts[3])
+        client.on_disconnect = lambda *_: self._lose()
         client.on_publish = lambda *_: self._acknowledge()
         self._client = client
         return client
@@ -182,9 +182,9 @@ class BrokerConnection:
             self.connections += 1
             self._changed.notify_all()
 
-    def _lose(self, code: ReasonCode) -> None:
+    def _lose(self) -> None:
         if self.is_connected:  # else the reason is known
-            self._fail(f"{self.target}: the connection was lost ({code})")
+            self._fail(f"{self.target}: the connection was lost")
 
     def _fail(self, problem: str) -> None:
         with self._changed:

@@ -22,14 +22,14 @@ class Topics:
         """Begin every topic with `base`."""
         self._base = base
         self.availability = f"{base}/availability"
-        """Whether the monitor runs: online or offline."""
+        """Availability of the monitor: online or offline."""
 
     def source_availability(self, source: str) -> str:
-        """Whether the source is listened to: online or offline."""
+        """Availability of a source: online while it is listened to, else offline."""
         return f"{self._base}/{source}/availability"
 
     def label(self, source: str, label: str) -> str:
-        """Whether the label is detected: ON or OFF."""
+        """State of a label: ON from its onset to its event, else OFF."""
         # A label may hold any character; / + # have a meaning in a topic.
         return f"{self._base}/{source}/label/{quote(label, safe='')}"
 
@@ -42,7 +42,7 @@ class Topics:
         return f"{self._base}/{source}/health"
 
     def problem(self, source: str) -> str:
-        """Whether the source has a problem: ON or OFF."""
+        """Problem of a source: ON or OFF."""
         return f"{self._base}/{source}/problem"
 
 
