@@ -35,7 +35,7 @@ EPOCHS = 30
 
 
 class BatchNormalised(nn.Module):
-    """Normalises as the article does: subtract the mean of the batch, divide by its deviation."""
+    """Normalises as the article does, by mean and deviation of the batch."""
 
     def forward(self, log_mel: Tensor) -> Tensor:
         return (log_mel - log_mel.mean()) / log_mel.std()
