@@ -25,13 +25,15 @@ from training.distributed import Distributed, process_group
 from training.evaluate.clips import ClipEvaluator, model_scores, per_clip
 from training.evaluate.recalibrate import (
     LabelThreshold,
+    RecallCost,
     background_scores,
     config_fragment,
     fits_half,
     label_thresholds,
+    recall_costs,
+    score_streams,
     with_thresholds,
 )
-from training.evaluate.recall_cost import RecallCost, recall_costs, score_streams
 from training.evaluate.stored_scores import ScoreQuery, recorded_scores
 from training.experiment import Experiment, Job
 from training.mixtures.material import DataPaths

@@ -12,14 +12,10 @@ from monitor.detection.rules import resolve_rules
 from monitor.model.frontend import LogMel
 from monitor.runtime.windowing import Windower, WindowGrid
 from monitor.spec import ModelSpec
-from training.data.decoded import Advance, ClipStore
-from training.data.manifest import Clip
 from training.evaluate.clips import Score
-from training.streams.scenes import SceneClips, SceneMaker, SceneSettings
 
 Array = NDArray[np.float32]
 _DEFAULT = DetectionSettings()
-_STREAM_MINUTES = 5.0
 _SEGMENT_HOPS = 9
 """Hops of one trial: about 5 s, so that trials hardly share a sound."""
 
@@ -33,30 +29,6 @@ class Ambience:
     hop_seconds: float
     serves: tuple[int, ...]
     """The parts whose thresholds it may set: they are tested on no sound of it."""
-
-
-def score_ambience(
-    score: Score,
-    clips: Sequence[Clip],
-    store: ClipStore,
-    spec: ModelSpec,
-    hours: float,
-    serves: Sequence[int],
-    advance: Advance,
-) -> Ambience:
-    """Score streams made of recordings of no class, one after the other."""
-    settings = SceneSettings(
-        hours=max(hours, _STREAM_MINUTES / 60),
-        stream_minutes=_STREAM_MINUTES,
-        events_per_minute=0,
-    )
-    backgrounds = SceneClips(clips, store)
-    maker = SceneMaker(SceneClips(), backgrounds, (), spec.sample_rate, settings)
-    streams = []
-    for number, scene in enumerate(maker.scenes(), start=1):
-        streams.append(stream_logits([scene.samples], score, spec))
-        advance("scoring ambience", number, maker.count)
-    return Ambience(np.stack(streams), hop_seconds(spec), tuple(serves))
 
 
 def hop_seconds(spec: ModelSpec, detection: DetectionSettings = _DEFAULT) -> float:

@@ -12,7 +12,7 @@ from training.config import TrainingSettings
 from training.data.decoded import Advance
 from training.data.manifest import Clip, Manifest
 from training.data.splits import assign_folds, deal_clips
-from training.evaluate.ambience import Ambience, score_ambience
+from training.evaluate.ambience import Ambience, hop_seconds, stream_logits
 from training.evaluate.clips import (
     ClipWindows,
     clip_windows,
@@ -24,7 +24,9 @@ from training.evaluate.clips import (
 from training.evaluate.out_of_fold import OutOfFold, OutOfFoldLogits
 from training.mixtures.material import Material
 from training.progress import Validate, ValidationResult
+from training.streams.scenes import SceneClips, SceneMaker, SceneSettings
 
+_STREAM_MINUTES = 5.0
 NEGATIVES_PARTS = 4
 """Parts of the test negatives: a network is tested on one of them, and has its
 thresholds from the others.  Fewer would leave few recordings for either."""
@@ -154,17 +156,20 @@ class Evaluator:
     def _ambience(
         self, network: Network, clips: Sequence[Clip], serves: Sequence[int]
     ) -> Ambience:
-        settings, store = self._settings, self._material.negatives_store
-        assert store is not None
-        return score_ambience(
-            network_logits(network, settings.spec),
-            list(clips),
-            store,
-            settings.spec,
-            settings.ambience_hours,
-            serves,
-            self._advance,
+        """Score streams made of recordings of no class, one after the other."""
+        spec = self._settings.spec
+        scenes = SceneSettings(
+            hours=max(self._settings.ambience_hours, _STREAM_MINUTES / 60),
+            stream_minutes=_STREAM_MINUTES,
+            events_per_minute=0,
         )
+        backgrounds = SceneClips(list(clips), self._material.negatives_store)
+        maker = SceneMaker(SceneClips(), backgrounds, (), spec.sample_rate, scenes)
+        score, streams = network_logits(network, spec), []
+        for scene in maker.scenes():
+            streams.append(stream_logits([scene.samples], score, spec))
+            self._advance("scoring ambience", len(streams), maker.count)
+        return Ambience(np.stack(streams), hop_seconds(spec), tuple(serves))
 
 
 def _parts(windows: ClipWindows, part: int | None, count: int = 2) -> NDArray[np.intp]:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from monitor.errors import UsageError
 from monitor.model.frontend import LogMel
@@ -89,18 +89,6 @@ class _MixtureSet(Dataset[Mixture]):
         r = np.random.default_rng([self._seed, epoch, position])
         with timed("mixing and augmentation of sound"):
             return self._maker.make(r, None if clip < 0 else clip)
-
-
-class _Schedule(Sampler[list[Key]]):
-    def __init__(self, batches: Iterator[list[Key]], length: int) -> None:
-        self._batches = batches
-        self._length = length
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        return self._batches
-
-    def __len__(self) -> int:
-        return self._length
 
 
 class _Collate:
@@ -200,9 +188,7 @@ class MixtureSource:
         start = _start_counting_worker if is_profiling() else start_worker
         loader: DataLoader[Mixture] = DataLoader(
             _MixtureSet(self._maker, self._seed),
-            batch_sampler=_Schedule(
-                self._schedule(first_step, steps), steps - first_step
-            ),
+            batch_sampler=self._schedule(first_step, steps),
             num_workers=self._workers,
             collate_fn=_Collate(self._maker.spec),
             worker_init_fn=start if self._workers else None,

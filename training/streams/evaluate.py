@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,6 @@ from training.data.manifest import Clip
 from training.mixtures.material import Material
 from training.streams.metrics import Detected, Reference, StreamResult, stream_figures
 from training.streams.scenes import (
-    Scene,
     SceneClips,
     SceneMaker,
     SceneSettings,
@@ -181,23 +181,12 @@ def evaluate_streams(
     annotations = [read_annotation(table) for _, table in pairs]
     _warn_of_unknown_labels(annotations, classifier.labels)
     rate = classifier.spec.sample_rate
-    total = sum(_seconds(audio) for audio, _ in pairs)
-    done = 0.0
-
-    def counted(
-        blocks: Iterator[np.ndarray[Any, Any]],
-    ) -> Iterator[np.ndarray[Any, Any]]:
-        nonlocal done
-        for block in blocks:
-            yield block
-            done += block.shape[1] / rate
-            advance(_EVALUATING, round(done), max(round(total), 1))
-
     results = []
     for (audio, _), references in zip(pairs, annotations, strict=True):
-        blocks = counted(file_blocks(audio, rate))
+        blocks = file_blocks(audio, rate)
         seconds, found = detect_events(blocks, classifier, detection)
         results.append(StreamResult(seconds, references, found))
+        advance(_EVALUATING, len(results), len(pairs))
         logger.info(
             "%s: %.0f s, %d events in it, %d detected",
             audio.name,
@@ -208,27 +197,15 @@ def evaluate_streams(
     return results
 
 
-def _seconds(path: Path) -> float:
-    try:
-        return float(soundfile.info(path).duration)
-    except soundfile.LibsndfileError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.error_string})") from None
-
-
 def _warn_of_unknown_labels(
     annotations: Sequence[Sequence[Reference]], labels: Sequence[str]
 ) -> None:
-    unknown = [
-        event.label
-        for events in annotations
-        for event in events
-        if event.label not in labels
-    ]
-    for label in sorted(set(unknown)):
+    found = Counter(event.label for events in annotations for event in events)
+    for label in sorted(set(found) - set(labels)):
         logger.warning(
             "the model has no label '%s': its %d events are left out",
             label,
-            unknown.count(label),
+            found[label],
         )
 
 
@@ -263,16 +240,13 @@ def evaluate_on_scenes(
     for number, scene in enumerate(maker.scenes(), start=1):
         seconds, found = detect_events(iter([scene.samples]), classifier, detection)
         rate = model.spec.sample_rate
-        results.append(StreamResult(seconds, _references(scene, rate), found))
+        references = tuple(
+            Reference(event.start / rate, event.stop / rate, event.label)
+            for event in scene.annotations
+        )
+        results.append(StreamResult(seconds, references, found))
         advance(_EVALUATING, number, maker.count)
     return results
-
-
-def _references(scene: Scene, rate: int) -> tuple[Reference, ...]:
-    return tuple(
-        Reference(event.start / rate, event.stop / rate, event.label)
-        for event in scene.annotations
-    )
 
 
 def stream_figures_by_fold(

@@ -13,7 +13,7 @@ from monitor.model.classifier import Classifier
 from monitor.model.model_file import ModelCard, Thresholds, TrainedModel, save_model
 from monitor.model.networks.build import build_network
 from tests.support.recordings import LABELS, RATE, SMALL_SPEC, sound
-from training.evaluate.recall_cost import detect, recall_costs, score_streams
+from training.evaluate.recalibrate import detect, recall_costs, score_streams
 from training.streams.evaluate import evaluate_streams
 
 RULES = DetectionSettings(hop_frames=16, level_gate_dbfs=-200)
