@@ -179,9 +179,10 @@ def test_with_another_model_events_end_and_no_window_is_missing(
             event for event in monitor.records("event") if event["id"] == first["id"]
         ]
         assert ended["end_reason"] == "reloaded"
-        # The sound goes on, and another event begins where the first one ended.
+        # The sound goes on, and another event begins soon after the first one ended.
         assert second["start_sample"] >= ended["stop_sample"]
-        assert second["start_sample"] - ended["stop_sample"] < 44_100
+        # What may be the last of the first sound begins nothing new.
+        assert second["start_sample"] - ended["stop_sample"] < 3 * 44_100
         assert monitor.records("gap") == []
 
         running.reload({**sources, "model": {"file": str(coarse)}})

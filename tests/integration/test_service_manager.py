@@ -102,6 +102,6 @@ def test_a_refused_reload_ends_too_and_is_told_until_the_next(
         config.write_text(good)
         monitor.process.send_signal(signal.SIGHUP)
         listener.wait_for("RELOADING=1", 15)
-        assert "refused" not in listener.wait_for("STATUS=", 15)
+        assert "rejected" not in listener.wait_for("STATUS=", 15)
         listener.wait_for("READY=1", 15)
         assert monitor.stop()[0] == 0

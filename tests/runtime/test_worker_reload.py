@@ -35,6 +35,7 @@ from tests.support.simulation import make_parts, source_input
 
 RATE = 44_100
 HOP = 48 * 512
+DEADLINE_SECONDS = 20.0
 
 
 class Bench:
@@ -245,6 +246,7 @@ def test_sources_come_and_go_beside_one_that_stays(
     yard.write(noise(9, 0.2), bench.clock.monotonic())
     bench.deliver(5)
     bench.work()
+    yard.write(noise(2, 0.2), bench.clock.monotonic())
     bench.replace(make_pipeline(classifier))
     bench.deliver(10)
     records = bench.finish()
@@ -252,11 +254,67 @@ def test_sources_come_and_go_beside_one_that_stays(
     assert [values(frame) for frame in frames(records)] == expected
     yards = [record for record in records if record.source == "yard"]
     assert min(frame.start for frame in frames(yards, "yard")) >= 1_000_000
+    # The last samples of a source that is removed are analysed too.
+    assert max(frame.stop for frame in frames(yards, "yard")) > 1_000_000 + 10 * RATE
     events = [record for record in yards if isinstance(record, Event)]
     assert {event.end_reason for event in events} == {"reloaded"}
     last = yards[-1]
     assert isinstance(last, SourceState)
     assert last.state == "ended"
+
+
+def test_the_work_ends_when_only_ended_recordings_are_left(
+    classifier: Classifier,
+) -> None:
+    bench = Bench(classifier)
+    inputs = {"street": bench.street, "yard": source_input(bench.opened("yard"))}
+    parts = make_parts(make_pipeline(classifier, ("street", "yard")), inputs)
+    worker = bench.worker = Worker(parts, wakeup=bench.wakeup, clock=bench.clock)
+    bench.timeline.state("ended", "the recording is over")
+    worker.step()
+    bench.replace(make_pipeline(classifier))
+    ending = threading.Thread(target=worker.run, args=(bench.stop,))
+    ending.start()
+    ending.join(DEADLINE_SECONDS)
+    has_ended = not ending.is_alive()
+    bench.stop.set()
+    ending.join(DEADLINE_SECONDS)
+    assert has_ended
+
+
+def test_an_added_source_keeps_the_worker_at_work(classifier: Classifier) -> None:
+    bench = Bench(classifier)
+    bench.timeline.state("ended", "the recording is over")
+    bench.work()
+    yard = bench.opened("yard")
+    both = {"street": bench.street, "yard": source_input(yard)}
+    bench.replace(make_pipeline(classifier, ("street", "yard")), inputs=both)
+    yard.write(noise(9, 0.2), bench.clock.monotonic())
+    yard.state("ended", "the recording is over")
+    bench.worker.run(bench.stop)
+    reasons = {r.end_reason for r in bench.records if isinstance(r, Event)}
+    assert reasons == {"end-of-input"}
+
+
+def test_a_sound_after_a_reload_has_the_bounds_of_any_other(
+    classifier: Classifier,
+) -> None:
+    def events(*, reloads: bool) -> list[tuple[Any, ...]]:
+        bench = Bench(classifier)
+        sound = noise(16, 0.2)
+        sound[:, : round(7.1 * RATE)] *= 1e-6
+        bench.timeline.write(sound[:, : 7 * RATE], bench.clock.monotonic())
+        bench.work()
+        if reloads:
+            bench.replace(make_pipeline(classifier))
+        bench.timeline.write(sound[:, 7 * RATE :], bench.clock.monotonic())
+        return [
+            (event.label, event.start, event.stop)
+            for event in bench.finish()
+            if isinstance(event, Event)
+        ]
+
+    assert events(reloads=True) == events(reloads=False) != []
 
 
 def test_the_old_sinks_are_closed_before_the_new_ones_open(

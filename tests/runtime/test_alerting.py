@@ -1,0 +1,98 @@
+"""Alerting hands over to the alerting of another configuration, in order."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from monitor.clock import SystemClock
+from monitor.runtime.alerting import Alerting
+from monitor.runtime.threads import Threads
+from monitor.sinks.alerts.hooks.hook import Delivered, Outcome
+from monitor.sinks.alerts.outbox import Alert, write_alerts
+from monitor.sinks.alerts.rules import Rules
+from monitor.sinks.store.database import Database, open_database, transaction
+from tests.support.alerts import alert
+
+DEADLINE_SECONDS = 20.0
+ENDPOINT = "siren/webhook"
+
+
+class SlowHook:
+    """Delivers when it is released, and notes which alert it was given."""
+
+    target = "nowhere"
+    total_seconds = DEADLINE_SECONDS
+
+    def __init__(self, name: str, deliveries: list[tuple[str, int]]) -> None:
+        self._name = name
+        self._deliveries = deliveries
+        self.began, self.release = threading.Event(), threading.Event()
+        self.enough = threading.Event()
+
+    def deliver(self, alert: Alert) -> Outcome:
+        self._deliveries.append((self._name, alert.body["number"]))
+        self.began.set()
+        assert self.release.wait(DEADLINE_SECONDS)
+        if len(self._deliveries) == 3:
+            self.enough.set()
+        return Delivered()
+
+    def cancel(self) -> None:
+        self.release.set()
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    database = open_database(tmp_path / "monitor.db")
+    alerts = [alert(n, ENDPOINT, created=datetime.now(UTC)) for n in range(3)]
+    with closing(database.connect()) as connection, transaction(connection):
+        write_alerts(connection, alerts)
+    return database
+
+
+@pytest.fixture
+def threads() -> Iterator[Threads]:
+    threads = Threads()
+    yield threads
+    threads.stop.set()
+    assert threads.join(DEADLINE_SECONDS) == []
+    assert threads.failure is None
+
+
+def alerting(database: Database, hook: SlowHook) -> Alerting:
+    return Alerting(Rules([], {}, 44_100), {ENDPOINT: hook}, database, SystemClock())
+
+
+def test_a_delivery_in_flight_ends_before_the_next_configuration_delivers(
+    database: Database, threads: Threads
+) -> None:
+    deliveries: list[tuple[str, int]] = []
+    before, after = SlowHook("before", deliveries), SlowHook("after", deliveries)
+    after.release.set()
+    first, second = alerting(database, before), alerting(database, after)
+    first.start(threads)
+    assert before.began.wait(DEADLINE_SECONDS)
+    second.start(threads, first)
+    assert not after.began.wait(0.3)
+    before.release.set()
+    assert after.enough.wait(DEADLINE_SECONDS)
+    assert deliveries == [("before", 0), ("after", 1), ("after", 2)]
+
+
+def test_pending_alerts_are_delivered_at_the_end_or_stay(
+    database: Database, threads: Threads
+) -> None:
+    deliveries: list[tuple[str, int]] = []
+    hook = SlowHook("only", deliveries)
+    hook.release.set()
+    only = alerting(database, hook)
+    only.start(threads)
+    assert only.finish(threads, DEADLINE_SECONDS, lambda: False) == []
+    assert [number for _, number in deliveries] == [0, 1, 2]
