@@ -1,3 +1,3 @@
-"""A daemon that listens to a microphone and tells which sounds it hears."""
+"""A daemon that listens to microphones and detects sounds as they happen."""
 
 __version__ = "0.1.0"

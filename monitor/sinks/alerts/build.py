@@ -136,7 +136,7 @@ def send_test(endpoint: str, hook: Hook) -> Outcome:
         "kind": "test",
         "escalation": False,
         "rule": rule,
-        "message": f"test of {endpoint} by sound-monitor: nothing was heard",
+        "message": f"test of {endpoint} by sound-monitor: this is not an event",
         "start": utc_text(now),
     }
     deadline = now + timedelta(minutes=5)

@@ -1,1 +1,1 @@
-"""The store: what was heard, kept in a SQLite database."""
+"""The store: events, gaps, scores and alerts in an SQLite database."""
