@@ -19,14 +19,19 @@ OTHER = "everything else"
 class Profile:
     """Seconds by part; those of a nested part count for that part only."""
 
-    def __init__(self, settle: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        settle: Callable[[], None] | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
         """Of this process."""
         self.worker_seconds: dict[str, float] = defaultdict(float)
         """Of all worker processes together."""
         self._settle = settle
+        self._clock = clock
         self._open = [OTHER]
-        self._since = time.perf_counter()
+        self._since = clock()
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
@@ -49,7 +54,7 @@ class Profile:
     def _count(self) -> None:
         if self._settle is not None:
             self._settle()
-        now = time.perf_counter()
+        now = self._clock()
         self.seconds[self._open[-1]] += now - self._since
         self._since = now
 
@@ -71,10 +76,13 @@ _NOTHING = nullcontext()
 
 
 @contextmanager
-def profiling(settle: Callable[[], None] | None = None) -> Iterator[Profile]:
+def profiling(
+    settle: Callable[[], None] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Iterator[Profile]:
     """Profile the code within."""
     global _profile  # noqa: PLW0603 - a clock that every part would have to be handed
-    _profile = Profile(settle)
+    _profile = Profile(settle, clock)
     try:
         yield _profile
     finally:
