@@ -87,6 +87,11 @@ def level(decibels: float, digits: int = 0) -> str:
     return f"{round(decibels, digits) + 0.0:.{digits}f}"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: 1 gap, 2 gaps."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def percent(share: float | None) -> str:
     """A share in per cent: 100 % only if nothing is missing, a dash if unknown."""
     if share is None or not math.isfinite(share):

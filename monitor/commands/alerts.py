@@ -5,32 +5,41 @@ import os
 from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from monitor.commands.arguments import ConfigOption, JsonOption
-from monitor.commands.output import print_json, print_line, print_table
+from monitor.commands.arguments import (
+    ConfigOption,
+    JsonOption,
+    argument,
+    database_path,
+    option,
+)
+from monitor.commands.output import Command, Group, print_json, print_line, print_table
 from monitor.errors import SoundMonitorError, UsageError
-from monitor.text import utc_text
+from monitor.text import counted, utc_text
 
 if TYPE_CHECKING:
-    from monitor.commands.configuration import Configuration
     from monitor.sinks.alerts.outbox import Entry, Outbox
 
 HELP = """List, retry and drop alerts, and test their endpoints.
 
-\b
+An alert is pending until it is delivered.  It is dead after its deadline, or
+when the endpoint rejects it for good, and dropped when 'alerts drop' cancels
+it.
+
 Examples:
   sound-monitor alerts test                send a test alert to every endpoint
-  sound-monitor alerts list --state dead   list alerts that were not delivered
+  sound-monitor alerts list --state dead   list alerts that failed
   sound-monitor alerts show 3f2a           show an alert and every attempt
   sound-monitor alerts retry 3f2a          deliver it after all
   sound-monitor alerts drop --rule siren   cancel the pending alerts of a rule
 """
 
 alerts = typer.Typer(
-    help=HELP,
+    cls=Group,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -38,33 +47,22 @@ alerts = typer.Typer(
 
 StateName = Literal["pending", "delivered", "dead", "dropped"]
 IdArguments = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="ID", show_default=False, help="An id, or its beginning."),
+    list[str] | None, argument("ID", "Ids of alerts, or their beginnings.")
 ]
-RuleOption = Annotated[
-    str | None,
-    typer.Option("--rule", metavar="NAME", show_default=False, help="Only this rule."),
-]
-StateOption = Annotated[
-    StateName | None,
-    typer.Option("--state", show_default=False, help="Only alerts in this state."),
-]
+RuleOption = Annotated[str | None, option("NAME", "Only alerts of this rule.")]
+StateOption = Annotated[StateName | None, option(None, "Only alerts in this state.")]
 
 
-@alerts.command("test")
+@alerts.command("test", cls=Command)
 def send_tests(
     endpoints: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="RULE[/HOOK]",
-            show_default=False,
-            help="Rules or endpoints; default: all.",
-        ),
+        argument("RULE[/HOOK]", "Rules or endpoints; all of them by default."),
     ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Send a test alert to endpoints at once; exit code 1 if one fails."""
+    """Send a test alert to endpoints now; the exit code is 1 if one fails."""
     from monitor.commands.configuration import load
     from monitor.sinks.alerts.build import build_hooks, close_hooks, send_test
     from monitor.sinks.alerts.hooks.hook import Delivered
@@ -91,11 +89,11 @@ def send_tests(
     return 0 if all(isinstance(each, Delivered) for each in outcomes) else 1
 
 
-@alerts.command("list")
+@alerts.command("list", cls=Command)
 def list_alerts(
     state: StateOption = None,
     rule: RuleOption = None,
-    limit: Annotated[int, typer.Option(min=1, help="Number of newest alerts.")] = 50,
+    limit: Annotated[int, option("N", "Only the newest N alerts.", min=1)] = 50,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
@@ -104,32 +102,31 @@ def list_alerts(
 
     with _outbox(config) as outbox:
         entries = outbox.entries([state] if state else STATES, rule, limit)
+    rows = [
+        (
+            entry.alert.id[:8],
+            f"{entry.alert.created.astimezone():%Y-%m-%d %H:%M:%S}",
+            entry.alert.endpoint,
+            entry.alert.kind,
+            entry.state,
+            str(entry.attempts),
+            entry.last_error or str(entry.alert.body.get("message", "")),
+        )
+        for entry in entries
+    ]
     if as_json:
         print_json([_facts(entry) for entry in entries])
-        return 0
-    print_table(
-        ("ID", "CREATED", "ENDPOINT", "KIND", "STATE", "ATTEMPTS", "MESSAGE"),
-        [
-            (
-                entry.alert.id[:8],
-                f"{entry.alert.created.astimezone():%Y-%m-%d %H:%M:%S}",
-                entry.alert.endpoint,
-                entry.alert.kind,
-                entry.state,
-                str(entry.attempts),
-                entry.last_error or str(entry.alert.body.get("message", "")),
-            )
-            for entry in entries
-        ],
-    )
+    elif rows:
+        header = ("ID", "CREATED", "ENDPOINT", "KIND", "STATE", "ATTEMPTS", "MESSAGE")
+        print_table(header, rows)
+    else:
+        print_line("no alerts")
     return 0
 
 
-@alerts.command("show")
+@alerts.command("show", cls=Command)
 def show(
-    alert_id: Annotated[
-        str, typer.Argument(metavar="ID", help="An id, or its beginning.")
-    ],
+    alert_id: Annotated[str, argument("ID", "Id of an alert, or its beginning.")],
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
@@ -140,51 +137,56 @@ def show(
             {**asdict(attempt), "at": utc_text(attempt.at)}
             for attempt in outbox.attempts(entry.alert.id)
         ]
-    facts = {**_facts(entry), "tries": attempts, "body": dict(entry.alert.body)}
+    facts, body = _facts(entry), dict(entry.alert.body)
     if as_json:
-        print_json(facts)
+        print_json({**facts, "tries": attempts, "body": body})
         return 0
     for name, value in facts.items():
-        if name not in ("tries", "body"):
-            print_line(f"{name}: {'-' if value is None else value}")
+        print_line(f"{name}: {'-' if value is None else value}")
     for attempt in attempts:
         print_line(
             f"{attempt['at']}  {attempt['outcome']} in "
             f"{attempt['duration_seconds']:.3f} s: {attempt['detail']}"
         )
-    for line in json.dumps(dict(entry.alert.body), indent=2).splitlines():
+    for line in json.dumps(body, indent=2).splitlines():
         print_line(line)
     return 0
 
 
-@alerts.command("retry")
+@alerts.command("retry", cls=Command)
 def retry(
     ids: IdArguments = None,
     state: StateOption = None,
     rule: RuleOption = None,
     config: ConfigOption = None,
 ) -> int:
-    """Deliver pending, dead or dropped alerts, within a day."""
+    """Deliver pending, dead or dropped alerts now, or within a day."""
     now = datetime.now(UTC)
     tomorrow = now + timedelta(days=1)
     with _outbox(config) as outbox:
         chosen = _chosen(outbox, ids, state, rule)
         done = [outbox.retry(entry.alert.id, now, tomorrow) for entry in chosen]
-    print_line(f"{sum(done)} of {len(done)} alerts will be delivered")
-    return 0 if all(done) else 1
+    return _print_changed(done, "made pending")
 
 
-@alerts.command("drop")
+@alerts.command("drop", cls=Command)
 def drop(
     ids: IdArguments = None,
     state: StateOption = None,
     rule: RuleOption = None,
     config: ConfigOption = None,
 ) -> int:
-    """Cancel alerts that are pending or dead."""
+    """Cancel pending or dead alerts; the exit code is 1 if one cannot be."""
     with _outbox(config) as outbox:
         done = [outbox.drop(it.alert.id) for it in _chosen(outbox, ids, state, rule)]
-    print_line(f"{sum(done)} of {len(done)} alerts are dropped")
+    return _print_changed(done, "dropped")
+
+
+def _print_changed(done: list[bool], change: str) -> int:
+    if done:
+        print_line(f"{sum(done)} of {counted(len(done), 'alert')} {change}")
+    else:
+        print_line("no alert matches")
     return 0 if all(done) else 1
 
 
@@ -195,22 +197,20 @@ def _choose(wanted: list[str], known: list[str]) -> list[str]:
     for word in wanted:
         found = [name for name in known if word in (name, name.partition("/")[0])]
         if not found:
-            choice = ", ".join(known)
             raise UsageError(
-                f"{word!r} is neither a rule nor an endpoint; choose from {choice}"
+                f"{word!r} is neither a rule nor an endpoint; choose from "
+                f"{', '.join(known)}"
             )
         chosen += found
     return list(dict.fromkeys(chosen)) or known
 
 
-def _outbox(config: Any) -> "closing[Outbox]":
-    from monitor.commands.arguments import database_path
+def _outbox(config: Path | None) -> "closing[Outbox]":
     from monitor.commands.configuration import load
     from monitor.sinks.alerts.outbox import Outbox
     from monitor.sinks.store.database import open_database
 
-    configuration: Configuration = load(config)
-    path = database_path(configuration)
+    path = database_path(load(config))
     if not path.exists():
         raise SoundMonitorError(f"{path}: there is no database yet; `run` creates it")
     return closing(Outbox(open_database(path)))
@@ -219,7 +219,7 @@ def _outbox(config: Any) -> "closing[Outbox]":
 def _chosen(
     outbox: "Outbox", ids: list[str] | None, state: StateName | None, rule: str | None
 ) -> "list[Entry]":
-    """Alerts by id, or by state and rule; without any choice none is touched."""
+    """Return alerts by id, or by state and rule; there is no way to choose all."""
     if ids:
         return _find(outbox, ids)
     if state is None and rule is None:
@@ -242,7 +242,7 @@ def _find(outbox: "Outbox", ids: list[str]) -> "list[Entry]":
 
 
 def _facts(entry: "Entry") -> dict[str, Any]:
-    alert = entry.alert
+    alert, is_pending = entry.alert, entry.state == "pending"
     return {
         "id": alert.id,
         "endpoint": alert.endpoint,
@@ -253,9 +253,7 @@ def _facts(entry: "Entry") -> dict[str, Any]:
         "deadline": utc_text(alert.deadline),
         "state": entry.state,
         "attempts": entry.attempts,
-        "next_attempt": utc_text(entry.next_attempt)
-        if entry.state == "pending"
-        else None,
+        "next_attempt": utc_text(entry.next_attempt) if is_pending else None,
         "last_error": entry.last_error,
         "message": alert.body.get("message"),
     }

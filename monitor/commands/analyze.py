@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from monitor.commands.arguments import (
     ComputeDeviceOption,
     ConfigOption,
     JsonOption,
     ModelOption,
+    argument,
+    option,
 )
 from monitor.errors import SoundMonitorError, UsageError
 from monitor.records import Event, Gap, Health, ScoreFrame, Timed
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 HELP = """Detect sounds in recordings.
 
-FILE is WAV, FLAC, OGG or another format of libsndfile.  The same samples give the same
-events as in 'run', with the thresholds of the configuration.  Clipping, a DC offset and
-a dead or stuck channel are reported too, with their duration; silence is not.  --json
-prints one event, gap or such problem per line, in the format of the event log.
+FILE is WAV, FLAC, OGG or another format that libsndfile reads.  The same
+samples give the same events as in 'run', with the thresholds of the
+configuration.  Clipping, a DC offset, and a dead or stuck channel are
+reported too, with their duration; silence is not.  --json prints one event,
+gap or health problem a line, in the format of the event log.
 
-\b
 Examples:
   sound-monitor analyze street.wav
   sound-monitor analyze *.wav --json > events.jsonl
@@ -39,17 +39,11 @@ Examples:
 def analyze(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE", show_default=False, help="Recordings."),
+        argument("FILE", "One or more recordings."),
     ],
     as_json: JsonOption = False,
     plot: Annotated[
-        Path | None,
-        typer.Option(
-            "--plot",
-            metavar="PNG",
-            show_default=False,
-            help="Draw log-mel, scores and events of one recording.",
-        ),
+        Path | None, option("PNG", "Draw log-mel, scores and events of one recording.")
     ] = None,
     config: ConfigOption = None,
     model: ModelOption = None,

@@ -5,10 +5,9 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from monitor import __version__
 from monitor.commands import (
@@ -31,7 +30,7 @@ from monitor.commands import (
     status,
     train,
 )
-from monitor.commands.output import print_error
+from monitor.commands.output import Command, Group, print_error
 from monitor.errors import SoundMonitorError
 
 PROGRAM = "sound-monitor"
@@ -39,38 +38,22 @@ INTERRUPTED = 130
 
 HELP = """Listen to microphones and detect sounds as they happen.
 
-\b
 First steps:
   sound-monitor run --input demo:    try it without a microphone
   sound-monitor devices              list the microphones
   sound-monitor run                  listen to the default microphone
   sound-monitor check                validate the configuration
-  sound-monitor status               is the running monitor listening
+  sound-monitor status               show whether the monitor is listening
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted.
 """
 
 DAEMON, HISTORY, RECORDINGS, MODELS = "Daemon", "History", "Recordings", "Models"
 
 
-class _Sections(TyperGroup):
-    """Lists the subcommands in sections, each with its whole first sentence."""
-
-    def format_commands(self, _context: Any, formatter: Any) -> None:
-        width = max(map(len, self.commands))
-        for title in (DAEMON, HISTORY, RECORDINGS, MODELS):
-            rows = [
-                (name.ljust(width), command.get_short_help_str(limit=1000))
-                for name, command in self.commands.items()
-                if getattr(command, "rich_help_panel", None) == title
-            ]
-            with formatter.section(title):
-                formatter.write_dl(rows)
-
-
 app = typer.Typer(
     name=PROGRAM,
-    cls=_Sections,
+    cls=Group,
     help=HELP,
     add_completion=False,
     invoke_without_command=True,
@@ -98,7 +81,7 @@ for _section, _name, _help, _function in (
     (MODELS, "calibrate", calibrate.HELP, calibrate.calibrate),
     (MODELS, "scenes", scenes.HELP, scenes.scenes),
 ):
-    app.command(_name, help=_help, rich_help_panel=_section)(_function)
+    app.command(_name, cls=Command, help=_help, rich_help_panel=_section)(_function)
 app.add_typer(alerts.alerts, name="alerts", help=alerts.HELP, rich_help_panel=HISTORY)
 
 

@@ -4,7 +4,7 @@ import os
 import re
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -14,55 +14,82 @@ from monitor.errors import UsageError
 ComputeDevice = Literal["auto", "cpu", "cuda", "mps"]
 Speed = Literal["realtime", "max"]
 
+
+def option(metavar: str | None, help_text: str, *names: str, **more: Any) -> Any:
+    """Declare an option with a value; its name is that of the parameter by default."""
+    return typer.Option(*names, metavar=metavar, help=help_text, **more)
+
+
+def flag(name: str, help_text: str) -> Any:
+    """Declare an option without a value."""
+    return typer.Option(name, help=help_text)
+
+
+def argument(metavar: str, help_text: str) -> Any:
+    """Declare an argument."""
+    return typer.Argument(metavar=metavar, help=help_text, show_default=False)
+
+
+# The first line keeps the others as they are: a path is not broken at its hyphen.
 ConfigOption = Annotated[
     Path | None,
-    typer.Option(
-        "--config",
-        metavar="FILE",
-        show_default=False,
-        help="Configuration file.  Without it: $SOUND_MONITOR_CONFIG, else "
-        "/etc/sound-monitor/config.yaml, else the defaults.",
+    option(
+        "FILE",
+        "\b\nConfiguration file.  By default:\n$SOUND_MONITOR_CONFIG, else\n"
+        "/etc/sound-monitor/config.yaml, else none.",
     ),
 ]
 ModelOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--model",
-        metavar="FILE",
-        show_default=False,
-        help="Model file, instead of the included model.",
-    ),
+    Path | None, option("FILE", "Model file, instead of the included model.")
 ]
 ComputeDeviceOption = Annotated[
     ComputeDevice | None,
-    typer.Option(
-        "--compute-device",
-        show_default=False,
-        help="Where the network runs; auto uses a GPU if there is one.",
-    ),
+    option(None, "Where the network runs; auto uses a GPU if there is one."),
 ]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print JSON, for other programs.")
-]
+JsonOption = Annotated[bool, flag("--json", "Print JSON, for other programs.")]
 SinceOption = Annotated[
     str | None,
-    typer.Option(
-        "--since",
-        metavar="TIME",
-        show_default=False,
-        help="Start: 90s, 15m, 1h, 2d or 1w ago, or a time like 2026-11-23T07:30.",
+    option(
+        "TIME", "Start: 90s, 15m, 1h, 2d or 1w ago, or a time like 2026-11-23T07:30."
     ),
 ]
 UntilOption = Annotated[
+    str | None, option("TIME", "End, in the same form; now by default.")
+]
+DataArgument = Annotated[Path, argument("DATA", "The recordings.")]
+NegativesOption = Annotated[
+    list[Path] | None,
+    option("DIR", "Recordings without any of the labels; may be repeated."),
+]
+FoldsOption = Annotated[
+    str | None, option("1,2", "Use only these folds of DATA.", show_default="all")
+]
+NegativesFoldsOption = Annotated[
     str | None,
-    typer.Option(
-        "--until",
-        metavar="TIME",
-        show_default=False,
-        help="End, in the same form; now by default.",
+    option("3", "Use only these folds of the negatives.", show_default="all"),
+]
+LabelPatternOption = Annotated[
+    str | None,
+    option(
+        "REGEX", "Part of a file name that is its label.", show_default="the sub-folder"
     ),
 ]
-
+GroupPatternOption = Annotated[
+    str | None,
+    option(
+        "REGEX",
+        "Part of a file name that names its recording.",
+        show_default="the whole name",
+    ),
+]
+CacheOption = Annotated[
+    Path | None,
+    option("DIR", "Folder for decoded recordings.", show_default="in the user's cache"),
+]
+SeedOption = Annotated[
+    int | None,
+    option("N", "Seed of the random number generators.", min=0, show_default="0"),
+]
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _AGO = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
@@ -138,67 +165,6 @@ def parse_time_range(
     if first is not None and last is not None and last <= first:
         raise UsageError(f"--until: {until!r} is not after --since {since!r}")
     return first, last
-
-
-DataArgument = Annotated[Path, typer.Argument(metavar="DATA", help="The recordings.")]
-NegativesOption = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--negatives",
-        metavar="DIR",
-        show_default=False,
-        help="Recordings without any of the labels; may be repeated.",
-    ),
-]
-FoldsOption = Annotated[
-    str | None,
-    typer.Option(
-        "--folds",
-        metavar="1,2",
-        show_default="all",
-        help="Use only these folds of DATA.",
-    ),
-]
-NegativesFoldsOption = Annotated[
-    str | None,
-    typer.Option(
-        "--negatives-folds",
-        metavar="3",
-        show_default="all",
-        help="Use only these folds of the negatives.",
-    ),
-]
-LabelPatternOption = Annotated[
-    str | None,
-    typer.Option(
-        "--label-pattern",
-        metavar="REGEX",
-        show_default="the sub-folder",
-        help="Part of a file name that is its label.",
-    ),
-]
-GroupPatternOption = Annotated[
-    str | None,
-    typer.Option(
-        "--group-pattern",
-        metavar="REGEX",
-        show_default="the whole name",
-        help="Part of a file name that names its recording.",
-    ),
-]
-CacheOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--cache",
-        metavar="DIR",
-        show_default="in the user's cache",
-        help="Folder for decoded recordings.",
-    ),
-]
-SeedOption = Annotated[
-    int | None,
-    typer.Option(min=0, show_default="0", help="Seed of the random number generators."),
-]
 
 
 def cache_folder(chosen: Path | None) -> Path:

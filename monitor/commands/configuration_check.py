@@ -5,36 +5,18 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from monitor.audio.sources.devices import InputDevice, choose_device
 from monitor.audio.sources.source import build_source
 from monitor.commands.configuration import Configuration
-from monitor.config.audio import SourceSettings
 from monitor.detection.feasibility import Feasibility, examine
 from monitor.detection.rules import LabelRule, resolve_rules
 from monitor.errors import ConfigError, SoundMonitorError
 from monitor.model.card import Description, read_card
+from monitor.spec import ModelSpec
 
 ListDevices = Callable[[], Sequence[InputDevice]]
-
-
-@dataclass(frozen=True, slots=True)
-class SourceCheck:
-    """One source."""
-
-    name: str
-    input: str
-    description: str
-    note: str
-    """For a microphone, whether it is connected now."""
-
-
-@dataclass(frozen=True, slots=True)
-class LabelCheck:
-    """The rule of one label, and the sounds it can detect."""
-
-    rule: LabelRule
-    feasibility: Feasibility
 
 
 @dataclass(slots=True)
@@ -42,8 +24,12 @@ class ConfigurationCheck:
     """The result of a check."""
 
     model: Description | None = None
-    sources: list[SourceCheck] = field(default_factory=list)
-    labels: list[LabelCheck] = field(default_factory=list)
+    sources: list[dict[str, str]] = field(default_factory=list)
+    """Name, input, description, and a note: whether a microphone is connected now."""
+
+    labels: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By label, its rule and the sounds that the rule can detect."""
+
     files: dict[str, Path | None] = field(default_factory=dict)
     endpoints: dict[str, str] = field(default_factory=dict)
     """By endpoint, the destination of its alerts, without secrets."""
@@ -86,31 +72,30 @@ def _check_sources(
         except SoundMonitorError as error:
             description = "invalid"
             result.problems.append(f"source {settings.name!r}: {error}")
-        if settings.input.startswith("mic:"):
+        kind, _, wanted = settings.input.partition(":")
+        if kind == "mic":
             try:
-                if devices is None:
-                    devices = list(list_devices())
-                note = _device_note(settings, devices)
+                devices = list(list_devices()) if devices is None else devices
+                note = f"connected: {devices[choose_device(wanted, devices)].name}"
             except SoundMonitorError as error:
-                note = f"not connected now, would be waited for: {error}"
+                note = f"not connected now; the daemon would wait for it: {error}"
         result.sources.append(
-            SourceCheck(settings.name, settings.input, description, note)
+            {
+                "name": settings.name,
+                "input": settings.input,
+                "description": description,
+                "note": note,
+            }
         )
-
-
-def _device_note(settings: SourceSettings, devices: Sequence[InputDevice]) -> str:
-    wanted = settings.input.partition(":")[2]
-    return f"connected: {devices[choose_device(wanted, devices)].name}"
 
 
 def _check_model(configuration: Configuration, result: ConfigurationCheck) -> None:
     config = configuration.config
     try:
-        result.model = read_card(config.model.file)
+        result.model = spec, card = read_card(config.model.file)
     except SoundMonitorError as error:
         result.problems.append(str(error))
         return
-    spec, card = result.model
     hop_frames = config.detection.hop_frames
     if hop_frames % card.total_stride:
         result.problems.append(
@@ -118,10 +103,10 @@ def _check_model(configuration: Configuration, result: ConfigurationCheck) -> No
             f"the model {card.name!r}, {card.total_stride} frames"
         )
     rules = _resolve_rules(configuration, result)
-    for answer in examine(rules, hop_frames * spec.hop_length, spec):
-        result.labels.append(LabelCheck(rules[answer.label], answer))
-        if not answer.can_fire:
-            result.problems.append(f"detection.labels.{answer.label}: {answer.why}")
+    for found in examine(rules, hop_frames * spec.hop_length, spec):
+        result.labels[found.label] = _label_facts(rules[found.label], found, spec)
+        if not found.can_fire:
+            result.problems.append(f"detection.labels.{found.label}: {found.why}")
 
 
 def _resolve_rules(
@@ -147,22 +132,37 @@ def _resolve_rules(
     return rules
 
 
+def _label_facts(
+    rule: LabelRule, feasibility: Feasibility, spec: ModelSpec
+) -> dict[str, Any]:
+    return {
+        "onset_threshold": rule.onset_threshold,
+        "offset_threshold": rule.offset_threshold,
+        "smoothing_hops": rule.smoothing_hops,
+        "min_duration_on_seconds": spec.seconds(rule.min_duration_on),
+        "min_duration_off_seconds": spec.seconds(rule.min_duration_off),
+        "refractory_seconds": spec.seconds(rule.refractory),
+        "margin": rule.margin,
+        "can_fire": feasibility.can_fire,
+        "why": feasibility.why,
+        "shortest_sound_seconds": feasibility.shortest_sound_seconds,
+        "latency_bound_seconds": feasibility.latency_bound_seconds,
+    }
+
+
 def _check_files(configuration: Configuration, result: ConfigurationCheck) -> None:
     state_dir, config = configuration.state_dir, configuration.config
+    clips = config.clips.path if config.privacy == "clips" else None
     result.files["state_dir"] = state_dir
     problems = [_folder_problem("state_dir", state_dir)]
-    for name, path in (
-        ("event_log", config.event_log.path),
-        ("store", config.store.path),
+    for name, path, find_problem in (
+        ("event_log", config.event_log.path, _file_problem),
+        ("store", config.store.path, _file_problem),
+        ("clips", clips, _folder_problem),
     ):
-        file = None if path is None else state_dir / path
-        result.files[name] = file
-        if file is not None:
-            problems.append(_file_problem(f"{name}.path", file))
-    result.files["clips"] = None
-    if config.privacy == "clips":
-        folder = result.files["clips"] = state_dir / config.clips.path
-        problems.append(_folder_problem("clips.path", folder))
+        result.files[name] = None if path is None else state_dir / path
+        if path is not None:
+            problems.append(find_problem(f"{name}.path", state_dir / path))
     result.problems += dict.fromkeys(filter(None, problems))
 
 

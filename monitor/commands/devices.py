@@ -6,10 +6,9 @@ from monitor.commands.arguments import JsonOption
 
 HELP = """List the microphones and other inputs of this machine.
 
-Write a name, a part of it that matches only one device, or the stable id after 'mic:'.
-The daemon waits for a device that is not connected yet.
+After 'mic:', write a name, a part of it that only one device has, or the
+stable id.  The daemon waits for a device that is not connected yet.
 
-\b
 Examples:
   sound-monitor devices
   sound-monitor run --input "mic:USB Audio"
@@ -22,23 +21,21 @@ def devices(as_json: JsonOption = False) -> int:
     from monitor.commands.output import print_json, print_line, print_table
 
     found = list_devices()
+    rows = [
+        (
+            each.name,
+            each.stable_id or "-",
+            str(each.channels),
+            f"{each.sample_rate:.0f} Hz",
+            each.host_api,
+            "default" if each.is_default else "",
+        )
+        for each in found
+    ]
     if as_json:
         print_json([asdict(device) for device in found])
-    elif found:
-        print_table(
-            ("NAME", "ID", "CHANNELS", "RATE", "HOST API", ""),
-            [
-                (
-                    device.name,
-                    device.stable_id or "-",
-                    str(device.channels),
-                    f"{device.sample_rate:.0f} Hz",
-                    device.host_api,
-                    "default" if device.is_default else "",
-                )
-                for device in found
-            ],
-        )
+    elif rows:
+        print_table(("NAME", "ID", "CHANNELS", "RATE", "HOST API", ""), rows)
     else:
         print_line("no input device found; the daemon would wait for one")
     return 0

@@ -1,35 +1,31 @@
-"""`sound-monitor drill`: breaks a private monitor and measures how it recovers."""
+"""`sound-monitor drill`: failures caused on purpose, and the recovery from them."""
 
 import signal
 import sys
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
-
-from monitor.commands.arguments import ConfigOption, JsonOption
+from monitor.commands.arguments import ConfigOption, JsonOption, argument, option
 
 if TYPE_CHECKING:
     from monitor.runtime.drills.monitor_process import Outcome
 
 HELP = """Break a private monitor on purpose, and measure how it recovers.
 
-The private monitor runs beside the real one, with the configured model and its own
-state, which is deleted afterwards; no alerts leave the machine.  Each drill prints one
-line; all of them together take about five minutes.
+The private monitor runs beside the real one, with the configured model and
+its own state, which is deleted afterwards; no alerts leave the machine.  Each
+drill prints one line; all of them together take about five minutes.
 
-\b
 Drills:
   unplug    kill, then freeze the process that captures the microphone
   overrun   stop the monitor for longer than its ring buffer holds
   disk      fill the disk
-  webhook   let the alert endpoint refuse, fail and hang
+  webhook   let the alert endpoint reject alerts, fail and hang
   crash     kill the monitor at random moments
   all       all of them, one after the other
 
-Only unplug captures from a configured source, the first live one; the others listen to
-a program that plays bursts of noise at known times.
+Only unplug captures from a configured source, the first live one; the others
+listen to a program that plays bursts of noise at known times.
 
-\b
 Examples:
   sound-monitor drill all
   sound-monitor drill unplug --input "mic:USB Audio"
@@ -42,18 +38,15 @@ Name = Literal["all", "unplug", "overrun", "disk", "webhook", "crash"]
 
 
 def drill(
-    name: Annotated[
-        Name, typer.Argument(metavar="DRILL", help="Name of a drill, or all.")
-    ],
+    name: Annotated[Name, argument("DRILL", "Name of a drill, or all.")],
     config: ConfigOption = None,
     source: Annotated[
         str | None,
-        typer.Option(
+        option(
+            "SPEC",
+            "Source to unplug: mic:NAME, command:ARGV or demo:, instead of the first "
+            "live source of the configuration.",
             "--input",
-            metavar="SPEC",
-            show_default=False,
-            help="Source to unplug: mic:NAME, command:ARGV or demo:, instead of the "
-            "first live source of the configuration.",
         ),
     ] = None,
     as_json: JsonOption = False,

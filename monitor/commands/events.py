@@ -6,28 +6,28 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated
 
-import typer
-
 from monitor.commands.arguments import (
     ConfigOption,
     JsonOption,
     SinceOption,
     UntilOption,
+    flag,
+    option,
 )
-from monitor.commands.output import print_table
+from monitor.commands.output import print_line, print_table
 from monitor.errors import UsageError
 from monitor.records import Event, Health, Onset, Timed
 from monitor.text import duration, level, moment
 
-HEADER = ("BEGAN", "SOURCE", "LABEL", "FOR", "SCORE", "DBFS", "DB(A)", "END")
+HEADER = ("START", "SOURCE", "LABEL", "DURATION", "SCORE", "DBFS", "DB(A)", "END")
 HELP = """List the events in the database, and health problems between them.
 
-Events that overlap the time range are listed; one that is going on has no end yet.
-Health problems have their kind in brackets; with --label, --min-score or --csv they are
-left out.  --json prints one record per line, in the form of the event log; --csv prints
-a table for spreadsheets, times in UTC.
+Events that overlap the time range are listed; an event that is going on has
+no end yet.  Health problems have their kind in brackets; with --label,
+--min-score or --csv they are left out.  --json prints one record a line, in
+the format of the event log; --csv prints a table for spreadsheets, with times
+in UTC.
 
-\b
 Examples:
   sound-monitor events --since 1h
   sound-monitor events --since 2026-11-23 --until 2026-11-24 --label siren
@@ -41,35 +41,17 @@ def events(
     until: UntilOption = None,
     labels: Annotated[
         list[str] | None,
-        typer.Option(
-            "--label",
-            metavar="LABEL",
-            show_default=False,
-            help="Only this label; may be given several times.",
-        ),
+        option("LABEL", "Only this label; may be repeated.", "--label"),
     ] = None,
     sources: Annotated[
         list[str] | None,
-        typer.Option(
-            "--source",
-            metavar="NAME",
-            show_default=False,
-            help="Only this source; may be given several times.",
-        ),
+        option("NAME", "Only this source; may be repeated.", "--source"),
     ] = None,
     min_score: Annotated[
-        float | None,
-        typer.Option(
-            "--min-score",
-            metavar="SCORE",
-            min=0,
-            max=1,
-            show_default=False,
-            help="Least peak score.",
-        ),
+        float | None, option("SCORE", "Lowest peak score.", min=0, max=1)
     ] = None,
     as_json: JsonOption = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_csv: Annotated[bool, flag("--csv", "Print CSV.")] = False,
     config: ConfigOption = None,
 ) -> int:
     """Print the chosen events."""
@@ -92,8 +74,10 @@ def events(
             _print_json(found)
         elif as_csv:
             _print_csv(found)
+        elif rows := [table_row(timed) for timed in found]:
+            print_table(HEADER, rows)
         else:
-            print_table(HEADER, map(table_row, found))
+            print_line("no events")
     return 0
 
 
@@ -105,21 +89,20 @@ def table_row(timed: Timed) -> tuple[str, ...]:
     """Return the cells of an event or a health problem, see `HEADER`."""
     record = timed.record
     assert isinstance(record, Onset | Event | Health)
-    began = (moment(timed.start_seconds, timed.start_utc), record.source)
+    end = "going on"
     if isinstance(record, Health):
-        name, levels = f"({record.kind})", ("", "", "")
-        end = "cleared" if record.state == "cleared" else "going on"
+        label, figures = f"({record.kind})", ("", "", "")
+        if record.state == "cleared":
+            end = "cleared"
     else:
-        name = record.label
-        levels = (
-            f"{record.peak_score:.2f}",
-            level(record.level_dbfs, 1),
-            level(record.laeq_db, 1),
-        )
-        end = record.end_reason if isinstance(record, Event) else "going on"
+        levels = level(record.level_dbfs, 1), level(record.laeq_db, 1)
+        label, figures = record.label, (f"{record.peak_score:.2f}", *levels)
+        if isinstance(record, Event):
+            end = record.end_reason
     seconds = timed.end_seconds - timed.start_seconds
     lasts = "-" if end == "going on" else duration(seconds)
-    return (*began, name, lasts, *levels, end)
+    start = moment(timed.start_seconds, timed.start_utc)
+    return (start, record.source, label, lasts, *figures, end)
 
 
 def _print_json(found: Iterable[Timed]) -> None:

@@ -1,17 +1,23 @@
 """`sound-monitor forget`: delete stored records."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from monitor.commands.arguments import ConfigOption, JsonOption, parse_time
+from monitor.commands.arguments import (
+    ConfigOption,
+    JsonOption,
+    flag,
+    option,
+    parse_time,
+)
 from monitor.commands.output import print_json, print_line
 from monitor.errors import SoundMonitorError, UsageError
-from monitor.text import local_time
+from monitor.text import counted, local_time
 
 if TYPE_CHECKING:
     from monitor.commands.configuration import Configuration
@@ -19,12 +25,12 @@ if TYPE_CHECKING:
 
 HELP = """Delete stored records since a time, or all of them.
 
-Deletes events, gaps, health, scores and alerts from the database, lines from the event
-log, and clips.  Deleted rows are overwritten in the database file.  On a terminal the
-command shows what it would delete and asks first.  A running monitor goes on, and does
-not store its memory of the deleted time.
+Deletes events, gaps, health problems, scores and alerts from the database,
+lines from the event log, and clips.  Deleted rows are overwritten in the
+database file.  On a terminal the command shows what it would delete, and asks
+for confirmation.  A running monitor goes on, and stores nothing of the
+deleted time afterwards.
 
-\b
 Examples:
   sound-monitor forget --since 1h
   sound-monitor forget --since 2026-11-23T18:00 --yes
@@ -35,17 +41,10 @@ Examples:
 def forget(
     since: Annotated[
         str | None,
-        typer.Option(
-            "--since",
-            metavar="TIME",
-            show_default=False,
-            help="From this time until now: 15m, 1h, 2d or 2026-11-23T07:30.",
-        ),
+        option("TIME", "From this time until now: 15m, 1h, 2d or 2026-11-23T07:30."),
     ] = None,
-    everything: Annotated[
-        bool, typer.Option("--all", help="Delete everything.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    everything: Annotated[bool, flag("--all", "Delete everything.")] = False,
+    yes: Annotated[bool, flag("--yes", "Do not ask.")] = False,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> int:
@@ -55,103 +54,86 @@ def forget(
     from monitor.sinks.store.forget import Forgotten, count
     from monitor.sinks.store.forget import forget as delete
 
-    now = datetime.now(UTC)
     if everything == (since is not None):
         raise UsageError("forget: give --since TIME or --all")
-    first = None if since is None else parse_time(since, now, "--since")
-    places = _Places.of(load(config))
+    first = None if since is None else parse_time(since, datetime.now(UTC), "--since")
+    database, log, clips = _places(load(config))
     if sys.stdin.isatty() and not yes and not as_json:
-        found = Forgotten()
-        if places.database is not None:
-            found = count(places.database, first)
+        found = Forgotten() if database is None else count(database, first)
         print_line(f"would be deleted: {_sentence(found)}")
-        print_line(f"would be deleted: {len(stored_clips(places.clips, first))} clips")
+        number = len(stored_clips(clips, first))
+        print_line(f"would be deleted: {counted(number, 'clip')}")
         typer.confirm("Delete it?", abort=True)
-    deleted = Forgotten()
-    damaged = 0
-    if places.database is not None:
-        deleted = delete(places.database, first, datetime.now(UTC))
-        damaged = _delete_damaged(places.database) if everything else 0
-    lines, clips = places.delete_files(first)
+    deleted, damaged = Forgotten(), 0
+    if database is not None:
+        deleted = delete(database, first, datetime.now(UTC))
+        damaged = _delete_damaged(database) if everything else 0
+    facts = asdict(deleted) | {
+        "since": None if first is None else first.isoformat(),
+        **_delete_files(log, clips, first),
+        "damaged_files": damaged,
+    }
     if as_json:
-        print_json(
-            {
-                "since": None if first is None else first.isoformat(),
-                "events": deleted.events,
-                "gaps": deleted.gaps,
-                "health": deleted.health,
-                "score_frames": deleted.score_frames,
-                "alerts": deleted.alerts,
-                "event_log_lines": lines,
-                "clips": clips,
-                "damaged_files": damaged,
-            }
-        )
+        print_json(facts)
         return 0
     print_line(f"deleted: {_sentence(deleted)}")
-    print_line(f"deleted from the event log: {lines} lines")
-    print_line(f"deleted: {clips} clips")
+    print_line(
+        f"deleted from the event log: {counted(facts['event_log_lines'], 'line')}"
+    )
+    print_line(f"deleted: {counted(facts['clips'], 'clip')}")
     if damaged:
-        print_line(f"deleted: {damaged} files of damaged databases")
+        print_line(f"deleted: {counted(damaged, 'file')} of damaged databases")
     return 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Places:
-    """The files in which a monitor stores records."""
+def _places(configuration: "Configuration") -> tuple[Path | None, Path | None, Path]:
+    """Return the database, if there is one, the event log and the folder of clips.
 
-    database: Path | None
-    """None: the configuration names none, or it is not there."""
+    Raises:
+        SoundMonitorError: None of them exists.
+    """
+    config, folder = configuration.config, configuration.state_dir
+    clips = folder / config.clips.path
+    database, log = (
+        None if path is None else folder / path
+        for path in (config.store.path, config.event_log.path)
+    )
+    existing = [path for path in (database, log, clips) if path and path.exists()]
+    if not existing:
+        raise SoundMonitorError(f"nothing is stored in {folder}")
+    return database if database in existing else None, log, clips
 
-    log: Path | None
-    clips: Path
 
-    @classmethod
-    def of(cls, configuration: "Configuration") -> Self:
-        """Return the places that the configuration names.
+def _delete_files(
+    log: Path | None, clips: Path, since: datetime | None
+) -> dict[str, int]:
+    from monitor.sinks.clip_files import forget as delete_clips
+    from monitor.sinks.event_log import erase_lines
 
-        Raises:
-            SoundMonitorError: None of them exists.
-        """
-        config, folder = configuration.config, configuration.state_dir
-        database, log = (
-            None if path is None else folder / path
-            for path in (config.store.path, config.event_log.path)
-        )
-        if database is not None and not database.exists():
-            database = None
-        clips = folder / config.clips.path
-        has_log = log is not None and log.exists()
-        if database is None and not clips.exists() and not has_log:
-            raise SoundMonitorError(f"nothing is stored in {folder}")
-        return cls(database, log, clips)
-
-    def delete_files(self, since: datetime | None) -> tuple[int, int]:
-        """Delete lines of the event log, and clips; return how many of each."""
-        from monitor.sinks.clip_files import forget as delete_clips
-        from monitor.sinks.event_log import erase_lines
-
-        place = f"event log {self.log}"
-        try:
-            lines = 0 if self.log is None else erase_lines(self.log, since)
-            place = f"clips in {self.clips}"
-            clips = delete_clips(self.clips, since, datetime.now(UTC))
-        except OSError as error:
-            raise SoundMonitorError(
-                f"the database is clean, but not the {place}: {error.strerror}"
-            ) from None
-        return lines, clips
+    place = f"event log {log}"
+    try:
+        lines = 0 if log is None else erase_lines(log, since)
+        place = f"clips in {clips}"
+        number = delete_clips(clips, since, datetime.now(UTC))
+    except OSError as error:
+        raise SoundMonitorError(
+            f"the database is clean, but not the {place}: {error.strerror}"
+        ) from None
+    return {"event_log_lines": lines, "clips": number}
 
 
 def _sentence(deleted: "Forgotten") -> str:
     if deleted.since is None:
         return "nothing"
-    health = f"{deleted.health} health problems, " if deleted.health else ""
-    return (
-        f"{deleted.events} events, {deleted.gaps} gaps, {health}"
-        f"{deleted.score_frames} score frames, {deleted.alerts} alerts, "
-        f"from {local_time(deleted.since)}"
+    health = [counted(deleted.health, "health problem")] if deleted.health else []
+    parts = (
+        counted(deleted.events, "event"),
+        counted(deleted.gaps, "gap"),
+        *health,
+        counted(deleted.score_frames, "score frame"),
+        counted(deleted.alerts, "alert"),
     )
+    return f"{', '.join(parts)}, from {local_time(deleted.since)}"
 
 
 def _delete_damaged(path: Path) -> int:

@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from monitor.commands.arguments import JsonOption
+from monitor.commands.arguments import JsonOption, argument
 
 if TYPE_CHECKING:
     from monitor.model.card import Description, ModelCard
@@ -16,7 +14,6 @@ HELP = """Show the labels, thresholds, test report and licence of a model file.
 
 --json prints the complete metadata of the file.
 
-\b
 Examples:
   sound-monitor model
   sound-monitor model runs/latest/model.safetensors --json
@@ -25,12 +22,7 @@ Examples:
 
 def model(
     file: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="FILE",
-            show_default=False,
-            help="Model file.  Without it: the included model.",
-        ),
+        Path | None, argument("FILE", "Model file; by default the included model.")
     ] = None,
     as_json: JsonOption = False,
 ) -> int:
@@ -57,7 +49,8 @@ def _print_card(description: "Description") -> None:
         f"bands from {spec.f_min:g} to {spec.f_max:g} Hz, windows of "
         f"{spec.seconds(spec.window_samples):.3f} s"
     )
-    print_line(f"licence  {card.licence or 'not given'}")
+    for number, line in enumerate((card.licence or "not given").splitlines()):
+        print_line(f"{'' if number else 'licence':<9}{line}")
     print_line()
     print_table(
         ("LABEL", "ONSET", "OFFSET", "FALSE ALARMS/H", *map(str.upper, _FIGURES)),
@@ -71,11 +64,9 @@ def _print_card(description: "Description") -> None:
 
 
 def _label_row(card: "ModelCard", label: str) -> tuple[str, ...]:
-    thresholds = card.thresholds.get(label)
     limits: tuple[float | None, ...] = (None, None, None)
-    if thresholds is not None:
-        rate = thresholds.false_alarms_per_hour
-        limits = (thresholds.onset, thresholds.offset, rate)
+    if found := card.thresholds.get(label):
+        limits = (found.onset, found.offset, found.false_alarms_per_hour)
     measured: object = card.report
     for key in ("per_class", label):
         measured = measured.get(key) if isinstance(measured, dict) else None

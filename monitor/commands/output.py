@@ -1,8 +1,12 @@
-"""Output of the commands: JSON, aligned columns and error messages."""
+"""Output of the commands: help, JSON, aligned columns and error messages."""
 
+import inspect
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from typing import Any
+
+from typer.core import TyperCommand, TyperGroup
 
 from monitor.text import printable
 
@@ -30,18 +34,74 @@ def print_error(message: str) -> None:
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print aligned columns, cropped to the terminal's width, uncropped in a pipe."""
+    """Print aligned columns.  Nothing is cropped, however narrow the terminal is."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in header:
-        table.add_column(Text(title), overflow="ellipsis", no_wrap=True)
+        table.add_column(Text(title), no_wrap=True)
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
-    console = Console(width=None if sys.stdout.isatty() else 10_000)
+    console = Console(width=10_000)
     with console.capture() as captured:
         console.print(table)
     for line in captured.get().splitlines():
         sys.stdout.write(line.rstrip() + "\n")
+
+
+def _write_text(command: Any, formatter: Any) -> None:
+    lines = inspect.cleandoc(command.help).splitlines()
+    formatter.write("\n")
+    formatter.write("".join(f"  {line}".rstrip() + "\n" for line in lines))
+
+
+class Command(TyperCommand):
+    """A command whose arguments are shown by their names, without a Python type."""
+
+    def format_help_text(self, _context: Any, formatter: Any) -> None:
+        """Write the text line by line."""
+        if "\b" in (self.help or ""):
+            super().format_help_text(_context, formatter)
+        else:
+            _write_text(self, formatter)
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return the parts of the usage line: FILE, not {FILE}."""
+        pieces = super().collect_usage_pieces(ctx)
+        return [piece.replace("{", "").replace("}", "") for piece in pieces]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the arguments, then the options."""
+        sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None and parameter.param_type_name == "argument":
+                sections["Arguments"].append((parameter.metavar or "", record[1]))
+            elif record is not None:
+                sections["Options"].append(record)
+        for title, rows in sections.items():
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+
+class Group(TyperGroup):
+    """Commands in sections, each with its whole first sentence."""
+
+    def format_help_text(self, _context: Any, formatter: Any) -> None:
+        """Write the text line by line."""
+        _write_text(self, formatter)
+
+    def format_commands(self, _context: Any, formatter: Any) -> None:
+        """Write the commands by `rich_help_panel`."""
+        width = max(map(len, self.commands))
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for name, command in self.commands.items():
+            title = getattr(command, "rich_help_panel", None) or "Commands"
+            row = (name.ljust(width), command.get_short_help_str(limit=1000))
+            sections.setdefault(title, []).append(row)
+        for title, rows in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(rows)

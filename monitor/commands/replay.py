@@ -1,21 +1,21 @@
 """`sound-monitor replay`: detection on stored scores with other settings."""
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
-
-import typer
 
 from monitor.commands.arguments import (
     ConfigOption,
     JsonOption,
     SinceOption,
     UntilOption,
+    database_path,
+    flag,
+    parse_time_range,
 )
 from monitor.commands.events import HEADER, table_row
 from monitor.commands.output import print_json_line, print_line, print_table
 from monitor.errors import StoreError
-from monitor.text import local_time
+from monitor.text import counted, local_time
 
 if TYPE_CHECKING:
     from monitor.commands.configuration import Configuration
@@ -24,11 +24,10 @@ if TYPE_CHECKING:
 
 HELP = """Show which events other settings would detect, from stored scores.
 
-The detection settings of --config are applied to the scores in its database, and the
-result is compared with the stored events: they stay or go, and others come.  No sound
-is needed, and none is stored.
+The detection settings of --config are applied to the scores in its database,
+and the result is compared with the stored events: an event stays, goes or
+comes.  No sound is needed, and nothing is stored.
 
-\b
 Examples:
   sound-monitor replay --config new.yaml --since 1d
   sound-monitor replay --config new.yaml --since 1w --until 1d --json
@@ -39,13 +38,10 @@ def replay(
     config: ConfigOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
-    show_all: Annotated[
-        bool, typer.Option("--all", help="Show also events that stay.")
-    ] = False,
+    show_all: Annotated[bool, flag("--all", "Show also events that stay.")] = False,
     as_json: JsonOption = False,
 ) -> int:
     """Print which events come and go."""
-    from monitor.commands.arguments import database_path, parse_time_range
     from monitor.commands.configuration import load
     from monitor.runtime.replay import replay as run_again
     from monitor.sinks.encoding import encode
@@ -76,12 +72,12 @@ def replay(
     shown = [change for change in changes if show_all or change[0] != "stays"]
     if shown:
         rows = ((change, *table_row(timed)) for change, timed in shown)
-        print_table(("", *HEADER), rows)
+        print_table(("CHANGE", *HEADER), rows)
         print_line()
-    counts = Counter(change for change, _ in changes)
     print_line(
-        f"{counts['stays']} events stay, {counts['comes']} come, {counts['goes']} go, "
-        f"since {local_time(comparison.since)} ({comparison.frames} score frames)"
+        f"{counted(len(changes), 'event')} since {local_time(comparison.since)}: "
+        f"{len(comparison.stays)} stay, {len(comparison.comes)} come, "
+        f"{len(comparison.goes)} go ({counted(comparison.frames, 'score frame')})"
     )
     return 0
 

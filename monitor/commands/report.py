@@ -2,29 +2,33 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
-from monitor.commands.arguments import ConfigOption, JsonOption
+from monitor.commands.arguments import (
+    ConfigOption,
+    JsonOption,
+    argument,
+    database_path,
+    parse_day,
+)
 from monitor.commands.events import HEADER, table_row
 from monitor.commands.output import print_json, print_line, print_table
-from monitor.records import Health, Timed
-from monitor.text import duration, level, moment
+from monitor.records import Timed
+from monitor.text import duration, level, percent
 
 if TYPE_CHECKING:
-    from monitor.sinks.store.day_report import DayReport
+    from monitor.sinks.store.day_report import DayReport, LabelDay, SourceDay
 
 LISTED_EVENTS = 50
 _BARS = " ▁▂▃▄▅▆▇█"
 
 HELP = """Report on a day: which sounds, when, how long and how loud.
 
-DAY is today, yesterday or a date, in local time.  The report also says which share of
-the day was captured, and how much was lost and why.
+The report also shows which share of the day was captured, and how much was
+lost and why.
 
-\b
 Examples:
   sound-monitor report yesterday
   sound-monitor report 2026-11-23 --json
@@ -32,12 +36,14 @@ Examples:
 
 
 def report(
-    day: Annotated[str, typer.Argument(metavar="DAY")] = "today",
+    day: Annotated[
+        str,
+        argument("DAY", "today, yesterday or a date, in local time; today by default."),
+    ] = "today",
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> int:
     """Print the report of a day."""
-    from monitor.commands.arguments import database_path, parse_day
     from monitor.commands.configuration import load
     from monitor.sinks.store.day_report import report_day
     from monitor.sinks.store.queries import open_to_read
@@ -62,66 +68,59 @@ def _facts(found: "DayReport") -> dict[str, Any]:
         "end": found.end.isoformat(),
         "seconds": found.seconds,
         "sources": {
-            name: {
-                "listened_seconds": round(source.listened_seconds, 3),
-                "listened_share": _share(source.listened_seconds, found.seconds),
-                "gaps": source.gaps,
-                "lost_seconds": {
-                    reason: round(seconds, 3)
-                    for reason, seconds in source.lost_seconds.items()
-                },
-                "laeq_db": _finite(source.laeq_db),
-                "laeq_db_by_hour": [_finite(value) for value in source.laeq_db_by_hour],
-            }
+            name: {**_figures(source), "listened_share": _share(source, found)}
             for name, source in found.sources.items()
         },
-        "labels": {
-            name: {
-                "events": label.events,
-                "total_seconds": round(label.total_seconds, 3),
-                "longest_seconds": round(label.longest_seconds, 3),
-                "loudest_laeq_db": _finite(label.loudest_laeq_db),
-                "highest_score": _finite(label.highest_score, 4),
-                "by_hour": label.by_hour,
-            }
-            for name, label in found.labels.items()
-        },
+        "labels": {name: _figures(label) for name, label in found.labels.items()},
         "events": [encode(timed) for timed in found.events],
         "health": [encode(timed) for timed in found.health],
     }
 
 
-def _finite(value: float, digits: int = 1) -> float | None:
-    return round(value, digits) if math.isfinite(value) else None
+def _figures(part: "SourceDay | LabelDay") -> dict[str, Any]:
+    """Return the facts of a source or a label, rounded; None for no number."""
+    return {
+        name: _rounded(value, 3 if "seconds" in name else 4 if "score" in name else 1)
+        for name, value in asdict(part).items()
+    }
 
 
-def _share(part: float, whole: float) -> float:
-    return round(part / whole, 6) if whole else 0.0
+def _rounded(value: Any, digits: int) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(each, digits) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_rounded(each, digits) for each in value]
+    if isinstance(value, float):
+        return round(value, digits) if math.isfinite(value) else None
+    return value
+
+
+def _share(source: "SourceDay", found: "DayReport") -> float:
+    return round(source.listened_seconds / found.seconds, 6) if found.seconds else 0.0
 
 
 def _print_page(found: "DayReport") -> None:
     print_line(f"{found.day:%A, %d %B %Y}: {duration(found.seconds)}")
     print_line()
-    _print_sources(found)
+    if found.sources:
+        _print_sources(found)
+    else:
+        print_line("No source was captured.")
     print_line()
     if found.health:
         _print_health(found)
         print_line()
-    if not found.events:
+    if found.events:
+        _print_labels(found)
+        print_line()
+        _print_events(found.events)
+    else:
         print_line("No events.")
-        return
-    _print_labels(found)
-    print_line()
-    _print_events(found.events)
 
 
 def _print_sources(found: "DayReport") -> None:
-    if not found.sources:
-        print_line("No source was captured.")
-        return
     rows = []
     for name, source in found.sources.items():
-        share = 100 * _share(source.listened_seconds, found.seconds)
         lost = ", ".join(
             f"{reason} {duration(seconds)}"
             for reason, seconds in source.lost_seconds.items()
@@ -130,7 +129,7 @@ def _print_sources(found: "DayReport") -> None:
             (
                 name,
                 duration(source.listened_seconds),
-                f"{share:.2f} %",
+                percent(_share(source, found)),
                 str(source.gaps),
                 lost or "-",
                 level(source.laeq_db, 1),
@@ -146,24 +145,16 @@ def _print_health(found: "DayReport") -> None:
 
     rows = []
     for timed in found.health:
-        record = timed.record
-        assert isinstance(record, Health)
-        rows.append(
-            (
-                moment(timed.start_seconds, timed.start_utc),
-                record.source,
-                record.kind,
-                duration(duration_of(timed, (found.start, found.end))),
-                "cleared" if record.state == "cleared" else "going on",
-                record.detail,
-            )
-        )
-    print_table(("BEGAN", "SOURCE", "HEALTH", "ON THIS DAY", "STATE", ""), rows)
+        start, source, kind, *_, state = table_row(timed)
+        on_this_day = duration(duration_of(timed, (found.start, found.end)))
+        detail = getattr(timed.record, "detail", "")
+        rows.append((start, source, kind.strip("()"), on_this_day, state, detail))
+    print_table(("START", "SOURCE", "HEALTH", "ON THIS DAY", "STATE", "DETAIL"), rows)
 
 
 def _print_labels(found: "DayReport") -> None:
     print_table(
-        ("LABEL", "EVENTS", "IN ALL", "LONGEST", "LOUDEST DB(A)", "BEGAN AT 0-24 H"),
+        ("LABEL", "EVENTS", "TOTAL", "LONGEST", "LOUDEST DB(A)", "STARTS 0-24 H"),
         (
             (
                 name,

@@ -3,13 +3,12 @@
 import logging
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from monitor.commands.arguments import (
     ComputeDeviceOption,
     ConfigOption,
     ModelOption,
     Speed,
+    option,
 )
 
 if TYPE_CHECKING:
@@ -21,21 +20,21 @@ logger = logging.getLogger(__name__)
 
 HELP = """Listen, and report sounds as they happen.
 
-On a terminal, a live display shows levels, scores and events; elsewhere, each event is
-one plain line.  Events are also appended to the event log and stored in the database.
-A missing or unplugged microphone is waited for; a recording or the demo ends the
-program when it is over.  Ctrl-C stops; events that are still open are ended and written
-first.  SIGHUP reloads the configuration: unchanged sources go on without losing a
-sample, and an invalid configuration is rejected as a whole.
+On a terminal, a live display shows levels, scores and events; elsewhere, each
+event is one plain line.  Events are also appended to the event log and stored
+in the database.  The daemon waits for a microphone that is missing or
+unplugged; a recording or the demo ends the program when it is over.  Ctrl-C
+stops: events that are still open are ended and written first.  SIGHUP reloads
+the configuration:  unchanged sources go on without losing a sample, and an
+invalid configuration is rejected as a whole.
 
-\b
 Examples:
   sound-monitor run --input demo:            a synthetic street, no sound card
   sound-monitor run                          the default microphone
   sound-monitor run --input "mic:USB Audio"  by name, see 'devices'
   sound-monitor run --input file:street.wav --speed max
   sound-monitor run --input "command:arecord -q -t wav -f S16_LE -r 44100"
-  sound-monitor run --config config.yaml     several sources, own thresholds
+  sound-monitor run --config config.yaml     several sources, other thresholds
 """
 
 
@@ -43,19 +42,19 @@ def run(
     config: ConfigOption = None,
     inputs: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
+            "SPEC",
+            "mic:NAME, file:PATH, command:ARGV or demo:, instead of the sources in "
+            "the configuration; may be repeated.",
             "--input",
-            metavar="SPEC",
-            show_default=False,
-            help="mic:NAME, file:PATH, command:ARGV or demo:, instead of the sources "
-            "in the configuration; may be repeated.",
         ),
     ] = None,
     speed: Annotated[
         Speed,
-        typer.Option(
-            help="Speed of recordings and the demo: real time, or as fast as they can "
-            "be analysed.  The events are the same."
+        option(
+            None,
+            "Speed of recordings and the demo: real time, or as fast as they can be "
+            "analysed.  The events are the same.",
         ),
     ] = "realtime",
     model: ModelOption = None,

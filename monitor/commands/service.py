@@ -4,16 +4,15 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from monitor.commands.arguments import flag, option
 
 INSTALL_HELP = """Install the daemon as a systemd service and start it.
 
-The service runs the program of this Python environment at every boot, as its own user
-and in a sandbox.  Its configuration is /etc/sound-monitor/config.yaml, which is never
-overwritten.  After an upgrade, run the command again: it replaces the unit file and
-restarts the service.
+The service runs the program of this Python environment at every boot, as its
+own user and in a sandbox.  Its configuration is
+/etc/sound-monitor/config.yaml, which is never overwritten.  After an upgrade,
+run the command again: it replaces the unit file and restarts the service.
 
-\b
 Examples:
   sound-monitor install-service --dry-run
   sudo /opt/sound-monitor/bin/sound-monitor install-service
@@ -27,25 +26,22 @@ Configuration and data stay where they are.
 """
 
 DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Print the steps without taking them.")
+    bool, flag("--dry-run", "Print the steps, and change nothing.")
 ]
 
 
 def install_service(
     config: Annotated[
         Path | None,
-        typer.Option(
-            "--config",
-            metavar="FILE",
-            show_default=False,
-            help="Initial /etc/sound-monitor/config.yaml; by default all settings "
-            "with their explanations.  An existing file is kept.",
+        option(
+            "FILE",
+            "Initial /etc/sound-monitor/config.yaml; by default all settings with "
+            "their explanations.  An existing file is kept.",
         ),
     ] = None,
     dry_run: DryRunOption = False,
 ) -> None:
     """Install the unit file and the configuration, and start the service."""
-    from monitor.commands.output import print_line
     from monitor.runtime.service_install import (
         CONFIG,
         carry_out,
@@ -55,12 +51,13 @@ def install_service(
     )
 
     carry_out(plan_install(find_program(), config), _say, dry_run=dry_run)
-    print_line()
-    print_line(
-        f"Configuration: {CONFIG}; apply changes: systemctl reload sound-monitor"
-    )
-    print_line(f"Examples for a GPU, PulseAudio and PipeWire: {examples()}")
-    print_line("State: sudo sound-monitor status")
+    for line in (
+        "",
+        f"Configuration: {CONFIG}; apply changes: systemctl reload sound-monitor",
+        f"Examples for a GPU, PulseAudio and PipeWire: {examples()}",
+        "State: sudo sound-monitor status",
+    ):
+        _say(line)
 
 
 def uninstall_service(dry_run: DryRunOption = False) -> None:

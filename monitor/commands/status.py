@@ -9,18 +9,17 @@ from typing import Any
 from monitor.commands.arguments import ConfigOption, JsonOption
 from monitor.commands.output import print_line, print_table
 from monitor.errors import ConfigError
-from monitor.text import GAP_REASONS, duration, level, local_time, percent
+from monitor.text import GAP_REASONS, counted, duration, level, local_time, percent
 
-HELP = """Print how the running monitor is doing.
+HELP = """Show whether the running monitor is listening, and how it is doing.
 
-The first line says whether it is listening: sound arrives from every source, and is
-analysed.  Then the exit code is 0; it is 1 if a source is not listened to, if the
+The exit code is 0 if the monitor is listening: sound arrives from every
+source and is analysed.  It is 1 if a source is not listened to, if the
 monitor hangs, or if none is running.
 
-The monitor answers on a private socket, to its user and to root: for a service, use
-sudo.
+The monitor answers on a private socket, to its own user and to root: for a
+service, use sudo.
 
-\b
 Examples:
   sound-monitor status
   sudo sound-monitor status --json
@@ -79,55 +78,56 @@ def print_status(status: Facts) -> None:
         f"configuration: {status['configuration']}"
     )
     print_line()
-    print_table(
-        (
-            *("SOURCE", "STATE", "LAST SAMPLE", "LISTENED", "24 H", "LOST", "GAPS"),
-            *("BACKLOG", "DBFS", "DB(A)", "FLOOR DBFS", "FLOOR DB(A)"),
-        ),
-        [_source(each, now) for each in status["sources"]],
-    )
-    print_line()
+    cells = [_cells(source, now) for source in status["sources"]]
+    if cells:  # the worker has reported
+        print_table(list(cells[0]), [list(each.values()) for each in cells])
+        print_line()
     for line in _lines(status, now):
         print_line(line)
 
 
-def _source(each: Facts, now: datetime) -> tuple[str, ...]:
-    newest = each["last_sample"]
-    return (
-        each["name"],
-        each["state"],
-        "-" if newest is None else f"{_ago(newest, now)} ago",
-        percent(each["listened"]["share"]),
-        percent(each["listened_24h"]["share"]),
-        duration(each["lost_seconds"]),
-        str(each["gaps"]),
-        duration(each["backlog_seconds"]),
-        _level(each["level_dbfs"]),
-        _level(each["laeq_db"]),
-        _level(each["noise_floor_dbfs"]),
-        _level(each["noise_floor_laeq_db"]),
-    )
+def _cells(source: Facts, now: datetime) -> dict[str, str]:
+    """Return the cells of a source's row by their column."""
+    newest = source["last_sample"]
+    return {
+        "SOURCE": source["name"],
+        "STATE": source["state"],
+        "LAST SAMPLE": "-" if newest is None else f"{_ago(newest, now)} ago",
+        "LISTENED": percent(source["listened"]["share"]),
+        "24 H": percent(source["listened_24h"]["share"]),
+        "LOST": duration(source["lost_seconds"]),
+        "GAPS": str(source["gaps"]),
+        "BACKLOG": duration(source["backlog_seconds"]),
+        "DBFS": _level(source["level_dbfs"]),
+        "DB(A)": _level(source["laeq_db"]),
+        "FLOOR DBFS": _level(source["noise_floor_dbfs"]),
+        "FLOOR DB(A)": _level(source["noise_floor_laeq_db"]),
+    }
 
 
 def _lines(status: Facts, now: datetime) -> Iterator[str]:
     for source in status["sources"]:
-        yield from _source_lines(source, now)
+        for line in _source_lines(source, now):
+            yield f"{source['name']}: {line}"
     for trouble in status["troubles"]:
-        yield _trouble(trouble, "trouble", now)
+        yield _trouble(trouble, now)
     latency, factor = status["latency_seconds"], status["real_time_factor"]
     yield (
         f"latency: {_number(latency['p50'], '.2f')} s, 95 % under "
         f"{_number(latency['p95'], '.2f')} s; real-time factor "
         f"{_number(factor, '.3f')}"
     )
-    queues = {name: count for name, count in status["queues"].items() if count}
-    lengths = ", ".join(f"{name} {count}" for name, count in queues.items())
-    yield f"queues: {lengths or 'empty'}"
+    queues = [f"{name} {count}" for name, count in status["queues"].items() if count]
+    yield f"queues: {', '.join(queues) or 'empty'}"
     yield _model(status["model"])
-    yield _process(status["process"])
+    process, cpu = status["process"], status["process"]["cpu_share"]
+    yield (
+        f"process: {_bytes(process['rss_bytes'])} memory, "
+        f"{_number(cpu and 100 * cpu, '.0f')} % of a core, "
+        f"{_number(process['open_files'], '')} open files, {process['threads']} threads"
+    )
     yield from _outbox(status["outbox"], now)
-    disk = status["disk"]
-    size = disk["database_bytes"]
+    disk, size = status["disk"], status["disk"]["database_bytes"]
     yield (
         f"disk: {_bytes(disk['free_bytes'])} free at {disk['state_dir']}, "
         f"{'no database' if size is None else f'database {_bytes(size)}'}"
@@ -135,8 +135,8 @@ def _lines(status: Facts, now: datetime) -> Iterator[str]:
     watchdog, reload = status["watchdog"], status["reload"]
     if watchdog is not None:
         yield (
-            f"watchdog: put off {duration(watchdog['put_off_seconds_ago'])} ago, ends "
-            f"it after {duration(watchdog['limit_seconds'])}"
+            f"watchdog: renewed {duration(watchdog['put_off_seconds_ago'])} ago; it "
+            f"ends the monitor after {duration(watchdog['limit_seconds'])}"
         )
     if reload is not None:
         when, detail = local_time(_moment(reload["time"])), reload["detail"]
@@ -144,22 +144,20 @@ def _lines(status: Facts, now: datetime) -> Iterator[str]:
 
 
 def _source_lines(source: Facts, now: datetime) -> Iterator[str]:
-    name = source["name"]
     if source["detail"]:
-        yield f"{name}: {source['detail']}"
+        yield source["detail"]
     for reason, loss in source["losses"].items():
-        count = loss["gaps"]
         yield (
-            f"{name}: lost {duration(loss['seconds'])} in {count} "
-            f"gap{'s' * (count != 1)}: {GAP_REASONS.get(reason, reason)}"
+            f"lost {duration(loss['seconds'])} in {counted(loss['gaps'], 'gap')}: "
+            f"{GAP_REASONS.get(reason, reason)}"
         )
     if source["events"]:
         events = [f"{label} {count}" for label, count in source["events"].items()]
-        yield f"{name}: events: {', '.join(events)}"
+        yield f"events: {', '.join(events)}"
     if source["canary"] is not None:
-        yield f"{name}: {_canary(source['canary'], now)}"
+        yield _canary(source["canary"], now)
     for trouble in source["troubles"]:
-        yield _trouble(trouble, f"{name}: trouble", now)
+        yield _trouble(trouble, now)
 
 
 def _canary(canary: Facts, now: datetime) -> str:
@@ -171,10 +169,10 @@ def _canary(canary: Facts, now: datetime) -> str:
     return f"canary: {canary['label']} detected {when}, score {canary['score']:.2f}"
 
 
-def _trouble(trouble: Facts, place: str, now: datetime) -> str:
+def _trouble(trouble: Facts, now: datetime) -> str:
     since = "" if trouble["since"] is None else f" for {_ago(trouble['since'], now)}"
     detail = f": {trouble['detail']}" if trouble["detail"] else ""
-    return f"{place}: {trouble['kind']}{since}{detail}"
+    return f"trouble: {trouble['kind']}{since}{detail}"
 
 
 def _model(model: Facts | None) -> str:
@@ -183,17 +181,7 @@ def _model(model: Facts | None) -> str:
     failed = model["failed_compute_device"]
     return (
         f"model: {model['name']}, {len(model['labels'])} labels, on "
-        f"{model['compute_device']}"
-        f"{f'; {failed} failed' if failed else ''}"
-    )
-
-
-def _process(process: Facts) -> str:
-    cpu = process["cpu_share"]
-    return (
-        f"process: {_bytes(process['rss_bytes'])} memory, "
-        f"{_number(cpu and 100 * cpu, '.0f')} % of a core, "
-        f"{_number(process['open_files'], '')} open files, {process['threads']} threads"
+        f"{model['compute_device']}{f'; {failed} failed' if failed else ''}"
     )
 
 

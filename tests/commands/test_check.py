@@ -1,4 +1,4 @@
-"""`check` says what a configuration does, and names everything that is wrong."""
+"""`check` shows what a configuration means, and reports every problem."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ def one_device() -> list[InputDevice]:
     return [MICROPHONE]
 
 
-def examined(
+def checked(
     text: str, model_file: Path, state_dir: Path, devices: Any = no_devices
 ) -> ConfigurationCheck:
     text = f"model: {{file: {model_file}}}\n{text}"
@@ -34,51 +34,56 @@ def examined(
     )
 
 
-def test_a_sound_configuration_has_no_problem(model_file: Path, tmp_path: Path) -> None:
-    examination = examined("", model_file, tmp_path / "new" / "folder")
-    assert examination.problems == []
-    labels = [facts.feasibility.label for facts in examination.labels]
-    assert labels == ["siren", "drilling", "gun_shot"]
-    assert all(facts.feasibility.can_fire for facts in examination.labels)
+def test_a_valid_configuration_has_no_problem(model_file: Path, tmp_path: Path) -> None:
+    result = checked("", model_file, tmp_path / "new" / "folder")
+    assert result.problems == []
+    assert list(result.labels) == ["siren", "drilling", "gun_shot"]
+    assert all(facts["can_fire"] for facts in result.labels.values())
 
 
-def test_a_threshold_is_the_users_else_the_models_else_the_presets(
+def test_a_threshold_comes_from_the_user_else_the_model_else_the_preset(
     model_file: Path, tmp_path: Path
 ) -> None:
     text = "detection: {labels: {drilling: {onset_threshold: 0.9}}}"
-    siren, drilling, gun_shot = examined(text, model_file, tmp_path).labels
-    assert siren.rule.onset_threshold == 0.7  # of the model file
-    assert drilling.rule.onset_threshold == 0.9
-    assert gun_shot.rule.onset_threshold == 0.7  # of the impulsive preset
+    labels = checked(text, model_file, tmp_path).labels
+    assert labels["siren"]["onset_threshold"] == 0.7  # of the model file
+    assert labels["drilling"]["onset_threshold"] == 0.9
+    assert labels["gun_shot"]["onset_threshold"] == 0.7  # of the impulsive preset
 
 
 @pytest.mark.parametrize(
     ("devices", "note"),
     [
         (one_device, "connected: USB Audio"),
-        (list, "not connected now, would be waited for: there is no microphone"),
-        (no_devices, "not connected now, would be waited for: PortAudio is missing"),
+        (
+            list,
+            "not connected now; the daemon would wait for it: there is no microphone",
+        ),
+        (
+            no_devices,
+            "not connected now; the daemon would wait for it: PortAudio is missing",
+        ),
     ],
 )
-def test_a_missing_microphone_is_told_but_no_problem(
+def test_a_missing_microphone_is_reported_but_no_problem(
     devices: Any, note: str, model_file: Path, tmp_path: Path
 ) -> None:
-    examination = examined("", model_file, tmp_path, devices)
-    (source,) = examination.sources
-    assert source.description == "microphone 'default'"
-    assert source.note.startswith(note)
-    assert not examination.problems
+    result = checked("", model_file, tmp_path, devices)
+    (source,) = result.sources
+    assert source["description"] == "microphone 'default'"
+    assert source["note"].startswith(note)
+    assert not result.problems
 
 
-def test_devices_are_not_asked_for_without_a_microphone(
+def test_devices_are_listed_only_for_a_microphone(
     model_file: Path, tmp_path: Path
 ) -> None:
-    def asked() -> list[InputDevice]:
+    def list_devices() -> list[InputDevice]:
         raise AssertionError
 
     text = "sources: [{name: street, input: 'demo:'}]"
-    (source,) = examined(text, model_file, tmp_path, asked).sources
-    assert source.note == ""
+    (source,) = checked(text, model_file, tmp_path, list_devices).sources
+    assert source["note"] == ""
 
 
 @pytest.mark.parametrize(
@@ -102,10 +107,10 @@ def test_devices_are_not_asked_for_without_a_microphone(
         ("detection: {hop_frames: 50}", "detection.hop_frames: 50 is not a multiple"),
     ],
 )
-def test_what_cannot_work_is_a_problem(
+def test_a_setting_that_cannot_work_is_a_problem(
     text: str, problem: str, model_file: Path, tmp_path: Path
 ) -> None:
-    (found,) = examined(text, model_file, tmp_path).problems
+    (found,) = checked(text, model_file, tmp_path).problems
     assert found.startswith(problem)
 
 
@@ -121,31 +126,31 @@ detection:
     horn:
     gun_shot: {min_duration_on_seconds: 9}
 """
-    assert len(examined(text, model_file, tmp_path).problems) == 6
+    assert len(checked(text, model_file, tmp_path).problems) == 6
 
 
 def test_a_model_file_that_is_missing_is_a_problem(tmp_path: Path) -> None:
-    problems = examined("", tmp_path / "missing.safetensors", tmp_path).problems
+    problems = checked("", tmp_path / "missing.safetensors", tmp_path).problems
     assert problems == [f"{tmp_path}/missing.safetensors: there is no such model file"]
 
 
-def test_a_place_that_cannot_hold_files_is_a_problem(
+def test_a_folder_that_cannot_hold_files_is_a_problem(
     model_file: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "events.jsonl").mkdir()
     (tmp_path / "file").touch()
-    (problem,) = examined("", model_file, tmp_path).problems
+    (problem,) = checked("", model_file, tmp_path).problems
     assert problem.endswith("events.jsonl is a folder")
-    (problem,) = examined("", model_file, tmp_path / "file").problems[:1]
+    (problem,) = checked("", model_file, tmp_path / "file").problems[:1]
     assert problem == f"state_dir: {tmp_path}/file is not a folder"
 
 
-def test_without_an_event_log_its_place_does_not_matter(
+def test_without_an_event_log_its_folder_does_not_matter(
     model_file: Path, tmp_path: Path
 ) -> None:
-    examination = examined("event_log: {path: null}", model_file, tmp_path)
-    assert examination.files["event_log"] is None
-    assert not examination.problems
+    result = checked("event_log: {path: null}", model_file, tmp_path)
+    assert result.files["event_log"] is None
+    assert not result.problems
 
 
 @pytest.fixture
@@ -190,7 +195,7 @@ def test_problems_mean_exit_code_two(
     assert capsys.readouterr().out.endswith("\n1 problem found\n")
 
 
-def test_a_text_that_cannot_be_read_is_a_list_of_problems(
+def test_invalid_settings_are_a_list_of_problems(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "config.yaml"
@@ -214,14 +219,46 @@ def test_every_fault_of_a_rule_is_named_with_its_place(
         "- {name: b, webhook: {url: 'https://u.example/t0ken'}}\n"
         "- {name: c, command: [/no/such/program]}\n"
     )
-    examination = examined(text, model_file, tmp_path)
-    assert examination.problems == [
+    result = checked(text, model_file, tmp_path)
+    assert result.problems == [
         "alerts[0].labels: 'sirn' is not a label of the model; did you mean siren?",
         "alerts[0].webhook.bearer: the variable NO_SUCH is not set",
         "alerts[2].command.argv: '/no/such/program' is not an executable program",
     ]
-    assert examination.endpoints == {
+    assert result.endpoints == {
         "a/webhook": "cannot be used",
         "b/webhook": "https://u.example/...",
         "c/command": "cannot be used",
     }
+
+
+def test_faults_of_services_are_problems_with_their_keys(
+    model_file: Path, tmp_path: Path
+) -> None:
+    text = (
+        "heartbeat: {url_secret: 'env:NO_SUCH_PING'}\nprivacy: clips\n"
+        "clips: {labels: [sirn]}\nmqtt: {host: a, tls: true, ca_file: /none.pem}\n"
+    )
+    problems = checked(text, model_file, tmp_path).problems
+    assert len(problems) == 3
+    assert problems[0].startswith("mqtt.ca_file: /none.pem cannot be read")
+    assert problems[1] == "heartbeat.url_secret: the variable NO_SUCH_PING is not set"
+    assert problems[2].startswith("clips.labels: 'sirn' is not a label of the model")
+
+
+def test_the_folder_of_clips_is_shown_but_not_created(
+    model_file: Path, tmp_path: Path
+) -> None:
+    assert checked("", model_file, tmp_path).files["clips"] is None
+    result = checked("privacy: clips", model_file, tmp_path)
+    assert result.files["clips"] == tmp_path / "clips"
+    assert result.problems == []
+    assert not (tmp_path / "clips").exists()
+
+
+def test_a_folder_of_clips_that_is_a_file_is_a_problem(
+    model_file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "clips").write_text("")
+    (problem,) = checked("privacy: clips", model_file, tmp_path).problems
+    assert problem.startswith("clips.path: ")
