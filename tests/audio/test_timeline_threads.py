@@ -7,6 +7,7 @@ import pytest
 
 from monitor.audio.timeline import Timeline
 from tests.support.signals import numbered
+from tests.support.switching import frequent_switches
 from tests.support.timelines import (
     CAPACITY,
     RATE,
@@ -15,7 +16,6 @@ from tests.support.timelines import (
     spans,
     write,
 )
-from tests.support.turns import frequent_turns
 
 
 def test_there_is_room_until_the_ring_is_full() -> None:
@@ -112,7 +112,7 @@ def test_a_capture_thread_that_laps_the_worker_leaves_no_hole_and_no_overlap() -
                 write(timeline, count, 1 + (index - index % 7) % 2)
         done.set()
 
-    with frequent_turns(1e-5):
+    with frequent_switches(1e-5):
         thread = threading.Thread(target=capture, name="capture")
         thread.start()
         tiles = []

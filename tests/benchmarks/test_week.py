@@ -26,7 +26,7 @@ from monitor.sinks.store.records import Session
 from monitor.sinks.store.store import Store
 from tests.support.clock import FakeClock
 from tests.support.loud import SPEC, loud_pipeline
-from tests.support.simulation import Card, Happening, World
+from tests.support.simulation import Incident, SimulatedCard, Simulation
 from tests.support.store import AlertOnEverything
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(4 * 3600)]
@@ -71,7 +71,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.clock = FakeClock()
-        self.card = Card(self.clock, street, RATE, block_seconds=0.5)
+        self.card = SimulatedCard(self.clock, street, RATE, block_seconds=0.5)
         self.card.was_opened, self.card.was_closed = self._spawn, self._kill
         self.child: subprocess.Popen[bytes] | None = None
         path = self.folder / "monitor.db"
@@ -82,23 +82,25 @@ class Run:
         self.log = self.folder / "events.jsonl"
         event_log = EventLog(self.log, rotate_mib=1000, keep=1)
         pipeline = loud_pipeline(48, refractory_seconds=REFRACTORY_SECONDS)
-        self.world = World(self.card, pipeline, [store, event_log], turn_seconds=4.0)
+        self.simulation = Simulation(
+            self.card, pipeline, [store, event_log], turn_seconds=4.0
+        )
         self._limit = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def listen(self, hours: int, faults: bool) -> list[Record]:
-        happenings: list[Happening] = []
+        incidents: list[Incident] = []
         kinds = self._faults()
         for hour in range(hours):
             if faults:
                 at = hour * HOUR + FAULTS_SECONDS + 7 * (hour % 100)
-                happenings.append((at, kinds[hour % len(kinds)]))
-                happenings.append((at + 300.0, self._end_fault))
-            happenings.append(((hour + 1) * HOUR - 1, self._look))
-        self.world.run(hours * HOUR, happenings)
+                incidents.append((at, kinds[hour % len(kinds)]))
+                incidents.append((at + 300.0, self._end_fault))
+            incidents.append(((hour + 1) * HOUR - 1, self._look))
+        self.simulation.run(hours * HOUR, incidents)
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
     def _faults(self) -> list[Callable[[], None]]:
-        card, world = self.card, self.world
+        card, world = self.card, self.simulation
         return [
             card.end,
             lambda: card.end(90.0),

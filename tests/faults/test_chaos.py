@@ -11,7 +11,12 @@ from time import monotonic
 import pytest
 
 from tests.support.endpoint import ok, status
-from tests.support.stage import Figure, Stage, staged, write_sounds
+from tests.support.faulty_sources import (
+    FaultyMonitor,
+    Figure,
+    under_faults,
+    write_sounds,
+)
 
 ORDERS = (
     "exit",
@@ -45,7 +50,7 @@ def test_twenty_random_faults_at_once_are_survived(
 ) -> None:
     generator = random.Random(1)
     names = [f"source-{number}" for number in range(SOURCES)]
-    with staged(tmp_path, names) as stage:
+    with under_faults(tmp_path, names) as stage:
         for device in ((48_000, 1), (16_000, 2), (8_000, 4)):
             for name in names:
                 write_sounds(tmp_path / name, device)
@@ -73,12 +78,14 @@ def test_twenty_random_faults_at_once_are_survived(
         _assert_whole(stage, source)
 
 
-def _play_round(stage: Stage, names: list[str], generator: random.Random) -> None:
+def _play_round(
+    stage: FaultyMonitor, names: list[str], generator: random.Random
+) -> None:
     """Have twenty faults begin, spread over ten seconds."""
     pid = stage.monitor.process.pid
     for _ in range(AT_ONCE):
-        what = generator.choice(("puppet",) * 7 + ("freeze", "hang-up", "endpoint"))
-        if what == "puppet":
+        what = generator.choice(("source",) * 7 + ("freeze", "hang-up", "endpoint"))
+        if what == "source":
             stage.order(generator.choice(names), generator.choice(ORDERS))
         elif what == "freeze":
             os.kill(pid, signal.SIGSTOP)
@@ -91,7 +98,7 @@ def _play_round(stage: Stage, names: list[str], generator: random.Random) -> Non
         stage.wait(generator.uniform(0.2, 2 * ROUND_SECONDS / AT_ONCE - 0.2))
 
 
-def _assert_whole(stage: Stage, source: str) -> None:
+def _assert_whole(stage: FaultyMonitor, source: str) -> None:
     """Gaps and events of a label follow each other; no event reaches into a gap."""
     gaps = [_span(gap) for gap in stage.records("gap", source)]
     events = stage.records("event", source)

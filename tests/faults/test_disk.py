@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.stage import PATIENCE_SECONDS, Figure, staged
+from tests.support.faulty_sources import PATIENCE_SECONDS, Figure, under_faults
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -49,7 +49,7 @@ def test_a_read_only_and_then_a_full_disk_cost_nothing(
     tmp_path: Path, small_disk: Path, figures: list[Figure]
 ) -> None:
     remount(small_disk, "ro")
-    with staged(tmp_path, ["street"]) as stage:
+    with under_faults(tmp_path, ["street"]) as stage:
         stage.monitor.wait_for_line("began", PATIENCE_SECONDS)
         assert not stage.log_lines()
         back = datetime.now().timestamp()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.stage import PATIENCE_SECONDS, Figure
+from tests.support.faulty_sources import PATIENCE_SECONDS, Figure
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

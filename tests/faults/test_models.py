@@ -8,8 +8,8 @@ import pytest
 from monitor.errors import ModelFileError
 from monitor.model.model_file import load_model, save_model
 from tests.support.daemon import RunningMonitor
+from tests.support.faulty_sources import PATIENCE_SECONDS, Figure
 from tests.support.models import seeded_model
-from tests.support.stage import PATIENCE_SECONDS, Figure
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -5,9 +5,9 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.support.clock import FakeClock
+from tests.support.faulty_sources import Figure
 from tests.support.loud import SPEC, loud_pipeline
-from tests.support.simulation import Card, Witness, World
-from tests.support.stage import Figure
+from tests.support.simulation import SimulatedCard, Simulation, TimedSink
 
 SECONDS = 240.0
 EVERY, LENGTH = 10.0, 2.0
@@ -22,22 +22,22 @@ def street(moments: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 @pytest.fixture
-def world() -> tuple[World, Witness]:
+def world() -> tuple[Simulation, TimedSink]:
     clock = FakeClock()
-    card = Card(clock, street, SPEC.sample_rate, block_seconds=0.25)
-    witness = Witness(clock)
-    world = World(card, loud_pipeline(48), [witness], turn_seconds=0.75)
+    card = SimulatedCard(clock, street, SPEC.sample_rate, block_seconds=0.25)
+    witness = TimedSink(clock)
+    world = Simulation(card, loud_pipeline(48), [witness], turn_seconds=0.75)
     return world, witness
 
 
-def seconds_off(world: World, witness: Witness) -> float:
+def seconds_off(world: Simulation, witness: TimedSink) -> float:
     """How far the begin of an event lies from that of a sound, at most."""
     begins = [start - world.card.began for start, _, _ in witness.events]
     return max(abs(begin - round(begin / EVERY) * EVERY) for begin in begins)
 
 
 def test_a_worker_three_times_slower_than_sound(
-    world: tuple[World, Witness], figures: list[Figure]
+    world: tuple[Simulation, TimedSink], figures: list[Figure]
 ) -> None:
     slow, witness = world
     slow.cost = 3.0
@@ -52,7 +52,7 @@ def test_a_worker_three_times_slower_than_sound(
 
 @pytest.mark.parametrize("hours", [1, -1])
 def test_a_step_of_the_wall_clock_by_an_hour(
-    world: tuple[World, Witness], figures: list[Figure], hours: int
+    world: tuple[Simulation, TimedSink], figures: list[Figure], hours: int
 ) -> None:
     stepped, witness = world
     stepped.run(SECONDS, [(101.0, lambda: stepped.step_wall_clock(3600.0 * hours))])

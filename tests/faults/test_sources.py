@@ -9,7 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.stage import Figure, Stage, staged, write_sounds
+from tests.support.faulty_sources import (
+    FaultyMonitor,
+    Figure,
+    under_faults,
+    write_sounds,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -48,7 +53,7 @@ FAULTS = (
 
 @dataclass(frozen=True)
 class Outcome:
-    stage: Stage
+    stage: FaultyMonitor
     since: float
     """When the faults began, time of day in seconds."""
 
@@ -66,7 +71,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
     """Play all faults at once, then stop the monitor itself for a while."""
     folder: Path = tmp_path_factory.mktemp("stage")
     names = [fault.source for fault in FAULTS]
-    with staged(folder, names, state=TORN) as stage:
+    with under_faults(folder, names, state=TORN) as stage:
         for device in ((48_000, 1), (16_000, 2), (8_000, 4)):
             for name in names:
                 write_sounds(folder / name, device)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tests.support.clock import FakeClock
 from tests.support.loud import SPEC, loud_pipeline
-from tests.support.simulation import Card, Happening, Witness, World
+from tests.support.simulation import Incident, SimulatedCard, Simulation, TimedSink
 
 RATE = SPEC.sample_rate
 EVERY, BEGIN, END = 10.0, 3.0, 5.0
@@ -42,8 +42,8 @@ def street(moments: NDArray[np.float64]) -> NDArray[np.float32]:
 
 @dataclass
 class Heard:
-    world: World
-    witness: Witness
+    world: Simulation
+    witness: TimedSink
     seconds: float
 
     @property
@@ -94,7 +94,7 @@ def _is_near(moment: float, true: Iterable[float]) -> bool:
 
 def listen(
     seconds: float,
-    happenings: Callable[[World], Iterable[Happening]] = lambda _: (),
+    incidents: Callable[[Simulation], Iterable[Incident]] = lambda _: (),
     *,
     drift: float = 0.0,
     block_seconds: float = 0.25,
@@ -104,12 +104,12 @@ def listen(
     sound: Callable[[NDArray[np.float64]], NDArray[np.float32]] = street,
 ) -> Heard:
     clock = FakeClock()
-    card = Card(clock, sound, RATE, drift, block_seconds)
-    witness = Witness(clock)
+    card = SimulatedCard(clock, sound, RATE, drift, block_seconds)
+    witness = TimedSink(clock)
     pipeline = loud_pipeline(hop_frames)
-    world = World(card, pipeline, [witness], turn_seconds=turn_seconds)
+    world = Simulation(card, pipeline, [witness], turn_seconds=turn_seconds)
     world.cost = cost
-    world.run(seconds, happenings(world))
+    world.run(seconds, incidents(world))
     return Heard(world, witness, clock.monotonic() - card.began)
 
 
@@ -269,7 +269,7 @@ def test_a_microphone_that_is_away_for_hours_comes_back_at_the_right_time(drift)
     )
 )
 def test_any_troubles_one_after_the_other_leave_times_true(troubles):
-    def happenings(world: World) -> list[Happening]:
+    def incidents(world: Simulation) -> list[Incident]:
         what = {
             "hold": world.card.hold,
             # A shorter silence is a loss without a word, which takes time to be found.
@@ -288,7 +288,7 @@ def test_any_troubles_one_after_the_other_leave_times_true(troubles):
             at += 0 if trouble in ("step", "delay") else max(seconds, STALL_SECONDS)
         return found
 
-    heard = listen(180.0, happenings)
+    heard = listen(180.0, incidents)
     heard.assert_true()
     heard.assert_nothing_missed()
     # Sound and gaps follow each other to the end, and that is now.

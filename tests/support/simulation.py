@@ -1,8 +1,8 @@
-"""A monitor in a world whose time passes only when told, faults included.
+"""A monitor on a simulated clock, with a simulated sound card and its faults.
 
-Capture, feed, worker and pipeline are the real ones.  The capture runs on the thread of
-the test; the worker has its own, and both take turns: what happens is the same in every
-run, and a week takes as long as its computation.
+Capture, timeline, worker and pipeline are the real ones.  The capture runs on the
+thread of the test; the worker has its own, and both take turns: every run is the same,
+and a simulated week takes as long as its computation.
 """
 
 import threading
@@ -35,11 +35,11 @@ from tests.support.scripted import FakeStop
 PATIENCE_SECONDS = 60.0
 
 Sound = Callable[[NDArray[np.float64]], NDArray[np.float32]]
-"""What is to be heard at some moments, in seconds from the beginning."""
+"""The samples at some moments, in seconds from the beginning."""
 
 
-class Turns(threading.Event):
-    """The wakeup of a worker that works when it is its turn, and until it waits."""
+class WorkerTurns(threading.Event):
+    """The wakeup of a worker that works only when it is its turn."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,8 +70,8 @@ class Turns(threading.Event):
 
 
 @dataclass
-class Card:
-    """A sound card, the program that reads it, and what may happen to both."""
+class SimulatedCard:
+    """A sound card, the program that reads it, and the faults of both."""
 
     clock: FakeClock
     sound: Sound
@@ -108,7 +108,7 @@ class Card:
     def channels(self) -> int:
         return 1
 
-    def open(self) -> "Card":
+    def open(self) -> "SimulatedCard":
         self.after_block()
         if self.clock.monotonic() < self.gone_until:
             raise SourceError("the microphone is gone")
@@ -184,10 +184,10 @@ class Card:
 
 
 @dataclass
-class Witness(Sink):
-    """A sink that remembers when the events really were, by the clock that never steps.
+class TimedSink(Sink):
+    """A sink that notes when the events were, by the clock that never steps.
 
-    What it is told is a time of day; how long ago that is, is known when it is told.
+    The age of a time of day is known when the record arrives.
     """
 
     clock: FakeClock
@@ -241,16 +241,16 @@ def make_parts(
     return Parts(pipeline, inputs, health, session, sinks=sinks, **facts)
 
 
-Happening = tuple[float, Callable[[], None]]
-"""Seconds from the beginning, and what happens then."""
+Incident = tuple[float, Callable[[], None]]
+"""Seconds from the beginning, and the function to call then."""
 
 
-class World:
-    """One source, one worker and their time."""
+class Simulation:
+    """One source, one worker and their clock."""
 
     def __init__(
         self,
-        card: Card,
+        card: SimulatedCard,
         pipeline: Pipeline,
         sinks: Sequence[Sink],
         *,
@@ -268,7 +268,7 @@ class World:
         """
         self.card = card
         self.clock = card.clock
-        self.turns = Turns()
+        self.turns = WorkerTurns()
         rate = pipeline.classifier.spec.sample_rate
         self.timeline = Timeline("street", rate, ring_seconds)
         self.timeline.wakeup = self.turns
@@ -284,15 +284,15 @@ class World:
 
         self._turn_seconds = turn_seconds
         self._next_turn = 0.0
-        self._happenings: deque[Happening] = deque()
+        self._incidents: deque[Incident] = deque()
         self._end = 0.0
         card.after_block = self._pass
 
-    def run(self, seconds: float, happenings: Iterable[Happening] = ()) -> None:
-        """Let so much time pass, and `happenings` happen in it; in their order."""
+    def run(self, seconds: float, incidents: Iterable[Incident] = ()) -> None:
+        """Let so much time pass, and `incidents` happen in it; in their order."""
         began = self.clock.monotonic()
         self._end = began + seconds
-        self._happenings.extend((began + at, happen) for at, happen in happenings)
+        self._incidents.extend((began + at, happen) for at, happen in incidents)
         worker_stop = threading.Event()
         errors: list[Exception] = []
 
@@ -330,8 +330,8 @@ class World:
 
     def _pass(self) -> None:
         now = self.clock.monotonic()
-        if self._happenings and now >= self._happenings[0][0]:
-            self._happenings.popleft()[1]()
+        if self._incidents and now >= self._incidents[0][0]:
+            self._incidents.popleft()[1]()
             now = self.clock.monotonic()
         if now >= max(self.worker_busy_until, self._next_turn):
             self._next_turn = now + self._turn_seconds

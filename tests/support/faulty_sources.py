@@ -1,4 +1,4 @@
-"""A real monitor that listens to puppets, and what became of a fault."""
+"""A real monitor of scripted sources, and the cost of a fault."""
 
 import json
 import shlex
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from monitor.model.model_file import save_model
-from tests.support import puppet
+from tests.support import scripted_source
 from tests.support.daemon import RunningMonitor
 from tests.support.endpoint import Endpoint, running_endpoint
 from tests.support.models import seeded_model
@@ -26,7 +26,7 @@ PATIENCE_SECONDS = 120.0
 """Others may have the processor."""
 
 DEVICE = (16_000, 1)
-"""Rate and channels of a puppet."""
+"""Rate and channels of a scripted source."""
 
 Record = dict[str, Any]
 
@@ -46,8 +46,8 @@ class Figure:
     """None: there were no alerts in this drill."""
 
 
-class Stage:
-    """One monitor, a puppet for each source, and an endpoint for the alerts."""
+class FaultyMonitor:
+    """A monitor of scripted sources, and an endpoint for its alerts."""
 
     def __init__(
         self, folder: Path, monitor: RunningMonitor, endpoint: Endpoint
@@ -57,7 +57,7 @@ class Stage:
         self.endpoint = endpoint
 
     def order(self, source: str, order: str) -> float:
-        """Tell a puppet what to do; return the time of day, in seconds."""
+        """Tell a scripted source what to do; return the time of day, in seconds."""
         path = self.folder / source / "order"
         written = path.with_suffix(".new")
         written.write_text(order)
@@ -82,7 +82,7 @@ class Stage:
         return [_decoded(line) for line in text.splitlines()]
 
     def wait_for_sound(self, sources: Iterable[str], after: float = 0.0) -> None:
-        """Until each source has told a sound that began after a time of day."""
+        """Wait until each source has an onset that began after a time of day."""
         for source in sources:
             self.monitor.wait_until(
                 lambda _, name=source: any(
@@ -140,10 +140,10 @@ def _decoded(line: str) -> Record | str:
 
 
 @contextmanager
-def staged(
+def under_faults(
     folder: Path, sources: Iterable[str], *, state: str = "", **settings: Any
-) -> Iterator[Stage]:
-    """Run a monitor of `sources`, each a puppet; `settings` complete its configuration.
+) -> Iterator[FaultyMonitor]:
+    """Run a monitor of scripted sources; `settings` complete its configuration.
 
     `state`: what stands in the event log already.
     """
@@ -154,11 +154,11 @@ def staged(
             (folder / "state").mkdir(exist_ok=True)
             (folder / "state" / "events.jsonl").write_text(state)
         monitor = stack.enter_context(RunningMonitor(folder, "--config", str(config)))
-        yield Stage(folder, monitor, endpoint)
+        yield FaultyMonitor(folder, monitor, endpoint)
 
 
 def configure(folder: Path, sources: Iterable[str], url: str, **settings: Any) -> Path:
-    """Write puppets, model and configuration into `folder`."""
+    """Write scripted sources, model and configuration into `folder`."""
     save_model(folder / "model.safetensors", seeded_model())
     inputs = []
     for source in sources:
@@ -166,7 +166,7 @@ def configure(folder: Path, sources: Iterable[str], url: str, **settings: Any) -
         home.mkdir()
         write_sounds(home, DEVICE)
         (home / "device").write_text(f"{DEVICE[0]} {DEVICE[1]}")
-        command = [sys.executable, "-I", "-S", puppet.__file__, str(home)]
+        command = [sys.executable, "-I", "-S", scripted_source.__file__, str(home)]
         inputs.append({"name": source, "input": f"command:{shlex.join(command)}"})
     labels = seeded_model().card.labels
     # An untrained network hears every label in whatever is louder than the gate.
@@ -193,7 +193,7 @@ def configure(folder: Path, sources: Iterable[str], url: str, **settings: Any) -
 
 
 def write_sounds(home: Path, device: tuple[int, int]) -> None:
-    """Write what a puppet plays: noise that is loud for some seconds of each cycle."""
+    """Write the samples of a source: noise, loud for some seconds of each cycle."""
     rate, channels = device
     samples = noise(CYCLE_SECONDS, 0.2, rate, channels)
     samples[:, round(LOUD_SECONDS * rate) :] *= 1e-4

@@ -1,4 +1,4 @@
-"""A capture program that does as it is told: `python puppet.py FOLDER`.
+"""A capture program that does as it is told: `python scripted_source.py FOLDER`.
 
 Writes what stands in FOLDER/sound.RATE.CHANNELS, raw 32-bit floats, again and again as
 WAV without end, where the clock on the wall says which part is due: so it goes on after
@@ -20,7 +20,7 @@ FLOOD_SECONDS = 2.0
 GARBAGE_SECONDS = 1.0
 
 
-class Puppet:
+class ScriptedSource:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         rate, channels = (folder / "device").read_text().split()
@@ -85,4 +85,4 @@ def put(descriptor: int, data: bytes) -> None:
 
 
 if __name__ == "__main__":
-    Puppet(Path(sys.argv[1])).play()
+    ScriptedSource(Path(sys.argv[1])).play()

@@ -1,4 +1,4 @@
-"""Threads that take turns as often as the interpreter lets them."""
+"""Threads that the interpreter switches as often as it can."""
 
 import sys
 from collections.abc import Iterator
@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def frequent_turns(seconds: float = 1e-6) -> Iterator[None]:
-    """Have threads interrupt each other where they seldom would."""
+def frequent_switches(seconds: float = 1e-6) -> Iterator[None]:
+    """Have threads interrupt each other at any instruction."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(seconds)
     try:
