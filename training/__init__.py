@@ -20,7 +20,7 @@ _MODULES = {
     "SoundDataset": "training.notebook",
     "make_loader": "training.notebook",
     "training_settings": "training.config",
-    "learn_statistics": "training.distill.distillation",
+    "learn_statistics": "training.mixtures.dataset",
     "LogMel": "monitor.model.frontend",
     "ModelSpec": "monitor.spec",
     "build_network": "monitor.model.networks.build",

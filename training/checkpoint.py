@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -12,6 +12,8 @@ from torch import Tensor
 from monitor.errors import SoundMonitorError, UsageError
 from training.config import TrainingSettings
 from training.files import replace_file, replace_text
+
+WeightsName = Literal["best", "network"]
 
 
 class InterruptedTrainingError(SoundMonitorError):
@@ -81,22 +83,13 @@ class RunFolder:
         """Return the checkpoint, if there is one."""
         return self._load("checkpoint")
 
-    def write_best(self, tensors: Mapping[str, Tensor]) -> None:
-        """Write the weights of the best epoch."""
-        self._save("best", Checkpoint(dict(tensors), {}))
+    def write_weights(self, name: WeightsName, weights: Mapping[str, Tensor]) -> None:
+        """Write the weights of the best epoch, or of the network after its training."""
+        self._save(name, Checkpoint(dict(weights), {}))
 
-    def read_best(self) -> dict[str, Tensor] | None:
-        """Return the weights of the best epoch, if validation chose one."""
-        found = self._load("best")
-        return None if found is None else found.tensors
-
-    def write_result(self, tensors: Mapping[str, Tensor]) -> None:
-        """Write the weights of the network at the end of its training."""
-        self._save("network", Checkpoint(dict(tensors), {}))
-
-    def read_result(self) -> dict[str, Tensor] | None:
-        """Return the weights of the network, if its training has ended."""
-        found = self._load("network")
+    def read_weights(self, name: WeightsName) -> dict[str, Tensor] | None:
+        """Return weights, if they were written."""
+        found = self._load(name)
         return None if found is None else found.tensors
 
     def log(self, facts: Mapping[str, Any]) -> None:

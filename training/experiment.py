@@ -17,7 +17,7 @@ from training.checkpoint import InterruptedTrainingError, RunFolder
 from training.config import TrainingSettings
 from training.data.manifest import Clip
 from training.data.splits import Split, split
-from training.distill.distillation import Distillation, learn_statistics
+from training.distill.distillation import Distillation
 from training.distill.linear_probe import teacher_figures
 from training.distill.target_cache import build_target_cache
 from training.distill.teacher import Teacher
@@ -33,7 +33,12 @@ from training.evaluate.out_of_fold import (
     negatives_report,
 )
 from training.losses import Student, prepare_batch
-from training.mixtures.dataset import MixtureSource, ShardedSource, first_log_mels
+from training.mixtures.dataset import (
+    MixtureSource,
+    ShardedSource,
+    first_log_mels,
+    learn_statistics,
+)
 from training.mixtures.material import DataPaths, gather
 from training.profile import timed
 from training.progress import Display
@@ -168,7 +173,7 @@ class Experiment:
         self.display.title = title
         torch.manual_seed(seed)  # the first weights; torch's layers take no generator
         network = build_network(settings.preset, settings.spec, len(self.labels))
-        weights = self.distributed.broadcast(folder.read_result())
+        weights = self.distributed.broadcast(folder.read_weights("network"))
         if weights is not None:
             network.load_state_dict(weights)
             return network.eval()
@@ -191,7 +196,7 @@ class Experiment:
             self.distillation.end(network, student, cached, settings)
         # The weights are stored in 16 bits: what is tested is what is stored.
         network = network.half().float()
-        folder.write_result(network.state_dict())
+        folder.write_weights("network", network.state_dict())
         return network
 
     def _train(

@@ -119,7 +119,7 @@ def train(
                     report.validation.update(result.figures)
                     confusion = result.confusion
                     if state.is_best(epoch, result.figures["accuracy"]):
-                        folder.write_best(average.state_dict())
+                        folder.write_weights("best", average.state_dict())
                 with timed("writing"):
                     folder.log(asdict(report))
                     display.epoch(report)
@@ -133,7 +133,7 @@ def train(
                     f"training was stopped after {state.step} of {steps} steps; "
                     f"--resume continues from {folder.path}"
                 )
-    if (best := distributed.broadcast(folder.read_best())) is not None:
+    if (best := distributed.broadcast(folder.read_weights("best"))) is not None:
         average.load_state_dict(best)
     return average.network.eval().cpu()
 

@@ -3,8 +3,9 @@
 import contextlib
 import ctypes
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from monitor.errors import UsageError
 from monitor.model.frontend import LogMel
+from monitor.model.networks.build import Network
 from monitor.spec import ModelSpec
 from training.data.decoded import to_channels
 from training.distributed import SINGLE_PROCESS, Distributed
@@ -21,6 +23,7 @@ from training.mixtures.mixtures import Mixture, MixtureMaker
 from training.profile import begin_in_worker, is_profiling, seconds_of_worker, timed
 
 Array = NDArray[np.float32]
+_STATISTICS_BATCHES = 16
 Key = tuple[int, int, int]
 """Epoch, position in it, and clip; -1 for a window of no class."""
 
@@ -60,6 +63,21 @@ class BatchSource(Protocol):
 def first_log_mels(source: BatchSource) -> Iterator[Array]:
     """Yield the log-mel of the batches of the first epoch."""
     return (batch.log_mel for batch in source.batches(0, source.steps_per_epoch))
+
+
+def learn_statistics(network: Network, log_mels: Iterable[Array]) -> None:
+    """Set the mean and deviation of each band from the first batches of training."""
+    values = np.concatenate(
+        [
+            log_mel.transpose(2, 0, 1, 3).reshape(log_mel.shape[2], -1)
+            for log_mel in islice(log_mels, _STATISTICS_BATCHES)
+        ],
+        axis=1,
+    )
+    mean = torch.from_numpy(values.mean(axis=1, keepdims=True))
+    deviation = torch.from_numpy(values.std(axis=1, keepdims=True))
+    network.normalise.mean.copy_(mean)
+    network.normalise.deviation.copy_(deviation.clamp_min(1.0))
 
 
 def to_log_mel(log_mel: LogMel, windows: Array) -> Array:

@@ -9,7 +9,7 @@ import torch
 from monitor.model.networks.build import build_network
 from monitor.model.networks.mobile import FEATURES, SkipHead
 from tests.support.recordings import SMALL_SPEC
-from training.distill.head import fit_head, start_heads
+from training.distill.distillation import fit_head, start_heads
 from training.distill.target_cache import CachedBatches, TargetCache
 
 ROWS, CLASSES, LABELS = 1500, 12, 3
