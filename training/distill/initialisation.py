@@ -72,7 +72,11 @@ def start_from(
     log_mels: NDArray[np.float32],
     waveforms: NDArray[np.float32],
 ) -> None:
-    """Give the trunk the teacher's weights, and fit the map between the mel bands."""
+    """Give the trunk the teacher's weights, and fit the map between the mel bands.
+
+    The log-mels (windows, n_mels, frames), dB, and the teacher's inputs `waveforms`
+    (windows, samples) are of the same windows.
+    """
     with torch.no_grad():
         _copy_trunk(network.blocks, weights)
         _fit_bands(network, weights, spec, log_mels, waveforms)

@@ -51,7 +51,7 @@ def teacher_figures(
 def embedding_accuracy(
     embedding: Array, clips: Sequence[Clip], folds: Iterable[int]
 ) -> dict[str, float]:
-    """Compute the accuracy of a logistic regression on embeddings of clips.
+    """Compute the accuracy of a logistic regression on embeddings (clips, size).
 
     It is trained on the same clips as a student of the fold.
 

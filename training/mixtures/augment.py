@@ -195,7 +195,7 @@ def mask(r: Generator, log_mel: Array, settings: FeatureSettings) -> None:
 def mix_powers(
     r: Generator, log_mel: Array, partner: NDArray[np.intp], mixed: NDArray[np.bool_]
 ) -> None:
-    """Add the power of a partner to each window chosen, at -8 to 4 dB; in place."""
+    """Add the power of its partner to each `mixed` window, at -8 to 4 dB; in place."""
     power = 10 ** (log_mel / 10)
     level = 10 * np.log10(power.mean(axis=(1, 2, 3)) + 1e-10)
     for row in np.flatnonzero(mixed):
