@@ -50,7 +50,6 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted.
 
 DAEMON, HISTORY, RECORDINGS, MODELS = "Daemon", "History", "Recordings", "Models"
 
-
 app = typer.Typer(
     name=PROGRAM,
     cls=Group,
@@ -119,7 +118,8 @@ def run_command_line(arguments: Sequence[str], commands: typer.Typer = app) -> i
         print_error(str(error))
         return error.exit_code
     except typer.TyperException as error:
-        print_error(error.format_message())
+        # pydantic's prefix, which says nothing to a user.
+        print_error(error.format_message().replace("Value error, ", ""))
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
@@ -131,8 +131,8 @@ def run_command_line(arguments: Sequence[str], commands: typer.Typer = app) -> i
         print_error(f"a library cannot be loaded: {error}")
         return 1
     except BrokenPipeError:
-        # The reader of our output is gone, for example `head`.  The interpreter must
-        # not try to flush at its end.
+        # The reader of our output has ended, for example `head`.  The interpreter must
+        # not flush at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code if isinstance(code, int) else 0
@@ -159,7 +159,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     code = run_command_line(sys.argv[1:])
-    # Without this, the garbage collector walks through everything once more.
+    # Otherwise the garbage collector walks through all objects once more.
     gc.freeze()
     sys.exit(code)
 

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from monitor.config.audio import SourceSettings
@@ -39,8 +39,7 @@ class Configuration:
     @property
     def sentence(self) -> str:
         """The choice and its reason, for people."""
-        taken = "the defaults" if self.path is None else str(self.path)
-        return f"configuration: {taken} ({self.reason})"
+        return f"configuration: {self.path or 'the defaults'} ({self.reason})"
 
     def placed(self, sentences: str) -> str:
         """Prefix sentences about settings with file and line of their keys.
@@ -79,10 +78,7 @@ def load(
     Raises:
         ConfigError: The named file is missing or invalid.
     """
-    path, reason = _find(chosen, environ, system_file)
-    config = Config() if path is None else parse_config(_read(path, reason), str(path))
-    state_dir = find_state_dir(config.state_dir, environ)
-    return Configuration(config, state_dir, path, reason)
+    return _load(*_find(chosen, environ, system_file), environ)
 
 
 def load_again(
@@ -97,9 +93,13 @@ def load_again(
     """
     if before.path is None:
         return load(None, environ, system_file)
-    config = parse_config(_read(before.path, before.reason), str(before.path))
+    return _load(before.path, before.reason, environ)
+
+
+def _load(path: Path | None, reason: str, environ: Mapping[str, str]) -> Configuration:
+    config = Config() if path is None else parse_config(_read(path, reason), str(path))
     state_dir = find_state_dir(config.state_dir, environ)
-    return replace(before, config=config, state_dir=state_dir)
+    return Configuration(config, state_dir, path, reason)
 
 
 def _find(
@@ -109,17 +109,12 @@ def _find(
         return chosen, "--config"
     if environ.get(VARIABLE):
         return Path(environ[VARIABLE]), f"${VARIABLE}"
-    if _may_exist(system_file):
-        return system_file, f"no --config, no ${VARIABLE}"
-    return None, f"no --config, no ${VARIABLE}, no {system_file}"
-
-
-def _may_exist(path: Path) -> bool:
-    """Whether the file exists, or its folder forbids to find out."""
+    reason = f"no --config, no ${VARIABLE}"
     try:
-        return path.exists()
-    except OSError:
-        return True
+        exists = system_file.exists()
+    except OSError:  # its folder cannot be searched: the error of reading says so
+        exists = True
+    return (system_file, reason) if exists else (None, f"{reason}, no {system_file}")
 
 
 def _read(path: Path, reason: str) -> str:
@@ -167,8 +162,6 @@ def _state_dir(setting: str | None, environ: Mapping[str, str], platform: str) -
     home = Path(environ.get("HOME") or Path("~").expanduser())
     if platform == "darwin":
         base = home / "Library" / "Application Support"
-    elif platform == "win32":
-        base = Path(environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
     else:
         base = Path(environ.get("XDG_STATE_HOME", ""))
         if not base.is_absolute():  # as the XDG specification says

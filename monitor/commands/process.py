@@ -22,7 +22,7 @@ def limit_threads(threads: int) -> None:
 def log_to_stderr(level: int = logging.INFO) -> None:
     """Log to stderr, with priorities for the journal, otherwise with the time."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_JournalFormatter() if _is_journal() else _PlainFormatter())
+    handler.setFormatter(_JournalFormatter() if _is_journal() else _PLAIN)
     handler.addFilter(_Printable())
     root = logging.getLogger()
     root.addHandler(handler)
@@ -42,9 +42,9 @@ def enable_stack_traces() -> None:
 
 
 def _is_journal() -> bool:
-    """Whether stderr is connected to the journal; see systemd.exec(5).
+    """Return True if stderr is connected to the journal; see systemd.exec(5).
 
-    $JOURNAL_STREAM alone does not tell: terminals inherit it.
+    $JOURNAL_STREAM alone is no proof: terminals inherit it.
     """
     try:
         stderr = os.fstat(sys.stderr.fileno())
@@ -54,6 +54,9 @@ def _is_journal() -> bool:
     return os.environ.get("JOURNAL_STREAM") == stream
 
 
+_PLAIN = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
+
+
 class _Printable(logging.Filter):
     """Removes control characters: messages quote devices, programs and servers."""
 
@@ -61,11 +64,6 @@ class _Printable(logging.Filter):
         lines = record.getMessage().splitlines()
         record.msg, record.args = "\n  ".join(map(printable, lines)), None
         return True
-
-
-class _PlainFormatter(logging.Formatter):
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
 
 
 class _JournalFormatter(logging.Formatter):

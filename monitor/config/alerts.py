@@ -126,17 +126,9 @@ class AlertSettings(Settings):
     """An alert that cannot be delivered for this long counts as failed."""
 
     webhook: WebhookSettings | None = None
-    """POST alerts as JSON to a URL."""
-
     command: CommandSettings | None = None
-    """Run a program for each alert; a list of arguments, or a section."""
-
     notify: NotifySettings | None = None
-    """Send a message by mail, Telegram, ntfy and others; needs the extra `notify`.
-    """
-
     mqtt: MqttAlertSettings | None = None
-    """Publish alerts to a topic of an MQTT broker; needs the extra `mqtt`."""
 
     @property
     def hooks(self) -> dict[str, Settings]:
@@ -150,40 +142,25 @@ class AlertSettings(Settings):
         return tuple(f"{self.name}/{hook}" for hook in self.hooks)
 
     @model_validator(mode="after")
-    def _has_a_hook(self) -> "AlertSettings":
+    def _fits_together(self) -> "AlertSettings":
+        after = self.escalate_after_seconds
         if not self.hooks:
             raise ValueError(
                 f"rule {self.name!r} has no hook; it needs {' or '.join(HOOKS)}"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _reports_something(self) -> "AlertSettings":
-        if not self.on and self.escalate_after_seconds is None:
+        if not self.on and after is None:
             raise ValueError(
                 "on: an empty list reports nothing without escalate_after_seconds"
             )
-        if self.still_on_seconds is not None and not (
-            "onset" in self.on or self.escalate_after_seconds is not None
-        ):
+        if self.still_on_seconds is not None and "onset" not in self.on and not after:
             raise ValueError(
                 "still_on_seconds needs onset in on, or escalate_after_seconds: there "
                 "is no earlier report that could be repeated"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _health_is_apart(self) -> "AlertSettings":
         if self.kinds and "health" not in self.on:
             raise ValueError("kinds needs health in on")
-        reports_sounds = {"onset", "end"} & {*self.on} or self.escalate_after_seconds
-        if self.labels and not reports_sounds:
+        if self.labels and not ({"onset", "end"} & {*self.on} or after):
             raise ValueError("labels needs onset or end in on; health has kinds")
-        return self
-
-    @model_validator(mode="after")
-    def _escalation_comes_later(self) -> "AlertSettings":
-        after = self.escalate_after_seconds
         if after is not None and after <= self.min_duration_seconds:
             raise ValueError(
                 f"escalate_after_seconds: {after:g} must be longer than "

@@ -1,6 +1,7 @@
 """The base class of all settings, and types of values that several sections use."""
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any
 from unicodedata import category
 
@@ -59,5 +60,20 @@ class Settings(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _empty_section_means_defaults(cls, section: Any) -> Any:
-        return {} if section is None else section
+    def _null_means_empty(cls, section: Any) -> Any:
+        """An empty section has its defaults, an empty list or table is empty."""
+        if not isinstance(section, Mapping):
+            return {} if section is None else section
+        return {
+            key: value
+            for key, value in section.items()
+            if value is not None or not _is_empty_by_default(cls, key)
+        }
+
+
+def _is_empty_by_default(kind: type[BaseModel], key: str) -> bool:
+    field = kind.model_fields.get(key)
+    return field is not None and field.get_default(call_default_factory=True) in (
+        (),
+        {},
+    )

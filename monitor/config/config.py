@@ -3,14 +3,9 @@
 `monitor.config.load` turns text into settings.  Nothing here opens a file.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from monitor.config.alerts import AlertSettings, check_rules
 from monitor.config.audio import CanarySettings, HealthSettings, SourceSettings
@@ -42,46 +37,22 @@ class Config(Settings):
     """Seconds of recent sound kept in memory, in case the analysis falls behind."""
 
     model: ModelSettings = ModelSettings()
-    """The network, and the processor that runs it."""
-
     detection: DetectionSettings = DetectionSettings()
-    """How scores become events."""
-
     health: HealthSettings = HealthSettings()
-    """When a source counts as unhealthy, and as healthy again."""
-
     event_log: EventLogSettings = EventLogSettings()
-    """The log of onsets, events, gaps and health records, as JSON Lines."""
-
     store: StoreSettings = StoreSettings()
-    """The database of events, scores and alerts; it contains no sound."""
-
     alerts: Annotated[tuple[AlertSettings, ...], Field(strict=False)] = ()
     """Rules for alerts: which sounds are reported where; each has a name."""
 
     mqtt: MqttSettings = MqttSettings()
-    """States on an MQTT broker, also for Home Assistant; needs the extra `mqtt`.
-    """
-
     heartbeat: HeartbeatSettings = HeartbeatSettings()
-    """A URL that is requested regularly while the monitor is listening.
-    """
-
     status: StatusSettings = StatusSettings()
-    """How `sound-monitor status` reaches the running monitor."""
-
     metrics: MetricsSettings = MetricsSettings()
-    """An HTTP server for /healthz and /metrics; needs the extra `metrics`."""
-
     canary: CanarySettings = CanarySettings()
-    """A self-test: a known sound in a copy of the input must be detected.
-    """
-
     privacy: Literal["scores-only", "clips"] = "scores-only"
     """scores-only: sound is never stored; clips: the sound of events is, see clips."""
 
     clips: ClipSettings = ClipSettings()
-    """The sound of events as FLAC with a spectrogram; only with `privacy: clips`."""
 
     @field_validator("sources")
     @classmethod
@@ -116,11 +87,6 @@ class Config(Settings):
                     "contains all of them, so nothing would ever be reported"
                 )
         return self
-
-    @field_validator("alerts", mode="before")
-    @classmethod
-    def _null_is_no_rule(cls, alerts: Any) -> Any:
-        return () if alerts is None else alerts
 
     @field_validator("alerts")
     @classmethod

@@ -1,8 +1,8 @@
 """Settings of the network, and of how its scores become events."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from monitor.config.base import Score, Seconds, Settings, Text
 
@@ -73,8 +73,3 @@ class DetectionSettings(Settings):
 
     labels: dict[str, LabelSettings] = Field(default_factory=dict)
     """Settings for individual labels, by name."""
-
-    @field_validator("labels", mode="before")
-    @classmethod
-    def _null_is_empty(cls, labels: Any) -> Any:
-        return {} if labels is None else labels

@@ -188,11 +188,6 @@ class WebhookSettings(Settings):
     response_kib: Annotated[int, Field(ge=1, le=10_240)] = 64
     """At most this much of a response is read, in KiB."""
 
-    @field_validator("headers", "secret_headers", mode="before")
-    @classmethod
-    def _null_is_empty(cls, headers: Any) -> Any:
-        return {} if headers is None else headers
-
     @field_validator("headers")
     @classmethod
     def _no_secrets_in_plain_headers(cls, headers: dict[str, str]) -> dict[str, str]:
@@ -228,7 +223,10 @@ class WebhookSettings(Settings):
 
 
 class CommandSettings(Settings):
-    """Run a program with the alert on stdin and in SOUND_MONITOR_* variables."""
+    """Run a program with each alert on stdin; a list of arguments, or a section.
+
+    The facts of the alert are in SOUND_MONITOR_* variables too.
+    """
 
     argv: Annotated[tuple[Text, ...], Field(strict=False)]
     """The program and its arguments; no shell is involved."""

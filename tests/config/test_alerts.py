@@ -1,4 +1,4 @@
-"""Rules that cannot work are refused, with the place of what is wrong."""
+"""Rules that cannot work are rejected, with line, key and value."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def message(rule: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("rule", "said"),
+    ("rule", "sentence"),
     [
         ("labels: [siren]", "config.yaml:2: alerts[0]: rule 'a' has no hook"),
         (f"sources: [yard]\n    {URL}", "'yard' is not a source; choose from street"),
@@ -93,8 +93,8 @@ def message(rule: str) -> str:
         ("webhook: {url: 'http://x/', total_seconds: 0}", "must be at least 0.1"),
     ],
 )
-def test_each_fault_is_named_with_its_place(rule: str, said: str) -> None:
-    assert said in message(rule)
+def test_each_fault_is_named_with_its_place(rule: str, sentence: str) -> None:
+    assert sentence in message(rule)
 
 
 @pytest.mark.parametrize(
@@ -109,11 +109,11 @@ def test_each_fault_is_named_with_its_place(rule: str, said: str) -> None:
         "webhook: {url: 'http://x/', secret_headers: {X-Key: hunter2}}",
     ],
 )
-def test_what_may_be_a_secret_is_not_in_the_message(rule: str) -> None:
+def test_a_message_contains_no_secret(rule: str) -> None:
     assert "hunter2" not in message(rule)
 
 
-def test_two_rules_have_two_names() -> None:
+def test_two_rules_must_not_share_a_name() -> None:
     text = f"alerts:\n  - {{name: a, {URL}}}\n  - {{name: a, {URL}}}\n"
     with pytest.raises(ConfigError, match="two rules have the name 'a'"):
         parse_config(text, "config.yaml")

@@ -1,4 +1,4 @@
-"""Where others may ask how the monitor is doing."""
+"""Addresses of the metrics server: open to other machines only with a token."""
 
 import pytest
 
@@ -11,7 +11,7 @@ def parsed(text: str) -> Config:
     return parse_config(text, "config.yaml")
 
 
-def test_nobody_can_ask_over_the_network_by_default() -> None:
+def test_there_is_no_metrics_server_by_default() -> None:
     assert Config().metrics.listen is None
 
 
@@ -34,7 +34,7 @@ def test_on_this_machine_no_token_is_needed(
 @pytest.mark.parametrize(
     "listen", ["0.0.0.0:9110", "192.0.2.7:9110", "[::]:9110", "[2001:db8::1]:80"]
 )
-def test_others_are_answered_only_with_a_token(listen: str) -> None:
+def test_an_address_for_other_machines_needs_a_token(listen: str) -> None:
     with pytest.raises(ConfigError, match="other machines and needs token_secret"):
         parsed(f"metrics: {{listen: '{listen}'}}")
     parsed(f"metrics: {{listen: '{listen}', token_secret: 'env:TOKEN'}}")
@@ -55,12 +55,12 @@ def test_others_are_answered_only_with_a_token(listen: str) -> None:
         "127.0.0.1:9110/metrics",
     ],
 )
-def test_what_is_no_address_is_refused(listen: str) -> None:
+def test_another_form_of_address_is_rejected(listen: str) -> None:
     with pytest.raises(ConfigError, match=r"metrics\.listen: "):
         parsed(f"metrics: {{listen: '{listen}'}}")
 
 
-def test_a_token_does_not_stand_in_the_file() -> None:
+def test_a_token_in_the_file_is_rejected_and_not_repeated() -> None:
     with pytest.raises(ConfigError) as caught:
         parsed("metrics: {listen: '127.0.0.1:80', token_secret: hush-hush}")
     assert "hush" not in str(caught.value)

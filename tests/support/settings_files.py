@@ -1,8 +1,10 @@
 """Settings and their explanations, as config.yaml and train.yaml show them."""
 
 from collections.abc import Iterator
+from typing import get_args
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from monitor.config.load import KeyPath
 
@@ -13,11 +15,19 @@ def settings(
     """Path, explanation and default of every setting in a section."""
     for name, field in kind.model_fields.items():
         default = getattr(values, name) if values is not None else None
-        explanation = field.description
         if isinstance(default, BaseModel):
-            explanation = explanation or (type(default).__doc__ or "").splitlines()[0]
             yield from settings(type(default), default, (*at, name))
-        yield (*at, name), explanation or "", default
+        yield (*at, name), explanation(field), default
+
+
+def explanation(field: FieldInfo) -> str:
+    """Explanation of a setting; a section is explained by its class."""
+    if field.description:
+        return field.description
+    for kind in (field.annotation, *get_args(field.annotation)):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return (kind.__doc__ or "").splitlines()[0]
+    return ""
 
 
 def explanation_above(lines: list[str], number: int) -> str:
