@@ -77,6 +77,7 @@ class Plan:
 
     config: Config
     model: LoadedModel
+    factory: SourceFactory
     opened: Mapping[str, Source]
     """Sources that are to be opened, by name; the others go on."""
 
@@ -147,7 +148,14 @@ def plan_app(
     clock, classifier = environment.clock, model.classifier
     rate = classifier.spec.sample_rate
     pipeline = build_pipeline(config, classifier, model.session.session)
-    factory = source_factory(config, environment, model)
+    factory = SourceFactory(
+        config,
+        classifier.spec,
+        model.session.session,
+        clock,
+        environment.speed,
+        environment.wakeup,
+    )
     opened: dict[str, Source] = {}
     for settings in config.sources:
         before = (running or {}).get(settings.name)
@@ -178,12 +186,11 @@ def plan_app(
         )
     elif config.alerts:
         raise ConfigError("alerts need a database, and store.path is null")
-    return Plan(config, model, opened, pipeline, services, alerting, timelines)
+    return Plan(config, model, factory, opened, pipeline, services, alerting, timelines)
 
 
 def connect(
     plan: Plan,
-    environment: Environment,
     running: Mapping[str, RunningSource] | None = None,
     ended: Mapping[str, int] | None = None,
 ) -> dict[str, RunningSource]:
@@ -191,35 +198,19 @@ def connect(
 
     Args:
         plan: The configuration.
-        environment: Of the process.
         running: Sources of the configuration before.
         ended: Where sources ended that ran before in this session.
     """
-    factory = source_factory(plan.config, environment, plan.model)
     sources: dict[str, RunningSource] = {}
     for settings in plan.config.sources:
         name, before = settings.name, (running or {}).get(settings.name)
         if before is not None and name not in plan.opened:
-            sources[name] = factory.keep(before, settings)
+            sources[name] = plan.factory.keep(before, settings)
         else:
             stop = (ended or {}).get(name)
-            sources[name] = factory.open(settings, plan.opened[name], before, stop)
+            sources[name] = plan.factory.open(settings, plan.opened[name], before, stop)
         plan.timelines[name] = sources[name].input.timeline
     return sources
-
-
-def source_factory(
-    config: Config, environment: Environment, model: LoadedModel
-) -> SourceFactory:
-    """Everything that sources of `config` are built from."""
-    return SourceFactory(
-        config,
-        model.classifier.spec,
-        model.session.session,
-        environment.clock,
-        environment.speed,
-        environment.wakeup,
-    )
 
 
 def parts_of(plan: Plan, sources: Mapping[str, RunningSource]) -> Parts:
@@ -273,7 +264,7 @@ class App:
         self.ended: dict[str, int] = {}
         """By source that was removed in this session, where its samples ended."""
 
-        self.sources: Mapping[str, RunningSource] = connect(plan, environment)
+        self.sources: Mapping[str, RunningSource] = connect(plan)
         self.sinks = open_sinks(plan, environment)
         self.worker = Worker(
             replace(parts_of(plan, self.sources), sinks=self.sinks.all),

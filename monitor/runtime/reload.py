@@ -271,7 +271,7 @@ def _replace(app: App, plan: Plan, leaving: Collection[str]) -> list[StoreError]
             app.sinks = open_sinks(replace(plan, alerting=None), app.environment)
         return app.sinks.all
 
-    sources = connect(plan, app.environment, app.sources, app.ended)
+    sources = connect(plan, app.sources, app.ended)
     app.worker.replace(parts_of(plan, sources), open_all)
     if plan.model.session != app.plan.model.session:
         app.ended.clear()
