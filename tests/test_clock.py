@@ -17,7 +17,7 @@ HOUR = timedelta(hours=1)
 
 
 def seconds_off(sample_clock: SampleClock, clock: FakeClock, sample: int, age: float):
-    """How far the told time is from the true one of a sound `age` seconds ago."""
+    """How far the reported time is from the true one of a sound `age` seconds ago."""
     true = clock.utc() - timedelta(seconds=age)
     return (sample_clock.utc(sample) - true).total_seconds()
 
@@ -56,7 +56,7 @@ def test_a_sound_card_200_ppm_off_stays_within_a_tenth_of_a_second_over_a_day():
         sample_clock = SampleClock(clock, RATE)
 
 
-def test_a_step_of_the_wall_clock_moves_only_what_is_told_after_it():
+def test_a_step_of_the_wall_clock_moves_only_what_is_reported_after_it():
     clock = FakeClock()
     sample_clock = SampleClock(clock, RATE)
     clock.advance(10)
@@ -74,20 +74,20 @@ def test_before_the_first_block_the_time_is_now():
     assert SampleClock(clock, RATE).utc(0) == clock.utc()
 
 
-def test_the_begin_of_a_long_sound_is_told_as_truly_after_a_day_as_at_once():
+def test_the_begin_of_a_long_sound_is_reported_as_truly_after_a_day_as_at_once():
     """Also where the card is off by 200 ppm, which is 17 s a day."""
     for drift in (200e-6, -200e-6):
         clock = FakeClock()
         sample_clock = SampleClock(clock, RATE)
-        told: list[tuple[int, datetime]] = []
+        reported: list[tuple[int, datetime]] = []
         for number in range(3 * 86_400):
             clock.advance(1)
             sample = round((number + 1) * RATE * (1 + drift))
             sample_clock.anchor([(sample, clock.monotonic())])
             if number % 7200 == 60:
-                told.append((sample, clock.utc()))
-        for sample, heard in told:
-            assert abs(sample_clock.utc(sample) - heard) < timedelta(seconds=0.1)
+                reported.append((sample, clock.utc()))
+        for sample, recorded in reported:
+            assert abs(sample_clock.utc(sample) - recorded) < timedelta(seconds=0.1)
 
 
 def test_what_is_remembered_is_bounded():
@@ -115,9 +115,9 @@ def test_a_process_held_up_between_two_looks_at_the_clocks_errs_not():
     sample_clock = SampleClock(clock, RATE)
     clock.advance(10)
     sample_clock.anchor([(10 * RATE, clock.monotonic())])
-    heard = clock.wall
+    recorded = clock.wall
     clock.held_up = 2
-    assert abs(sample_clock.utc(10 * RATE) - heard) < timedelta(milliseconds=1)
+    assert abs(sample_clock.utc(10 * RATE) - recorded) < timedelta(milliseconds=1)
 
 
 LOOK = "from monitor.clock import SystemClock; print(SystemClock().monotonic())"

@@ -1,4 +1,4 @@
-"""A worker that cannot keep up and a clock that is set, in a simulated world."""
+"""A worker that cannot keep up and a clock that is set, in a simulated simulation."""
 
 import numpy as np
 import pytest
@@ -22,29 +22,29 @@ def street(moments: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 @pytest.fixture
-def world() -> tuple[Simulation, TimedSink]:
+def simulation() -> tuple[Simulation, TimedSink]:
     clock = FakeClock()
     card = SimulatedCard(clock, street, SPEC.sample_rate, block_seconds=0.25)
-    witness = TimedSink(clock)
-    world = Simulation(card, loud_pipeline(48), [witness], turn_seconds=0.75)
-    return world, witness
+    sink = TimedSink(clock)
+    simulation = Simulation(card, loud_pipeline(48), [sink], turn_seconds=0.75)
+    return simulation, sink
 
 
-def seconds_off(world: Simulation, witness: TimedSink) -> float:
+def seconds_off(simulation: Simulation, sink: TimedSink) -> float:
     """How far the begin of an event lies from that of a sound, at most."""
-    begins = [start - world.card.began for start, _, _ in witness.events]
+    begins = [start - simulation.card.began for start, _, _ in sink.events]
     return max(abs(begin - round(begin / EVERY) * EVERY) for begin in begins)
 
 
 def test_a_worker_three_times_slower_than_sound(
-    world: tuple[Simulation, TimedSink], figures: list[Figure]
+    simulation: tuple[Simulation, TimedSink], figures: list[Figure]
 ) -> None:
-    slow, witness = world
+    slow, sink = simulation
     slow.cost = 3.0
     slow.run(SECONDS)
-    assert witness.statistics is not None
-    lost = sum(stop - start for start, stop, _ in witness.gaps)
-    assert {gap.reason for _, _, gap in witness.gaps} == {"overrun"}
+    assert sink.statistics is not None
+    lost = sum(stop - start for start, stop, _ in sink.gaps)
+    assert {gap.reason for _, _, gap in sink.gaps} == {"overrun"}
     assert 0.4 * SECONDS < lost < 0.75 * SECONDS
     name = f"worker three times slower than sound, {SECONDS:.0f} s"
     figures.append(Figure(name, lost_seconds=lost))
@@ -52,12 +52,12 @@ def test_a_worker_three_times_slower_than_sound(
 
 @pytest.mark.parametrize("hours", [1, -1])
 def test_a_step_of_the_wall_clock_by_an_hour(
-    world: tuple[Simulation, TimedSink], figures: list[Figure], hours: int
+    simulation: tuple[Simulation, TimedSink], figures: list[Figure], hours: int
 ) -> None:
-    stepped, witness = world
+    stepped, sink = simulation
     stepped.run(SECONDS, [(101.0, lambda: stepped.step_wall_clock(3600.0 * hours))])
-    assert witness.gaps == []
-    assert len(witness.events) == SECONDS / EVERY
-    assert seconds_off(stepped, witness) < 0.1
-    lost = sum(stop - start for start, stop, _ in witness.gaps)
+    assert sink.gaps == []
+    assert len(sink.events) == SECONDS / EVERY
+    assert seconds_off(stepped, sink) < 0.1
+    lost = sum(stop - start for start, stop, _ in sink.gaps)
     figures.append(Figure(f"the clock is set by {hours:+} h", lost_seconds=lost))

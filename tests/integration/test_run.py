@@ -29,7 +29,7 @@ def test_a_signal_ends_open_events_and_the_process_within_two_seconds(
         assert "Traceback" not in monitor.log
 
 
-def test_the_log_is_opened_anew_on_hangup(tmp_path, siren_command):
+def test_the_log_is_reopened_on_hangup(tmp_path, siren_command):
     with RunningMonitor(tmp_path, "--input", siren_command) as monitor:
         monitor.wait_for_line("siren  began")
         log = monitor.state_dir / "events.jsonl"
@@ -41,7 +41,7 @@ def test_the_log_is_opened_anew_on_hangup(tmp_path, siren_command):
         assert {event["type"] for event in monitor.records()} == {"event"}
 
 
-def test_a_killed_command_is_started_again_and_the_gap_is_told(tmp_path, siren_command):
+def test_a_killed_command_is_started_again_after_a_gap(tmp_path, siren_command):
     with RunningMonitor(tmp_path, "--input", siren_command) as monitor:
         began = monitor.wait_for_line("siren  began")
         children = Path(f"/proc/{monitor.process.pid}/task/{monitor.process.pid}")
@@ -119,19 +119,19 @@ def test_a_recording_gives_the_same_events_at_any_speed(tmp_path, speed):
         (b"", "scene.wav"),
     ],
 )
-def test_a_file_that_is_no_recording_is_refused_in_one_sentence(
+def test_a_file_that_is_no_recording_is_rejected_in_one_sentence(
     tmp_path, content, said
 ):
     path = tmp_path / "scene.wav"
     path.write_bytes(content)
     with RunningMonitor(tmp_path, "--input", f"file:{path}") as monitor:
         assert monitor.process.wait(30) in (1, 2)
-        refusals = [line for line in monitor.log.splitlines() if "INFO" not in line]
-    assert len(refusals) == 1
-    assert said in refusals[0]
+        errors = [line for line in monitor.log.splitlines() if "INFO" not in line]
+    assert len(errors) == 1
+    assert said in errors[0]
 
 
-def test_a_recording_that_breaks_off_in_a_sample_is_heard_up_to_there(tmp_path):
+def test_a_recording_that_breaks_off_in_a_sample_is_analysed_up_to_there(tmp_path):
     path = tmp_path / "scene.wav"
     scene = render_scene(44_100)[:, : 14 * 44_100]
     soundfile.write(path, scene.T, 44_100, subtype="PCM_16")
@@ -164,7 +164,7 @@ def test_samples_that_are_no_numbers_are_lost_and_nothing_else(tmp_path):
     assert labels == ["siren"]
 
 
-def test_a_foreign_model_file_is_refused_in_one_sentence(tmp_path):
+def test_a_foreign_model_file_is_rejected_in_one_sentence(tmp_path):
     foreign = tmp_path / "foreign.safetensors"
     save_model(foreign, seeded_model())
     foreign.write_bytes(foreign.read_bytes()[:-1000])

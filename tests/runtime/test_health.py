@@ -44,11 +44,11 @@ def test_saying_it_again_changes_nothing() -> None:
     reports = HealthReports()
     reports.post(CLEARED)
     assert reports.drain(at(1).get) == []
-    told = []
+    reported = []
     for sample in range(5):
         reports.post(RAISED)
-        told += reports.drain(at(sample).get)
-    assert len(told) == 1
+        reported += reports.drain(at(sample).get)
+    assert len(reported) == 1
 
 
 def test_of_what_is_said_before_the_worker_comes_the_newest_counts() -> None:
@@ -90,14 +90,14 @@ def test_many_threads_may_post_at_once() -> None:
     threads = [threading.Thread(target=post, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
-    told = []
+    reported = []
     while any(thread.is_alive() for thread in threads):
-        told += reports.drain(lambda _: 1)
+        reported += reports.drain(lambda _: 1)
     for thread in threads:
         thread.join()
-    told += reports.drain(lambda _: 1)
+    reported += reports.drain(lambda _: 1)
     for number in range(8):
-        states = [it.state for it in told if it.source == f"source-{number}"]
+        states = [it.state for it in reported if it.source == f"source-{number}"]
         assert states == ["raised", "cleared"] * (len(states) // 2) + ["raised"]
 
 
@@ -124,7 +124,7 @@ class Night:
         self.now = 1000.0
         self.captured = 0.0
         self.idle = math.inf
-        self.told: list[Health] = []
+        self.reported: list[Health] = []
 
     def passes(
         self, seconds: float, state: SourceStateName = "listening", **facts: object
@@ -142,7 +142,7 @@ class Night:
         return self
 
     def _look(self, found: Statistics) -> None:
-        self.told += self.watch.look(
+        self.reported += self.watch.look(
             self.settings,
             self.sources,
             found,
@@ -152,20 +152,20 @@ class Night:
 
     @property
     def states(self) -> list[str]:
-        assert {it.kind for it in self.told} <= {"deaf"}
-        return [it.state for it in self.told]
+        assert {it.kind for it in self.reported} <= {"deaf"}
+        return [it.state for it in self.reported]
 
 
 def test_a_source_that_is_waited_for_is_deaf_and_then_back() -> None:
     night = Night().passes(10).passes(59, "waiting")
-    assert night.told == []
+    assert night.reported == []
     night.passes(2, "waiting")
     assert night.states == ["raised"]
     night.passes(19)
     assert night.states == ["raised"]
     night.passes(2)
     assert night.states == ["raised", "cleared"]
-    assert night.told[0].id == night.told[1].id
+    assert night.reported[0].id == night.reported[1].id
 
 
 def test_a_source_that_was_never_there_is_deaf_too() -> None:
@@ -188,16 +188,16 @@ def test_a_short_outage_is_a_gap_and_no_deafness() -> None:
     night = Night()
     for _ in range(10):
         night.passes(20, "waiting").passes(100)
-    assert night.told == []
+    assert night.reported == []
 
 
 def test_a_machine_that_slept_was_not_deaf() -> None:
     night = Night().passes(10).sleeps(8 * 3600)
-    assert night.passes(5, "waiting").passes(10).told == []
+    assert night.passes(5, "waiting").passes(10).reported == []
 
 
 def test_a_recording_that_is_over_is_not_deaf() -> None:
-    assert Night(live=False).passes(10).passes(120, "ended").told == []
+    assert Night(live=False).passes(10).passes(120, "ended").reported == []
 
 
 def test_digital_silence_is_a_trouble_of_its_own() -> None:
@@ -208,11 +208,11 @@ def test_digital_silence_is_a_trouble_of_its_own() -> None:
         night.captured += LOOK
         found = statistics("street")
         night._look(replace(found, troubles=(silent,)))
-    assert night.told == []
+    assert night.reported == []
 
 
 def test_deafness_may_be_ignored() -> None:
-    assert Night(HealthSettings(ignore=("deaf",))).passes(200, "waiting").told == []
+    assert Night(HealthSettings(ignore=("deaf",))).passes(200, "waiting").reported == []
 
 
 def test_a_worker_that_stays_behind_is_an_overload() -> None:
@@ -225,8 +225,8 @@ def test_a_worker_that_stays_behind_is_an_overload() -> None:
             (street,) = found.sources
             street = replace(street, backlog_samples=samples(behind))
             night._look(replace(found, sources=(street,)))
-    told = [(it.source, it.kind, it.state) for it in night.told]
-    assert told == [(EVERY_SOURCE, "overload", it) for it in ("raised", "cleared")]
+    reported = [(it.source, it.kind, it.state) for it in night.reported]
+    assert reported == [(EVERY_SOURCE, "overload", it) for it in ("raised", "cleared")]
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_a_worker_that_stays_behind_is_an_overload() -> None:
         (("store-frames", 500), True),
     ],
 )
-def test_a_store_that_cannot_write_is_told(
+def test_a_store_that_cannot_write_is_reported(
     queue: tuple[str, int], is_ill: bool
 ) -> None:
     night = Night()
@@ -247,10 +247,10 @@ def test_a_store_that_cannot_write_is_told(
         night.captured += LOOK
         found = statistics("street")
         night._look(replace(found, queues=(queue,)))
-    assert [it.kind for it in night.told] == ["disk"] * is_ill
+    assert [it.kind for it in night.reported] == ["disk"] * is_ill
 
 
-def test_a_compute_device_that_failed_is_told() -> None:
+def test_a_compute_device_that_failed_is_reported() -> None:
     night = Night().passes(10)
     for _ in range(100):
         night.now += LOOK
@@ -258,28 +258,28 @@ def test_a_compute_device_that_failed_is_told() -> None:
         found = statistics("street")
         model = ModelStatistics("urban", ("siren",), RATE, "cpu", "cuda")
         night._look(replace(found, model=model))
-    ((record),) = night.told
+    ((record),) = night.reported
     assert (record.source, record.kind) == (EVERY_SOURCE, "compute-device")
     assert record.detail == "cuda failed: now on the CPU"
 
 
 def test_what_was_raised_before_it_was_ignored_is_cleared_all_the_same() -> None:
     night = Night().passes(10)
-    night.reports.post(HealthReport("canary", "raised", "not heard", "street"))
+    night.reports.post(HealthReport("canary", "raised", "not detected", "street"))
     night.passes(1)
     night.settings = HealthSettings(ignore=("canary",))
     night.reports.post(HealthReport("canary", "cleared", "", "street"))
     night.passes(1)
-    night.reports.post(HealthReport("canary", "raised", "not heard", "street"))
+    night.reports.post(HealthReport("canary", "raised", "not detected", "street"))
     night.passes(1)
-    assert [it.state for it in night.told] == ["raised", "cleared"]
+    assert [it.state for it in night.reported] == ["raised", "cleared"]
 
 
-def test_what_other_threads_post_is_told() -> None:
+def test_what_other_threads_post_is_reported() -> None:
     night = Night().passes(10)
-    night.reports.post(HealthReport("canary", "raised", "not heard", "street"))
+    night.reports.post(HealthReport("canary", "raised", "not detected", "street"))
     night.passes(1)
-    ((record),) = night.told
+    ((record),) = night.reported
     assert (record.kind, record.source) == ("canary", "street")
 
 

@@ -32,7 +32,7 @@ def classifier() -> Classifier:
 def make_pipeline(
     classifier: Classifier, sources: tuple[str, ...] = ("street",), hop_frames: int = 48
 ) -> Pipeline:
-    # Low thresholds, so that an untrained network tells something.
+    # Low thresholds, so that an untrained network reports something.
     lively = LabelSettings(onset_threshold=0.3, offset_threshold=0.2)
     detection = DetectionSettings(labels=dict.fromkeys(classifier.labels, lively))
     rules = resolve_rules(classifier.labels, detection, None, classifier.spec)
@@ -87,7 +87,7 @@ def test_the_sizes_of_blocks_do_not_matter(classifier, scene, whole, sizes):
 
 @pytest.mark.parametrize("size", [882, 4410, 10_000])
 def test_nor_do_those_after_a_gap_that_ends_within_a_hop(classifier, scene, size):
-    def heard(blocks: list[Samples]) -> list[Record]:
+    def analysed(blocks: list[Samples]) -> list[Record]:
         pipeline = make_pipeline(classifier)
         gap = Gap("street", 0, HOP + 1000, "stalled")
         records: list[Record] = pipeline.process([("street", gap)])
@@ -97,10 +97,10 @@ def test_nor_do_those_after_a_gap_that_ends_within_a_hop(classifier, scene, size
             position += samples.shape[1]
         return records
 
-    assert heard(cut(scene, [size] * 20)) == heard([scene])
+    assert analysed(cut(scene, [size] * 20)) == analysed([scene])
 
 
-def test_windows_lie_on_the_grid_and_all_are_told(whole, scene):
+def test_windows_lie_on_the_grid_and_all_are_reported(whole, scene):
     frames = score_frames(whole)
     assert [frame.start for frame in frames] == [i * HOP for i in range(len(frames))]
     assert all(frame.stop - frame.start == WINDOW for frame in frames)
@@ -128,7 +128,7 @@ def test_levels_are_of_the_newest_hop_and_of_the_loudest(classifier):
     assert frames[-1].peak_level_dbfs == pytest.approx(-6, abs=0.5)
 
 
-def test_sources_in_one_batch_tell_what_each_alone_tells(classifier, scene, whole):
+def test_a_batch_of_sources_gives_the_records_of_each_alone(classifier, scene, whole):
     stereo = noise(7, 0.2, channels=2)
     together = make_pipeline(classifier, ("street", "yard"))
     records = together.process(
@@ -173,10 +173,10 @@ def test_the_hop_must_suit_the_network(classifier):
         make_pipeline(classifier, hop_frames=40)
 
 
-def test_a_model_of_one_channel_hears_the_mean_of_two():
+def test_a_model_of_one_channel_takes_the_mean_of_two():
     spec = ModelSpec(channels=1)
     alone = Classifier(seeded_model(spec=spec), "cpu")
     stereo = noise(5, 0.2, channels=2)
     mixed = stereo.mean(axis=0, keepdims=True)
-    heard = score_frames(run(make_pipeline(alone), [stereo]))
-    assert heard == score_frames(run(make_pipeline(alone), [mixed]))
+    analysed = score_frames(run(make_pipeline(alone), [stereo]))
+    assert analysed == score_frames(run(make_pipeline(alone), [mixed]))

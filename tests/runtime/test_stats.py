@@ -24,7 +24,7 @@ def classifier() -> Classifier:
 
 
 class Bench:
-    """A meter and the timeline of one source, on a clock that moves when told."""
+    """A meter and the timeline of one source, on a fake clock."""
 
     def __init__(self, classifier: Classifier) -> None:
         self.clock = FakeClock()
@@ -90,9 +90,9 @@ def test_gaps_are_counted_by_reason_and_add_up(bench: Bench) -> None:
 def test_the_last_sample_is_the_last_that_was_captured(bench: Bench) -> None:
     assert bench.source.last_sample is None
     bench.hear(1)
-    heard = bench.clock.utc()
+    recorded = bench.clock.utc()
     bench.lose(60, "stalled")
-    assert bench.source.last_sample == heard
+    assert bench.source.last_sample == recorded
 
 
 def test_a_source_is_idle_while_no_sample_of_it_is_analysed(bench: Bench) -> None:
@@ -108,7 +108,7 @@ def test_a_source_is_idle_while_no_sample_of_it_is_analysed(bench: Bench) -> Non
     assert bench.source.idle_seconds == 0
 
 
-def test_an_outage_counts_as_lost_before_it_is_told(bench: Bench) -> None:
+def test_an_outage_counts_as_lost_before_it_is_reported(bench: Bench) -> None:
     bench.hear(60)
     bench.timeline.state("waiting", "it is gone")
     bench.clock.advance(60)
@@ -165,7 +165,7 @@ def test_the_state_has_its_reason(bench: Bench) -> None:
     assert bench.source.detail == "no device matches 'USB'"
 
 
-def test_trouble_is_told_until_it_is_over(bench: Bench) -> None:
+def test_trouble_is_reported_until_it_is_over(bench: Bench) -> None:
     health = Health("street", 0, samples(5), "clipping", "raised", "too loud", "id-1")
     raised = timed(health)
     bench.meter.take([raised])
@@ -181,23 +181,28 @@ def test_latencies_are_counted_by_their_seconds_for_ever(bench: Bench) -> None:
         bench.meter.add_latency(seconds)
     latencies = bench.statistics.latencies
     assert latencies is not None
-    told = dict(zip(latencies.bounds, latencies.counts, strict=False))
-    assert (told[0.1], told[0.25], told[0.5], latencies.counts[-1]) == (2, 0, 2, 1)
+    counts = dict(zip(latencies.bounds, latencies.counts, strict=False))
+    assert (counts[0.1], counts[0.25], counts[0.5], latencies.counts[-1]) == (
+        2,
+        0,
+        2,
+        1,
+    )
     assert latencies.total_seconds == pytest.approx(99.75)
     assert bench.statistics.latency_seconds_p50 == 0.3
 
 
-def test_what_waits_in_the_sinks_is_told(bench: Bench) -> None:
+def test_what_waits_in_the_sinks_is_reported(bench: Bench) -> None:
     class Busy(MemorySink):
         @property
         def queues(self) -> dict[str, int]:
             return {"letters": 3}
 
-    told = bench.meter.statistics([], [MemorySink(), Busy()], bench.classifier)
-    assert told.queues == (("letters", 3),)
+    reported = bench.meter.statistics([], [MemorySink(), Busy()], bench.classifier)
+    assert reported.queues == (("letters", 3),)
 
 
-def test_the_model_and_where_it_runs_is_told(bench: Bench) -> None:
+def test_the_model_and_where_it_runs_is_reported(bench: Bench) -> None:
     model = bench.statistics.model
     assert model is not None
     assert model.labels == bench.classifier.labels

@@ -49,7 +49,7 @@ def test_every_message_arrives_as_a_datagram_of_its_own(listening):
     ]
 
 
-def test_nobody_is_told_where_nobody_listens(caplog):
+def test_nobody_is_reported_where_nobody_listens(caplog):
     ServiceManager({}).ready()
     assert not caplog.records
 
@@ -99,7 +99,7 @@ WATCHDOG_SECONDS = 10.0
 
 
 class Bench:
-    """A supervisor of a capture and a worker, and what it tells."""
+    """A supervisor of a capture and a worker, and its messages."""
 
     def __init__(self, folder: Path, listener: socket.socket) -> None:
         self._listener = listener
@@ -117,16 +117,16 @@ class Bench:
         self.supervisor.start()
 
     def go_on(self, seconds: float, *, moving: tuple[str, ...]) -> list[str]:
-        """Let time pass while parts move; return what is told meanwhile."""
-        told: list[str] = []
+        """Let time pass while parts move; return what is reported meanwhile."""
+        reported: list[str] = []
         for _ in range(round(seconds * 4)):
             self.clock.advance(0.25)
             self.turns.update(dict.fromkeys(moving, self.clock.monotonic()))
             self.supervisor.look()
-            told += self.told()
-        return told
+            reported += self.reported()
+        return reported
 
-    def told(self) -> list[str]:
+    def reported(self) -> list[str]:
         messages = []
         try:
             while True:
@@ -143,14 +143,14 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         yield Bench(tmp_path, listener)
 
 
-def test_ready_is_told_once_at_the_start(bench):
-    assert bench.told() == ["STATUS=starting", "READY=1"]
+def test_ready_is_reported_once_at_the_start(bench):
+    assert bench.reported() == ["STATUS=starting", "READY=1"]
     assert "READY=1" not in bench.go_on(20, moving=("capture-street", "worker"))
 
 
 def test_while_all_move_the_watchdog_is_put_off_in_good_time(bench):
-    told = bench.go_on(60, moving=("capture-street", "worker"))
-    puts = told.count("WATCHDOG=1")
+    reported = bench.go_on(60, moving=("capture-street", "worker"))
+    puts = reported.count("WATCHDOG=1")
     assert 60 / WATCHDOG_SECONDS * 2 < puts <= 60 / WATCHDOG_SECONDS * 4
 
 
@@ -185,39 +185,39 @@ def test_a_recording_that_is_over_need_not_move(bench):
     assert bench.go_on(10, moving=("worker",)).count("WATCHDOG=1") >= 2
 
 
-def test_a_status_is_told_when_it_changes(bench):
-    bench.told()
+def test_a_status_is_reported_when_it_changes(bench):
+    bench.reported()
     first = bench.go_on(30, moving=())
     bench.sentence = "better"
     assert [first, bench.go_on(30, moving=())] == [["STATUS=well"], ["STATUS=better"]]
 
 
 def test_a_reload_has_a_begin_and_an_end(bench):
-    bench.told()
+    bench.reported()
     bench.supervisor.reloading()
-    status, begin = bench.told()
+    status, begin = bench.reported()
     assert status == "STATUS=reloading the configuration"
     assert begin.startswith("RELOADING=1\nMONOTONIC_USEC=")
     bench.supervisor.reloaded("")
-    assert bench.told() == ["STATUS=well", "READY=1"]
+    assert bench.reported() == ["STATUS=well", "READY=1"]
 
 
-def test_a_refusal_is_told_until_the_next_reload(bench):
+def test_a_rejection_is_reported_until_the_next_reload(bench):
     bench.supervisor.reloading()
-    bench.told()
-    bench.supervisor.reloaded("refused")
-    assert bench.told() == ["STATUS=refused; well", "READY=1"]
+    bench.reported()
+    bench.supervisor.reloaded("rejected")
+    assert bench.reported() == ["STATUS=rejected; well", "READY=1"]
     bench.sentence = "better"
-    assert "STATUS=refused; better" in bench.go_on(10, moving=())
+    assert "STATUS=rejected; better" in bench.go_on(10, moving=())
     bench.supervisor.reloading()
     bench.supervisor.reloaded("")
-    assert bench.told()[-2:] == ["STATUS=better", "READY=1"]
+    assert bench.reported()[-2:] == ["STATUS=better", "READY=1"]
 
 
-def test_the_end_is_told(bench):
-    bench.told()
+def test_the_end_is_reported(bench):
+    bench.reported()
     bench.supervisor.stop()
-    assert bench.told() == ["STATUS=stopping", "STOPPING=1"]
+    assert bench.reported() == ["STATUS=stopping", "STOPPING=1"]
 
 
 def statistics(latency: float, **states: str) -> Statistics:

@@ -1,6 +1,6 @@
-"""Times stay true and losses are told, whatever happens to clocks and the machine.
+"""Times stay true and losses are reported, whatever happens to clocks and the machine.
 
-The world is simulated, the monitor is real.  What sounds is loud for two seconds of
+The machine is simulated, the monitor is real.  The sound is loud for two seconds of
 every ten.
 """
 
@@ -42,20 +42,20 @@ def street(moments: NDArray[np.float64]) -> NDArray[np.float32]:
 
 @dataclass
 class Heard:
-    world: Simulation
-    witness: TimedSink
+    simulation: Simulation
+    sink: TimedSink
     seconds: float
 
     @property
     def events(self) -> list[tuple[float, float, str]]:
         """Begin, end and why it ended, in seconds of the clock that never steps."""
-        began = self.world.card.began
-        return [(a - began, b - began, e.end_reason) for a, b, e in self.witness.events]
+        began = self.simulation.card.began
+        return [(a - began, b - began, e.end_reason) for a, b, e in self.sink.events]
 
     @property
     def gaps(self) -> list[tuple[float, float, str]]:
-        began = self.world.card.began
-        return [(a - began, b - began, g.reason) for a, b, g in self.witness.gaps]
+        began = self.simulation.card.began
+        return [(a - began, b - began, g.reason) for a, b, g in self.sink.gaps]
 
     def assert_true(self, *, but: Iterable[tuple[float, float]] = ()) -> None:
         """Each event is a sound that was, and begins and ends when it did.
@@ -105,48 +105,49 @@ def listen(
 ) -> Heard:
     clock = FakeClock()
     card = SimulatedCard(clock, sound, RATE, drift, block_seconds)
-    witness = TimedSink(clock)
+    sink = TimedSink(clock)
     pipeline = loud_pipeline(hop_frames)
-    world = Simulation(card, pipeline, [witness], turn_seconds=turn_seconds)
-    world.cost = cost
-    world.run(seconds, incidents(world))
-    return Heard(world, witness, clock.monotonic() - card.began)
+    simulation = Simulation(card, pipeline, [sink], turn_seconds=turn_seconds)
+    simulation.cost = cost
+    simulation.run(seconds, incidents(simulation))
+    return Heard(simulation, sink, clock.monotonic() - card.began)
 
 
-def test_without_trouble_every_sound_is_told_once_and_truly():
-    heard = listen(120.0)
-    assert len(heard.events) == 12
-    assert heard.gaps == []
-    heard.assert_true()
-    heard.assert_nothing_missed()
+def test_without_trouble_every_sound_is_reported_once_and_truly():
+    result = listen(120.0)
+    assert len(result.events) == 12
+    assert result.gaps == []
+    result.assert_true()
+    result.assert_nothing_missed()
 
 
 @pytest.mark.parametrize("at", [57.0, 54.0])  # in silence, and while it is loud
 def test_a_sleep_of_the_machine_is_a_gap_and_moves_nothing(at):
-    heard = listen(
-        8 * HOUR + 150.0, lambda world: [(at, lambda: world.card.sleep(8 * HOUR))]
+    result = listen(
+        8 * HOUR + 150.0,
+        lambda it: [(at, lambda: it.card.sleep(8 * HOUR))],
     )
-    assert sum(end - begin for begin, end, _ in heard.gaps) == pytest.approx(
+    assert sum(end - begin for begin, end, _ in result.gaps) == pytest.approx(
         8 * HOUR, abs=1.0
     )
-    assert {reason for _, _, reason in heard.gaps} == {"stalled"}
-    heard.assert_true()
-    heard.assert_nothing_missed()
+    assert {reason for _, _, reason in result.gaps} == {"stalled"}
+    result.assert_true()
+    result.assert_nothing_missed()
 
 
 @pytest.mark.parametrize("step", [HOUR, -HOUR])
 def test_a_step_of_the_wall_clock_costs_and_moves_nothing(step):
     calm = listen(150.0)
-    heard = listen(
+    result = listen(
         150.0,
-        lambda world: [
-            (at, lambda: world.step_wall_clock(step)) for at in (54.0, 57.0, 111.0)
+        lambda it: [
+            (at, lambda: it.step_wall_clock(step)) for at in (54.0, 57.0, 111.0)
         ],
     )
-    assert heard.gaps == []
-    heard.assert_true()
-    assert [event for *_, event in heard.witness.events] == [
-        event for *_, event in calm.witness.events
+    assert result.gaps == []
+    result.assert_true()
+    assert [event for *_, event in result.sink.events] == [
+        event for *_, event in calm.sink.events
     ]
 
 
@@ -155,7 +156,7 @@ def test_a_step_of_the_wall_clock_costs_and_moves_nothing(step):
     "hours",
     [0.75, pytest.param(24, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])],
 )
-def test_a_card_off_by_200_ppm_tells_true_times_all_day(hours, drift):
+def test_a_card_off_by_200_ppm_keeps_true_times_all_day(hours, drift):
     first, last = 0.4 * hours * HOUR, 0.8 * hours * HOUR
 
     def street_with_works(moments: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -164,95 +165,94 @@ def test_a_card_off_by_200_ppm_tells_true_times_all_day(hours, drift):
             return np.resize(NOISE, moments.size) * np.float32(0.3)
         return street(moments)
 
-    heard = listen(
+    result = listen(
         hours * HOUR,
         drift=drift,
         block_seconds=0.5,
         turn_seconds=20.0,
         sound=street_with_works,
     )
-    assert heard.gaps == []
-    (long,) = [each for each in heard.events if each[1] - each[0] > 60.0]
+    assert result.gaps == []
+    (long,) = [each for each in result.events if each[1] - each[0] > 60.0]
     assert long[:2] == pytest.approx((first, last), abs=0.5 + TRUE_SECONDS)
-    heard.assert_true(but=[(long[0] - 10, long[1] + 10)])
-    assert len(heard.events) > 0.6 * hours * HOUR / EVERY - 5
+    result.assert_true(but=[(long[0] - 10, long[1] + 10)])
+    assert len(result.events) > 0.6 * hours * HOUR / EVERY - 5
 
 
 def test_a_worker_that_pauses_for_less_than_the_ring_loses_nothing():
     calm = listen(150.0)
-    heard = listen(
+    result = listen(
         150.0,
-        lambda world: [
-            (20.0 + 33 * number, lambda: world.delay_worker(25.0))
-            for number in range(3)
+        lambda it: [
+            (20.0 + 33 * number, lambda: it.delay_worker(25.0)) for number in range(3)
         ],
     )
-    assert heard.gaps == []
-    heard.assert_true()
-    assert [event for *_, event in heard.witness.events] == [
-        event for *_, event in calm.witness.events
+    assert result.gaps == []
+    result.assert_true()
+    assert [event for *_, event in result.sink.events] == [
+        event for *_, event in calm.sink.events
     ]
 
 
 def test_a_worker_that_pauses_for_longer_says_exactly_what_it_missed():
-    heard = listen(200.0, lambda world: [(100.0, lambda: world.delay_worker(60.0))])
-    (gap,) = heard.gaps
+    result = listen(200.0, lambda it: [(100.0, lambda: it.delay_worker(60.0))])
+    (gap,) = result.gaps
     assert gap == (
         pytest.approx(100.0, abs=0.3),
         pytest.approx(155.4, abs=0.3),
         "overrun",
     )
-    heard.assert_true()
-    heard.assert_nothing_missed()
+    result.assert_true()
+    result.assert_nothing_missed()
 
 
-def test_a_worker_three_times_slower_than_sound_hears_a_third_and_says_so():
-    heard = listen(300.0, cost=3.0)
-    lost = sum(end - begin for begin, end, _ in heard.gaps)
-    assert {reason for *_, reason in heard.gaps} == {"overrun"}
-    assert 0.5 < lost / heard.seconds < 0.75
-    assert heard.events
-    heard.assert_true()
-    heard.assert_nothing_missed()
+def test_a_worker_three_times_too_slow_analyses_a_third_and_reports_the_rest():
+    result = listen(300.0, cost=3.0)
+    lost = sum(end - begin for begin, end, _ in result.gaps)
+    assert {reason for *_, reason in result.gaps} == {"overrun"}
+    assert 0.5 < lost / result.seconds < 0.75
+    assert result.events
+    result.assert_true()
+    result.assert_nothing_missed()
 
 
 @pytest.mark.parametrize("seconds", [0.5, 1.9, 5.0, 20.0])
 def test_a_monitor_that_is_held_up_loses_nothing(seconds):
     """Its samples wait in the pipe."""
-    heard = listen(
+    result = listen(
         150.0,
-        lambda world: [(at, lambda: world.card.hold(seconds)) for at in (30.0, 84.0)],
+        lambda it: [(at, lambda: it.card.hold(seconds)) for at in (30.0, 84.0)],
     )
-    assert heard.gaps == []
-    heard.assert_true()
-    heard.assert_nothing_missed()
+    assert result.gaps == []
+    result.assert_true()
+    result.assert_nothing_missed()
 
 
 @pytest.mark.parametrize("lost", [0.5, 1.75])
 def test_samples_that_vanish_without_a_word_are_a_gap_and_times_stay_true(lost):
-    heard = listen(150.0, lambda world: [(101.0, lambda: world.card.lose(lost))])
-    (gap,) = heard.gaps
+    result = listen(150.0, lambda it: [(101.0, lambda: it.card.lose(lost))])
+    (gap,) = result.gaps
     assert gap[2] == "stalled"
     assert gap[1] - gap[0] == pytest.approx(lost, abs=TRUE_SECONDS)
     assert 101.0 < gap[1] < 101.0 + lost + FOUND_SECONDS
-    heard.assert_true(but=[(101.0, gap[1])])
-    heard.assert_nothing_missed(but=[(101.0, gap[1])])
+    result.assert_true(but=[(101.0, gap[1])])
+    result.assert_nothing_missed(but=[(101.0, gap[1])])
 
 
 @pytest.mark.parametrize("drift", [200e-6, -200e-6])
 def test_a_microphone_that_is_away_for_hours_comes_back_at_the_right_time(drift):
-    heard = listen(
+    result = listen(
         6 * HOUR,
-        lambda world: [(1254.0, lambda: world.card.end(5.5 * HOUR))],
+        lambda it: [(1254.0, lambda: it.card.end(5.5 * HOUR))],
         drift=drift,
         turn_seconds=5.0,
         block_seconds=0.5,
     )
-    assert sum(end - begin for begin, end, _ in heard.gaps) == pytest.approx(
+    assert sum(end - begin for begin, end, _ in result.gaps) == pytest.approx(
         5.5 * HOUR, abs=2.0
     )
-    heard.assert_true()
-    heard.assert_nothing_missed()
+    result.assert_true()
+    result.assert_nothing_missed()
 
 
 @settings(max_examples=6)
@@ -269,17 +269,17 @@ def test_a_microphone_that_is_away_for_hours_comes_back_at_the_right_time(drift)
     )
 )
 def test_any_troubles_one_after_the_other_leave_times_true(troubles):
-    def incidents(world: Simulation) -> list[Incident]:
+    def incidents(it: Simulation) -> list[Incident]:
         what = {
-            "hold": world.card.hold,
+            "hold": it.card.hold,
             # A shorter silence is a loss without a word, which takes time to be found.
-            "sleep": lambda seconds: world.card.sleep(max(seconds, STALL_SECONDS)),
-            "overflow": world.card.overflow,
-            "end": world.card.end,
-            "hang": lambda seconds: world.card.hang(max(seconds, STALL_SECONDS)),
-            "garbage": world.card.garbage,
-            "step": lambda seconds: world.step_wall_clock((seconds - 2) * HOUR),
-            "delay": world.delay_worker,
+            "sleep": lambda seconds: it.card.sleep(max(seconds, STALL_SECONDS)),
+            "overflow": it.card.overflow,
+            "end": it.card.end,
+            "hang": lambda seconds: it.card.hang(max(seconds, STALL_SECONDS)),
+            "garbage": it.card.garbage,
+            "step": lambda seconds: it.step_wall_clock((seconds - 2) * HOUR),
+            "delay": it.delay_worker,
         }
         at, found = 0.0, []
         for after, trouble, seconds in troubles:
@@ -288,13 +288,13 @@ def test_any_troubles_one_after_the_other_leave_times_true(troubles):
             at += 0 if trouble in ("step", "delay") else max(seconds, STALL_SECONDS)
         return found
 
-    heard = listen(180.0, incidents)
-    heard.assert_true()
-    heard.assert_nothing_missed()
+    result = listen(180.0, incidents)
+    result.assert_true()
+    result.assert_nothing_missed()
     # Sound and gaps follow each other to the end, and that is now.
-    assert heard.world.timeline.taken == heard.world.timeline.stop
-    assert heard.world.timeline.stop / RATE == pytest.approx(
-        heard.seconds, abs=TRUE_SECONDS
+    assert result.simulation.timeline.taken == result.simulation.timeline.stop
+    assert result.simulation.timeline.stop / RATE == pytest.approx(
+        result.seconds, abs=TRUE_SECONDS
     )
-    for (_, before, _), (after, _, _) in pairwise(heard.gaps):
+    for (_, before, _), (after, _, _) in pairwise(result.gaps):
         assert before <= after + 1e-3

@@ -23,7 +23,7 @@ RATE = 44_100
 
 
 class Bench:
-    """A worker between one timeline and one sink, on a clock that moves when told."""
+    """A worker between one timeline and one sink, on a fake clock."""
 
     def __init__(self) -> None:
         self.clock = FakeClock()
@@ -74,12 +74,12 @@ def test_stopping_ends_open_events_as_stopped(bench):
 
 def test_records_carry_the_time_at_which_the_samples_were_sound(bench):
     bench.deliver(8)
-    heard = bench.clock.utc()
+    recorded = bench.clock.utc()
     bench.stop.set()
     bench.worker.run(bench.stop)
     frame = next(t for t in bench.sink.records if isinstance(t.record, ScoreFrame))
     assert frame.start_seconds == 0
-    true_start = heard - timedelta(seconds=8)
+    true_start = recorded - timedelta(seconds=8)
     assert abs(frame.start_utc - true_start) < timedelta(milliseconds=1)
     duration = frame.end_utc - frame.start_utc
     assert duration.total_seconds() == pytest.approx(4.0054, abs=1e-3)
@@ -110,9 +110,9 @@ def test_latency_is_counted_from_the_sound_to_its_record(bench):
     bench.worker.run(bench.stop)
     stops = [t.end_seconds for t in bench.sink.records if _is_frame(t)]
     latencies = sorted(8.25 - stop for stop in stops)
-    told = bench.worker.statistics
-    assert told.latency_seconds_p50 == pytest.approx(latencies[len(latencies) // 2])
-    assert told.latency_seconds_p95 == pytest.approx(latencies[-1])
+    reported = bench.worker.statistics
+    assert reported.latency_seconds_p50 == pytest.approx(latencies[len(latencies) // 2])
+    assert reported.latency_seconds_p95 == pytest.approx(latencies[-1])
 
 
 def _is_frame(timed: Timed) -> bool:

@@ -39,7 +39,7 @@ DEADLINE_SECONDS = 20.0
 
 
 class Bench:
-    """A worker that listens to noise, on a clock that moves when told."""
+    """A worker that listens to noise, on a fake clock."""
 
     def __init__(self, classifier: Classifier) -> None:
         self.clock = FakeClock()
@@ -394,7 +394,7 @@ def test_records_that_a_sink_finds_go_to_the_others_once(
     assert finder.records == []
 
 
-def test_a_model_of_another_rate_takes_the_sources_anew(classifier: Classifier) -> None:
+def test_a_model_of_another_rate_reopens_the_sources(classifier: Classifier) -> None:
     other = Classifier(seeded_model(spec=ModelSpec(sample_rate=32_000)), "cpu")
     bench = Bench(classifier)
     bench.deliver(9)

@@ -37,7 +37,7 @@ class Figure:
 
     drill: str
     recovered_seconds: float | None = None
-    """Until all is heard again; None: nothing stopped, or it was not measured."""
+    """Until all is recorded again; None: nothing stopped, or it was not measured."""
 
     lost_seconds: float | None = None
     """Of sound; None: not measured."""

@@ -134,7 +134,7 @@ class SimulatedCard:
     # What happens.
 
     def sleep(self, seconds: float) -> None:
-        """The machine sleeps: time passes and nothing is heard."""
+        """The machine sleeps: time passes and nothing is recorded."""
         self.lose(seconds)
         self._next.append(None)
 
@@ -260,7 +260,7 @@ class Simulation:
         """Put it together.
 
         Args:
-            card: Its clock is that of the world.
+            card: Its clock is that of the simulation.
             pipeline: For the source "street".
             sinks: Of the worker.
             ring_seconds: Of the timeline.
