@@ -37,10 +37,7 @@ Examples:
 
 
 def analyze(
-    files: Annotated[
-        list[Path],
-        argument("FILE", "One or more recordings."),
-    ],
+    files: Annotated[list[Path], argument("FILE", "One or more recordings.")],
     as_json: JsonOption = False,
     plot: Annotated[
         Path | None, option("PNG", "Draw log-mel, scores and events of one recording.")

@@ -35,17 +35,18 @@ ConfigOption = Annotated[
     Path | None,
     option(
         "FILE",
-        "\b\nConfiguration file.  By default:\n$SOUND_MONITOR_CONFIG, else\n"
-        "/etc/sound-monitor/config.yaml, else none.",
+        "\b\nConfiguration file.  Without it:\n$SOUND_MONITOR_CONFIG, else\n"
+        "/etc/sound-monitor/config.yaml, else\nthe defaults.",
     ),
 ]
 ModelOption = Annotated[
     Path | None, option("FILE", "Model file, instead of the included model.")
 ]
-ComputeDeviceOption = Annotated[
-    ComputeDevice | None,
-    option(None, "Where the network runs; auto uses a GPU if there is one."),
-]
+_compute_device = option(
+    None, "Where the network runs; auto uses a GPU if there is one."
+)
+ComputeDeviceOption = Annotated[ComputeDevice | None, _compute_device]
+TrainingDeviceOption = Annotated[ComputeDevice, _compute_device]
 JsonOption = Annotated[bool, flag("--json", "Print JSON, for other programs.")]
 SinceOption = Annotated[
     str | None,

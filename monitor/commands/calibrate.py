@@ -4,8 +4,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from monitor.commands.arguments import (
     CacheOption,
     ConfigOption,
@@ -14,7 +12,9 @@ from monitor.commands.arguments import (
     SinceOption,
     UntilOption,
     cache_folder,
+    flag,
     fold_numbers,
+    option,
 )
 from monitor.errors import UsageError
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 HELP = """Set the thresholds of a model for a number of false alarms a day.
 
-Needs recordings of the place in which none of the labels sounds (--background), or the
-scores that the monitor of --config has stored there (--store).  Hours are good, a night
-is better.  Rates that they are too short to show are extrapolated, and marked so.
+Needs recordings of the place in which none of the labels sounds
+(--background), or the scores that the monitor of --config has stored there
+(--store).  Hours are good, a night is better.  Rates that they are too short
+to show are extrapolated, and marked so.
 
-The cost is printed beside: with --events the true events in streams that are missed,
-before and after; with --data the share of labelled recordings that still reach the
-threshold.  With --data the budget is divided so that most of these are detected;
-without it every label gets an equal share.  The other rules of detection are those of
---config.
+The cost is printed beside: with --events the true events in streams that are
+missed, before and after; with --data the share of labelled recordings that
+still reach the threshold.  With --data the budget is divided so that most of
+these are detected; without it every label gets an equal share.  The other
+rules of detection are those of --config.
 
-\b
 Examples, for two false alarms a day:
   sound-monitor calibrate --false-alarms-per-day 2 --background nights
   sound-monitor calibrate --false-alarms-per-day 2 --background nights \\
@@ -46,65 +46,45 @@ Examples, for two false alarms a day:
 
 def calibrate(
     false_alarms_per_day: Annotated[
-        float, typer.Option(min=0.001, help="Budget over all labels together.")
+        float, option("N", "Budget over all labels together.", min=0.001)
     ],
     background: Annotated[
-        Path | None,
-        typer.Option(
-            "--background",
-            metavar="DIR",
-            show_default=False,
-            help="Recordings without any of the labels.",
-        ),
+        Path | None, option("DIR", "Recordings without any of the labels.")
     ] = None,
     store: Annotated[
-        bool,
-        typer.Option("--store", help="Use the scores that the monitor has stored."),
+        bool, flag("--store", "Use the scores that the monitor has stored.")
     ] = False,
     since: SinceOption = None,
     until: UntilOption = None,
     excepted: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
+            "FROM/TO",
+            "A time of --store in which labels did sound; may be given several times.",
             "--except",
-            metavar="FROM/TO",
-            show_default=False,
-            help="A time of --store in which labels did sound; may be given several "
-            "times.",
         ),
     ] = None,
     model: ModelOption = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", metavar="FILE", show_default=False, help="Model file to write."
-        ),
-    ] = None,
+    out: Annotated[Path | None, option("FILE", "Model file to write.")] = None,
     fragment: Annotated[
-        bool, typer.Option("--fragment", help="Print a section for config.yaml.")
+        bool, flag("--fragment", "Print a section for config.yaml.")
     ] = False,
     data: Annotated[
         Path | None,
-        typer.Option(
-            "--data",
-            metavar="DATA",
-            show_default=False,
-            help="Labelled recordings in the form of 'train', for the recall and the "
+        option(
+            "DATA",
+            "Labelled recordings in the form of 'train', for the recall and the "
             "division of the budget.",
         ),
     ] = None,
     events: Annotated[
         Path | None,
-        typer.Option(
-            "--events",
-            metavar="DIR",
-            show_default=False,
-            help="Annotated streams in the form of 'scenes', for the missed events.",
+        option(
+            "DIR", "Annotated streams in the form of 'scenes', for the missed events."
         ),
     ] = None,
     folds: Annotated[
-        str | None,
-        typer.Option(metavar="1,2", show_default="all", help="Folds of --data."),
+        str | None, option("1,2", "Folds of --data.", show_default="all")
     ] = None,
     cache: CacheOption = None,
     config: ConfigOption = None,

@@ -60,9 +60,7 @@ def check_configuration(
 
 
 def _check_sources(
-    configuration: Configuration,
-    list_devices: ListDevices,
-    result: ConfigurationCheck,
+    configuration: Configuration, list_devices: ListDevices, result: ConfigurationCheck
 ) -> None:
     devices: list[InputDevice] | None = None
     for settings in configuration.config.sources:

@@ -3,11 +3,8 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from monitor.commands.arguments import (
     CacheOption,
-    ComputeDeviceOption,
     ConfigOption,
     DataArgument,
     FoldsOption,
@@ -17,25 +14,27 @@ from monitor.commands.arguments import (
     ModelOption,
     NegativesFoldsOption,
     NegativesOption,
+    TrainingDeviceOption,
     cache_folder,
+    flag,
     fold_numbers,
+    option,
 )
 
 HELP = """Test a model on labelled recordings.
 
-DATA has the form of 'train'.  Only recordings that the model was not trained on show
-its quality on new ones: choose them with --folds.  With --run the networks of a
-cross-validation are tested together, each on the fold that it was not trained on.
-Intervals are resampled by recording.  Nothing is augmented or drawn at random.
---negatives counts false alarms.
-With --streams the monitor analyses long recordings, and its events are compared with
-the true ones; 'scenes' makes such streams.
+DATA has the form of 'train'.  Only recordings that the model was not trained
+on show its quality on new ones: choose them with --folds.  With --run the
+networks of a cross-validation are tested together, each on the fold that it
+was not trained on.  Intervals are resampled by recording.  Nothing is
+augmented or drawn at random.  --negatives counts false alarms.  With
+--streams the monitor analyses long recordings, and its events are compared
+with the true ones; 'scenes' makes such streams.
 
-\b
 Examples:
   sound-monitor evaluate UrbanSound8K --model model.safetensors --folds 1
   sound-monitor evaluate UrbanSound8K --run model-run     cross-validated
-  sound-monitor evaluate recordings --json                a folder a label
+  sound-monitor evaluate recordings --json                one folder per label
   sound-monitor evaluate scenes --streams                 events, not clips
 """
 
@@ -45,18 +44,13 @@ def evaluate(
     model: ModelOption = None,
     run: Annotated[
         Path | None,
-        typer.Option(
-            "--run",
-            metavar="DIR",
-            show_default=False,
-            help="Run folder of a cross-validation, instead of a model.",
-        ),
+        option("DIR", "Run folder of a cross-validation, instead of a model."),
     ] = None,
     streams: Annotated[
         bool,
-        typer.Option(
+        flag(
             "--streams",
-            help="DATA is a folder of pairs NAME.wav and NAME.tsv (onset, offset, "
+            "DATA is a folder of pairs NAME.wav and NAME.tsv (onset, offset, "
             "event_label: tab-separated seconds), which the whole monitor analyses.",
         ),
     ] = False,
@@ -67,7 +61,7 @@ def evaluate(
     label_pattern: LabelPatternOption = None,
     group_pattern: GroupPatternOption = None,
     cache: CacheOption = None,
-    compute_device: ComputeDeviceOption = None,
+    compute_device: TrainingDeviceOption = "cpu",
     as_json: JsonOption = False,
 ) -> int:
     """Print the figures of a model."""
@@ -82,8 +76,7 @@ def evaluate(
 
     if streams:
         detection = load(config).config.detection
-        device = compute_device or "cpu"
-        run_stream_evaluation(data, model, detection, device, as_json)
+        run_stream_evaluation(data, model, detection, compute_device, as_json)
         return 0
 
     paths = DataPaths(
@@ -99,7 +92,7 @@ def evaluate(
         model,
         run,
         Folds(fold_numbers(folds), fold_numbers(negatives_folds)),
-        compute_device or "cpu",
+        compute_device,
         as_json,
     )
     return 0

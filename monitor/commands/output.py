@@ -62,10 +62,7 @@ class Command(TyperCommand):
 
     def format_help_text(self, _context: Any, formatter: Any) -> None:
         """Write the text line by line."""
-        if "\b" in (self.help or ""):
-            super().format_help_text(_context, formatter)
-        else:
-            _write_text(self, formatter)
+        _write_text(self, formatter)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return the parts of the usage line: FILE, not {FILE}."""

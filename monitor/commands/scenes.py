@@ -3,25 +3,25 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from monitor.commands.arguments import (
     CacheOption,
     FoldsOption,
     NegativesFoldsOption,
+    argument,
     cache_folder,
     fold_numbers,
+    option,
 )
 from monitor.errors import UsageError
 
 HELP = """Make streams to test the monitor on.
 
-Recordings with a label are laid over recordings of no label at known times and levels.
-Each stream is a pair NAME.wav and NAME.tsv (onset, offset, event_label: tab-separated
-seconds), which 'evaluate --streams' takes.  Choose folds that the model was not
-trained on.  The material of the streams is listed in scenes.json.
+Recordings with a label are laid over recordings of no label at known times
+and levels.  Each stream is a pair NAME.wav and NAME.tsv (onset, offset,
+event_label: tab-separated seconds), which 'evaluate --streams' takes.  Choose
+folds that the model was not trained on.  The material of the streams is
+listed in scenes.json.
 
-\b
 Examples:
   sound-monitor scenes UrbanSound8K --folds 1 --negatives noises --out scenes
   sound-monitor scenes --negatives noises --negatives-folds 3 \\
@@ -31,44 +31,39 @@ Examples:
 
 
 def scenes(
-    out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Folder for the streams.")
-    ],
+    out: Annotated[Path, option("DIR", "Folder for the streams.")],
     data: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="[DATA]",
-            show_default=False,
-            help="In the form of 'train'; not needed for streams without events.",
+        argument(
+            "DATA", "In the form of 'train'; not needed for streams without events."
         ),
     ] = None,
     negatives: Annotated[
         list[Path] | None,
-        typer.Option(
+        option(
+            "DIR",
+            "Recordings of no label, for the backgrounds.",
             "--negatives",
             "--background",
-            metavar="DIR",
-            show_default=False,
-            help="Recordings of no label, for the backgrounds.",
         ),
     ] = None,
     folds: FoldsOption = None,
     negatives_folds: NegativesFoldsOption = None,
-    hours: Annotated[float, typer.Option(min=0.01, help="Hours of streams.")] = 1.0,
+    hours: Annotated[float, option("N", "Hours of streams.", min=0.01)] = 1.0,
     stream_minutes: Annotated[
-        float, typer.Option(min=1.0, help="Minutes of one stream.")
+        float, option("N", "Minutes of one stream.", min=1.0)
     ] = 10.0,
     events_per_minute: Annotated[
-        float, typer.Option(min=0.0, max=20.0, help="Events a minute; 0: none.")
+        float, option("N", "Events a minute; 0: none.", min=0.0, max=20.0)
     ] = 3.0,
     snr_db: Annotated[
         tuple[float, float],
-        typer.Option(help="Lowest and highest level of events over the background."),
+        option("LOW HIGH", "Lowest and highest level of events over the background."),
     ] = (6.0, 20.0),
     overlap: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Share of overlapping events.")
+        float, option("N", "Share of overlapping events.", min=0.0, max=1.0)
     ] = 0.2,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of every random draw.")] = 0,
+    seed: Annotated[int, option("N", "Seed of every random draw.", min=0)] = 0,
     cache: CacheOption = None,
 ) -> int:
     """Write the streams."""

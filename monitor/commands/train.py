@@ -10,31 +10,31 @@ import typer
 
 from monitor.commands.arguments import (
     CacheOption,
-    ComputeDeviceOption,
     DataArgument,
     GroupPatternOption,
     JsonOption,
     LabelPatternOption,
     NegativesOption,
     SeedOption,
+    TrainingDeviceOption,
     cache_folder,
+    flag,
     fold_numbers,
+    option,
 )
 
 HELP = """Train a model on recordings, test it on others, and write a model file.
 
-DATA is a folder with metadata/UrbanSound8K.csv and audio/fold*/, a folder with a
-sub-folder for each label, or a CSV with the columns path,label[,fold][,group].  Any
-labels will do.  Slices of one recording are never in training and in the test: the
-folds of the data are used, or made of whole recordings.  Ctrl-C stops; --resume
-continues to the same result.
+DATA is a folder with metadata/UrbanSound8K.csv and audio/fold*/, a folder
+with a sub-folder for each label, or a CSV with the columns
+path,label[,fold][,group].  Any labels will do.  Slices of one recording are
+never in training and in the test: the folds of the data are used, or made of
+whole recordings.  Ctrl-C stops; --resume continues to the same result.
 
-\b
 Presets:
   article   four strided convolutions, 26,000 parameters, trained from scratch
   mobile    an EfficientAT network, trained with a teacher (--teacher)
 
-\b
 Examples:
   sound-monitor train UrbanSound8K --test-folds 1
   sound-monitor train genres --out genres.safetensors  a folder for each label
@@ -43,10 +43,9 @@ Examples:
   sound-monitor run --model genres.safetensors         use the model
   tensorboard --logdir model-run                       watch the training
 
-Several processes, on one GPU each or on several machines, share the work of one
-training; each takes its share of every batch:
+Several processes, on one GPU each or on several machines, share the work of
+one training; each takes its share of every batch:
 
-\b
   torchrun --nproc-per-node 2 --no-python sound-monitor train UrbanSound8K
 """
 
@@ -61,25 +60,16 @@ def _print_settings(wanted: bool) -> None:
 
 def train(
     data: DataArgument,
-    out: Annotated[
-        Path, typer.Option("--out", metavar="FILE", help="Model file to write.")
-    ] = Path("model.safetensors"),
+    out: Annotated[Path, option("FILE", "Model file to write.")] = Path(
+        "model.safetensors"
+    ),
     preset: Annotated[
         str | None,
-        typer.Option(
-            metavar="article|mobile",
-            help="Network and its recipe.",
-            show_default="article",
-        ),
+        option("article|mobile", "Network and its recipe.", show_default="article"),
     ] = None,
     settings: Annotated[
         Path | None,
-        typer.Option(
-            "--settings",
-            metavar="FILE",
-            show_default=False,
-            help="YAML file with training settings, which override the recipe.",
-        ),
+        option("FILE", "YAML file with training settings, which override the recipe."),
     ] = None,
     _: Annotated[
         bool,
@@ -92,112 +82,105 @@ def train(
     ] = False,
     run: Annotated[
         Path | None,
-        typer.Option(
-            "--run",
-            metavar="DIR",
+        option(
+            "DIR",
+            "Folder for checkpoints, metrics and settings.",
             show_default="beside the model file",
-            help="Folder for checkpoints, metrics and settings.",
         ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the run in that folder.")
+        bool, flag("--resume", "Continue the run in that folder.")
     ] = False,
     epochs: Annotated[
         int | None,
-        typer.Option(min=1, show_default="by preset", help="Passes over the data."),
+        option("N", "Passes over the data.", min=1, show_default="by preset"),
     ] = None,
     seed: SeedOption = None,
     test_folds: Annotated[
         str | None,
-        typer.Option(
-            metavar="1,2",
+        option(
+            "1,2",
+            "Folds that are kept for the test; 'none' trains on everything.",
             show_default="1",
-            help="Folds that are kept for the test; 'none' trains on everything.",
         ),
     ] = None,
     validation_folds: Annotated[
         str | None,
-        typer.Option(
-            metavar="3",
+        option(
+            "3",
+            "Folds that choose the best epoch; without them it is the last.",
             show_default="none",
-            help="Folds that choose the best epoch; without them it is the last.",
         ),
     ] = None,
     cross_validate: Annotated[
         bool,
-        typer.Option(
+        flag(
             "--cross-validate",
-            help="Test every fold, or those of --test-folds, by a network of its own, "
-            "then train on all.",
+            "Test every fold, or those of --test-folds, by a network of its own, then"
+            " train on all.",
         ),
     ] = False,
     split: Annotated[
         Literal["fold", "group", "random"] | None,
-        typer.Option(
+        option(
+            None,
+            "Take the folds of the data (made by group where it has none), make them "
+            "by group, or clip by clip: the article's way, which tests on recordings "
+            "that training contains.",
             show_default="fold",
-            help="Take the folds of the data (made by group where it has none), make "
-            "them by group, or clip by clip: the article's way, which tests on "
-            "recordings that training contains.",
         ),
     ] = None,
     folds: Annotated[
-        int | None,
-        typer.Option(min=2, show_default="5", help="Folds to make."),
+        int | None, option("N", "Folds to make.", min=2, show_default="5")
     ] = None,
     negatives: NegativesOption = None,
     also: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--also",
-            metavar="DATA",
-            show_default=False,
-            help="Further recordings, always trained on, never tested.",
-        ),
+        option("DATA", "Further recordings, always trained on, never tested."),
     ] = None,
     teacher: Annotated[
         Path | None,
-        typer.Option(
-            "--teacher",
-            metavar="FILE.onnx",
-            show_default=False,
-            help="A model that takes a mono waveform and gives an embedding, scores or "
+        option(
+            "FILE.onnx",
+            "A model that takes a mono waveform and gives an embedding, scores or "
             "logits; the network learns from its outputs as well.",
         ),
     ] = None,
     target_cache: Annotated[
         Path | None,
-        typer.Option(
+        option(
+            "DIR",
+            "Folder for mixtures and the teacher's outputs; may be shared.",
             "--target-cache",
             "--bank",
-            metavar="DIR",
             show_default="in the run folder",
-            help="Folder for mixtures and the teacher's outputs; may be shared.",
         ),
     ] = None,
     label_pattern: LabelPatternOption = None,
     group_pattern: GroupPatternOption = None,
     workers: Annotated[
         int | None,
-        typer.Option(
+        option(
+            "N",
+            "Processes that make training windows.",
             min=0,
             show_default="the cores but one",
-            help="Processes that make training windows.",
         ),
     ] = None,
     threads: Annotated[
         int,
-        typer.Option(
+        option(
+            "N",
+            "Processor threads of the network.  More are faster, but change the last "
+            "digits of the result: resume with as many.",
             min=1,
-            help="Processor threads of the network.  More are faster, but change the "
-            "last digits of the result: resume with as many.",
         ),
     ] = 1,
     cache: CacheOption = None,
     profile: Annotated[
-        bool,
-        typer.Option("--profile", help="Print the time of each part at the end."),
+        bool, flag("--profile", "Print the time of each part at the end.")
     ] = False,
-    compute_device: ComputeDeviceOption = None,
+    compute_device: TrainingDeviceOption = "cpu",
     as_json: JsonOption = False,
 ) -> int:
     """Train a model; print its figures."""
@@ -237,7 +220,7 @@ def train(
         teacher,
         target_cache,
         workers if workers is not None else _spare_cores(),
-        compute_device or "cpu",
+        compute_device,
     )
     chosen = training_settings(
         {} if settings is None else read_settings(settings),
