@@ -287,7 +287,9 @@ def _teacher_terms(
 
 
 def columns_of(activity: Array, total_stride: int) -> Array:
-    """Average activity over the columns of a network, each centred on its first frame.
+    """Average activity (batch, labels, cells) over the columns of a network.
+
+    Each column is centred on its first frame.
 
     Returns:
         (batch, labels, columns), at least as many as the network has.

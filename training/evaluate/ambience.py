@@ -44,6 +44,8 @@ def stream_logits(
 ) -> Array:
     """Logits of all windows of a stream, cut by the monitor's own windowing.
 
+    The blocks are (1 or 2, n) each.
+
     Returns:
         (hops, labels); (0, 0) if the stream is shorter than a window.
     """
@@ -69,8 +71,10 @@ def highest_of_segments(
 ) -> tuple[Array, int]:
     """Find the highest score that detection would see in every few seconds.
 
+    Scores are (streams, hops, labels), in [0, 1]; detection averages them over hops.
+
     Returns:
-        (segments, labels), and the hops of one.
+        (segments, labels), and the hops of a segment.
     """
     rules = resolve_rules(labels, detection, None, spec)
     averaged = np.stack(

@@ -52,6 +52,9 @@ def clip_figures(
 ) -> dict[str, Any]:
     """Figures of clips that have one label each.
 
+    Scores are (clips, labels) in [0, 1], `truth` is the index of each clip's label, and
+    `groups` the recording of each clip.
+
     Returns:
         clips, accuracy, accuracy_ci95, macro_f1, per_class, calibration errors and
         the confusion matrix, rows being the truth.

@@ -162,7 +162,10 @@ def vary_levels(r: Generator, log_mel: Array, settings: FeatureSettings) -> None
 
 
 def roll(r: Generator, log_mel: Array, activity: Array, frames_per_cell: int) -> None:
-    """Roll each window in time by whole cells, its activity with it; in place."""
+    """Roll each window in time by whole cells, its activity with it; in place.
+
+    The activity is (batch, labels, cells).
+    """
     cells = activity.shape[-1]
     for row in range(len(log_mel)):
         by = int(r.integers(cells))
@@ -195,7 +198,10 @@ def mask(r: Generator, log_mel: Array, settings: FeatureSettings) -> None:
 def mix_powers(
     r: Generator, log_mel: Array, partner: NDArray[np.intp], mixed: NDArray[np.bool_]
 ) -> None:
-    """Add the power of its partner to each `mixed` window, at -8 to 4 dB; in place."""
+    """Add the power of its partner to each `mixed` window, at -8 to 4 dB; in place.
+
+    Both arrays are (batch,); `partner` has indices of the batch.
+    """
     power = 10 ** (log_mel / 10)
     level = 10 * np.log10(power.mean(axis=(1, 2, 3)) + 1e-10)
     for row in np.flatnonzero(mixed):

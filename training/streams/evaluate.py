@@ -90,7 +90,7 @@ def detect_events(
     classifier: Classifier,
     detection: DetectionSettings,
 ) -> tuple[float, tuple[Detected, ...]]:
-    """Run the monitor's own pipeline over samples at the model's rate.
+    """Run the monitor's own pipeline over blocks (1 or 2, n) at the model's rate.
 
     Returns:
         Length of the stream in seconds, and the events detected.

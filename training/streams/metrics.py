@@ -35,7 +35,7 @@ class Interval:
 def match(
     references: Sequence[Interval], found: Sequence[Interval], *, offsets: bool = False
 ) -> list[tuple[int, int]]:
-    """Pair as many events as possible; of equally many pairs take the closest onsets.
+    """Pair as many events of one label and stream as possible, with the closest onsets.
 
     Two events can be a pair if their onsets lie within the collar, and with `offsets`
     their ends too.  This is what sed_eval calls optimal matching (Mesaros, Heittola and
