@@ -77,7 +77,7 @@ def test_the_abort_of_the_watchdog_leaves_the_traces_of_all_threads(
     os.kill(monitor.process.pid, signal.SIGABRT)
     assert monitor.process.wait(20) == -signal.SIGABRT
     assert "Fatal Python error: Aborted" in monitor.log
-    for function in ("in _listen", "worker.py", "daemon.py"):
+    for function in ("capture.py", "worker.py", "daemon.py"):
         assert function in monitor.log
 
 

@@ -164,11 +164,11 @@ def test_nothing_is_replaced_if_nothing_changed_but_files_are_reopened(
 
 def test_a_renewed_secret_is_a_change(running: Running) -> None:
     secret = running.folder / "url"
-    secret.write_text("https://example.org/1")
+    secret.write_text("http://127.0.0.1:9/1")
     heartbeat = {"heartbeat": {"url_secret": f"file:{secret}"}}
     assert running.reload(**heartbeat) == "settings changed: heartbeat"
     assert running.reload(**heartbeat) == "nothing changed"
-    secret.write_text("https://example.org/2")
+    secret.write_text("http://127.0.0.1:9/2")
     assert running.reload(**heartbeat).startswith("renewed: ")
 
 
