@@ -33,7 +33,7 @@ whole recordings.  Ctrl-C stops; --resume continues to the same result.
 
 Presets:
   article   four strided convolutions, 26,000 parameters, trained from scratch
-  mobile    an EfficientAT network, trained with a teacher (--teacher)
+  mobile    a MobileNetV3 (EfficientAT), trained with a teacher (--teacher)
 
 Examples:
   sound-monitor train UrbanSound8K --test-folds 1
