@@ -17,12 +17,12 @@ HOUR = timedelta(hours=1)
 
 
 def seconds_off(sample_clock: SampleClock, clock: FakeClock, sample: int, age: float):
-    """How far the reported time is from the true one of a sound `age` seconds ago."""
+    """Return the error of the time of a sound `age` seconds ago, in seconds."""
     true = clock.utc() - timedelta(seconds=age)
     return (sample_clock.utc(sample) - true).total_seconds()
 
 
-def test_a_sample_that_has_just_arrived_was_sound_just_now():
+def test_a_sample_that_has_just_arrived_has_the_time_of_now():
     clock = FakeClock()
     sample_clock = SampleClock(clock, RATE)
     clock.advance(2)
@@ -31,7 +31,7 @@ def test_a_sample_that_has_just_arrived_was_sound_just_now():
     assert seconds_off(sample_clock, clock, RATE, 1) == pytest.approx(0, abs=1e-6)
 
 
-def test_late_blocks_move_nothing():
+def test_late_blocks_do_not_move_the_clock():
     clock = FakeClock()
     sample_clock = SampleClock(clock, RATE)
     generator = np.random.default_rng(1)
@@ -56,7 +56,7 @@ def test_a_sound_card_200_ppm_off_stays_within_a_tenth_of_a_second_over_a_day():
         sample_clock = SampleClock(clock, RATE)
 
 
-def test_a_step_of_the_wall_clock_moves_only_what_is_reported_after_it():
+def test_a_step_of_the_wall_clock_moves_only_later_times():
     clock = FakeClock()
     sample_clock = SampleClock(clock, RATE)
     clock.advance(10)
@@ -74,7 +74,7 @@ def test_before_the_first_block_the_time_is_now():
     assert SampleClock(clock, RATE).utc(0) == clock.utc()
 
 
-def test_the_begin_of_a_long_sound_is_reported_as_truly_after_a_day_as_at_once():
+def test_the_begin_of_a_long_sound_is_as_accurate_after_a_day_as_at_once():
     """Also where the card is off by 200 ppm, which is 17 s a day."""
     for drift in (200e-6, -200e-6):
         clock = FakeClock()
@@ -90,7 +90,7 @@ def test_the_begin_of_a_long_sound_is_reported_as_truly_after_a_day_as_at_once()
             assert abs(sample_clock.utc(sample) - recorded) < timedelta(seconds=0.1)
 
 
-def test_what_is_remembered_is_bounded():
+def test_the_memory_of_the_clock_is_bounded():
     clock = FakeClock()
     sample_clock = SampleClock(clock, 1)
     for second in range(0, 5_000_000, 31):
@@ -101,7 +101,7 @@ def test_what_is_remembered_is_bounded():
         assert sample_clock.monotonic(sample) == pytest.approx(999.0 + sample)
 
 
-def test_a_process_held_up_between_two_looks_at_the_clocks_errs_not():
+def test_a_delay_between_the_readings_of_the_two_clocks_causes_no_error():
     class Halting(FakeClock):
         held_up = 0
 

@@ -58,7 +58,7 @@ def commands(language: str = "sh") -> list[str]:
     return [line for block in blocks for line in block.splitlines()]
 
 
-def test_the_first_screen_has_the_two_commands_that_do_all_set_up() -> None:
+def test_the_first_screen_of_the_readme_installs_and_starts() -> None:
     first_screen = "\n".join(README.splitlines()[:40])
     assert "\npip install . && sound-monitor run --input demo:\n" in first_screen
     assert "\npip install '.[test]' && pytest\n" in first_screen
@@ -96,18 +96,18 @@ def test_every_command_is_in_the_readme() -> None:
         assert f"sound-monitor {name}" in README, name
 
 
-def test_the_changelog_knows_the_version_or_what_comes_next() -> None:
+def test_the_changelog_has_a_section_for_the_version_or_the_next_one() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text()
     assert f"## [{__version__}]" in changelog or "## [Unreleased]" in changelog
 
 
-def test_the_top_level_is_as_agreed() -> None:
+def test_the_top_level_holds_only_the_listed_names() -> None:
     names = {path.parts[0] for path in tracked_files()}
     assert {name for name in names if not name.startswith(".")} <= TOP_LEVEL
 
 
 @pytest.mark.parametrize("package", ["monitor", "training", "tests"])
-def test_no_file_is_too_long_to_read(package: str) -> None:
+def test_no_file_is_longer_than_400_lines(package: str) -> None:
     long = {
         str(path): lines
         for path in tracked_files()

@@ -1,4 +1,4 @@
-"""What no module of the program does, whoever writes the next one."""
+"""No module of the program executes its input or opens an unexpected socket."""
 
 import ast
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from tests.support import ROOT
 
 MODULES = sorted([*ROOT.glob("monitor/**/*.py"), *ROOT.glob("training/**/*.py")])
 
-# Each can run code that stands in what it reads, or has a shell read it.
+# Each can execute its input as code, or hands it to a shell.
 FORBIDDEN_CALLS = {
     "eval",
     "exec",
@@ -65,7 +65,7 @@ def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
 
 
 def faults(source: str) -> list[str]:
-    """What a module does that it must not."""
+    """Return the forbidden calls of a module."""
     tree = ast.parse(source)
     found = []
     for node in ast.walk(tree):
@@ -114,11 +114,11 @@ def faults(source: str) -> list[str]:
         "import httpx\nhttpx.Client(verify=False)",
     ],
 )
-def test_the_search_finds_what_it_looks_for(source: str) -> None:
+def test_the_search_finds_the_forbidden_calls(source: str) -> None:
     assert faults(source)
 
 
-def test_nothing_runs_what_it_reads() -> None:
+def test_no_module_executes_its_input() -> None:
     assert len(MODULES) > 100
     found = {
         str(path.relative_to(ROOT)): bad
@@ -129,7 +129,7 @@ def test_nothing_runs_what_it_reads() -> None:
 
 
 def listens(source: str) -> bool:
-    """Whether a module makes something that others can connect to."""
+    """Return whether a module opens a socket for clients."""
     tree = ast.parse(source)
     names = {name.split(".")[-1] for name, _ in calls(tree)}
     names |= {
@@ -143,7 +143,7 @@ def listens(source: str) -> bool:
     )
 
 
-def test_only_what_is_known_to_listen_does() -> None:
+def test_only_the_known_modules_open_a_socket() -> None:
     assert listens("import socket\nsocket.socket().bind(('', 80))")
     assert listens("class Server(http.server.ThreadingHTTPServer): ...")
     found = {

@@ -1,4 +1,4 @@
-"""Which sources count as listened to."""
+"""A source counts as listened to while its sound is analysed."""
 
 from dataclasses import replace
 

@@ -33,7 +33,7 @@ def test_a_position_is_hours_minutes_and_seconds(seconds: float, words: str) -> 
     assert position(seconds) == words
 
 
-def test_what_could_move_the_cursor_is_replaced() -> None:
+def test_control_characters_are_replaced() -> None:
     assert printable("a\x1b[2Jb\nc") == "a?[2Jb c"
     assert printable("Straße 🚨") == "Straße 🚨"
 
@@ -70,7 +70,7 @@ def test_a_secret_is_replaced(text: str) -> None:
         "is there a microphone? yes @ home",
     ],
 )
-def test_other_text_stays_as_it_is(text: str) -> None:
+def test_text_without_a_secret_is_unchanged(text: str) -> None:
     assert without_secrets(text) == text
 
 

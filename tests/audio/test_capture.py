@@ -21,7 +21,7 @@ from tests.support.captures import (
     run_capture,
 )
 from tests.support.clock import FakeClock
-from tests.support.scripted import (
+from tests.support.scripted_source import (
     FOR_EVER,
     Burst,
     FakeStop,

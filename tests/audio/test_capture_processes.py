@@ -8,8 +8,8 @@ import pytest
 
 from monitor.audio.timeline import Block
 from monitor.config.audio import SampleFormat, SourceSettings
-from tests.support.listener import Listener, listening
-from tests.support.programs import program
+from tests.support.capture_reader import CaptureReader, running_capture
+from tests.support.source_programs import program
 
 RATE = 8_000
 LIVE = "while True: numbers(0, 800); time.sleep(0.1)"
@@ -17,7 +17,7 @@ LIVE = "while True: numbers(0, 800); time.sleep(0.1)"
 
 def capturing(
     code: str, sample_format: SampleFormat = "s16le"
-) -> AbstractContextManager[Listener]:
+) -> AbstractContextManager[CaptureReader]:
     settings = SourceSettings(
         name="street",
         input=f"command:{program(code)}",
@@ -25,7 +25,7 @@ def capturing(
         sample_format=sample_format,
         stall_seconds=0.5,
     )
-    return listening(settings, RATE)
+    return running_capture(settings, RATE)
 
 
 def once(path: Path, code: str) -> str:
@@ -46,19 +46,19 @@ def once(path: Path, code: str) -> str:
 def test_a_faulty_program_is_started_again(
     tmp_path: Path, fault: str, reason: str
 ) -> None:
-    with capturing(once(tmp_path / "started", fault) + LIVE) as listener:
-        listener.wait_for_reopenings(1)
-        assert {gap.reason for gap in listener.gaps} == {reason}
-        assert sum(gap.stop - gap.start for gap in listener.gaps) > 0
+    with capturing(once(tmp_path / "started", fault) + LIVE) as reader:
+        reader.wait_for_reopenings(1)
+        assert {gap.reason for gap in reader.gaps} == {reason}
+        assert sum(gap.stop - gap.start for gap in reader.gaps) > 0
         np.testing.assert_array_equal(
-            listener.blocks[0].samples[0] * 2**15, np.arange(800)
+            reader.blocks[0].samples[0] * 2**15, np.arange(800)
         )
 
 
 def test_the_last_error_of_a_program_is_its_detail() -> None:
-    with capturing("sys.exit('audio open error: no such card')") as listener:
-        listener.wait_until(lambda: len(listener.sentences) > 1)
-        assert "exit code 1: audio open error: no such card" in listener.sentences[1]
+    with capturing("sys.exit('audio open error: no such card')") as reader:
+        reader.wait_until(lambda: len(reader.sentences) > 1)
+        assert "exit code 1: audio open error: no such card" in reader.sentences[1]
 
 
 def test_invalid_floats_never_reach_the_timeline() -> None:
@@ -69,21 +69,21 @@ def test_invalid_floats_never_reach_the_timeline() -> None:
         f"for _ in range(2000): floats({values})\n"
         "while True: floats(*[0.125] * 800); time.sleep(0.1)"
     )
-    with capturing(code, "f32le") as listener:
-        listener.wait_until(lambda: len(listener.gaps) > 0)
-        listener.wait_until(lambda: isinstance(listener.items[-1], Block))
-        samples = np.concatenate([block.samples for block in listener.blocks], axis=1)
+    with capturing(code, "f32le") as reader:
+        reader.wait_until(lambda: len(reader.gaps) > 0)
+        reader.wait_until(lambda: isinstance(reader.items[-1], Block))
+        samples = np.concatenate([block.samples for block in reader.blocks], axis=1)
         assert set(samples.ravel()) <= {0.25, 0.5, 0.125}
-        assert {gap.reason for gap in listener.gaps} == {"invalid"}
-        assert listener.gaps[0].start == 4001
+        assert {gap.reason for gap in reader.gaps} == {"invalid"}
+        assert reader.gaps[0].start == 4001
 
 
 def test_random_bytes_are_invalid_samples() -> None:
     """Random bytes read as floats: mostly absurd, some not numbers."""
     code = "while True: put(os.urandom(3201)); time.sleep(0.1)"
-    with capturing(code, "f32le") as listener:
-        listener.wait_until(lambda: len(listener.gaps) > 0)
-        assert {gap.reason for gap in listener.gaps} == {"invalid"}
+    with capturing(code, "f32le") as reader:
+        reader.wait_until(lambda: len(reader.gaps) > 0)
+        assert {gap.reason for gap in reader.gaps} == {"invalid"}
 
 
 def test_short_reads_of_odd_sizes_leave_no_gap() -> None:
@@ -92,17 +92,17 @@ def test_short_reads_of_odd_sizes_leave_no_gap() -> None:
         "for start in range(0, 8000, 7): put(data[start:start + 7])\n"
         "sleep_for_ever()"
     )
-    with capturing(code) as listener:
-        listener.wait_until(
-            lambda: sum(block.samples.shape[1] for block in listener.blocks) == 4000
+    with capturing(code) as reader:
+        reader.wait_until(
+            lambda: sum(block.samples.shape[1] for block in reader.blocks) == 4000
         )
-        samples = np.concatenate([block.samples for block in listener.blocks], axis=1)
+        samples = np.concatenate([block.samples for block in reader.blocks], axis=1)
         np.testing.assert_array_equal(samples[0] * 2**15, np.arange(4000))
-        assert not listener.gaps
+        assert not reader.gaps
 
 
 def test_a_source_can_be_stopped_in_every_state() -> None:
-    """`listening` waits for the end of the capture thread."""
+    """`running_capture` waits for the end of the capture thread."""
     for code in ("sleep_for_ever()", LIVE, "sys.exit(1)"):
-        with capturing(code) as listener:
-            listener.wait_until(lambda: len(listener.items) > 0)
+        with capturing(code) as reader:
+            reader.wait_until(lambda: len(reader.items) > 0)

@@ -108,7 +108,7 @@ def test_a_dead_channel_lives_again_when_the_other_one_dies() -> None:
     assert guard.dead is None
 
 
-def test_channels_that_take_turns_are_not_dead() -> None:
+def test_channels_that_sound_alternately_are_not_dead() -> None:
     guard = DeadChannelGuard()
     for left, right in [(0.1, 0), (0, 0.1)] * 3:
         repaired(guard, [stereo(left, right, 2.0)])

@@ -85,7 +85,7 @@ def test_a_network_that_catches_up_slowly_lost_nothing() -> None:
     jitter=st.lists(st.floats(0.0, 0.15), min_size=1, max_size=8),
     speed=st.sampled_from([1 - 200e-6, 1.0, 1 + 200e-6]),
 )
-def test_late_samples_are_never_missing(
+def test_late_samples_are_not_counted_as_lost(
     pauses: list[tuple[float, float]], jitter: list[float], speed: float
 ) -> None:
     """Each pause comes after the samples of the one before have come."""

@@ -143,7 +143,7 @@ def test_the_weighted_energy_is_that_of_the_weighted_signal() -> None:
 
 @settings(max_examples=30)
 @given(sizes=st.lists(st.integers(1, 30_000), max_size=8), channels=st.integers(1, 2))
-def test_what_the_newest_hop_says_does_not_depend_on_how_earlier_ones_were_cut(
+def test_the_level_of_the_newest_hop_does_not_depend_on_the_length_of_earlier_ones(
     sizes: list[int], channels: int
 ) -> None:
     samples = noise(7.0, channels=channels)
@@ -159,7 +159,7 @@ def test_what_the_newest_hop_says_does_not_depend_on_how_earlier_ones_were_cut(
     assert parts.measure(newest) == whole.measure(newest)
 
 
-def test_after_a_restart_nothing_is_left_of_what_was_before() -> None:
+def test_a_restart_forgets_earlier_samples() -> None:
     samples = noise(1.0, rms=0.001)
     meter = LevelMeter(RATE, 0.0)
     meter.measure(noise(1.0, rms=0.5, channels=2))

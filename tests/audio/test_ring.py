@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from monitor.audio.ring import Ring, Samples
 from monitor.errors import OverrunError
 from tests.support.signals import numbered
-from tests.support.switching import frequent_switches
+from tests.support.timelines import frequent_thread_switches
 
 steps = st.lists(
     st.tuples(st.sampled_from(["write", "write", "skip"]), st.integers(0, 40)),
@@ -130,7 +130,7 @@ def test_a_concurrent_writer_never_leaves_torn_data() -> None:
             for count in sizes:
                 ring.write(expected(ring.stop, count))
 
-    with frequent_switches():
+    with frequent_thread_switches():
         writer = threading.Thread(target=write, name="writer")
         writer.start()
         try:

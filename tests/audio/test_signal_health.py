@@ -137,15 +137,15 @@ def test_a_quiet_night_is_no_fault() -> None:
         assert examine(as_16_bit(noise(120, rms * 2**-15, RATE))) == []
 
 
-def hours_of_street() -> Iterator[Samples]:
-    """Two hours of the synthetic street, each minute at another level."""
+def hours_of_sound() -> Iterator[Samples]:
+    """Two hours of the demo scene, each minute at another level."""
     scene = render_scene(RATE)
     for minute in range(120):
         yield as_16_bit(scene, 0.2 + (minute % 7) / 7)
 
 
-def test_hours_of_an_ordinary_street_raise_nothing() -> None:
-    assert examine_blocks(list(hours_of_street())) == []
+def test_hours_of_ordinary_sound_raise_no_health_record() -> None:
+    assert examine_blocks(list(hours_of_sound())) == []
 
 
 def test_an_offset_that_hovers_at_the_limit_does_not_chatter() -> None:
@@ -183,7 +183,7 @@ def test_at_the_end_a_fault_that_was_gone_ends_where_it_went() -> None:
     assert cleared.stop == round(FAULT_SECONDS * RATE)
 
 
-def test_a_gap_makes_nothing_longer() -> None:
+def test_a_gap_does_not_prolong_a_fault() -> None:
     """A fault for a moment before and a moment after did not last in between."""
     debouncer = Debouncer()
     assert debouncer.push(0, 10, True, hold=15, clear=10) is None
@@ -207,8 +207,8 @@ def test_a_cleared_fault_has_to_last_again_before_it_is_raised() -> None:
     assert [it.state for it in records] == ["raised", "cleared"]
 
 
-class Place:
-    """A place with a level for every hop."""
+class SimulatedLevels:
+    """A microphone with a level for every hop."""
 
     def __init__(self, by: SignalHealth | None = None) -> None:
         self.health = by or signal_health(HealthSettings())
@@ -218,7 +218,7 @@ class Place:
 
     def sounds(
         self, minutes: float, level_db: float, to_db: float | None = None
-    ) -> "Place":
+    ) -> "SimulatedLevels":
         """Add a floor from `level_db` to `to_db`, with louder hops now and then."""
         count = round(minutes * MINUTE / HOP_SECONDS)
         floors = np.linspace(level_db, level_db if to_db is None else to_db, count)
@@ -230,7 +230,7 @@ class Place:
             )
         return self
 
-    def is_away(self, minutes: float) -> "Place":
+    def is_away(self, minutes: float) -> "SimulatedLevels":
         self.seconds += minutes * MINUTE
         return self
 
@@ -241,10 +241,10 @@ class Place:
 
 
 def test_a_sudden_fall_that_stays_is_reported_and_so_is_its_end() -> None:
-    place = Place().sounds(180, 50).sounds(60, 30).sounds(60, 50)
-    raised, cleared = place.records
+    levels = SimulatedLevels().sounds(180, 50).sounds(60, 30).sounds(60, 50)
+    raised, cleared = levels.records
     assert any(f"{fall} dB quieter" in raised.detail for fall in (17, 18, 19, 20))
-    ((_, _, began, known), (_, _, _, ended)) = outline(place.records)
+    ((_, _, began, known), (_, _, _, ended)) = outline(levels.records)
     assert began == pytest.approx(180 * MINUTE, abs=2 * MINUTE)
     assert known == pytest.approx(190 * MINUTE, abs=2 * MINUTE)
     assert ended == pytest.approx(240 * MINUTE, abs=2 * MINUTE)
@@ -253,76 +253,83 @@ def test_a_sudden_fall_that_stays_is_reported_and_so_is_its_end() -> None:
 
 
 def test_a_fall_of_minutes_is_not_reported() -> None:
-    assert Place().sounds(180, 50).sounds(8, 20).sounds(60, 50).records == []
+    assert SimulatedLevels().sounds(180, 50).sounds(8, 20).sounds(60, 50).records == []
 
 
 def test_a_fall_by_less_than_the_setting_is_not_reported() -> None:
-    assert Place().sounds(180, 50).sounds(60, 41).records == []
+    assert SimulatedLevels().sounds(180, 50).sounds(60, 41).records == []
     sensitive = signal_health(HealthSettings(noise_floor_fall_db=6))
-    assert Place(sensitive).sounds(180, 50).sounds(60, 41).states == ["raised"]
+    assert SimulatedLevels(sensitive).sounds(180, 50).sounds(60, 41).states == [
+        "raised"
+    ]
 
 
 def test_before_two_hours_are_known_no_fall_is_reported() -> None:
-    assert Place().sounds(110, 50).sounds(300, 20).records == []
+    assert SimulatedLevels().sounds(110, 50).sounds(300, 20).records == []
 
 
 def test_evenings_and_nights_are_no_fall() -> None:
     """Days that are 25 dB louder than their nights, begun at noon and in the dark."""
     for hour in (6, 15):
-        place = Place()
+        levels = SimulatedLevels()
         for half_hour in range(3 * 48):
             now, then = (
                 40 + 12.5 * math.sin(2 * math.pi * (hour + half / 2) / 24)
                 for half in (half_hour, half_hour + 1)
             )
-            place.sounds(30, now, then)
-        assert place.records == []
+            levels.sounds(30, now, then)
+        assert levels.records == []
 
 
 def test_an_evening_of_two_hours_on_the_first_day_is_no_fall() -> None:
-    assert Place().sounds(480, 55).sounds(120, 55, 35).sounds(480, 35).records == []
+    assert (
+        SimulatedLevels().sounds(480, 55).sounds(120, 55, 35).sounds(480, 35).records
+        == []
+    )
 
 
-def test_a_machine_that_stops_each_night_is_reported_once() -> None:
-    """A fall that ends by itself after hours was the place."""
-    place = Place()
+def test_a_level_that_falls_each_night_is_reported_once() -> None:
+    """A fall that ends by itself after hours belongs to the place."""
+    levels = SimulatedLevels()
     for _ in range(3):
-        place.sounds(15 * 60, 55).sounds(9 * 60, 35)
-    assert place.states == ["raised", "cleared"]
+        levels.sounds(15 * 60, 55).sounds(9 * 60, 35)
+    assert levels.states == ["raised", "cleared"]
 
 
-def test_a_hand_that_covers_it_twice_is_reported_twice() -> None:
-    place = Place().sounds(300, 50)
+def test_a_microphone_that_is_covered_twice_is_reported_twice() -> None:
+    levels = SimulatedLevels().sounds(300, 50)
     for _ in range(2):
-        place.sounds(30, 25).sounds(60, 50)
-    assert place.states == ["raised", "cleared"] * 2
+        levels.sounds(30, 25).sounds(60, 50)
+    assert levels.states == ["raised", "cleared"] * 2
 
 
-def test_a_fall_that_stays_stays_raised() -> None:
-    assert Place().sounds(300, 50).sounds(3000, 30).states == ["raised"]
+def test_a_lasting_fall_stays_raised() -> None:
+    assert SimulatedLevels().sounds(300, 50).sounds(3000, 30).states == ["raised"]
 
 
 def test_a_long_gap_begins_anew_and_a_short_one_does_not() -> None:
     """After a long one it may be another microphone, or another place."""
-    assert Place().sounds(300, 50).is_away(30).sounds(110, 25).records == []
-    assert Place().sounds(300, 50).is_away(5).sounds(60, 25).states == ["raised"]
+    assert SimulatedLevels().sounds(300, 50).is_away(30).sounds(110, 25).records == []
+    assert SimulatedLevels().sounds(300, 50).is_away(5).sounds(60, 25).states == [
+        "raised"
+    ]
 
 
 def test_a_long_gap_ends_a_fall_and_says_why() -> None:
-    place = Place().sounds(300, 50).sounds(30, 25).is_away(60).sounds(30, 25)
-    assert place.states == ["raised", "cleared"]
-    assert "learned anew" in place.records[-1].detail
+    levels = SimulatedLevels().sounds(300, 50).sounds(30, 25).is_away(60).sounds(30, 25)
+    assert levels.states == ["raised", "cleared"]
+    assert "learned anew" in levels.records[-1].detail
 
 
 def test_a_muted_microphone_is_no_fall() -> None:
     """Digital silence is a fault of its own."""
-    place = Place().sounds(300, 50)
+    levels = SimulatedLevels().sounds(300, 50)
     for number in range(round(60 * MINUTE / HOP_SECONDS)):
-        stop = round((place.seconds + number * HOP_SECONDS) * RATE)
-        place.records += place.health.push_level(hop(stop, -30.0, level_dbfs=-120.0))
-    assert place.records == []
+        stop = round((levels.seconds + number * HOP_SECONDS) * RATE)
+        levels.records += levels.health.push_level(hop(stop, -30.0, level_dbfs=-120.0))
+    assert levels.records == []
 
 
 def test_in_a_recording_a_fall_is_normal() -> None:
     recording = signal_health(HealthSettings(), live=False)
-    assert Place(recording).sounds(300, 50).sounds(60, 20).records == []
+    assert SimulatedLevels(recording).sounds(300, 50).sounds(60, 20).records == []

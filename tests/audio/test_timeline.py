@@ -82,7 +82,7 @@ def test_every_sample_is_in_a_block_or_in_a_gap_of_its_reason(
             fate += [step] * count
 
 
-def test_states_stand_between_the_samples_before_and_after_them() -> None:
+def test_states_are_in_order_with_the_samples_around_them() -> None:
     timeline = make_timeline()
     write(timeline, 10)
     timeline.state("waiting", "unplugged")
@@ -238,7 +238,7 @@ def test_gaps_and_states_and_a_crowded_ring_are_urgent() -> None:
     assert not timeline.is_urgent
 
 
-def test_a_block_before_the_source_opens_is_our_own_mistake() -> None:
+def test_a_block_before_the_source_opens_is_an_assertion_error() -> None:
     with pytest.raises(AssertionError):
         write(Timeline("street", RATE, 8), 1)
 
@@ -269,7 +269,7 @@ def written(*counts: int) -> Timeline:
     start=st.integers(0, 1500),
     count=st.integers(0, 700),
 )
-def test_the_past_is_the_part_of_the_range_that_is_still_there(
+def test_past_audio_is_the_part_of_the_range_that_is_still_in_the_ring(
     counts: list[int], start: int, count: int
 ) -> None:
     timeline = written(*counts)
@@ -280,13 +280,13 @@ def test_the_past_is_the_part_of_the_range_that_is_still_there(
     assert not wanted or first == wanted[0]
 
 
-def test_taken_samples_are_in_the_past_too() -> None:
+def test_past_audio_holds_taken_samples_too() -> None:
     timeline = written(200)
     timeline.take()
     assert timeline.past(0, 200)[1].shape == (1, 200)
 
 
-def test_lost_samples_are_silence_in_the_past() -> None:
+def test_lost_samples_are_silence_in_past_audio() -> None:
     timeline = written(100)
     timeline.lose(50, "stalled")
     timeline.write(numbered(150, 50), 0.0)
@@ -294,7 +294,7 @@ def test_lost_samples_are_silence_in_the_past() -> None:
     assert samples[0].tolist() == [*range(90, 100), *[0] * 50, *range(150, 160)]
 
 
-def test_the_past_begins_anew_with_another_number_of_channels() -> None:
+def test_past_audio_begins_anew_with_another_number_of_channels() -> None:
     timeline = written(100)
     timeline.open(2)
     timeline.write(numbered(100, 50, channels=2), 0.0)
@@ -303,6 +303,6 @@ def test_the_past_begins_anew_with_another_number_of_channels() -> None:
     assert samples.shape == (2, 50)
 
 
-def test_there_is_no_past_before_the_first_sample() -> None:
+def test_there_is_no_past_audio_before_the_first_sample() -> None:
     timeline = Timeline("street", PAST_RATE, 5.0)
     assert timeline.past(0, 100)[1].shape == (1, 0)

@@ -7,11 +7,11 @@ import pytest
 
 from monitor.audio.timeline import Timeline
 from tests.support.signals import numbered
-from tests.support.switching import frequent_switches
 from tests.support.timelines import (
     CAPACITY,
     RATE,
     assert_tiled,
+    frequent_thread_switches,
     make_timeline,
     spans,
     write,
@@ -45,7 +45,7 @@ def test_waiting_for_room_ends_when_it_is_stopped() -> None:
     assert answers == [False]
 
 
-def test_a_worker_that_lets_samples_collect_learns_that_a_recording_waits() -> None:
+def test_a_worker_that_is_late_is_woken_when_a_recording_waits_for_room() -> None:
     timeline = make_timeline()
     timeline.wakeup = threading.Event()
     write(timeline, 30)
@@ -97,7 +97,7 @@ def test_a_recording_that_waits_for_room_loses_nothing() -> None:
     assert {kind for _, _, kind in tiles} == {"1 channels"}
 
 
-def test_a_capture_thread_that_laps_the_worker_leaves_no_hole_and_no_overlap() -> None:
+def test_a_capture_thread_that_laps_the_worker_makes_no_hole_and_no_overlap() -> None:
     timeline = Timeline("street", sample_rate=1000, capacity_seconds=5)
     timeline.open(1)
     done = threading.Event()
@@ -112,7 +112,7 @@ def test_a_capture_thread_that_laps_the_worker_leaves_no_hole_and_no_overlap() -
                 write(timeline, count, 1 + (index - index % 7) % 2)
         done.set()
 
-    with frequent_switches(1e-5):
+    with frequent_thread_switches(1e-5):
         thread = threading.Thread(target=capture, name="capture")
         thread.start()
         tiles = []

@@ -13,7 +13,7 @@ def measured(request: pytest.FixtureRequest) -> tuple[str, Benchmark]:
     return request.param, run_benchmark(None, request.param)
 
 
-def test_the_articles_network_is_eight_times_faster_than_by_its_method():
+def test_the_article_network_is_eight_times_faster_than_the_articles_own_code():
     assert run_benchmark(None, "article").speedup >= 8
 
 

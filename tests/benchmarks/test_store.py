@@ -45,7 +45,7 @@ def show(capsys: pytest.CaptureFixture[str], line: str) -> None:
         print(f"\n{line}")  # noqa: T201 - the figure is what a benchmark is for
 
 
-def test_the_events_of_an_hour_take_less_than_100_ms(
+def test_the_events_of_an_hour_are_read_in_less_than_100_ms(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def read() -> int:
@@ -63,7 +63,7 @@ def test_the_events_of_an_hour_take_less_than_100_ms(
     assert seconds < 0.1
 
 
-def test_the_report_of_a_day_takes_less_than_2_s(
+def test_the_report_of_a_day_is_made_in_less_than_2_s(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def read() -> float:
@@ -77,7 +77,9 @@ def test_the_report_of_a_day_takes_less_than_2_s(
     assert seconds < 2
 
 
-def test_what_a_step_costs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_step_of_the_store_takes_little_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     store = make_store(tmp_path / "monitor.db")
     frames = iter(score_frames(2000))
 

@@ -25,7 +25,7 @@ from monitor.sinks.event_log import EventLog
 from monitor.sinks.store.records import Session
 from monitor.sinks.store.store import Store
 from tests.support.clock import FakeClock
-from tests.support.loud import SPEC, loud_pipeline
+from tests.support.loudness_classifier import SPEC, loudness_pipeline
 from tests.support.simulation import Incident, SimulatedCard, Simulation
 from tests.support.store import AlertOnEverything
 
@@ -53,7 +53,7 @@ SLOT_SECONDS = 20.0
 Record = dict[str, Any]
 
 
-def street(moments: NDArray[np.float64]) -> NDArray[np.float32]:
+def sound(moments: NDArray[np.float64]) -> NDArray[np.float32]:
     """In each slot of 20 s something of another length and level; never twice alike."""
     slots = (moments // SLOT_SECONDS).astype(int)
     is_loud = moments % SLOT_SECONDS < LENGTHS[slots % 1009]
@@ -71,7 +71,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.clock = FakeClock()
-        self.card = SimulatedCard(self.clock, street, RATE, block_seconds=0.5)
+        self.card = SimulatedCard(self.clock, sound, RATE, block_seconds=0.5)
         self.card.was_opened, self.card.was_closed = self._spawn, self._kill
         self.child: subprocess.Popen[bytes] | None = None
         path = self.folder / "monitor.db"
@@ -81,7 +81,7 @@ class Run:
         store = Store(path, settings, session, self.clock, rules=rules)
         self.log = self.folder / "events.jsonl"
         event_log = EventLog(self.log, rotate_mib=1000, keep=1)
-        pipeline = loud_pipeline(48, refractory_seconds=REFRACTORY_SECONDS)
+        pipeline = loudness_pipeline(48, refractory_seconds=REFRACTORY_SECONDS)
         self.simulation = Simulation(
             self.card, pipeline, [store, event_log], turn_seconds=4.0
         )
@@ -100,7 +100,7 @@ class Run:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
     def _faults(self) -> list[Callable[[], None]]:
-        card, world = self.card, self.simulation
+        card, simulation = self.card, self.simulation
         return [
             card.end,
             lambda: card.end(90.0),
@@ -109,12 +109,12 @@ class Run:
             lambda: card.overflow(1.5),
             lambda: card.lose(1.0),
             lambda: card.hold(20.0),
-            lambda: world.delay_worker(100.0),
+            lambda: simulation.delay_worker(100.0),
             self._fill_disk,
             lambda: card.sleep(1800.0),
-            lambda: world.step_wall_clock(HOUR),
-            lambda: world.worker.ask(world.worker.reopen_sinks),
-            lambda: world.step_wall_clock(-HOUR),
+            lambda: simulation.step_wall_clock(HOUR),
+            lambda: simulation.worker.ask(simulation.worker.reopen_sinks),
+            lambda: simulation.step_wall_clock(-HOUR),
         ]
 
     def _fill_disk(self) -> None:
@@ -184,7 +184,7 @@ def facts(event: Record) -> tuple[Any, ...]:
     return tuple(event[name] for name in names)
 
 
-def test_a_week_of_faults_costs_what_the_gaps_say_and_nothing_else(
+def test_a_week_of_faults_loses_only_the_sound_in_its_gaps(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hours = round(24 * DAYS)

@@ -59,7 +59,7 @@ def both(session: str = "session") -> tuple[Onset, Event]:
     return onset, event
 
 
-def test_an_onset_and_its_event_say_what_was_detected_and_by_whom():
+def test_onset_and_event_name_label_source_and_model():
     for record in both():
         assert record.source == "street"
         assert record.label == "siren"
@@ -70,7 +70,7 @@ def test_an_onset_and_its_event_say_what_was_detected_and_by_whom():
     assert both()[1].end_reason == "offset"
 
 
-def test_an_onset_stops_where_the_window_does_that_reported_it():
+def test_an_onset_stops_at_the_end_of_the_window_that_reported_it():
     frames = SimulatedNetwork(LABELS).frames([siren()], SPEC.samples(20))
     onset = detected(urban(), frames)[0]
     assert onset.record.stop == onset.reported_at
@@ -151,13 +151,13 @@ def test_the_mean_score_is_over_the_windows_that_count():
     assert event.record.peak_score == 0.9
 
 
-def test_top_is_of_the_window_with_the_peak_score():
+def test_the_top_labels_are_those_of_the_window_with_the_peak_score():
     frames = drawn("..88989...", "..53231...", ".....6....")
     records = detected(detector(rule(), rule(), rule()), frames)
     assert records[-1].record.top == (("a", 0.9), ("b", 0.2), ("c", 0.1))
 
 
-def test_levels_are_those_of_the_hops_in_which_it_sounds():
+def test_the_levels_of_an_event_are_those_of_its_hops():
     frames = SimulatedNetwork(LABELS).frames([siren()], SPEC.samples(20))
     at = {frame.stop: k for k, frame in enumerate(frames)}
     onset, event = detected(urban(), frames)
@@ -172,13 +172,13 @@ def test_levels_are_those_of_the_hops_in_which_it_sounds():
     assert detected(urban(), frames)[0].record.level_dbfs == -3.0
 
 
-def test_levels_are_right_where_the_estimates_moved():
+def test_the_levels_follow_a_start_whose_estimate_moved():
     for seed in range(10):
         generator = np.random.default_rng(seed)
-        listener = SimulatedNetwork(LABELS, generator=generator, jitter_columns=8)
+        network = SimulatedNetwork(LABELS, generator=generator, jitter_columns=8)
         frames = [
             replace(frame, laeq_db=generator.uniform(30, 90))
-            for frame in listener.frames([siren(seconds=20)], SPEC.samples(35))
+            for frame in network.frames([siren(seconds=20)], SPEC.samples(35))
         ]
         event = next(
             each.record
@@ -194,14 +194,14 @@ def test_levels_are_right_where_the_estimates_moved():
         assert event.laeq_db == pytest.approx(mean)
 
 
-def test_an_event_that_was_long_not_reported_has_the_levels_of_all_its_hops():
+def test_an_event_that_is_reported_late_has_the_levels_of_all_its_hops():
     frames = drawn("..####################..")
     frames[2] = replace(frames[2], level_dbfs=-3.0, peak_level_dbfs=-3.0)
     onset, event = detected(detector(rule(min_duration_on=20)), frames)
     assert onset.record.level_dbfs == event.record.level_dbfs == -3.0
 
 
-def test_a_noise_after_the_sound_is_not_its_level():
+def test_noise_after_the_sound_does_not_change_its_level():
     frames = SimulatedNetwork(LABELS).frames([siren()], SPEC.samples(20))
     onset, event = detected(urban(), frames)
     for k, frame in enumerate(frames):
@@ -210,11 +210,11 @@ def test_a_noise_after_the_sound_is_not_its_level():
     assert detected(urban(), frames) == [onset, event]
 
 
-def test_a_gap_ends_what_is_going_on_with_its_reason():
-    tested, listener = urban(), SimulatedNetwork(LABELS)
+def test_a_gap_ends_ongoing_events_with_its_reason():
+    tested, network = urban(), SimulatedNetwork(LABELS)
     sounds = [siren(6, 30)]
     records = [
-        r for f in listener.frames(sounds, SPEC.samples(15)) for r in tested.push(f)
+        r for f in network.frames(sounds, SPEC.samples(15)) for r in tested.push(f)
     ]
     (onset,) = records
     end = (SPEC.samples(15) - WINDOW) // HOP * HOP + WINDOW
@@ -224,7 +224,7 @@ def test_a_gap_ends_what_is_going_on_with_its_reason():
     assert tested.gap(Gap("street", end, end + 1000, "unplugged")) == []
 
 
-def test_the_end_of_the_input_ends_what_is_going_on():
+def test_the_end_of_the_input_ends_ongoing_events():
     frames = SimulatedNetwork(LABELS).frames([siren(6, 30)], SPEC.samples(15))
     event = detected(urban(), frames)[-1]
     assert isinstance(event.record, Event)
@@ -232,12 +232,12 @@ def test_the_end_of_the_input_ends_what_is_going_on():
     assert event.record.stop == frames[-1].stop
 
 
-def test_what_was_not_reported_yet_leaves_no_event_behind():
+def test_a_gap_before_the_onset_is_reported_leaves_no_event():
     tested = detector(rule(min_duration_on=3))
     assert detected(tested, drawn("...##")) == []
 
 
-def test_smoothing_starts_anew_behind_a_gap():
+def test_smoothing_restarts_after_a_gap():
     tested = detector(rule(smoothing_hops=4))
     assert [record for frame in drawn("1111") for record in tested.push(frame)] == []
     assert tested.gap(Gap("street", 4, 100, "overrun")) == []
@@ -245,7 +245,7 @@ def test_smoothing_starts_anew_behind_a_gap():
     assert onsets(detected(tested, moved(drawn("999"), 100))) == [(100, 101)]
 
 
-def test_rivals_of_before_a_gap_are_forgotten():
+def test_a_gap_discards_the_scores_of_rivals():
     tested = detector(rule(smoothing_hops=4, margin=0.3), rule(onset_threshold=0.95))
     for frame in drawn("....", "9999"):
         tested.push(frame)

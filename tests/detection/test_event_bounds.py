@@ -90,7 +90,7 @@ def windows(drawing: str, first_known: int | None = None) -> list[LabelWindow]:
               ...=====
             """,
             5,
-            10,  # nobody else can know the newest hop
+            10,  # no older window covers the newest hop
         ),
         (
             """
@@ -102,7 +102,7 @@ def windows(drawing: str, first_known: int | None = None) -> list[LabelWindow]:
         ),
     ],
 )
-def test_half_of_the_windows_that_cover_a_moment_decide(
+def test_a_moment_is_in_the_event_if_half_of_its_windows_are_active(
     drawing: str, start: int, stop: int
 ):
     assert first_active(windows(drawing), earliest=2) == start
@@ -120,15 +120,15 @@ def test_the_start_is_at_most_half_a_window_before_the_newest_hop():
     assert EventBounds(windows(drawing), floor=0).start == 8 - HOP - 4
 
 
-def test_nothing_bounds_the_start_where_nothing_was_detected_before():
+def test_the_start_is_unbounded_where_nothing_was_detected_before():
     assert EventBounds(windows("========", first_known=0), floor=0).start == 0
 
 
-def test_a_sound_that_was_detected_late_is_still_where_it_was():
+def test_a_late_detection_keeps_the_true_place_of_the_sound():
     assert EventBounds(windows("==......"), floor=0).start == 0
 
 
-def test_a_span_with_an_older_sound_in_it_does_not_say_where_this_one_began():
+def test_a_span_that_reaches_into_an_older_sound_does_not_place_the_start():
     drawing = """
     .======.
       ...==...
@@ -140,7 +140,7 @@ def test_a_span_with_an_older_sound_in_it_does_not_say_where_this_one_began():
     assert (run.start, run.stop) == (5, 7)
 
 
-def test_nothing_begins_before_the_floor_not_even_in_the_newest_hop():
+def test_no_event_begins_before_the_floor_even_in_the_newest_hop():
     assert EventBounds(windows("....===="), floor=7).start == 7
 
 

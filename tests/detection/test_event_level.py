@@ -33,7 +33,9 @@ def test_every_hop_with_a_sample_in_the_interval_counts_whole():
     st.integers(0, 300),
     st.integers(1, 300),
 )
-def test_summing_up_early_changes_nothing(levels: list[float], start: int, length: int):
+def test_early_sums_do_not_change_the_level(
+    levels: list[float], start: int, length: int
+):
     start = min(start, len(levels) * HOP - 1)
     stop = min(start + length, len(levels) * HOP)
     all_at_once = EventLevel(hops(*levels))
@@ -46,7 +48,7 @@ def test_summing_up_early_changes_nothing(levels: list[float], start: int, lengt
     )
 
 
-def test_what_is_summed_up_is_forgotten():
+def test_summed_hops_are_dropped_from_memory():
     level = EventLevel([])
     for hop in hops(*[-30.0] * 1000):
         level.add(hop)
@@ -58,14 +60,14 @@ def test_digital_silence_has_a_finite_level():
     assert math.isfinite(EventLevel(hops(-math.inf)).measure(0, 1)[1])
 
 
-def test_a_window_adds_what_was_not_seen_before():
+def test_a_window_adds_only_its_new_hops():
     frame = SimulatedNetwork(("a",)).frame([Sound("a", 0, 1000)], 0)
     hop = newest_hop(frame, frame.stop - 7)
     assert (hop.start, hop.stop) == (frame.stop - 7, frame.stop)
     assert hop.level_dbfs == frame.level_dbfs == -50
 
 
-def test_the_first_window_stands_for_all_of_itself_with_its_loudest_hop():
+def test_the_first_window_counts_whole_with_its_loudest_hop():
     frame = SimulatedNetwork(("a",)).frame([Sound("a", 0, 1000)], 0)
     hop = newest_hop(frame, frame.start)
     assert (hop.start, hop.stop) == (0, frame.stop)

@@ -45,7 +45,7 @@ def test_the_sentence_names_the_figures():
     )
 
 
-def test_a_long_min_duration_on_is_what_keeps_a_rule_from_firing():
+def test_a_long_min_duration_on_is_named_as_the_reason_of_an_infeasible_rule():
     answer = examined("gun_shot", min_duration_on_seconds=9.0)
     assert not answer.can_fire
     assert answer.why.endswith(
@@ -54,21 +54,21 @@ def test_a_long_min_duration_on_is_what_keeps_a_rule_from_firing():
     assert answer.shortest_sound_seconds == pytest.approx(9.0, abs=0.1)
 
 
-def test_too_much_smoothing_is_what_keeps_a_rule_from_firing():
+def test_too_much_smoothing_is_named_as_the_reason_of_an_infeasible_rule():
     answer = examined("gun_shot", smoothing_hops=20)
     assert not answer.can_fire
     assert "smoothing_hops: 20 should not be more than " in answer.why
     assert answer.why.endswith("for such a sound is in 8 windows at the most")
 
 
-def test_as_much_smoothing_as_it_says_is_not_too_much():
+def test_the_named_limit_of_smoothing_is_feasible():
     why = examined("gun_shot", smoothing_hops=20).why
     most = int(why.split("should not be more than ")[1].split(",")[0])
     assert examined("gun_shot", smoothing_hops=most).can_fire
     assert not examined("gun_shot", smoothing_hops=most + 1).can_fire
 
 
-def test_the_refractory_time_keeps_sounds_from_being_two_events():
+def test_the_refractory_time_bounds_the_distance_of_two_events():
     assert examined("gun_shot").shortest_pause_seconds < 2.0
     answer = examined("gun_shot", refractory_seconds=30.0)
     assert answer.shortest_pause_seconds == pytest.approx(30, abs=0.7)
@@ -102,11 +102,11 @@ def test_the_bounds_hold_for_sounds_anywhere(label: str, settings: dict[str, obj
     rules = {label: rule_of(label, **settings)}
     length = max(SPEC.samples(answer.shortest_sound_seconds + 0.1), 8192)
     # The ideal network of the tests places a sound to the column, and detects any.
-    listener = SimulatedNetwork((label,), needs=1)
+    network = SimulatedNetwork((label,), needs=1)
     slack = 0.04
     for start in np.random.default_rng(1).integers(20 * HOP, 21 * HOP, 40).tolist():
         sound = Sound(label, start, start + length)
-        frames = listener.frames([sound], sound.stop + 10 * SPEC.sample_rate)
+        frames = network.frames([sound], sound.stop + 10 * SPEC.sample_rate)
         tested = Detector("street", [label], rules, -70.0, "m", "session")
         ((_, reported_at),) = onsets(detected(tested, frames), label)
         assert reported_at is not None
@@ -120,7 +120,7 @@ def test_the_bounds_hold_for_sounds_anywhere(label: str, settings: dict[str, obj
     hops=st.integers(1, 5),
 )
 @settings(max_examples=15)
-def test_rules_that_are_tried_once_would_have_the_same_answer(
+def test_rules_tried_together_have_the_same_answer_as_alone(
     onset: float, share: float, hops: int
 ) -> None:
     rule = replace(

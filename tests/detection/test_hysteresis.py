@@ -78,14 +78,14 @@ def test_the_event_is_reported_when_the_lull_is_long_enough():
         ("..#.#.#.#.", [(2, 3), (6, 7)]),
     ],
 )
-def test_nothing_begins_in_the_refractory_time(
+def test_no_event_begins_in_the_refractory_time(
     scores: str, events: list[tuple[int, int]]
 ):
     tested = detector(rule(refractory=3))
     assert intervals(detected(tested, drawn(scores))) == events
 
 
-def test_what_was_too_short_to_be_reported_has_no_refractory_time():
+def test_a_sound_too_short_to_be_reported_has_no_refractory_time():
     tested = detector(rule(refractory=5, min_duration_on=2, min_duration_off=1))
     assert intervals(detected(tested, drawn("..#..##..."))) == [(5, 7)]
 
@@ -105,14 +105,14 @@ def test_what_was_too_short_to_be_reported_has_no_refractory_time():
         ("9.........", [(0, 1)]),  # at the start there is nothing else to average
     ],
 )
-def test_scores_are_averaged_before_they_are_judged(
+def test_thresholds_apply_to_averaged_scores(
     scores: str, events: list[tuple[int, int]]
 ):
     tested = detector(rule(smoothing_hops=3, min_duration_off=2))
     assert intervals(detected(tested, drawn(scores))) == events
 
 
-def test_the_windows_of_an_event_lead_to_no_other():
+def test_the_windows_of_an_event_make_no_second_one():
     tested = detector(rule(smoothing_hops=4, onset_threshold=0.45))
     records = detected(tested, drawn("99.99...."))
     assert intervals(records) == [(0, 2), (3, 5)]
@@ -160,14 +160,14 @@ def test_without_a_margin_labels_sound_together():
         ("..######..", "...._.....", [(2, 8)]),
     ],
 )
-def test_what_lies_below_the_level_gate_does_not_count(
+def test_scores_below_the_level_gate_do_not_count(
     scores: str, gate: str, events: list[tuple[int, int]]
 ):
     tested = detector(rule(min_duration_off=2))
     assert intervals(detected(tested, drawn(scores, gate=gate))) == events
 
 
-def test_scores_of_silence_do_not_help_a_sound_over_the_threshold():
+def test_scores_of_silence_do_not_raise_the_average():
     tested = detector(rule(smoothing_hops=3))
     assert detected(tested, drawn("9995....", gate="___.....")) == []
 

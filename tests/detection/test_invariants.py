@@ -131,7 +131,7 @@ def test_an_onset_lies_before_the_end_of_its_window_and_within_it_if_reported_at
 
 
 @given(two_rules, streams())
-def test_what_is_reported_was_detected(
+def test_every_record_has_a_window_above_its_threshold(
     two: tuple[LabelRule, LabelRule], steps: list[Step]
 ):
     for record in find(two, steps).order:
@@ -163,7 +163,7 @@ def hops_of(steps: list[Step]) -> list[tuple[int, int, float]]:
 
 
 @given(two_rules, streams())
-def test_levels_are_those_of_the_hops_that_have_a_sample_in_the_event(
+def test_levels_are_those_of_the_hops_with_a_sample_in_the_event(
     two: tuple[LabelRule, LabelRule], steps: list[Step]
 ):
     for event in find(two, steps).events:
@@ -179,7 +179,7 @@ def test_levels_are_those_of_the_hops_that_have_a_sample_in_the_event(
 
 
 @given(two_rules, frames(), frames(first=500))
-def test_behind_a_gap_and_the_refractory_time_nothing_is_left_of_before(
+def test_after_a_gap_and_the_refractory_time_the_detector_is_as_new(
     two: tuple[LabelRule, LabelRule], before: list[ScoreFrame], after: list[ScoreFrame]
 ):
     gap = Gap("street", 400, 500, "stalled")
@@ -191,7 +191,7 @@ def test_behind_a_gap_and_the_refractory_time_nothing_is_left_of_before(
 
 
 @given(two_rules, frames())
-def test_where_on_the_timeline_a_interval_lies_does_not_matter(
+def test_records_do_not_depend_on_the_place_of_an_interval_on_the_timeline(
     two: tuple[LabelRule, LabelRule], interval: list[ScoreFrame]
 ):
     def moved(frame: ScoreFrame) -> ScoreFrame:

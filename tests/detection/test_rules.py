@@ -1,4 +1,4 @@
-"""Which rule a label gets."""
+"""Each label gets its rule from preset, model and settings."""
 
 import pytest
 
@@ -24,7 +24,7 @@ def test_every_label_has_a_rule_in_the_order_of_the_model():
     assert tuple(rules) == LABELS
 
 
-def test_shots_barks_and_horns_are_impulsive_and_all_else_lasts():
+def test_shots_barks_and_horns_are_impulsive_and_other_labels_continuous():
     rules = resolve_rules(LABELS, DetectionSettings(), None, SPEC)
     for label, rule in rules.items():
         kind = LASTING if label in ("siren", "street_music") else IMPULSIVE
@@ -89,7 +89,7 @@ def test_an_unknown_label_is_named_with_those_that_exist():
 @pytest.mark.parametrize(
     ("label", "origin"), [("siren", "0.83 in the model file"), ("gun_shot", "0.7 in")]
 )
-def test_an_offset_threshold_above_the_onset_threshold_is_refused(
+def test_an_offset_threshold_above_the_onset_threshold_is_rejected(
     label: str, origin: str
 ):
     with pytest.raises(ConfigError) as caught:

@@ -76,8 +76,8 @@ def test_an_ideal_network_places_a_sound_within_a_column(label: str, seconds: fl
 def test_a_noisy_network_places_a_sound_within_the_collar(label: str, seconds: float):
     for seed, start in enumerate(places(2)):
         true = sound(label, start, seconds)
-        listener = SimulatedNetwork(LABELS, generator=np.random.default_rng(seed))
-        frames = listener.frames([true], true.stop + SPEC.samples(12))
+        network = SimulatedNetwork(LABELS, generator=np.random.default_rng(seed))
+        frames = network.frames([true], true.stop + SPEC.samples(12))
         assert_detected(found(frames), [true])
 
 
@@ -85,8 +85,8 @@ def test_a_noisy_network_places_a_sound_within_the_collar(label: str, seconds: f
 def test_the_onset_is_placed_within_the_collar_too(label: str, seconds: float):
     for seed, start in enumerate(places(3)):
         true = sound(label, start, seconds)
-        listener = SimulatedNetwork(LABELS, generator=np.random.default_rng(seed))
-        frames = listener.frames([true], true.stop + SPEC.samples(12))
+        network = SimulatedNetwork(LABELS, generator=np.random.default_rng(seed))
+        frames = network.frames([true], true.stop + SPEC.samples(12))
         ((first, reported_at),) = onsets(found(frames), label)
         assert abs(first - true.start) <= COLLAR
         assert reported_at is not None
@@ -96,10 +96,10 @@ def test_the_onset_is_placed_within_the_collar_too(label: str, seconds: float):
 def test_a_network_that_needs_two_seconds_of_a_siren_still_reports_where_it_began():
     for seed, start in enumerate(places(4)):
         true = sound("siren", start, 20.0)
-        listener = SimulatedNetwork(
+        network = SimulatedNetwork(
             LABELS, needs=SPEC.samples(2.0), generator=np.random.default_rng(seed)
         )
-        frames = listener.frames([true], true.stop + SPEC.samples(12))
+        frames = network.frames([true], true.stop + SPEC.samples(12))
         assert_detected(found(frames), [true])
 
 
@@ -122,8 +122,8 @@ def test_a_recording_of_a_single_window_has_an_event():
 def test_two_shots_three_seconds_apart_are_two_events(spans_all: bool):
     for start in places(5):
         shots = [sound("gun_shot", start + SPEC.samples(s), 0.3) for s in (0.0, 3.0)]
-        listener = SimulatedNetwork(LABELS, spans_all=spans_all)
-        frames = listener.frames(shots, shots[-1].stop + SPEC.samples(12))
+        network = SimulatedNetwork(LABELS, spans_all=spans_all)
+        frames = network.frames(shots, shots[-1].stop + SPEC.samples(12))
         assert_detected(found(frames), shots)
 
 
@@ -137,13 +137,13 @@ def test_a_sound_that_was_over_in_the_first_window_ends_there():
     assert_detected(found(frames), [first, second])
 
 
-def test_a_volley_without_a_pause_is_one_event():
+def test_shots_without_a_pause_are_one_event():
     for start in places(6):
         shots = [
             sound("gun_shot", start + SPEC.samples(k * 0.7), 0.3) for k in range(9)
         ]
-        listener = SimulatedNetwork(LABELS, spans_all=True)
-        frames = listener.frames(shots, shots[-1].stop + SPEC.samples(12))
+        network = SimulatedNetwork(LABELS, spans_all=True)
+        frames = network.frames(shots, shots[-1].stop + SPEC.samples(12))
         assert_detected(found(frames), [Sound("gun_shot", start, shots[-1].stop)])
 
 
@@ -156,28 +156,28 @@ def test_an_event_is_reported_a_lull_after_the_sound_not_a_window():
         assert reported_at - true.stop <= SPEC.samples(1.0) + HOP + 8192
 
 
-def test_what_is_left_of_a_shot_in_later_windows_is_no_second_one():
+def test_later_windows_that_contain_a_shot_make_no_second_event():
     for seed, start in enumerate(places(10)):
         true = sound("gun_shot", start, 0.3)
-        listener = SimulatedNetwork(LABELS, generator=np.random.default_rng(seed))
-        frames = listener.frames([true], true.stop + SPEC.samples(12))
+        network = SimulatedNetwork(LABELS, generator=np.random.default_rng(seed))
+        frames = network.frames([true], true.stop + SPEC.samples(12))
         assert_detected(found(frames, refractory=0), [true])
 
 
-def test_a_blip_that_was_too_short_does_not_move_the_start_of_what_follows():
+def test_a_sound_too_short_for_an_event_does_not_move_the_start_of_the_next():
     for start in places(11):
         blip = sound("siren", start - SPEC.samples(3.0), 0.05)
         true = sound("siren", start, 4.0)
-        listener = SimulatedNetwork(LABELS, needs=SPEC.samples(1.0), spans_all=True)
-        frames = listener.frames([blip, true], true.stop + SPEC.samples(12))
+        network = SimulatedNetwork(LABELS, needs=SPEC.samples(1.0), spans_all=True)
+        frames = network.frames([blip, true], true.stop + SPEC.samples(12))
         assert_detected(found(frames), [true])
 
 
 def test_a_siren_is_in_one_piece_though_spans_end_before_the_edge():
     for seed, start in enumerate(places(12)):
         true = sound("siren", start, 20.0)
-        listener = SimulatedNetwork(LABELS, generator=np.random.default_rng(seed))
-        frames = listener.frames([true], true.stop + SPEC.samples(12))
+        network = SimulatedNetwork(LABELS, generator=np.random.default_rng(seed))
+        frames = network.frames([true], true.stop + SPEC.samples(12))
         assert_detected(found(frames, min_duration_off=0), [true])
 
 
@@ -188,12 +188,12 @@ def test_sounds_of_several_labels_at_once_are_events_of_their_own():
             sound("car_horn", start + SPEC.samples(3.3), 3.0),
             sound("gun_shot", start + SPEC.samples(4.1), 0.3),
         ]
-        listener = SimulatedNetwork(LABELS, generator=np.random.default_rng(seed))
-        frames = listener.frames(sounds, start + SPEC.samples(24))
+        network = SimulatedNetwork(LABELS, generator=np.random.default_rng(seed))
+        frames = network.frames(sounds, start + SPEC.samples(24))
         assert_detected(found(frames), sounds)
 
 
-def test_nothing_comes_of_silence_whatever_the_network_says():
+def test_silence_makes_no_event_whatever_the_scores():
     generator = np.random.default_rng(9)
     for frame in frames_of([], SPEC.samples(60)):
         scores = tuple(generator.uniform(0.5, 1.0, len(LABELS)).tolist())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.faulty_sources import Figure
+from tests.support.fault_monitor import Figure
 
 FIGURES: pytest.StashKey[list[Figure]] = pytest.StashKey()
 

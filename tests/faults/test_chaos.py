@@ -1,4 +1,4 @@
-"""Random faults, many at once, on a real monitor: it lives, recovers and tells all."""
+"""Many random faults at once: a real monitor survives, recovers and reports all."""
 
 import os
 import random
@@ -11,10 +11,10 @@ from time import monotonic
 import pytest
 
 from tests.support.endpoint import ok, status
-from tests.support.faulty_sources import (
-    FaultyMonitor,
+from tests.support.fault_monitor import (
+    FaultMonitor,
     Figure,
-    under_faults,
+    running_fault_monitor,
     write_sounds,
 )
 
@@ -33,7 +33,7 @@ SOURCES = 10
 AT_ONCE = 20
 ROUND_SECONDS = 10.0
 RECOVERY_SECONDS = 60.0
-"""Generous: others may have the processor."""
+"""Generous: the machine may be busy."""
 
 pytestmark = pytest.mark.slow
 
@@ -50,43 +50,43 @@ def test_twenty_random_faults_at_once_are_survived(
 ) -> None:
     generator = random.Random(1)
     names = [f"source-{number}" for number in range(SOURCES)]
-    with under_faults(tmp_path, names) as stage:
+    with running_fault_monitor(tmp_path, names) as running:
         for device in ((48_000, 1), (16_000, 2), (8_000, 4)):
             for name in names:
                 write_sounds(tmp_path / name, device)
-        stage.wait_for_sound(names)
+        running.wait_for_sound(names)
         began = monotonic()
         for _ in range(rounds):
-            _play_round(stage, names, generator)
-        stage.endpoint.will(ok)
+            _cause_round(running, names, generator)
+        running.endpoint.will(ok)
         since = datetime.now().timestamp()
-        stage.wait(3.0)
-        # What stopped within a fault is found out after the time of a stall.
-        stage.wait_for_sound(names, since + 3.0)
+        running.wait(3.0)
+        # A source that stopped within a fault is found out after the time of a stall.
+        running.wait_for_sound(names, since + 3.0)
         seconds = datetime.now().timestamp() - since
         lasted = monotonic() - began
-        lost = stage.lost_seconds()
-        lost_alerts = stage.lost_alerts()
-        assert stage.monitor.stop()[0] == 0
+        lost = running.lost_seconds()
+        lost_alerts = running.lost_alerts()
+        assert running.monitor.stop()[0] == 0
     name = f"{AT_ONCE} random faults at once, {ROUND_SECONDS * rounds:.0f} s long"
     figures.append(Figure(name, seconds, lost, lost_alerts))
     assert lost_alerts == 0
     assert seconds < RECOVERY_SECONDS
     assert lost < 0.9 * SOURCES * lasted
-    assert "Traceback" not in stage.monitor.log
+    assert "Traceback" not in running.monitor.log
     for source in names:
-        _assert_whole(stage, source)
+        _assert_consistent(running, source)
 
 
-def _play_round(
-    stage: FaultyMonitor, names: list[str], generator: random.Random
+def _cause_round(
+    running: FaultMonitor, names: list[str], generator: random.Random
 ) -> None:
     """Have twenty faults begin, spread over ten seconds."""
-    pid = stage.monitor.process.pid
+    pid = running.monitor.process.pid
     for _ in range(AT_ONCE):
         what = generator.choice(("source",) * 7 + ("freeze", "hang-up", "endpoint"))
         if what == "source":
-            stage.order(generator.choice(names), generator.choice(ORDERS))
+            running.order(generator.choice(names), generator.choice(ORDERS))
         elif what == "freeze":
             os.kill(pid, signal.SIGSTOP)
             signal.sigtimedwait([], generator.uniform(0.1, 1.0))
@@ -94,14 +94,14 @@ def _play_round(
         elif what == "hang-up":
             os.kill(pid, signal.SIGHUP)
         else:
-            stage.endpoint.will(generator.choice((ok, status(503), status(500))))
-        stage.wait(generator.uniform(0.2, 2 * ROUND_SECONDS / AT_ONCE - 0.2))
+            running.endpoint.will(generator.choice((ok, status(503), status(500))))
+        running.wait(generator.uniform(0.2, 2 * ROUND_SECONDS / AT_ONCE - 0.2))
 
 
-def _assert_whole(stage: FaultyMonitor, source: str) -> None:
+def _assert_consistent(running: FaultMonitor, source: str) -> None:
     """Gaps and events of a label follow each other; no event reaches into a gap."""
-    gaps = [_span(gap) for gap in stage.records("gap", source)]
-    events = stage.records("event", source)
+    gaps = [_span(gap) for gap in running.records("gap", source)]
+    events = running.records("event", source)
     for (_, before), (after, _) in pairwise(gaps):
         assert before <= after
     for label in {event["label"] for event in events}:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.faulty_sources import PATIENCE_SECONDS, Figure, under_faults
+from tests.support.fault_monitor import PATIENCE_SECONDS, Figure, running_fault_monitor
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -17,7 +17,7 @@ DISK_MIB = 24
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own where the monitor keeps its state."""
+    """A small file system of its own for the state of the monitor."""
     if os.getuid() != 0:
         pytest.skip("needs root, to mount a small disk")
     state = tmp_path / "state"
@@ -35,7 +35,7 @@ def remount(folder: Path, how: str) -> None:
 
 
 def fill(folder: Path) -> None:
-    """Take every byte that is left."""
+    """Use up all free space."""
     with (folder / "filler").open("wb", buffering=0) as file:
         for size in (2**16, 1):
             try:
@@ -45,47 +45,47 @@ def fill(folder: Path) -> None:
                 continue
 
 
-def test_a_read_only_and_then_a_full_disk_cost_nothing(
+def test_a_read_only_and_then_a_full_disk_lose_no_record_and_no_alert(
     tmp_path: Path, small_disk: Path, figures: list[Figure]
 ) -> None:
     remount(small_disk, "ro")
-    with under_faults(tmp_path, ["street"]) as stage:
-        stage.monitor.wait_for_line("began", PATIENCE_SECONDS)
-        assert not stage.log_lines()
+    with running_fault_monitor(tmp_path, ["street"]) as running:
+        running.monitor.wait_for_line("began", PATIENCE_SECONDS)
+        assert not running.log_lines()
         back = datetime.now().timestamp()
         remount(small_disk, "rw")
-        stage.monitor.wait_until(lambda _: stage.records("onset"), PATIENCE_SECONDS)
+        running.monitor.wait_until(lambda _: running.records("onset"), PATIENCE_SECONDS)
         seconds = datetime.now().timestamp() - back
         figures.append(
             Figure(
                 "read-only disk",
                 seconds,
-                stage.lost_seconds(),
-                stage.lost_alerts(),
+                running.lost_seconds(),
+                running.lost_alerts(),
             )
         )
 
-        stage.wait_for_sound(["street"])
+        running.wait_for_sound(["street"])
         fill(small_disk)
-        told = len(_began(stage.monitor.lines))
-        stage.monitor.wait_until(
-            lambda it: len(_began(it.lines)) > told, PATIENCE_SECONDS
+        printed = len(_began(running.monitor.lines))
+        running.monitor.wait_until(
+            lambda it: len(_began(it.lines)) > printed, PATIENCE_SECONDS
         )
         back = datetime.now().timestamp()
         (small_disk / "filler").unlink()
-        stage.wait_for_sound(["street"], back)
-        lost_alerts = stage.lost_alerts()
-        figures.append(Figure("full disk", None, stage.lost_seconds(), lost_alerts))
+        running.wait_for_sound(["street"], back)
+        lost_alerts = running.lost_alerts()
+        figures.append(Figure("full disk", None, running.lost_seconds(), lost_alerts))
         assert lost_alerts == 0
-        # It was told so, once for each fault.
-        assert "cannot be written" in stage.monitor.log
-        assert "is almost full" in stage.monitor.log
-        assert stage.monitor.stop()[0] == 0
-        # All that was said stands in the log, in whole lines.
-        assert all(isinstance(line, dict) for line in stage.log_lines())
-        assert len(stage.records("onset")) == len(_began(stage.monitor.lines))
-        assert not stage.records("gap")
-        assert "Traceback" not in stage.monitor.log
+        # Each fault is logged.
+        assert "cannot be written" in running.monitor.log
+        assert "is almost full" in running.monitor.log
+        assert running.monitor.stop()[0] == 0
+        # Every printed onset is in the log, in whole lines.
+        assert all(isinstance(line, dict) for line in running.log_lines())
+        assert len(running.records("onset")) == len(_began(running.monitor.lines))
+        assert not running.records("gap")
+        assert "Traceback" not in running.monitor.log
 
 
 def _began(lines: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""With too little memory the monitor works, or says in a sentence that it cannot."""
+"""With too little memory the monitor fails with one sentence."""
 
 import os
 import shlex
@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.faulty_sources import PATIENCE_SECONDS, Figure
+from tests.support.fault_monitor import PATIENCE_SECONDS, Figure
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.mark.parametrize("mib", [200, 12_000])
-def test_too_little_memory_is_said_in_a_sentence(
+def test_too_little_memory_is_reported_in_one_sentence(
     tmp_path: Path, figures: list[Figure], mib: int
 ) -> None:
     command = [sys.executable, "-m", "monitor.commands.app", "run"]

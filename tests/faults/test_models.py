@@ -1,4 +1,4 @@
-"""A model file that was cut off or altered is refused in one sentence."""
+"""A truncated or altered model file is rejected in one sentence."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import pytest
 from monitor.errors import ModelFileError
 from monitor.model.model_file import load_model, save_model
 from tests.support.daemon import RunningMonitor
-from tests.support.faulty_sources import PATIENCE_SECONDS, Figure
+from tests.support.fault_monitor import PATIENCE_SECONDS, Figure
 from tests.support.models import seeded_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 TRIALS = 12
 
 
-def test_a_damaged_model_is_refused_by_the_running_program_in_one_sentence(
+def test_a_truncated_model_is_rejected_at_the_start_in_one_sentence(
     tmp_path: Path, figures: list[Figure]
 ) -> None:
     path = tmp_path / "cut.safetensors"
@@ -27,10 +27,10 @@ def test_a_damaged_model_is_refused_by_the_running_program_in_one_sentence(
         said = [line for line in monitor.log.splitlines() if " INFO " not in line]
     assert len(said) == 1
     assert "cut.safetensors" in said[0]
-    figures.append(Figure("truncated model file: refused"))
+    figures.append(Figure("truncated model file: rejected"))
 
 
-def test_no_cut_and_no_altered_byte_gets_past_the_golden_vector(
+def test_a_truncated_or_altered_model_file_is_rejected(
     tmp_path: Path, figures: list[Figure]
 ) -> None:
     path = tmp_path / "model.safetensors"
@@ -48,4 +48,4 @@ def test_no_cut_and_no_altered_byte_gets_past_the_golden_vector(
         path.write_bytes(bytes(broken))
         with pytest.raises(ModelFileError, match=r"\A[^\n]*model\.safetensors[^\n]*\Z"):
             load_model(path)
-    figures.append(Figure("altered model file: refused"))
+    figures.append(Figure("altered model file: rejected"))

@@ -1,12 +1,12 @@
-"""A worker that cannot keep up and a clock that is set, in a simulated simulation."""
+"""A worker that cannot keep up and a clock that is set, in simulated time."""
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from tests.support.clock import FakeClock
-from tests.support.faulty_sources import Figure
-from tests.support.loud import SPEC, loud_pipeline
+from tests.support.fault_monitor import Figure
+from tests.support.loudness_classifier import SPEC, loudness_pipeline
 from tests.support.simulation import SimulatedCard, Simulation, TimedSink
 
 SECONDS = 240.0
@@ -16,7 +16,7 @@ NOISE = np.random.default_rng(1).standard_normal(SPEC.sample_rate).astype(np.flo
 pytestmark = pytest.mark.slow
 
 
-def street(moments: NDArray[np.float64]) -> NDArray[np.float32]:
+def sound_of_card(moments: NDArray[np.float64]) -> NDArray[np.float32]:
     loudness = np.where(moments % EVERY < LENGTH, 0.3, 0.001).astype(np.float32)
     return np.resize(NOISE, moments.size) * loudness
 
@@ -24,19 +24,19 @@ def street(moments: NDArray[np.float64]) -> NDArray[np.float32]:
 @pytest.fixture
 def simulation() -> tuple[Simulation, TimedSink]:
     clock = FakeClock()
-    card = SimulatedCard(clock, street, SPEC.sample_rate, block_seconds=0.25)
+    card = SimulatedCard(clock, sound_of_card, SPEC.sample_rate, block_seconds=0.25)
     sink = TimedSink(clock)
-    simulation = Simulation(card, loud_pipeline(48), [sink], turn_seconds=0.75)
+    simulation = Simulation(card, loudness_pipeline(48), [sink], turn_seconds=0.75)
     return simulation, sink
 
 
 def seconds_off(simulation: Simulation, sink: TimedSink) -> float:
-    """How far the begin of an event lies from that of a sound, at most."""
+    """Return the largest distance between the begin of an event and of its sound."""
     begins = [start - simulation.card.began for start, _, _ in sink.events]
     return max(abs(begin - round(begin / EVERY) * EVERY) for begin in begins)
 
 
-def test_a_worker_three_times_slower_than_sound(
+def test_a_worker_three_times_slower_than_real_time_loses_only_the_excess(
     simulation: tuple[Simulation, TimedSink], figures: list[Figure]
 ) -> None:
     slow, sink = simulation
@@ -51,7 +51,7 @@ def test_a_worker_three_times_slower_than_sound(
 
 
 @pytest.mark.parametrize("hours", [1, -1])
-def test_a_step_of_the_wall_clock_by_an_hour(
+def test_a_step_of_the_wall_clock_loses_and_moves_no_event(
     simulation: tuple[Simulation, TimedSink], figures: list[Figure], hours: int
 ) -> None:
     stepped, sink = simulation

@@ -27,7 +27,9 @@ MAX_MIB = 1500
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_a_few_examples(name: str, tmp_path: Path) -> None:
+def test_targets_accept_or_reject_a_few_hundred_examples(
+    name: str, tmp_path: Path
+) -> None:
     wanted = EXAMPLES[name]
     target = TARGETS[name](tmp_path)
     count, accepted, _ = run(target, SEED, lambda tried: tried < wanted)
@@ -39,7 +41,7 @@ def test_a_few_examples(name: str, tmp_path: Path) -> None:
 @pytest.mark.fuzz
 @pytest.mark.timeout(LONG_SECONDS + 600)
 @pytest.mark.parametrize("name", TARGETS)
-def test_many_examples_in_little_memory(name: str) -> None:
+def test_targets_accept_or_reject_many_examples_in_little_memory(name: str) -> None:
     result = subprocess.run(
         [sys.executable, "-m", "tests.support.fuzzing", name, str(LONG_SECONDS)],
         cwd=ROOT,

@@ -64,7 +64,7 @@ def test_a_siren_of_the_demo_reaches_a_webhook_and_a_command(
     assert [body["kind"] for body in commanded] == ["onset", "end"]
 
 
-def test_what_a_dead_endpoint_missed_is_delivered_after_a_restart(
+def test_alerts_pending_for_a_dead_endpoint_are_delivered_after_a_restart(
     tmp_path: Path,
 ) -> None:
     port = unused_port()
@@ -115,7 +115,7 @@ def test_a_slow_delivery_does_not_keep_the_daemon_from_stopping(
     assert [json.loads(r.body)["kind"] for r in requests[:2]] == ["onset", "end"]
 
 
-def test_a_killed_monitor_reports_the_end_when_it_starts_again(
+def test_a_killed_monitor_reports_the_end_after_its_restart(
     tmp_path: Path, siren_command: str
 ) -> None:
     with running_endpoint() as endpoint:

@@ -7,7 +7,7 @@ from typing import Any
 from monitor.sinks.status_socket import query_status
 from tests.support.daemon import RunningMonitor
 from tests.support.endpoint import running_endpoint
-from tests.support.programs import program
+from tests.support.source_programs import program
 
 SECONDS = 90.0
 QUIET = """

@@ -1,10 +1,10 @@
-"""The command of the README's first line: a street is heard without a sound card."""
+"""The first command of the README: the demo is analysed without a sound card."""
 
 from monitor.audio.sources.demo import SCENE, render_scene
 from tests.support.daemon import RunningMonitor
 
 
-def test_the_demo_tells_each_sound_of_the_scene_at_its_time_and_no_other(tmp_path):
+def test_the_demo_reports_each_sound_of_the_scene_at_its_time_and_no_other(tmp_path):
     with RunningMonitor(tmp_path, "--input", "demo:", "--speed", "max") as monitor:
         assert monitor.process.wait(60) == 0, monitor.log
         events = monitor.records("event")

@@ -1,4 +1,4 @@
-"""A microphone that falls ill, from its samples to a webhook."""
+"""Problems of a microphone, from its samples to the alert at a webhook."""
 
 import json
 from pathlib import Path
@@ -6,9 +6,9 @@ from typing import Any
 
 from tests.support.daemon import RunningMonitor
 from tests.support.endpoint import running_endpoint
-from tests.support.programs import program
+from tests.support.source_programs import program
 
-# In real time, at 8 kHz: what is named, for so many seconds; then noise for ever.
+# Plays kinds of sound in real time at 8 kHz, each for some seconds; then noise.
 PLAY = """
 import random, math
 random.seed(1)
@@ -20,13 +20,13 @@ def tenth(kind):
     else:
         wave = [random.gauss(0, 0.03) for _ in range(800)]
     put(struct.pack("<800h", *(round(32767 * max(-1, min(1, x))) for x in wave)))
-began, told = time.monotonic(), 0
+began, played = time.monotonic(), 0
 def play(kind, seconds):
-    global told
+    global played
     for _ in range(round(10 * seconds)):
         tenth(kind)
-        told += 1
-        time.sleep(max(0, began + told / 10 - time.monotonic()))
+        played += 1
+        time.sleep(max(0, began + played / 10 - time.monotonic()))
 play("noise", 2)
 """
 AFTERWARDS = """
@@ -37,18 +37,18 @@ QUICK = {"hold_seconds": 1, "clear_seconds": 1, "deaf_seconds": 2}
 
 def configured(folder: Path, url: str, command: str, **rule: Any) -> str:
     path = folder / "config.yaml"
-    told = {"name": "health", "on": ["health"], "webhook": {"url": url}, **rule}
+    alert = {"name": "health", "on": ["health"], "webhook": {"url": url}, **rule}
     source = {"name": "street", "input": f"command:{command}", "sample_rate": 8000}
     path.write_text(
-        json.dumps({"sources": [source], "alerts": [told], "health": QUICK})
+        json.dumps({"sources": [source], "alerts": [alert], "health": QUICK})
     )
     return str(path)
 
 
-def told_of(
+def alerts_and_records(
     tmp_path: Path, code: str, count: int, **rule: Any
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The first alerts and all records of health while a program plays."""
+    """Return the first `count` alerts and all health records while a program plays."""
     with running_endpoint() as endpoint:
         config = configured(tmp_path, endpoint.url, program(code), **rule)
         with RunningMonitor(tmp_path, "--config", config) as monitor:
@@ -58,30 +58,30 @@ def told_of(
             return bodies, monitor.records("health")
 
 
-def test_clipping_and_then_silence_are_told_to_a_webhook_and_so_is_their_end(
+def test_clipping_and_then_silence_are_raised_and_cleared_at_a_webhook(
     tmp_path: Path,
 ) -> None:
     play = PLAY + 'play("clips", 3)\nplay("noise", 2.5)\nplay("is silent", 3)'
     sounds = ["clipping", "digital-silence"]
-    alerts, records = told_of(tmp_path, play + AFTERWARDS, 4, kinds=sounds)
+    alerts, records = alerts_and_records(tmp_path, play + AFTERWARDS, 4, kinds=sounds)
     records = [record for record in records if record["kind"] in sounds]
-    told = [(body["health"], body["state"]) for body in alerts]
-    assert told == [
+    states = [(body["health"], body["state"]) for body in alerts]
+    assert states == [
         ("clipping", "raised"),
         ("clipping", "cleared"),
         ("digital-silence", "raised"),
         ("digital-silence", "cleared"),
     ]
-    assert [(it["kind"], it["state"]) for it in records] == told
+    assert [(it["kind"], it["state"]) for it in records] == states
     assert all(body["source"] == "street" for body in alerts)
     for record in records[1::2]:
         assert record["end_seconds"] - record["start_seconds"] == 3.0
 
 
-def test_a_source_that_is_not_heard_is_told_as_deaf_until_the_monitor_stops(
+def test_a_source_that_delivers_nothing_is_deaf_until_the_monitor_stops(
     tmp_path: Path,
 ) -> None:
-    alerts, records = told_of(tmp_path, "sys.exit(3)", 1, kinds=["deaf"])
+    alerts, records = alerts_and_records(tmp_path, "sys.exit(3)", 1, kinds=["deaf"])
     assert alerts[0]["message"].startswith("deaf at street: command ")
     raised, cleared = records
     assert (raised["kind"], raised["state"]) == ("deaf", "raised")
@@ -90,7 +90,7 @@ def test_a_source_that_is_not_heard_is_told_as_deaf_until_the_monitor_stops(
     assert [body["state"] for body in alerts] in (["raised"], ["raised", "cleared"])
 
 
-def test_a_source_that_comes_back_is_deaf_no_more(tmp_path: Path) -> None:
+def test_a_deaf_source_is_cleared_when_it_delivers_again(tmp_path: Path) -> None:
     """The second time that it is started, it delivers."""
     mark = tmp_path / "mark"
     late = f"""
@@ -99,6 +99,6 @@ if not os.path.exists({str(mark)!r}):
     open({str(mark)!r}, "w").close()
     sys.exit(3)
 """
-    alerts, _ = told_of(tmp_path, late + PLAY + AFTERWARDS, 2)
+    alerts, _ = alerts_and_records(tmp_path, late + PLAY + AFTERWARDS, 2)
     assert [body["state"] for body in alerts[:2]] == ["raised", "cleared"]
     assert alerts[0]["health"] == alerts[1]["health"] == "deaf"

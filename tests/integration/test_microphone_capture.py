@@ -15,7 +15,7 @@ import pytest
 from monitor.audio.ring import Samples
 from monitor.audio.sources.microphone import list_devices
 from monitor.config.audio import SourceSettings
-from tests.support.listener import Listener, listening
+from tests.support.capture_reader import CaptureReader, running_capture
 from tests.support.pulse import PulseServer
 from tests.support.signals import sine
 
@@ -26,8 +26,8 @@ TONE_HZ = 1_000.0
 AMPLITUDE = 0.5
 
 
-def capturing(text: str) -> AbstractContextManager[Listener]:
-    return listening(SourceSettings(name="street", input=text), RATE)
+def capturing(text: str) -> AbstractContextManager[CaptureReader]:
+    return running_capture(SourceSettings(name="street", input=text), RATE)
 
 
 def play_tone(server: PulseServer) -> None:
@@ -44,22 +44,22 @@ def is_tone(newest: Samples) -> bool:
     )
 
 
-def ends_with_tone(listener: Listener) -> bool:
+def ends_with_tone(reader: CaptureReader) -> bool:
     """Return whether the newest samples are the tone, however small the blocks."""
-    last = listener.blocks[-8:]
+    last = reader.blocks[-8:]
     unbroken = all(a.stop == b.start for a, b in pairwise(last))
     samples = np.concatenate([block.samples[0] for block in last] or [np.zeros(0)])
     return unbroken and len(samples) >= 1024 and is_tone(samples[-1024:])
 
 
-def wait_for_tone(listener: Listener) -> None:
+def wait_for_tone(reader: CaptureReader) -> None:
     """Wait until the newest samples are the tone, whatever came before."""
-    listener.items.clear()
-    listener.wait_until(lambda: ends_with_tone(listener))
+    reader.items.clear()
+    reader.wait_until(lambda: ends_with_tone(reader))
 
 
-def wait_for_state(listener: Listener, state: str) -> None:
-    listener.wait_until(lambda: state in listener.states)
+def wait_for_state(reader: CaptureReader, state: str) -> None:
+    reader.wait_until(lambda: state in reader.states)
 
 
 def capture_child() -> int:
@@ -79,11 +79,11 @@ def test_a_tone_that_is_played_is_captured(
     name: str,
 ) -> None:
     play_tone(pulse)
-    with capturing(f"mic:{name}") as listener:
-        wait_for_tone(listener)
-        first = next(iter(listener.blocks))
+    with capturing(f"mic:{name}") as reader:
+        wait_for_tone(reader)
+        first = next(iter(reader.blocks))
         assert first.samples.shape[0] == 2
-        assert not listener.gaps
+        assert not reader.gaps
 
 
 def test_the_devices_are_listed(pulse: PulseServer) -> None:
@@ -106,21 +106,21 @@ def freeze_child(server: PulseServer) -> None:
 
 
 @pytest.mark.parametrize("end", [end_server, end_child, freeze_child])
-def test_sound_comes_back_after_a_failure(
+def test_sound_is_captured_again_after_a_failure(
     pulse: PulseServer,
     end: Callable[[PulseServer], None],
 ) -> None:
     play_tone(pulse)
-    with capturing("mic:pulse") as listener:
-        wait_for_tone(listener)
+    with capturing("mic:pulse") as reader:
+        wait_for_tone(reader)
         end(pulse)
-        wait_for_state(listener, "waiting")
+        wait_for_state(reader, "waiting")
         if end is end_server:
             pulse.start()
             play_tone(pulse)
-        gaps = listener.gaps
-        wait_for_tone(listener)
-        gaps += listener.gaps
+        gaps = reader.gaps
+        wait_for_tone(reader)
+        gaps += reader.gaps
     assert gaps
     assert {gap.reason for gap in gaps} <= {"ended", "stalled", "unplugged"}
 
@@ -129,12 +129,12 @@ def test_a_microphone_that_is_missing_at_first_is_waited_for(
     pulse: PulseServer,
 ) -> None:
     pulse.kill()
-    with capturing("mic:pulse") as listener:
-        wait_for_state(listener, "waiting")
-        assert "there is no microphone" in listener.sentences[-1]
+    with capturing("mic:pulse") as reader:
+        wait_for_state(reader, "waiting")
+        assert "there is no microphone" in reader.sentences[-1]
         pulse.start()
         play_tone(pulse)
-        wait_for_tone(listener)
+        wait_for_tone(reader)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_microphone_that_is_missing_at_first_is_waited_for(
         "parec -d street.monitor --format=s16le --rate=44100 --channels=1",
     ],
 )
-def test_other_recorders_serve_as_well(
+def test_the_output_of_other_recorders_is_captured(
     pulse: PulseServer,
     command: str,
 ) -> None:
@@ -154,5 +154,5 @@ def test_other_recorders_serve_as_well(
     if shutil.which(program) is None:
         pytest.skip(f"{program} is not installed: it cannot be tried as a source")
     play_tone(pulse)
-    with capturing(f"command:{command}") as listener:
-        wait_for_tone(listener)
+    with capturing(f"command:{command}") as reader:
+        wait_for_tone(reader)

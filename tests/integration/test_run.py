@@ -63,7 +63,7 @@ def _children(monitor: RunningMonitor) -> list[str]:
     return [pid for listing in tasks for pid in listing.read_text().split()]
 
 
-def test_one_broken_source_harms_no_other(tmp_path, siren_command):
+def test_a_broken_source_does_not_affect_another(tmp_path, siren_command):
     config = tmp_path / "config.yaml"
     config.write_text(
         "sources:\n"
@@ -77,7 +77,7 @@ def test_one_broken_source_harms_no_other(tmp_path, siren_command):
         assert sources == {"broken"}
 
 
-def test_no_microphone_is_said_and_waited_for(tmp_path):
+def test_a_missing_microphone_is_reported_and_waited_for(tmp_path):
     with RunningMonitor(
         tmp_path, "--input", "mic:No Such Microphone", PULSE_SERVER="unix:/nowhere"
     ) as monitor:
@@ -147,7 +147,7 @@ def test_a_recording_that_breaks_off_in_a_sample_is_analysed_up_to_there(tmp_pat
     assert labels == ["siren"]
 
 
-def test_samples_that_are_no_numbers_are_lost_and_nothing_else(tmp_path):
+def test_only_invalid_samples_are_lost(tmp_path):
     path = tmp_path / "scene.wav"
     scene = render_scene(44_100)[:, : 14 * 44_100].copy()
     scene[:, 44_100:66_150] = np.nan
@@ -164,7 +164,7 @@ def test_samples_that_are_no_numbers_are_lost_and_nothing_else(tmp_path):
     assert labels == ["siren"]
 
 
-def test_a_foreign_model_file_is_rejected_in_one_sentence(tmp_path):
+def test_a_truncated_model_file_is_rejected_in_one_sentence(tmp_path):
     foreign = tmp_path / "foreign.safetensors"
     save_model(foreign, seeded_model())
     foreign.write_bytes(foreign.read_bytes()[:-1000])

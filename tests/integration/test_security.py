@@ -1,4 +1,4 @@
-"""What a running daemon shows to others: no port, and no file."""
+"""A running daemon exposes no port and no file to other users."""
 
 import os
 import stat
@@ -19,7 +19,7 @@ def _careless_umask() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_careless_umask")
-def test_by_default_nobody_else_can_read_or_reach_anything(
+def test_by_default_other_users_can_read_no_file_and_reach_no_port(
     tmp_path: Path, siren_command: str
 ) -> None:
     with RunningMonitor(tmp_path, "--input", siren_command) as monitor:

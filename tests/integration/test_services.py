@@ -21,7 +21,7 @@ def configured(folder: Path, **settings: Any) -> str:
 
 
 @needs_mosquitto
-def test_a_siren_is_a_clip_a_state_and_the_heart_beats(
+def test_a_siren_is_stored_as_a_clip_and_published_and_the_heartbeat_is_sent(
     tmp_path: Path, siren_command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with (
@@ -58,7 +58,7 @@ def test_a_siren_is_a_clip_a_state_and_the_heart_beats(
     assert not clip.with_suffix(".png").exists()
 
 
-def test_no_sound_is_stored_unless_it_is_asked_for(
+def test_without_the_privacy_setting_no_clip_is_stored(
     tmp_path: Path, siren_command: str
 ) -> None:
     config = configured(tmp_path, clips={"labels": ["siren"]})

@@ -71,7 +71,7 @@ def get(port: int, path: str) -> tuple[int, str]:
         return error.code, error.read().decode()
 
 
-def test_the_status_of_a_monitor_that_listens_is_stopped_goes_on_and_ends(
+def test_the_status_of_a_monitor_that_runs_is_suspended_resumes_and_ends(
     tmp_path: Path, siren_command: str
 ) -> None:
     port = unused_port()

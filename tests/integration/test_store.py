@@ -84,7 +84,7 @@ def test_the_monitor_runs_without_a_database(
     assert not list(monitor.state_dir.glob("*.db*"))
 
 
-def test_a_second_monitor_on_the_same_state_is_refused(
+def test_a_second_monitor_on_the_same_state_is_rejected(
     tmp_path: Path, siren_command: str
 ) -> None:
     with RunningMonitor(tmp_path, "--input", siren_command) as monitor:

@@ -130,6 +130,6 @@ def test_less_than_a_frame_gives_no_frame():
     assert LOG_MEL(torch.zeros(2, 1024)).shape == (2, 64, 1)
 
 
-def test_a_band_between_two_fft_bins_is_refused_by_name():
+def test_a_band_between_two_fft_bins_is_rejected_by_name():
     with pytest.raises(UsageError, match=r"n_mels: .* of the 512 bands .* above 1024"):
         LogMel(ModelSpec(n_mels=512))

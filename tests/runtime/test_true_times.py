@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.support.clock import FakeClock
-from tests.support.loud import SPEC, loud_pipeline
+from tests.support.loudness_classifier import SPEC, loudness_pipeline
 from tests.support.simulation import Incident, SimulatedCard, Simulation, TimedSink
 
 RATE = SPEC.sample_rate
@@ -106,7 +106,7 @@ def listen(
     clock = FakeClock()
     card = SimulatedCard(clock, sound, RATE, drift, block_seconds)
     sink = TimedSink(clock)
-    pipeline = loud_pipeline(hop_frames)
+    pipeline = loudness_pipeline(hop_frames)
     simulation = Simulation(card, pipeline, [sink], turn_seconds=turn_seconds)
     simulation.cost = cost
     simulation.run(seconds, incidents(simulation))

@@ -26,7 +26,7 @@ from tests.support.timed import OPENED, SAMPLE_RATE, event, onset, statistics, t
 RING_SECONDS = 20.0
 
 
-class Street:
+class ClipSource:
     """A source whose samples are the number of their second; the sink of its clips."""
 
     def __init__(self, folder: Path, **settings: Any) -> None:
@@ -57,10 +57,10 @@ class Street:
 
 
 @pytest.fixture
-def street(tmp_path: Path) -> Iterator[Street]:
-    it = Street(tmp_path)
-    yield it
-    it.sink.close()
+def clips(tmp_path: Path) -> Iterator[ClipSource]:
+    source = ClipSource(tmp_path)
+    yield source
+    source.sink.close()
 
 
 def seconds_in(file: Path) -> list[int]:
@@ -75,19 +75,19 @@ def ends(start_seconds: float, seconds: float, **fields: Any) -> Timed:
     return event(start_seconds=start_seconds, seconds=seconds, **fields)
 
 
-def test_a_clip_has_the_event_and_the_seconds_around_it(street: Street) -> None:
-    street.sound(12)
-    street.sink.write([onset(start_seconds=5)])
-    street.sink.write([ends(5, 6)])
-    assert not street.folder.exists()
-    street.sound(1)
-    (file,) = street.wait_for(1)
+def test_a_clip_has_the_event_and_the_seconds_around_it(clips: ClipSource) -> None:
+    clips.sound(12)
+    clips.sink.write([onset(start_seconds=5)])
+    clips.sink.write([ends(5, 6)])
+    assert not clips.folder.exists()
+    clips.sound(1)
+    (file,) = clips.wait_for(1)
     assert seconds_in(file) == list(range(3, 13))
     assert file.name == "2026-11-23T05-56-03.000Z_street_siren.flac"
     picture = file.with_suffix(".png")
     for each in (file, picture):
         assert stat.S_IMODE(each.stat().st_mode) == 0o600
-    assert stat.S_IMODE(street.folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE(clips.folder.stat().st_mode) == 0o700
     assert file.stat().st_mtime == (OPENED + timedelta(seconds=13)).timestamp()
     with Image.open(picture) as image:
         image.load()
@@ -97,130 +97,133 @@ def test_a_clip_has_the_event_and_the_seconds_around_it(street: Street) -> None:
         assert sound.comment == "event session-street-1"
 
 
-def test_of_a_long_event_the_first_part_is_stored_and_that_is_logged(
-    street: Street, caplog: pytest.LogCaptureFixture
+def test_only_the_first_part_of_a_long_event_is_stored_and_that_is_logged(
+    clips: ClipSource, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    street.sound(4)
-    street.sink.write([onset(start_seconds=2)])
-    street.sound(30)
-    (file,) = street.wait_for(1)
+    clips.sound(4)
+    clips.sink.write([onset(start_seconds=2)])
+    clips.sound(30)
+    (file,) = clips.wait_for(1)
     assert seconds_in(file) == list(range(14))
-    street.sink.write([ends(2, 31)])
-    street.sound(5)
-    street.sink.close()
-    assert len(street.wait_for(1)) == 1
+    clips.sink.write([ends(2, 31)])
+    clips.sound(5)
+    clips.sink.close()
+    assert len(clips.wait_for(1)) == 1
     assert "the event is longer than the clip" in caplog.text
     assert "overwritten" not in caplog.text
     with soundfile.SoundFile(file) as sound:
         assert sound.comment.endswith("; the event is longer than the clip")
 
 
-def test_overwritten_sound_is_missing_and_that_is_logged(
-    street: Street, caplog: pytest.LogCaptureFixture
+def test_overwritten_audio_is_missing_and_that_is_logged(
+    clips: ClipSource, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    street.sound(28)
-    street.sink.write([ends(5, 6)])  # reported far too late: the ring begins at 8 s
-    (file,) = street.wait_for(1)
+    clips.sound(28)
+    clips.sink.write([ends(5, 6)])  # reported far too late: the ring begins at 8 s
+    (file,) = clips.wait_for(1)
+    clips.sink.close()  # the message follows the file
     assert seconds_in(file) == list(range(8, 13))
     assert "had been overwritten" in caplog.text
 
 
-def test_of_a_source_that_breaks_the_captured_part_is_stored(street: Street) -> None:
-    street.sound(8)
-    street.sink.write([ends(5, 3)])
-    street.sink.report(statistics("street", state="waiting"))
-    (file,) = street.wait_for(1)
+def test_the_captured_part_of_an_event_is_stored_when_its_source_breaks(
+    clips: ClipSource,
+) -> None:
+    clips.sound(8)
+    clips.sink.write([ends(5, 3)])
+    clips.sink.report(statistics("street", state="waiting"))
+    (file,) = clips.wait_for(1)
     assert seconds_in(file) == list(range(3, 8))
 
 
-def test_at_the_end_the_captured_part_is_stored(street: Street) -> None:
-    street.sound(8)
-    street.sink.write([ends(5, 3)])
-    street.sink.close()
-    assert len(street.wait_for(1)) == 1
+def test_at_the_end_the_captured_part_is_stored(clips: ClipSource) -> None:
+    clips.sound(8)
+    clips.sink.write([ends(5, 3)])
+    clips.sink.close()
+    assert len(clips.wait_for(1)) == 1
 
 
 def test_only_clips_of_the_wanted_labels_are_stored(tmp_path: Path) -> None:
-    street = Street(tmp_path, labels=["siren"])
-    street.sound(12)
-    street.sink.write([ends(5, 2, label="dog_bark", number=2), ends(4, 2)])
-    street.sink.close()
-    (file,) = street.wait_for(1)
+    clips = ClipSource(tmp_path, labels=["siren"])
+    clips.sound(12)
+    clips.sink.write([ends(5, 2, label="dog_bark", number=2), ends(4, 2)])
+    clips.sink.close()
+    (file,) = clips.wait_for(1)
     assert file.stem.endswith("_siren")
 
 
-def test_an_event_of_an_earlier_run_has_no_clip(street: Street) -> None:
-    street.sound(12)
+def test_an_event_of_an_earlier_run_has_no_clip(clips: ClipSource) -> None:
+    clips.sound(12)
     over = ends(5, 2)
     assert isinstance(over.record, Event)
     interrupted = replace(over.record, end_reason="interrupted")
-    street.sink.write([replace(over, record=interrupted)])
-    street.sink.close()
-    assert not street.folder.exists()
+    clips.sink.write([replace(over, record=interrupted)])
+    clips.sink.close()
+    assert not clips.folder.exists()
 
 
-def test_a_recording_whose_time_is_unknown_has_no_clips(street: Street) -> None:
-    street.sound(12)
-    street.sink.write([ends(5, 2, opened=None)])
-    street.sink.close()
-    assert not street.folder.exists()
+def test_a_recording_whose_time_is_unknown_has_no_clips(clips: ClipSource) -> None:
+    clips.sound(12)
+    clips.sink.write([ends(5, 2, opened=None)])
+    clips.sink.close()
+    assert not clips.folder.exists()
 
 
-def test_the_name_of_a_label_cannot_lead_out_of_the_folder(street: Street) -> None:
-    street.sound(12)
-    street.sink.write([ends(5, 2, label="../../etc/pass wd")])
-    (file,) = street.wait_for(1)
+def test_the_name_of_a_label_cannot_lead_out_of_the_folder(clips: ClipSource) -> None:
+    clips.sound(12)
+    clips.sink.write([ends(5, 2, label="../../etc/pass wd")])
+    (file,) = clips.wait_for(1)
     assert file.name == "2026-11-23T05-56-03.000Z_street_-etc-pass-wd.flac"
 
 
 def test_the_worker_never_waits_for_the_disk(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    street = Street(tmp_path)
-    street.sound(12)
-    street.sink._thread.finish(5)  # a disk that hangs
-    street.sink.write([ends(5, 0.5, number=n) for n in range(20)])
+    clips = ClipSource(tmp_path)
+    clips.sound(12)
+    clips.sink._thread.finish(5)  # a disk that hangs
+    clips.sink.write([ends(5, 0.5, number=n) for n in range(20)])
     assert caplog.text.count("clips are dropped") == 1
-    assert street.sink.queues == {"clips": 4}
+    assert clips.sink.queues == {"clips": 4}
 
 
 def test_without_free_space_no_clip_is_stored_and_that_is_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    street = Street(tmp_path, min_free_mib=1_000_000)
-    street.sound(12)
-    street.sink.write([ends(5, 1)])
+    clips = ClipSource(tmp_path, min_free_mib=1_000_000)
+    clips.sound(12)
+    clips.sink.write([ends(5, 1)])
     wait_until(lambda: "less than" in caplog.text)
-    street.sink.write([ends(6, 1, number=2)])
-    street.sink.close()
+    clips.sink.write([ends(6, 1, number=2)])
+    clips.sink.close()
     assert caplog.text.count("less than 1e+06 MiB") == 1
-    assert list(street.folder.iterdir()) == []
+    assert list(clips.folder.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_created_is_logged_and_monitoring_goes_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "clips").write_text("a file")
-    street = Street(tmp_path)
-    street.sound(12)
-    street.sink.write([ends(5, 1)])
+    clips = ClipSource(tmp_path)
+    clips.sound(12)
+    clips.sink.write([ends(5, 1)])
     wait_until(lambda: "clips cannot be stored" in caplog.text)
-    street.sound(1)
-    street.sink.close()
+    clips.sound(1)
+    clips.sink.close()
 
 
 @pytest.mark.parametrize("channels", [1, 2])
 def test_a_tone_is_bright_where_it_sounds(tmp_path: Path, channels: int) -> None:
-    street = Street(tmp_path, before_seconds=1, after_seconds=1)
-    street.timeline.open(channels)
+    clips = ClipSource(tmp_path, before_seconds=1, after_seconds=1)
+    clips.timeline.open(channels)
     seconds = np.arange(4 * SAMPLE_RATE) / SAMPLE_RATE
     tone = 0.5 * np.sin(2 * math.pi * 1000 * seconds) * ((seconds > 1) & (seconds < 3))
-    street.timeline.write(np.tile(tone.astype(np.float32), (channels, 1)), 4.0)
-    street.sink.write([ends(1, 2)])
-    street.sink.close()
-    (file,) = street.wait_for(1)
+    clips.timeline.write(np.tile(tone.astype(np.float32), (channels, 1)), 4.0)
+    clips.sink.write([ends(1, 2)])
+    clips.sink.close()
+    (file,) = clips.wait_for(1)
     with Image.open(file.with_suffix(".png")) as image:
         pixels = np.asarray(image)
     expected = 255 - 255 * math.log(1000 / 50) / math.log(SAMPLE_RATE / 2 / 50)
@@ -230,12 +233,12 @@ def test_a_tone_is_bright_where_it_sounds(tmp_path: Path, channels: int) -> None
     assert file.stat().st_size < 400_000
 
 
-def test_an_onset_whose_event_comes_at_once_gives_one_clip(street: Street) -> None:
-    street.sound(12)
+def test_an_onset_whose_event_comes_at_once_gives_one_clip(clips: ClipSource) -> None:
+    clips.sound(12)
     begun, over = onset(start_seconds=5), ends(5, 2)
     assert isinstance(begun.record, Onset)
     assert isinstance(over.record, Event)
     moved = timed(replace(over.record, start=over.record.start + 1000))
-    street.sink.write([begun, moved])
-    street.sink.close()
-    assert len(street.wait_for(1)) == 1
+    clips.sink.write([begun, moved])
+    clips.sink.close()
+    assert len(clips.wait_for(1)) == 1

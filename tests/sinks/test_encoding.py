@@ -154,7 +154,7 @@ def test_score_frames_and_states_are_not_encoded() -> None:
         assert encode_line(other) is None
 
 
-def test_no_minus_stands_before_zero() -> None:
+def test_zero_has_no_minus() -> None:
     quiet = event()
     assert isinstance(quiet.record, Event)
     loud = replace(quiet, record=replace(quiet.record, level_dbfs=-0.01))
@@ -165,7 +165,7 @@ numbers = st.floats(allow_nan=True, allow_infinity=True)
 
 
 @given(level=numbers, score=numbers, seconds=numbers, text=st.text())
-def test_whatever_is_in_a_record_the_line_is_json(
+def test_every_record_is_a_line_of_json(
     level: float, score: float, seconds: float, text: str
 ) -> None:
     """Numbers that JSON cannot say become null; text comes back as it was."""

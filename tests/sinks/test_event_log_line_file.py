@@ -249,7 +249,7 @@ def test_a_batch_is_one_write(tmp_path: Path) -> None:
     assert result.stdout == "1\n"
 
 
-def test_a_pipe_is_refused(tmp_path: Path) -> None:
+def test_a_pipe_is_rejected(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "log")
     with pytest.raises(OSError, match="pipe"):
         file_at(tmp_path).open()

@@ -33,7 +33,7 @@ class CountingClock(FakeClock):
         return super().monotonic()
 
 
-class Listener:
+class RunningHeartbeat:
     """A heartbeat whose monitor is in the state that the test says."""
 
     def __init__(self, url: str, **settings: Any) -> None:
@@ -57,8 +57,8 @@ class Listener:
 
 
 @contextmanager
-def listener(url: str, **settings: Any) -> Iterator[Listener]:
-    it = Listener(url, **settings)
+def running_heartbeat(url: str, **settings: Any) -> Iterator[RunningHeartbeat]:
+    it = RunningHeartbeat(url, **settings)
     try:
         yield it
     finally:
@@ -66,7 +66,7 @@ def listener(url: str, **settings: Any) -> Iterator[Listener]:
 
 
 def test_it_calls_at_once_and_then_every_few_minutes() -> None:
-    with running_endpoint() as endpoint, listener(endpoint.url) as it:
+    with running_endpoint() as endpoint, running_heartbeat(endpoint.url) as it:
         it.report()
         endpoint.wait_for(1)
         it.wait_for_looks()
@@ -78,8 +78,8 @@ def test_it_calls_at_once_and_then_every_few_minutes() -> None:
         assert endpoint.requests[0].body == b""
 
 
-def test_nothing_is_called_while_no_source_is_listened_to() -> None:
-    with running_endpoint() as endpoint, listener(endpoint.url) as it:
+def test_no_call_is_made_while_no_source_is_listened_to() -> None:
+    with running_endpoint() as endpoint, running_heartbeat(endpoint.url) as it:
         it.report("waiting")
         it.wait_for_looks()
         assert len(endpoint.requests) == 0
@@ -89,7 +89,7 @@ def test_nothing_is_called_while_no_source_is_listened_to() -> None:
 
 def test_a_worker_that_hangs_stops_the_calls(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    with running_endpoint() as endpoint, listener(endpoint.url) as it:
+    with running_endpoint() as endpoint, running_heartbeat(endpoint.url) as it:
         it.report()
         endpoint.wait_for(1)
         it.clock.advance(300)
@@ -107,7 +107,7 @@ def test_a_failure_is_logged_once_and_the_next_call_comes_sooner(
     caplog.set_level(logging.INFO)
     with (
         running_endpoint(status(500), status(404), ok) as endpoint,
-        listener(endpoint.url, timeout_seconds=60) as it,
+        running_heartbeat(endpoint.url, timeout_seconds=60) as it,
     ):
         for count in (1, 2, 3):
             it.listen(30)
@@ -126,7 +126,7 @@ def test_an_answer_that_drips_is_ended_after_the_time_limit(
     with (
         running_endpoint(dripping(b"HTTP/1.1 2"), ok) as endpoint,
         # Longer than the deadline of this test, which so waits for no single read.
-        listener(endpoint.url, timeout_seconds=120) as it,
+        running_heartbeat(endpoint.url, timeout_seconds=120) as it,
     ):
         it.report()
         endpoint.wait_for(1)
@@ -140,7 +140,7 @@ def test_a_call_in_progress_ends_with_the_monitor() -> None:
     """A thread that went on with the call would fail the check for leaked threads."""
     with (
         running_endpoint(dripping(b"HTTP/1.1 2")) as endpoint,
-        listener(endpoint.url, timeout_seconds=60) as it,
+        running_heartbeat(endpoint.url, timeout_seconds=60) as it,
     ):
         it.report()
         endpoint.wait_for(1)
@@ -149,7 +149,7 @@ def test_a_call_in_progress_ends_with_the_monitor() -> None:
 def test_it_can_post(caplog: pytest.LogCaptureFixture) -> None:
     with (
         running_endpoint() as endpoint,
-        listener(endpoint.url, method="POST") as it,
+        running_heartbeat(endpoint.url, method="POST") as it,
     ):
         it.report()
         (request,) = endpoint.wait_for(1)

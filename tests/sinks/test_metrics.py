@@ -130,7 +130,7 @@ def test_the_metrics_hold_everything_known(tmp_path: Path) -> None:
     assert found["process_resident_memory_bytes{}"] > 2**20
 
 
-def test_they_follow_the_rules_of_prometheus(tmp_path: Path) -> None:
+def test_the_metrics_follow_the_rules_of_prometheus(tmp_path: Path) -> None:
     """As promtool and the specification of OpenMetrics check them."""
     with serving_metrics(full_monitor(tmp_path)) as client:
         report_everything(client.monitor)

@@ -120,7 +120,7 @@ def test_a_head_without_end_is_rejected(client: MetricsClient, data: bytes) -> N
 @pytest.mark.parametrize(
     "data", [b"\x16\x03\x01\x02\x00garbage\r\n", b"\r\n", b"\0\r\n"]
 )
-def test_bytes_that_are_no_request_do_no_harm(
+def test_bytes_that_are_no_request_do_not_stop_the_server(
     client: MetricsClient, data: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     connection = client.send(data)

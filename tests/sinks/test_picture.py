@@ -25,7 +25,33 @@ from monitor.sinks.picture import (
 )
 from monitor.spec import ModelSpec
 from tests.support.timed import LABELS, event, samples
-from tests.support.windows import HOP, SPEC, score_frame, windows
+
+SPEC = ModelSpec()
+HOP = 48 * SPEC.hop_length
+
+
+def score_frame(
+    index: int, scores: dict[str, float], span: tuple[int, int]
+) -> ScoreFrame:
+    start = index * HOP
+    return ScoreFrame(
+        source="file",
+        start=start,
+        stop=start + SPEC.window_samples,
+        scores=tuple(scores.get(label, 0.1) for label in LABELS),
+        spans=(span,) * len(LABELS),
+        level_dbfs=-40.0,
+        peak_level_dbfs=-40.0,
+        laeq_db=45.0,
+    )
+
+
+def windows(seconds: float) -> list[ScoreFrame]:
+    count = max(0, (samples(seconds) - SPEC.window_samples) // HOP + 1)
+    return [
+        score_frame(index, {}, (index * HOP, index * HOP + SPEC.window_samples))
+        for index in range(count)
+    ]
 
 
 def occurrence(label: str, start: float, seconds: float, number: int = 1) -> Event:

@@ -8,7 +8,7 @@ from monitor.sinks.sink import BackgroundThread, MemorySink, Sink
 from tests.support.timed import event, onset, statistics
 
 
-def test_a_sink_that_overrides_nothing_takes_everything_and_does_nothing() -> None:
+def test_the_base_sink_accepts_every_call() -> None:
     sink = Sink()
     sink.write([event()])
     sink.report(statistics("street"))
@@ -24,7 +24,7 @@ def test_a_memory_sink_keeps_the_records_in_order() -> None:
     assert sink.records == [onset(), event()]
 
 
-def test_the_thread_of_a_sink_starts_once_and_ends_when_asked() -> None:
+def test_the_thread_of_a_sink_starts_once_and_ends_on_stop() -> None:
     started = []
 
     def run(stop: threading.Event) -> None:

@@ -101,7 +101,9 @@ def test_the_facts_of_a_source_have_their_units(monitor: FakeMonitor) -> None:
     }
 
 
-def test_a_trouble_of_the_whole_monitor_stands_by_itself(monitor: FakeMonitor) -> None:
+def test_a_trouble_of_the_whole_monitor_is_not_listed_with_a_source(
+    monitor: FakeMonitor,
+) -> None:
     monitor.report(troubles=(Trouble("*", "disk", None, "it is full"),))
     facts = status_of(monitor)
     assert facts["troubles"] == [
@@ -188,7 +190,7 @@ def test_the_outbox_is_counted_by_endpoint(tmp_path: Path) -> None:
     assert size >= path.stat().st_size
 
 
-def test_the_newest_canary_stands_beside_its_source(monitor: FakeMonitor) -> None:
+def test_the_newest_canary_is_part_of_its_source(monitor: FakeMonitor) -> None:
     at = monitor.clock.utc()
     canary = CanaryResult("yard", at, True, "", "siren", 0.97654, 5.04)
     monitor.report("street", "yard", canary=(canary,))
@@ -204,9 +206,9 @@ def test_the_newest_canary_stands_beside_its_source(monitor: FakeMonitor) -> Non
     }
 
 
-def test_without_an_answer_there_are_the_first_keys(monitor: FakeMonitor) -> None:
-    nobody = no_answer("the monitor is not running", running=False)
-    assert list(nobody) == list(status_of(monitor))[: len(nobody)]
+def test_the_document_of_no_answer_has_the_first_keys(monitor: FakeMonitor) -> None:
+    unanswered = no_answer("the monitor is not running", running=False)
+    assert list(unanswered) == list(status_of(monitor))[: len(unanswered)]
 
 
 def with_source(made: Statistics, **changes: object) -> Statistics:
@@ -285,7 +287,7 @@ def test_a_source_that_delivers_nothing_is_reported_whatever_its_state(
         ("canary", "*", False, "not listening to street (only zeros)"),
     ],
 )
-def test_troubles_are_named_and_some_mean_that_nothing_is_listened_to(
+def test_troubles_are_named_and_some_mean_that_a_source_is_not_listened_to(
     monitor: FakeMonitor, kind: HealthKind, source: str, listens: bool, sentence: str
 ) -> None:
     monitor.report(troubles=(Trouble(source, kind, None, "only zeros"),))

@@ -73,7 +73,7 @@ def stored(folder: Path) -> int:
         return 0
 
 
-def monitor_street(
+def store_and_deliver(
     folder: Path,
     occurrences: int,
     hop_seconds: float,
@@ -81,7 +81,7 @@ def monitor_street(
     run: str,
     progress: int,
 ) -> None:
-    """Store what is left of the occurrences, then wait until all is delivered.
+    """Store the remaining occurrences, then wait until all alerts are delivered.
 
     Writes a byte to `progress` for every step of this.
     """
@@ -117,9 +117,9 @@ def main(
         reading, writing = os.pipe()
         child = os.fork()
         if child == 0:
-            os.close(reading)  # So that it ends if there is nobody to read any more.
+            os.close(reading)  # So that it ends when the reader has ended.
             run = f"run-{number}"
-            monitor_street(folder, occurrences, hop_seconds, urls, run, writing)
+            store_and_deliver(folder, occurrences, hop_seconds, urls, run, writing)
             os._exit(0)
         os.close(writing)
         if number == kills:

@@ -22,7 +22,7 @@ VARIANTS = 40
 
 
 def noisy_blob(seed: int) -> bytes:
-    """A minute of a lively street."""
+    """Return a minute of noisy score frames, packed."""
     generator = np.random.default_rng(seed)
     scores = np.clip(generator.normal(0.06, 0.04, (ROW_FRAMES, len(LABELS))), 0, 1)
     columns = np.sort(generator.integers(0, 23, (ROW_FRAMES, len(LABELS), 2)), axis=2)

@@ -7,7 +7,7 @@ from monitor.audio.timeline import Block, Item, Timeline
 from monitor.config.audio import SourceSettings
 from monitor.records import Gap, SourceState
 from tests.support.clock import FakeClock
-from tests.support.scripted import (
+from tests.support.scripted_source import (
     FakeStop,
     ScriptedSource,
     Step,

@@ -29,7 +29,7 @@ class UnavailableError(Exception):
 
 
 def find_obstacle() -> str | None:
-    """What keeps this machine from booting a Debian, if anything."""
+    """Return the reason why no Debian can be booted here, or None."""
     if os.geteuid() != 0:
         return "needs root"
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
@@ -174,8 +174,8 @@ class Service:
 
     def show(self, key: str) -> str:
         """One of the properties of the unit."""
-        told = self._machine.run("systemctl", "show", "-P", key, self._name)
-        return told.strip()
+        shown = self._machine.run("systemctl", "show", "-P", key, self._name)
+        return shown.strip()
 
     @property
     def pid(self) -> int:
@@ -184,7 +184,7 @@ class Service:
 
     @property
     def journal(self) -> str:
-        """What the service and systemd said about it."""
+        """The journal of the unit: lines of the service and of systemd."""
         return self._machine.run(
             "journalctl", "--no-pager", "-o", "cat", "-u", self._name
         )

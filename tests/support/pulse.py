@@ -25,7 +25,7 @@ _SINK = "street"
 
 
 class PulseServer:
-    """PulseAudio with its own socket and home, which nobody else can see or is seen by.
+    """PulseAudio with its own socket and home, isolated from any other server.
 
     `start` and `kill` may be called again and again.
     """
@@ -64,7 +64,7 @@ class PulseServer:
             assert monotonic() < deadline, "PulseAudio does not answer"
             sleep(0.02)
         # A null sink works two seconds ahead until somebody wants it sooner, and keeps
-        # a new listener waiting for so long.  A real sound card does not.
+        # a new recorder waiting for so long.  A real sound card does not.
         self._players.append(
             self._run(["parec", "-d", f"{_SINK}.monitor", "--latency-msec=10"])
         )

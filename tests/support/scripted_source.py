@@ -1,88 +1,146 @@
-"""A capture program that does as it is told: `python scripted_source.py FOLDER`.
+"""A source that follows a script, on a fake clock."""
 
-Writes what stands in FOLDER/sound.RATE.CHANNELS, raw 32-bit floats, again and again as
-WAV without end, where the clock on the wall says which part is due: so it goes on after
-a restart where it would be by then.  FOLDER/device names rate and channels.  An order
-in FOLDER/order is followed at once, and the file goes away.
+import threading
+from dataclasses import dataclass, field
 
-Only the standard library: it starts in a moment.
-"""
+import numpy as np
 
-import os
-import signal
-import struct
-import sys
-import time
-from pathlib import Path
+from monitor.audio.ring import Samples
+from monitor.audio.sources.source import Lost
+from monitor.errors import SourceError
+from tests.support.clock import FakeClock
 
-BLOCK_SECONDS = 0.05
-FLOOD_SECONDS = 2.0
-GARBAGE_SECONDS = 1.0
+FOR_EVER = 1e9
 
 
+class FakeStop(threading.Event):
+    """Event whose `wait` only advances the fake clock."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None
+        if not self.is_set():
+            self._clock.advance(timeout)
+        return self.is_set()
+
+
+@dataclass(frozen=True)
+class Steady:
+    """Samples of value 0.5, delivered in real time."""
+
+    seconds: float
+    block_seconds: float = 0.1
+
+
+@dataclass(frozen=True)
+class Silence:
+    """Nothing for so long."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Burst:
+    """Samples of so many seconds, delivered at once."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Overflow:
+    """A loss of so many seconds, in real time."""
+
+    seconds: float
+
+
+Step = Steady | Silence | Burst | Overflow | Exception
+
+
+@dataclass
 class ScriptedSource:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        rate, channels = (folder / "device").read_text().split()
-        self.rate, self.channels = int(rate), int(channels)
-        self.sound = (folder / f"sound.{rate}.{channels}").read_bytes()
-        self.frame_bytes = 4 * self.channels
-        self.frames = len(self.sound) // self.frame_bytes
-        self.flood_until = self.garbage_until = 0.0
+    """Each opening plays the next of `lives`; after the last one `stop` is set."""
 
-    def play(self) -> None:
-        put(1, self.header())
-        at = round(time.time() * self.rate)
-        due = time.monotonic()
-        while True:
-            self.follow_order()
-            count = round(BLOCK_SECONDS * self.rate)
-            due += count / self.rate
-            time.sleep(max(0.0, due - time.monotonic()))
-            put(1, self.block(at, count))
-            at += count
-            if time.monotonic() < self.flood_until:
-                put(2, b"ALSA lib pcm.c: (snd_pcm_recover) overrun occurred\n" * 1000)
+    clock: FakeClock
+    stop: threading.Event
+    lives: list[list[Step]]
+    rate: int = 8_000
+    opening_seconds: float = 6.0
+    description: str = "microphone 'scripted'"
+    opened_at: list[float] = field(default_factory=list)
+    closed: int = 0
 
-    def block(self, at: int, count: int) -> bytes:
-        if time.monotonic() < self.garbage_until:
-            return os.urandom(count * self.frame_bytes)
-        first = at % self.frames
-        data = self.sound[first * self.frame_bytes :][: count * self.frame_bytes]
-        return data + self.sound[: count * self.frame_bytes - len(data)]
-
-    def follow_order(self) -> None:
-        try:
-            order, *arguments = (self.folder / "order").read_text().split()
-        except (FileNotFoundError, ValueError):
-            return
-        (self.folder / "order").unlink()
-        if order == "exit":
-            sys.exit("no such device any more")
-        elif order == "die":
-            os.kill(os.getpid(), signal.SIGKILL)
-        elif order == "hang":
-            os.kill(os.getpid(), signal.SIGSTOP)
-        elif order == "flood":
-            self.flood_until = time.monotonic() + FLOOD_SECONDS
-        elif order == "garbage":
-            self.garbage_until = time.monotonic() + GARBAGE_SECONDS
-        elif order == "change":
-            (self.folder / "device").write_text(" ".join(arguments))
-            sys.exit(0)
-
-    def header(self) -> bytes:
-        """Of a WAV whose length is unknown."""
-        fields = (16, 3, self.channels, self.rate, self.rate * self.frame_bytes)
-        form = struct.pack("<4sIHHIIHH", b"fmt ", *fields, self.frame_bytes, 32)
-        return b"RIFF\xff\xff\xff\xffWAVE" + form + b"data\xff\xff\xff\xff"
+    def open(self) -> "ScriptedStream":
+        self.opened_at.append(self.clock.monotonic())
+        steps: list[Step] = [SourceError("no more lives")]
+        if self.lives:
+            steps = self.lives.pop(0)
+        else:
+            self.stop.set()
+        if steps and isinstance(steps[0], Exception):
+            raise steps[0]
+        return ScriptedStream(self, list(steps))
 
 
-def put(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
+class ScriptedStream:
+    """One life of a scripted source."""
+
+    def __init__(self, source: ScriptedSource, steps: list[Step]) -> None:
+        self.sample_rate = source.rate
+        self.channels = 1
+        self._source = source
+        self._clock = source.clock
+        self._steps = steps
+        self._left = 0.0  # seconds of the present step
+
+    def read(self, timeout_seconds: float) -> Samples | Lost | None:
+        if not self._steps:
+            if self._source.lives:
+                raise SourceError("the script is over")
+            self._source.stop.set()
+            return None
+        step = self._steps[0]
+        if isinstance(step, Exception):
+            raise step
+        if isinstance(step, Silence):
+            return self._deliver_nothing(step, timeout_seconds)
+        if isinstance(step, Steady):
+            return self._deliver(step)
+        self._steps.pop(0)
+        count = round(step.seconds * self.sample_rate)
+        if isinstance(step, Overflow):
+            self._clock.advance(step.seconds)
+            return Lost(count)
+        return self._samples(step.seconds)
+
+    def close(self) -> None:
+        self._source.closed += 1
+
+    def _deliver_nothing(self, step: Silence, timeout_seconds: float) -> None:
+        self._left = self._left or step.seconds
+        passing = min(self._left, timeout_seconds)
+        self._clock.advance(passing)
+        self._left -= passing
+        if self._left <= 1e-9:
+            self._left = 0.0
+            self._steps.pop(0)
+
+    def _deliver(self, step: Steady) -> Samples:
+        self._left = self._left or step.seconds
+        passing = min(self._left, step.block_seconds)
+        self._clock.advance(passing)
+        self._left -= passing
+        if self._left <= 1e-9:
+            self._left = 0.0
+            self._steps.pop(0)
+        return self._samples(passing)
+
+    def _samples(self, seconds: float) -> Samples:
+        return np.full((1, round(seconds * self.sample_rate)), 0.5, np.float32)
 
 
-if __name__ == "__main__":
-    ScriptedSource(Path(sys.argv[1])).play()
+def failing(times: int, sentence: str = "there is no microphone") -> list[list[Step]]:
+    """Return so many lives that fail at opening."""
+    return [[SourceError(sentence)] for _ in range(times)]

@@ -30,7 +30,7 @@ from monitor.runtime.worker import Parts, SourceInput, Worker
 from monitor.sinks.sink import Sink
 from monitor.statistics import Statistics
 from tests.support.clock import FakeClock
-from tests.support.scripted import FakeStop
+from tests.support.scripted_source import FakeStop
 
 PATIENCE_SECONDS = 60.0
 
@@ -131,7 +131,7 @@ class SimulatedCard:
     def close(self) -> None:
         self.was_closed()
 
-    # What happens.
+    # Faults.
 
     def sleep(self, seconds: float) -> None:
         """The machine sleeps: time passes and nothing is recorded."""
@@ -139,36 +139,36 @@ class SimulatedCard:
         self._next.append(None)
 
     def lose(self, seconds: float) -> None:
-        """Samples are gone, and nobody says so."""
+        """Samples are lost without a report."""
         self.clock.advance(seconds)
         self._taken = self._position()
 
     def overflow(self, seconds: float) -> None:
-        """Samples are gone, and the device says so."""
+        """Samples are lost, and the device reports it."""
         self.clock.advance(seconds)
         position = self._position()
         self._next.append(Lost(position - self._taken))
         self._taken = position
 
     def hold(self, seconds: float) -> None:
-        """The reader is held up; the samples come all at once."""
+        """The reader is delayed; the samples come all at once."""
         self.clock.advance(seconds)
         while self._taken < self._position():
             self._next.append(self._samples(self._taken + self.rate))
 
     def hang(self, seconds: float) -> None:
-        """Nothing comes for so long, and what sounds meanwhile is gone."""
+        """Nothing is delivered for some time; the sound of that time is lost."""
         for _ in range(round(seconds / self.block_seconds)):
             self._next.append(None)
         self.lose(seconds)
 
     def garbage(self, seconds: float) -> None:
-        """What comes are no numbers."""
+        """The samples delivered are NaN."""
         self.clock.advance(seconds)
         self._next.append(np.full_like(self._samples(), np.nan))
 
     def end(self, seconds: float = 0.0) -> None:
-        """The capture child dies, and the device is away for so long."""
+        """The capture child dies, and the device is absent for some time."""
         self._next.append(SourceError("the capture process was killed by SIGKILL"))
         self.gone_until = self.clock.monotonic() + seconds
 
@@ -257,14 +257,14 @@ class Simulation:
         ring_seconds: float = 30.0,
         turn_seconds: float = 0.0,
     ) -> None:
-        """Put it together.
+        """Build capture, timeline and worker.
 
         Args:
             card: Its clock is that of the simulation.
             pipeline: For the source "street".
             sinks: Of the worker.
             ring_seconds: Of the timeline.
-            turn_seconds: The worker has its turn so often; at least after each block.
+            turn_seconds: Time between two turns of the worker; 0: after each block.
         """
         self.card = card
         self.clock = card.clock
@@ -289,7 +289,7 @@ class Simulation:
         card.after_block = self._pass
 
     def run(self, seconds: float, incidents: Iterable[Incident] = ()) -> None:
-        """Let so much time pass, and `incidents` happen in it; in their order."""
+        """Let time pass, with `incidents` in it, in their order."""
         began = self.clock.monotonic()
         self._end = began + seconds
         self._incidents.extend((began + at, happen) for at, happen in incidents)
@@ -318,7 +318,7 @@ class Simulation:
             raise error
 
     def delay_worker(self, seconds: float) -> None:
-        """Have the worker not work for so long."""
+        """Keep the worker from working for some time."""
         self.worker_busy_until = self.clock.monotonic() + seconds
 
     def step_wall_clock(self, seconds: float) -> None:

@@ -1,7 +1,9 @@
-"""A small timeline of numbered samples, and the sum of its items."""
+"""A small timeline of numbered samples, its items, and frequent thread switches."""
 
 import itertools
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -44,3 +46,14 @@ def assert_tiled(tiles: list[Tile], start: int, stop: int) -> None:
     edges = [start, *itertools.chain.from_iterable(tile[:2] for tile in tiles), stop]
     assert edges[0::2] == edges[1::2], "a hole or an overlap"
     assert all(tile[0] < tile[1] for tile in tiles), "an empty block or gap"
+
+
+@contextmanager
+def frequent_thread_switches(seconds: float = 1e-6) -> Iterator[None]:
+    """Have threads interrupt each other where they seldom would."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(seconds)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from tests.support.bands import settings_of, train_bands
+from tests.support.band_training import settings_of, train_bands
 
 SETTINGS = settings_of(optimiser={"epochs": 12})
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from tests.support.bands import Bands, settings_of, train_bands
+from tests.support.band_training import BandBatches, settings_of, train_bands
 from training.checkpoint import InterruptedTrainingError, RunFolder
 from training.distributed import Distributed, process_group
 from training.mixtures.dataset import Batch, ShardedSource
@@ -29,12 +29,12 @@ PLAIN = {
 class CountedBands:
     """This process's shares of the bands, and their numbers of windows."""
 
-    steps_per_epoch = Bands.steps_per_epoch
+    steps_per_epoch = BandBatches.steps_per_epoch
 
     def __init__(
         self, distributed: Distributed, stop: threading.Event, after: int
     ) -> None:
-        self._sharded = ShardedSource(Bands(stop, after), distributed)
+        self._sharded = ShardedSource(BandBatches(stop, after), distributed)
         self.windows: list[int] = []
 
     def batches(self, first_step: int, steps: int) -> Iterator[Batch]:

@@ -66,7 +66,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def machine(
     program: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Machine]:
-    """A booted Debian with the environment of `program`, and a street to listen to."""
+    """A booted Debian with the environment of `program` and a source to install."""
     binds = [program.parents[1], Path(sysconfig.get_path("purelib"))]
     if sys.base_prefix != "/usr":
         binds.append(Path(sys.base_prefix))
@@ -81,7 +81,7 @@ def machine(
 
 
 def furnish(machine: Machine, python: Path) -> None:
-    """Put the files of the test where the service finds them."""
+    """Install the files of the test in the machine."""
     siren = render_scene(RATE)[
         0, round(SCENE[0].start_seconds * RATE) : round(SCENE[0].end_seconds * RATE)
     ]

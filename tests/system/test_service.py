@@ -1,4 +1,4 @@
-"""The service on a real systemd: it starts, hears, recovers from anything, and stops.
+"""The service on a real systemd: it starts, detects, recovers from faults and stops.
 
 The tests share one machine and build on each other's order.
 """
@@ -35,10 +35,10 @@ def sirens(machine: Machine) -> int:
 
 
 def wait_until_it_hears_again(service: Service, machine: Machine, before: int) -> float:
-    return service.wait_until("heard", lambda _: sirens(machine) > before)
+    return service.wait_until("detected", lambda _: sirens(machine) > before)
 
 
-def test_it_becomes_active_and_says_how_it_does(service: Service) -> None:
+def test_it_becomes_active_and_shows_its_status(service: Service) -> None:
     assert service.show("ActiveState") == "active"
     assert service.show("NotifyAccess") == "main"
     service.wait_until(
@@ -47,19 +47,19 @@ def test_it_becomes_active_and_says_how_it_does(service: Service) -> None:
     )
 
 
-def test_it_hears(service: Service, machine: Machine) -> None:
+def test_it_detects_sounds(service: Service, machine: Machine) -> None:
     wait_until_it_hears_again(service, machine, 0)
 
 
-def test_root_can_ask_how_it_does(
+def test_root_can_read_its_status(
     service: Service, machine: Machine, program: Path
 ) -> None:
-    told = json.loads(machine.run(str(program), "status", "--json", check=False))
-    assert told["pid"], told
-    assert told["configuration"] == "/etc/sound-monitor/config.yaml"
-    assert [source["name"] for source in told["sources"]] == ["street"]
-    assert told["watchdog"]["limit_seconds"] == WATCHDOG_SECONDS
-    assert told["disk"]["state_dir"] == "/var/lib/sound-monitor"
+    status = json.loads(machine.run(str(program), "status", "--json", check=False))
+    assert status["pid"], status
+    assert status["configuration"] == "/etc/sound-monitor/config.yaml"
+    assert [source["name"] for source in status["sources"]] == ["street"]
+    assert status["watchdog"]["limit_seconds"] == WATCHDOG_SECONDS
+    assert status["disk"]["state_dir"] == "/var/lib/sound-monitor"
     mode = machine.run("stat", "-L", "-c", "%a", "/run/sound-monitor/status.sock")
     assert mode.strip() == "600"
 
@@ -71,7 +71,7 @@ def test_its_sandbox_is_rated_tight(service: Service, machine: Machine) -> None:
     assert float(found[1]) <= MOST_EXPOSURE
 
 
-def test_the_sandbox_refuses_what_it_should_and_nothing_else(
+def test_the_sandbox_denies_only_the_forbidden_operations(
     service: Service, machine: Machine
 ) -> None:
     tries = json.loads(machine.path(f"{STATE}/probe.json").read_text())
@@ -90,7 +90,9 @@ def test_the_sandbox_refuses_what_it_should_and_nothing_else(
     }, tries
 
 
-def test_it_has_written_nowhere_else(service: Service, machine: Machine) -> None:
+def test_it_writes_only_into_its_state_folder(
+    service: Service, machine: Machine
+) -> None:
     uid = machine.run("stat", "-c", "%u", f"/proc/{service.pid}").strip()
     assert uid != "0"
     places = ("/", "/run", "/tmp", "/var/tmp", "/dev/shm")
@@ -111,7 +113,7 @@ def test_a_killed_capture_child_is_replaced(service: Service, machine: Machine) 
     before = sirens(machine)
     machine.run("pkill", "-KILL", "-f", "/srv/test/loop.py")
     service.wait_until(
-        "told as a gap",
+        "reported as a gap",
         lambda _: sum(r["type"] == "gap" for r in records(machine)) > gaps,
     )
     wait_until_it_hears_again(service, machine, before)
@@ -131,7 +133,7 @@ def test_a_reload_keeps_the_process_and_opens_the_log_anew(
     assert service.pid == pid
 
 
-def test_a_reload_takes_a_good_configuration_and_refuses_a_bad_one_whole(
+def test_a_reload_accepts_a_valid_configuration_and_rejects_an_invalid_one_as_a_whole(
     service: Service, machine: Machine
 ) -> None:
     pid = service.pid
@@ -162,7 +164,7 @@ def test_a_reload_takes_a_good_configuration_and_refuses_a_bad_one_whole(
     assert sum(record["type"] == "gap" for record in records(machine)) == gaps
 
 
-def test_a_killed_daemon_is_started_again_and_ends_what_it_was_hearing(
+def test_a_killed_daemon_is_started_again_and_ends_its_ongoing_events(
     service: Service, machine: Machine, program: Path
 ) -> None:
     pid, before = service.pid, sirens(machine)
@@ -200,7 +202,7 @@ def test_it_stops_in_less_than_two_seconds(service: Service, machine: Machine) -
     assert last["end_reason"] == "stopped"
 
 
-def test_it_is_taken_away_and_its_data_stay(
+def test_uninstalling_keeps_its_data(
     service: Service, machine: Machine, program: Path
 ) -> None:
     machine.run(str(program), "uninstall-service")

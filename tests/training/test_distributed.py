@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from monitor.errors import UsageError
 from monitor.model.model_file import load_model
 from tests.support import ROOT
-from tests.support.bands import Bands, settings_of, train_bands
+from tests.support.band_training import BandBatches, settings_of, train_bands
 from tests.support.recordings import LABELS, SMALL_SPEC, write_folders
 from tests.support.two_processes import PLAIN
 from training.checkpoint import RunFolder
@@ -66,7 +66,7 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
 
 
 def test_a_batch_that_cannot_be_shared_is_refused() -> None:
-    source = ShardedSource(Bands(), Distributed(rank=0, count=3))
+    source = ShardedSource(BandBatches(), Distributed(rank=0, count=3))
     with pytest.raises(UsageError, match="16 windows cannot be shared evenly by 3"):
         next(source.batches(0, 1))
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from monitor.errors import UsageError
 from monitor.model.networks.build import Network
 from tests.support import ROOT
-from tests.support.bands import Bands, settings_of, train_bands
+from tests.support.band_training import BandBatches, settings_of, train_bands
 from training.checkpoint import InterruptedTrainingError, RunFolder
 from training.progress import ValidationResult
 
@@ -36,7 +36,7 @@ def test_a_network_learns_to_distinguish_bands(tmp_path: Path) -> None:
     network, epochs = train(tmp_path)
     assert epochs[-1]["loss"] < 0.5 * epochs[0]["loss"]
     assert epochs[-1]["accuracy"] > 0.9
-    batch = next(Bands().batches(999, 1000))
+    batch = next(BandBatches().batches(999, 1000))
     with torch.no_grad():
         windows = torch.from_numpy(batch.log_mel).expand(-1, 2, -1, -1)
         chosen = network(windows).logits.argmax(dim=1).numpy()

@@ -16,7 +16,7 @@ from monitor.audio.ring import Samples
 from monitor.audio.sources.command import Command, CommandStream
 from monitor.audio.sources.pcm import PcmFormat
 from monitor.errors import EndOfSourceError, SourceError, UsageError
-from tests.support.programs import DEADLINE_SECONDS, program, wait_for_end
+from tests.support.source_programs import DEADLINE_SECONDS, program, wait_for_end
 from tests.support.wav_bytes import encode, wav
 
 RAW = PcmFormat(44_100, 1, "s16le")
@@ -90,7 +90,7 @@ def test_a_trickle_is_read_no_longer_than_the_timeout() -> None:
         assert block is None or block.shape[1] < 882
 
 
-def test_the_error_of_a_failing_command_quotes_its_last_words() -> None:
+def test_the_error_of_a_failing_command_quotes_its_last_lines() -> None:
     code = (
         "sys.stderr.write('one\\ntwo\\nthree\\n\\naudio open error: No such file\\n');"
         "sys.exit(3)"
@@ -109,7 +109,7 @@ def test_the_error_of_a_failing_command_quotes_its_last_words() -> None:
     ("number", "name"),
     [(signal.SIGSEGV, "SIGSEGV"), (signal.SIGRTMIN + 3, "signal 37")],
 )
-def test_a_command_that_was_killed_says_by_what(number: int, name: str) -> None:
+def test_a_command_that_was_killed_names_the_signal(number: int, name: str) -> None:
     with (
         running(f"os.kill(os.getpid(), {int(number)})") as stream,
         pytest.raises(SourceError, match=f"was killed by {name}"),
@@ -131,7 +131,7 @@ def test_a_flood_on_standard_error_does_not_block_the_command() -> None:
         assert read_to_the_end(stream).shape == (1, 2000)
 
 
-def test_a_flood_on_standard_error_costs_little_time() -> None:
+def test_a_flood_on_standard_error_takes_little_cpu_time() -> None:
     code = "put(bytes(2)); sys.stdout.flush(); error = b'x' * 2**16\n"
     code += "while True: os.write(2, error)"
     with running(code) as stream:
@@ -178,7 +178,7 @@ def test_close_ends_the_children_of_the_command_too() -> None:
     wait_for_end(grandchild)
 
 
-def test_ctrl_c_is_for_the_monitor_alone() -> None:
+def test_ctrl_c_does_not_reach_the_command() -> None:
     """The command is not in the group that a terminal sends SIGINT to."""
     code = "put(struct.pack('<1000h', *[os.getpgrp() == os.getpid()] * 1000))"
     with running(code) as stream:
@@ -220,7 +220,7 @@ def test_a_program_that_vanished_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_a_command_ends_when_the_monitor_was_killed() -> None:
-    """Its next write fails, because nobody can read it."""
+    """Its next write fails, because the reading end of its pipe is closed."""
     command = program("while True: numbers(0, 100)")
     code = (
         "import time\n"

@@ -21,7 +21,7 @@ from monitor.audio.sources.microphone import Microphone, MicrophoneStream, list_
 from monitor.audio.sources.source import Lost
 from monitor.errors import SourceError, UsageError
 from tests.support import ROOT
-from tests.support.programs import DEADLINE_SECONDS, wait_for_end
+from tests.support.source_programs import DEADLINE_SECONDS, wait_for_end
 
 FAKE = ROOT / "tests/support/fake_portaudio"
 

@@ -11,8 +11,8 @@ import soundfile
 from monitor.audio.sources.source import Source, build_source
 from monitor.config.audio import SourceSettings
 from monitor.errors import AudioFileError, UsageError
-from tests.support.programs import program
 from tests.support.signals import sine
+from tests.support.source_programs import program
 
 
 def build(text: str, **settings: Any) -> Source:

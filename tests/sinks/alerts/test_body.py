@@ -17,7 +17,7 @@ BODY = {
 
 
 @pytest.mark.parametrize("kind", ["application/json", "application/ld+json; a=b"])
-def test_in_json_what_a_field_holds_is_escaped(kind: str) -> None:
+def test_fields_are_escaped_in_json(kind: str) -> None:
     template = (
         '{"a": "$label", "b": "${source}x", "c": $peak_score, "d": $hits, '
         '"e": $escalation, "f": "$end", "g": $json, "h": "$$5"}'

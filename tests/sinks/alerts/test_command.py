@@ -73,7 +73,7 @@ def test_a_program_that_is_not_there_is_named_with_its_place() -> None:
         command("/no/such")
 
 
-def test_a_late_program_is_killed_with_everything_that_it_started(
+def test_a_program_over_its_time_limit_is_killed_with_its_children(
     tmp_path: Path,
 ) -> None:
     pid_file = tmp_path / "pid"

@@ -108,7 +108,7 @@ def test_user_and_password_are_checked_and_the_password_is_never_reported(
 # paho leaves it to the interpreter to close the socket of a failed handshake.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @needs_mosquitto
-def test_tls_reaches_only_whom_it_should(tmp_path: Path) -> None:
+def test_tls_connects_only_to_a_trusted_broker(tmp_path: Path) -> None:
     authority, other = trustme.CA(), trustme.CA()
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     other.cert_pem.write_to_path(str(tmp_path / "other.pem"))
@@ -148,7 +148,7 @@ def test_without_a_broker_the_reason_is_reported() -> None:
         ),
     ],
 )
-def test_what_is_missing_is_reported_with_its_place(
+def test_a_missing_secret_or_file_is_reported_with_its_place(
     settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -175,7 +175,7 @@ def test_without_paho_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) 
         {"port": 0},
     ],
 )
-def test_impossible_settings_are_refused_without_the_password(
+def test_invalid_settings_are_rejected_without_the_password(
     settings: dict[str, Any],
 ) -> None:
     with pytest.raises(ValueError, match=r".") as caught:

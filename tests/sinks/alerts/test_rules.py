@@ -10,16 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.alerts import rule
-from tests.support.street import HOP, NOW, Street, rules
+from tests.support.rule_driver import HOP, NOW, RuleDriver, rules
 
 
 def test_a_continuous_sound_is_reported_when_it_begins_goes_on_and_ends() -> None:
     """And not once a hop."""
-    street = Street(
+    driver = RuleDriver(
         rules(rule(on=["onset", "end"], escalate_after_seconds=60, still_on_seconds=45))
     )
-    street.sound(200)
-    assert street.kinds == [
+    driver.sound(200)
+    assert driver.kinds == [
         "onset",
         "still_on",
         "escalation",
@@ -28,18 +28,18 @@ def test_a_continuous_sound_is_reported_when_it_begins_goes_on_and_ends() -> Non
         "still_on",
         "end",
     ]
-    seconds = [round(alert.body["duration_seconds"]) for alert in street.alerts]
+    seconds = [round(alert.body["duration_seconds"]) for alert in driver.alerts]
     assert seconds[1:-1] == pytest.approx([45, 60, 90, 135, 180], abs=1)
-    assert len({alert.id for alert in street.alerts}) == 7
-    assert {alert.event_id for alert in street.alerts} == {"session-street-1"}
+    assert len({alert.id for alert in driver.alerts}) == 7
+    assert {alert.event_id for alert in driver.alerts} == {"session-street-1"}
 
 
-def test_an_alert_says_why() -> None:
+def test_an_alert_holds_the_facts_of_its_sound() -> None:
     settings = rule("sirens", labels=["siren"], min_score=0.5, min_level_dbfs=-60)
-    street = Street(rules(settings))
-    street.listen(10)
-    street.begin(peak_score=0.9)
-    (alert,) = street.alerts
+    driver = RuleDriver(rules(settings))
+    driver.listen(10)
+    driver.begin(peak_score=0.9)
+    (alert,) = driver.alerts
     assert alert.body == json.loads(json.dumps(alert.body))
     assert {key: alert.body[key] for key in ("kind", "rule", "label", "source")} == {
         "kind": "onset",
@@ -63,9 +63,9 @@ def test_an_alert_says_why() -> None:
 
 
 def test_the_end_reports_the_facts_of_the_whole_sound() -> None:
-    street = Street(rules(rule(on=["onset", "end"])))
-    street.sound(20)
-    end = street.alerts[-1].body
+    driver = RuleDriver(rules(rule(on=["onset", "end"])))
+    driver.sound(20)
+    end = driver.alerts[-1].body
     assert end["duration_seconds"] == pytest.approx(20.5, abs=1)
     assert end["end_reason"] == "offset"
     assert end["windows"] >= end["hits"] > 30
@@ -84,43 +84,43 @@ def test_the_end_reports_the_facts_of_the_whole_sound() -> None:
 def test_a_rule_is_about_its_labels_and_sources(
     settings: dict[str, Any], labels: list[str]
 ) -> None:
-    street = Street(rules(rule(**settings)))
-    street.sound(3, "siren")
-    street.sound(3, "gun_shot")
-    assert [alert.body["label"] for alert in street.alerts] == labels
+    driver = RuleDriver(rules(rule(**settings)))
+    driver.sound(3, "siren")
+    driver.sound(3, "gun_shot")
+    assert [alert.body["label"] for alert in driver.alerts] == labels
 
 
 def test_a_sound_is_reported_as_soon_as_its_score_is_high_enough() -> None:
-    street = Street(rules(rule(min_score=0.95)))
-    street.begin(peak_score=0.7)
-    street.listen(3, score=0.8)
-    assert street.kinds == []
-    street.listen(3, score=0.96)
-    assert street.kinds == ["onset"]
+    driver = RuleDriver(rules(rule(min_score=0.95)))
+    driver.begin(peak_score=0.7)
+    driver.listen(3, score=0.8)
+    assert driver.kinds == []
+    driver.listen(3, score=0.96)
+    assert driver.kinds == ["onset"]
 
 
 def test_a_sound_that_was_just_reported_is_repeated_at_the_next_multiple() -> None:
-    street = Street(rules(rule(min_score=0.95, still_on_seconds=10)))
-    street.begin(peak_score=0.7)
-    street.listen(15, score=0.8)
-    street.listen(2, score=0.96)
-    assert street.kinds == ["onset"]
-    street.listen(4)
-    assert street.kinds == ["onset", "still_on"]
+    driver = RuleDriver(rules(rule(min_score=0.95, still_on_seconds=10)))
+    driver.begin(peak_score=0.7)
+    driver.listen(15, score=0.8)
+    driver.listen(2, score=0.96)
+    assert driver.kinds == ["onset"]
+    driver.listen(4)
+    assert driver.kinds == ["onset", "still_on"]
 
 
 def test_a_sound_that_never_ends_is_forgotten_with_the_next_of_its_label() -> None:
-    street = Street(rules(rule()))
-    street.begin()
-    street.begin()
-    assert list(street.rules.state()["rules"]["siren"]["cases"]) == ["session-street-2"]
+    driver = RuleDriver(rules(rule()))
+    driver.begin()
+    driver.begin()
+    assert list(driver.rules.state()["rules"]["siren"]["cases"]) == ["session-street-2"]
 
 
 def test_a_restart_forgets_neither_the_quota_nor_the_digest() -> None:
-    before = Street(rules(rule(max_per_hour=1)))
+    before = RuleDriver(rules(rule(max_per_hour=1)))
     before.sound()
     before.sound()
-    after = Street(rules(rule(max_per_hour=1)), before.now)
+    after = RuleDriver(rules(rule(max_per_hour=1)), before.now)
     after.rules.restore(json.loads(json.dumps(before.rules.state())))
     after.number = before.number
     after.sound()
@@ -130,46 +130,46 @@ def test_a_restart_forgets_neither_the_quota_nor_the_digest() -> None:
 
 
 def test_a_sound_is_reported_as_soon_as_it_is_loud_enough() -> None:
-    street = Street(rules(rule(min_level_dbfs=-20, on=["onset", "end"])))
-    street.begin(level_dbfs=-40.0)
-    street.listen(3, level=-25)
-    assert street.kinds == []
-    street.hop(level=-19)
-    assert street.kinds == ["onset"]
+    driver = RuleDriver(rules(rule(min_level_dbfs=-20, on=["onset", "end"])))
+    driver.begin(level_dbfs=-40.0)
+    driver.listen(3, level=-25)
+    assert driver.kinds == []
+    driver.hop(level=-19)
+    assert driver.kinds == ["onset"]
 
 
 def test_a_short_sound_is_not_reported_at_all() -> None:
-    street = Street(rules(rule(min_duration_seconds=8, on=["onset", "end"])))
-    street.sound(5)
-    assert street.kinds == []
-    street.sound(10)
-    assert street.kinds == ["onset", "end"]
-    assert street.alerts[0].body["duration_seconds"] == pytest.approx(8, abs=HOP)
+    driver = RuleDriver(rules(rule(min_duration_seconds=8, on=["onset", "end"])))
+    driver.sound(5)
+    assert driver.kinds == []
+    driver.sound(10)
+    assert driver.kinds == ["onset", "end"]
+    assert driver.alerts[0].body["duration_seconds"] == pytest.approx(8, abs=HOP)
 
 
 def test_only_the_end_can_be_reported() -> None:
-    street = Street(rules(rule(on=["end"], min_duration_seconds=4)))
-    street.sound(2)
-    street.sound(6)
-    assert street.kinds == ["end"]
+    driver = RuleDriver(rules(rule(on=["end"], min_duration_seconds=4)))
+    driver.sound(2)
+    driver.sound(6)
+    assert driver.kinds == ["end"]
 
 
 def test_only_the_escalation_can_be_reported() -> None:
-    street = Street(rules(rule(on=[], escalate_after_seconds=10)))
-    street.sound(6)
-    street.sound(30)
-    assert street.kinds == ["escalation"]
+    driver = RuleDriver(rules(rule(on=[], escalate_after_seconds=10)))
+    driver.sound(6)
+    driver.sound(30)
+    assert driver.kinds == ["escalation"]
 
 
-def test_what_comes_in_the_cooldown_is_not_reported_and_neither_is_its_end() -> None:
-    street = Street(rules(rule(cooldown_seconds=30, on=["onset", "end"])))
-    street.sound(3)
-    street.sound(3)
-    street.sound(3, "gun_shot")  # another label has a cooldown of its own
-    street.listen(40)
-    street.sound(3)
-    assert street.kinds == ["onset", "end"] * 3
-    assert [alert.body["label"] for alert in street.alerts[::2]] == [
+def test_a_sound_in_the_cooldown_is_not_reported_and_neither_is_its_end() -> None:
+    driver = RuleDriver(rules(rule(cooldown_seconds=30, on=["onset", "end"])))
+    driver.sound(3)
+    driver.sound(3)
+    driver.sound(3, "gun_shot")  # another label has a cooldown of its own
+    driver.listen(40)
+    driver.sound(3)
+    assert driver.kinds == ["onset", "end"] * 3
+    assert [alert.body["label"] for alert in driver.alerts[::2]] == [
         "siren",
         "gun_shot",
         "siren",
@@ -177,25 +177,25 @@ def test_what_comes_in_the_cooldown_is_not_reported_and_neither_is_its_end() -> 
 
 
 def test_a_long_sound_escalates_although_its_onset_was_in_the_cooldown() -> None:
-    street = Street(rules(rule(cooldown_seconds=300, escalate_after_seconds=20)))
-    street.sound(3)
-    street.sound(30)
-    assert street.kinds == ["onset", "escalation"]
+    driver = RuleDriver(rules(rule(cooldown_seconds=300, escalate_after_seconds=20)))
+    driver.sound(3)
+    driver.sound(30)
+    assert driver.kinds == ["onset", "escalation"]
 
 
 def test_more_than_the_limit_is_held_back_and_reported_in_one_digest() -> None:
-    street = Street(rules(rule(max_per_hour=2, on=["onset", "end"])))
-    street.sound(2)
-    street.sound(2)
-    began = street.now
-    street.sound(2)
-    street.sound(2)
-    street.sound(2, "gun_shot")
-    assert street.kinds == ["onset", "end"] * 2
-    held_at = street.now
-    early = street.rules.tick(held_at + timedelta(minutes=50))
+    driver = RuleDriver(rules(rule(max_per_hour=2, on=["onset", "end"])))
+    driver.sound(2)
+    driver.sound(2)
+    began = driver.now
+    driver.sound(2)
+    driver.sound(2)
+    driver.sound(2, "gun_shot")
+    assert driver.kinds == ["onset", "end"] * 2
+    held_at = driver.now
+    early = driver.rules.tick(held_at + timedelta(minutes=50))
     assert early == []
-    (digest,) = street.rules.tick(held_at + timedelta(minutes=61))
+    (digest,) = driver.rules.tick(held_at + timedelta(minutes=61))
     assert digest.kind == "digest"
     assert digest.body["count"] == 3
     assert digest.body["sounds"] == [
@@ -211,72 +211,72 @@ def test_more_than_the_limit_is_held_back_and_reported_in_one_digest() -> None:
         "peak_score": 0.93,
     }
     assert "siren at street 2 times, gun_shot at street once" in digest.body["message"]
-    assert street.rules.tick(held_at + timedelta(hours=5)) == []
+    assert driver.rules.tick(held_at + timedelta(hours=5)) == []
 
 
 def test_the_limit_holds_for_any_hour() -> None:
-    street = Street(rules(rule(max_per_hour=3)))
+    driver = RuleDriver(rules(rule(max_per_hour=3)))
     for _ in range(200):
-        street.sound(2)
-        street.listen(60)
-    moments = [alert.created for alert in street.alerts]
+        driver.sound(2)
+        driver.listen(60)
+    moments = [alert.created for alert in driver.alerts]
     for index in range(len(moments) - 3):
         assert moments[index + 3] - moments[index] >= timedelta(hours=1)
     assert len(moments) > 9
 
 
-def test_in_a_quiet_time_nothing_begins_but_what_was_reported_ends() -> None:
+def test_in_a_quiet_time_only_the_ends_of_reported_sounds_are_reported() -> None:
     settings = rule(
         on=["onset", "end"],
         still_on_seconds=20,
         time_zone="UTC",
         quiet=[{"begin": "12:01", "end": "12:03"}],
     )
-    street = Street(rules(settings))
-    street.begin()
-    street.listen(70)  # into the quiet time
-    street.end()
-    assert street.kinds == ["onset", "still_on", "still_on", "end"]
-    street.alerts.clear()
-    street.sound(10)
-    assert street.kinds == []
-    street.begin()
-    street.listen(120)  # out of the quiet time
-    assert street.kinds[0] == "onset"
-    assert f"{street.alerts[0].created:%H:%M}" == "12:03"
+    driver = RuleDriver(rules(settings))
+    driver.begin()
+    driver.listen(70)  # into the quiet time
+    driver.end()
+    assert driver.kinds == ["onset", "still_on", "still_on", "end"]
+    driver.alerts.clear()
+    driver.sound(10)
+    assert driver.kinds == []
+    driver.begin()
+    driver.listen(120)  # out of the quiet time
+    assert driver.kinds[0] == "onset"
+    assert f"{driver.alerts[0].created:%H:%M}" == "12:03"
 
 
 def test_a_digest_waits_for_the_end_of_the_quiet_time() -> None:
     settings = rule(
         max_per_hour=1, time_zone="UTC", quiet=[{"begin": "13:00", "end": "15:00"}]
     )
-    street = Street(rules(settings))
-    street.sound()
-    street.sound()
-    assert street.rules.tick(NOW + timedelta(hours=2)) == []
-    assert len(street.rules.tick(NOW + timedelta(hours=3))) == 1
+    driver = RuleDriver(rules(settings))
+    driver.sound()
+    driver.sound()
+    assert driver.rules.tick(NOW + timedelta(hours=2)) == []
+    assert len(driver.rules.tick(NOW + timedelta(hours=3))) == 1
 
 
 def test_every_endpoint_of_a_rule_gets_an_alert_with_an_id_of_its_own() -> None:
     settings = rule(
         webhook={"url": "http://localhost/"}, command=["true"], on=["onset"]
     )
-    street = Street(rules(settings))
-    street.begin()
-    assert [alert.endpoint for alert in street.alerts] == [
+    driver = RuleDriver(rules(settings))
+    driver.begin()
+    assert [alert.endpoint for alert in driver.alerts] == [
         "siren/webhook",
         "siren/command",
     ]
-    assert len({alert.id for alert in street.alerts}) == 2
+    assert len({alert.id for alert in driver.alerts}) == 2
 
 
-def test_what_was_reported_before_a_crash_is_ended_after_it() -> None:
+def test_the_end_of_a_sound_reported_before_a_crash_is_reported_after_it() -> None:
     settings = rule(on=["onset", "end"], cooldown_seconds=60)
-    before = Street(rules(settings))
+    before = RuleDriver(rules(settings))
     before.begin()
     before.listen(5)
     state = json.loads(json.dumps(before.rules.state()))
-    after = Street(rules(settings), before.now)
+    after = RuleDriver(rules(settings), before.now)
     after.rules.restore(state)
     after.going_on, after.seconds = before.going_on, before.seconds
     after.end(end_reason="interrupted")
@@ -289,7 +289,7 @@ def test_what_was_reported_before_a_crash_is_ended_after_it() -> None:
 
 
 def test_the_state_of_an_older_version_is_restored() -> None:
-    before = Street(rules())
+    before = RuleDriver(rules())
     before.begin()
     case = {
         "source": "street",
@@ -306,7 +306,9 @@ def test_the_state_of_an_older_version_is_restored() -> None:
         "told_ms": [],
         "held": None,
     }
-    after = Street(rules(rule(on=["onset", "end"], cooldown_seconds=60)), before.now)
+    after = RuleDriver(
+        rules(rule(on=["onset", "end"], cooldown_seconds=60)), before.now
+    )
     after.rules.restore({"version": 1, "rules": {"siren": remembered}})
     after.going_on, after.seconds = before.going_on, before.seconds
     after.end(end_reason="interrupted")
@@ -317,35 +319,35 @@ def test_the_state_of_an_older_version_is_restored() -> None:
 def test_the_state_of_an_unknown_version_is_ignored_with_one_line(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    street = Street(rules(rule()))
-    street.rules.restore({"version": 99, "what": "ever"})
+    driver = RuleDriver(rules(rule()))
+    driver.rules.restore({"version": 99, "what": "ever"})
     assert caplog.messages == ["the alert rules' state is of another version: ignored"]
-    street.sound()
-    assert street.kinds == ["onset"]
+    driver.sound()
+    assert driver.kinds == ["onset"]
 
 
 def test_a_crash_between_making_and_storing_gives_the_same_ids_again() -> None:
-    first, second = (Street(rules(rule())) for _ in range(2))
+    first, second = (RuleDriver(rules(rule())) for _ in range(2))
     first.sound()
     second.sound()
     assert [a.id for a in first.alerts] == [a.id for a in second.alerts]
 
 
-def test_the_state_changes_only_when_something_happens() -> None:
-    street = Street(rules(rule(on=["onset", "end"])))
-    street.begin()
-    street.hop()
-    state = street.rules.state()
-    street.listen(60)
-    assert street.rules.state() == state
+def test_the_state_changes_only_with_a_record() -> None:
+    driver = RuleDriver(rules(rule(on=["onset", "end"])))
+    driver.begin()
+    driver.hop()
+    state = driver.rules.state()
+    driver.listen(60)
+    assert driver.rules.state() == state
 
 
 def test_a_clock_that_is_set_back_ends_cooldown_and_limit() -> None:
-    street = Street(rules(rule(cooldown_seconds=60, max_per_hour=1)))
-    street.sound()
-    street.began -= timedelta(days=1)
-    street.sound()
-    assert street.kinds == ["onset", "onset"]
+    driver = RuleDriver(rules(rule(cooldown_seconds=60, max_per_hour=1)))
+    driver.sound()
+    driver.began -= timedelta(days=1)
+    driver.sound()
+    assert driver.kinds == ["onset", "onset"]
 
 
 steps = st.lists(
@@ -373,7 +375,7 @@ def test_no_id_comes_twice_and_every_reported_sound_is_ended_last(
     limit: int | None,
     escalate: float | None,
 ) -> None:
-    street = Street(
+    driver = RuleDriver(
         rules(
             rule(
                 on=sorted(on),
@@ -384,12 +386,12 @@ def test_no_id_comes_twice_and_every_reported_sound_is_ended_last(
         )
     )
     for label, seconds, pause in sounds:
-        street.sound(seconds, label)
-        street.listen(pause)
-    ids = [alert.id for alert in street.alerts]
+        driver.sound(seconds, label)
+        driver.listen(pause)
+    ids = [alert.id for alert in driver.alerts]
     assert len(ids) == len(set(ids))
     by_event: dict[str | None, list[str]] = {}
-    for alert in street.alerts:
+    for alert in driver.alerts:
         by_event.setdefault(alert.event_id, []).append(alert.kind)
     for kinds in by_event.values():
         assert kinds.count("onset") <= 1

@@ -14,7 +14,7 @@ from monitor.sinks.alerts.outbox import Alert
 from monitor.sinks.alerts.rules import Rules
 from tests.support.alerts import rule
 from tests.support.health import trouble
-from tests.support.street import NOW, Street, rules
+from tests.support.rule_driver import NOW, RuleDriver, rules
 
 
 def health(**settings: Any) -> AlertSettings:
@@ -67,9 +67,9 @@ def test_a_problem_is_reported_when_it_is_raised_and_when_it_is_cleared() -> Non
 
 def test_rules_without_health_report_no_problem_and_health_rules_no_sound() -> None:
     assert Health(rules(rule(on=["onset", "end"]))).take(RAISED, CLEARED).reported == []
-    street = Street(rules(health()))
-    street.sound(10)
-    assert street.alerts == []
+    driver = RuleDriver(rules(health()))
+    driver.sound(10)
+    assert driver.alerts == []
 
 
 def test_a_rule_may_choose_kinds_and_sources() -> None:
@@ -83,7 +83,7 @@ def test_a_rule_may_choose_kinds_and_sources() -> None:
     assert of_yard.alerts[1].body["message"] == "disk: turn the gain down"
 
 
-def test_what_is_raised_in_a_quiet_time_and_goes_on_is_reported_afterwards() -> None:
+def test_a_problem_raised_in_a_quiet_time_that_goes_on_is_reported_afterwards() -> None:
     # NOW is noon.
     quiet = health(quiet=[{"begin": "11:00", "end": "13:00"}], time_zone="UTC")
     tested = Health(rules(quiet)).take(RAISED).wait(1800)
@@ -92,7 +92,7 @@ def test_what_is_raised_in_a_quiet_time_and_goes_on_is_reported_afterwards() -> 
     assert tested.reported == [("clipping", "raised")]
 
 
-def test_what_is_over_before_the_quiet_time_is_not_reported() -> None:
+def test_a_problem_that_is_cleared_in_the_quiet_time_is_not_reported() -> None:
     quiet = health(quiet=[{"begin": "11:00", "end": "13:00"}], time_zone="UTC")
     assert Health(rules(quiet)).take(RAISED, CLEARED).wait(7200).reported == []
 
@@ -103,7 +103,7 @@ def test_a_reported_problem_is_cleared_also_in_a_quiet_time() -> None:
     assert tested.reported == [("clipping", "raised"), ("clipping", "cleared")]
 
 
-def test_after_the_cooldown_what_still_goes_on_is_reported() -> None:
+def test_a_problem_that_outlasts_the_cooldown_is_reported_after_it() -> None:
     tested = Health(rules(health(cooldown_seconds=600))).take(RAISED, CLEARED)
     tested.wait(60).take(trouble(number=2), trouble("cleared", number=2))
     tested.wait(60).take(trouble(number=3)).wait(400)
@@ -125,7 +125,7 @@ def test_another_kind_has_a_cooldown_of_its_own() -> None:
     assert tested.reported == [("clipping", "raised"), ("deaf", "raised")]
 
 
-def test_what_is_more_than_the_hourly_limit_is_reported_in_a_digest() -> None:
+def test_problems_beyond_the_hourly_limit_are_reported_in_a_digest() -> None:
     tested = Health(rules(health(max_per_hour=2)))
     for number in range(5):
         tested.take(trouble(number=number), trouble("cleared", number=number))
@@ -193,14 +193,14 @@ def test_a_template_has_the_facts_of_a_problem() -> None:
         ({"on": ["health"], "labels": ["siren"]}, "labels needs onset or end"),
     ],
 )
-def test_a_rule_that_cannot_work_is_refused(
+def test_a_rule_that_can_never_report_is_rejected(
     settings: dict[str, Any], complaint: str
 ) -> None:
     with pytest.raises(ValueError, match=complaint):
         rule("health", **settings)
 
 
-def test_a_rule_for_what_is_ignored_is_refused() -> None:
+def test_a_rule_for_an_ignored_kind_is_rejected() -> None:
     section = health(kinds=["dead-channel", "deaf"]).model_dump(exclude_none=True)
     ignored = ["dead-channel"]
     known = {"alerts": [section], "health": {"ignore": ignored}}

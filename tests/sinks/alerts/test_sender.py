@@ -141,7 +141,9 @@ def test_alerts_are_delivered_in_order_and_again_after_failures(
     assert hook.closed
 
 
-def test_what_is_refused_is_dead_and_the_next_one_goes_on(database: Database) -> None:
+def test_a_refused_alert_is_dead_and_the_next_one_is_delivered(
+    database: Database,
+) -> None:
     put(database, *now_alerts(2))
     hook = FakeHook(Refused("HTTP 400"))
     with running(database, hook):
@@ -273,7 +275,7 @@ def test_a_hook_that_fails_unexpectedly_is_tried_again(
     assert any("failed unexpectedly" in r.getMessage() for r in caplog.records)
 
 
-def test_what_cannot_be_recorded_is_not_delivered_again_and_again(
+def test_an_alert_whose_attempt_cannot_be_stored_is_not_delivered_again(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Here another process holds the database; a full disk is the same."""
@@ -290,7 +292,7 @@ def test_what_cannot_be_recorded_is_not_delivered_again_and_again(
     assert sum("does not work" in message for message in caplog.messages) == 1
 
 
-def test_what_cannot_be_stored_is_reported_from_memory_and_only_once(
+def test_alerts_that_cannot_be_stored_are_delivered_from_memory_once(
     tmp_path: Path,
 ) -> None:
     database = Database(tmp_path / "monitor.db")  # is not made yet

@@ -53,7 +53,7 @@ def test_a_pause_after_a_failure_holds_without_a_database(tmp_path: Path) -> Non
         assert second.alert == alert(2)
 
 
-def test_what_became_of_an_alert_that_is_gone_is_not_kept(tmp_path: Path) -> None:
+def test_the_outcome_of_a_deleted_alert_is_dropped(tmp_path: Path) -> None:
     database = open_database(tmp_path / "monitor.db")
     with closing(database.connect()) as connection, transaction(connection):
         write_alerts(connection, [alert(1)])

@@ -125,13 +125,13 @@ def test_success_is_a_delivery(code: int) -> None:
 
 
 @pytest.mark.parametrize("code", [400, 401, 403, 404, 410, 413, 422])
-def test_what_the_endpoint_refuses_is_not_tried_again(code: int) -> None:
+def test_a_permanent_error_is_not_tried_again(code: int) -> None:
     with running_endpoint(status(code, b"no\nsuch thing")) as endpoint:
         assert deliver(endpoint) == Refused(f"HTTP {code}: no such thing")
 
 
 @pytest.mark.parametrize("code", [408, 425, 429, 500, 502, 503, 504])
-def test_what_may_get_better_is_tried_again(code: int) -> None:
+def test_a_temporary_error_is_tried_again(code: int) -> None:
     with running_endpoint(status(code)) as endpoint:
         assert deliver(endpoint) == Retry(f"HTTP {code}", None)
 
@@ -256,7 +256,9 @@ def test_a_circle_of_redirects_ends() -> None:
     assert len(endpoint.requests) == 4
 
 
-def test_an_own_authority_is_trusted_and_a_foreign_one_is_not(tmp_path: Path) -> None:
+def test_the_configured_authority_is_trusted_and_another_one_is_not(
+    tmp_path: Path,
+) -> None:
     authority, foreign = trustme.CA(), trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
@@ -320,7 +322,7 @@ def test_no_secret_is_in_an_outcome_or_in_the_target() -> None:
         ({"ca_file": __file__}, {}, "holds no certificates"),
     ],
 )
-def test_what_is_missing_is_named_with_its_place(
+def test_a_missing_secret_or_file_is_named_with_its_place(
     settings: dict[str, Any], environ: dict[str, str], message: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:

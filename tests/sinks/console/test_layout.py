@@ -154,7 +154,7 @@ def test_a_late_worker_is_shown() -> None:
     assert line_with(display(late), "street", "late 5.0 s")
 
 
-def test_an_onset_counts_on_until_its_event_takes_its_place() -> None:
+def test_the_duration_of_an_onset_grows_until_its_event_replaces_it() -> None:
     one = console_state("street")
     one.take(onset())
     for seconds, words in ((15.4, "2.0 s"), (20.0, "6.6 s")):
@@ -165,7 +165,7 @@ def test_an_onset_counts_on_until_its_event_takes_its_place() -> None:
     assert "6.7 s" in line_with(display(one), "siren", "-21.0 dBFS")
 
 
-def test_the_newest_record_stands_first_and_the_oldest_are_left_out() -> None:
+def test_the_newest_record_is_first_and_the_oldest_are_left_out() -> None:
     eventful = console_state("street")
     for number in range(40):
         eventful.take(event(start_seconds=60.0 * number, seconds=1, number=number))

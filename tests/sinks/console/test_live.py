@@ -73,7 +73,7 @@ def test_nothing_is_drawn_before_the_first_record(display: Display) -> None:
     assert display.screen.has_cursor
 
 
-def test_each_picture_takes_the_place_of_the_one_before(display: Display) -> None:
+def test_each_display_replaces_the_one_before(display: Display) -> None:
     for percent in range(0, 100, 7):
         display.show(percent / 100)
     assert display.screen.text.count("sound-monitor") == 1
@@ -82,7 +82,7 @@ def test_each_picture_takes_the_place_of_the_one_before(display: Display) -> Non
     assert not display.screen.has_cursor
 
 
-def test_log_lines_stand_above_the_picture(display: Display) -> None:
+def test_log_lines_are_shown_above_the_display(display: Display) -> None:
     display.log.warning("one [bold]before[/bold]")
     display.show()
     display.log.warning("two in between")
@@ -103,7 +103,7 @@ def test_log_lines_stand_above_the_picture(display: Display) -> None:
     assert text.count("sound-monitor") == 1
 
 
-def test_log_lines_of_other_threads_do_not_tear_the_picture(display: Display) -> None:
+def test_log_lines_of_other_threads_do_not_tear_the_display(display: Display) -> None:
     def complain(name: str) -> None:
         for number in range(40):
             display.log.warning("line %s-%d.", name, number)
@@ -140,7 +140,7 @@ class Delay(RenderHook):
         return renderables
 
 
-def test_a_log_line_and_a_picture_wait_for_each_other(display: Display) -> None:
+def test_a_log_line_and_a_display_wait_for_each_other(display: Display) -> None:
     """Else the line would go by where the picture before the last one stood."""
     display.show()
     drawn = threading.Event()
@@ -158,7 +158,7 @@ def test_a_log_line_and_a_picture_wait_for_each_other(display: Display) -> None:
     display.terminal.pop_render_hook()
 
 
-def test_close_gives_the_terminal_back_and_leaves_the_last_picture(
+def test_close_restores_the_terminal_and_leaves_the_last_display(
     display: Display,
 ) -> None:
     display.show()
@@ -174,7 +174,7 @@ def test_close_gives_the_terminal_back_and_leaves_the_last_picture(
     assert display.screen.text.count("sound-monitor") == 1
 
 
-def test_stray_prints_stand_above_the_picture(
+def test_other_prints_are_shown_above_the_display(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     screen = Screen()

@@ -35,7 +35,7 @@ def test_forgetting_everything_leaves_no_byte_in_the_file(tmp_path: Path) -> Non
     assert b"xylophone" not in bytes_of(tmp_path)
 
 
-def test_records_before_the_given_time_stay(tmp_path: Path) -> None:
+def test_records_before_the_given_time_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "monitor.db"
     clock = FakeClock()
     clock.wall = at(15)
@@ -68,7 +68,7 @@ def test_the_file_shrinks(tmp_path: Path) -> None:
     assert path.stat().st_size < before / 4
 
 
-def test_a_running_monitor_does_not_store_them_again(
+def test_a_running_monitor_does_not_store_forgotten_records_again(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "monitor.db"

@@ -43,7 +43,7 @@ def counts(path: Path) -> dict[str, int]:
     return {t: rows(path, f"SELECT count(*) FROM {t}")[0] for t in tables}
 
 
-def test_recent_rows_stay(tmp_path: Path, clock: FakeClock) -> None:
+def test_recent_rows_are_kept(tmp_path: Path, clock: FakeClock) -> None:
     path = tmp_path / "monitor.db"
     store = fill(path, clock, StoreSettings())
     before = counts(path)

@@ -72,7 +72,7 @@ def test_health_problems_are_found_by_time_and_source(tmp_path: Path) -> None:
     assert of_yard == ["yard", EVERY_SOURCE]
 
 
-def test_a_killed_monitor_leaves_nothing_open(tmp_path: Path) -> None:
+def test_a_restart_ends_the_health_problems_of_a_killed_monitor(tmp_path: Path) -> None:
     """Its health problem ends where the scores end, and the rules get it."""
     path = tmp_path / "monitor.db"
     clock = FakeClock()

@@ -254,7 +254,7 @@ def test_a_file_that_is_moved_away_is_followed_by_a_new_one(
     assert rows(path, "SELECT session FROM sessions") == ["session"]
 
 
-def test_a_second_monitor_is_refused_and_the_first_goes_on(path: Path) -> None:
+def test_a_second_monitor_is_rejected_and_the_first_goes_on(path: Path) -> None:
     store = make_store(path)
     store.write([onset()])
     with pytest.raises(StoreError, match="another monitor"):

@@ -1,4 +1,4 @@
-"""The smallest thing a network can learn: which band of the log-mel is loud."""
+"""A minimal task for a network: to detect which band of the log-mel is loud."""
 
 import threading
 from collections.abc import Iterator
@@ -21,8 +21,8 @@ from training.train import train
 LABELS, CELLS = ("low", "middle", "high"), 8
 
 
-class Bands:
-    """Windows in which a label is a band of the log-mel that is loud.
+class BandBatches:
+    """Batches of windows in which each label is a loud band of the log-mel.
 
     Args:
         stop: Set with the batch of the step `after`, so that training stops after it.
@@ -89,7 +89,7 @@ def train_bands(
     stop = stop or threading.Event()
     return train(
         fresh(seed=distributed.rank),
-        source or Bands(stop, after),
+        source or BandBatches(stop, after),
         LABELS,
         settings,
         RunFolder(folder) if isinstance(folder, Path) else folder,

@@ -14,8 +14,8 @@ from monitor.records import Gap, SourceState
 DEADLINE_SECONDS = 20.0
 
 
-class Listener:
-    """Takes the items of a capture, until a condition holds."""
+class CaptureReader:
+    """Takes the items of a capture until a condition holds."""
 
     def __init__(self, timeline: Timeline) -> None:
         self._timeline = timeline
@@ -33,7 +33,7 @@ class Listener:
 
     @property
     def states(self) -> list[str]:
-        """States of the source, in order."""
+        """Return the states of the source, in order."""
         return [item.state for item in self.items if isinstance(item, SourceState)]
 
     @property
@@ -64,17 +64,19 @@ class Listener:
 
 
 @contextmanager
-def listening(settings: SourceSettings, sample_rate: int) -> Iterator[Listener]:
+def running_capture(
+    settings: SourceSettings, sample_rate: int
+) -> Iterator[CaptureReader]:
     """Capture the source of `settings` while the block runs."""
     source = build_source(settings, "realtime", time.monotonic)
     timeline = Timeline(settings.name, sample_rate, 10.0)
     capture = Capture(source, timeline, settings, time.monotonic)
     stop = threading.Event()
     thread = threading.Thread(target=capture.run, args=(stop,), name="capture")
-    listener = Listener(timeline)
+    reader = CaptureReader(timeline)
     thread.start()
     try:
-        yield listener
+        yield reader
     finally:
         stop.set()
         thread.join(DEADLINE_SECONDS)

@@ -1,4 +1,4 @@
-"""A real monitor of scripted sources, and the cost of a fault."""
+"""A real monitor whose sources follow orders to fail, and the cost of each fault."""
 
 import json
 import shlex
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from monitor.model.model_file import save_model
-from tests.support import scripted_source
+from tests.support import faulty_source
 from tests.support.daemon import RunningMonitor
 from tests.support.endpoint import Endpoint, running_endpoint
 from tests.support.models import seeded_model
@@ -23,21 +23,21 @@ from tests.support.signals import noise
 CYCLE_SECONDS = 8.0
 LOUD_SECONDS = 2.0
 PATIENCE_SECONDS = 120.0
-"""Others may have the processor."""
+"""Generous: the machine may be busy."""
 
 DEVICE = (16_000, 1)
-"""Rate and channels of a scripted source."""
+"""Rate and channels of a source at the start."""
 
 Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A line of the table of drills."""
+    """A line of the table of faults."""
 
     drill: str
     recovered_seconds: float | None = None
-    """Until all is recorded again; None: nothing stopped, or it was not measured."""
+    """Until sound is captured again; None: nothing stopped, or it was not measured."""
 
     lost_seconds: float | None = None
     """Of sound; None: not measured."""
@@ -46,8 +46,8 @@ class Figure:
     """None: there were no alerts in this drill."""
 
 
-class FaultyMonitor:
-    """A monitor of scripted sources, and an endpoint for its alerts."""
+class FaultMonitor:
+    """A monitor, a faulty source for each name, and an endpoint for the alerts."""
 
     def __init__(
         self, folder: Path, monitor: RunningMonitor, endpoint: Endpoint
@@ -57,7 +57,7 @@ class FaultyMonitor:
         self.endpoint = endpoint
 
     def order(self, source: str, order: str) -> float:
-        """Tell a scripted source what to do; return the time of day, in seconds."""
+        """Order a source to fail; return the time of day, in seconds."""
         path = self.folder / source / "order"
         written = path.with_suffix(".new")
         written.write_text(order)
@@ -66,7 +66,7 @@ class FaultyMonitor:
         return moment
 
     def records(self, kind: str, source: str | None = None) -> list[Record]:
-        """What the event log holds; lines that are no JSON are left out."""
+        """Return the records of the event log; lines that are no JSON are left out."""
         return [
             each
             for each in self.log_lines()
@@ -76,13 +76,13 @@ class FaultyMonitor:
         ]
 
     def log_lines(self) -> list[Record | str]:
-        """Each line of the event log; one that is no JSON, or not whole, as it is."""
+        """Return the lines of the event log, decoded where they are JSON objects."""
         path = self.monitor.state_dir / "events.jsonl"
         text = path.read_text() if path.exists() else ""
         return [_decoded(line) for line in text.splitlines()]
 
     def wait_for_sound(self, sources: Iterable[str], after: float = 0.0) -> None:
-        """Wait until each source has an onset that began after a time of day."""
+        """Wait for an onset of each source that began after a time of day."""
         for source in sources:
             self.monitor.wait_until(
                 lambda _, name=source: any(
@@ -93,12 +93,12 @@ class FaultyMonitor:
             )
 
     def wait(self, duration: float) -> None:
-        """Let the monitor work."""
+        """Let the monitor run for some time."""
         until = monotonic() + duration
         self.monitor.wait_until(lambda _: monotonic() >= until, duration + 60)
 
     def lost_alerts(self, source: str | None = None) -> int:
-        """Onsets and ends that stand in the log and never reached the endpoint."""
+        """Count the onsets and ends in the log that never reached the endpoint."""
         wanted = {
             (record["id"], kind)
             for name, kind in (("onset", "onset"), ("event", "end"))
@@ -110,12 +110,12 @@ class FaultyMonitor:
         return len(left)
 
     def lost_seconds(self) -> float:
-        """Sound of all sources that was lost so far."""
+        """Return the seconds of sound that all sources have lost so far."""
         gaps = self.records("gap")
         return sum(gap["end_seconds"] - gap["start_seconds"] for gap in gaps)
 
     def figure(self, drill: str, source: str, since: float) -> Figure:
-        """What a fault of `source` at the time of day `since` has cost."""
+        """Return the cost of a fault of `source` at the time of day `since`."""
         gaps = [g for g in self.records("gap", source) if seconds(g["end"]) > since]
         recovered = max((seconds(gap["end"]) - since for gap in gaps), default=0.0)
         lost = sum(gap["end_seconds"] - gap["start_seconds"] for gap in gaps)
@@ -127,7 +127,7 @@ class FaultyMonitor:
 
 
 def seconds(moment: str) -> float:
-    """Time of day of a record, in seconds."""
+    """Return the time of day of a record, in seconds."""
     return datetime.fromisoformat(moment).timestamp()
 
 
@@ -140,12 +140,12 @@ def _decoded(line: str) -> Record | str:
 
 
 @contextmanager
-def under_faults(
+def running_fault_monitor(
     folder: Path, sources: Iterable[str], *, state: str = "", **settings: Any
-) -> Iterator[FaultyMonitor]:
-    """Run a monitor of scripted sources; `settings` complete its configuration.
+) -> Iterator[FaultMonitor]:
+    """Run a monitor of faulty `sources`; `settings` complete its configuration.
 
-    `state`: what stands in the event log already.
+    `state`: the content of the event log before the start.
     """
     with ExitStack() as stack:
         endpoint = stack.enter_context(running_endpoint())
@@ -154,11 +154,11 @@ def under_faults(
             (folder / "state").mkdir(exist_ok=True)
             (folder / "state" / "events.jsonl").write_text(state)
         monitor = stack.enter_context(RunningMonitor(folder, "--config", str(config)))
-        yield FaultyMonitor(folder, monitor, endpoint)
+        yield FaultMonitor(folder, monitor, endpoint)
 
 
 def configure(folder: Path, sources: Iterable[str], url: str, **settings: Any) -> Path:
-    """Write scripted sources, model and configuration into `folder`."""
+    """Write sources, model and configuration into `folder`."""
     save_model(folder / "model.safetensors", seeded_model())
     inputs = []
     for source in sources:
@@ -166,10 +166,10 @@ def configure(folder: Path, sources: Iterable[str], url: str, **settings: Any) -
         home.mkdir()
         write_sounds(home, DEVICE)
         (home / "device").write_text(f"{DEVICE[0]} {DEVICE[1]}")
-        command = [sys.executable, "-I", "-S", scripted_source.__file__, str(home)]
+        command = [sys.executable, "-I", "-S", faulty_source.__file__, str(home)]
         inputs.append({"name": source, "input": f"command:{shlex.join(command)}"})
     labels = seeded_model().card.labels
-    # An untrained network hears every label in whatever is louder than the gate.
+    # An untrained network detects every label in anything louder than the gate.
     lively = {
         "preset": "impulsive",
         "onset_threshold": 0.3,
@@ -193,7 +193,7 @@ def configure(folder: Path, sources: Iterable[str], url: str, **settings: Any) -
 
 
 def write_sounds(home: Path, device: tuple[int, int]) -> None:
-    """Write the samples of a source: noise, loud for some seconds of each cycle."""
+    """Write the sound of a source: noise, loud for some seconds of each cycle."""
     rate, channels = device
     samples = noise(CYCLE_SECONDS, 0.2, rate, channels)
     samples[:, round(LOUD_SECONDS * rate) :] *= 1e-4

@@ -27,8 +27,8 @@ SPEC = ModelSpec(
 )
 
 
-class LoudClassifier:
-    """Stands for a classifier whose every answer is known."""
+class LoudnessClassifier:
+    """A classifier with one label, whose score follows from the loudness."""
 
     spec = SPEC
     labels = (LOUD,)
@@ -44,17 +44,17 @@ class LoudClassifier:
         return Classification(activity.max(axis=1, keepdims=True), activity[:, None])
 
 
-def loud_pipeline(hop_frames: int = 16, **settings: float) -> Pipeline:
+def loudness_pipeline(hop_frames: int = 16, **settings: float) -> Pipeline:
     """A pipeline of one source, "street", that detects what is loud.
 
     A sound may last hours: the records do not depend on how long it lasts.
     """
     label = LabelSettings(preset="impulsive", smoothing_hops=1, **settings)
     detection = DetectionSettings(labels={LOUD: label})
-    classifier = LoudClassifier()
+    classifier = LoudnessClassifier()
     rules = resolve_rules(classifier.labels, detection, classifier.thresholds, SPEC)
     return Pipeline(
-        classifier,  # type: ignore[arg-type] # it answers what a pipeline asks
+        classifier,  # type: ignore[arg-type] # it has the members that a pipeline uses
         rules,
         hop_frames=hop_frames,
         level_gate_dbfs=-70.0,

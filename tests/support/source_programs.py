@@ -33,7 +33,7 @@ def program_arguments(code: str) -> list[str]:
 
 
 def wait_for_end(pid: int) -> None:
-    """Wait until a process, of whomever, has ended."""
+    """Wait until a process has ended; it need not be a child of this one."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:

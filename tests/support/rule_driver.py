@@ -1,4 +1,4 @@
-"""Sounds on a timeline of hops, given to rules as the pipeline does."""
+"""Rules driven with hops and records, as the worker drives them."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -21,8 +21,8 @@ def rules(*settings: AlertSettings) -> Rules:
     return Rules(settings, dict.fromkeys(LABELS, THRESHOLD), SAMPLE_RATE)
 
 
-class Street:
-    """Sounds on a timeline of hops, given to rules as the pipeline does."""
+class RuleDriver:
+    """Sounds in a row of hops, given to rules; collects the alerts."""
 
     def __init__(self, tested: Rules, now: datetime = NOW) -> None:
         self.rules = tested
@@ -39,7 +39,7 @@ class Street:
         return self.began + timedelta(seconds=self.seconds)
 
     def hop(self, *extra: Timed, score: float = 0.9, level: float = -30.0) -> None:
-        """The next window: labels that are going on have `score`."""
+        """Give the rules the next window: ongoing labels have `score`."""
         self.seconds += HOP
         scores = dict.fromkeys(self.going_on, score)
         window = self._with_ongoing(frame("street", self.seconds, scores, level))
@@ -51,7 +51,7 @@ class Street:
         }
 
     def _with_ongoing(self, window: Timed) -> Timed:
-        """The window as the detector hands it out."""
+        """Return the window with its ongoing occurrences, as the detector does."""
         record = window.record
         assert isinstance(record, ScoreFrame)
         self.frames.append(record)
