@@ -43,7 +43,7 @@ ModelOption = Annotated[
     Path | None, option("FILE", "Model file, instead of the included model.")
 ]
 _compute_device = option(
-    None, "Where the network runs; auto uses a GPU if there is one."
+    None, "Processor of the network; auto uses a GPU if there is one."
 )
 ComputeDeviceOption = Annotated[ComputeDevice | None, _compute_device]
 TrainingDeviceOption = Annotated[ComputeDevice, _compute_device]

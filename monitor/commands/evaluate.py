@@ -1,4 +1,4 @@
-"""`sound-monitor evaluate`: how well a model tells recordings apart."""
+"""`sound-monitor evaluate`: accuracy and false alarms of a model."""
 
 from pathlib import Path
 from typing import Annotated

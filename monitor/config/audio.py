@@ -22,7 +22,7 @@ SampleFormat = Literal["s16le", "s24le", "s32le", "f32le"]
 
 
 class SourceSettings(Settings):
-    """Where one stream of samples comes from."""
+    """One stream of samples, and the device, file or program that delivers it."""
 
     name: Name
     """Name in records, logs and rules."""
@@ -53,7 +53,7 @@ class SourceSettings(Settings):
 
 
 class HealthSettings(Settings):
-    """When a source counts as unhealthy, and as healthy again."""
+    """Limits at which a source counts as unhealthy, and as healthy again."""
 
     hold_seconds: Annotated[float, Field(ge=1, le=3600)] = 10.0
     """A problem is reported once it has lasted this long."""
@@ -76,7 +76,7 @@ class HealthSettings(Settings):
 
 
 CanaryLabel = Literal["siren", "dog_bark", "car_horn"]
-"""What the program can synthesise, the surest first."""
+"""The sounds that the program can synthesise, the most reliable first."""
 
 
 class CanarySettings(Settings):

@@ -14,14 +14,14 @@ class ModelSettings(Settings):
     """Model file; null: the model included in the program."""
 
     compute_device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where the network runs; auto uses a GPU if there is one."""
+    """Processor of the network; auto uses a GPU if there is one."""
 
     threads: Annotated[int, Field(ge=1, le=64)] = 1
     """CPU threads for the network."""
 
 
 class LabelSettings(Settings):
-    """How the scores of one label become events; null takes what the preset says."""
+    """Rules by which the scores of one label become events; null: as the preset."""
 
     preset: Literal["impulsive", "lasting"] | None = None
     """impulsive or lasting; null: impulsive for gun_shot, dog_bark and car_horn, else
@@ -61,7 +61,7 @@ class LabelSettings(Settings):
 
 
 class DetectionSettings(Settings):
-    """How scores become events."""
+    """Rules by which scores become events."""
 
     hop_frames: Annotated[int, Field(gt=0, le=344)] = 48
     """Frames from one window to the next, a multiple of the network's stride; 48 frames

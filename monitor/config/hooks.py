@@ -1,4 +1,4 @@
-"""Settings of the hooks: where the alerts of a rule go.
+"""Settings of the hooks, which deliver the alerts of a rule.
 
 Every hook has a section of its own here, a field in `AlertSettings` named as the hook,
 and a file in `monitor.sinks.alerts.hooks`.
@@ -67,7 +67,7 @@ class FieldTemplate(string.Template):
 
 
 def is_json(content_type: str) -> bool:
-    """Whether bodies of this content type are JSON."""
+    """Return True if bodies of this content type are JSON."""
     kind = content_type.partition(";")[0].strip().lower()
     return kind == "application/json" or kind.endswith("+json")
 
@@ -131,7 +131,7 @@ _OWN_HEADERS = frozenset(
 )
 
 Reference = Annotated[str, BeforeValidator(_is_reference)]
-"""Where a secret is stored; never the secret itself."""
+"""The place of a secret; never the secret itself."""
 
 Url = Annotated[Text, AfterValidator(check_url)]
 HeaderName = Annotated[str, AfterValidator(_is_header_name)]

@@ -100,18 +100,18 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            raise self._refusal("aliases (*) are not supported; write the value out")
+            raise self._error("aliases (*) are not supported; write the value out")
         self.depth += 1
         self.values += 1
         if self.depth > _DEEPEST:
-            raise self._refusal(f"more than {_DEEPEST} levels of sections and lists")
+            raise self._error(f"more than {_DEEPEST} levels of sections and lists")
         if self.values > _MOST_VALUES:
-            raise self._refusal(f"more than {_MOST_VALUES} keys and values")
+            raise self._error(f"more than {_MOST_VALUES} keys and values")
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
 
-    def _refusal(self, problem: str) -> yaml.MarkedYAMLError:
+    def _error(self, problem: str) -> yaml.MarkedYAMLError:
         mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]  # its stub
         return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
 
@@ -136,7 +136,7 @@ def read_yaml(text: str, origin: str) -> Document:
 
     Args:
         text: The document.
-        origin: Where it comes from, for messages.
+        origin: Name of the file, for messages.
 
     Raises:
         ConfigError: One sentence with origin and line.
@@ -292,7 +292,7 @@ def check_settings(
     Args:
         kind: The settings.
         data: Their values, as nested dictionaries.
-        origin: Where they come from, for messages.
+        origin: Name of the option or the file, for messages.
         section: Key path of the section, for messages.
 
     Raises:

@@ -43,7 +43,7 @@ class NotifySettings(Settings):
     """Send a message by mail, Telegram, ntfy and others; needs the extra `notify`."""
 
     url_secret: Reference
-    """Where the apprise URL is stored, such as ntfy://TOPIC; all of it is a secret."""
+    """Place of the apprise URL, such as ntfy://TOPIC; all of it is a secret."""
 
     body: Text | None = None
     """Template of the text with fields such as $label; null: the default message."""
@@ -74,7 +74,7 @@ Port = Annotated[int, Field(ge=1, le=65_535)]
 
 
 class BrokerSettings(Settings):
-    """How to reach an MQTT broker."""
+    """The connection to an MQTT broker."""
 
     host: Host | None = None
     """Name or address of the broker; null: nothing is published."""
@@ -92,7 +92,7 @@ class BrokerSettings(Settings):
     """User name for the broker."""
 
     password: Reference | None = None
-    """Where the password is: env:NAME, credential:NAME or file:PATH."""
+    """Place of the password: env:NAME, credential:NAME or file:PATH."""
 
     @property
     def place(self) -> tuple[str, int]:
@@ -148,7 +148,7 @@ class HeartbeatSettings(Settings):
     """HTTP method."""
 
     sources: Literal["all", "any"] = "all"
-    """Whether all sources must be listening, or any one is enough."""
+    """all: every source must be listening; any: one is enough."""
 
     every_seconds: Annotated[float, Field(ge=1, le=86_400)] = 300.0
     """Interval between requests."""
@@ -216,7 +216,7 @@ Listen = Annotated[Text, AfterValidator(_is_listen)]
 
 
 class StatusSettings(Settings):
-    """How `sound-monitor status` reaches the running monitor."""
+    """The socket on which `sound-monitor status` reaches the running monitor."""
 
     socket: Text | None = None
     """Path of the monitor's socket, relative to state_dir; null: in the runtime folder.
@@ -230,7 +230,7 @@ class MetricsSettings(Settings):
     """Address and port, such as 127.0.0.1:9110; null: no server."""
 
     token_secret: Reference | None = None
-    """Where the bearer token that clients must send is: env:NAME, credential:NAME or
+    """Place of the bearer token that clients must send: env:NAME, credential:NAME or
     file:PATH.
     """
 

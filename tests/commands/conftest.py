@@ -1,4 +1,4 @@
-"""What commands need, and what they change in their process, put back."""
+"""A model file, and the log of this process restored after each command."""
 
 import logging
 from collections.abc import Iterator

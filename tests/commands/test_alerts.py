@@ -62,7 +62,7 @@ def test_list_shows_the_outbox(
     assert json.loads(capsys.readouterr().out) == []
 
 
-def test_show_reports_every_attempt_and_what_is_sent(
+def test_show_prints_every_attempt_and_the_body(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(folder, "show", alert(1).id[:10], "--json") == 0
@@ -73,13 +73,13 @@ def test_show_reports_every_attempt_and_what_is_sent(
     assert "because it is dead" in capsys.readouterr().out
 
 
-def test_retry_brings_the_dead_back(folder: Path) -> None:
+def test_retry_makes_dead_alerts_pending(folder: Path) -> None:
     assert run(folder, "retry", alert(1).id) == 0
     assert states(folder) == ["delivered", "pending", "pending", "pending"]
     assert run(folder, "retry", alert(0).id) == 1  # it was delivered
 
 
-def test_drop_takes_what_waits_and_what_died(folder: Path) -> None:
+def test_drop_cancels_pending_and_dead_alerts(folder: Path) -> None:
     assert run(folder, "drop", alert(2).id) == 0
     assert states(folder) == ["delivered", "dead", "dropped", "pending"]
     assert run(folder, "drop", "--rule", "siren") == 0
@@ -108,7 +108,7 @@ def test_a_wrong_choice_is_reported_in_a_sentence(
     assert message in capsys.readouterr().err
 
 
-def test_without_a_database_it_is_said(
+def test_a_missing_database_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(tmp_path, "list") == 1

@@ -64,7 +64,7 @@ def test_json_has_one_event_a_line_with_the_path_as_source(
     assert 0 <= event["start_seconds"] < event["end_seconds"] <= 9
 
 
-def test_a_recording_without_events_is_named(
+def test_a_recording_without_events_is_reported(
     recording: Path, model_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     silence = recording.with_name("silence.wav")
@@ -103,11 +103,11 @@ def test_a_picture_shows_one_recording(
     recording: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert analyze(recording, recording, "--plot", "x.png") == 2
-    told = capsys.readouterr().err
-    assert told == "sound-monitor: --plot: shows one recording, not 2\n"
+    message = capsys.readouterr().err
+    assert message == "sound-monitor: --plot: shows one recording, not 2\n"
 
 
-def test_the_place_of_a_picture_is_looked_at_before_the_work_begins(
+def test_the_path_of_a_picture_is_checked_first(
     recording: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert analyze(recording, "--plot", recording.parent) == 2

@@ -1,4 +1,4 @@
-"""How a command ends: its exit code, and one sentence about what went wrong."""
+"""A command ends with an exit code and one sentence about its failure."""
 
 import subprocess
 import sys
@@ -65,16 +65,16 @@ def bug() -> None:
         (["code", "3", "--loud"], 2, "sound-monitor: No such option: --loud"),
     ],
 )
-def test_the_way_a_command_ends_is_told(
+def test_a_command_ends_with_an_exit_code_and_a_sentence(
     arguments: list[str],
     exit_code: int,
     stderr: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert run_command_line(arguments, failing) == exit_code
-    told = capsys.readouterr().err
-    assert told.startswith(stderr)
-    assert bool(told) == bool(stderr)
+    message = capsys.readouterr().err
+    assert message.startswith(stderr)
+    assert bool(message) == bool(stderr)
 
 
 def test_a_bug_is_not_hidden() -> None:
@@ -94,7 +94,7 @@ def test_without_a_command_the_help_is_shown_as_wrong_usage(
     assert "sound-monitor run --input demo:" in capsys.readouterr().out
 
 
-def test_a_reader_that_leaves_early_is_no_error() -> None:
+def test_a_reader_that_ends_early_causes_no_message() -> None:
     script = (
         "import sys; from tests.commands.test_app import failing, run_command_line;"
         "sys.exit(run_command_line(['chatter'], failing))"
@@ -111,7 +111,7 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
-def test_who_closes_the_output_gets_an_exit_code_all_the_same(
+def test_the_exit_code_is_right_with_closed_streams(
     closed: str, tmp_path: Path
 ) -> None:
     missing = str(tmp_path / "missing.yaml")
@@ -124,7 +124,7 @@ def test_who_closes_the_output_gets_an_exit_code_all_the_same(
         assert b"Traceback" not in result.stderr
 
 
-def test_letters_that_the_terminal_does_not_have_are_escaped(tmp_path: Path) -> None:
+def test_characters_that_the_terminal_lacks_are_escaped(tmp_path: Path) -> None:
     config = tmp_path / "straße.yaml"
     config.write_text("sources: [{name: a, input: 'demo:'}]\n")
     result = subprocess.run(

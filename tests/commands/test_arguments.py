@@ -1,4 +1,4 @@
-"""Moments as users write them."""
+"""Times and days as users write them."""
 
 import os
 import time
@@ -41,14 +41,14 @@ def _in_berlin() -> Iterator[None]:
         ("2026-11-23T07:30+05:30", datetime(2026, 11, 23, 2, tzinfo=UTC)),
     ],
 )
-def test_a_moment_is_a_time_ago_or_a_local_time(text: str, moment: datetime) -> None:
+def test_a_time_is_an_age_or_a_local_time(text: str, moment: datetime) -> None:
     assert parse_time(text, NOW, "--since") == moment
 
 
 @pytest.mark.parametrize(
     "text", ["", "1", "h", "1y", "yesterday", "-1h", "9" * 30 + "d"]
 )
-def test_what_is_no_moment_is_told_with_what_to_write(text: str) -> None:
+def test_another_text_is_rejected_with_the_valid_forms(text: str) -> None:
     with pytest.raises(UsageError, match=r"--since: .* is not a time; write 90s"):
         parse_time(text, NOW, "--since")
 

@@ -163,7 +163,7 @@ def config_file(model_file: Path, tmp_path: Path) -> Path:
     return path
 
 
-def test_the_report_is_for_people(
+def test_the_report_is_printed(
     config_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_command_line(["check", "--config", str(config_file)]) == 0
@@ -174,7 +174,7 @@ def test_the_report_is_for_people(
     assert report.endswith("the configuration is valid\n")
 
 
-def test_the_report_is_for_programs(
+def test_the_report_is_printed_as_json(
     config_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_command_line(["check", "--config", str(config_file), "--json"]) == 0
@@ -209,7 +209,7 @@ def test_invalid_settings_are_a_list_of_problems(
     }
 
 
-def test_every_fault_of_a_rule_is_named_with_its_place(
+def test_every_fault_of_a_rule_is_reported_with_its_key(
     model_file: Path, tmp_path: Path
 ) -> None:
     text = (

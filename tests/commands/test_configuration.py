@@ -1,4 +1,4 @@
-"""Which configuration is taken, and where files go."""
+"""The choice of the configuration file and of the state folder."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from monitor.errors import ConfigError, UsageError
 
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, Path]:
-    """Three configurations that can be told apart by the length of the ring."""
+    """Three configurations that differ in the length of the ring."""
     found = {}
     for seconds, name in enumerate(("option", "variable", "system"), start=10):
         found[name] = tmp_path / f"{name}.yaml"
@@ -46,7 +46,7 @@ def test_without_any_file_the_defaults_are_taken(tmp_path: Path) -> None:
     assert taken.sentence.startswith("configuration: the defaults (no --config")
 
 
-def test_which_one_was_taken_is_said_with_the_reason(files: dict[str, Path]) -> None:
+def test_the_choice_is_reported_with_its_reason(files: dict[str, Path]) -> None:
     sentence = load(None, {"SOUND_MONITOR_CONFIG": str(files["variable"])}).sentence
     assert sentence == f"configuration: {files['variable']} ($SOUND_MONITOR_CONFIG)"
 
@@ -59,7 +59,7 @@ def test_which_one_was_taken_is_said_with_the_reason(files: dict[str, Path]) -> 
         (b"ring_seconds: 1\n", r"config\.yaml:1: ring_seconds: 1 must be at least 5"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_named(
+def test_a_fault_of_the_file_is_reported_with_its_name(
     content: bytes | None, sentence: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "config.yaml"
@@ -94,7 +94,7 @@ def test_a_folder_is_not_a_configuration(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_files_go_where_the_platform_keeps_them(
+def test_the_state_folder_follows_the_platform(
     setting: str | None, environ: dict[str, str], platform: str, folder: str
 ) -> None:
     assert find_state_dir(setting, environ, platform) == Path(folder)
@@ -120,12 +120,12 @@ def test_options_win_over_the_file() -> None:
     assert (model.file, model.compute_device) == ("m", "cpu")
 
 
-def test_an_impossible_input_is_wrong_usage() -> None:
+def test_an_invalid_input_is_wrong_usage() -> None:
     with pytest.raises(UsageError, match="--input: input: 'microphone' must be mic:"):
         with_options(Config(), inputs=["microphone"])
 
 
-def test_a_configuration_without_end_is_refused() -> None:
+def test_a_configuration_without_end_is_rejected() -> None:
     with pytest.raises(ConfigError, match=r"/dev/zero: is longer than 1048576 bytes"):
         load(Path("/dev/zero"))
 
@@ -143,20 +143,20 @@ def test_a_configuration_without_end_is_refused() -> None:
         ),
     ],
 )
-def test_odd_variables_name_a_folder_all_the_same(
+def test_odd_variables_still_give_a_folder(
     environ: dict[str, str], folder: str
 ) -> None:
     assert find_state_dir(None, environ, "linux") == Path(folder)
 
 
-def test_a_home_of_nobody_is_one_sentence() -> None:
+def test_an_unknown_home_is_one_sentence() -> None:
     with pytest.raises(
         ConfigError, match=r"state_dir: .*home.*; write an absolute path"
     ):
         find_state_dir("~nobody-has-this-name/x", {})
 
 
-def test_a_fault_that_only_the_model_shows_is_placed_in_the_file(
+def test_a_fault_found_with_the_model_gets_its_line(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "config.yaml"
@@ -173,7 +173,7 @@ def test_a_fault_that_only_the_model_shows_is_placed_in_the_file(
     configuration = load(path)
     for sentence, line in [
         ("detection.labels.siren.offset_threshold: 0.9 must not be above", 5),
-        ("detection.labels.siren: tells nothing", 4),
+        ("detection.labels.siren: cannot fire", 4),
         ("detection.labels: 'sirene' is not a label of the model", 6),
         ("detection.labels: 'sir' is not a label of the model", 3),
         ("detection.hop_frames: 50 is not a multiple", 2),
@@ -194,7 +194,7 @@ def test_the_defaults_have_no_lines() -> None:
     assert configuration.placed("detection: a") == "detection: a"
 
 
-def test_it_is_read_again_from_the_same_place(tmp_path: Path) -> None:
+def test_a_reload_reads_the_same_file(tmp_path: Path) -> None:
     path, system = tmp_path / "config.yaml", tmp_path / "system.yaml"
     path.write_text("ring_seconds: 10")
     system.write_text("ring_seconds: 20")
@@ -207,7 +207,7 @@ def test_it_is_read_again_from_the_same_place(tmp_path: Path) -> None:
         load_again(before, {}, system)
 
 
-def test_where_there_was_none_one_that_has_come_is_taken(tmp_path: Path) -> None:
+def test_a_reload_of_the_defaults_finds_a_new_file(tmp_path: Path) -> None:
     system = tmp_path / "system.yaml"
     before = load(None, {}, system)
     system.write_text("ring_seconds: 20")

@@ -68,7 +68,7 @@ def examples() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("line", list(examples()))
-def test_an_example_can_be_typed(line: str) -> None:
+def test_an_example_is_valid_usage(line: str) -> None:
     words, command, path = shlex.split(line), ROOT, ()
     while words and (*path, words[0]) in COMMANDS:
         path = (*path, words.pop(0))

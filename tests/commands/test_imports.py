@@ -1,4 +1,4 @@
-"""What need not wait for the network does not load what the network needs."""
+"""Commands that need no network load none of its libraries."""
 
 import subprocess
 import sys

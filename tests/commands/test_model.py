@@ -8,7 +8,7 @@ import pytest
 from monitor.commands.app import run_command_line
 
 
-def test_the_card_is_printed_for_people(
+def test_the_card_is_printed(
     model_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_command_line(["model", str(model_file)]) == 0
@@ -18,7 +18,7 @@ def test_the_card_is_printed_for_people(
     assert "siren" in card
 
 
-def test_the_card_is_printed_for_programs(
+def test_the_card_is_printed_as_json(
     model_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_command_line(["model", str(model_file), "--json"]) == 0
@@ -27,11 +27,11 @@ def test_the_card_is_printed_for_programs(
     assert card["card"]["thresholds"]["siren"]["onset"] == 0.7
 
 
-def test_a_foreign_file_is_told_in_one_sentence(
+def test_a_file_of_another_kind_is_reported_in_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("not a model")
     assert run_command_line(["model", str(path)]) == 1
-    told = capsys.readouterr().err
-    assert told == f"sound-monitor: {path}: is not a safetensors file\n"
+    message = capsys.readouterr().err
+    assert message == f"sound-monitor: {path}: is not a safetensors file\n"

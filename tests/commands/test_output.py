@@ -1,4 +1,4 @@
-"""What commands print for people can be read, cut up and trusted."""
+"""Tables and lines are aligned, whole and free of control characters."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def test_a_table_in_a_pipe_is_aligned_and_whole(
     assert lines[1].index("1") == lines[2].index("22")
 
 
-def test_a_name_from_elsewhere_cannot_command_the_terminal(
+def test_control_characters_do_not_reach_the_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     print_line("a\x1b[2Jb")
@@ -25,6 +25,6 @@ def test_a_name_from_elsewhere_cannot_command_the_terminal(
     assert "\x1b" not in capsys.readouterr().out
 
 
-def test_numbers_that_json_does_not_know_are_our_mistake() -> None:
+def test_a_number_outside_json_is_a_bug() -> None:
     with pytest.raises(ValueError, match="Out of range float"):
         print_json({"level": float("nan")})

@@ -1,4 +1,4 @@
-"""A command's log goes to stderr, in a form its reader can use."""
+"""The log goes to stderr, in the form of the journal or of a terminal."""
 
 import os
 import subprocess
@@ -32,7 +32,7 @@ def log_lines(stderr: IO[bytes], environ: dict[str, str]) -> list[str]:
 
 
 @pytest.mark.parametrize("environ", [{}, {"JOURNAL_STREAM": "1:2"}])
-def test_a_person_sees_time_level_and_sentence(environ: dict[str, str]) -> None:
+def test_the_log_shows_time_level_and_sentence(environ: dict[str, str]) -> None:
     with TemporaryFile() as stderr:
         lines = log_lines(stderr, environ)
     assert [line.split(" ", 1)[-1] for line in lines] == [

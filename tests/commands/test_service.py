@@ -1,4 +1,4 @@
-"""What `install-service` says where it can do nothing."""
+"""`install-service` and `uninstall-service` on a machine where they cannot work."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from monitor.runtime.service_install import program_path
 
 
 @pytest.mark.parametrize("command", ["install-service", "uninstall-service"])
-def test_a_user_without_rights_is_refused_in_one_sentence(command, capsys):
+def test_without_rights_the_command_fails_with_one_sentence(command, capsys):
     if Path("/run/systemd/system").is_dir() and os.geteuid() == 0:
         pytest.skip("would change the services of this machine")
     if not program_path().is_file() and command == "install-service":
