@@ -116,11 +116,9 @@ def list_alerts(
     ]
     if as_json:
         print_json([_facts(entry) for entry in entries])
-    elif rows:
-        header = ("ID", "CREATED", "ENDPOINT", "KIND", "STATE", "ATTEMPTS", "MESSAGE")
-        print_table(header, rows)
     else:
-        print_line("no alerts")
+        header = ("ID", "CREATED", "ENDPOINT", "KIND", "STATE", "ATTEMPTS", "MESSAGE")
+        print_table(header, rows, "no alerts")
     return 0
 
 

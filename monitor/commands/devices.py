@@ -18,7 +18,7 @@ Examples:
 def devices(as_json: JsonOption = False) -> int:
     """Print every input device; loads no torch."""
     from monitor.audio.sources.microphone import list_devices
-    from monitor.commands.output import print_json, print_line, print_table
+    from monitor.commands.output import print_json, print_table
 
     found = list_devices()
     rows = [
@@ -34,8 +34,9 @@ def devices(as_json: JsonOption = False) -> int:
     ]
     if as_json:
         print_json([asdict(device) for device in found])
-    elif rows:
-        print_table(("NAME", "ID", "CHANNELS", "RATE", "HOST API", ""), rows)
     else:
-        print_line("no input device found; the daemon would wait for one")
+        header = ("NAME", "ID", "CHANNELS", "RATE", "HOST API", "")
+        print_table(
+            header, rows, "no input device found; the daemon would wait for one"
+        )
     return 0

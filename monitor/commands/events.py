@@ -14,7 +14,7 @@ from monitor.commands.arguments import (
     flag,
     option,
 )
-from monitor.commands.output import print_line, print_table
+from monitor.commands.output import print_table
 from monitor.errors import UsageError
 from monitor.records import Event, Health, Onset, Timed
 from monitor.text import duration, level, moment
@@ -74,10 +74,8 @@ def events(
             _print_json(found)
         elif as_csv:
             _print_csv(found)
-        elif rows := [table_row(timed) for timed in found]:
-            print_table(HEADER, rows)
         else:
-            print_line("no events")
+            print_table(HEADER, map(table_row, found), "no events")
     return 0
 
 

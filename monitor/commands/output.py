@@ -33,8 +33,17 @@ def print_error(message: str) -> None:
         sys.stderr.write(f"sound-monitor: {printable(sentence)}\n")
 
 
-def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print aligned columns.  Nothing is cropped, however narrow the terminal is."""
+def print_table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], empty: str = ""
+) -> None:
+    """Print aligned columns, or `empty` if there are no rows.
+
+    Nothing is cropped, however narrow the terminal is.
+    """
+    rows = list(rows)
+    if empty and not rows:
+        print_line(empty)
+        return
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -102,10 +102,7 @@ def _share(source: "SourceDay", found: "DayReport") -> float:
 def _print_page(found: "DayReport") -> None:
     print_line(f"{found.day:%A, %d %B %Y}: {duration(found.seconds)}")
     print_line()
-    if found.sources:
-        _print_sources(found)
-    else:
-        print_line("No source was captured.")
+    _print_sources(found)
     print_line()
     if found.health:
         _print_health(found)
@@ -137,7 +134,7 @@ def _print_sources(found: "DayReport") -> None:
             )
         )
     header = ("SOURCE", "LISTENED", "SHARE", "GAPS", "LOST", "DB(A)", "LEVEL 0-24 H")
-    print_table(header, rows)
+    print_table(header, rows, "No source was captured.")
 
 
 def _print_health(found: "DayReport") -> None:
