@@ -140,3 +140,22 @@ def test_sinks_are_reopened_when_asked_and_closed_whatever_happens(bench):
         worker.run(bench.stop)
     assert calls == ["reopen", "close"]
     assert bench.stop.is_set()
+
+
+def test_records_that_a_sink_finds_go_to_the_others_once(bench):
+    bench.deliver(8)
+    bench.worker.step()
+    found = bench.sink.records[:1]
+
+    class Finder(MemorySink):
+        def take_found(self) -> list[Timed]:
+            taken, found[:] = list(found), []
+            return taken
+
+    finder, other = Finder(), MemorySink()
+    parts = replace(bench.parts, inputs={}, sinks=[finder, other])
+    worker = Worker(parts, wakeup=bench.wakeup, clock=bench.clock)
+    for _ in range(2):
+        worker.step()
+    assert len(other.records) == 1
+    assert finder.records == []

@@ -372,28 +372,6 @@ def test_a_removed_source_takes_its_troubles_along_and_a_kept_one_keeps_them(
     assert [(each.source, each.state) for each in cleared] == [("yard", "cleared")]
 
 
-def test_records_that_a_sink_finds_go_to_the_others_once(
-    classifier: Classifier,
-) -> None:
-    bench = Bench(classifier)
-    bench.deliver(9)
-    bench.work()
-    found = [t for t in bench.sink.records if isinstance(t.record, Onset)][:1]
-
-    class Finder(MemorySink):
-        def take_found(self) -> Sequence[Timed]:
-            taken, found[:] = list(found), []
-            return taken
-
-    finder, other = Finder(), MemorySink()
-    parts = make_parts(make_pipeline(classifier), {}, [finder, other])
-    worker = Worker(parts, wakeup=bench.wakeup, clock=bench.clock)
-    for _ in range(2):
-        worker.step()
-    assert len(other.records) == 1
-    assert finder.records == []
-
-
 def test_a_model_of_another_rate_reopens_the_sources(classifier: Classifier) -> None:
     other = Classifier(seeded_model(spec=ModelSpec(sample_rate=32_000)), "cpu")
     bench = Bench(classifier)
