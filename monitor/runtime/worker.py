@@ -126,13 +126,14 @@ class Worker:
             open_sinks: Opens them, once the sinks in use are closed.
         """
         before = self._parts
-        self._work(before.inputs.keys() - after.kept)
+        self._work([name for name in before.inputs if name not in after.kept])
         for name in before.inputs:
             self._give(before.pipeline.finish(name, "reloaded"))
         self._end_health(before, after)
-        for name in before.inputs.keys() - after.inputs.keys():
-            state = SourceState(name, "ended", "it is not configured any more")
-            self._give_state(state, before.inputs[name].timeline.taken)
+        for name, source in before.inputs.items():
+            if name not in after.inputs:
+                state = SourceState(name, "ended", "it is not configured any more")
+                self._give_state(state, source.timeline.taken)
         for sink in before.sinks:
             sink.close()
         self._parts = after = replace(after, sinks=open_sinks())
