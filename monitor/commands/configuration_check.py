@@ -113,9 +113,6 @@ def _resolve_rules(
     """Resolve label by label, so that one problem does not hide another."""
     assert result.model is not None, "called for a model that could be read"
     spec, card = result.model
-    thresholds = {
-        label: (found.onset, found.offset) for label, found in card.thresholds.items()
-    }
     detection = configuration.config.detection
     rules: dict[str, LabelRule] = {}
     unknown = [label for label in detection.labels if label not in card.labels]
@@ -123,7 +120,7 @@ def _resolve_rules(
         only = {name: each for name, each in detection.labels.items() if name == label}
         settings = detection.model_copy(update={"labels": only})
         try:
-            resolved = resolve_rules(card.labels, settings, thresholds, spec)
+            resolved = resolve_rules(card.labels, settings, card.threshold_pairs, spec)
             rules[label] = resolved[label]
         except SoundMonitorError as error:
             result.problems.append(str(error))

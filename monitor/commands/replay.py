@@ -95,8 +95,5 @@ def _rules_for(
             f"the scores are of the model {session.model!r}, and the configuration "
             f"names {card.name!r}: thresholds of one do not apply to the other"
         )
-    thresholds = {
-        label: (found.onset, found.offset) for label, found in card.thresholds.items()
-    }
     detection = configuration.config.detection
-    return resolve_rules(session.labels, detection, thresholds, spec)
+    return resolve_rules(session.labels, detection, card.threshold_pairs, spec)

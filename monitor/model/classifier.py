@@ -69,10 +69,7 @@ class Classifier:
         self.labels = model.card.labels
         self.name = model.card.name
         self.total_stride = model.network.total_stride
-        self.thresholds = {
-            label: (pair.onset, pair.offset)
-            for label, pair in model.card.thresholds.items()
-        }
+        self.thresholds = model.card.threshold_pairs
         self.golden = model.golden
         self.failed_compute_device: str | None = None
         """The GPU that failed, if the CPU has taken over."""
