@@ -213,11 +213,12 @@ def prepare(app: App, config: Config, state_dir: Path) -> Plan:
         SoundMonitorError: It is impossible; nothing that runs was touched.
     """
     _reject_fixed(app, config, state_dir)
-    pending = app.sinks.pending_records
-    if pending:
+    store, pending = app.sinks.store, app.sinks.pending_records
+    if pending or (store is not None and store.is_failing):
+        # They would be lost, and so would the state of the rules.
         raise StoreUnavailableError(
-            f"{pending} records wait in memory because they cannot be written: reload "
-            "again once they are"
+            "the database or the event log cannot be written, and "
+            f"{pending} records wait in memory: reload again once it can"
         )
     return plan_app(config, app.environment, _model(app, config), app.sources)
 

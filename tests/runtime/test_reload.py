@@ -200,9 +200,19 @@ def test_a_reload_is_rejected_while_records_wait_in_memory(
     monkeypatch.setattr(type(store), "queues", property(lambda _: queues))
     sentence = running.reload(store={"keep_days": 7})
     assert sentence == (
-        "3 records wait in memory because they cannot be written: reload again once "
-        "they are"
+        "the database or the event log cannot be written, and 3 records wait in "
+        "memory: reload again once it can"
     )
+    assert running.app.sinks.store is store
+
+
+def test_a_reload_is_rejected_while_the_database_cannot_be_written(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rules would forget their cooldowns."""
+    store = running.app.sinks.store
+    monkeypatch.setattr(type(store), "is_failing", True)
+    assert "cannot be written" in running.reload(store={"keep_days": 7})
     assert running.app.sinks.store is store
 
 

@@ -126,6 +126,11 @@ class Store(Sink):
             "store-frames": self._scores.pending_frames,
         }
 
+    @property
+    def is_failing(self) -> bool:
+        """Whether the latest attempt to write failed.  Any thread."""
+        return self._retry.is_failing
+
     def take_found(self) -> list[Timed]:
         """Return, once each, the events that ended because a monitor was killed."""
         found, self._found = self._found, []
