@@ -17,7 +17,14 @@ from monitor.commands.arguments import (
     database_path,
     option,
 )
-from monitor.commands.output import Command, Group, print_json, print_line, print_table
+from monitor.commands.output import (
+    Command,
+    Group,
+    print_help_without_command,
+    print_json,
+    print_line,
+    print_table,
+)
 from monitor.errors import SoundMonitorError, UsageError
 from monitor.text import counted, utc_text
 
@@ -40,7 +47,8 @@ Examples:
 
 alerts = typer.Typer(
     cls=Group,
-    no_args_is_help=True,
+    invoke_without_command=True,
+    callback=print_help_without_command,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )

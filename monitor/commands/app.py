@@ -30,7 +30,12 @@ from monitor.commands import (
     status,
     train,
 )
-from monitor.commands.output import Command, Group, print_error
+from monitor.commands.output import (
+    Command,
+    Group,
+    print_error,
+    print_help_without_command,
+)
 from monitor.errors import SoundMonitorError
 
 PROGRAM = "sound-monitor"
@@ -103,9 +108,7 @@ def _root(
         ),
     ] = False,
 ) -> None:
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-        raise typer.Exit(2)
+    print_help_without_command(context)
 
 
 def run_command_line(arguments: Sequence[str], commands: typer.Typer = app) -> int:
@@ -118,8 +121,9 @@ def run_command_line(arguments: Sequence[str], commands: typer.Typer = app) -> i
         print_error(str(error))
         return error.exit_code
     except typer.TyperException as error:
+        message = " ".join(error.format_message().split())
         # pydantic's prefix, which says nothing to a user.
-        print_error(error.format_message().replace("Value error, ", ""))
+        print_error(message.replace("Value error, ", ""))
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED

@@ -87,11 +87,22 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"sound-monitor {__version__}\n"
 
 
+@pytest.mark.parametrize("group", [[], ["alerts"]], ids=str)
 def test_without_a_command_the_help_is_shown_as_wrong_usage(
-    capsys: pytest.CaptureFixture[str],
+    group: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_command_line([]) == 2
-    assert "sound-monitor run --input demo:" in capsys.readouterr().out
+    assert run_command_line([*group, "--help"]) == 0
+    help_text = capsys.readouterr().out
+    assert run_command_line(group) == 2
+    assert capsys.readouterr() == (help_text, "")
+
+
+def test_a_missing_choice_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command_line(["drill"]) == 2
+    assert capsys.readouterr().err == (
+        "sound-monitor: Missing argument 'DRILL'. Choose from: all, unplug, overrun, "
+        "disk, webhook, crash\n"
+    )
 
 
 def test_a_reader_that_ends_early_causes_no_message() -> None:

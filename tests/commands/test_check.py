@@ -226,9 +226,9 @@ def test_every_fault_of_a_rule_is_reported_with_its_key(
         "alerts[2].command.argv: '/no/such/program' is not an executable program",
     ]
     assert result.endpoints == {
-        "a/webhook": "cannot be used",
+        "a/webhook": "invalid",
         "b/webhook": "https://u.example/...",
-        "c/command": "cannot be used",
+        "c/command": "invalid",
     }
 
 

@@ -62,7 +62,7 @@ def check_rules(
     hooks, faults = _try_hooks(rules, environ, labels)
     close_hooks(hooks)
     targets = {
-        endpoint: hooks[endpoint].target if endpoint in hooks else "cannot be used"
+        endpoint: hooks[endpoint].target if endpoint in hooks else "invalid"
         for rule in rules
         for endpoint in rule.endpoints
     }
