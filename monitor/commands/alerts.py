@@ -17,7 +17,7 @@ from monitor.commands.arguments import (
     database_path,
     option,
 )
-from monitor.commands.output import (
+from monitor.commands.process import (
     Command,
     Group,
     print_help_without_command,

@@ -48,8 +48,7 @@ def analyze(
 ) -> int:
     """Print the events of each recording; go on with the next if one is broken."""
     from monitor.commands.configuration import load, with_options
-    from monitor.commands.output import print_error
-    from monitor.commands.process import limit_threads, log_to_stderr
+    from monitor.commands.process import limit_threads, log_to_stderr, print_error
 
     _check_plot(plot, files)
     settings = with_options(
@@ -99,7 +98,7 @@ def _name(file: Path) -> str:
 
 
 def _print_events(file: Path, records: Sequence[Timed], as_json: bool) -> None:
-    from monitor.commands.output import print_json_line, print_line, print_table
+    from monitor.commands.process import print_json_line, print_line, print_table
     from monitor.sinks.encoding import encode
 
     shown = [timed for timed in records if _is_shown(timed)]

@@ -30,7 +30,7 @@ from monitor.commands import (
     status,
     train,
 )
-from monitor.commands.output import (
+from monitor.commands.process import (
     Command,
     Group,
     print_error,

@@ -33,8 +33,7 @@ def benchmark(
     """Measure and print."""
     from dataclasses import asdict
 
-    from monitor.commands.output import print_json, print_line
-    from monitor.commands.process import limit_threads
+    from monitor.commands.process import limit_threads, print_json, print_line
 
     if model is not None and preset is not None:
         raise UsageError("--model and --preset: give only one of them")

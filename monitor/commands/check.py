@@ -4,7 +4,7 @@ import gc
 from typing import TYPE_CHECKING, Any
 
 from monitor.commands.arguments import ConfigOption, JsonOption
-from monitor.commands.output import print_json, print_line, print_table
+from monitor.commands.process import print_json, print_line, print_table
 from monitor.errors import ConfigError
 from monitor.text import counted
 

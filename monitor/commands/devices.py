@@ -18,7 +18,7 @@ Examples:
 def devices(as_json: JsonOption = False) -> int:
     """Print every input device; loads no torch."""
     from monitor.audio.sources.microphone import list_devices
-    from monitor.commands.output import print_json, print_table
+    from monitor.commands.process import print_json, print_table
 
     found = list_devices()
     rows = [

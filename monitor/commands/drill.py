@@ -53,7 +53,7 @@ def drill(
 ) -> int:
     """Run the drills and print their results."""
     from monitor.commands.configuration import load, with_options
-    from monitor.commands.output import print_json, print_line
+    from monitor.commands.process import print_json, print_line
     from monitor.runtime.drills.plan import plan_drills
     from monitor.runtime.drills.run import DRILLS, run_drill
 

@@ -14,7 +14,7 @@ from monitor.commands.arguments import (
     flag,
     option,
 )
-from monitor.commands.output import print_table
+from monitor.commands.process import print_table
 from monitor.errors import UsageError
 from monitor.records import Event, Health, Onset, Timed
 from monitor.text import duration, level, moment

@@ -15,7 +15,7 @@ from monitor.commands.arguments import (
     option,
     parse_time,
 )
-from monitor.commands.output import print_json, print_line
+from monitor.commands.process import print_json, print_line
 from monitor.errors import SoundMonitorError, UsageError
 from monitor.text import counted, local_time
 

@@ -27,7 +27,7 @@ def model(
     as_json: JsonOption = False,
 ) -> int:
     """Print spec and card of a model file without loading torch."""
-    from monitor.commands.output import print_json
+    from monitor.commands.process import print_json
     from monitor.model.card import read_card
 
     description = read_card(file)
@@ -40,7 +40,7 @@ def model(
 
 
 def _print_card(description: "Description") -> None:
-    from monitor.commands.output import print_line, print_table
+    from monitor.commands.process import print_line, print_table
 
     spec, card = description
     print_line(card_line(description))

@@ -1,10 +1,17 @@
-"""Set-up of a command's process: numeric threads, logging, stack traces."""
+"""The process of a command: its threads, its log, and what it prints."""
 
 import contextlib
 import faulthandler
+import inspect
+import json
 import logging
 import os
 import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
 
 from monitor.text import printable
 
@@ -75,3 +82,112 @@ class _JournalFormatter(logging.Formatter):
             priority = 4
         # Without a priority, each further line would be a message of its own.
         return f"<{priority}>" + super().format(record).replace("\n", f"\n<{priority}>")
+
+
+def print_json(value: object) -> None:
+    """Print one JSON document."""
+    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def print_json_line(value: object) -> None:
+    """Print JSON on one line and flush: another program may be waiting for it."""
+    sys.stdout.write(json.dumps(value, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+def print_line(text: str = "") -> None:
+    """Print one line, without control characters."""
+    sys.stdout.write(printable(text) + "\n")
+
+
+def print_error(message: str) -> None:
+    """Print an error on stderr, one sentence for each line of `message`."""
+    for sentence in message.splitlines():
+        sys.stderr.write(f"sound-monitor: {printable(sentence)}\n")
+
+
+def print_table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], empty: str = ""
+) -> None:
+    """Print aligned columns, or `empty` if there are no rows.
+
+    Nothing is cropped, however narrow the terminal is.
+    """
+    rows = list(rows)
+    if empty and not rows:
+        print_line(empty)
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in header:
+        table.add_column(Text(title), no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    console = Console(width=10_000)
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        sys.stdout.write(line.rstrip() + "\n")
+
+
+def _write_text(command: Any, formatter: Any) -> None:
+    lines = inspect.cleandoc(command.help).splitlines()
+    formatter.write("\n")
+    formatter.write("".join(f"  {line}".rstrip() + "\n" for line in lines))
+
+
+class Command(TyperCommand):
+    """A command whose arguments are shown by their names, without a Python type."""
+
+    def format_help_text(self, _context: Any, formatter: Any) -> None:
+        """Write the text line by line."""
+        _write_text(self, formatter)
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return the parts of the usage line: FILE, not {FILE}."""
+        pieces = super().collect_usage_pieces(ctx)
+        return [piece.replace("{", "").replace("}", "") for piece in pieces]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the arguments, then the options."""
+        sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None and parameter.param_type_name == "argument":
+                sections["Arguments"].append((parameter.metavar or "", record[1]))
+            elif record is not None:
+                sections["Options"].append(record)
+        for title, rows in sections.items():
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+
+class Group(TyperGroup):
+    """Commands in sections, each with its whole first sentence."""
+
+    def format_help_text(self, _context: Any, formatter: Any) -> None:
+        """Write the text line by line."""
+        _write_text(self, formatter)
+
+    def format_commands(self, _context: Any, formatter: Any) -> None:
+        """Write the commands by `rich_help_panel`."""
+        width = max(map(len, self.commands))
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for name, command in self.commands.items():
+            title = getattr(command, "rich_help_panel", None) or "Commands"
+            row = (name.ljust(width), command.get_short_help_str(limit=1000))
+            sections.setdefault(title, []).append(row)
+        for title, rows in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+def print_help_without_command(context: typer.Context) -> None:
+    """Print the help of a group whose subcommand is missing; exit code 2."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)

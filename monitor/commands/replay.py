@@ -13,7 +13,7 @@ from monitor.commands.arguments import (
     parse_time_range,
 )
 from monitor.commands.events import HEADER, table_row
-from monitor.commands.output import print_json_line, print_line, print_table
+from monitor.commands.process import print_json_line, print_line, print_table
 from monitor.errors import StoreError
 from monitor.text import counted, local_time
 

@@ -14,7 +14,7 @@ from monitor.commands.arguments import (
     parse_day,
 )
 from monitor.commands.events import HEADER, table_row
-from monitor.commands.output import print_json, print_line, print_table
+from monitor.commands.process import print_json, print_line, print_table
 from monitor.records import Timed
 from monitor.text import duration, level, percent
 

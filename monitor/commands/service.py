@@ -69,7 +69,7 @@ def uninstall_service(dry_run: DryRunOption = False) -> None:
 
 def _say(sentence: str) -> None:
     """Print and flush: systemctl may print next."""
-    from monitor.commands.output import print_line
+    from monitor.commands.process import print_line
 
     print_line(sentence)
     sys.stdout.flush()

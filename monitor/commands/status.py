@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from monitor.commands.arguments import ConfigOption, JsonOption
-from monitor.commands.output import print_line, print_table
+from monitor.commands.process import print_line, print_table
 from monitor.errors import ConfigError
 from monitor.text import GAP_REASONS, counted, duration, level, local_time, percent
 
@@ -31,7 +31,7 @@ Facts = Mapping[str, Any]
 
 def status(config: ConfigOption = None, as_json: JsonOption = False) -> int:
     """Print the status of the monitor that runs with this configuration."""
-    from monitor.commands.output import print_error, print_json
+    from monitor.commands.process import print_error, print_json
     from monitor.sinks.status_socket import query_status
 
     paths, fault = _paths(config)

@@ -1,4 +1,4 @@
-"""The log goes to stderr, in the form of the journal or of a terminal."""
+"""The log goes to stderr; tables and lines are whole and free of control characters."""
 
 import os
 import subprocess
@@ -8,7 +8,12 @@ from typing import IO
 
 import pytest
 
-from monitor.commands.process import limit_threads
+from monitor.commands.process import (
+    limit_threads,
+    print_json,
+    print_line,
+    print_table,
+)
 
 SCRIPT = """
 import logging
@@ -67,3 +72,28 @@ def test_the_numeric_libraries_get_the_threads_that_are_configured(
     limit_threads(2)
     assert os.environ["OMP_NUM_THREADS"] == "2"
     limit_threads(1)
+
+
+def test_a_table_in_a_pipe_is_aligned_and_whole(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    long = "x" * 300
+    print_table(("NAME", "ID"), [("a[bold]b", "1"), (long, "22")])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["NAME", "ID"]
+    assert lines[1].split() == ["a[bold]b", "1"]  # no markup
+    assert lines[2].split() == [long, "22"]
+    assert lines[1].index("1") == lines[2].index("22")
+
+
+def test_control_characters_do_not_reach_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_line("a\x1b[2Jb")
+    print_table(("NAME",), [("a\x1b[2Jb",)])
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_a_number_outside_json_is_a_bug() -> None:
+    with pytest.raises(ValueError, match="Out of range float"):
+        print_json({"level": float("nan")})
