@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 
 from monitor.model.model_file import save_model
+from tests.support.clock import FakeClock
+from tests.support.health import trouble
 from tests.support.models import seeded_model
+from tests.support.store import make_store, score_frames
+from tests.support.timed import OPENED, event, gap, onset
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +31,43 @@ def _log_as_before() -> Iterator[None]:
     for logger, (handlers, level) in zip(loggers, before, strict=True):
         logger.handlers[:] = handlers
         logger.setLevel(level)
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Configuration of a database with three sounds and a gap."""
+    monkeypatch.setenv("TZ", "UTC")
+    clock = FakeClock()
+    clock.wall = OPENED
+    store = make_store(tmp_path / "state" / "monitor.db", clock)
+    store.write(
+        [
+            event(number=1, start_seconds=10, seconds=5),
+            event(number=2, label="dog_bark", start_seconds=20, source="yard"),
+            onset(number=3, label="drilling", start_seconds=30),
+            gap(start_seconds=50),
+            *score_frames(60),
+        ]
+    )
+    store.close()
+    path = tmp_path / "config.yaml"
+    path.write_text(f"state_dir: {tmp_path / 'state'}\n")
+    return path
+
+
+@pytest.fixture
+def with_health(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Configuration of a database with health problems."""
+    monkeypatch.setenv("TZ", "UTC")
+    clock = FakeClock()
+    clock.wall = OPENED
+    store = make_store(tmp_path / "state" / "monitor.db", clock)
+    cleared = trouble("cleared", start_seconds=15, seconds=75)
+    store.write([event(number=1, start_seconds=10, seconds=5)])
+    store.write([trouble(start_seconds=15), cleared])
+    store.write([event(number=2, start_seconds=20, seconds=5), *score_frames(60)])
+    store.write([trouble(kind="deaf", source="yard", start_seconds=30)])
+    store.close()
+    path = tmp_path / "config.yaml"
+    path.write_text(f"state_dir: {tmp_path / 'state'}\n")
+    return path

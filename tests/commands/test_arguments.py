@@ -1,14 +1,16 @@
-"""Times and days as users write them."""
+"""Times, days and the database as users choose them."""
 
 import os
 import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from monitor.commands.arguments import parse_day, parse_time
 from monitor.errors import UsageError
+from tests.support.commands import fails
 
 NOW = datetime(2026, 11, 23, 7, 30, tzinfo=UTC)
 
@@ -60,3 +62,39 @@ def test_a_day_is_local() -> None:
     assert parse_day("2026-03-01", late) == date(2026, 3, 1)
     with pytest.raises(UsageError, match="is not a day"):
         parse_day("monday", late)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["events", "--json", "--csv"], "choose one"),
+        (["events", "--since", "soon"], "--since: 'soon' is not a time"),
+        (["events", "--since", "1h", "--until", "2h"], "is not after"),
+        (["report", "someday"], "is not a day"),
+        (["forget"], "give --since TIME or --all"),
+        (["forget", "--all", "--since", "1h"], "give --since TIME or --all"),
+    ],
+)
+def test_wrong_usage_is_one_sentence(
+    config: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    complaint: str,
+) -> None:
+    code, err = fails(capsys, *arguments, "--config", config)
+    assert code == 2
+    assert complaint in err
+
+
+@pytest.mark.parametrize("arguments", [["events"], ["report"], ["replay"]])
+def test_a_missing_database_is_one_sentence_and_not_created(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(f"state_dir: {tmp_path / 'state'}\n")
+    code, err = fails(capsys, *arguments, "--config", config)
+    assert (code, "there is no database" in err) == (1, True)
+    assert not (tmp_path / "state").exists()
+    config.write_text("store: {path: null}\n")
+    code, err = fails(capsys, *arguments, "--config", config)
+    assert (code, "store.path is null" in err) == (2, True)

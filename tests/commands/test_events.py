@@ -1,0 +1,92 @@
+"""`events` lists events and health problems, as a table, JSON or CSV."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from monitor.sinks.encoding import KEYS, encode
+from tests.support.commands import lines_of, run
+from tests.support.health import trouble
+from tests.support.timed import event
+
+
+def test_events_are_a_table(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    header, *lines = run(capsys, "events", "--config", config).splitlines()
+    assert header.split()[:4] == ["START", "SOURCE", "LABEL", "DURATION"]
+    assert len(lines) == 3
+    assert "siren" in lines[0]
+    assert "5.0 s" in lines[0]
+    assert lines[2].endswith("going on")
+
+
+def test_events_are_json_in_the_form_of_the_event_log(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = run(capsys, "events", "--config", config, "--label", "siren", "--json")
+    (found,) = [json.loads(line) for line in out.splitlines()]
+    assert found == encode(event(number=1, start_seconds=10, seconds=5))
+
+
+def test_events_are_csv(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = run(capsys, "events", "--config", config, "--csv", "--source", "yard")
+    (found,) = csv.DictReader(out.splitlines())
+    assert set(found) == set(KEYS) - {"schema", "top"}
+    assert found["label"] == "dog_bark"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "count"),
+    [
+        (["--since", "1970-01-01"], 3),
+        (["--until", "2026-11-23T05:56:15Z"], 1),
+        (["--since", "2026-11-23T05:56:28Z", "--until", "2026-11-23T06:00:00Z"], 1),
+        (["--label", "siren", "--label", "dog_bark"], 2),
+        (["--min-score", "0.931"], 2),
+        (["--source", "nowhere"], 0),
+    ],
+)
+def test_events_can_be_chosen(
+    config: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    count: int,
+) -> None:
+    out = run(capsys, "events", "--config", config, "--json", *arguments)
+    assert len(out.splitlines()) == count
+
+
+def test_health_problems_stand_between_events(
+    with_health: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, *lines = lines_of(capsys, "events", "--config", with_health)
+    assert [line.split()[3] for line in lines] == [
+        "siren",
+        "(clipping)",
+        "siren",
+        "(deaf)",
+    ]
+    assert "1m 15s" in lines[1]
+    assert lines[1].endswith("cleared")
+    assert lines[3].endswith("going on")
+
+
+def test_health_problems_are_json_in_the_form_of_the_event_log(
+    with_health: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = lines_of(
+        capsys, "events", "--config", with_health, "--json", "--source", "street"
+    )
+    cleared = trouble("cleared", start_seconds=15, seconds=75)
+    assert json.loads(lines[1]) == encode(cleared)
+    assert len(lines) == 3
+
+
+@pytest.mark.parametrize(
+    "options", [["--label", "siren"], ["--min-score", "0"], ["--csv"]]
+)
+def test_a_choice_of_events_leaves_health_problems_out(
+    with_health: Path, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    assert len(lines_of(capsys, "events", "--config", with_health, *options)) == 3
