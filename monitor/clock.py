@@ -13,11 +13,11 @@ _SAME_MOMENT_SECONDS = 0.01
 _TRIES = 5
 
 _MOST_ANCHORS = 2048
-"""A day in steps of half a minute; older times in longer steps."""
+"""Most estimates kept: a day in steps of half a minute, older ones in longer steps."""
 
 
 class Clock(Protocol):
-    """Source of the time; faked in tests."""
+    """The clocks of a machine; faked in tests."""
 
     def monotonic(self) -> float:
         """Seconds since some fixed moment; never steps, and goes on in sleep."""

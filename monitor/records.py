@@ -50,7 +50,7 @@ HealthKind = Literal[
 HealthState = Literal["raised", "cleared"]
 
 EVERY_SOURCE = "*"
-"""Source of records about the monitor as a whole; no source can have this name."""
+"""Name for the monitor as a whole; no source can have it."""
 
 LabelScore = tuple[str, float]
 
@@ -147,7 +147,7 @@ class ScoreFrame:
     """One for each label of the model, in its order, in [0, 1]."""
 
     spans: tuple[tuple[int, int], ...]
-    """For each label the part [start, stop) of the window that carries its score."""
+    """The part [start, stop) of the window that carries the score, for each label."""
 
     level_dbfs: float
     """Root mean square of the newest hop over all channels, dB re 1.0."""
@@ -185,7 +185,7 @@ class SourceState:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Something is wrong with a source, or with the monitor; or it is over.
+    """A health problem of a source or of the monitor is raised or cleared.
 
     Raised after it has lasted for a while, and cleared after it has been away for a
     while, so that it does not chatter.  Each `raised` is followed by its `cleared`, at
@@ -193,18 +193,18 @@ class Health:
     """
 
     source: str
-    """Its name, or `EVERY_SOURCE`: then samples count from the monitor's start."""
+    """Name, or `EVERY_SOURCE`: then samples count from the monitor's start."""
 
     start: int
-    """Its begin."""
+    """Sample at which the problem began."""
 
     stop: int
-    """The sample at which it was reported; of `cleared`, its end."""
+    """Sample at which it was reported; if cleared, at which it ended."""
 
     kind: HealthKind
     state: HealthState
     detail: str
-    """A sentence for the operator, maybe empty."""
+    """Sentence for the operator, maybe empty."""
 
     id: str
     """The same for `raised` and `cleared` of one period."""

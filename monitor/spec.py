@@ -32,7 +32,7 @@ class ModelSpec(BaseModel):
     """Channels of the input; a mono recording counts as two equal ones."""
 
     n_fft: Annotated[int, Field(ge=16, le=16_384)] = 1024
-    """Samples a frame covers."""
+    """Samples of a frame."""
 
     hop_length: Annotated[int, Field(ge=1, le=65_536)] = 512
     """Samples from one frame to the next."""
@@ -81,7 +81,7 @@ class ModelSpec(BaseModel):
         return (frames - 1) * self.hop_length + self.n_fft if frames > 0 else 0
 
     def frames_in(self, samples: int) -> int:
-        """Whole frames that fit into `samples` samples."""
+        """Number of whole frames in `samples` samples."""
         return max(0, (samples - self.n_fft) // self.hop_length + 1)
 
     def seconds(self, samples: int) -> float:

@@ -11,7 +11,7 @@ from datetime import datetime
 from monitor.records import EVERY_SOURCE, GapReason, HealthKind, SourceStateName
 
 FRESH_SECONDS = 15.0
-"""A source of which nothing was analysed for so long is not listened to."""
+"""Age of the latest analysis from which a source is not listened to."""
 
 DEAFENING: frozenset[HealthKind] = frozenset(
     {"digital-silence", "stuck-channel", "canary"}
@@ -30,13 +30,13 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class Listened:
-    """Share of the sound of a period that was captured."""
+    """The share of a period's sound that was captured."""
 
     seconds: float = 0.0
     """Length of the period."""
 
     share: float = math.nan
-    """In [0, 1]; not a number before there was sound."""
+    """Share in [0, 1]; not a number before there was sound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +56,17 @@ class CanaryResult:
 
     source: str
     at: datetime
-    """When it ended, UTC."""
+    """Time of its end, UTC."""
 
     ok: bool
     detail: str
     """The fault, for people; empty: none."""
 
     label: str | None
-    """Of the sound; None: none can be mixed in, and only the network was tried."""
+    """Label of the sound; None: only the network was tried."""
 
     score: float | None
-    """The highest one of the sound; None: it did not come so far."""
+    """Highest score of the sound; None: the trial ended before."""
 
     seconds: float
     """Duration of the trial."""
@@ -83,20 +83,20 @@ class SourceStatistics:
     gaps: int
     backlog_samples: int
     detail: str = ""
-    """Why it is in its state, a sentence for the operator."""
+    """Reason of its state, a sentence for the operator."""
 
     last_sample: datetime | None = None
-    """When the newest sample that was captured arrived, UTC; None: none did."""
+    """Arrival of the newest captured sample, UTC; None: none arrived."""
 
     listened: Listened = Listened()
     listened_day: Listened = Listened()
-    """Of the latest 24 hours, if it has been open for so long."""
+    """Share of the latest 24 hours, or since the source was opened."""
 
     losses: tuple[Loss, ...] = ()
-    """By reason; they add up to `lost_samples` and `gaps`."""
+    """Losses by reason; they add up to `lost_samples` and `gaps`."""
 
     level: Levels = Levels()
-    """Of the newest hop."""
+    """Levels of the newest hop."""
 
     noise_floor: Levels = Levels()
     """Levels that 95 % of the hops of the latest ten minutes exceeded."""
@@ -105,10 +105,10 @@ class SourceStatistics:
     """Number of ended events of each label."""
 
     idle_seconds: float = 0.0
-    """Since a sample of it was last analysed; infinite before the first."""
+    """Time since its latest analysis; infinite before the first."""
 
     def is_analysed(self, age_seconds: float = 0.0) -> bool:
-        """Say whether samples are analysed, `age_seconds` after these figures.
+        """Return True if samples are analysed, `age_seconds` after these figures.
 
         The state alone does not say so: a worker that hangs reports nothing new.
         """
@@ -118,10 +118,10 @@ class SourceStatistics:
 
 @dataclass(frozen=True, slots=True)
 class Latencies:
-    """From a window's last sample to its records: all windows, counted by seconds."""
+    """Histogram of the latencies of all windows, from last sample to records."""
 
     bounds: tuple[float, ...]
-    """Upper bounds of the counts but the last, which has none."""
+    """Upper bounds, seconds, of all counts but the last."""
 
     counts: tuple[int, ...]
     total_seconds: float
@@ -147,7 +147,7 @@ class ModelStatistics:
     labels: tuple[str, ...]
     sample_rate: int
     compute_device: str
-    """In use by the network: `cpu`, `cuda` or `mps`."""
+    """Device that the network uses: `cpu`, `cuda` or `mps`."""
 
     failed_compute_device: str | None
     """The device that failed before the fallback to the CPU; None: none did."""
@@ -159,7 +159,7 @@ class Statistics:
 
     sources: tuple[SourceStatistics, ...]
     latency_seconds_p50: float
-    """From a window's last sample to its records, median; not a number at first."""
+    """Median time from a window's last sample to its records; not a number at first."""
 
     latency_seconds_p95: float
     real_time_factor: float
@@ -176,10 +176,10 @@ class Statistics:
     """Result of the latest trial of each source."""
 
     def listening(self, age_seconds: float = 0.0) -> dict[str, bool]:
-        """Say of each source if it is listened to: the one definition in the program.
+        """Tell for each source whether it is listened to: the one definition.
 
-        It is if its samples arrive and are analysed, and no trouble is known that would
-        hide a sound.  A recording that ended is left out, unless all have ended.
+        Samples must arrive and be analysed, and no known trouble must hide a sound.  A
+        recording that ended is left out, unless all have ended.
 
         Args:
             age_seconds: Time since these figures were gathered.

@@ -23,7 +23,7 @@ _MODULES = {
     "learn_statistics": "training.mixtures.dataset",
     "LogMel": "monitor.model.frontend",
     "ModelSpec": "monitor.spec",
-    "build_network": "monitor.model.networks.build",
+    "build_network": "monitor.model.networks",
     "load_model": "monitor.model.model_file",
 }
 

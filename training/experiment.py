@@ -12,15 +12,14 @@ import numpy as np
 import torch
 
 from monitor.model.model_file import ModelCard, TrainedModel, save_model
-from monitor.model.networks.build import Network, build_network
+from monitor.model.networks import Network, build_network
 from training.checkpoint import InterruptedTrainingError, RunFolder
 from training.config import TrainingSettings
 from training.data.manifest import Clip
 from training.data.splits import Split, split
 from training.distill.distillation import Distillation
-from training.distill.linear_probe import teacher_figures
 from training.distill.target_cache import build_target_cache
-from training.distill.teacher import Teacher
+from training.distill.teacher import Teacher, teacher_figures
 from training.distributed import SINGLE_PROCESS, Distributed
 from training.evaluate.clips import cost_figures
 from training.evaluate.evaluator import Evaluator

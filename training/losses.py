@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from monitor.model.networks.build import Network
+from monitor.model.networks import Network
 from training.config import Precision, TrainingSettings
 from training.mixtures import augment
 from training.mixtures.dataset import Batch

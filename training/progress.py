@@ -20,7 +20,7 @@ from rich.progress import (
 )
 from torch.utils.tensorboard import SummaryWriter
 
-from monitor.model.networks.build import Network
+from monitor.model.networks import Network
 from training.checkpoint import RunFolder
 from training.losses import PreparedBatch
 from training.report import pictures

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
-from monitor.model.networks.build import Network
+from monitor.model.networks import Network
 from training.checkpoint import Checkpoint, InterruptedTrainingError, RunFolder
 from training.config import TrainingSettings
 from training.distributed import SINGLE_PROCESS, Distributed

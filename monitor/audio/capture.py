@@ -17,28 +17,28 @@ from monitor.records import GapReason
 logger = logging.getLogger(__name__)
 
 _READ_SECONDS = 0.2
-"""Longest wait for samples: so often the thread looks at its stop event."""
+"""Longest wait for samples, between two checks of the stop event."""
 
 _FASTEST = 1.001
-"""No sound card's clock is so fast against the machine's."""
+"""Above the rate of any sound card's clock, relative to the machine's."""
 
 _FIRST_DELAY_SECONDS = 0.25
 _LONGEST_DELAY_SECONDS = 1.0
 
 _ABSENT_SECONDS = 60.0
 _ABSENT_DELAY_SECONDS = 2.0
-"""Between attempts to open a source that has been absent for long.
+"""Delay between attempts to open a source that is absent for `_ABSENT_SECONDS`.
 
-Each starts a process, so seldom is kind to a small machine.  But a microphone that is
+Each starts a process, which is costly on a small machine.  But a microphone that is
 plugged in should be captured within three seconds, and there is no sign of it that
 holds for ALSA, for a sound server and for a command alike.
 """
 
 _WORKING_SECONDS = 2.0
-"""A source that has delivered for so long is opened again without much delay."""
+"""Time of delivery after which the first delay applies again."""
 
 _HEALTHY_SECONDS = 60.0
-"""Failures of a source that has delivered for so long are logged again."""
+"""Time of delivery after which failures are logged again."""
 
 
 class _StalledError(SourceError):
@@ -67,7 +67,7 @@ class Capture:
         Args:
             source: The source of `settings`.
             timeline: Takes its samples.
-            settings: Of the source.
+            settings: Those of the source.
             now: Monotonic seconds.
             missing_since: When the timeline's next sample should have been captured, if
                 the source was captured before: the samples since then are lost.  None:
@@ -77,10 +77,10 @@ class Capture:
         """Set when a recording is over, or cannot be read any further."""
 
         self.failure: SoundMonitorError | None = None
-        """Why a recording could not be played, or not to its end."""
+        """Error that kept a recording from being played to its end."""
 
         self.latest_turn = now()
-        """When the thread last turned from its source, monotonic seconds."""
+        """Time of the latest return from the source, monotonic seconds."""
 
         self._source = source
         self._is_live = settings.is_live
@@ -138,7 +138,7 @@ class Capture:
         self._gaps.flush()
 
     def _follow(self, stream: SourceStream) -> None:
-        """Move samples until the end is asked for or `stream` raises."""
+        """Move samples until the stop event is set or `stream` raises."""
         conditioner: Conditioner | None = None
         delivered = self._now()
         try:
@@ -176,10 +176,10 @@ class Capture:
             )
 
     def _is_too_fast(self) -> bool:
-        """Whether a live source is so far ahead of time that it cannot be live.
+        """Return True if a live source is so far ahead of time that it cannot be live.
 
-        A program that decodes a recording, say.  Left in its pipe, it waits; otherwise
-        the ring would overflow.  A network that delivers late and all at once may be
+        An example is a program that decodes a recording: not read, it waits; read, it
+        would overflow the ring.  A network that delivers late and all at once may be
         ahead by half a ring.
         """
         rate = self._timeline.sample_rate
@@ -190,7 +190,7 @@ class Capture:
     def _begin(
         self, stream: SourceStream, block: Samples | Lost, now: float
     ) -> Conditioner:
-        """Begin with `block`, which has just come: its first sample is older."""
+        """Begin with the first block of a stream; its samples are older than `now`."""
         rate = stream.sample_rate
         if self._lost_for is not None:
             count = block.count if isinstance(block, Lost) else block.shape[1]
@@ -221,10 +221,7 @@ class Capture:
         return self._timeline.wait_for_room(count, self._stop)
 
     def _reason_of(self, error: Exception) -> GapReason:
-        """Give the reason of the loss up to now, and from now on.
-
-        Until it is clear that the source cannot be opened at once.
-        """
+        """Return the reason of the loss until the source cannot be opened again."""
         if self._retries.delivering_since is None:
             return "unplugged"
         return "stalled" if isinstance(error, _StalledError) else "ended"
@@ -243,7 +240,7 @@ class _Retries:
 
     def __init__(self, timeline: Timeline) -> None:
         self.delivering_since: float | None = None
-        """When the source first delivered after its latest failure; None before."""
+        """Time of the first samples after the latest failure; None before them."""
 
         self._timeline = timeline
         self._attempts = 0

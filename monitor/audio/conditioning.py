@@ -34,7 +34,7 @@ _CELLS_UNTIL_ALIVE = 2
 _QUALITY = "HQ"
 
 _MOST_AMPLITUDE = 100.0
-"""40 dB beyond full scale: bytes read as floats that are none, or a broken driver."""
+"""40 dB beyond full scale: bytes that are not floats, or a broken driver."""
 
 _QUARANTINE_SECONDS = 0.5
 
@@ -209,9 +209,9 @@ class Conditioner:
         Args:
             timeline: Takes the samples.
             gaps: Takes the lost samples; flushed whenever samples follow.
-            sample_rate: Of the stream.
-            channels: Of the stream.
-            make_room: Waits until so many samples can be written; False at the end.
+            sample_rate: Samples a second of the stream.
+            channels: Channels of the stream.
+            make_room: Waits until a number of samples can be written; False at the end.
             dropouts: Finds losses that a live stream does not report.
         """
         self._timeline = timeline
@@ -253,16 +253,16 @@ class Conditioner:
         self._lose(count, reason, now)
 
     def captured_at(self, now: float) -> float:
-        """Return when the newest sample was captured, if it came at `now`."""
+        """Return the capture time of the newest sample, which arrived at `now`."""
         return now if self._dropouts is None else self._dropouts.captured_at(now)
 
     def hold_back(self) -> None:
-        """Ignore the delay of the next samples: the stream has to wait."""
+        """Ignore the delay of the next samples: the stream was not read."""
         if self._dropouts is not None:
             self._dropouts.restart()
 
     def flush(self, now: float) -> None:
-        """Write the rest in the resampler: no samples follow directly."""
+        """Write the samples that are left in the resampler."""
         if self._resampler is not None:
             self._write(self._resampler.finish(), now)
             self._resampler = None

@@ -14,16 +14,16 @@ more: a stream that is slower than this is losing samples."""
 _STEADY_SECONDS = _DRIFT * _WINDOW_SECONDS
 
 _LEAST_SHARE = 0.3
-"""Of the time, that must have come as samples for the delays to mean something."""
+"""Least share of the time covered by samples for the delays to be meaningful."""
 
 _LEAST_SECONDS = 0.2
 """Shorter losses look like delays, and move no event by much."""
 
 _FIRST_SECONDS = 1.0
-"""A loss that goes on becomes a gap after this time, so that open events end soon."""
+"""Length at which a continuing loss is first reported, so that open events end soon."""
 
 _AGAIN_SECONDS = 600.0
-"""And then so often: one outage is a few gaps, but statistics do not lag for hours."""
+"""Length of its next gaps: few, but statistics do not lag for hours."""
 
 
 class DropoutDetector:
@@ -40,7 +40,7 @@ class DropoutDetector:
     """
 
     def __init__(self, sample_rate: int, stall_seconds: float) -> None:
-        """Begin a stream; so many seconds of silence count as a stall."""
+        """Begin a stream; `stall_seconds` of silence count as a stall."""
         self._rate = sample_rate
         self._stall_seconds = stall_seconds
         self._position = 0
@@ -81,9 +81,9 @@ class DropoutDetector:
         return missing
 
     def captured_at(self, now: float) -> float:
-        """Return when the newest sample was captured; `now` if none has come yet.
+        """Return the capture time of the newest sample; `now` if none has come yet.
 
-        Earlier than it came, if it was held up or samples before it are missing.
+        It is earlier than its arrival if it was held up or samples are missing before.
         """
         usual = self._lowest if self._usual == inf else self._usual
         return min(now, usual + self._position / self._rate)
@@ -108,7 +108,7 @@ class DropoutDetector:
 
 
 class GapJoiner:
-    """Joins the pieces of one loss, so that each of them is not a gap of its own.
+    """Joins the parts of one loss to one gap.
 
     Used by the capture thread, before it writes to the same timeline.
     """

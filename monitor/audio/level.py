@@ -154,18 +154,18 @@ _RECENT_MINUTES = 10
 
 _DAY_MINUTES = 1440
 _LEARNED_MINUTES = 120
-"""Needed before anything can be compared; so long a fall is learned as normal."""
+"""Needed before a comparison; a fall of this length is learned as normal."""
 
 _QUIET_SHARE = 0.05
 """The quietest hours of a day: 72 minutes are quieter."""
 
 _AWAY_MINUTES = 10
-"""After so long a gap it begins anew: it may be another microphone, or place."""
+"""Gap after which the floor is learned anew: the place may be another one."""
 
 
 @dataclass(frozen=True, slots=True)
 class FloorChange:
-    """The noise floor fell, or is back."""
+    """A change of the noise floor."""
 
     state: Literal["fell", "back", "forgotten"]
     start: int
@@ -175,7 +175,7 @@ class FloorChange:
     """Sample at which this is known; of "back", at which the fall ended."""
 
     fall_db: float = 0.0
-    """How far below the quietest hours, at least."""
+    """Least distance below the quietest hours, dB."""
 
 
 class NoiseFloor:
@@ -201,7 +201,7 @@ class NoiseFloor:
     def push(self, stop: int, level_db: float, fall_db: float) -> FloorChange | None:
         """Add the level of the hop that ends at sample `stop`, in order.
 
-        So far below the quietest hours as `fall_db` is a fall.
+        A level that lies `fall_db` below the quietest hours is a fall.
         """
         minute = (stop - 1) // self._minute_samples
         change = None

@@ -39,7 +39,7 @@ to 16 bits, but its neighbours are the next steps below.
 """
 
 _CLIPPED_SHARE = 10
-"""Clipping is raised where more than one part in so many is clipped, for a while."""
+"""Good samples that make up for a clipped one."""
 
 _OFFSET = 0.05
 _OFFSET_STAYS = 0.04
@@ -66,17 +66,17 @@ class ChannelStatistics:
 
     @property
     def is_constant(self) -> bool:
-        """Whether all samples have one value."""
+        """True if all samples have one value."""
         return self.lowest == self.highest
 
     @property
     def is_zero(self) -> bool:
-        """Whether all samples are zero."""
+        """True if all samples are zero."""
         return self.is_constant and self.lowest == 0.0
 
     @property
     def is_stuck(self) -> bool:
-        """Whether all samples have one value that is not zero."""
+        """True if all samples have one value that is not zero."""
         return self.is_constant and self.lowest != 0.0
 
 
@@ -166,7 +166,7 @@ def quieter_channel(channels: Channels) -> tuple[int, float] | None:
 
 
 Finding = tuple[bool | None, str]
-"""Whether a cell shows a fault, None if it does not say; and a sentence about it."""
+"""True if a cell shows a fault, None if that is unknown; and a sentence about it."""
 
 
 def _clipping(channels: Channels, _is_raised: bool) -> Finding:
@@ -226,7 +226,7 @@ _CHECKS: dict[HealthKind, Callable[[Channels, bool], Finding]] = {
 
 
 class Debouncer:
-    """Raised once a fault has lasted for long enough, cleared once it is gone so long.
+    """A fault that is raised once it has lasted, and cleared once it has been away.
 
     Counts samples, so that it needs no clock.
     """
@@ -235,15 +235,15 @@ class Debouncer:
         """Begin without a fault.
 
         Args:
-            forgives: So many good samples make up for a faulty one; None: the first
-                good cell makes up for all before it.
+            forgives: Good samples that make up for a faulty one; None: the first good
+                cell makes up for all before it.
         """
         self.is_raised = False
         self.start = 0
-        """Where the fault began."""
+        """Sample at which the fault began."""
 
         self.stop = 0
-        """Where the fault was last seen."""
+        """Sample up to which the fault was seen."""
 
         self._forgives = forgives
         self._faulty = 0
@@ -257,7 +257,7 @@ class Debouncer:
         Args:
             start: Absolute index.
             stop: Absolute index, exclusive.
-            is_faulty: None: they do not say.
+            is_faulty: None: they cannot be judged.
             hold: Faulty samples that raise it.
             clear: Good samples in a row that clear it.
         """
@@ -306,7 +306,7 @@ class SignalHealth:
 
         Args:
             source: Its name.
-            sample_rate: Of the timeline.
+            sample_rate: Samples a second of the timeline.
             settings: Limits and durations.
             session: Part of the ids of records, unique for a run.
             live: False for a recording, in which silence is normal.

@@ -15,7 +15,7 @@ from monitor.records import Gap, GapReason, SourceState, SourceStateName
 from monitor.statistics import Loss
 
 _NEWEST_SECONDS = 4.6
-"""Sound with which a lapped worker goes on: a window and a hop of the article's."""
+"""Sound that a worker keeps after an overrun: a window and a hop."""
 
 _MOST_ARRIVALS = 4096
 _MOST_CELLS = 1024
@@ -128,9 +128,9 @@ class Timeline:
 
     @property
     def is_urgent(self) -> bool:
-        """Whether something waits that should be taken before more sound has come.
+        """True if something should be taken before more sound has come.
 
-        A gap, a state, or so many samples that the worker must make room.
+        That is a gap, a state, or so many samples that the worker must make room.
         """
         crowded = 2 * (self._stop - self._taken) > self.capacity
         return self._urgent or self._needs_room or crowded
@@ -174,8 +174,8 @@ class Timeline:
         """Count samples that the source did not deliver.  Runs on the capture thread.
 
         Args:
-            count: How many, at the rate of the timeline; none is no gap.
-            reason: Why.
+            count: Number of samples, at the rate of the timeline; 0 is no gap.
+            reason: Reason of the gap.
         """
         assert count >= 0, "lost samples cannot come back"
         if count == 0:
@@ -211,7 +211,7 @@ class Timeline:
             False if `stop` was set instead.
 
         Raises:
-            ValueError: So many samples never fit.
+            ValueError: `count` is larger than the ring.
         """
         if count > self.capacity:
             raise ValueError(f"{count} samples for a ring of {self.capacity}")
@@ -257,7 +257,7 @@ class Timeline:
         return taken
 
     def arrivals(self) -> list[tuple[int, float]]:
-        """Return which sample arrived when, since the last call, oldest first.
+        """Return the arrivals of blocks since the last call, oldest first.
 
         Runs on the worker thread.  If it is not called for long, the oldest are gone.
 
@@ -299,7 +299,7 @@ class Timeline:
 
     @property
     def _newest_samples(self) -> int:
-        """Samples with which a lapped worker goes on."""
+        """Samples that a worker keeps after an overrun."""
         # The margin keeps the writer from lapping a reader that has just caught up.
         return min(
             round(_NEWEST_SECONDS * self.sample_rate),

@@ -73,7 +73,7 @@ def send_tests(
     """Send a test alert to endpoints now; the exit code is 1 if one fails."""
     from monitor.commands.configuration import load
     from monitor.sinks.alerts.build import build_hooks, close_hooks, send_test
-    from monitor.sinks.alerts.hooks.hook import Delivered
+    from monitor.sinks.alerts.hooks import Delivered
 
     rules = load(config).config.alerts
     known = [endpoint for rule in rules for endpoint in rule.endpoints]

@@ -1,1 +1,1 @@
-"""From scores to events: smoothing, thresholds and hysteresis."""
+"""The stage from scores to events: smoothing, thresholds and hysteresis."""

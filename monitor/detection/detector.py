@@ -1,14 +1,15 @@
-"""From the score frames of one source to its onsets and events."""
+"""The detector: turns the score frames of one source into onsets and events."""
 
+import math
 import uuid
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from monitor.detection.event_bounds import EventBounds, LabelWindow
 from monitor.detection.event_level import EventLevel, Hop, newest_hop
 from monitor.detection.hysteresis import Horizon, Hysteresis
-from monitor.detection.ongoing import begin, follow
 from monitor.detection.rules import LabelRule
 from monitor.records import EndReason, Event, Gap, Ongoing, Onset, ScoreFrame
 
@@ -47,12 +48,12 @@ class Detector:
             source: Name of the source.
             labels: The labels of a frame's scores, in their order.
             rules: One for each label.
-            level_gate_dbfs: See `DetectionSettings`.
+            level_gate_dbfs: Below this level of its loudest hop a window scores zero.
             model_name: Stated in the records.
             session: Part of the ids of events; the same session, source, label and
                 start give the same id.
-            seen_until: End of the newest window analysed before.
-            horizons: Those of the detector before.
+            seen_until: End of the newest window of the detector before.
+            horizons: `horizons` of the detector before.
         """
         self._source = source
         self._labels = tuple(labels)
@@ -83,7 +84,7 @@ class Detector:
 
     @property
     def horizons(self) -> Mapping[str, Horizon]:
-        """By label, where the next event may begin, for a detector that follows."""
+        """Bounds of the next event by label, for the detector that follows."""
         states = zip(self._labels, self._states, strict=True)
         return {label: state.horizon for label, state in states}
 
@@ -110,14 +111,14 @@ class Detector:
         return records
 
     def gap(self, gap: Gap) -> list[Event]:
-        """End what goes on with the reason of `gap`: samples were lost.
+        """End the ongoing occurrences with the reason of `gap`: samples were lost.
 
         Smoothing starts anew behind it.  Refractory times go on.
         """
         return self.finish(gap.reason)
 
     def finish(self, reason: EndReason) -> list[Event]:
-        """End what goes on: another detector, or none, takes the next samples."""
+        """End the ongoing occurrences, with `reason`."""
         goes_on = reason == "reloaded"
         return [
             self._event(index, event, reason)
@@ -147,9 +148,9 @@ class Detector:
             self._hops.popleft()
 
     def _follow(self, frame: ScoreFrame) -> None:
-        """Update what goes on, without what the frame before ended."""
+        """Update the ongoing occurrences, without those that the frame before ended."""
         self._ongoing = {
-            index: follow(known, frame, index, self._thresholds[index])
+            index: update_ongoing(known, frame, index, self._thresholds[index])
             for index, known in self._ongoing.items()
             if index in self._levels
         }
@@ -159,14 +160,16 @@ class Detector:
         window = frame.stop - frame.start
         for index, level in self._levels.items():
             event = self._states[index].event
-            assert event is not None, "levels are kept for what goes on"
+            assert event is not None, "only an ongoing event has levels"
             level.settle(event.start, event.stop - 2 * window)
 
     def _onset(self, index: int, event: EventBounds, frame: ScoreFrame) -> Onset:
         self._levels[index] = EventLevel(self._hops)
         onset = Onset(**self._facts(index, event, frame.stop))
         windows = (hop.window for hop in self._hops)
-        self._ongoing[index] = begin(onset, windows, index, self._thresholds[index])
+        self._ongoing[index] = begin_ongoing(
+            onset, windows, index, self._thresholds[index]
+        )
         return onset
 
     def _event(self, index: int, event: EventBounds, reason: EndReason) -> Event:
@@ -194,3 +197,61 @@ class Detector:
             "top": tuple(top),
             "model": self._model_name,
         }
+
+
+def begin_ongoing(
+    onset: Onset, windows: Iterable[ScoreFrame], index: int, threshold: float
+) -> Ongoing:
+    """Begin with an onset.
+
+    Args:
+        onset: Just detected.
+        windows: The newest of the source, in order, back to the start of the onset.
+        index: Of the label among the scores.
+        threshold: Score at or above which a window is a hit.
+    """
+    covering = [window for window in windows if window.stop > onset.start]
+    hits = [window for window in covering if window.scores[index] >= threshold]
+    return Ongoing(
+        onset.id,
+        onset.source,
+        onset.label,
+        onset.start,
+        hits[-1].spans[index][1] if hits else onset.stop,
+        onset.peak_score,
+        onset.mean_score,
+        onset.level_dbfs,
+        onset.laeq_db,
+        onset.top,
+        onset.model,
+        len(hits),
+        len(covering),
+    )
+
+
+def update_ongoing(
+    known: Ongoing, window: ScoreFrame, index: int, threshold: float
+) -> Ongoing:
+    """Add the next window; the arguments are those of `begin_ongoing`."""
+    score, count = window.scores[index], max(1, known.windows)
+    is_hit = score >= threshold
+    return replace(
+        known,
+        stop=max(known.stop, window.spans[index][1]) if is_hit else known.stop,
+        peak_score=max(known.peak_score, score),
+        mean_score=(known.mean_score * count + score) / (count + 1),
+        level_dbfs=max(known.level_dbfs, window.level_dbfs),
+        laeq_db=_energy_mean(known.laeq_db, count, window.laeq_db),
+        hits=known.hits + is_hit,
+        windows=known.windows + 1,
+    )
+
+
+def _energy_mean(mean_db: float, count: int, level_db: float) -> float:
+    """Mean level of `count` hops of `mean_db` and one more, in dB."""
+    if not math.isfinite(level_db):
+        return mean_db
+    if not math.isfinite(mean_db):
+        return level_db
+    energy = count * 10 ** (mean_db / 10) + 10 ** (level_db / 10)
+    return 10 * math.log10(energy / (count + 1))

@@ -1,4 +1,4 @@
-"""The bounds of one event: where in its windows the sound began and ended.
+"""The bounds of one event: begin and end of the sound in its windows.
 
 Each window states from which moment to which the network was active for the label.
 A single window is easily wrong: one that holds little of the sound, or holds it at its
@@ -23,7 +23,7 @@ class LabelWindow:
 
     frame: ScoreFrame
     score: float
-    """Of this label, in [0, 1]."""
+    """Score of this label, in [0, 1]."""
 
     rival: float
     """The highest score of any other label; 0 if there is none."""
@@ -45,7 +45,7 @@ class LabelWindow:
 
     @property
     def stop(self) -> int:
-        """Past-last sample of the window."""
+        """Sample after the window."""
         return self.frame.stop
 
 

@@ -52,7 +52,7 @@ class _Levels:
 
 
 class EventLevel:
-    """The levels of the hops of an event that goes on.
+    """The levels of the hops of an ongoing event.
 
     Keeps the hops that the event's bounds may still cross, and sums up those before.
     """
@@ -70,7 +70,7 @@ class EventLevel:
         """Sum up the hops that end at or before `before`; no bound moves there.
 
         Args:
-            start: Of the event; hops that end by then are dropped.
+            start: Start of the event; hops that end by then are dropped.
             before: A sample index.
         """
         while self._hops and self._hops[0].stop <= before:

@@ -48,7 +48,7 @@ class Horizon(NamedTuple):
     """The bound for the next event of a label, set by the one before."""
 
     floor: int = 0
-    """No event starts before this sample."""
+    """Earliest start of the next event, a sample index."""
 
     old_until: int = -1
     """Activity up to this sample is no sign of a new event."""
@@ -79,7 +79,7 @@ class Hysteresis:
 
     @property
     def event(self) -> EventBounds | None:
-        """The event that goes on, reported or not."""
+        """The ongoing event, reported or not."""
         return self._event
 
     def push(self, window: LabelWindow) -> Step:
@@ -100,7 +100,7 @@ class Hysteresis:
         return Step(self._report(), self._end(window))
 
     def stop(self, *, goes_on: bool = False) -> EventBounds | None:
-        """End the event that goes on: the next window has nothing to do with it.
+        """End the ongoing event: the next window has nothing to do with it.
 
         Args:
             goes_on: Another state machine takes the next window.  The sound may go on

@@ -73,7 +73,7 @@ class ModelCard(_CardPart):
     """Name in records."""
 
     preset: Word
-    """The network, a key of `monitor.model.networks.build.PRESETS`."""
+    """The network, a key of `monitor.model.networks.PRESETS`."""
 
     labels: Annotated[tuple[Word, ...], Field(min_length=1, max_length=1000)]
     """Label of each class, in the order of the scores."""

@@ -24,7 +24,7 @@ from monitor.model.card import (
     read_card,
 )
 from monitor.model.golden import Golden, difference, golden_vector
-from monitor.model.networks.build import Network, build_network
+from monitor.model.networks import Network, build_network
 from monitor.spec import ModelSpec
 
 __all__ = [

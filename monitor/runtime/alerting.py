@@ -20,7 +20,7 @@ from monitor.sinks.alerts.build import (
     close_hooks,
     warn_of_orphans,
 )
-from monitor.sinks.alerts.hooks.hook import Hook
+from monitor.sinks.alerts.hooks import Hook
 from monitor.sinks.alerts.outbox import Alert
 from monitor.sinks.alerts.rules import Rules
 from monitor.sinks.alerts.sender import Sender

@@ -27,7 +27,7 @@ from monitor.model.card import ModelCard, read_card
 from monitor.model.classifier import Classifier
 from monitor.model.frontend import IncrementalLogMel, LogMel
 from monitor.model.model_file import TrainedModel, load_model, save_model
-from monitor.model.networks.build import build_network
+from monitor.model.networks import build_network
 from monitor.runtime.pipeline import build_pipeline
 from monitor.spec import ModelSpec
 

@@ -71,10 +71,10 @@ class Window:
     """float32, shape (channels, n_mels, window_frames), dB."""
 
     level: Level
-    """Of the newest hop."""
+    """Level of the newest hop."""
 
     peak_level_dbfs: float
-    """Of the loudest hop."""
+    """Level of the loudest hop."""
 
 
 class Windower:
@@ -87,7 +87,7 @@ class Windower:
         self.grid = grid
         self.level_offset_db = level_offset_db
         self.stretch_start = 0
-        """Where the samples begin that follow each other up to the newest."""
+        """Index since which no sample was lost."""
 
         hops_in_window = -(-grid.window_samples // grid.hop_samples)
         self._levels: deque[Level] = deque(maxlen=hops_in_window)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from monitor.model.networks.build import PRESETS
+from monitor.model.networks import PRESETS
 from monitor.runtime.benchmark import Benchmark, run_benchmark
 
 pytestmark = pytest.mark.benchmark

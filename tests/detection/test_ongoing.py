@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.detection.ongoing import begin, follow
+from monitor.detection.detector import begin_ongoing, update_ongoing
 from monitor.records import Event, Ongoing, Onset, ScoreFrame
 from tests.support.detection import detector, rule
 from tests.support.scores import drawn
@@ -83,20 +83,20 @@ def test_the_level_is_the_energy_mean_of_the_hops() -> None:
     ]
     (onset,) = detector(rule()).push(frames[0])
     assert isinstance(onset, Onset)
-    known = begin(onset, frames[:1], 0, 0.7)
-    known = follow(known, frames[1], 0, 0.7)
+    known = begin_ongoing(onset, frames[:1], 0, 0.7)
+    known = update_ongoing(known, frames[1], 0, 0.7)
     assert known.level_dbfs == -20.0
     mean = 90 + 10 * math.log10((1e-3 + 1e-2) / 2)
     assert known.laeq_db == pytest.approx(mean)
     # Digital silence has no level, and does not change the mean.
-    assert follow(known, frames[2], 0, 0.7).laeq_db == pytest.approx(mean)
+    assert update_ongoing(known, frames[2], 0, 0.7).laeq_db == pytest.approx(mean)
 
 
 def test_a_hit_that_ends_earlier_does_not_shorten_it() -> None:
     first, second = drawn("88", hop=10)
     (onset,) = detector(rule()).push(first)
     assert isinstance(onset, Onset)
-    known = begin(onset, [first], 0, 0.7)
-    earlier = follow(known, replace(second, spans=((2, 5),)), 0, 0.7)
+    known = begin_ongoing(onset, [first], 0, 0.7)
+    earlier = update_ongoing(known, replace(second, spans=((2, 5),)), 0, 0.7)
     assert earlier.stop == known.stop == 10
-    assert follow(earlier, second, 0, 0.7).stop == 20
+    assert update_ongoing(earlier, second, 0, 0.7).stop == 20

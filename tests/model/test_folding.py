@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from monitor.model.folding import fold
-from monitor.model.networks.build import PRESETS
+from monitor.model.networks import PRESETS
 from tests.support.models import seeded_model, seeded_windows
 
 

@@ -18,7 +18,7 @@ from monitor.model import frontend, golden
 from monitor.model.card import ModelCard, Thresholds, read_card
 from monitor.model.golden import golden_signal
 from monitor.model.model_file import load_model, save_model
-from monitor.model.networks.build import PRESETS
+from monitor.model.networks import PRESETS
 from monitor.spec import ModelSpec
 from tests.support import ROOT
 from tests.support.models import seeded_model, seeded_windows

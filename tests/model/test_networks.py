@@ -5,13 +5,13 @@ import torch
 from torch import Tensor, nn
 
 from monitor.errors import UsageError
-from monitor.model.networks.article import article
-from monitor.model.networks.base import Network, Normalise, average
-from monitor.model.networks.build import (
+from monitor.model.networks import (
     PRESETS,
     build_network,
     count_parameters_and_macs,
 )
+from monitor.model.networks.article import article
+from monitor.model.networks.base import Network, Normalise, average
 from monitor.model.networks.mobile import mobile
 from monitor.spec import ModelSpec
 

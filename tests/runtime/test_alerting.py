@@ -11,7 +11,7 @@ import pytest
 from monitor.clock import SystemClock
 from monitor.runtime.alerting import Alerting
 from monitor.runtime.threads import Threads
-from monitor.sinks.alerts.hooks.hook import Delivered, Outcome
+from monitor.sinks.alerts.hooks import Delivered, Outcome
 from monitor.sinks.alerts.outbox import Alert, write_alerts
 from monitor.sinks.alerts.rules import Rules
 from monitor.sinks.store.database import Database, open_database, transaction

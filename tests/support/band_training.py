@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from monitor.model.networks.build import Network, build_network
+from monitor.model.networks import Network, build_network
 from tests.support.recordings import SMALL_SPEC
 from training.checkpoint import RunFolder
 from training.config import TrainingSettings, training_settings

@@ -4,7 +4,7 @@ import torch
 
 from monitor.model.card import ModelCard, Thresholds
 from monitor.model.model_file import TrainedModel
-from monitor.model.networks.build import build_network
+from monitor.model.networks import build_network
 from monitor.spec import ModelSpec
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from monitor.config.alerts import AlertSettings
-from monitor.detection.ongoing import begin, follow
+from monitor.detection.detector import begin_ongoing, update_ongoing
 from monitor.records import Event, Ongoing, Onset, ScoreFrame, Timed
 from monitor.sinks.alerts.outbox import Alert
 from monitor.sinks.alerts.rules import Rules
@@ -57,12 +57,14 @@ class RuleDriver:
         self.frames.append(record)
         for label, known in self.ongoing.items():
             index = LABELS.index(label)
-            self.ongoing[label] = follow(known, record, index, THRESHOLD)
+            self.ongoing[label] = update_ongoing(known, record, index, THRESHOLD)
         for label, begun in self.going_on.items():
             if label not in self.ongoing:
                 assert isinstance(begun.record, Onset)
                 index = LABELS.index(label)
-                self.ongoing[label] = begin(begun.record, self.frames, index, THRESHOLD)
+                self.ongoing[label] = begin_ongoing(
+                    begun.record, self.frames, index, THRESHOLD
+                )
         ongoing = tuple(self.ongoing.values())
         return replace(window, record=replace(record, ongoing=ongoing))
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from monitor.model.networks.build import Network
+from monitor.model.networks import Network
 from tests.support.band_training import settings_of, train_bands
 from training.checkpoint import Checkpoint, InterruptedTrainingError, RunFolder
 from training.progress import ValidationResult

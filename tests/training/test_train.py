@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from monitor.errors import UsageError
-from monitor.model.networks.build import Network
+from monitor.model.networks import Network
 from tests.support import ROOT
 from tests.support.band_training import BandBatches, settings_of, train_bands
 from training.checkpoint import InterruptedTrainingError, RunFolder

@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional
 
 from monitor.model.frontend import LogMel
-from monitor.model.networks.build import Network
+from monitor.model.networks import Network
 from monitor.model.networks.mobile import SkipHead
 from training.config import TrainingSettings
 from training.distill import initialisation

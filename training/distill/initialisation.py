@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from monitor.errors import UsageError
-from monitor.model.networks.build import Network
+from monitor.model.networks import Network
 from monitor.model.networks.mobile import BandMap, Gate, InvertedResidual
 from monitor.spec import ModelSpec
 

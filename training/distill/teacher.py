@@ -1,6 +1,6 @@
-"""A teacher: an ONNX model of a waveform; and the linear readout of its outputs."""
+"""A teacher: an ONNX model of a waveform; its linear readout and linear probe."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,15 +9,26 @@ import numpy as np
 import soxr
 import torch
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch.nn import functional
 
 from monitor.errors import UsageError
+from monitor.spec import ModelSpec
+from training.data.decoded import Advance
+from training.data.manifest import Clip
+from training.mixtures.material import Material
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession  # type: ignore[import-untyped]
 
 
 Array = NDArray[np.float32]
+
+_SHORTEST_CLIP_SECONDS = 1
+_PROBE_INVERSE_RIDGE = 0.01
+_PROBE_ITERATIONS = 2000
 _RIDGE = 1e-2
 _HIGH_RIDGE = 1.0
 _NAMED = 3.0
@@ -243,3 +254,58 @@ def classes_of(
                 f"{outputs - 1}; not {max(indices)}"
             )
     return [tuple(chosen.get(label, ())) for label in labels]
+
+
+def teacher_figures(
+    teacher: Teacher,
+    material: Material,
+    spec: ModelSpec,
+    folds: Iterable[int],
+    advance: Advance,
+) -> dict[str, Any]:
+    """Probe the teacher's embedding of whole clips, at their true length.
+
+    Returns:
+        `teacher_embedding_accuracy`; nothing if the teacher has no embedding.
+    """
+    clips, rows = material.manifest.clips, []
+    for number, clip in enumerate(clips, start=1):
+        samples = material.store.read(clip.path)
+        waveform = teacher.waveform(samples, spec.sample_rate)
+        missing = _SHORTEST_CLIP_SECONDS * teacher.sample_rate - len(waveform)
+        outputs = teacher.run(np.pad(waveform, (0, max(0, missing))))
+        if outputs.embedding is None:
+            return {}
+        rows.append(outputs.embedding[0])
+        advance("running the teacher", number, len(clips))
+    return {
+        "teacher_embedding_accuracy": embedding_accuracy(np.stack(rows), clips, folds)
+    }
+
+
+def embedding_accuracy(
+    embedding: Array, clips: Sequence[Clip], folds: Iterable[int]
+) -> dict[str, float]:
+    """Compute the accuracy of a logistic regression on embeddings (clips, size).
+
+    It is trained on the same clips as a student of the fold.
+
+    Returns:
+        By the number of the fold, as text, and `together` over all their clips.
+    """
+    truth = np.array([clip.label for clip in clips])
+    fold_of = np.array([clip.fold for clip in clips])
+    right = {}
+    for fold in folds:
+        known, new = fold_of != fold, fold_of == fold
+        regression = make_pipeline(
+            StandardScaler(),
+            LogisticRegression(C=_PROBE_INVERSE_RIDGE, max_iter=_PROBE_ITERATIONS),
+        )
+        regression.fit(embedding[known], truth[known])
+        right[str(fold)] = regression.predict(embedding[new]) == truth[new]
+    together = float(np.concatenate(list(right.values())).mean())
+    return {
+        **{fold: float(own.mean()) for fold, own in right.items()},
+        "together": together,
+    }

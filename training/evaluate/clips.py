@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from monitor.errors import DatasetError
 from monitor.model.frontend import LogMel
 from monitor.model.model_file import TrainedModel, load_model
-from monitor.model.networks.build import Network, count_parameters_and_macs
+from monitor.model.networks import Network, count_parameters_and_macs
 from monitor.spec import ModelSpec
 from training.config import TrainingSettings
 from training.data.decoded import Advance, ClipStore, ignore

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix
 
-from monitor.model.networks.build import Network
+from monitor.model.networks import Network
 from training.config import TrainingSettings
 from training.data.decoded import Advance
 from training.data.manifest import Clip, Manifest

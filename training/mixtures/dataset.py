@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from monitor.errors import UsageError
 from monitor.model.frontend import LogMel
-from monitor.model.networks.build import Network
+from monitor.model.networks import Network
 from monitor.spec import ModelSpec
 from training.data.decoded import to_channels
 from training.distributed import SINGLE_PROCESS, Distributed

@@ -22,10 +22,10 @@ _LAST_READS = 16
 _FLOOD_PAUSE_SECONDS = 0.01
 
 _GRACE_SECONDS = 0.3
-"""From SIGTERM to SIGKILL."""
+"""Time from SIGTERM to SIGKILL."""
 
 _DEATH_SECONDS = 1.0
-"""From SIGKILL to giving up: a process that hangs in the kernel dies when it can."""
+"""Time from SIGKILL to giving up: a process may hang in the kernel."""
 
 
 class ChildProcess:

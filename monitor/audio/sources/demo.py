@@ -27,7 +27,7 @@ class Sound:
 
 
 LABELS = ("siren", "dog_bark", "car_horn")
-"""Sounds that can be synthesised, the one that networks recognise best first."""
+"""Names of the sounds, the one that networks recognise best first."""
 
 SCENE_SECONDS = 60.0
 SCENE = (

@@ -19,7 +19,7 @@ class InputDevice:
     """A device that sound can be captured from."""
 
     name: str
-    """As PortAudio gives it; `mic:` takes any part of it."""
+    """Name that PortAudio gives; `mic:` takes any part of it."""
 
     host_api: str
     """ALSA, Core Audio, ..."""

@@ -38,7 +38,7 @@ _MAGIC = (b"RIFF", b"RF64", b"BW64")
 _LONGEST_FORMAT = 256
 
 UNSURE_LENGTH = 0x7FFF_0000
-"""From here on, a length is a placeholder of a program that does not know it.
+"""Least length that is a placeholder of a program that does not know it.
 
 arecord writes so many bytes and then a new header; sox and ffmpeg never stop.
 """
@@ -46,7 +46,7 @@ arecord writes so many bytes and then a new header; sox and ffmpeg never stop.
 
 @dataclass(frozen=True, slots=True)
 class PcmFormat:
-    """How samples are written as bytes: interleaved, little-endian."""
+    """The format of samples as bytes: interleaved, little-endian."""
 
     sample_rate: int
     channels: int
@@ -107,7 +107,7 @@ class WavOrRawDecoder:
 
     def __init__(self, raw: PcmFormat) -> None:
         self.pcm_format: PcmFormat | None = None
-        """How the samples are written; None until enough bytes have come."""
+        """Format of the samples; None until enough bytes have come."""
 
         self._raw = raw
         self._bytes = b""  # not decoded yet

@@ -15,10 +15,10 @@ HIGHEST_RATE = 192_000
 MOST_CHANNELS = 64
 
 _DEFAULT_RATE = 44_100
-"""Of raw PCM and of the demo scene."""
+"""Samples a second of raw PCM and of the demo scene."""
 
 Speed = Literal["realtime", "max"]
-"""A recording plays at its own pace, or as fast as its reader takes it."""
+"""A recording plays at its own rate, or as fast as its reader takes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Source(Protocol):
 
     @property
     def opening_seconds(self) -> float:
-        """How long a new stream may take until its first samples."""
+        """Longest time from `open` to the first samples."""
 
     def open(self) -> SourceStream:
         """Open the source; returns at once, also if the first samples take a while.
@@ -82,8 +82,8 @@ def build_source(
     """Build the source that `settings.input` names; a microphone may be absent.
 
     Args:
-        settings: Of one source.
-        speed: Of a recording or the demo scene.
+        settings: Those of one source.
+        speed: Speed of a recording or the demo scene.
         now: Monotonic seconds.
 
     Raises:

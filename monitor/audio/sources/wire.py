@@ -9,7 +9,7 @@ from dataclasses import dataclass
 _HEADER = struct.Struct("=4sII")
 _MAGIC = b"PCM1"
 _BLOCK = struct.Struct("=II")
-"""Before each block: its samples, and the samples lost before it, of one channel."""
+"""Header of a block: samples per channel in it, and lost before it."""
 
 SAMPLE_BYTES = 4
 """float32, as this machine writes it, interleaved."""

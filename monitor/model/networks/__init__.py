@@ -1,1 +1,69 @@
-"""The networks that a model file can name."""
+"""The networks that a model file can name, by preset, and their cost."""
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from types import MappingProxyType
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from monitor.errors import UsageError
+from monitor.model.networks.article import article
+from monitor.model.networks.base import Network, Normalise, Output
+from monitor.model.networks.mobile import mobile
+from monitor.spec import ModelSpec
+
+__all__ = [
+    "PRESETS",
+    "Cost",
+    "Network",
+    "Normalise",
+    "Output",
+    "build_network",
+    "count_parameters_and_macs",
+]
+
+PRESETS: Mapping[str, Callable[[ModelSpec, int], Network]] = MappingProxyType(
+    {"article": article, "mobile": mobile}
+)
+
+
+def build_network(preset: str, spec: ModelSpec, labels: int) -> Network:
+    """Build the network `preset` with fresh weights for `labels` labels.
+
+    Raises:
+        UsageError: There is no such preset.
+    """
+    if preset not in PRESETS:
+        raise UsageError(
+            f"preset: {preset!r} is not a network; choose from {', '.join(PRESETS)}"
+        )
+    return PRESETS[preset](spec, labels)
+
+
+class Cost(NamedTuple):
+    """Size and work of a network."""
+
+    parameters: int
+    """Learned weights, without statistics of the data."""
+
+    macs: int
+    """Multiply-accumulates for one window, of convolutions and linear layers."""
+
+
+def count_parameters_and_macs(network: Network, spec: ModelSpec) -> Cost:
+    """Count weights, and the work for one window of `spec`."""
+    macs = 0
+
+    def count(layer: nn.Module, _: object, output: Tensor) -> None:
+        nonlocal macs
+        macs += output.numel() * layer.get_parameter("weight")[0].numel()
+
+    network = deepcopy(network).cpu().eval()
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.register_forward_hook(count)
+    with torch.no_grad():
+        network(torch.zeros(1, spec.channels, spec.n_mels, spec.window_frames))
+    return Cost(sum(parameter.numel() for parameter in network.parameters()), macs)

@@ -11,8 +11,7 @@ from monitor.clock import Clock
 from monitor.config.alerts import AlertSettings
 from monitor.errors import ConfigError, StoreUnavailableError
 from monitor.sinks.alerts.body import SCHEMA
-from monitor.sinks.alerts.hooks import build_hook
-from monitor.sinks.alerts.hooks.hook import Hook, Outcome, Retry
+from monitor.sinks.alerts.hooks import Hook, Outcome, Retry, build_hook
 from monitor.sinks.alerts.outbox import Alert, Outbox
 from monitor.sinks.alerts.sender import Delivery, Sender
 from monitor.sinks.store.database import Database

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from monitor.clock import Clock
 from monitor.errors import StoreUnavailableError
-from monitor.sinks.alerts.hooks.hook import Delivered, Hook, Outcome, Refused, Retry
+from monitor.sinks.alerts.hooks import Delivered, Hook, Outcome, Refused, Retry
 from monitor.sinks.alerts.outbox import Alert, Attempt, Entry, Outbox
 
 logger = logging.getLogger(__name__)

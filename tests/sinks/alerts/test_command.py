@@ -13,8 +13,8 @@ import pytest
 
 from monitor.config.hooks import CommandSettings
 from monitor.errors import ConfigError
+from monitor.sinks.alerts.hooks import Delivered, Outcome, Retry
 from monitor.sinks.alerts.hooks.command import Command
-from monitor.sinks.alerts.hooks.hook import Delivered, Outcome, Retry
 from tests.support.alerts import alert
 
 

@@ -13,8 +13,7 @@ import trustme
 
 from monitor.config.outputs import MqttAlertSettings
 from monitor.errors import ConfigError
-from monitor.sinks.alerts.hooks import build_hook
-from monitor.sinks.alerts.hooks.hook import Delivered, Hook, Outcome, Retry
+from monitor.sinks.alerts.hooks import Delivered, Hook, Outcome, Retry, build_hook
 from tests.support.alerts import alert
 from tests.support.broker import needs_mosquitto, running_broker, subscribed
 from tests.support.endpoint import unused_port

@@ -10,8 +10,7 @@ import pytest
 
 from monitor.config.outputs import NotifySettings
 from monitor.errors import ConfigError
-from monitor.sinks.alerts.hooks import build_hook
-from monitor.sinks.alerts.hooks.hook import Delivered, Hook, Retry
+from monitor.sinks.alerts.hooks import Delivered, Hook, Retry, build_hook
 from tests.support.alerts import alert
 from tests.support.endpoint import (
     Endpoint,

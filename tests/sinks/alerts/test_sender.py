@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from monitor.clock import SystemClock
 from monitor.config.hooks import WebhookSettings
-from monitor.sinks.alerts.hooks.hook import Delivered, Hook, Outcome, Refused, Retry
+from monitor.sinks.alerts.hooks import Delivered, Hook, Outcome, Refused, Retry
 from monitor.sinks.alerts.hooks.webhook import Webhook
 from monitor.sinks.alerts.outbox import Alert, Attempt, Outbox, write_alerts
 from monitor.sinks.alerts.sender import Sender, back_off_seconds

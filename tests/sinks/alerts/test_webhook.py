@@ -15,7 +15,7 @@ from standardwebhooks import Webhook as Verifier
 
 from monitor.config.hooks import WebhookSettings
 from monitor.errors import ConfigError
-from monitor.sinks.alerts.hooks.hook import Delivered, Outcome, Refused, Retry
+from monitor.sinks.alerts.hooks import Delivered, Outcome, Refused, Retry
 from monitor.sinks.alerts.hooks.webhook import Webhook
 from tests.support.alerts import SECRET, alert
 from tests.support.endpoint import (

@@ -6,7 +6,7 @@ import tracemalloc
 import pytest
 
 from monitor.config.hooks import WebhookSettings
-from monitor.sinks.alerts.hooks.hook import Delivered, Refused, Retry
+from monitor.sinks.alerts.hooks import Delivered, Refused, Retry
 from monitor.sinks.alerts.hooks.webhook import Webhook
 from tests.support.alerts import alert
 from tests.support.endpoint import Behaviour, Talk, closing_after, running_endpoint

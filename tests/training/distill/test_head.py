@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from monitor.model.networks.build import build_network
+from monitor.model.networks import build_network
 from monitor.model.networks.mobile import FEATURES, SkipHead
 from tests.support.recordings import SMALL_SPEC
 from training.distill.distillation import fit_head, start_heads

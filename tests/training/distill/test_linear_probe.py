@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from training.data.manifest import Clip
-from training.distill.linear_probe import embedding_accuracy
+from training.distill.teacher import embedding_accuracy
 
 
 def clips_of(truth: np.ndarray) -> list[Clip]:

@@ -11,7 +11,7 @@ import yaml
 
 from monitor.commands.app import run_command_line
 from monitor.model.model_file import ModelCard, TrainedModel, load_model, save_model
-from monitor.model.networks.build import build_network
+from monitor.model.networks import build_network
 from tests.support.recordings import LABELS, RATE, SMALL_SPEC, write_folders
 from training.evaluate.recalibrate import label_thresholds
 

@@ -11,7 +11,7 @@ from monitor.commands.app import run_command_line
 from monitor.config.detection import DetectionSettings
 from monitor.model.classifier import Classifier
 from monitor.model.model_file import ModelCard, Thresholds, TrainedModel, save_model
-from monitor.model.networks.build import build_network
+from monitor.model.networks import build_network
 from tests.support.recordings import LABELS, RATE, SMALL_SPEC, sound
 from training.evaluate.recalibrate import detect, recall_costs, score_streams
 from training.streams.evaluate import evaluate_streams

@@ -18,7 +18,7 @@ from monitor.config.detection import DetectionSettings, LabelSettings
 from monitor.errors import DatasetError
 from monitor.model.card import ModelCard
 from monitor.model.model_file import TrainedModel, save_model
-from monitor.model.networks.build import build_network
+from monitor.model.networks import build_network
 from monitor.records import ScoreFrame, Timed
 from monitor.spec import ModelSpec
 from tests.support.daemon import START_SECONDS, RunningMonitor
