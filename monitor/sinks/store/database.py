@@ -134,7 +134,10 @@ class Database:
     def _prepare_once(self) -> None:
         self.path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         # SQLite would create the file as the umask allows; the side files follow it.
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, FILE_MODE))
+        # A file that is there is not opened: to close it would release the locks of
+        # all connections of this process, and another process would delete their log.
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, FILE_MODE))
         with closing(self._open("rw")) as connection:
             self._check(connection)
             version = _version(connection)

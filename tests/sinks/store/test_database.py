@@ -3,6 +3,8 @@
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -44,6 +46,25 @@ def test_it_is_in_wal_mode_and_overwrites_deleted_rows(tmp_path: Path) -> None:
     assert pragma(database, "foreign_keys") == 1
     assert pragma(database, "synchronous") == 2
     assert pragma(database, "user_version") == len(MIGRATIONS)
+
+
+def test_preparing_it_again_releases_no_lock_of_an_open_connection(
+    tmp_path: Path,
+) -> None:
+    database = open_database(tmp_path / "monitor.db")
+    log = tmp_path / "monitor.db-wal"
+    with closing(database.connect()) as connection:
+        with transaction(connection):
+            connection.execute("INSERT INTO sources (name) VALUES ('street')")
+        before = log.stat().st_ino
+        database.prepare()
+        # The last connection to a database deletes the write-ahead log.
+        script = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); "
+        script += "c.execute('SELECT * FROM sources').fetchall(); c.close()"
+        subprocess.run(
+            [sys.executable, "-c", script, database.path], check=True, timeout=60
+        )
+        assert log.stat().st_ino == before
 
 
 def test_an_old_version_is_migrated_step_by_step_and_keeps_its_rows(
