@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from monitor.records import GapReason, HealthKind
 
@@ -117,6 +117,17 @@ def redact(text: str, secrets: Iterable[str]) -> str:
         if secret:
             text = text.replace(secret, "***")
     return text
+
+
+SHORTEST_SECRET = 4
+"""Shorter parts of a URL are words such as `to` as often as secrets."""
+
+
+def secret_parts(url: str) -> list[str]:
+    """Return a part of a URL and the words in it that may be secrets, longest first."""
+    words = {url, *re.split(r"[/:@?&=,;]", url)}
+    words |= {unquote(word) for word in words}
+    return sorted((w for w in words if len(w) >= SHORTEST_SECRET), key=len)[::-1]
 
 
 _USER = re.compile(r"(?<=//)[^/@\s'\"]*@")

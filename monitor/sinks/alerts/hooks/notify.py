@@ -1,9 +1,7 @@
 """The notify hook: sends alerts as messages, by any service that apprise knows."""
 
 import logging
-import re
 from collections.abc import Mapping
-from urllib.parse import unquote
 
 import apprise
 
@@ -13,7 +11,7 @@ from monitor.sinks.alerts.body import render
 from monitor.sinks.alerts.hooks import Delivered, Outcome, Retry
 from monitor.sinks.alerts.outbox import Alert
 from monitor.sinks.alerts.secrets import read_one_line
-from monitor.text import printable, redact
+from monitor.text import printable, redact, secret_parts
 
 # These log URLs, and here a URL is a secret.  The outcome has the relevant part.
 logging.getLogger("apprise").addHandler(logging.NullHandler())
@@ -21,8 +19,6 @@ logging.getLogger("apprise").propagate = False
 logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 MAX_DETAIL = 200
-SHORTEST_SECRET = 4
-"""Shorter parts of a URL are words such as `to` as often as secrets."""
 
 
 class Notify:
@@ -39,7 +35,7 @@ class Notify:
         key = f"{place}.url_secret"
         url = read_one_line(settings.url_secret, key, environ)
         self._settings = settings
-        self._secrets = _parts(url)
+        self._secrets = [url, *secret_parts(url.partition("://")[2])]
         # Nothing is kept on the disk, no redirect is followed, and messages are sent
         # from the calling thread: the process waits for apprise's own when it ends.
         asset = apprise.AppriseAsset(
@@ -95,12 +91,3 @@ class Notify:
     def _cleaned(self, why: str) -> str:
         clean = printable(redact(why, self._secrets))[:MAX_DETAIL]
         return clean or "apprise gives no reason"
-
-
-def _parts(url: str) -> list[str]:
-    """The URL and every part of it, longest first: any of them may be a secret."""
-    _, _, rest = url.partition("://")
-    words = {url, rest}
-    words |= {word for word in re.split(r"[/:@?&=,;]", rest) if word}
-    words |= {unquote(word) for word in words}
-    return sorted((w for w in words if len(w) >= SHORTEST_SECRET), key=len)[::-1]

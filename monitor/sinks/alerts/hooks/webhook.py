@@ -27,7 +27,7 @@ from monitor.sinks.alerts.body import render
 from monitor.sinks.alerts.hooks import Delivered, Outcome, Refused, Retry
 from monitor.sinks.alerts.outbox import Alert
 from monitor.sinks.alerts.secrets import read_one_line, read_secret, tls_context
-from monitor.text import printable, redact, redact_url
+from monitor.text import printable, redact, redact_url, secret_parts
 
 PREFIX = "whsec_"
 SHORTEST, LONGEST = 24, 64
@@ -101,7 +101,9 @@ class Webhook:
         self.target = redact_url(self._url)
         self._keys = _keys(settings, place, environ)
         self._headers, self._secrets = _headers(settings, place, environ)
-        self._secrets.append(self._url)
+        # A server may quote the path of the request in its answer.
+        path = self._url.partition(urlsplit(self._url).netloc)[2]
+        self._secrets += [self._url, *secret_parts(path)]
         self._socket: socket.socket | None = None
         self._cancelled = False
         self._client = httpx.Client(
