@@ -62,8 +62,9 @@ def test_every_command_shown_can_be_parsed(page: str, arguments: list[str]) -> N
         parse(typer.main.get_command(app), arguments, "sound-monitor")
 
 
-def test_many_commands_are_shown() -> None:
+def test_many_commands_and_configurations_are_shown() -> None:
     assert len(list(command_lines())) > 40
+    assert sum(len(blocks(page, "yaml")) for page in (README, *PAGES)) > 5
 
 
 @pytest.mark.parametrize(

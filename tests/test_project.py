@@ -143,4 +143,4 @@ def test_portaudio_is_imported_by_one_file() -> None:
             r"^\s*(import|from) sounddevice", (ROOT / path).read_text(), re.MULTILINE
         )
     ]
-    assert importing in ([], ["monitor/audio/sources/portaudio_child.py"])
+    assert importing == ["monitor/audio/sources/portaudio_child.py"]

@@ -232,8 +232,9 @@ def test_clipping_is_measured_before_the_resampler_rounds_it_off() -> None:
         timeline, conditioner = make(rate)
         tone = np.clip(sine(440, 1.0, 2.0, rate), -1, 1)
         conditioner.push(tone, now=0.0)
-        for cell in timeline.take_cells():
-            assert cell.channels[0].clipped > 0.3 * rate / 2
+        cells = timeline.take_cells()
+        assert len(cells) == 2
+        assert min(cell.channels[0].clipped for cell in cells) > 0.3 * rate / 2
 
 
 def test_a_dead_channel_is_measured_before_the_living_one_takes_its_place() -> None:
@@ -241,7 +242,7 @@ def test_a_dead_channel_is_measured_before_the_living_one_takes_its_place() -> N
     block = noise(10.0, channels=2)
     block[1] = 0
     conditioner.push(block, now=0.0)
-    assert all(it.channels[1].is_zero for it in timeline.take_cells())
+    assert [it.channels[1].is_zero for it in timeline.take_cells()] == [True] * 20
 
 
 def test_after_a_loss_cells_begin_anew() -> None:

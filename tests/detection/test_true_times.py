@@ -195,12 +195,20 @@ def test_sounds_of_several_labels_at_once_are_events_of_their_own():
 
 def test_silence_makes_no_event_whatever_the_scores():
     generator = np.random.default_rng(9)
-    for frame in frames_of([], SPEC.samples(60)):
-        scores = tuple(generator.uniform(0.5, 1.0, len(LABELS)).tolist())
-        silent = ScoreFrame(
-            "street", frame.start, frame.stop, scores, frame.spans, -120, -120, -30
-        )
-        assert found([silent]) == []
+
+    def at_level(dbfs: float) -> list[ScoreFrame]:
+        return [
+            replace(
+                frame,
+                scores=tuple(generator.uniform(0.5, 1.0, len(LABELS)).tolist()),
+                level_dbfs=dbfs,
+                peak_level_dbfs=dbfs,
+            )
+            for frame in frames_of([], SPEC.samples(60))
+        ]
+
+    assert found(at_level(-120)) == []
+    assert found(at_level(-40)) != []
 
 
 def test_an_event_is_not_prolonged_by_silence():

@@ -125,6 +125,7 @@ def test_a_torn_line_does_not_affect_later_lines(
 ) -> None:
     first, *others = outcome.running.log_lines()
     assert first == TORN
+    assert others
     assert all(isinstance(line, dict) for line in others)
     figures.append(Figure("the last line of the log is torn"))
 

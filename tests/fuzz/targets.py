@@ -87,12 +87,14 @@ class ModelFile:
             redirect_stdout(nowhere),
             redirect_stderr(nowhere),
         ):
-            assert run_command_line(["model", str(self._path)]) in (0, 1)
+            code = run_command_line(["model", str(self._path)])
+        assert code in (0, 1)
         try:
             model = load_model(self._path)
         except SoundMonitorError as error:
             one_sentence(error)
             return False
+        assert code == 0
         spec = model.spec
         import torch
 

@@ -2,11 +2,14 @@
 
 import json
 import math
+import threading
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from monitor.records import HealthKind
@@ -122,11 +125,16 @@ def test_a_model_that_fell_back_names_the_failed_device(monitor: FakeMonitor) ->
 
 def test_the_process_has_its_memory_files_and_threads(monitor: FakeMonitor) -> None:
     monitor.report()
-    process = status_of(monitor)["process"]
-    assert process["rss_bytes"] > 10 * 2**20
-    assert process["open_files"] > 2
-    assert process["threads"] >= 1
-    assert process["cpu_share"] >= 0
+    until = time.process_time() + 0.05
+    while time.process_time() < until:
+        pass
+    monitor.clock.advance(1)
+    process, measured = status_of(monitor)["process"], psutil.Process()
+    assert process["rss_bytes"] == pytest.approx(measured.memory_info().rss, rel=0.2)
+    assert process["open_files"] == pytest.approx(measured.num_fds(), abs=2)
+    assert process["threads"] == threading.active_count()
+    # At least 0.05 s of processor time in two seconds of the fake clock.
+    assert 0.025 <= process["cpu_share"] <= time.process_time()
 
 
 def test_free_space_is_known_before_the_folder_is_made(tmp_path: Path) -> None:

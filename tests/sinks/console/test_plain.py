@@ -145,9 +145,13 @@ def test_a_full_disk_is_logged_once_and_does_not_stop_the_monitor(
     ]
 
 
-def test_a_closed_stream_stops_the_printing() -> None:
+def test_a_closed_stream_stops_the_printing_and_is_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     stream = io.StringIO()
-    stream.close()
     sink = PlainConsole(stream)
+    stream.close()
     sink.write([event(), event()])
+    sink.write([event()])
     sink.close()
+    assert caplog.messages == ["the output is closed; no lines are printed any more"]

@@ -25,6 +25,7 @@ def test_no_kill_loses_a_reported_record_or_leaves_a_half(
     make_store(path, run="after", rules=AlertOnEverything()).close()
     reported = [line.split() for line in drill.stdout.splitlines()]
     assert rows(path, "PRAGMA integrity_check") == ["ok"]
+    assert {kind for kind, _ in reported} == {"onset", "event"}
     reasons = dict(rows(path, "SELECT id, end_reason FROM events"))
     for kind, id_ in reported:
         assert reasons[id_] == "offset" if kind == "event" else id_ in reasons
