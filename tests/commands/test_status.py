@@ -12,7 +12,7 @@ from monitor.commands.status import print_status
 from monitor.sinks.status_snapshot import Reload, Watchdog
 from monitor.sinks.status_socket import StatusSocket, no_answer
 from monitor.statistics import CanaryResult, Levels, Listened, Loss, Trouble
-from tests.support.broker import wait_until
+from tests.support.clock import wait_until
 from tests.support.status import MODEL, FakeMonitor
 from tests.support.timed import samples
 

@@ -5,7 +5,7 @@ import os
 import signal
 from collections import Counter
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic
 
 import numpy as np
 import pytest
@@ -19,6 +19,7 @@ from monitor.model.classifier import Classifier
 from monitor.model.model_file import load_model
 from monitor.records import Onset
 from monitor.runtime.offline import analyze_file
+from monitor.sinks.status_socket import client_paths, query_status
 from tests.support.daemon import RunningMonitor
 from tests.support.pulse import PulseServer, pulse  # noqa: F401 - a fixture
 
@@ -95,6 +96,18 @@ def seconds_until_reported(samples: np.ndarray, label: str, folder: Path) -> flo
     return min(latencies)
 
 
+def captured_seconds(monitor: RunningMonitor) -> float:
+    document = query_status(client_paths(None, monitor.state_dir, os.environ))
+    (source,) = document["sources"]
+    return float(source["captured_seconds"])
+
+
+def wait_for_window(monitor: RunningMonitor) -> None:
+    """Wait until a window holds only sound that is captured from now on."""
+    until = captured_seconds(monitor) + WINDOW_SECONDS
+    monitor.wait_until(lambda it: captured_seconds(it) >= until, DEADLINE_SECONDS)
+
+
 @pytest.mark.benchmark
 @pytest.mark.timeout(180)
 def test_sounds_are_reported_within_a_second_and_a_half_of_when_they_can_be(
@@ -109,7 +122,7 @@ def test_sounds_are_reported_within_a_second_and_a_half_of_when_they_can_be(
     }
     with RunningMonitor(tmp_path, "--input", "mic:default") as monitor:
         monitor.wait_for_line("listening")
-        sleep(WINDOW_SECONDS)
+        wait_for_window(monitor)
         for label, samples in played.items():
             began = monotonic()
             player = pulse.play_samples(samples, RATE)
@@ -120,7 +133,7 @@ def test_sounds_are_reported_within_a_second_and_a_half_of_when_they_can_be(
             assert logged - began <= bound
             assert printed - began <= bound + 0.1
             player.wait(20)
-            sleep(WINDOW_SECONDS)
+            wait_for_window(monitor)
         assert monitor.stop()[0] == 0
 
 

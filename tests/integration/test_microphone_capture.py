@@ -24,6 +24,11 @@ pytestmark = pytest.mark.soundcard
 RATE = 44_100
 TONE_HZ = 1_000.0
 AMPLITUDE = 0.5
+PACKAGES = {
+    "arecord": "alsa-utils",
+    "ffmpeg": "ffmpeg",
+    "parec": "pulseaudio-utils",
+}
 
 
 def capturing(text: str) -> AbstractContextManager[CaptureReader]:
@@ -152,7 +157,7 @@ def test_the_output_of_other_recorders_is_captured(
 ) -> None:
     program = shlex.split(command)[0]
     if shutil.which(program) is None:
-        pytest.skip(f"{program} is not installed: it cannot be tried as a source")
+        pytest.skip(f"needs {program}: apt install {PACKAGES[program]}")
     play_tone(pulse)
     with capturing(f"command:{command}") as reader:
         wait_for_tone(reader)

@@ -51,7 +51,7 @@ def test_a_path_that_a_unit_would_misread_is_refused(path):
 @pytest.mark.parametrize("drop_in", [None, "gpu.conf", "pulseaudio.conf"])
 def test_the_sandbox_is_tight_and_its_lines_are_understood(tmp_path, drop_in):
     if shutil.which("systemd-analyze") is None:
-        pytest.skip("needs systemd-analyze, of the package systemd")
+        pytest.skip("needs systemd-analyze: apt install systemd")
     unit = tmp_path / "sound-monitor.service"
     program = Path(shutil.which("true") or "/bin/true")
     unit.write_text(render_unit(program, []))

@@ -19,8 +19,7 @@ from monitor.config.outputs import ClipSettings
 from monitor.records import Event, Onset, Timed
 from monitor.runtime.services import AudioHistory
 from monitor.sinks.clips import Clips
-from tests.support.broker import wait_until
-from tests.support.clock import FakeClock
+from tests.support.clock import FakeClock, wait_until
 from tests.support.timed import OPENED, SAMPLE_RATE, event, onset, statistics, timed
 
 RING_SECONDS = 20.0

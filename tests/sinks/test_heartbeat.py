@@ -11,8 +11,7 @@ from monitor.config.outputs import HeartbeatSettings
 from monitor.errors import ConfigError
 from monitor.records import SourceStateName
 from monitor.sinks.heartbeat import Heartbeat
-from tests.support.broker import wait_until
-from tests.support.clock import FakeClock
+from tests.support.clock import FakeClock, wait_until
 from tests.support.endpoint import (
     dripping,
     ok,

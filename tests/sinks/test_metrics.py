@@ -21,7 +21,7 @@ from monitor.sinks.status_snapshot import Reload, Watchdog
 from monitor.sinks.store.database import open_database
 from monitor.statistics import CanaryResult, Latencies, Levels, Loss, Trouble
 from tests.support.alerts import alert
-from tests.support.broker import wait_until
+from tests.support.clock import wait_until
 from tests.support.status import (
     TOKEN,
     FakeMonitor,

@@ -23,7 +23,7 @@ from monitor.sinks.status_socket import (
     query_status,
     server_path,
 )
-from tests.support.broker import DEADLINE_SECONDS, wait_until
+from tests.support.clock import DEADLINE_SECONDS, wait_until
 from tests.support.status import FakeMonitor
 
 STATE = Path("/var/lib/sound-monitor")

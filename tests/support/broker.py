@@ -5,26 +5,24 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic, sleep
 from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from tests.support.clock import DEADLINE_SECONDS, wait_until
 from tests.support.endpoint import unused_port
 
-DEADLINE_SECONDS = 60.0
-"""Long, for busy machines; a wait ends as soon as its condition holds."""
 PROGRAM = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin")
 
 needs_mosquitto = pytest.mark.skipif(
     PROGRAM is None,
-    reason="needs mosquitto (apt install mosquitto)",
+    reason="needs mosquitto: apt install mosquitto",
 )
 
 
@@ -129,10 +127,3 @@ def subscribed(broker: Broker, **login: Any) -> Iterator[Subscriber]:
     finally:
         client.disconnect()
         client.loop_stop()
-
-
-def wait_until(condition: Callable[[], object], message: str = "") -> None:
-    deadline = monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert monotonic() < deadline, message
-        sleep(0.01)

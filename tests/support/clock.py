@@ -1,6 +1,11 @@
-"""A clock that only a test moves."""
+"""A clock that only a test moves, and a wait on the real one with a deadline."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from time import monotonic, sleep
+
+DEADLINE_SECONDS = 60.0
+"""Long, for busy machines; a wait ends as soon as its condition holds."""
 
 
 class FakeClock:
@@ -17,3 +22,10 @@ class FakeClock:
     def advance(self, seconds: float) -> None:
         self.seconds += seconds
         self.wall += timedelta(seconds=seconds)
+
+
+def wait_until(condition: Callable[[], object], message: str = "") -> None:
+    deadline = monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert monotonic() < deadline, message
+        sleep(0.01)

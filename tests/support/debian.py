@@ -34,7 +34,8 @@ def find_obstacle() -> str | None:
         return "needs root"
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
     if missing:
-        return f"needs {', '.join(missing)} (packages debootstrap, systemd-container)"
+        packages = "debootstrap systemd-container"
+        return f"needs {', '.join(missing)}: apt install {packages}"
     if _release().get("ID") != "debian":
         return "needs Debian, whose libraries the environment is built for"
     return None

@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import wave
 from collections.abc import Iterator
+from ctypes.util import find_library
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -20,6 +21,7 @@ import pytest
 from numpy.typing import NDArray
 
 _PROGRAMS = ("pulseaudio", "pactl", "paplay", "parec")
+_PACKAGES = "pulseaudio pulseaudio-utils libportaudio2 libasound2-plugins"
 _START_SECONDS = 10.0
 _SINK = "street"
 
@@ -63,7 +65,7 @@ class PulseServer:
         while self._run(["pactl", "info"]).wait(_START_SECONDS) != 0:
             assert monotonic() < deadline, "PulseAudio does not answer"
             sleep(0.02)
-        # A null sink works two seconds ahead until somebody wants it sooner, and keeps
+        # A null sink works two seconds ahead until a client asks for less, and keeps
         # a new recorder waiting for so long.  A real sound card does not.
         self._players.append(
             self._run(["parec", "-d", f"{_SINK}.monitor", "--latency-msec=10"])
@@ -120,12 +122,26 @@ class PulseServer:
         )
 
 
+def _missing() -> list[str]:
+    """Return what the machine lacks for a virtual microphone."""
+    missing = [program for program in _PROGRAMS if shutil.which(program) is None]
+    if find_library("portaudio") is None:
+        missing.append("PortAudio")
+    plugins = ("*/alsa-lib", "alsa-lib", "../lib64/alsa-lib")
+    if not any(
+        list(Path("/usr/lib").glob(f"{folder}/libasound_module_pcm_pulse.so"))
+        for folder in plugins
+    ):
+        missing.append("the ALSA plugin of PulseAudio")
+    return missing
+
+
 @pytest.fixture
 def pulse(monkeypatch: pytest.MonkeyPatch) -> Iterator[PulseServer]:
     """A running PulseAudio, which this process and its children use for the test."""
-    missing = [program for program in _PROGRAMS if shutil.which(program) is None]
+    missing = _missing()
     if missing:
-        pytest.skip(f"no virtual microphone without {', '.join(missing)}")
+        pytest.skip(f"needs {', '.join(missing)}: apt install {_PACKAGES}")
     with tempfile.TemporaryDirectory(prefix="pulse-", dir="/tmp") as folder:
         server = PulseServer(Path(folder))
         for name, value in server.environment.items():

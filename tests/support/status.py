@@ -19,8 +19,7 @@ from monitor.sinks.status_snapshot import (
     StatusTracker,
 )
 from monitor.statistics import ModelStatistics, Statistics
-from tests.support.broker import wait_until
-from tests.support.clock import FakeClock
+from tests.support.clock import FakeClock, wait_until
 from tests.support.endpoint import unused_port
 from tests.support.timed import LABELS, SAMPLE_RATE, statistics
 

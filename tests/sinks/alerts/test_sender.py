@@ -4,7 +4,6 @@ import json
 import logging
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -23,7 +22,7 @@ from monitor.sinks.alerts.outbox import Alert, Attempt, Outbox, write_alerts
 from monitor.sinks.alerts.sender import Sender, back_off_seconds
 from monitor.sinks.store.database import Database, open_database, transaction
 from tests.support.alerts import alert
-from tests.support.clock import FakeClock
+from tests.support.clock import FakeClock, wait_until
 from tests.support.endpoint import dripping, running_endpoint, silent
 
 DEADLINE_SECONDS = 10.0
@@ -100,13 +99,6 @@ def running(
         assert not thread.is_alive()
 
 
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 def states(database: Database) -> list[tuple[str, int]]:
     with closing(database.connect()) as connection:
         rows = connection.execute(
@@ -129,8 +121,8 @@ def test_alerts_are_delivered_in_order_and_again_after_failures(
     put(database, *now_alerts(4))
     hook = FakeHook(Delivered(), Retry("down"), Retry("down", 0.01))
     with running(database, hook):
-        wait_for(lambda: len(hook.taken) == 6)
-        wait_for(lambda: states(database)[-1][0] == "delivered")
+        wait_until(lambda: len(hook.taken) == 6)
+        wait_until(lambda: states(database)[-1][0] == "delivered")
     assert hook.numbers == [0, 1, 1, 1, 2, 3]
     assert states(database) == [
         ("delivered", 1),
@@ -147,7 +139,7 @@ def test_a_refused_alert_is_dead_and_the_next_one_is_delivered(
     put(database, *now_alerts(2))
     hook = FakeHook(Refused("HTTP 400"))
     with running(database, hook):
-        wait_for(lambda: states(database)[1][0] == "delivered")
+        wait_until(lambda: states(database)[1][0] == "delivered")
     assert states(database) == [("dead", 1), ("delivered", 1)]
 
 
@@ -158,7 +150,7 @@ def test_an_alert_past_its_deadline_is_dead_without_an_attempt(
     put(database, alert(0, created=before, seconds=0.01), *now_alerts(2)[1:])
     hook = FakeHook()
     with running(database, hook):
-        wait_for(lambda: states(database)[1][0] == "delivered")
+        wait_until(lambda: states(database)[1][0] == "delivered")
     assert states(database)[0] == ("dead", 0)
     assert hook.numbers == [1]
 
@@ -167,7 +159,7 @@ def test_retry_after_is_obeyed(database: Database) -> None:
     put(database, *now_alerts(1))
     hook = FakeHook(Retry("busy", 1000.0))
     with running(database, hook):
-        wait_for(lambda: states(database)[0][1] == 1)
+        wait_until(lambda: states(database)[0][1] == 1)
     outbox = Outbox(database)
     (entry,) = outbox.entries()
     outbox.close()
@@ -183,7 +175,7 @@ def test_the_back_off_goes_on_after_a_restart(database: Database) -> None:
         outbox.record(replace(entry, attempts=9), failed)
         hook = FakeHook(Retry("down"))
         with running(database, hook, jitter=0.999):
-            wait_for(lambda: states(database)[0][1] == 10)
+            wait_until(lambda: states(database)[0][1] == 10)
         (entry,) = outbox.entries()
     assert entry.next_attempt - datetime.now(UTC) > timedelta(seconds=400)
 
@@ -197,7 +189,7 @@ def test_a_clock_that_was_set_back_does_not_hold_an_alert(tmp_path: Path) -> Non
     stop = threading.Event()
     thread = threading.Thread(target=sender.run, args=(stop,))
     thread.start()
-    wait_for(lambda: hook.taken)
+    wait_until(lambda: hook.taken)
     stop.set()
     clock.advance(100)
     thread.join(5)
@@ -214,8 +206,8 @@ def test_one_slow_endpoint_delays_no_other(database: Database) -> None:
         running(database, stuck, "a/webhook"),
         running(database, quick, "b/webhook"),
     ):
-        wait_for(lambda: stuck.taken)
-        wait_for(lambda: len(quick.taken) == 20)
+        wait_until(lambda: stuck.taken)
+        wait_until(lambda: len(quick.taken) == 20)
         assert stuck.numbers == [0]
         stuck.release.set()
     assert quick.numbers == list(range(20))
@@ -225,10 +217,10 @@ def test_a_delivery_that_hangs_is_not_begun_a_second_time(database: Database) ->
     put(database, *now_alerts(1))
     hook = StuckHook()
     with running(database, hook):
-        wait_for(lambda: states(database)[0][1] >= 2)
+        wait_until(lambda: states(database)[0][1] >= 2)
         assert len(hook.taken) == 1
         hook.release.set()
-        wait_for(lambda: states(database)[0][0] == "delivered")
+        wait_until(lambda: states(database)[0][0] == "delivered")
 
 
 @pytest.mark.parametrize("behaviour", [silent, dripping(b"HTTP/1.1 2")])
@@ -239,7 +231,7 @@ def test_a_drip_does_not_hold_longer_than_the_total_limit(
     with running_endpoint(behaviour) as endpoint:
         hook = Webhook(WebhookSettings(url=endpoint.url, total_seconds=0.3), "x", {})
         with running(database, hook):
-            wait_for(lambda: states(database)[0][1])
+            wait_until(lambda: states(database)[0][1])
     outbox = Outbox(database)
     (entry,) = outbox.entries()
     outbox.close()
@@ -272,7 +264,7 @@ def test_a_hook_that_fails_unexpectedly_is_tried_again(
     put(database, *now_alerts(1))
     hook = Broken()
     with running(database, hook):
-        wait_for(lambda: states(database)[0] == ("delivered", 2))
+        wait_until(lambda: states(database)[0] == ("delivered", 2))
     assert any("failed unexpectedly" in r.getMessage() for r in caplog.records)
 
 
@@ -285,9 +277,9 @@ def test_an_alert_whose_attempt_cannot_be_stored_is_not_delivered_again(
     blocker = sqlite3.connect(database.path, isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
     with running(Impatient(database.path), hook):
-        wait_for(lambda: len(hook.taken) == 2 and "does not work" in caplog.text)
+        wait_until(lambda: len(hook.taken) == 2 and "does not work" in caplog.text)
         blocker.execute("ROLLBACK")
-        wait_for(lambda: states(database) == [("delivered", 1)] * 2)
+        wait_until(lambda: states(database) == [("delivered", 1)] * 2)
     blocker.close()
     assert hook.numbers == [0, 1]
     assert sum("does not work" in message for message in caplog.messages) == 1
@@ -311,12 +303,12 @@ def test_alerts_that_cannot_be_stored_are_delivered_from_memory_once(
         clock.advance(0.1)
         return bool(condition())
 
-    wait_for(lambda: advanced_until(lambda: hook.numbers == [0, 1, 1, 2]))
+    wait_until(lambda: advanced_until(lambda: hook.numbers == [0, 1, 1, 2]))
     database.prepare()
     put(database, *alerts, alert(3, created=clock.wall))
     sender.confirm()
-    wait_for(lambda: advanced_until(lambda: hook.numbers == [0, 1, 1, 2, 3]))
-    wait_for(lambda: {state for state, _ in states(database)} == {"delivered"})
+    wait_until(lambda: advanced_until(lambda: hook.numbers == [0, 1, 1, 2, 3]))
+    wait_until(lambda: {state for state, _ in states(database)} == {"delivered"})
     stop.set()
     clock.advance(10)
     thread.join(5)
@@ -336,12 +328,12 @@ def test_a_database_that_was_replaced_is_found(database: Database) -> None:
     put(database, *now_alerts(1))
     hook = FakeHook()
     with running(database, hook) as sender:
-        wait_for(lambda: states(database)[0][0] == "delivered")
+        wait_until(lambda: states(database)[0][0] == "delivered")
         database.set_aside("for a test")
         database.prepare()
         put(database, *now_alerts(3)[2:])
         sender.wake()
-        wait_for(lambda: len(hook.taken) == 2)
+        wait_until(lambda: len(hook.taken) == 2)
     assert hook.numbers == [0, 2]
 
 
@@ -352,7 +344,7 @@ def test_failures_are_logged_once_and_their_end_too(
     put(database, *now_alerts(1))
     hook = FakeHook(*[Retry("down", 0.0)] * 6)
     with running(database, hook):
-        wait_for(lambda: states(database)[0][0] == "delivered")
+        wait_until(lambda: states(database)[0][0] == "delivered")
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
     assert "after 6 failed attempts" in caplog.messages[1]
 
@@ -363,7 +355,7 @@ def test_a_dropped_alert_stays_dropped(database: Database) -> None:
     hook.total_seconds = 60
     outbox = Outbox(database)
     with running(database, hook):
-        wait_for(lambda: hook.taken)
+        wait_until(lambda: hook.taken)
         assert outbox.drop(hook.taken[0].id)
         hook.release.set()
     assert states(database) == [("dropped", 0)]
@@ -375,7 +367,7 @@ def test_the_body_is_what_the_rules_made(database: Database) -> None:
     put(database, original)
     hook = FakeHook()
     with running(database, hook):
-        wait_for(lambda: hook.taken)
+        wait_until(lambda: hook.taken)
     assert json.dumps(dict(hook.taken[0].body)) == json.dumps(dict(original.body))
 
 
@@ -385,12 +377,12 @@ def test_a_retired_sender_ends_with_the_delivery_at_hand(database: Database) -> 
     before, after = StuckHook(), FakeHook()
     before.total_seconds = 60
     with running(database, before) as sender:
-        wait_for(lambda: before.taken)
+        wait_until(lambda: before.taken)
         sender.retire()
         before.release.set()
-        wait_for(lambda: before.closed)
+        wait_until(lambda: before.closed)
     with running(database, after):
-        wait_for(lambda: len(after.taken) == 2)
+        wait_until(lambda: len(after.taken) == 2)
     assert before.numbers == [0]
     assert after.numbers == [1, 2]
     assert states(database) == [("delivered", 1)] * 3
