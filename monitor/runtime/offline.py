@@ -1,5 +1,6 @@
 """Recordings through the parts of the daemon, as fast as they can be analysed."""
 
+import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,8 @@ def analyze_file(
         UsageError: There is no such file.
         AudioFileError: The file is not a recording.
     """
-    settings = SourceSettings(name=source, input=f"file:{path}")
+    # Not validated: a configuration takes fewer characters than the name of a file.
+    settings = SourceSettings(name=source).model_copy(update={"input": f"file:{path}"})
     config = config.model_copy(update={"sources": (settings,)})
     clock, rate, stop = SystemClock(), classifier.spec.sample_rate, threading.Event()
     timeline = _DrivenTimeline(source, rate, config.ring_seconds)
@@ -99,7 +101,7 @@ def log_mel_of(path: Path, spec: ModelSpec) -> NDArray[np.float32]:
     """
     frames = IncrementalLogMel(LogMel(spec), channels=1)
     parts: list[NDArray[np.float32]] = []
-    with soundfile.SoundFile(path) as file:
+    with soundfile.SoundFile(os.fsencode(path)) as file:
         resampler = StreamResampler(file.samplerate, spec.sample_rate, 1)
 
         def add(samples: NDArray[np.float32]) -> None:

@@ -1,6 +1,7 @@
 """`analyze` prints the events of recordings, and goes on after a broken one."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,18 @@ def test_json_has_one_event_a_line_with_the_path_as_source(
     assert event["source"] == str(recording)
     assert event["start"] is None
     assert 0 <= event["start_seconds"] < event["end_seconds"] <= 9
+
+
+@pytest.mark.parametrize("name", [b"rue \xe9t\xe9.wav", b"bell\x07.wav"])
+def test_the_name_of_a_recording_may_have_any_bytes(
+    name: bytes,
+    recording: Path,
+    options: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    odd = recording.rename(recording.with_name(os.fsdecode(name)))
+    assert analyze(odd, *options, "--plot", recording.with_name("plot.png")) == 0
+    assert "siren" in capsys.readouterr().out
 
 
 def test_a_recording_without_events_is_reported(

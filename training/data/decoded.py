@@ -180,7 +180,9 @@ def load_audio(path: str | Path, sample_rate: int = 44_100) -> Samples:
     """
     path = Path(path)
     try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        samples, rate = soundfile.read(
+            os.fsencode(path), dtype="float32", always_2d=True
+        )
     except (soundfile.LibsndfileError, OSError):
         raise UnusableRecordingError(path, "unreadable") from None
     if len(samples) == 0:

@@ -1,6 +1,7 @@
 """Manifest of a data set: clips with label, fold and group, and the files left out."""
 
 import hashlib
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -330,7 +331,7 @@ def _file_problem(path: Path, seen: set[bytes]) -> str | None:
     if digest in seen:
         return "duplicate"
     try:
-        frames: int = soundfile.info(path).frames
+        frames: int = soundfile.info(os.fsencode(path)).frames
     except soundfile.LibsndfileError:
         return "unreadable"
     if frames == 0:

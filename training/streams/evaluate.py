@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -156,7 +157,7 @@ def file_blocks(path: Path, sample_rate: int) -> Iterator[np.ndarray[Any, Any]]:
         DatasetError: It cannot be read to its end.
     """
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:
             channels = min(file.channels, 2)
             resampler = StreamResampler(file.samplerate, sample_rate, channels)
             for block in file.blocks(_BLOCK, dtype="float32", always_2d=True):

@@ -1,5 +1,6 @@
 """Recordings: files of every format that libsndfile reads, and the demo scene."""
 
+import os
 import re
 import stat
 import time
@@ -206,7 +207,7 @@ def _open(path: Path) -> _Recording:
         ).close()  # for the system's reason, which libsndfile does not say
         if path.stat().st_size == 0:
             raise AudioFileError(f"{path}: the file is empty")
-        sound = _Recording(path)
+        sound = _Recording(os.fsencode(path))  # soundfile encodes strictly
     except OSError as error:
         raise UsageError(f"{path}: {_reason(error)}") from error
     except TypeError as error:  # a file called .raw has no format
