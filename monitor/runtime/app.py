@@ -224,8 +224,15 @@ def parts_of(plan: Plan, sources: Mapping[str, RunningSource]) -> Parts:
     )
 
 
-def open_sinks(plan: Plan, environment: Environment) -> OpenSinks:
+def open_sinks(
+    plan: Plan, environment: Environment, before: OpenSinks | None = None
+) -> OpenSinks:
     """Open the database, the event log and the screen.
+
+    Args:
+        plan: The configuration.
+        environment: Of the process.
+        before: Those of the configuration before, which are closed.
 
     Raises:
         StoreError: Another monitor writes to the database, or a newer version did.
@@ -240,6 +247,7 @@ def open_sinks(plan: Plan, environment: Environment) -> OpenSinks:
             environment.clock,
             rules=plan.alerting,
             committed=plan.alerting.confirm,
+            before=None if before is None else before.store,
         )
     event_log = None
     if log.path is not None:

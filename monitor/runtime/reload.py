@@ -265,7 +265,7 @@ def _replace(app: App, plan: Plan, leaving: Collection[str]) -> list[StoreError]
 
     def open_all() -> Sequence[Sink]:
         try:
-            app.sinks = open_sinks(plan, app.environment)
+            app.sinks = open_sinks(plan, app.environment, app.sinks)
         except StoreError as error:
             # The monitor still listens, and shows what it detects.
             failures.append(error)

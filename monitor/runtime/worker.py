@@ -152,6 +152,7 @@ class Worker:
                 self._wakeup.wait(IDLE_SECONDS)
                 self._wakeup.clear()
                 self.step()
+            self._give_found()
             self._work(self._parts.inputs)
             for source in self._parts.inputs:
                 self._give(self._parts.pipeline.finish(source, "stopped"))
@@ -165,9 +166,9 @@ class Worker:
     def step(self) -> None:
         """Do everything that is due now."""
         self.latest_turn = began = self._clock.monotonic()
+        self._give_found()
         while not self._changes.empty():
             self._changes.get()()
-        self._give_found()
         self._work([name for name in self._parts.inputs if self._has_work(name)])
         if began - self._reported >= REPORT_SECONDS:
             self._reported = began

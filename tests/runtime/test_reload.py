@@ -223,10 +223,10 @@ def test_without_its_database_the_monitor_listens_on_until_the_next_reload(
 ) -> None:
     open_sinks, failures = reload_module.open_sinks, [StoreError("locked")]
 
-    def failing(plan: Any, environment: Any) -> Any:
+    def failing(plan: Any, *arguments: Any) -> Any:
         if plan.alerting is not None and failures:
             raise failures.pop()
-        return open_sinks(plan, environment)
+        return open_sinks(plan, *arguments)
 
     monkeypatch.setattr(reload_module, "open_sinks", failing)
     assert running.reload(store={"keep_days": 7}) == "locked"

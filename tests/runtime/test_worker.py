@@ -142,20 +142,49 @@ def test_sinks_are_reopened_when_asked_and_closed_whatever_happens(bench):
     assert bench.stop.is_set()
 
 
-def test_records_that_a_sink_finds_go_to_the_others_once(bench):
+class Finder(MemorySink):
+    """A sink that finds a record when it is opened."""
+
+    def __init__(self, found: Timed) -> None:
+        super().__init__()
+        self.found = [found]
+
+    def take_found(self) -> list[Timed]:
+        found, self.found = self.found, []
+        return found
+
+
+@pytest.fixture
+def finding(bench):
+    """A worker whose first sink found something, and both its sinks."""
     bench.deliver(8)
     bench.worker.step()
-    found = bench.sink.records[:1]
-
-    class Finder(MemorySink):
-        def take_found(self) -> list[Timed]:
-            taken, found[:] = list(found), []
-            return taken
-
-    finder, other = Finder(), MemorySink()
+    finder, other = Finder(bench.sink.records[0]), MemorySink()
     parts = replace(bench.parts, inputs={}, sinks=[finder, other])
     worker = Worker(parts, wakeup=bench.wakeup, clock=bench.clock)
+    return worker, finder, other
+
+
+def test_records_that_a_sink_finds_go_to_the_others_once(finding):
+    worker, finder, other = finding
     for _ in range(2):
         worker.step()
     assert len(other.records) == 1
     assert finder.records == []
+
+
+def test_records_that_a_sink_finds_go_to_the_others_before_a_change(finding):
+    worker, _, other = finding
+    counts = []
+    worker.ask(lambda: counts.append(len(other.records)))
+    worker.step()
+    assert counts == [1]
+
+
+def test_records_that_a_sink_finds_go_to_the_others_of_a_worker_that_stops(
+    bench, finding
+):
+    worker, _, other = finding
+    bench.stop.set()
+    worker.run(bench.stop)
+    assert len(other.records) == 1

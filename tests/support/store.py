@@ -65,6 +65,7 @@ def make_store(
     committed: Callable[[], None] = lambda: None,
     settings: StoreSettings | None = None,
     memory_records: int = 100,
+    before: Store | None = None,
 ) -> Store:
     return Store(
         path,
@@ -74,6 +75,7 @@ def make_store(
         rules=rules,
         committed=committed,
         memory_records=memory_records,
+        before=before,
     )
 
 

@@ -78,6 +78,7 @@ class Store(Sink):
         rules: AlertRules | None = None,
         committed: Callable[[], None] = lambda: None,
         memory_records: int = MEMORY_RECORDS,
+        before: "Store | None" = None,
     ) -> None:
         """Open the database; if that fails, log it and try again later.
 
@@ -92,6 +93,8 @@ class Store(Sink):
             committed: Called after a commit with alerts.
             memory_records: Onsets, events, gaps and, apart from them, alerts that are
                 kept in memory while the database cannot be written.
+            before: The store of this file until now, which is closed.  Within a
+                session, what it could not write is written by this one.
 
         Raises:
             StoreError: Another monitor writes to it, or a newer version wrote it.
@@ -110,6 +113,8 @@ class Store(Sink):
         self._flushed = clock.monotonic()
         self._maintenance = Maintenance(self._writer, settings, clock)
         self._retry = RetryTimer()
+        if before is not None and before._session == session:
+            self._take_over(before)
         self._commit()
 
     @property
@@ -164,16 +169,24 @@ class Store(Sink):
         self._commit()
 
     def close(self) -> None:
-        """Write pending records, or log that they are lost; close the database."""
+        """Write pending records, or log how many are not stored; close the database."""
         self._commit(ends=True)
         if self._retry.is_failing:
             logger.error(
                 "database %s: %d records, %d alerts and %d score frames could not be "
-                "stored and are lost",
+                "stored",
                 self.database.path,
                 *self.queues.values(),
             )
         self._writer.close()
+
+    def _take_over(self, before: "Store") -> None:
+        self._backlog, self._scores = before._backlog, before._scores
+        self._retry = before._retry
+        if self._rules is not None and before._rules is not None:
+            # The database does not have the state of a commit that failed.
+            self._rules.restore(before._rules.state())
+            self._has_run_rules = True
 
     def _commit_if_due(self) -> None:
         now = self._clock.monotonic()

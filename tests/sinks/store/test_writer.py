@@ -62,6 +62,30 @@ def test_records_lost_at_the_end_are_counted(
     assert "1 records, 0 alerts and 5 score frames could not be stored" in caplog.text
 
 
+def test_a_store_that_follows_writes_what_the_one_before_could_not(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("monitor.sinks.store.writer.LOCK_SECONDS", 0.01)
+    monkeypatch.setattr("monitor.sinks.store.writer.FINAL_LOCK_SECONDS", 0.01)
+    monkeypatch.setattr("monitor.sinks.store.writer.FAILING_LOCK_SECONDS", 0.01)
+    clock, rules = FakeClock(), AlertOnEverything()
+    store = make_store(path, clock, rules=AlertOnEverything())
+    store.write([onset()])
+    other = locked(path)
+    store.write([event(), *score_frames(5)])
+    store.close()
+    store = make_store(path, clock, rules=rules, before=store)
+    assert rules.count == 2
+    other.close()
+    clock.advance(LAST_RETRY_SECONDS)
+    store.report(statistics())
+    assert "1 records and 1 alerts came from memory, 0 are lost" in caplog.text
+    assert rows(path, "SELECT end_reason FROM events") == ["offset"]
+    assert rows(path, "SELECT kind FROM alerts") == ["onset", "end"]
+    assert rows(path, "SELECT sum(frames) FROM scores") == [5]
+    store.close()
+
+
 def test_a_store_that_cannot_be_opened_at_first_opens_later(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
