@@ -87,6 +87,13 @@ def level(decibels: float, digits: int = 0) -> str:
     return f"{round(decibels, digits) + 0.0:.{digits}f}"
 
 
+def rounded(value: float | None, digits: int) -> float | None:
+    """Round to `digits`, for JSON; None for infinities and NaN, which it lacks."""
+    if value is None or not math.isfinite(value):
+        return None
+    return round(float(value), digits) + 0.0  # -0.0 + 0.0 is 0.0
+
+
 def counted(number: int, noun: str) -> str:
     """A number with its noun: 1 gap, 2 gaps."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -11,11 +11,11 @@ from monitor.audio.dropouts import DropoutDetector, GapJoiner
 from monitor.audio.ring import Samples
 from monitor.audio.signal_health import (
     ALIVE_DB,
-    CELL_SECONDS,
     DEAD_DB,
-    CellStatistics,
+    INTERVAL_SECONDS,
     ChannelMeter,
     Channels,
+    SignalStatistics,
     quieter_channel,
 )
 from monitor.audio.sources.source import Lost
@@ -24,8 +24,8 @@ from monitor.records import GapReason
 
 logger = logging.getLogger(__name__)
 
-_CELLS_UNTIL_DEAD = 6
-_CELLS_UNTIL_ALIVE = 2
+_INTERVALS_UNTIL_DEAD = 6
+_INTERVALS_UNTIL_ALIVE = 2
 
 # From 48 to 44.1 kHz in blocks of 10 ms, HQ costs 0.75 ms of one x86 core for a second
 # of mono and 0.91 for stereo, MQ 0.73 and 0.84: most of it is the call.  For so little
@@ -39,7 +39,7 @@ _MOST_AMPLITUDE = 100.0
 _QUARANTINE_SECONDS = 0.5
 
 
-def adapt(block: Samples) -> Samples:
+def first_two_channels(block: Samples) -> Samples:
     """Return the first two of more than two channels, as a view.
 
     The others may carry anything: loudspeaker feedback, a second array, nothing.
@@ -53,7 +53,7 @@ class DeadChannelGuard:
     A microphone of one capsule behind a stereo plug delivers one silent channel, which
     a network trained on two would take for a strange room.  A channel is dead that has
     stayed 50 dB below the other for three seconds, and lives again when it has come
-    within 40 dB of it for one.  A cell in which both are silent changes nothing.  Not
+    within 40 dB of it for one.  An interval of silence changes nothing.  Not
     thread-safe.
     """
 
@@ -71,7 +71,7 @@ class DeadChannelGuard:
         return samples if self.dead is None else samples[[1 - self.dead] * 2]
 
     def judge(self, channels: Channels) -> None:
-        """Count the cells that speak for a change."""
+        """Count the intervals that speak for a change."""
         quieter = quieter_channel(channels) if len(channels) == 2 else None
         if quieter is None:
             return
@@ -80,10 +80,10 @@ class DeadChannelGuard:
             if channel != self._suspect:
                 self._suspect, self._streak = channel, 0
             speaks_for_change = level_db <= DEAD_DB
-            needed = _CELLS_UNTIL_DEAD
+            needed = _INTERVALS_UNTIL_DEAD
         else:
             speaks_for_change = channel != self.dead or level_db >= ALIVE_DB
-            needed = _CELLS_UNTIL_ALIVE
+            needed = _INTERVALS_UNTIL_ALIVE
         self._streak = self._streak + 1 if speaks_for_change else 0
         if self._streak == needed:
             self._streak = 0
@@ -95,7 +95,8 @@ class DeadChannelGuard:
             "back; both channels are used again"
             if self.dead is None
             else f"dead (over {-DEAD_DB:.0f} dB below the other for "
-            f"{_CELLS_UNTIL_DEAD * CELL_SECONDS:.1f} s); the other one takes its place"
+            f"{_INTERVALS_UNTIL_DEAD * INTERVAL_SECONDS:.1f} s); "
+            "the other one takes its place"
         )
         logger.warning(
             "source %r: channel %d is %s", self._source, self._suspect + 1, change
@@ -232,7 +233,7 @@ class Conditioner:
     def push(self, block: Samples, now: float) -> None:
         """Add the next block of the stream, any size, shape (channels, n)."""
         self._lose_missing(block.shape[1], now)
-        for part in self._gate.push(adapt(block)):
+        for part in self._gate.push(first_two_channels(block)):
             if isinstance(part, Lost):
                 self._log_once(
                     "source %r delivers samples that are not finite or absurdly loud; "
@@ -299,7 +300,7 @@ class Conditioner:
                 self._guard.judge(channels)
                 start = self._placed_at(self._arrived - self._meter.samples)
                 stop = self._placed_at(self._arrived)
-                self._timeline.add_cell(CellStatistics(start, stop, channels))
+                self._timeline.add_statistics(SignalStatistics(start, stop, channels))
         return repaired[0] if len(repaired) == 1 else np.concatenate(repaired, axis=1)
 
     def _placed_at(self, index: int) -> int:

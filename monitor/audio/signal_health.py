@@ -16,7 +16,7 @@ from monitor.audio.ring import Samples
 from monitor.config.audio import HealthSettings
 from monitor.records import Health, HealthKind, HealthState, ScoreFrame
 
-CELL_SECONDS = 0.5
+INTERVAL_SECONDS = 0.5
 
 DEAD_DB = -50.0
 """Below this level re the other one a channel is dead: crosstalk of an open input."""
@@ -53,7 +53,7 @@ _KINDS_OF_RECORDINGS: frozenset[HealthKind] = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ChannelStatistics:
-    """One channel in one cell."""
+    """The statistics of one channel in one interval."""
 
     lowest: float
     highest: float
@@ -84,7 +84,7 @@ Channels = tuple[ChannelStatistics, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class CellStatistics:
+class SignalStatistics:
     """The channels of a source in the samples [start, stop) of its timeline."""
 
     start: int
@@ -93,37 +93,37 @@ class CellStatistics:
 
 
 class ChannelMeter:
-    """Measures a stream in cells of half a second, counted from its first sample.
+    """Measures a stream in intervals of half a second, counted from its first sample.
 
     Block sizes do not matter.  Not thread-safe.
     """
 
     def __init__(self, sample_rate: int, channels: int) -> None:
-        self.samples = round(CELL_SECONDS * sample_rate)
-        """Length of a cell, samples of the stream."""
+        self.samples = round(INTERVAL_SECONDS * sample_rate)
+        """Length of an interval, samples of the stream."""
 
-        # The cell is kept, not its sums so far, which other blocks would round
+        # The samples are kept, not their sums so far, which other blocks would round
         # differently.
-        self._cell = np.zeros((channels, self.samples), np.float32)
+        self._interval = np.zeros((channels, self.samples), np.float32)
         self._filled = 0
 
     def push(self, block: Samples) -> Iterator[tuple[Samples, Channels | None]]:
-        """Cut the samples that follow at the ends of cells.
+        """Cut the samples that follow at the ends of intervals.
 
         Args:
             block: float32, shape (channels, n), finite, any n.
 
         Yields:
-            A part of `block`, and the statistics of the cell that it completes, if any.
+            A part of `block`, and the statistics of the interval that it completes.
         """
         start = 0
         while start < block.shape[1]:
             part = block[:, start : start + self.samples - self._filled]
             start += part.shape[1]
             stop = self._filled + part.shape[1]
-            self._cell[:, self._filled : stop] = part
+            self._interval[:, self._filled : stop] = part
             self._filled = stop % self.samples
-            yield part, None if self._filled else tuple(map(_measured, self._cell))
+            yield part, None if self._filled else tuple(map(_measured, self._interval))
 
 
 def _measured(wave: NDArray[np.float32]) -> ChannelStatistics:
@@ -166,7 +166,7 @@ def quieter_channel(channels: Channels) -> tuple[int, float] | None:
 
 
 Finding = tuple[bool | None, str]
-"""True if a cell shows a fault, None if that is unknown; and a sentence about it."""
+"""True if there is a fault, None if that is unknown; and a sentence about it."""
 
 
 def _clipping(channels: Channels, _is_raised: bool) -> Finding:
@@ -236,7 +236,7 @@ class Debouncer:
 
         Args:
             forgives: Good samples that make up for a faulty one; None: the first good
-                cell makes up for all before it.
+                interval makes up for all before it.
         """
         self.is_raised = False
         self.start = 0
@@ -326,21 +326,21 @@ class SignalHealth:
         self._hold = round(settings.hold_seconds * self._rate)
         self._clear = round(settings.clear_seconds * self._rate)
 
-    def push(self, cell: CellStatistics) -> list[Health]:
-        """Add the next cell of the source; return the changes."""
-        if cell.start - self._stop > self._hold:
+    def push(self, interval: SignalStatistics) -> list[Health]:
+        """Add the next interval of the source; return the changes."""
+        if interval.start - self._stop > self._hold:
             for debouncer in self._debouncers.values():
                 debouncer.interrupt()
-        self._stop = cell.stop
+        self._stop = interval.stop
         changes: list[Health] = []
         for kind, check in _CHECKS.items():
             debouncer = self._debouncers[kind]
-            is_faulty, detail = check(cell.channels, debouncer.is_raised)
+            is_faulty, detail = check(interval.channels, debouncer.is_raised)
             state = debouncer.push(
-                cell.start, cell.stop, is_faulty, self._hold, self._clear
+                interval.start, interval.stop, is_faulty, self._hold, self._clear
             )
             if state == "raised":
-                changes += self._raise(kind, debouncer.start, cell.stop, detail)
+                changes += self._raise(kind, debouncer.start, interval.stop, detail)
             elif state == "cleared":
                 changes += self._end(kind, debouncer.stop, "")
         return changes

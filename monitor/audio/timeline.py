@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from monitor.audio.ring import Ring, Samples
-from monitor.audio.signal_health import CellStatistics
+from monitor.audio.signal_health import SignalStatistics
 from monitor.errors import OverrunError
 from monitor.records import Gap, GapReason, SourceState, SourceStateName
 from monitor.statistics import Loss
@@ -18,7 +18,7 @@ _NEWEST_SECONDS = 4.6
 """Sound that a worker keeps after an overrun: a window and a hop."""
 
 _MOST_ARRIVALS = 4096
-_MOST_CELLS = 1024
+_MOST_STATISTICS = 1024
 _POLL_SECONDS = 0.05
 
 T = TypeVar("T")
@@ -89,7 +89,7 @@ class Timeline:
         self._pending: list[_Pending] = []
         self._arrivals: deque[tuple[int, float]] = deque(maxlen=_MOST_ARRIVALS)
         self._newest_arrival: tuple[int, float] | None = None
-        self._cells: deque[CellStatistics] = deque(maxlen=_MOST_CELLS)
+        self._statistics: deque[SignalStatistics] = deque(maxlen=_MOST_STATISTICS)
         self._stop = start
         self._state_name: SourceStateName = "opening"
         self._new_span = True
@@ -194,12 +194,12 @@ class Timeline:
             self._append(SourceState(self.name, state, detail))
         self._wake()
 
-    def add_cell(self, cell: CellStatistics) -> None:
+    def add_statistics(self, statistics: SignalStatistics) -> None:
         """Hand over statistics of the samples; if too many wait, the oldest are lost.
 
         Runs on the capture thread.
         """
-        self._cells.append(cell)
+        self._statistics.append(statistics)
 
     def wait_for_room(self, count: int, stop: threading.Event) -> bool:
         """Wait until `count` samples can be written without loss.
@@ -246,7 +246,7 @@ class Timeline:
         taken: list[Item] = []
         for item in pending:
             if isinstance(item, _Span):
-                self._read(item, taken)
+                self._take_span(item, taken)
             elif isinstance(item, Gap):
                 _append_gap(taken, item)
             else:
@@ -266,11 +266,11 @@ class Timeline:
         """
         return _drained(self._arrivals)
 
-    def take_cells(self) -> list[CellStatistics]:
+    def take_statistics(self) -> list[SignalStatistics]:
         """Return the statistics of the samples since the last call.  Worker thread."""
-        return _drained(self._cells)
+        return _drained(self._statistics)
 
-    def past(self, start: int, stop: int) -> tuple[int, Samples]:
+    def read(self, start: int, stop: int) -> tuple[int, Samples]:
         """Copy the samples [start, stop) that the ring still has.  Worker thread.
 
         Taken or not.  Lost samples are silence; samples that are older than the ring,
@@ -284,7 +284,7 @@ class Timeline:
             return start, np.zeros((1, 0), np.float32)
         return ring.read_what_is_left(start, stop)
 
-    def _read(self, span: _Span, taken: list[Item]) -> None:
+    def _take_span(self, span: _Span, taken: list[Item]) -> None:
         """Append the samples of `span`, and a gap for those that are overwritten."""
         start = span.start
         while start < span.stop:

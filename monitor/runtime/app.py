@@ -23,7 +23,7 @@ from monitor.runtime.alerting import Alerting, build_alerting
 from monitor.runtime.health import HealthReports
 from monitor.runtime.pipeline import Pipeline, build_pipeline, rules_of
 from monitor.runtime.running_source import RunningSource, SourceFactory
-from monitor.runtime.services import AudioHistory, ServiceContext, build_services
+from monitor.runtime.services import ServiceContext, build_services
 from monitor.runtime.supervisor import Summary
 from monitor.runtime.threads import RunningThread, Threads, join
 from monitor.runtime.worker import Parts, Worker
@@ -89,7 +89,7 @@ class Plan:
     timelines: dict[str, Timeline]
     """By source; filled by `connect`.  The services look back at them."""
 
-    def kept(self, running: Iterable[str]) -> set[str]:
+    def continued(self, running: Iterable[str]) -> set[str]:
         """Names of the sources of `running` that go on."""
         names = {settings.name for settings in self.config.sources}
         return (names & set(running)) - self.opened.keys()
@@ -172,7 +172,7 @@ def plan_app(
             clock,
             environment.state_dir,
             environment.environ,
-            AudioHistory(timelines),
+            timelines,
             environment.facts,
             classifier,
             environment.reports,

@@ -1,7 +1,7 @@
 """The canary: a known sound must be detected again and again, for each live source."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from monitor.audio.conditioning import StreamResampler
 from monitor.audio.ring import Samples
+from monitor.audio.timeline import Timeline
 from monitor.clock import Clock
 from monitor.config.audio import CanarySettings
 from monitor.config.config import Config
@@ -27,7 +28,6 @@ from monitor.runtime.canary_trial import (
     run_trial,
 )
 from monitor.runtime.health import HealthReport, HealthReports
-from monitor.runtime.services import AudioHistory
 from monitor.sinks.sink import Sink
 from monitor.statistics import CanaryResult, Statistics
 
@@ -104,7 +104,7 @@ class Canary(Sink):
         settings: CanarySettings,
         sources: Sequence[str],
         chain: Chain,
-        history: AudioHistory,
+        timelines: Mapping[str, Timeline],
         health: HealthReports,
         clock: Clock,
         *,
@@ -125,7 +125,7 @@ class Canary(Sink):
         self._every_seconds = settings.every_seconds
         self._sources = {name: _Source(name) for name in sources}
         self._chain = chain
-        self._history = history
+        self._timelines = timelines
         self._health = health
         self._clock = clock
         self._make_resampler = make_resampler
@@ -192,7 +192,7 @@ class Canary(Sink):
 
     def _steps(self, trial: _Trial, known: KnownSound) -> Steps:
         rate = self._chain.classifier.spec.sample_rate
-        source_rate = self._history.source_rate(trial.source.name) or rate
+        source_rate = self._timelines[trial.source.name].source_rate or rate
         sound = self._start(
             lambda: render(known, source_rate, rate, self._make_resampler)
         )
@@ -203,10 +203,10 @@ class Canary(Sink):
 
     def _mix(self, trial: _Trial, sound: Sound) -> Samples:
         """Mix the sound into the newest captured samples."""
-        source = trial.source
-        stop = self._history.stop(source.name)
+        source, timeline = trial.source, self._timelines[trial.source.name]
+        stop = timeline.stop
         start = max(stop - self._chain.mixture_samples(sound), source.gap_stop)
-        _, captured = self._history.read(source.name, start, stop)
+        _, captured = timeline.read(start, stop)
         if source.similar_until > start:
             trial.is_alone = True
         if trial.is_alone:
@@ -272,7 +272,7 @@ class Canary(Sink):
 def build_canary(
     config: Config,
     classifier: Classifier,
-    history: AudioHistory,
+    timelines: Mapping[str, Timeline],
     health: HealthReports,
     clock: Clock,
 ) -> Canary | None:
@@ -281,4 +281,4 @@ def build_canary(
     if config.canary.every_seconds is None or not live:
         return None
     chain = Chain.of(config, classifier)
-    return Canary(config.canary, live, chain, history, health, clock)
+    return Canary(config.canary, live, chain, timelines, health, clock)

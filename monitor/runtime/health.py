@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from monitor.audio.signal_health import CellStatistics, Debouncer, SignalHealth
+from monitor.audio.signal_health import Debouncer, SignalHealth, SignalStatistics
 from monitor.config.audio import HealthSettings
 from monitor.records import (
     EVERY_SOURCE,
@@ -164,11 +164,11 @@ class HealthWatch:
     def judge(
         self,
         health: SourceHealth,
-        cells: Iterable[CellStatistics],
+        intervals: Iterable[SignalStatistics],
         records: Iterable[PlacedRecord],
     ) -> list[Health]:
         """Judge the samples of a source, by their statistics and their levels."""
-        found = [record for cell in cells for record in health.signal.push(cell)]
+        found = [record for each in intervals for record in health.signal.push(each)]
         for record in records:
             if isinstance(record, ScoreFrame):
                 found += health.signal.push_level(record)

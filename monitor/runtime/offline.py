@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from monitor.audio.capture import Capture
-from monitor.audio.conditioning import StreamResampler, adapt
+from monitor.audio.conditioning import StreamResampler, first_two_channels
 from monitor.audio.sources.source import build_source
 from monitor.audio.timeline import Timeline
 from monitor.clock import SystemClock
@@ -108,6 +108,6 @@ def log_mel_of(path: Path, spec: ModelSpec) -> NDArray[np.float32]:
             parts.append(frames.push(torch.from_numpy(samples))[0].numpy())
 
         for block in file.blocks(READ_SAMPLES, dtype="float32", always_2d=True):
-            add(resampler.push(adapt(np.ascontiguousarray(block.T))[:1]))
+            add(resampler.push(first_two_channels(np.ascontiguousarray(block.T))[:1]))
         add(resampler.finish())
     return np.concatenate(parts, axis=1)

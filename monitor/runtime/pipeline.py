@@ -95,9 +95,9 @@ class Pipeline:
         """Sample index at which the next window of `source` is complete."""
         return self._windowers[source].next_stop
 
-    def stretch_start(self, source: str) -> int:
+    def contiguous_start(self, source: str) -> int:
         """Sample index since which no sample of `source` was lost."""
-        return self._windowers[source].stretch_start
+        return self._windowers[source].contiguous_start
 
     def resume(self, source: str, before: "Pipeline", history: Block) -> None:
         """Go on with a source that `before` analysed, and finished, up to here.
@@ -177,7 +177,7 @@ class Pipeline:
         return iter([frames[index] for index in range(len(pending))])
 
     def _window_spans(self, activity: Activity) -> NDArray[np.int64]:
-        """The active stretch of each label, in samples from the start of its window."""
+        """The active span of each label, in samples from the start of its window."""
         spec = self.classifier.spec
         return span_samples(
             active_spans(activity),  # (batch, labels, 2)

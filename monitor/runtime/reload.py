@@ -153,7 +153,7 @@ class Reloader:
     def _swap(self, plan: Plan, contents: str) -> None:
         """Swap between two steps of the worker, and wait for it."""
         app, before = self._app, self._app.plan
-        leaving = app.sources.keys() - plan.kept(app.sources)
+        leaving = app.sources.keys() - plan.continued(app.sources)
         late = app.end_captures(leaving, END_SECONDS)
         if late:
             # A capture that hangs would go on writing to its timeline.

@@ -14,77 +14,39 @@ from monitor.sinks.status_snapshot import DaemonFacts, SnapshotSettings, StatusT
 
 # `check` builds services too, and does without numpy and torch.
 if TYPE_CHECKING:
-    from monitor.audio.ring import Samples
     from monitor.audio.timeline import Timeline
     from monitor.model.classifier import Classifier
 
 
-class AudioHistory:
-    """The newest seconds of all sources, by absolute sample index."""
-
-    def __init__(self, timelines: "Mapping[str, Timeline] | None" = None) -> None:
-        """Look back at `timelines`, by source."""
-        # An empty mapping is kept too: it is filled when the sources are opened.
-        self._timelines = {} if timelines is None else timelines
-
-    def stop(self, source: str) -> int:
-        """Absolute index after the newest sample of a source."""
-        return self._timelines[source].stop
-
-    def capacity(self, source: str) -> int:
-        """Samples of a source that are kept."""
-        return self._timelines[source].capacity
-
-    def source_rate(self, source: str) -> int | None:
-        """Samples a second that a source itself delivers; None before it does."""
-        return self._timelines[source].source_rate
-
-    def read(self, source: str, start: int, stop: int) -> "tuple[int, Samples]":
-        """Copy what is left of the samples [start, stop); see `Timeline.past`."""
-        return self._timelines[source].past(start, stop)
-
-
 @dataclass(frozen=True, slots=True)
 class ServiceContext:
-    """Everything that services are built from."""
+    """The facts that services are built from."""
 
     config: Config
     labels: Sequence[str]
-    """Of the model."""
+    """Labels of the model."""
 
     sample_rate: int
-    """Of the model."""
+    """Samples a second of the model."""
 
     clock: Clock
     state_dir: Path
     """Folder for the files that the monitor writes."""
 
     environ: Mapping[str, str]
-    """Of the process, for secrets."""
+    """Environment variables of the process, for secrets."""
 
-    history: AudioHistory = field(default_factory=AudioHistory)
-    """The sound of the sources, for clips."""
+    timelines: "Mapping[str, Timeline]" = field(default_factory=dict)
+    """Timelines by source; filled when the sources are opened."""
 
     daemon: DaemonFacts = field(default_factory=DaemonFacts)
     """Facts of the main thread, for the status document."""
 
     classifier: "Classifier | None" = None
-    """The one in use; None: the canary is left out."""
+    """The classifier in use; None: the canary is left out."""
 
     reports: HealthReports = field(default_factory=HealthReports)
     """Takes what services find out about health."""
-
-    @property
-    def snapshot_settings(self) -> SnapshotSettings:
-        """The configuration's part of the status document."""
-        config = self.config
-        path = config.store.path
-        return SnapshotSettings(
-            self.state_dir,
-            None if path is None else self.state_dir / path,
-            tuple(name for rule in config.alerts for name in rule.endpoints),
-            config.model.compute_device,
-        )
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -155,7 +117,7 @@ def _clips(context: ServiceContext) -> Sink | None:
 
     folder = context.state_dir / settings.path
     return Clips(
-        settings, folder, context.history, context.sample_rate, context.clock.utc
+        settings, folder, context.timelines, context.sample_rate, context.clock.utc
     )
 
 
@@ -179,7 +141,14 @@ def _metrics(context: ServiceContext) -> Sink | None:
 
 
 def _tracker(context: ServiceContext) -> StatusTracker:
-    return StatusTracker(context.snapshot_settings, context.daemon, context.clock)
+    config, path = context.config, context.config.store.path
+    settings = SnapshotSettings(
+        context.state_dir,
+        None if path is None else context.state_dir / path,
+        tuple(name for rule in config.alerts for name in rule.endpoints),
+        config.model.compute_device,
+    )
+    return StatusTracker(settings, context.daemon, context.clock)
 
 
 def _canary(context: ServiceContext) -> Sink | None:
@@ -190,7 +159,7 @@ def _canary(context: ServiceContext) -> Sink | None:
     return build_canary(
         context.config,
         context.classifier,
-        context.history,
+        context.timelines,
         context.reports,
         context.clock,
     )

@@ -86,14 +86,14 @@ class Windower:
         self.log_mel = log_mel
         self.grid = grid
         self.level_offset_db = level_offset_db
-        self.stretch_start = 0
+        self.contiguous_start = 0
         """Index since which no sample was lost."""
 
         hops_in_window = -(-grid.window_samples // grid.hop_samples)
         self._levels: deque[Level] = deque(maxlen=hops_in_window)
         self._log_mels: Tensor
         self._hops: _HopLevels
-        self._begin_stretch(0, channels=1)
+        self._begin_at(0, channels=1)
 
     @property
     def next_stop(self) -> int:
@@ -102,7 +102,7 @@ class Windower:
 
     def restart(self, sample: int) -> None:
         """Go on at `sample`: the samples before it are lost."""
-        self._begin_stretch(sample, self._channels)
+        self._begin_at(sample, self._channels)
 
     def resume(self, history: Block) -> None:
         """Go on after `history`, whose windows were reported before."""
@@ -117,7 +117,7 @@ class Windower:
             samples = samples.mean(axis=0, keepdims=True)
         channels, count = samples.shape
         if channels != self._channels or block.start != self._stop:
-            self._begin_stretch(block.start, channels)
+            self._begin_at(block.start, channels)
         self._stop += count
         new_frames = self._frames.push(torch.from_numpy(samples))
         self._log_mels = torch.cat([self._log_mels, new_frames], dim=-1)
@@ -129,10 +129,10 @@ class Windower:
         self._forget_old_frames()
         return windows
 
-    def _begin_stretch(self, start: int, channels: int) -> None:
+    def _begin_at(self, start: int, channels: int) -> None:
         spec = self.log_mel.spec
         self._channels = channels
-        self.stretch_start = self._stop = start
+        self.contiguous_start = self._stop = start
         self._next_window = self.grid.first_from(start)
         self._frames = IncrementalLogMel(self.log_mel, channels, start)
         self._first_frame = self._frames.next_frame

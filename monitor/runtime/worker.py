@@ -40,27 +40,27 @@ class SourceInput:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Everything that the worker drives; a reload replaces all of it at once."""
+    """The parts that the worker drives; a reload replaces all of them at once."""
 
     pipeline: Pipeline
     """Prepared for the sources of `inputs`."""
 
     inputs: Mapping[str, SourceInput]
-    """By source."""
+    """Sources by name."""
 
     health: HealthSettings
     session: str
-    """Within one session an open trouble goes on."""
+    """Id of the session; within one, an open trouble continues."""
 
-    kept: frozenset[str] = frozenset()
-    """Sources of the parts before that go on: no sample of them is lost."""
+    continued: frozenset[str] = frozenset()
+    """Sources that continue from the parts before, without losing a sample."""
 
     sinks: Sequence[Sink] = ()
     """Called on the worker's thread, in this order, and closed at its end."""
 
     @property
     def sample_rate(self) -> int:
-        """Of the model."""
+        """Samples a second of the model."""
         return self.pipeline.classifier.spec.sample_rate
 
 
@@ -84,11 +84,11 @@ class Worker:
         Args:
             parts: To be driven; the `wakeup` of their timelines is `wakeup`.
             wakeup: Set whenever there may be something to do.
-            clock: Of the machine.
+            clock: Clock of the machine.
             reports: Takes what other threads find out about health.
         """
         self.latest_turn = clock.monotonic()
-        """When the thread last began to look for work, monotonic seconds."""
+        """Time of the latest look for work, monotonic seconds."""
 
         self._parts = parts
         self._wakeup = wakeup
@@ -116,17 +116,17 @@ class Worker:
             sink.reopen()
 
     def replace(self, after: Parts, open_sinks: Callable[[], Sequence[Sink]]) -> None:
-        """End everything that is driven, and go on with `after`.  Worker's thread.
+        """End the parts in use, and go on with `after`.  Worker's thread.
 
-        Sources that are kept go on with their next window.  The captures of the others
+        Continued sources go on with their next window.  The captures of the others
         have ended.
 
         Args:
-            after: Without its sinks.
+            after: The new parts, without sinks.
             open_sinks: Opens them, once the sinks in use are closed.
         """
         before = self._parts
-        self._work([name for name in before.inputs if name not in after.kept])
+        self._work([name for name in before.inputs if name not in after.continued])
         for name in before.inputs:
             self._give(before.pipeline.finish(name, "reloaded"))
         self._end_health(before, after)
@@ -137,8 +137,10 @@ class Worker:
         for sink in before.sinks:
             sink.close()
         self._parts = after = replace(after, sinks=open_sinks())
-        self._open = (self._open & after.kept) | (after.inputs.keys() - after.kept)
-        for name in after.kept:
+        self._open = (self._open & after.continued) | (
+            after.inputs.keys() - after.continued
+        )
+        for name in after.continued:
             self._resume(name, before.pipeline)
 
     def run(self, stop: threading.Event) -> None:
@@ -152,7 +154,7 @@ class Worker:
                 self._wakeup.wait(IDLE_SECONDS)
                 self._wakeup.clear()
                 self.step()
-            self._give_found()
+            self._give_recovered()
             self._work(self._parts.inputs)
             for source in self._parts.inputs:
                 self._give(self._parts.pipeline.finish(source, "stopped"))
@@ -166,7 +168,7 @@ class Worker:
     def step(self) -> None:
         """Do everything that is due now."""
         self.latest_turn = began = self._clock.monotonic()
-        self._give_found()
+        self._give_recovered()
         while not self._changes.empty():
             self._changes.get()()
         self._work([name for name in self._parts.inputs if self._has_work(name)])
@@ -192,7 +194,7 @@ class Worker:
             sink.report(statistics)
 
     def _has_work(self, source: str) -> bool:
-        """Whether a window is complete, or a gap or a state is to be taken.
+        """Return True if a window is complete, or a gap or a state is to be taken.
 
         Taking every small block at once would compute the frames in small batches.
         """
@@ -215,8 +217,8 @@ class Worker:
             self._give(records)
         for name, source in inputs.items():
             own = [record for record in records if record.source == name]
-            cells = source.timeline.take_cells()
-            self._give(self._health.judge(source.health, cells, own))
+            intervals = source.timeline.take_statistics()
+            self._give(self._health.judge(source.health, intervals, own))
         for state, position in states:
             self._follow(state, position)
 
@@ -233,9 +235,9 @@ class Worker:
         if timeline.sample_rate != self._parts.sample_rate:
             return  # a recording that is over
         start = max(
-            pipeline.grid.history_start(timeline.taken), before.stretch_start(source)
+            pipeline.grid.history_start(timeline.taken), before.contiguous_start(source)
         )
-        first, samples = timeline.past(start, timeline.taken)
+        first, samples = timeline.read(start, timeline.taken)
         pipeline.resume(source, before, Block(first, samples))
 
     def _end_health(self, before: Parts, after: Parts) -> None:
@@ -300,13 +302,13 @@ class Worker:
         for sink in self._parts.sinks:
             sink.write(batch)
 
-    def _give_found(self) -> None:
-        """Hand what a sink found to the others; it is not of this run: not measured."""
-        for finder in self._parts.sinks:
-            found = finder.take_found()
-            for sink in self._parts.sinks if found else ():
-                if sink is not finder:
-                    sink.write(found)
+    def _give_recovered(self) -> None:
+        """Hand records that a sink recovered to the others, without measuring them."""
+        for recovery in self._parts.sinks:
+            recovered = recovery.take_recovered()
+            for sink in self._parts.sinks if recovered else ():
+                if sink is not recovery:
+                    sink.write(recovered)
 
     def _timed(self, record: Record, start: int, stop: int) -> Timed:
         known = self._parts.inputs.get(record.source)

@@ -6,7 +6,7 @@ The copy is made on the worker's thread, the files are written on another one.
 import logging
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -32,16 +32,17 @@ LAST_SECONDS = 0.5
 """Time at the end for the clips in the queue."""
 
 
-class AudioHistory(Protocol):
-    """What the sink needs of the rings of all sources."""
+class SourceTimeline(Protocol):
+    """The part of `audio.timeline.Timeline` that the sink uses."""
 
-    def stop(self, source: str, /) -> int:
-        """Absolute index after the newest sample of a source."""
+    capacity: int
+    """Samples that the ring of the source holds."""
 
-    def capacity(self, source: str, /) -> int:
-        """Samples that the ring of a source holds."""
+    @property
+    def stop(self) -> int:
+        """Absolute index after the newest sample."""
 
-    def read(self, source: str, start: int, stop: int, /) -> tuple[int, Samples]:
+    def read(self, start: int, stop: int, /) -> tuple[int, Samples]:
         """Copy the samples that are left; return the index of the first, and them."""
 
 
@@ -55,7 +56,7 @@ class _Pending:
     """First sample of the clip."""
 
     stop: int
-    """After its last sample; of an event that goes on, of the longest clip."""
+    """Sample after the clip; of an ongoing event, after the longest clip."""
 
 
 class Clips(Sink):
@@ -70,22 +71,22 @@ class Clips(Sink):
         self,
         settings: ClipSettings,
         folder: Path,
-        audio: AudioHistory,
+        timelines: Mapping[str, SourceTimeline],
         sample_rate: int,
         utc: Callable[[], datetime],
     ) -> None:
         """Prepare; nothing is written before the first event.
 
         Args:
-            settings: Its section.
-            folder: Of the clips.
-            audio: The rings of all sources.
-            sample_rate: Of the positions in records.
+            settings: Section `clips`.
+            folder: Folder of the clips.
+            timelines: The timelines by source.
+            sample_rate: Samples a second of the positions in records.
             utc: The wall clock.
         """
         self._settings = settings
         self._folder = folder
-        self._audio = audio
+        self._timelines = timelines
         self._sample_rate = sample_rate
         self._utc = utc
         self._pending: dict[str, _Pending] = {}
@@ -105,7 +106,7 @@ class Clips(Sink):
         return {"clips": self._queue.qsize()}
 
     def write(self, batch: Sequence[Timed]) -> None:
-        """Note the events of `batch`, and copy those that are complete."""
+        """Take the events of `batch`, and copy those that are complete."""
         for timed in batch:
             if isinstance(timed.record, Onset | Event):
                 self._follow(timed.record, timed.start_utc)
@@ -142,7 +143,7 @@ class Clips(Sink):
         before = round(self._settings.before_seconds * self._sample_rate)
         after = round(self._settings.after_seconds * self._sample_rate)
         start = max(0, record.start - before)
-        stop = start + round(LONGEST_SHARE * self._audio.capacity(record.source))
+        stop = start + round(LONGEST_SHARE * self._timelines[record.source].capacity)
         if is_over:
             stop = min(stop, record.stop + after)
         self._pending[record.id] = _Pending(record, start_utc, start, stop)
@@ -154,7 +155,7 @@ class Clips(Sink):
 
     def _copy_complete(self) -> None:
         for event_id, pending in list(self._pending.items()):
-            if self._audio.stop(pending.record.source) >= pending.stop:
+            if self._timelines[pending.record.source].stop >= pending.stop:
                 self._copy(event_id)
 
     def _copy(self, event_id: str) -> None:
@@ -162,7 +163,8 @@ class Clips(Sink):
         record, is_over = pending.record, isinstance(pending.record, Event)
         if not is_over:
             self._taken.add(event_id)
-        first, samples = self._audio.read(record.source, pending.start, pending.stop)
+        timeline = self._timelines[record.source]
+        first, samples = timeline.read(pending.start, pending.stop)
         count = samples.shape[1]
         if not count:
             logger.warning(

@@ -1,12 +1,11 @@
 """Records as JSON that other programs read: schema 1."""
 
 import json
-import math
 from datetime import UTC, datetime
 from typing import Any
 
 from monitor.records import Event, Gap, Health, Onset, Timed
-from monitor.text import utc_text
+from monitor.text import rounded, utc_text
 
 SCHEMA = 1
 
@@ -79,7 +78,7 @@ def encode(timed: Timed) -> dict[str, object] | None:
         "source": record.source,
         "start": utc_text(timed.start_utc),
         "start_sample": record.start,
-        "start_seconds": _rounded(timed.start_seconds, 3),
+        "start_seconds": rounded(timed.start_seconds, 3),
         "top": [],
         **body,
     }
@@ -99,11 +98,11 @@ def _occurrence(record: Onset | Event) -> dict[str, Any]:
     return {
         "id": record.id,
         "label": record.label,
-        "peak_score": _rounded(record.peak_score, 4),
-        "mean_score": _rounded(record.mean_score, 4),
-        "level_dbfs": _rounded(record.level_dbfs, 1),
-        "laeq_db": _rounded(record.laeq_db, 1),
-        "top": [[label, _rounded(score, 4)] for label, score in record.top],
+        "peak_score": rounded(record.peak_score, 4),
+        "mean_score": rounded(record.mean_score, 4),
+        "level_dbfs": rounded(record.level_dbfs, 1),
+        "laeq_db": rounded(record.laeq_db, 1),
+        "top": [[label, rounded(score, 4)] for label, score in record.top],
         "model": record.model,
     }
 
@@ -118,13 +117,6 @@ def _end(timed: Timed, stop: int, reason: str | None) -> dict[str, Any]:
     return {
         "end": utc_text(timed.end_utc),
         "stop_sample": stop,
-        "end_seconds": _rounded(timed.end_seconds, 3),
+        "end_seconds": rounded(timed.end_seconds, 3),
         "end_reason": reason,
     }
-
-
-def _rounded(value: float, digits: int) -> float | None:
-    """Round to `digits`; None for infinities and NaN, which JSON does not have."""
-    if not math.isfinite(value):
-        return None
-    return round(float(value), digits) + 0.0  # -0.0 + 0.0 is 0.0

@@ -28,8 +28,8 @@ class Sink:
     def report(self, statistics: Statistics, /) -> None:
         """Take the newest statistics.  Called several times a second."""
 
-    def take_found(self) -> Sequence[Timed]:
-        """Return records that the sink found itself, for all other sinks, once."""
+    def take_recovered(self) -> Sequence[Timed]:
+        """Return records of an earlier run, for all other sinks, once."""
         return ()
 
     def reopen(self) -> None:

@@ -32,7 +32,7 @@ from monitor.statistics import (
     Statistics,
     Trouble,
 )
-from monitor.text import duration, utc_text, without_secrets
+from monitor.text import duration, rounded, utc_text, without_secrets
 
 SCHEMA = 1
 
@@ -142,13 +142,13 @@ class StatusTracker:
             "time": utc_text(utc),
             "since": utc_text(self._daemon.began),
             "configuration": self._daemon.configuration,
-            "statistics_age_seconds": _number(age, 1),
+            "statistics_age_seconds": rounded(age, 1),
             "sources": _sources(statistics, listening),
             "latency_seconds": {
-                "p50": _number(statistics.latency_seconds_p50, 3),
-                "p95": _number(statistics.latency_seconds_p95, 3),
+                "p50": rounded(statistics.latency_seconds_p50, 3),
+                "p95": rounded(statistics.latency_seconds_p95, 3),
             },
-            "real_time_factor": _number(statistics.real_time_factor, 4),
+            "real_time_factor": rounded(statistics.real_time_factor, 4),
             "queues": dict(statistics.queues),
             "troubles": _troubles(statistics.troubles, EVERY_SOURCE),
             "model": self._model(statistics),
@@ -162,7 +162,7 @@ class StatusTracker:
             "watchdog": watchdog
             and {
                 "limit_seconds": watchdog.limit_seconds,
-                "put_off_seconds_ago": _number(now - watchdog.put_off, 1),
+                "put_off_seconds_ago": rounded(now - watchdog.put_off, 1),
             },
             "reload": reload
             and {
@@ -192,7 +192,7 @@ class StatusTracker:
             "rss_bytes": _rss_bytes(),
             "open_files": _open_files(),
             "threads": threading.active_count(),
-            "cpu_share": _number(share, 4),
+            "cpu_share": rounded(share, 4),
         }
 
 
@@ -256,23 +256,23 @@ def _sources(statistics: Statistics, listening: dict[str, bool]) -> list[Documen
             "last_sample": utc_text(each.last_sample),
             "listened": _listened(each.listened),
             "listened_24h": _listened(each.listened_day),
-            "captured_seconds": _number(each.captured_samples / rate, 3),
+            "captured_seconds": rounded(each.captured_samples / rate, 3),
             "lost_samples": each.lost_samples,
-            "lost_seconds": _number(each.lost_samples / rate, 3),
+            "lost_seconds": rounded(each.lost_samples / rate, 3),
             "gaps": each.gaps,
             "losses": {
                 loss.reason: {
                     "gaps": loss.gaps,
                     "samples": loss.samples,
-                    "seconds": _number(loss.samples / rate, 3),
+                    "seconds": rounded(loss.samples / rate, 3),
                 }
                 for loss in each.losses
             },
-            "backlog_seconds": _number(each.backlog_samples / rate, 3),
-            "level_dbfs": _number(each.level.dbfs, 1),
-            "laeq_db": _number(each.level.laeq_db, 1),
-            "noise_floor_dbfs": _number(each.noise_floor.dbfs, 1),
-            "noise_floor_laeq_db": _number(each.noise_floor.laeq_db, 1),
+            "backlog_seconds": rounded(each.backlog_samples / rate, 3),
+            "level_dbfs": rounded(each.level.dbfs, 1),
+            "laeq_db": rounded(each.level.laeq_db, 1),
+            "noise_floor_dbfs": rounded(each.noise_floor.dbfs, 1),
+            "noise_floor_laeq_db": rounded(each.noise_floor.laeq_db, 1),
             "events": dict(each.events),
             "canary": canary.get(each.source),
             "troubles": _troubles(statistics.troubles, each.source),
@@ -283,8 +283,8 @@ def _sources(statistics: Statistics, listening: dict[str, bool]) -> list[Documen
 
 def _listened(listened: Listened) -> Document:
     return {
-        "share": _number(listened.share, 6),
-        "of_seconds": _number(listened.seconds, 1),
+        "share": rounded(listened.share, 6),
+        "of_seconds": rounded(listened.seconds, 1),
     }
 
 
@@ -294,8 +294,8 @@ def _canary(result: CanaryResult) -> Document:
         "ok": result.ok,
         "detail": without_secrets(result.detail),
         "label": result.label,
-        "score": _number(result.score, 4),
-        "seconds": _number(result.seconds, 1),
+        "score": rounded(result.score, 4),
+        "seconds": rounded(result.seconds, 1),
     }
 
 
@@ -391,9 +391,3 @@ def _database_bytes(database: Path) -> int | None:
         with contextlib.suppress(OSError):
             sizes.append(Path(f"{database}{suffix}").stat().st_size)
     return sum(sizes) if sizes else None
-
-
-def _number(value: float | None, digits: int) -> float | None:
-    if value is None or not math.isfinite(value):
-        return None
-    return round(float(value), digits) + 0.0

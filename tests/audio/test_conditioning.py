@@ -212,19 +212,19 @@ def test_samples_that_find_no_room_are_dropped_at_the_end() -> None:
 
 @given(st.lists(st.integers(1, 30_000), max_size=20), st.sampled_from(RATES))
 @settings(deadline=None, max_examples=20)
-def test_the_cells_of_a_stream_lie_on_a_grid_whatever_the_blocks(
+def test_the_intervals_of_a_stream_lie_on_a_grid_whatever_the_blocks(
     sizes: list[int], rate: int
 ) -> None:
     timeline, conditioner = make(rate, 2)
     for block in cut(noise(2.3, sample_rate=rate, channels=2), sizes):
         conditioner.push(block, now=0.0)
-    cells = timeline.take_cells()
+    intervals = timeline.take_statistics()
     half = MODEL_RATE // 2
-    assert [(it.start, it.stop) for it in cells] == [
+    assert [(it.start, it.stop) for it in intervals] == [
         (n * half, (n + 1) * half) for n in range(4)
     ]
-    assert all(len(it.channels) == 2 for it in cells)
-    assert timeline.take_cells() == []
+    assert all(len(it.channels) == 2 for it in intervals)
+    assert timeline.take_statistics() == []
 
 
 def test_clipping_is_measured_before_the_resampler_rounds_it_off() -> None:
@@ -232,9 +232,9 @@ def test_clipping_is_measured_before_the_resampler_rounds_it_off() -> None:
         timeline, conditioner = make(rate)
         tone = np.clip(sine(440, 1.0, 2.0, rate), -1, 1)
         conditioner.push(tone, now=0.0)
-        cells = timeline.take_cells()
-        assert len(cells) == 2
-        assert min(cell.channels[0].clipped for cell in cells) > 0.3 * rate / 2
+        intervals = timeline.take_statistics()
+        assert len(intervals) == 2
+        assert min(it.channels[0].clipped for it in intervals) > 0.3 * rate / 2
 
 
 def test_a_dead_channel_is_measured_before_the_living_one_takes_its_place() -> None:
@@ -242,13 +242,13 @@ def test_a_dead_channel_is_measured_before_the_living_one_takes_its_place() -> N
     block = noise(10.0, channels=2)
     block[1] = 0
     conditioner.push(block, now=0.0)
-    assert [it.channels[1].is_zero for it in timeline.take_cells()] == [True] * 20
+    assert [it.channels[1].is_zero for it in timeline.take_statistics()] == [True] * 20
 
 
-def test_after_a_loss_cells_begin_anew() -> None:
+def test_after_a_loss_intervals_begin_anew() -> None:
     timeline, conditioner = make(MODEL_RATE)
     conditioner.push(noise(0.8), now=0.0)
     conditioner.lose(MODEL_RATE, "stalled", now=0.0)
     conditioner.push(noise(0.8), now=0.0)
-    starts = [it.start / MODEL_RATE for it in timeline.take_cells()]
+    starts = [it.start / MODEL_RATE for it in timeline.take_statistics()]
     assert starts == [0, pytest.approx(1.8)]

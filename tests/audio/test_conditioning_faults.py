@@ -7,13 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.audio.conditioning import DeadChannelGuard, ValidityGate, adapt
+from monitor.audio.conditioning import (
+    DeadChannelGuard,
+    ValidityGate,
+    first_two_channels,
+)
 from monitor.audio.ring import Samples
 from monitor.audio.signal_health import ChannelMeter
 from monitor.audio.sources.source import Lost
 from tests.support.signals import cut, noise, numbered
 
-RATE = 100  # cells of 50 samples; half a second is 50 samples
+RATE = 100  # intervals of 50 samples; half a second is 50 samples
 
 GATE_RATE = 20  # half a second is ten samples
 QUARANTINE = 10
@@ -44,7 +48,7 @@ def draw(picture: str) -> Samples:
 
 
 def repaired(guard: DeadChannelGuard, blocks: list[Samples]) -> list[Samples]:
-    """Pass blocks through the guard, cut at the ends of cells."""
+    """Pass blocks through the guard, cut at the ends of intervals."""
     meter = ChannelMeter(RATE, blocks[0].shape[0])
     output = []
     for block in blocks:
@@ -61,7 +65,7 @@ def repaired(guard: DeadChannelGuard, blocks: list[Samples]) -> list[Samples]:
 def test_of_many_channels_the_first_two_are_kept(channels: int, kept: int) -> None:
     block = numbered(5, 10, channels)
 
-    np.testing.assert_array_equal(adapt(block), block[:kept])
+    np.testing.assert_array_equal(first_two_channels(block), block[:kept])
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.audio.signal_health import (
-    CellStatistics,
     ChannelStatistics,
     Debouncer,
     SignalHealth,
+    SignalStatistics,
 )
 from monitor.audio.sources.demo import render_scene
 from monitor.config.audio import HealthSettings
@@ -197,8 +197,10 @@ def test_a_fault_before_and_after_a_gap_is_not_one_fault() -> None:
     checked = signal_health()
     clipped = (ChannelStatistics(-1.0, 1.0, 0.0, 0.5, 1000),)
     for second in (0, 1, 10, 11):
-        cell = CellStatistics(second * RATE, second * RATE + 3 * RATE // 4, clipped)
-        assert checked.push(cell) == []
+        interval = SignalStatistics(
+            second * RATE, second * RATE + 3 * RATE // 4, clipped
+        )
+        assert checked.push(interval) == []
 
 
 def test_a_cleared_fault_has_to_last_again_before_it_is_raised() -> None:

@@ -273,7 +273,7 @@ def test_past_audio_is_the_part_of_the_range_that_is_still_in_the_ring(
     counts: list[int], start: int, count: int
 ) -> None:
     timeline = written(*counts)
-    first, samples = timeline.past(start, start + count)
+    first, samples = timeline.read(start, start + count)
     there = range(max(0, timeline.stop - PAST_CAPACITY), timeline.stop)
     wanted = [index for index in range(start, start + count) if index in there]
     assert samples[0].tolist() == wanted
@@ -283,14 +283,14 @@ def test_past_audio_is_the_part_of_the_range_that_is_still_in_the_ring(
 def test_past_audio_holds_taken_samples_too() -> None:
     timeline = written(200)
     timeline.take()
-    assert timeline.past(0, 200)[1].shape == (1, 200)
+    assert timeline.read(0, 200)[1].shape == (1, 200)
 
 
 def test_lost_samples_are_silence_in_past_audio() -> None:
     timeline = written(100)
     timeline.lose(50, "stalled")
     timeline.write(numbered(150, 50), 0.0)
-    _, samples = timeline.past(90, 160)
+    _, samples = timeline.read(90, 160)
     assert samples[0].tolist() == [*range(90, 100), *[0] * 50, *range(150, 160)]
 
 
@@ -298,11 +298,11 @@ def test_past_audio_begins_anew_with_another_number_of_channels() -> None:
     timeline = written(100)
     timeline.open(2)
     timeline.write(numbered(100, 50, channels=2), 0.0)
-    first, samples = timeline.past(50, 150)
+    first, samples = timeline.read(50, 150)
     assert first == 100
     assert samples.shape == (2, 50)
 
 
 def test_there_is_no_past_audio_before_the_first_sample() -> None:
     timeline = Timeline("street", PAST_RATE, 5.0)
-    assert timeline.past(0, 100)[1].shape == (1, 0)
+    assert timeline.read(0, 100)[1].shape == (1, 0)

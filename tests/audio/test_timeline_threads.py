@@ -144,7 +144,7 @@ def test_no_torn_copy_of_the_past_is_given_while_the_writer_goes_on() -> None:
     thread.start()
     while not done.is_set():
         stop = timeline.stop
-        first, samples = timeline.past(stop - CAPACITY, stop)
+        first, samples = timeline.read(stop - CAPACITY, stop)
         count = samples.shape[1]
         assert np.array_equal(samples, numbered(first, count))
     thread.join()

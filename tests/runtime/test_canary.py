@@ -28,7 +28,6 @@ from monitor.runtime.canary_trial import (
     run_trial,
 )
 from monitor.runtime.health import HealthReports
-from monitor.runtime.services import AudioHistory
 from tests.support.canary import LIVE, RATE, SourceUnderTest, noise
 from tests.support.clock import FakeClock
 from tests.support.models import seeded_model
@@ -281,7 +280,7 @@ def test_captured_samples_before_a_gap_are_left_out(intact: Classifier) -> None:
     source = SourceUnderTest(intact, noise(12, -60))
     source.canary.write([gap(start_seconds=9.0, seconds=1.0)])
     assert source.result().ok
-    assert source.history.starts == [10 * RATE]
+    assert source.timeline.starts == [10 * RATE]
 
 
 def test_a_failed_trial_is_repeated_sooner(intact: Classifier) -> None:
@@ -342,7 +341,7 @@ def test_there_is_no_canary_if_it_is_off_or_no_source_is_live(
 ) -> None:
     config = parse_config(text, "config.yaml")
     reports, clock = HealthReports(), FakeClock()
-    assert build_canary(config, intact, AudioHistory(), reports, clock) is None
+    assert build_canary(config, intact, {}, reports, clock) is None
 
 
 def test_closing_clears_the_health_that_it_raised(intact: Classifier) -> None:

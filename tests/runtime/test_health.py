@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from monitor.audio.signal_health import CellStatistics, ChannelStatistics
+from monitor.audio.signal_health import ChannelStatistics, SignalStatistics
 from monitor.config.audio import HealthSettings
 from monitor.records import EVERY_SOURCE, Health, SourceStateName
 from monitor.runtime.health import (
@@ -287,8 +287,10 @@ def test_a_trouble_that_is_raised_ends_with_its_source() -> None:
     watch, clipped = HealthWatch(HealthReports()), source_health()
     channel = ChannelStatistics(-1.0, 1.0, 0.0, 0.5, 1000)
     half = RATE // 2
-    cells = [CellStatistics(n * half, (n + 1) * half, (channel,)) for n in range(24)]
-    (raised,) = watch.judge(clipped, cells, [])
+    intervals = [
+        SignalStatistics(n * half, (n + 1) * half, (channel,)) for n in range(24)
+    ]
+    (raised,) = watch.judge(clipped, intervals, [])
     assert (raised.kind, raised.start) == ("clipping", 0)
     detail = "the monitor was stopped"
     (cleared,) = watch.finish("street", clipped, detail, lambda _: 0)
@@ -299,7 +301,9 @@ def test_a_trouble_that_is_raised_ends_with_its_source() -> None:
 def test_silence_in_a_recording_is_no_trouble(live: bool, kinds: list[str]) -> None:
     silent = ChannelStatistics(0.0, 0.0, 0.0, 0.0, 0)
     half = RATE // 2
-    cells = [CellStatistics(n * half, (n + 1) * half, (silent,)) for n in range(120)]
+    intervals = [
+        SignalStatistics(n * half, (n + 1) * half, (silent,)) for n in range(120)
+    ]
     watch = HealthWatch(HealthReports())
-    found = watch.judge(source_health(live=live), cells, [])
+    found = watch.judge(source_health(live=live), intervals, [])
     assert [it.kind for it in found] == kinds

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from monitor.audio.timeline import Timeline
 from monitor.clock import SystemClock
 from monitor.config.config import Config
 from monitor.config.load import parse_config
 from monitor.errors import ConfigError
-from monitor.runtime.services import AudioHistory, ServiceContext, build_services
+from monitor.runtime.services import ServiceContext, build_services
 from monitor.sinks.sink import Sink
 
 
@@ -77,10 +76,3 @@ def test_clips_must_fit_into_the_ring() -> None:
     with pytest.raises(ConfigError, match="half of ring_seconds: 10 at most"):
         parse_config(f"{clips}privacy: clips", "config.yaml")
     parse_config(clips, "config.yaml")
-
-
-def test_the_audio_history_follows_timelines_that_are_made_later() -> None:
-    timelines: dict[str, Timeline] = {}
-    history = AudioHistory(timelines)
-    timelines["street"] = Timeline("street", 44_100, 30.0)
-    assert history.stop("street") == 0

@@ -149,7 +149,7 @@ class Finder(MemorySink):
         super().__init__()
         self.found = [found]
 
-    def take_found(self) -> list[Timed]:
+    def take_recovered(self) -> list[Timed]:
         found, self.found = self.found, []
         return found
 

@@ -73,7 +73,7 @@ class Bench:
         """Go on with other parts, as a reload does."""
         facts = {
             "inputs": {"street": self.street},
-            "kept": frozenset({"street"}),
+            "continued": frozenset({"street"}),
             **facts,
         }
         after = make_parts(pipeline, sinks=(), **facts)
@@ -341,7 +341,7 @@ def test_the_old_sinks_are_closed_before_the_new_ones_open(
     calls.clear()
     kept = frozenset({"street"})
     inputs = {"street": bench.street}
-    after = make_parts(make_pipeline(classifier), inputs, kept=kept)
+    after = make_parts(make_pipeline(classifier), inputs, continued=kept)
     bench.worker.replace(after, open_sinks)
     # The events that end are written to the sinks that know of their onset.
     assert calls == ["write", "close", "open"]
@@ -365,7 +365,9 @@ def test_a_removed_source_takes_its_troubles_along_and_a_kept_one_keeps_them(
     worker.step()
     bench.sink.records.clear()
     after = make_parts(
-        make_pipeline(classifier), {"street": bench.street}, kept=frozenset({"street"})
+        make_pipeline(classifier),
+        {"street": bench.street},
+        continued=frozenset({"street"}),
     )
     worker.replace(after, lambda: [bench.sink])
     cleared = [record for record in bench.records if isinstance(record, Health)]
@@ -383,7 +385,7 @@ def test_a_model_of_another_rate_reopens_the_sources(classifier: Classifier) -> 
     bench.replace(
         make_pipeline(other),
         inputs={"street": source_input(timeline)},
-        kept=frozenset(),
+        continued=frozenset(),
         session="other",
     )
     timeline.write(noise(9, 0.2, 32_000), bench.clock.monotonic())

@@ -17,7 +17,6 @@ from PIL import Image
 from monitor.audio.timeline import Timeline
 from monitor.config.outputs import ClipSettings
 from monitor.records import Event, Onset, Timed
-from monitor.runtime.services import AudioHistory
 from monitor.sinks.clips import Clips
 from tests.support.clock import FakeClock, wait_until
 from tests.support.timed import OPENED, SAMPLE_RATE, event, onset, statistics, timed
@@ -32,12 +31,11 @@ class ClipSource:
         self.folder = folder / "clips"
         self.timeline = Timeline("street", SAMPLE_RATE, RING_SECONDS)
         self.timeline.open(1)
-        audio = AudioHistory({"street": self.timeline})
         section = {"min_free_mib": 0, **settings}
         self.sink = Clips(
             ClipSettings.model_validate(section),
             self.folder,
-            audio,
+            {"street": self.timeline},
             SAMPLE_RATE,
             FakeClock().utc,
         )

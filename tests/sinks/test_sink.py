@@ -14,7 +14,7 @@ def test_the_base_sink_accepts_every_call() -> None:
     sink.report(statistics("street"))
     sink.reopen()
     sink.close()
-    assert (sink.queues, sink.take_found(), sink.canary_results) == ({}, (), ())
+    assert (sink.queues, sink.take_recovered(), sink.canary_results) == ({}, (), ())
 
 
 def test_a_memory_sink_keeps_the_records_in_order() -> None:

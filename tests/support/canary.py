@@ -1,6 +1,6 @@
 """A canary with a captured source, on a fake clock."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
 
@@ -15,7 +15,6 @@ from monitor.records import SourceStateName
 from monitor.runtime.canary import Canary, Start
 from monitor.runtime.canary_trial import CanaryError, Chain, MakeResampler, Sound
 from monitor.runtime.health import HealthReports
-from monitor.runtime.services import AudioHistory
 from monitor.statistics import CanaryResult
 from tests.support.clock import FakeClock
 from tests.support.timed import statistics
@@ -40,16 +39,16 @@ def at_once(make: Callable[[], Sound]) -> Future[Sound]:
     return made
 
 
-class RecordedHistory(AudioHistory):
+class RecordedTimeline(Timeline):
     """Notes the first sample of each read."""
 
-    def __init__(self, timelines: Mapping[str, Timeline]) -> None:
-        super().__init__(timelines)
+    def __init__(self, name: str, sample_rate: int, capacity_seconds: float) -> None:
+        super().__init__(name, sample_rate, capacity_seconds)
         self.starts: list[int] = []
 
-    def read(self, source: str, start: int, stop: int) -> tuple[int, Samples]:
+    def read(self, start: int, stop: int) -> tuple[int, Samples]:
         self.starts.append(start)
-        return super().read(source, start, stop)
+        return super().read(start, stop)
 
 
 class SourceUnderTest:
@@ -67,17 +66,16 @@ class SourceUnderTest:
     ) -> None:
         self.clock = FakeClock()
         self.reports = HealthReports()
-        self.timeline = Timeline("street", RATE, 30.0)
+        self.timeline = RecordedTimeline("street", RATE, 30.0)
         self.timeline.open(captured.shape[0])
         self.timeline.write(captured, self.clock.monotonic())
         self.timeline.source_rate = source_rate
-        self.history = RecordedHistory({"street": self.timeline})
         settings = parse_config(LIVE + config, "config.yaml")
         self.canary = Canary(
             settings.canary,
             ["street"],
             Chain.of(settings, classifier),
-            self.history,
+            {"street": self.timeline},
             self.reports,
             self.clock,
             make_resampler=make_resampler,

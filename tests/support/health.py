@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from monitor.audio.signal_health import CellStatistics, ChannelMeter, SignalHealth
+from monitor.audio.signal_health import ChannelMeter, SignalHealth, SignalStatistics
 from monitor.config.audio import HealthSettings
 from monitor.records import Health, HealthKind, HealthState, ScoreFrame, Timed
 from tests.support.signals import Samples
@@ -36,7 +36,7 @@ def examine_blocks(
         for _, channels in meter.push(block):
             if channels is not None:
                 start, stop = stop, stop + round(meter.samples * RATE / rate)
-                records += by.push(CellStatistics(start, stop, channels))
+                records += by.push(SignalStatistics(start, stop, channels))
     return records
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from monitor.audio.conditioning import StreamResampler, adapt
+from monitor.audio.conditioning import StreamResampler, first_two_channels
 from monitor.audio.timeline import Block
 from monitor.config.detection import DetectionSettings
 from monitor.detection.rules import resolve_rules
@@ -161,7 +161,7 @@ def file_blocks(path: Path, sample_rate: int) -> Iterator[np.ndarray[Any, Any]]:
             channels = min(file.channels, 2)
             resampler = StreamResampler(file.samplerate, sample_rate, channels)
             for block in file.blocks(_BLOCK, dtype="float32", always_2d=True):
-                yield resampler.push(adapt(np.ascontiguousarray(block.T)))
+                yield resampler.push(first_two_channels(np.ascontiguousarray(block.T)))
             yield resampler.finish()
     except soundfile.LibsndfileError as error:
         raise DatasetError(f"{path}: cannot be read ({error.error_string})") from None

@@ -4,7 +4,6 @@ The user's own templates are filled with the same facts, escaped as their type n
 """
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
@@ -16,7 +15,7 @@ from monitor.config.alerts import AlertSettings
 from monitor.config.hooks import NUMBER_FIELDS, TEXT_FIELDS, FieldTemplate, is_json
 from monitor.records import EVERY_SOURCE, Event, HealthState, Occurrence
 from monitor.sinks.alerts.conditions import Case
-from monitor.text import duration, level, utc_text
+from monitor.text import duration, level, rounded, utc_text
 
 SCHEMA = 1
 
@@ -64,16 +63,16 @@ def occurrence_body(
         "event_id": of.id,
         "start": incident.start,
         "end": incident.end,
-        "duration_seconds": _rounded(incident.duration_seconds, 3),
+        "duration_seconds": rounded(incident.duration_seconds, 3),
         "end_reason": of.end_reason if isinstance(of, Event) else None,
-        "peak_score": _rounded(of.peak_score, 4),
-        "mean_score": _rounded(of.mean_score, 4),
+        "peak_score": rounded(of.peak_score, 4),
+        "mean_score": rounded(of.mean_score, 4),
         "threshold": incident.threshold,
         "hits": incident.hits,
         "windows": incident.windows,
-        "level_dbfs": _rounded(of.level_dbfs, 1),
-        "laeq_db": _rounded(of.laeq_db, 1),
-        "top": [[label, _rounded(score, 4)] for label, score in of.top],
+        "level_dbfs": rounded(of.level_dbfs, 1),
+        "laeq_db": rounded(of.laeq_db, 1),
+        "top": [[label, rounded(score, 4)] for label, score in of.top],
         "model": of.model,
         "conditions": conditions(settings),
     }
@@ -130,7 +129,7 @@ def health_body(
         "detail": detail,
         "start": case.start,
         "end": end,
-        "duration_seconds": None if seconds is None else _rounded(seconds, 3),
+        "duration_seconds": None if seconds is None else rounded(seconds, 3),
         "conditions": {
             "kinds": list(settings.kinds),
             "sources": list(settings.sources),
@@ -184,10 +183,6 @@ def _sentence(kind: str, incident: Incident, *, escalation: bool) -> str:
     }[kind]
     mark = "escalation: " if escalation else ""
     return f"{mark}{what} (score {of.peak_score:.2f}, {level(of.level_dbfs, 1)} dBFS)"
-
-
-def _rounded(value: float, digits: int) -> float | None:
-    return round(float(value), digits) + 0.0 if math.isfinite(value) else None
 
 
 def render(template: str, content_type: str, body: Mapping[str, Any]) -> str:

@@ -106,7 +106,7 @@ class Store(Sink):
         self._committed = committed
         self._backlog = Backlog(memory_records)
         self._has_recovered = False
-        self._found: list[Timed] = []
+        self._recovered: list[Timed] = []
         self._has_run_rules = False
         self._scores = ScoreLog()
         self._rule_state = ""
@@ -136,9 +136,9 @@ class Store(Sink):
         """Whether the latest attempt to write failed.  Any thread."""
         return self._retry.is_failing
 
-    def take_found(self) -> list[Timed]:
+    def take_recovered(self) -> list[Timed]:
         """Return, once each, the events that ended because a monitor was killed."""
-        found, self._found = self._found, []
+        found, self._recovered = self._recovered, []
         return found
 
     def write(self, batch: Sequence[Timed]) -> None:
@@ -233,7 +233,7 @@ class Store(Sink):
             if interrupted:
                 self._backlog.alerts.extend(self._rules.step(interrupted, now))
         self._backlog.add_first(interrupted, to_ms(now))
-        self._found += interrupted
+        self._recovered += interrupted
         if interrupted:
             logger.warning(
                 "the monitor was killed while %d events or health problems went on: "

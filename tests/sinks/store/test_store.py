@@ -296,12 +296,12 @@ def test_a_store_that_follows_goes_on_with_the_session(path: Path) -> None:
     store.close()
     store = make_store(path, clock)
     assert rows(path, "SELECT ended_ms FROM sessions") == [None]
-    assert store.take_found() == []
+    assert store.take_recovered() == []
     store.write([event()])
     store.close()
     other = replace(session(), session="second", model="other", labels=("a", "b"))
     store = Store(path, StoreSettings(), other, clock)
-    assert store.take_found() == []
+    assert store.take_recovered() == []
     store.write(frames(30)[-5:])
     store.write([onset(number=2)])
     store.close()
@@ -321,8 +321,8 @@ def test_interrupted_events_are_found_once(path: Path) -> None:
     killed.write([onset()])
     kill(killed)
     store = make_store(path, run="second")
-    (found,) = store.take_found()
+    (found,) = store.take_recovered()
     assert isinstance(found.record, Event)
     assert found.record.end_reason == "interrupted"
-    assert store.take_found() == []
+    assert store.take_recovered() == []
     store.close()
