@@ -60,7 +60,7 @@ class Occurrence:
     """One occurrence of a label, as far as it is known."""
 
     id: str
-    """The same for the onset and the event of one occurrence."""
+    """Id, the same for the onset and the event of an occurrence."""
 
     source: str
     label: str
@@ -144,7 +144,7 @@ class ScoreFrame:
     start: int
     stop: int
     scores: tuple[float, ...]
-    """One for each label of the model, in its order, in [0, 1]."""
+    """Score of each label of the model, in its order, in [0, 1]."""
 
     spans: tuple[tuple[int, int], ...]
     """The part [start, stop) of the window that carries the score, for each label."""
@@ -207,7 +207,7 @@ class Health:
     """Sentence for the operator, maybe empty."""
 
     id: str
-    """The same for `raised` and `cleared` of one period."""
+    """Id, the same for `raised` and `cleared` of one period."""
 
 
 PlacedRecord = ScoreFrame | Onset | Event | Gap | Health
@@ -229,6 +229,6 @@ class Timed:
 
     end_seconds: float
     start_utc: datetime | None
-    """None for a recording whose time is unknown."""
+    """Time of the start, UTC; None for a recording whose time is unknown."""
 
     end_utc: datetime | None

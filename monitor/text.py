@@ -30,7 +30,7 @@ HEALTH_KINDS: dict[HealthKind, str] = {
     "compute-device": "GPU failed",
     "disk": "disk trouble",
 }
-"""At most twelve characters each, for narrow columns."""
+"""Names for narrow columns, of at most twelve characters."""
 
 
 def printable(text: str) -> str:

@@ -134,7 +134,7 @@ class FeatureSettings(Settings):
     """Masks of neighbouring frames, replaced by the mean."""
 
     time_mask_frames: Count = 34
-    """Longest one, in frames."""
+    """Longest mask, frames."""
 
 
 class TeacherSettings(Settings):
@@ -153,7 +153,7 @@ class TeacherSettings(Settings):
     """Share in the targets of a logistic regression on the teacher's outputs."""
 
     classes: dict[str, tuple[Whole, ...]] | None = None
-    """For labels by name, the numbers of the teacher's classes of the same meaning: the
+    """Numbers of the teacher's classes of the same meaning, by label: the
     regression begins with them; null: those of AudioSet, for a teacher of its 527."""
 
     label_gradient: Share = 1.0

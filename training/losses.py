@@ -22,7 +22,7 @@ from training.mixtures.mixtures import FRAMES_PER_CELL
 
 Array = NDArray[np.float32]
 TERMS = ("scores", "columns", "embedding", "logits")
-"""Of the loss; not every network and batch has all."""
+"""Terms of the loss; not every network and batch has all."""
 _LONGEST = 5.0
 """Distance in deviations from which on a feature counts no more."""
 

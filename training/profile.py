@@ -25,9 +25,9 @@ class Profile:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
-        """Of this process."""
+        """Seconds of this process."""
         self.worker_seconds: dict[str, float] = defaultdict(float)
-        """Of all worker processes together."""
+        """Seconds of all worker processes together."""
         self._settle = settle
         self._clock = clock
         self._open = [OTHER]

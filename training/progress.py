@@ -48,7 +48,7 @@ class EpochReport:
     """Figures of one epoch; a line of metrics.jsonl."""
 
     epoch: int
-    """From 1."""
+    """Number of the epoch, from 1."""
     epochs: int
     loss: float
     accuracy: float

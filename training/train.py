@@ -192,7 +192,7 @@ def build_schedule(
 
 @dataclass
 class TrainState:
-    """Everything that a training step changes."""
+    """The state that a training step changes."""
 
     student: Student
     average: Student
@@ -283,7 +283,7 @@ class TrainState:
         return report, confusion
 
     def is_best(self, epoch: int, accuracy: float) -> bool:
-        """Note the accuracy of an epoch; true if none was better before."""
+        """Add the accuracy of an epoch; return True if none was better before."""
         if accuracy <= self.best:
             return False
         self.best, self.best_epoch = accuracy, epoch

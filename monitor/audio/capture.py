@@ -69,8 +69,8 @@ class Capture:
             timeline: Takes its samples.
             settings: Those of the source.
             now: Monotonic seconds.
-            missing_since: When the timeline's next sample should have been captured, if
-                the source was captured before: the samples since then are lost.  None:
+            missing_since: Capture time of the timeline's next sample if the source was
+                captured before: the samples since then are lost.  None:
                 the timeline begins with the first sample that comes.
         """
         self.finished = threading.Event()

@@ -19,13 +19,13 @@ from monitor.records import Health, HealthKind, HealthState, ScoreFrame
 INTERVAL_SECONDS = 0.5
 
 DEAD_DB = -50.0
-"""Below this level re the other one a channel is dead: crosstalk of an open input."""
+"""Level re the other channel below which one is dead: crosstalk of an open input."""
 
 ALIVE_DB = -40.0
-"""Above this level re the other one it lives; higher, so that it does not flap."""
+"""Level re the other channel above which it is alive again; higher: hysteresis."""
 
 _FAINT_DBFS = -80.0
-"""Below this level the louder channel says nothing about the other one."""
+"""Level of the louder channel below which the two cannot be compared."""
 
 _FULL_SCALE = 0.98
 """Level of a flat top that is clipped; 8-bit and mu-law sound ends not far above it."""
@@ -305,7 +305,7 @@ class SignalHealth:
         """Begin without any fault.
 
         Args:
-            source: Its name.
+            source: Name of the source.
             sample_rate: Samples a second of the timeline.
             settings: Limits and durations.
             session: Part of the ids of records, unique for a run.

@@ -152,7 +152,7 @@ class Timeline:
 
         Args:
             block: float32, shape (channels, n), finite, any n.
-            now: When its last sample arrived, monotonic seconds.
+            now: Arrival of its last sample, monotonic seconds.
         """
         assert self._ring is not None, "a block before the source was opened"
         if block.shape[1] == 0:

@@ -14,7 +14,7 @@ from monitor.commands.arguments import (
 if TYPE_CHECKING:
     from monitor.commands.configuration import Configuration
     from monitor.config.config import Config
-    from monitor.runtime.reload import Again
+    from monitor.runtime.reload import FreshConfig
 
 logger = logging.getLogger(__name__)
 
@@ -80,11 +80,11 @@ def run(
             compute_device=compute_device,
         )
 
-    def reread() -> "Again":
-        from monitor.runtime.reload import Again
+    def reread() -> "FreshConfig":
+        from monitor.runtime.reload import FreshConfig
 
         again = load_again(configuration)
-        return Again(chosen(again), again.state_dir, again.placed)
+        return FreshConfig(chosen(again), again.state_dir, again.placed)
 
     settings = chosen(configuration)
     log_to_stderr()

@@ -207,7 +207,7 @@ def begin_ongoing(
     Args:
         onset: Just detected.
         windows: The newest of the source, in order, back to the start of the onset.
-        index: Of the label among the scores.
+        index: Index of the label among the scores.
         threshold: Score at or above which a window is a hit.
     """
     covering = [window for window in windows if window.stop > onset.start]

@@ -36,7 +36,7 @@ def newest_hop(frame: ScoreFrame, seen_until: int) -> Hop:
 
 
 @dataclass
-class _Levels:
+class _LevelSum:
     peak_dbfs: float = -math.inf
     energy: float = 0.0
     hops: int = 0
@@ -60,7 +60,7 @@ class EventLevel:
     def __init__(self, hops: Iterable[Hop]) -> None:
         """Begin with the hops so far, in order, from before the event's start."""
         self._hops = deque(hops)
-        self._settled = _Levels()
+        self._settled = _LevelSum()
 
     def add(self, hop: Hop) -> None:
         """Take the next hop."""

@@ -27,7 +27,7 @@ class Feasibility:
 
     label: str
     can_fire: bool
-    """For the shortest sounds that its preset is meant for, wherever they lie."""
+    """True if it detects the shortest sounds that it is meant for, at any position."""
 
     why: str
     """An explanation for the user: a sentence whose subject is the rule."""
@@ -36,8 +36,8 @@ class Feasibility:
     """The shortest sound that is detected wherever it lies."""
 
     latency_bound_seconds: float
-    """From the begin of a sound to the end of the window that detects its onset, at the
-    most: the latency that the rule adds to the network's."""
+    """Longest time from the begin of a sound to the end of the window that detects
+    its onset: the latency that the rule adds to the network's."""
 
     shortest_pause_seconds: float
     """The shortest silence between two sounds that makes them two events."""
@@ -49,9 +49,9 @@ def examine(
     """Try each rule out.
 
     Args:
-        rules: By label; those that act alike with a perfect network are tried once.
-        hop_samples: From one window to the next.
-        spec: Of the model.
+        rules: Rules by label; equal ones are tried once.
+        hop_samples: Samples from one window to the next.
+        spec: Input format of the model.
 
     Returns:
         One answer for each label, in the order of `rules`.
@@ -174,7 +174,7 @@ class _Trial:
         return self._least(self.detects, self.latency(None))
 
     def latency(self, length: int | None) -> int:
-        """From the start of a sound to the end of the window that detects it."""
+        """Longest time from the start of a sound to the window of its onset."""
         latencies: list[int] = []
         for start in self._starts:
             stop = None if length is None else start + length

@@ -34,7 +34,7 @@ class MovingAverage:
         self._scores.clear()
 
 
-class Step(NamedTuple):
+class Change(NamedTuple):
     """The changes made by a window; both may hold the same event."""
 
     begun: EventBounds | None
@@ -82,7 +82,7 @@ class Hysteresis:
         """The ongoing event, reported or not."""
         return self._event
 
-    def push(self, window: LabelWindow) -> Step:
+    def push(self, window: LabelWindow) -> Change:
         """Take the next window, at least a sample later than the one before."""
         rule = self._rule
         old = window.active_stop <= self.horizon.old_until
@@ -97,7 +97,7 @@ class Hysteresis:
         elif not window.gated and self._may_begin(average, rival):
             windows = [one for one in self._averaged if one]
             self._event = EventBounds(windows, self.horizon.floor)
-        return Step(self._report(), self._end(window))
+        return Change(self._report(), self._end(window))
 
     def stop(self, *, goes_on: bool = False) -> EventBounds | None:
         """End the ongoing event: the next window has nothing to do with it.

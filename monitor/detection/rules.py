@@ -36,7 +36,7 @@ class LabelRule:
     to begin; 0: other labels do not matter, for the sounds of a city overlap."""
 
     shortest_sound: int
-    """Length of the shortest sounds that the rule is meant for; for `check` alone."""
+    """Length of the shortest sounds that the rule is meant for; used by `check`."""
 
     def __post_init__(self) -> None:
         assert 0 < self.offset_threshold <= self.onset_threshold <= 1
@@ -96,11 +96,11 @@ def resolve_rules(
     """Complete the rule of each label.
 
     Args:
-        labels: Of the model.
+        labels: Labels of the model.
         detection: The user's settings.
         thresholds: Onset and offset threshold of each label as the model file has
             them; a label may be missing.
-        spec: Of the model; turns seconds into samples.
+        spec: Input format of the model; converts seconds to samples.
 
     Returns:
         A rule for each label, in the order of `labels`.  A threshold is the user's,

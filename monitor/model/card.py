@@ -83,10 +83,10 @@ class ModelCard(_CardPart):
     Set from the network when the model is saved."""
 
     thresholds: dict[str, Thresholds] = {}
-    """By label; a label without thresholds takes those of its detection preset."""
+    """Thresholds by label; others take those of their detection preset."""
 
     temperatures: dict[str, Annotated[float, Field(ge=0.01, le=100)]] = {}
-    """By label, default 1: logits are divided by it before the sigmoid."""
+    """Divisor of the logits before the sigmoid, by label; default 1."""
 
     report: dict[str, Any] = {}
     """Results of the model's test."""

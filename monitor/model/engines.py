@@ -47,7 +47,7 @@ class CpuEngine:
 
     @torch.inference_mode()
     def run(self, windows: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Engine`."""
+        """Score the windows one by one."""
         network = self._folded[windows.shape[1]]
         if len(windows) == 1:
             return self._score(network, windows)
@@ -74,7 +74,7 @@ class GpuEngine:
 
     @torch.inference_mode()
     def run(self, windows: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Engine`."""
+        """Score the windows in padded batches."""
         parts = [self._batch(part) for part in torch.split(windows, _GPU_BATCHES[-1])]
         logits, activity = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
         if not (logits.isfinite().all() and activity.isfinite().all()):

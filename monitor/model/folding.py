@@ -33,8 +33,8 @@ def fold(network: Network, channels: int) -> Network:
 
     Args:
         network: Not modified.
-        channels: Of the windows that the copy takes; 1 for a network of two channels
-            computes what two equal channels would give.
+        channels: Channels of the windows that the copy takes; 1 for a network of two
+            computes the scores of two equal channels.
 
     Returns:
         Equal to `network` to 1e-5; it can neither be trained nor moved.

@@ -50,7 +50,7 @@ class TrainedModel:
     spec: ModelSpec
     card: ModelCard
     golden: Golden | None = None
-    """As stored in the model file; None: not loaded from a file."""
+    """Vector stored in the model file; None: not loaded from a file."""
 
     @property
     def temperatures(self) -> Tensor:
@@ -68,7 +68,7 @@ def save_model(
 
     Args:
         path: Replaced if it exists.
-        model: In training or not, on any compute device; not modified.
+        model: Model in training or evaluation mode, on any device; not modified.
         half: Store the weights in 16 bits, half the size.
 
     Raises:

@@ -16,19 +16,18 @@ from monitor.runtime.pipeline import rules_of
 from monitor.runtime.threads import RunningThread, Threads
 from monitor.sinks.alerts.build import (
     build_hooks,
-    build_senders,
     close_hooks,
     warn_of_orphans,
 )
 from monitor.sinks.alerts.hooks import Hook
-from monitor.sinks.alerts.outbox import Alert
+from monitor.sinks.alerts.outbox import Alert, Outbox
 from monitor.sinks.alerts.rules import Rules
 from monitor.sinks.alerts.sender import Sender
 from monitor.sinks.store.database import Database
 
 POLL_SECONDS = 0.02
 STOP_SECONDS = 1.0
-"""Time in which the senders must have ended, in the middle of a delivery too."""
+"""Longest time for the senders to end, even in the middle of a delivery."""
 
 
 class Alerting:
@@ -45,33 +44,36 @@ class Alerting:
 
         Args:
             rules: Make the alerts.
-            hooks: By endpoint; closed by their senders.
+            hooks: Hooks by endpoint; their senders close them.
             database: The store writes the alerts to it.
-            clock: Of the machine.
+            clock: Clock of the machine.
         """
         self._rules = rules
         self._hooks = hooks
         self._database = database
         self._clock = clock
-        self._senders = build_senders(hooks, database, clock)
+        self._senders = {
+            endpoint: Sender(endpoint, hook, Outbox(database), clock)
+            for endpoint, hook in hooks.items()
+        }
         self._running: dict[str, RunningThread] = {}
 
     # The worker's thread.
 
     def step(self, batch: Sequence[Timed], now: datetime) -> list[Alert]:
-        """See `Rules.step`."""
+        """Return the alerts that follow from `batch`; the senders see them at once."""
         return self._offered(self._rules.step(batch, now))
 
     def tick(self, now: datetime) -> list[Alert]:
-        """See `Rules.tick`."""
+        """Return the alerts that follow from time passing; the senders see them."""
         return self._offered(self._rules.tick(now))
 
     def state(self) -> dict[str, Any]:
-        """See `Rules.state`."""
+        """Return the state of the rules."""
         return self._rules.state()
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """See `Rules.restore`."""
+        """Restore the state of the rules."""
         self._rules.restore(state)
 
     def confirm(self) -> None:
@@ -85,10 +87,10 @@ class Alerting:
         """Start a thread for each endpoint; the store has opened the database.
 
         Args:
-            threads: Of all senders.
-            before: Delivers until now.  Its senders end with the delivery at hand, and
-                only then those of the same endpoints begin: no alert is sent twice
-                because of the change, and their order remains.
+            threads: Threads of all senders.
+            before: The alerting in use until now.  Its senders end with the delivery
+                at hand, and then those of the same endpoints begin: no alert is sent
+                twice because of the change, and the order remains.
         """
         running = {} if before is None else before._running
         for sender in () if before is None else before._senders.values():
@@ -99,7 +101,7 @@ class Alerting:
             self._running[endpoint] = threads.start(f"alerts-{endpoint}", run)
 
     def close(self) -> None:
-        """Release what was never started."""
+        """Close the hooks of an alerting that was never started."""
         close_hooks(self._hooks)
 
     def finish(
@@ -110,9 +112,9 @@ class Alerting:
         Pending alerts stay in the database for the next start.
 
         Args:
-            threads: Of all senders.
+            threads: Threads of all senders.
             seconds: Longest time for deliveries.
-            hurry: Called now and then: whether there is no time after all.
+            hurry: Called now and then; returns True if there is no time after all.
 
         Returns:
             The names of threads that still run.

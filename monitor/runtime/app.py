@@ -39,11 +39,11 @@ from monitor.sinks.store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Everything that lives as long as the process, whatever the configuration."""
+    """The objects that live as long as the process, under any configuration."""
 
     clock: Clock
     speed: Speed
-    """How fast recordings are fed."""
+    """Speed at which recordings are fed."""
 
     state_dir: Path
     """Folder for the files that the monitor writes."""
@@ -62,32 +62,32 @@ class Environment:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """The model in use, and the session in which it is."""
+    """The model in use, and its session."""
 
     classifier: Classifier
     digest: str
-    """Of the model file: tells models apart."""
+    """SHA-256 of the model file; identifies the model."""
 
     session: Session
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that a configuration asks for, built and checked; nothing is begun."""
+    """The parts that a configuration asks for, built and checked but not started."""
 
     config: Config
     model: LoadedModel
     factory: SourceFactory
     opened: Mapping[str, Source]
-    """Sources that are to be opened, by name; the others go on."""
+    """Sources to be opened, by name; the others continue."""
 
     pipeline: Pipeline
     services: Sequence[Sink]
     alerting: Alerting | None
-    """None: there is no database, and so there are no alerts."""
+    """None without a database: then there are no alerts."""
 
     timelines: dict[str, Timeline]
-    """By source; filled by `connect`.  The services look back at them."""
+    """Timelines by source; filled by `connect`, read by the services."""
 
     def continued(self, running: Iterable[str]) -> set[str]:
         """Names of the sources of `running` that go on."""
@@ -95,7 +95,7 @@ class Plan:
         return (names & set(running)) - self.opened.keys()
 
     def close(self) -> None:
-        """Release everything: it is not used."""
+        """Release the parts of a plan that is not used."""
         for service in self.services:
             service.close()
         if self.alerting is not None:
@@ -113,7 +113,7 @@ class OpenSinks:
 
     @property
     def pending_records(self) -> int:
-        """Records and alerts in memory, because they cannot be written.  Any thread."""
+        """Number of records and alerts that could not be written yet.  Any thread."""
         queues = {} if self.store is None else self.store.queues
         logged = {} if self.event_log is None else self.event_log.queues
         pending = {**queues, **logged}
@@ -122,7 +122,7 @@ class OpenSinks:
 
     @property
     def all(self) -> list[Sink]:
-        """In the order in which they get the records."""
+        """The sinks, in the order in which they get the records."""
         # The store is the first: the records that any other sink shows are on the disk.
         sinks = (self.store, self.screen, self.event_log, *self.others)
         return [sink for sink in sinks if sink is not None]
@@ -138,8 +138,8 @@ def plan_app(
 
     Args:
         config: The configuration.
-        environment: Of the process.
-        model: That of `config`.
+        environment: Objects of the process.
+        model: The model of `config`.
         running: Sources that run now; those that are not changed go on.
 
     Raises:
@@ -199,7 +199,7 @@ def connect(
     Args:
         plan: The configuration.
         running: Sources of the configuration before.
-        ended: Where sources ended that ran before in this session.
+        ended: Last sample index of sources that were removed in this session.
     """
     sources: dict[str, RunningSource] = {}
     for settings in plan.config.sources:
@@ -270,7 +270,7 @@ class App:
         self.environment = environment
         self.plan = plan
         self.ended: dict[str, int] = {}
-        """By source that was removed in this session, where its samples ended."""
+        """Last sample index of each source that was removed in this session."""
 
         self.sources: Mapping[str, RunningSource] = connect(plan)
         self.sinks = open_sinks(plan, environment)
@@ -281,10 +281,10 @@ class App:
             reports=environment.reports,
         )
         self.threads = Threads()
-        """Of the captures, the worker and the reload."""
+        """Threads of the captures, the worker and the reload."""
 
         self.senders = Threads()
-        """Of the alerts; they end after the others."""
+        """Threads of the alerts; they end after the others."""
 
         self._captures: dict[str, RunningThread] = {}
 
@@ -312,7 +312,7 @@ class App:
         return join(ending, seconds)
 
     def turns(self) -> dict[str, float]:
-        """When each thread that has something to do last moved, monotonic seconds."""
+        """Time of the latest turn of each thread in use, monotonic seconds, by name."""
         turns = {
             f"capture-{name}": source.capture.latest_turn
             for name, source in self.sources.items()
@@ -322,7 +322,7 @@ class App:
 
     @property
     def failure(self) -> SoundMonitorError | None:
-        """Why a recording could not be played, or not to its end."""
+        """Error that kept a recording from being played to its end."""
         failures = (source.capture.failure for source in self.sources.values())
         return next((failure for failure in failures if failure is not None), None)
 

@@ -66,7 +66,7 @@ class Benchmark:
     """Processor time of the whole pipeline divided by the duration of the sound."""
 
     cpu_ms_per_window: float
-    """From the samples of a hop to the scores of its window."""
+    """Time from the samples of a hop to the scores of its window."""
 
     baseline_cpu_ms_per_window: float
     """The same by the article's method; see `baseline`."""
@@ -75,16 +75,16 @@ class Benchmark:
     """Ratio of these two."""
 
     pipeline_cpu_ms_per_window: float
-    """From samples to records: with levels, windows and detection."""
+    """Time from samples to records, with levels, windows and detection."""
 
     sources_per_core: int
-    """Sources whose whole pipeline one core can run."""
+    """Number of sources that one core can analyse."""
 
     rss_mib: float
     """Memory of a process that listens, including shared library pages."""
 
     startup_seconds: float
-    """From the start of a process to a model that is loaded, verified and ready."""
+    """Time from the start of a process to a model that is loaded and verified."""
 
 
 def run_benchmark(

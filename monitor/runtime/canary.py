@@ -34,7 +34,7 @@ from monitor.statistics import CanaryResult, Statistics
 logger = logging.getLogger(__name__)
 
 FIRST_SECONDS = 5.0
-"""From the moment when a source is listened to, to its first trial."""
+"""Time from the begin of listening to a source to its first trial."""
 
 RETRY_SECONDS = 300.0
 """Longest interval after a failed trial."""
@@ -42,7 +42,7 @@ RETRY_SECONDS = 300.0
 MAX_TRIAL_SECONDS = 60.0
 
 MAX_BACKLOG_SECONDS = 2.0
-"""With a longer backlog the trial pauses."""
+"""Backlog above which the trial pauses."""
 
 Start = Callable[[Callable[[], Sound]], Future[Sound]]
 """Runs a function in the background."""
@@ -133,7 +133,7 @@ class Canary(Sink):
         self._trial: _Trial | None = None
 
     def write(self, batch: Sequence[Timed]) -> None:
-        """Note gaps and similar sounds in the captured samples."""
+        """Remember gaps and similar sounds in the captured samples."""
         for timed in batch:
             record = timed.record
             source = self._sources.get(record.source)

@@ -36,22 +36,22 @@ ABOVE_CAPTURED_DB = 30.0
 
 MIN_SOUND_DBFS = -40.0
 MAX_SOUND_DBFS = -20.0
-"""In a place too loud for that, the captured samples are attenuated."""
+"""Level bounds of the sound; louder captured samples are attenuated."""
 
 ABOVE_GATE_DB = 6.0
 
 TAIL_HOPS = 2
-"""After the sound."""
+"""Hops after the sound."""
 
 MAX_ONSET_ERROR_SECONDS = 1.0
-"""Between the beginning of the sound and that of its event."""
+"""Longest time between the beginnings of the sound and of its event."""
 
 _SYNTHESIS_RATE = 44_100
 _BLOCK_SECONDS = 0.1
 _LEVEL_HOP_SECONDS = 0.5
 _FULL_SCALE = 0.999
 _GPU_TOLERANCE = 0.02
-"""In scores: a GPU may compute in reduced precision."""
+"""Tolerance of scores on a GPU, which may compute in reduced precision."""
 
 _GOLDEN, _MIXTURE = "golden", "mixture"  # the sources of a trial's pipeline
 
@@ -60,13 +60,13 @@ class CanaryError(Exception):
     """A trial has failed; the message is its fault, for people."""
 
     def __init__(self, fault: str, score: float | None = None) -> None:
-        """Keep the highest score that the sound reached, if it was scored."""
+        """Fail with a sentence and the highest score of the sound, if it was scored."""
         super().__init__(fault)
         self.score = score
 
 
 MakeResampler = Callable[[int, int, int], StreamResampler]
-"""Of the rate of the source, that of the model, and the number of channels."""
+"""Takes the rate of the source, that of the model, and the number of channels."""
 
 Sound = NDArray[np.float32]
 """Shape (n,), at the model's rate; its root mean square is about 1."""
@@ -80,7 +80,7 @@ class Chain:
     """The analysis under test."""
 
     classifier: Classifier
-    """The one in use."""
+    """Classifier in use."""
 
     rules: Mapping[str, LabelRule]
     hop_frames: int
@@ -95,12 +95,12 @@ class Chain:
 
     @property
     def hop_samples(self) -> int:
-        """From one window to the next."""
+        """Samples from one window to the next."""
         return self.hop_frames * self.classifier.spec.hop_length
 
     @property
     def lead_samples(self) -> int:
-        """Before the known sound: a window without it, so that its onset is visible."""
+        """Samples before the known sound: a window without it, and half a hop."""
         return self.classifier.spec.window_samples + self.hop_samples // 2
 
     def mixture_samples(self, sound: Sound) -> int:

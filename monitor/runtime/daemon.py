@@ -22,14 +22,14 @@ from monitor.sinks.status_snapshot import DaemonFacts
 
 logger = logging.getLogger(__name__)
 
-LOOK = 0
-"""Among the signals: none, but a reload has ended."""
+RELOAD_ENDED = 0
+"""Put into the queue of signals when a reload has ended."""
 
 POLL_SECONDS = 0.25
 STOP_SECONDS = 1.6
 """Time in which everything must have ended after SIGINT or SIGTERM."""
 
-LAST_WORDS_SECONDS = 0.3
+ENDED_EVENTS_SECONDS = 0.3
 """Time for the alerts of events that SIGINT or SIGTERM ended."""
 
 LAST_ALERTS_SECONDS = 10.0
@@ -51,9 +51,9 @@ def run_daemon(
 
     Args:
         config: The configuration.
-        speed: How fast recordings are fed.
+        speed: Speed at which recordings are fed.
         state_dir: Folder for the files that the monitor writes.
-        facts: For the status document; kept up to date.
+        facts: Facts for the status document; updated while the daemon runs.
         reread: Reads the configuration again.
 
     Returns:
@@ -84,12 +84,14 @@ def _run(app: App, reread: Reread) -> int:
     with _signals() as signals:
         app.start()
         supervisor.start()
-        reloader = Reloader(app, reread, supervisor, done=lambda: signals.put(LOOK))
+        reloader = Reloader(
+            app, reread, supervisor, done=lambda: signals.put(RELOAD_ENDED)
+        )
         is_asked_to_stop = _wait(app, supervisor, reloader, signals)
         supervisor.stop()
         code = _end(app.threads)
         # The last alerts were made when the worker ended the open events.
-        seconds = LAST_WORDS_SECONDS if is_asked_to_stop else LAST_ALERTS_SECONDS
+        seconds = ENDED_EVENTS_SECONDS if is_asked_to_stop else LAST_ALERTS_SECONDS
         code = max(code, _end_alerting(app, seconds, signals))
     # The capture has logged what is wrong with a recording.
     return 1 if app.failure else code
@@ -101,7 +103,7 @@ def _wait(
     reloader: Reloader,
     signals: queue.SimpleQueue[int],
 ) -> bool:
-    """Look after everything until it ends; return whether a signal asked for that."""
+    """Supervise until the end; return True if a signal asked for it."""
     stop = app.threads.stop
     while not stop.is_set():
         supervisor.look()
@@ -113,7 +115,7 @@ def _wait(
             number = signals.get(timeout=POLL_SECONDS)
             if number == signal.SIGHUP:
                 reloader.ask()
-            elif number != LOOK:
+            elif number != RELOAD_ENDED:
                 stop.set()
                 return True
     return False

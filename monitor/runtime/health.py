@@ -53,13 +53,13 @@ class HealthReports:
 
     def drain(
         self,
-        place: Callable[[str], int | None],
+        newest_sample: Callable[[str], int | None],
         ignored: Collection[HealthKind] = (),
     ) -> list[Health]:
         """Make records of the reports since the last call.  Worker's thread.
 
         Args:
-            place: The newest sample of a source; None: there is no such source.
+            newest_sample: The newest sample of a source; None: there is no such source.
             ignored: Kinds that are not raised.
         """
         with self._lock:
@@ -68,19 +68,19 @@ class HealthReports:
         for report in reports.values():
             if report.state == "raised" and report.kind in ignored:
                 continue
-            stop = place(report.source)
+            stop = newest_sample(report.source)
             record = None if stop is None else self._take(report, stop)
             records += [] if record is None else [record]
         return records
 
     def finish(
-        self, source: str, place: Callable[[str], int | None], detail: str
+        self, source: str, newest_sample: Callable[[str], int | None], detail: str
     ) -> list[Health]:
-        """Clear everything that is raised of a source.  Worker's thread."""
+        """Clear every raised problem of a source.  Worker's thread."""
         for raised in list(self._raised.values()):
             if raised.source == source:
                 self.post(HealthReport(raised.kind, "cleared", detail, source))
-        return self.drain(place)
+        return self.drain(newest_sample)
 
     def _take(self, report: HealthReport, stop: int) -> Health | None:
         key = report.source, report.kind
@@ -105,20 +105,20 @@ class HealthReports:
 
 
 LONGEST_LOOK_SECONDS = 5.0
-"""Longest time between two looks that counts: a machine that slept is not deaf."""
+"""Longest time between two checks that counts: a machine that slept is not deaf."""
 
 LATE_SECONDS = 5.0
 """A worker with a longer backlog after a step does not keep up."""
 
 FRAMES_WAITING = 200
-"""Of each source; a store that can write keeps far fewer."""
+"""Frames per source in memory from which the store counts as failing."""
 
 OVERLOAD = "the analysis does not keep up: events are late, or lost"
 DISK = "records cannot be stored and wait in memory: is the disk full?"
 
 _MILLISECONDS = 1000
 
-Place = Callable[[str], int | None]
+NewestSample = Callable[[str], int | None]
 """The newest sample of a source; None: there is no such source."""
 
 
@@ -134,7 +134,7 @@ class SourceHealth:
         session: str,
         live: bool,
     ) -> None:
-        """Begin with nothing known; for the arguments see `SignalHealth`."""
+        """Begin with nothing known; the arguments are those of `SignalHealth`."""
         self.settings = settings
         self.session = session
         self.sample_rate = sample_rate
@@ -142,7 +142,7 @@ class SourceHealth:
             source, sample_rate, settings, session=session, live=live
         )
         self.deaf = Debouncer(forgives=1) if live else None
-        """None: silence after a recording is not deafness."""
+        """Detects deafness; None for a recording."""
 
 
 class HealthWatch:
@@ -180,16 +180,16 @@ class HealthWatch:
         sources: Mapping[str, SourceHealth],
         statistics: Statistics,
         now: float,
-        place: Place,
+        newest_sample: NewestSample,
     ) -> list[Health]:
-        """Look for deaf sources and trouble of the monitor, and take the reports.
+        """Check for deaf sources and trouble of the monitor, and take the reports.
 
         Args:
-            settings: Of the configuration in use.
-            sources: Those that are open, by name.
-            statistics: Of this moment.
+            settings: Settings in use.
+            sources: Open sources by name.
+            statistics: Figures of this moment.
             now: Monotonic seconds.
-            place: The newest sample of a source.
+            newest_sample: The newest sample of a source.
         """
         passed = 0.0 if self._looked is None else now - self._looked
         self._looked = now
@@ -222,21 +222,25 @@ class HealthWatch:
         for kind, is_ill, detail in _monitor_health(statistics, late):
             report = HealthReport(kind, "raised", detail)
             follow(self._monitor[kind], is_ill, settings.hold_seconds, report)
-        return self._reports.drain(place, settings.ignore)
+        return self._reports.drain(newest_sample, settings.ignore)
 
     def finish(
-        self, source: str, health: SourceHealth | None, detail: str, place: Place
+        self,
+        source: str,
+        health: SourceHealth | None,
+        detail: str,
+        newest_sample: NewestSample,
     ) -> list[Health]:
-        """Clear everything that is raised of a source, because of `detail`.
+        """Clear every raised problem of a source, because of `detail`.
 
         Args:
-            source: Its name; `EVERY_SOURCE` for the monitor.
-            health: Of the source; None: the monitor.
+            source: Name, or `EVERY_SOURCE` for the monitor.
+            health: Health of the source; None for the monitor.
             detail: A sentence for the operator.
-            place: The newest sample of a source.
+            newest_sample: The newest sample of a source.
         """
         found = [] if health is None else health.signal.finish(detail)
-        return [*found, *self._reports.finish(source, place, detail)]
+        return [*found, *self._reports.finish(source, newest_sample, detail)]
 
 
 def _monitor_health(

@@ -39,7 +39,7 @@ class Analysis:
     """Score frames, onsets, events, gaps and health in order, without time of day."""
 
     failure: SoundMonitorError | None
-    """Why the recording was not read to its end."""
+    """Error that ended the recording early; None: it was read to its end."""
 
 
 class _DrivenTimeline(Timeline):
@@ -48,7 +48,7 @@ class _DrivenTimeline(Timeline):
     worker: Worker
 
     def wait_for_room(self, count: int, stop: threading.Event) -> bool:
-        """Have everything analysed that was written before."""
+        """Have the worker analyse the samples written so far."""
         self.worker.step()
         return super().wait_for_room(count, stop)
 
@@ -61,7 +61,7 @@ def analyze_file(
     Args:
         path: Any file that libsndfile reads.
         classifier: The network.
-        config: Its sources are not used.
+        config: Configuration; its sources are not used.
         source: Name of the recording in the records.
 
     Raises:

@@ -1,4 +1,4 @@
-"""From samples to records, without threads, clock or I/O.
+"""The pipeline: turns samples into records, without threads, clock or I/O.
 
 The daemon, `analyze` and the evaluation of streams drive the same object: what is
 measured is what runs.
@@ -46,10 +46,10 @@ class Pipeline:
 
         Args:
             classifier: The network; it fixes sample rate, frame grid and labels.
-            rules: Of each label, how its scores become events.
+            rules: Detection rule of each label.
             hop_frames: Frames from one window to the next.
-            level_gate_dbfs: See `DetectionSettings`.
-            level_offsets_db: For each source what is added to its dB(A).
+            level_gate_dbfs: Below this level of its loudest hop a window scores zero.
+            level_offsets_db: Offset added to the dB(A) of each source.
             session: Part of the ids of events; unique to a run.
 
         Raises:
@@ -96,7 +96,7 @@ class Pipeline:
         return self._windowers[source].next_stop
 
     def contiguous_start(self, source: str) -> int:
-        """Sample index since which no sample of `source` was lost."""
+        """Sample index since which no sample of `source` was lost; see `resume`."""
         return self._windowers[source].contiguous_start
 
     def resume(self, source: str, before: "Pipeline", history: Block) -> None:
@@ -106,8 +106,8 @@ class Pipeline:
         and no event begins where one of `before` may still sound.
 
         Args:
-            source: Its name.
-            before: Stays as it is.
+            source: Name of the source.
+            before: Pipeline before; not modified.
             history: The newest samples of the source, which `before` analysed.
         """
         self._windowers[source].resume(history)
@@ -145,7 +145,7 @@ class Pipeline:
         return records
 
     def finish(self, source: str, reason: EndReason) -> list[PlacedRecord]:
-        """End what is still going on in `source`: its samples are over."""
+        """End the ongoing occurrences of `source`, whose samples are over."""
         return [*self._detectors[source].finish(reason)]
 
     def _classify(self, pending: Sequence[tuple[str, Window]]) -> Iterator[ScoreFrame]:

@@ -49,13 +49,13 @@ logger = logging.getLogger(__name__)
 
 THREAD = "reload"
 END_SECONDS = 5.0
-"""Time in which the captures of sources that are opened again must have ended."""
+"""Longest time for the captures of reopened sources to end."""
 
 POLL_SECONDS = 0.1
 
 
-class Again(NamedTuple):
-    """The configuration as it is now."""
+class FreshConfig(NamedTuple):
+    """The configuration, read again."""
 
     config: Config
     state_dir: Path
@@ -65,7 +65,7 @@ class Again(NamedTuple):
     """Puts file and line before sentences about settings."""
 
 
-Reread = Callable[[], Again]
+Reread = Callable[[], FreshConfig]
 """Reads the configuration again."""
 
 
@@ -239,7 +239,7 @@ def _reject_fixed(app: App, config: Config, state_dir: Path) -> None:
 
 
 def _model(app: App, config: Config) -> LoadedModel:
-    """The model in use, if it stays; else the other one."""
+    """Return the model in use if it stays, else load the other one."""
     before, wanted = app.plan.model, config.model
     digest = model_digest(wanted.file)
     settings = app.plan.config.model
@@ -286,7 +286,7 @@ def _replace(app: App, plan: Plan, leaving: Collection[str]) -> list[StoreError]
 
 
 def describe(before: Plan, after: Plan) -> str:
-    """Everything that changes from one plan to the other, for people."""
+    """Describe the changes from one plan to the other, for people."""
     phrases = differences(before.config, after.config)
     if before.model.digest != after.model.digest:
         phrases.append(f"another model: {after.model.classifier.name}")
@@ -298,7 +298,7 @@ _APART = frozenset({"sources", "alerts", "detection"})
 
 
 def differences(before: Config, after: Config) -> list[str]:
-    """Everything that `after` changes, in phrases such as "sources added: yard"."""
+    """List the changes of `after` in phrases such as "sources added: yard"."""
     old, new = before.detection, after.detection
     labels = {**old.labels, **new.labels}
     thresholds = [it for it in labels if old.labels.get(it) != new.labels.get(it)]

@@ -1,4 +1,4 @@
-"""Detection once more, over stored scores, with other settings."""
+"""The replay: detection on stored scores with other settings."""
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from monitor.sinks.store.scores import ScoreRow
 
 RulesFor = Callable[[Session], Mapping[str, LabelRule]]
 WARM_UP = timedelta(minutes=2)
-"""Scores before the time range, for events that are going on at its beginning."""
+"""Length of the scores before the time range, for events ongoing at its begin."""
 
 TOLERANCE = timedelta(seconds=1)
 """Events of one label that lie closer together are the same one."""
@@ -25,7 +25,7 @@ class Comparison:
     """The stored events compared with those of other settings."""
 
     stays: list[Timed]
-    """As detected with the other settings."""
+    """Events that both have, as detected with the other settings."""
 
     comes: list[Timed]
     goes: list[Timed]
@@ -87,9 +87,9 @@ def replay(
     Args:
         reader: The database.
         rules_for: Rules for the labels of a session.
-        level_gate_dbfs: See `DetectionSettings`.
-        since: None: where the scores begin.
-        until: None: where they end.
+        level_gate_dbfs: Below this level of its loudest hop a window scores zero.
+        since: Begin of the time range; None: the first scores.
+        until: End of the time range; None: the last scores.
     """
     sessions = reader.sessions()
     replays: dict[tuple[str, str], _SourceReplay] = {}

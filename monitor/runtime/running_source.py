@@ -1,4 +1,4 @@
-"""The sources that run: a capture, its timeline, and their figures and health."""
+"""The running sources: capture, timeline, figures and health of each."""
 
 import threading
 from dataclasses import dataclass, replace
@@ -36,7 +36,7 @@ class SourceFactory:
     wakeup: threading.Event
 
     def must_reopen(self, before: RunningSource, after: SourceSettings) -> bool:
-        """Whether a source has to be opened again to follow the configuration.
+        """Return True if a source must be reopened to follow the configuration.
 
         A recording is not played again for a larger ring, nor when it is over.
         """
@@ -52,7 +52,7 @@ class SourceFactory:
         return timeline.sample_rate != rate or is_other_ring
 
     def keep(self, before: RunningSource, settings: SourceSettings) -> RunningSource:
-        """A source that goes on, with all that is known of its health."""
+        """Return a source that continues, with its health."""
         health = before.input.health
         if (health.settings, health.session) != (self.config.health, self.session):
             health = self._health(settings)
@@ -69,10 +69,10 @@ class SourceFactory:
         """Connect a source to a timeline; nothing is opened.
 
         Args:
-            settings: Of the source.
-            source: As they say.
+            settings: Settings of the source.
+            source: The source that they describe.
             before: The source of this name until now, whose capture has ended.
-            ended: Where a source of this name ended earlier in this session.
+            ended: Last sample index of a source of this name, removed in this session.
         """
         rate = self.spec.sample_rate
         start, since = self._place(before, ended)
@@ -95,7 +95,7 @@ class SourceFactory:
     def _place(
         self, before: RunningSource | None, ended: int | None
     ) -> tuple[int, float | None]:
-        """Index of the first sample, and since when samples of the source are missing.
+        """Index of the first sample, and the time since which samples are missing.
 
         Within a session no index stands for two moments.
         """

@@ -36,7 +36,7 @@ MARK_SECONDS = 600.0
 FLOOR_SECONDS = 600
 FLOOR_EVERY_SECONDS = 10
 FLOOR_SHARE = 0.05
-"""As L95 of noise measurements: the level exceeded 95 % of the time."""
+"""Share of lower levels: the floor is L95, exceeded 95 % of the time."""
 
 
 class SourceMeter:
@@ -49,7 +49,7 @@ class SourceMeter:
         self._detail = ""
         self._level = Levels()
         self._loudness = _Loudness(timeline.sample_rate)
-        self._day = _Day()
+        self._day = _DayMarks()
         self._analysed = 0
         self._analysed_at = -math.inf
 
@@ -97,7 +97,7 @@ class SourceMeter:
         )
 
     def _unreported(self, now: float) -> int:
-        """Samples lost so far to an outage that goes on, which is not reported yet."""
+        """Samples lost to an ongoing outage that is not reported yet."""
         arrival = self.timeline.newest_arrival
         if self.timeline.state_name != "waiting" or arrival is None:
             return 0
@@ -128,8 +128,8 @@ class _Loudness:
             )
 
 
-class _Day:
-    """What was captured and lost at moments of the latest 24 hours."""
+class _DayMarks:
+    """Counts of captured and lost samples at times of the latest 24 hours."""
 
     def __init__(self) -> None:
         self._marks: deque[tuple[float, int, int]] = deque()
@@ -178,7 +178,7 @@ class WorkerMeter:
         self._total_latency += seconds
 
     def take(self, batch: Sequence[Timed]) -> None:
-        """Follow which troubles are raised."""
+        """Count the records, and keep the raised troubles."""
         for timed in batch:
             if isinstance(timed.record, Health):
                 self._follow_trouble(timed.record, timed)

@@ -81,7 +81,7 @@ STATUS_SECONDS = 5.0
 """Shortest time between two sentences to the service manager."""
 
 Turns = Callable[[], Mapping[str, float]]
-"""When each thread last moved, monotonic seconds, by name."""
+"""Time of the latest turn of each thread, monotonic seconds, by name."""
 
 
 class Supervisor:
@@ -217,7 +217,7 @@ class Summary(Sink):
 
 
 def _sources(statistics: Statistics, age_seconds: float) -> str:
-    """How many sources are listened to, and the names of the others."""
+    """The number of sources that are listened to, and the names of the others."""
     listening = statistics.listening(age_seconds)
     missing = [
         f"{each.source} {_why_missing(each, statistics)}"

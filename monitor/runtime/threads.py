@@ -51,7 +51,7 @@ class Threads:
 
 
 class RunningThread:
-    """One thread."""
+    """A thread, and the event that ends it alone."""
 
     def __init__(self, thread: threading.Thread, stop: threading.Event) -> None:
         self.name = thread.name
@@ -62,11 +62,11 @@ class RunningThread:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it has been started or will be, and has not ended."""
+        """True unless it has ended."""
         return self._thread.ident is None or self._thread.is_alive()
 
     def join(self, seconds: float) -> bool:
-        """Wait for its end; return whether it has come."""
+        """Wait for its end; return True if it has ended."""
         self._thread.join(min(max(0.0, seconds), threading.TIMEOUT_MAX))
         return not self._thread.is_alive()
 

@@ -28,11 +28,11 @@ IDLE_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class SourceInput:
-    """One source as the worker sees it; lives as long as the source is open."""
+    """The worker's objects for one source, for as long as it is open."""
 
     timeline: Timeline
     sample_clock: SampleClock | None
-    """None: a recording whose time of day is unknown."""
+    """Clock of the samples; None: a recording whose time is unknown."""
 
     meter: SourceMeter
     health: SourceHealth
@@ -82,7 +82,7 @@ class Worker:
         """Prepare; nothing runs before `run`.
 
         Args:
-            parts: To be driven; the `wakeup` of their timelines is `wakeup`.
+            parts: Parts to drive; the `wakeup` of their timelines is `wakeup`.
             wakeup: Set whenever there may be something to do.
             clock: Clock of the machine.
             reports: Takes what other threads find out about health.
@@ -103,7 +103,7 @@ class Worker:
         self._reported = float("-inf")
 
     def ask(self, change: Callable[[], None]) -> None:
-        """Have `change` run between two steps, on the worker's thread.  Any thread.
+        """Run `change` between two steps, on the worker's thread.  Any thread.
 
         When the worker has ended, it never runs.
         """
@@ -230,7 +230,7 @@ class Worker:
         self._give_state(state, position)
 
     def _resume(self, source: str, before: Pipeline) -> None:
-        """Have the pipeline know the newest samples of a source that goes on."""
+        """Give the pipeline the newest samples of a source that continues."""
         pipeline, timeline = self._parts.pipeline, self._parts.inputs[source].timeline
         if timeline.sample_rate != self._parts.sample_rate:
             return  # a recording that is over
@@ -241,7 +241,7 @@ class Worker:
         pipeline.resume(source, before, Block(first, samples))
 
     def _end_health(self, before: Parts, after: Parts) -> None:
-        """Clear the troubles that nobody would clear in `after`."""
+        """Clear the troubles that nothing in `after` would clear."""
         detail = "there is a new configuration"
         for name, source in before.inputs.items():
             other = after.inputs.get(name)

@@ -37,11 +37,11 @@ class Clip:
     sample_rate: int
     samples: Samples
     event_start: int
-    """Where the event begins in `samples`."""
+    """Begin of the event, an index in `samples`."""
 
     event_stop: int
     cut: str
-    """A sentence about what is missing of the event; empty: nothing."""
+    """Sentence about the missing part of the event; empty: it is complete."""
 
     @property
     def ends(self) -> datetime:
@@ -172,7 +172,7 @@ def clean(folder: Path, settings: ClipSettings, now: datetime) -> int:
 
 
 def has_room(folder: Path, settings: ClipSettings) -> bool:
-    """Whether the disk has the free space that the settings ask for."""
+    """Return True if the disk has the free space that the settings ask for."""
     return shutil.disk_usage(folder).free >= settings.min_free_mib * MIB
 
 

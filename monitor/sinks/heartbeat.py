@@ -10,10 +10,8 @@ from typing import Any
 import httpx
 
 from monitor import __version__
-from monitor.config.hooks import check_url
 from monitor.config.outputs import HeartbeatSettings
-from monitor.errors import ConfigError
-from monitor.sinks.alerts.secrets import read_one_line
+from monitor.sinks.alerts.secrets import read_url
 from monitor.sinks.sink import BackgroundThread, Sink
 from monitor.statistics import Statistics
 from monitor.text import redact, redact_url
@@ -47,7 +45,7 @@ class Heartbeat(Sink):
         """Read the URL; nothing is called before the first `report`.
 
         Args:
-            settings: Its section; it has a URL.
+            settings: Section `heartbeat`; it has a URL.
             now: Monotonic seconds.
             environ: Environment variables of the process, for secrets.
 
@@ -55,19 +53,19 @@ class Heartbeat(Sink):
             ConfigError: The secret is missing or not a URL.
         """
         self._settings = settings
-        self._url = _url(settings, environ)
+        self._url = read_url(settings.url, settings.url_secret, "heartbeat", environ)
         self._now = now
         self._thread = BackgroundThread("heartbeat", self._run)
         self._latest: tuple[float, Statistics] | None = None
         """Time and figures of the latest report; replaced as a whole."""
 
         self._call_began: float | None = None
-        """Of the call in progress."""
+        """Time of the call in progress, monotonic seconds."""
 
         self._socket: socket.socket | None = None
         self._failures = 0
         self._was_listening: bool | None = None
-        """None: it has not listened yet."""
+        """State at the latest check; None before it has listened."""
 
     @property
     def target(self) -> str:
@@ -167,15 +165,3 @@ class Heartbeat(Sink):
         if connection is not None:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-
-
-def _url(settings: HeartbeatSettings, environ: Mapping[str, str]) -> str:
-    if settings.url is not None:
-        return settings.url
-    assert settings.url_secret is not None, "there is one of them"
-    key = "heartbeat.url_secret"
-    url = read_one_line(settings.url_secret, key, environ)
-    try:
-        return check_url(url)
-    except ValueError as error:
-        raise ConfigError(f"{key}: {settings.url_secret}: {error}") from None

@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 PREFIX = "sound_monitor"
 RETRY_SECONDS = 5.0
 FRESH_SECONDS = 1.0
-"""One snapshot serves all requests for so long."""
+"""Time for which one snapshot serves all requests."""
 
 CLOSE_SECONDS = 0.5
 
@@ -94,7 +94,7 @@ class Metrics(Sink):
         """Read the token; nothing listens before the first `report`.
 
         Args:
-            settings: Its section; it has an address.
+            settings: Section `metrics`; it has an address.
             tracker: Source of the snapshots.
             now: Monotonic seconds.
             environ: Environment variables of the process, for secrets.

@@ -268,7 +268,7 @@ def score_map(
     label, so that a sound stands where it was; the highest of several counts.
 
     Args:
-        frames: Of one source, in order, each with `labels` scores.
+        frames: Score frames of one source, in order.
         labels: Rows.
         samples: Samples that the columns cover, from sample 0.
         most: Columns.

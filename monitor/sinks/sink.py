@@ -62,7 +62,7 @@ class BackgroundThread:
         """Prepare `run(stop)`; it starts with the first `keep_running`.
 
         Args:
-            name: Of the thread.
+            name: Name of the thread.
             run: Returns soon after `stop` is set, if it can.
         """
         self._run = run
@@ -71,7 +71,7 @@ class BackgroundThread:
         self._thread = threading.Thread(target=self._guarded, name=name, daemon=True)
 
     def keep_running(self) -> None:
-        """Start the thread if it does not run yet; raise what has ended it."""
+        """Start the thread if need be; raise the exception that ended it."""
         if self._failure is not None:
             raise self._failure
         if self._thread.ident is None:

@@ -53,8 +53,8 @@ class Watchdog:
     limit_seconds: float
     """The service manager ends a monitor that is silent for so long."""
 
-    put_off: float
-    """When it was last put off, monotonic seconds."""
+    reset_at: float
+    """Time of the latest reset, monotonic seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +62,11 @@ class Reload:
     """The latest reload of the configuration."""
 
     at: datetime
-    """UTC."""
+    """Time of its end, UTC."""
 
     is_taken: bool
     detail: str
-    """The changes, or why it was rejected."""
+    """The changes, or the reason of the rejection."""
 
 
 @dataclass(slots=True)
@@ -89,17 +89,17 @@ class SnapshotSettings:
     state_dir: Path
     database: Path | None
     endpoints: Sequence[str]
-    """Of the alerts: RULE/KIND."""
+    """Endpoints of the alerts: RULE/KIND."""
 
     compute_device: str
-    """As configured: `auto`, `cpu`, `cuda` or `mps`."""
+    """Configured device: `auto`, `cpu`, `cuda` or `mps`."""
 
 
 class StatusTracker:
     """Keeps the newest statistics, and takes snapshots of the monitor."""
 
     latest: Statistics | None = None
-    """None before the first step of the worker."""
+    """Newest statistics; None before the first step of the worker."""
 
     def __init__(
         self, settings: SnapshotSettings, daemon: DaemonFacts, clock: Clock
@@ -162,7 +162,7 @@ class StatusTracker:
             "watchdog": watchdog
             and {
                 "limit_seconds": watchdog.limit_seconds,
-                "put_off_seconds_ago": rounded(now - watchdog.put_off, 1),
+                "put_off_seconds_ago": rounded(now - watchdog.reset_at, 1),
             },
             "reload": reload
             and {
@@ -373,7 +373,7 @@ def _open_files() -> int | None:
 
 
 def _free_bytes(folder: Path) -> int | None:
-    """Room in `folder`, or where it would be made."""
+    """Free space of the file system of `folder`, which need not exist."""
     for existing in (folder, *folder.parents):
         try:
             return shutil.disk_usage(existing).free

@@ -213,8 +213,8 @@ def no_answer(
 
     Args:
         sentence: For people.
-        running: Whether there is a process; None: unknown.
-        pid: Of the process.
+        running: True if there is a process; None: unknown.
+        pid: Id of the process.
     """
     return {
         "schema": SCHEMA,
@@ -231,7 +231,7 @@ def query_status(
     """Read the status document of the first monitor at `paths`.
 
     Args:
-        paths: Of sockets, likeliest first.
+        paths: Paths of sockets, likeliest first.
         timeout_seconds: Longest time for an answer.
 
     Returns:

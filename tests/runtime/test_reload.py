@@ -17,7 +17,7 @@ from monitor.errors import ConfigError, StoreError
 from monitor.model.model_file import save_model
 from monitor.runtime import reload as reload_module
 from monitor.runtime.app import App, Environment, load, plan_app
-from monitor.runtime.reload import Again, Reloader, differences
+from monitor.runtime.reload import FreshConfig, Reloader, differences
 from monitor.runtime.supervisor import ServiceManager, Summary, Supervisor
 from monitor.sinks.status_snapshot import DaemonFacts
 from tests.support.models import seeded_model
@@ -60,14 +60,16 @@ class Running:
         self.app = App(
             plan_app(config, self.environment, load(config)), self.environment
         )
-        self.again: Callable[[], Again] = lambda: Again(self.config(), folder)
+        self.again: Callable[[], FreshConfig] = lambda: FreshConfig(
+            self.config(), folder
+        )
         self.manager, self.done = FakeManager(), threading.Event()
         supervisor = Supervisor(
             self.manager, clock, self.app.turns, self.environment.summary.sentence
         )
         self.reloader = Reloader(self.app, self.reread, supervisor, self.done.set)
 
-    def reread(self) -> Again:
+    def reread(self) -> FreshConfig:
         return self.again()
 
     def config(self, **changes: Any) -> Config:
@@ -75,7 +77,7 @@ class Running:
 
     def reload(self, **changes: Any) -> str:
         """Reload with changed settings; return the sentence of the status document."""
-        self.again = lambda: Again(self.config(**changes), self.folder)
+        self.again = lambda: FreshConfig(self.config(**changes), self.folder)
         self.reloader.ask()
         self.wait()
         assert self.facts.reload is not None
@@ -242,7 +244,7 @@ def test_the_main_thread_never_waits_and_many_requests_are_one(
 ) -> None:
     release, reads = threading.Event(), []
 
-    def again() -> Again:
+    def again() -> FreshConfig:
         reads.append(1)
         assert release.wait(DEADLINE_SECONDS)
         raise ConfigError("config.yaml: no")

@@ -35,7 +35,7 @@ _SILENT = 1e-4
 class _Entry:
     path: str
     first: int
-    """Its beginning in the file of all samples."""
+    """Index of its first sample in the file of all samples."""
     samples: int
     channels: int
     scale: float

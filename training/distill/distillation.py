@@ -56,7 +56,7 @@ class Distillation:
 
     @property
     def notice(self) -> str:
-        """Notice about the teacher for the model file."""
+        """Licence notice of the teacher, for the model file."""
         weights = initialisation.read_weights(self.teacher.path)
         if initialisation.is_known(weights):
             return initialisation.NOTICE

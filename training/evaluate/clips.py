@@ -25,7 +25,7 @@ from training.mixtures.material import DataPaths, Material, gather
 
 Array = NDArray[np.float32]
 Score = Callable[[Array], Array]
-"""From log-mel windows (batch, 1 or 2, n_mels, frames) to (batch, labels)."""
+"""Maps log-mel windows (batch, 1 or 2, n_mels, frames) to (batch, labels)."""
 
 BATCH = 32
 

@@ -88,7 +88,7 @@ class OutOfFold:
     """All out-of-fold predictions of one or several networks."""
 
     clips: OutOfFoldLogits
-    """With labels."""
+    """Predictions of the clips, which have labels."""
     negatives: OutOfFoldLogits | None
     """Clips of no class."""
     ambience: tuple[Ambience, ...]

@@ -145,9 +145,9 @@ class RecallCost:
 
     events: int
     missed_before: int
-    """With the thresholds that the model had."""
+    """Figures with the thresholds that the model had."""
     missed: int
-    """With the new ones."""
+    """Figures with the new thresholds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""From recordings to batches: augmentation, mixtures, backgrounds, log-mel."""
+"""From recordings to batches of log-mel: augmentation, mixtures, backgrounds."""

@@ -1,4 +1,4 @@
-"""From clips to batches of log-mel: one batch in memory at a time."""
+"""The data set: turns clips into batches of log-mel, one at a time in memory."""
 
 import contextlib
 import ctypes

@@ -36,7 +36,7 @@ class Mixture:
     """(channels, window_samples), as the microphone would deliver it."""
 
     clean: Samples
-    """The same before level, rounding and noise of the microphone."""
+    """Samples before level, rounding and noise of the microphone."""
 
     full_scale_db: float
     """Peak of `full_scale`, dBFS."""

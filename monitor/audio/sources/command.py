@@ -12,7 +12,7 @@ _OPENING_SECONDS = 10.0
 """Time a command has until its first byte: it may have to reach another machine."""
 
 _BLOCK_SECONDS = 0.02
-"""Less is not worth a step of the resampler, if more is to come at once."""
+"""Shortest block that is worth a step of the resampler."""
 
 _EXIT_SECONDS = 0.2
 
@@ -27,7 +27,7 @@ class Command:
 
         Args:
             command: Program and arguments, quoted as for a shell; none is involved.
-            raw: How the samples are written, if there is no WAV header.
+            raw: Format of the samples if there is no WAV header.
 
         Raises:
             UsageError: There is no such program.

@@ -25,14 +25,14 @@ class InputDevice:
     """ALSA, Core Audio, ..."""
 
     channels: int
-    """Most that it delivers."""
+    """Largest number of channels."""
 
     sample_rate: float
-    """Its default, samples a second."""
+    """Default rate, samples a second."""
 
     is_default: bool
     stable_id: str | None
-    """Stays the same when other devices come and go: hw:CARD=...,DEV=0; ALSA only."""
+    """ALSA name that does not depend on other devices: hw:CARD=...,DEV=0."""
 
     @property
     def full_name(self) -> str:
@@ -92,7 +92,7 @@ def stable_id(name: str, cards: Path = _CARDS) -> str | None:
     """Name an ALSA device by its card's id instead of its number, which may change.
 
     Args:
-        name: As PortAudio gives it: "USB Audio: - (hw:1,0)".
+        name: Name that PortAudio gives: "USB Audio: - (hw:1,0)".
         cards: Folder in which the kernel lists the ids.
     """
     number = _CARD_NUMBER.search(name)

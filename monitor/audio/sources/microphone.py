@@ -39,8 +39,8 @@ class Microphone:
 
         Args:
             device: "default", part of a name, or a stable id.
-            sample_rate: None for the device's default.
-            channels: None for one or two.
+            sample_rate: Samples a second; None: the device's default.
+            channels: Number of channels; None: one or two.
 
         Raises:
             UsageError: `device` is a number.

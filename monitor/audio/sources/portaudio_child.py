@@ -28,7 +28,7 @@ _LEAST_LATENCY_SECONDS = 0.1
 """Buffer asked of the sound card; a longer one survives a busier machine."""
 
 _QUEUE_BYTES = 16 * 2**20
-"""More than this waiting means that the monitor has stopped reading long ago."""
+"""Largest queue; a longer one means that the monitor has stopped reading."""
 
 _WRITE_SECONDS = 0.02
 """Blocks are joined until they last so long: each wakes the monitor up."""
@@ -60,7 +60,7 @@ class OverflowMeter:
         Args:
             count: Samples of the block, of each channel.
             at: Monotonic seconds at which it came.
-            overflow: Whether PortAudio says that samples before it were lost.
+            overflow: True if PortAudio reports samples lost before it.
         """
         self._position += count
         delay = at - self._position / self._rate

@@ -53,7 +53,7 @@ class PipeParser:
 
     def __init__(self) -> None:
         self.header: PipeHeader | None = None
-        """None until it is complete."""
+        """Header; None until it is complete."""
 
         self._bytes = b""
 

@@ -107,7 +107,7 @@ def to_scores(output: Output, temperatures: Tensor) -> tuple[Tensor, Tensor]:
     """Scores and activity in [0, 1], of the shapes of `output`.
 
     Args:
-        output: Of a network.
+        output: Output of a network.
         temperatures: Divisors of the logits, (labels,), which calibrate the scores.
     """
     scores = torch.sigmoid(output.logits / temperatures)

@@ -12,13 +12,17 @@ from statistics import median
 from monitor.runtime.drills.endpoint import running_endpoint
 from monitor.runtime.drills.monitor_process import (
     DrillError,
+    DrillResult,
     MonitorProcess,
-    Outcome,
     Say,
     children,
 )
 from monitor.runtime.drills.noise_bursts import BURST_DBFS, PERIOD_SECONDS
-from monitor.runtime.drills.plan import Plan, write_noise_config, write_source_config
+from monitor.runtime.drills.plan import (
+    DrillPlan,
+    write_noise_config,
+    write_source_config,
+)
 
 LISTEN_SECONDS = 25.0
 RECOVER_SECONDS = 20.0
@@ -46,7 +50,7 @@ _DETECT_SECONDS = 60.0
 _LISTENING = "  listening"
 
 
-def unplug(plan: Plan, folder: Path, say: Say) -> Outcome:
+def unplug(plan: DrillPlan, folder: Path, say: Say) -> DrillResult:
     """Kill, then freeze the capturing process, and measure the time to recover.
 
     Raises:
@@ -66,7 +70,7 @@ def unplug(plan: Plan, folder: Path, say: Say) -> Outcome:
         monitor.stop()
         gaps = [_duration(gap) for gap in monitor.records("gap")]
     lost, interrupted = sum(gaps), killed + frozen
-    return Outcome(
+    return DrillResult(
         "unplug",
         len(gaps) >= 2 and abs(lost - interrupted) <= 2 * TOLERANCE_SECONDS,
         f"captured again after {killed:.1f} s (killed) and {frozen:.1f} s (frozen), "
@@ -112,7 +116,7 @@ def _hint_at_busy_device(source: str) -> Iterator[None]:
         ) from None
 
 
-def overrun(plan: Plan, folder: Path, say: Say) -> Outcome:
+def overrun(plan: DrillPlan, folder: Path, say: Say) -> DrillResult:
     """Stop the monitor by a signal, continue it, and check gaps and event times.
 
     Raises:
@@ -139,7 +143,7 @@ def overrun(plan: Plan, folder: Path, say: Say) -> Outcome:
             gaps = monitor.records("gap")
     stopped, error = continued - began, _nearest_to_zero(after - before)
     lost = sum(gap["end_seconds"] - gap["start_seconds"] for gap in gaps)
-    return Outcome(
+    return DrillResult(
         "overrun",
         LEAST_LOST_SECONDS <= lost <= stopped + 1 and abs(error) <= TRUE_SECONDS,
         f"went on after {again:.1f} s, {lost:.1f} of {stopped:.1f} s lost in "

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from monitor.runtime.drills.endpoint import Endpoint, running_endpoint
 from monitor.runtime.drills.full_disk import small_disk
-from monitor.runtime.drills.monitor_process import MonitorProcess, Outcome, Say
+from monitor.runtime.drills.monitor_process import DrillResult, MonitorProcess, Say
 from monitor.runtime.drills.noise_bursts import PERIOD_SECONDS
-from monitor.runtime.drills.plan import Plan, write_noise_config
+from monitor.runtime.drills.plan import DrillPlan, write_noise_config
 
 DETECT_SECONDS = 60.0
 PHASE_SECONDS = 4.0
@@ -20,7 +20,7 @@ KILLS = 4
 LONGEST_RUN_SECONDS = 1.3 * PERIOD_SECONDS
 
 
-def webhook(plan: Plan, folder: Path, say: Say) -> Outcome:
+def webhook(plan: DrillPlan, folder: Path, say: Say) -> DrillResult:
     """Let the endpoint refuse, fail and hang; each alert must arrive once, in order.
 
     Raises:
@@ -60,7 +60,7 @@ def webhook(plan: Plan, folder: Path, say: Say) -> Outcome:
     once = list(dict.fromkeys(delivered))
     duplicates = len(delivered) - len(once)
     in_order = [alert for alert in made if alert in set(once)] == once
-    return Outcome(
+    return DrillResult(
         "webhook",
         not duplicates and in_order,
         f"{len(pending)} pending alerts delivered within {recovery:.1f} s, "
@@ -81,7 +81,7 @@ def _alerts(monitor: MonitorProcess) -> list[str]:
     return [row[0] for row in monitor.query("SELECT id FROM alerts ORDER BY sequence")]
 
 
-def disk(plan: Plan, folder: Path, say: Say) -> Outcome:
+def disk(plan: DrillPlan, folder: Path, say: Say) -> DrillResult:
     """Fill the disk; alerts must go on, and everything must be stored afterwards.
 
     Raises:
@@ -120,7 +120,7 @@ def disk(plan: Plan, folder: Path, say: Say) -> Outcome:
             )
             monitor.stop()
     recovery = stored - cleared
-    return Outcome(
+    return DrillResult(
         "disk",
         True,
         f"{during} alerts arrived while the disk was full ({limited.means}); all "
@@ -134,7 +134,7 @@ def _stored(monitor: MonitorProcess) -> set[str]:
     return {row[0] for row in monitor.query("SELECT id FROM events")}
 
 
-def crash(plan: Plan, folder: Path, say: Say) -> Outcome:
+def crash(plan: DrillPlan, folder: Path, say: Say) -> DrillResult:
     """Kill the monitor again and again; no reported onset or end may be lost.
 
     Raises:
@@ -167,7 +167,7 @@ def crash(plan: Plan, folder: Path, say: Say) -> Outcome:
             interrupted = _count(monitor, "end_reason = 'interrupted'")
     delivered = [each.id for each in endpoint.accepted]
     alerts, slowest = len(set(delivered)), max(ready[1:])
-    return Outcome(
+    return DrillResult(
         "crash",
         not missing and not left_open and interrupted > 0,
         f"ready again within {slowest:.1f} s, {KILLS} kills; {alerts} alerts, "

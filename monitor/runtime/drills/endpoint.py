@@ -40,7 +40,7 @@ class Endpoint(ThreadingHTTPServer):
         """Requests that came, whatever the answer."""
 
         self.accepted: list[Accepted] = []
-        """In order; appended by the server's threads."""
+        """Requests in order; appended by the server's threads."""
 
         self.is_closing = False
         # Bound but not listening: the port is taken, and connections are refused.

@@ -20,7 +20,7 @@ class SmallDisk:
     """A disk that can be filled and cleared."""
 
     means: str
-    """How it is limited, for people."""
+    """Description of the limit, for people."""
 
     fill: Callable[[int], None]
     """Leave no space for a process."""

@@ -46,7 +46,7 @@ class DrillError(SoundMonitorError):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class DrillResult:
     """The result of one drill."""
 
     drill: str
@@ -55,7 +55,7 @@ class Outcome:
     """The observations, for people."""
 
     recovery_seconds: float | None = None
-    """From the end (or the beginning) of the failure to normal operation."""
+    """Time from the failure, or its end, to normal operation."""
 
     facts: dict[str, Any] = field(default_factory=dict)
     """The observations as numbers."""
@@ -104,7 +104,7 @@ class MonitorProcess:
             folder: `state` in it becomes the state folder.
             arguments: Options after `sound-monitor run`.
             environment: Additional variables.
-            name: Of its threads.
+            name: Prefix of the names of its threads.
         """
         self.state_dir = folder / "state"
         self.printed: list[Line] = []

@@ -37,7 +37,7 @@ _GATE_DBFS = -50.0
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DrillPlan:
     """The input of the drills."""
 
     config: Config
@@ -49,7 +49,7 @@ class Plan:
 
 def plan_drills(
     config: Config, chosen: SourceSettings | None, *, needs_source: bool
-) -> Plan:
+) -> DrillPlan:
     """Choose the source to unplug: `chosen`, else the first live source of `config`.
 
     Raises:
@@ -62,7 +62,7 @@ def plan_drills(
                 "no source of the configuration is live; name one, for example "
                 "--input mic:default or --input demo:"
             )
-        return Plan(config, live[0] if live else None)
+        return DrillPlan(config, live[0] if live else None)
     if _kind(chosen) == "demo":
         # The demo has no process that could be killed; a program plays noise instead.
         program = {"input": f"command:{NOISE_BURSTS}", "sample_format": "s16le"}
@@ -72,16 +72,16 @@ def plan_drills(
             f"--input {chosen.input}: a recording cannot be unplugged; use mic:, "
             "command: or demo:"
         )
-    return Plan(config, chosen)
+    return DrillPlan(config, chosen)
 
 
-def write_source_config(plan: Plan, folder: Path) -> Path:
+def write_source_config(plan: DrillPlan, folder: Path) -> Path:
     """Write a configuration with the source to unplug, and no alerts."""
     assert plan.source is not None, "plan_drills has found one"
     return _write(plan.config, folder, plan.source, {})
 
 
-def write_noise_config(plan: Plan, folder: Path, url: str) -> Path:
+def write_noise_config(plan: DrillPlan, folder: Path, url: str) -> Path:
     """Write a configuration with noise bursts, all of whose events go to `url`.
 
     Raises:

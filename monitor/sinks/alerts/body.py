@@ -22,11 +22,11 @@ SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """An occurrence as of now: its newest record, and what that does not hold."""
+    """The newest record of an occurrence, and further facts for an alert."""
 
     occurrence: Occurrence
     start: str | None
-    """UTC, ISO 8601; None: unknown, or of an occurrence after its onset."""
+    """Start, UTC, ISO 8601; None: unknown, or known from its onset."""
 
     duration_seconds: float
     threshold: float | None
@@ -39,7 +39,7 @@ class Incident:
     """Windows since it began."""
 
     end: str | None = None
-    """UTC, ISO 8601; None: it is going on, or its time is unknown."""
+    """End, UTC, ISO 8601; None: ongoing or unknown."""
 
 
 def occurrence_body(
@@ -103,12 +103,12 @@ def health_body(
     """State a health problem of a source or the monitor, or that it is over.
 
     Args:
-        settings: Of the rule.
+        settings: Settings of the rule.
         case: The problem as it was raised.
-        state: Whether it is raised or cleared.
-        detail: A sentence, maybe empty.
-        end: Its end, UTC.
-        seconds: Its duration.
+        state: New state.
+        detail: Sentence for the operator, maybe empty.
+        end: End of the problem, UTC.
+        seconds: Duration of the problem.
     """
     what = (
         case.label if case.source == EVERY_SOURCE else f"{case.label} at {case.source}"
@@ -144,7 +144,7 @@ def digest_body(
     """Sum up the reports that were held back since `since`.
 
     Args:
-        settings: Of the rule.
+        settings: Settings of the rule.
         held: `count`, `sounds` (source, label, count) and some `examples`.
         since: Time at which the first was held back.
         zone: Time zone of the sentence.
@@ -190,8 +190,8 @@ def render(template: str, content_type: str, body: Mapping[str, Any]) -> str:
 
     Args:
         template: Checked when the configuration was read.
-        content_type: In JSON, form data, HTML and XML the values are escaped.
-        body: Of the alert.
+        content_type: Type of the result, which decides the escapes.
+        body: Body of the alert.
     """
     texts = {
         name: _escaped("" if body.get(name) is None else str(body[name]), content_type)

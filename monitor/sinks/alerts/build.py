@@ -1,4 +1,4 @@
-"""From the rules of the configuration to hooks and senders; checks and test alerts."""
+"""Builds and checks the hooks of the configuration; sends test alerts."""
 
 import logging
 import sqlite3
@@ -13,7 +13,7 @@ from monitor.errors import ConfigError, StoreUnavailableError
 from monitor.sinks.alerts.body import SCHEMA
 from monitor.sinks.alerts.hooks import Hook, Outcome, Retry, build_hook
 from monitor.sinks.alerts.outbox import Alert, Outbox
-from monitor.sinks.alerts.sender import Delivery, Sender
+from monitor.sinks.alerts.sender import Delivery
 from monitor.sinks.store.database import Database
 from monitor.text import utc_text
 
@@ -28,9 +28,9 @@ def build_hooks(
     """Build the hook of every endpoint, by its name; nothing is connected.
 
     Args:
-        rules: Of the configuration.
-        environ: Of the process, for secrets.
-        labels: Of the model; None: those of the rules are not checked.
+        rules: Rules of the configuration.
+        environ: Environment variables of the process, for secrets.
+        labels: Labels of the model; None: those of the rules are not checked.
 
     Raises:
         ConfigError: A sentence in a line for each fault of a rule.
@@ -89,16 +89,6 @@ def _try_hooks(
             except ConfigError as error:
                 faults += str(error).splitlines()
     return hooks, faults
-
-
-def build_senders(
-    hooks: Mapping[str, Hook], database: Database, clock: Clock
-) -> dict[str, Sender]:
-    """Build a sender for every endpoint, which closes its hook."""
-    return {
-        endpoint: Sender(endpoint, hook, Outbox(database), clock)
-        for endpoint, hook in hooks.items()
-    }
 
 
 def warn_of_orphans(endpoints: Iterable[str], database: Database, clock: Clock) -> None:

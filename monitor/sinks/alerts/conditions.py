@@ -16,27 +16,27 @@ MAX_EXAMPLES = 20
 
 @dataclass
 class Case:
-    """The actions of a rule on an occurrence or a health problem that goes on."""
+    """The state of a rule for one ongoing occurrence or health problem."""
 
     source: str
     label: str
-    """Of a health problem, its kind."""
+    """Label of the occurrence, or kind of the health problem."""
 
     start: str | None = None
-    """UTC, ISO 8601; None: unknown."""
+    """Start, UTC, ISO 8601; None: unknown."""
 
     detail: str = ""
-    """Of a health problem: a sentence for the operator."""
+    """Sentence for the operator about a health problem."""
 
     reported: bool = False
-    """An alert was made, so its end is reported too."""
+    """True after an alert: the end is reported too."""
 
     settled: bool = False
-    """Its begin was reported, or never will be."""
+    """True once its begin was reported, or never will be."""
 
     escalated: bool = False
     repeats: int = 0
-    """The still_on alerts so far."""
+    """Number of still_on alerts so far."""
 
 
 _RENAMED = {"told": "reported", "kind": "label"}
@@ -48,7 +48,7 @@ class Cases:
 
     def __init__(self, cooldown_seconds: float) -> None:
         self.going_on: dict[str, Case] = {}
-        """By the id of the occurrence or the health record."""
+        """Cases by the id of the occurrence or the health record."""
 
         self._cooldown_ms = cooldown_seconds * 1000
         self._last_ms: dict[tuple[str, str], int] = {}

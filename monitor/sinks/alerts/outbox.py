@@ -1,4 +1,4 @@
-"""The outbox: alerts in the database, and how far each has come."""
+"""The outbox: alerts in the database, their state and their attempts."""
 
 import json
 import sqlite3
@@ -44,7 +44,7 @@ def alert_id(endpoint: str, kind: AlertKind, subject: str, number: int = 0) -> s
 
     Args:
         endpoint: RULE/KIND.
-        kind: Of the alert.
+        kind: Kind of the alert.
         subject: Id of the event, or the time at which a digest begins.
         number: Position among several alerts of one kind about one event.
     """
@@ -215,9 +215,9 @@ class Outbox:
         """Read the newest alerts in these states, oldest first.
 
         Args:
-            states: All others are left out.
-            rule: Its alerts alone; None: of all rules.
-            limit: Their number at most; -1: all.
+            states: States of the alerts.
+            rule: Name of a rule; None: all rules.
+            limit: Largest number of alerts; -1: all.
         """
         rows = self._connection.execute(
             f"SELECT {_COLUMNS} FROM alerts "  # noqa: S608 - a constant

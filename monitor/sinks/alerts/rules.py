@@ -1,4 +1,4 @@
-"""The rules: from records to the alerts that follow from them."""
+"""The alert rules: turn records into alerts."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -272,7 +272,7 @@ class Rules:
         Args:
             settings: The rules.
             thresholds: Onset threshold of each label; a window at or above it is a hit.
-            sample_rate: Of the positions in records.
+            sample_rate: Samples a second of the positions in records.
         """
         self._rules = {each.name: Rule(each) for each in settings}
         self._thresholds = thresholds

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from monitor.config.hooks import check_url
 from monitor.errors import ConfigError
 
 CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
@@ -19,7 +20,7 @@ def read_secret(reference: str, place: str, environ: Mapping[str, str]) -> str:
     Args:
         reference: file:PATH, env:NAME or credential:NAME (of the service manager).
         place: Key path of the setting, for messages.
-        environ: Of the process.
+        environ: Environment variables of the process.
 
     Raises:
         ConfigError: It is missing, empty, too long or not text; the message holds the
@@ -53,6 +54,24 @@ def read_one_line(reference: str, place: str, environ: Mapping[str, str]) -> str
     return secret
 
 
+def read_url(
+    url: str | None, reference: str | None, place: str, environ: Mapping[str, str]
+) -> str:
+    """Return `url`, else the URL in the secret that `reference` names.
+
+    Raises:
+        ConfigError: As `read_one_line`; or it is not a URL.
+    """
+    if url is not None:
+        return url
+    assert reference is not None, "the settings have one of them"
+    key = f"{place}.url_secret"
+    try:
+        return check_url(read_one_line(reference, key, environ))
+    except ValueError as error:
+        raise ConfigError(f"{key}: {reference}: {error}") from None
+
+
 def _read_file(path: Path, place: str) -> str:
     try:
         with path.open("rb") as file:
@@ -76,7 +95,7 @@ def tls_context(ca_file: str | None, place: str) -> ssl.SSLContext:
     """Trust the certificates in `ca_file`; None: those of the system.
 
     Args:
-        ca_file: In PEM form.
+        ca_file: Path of certificates in PEM form.
         place: Key path of the section, for messages.
 
     Raises:
@@ -92,7 +111,7 @@ def tls_context(ca_file: str | None, place: str) -> ssl.SSLContext:
 
 
 MOST_FILE_BYTES = 2**20
-"""Read of a file; a secret or a certificate is shorter."""
+"""Bytes read of a file; secrets and certificates are shorter."""
 
 _REFERENCE = re.compile(r"(file|env|credential):(.+)", re.DOTALL)
 _FILE_KEY = re.compile(r"(.+_)?file")

@@ -115,7 +115,7 @@ class PendingAlerts:
         self._offered.extend((now, a) for a in alerts if a.endpoint == self._endpoint)
 
     def confirm(self) -> None:
-        """Take note that all alerts offered are stored now.  Worker's thread."""
+        """Forget the offered alerts, which are stored now.  Worker's thread."""
         self._offered.clear()
 
     @property
@@ -213,8 +213,8 @@ class Sender:
         Args:
             endpoint: RULE/KIND.
             hook: Carries the alerts; closed at the end of `run`.
-            outbox: Of this sender alone; closed at the end of `run`.
-            clock: Of the machine.
+            outbox: Outbox of this sender alone; closed at the end of `run`.
+            clock: Clock of the machine.
             draw: A random number in [0, 1), for the jitter.
         """
         self.endpoint = endpoint
@@ -252,7 +252,7 @@ class Sender:
         self._pending.offer(alerts)
 
     def confirm(self) -> None:
-        """Take note that all alerts offered are stored now.  Worker's thread."""
+        """Forget the offered alerts, which are stored now.  Worker's thread."""
         self._pending.confirm()
         self._wakeup.set()
 

@@ -52,11 +52,11 @@ class LiveConsole(Sink):
 
         Args:
             console: On a terminal; see `can_show`.
-            sources: Their names, in the order in which they are shown.
-            labels: Of the model, in the order of its scores.
-            sample_rate: Of the model.
+            sources: Names of the sources, in the order of the display.
+            labels: Labels of the model, in the order of its scores.
+            sample_rate: Samples a second of the model.
             now: Monotonic seconds.
-            onset_thresholds: By label; its bar has a mark there.
+            onset_thresholds: Marks of the bars, by label.
             title: Part of the first line, such as the name of the model.
         """
         self._console = console
@@ -174,5 +174,5 @@ class LiveConsole(Sink):
 
 
 def can_show(console: Console) -> bool:
-    """Whether the console is a terminal that can move its cursor."""
+    """Return True if the console is a terminal that can move its cursor."""
     return console.is_terminal and not console.is_dumb_terminal

@@ -29,7 +29,7 @@ class SourceView:
     state: SourceStateName = "opening"
     detail: str = ""
     frame: ScoreFrame | None = None
-    """None until the first window, and while the source is not listening."""
+    """Newest window; None before the first, and while the source is not listening."""
 
     statistics: SourceStatistics | None = None
     troubles: list[HealthKind] = field(default_factory=list)
@@ -113,7 +113,7 @@ class ConsoleState:
         return (stop - record.start) / self.sample_rate
 
     def _take_health(self, record: Health, timed: Timed) -> None:
-        """Note health of one source, or of all, with each source it concerns."""
+        """Take health of one source, or of all."""
         for source in self.sources.values():
             if record.source not in (source.name, EVERY_SOURCE):
                 continue

@@ -44,7 +44,7 @@ class BrokerConnection:
     """Number of connections that the broker accepted since `start`."""
 
     problem = ""
-    """Why there is no connection; empty before the first attempt has failed."""
+    """Reason for no connection; empty before the first attempt has failed."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class BrokerConnection:
         """Read secrets and certificates; connect to nothing.
 
         Args:
-            settings: Of the broker.
+            settings: Settings of the broker.
             place: Key path of the section, for messages.
             environ: Environment variables of the process, for secrets.
             client_id: A new connection with the same one replaces the old one at the

@@ -17,7 +17,7 @@ from monitor.statistics import Statistics
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.05
-"""Longest time that a state waits before it is published."""
+"""Longest time from a change to its publication."""
 
 CLOSE_SECONDS = 0.4
 """Time at the end for the last states."""
@@ -44,10 +44,10 @@ class MqttStates(Sink):
         """Read secrets; nothing is connected before the first `report`.
 
         Args:
-            settings: Its section; it has a host.
+            settings: Section `mqtt`; it has a host.
             sources: Names of all sources.
-            labels: Of the model.
-            sample_rate: Of the positions in records.
+            labels: Labels of the model.
+            sample_rate: Samples a second of the positions in records.
             now: Monotonic seconds.
             environ: Environment variables of the process, for secrets.
 
@@ -157,7 +157,7 @@ class MqttStates(Sink):
                 continue
             elif connection.connections != served:
                 served = connection.connections
-                connection.publish(self._everything())
+                connection.publish(self._all_messages())
                 self._log_connected()
             else:
                 connection.publish(self._changes())
@@ -167,7 +167,7 @@ class MqttStates(Sink):
                 connection.wait_acknowledged(CLOSE_SECONDS)
         connection.close()
 
-    def _everything(self) -> list[Message]:
+    def _all_messages(self) -> list[Message]:
         """Discovery and all states, and then that the monitor is online."""
         with self._lock:
             self._changed = dict.fromkeys(self._states)

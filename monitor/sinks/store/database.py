@@ -36,7 +36,7 @@ RESERVE_BYTES = 2**20
 """Space for several hundred events with their alerts."""
 
 MIN_FREE_BYTES = 4 * 2**20
-"""With less than this free, only records and alerts are written, not scores."""
+"""Free space below which scores are not written, only records and alerts."""
 
 _SPACE_AGAIN = "the disk of %s has space again"
 _ALMOST_FULL = (
@@ -70,7 +70,7 @@ class Database:
         Args:
             path: The file; its folder is created by `prepare`.
             utc: The wall clock; names a damaged file.
-            migrations: See `schema.MIGRATIONS`.
+            migrations: Scripts of the versions of the schema.
         """
         self.path = path
         self._utc = utc
@@ -217,7 +217,7 @@ class PathConnection:
 
     @property
     def is_at_path(self) -> bool:
-        """Whether a connection is open, and to the file at the path."""
+        """True if a connection to the file at the path is open."""
         try:
             now = self._database.path.stat()
         except OSError:
@@ -280,7 +280,7 @@ def _version(connection: sqlite3.Connection) -> int:
 
 
 class WriterLock:
-    """Held by the monitor that writes; released when its process ends, however it ends.
+    """Lock of the monitor that writes; released when its process ends in any way.
 
     Without it a second monitor would take the sounds that the first one is detecting
     for the remains of a crash.  Readers and the commands do not need it.
@@ -347,7 +347,7 @@ class DiskReserve:
 
     @property
     def is_filled(self) -> bool:
-        """Whether the write-ahead log has its length."""
+        """True if the write-ahead log has its length."""
         try:
             return Path(f"{self._path}-wal").stat().st_size >= RESERVE_BYTES
         except OSError:

@@ -19,7 +19,7 @@ Interval = tuple[datetime, datetime]
 
 @dataclass(slots=True)
 class SourceDay:
-    """How much of one source was captured, and how loud it was."""
+    """Capture and level of one source."""
 
     listened_seconds: float = 0.0
     gaps: int = 0
@@ -32,7 +32,7 @@ class SourceDay:
 
 @dataclass(slots=True)
 class LabelDay:
-    """How often, how long and how loud the events of one label were."""
+    """Number, duration and loudness of the events of one label."""
 
     events: int = 0
     total_seconds: float = 0.0
@@ -40,7 +40,7 @@ class LabelDay:
     loudest_laeq_db: float = -math.inf
     highest_score: float = 0.0
     by_hour: list[int] = field(default_factory=lambda: [0] * HOURS)
-    """How many began in each hour of the day."""
+    """Number of events that began in each hour of the day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class DayReport:
     day: date
     start: datetime
     end: datetime
-    """Of the day, or of the part of it that has passed; UTC."""
+    """End of the day, or of the part of it that has passed; UTC."""
 
     sources: dict[str, SourceDay]
     labels: dict[str, LabelDay]
@@ -83,7 +83,7 @@ def report_day(
 
     Args:
         reader: The database.
-        day: In `zone`.
+        day: Date in `zone`.
         now: A day that is not over ends here.
         zone: None: the local time of this machine.
     """

@@ -1,4 +1,4 @@
-"""Old rows deleted a little at a time, and the disk reserve filled."""
+"""Maintenance: deletes old rows a little at a time, and fills the disk reserve."""
 
 import logging
 import sqlite3
@@ -52,10 +52,10 @@ class Maintenance:
     """
 
     def __init__(self, writer: Writer, settings: StoreSettings, clock: Clock) -> None:
-        """Begin at once."""
+        """Prepare; the first run is due at once."""
         self._writer = writer
         self._clock = clock
-        self._said_that_it_is_full = False
+        self._is_full_logged = False
         self._settings = settings
         self._due = clock.monotonic()
 
@@ -99,18 +99,18 @@ class Maintenance:
         used_pages = _pragma(connection, "page_count") - _free_pages(connection)
         used_mib = used_pages * _pragma(connection, "page_size") / 2**20
         if used_mib <= self._settings.max_mib:
-            self._said_that_it_is_full = False
+            self._is_full_logged = False
             return False
         for tables in (["scores"], ["events", "gaps", "health", "alerts"]):
             if sum(_delete(connection, table, _EVER) for table in tables):
                 return True
-        if not self._said_that_it_is_full:
+        if not self._is_full_logged:
             logger.warning(
                 "the database is larger than store.max_mib, %.0f, and nothing in it "
                 "may be deleted",
                 self._settings.max_mib,
             )
-        self._said_that_it_is_full = True
+        self._is_full_logged = True
         return False
 
 

@@ -22,7 +22,7 @@ from monitor.sinks.store.records import (
 from monitor.sinks.store.scores import ScoreRow, read_score_row
 
 MAX_ROW_MS = 600_000
-"""No row of scores is longer, whatever the hop."""
+"""Longest row of scores, at any hop."""
 
 
 class Reader:
@@ -50,8 +50,8 @@ class Reader:
         Args:
             since: Events that ended before are left out.
             until: Events that began then or later are left out.
-            labels: Only these; none: all.
-            sources: Only these; none: all.
+            labels: Labels of the events; none: all.
+            sources: Sources of the events; none: all.
             min_score: Least peak score.
         """
         query = _Query("events_read", until, sources)

@@ -35,14 +35,14 @@ class Session:
     """One run of the monitor, or the part of it in which one model listens."""
 
     session: str
-    """As in the ids of its events."""
+    """Id, a part of the ids of its events."""
 
     model: str
     labels: Sequence[str]
     """The order of the scores of a frame."""
 
     sample_rate: int
-    """Of the model."""
+    """Samples a second of the model."""
 
 
 def to_ms(moment: datetime) -> int:
@@ -257,8 +257,8 @@ def interrupted_records(connection: sqlite3.Connection, session: str) -> list[Ti
     Each ends where the scores of its source or session end, the last that is known.
 
     Args:
-        connection: To the database.
-        session: The one that is running now; what it left open goes on.
+        connection: Connection to the database.
+        session: Session that runs now, whose open records continue.
     """
     # The newest row of scores is found by its time; a maximum would read them all.
     events = select(

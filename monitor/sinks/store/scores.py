@@ -67,10 +67,10 @@ class ScoreRow:
     session: str
     source: str
     start: datetime
-    """Of the first window, UTC."""
+    """Start of the first window, UTC."""
 
     end: datetime
-    """Of the last window, UTC."""
+    """End of the last window, UTC."""
 
     start_sample: int
     window_samples: int
@@ -235,13 +235,13 @@ class _PendingRow:
     """The columns instead of `frames`, when the row is complete."""
 
     count: int = 1
-    """Frames."""
+    """Number of frames."""
 
     key: int | None = None
-    """Of the row in the database, as of the last commit."""
+    """Key of the row in the database, as of the last commit."""
 
     stored: int = 0
-    """Frames that are in the database, as of the last commit."""
+    """Number of frames in the database, as of the last commit."""
 
     def can_grow(self, frame: ScoreFrame, start_ms: int, end_ms: int) -> bool:
         """Tell whether the frame is the next one of the row."""

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 MEMORY_RECORDS = 10_000
 FLUSH_SECONDS = 10.0
-"""So long scores may wait for being written."""
+"""Longest time that scores wait in memory."""
 
 _RULE_STATE = "rules"
 
@@ -86,9 +86,9 @@ class Store(Sink):
 
         Args:
             path: The file; its folder is created.
-            settings: How much is kept for how long.
+            settings: Limits of age and size.
             session: This run.
-            clock: Of the machine.
+            clock: Clock of the machine.
             rules: Make alerts, which are committed with the records they follow from.
             committed: Called after a commit with alerts.
             memory_records: Onsets, events, gaps and, apart from them, alerts that are
@@ -133,7 +133,7 @@ class Store(Sink):
 
     @property
     def is_failing(self) -> bool:
-        """Whether the latest attempt to write failed.  Any thread."""
+        """True if the latest attempt to write failed.  Any thread."""
         return self._retry.is_failing
 
     def take_recovered(self) -> list[Timed]:
@@ -214,7 +214,7 @@ class Store(Sink):
             self._succeed()
 
     def _recover(self) -> None:
-        """Once: restore the rules, and end the events that a killed monitor left."""
+        """Restore the rules, and end the events that a killed monitor left; once."""
         if self._has_recovered:
             return
         state, interrupted = self._writer.write(

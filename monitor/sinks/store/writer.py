@@ -1,4 +1,4 @@
-"""The connection that writes, when it is tried again, and the records that wait."""
+"""The writing connection, the time of its next try, and the waiting records."""
 
 import contextlib
 import logging
@@ -27,17 +27,17 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 LOCK_SECONDS = 5.0
-"""Wait so long for another writer, such as a command."""
+"""Longest wait for another writer, such as a command."""
 
 FAILING_LOCK_SECONDS = 0.1
-"""The same when the last try failed already."""
+"""Longest wait after a try that failed."""
 
 FINAL_LOCK_SECONDS = 0.5
-"""The same at the end, which must come soon."""
+"""Longest wait at the end of the run."""
 
 FIRST_RETRY_SECONDS = 1.0
 LAST_RETRY_SECONDS = 15.0
-"""A try writes everything that waits, so it must not come too often."""
+"""Bounds of the pause between tries, each of which writes all waiting records."""
 
 
 class Writer:
@@ -70,7 +70,7 @@ class Writer:
 
         Args:
             work: Changes the database.
-            synced: Whether it must be on the disk when this returns.
+            synced: True if it must be on the disk when this returns.
             lock_seconds: Longest wait for another writer.
 
         Raises:
@@ -143,7 +143,7 @@ class RetryTimer:
 
     def __init__(self) -> None:
         self.is_failing = False
-        """Whether the latest try failed."""
+        """True if the latest try failed."""
 
         self._retry_at = 0.0
         self._retry_seconds = FIRST_RETRY_SECONDS
@@ -159,17 +159,17 @@ class RetryTimer:
 
         Args:
             now: Monotonic seconds.
-            is_wanted: Whether something must be written.
+            is_wanted: True if there is something to write.
         """
         return now >= self._retry_at if self.is_failing else is_wanted
 
     def succeed(self) -> None:
-        """Take note that a try succeeded."""
+        """Count a success."""
         self.is_failing = False
         self._retry_seconds = FIRST_RETRY_SECONDS
 
     def fail(self, now: float) -> None:
-        """Take note that a try failed; the pause before the next grows."""
+        """Count a failure; the pause before the next try grows."""
         self.is_failing = True
         self._retry_at = now + self._retry_seconds
         self._retry_seconds = min(2 * self._retry_seconds, LAST_RETRY_SECONDS)
@@ -181,7 +181,7 @@ class Backlog:
     def __init__(self, capacity: int) -> None:
         """Begin empty; records and alerts may be up to `capacity` each."""
         self.records: deque[tuple[Timed, int]] = deque()
-        """Each with the milliseconds UTC at which it came."""
+        """Records with their time of arrival, milliseconds UTC."""
 
         self.alerts: deque[Alert] = deque()
         self.capacity = capacity

@@ -9,7 +9,7 @@ from monitor.config.config import Config
 from monitor.config.load import parse_config
 from monitor.errors import UsageError
 from monitor.runtime.drills.plan import (
-    Plan,
+    DrillPlan,
     plan_drills,
     write_noise_config,
     write_source_config,
@@ -36,7 +36,7 @@ def users() -> Config:
     return parse_config(USERS, "config.yaml")
 
 
-def planned(config: Config, *, needs_source: bool = True) -> Plan:
+def planned(config: Config, *, needs_source: bool = True) -> DrillPlan:
     return plan_drills(config, None, needs_source=needs_source)
 
 

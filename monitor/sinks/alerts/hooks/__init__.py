@@ -17,7 +17,7 @@ from monitor.sinks.alerts.outbox import Alert
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The endpoint has the alert."""
+    """The endpoint has accepted the alert."""
 
     detail: str = ""
     """The answer of the endpoint, for `alerts show`, without secrets."""
@@ -25,16 +25,16 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """It did not get there; trying again later may help."""
+    """The alert did not arrive; another attempt may succeed."""
 
     reason: str
     after_seconds: float | None = None
-    """The pause that the endpoint asked for; None: as the back-off says."""
+    """Pause that the endpoint asked for; None: the usual back-off."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The endpoint will never take it: trying again would change nothing."""
+    """The endpoint rejects the alert for good."""
 
     reason: str
 
@@ -76,9 +76,9 @@ def build_hook(section: Settings, place: str, environ: Mapping[str, str]) -> Hoo
     """Build the hook that a section of the settings describes.
 
     Args:
-        section: Such as `WebhookSettings`.
-        place: Its key path, as `alerts[0].webhook`, for messages.
-        environ: Of the process, for secrets.
+        section: Settings of one kind, such as `WebhookSettings`.
+        place: Key path of the section, such as `alerts[0].webhook`, for messages.
+        environ: Environment variables of the process, for secrets.
 
     Raises:
         ConfigError: A secret, a file, a program or a package is missing or has the

@@ -27,7 +27,7 @@ POLL_SECONDS = 0.02
 PREFIX = "SOUND_MONITOR_"
 
 _slots = threading.BoundedSemaphore(MAX_AT_ONCE)
-"""Of all command hooks together: many rules do not start many programs at once."""
+"""Slots of all command hooks together: many rules start few programs at once."""
 
 
 class Command:
@@ -129,19 +129,19 @@ class _Output:
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
-        self._kept = b""
+        self._beginning = b""
         self._left_out = 0
 
     def read(self) -> None:
         while chunk := self._stream.read(65_536):
-            taken = chunk[: MAX_OUTPUT - len(self._kept)]
-            self._kept += taken
+            taken = chunk[: MAX_OUTPUT - len(self._beginning)]
+            self._beginning += taken
             self._left_out += len(chunk) - len(taken)
             if len(chunk) < 4096:
                 return
 
     def lines(self) -> list[str]:
-        lines = self._kept.decode("utf-8", "replace").splitlines()
+        lines = self._beginning.decode("utf-8", "replace").splitlines()
         if self._left_out:
             lines.append(f"({self._left_out} bytes more)")
         return [printable(line) for line in lines if line.strip()]

@@ -26,7 +26,12 @@ from monitor.errors import ConfigError
 from monitor.sinks.alerts.body import render
 from monitor.sinks.alerts.hooks import Delivered, Outcome, Refused, Retry
 from monitor.sinks.alerts.outbox import Alert
-from monitor.sinks.alerts.secrets import read_one_line, read_secret, tls_context
+from monitor.sinks.alerts.secrets import (
+    read_one_line,
+    read_secret,
+    read_url,
+    tls_context,
+)
 from monitor.text import printable, redact, redact_url, secret_parts
 
 PREFIX = "whsec_"
@@ -97,7 +102,7 @@ class Webhook:
         self.total_seconds = settings.total_seconds
         self._settings = settings
         self._now = seconds_since_epoch
-        self._url = _url(settings, place, environ)
+        self._url = read_url(settings.url, settings.url_secret, place, environ)
         self.target = redact_url(self._url)
         self._keys = _keys(settings, place, environ)
         self._headers, self._secrets = _headers(settings, place, environ)
@@ -223,18 +228,6 @@ class Webhook:
             return f"no answer in {self._settings.total_seconds:g} s"
         text = redact(str(error), self._secrets)
         return f"{type(error).__name__}: {text}"[:MAX_DETAIL]
-
-
-def _url(settings: WebhookSettings, place: str, environ: Mapping[str, str]) -> str:
-    if settings.url is not None:
-        return settings.url
-    assert settings.url_secret is not None, "the settings have one of them"
-    key = f"{place}.url_secret"
-    url = read_one_line(settings.url_secret, key, environ)
-    try:
-        return check_url(url)
-    except ValueError as error:
-        raise ConfigError(f"{key}: {settings.url_secret}: {error}") from None
 
 
 def _keys(
