@@ -51,6 +51,9 @@ from training.streams.scenes import (
 
 logger = logging.getLogger(__name__)
 
+_WIDE = Console(width=10_000)
+"""Prints tables without cropping them to the terminal."""
+
 
 def run_training(
     job: Job,
@@ -159,7 +162,7 @@ def run_stream_evaluation(
     if as_json:
         Console().print_json(json.dumps(figures))
     else:
-        stream_table(Console(), figures)
+        stream_table(_WIDE, figures)
 
 
 def run_scenes(
@@ -190,11 +193,10 @@ def compute_device(name: str) -> str:
 
 def show(report: dict[str, Any], labels: tuple[str, ...], as_json: bool) -> None:
     """Print figures as JSON or as tables."""
-    console = Console()
     if as_json:
-        console.print_json(json.dumps(report))
+        Console().print_json(json.dumps(report))
     else:
-        clip_table(console, report, labels)
+        clip_table(_WIDE, report, labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +241,7 @@ def run_calibration(
         card = with_thresholds(model.card, found)
         again = TrainedModel(model.network, model.spec, card)
         save_model(out, again, half=fits_half(model.network))
+        Console(stderr=True).print(f"wrote {out}")
     if as_json:
         facts = {
             "hours": hours,
@@ -306,7 +309,7 @@ def _show_thresholds(
     hours: float,
     budget: Budget,
 ) -> None:
-    console = Console()
+    console = _WIDE
     allowed = 24 * budget.false_alarms_per_hour
     console.print(
         f"{hours:.2f} hours of background, at most {allowed:g} false alarms a day over "

@@ -77,6 +77,11 @@ def analyze(
             # The records before the fault are printed all the same.
             print_error(str(analysis.failure))
             exit_code = max(exit_code, analysis.failure.exit_code)
+        elif not any(isinstance(each.record, ScoreFrame) for each in analysis.records):
+            window = classifier.spec.seconds(classifier.spec.window_samples)
+            print_error(f"{file}: is shorter than the model's window ({window:.3f} s)")
+            exit_code = max(exit_code, 1)
+            continue
         _print_events(file, analysis.records, as_json)
         if plot is not None:
             _draw(file, analysis.records, classifier, plot)

@@ -135,6 +135,22 @@ def _read(path: Path, reason: str) -> str:
         raise ConfigError(f"{path}:{line}: is not text in UTF-8") from None
 
 
+def socket_settings(chosen: Path | None) -> tuple[str | None, str | None]:
+    """Read `status.socket` and `state_dir` of a file that may be invalid elsewhere."""
+    try:
+        path, reason = _find(chosen, os.environ, SYSTEM_FILE)
+        data = {} if path is None else read_yaml(_read(path, reason), str(path)).data
+    except ConfigError:
+        return None, None
+    section = data.get("status")
+    socket = section.get("socket") if isinstance(section, dict) else None
+    folder = data.get("state_dir")
+    return (
+        socket if isinstance(socket, str) else None,
+        folder if isinstance(folder, str) else None,
+    )
+
+
 def find_state_dir(
     setting: str | None, environ: Mapping[str, str], platform: str = sys.platform
 ) -> Path:

@@ -49,7 +49,12 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> int:
 
 def _paths(chosen: Path | None) -> tuple[list[Path], ConfigError | None]:
     """Paths of the socket, likeliest first, and the fault of the configuration."""
-    from monitor.commands.configuration import SYSTEM_FILE, find_state_dir, load
+    from monitor.commands.configuration import (
+        SYSTEM_FILE,
+        find_state_dir,
+        load,
+        socket_settings,
+    )
     from monitor.sinks.status_socket import SERVICE_SOCKET, client_paths
 
     setting, path, fault = None, chosen, None
@@ -58,8 +63,9 @@ def _paths(chosen: Path | None) -> tuple[list[Path], ConfigError | None]:
         setting, state_dir = configuration.config.status.socket, configuration.state_dir
         path = configuration.path
     except ConfigError as error:
-        # After a mistake in the file the status is needed all the more.
-        fault, state_dir = error, find_state_dir(None, os.environ)
+        # After a mistake in the file, the status is needed all the more.
+        fault, (setting, folder) = error, socket_settings(chosen)
+        state_dir = find_state_dir(folder, os.environ)
     paths = client_paths(setting, state_dir, os.environ)
     if path not in (None, SYSTEM_FILE):  # the service has another configuration
         paths = [each for each in paths if each != SERVICE_SOCKET]

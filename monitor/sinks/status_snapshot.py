@@ -209,7 +209,7 @@ def _sentence(statistics: Statistics | None, age_seconds: float, utc: datetime) 
         for each in statistics.sources
         if not listening.get(each.source, True)
     ]
-    names = [each.source for each in statistics.sources]
+    names = list(listening)
     if missing:
         sentence = f"not listening to {', '.join(missing)}"
     elif len(names) > 3:

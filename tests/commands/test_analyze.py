@@ -144,3 +144,16 @@ def test_clipping_is_reported_and_silence_is_not(
     assert [(it["kind"], it["state"], it["source"]) for it in health] == [
         ("clipping", "cleared", str(path))
     ]
+
+
+def test_a_recording_shorter_than_a_window_is_said_to_be_too_short(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "short.wav"
+    soundfile.write(path, np.zeros(4 * RATE), RATE)
+    assert analyze(path, "--json", *options) == 1
+    out, errors = capsys.readouterr()
+    assert out == ""
+    assert errors == (
+        f"sound-monitor: {path}: is shorter than the model's window (4.005 s)\n"
+    )

@@ -70,6 +70,24 @@ def test_the_monitor_is_found_despite_a_broken_configuration(
     assert capsys.readouterr().out == ""
 
 
+def test_the_monitor_is_found_where_a_broken_configuration_says(
+    running: tuple[FakeMonitor, StatusSocket],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "elsewhere"))
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    config = tmp_path / "config.yaml"
+    for place in (
+        f"state_dir: {tmp_path}\n",
+        f"status: {{socket: {tmp_path}/status.sock}}\n",
+    ):
+        config.write_text(place + "model: {threads: 0}\n")
+        assert run_command_line(["status", "--config", str(config)]) == 0
+    config.write_text("state_dir: 5\nmodel: {threads: 0}\n")
+    assert run_command_line(["status", "--config", str(config)]) == 2
+
+
 def test_the_configuration_may_name_the_socket(
     running: tuple[FakeMonitor, StatusSocket],
     tmp_path: Path,

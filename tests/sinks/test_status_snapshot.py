@@ -233,6 +233,14 @@ def test_a_monitor_that_listens_names_its_sources(monitor: FakeMonitor) -> None:
     assert monitor.snapshot["sentence"] == "listening to all 4 sources"
 
 
+def test_a_recording_that_is_over_is_not_listened_to(monitor: FakeMonitor) -> None:
+    over = with_source(statistics("tape"), state="ended").sources
+    live = statistics("yard")
+    monitor.tracker.report(replace(live, sources=(*over, *live.sources)))
+    assert monitor.snapshot["listening"]
+    assert monitor.snapshot["sentence"] == "listening to yard"
+
+
 def test_before_the_first_step_it_does_not_listen(monitor: FakeMonitor) -> None:
     monitor.clock.advance(7)
     assert not monitor.snapshot["listening"]
