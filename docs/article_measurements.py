@@ -133,6 +133,8 @@ def measure_normalisation(manifest: Manifest) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    if len(sys.argv) < 2:
+        sys.exit("usage: python docs/article_measurements.py DATA")
     recordings = read_manifest(sys.argv[1])
     if len(sys.argv) > 2:
         measure_calibration(recordings, sys.argv[2:])
