@@ -284,7 +284,7 @@ def test_a_changed_source_is_opened_again_and_the_gap_is_reported(
     assert {gap["end_reason"] for gap in gaps} == {"reloaded"}
     first, second = [e for e in monitor.records("event") if e["label"] == "siren"]
     assert first["end_reason"] == "reloaded"
-    # One timeline: what is heard afterwards comes after what was lost.
+    # One timeline: the sound captured afterwards follows the lost sound.
     assert first["stop_sample"] <= gaps[0]["start_sample"]
     assert second["start_sample"] >= gaps[-1]["stop_sample"]
 

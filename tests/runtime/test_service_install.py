@@ -17,7 +17,7 @@ PROGRAM = Path("/opt/sound-monitor/bin/sound-monitor")
 
 
 class Machine:
-    """A machine below a folder; systemd is told nothing."""
+    """A machine below a folder, without systemd."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -117,8 +117,8 @@ def test_where_nothing_is_installed_nothing_is_removed(machine):
 
 
 def test_a_dry_run_tells_all_and_does_nothing(machine):
-    told: list[str] = []
-    carry_out(plan_install(PROGRAM, None, machine.root), told.append, dry_run=True)
+    planned: list[str] = []
+    carry_out(plan_install(PROGRAM, None, machine.root), planned.append, dry_run=True)
     assert machine.files() == {}
-    assert len(told) == 5
-    assert all(sentence.startswith("would ") for sentence in told)
+    assert len(planned) == 5
+    assert all(sentence.startswith("would ") for sentence in planned)

@@ -35,7 +35,7 @@ class Bench:
         self.timeline.open(1)
         self.timeline.state("listening", "test signal")
 
-    def hear(self, seconds: int) -> None:
+    def capture(self, seconds: int) -> None:
         for _ in range(seconds):
             self.clock.advance(1)
             block = np.zeros((1, SAMPLE_RATE), np.float32)
@@ -70,12 +70,12 @@ def bench(classifier: Classifier) -> Bench:
 
 
 def test_gaps_are_counted_by_reason_and_add_up(bench: Bench) -> None:
-    bench.hear(10)
+    bench.capture(10)
     bench.lose(2, "unplugged")
     bench.lose(3, "unplugged")  # the same loss goes on
-    bench.hear(10)
+    bench.capture(10)
     bench.lose(1, "overrun")
-    bench.hear(10)
+    bench.capture(10)
     bench.lose(1, "unplugged")
     source = bench.source
     assert source.losses == (
@@ -89,7 +89,7 @@ def test_gaps_are_counted_by_reason_and_add_up(bench: Bench) -> None:
 
 def test_the_last_sample_is_the_last_that_was_captured(bench: Bench) -> None:
     assert bench.source.last_sample is None
-    bench.hear(1)
+    bench.capture(1)
     recorded = bench.clock.utc()
     bench.lose(60, "stalled")
     assert bench.source.last_sample == recorded
@@ -97,19 +97,19 @@ def test_the_last_sample_is_the_last_that_was_captured(bench: Bench) -> None:
 
 def test_a_source_is_idle_while_no_sample_of_it_is_analysed(bench: Bench) -> None:
     assert bench.source.idle_seconds == math.inf
-    bench.hear(1)
+    bench.capture(1)
     assert bench.source.idle_seconds == 0
     bench.lose(4, "stalled")
     assert bench.source.idle_seconds == 4
     block = np.zeros((1, SAMPLE_RATE), np.float32)
     bench.timeline.write(block, bench.clock.monotonic())  # and nobody takes it
     assert bench.source.idle_seconds == 4
-    bench.hear(1)
+    bench.capture(1)
     assert bench.source.idle_seconds == 0
 
 
 def test_an_outage_counts_as_lost_before_it_is_reported(bench: Bench) -> None:
-    bench.hear(60)
+    bench.capture(60)
     bench.timeline.state("waiting", "it is gone")
     bench.clock.advance(60)
     assert bench.source.listened == Listened(120.0, 0.5)
@@ -124,11 +124,11 @@ def test_the_share_of_the_latest_day_forgets_what_is_older(bench: Bench) -> None
     bench.lose(3600, "unplugged")
     for _ in range(24):
         before = bench.source.listened_day.share
-        bench.hear(20)
+        bench.capture(20)
         bench.clock.advance(3580)
     assert before < 0.2
     bench.clock.advance(600)
-    bench.hear(1)
+    bench.capture(1)
     source = bench.source
     assert source.listened_day.share == 1
     assert source.listened.share < 0.2
@@ -210,6 +210,6 @@ def test_the_model_and_where_it_runs_is_reported(bench: Bench) -> None:
 
 
 def test_the_clock_on_the_wall_may_step(bench: Bench) -> None:
-    bench.hear(1)
+    bench.capture(1)
     bench.clock.wall += timedelta(hours=1)
     assert bench.source.last_sample == bench.clock.utc()
