@@ -98,6 +98,7 @@ def test_gaps_and_states_keep_their_place_between_the_samples(bench):
         if isinstance(timed.record, ScoreFrame | Gap)
     ]
     gap = records.index(Gap("street", 5 * RATE, 6 * RATE, "stalled"))
+    assert 0 < gap < len(records) - 1
     assert all(record.stop <= 5 * RATE for record in records[:gap])
     assert all(record.start >= 6 * RATE for record in records[gap + 1 :])
     assert bench.worker.statistics.sources[0].lost_samples == RATE
