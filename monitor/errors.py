@@ -68,12 +68,7 @@ _PACKAGES = {
 
 
 def require_extra(extra: str, module: str, place: str) -> None:
-    """Check that `module` can be imported.
-
-    Args:
-        extra: The extra of this program that brings it, as in sound-monitor[mqtt].
-        module: One of `_PACKAGES`.
-        place: Key path of the section that needs it, for the message.
+    """Check that `module`, which `extra` brings, is there for the section at `place`.
 
     Raises:
         ConfigError: It is not installed.

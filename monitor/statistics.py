@@ -178,11 +178,9 @@ class Statistics:
     def listening(self, age_seconds: float = 0.0) -> dict[str, bool]:
         """Tell for each source whether it is listened to: the one definition.
 
-        Samples must arrive and be analysed, and no known trouble must hide a sound.  A
-        recording that ended is left out, unless all have ended.
-
-        Args:
-            age_seconds: Time since these figures were gathered.
+        Samples must arrive and be analysed, `age_seconds` after these figures, and no
+        known trouble must hide a sound.  A recording that ended is left out, unless all
+        have ended.
         """
         open_sources = [each for each in self.sources if each.state != "ended"]
         return {

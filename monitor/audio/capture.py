@@ -64,14 +64,9 @@ class Capture:
     ) -> None:
         """Connect `source` to `timeline`.
 
-        Args:
-            source: The source of `settings`.
-            timeline: Takes its samples.
-            settings: Those of the source.
-            now: Monotonic seconds.
-            missing_since: Capture time of the timeline's next sample if the source was
-                captured before: the samples since then are lost.  None:
-                the timeline begins with the first sample that comes.
+        `missing_since` is the time at which the timeline's next sample should have been
+        captured, if the source was captured before: the samples since then are lost.
+        None: the timeline begins with the first sample that comes.
         """
         self.finished = threading.Event()
         """Set when a recording is over, or cannot be read any further."""

@@ -205,16 +205,7 @@ class Conditioner:
         make_room: Callable[[int], bool],
         dropouts: DropoutDetector | None = None,
     ) -> None:
-        """Begin at the end of `timeline`.
-
-        Args:
-            timeline: Takes the samples.
-            gaps: Takes the lost samples; flushed whenever samples follow.
-            sample_rate: Samples a second of the stream.
-            channels: Channels of the stream.
-            make_room: Waits until a number of samples can be written; False at the end.
-            dropouts: Finds losses that a live stream does not report.
-        """
+        """Begin at the end of `timeline`; `make_room` waits until samples fit."""
         self._timeline = timeline
         self._gaps = gaps
         self._rate = sample_rate

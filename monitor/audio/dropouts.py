@@ -56,12 +56,7 @@ class DropoutDetector:
         self._begin_window(None)
 
     def missing(self, count: int, now: float) -> int:
-        """Add the next samples; return how many are missing before them.
-
-        Args:
-            count: Samples that came at once, or that the source reports as lost.
-            now: Monotonic seconds at which they came.
-        """
+        """Add `count` samples that came at `now`; return those missing before."""
         self._position += count
         self._count += count
         self._lowest = min(self._lowest, now - self._position / self._rate)

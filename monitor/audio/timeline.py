@@ -171,12 +171,7 @@ class Timeline:
         self._wake()
 
     def lose(self, count: int, reason: GapReason) -> None:
-        """Count samples that the source did not deliver.  Runs on the capture thread.
-
-        Args:
-            count: Number of samples, at the rate of the timeline; 0 is no gap.
-            reason: Reason of the gap.
-        """
+        """Count samples that the source did not deliver.  On the capture thread."""
         assert count >= 0, "lost samples cannot come back"
         if count == 0:
             return

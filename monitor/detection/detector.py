@@ -202,14 +202,7 @@ class Detector:
 def begin_ongoing(
     onset: Onset, windows: Iterable[ScoreFrame], index: int, threshold: float
 ) -> Ongoing:
-    """Begin with an onset.
-
-    Args:
-        onset: Just detected.
-        windows: The newest of the source, in order, back to the start of the onset.
-        index: Index of the label among the scores.
-        threshold: Score at or above which a window is a hit.
-    """
+    """Begin with an onset; `windows` reach back to its start, in order."""
     covering = [window for window in windows if window.stop > onset.start]
     hits = [window for window in covering if window.scores[index] >= threshold]
     return Ongoing(

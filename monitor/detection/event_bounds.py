@@ -67,11 +67,7 @@ def first_active(windows: Iterable[LabelWindow], earliest: int) -> int:
 
 
 def last_active(windows: Iterable[LabelWindow]) -> int:
-    """The last moment up to which half of the windows that cover it are active.
-
-    Args:
-        windows: At least one.
-    """
+    """The last moment up to which half of the windows that cover it are active."""
     stops = [(window.stop, window.active_stop) for window in windows]
     for moment in sorted((active_stop for _, active_stop in stops), reverse=True):
         votes = [active_stop >= moment for stop, active_stop in stops if stop >= moment]

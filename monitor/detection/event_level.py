@@ -67,12 +67,7 @@ class EventLevel:
         self._hops.append(hop)
 
     def settle(self, start: int, before: int) -> None:
-        """Sum up the hops that end at or before `before`; no bound moves there.
-
-        Args:
-            start: Start of the event; hops that end by then are dropped.
-            before: A sample index.
-        """
+        """Sum up the hops that end by `before`, but for those before the `start`."""
         while self._hops and self._hops[0].stop <= before:
             hop = self._hops.popleft()
             if hop.stop > start:

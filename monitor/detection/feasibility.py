@@ -46,12 +46,7 @@ class Feasibility:
 def examine(
     rules: Mapping[str, LabelRule], hop_samples: int, spec: ModelSpec
 ) -> list[Feasibility]:
-    """Try each rule out.
-
-    Args:
-        rules: Rules by label; equal ones are tried once.
-        hop_samples: Samples from one window to the next.
-        spec: Input format of the model.
+    """Try each rule out; those that act alike with a perfect network are tried once.
 
     Returns:
         One answer for each label, in the order of `rules`.

@@ -102,10 +102,7 @@ def save_model(
 
 
 def load_model(path: ModelPath) -> TrainedModel:
-    """Read a model file and verify its golden vector.
-
-    Args:
-        path: The file; None is the model that comes with the program.
+    """Read a model file, None: the shipped one, and verify its golden vector.
 
     Returns:
         The model on the CPU, in evaluation mode.

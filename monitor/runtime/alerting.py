@@ -40,14 +40,7 @@ class Alerting:
     def __init__(
         self, rules: Rules, hooks: Mapping[str, Hook], database: Database, clock: Clock
     ) -> None:
-        """Prepare; nothing runs before `start`.
-
-        Args:
-            rules: Make the alerts.
-            hooks: Hooks by endpoint; their senders close them.
-            database: The store writes the alerts to it.
-            clock: Clock of the machine.
-        """
+        """Prepare; nothing runs before `start`.  The senders close their hooks."""
         self._rules = rules
         self._hooks = hooks
         self._database = database
@@ -107,14 +100,9 @@ class Alerting:
     def finish(
         self, threads: Threads, seconds: float, hurry: Callable[[], bool]
     ) -> list[str]:
-        """Deliver the alerts that are due, then end the threads.
+        """Deliver the alerts that are due, up to `seconds`; end the threads.
 
-        Pending alerts stay in the database for the next start.
-
-        Args:
-            threads: Threads of all senders.
-            seconds: Longest time for deliveries.
-            hurry: Called now and then; returns True if there is no time after all.
+        It ends early once `hurry` returns True.  Pending alerts stay in the database.
 
         Returns:
             The names of threads that still run.

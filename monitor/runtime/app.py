@@ -136,11 +136,7 @@ def plan_app(
 ) -> Plan:
     """Build everything that `config` asks for; no file is opened, no thread started.
 
-    Args:
-        config: The configuration.
-        environment: Objects of the process.
-        model: The model of `config`.
-        running: Sources that run now; those that are not changed go on.
+    Sources of `running` that are not changed go on.
 
     Raises:
         SoundMonitorError: A part is impossible.
@@ -196,10 +192,7 @@ def connect(
 ) -> dict[str, RunningSource]:
     """Give each source its timeline; the captures that do not go on have ended.
 
-    Args:
-        plan: The configuration.
-        running: Sources of the configuration before.
-        ended: Last sample index of sources that were removed in this session.
+    `ended` has the last sample index of each source removed in this session.
     """
     sources: dict[str, RunningSource] = {}
     for settings in plan.config.sources:
@@ -229,10 +222,7 @@ def open_sinks(
 ) -> OpenSinks:
     """Open the database, the event log and the screen.
 
-    Args:
-        plan: The configuration.
-        environment: Of the process.
-        before: Those of the configuration before, which are closed.
+    `before` are the sinks of the configuration before, which are closed.
 
     Raises:
         StoreError: Another monitor writes to the database, or a newer version did.

@@ -49,13 +49,6 @@ def run_daemon(
     Runs on the main thread, whose signal handlers it takes.  SIGHUP reads
     the configuration again, and reopens the event log and the database.
 
-    Args:
-        config: The configuration.
-        speed: Speed at which recordings are fed.
-        state_dir: Folder for the files that the monitor writes.
-        facts: Facts for the status document; updated while the daemon runs.
-        reread: Reads the configuration again.
-
     Returns:
         The exit code: 0, or 1 if a thread failed.
 

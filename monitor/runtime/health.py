@@ -56,11 +56,9 @@ class HealthReports:
         newest_sample: Callable[[str], int | None],
         ignored: Collection[HealthKind] = (),
     ) -> list[Health]:
-        """Make records of the reports since the last call.  Worker's thread.
+        """Make records of the reports since the last call, but for kinds `ignored`.
 
-        Args:
-            newest_sample: The newest sample of a source; None: there is no such source.
-            ignored: Kinds that are not raised.
+        Worker's thread.
         """
         with self._lock:
             reports, self._reports = self._reports, {}
@@ -182,15 +180,7 @@ class HealthWatch:
         now: float,
         newest_sample: NewestSample,
     ) -> list[Health]:
-        """Check for deaf sources and trouble of the monitor, and take the reports.
-
-        Args:
-            settings: Settings in use.
-            sources: Open sources by name.
-            statistics: Figures of this moment.
-            now: Monotonic seconds.
-            newest_sample: The newest sample of a source.
-        """
+        """Check for deaf sources and trouble of the monitor, and take the reports."""
         passed = 0.0 if self._looked is None else now - self._looked
         self._looked = now
         clear = round(_MILLISECONDS * settings.clear_seconds)
@@ -231,14 +221,7 @@ class HealthWatch:
         detail: str,
         newest_sample: NewestSample,
     ) -> list[Health]:
-        """Clear every raised problem of a source, because of `detail`.
-
-        Args:
-            source: Name, or `EVERY_SOURCE` for the monitor.
-            health: Health of the source; None for the monitor.
-            detail: A sentence for the operator.
-            newest_sample: The newest sample of a source.
-        """
+        """Clear the raised problems of a source or the monitor, due to `detail`."""
         found = [] if health is None else health.signal.finish(detail)
         return [*found, *self._reports.finish(source, newest_sample, detail)]
 

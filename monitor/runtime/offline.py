@@ -58,11 +58,7 @@ def analyze_file(
 ) -> Analysis:
     """Analyse a recording with the detection rules of `config`, on this thread.
 
-    Args:
-        path: Any file that libsndfile reads.
-        classifier: The network.
-        config: Configuration; its sources are not used.
-        source: Name of the recording in the records.
+    The sources of `config` are not used; the records name `source`.
 
     Raises:
         UsageError: There is no such file.

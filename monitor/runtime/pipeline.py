@@ -102,13 +102,9 @@ class Pipeline:
     def resume(self, source: str, before: "Pipeline", history: Block) -> None:
         """Go on with a source that `before` analysed, and finished, up to here.
 
-        The next window is reported as soon as it is complete; none is reported twice,
-        and no event begins where one of `before` may still sound.
-
-        Args:
-            source: Name of the source.
-            before: Pipeline before; not modified.
-            history: The newest samples of the source, which `before` analysed.
+        `history` are its newest samples.  The next window is reported as soon as it is
+        complete; none is reported twice, and no event begins where one of `before` may
+        still sound.
         """
         self._windowers[source].resume(history)
         ended = before._detectors[source]

@@ -78,14 +78,7 @@ class Reloader:
     def __init__(
         self, app: App, reread: Reread, supervisor: Supervisor, done: Callable[[], None]
     ) -> None:
-        """Prepare for the first one.
-
-        Args:
-            app: The monitor that runs.
-            reread: Reads the configuration again.
-            supervisor: Informs the service manager.
-            done: Called on the thread of the reload at its end; then `look`.
-        """
+        """Prepare for the first one; its thread calls `done` at its end."""
         self._app = app
         self._reread = reread
         self._supervisor = supervisor

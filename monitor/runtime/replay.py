@@ -84,12 +84,7 @@ def replay(
 ) -> Comparison:
     """Detect events in the stored scores, and compare them with the stored events.
 
-    Args:
-        reader: The database.
-        rules_for: Rules for the labels of a session.
-        level_gate_dbfs: Below this level of its loudest hop a window scores zero.
-        since: Begin of the time range; None: the first scores.
-        until: End of the time range; None: the last scores.
+    The time range is from `since` to `until`; None: all scores.
     """
     sessions = reader.sessions()
     replays: dict[tuple[str, str], _SourceReplay] = {}

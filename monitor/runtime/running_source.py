@@ -68,11 +68,8 @@ class SourceFactory:
     ) -> RunningSource:
         """Connect a source to a timeline; nothing is opened.
 
-        Args:
-            settings: Settings of the source.
-            source: The source that they describe.
-            before: The source of this name until now, whose capture has ended.
-            ended: Last sample index of a source of this name, removed in this session.
+        `before` is the source of this name until now, whose capture has ended;
+        `ended` is the last sample index of one that was removed in this session.
         """
         rate = self.spec.sample_rate
         start, since = self._place(before, ended)

@@ -71,11 +71,7 @@ def folders_of_program() -> list[Path]:
 
 
 def render_unit(program: Path, folders: Iterable[Path]) -> str:
-    """Adapt the included unit file to `program`.
-
-    Args:
-        program: The command that the service executes.
-        folders: Folders that it needs; the sandbox exposes those that it would hide.
+    """Adapt the included unit file to `program`, and expose `folders` in its sandbox.
 
     Raises:
         UsageError: A path contains characters with a meaning in unit files.

@@ -134,11 +134,7 @@ class Supervisor:
         self._manager.reloading()
 
     def reloaded(self, remark: str) -> None:
-        """Report that a reload is over.
-
-        Args:
-            remark: Precedes every sentence until the next reload; may be empty.
-        """
+        """Report the end of a reload; `remark` precedes the sentences after it."""
         self._remark = remark
         self._send_status(self._summary())
         self._manager.ready()

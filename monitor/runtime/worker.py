@@ -79,14 +79,7 @@ class Worker:
         clock: Clock,
         reports: HealthReports | None = None,
     ) -> None:
-        """Prepare; nothing runs before `run`.
-
-        Args:
-            parts: Parts to drive; the `wakeup` of their timelines is `wakeup`.
-            wakeup: Set whenever there may be something to do.
-            clock: Clock of the machine.
-            reports: Takes what other threads find out about health.
-        """
+        """Prepare; nothing runs before `run`.  The timelines set `wakeup`."""
         self.latest_turn = clock.monotonic()
         """Time of the latest look for work, monotonic seconds."""
 
@@ -119,11 +112,7 @@ class Worker:
         """End the parts in use, and go on with `after`.  Worker's thread.
 
         Continued sources go on with their next window.  The captures of the others
-        have ended.
-
-        Args:
-            after: The new parts, without sinks.
-            open_sinks: Opens them, once the sinks in use are closed.
+        have ended.  `open_sinks` opens the new sinks once those in use are closed.
         """
         before = self._parts
         self._work([name for name in before.inputs if name not in after.continued])

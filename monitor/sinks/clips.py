@@ -75,15 +75,7 @@ class Clips(Sink):
         sample_rate: int,
         utc: Callable[[], datetime],
     ) -> None:
-        """Prepare; nothing is written before the first event.
-
-        Args:
-            settings: Section `clips`.
-            folder: Folder of the clips.
-            timelines: The timelines by source.
-            sample_rate: Samples a second of the positions in records.
-            utc: The wall clock.
-        """
+        """Prepare; nothing is written before the first event."""
         self._settings = settings
         self._folder = folder
         self._timelines = timelines

@@ -44,11 +44,6 @@ class Heartbeat(Sink):
     ) -> None:
         """Read the URL; nothing is called before the first `report`.
 
-        Args:
-            settings: Section `heartbeat`; it has a URL.
-            now: Monotonic seconds.
-            environ: Environment variables of the process, for secrets.
-
         Raises:
             ConfigError: The secret is missing or not a URL.
         """

@@ -93,12 +93,6 @@ class Metrics(Sink):
     ) -> None:
         """Read the token; nothing listens before the first `report`.
 
-        Args:
-            settings: Section `metrics`; it has an address.
-            tracker: Source of the snapshots.
-            now: Monotonic seconds.
-            environ: Environment variables of the process, for secrets.
-
         Raises:
             ConfigError: The token is missing or of the wrong form.
         """

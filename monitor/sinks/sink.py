@@ -59,12 +59,7 @@ class BackgroundThread:
     """
 
     def __init__(self, name: str, run: Callable[[threading.Event], None]) -> None:
-        """Prepare `run(stop)`; it starts with the first `keep_running`.
-
-        Args:
-            name: Name of the thread.
-            run: Returns soon after `stop` is set, if it can.
-        """
+        """Prepare `run(stop)`, which ends soon after `stop`; see `keep_running`."""
         self._run = run
         self._stop = threading.Event()
         self._failure: Exception | None = None

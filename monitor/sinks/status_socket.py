@@ -45,13 +45,7 @@ MAX_ANSWER_BYTES = 2**24
 def server_path(
     setting: str | None, state_dir: Path, environ: Mapping[str, str]
 ) -> Path:
-    """Path at which a daemon makes its socket.
-
-    Args:
-        setting: `status.socket` of the configuration.
-        state_dir: Folder that the monitor writes to.
-        environ: Environment variables of the process.
-    """
+    """Path at which a daemon makes its socket; `setting` is `status.socket`."""
     return _paths(setting, state_dir, environ)[0]
 
 
@@ -209,13 +203,7 @@ def _is_alive(name: str) -> bool:
 def no_answer(
     sentence: str, *, running: bool | None, pid: int | None = None
 ) -> Document:
-    """The document in place of a monitor that does not answer.
-
-    Args:
-        sentence: For people.
-        running: True if there is a process; None: unknown.
-        pid: Id of the process.
-    """
+    """The document in place of a monitor that does not answer; None: unknown."""
     return {
         "schema": SCHEMA,
         "running": running,
@@ -228,11 +216,7 @@ def no_answer(
 def query_status(
     paths: Iterable[Path], timeout_seconds: float = CLIENT_SECONDS
 ) -> Document:
-    """Read the status document of the first monitor at `paths`.
-
-    Args:
-        paths: Paths of sockets, likeliest first.
-        timeout_seconds: Longest time for an answer.
+    """Read the status document of the first monitor at `paths`, likeliest first.
 
     Returns:
         The document, or that of `no_answer` with the reason.

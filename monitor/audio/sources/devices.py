@@ -89,11 +89,9 @@ def _listed(devices: Sequence[InputDevice]) -> str:
 
 
 def stable_id(name: str, cards: Path = _CARDS) -> str | None:
-    """Name an ALSA device by its card's id instead of its number, which may change.
+    """Name an ALSA device, such as "USB Audio: - (hw:1,0)", by its card's id.
 
-    Args:
-        name: Name that PortAudio gives: "USB Audio: - (hw:1,0)".
-        cards: Folder in which the kernel lists the ids.
+    The number of a card may change; the kernel lists the ids in the folder `cards`.
     """
     number = _CARD_NUMBER.search(name)
     if number is None:

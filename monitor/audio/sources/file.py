@@ -45,16 +45,9 @@ class RecordingStream:
         now: Callable[[], float],
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Play the blocks of `read_block`.
+        """Play the blocks of `read_block`, which reads at most so many samples.
 
-        Args:
-            read_block: Reads at most so many samples; none at the end.
-            close: Called by `close`.
-            sample_rate: Samples a second.
-            channels: Channels of a block.
-            speed: At "realtime", a block comes when its last sample is due.
-            now: Monotonic seconds.
-            sleep: Waits for so many of them.
+        At speed "realtime" a block comes when its last sample is due.
         """
         self.sample_rate = sample_rate
         self.channels = channels

@@ -55,12 +55,9 @@ class OverflowMeter:
         self._at = 0.0
 
     def lost_before(self, count: int, at: float, *, overflow: bool) -> int:
-        """Add a block; return how many samples were lost before it.
+        """Add a block that came at `at`; return how many samples were lost before it.
 
-        Args:
-            count: Samples of the block, of each channel.
-            at: Monotonic seconds at which it came.
-            overflow: True if PortAudio reports samples lost before it.
+        They are lost only if PortAudio reports an `overflow`.
         """
         self._position += count
         delay = at - self._position / self._rate

@@ -81,11 +81,6 @@ def build_source(
 ) -> Source:
     """Build the source that `settings.input` names; a microphone may be absent.
 
-    Args:
-        settings: Those of one source.
-        speed: Speed of a recording or the demo scene.
-        now: Monotonic seconds.
-
     Raises:
         UsageError: The input is impossible: a missing file or command, a device number.
         AudioFileError: The file is not a recording, or an empty one.

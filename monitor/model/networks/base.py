@@ -104,12 +104,7 @@ def average(columns: Tensor) -> Tensor:
 
 
 def to_scores(output: Output, temperatures: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores and activity in [0, 1], of the shapes of `output`.
-
-    Args:
-        output: Output of a network.
-        temperatures: Divisors of the logits, (labels,), which calibrate the scores.
-    """
+    """Scores and activity in [0, 1]; `temperatures`, (labels,), divide the logits."""
     scores = torch.sigmoid(output.logits / temperatures)
     activity = torch.sigmoid(output.activity / temperatures[:, None])
     return scores, activity

@@ -98,14 +98,7 @@ class MonitorProcess:
         environment: Mapping[str, str] | None = None,
         name: str = "run",
     ) -> None:
-        """Start it.
-
-        Args:
-            folder: `state` in it becomes the state folder.
-            arguments: Options after `sound-monitor run`.
-            environment: Additional variables.
-            name: Prefix of the names of its threads.
-        """
+        """Start it with the options `arguments`; its state folder is `folder`/state."""
         self.state_dir = folder / "state"
         self.printed: list[Line] = []
         self.logged: list[Line] = []

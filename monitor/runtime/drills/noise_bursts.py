@@ -41,11 +41,9 @@ def main() -> None:
 
 
 def render(moment: float, noise: NDArray[np.float64]) -> bytes:
-    """Return the samples from a time of day on, as 16-bit PCM.
+    """Return the samples from `moment`, seconds since 1970, on, as 16-bit PCM.
 
-    Args:
-        moment: Time of the first sample, seconds since 1970.
-        noise: Shape (samples,), of power 1.
+    `noise` has the shape (samples,) and power 1.
     """
     moments = moment + np.arange(noise.size) / SAMPLE_RATE
     is_loud = moments % PERIOD_SECONDS < BURST_SECONDS

@@ -100,16 +100,7 @@ def health_body(
     end: str | None = None,
     seconds: float | None = None,
 ) -> dict[str, Any]:
-    """State a health problem of a source or the monitor, or that it is over.
-
-    Args:
-        settings: Settings of the rule.
-        case: The problem as it was raised.
-        state: New state.
-        detail: Sentence for the operator, maybe empty.
-        end: End of the problem, UTC.
-        seconds: Duration of the problem.
-    """
+    """State a health problem of a source or the monitor, or that it is over."""
     what = (
         case.label if case.source == EVERY_SOURCE else f"{case.label} at {case.source}"
     )
@@ -141,14 +132,7 @@ def health_body(
 def digest_body(
     settings: AlertSettings, held: Mapping[str, Any], since: datetime, zone: tzinfo
 ) -> dict[str, Any]:
-    """Sum up the reports that were held back since `since`.
-
-    Args:
-        settings: Settings of the rule.
-        held: `count`, `sounds` (source, label, count) and some `examples`.
-        since: Time at which the first was held back.
-        zone: Time zone of the sentence.
-    """
+    """Sum up the reports held back since `since`; `zone` is that of the sentence."""
     sounds = held["sounds"]
     named = ", ".join(
         f"{each['label']} at {each['source']} {each['count']} times"
@@ -186,13 +170,7 @@ def _sentence(kind: str, incident: Incident, *, escalation: bool) -> str:
 
 
 def render(template: str, content_type: str, body: Mapping[str, Any]) -> str:
-    """Fill a template with the facts of an alert.
-
-    Args:
-        template: Checked when the configuration was read.
-        content_type: Type of the result, which decides the escapes.
-        body: Body of the alert.
-    """
+    """Fill a valid template with the facts of an alert, escaped for `content_type`."""
     texts = {
         name: _escaped("" if body.get(name) is None else str(body[name]), content_type)
         for name in TEXT_FIELDS

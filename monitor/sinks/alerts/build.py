@@ -27,10 +27,7 @@ def build_hooks(
 ) -> dict[str, Hook]:
     """Build the hook of every endpoint, by its name; nothing is connected.
 
-    Args:
-        rules: Rules of the configuration.
-        environ: Environment variables of the process, for secrets.
-        labels: Labels of the model; None: those of the rules are not checked.
+    Labels of the rules are checked if the `labels` of the model are given.
 
     Raises:
         ConfigError: A sentence in a line for each fault of a rule.

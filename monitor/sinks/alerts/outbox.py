@@ -126,14 +126,10 @@ class Outbox:
         self._open.close()
 
     def head(self, endpoint: str, without: Collection[str] = ()) -> Entry | None:
-        """Read the oldest pending alert of an endpoint.
+        """Read the oldest pending alert of an endpoint, but for the ids in `without`.
 
         The others of the endpoint wait behind it, even if its next attempt is hours
         ahead: so they arrive in order.
-
-        Args:
-            endpoint: RULE/KIND.
-            without: Ids to leave out: their delivery is not recorded yet.
         """
         row = self._connection.execute(
             f"SELECT {_COLUMNS} FROM alerts "  # noqa: S608 - a constant
@@ -146,10 +142,6 @@ class Outbox:
 
     def record(self, entry: Entry, attempt: Attempt) -> bool:
         """Write an attempt and the state of its alert, unless that was dropped.
-
-        Args:
-            entry: The alert as it is after the attempt.
-            attempt: The newest.
 
         Returns:
             Whether the alert is in the database, and was pending.
@@ -212,13 +204,7 @@ class Outbox:
         rule: str | None = None,
         limit: int = -1,
     ) -> list[Entry]:
-        """Read the newest alerts in these states, oldest first.
-
-        Args:
-            states: States of the alerts.
-            rule: Name of a rule; None: all rules.
-            limit: Largest number of alerts; -1: all.
-        """
+        """Read the newest `limit` alerts (-1: all) in `states`, oldest first."""
         rows = self._connection.execute(
             f"SELECT {_COLUMNS} FROM alerts "  # noqa: S608 - a constant
             "WHERE state IN (SELECT value FROM json_each(?1)) "

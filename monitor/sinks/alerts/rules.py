@@ -267,13 +267,7 @@ class Rules:
         thresholds: Mapping[str, float],
         sample_rate: int,
     ) -> None:
-        """Begin with nothing remembered.
-
-        Args:
-            settings: The rules.
-            thresholds: Onset threshold of each label; a window at or above it is a hit.
-            sample_rate: Samples a second of the positions in records.
-        """
+        """Begin without any state; a window at or above its threshold is a hit."""
         self._rules = {each.name: Rule(each) for each in settings}
         self._thresholds = thresholds
         self._sample_rate = sample_rate

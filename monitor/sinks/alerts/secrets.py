@@ -94,10 +94,6 @@ def _read_file(path: Path, place: str) -> str:
 def tls_context(ca_file: str | None, place: str) -> ssl.SSLContext:
     """Trust the certificates in `ca_file`; None: those of the system.
 
-    Args:
-        ca_file: Path of certificates in PEM form.
-        place: Key path of the section, for messages.
-
     Raises:
         ConfigError: The file cannot be read, or holds no certificates.
     """

@@ -35,14 +35,10 @@ CANCEL_SECONDS = 0.3
 
 
 def back_off_seconds(failures: int, draw: Callable[[], float]) -> float:
-    """Time until the next attempt: exponential with full jitter.
+    """Time until the next attempt after `failures`: exponential with full jitter.
 
     A random share of 1, 2, 4, ... seconds, at most an hour, so that many monitors do
-    not come back to one endpoint at once.
-
-    Args:
-        failures: Attempts in a row that failed, at least 1.
-        draw: A random number in [0, 1).
+    not come back to one endpoint at once.  `draw` returns a number in [0, 1).
     """
     doubled = SHORTEST_BACK_OFF_SECONDS * 2.0 ** min(failures - 1, 30)
     limit = min(LONGEST_BACK_OFF_SECONDS, doubled)
@@ -208,15 +204,7 @@ class Sender:
         clock: Clock,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        """Prepare; nothing is read before `run`.
-
-        Args:
-            endpoint: RULE/KIND.
-            hook: Carries the alerts; closed at the end of `run`.
-            outbox: Outbox of this sender alone; closed at the end of `run`.
-            clock: Clock of the machine.
-            draw: A random number in [0, 1), for the jitter.
-        """
+        """Prepare; nothing is read before `run`, whose end closes hook and outbox."""
         self.endpoint = endpoint
         self._hook = hook
         self._is_retired = False

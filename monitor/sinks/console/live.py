@@ -48,17 +48,7 @@ class LiveConsole(Sink):
         onset_thresholds: Mapping[str, float] | None = None,
         title: str = "",
     ) -> None:
-        """Prepare the display.
-
-        Args:
-            console: On a terminal; see `can_show`.
-            sources: Names of the sources, in the order of the display.
-            labels: Labels of the model, in the order of its scores.
-            sample_rate: Samples a second of the model.
-            now: Monotonic seconds.
-            onset_thresholds: Marks of the bars, by label.
-            title: Part of the first line, such as the name of the model.
-        """
+        """Prepare a display on a terminal, with marks at `onset_thresholds`."""
         self._console = console
         self._title = title
         self._now = now

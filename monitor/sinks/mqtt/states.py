@@ -43,14 +43,6 @@ class MqttStates(Sink):
     ) -> None:
         """Read secrets; nothing is connected before the first `report`.
 
-        Args:
-            settings: Section `mqtt`; it has a host.
-            sources: Names of all sources.
-            labels: Labels of the model.
-            sample_rate: Samples a second of the positions in records.
-            now: Monotonic seconds.
-            environ: Environment variables of the process, for secrets.
-
         Raises:
             ConfigError: A secret or a file is missing or of the wrong form.
         """

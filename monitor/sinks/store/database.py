@@ -65,13 +65,7 @@ class Database:
         utc: Callable[[], datetime] = lambda: datetime.now(UTC),
         migrations: Sequence[str] = MIGRATIONS,
     ) -> None:
-        """Name the file; nothing is opened.
-
-        Args:
-            path: The file; its folder is created by `prepare`.
-            utc: The wall clock; names a damaged file.
-            migrations: Scripts of the versions of the schema.
-        """
+        """Name the file and its wall clock; nothing is opened."""
         self.path = path
         self._utc = utc
         self._migrations = migrations

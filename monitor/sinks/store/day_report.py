@@ -79,14 +79,7 @@ def day_bounds(day: date, zone: tzinfo | None = None) -> Interval:
 def report_day(
     reader: Reader, day: date, now: datetime, zone: tzinfo | None = None
 ) -> DayReport:
-    """Gather the facts of a day.
-
-    Args:
-        reader: The database.
-        day: Date in `zone`.
-        now: A day that is not over ends here.
-        zone: None: the local time of this machine.
-    """
+    """Gather the facts of a day in `zone`, None: local time, until `now`."""
     start, end = day_bounds(day, zone)
     end = max(start, min(end, now))
     bounds = (start, end)

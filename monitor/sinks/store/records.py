@@ -255,10 +255,7 @@ def interrupted_records(connection: sqlite3.Connection, session: str) -> list[Ti
     """Make the ends of events and health problems that other sessions left open.
 
     Each ends where the scores of its source or session end, the last that is known.
-
-    Args:
-        connection: Connection to the database.
-        session: Session that runs now, whose open records continue.
+    Open records of `session`, the current one, continue.
     """
     # The newest row of scores is found by its time; a maximum would read them all.
     events = select(

@@ -66,12 +66,8 @@ class Writer:
     ) -> T:
         """Run `work(connection, key of the session)` as one transaction.
 
-        It is run again in a new database if this one turns out to be damaged.
-
-        Args:
-            work: Changes the database.
-            synced: True if it must be on the disk when this returns.
-            lock_seconds: Longest wait for another writer.
+        If `synced`, it is on the disk when this returns.  It is run again in a new
+        database if this one turns out to be damaged.
 
         Raises:
             StoreError: Another monitor writes to it, or a newer version wrote it.
@@ -155,12 +151,7 @@ class RetryTimer:
         return FAILING_LOCK_SECONDS if self.is_failing else LOCK_SECONDS
 
     def is_due(self, now: float, *, is_wanted: bool) -> bool:
-        """Tell whether to try: when it is wanted, and after a failure when it is time.
-
-        Args:
-            now: Monotonic seconds.
-            is_wanted: True if there is something to write.
-        """
+        """Return True if wanted or, after a failure, if it is time to try again."""
         return now >= self._retry_at if self.is_failing else is_wanted
 
     def succeed(self) -> None:

@@ -73,12 +73,7 @@ class Hook(Protocol):
 
 
 def build_hook(section: Settings, place: str, environ: Mapping[str, str]) -> Hook:
-    """Build the hook that a section of the settings describes.
-
-    Args:
-        section: Settings of one kind, such as `WebhookSettings`.
-        place: Key path of the section, such as `alerts[0].webhook`, for messages.
-        environ: Environment variables of the process, for secrets.
+    """Build the hook of a section; `place` is its key path, as `alerts[0].webhook`.
 
     Raises:
         ConfigError: A secret, a file, a program or a package is missing or has the
