@@ -54,9 +54,17 @@ class SampleClock:
     """
 
     def __init__(
-        self, clock: Clock, sample_rate: int, *, memory_seconds: float = 30.0
+        self,
+        clock: Clock,
+        sample_rate: int,
+        *,
+        start: int = 0,
+        memory_seconds: float = 30.0,
     ) -> None:
+        """Begin now, at the sample index `start`."""
         self._clock = clock
+        # Counts until the first block: a source that is missing has gaps before it.
+        self._opening_zero = clock.monotonic() - start / sample_rate
         self._sample_rate = sample_rate
         self._memory_seconds = memory_seconds
         self._epoch_began = clock.monotonic()
@@ -82,10 +90,10 @@ class SampleClock:
             self._stop = stop
 
     def monotonic(self, sample: int) -> float:
-        """Monotonic seconds at which `sample` was recorded; now, before any arrived."""
+        """Monotonic seconds at which `sample` was recorded, or is to be recorded."""
         zero = self._zero(sample)
         if zero == float("inf"):
-            return self._clock.monotonic()
+            zero = self._opening_zero
         return zero + sample / self._sample_rate
 
     def utc(self, sample: int) -> datetime:

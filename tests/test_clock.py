@@ -69,9 +69,16 @@ def test_a_step_of_the_wall_clock_moves_only_later_times():
     assert seconds_off(sample_clock, clock, 11 * RATE, 0) == pytest.approx(0, abs=1e-6)
 
 
-def test_before_the_first_block_the_time_is_now():
+def test_before_the_first_block_samples_count_from_the_opening():
+    """The gaps of a source that is missing have a true start and end."""
     clock = FakeClock()
-    assert SampleClock(clock, RATE).utc(0) == clock.utc()
+    sample_clock = SampleClock(clock, RATE, start=5 * RATE)
+    opened = clock.utc()
+    clock.advance(60)
+    assert sample_clock.utc(5 * RATE) == opened
+    assert sample_clock.utc(15 * RATE) == opened + timedelta(seconds=10)
+    sample_clock.anchor([(66 * RATE, clock.monotonic())])
+    assert sample_clock.utc(66 * RATE) == clock.utc()
 
 
 def test_the_begin_of_a_long_sound_is_as_accurate_after_a_day_as_at_once():

@@ -77,7 +77,7 @@ class SourceFactory:
         timeline.wakeup = self.wakeup
         sample_clock = None
         if settings.is_live or self.speed == "realtime":
-            sample_clock = SampleClock(self.clock, rate)
+            sample_clock = SampleClock(self.clock, rate, start=start)
         if not settings.is_live:
             since = None
         if sample_clock is not None and since is not None:
