@@ -4,14 +4,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import Field, TypeAdapter
 
 from monitor.config.alerts import WEEKDAYS, QuietSettings, minutes_of
 from monitor.sinks.store.records import to_ms
 
 HOUR_MS = 3_600_000
 MAX_EXAMPLES = 20
+
+Milliseconds = Annotated[int, Field(ge=0, lt=250_000_000_000_000)]
+"""UTC, up to the year 9892."""
 
 
 @dataclass
@@ -39,6 +44,8 @@ class Case:
     """Number of still_on alerts so far."""
 
 
+_CASES = TypeAdapter(dict[str, Case])
+_LAST_MS = TypeAdapter(list[tuple[str, str, Milliseconds]])
 _RENAMED = {"told": "reported", "kind": "label"}
 """Fields of a case in states of version 1."""
 
@@ -72,18 +79,20 @@ class Cases:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over the state of an earlier run."""
-        self.going_on = {
-            key: Case(**{_RENAMED.get(name, name): it for name, it in fields.items()})
+        cases = {
+            key: {_RENAMED.get(name, name): it for name, it in fields.items()}
             for key, fields in state["cases"].items()
         }
-        self._last_ms = {(source, label): ms for source, label, ms in state["last_ms"]}
+        self.going_on = _CASES.validate_python(cases)
+        last_ms = _LAST_MS.validate_python(state["last_ms"])
+        self._last_ms = {(source, label): ms for source, label, ms in last_ms}
 
 
 @dataclass
 class Held:
     """Reports held back because there were too many alerts."""
 
-    since_ms: int
+    since_ms: Milliseconds
     count: int = 0
     sounds: list[dict[str, Any]] = field(default_factory=list)
     """Counts by source and label; of a health problem the label is its kind."""
@@ -107,6 +116,10 @@ class Held:
     def since(self) -> datetime:
         """Time at which the first was held back."""
         return datetime.fromtimestamp(self.since_ms / 1000, UTC)
+
+
+_SENT_MS = TypeAdapter(list[Milliseconds])
+_HELD = TypeAdapter(Held | None)
 
 
 class Quota:
@@ -148,8 +161,8 @@ class Quota:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over the state of an earlier run."""
-        self._sent_ms = list(state["told_ms"])
-        self._held = None if state["held"] is None else Held(**state["held"])
+        self._sent_ms = _SENT_MS.validate_python(state["told_ms"])
+        self._held = _HELD.validate_python(state["held"])
 
 
 MACHINE_ZONE = Path("/etc/localtime")

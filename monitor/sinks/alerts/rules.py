@@ -290,13 +290,25 @@ class Rules:
         return {"version": STATE_VERSION, "rules": rules}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over the state of an earlier run, but for rules that are gone."""
+        """Take over the state of an earlier run, but for rules that are gone.
+
+        A rule whose state is damaged begins anew.
+        """
         if state.get("version") not in READABLE_VERSIONS:
             logger.warning("the alert rules' state is of another version: ignored")
             return
-        for name, remembered in state["rules"].items():
-            if name in self._rules:
-                self._rules[name].restore(remembered)
+        remembered = state.get("rules")
+        for name, rule in self._rules.items():
+            if isinstance(remembered, dict) and name not in remembered:
+                continue
+            try:
+                rule.restore(remembered[name])
+            except (AttributeError, LookupError, TypeError, ValueError):
+                logger.error(
+                    "the stored state of the alert rule %s is damaged: it begins anew",
+                    name,
+                )
+                self._rules[name] = Rule(rule.settings)
 
     def _alerts(self, timed: Timed, now: datetime) -> Iterator[Alert]:
         match timed.record:

@@ -288,44 +288,6 @@ def test_the_end_of_a_sound_reported_before_a_crash_is_reported_after_it() -> No
     assert after.kinds == ["end"]  # the cooldown is remembered too
 
 
-def test_the_state_of_an_older_version_is_restored() -> None:
-    before = RuleDriver(rules())
-    before.begin()
-    case = {
-        "source": "street",
-        "label": "siren",
-        "told": True,
-        "settled": True,
-        "escalated": False,
-        "repeats": 0,
-    }
-    remembered = {
-        "cases": {"session-street-1": case},
-        "last_ms": [["street", "siren", round(before.now.timestamp() * 1000)]],
-        "health": {"cases": {}, "last_ms": []},
-        "told_ms": [],
-        "held": None,
-    }
-    after = RuleDriver(
-        rules(rule(on=["onset", "end"], cooldown_seconds=60)), before.now
-    )
-    after.rules.restore({"version": 1, "rules": {"siren": remembered}})
-    after.going_on, after.seconds = before.going_on, before.seconds
-    after.end(end_reason="interrupted")
-    after.sound()
-    assert after.kinds == ["end"]
-
-
-def test_the_state_of_an_unknown_version_is_ignored_with_one_line(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    driver = RuleDriver(rules(rule()))
-    driver.rules.restore({"version": 99, "what": "ever"})
-    assert caplog.messages == ["the alert rules' state is of another version: ignored"]
-    driver.sound()
-    assert driver.kinds == ["onset"]
-
-
 def test_a_crash_between_making_and_storing_gives_the_same_ids_again() -> None:
     first, second = (RuleDriver(rules(rule())) for _ in range(2))
     first.sound()
