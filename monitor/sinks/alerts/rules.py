@@ -297,7 +297,7 @@ class Rules:
         if state.get("version") not in READABLE_VERSIONS:
             logger.warning("the alert rules' state is of another version: ignored")
             return
-        remembered = state.get("rules")
+        remembered: Any = state.get("rules")
         for name, rule in self._rules.items():
             if isinstance(remembered, dict) and name not in remembered:
                 continue
