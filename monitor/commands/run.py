@@ -10,6 +10,7 @@ from monitor.commands.arguments import (
     Speed,
     option,
 )
+from monitor.commands.process import holding_reloads
 
 if TYPE_CHECKING:
     from monitor.commands.configuration import Configuration
@@ -38,6 +39,7 @@ Examples:
 """
 
 
+@holding_reloads()
 def run(
     config: ConfigOption = None,
     inputs: Annotated[

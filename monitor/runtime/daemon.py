@@ -138,6 +138,8 @@ def _signals() -> Iterator[queue.SimpleQueue[int]]:
         number: signal.signal(number, lambda number, _frame: received.put(number))
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     }
+    # One that came during the start is delivered now.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     try:
         yield received
     finally:

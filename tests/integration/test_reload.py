@@ -132,6 +132,17 @@ def test_an_unchanged_source_loses_nothing_whatever_else_is_reloaded(
     assert {e["end_reason"] for e in sirens if e["source"] == "yard"} == {"reloaded"}
 
 
+def test_a_reload_that_is_requested_during_the_start_follows_it(
+    tmp_path: Path, siren_command: str
+) -> None:
+    sources = {"sources": [source("street", siren_command)]}
+    with Reloading(tmp_path, sources) as running:
+        monitor = running.monitor
+        monitor.wait_until(lambda it: "configuration: " in it.log, PATIENCE_SECONDS)
+        assert running.reload() == "nothing changed"
+        assert monitor.stop()[0] == 0, monitor.log
+
+
 def test_a_cooldown_holds_over_a_reload(tmp_path: Path, siren_command: str) -> None:
     with running_endpoint() as endpoint:
         rule = {
