@@ -286,10 +286,8 @@ def read_settings(path: Path) -> dict[str, Any]:
 def training_settings(*layers: dict[str, Any], origin: str) -> TrainingSettings:
     """Merge layers of keys, later ones first, over the recipe of the preset.
 
-    Args:
-        layers: Nested dictionaries, such as a settings file and the options of the
-            command line.
-        origin: Their source, for the message.
+    `layers` are nested dictionaries, such as a settings file and the options of the
+    command line; `origin` names them in messages.
 
     Raises:
         ConfigError: A key is unknown or a value breaks its rule.

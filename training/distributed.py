@@ -101,10 +101,6 @@ class Distributed:
         All processes begin with the weights of the main one.  Batch normalisation
         spans the batch of all processes on GPUs; torch has none that does on CPUs,
         where each process normalises by its own share.
-
-        Args:
-            module: The module; its batch normalisations are replaced on a GPU.
-            has_unused: Some of its parameters may have no part in a loss.
         """
         if self.count == 1:
             return module

@@ -98,7 +98,9 @@ class Experiment:
         self.labels = self.material.manifest.labels
         self.folder.begin(settings, job.resume)
         self.evaluator = Evaluator(self.material, settings, job.device, self._advance)
-        self.distillation = None if job.teacher is None else self._ask(job.teacher)
+        self.distillation = (
+            None if job.teacher is None else self._begin_distillation(job.teacher)
+        )
 
     def _advance(self, what: str, done: int, total: int) -> None:
         if self.stop.is_set():
@@ -221,8 +223,8 @@ class Experiment:
             self.distributed,
         )
 
-    def _ask(self, path: Path) -> Distillation:
-        """Ask a teacher about the mixtures, or find its answers in the target cache."""
+    def _begin_distillation(self, path: Path) -> Distillation:
+        """Build or find the target cache: mixtures with outputs of the teacher."""
         settings, job = self.settings, self.job
         teacher = Teacher(path, settings.teacher.sample_rate)
         everything = range(len(self.material.manifest.clips))

@@ -23,11 +23,7 @@ def locked_folder(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """Lock `folder` against other processes; wait until none has it.
 
     Two trainings that start at the same time would else both decode the recordings, and
-    overwrite each other's files.  The lock ends with the process, however it ends.
-
-    Args:
-        folder: Created if it does not exist.
-        waiting: Called every half second while another process is busy; may raise.
+    overwrite each other's files.  `waiting` is called every half second meanwhile.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if sys.platform == "win32":

@@ -57,19 +57,9 @@ def train(
     """Train a student; return its network with the averaged weights of the best epoch.
 
     Without validation the last epoch counts as the best: the learning rate has gone
-    down to next to nothing by then, and the test fold must not choose.
-
-    Args:
-        student: With the weights from which training starts.
-        source: The batches of each step, or this process's shares of them.
-        labels: Names.
-        settings: Of the run.
-        folder: For checkpoints and metrics; training continues from its checkpoint.
-        display: Shows each step and epoch.
-        stop: Ends training after the current step.
-        validate: Evaluates a network on the validation folds.
-        device: Compute device.
-        distributed: The processes that train together.
+    down to next to nothing by then, and the test fold must not choose.  Training
+    continues from the checkpoint in `folder`, and ends after the step at which `stop`
+    is set.
 
     Raises:
         InterruptedTrainingError: `stop` was set; the state is in `folder`.
@@ -201,11 +191,11 @@ class TrainState:
     schedule: OneCycleLR
     step: int = 0
     sums: dict[str, float] = field(default_factory=dict)
-    """Over the steps of this epoch."""
+    """Sums over the steps of this epoch."""
     best: float = -1.0
     best_epoch: int = 0
     confusion: Confusion = field(default_factory=list)
-    """Over the windows of this epoch that have one label."""
+    """Confusion of the windows of this epoch that have one label."""
 
     _NUMBERS = ("step", "sums", "best", "best_epoch", "confusion")
 

@@ -20,10 +20,12 @@ class Ring:
     def __init__(self, channels: int, capacity: int, start: int = 0) -> None:
         """Make room for `capacity` samples; the first one written is `start`."""
         self._samples = np.zeros((channels, capacity), np.float32)
-        self._capacity = capacity
+        self.capacity = capacity
+        """Samples that it holds."""
+        self.stop = start
+        """Absolute index after the newest sample."""
         self._start = start
         self._announced = start
-        self._stop = start
 
     @property
     def channels(self) -> int:
@@ -31,19 +33,9 @@ class Ring:
         return self._samples.shape[0]
 
     @property
-    def capacity(self) -> int:
-        """Samples that it holds."""
-        return self._capacity
-
-    @property
-    def stop(self) -> int:
-        """Absolute index after the newest sample."""
-        return self._stop
-
-    @property
     def oldest(self) -> int:
         """Absolute index of the oldest sample that can still be read."""
-        return max(self._start, self._announced - self._capacity)
+        return max(self._start, self._announced - self.capacity)
 
     def write(self, block: Samples) -> None:
         """Store one block.  Runs on the capture thread: announce, copy, count.
@@ -59,25 +51,25 @@ class Ring:
             raise ValueError(
                 f"a block of shape {block.shape} for a ring of {self.channels} channels"
             )
-        self._announced = self._stop + block.shape[1]
-        newest = block[:, -self._capacity :]
+        self._announced = self.stop + block.shape[1]
+        newest = block[:, -self.capacity :]
         count = newest.shape[1]
         position, before_end = self._place(self._announced - count, count)
         self._samples[:, position : position + before_end] = newest[:, :before_end]
         self._samples[:, : count - before_end] = newest[:, before_end:]
-        self._stop = self._announced
+        self.stop = self._announced
 
     def skip(self, count: int) -> None:
         """Advance by `count` samples that are lost.  Runs on the capture thread.
 
         In the ring they are silence, so that no older sound shows up in their place.
         """
-        self._announced = self._stop + count
-        cleared = min(count, self._capacity)
+        self._announced = self.stop + count
+        cleared = min(count, self.capacity)
         position, before_end = self._place(self._announced - cleared, cleared)
         self._samples[:, position : position + before_end] = 0
         self._samples[:, : cleared - before_end] = 0
-        self._stop = self._announced
+        self.stop = self._announced
 
     def read(self, start: int, count: int) -> Samples:
         """Copy `count` samples beginning at absolute index `start`.
@@ -90,8 +82,8 @@ class Ring:
                 copied.  The caller has lost audio: say so with a Gap, then skip ahead.
             ValueError: The newest of them has not been written yet.
         """
-        if start + count > self._stop:
-            raise ValueError(f"samples up to {start + count} of {self._stop} asked for")
+        if start + count > self.stop:
+            raise ValueError(f"samples up to {start + count} of {self.stop} asked for")
         self._require(start)
         copy = np.empty((self.channels, count), np.float32)
         position, before_end = self._place(start, count)
@@ -106,7 +98,7 @@ class Ring:
         Returns:
             Index of the first sample, and float32 of shape (channels, n): n may be 0.
         """
-        stop = min(stop, self._stop)
+        stop = min(stop, self.stop)
         while True:
             first = max(start, self.oldest)
             if first >= stop:
@@ -115,7 +107,7 @@ class Ring:
                 return first, self.read(first, stop - first)
             except OverrunError:
                 # The writer goes on meanwhile: begin a little after its position.
-                start = self.oldest + self._capacity // 32
+                start = self.oldest + self.capacity // 32
 
     def _require(self, start: int) -> None:
         if start < self.oldest:
@@ -125,5 +117,5 @@ class Ring:
 
     def _place(self, start: int, count: int) -> tuple[int, int]:
         """Position of sample `start`, and how many of `count` fit before the end."""
-        position = start % self._capacity
-        return position, min(count, self._capacity - position)
+        position = start % self.capacity
+        return position, min(count, self.capacity - position)

@@ -76,6 +76,14 @@ class Timeline:
         self.sample_rate = sample_rate
         self.start = start
         """Absolute index of the first sample."""
+        self.stop = start
+        """Absolute index after the newest sample, captured or lost."""
+        self.taken = start
+        """Absolute index up to which the worker has taken everything."""
+        self.newest_arrival: tuple[int, float] | None = None
+        """Index after the newest captured sample, and its monotonic seconds."""
+        self.state_name: SourceStateName = "opening"
+        """State of the source."""
         self.capacity = round(capacity_seconds * sample_rate)
         """Samples that can be waiting for the worker."""
         self.source_rate: int | None = None
@@ -88,15 +96,11 @@ class Timeline:
         self._lock = threading.Lock()
         self._pending: list[_Pending] = []
         self._arrivals: deque[tuple[int, float]] = deque(maxlen=_MOST_ARRIVALS)
-        self._newest_arrival: tuple[int, float] | None = None
         self._statistics: deque[SignalStatistics] = deque(maxlen=_MOST_STATISTICS)
-        self._stop = start
-        self._state_name: SourceStateName = "opening"
         self._new_span = True
         self._urgent = False
         self._needs_room = False
 
-        self._taken = start
         self._losses: dict[GapReason, Loss] = {}
         self._latest_gap: Gap | None = None
         self._room = threading.Event()
@@ -104,35 +108,12 @@ class Timeline:
     # Any thread.
 
     @property
-    def stop(self) -> int:
-        """Absolute index after the newest sample, captured or lost."""
-        return self._stop
-
-    @property
-    def newest_arrival(self) -> tuple[int, float] | None:
-        """Index after the newest sample that was captured, and when it arrived.
-
-        Monotonic seconds; None before the first.
-        """
-        return self._newest_arrival
-
-    @property
-    def taken(self) -> int:
-        """Absolute index up to which the worker has taken everything."""
-        return self._taken
-
-    @property
-    def state_name(self) -> SourceStateName:
-        """State of the source."""
-        return self._state_name
-
-    @property
     def is_urgent(self) -> bool:
         """True if something should be taken before more sound has come.
 
         That is a gap, a state, or so many samples that the worker must make room.
         """
-        crowded = 2 * (self._stop - self._taken) > self.capacity
+        crowded = 2 * (self.stop - self.taken) > self.capacity
         return self._urgent or self._needs_room or crowded
 
     # The capture thread.
@@ -144,7 +125,7 @@ class Timeline:
         """
         if self._ring is None or self._ring.channels != channels:
             # Pending spans hold the old ring for as long as it is needed.
-            self._ring = Ring(channels, self.capacity, start=self._stop)
+            self._ring = Ring(channels, self.capacity, start=self.stop)
         self._new_span = True
 
     def write(self, block: Samples, now: float) -> None:
@@ -159,14 +140,14 @@ class Timeline:
             return
         self._ring.write(block)
         with self._lock:
-            start, self._stop = self._stop, self._stop + block.shape[1]
+            start, self.stop = self.stop, self.stop + block.shape[1]
             last = self._pending[-1] if self._pending else None
             if isinstance(last, _Span) and not self._new_span:
-                last.stop = self._stop
+                last.stop = self.stop
             else:
-                self._append(_Span(self._ring, start, self._stop))
-            self._newest_arrival = (self._stop, now)
-            self._arrivals.append(self._newest_arrival)
+                self._append(_Span(self._ring, start, self.stop))
+            self.newest_arrival = (self.stop, now)
+            self._arrivals.append(self.newest_arrival)
         self._new_span = False
         self._wake()
 
@@ -178,14 +159,14 @@ class Timeline:
         if self._ring is not None:
             self._ring.skip(count)
         with self._lock:
-            start, self._stop = self._stop, self._stop + count
-            self._append(Gap(self.name, start, self._stop, reason))
+            start, self.stop = self.stop, self.stop + count
+            self._append(Gap(self.name, start, self.stop, reason))
         self._wake()
 
     def state(self, state: SourceStateName, detail: str) -> None:
         """Change the state of the source.  Runs on the capture thread."""
         with self._lock:
-            self._state_name = state
+            self.state_name = state
             self._append(SourceState(self.name, state, detail))
         self._wake()
 
@@ -212,7 +193,7 @@ class Timeline:
             raise ValueError(f"{count} samples for a ring of {self.capacity}")
         while not stop.is_set():
             self._room.clear()
-            self._needs_room = self._stop + count - self._taken > self.capacity
+            self._needs_room = self.stop + count - self.taken > self.capacity
             if not self._needs_room:
                 return True
             self._wake()
@@ -237,7 +218,7 @@ class Timeline:
         with self._lock:
             pending, self._pending = self._pending, []
             self._urgent = False
-            stop = self._stop
+            stop = self.stop
         taken: list[Item] = []
         for item in pending:
             if isinstance(item, _Span):
@@ -247,7 +228,7 @@ class Timeline:
             else:
                 taken.append(item)
         self._count_losses(taken)
-        self._taken = stop
+        self.taken = stop
         self._room.set()
         return taken
 
@@ -287,7 +268,7 @@ class Timeline:
                 taken.append(Block(start, span.ring.read(start, span.stop - start)))
                 return
             except OverrunError:
-                newest = max(span.ring.oldest, self._stop - self._newest_samples)
+                newest = max(span.ring.oldest, self.stop - self._newest_samples)
                 lost = Gap(self.name, start, min(newest, span.stop), "overrun")
                 _append_gap(taken, lost)
                 start = lost.stop

@@ -75,12 +75,8 @@ class Hysteresis:
         self._scores = MovingAverage(rule.smoothing_hops)
         self._rivals = MovingAverage(rule.smoothing_hops)
         self._averaged: deque[LabelWindow | None] = deque(maxlen=rule.smoothing_hops)
-        self._event: EventBounds | None = None
-
-    @property
-    def event(self) -> EventBounds | None:
+        self.event: EventBounds | None = None
         """The ongoing event, reported or not."""
-        return self._event
 
     def push(self, window: LabelWindow) -> Change:
         """Take the next window, at least a sample later than the one before."""
@@ -91,12 +87,12 @@ class Hysteresis:
         average, rival = self._scores.push(score), self._rivals.push(window.rival)
         counts = score >= rule.offset_threshold
         self._averaged.append(window if counts else None)
-        if self._event is not None:
+        if self.event is not None:
             if counts and average >= rule.offset_threshold:
-                self._event.add(window)
+                self.event.add(window)
         elif not window.gated and self._may_begin(average, rival):
             windows = [one for one in self._averaged if one]
-            self._event = EventBounds(windows, self.horizon.floor)
+            self.event = EventBounds(windows, self.horizon.floor)
         return Change(self._report(), self._end(window))
 
     def stop(self, *, goes_on: bool = False) -> EventBounds | None:
@@ -109,7 +105,7 @@ class Hysteresis:
         Returns:
             The event, if it was reported.
         """
-        event, before = self._event, self.horizon
+        event, before = self.event, self.horizon
         if event is not None:
             self._close(event)
             if goes_on:
@@ -128,7 +124,7 @@ class Hysteresis:
         return clear and average >= self._rule.onset_threshold
 
     def _report(self) -> EventBounds | None:
-        event = self._event
+        event = self.event
         if event is None or event.onset_start is not None:
             return None
         if event.stop - event.start < self._rule.min_duration_on:
@@ -137,7 +133,7 @@ class Hysteresis:
         return event
 
     def _end(self, window: LabelWindow) -> EventBounds | None:
-        event = self._event
+        event = self.event
         if event is None or window.stop - event.stop < self._rule.min_duration_off:
             return None
         # Silence in the newest hop alone is not a lull yet: the end of a span is a
@@ -150,7 +146,7 @@ class Hysteresis:
 
     def _close(self, event: EventBounds) -> None:
         rule = self._rule
-        self._event = None
+        self.event = None
         floor = event.stop
         if event.onset_start is not None:
             # The onset may have been reported too late: its place is taken all the

@@ -90,12 +90,7 @@ class Benchmark:
 def run_benchmark(
     model: Path | None, preset: str | None = None, windows: int = WINDOWS
 ) -> Benchmark:
-    """Measure a model in fresh processes.
-
-    Args:
-        model: Model file; None is the one that comes with the program.
-        preset: Measure this network, untrained, instead of a model.
-        windows: Number of windows that are timed.
+    """Measure a model in fresh processes; with a `preset`, that network, untrained.
 
     Raises:
         ModelFileError, UsageError: There is no such model or preset.

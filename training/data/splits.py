@@ -34,7 +34,7 @@ def assign_folds(
         kind: "fold" takes the data's own folds and, where it has none, makes them by
             group; "group" makes them of whole groups; "random" clip by clip.
         count: Folds to make.
-        seed: Of the dealing.
+        seed: Seed of the generator that deals.
 
     Raises:
         DatasetError: There are fewer groups than folds.

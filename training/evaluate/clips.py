@@ -133,10 +133,8 @@ def negatives_figures(
 ) -> dict[str, Any]:
     """Shares of the clips of no label in which some score is high.
 
-    Args:
-        scores: (windows, labels).
-        onsets: Onset thresholds, (labels,) or (windows, labels).
-        windows: Their clips.
+    `onsets` are thresholds, (labels,) or (windows, labels), for `scores`, (windows,
+    labels).
     """
     alarms = np.zeros((2, len(windows.clips)), bool)
     for row, limits in zip(alarms, (onsets, np.array(0.5)), strict=True):

@@ -88,14 +88,10 @@ class Evaluator:
         negatives: Sequence[Clip],
         part: int | None = None,
     ) -> OutOfFold:
-        """Score clips and negatives.
+        """Score clips and negatives by a network that was not trained on them.
 
-        Args:
-            network: On the CPU.
-            clips: Indices.
-            negatives: Recordings that it was not trained on; may be empty.
-            part: Of everything; None: recordings are dealt into the parts 0 and 1, and
-                the ambience made of each serves the other.
+        `part` names all of them; None: recordings are dealt into the parts 0 and 1, and
+        the ambience made of each serves the other.
         """
         score = network_logits(network, self._settings.spec)
         windows = self._windows(clips)

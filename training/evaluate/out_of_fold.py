@@ -101,14 +101,9 @@ class OutOfFold:
         without_part: int | None = None,
         ambience: Sequence[Ambience] | None = None,
     ) -> Calibration:
-        """Fit temperature and thresholds, without what a part is tested on.
+        """Fit temperature and thresholds, without the clips of `without_part`.
 
-        Args:
-            labels: Names.
-            settings: Of the run.
-            without_part: The part that is tested, whose clips are not used; None: all
-                are.
-            ambience: Taken for the thresholds in place of `self.ambience`.
+        `ambience` takes the place of `self.ambience` for the thresholds.
         """
         rows = self.clips.window_part != without_part
         logits, present = self.clips.logits[rows], self.clips.present()[rows]

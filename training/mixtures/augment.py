@@ -96,14 +96,9 @@ def repeat(r: Generator, samples: Samples, longest: int, rate: int) -> Samples:
 def place(
     r: Generator, samples: Samples, window: int, rate: int, partial: bool
 ) -> tuple[Samples, int, int]:
-    """Place a sound at random in an otherwise empty window.
+    """Place a sound, (channels, n), at random in an otherwise empty window.
 
-    Args:
-        r: Draws the position.
-        samples: The sound, (channels, n).
-        window: Samples of the window.
-        rate: Samples a second.
-        partial: It may begin before the window or end after it.
+    If `partial`, it may begin before the window or end after it.
 
     Returns:
         (channels, window), and the interval [start, stop) of the sound.

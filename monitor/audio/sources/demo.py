@@ -37,6 +37,7 @@ SCENE = (
 )
 """The true times of everything that has a label."""
 
+_FADE_SECONDS = 0.02
 AMBIENCE_DBFS = -62.0
 """Root mean square of the distant traffic under all of it."""
 
@@ -75,8 +76,8 @@ def _at_level(signal: Signal, level_dbfs: float) -> Signal:
     return signal * (10 ** (level_dbfs / 20) / rms)
 
 
-def _faded(signal: Signal, sample_rate: int, seconds: float = 0.02) -> Signal:
-    count = min(len(signal) // 2, round(seconds * sample_rate))
+def _faded(signal: Signal, sample_rate: int) -> Signal:
+    count = min(len(signal) // 2, round(_FADE_SECONDS * sample_rate))
     ramp = np.sin(np.linspace(0, np.pi / 2, count)) ** 2
     faded = signal.copy()
     faded[:count] *= ramp
