@@ -128,7 +128,7 @@ class FeatureSettings(Settings):
     """Masks of neighbouring mel bands, replaced by the mean."""
 
     frequency_mask_bands: Count = 6
-    """Largest width of one, in mel bands."""
+    """Largest width of a mask, mel bands."""
 
     time_masks: Whole = 1
     """Masks of neighbouring frames, replaced by the mean."""
