@@ -176,7 +176,7 @@ class Statistics:
     """Result of the latest trial of each source."""
 
     def listening(self, age_seconds: float = 0.0) -> dict[str, bool]:
-        """Tell for each source whether it is listened to: the one definition.
+        """Return for each source whether it is listened to: the one definition.
 
         Samples must arrive and be analysed, `age_seconds` after these figures, and no
         known trouble must hide a sound.  A recording that ended is left out, unless all

@@ -49,23 +49,19 @@ class LevelMeter:
         self._window = np.sin(phase).astype(np.float32)
         self._windowed = np.empty(frame, np.float32)
         self._weights = _energy_weights(sample_rate, frame)
-        self.restart()
-
-    def restart(self) -> None:
-        """Forget the samples so far: the next ones follow a gap."""
         self._tail: Samples | None = None
-        self._laeq_db = FLOOR_DB + self._offset_db
+        self._laeq_db = FLOOR_DB + offset_db
 
     def measure(self, samples: Samples) -> Level:
         """Measure the samples that follow.
 
         The A-weighted level is that of the frames which these samples complete, so it
         lags by half a frame to a whole one (93 to 186 ms).  Where they complete none,
-        it stays as it was; after a restart, on the floor.
+        it stays as it was; at first, on the floor.
 
         Args:
             samples: float32, shape (channels, n), n > 0, finite; always the same
-                channels until `restart`.
+                channels.
         """
         flat = np.ascontiguousarray(samples).reshape(-1)
         level_dbfs = _decibels(float(np.dot(flat, flat)) / flat.size)

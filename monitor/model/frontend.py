@@ -104,7 +104,8 @@ class IncrementalLogMel:
     Args:
         log_mel: Computes the frames.
         channels: Channels of the stream, 1 or 2.
-        start: Absolute index of the first sample that will be pushed.
+        start: Absolute index of the first sample that will be pushed.  Frames begin at
+            the next multiple of the hop length; the samples before it are skipped.
     """
 
     next_frame: int
@@ -112,19 +113,10 @@ class IncrementalLogMel:
 
     def __init__(self, log_mel: LogMel, channels: int, start: int = 0) -> None:
         self._log_mel = log_mel
-        self._channels = channels
-        self.restart(start)
-
-    def restart(self, at: int) -> None:
-        """Drop the samples so far: the next ones begin at absolute index `at`.
-
-        After a gap `at` is any index; frames begin again at the next multiple of the
-        hop length, so the samples before it are skipped.
-        """
-        hop_length = self._log_mel.spec.hop_length
-        self.next_frame = -(-at // hop_length)
-        self._skip = self.next_frame * hop_length - at
-        self._tail = torch.empty(self._channels, 0)
+        hop_length = log_mel.spec.hop_length
+        self.next_frame = -(-start // hop_length)
+        self._skip = self.next_frame * hop_length - start
+        self._tail = torch.empty(channels, 0)
 
     @torch.inference_mode()
     def push(self, samples: Tensor) -> Tensor:

@@ -172,7 +172,7 @@ def _source_and_label(timed: Timed) -> tuple[str, str]:
 
 
 def _ends_after(one: Timed, other: Timed) -> bool:
-    """Tell whether `one` ends after the start of `other`, within the tolerance."""
+    """Return True if `one` ends after the start of `other`, within the tolerance."""
     assert other.start_utc is not None
     assert one.end_utc is not None
     return is_going_on(one.record) or other.start_utc < one.end_utc + TOLERANCE

@@ -104,7 +104,7 @@ class Worker:
         self._wakeup.set()
 
     def reopen_sinks(self) -> None:
-        """Have the sinks open their files again.  Worker's thread: see `ask`."""
+        """Reopen the files of the sinks.  Worker's thread: see `ask`."""
         for sink in self._parts.sinks:
             sink.reopen()
 

@@ -159,15 +159,6 @@ def test_the_level_of_the_newest_hop_does_not_depend_on_the_length_of_earlier_on
     assert parts.measure(newest) == whole.measure(newest)
 
 
-def test_a_restart_forgets_earlier_samples() -> None:
-    samples = noise(1.0, rms=0.001)
-    meter = LevelMeter(RATE, 0.0)
-    meter.measure(noise(1.0, rms=0.5, channels=2))
-    meter.restart()
-
-    assert meter.measure(samples) == LevelMeter(RATE, 0.0).measure(samples)
-
-
 def test_too_few_samples_for_a_frame_leave_the_weighted_level() -> None:
     meter = LevelMeter(RATE, 0.0)
     before = meter.measure(noise(1.0))

@@ -82,14 +82,9 @@ def test_overlapping_windows_share_their_frames():
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.integers(0, 5000), st.integers(0, 6000), st.integers(100, 2000))
-def test_after_a_gap_frames_begin_again_on_the_absolute_grid(
-    gap_start: int, gap: int, size: int
-):
-    at = gap_start + gap
-    stream = IncrementalLogMel(LOG_MEL, 2)
-    stream.push(SAMPLES[:, :gap_start])
-    stream.restart(at)
+@given(st.integers(0, 11_000), st.integers(100, 2000))
+def test_after_a_gap_frames_begin_again_on_the_absolute_grid(at: int, size: int):
+    stream = IncrementalLogMel(LOG_MEL, 2, at)
     first = stream.next_frame
     assert first == -(-at // SPEC.hop_length)
     parts = [stream.push(block) for block in SAMPLES[:, at:].split(size, dim=-1)]

@@ -113,7 +113,7 @@ class ChildProcess:
         return self._process.returncode if exited else None
 
     def ending(self, timeout_seconds: float) -> str | None:
-        """Say how the process ended: "ended with exit code 1: ..."; None for code 0.
+        """Describe the end: "ended with exit code 1: ..."; None for code 0.
 
         Called after its output has ended.
         """

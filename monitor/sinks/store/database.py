@@ -48,7 +48,7 @@ _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
 def is_damage(error: Exception) -> bool:
-    """Tell whether `error` says that the file is no valid database."""
+    """Return True if `error` says that the file is no valid database."""
     if isinstance(error, UnicodeDecodeError):  # of SQLite's message on a damaged table
         return True
     code = getattr(error, "sqlite_errorcode", None)
@@ -103,7 +103,7 @@ class Database:
             return self._open("ro" if read_only else "rw")
 
     def is_current(self, connection: sqlite3.Connection) -> bool:
-        """Tell whether the tables have the version of the program."""
+        """Return True if the tables have the version of the program."""
         return _version(connection) == len(self._migrations)
 
     def set_aside(self, reason: Exception) -> None:
@@ -322,12 +322,12 @@ class DiskReserve:
     """
 
     def __init__(self, path: Path) -> None:
-        """Look after the database at `path`."""
+        """Take no space yet; `path` is that of the database."""
         self._path = path
         self._has_space = True
 
     def has_space(self) -> bool:
-        """Tell whether the disk has space for more than records and alerts.
+        """Return True if the disk has space for more than records and alerts.
 
         A change is logged.
         """

@@ -56,7 +56,7 @@ def from_ms(milliseconds: int) -> datetime:
 
 
 def is_going_on(record: Record) -> bool:
-    """Tell whether a record is an event or a health problem that has not ended."""
+    """Return True for an event or a health problem that has not ended."""
     return isinstance(record, Onset) or (
         isinstance(record, Health) and record.state == "raised"
     )
@@ -103,7 +103,7 @@ def source_key(connection: sqlite3.Connection, name: str) -> int:
 def is_forgotten(
     connection: sqlite3.Connection, session: int, start_ms: int, end_ms: int
 ) -> bool:
-    """Tell whether the user deleted a part of this time range of a session."""
+    """Return True if the user deleted a part of this time range of a session."""
     found = connection.execute(
         "SELECT 1 FROM forgotten WHERE session = ? AND since_ms <= ? AND ? < until_ms",
         (session, end_ms, start_ms),

@@ -244,7 +244,7 @@ class _PendingRow:
     """Number of frames in the database, as of the last commit."""
 
     def can_grow(self, frame: ScoreFrame, start_ms: int, end_ms: int) -> bool:
-        """Tell whether the frame is the next one of the row."""
+        """Return True if the frame is the next one of the row."""
         first, last = self.frames[0], self.frames[-1]
         window = last.stop - last.start
         hop = frame.start - last.start
@@ -332,7 +332,7 @@ class ScoreLog:
         ]
 
     def commit(self) -> None:
-        """Take note that the frames written last are in the database."""
+        """Mark the frames written last as stored."""
         for row, key, stored in self._in_transaction:
             row.key, row.stored = key, stored
         while self._complete and self._complete[0].stored == self._complete[0].count:
