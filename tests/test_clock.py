@@ -42,6 +42,16 @@ def test_late_blocks_do_not_move_the_clock():
     assert seconds_off(sample_clock, clock, 299 * RATE, 0) == pytest.approx(0, abs=1e-6)
 
 
+def test_a_late_block_does_not_move_the_clock_when_older_estimates_expire():
+    clock = FakeClock()
+    sample_clock = SampleClock(clock, RATE, memory_seconds=30.0)
+    for second in range(1, 33):
+        clock.advance(1)
+        delay = 5.0 if second > 30 else 0.0  # the first blocks of a new period
+        sample_clock.anchor([(second * RATE, clock.monotonic() + delay)])
+    assert seconds_off(sample_clock, clock, 32 * RATE, 0) == pytest.approx(0, abs=1e-6)
+
+
 def test_a_sound_card_200_ppm_off_stays_within_a_tenth_of_a_second_over_a_day():
     clock = FakeClock()
     sample_clock = SampleClock(clock, RATE)

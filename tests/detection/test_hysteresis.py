@@ -146,6 +146,11 @@ def test_a_label_begins_only_a_margin_above_every_other(
     assert intervals(detected(tested, drawn(this, other))) == events
 
 
+def test_a_distance_that_equals_the_margin_is_enough():
+    tested = detector(rule(margin=0.8 - 0.5), rule(onset_threshold=0.95))
+    assert intervals(detected(tested, drawn("..88..", "..55.."))) == [(2, 4)]
+
+
 def test_without_a_margin_labels_sound_together():
     records = detected(detector(rule(), rule()), drawn("..88..", "..99.."))
     assert intervals(records, "a") == intervals(records, "b") == [(2, 4)]

@@ -118,6 +118,14 @@ def test_a_frame_scores_what_the_classifier_says_of_its_window(
     assert frame.scores == pytest.approx(expected.tolist(), abs=1e-5)
 
 
+def test_active_spans_lie_within_their_window_and_reach_its_end(whole):
+    """The network's last column covers more than the last frames of a window."""
+    frames = score_frames(whole)
+    ends = [stop - frame.stop for frame in frames for _, stop in frame.spans]
+    assert max(ends) == 0
+    assert all(start >= frame.start for frame in frames for start, _ in frame.spans)
+
+
 def test_levels_are_of_the_newest_hop_and_of_the_loudest(classifier):
     quiet_then_loud = torch.cat(
         [torch.from_numpy(part) for part in (noise(5, 0.01), noise(1, 0.5))], dim=1
