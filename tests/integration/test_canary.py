@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from monitor.sinks.status_socket import query_status
 from tests.support.daemon import RunningMonitor
 from tests.support.endpoint import running_endpoint
@@ -47,6 +49,7 @@ def test_the_known_sound_is_detected_and_makes_no_records(tmp_path: Path) -> Non
         assert monitor.records("health") == []
 
 
+@pytest.mark.slow
 def test_a_rule_that_can_never_fire_is_reported_as_health(tmp_path: Path) -> None:
     with running_endpoint() as endpoint:
         rule = {"name": "ill", "on": ["health"], "webhook": {"url": endpoint.url}}

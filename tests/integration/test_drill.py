@@ -65,6 +65,7 @@ def run(folder: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
     return process.returncode, outcome
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_an_interrupted_source_is_captured_again(tmp_path: Path) -> None:
     code, outcome = run(tmp_path, "unplug", "--input", "demo:")
@@ -75,6 +76,7 @@ def test_an_interrupted_source_is_captured_again(tmp_path: Path) -> None:
     assert len(facts["gap_seconds"]) >= 2
 
 
+@pytest.mark.slow
 @pytest.mark.soundcard
 @pytest.mark.timeout(400)
 def test_the_configured_microphone_is_the_one_that_is_interrupted(
@@ -85,6 +87,7 @@ def test_the_configured_microphone_is_the_one_that_is_interrupted(
     assert outcome["facts"]["input"] == "mic:default"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_source_that_does_not_come_back_fails_the_drill(tmp_path: Path) -> None:
     script = tmp_path / "once.py"

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.daemon import RunningMonitor
 from tests.support.endpoint import running_endpoint
 from tests.support.source_programs import program
@@ -58,6 +60,7 @@ def alerts_and_records(
             return bodies, monitor.records("health")
 
 
+@pytest.mark.slow
 def test_clipping_and_then_silence_are_raised_and_cleared_at_a_webhook(
     tmp_path: Path,
 ) -> None:
@@ -90,6 +93,7 @@ def test_a_source_that_delivers_nothing_is_deaf_until_the_monitor_stops(
     assert [body["state"] for body in alerts] in (["raised"], ["raised", "cleared"])
 
 
+@pytest.mark.slow
 def test_a_deaf_source_is_cleared_when_it_delivers_again(tmp_path: Path) -> None:
     """The second time that it is started, it delivers."""
     mark = tmp_path / "mark"

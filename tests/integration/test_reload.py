@@ -85,6 +85,7 @@ def assert_no_hole(frames: list[tuple[int, int]], hop_samples: int = 24_576) -> 
     assert {later[0] - sooner[0] for sooner, later in pairwise(frames)} == {hop_samples}
 
 
+@pytest.mark.slow
 def test_an_unchanged_source_loses_nothing_whatever_else_is_reloaded(
     tmp_path: Path, siren_command: str
 ) -> None:
@@ -220,6 +221,7 @@ def _frames_at(running: Reloading, sample_rate: int) -> int:
         return int(connection.execute(query, [sample_rate]).fetchone()[0])
 
 
+@pytest.mark.slow
 def test_reloads_that_change_nothing_change_no_event(tmp_path: Path) -> None:
     path = tmp_path / "scene.wav"
     soundfile.write(path, render_scene(44_100)[0, : 16 * 44_100], 44_100)
@@ -275,6 +277,7 @@ def test_an_impossible_configuration_is_rejected_as_a_whole(
     assert siren["end_reason"] == "stopped"
 
 
+@pytest.mark.slow
 def test_a_changed_source_is_opened_again_and_the_gap_is_reported(
     tmp_path: Path, siren_command: str
 ) -> None:

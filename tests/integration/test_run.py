@@ -86,7 +86,9 @@ def test_a_missing_microphone_is_reported_and_waited_for(tmp_path):
         assert "No Such Microphone" in monitor.log + " ".join(monitor.lines)
 
 
-@pytest.mark.parametrize("speed", ["max", "realtime"])
+@pytest.mark.parametrize(
+    "speed", ["max", pytest.param("realtime", marks=pytest.mark.slow)]
+)
 def test_a_recording_gives_the_same_events_at_any_speed(tmp_path, speed):
     """And the same as `analyze`, which test_analyze compares with `max`."""
     scene = render_scene(44_100)[:, : 12 * 44_100]

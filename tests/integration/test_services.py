@@ -53,7 +53,7 @@ def test_a_siren_is_stored_as_a_clip_and_published_and_the_heartbeat_is_sent(
     assert len(samples) > rate
     assert abs(samples).max() > 0.01
     run_command_line(["forget", "--all", "--yes", "--config", config])
-    assert f"deleted: {len(clips)} clips" in capsys.readouterr().out
+    assert f"deleted: {len(clips)} clip" in capsys.readouterr().out
     assert not clip.exists()
     assert not clip.with_suffix(".png").exists()
 
