@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 HELP = """Show which events other settings would detect, from stored scores.
 
 The detection settings of --config are applied to the scores in its database,
-and the result is compared with the stored events: an event stays, goes or
-comes.  No sound is needed, and nothing is stored.
+and the result is compared with the stored events: an event is unchanged, new
+or gone.  No sound is needed, and nothing is stored.
 
 Examples:
   sound-monitor replay --config new.yaml --since 1d
@@ -76,8 +76,8 @@ def replay(
         print_line()
     print_line(
         f"{counted(len(changes), 'event')} since {local_time(comparison.since)}: "
-        f"{len(comparison.stays)} stay, {len(comparison.comes)} come, "
-        f"{len(comparison.goes)} go ({counted(comparison.frames, 'score frame')})"
+        f"{len(comparison.stays)} unchanged, {len(comparison.comes)} new, "
+        f"{len(comparison.goes)} gone ({counted(comparison.frames, 'score frame')})"
     )
     return 0
 

@@ -169,10 +169,10 @@ def _source_lines(source: Facts, now: datetime) -> Iterator[str]:
 def _canary(canary: Facts, now: datetime) -> str:
     when = f"{_ago(canary['time'], now)} ago"
     if not canary["ok"]:
-        return f"canary: failed {when}: {canary['detail']}"
+        return f"self-test: failed {when}: {canary['detail']}"
     if canary["label"] is None:
-        return f"canary: the model passed its test {when}"
-    return f"canary: {canary['label']} detected {when}, score {canary['score']:.2f}"
+        return f"self-test: passed {when} (golden vector)"
+    return f"self-test: passed {when} ({canary['label']}, score {canary['score']:.2f})"
 
 
 def _trouble(trouble: Facts, now: datetime) -> str:

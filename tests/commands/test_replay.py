@@ -25,7 +25,7 @@ def test_replay_counts_events_that_stay_come_and_go(
     assert rows[0].split()[:3] == ["CHANGE", "START", "SOURCE"]
     assert {row.split()[0] for row in rows[1:]} == {"goes"}
     assert empty == ""
-    assert "0 stay, 0 come, 3 go (60 score frames)" in counts
+    assert "0 unchanged, 0 new, 3 gone (60 score frames)" in counts
     out = run(capsys, "replay", "--config", config, "--json")
     changes = [json.loads(line) for line in out.splitlines()]
     assert [each["event"]["label"] for each in changes] == [

@@ -169,19 +169,19 @@ def test_the_newest_canary_is_printed(
     detected = CanaryResult("yard", at, True, "", "siren", 0.97654, 5.04)
     why = "siren scored 0.02 at the most"
     for canary, line in (
-        (detected, "siren detected 1.0 s ago, score 0.98"),
+        (detected, "passed 1.0 s ago (siren, score 0.98)"),
         (replace(detected, ok=False, detail=why), f"failed 1.0 s ago: {why}"),
         (
             replace(detected, label=None, score=None),
-            "the model passed its test 1.0 s ago",
+            "passed 1.0 s ago (golden vector)",
         ),
     ):
         monitor.report("street", "yard", canary=(replace(canary, at=at),))
         at = monitor.clock.utc()
         print_status(monitor.snapshot)
         lines = capsys.readouterr().out.splitlines()
-        assert [each for each in lines if "canary:" in each] == [
-            f"yard: canary: {line}"
+        assert [each for each in lines if "self-test:" in each] == [
+            f"yard: self-test: {line}"
         ]
 
 

@@ -151,11 +151,11 @@ class File:
             self._path = Path(path).expanduser()
             mode = self._path.stat().st_mode
         except (FileNotFoundError, NotADirectoryError):
-            raise UsageError(f"file:{path}: there is no such file") from None
+            raise UsageError(f"{path}: there is no such file") from None
         except (OSError, ValueError, RuntimeError) as error:
-            raise UsageError(f"file:{path}: {_reason(error)}") from None
+            raise UsageError(f"{path}: {_reason(error)}") from None
         if not stat.S_ISREG(mode):
-            raise UsageError(f"file:{path}: not a regular file; name a recording")
+            raise UsageError(f"{path}: not a regular file; name a recording")
         _open(self._path).close()
 
     def open(self) -> RecordingStream:

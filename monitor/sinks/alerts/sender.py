@@ -317,8 +317,7 @@ class Sender:
     def _note_success(self) -> None:
         if self._failures or self._dead:
             logger.info(
-                "%s takes alerts again, after %d failed attempts; %d alerts were given "
-                "up",
+                "%s accepts alerts again, after %d failed attempts; %d alerts failed",
                 self.endpoint,
                 self._failures,
                 self._dead,
