@@ -56,6 +56,11 @@ def _print_card(description: "Description") -> None:
         ("LABEL", "ONSET", "OFFSET", "FALSE ALARMS/H", *map(str.upper, _FIGURES)),
         [_label_row(card, label) for label in card.labels],
     )
+    if card.report:
+        print_line(
+            "Precision, recall and F1 are those of clips classified by their highest "
+            "score; fewer reach the thresholds."
+        )
     print_line()
     for key, value in card.report.items():
         # Nested results are in the table or too long.
