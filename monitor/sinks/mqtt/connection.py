@@ -183,8 +183,10 @@ class BrokerConnection:
             self._changed.notify_all()
 
     def _lose(self) -> None:
-        if self.is_connected:  # else the reason is known
+        if self.is_connected:
             self._fail(f"{self.target}: the connection was lost")
+        elif not self.problem:  # else the reason is known
+            self._fail(f"{self.target} did not accept the connection")
 
     def _fail(self, problem: str) -> None:
         with self._changed:

@@ -316,6 +316,19 @@ def test_every_sensor_is_described_to_home_assistant(tmp_path: Path) -> None:
         assert topics <= set(published)
 
 
+def test_a_broker_that_closes_the_connection_before_it_accepts_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(20)
+        port = listener.getsockname()[1]
+        sink = states(port, FakeClock(), host="127.0.0.1")
+        sink.report(statistics("street"))
+        listener.accept()[0].close()
+        wait_until(lambda: "did not accept the connection" in caplog.text)
+        sink.close()
+
+
 def test_an_absent_broker_is_logged_once_and_blocks_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
