@@ -1,5 +1,6 @@
 """The command `sound-monitor`: its subcommands, error messages and exit codes."""
 
+import errno
 import gc
 import io
 import os
@@ -135,11 +136,21 @@ def run_command_line(arguments: Sequence[str], commands: typer.Typer = app) -> i
         print_error(f"a library cannot be loaded: {error}")
         return 1
     except BrokenPipeError:
-        # The reader of our output has ended, for example `head`.  The interpreter must
-        # not flush at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of our output has ended, for example `head`.
+        _discard_output()
+        return 1
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print_error(f"the output cannot be written: {error.strerror}")
+        _discard_output()
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _discard_output() -> None:
+    """Have the interpreter flush nothing that cannot be written at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _reopen_closed_streams() -> None:

@@ -145,3 +145,18 @@ def test_characters_that_the_terminal_lacks_are_escaped(tmp_path: Path) -> None:
         check=True,
     )
     assert b"stra\\xdfe.yaml" in result.stdout
+
+
+def test_output_to_a_full_device_is_one_sentence() -> None:
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "monitor.commands.app", "--version"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    assert result.returncode == 1
+    assert result.stderr.decode() == (
+        "sound-monitor: the output cannot be written: No space left on device\n"
+    )
