@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from standardwebhooks import Webhook as Verifier
 
 from tests.support.alerts import SECRET
@@ -115,6 +116,7 @@ def test_a_slow_delivery_does_not_keep_the_daemon_from_stopping(
     assert [json.loads(r.body)["kind"] for r in requests[:2]] == ["onset", "end"]
 
 
+@pytest.mark.slow
 def test_a_killed_monitor_reports_the_end_after_its_restart(
     tmp_path: Path, siren_command: str
 ) -> None:

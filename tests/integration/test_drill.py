@@ -113,6 +113,7 @@ def test_a_monitor_that_does_not_start_fails_the_drill_with_its_message(
     assert "model.safetensors" in outcome["sentence"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_and_everything_that_it_started(
     tmp_path: Path, number: signal.Signals

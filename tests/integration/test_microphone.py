@@ -159,6 +159,7 @@ def test_a_killed_capture_child_is_replaced(
         assert monitor.records("gap")[0]["end_reason"] == "ended"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_sounds_are_detected_again_when_pulseaudio_is_back(
     tmp_path,

@@ -166,6 +166,7 @@ def test_a_cooldown_holds_over_a_reload(tmp_path: Path, siren_command: str) -> N
         assert len(endpoint.requests) == 1
 
 
+@pytest.mark.slow
 def test_with_another_model_events_end_and_no_window_is_missing(
     tmp_path: Path, siren_command: str
 ) -> None:

@@ -58,6 +58,7 @@ def test_a_siren_is_stored_as_a_clip_and_published_and_the_heartbeat_is_sent(
     assert not clip.with_suffix(".png").exists()
 
 
+@pytest.mark.slow
 def test_without_the_privacy_setting_no_clip_is_stored(
     tmp_path: Path, siren_command: str
 ) -> None:

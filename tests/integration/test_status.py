@@ -10,6 +10,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from monitor.sinks.status_socket import query_status
@@ -143,6 +144,7 @@ def sentence_of(config: str) -> str:
     return str(json.loads(result.stdout)["sentence"])
 
 
+@pytest.mark.slow
 def test_after_a_kill_it_is_not_running_and_its_successor_answers(
     tmp_path: Path, siren_command: str
 ) -> None:

@@ -61,6 +61,7 @@ def test_a_killed_monitor_has_stored_its_reports_and_the_next_one_ends_them(
     assert reported <= {record["id"] for record in ask(tmp_path, "events", "--json")}
 
 
+@pytest.mark.slow
 def test_replay_with_the_same_settings_gives_the_same_events(
     tmp_path: Path, siren_command: str
 ) -> None:
@@ -84,6 +85,7 @@ def test_the_monitor_runs_without_a_database(
     assert not list(monitor.state_dir.glob("*.db*"))
 
 
+@pytest.mark.slow
 def test_a_second_monitor_on_the_same_state_is_rejected(
     tmp_path: Path, siren_command: str
 ) -> None:
