@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from monitor.runtime.threads import Threads
 from monitor.sinks.alerts.outbox import alert_id
 from tests.support import ROOT
 from tests.support.alert_drill import build
@@ -157,7 +158,8 @@ def test_an_onset_is_at_the_webhook_within_a_tenth_of_a_second(
     latencies = []
     with running_endpoint() as endpoint:
         store, alerting = build(tmp_path, [endpoint.url], "run")
-        alerting.start()
+        threads = Threads()
+        alerting.start(threads)
         for number in range(100):
             began = time.monotonic()
             start = 10.0 + 5 * number
@@ -168,7 +170,7 @@ def test_an_onset_is_at_the_webhook_within_a_tenth_of_a_second(
             store.write([event(start_seconds=start, seconds=2, number=number)])
             endpoint.wait_for(2 * number + 2)
         store.close()
-        assert alerting.finish(5.0, lambda: False) == []
+        assert alerting.finish(threads, 5.0, lambda: False) == []
     latencies.sort()
     median, p95 = latencies[50], latencies[94]
     with capsys.disabled():
