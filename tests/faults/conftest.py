@@ -1,6 +1,7 @@
 """Gathers the figures of the fault tests in one table.
 
-`pytest -m "slow and not soak" tests/faults --fault-table FILE` also writes it as Markdown.
+`pytest -m "slow and not soak" tests/faults --fault-table FILE` also writes it as
+Markdown.
 """
 
 from pathlib import Path
