@@ -39,6 +39,7 @@ from monitor.runtime.app import (
     parts_of,
     plan_app,
 )
+from monitor.runtime.health import HealthReport
 from monitor.runtime.supervisor import Supervisor
 from monitor.runtime.threads import RunningThread
 from monitor.sinks.alerts.secrets import digest_of_contents
@@ -165,9 +166,15 @@ class Reloader:
         app.start_captures(plan.opened)
         if plan.alerting is not None:
             plan.alerting.start(app.senders, before.alerting)
+        reports = app.environment.reports
+        if not self._contents:
+            reports.post(HealthReport("disk", "cleared", "the database is open again"))
         # After a failure the next request tries again.
         self._contents = "" if failures else contents
         for failure in failures:
+            # Without its database the monitor sends no alerts: status, metrics and
+            # console must not look well.
+            reports.post(HealthReport("disk", "raised", f"not stored: {failure}"))
             self._note(str(failure), is_taken=False)
             logger.error("nothing is stored until the next reload: %s", failure)
         if not failures:

@@ -2,11 +2,13 @@
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from monitor.audio.level import Level
 from monitor.audio.ring import Samples
 from monitor.audio.timeline import Block
 from monitor.config.detection import DetectionSettings, LabelSettings
@@ -15,7 +17,8 @@ from monitor.errors import ConfigError
 from monitor.model.classifier import Classifier
 from monitor.model.frontend import LogMel
 from monitor.records import Event, Gap, Onset, Record, ScoreFrame
-from monitor.runtime.pipeline import Pipeline
+from monitor.runtime.pipeline import Pipeline, _shifted
+from monitor.runtime.windowing import Window
 from monitor.spec import ModelSpec
 from tests.support.models import seeded_model
 from tests.support.signals import cut, noise, silence, sine
@@ -124,6 +127,13 @@ def test_active_spans_lie_within_their_window_and_reach_its_end(whole):
     ends = [stop - frame.stop for frame in frames for _, stop in frame.spans]
     assert max(ends) == 0
     assert all(start >= frame.start for frame in frames for start, _ in frame.spans)
+
+
+def test_spans_of_a_network_with_a_longer_stride_end_with_their_window():
+    level = Level(-20.0, -20.0)
+    window = Window(1000, 1000 + WINDOW, torch.zeros(1), level, -20.0)
+    spans = np.array([[0, WINDOW + 500], [10, 20]])
+    assert _shifted(spans, window) == ((1000, 1000 + WINDOW), (1010, 1020))
 
 
 def test_levels_are_of_the_newest_hop_and_of_the_loudest(classifier):

@@ -17,6 +17,7 @@ from monitor.errors import ConfigError, StoreError
 from monitor.model.model_file import save_model
 from monitor.runtime import reload as reload_module
 from monitor.runtime.app import App, Environment, load, plan_app
+from monitor.runtime.health import HealthReport
 from monitor.runtime.reload import FreshConfig, Reloader, differences
 from monitor.runtime.supervisor import ServiceManager, Summary, Supervisor
 from monitor.sinks.status_snapshot import DaemonFacts
@@ -231,12 +232,16 @@ def test_without_its_database_the_monitor_listens_on_until_the_next_reload(
         return open_sinks(plan, *arguments)
 
     monkeypatch.setattr(reload_module, "open_sinks", failing)
+    posted: list[HealthReport] = []
+    monkeypatch.setattr(running.app.environment.reports, "post", posted.append)
     assert running.reload(store={"keep_days": 7}) == "locked"
     assert running.app.sinks.store is None
     running.on_worker(lambda: None)
     assert "nothing is stored until the next reload: locked" in caplog.messages
     running.reload(store={"keep_days": 7})
     assert running.app.sinks.store is not None
+    changes = [each.state for each in posted if each.kind == "disk"]
+    assert changes == ["raised", "cleared"]
 
 
 def test_the_main_thread_never_waits_and_many_requests_are_one(
