@@ -2,17 +2,15 @@
 
 import logging
 import random
-import sqlite3
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from monitor.clock import Clock
-from monitor.errors import StoreUnavailableError
 from monitor.sinks.alerts.hooks import Delivered, Hook, Outcome, Refused, Retry
 from monitor.sinks.alerts.outbox import Alert, Attempt, Entry, Outbox
+from monitor.sinks.alerts.pending import PendingAlerts
 
 logger = logging.getLogger(__name__)
 
@@ -25,10 +23,6 @@ LOOK_SECONDS = 2.0
 DATABASE_RETRY_SECONDS = 0.5
 """Pause between attempts to use a database that fails."""
 
-STORING_SECONDS = 2.0
-"""An alert that is not stored by then is delivered from memory."""
-
-MEMORY_ALERTS = 1000
 POLL_SECONDS = 0.1
 CANCEL_SECONDS = 0.3
 """Time in which a cancelled delivery must end."""
@@ -84,106 +78,6 @@ class Delivery:
             # monitor: it would start again, and fail again.
             logger.exception("the hook of %s failed unexpectedly", self._alert.endpoint)
             self.outcome = Retry(f"failed unexpectedly: {type(error).__name__}")
-
-
-class PendingAlerts:
-    """The alerts of one endpoint in their order: of the outbox, else of memory.
-
-    While the database works, memory is empty but for alerts about to be stored.  While
-    it fails, new alerts are taken from memory, and what became of them is recorded when
-    it works again: else they would be delivered again and again.  Used by the sender's
-    thread; `offer` and `confirm` by the worker's.
-    """
-
-    def __init__(
-        self, endpoint: str, outbox: Outbox, monotonic: Callable[[], float]
-    ) -> None:
-        self._endpoint = endpoint
-        self._outbox = outbox
-        self._monotonic = monotonic
-        self._offered: deque[tuple[float, Alert]] = deque(maxlen=MEMORY_ALERTS)
-        self._unrecorded: dict[str, tuple[Entry, Attempt]] = {}
-        self._database_fails = False
-
-    def offer(self, alerts: Iterable[Alert]) -> None:
-        """Take alerts that are about to be stored.  Worker's thread."""
-        now = self._monotonic()
-        self._offered.extend((now, a) for a in alerts if a.endpoint == self._endpoint)
-
-    def confirm(self) -> None:
-        """Forget the offered alerts, which are stored now.  Worker's thread."""
-        self._offered.clear()
-
-    @property
-    def holds_memory(self) -> bool:
-        """True while something in memory should be in the database."""
-        return bool(self._unrecorded or self._offered or self._database_fails)
-
-    def first(self) -> Entry | None:
-        """The oldest pending alert."""
-        entry = None
-        settled = [
-            key for key, (it, _) in self._unrecorded.items() if it.state != "pending"
-        ]
-        works = self._write_unrecorded()
-        try:
-            # A full disk can still be read.
-            entry = self._outbox.head(self._endpoint, settled)
-        except (sqlite3.Error, StoreUnavailableError) as error:
-            self._note_failure(error)
-            works = False
-        if works and self._database_fails:
-            logger.info("alerts to %s: the database works again", self._endpoint)
-            self._database_fails = False
-        entry = entry or self._first_offered(settled)
-        if entry is None or entry.alert.id not in self._unrecorded:
-            return entry
-        return self._unrecorded[entry.alert.id][0]
-
-    def record(self, entry: Entry, attempt: Attempt) -> None:
-        """Take an entry as it is after an attempt; keep it until it is written."""
-        self._unrecorded[entry.alert.id] = (entry, attempt)
-        while len(self._unrecorded) > MEMORY_ALERTS:
-            del self._unrecorded[next(iter(self._unrecorded))]
-        self._write_unrecorded()
-
-    def close(self) -> None:
-        """Close the outbox."""
-        self._outbox.close()
-
-    def _first_offered(self, settled: list[str]) -> Entry | None:
-        """The oldest alert that should have been stored by now."""
-        before = self._monotonic() - STORING_SECONDS
-        for offered, alert in tuple(self._offered):
-            if offered > before:
-                break
-            if alert.id not in settled:
-                return Entry(alert, "pending", 0, alert.created, None)
-        return None
-
-    def _write_unrecorded(self) -> bool:
-        """Write what is not recorded; True if the database works."""
-        offered = {alert.id for _, alert in tuple(self._offered)}
-        try:
-            for key, (entry, attempt) in list(self._unrecorded.items()):
-                # An alert that is still offered will be stored, and recorded then.
-                if self._outbox.record(entry, attempt) or key not in offered:
-                    del self._unrecorded[key]
-        except (sqlite3.Error, StoreUnavailableError) as error:
-            self._note_failure(error)
-            return False
-        return True
-
-    def _note_failure(self, error: Exception) -> None:
-        """Log the first failure."""
-        if not self._database_fails:
-            logger.error(
-                "alerts to %s: the database does not work; they go on from memory as "
-                "far as they can: %s",
-                self._endpoint,
-                error,
-            )
-        self._database_fails = True
 
 
 class Sender:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from monitor.sinks.alerts.outbox import Attempt, Outbox, write_alerts
-from monitor.sinks.alerts.sender import STORING_SECONDS, PendingAlerts
+from monitor.sinks.alerts.pending import STORING_SECONDS, PendingAlerts
 from monitor.sinks.store.database import Database, open_database, transaction
 from tests.support.alerts import NOW, alert
 from tests.support.clock import FakeClock
