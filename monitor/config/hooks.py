@@ -179,6 +179,11 @@ class WebhookSettings(Settings):
     ca_file: Text | None = None
     """PEM file with the certificate authorities to trust, instead of the system's."""
 
+    accept_redirect: bool = False
+    """An answer of 301, 302 or 303 counts as a delivery, wherever it leads: some
+    services answer so once they have accepted a POST.
+    """
+
     connect_seconds: TotalSeconds = 5.0
     """Time limit for the connection."""
 

@@ -73,6 +73,10 @@ class Entry:
     last_error: str | None
 
 
+MOST_ATTEMPTS = 20
+"""Attempts kept of each alert, the newest."""
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One try to deliver an alert."""
@@ -140,6 +144,14 @@ class Outbox:
         ).fetchone()
         return None if row is None else _entry(row)
 
+    def pending(self, alert_id: str) -> Entry | None:
+        """Read the alert with this id, if it is pending."""
+        row = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM alerts WHERE id = ? AND state = 'pending'",  # noqa: S608 - a constant
+            (alert_id,),
+        ).fetchone()
+        return None if row is None else _entry(row)
+
     def record(self, entry: Entry, attempt: Attempt) -> bool:
         """Write an attempt and the state of its alert, unless that was dropped.
 
@@ -172,6 +184,12 @@ class Outbox:
                         attempt.detail,
                         round(attempt.duration_seconds * 1000),
                     ),
+                )
+                connection.execute(
+                    "DELETE FROM attempts WHERE sequence IN (SELECT sequence "
+                    "FROM attempts WHERE alert_id = ? ORDER BY sequence DESC "
+                    "LIMIT -1 OFFSET ?)",
+                    (entry.alert.id, MOST_ATTEMPTS),
                 )
         return changed > 0
 

@@ -3,7 +3,7 @@
 import logging
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from monitor.errors import StoreUnavailableError
 from monitor.sinks.alerts.outbox import Alert, Attempt, Entry, Outbox
@@ -49,26 +49,38 @@ class PendingAlerts:
         """True while something in memory should be in the database."""
         return bool(self._unrecorded or self._offered or self._database_fails)
 
-    def first(self) -> Entry | None:
-        """The oldest pending alert."""
+    def first(self, without: Collection[str] = ()) -> Entry | None:
+        """The oldest pending alert but for the ids in `without`."""
         entry = None
-        settled = [
+        left_out = list(without)
+        left_out += [
             key for key, (it, _) in self._unrecorded.items() if it.state != "pending"
         ]
         works = self._write_unrecorded()
         try:
             # A full disk can still be read.
-            entry = self._outbox.head(self._endpoint, settled)
+            entry = self._outbox.head(self._endpoint, left_out)
         except (sqlite3.Error, StoreUnavailableError) as error:
             self._note_failure(error)
             works = False
         if works and self._database_fails:
             logger.info("alerts to %s: the database works again", self._endpoint)
             self._database_fails = False
-        entry = entry or self._first_offered(settled)
+        entry = entry or self._first_offered(left_out)
         if entry is None or entry.alert.id not in self._unrecorded:
             return entry
         return self._unrecorded[entry.alert.id][0]
+
+    def find(self, key: str) -> Entry | None:
+        """The pending alert with this id."""
+        if key in self._unrecorded:
+            entry = self._unrecorded[key][0]
+            return entry if entry.state == "pending" else None
+        try:
+            return self._outbox.pending(key)
+        except (sqlite3.Error, StoreUnavailableError) as error:
+            self._note_failure(error)
+            return None
 
     def record(self, entry: Entry, attempt: Attempt) -> None:
         """Take an entry as it is after an attempt; keep it until it is written."""
@@ -81,13 +93,13 @@ class PendingAlerts:
         """Close the outbox."""
         self._outbox.close()
 
-    def _first_offered(self, settled: list[str]) -> Entry | None:
+    def _first_offered(self, left_out: list[str]) -> Entry | None:
         """The oldest alert that should have been stored by now."""
         before = self._monotonic() - STORING_SECONDS
         for offered, alert in tuple(self._offered):
             if offered > before:
                 break
-            if alert.id not in settled:
+            if alert.id not in left_out:
                 return Entry(alert, "pending", 0, alert.created, None)
         return None
 

@@ -5,17 +5,15 @@ import random
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from monitor.clock import Clock
 from monitor.sinks.alerts.hooks import Delivered, Hook, Outcome, Refused, Retry
 from monitor.sinks.alerts.outbox import Alert, Attempt, Entry, Outbox
 from monitor.sinks.alerts.pending import PendingAlerts
+from monitor.sinks.alerts.schedule import Schedule
 
 logger = logging.getLogger(__name__)
-
-SHORTEST_BACK_OFF_SECONDS = 1.0
-LONGEST_BACK_OFF_SECONDS = 3600.0
 
 LOOK_SECONDS = 2.0
 """Longest pause between looks at the outbox: `alerts retry` may have changed it."""
@@ -26,18 +24,6 @@ DATABASE_RETRY_SECONDS = 0.5
 POLL_SECONDS = 0.1
 CANCEL_SECONDS = 0.3
 """Time in which a cancelled delivery must end."""
-
-
-def back_off_seconds(failures: int, draw: Callable[[], float]) -> float:
-    """Time until the next attempt after `failures`: exponential with full jitter.
-
-    A random share of 1, 2, 4, ... seconds, at most an hour, so that many monitors do
-    not come back to one endpoint at once.  `draw` returns a number in [0, 1).
-    """
-    doubled = SHORTEST_BACK_OFF_SECONDS * 2.0 ** min(failures - 1, 30)
-    limit = min(LONGEST_BACK_OFF_SECONDS, doubled)
-    # Not at once, or a burst of failures would look like an attack.
-    return max(0.05, draw()) * limit
 
 
 class Delivery:
@@ -83,7 +69,8 @@ class Delivery:
 class Sender:
     """Delivers the alerts of one endpoint in their order, each at least once.
 
-    An alert is the first until it is delivered, refused, dropped or past its deadline.
+    An alert is the first until it is delivered, refused, dropped or past its deadline;
+    or passed over, because it alone fails: see `Schedule`.
 
     Each delivery runs on a thread of its own, so that one that hangs where nothing can
     wake it, such as in the resolver, keeps neither the sender from stopping nor the
@@ -104,10 +91,9 @@ class Sender:
         self._is_retired = False
         self._pending = PendingAlerts(endpoint, outbox, clock.monotonic)
         self._clock = clock
-        self._draw = draw
+        self._schedule = Schedule(clock.utc(), clock.monotonic(), draw)
         self._wakeup = threading.Event()
         self._is_idle = False
-        self._failures = 0
         self._dead = 0
         self._delivery: Delivery | None = None
 
@@ -153,19 +139,33 @@ class Sender:
         """Do what is due; return the seconds for which nothing will be."""
         self._is_idle = False
         self._wakeup.clear()
-        entry = self._pending.first()
-        if entry is None:
-            return (
-                DATABASE_RETRY_SECONDS if self._pending.holds_memory else LOOK_SECONDS
-            )
-        now = self._clock.utc()
-        if entry.alert.deadline <= now:
-            self._expire(entry, now)
+        wait_seconds = LOOK_SECONDS
+        entry = self._pending.first(self._schedule.passed_over)
+        if entry is not None:
+            wait_seconds = self._handle(entry, stop)
+        else:
+            self._schedule.end_trial()
+            if self._pending.holds_memory:
+                wait_seconds = DATABASE_RETRY_SECONDS
+        key = self._schedule.due_among_passed_over(self._clock.monotonic())
+        if key is None or stop.is_set():
+            return wait_seconds
+        passed_over = self._pending.find(key)
+        if passed_over is None:
+            self._schedule.forget(key)
+        else:
+            self._handle(passed_over, stop)
+        return 0.0
+
+    def _handle(self, entry: Entry, stop: threading.Event) -> float:
+        """Try an alert or give it up, if that is due; return the seconds to wait."""
+        utc, now = self._clock.utc(), self._clock.monotonic()
+        if self._schedule.is_expired(entry, utc, now):
+            self._expire(entry, utc)
             return 0.0
-        due = entry.next_attempt
-        # Further ahead than any back-off: the wall clock was set back.
-        if now < due <= now + timedelta(seconds=LONGEST_BACK_OFF_SECONDS):
-            return min((due - now).total_seconds(), LOOK_SECONDS)
+        wait_seconds = self._schedule.wait_seconds(entry, now)
+        if wait_seconds > 0:
+            return min(wait_seconds, LOOK_SECONDS)
         self._attempt(entry, stop)
         return 0.0
 
@@ -179,18 +179,23 @@ class Sender:
         match outcome:
             case Delivered(detail):
                 self._note_success()
+                self._schedule.note_answer(entry.alert.id)
                 entry = replace(entry, state="delivered")
                 attempt = Attempt(at, "delivered", detail, seconds)
             case Refused(reason):
                 self._note_dead(entry, f"was refused: {reason}")
+                self._schedule.note_answer(entry.alert.id)
                 entry = replace(entry, state="dead", last_error=reason)
                 attempt = Attempt(at, "refused", reason, seconds)
-            case Retry(reason, after_seconds):
-                pause = timedelta(seconds=self._fail(entry, reason, after_seconds))
-                next_attempt = self._clock.utc() + pause
+            case Retry(reason, asked_seconds):
+                next_attempt = self._fail(entry, reason, asked_seconds)
                 entry = replace(entry, next_attempt=next_attempt, last_error=reason)
                 attempt = Attempt(at, "retry", reason, seconds)
         self._pending.record(entry, attempt)
+        if isinstance(outcome, Retry) and self._schedule.may_pass_over(entry):
+            without = (*self._schedule.passed_over, entry.alert.id)
+            if self._pending.first(without) is not None:
+                self._schedule.pass_over(entry)
 
     def _deliver(self, alert: Alert, stop: threading.Event) -> Outcome | None:
         """Deliver within the time limit; None: the sender was stopped meanwhile."""
@@ -209,18 +214,18 @@ class Sender:
         return None if stop.is_set() and not is_delivered else outcome
 
     def _note_success(self) -> None:
-        if self._failures or self._dead:
+        if self._schedule.failures or self._dead:
             logger.info(
                 "%s accepts alerts again, after %d failed attempts; %d alerts failed",
                 self.endpoint,
-                self._failures,
+                self._schedule.failures,
                 self._dead,
             )
-        self._failures = self._dead = 0
+        self._dead = 0
 
-    def _fail(self, entry: Entry, reason: str, after_seconds: float | None) -> float:
-        """Count a failure; return the seconds until the next attempt."""
-        if not self._failures:
+    def _fail(self, entry: Entry, reason: str, asked_seconds: float | None) -> datetime:
+        """Count a failure; return the time of the next attempt."""
+        if not self._schedule.failures:
             logger.warning(
                 "alert %s did not reach %s: %s; trying again until %s",
                 entry.alert.id,
@@ -228,16 +233,15 @@ class Sender:
                 reason,
                 entry.alert.deadline.isoformat(timespec="seconds"),
             )
-        # After a restart the count goes on.
-        self._failures = max(self._failures + 1, entry.attempts)
-        wait = back_off_seconds(self._failures, self._draw)
-        return wait if after_seconds is None else max(after_seconds, 0.05)
+        utc, now = self._clock.utc(), self._clock.monotonic()
+        return self._schedule.note_failure(entry, asked_seconds, utc, now)
 
     def _expire(self, entry: Entry, now: datetime) -> None:
         reason = "not delivered by its deadline"
         if entry.last_error:
             reason += f"; the last error: {entry.last_error}"
         self._note_dead(entry, f"was {reason}")
+        self._schedule.forget(entry.alert.id)
         entry = replace(entry, state="dead", last_error=reason)
         self._pending.record(entry, Attempt(now, "expired", reason, 0.0))
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from monitor.sinks.alerts.outbox import Outbox, write_alerts
+from monitor.sinks.alerts.outbox import MOST_ATTEMPTS, Attempt, Outbox, write_alerts
 from monitor.sinks.store.database import open_database, transaction
 from tests.support.alerts import NOW, alert
 
@@ -46,6 +47,17 @@ def test_all_endpoints_configured_leave_no_orphans(outbox: Outbox) -> None:
     known = ["siren/webhook", "gone/webhook"]
     assert outbox.expire_orphans(known, NOW + timedelta(days=9)) == 0
     assert states(outbox) == ["pending"] * 4
+
+
+def test_the_newest_attempts_are_kept_and_all_are_counted(outbox: Outbox) -> None:
+    entry = outbox.entries()[0]
+    for number in range(1, 2 * MOST_ATTEMPTS):
+        entry = replace(entry, attempts=number)
+        outbox.record(entry, Attempt(NOW, "retry", f"attempt {number}", 0.1))
+    kept = [attempt.detail for attempt in outbox.attempts(entry.alert.id)]
+    numbers = range(MOST_ATTEMPTS, 2 * MOST_ATTEMPTS)
+    assert kept == [f"attempt {number}" for number in numbers]
+    assert outbox.entries()[0].attempts == 2 * MOST_ATTEMPTS - 1
 
 
 def test_the_newest_entries_come_oldest_first(outbox: Outbox) -> None:

@@ -19,7 +19,8 @@ from monitor.config.hooks import WebhookSettings
 from monitor.sinks.alerts.hooks import Delivered, Hook, Outcome, Refused, Retry
 from monitor.sinks.alerts.hooks.webhook import Webhook
 from monitor.sinks.alerts.outbox import Alert, Attempt, Outbox, write_alerts
-from monitor.sinks.alerts.sender import Sender, back_off_seconds
+from monitor.sinks.alerts.schedule import back_off_seconds
+from monitor.sinks.alerts.sender import Sender
 from monitor.sinks.store.database import Database, open_database, transaction
 from tests.support.alerts import alert
 from tests.support.clock import FakeClock, wait_until
@@ -68,6 +69,14 @@ class StuckHook(FakeHook):
         return Delivered()
 
 
+class PickyHook(FakeHook):
+    """Fails at the first alert, always."""
+
+    def deliver(self, alert: Alert) -> Outcome:
+        self.taken.append(alert)
+        return Retry("bad") if alert.body["number"] == 0 else Delivered()
+
+
 @pytest.fixture
 def database(tmp_path: Path) -> Database:
     return open_database(tmp_path / "monitor.db")
@@ -97,6 +106,13 @@ def running(
         sender.wake()
         thread.join(5)
         assert not thread.is_alive()
+
+
+def note_attempts(database: Database, attempts: int) -> None:
+    """Let the first alert have been tried so often in an earlier run."""
+    with closing(Outbox(database)) as outbox:
+        entry = replace(outbox.entries()[0], attempts=attempts)
+        outbox.record(entry, Attempt(datetime.now(UTC), "retry", "down", 0.1))
 
 
 def states(database: Database) -> list[tuple[str, int]]:
@@ -143,16 +159,45 @@ def test_a_refused_alert_is_dead_and_the_next_one_is_delivered(
     assert states(database) == [("dead", 1), ("delivered", 1)]
 
 
-def test_an_alert_past_its_deadline_is_dead_without_an_attempt(
+def test_an_alert_past_its_deadline_is_tried_and_then_given_up(
     database: Database,
 ) -> None:
-    before = datetime.now(UTC) - timedelta(seconds=1)
-    put(database, alert(0, created=before, seconds=0.01), *now_alerts(2)[1:])
-    hook = FakeHook()
+    """After a restart, the clock may show anything."""
+    before = datetime.now(UTC) - timedelta(days=400)
+    old = [alert(n, created=before, seconds=0.01) for n in range(2)]
+    put(database, *old, *now_alerts(3)[2:])
+    hook = FakeHook(Delivered(), Retry("down"))
     with running(database, hook):
+        wait_until(lambda: states(database)[2][0] == "delivered")
+    assert states(database) == [("delivered", 1), ("dead", 1), ("delivered", 1)]
+
+
+def test_an_alert_that_alone_fails_holds_up_no_other(database: Database) -> None:
+    put(database, *now_alerts(4))
+    note_attempts(database, 4)
+    hook = PickyHook()
+    with running(database, hook):
+        wait_until(lambda: [s for s, _ in states(database)[1:]] == ["delivered"] * 3)
+        put(database, *now_alerts(5)[4:])
+        wait_until(lambda: states(database)[-1][0] == "delivered")
+    assert hook.numbers[:2] == [0, 1]
+    assert [number for number in hook.numbers if number] == [1, 2, 3, 4]
+    assert states(database)[0][0] == "pending"
+
+
+def test_an_alert_passed_over_that_is_dropped_is_not_delivered(
+    database: Database,
+) -> None:
+    put(database, *now_alerts(2))
+    note_attempts(database, 4)
+    hook = PickyHook()
+    with running(database, hook), closing(Outbox(database)) as outbox:
         wait_until(lambda: states(database)[1][0] == "delivered")
-    assert states(database)[0] == ("dead", 0)
-    assert hook.numbers == [1]
+        assert outbox.drop(hook.taken[0].id)
+        count = len(hook.taken)
+        put(database, *now_alerts(3)[2:])
+        wait_until(lambda: states(database)[2][0] == "delivered")
+    assert hook.numbers[count:] in ([2], [0, 2])
 
 
 def test_retry_after_is_obeyed(database: Database) -> None:
@@ -169,10 +214,8 @@ def test_retry_after_is_obeyed(database: Database) -> None:
 
 def test_the_back_off_goes_on_after_a_restart(database: Database) -> None:
     put(database, *now_alerts(1))
+    note_attempts(database, 9)
     with closing(Outbox(database)) as outbox:
-        (entry,) = outbox.entries()
-        failed = Attempt(datetime.now(UTC), "retry", "down", 0.1)
-        outbox.record(replace(entry, attempts=9), failed)
         hook = FakeHook(Retry("down"))
         with running(database, hook, jitter=0.999):
             wait_until(lambda: states(database)[0][1] == 10)
@@ -342,11 +385,11 @@ def test_failures_are_logged_once_and_their_end_too(
 ) -> None:
     caplog.set_level(logging.INFO)
     put(database, *now_alerts(1))
-    hook = FakeHook(*[Retry("down", 0.0)] * 6)
+    hook = FakeHook(*[Retry("down", 0.0)] * 3)
     with running(database, hook):
         wait_until(lambda: states(database)[0][0] == "delivered")
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
-    assert "after 6 failed attempts" in caplog.messages[1]
+    assert "after 3 failed attempts" in caplog.messages[1]
 
 
 def test_a_dropped_alert_stays_dropped(database: Database) -> None:

@@ -145,6 +145,20 @@ def test_retry_after_in_seconds_is_obeyed(asked: str, seconds: float | None) -> 
         assert deliver(endpoint) == Retry("HTTP 429", seconds)
 
 
+@pytest.mark.parametrize(
+    ("answered", "seconds"),
+    [("18:00:00", 90), ("18:01:40", 0), ("10:00:00", 3600), ("soon", 0)],
+)
+def test_a_date_of_retry_after_is_compared_with_that_of_the_answer(
+    answered: str, seconds: float
+) -> None:
+    """Our own clock may be years off; it counts only if the answer has no date."""
+    day = "Wed, 04 Mar 2026"
+    headers = {"Retry_After": f"{day} 18:01:30 GMT", "Date": f"{day} {answered} GMT"}
+    with running_endpoint(status(503, **headers)) as endpoint:
+        assert deliver(endpoint) == Retry("HTTP 503", seconds)
+
+
 @pytest.mark.parametrize(("ahead", "least", "most"), [(90, 85, 90), (-90, 0, 0)])
 def test_retry_after_as_a_date_is_obeyed(ahead: int, least: int, most: int) -> None:
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=ahead), usegmt=True)
@@ -245,14 +259,42 @@ def test_a_redirect_to_elsewhere_is_not_followed(target: str) -> None:
         location = target.format(port=endpoint.port)
         endpoint.will(status(302, Location=location))
         outcome = deliver(endpoint)
-    assert isinstance(outcome, Retry)
+    assert isinstance(outcome, Refused)
     assert "not followed" in outcome.reason
+    assert "accept_redirect: true" in outcome.reason
     assert len(endpoint.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "location"),
+    [(303, "/seen"), (307, "http://127.0.0.1:1/"), (302, ""), (308, "http://[")],
+)
+def test_what_cannot_be_followed_is_a_refusal(code: int, location: str) -> None:
+    with running_endpoint(status(code, Location=location)) as endpoint:
+        outcome = deliver(endpoint)
+    assert isinstance(outcome, Refused)
+    assert ("accept_redirect" in outcome.reason) == (code in (302, 303))
+    assert len(endpoint.requests) == 1
+
+
+@pytest.mark.parametrize("code", [301, 302, 303])
+@pytest.mark.parametrize("location", ["/thanks", "http://elsewhere.example/done", ""])
+def test_a_redirect_can_count_as_a_delivery(code: int, location: str) -> None:
+    with running_endpoint(status(code, Location=location)) as endpoint:
+        assert deliver(endpoint, accept_redirect=True) == Delivered(f"HTTP {code}")
+    assert len(endpoint.requests) == 1
+
+
+def test_a_redirect_that_asks_for_the_post_again_is_no_delivery() -> None:
+    with running_endpoint(status(307, Location="/new"), ok) as endpoint:
+        assert deliver(endpoint, accept_redirect=True) == Delivered("HTTP 200")
+        endpoint.will(status(308, Location="http://127.0.0.1:1/"))
+        assert isinstance(deliver(endpoint, accept_redirect=True), Refused)
 
 
 def test_a_circle_of_redirects_ends() -> None:
     with running_endpoint(status(307, Location="/hook")) as endpoint:
-        assert deliver(endpoint) == Retry("more than 3 redirects")
+        assert deliver(endpoint) == Refused("more than 3 redirects")
     assert len(endpoint.requests) == 4
 
 

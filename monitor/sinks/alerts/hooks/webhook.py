@@ -13,7 +13,7 @@ import re
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -74,7 +74,13 @@ for _name in ("httpx", "httpcore"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 RETRIED = frozenset({408, 425, 429})
-REDIRECTS = frozenset({301, 302, 307, 308})
+SEEN_REDIRECTS = frozenset({301, 302, 303})
+"""By them, many services say that they have accepted a POST; see `accept_redirect`."""
+
+REPEATED_REDIRECTS = frozenset({301, 302, 307, 308})
+"""They are followed by the same POST, as far as they stay with the host."""
+
+REDIRECTS = SEEN_REDIRECTS | REPEATED_REDIRECTS
 MAX_REDIRECTS = 3
 MAX_DETAIL = 200
 MAX_WAIT_SECONDS = 3600.0
@@ -173,17 +179,17 @@ class Webhook:
                 headers=dict(headers),
                 extensions={"trace": self._follow_socket},
             ) as response:
-                if response.status_code not in REDIRECTS:
+                code = response.status_code
+                if code not in REDIRECTS:
                     return self._outcome(response)
-                # A redirect of a POST is followed by a POST: the answer counts.
-                target = _target(url, response.headers.get("location", ""))
-            if not _may_follow(url, target):
-                return Retry(
-                    f"HTTP {response.status_code}: redirects to "
-                    f"{redact_url(target):.{MAX_DETAIL}}, which is not followed"
-                )
+                location = response.headers.get("location", "")
+            if self._settings.accept_redirect and code in SEEN_REDIRECTS:
+                return Delivered(f"HTTP {code}")
+            target = _target(url, location)
+            if code not in REPEATED_REDIRECTS or not _may_follow(url, target):
+                return _redirected(code, target)
             url = target
-        return Retry(f"more than {MAX_REDIRECTS} redirects")
+        return Refused(f"more than {MAX_REDIRECTS} redirects")
 
     def _outcome(self, response: httpx.Response) -> Outcome:
         status = response.status_code
@@ -196,7 +202,8 @@ class Webhook:
         reason = f"HTTP {status}: {answer}" if answer else f"HTTP {status}"
         if status in RETRIED or status >= 500:
             asked = response.headers.get("retry-after")
-            return Retry(reason, _wait_seconds(asked, self._now()))
+            date = response.headers.get("date")
+            return Retry(reason, _wait_seconds(asked, date, self._now()))
         return Refused(reason)
 
     def _read(self, response: httpx.Response) -> str:
@@ -272,9 +279,9 @@ def _headers(
 
 
 def _target(url: str, location: str) -> str:
-    """The target of a redirect; empty if it is not a URL."""
+    """The target of a redirect; empty if there is none, or it is not a URL."""
     try:
-        return urljoin(url, location)
+        return urljoin(url, location) if location else ""
     except ValueError:
         return ""
 
@@ -295,17 +302,40 @@ def _may_follow(url: str, target: str) -> bool:
     )
 
 
-def _wait_seconds(asked: str | None, now: float) -> float | None:
-    """Parse Retry-After, which is seconds or a date; None if it is neither."""
+def _redirected(code: int, target: str) -> Refused:
+    """The outcome of a redirect that is not followed."""
+    advice = "give the URL that takes the alerts"
+    if code in SEEN_REDIRECTS:
+        advice += ", or set accept_redirect: true if the alert was accepted"
+    where = f"{redact_url(target):.{MAX_DETAIL}}" if target else "nowhere"
+    return Refused(
+        f"HTTP {code}: redirects to {where}, which is not followed; {advice}"
+    )
+
+
+def _wait_seconds(asked: str | None, date: str | None, now: float) -> float | None:
+    """Parse Retry-After, which is seconds or a date; None if it is neither.
+
+    Its date is compared with that of the answer: our own clock may be wrong.
+    """
     if asked is None:
         return None
     if re.fullmatch(r"\d{1,9}", asked.strip()):
         return min(float(asked), MAX_WAIT_SECONDS)
+    until = _timestamp(asked)
+    if until is None:
+        return None
+    sent = _timestamp(date or "")
+    left = until - (now if sent is None else sent)
+    return min(max(0.0, left), MAX_WAIT_SECONDS)
+
+
+def _timestamp(date: str) -> float | None:
+    """Seconds since 1970 of a date in a header; None if it is none."""
     try:
-        until = parsedate_to_datetime(asked)
+        moment = parsedate_to_datetime(date)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return moment.timestamp()
     except (ValueError, OverflowError):
         return None
-    if until.tzinfo is None:
-        until = until.replace(tzinfo=UTC)
-    left = (until - datetime.fromtimestamp(now, UTC)).total_seconds()
-    return min(max(0.0, left), MAX_WAIT_SECONDS)
