@@ -39,6 +39,9 @@ HealthKind = Literal[
     "dead-channel",  # one of two channels is silent
     "stuck-channel",  # a channel delivers one and the same value, which is not zero
     "digital-silence",  # there is nothing but zeros
+    "no-signal",  # nothing but the last bit changes
+    "repetition",  # the same samples come over and over
+    "below-gate",  # nothing was loud enough to be detected since the opening
     "noise-floor",  # even the quiet moments are far quieter than they ever were
     "deaf",  # the source is not listened to, for any reason
     "canary",  # a known sound was mixed in and not detected

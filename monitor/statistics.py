@@ -14,7 +14,7 @@ FRESH_SECONDS = 15.0
 """Age of the latest analysis from which a source is not listened to."""
 
 DEAFENING: frozenset[HealthKind] = frozenset(
-    {"digital-silence", "stuck-channel", "canary"}
+    {"digital-silence", "no-signal", "stuck-channel", "repetition", "canary"}
 )
 """Troubles with which samples arrive, but a sound would not be detected."""
 

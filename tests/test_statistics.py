@@ -35,6 +35,9 @@ def test_a_recording_that_ended_is_left_out_unless_all_have_ended() -> None:
     ("source", "kind", "listening"),
     [
         ("yard", "digital-silence", {"street": True, "yard": False}),
+        ("yard", "no-signal", {"street": True, "yard": False}),
+        ("yard", "repetition", {"street": True, "yard": False}),
+        ("yard", "below-gate", {"street": True, "yard": True}),
         ("yard", "stuck-channel", {"street": True, "yard": False}),
         ("yard", "canary", {"street": True, "yard": False}),
         ("*", "canary", {"street": False, "yard": False}),

@@ -193,9 +193,8 @@ class Capture:
             self._lost_for = None
             self._gaps.flush()
         channels = f"{stream.channels} channel{'s' * (stream.channels > 1)}"
-        self._retries.add_success(
-            f"{self._source.description}, {rate} Hz, {channels}", now
-        )
+        detail = f"{self._source.description}, {rate} Hz, {channels}"
+        self._retries.add_success(detail, now)
         self._timeline.source_rate = rate
         return Conditioner(
             self._timeline,
@@ -206,6 +205,7 @@ class Capture:
             dropouts=DropoutDetector(rate, self._stall_seconds)
             if self._is_live
             else None,
+            detail=detail if self._is_live else "",
         )
 
     def _make_room(self, count: int) -> bool:

@@ -9,12 +9,12 @@ import soxr
 
 from monitor.audio.dropouts import DropoutDetector, GapJoiner
 from monitor.audio.ring import Samples
-from monitor.audio.signal_health import (
-    ALIVE_DB,
-    DEAD_DB,
+from monitor.audio.signal_health import ALIVE_DB, DEAD_DB
+from monitor.audio.signal_statistics import (
     INTERVAL_SECONDS,
     ChannelMeter,
     Channels,
+    Interval,
     SignalStatistics,
     quieter_channel,
 )
@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 _INTERVALS_UNTIL_DEAD = 6
 _INTERVALS_UNTIL_ALIVE = 2
+_INTERVALS_UNTIL_MONO = 6
 
 # From 48 to 44.1 kHz in blocks of 10 ms, HQ costs 0.75 ms of one x86 core for a second
 # of mono and 0.91 for stereo, MQ 0.73 and 0.84: most of it is the call.  For so little
@@ -204,14 +205,20 @@ class Conditioner:
         channels: int,
         make_room: Callable[[int], bool],
         dropouts: DropoutDetector | None = None,
+        detail: str = "",
     ) -> None:
-        """Begin at the end of `timeline`; `make_room` waits until samples fit."""
+        """Begin at the end of `timeline`; `make_room` waits until samples fit.
+
+        `detail` describes a live stream; two equal channels are added to it.
+        """
         self._timeline = timeline
         self._gaps = gaps
         self._rate = sample_rate
         self._channels = min(channels, 2)
         self._make_room = make_room
         self._dropouts = dropouts
+        self._detail = detail
+        self._mono_intervals = 0
         self._gate = ValidityGate(sample_rate)
         self._guard = DeadChannelGuard(timeline.name)
         self._meter = ChannelMeter(sample_rate, self._channels)
@@ -284,15 +291,25 @@ class Conditioner:
     def _measure(self, samples: Samples) -> Samples:
         """Measure the channels; return the samples with a dead one replaced."""
         repaired = []
-        for part, channels in self._meter.push(samples):
+        for part, interval in self._meter.push(samples):
             repaired.append(self._guard.repair(part))
             self._arrived += part.shape[1]
-            if channels is not None:
-                self._guard.judge(channels)
-                start = self._placed_at(self._arrived - self._meter.samples)
-                stop = self._placed_at(self._arrived)
-                self._timeline.add_statistics(SignalStatistics(start, stop, channels))
+            if interval is not None:
+                self._judge(interval)
         return repaired[0] if len(repaired) == 1 else np.concatenate(repaired, axis=1)
+
+    def _judge(self, interval: Interval) -> None:
+        self._guard.judge(interval.channels)
+        start = self._placed_at(self._arrived - self._meter.samples)
+        stop = self._placed_at(self._arrived)
+        self._timeline.add_statistics(
+            SignalStatistics(start, stop, interval.channels, interval.period_seconds)
+        )
+        self._mono_intervals = self._mono_intervals + 1 if interval.is_mono else 0
+        if self._mono_intervals == _INTERVALS_UNTIL_MONO and self._detail:
+            # No trouble, but not the two capsules that the device claims to have.
+            self._timeline.state("listening", f"{self._detail}, both the same: mono")
+            self._detail = ""  # said once
 
     def _placed_at(self, index: int) -> int:
         """Position of a sample of the stream in the timeline."""

@@ -1,22 +1,13 @@
-"""Health of a source's signal: statistics of its channels, and the faults they show.
-
-The samples are measured as they come in, before anything changes them: a resampler
-rounds off the flat tops of a clipped wave, and a dead channel is replaced on the way.
-"""
+"""Health of a source's signal: the faults that its statistics and levels show."""
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Callable
+from dataclasses import replace
 
 from monitor.audio.level import FLOOR_DB, NoiseFloor
-from monitor.audio.ring import Samples
+from monitor.audio.signal_statistics import SignalStatistics, quieter_channel
 from monitor.config.audio import HealthSettings
 from monitor.records import Health, HealthKind, HealthState, ScoreFrame
-
-INTERVAL_SECONDS = 0.5
 
 DEAD_DB = -50.0
 """Level re the other channel below which one is dead: crosstalk of an open input."""
@@ -24,22 +15,18 @@ DEAD_DB = -50.0
 ALIVE_DB = -40.0
 """Level re the other channel above which it is alive again; higher: hysteresis."""
 
-_FAINT_DBFS = -80.0
-"""Level of the louder channel below which the two cannot be compared."""
-
-_FULL_SCALE = 0.98
-"""Level of a flat top that is clipped; 8-bit and mu-law sound ends not far above it."""
-
-_FLAT_SAMPLES = 3
-_STEEP = 1e-3
-"""A wave runs into its flat top by a step of at least this, re the top.
-
-The top of a low unclipped tone may be flat for some samples as well, once it is rounded
-to 16 bits, but its neighbours are the next steps below.
-"""
-
 _CLIPPED_SHARE = 10
 """Good samples that make up for a clipped one."""
+
+_LAST_BIT = 2.5 / 2**15
+"""Range of samples that only the last bit of 16 changes, up and down: dither.
+
+The noise of a microphone has no such sharp edge.  Even at a third of a bit, -101 dBFS,
+it goes beyond in some half-second of ten minutes.
+"""
+
+_GATE_HOURS = 12
+"""Longer than a night in which nothing is heard."""
 
 _OFFSET = 0.05
 _OFFSET_STAYS = 0.04
@@ -51,134 +38,20 @@ _KINDS_OF_RECORDINGS: frozenset[HealthKind] = frozenset(
 """Silence in a recording was put there by its author."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChannelStatistics:
-    """The statistics of one channel in one interval."""
-
-    lowest: float
-    highest: float
-    mean: float
-    power: float
-    """Mean square of the samples less their mean."""
-
-    clipped: int
-    """Samples in flat tops at full scale."""
-
-    @property
-    def is_constant(self) -> bool:
-        """True if all samples have one value."""
-        return self.lowest == self.highest
-
-    @property
-    def is_zero(self) -> bool:
-        """True if all samples are zero."""
-        return self.is_constant and self.lowest == 0.0
-
-    @property
-    def is_stuck(self) -> bool:
-        """True if all samples have one value that is not zero."""
-        return self.is_constant and self.lowest != 0.0
-
-
-Channels = tuple[ChannelStatistics, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class SignalStatistics:
-    """The channels of a source in the samples [start, stop) of its timeline."""
-
-    start: int
-    stop: int
-    channels: Channels
-
-
-class ChannelMeter:
-    """Measures a stream in intervals of half a second, counted from its first sample.
-
-    Block sizes do not matter.  Not thread-safe.
-    """
-
-    def __init__(self, sample_rate: int, channels: int) -> None:
-        self.samples = round(INTERVAL_SECONDS * sample_rate)
-        """Length of an interval, samples of the stream."""
-
-        # The samples are kept, not their sums so far, which other blocks would round
-        # differently.
-        self._interval = np.zeros((channels, self.samples), np.float32)
-        self._filled = 0
-
-    def push(self, block: Samples) -> Iterator[tuple[Samples, Channels | None]]:
-        """Cut the samples that follow at the ends of intervals.
-
-        Args:
-            block: float32, shape (channels, n), finite, any n.
-
-        Yields:
-            A part of `block`, and the statistics of the interval that it completes.
-        """
-        start = 0
-        while start < block.shape[1]:
-            part = block[:, start : start + self.samples - self._filled]
-            start += part.shape[1]
-            stop = self._filled + part.shape[1]
-            self._interval[:, self._filled : stop] = part
-            self._filled = stop % self.samples
-            yield part, None if self._filled else tuple(map(_measured, self._interval))
-
-
-def _measured(wave: NDArray[np.float32]) -> ChannelStatistics:
-    lowest, highest = float(wave.min()), float(wave.max())
-    if lowest == highest:
-        return ChannelStatistics(lowest, highest, lowest, 0.0, 0)
-    mean = float(wave.mean())
-    power = max(0.0, float(np.dot(wave, wave)) / wave.size - mean * mean)
-    clipped = _clipped(wave) if max(highest, -lowest) >= _FULL_SCALE else 0
-    return ChannelStatistics(lowest, highest, mean, power, clipped)
-
-
-def _clipped(wave: NDArray[np.float32]) -> int:
-    """Count the samples in runs of one value at full scale with steep flanks."""
-    edges = np.flatnonzero(np.diff(wave)) + 1
-    first = np.concatenate([[0], edges])
-    last = np.concatenate([edges, [wave.size]]) - 1
-    lengths = last - first + 1
-    is_flat = (lengths >= _FLAT_SAMPLES) & (np.abs(wave[first]) >= _FULL_SCALE)
-    first, last = first[is_flat], last[is_flat]
-    top = wave[first]
-    before = np.abs(top - wave[np.maximum(first - 1, 0)])
-    after = np.abs(top - wave[np.minimum(last + 1, wave.size - 1)])
-    is_steep = np.maximum(before, after) >= _STEEP * np.abs(top)
-    return int(lengths[is_flat][is_steep].sum())
-
-
-def quieter_channel(channels: Channels) -> tuple[int, float] | None:
-    """Compare two channels.
-
-    Returns:
-        Index of the quieter one, and its level re the other one, dB; None where both
-        are too faint to compare.
-    """
-    quiet, loud = sorted(channel.power for channel in channels)
-    if loud < 10 ** (_FAINT_DBFS / 10):
-        return None
-    level_db = -math.inf if quiet == 0 else 10 * math.log10(quiet / loud)
-    return int(channels[1].power < channels[0].power), level_db
-
-
 Finding = tuple[bool | None, str]
 """True if there is a fault, None if that is unknown; and a sentence about it."""
 
 
-def _clipping(channels: Channels, _is_raised: bool) -> Finding:
+def _clipping(interval: SignalStatistics, _is_raised: bool) -> Finding:
     return (
-        any(channel.clipped for channel in channels),
+        any(channel.clipped for channel in interval.channels),
         "the tops of the wave are cut off at full scale: turn the gain down",
     )
 
 
-def _dc_offset(channels: Channels, is_raised: bool) -> Finding:
+def _dc_offset(interval: SignalStatistics, is_raised: bool) -> Finding:
     # A stuck channel has an offset too, but that is not its fault.
-    offsets = [channel.mean for channel in channels if not channel.is_constant]
+    offsets = [each.mean for each in interval.channels if not each.is_constant]
     if not offsets:
         return None, ""
     offset = max(offsets, key=abs)
@@ -186,7 +59,8 @@ def _dc_offset(channels: Channels, is_raised: bool) -> Finding:
     return abs(offset) >= (_OFFSET_STAYS if is_raised else _OFFSET), detail
 
 
-def _dead_channel(channels: Channels, is_raised: bool) -> Finding:
+def _dead_channel(interval: SignalStatistics, is_raised: bool) -> Finding:
+    channels = interval.channels
     if len(channels) < 2:
         return False, ""
     quieter = quieter_channel(channels)
@@ -201,27 +75,51 @@ def _dead_channel(channels: Channels, is_raised: bool) -> Finding:
     return level_db <= (ALIVE_DB if is_raised else DEAD_DB), detail
 
 
-def _stuck_channel(channels: Channels, _is_raised: bool) -> Finding:
-    for number, channel in enumerate(channels, 1):
+def _stuck_channel(interval: SignalStatistics, _is_raised: bool) -> Finding:
+    for number, channel in enumerate(interval.channels, 1):
         if channel.is_stuck:
             value = f"{channel.highest:.4g}"
             return True, f"channel {number} delivers one and the same value, {value}"
     return False, ""
 
 
-def _digital_silence(channels: Channels, _is_raised: bool) -> Finding:
+def _digital_silence(interval: SignalStatistics, _is_raised: bool) -> Finding:
     return (
-        all(channel.is_zero for channel in channels),
+        all(channel.is_zero for channel in interval.channels),
         "there is nothing but zeros: muted, or not connected?",
     )
 
 
-_CHECKS: dict[HealthKind, Callable[[Channels, bool], Finding]] = {
+def _no_signal(interval: SignalStatistics, _is_raised: bool) -> Finding:
+    ranges = [channel.highest - channel.lowest for channel in interval.channels]
+    if max(ranges) == 0.0:
+        return None, ""  # digital silence, or stuck
+    return (
+        max(ranges) <= _LAST_BIT,
+        "nothing but the last bit changes, and that is no sound: muted, gain at zero, "
+        "or not connected?",
+    )
+
+
+def _repetition(interval: SignalStatistics, _is_raised: bool) -> Finding:
+    seconds = interval.period_seconds
+    if seconds is None:
+        return False, ""
+    length = f"{seconds:.2f} s" if seconds >= 1 else f"{1000 * seconds:.4g} ms"
+    return True, (
+        f"the same {length} come over and over, to the last bit: the driver or the "
+        "program is stuck, or it generates a tone"
+    )
+
+
+_CHECKS: dict[HealthKind, Callable[[SignalStatistics, bool], Finding]] = {
     "clipping": _clipping,
     "dc-offset": _dc_offset,
     "dead-channel": _dead_channel,
     "stuck-channel": _stuck_channel,
     "digital-silence": _digital_silence,
+    "no-signal": _no_signal,
+    "repetition": _repetition,
 }
 
 
@@ -299,6 +197,7 @@ class SignalHealth:
         sample_rate: int,
         settings: HealthSettings,
         *,
+        level_gate_dbfs: float,
         session: str,
         live: bool,
     ) -> None:
@@ -308,6 +207,7 @@ class SignalHealth:
             source: Name of the source.
             sample_rate: Samples a second of the timeline.
             settings: Limits and durations.
+            level_gate_dbfs: Level below which nothing is detected.
             session: Part of the ids of records, unique for a run.
             live: False for a recording, in which silence is normal.
         """
@@ -322,8 +222,14 @@ class SignalHealth:
             for kind in _CHECKS
         }
         self._floor = NoiseFloor(sample_rate)
+        self._gate_dbfs = level_gate_dbfs
+        self._loudest_dbfs = -math.inf
+        self._began: int | None = None
         self._settings = settings
         self._hold = round(settings.hold_seconds * self._rate)
+        self._holds: dict[HealthKind, int] = {
+            "no-signal": round(settings.no_signal_seconds * self._rate)
+        }
         self._clear = round(settings.clear_seconds * self._rate)
 
     def push(self, interval: SignalStatistics) -> list[Health]:
@@ -335,9 +241,10 @@ class SignalHealth:
         changes: list[Health] = []
         for kind, check in _CHECKS.items():
             debouncer = self._debouncers[kind]
-            is_faulty, detail = check(interval.channels, debouncer.is_raised)
+            is_faulty, detail = check(interval, debouncer.is_raised)
+            hold = self._holds.get(kind, self._hold)
             state = debouncer.push(
-                interval.start, interval.stop, is_faulty, self._hold, self._clear
+                interval.start, interval.stop, is_faulty, hold, self._clear
             )
             if state == "raised":
                 changes += self._raise(kind, debouncer.start, interval.stop, detail)
@@ -348,8 +255,33 @@ class SignalHealth:
     def push_level(self, frame: ScoreFrame) -> list[Health]:
         """Add the level of the newest hop of the source; return the changes."""
         self._stop = max(self._stop, frame.stop)
-        if not self._live or frame.level_dbfs <= FLOOR_DB:
+        if not self._live:
             return []
+        changes = self._push_gate(frame)
+        if frame.level_dbfs > FLOOR_DB:
+            changes += self._push_floor(frame)
+        return changes
+
+    def _push_gate(self, frame: ScoreFrame) -> list[Health]:
+        """Wait for the first hop that is loud enough; a later fall is the floor's."""
+        if self._loudest_dbfs >= self._gate_dbfs:
+            return []
+        if self._began is None:
+            self._began = frame.stop
+        self._loudest_dbfs = max(self._loudest_dbfs, frame.level_dbfs)
+        if self._loudest_dbfs >= self._gate_dbfs:
+            return self._end("below-gate", frame.stop, "")
+        seconds = (frame.stop - self._began) / self._rate
+        if "below-gate" in self._raised or seconds < 3600 * _GATE_HOURS:
+            return []
+        detail = (
+            f"nothing was louder than {self._loudest_dbfs:.0f} dBFS in {_GATE_HOURS} "
+            f"hours, and below {self._gate_dbfs:g} dBFS nothing is detected: is the "
+            "gain too low?"
+        )
+        return self._raise("below-gate", self._began, frame.stop, detail)
+
+    def _push_floor(self, frame: ScoreFrame) -> list[Health]:
         fall_db = self._settings.noise_floor_fall_db
         change = self._floor.push(frame.stop, frame.laeq_db, fall_db)
         if change is None:

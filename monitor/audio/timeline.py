@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from monitor.audio.ring import Ring, Samples
-from monitor.audio.signal_health import SignalStatistics
+from monitor.audio.signal_statistics import SignalStatistics
 from monitor.errors import OverrunError
 from monitor.records import Gap, GapReason, SourceState, SourceStateName
 from monitor.statistics import Loss

@@ -61,6 +61,11 @@ class HealthSettings(Settings):
     clear_seconds: Annotated[float, Field(ge=1, le=3600)] = 60.0
     """A problem is cleared once it has been absent for this long."""
 
+    no_signal_seconds: Annotated[float, Field(ge=1, le=86_400)] = 600.0
+    """A source in which nothing but the last bit of 16 changes is reported after this
+    long.  Longer than the others: the noise of a microphone is nearly as faint.
+    """
+
     deaf_seconds: Annotated[float, Field(ge=1, le=86_400)] = 60.0
     """A source that is not being listened to is reported as deaf after this long."""
 

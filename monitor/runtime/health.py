@@ -8,7 +8,8 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from monitor.audio.signal_health import Debouncer, SignalHealth, SignalStatistics
+from monitor.audio.signal_health import Debouncer, SignalHealth
+from monitor.audio.signal_statistics import SignalStatistics
 from monitor.config.audio import HealthSettings
 from monitor.records import (
     EVERY_SOURCE,
@@ -129,15 +130,20 @@ class SourceHealth:
         sample_rate: int,
         settings: HealthSettings,
         *,
+        level_gate_dbfs: float,
         session: str,
         live: bool,
     ) -> None:
         """Begin with nothing known; the arguments are those of `SignalHealth`."""
-        self.settings = settings
-        self.session = session
+        self.made_for = (settings, level_gate_dbfs, session)
         self.sample_rate = sample_rate
         self.signal = SignalHealth(
-            source, sample_rate, settings, session=session, live=live
+            source,
+            sample_rate,
+            settings,
+            level_gate_dbfs=level_gate_dbfs,
+            session=session,
+            live=live,
         )
         self.deaf = Debouncer(forgives=1) if live else None
         """Detects deafness; None for a recording."""

@@ -69,7 +69,14 @@ def analyze_file(
     config = config.model_copy(update={"sources": (settings,)})
     clock, rate, stop = SystemClock(), classifier.spec.sample_rate, threading.Event()
     timeline = _DrivenTimeline(source, rate, config.ring_seconds)
-    health = SourceHealth(source, rate, config.health, session=source, live=False)
+    health = SourceHealth(
+        source,
+        rate,
+        config.health,
+        level_gate_dbfs=config.detection.level_gate_dbfs,
+        session=source,
+        live=False,
+    )
     parts = Parts(
         build_pipeline(config, classifier, source),
         {source: SourceInput(timeline, None, SourceMeter(timeline), health)},

@@ -54,7 +54,8 @@ class SourceFactory:
     def keep(self, before: RunningSource, settings: SourceSettings) -> RunningSource:
         """Return a source that continues, with its health."""
         health = before.input.health
-        if (health.settings, health.session) != (self.config.health, self.session):
+        gate = self.config.detection.level_gate_dbfs
+        if health.made_for != (self.config.health, gate, self.session):
             health = self._health(settings)
         kept = replace(before.input, health=health)
         return replace(before, settings=settings, input=kept)
@@ -113,6 +114,7 @@ class SourceFactory:
             settings.name,
             self.spec.sample_rate,
             self.config.health,
+            level_gate_dbfs=self.config.detection.level_gate_dbfs,
             session=self.session,
             live=settings.is_live,
         )

@@ -13,7 +13,7 @@ from monitor.audio.conditioning import (
     first_two_channels,
 )
 from monitor.audio.ring import Samples
-from monitor.audio.signal_health import ChannelMeter
+from monitor.audio.signal_statistics import ChannelMeter
 from monitor.audio.sources.source import Lost
 from tests.support.signals import cut, noise, numbered
 
@@ -53,10 +53,10 @@ def repaired(guard: DeadChannelGuard, blocks: list[Samples]) -> list[Samples]:
     output = []
     for block in blocks:
         parts = [block[:, :0]]
-        for part, channels in meter.push(block):
+        for part, interval in meter.push(block):
             parts.append(guard.repair(part))
-            if channels is not None:
-                guard.judge(channels)
+            if interval is not None:
+                guard.judge(interval.channels)
         output.append(np.concatenate(parts, axis=1))
     return output
 

@@ -8,17 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.audio.signal_health import (
-    ChannelStatistics,
-    Debouncer,
-    SignalHealth,
-    SignalStatistics,
-)
+from monitor.audio.signal_health import Debouncer, SignalHealth
+from monitor.audio.signal_statistics import ChannelStatistics, SignalStatistics
 from monitor.audio.sources.demo import render_scene
 from monitor.config.audio import HealthSettings
-from monitor.records import Health
+from monitor.records import Health, ScoreFrame
 from tests.support.health import (
     CLEAR,
+    GATE_DBFS,
     HOLD,
     RATE,
     as_16_bit,
@@ -135,6 +132,65 @@ def test_a_quiet_night_is_no_fault() -> None:
     """Noise of a few steps of 16 bits, also where most samples are zero."""
     for rms in (0.3, 1.0, 3.0):
         assert examine(as_16_bit(noise(120, rms * 2**-15, RATE))) == []
+
+
+def test_nothing_but_dither_is_raised_and_a_sound_clears_it() -> None:
+    """As a muted converter delivers: +-1 of the last bit, with an offset or without."""
+    settings = HealthSettings(no_signal_seconds=20, clear_seconds=CLEAR)
+    dither = np.random.default_rng(1).integers(-1, 2, (2, 40 * RATE)) - [[0], [5]]
+    muted = dither.astype(np.float32) / np.float32(2**15)
+    checked = signal_health(settings)
+    records = examine(muted, good(CLEAR + 1, 2), by=checked)
+    assert outline(records) == [
+        ("no-signal", "raised", 0.0, 20.0),
+        ("no-signal", "cleared", 0.0, 40.0),
+    ]
+
+
+@pytest.mark.parametrize("lsb", [1 / 3, 0.5, 1.5])
+def test_the_noise_of_a_microphone_in_a_quiet_room_is_a_signal(lsb: float) -> None:
+    """At 16 bits; a third of the last bit is -101 dBFS."""
+    room = as_16_bit(noise(600, lsb * 2**-15, 22_050))
+    assert examine(room, by=signal_health(HealthSettings()), rate=22_050) == []
+
+
+def test_a_block_that_comes_again_and_again_is_raised() -> None:
+    """As a stuck driver delivers it."""
+    stuck = np.tile(good(0.1, 2), 300)
+    checked = signal_health(HealthSettings(hold_seconds=10, clear_seconds=CLEAR))
+    records = examine(good(7, 2), stuck, noise(6, 0.05, RATE, 2, seed=1), by=checked)
+    (raised, cleared) = records
+    assert (raised.kind, raised.state) == ("repetition", "raised")
+    assert "the same 100 ms" in raised.detail
+    assert 7 <= raised.start / RATE < 14
+    assert (cleared.state, cleared.stop) == ("cleared", 37 * RATE)
+
+
+def test_a_recording_may_be_a_loop() -> None:
+    loop = np.tile(good(0.1), 300)
+    assert examine(loop, by=signal_health(HealthSettings(), live=False)) == []
+
+
+def night(hours: float, level_dbfs: float, first: float = 0.0) -> Iterator[ScoreFrame]:
+    for minute in range(round(60 * first), round(60 * (first + hours)) + 1):
+        yield hop(minute * MINUTE * RATE, -60.0, level_dbfs)
+
+
+def test_a_source_that_was_never_loud_enough_is_raised_after_half_a_day() -> None:
+    checked = signal_health()
+    quiet = [it for hop in night(11.9, -75.0) for it in checked.push_level(hop)]
+    assert quiet == []
+    day = [it for hop in night(2, -75.0, 11.9) for it in checked.push_level(hop)]
+    assert outline(day) == [("below-gate", "raised", 0.0, 12 * 3600)]
+    assert "louder than -75 dBFS in 12 hours, and below -70 dBFS" in day[0].detail
+    (cleared,) = checked.push_level(hop(14 * 3600 * RATE, -50.0, GATE_DBFS))
+    assert (cleared.kind, cleared.state) == ("below-gate", "cleared")
+
+
+def test_a_source_that_was_loud_once_may_be_quiet_for_ever() -> None:
+    checked = signal_health()
+    checked.push_level(hop(RATE, -50.0, -69.0))
+    assert [it for hop in night(50, -75.0) for it in checked.push_level(hop)] == []
 
 
 def hours_of_sound() -> Iterator[Samples]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from monitor.audio.signal_health import ChannelStatistics, SignalStatistics
+from monitor.audio.signal_statistics import ChannelStatistics, SignalStatistics
 from monitor.config.audio import HealthSettings
 from monitor.records import EVERY_SOURCE, Health, SourceStateName
 from monitor.runtime.health import (
@@ -107,7 +107,7 @@ RATE = 44_100
 
 
 def source_health(settings: HealthSettings = SETTINGS, **facts: Any) -> SourceHealth:
-    facts = {"session": "session", "live": True, **facts}
+    facts = {"level_gate_dbfs": -70.0, "session": "session", "live": True, **facts}
     return SourceHealth("street", RATE, settings, **facts)
 
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from monitor.audio.signal_health import ChannelMeter, SignalHealth, SignalStatistics
+from monitor.audio.signal_health import SignalHealth
+from monitor.audio.signal_statistics import ChannelMeter, SignalStatistics
 from monitor.config.audio import HealthSettings
 from monitor.records import Health, HealthKind, HealthState, ScoreFrame, Timed
 from tests.support.signals import Samples
@@ -10,13 +11,25 @@ from tests.support.timed import timed
 
 RATE = 8_000
 HOLD, CLEAR = 2.0, 4.0
-SETTINGS = HealthSettings(hold_seconds=HOLD, clear_seconds=CLEAR)
+SETTINGS = HealthSettings(
+    hold_seconds=HOLD, clear_seconds=CLEAR, ignore=("repetition",)
+)
+"""Without repetition: the same signal is good for several parts of one test."""
+
+GATE_DBFS = -70.0
 
 
 def signal_health(
     settings: HealthSettings = SETTINGS, *, live: bool = True
 ) -> SignalHealth:
-    return SignalHealth("street", RATE, settings, session="session", live=live)
+    return SignalHealth(
+        "street",
+        RATE,
+        settings,
+        level_gate_dbfs=GATE_DBFS,
+        session="session",
+        live=live,
+    )
 
 
 def examine(
@@ -33,10 +46,11 @@ def examine_blocks(
     meter = ChannelMeter(rate, blocks[0].shape[0])
     records, stop = [], 0
     for block in blocks:
-        for _, channels in meter.push(block):
-            if channels is not None:
+        for _, interval in meter.push(block):
+            if interval is not None:
                 start, stop = stop, stop + round(meter.samples * RATE / rate)
-                records += by.push(SignalStatistics(start, stop, channels))
+                channels, period = interval.channels, interval.period_seconds
+                records += by.push(SignalStatistics(start, stop, channels, period))
     return records
 
 

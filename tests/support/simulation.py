@@ -224,6 +224,7 @@ def source_input(
         timeline.name,
         timeline.sample_rate,
         HealthSettings(),
+        level_gate_dbfs=-70.0,
         session="test",
         live=live,
     )

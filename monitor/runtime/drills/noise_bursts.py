@@ -27,12 +27,13 @@ _LATE_SECONDS = 0.5
 def main() -> None:
     """Write until the reader is gone."""
     count = round(_BLOCK_SECONDS * SAMPLE_RATE)
-    noise = np.random.default_rng(1).standard_normal(count)
+    generator = np.random.default_rng(1)
     origin = time.time() - time.monotonic()
     position = time.monotonic()
     with contextlib.suppress(BrokenPipeError):
         while True:
-            pcm = render(origin + position, noise)
+            # New noise each time: the same again would be a stuck source.
+            pcm = render(origin + position, generator.standard_normal(count))
             position += _BLOCK_SECONDS
             time.sleep(max(0.0, position - time.monotonic()))
             _write(pcm)
