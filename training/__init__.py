@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 _MODULES = {
-    "read_manifest": "training.data.manifest",
+    "read_manifest": "training.data.discovery",
     "assign_folds": "training.data.splits",
     "load_audio": "training.data.decoded",
     "to_channels": "training.data.decoded",

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,8 +52,8 @@ from training.streams.scenes import (
 
 logger = logging.getLogger(__name__)
 
-_WIDE = Console(width=10_000)
-"""Prints tables without cropping them to the terminal."""
+_WIDE = Console(width=10_000, markup=False, emoji=False)
+"""Prints tables without cropping them to the terminal, and labels as they are."""
 
 
 def run_training(
@@ -250,8 +251,7 @@ def run_calibration(
         }
         Console().print_json(json.dumps(facts))
     elif fragment:
-        text = config_fragment(found, costs)
-        Console().print(text, end="", highlight=False, soft_wrap=True)
+        sys.stdout.write(config_fragment(found, costs))
     else:
         _show_thresholds(found, costs, hours, budget)
 

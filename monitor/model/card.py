@@ -11,7 +11,14 @@ from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from safetensors import SafetensorError, safe_open
 
 from monitor.errors import ModelFileError
@@ -32,8 +39,34 @@ ModelPath = str | PathLike[str] | None
 """A model file; None is the one that comes with the program."""
 
 Score = Annotated[float, Field(gt=0, lt=1)]
-# Printed on terminals, so control characters are excluded.
-Word = Annotated[str, Field(pattern=r"^\w[\w .+/-]*$", max_length=63)]
+MAX_NAME = 63
+
+
+def name_problem(text: str) -> str | None:
+    """Describe why a text cannot name a label or a model; None: it can.
+
+    Names are printed on terminals and in pages, and typed into configurations: any
+    characters that show are allowed, so no line breaks, tabs or escape sequences.
+    """
+    if not text:
+        return "it is empty"
+    if text != text.strip():
+        return "it begins or ends with a space"
+    if len(text) > MAX_NAME:
+        return f"it has {len(text)} characters, more than {MAX_NAME}"
+    for character in text:
+        if not character.isprintable():
+            return f"it holds {character!a}, a character that cannot be shown"
+    return None
+
+
+def _checked_name(text: str) -> str:
+    if (problem := name_problem(text)) is not None:
+        raise ValueError(f"cannot be a name: {problem}")
+    return text
+
+
+Name = Annotated[str, AfterValidator(_checked_name)]
 
 _Part = TypeVar("_Part", bound=BaseModel)
 
@@ -69,13 +102,13 @@ class Thresholds(_CardPart):
 class ModelCard(_CardPart):
     """The identity of a model, its training and its test results."""
 
-    name: Word
+    name: Name
     """Name in records."""
 
-    preset: Word
+    preset: Name
     """The network, a key of `monitor.model.networks.PRESETS`."""
 
-    labels: Annotated[tuple[Word, ...], Field(min_length=1, max_length=1000)]
+    labels: Annotated[tuple[Name, ...], Field(min_length=1, max_length=1000)]
     """Label of each class, in the order of the scores."""
 
     total_stride: Annotated[int, Field(ge=1, le=10_000)] = 1

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = ("torch", "torchaudio", "matplotlib", "pandas", "sklearn", "scipy")
+HEAVY = ("torch", "torchaudio", "matplotlib", "sklearn", "scipy")
 SCRIPT = f"""
 import sys
 from monitor.commands.app import run_command_line

@@ -2,33 +2,22 @@
 
 import hashlib
 import os
-import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pandas as pd
 import soundfile
 
-from monitor.errors import DatasetError
+from monitor.errors import DatasetError, UsageError
+from monitor.model.card import name_problem
 
-AUDIO_SUFFIXES = frozenset(
-    f".{name.lower()}" for name in soundfile.available_formats()
-) | {".aif", ".oga", ".opus"}
+NO_FOLD = -1
+"""The fold of clips that are always trained on."""
 FEW_GROUPS = 5
 """A label with fewer recordings than this can hardly be learned; a warning says so."""
-
-URBANSOUND_LICENCE = (
-    "trained on UrbanSound8K and ESC-50 recordings, CC BY-NC; not for commercial use"
-)
-_URBANSOUND_CSV = Path("metadata", "UrbanSound8K.csv")
-_URBANSOUND_COLUMNS = (
-    *("slice_file_name", "fsID", "salience"),
-    *("fold", "classID", "class"),
-)
-_FOREGROUND = 1
-_ESC50_NAME = re.compile(r"^(?P<fold>\d)-(?P<group>\d+)-[A-Z](-\d+)?$")
+_NAMED_FILES = 3
+_NAMED_LABELS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +32,18 @@ class Clip:
     """Clips of one group stem from one recording and are never split."""
 
     fold: int
-    """The fold it belongs to, from 1; 0: it is in no fold and always trained on."""
+    """The fold it belongs to, from 0; NO_FOLD: none."""
 
     is_foreground: bool = True
     """The label is the loudest sound in it; from UrbanSound8K's column `salience`."""
 
+    digest: bytes = b""
+    """Hash of its file; empty before the file is checked."""
+
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A file that is not used, and the reason."""
+    """A file or folder that is not used, and the reason."""
 
     path: Path
     reason: str
@@ -66,11 +58,13 @@ class Manifest:
     left_out: tuple[LeftOut, ...] = ()
     has_folds: bool = False
     licence: str = "not stated"
+    notes: tuple[str, ...] = ()
+    """How the data was read, where that is not plain; for the summary."""
 
     @property
     def folds(self) -> tuple[int, ...]:
-        """The folds of the clips, without 0."""
-        return tuple(sorted({clip.fold for clip in self.clips} - {0}))
+        """The folds of the clips."""
+        return tuple(sorted({clip.fold for clip in self.clips} - {NO_FOLD}))
 
     def check_folds(self, folds: Iterable[int], what: str = "data") -> None:
         """Check that the folds exist.
@@ -104,6 +98,39 @@ class Manifest:
             if count[index] < FEW_GROUPS
         }
 
+    def summary(self, what: str) -> Iterator[str]:
+        """Describe in lines what is used, how it was read, and what is left out."""
+        folds = ", ".join(str(fold) for fold in self.folds)
+        groups = len({clip.group for clip in self.clips})
+        yield f"{len(self.clips)} clips of {groups} {what}, " + (
+            f"in folds {folds}" if folds else "in no folds"
+        )
+        if self.labels:
+            count = Counter(clip.label for clip in self.clips)
+            rare = sorted(range(len(self.labels)), key=lambda label: count[label])
+            named = [f"{self.labels[label]} {count[label]}" for label in rare]
+            more = ", ..." if len(named) > _NAMED_LABELS else ""
+            yield f"{len(named)} labels: {', '.join(named[:_NAMED_LABELS])}{more}"
+        for name, labels in self._bound_labels().items():
+            yield f"labels with all clips {name}: {', '.join(labels)}"
+        yield from self.notes
+        yield from left_out_lines(self.left_out)
+
+    def _bound_labels(self) -> dict[str, list[str]]:
+        """Labels that a test of one fold has all clips of, or none, by the fold."""
+        folds: dict[int | None, set[int]] = defaultdict(set)
+        for clip in self.clips:
+            folds[clip.label].add(clip.fold)
+        found = defaultdict(list)
+        for index, label in enumerate(self.labels):
+            if self.folds and len(folds[index]) == 1:
+                (fold,) = folds[index]
+                name = f"in fold {fold}"
+                if fold == NO_FOLD:
+                    name = "of one recording, which is trained on and never tested"
+                found[name].append(label)
+        return found
+
     def without(self, left_out: Sequence[LeftOut]) -> "Manifest":
         """Return the manifest without more files."""
         gone = {entry.path for entry in left_out}
@@ -118,62 +145,18 @@ class Manifest:
         Raises:
             DatasetError: No clip, or no clip of some label, can be used.
         """
+        reasons = Counter(entry.reason for entry in self.left_out)
+        why = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+        first = f"; the first: {self.left_out[0].path}" if self.left_out else ""
+        why = f"({why or 'no files'}{first})"
         if not self.clips:
-            reasons = Counter(entry.reason for entry in self.left_out)
-            why = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
-            raise DatasetError(f"no usable recording was found ({why or 'no files'})")
+            notes = "".join(f"; {note}" for note in self.notes)
+            raise DatasetError(f"no usable recording was found {why}{notes}")
         present = {clip.label for clip in self.clips}
         for index, label in enumerate(self.labels):
             if index not in present:
-                raise DatasetError(f"label {label!r} has no usable recording")
+                raise DatasetError(f"label {label!r} has no usable recording {why}")
         return self
-
-
-def read_manifest(
-    data: str | Path,
-    label_pattern: str | None = None,
-    group_pattern: str | None = None,
-) -> Manifest:
-    """Find the recordings of a data set.
-
-    Args:
-        data: A folder with metadata/UrbanSound8K.csv and audio/fold*/, a folder with
-            one sub-folder for each label, or a CSV of path,label[,fold][,group] with
-            paths relative to it.
-        label_pattern: Regular expression that is searched in a file's name; its first
-            group is the label.  For folders without a sub-folder for each label.
-        group_pattern: The same for the group, which is else the file's stem.
-
-    Raises:
-        DatasetError: There is nothing usable, or a table lacks a column.
-    """
-    data = Path(data)
-    if data.is_file():
-        manifest = _from_table(data, group_pattern)
-    elif (data / _URBANSOUND_CSV).is_file():
-        manifest = _from_urbansound(data)
-    elif data.is_dir():
-        manifest = _from_folders(data, label_pattern, group_pattern)
-    else:
-        raise DatasetError(f"{data}: no such folder or table of recordings")
-    return _check_files(manifest).checked()
-
-
-def read_negatives(folders: Sequence[Path]) -> Manifest:
-    """Find all recordings below `folders`: material of no class.
-
-    Files named as in ESC-50 (fold-recording-take) keep its folds and recordings.
-    """
-    clips = []
-    for folder in folders:
-        if not folder.is_dir():
-            raise DatasetError(f"{folder}: no such folder of negatives")
-        for path in _audio_files(folder):
-            match = _ESC50_NAME.match(path.stem)
-            group, fold = (match["group"], int(match["fold"])) if match else (None, 0)
-            clips.append(Clip(path, None, group or path.stem, fold))
-    has_folds = bool(clips) and all(clip.fold for clip in clips)
-    return _check_files(Manifest((), tuple(clips), has_folds=has_folds)).checked()
 
 
 def join(manifest: Manifest, further: Manifest) -> Manifest:
@@ -190,7 +173,7 @@ def join(manifest: Manifest, further: Manifest) -> Manifest:
                 f"set: {', '.join(manifest.labels)}"
             )
     clips = tuple(
-        replace(clip, label=index[further.labels[clip.label]], fold=0)
+        replace(clip, label=index[further.labels[clip.label]], fold=NO_FOLD)
         for clip in further.clips
         if clip.label is not None
     )
@@ -198,6 +181,7 @@ def join(manifest: Manifest, further: Manifest) -> Manifest:
         manifest,
         clips=manifest.clips + clips,
         left_out=manifest.left_out + further.left_out,
+        notes=manifest.notes + further.notes,
     )
 
 
@@ -221,134 +205,81 @@ def relabel(manifest: Manifest, labels: Sequence[str]) -> Manifest:
     return replace(manifest, labels=tuple(labels), clips=clips)
 
 
-def _from_urbansound(data: Path) -> Manifest:
-    table = pd.read_csv(data / _URBANSOUND_CSV)
-    _require(table, _URBANSOUND_COLUMNS, data)
-    names = table.drop_duplicates("classID").sort_values("classID")
-    ids = {int(number): place for place, number in enumerate(names["classID"])}
-    clips = tuple(
-        Clip(
-            data / "audio" / f"fold{row.fold}" / str(row.slice_file_name),
-            ids[int(str(row.classID))],
-            str(row.fsID),
-            int(str(row.fold)),
-            int(str(row.salience)) == _FOREGROUND,
-        )
-        for row in table.itertuples(index=False)
-    )
-    labels = tuple(str(name) for name in names["class"])
-    return Manifest(labels, clips, has_folds=True, licence=URBANSOUND_LICENCE)
+def left_out_lines(left_out: Iterable[LeftOut]) -> Iterator[str]:
+    """Describe files that are not used: a line for each reason."""
+    by_reason = defaultdict(list)
+    for entry in left_out:
+        by_reason[entry.reason].append(str(entry.path))
+    for reason, paths in by_reason.items():
+        more = ", ..." if len(paths) > _NAMED_FILES else ""
+        names = ", ".join(paths[:_NAMED_FILES])
+        yield f"left out, {reason}: {len(paths)} ({names}{more})"
 
 
-def _from_table(path: Path, group_pattern: str | None) -> Manifest:
-    try:
-        table = pd.read_csv(path, dtype=str)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise DatasetError(
-            f"{path}: not a table of comma-separated values: {error}"
-        ) from None
-    _require(table, ("path", "label"), path)
-    labels = tuple(sorted(set(table["label"].dropna())))
-    has_folds = "fold" in table.columns
-    clips = []
-    for row in table.to_dict("records"):
-        file = path.parent / str(row["path"])
-        group = row.get("group") or _group_of(file, group_pattern)
-        fold = _whole(row["fold"], path) if has_folds else 0
-        clips.append(Clip(file, labels.index(str(row["label"])), str(group), fold))
-    return Manifest(labels, tuple(clips), has_folds=has_folds)
+def checked_labels(places: dict[str, str]) -> tuple[str, ...]:
+    """Return the labels in order, if all of them can be names in a model.
 
+    Args:
+        places: By label, where it was found, for messages.
 
-def _from_folders(
-    data: Path, label_pattern: str | None, group_pattern: str | None
-) -> Manifest:
-    named: list[tuple[Path, str]] = []
-    left_out = []
-    for path in _audio_files(data):
-        label: str | None = path.relative_to(data).parts[0]
-        if label_pattern is not None:
-            label = _search(label_pattern, path.name)
-        elif path.parent == data:
-            label = None
-        if label is None:
-            left_out.append(LeftOut(path, "without a label"))
-        else:
-            named.append((path, label))
-    labels = tuple(sorted({label for _, label in named}))
-    clips = tuple(
-        Clip(path, labels.index(label), _group_of(path, group_pattern), 0)
-        for path, label in named
-    )
-    return Manifest(labels, clips, tuple(left_out))
-
-
-def _audio_files(folder: Path) -> list[Path]:
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(path for path in files if path.suffix.lower() in AUDIO_SUFFIXES)
-
-
-def _group_of(path: Path, pattern: str | None) -> str:
-    return (_search(pattern, path.name) if pattern else None) or path.stem
-
-
-def _search(pattern: str, name: str) -> str | None:
-    try:
-        match = re.search(pattern, name)
-    except re.error as error:
-        raise DatasetError(
-            f"pattern {pattern!r} is not a regular expression: {error}"
-        ) from None
-    if match is None:
-        return None
-    return match[1] if match.re.groups else match[0]
-
-
-def _whole(value: object, path: Path) -> int:
-    try:
-        return int(str(value))
-    except ValueError:
-        raise DatasetError(f"{path}: fold: {value!r} is not a whole number") from None
-
-
-def _require(table: pd.DataFrame, columns: Iterable[str], path: Path) -> None:
-    for column in columns:
-        if column not in table.columns:
-            raise DatasetError(
-                f"{path}: there is no column {column!r}; found "
-                f"{', '.join(str(name) for name in table.columns)}"
+    Raises:
+        UsageError: One cannot, or two differ in case only.
+    """
+    known: dict[str, str] = {}
+    for label, place in sorted(places.items()):
+        if (problem := name_problem(label)) is not None:
+            raise UsageError(f"{place}: {label!a} cannot be a label: {problem}")
+        other = known.setdefault(label.casefold(), label)
+        if other != label:
+            raise UsageError(
+                f"{place}: label {label!r} differs from {other!r} "
+                f"({places[other]}) in case only; give one sound one label"
             )
+    return tuple(sorted(places))
 
 
-def _file_problem(path: Path, seen: set[bytes]) -> str | None:
-    """Describe in a word why a file cannot be used; None: it can."""
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return "missing"
-    digest = hashlib.blake2b(content, digest_size=16).digest()
-    if not content:
-        return "empty"
-    if digest in seen:
-        return "duplicate"
-    try:
-        frames: int = soundfile.info(os.fsencode(path)).frames
-    except soundfile.LibsndfileError:
-        return "unreadable"
-    if frames == 0:
-        return "empty"
-    seen.add(digest)
-    return None
+def check_files(manifest: Manifest, seen: set[bytes]) -> Manifest:
+    """Leave out missing, empty, unreadable and duplicate files.
 
-
-def _check_files(manifest: Manifest) -> Manifest:
-    """Leave out missing, empty, unreadable and duplicate files."""
-    seen: set[bytes] = set()
-    kept: list[Clip] = []
+    Files with the same content under two labels are all left out: one of the labels is
+    wrong.  `seen` holds the hashes of other data sets, and gets those of this one.
+    """
     left_out = list(manifest.left_out)
+    same: dict[bytes, list[Clip]] = defaultdict(list)
     for clip in manifest.clips:
-        reason = _file_problem(clip.path, seen)
+        digest, reason = _examine(clip.path)
         if reason is None:
-            kept.append(clip)
+            same[digest].append(replace(clip, digest=digest))
         else:
             left_out.append(LeftOut(clip.path, reason))
-    return replace(manifest, clips=tuple(kept), left_out=tuple(left_out))
+    kept = []
+    for digest, clips in same.items():
+        named = sorted({manifest.labels[c.label] for c in clips if c.label is not None})
+        if len(named) > 1:
+            reason = f"the same file under several labels: {', '.join(named)}"
+            left_out += [LeftOut(clip.path, reason) for clip in clips]
+            continue
+        if digest not in seen:
+            kept.append(clips.pop(0))
+        left_out += [LeftOut(clip.path, "duplicate") for clip in clips]
+    seen.update(same)
+    return replace(manifest, clips=tuple(kept), left_out=tuple(left_out)).checked()
+
+
+def _examine(path: Path) -> tuple[bytes, str | None]:
+    """Hash a file, and say in a word why it cannot be used; None: it can."""
+    try:
+        if not path.is_file():  # reading a pipe or a device would never end
+            return b"", "not a file" if path.exists() else "missing"
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(
+                file, lambda: hashlib.blake2b(digest_size=16)
+            ).digest()
+            if file.tell() == 0:
+                return digest, "empty"
+        frames: int = soundfile.info(os.fsencode(path)).frames
+    except OSError as error:
+        return b"", f"cannot be read ({error.strerror})"
+    except soundfile.LibsndfileError:
+        return b"", "unreadable"
+    return digest, "empty" if frames == 0 else None

@@ -5,14 +5,14 @@ slices of one recording on both sides, a network is tested on recordings that it
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from monitor.errors import DatasetError
 from training.config import SplitKind
-from training.data.manifest import Clip, Manifest
+from training.data.manifest import NO_FOLD, Clip, Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +27,12 @@ class Split:
 def assign_folds(
     manifest: Manifest, kind: SplitKind, count: int, seed: int
 ) -> Manifest:
-    """Give every clip a fold in 1..count, unless the folds of the data are to be used.
+    """Give clips a fold in 1..count, unless the folds of the data are to be used.
+
+    The only recording of a label stays in no fold: it is trained on, never tested.
 
     Args:
-        manifest: Clips; those of fold 0 in a data set with folds stay there.
+        manifest: Clips; those of no fold in a data set with folds stay there.
         kind: "fold" takes the data's own folds and, where it has none, makes them by
             group; "group" makes them of whole groups; "random" clip by clip.
         count: Folds to make.
@@ -50,12 +52,30 @@ def assign_folds(
             f"{len(units)} recordings cannot be dealt into {count} folds; add "
             "recordings or ask for fewer folds"
         )
-    fold_of = _deal(manifest.clips, list(units.values()), count, seed)
+    fold_of = _deal(manifest.clips, _dealt(manifest, units, count), count, seed)
     clips = tuple(
         replace(clip, fold=fold)
         for clip, fold in zip(manifest.clips, fold_of, strict=True)
     )
     return replace(manifest, clips=clips, has_folds=True)
+
+
+def _dealt(
+    manifest: Manifest, units: Mapping[str, list[int]], count: int
+) -> list[list[int]]:
+    """The units that are dealt: the only one of some label is always trained on."""
+    labels_of = {
+        unit: {manifest.clips[index].label for index in members}
+        for unit, members in units.items()
+    }
+    count_of = Counter(label for labels in labels_of.values() for label in labels)
+    known = range(len(manifest.labels))
+    dealt = [
+        members
+        for unit, members in units.items()
+        if not any(count_of[label] == 1 for label in labels_of[unit] if label in known)
+    ]
+    return dealt if len(dealt) >= count else list(units.values())
 
 
 def _deal(
@@ -66,7 +86,7 @@ def _deal(
     # Large units first, so that the small ones even out what they leave.
     ranked = sorted(order, key=lambda unit: -len(units[unit]))
     load: list[Counter[int | None]] = [Counter() for _ in range(count)]
-    fold_of = [0] * len(clips)
+    fold_of = [NO_FOLD] * len(clips)
     for unit in ranked:
         label = clips[units[unit][0]].label
         fold = min(range(count), key=lambda f: (load[f][label], load[f].total()))

@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+from training.data.manifest import NO_FOLD
+
 Floats = NDArray[np.floating]
 Ints = NDArray[np.integer]
 RESAMPLES = 2000
@@ -103,7 +105,7 @@ def folded_figures(
     """The figures of all clips, and in `folds` the main ones of each fold."""
     figures = clip_figures(scores, truth, groups, labels)
     figures["folds"] = {}
-    for fold in sorted(set(folds.tolist())):
+    for fold in sorted(set(folds.tolist()) - {NO_FOLD}):
         of = np.flatnonzero(folds == fold)
         own = [groups[int(index)] for index in of]
         part = clip_figures(scores[of], truth[of], own, labels)

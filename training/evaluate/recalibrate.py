@@ -3,12 +3,14 @@
 The recall cost of thresholds is the true events that the monitor no longer detects.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+import yaml
 from numpy.typing import NDArray
 
 from monitor.config.detection import DetectionSettings
@@ -21,7 +23,8 @@ from monitor.model.model_file import TrainedModel
 from monitor.model.networks.base import Network
 from monitor.records import Record, ScoreFrame
 from training.data.decoded import Advance
-from training.data.manifest import AUDIO_SUFFIXES
+from training.data.discovery import find_recordings
+from training.data.manifest import left_out_lines
 from training.evaluate.ambience import highest_of_segments, hop_seconds, stream_logits
 from training.evaluate.clips import network_logits, sigmoid
 from training.evaluate.thresholds import Threshold, thresholds_for
@@ -38,6 +41,8 @@ from training.streams.metrics import (
     highest_rate,
     stream_figures,
 )
+
+logger = logging.getLogger(__name__)
 
 Array = NDArray[np.float32]
 
@@ -70,9 +75,12 @@ def background_scores(
     Raises:
         DatasetError: There is no recording, or all are shorter than a few seconds.
     """
-    files = sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES
-    )
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: no such folder of recordings")
+    found = find_recordings(folder)
+    files = found.files
+    for line in left_out_lines(found.left_out):
+        logger.warning("%s", line)
     if not files:
         raise DatasetError(f"{folder}: holds no recording of a background")
     score = network_logits(model.network, model.spec)
@@ -237,8 +245,10 @@ def config_fragment(
     lines = ["detection:", "  labels:"]
     for each in found:
         threshold = each.threshold
+        # A label may need quotes, as "no" and "a: b" do.
+        key = yaml.safe_dump({each.label: 0}, allow_unicode=True, width=1000)[:-4]
         lines.append(
-            f"    {each.label}: {{onset_threshold: {threshold.onset}, "
+            f"    {key}: {{onset_threshold: {threshold.onset}, "
             f"offset_threshold: {threshold.offset}}}"
         )
         comment = f"{24 * threshold.false_alarms_per_hour:.2g} false alarms a day"

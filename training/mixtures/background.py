@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from monitor.spec import ModelSpec
 from training.data.decoded import ClipStore
-from training.data.manifest import Clip
+from training.data.manifest import NO_FOLD, Clip
 from training.mixtures import augment, synthetic
 from training.mixtures.synthetic import loudness
 
@@ -45,10 +45,10 @@ class Background:
         self._vary = vary
 
     def draw_fold(self, r: Generator) -> int:
-        """Draw the fold whose recordings a window may contain; 0: there are none."""
+        """Draw the fold whose recordings a window may contain; NO_FOLD: none are."""
         folds = list(self._pools)
         if not folds:
-            return 0
+            return NO_FOLD
         sizes = np.array([len(self._pools[fold]) for fold in folds], float)
         return int(r.choice(folds, p=sizes / sizes.sum()))
 

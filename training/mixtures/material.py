@@ -7,7 +7,8 @@ from pathlib import Path
 
 from training.config import TrainingSettings
 from training.data.decoded import Advance, ClipStore, open_store
-from training.data.manifest import Clip, Manifest, join, read_manifest, read_negatives
+from training.data.discovery import read_manifest, read_negatives
+from training.data.manifest import FEW_GROUPS, Clip, Manifest, join
 from training.data.splits import assign_folds
 from training.mixtures.mixtures import MixtureMaker
 
@@ -72,25 +73,29 @@ def gather(
     advance: Advance,
     deal_folds: bool = True,
 ) -> Material:
-    """Find, check, fold and decode the recordings; log the files left out.
+    """Find, check, fold and decode the recordings; log what is used and left out.
 
     Raises:
         DatasetError: There is nothing usable, or too little for the folds.
     """
-    manifest = read_manifest(paths.data, paths.label_pattern, paths.group_pattern)
+    seen: set[bytes] = set()
+    patterns = paths.label_pattern, paths.group_pattern
+    manifest = read_manifest(paths.data, *patterns, seen)
     if deal_folds:
         manifest = assign_folds(manifest, settings.split, settings.folds, settings.seed)
     for path in paths.also:
-        manifest = join(manifest, read_manifest(path, None, paths.group_pattern))
+        manifest = join(manifest, read_manifest(path, None, patterns[1], seen))
     manifest, store = _decode(manifest, settings, paths, advance, "recordings")
-    for label, groups in manifest.few().items():
+    if few := manifest.few():
         logger.warning(
-            "label '%s' has %d recordings, too few to learn it well", label, groups
+            "labels with fewer than %d recordings, too few to learn them well: %s",
+            FEW_GROUPS,
+            ", ".join(f"{label} {count}" for label, count in few.items()),
         )
     if not paths.negatives:
         return Material(manifest, store, None, None)
     return Material(
-        manifest, store, *gather_negatives(paths, settings, advance, deal_folds)
+        manifest, store, *gather_negatives(paths, settings, advance, deal_folds, seen)
     )
 
 
@@ -99,13 +104,16 @@ def gather_negatives(
     settings: TrainingSettings,
     advance: Advance,
     deal_folds: bool = True,
+    seen: set[bytes] | None = None,
 ) -> tuple[Manifest, ClipStore]:
     """Find, check, fold and decode the recordings of no class only.
+
+    Files whose hash is in `seen` are left out: they have a label.
 
     Raises:
         DatasetError: There is nothing usable.
     """
-    negatives = read_negatives(paths.negatives)
+    negatives = read_negatives(paths.negatives, seen)
     if deal_folds:
         negatives = assign_folds(negatives, "fold", settings.folds, settings.seed)
     return _decode(negatives, settings, paths, advance, "negatives")
@@ -124,14 +132,7 @@ def _decode(
         paths.cache,
         advance,
     )
-    logger.info(
-        "%d clips of %d %s in folds %s; %d files left out",
-        len(manifest.clips),
-        len({clip.group for clip in manifest.clips}),
-        what,
-        ", ".join(str(fold) for fold in manifest.folds) or "none",
-        len(manifest.left_out),
-    )
-    for entry in manifest.left_out:
-        logger.warning("left out: %s (%s)", entry.path, entry.reason)
+    is_plain = not (manifest.left_out or manifest.notes)
+    level = logging.INFO if is_plain else logging.WARNING
+    logger.log(level, "%s", "\n".join(manifest.summary(what)))
     return manifest, store

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from monitor.spec import ModelSpec
 from training.config import MixtureSettings
 from training.data.decoded import ClipStore
-from training.data.manifest import Clip
+from training.data.manifest import NO_FOLD, Clip
 from training.mixtures import augment, synthetic
 from training.mixtures.background import Background, evaluation_windows
 from training.mixtures.synthetic import loudness
@@ -45,10 +45,10 @@ class Mixture:
     """(labels, cells): the share of each cell in which the label sounds."""
 
     fold: int
-    """The fold of all its clips; 0: none."""
+    """The fold of all its clips; NO_FOLD: none."""
 
     negatives_fold: int
-    """The fold of all its negatives; 0: none."""
+    """The fold of all its negatives; NO_FOLD: none."""
 
     @property
     def full_scale(self) -> Samples:
@@ -107,7 +107,8 @@ class MixtureMaker:
         if index is None:
             window, used = self._background.make(r, negatives_fold)
             quiet = r.uniform(25, 60) if r.random() < _QUIET_AMBIENCE else 0.0
-            made = self._finish(r, window, activity, 0, negatives_fold if used else 0)
+            of = negatives_fold if used else NO_FOLD
+            made = self._finish(r, window, activity, NO_FOLD, of)
             gain = np.float32(synthetic.decibels(-quiet))
             return replace(made, samples=made.samples * gain)
         window, level = self._clip_window(r, index, activity)
@@ -125,7 +126,8 @@ class MixtureMaker:
             )
         window = window + self._floor(r, level)
         fold = self.clips[index].fold
-        return self._finish(r, window, activity, fold, negatives_fold if used else 0)
+        of = negatives_fold if used else NO_FOLD
+        return self._finish(r, window, activity, fold, of)
 
     def unaltered(self, index: int) -> Mixture:
         """Return the clip as it is evaluated: its first window, not augmented."""
@@ -137,7 +139,7 @@ class MixtureMaker:
         start = max(0, count - samples.shape[1]) // 2
         assert clip.label is not None
         self._mark(activity, clip.label, start, min(count, start + samples.shape[1]))
-        return Mixture(window, window, -3, activity, clip.fold, 0)
+        return Mixture(window, window, -3, activity, clip.fold, NO_FOLD)
 
     def _clip_window(
         self, r: Generator, index: int, activity: NDArray[np.float32]

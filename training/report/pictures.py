@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -15,6 +16,8 @@ from monitor.spec import ModelSpec
 
 Array = NDArray[np.float32]
 _BINS = 10
+# A label may hold dollar signs, which would begin a formula.
+rcParams["text.parse_math"] = False
 _COLUMNS = 5
 
 

@@ -78,7 +78,9 @@ def write_report(
     Returns:
         Path of the page.
     """
-    console = Console(record=True, file=io.StringIO(), width=100)
+    console = Console(
+        record=True, file=io.StringIO(), width=100, markup=False, emoji=False
+    )
     clip_table(console, card.report, card.labels)
     _print_thresholds(console, card)
     drawn = {"Learning": pictures.learning_curves(metrics)}

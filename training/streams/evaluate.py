@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import soundfile
 
 from monitor.audio.conditioning import StreamResampler, first_two_channels
@@ -23,6 +22,7 @@ from monitor.records import Event, Onset, Record, ScoreFrame
 from monitor.runtime.pipeline import Pipeline
 from training.data.decoded import Advance
 from training.data.manifest import Clip
+from training.data.tables import read_table
 from training.mixtures.material import Material
 from training.streams.metrics import Detected, Reference, StreamResult, stream_figures
 from training.streams.scenes import (
@@ -60,30 +60,16 @@ def read_annotation(path: Path) -> tuple[Reference, ...]:
     """Read onset, offset and event_label, tab-separated seconds.
 
     Raises:
-        DatasetError: A column is missing, a value is not a number, or an event ends
+        TableError: A column is missing, a value is not a number, or an event ends
             before it begins.
     """
-    try:
-        table = pd.read_csv(path, sep="\t")
-        rows = zip(
-            table["onset"].astype(float),
-            table["offset"].astype(float),
-            table["event_label"].astype(str),
-            strict=True,
-        )
-        events = tuple(Reference(*row) for row in rows)
-    except (KeyError, ValueError) as error:
-        raise DatasetError(
-            f"{path}: must have the columns onset, offset and event_label, tabs "
-            f"between them and seconds in them ({error})"
-        ) from None
-    for event in events:
-        if not 0 <= event.onset <= event.offset < math.inf:
-            raise DatasetError(
-                f"{path}: an event cannot last from {event.onset:g} to "
-                f"{event.offset:g} s"
-            )
-    return events
+    events = []
+    for row in read_table(path, ("onset", "offset", "event_label"), "\t").rows:
+        times = row.seconds("onset"), row.seconds("offset")
+        if not times[0] <= times[1] < math.inf:
+            raise row.error(f"an event cannot last from {times[0]:g} to {times[1]:g} s")
+        events.append(Reference(*times, row.name("event_label")))
+    return tuple(events)
 
 
 def detect_events(

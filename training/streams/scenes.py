@@ -1,5 +1,6 @@
 """Scenes: streams with events at known times, over backgrounds of no class."""
 
+import csv
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from pydantic import Field
 from monitor.config.base import Settings
 from training.config import TrainingSettings
 from training.data.decoded import Advance, ClipStore
-from training.data.manifest import Clip
+from training.data.manifest import NO_FOLD, Clip
 from training.mixtures import augment, synthetic
 from training.mixtures.material import DataPaths, gather, gather_negatives
 from training.mixtures.synthetic import decibels, loudness
@@ -90,7 +91,7 @@ class SceneClips:
         return {
             "clips": len(self.clips),
             "recordings": len({clip.group for clip in self.clips}),
-            "folds": sorted({clip.fold for clip in self.clips}),
+            "folds": sorted({clip.fold for clip in self.clips} - {NO_FOLD}),
             "minutes": round(seconds / 60, 2),
         }
 
@@ -242,11 +243,12 @@ def write_scene(folder: Path, scene: Scene, sample_rate: int) -> None:
     soundfile.write(
         folder / f"{scene.name}.wav", scene.samples.T, sample_rate, subtype="PCM_16"
     )
-    lines = ["onset\toffset\tevent_label"]
-    for event in sorted(scene.annotations, key=lambda event: event.start):
-        seconds = (event.start / sample_rate, event.stop / sample_rate)
-        lines.append(f"{seconds[0]:.4f}\t{seconds[1]:.4f}\t{event.label}")
-    (folder / f"{scene.name}.tsv").write_text("\n".join(lines) + "\n")
+    with (folder / f"{scene.name}.tsv").open("w", encoding="utf-8") as file:
+        table = csv.writer(file, delimiter="\t", lineterminator="\n")
+        table.writerow(("onset", "offset", "event_label"))
+        for event in sorted(scene.annotations, key=lambda event: event.start):
+            seconds = (event.start / sample_rate, event.stop / sample_rate)
+            table.writerow((*(f"{each:.4f}" for each in seconds), event.label))
 
 
 @dataclass(frozen=True, slots=True)

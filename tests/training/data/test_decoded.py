@@ -9,11 +9,11 @@ import soundfile
 
 from tests.support.recordings import RATE, sound
 from training.data.decoded import open_store
-from training.data.manifest import Clip, Manifest
+from training.data.manifest import NO_FOLD, Clip, Manifest
 
 
 def manifest_of(paths: list[Path]) -> Manifest:
-    clips = tuple(Clip(path, 0, path.stem, 0) for path in paths)
+    clips = tuple(Clip(path, 0, path.stem, NO_FOLD) for path in paths)
     return Manifest(("buzz",), clips)
 
 

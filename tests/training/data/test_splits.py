@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.errors import DatasetError
-from training.data.manifest import Clip, Manifest
+from training.data.manifest import NO_FOLD, Clip, Manifest
 from training.data.splits import assign_folds, split
 
 GROUPS = st.lists(
@@ -15,7 +15,7 @@ GROUPS = st.lists(
 
 def manifest_of(pairs: list[tuple[int, int]]) -> Manifest:
     clips = tuple(
-        Clip(Path(f"{number}.wav"), label, f"g{group}", 0)
+        Clip(Path(f"{number}.wav"), label, f"g{group}", NO_FOLD)
         for number, (label, group) in enumerate(pairs)
     )
     return Manifest(("a", "b", "c", "d"), clips)

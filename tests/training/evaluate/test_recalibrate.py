@@ -10,10 +10,16 @@ import torch
 import yaml
 
 from monitor.commands.app import run_command_line
+from monitor.config.load import read_yaml
 from monitor.model.model_file import ModelCard, TrainedModel, load_model, save_model
 from monitor.model.networks import build_network
 from tests.support.recordings import LABELS, RATE, SMALL_SPEC, write_folders
-from training.evaluate.recalibrate import label_thresholds
+from training.evaluate.recalibrate import (
+    LabelThreshold,
+    config_fragment,
+    label_thresholds,
+)
+from training.evaluate.thresholds import Threshold
 
 
 @pytest.fixture(name="folder", scope="module")
@@ -103,3 +109,10 @@ def test_a_stricter_budget_costs_more_recall() -> None:
         recalls.append(found.recall)
     assert recalls == sorted(recalls, reverse=True)
     assert recalls[0] > recalls[-1]
+
+
+@pytest.mark.parametrize("label", ["no", "3", "a: b # c", '"x', "Türe (zu)", "犬", "-"])
+def test_a_fragment_is_yaml_whatever_the_label_is(label: str) -> None:
+    found = LabelThreshold(label, Threshold(0.5, 0.3, 0.1, False), 0, 1.0, None)
+    read = read_yaml(config_fragment([found]), "fragment").data
+    assert list(read["detection"]["labels"]) == [label]

@@ -90,7 +90,7 @@ def test_annotations_in_the_form_of_dcase_are_read(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="cannot last from 3 to 2 s"):
         read_annotation(path)
     path.write_text("onset,offset\n1,2\n")
-    with pytest.raises(DatasetError, match="must have the columns onset, offset"):
+    with pytest.raises(DatasetError, match="must name onset, offset, event_label"):
         read_annotation(path)
 
 
