@@ -135,6 +135,7 @@ class Capture:
     def _follow(self, stream: SourceStream) -> None:
         """Move samples until the stop event is set or `stream` raises."""
         conditioner: Conditioner | None = None
+        form = (0, 0)
         delivered = self._now()
         try:
             while not self._stop.is_set():
@@ -149,8 +150,11 @@ class Capture:
                 if block is None:
                     self._check_silence(now, delivered, opening=conditioner is None)
                     continue
-                if conditioner is None:
+                if conditioner is None or form != (stream.sample_rate, stream.channels):
+                    if conditioner is not None:  # a program may change the format
+                        conditioner.flush(now)
                     conditioner = self._begin(stream, block, now)
+                    form = (stream.sample_rate, stream.channels)
                 if isinstance(block, Lost):
                     conditioner.lose(block.count, "overrun", now)
                 else:

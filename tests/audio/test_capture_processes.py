@@ -10,6 +10,7 @@ from monitor.audio.timeline import Block
 from monitor.config.audio import SampleFormat, SourceSettings
 from tests.support.capture_reader import CaptureReader, running_capture
 from tests.support.source_programs import program
+from tests.support.wav_bytes import chunk, encode, wav
 
 RATE = 8_000
 LIVE = "while True: numbers(0, 800); time.sleep(0.1)"
@@ -98,6 +99,23 @@ def test_short_reads_of_odd_sizes_leave_no_gap() -> None:
         )
         samples = np.concatenate([block.samples for block in reader.blocks], axis=1)
         np.testing.assert_array_equal(samples[0] * 2**15, np.arange(4000))
+        assert not reader.gaps
+
+
+def test_recordings_one_after_the_other_are_all_heard(tmp_path: Path) -> None:
+    """In other formats too, with notes behind the samples."""
+    files = [
+        wav(encode([0.25] * 800, "s16le"), rate=RATE, after=chunk(b"LIST", b"odd")),
+        wav(encode([0.5] * 3200, "s16le"), rate=2 * RATE, channels=2),
+        wav(encode([0.75] * 800, "f32le"), rate=RATE, encoding="f32le"),
+    ]
+    path = tmp_path / "all.wav"
+    path.write_bytes(b"".join(files))
+    code = f"put(open({str(path)!r}, 'rb').read()); sleep_for_ever()"
+    with capturing(code) as reader:
+        reader.wait_until(lambda: sum(b.samples.shape[1] for b in reader.blocks) > 2300)
+        heard = [(b.samples.shape[0], float(b.samples[0, -400])) for b in reader.blocks]
+        assert heard == [(1, 0.25), (2, pytest.approx(0.5, abs=0.01)), (1, 0.75)]
         assert not reader.gaps
 
 

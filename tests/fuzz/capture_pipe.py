@@ -73,10 +73,8 @@ class CapturePipe:
         given = taken = 0
         for part in parts:
             given += len(part)
-            block = decoder.push(part)
-            if block is not None:
-                assert decoder.pcm_format is not None
-                assert block.shape[0] == decoder.pcm_format.channels
+            for pcm_format, block in decoder.push(part):
+                assert block.shape[0] == pcm_format.channels
                 taken += block.shape[1]
         assert taken <= given
 

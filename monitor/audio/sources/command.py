@@ -2,10 +2,11 @@
 
 import shlex
 import shutil
+from collections import deque
 
 from monitor.audio.ring import Samples
 from monitor.audio.sources.child_process import ChildProcess
-from monitor.audio.sources.pcm import PcmFormat, WavOrRawDecoder
+from monitor.audio.sources.pcm import Decoded, PcmFormat, WavOrRawDecoder
 from monitor.errors import EndOfSourceError, SourceError, UsageError
 
 _OPENING_SECONDS = 10.0
@@ -66,16 +67,17 @@ class CommandStream:
         self._format = raw
         self._decoder = WavOrRawDecoder(raw)
         self._process = ChildProcess(argv)
+        self._waiting: deque[Decoded] = deque()
         self.pid = self._process.pid
 
     @property
     def sample_rate(self) -> int:
-        """Samples a second; known once samples were read."""
+        """Samples a second of the latest block, for the next may be another WAV."""
         return self._format.sample_rate
 
     @property
     def channels(self) -> int:
-        """Channels of a block; known once samples were read."""
+        """Channels of the latest block."""
         return self._format.channels
 
     def read(self, timeout_seconds: float) -> Samples | None:
@@ -85,21 +87,26 @@ class CommandStream:
             EndOfSourceError: The program ended with exit code 0.
             SourceError: It ended otherwise, or its output cannot be decoded.
         """
+        if not self._waiting:
+            self._read(timeout_seconds)
+        if not self._waiting:
+            return None
+        self._format, samples = self._waiting.popleft()
+        return samples
+
+    def _read(self, timeout_seconds: float) -> None:
         enough = round(_BLOCK_SECONDS * self.sample_rate) * self._format.frame_bytes
         data = self._process.read(timeout_seconds, enough)
-        if data is None:
-            return None
         if data:
             try:
-                samples = self._decoder.push(data)
+                self._waiting.extend(self._decoder.push(data))
             except SourceError as error:
                 raise SourceError(f"{self._description}: {error}") from error
-            self._format = self._decoder.pcm_format or self._format
-            return samples
-        ending = self._process.ending(_EXIT_SECONDS)
-        if ending is None:
-            raise EndOfSourceError(f"{self._description} ended")
-        raise SourceError(f"{self._description} {ending}")
+        elif data is not None:
+            ending = self._process.ending(_EXIT_SECONDS)
+            if ending is None:
+                raise EndOfSourceError(f"{self._description} ended")
+            raise SourceError(f"{self._description} {ending}")
 
     def close(self) -> None:
         """End the program and everything it started."""

@@ -5,7 +5,9 @@ may begin a new header midway.
 """
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Literal
 
 import numpy as np
@@ -36,6 +38,7 @@ _WAV_ENCODINGS: dict[tuple[int, int], Encoding] = {
 }
 _MAGIC = (b"RIFF", b"RF64", b"BW64")
 _LONGEST_FORMAT = 256
+_LONGEST_NOTES = 2**26
 
 UNSURE_LENGTH = 0x7FFF_0000
 """Least length that is a placeholder of a program that does not know it.
@@ -99,102 +102,176 @@ def _scaled(integers: NDArray[np.integer[Any]], bits: int) -> Samples:
     return integers.astype(np.float32) / np.float32(2**bits)
 
 
+Decoded = tuple[PcmFormat, Samples]
+"""Samples, float32 of shape (channels, n), n > 0; and the format that they had."""
+
+
 class WavOrRawDecoder:
     """Decodes the output of a command: WAV if it begins like WAV, else raw PCM.
 
-    The bytes may be cut anywhere.  Not thread-safe.
+    One WAV may follow another, in the same format or not; whatever stands between the
+    samples of one and the header of the next is left out.  The bytes may be cut
+    anywhere.  Not thread-safe.
     """
 
     def __init__(self, raw: PcmFormat) -> None:
-        self.pcm_format: PcmFormat | None = None
-        """Format of the samples; None until enough bytes have come."""
-
-        self._raw = raw
+        self._format = raw
         self._bytes = b""  # not decoded yet
-        self._decoder: PcmDecoder | None = None  # None: in a header
-        self._in_wav = False
-        self._is_length_known = False
+        self._step: Callable[[list[Decoded]], bool] = self._read_beginning
+        self._decoder = PcmDecoder(raw)
         self._left: float = 0  # bytes of samples to come
         self._skip = 0  # bytes of a chunk without samples to come
+        self._junk = 0  # bytes since the samples that belong to nothing
+        self._has_format = self._has_padding = False
 
-    def push(self, data: bytes) -> Samples | None:
-        """Decode the bytes that follow.
-
-        Returns:
-            float32, shape (channels, n); None while there is no whole sample.
+    def push(self, data: bytes) -> list[Decoded]:
+        """Decode the bytes that follow; return the samples that are complete.
 
         Raises:
-            SourceError: The header is invalid, or changes the format midway.
+            SourceError: A header is invalid, or there is no end of other bytes.
         """
         self._bytes += data
-        blocks = []
-        while self._bytes:
-            if self._decoder is not None:
-                part = self._take(min(self._left, len(self._bytes)))
-                self._left -= len(part)
-                blocks.append(self._decoder.push(part))
-                if self._left == 0:
-                    self._decoder, self._in_wav = None, False
-            elif not self._read_header():
-                break
-        samples = np.concatenate(blocks, axis=1) if blocks else None
-        return samples if samples is not None and samples.shape[1] else None
+        blocks: list[Decoded] = []
+        while self._bytes and self._step(blocks):
+            pass
+        return blocks
 
-    def _read_header(self) -> bool:
-        """Read a piece of a header; False if more bytes are needed."""
-        skipped = len(self._take(min(self._skip, len(self._bytes))))
-        self._skip -= skipped
-        if skipped:
-            return True
-        return self._read_chunk() if self._in_wav else self._find_beginning()
+    # Each step takes some of the bytes; it returns False if it needs more of them.
 
-    def _find_beginning(self) -> bool:
-        """Find out whether a WAV header comes next."""
-        beginning = self._bytes[:4]
-        if len(self._bytes) < 12 and any(it.startswith(beginning) for it in _MAGIC):
+    def _read_beginning(self, _blocks: list[Decoded]) -> bool:
+        if _is_begun_header(self._bytes):
             return False
-        if beginning in _MAGIC and self._bytes[8:12] == b"WAVE":
-            self._take(12)
-            self._in_wav = True
-        elif self._is_length_known:
-            self._bytes = b""  # notes after the samples
-        else:
-            self._begin_samples(self.pcm_format or self._raw, float("inf"))
+        if not self._take_header():
+            self._left = inf
+            self._step = self._read_raw
         return True
 
-    def _read_chunk(self) -> bool:
+    def _read_raw(self, blocks: list[Decoded]) -> bool:
+        self._decode(len(self._bytes), blocks)
+        return False
+
+    def _read_chunk(self, _blocks: list[Decoded]) -> bool:
+        """Read a chunk before the samples."""
+        if self._take_skipped():
+            return True
         if len(self._bytes) < 8:
             return False
         name, size = struct.unpack_from("<4sI", self._bytes)
         if name == b"data":
-            if self.pcm_format is None:
+            if not self._has_format:
                 raise SourceError("its WAV header has no format before the samples")
             self._take(8)
-            self._is_length_known = 0 < size < UNSURE_LENGTH
             # A program that writes 0 means to correct it later; a pipe cannot go back.
-            self._begin_samples(self.pcm_format, size or float("inf"))
+            self._left = size if 0 < size < UNSURE_LENGTH else inf
+            self._has_padding = size % 2 == 1
+            self._decoder = PcmDecoder(self._format)
+            self._step = self._read_samples
         elif name == b"fmt ":
             if not 16 <= size <= _LONGEST_FORMAT:
                 raise SourceError("its WAV header is damaged")
             if len(self._bytes) < 8 + size:
                 return False
-            pcm_format = _parse_format(self._take(8 + size)[8:])
-            if self.pcm_format not in (None, pcm_format):
-                raise SourceError("its WAV format changed midway")
-            self.pcm_format = pcm_format
+            self._format = _parse_format(self._take(8 + size)[8:])
+            self._has_format = True
         else:
             self._take(8)
             self._skip = size + size % 2
         return True
 
-    def _begin_samples(self, pcm_format: PcmFormat, count: float) -> None:
-        self.pcm_format = pcm_format
-        self._decoder = PcmDecoder(pcm_format)
-        self._left = count
+    def _read_samples(self, blocks: list[Decoded]) -> bool:
+        """Decode up to the length that was stated, or up to a new header before it."""
+        known = int(min(self._left, len(self._bytes)))
+        header = _find_header(self._bytes)
+        if 0 <= header < known:
+            self._decode(header, blocks)
+            self._take_header()
+            return True
+        if known < self._left:
+            known -= _begun_header(self._bytes)
+        self._decode(known, blocks)
+        if self._left:
+            return False
+        self._junk = 0
+        self._step = self._read_next
+        return True
 
-    def _take(self, count: float) -> bytes:
-        taken, self._bytes = self._bytes[: int(count)], self._bytes[int(count) :]
+    def _read_next(self, _blocks: list[Decoded]) -> bool:
+        """Read what follows the samples: padding, notes, the next WAV."""
+        if self._take_skipped():
+            return True
+        if self._has_padding and self._bytes[0] == 0:
+            self._take(1)
+            self._has_padding = False
+            return True
+        if _is_begun_header(self._bytes) or len(self._bytes) < 8:
+            return False
+        if self._take_header():
+            return True
+        name, size = struct.unpack_from("<4sI", self._bytes)
+        if name.isascii() and name.decode().isprintable() and size <= _LONGEST_NOTES:
+            self._take(8)
+            self._skip = size + size % 2
+        else:
+            self._step = self._search_header
+        return True
+
+    def _search_header(self, _blocks: list[Decoded]) -> bool:
+        header = _find_header(self._bytes)
+        end = len(self._bytes) - _begun_header(self._bytes)
+        self._junk += len(self._take(end if header < 0 else header))
+        if self._junk > self._format.frame_bytes * self._format.sample_rate:
+            raise SourceError(
+                "it goes on after the samples that its WAV header announced, without a "
+                "new header; have it write raw PCM, or a header without a length"
+            )
+        return self._take_header()
+
+    def _decode(self, count: int, blocks: list[Decoded]) -> None:
+        self._left -= count
+        samples = self._decoder.push(self._take(count))
+        if samples.shape[1]:
+            blocks.append((self._format, samples))
+
+    def _take_skipped(self) -> bool:
+        skipped = len(self._take(self._skip))
+        self._skip -= skipped
+        return skipped > 0
+
+    def _take_header(self) -> bool:
+        """Take the beginning of a WAV, if it is next."""
+        if _find_header(self._bytes[:12]) != 0:
+            return False
+        self._take(12)
+        self._has_format = False
+        self._step = self._read_chunk
+        return True
+
+    def _take(self, count: int) -> bytes:
+        taken, self._bytes = self._bytes[:count], self._bytes[count:]
         return taken
+
+
+def _find_header(data: bytes) -> int:
+    """Place of the first header of a WAV, twelve bytes; -1 if there is none."""
+    place = data.find(b"WAVE", 8)
+    while place >= 0 and data[place - 8 : place - 4] not in _MAGIC:
+        place = data.find(b"WAVE", place + 1)
+    return place - 8 if place >= 0 else -1
+
+
+def _is_begun_header(data: bytes) -> bool:
+    """Return True if `data` may become a header with more bytes."""
+    return (
+        len(data) < 12
+        and any(magic.startswith(data[:4]) for magic in _MAGIC)
+        and b"WAVE".startswith(data[8:])
+    )
+
+
+def _begun_header(data: bytes) -> int:
+    """Number of bytes at the end of `data` that may begin a header."""
+    ends = range(min(len(data), 11), 0, -1)
+    return next((count for count in ends if _is_begun_header(data[-count:])), 0)
 
 
 def _parse_format(chunk: bytes) -> PcmFormat:

@@ -33,11 +33,11 @@ class SourceStream(Protocol):
 
     @property
     def sample_rate(self) -> int:
-        """Samples a second; known once `read` has returned samples."""
+        """Samples a second of the latest block of samples; it may change."""
 
     @property
     def channels(self) -> int:
-        """Channels of a block; known once `read` has returned samples."""
+        """Channels of the latest block of samples; they may change."""
 
     def read(self, timeout_seconds: float) -> "Samples | Lost | None":
         """Wait for the next block.

@@ -10,6 +10,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from monitor.audio.ring import Samples
 from monitor.audio.sources.pcm import Encoding, PcmDecoder, PcmFormat, WavOrRawDecoder
 from monitor.errors import SourceError
 from tests.support.wav_bytes import ENCODINGS, chunk, encode, wav
@@ -60,15 +61,25 @@ def test_too_large_a_double_becomes_infinite_without_a_warning() -> None:
     assert np.isinf(decoder.push(encode([1e300], "f64le"))).all()
 
 
-def decode(data: bytes, sizes: int = 10**9) -> tuple[PcmFormat | None, list[float]]:
-    """Decode a mono stream that is pushed `sizes` bytes at a time."""
-    decoder = WavOrRawDecoder(RAW)
-    values: list[float] = []
+def decoded(
+    data: bytes, sizes: int = 10**9, raw: PcmFormat = RAW
+) -> list[tuple[PcmFormat, Samples]]:
+    """Decode a stream that is pushed `sizes` bytes at a time; join equal formats."""
+    decoder = WavOrRawDecoder(raw)
+    blocks: list[tuple[PcmFormat, Samples]] = []
     for start in range(0, len(data), sizes):
-        samples = decoder.push(data[start : start + sizes])
-        if samples is not None:
-            values += samples[0].tolist()
-    return decoder.pcm_format, values
+        for pcm_format, samples in decoder.push(data[start : start + sizes]):
+            before = []
+            if blocks and blocks[-1][0] == pcm_format:
+                before = [blocks.pop()[1]]
+            blocks.append((pcm_format, np.concatenate([*before, samples], axis=1)))
+    return blocks
+
+
+def decode(data: bytes, sizes: int = 10**9) -> tuple[PcmFormat, list[float]]:
+    """Decode a mono stream of one format."""
+    ((pcm_format, samples),) = decoded(data, sizes)
+    return pcm_format, samples[0].tolist()
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
@@ -102,55 +113,90 @@ def test_a_new_header_after_the_stated_length_is_not_samples(size: int) -> None:
     assert decode(once * 3, size)[1] == VALUES * 3
 
 
-def test_a_new_header_after_a_huge_length_is_not_samples_either() -> None:
-    """The length is two gigabytes less some, so the count is set by hand here."""
-    decoder = WavOrRawDecoder(RAW)
-    decoder.push(wav(b"", length=0x8000_0000))
-    decoder._left = 4  # of the 0x8000_0000 bytes
-    samples = decoder.push(encode([0.5, 0.25], "s16le") + wav(encode([0.75], "s16le")))
-    assert samples is not None
-    assert samples.tolist() == [[0.5, 0.25, 0.75]]
+@pytest.mark.parametrize("size", [1, 5, 10**6])
+@pytest.mark.parametrize("length", [0, 1000, 0x8000_0000])
+def test_a_new_header_before_the_stated_length_is_not_samples_either(
+    length: int, size: int
+) -> None:
+    """The length is unknown, or the file was cut off."""
+    data = wav(encode([0.5, 0.25], "s16le"), length=length)
+    data += wav(encode([0.75], "s16le"))
+    assert decode(data, size)[1] == [0.5, 0.25, 0.75]
 
 
-def test_samples_beyond_a_huge_length_are_decoded() -> None:
-    """As sox does it, which cannot go back to the header."""
-    decoder = WavOrRawDecoder(RAW)
-    decoder.push(wav(b"", length=0x7FFF_F000))
-    decoder._left = 4
-    samples = decoder.push(encode([0.5, 0.25, 0.75, *VALUES], "s16le"))
-    assert samples is not None
-    assert samples.tolist() == [[0.5, 0.25, 0.75, *VALUES]]
+def test_samples_that_resemble_a_header_are_samples() -> None:
+    begun = wav(encode(VALUES, "s16le") + b"RIFFRIFF1234WAVXRF64")
+    for size in (1, 7, 10**6):
+        assert len(decode(begun, size)[1]) == len(VALUES) + 10
+
+
+AFTER_SAMPLES = {
+    "notes": NOTES,
+    "odd-notes": ODD_NOTES,
+    "several": NOTES + ODD_NOTES + NOTES,
+    "id3v1": b"TAG" + b"title".ljust(125, b"\0"),
+    "junk": bytes(range(256)) * 3,
+    "text": b"Recording again...\n",
+    "half a header": b"RIFF1234WAV",
+    "another riff": b"RIFF\x04\0\0\0AVI ",
+}
+
+
+@pytest.mark.parametrize("size", [1, 5, 10**6])
+@pytest.mark.parametrize("between", AFTER_SAMPLES)
+def test_one_wav_follows_another_whatever_stands_between(
+    between: str, size: int
+) -> None:
+    once = wav(encode(VALUES, "s16le"), after=AFTER_SAMPLES[between])
+    assert decode(once * 3, size)[1] == VALUES * 3
+
+
+@pytest.mark.parametrize("size", [1, 5, 10**6])
+def test_an_odd_number_of_bytes_is_padded_or_not(size: int) -> None:
+    padded = wav(encode(VALUES[:7], "u8"), encoding="u8")
+    bare = padded[:-1]
+    stream = padded + padded + NOTES + bare + bare + NOTES + padded
+    assert decode(stream, size)[1] == VALUES[:7] * 5
+
+
+@pytest.mark.parametrize("size", [1, 5, 10**6])
+def test_the_next_wav_may_have_another_format(size: int) -> None:
+    mono = wav(encode(VALUES, "s16le"), after=NOTES)
+    stereo = wav(encode(VALUES, "s24le"), rate=8_000, channels=2, encoding="s24le")
+    (first, a), (second, b), (third, c) = decoded(mono + stereo + mono, size)
+    assert (first, third) == (PcmFormat(44_100, 1, "s16le"),) * 2
+    assert second == PcmFormat(8_000, 2, "s24le")
+    assert a.tolist() == c.tolist() == [VALUES]
+    assert b.tolist() == [VALUES[::2], VALUES[1::2]]
+
+
+def test_samples_without_end_after_the_stated_length_are_an_error() -> None:
+    """A header that is wrong: the rest is not dropped for ever."""
+    data = wav(encode(VALUES, "s16le")) + encode([0.3, -0.3] * 44_100, "s16le")
+    with pytest.raises(SourceError, match="after the samples that its WAV header"):
+        decode(data, 4096)
 
 
 def test_the_output_of_libsndfile_is_read() -> None:
     buffer = io.BytesIO()
     written = np.linspace(-0.9, 0.9, 50).reshape(25, 2)
     soundfile.write(buffer, written, 96_000, subtype="PCM_24", format="WAVEX")
-    decoder = WavOrRawDecoder(RAW)
-    samples = decoder.push(buffer.getvalue())
-    assert decoder.pcm_format == PcmFormat(96_000, 2, "s24le")
-    assert samples is not None
+    ((pcm_format, samples),) = decoded(buffer.getvalue())
+    assert pcm_format == PcmFormat(96_000, 2, "s24le")
     np.testing.assert_allclose(samples, written.T, atol=1e-6)
 
 
 @given(data=st.binary(max_size=200), size=st.integers(1, 50))
 def test_a_stream_that_does_not_begin_like_wav_is_raw(data: bytes, size: int) -> None:
     data = b"raw!" + data
-    decoder = WavOrRawDecoder(RAW)
-    parts = [
-        decoder.push(data[start : start + size]) for start in range(0, len(data), size)
-    ]
-    samples = np.concatenate(
-        [part for part in parts if part is not None], axis=1, dtype=np.float32
-    )
+    ((_, samples),) = decoded(data, size)
     expected = np.frombuffer(data[: len(data) // 4 * 4], "<i2").reshape(-1, 2).T
     np.testing.assert_array_equal(samples, expected / 2**15)
 
 
 def test_raw_samples_that_begin_like_riff_only_are_raw() -> None:
     data = b"RIFF1234NOWAVE.."
-    samples = WavOrRawDecoder(RAW).push(data)
-    assert samples is not None
+    ((_, samples),) = decoded(data)
     assert samples.shape == (2, 4)
 
 
@@ -171,18 +217,11 @@ def test_an_invalid_header_is_an_error_of_one_sentence(data: bytes, words: str) 
         WavOrRawDecoder(RAW).push(data)
 
 
-def test_a_format_that_changes_midway_is_an_error() -> None:
-    data = wav(encode(VALUES, "s16le"))
-    data += wav(encode(VALUES, "s16le"), rate=8_000)
-    with pytest.raises(SourceError, match="changed midway"):
-        WavOrRawDecoder(RAW).push(data)
-
-
 @given(st.binary(max_size=100), st.integers(0, 60))
 def test_a_damaged_header_never_crashes(noise: bytes, keep: int) -> None:
     data = wav(encode(VALUES, "s16le"), before=[NOTES])[:keep] + noise
     with suppress(SourceError):
-        decode(data)
+        decoded(data)
 
 
 @pytest.mark.parametrize("size", [1, 1000, 2**18])
@@ -192,7 +231,7 @@ def test_a_long_chunk_before_the_samples_is_skipped_as_it_comes(size: int) -> No
     decoder = WavOrRawDecoder(RAW)
     values: list[float] = []
     for start in range(0, len(data), size):
-        samples = decoder.push(data[start : start + size])
+        blocks = decoder.push(data[start : start + size])
         assert len(decoder._bytes) <= 300
-        values += [] if samples is None else samples[0].tolist()
+        values += [value for _, samples in blocks for value in samples[0].tolist()]
     assert values == VALUES
