@@ -126,7 +126,7 @@ class MqttSettings(BrokerSettings):
     """States on an MQTT broker, also for Home Assistant; needs the extra `mqtt`."""
 
     topic: Topic = "sound-monitor"
-    """Prefix of every topic; each monitor on a broker needs its own."""
+    """Prefix of every topic; a monitor that finds it taken appends its id."""
 
     discovery_prefix: Topic | None = "homeassistant"
     """Discovery prefix of Home Assistant; null: no discovery."""

@@ -88,7 +88,9 @@ def _mqtt(context: ServiceContext) -> Sink | None:
         context.config.mqtt,
         context.sources,
         context.labels,
+        model=context.classifier.name if context.classifier is not None else "",
         sample_rate=context.sample_rate,
+        state_dir=context.state_dir,
         now=context.clock.monotonic,
         environ=context.environ,
     )

@@ -32,7 +32,7 @@ class Broker:
     def __init__(self, folder: Path, *lines: str) -> None:
         """Add `lines` to its configuration."""
         self.port = unused_port()
-        self._folder = folder
+        self.folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         if not any("allow_anonymous" in line for line in lines):
             lines = ("allow_anonymous true", *lines)
@@ -43,7 +43,7 @@ class Broker:
 
     def start(self) -> None:
         assert PROGRAM is not None
-        with (self._folder / "mosquitto.log").open("ab") as log:
+        with (self.folder / "mosquitto.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [PROGRAM, "-c", str(self._file)], stdout=log, stderr=log
             )
@@ -63,7 +63,7 @@ class Broker:
 
     def _answers(self) -> bool:
         assert self._process is not None
-        log = (self._folder / "mosquitto.log").read_text()
+        log = (self.folder / "mosquitto.log").read_text()
         assert self._process.poll() is None, f"mosquitto ended:\n{log}"
         with socket.socket() as connection:
             return connection.connect_ex(("127.0.0.1", self.port)) == 0
@@ -87,6 +87,13 @@ class Subscriber:
     """Topic, payload, and whether it was retained from before."""
 
     qos: dict[str, int] = field(default_factory=dict)
+    client: paho.Client = field(
+        default_factory=lambda: paho.Client(CallbackAPIVersion.VERSION2)
+    )
+
+    def publish(self, topic: str, payload: str) -> None:
+        """Publish a retained message."""
+        self.client.publish(topic, payload, qos=1, retain=True)
 
     def payloads(self, topic: str) -> list[str]:
         return [payload for each, payload, _ in list(self.messages) if each == topic]
@@ -111,7 +118,7 @@ def subscribed(broker: Broker, **login: Any) -> Iterator[Subscriber]:
     def on_subscribe(*_: Any) -> None:
         ready.set()
 
-    client = paho.Client(CallbackAPIVersion.VERSION2)
+    client = subscriber.client
     client.on_message = on_message
     client.on_subscribe = on_subscribe
     if login:

@@ -1,5 +1,6 @@
 """A connection to an MQTT broker, on paho's own thread."""
 
+import contextlib
 import ssl
 import sys
 import threading
@@ -18,6 +19,9 @@ KEEP_ALIVE_SECONDS = 30
 """The broker publishes the last will after one and a half of it."""
 
 MAX_RECONNECT_SECONDS = 60
+
+MAX_RECEIVED = 10_000
+"""Bound on the messages that are kept, whatever the broker sends."""
 
 
 class BrokerError(Exception):
@@ -53,7 +57,6 @@ class BrokerConnection:
         environ: Mapping[str, str],
         *,
         client_id: str = "",
-        will: Message | None = None,
     ) -> None:
         """Read secrets and certificates; connect to nothing.
 
@@ -63,7 +66,6 @@ class BrokerConnection:
             environ: Environment variables of the process, for secrets.
             client_id: A new connection with the same one replaces the old one at the
                 broker; empty: each has its own.
-            will: The broker publishes it if the connection breaks.
 
         Raises:
             ConfigError: A secret or a file is missing or of the wrong form.
@@ -75,11 +77,11 @@ class BrokerConnection:
             else read_secret(settings.password, f"{place}.password", environ)
         )
         self._tls = tls_context(settings.ca_file, place) if settings.tls else None
-        self._client_id = client_id
-        self._will = will
+        self.client_id = client_id
         self._client: paho.Client | None = None
         self._changed = threading.Condition()
         self._published = self._acknowledged = 0
+        self._received: dict[str, str] = {}
 
     @property
     def target(self) -> str:
@@ -101,7 +103,7 @@ class BrokerConnection:
         Raises:
             BrokerError: It did not.
         """
-        client = self._new_client(reconnects=False)
+        client = self._new_client(reconnects=False, will=None)
         client.connect_timeout = min(seconds, CONNECT_SECONDS)
         try:
             client.connect(*self._settings.place, keepalive=KEEP_ALIVE_SECONDS)
@@ -110,9 +112,12 @@ class BrokerConnection:
         client.loop_start()
         self._wait_for(lambda: self.is_connected, seconds, "did not accept in time")
 
-    def start(self) -> None:
-        """Connect in the background, and again when the connection is lost."""
-        client = self._new_client(reconnects=True)
+    def start(self, will: Message) -> None:
+        """Connect in the background, and again when the connection is lost.
+
+        The broker publishes `will` if the connection breaks.
+        """
+        client = self._new_client(reconnects=True, will=will)
         client.reconnect_delay_set(1, MAX_RECONNECT_SECONDS)
         client.connect_async(*self._settings.place, keepalive=KEEP_ALIVE_SECONDS)
         client.loop_start()
@@ -123,6 +128,27 @@ class BrokerConnection:
         for each in messages:
             self._published += 1
             self._client.publish(each.topic, each.payload, qos=1, retain=each.retain)
+
+    def subscribe(self, *filters: str) -> None:
+        """Ask for messages, which `wait_received` returns."""
+        assert self._client is not None, "subscribe before open"
+        self._client.subscribe([(each, 1) for each in filters])
+
+    def wait_received(
+        self, is_enough: Callable[[Mapping[str, str]], bool], seconds: float
+    ) -> Mapping[str, str]:
+        """Return the newest payload of each topic, once enough or `seconds` passed.
+
+        Raises:
+            BrokerError: The connection is lost.
+        """
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self.problem or is_enough(self._received), seconds
+            )
+            if self.problem:
+                raise BrokerError(self.problem)
+            return dict(self._received)
 
     def wait_acknowledged(self, seconds: float) -> None:
         """Wait until the broker has acknowledged everything.
@@ -152,24 +178,24 @@ class BrokerConnection:
             if not is_done():
                 raise BrokerError(self.problem or f"{self.target} {failure}")
 
-    def _new_client(self, *, reconnects: bool) -> paho.Client:
+    def _new_client(self, *, reconnects: bool, will: Message | None) -> paho.Client:
         self.close()
         self.connections = self._published = self._acknowledged = 0
-        self.is_connected, self.problem = False, ""
+        self.is_connected, self.problem, self._received = False, "", {}
         version = CallbackAPIVersion.VERSION2
-        client = paho.Client(version, self._client_id, reconnect_on_failure=reconnects)
+        client = paho.Client(version, self.client_id, reconnect_on_failure=reconnects)
         if self._settings.username is not None:
             client.username_pw_set(self._settings.username, self._password)
         if self._tls is not None:
             client.tls_set_context(self._tls)
-        if self._will is not None:
-            will = self._will
+        if will is not None:
             client.will_set(will.topic, will.payload, qos=1, retain=will.retain)
         # These are called on paho's thread.
         client.on_connect = lambda *facts: self._take_answer(facts[3])
         client.on_connect_fail = lambda *_: self._fail(self._explain(sys.exception()))
         client.on_disconnect = lambda *_: self._lose()
         client.on_publish = lambda *_: self._acknowledge()
+        client.on_message = lambda *facts: self._receive(facts[2])
         self._client = client
         return client
 
@@ -192,6 +218,14 @@ class BrokerConnection:
         with self._changed:
             self.is_connected, self.problem = False, problem
             self._changed.notify_all()
+
+    def _receive(self, message: paho.MQTTMessage) -> None:
+        # A topic that is not UTF-8 cannot be one of ours.
+        with self._changed, contextlib.suppress(UnicodeDecodeError):
+            if len(self._received) < MAX_RECEIVED:
+                text = message.payload[:1000].decode(errors="replace")
+                self._received[message.topic] = text
+                self._changed.notify_all()
 
     def _acknowledge(self) -> None:
         with self._changed:

@@ -1,15 +1,13 @@
 """The MQTT topics, and their description for Home Assistant."""
 
 import hashlib
-import json
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from monitor import __version__
-from monitor.config.outputs import MqttSettings
-from monitor.sinks.mqtt.connection import Message
 
 ONLINE, OFFLINE = "online", "offline"
 ON, OFF = "ON", "OFF"
@@ -18,101 +16,153 @@ ON, OFF = "ON", "OFF"
 class Topics:
     """The topics of one monitor, which begin with the same words."""
 
-    def __init__(self, base: str) -> None:
-        """Begin every topic with `base`."""
-        self._base = base
-        self.availability = f"{base}/availability"
+    def __init__(self, prefix: str) -> None:
+        """Begin every topic with `prefix`."""
+        self.prefix = prefix
+        self.availability = f"{prefix}/availability"
         """Availability of the monitor: online or offline."""
+
+        self.installation = f"{prefix}/installation"
+        """Id of the installation that has the prefix."""
 
     def source_availability(self, source: str) -> str:
         """Availability of a source: online while it is listened to, else offline."""
-        return f"{self._base}/{source}/availability"
+        return f"{self.prefix}/{source}/availability"
 
     def label(self, source: str, label: str) -> str:
         """State of a label: ON from its onset to its event, else OFF."""
         # A label may hold any character; / + # have a meaning in a topic.
-        return f"{self._base}/{source}/label/{quote(label, safe='')}"
+        return f"{self.prefix}/{source}/label/{quote(label, safe='')}"
+
+    @property
+    def every_label(self) -> str:
+        """A filter for the states of all labels of all sources."""
+        return f"{self.prefix}/+/label/+"
 
     def level(self, source: str) -> str:
         """Mean level of the latest seconds, dBFS."""
-        return f"{self._base}/{source}/level"
+        return f"{self.prefix}/{source}/level"
 
     def health(self, source: str) -> str:
         """State, problems and losses of the source, JSON."""
-        return f"{self._base}/{source}/health"
+        return f"{self.prefix}/{source}/health"
 
     def problem(self, source: str) -> str:
         """Problem of a source: ON or OFF."""
-        return f"{self._base}/{source}/problem"
+        return f"{self.prefix}/{source}/problem"
+
+    def of(self, source: str, labels: Sequence[str]) -> list[str]:
+        """Return all topics of a source."""
+        return [
+            self.source_availability(source),
+            self.level(source),
+            self.health(source),
+            self.problem(source),
+            *(self.label(source, label) for label in labels),
+        ]
+
+
+def discovery_topic(prefix: str, installation: str, source: str) -> str:
+    """Topic of the description of a source; `prefix` is that of Home Assistant."""
+    return f"{prefix}/device/{_device(installation, source)}/config"
 
 
 def discovery(
-    settings: MqttSettings, sources: Sequence[str], labels: Sequence[str]
-) -> list[Message]:
-    """Describe a device for each source, and its sensors, to Home Assistant.
+    topics: Topics, installation: str, model: str, source: str, labels: Sequence[str]
+) -> dict[str, Any]:
+    """Describe a source as a device with its sensors, to Home Assistant.
 
-    After https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery.
+    After https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload.
     """
-    if settings.discovery_prefix is None:
-        return []
-    messages = []
-    for source in sources:
-        device = _identifier(settings.topic, source)
-        for component, name, facts in _sensors(settings, source, labels):
-            unique = f"{device}_{_identifier(name)}"
-            topic = f"{settings.discovery_prefix}/{component}/{device}/{unique}/config"
-            payload = {
-                "name": name,
-                "unique_id": unique,
-                "object_id": unique,
-                **facts,
-                "device": {
-                    "identifiers": [device],
-                    "name": f"Sound monitor {source}",
-                    "manufacturer": "sound-monitor",
-                    "sw_version": __version__,
-                },
-                "origin": {"name": "sound-monitor", "sw_version": __version__},
-            }
-            messages.append(Message(topic, json.dumps(payload), retain=True))
-    return messages
+    device = _device(installation, source)
+    components = {
+        key: {"uniq_id": f"{device}_{key}", **facts}
+        for key, facts in _sensors(topics, source, labels)
+    }
+    return {
+        "dev": {
+            "ids": [device],
+            "name": f"Sound monitor {source}",
+            "mf": "sound-monitor",
+            "mdl": f"Model {model}",
+            "sw": __version__,
+        },
+        "o": {"name": "sound-monitor", "sw": __version__},
+        "cmps": components,
+    }
 
 
 def _sensors(
-    settings: MqttSettings, source: str, labels: Sequence[str]
-) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Component of Home Assistant, name and facts of every sensor of a source."""
-    topics = Topics(settings.topic)
-    monitor = {"topic": topics.availability}
+    topics: Topics, source: str, labels: Sequence[str]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Key and facts of every sensor of a source."""
+    monitor = {"t": topics.availability}
     while_listening = {
-        "availability": [monitor, {"topic": topics.source_availability(source)}],
-        "availability_mode": "all",
+        "avty": [monitor, {"t": topics.source_availability(source)}],
+        "avty_mode": "all",
     }
     diagnostic = {
-        "json_attributes_topic": topics.health(source),
-        "entity_category": "diagnostic",
-        "availability": [monitor],
+        "json_attr_t": topics.health(source),
+        "ent_cat": "diagnostic",
+        "avty": [monitor],
     }
-    binary = {"payload_on": ON, "payload_off": OFF}
+
+    def sensor(platform: str, name: str, topic: str) -> dict[str, Any]:
+        entity = f"{platform}.{_slug('sound_monitor', source, name)}"
+        facts = {"p": platform, "name": name, "def_ent_id": entity, "stat_t": topic}
+        if platform == "binary_sensor":
+            facts |= {"pl_on": ON, "pl_off": OFF}
+        return facts
+
     for label in labels:
-        topic = {"state_topic": topics.label(source, label)}
-        sound = {"device_class": "sound"}
-        yield "binary_sensor", label, topic | binary | sound | while_listening
-    level = {
-        "state_topic": topics.level(source),
-        "unit_of_measurement": "dB",
-        "state_class": "measurement",
-        "icon": "mdi:volume-high",
-    }
-    health = {
-        "state_topic": topics.health(source),
-        "value_template": "{{ value_json.state }}",
-        "icon": "mdi:heart-pulse",
-    }
-    problem = {"state_topic": topics.problem(source), "device_class": "problem"}
-    yield "sensor", "Level", level | while_listening
-    yield "sensor", "Health", health | diagnostic
-    yield "binary_sensor", "Microphone problem", problem | binary | diagnostic
+        topic = topics.label(source, label)
+        facts = sensor("binary_sensor", spoken(label), topic)
+        yield (
+            f"label_{_identifier(label)}",
+            facts | {"dev_cla": "sound"} | while_listening,
+        )
+    level = {"unit_of_meas": "dB", "stat_cla": "measurement", "ic": "mdi:volume-high"}
+    yield (
+        "level",
+        sensor("sensor", "Level", topics.level(source)) | level | while_listening,
+    )
+    health = {"val_tpl": "{{ value_json.state }}", "ic": "mdi:heart-pulse"}
+    yield (
+        "health",
+        sensor("sensor", "Health", topics.health(source)) | health | diagnostic,
+    )
+    problem = sensor("binary_sensor", "Microphone problem", topics.problem(source))
+    yield "problem", problem | {"dev_cla": "problem"} | diagnostic
+
+
+def former_discovery(prefix: str, topic: str, source: str, label: str) -> list[str]:
+    """Discovery topics of versions that described each sensor on its own."""
+    device = _identifier(topic, source)
+    return [
+        f"{prefix}/{component}/{device}/{device}_{_identifier(name)}/config"
+        for component, name in (
+            ("binary_sensor", label),
+            ("sensor", "Level"),
+            ("sensor", "Health"),
+            ("binary_sensor", "Microphone problem"),
+        )
+    ]
+
+
+def spoken(label: str) -> str:
+    """Write a label as people do: Air conditioner for air_conditioner."""
+    words = " ".join(label.replace("_", " ").split()) or label
+    return words[0].upper() + words[1:]
+
+
+def _device(installation: str, source: str) -> str:
+    return f"sound-monitor-{installation}-{_identifier(source)}"
+
+
+def _slug(*names: str) -> str:
+    """Lower-case ASCII letters, digits and _ only, as in the ids of entities."""
+    text = unicodedata.normalize("NFKD", "_".join(names)).encode("ascii", "ignore")
+    return re.sub(r"[^a-z0-9]+", "_", text.decode().lower()).strip("_")
 
 
 def _identifier(*names: str) -> str:

@@ -6,18 +6,49 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from monitor.config.outputs import MqttSettings
 from monitor.records import EVERY_SOURCE, Event, Onset, ScoreFrame, Timed
-from monitor.sinks.mqtt.connection import BrokerConnection, BrokerError, Message
-from monitor.sinks.mqtt.discovery import OFF, OFFLINE, ON, ONLINE, Topics, discovery
+from monitor.sinks.mqtt.connection import (
+    CONNECT_SECONDS,
+    BrokerConnection,
+    BrokerError,
+    Message,
+)
+from monitor.sinks.mqtt.discovery import (
+    OFF,
+    OFFLINE,
+    ON,
+    ONLINE,
+    Topics,
+    discovery,
+    discovery_topic,
+)
+from monitor.sinks.mqtt.installation import (
+    CLAIM_SECONDS,
+    FILE,
+    Installation,
+    Retained,
+    claim_prefix,
+    read_installation,
+    write_installation,
+)
 from monitor.sinks.sink import BackgroundThread, Sink
 from monitor.statistics import Statistics
 
 logger = logging.getLogger(__name__)
 
+Description = dict[str, dict[str, Any]]
+"""Descriptions of the sources for Home Assistant, by topic."""
+
 POLL_SECONDS = 0.05
 """Longest time from a change to its publication."""
+
+RETRY_SECONDS, MAX_RETRY_SECONDS = 1.0, 60.0
+"""Pause after the first and after many failed tries to claim the topic."""
 
 CLOSE_SECONDS = 0.4
 """Time at the end for the last states."""
@@ -37,11 +68,25 @@ class MqttStates(Sink):
         sources: Sequence[str],
         labels: Sequence[str],
         *,
+        model: str,
         sample_rate: int,
+        state_dir: Path,
         now: Callable[[], float],
         environ: Mapping[str, str],
+        claim_seconds: float = CLAIM_SECONDS,
     ) -> None:
-        """Read secrets; nothing is connected before the first `report`.
+        """Read secrets; nothing is connected or written before the first `report`.
+
+        Args:
+            settings: Settings of the section.
+            sources: Names of the sources.
+            labels: Labels of the model.
+            model: Name of the model.
+            sample_rate: Samples a second, of the statistics.
+            state_dir: Folder for the file of the installation.
+            now: A monotonic clock.
+            environ: Environment variables of the process, for secrets.
+            claim_seconds: See `claim_prefix`.
 
         Raises:
             ConfigError: A secret or a file is missing or of the wrong form.
@@ -49,21 +94,17 @@ class MqttStates(Sink):
         self._settings = settings
         self._sources = sources
         self._labels = labels
+        self._model = model
         self._sample_rate = sample_rate
+        self._state_dir = state_dir
         self._now = now
-        self._topics = Topics(settings.topic)
-        self._offline = Message(self._topics.availability, OFFLINE, retain=True)
-        self._connection = BrokerConnection(
-            settings,
-            "mqtt",
-            environ,
-            # Always the same, so that the broker publishes the will of a broken
-            # connection before it accepts the next.
-            client_id=settings.topic.replace("/", "-"),
-            will=self._offline,
-        )
+        self._claim_seconds = claim_seconds
+        self._connection = BrokerConnection(settings, "mqtt", environ)
         self._thread = BackgroundThread("mqtt", self._run)
         self._lock = threading.Lock()
+        self._topics = Topics("")
+        """The names of the states; the prefix is known once it is claimed."""
+
         self._states: dict[str, str] = {
             self._topics.label(source, label): OFF
             for source in sources
@@ -73,7 +114,9 @@ class MqttStates(Sink):
         self._powers: dict[str, list[float]] = {}
         self._reported = -math.inf
         self._reported_states: tuple[object, ...] = ()
-        self._has_failed = False
+        self._has_failed = self._has_lost_file = False
+        self._is_settled = False
+        """The broker has removed what an earlier run has left there."""
 
     def write(self, batch: Sequence[Timed]) -> None:
         """Take records."""
@@ -138,8 +181,19 @@ class MqttStates(Sink):
                 self._changed[topic] = None
 
     def _run(self, stop: threading.Event) -> None:
-        connection, served = self._connection, 0
-        connection.start()
+        installation = self._claim(stop)
+        if installation is None:
+            return
+        connection, topics = self._connection, Topics(installation.prefix)
+        offline = Message(topics.availability, OFFLINE, retain=True)
+        described = self._describe(topics, installation.id)
+        retained = self._retained(topics, described)
+        # Written before they are published, so that no topic is forgotten.
+        both = replace(installation, retained={**installation.retained, **retained})
+        if not self._write(both):
+            described = {}
+        served = 0
+        connection.start(offline)
         while not stop.wait(POLL_SECONDS):
             if not connection.is_connected:
                 self._warn(connection.problem)
@@ -149,32 +203,100 @@ class MqttStates(Sink):
                 continue
             elif connection.connections != served:
                 served = connection.connections
-                connection.publish(self._all_messages())
+                if not self._is_settled:
+                    connection.publish(_farewells(installation, retained, described))
+                connection.publish(self._all_messages(topics, installation, described))
                 self._log_connected()
+            elif not self._is_settled:
+                self._is_settled = True
+                self._write(replace(installation, retained=retained))
             else:
-                connection.publish(self._changes())
+                connection.publish(self._changes(topics))
         if connection.is_connected:
-            connection.publish([*self._changes(), self._offline])
+            connection.publish([*self._changes(topics), offline])
             with contextlib.suppress(BrokerError):
                 connection.wait_acknowledged(CLOSE_SECONDS)
         connection.close()
 
-    def _all_messages(self) -> list[Message]:
+    def _claim(self, stop: threading.Event) -> Installation | None:
+        """Find out the prefix of the topics; None: the end came first."""
+        found = read_installation(self._state_dir)
+        topic, connection = self._settings.topic, self._connection
+        # Always the same, so that the broker publishes the will of a broken connection
+        # before it accepts the next.
+        connection.client_id = f"{topic.replace('/', '-')}-{found.id}"
+        pause = RETRY_SECONDS
+        while not stop.is_set():
+            try:
+                connection.open(CONNECT_SECONDS)
+                prefix, seconds = self._settings.discovery_prefix, self._claim_seconds
+                return claim_prefix(found, topic, prefix, connection, seconds)
+            except BrokerError as error:
+                self._warn(str(error))
+            finally:
+                connection.close()
+            stop.wait(pause)
+            pause = min(2 * pause, MAX_RETRY_SECONDS)
+        return None
+
+    def _describe(self, topics: Topics, installation: str) -> Description:
+        """Describe the sources to Home Assistant."""
+        prefix = self._settings.discovery_prefix
+        if prefix is None:
+            return {}
+        return {
+            discovery_topic(prefix, installation, source): discovery(
+                topics, installation, self._model, source, self._labels
+            )
+            for source in self._sources
+        }
+
+    def _retained(self, topics: Topics, described: Description) -> Retained:
+        """Return all topics that this configuration keeps on the broker."""
+        states = [topics.installation, topics.availability]
+        for source in self._sources:
+            states += topics.of(source, self._labels)
+        components = {
+            topic: {key: facts["p"] for key, facts in description["cmps"].items()}
+            for topic, description in described.items()
+        }
+        return {topic: {} for topic in states} | components
+
+    def _write(self, installation: Installation) -> bool:
+        try:
+            write_installation(self._state_dir, installation)
+        except OSError as error:
+            if not self._has_lost_file:
+                logger.warning(
+                    "%s cannot be written, so nothing is described to Home Assistant: "
+                    "%s",
+                    self._state_dir / FILE,
+                    error.strerror,
+                )
+            self._has_lost_file = True
+            return False
+        return True
+
+    def _all_messages(
+        self, topics: Topics, installation: Installation, described: Description
+    ) -> list[Message]:
         """Discovery and all states, and then that the monitor is online."""
         with self._lock:
             self._changed = dict.fromkeys(self._states)
         return [
-            *discovery(self._settings, self._sources, self._labels),
-            *self._changes(),
-            Message(self._topics.availability, ONLINE, retain=True),
+            Message(topics.installation, installation.id, retain=True),
+            *(_json(topic, facts) for topic, facts in described.items()),
+            *self._changes(topics),
+            Message(topics.availability, ONLINE, retain=True),
         ]
 
-    def _changes(self) -> list[Message]:
-        """The newest states of the topics that changed since the last call."""
+    def _changes(self, topics: Topics) -> list[Message]:
+        """Return the newest states of the topics that changed since the last call."""
         with self._lock:
             changed, self._changed = self._changed, {}
             return [
-                Message(topic, self._states[topic], retain=True) for topic in changed
+                Message(f"{topics.prefix}{topic}", self._states[topic], retain=True)
+                for topic in changed
             ]
 
     def _log_connected(self) -> None:
@@ -186,3 +308,26 @@ class MqttStates(Sink):
         if problem and not self._has_failed:
             self._has_failed = True
             logger.warning("no states are published: %s; trying again", problem)
+
+
+def _farewells(
+    installation: Installation, retained: Retained, described: Description
+) -> list[Message]:
+    """Remove what an earlier configuration or model has left on the broker."""
+    messages = [
+        Message(topic, "", retain=True)
+        for topic in installation.retained
+        if topic not in retained
+    ]
+    for topic, description in described.items():
+        before = installation.retained.get(topic, {}).items()
+        # Home Assistant removes a component of which only the platform is left.
+        gone = {k: {"p": p} for k, p in before if k not in description["cmps"]}
+        if gone:
+            components = {**description["cmps"], **gone}
+            messages.append(_json(topic, {**description, "cmps": components}))
+    return messages
+
+
+def _json(topic: str, facts: Mapping[str, Any]) -> Message:
+    return Message(topic, json.dumps(facts), retain=True)

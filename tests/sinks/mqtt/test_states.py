@@ -2,7 +2,7 @@
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,6 @@ import pytest
 from monitor.config.outputs import MqttSettings
 from monitor.records import EVERY_SOURCE
 from monitor.sinks.mqtt.connection import Message
-from monitor.sinks.mqtt.discovery import Topics, discovery
 from monitor.sinks.mqtt.states import MqttStates
 from monitor.statistics import Trouble
 from tests.support.broker import (
@@ -31,23 +30,34 @@ ONLINE = "sound-monitor/availability"
 STREET = "sound-monitor/street/availability"
 
 
-def states(port: int, clock: FakeClock, **settings: Any) -> MqttStates:
+def states(
+    port: int,
+    folder: Path,
+    *,
+    clock: FakeClock | None = None,
+    sources: Sequence[str] = ("street",),
+    labels: Sequence[str] = LABELS,
+    **settings: Any,
+) -> MqttStates:
     section = {"host": "localhost", "port": port, "every_seconds": 10, **settings}
     return MqttStates(
         MqttSettings.model_validate(section, strict=False),
-        ["street"],
-        LABELS,
+        sources,
+        labels,
+        model="urban",
         sample_rate=44_100,
-        now=clock.monotonic,
+        state_dir=folder / "state",
+        now=(clock or FakeClock()).monotonic,
         environ={},
+        claim_seconds=0.2,
     )
 
 
 @contextmanager
 def publishing(broker: Broker, **settings: Any) -> Iterator[MqttStates]:
-    sink = states(broker.port, FakeClock(), **settings)
+    sink = states(broker.port, settings.pop("folder", broker.folder), **settings)
     try:
-        sink.report(statistics("street"))
+        sink.report(statistics(*settings.get("sources", ["street"])))
         yield sink
     finally:
         sink.close()
@@ -170,8 +180,17 @@ class FakeConnection:
     def publish(self, messages: list[Message]) -> None:
         self.messages += messages
 
-    def start(self) -> None:
+    def open(self, seconds: float) -> None:
         pass
+
+    def start(self, will: Message) -> None:
+        pass
+
+    def subscribe(self, *filters: str) -> None:
+        pass
+
+    def wait_received(self, is_enough: object, seconds: float) -> dict[str, str]:
+        return {}
 
     def wait_acknowledged(self, seconds: float) -> None:
         pass
@@ -180,8 +199,10 @@ class FakeConnection:
         pass
 
 
-def test_only_the_newest_state_follows_what_is_not_acknowledged() -> None:
-    sink, connection = states(1, FakeClock()), FakeConnection()
+def test_only_the_newest_state_follows_what_is_not_acknowledged(
+    tmp_path: Path,
+) -> None:
+    sink, connection = states(1, tmp_path), FakeConnection()
     sink._connection = connection  # type: ignore[assignment]
 
     def published() -> list[str]:
@@ -236,7 +257,7 @@ def test_levels_and_health_are_published_at_intervals_and_troubles_at_once(
     clock = FakeClock()
     level, health = "sound-monitor/street/level", "sound-monitor/street/health"
     with running_broker(tmp_path) as broker, subscribed(broker) as subscriber:
-        sink = states(broker.port, clock)
+        sink = states(broker.port, tmp_path, clock=clock)
         try:
             sink.report(statistics("street"))
             subscriber.wait_for(STREET, "online")
@@ -285,44 +306,14 @@ def test_a_trouble_is_a_problem_of_its_source_until_it_is_cleared(
         subscriber.wait_for(problem, "OFF")
 
 
-@needs_mosquitto
-def test_every_sensor_is_described_to_home_assistant(tmp_path: Path) -> None:
-    with (
-        running_broker(tmp_path) as broker,
-        subscribed(broker) as subscriber,
-        publishing(broker),
-    ):
-        # The configurations stand before the states, and the level comes with sound.
-        for topic in (ONLINE, STREET):
-            subscriber.wait_for(topic, "online")
-        for label in LABELS:
-            subscriber.wait_for(f"sound-monitor/street/label/{label}", "OFF")
-        wait_until(lambda: subscriber.payloads("sound-monitor/street/health"))
-        published = subscriber.newest()
-    configs = {
-        topic: json.loads(payload)
-        for topic, payload in published.items()
-        if topic.startswith("homeassistant/")
-    }
-    kinds = [topic.split("/")[1] for topic in configs]
-    assert kinds.count("binary_sensor") == len(LABELS) + 1
-    assert kinds.count("sensor") == 2
-    names = {config["name"] for config in configs.values()}
-    assert names == {*LABELS, "Level", "Health", "Microphone problem"}
-    assert len({config["unique_id"] for config in configs.values()}) == len(configs)
-    for config in configs.values():
-        topics = {each["topic"] for each in config["availability"]}
-        topics |= {config["state_topic"]} - {"sound-monitor/street/level"}
-        assert topics <= set(published)
-
-
 def test_a_broker_that_closes_the_connection_before_it_accepts_is_logged(
+    tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(20)
         port = listener.getsockname()[1]
-        sink = states(port, FakeClock(), host="127.0.0.1")
+        sink = states(port, tmp_path, host="127.0.0.1")
         sink.report(statistics("street"))
         listener.accept()[0].close()
         wait_until(lambda: "did not accept the connection" in caplog.text)
@@ -332,27 +323,9 @@ def test_a_broker_that_closes_the_connection_before_it_accepts_is_logged(
 def test_an_absent_broker_is_logged_once_and_blocks_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sink = states(1, FakeClock())
+    sink = states(1, tmp_path)
     sink.report(statistics("street"))
     sink.write([onset()])
     wait_until(lambda: "no states are published" in caplog.text)
     sink.close()
     assert caplog.text.count("no states are published") == 1
-
-
-def test_labels_of_any_name_have_topics_and_sensors_of_their_own() -> None:
-    labels = ["a b", "a_b", "a/b", "a+b", "#", "straße", "a%b"]
-    topics = {Topics("m").label("street", label) for label in labels}
-    assert len(topics) == len(labels)
-    for topic in topics:
-        assert topic.count("/") == 3
-        assert not set("+# ") & set(topic)
-    messages = discovery(MqttSettings(host="x"), ["street", "street.2"], labels)
-    assert len({m.topic for m in messages}) == 2 * (len(labels) + 3)
-    for message in messages:
-        node, thing = message.topic.split("/")[2:4]
-        assert (node + thing).replace("_", "").replace("-", "").isalnum()
-
-
-def test_discovery_can_be_turned_off() -> None:
-    assert discovery(MqttSettings(discovery_prefix=None), ["street"], LABELS) == []

@@ -1,0 +1,123 @@
+"""Files for their owner only: modes are repaired, links and open folders refused."""
+
+import errno
+import logging
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+# The times of sounds reveal when somebody was at home.
+FILE_MODE = 0o600
+FOLDER_MODE = 0o700
+
+_OF_OTHERS = 0o077
+
+
+def open_private(path: Path, flags: int) -> int:
+    """Open a file, created with 0600; a regular one that others may use gets 0600 too.
+
+    Raises:
+        OSError: As `os.open`; or the file is a symbolic link, or others may use it and
+            it belongs to another user.
+    """
+    try:
+        descriptor = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), FILE_MODE)
+    except OSError as error:
+        raise (_link_error() if path.is_symlink() else error) from None
+    try:
+        if _is_open_to_others(os.fstat(descriptor)):
+            _restrict(path, lambda: os.fchmod(descriptor, FILE_MODE))
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def make_private(path: Path) -> None:
+    """Give a file 0600 without opening it; a missing one is none of its business.
+
+    Raises:
+        OSError: As for `open_private`.
+    """
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    if stat.S_ISLNK(found.st_mode):
+        raise _link_error()
+    if _is_open_to_others(found):
+        _restrict(path, lambda: path.chmod(FILE_MODE))
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file as a whole: after a power failure it is the old or the new one.
+
+    Raises:
+        OSError: It cannot be written; the old one is still there.
+    """
+    path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.new")
+    beside.unlink(missing_ok=True)
+    try:
+        descriptor = open_private(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def folder_problem(folder: Path) -> str | None:
+    """Describe why other users could replace the files in `folder`; None: they cannot.
+
+    In a folder with the sticky bit, such as /tmp, they cannot.
+    """
+    try:
+        found = folder.stat()
+    except OSError:
+        return None  # it does not exist yet
+    if found.st_mode & stat.S_ISVTX or not found.st_mode & stat.S_IWOTH:
+        return None
+    return (
+        f"every user may write into {folder}, and so replace the files of the monitor: "
+        f"run `chmod o-w` on it, or choose another folder"
+    )
+
+
+def restrict_folder(folder: Path) -> str | None:
+    """Close a folder that every user may write into; return why that is impossible."""
+    problem = folder_problem(folder)
+    if problem is None:
+        return None
+    try:
+        folder.chmod(stat.S_IMODE(folder.stat().st_mode) & ~stat.S_IRWXO)
+    except OSError:
+        return problem
+    logger.warning("every user could write into %s: its mode has been changed", folder)
+    return None
+
+
+def _is_open_to_others(found: os.stat_result) -> bool:
+    # Devices such as /dev/null are for everybody, and Windows has no such modes.
+    is_posix = os.name == "posix"
+    return is_posix and stat.S_ISREG(found.st_mode) and bool(found.st_mode & _OF_OTHERS)
+
+
+def _restrict(path: Path, change: Callable[[], None]) -> None:
+    try:
+        change()
+    except PermissionError:
+        raise PermissionError(
+            errno.EPERM, "other users may use it, and it is not the monitor's own"
+        ) from None
+    logger.warning("%s was open to other users: now only its owner may use it", path)
+
+
+def _link_error() -> OSError:
+    return OSError(errno.ELOOP, "it is a symbolic link, which is not followed")

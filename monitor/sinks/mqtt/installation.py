@@ -1,0 +1,178 @@
+"""The installation: its id, the prefix of its topics, and what it has on the broker."""
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+from urllib.parse import unquote
+
+from monitor.private_files import write_private
+from monitor.sinks.mqtt.connection import BrokerConnection, Message
+from monitor.sinks.mqtt.discovery import (
+    OFF,
+    ON,
+    ONLINE,
+    Topics,
+    discovery_topic,
+    former_discovery,
+)
+
+logger = logging.getLogger(__name__)
+
+FILE = "mqtt.json"
+MACHINE_ID = Path("/etc/machine-id")
+
+CLAIM_SECONDS = 1.0
+"""Time for a broker to send what it retains, and for another monitor to object."""
+
+Retained = dict[str, dict[str, str]]
+"""Retained topics; those of discovery with their components and the platform of each,
+which Home Assistant has to be told when one is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """What the file in the state folder holds."""
+
+    id: str
+    """12 random hexadecimal digits."""
+
+    machine: str
+    """Digest of the machine's id."""
+
+    prefix: str = ""
+    """Prefix of the topics in use; empty before the first connection."""
+
+    retained: Retained = field(default_factory=dict)
+    """Retained topics that may be on the broker."""
+
+
+def read_installation(folder: Path, machine_id: Path = MACHINE_ID) -> Installation:
+    """Read the file in the state folder; begin anew where it is missing or damaged.
+
+    Also on another machine: with a copy of its disk, a second monitor would take the
+    first one's place on the broker.
+    """
+    machine = _machine(machine_id)
+    try:
+        facts: Any = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        found = Installation(
+            str(facts["installation"]),
+            str(facts["machine"]),
+            str(facts["prefix"]),
+            {
+                str(topic): {str(key): str(kind) for key, kind in components.items()}
+                for topic, components in facts["retained"].items()
+            },
+        )
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        logger.warning("%s cannot be read, a new one begins: %s", folder / FILE, error)
+    else:
+        if found.machine == machine and re.fullmatch(r"[0-9a-f]{12}", found.id):
+            return found
+    return Installation(token_hex(6), machine)
+
+
+def write_installation(folder: Path, installation: Installation) -> None:
+    """Write the file.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    facts = {
+        "installation": installation.id,
+        "machine": installation.machine,
+        "prefix": installation.prefix,
+        "retained": installation.retained,
+    }
+    write_private(folder / FILE, json.dumps(facts, indent=1) + "\n")
+
+
+def claim_prefix(
+    installation: Installation,
+    topic: str,
+    discovery_prefix: str | None,
+    connection: BrokerConnection,
+    seconds: float = CLAIM_SECONDS,
+) -> Installation:
+    """Take `topic` as prefix, or, if another monitor has it, one with the id appended.
+
+    The retained topic PREFIX/installation holds the id of the one that has it.  One
+    that is not online loses it to an installation that is new, as a machine that was
+    set up again.  What it or an earlier version has left on the broker is added to the
+    topics that are retained.
+
+    Raises:
+        BrokerError: The connection is lost.
+    """
+    own = f"{topic}-{installation.id}"
+    if installation.prefix == own:
+        return installation
+    topics, is_new = Topics(topic), installation.prefix != topic
+    connection.subscribe(topics.installation, topics.availability, topics.every_label)
+    received = connection.wait_received(
+        lambda got: not is_new and got.get(topics.installation) == installation.id,
+        seconds,
+    )
+    claim = received.get(topics.installation)
+    holder = claim or installation.id
+    left: Retained = {}
+    if is_new and (not claim or received.get(topics.availability) != ONLINE):
+        left = _left_by_others(received, topic, discovery_prefix, holder)
+        holder = installation.id
+    if holder == installation.id:
+        connection.publish([Message(topics.installation, holder, retain=True)])
+        if claim != holder:
+            # Of two that claim it at the same time, the broker's last one has it.
+            received = connection.wait_received(lambda _: False, seconds)
+            holder = received.get(topics.installation, holder)
+    if holder == installation.id:
+        retained = {**left, **installation.retained}
+        return replace(installation, prefix=topic, retained=retained)
+    logger.warning(
+        "the topic %s belongs to another monitor on this broker (installation %s), so "
+        "this one publishes under %s; mqtt.topic gives it another name",
+        topic,
+        holder,
+        own,
+    )
+    kept = {
+        each: components
+        for each, components in installation.retained.items()
+        if not each.startswith(f"{topic}/")
+    }
+    return replace(installation, prefix=own, retained=kept)
+
+
+def _left_by_others(
+    received: Mapping[str, str], topic: str, discovery_prefix: str | None, holder: str
+) -> Retained:
+    """Topics of an earlier version, or of a former holder, by the states of labels."""
+    left: Retained = {}
+    for path, payload in received.items():
+        levels = path.removeprefix(f"{topic}/").split("/")
+        if len(levels) != 3 or levels[1] != "label" or payload not in (ON, OFF):
+            continue
+        source, label = levels[0], unquote(levels[2])
+        gone = Topics(topic).of(source, [label])
+        if discovery_prefix is not None:
+            gone.append(discovery_topic(discovery_prefix, holder, source))
+            gone += former_discovery(discovery_prefix, topic, source, label)
+        left |= {each: {} for each in gone}
+    return left
+
+
+def _machine(path: Path) -> str:
+    """Digest of the machine's id, which is not to be published or stored itself."""
+    try:
+        text = path.read_bytes()
+    except OSError:
+        return ""
+    return hashlib.sha256(b"sound-monitor" + text.strip()).hexdigest()[:16]
