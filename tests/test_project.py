@@ -115,9 +115,7 @@ def test_both_packages_are_in_the_wheel_and_the_command_is_named() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     assert packages == ["monitor", "training"]
-    assert project["project"]["scripts"] == {
-        "sound-monitor": "monitor.commands.app:main"
-    }
+    assert project["project"]["scripts"] == {"sound-monitor": "monitor.__main__:main"}
 
 
 def test_the_layers_hold() -> None:

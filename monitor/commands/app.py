@@ -1,16 +1,20 @@
 """The command `sound-monitor`: its subcommands, error messages and exit codes."""
 
+import atexit
+import contextlib
 import errno
-import gc
 import io
 import os
+import signal
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from types import TracebackType
+from typing import Annotated, NoReturn
 
 import typer
 
 from monitor import __version__
+from monitor.__main__ import INTERRUPTED
 from monitor.commands import (
     alerts,
     analyze,
@@ -40,7 +44,6 @@ from monitor.commands.process import (
 from monitor.errors import SoundMonitorError
 
 PROGRAM = "sound-monitor"
-INTERRUPTED = 130
 
 HELP = """Listen to microphones and detect sounds as they happen.
 
@@ -166,18 +169,43 @@ def _reopen_closed_streams() -> None:
     sys.stderr = sys.stderr or os.fdopen(2, "w")
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the command line of the process."""
+    sys.excepthook = _leave_after
     _reopen_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         # A name may contain characters that the terminal's encoding lacks.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    code = run_command_line(sys.argv[1:])
-    # Otherwise the garbage collector walks through all objects once more.
-    gc.freeze()
-    sys.exit(code)
+    is_daemon = "run" in sys.argv[1:2]
+    if not is_daemon and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        # From here on a command may have something to clean up.  The daemon has not:
+        # until it listens, Ctrl-C ends it at once.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    leave(run_command_line(sys.argv[1:]))
 
 
-if __name__ == "__main__":
-    main()
+def leave(code: int) -> NoReturn:
+    """End the process with `code`, once its output is written.
+
+    Threads of native libraries may still run; they abort a process whose interpreter is
+    taken down, with another exit code.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: os._exit(code))
+    with contextlib.suppress(OSError, ValueError):
+        atexit._run_exitfuncs()
+        if code != INTERRUPTED:  # a reader may have stopped the command
+            sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
+
+
+def _leave_after(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Leave after an exception that nothing has handled: a bug, or Ctrl-C."""
+    if issubclass(kind, KeyboardInterrupt):
+        leave(INTERRUPTED)
+    sys.__excepthook__(kind, error, trace)
+    leave(1)

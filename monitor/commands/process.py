@@ -6,9 +6,8 @@ import inspect
 import json
 import logging
 import os
-import signal
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import typer
@@ -25,16 +24,6 @@ def limit_threads(threads: int) -> None:
     """Limit the numeric libraries to `threads` threads.  Call before importing them."""
     for variable in _THREAD_VARIABLES:
         os.environ[variable] = str(threads)
-
-
-@contextlib.contextmanager
-def holding_reloads() -> Iterator[None]:
-    """Keep SIGHUP pending until the daemon takes it: it would end the process."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def log_to_stderr(level: int = logging.INFO) -> None:

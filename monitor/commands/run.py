@@ -10,7 +10,6 @@ from monitor.commands.arguments import (
     Speed,
     option,
 )
-from monitor.commands.process import holding_reloads
 
 if TYPE_CHECKING:
     from monitor.commands.configuration import Configuration
@@ -39,7 +38,6 @@ Examples:
 """
 
 
-@holding_reloads()
 def run(
     config: ConfigOption = None,
     inputs: Annotated[
@@ -69,8 +67,10 @@ def run(
         limit_threads,
         log_to_stderr,
     )
+    from monitor.output import Output
     from monitor.sinks.status_snapshot import DaemonFacts
 
+    output = Output()
     configuration = load(config)
     facts = DaemonFacts(configuration.taken)
 
@@ -102,4 +102,5 @@ def run(
             state_dir=configuration.state_dir,
             facts=facts,
             reread=reread,
+            output=output,
         )

@@ -19,6 +19,7 @@ from monitor.errors import ConfigError, SoundMonitorError
 from monitor.model.card import model_digest
 from monitor.model.classifier import Classifier
 from monitor.model.model_file import load_model
+from monitor.output import Output
 from monitor.runtime.alerting import Alerting, build_alerting
 from monitor.runtime.health import HealthReports
 from monitor.runtime.pipeline import Pipeline, build_pipeline, rules_of
@@ -58,6 +59,9 @@ class Environment:
     reports: HealthReports = field(default_factory=HealthReports)
     wakeup: threading.Event = field(default_factory=threading.Event)
     """Wakes the worker."""
+
+    output: Output | None = None
+    """Standard output and error, handed over; None: they are written at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +248,7 @@ def open_sinks(
         event_log = EventLog(
             state_dir / log.path, rotate_mib=log.rotate_mib, keep=log.keep
         )
-    screen = _screen(config, plan.model.classifier, environment.clock)
+    screen = _screen(config, plan.model.classifier, environment)
     return OpenSinks(store, screen, event_log, [environment.summary, *plan.services])
 
 
@@ -345,11 +349,11 @@ def new_session(classifier: Classifier) -> Session:
     )
 
 
-def _screen(config: Config, classifier: Classifier, clock: Clock) -> Sink:
+def _screen(config: Config, classifier: Classifier, environment: Environment) -> Sink:
     """The live console on a terminal, which prints the log lines too; else lines."""
-    console = Console()
+    console, clock, output = Console(), environment.clock, environment.output
     if not can_show(console):
-        return PlainConsole(sys.stdout)
+        return PlainConsole(sys.stdout, clock.utc)
     rules = rules_of(config, classifier)
     live = LiveConsole(
         console,
@@ -359,6 +363,9 @@ def _screen(config: Config, classifier: Classifier, clock: Clock) -> Sink:
         now=clock.monotonic,
         onset_thresholds={label: rule.onset_threshold for label, rule in rules.items()},
         title=classifier.name,
+        output=None if output is None else output.out,
     )
+    if output is not None:
+        output.out.is_log = True
     logging.getLogger().handlers = [live.log_handler]
     return live

@@ -5,13 +5,14 @@ import gc
 import logging
 import queue
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from monitor.audio.sources.source import Speed
 from monitor.clock import SystemClock
 from monitor.config.config import Config
 from monitor.errors import SoundMonitorError
+from monitor.output import Output
 from monitor.runtime.alerting import STOP_SECONDS as ALERTING_STOP_SECONDS
 from monitor.runtime.app import App, Environment, load, plan_app
 from monitor.runtime.reload import THREAD as RELOAD
@@ -26,8 +27,14 @@ RELOAD_ENDED = 0
 """Put into the queue of signals when a reload has ended."""
 
 POLL_SECONDS = 0.25
-STOP_SECONDS = 1.6
-"""Time in which everything must have ended after SIGINT or SIGTERM."""
+STOP_SECONDS = 6.0
+"""Time for the threads to end: most of TimeoutStopSec of the unit.
+
+Usually they need a fraction of a second; ten sources on a busy machine need more.
+"""
+
+HURRY_SECONDS = 1.0
+"""What is left of that time at a second SIGINT or SIGTERM."""
 
 ENDED_EVENTS_SECONDS = 0.3
 """Time for the alerts of events that SIGINT or SIGTERM ended."""
@@ -43,11 +50,12 @@ def run_daemon(
     state_dir: Path,
     facts: DaemonFacts,
     reread: Reread,
+    output: Output,
 ) -> int:
     """Listen until SIGINT or SIGTERM, or until every source is a recording that ended.
 
-    Runs on the main thread, whose signal handlers it takes.  SIGHUP reads
-    the configuration again, and reopens the event log and the database.
+    Runs on the main thread, whose signal handlers it takes for the rest of the process.
+    SIGHUP reads the configuration again, and reopens the event log and the database.
 
     Returns:
         The exit code: 0, or 1 if a thread failed.
@@ -56,7 +64,9 @@ def run_daemon(
         SoundMonitorError: The model, a source or a file is unusable.
     """
     clock = SystemClock()
-    environment = Environment(clock, speed, state_dir, facts, Summary(clock))
+    environment = Environment(
+        clock, speed, state_dir, facts, Summary(clock), output=output
+    )
     handlers = logging.getLogger().handlers
     try:
         app = App(plan_app(config, environment, load(config)), environment)
@@ -74,18 +84,24 @@ def _run(app: App, reread: Reread) -> int:
     # Loaded objects stay.  To look through them again would cost the collector a tenth
     # of a second each time, and the end of the process half a second.
     gc.freeze()
-    with _signals() as signals:
-        app.start()
-        supervisor.start()
-        reloader = Reloader(
-            app, reread, supervisor, done=lambda: signals.put(RELOAD_ENDED)
-        )
-        is_asked_to_stop = _wait(app, supervisor, reloader, signals)
-        supervisor.stop()
-        code = _end(app.threads)
-        # The last alerts were made when the worker ended the open events.
-        seconds = ENDED_EVENTS_SECONDS if is_asked_to_stop else LAST_ALERTS_SECONDS
-        code = max(code, _end_alerting(app, seconds, signals))
+    signals = Signals()
+    app.start()
+    supervisor.start()
+    reloader = Reloader(
+        app, reread, supervisor, done=lambda: signals.received.put(RELOAD_ENDED)
+    )
+    is_asked_to_stop = _wait(app, supervisor, reloader, signals)
+    supervisor.stop()
+    # The next request is the second, or the first after recordings that are over.
+    requests = signals.stop_requests if is_asked_to_stop else 0
+
+    def hurry() -> bool:
+        return signals.stop_requests > requests
+
+    code = _end(app.threads, hurry)
+    # The last alerts were made when the worker ended the open events.
+    seconds = ENDED_EVENTS_SECONDS if is_asked_to_stop else LAST_ALERTS_SECONDS
+    code = max(code, _end_alerting(app, seconds, hurry))
     # The capture has logged what is wrong with a recording.
     return 1 if app.failure else code
 
@@ -94,18 +110,20 @@ def _wait(
     app: App,
     supervisor: Supervisor,
     reloader: Reloader,
-    signals: queue.SimpleQueue[int],
+    signals: "Signals",
 ) -> bool:
     """Supervise until the end; return True if a signal asked for it."""
     stop = app.threads.stop
     while not stop.is_set():
         supervisor.look()
         reloader.look()
-        app.environment.facts.watchdog = supervisor.watchdog
+        facts, output = app.environment.facts, app.environment.output
+        facts.watchdog = supervisor.watchdog
+        facts.dropped_lines = 0 if output is None else output.dropped_lines
         if app.senders.failure:
             stop.set()
         with contextlib.suppress(queue.Empty):
-            number = signals.get(timeout=POLL_SECONDS)
+            number = signals.received.get(timeout=POLL_SECONDS)
             if number == signal.SIGHUP:
                 reloader.ask()
             elif number != RELOAD_ENDED:
@@ -114,13 +132,13 @@ def _wait(
     return False
 
 
-def _end_alerting(app: App, seconds: float, signals: queue.SimpleQueue[int]) -> int:
+def _end_alerting(app: App, seconds: float, hurry: Callable[[], bool]) -> int:
     alerting, senders = app.plan.alerting, app.senders
     if alerting is None:
         senders.stop.set()
         late = senders.join(ALERTING_STOP_SECONDS)
     else:
-        late = alerting.finish(senders, seconds, lambda: not signals.empty())
+        late = alerting.finish(senders, seconds, hurry)
     if late:
         logger.error("%s did not stop", ", ".join(late))
     if senders.failure is not None:
@@ -128,30 +146,35 @@ def _end_alerting(app: App, seconds: float, signals: queue.SimpleQueue[int]) -> 
     return 1 if late or senders.failure else 0
 
 
-@contextlib.contextmanager
-def _signals() -> Iterator[queue.SimpleQueue[int]]:
-    """Queue SIGINT, SIGTERM and SIGHUP as they come."""
-    # Unlike Event.set, SimpleQueue.put may interrupt itself: a handler runs between
-    # any two instructions of the main thread.
-    received: queue.SimpleQueue[int] = queue.SimpleQueue()
-    before = {
-        number: signal.signal(number, lambda number, _frame: received.put(number))
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    }
-    # One that came during the start is delivered now.
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+class Signals:
+    """SIGINT, SIGTERM and SIGHUP as they come."""
+
+    def __init__(self) -> None:
+        """Take the handlers; a SIGHUP that came during the start is delivered now."""
+        # Unlike Event.set, SimpleQueue.put may interrupt itself: a handler runs between
+        # any two instructions of the main thread.
+        self.received: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self.stop_requests = 0
+        """Number of SIGINT and SIGTERM."""
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda number, _frame: self._take(number))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+
+    def _take(self, number: int) -> None:
+        self.stop_requests += number != signal.SIGHUP
+        self.received.put(number)
 
 
-def _end(threads: Threads) -> int:
+def _end(threads: Threads, hurry: Callable[[], bool]) -> int:
     # A reload that loads a model has touched nothing, and ends with the process.
-    late = [name for name in threads.join(STOP_SECONDS) if name != RELOAD]
+    late = [
+        name
+        for name in threads.join(STOP_SECONDS, hurry, HURRY_SECONDS)
+        if name != RELOAD
+    ]
     if late:
-        logger.error("%s did not stop in %.1f s", ", ".join(late), STOP_SECONDS)
+        logger.error("%s did not stop in time", ", ".join(late))
     failure = threads.failure
     if isinstance(failure, SoundMonitorError):
         raise failure

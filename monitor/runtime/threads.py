@@ -1,11 +1,14 @@
 """Named threads that are started and joined in one place."""
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable
 
 logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.05
 
 
 class Threads:
@@ -45,9 +48,14 @@ class Threads:
         thread.start()
         return running
 
-    def join(self, deadline_seconds: float) -> list[str]:
-        """Wait for all threads together; return the names of those still running."""
-        return join(self._running, deadline_seconds)
+    def join(
+        self,
+        deadline_seconds: float,
+        hurry: Callable[[], bool] = lambda: False,
+        hurry_seconds: float = 0.0,
+    ) -> list[str]:
+        """Wait for all threads together; see `join`."""
+        return join(self._running, deadline_seconds, hurry, hurry_seconds)
 
 
 class RunningThread:
@@ -71,10 +79,27 @@ class RunningThread:
         return not self._thread.is_alive()
 
 
-def join(threads: Iterable[RunningThread], deadline_seconds: float) -> list[str]:
-    """Wait for threads together; return the names of those still running."""
-    until = time.monotonic() + deadline_seconds
-    return [each.name for each in threads if not each.join(until - time.monotonic())]
+def join(
+    threads: Iterable[RunningThread],
+    deadline_seconds: float,
+    hurry: Callable[[], bool] = lambda: False,
+    hurry_seconds: float = 0.0,
+) -> list[str]:
+    """Wait for threads together; return the names of those still running.
+
+    Once `hurry` returns True, `hurry_seconds` of the time are left at most.
+    """
+    running = list(threads)
+    now = time.monotonic()
+    until, hurried_until = now + deadline_seconds, math.inf
+    for thread in running:
+        while now < min(until, hurried_until):
+            if thread.join(min(POLL_SECONDS, until - now)):
+                break
+            now = time.monotonic()
+            if hurried_until == math.inf and hurry():
+                hurried_until = now + hurry_seconds
+    return [thread.name for thread in running if not thread.join(0)]
 
 
 class _StopOfAll(threading.Event):

@@ -80,6 +80,8 @@ class DaemonFacts:
     pid: int = field(default_factory=os.getpid)
     watchdog: Watchdog | None = None
     reload: Reload | None = None
+    dropped_lines: int = 0
+    """Lines of output and log that nobody took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +195,7 @@ class StatusTracker:
             "open_files": _open_files(),
             "threads": threading.active_count(),
             "cpu_share": rounded(share, 4),
+            "dropped_lines": self._daemon.dropped_lines,
         }
 
 

@@ -11,7 +11,7 @@ from monitor import __version__
 from monitor.commands.app import run_command_line
 from monitor.errors import ConfigError, SoundMonitorError
 
-CONSOLE_SCRIPT = [sys.executable, "-m", "monitor.commands.app"]
+CONSOLE_SCRIPT = [sys.executable, "-m", "monitor"]
 
 failing = typer.Typer()
 
@@ -150,7 +150,7 @@ def test_characters_that_the_terminal_lacks_are_escaped(tmp_path: Path) -> None:
 def test_output_to_a_full_device_is_one_sentence() -> None:
     with Path("/dev/full").open("w") as full:
         result = subprocess.run(
-            [sys.executable, "-m", "monitor.commands.app", "--version"],
+            [sys.executable, "-m", "monitor", "--version"],
             stdout=full,
             stderr=subprocess.PIPE,
             timeout=60,

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 def test_too_little_memory_is_reported_in_one_sentence(
     tmp_path: Path, figures: list[Figure], mib: int, code: int
 ) -> None:
-    command = [sys.executable, "-m", "monitor.commands.app", "run"]
+    command = [sys.executable, "-m", "monitor", "run"]
     limited = f"ulimit -v {mib * 1024}; exec {shlex.join(command)} --input demo:"
     answer = subprocess.run(
         ["bash", "-c", f"{limited} --speed max"],

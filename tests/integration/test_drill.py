@@ -17,7 +17,7 @@ from monitor.runtime.drills.monitor_process import children
 from tests.support.pulse import PulseServer
 
 SECONDS = 300.0
-DRILL = [sys.executable, "-m", "monitor.commands.app", "drill"]
+DRILL = [sys.executable, "-m", "monitor", "drill"]
 
 # Plays quiet noise, but only once.
 ONCE = """

@@ -35,7 +35,7 @@ def status(config: str, *options: str) -> subprocess.CompletedProcess[str]:
     """Run the real command, which must answer in any case."""
     result = subprocess.run(
         [
-            *(sys.executable, "-m", "monitor.commands.app", "status"),
+            *(sys.executable, "-m", "monitor", "status"),
             *("--config", config, *options),
         ],
         capture_output=True,

@@ -21,7 +21,7 @@ DEADLINE_SECONDS = 90.0
 
 def ask(folder: Path, *arguments: str) -> list[dict[str, Any]]:
     answer = subprocess.run(
-        [sys.executable, "-m", "monitor.commands.app", *arguments],
+        [sys.executable, "-m", "monitor", *arguments],
         env={**os.environ, "STATE_DIRECTORY": str(folder / "state")},
         capture_output=True,
         text=True,

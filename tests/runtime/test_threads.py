@@ -46,3 +46,15 @@ def test_what_is_started_after_the_end_of_all_ends_at_once():
     threads.stop.set()
     late = threads.start("late", lambda stop: stop.wait())
     assert late.join(5.0)
+
+
+def test_a_hurry_shortens_the_wait_for_all_of_them():
+    release = threading.Event()
+    threads = Threads()
+    for name in ("one", "other"):
+        threads.start(name, lambda stop: release.wait())
+    asked = iter([False, False])
+    late = threads.join(1e6, lambda: next(asked, True), hurry_seconds=0.0)
+    assert late == ["one", "other"]
+    release.set()
+    assert threads.join(5.0) == []

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from monitor.errors import UsageError
+from monitor.output import END_SECONDS
+from monitor.runtime.alerting import STOP_SECONDS as ALERTING_STOP_SECONDS
+from monitor.runtime.daemon import ENDED_EVENTS_SECONDS, STOP_SECONDS
 from monitor.runtime.service_install import examples, render_unit, shipped
 
 PROGRAM = Path("/opt/sound-monitor/bin/sound-monitor")
@@ -72,6 +75,12 @@ def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["systemd-analyze", *arguments], capture_output=True, text=True, check=False
     )
+
+
+def test_a_late_stop_ends_before_systemd_kills():
+    (line,) = re.findall("TimeoutStopSec=([0-9]+)", shipped("sound-monitor.service"))
+    longest = STOP_SECONDS + ENDED_EVENTS_SECONDS + ALERTING_STOP_SECONDS
+    assert longest + 2 * END_SECONDS < int(line)
 
 
 def test_examples_are_found_beside_the_unit():

@@ -89,7 +89,7 @@ def test_ctrl_c_ends_all_processes_and_the_command_resumes(tmp_path: Path) -> No
     }
     (tmp_path / "settings.yaml").write_text(yaml.safe_dump(settings))
     train = [
-        *("-m", "monitor.commands.app", "train", "data", "--settings", "settings.yaml"),
+        *("-m", "monitor", "train", "data", "--settings", "settings.yaml"),
         *("--cache", "cache", "--workers", "0", "--group-pattern", r"^([a-z]+\d+)_"),
         *("--validation-folds", "2"),
     ]

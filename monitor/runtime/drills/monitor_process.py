@@ -108,7 +108,7 @@ class MonitorProcess:
         inherited = {k: v for k, v in os.environ.items() if k not in _SERVICE_VARIABLES}
         self.began = time.monotonic()
         self.process = subprocess.Popen(  # noqa: S603 - this very program
-            [sys.executable, "-m", "monitor.commands.app", "run", *arguments],
+            [sys.executable, "-m", "monitor", "run", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -10,14 +10,12 @@ from rich.highlighter import NullHighlighter
 from rich.live import Live
 from rich.logging import RichHandler
 
+from monitor.output import HandOver
 from monitor.records import Timed
 from monitor.sinks.console.layout import ASCII, UNICODE, Canvas, draw
 from monitor.sinks.console.state import ConsoleState
 from monitor.sinks.sink import Sink
 from monitor.statistics import Statistics
-
-logger = logging.getLogger(__name__)
-
 
 SHORTEST_INTERVAL_SECONDS = 1 / 8
 LONGEST_INTERVAL_SECONDS = 2.0
@@ -35,6 +33,7 @@ class LiveConsole(Sink):
 
     Log lines that go through `log_handler` stand above.  The display begins with the
     first record or report, and ends with `close`, which leaves it as it was last drawn.
+    While the terminal has not taken the picture before, no other one is drawn.
     """
 
     def __init__(
@@ -47,16 +46,20 @@ class LiveConsole(Sink):
         now: Callable[[], float],
         onset_thresholds: Mapping[str, float] | None = None,
         title: str = "",
+        output: HandOver | None = None,
     ) -> None:
-        """Prepare a display on a terminal, with marks at `onset_thresholds`."""
+        """Prepare a display on a terminal, with marks at `onset_thresholds`.
+
+        `output` is the way of what `console` prints; None: it is printed at once.
+        """
         self._console = console
+        self._output = output
         self._title = title
         self._now = now
         self._state = ConsoleState(sources, labels, sample_rate, onset_thresholds or {})
         self._live: Live | None = None
         self._size = console.size
         self._next_draw = float("-inf")
-        self._is_gone = False
         self._handler = RichHandler(
             console=console,
             show_path=False,
@@ -98,7 +101,8 @@ class LiveConsole(Sink):
         )
 
     def _draw(self) -> None:
-        if self._is_gone:
+        output = self._output
+        if output is not None and (output.is_behind or output.failure is not None):
             return
         # The lock of the handler: log lines come from other threads.
         self._handler.acquire()
@@ -106,11 +110,6 @@ class LiveConsole(Sink):
             live = self._live_on_this_size()
             picture = draw(self._state, self._title, self._canvas())
             live.update(picture, refresh=True)
-        except OSError as error:
-            self._is_gone = True
-            logger.warning(
-                "the terminal is gone (%s); the display has ended", error.strerror
-            )
         finally:
             self._handler.release()
 
@@ -155,8 +154,6 @@ class LiveConsole(Sink):
         try:
             if self._live is not None:
                 self._live.stop()
-        except OSError:
-            self._is_gone = True
         finally:
             self._live = None
             atexit.unregister(self._stop)

@@ -1,116 +1,65 @@
 """The plain console: a line for each record, for pipes and for journald."""
 
-import logging
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import TextIO
 
 from monitor.records import Event, Gap, Health, Onset, ScoreFrame, SourceState, Timed
 from monitor.sinks.sink import Sink
-from monitor.text import GAP_REASONS, duration, level, moment, printable
-
-logger = logging.getLogger(__name__)
+from monitor.text import GAP_REASONS, duration, level, local_time, moment, printable
 
 
 class PlainConsole(Sink):
-    """Prints a line for every onset, event, gap, source state and change of health.
+    """Prints a line for every onset, event, gap, source state and change of health."""
 
-    Each line is flushed.  When the reader has closed the pipe, printing stops and the
-    monitor goes on; a slow reader makes it wait.
-    """
-
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, utc: Callable[[], datetime]) -> None:
+        """Print on `stream`, which must not wait for its reader: see `HandOver`."""
         self._stream = stream
-        self._is_open = True
-        self._is_failing = False
+        self._utc = utc
 
     def write(self, batch: Sequence[Timed]) -> None:
         """Print the records of `batch`."""
         for timed in batch:
-            line = format_line(timed)
+            line = format_line(timed, self._utc())
             if line is not None:
-                self._print(line)
-
-    def close(self) -> None:
-        """Flush; lines that cannot be written now are lost."""
-        try:
-            if self._is_open:
-                self._stream.flush()
-        except (OSError, ValueError):
-            self._give_up()
-
-    def _print(self, line: str) -> None:
-        if not self._is_open:
-            return
-        try:
-            self._stream.write(self._encodable(line) + "\n")
-            self._stream.flush()
-            self._is_failing = False
-        except (BrokenPipeError, ValueError):  # ValueError: the stream is closed
-            logger.warning("the output is closed; no lines are printed any more")
-            self._give_up()
-        except OSError as error:
-            if not self._is_failing:
-                logger.warning("lines cannot be printed: %s", error.strerror)
-            self._is_failing = True
-
-    def _encodable(self, line: str) -> str:
-        encoding = self._stream.encoding or "utf-8"
-        return line.encode(encoding, "backslashreplace").decode(encoding)
-
-    def _give_up(self) -> None:
-        """Discard what the stream still holds.
-
-        Python flushes the standard output once more at its exit; that must not fail.
-        """
-        self._is_open = False
-        try:
-            target = self._stream.fileno()
-        except (OSError, ValueError):
-            return
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, target)
-        os.close(nowhere)
+                self._stream.write(line + "\n")
 
 
-def format_line(timed: Timed) -> str | None:
+def format_line(timed: Timed, now: datetime) -> str | None:
     """Format a record as one line, fields two spaces apart; None for score frames.
 
-    The line begins with a time: the start of an onset, a gap or health that is raised,
-    the end of an event or of health that is cleared.
+    The line begins with the time `now`, as the lines of the log do; the begin of the
+    sound stands after the state.
     """
     record = timed.record
     if isinstance(record, ScoreFrame):
         return None
-    at_end = isinstance(record, Event) or (
-        isinstance(record, Health) and record.state == "cleared"
-    )
-    when = (
-        moment(timed.end_seconds, timed.end_utc)
-        if at_end
-        else moment(timed.start_seconds, timed.start_utc)
-    )
-    return printable("  ".join([when, record.source, *_fields(record, timed)]))
+    fields = [local_time(now), record.source, *_fields(record, timed, now)]
+    return printable("  ".join(fields))
 
 
 def _fields(
-    record: Onset | Event | Gap | Health | SourceState, timed: Timed
+    record: Onset | Event | Gap | Health | SourceState, timed: Timed, now: datetime
 ) -> list[str]:
     seconds = timed.end_seconds - timed.start_seconds
+    start = moment(timed.start_seconds, timed.start_utc)
+    start = start.removeprefix(f"{now.astimezone():%Y-%m-%d} ")
     match record:
         case SourceState():
             return [record.state, *([record.detail] if record.detail else [])]
         case Gap():
-            return ["gap", f"lost {seconds:.1f} s", GAP_REASONS[record.reason]]
+            lost = f"lost {seconds:.1f} s from {start}"
+            return ["gap", lost, GAP_REASONS[record.reason]]
         case Health():
             is_over = record.state == "cleared"
             state = f"cleared after {duration(seconds)}" if is_over else "raised"
-            return [record.kind, state, *([record.detail] if record.detail else [])]
+            detail = [record.detail] if record.detail else []
+            return [record.kind, f"{state} from {start}", *detail]
         case Onset():
-            return [record.label, "began", *_measures(record)]
+            return [record.label, f"began at {start}", *_measures(record)]
         case Event():
             reason = [] if record.end_reason == "offset" else [f"({record.end_reason})"]
-            ended = f"ended after {seconds:.1f} s"
+            ended = f"ended after {seconds:.1f} s from {start}"
             return [record.label, ended, *_measures(record), *reason]
 
 

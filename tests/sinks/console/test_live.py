@@ -3,14 +3,17 @@ import logging
 import os
 import pty
 import sys
+import termios
 import threading
 from collections.abc import Iterator
+from itertools import count
 from typing import IO, cast
 
 import pytest
 from rich.cells import cell_len
 from rich.console import Console, ConsoleRenderable, RenderHook
 
+from monitor.output import HandOver
 from monitor.sinks.console.live import LiveConsole, can_show
 from tests.support.terminal import Screen
 from tests.support.timed import (
@@ -22,6 +25,8 @@ from tests.support.timed import (
     onset,
     statistics,
 )
+
+DEADLINE_SECONDS = 20.0
 
 
 class Display:
@@ -247,26 +252,39 @@ def test_no_line_is_wider_than_a_narrow_terminal() -> None:
         assert max(map(cell_len, display.screen.lines)) <= width
 
 
-def test_a_terminal_that_is_gone_does_not_stop_the_monitor(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_a_terminal_that_is_not_read_gets_one_picture_and_the_newest_later() -> None:
     master, slave = pty.openpty()
-    with os.fdopen(slave, "w") as file:
-        terminal = Console(file=file, force_terminal=True, width=80, height=24)
-        console = LiveConsole(
-            terminal,
-            sources=["street"],
-            labels=LABELS,
-            sample_rate=SAMPLE_RATE,
-            now=iter(range(100)).__next__,
-        )
-        console.write([frame()])
-        os.close(master)
-        for _ in range(3):
-            console.write([frame()])
-        console.close()
-    (said,) = caplog.records
-    assert "terminal is gone" in said.getMessage()
+    output = HandOver(slave, "the output", is_log=True)
+    stream = io.TextIOWrapper(output, "utf-8", write_through=True)
+    terminal = Console(file=stream, force_terminal=True, width=80, height=24)
+    console = LiveConsole(
+        terminal,
+        sources=["street"],
+        labels=LABELS,
+        sample_rate=SAMPLE_RATE,
+        now=count().__next__,
+        output=output,
+    )
+    termios.tcflow(slave, termios.TCOOFF)  # as Ctrl-S does
+    for score in (0.25, 0.5, 0.75):
+        console.write([frame(scores={"siren": score})])
+    assert output.is_behind
+    termios.tcflow(slave, termios.TCOON)
+    screen = os.read(master, 4096)
+    while b"0.25" not in screen:
+        screen += os.read(master, 4096)
+    assert output.drain(DEADLINE_SECONDS)
+    console.write([frame(scores={"siren": 0.8})])
+    while b"0.80" not in screen:
+        screen += os.read(master, 4096)
+    assert b"0.50" not in screen
+    assert b"0.75" not in screen
+    os.close(master)
+    output.drain(DEADLINE_SECONDS)
+    console.write([frame()])
+    console.close()
+    output.close()
+    os.close(slave)
 
 
 def test_only_a_terminal_can_show_it() -> None:
