@@ -1,4 +1,4 @@
-"""The clock of the machine, and the time of each sample of a source."""
+"""The clocks of the machine, their agreement, and the time of each sample."""
 
 import time
 from bisect import bisect_left
@@ -98,7 +98,7 @@ class SampleClock:
 
     def utc(self, sample: int) -> datetime:
         """Time of day, UTC, at which `sample` was recorded."""
-        now, wall = self._both_clocks()
+        now, wall = both_clocks(self._clock)
         return wall - timedelta(seconds=now - self.monotonic(sample))
 
     def _begin_epoch(self, seconds: float) -> None:
@@ -128,14 +128,75 @@ class SampleClock:
         share = (sample - first) / (last - first)
         return self._zeros[after - 1] * (1 - share) + self._zeros[after] * share
 
-    def _both_clocks(self) -> tuple[float, datetime]:
-        """Monotonic seconds and the time of day of one moment.
 
-        The process may be held up, or put to sleep, between a look at the one and a
-        look at the other.
+STEADY_SECONDS = 3 * 3600.0
+"""A wall clock that has not stepped for so long is believed."""
+
+DOUBTED_SECONDS = 3 * 86_400.0
+"""The same for one that shows a time long after everything that was stored."""
+
+LONG_AFTER = timedelta(days=7)
+STEP = timedelta(minutes=1)
+
+
+class WallClockCheck:
+    """Tells whether the wall clock can be believed when it says that things are old.
+
+    A machine without a battery, or with a wrong one, shows any time after its start.
+    Then the clock is set, or it goes on wrongly.  So it is believed after hours without
+    a step, or after days if it has come to its time by a great leap from the newest
+    thing that was stored before: it may be wrong, or the machine was off.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        """Begin to watch now."""
+        self._clock = clock
+        self.leap = timedelta()
+        """Time in which nothing was stored, and all steps of this run."""
+
+        self._begin()
+
+    @property
+    def doubted_since(self) -> datetime:
+        """Begin of the days in which a wrong clock would not have been believed."""
+        return self._clock.utc() - timedelta(seconds=DOUBTED_SECONDS)
+
+    def note_newest(self, newest: datetime | None) -> None:
+        """Take the time of the newest thing that was stored before `doubted_since`.
+
+        What is newer may be from an earlier run with the same wrong clock.
         """
-        for _ in range(_TRIES):
-            before, wall = self._clock.monotonic(), self._clock.utc()
-            if self._clock.monotonic() - before < _SAME_MOMENT_SECONDS:
-                break
-        return before, wall
+        if newest is not None:
+            self.leap = max(self.leap, self.doubted_since - newest)
+
+    @property
+    def is_leap(self) -> bool:
+        """True after a leap that casts doubt on the clock."""
+        return self.leap > LONG_AFTER
+
+    def is_believed(self) -> bool:
+        """Look at both clocks; must be called now and then, to notice steps."""
+        now, wall = both_clocks(self._clock)
+        step = wall - self._began_utc - timedelta(seconds=now - self._began)
+        if abs(step) > STEP:
+            self.leap += step
+            self._begin()
+            return False
+        needed = DOUBTED_SECONDS if self.is_leap else STEADY_SECONDS
+        return now - self._began >= needed
+
+    def _begin(self) -> None:
+        self._began, self._began_utc = both_clocks(self._clock)
+
+
+def both_clocks(clock: Clock) -> tuple[float, datetime]:
+    """Monotonic seconds and the time of day of one moment.
+
+    The process may be held up, or put to sleep, between a look at the one and a look at
+    the other.
+    """
+    for _ in range(_TRIES):
+        before, wall = clock.monotonic(), clock.utc()
+        if clock.monotonic() - before < _SAME_MOMENT_SECONDS:
+            break
+    return before, wall

@@ -1,5 +1,6 @@
 """A sample's time of day is true, whatever happens to blocks and clocks."""
 
+import math
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,13 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from monitor.clock import SampleClock, SystemClock
+from monitor.clock import (
+    DOUBTED_SECONDS,
+    STEADY_SECONDS,
+    SampleClock,
+    SystemClock,
+    WallClockCheck,
+)
 from tests.support.clock import FakeClock
 
 RATE = 44_100
@@ -135,6 +142,47 @@ def test_a_delay_between_the_readings_of_the_two_clocks_causes_no_error():
     recorded = clock.wall
     clock.held_up = 2
     assert abs(sample_clock.utc(10 * RATE) - recorded) < timedelta(milliseconds=1)
+
+
+def believed_after(clock: FakeClock, check: WallClockCheck) -> float:
+    """Hours until the wall clock is believed; looked at every ten minutes."""
+    for count in range(1000):
+        if check.is_believed():
+            return count / 6
+        clock.advance(600)
+    return math.inf
+
+
+def test_the_wall_clock_is_believed_after_hours_without_a_step() -> None:
+    clock = FakeClock()
+    check = WallClockCheck(clock)
+    assert believed_after(clock, check) == STEADY_SECONDS / 3600
+    clock.wall += timedelta(minutes=2)
+    assert believed_after(clock, check) == STEADY_SECONDS / 3600
+    clock.wall -= timedelta(days=400)
+    assert believed_after(clock, check) == STEADY_SECONDS / 3600
+    # It drifts by 0.2 s, or is slewed.
+    clock.wall += timedelta(seconds=0.2)
+    assert check.is_believed()
+
+
+@pytest.mark.parametrize("is_before_start", [True, False])
+def test_a_wall_clock_far_ahead_is_doubted_for_days(is_before_start: bool) -> None:
+    clock = FakeClock()
+    newest = clock.wall
+    if is_before_start:
+        clock.wall += timedelta(days=400)
+    check = WallClockCheck(clock)
+    check.note_newest(newest if newest <= check.doubted_since else None)
+    if not is_before_start:
+        clock.wall += timedelta(days=400)
+    assert not check.is_believed()
+    assert check.is_leap
+    clock.wall += timedelta(hours=1)
+    assert believed_after(clock, check) == DOUBTED_SECONDS / 3600
+    # The clock is set right.
+    clock.wall -= timedelta(days=400)
+    assert believed_after(clock, check) == STEADY_SECONDS / 3600
 
 
 LOOK = "from monitor.clock import SystemClock; print(SystemClock().monotonic())"

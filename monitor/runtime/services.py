@@ -119,7 +119,7 @@ def _clips(context: ServiceContext) -> Sink | None:
 
     folder = context.state_dir / settings.path
     return Clips(
-        settings, folder, context.timelines, context.sample_rate, context.clock.utc
+        settings, folder, context.timelines, context.sample_rate, context.clock
     )
 
 

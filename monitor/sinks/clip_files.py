@@ -153,18 +153,20 @@ def stored_clips(folder: Path, since: datetime | None = None) -> list[StoredClip
     return sorted(found, key=lambda each: (each.ends, each.sound.name))
 
 
-def clean(folder: Path, settings: ClipSettings, now: datetime) -> int:
+def clean(folder: Path, settings: ClipSettings, now: datetime | None) -> int:
     """Delete the oldest clips until the limits hold; return their number.
+
+    Without `now`, their age does not count.
 
     Raises:
         OSError: A file cannot be deleted.
     """
     clips = stored_clips(folder)
     left, size = len(clips), sum(each.size for each in clips)
-    oldest = now - timedelta(days=settings.max_age_days)
+    keep = timedelta(days=settings.max_age_days)
     for each in clips:
         too_much = left > settings.max_count or size > settings.max_total_mib * MIB
-        if not too_much and each.ends >= oldest:
+        if not too_much and (now is None or each.ends >= now - keep):
             break
         each.delete()
         left, size = left - 1, size - each.size

@@ -6,15 +6,24 @@ The copy is made on the worker's thread, the files are written on another one.
 import logging
 import queue
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
+from monitor.clock import Clock, WallClockCheck
 from monitor.config.outputs import ClipSettings
 from monitor.records import Event, Onset, Timed
-from monitor.sinks.clip_files import Clip, Samples, clean, has_room, prepare, save
+from monitor.sinks.clip_files import (
+    Clip,
+    Samples,
+    clean,
+    has_room,
+    prepare,
+    save,
+    stored_clips,
+)
 from monitor.sinks.sink import BackgroundThread, Sink
 from monitor.statistics import Statistics
 
@@ -27,7 +36,9 @@ LONGEST_SHARE = 0.7
 """Longest clip as a share of the ring; the rest is a reserve for a late worker."""
 
 POLL_SECONDS = 0.1
-CLEAN_EVERY = timedelta(hours=1)
+CLEAN_SECONDS = 3600.0
+"""Longest time from one look at the limits of the folder to the next."""
+
 LAST_SECONDS = 0.5
 """Time at the end for the clips in the queue."""
 
@@ -73,14 +84,14 @@ class Clips(Sink):
         folder: Path,
         timelines: Mapping[str, SourceTimeline],
         sample_rate: int,
-        utc: Callable[[], datetime],
+        clock: Clock,
     ) -> None:
         """Prepare; nothing is written before the first event."""
         self._settings = settings
         self._folder = folder
         self._timelines = timelines
         self._sample_rate = sample_rate
-        self._utc = utc
+        self._clock = clock
         self._pending: dict[str, _Pending] = {}
         self._taken: set[str] = set()
         """Ids of events that go on, and whose first part has been copied."""
@@ -90,7 +101,8 @@ class Clips(Sink):
         # Used by the thread, but for the count of clips that the queue had no room for.
         self._dropped = 0
         self._problem = ""
-        self._cleaned: datetime | None = None
+        self._clean_due = clock.monotonic()
+        self._wall_clock: WallClockCheck | None = None
 
     @property
     def queues(self) -> dict[str, int]:
@@ -211,14 +223,24 @@ class Clips(Sink):
                 self._fail(f"the disk has less than {least:g} MiB of free space")
                 return
             self._save(clip)
-        now = self._utc()
-        # Not `now - cleaned >= CLEAN_EVERY` alone: the wall clock may jump back.
-        is_recent = self._cleaned is not None and (
-            timedelta(0) <= now - self._cleaned < CLEAN_EVERY
-        )
-        if clip is not None or not is_recent:
-            self._cleaned = now
-            clean(self._folder, self._settings, now)
+        now = self._clock.monotonic()
+        if clip is not None or now >= self._clean_due:
+            self._clean_due = now + CLEAN_SECONDS
+            self._clean()
+
+    def _clean(self) -> None:
+        """Delete what is beyond the limits; by age once the clock is believed."""
+        utc = self._clock.utc()
+        if self._wall_clock is None:
+            self._wall_clock = check = WallClockCheck(self._clock)
+            ends = (each.ends for each in stored_clips(self._folder))
+            check.note_newest(
+                max((e for e in ends if e <= check.doubted_since), default=None)
+            )
+        is_believed = self._wall_clock.is_believed()
+        count = clean(self._folder, self._settings, utc if is_believed else None)
+        if count:
+            logger.info("%d clips beyond the limits of clips.* are deleted", count)
 
     def _save(self, clip: Clip) -> None:
         sound = save(self._folder, clip)

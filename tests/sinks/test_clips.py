@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import stat
 from collections.abc import Iterator
 from dataclasses import replace
@@ -31,13 +32,14 @@ class ClipSource:
         self.folder = folder / "clips"
         self.timeline = Timeline("street", SAMPLE_RATE, RING_SECONDS)
         self.timeline.open(1)
+        self.clock = FakeClock()
         section = {"min_free_mib": 0, **settings}
         self.sink = Clips(
             ClipSettings.model_validate(section),
             self.folder,
             {"street": self.timeline},
             SAMPLE_RATE,
-            FakeClock().utc,
+            self.clock,
         )
         self.sink.report(statistics("street"))
 
@@ -140,6 +142,30 @@ def test_at_the_end_the_captured_part_is_stored(clips: ClipSource) -> None:
     clips.sink.write([ends(5, 3)])
     clips.sink.close()
     assert len(clips.wait_for(1)) == 1
+
+
+def test_old_clips_are_deleted_once_the_clock_is_believed(tmp_path: Path) -> None:
+    """The clock is twelve days after the last clip: it may be wrong."""
+    clips = ClipSource(tmp_path)
+    clips.sound(12)
+    clips.sink.write([ends(4, 2)])
+    (old,) = clips.wait_for(1)
+    clips.sink.close()
+    then = (clips.clock.wall - timedelta(days=12)).timestamp()
+    os.utime(old, (then, then))
+    clips = ClipSource(tmp_path)
+    clips.sound(12)
+    clips.sink.write([replace(ends(5, 2), start_utc=clips.clock.wall)])
+    wait_until(lambda: len(clips.wait_for(1)) == 2)
+    assert old.exists()
+    clips.clock.advance(2.9 * 86_400)
+    clips.sink.write([replace(ends(3, 2), start_utc=clips.clock.wall)])
+    wait_until(lambda: len(clips.wait_for(1)) == 3)
+    assert old.exists()
+    clips.clock.advance(0.1 * 86_400)
+    wait_until(lambda: not old.exists())
+    clips.sink.close()
+    assert len(clips.wait_for(1)) == 2
 
 
 def test_only_clips_of_the_wanted_labels_are_stored(tmp_path: Path) -> None:

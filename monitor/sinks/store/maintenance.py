@@ -2,11 +2,13 @@
 
 import logging
 import sqlite3
+from collections import Counter
+from datetime import timedelta
 
-from monitor.clock import Clock
+from monitor.clock import DOUBTED_SECONDS, Clock, WallClockCheck
 from monitor.config.outputs import StoreSettings
 from monitor.errors import StoreUnavailableError
-from monitor.sinks.store.records import to_ms
+from monitor.sinks.store.records import from_ms, to_ms
 from monitor.sinks.store.writer import Writer
 
 logger = logging.getLogger(__name__)
@@ -23,6 +25,8 @@ LOCK_SECONDS = 0.1
 DAY_MS = 86_400_000
 INTERVAL_SECONDS = 600.0
 BUSY_INTERVAL_SECONDS = 1.0
+LOG_SECONDS = 86_400.0
+"""Time from a log line about deleted rows to the next."""
 
 _DELETIONS = {
     "scores": "DELETE FROM scores WHERE id IN "
@@ -41,14 +45,26 @@ _DELETIONS = {
 }
 _EVER = 1 << 62
 
+_NEWEST = """
+SELECT max(ms) FROM (
+    SELECT max(start_ms) AS ms FROM scores WHERE start_ms <= ?1
+    UNION ALL SELECT max(at_ms) FROM events WHERE at_ms <= ?1
+    UNION ALL SELECT max(at_ms) FROM gaps WHERE at_ms <= ?1
+    UNION ALL SELECT max(started_ms) FROM sessions WHERE started_ms <= ?1
+    UNION ALL SELECT max(ended_ms) FROM sessions WHERE ended_ms <= ?1
+)
+"""
+"""Time of the newest record up to a time."""
+
 
 class Maintenance:
     """Keeps the database within the settings.  Used by one thread.
 
     Every ten minutes, and every second while there is more to do, it deletes a little.
-    Age goes first.  If the rest is still too large, the oldest scores go, then the
-    oldest events, gaps, health problems and alerts.  Events and problems that are going
-    on and alerts that are pending stay.
+    Age goes first, once the wall clock is believed: see `WallClockCheck`.  If the rest
+    is still too large, the oldest scores go, then the oldest events, gaps, health
+    problems and alerts.  Events and problems that are going on and alerts that are
+    pending stay.  What was deleted is logged, at most once a day.
     """
 
     def __init__(self, writer: Writer, settings: StoreSettings, clock: Clock) -> None:
@@ -58,6 +74,17 @@ class Maintenance:
         self._is_full_logged = False
         self._settings = settings
         self._due = clock.monotonic()
+        self._wall_clock = WallClockCheck(clock)
+        self._has_looked_for_newest = False
+        self._deleted: Counter[str] = Counter()
+        """Rows that were deleted since the last log line, by table and reason."""
+
+        self._log_due = clock.monotonic()
+
+    def take_over(self, before: "Maintenance") -> None:
+        """Know the clock as `before` does, which has kept this database until now."""
+        self._wall_clock = before._wall_clock
+        self._has_looked_for_newest = before._has_looked_for_newest
 
     def run_if_due(self) -> None:
         """Do a little if it is time; the next commit reports an error."""
@@ -66,7 +93,7 @@ class Maintenance:
             return
         self._due = now + INTERVAL_SECONDS
         try:
-            is_more = self._writer.write(
+            is_more, deleted = self._writer.write(
                 lambda connection, _: self._delete_some(connection),
                 synced=False,
                 lock_seconds=LOCK_SECONDS,
@@ -74,36 +101,69 @@ class Maintenance:
             self._writer.fill_reserve()
         except StoreUnavailableError:
             return
+        self._deleted += deleted
         if is_more:
             self._due = now + BUSY_INTERVAL_SECONDS
+        elif self._deleted and now >= self._log_due:
+            self._log_due = now + LOG_SECONDS
+            rows = (f"{n} of {what}" for what, n in sorted(self._deleted.items()))
+            logger.info("deleted rows of the database: %s", "; ".join(rows))
+            self._deleted.clear()
 
-    def _delete_some(self, connection: sqlite3.Connection) -> bool:
-        """Delete a little, inside a transaction; return whether there may be more."""
-        return (
-            self._delete_old(connection)
-            or self._delete_surplus(connection)
-            or _shrink(connection)
-        )
+    def _delete_some(self, connection: sqlite3.Connection) -> tuple[bool, Counter[str]]:
+        """Delete a little, inside a transaction.
 
-    def _delete_old(self, connection: sqlite3.Connection) -> bool:
+        Returns:
+            Whether there may be more, and the rows that are deleted.
+        """
+        is_believed = self._is_believed(connection)
+        deleted = self._delete_old(connection) if is_believed else Counter[str]()
+        deleted = deleted or self._delete_surplus(connection)
+        return bool(deleted) or _shrink(connection), deleted
+
+    def _is_believed(self, connection: sqlite3.Connection) -> bool:
+        check = self._wall_clock
+        if not self._has_looked_for_newest:
+            self._has_looked_for_newest = True
+            until_ms = to_ms(check.doubted_since)
+            (newest_ms,) = connection.execute(_NEWEST, (until_ms,)).fetchone()
+            check.note_newest(None if newest_ms is None else from_ms(newest_ms))
+            if check.is_leap:
+                logger.warning(
+                    "by the clock, nothing was recorded for %.0f days: the monitor was "
+                    "off for so long, or the clock is wrong; no record is deleted "
+                    "because of its age until the clock has run for %.0f hours without "
+                    "being set",
+                    check.leap / timedelta(days=1),
+                    DOUBTED_SECONDS / 3600,
+                )
+        return check.is_believed()
+
+    def _delete_old(self, connection: sqlite3.Connection) -> Counter[str]:
         now_ms = to_ms(self._clock.utc())
-        deleted = 0
+        deleted: Counter[str] = Counter()
         for table in _DELETIONS:
             key = "keep_scores_days" if table == "scores" else "keep_days"
             # In milliseconds, for a date may lie before the calendar begins.
             keep_ms = round(getattr(self._settings, key) * DAY_MS)
-            deleted += _delete(connection, table, now_ms - keep_ms)
-        return deleted > 0
+            reason = f"{table} (older than store.{key}, {keep_ms / DAY_MS:g})"
+            deleted[reason] += _delete(connection, table, now_ms - keep_ms)
+        return +deleted
 
-    def _delete_surplus(self, connection: sqlite3.Connection) -> bool:
+    def _delete_surplus(self, connection: sqlite3.Connection) -> Counter[str]:
         used_pages = _pragma(connection, "page_count") - _free_pages(connection)
         used_mib = used_pages * _pragma(connection, "page_size") / 2**20
-        if used_mib <= self._settings.max_mib:
+        most_mib = self._settings.max_mib
+        deleted: Counter[str] = Counter()
+        if used_mib <= most_mib:
             self._is_full_logged = False
-            return False
+            return deleted
         for tables in (["scores"], ["events", "gaps", "health", "alerts"]):
-            if sum(_delete(connection, table, _EVER) for table in tables):
-                return True
+            for table in tables:
+                reason = f"{table} (the oldest, above store.max_mib, {most_mib:g})"
+                deleted[reason] += _delete(connection, table, _EVER)
+            if deleted := +deleted:
+                return deleted
         if not self._is_full_logged:
             logger.warning(
                 "the database is larger than store.max_mib, %.0f, and nothing in it "
@@ -111,7 +171,7 @@ class Maintenance:
                 self._settings.max_mib,
             )
         self._is_full_logged = True
-        return False
+        return deleted
 
 
 def _delete(connection: sqlite3.Connection, table: str, until_ms: int) -> int:

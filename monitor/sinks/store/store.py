@@ -113,8 +113,10 @@ class Store(Sink):
         self._flushed = clock.monotonic()
         self._maintenance = Maintenance(self._writer, settings, clock)
         self._retry = RetryTimer()
-        if before is not None and before._session == session:
-            self._take_over(before)
+        if before is not None:
+            self._maintenance.take_over(before._maintenance)
+            if before._session == session:
+                self._take_over(before)
         self._commit()
 
     @property

@@ -1,5 +1,6 @@
 """Old and surplus rows are deleted; recent ones stay."""
 
+import logging
 from datetime import timedelta
 from pathlib import Path
 
@@ -72,6 +73,55 @@ def test_old_events_are_deleted_but_not_those_going_on_or_pending_alerts(
     assert counts(path)["gaps"] == 0
     assert counts(path)["alerts"] == 19, "none of them is delivered"
     store.close()
+
+
+def test_a_clock_far_ahead_deletes_nothing_until_it_is_believed(
+    tmp_path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "monitor.db"
+    fill(path, clock, StoreSettings()).close()
+    before = counts(path)
+    clock.wall += timedelta(days=400)
+    for run in ("first", "second"):
+        store = make_store(path, clock, run=run)
+        store.write([])
+        grow_old(store, clock, DAY)
+        assert counts(path) == before
+        assert caplog.text.count("nothing was recorded for 39") == 1
+        caplog.clear()
+        store.close()
+    # Another configuration, in the same run, does not make it more believable.
+    store = make_store(path, clock, run="third", before=store)
+    grow_old(store, clock, DAY)
+    assert counts(path) == before
+    grow_old(store, clock, DAY)
+    assert counts(path)["scores"] == counts(path)["gaps"] == 0
+    store.close()
+
+
+def test_a_step_of_the_clock_deletes_nothing(tmp_path: Path, clock: FakeClock) -> None:
+    path = tmp_path / "monitor.db"
+    store = fill(path, clock, StoreSettings())
+    grow_old(store, clock, DAY)
+    before = counts(path)
+    clock.wall += timedelta(days=400)
+    grow_old(store, clock, INTERVAL_SECONDS)
+    clock.wall -= timedelta(days=400)
+    grow_old(store, clock, DAY)
+    assert counts(path) == before
+    store.close()
+
+
+def test_deleted_rows_are_logged_once_a_day(
+    tmp_path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    store = fill(tmp_path / "monitor.db", clock, StoreSettings(keep_scores_days=2))
+    grow_old(store, clock, 3 * DAY)
+    grow_old(store, clock, INTERVAL_SECONDS)
+    store.close()
+    (line,) = [m for m in caplog.messages if m.startswith("deleted")]
+    assert "18 of scores (older than store.keep_scores_days, 2)" in line
 
 
 def test_above_its_size_scores_are_deleted_first_then_events(
