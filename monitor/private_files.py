@@ -73,10 +73,11 @@ def write_private(path: Path, text: str) -> None:
         raise
 
 
-def folder_problem(folder: Path) -> str | None:
-    """Describe why other users could replace the files in `folder`; None: they cannot.
+def restrict_folder(folder: Path, *, is_trial: bool = False) -> str | None:
+    """Close a folder that every user may write into; return why that is impossible.
 
-    In a folder with the sticky bit, such as /tmp, they cannot.
+    Whoever may write into it could replace the files of the monitor; with the sticky
+    bit, as in /tmp, nobody can.  A trial changes nothing.
     """
     try:
         found = folder.stat()
@@ -84,22 +85,14 @@ def folder_problem(folder: Path) -> str | None:
         return None  # it does not exist yet
     if found.st_mode & stat.S_ISVTX or not found.st_mode & stat.S_IWOTH:
         return None
-    return (
-        f"every user may write into {folder}, and so replace the files of the monitor: "
-        f"run `chmod o-w` on it, or choose another folder"
-    )
-
-
-def restrict_folder(folder: Path) -> str | None:
-    """Close a folder that every user may write into; return why that is impossible."""
-    problem = folder_problem(folder)
-    if problem is None:
-        return None
-    try:
-        folder.chmod(stat.S_IMODE(folder.stat().st_mode) & ~stat.S_IRWXO)
-    except OSError:
-        return problem
-    logger.warning("every user could write into %s: its mode has been changed", folder)
+    if os.geteuid() not in (0, found.st_uid):
+        return (
+            f"every user may write into {folder}, and so replace the files of the "
+            "monitor: its owner can change that with `chmod o-w`, or choose another"
+        )
+    if not is_trial:
+        folder.chmod(stat.S_IMODE(found.st_mode) & ~stat.S_IRWXO)
+        logger.warning("every user could write into %s: closed to others", folder)
     return None
 
 
@@ -120,4 +113,4 @@ def _restrict(path: Path, change: Callable[[], None]) -> None:
 
 
 def _link_error() -> OSError:
-    return OSError(errno.ELOOP, "it is a symbolic link, which is not followed")
+    return OSError(errno.ELOOP, "it is a symbolic link: use its target")

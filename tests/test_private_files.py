@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from monitor.private_files import (
-    folder_problem,
     make_private,
     open_private,
     restrict_folder,
@@ -76,23 +75,36 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "problem", "after"),
+    ("given", "after"),
     [
-        (0o700, False, 0o700),
-        (0o755, False, 0o755),
-        (0o770, False, 0o770),
-        (0o1777, False, 0o1777),  # as /tmp: files are safe from other users
-        (0o777, True, 0o770),
-        (0o702, True, 0o700),
+        (0o700, 0o700),
+        (0o755, 0o755),
+        (0o770, 0o770),
+        (0o1777, 0o1777),  # as /tmp: files are safe from other users
+        (0o777, 0o770),
+        (0o702, 0o700),
     ],
 )
 def test_a_folder_that_everybody_may_write_into_is_closed(
-    given: int, problem: bool, after: int, tmp_path: Path
+    given: int, after: int, tmp_path: Path
 ) -> None:
     folder = tmp_path / "state"
-    assert folder_problem(folder) is None
+    assert restrict_folder(folder) is None
     folder.mkdir()
     folder.chmod(given)
-    assert (folder_problem(folder) is not None) == problem
+    assert restrict_folder(folder, is_trial=True) is None
+    assert mode(folder) == given
     assert restrict_folder(folder) is None
     assert mode(folder) == after
+
+
+@pytest.mark.parametrize("is_trial", [True, False])
+def test_such_a_folder_of_another_user_is_refused(
+    is_trial: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.chmod(0o777)
+    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
+    problem = restrict_folder(tmp_path, is_trial=is_trial)
+    assert problem is not None
+    assert str(tmp_path) in problem
+    assert mode(tmp_path) == 0o777

@@ -14,6 +14,7 @@ from monitor.detection.feasibility import Feasibility, examine
 from monitor.detection.rules import LabelRule, resolve_rules
 from monitor.errors import ConfigError, SoundMonitorError
 from monitor.model.card import Description, read_card
+from monitor.private_files import restrict_folder
 from monitor.spec import ModelSpec
 
 ListDevices = Callable[[], Sequence[InputDevice]]
@@ -176,6 +177,8 @@ def _folder_problem(key: str, folder: Path) -> str | None:
         return f"{key}: {existing} is not a folder"
     if not os.access(existing, os.W_OK | os.X_OK):
         return f"{key}: {existing} is not writable"
+    if key == "state_dir" and (problem := restrict_folder(folder, is_trial=True)):
+        return f"{key}: {problem}"
     return None
 
 

@@ -67,7 +67,9 @@ def run(
         limit_threads,
         log_to_stderr,
     )
+    from monitor.errors import ConfigError
     from monitor.output import Output
+    from monitor.private_files import restrict_folder
     from monitor.sinks.status_snapshot import DaemonFacts
 
     output = Output()
@@ -92,6 +94,8 @@ def run(
     log_to_stderr()
     enable_stack_traces()
     logger.info("%s", configuration.sentence)
+    if (problem := restrict_folder(configuration.state_dir)) is not None:
+        raise ConfigError(f"state_dir: {problem}")
     limit_threads(settings.model.threads)
     from monitor.runtime.daemon import run_daemon
 

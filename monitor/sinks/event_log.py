@@ -4,6 +4,7 @@
 and `erase_lines` deletes lines of a log, also while it is written.
 """
 
+import contextlib
 import errno
 import json
 import logging
@@ -16,17 +17,13 @@ from itertools import count, islice, takewhile
 from pathlib import Path
 from typing import Any
 
+from monitor.private_files import FOLDER_MODE, make_private, open_private
 from monitor.records import Timed
 from monitor.sinks.encoding import encode_line
 from monitor.sinks.sink import Sink
 from monitor.statistics import Statistics
 
 logger = logging.getLogger(__name__)
-
-
-# The times of sounds reveal when somebody was at home.
-FILE_MODE = 0o600
-FOLDER_MODE = 0o700
 
 MEMORY_RECORDS = 10_000
 
@@ -52,12 +49,16 @@ class LineFile:
         A last line without its end, left by a crash, is ended.
 
         Raises:
-            OSError: The file cannot be opened or read; trying again later may help.
+            OSError: The file cannot be opened or read, or is a link or of another user;
+                trying again later may help.
         """
         self.close()
         self.path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
-        self._descriptor = os.open(self.path, flags, FILE_MODE)
+        self._descriptor = open_private(self.path, flags)
+        for rotated in takewhile(Path.is_file, _rotated(self.path)):
+            with contextlib.suppress(OSError):  # a link is replaced by the rotation
+                make_private(rotated)
         try:
             self._end_last_line(self._descriptor)
         except OSError:
@@ -296,7 +297,7 @@ def _erase(file: Path, since: datetime | None) -> int:
     first = is_erased.index(True)
     kept = [line for line, erased in zip(lines, is_erased, strict=True) if not erased]
     # The writer appends, so it continues behind whatever is left.
-    descriptor = os.open(file, os.O_WRONLY | os.O_APPEND)
+    descriptor = open_private(file, os.O_WRONLY | os.O_APPEND)
     try:
         os.ftruncate(descriptor, sum(map(len, lines[:first])))
         os.write(descriptor, b"".join(kept[first:]))

@@ -57,6 +57,23 @@ def test_folder_and_file_are_created_for_their_owner_alone(tmp_path: Path) -> No
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
+def test_files_that_others_could_read_are_restricted(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("log", "log.1", "log.2")]
+    for file in files:
+        file.touch()
+        file.chmod(0o644)
+    append(file_at(tmp_path), b"line\n")
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+
+
+def test_a_symbolic_link_is_not_written_through(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_bytes(b"")
+    (tmp_path / "log").symlink_to(tmp_path / "victim")
+    with pytest.raises(OSError, match="symbolic link"):
+        append(file_at(tmp_path), b"line\n")
+    assert (tmp_path / "victim").read_bytes() == b""
+
+
 def test_lines_are_appended_to_an_existing_file(tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(b"old\n")
     append(file_at(tmp_path), b"new\n")

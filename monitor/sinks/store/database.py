@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from monitor.errors import StoreError, StoreUnavailableError
+from monitor.private_files import FOLDER_MODE, make_private, open_private
 from monitor.sinks.store.schema import MIGRATIONS, statements
 
 if sys.platform != "win32":
@@ -24,8 +25,6 @@ if sys.platform != "win32":
 logger = logging.getLogger(__name__)
 
 BUSY_SECONDS = 5.0
-FILE_MODE = 0o600
-FOLDER_MODE = 0o700
 MAX_CHECKED_MIB = 64
 """A file up to this size is read and checked as a whole when it is opened."""
 
@@ -127,11 +126,13 @@ class Database:
 
     def _prepare_once(self) -> None:
         self.path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        for suffix in _FILE_SUFFIXES:
+            make_private(Path(f"{self.path}{suffix}"))
         # SQLite would create the file as the umask allows; the side files follow it.
         # A file that is there is not opened: to close it would release the locks of
         # all connections of this process, and another process would delete their log.
         with contextlib.suppress(FileExistsError):
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, FILE_MODE))
+            os.close(open_private(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL))
         with closing(self._open("rw")) as connection:
             self._check(connection)
             version = _version(connection)
@@ -294,7 +295,8 @@ class WriterLock:
         """
         if self._descriptor is not None or sys.platform == "win32":
             return
-        descriptor = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT, FILE_MODE)
+        path = Path(f"{self._path}.lock")
+        descriptor = open_private(path, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -39,6 +39,25 @@ def test_a_new_file_is_created_with_its_folder_for_its_owner_alone(
     assert modes == dict.fromkeys(names, 0o600)
 
 
+def test_files_that_others_could_read_are_restricted(tmp_path: Path) -> None:
+    path = tmp_path / "monitor.db"
+    with closing(open_database(path).connect()) as connection:
+        connection.execute("INSERT INTO sources (name) VALUES ('street')")
+        files = list(tmp_path.iterdir())
+        assert len(files) == 3
+        for file in files:
+            file.chmod(0o644)
+        open_database(path)
+        assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+
+
+def test_a_symbolic_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "monitor.db").symlink_to(tmp_path / "victim")
+    with pytest.raises(StoreUnavailableError, match="symbolic link"):
+        open_database(tmp_path / "monitor.db")
+    assert not (tmp_path / "victim").exists()
+
+
 def test_it_is_in_wal_mode_and_overwrites_deleted_rows(tmp_path: Path) -> None:
     database = open_database(tmp_path / "monitor.db")
     assert pragma(database, "journal_mode") == "wal"
