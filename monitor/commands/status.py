@@ -77,6 +77,17 @@ def print_status(status: Facts) -> None:
     print_line(status["sentence"])
     if "sources" not in status:
         return
+    try:
+        _print_details(status)
+    except (AttributeError, LookupError, TypeError, ValueError):
+        # Older than this program, which was upgraded and not restarted; or not ours.
+        print_line(
+            "the monitor is of another version, whose details cannot be shown; restart "
+            "it, or use --json"
+        )
+
+
+def _print_details(status: Facts) -> None:
     now = _moment(status["time"])
     print_line(
         f"sound-monitor {status['version']}, process {status['pid']}, since "

@@ -12,7 +12,8 @@ import struct
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
+from typing import TypeGuard
 
 from monitor.sinks.sink import BackgroundThread, Sink
 from monitor.sinks.status_snapshot import SCHEMA, Document, StatusTracker
@@ -35,6 +36,8 @@ RETRY_SECONDS = 5.0
 ANSWER_SECONDS = 0.5
 """Longest time for a client that connects and does not read."""
 
+LOCK_TRIES = 10
+LOCK_PAUSE_SECONDS = 0.02
 CLOSE_SECONDS = 0.5
 CLIENT_SECONDS = 1.2
 """A monitor that works answers in a few milliseconds."""
@@ -178,13 +181,27 @@ def _address(path: Path, *, lock: bool = False) -> Iterator[str]:
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         if lock:
-            # Some file systems have no locks; two that start at once may then clash.
-            with contextlib.suppress(OSError):
-                fcntl.flock(folder, fcntl.LOCK_EX)
+            _try_lock(folder)
         is_long = len(os.fsencode(path)) > MAX_ADDRESS_BYTES
         yield f"/proc/self/fd/{folder}/{path.name}" if is_long else str(path)
     finally:
         os.close(folder)
+
+
+def _try_lock(folder: int) -> None:
+    """Lock an open folder, unless that takes long or is impossible.
+
+    Everyone who can read the folder can lock it, for ever; and some file systems have
+    no locks.  Two monitors that start in the same moment may then clash.
+    """
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            sleep(LOCK_PAUSE_SECONDS)
+        except OSError:
+            return
 
 
 def _is_alive(name: str) -> bool:
@@ -264,15 +281,26 @@ def _query(path: Path, timeout_seconds: float) -> Document:
             else:
                 reason = f"hangs: it does not answer within {timeout_seconds:g} s"
             return no_answer(f"{name} {reason}", running=True, pid=pid)
-        except (ValueError, ConnectionResetError):
+        except (ValueError, RecursionError, ConnectionResetError):
             return no_answer(f"{path} gave no answer that makes sense", running=None)
-    if isinstance(answer, dict) and answer.get("schema") == SCHEMA:
+    if _is_document(answer):
         return answer
     return no_answer(
         f"{path} answers in a form that this program does not know; it is of another "
         "version",
         running=True,
         pid=pid,
+    )
+
+
+def _is_document(answer: object) -> TypeGuard[Document]:
+    """Return True if an answer has what every version says."""
+    return (
+        isinstance(answer, dict)
+        and answer.get("schema") == SCHEMA
+        and isinstance(answer.get("running"), bool)
+        and isinstance(answer.get("listening"), bool)
+        and isinstance(answer.get("sentence"), str)
     )
 
 

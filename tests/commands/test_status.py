@@ -188,3 +188,16 @@ def test_the_newest_canary_is_printed(
 def test_no_answer_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     print_status(no_answer("it hangs", running=True))
     assert capsys.readouterr().out == "it hangs\n"
+
+
+def test_an_older_monitor_is_shown_as_far_as_possible(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After an upgrade without a restart, it lacks what newer ones say."""
+    monitor = FakeMonitor(tmp_path)
+    monitor.report("street")
+    older = {key: it for key, it in monitor.snapshot.items() if key != "since"}
+    print_status(older)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [older["sentence"], lines[-1]]
+    assert "another version" in lines[-1]

@@ -1,5 +1,6 @@
 """The unix socket: its file, its server, and the client that reads the status."""
 
+import fcntl
 import json
 import logging
 import os
@@ -224,6 +225,51 @@ def test_it_answers_while_the_worker_hangs(tmp_path: Path) -> None:
         status = query_status([path])
     assert (status["running"], status["listening"]) == (True, False)
     assert "the analysis hangs" in status["sentence"]
+
+
+def test_a_lock_of_a_stranger_on_the_folder_does_not_matter(
+    tmp_path: Path,
+) -> None:
+    """Everyone who can read a folder can lock it."""
+    path = tmp_path / "status.sock"
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with private_socket(path):
+            assert path.is_socket()
+            with pytest.raises(OSError, match="in use"), private_socket(path):
+                pass
+        assert not path.exists()
+    finally:
+        os.close(descriptor)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b'{"schema": 1}',
+        b'{"schema": 1, "running": true, "listening": "yes", "sentence": "ok"}',
+        b'{"schema": 1, "running": true, "listening": true, "sentence": 5}',
+        b"[" * 100_000,
+    ],
+)
+def test_an_answer_that_is_no_status_is_one_sentence(
+    tmp_path: Path, answer: bytes
+) -> None:
+    path = tmp_path / "status.sock"
+
+    def serve(listener: socket.socket) -> None:
+        client, _ = listener.accept()
+        with client:
+            client.sendall(answer)
+
+    with private_socket(path) as listener:
+        server = threading.Thread(target=serve, args=(listener,))
+        server.start()
+        document = query_status([path], DEADLINE_SECONDS)
+        server.join()
+    assert not document["listening"]
+    assert str(path) in document["sentence"]
 
 
 def test_clients_that_read_nothing_do_not_block_others(tmp_path: Path) -> None:
