@@ -28,7 +28,11 @@ class ModelFileError(SoundMonitorError):
 
 
 class AudioFileError(SoundMonitorError):
-    """A recording cannot be read."""
+    """A recording cannot be read; `reason` says why in a word or two."""
+
+    def __init__(self, sentence: str, reason: str = "unreadable") -> None:
+        super().__init__(sentence)
+        self.reason = reason
 
 
 class StoreError(SoundMonitorError):

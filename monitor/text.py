@@ -1,6 +1,7 @@
 """Words for people: times, durations, levels, reasons, health."""
 
 import math
+import os
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -41,6 +42,12 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
+
+
+def path_text(path: str | os.PathLike[str]) -> str:
+    r"""A path that every encoding can hold: a byte that is not UTF-8 becomes \xe9."""
+    text = os.fspath(path).encode(errors="backslashreplace").decode()
+    return text.replace(r"\udc", r"\x")
 
 
 def utc_text(moment: datetime | None) -> str | None:

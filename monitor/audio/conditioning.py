@@ -40,12 +40,12 @@ _MOST_AMPLITUDE = 100.0
 _QUARANTINE_SECONDS = 0.5
 
 
-def first_two_channels(block: Samples) -> Samples:
-    """Return the first two of more than two channels, as a view.
+def at_most_two_channels(block: Samples) -> Samples:
+    """Return one or two channels as they are; of more, their mean, as one channel.
 
-    The others may carry anything: loudspeaker feedback, a second array, nothing.
+    Any of them may be the one with the sound: the centre of 5.1, the third of an array.
     """
-    return block[:2]
+    return block if len(block) <= 2 else block.mean(axis=0, keepdims=True)
 
 
 class DeadChannelGuard:
@@ -214,7 +214,7 @@ class Conditioner:
         self._timeline = timeline
         self._gaps = gaps
         self._rate = sample_rate
-        self._channels = min(channels, 2)
+        self._channels = channels if channels <= 2 else 1
         self._make_room = make_room
         self._dropouts = dropouts
         self._detail = detail
@@ -231,7 +231,7 @@ class Conditioner:
     def push(self, block: Samples, now: float) -> None:
         """Add the next block of the stream, any size, shape (channels, n)."""
         self._lose_missing(block.shape[1], now)
-        for part in self._gate.push(first_two_channels(block)):
+        for part in self._gate.push(block):
             if isinstance(part, Lost):
                 self._log_once(
                     "source %r delivers samples that are not finite or absurdly loud; "
@@ -244,7 +244,8 @@ class Conditioner:
                 self._resampler = StreamResampler(
                     self._rate, self._timeline.sample_rate, self._channels
                 )
-            self._write(self._resampler.push(self._measure(part)), now)
+            samples = self._measure(at_most_two_channels(part))
+            self._write(self._resampler.push(samples), now)
 
     def lose(self, count: int, reason: GapReason, now: float) -> None:
         """Lose the next `count` samples of the stream."""

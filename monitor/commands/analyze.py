@@ -55,6 +55,8 @@ def analyze(
         load(config).config, model=model, compute_device=compute_device
     )
     log_to_stderr(logging.WARNING)
+    # What ends a recording early is printed here, without the name of a source.
+    logging.getLogger("monitor.audio.capture").setLevel(logging.CRITICAL)
     limit_threads(settings.model.threads)
     from monitor.model.classifier import Classifier
     from monitor.model.model_file import load_model
@@ -77,10 +79,14 @@ def analyze(
             # The records before the fault are printed all the same.
             print_error(str(analysis.failure))
             exit_code = max(exit_code, analysis.failure.exit_code)
-        elif not any(isinstance(each.record, ScoreFrame) for each in analysis.records):
+        has_gaps = _has(Gap, analysis.records)
+        if not _has(ScoreFrame, analysis.records):
             window = classifier.spec.seconds(classifier.spec.window_samples)
-            print_error(f"{file}: is shorter than the model's window ({window:.3f} s)")
+            fault = "has no part as long as" if has_gaps else "is shorter than"
+            print_error(f"{_text(file)}: {fault} the model's window ({window:.3f} s)")
             exit_code = max(exit_code, 1)
+            if has_gaps:
+                _print_events(file, analysis.records, as_json)
             continue
         _print_events(file, analysis.records, as_json)
         if plot is not None:
@@ -102,22 +108,34 @@ def _name(file: Path) -> str:
     return "file" + re.sub(r"[^A-Za-z0-9_.-]", "_", f"-{file}")[-59:]
 
 
+def _text(file: Path) -> str:
+    """The path on one line, whatever bytes it has."""
+    from monitor.text import path_text, printable
+
+    return printable(path_text(file))
+
+
+def _has(kind: type, records: Sequence[Timed]) -> bool:
+    return any(isinstance(each.record, kind) for each in records)
+
+
 def _print_events(file: Path, records: Sequence[Timed], as_json: bool) -> None:
     from monitor.commands.process import print_json_line, print_line, print_table
     from monitor.sinks.encoding import encode
+    from monitor.text import path_text
 
     shown = [timed for timed in records if _is_shown(timed)]
     if as_json:
         for timed in shown:
             # The source is named by the path, as the user wrote it.
-            record = replace(timed.record, source=str(file))
+            record = replace(timed.record, source=path_text(file))
             print_json_line(encode(replace(timed, record=record)))
         return
     if not shown:
-        print_line(f"{file}: no sounds detected")
+        print_line(f"{_text(file)}: no sounds detected")
         return
     shown.sort(key=lambda timed: timed.start_seconds)
-    print_line(f"{file}:")
+    print_line(f"{_text(file)}:")
     header = ("START", "END", "DURATION", "LABEL", "SCORE", "DBFS")
     print_table(header, [_row(timed) for timed in shown])
 
@@ -151,7 +169,7 @@ def _draw(
     from monitor.sinks.picture import Picture, draw
 
     picture = Picture(
-        title=file.name,
+        title=_text(Path(file.name)),
         spec=classifier.spec,
         labels=classifier.labels,
         log_mel=log_mel_of(file, classifier.spec),

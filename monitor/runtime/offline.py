@@ -1,23 +1,23 @@
 """Recordings through the parts of the daemon, as fast as they can be analysed."""
 
-import os
+import contextlib
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
 from numpy.typing import NDArray
 
 from monitor.audio.capture import Capture
-from monitor.audio.conditioning import StreamResampler, first_two_channels
-from monitor.audio.sources.source import build_source
+from monitor.audio.conditioning import StreamResampler
+from monitor.audio.sources.file import File
+from monitor.audio.sources.recording import Recording
 from monitor.audio.timeline import Timeline
 from monitor.clock import SystemClock
 from monitor.config.audio import SourceSettings
 from monitor.config.config import Config
-from monitor.errors import SoundMonitorError
+from monitor.errors import AudioFileError, SoundMonitorError
 from monitor.model.classifier import Classifier
 from monitor.model.frontend import IncrementalLogMel, LogMel
 from monitor.records import Timed
@@ -28,7 +28,7 @@ from monitor.runtime.worker import Parts, SourceInput, Worker
 from monitor.sinks.sink import MemorySink
 from monitor.spec import ModelSpec
 
-READ_SAMPLES = 1 << 20
+_READ_SAMPLES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,7 @@ def analyze_file(
         UsageError: There is no such file.
         AudioFileError: The file is not a recording.
     """
-    # Not validated: a configuration takes fewer characters than the name of a file.
-    settings = SourceSettings(name=source).model_copy(update={"input": f"file:{path}"})
+    settings = SourceSettings(name=source, input="file:of that name")
     config = config.model_copy(update={"sources": (settings,)})
     clock, rate, stop = SystemClock(), classifier.spec.sample_rate, threading.Event()
     timeline = _DrivenTimeline(source, rate, config.ring_seconds)
@@ -85,7 +84,7 @@ def analyze_file(
         sinks=[records := MemorySink()],
     )
     capture = Capture(
-        build_source(settings, "max", clock.monotonic),
+        File(path, "max", clock.monotonic),
         timeline,
         settings,
         clock.monotonic,
@@ -97,20 +96,22 @@ def analyze_file(
 
 
 def log_mel_of(path: Path, spec: ModelSpec) -> NDArray[np.float32]:
-    """Log-mel of a whole recording, of its first channel, for a picture.
+    """Log-mel of a whole recording, of the mean of its channels, for a picture.
 
     Returns:
         float32, shape (n_mels, frames), dB.
     """
     frames = IncrementalLogMel(LogMel(spec), channels=1)
     parts: list[NDArray[np.float32]] = []
-    with soundfile.SoundFile(os.fsencode(path)) as file:
-        resampler = StreamResampler(file.samplerate, spec.sample_rate, 1)
+    with Recording(path) as recording:
+        resampler = StreamResampler(recording.sample_rate, spec.sample_rate, 1)
 
         def add(samples: NDArray[np.float32]) -> None:
             parts.append(frames.push(torch.from_numpy(samples))[0].numpy())
 
-        for block in file.blocks(READ_SAMPLES, dtype="float32", always_2d=True):
-            add(resampler.push(first_two_channels(np.ascontiguousarray(block.T))[:1]))
+        # What is wrong at its end has been said where it was analysed.
+        with contextlib.suppress(AudioFileError):
+            for block in recording.blocks(_READ_SAMPLES):
+                add(resampler.push(block.mean(axis=0, keepdims=True)))
         add(resampler.finish())
     return np.concatenate(parts, axis=1)

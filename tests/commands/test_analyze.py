@@ -157,3 +157,57 @@ def test_a_recording_shorter_than_a_window_is_said_to_be_too_short(
     assert errors == (
         f"sound-monitor: {path}: is shorter than the model's window (4.005 s)\n"
     )
+
+
+def test_a_file_s_failure_is_its_own(
+    recording: Path, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Names on one line each; what lies behind a bad file is analysed."""
+    data = recording.read_bytes()
+    names = [b"a\nb.wav", b"caf\xe9.wav", b"-c.wav", b"~d.wav", b"z.wav"]
+    contents = [b"text", b"", data[: len(data) - 1000], data * 2, data]
+    files = []
+    for name, content in zip(names, contents, strict=True):
+        files.append(recording.with_name(os.fsdecode(name)))
+        files[-1].write_bytes(content)
+    assert analyze(*options, "--", *files) == 1
+    captured = capsys.readouterr()
+    errors = captured.err.splitlines()
+    assert [line.startswith("sound-monitor: ") for line in errors] == [True] * 4
+    assert "a b.wav: not a recording" in errors[0]
+    assert r"caf\xe9.wav: the file is empty" in errors[1]
+    assert "-c.wav: the recording stops before its end" in errors[2]
+    assert "~d.wav: several recordings in one file" in errors[3]
+    assert f"{files[-1]}" in captured.out
+
+
+def test_a_name_without_a_folder_may_begin_with_a_tilde(
+    recording: Path,
+    options: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(recording.parent)
+    recording.rename("~nobody.wav")
+    assert analyze("~nobody.wav", *options) == 0
+
+
+def test_losses_that_leave_no_window_are_shown(
+    tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    samples = np.zeros(6 * RATE, np.float32)
+    samples[3 * RATE] = np.nan
+    soundfile.write(tmp_path / "nan.wav", samples, RATE, subtype="FLOAT")
+    assert analyze(tmp_path / "nan.wav", *options) == 1
+    captured = capsys.readouterr()
+    assert "nan.wav: has no part as long as the model's window" in captured.err
+    assert "invalid samples" in captured.out
+
+
+def test_a_file_without_a_stated_length_is_analysed_with_a_warning(
+    recording: Path, options: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    data = recording.read_bytes()
+    recording.write_bytes(data[:40] + b"\xff\xff\xff\xff" + data[44:])
+    assert analyze(recording, *options) == 0
+    (record,) = [r for r in caplog.records if "complete is unknown" in r.getMessage()]
+    assert str(recording) in record.getMessage()

@@ -13,11 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from monitor.errors import DatasetError
+from monitor.audio.conditioning import at_most_two_channels
+from monitor.audio.sources.recording import Recording
+from monitor.errors import AudioFileError, DatasetError, UsageError
 from training.data.manifest import Clip, LeftOut, Manifest
 from training.files import locked_folder, replace_text
 from training.profile import timed
@@ -26,7 +27,8 @@ Samples = NDArray[np.float32]
 Advance = Callable[[str, int, int], None]
 """Shows the progress of a work: its name, and how much of how much is done."""
 _DECODING = "decoding recordings"
-_FORMAT = 1
+_FORMAT = 2
+_READ_SAMPLES = 1 << 20
 _SILENT = 1e-4
 """Amplitude up to which the ends of a recording count as digital silence."""
 
@@ -118,9 +120,8 @@ def _key(clips: Sequence[Clip], sample_rate: int) -> str:
     digest = hashlib.blake2b(f"{_FORMAT} {sample_rate}".encode(), digest_size=12)
     for clip in clips:
         status = clip.path.stat()
-        digest.update(
-            f"{clip.path.resolve()} {status.st_size} {status.st_mtime_ns}\n".encode()
-        )
+        digest.update(os.fsencode(clip.path.resolve()))
+        digest.update(f" {status.st_size} {status.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 
@@ -173,25 +174,29 @@ def load_audio(path: str | Path, sample_rate: int = 44_100) -> Samples:
     """Read a recording, with any rate and number of channels, at `sample_rate`.
 
     Returns:
-        float32, shape (channels, n), one channel or the first two.
+        float32, shape (channels, n): one or two channels, or the mean of more.
 
     Raises:
-        UnusableRecordingError: It is unreadable, empty, silent or not finite.
+        UnusableRecordingError: It is unreadable, cut off, goes on behind its end, is
+            empty, silent or not finite.
     """
     path = Path(path)
     try:
-        samples, rate = soundfile.read(
-            os.fsencode(path), dtype="float32", always_2d=True
-        )
-    except (soundfile.LibsndfileError, OSError):
+        with Recording(path) as recording:
+            rate = recording.sample_rate
+            blocks = [*recording.blocks(_READ_SAMPLES)]
+    except AudioFileError as error:
+        raise UnusableRecordingError(path, error.reason) from None
+    except UsageError:
         raise UnusableRecordingError(path, "unreadable") from None
-    if len(samples) == 0:
+    if not blocks:
         raise UnusableRecordingError(path, "empty")
+    samples = np.concatenate(blocks, axis=1)
     if not np.isfinite(samples).all():
         raise UnusableRecordingError(path, "not finite")
     if not samples.any():
         raise UnusableRecordingError(path, "silent")
-    samples = to_channels(samples.T, min(2, samples.shape[1]))
+    samples = at_most_two_channels(samples)
     return np.ascontiguousarray(resample(samples, rate, sample_rate))
 
 

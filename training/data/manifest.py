@@ -1,15 +1,13 @@
 """Manifest of a data set: clips with label, fold and group, and the files left out."""
 
 import hashlib
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import soundfile
-
-from monitor.errors import DatasetError, UsageError
+from monitor.audio.sources.recording import Recording
+from monitor.errors import AudioFileError, DatasetError, UsageError
 from monitor.model.card import name_problem
 
 NO_FOLD = -1
@@ -277,9 +275,9 @@ def _examine(path: Path) -> tuple[bytes, str | None]:
             ).digest()
             if file.tell() == 0:
                 return digest, "empty"
-        frames: int = soundfile.info(os.fsencode(path)).frames
+        Recording(path).close()
     except OSError as error:
         return b"", f"cannot be read ({error.strerror})"
-    except soundfile.LibsndfileError:
-        return b"", "unreadable"
-    return digest, "empty" if frames == 0 else None
+    except AudioFileError as error:
+        return digest, error.reason
+    return digest, None

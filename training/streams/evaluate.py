@@ -2,20 +2,19 @@
 
 import logging
 import math
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 
-from monitor.audio.conditioning import StreamResampler, first_two_channels
+from monitor.audio.conditioning import StreamResampler, at_most_two_channels
+from monitor.audio.sources.recording import Recording
 from monitor.audio.timeline import Block
 from monitor.config.detection import DetectionSettings
 from monitor.detection.rules import resolve_rules
-from monitor.errors import DatasetError
+from monitor.errors import AudioFileError, DatasetError, UsageError
 from monitor.model.classifier import Classifier
 from monitor.model.model_file import TrainedModel
 from monitor.records import Event, Onset, Record, ScoreFrame
@@ -143,14 +142,14 @@ def file_blocks(path: Path, sample_rate: int) -> Iterator[np.ndarray[Any, Any]]:
         DatasetError: It cannot be read to its end.
     """
     try:
-        with soundfile.SoundFile(os.fsencode(path)) as file:
-            channels = min(file.channels, 2)
-            resampler = StreamResampler(file.samplerate, sample_rate, channels)
-            for block in file.blocks(_BLOCK, dtype="float32", always_2d=True):
-                yield resampler.push(first_two_channels(np.ascontiguousarray(block.T)))
+        with Recording(path) as recording:
+            channels = recording.channels if recording.channels <= 2 else 1
+            resampler = StreamResampler(recording.sample_rate, sample_rate, channels)
+            for block in recording.blocks(_BLOCK):
+                yield resampler.push(at_most_two_channels(block))
             yield resampler.finish()
-    except soundfile.LibsndfileError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.error_string})") from None
+    except (AudioFileError, UsageError) as error:
+        raise DatasetError(str(error)) from None
 
 
 def evaluate_streams(

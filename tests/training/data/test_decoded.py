@@ -1,4 +1,6 @@
 import multiprocessing
+import os
+from collections.abc import Callable
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from queue import Queue
@@ -7,8 +9,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from monitor.audio.conditioning import at_most_two_channels
 from tests.support.recordings import RATE, sound
-from training.data.decoded import open_store
+from training.data.decoded import UnusableRecordingError, load_audio, open_store
 from training.data.manifest import NO_FOLD, Clip, Manifest
 
 
@@ -33,10 +36,47 @@ def test_recordings_beyond_full_scale_are_not_clipped(tmp_path: Path) -> None:
 
 def test_any_rate_and_channel_count_becomes_the_model_s(tmp_path: Path) -> None:
     path = tmp_path / "many.flac"
-    soundfile.write(path, np.tile(sound("buzz", 1)[:, None], (1, 5)), RATE)
+    soundfile.write(path, np.tile(sound("buzz", 1)[:, None], (1, 2)), RATE)
     _, store = open_store(manifest_of([path]), 2 * RATE, tmp_path / "cache")
     assert store.read(path).shape == (2, 2 * len(sound("buzz", 1)))
     assert store.channels == 2
+
+
+def test_many_channels_are_mixed_as_the_monitor_mixes_them(tmp_path: Path) -> None:
+    path = tmp_path / "surround.wav"
+    samples = np.zeros((6_400, 6), np.float32)
+    samples[:, 2] = sound("hiss", 1)  # the centre alone
+    soundfile.write(path, samples, RATE, subtype="FLOAT")
+    decoded = load_audio(path, RATE)
+    np.testing.assert_array_equal(decoded, at_most_two_channels(samples.T))
+    np.testing.assert_allclose(decoded[0], samples[:, 2] / 6)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda data: data[: len(data) // 2], "cut off"),
+        (lambda data: data * 2, "joined"),
+        (lambda data: b"", "empty"),
+        (lambda data: b"text", "unreadable"),
+    ],
+)
+def test_a_recording_that_is_not_whole_is_left_out(
+    change: Callable[[bytes], bytes], reason: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.ogg"
+    soundfile.write(path, sound("hiss", 1, seconds=9), RATE)
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(UnusableRecordingError, match=reason):
+        load_audio(path, RATE)
+
+
+def test_the_name_of_a_clip_may_have_any_bytes(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9\n.wav")
+    soundfile.write(os.fsencode(path), sound("hiss", 1), RATE, format="WAV")
+    for _ in range(2):  # decodes, then finds it decoded
+        _, store = open_store(manifest_of([path]), RATE, tmp_path / "cache")
+        assert store.read(path).shape == (1, 6_400)
 
 
 def test_silence_at_the_ends_is_not_part_of_the_sound(tmp_path: Path) -> None:

@@ -118,4 +118,4 @@ def test_a_stream_that_is_no_recording_is_one_sentence(
     words = ["evaluate", "--streams", str(tmp_path), "--model"]
     assert run_command_line([*words, str(tmp_path / "m.safetensors")]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert "a.wav: cannot be read" in line
+    assert "a.wav: not a recording that can be read" in line
