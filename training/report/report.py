@@ -18,6 +18,7 @@ from rich.table import Table
 from monitor.model.frontend import LogMel
 from monitor.model.model_file import ModelCard
 from monitor.spec import ModelSpec
+from monitor.text import printable
 from training.data.decoded import ClipStore
 from training.data.manifest import Clip
 from training.evaluate.out_of_fold import Calibration, OutOfFold, calibrated_scores
@@ -31,6 +32,25 @@ SHOWN_WINDOWS = 12
 """Training windows that are drawn."""
 _PLAYER_RATE = 22_050
 
+
+class Html(str):
+    """Text that is HTML already; `fill` escapes all other."""
+
+    __slots__ = ()
+
+
+def fill(template: str, **values: str) -> Html:
+    """Fill the fields of a template, as in `str.format`; all but `Html` is escaped."""
+    return Html(
+        template.format_map(
+            {
+                name: value if isinstance(value, Html) else html.escape(value)
+                for name, value in values.items()
+            }
+        )
+    )
+
+
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8">
 <meta name="viewport" content="width=device-width"><title>{name}</title><style>
 body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto;
@@ -40,6 +60,10 @@ pre {{ line-height: 1.2; overflow-x: auto; white-space: pre; }}
 </style><h1>{name}</h1><p style="white-space: pre-line">{licence}</p>
 {figures}{images}{mistakes}</html>
 """
+_IMAGE = """<h2>{title}</h2><img alt="{title}" src="data:image/png;base64,{data}">
+"""
+_MISTAKE = """
+<p>{name}<br><audio controls src="data:audio/ogg;base64,{data}"></audio></p>"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +117,13 @@ def write_report(
     batch = pictures.training_batch(prepared.log_mel, titles, spec)
     drawn["Training windows with their masks"] = batch
     images = [_image(title, each, folder / "pictures") for title, each in drawn.items()]
-    mistakes = "" if tested is None else _mistakes(tested, card.labels, store, spec)
-    text = _PAGE.format(
-        name=html.escape(card.name),
-        licence=html.escape(card.licence),
-        figures=console.export_html(code_format="<pre>{code}</pre>"),
-        images="".join(images),
+    mistakes = Html() if tested is None else _mistakes(tested, card.labels, store, spec)
+    text = fill(
+        _PAGE,
+        name=card.name,
+        licence=card.licence,
+        figures=fill("<pre>{text}</pre>", text=console.export_text()),
+        images=Html("".join(images)),
         mistakes=mistakes,
     )
     page = folder / "report.html"
@@ -120,22 +145,20 @@ def _draw_test(
     }
 
 
-def _image(title: str, figure: Figure, folder: Path) -> str:
+def _image(title: str, figure: Figure, folder: Path) -> Html:
     path = folder / f"{title.lower().replace(' ', '-')}.png"
     pictures.save(figure, path)
-    data = base64.b64encode(path.read_bytes()).decode()
-    source = f"data:image/png;base64,{data}"
-    return f'<h2>{title}</h2><img alt="{title}" src="{source}">\n'
+    return fill(_IMAGE, title=title, data=_base64(path.read_bytes()))
 
 
 def _mistakes(
     tested: TestedClips, labels: Sequence[str], store: ClipStore, spec: ModelSpec
-) -> str:
+) -> Html:
     """List the clips whose own score is furthest below the highest one."""
     truth = tested.truth
     own = tested.scores[np.arange(len(truth)), truth]
     worst = np.argsort(own - tested.scores.max(axis=1))[:_MISTAKES]
-    lines = ["<h2>The worst mistakes</h2>"]
+    found = ""
     for index in worst:
         chosen = int(tested.scores[index].argmax())
         clip = tested.clips[index]
@@ -144,14 +167,14 @@ def _mistakes(
                 f"{labels[truth[index]]} ({own[index]:.2f}) taken for "
                 f"{labels[chosen]} ({tested.scores[index, chosen]:.2f})"
             )
-            name = html.escape(f"{clip.path.name}: {scores}")
-            player = _player(store.read(clip.path), spec.sample_rate)
-            lines.append(f"<p>{name}<br>{player}</p>")
-    return "\n".join(lines) if len(lines) > 1 else ""
+            name = f"{printable(clip.path.name)}: {scores}"
+            sound = _ogg(store.read(clip.path), spec.sample_rate)
+            found += fill(_MISTAKE, name=name, data=_base64(sound))
+    return Html(f"<h2>The worst mistakes</h2>{found}" if found else "")
 
 
-def _player(samples: Array, rate: int) -> str:
-    """Embed the sound in the page."""
+def _ogg(samples: Array, rate: int) -> bytes:
+    """Encode the first seconds of a sound for the page."""
     step = max(1, rate // _PLAYER_RATE)
     mono = samples.mean(axis=0)
     usable = len(mono) // step * step
@@ -159,8 +182,11 @@ def _player(samples: Array, rate: int) -> str:
     thinned = thinned / max(1.0, float(np.abs(thinned).max(initial=0)))
     file = io.BytesIO()
     soundfile.write(file, thinned, rate // step, format="OGG", subtype="VORBIS")
-    encoded = base64.b64encode(file.getvalue()).decode()
-    return f'<audio controls src="data:audio/ogg;base64,{encoded}"></audio>'
+    return file.getvalue()
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
 
 
 def clip_table(console: Console, report: dict[str, Any], labels: Sequence[str]) -> None:

@@ -1,0 +1,96 @@
+"""The report of a run: whatever it shows is text, and never HTML or a link."""
+
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+
+from monitor.model.card import ModelCard, Thresholds
+from monitor.spec import ModelSpec
+from training.data.manifest import Clip
+from training.losses import PreparedBatch
+from training.report import report
+from training.report.report import Html, fill, write_report
+
+EVIL = "<script>alert('&')</script>\"[link=javascript:x]x[/link]{name}"
+TAGS = {"html", "meta", "title", "style", "h1", "h2", "p", "pre", "img", "br", "audio"}
+LABELS = ("dog", "car+horn/a")
+
+
+class Store:
+    """Clips of half a second of noise."""
+
+    def read(self, path: Path) -> np.ndarray:
+        samples = np.random.default_rng(0).normal(0, 0.1, (1, 22_050))
+        return samples.astype(np.float32)
+
+
+class Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str | None] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [value for name, value in attrs if name == "href"]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def page(folder: Path, name: str) -> Tags:
+    spec = ModelSpec()
+    rows = {"precision": 0.5, "recall": 0.5, "f1": 0.5, "clips": 2, "groups": 2}
+    figures = {
+        "accuracy": 0.5,
+        "accuracy_ci95": (0.1, 0.9),
+        "macro_f1": 0.5,
+        "expected_calibration_error": 0.1,
+        "clips": 2,
+        "teacher_embedding_accuracy": {EVIL: 0.5},
+        "per_class": dict.fromkeys(LABELS, rows),
+        "confusion": [[1, 0], [1, 0]],
+    }
+    card = ModelCard(
+        name="pets",
+        preset="article",
+        labels=LABELS,
+        thresholds={"dog": Thresholds(onset=0.7, offset=0.5)},
+        licence=EVIL,
+        created="2026-01-01T00:00:00Z",
+        report=figures,
+    )
+    clips = tuple(Clip(folder / name, label, name, 0) for label in (0, 1))
+    scores = np.array([[0.9, 0.1], [0.8, 0.2]], np.float32)
+    windows = np.zeros((1, 2, spec.n_mels, spec.window_frames), np.float32)
+    cells = np.zeros((1, 2, 1), np.float32)
+    marks = np.array([[True, True]])
+    batch = PreparedBatch(
+        windows, cells[..., 0], marks, cells, np.array([False]), None, None
+    )
+    metrics = {"all": [{"epoch": 1, "loss": 1.0, "accuracy": 0.5, "validation": {}}]}
+    tested = report.TestedClips(clips, scores)
+    file = write_report(folder, card, spec, metrics, tested, Store(), batch)
+    tags = Tags()
+    tags.feed(file.read_text(encoding="utf-8"))
+    return tags
+
+
+def test_names_of_files_and_licences_are_shown_and_not_executed(tmp_path: Path) -> None:
+    found = page(tmp_path, f"{EVIL.replace('/', '.')}.wav")
+    assert set(found.tags) <= TAGS
+    assert found.links == []
+    assert found.text.count("alert('&')") == 3
+
+
+def test_a_file_name_that_is_not_utf_8_is_shown(tmp_path: Path) -> None:
+    assert "caf?.wav" in page(tmp_path, "caf\udce9.wav").text
+
+
+def test_only_what_is_html_is_not_escaped() -> None:
+    row = fill("<b>{text}</b>", text="<i>{x}</i> & \"'")
+    assert row == "<b>&lt;i&gt;{x}&lt;/i&gt; &amp; &quot;&#x27;</b>"
+    assert fill("<p>{row}</p>", row=row) == f"<p>{row}</p>"
+    assert isinstance(row, Html)
