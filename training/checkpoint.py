@@ -1,11 +1,12 @@
 """The run folder: settings, metrics and checkpoints, from which training continues."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -13,6 +14,7 @@ from monitor.errors import SoundMonitorError, UsageError
 from training.config import TrainingSettings
 from training.files import replace_file, replace_text
 
+_SETTINGS, _DATA = "settings.json", "data.json"
 WeightsName = Literal["best", "network"]
 
 
@@ -48,32 +50,57 @@ class RunFolder:
         """The folder of one of several networks."""
         return RunFolder(self.path / name, self.writes)
 
-    def begin(self, settings: TrainingSettings, resume: bool) -> None:
-        """Write the settings of a new run, or check that a resumed one has the same.
+    def check(self, settings: TrainingSettings, resume: bool) -> None:
+        """Check that a run can begin here, or that it had the same settings.
 
         Raises:
-            UsageError: There is a run already, or it had other settings.
+            UsageError: There is a run already, it had other settings, or the folder
+                cannot be written.
         """
-        file = self.path / "settings.json"
-        text = settings.model_dump_json(indent=2)
         if not self.writes:
             return
+        place = self.path
+        while not place.exists():
+            place = place.parent
+        if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
+            raise UsageError(f"--run: {self.path}: the folder {place} is not writable")
+        file = self.path / _SETTINGS
         if not file.is_file():
-            self.path.mkdir(parents=True, exist_ok=True)
-            replace_text(file, text)
             return
         if not resume:
             raise UsageError(
                 f"{self.path} holds a run already; continue it with --resume, or "
                 "choose another folder with --run"
             )
-        before = _completed(json.loads(file.read_text()))
-        for key, value in json.loads(text).items():
+        before = _completed(_read_json(file))
+        for key, value in settings.model_dump(mode="json").items():
             if before.get(key) != value:
                 raise UsageError(
                     f"{file}: {key} was {before.get(key)!r} when the run began and is "
                     f"{value!r} now; resume with the same settings"
                 )
+
+    def begin(self, settings: TrainingSettings, data: Mapping[str, Any]) -> None:
+        """Write settings and data of a new run, or check the data of a resumed one.
+
+        Raises:
+            UsageError: The run had other recordings.
+        """
+        if not self.writes:
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        file = self.path / _DATA
+        before = _read_json(file) if file.is_file() else data
+        for key, value in data.items():
+            if before.get(key) != value:
+                was = "" if key == "digest" else f" ({before.get(key)}, now {value})"
+                raise UsageError(
+                    f"{file}: the recordings are others than when the run began: "
+                    f"{key}{was}; resume with the same, or begin another run with --run"
+                )
+        replace_text(file, json.dumps(data))
+        if not (self.path / _SETTINGS).is_file():
+            replace_text(self.path / _SETTINGS, settings.model_dump_json(indent=2))
 
     def write_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Replace the checkpoint; a crash leaves the old or the new one, whole."""
@@ -106,7 +133,10 @@ class RunFolder:
         if not path.is_file():
             return []
         whole, _, _ = path.read_text().rpartition("\n")
-        return [json.loads(line) for line in whole.splitlines()]
+        try:
+            return [json.loads(line) for line in whole.splitlines()]
+        except ValueError as error:
+            raise UsageError(f"{path}: is damaged ({error}); remove it") from None
 
     def forget_after(self, epoch: int) -> None:
         """Drop metrics of epochs after `epoch`: they are trained again."""
@@ -133,9 +163,24 @@ class RunFolder:
         path = self.path / f"{name}.safetensors"
         if not path.is_file():
             return None
-        with safe_open(path, framework="pt") as file:
-            facts = json.loads(file.metadata()["facts"])
-        return Checkpoint(load_file(path), facts)
+        try:
+            with safe_open(path, framework="pt") as file:
+                facts = json.loads(file.metadata()["facts"])
+            return Checkpoint(load_file(path), facts)
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise UsageError(
+                f"{path}: is damaged ({error}); remove it, and --resume begins this "
+                "network anew"
+            ) from None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"{path}: is damaged ({error}); choose another folder with --run"
+        ) from None
 
 
 def _completed(stored: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from rich.console import Console
 from rich.table import Table
 
 from monitor.config.detection import DetectionSettings
-from monitor.errors import UsageError
 from monitor.model.classifier import Classifier
 from monitor.model.model_file import TrainedModel, load_model, save_model
 from training.checkpoint import InterruptedTrainingError
@@ -38,11 +37,12 @@ from training.evaluate.recalibrate import (
 from training.evaluate.stored_scores import ScoreQuery, recorded_scores
 from training.experiment import Experiment, Job
 from training.mixtures.material import DataPaths
+from training.preflight import check_out
 from training.profile import profiling
 from training.progress import Display
 from training.report.report import clip_table, profile_table, stream_table
 from training.streams.evaluate import evaluate_streams
-from training.streams.metrics import stream_figures
+from training.streams.metrics import highest_rate, stream_figures
 from training.streams.scenes import (
     Folds,
     SceneSettings,
@@ -51,6 +51,8 @@ from training.streams.scenes import (
 )
 
 logger = logging.getLogger(__name__)
+
+_SHORT_HOURS = 1.0
 
 _WIDE = Console(width=10_000, markup=False, emoji=False)
 """Prints tables without cropping them to the terminal, and labels as they are."""
@@ -68,8 +70,7 @@ def run_training(
 
     Of several processes the main one writes and prints.
     """
-    if not job.out.parent.is_dir():
-        raise UsageError(f"--out: the folder {job.out.parent} does not exist")
+    check_out(job.out)
     torch.set_num_threads(threads)
     with process_group(compute_device(job.device), stop) as (distributed, device):
         job = replace(job, device=device)
@@ -233,6 +234,14 @@ def run_calibration(
             clips = per_clip(model_scores(model, windows), windows)
             truth = windows.truth
     rate = budget.false_alarms_per_hour
+    if hours < _SHORT_HOURS:
+        logger.warning(
+            "%.1f minutes of background can show no rate below %.0f false alarms a "
+            "day: thresholds for fewer are extrapolated, and may be far off; give "
+            "hours, best a night",
+            60 * hours,
+            24 * highest_rate(0, hours),
+        )
     found = label_thresholds(segments, hours, rate, labels, clips, truth)
     costs: dict[str, RecallCost] = {}
     if budget.events is not None:

@@ -31,7 +31,7 @@ class OptimiserSettings(Settings):
     """Passes over the training material."""
 
     batch_size: Count = 32
-    """Windows in a step."""
+    """Windows in a step; fewer where the clips are few."""
 
     learning_rate: Positive = 3e-3
     """Peak of the OneCycle schedule."""

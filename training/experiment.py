@@ -15,13 +15,13 @@ from monitor.model.model_file import ModelCard, TrainedModel, save_model
 from monitor.model.networks import Network, build_network
 from training.checkpoint import InterruptedTrainingError, RunFolder
 from training.config import TrainingSettings
-from training.data.manifest import Clip
+from training.data.manifest import Clip, marks
 from training.data.splits import Split, split
 from training.distill.distillation import Distillation
 from training.distill.target_cache import build_target_cache
 from training.distill.teacher import Teacher, teacher_figures
 from training.distributed import SINGLE_PROCESS, Distributed
-from training.evaluate.clips import cost_figures
+from training.evaluate.clips import TRAINED_CLIPS, cost_figures
 from training.evaluate.evaluator import Evaluator
 from training.evaluate.out_of_fold import (
     Calibration,
@@ -39,6 +39,7 @@ from training.mixtures.dataset import (
     learn_statistics,
 )
 from training.mixtures.material import DataPaths, gather
+from training.preflight import check_material, check_model_file
 from training.profile import timed
 from training.progress import Display
 from training.report.report import (
@@ -93,14 +94,18 @@ class Experiment:
         self.distributed = distributed
         build_network(settings.preset, settings.spec, 1)  # fail before the work
         self.folder = RunFolder(job.run, distributed.is_main)
+        self.folder.check(settings, job.resume)
         with distributed.main_process_first():
             self.material = gather(job.paths, settings, self._advance)
         self.labels = self.material.manifest.labels
-        self.folder.begin(settings, job.resume)
+        self.distillation: Distillation | None = None
+        check_material(self.material, settings, job.cross_validate)
+        if distributed.is_main:
+            check_model_file(job.out, settings, self.labels, self._card)
+        self.folder.begin(settings, self.material.facts())
         self.evaluator = Evaluator(self.material, settings, job.device, self._advance)
-        self.distillation = (
-            None if job.teacher is None else self._begin_distillation(job.teacher)
-        )
+        if job.teacher is not None:
+            self.distillation = self._begin_distillation(job.teacher)
 
     def _advance(self, what: str, done: int, total: int) -> None:
         if self.stop.is_set():
@@ -125,8 +130,8 @@ class Experiment:
         if not self.distributed.is_main:
             return None
         if not parts.test:
-            figures: dict[str, Any] = {"tested": "not at all"}
-            card = self._write(network, self.job.out, None, figures)
+            card = self._card(network, None, {"tested": "not at all"})
+            self._write(network, self.job.out, card)
             self._report(card, None)
             return card
         with timed("evaluation"):
@@ -137,7 +142,8 @@ class Experiment:
         folds = ", ".join(str(fold) for fold in settings.test_folds)
         figures["tested"] = f"on fold {folds}, never trained on"
         calibration = predicted.calibrate(labels, settings)
-        card = self._write(network, self.job.out, calibration, figures)
+        card = self._card(network, calibration, figures, settings.test_folds)
+        self._write(network, self.job.out, card)
         self._report(card, tested_clips(predicted, calibrations))
         return card
 
@@ -255,7 +261,8 @@ class Experiment:
         ):
             path = self.folder.path / f"fold{fold}" / "model.safetensors"
             facts = {"tested": f"see folds: {fold}", "folds": figures["folds"]}
-            card = self._write(network, path, calibrations[fold], facts)
+            card = self._card(network, calibrations[fold], facts, (fold,))
+            self._write(network, path, card)
             clips = [c for c in self.material.manifest.clips if c.fold == fold]
             if negatives and settings.stream_hours > 0:
                 model = TrainedModel(network, settings.spec, card)
@@ -284,7 +291,8 @@ class Experiment:
             parts = calibrate_parts(predicted, ambience, labels, settings)
             figures |= self._false_alarms(final, negatives_logits, parts)
             calibration = predicted.calibrate(labels, settings, ambience=ambience)
-        card = self._write(final, self.job.out, calibration, figures)
+        card = self._card(final, calibration, figures)
+        self._write(final, self.job.out, card)
         self._report(card, tested_clips(predicted, calibrations))
         return card
 
@@ -333,27 +341,21 @@ class Experiment:
             return ()
         return (fold,) if fold in negatives.folds else ()
 
-    def _write(
-        self,
-        network: Network,
-        path: Path,
-        calibration: Calibration | None,
-        figures: dict[str, Any],
-    ) -> ModelCard:
-        card = self._card(network, calibration, figures)
+    def _write(self, network: Network, path: Path, card: ModelCard) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        model = TrainedModel(network, self.settings.spec, card)
-        save_model(path, model, half=True)
-        return card
+        save_model(path, TrainedModel(network, self.settings.spec, card), half=True)
 
     def _card(
         self,
         network: Network,
         calibration: Calibration | None,
         figures: dict[str, Any],
+        tested: Sequence[int] = (),
     ) -> ModelCard:
-        settings = self.settings
-        licence = settings.licence or self.material.manifest.licence
+        settings, manifest = self.settings, self.material.manifest
+        apart = (*tested, *settings.validation_folds)
+        trained = marks(clip for clip in manifest.clips if clip.fold not in apart)
+        licence = settings.licence or manifest.licence
         if self.distillation is not None:
             licence = f"{licence}\n{self.distillation.notice}"
         cost = cost_figures(network, settings.spec)
@@ -369,7 +371,10 @@ class Experiment:
             report={**figures, **cost, "split": settings.split},
             licence=licence,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            training=settings.model_dump(mode="json", exclude={"spec"}),
+            training={
+                **settings.model_dump(mode="json", exclude={"spec"}),
+                TRAINED_CLIPS: trained,
+            },
         )
 
     def _report(self, card: ModelCard, tested: TestedClips | None) -> None:

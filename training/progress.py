@@ -107,7 +107,12 @@ class Display:
 
     def epoch(self, report: EpochReport) -> None:
         """Log the figures of an epoch."""
-        parts = {**report.parts, **report.validation}
+        # A single part is the loss itself.
+        terms = report.parts if len(report.parts) > 1 else {}
+        parts = {
+            **terms,
+            **{f"validation {k}": v for k, v in report.validation.items()},
+        }
         logger.info(
             "%s: epoch %d of %d: loss %.3f, accuracy %.3f%s (%.0f s)",
             self.title,

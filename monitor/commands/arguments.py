@@ -57,7 +57,9 @@ SinceOption = Annotated[
 UntilOption = Annotated[
     str | None, option("TIME", "End, in the same form; now by default.")
 ]
-DataArgument = Annotated[Path, argument("DATA", "The recordings.")]
+DataArgument = Annotated[
+    Path, argument("DATA", "The recordings: folder or CSV, see above.")
+]
 NegativesOption = Annotated[
     list[Path] | None,
     option("DIR", "Recordings without any of the labels; may be repeated."),

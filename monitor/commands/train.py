@@ -25,11 +25,15 @@ from monitor.commands.arguments import (
 
 HELP = """Train a model on recordings, test it on others, and write a model file.
 
-DATA is a folder with metadata/UrbanSound8K.csv and audio/fold*/, a folder
-with a sub-folder for each label, or a CSV with the columns
-path,label[,fold][,group].  Any labels will do.  Slices of one recording are
-never in training and in the test: the folds of the data are used, or made of
-whole recordings.  Ctrl-C stops; --resume continues to the same result.
+DATA is one of
+  a folder with a sub-folder for each label,
+  the same below fold1, fold2, ..., or below train, val and test (folds 3, 2, 1),
+  a CSV with the columns path,label[,fold][,group], paths relative to it,
+  UrbanSound8K: a folder with metadata/UrbanSound8K.csv and audio/fold*/.
+Any labels will do.  What is left out, and why, is printed before the training.
+Slices of one recording are never in training and in the test: the folds of
+the data are used, or made of whole recordings.  Ctrl-C stops; --resume
+continues to the same result.
 
 Presets:
   article   four strided convolutions, 26,000 parameters, trained from scratch
@@ -47,6 +51,16 @@ Several processes, on one GPU each or on several machines, share the work of
 one training; each takes its share of every batch:
 
   torchrun --nproc-per-node 2 --no-python sound-monitor train UrbanSound8K
+
+The included model was trained with
+  DATA           UrbanSound8K: folds 1 and 2, and a part of fold 3
+  NEGATIVES      clips of ESC-50 of other sounds, in any folders; their names,
+                 fold-recording-take-class, give the folds: 3 is for the test
+  ESC50_TARGETS  65 clips of ESC-50 and of others for five of the labels, a
+                 sub-folder for each
+  TEACHER        mn04_as of EfficientAT as ONNX: takes `waveform` at 32 kHz, gives
+                 `embedding` and `logits`
+by the command in docs/accuracy.md.
 """
 
 
@@ -136,7 +150,10 @@ def train(
     negatives: NegativesOption = None,
     also: Annotated[
         list[Path] | None,
-        option("DATA", "Further recordings, always trained on, never tested."),
+        option(
+            "DATA",
+            "Further recordings of the same labels, always trained on, never tested.",
+        ),
     ] = None,
     teacher: Annotated[
         Path | None,
@@ -214,7 +231,7 @@ def train(
             group_pattern,
         ),
         out,
-        run or out.with_name(f"{out.stem}-run"),
+        run or out.parent / f"{out.stem}-run",
         resume,
         cross_validate,
         teacher,

@@ -253,10 +253,10 @@ def _parse(metadata: dict[str, str], key: str, kind: type[_Part], origin: str) -
     try:
         return kind.model_validate_json(metadata.get(key, ""))
     except ValidationError as error:
-        raise ModelFileError(f"{origin}: {key}: {_first_fault(error)}") from error
+        raise ModelFileError(f"{origin}: {key}: {first_fault(error)}") from error
 
 
-def _first_fault(error: ValidationError) -> str:
+def first_fault(error: ValidationError) -> str:
     """The first broken rule, as `key: rule, not value`."""
     fault = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in fault["loc"])[:100]

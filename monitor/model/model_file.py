@@ -16,6 +16,8 @@ from torch import Tensor
 from monitor.errors import ModelFileError, UsageError
 from monitor.model.card import (
     FORMAT,
+    MAX_FILE_BYTES,
+    MAX_HEADER_BYTES,
     ModelCard,
     ModelPath,
     OpenModelFile,
@@ -72,7 +74,8 @@ def save_model(
         half: Store the weights in 16 bits, half the size.
 
     Raises:
-        ModelFileError: It cannot be written, or a weight is not finite.
+        ModelFileError: It cannot be written, is too large to be read again, or a
+            weight is not finite.
     """
     weights = {
         name: _to_array(value, half)
@@ -98,7 +101,15 @@ def save_model(
         "spec": model.spec.model_dump_json(),
         "card": card.model_dump_json(),
     }
-    _write(Path(path), to_bytes(stored, metadata))
+    content = to_bytes(stored, metadata)
+    header = int.from_bytes(content[:8], "little")
+    if header > MAX_HEADER_BYTES or len(content) > MAX_FILE_BYTES:
+        raise ModelFileError(
+            f"{path}: not saved, because it could not be read: labels, figures and "
+            f"settings take {header} bytes, of at most {MAX_HEADER_BYTES}, and the "
+            f"file {len(content)}, of at most {MAX_FILE_BYTES}"
+        )
+    _write(Path(path), content)
 
 
 def load_model(path: ModelPath) -> TrainedModel:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import yaml
 from monitor.commands.app import run_command_line
 from monitor.config.detection import DetectionSettings
 from monitor.model.classifier import Classifier
-from monitor.model.model_file import load_model
+from monitor.model.model_file import load_model, save_model
 from tests.support.daemon import START_SECONDS, RunningMonitor
 from tests.support.recordings import (
     LABELS,
@@ -212,3 +213,53 @@ def test_a_model_that_does_not_know_a_label_is_not_tested_on_it(
     assert "label 'bang' of the data is not one of the model's" in (
         capsys.readouterr().err
     )
+
+
+def test_a_test_on_clips_of_the_training_is_said(
+    folder: Path, model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = ("evaluate", str(folder / "data"), "--model", str(model))
+    assert command(folder, *words, "--folds", "1") == 0
+    assert "was trained on" not in caplog.text
+    assert command(folder, *words) == 0
+    assert "model was trained on 30 of these 48 clips" in caplog.text
+
+
+def test_a_model_that_does_not_name_its_clips_is_said(
+    folder: Path, model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    older = load_model(model)
+    card = older.card.model_copy(update={"training": {}})
+    file = folder / "older.safetensors"
+    save_model(file, replace(older, card=card))
+    assert command(folder, "evaluate", str(folder / "data"), "--model", str(file)) == 0
+    assert "does not name the recordings that it was trained on" in caplog.text
+
+
+def test_labels_of_any_characters_are_trained_tested_and_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = ("[bold]$a_b$ :dog:", "dog bark (big)", "no")
+    write_folders(tmp_path / "data", groups=3, slices=1)
+    for before, label in zip(LABELS, labels, strict=True):
+        (tmp_path / "data" / before).rename(tmp_path / "data" / label)
+    (tmp_path / "settings.yaml").write_text(yaml.safe_dump(SETTINGS))
+    assert train(tmp_path, "my model (2)", "--epochs", "1", "--test-folds", "1") == 0
+    printed = capsys.readouterr().out
+    for label in labels:
+        assert label in printed
+    assert load_model(tmp_path / "my model (2).safetensors").card.labels == labels
+    assert (tmp_path / "my model (2)-run" / "report.html").is_file()
+
+
+def test_what_fails_at_the_end_fails_before_recordings_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "settings.yaml").write_text("{}")
+    (tmp_path / "m.safetensors").mkdir()
+    assert train(tmp_path, "m") == 2
+    assert "is a folder; name a file" in capsys.readouterr().err
+    (tmp_path / "n-run").touch()
+    assert train(tmp_path, "n") == 2
+    assert "--run: " in capsys.readouterr().err
+    assert not (tmp_path / "cache").exists()

@@ -1,16 +1,18 @@
 """TensorBoard is shown every epoch once, with its figures and pictures."""
 
+import logging
 import struct
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from monitor.model.networks import Network
 from tests.support.band_training import settings_of, train_bands
 from training.checkpoint import Checkpoint, InterruptedTrainingError, RunFolder
-from training.progress import ValidationResult
+from training.progress import Display, EpochReport, ValidationResult
 
 EPOCHS = 3
 SETTINGS = settings_of(optimiser={"epochs": EPOCHS})
@@ -108,3 +110,18 @@ def test_a_resumed_run_shows_no_epoch_twice(
         pictures = [image.encoded_image_string for image in events.Images(tag)]
         wanted = [image.encoded_image_string for image in whole.Images(tag)]
         assert pictures == wanted
+
+
+def test_a_line_of_the_log_has_no_figure_twice(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    display = Display(Console(quiet=True))
+    display.epoch(EpochReport(1, 2, 0.5, 0.25, 0.1, {"scores": 0.5}, {"accuracy": 0.2}))
+    display.epoch(EpochReport(2, 2, 0.5, 0.25, 0.1, {"scores": 0.3, "columns": 0.2}))
+    lines = [record.getMessage().rpartition(" (")[0] for record in caplog.records]
+    assert lines == [
+        "training: epoch 1 of 2: loss 0.500, accuracy 0.250, validation accuracy 0.200",
+        "training: epoch 2 of 2: loss 0.500, accuracy 0.250, scores 0.300, "
+        "columns 0.200",
+    ]

@@ -97,12 +97,54 @@ def test_patience_ends_a_run_that_does_not_improve(tmp_path: Path) -> None:
 
 def test_a_run_folder_is_not_used_for_another_run(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    folder.begin(settings_of(), resume=False)
-    folder.begin(settings_of(), resume=True)
+    folder.check(settings_of(), resume=False)
+    folder.begin(settings_of(), {})
+    folder.check(settings_of(), resume=True)
     with pytest.raises(UsageError, match="--resume"):
-        folder.begin(settings_of(), resume=False)
+        folder.check(settings_of(), resume=False)
     with pytest.raises(UsageError, match="seed was 0 when the run began and is 3"):
-        folder.begin(settings_of(seed=3), resume=True)
+        folder.check(settings_of(seed=3), resume=True)
+
+
+def test_a_run_is_not_resumed_with_other_recordings(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.begin(settings_of(), {"clips": 3, "digest": "a"})
+    folder.begin(settings_of(), {"clips": 3, "digest": "a"})
+    with pytest.raises(UsageError, match=r"others than .* clips \(3, now 4\)"):
+        folder.begin(settings_of(), {"clips": 4, "digest": "b"})
+    with pytest.raises(UsageError, match=r"others than .* digest;"):
+        folder.begin(settings_of(), {"clips": 3, "digest": "b"})
+
+
+def test_a_run_of_which_the_data_is_not_known_can_be_resumed(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.begin(settings_of(), {})
+    (tmp_path / "data.json").unlink()
+    folder.begin(settings_of(), {"clips": 3, "digest": "a"})
+
+
+def test_damaged_files_of_a_run_are_one_sentence(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.begin(settings_of(), {})
+    for name in ("settings.json", "data.json", "metrics.jsonl"):
+        (tmp_path / name).write_text("{\n")
+    for name in ("checkpoint", "best"):
+        (tmp_path / f"{name}.safetensors").write_bytes(bytes(100))
+    for read in (
+        lambda: folder.check(settings_of(), resume=True),
+        lambda: folder.begin(settings_of(), {}),
+        folder.metrics,
+        folder.read_checkpoint,
+        lambda: folder.read_weights("best"),
+    ):
+        with pytest.raises(UsageError, match="is damaged"):
+            read()
+
+
+def test_a_run_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"--run: .*file is not writable"):
+        RunFolder(tmp_path / "file" / "run").check(settings_of(), resume=False)
 
 
 @pytest.mark.slow
@@ -171,11 +213,11 @@ def test_the_last_line_of_metrics_may_be_torn(tmp_path: Path) -> None:
 def test_a_run_of_an_older_program_can_be_resumed(tmp_path: Path) -> None:
     """Settings that it did not know have their defaults."""
     folder = RunFolder(tmp_path)
-    folder.begin(settings_of(), resume=False)
+    folder.begin(settings_of(), {})
     stored = tmp_path / "settings.json"
     facts = json.loads(stored.read_text())
     del facts["optimiser"]["precision"], facts["patience"]
     stored.write_text(json.dumps(facts))
-    folder.begin(settings_of(), resume=True)
+    folder.check(settings_of(), resume=True)
     with pytest.raises(UsageError, match="patience was 0"):
-        folder.begin(settings_of(patience=2), resume=True)
+        folder.check(settings_of(patience=2), resume=True)

@@ -1,5 +1,6 @@
 """Manifest of a data set: clips with label, fold and group, and the files left out."""
 
+import base64
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -201,6 +202,30 @@ def relabel(manifest: Manifest, labels: Sequence[str]) -> Manifest:
         for clip in manifest.clips
     )
     return replace(manifest, labels=tuple(labels), clips=clips)
+
+
+_MARK_BYTES, _MOST_MARKS = 6, 20_000
+
+
+def marks(clips: Iterable[Clip]) -> str:
+    """Return short hashes of the files, for the model that was trained on them.
+
+    Empty if they would fill the header of the model file.
+    """
+    parts = {clip.digest[:_MARK_BYTES] for clip in clips}
+    few = sorted(parts) if len(parts) <= _MOST_MARKS else []
+    return base64.b64encode(b"".join(few)).decode()
+
+
+def count_marked(clips: Iterable[Clip], marks: str) -> int:
+    """Count the clips whose files are among `marks`."""
+    try:
+        content = base64.b64decode(marks)
+    except ValueError:  # a model file may come from anybody
+        return 0
+    starts = range(0, len(content), _MARK_BYTES)
+    known = {content[start : start + _MARK_BYTES] for start in starts}
+    return sum(clip.digest[:_MARK_BYTES] in known for clip in clips)
 
 
 def left_out_lines(left_out: Iterable[LeftOut]) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Evaluation on clips, without augmentation and without a random draw."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,18 +17,22 @@ from monitor.model.networks import Network, count_parameters_and_macs
 from monitor.spec import ModelSpec
 from training.config import TrainingSettings
 from training.data.decoded import Advance, ClipStore, ignore
-from training.data.manifest import Clip, relabel
+from training.data.manifest import Clip, count_marked, relabel
 from training.evaluate.metrics import folded_figures
 from training.losses import expand_channels
 from training.mixtures.background import evaluation_windows
 from training.mixtures.dataset import to_log_mel
 from training.mixtures.material import DataPaths, Material, gather
 
+logger = logging.getLogger(__name__)
+
 Array = NDArray[np.float32]
 Score = Callable[[Array], Array]
 """Maps log-mel windows (batch, 1 or 2, n_mels, frames) to (batch, labels)."""
 
 BATCH = 32
+TRAINED_CLIPS = "trained_clips"
+"""Key of a card's `training`: marks of the clips that the model was trained on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,9 +251,30 @@ class ClipEvaluator:
         self, material: Material, model: TrainedModel, folds: Sequence[int]
     ) -> ClipWindows:
         manifest = relabel(material.manifest, model.card.labels)
+        clips = manifest.of_folds(folds)
+        _warn_of_trained(clips, model)
         return clip_windows(
-            manifest.of_folds(folds),
+            clips,
             material.store,
             model.spec,
             self._advance,
+        )
+
+
+def _warn_of_trained(clips: Sequence[Clip], model: TrainedModel) -> None:
+    """Warn if clips of a test were trained on, as far as the model file tells."""
+    known = model.card.training.get(TRAINED_CLIPS)
+    if not isinstance(known, str):
+        logger.warning(
+            "the model %s does not name the recordings that it was trained on: figures "
+            "on these say little about new recordings",
+            model.card.name,
+        )
+    elif count := count_marked(clips, known):
+        logger.warning(
+            "the model %s was trained on %d of these %d clips: the figures say little "
+            "about new recordings; choose others with --folds",
+            model.card.name,
+            count,
+            len(clips),
         )

@@ -24,7 +24,7 @@ from monitor.model.networks.base import Network
 from monitor.records import Record, ScoreFrame
 from training.data.decoded import Advance
 from training.data.discovery import find_recordings
-from training.data.manifest import left_out_lines
+from training.data.manifest import LeftOut, left_out_lines
 from training.evaluate.ambience import highest_of_segments, hop_seconds, stream_logits
 from training.evaluate.clips import network_logits, sigmoid
 from training.evaluate.thresholds import Threshold, thresholds_for
@@ -78,27 +78,34 @@ def background_scores(
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder of recordings")
     found = find_recordings(folder)
-    files = found.files
-    for line in left_out_lines(found.left_out):
-        logger.warning("%s", line)
-    if not files:
-        raise DatasetError(f"{folder}: holds no recording of a background")
+    files, left_out = found.files, found.left_out
     score = network_logits(model.network, model.spec)
     temperatures = model.temperatures.numpy()
     parts, hops = [], 1
     for number, path in enumerate(files, start=1):
         blocks = file_blocks(path, model.spec.sample_rate)
-        logits = stream_logits(blocks, score, model.spec, detection)
+        reason = "shorter than a few seconds"
+        try:
+            logits = stream_logits(blocks, score, model.spec, detection)
+        except DatasetError as error:
+            logits = np.zeros((0, 0), np.float32)
+            reason = str(error).removeprefix(f"{path}: ")
         if logits.size:
             scores = sigmoid(logits / temperatures)[None]
             highest, hops = highest_of_segments(
                 scores, model.card.labels, model.spec, detection
             )
             parts.append(highest)
+        if not (logits.size and len(highest)):
+            left_out.append(LeftOut(path, reason))
         advance("scoring the background", number, len(files))
+    for line in left_out_lines(left_out):
+        logger.warning("%s", line)
     segments = np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
     if len(segments) == 0:
-        raise DatasetError(f"{folder}: its recordings are too short to judge from")
+        raise DatasetError(
+            f"{folder}: holds no recording of a background of more than a few seconds"
+        )
     seconds = len(segments) * hops * hop_seconds(model.spec, detection)
     return segments, seconds / 3600
 

@@ -24,6 +24,9 @@ from training.profile import begin_in_worker, is_profiling, seconds_of_worker, t
 
 Array = NDArray[np.float32]
 _STATISTICS_BATCHES = 16
+_FEWEST_STEPS = 8
+"""Steps of an epoch, before a batch has as few windows as the smallest one."""
+_SMALLEST_BATCH = 4
 Key = tuple[int, int, int]
 """Epoch, position in it, and clip; -1 for a window of no class."""
 
@@ -174,11 +177,13 @@ class MixtureSource:
         share = maker.settings.ambience_items
         clips = len(maker.clips)
         self._ambience = round(clips * share / (1 - share)) if share < 1 else clips
-        self._batch_size = min(batch_size, clips + self._ambience)
-        _check_share(self._batch_size, distributed)
-        self.steps_per_epoch = (clips + self._ambience) // self._batch_size
+        _check_share(batch_size, distributed)
+        items = clips + self._ambience
+        self.batch_size = batch_size_for(batch_size, items, distributed.count)
+        self.steps_per_epoch = -(-items // self.batch_size)
 
-    def _keys(self, epoch: int) -> list[Key]:
+    def keys(self, epoch: int) -> list[Key]:
+        """Return the windows of an epoch, in its batches one after the other."""
         r = np.random.default_rng([self._seed, epoch])
         clips = len(self._maker.clips)
         if self._maker.settings.balance > 0:
@@ -186,19 +191,19 @@ class MixtureSource:
         else:
             chosen = np.arange(clips)
         items = np.concatenate([chosen, np.full(self._ambience, -1)])
-        return [
-            (epoch, position, int(clip))
-            for position, clip in enumerate(r.permutation(items))
-        ]
+        # The first ones fill the last batch: none is left out.
+        count = self.steps_per_epoch * self.batch_size
+        order = np.resize(r.permutation(items), count)
+        return [(epoch, position, int(clip)) for position, clip in enumerate(order)]
 
     def _schedule(self, first_step: int, steps: int) -> Iterator[list[Key]]:
         keys: list[Key] = []
         for step in range(first_step, steps):
             epoch, place = divmod(step, self.steps_per_epoch)
             if place == 0 or not keys:
-                keys = self._keys(epoch)
-            begin = place * self._batch_size
-            batch = keys[begin : begin + self._batch_size]
+                keys = self.keys(epoch)
+            begin = place * self.batch_size
+            batch = keys[begin : begin + self.batch_size]
             yield list(self._distributed.shard(batch))
 
     def batches(self, first_step: int, steps: int) -> Iterator[Batch]:
@@ -214,6 +219,12 @@ class MixtureSource:
             multiprocessing_context="forkserver" if self._workers else None,
         )
         yield from loader
+
+
+def batch_size_for(most: int, items: int, processes: int) -> int:
+    """Windows in a step: fewer where few items would make an epoch of few steps."""
+    size = min(most, max(_SMALLEST_BATCH, items // _FEWEST_STEPS))
+    return -(-size // processes) * processes
 
 
 class ShardedSource:

@@ -1,9 +1,11 @@
 """The material of a run: clips, negatives, and their decoded samples."""
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from training.config import TrainingSettings
 from training.data.decoded import Advance, ClipStore, open_store
@@ -59,6 +61,22 @@ class Material:
             settings.spec,
             settings.mixtures,
         )
+
+    def facts(self) -> dict[str, Any]:
+        """Return what identifies the recordings: a resumed run must have the same."""
+        clips = (
+            *self.manifest.clips,
+            *(self.negatives.clips if self.negatives else ()),
+        )
+        digest = hashlib.blake2b(digest_size=16)
+        for clip in clips:
+            of = f"{clip.label} {clip.fold} {clip.group}\n"
+            digest.update(clip.digest + of.encode(errors="surrogateescape"))
+        return {
+            "labels": list(self.manifest.labels),
+            "clips": len(clips),
+            "digest": digest.hexdigest(),
+        }
 
     def negatives_of(self, folds: Sequence[int]) -> tuple[Clip, ...]:
         """Return the negatives of some folds."""

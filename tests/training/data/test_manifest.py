@@ -6,7 +6,7 @@ import soundfile
 from monitor.errors import DatasetError
 from tests.support.recordings import LABELS, RATE, sound, write_folders
 from training.data.discovery import read_manifest
-from training.data.manifest import NO_FOLD, join, relabel
+from training.data.manifest import NO_FOLD, Clip, count_marked, join, marks, relabel
 
 
 def test_labels_with_few_recordings_are_said(tmp_path: Path) -> None:
@@ -38,3 +38,12 @@ def test_labels_that_a_model_does_not_know_are_refused(tmp_path: Path) -> None:
     }
     with pytest.raises(DatasetError, match="'hiss' of the data is not one"):
         relabel(manifest, ("tick", "buzz"))
+
+
+def test_marks_name_the_clips_of_a_training(tmp_path: Path) -> None:
+    clips = read_manifest(write_folders(tmp_path / "data", groups=1)).clips
+    assert count_marked(clips, marks(clips[:2])) == 2
+    assert count_marked(clips, marks(())) == 0
+    assert count_marked(clips, "a") == 0  # a damaged model file
+    many = (Clip(Path(), 0, "", 0, digest=n.to_bytes(6, "big")) for n in range(99))
+    assert len(marks(many)) < 1000

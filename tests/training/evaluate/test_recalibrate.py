@@ -1,6 +1,7 @@
 """Thresholds for a place come from recordings of it, and are written where asked."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -116,3 +117,17 @@ def test_a_fragment_is_yaml_whatever_the_label_is(label: str) -> None:
     found = LabelThreshold(label, Threshold(0.5, 0.3, 0.1, False), 0, 1.0, None)
     read = read_yaml(config_fragment([found]), "fragment").data
     assert list(read["detection"]["labels"]) == [label]
+
+
+def test_a_background_of_minutes_and_unusable_files_are_said(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    nights = shutil.copytree(folder / "nights", tmp_path / "nights")
+    (nights / "broken.wav").write_text("this is no sound")
+    soundfile.write(nights / "short.wav", np.ones(RATE), RATE)
+    (nights / "night.m4a").touch()
+    words = ("--model", str(folder / "in.safetensors"), "--false-alarms-per-day", "2")
+    assert run_command_line(["calibrate", "--background", str(nights), *words]) == 0
+    assert "minutes of background can show no rate below" in caplog.text
+    for name in ("broken.wav", "short.wav", "night.m4a"):
+        assert name in caplog.text

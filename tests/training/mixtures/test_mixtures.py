@@ -6,7 +6,7 @@ from tests.support.recordings import SMALL_SPEC, write_folders, write_negatives
 from training.config import TrainingSettings, training_settings
 from training.data.manifest import NO_FOLD
 from training.mixtures.background import evaluation_windows
-from training.mixtures.dataset import MixtureSource, to_log_mel
+from training.mixtures.dataset import MixtureSource, batch_size_for, to_log_mel
 from training.mixtures.material import DataPaths, Material, gather
 from training.mixtures.mixtures import MixtureMaker
 
@@ -107,6 +107,28 @@ def test_an_epoch_is_the_same_every_time_and_no_two_are(maker: MixtureMaker) -> 
     for one, other in zip(first[steps + 1 :], later, strict=True):
         assert np.array_equal(one.log_mel, other.log_mel)
     assert not np.array_equal(first[0].log_mel, first[steps].log_mel)
+
+
+@pytest.mark.parametrize(
+    ("items", "processes", "size"),
+    [(3, 1, 4), (20, 1, 4), (100, 1, 12), (128, 1, 16), (5000, 1, 16), (100, 8, 16)],
+)
+def test_few_clips_make_small_batches(items: int, processes: int, size: int) -> None:
+    assert batch_size_for(16, items, processes) == size
+
+
+def test_every_clip_has_its_turn_in_an_epoch(material: Material) -> None:
+    settings = training_settings(
+        {"spec": SMALL_SPEC.model_dump(), "mixtures": {"balance": 0}}, origin="test"
+    )
+    maker = material.maker(range(30), (), settings)
+    source = MixtureSource(maker, batch_size=16, seed=1, workers=0)
+    batches = list(source.batches(0, source.steps_per_epoch))
+    assert len(batches) == 8
+    assert {len(batch.log_mel) for batch in batches} == {4}
+    drawn = source.keys(0)
+    assert {clip for _, _, clip in drawn} == set(range(30))
+    assert len({position for _, position, _ in drawn}) == len(drawn) == 32
 
 
 def test_worker_processes_make_the_same_windows(maker: MixtureMaker) -> None:

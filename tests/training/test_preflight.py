@@ -1,0 +1,106 @@
+"""What would fail, or mean nothing, after hours of training is said before."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitor.errors import DatasetError, ModelFileError, UsageError
+from monitor.model.model_file import ModelCard
+from monitor.model.networks import Network
+from tests.support.recordings import SMALL_SPEC
+from training.config import TrainingSettings, training_settings
+from training.data.decoded import ClipStore
+from training.data.manifest import NO_FOLD, Clip, Manifest
+from training.evaluate.out_of_fold import Calibration
+from training.mixtures.material import Material
+from training.preflight import check_material, check_model_file, check_out
+
+
+def settings_of(**changes: Any) -> TrainingSettings:
+    return training_settings({"spec": SMALL_SPEC.model_dump()}, changes, origin="test")
+
+
+def material_of(*clips: tuple[str, int], count: int = 10) -> Material:
+    """`count` clips for each pair of label and fold, each a recording."""
+    labels = tuple(sorted({label for label, _ in clips}))
+    made = [
+        Clip(Path(f"{label}{fold}{n}"), labels.index(label), f"{label}{fold}{n}", fold)
+        for label, fold in clips
+        for n in range(count)
+    ]
+    manifest = Manifest(labels, tuple(made), has_folds=True)
+    store = ClipStore.__new__(ClipStore)  # nothing is read from it
+    return Material(manifest, store, None, None)
+
+
+def test_a_name_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is a folder; name a file"):
+        check_out(tmp_path)
+    with pytest.raises(UsageError, match="nowhere does not exist"):
+        check_out(tmp_path / "nowhere" / "m.safetensors")
+    with pytest.raises(UsageError, match="cannot name a model: it holds"):
+        check_out(tmp_path / "a\tb.safetensors")
+    check_out(tmp_path / "my model (2).safetensors")
+
+
+def card_of(labels: tuple[str, ...], licence: str = "") -> Any:
+    def make(_: Network, calibration: Calibration, report: dict[str, Any]) -> ModelCard:
+        found = zip(labels, calibration.card_thresholds(), strict=True)
+        return ModelCard(
+            name="m",
+            preset="article",
+            labels=labels,
+            thresholds=dict(found),
+            report=report,
+            licence=licence,
+        )
+
+    return make
+
+
+def test_the_model_file_is_written_and_read_before_the_training(
+    tmp_path: Path,
+) -> None:
+    settings, out = settings_of(), tmp_path / "m.safetensors"
+    labels = ("dog bark (big)", "[bold] $1$", "犬")
+    check_model_file(out, settings, labels, card_of(labels))
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(UsageError, match=r"could not be stored: licence: .* 10000"):
+        check_model_file(out, settings, labels, card_of(labels, "x" * 10_001))
+    with pytest.raises(ModelFileError, match="cannot be written"):
+        check_model_file(tmp_path / "no" / "m", settings, labels, card_of(labels))
+    many = tuple(f"label {n}" for n in range(900))
+    with pytest.raises(ModelFileError, match="could not be read: labels, figures"):
+        check_model_file(out, settings, many, card_of(many))
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_label_alone_is_refused() -> None:
+    with pytest.raises(DatasetError, match="one label only, 'a'"):
+        check_material(material_of(("a", 1), ("a", 2)), settings_of(), False)
+
+
+def test_a_label_that_cannot_be_learned_is_refused() -> None:
+    material = material_of(("a", 1), ("a", 2), ("b", 2), ("b", 3), ("owl", 1))
+    chosen = settings_of(test_folds=(1,))
+    with pytest.raises(DatasetError, match="none to learn from: owl;"):
+        check_material(material, chosen, False)
+    check_material(material, settings_of(test_folds=(2,)), False)
+
+
+def test_a_cross_validation_that_would_fail_later_fails_first() -> None:
+    material = material_of(("a", 1), ("b", 1), ("a", 2), ("b", 2), ("a", 3), ("b", 3))
+    with pytest.raises(DatasetError, match="fold 3 cannot both validate and test"):
+        check_material(material, settings_of(validation_folds=(3,)), True)
+
+
+def test_a_test_that_says_little_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    pairs = (("a", 1), ("b", 2), ("a", 2), ("b", NO_FOLD))
+    check_material(material_of(*pairs), settings_of(test_folds=(1,)), False)
+    assert "labels without a clip in the test: b" in caplog.text
+    assert "the test has 10 clips of 10 recordings" in caplog.text
+    assert "by up to 31 points" in caplog.text
+    caplog.clear()
+    check_material(material_of(*pairs, count=40), settings_of(test_folds=(2,)), False)
+    assert not caplog.text

@@ -1,0 +1,136 @@
+"""Checks before the work: what would fail, or mean nothing, hours later."""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from monitor.errors import DatasetError, UsageError
+from monitor.model.card import ModelCard, first_fault, name_problem
+from monitor.model.model_file import TrainedModel, load_model, save_model
+from monitor.model.networks import Network, build_network
+from training.config import TrainingSettings
+from training.data.manifest import Manifest
+from training.data.splits import Split, split
+from training.evaluate.metrics import clip_figures
+from training.evaluate.out_of_fold import Calibration
+from training.evaluate.thresholds import Threshold
+from training.mixtures.material import Material
+
+logger = logging.getLogger(__name__)
+
+HONEST_GROUPS = 30
+"""With fewer recordings, an accuracy near a half is uncertain by 18 points and more."""
+
+
+def check_out(out: Path) -> None:
+    """Check the path of the model file.
+
+    Raises:
+        UsageError: It is a folder, in no folder, or its name cannot be a model's.
+    """
+    if out.is_dir():
+        raise UsageError(f"--out: {out} is a folder; name a file in it")
+    if not out.parent.is_dir():
+        raise UsageError(f"--out: the folder {out.parent} does not exist")
+    if (problem := name_problem(out.stem)) is not None:
+        raise UsageError(f"--out: {out.stem!a} cannot name a model: {problem}")
+
+
+MakeCard = Callable[[Network, Calibration, dict[str, Any]], ModelCard]
+"""Makes the card of a network, from its calibration and the figures of its test."""
+
+
+def check_model_file(
+    out: Path, settings: TrainingSettings, labels: Sequence[str], make_card: MakeCard
+) -> None:
+    """Write a model file beside `out` as at the end, read it and remove it.
+
+    Raises:
+        UsageError: The card of the model would break a rule.
+        ModelFileError: The file cannot be written or read.
+    """
+    count = len(labels)
+    figures = clip_figures(np.eye(count), np.arange(count), [""] * count, labels)
+    figures["confusion"] = [[10] * count] * count  # as long as in a true report
+    threshold = Threshold(0.95, 0.123456789, 0.123456789, False)
+    calibration = Calibration(np.full(count, 1.1, np.float32), (threshold,) * count)
+    network = build_network(settings.preset, settings.spec, count)
+    try:
+        card = make_card(network, calibration, figures)
+    except ValidationError as error:
+        reason = first_fault(error)
+        raise UsageError(f"the model could not be stored: {reason}") from None
+    trial = out.with_name(f".trial-{token_hex(4)}")
+    try:
+        save_model(trial, TrainedModel(network, settings.spec, card), half=True)
+        load_model(trial)
+    finally:
+        trial.unlink(missing_ok=True)
+
+
+def check_material(
+    material: Material, settings: TrainingSettings, cross_validate: bool
+) -> None:
+    """Check labels and splits, and warn of a test that says little.
+
+    Raises:
+        DatasetError: There is no such fold, nothing is left to learn from, or nothing
+            to distinguish.
+    """
+    manifest = material.manifest
+    labels = manifest.labels
+    if len(labels) == 1 and material.negatives is None:
+        raise DatasetError(
+            f"there is one label only, {labels[0]!r}, and nothing to tell it from: "
+            "give recordings of other sounds by --negatives, or the folder in which "
+            "each sub-folder is a label"
+        )
+    tests: Iterable[Sequence[int]] = [settings.test_folds]
+    if cross_validate:
+        tests = [[fold] for fold in settings.test_folds or manifest.folds]
+    parts = [split(manifest, test, settings.validation_folds) for test in tests]
+    for part in parts:
+        unknown = _without(manifest, part.train)
+        if unknown and not cross_validate:
+            raise DatasetError(
+                "labels with all clips in the folds for test or validation, and none "
+                f"to learn from: {', '.join(unknown)}; choose other folds, or deal new "
+                "ones by --split group"
+            )
+        if unknown:
+            logger.warning(
+                "labels with all clips in one fold, whose network does not learn "
+                "them: %s",
+                ", ".join(unknown),
+            )
+    _check_test(manifest, parts)
+
+
+def _check_test(manifest: Manifest, parts: Sequence[Split]) -> None:
+    tested = [index for part in parts for index in part.test]
+    if not tested:
+        return
+    if untested := _without(manifest, tested):
+        logger.warning("labels without a clip in the test: %s", ", ".join(untested))
+    groups = len({manifest.clips[index].group for index in tested})
+    if groups < HONEST_GROUPS:
+        logger.warning(
+            "the test has %d clips of %d recordings: by chance alone its accuracy may "
+            "be wrong by up to %.0f points; --cross-validate tests all recordings",
+            len(tested),
+            groups,
+            min(100.0, 98 / groups**0.5),  # 1.96 deviations of a share of a half
+        )
+
+
+def _without(manifest: Manifest, clips: Iterable[int]) -> list[str]:
+    """Labels that none of these clips has."""
+    present = {manifest.clips[index].label for index in clips}
+    return [
+        label for index, label in enumerate(manifest.labels) if index not in present
+    ]
