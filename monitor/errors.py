@@ -39,6 +39,10 @@ class StoreError(SoundMonitorError):
     """The database cannot be used by this program."""
 
 
+class StoreDamagedError(StoreError):
+    """The database is damaged; a monitor sets it aside when it starts."""
+
+
 class StoreUnavailableError(StoreError):
     """The database cannot be used now, as on a full disk; trying again may help."""
 

@@ -48,6 +48,7 @@ HealthKind = Literal[
     "overload",  # the analysis does not keep up
     "compute-device",  # the network's processor failed; another one goes on
     "disk",  # records cannot be stored
+    "database",  # the database was damaged, and has been set aside
 ]
 
 HealthState = Literal["raised", "cleared"]

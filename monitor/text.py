@@ -33,6 +33,7 @@ HEALTH_KINDS: dict[HealthKind, str] = {
     "overload": "overload",
     "compute-device": "GPU failed",
     "disk": "disk trouble",
+    "database": "bad database",
 }
 """Names for narrow columns, of at most twelve characters."""
 

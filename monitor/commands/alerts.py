@@ -2,7 +2,8 @@
 
 import json
 import os
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,7 +30,8 @@ from monitor.errors import SoundMonitorError, UsageError
 from monitor.text import counted, utc_text
 
 if TYPE_CHECKING:
-    from monitor.sinks.alerts.outbox import Entry, Outbox
+    from monitor.sinks.alerts.alert import Entry
+    from monitor.sinks.alerts.outbox import Outbox
 
 HELP = """List, retry and drop alerts, and test their endpoints.
 
@@ -106,9 +108,9 @@ def list_alerts(
     as_json: JsonOption = False,
 ) -> int:
     """List the newest alerts, oldest first."""
-    from monitor.sinks.alerts.outbox import STATES
+    from monitor.sinks.alerts.alert import STATES
 
-    with _outbox(config) as outbox:
+    with _outbox(config, read_only=True) as outbox:
         entries = outbox.entries([state] if state else STATES, rule, limit)
     rows = [
         (
@@ -137,7 +139,7 @@ def show(
     as_json: JsonOption = False,
 ) -> int:
     """Show one alert, its body, and every attempt to deliver it."""
-    with _outbox(config) as outbox:
+    with _outbox(config, read_only=True) as outbox:
         (entry,) = _find(outbox, [alert_id])
         attempts = [
             {**asdict(attempt), "at": utc_text(attempt.at)}
@@ -211,15 +213,28 @@ def _choose(wanted: list[str], known: list[str]) -> list[str]:
     return list(dict.fromkeys(chosen)) or known
 
 
-def _outbox(config: Path | None) -> "closing[Outbox]":
+@contextmanager
+def _outbox(config: Path | None, *, read_only: bool = False) -> Iterator["Outbox"]:
+    import sqlite3
+
     from monitor.commands.configuration import load
     from monitor.sinks.alerts.outbox import Outbox
-    from monitor.sinks.store.database import open_database
+    from monitor.sinks.store.database import Database
 
     path = database_path(load(config))
     if not path.exists():
         raise SoundMonitorError(f"{path}: there is no database yet; `run` creates it")
-    return closing(Outbox(open_database(path)))
+    database = Database(path)
+    if read_only:
+        with closing(database.connect(read_only=True)) as connection:
+            database.check_readable(connection)
+    else:
+        database.prepare(mends=False)
+    with closing(Outbox(database, read_only=read_only)) as outbox:
+        try:
+            yield outbox
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            raise database.failure(error) from None
 
 
 def _chosen(

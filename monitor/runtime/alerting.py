@@ -14,13 +14,14 @@ from monitor.model.classifier import Classifier
 from monitor.records import Timed
 from monitor.runtime.pipeline import rules_of
 from monitor.runtime.threads import RunningThread, Threads
+from monitor.sinks.alerts.alert import Alert
 from monitor.sinks.alerts.build import (
     build_hooks,
     close_hooks,
     warn_of_orphans,
 )
 from monitor.sinks.alerts.hooks import Hook
-from monitor.sinks.alerts.outbox import Alert, Outbox
+from monitor.sinks.alerts.outbox import Outbox
 from monitor.sinks.alerts.rules import Rules
 from monitor.sinks.alerts.sender import Sender
 from monitor.sinks.store.database import Database
@@ -68,6 +69,10 @@ class Alerting:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Restore the state of the rules."""
         self._rules.restore(state)
+
+    def take_damage(self) -> Exception | None:
+        """Return, once, the damage of the database that a sender ran into."""
+        return self._database.take_reported()
 
     def confirm(self) -> None:
         """Have the senders look for the alerts that have just been stored."""

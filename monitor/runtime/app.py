@@ -21,7 +21,7 @@ from monitor.model.classifier import Classifier
 from monitor.model.model_file import load_model
 from monitor.output import Output
 from monitor.runtime.alerting import Alerting, build_alerting
-from monitor.runtime.health import HealthReports
+from monitor.runtime.health import HealthReport, HealthReports
 from monitor.runtime.pipeline import Pipeline, build_pipeline, rules_of
 from monitor.runtime.running_source import RunningSource, SourceFactory
 from monitor.runtime.services import ServiceContext, build_services
@@ -241,6 +241,10 @@ def open_sinks(
             environment.clock,
             rules=plan.alerting,
             committed=plan.alerting.confirm,
+            damage=plan.alerting.take_damage,
+            health=lambda state, detail: environment.reports.post(
+                HealthReport("database", state, detail)
+            ),
             before=None if before is None else before.store,
         )
     event_log = None

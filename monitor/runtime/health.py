@@ -113,7 +113,7 @@ FRAMES_WAITING = 200
 """Frames per source in memory from which the store counts as failing."""
 
 OVERLOAD = "the analysis does not keep up: events are late, or lost"
-DISK = "records cannot be stored and wait in memory: is the disk full?"
+DISK = "records cannot be stored and wait in memory: is the disk full or read-only?"
 
 _MILLISECONDS = 1000
 

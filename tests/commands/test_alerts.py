@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from monitor.commands.app import run_command_line
-from monitor.sinks.alerts.outbox import Attempt, Outbox, write_alerts
+from monitor.sinks.alerts.alert import Attempt
+from monitor.sinks.alerts.outbox import Outbox, write_alerts
 from monitor.sinks.store.database import open_database, transaction
 from tests.support.alerts import SECRET, alert
 from tests.support.endpoint import running_endpoint, status, unused_port

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from monitor.runtime.threads import Threads
-from monitor.sinks.alerts.outbox import alert_id
+from monitor.sinks.alerts.alert import alert_id
 from tests.support import ROOT
 from tests.support.alert_drill import build
 from tests.support.endpoint import Endpoint, Talk, ok, running_endpoint, unused_port

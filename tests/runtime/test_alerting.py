@@ -11,8 +11,9 @@ import pytest
 from monitor.clock import SystemClock
 from monitor.runtime.alerting import Alerting
 from monitor.runtime.threads import Threads
+from monitor.sinks.alerts.alert import Alert
 from monitor.sinks.alerts.hooks import Delivered, Outcome
-from monitor.sinks.alerts.outbox import Alert, write_alerts
+from monitor.sinks.alerts.outbox import write_alerts
 from monitor.sinks.alerts.rules import Rules
 from monitor.sinks.store.database import Database, open_database, transaction
 from tests.support.alerts import alert

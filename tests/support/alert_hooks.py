@@ -2,8 +2,8 @@
 
 import threading
 
+from monitor.sinks.alerts.alert import Alert
 from monitor.sinks.alerts.hooks import Delivered, Outcome, Retry
-from monitor.sinks.alerts.outbox import Alert
 
 DEADLINE_SECONDS = 10.0
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from monitor.config.alerts import AlertSettings
-from monitor.sinks.alerts.outbox import Alert, AlertKind, alert_id
+from monitor.sinks.alerts.alert import Alert, AlertKind, alert_id
 
 NOW = datetime(2026, 11, 23, 5, 56, 30, tzinfo=UTC)
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo="

@@ -7,7 +7,7 @@ from typing import Any
 from monitor.config.alerts import AlertSettings
 from monitor.detection.detector import begin_ongoing, update_ongoing
 from monitor.records import Event, Ongoing, Onset, ScoreFrame, Timed
-from monitor.sinks.alerts.outbox import Alert
+from monitor.sinks.alerts.alert import Alert
 from monitor.sinks.alerts.rules import Rules
 from tests.support.timed import LABELS, SAMPLE_RATE, frame, onset
 from tests.support.timed import event as make_event

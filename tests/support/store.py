@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from monitor.config.outputs import StoreSettings
-from monitor.records import Event, Onset, ScoreFrame, Timed
-from monitor.sinks.alerts.outbox import Alert, AlertKind
+from monitor.records import Event, HealthState, Onset, ScoreFrame, Timed
+from monitor.sinks.alerts.alert import Alert, AlertKind
 from monitor.sinks.store.records import Session
 from monitor.sinks.store.store import Store
 from tests.support.clock import FakeClock
@@ -66,6 +66,8 @@ def make_store(
     settings: StoreSettings | None = None,
     memory_records: int = 100,
     before: Store | None = None,
+    damage: Callable[[], Exception | None] = lambda: None,
+    health: Callable[[HealthState, str], None] = lambda _state, _detail: None,
 ) -> Store:
     return Store(
         path,
@@ -76,6 +78,8 @@ def make_store(
         committed=committed,
         memory_records=memory_records,
         before=before,
+        damage=damage,
+        health=health,
     )
 
 

@@ -10,9 +10,10 @@ from difflib import get_close_matches
 from monitor.clock import Clock
 from monitor.config.alerts import AlertSettings
 from monitor.errors import ConfigError, StoreUnavailableError
+from monitor.sinks.alerts.alert import Alert
 from monitor.sinks.alerts.body import SCHEMA
 from monitor.sinks.alerts.hooks import Hook, Outcome, Retry, build_hook
-from monitor.sinks.alerts.outbox import Alert, Outbox
+from monitor.sinks.alerts.outbox import Outbox
 from monitor.sinks.alerts.sender import Delivery
 from monitor.sinks.store.database import Database
 from monitor.text import utc_text

@@ -2,91 +2,33 @@
 
 import json
 import sqlite3
-import uuid
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Literal, cast
+from typing import Any
 
-from monitor.sinks.store.database import Database, PathConnection, transaction
-from monitor.sinks.store.records import from_ms, to_ms
-
-AlertKind = Literal["onset", "still_on", "end", "digest", "health", "test"]
-
-_NAMESPACE = uuid.UUID("8f8f0f9c-3a0e-5c53-9d5c-2f1d5a0c7b11")
-
-
-@dataclass(frozen=True, slots=True)
-class Alert:
-    """A message for one endpoint, to be delivered once."""
-
-    id: str
-    """Idempotency key: the same over retries and restarts, another per endpoint."""
-
-    rule: str
-    endpoint: str
-    """RULE/KIND, as in `siren-to-operations/webhook`."""
-
-    kind: AlertKind
-    event_id: str | None
-    """The occurrence that it is about; None for a digest, health or a test."""
-
-    body: Mapping[str, Any]
-    """JSON-able; its `id` is that of the alert."""
-
-    created: datetime
-    deadline: datetime
-    """An alert that is not delivered by then is dead."""
-
-
-def alert_id(endpoint: str, kind: AlertKind, subject: str, number: int = 0) -> str:
-    """Derive the idempotency key, so that making an alert twice gives one id.
-
-    Args:
-        endpoint: RULE/KIND.
-        kind: Kind of the alert.
-        subject: Id of the event, or the time at which a digest begins.
-        number: Position among several alerts of one kind about one event.
-    """
-    return str(uuid.uuid5(_NAMESPACE, f"{endpoint}\n{kind}\n{subject}\n{number}"))
-
-
-AlertState = Literal["pending", "delivered", "dead", "dropped"]
-STATES: tuple[AlertState, ...] = ("pending", "delivered", "dead", "dropped")
-
-_COLUMNS = (
-    "id, rule, endpoint, kind, event_id, body, created_ms, deadline_ms, state, "
-    "attempts, next_attempt_ms, last_error"
+from monitor.sinks.alerts.alert import (
+    STATES,
+    Alert,
+    AlertState,
+    Attempt,
+    BadEntry,
+    Entry,
+    read_attempt,
+    read_entry,
+    read_listed,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """An alert in the outbox."""
-
-    alert: Alert
-    state: AlertState
-    attempts: int
-    next_attempt: datetime
-    """The earliest time, if it is pending."""
-
-    last_error: str | None
-
+from monitor.sinks.store.database import Database, PathConnection, transaction
+from monitor.sinks.store.records import (
+    INVALID,
+    read_rows,
+    select,
+    to_ms,
+)
+from monitor.sinks.store.salvage import damage, dead_alert, is_damage
 
 MOST_ATTEMPTS = 20
 """Attempts kept of each alert, the newest."""
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One try to deliver an alert."""
-
-    at: datetime
-    outcome: str
-    """delivered, retry, refused or expired."""
-
-    detail: str
-    duration_seconds: float
 
 
 def write_alerts(connection: sqlite3.Connection, alerts: Iterable[Alert]) -> None:
@@ -121,36 +63,61 @@ class Outbox:
     locked, full, damaged or missing.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, read_only: bool = False) -> None:
         """Open nothing yet."""
-        self._open = PathConnection(database)
+        self._database = database
+        self._open = PathConnection(database, read_only=read_only)
 
     def close(self) -> None:
         """Close the connection; the next use opens one."""
         self._open.close()
 
-    def head(self, endpoint: str, without: Collection[str] = ()) -> Entry | None:
-        """Read the oldest pending alert of an endpoint, but for the ids in `without`.
+    def head(self, endpoint: str, after: int = 0) -> Entry | BadEntry | None:
+        """Read the oldest pending alert of an endpoint behind the sequence `after`.
 
         The others of the endpoint wait behind it, even if its next attempt is hours
         ahead: so they arrive in order.
         """
-        row = self._connection.execute(
-            f"SELECT {_COLUMNS} FROM alerts "  # noqa: S608 - a constant
-            "WHERE endpoint = ? AND state = 'pending' "
-            "AND id NOT IN (SELECT value FROM json_each(?)) "
-            "ORDER BY sequence LIMIT 1",
-            (endpoint, json.dumps(list(without))),
-        ).fetchone()
-        return None if row is None else _entry(row)
+        # Its index knows the sequence even where the table cannot be read.
+        with self._reporting():
+            found = self._connection.execute(
+                "SELECT sequence FROM alerts "
+                "WHERE endpoint = ? AND state = 'pending' AND sequence > ? "
+                "ORDER BY sequence LIMIT 1",
+                (endpoint, after),
+            ).fetchone()
+        if found is None:
+            return None
+        (sequence,) = found
+        try:
+            with self._reporting():
+                row = self._row(sequence)
+                if (
+                    row is None
+                    or row["endpoint"] != endpoint
+                    or row["state"] != "pending"
+                ):
+                    raise damage("an index and its table contradict each other")
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            if not is_damage(error):
+                raise
+            return BadEntry(sequence, f"cannot be read: {error}", is_unreadable=True)
+        try:
+            return read_entry(row)
+        except INVALID as error:
+            return BadEntry(sequence, f"its row makes no sense: {error}")
 
     def pending(self, alert_id: str) -> Entry | None:
         """Read the alert with this id, if it is pending."""
-        row = self._connection.execute(
-            f"SELECT {_COLUMNS} FROM alerts WHERE id = ? AND state = 'pending'",  # noqa: S608 - a constant
+        row = select(
+            self._connection,
+            "SELECT * FROM alerts WHERE id = ? AND state = 'pending'",
             (alert_id,),
         ).fetchone()
-        return None if row is None else _entry(row)
+        try:
+            return None if row is None else read_entry(row)
+        except INVALID:  # `head` reports it
+            return None
 
     def record(self, entry: Entry, attempt: Attempt) -> bool:
         """Write an attempt and the state of its alert, unless that was dropped.
@@ -161,37 +128,32 @@ class Outbox:
         connection = self._connection
         # A power failure may undo this: then the alert is delivered again.
         connection.execute("PRAGMA synchronous = NORMAL")
-        with transaction(connection):
-            changed = connection.execute(
-                "UPDATE alerts SET state = ?, attempts = ?, next_attempt_ms = ?, "
-                "last_error = ? WHERE id = ? AND state = 'pending'",
-                (
-                    entry.state,
-                    entry.attempts,
-                    to_ms(entry.next_attempt),
-                    entry.last_error,
-                    entry.alert.id,
-                ),
-            ).rowcount
-            if changed:
+        try:
+            with self._reporting(), transaction(connection):
+                return _record(connection, entry, attempt)
+        except sqlite3.IntegrityError as error:  # another column has a wrong type
+            reason = f"its row makes no sense: {error}"
+            self.bury(BadEntry(entry.sequence, reason), attempt.at)
+            return True
+
+    def bury(self, bad: BadEntry, now: datetime) -> None:
+        """Make an alert that makes no sense dead, with its reason."""
+        connection = self._connection
+        with self._reporting(), transaction(connection):
+            row = self._row(bad.sequence)
+            if row is None:
+                return
+            values = dead_alert(dict(row), bad.reason, to_ms(now))
+            if values["id"] != row["id"]:
                 connection.execute(
-                    "INSERT INTO attempts (alert_id, at_ms, outcome, detail, "
-                    "duration_ms) VALUES (?, ?, ?, ?, ?)",
-                    (
-                        entry.alert.id,
-                        to_ms(attempt.at),
-                        attempt.outcome,
-                        attempt.detail,
-                        round(attempt.duration_seconds * 1000),
-                    ),
+                    "DELETE FROM attempts WHERE alert_id IS ?", (row["id"],)
                 )
-                connection.execute(
-                    "DELETE FROM attempts WHERE sequence IN (SELECT sequence "
-                    "FROM attempts WHERE alert_id = ? ORDER BY sequence DESC "
-                    "LIMIT -1 OFFSET ?)",
-                    (entry.alert.id, MOST_ATTEMPTS),
-                )
-        return changed > 0
+            places = ", ".join("?" * len(values))
+            connection.execute(
+                f"UPDATE alerts SET ({', '.join(values)}) = ({places}) "  # noqa: S608
+                "WHERE sequence = ?",
+                (*values.values(), bad.sequence),
+            )
 
     def expire_orphans(self, endpoints: Sequence[str], now: datetime) -> int:
         """Mark alerts dead that are past their deadline and whose endpoint is gone.
@@ -223,35 +185,34 @@ class Outbox:
         limit: int = -1,
     ) -> list[Entry]:
         """Read the newest `limit` alerts (-1: all) in `states`, oldest first."""
-        rows = self._connection.execute(
-            f"SELECT {_COLUMNS} FROM alerts "  # noqa: S608 - a constant
+        rows = select(
+            self._connection,
+            "SELECT * FROM alerts "
             "WHERE state IN (SELECT value FROM json_each(?1)) "
             "AND (?2 IS NULL OR rule = ?2) ORDER BY sequence DESC LIMIT ?3",
             (json.dumps(list(states)), rule, limit),
         )
-        return [_entry(row) for row in rows][::-1]
+        return list(read_rows(rows, read_listed))[::-1]
 
     def find(self, start_of_id: str) -> list[Entry]:
         """Read the alerts, at most ten, whose id begins with `start_of_id`."""
-        rows = self._connection.execute(
-            f"SELECT {_COLUMNS} FROM alerts "  # noqa: S608 - a constant
-            "WHERE substr(id, 1, ?) = ? "
+        rows = select(
+            self._connection,
+            "SELECT * FROM alerts WHERE substr(id, 1, ?) = ? "
             "ORDER BY sequence LIMIT 10",
             (len(start_of_id), start_of_id),
         )
-        return [_entry(row) for row in rows]
+        return list(read_rows(rows, read_listed))
 
     def attempts(self, alert_id: str) -> list[Attempt]:
         """Read the attempts to deliver an alert, oldest first."""
-        rows = self._connection.execute(
+        rows = select(
+            self._connection,
             "SELECT at_ms, outcome, detail, duration_ms FROM attempts "
             "WHERE alert_id = ? ORDER BY sequence",
             (alert_id,),
         )
-        return [
-            Attempt(from_ms(at_ms), outcome, detail, duration_ms / 1000)
-            for at_ms, outcome, detail, duration_ms in rows
-        ]
+        return list(read_rows(rows, read_attempt))
 
     def retry(self, alert_id: str, now: datetime, deadline: datetime) -> bool:
         """Make an alert pending again; False: it is unknown or delivered."""
@@ -273,23 +234,61 @@ class Outbox:
         with transaction(self._connection):
             return self._connection.execute(statement, values).rowcount > 0
 
+    def _row(self, sequence: int) -> Any:
+        query = "SELECT * FROM alerts WHERE sequence = ?"
+        return select(self._connection, query, (sequence,)).fetchone()
+
+    @contextmanager
+    def _reporting(self) -> Iterator[None]:
+        """Report damage to the one who writes, who sets the file aside."""
+        try:
+            yield
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            # A file that was set aside meanwhile is no longer of interest.
+            if is_damage(error) and self._open.is_at_path:
+                self._database.report_damage(error)
+            raise
+
     @property
     def _connection(self) -> sqlite3.Connection:
         """The connection to the file at the path now: a damaged one is left."""
         return self._open.get()
 
 
-def _entry(row: tuple[Any, ...]) -> Entry:
-    (key, rule, endpoint, kind, event_id, body, created_ms, deadline_ms) = row[:8]
-    state, attempts, next_attempt_ms, last_error = row[8:]
-    alert = Alert(
-        id=key,
-        rule=rule,
-        endpoint=endpoint,
-        kind=cast("AlertKind", kind),
-        event_id=event_id,
-        body=json.loads(body),
-        created=from_ms(created_ms),
-        deadline=from_ms(deadline_ms),
+_CHANGE = (
+    "UPDATE alerts SET state = ?, attempts = ?, next_attempt_ms = ?, last_error = ? "
+    "WHERE state = 'pending' AND id = ?"
+)
+
+
+def _record(connection: sqlite3.Connection, entry: Entry, attempt: Attempt) -> bool:
+    values = (
+        entry.state,
+        entry.attempts,
+        to_ms(entry.next_attempt),
+        entry.last_error,
+        entry.alert.id,
     )
-    return Entry(alert, state, attempts, from_ms(next_attempt_ms), last_error)
+    if entry.sequence:  # found in the table itself, whatever the index of ids says
+        change = f"{_CHANGE} AND sequence = ?"
+        changed = connection.execute(change, (*values, entry.sequence)).rowcount
+    else:
+        changed = connection.execute(_CHANGE, values).rowcount
+    if changed:
+        connection.execute(
+            "INSERT INTO attempts (alert_id, at_ms, outcome, detail, duration_ms) "
+            "VALUES (?, ?, ?, ?, ?)",
+            (
+                entry.alert.id,
+                to_ms(attempt.at),
+                attempt.outcome,
+                attempt.detail,
+                round(attempt.duration_seconds * 1000),
+            ),
+        )
+        connection.execute(
+            "DELETE FROM attempts WHERE sequence IN (SELECT sequence FROM attempts "
+            "WHERE alert_id = ? ORDER BY sequence DESC LIMIT -1 OFFSET ?)",
+            (entry.alert.id, MOST_ATTEMPTS),
+        )
+    return changed > 0

@@ -3,10 +3,13 @@
 import logging
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 
+from monitor.clock import Clock
 from monitor.errors import StoreUnavailableError
-from monitor.sinks.alerts.outbox import Alert, Attempt, Entry, Outbox
+from monitor.sinks.alerts.alert import Alert, Attempt, BadEntry, Entry
+from monitor.sinks.alerts.outbox import Outbox
 
 logger = logging.getLogger(__name__)
 
@@ -14,35 +17,44 @@ STORING_SECONDS = 2.0
 """An alert that is not stored by then is delivered from memory."""
 
 MEMORY_ALERTS = 1000
+"""Alerts that are about to be stored."""
+
+SETTLED_ALERTS = 10_000
+"""Alerts that were delivered from memory; the store keeps no more to be stored."""
 
 
 class PendingAlerts:
     """The alerts of one endpoint in their order: of the outbox, else of memory.
 
     While the database works, memory is empty but for alerts about to be stored.  While
-    it fails, new alerts are taken from memory, and what became of them is recorded when
-    it works again: else they would be delivered again and again.  Used by the sender's
-    thread; `offer` and `confirm` by the worker's.
+    it fails, new alerts are taken from memory, and what became of them, and of those
+    that can still be read, is recorded when it works again: else they would be
+    delivered again and again.  Used by the sender's thread; `offer` and `confirm` by
+    the worker's.
     """
 
-    def __init__(
-        self, endpoint: str, outbox: Outbox, monotonic: Callable[[], float]
-    ) -> None:
+    def __init__(self, endpoint: str, outbox: Outbox, clock: Clock) -> None:
         self._endpoint = endpoint
         self._outbox = outbox
-        self._monotonic = monotonic
+        self._clock = clock
         self._offered: deque[tuple[float, Alert]] = deque(maxlen=MEMORY_ALERTS)
+        self._is_confirmed = False
         self._unrecorded: dict[str, tuple[Entry, Attempt]] = {}
+        self._bad: dict[int, BadEntry] = {}
+        self._passed = 0
+        """Up to this sequence, everything is settled, though not all is recorded."""
+
         self._database_fails = False
 
     def offer(self, alerts: Iterable[Alert]) -> None:
         """Take alerts that are about to be stored.  Worker's thread."""
-        now = self._monotonic()
+        now = self._clock.monotonic()
         self._offered.extend((now, a) for a in alerts if a.endpoint == self._endpoint)
 
     def confirm(self) -> None:
         """Forget the offered alerts, which are stored now.  Worker's thread."""
         self._offered.clear()
+        self._is_confirmed = True
 
     @property
     def holds_memory(self) -> bool:
@@ -52,21 +64,17 @@ class PendingAlerts:
     def first(self, without: Collection[str] = ()) -> Entry | None:
         """The oldest pending alert but for the ids in `without`."""
         entry = None
-        left_out = list(without)
-        left_out += [
-            key for key, (it, _) in self._unrecorded.items() if it.state != "pending"
-        ]
         works = self._write_unrecorded()
         try:
             # A full disk can still be read.
-            entry = self._outbox.head(self._endpoint, left_out)
+            entry = self._first_stored(without)
         except (sqlite3.Error, StoreUnavailableError) as error:
             self._note_failure(error)
             works = False
         if works and self._database_fails:
             logger.info("alerts to %s: the database works again", self._endpoint)
             self._database_fails = False
-        entry = entry or self._first_offered(left_out)
+        entry = entry or self._first_offered(without)
         if entry is None or entry.alert.id not in self._unrecorded:
             return entry
         return self._unrecorded[entry.alert.id][0]
@@ -84,37 +92,83 @@ class PendingAlerts:
 
     def record(self, entry: Entry, attempt: Attempt) -> None:
         """Take an entry as it is after an attempt; keep it until it is written."""
+        if entry.state != "pending":
+            # What is settled may be as much as there is in the database.
+            entry = replace(entry, alert=replace(entry.alert, body={}))
         self._unrecorded[entry.alert.id] = (entry, attempt)
-        while len(self._unrecorded) > MEMORY_ALERTS:
-            del self._unrecorded[next(iter(self._unrecorded))]
+        if entry.sequence == 0 and len(self._unrecorded) > SETTLED_ALERTS:
+            self._drop_oldest()
         self._write_unrecorded()
 
     def close(self) -> None:
         """Close the outbox."""
         self._outbox.close()
 
-    def _first_offered(self, left_out: list[str]) -> Entry | None:
+    def _first_stored(self, without: Collection[str]) -> Entry | None:
+        """The oldest in the database that is not settled; bad ones are passed."""
+        after, is_all_settled = self._passed, True
+        while (entry := self._outbox.head(self._endpoint, after)) is not None:
+            after = entry.sequence
+            if isinstance(entry, BadEntry):
+                self._take_bad(entry)
+            elif not self._is_settled(entry.alert):
+                if entry.alert.id not in without:
+                    return entry
+                is_all_settled = False
+            if is_all_settled:
+                self._passed = after
+        return None
+
+    def _first_offered(self, without: Collection[str]) -> Entry | None:
         """The oldest alert that should have been stored by now."""
-        before = self._monotonic() - STORING_SECONDS
+        before = self._clock.monotonic() - STORING_SECONDS
         for offered, alert in tuple(self._offered):
             if offered > before:
                 break
-            if alert.id not in left_out:
+            if alert.id not in without and not self._is_settled(alert):
                 return Entry(alert, "pending", 0, alert.created, None)
         return None
 
+    def _is_settled(self, alert: Alert) -> bool:
+        known = self._unrecorded.get(alert.id)
+        return known is not None and known[0].state != "pending"
+
+    def _take_bad(self, bad: BadEntry) -> None:
+        if bad.sequence not in self._bad:
+            logger.error(
+                "alert number %d to %s %s; it is given up, and the others go on",
+                bad.sequence,
+                self._endpoint,
+                bad.reason,
+            )
+        self._bad[bad.sequence] = bad
+
     def _write_unrecorded(self) -> bool:
         """Write what is not recorded; True if the database works."""
-        offered = {alert.id for _, alert in tuple(self._offered)}
+        is_confirmed, self._is_confirmed = self._is_confirmed, False
         try:
             for key, (entry, attempt) in list(self._unrecorded.items()):
-                # An alert that is still offered will be stored, and recorded then.
-                if self._outbox.record(entry, attempt) or key not in offered:
+                # An alert that is not stored yet will be, and is recorded then.
+                is_awaited = entry.sequence == 0 and not is_confirmed
+                if self._outbox.record(entry, attempt) or not is_awaited:
                     del self._unrecorded[key]
+            for bad in list(self._bad.values()):
+                if not bad.is_unreadable:
+                    self._outbox.bury(bad, self._clock.utc())
+                    del self._bad[bad.sequence]
         except (sqlite3.Error, StoreUnavailableError) as error:
+            self._is_confirmed = is_confirmed or self._is_confirmed
             self._note_failure(error)
             return False
+        self._passed = 0
         return True
+
+    def _drop_oldest(self) -> None:
+        """Forget the oldest that was delivered from memory."""
+        for key, (entry, _) in self._unrecorded.items():
+            if entry.sequence == 0:
+                del self._unrecorded[key]
+                return
 
     def _note_failure(self, error: Exception) -> None:
         """Log the first failure."""

@@ -16,6 +16,7 @@ from monitor.records import (
     ScoreFrame,
     Timed,
 )
+from monitor.sinks.alerts.alert import Alert, AlertKind, alert_id
 from monitor.sinks.alerts.body import (
     Incident,
     digest_body,
@@ -23,7 +24,6 @@ from monitor.sinks.alerts.body import (
     occurrence_body,
 )
 from monitor.sinks.alerts.conditions import Case, Cases, Quota, find_zone, is_quiet
-from monitor.sinks.alerts.outbox import Alert, AlertKind, alert_id
 from monitor.text import utc_text
 
 logger = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from monitor.sinks.alerts.outbox import Entry
+from monitor.sinks.alerts.alert import Entry
 from monitor.sinks.store.records import to_ms
 
 SHORTEST_BACK_OFF_SECONDS = 1.0

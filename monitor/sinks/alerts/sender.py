@@ -8,8 +8,9 @@ from dataclasses import replace
 from datetime import datetime
 
 from monitor.clock import Clock
+from monitor.sinks.alerts.alert import Alert, Attempt, Entry
 from monitor.sinks.alerts.hooks import Delivered, Hook, Outcome, Refused, Retry
-from monitor.sinks.alerts.outbox import Alert, Attempt, Entry, Outbox
+from monitor.sinks.alerts.outbox import Outbox
 from monitor.sinks.alerts.pending import PendingAlerts
 from monitor.sinks.alerts.schedule import Schedule
 
@@ -89,7 +90,7 @@ class Sender:
         self.endpoint = endpoint
         self._hook = hook
         self._is_retired = False
-        self._pending = PendingAlerts(endpoint, outbox, clock.monotonic)
+        self._pending = PendingAlerts(endpoint, outbox, clock)
         self._clock = clock
         self._schedule = Schedule(clock.utc(), clock.monotonic(), draw)
         self._wakeup = threading.Event()

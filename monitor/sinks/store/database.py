@@ -1,58 +1,39 @@
-"""The database file: created, migrated, opened, and set aside when it is damaged.
-
-One monitor at a time writes to a database.  Space is reserved inside its own files, so
-that events and alerts can be written to a full disk.
-"""
+"""The database file: created, migrated, opened, and set aside when it is damaged."""
 
 import contextlib
 import logging
 import os
-import shutil
 import sqlite3
-import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
-from monitor.errors import StoreError, StoreUnavailableError
+from monitor.errors import StoreDamagedError, StoreError, StoreUnavailableError
 from monitor.private_files import FOLDER_MODE, make_private, open_private
-from monitor.sinks.store.schema import MIGRATIONS, statements
-
-if sys.platform != "win32":
-    import fcntl
+from monitor.sinks.store.records import to_ms
+from monitor.sinks.store.salvage import damage, is_damage, salvage
+from monitor.sinks.store.schema import (
+    APPLICATION_ID,
+    FIRST_TABLES,
+    MIGRATIONS,
+    statements,
+)
 
 logger = logging.getLogger(__name__)
 
 BUSY_SECONDS = 5.0
-MAX_CHECKED_MIB = 64
-"""A file up to this size is read and checked as a whole when it is opened."""
+CHECK_SECONDS = 3.0
+"""Longest check of a file when it is opened: alerts first, then everything."""
 
 CHECKPOINT_PAGES = 200
 """The write-ahead log is begun anew after so many pages, and keeps its length."""
 
-RESERVE_BYTES = 2**20
-"""Space for several hundred events with their alerts."""
-
-MIN_FREE_BYTES = 4 * 2**20
-"""Free space below which scores are not written, only records and alerts."""
-
-_SPACE_AGAIN = "the disk of %s has space again"
-_ALMOST_FULL = (
-    "the disk of %s is almost full: scores wait in memory, and onsets, events and "
-    "alerts go into the space reserved for them"
-)
 _FILE_SUFFIXES = ("", "-wal", "-shm")
-_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-
-
-def is_damage(error: Exception) -> bool:
-    """Return True if `error` says that the file is no valid database."""
-    if isinstance(error, UnicodeDecodeError):  # of SQLite's message on a damaged table
-        return True
-    code = getattr(error, "sqlite_errorcode", None)
-    # The low byte is the kind, the rest gives more detail.
-    return code is not None and code & 0xFF in _DAMAGE
+# A bad byte in a text costs this character, and not the row.
+_lenient_text = partial(str, encoding="utf-8", errors="replace")
 
 
 class Database:
@@ -63,19 +44,27 @@ class Database:
         path: Path,
         utc: Callable[[], datetime] = lambda: datetime.now(UTC),
         migrations: Sequence[str] = MIGRATIONS,
+        check_seconds: float = CHECK_SECONDS,
     ) -> None:
         """Name the file and its wall clock; nothing is opened."""
         self.path = path
+        self.incident: str | None = None
+        """What was done about a damaged file, for people; None: nothing."""
+
         self._utc = utc
         self._migrations = migrations
+        self._check_seconds = check_seconds
+        self._reported: Exception | None = None
+        self._salvaged = Path(f"{path}.salvaged")
 
-    def prepare(self) -> None:
+    def prepare(self, *, mends: bool = True) -> None:
         """Create the file if need be, and migrate its tables.
 
-        A damaged file is renamed, which is logged, and a new one is created.
+        If it `mends`, which is for the monitor that holds the `WriterLock`, a damaged
+        file is set aside.
 
         Raises:
-            StoreError: A newer version of the program wrote it.
+            StoreError: It belongs to a newer version or to another program.
             StoreUnavailableError: It cannot be written now: the disk is full, or the
                 folder is not writable.  Trying again later may help.
         """
@@ -85,6 +74,8 @@ class Database:
             except (sqlite3.Error, UnicodeDecodeError) as error:
                 if not is_damage(error):
                     raise
+                if not mends:
+                    raise self.failure(error) from None
                 self.set_aside(error)
                 self._prepare_once()
 
@@ -101,31 +92,90 @@ class Database:
         with self._unavailable_on_error():
             return self._open("ro" if read_only else "rw")
 
-    def is_current(self, connection: sqlite3.Connection) -> bool:
-        """Return True if the tables have the version of the program."""
-        return _version(connection) == len(self._migrations)
-
-    def set_aside(self, reason: Exception) -> None:
-        """Rename the database and its side files to PATH.damaged-UTC, and log it.
+    def check_readable(self, connection: sqlite3.Connection) -> None:
+        """Check that the tables are those of this version; nothing is written.
 
         Raises:
-            StoreUnavailableError: It cannot be renamed.
+            StoreError: They belong to another version or to another program.
         """
-        target = Path(f"{self.path}.damaged-{self._utc():%Y%m%dT%H%M%S%fZ}")
+        self._check_owner(connection)
+        version, newest = _version(connection), len(self._migrations)
+        if version > newest:
+            raise StoreError(self._newer(version))
+        if version < newest:
+            raise StoreError(
+                f"{self.path}: has version {version}, and this program reads only "
+                f"{newest}: an older one wrote it, and 'run' brings it up to date"
+            )
+
+    def report_damage(self, error: Exception) -> None:
+        """Report what a reader ran into; the monitor sets the file aside.  Any thread.
+
+        It must be about the file that is at the path now.
+        """
+        self._reported = error
+
+    def take_reported(self) -> Exception | None:
+        """Return the newest report, once."""
+        reported, self._reported = self._reported, None
+        return reported
+
+    def failure(self, error: Exception) -> StoreError:
+        """Make a sentence of an error of using the file."""
+        if is_damage(error):
+            return StoreDamagedError(
+                f"database {self.path} is damaged ({error}): restart the monitor, and "
+                "it is set aside, and what can be read is carried over"
+            )
+        return StoreUnavailableError(f"database {self.path} cannot be used: {error}")
+
+    def set_aside(self, reason: Exception) -> None:
+        """Rename the database to PATH.damaged-UTC; a new one has what can be read.
+
+        What was done is logged, and is the `incident`.
+
+        Raises:
+            StoreUnavailableError: The disk is full or cannot be written.
+        """
+        now = self._utc()
+        target = Path(f"{self.path}.damaged-{now:%Y%m%dT%H%M%S%fZ}")
         with self._unavailable_on_error():
-            for suffix in _FILE_SUFFIXES:
-                source = Path(f"{self.path}{suffix}")
-                if source.exists():
-                    source.rename(f"{target}{suffix}")
-        logger.error(
-            "database %s is damaged (%s): set aside as %s, a new one begins",
-            self.path,
-            reason,
-            target.name,
+            self._remove(self._salvaged)
+            Database(self._salvaged, self._utc, self._migrations)._prepare_once()
+            carried = self._salvage(to_ms(now))
+            self.path.rename(target)
+            log = Path(f"{self.path}-wal")
+            if log.exists() and log.stat().st_size:
+                log.rename(f"{target}-wal")
+            self._remove(self.path)
+            self._salvaged.rename(self.path)
+        self.incident = (
+            f"database {self.path} is damaged ({reason}): set aside as {target.name}; "
+            f"{carried}"
         )
+        logger.error("%s", self.incident)
+
+    def _salvage(self, now_ms: int) -> str:
+        new = sqlite3.connect(self._salvaged, isolation_level=None)
+        with closing(new):
+            try:
+                old = self._open("ro")
+            except (sqlite3.Error, UnicodeDecodeError):
+                return "nothing in it is readable"
+            with closing(old):
+                return salvage(old, new, now_ms)
+
+    @staticmethod
+    def _remove(path: Path) -> None:
+        for suffix in _FILE_SUFFIXES:
+            Path(f"{path}{suffix}").unlink(missing_ok=True)
 
     def _prepare_once(self) -> None:
         self.path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        if self._salvaged.exists() and not self.path.exists():
+            # The power failed between the two renames.
+            self._remove(self.path)
+            self._salvaged.rename(self.path)
         for suffix in _FILE_SUFFIXES:
             make_private(Path(f"{self.path}{suffix}"))
         # SQLite would create the file as the umask allows; the side files follow it.
@@ -134,6 +184,7 @@ class Database:
         with contextlib.suppress(FileExistsError):
             os.close(open_private(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL))
         with closing(self._open("rw")) as connection:
+            self._check_owner(connection)
             self._check(connection)
             version = _version(connection)
             if version == 0:
@@ -142,30 +193,61 @@ class Database:
                 connection.execute("PRAGMA journal_mode = WAL")
             self._migrate(connection)
 
+    def _check_owner(self, connection: sqlite3.Connection) -> None:
+        """Raise StoreError if it is another program's database."""
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        query = "SELECT name FROM sqlite_schema WHERE type = 'table'"
+        tables = {name for (name,) in connection.execute(query)}
+        # Databases of early versions have no id.
+        is_ours = application == 0 and (not tables or tables >= FIRST_TABLES)
+        if application != APPLICATION_ID and not is_ours:
+            raise StoreError(
+                f"{self.path}: is the database of another program, which stays as it "
+                "is; choose another store.path"
+            )
+
     def _check(self, connection: sqlite3.Connection) -> None:
-        if self.path.stat().st_size > MAX_CHECKED_MIB * 2**20:
-            return
-        (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        if answer != "ok":
-            error = sqlite3.DatabaseError(answer.splitlines()[-1])
-            error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-            raise error
+        """Look for damage, as far as the time suffices."""
+        timer = threading.Timer(self._check_seconds, connection.interrupt)
+        timer.start()
+        try:
+            for table in (*_checked_first(connection), 1):
+                answers = connection.execute(f"PRAGMA quick_check({table})")
+                (answer,) = answers.fetchone() or ("ok",)
+                if answer != "ok":
+                    raise damage(answer.splitlines()[-1])
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+                raise
+            logger.info(
+                "database %s is large: it was only partly checked for damage",
+                self.path,
+            )
+        finally:
+            timer.cancel()
+            timer.join()
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         newest = len(self._migrations)
         while (version := _version(connection)) != newest:
             if version > newest:
-                raise StoreError(
-                    f"{self.path}: has version {version}, and this program knows "
-                    f"only {newest}: a newer one wrote it; use that, or another "
-                    "store.path"
-                )
+                raise StoreError(self._newer(version))
             with transaction(connection):
                 # Another process may have been faster.
                 if _version(connection) == version:
                     for statement in statements(self._migrations[version]):
                         connection.execute(statement)
                     connection.execute(f"PRAGMA user_version = {version + 1}")
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        if application != APPLICATION_ID:
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+
+    def _newer(self, version: int) -> str:
+        return (
+            f"{self.path}: has version {version}, and this program knows only "
+            f"{len(self._migrations)}: a newer one wrote it; use that, or another "
+            "store.path"
+        )
 
     def _open(self, mode: str) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -175,6 +257,7 @@ class Database:
             isolation_level=None,
             check_same_thread=False,
         )
+        connection.text_factory = _lenient_text
         try:
             # Views of a file from elsewhere may not call functions of the program.
             connection.execute("PRAGMA trusted_schema = OFF")
@@ -204,9 +287,10 @@ class PathConnection:
     A database that was moved away or set aside is left, and the new one opened.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, read_only: bool = False) -> None:
         """Open nothing yet."""
         self._database = database
+        self._read_only = read_only
         self._connection: sqlite3.Connection | None = None
         self._file: os.stat_result | None = None
 
@@ -228,7 +312,7 @@ class PathConnection:
         if not self.is_at_path:
             self.close()
         if self._connection is None:
-            self._connection = self._database.connect()
+            self._connection = self._database.connect(read_only=self._read_only)
             self._file = self._database.path.stat()
         return self._connection
 
@@ -265,109 +349,15 @@ def open_database(path: Path) -> Database:
         StoreError: See `Database.prepare`.
     """
     database = Database(path)
-    database.prepare()
+    database.prepare(mends=False)
     return database
+
+
+def _checked_first(connection: sqlite3.Connection) -> list[str]:
+    query = "SELECT name FROM sqlite_schema WHERE name IN ('alerts', 'rule_state')"
+    return [name for (name,) in connection.execute(query)]
 
 
 def _version(connection: sqlite3.Connection) -> int:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     return int(version)
-
-
-class WriterLock:
-    """Lock of the monitor that writes; released when its process ends in any way.
-
-    Without it a second monitor would take the sounds that the first one is detecting
-    for the remains of a crash.  Readers and the commands do not need it.
-    """
-
-    def __init__(self, path: Path) -> None:
-        """Take nothing yet; `path` is that of the database."""
-        self._path = path
-        self._descriptor: int | None = None
-
-    def acquire(self) -> None:
-        """Take the lock; once it is held, do nothing.
-
-        Raises:
-            StoreError: Another monitor holds it.
-            OSError: The lock file cannot be created.
-        """
-        if self._descriptor is not None or sys.platform == "win32":
-            return
-        path = Path(f"{self._path}.lock")
-        descriptor = open_private(path, os.O_RDWR | os.O_CREAT)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(descriptor)
-            if not isinstance(error, BlockingIOError):
-                raise
-            raise StoreError(
-                f"database {self._path} is being written by another monitor; give "
-                "this one another state_dir or store.path"
-            ) from None
-        self._descriptor = descriptor
-
-    def release(self) -> None:
-        """Let another monitor write."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-
-class DiskReserve:
-    """Space for what must be written, inside the database's own files.
-
-    Another program that fills the disk cannot take it: free pages in the database, and
-    a write-ahead log that keeps its length and is written over from its beginning.
-    """
-
-    def __init__(self, path: Path) -> None:
-        """Take no space yet; `path` is that of the database."""
-        self._path = path
-        self._has_space = True
-
-    def has_space(self) -> bool:
-        """Return True if the disk has space for more than records and alerts.
-
-        A change is logged.
-        """
-        # Twice as much on the way back, or a disk at the edge would fill the log.
-        wanted = MIN_FREE_BYTES if self._has_space else 2 * MIN_FREE_BYTES
-        has_space = self._free_bytes() >= wanted
-        if has_space != self._has_space:
-            logger.warning(_SPACE_AGAIN if has_space else _ALMOST_FULL, self._path)
-        self._has_space = has_space
-        return has_space
-
-    @property
-    def is_filled(self) -> bool:
-        """True if the write-ahead log has its length."""
-        try:
-            return Path(f"{self._path}-wal").stat().st_size >= RESERVE_BYTES
-        except OSError:
-            return False
-
-    @staticmethod
-    def fill(connection: sqlite3.Connection) -> None:
-        """Write zeros, and delete them again: their pages and the log stay behind.
-
-        Raises:
-            sqlite3.Error: They cannot be written.
-        """
-        # Two transactions: pages that one transaction takes and frees are not written.
-        with transaction(connection):
-            connection.execute("CREATE TABLE IF NOT EXISTS reserve (content BLOB)")
-            connection.execute(
-                "INSERT INTO reserve (content) VALUES (zeroblob(?))", (RESERVE_BYTES,)
-            )
-        with transaction(connection):
-            connection.execute("DROP TABLE reserve")
-        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-
-    def _free_bytes(self) -> int:
-        try:
-            return shutil.disk_usage(self._path.parent).free
-        except OSError:
-            return 1 << 62  # the next write finds out why

@@ -8,10 +8,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
-from monitor.errors import StoreUnavailableError
+from monitor.errors import StoreDamagedError, StoreUnavailableError
 from monitor.sinks.store.database import Database, transaction
 from monitor.sinks.store.queries import MAX_ROW_MS
 from monitor.sinks.store.records import from_ms, to_ms
+from monitor.sinks.store.writer_lock import WriterLock
 
 T = TypeVar("T")
 
@@ -57,7 +58,13 @@ def count(path: Path, since: datetime | None) -> Forgotten:
     Raises:
         StoreUnavailableError: The database cannot be read.
     """
-    return _run(Database(path), lambda connection: _count(connection, _values(since)))
+    database = Database(path)
+
+    def counted(connection: sqlite3.Connection) -> Forgotten:
+        database.check_readable(connection)
+        return _count(connection, _values(since))
+
+    return _run(database, counted, read_only=True)
 
 
 def forget(path: Path, since: datetime | None, now: datetime) -> Forgotten:
@@ -71,7 +78,7 @@ def forget(path: Path, since: datetime | None, now: datetime) -> Forgotten:
             the copy of it that waits in the write-ahead log could not be removed.
     """
     database = Database(path)
-    database.prepare()
+    _prepare(database)
     values = _values(since)
 
     def delete(connection: sqlite3.Connection) -> Forgotten:
@@ -102,14 +109,30 @@ def _values(since: datetime | None) -> dict[str, int]:
     return {"since": _ALWAYS if since is None else to_ms(since), "row": MAX_ROW_MS}
 
 
-def _run(database: Database, work: Callable[[sqlite3.Connection], T]) -> T:
+def _prepare(database: Database) -> None:
+    """Prepare it; where it is damaged, set it aside as a monitor would."""
     try:
-        with closing(database.connect()) as connection:
+        database.prepare(mends=False)
+    except StoreDamagedError:
+        lock = WriterLock(database.path)
+        lock.acquire()
+        try:
+            database.prepare()
+        finally:
+            lock.release()
+
+
+def _run(
+    database: Database,
+    work: Callable[[sqlite3.Connection], T],
+    *,
+    read_only: bool = False,
+) -> T:
+    try:
+        with closing(database.connect(read_only=read_only)) as connection:
             return work(connection)
-    except sqlite3.Error as error:
-        raise StoreUnavailableError(
-            f"database {database.path} cannot be used: {error}"
-        ) from None
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        raise database.failure(error) from None
 
 
 def _count(connection: sqlite3.Connection, values: dict[str, int]) -> Forgotten:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from monitor.errors import StoreError, StoreUnavailableError
+from monitor.errors import StoreError
 from monitor.records import EVERY_SOURCE, Timed
 from monitor.sinks.store.database import Database
 from monitor.sinks.store.records import (
@@ -116,10 +116,11 @@ class Reader:
 
 @contextmanager
 def open_to_read(path: Path) -> Iterator[Reader]:
-    """Open the database at `path`; errors of reading it become sentences.
+    """Open the database at `path`, and write nothing; errors become sentences.
 
     Raises:
-        StoreError: It is not there, is damaged, or this program cannot read it.
+        StoreError: It is not there, is damaged, or belongs to another version or to
+            another program.
     """
     if not path.exists():
         raise StoreError(f"there is no database {path}: 'run' makes it")
@@ -127,15 +128,12 @@ def open_to_read(path: Path) -> Iterator[Reader]:
     try:
         connection = database.connect(read_only=True)
         try:
-            if not database.is_current(connection):
-                database.prepare()
+            database.check_readable(connection)
             yield Reader(connection)
         finally:
             connection.close()
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-        raise StoreUnavailableError(
-            f"database {path} cannot be read: {error}"
-        ) from None
+        raise database.failure(error) from None
 
 
 class _Query:

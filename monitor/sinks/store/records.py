@@ -16,10 +16,12 @@ from monitor.records import (
     GapReason,
     Health,
     HealthKind,
+    HealthState,
     Onset,
     Record,
     Timed,
 )
+from monitor.sinks.store.salvage import damage
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +29,7 @@ KILLED = "the monitor was killed, or the power failed"
 
 _Read = TypeVar("_Read")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -96,8 +99,11 @@ def begin_session(connection: sqlite3.Connection, session: Session, now_ms: int)
 def source_key(connection: sqlite3.Connection, name: str) -> int:
     """Return the key of a source; insert the source if it is new."""
     connection.execute("INSERT OR IGNORE INTO sources (name) VALUES (?)", (name,))
-    ((key,),) = connection.execute("SELECT id FROM sources WHERE name = ?", (name,))
-    return cast("int", key)
+    found = connection.execute("SELECT id FROM sources WHERE name = ?", (name,))
+    row = found.fetchone()
+    if row is None:
+        raise damage("an index and its table contradict each other")
+    return cast("int", row[0])
 
 
 def is_forgotten(
@@ -185,6 +191,39 @@ def select(
     return cursor.execute(query, values)
 
 
+INVALID = (ValueError, TypeError, ArithmeticError, LookupError, RecursionError)
+"""Errors of reading a row that no monitor can have written."""
+
+
+def text_of(value: object) -> str:
+    """Return the value of a column of text."""
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.40} is no text")
+    return value
+
+
+def count_of(value: object) -> int:
+    """Return the value of a column of whole numbers that are not negative."""
+    if not isinstance(value, int) or value < 0:
+        raise TypeError(f"{value!r:.40} is no count")
+    return value
+
+
+def moment_of(value: object) -> datetime:
+    """Return the value of a column of milliseconds."""
+    moment = from_ms(count_of(value))
+    if not _EPOCH < moment < _LATEST:
+        raise ValueError(f"{value} is no time of this program")
+    return moment
+
+
+def one_of(choice: Sequence[Any], value: object) -> Any:
+    """Return the value of a column that has one of some words."""
+    if value not in choice:
+        raise ValueError(f"{value!r:.40} is none of {', '.join(choice)}")
+    return value
+
+
 def read_rows(
     rows: Iterable[sqlite3.Row], read: Callable[[sqlite3.Row], _Read]
 ) -> Iterator[_Read]:
@@ -196,7 +235,7 @@ def read_rows(
     for row in rows:
         try:
             found = read(row)
-        except (ValueError, TypeError, ArithmeticError, LookupError, RecursionError):
+        except INVALID:
             unreadable += 1
         else:
             yield found
@@ -211,42 +250,43 @@ def read_rows(
 def read_occurrence(row: sqlite3.Row) -> Timed:
     """Turn a row of events_read into its event, or its onset if it is going on."""
     onset = Onset(
-        row["id"],
-        row["source_name"],
-        row["label"],
-        row["start_sample"],
-        row["stop_sample"],
+        text_of(row["id"]),
+        text_of(row["source_name"]),
+        text_of(row["label"]),
+        count_of(row["start_sample"]),
+        count_of(row["stop_sample"]),
         _number(row["peak_score"]),
         _number(row["mean_score"]),
         _number(row["level_dbfs"]),
         _number(row["laeq_db"]),
         tuple((str(label), _number(score)) for label, score in json.loads(row["top"])),
-        row["model"],
+        text_of(row["model"]),
     )
     if row["end_reason"] is None:
         return _timed(onset, row)
-    reason: EndReason = _one_of(EndReason, row["end_reason"])
+    reason: EndReason = one_of(get_args(EndReason), row["end_reason"])
     return _timed(_end(onset, reason, onset.stop), row)
 
 
 def read_gap(row: sqlite3.Row) -> Timed:
     """Turn a row of gaps_read into its gap."""
-    start, stop = row["start_sample"], row["stop_sample"]
-    reason: GapReason = _one_of(GapReason, row["reason"])
-    return _timed(Gap(row["source_name"], start, stop, reason), row)
+    start, stop = count_of(row["start_sample"]), count_of(row["stop_sample"])
+    reason: GapReason = one_of(get_args(GapReason), row["reason"])
+    return _timed(Gap(text_of(row["source_name"]), start, stop, reason), row)
 
 
 def read_health(row: sqlite3.Row) -> Timed:
     """Turn a row of health_read into its record, raised while it is going on."""
-    kind: HealthKind = _one_of(HealthKind, row["kind"])
+    kind: HealthKind = one_of(get_args(HealthKind), row["kind"])
+    state: HealthState = one_of(get_args(HealthState), row["state"])
     record = Health(
-        row["source_name"],
-        row["start_sample"],
-        row["stop_sample"],
+        text_of(row["source_name"]),
+        count_of(row["start_sample"]),
+        count_of(row["stop_sample"]),
         kind,
-        row["state"],
-        row["detail"],
-        row["id"],
+        state,
+        text_of(row["detail"]),
+        text_of(row["id"]),
     )
     return _timed(record, row)
 
@@ -324,12 +364,6 @@ def _timed(record: Onset | Event | Gap | Health, row: sqlite3.Row) -> Timed:
     if row["end_ms"] is not None:
         end_utc = from_ms(row["end_ms"])
     return Timed(record, start_seconds, end_seconds, start_utc, end_utc)
-
-
-def _one_of(choice: Any, value: object) -> Any:
-    if value not in get_args(choice):
-        raise ValueError(f"{value!r} is none of {get_args(choice)}")
-    return value
 
 
 def _finite(value: float) -> float | None:

@@ -8,6 +8,12 @@ model of another rate.
 from collections.abc import Iterator
 from sqlite3 import complete_statement
 
+APPLICATION_ID = 0x534D6F6E
+"""`SMon`, in the header of the file; early versions did not write it."""
+
+FIRST_TABLES = frozenset({"sessions", "sources", "events", "gaps", "scores", "alerts"})
+"""Tables of every version, by which a database without the id is recognised."""
+
 MIGRATIONS: tuple[str, ...] = (
     """
 -- A session is one run of the monitor.

@@ -28,10 +28,12 @@ from numpy.typing import NDArray
 from monitor.errors import StoreError
 from monitor.records import ScoreFrame, Timed
 from monitor.sinks.store.records import (
+    count_of,
     from_ms,
     insert,
     is_forgotten,
     source_key,
+    text_of,
     to_ms,
 )
 
@@ -133,17 +135,20 @@ class ScoreRow:
 
 def read_score_row(row: sqlite3.Row) -> ScoreRow:
     """Turn a row of scores_read into its `ScoreRow`."""
+    data = row["data"]
+    if not isinstance(data, bytes):
+        raise TypeError("its scores are no blob")
     return ScoreRow(
-        row["session_name"],
-        row["source_name"],
+        text_of(row["session_name"]),
+        text_of(row["source_name"]),
         from_ms(row["start_ms"]),
         from_ms(row["end_ms"]),
-        row["start_sample"],
-        row["window_samples"],
-        row["hop_samples"],
-        row["frames"],
-        row["format"],
-        row["data"],
+        count_of(row["start_sample"]),
+        count_of(row["window_samples"]),
+        count_of(row["hop_samples"]),
+        count_of(row["frames"]),
+        count_of(row["format"]),
+        data,
     )
 
 

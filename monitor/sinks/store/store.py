@@ -11,12 +11,17 @@ from typing import Any, Protocol
 from monitor.clock import Clock
 from monitor.config.outputs import StoreSettings
 from monitor.errors import StoreUnavailableError
-from monitor.records import ScoreFrame, SourceState, Timed
-from monitor.sinks.alerts.outbox import Alert
+from monitor.records import HealthState, ScoreFrame, SourceState, Timed
+from monitor.sinks.alerts.alert import Alert
 from monitor.sinks.sink import Sink
 from monitor.sinks.store.database import Database
 from monitor.sinks.store.maintenance import Maintenance
-from monitor.sinks.store.records import Session, interrupted_records, to_ms
+from monitor.sinks.store.records import (
+    INVALID,
+    Session,
+    interrupted_records,
+    to_ms,
+)
 from monitor.sinks.store.scores import ScoreLog
 from monitor.sinks.store.writer import Backlog, RetryTimer, Writer
 from monitor.statistics import Statistics
@@ -26,6 +31,9 @@ logger = logging.getLogger(__name__)
 MEMORY_RECORDS = 10_000
 FLUSH_SECONDS = 10.0
 """Longest time that scores wait in memory."""
+
+MEND_SECONDS = 60.0
+"""Pause between attempts to set a damaged file aside, and time for which it is said."""
 
 _RULE_STATE = "rules"
 
@@ -77,6 +85,8 @@ class Store(Sink):
         *,
         rules: AlertRules | None = None,
         committed: Callable[[], None] = lambda: None,
+        damage: Callable[[], Exception | None] = lambda: None,
+        health: Callable[[HealthState, str], None] = lambda _state, _detail: None,
         memory_records: int = MEMORY_RECORDS,
         before: "Store | None" = None,
     ) -> None:
@@ -91,6 +101,8 @@ class Store(Sink):
             clock: Clock of the machine.
             rules: Make alerts, which are committed with the records they follow from.
             committed: Called after a commit with alerts.
+            damage: Returns the damage that a reader of the database ran into, if any.
+            health: Called when a damaged database was set aside, and when that is over.
             memory_records: Onsets, events, gaps and, apart from them, alerts that are
                 kept in memory while the database cannot be written.
             before: The store of this file until now, which is closed.  Within a
@@ -104,6 +116,10 @@ class Store(Sink):
         self._clock = clock
         self._rules = rules
         self._committed = committed
+        self._damage = damage
+        self._health = health
+        self._incident: str | None = None
+        self._mend_at = self._healthy_at = 0.0
         self._backlog = Backlog(memory_records)
         self._has_recovered = False
         self._recovered: list[Timed] = []
@@ -161,6 +177,7 @@ class Store(Sink):
         if self._rules is not None:
             self._has_run_rules = True
             self._backlog.alerts.extend(self._rules.tick(self._clock.utc()))
+        self._mend()
         self._commit_if_due()
         if not self._retry.is_failing:
             self._maintenance.run_if_due()
@@ -189,6 +206,23 @@ class Store(Sink):
             # The database does not have the state of a commit that failed.
             self._rules.restore(before._rules.state())
             self._has_run_rules = True
+
+    def _mend(self) -> None:
+        """Set a file aside that readers found damaged; report what was done."""
+        now, damage = self._clock.monotonic(), self._damage()
+        if damage is not None and now >= self._mend_at:
+            self._mend_at = now + MEND_SECONDS
+            try:
+                self._writer.set_aside(damage)
+            except StoreUnavailableError as error:
+                logger.error("%s; it stays in use, and its alerts go on", error)
+        incident = self.database.incident
+        if incident != self._incident:
+            self._incident, self._healthy_at = incident, now + MEND_SECONDS
+            self._health("raised", incident or "")
+        elif self._healthy_at and now >= self._healthy_at:
+            self._healthy_at = 0.0
+            self._health("cleared", "")
 
     def _commit_if_due(self) -> None:
         now = self._clock.monotonic()
@@ -310,7 +344,7 @@ def read_rule_state(connection: sqlite3.Connection) -> dict[str, Any] | None:
         return None
     try:
         state = json.loads(row[0])
-    except (ValueError, RecursionError):
+    except INVALID:
         state = None
     if not isinstance(state, dict):
         logger.error("the stored state of the alert rules is damaged: they begin anew")

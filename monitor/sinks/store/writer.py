@@ -11,16 +11,17 @@ from typing import TypeVar
 from monitor.clock import Clock
 from monitor.errors import StoreUnavailableError
 from monitor.records import Timed
-from monitor.sinks.alerts.outbox import Alert, write_alerts
+from monitor.sinks.alerts.alert import Alert
+from monitor.sinks.alerts.outbox import write_alerts
 from monitor.sinks.store.database import (
     Database,
-    DiskReserve,
     PathConnection,
-    WriterLock,
-    is_damage,
     transaction,
 )
+from monitor.sinks.store.disk_reserve import DiskReserve
 from monitor.sinks.store.records import Session, begin_session, to_ms, write_record
+from monitor.sinks.store.salvage import is_damage
+from monitor.sinks.store.writer_lock import WriterLock
 
 logger = logging.getLogger(__name__)
 
@@ -79,9 +80,17 @@ class Writer:
             except sqlite3.DatabaseError as error:
                 if not is_damage(error):
                     raise
-                self.disconnect()
-                self.database.set_aside(error)
+                self.set_aside(error)
                 return self._write(work, synced, lock_seconds)
+
+    def set_aside(self, error: Exception) -> None:
+        """Set the file aside, at which a reader failed; see `Database.set_aside`.
+
+        Raises:
+            StoreUnavailableError: It cannot be done now.
+        """
+        self.disconnect()
+        self.database.set_aside(error)
 
     def fill_reserve(self) -> None:
         """Reserve space for records and alerts, while the disk has some.
@@ -120,8 +129,9 @@ class Writer:
     def _connected(self) -> sqlite3.Connection:
         if not self._connection.is_at_path:
             self._session_key = 0
-            self.database.prepare()
+            # First the lock: two monitors must not set aside one damaged file.
             self._lock.acquire()
+            self.database.prepare()
         return self._connection.get()
 
     @contextlib.contextmanager
@@ -187,9 +197,15 @@ class Backlog:
         self.records.extendleft((timed, received_ms) for timed in reversed(batch))
 
     def write(self, connection: sqlite3.Connection, session: int) -> None:
-        """Store everything inside a transaction; then `clear`, if it was committed."""
+        """Store everything inside a transaction; then `clear`, if it was committed.
+
+        A record whose row has been damaged is left out.
+        """
         for timed, received_ms in self.records:
-            write_record(connection, session, timed, received_ms)
+            try:
+                write_record(connection, session, timed, received_ms)
+            except sqlite3.IntegrityError as error:
+                logger.error("a record of %s is lost: %s", timed.record.source, error)
         write_alerts(connection, self.alerts)
 
     def clear(self) -> None:

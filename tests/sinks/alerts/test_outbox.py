@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from monitor.sinks.alerts.outbox import MOST_ATTEMPTS, Attempt, Outbox, write_alerts
+from monitor.sinks.alerts.alert import Attempt
+from monitor.sinks.alerts.outbox import MOST_ATTEMPTS, Outbox, write_alerts
 from monitor.sinks.store.database import open_database, transaction
 from tests.support.alerts import NOW, alert
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from monitor.sinks.alerts.outbox import Attempt, Outbox, write_alerts
+from monitor.sinks.alerts.alert import Attempt
+from monitor.sinks.alerts.outbox import Outbox, write_alerts
 from monitor.sinks.alerts.pending import STORING_SECONDS, PendingAlerts
 from monitor.sinks.store.database import Database, open_database, transaction
 from tests.support.alerts import NOW, alert
@@ -18,7 +19,7 @@ DELIVERED = Attempt(NOW, "delivered", "", 0.1)
 
 @contextmanager
 def pending_alerts(database: Database, clock: FakeClock) -> Iterator[PendingAlerts]:
-    pending = PendingAlerts(ENDPOINT, Outbox(database), clock.monotonic)
+    pending = PendingAlerts(ENDPOINT, Outbox(database), clock)
     try:
         yield pending
     finally:

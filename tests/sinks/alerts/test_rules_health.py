@@ -10,7 +10,7 @@ from monitor.config.alerts import AlertSettings
 from monitor.config.config import Config
 from monitor.records import EVERY_SOURCE, Timed
 from monitor.records import Health as HealthRecord
-from monitor.sinks.alerts.outbox import Alert
+from monitor.sinks.alerts.alert import Alert
 from monitor.sinks.alerts.rules import Rules
 from tests.support.alerts import rule
 from tests.support.health import trouble

@@ -6,7 +6,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.sinks.alerts.outbox import Entry
+from monitor.sinks.alerts.alert import Entry
 from monitor.sinks.alerts.schedule import (
     GIVE_UP_SECONDS,
     PASS_OVER_ATTEMPTS,

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from monitor.clock import SystemClock
 from monitor.config.hooks import WebhookSettings
+from monitor.sinks.alerts.alert import Alert, Attempt
 from monitor.sinks.alerts.hooks import Delivered, Hook, Outcome, Refused, Retry
 from monitor.sinks.alerts.hooks.webhook import Webhook
-from monitor.sinks.alerts.outbox import Alert, Attempt, Outbox, write_alerts
+from monitor.sinks.alerts.outbox import Outbox, write_alerts
 from monitor.sinks.alerts.schedule import back_off_seconds
 from monitor.sinks.alerts.sender import Sender
 from monitor.sinks.store.database import Database, open_database, transaction
@@ -312,8 +313,8 @@ def test_alerts_that_cannot_be_stored_are_delivered_from_memory_once(
 class Impatient(Database):
     """Does not wait five seconds for another writer."""
 
-    def connect(self) -> sqlite3.Connection:
-        connection = super().connect()
+    def connect(self, *, read_only: bool = False) -> sqlite3.Connection:
+        connection = super().connect(read_only=read_only)
         connection.execute("PRAGMA busy_timeout = 10")
         return connection
 
@@ -323,7 +324,7 @@ def test_a_database_that_was_replaced_is_found(database: Database) -> None:
     hook = FakeHook()
     with running(database, hook) as sender:
         wait_until(lambda: states(database)[0][0] == "delivered")
-        database.set_aside("for a test")
+        database.set_aside(OSError("for a test"))
         database.prepare()
         put(database, *now_alerts(3)[2:])
         sender.wake()

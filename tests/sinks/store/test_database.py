@@ -169,7 +169,10 @@ def test_a_damaged_file_is_set_aside_and_logged(
     assert callable(damage)
     damage(path)
     damaged = path.read_bytes()
-    database = open_database(path)
+    with pytest.raises(StoreError, match="is damaged"):
+        open_database(path)
+    database = Database(path)
+    database.prepare()
     assert pragma(database, "user_version") == len(MIGRATIONS)
     (aside,) = (file for file in tmp_path.iterdir() if ".damaged-" in file.name)
     assert aside.read_bytes() == damaged

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 from monitor.config.detection import DetectionSettings, LabelSettings
 from monitor.detection.rules import resolve_rules
+from monitor.errors import StoreError
 from monitor.records import Event
 from monitor.runtime.replay import replay
+from monitor.sinks.store.database import open_database
 from monitor.sinks.store.queries import open_to_read
 from monitor.sinks.store.schema import MIGRATIONS
 from monitor.sinks.store.scores import FORMAT, ScoreRow, encode_frames
@@ -46,12 +48,29 @@ DUMP = Path(__file__).with_name("version_3.sql")
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+def version_3(tmp_path: Path) -> Path:
     path = tmp_path / "monitor.db"
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(DUMP.read_text())
         connection.execute("PRAGMA user_version = 3")
     return path
+
+
+@pytest.fixture
+def path(version_3: Path) -> Path:
+    """The migrated database."""
+    open_database(version_3)
+    return version_3
+
+
+def test_a_reader_leaves_an_older_version_as_it_is(version_3: Path) -> None:
+    before = version_3.read_bytes()
+    with (
+        pytest.raises(StoreError, match=r"version 3, .* 'run' brings it up to date"),
+        open_to_read(version_3),
+    ):
+        pass
+    assert version_3.read_bytes() == before
 
 
 def test_scores_are_read_as_version_3_read_them(path: Path) -> None:
@@ -113,8 +132,9 @@ def test_a_row_takes_as_many_bytes_as_in_version_3(path: Path) -> None:
 
 
 def test_a_new_run_ends_the_open_event_and_stores_beside_the_old_rows(
-    path: Path, caplog: pytest.LogCaptureFixture
+    version_3: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    path = version_3
     store = make_store(path, FakeClock(), run="next")
     store.write(score_frames(20))
     store.close()

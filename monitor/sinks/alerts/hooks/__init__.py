@@ -12,7 +12,7 @@ from monitor.config.base import Settings
 from monitor.config.hooks import CommandSettings, WebhookSettings
 from monitor.config.outputs import MqttAlertSettings, NotifySettings
 from monitor.errors import require_extra
-from monitor.sinks.alerts.outbox import Alert
+from monitor.sinks.alerts.alert import Alert
 
 
 @dataclass(frozen=True, slots=True)

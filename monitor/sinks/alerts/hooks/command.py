@@ -14,9 +14,9 @@ from typing import IO
 
 from monitor.config.hooks import CommandSettings
 from monitor.errors import ConfigError
+from monitor.sinks.alerts.alert import Alert
 from monitor.sinks.alerts.body import facts
 from monitor.sinks.alerts.hooks import Delivered, Outcome, Retry
-from monitor.sinks.alerts.outbox import Alert
 from monitor.text import printable
 
 logger = logging.getLogger(__name__)

@@ -5,8 +5,8 @@ import time
 from collections.abc import Mapping
 
 from monitor.config.outputs import MqttAlertSettings
+from monitor.sinks.alerts.alert import Alert
 from monitor.sinks.alerts.hooks import Delivered, Outcome, Retry
-from monitor.sinks.alerts.outbox import Alert
 from monitor.sinks.mqtt.connection import BrokerConnection, BrokerError, Message
 
 

@@ -7,9 +7,9 @@ import apprise
 
 from monitor.config.outputs import NotifySettings
 from monitor.errors import ConfigError
+from monitor.sinks.alerts.alert import Alert
 from monitor.sinks.alerts.body import render
 from monitor.sinks.alerts.hooks import Delivered, Outcome, Retry
-from monitor.sinks.alerts.outbox import Alert
 from monitor.sinks.alerts.secrets import read_one_line
 from monitor.text import printable, redact, secret_parts
 

@@ -23,9 +23,9 @@ import httpx
 from monitor import __version__
 from monitor.config.hooks import WebhookSettings, check_url
 from monitor.errors import ConfigError
+from monitor.sinks.alerts.alert import Alert
 from monitor.sinks.alerts.body import render
 from monitor.sinks.alerts.hooks import Delivered, Outcome, Refused, Retry
-from monitor.sinks.alerts.outbox import Alert
 from monitor.sinks.alerts.secrets import (
     read_one_line,
     read_secret,

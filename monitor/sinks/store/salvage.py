@@ -1,0 +1,253 @@
+"""Salvage: what can still be read of a damaged database, carried over to a new one.
+
+Rows are read in ranges of their keys, which are divided around pages that cannot be
+read: a bad page costs its own rows.
+"""
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+SALVAGE_SECONDS = 4.0
+"""Time for all tables but the first ones; the ring buffers hold longer."""
+
+_FIRST = ("sessions", "sources", "forgotten", "rule_state", "alerts")
+_TABLES = (*_FIRST, "events", "health", "gaps", "attempts", "scores")
+_INNER = ("sessions", "sources", "forgotten", "attempts")
+"""Tables that users do not know, named only if something of them is lost."""
+
+_NOUNS = {"rule_state": "states of the alert rules", "scores": "minutes of scores"}
+
+_MOST_FAILURES = 50_000
+_CHUNK = 1000
+_LAST_KEY = 1 << 62
+_LAST_MS = 250_000_000_000_000
+"""Milliseconds in the year 9892."""
+
+_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_UNREADABLE = frozenset({sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ})
+
+_Columns = list[str]
+
+
+def is_damage(error: Exception) -> bool:
+    """Return True if `error` says that the file, or a page of it, is unreadable."""
+    if isinstance(error, UnicodeDecodeError):  # of SQLite's message on a damaged table
+        return True
+    code = getattr(error, "sqlite_errorcode", None)
+    # The low byte is the kind, the rest gives more detail.
+    return code is not None and (code & 0xFF in _DAMAGE or code in _UNREADABLE)
+
+
+def damage(reason: str) -> sqlite3.DatabaseError:
+    """Make the error of a database whose parts contradict each other."""
+    error = sqlite3.DatabaseError(reason)
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
+
+
+@dataclass(slots=True)
+class Count:
+    """Rows of one kind."""
+
+    read: int = 0
+    total: int | None = None
+    """Rows that there were; None: unknown."""
+
+    @property
+    def is_short(self) -> bool:
+        """True if some were not read, or may not have been."""
+        return self.total is None or self.read < self.total
+
+    def __str__(self) -> str:
+        """Return, for example, `210 of 214`."""
+        total = "an unknown number" if self.total is None else f"{self.total:,}"
+        return f"{self.read:,} of {total}"
+
+
+def salvage(old: sqlite3.Connection, new: sqlite3.Connection, now_ms: int) -> str:
+    """Copy every row that can be read; return the numbers, for people.
+
+    `new` has empty tables of the newest version, `old` may be of an earlier one.
+
+    Raises:
+        sqlite3.Error: `new` cannot be written.
+    """
+    until = time.monotonic() + SALVAGE_SECONDS
+    pending = Count()
+    counts = {"pending alerts": pending}
+    new.execute("PRAGMA foreign_keys = OFF")
+    for group in (_TABLES[:-1], _TABLES[-1:]):
+        new.execute("BEGIN IMMEDIATE")
+        for table in group:
+            limit = None if table in _FIRST else until
+            counts[table] = _copy(old, new, table, limit, pending, now_ms)
+        _complete_references(new)
+        new.execute("COMMIT")
+    parts = [
+        f"{count} {_NOUNS.get(name, name)}"
+        for name, count in counts.items()
+        if (count.read or count.total) and (count.is_short or name not in _INNER)
+    ]
+    return f"carried over {', '.join(parts)}" if parts else "nothing in it is readable"
+
+
+def dead_alert(
+    row: Mapping[str, object], reason: str, now_ms: int
+) -> dict[str, object]:
+    """Make a row of `alerts` that makes no sense one that lists may show."""
+
+    def text(name: str, otherwise: str) -> str:
+        value = row.get(name)
+        return value if isinstance(value, str) and value else otherwise
+
+    def whole(name: str, otherwise: int) -> int:
+        value = row.get(name)
+        is_usual = isinstance(value, int) and 0 <= value < _LAST_MS
+        return int(str(value)) if is_usual else otherwise
+
+    created = whole("created_ms", now_ms)
+    return {
+        "id": text("id", f"damaged-{row.get('sequence')}"),
+        "endpoint": text("endpoint", "unknown"),
+        "rule": text("rule", "unknown"),
+        "kind": text("kind", "unknown"),
+        "event_id": text("event_id", "") or None,
+        "created_ms": created,
+        # Without its id it is no body: `alerts retry` cannot send it.
+        "body": json.dumps({"unreadable": str(row.get("body"))}),
+        "state": "dead",
+        "attempts": whole("attempts", 0),
+        "next_attempt_ms": whole("next_attempt_ms", created),
+        "deadline_ms": whole("deadline_ms", created),
+        "last_error": reason,
+    }
+
+
+def _copy(
+    old: sqlite3.Connection,
+    new: sqlite3.Connection,
+    table: str,
+    until: float | None,
+    pending: Count,
+    now_ms: int,
+) -> Count:
+    count = Count(total=_number(old, "SELECT count(*) FROM TABLE", table))
+    if table == "alerts":
+        query = "SELECT count(*) FROM TABLE WHERE state = 'pending'"
+        pending.total = _number(old, query, table)
+    columns = _columns(new, table)
+    known = _columns(old, table) or columns
+    columns = [name for name in columns if name in known]
+    for key, *values in _rows(old, table, columns, until):
+        row: dict[str, object] = dict(zip(columns, values, strict=True))
+        if not _is_inserted(new, table, row):
+            if table != "alerts" or row.get("state") in (
+                "delivered",
+                "dead",
+                "dropped",
+            ):
+                continue
+            reason = "its row made no sense when its database was set aside"
+            row = {
+                **dead_alert({**row, "sequence": key}, reason, now_ms),
+                "sequence": key,
+            }
+            if not _is_inserted(new, table, row):
+                continue
+        count.read += 1
+        pending.read += row.get("state") == "pending"
+    return count
+
+
+def _is_inserted(
+    new: sqlite3.Connection, table: str, row: Mapping[str, object]
+) -> bool:
+    """Insert a row; False: its values have the wrong types, or its key is taken."""
+    statement = "INSERT INTO TABLE (COLUMNS) VALUES (PLACES)"
+    statement = statement.replace("TABLE", table).replace("COLUMNS", ", ".join(row))
+    places = ", ".join("?" * len(row))
+    try:
+        new.execute(statement.replace("PLACES", places), list(row.values()))
+    except sqlite3.IntegrityError:
+        return False
+    return True
+
+
+def _columns(connection: sqlite3.Connection, table: str) -> _Columns:
+    try:
+        found = connection.execute(f"PRAGMA table_info({table})").fetchall()
+    except (sqlite3.Error, UnicodeDecodeError):
+        return []
+    return [str(column[1]) for column in found]
+
+
+def _rows(
+    old: sqlite3.Connection, table: str, columns: _Columns, until: float | None
+) -> Iterator[tuple[object, ...]]:
+    """Read the rows, each with its key before it; the newest thousands first."""
+    query = (
+        "SELECT rowid, COLUMNS FROM TABLE NOT INDEXED "
+        "WHERE rowid BETWEEN ? AND ? ORDER BY rowid"
+    )
+    query = query.replace("TABLE", table).replace("COLUMNS", ", ".join(columns))
+    failures = 0
+    for ranges in _chunks(old, table):
+        while ranges and failures < _MOST_FAILURES:
+            if until is not None and time.monotonic() > until:
+                return
+            first, last = ranges.pop()
+            try:
+                for row in old.execute(query, (first, last)):
+                    if not first <= row[0] <= last:
+                        raise sqlite3.DatabaseError("pages refer to each other")
+                    yield row
+                    first = row[0] + 1
+            except (sqlite3.Error, UnicodeDecodeError):
+                failures += 1
+                if first < last:
+                    middle = (first + last) // 2
+                    ranges += [(middle + 1, last), (first, middle)]
+
+
+def _chunks(old: sqlite3.Connection, table: str) -> Iterator[list[tuple[int, int]]]:
+    least = _number(old, "SELECT min(rowid) FROM TABLE NOT INDEXED", table) or 0
+    most = _number(old, "SELECT max(rowid) FROM TABLE NOT INDEXED", table)
+    if most is None:
+        most = _number(
+            old, "SELECT seq FROM sqlite_sequence WHERE name = 'TABLE'", table
+        )
+    if most is None:
+        yield [(least, _LAST_KEY)]
+        return
+    for last in range(most, least - 1, -_CHUNK):
+        yield [(max(least, last - _CHUNK + 1), last)]
+
+
+def _number(connection: sqlite3.Connection, query: str, table: str) -> int | None:
+    try:
+        row = connection.execute(query.replace("TABLE", table)).fetchone()
+    except (sqlite3.Error, UnicodeDecodeError):
+        return None
+    return row[0] if row and isinstance(row[0], int) else None
+
+
+def _complete_references(new: sqlite3.Connection) -> None:
+    """Give rows whose session or source was lost one that says so."""
+    for table in ("events", "gaps", "health", "scores"):
+        for statement in _LOST:
+            new.execute(statement.replace("TABLE", table))
+
+
+_LOST = (
+    "INSERT OR IGNORE INTO sources (id, name) "
+    "SELECT DISTINCT source, 'lost-' || source FROM TABLE "
+    "WHERE source NOT IN (SELECT id FROM sources)",
+    "INSERT OR IGNORE INTO sessions "
+    "(id, session, started_ms, model, labels, sample_rate) "
+    "SELECT DISTINCT session, 'lost-' || session, 0, 'lost', '[]', "
+    "coalesce((SELECT sample_rate FROM sessions ORDER BY id DESC LIMIT 1), 44100) "
+    "FROM TABLE WHERE session NOT IN (SELECT id FROM sessions)",
+)

@@ -1,0 +1,124 @@
+"""A damaged database is set aside, and everything that can be read is carried over."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from monitor.records import HealthState
+from monitor.sinks.alerts.alert import Attempt, Entry
+from monitor.sinks.alerts.outbox import Outbox, write_alerts
+from monitor.sinks.alerts.pending import PendingAlerts
+from monitor.sinks.store.database import Database, open_database, transaction
+from tests.support.alerts import NOW, alert
+from tests.support.clock import FakeClock
+from tests.support.damage import damage_page
+from tests.support.store import AlertOnEverything, make_store, rows
+from tests.support.timed import event, onset, statistics
+
+PENDING = 214
+ENDPOINT = "siren/webhook"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A database with 214 pending alerts of some size, events and rule state."""
+    path = tmp_path / "monitor.db"
+    store = make_store(path, rules=AlertOnEverything(), run="before")
+    store.write([event(number=number) for number in range(300)])
+    store.close()
+    with closing(open_database(path).connect()) as connection:
+        connection.execute("DELETE FROM alerts")
+        with transaction(connection):
+            write_alerts(
+                connection, [alert(n, notes="x" * 500) for n in range(PENDING)]
+            )
+    return path
+
+
+def pending_numbers(database: Database) -> list[int]:
+    """Deliver everything; return the numbers in their order."""
+    pending = PendingAlerts(ENDPOINT, Outbox(database), FakeClock())
+    numbers = []
+    while (entry := pending.first()) is not None:
+        assert len(numbers) <= PENDING, "an alert comes again and again"
+        numbers.append(entry.alert.body["number"])
+        pending.record(delivered(entry), Attempt(NOW, "delivered", "", 0.1))
+    pending.close()
+    return numbers
+
+
+def delivered(entry: Entry) -> Entry:
+    return Entry(entry.alert, "delivered", 1, entry.next_attempt, None, entry.sequence)
+
+
+def test_a_bad_page_costs_its_own_alerts_only(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    damage_page(path, alert(100).id.encode())
+    before = path.read_bytes()
+    rules = AlertOnEverything()
+    store = make_store(path, run="after", rules=rules)
+    (aside,) = path.parent.glob("*.damaged-*")
+    assert aside.read_bytes() == before
+    kept = rows(path, "SELECT count(*) FROM alerts WHERE state = 'pending'")[0]
+    assert PENDING - 12 <= kept < PENDING
+    (message,) = (it.getMessage() for it in caplog.records if it.levelname == "ERROR")
+    assert f"carried over {kept} of {PENDING} pending alerts" in message
+    assert "300 of 300 events" in message
+    assert aside.name in message
+    assert rules.count == 300
+    assert rows(path, "SELECT count(*) FROM events_read") == [300]
+    store.write([onset(number=999)])
+    store.close()
+    assert len(pending_numbers(store.database)) == kept
+
+
+def numbers_lost(numbers: list[int]) -> list[int]:
+    return sorted(set(range(PENDING)) - set(numbers))
+
+
+def test_the_others_are_delivered_before_the_file_can_be_set_aside(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    damage_page(path, alert(100).id.encode())
+    database = Database(path)
+    numbers = pending_numbers(database)
+    lost = numbers_lost(numbers)
+    assert 100 in lost
+    assert len(lost) < 12
+    assert numbers == sorted(numbers)
+    assert len(caplog.records) == len(lost)
+    assert database.take_reported() is not None
+    assert database.take_reported() is None
+
+
+def test_the_store_sets_aside_what_a_sender_could_not_read(path: Path) -> None:
+    clock = FakeClock()
+    database = Database(path)
+    said: list[tuple[HealthState, str]] = []
+    store = make_store(
+        path,
+        clock,
+        run="after",
+        damage=database.take_reported,
+        health=lambda state, detail: said.append((state, detail)),
+    )
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    damage_page(path, alert(100).id.encode())
+    store.report(statistics())
+    assert not said
+    delivered_first = pending_numbers(database)
+    store.report(statistics())
+    ((state, detail),) = said
+    assert state == "raised"
+    assert "pending alerts" in detail
+    assert list(path.parent.glob("*.damaged-*"))
+    assert pending_numbers(database) == []
+    assert len(delivered_first) > PENDING - 12
+    clock.advance(60)
+    store.report(statistics())
+    assert said[1:] == [("cleared", "")]
+    store.close()
