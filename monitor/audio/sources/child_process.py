@@ -5,11 +5,13 @@ import fcntl
 import logging
 import os
 import select
+import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
 
+from monitor import subreaper
 from monitor.errors import SourceError
 
 logger = logging.getLogger(__name__)
@@ -21,18 +23,19 @@ _LAST_ERROR_LINES = 3
 _LAST_READS = 16
 _FLOOD_PAUSE_SECONDS = 0.01
 
-_GRACE_SECONDS = 0.3
-"""Time from SIGTERM to SIGKILL."""
+_GRACE_SECONDS = 1.0
+"""Time from SIGTERM to SIGKILL: a subreaper needs it."""
 
-_DEATH_SECONDS = 1.0
+_DEATH_SECONDS = 0.3
 """Time from SIGKILL to giving up: a process may hang in the kernel."""
 
 
 class ChildProcess:
-    """A running program with its own process group.  Used by one thread.
+    """A running program, with everything that it starts.  Used by one thread.
 
-    With `keep_stdin_open` its standard input ends when the monitor ends, even if that
-    was killed.
+    It runs below a subreaper.  Only with `keep_stdin_open` it does not: such a child
+    must end with its standard input, which ends when the monitor ends, even if that was
+    killed.
     """
 
     def __init__(
@@ -43,11 +46,13 @@ class ChildProcess:
         keep_stdin_open: bool = False,
     ) -> None:
         """Start `argv`, without a shell; raise `SourceError` if that fails."""
+        if shutil.which(argv[0]) is None:
+            raise SourceError(f"{argv[0]!r} cannot be started: it is gone")
         try:
             # A group of its own: Ctrl-C is for the monitor, which ends its children
-            # itself, and all processes of a pipeline can be ended at once.
+            # itself.
             self._process = subprocess.Popen(  # noqa: S603 - the user's own command
-                argv,
+                argv if keep_stdin_open else subreaper.command_line(argv),
                 stdin=subprocess.PIPE if keep_stdin_open else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -60,7 +65,7 @@ class ChildProcess:
         assert self._process.stdout is not None
         assert self._process.stderr is not None
         self.pid = self._process.pid
-        """Process id, which is also the id of the group."""
+        """Process id, which is also the id of the group; that of the subreaper."""
         self._stdout = self._process.stdout.fileno()
         self._stderr = self._process.stderr.fileno()
         self._errors = b""
@@ -118,6 +123,11 @@ class ChildProcess:
         Called after its output has ended.
         """
         code = self.wait(timeout_seconds)
+        if code is None:
+            # The subreaper may be waiting for what the program left running.
+            self._terminate()
+            code = self.wait(_GRACE_SECONDS)
+            code = None if code == -signal.SIGTERM else code
         if code == 0:
             return None
         if code is None:
@@ -129,11 +139,15 @@ class ChildProcess:
         return ": ".join(filter(None, [ending, "; ".join(self.last_lines)]))
 
     def close(self) -> None:
-        """End the whole group: terminate, a moment later kill.  Returns in 1.3 s."""
-        self._signal_group(signal.SIGTERM)
-        self._exits_within(_GRACE_SECONDS)
-        # In any case: its own children may have outlived it.
-        self._signal_group(signal.SIGKILL)
+        """End everything: terminate, later kill.  Returns in 1.3 s."""
+        self._terminate()
+        if (
+            not self._exits_within(_GRACE_SECONDS)
+            # The subreaper is gone, but what it had to end may be there.
+            or self._process.returncode == -signal.SIGKILL
+        ):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
         if not self._exits_within(_DEATH_SECONDS):
             logger.warning("process %d hangs and cannot be killed", self.pid)
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
@@ -162,9 +176,9 @@ class ChildProcess:
             return False
         return True
 
-    def _signal_group(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, number)
+    def _terminate(self) -> None:
+        # Not the group: the subreaper passes the signal on.
+        self._process.terminate()
 
 
 def _signal_name(number: int) -> str:

@@ -6,13 +6,15 @@
 PortAudio may hang, crash, or never notice a new device; then only this process is lost.
 Standard output gets the bytes that `wire` describes, or with `--list` a JSON list of
 devices; standard error one sentence if something fails.  The child ends when its
-standard input ends: it must not outlive the monitor.
+standard input ends: it must not outlive the monitor.  The kernel kills it if it can not
+notice, because it is stopped.
 """
 
 import argparse
 import json
 import os
 import queue
+import signal
 import sys
 import threading
 import time
@@ -23,6 +25,7 @@ from typing import Any
 from monitor.audio.sources.devices import InputDevice, choose_device, stable_id
 from monitor.audio.sources.wire import PipeHeader, encode_block
 from monitor.errors import SourceError
+from monitor.subreaper import die_with_parent
 
 _LEAST_LATENCY_SECONDS = 0.1
 """Buffer asked of the sound card; a longer one survives a busier machine."""
@@ -119,6 +122,7 @@ def main() -> None:
     parser.add_argument("--channels", type=int)
     parser.add_argument("--list", action="store_true")
     arguments = parser.parse_args()
+    die_with_parent(signal.SIGKILL)
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     code = 0
     try:

@@ -15,7 +15,7 @@ from monitor.runtime.drills.monitor_process import (
     DrillResult,
     MonitorProcess,
     Say,
-    children,
+    descendants,
 )
 from monitor.runtime.drills.noise_bursts import BURST_DBFS, PERIOD_SECONDS
 from monitor.runtime.drills.plan import (
@@ -88,7 +88,7 @@ def unplug(plan: DrillPlan, folder: Path, say: Say) -> DrillResult:
 def _interrupt_capture(monitor: MonitorProcess, number: signal.Signals) -> float:
     """Send a signal to the capturing process; return the seconds until recovery."""
     time.sleep(UNDISTURBED_SECONDS)
-    found = children(monitor.process.pid)
+    found = descendants(monitor.process.pid)
     if not found:
         raise DrillError("no process captures the source, so none can be killed")
     began = time.monotonic()

@@ -178,9 +178,39 @@ def test_close_ends_the_children_of_the_command_too() -> None:
     wait_for_end(grandchild)
 
 
+@pytest.mark.parametrize("left", ["sys.exit(0)", "sleep_for_ever()"])
+def test_close_ends_what_left_the_group_of_the_command(left: str) -> None:
+    code = (
+        "if not os.fork():\n"
+        " os.setsid()\n"
+        " if os.fork(): sys.exit(0)\n"
+        " signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        " put(struct.pack('<1000f', *[os.getpid()] * 1000))\n"
+        " sleep_for_ever()\n" + left
+    )
+    with running(code, PcmFormat(44_100, 1, "f32le")) as stream:
+        daemon = int(wait_for_samples(stream)[0, 0])
+        os.kill(daemon, 0)  # it exists
+        if left == "sys.exit(0)":
+            assert stream.read(0.3) is None  # it may go on delivering
+    wait_for_end(daemon)
+
+
+def test_the_exit_code_of_a_command_that_leaves_a_daemon_is_known() -> None:
+    code = (
+        "if not os.fork(): os.setsid(); os.close(1); sleep_for_ever()\n"
+        "numbers(0, 2000); sys.exit('no such card')"
+    )
+    with running(code) as stream:
+        wait_for_samples(stream)
+        with pytest.raises(SourceError, match="exit code 1: no such card"):
+            wait_for_samples(stream)
+
+
 def test_ctrl_c_does_not_reach_the_command() -> None:
     """The command is not in the group that a terminal sends SIGINT to."""
-    code = "put(struct.pack('<1000h', *[os.getpgrp() == os.getpid()] * 1000))"
+    code = "put(struct.pack('<1000h', *[os.getpgrp() != "
+    code += f"{os.getpgrp()}] * 1000))"
     with running(code) as stream:
         assert wait_for_samples(stream)[0, 0] * 2**15 == 1
 

@@ -153,15 +153,17 @@ def test_a_stopped_child_can_be_closed(portaudio: Behave) -> None:
     wait_for_end(stream.pid)
 
 
-@pytest.mark.parametrize("behaviour", ["well", "hang"])
+@pytest.mark.parametrize("behaviour", ["well", "hang", "stopped"])
 def test_the_child_does_not_outlive_a_monitor_that_was_killed(
     portaudio: Behave, behaviour: str
 ) -> None:
-    portaudio(behaviour)
+    portaudio("well" if behaviour == "stopped" else behaviour)
+    wait = "while stream.read(1) is None: pass" if behaviour == "stopped" else ""
     code = (
         "import time\n"
         "from monitor.audio.sources.microphone import Microphone\n"
         "stream = Microphone('default').open()\n"
+        f"{wait}\n"
         "print(stream.pid, flush=True)\n"
         "time.sleep(60)\n"
     )
@@ -170,6 +172,8 @@ def test_the_child_does_not_outlive_a_monitor_that_was_killed(
     ) as monitor:
         assert monitor.stdout is not None
         pid = int(monitor.stdout.readline())
+        if behaviour == "stopped":
+            os.kill(pid, signal.SIGSTOP)
         monitor.kill()
     wait_for_end(pid)
 
