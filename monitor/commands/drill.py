@@ -25,6 +25,7 @@ Drills:
   disk      fill the disk
   webhook   let the alert endpoint reject alerts, fail and hang
   crash     kill the monitor at random moments
+  terminal  read nothing of the display
   all       all of them, one after the other
 
 Only unplug captures from a configured source, the first live one; the others
@@ -38,7 +39,7 @@ Examples:
 Exit codes: 0 all passed, 1 one failed, 2 wrong usage.
 """
 
-Name = Literal["all", "unplug", "overrun", "disk", "webhook", "crash"]
+Name = Literal["all", "unplug", "overrun", "disk", "webhook", "crash", "terminal"]
 
 
 def drill(
@@ -88,8 +89,9 @@ def _run_drill(name: Name, plan: "DrillPlan") -> "DrillResult":
     from monitor.runtime.drills.capture_drills import overrun, unplug
     from monitor.runtime.drills.delivery_drills import crash, disk, webhook
     from monitor.runtime.drills.monitor_process import DrillResult
+    from monitor.runtime.drills.terminal_drill import terminal
 
-    drills = (unplug, overrun, disk, webhook, crash)
+    drills = (unplug, overrun, disk, webhook, crash, terminal)
     run = {each.__name__: each for each in drills}[name]
     with tempfile.TemporaryDirectory(
         prefix=f"sound-monitor-{name}-", ignore_cleanup_errors=True

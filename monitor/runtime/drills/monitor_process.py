@@ -97,8 +97,12 @@ class MonitorProcess:
         arguments: Sequence[str | Path],
         environment: Mapping[str, str] | None = None,
         name: str = "run",
+        terminal: int | None = None,
     ) -> None:
-        """Start it with the options `arguments`; its state folder is `folder`/state."""
+        """Start it with the options `arguments`; its state folder is `folder`/state.
+
+        `terminal` is a descriptor for its output and its log, instead of the pipes.
+        """
         self.state_dir = folder / "state"
         self.printed: list[Line] = []
         self.logged: list[Line] = []
@@ -110,10 +114,11 @@ class MonitorProcess:
         self.process = subprocess.Popen(  # noqa: S603 - this very program
             [sys.executable, "-m", "monitor", "run", *arguments],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE if terminal is None else terminal,
+            stderr=subprocess.PIPE if terminal is None else terminal,
             env={
                 **inherited,
+                **({} if terminal is None else {"TERM": "xterm"}),
                 "STATE_DIRECTORY": str(self.state_dir),
                 "NOTIFY_SOCKET": notify,
                 **(environment or {}),
@@ -251,6 +256,8 @@ def _read_notices(notices: socket.socket, is_ready: threading.Event) -> None:
 
 
 def _read_lines(stream: Any, lines: list[Line]) -> None:
+    if stream is None:  # a terminal
+        return
     with stream:
         for line in stream:
             text = line.decode(errors="replace").rstrip()
