@@ -76,11 +76,14 @@ def send_tests(
     from monitor.commands.configuration import load
     from monitor.sinks.alerts.build import build_hooks, close_hooks, send_test
     from monitor.sinks.alerts.hooks import Delivered
+    from monitor.sinks.alerts.secrets import hide_secrets
 
-    rules = load(config).config.alerts
+    settings = load(config).config
+    rules = settings.alerts
     known = [endpoint for rule in rules for endpoint in rule.endpoints]
     chosen = _choose(endpoints or [], known)
     hooks = build_hooks(rules, os.environ)
+    hide_secrets(settings.model_dump())
     try:
         outcomes = [send_test(name, hooks[name]) for name in chosen]
     finally:

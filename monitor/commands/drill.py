@@ -60,8 +60,10 @@ def drill(
     from monitor.commands.configuration import load, with_options
     from monitor.commands.process import print_json, print_line
     from monitor.runtime.drills.plan import plan_drills
+    from monitor.sinks.alerts.secrets import hide_secrets
 
     settings = load(config).config
+    hide_secrets(settings.model_dump())
     chosen = None
     if source is not None:
         chosen = with_options(settings, inputs=[source]).sources[0]

@@ -28,6 +28,7 @@ from monitor.runtime.services import ServiceContext, build_services
 from monitor.runtime.supervisor import Summary
 from monitor.runtime.threads import RunningThread, Threads, join
 from monitor.runtime.worker import Parts, Worker
+from monitor.sinks.alerts.secrets import hide_secrets
 from monitor.sinks.console.live import LiveConsole, can_show
 from monitor.sinks.console.plain import PlainConsole
 from monitor.sinks.event_log import EventLog
@@ -55,7 +56,9 @@ class Environment:
     summary: Summary
     """A sink of every configuration: it counts the events of the day."""
 
-    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    """The variables of the process at its start; children do not get the secrets."""
+
     reports: HealthReports = field(default_factory=HealthReports)
     wakeup: threading.Event = field(default_factory=threading.Event)
     """Wakes the worker."""
@@ -186,6 +189,7 @@ def plan_app(
         )
     elif config.alerts:
         raise ConfigError("alerts need a database, and store.path is null")
+    hide_secrets(config.model_dump())
     return Plan(config, model, factory, opened, pipeline, services, alerting, timelines)
 
 

@@ -1,6 +1,7 @@
 """`alerts` tests endpoints, and lists and changes the alerts of the outbox."""
 
 import json
+import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -134,6 +135,8 @@ def test_a_test_reaches_every_endpoint_and_reports_what_fails(
         ]
         assert run(tmp_path, "test", "--json", alerts=rules) == 1
         results = json.loads(capsys.readouterr().out)
+        assert "WEBHOOK_SECRET" not in os.environ, "programs would inherit it"
+        monkeypatch.setenv("WEBHOOK_SECRET", SECRET)
         assert run(tmp_path, "test", "good/webhook", alerts=rules) == 0
         assert run(tmp_path, "test", "sirens", alerts=rules) == 2
     assert {each["endpoint"]: each["outcome"] for each in results} == {

@@ -1,9 +1,10 @@
 """The secrets and certificates that the configuration refers to."""
 
 import hashlib
+import os
 import re
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,19 @@ def tls_context(ca_file: str | None, place: str) -> ssl.SSLContext:
     raise ConfigError(f"{place}.ca_file: {ca_file} {problem}")
 
 
+def hide_secrets(
+    settings: Mapping[str, Any], environ: MutableMapping[str, str] = os.environ
+) -> None:
+    """Take all secrets that `settings` name out of `environ`.
+
+    Child processes inherit what is left: source commands and command hooks are other
+    people's programs.  Whoever reads the secrets needs a copy made before.
+    """
+    names = {name for kind, name in _references(settings) if kind == "env"}
+    for name in (CREDENTIALS_VARIABLE, *names):
+        environ.pop(name, None)
+
+
 MOST_FILE_BYTES = 2**20
 """Bytes read of a file; secrets and certificates are shorter."""
 
@@ -124,19 +138,27 @@ def digest_of_contents(settings: Mapping[str, Any], environ: Mapping[str, str]) 
     return digest.hexdigest()
 
 
-def _contents(value: Any, environ: Mapping[str, str], key: str = "") -> Iterator[bytes]:
+def _contents(
+    settings: Mapping[str, Any], environ: Mapping[str, str]
+) -> Iterator[bytes]:
+    for kind, name in _references(settings):
+        yield _secret(kind, name, environ)
+
+
+def _references(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """All references to secrets, as kind and name; other files are of kind `file`."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
-            yield from _contents(inner, environ, str(name))
+            yield from _references(inner, str(name))
     elif isinstance(value, list | tuple):
         for inner in value:
-            yield from _contents(inner, environ, key)
+            yield from _references(inner, key)
     elif isinstance(value, str):
         found = _REFERENCE.fullmatch(value)
         if found is not None:
-            yield _secret(found[1], found[2], environ)
+            yield found[1], found[2]
         elif _FILE_KEY.fullmatch(key):
-            yield _head(Path(value))
+            yield "file", value
 
 
 def _secret(kind: str, name: str, environ: Mapping[str, str]) -> bytes:

@@ -45,6 +45,24 @@ def test_the_alert_is_on_stdin_and_in_the_environment(tmp_path: Path) -> None:
     assert arguments == ["$HOME; exit 1", "*"]  # there is no shell
 
 
+LONG = "x" * 1_000_000
+"""More than fits into a pipe."""
+
+
+def test_a_body_of_any_length_arrives(tmp_path: Path) -> None:
+    script = (
+        "import json, sys, time; time.sleep(0.2);"
+        "raise SystemExit(json.load(sys.stdin)['long'] != 1_000_000 * 'x')"
+    )
+    assert python(script).deliver(alert(long=LONG)) == Delivered("exit code 0")
+
+
+def test_a_program_that_does_not_read_a_long_body_holds_nothing_up() -> None:
+    hook = command("sleep", "30", total_seconds=0.3)
+    assert hook.deliver(alert(long=LONG)) == Retry("killed after 0.3 s")
+    assert command("true").deliver(alert(long=LONG)) == Delivered("exit code 0")
+
+
 @pytest.mark.parametrize(
     ("script", "reason"),
     [

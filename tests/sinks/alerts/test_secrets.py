@@ -1,12 +1,35 @@
-"""A secret or a file that is renewed is noticed though the settings stay the same."""
+"""Secrets: a renewed one is noticed, and no child process inherits one."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 from monitor.config.base import Settings
+from monitor.config.config import Config
 from monitor.config.hooks import WebhookSettings
 from monitor.config.outputs import MqttSettings
-from monitor.sinks.alerts.secrets import digest_of_contents
+from monitor.sinks.alerts.secrets import digest_of_contents, hide_secrets
+
+
+def test_the_secrets_of_a_configuration_are_taken_out_of_the_environment() -> None:
+    config = Config.model_validate(
+        {
+            "heartbeat": {"url_secret": "env:BEAT"},
+            "alerts": [
+                {
+                    "name": "siren",
+                    "webhook": {
+                        "url": "https://example.org",
+                        "bearer": "env:TOKEN",
+                        "secret_headers": {"x-key": "env:KEY"},
+                    },
+                },
+            ],
+        }
+    )
+    environ = {"BEAT": "1", "TOKEN": "2", "KEY": "3", "CREDENTIALS_DIRECTORY": "/run"}
+    environ |= {"PATH": "/bin", "OTHER": "4"}
+    hide_secrets(config.model_dump(), environ)
+    assert environ == {"PATH": "/bin", "OTHER": "4"}
 
 
 def digest(section: Settings, environ: Mapping[str, str]) -> str:

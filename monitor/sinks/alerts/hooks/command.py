@@ -41,7 +41,7 @@ class Command:
     def __init__(
         self, settings: CommandSettings, place: str, environ: Mapping[str, str]
     ) -> None:
-        """Find the program, which inherits `environ`: see `build_hook`."""
+        """Find the program: see `build_hook`."""
         self.target = settings.argv[0]  # the arguments may hold secrets
         self.total_seconds = settings.total_seconds + 1.0  # with time to end it
         if shutil.which(self.target, path=environ.get("PATH")) is None:
@@ -49,7 +49,6 @@ class Command:
                 f"{place}.argv: {self.target!r} is not an executable program"
             )
         self._settings = settings
-        self._environ = environ
         self._cancelled = threading.Event()
 
     def deliver(self, alert: Alert) -> Outcome:
@@ -86,18 +85,18 @@ class Command:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={**self._environ, **variables},
+            # Without the secrets: see `hide_secrets`.
+            env={**os.environ, **variables},
             start_new_session=True,
         )
         assert process.stdin is not None
         assert process.stdout is not None
         with process.stdout as stdout:
             os.set_blocking(stdout.fileno(), False)
-            with contextlib.suppress(OSError), process.stdin as stdin:
-                # A body fits into the pipe, so this does not wait for the program.
-                stdin.write(json.dumps(dict(alert.body)).encode())
             output = _Output(stdout)
-            ended = self._wait(process, output, deadline)
+            body = json.dumps(dict(alert.body)).encode()
+            with contextlib.closing(_Input(process.stdin, body)) as given:
+                ended = self._wait(process, given, output, deadline)
         self._log(alert, output)
         if not ended:
             return Retry(f"killed after {self._settings.total_seconds:g} s")
@@ -106,10 +105,15 @@ class Command:
         return Delivered("exit code 0")
 
     def _wait(
-        self, process: "subprocess.Popen[bytes]", output: "_Output", deadline: float
+        self,
+        process: "subprocess.Popen[bytes]",
+        given: "_Input",
+        output: "_Output",
+        deadline: float,
     ) -> bool:
         """Wait for the end of the program; kill it if it is late or cancelled."""
         while process.poll() is None:
+            given.write()
             output.read()
             if self._cancelled.wait(POLL_SECONDS) or time.monotonic() >= deadline:
                 with contextlib.suppress(ProcessLookupError):
@@ -122,6 +126,34 @@ class Command:
     def _log(self, alert: Alert, output: "_Output") -> None:
         for line in output.lines():
             logger.info("alert %s: %s: %s", alert.endpoint, self.target, line)
+
+
+class _Input:
+    """The body on its way to a program, which may read late or never.
+
+    A long digest does not fit into the pipe.
+    """
+
+    def __init__(self, stream: IO[bytes], body: bytes) -> None:
+        os.set_blocking(stream.fileno(), False)
+        self._stream = stream
+        self._left = memoryview(body)
+
+    def write(self) -> None:
+        try:
+            while self._left:
+                self._left = self._left[os.write(self._stream.fileno(), self._left) :]
+        except BlockingIOError:
+            return
+        except OSError:  # it has closed its input
+            self._left = self._left[:0]
+        self.close()
+
+    def close(self) -> None:
+        if not self._stream.closed:
+            with contextlib.suppress(OSError):
+                self._stream.close()
+            self._left = self._left[:0]
 
 
 class _Output:
