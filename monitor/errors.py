@@ -4,8 +4,6 @@ Their message is one sentence for the user: it names the thing, the value and th
 rule, and says what to do.  Anything else that is raised is a bug.
 """
 
-import importlib.util
-
 
 class SoundMonitorError(Exception):
     """Expected trouble; a command that ends with it returns `exit_code`."""
@@ -65,24 +63,3 @@ class EndOfSourceError(SoundMonitorError):
 
 class OverrunError(SoundMonitorError):
     """The samples asked for have been overwritten: say so with a Gap, skip ahead."""
-
-
-_PACKAGES = {
-    "apprise": "apprise",
-    "paho": "paho-mqtt",
-    "prometheus_client": "prometheus-client",
-}
-"""Names of packages by their modules."""
-
-
-def require_extra(extra: str, module: str, place: str) -> None:
-    """Check that `module`, which `extra` brings, is there for the section at `place`.
-
-    Raises:
-        ConfigError: It is not installed.
-    """
-    if importlib.util.find_spec(module) is None:
-        raise ConfigError(
-            f"{place}: {_PACKAGES[module]} is not installed: "
-            f"pip install 'sound-monitor[{extra}]'"
-        )

@@ -10,8 +10,10 @@ INSTALL_HELP = """Install the daemon as a systemd service and start it.
 
 The service runs the program of this Python environment at every boot, as its
 own user and in a sandbox.  Its configuration is
-/etc/sound-monitor/config.yaml, which is never overwritten.  After an upgrade,
-run the command again: it replaces the unit file and restarts the service.
+/etc/sound-monitor/config.yaml, which is never overwritten; `systemctl reload
+sound-monitor` applies changes.  After an upgrade, run the command again: it
+replaces the unit file and restarts the service.  The program is linked into
+/usr/local/bin, unless something else has its name there.
 
 Examples:
   sound-monitor install-service --dry-run
@@ -22,7 +24,8 @@ Examples:
 
 UNINSTALL_HELP = """Stop and remove the systemd service.
 
-Configuration and data stay where they are.
+Its link in /usr/local/bin is removed too.  Configuration and data stay where
+they are.
 """
 
 DryRunOption = Annotated[
@@ -44,18 +47,20 @@ def install_service(
     """Install the unit file and the configuration, and start the service."""
     from monitor.runtime.service_install import (
         CONFIG,
+        calling_name,
         carry_out,
         examples,
         find_program,
         plan_install,
     )
 
-    carry_out(plan_install(find_program(), config), _say, dry_run=dry_run)
+    program = find_program()
+    carry_out(plan_install(program, config), _say, dry_run=dry_run)
     for line in (
         "",
-        f"Configuration: {CONFIG}; apply changes: systemctl reload sound-monitor",
+        f"Configuration: {CONFIG}; apply changes: sudo systemctl reload sound-monitor",
         f"Examples for a GPU, PulseAudio and PipeWire: {examples()}",
-        "State: sudo sound-monitor status",
+        f"State: sudo {calling_name(program)} status",
     ):
         _say(line)
 

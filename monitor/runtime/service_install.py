@@ -119,6 +119,9 @@ def _topmost(folders: Iterable[Path]) -> list[Path]:
 
 
 UNIT = Path("/etc/systemd/system") / UNIT_NAME
+LINK = Path("/usr/local/bin") / PROGRAM
+"""Where every user's shell finds the program."""
+
 CONFIG = Path("/etc/sound-monitor/config.yaml")
 STATE = Path("/var/lib/sound-monitor")
 
@@ -151,10 +154,11 @@ def plan_install(
     unit = render_unit(program, folders_of_program())
     return [
         *_install_config(config, _below(root, CONFIG)),
+        *_install_link(program, _below(root, LINK), _below(root, UNIT)),
         *_install_unit(unit, _below(root, UNIT)),
         _systemctl("reload the units", "daemon-reload"),
         _systemctl("start it at every boot", "enable", PROGRAM),
-        _systemctl("start it now", "restart", PROGRAM),
+        _systemctl("start this version now", "restart", PROGRAM),
     ]
 
 
@@ -168,6 +172,9 @@ def plan_uninstall(root: Path = Path("/")) -> list[Step]:
         Step(f"remove {unit}", unit.unlink),
         _systemctl("reload the units", "daemon-reload"),
     ]
+    link = _below(root, LINK)
+    if link.is_symlink() and link.readlink() == _program_of(unit):
+        steps.append(Step(f"remove {link}", link.unlink))
     others = (
         unit.with_name(f"{UNIT_NAME}.d"),
         _kept(unit),
@@ -241,6 +248,47 @@ def _install_unit(text: str, target: Path) -> list[Step]:
         Step(f"copy {target} to {old}", lambda: _copy(target, old)),
         Step(f"write {target}", lambda: _write(target, text, 0o644)),
     ]
+
+
+def _install_link(program: Path, link: Path, unit: Path) -> list[Step]:
+    """Link the program, unless something else has its name; `unit` names the former."""
+    if _is(link, program):
+        return [Step(f"keep {link}")]
+    is_ours = link.is_symlink() and link.readlink() == _program_of(unit)
+    if os.path.lexists(link) and not is_ours:
+        return [
+            Step(f"keep {link}: it is not of this service; its program is {program}")
+        ]
+    return [Step(f"link {link} to {program}", lambda: _link(link, program))]
+
+
+def calling_name(program: Path) -> str:
+    """Return what a shell calls the program by: its path if its name is taken."""
+    is_taken = os.path.lexists(LINK) and not _is(LINK, program)
+    return str(program) if is_taken else PROGRAM
+
+
+def _is(link: Path, program: Path) -> bool:
+    """Return True for the program itself and for a link to it."""
+    return link == program or (link.is_symlink() and link.readlink() == program)
+
+
+def _link(link: Path, program: Path) -> None:
+    new = link.with_name(f"{link.name}.new")
+    try:
+        link.parent.mkdir(parents=True, exist_ok=True)
+        new.unlink(missing_ok=True)
+        new.symlink_to(program)
+        new.replace(link)
+    except OSError as error:
+        raise ServiceError(f"{link}: cannot be written: {error.strerror}") from None
+
+
+def _program_of(unit: Path) -> Path | None:
+    """Return the program that a unit file starts; None: there is none."""
+    text = _read(unit) if unit.exists() else ""
+    found = re.search(r"^ExecStart=(\S+) run$", text, re.MULTILINE)
+    return None if found is None else Path(found[1])
 
 
 def _kept(unit: Path) -> Path:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from monitor.clock import Clock
 from monitor.config.config import Config
-from monitor.errors import ConfigError, require_extra
+from monitor.errors import ConfigError
+from monitor.extras import require_extra
 from monitor.runtime.health import HealthReports
 from monitor.sinks.sink import Sink
 from monitor.sinks.status_snapshot import DaemonFacts, SnapshotSettings, StatusTracker

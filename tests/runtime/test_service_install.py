@@ -23,9 +23,10 @@ class Machine:
         self.root = root
         self.unit = root / "etc/systemd/system/sound-monitor.service"
         self.config = root / "etc/sound-monitor/config.yaml"
+        self.link = root / "usr/local/bin/sound-monitor"
 
-    def install(self, config: Path | None = None) -> list[str]:
-        return perform(plan_install(PROGRAM, config, self.root))
+    def install(self, config: Path | None = None, program: Path = PROGRAM) -> list[str]:
+        return perform(plan_install(program, config, self.root))
 
     def files(self) -> dict[str, str]:
         found = [path for path in self.root.rglob("*") if path.is_file()]
@@ -111,6 +112,37 @@ def test_removing_takes_the_unit_and_leaves_configuration_and_data(machine):
         assert any(text.startswith(f"keep {left}:") for text in sentences)
 
 
+def test_the_program_is_linked_into_the_path_until_it_is_removed(machine):
+    sentences = machine.install()
+    assert f"link {machine.link} to {PROGRAM}" in sentences
+    assert machine.link.readlink() == PROGRAM
+    assert f"keep {machine.link}" in machine.install()
+    perform(plan_uninstall(machine.root))
+    assert not machine.link.is_symlink()
+
+
+def test_a_link_to_the_former_program_is_replaced(machine):
+    machine.install(program=Path("/opt/former/bin/sound-monitor"))
+    machine.install()
+    assert machine.link.readlink() == PROGRAM
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_what_is_not_of_the_service_is_neither_replaced_nor_removed(machine, kind):
+    machine.link.parent.mkdir(parents=True)
+    if kind == "file":
+        machine.link.write_text("mine")
+    else:
+        machine.link.symlink_to("/usr/bin/mine")
+    sentences = machine.install()
+    assert any("it is not of this service" in each for each in sentences)
+    perform(plan_uninstall(machine.root))
+    if kind == "file":
+        assert machine.link.read_text() == "mine"
+    else:
+        assert machine.link.readlink() == Path("/usr/bin/mine")
+
+
 def test_where_nothing_is_installed_nothing_is_removed(machine):
     (step,) = plan_uninstall(machine.root)
     assert step.perform is None
@@ -120,5 +152,6 @@ def test_a_dry_run_tells_all_and_does_nothing(machine):
     planned: list[str] = []
     carry_out(plan_install(PROGRAM, None, machine.root), planned.append, dry_run=True)
     assert machine.files() == {}
-    assert len(planned) == 5
+    assert len(planned) == 6
+    assert not machine.link.is_symlink()
     assert all(sentence.startswith("would ") for sentence in planned)

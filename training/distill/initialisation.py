@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from monitor.errors import UsageError
+from monitor.extras import require_extra
 from monitor.model.networks import Network
 from monitor.model.networks.mobile import BandMap, Gate, InvertedResidual
 from monitor.spec import ModelSpec
@@ -36,14 +37,10 @@ def read_weights(path: Path) -> Weights:
     Raises:
         UsageError: The package onnx is not installed, or it is no ONNX file.
     """
-    try:
-        import onnx
-        from onnx import numpy_helper
-    except ImportError:
-        raise UsageError(
-            "--teacher needs the packages onnx and onnxruntime; install "
-            "sound-monitor[onnx]"
-        ) from None
+    require_extra("onnx", "onnx", "--teacher")
+    import onnx
+    from onnx import numpy_helper
+
     try:
         graph = onnx.load(str(path)).graph
     except Exception as error:  # noqa: BLE001 - protobuf raises classes of its own

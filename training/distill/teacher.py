@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from torch.nn import functional
 
 from monitor.errors import UsageError
+from monitor.extras import require_extra
 from monitor.spec import ModelSpec
 from training.data.decoded import Advance
 from training.data.manifest import Clip
@@ -79,13 +80,9 @@ class Teacher:
 
     def _open(self) -> "InferenceSession":
         if self._session is None:
-            try:
-                import onnxruntime
-            except ImportError:
-                raise UsageError(
-                    "--teacher needs the packages onnx and onnxruntime; install "
-                    "sound-monitor[onnx]"
-                ) from None
+            require_extra("onnx", "onnxruntime", "--teacher")
+            import onnxruntime
+
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = options.inter_op_num_threads = 1
             try:

@@ -10,6 +10,7 @@ import pytest
 
 from monitor.config.outputs import NotifySettings
 from monitor.errors import ConfigError
+from monitor.extras import install_command
 from monitor.sinks.alerts.hooks import Delivered, Hook, Retry, build_hook
 from tests.support.alerts import alert
 from tests.support.endpoint import (
@@ -115,8 +116,8 @@ def test_without_apprise_it_is_said_how_to_get_it(
     monkeypatch.setitem(sys.modules, "apprise", None)
     with pytest.raises(ConfigError) as caught:
         hook(1)
-    message = f"{PLACE}: apprise is not installed: pip install 'sound-monitor[notify]'"
-    assert str(caught.value) == message
+    message = f"{PLACE}: needs the extra notify, which is not installed: run "
+    assert str(caught.value) == f"{message}`{install_command('notify')}`"
 
 
 def test_an_unknown_field_of_the_text_is_found_when_it_is_read() -> None:

@@ -11,7 +11,7 @@ from typing import Protocol
 from monitor.config.base import Settings
 from monitor.config.hooks import CommandSettings, WebhookSettings
 from monitor.config.outputs import MqttAlertSettings, NotifySettings
-from monitor.errors import require_extra
+from monitor.extras import require_extra
 from monitor.sinks.alerts.alert import Alert
 
 
