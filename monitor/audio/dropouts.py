@@ -14,7 +14,7 @@ more: a stream that is slower than this is losing samples."""
 _STEADY_SECONDS = _DRIFT * _WINDOW_SECONDS
 
 _LEAST_SHARE = 0.3
-"""Least share of the time covered by samples for the delays to be meaningful."""
+"""Least share of the time covered by samples for a steady delay to be meaningful."""
 
 _LEAST_SECONDS = 0.2
 """Shorter losses look like delays, and move no event by much."""
@@ -48,6 +48,7 @@ class DropoutDetector:
         self._count = 0  # samples in this window
         self._lowest = inf  # delay in this window
         self._lowest_before = inf  # in the one before
+        self._was_sparse = False  # the one before
         self._usual = inf  # least delay while nothing is missing
 
     def restart(self) -> None:
@@ -66,12 +67,14 @@ class DropoutDetector:
         if seconds < _WINDOW_SECONDS:
             return 0
         lowest = self._lowest
-        if self._count < _LEAST_SHARE * seconds * self._rate:
-            # A pause, and the first samples after it: those are late in any case.
-            lowest = inf
-        missing = round(self._missing_seconds(lowest, seconds) * self._rate)
+        is_sparse = self._count < _LEAST_SHARE * seconds * self._rate
+        # After a pause, the first samples are late in any case, and prove nothing.
+        may_be_steady = not (is_sparse or self._was_sparse)
+        missing_seconds = self._missing_seconds(lowest, seconds, may_be_steady)
+        missing = round(missing_seconds * self._rate)
         self._position += missing
         self._lowest_before = lowest - missing / self._rate
+        self._was_sparse = is_sparse
         self._begin_window(now)
         return missing
 
@@ -88,16 +91,18 @@ class DropoutDetector:
         self._lowest = inf
         self._count = 0
 
-    def _missing_seconds(self, lowest: float, window_seconds: float) -> float:
+    def _missing_seconds(
+        self, lowest: float, window_seconds: float, may_be_steady: bool
+    ) -> float:
         before = self._lowest_before
         if self._usual == inf or lowest - self._usual <= _LEAST_SECONDS:
             # A slow clock is followed slowly; a fast one, or a shorter delay, at once.
             self._usual = min(self._usual + _DRIFT * window_seconds, lowest)
             return 0.0
-        if inf in (lowest, before):
+        if before == inf:
             return 0.0
         late = min(lowest, before) - self._usual
-        is_steady = abs(lowest - before) <= _STEADY_SECONDS
+        is_steady = may_be_steady and abs(lowest - before) <= _STEADY_SECONDS
         grows = lowest > before and late >= self._stall_seconds
         return late if late > _LEAST_SECONDS and (is_steady or grows) else 0.0
 

@@ -69,6 +69,20 @@ def test_losses_that_never_stop_are_found_all_the_same() -> None:
     assert sum(missing) == pytest.approx(100.0, abs=12.0)
 
 
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.25, 0.5])
+def test_a_source_that_delivers_a_part_of_the_samples_loses_the_rest(
+    share: float,
+) -> None:
+    """A device at half its rate, and one that delivers next to nothing."""
+    count = round(share * BLOCK)
+    losing = [
+        *steady(10.0),
+        *((count, 10.0 + n * BLOCK / RATE) for n in range(1, 6001)),
+    ]
+    missing = sum(seconds for _, seconds in found(losing))
+    assert missing == pytest.approx(300 * (1 - share), abs=8.0)
+
+
 def test_a_network_that_catches_up_slowly_lost_nothing() -> None:
     """After an outage of a connection that is little faster than the sound."""
     outage, spare = 1.9, 1.05

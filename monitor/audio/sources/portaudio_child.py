@@ -11,6 +11,7 @@ notice, because it is stopped.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import queue
@@ -95,6 +96,8 @@ class _Receiver:
 
     def callback(self, data: Any, count: int, _time: Any, status: Any) -> None:
         """Store one block.  Runs on PortAudio's thread: copy, count, return."""
+        if count == 0:
+            return  # it delivers nothing, and is not open yet
         if self._queue.qsize() * len(data) >= _QUEUE_BYTES:
             self._dropped += count
             return
@@ -155,7 +158,16 @@ def _portaudio() -> Any:
             f"PortAudio cannot be loaded ({error}); install it, on Debian with "
             "'apt-get install libportaudio2'"
         ) from error
+    # ALSA cuts a name after so many bytes, maybe within a character, and a single name
+    # that is not UTF-8 would keep every device from being listed.
+    with contextlib.suppress(AttributeError):  # of another version
+        original = sounddevice._ffi_string
+        sounddevice._ffi_string = lambda text: _valid_utf8(original(text))
     return sounddevice
+
+
+def _valid_utf8(text: bytes) -> bytes:
+    return text.decode(errors="replace").encode()
 
 
 def _input_devices(portaudio: Any) -> list[tuple[InputDevice, int]]:

@@ -145,6 +145,13 @@ def test_a_portaudio_that_hangs_is_silence_and_can_be_closed(
     wait_for_end(stream.pid)
 
 
+def test_empty_blocks_are_no_delivery(portaudio: Behave) -> None:
+    portaudio("empty")
+    with closing(Microphone("default").open()) as stream:
+        assert [stream.read(0.3) for _ in range(5)] == [None] * 5
+        assert stream.sample_rate == 0  # it is not open
+
+
 def test_a_stopped_child_can_be_closed(portaudio: Behave) -> None:
     stream = Microphone("default").open()
     next_item(stream)
@@ -185,6 +192,17 @@ def test_devices_are_listed_without_those_that_only_play(portaudio: Behave) -> N
     ]
     portaudio("none")
     assert list_devices() == []
+
+
+def test_a_name_that_was_cut_within_a_character_hides_no_device(
+    portaudio: Behave,
+) -> None:
+    """ALSA cuts names after so many bytes."""
+    portaudio("cut-name")
+    assert [device.name for device in list_devices()] == [
+        "USB Mic: Audio (hw:1,0) \ufffd",
+        "Array: Audio (hw:2,0) \ufffd",
+    ]
 
 
 def test_a_list_without_portaudio_is_an_error(portaudio: Behave) -> None:

@@ -38,6 +38,10 @@ if BEHAVIOUR == "missing":
 default = SimpleNamespace(device=[1, 0])
 
 
+def _ffi_string(text: bytes) -> bytes:
+    return text
+
+
 def query_hostapis() -> list[dict[str, Any]]:
     return [{"name": "ALSA"}]
 
@@ -46,7 +50,7 @@ def query_devices(index: int | None = None) -> Any:
     devices = [
         {
             "index": place,
-            "name": name,
+            "name": _name(name),
             "hostapi": 0,
             "max_input_channels": inputs,
             "max_output_channels": outputs,
@@ -58,6 +62,12 @@ def query_devices(index: int | None = None) -> Any:
     if BEHAVIOUR == "none":
         return []
     return devices if index is None else devices[index]
+
+
+def _name(name: str) -> str:
+    """Decode a name as the real module does."""
+    odd = b" \xc3" if BEHAVIOUR == "cut-name" else b""
+    return _ffi_string(name.encode() + odd).decode()
 
 
 class RawInputStream:
@@ -99,14 +109,15 @@ class RawInputStream:
                     return
 
     def _deliver(self, position: int, overflow: bool) -> None:
+        count = 0 if BEHAVIOUR == "empty" else CALLBACK_SAMPLES
         values = [
             float(position + offset)
-            for offset in range(CALLBACK_SAMPLES)
+            for offset in range(count)
             for _ in range(self.channels)
         ]
         self._callback(
             struct.pack(f"={len(values)}f", *values),
-            CALLBACK_SAMPLES,
+            count,
             None,
             SimpleNamespace(input_overflow=overflow),
         )
