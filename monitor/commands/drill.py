@@ -26,6 +26,7 @@ Drills:
   webhook   let the alert endpoint reject alerts, fail and hang
   crash     kill the monitor at random moments
   terminal  read nothing of the display
+  clock     set its clock: days behind, right, back, far ahead
   all       all of them, one after the other
 
 Only unplug captures from a configured source, the first live one; the others
@@ -39,7 +40,9 @@ Examples:
 Exit codes: 0 all passed, 1 one failed, 2 wrong usage.
 """
 
-Name = Literal["all", "unplug", "overrun", "disk", "webhook", "crash", "terminal"]
+Name = Literal[
+    "all", "unplug", "overrun", "disk", "webhook", "crash", "terminal", "clock"
+]
 
 
 def drill(
@@ -89,11 +92,12 @@ def drill(
 def _run_drill(name: Name, plan: "DrillPlan") -> "DrillResult":
     """Run a drill in a temporary folder; an expected error is a failed outcome."""
     from monitor.runtime.drills.capture_drills import overrun, unplug
+    from monitor.runtime.drills.clock_drill import clock
     from monitor.runtime.drills.delivery_drills import crash, disk, webhook
     from monitor.runtime.drills.monitor_process import DrillResult
     from monitor.runtime.drills.terminal_drill import terminal
 
-    drills = (unplug, overrun, disk, webhook, crash, terminal)
+    drills = (unplug, overrun, disk, webhook, crash, terminal, clock)
     run = {each.__name__: each for each in drills}[name]
     with tempfile.TemporaryDirectory(
         prefix=f"sound-monitor-{name}-", ignore_cleanup_errors=True

@@ -139,7 +139,9 @@ def test_a_recording_cannot_be_unplugged(tmp_path: Path) -> None:
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("name", ["overrun", "disk", "webhook", "crash", "terminal"])
+@pytest.mark.parametrize(
+    "name", ["overrun", "disk", "webhook", "crash", "terminal", "clock"]
+)
 def test_it_passes_here(tmp_path: Path, name: str) -> None:
     code, outcome = run(tmp_path, name)
     assert (code, outcome["passed"]) == (0, True), outcome

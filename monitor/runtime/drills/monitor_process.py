@@ -98,10 +98,12 @@ class MonitorProcess:
         environment: Mapping[str, str] | None = None,
         name: str = "run",
         terminal: int | None = None,
+        module: Sequence[str | Path] = ("monitor",),
     ) -> None:
         """Start it with the options `arguments`; its state folder is `folder`/state.
 
-        `terminal` is a descriptor for its output and its log, instead of the pipes.
+        `terminal` is a descriptor for its output and its log, instead of the pipes;
+        `module` is the Python module of the command line, and options of its own.
         """
         self.state_dir = folder / "state"
         self.printed: list[Line] = []
@@ -112,7 +114,7 @@ class MonitorProcess:
         inherited = {k: v for k, v in os.environ.items() if k not in _SERVICE_VARIABLES}
         self.began = time.monotonic()
         self.process = subprocess.Popen(  # noqa: S603 - this very program
-            [sys.executable, "-m", "monitor", "run", *arguments],
+            [sys.executable, "-m", *module, "run", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE if terminal is None else terminal,
             stderr=subprocess.PIPE if terminal is None else terminal,
