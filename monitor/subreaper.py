@@ -159,9 +159,9 @@ def _exit_like(status: int) -> None:
     if os.WIFEXITED(status):
         os._exit(os.WEXITSTATUS(status))
     number = os.WTERMSIG(status)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with contextlib.suppress(OSError, ValueError):  # SIGKILL has no handler
-        signal.signal(number, signal.SIG_DFL)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        signal.signal(number, signal.SIG_DFL)  # SIGKILL has no handler
     os.kill(os.getpid(), number)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os._exit(128 + number)

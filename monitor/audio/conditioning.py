@@ -283,7 +283,7 @@ class Conditioner:
     def _lose(self, count: int, reason: GapReason, now: float) -> None:
         self.flush(now)
         self._arrived += count
-        self._meter = ChannelMeter(self._rate, self._channels)
+        self._meter.restart()
         position = self._placed_at(self._arrived) - self._begin
         missing = max(0, position - self._placed)
         self._placed += missing

@@ -36,6 +36,7 @@ class RepetitionDetector:
 
     def __init__(self, sample_rate: int) -> None:
         self._longest = round(LONGEST_SECONDS * sample_rate)
+        self._most = self._longest + sample_rate  # an interval is half a second
         self._past = b""
         self._pattern = b""
         self._pattern_age = 0  # samples from its begin to the end of the past
@@ -47,11 +48,11 @@ class RepetitionDetector:
         Samples of one value have no period, unless they are part of a longer one.
 
         Args:
-            samples: float32, shape (1 or 2, n), n at least `_PATTERN`, C-contiguous.
+            samples: float32, shape (1 or 2, n), n > 0.
         """
         new = _fingerprints(samples)
         count = len(new)
-        self._past = (self._past + new)[-self._longest - 2 * count :]
+        self._past = (self._past + new)[-self._most :]
         self._pattern_age += count
         if self._period is None or not self._repeats(count, self._period):
             self._period = next(self._periods(count), None)

@@ -121,6 +121,16 @@ class ChannelMeter:
             self._filled = stop % self.samples
             yield part, None if self._filled else self._complete()
 
+    def restart(self) -> None:
+        """Begin a new interval: samples were lost.
+
+        A source that is stuck repeats itself also where it is too slow, so that the
+        period goes on.
+        """
+        if self._filled:
+            self._repetition.push(self._interval[:, : self._filled])
+        self._filled = 0
+
     def _complete(self) -> Interval:
         wave = self._interval
         channels = tuple(map(_measured, wave))

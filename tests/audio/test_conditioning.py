@@ -12,7 +12,7 @@ from monitor.audio.conditioning import Conditioner, StreamResampler
 from monitor.audio.dropouts import GapJoiner
 from monitor.audio.ring import Samples
 from monitor.audio.timeline import Block, Timeline
-from monitor.records import Gap
+from monitor.records import Gap, SourceState
 from tests.support.signals import RATE, cut, noise, rms, sine
 
 INPUT_RATES = [8_000, 11_025, 16_000, 22_050, 32_000, 48_000, 96_000, 192_000]
@@ -254,3 +254,58 @@ def test_after_a_loss_intervals_begin_anew() -> None:
     conditioner.push(noise(0.8), now=0.0)
     starts = [it.start / MODEL_RATE for it in timeline.take_statistics()]
     assert starts == [0, pytest.approx(1.8)]
+
+
+def test_two_equal_channels_are_said_once_and_only_of_a_live_stream() -> None:
+    for detail, said in (
+        ("a microphone", ["a microphone, both the same: mono"]),
+        ("", []),
+    ):
+        timeline = Timeline("street", MODEL_RATE, 30.0)
+        conditioner = Conditioner(
+            timeline,
+            GapJoiner(timeline),
+            sample_rate=MODEL_RATE,
+            channels=2,
+            make_room=lambda _count: True,
+            detail=detail,
+        )
+        for _ in range(2):
+            conditioner.push(np.repeat(noise(4.0), 2, axis=0), now=0.0)
+            conditioner.push(noise(1.0, channels=2), now=0.0)
+        states = [it for it in timeline.take() if isinstance(it, SourceState)]
+        assert [(it.state, it.detail) for it in states] == [
+            ("listening", sentence) for sentence in said
+        ]
+
+
+def test_silence_and_channels_that_differ_are_not_said_to_be_equal() -> None:
+    timeline = Timeline("street", MODEL_RATE, 30.0)
+    conditioner = Conditioner(
+        timeline,
+        GapJoiner(timeline),
+        sample_rate=MODEL_RATE,
+        channels=2,
+        make_room=lambda _count: True,
+        detail="a microphone",
+    )
+    conditioner.push(np.zeros((2, 4 * MODEL_RATE), np.float32), now=0.0)
+    conditioner.push(noise(4.0, channels=2), now=0.0)
+    assert not any(isinstance(it, SourceState) for it in timeline.take())
+
+
+def test_a_stuck_source_that_is_too_slow_as_well_is_a_repetition() -> None:
+    """The gaps between its samples do not interrupt the period."""
+    timeline, conditioner = make(MODEL_RATE, 2)
+    block = noise(0.1, channels=2)
+    for _ in range(100):
+        conditioner.push(block, now=0.0)
+        conditioner.push(block[:, :1234], now=0.0)
+        conditioner.push(block[:, 1234:], now=0.0)
+        conditioner.lose(block.shape[1], "stalled", now=0.0)
+    assert timeline.take_statistics() == []  # no half-second is complete
+    for _ in range(8):
+        conditioner.push(np.tile(block, 7), now=0.0)
+        conditioner.lose(block.shape[1], "stalled", now=0.0)
+    periods = [it.period_seconds for it in timeline.take_statistics()]
+    assert periods == [pytest.approx(0.1)] * 8
