@@ -6,11 +6,13 @@ finds no room is dropped and counted.
 """
 
 import atexit
+import contextlib
 import errno
 import io
 import logging
 import os
 import select
+import stat
 import sys
 import threading
 from collections import deque
@@ -172,10 +174,13 @@ class Output:
     """
 
     def __init__(self) -> None:
-        is_one = os.path.samestat(os.fstat(1), os.fstat(2))
-        self.err = HandOver(2, "the output" if is_one else "stderr", is_log=True)
-        self.out = self.err if is_one else HandOver(1, "stdout", is_log=False)
         sys.stdout.flush()
+        is_one = os.path.samestat(os.fstat(1), os.fstat(2))
+        out, err = os.dup(1), os.dup(2)
+        self.err = HandOver(err, "the output" if is_one else "stderr", is_log=True)
+        self.out = self.err if is_one else HandOver(out, "stdout", is_log=False)
+        for descriptor in (1, 2):
+            _let_nothing_wait(descriptor)
         sys.stdout = _text(self.out, sys.stdout.encoding)
         sys.stderr = _text(self.err, sys.stderr.encoding)
         atexit.register(self._drain)
@@ -188,6 +193,21 @@ class Output:
     def _drain(self) -> None:
         for each in (self.err, self.out):
             each.drain()
+
+
+def _let_nothing_wait(descriptor: int) -> None:
+    """Make the writes of native libraries fail where they would wait for a reader.
+
+    The flags belong to all programs on a terminal or a pipe, so it is opened anew.
+    """
+    if not (os.isatty(descriptor) or stat.S_ISFIFO(os.fstat(descriptor).st_mode)):
+        return
+    flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY
+    # That of another user cannot be opened.
+    with contextlib.suppress(OSError):
+        opened = os.open(f"/proc/self/fd/{descriptor}", flags)
+        os.dup2(opened, descriptor)
+        os.close(opened)
 
 
 def _text(handed: HandOver, encoding: str) -> io.TextIOWrapper:

@@ -164,6 +164,33 @@ def test_printed_and_logged_lines_keep_their_order() -> None:
     assert printed == b"one\ntwo\ndrei \xe4 \\u2603\nfour\n0\n"
 
 
+NATIVE = """
+import os
+from monitor.output import Output
+output = Output()
+for descriptor in (1, 2):
+    try:
+        os.write(descriptor, bytes(1_000_000))  # as a library does
+        os.write(descriptor, bytes(1_000_000))
+    except BlockingIOError:
+        pass
+"""
+
+
+def test_a_library_that_writes_to_a_full_pipe_does_not_wait() -> None:
+    reader, writer = os.pipe()
+    for streams in ({"stdout": writer}, {"stderr": writer}):
+        subprocess.run(
+            [sys.executable, "-c", NATIVE],
+            **{"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **streams},
+            timeout=DEADLINE_SECONDS,
+            check=True,
+        )
+    assert os.get_blocking(writer)
+    os.close(reader)
+    os.close(writer)
+
+
 def test_each_text_is_one_line_for_the_hand_over() -> None:
     lines: list[bytes] = []
 

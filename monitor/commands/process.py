@@ -45,7 +45,8 @@ def enable_stack_traces() -> None:
     """
     # Without a stderr, the monitor runs without stack traces.
     with contextlib.suppress(RuntimeError, OSError, ValueError):
-        faulthandler.enable()
+        # Descriptor 2 itself: the stream may belong to a thread that runs no more.
+        faulthandler.enable(2)
 
 
 def _is_journal() -> bool:
