@@ -123,14 +123,16 @@ class StatusSocket(Sink):
         while not stop.is_set():
             try:
                 client, _ = listener.accept()
-                with client:
-                    client.settimeout(ANSWER_SECONDS)
-                    text = json.dumps(self._tracker.snapshot(), allow_nan=False)
-                    client.sendall(text.encode("ascii") + b"\n")
             except TimeoutError:
                 continue
-            except OSError:  # the client is gone, or no file can be opened now
+            except OSError:  # no file can be opened now
                 stop.wait(POLL_SECONDS)
+                continue
+            # A client that is gone, or does not read, delays the next one no longer.
+            with client, contextlib.suppress(OSError):
+                client.settimeout(ANSWER_SECONDS)
+                text = json.dumps(self._tracker.snapshot(), allow_nan=False)
+                client.sendall(text.encode("ascii") + b"\n")
 
     def _warn(self, error: OSError) -> None:
         problem = error.strerror or str(error)

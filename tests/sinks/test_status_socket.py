@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from monitor.sinks import status_socket
 from monitor.sinks.status_socket import (
     SERVICE_SOCKET,
     StatusSocket,
@@ -284,6 +285,19 @@ def test_clients_that_read_nothing_do_not_block_others(tmp_path: Path) -> None:
         assert query_status([path], DEADLINE_SECONDS)["listening"]
         for client in idle:
             client.close()
+
+
+def test_clients_that_are_gone_at_once_do_not_delay_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "status.sock"
+    with running(FakeMonitor(tmp_path), path):
+        # The server would wait for so long after a failure of its own.
+        monkeypatch.setattr(status_socket, "POLL_SECONDS", 2 * DEADLINE_SECONDS)
+        for _ in range(3):
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(path))
+        assert query_status([path], DEADLINE_SECONDS)["listening"]
 
 
 def test_without_a_monitor_the_places_are_named(tmp_path: Path) -> None:
