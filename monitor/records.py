@@ -12,7 +12,8 @@ from typing import Literal
 SourceStateName = Literal["opening", "listening", "waiting", "ended"]
 
 GapReason = Literal[
-    "overrun",  # the worker was too slow, and the ring was overwritten
+    "overrun",  # the worker was far too slow, or the device was not read in time
+    "overload",  # the worker was too slow: windows that end in it were left out
     "stalled",  # the source was open but delivered nothing
     "ended",  # the source closed its stream, or its process exited
     "unplugged",  # the source could not be opened again at once
@@ -170,12 +171,18 @@ class ScoreFrame:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """The samples [start, stop) were lost before they could be analysed."""
+    """The samples [start, stop) were lost before they could be analysed.
+
+    Not so those of an "overload": windows that end in it were left out, and its samples
+    are part of the windows around them.  Events go on.
+    """
 
     source: str
     start: int
     stop: int
     reason: GapReason
+    left_out: int | None = None
+    """Samples that the missing windows of an overload add; None: all, or unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,3 +243,12 @@ class Timed:
     """Time of the start, UTC; None for a recording whose time is unknown."""
 
     end_utc: datetime | None
+
+    @property
+    def left_out_seconds(self) -> float | None:
+        """Of the gap of an overload, the part that was left out; else None."""
+        gap = self.record
+        if not isinstance(gap, Gap) or gap.left_out is None:
+            return None
+        share = gap.left_out / (gap.stop - gap.start)
+        return share * (self.end_seconds - self.start_seconds)

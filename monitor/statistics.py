@@ -13,6 +13,12 @@ from monitor.records import EVERY_SOURCE, GapReason, HealthKind, SourceStateName
 FRESH_SECONDS = 15.0
 """Age of the latest analysis from which a source is not listened to."""
 
+LEFT_OUT: frozenset[GapReason] = frozenset({"overload", "overrun"})
+"""Reasons of gaps that the analysis made, or a device that was not read in time."""
+
+LEAST_LEFT_OUT = 0.001
+"""Share of a minute that was left out at least, where a source is heard in part."""
+
 DEAFENING: frozenset[HealthKind] = frozenset(
     {"digital-silence", "no-signal", "stuck-channel", "repetition", "canary"}
 )
@@ -30,7 +36,7 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class Listened:
-    """The share of a period's sound that was captured."""
+    """The share of a period's sound that was captured and analysed."""
 
     seconds: float = 0.0
     """Length of the period."""
@@ -91,6 +97,9 @@ class SourceStatistics:
     listened: Listened = Listened()
     listened_day: Listened = Listened()
     """Share of the latest 24 hours, or since the source was opened."""
+
+    left_out: float = 0.0
+    """Share of the latest minute that the analysis left out because it was late."""
 
     losses: tuple[Loss, ...] = ()
     """Losses by reason; they add up to `lost_samples` and `gaps`."""
@@ -188,6 +197,12 @@ class Statistics:
             and self.deafening(each.source) is None
             for each in open_sources or self.sources
         }
+
+    @property
+    def heard_in_part(self) -> list[SourceStatistics]:
+        """Sources of which something was left out lately, the worst first."""
+        found = [each for each in self.sources if each.left_out >= LEAST_LEFT_OUT]
+        return sorted(found, key=lambda each: each.left_out, reverse=True)
 
     def deafening(self, source: str) -> Trouble | None:
         """The trouble that would hide a sound of `source`, if there is one."""

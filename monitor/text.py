@@ -11,6 +11,7 @@ from monitor.records import GapReason, HealthKind
 
 GAP_REASONS: dict[GapReason, str] = {
     "overrun": "analysis was too slow",
+    "overload": "analysed in part: it was late",
     "stalled": "the source delivered nothing",
     "ended": "the source ended",
     "unplugged": "the source was gone",

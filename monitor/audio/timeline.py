@@ -2,7 +2,6 @@
 
 import threading
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -12,7 +11,6 @@ from monitor.audio.ring import Ring, Samples
 from monitor.audio.signal_statistics import SignalStatistics
 from monitor.errors import OverrunError
 from monitor.records import Gap, GapReason, SourceState, SourceStateName
-from monitor.statistics import Loss
 
 _NEWEST_SECONDS = 4.6
 """Sound that a worker keeps after an overrun: a window and a hop."""
@@ -101,8 +99,6 @@ class Timeline:
         self._urgent = False
         self._needs_room = False
 
-        self._losses: dict[GapReason, Loss] = {}
-        self._latest_gap: Gap | None = None
         self._room = threading.Event()
 
     # Any thread.
@@ -203,12 +199,17 @@ class Timeline:
     # The worker.
 
     @property
-    def losses(self) -> tuple[Loss, ...]:
-        """Gaps and lost samples by reason, as of the latest take.  Worker thread."""
-        return tuple(self._losses.values())
+    def pending_samples(self) -> int:
+        """Samples that can be taken, without those that were lost.  Worker thread."""
+        with self._lock:
+            spans = [item for item in self._pending if isinstance(item, _Span)]
+            return sum(span.stop - span.start for span in spans)
 
-    def take(self) -> list[Item]:
+    def take(self, most: int | None = None) -> list[Item]:
         """Return everything since the last take, in order.  Runs on the worker thread.
+
+        Args:
+            most: Take the newest so many samples at most; those before are an overrun.
 
         Returns:
             Blocks and gaps that follow each other without hole or overlap, with the
@@ -219,15 +220,15 @@ class Timeline:
             pending, self._pending = self._pending, []
             self._urgent = False
             stop = self.stop
+        first = self.taken if most is None else stop - most
         taken: list[Item] = []
         for item in pending:
             if isinstance(item, _Span):
-                self._take_span(item, taken)
+                self._take_span(item, first, taken)
             elif isinstance(item, Gap):
                 _append_gap(taken, item)
             else:
                 taken.append(item)
-        self._count_losses(taken)
         self.taken = stop
         self._room.set()
         return taken
@@ -260,9 +261,11 @@ class Timeline:
             return start, np.zeros((1, 0), np.float32)
         return ring.read_what_is_left(start, stop)
 
-    def _take_span(self, span: _Span, taken: list[Item]) -> None:
-        """Append the samples of `span`, and a gap for those that are overwritten."""
-        start = span.start
+    def _take_span(self, span: _Span, first: int, taken: list[Item]) -> None:
+        """Append the samples of `span` from `first` on, and gaps for the others."""
+        start = min(max(span.start, first), span.stop)
+        if start > span.start:
+            _append_gap(taken, Gap(self.name, span.start, start, "overrun"))
         while start < span.stop:
             try:
                 taken.append(Block(start, span.ring.read(start, span.stop - start)))
@@ -281,20 +284,6 @@ class Timeline:
             round(_NEWEST_SECONDS * self.sample_rate),
             self.capacity - self.capacity // 16,
         )
-
-    def _count_losses(self, taken: Iterable[Item]) -> None:
-        """Count the gaps; one that continues the latest is not counted again."""
-        for gap in taken:
-            if not isinstance(gap, Gap):
-                continue
-            last, self._latest_gap = self._latest_gap, gap
-            goes_on = last and (last.stop, last.reason) == (gap.start, gap.reason)
-            loss = self._losses.get(gap.reason, Loss(gap.reason, 0, 0))
-            self._losses[gap.reason] = Loss(
-                gap.reason,
-                loss.gaps + (not goes_on),
-                loss.samples + gap.stop - gap.start,
-            )
 
     def _append(self, item: _Pending) -> None:
         """Append to the pending items; the caller holds the lock."""

@@ -113,9 +113,10 @@ class Detector:
     def gap(self, gap: Gap) -> list[Event]:
         """End the ongoing occurrences with the reason of `gap`: samples were lost.
 
-        Smoothing starts anew behind it.  Refractory times go on.
+        Smoothing starts anew behind it.  Refractory times go on.  An overload changes
+        nothing: the windows around it overlap.
         """
-        return self.finish(gap.reason)
+        return [] if gap.reason == "overload" else self.finish(gap.reason)
 
     def finish(self, reason: EndReason) -> list[Event]:
         """End the ongoing occurrences, with `reason`."""

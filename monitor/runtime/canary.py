@@ -139,7 +139,7 @@ class Canary(Sink):
             source = self._sources.get(record.source)
             if source is None:
                 continue
-            if isinstance(record, Gap):
+            if isinstance(record, Gap) and record.reason != "overload":
                 source.gap_stop = record.stop
             elif isinstance(record, ScoreFrame) and self._is_similar(record):
                 source.similar_until = record.stop

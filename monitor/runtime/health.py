@@ -19,7 +19,7 @@ from monitor.records import (
     PlacedRecord,
     ScoreFrame,
 )
-from monitor.statistics import SourceStatistics, Statistics
+from monitor.statistics import LEFT_OUT, SourceStatistics, Statistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +107,13 @@ LONGEST_LOOK_SECONDS = 5.0
 """Longest time between two checks that counts: a machine that slept is not deaf."""
 
 LATE_SECONDS = 5.0
-"""A worker with a longer backlog after a step does not keep up."""
+"""A worker does not keep up that has a longer backlog after a step, or that has left
+out windows so recently."""
 
 FRAMES_WAITING = 200
 """Frames per source in memory from which the store counts as failing."""
 
-OVERLOAD = "the analysis does not keep up: events are late, or lost"
+OVERLOAD = "the analysis does not keep up: it leaves out windows, or events are late"
 DISK = "records cannot be stored and wait in memory: is the disk full or read-only?"
 
 _MILLISECONDS = 1000
@@ -164,6 +165,8 @@ class HealthWatch:
             "compute-device": Debouncer(),
         }
         self._looked: float | None = None
+        self._left_out = 0
+        self._left_out_at = float("-inf")
 
     def judge(
         self,
@@ -206,6 +209,9 @@ class HealthWatch:
                 self._reports.post(replace(report, state=change))
 
         late = 0.0
+        before, self._left_out = self._left_out, _left_out_samples(statistics)
+        if self._left_out > before:
+            self._left_out_at = now
         for each in statistics.sources:
             health = sources.get(each.source)
             if health is None or health.deaf is None:
@@ -215,7 +221,8 @@ class HealthWatch:
                 report = HealthReport("deaf", "raised", _why_deaf(each), each.source)
                 deaf_seconds = settings.deaf_seconds
                 follow(health.deaf, not each.is_analysed(), deaf_seconds, report)
-        for kind, is_ill, detail in _monitor_health(statistics, late):
+        is_late = late > LATE_SECONDS or now - self._left_out_at < LATE_SECONDS
+        for kind, is_ill, detail in _monitor_health(statistics, is_late=is_late):
             report = HealthReport(kind, "raised", detail)
             follow(self._monitor[kind], is_ill, settings.hold_seconds, report)
         return self._reports.drain(newest_sample, settings.ignore)
@@ -232,13 +239,22 @@ class HealthWatch:
         return [*found, *self._reports.finish(source, newest_sample, detail)]
 
 
+def _left_out_samples(statistics: Statistics) -> int:
+    return sum(
+        loss.samples
+        for each in statistics.sources
+        for loss in each.losses
+        if loss.reason in LEFT_OUT
+    )
+
+
 def _monitor_health(
-    statistics: Statistics, late_seconds: float
+    statistics: Statistics, *, is_late: bool
 ) -> Sequence[tuple[HealthKind, bool, str]]:
     model = statistics.model
     failed = None if model is None else model.failed_compute_device
     return (
-        ("overload", late_seconds > LATE_SECONDS, OVERLOAD),
+        ("overload", is_late, OVERLOAD),
         ("disk", _cannot_store(statistics), DISK),
         ("compute-device", failed is not None, f"{failed} failed: now on the CPU"),
     )

@@ -4,6 +4,7 @@ The daemon, `analyze` and the evaluation of streams drive the same object: what 
 measured is what runs.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -112,8 +113,15 @@ class Pipeline:
             source, seen_until=ended.seen_until, horizons=ended.horizons
         )
 
-    def process(self, arrivals: Iterable[Arrival]) -> list[PlacedRecord]:
+    def process(
+        self, arrivals: Iterable[Arrival], most_windows: int | None = None
+    ) -> list[PlacedRecord]:
         """Take what the sources delivered since the last call.
+
+        Args:
+            arrivals: Those of one source follow each other.
+            most_windows: Score only so many windows of each source, the newest; gaps
+                stand for the others.
 
         Returns:
             The records of each source in the order of its samples.
@@ -126,6 +134,8 @@ class Pipeline:
             else:
                 windows = self._windowers[source].push(item)
                 steps.extend((source, window) for window in windows)
+        if most_windows is not None:
+            steps = self._newest(steps, most_windows)
         frames = self._classify(
             [(source, step) for source, step in steps if isinstance(step, Window)]
         )
@@ -143,6 +153,28 @@ class Pipeline:
     def finish(self, source: str, reason: EndReason) -> list[PlacedRecord]:
         """End the ongoing occurrences of `source`, whose samples are over."""
         return [*self._detectors[source].finish(reason)]
+
+    def _newest(
+        self, steps: Sequence[tuple[str, Window | Gap]], most_windows: int
+    ) -> list[tuple[str, Window | Gap]]:
+        """Replace the oldest windows of each source by gaps, but for `most_windows`."""
+        excess = Counter(source for source, step in steps if isinstance(step, Window))
+        found: list[tuple[str, Window | Gap]] = []
+        gap: Gap | None = None
+        for source, step in steps:
+            if isinstance(step, Window) and excess[source] > most_windows:
+                excess[source] -= 1
+                seen_until = self._detectors[source].seen_until
+                start = max(seen_until, step.start) if gap is None else gap.start
+                gap = Gap(source, start, step.stop, "overload")
+                continue
+            if gap is not None:
+                # The newest window of a source is never left out: this is its step.
+                begin = step.start if isinstance(step, Window) else gap.stop
+                found += [(source, part) for part in _divided(gap, begin)]
+                gap = None
+            found.append((source, step))
+        return found
 
     def _classify(self, pending: Sequence[tuple[str, Window]]) -> Iterator[ScoreFrame]:
         """Score all windows of all sources, those of equal shape as one batch."""
@@ -181,6 +213,13 @@ class Pipeline:
             spec.hop_length,
             spec.n_fft,
         )
+
+
+def _divided(gap: Gap, begin: int) -> list[Gap]:
+    """Divide left-out windows where the next one begins: before, all is lost."""
+    at = min(max(gap.start, begin), gap.stop)
+    parts = [replace(gap, stop=at, reason="overrun"), replace(gap, start=at)]
+    return [part for part in parts if part.start < part.stop]
 
 
 def _shifted(spans: NDArray[np.int64], window: Window) -> tuple[tuple[int, int], ...]:

@@ -87,7 +87,9 @@ class SourceFactory:
             source, timeline, settings, self.clock.monotonic, missing_since=since
         )
         health = self._health(settings)
-        worker_side = SourceInput(timeline, sample_clock, SourceMeter(timeline), health)
+        worker_side = SourceInput(
+            timeline, sample_clock, SourceMeter(timeline), health, settings.is_live
+        )
         return RunningSource(settings, capture, worker_side)
 
     def _place(

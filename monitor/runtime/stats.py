@@ -12,6 +12,8 @@ from monitor.clock import Clock
 from monitor.model.classifier import Classifier
 from monitor.records import (
     Event,
+    Gap,
+    GapReason,
     Health,
     Record,
     ScoreFrame,
@@ -20,9 +22,11 @@ from monitor.records import (
 )
 from monitor.sinks.sink import Sink
 from monitor.statistics import (
+    LEFT_OUT,
     Latencies,
     Levels,
     Listened,
+    Loss,
     ModelStatistics,
     SourceStatistics,
     Statistics,
@@ -32,6 +36,9 @@ from monitor.statistics import (
 DAY_SECONDS = 86_400.0
 MARK_SECONDS = 600.0
 """Resolution of the figures of the latest 24 hours."""
+
+MINUTE_SECONDS = 60.0
+MINUTE_MARK_SECONDS = 5.0
 
 FLOOR_SECONDS = 600
 FLOOR_EVERY_SECONDS = 10
@@ -43,13 +50,16 @@ class SourceMeter:
     """Gathers figures of one source.  Used by the worker's thread alone."""
 
     def __init__(self, timeline: Timeline) -> None:
-        """Begin at zero; `timeline` counts the samples itself."""
+        """Begin at zero; `timeline` counts the captured samples itself."""
         self.timeline = timeline
+        self._losses: dict[GapReason, Loss] = {}
+        self._latest_gap: Gap | None = None
         self._events: Counter[str] = Counter()
         self._detail = ""
         self._level = Levels()
         self._loudness = _Loudness(timeline.sample_rate)
-        self._day = _DayMarks()
+        self._day = _Marks(DAY_SECONDS, MARK_SECONDS)
+        self._minute = _Marks(MINUTE_SECONDS, MINUTE_MARK_SECONDS)
         self._analysed = 0
         self._analysed_at = -math.inf
 
@@ -62,17 +72,30 @@ class SourceMeter:
             self._events[record.label] += 1
         elif isinstance(record, SourceState):
             self._detail = record.detail
+        elif isinstance(record, Gap):
+            # One that continues the latest is the same gap.
+            last, self._latest_gap = self._latest_gap, record
+            goes_on = last and (last.stop, last.reason) == (record.start, record.reason)
+            samples = record.stop - record.start if record.left_out is None else 0
+            self._lose(record.reason, 0 if goes_on else 1, samples)
+
+    @property
+    def losses(self) -> tuple[Loss, ...]:
+        """Gaps and lost samples by reason."""
+        return tuple(self._losses.values())
 
     def statistics(self, now: float, utc: datetime) -> SourceStatistics:
         """Figures as of `now`, monotonic seconds, and `utc`, the same moment."""
         timeline = self.timeline
-        losses, stop = timeline.losses, timeline.stop
+        losses, stop = self.losses, timeline.stop
         lost = sum(loss.samples for loss in losses)
         arrival = timeline.newest_arrival
         captured = stop - timeline.start - lost
         missed = lost + self._unreported(now)
         listened = _listened(captured, missed, timeline.sample_rate)
         before = self._day.mark(now, captured, missed)
+        left_out = sum(loss.samples for loss in losses if loss.reason in LEFT_OUT)
+        latest = self._minute.mark(now, captured, left_out)
         backlog = max(0, stop - timeline.taken)
         if captured - backlog != self._analysed:
             self._analysed, self._analysed_at = captured - backlog, now
@@ -89,12 +112,21 @@ class SourceMeter:
             listened_day=_listened(
                 captured - before[0], missed - before[1], timeline.sample_rate
             ),
+            left_out=_share(left_out - latest[1], captured - latest[0]),
             losses=losses,
             level=self._level,
             noise_floor=self._loudness.floor,
             events=tuple(sorted(self._events.items())),
             idle_seconds=now - self._analysed_at,
         )
+
+    def leave_out(self, gap: Gap) -> None:
+        """Count the samples of an overload; its gap is counted when it is reported."""
+        self._lose(gap.reason, 0, gap.stop - gap.start)
+
+    def _lose(self, reason: GapReason, gaps: int, samples: int) -> None:
+        loss = self._losses.get(reason, Loss(reason, 0, 0))
+        self._losses[reason] = Loss(reason, loss.gaps + gaps, loss.samples + samples)
 
     def _unreported(self, now: float) -> int:
         """Samples lost to an ongoing outage that is not reported yet."""
@@ -128,22 +160,28 @@ class _Loudness:
             )
 
 
-class _DayMarks:
-    """Counts of captured and lost samples at times of the latest 24 hours."""
+class _Marks:
+    """Counts of captured and lost samples at times of the latest day, or minute."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory_seconds: float, step_seconds: float) -> None:
+        self._memory_seconds = memory_seconds
+        self._step_seconds = step_seconds
         self._marks: deque[tuple[float, int, int]] = deque()
 
     def mark(self, now: float, captured: int, lost: int) -> tuple[int, int]:
-        """Remember these figures; return those of 24 hours ago, or 0 and 0."""
+        """Remember these figures; return the oldest of the time, or 0 and 0."""
         marks = self._marks
         if not marks:
             marks.append((now, 0, 0))
-        if now - marks[-1][0] >= MARK_SECONDS:
+        if now - marks[-1][0] >= self._step_seconds:
             marks.append((now, captured, lost))
-        while len(marks) > 1 and marks[1][0] <= now - DAY_SECONDS:
+        while len(marks) > 1 and marks[1][0] <= now - self._memory_seconds:
             marks.popleft()
         return marks[0][1:]
+
+
+def _share(part: int, rest: int) -> float:
+    return part / (part + rest) if part > 0 else 0.0
 
 
 def _listened(captured: int, lost: int, sample_rate: int) -> Listened:

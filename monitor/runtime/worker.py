@@ -10,6 +10,8 @@ from monitor.clock import Clock, SampleClock
 from monitor.config.audio import HealthSettings
 from monitor.records import (
     EVERY_SOURCE,
+    EndReason,
+    Gap,
     PlacedRecord,
     Record,
     ScoreFrame,
@@ -17,6 +19,7 @@ from monitor.records import (
     Timed,
 )
 from monitor.runtime.health import HealthReports, HealthWatch, SourceHealth
+from monitor.runtime.overload import LoadShedding, OverloadGaps, Turn
 from monitor.runtime.pipeline import Arrival, Pipeline
 from monitor.runtime.stats import SourceMeter, WorkerMeter
 from monitor.sinks.sink import Sink
@@ -36,6 +39,8 @@ class SourceInput:
 
     meter: SourceMeter
     health: SourceHealth
+    is_live: bool = False
+    """False for a recording, which waits for the worker: nothing is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,7 @@ class Worker:
     """Drives the pipeline with all sources, on one thread.
 
     When it falls behind, the due windows of all sources become one batch; when even
-    that is too slow, the timeline reports the overrun as a gap.
+    that is too slow, windows of live sources are left out, and reported as a gap.
     """
 
     def __init__(
@@ -89,6 +94,8 @@ class Worker:
         self._reports = reports or HealthReports()
         self._health = HealthWatch(self._reports)
         self._meter = WorkerMeter(clock)
+        self._shedding = LoadShedding()
+        self._left_out = OverloadGaps(parts.sample_rate)
         self._open = set(parts.inputs)
         self._began = clock.monotonic()
         self._own_clock = SampleClock(clock, parts.sample_rate)
@@ -117,7 +124,7 @@ class Worker:
         before = self._parts
         self._work([name for name in before.inputs if name not in after.continued])
         for name in before.inputs:
-            self._give(before.pipeline.finish(name, "reloaded"))
+            self._finish(name, "reloaded")
         self._end_health(before, after)
         for name, source in before.inputs.items():
             if name not in after.inputs:
@@ -126,6 +133,8 @@ class Worker:
         for sink in before.sinks:
             sink.close()
         self._parts = after = replace(after, sinks=open_sinks())
+        self._shedding = LoadShedding()
+        self._left_out = OverloadGaps(after.sample_rate)
         self._open = (self._open & after.continued) | (
             after.inputs.keys() - after.continued
         )
@@ -146,7 +155,7 @@ class Worker:
             self._give_recovered()
             self._work(self._parts.inputs)
             for source in self._parts.inputs:
-                self._give(self._parts.pipeline.finish(source, "stopped"))
+                self._finish(source, "stopped")
             for source in (*self._parts.inputs, EVERY_SOURCE):
                 self._finish_health(source, "the monitor was stopped")
         finally:
@@ -156,14 +165,11 @@ class Worker:
 
     def step(self) -> None:
         """Do everything that is due now."""
-        self.latest_turn = began = self._clock.monotonic()
         self._give_recovered()
         while not self._changes.empty():
             self._changes.get()()
         self._work([name for name in self._parts.inputs if self._has_work(name)])
-        if began - self._reported >= REPORT_SECONDS:
-            self._reported = began
-            self._report(began)
+        self._report_if_due()
 
     @property
     def statistics(self) -> Statistics:
@@ -172,7 +178,11 @@ class Worker:
         classifier = self._parts.pipeline.classifier
         return self._meter.statistics(meters, self._parts.sinks, classifier)
 
-    def _report(self, now: float) -> None:
+    def _report_if_due(self) -> None:
+        self.latest_turn = now = self._clock.monotonic()
+        if now - self._reported < REPORT_SECONDS:
+            return
+        self._reported = now
         statistics = self.statistics
         sources = {name: each.health for name, each in self._parts.inputs.items()}
         settings = self._parts.health
@@ -192,29 +202,69 @@ class Worker:
         return timeline.is_urgent or timeline.stop >= next_stop
 
     def _work(self, sources: Iterable[str]) -> None:
-        """Analyse everything that `sources` delivered."""
+        """Analyse what `sources` delivered: all of it, or the newest if it is late."""
+        grid = self._parts.pipeline.grid
+        recordings: list[str] = []
+        due: dict[str, int] = {}
+        for name in sources:
+            source = self._parts.inputs[name]
+            if source.is_live:
+                due[name] = round(source.timeline.pending_samples / grid.hop_samples)
+            else:
+                recordings.append(name)
+        hop_seconds = grid.hop_samples / self._parts.sample_rate
+        for turn in (Turn(recordings, None), *self._shedding.turns(due, hop_seconds)):
+            if turn.sources:
+                self._analyse(turn)
+                self._report_if_due()
+
+    def _analyse(self, turn: Turn) -> None:
         began = self._clock.monotonic()
-        inputs = {name: self._parts.inputs[name] for name in sources}
+        inputs = {name: self._parts.inputs[name] for name in turn.sources}
         arrivals: list[Arrival] = []
         states: list[tuple[SourceState, int]] = []
         records: list[PlacedRecord] = []
+        grid, most = self._parts.pipeline.grid, None
+        if turn.most_windows is not None:
+            # Twice the window: no sound is lost between windows for a single hop.
+            most = 2 * grid.window_samples + turn.most_windows * grid.hop_samples
         for source in inputs.values():
-            _take(source, arrivals, states)
+            _take(source, most, arrivals, states)
         if arrivals:
-            records = self._parts.pipeline.process(arrivals)
+            records = self._parts.pipeline.process(arrivals, turn.most_windows)
             self._measure(began, arrivals, records)
-            self._give(records)
+            self._give(self._joined(records))
         for name, source in inputs.items():
             own = [record for record in records if record.source == name]
+            if self._left_out.is_complete(name, source.timeline.taken):
+                self._give(self._left_out.take(name))
             intervals = source.timeline.take_statistics()
             self._give(self._health.judge(source.health, intervals, own))
         for state, position in states:
             self._follow(state, position)
 
+    def _joined(self, records: Iterable[PlacedRecord]) -> list[PlacedRecord]:
+        """Keep back what an overload left out, to join it."""
+        found: list[PlacedRecord] = []
+        for record in records:
+            if not isinstance(record, Gap):
+                found.append(record)
+            elif record.reason == "overload":
+                self._left_out.add(record)
+                self._parts.inputs[record.source].meter.leave_out(record)
+            else:
+                found += [*self._left_out.take(record.source), record]
+        return found
+
+    def _finish(self, source: str, reason: EndReason) -> None:
+        """End what goes on at a source."""
+        ended = self._parts.pipeline.finish(source, reason)
+        self._give([*self._left_out.take(source), *ended])
+
     def _follow(self, state: SourceState, position: int) -> None:
         if state.state == "ended":
             self._open.discard(state.source)
-            self._give(self._parts.pipeline.finish(state.source, "end-of-input"))
+            self._finish(state.source, "end-of-input")
             self._finish_health(state.source, "the recording is over")
         self._give_state(state, position)
 
@@ -258,6 +308,8 @@ class Worker:
         )
         if samples:
             self._meter.add_step(now - began, samples / self._parts.sample_rate)
+        windows = sum(isinstance(record, ScoreFrame) for record in records)
+        self._shedding.add_turn(now - began, windows)
         for record in records:
             if isinstance(record, ScoreFrame):
                 sample_clock = self._parts.inputs[record.source].sample_clock
@@ -314,15 +366,16 @@ class Worker:
 
 def _take(
     source: SourceInput,
+    most: int | None,
     arrivals: list[Arrival],
     states: list[tuple[SourceState, int]],
 ) -> None:
-    """Take everything that a source delivered; its states with their sample."""
+    """Take what a source delivered; its states with their sample."""
     timeline = source.timeline
     if source.sample_clock is not None:
         source.sample_clock.anchor(timeline.arrivals())
     position = timeline.taken
-    for item in timeline.take():
+    for item in timeline.take(most):
         if isinstance(item, SourceState):
             states.append((item, position))
         else:

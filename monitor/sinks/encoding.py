@@ -29,9 +29,10 @@ KEYS = (
     "top",
     "model",
 )
-"""The keys of every object, in this order; type health has three more."""
+"""The keys of every object, in this order; health and an overload have more."""
 
 HEALTH_KEYS = ("kind", "state", "detail")
+OVERLOAD_KEYS = ("left_out_seconds",)
 
 
 def encode(timed: Timed) -> dict[str, object] | None:
@@ -44,7 +45,8 @@ def encode(timed: Timed) -> dict[str, object] | None:
     null, and its scores and levels are those so far.  Its event has the same `id`.
 
     Of a gap, `end_reason` is the reason of the loss; `label`, `model`, scores and
-    levels are null, and `top` is empty.
+    levels are null, and `top` is empty.  An overload has `left_out_seconds`, the sum of
+    the parts that were left out.
 
     Of health, `kind` is the problem, `state` is raised or cleared, and `detail` is a
     sentence, maybe empty.  Raised health has no end yet, like an onset; the `cleared`
@@ -60,6 +62,8 @@ def encode(timed: Timed) -> dict[str, object] | None:
         case Gap():
             end = _end(timed, record.stop, record.reason)
             body = {"type": "gap", "id": _gap_id(record, timed.start_utc), **end}
+            if timed.left_out_seconds is not None:
+                body["left_out_seconds"] = rounded(timed.left_out_seconds, 3)
         case Health():
             # The stop of raised health is where it was reported.
             end = _end(timed, record.stop, None) if record.state == "cleared" else {}
@@ -82,8 +86,8 @@ def encode(timed: Timed) -> dict[str, object] | None:
         "top": [],
         **body,
     }
-    keys = (*KEYS, *HEALTH_KEYS) if isinstance(record, Health) else KEYS
-    return {key: known.get(key) for key in keys}
+    more = [key for key in (*HEALTH_KEYS, *OVERLOAD_KEYS) if key in known]
+    return {key: known.get(key) for key in (*KEYS, *more)}
 
 
 def encode_line(timed: Timed) -> bytes | None:

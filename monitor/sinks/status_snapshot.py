@@ -32,7 +32,7 @@ from monitor.statistics import (
     Statistics,
     Trouble,
 )
-from monitor.text import duration, rounded, utc_text, without_secrets
+from monitor.text import duration, percent, rounded, utc_text, without_secrets
 
 SCHEMA = 1
 
@@ -219,6 +219,9 @@ def _sentence(statistics: Statistics | None, age_seconds: float, utc: datetime) 
         sentence = f"listening to all {len(names)} sources"
     else:
         sentence = f"listening to {', '.join(names)}"
+    for worst in statistics.heard_in_part[:1]:
+        part = f"left out {percent(worst.left_out)} of {worst.source}"
+        sentence += f", in part: the analysis {part} in the latest minute"
     troubles = [
         each.kind if each.source == EVERY_SOURCE else f"{each.kind} at {each.source}"
         for each in statistics.troubles
@@ -259,6 +262,7 @@ def _sources(statistics: Statistics, listening: dict[str, bool]) -> list[Documen
             "last_sample": utc_text(each.last_sample),
             "listened": _listened(each.listened),
             "listened_24h": _listened(each.listened_day),
+            "left_out_share": rounded(each.left_out, 4),
             "captured_seconds": rounded(each.captured_samples / rate, 3),
             "lost_samples": each.lost_samples,
             "lost_seconds": rounded(each.lost_samples / rate, 3),

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from monitor.audio.timeline import Timeline
 from monitor.records import GapReason, SourceState
-from monitor.statistics import Loss
 from tests.support.signals import numbered
 from tests.support.timelines import (
     CAPACITY,
@@ -34,12 +33,6 @@ STEPS = st.one_of(
     st.tuples(st.just("state"), st.just(0)),
     st.tuples(st.just("take"), st.just(0)),
 )
-
-
-def lost(timeline: Timeline) -> tuple[int, int]:
-    """Return the numbers of lost samples and of gaps."""
-    losses = timeline.losses
-    return sum(it.samples for it in losses), sum(it.gaps for it in losses)
 
 
 @settings(max_examples=150)
@@ -174,18 +167,22 @@ def test_samples_can_be_lost_before_the_source_opens() -> None:
     assert spans(timeline.take()) == [(0, 500, "unplugged"), (500, 510, "1 channels")]
 
 
-def test_lost_samples_and_gaps_are_counted() -> None:
+def test_a_late_worker_may_take_the_newest_samples_only() -> None:
     timeline = make_timeline()
-    timeline.lose(10, "stalled")
-    timeline.take()
-    timeline.lose(10, "stalled")  # the same gap, going on
-    timeline.take()
-    assert lost(timeline) == (20, 1)
+    write(timeline, 30)
+    timeline.lose(5, "stalled")
+    write(timeline, 40)
+    assert timeline.pending_samples == 70
 
-    write(timeline, 100)
-    timeline.take()
-    assert lost(timeline) == (74, 2)
-    assert timeline.losses == (Loss("stalled", 1, 20), Loss("overrun", 1, 54))
+    assert spans(timeline.take(25)) == [
+        (0, 30, "overrun"),
+        (30, 35, "stalled"),
+        (35, 50, "overrun"),
+        (50, 75, "1 channels"),
+    ]
+    assert timeline.pending_samples == 0
+    write(timeline, 20)
+    assert spans(timeline.take(25)) == [(75, 95, "1 channels")]
 
 
 def test_the_arrivals_that_wait_for_a_worker_that_hangs_are_bounded() -> None:

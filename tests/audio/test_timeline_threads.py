@@ -124,8 +124,6 @@ def test_a_capture_thread_that_laps_the_worker_makes_no_hole_and_no_overlap() ->
         thread.join()
 
     assert_tiled(tiles, 0, timeline.stop)
-    lost = sum(loss.samples for loss in timeline.losses)
-    assert lost == sum(b - a for a, b, kind in tiles if "ch" not in kind)
     assert {"overrun", "stalled"} < {kind for _, _, kind in tiles}
 
 

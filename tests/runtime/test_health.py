@@ -9,14 +9,14 @@ import pytest
 
 from monitor.audio.signal_statistics import ChannelStatistics, SignalStatistics
 from monitor.config.audio import HealthSettings
-from monitor.records import EVERY_SOURCE, Health, SourceStateName
+from monitor.records import EVERY_SOURCE, GapReason, Health, SourceStateName
 from monitor.runtime.health import (
     HealthReport,
     HealthReports,
     HealthWatch,
     SourceHealth,
 )
-from monitor.statistics import ModelStatistics, Statistics, Trouble
+from monitor.statistics import Loss, ModelStatistics, Statistics, Trouble
 from tests.support.timed import samples, statistics
 
 RAISED = HealthReport("canary", "raised", "it did not come out", "street")
@@ -227,6 +227,22 @@ def test_a_worker_that_stays_behind_is_an_overload() -> None:
             night._look(replace(found, sources=(street,)))
     reported = [(it.source, it.kind, it.state) for it in night.reported]
     assert reported == [(EVERY_SOURCE, "overload", it) for it in ("raised", "cleared")]
+
+
+@pytest.mark.parametrize("reason", ["overload", "overrun"])
+@pytest.mark.parametrize(("every_seconds", "raised"), [(3, True), (20, False)])
+def test_a_worker_that_leaves_out_again_and_again_is_an_overload(
+    reason: GapReason, every_seconds: int, raised: bool
+) -> None:
+    night = Night(HealthSettings(hold_seconds=10, clear_seconds=20))
+    for look in range(400):
+        night.now += LOOK
+        night.captured += LOOK
+        found = statistics("street")
+        lost = Loss(reason, 1, samples(0.5) * int(look * LOOK / every_seconds))
+        (street,) = found.sources
+        night._look(replace(found, sources=(replace(street, losses=(lost,)),)))
+    assert [it.state for it in night.reported] == ["raised"] * raised
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Samples become the same records whatever way they arrive."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -179,6 +180,63 @@ def test_no_window_contains_a_gap(classifier, lost, before):
     resumed = [frame.start for frame in frames if frame.start >= gap.stop]
     assert resumed[0] == -(-gap.stop // HOP) * HOP
     assert all(after - before == HOP for before, after in pairwise(resumed))
+
+
+@pytest.mark.parametrize("most", [1, 3, 6])
+def test_the_newest_windows_are_scored_as_always_and_a_gap_stands_for_the_others(
+    classifier, scene, whole, most
+):
+    """No sample is lost and no event ends while windows overlap."""
+    pipeline = make_pipeline(classifier)
+    records: list[Record] = pipeline.process([("street", Block(0, scene[:, :WINDOW]))])
+    for start in range(WINDOW, scene.shape[1], 7 * HOP):
+        block = Block(start, scene[:, start : start + 7 * HOP])
+        records += pipeline.process([("street", block)], most)
+    found = [replace(frame, ongoing=()) for frame in score_frames(records)]
+    every = [replace(frame, ongoing=()) for frame in score_frames(whole)]
+    assert set(found) < set(every)
+    assert found[-1] == every[-1]
+    gaps = [record for record in records if isinstance(record, Gap)]
+    assert {gap.reason for gap in gaps} == {"overload"}
+    hops = {frame.stop for frame in found}
+    for gap in gaps:
+        hops |= set(range(gap.stop, gap.start, -HOP))
+    assert {frame.stop for frame in every} <= hops
+    events = [record for record in records if isinstance(record, Event)]
+    assert {event.end_reason for event in events} <= {"offset"}
+
+
+def test_samples_in_no_window_at_all_are_an_overrun_that_ends_events(classifier):
+    pipeline = make_pipeline(classifier)
+    sound = noise(30, 0.2)
+    pipeline.process([("street", Block(0, sound[:, : 8 * HOP]))])
+    records = pipeline.process([("street", Block(8 * HOP, sound[:, 8 * HOP :]))], 1)
+    (frame,) = score_frames(records)
+    assert [record for record in records if isinstance(record, Gap)] == [
+        Gap("street", WINDOW, frame.start, "overrun"),
+        Gap("street", frame.start, frame.stop - HOP, "overload"),
+    ]
+    ended = [record for record in records if isinstance(record, Event)]
+    assert {event.end_reason for event in ended} == {"overrun"}
+
+
+def test_windows_left_out_before_a_gap_are_lost_with_it(classifier):
+    pipeline = make_pipeline(classifier)
+    sound = noise(20, 0.2)
+    stop = 4 * HOP + WINDOW
+    records = pipeline.process(
+        [
+            ("street", Block(0, sound[:, :stop])),
+            ("street", Gap("street", stop, 2 * stop, "stalled")),
+            ("street", Block(2 * stop, sound)),
+        ],
+        1,
+    )
+    gaps = [record for record in records if isinstance(record, Gap)]
+    assert [gap.reason for gap in gaps] == ["overrun", "stalled", "overrun", "overload"]
+    assert gaps[0] == Gap("street", 0, stop, "overrun")
+    (frame,) = score_frames(records)
+    assert (gaps[2].stop, gaps[3].stop) == (frame.start, frame.stop - HOP)
 
 
 def test_digital_silence_raises_nothing(classifier):

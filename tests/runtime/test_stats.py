@@ -9,7 +9,7 @@ import pytest
 
 from monitor.audio.timeline import Timeline
 from monitor.model.classifier import Classifier
-from monitor.records import GapReason, Health
+from monitor.records import Gap, GapReason, Health
 from monitor.runtime.stats import DAY_SECONDS, SourceMeter, WorkerMeter
 from monitor.sinks.sink import MemorySink
 from monitor.statistics import Levels, Listened, Loss, SourceStatistics, Statistics
@@ -85,6 +85,35 @@ def test_gaps_are_counted_by_reason_and_add_up(bench: Bench) -> None:
     assert source.gaps == sum(loss.gaps for loss in source.losses)
     assert source.lost_samples == sum(loss.samples for loss in source.losses)
     assert source.listened == Listened(37.0, 30 / 37)
+
+
+def test_an_overload_counts_at_once_and_its_joined_gap_adds_nothing(
+    bench: Bench,
+) -> None:
+    bench.capture(20)
+    for start in (4, 8, 12):
+        stop = samples(start + 2)
+        bench.source_meter.leave_out(Gap("street", samples(start), stop, "overload"))
+    assert bench.source.losses == (Loss("overload", 0, samples(6)),)
+    joined = Gap("street", samples(4), samples(14), "overload", samples(6))
+    bench.source_meter.take(joined)
+    assert bench.source.losses == (Loss("overload", 1, samples(6)),)
+    assert bench.source.listened == Listened(20.0, 14 / 20)
+
+
+def test_the_share_that_was_left_out_is_of_the_latest_minute(bench: Bench) -> None:
+    assert bench.source.left_out == 0
+    for second in range(0, 60, 2):
+        bench.capture(2)
+        gap = Gap("street", samples(second), samples(second + 1), "overload")
+        bench.source_meter.leave_out(gap)
+        found = bench.source
+    assert found.left_out == pytest.approx(0.5)
+    for _ in range(70):
+        bench.capture(1)
+        found = bench.source
+    assert found.left_out == 0
+    assert found.listened.share == pytest.approx(100 / 130)
 
 
 def test_the_last_sample_is_the_last_that_was_captured(bench: Bench) -> None:

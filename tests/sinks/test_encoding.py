@@ -9,10 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.records import Event, Timed
+from monitor.records import Event, Gap, Timed
 from monitor.sinks.encoding import HEALTH_KEYS, KEYS, encode, encode_line
 from tests.support.health import trouble
-from tests.support.timed import SAMPLE_RATE, event, frame, gap, onset, state
+from tests.support.timed import (
+    SAMPLE_RATE,
+    event,
+    frame,
+    gap,
+    onset,
+    samples,
+    state,
+)
 
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 NUMBER = (int, float)
@@ -99,6 +107,17 @@ def test_a_gap_has_its_reason_and_neither_label_nor_scores() -> None:
     assert found["top"] == []
     for key in ("label", "peak_score", "mean_score", "level_dbfs", "laeq_db", "model"):
         assert found[key] is None
+
+
+def test_the_gap_of_an_overload_says_how_much_of_it_was_left_out() -> None:
+    found = gap(seconds=20, reason="overload")
+    assert "left_out_seconds" not in decoded(found)
+    assert isinstance(found.record, Gap)
+    record = replace(found.record, left_out=samples(8.5))
+    encoded = encode(replace(found, record=record))
+    assert encoded is not None
+    assert encoded["left_out_seconds"] == 8.5
+    assert list(encoded) == [*KEYS, "left_out_seconds"]
 
 
 def test_the_id_of_a_gap_follows_from_the_gap_and_differs_between_runs() -> None:

@@ -82,6 +82,7 @@ def test_the_facts_of_a_source_have_their_units(monitor: FakeMonitor) -> None:
         "last_sample": "2026-03-01T12:00:00.123Z",
         "listened": {"share": 0.9, "of_seconds": 100.0},
         "listened_24h": {"share": None, "of_seconds": 0.0},
+        "left_out_share": 0.0,
         "captured_seconds": 90.0,
         "lost_samples": samples(10),
         "lost_seconds": 10.0,
@@ -231,6 +232,17 @@ def test_a_monitor_that_listens_names_its_sources(monitor: FakeMonitor) -> None:
     assert monitor.snapshot["sentence"] == "listening to street, yard"
     monitor.report("a", "b", "c", "d")
     assert monitor.snapshot["sentence"] == "listening to all 4 sources"
+
+
+def test_a_source_of_which_windows_are_left_out_is_heard_in_part(
+    monitor: FakeMonitor,
+) -> None:
+    monitor.tracker.report(with_source(statistics("street"), left_out=0.312))
+    assert monitor.snapshot["listening"]
+    assert monitor.snapshot["sentence"] == (
+        "listening to street, in part: the analysis left out 31.20 % of street in the "
+        "latest minute"
+    )
 
 
 def test_a_recording_that_is_over_is_not_listened_to(monitor: FakeMonitor) -> None:

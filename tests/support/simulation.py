@@ -228,7 +228,7 @@ def source_input(
         session="test",
         live=live,
     )
-    return SourceInput(timeline, sample_clock, SourceMeter(timeline), health)
+    return SourceInput(timeline, sample_clock, SourceMeter(timeline), health, live)
 
 
 def make_parts(
@@ -257,6 +257,7 @@ class Simulation:
         *,
         ring_seconds: float = 30.0,
         turn_seconds: float = 0.0,
+        live: bool = False,
     ) -> None:
         """Build capture, timeline and worker.
 
@@ -266,6 +267,7 @@ class Simulation:
             sinks: Of the worker.
             ring_seconds: Of the timeline.
             turn_seconds: Time between two turns of the worker; 0: after each block.
+            live: A worker that is late may leave out windows.
         """
         self.card = card
         self.clock = card.clock
@@ -276,8 +278,10 @@ class Simulation:
         settings = SourceSettings(name="street")
         self._stop = FakeStop(self.clock)
         self._capture = Capture(card, self.timeline, settings, self.clock.monotonic)
-        clocked = source_input(self.timeline, SampleClock(self.clock, rate))
-        parts = make_parts(pipeline, {"street": clocked}, sinks)
+        self.input = source_input(
+            self.timeline, SampleClock(self.clock, rate), live=live
+        )
+        parts = make_parts(pipeline, {"street": self.input}, sinks)
         self.worker = Worker(parts, wakeup=self.turns, clock=self.clock)
         self.worker_busy_until = 0.0
         self.cost = 0.0
@@ -327,7 +331,8 @@ class Simulation:
 
     @property
     def _analysed_samples(self) -> int:
-        return self.timeline.taken - sum(it.samples for it in self.timeline.losses)
+        losses = self.input.meter.losses
+        return self.timeline.taken - sum(it.samples for it in losses)
 
     def _pass(self) -> None:
         now = self.clock.monotonic()

@@ -4,10 +4,19 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from monitor.records import Timed
+from monitor.records import Gap, Timed
 from monitor.sinks.console.plain import PlainConsole, format_line
 from tests.support.health import trouble
-from tests.support.timed import event, frame, gap, onset, state, statistics
+from tests.support.timed import (
+    event,
+    frame,
+    gap,
+    onset,
+    samples,
+    state,
+    statistics,
+    timed,
+)
 
 NOW = datetime(2026, 11, 23, 5, 56, 21, 400_000, UTC)
 
@@ -30,6 +39,11 @@ def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (onset(), "siren  began at 05:56:13.4  score 0.93  -21 dBFS"),
         (event(), "siren  ended after 6.7 s from 05:56:13.4  score 0.93  -21 dBFS"),
         (gap(), "gap  lost 2.3 s from 05:56:30.0  the source was gone"),
+        (
+            timed(Gap("street", 0, samples(20), "overload", samples(8.5))),
+            "gap  left out 8.5 of 20.0 s from 05:56:00.0  "
+            "analysed in part: it was late",
+        ),
         (
             state(name="waiting", detail="no microphone 'default'"),
             "waiting  no microphone 'default'",

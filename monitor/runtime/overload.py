@@ -1,0 +1,94 @@
+"""Overload: how much of what is due is analysed when there is no time for all of it."""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from monitor.records import Gap
+
+LATE_HOPS = 2
+"""Work that takes longer than so many hops is not begun: windows are left out."""
+
+LONGEST_GAP_SECONDS = 30.0
+OVER_SECONDS = 5.0
+"""A gap ends when nothing was left out for so long."""
+
+_STEPS = 3
+"""Steps whose cost counts.  The cheapest of them does: one step that was held up, by a
+machine that slept or another program, says nothing about the next ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Sources that are analysed together."""
+
+    sources: Sequence[str]
+    most_windows: int | None
+    """The newest windows of each source that are scored; None: all of them."""
+
+
+class LoadShedding:
+    """Divides what is due into turns, none of which takes long.  Used by one thread.
+
+    After a pause, everything that can be caught up on within `LATE_HOPS` hops is
+    analysed.  When there is more, each source goes on at its newest windows, as many as
+    there is time for, and none waits for its turn for longer than a round of all.
+    """
+
+    def __init__(self) -> None:
+        """Begin without an idea of what a window costs: the first step takes all."""
+        self._window_seconds: deque[float] = deque(maxlen=_STEPS)
+
+    def add_turn(self, seconds: float, windows: int) -> None:
+        """Count the time in which so many windows were analysed."""
+        if windows:
+            self._window_seconds.append(seconds / windows)
+
+    def turns(self, due: Mapping[str, int], hop_seconds: float) -> list[Turn]:
+        """Divide the sources that are due.
+
+        Args:
+            due: Windows that are due by source.
+            hop_seconds: Time from one window to the next.
+        """
+        cost = min(self._window_seconds, default=0.0)
+        in_time = LATE_HOPS * hop_seconds / cost if cost else float("inf")
+        if sum(due.values()) <= in_time:
+            return [Turn(list(due), None)]
+        together = max(1, int(in_time))
+        names = list(due)
+        return [
+            Turn(names[first : first + together], max(1, together // len(names)))
+            for first in range(0, len(names), together)
+        ]
+
+
+class OverloadGaps:
+    """Joins what is left out of each source to few gaps.  Used by one thread.
+
+    A record for each of the pauses, several a second, would fill a disk.
+    """
+
+    def __init__(self, sample_rate: int) -> None:
+        """Begin with nothing left out."""
+        self._longest = round(LONGEST_GAP_SECONDS * sample_rate)
+        self._over = round(OVER_SECONDS * sample_rate)
+        self._open: dict[str, Gap] = {}
+
+    def add(self, gap: Gap) -> None:
+        """Take samples that were left out, all of them."""
+        known = self._open.get(gap.source, gap)
+        left_out = (known.left_out or 0) + gap.stop - gap.start
+        self._open[gap.source] = replace(gap, start=known.start, left_out=left_out)
+
+    def is_complete(self, source: str, taken: int) -> bool:
+        """Return True if a source, analysed up to `taken`, has a gap to be reported."""
+        gap = self._open.get(source)
+        return gap is not None and (
+            taken - gap.stop >= self._over or gap.stop - gap.start >= self._longest
+        )
+
+    def take(self, source: str) -> list[Gap]:
+        """Return the gap of a source, complete or not, and begin anew."""
+        gap = self._open.pop(source, None)
+        return [] if gap is None else [gap]

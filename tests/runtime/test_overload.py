@@ -1,0 +1,93 @@
+"""A worker that is late leaves out windows, evenly, and no more than it must."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitor.records import Gap
+from monitor.runtime.overload import LATE_HOPS, LoadShedding, OverloadGaps, Turn
+
+HOP_SECONDS = 0.5
+RATE = 100
+
+
+def shedding(*window_seconds: float) -> LoadShedding:
+    shed = LoadShedding()
+    for seconds in window_seconds:
+        shed.add_turn(10 * seconds, 10)
+    return shed
+
+
+def test_what_can_be_caught_up_on_in_two_hops_is_analysed() -> None:
+    due = {"street": 50, "yard": 50}
+    assert shedding(0.01).turns(due, HOP_SECONDS) == [Turn(["street", "yard"], None)]
+
+
+def test_beyond_that_each_source_goes_on_at_as_many_windows_as_there_is_time_for() -> (
+    None
+):
+    due = {"street": 60, "yard": 50}
+    assert shedding(0.01).turns(due, HOP_SECONDS) == [Turn(["street", "yard"], 50)]
+    assert shedding(0.4).turns(due, HOP_SECONDS) == [Turn(["street", "yard"], 1)]
+
+
+def test_with_too_many_sources_each_has_its_turn_and_none_waits_for_all() -> None:
+    due = dict.fromkeys("abcde", 9)
+    assert shedding(0.4).turns(due, HOP_SECONDS) == [
+        Turn(["a", "b"], 1),
+        Turn(["c", "d"], 1),
+        Turn(["e"], 1),
+    ]
+
+
+def test_one_step_that_was_held_up_is_no_overload() -> None:
+    due = {"street": 40}
+    held_up = shedding(0.01, 9.0, 9.0)
+    assert held_up.turns(due, HOP_SECONDS) == [Turn(["street"], None)]
+    held_up.add_turn(90.0, 10)
+    assert held_up.turns(due, HOP_SECONDS) == [Turn(["street"], 1)]
+
+
+def test_before_the_first_window_and_without_any_nothing_is_left_out() -> None:
+    shed = LoadShedding()
+    shed.add_turn(5.0, 0)
+    assert shed.turns({"street": 40}, HOP_SECONDS) == [Turn(["street"], None)]
+
+
+@given(
+    due=st.dictionaries(st.text(max_size=3), st.integers(0, 1000), max_size=30),
+    seconds=st.floats(1e-6, 100),
+)
+def test_every_source_has_one_turn_and_no_turn_takes_longer_than_two_hops_or_a_window(
+    due: dict[str, int], seconds: float
+) -> None:
+    turns = shedding(seconds).turns(due, HOP_SECONDS)
+    assert [name for turn in turns for name in turn.sources] == list(due)
+    for turn in turns:
+        most = turn.most_windows or 1000
+        windows = sum(min(due[name], most) for name in turn.sources)
+        late = LATE_HOPS * HOP_SECONDS
+        assert windows * seconds <= max(late * 1.000001, seconds)
+
+
+def test_what_is_left_out_is_joined_until_it_is_over() -> None:
+    gaps = OverloadGaps(RATE)
+    for start in (0, 200, 400):
+        gaps.add(Gap("street", start, start + 50, "overload"))
+    gaps.add(Gap("yard", 0, 10, "overload"))
+    assert not gaps.is_complete("street", 900)
+    assert gaps.is_complete("street", 950)
+    assert gaps.take("street") == [Gap("street", 0, 450, "overload", 150)]
+    assert gaps.take("street") == []
+    assert not gaps.is_complete("street", 5000)
+
+
+def test_a_gap_that_goes_on_is_reported_now_and_then() -> None:
+    gaps = OverloadGaps(RATE)
+    for start in range(0, 3000, 100):
+        assert not gaps.is_complete("street", start)
+        gaps.add(Gap("street", start, start + 50, "overload"))
+    gaps.add(Gap("street", 3000, 3050, "overload"))
+    assert gaps.is_complete("street", 3060)
+    (gap,) = gaps.take("street")
+    assert gap.left_out == pytest.approx(31 * 50)
