@@ -4,6 +4,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Protocol
 
 # Linux's CLOCK_MONOTONIC stops while the machine sleeps; others' goes on.
@@ -36,6 +37,17 @@ class SystemClock:
     def utc(self) -> datetime:
         """Time of day; may step."""
         return datetime.now(UTC)
+
+
+def boot_id() -> str:
+    """Id of this run of the machine, in which `SystemClock.monotonic` goes on.
+
+    It is empty where the system has none.
+    """
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
 
 
 class SampleClock:

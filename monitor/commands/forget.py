@@ -107,6 +107,7 @@ def _places(configuration: "Configuration") -> tuple[Path | None, Path | None, P
 def _delete_files(
     log: Path | None, clips: Path, since: datetime | None
 ) -> dict[str, int]:
+    from monitor.clock import SystemClock
     from monitor.sinks.clip_files import forget as delete_clips
     from monitor.sinks.event_log import erase_lines
 
@@ -114,7 +115,7 @@ def _delete_files(
     try:
         lines = 0 if log is None else erase_lines(log, since)
         place = f"clips in {clips}"
-        number = delete_clips(clips, since, datetime.now(UTC))
+        number = delete_clips(clips, since, SystemClock().monotonic())
     except OSError as error:
         raise SoundMonitorError(
             f"the database is clean, but not the {place}: {error.strerror}"

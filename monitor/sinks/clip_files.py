@@ -14,6 +14,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from monitor.clock import boot_id
 from monitor.config.outputs import ClipSettings
 from monitor.text import utc_text
 
@@ -33,6 +34,9 @@ class Clip:
     label: str
     begins: datetime
     """Time of the first sample, UTC."""
+
+    captured: float
+    """Time of the same, monotonic seconds."""
 
     sample_rate: int
     samples: Samples
@@ -224,21 +228,22 @@ def prepare(folder: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def forget(folder: Path, since: datetime | None, now: datetime) -> int:
+def forget(folder: Path, since: datetime | None, now: float) -> int:
     """Delete the clips that end after `since`; None: all.  Return their number.
 
-    A mark in the folder keeps a running monitor from storing those it has in memory.
+    A mark in the folder keeps a running monitor from storing sound that it has captured
+    before `now`, monotonic seconds: the wall clock may be set.
 
     Raises:
         OSError: A file cannot be deleted.
     """
     if not folder.is_dir():
         return 0
-    text = {"since": None if since is None else since.timestamp()}
+    text = {"since": None if since is None else since.timestamp(), "boot": boot_id()}
     mark = folder / FORGOTTEN
     mark.unlink(missing_ok=True)
     with os.fdopen(_create(mark), "w") as file:
-        json.dump(text | {"until": now.timestamp()}, file)
+        json.dump(text | {"captured_until": now}, file)
     chosen = stored_clips(folder, since)
     for each in chosen:
         each.delete()
@@ -248,11 +253,12 @@ def forget(folder: Path, since: datetime | None, now: datetime) -> int:
 def _is_forgotten(folder: Path, clip: Clip) -> bool:
     try:
         mark = json.loads((folder / FORGOTTEN).read_text())
-        since, until = mark["since"], mark["until"]
+        since, until = mark["since"], float(mark["captured_until"])
+        is_of_this_boot = mark["boot"] == boot_id()
     except (OSError, ValueError, KeyError, TypeError):
         return False
     after = since is None or clip.ends.timestamp() >= since
-    return bool(after and clip.begins.timestamp() < until)
+    return bool(is_of_this_boot and after and clip.captured < until)
 
 
 def _create(path: Path) -> int:

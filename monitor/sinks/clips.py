@@ -184,6 +184,8 @@ class Clips(Sink):
             source=record.source,
             label=record.label,
             begins=pending.start_utc + offset,
+            captured=self._clock.monotonic()
+            - (timeline.stop - first) / self._sample_rate,
             sample_rate=self._sample_rate,
             samples=samples,
             event_start=max(0, record.start - first),

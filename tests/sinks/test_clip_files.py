@@ -1,5 +1,6 @@
 """The limits of the folder of clips, and deleting from it."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from monitor.config.outputs import ClipSettings
 from monitor.sinks.clip_files import Clip, clean, forget, prepare, save, stored_clips
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
+UPTIME = 1e6
+"""Monotonic seconds at that time."""
 
 
 def clip(hours_ago: float, label: str = "siren") -> Clip:
@@ -19,6 +22,7 @@ def clip(hours_ago: float, label: str = "siren") -> Clip:
         source="street",
         label=label,
         begins=NOW - timedelta(hours=hours_ago),
+        captured=UPTIME - 3600 * hours_ago,
         sample_rate=8000,
         samples=np.zeros((1, 8000), np.float32),
         event_start=0,
@@ -85,18 +89,18 @@ def test_forgotten_clips_are_deleted(
     folder: Path, since_hours: float | None, left: list[int]
 ) -> None:
     since = None if since_hours is None else NOW - timedelta(hours=since_hours)
-    assert forget(folder, since, NOW) == 5 - len(left)
+    assert forget(folder, since, UPTIME) == 5 - len(left)
     assert hours_left(folder) == left
 
 
 def test_a_clip_in_the_memory_of_a_monitor_is_forgotten_too(
     folder: Path,
 ) -> None:
-    forget(folder, NOW - timedelta(hours=2.5), NOW)
+    forget(folder, NOW - timedelta(hours=2.5), UPTIME)
     assert save(folder, clip(1)) is None
     assert save(folder, clip(4.5))
     assert save(folder, clip(-0.1))
-    forget(folder, None, NOW)
+    forget(folder, None, UPTIME)
     assert save(folder, clip(9)) is None
     assert save(folder, clip(-0.1))
     assert [each.sound.stat().st_mode & 0o777 for each in stored_clips(folder)] == [
@@ -104,14 +108,29 @@ def test_a_clip_in_the_memory_of_a_monitor_is_forgotten_too(
     ]
 
 
+def test_a_clock_that_was_ahead_forgets_no_clip_of_later(folder: Path) -> None:
+    forget(folder, None, UPTIME)
+    later = replace(clip(400 * 24), captured=UPTIME + 1)
+    assert save(folder, later)
+
+
+def test_the_mark_of_an_earlier_boot_forgets_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The monotonic clock begins again at a small number."""
+    forget(folder, None, UPTIME)
+    monkeypatch.setattr("monitor.sinks.clip_files.boot_id", lambda: "another")
+    assert save(folder, replace(clip(0), captured=10.0))
+
+
 def test_other_files_are_kept(folder: Path) -> None:
     (folder / "notes.txt").write_text("mine")
-    forget(folder, None, NOW)
+    forget(folder, None, UPTIME)
     assert (folder / "notes.txt").exists()
 
 
 def test_a_missing_folder_is_no_error(tmp_path: Path) -> None:
-    assert forget(tmp_path / "none", None, NOW) == 0
+    assert forget(tmp_path / "none", None, UPTIME) == 0
     assert clean(tmp_path / "none", settings(), NOW) == 0
     assert not (tmp_path / "none").exists()
 
