@@ -130,6 +130,20 @@ def test_a_permanent_error_is_not_tried_again(code: int) -> None:
         assert deliver(endpoint) == Refused(f"HTTP {code}: no such thing")
 
 
+def test_a_signature_with_the_time_of_a_wrong_clock_is_tried_again() -> None:
+    """A receiver takes none that is older than minutes; the clock is set later."""
+    environ = {"SECRETS": SECRET}
+    date = format_datetime(datetime.now(UTC) + timedelta(days=5), usegmt=True)
+    with running_endpoint(status(401, Date=date)) as endpoint:
+        outcome = deliver(endpoint, environ, secret="env:SECRETS")
+        assert isinstance(outcome, Retry)
+        assert "wrong clock" in outcome.reason
+        assert isinstance(deliver(endpoint), Refused)  # is not signed
+        date = format_datetime(datetime.now(UTC), usegmt=True)
+        endpoint.will(status(401, Date=date))
+        assert isinstance(deliver(endpoint, environ, secret="env:SECRETS"), Refused)
+
+
 @pytest.mark.parametrize("code", [408, 425, 429, 500, 502, 503, 504])
 def test_a_temporary_error_is_tried_again(code: int) -> None:
     with running_endpoint(status(code)) as endpoint:

@@ -83,6 +83,10 @@ REPEATED_REDIRECTS = frozenset({301, 302, 307, 308})
 REDIRECTS = SEEN_REDIRECTS | REPEATED_REDIRECTS
 MAX_REDIRECTS = 3
 MAX_DETAIL = 200
+MAX_AGE_SECONDS = 120.0
+"""Difference of the clocks at which a receiver may doubt a signature; most take 300 s.
+"""
+
 MAX_WAIT_SECONDS = 3600.0
 """Longest pause that an endpoint can ask for."""
 
@@ -200,10 +204,16 @@ class Webhook:
         if response.is_success:
             return Delivered(f"HTTP {status}")
         reason = f"HTTP {status}: {answer}" if answer else f"HTTP {status}"
+        date = _timestamp(response.headers.get("date", ""))
         if status in RETRIED or status >= 500:
             asked = response.headers.get("retry-after")
-            date = response.headers.get("date")
             return Retry(reason, _wait_seconds(asked, date, self._now()))
+        if (
+            self._keys
+            and date is not None
+            and abs(date - self._now()) > MAX_AGE_SECONDS
+        ):
+            return Retry(f"{reason}; the signature has the time of a wrong clock")
         return Refused(reason)
 
     def _read(self, response: httpx.Response) -> str:
@@ -313,10 +323,10 @@ def _redirected(code: int, target: str) -> Refused:
     )
 
 
-def _wait_seconds(asked: str | None, date: str | None, now: float) -> float | None:
+def _wait_seconds(asked: str | None, date: float | None, now: float) -> float | None:
     """Parse Retry-After, which is seconds or a date; None if it is neither.
 
-    Its date is compared with that of the answer: our own clock may be wrong.
+    A date is compared with `date` of the answer: our own clock may be wrong.
     """
     if asked is None:
         return None
@@ -325,8 +335,7 @@ def _wait_seconds(asked: str | None, date: str | None, now: float) -> float | No
     until = _timestamp(asked)
     if until is None:
         return None
-    sent = _timestamp(date or "")
-    left = until - (now if sent is None else sent)
+    left = until - (now if date is None else date)
     return min(max(0.0, left), MAX_WAIT_SECONDS)
 
 
