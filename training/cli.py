@@ -36,6 +36,7 @@ from training.evaluate.recalibrate import (
 )
 from training.evaluate.stored_scores import ScoreQuery, recorded_scores
 from training.experiment import Experiment, Job
+from training.files import make_folder
 from training.mixtures.material import DataPaths
 from training.preflight import check_out
 from training.profile import profiling
@@ -174,7 +175,7 @@ def run_scenes(
 
     The file `scenes.json` beside them lists their material.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out, "--out")
     rate = TrainingSettings().spec.sample_rate
     with Display(Console(stderr=True)) as display:
         maker = gather_scenes(paths, folds, settings, display.advance)
@@ -223,6 +224,8 @@ def run_calibration(
     as_json: bool,
 ) -> None:
     """Find thresholds for a budget, print them and write them where asked."""
+    if out is not None:
+        check_out(out)
     model = load_model(path)
     labels = model.card.labels
     with Display(Console(stderr=True)) as display:

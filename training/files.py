@@ -4,9 +4,12 @@ import contextlib
 import logging
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from monitor.errors import UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -56,10 +59,25 @@ def _locks(descriptor: int) -> bool:
     return True
 
 
+def make_folder(folder: Path, option: str) -> None:
+    """Make the folder of an option, if it is not there.
+
+    Raises:
+        UsageError: It cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UsageError(
+            f"{option}: the folder {folder} cannot be written ({error.strerror})"
+        ) from None
+
+
 def replace_text(path: Path, text: str) -> None:
     """Replace a file by a new text, whole or not at all."""
     beside = path.with_suffix(".partial")
-    beside.write_text(text)
+    beside.write_text(text, encoding="utf-8")
     replace_file(beside, path)
 
 

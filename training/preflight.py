@@ -35,6 +35,8 @@ def check_out(out: Path) -> None:
     """
     if out.is_dir():
         raise UsageError(f"--out: {out} is a folder; name a file in it")
+    if out.exists() and not out.is_file():
+        raise UsageError(f"--out: {out} is not a file")  # such as /dev/null
     if not out.parent.is_dir():
         raise UsageError(f"--out: the folder {out.parent} does not exist")
     if (problem := name_problem(out.stem)) is not None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,7 @@ def test_cross_validation_tests_every_clip_by_a_network_not_trained_on_it(
     assert report["negatives_never_heard"]["clips"] == 2
     capsys.readouterr()
     run = folder / "crossed-run"
+    shutil.copytree(run / "fold1", run / "fold1 of last year")
     assert (
         command(folder, "evaluate", str(folder / "data"), "--run", str(run), "--json")
         == 0

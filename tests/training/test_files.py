@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from training.files import locked_folder, replace_text
+from monitor.errors import UsageError
+from training.files import locked_folder, make_folder, replace_text
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -74,3 +75,12 @@ def test_a_text_is_replaced_as_a_whole(tmp_path: Path) -> None:
     replace_text(path, "new")
     assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    make_folder(tmp_path / "a" / "b", "--cache")
+    assert not list((tmp_path / "a" / "b").iterdir())
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "c", Path("/proc/c")):
+        with pytest.raises(UsageError, match=r"--cache: the folder .* cannot be"):
+            make_folder(folder, "--cache")

@@ -41,6 +41,8 @@ def test_a_name_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
         check_out(tmp_path / "nowhere" / "m.safetensors")
     with pytest.raises(UsageError, match="cannot name a model: it holds"):
         check_out(tmp_path / "a\tb.safetensors")
+    with pytest.raises(UsageError, match="/dev/null is not a file"):
+        check_out(Path("/dev/null"))
     check_out(tmp_path / "my model (2).safetensors")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from monitor.audio.sources.recording import Recording
 from monitor.errors import AudioFileError, DatasetError, UsageError
 from monitor.model.card import name_problem
+from monitor.text import printable
 
 NO_FOLD = -1
 """The fold of clips that are always trained on."""
@@ -232,7 +233,7 @@ def left_out_lines(left_out: Iterable[LeftOut]) -> Iterator[str]:
     """Describe files that are not used: a line for each reason."""
     by_reason = defaultdict(list)
     for entry in left_out:
-        by_reason[entry.reason].append(str(entry.path))
+        by_reason[entry.reason].append(printable(str(entry.path)))
     for reason, paths in by_reason.items():
         more = ", ..." if len(paths) > _NAMED_FILES else ""
         names = ", ".join(paths[:_NAMED_FILES])

@@ -216,10 +216,13 @@ class ClipEvaluator:
         Raises:
             DatasetError: The folder holds no cross-validation.
         """
-        files = sorted(run.glob("fold*/model.safetensors"))
-        if not files:
+        models = {
+            int(number): file
+            for file in sorted(run.glob("fold*/model.safetensors"))
+            if (number := file.parent.name.removeprefix("fold")).isdecimal()
+        }
+        if not models:
             raise DatasetError(f"{run}: holds no networks of a cross-validation")
-        models = {int(file.parent.name.removeprefix("fold")): file for file in files}
         scores, parts = [], []
         for fold, file in models.items():
             if folds and fold not in folds:

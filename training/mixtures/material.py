@@ -12,6 +12,7 @@ from training.data.decoded import Advance, ClipStore, open_store
 from training.data.discovery import read_manifest, read_negatives
 from training.data.manifest import FEW_GROUPS, Clip, Manifest, join
 from training.data.splits import assign_folds
+from training.files import make_folder
 from training.mixtures.mixtures import MixtureMaker
 
 logger = logging.getLogger(__name__)
@@ -144,6 +145,7 @@ def _decode(
     advance: Advance,
     what: str,
 ) -> tuple[Manifest, ClipStore]:
+    make_folder(paths.cache, "--cache")
     manifest, store = open_store(
         manifest,
         settings.spec.sample_rate,

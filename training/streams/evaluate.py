@@ -20,6 +20,7 @@ from monitor.model.model_file import TrainedModel
 from monitor.records import Event, Onset, Record, ScoreFrame
 from monitor.runtime.pipeline import Pipeline
 from training.data.decoded import Advance
+from training.data.discovery import AUDIO_SUFFIXES
 from training.data.manifest import Clip
 from training.data.tables import read_table
 from training.mixtures.material import Material
@@ -39,17 +40,22 @@ _EVALUATING = "evaluating streams"
 
 
 def find_streams(folder: Path) -> list[tuple[Path, Path]]:
-    """Find the pairs NAME.wav and NAME.tsv of a folder.
+    """Find the pairs NAME.wav and NAME.tsv of a folder; other formats are read, too.
 
     Raises:
-        DatasetError: There is none, or a recording has no annotation.
+        DatasetError: There is none, or a recording or an annotation is alone.
     """
     pairs = []
-    for audio in sorted(folder.glob("*.wav")):
+    tables = set(folder.glob("*.tsv"))
+    for audio in sorted(folder.glob("*.*")):
+        if audio.suffix.lower() not in AUDIO_SUFFIXES:
+            continue
         table = audio.with_suffix(".tsv")
         if not table.is_file():
             raise DatasetError(f"{audio}: its annotation {table.name} is missing")
         pairs.append((audio, table))
+    if alone := sorted(tables - {table for _, table in pairs}):
+        raise DatasetError(f"{alone[0]}: its recording {alone[0].stem}.wav is missing")
     if not pairs:
         raise DatasetError(f"{folder}: there is no pair of NAME.wav and NAME.tsv")
     return pairs
@@ -173,6 +179,12 @@ def evaluate_streams(
         seconds, found = detect_events(blocks, classifier, detection)
         results.append(StreamResult(seconds, references, found))
         advance(_EVALUATING, len(results), len(pairs))
+        if late := sum(each.onset >= seconds for each in references):
+            logger.warning(
+                "%s: %d events begin after its end, and count as missed",
+                audio.name,
+                late,
+            )
         logger.info(
             "%s: %.0f s, %d events in it, %d detected",
             audio.name,

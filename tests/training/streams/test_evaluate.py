@@ -102,6 +102,15 @@ def test_a_stream_without_annotation_is_one_sentence(tmp_path: Path) -> None:
         find_streams(tmp_path)
 
 
+def test_an_annotation_without_its_stream_is_one_sentence(tmp_path: Path) -> None:
+    for name in ("a.FLAC", "a.tsv"):
+        (tmp_path / name).touch()
+    assert find_streams(tmp_path) == [(tmp_path / "a.FLAC", tmp_path / "a.tsv")]
+    (tmp_path / "b.tsv").touch()
+    with pytest.raises(DatasetError, match=r"b\.tsv: its recording b\.wav is missing"):
+        find_streams(tmp_path)
+
+
 @pytest.fixture(name="material", scope="module")
 def _material(tmp_path_factory: pytest.TempPathFactory) -> Material:
     folder = tmp_path_factory.mktemp("scenes")
