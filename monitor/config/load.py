@@ -43,7 +43,6 @@ _SCALARS: dict[str, Callable[[str], str | int | float | bool | None]] = {
 
 # Messages of PyYAML, and what a person can act on.
 _PLAINER = (
-    ("'\\t'", "a tab indents this line; use spaces"),
     ("cannot start any token", "a value with a special character; put it in quotes"),
     (
         "mapping values are not allowed",
@@ -203,7 +202,10 @@ def _scalar(node: yaml.ScalarNode) -> str | int | float | bool | None:
     try:
         return _SCALARS[node.tag](str(node.value))
     except ValueError:
-        raise _fault(node, f"{node.value[:40]!a} is not a number") from None
+        # Python converts at most 4300 digits.
+        is_long = re.fullmatch(r"[-+]?[0-9]+", node.value)
+        fault = "has too many digits" if is_long else "is not a number"
+        raise _fault(node, f"{node.value[:40]!a} {fault}") from None
 
 
 def _shown(text: str) -> str:
@@ -229,6 +231,16 @@ def _place(error: yaml.MarkedYAMLError, origin: str) -> str:
 
 
 def _sentence(error: yaml.MarkedYAMLError) -> str:
+    mark = error.problem_mark
+    if (
+        "'\\t'" in (error.problem or "")
+        and mark is not None
+        and mark.buffer is not None
+    ):
+        before = mark.buffer[mark.pointer - mark.column : mark.pointer]
+        if before.strip(" "):
+            return "a tab inside this line; use a space"
+        return "a tab indents this line; use spaces"
     return _plainer(error.problem or error.context or "is not YAML")
 
 

@@ -217,6 +217,10 @@ def test_an_empty_text_is_an_empty_mapping(text: str) -> None:
     ("text", "sentence"),
     [
         ("a:\n\tb: 1", "here:2: a tab indents this line; use spaces"),
+        ("a:\n  \tb: 1", "here:2: a tab indents this line; use spaces"),
+        ("a:\n  b:\t1", "here:2: a tab inside this line; use a space"),
+        ("a: {b: 1}\t# c", "here:1: a tab inside this line; use a space"),
+        ("a:\n-\tb", "here:2: a tab inside this line; use a space"),
         (
             "a: 1\nb: 2\na: 3",
             "here:3: a: duplicate key; first used in line 1",
@@ -245,7 +249,7 @@ def test_an_empty_text_is_an_empty_mapping(text: str) -> None:
         ("a: [1, 2\nb: 3", "here:2: a bracket is not closed, or a comma is missing"),
         ("a: 'b", "here:1: the text ends inside quotes"),
         ("a: \x07", "here:1: a control character"),
-        ("a: 1\nb: " + "9" * 5000, "here:2: '9999"),
+        ("b: " + "9" * 5000, f"here:1: '{'9' * 40}' has too many digits"),
     ],
 )
 def test_a_fault_of_the_yaml_is_one_sentence_with_its_line(
