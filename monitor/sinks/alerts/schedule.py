@@ -92,14 +92,18 @@ class Schedule:
         Its deadline has passed for real, and not because the wall clock was set.
         """
         alert = entry.alert
-        steady_utc = self._began_utc + timedelta(seconds=now - self._began)
-        if min(utc, steady_utc) < alert.deadline:
-            return False
         failure = self._failures.get(alert.id)
         since = [] if failure is None else [failure.first]
         since += [] if self._failing_since is None else [self._failing_since]
+        if not since:
+            return False
+        failing = now - min(since)
         lifetime = (alert.deadline - alert.created).total_seconds()
-        return bool(since) and now - min(since) >= min(lifetime, GIVE_UP_SECONDS)
+        if alert.created > utc:  # It was made while the clock was ahead.
+            return failing >= lifetime
+        steady_utc = self._began_utc + timedelta(seconds=now - self._began)
+        is_past = min(utc, steady_utc) >= alert.deadline
+        return is_past and failing >= min(lifetime, GIVE_UP_SECONDS)
 
     def due_among_passed_over(self, now: float) -> str | None:
         """Id of an alert passed over whose next attempt is due."""

@@ -73,7 +73,7 @@ def test_a_step_of_the_wall_clock_gives_up_no_alert(step: float) -> None:
     assert not trial.is_expired(entry)
     entry = trial.fail_for(entry, DAY - 1)
     assert not trial.is_expired(entry)
-    if step >= 0:
+    if not -DAY < step < 0:
         trial.clock.advance(1)
         assert trial.is_expired(entry)
 
@@ -100,6 +100,17 @@ def test_an_alert_of_an_earlier_run_gets_attempts_whatever_the_clock_shows() -> 
     assert trial.is_expired(entry)
     # So are those behind it: they could not arrive either.
     assert trial.is_expired(replace(entry, attempts=0))
+
+
+def test_an_alert_of_a_clock_that_was_ahead_is_not_kept_for_so_long() -> None:
+    trial = Trial()
+    trial.step_wall(400 * DAY)
+    entry = trial.entry()
+    trial.step_wall(-400 * DAY)
+    entry = trial.fail_for(entry, DAY - 1)
+    assert not trial.is_expired(entry)
+    trial.clock.advance(1)
+    assert trial.is_expired(entry)
 
 
 def test_an_alert_of_an_earlier_run_is_due_at_once() -> None:
