@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-LOCK_SECONDS = 5.0
-"""Longest wait for another writer, such as a command."""
+LOCK_SECONDS = 1.0
+"""Longest wait for another writer, such as a command: the analysis waits with it."""
 
 FAILING_LOCK_SECONDS = 0.1
 """Longest wait after a try that failed."""

@@ -121,3 +121,36 @@ def test_rules_that_ran_before_it_opened_are_not_set_back(tmp_path: Path) -> Non
     assert rows(state / "monitor.db", "SELECT state FROM rule_state") == [
         '{"count": 1}'
     ]
+
+
+def test_the_analysis_waits_for_another_writer_for_a_second_at_most(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The longest wait that SQLite is given, and the pauses while nothing is tried."""
+    monkeypatch.setattr("monitor.sinks.store.writer.FAILING_LOCK_SECONDS", 0.001)
+    clock = FakeClock()
+    store = make_store(path, clock, rules=AlertOnEverything())
+    waits: list[float] = []
+
+    def trace(statement: str) -> None:
+        if statement.startswith("PRAGMA busy_timeout"):
+            waits.append(int(statement.split("=")[1]) / 1000)
+
+    connection = store._writer._connection._connection
+    assert connection is not None
+    connection.set_trace_callback(trace)
+    store.write([onset(number=0)])
+    assert waits == [pytest.approx(1.0)]
+    monkeypatch.setattr("monitor.sinks.store.writer.LOCK_SECONDS", 0.001)
+    other = locked(path)
+    waits.clear()
+    for number in range(1, 100):
+        store.write([onset(number=number), frame(stop_seconds=10.0 + number)])
+        clock.advance(0.2)
+    other.close()
+    assert len(waits) < 8  # 1 + 2 + 4 + 8 s between the tries
+    clock.advance(LAST_RETRY_SECONDS)
+    store.report(statistics())
+    assert rows(path, "SELECT count(*) FROM events") == [100]
+    assert rows(path, "SELECT count(*) FROM alerts") == [100]
+    store.close()
