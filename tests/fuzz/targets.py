@@ -22,6 +22,7 @@ from monitor.sinks.store.queries import open_to_read
 from monitor.sinks.store.records import interrupted_records
 from monitor.sinks.store.store import read_rule_state
 from tests.fuzz.capture_pipe import CapturePipe
+from tests.fuzz.flipped_database import FlippedDatabase
 from tests.fuzz.seeds import RICH_CONFIG, WORDS
 from tests.support import ROOT
 from tests.support.fuzzing import (
@@ -236,7 +237,7 @@ class Records:
                 records = [*reader.events(), *reader.gaps(), *reader.health()]
                 for timed in records:
                     encode_line(timed)
-                    format_line(timed)
+                    format_line(timed, datetime.now(UTC))
                 reader.sessions()
                 for row in reader.score_rows():
                     row.frames()
@@ -255,5 +256,6 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
     "model": ModelFile,
     "config": ConfigFile,
     "records": Records,
+    "flips": FlippedDatabase,
     "pipe": CapturePipe,
 }

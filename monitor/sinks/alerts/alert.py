@@ -108,12 +108,12 @@ def read_listed(row: sqlite3.Row) -> Entry:
         raise ValueError("its body is no JSON object")
     event_id, last_error = row["event_id"], row["last_error"]
     state: AlertState = one_of(STATES, row["state"])
-    dead = ("unknown",) if state == "dead" else ()
+    kinds = (row["kind"],) if state == "dead" else get_args(AlertKind)
     alert = Alert(
         id=text_of(row["id"]),
         rule=text_of(row["rule"]),
         endpoint=text_of(row["endpoint"]),
-        kind=one_of((*get_args(AlertKind), *dead), row["kind"]),
+        kind=one_of(kinds, text_of(row["kind"])),
         event_id=None if event_id is None else text_of(event_id),
         body=body,
         created=moment_of(row["created_ms"]),

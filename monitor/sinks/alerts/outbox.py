@@ -86,6 +86,8 @@ class Outbox:
                 "ORDER BY sequence LIMIT 1",
                 (endpoint, after),
             ).fetchone()
+            if found is not None and found[0] <= after:
+                raise damage("an index is out of order")
         if found is None:
             return None
         (sequence,) = found
@@ -98,7 +100,7 @@ class Outbox:
                     or row["state"] != "pending"
                 ):
                     raise damage("an index and its table contradict each other")
-        except (sqlite3.Error, UnicodeDecodeError) as error:
+        except sqlite3.DatabaseError as error:
             if not is_damage(error):
                 raise
             return BadEntry(sequence, f"cannot be read: {error}", is_unreadable=True)
@@ -109,11 +111,9 @@ class Outbox:
 
     def pending(self, alert_id: str) -> Entry | None:
         """Read the alert with this id, if it is pending."""
-        row = select(
-            self._connection,
-            "SELECT * FROM alerts WHERE id = ? AND state = 'pending'",
-            (alert_id,),
-        ).fetchone()
+        query = "SELECT * FROM alerts WHERE id = ? AND state = 'pending'"
+        with self._reporting():
+            row = select(self._connection, query, (alert_id,)).fetchone()
         try:
             return None if row is None else read_entry(row)
         except INVALID:  # `head` reports it
@@ -165,7 +165,7 @@ class Outbox:
         orphans = (
             "state = 'pending' AND endpoint NOT IN (SELECT value FROM json_each(?))"
         )
-        with transaction(self._connection):
+        with self._reporting(), transaction(self._connection):
             self._connection.execute(
                 "UPDATE alerts SET state = 'dead', "  # noqa: S608 - constants
                 "last_error = 'its endpoint is not configured any more' "
@@ -244,10 +244,12 @@ class Outbox:
         try:
             yield
         except (sqlite3.Error, UnicodeDecodeError) as error:
+            if not is_damage(error):
+                raise
             # A file that was set aside meanwhile is no longer of interest.
-            if is_damage(error) and self._open.is_at_path:
+            if self._open.is_at_path:
                 self._database.report_damage(error)
-            raise
+            raise damage(str(error)) from None
 
     @property
     def _connection(self) -> sqlite3.Connection:

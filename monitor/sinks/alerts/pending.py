@@ -136,7 +136,7 @@ class PendingAlerts:
     def _take_bad(self, bad: BadEntry) -> None:
         if bad.sequence not in self._bad:
             logger.error(
-                "alert number %d to %s %s; it is given up, and the others go on",
+                "alert number %d to %s is given up, and the others go on: %s",
                 bad.sequence,
                 self._endpoint,
                 bad.reason,

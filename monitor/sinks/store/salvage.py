@@ -23,8 +23,8 @@ _NOUNS = {"rule_state": "states of the alert rules", "scores": "minutes of score
 _MOST_FAILURES = 50_000
 _CHUNK = 1000
 _LAST_KEY = 1 << 62
-_LAST_MS = 250_000_000_000_000
-"""Milliseconds in the year 9892."""
+_LAST_MS = 200_000_000_000_000
+"""Milliseconds in the year 8307."""
 
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _UNREADABLE = frozenset({sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ})
@@ -105,7 +105,7 @@ def dead_alert(
 
     def whole(name: str, otherwise: int) -> int:
         value = row.get(name)
-        is_usual = isinstance(value, int) and 0 <= value < _LAST_MS
+        is_usual = isinstance(value, int) and 0 < value < _LAST_MS
         return int(str(value)) if is_usual else otherwise
 
     created = whole("created_ms", now_ms)

@@ -77,8 +77,8 @@ class Writer:
         with self._unavailable_on_error():
             try:
                 return self._write(work, synced, lock_seconds)
-            except sqlite3.DatabaseError as error:
-                if not is_damage(error):
+            except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+                if not (is_damage(error) or _is_of_schema(error)):
                     raise
                 self.set_aside(error)
                 return self._write(work, synced, lock_seconds)
@@ -142,6 +142,11 @@ class Writer:
             raise StoreUnavailableError(
                 f"database {self.database.path} cannot be written: {error}"
             ) from None
+
+
+def _is_of_schema(error: Exception) -> bool:
+    """Return True if a statement was wrong: none is, for a schema that is whole."""
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
 
 
 class RetryTimer:

@@ -1,5 +1,6 @@
 """While the database fails, alerts are delivered from memory, once and in order."""
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from monitor.sinks.alerts.alert import Attempt
 from monitor.sinks.alerts.outbox import Outbox, write_alerts
-from monitor.sinks.alerts.pending import STORING_SECONDS, PendingAlerts
+from monitor.sinks.alerts.pending import MEMORY_ALERTS, STORING_SECONDS, PendingAlerts
 from monitor.sinks.store.database import Database, open_database, transaction
 from tests.support.alerts import NOW, alert
 from tests.support.clock import FakeClock
@@ -69,3 +70,98 @@ def test_the_outcome_of_a_deleted_alert_is_dropped(tmp_path: Path) -> None:
         assert not pending.holds_memory
         (dropped,) = outbox.entries()
         assert (dropped.state, dropped.attempts) == ("dropped", 0)
+
+
+class FickleDatabase(Database):
+    """May be read-only, as on a card that the system has mounted so."""
+
+    is_read_only = False
+
+    def connect(self, *, read_only: bool = False) -> sqlite3.Connection:
+        connection = super().connect(read_only=read_only)
+        connection.set_authorizer(self._judge)
+        return connection
+
+    def _judge(self, action: int, *_: object) -> int:
+        writes = action in (sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_INSERT)
+        return (
+            sqlite3.SQLITE_DENY if self.is_read_only and writes else sqlite3.SQLITE_OK
+        )
+
+
+def deliver_all(pending: PendingAlerts, limit: int) -> list[int]:
+    """Deliver what there is; return the numbers in their order."""
+    numbers: list[int] = []
+    while (entry := pending.first()) is not None and len(numbers) <= limit:
+        numbers.append(entry.alert.body["number"])
+        pending.record(replace(entry, state="delivered", attempts=1), DELIVERED)
+    return numbers
+
+
+def test_a_read_only_database_has_nothing_sent_twice_however_much_waits(
+    tmp_path: Path,
+) -> None:
+    count, new = MEMORY_ALERTS + 100, MEMORY_ALERTS + 200
+    database = FickleDatabase(tmp_path / "monitor.db")
+    database.prepare()
+    with closing(database.connect()) as connection, transaction(connection):
+        write_alerts(connection, [alert(number) for number in range(count)])
+    database.is_read_only = True
+    clock = FakeClock()
+    with (
+        pending_alerts(database, clock) as pending,
+        closing(Outbox(Database(database.path))) as outbox,
+    ):
+        assert deliver_all(pending, count) == list(range(count))
+        made = [alert(number) for number in range(count, count + new)]
+        for each in made:
+            pending.offer([each])
+            clock.advance(STORING_SECONDS)
+            assert deliver_all(pending, 1) == [each.body["number"]]
+        database.is_read_only = False
+        # Until the store has written them, the database does not know the new ones.
+        assert pending.first() is None
+        with closing(database.connect()) as connection, transaction(connection):
+            write_alerts(connection, made)
+        pending.confirm()
+        assert pending.first() is None
+        assert {entry.state for entry in outbox.entries()} == {"delivered"}
+        assert not pending.holds_memory
+
+
+def test_an_alert_that_makes_no_sense_is_dead_and_the_others_go_on(
+    tmp_path: Path,
+) -> None:
+    database = open_database(tmp_path / "monitor.db")
+    changes = (
+        "body = '{'",
+        "body = '[]'",
+        "body = replace(body, 'siren', char(0x5c) || 'ud800')",
+        "body = CAST(x'ff' AS TEXT)",
+        "id = 'another'",
+        "kind = 'onse'",
+        "deadline_ms = -1",
+        "deadline_ms = 9223372036854775807",
+        "attempts = -5",
+    )
+    with closing(database.connect()) as connection:
+        with transaction(connection):
+            write_alerts(connection, [alert(n) for n in range(len(changes) + 1)])
+        for number, change in enumerate(changes):
+            connection.execute(
+                f"UPDATE alerts SET {change} WHERE sequence = ?",
+                (number + 1,),
+            )
+    with (
+        pending_alerts(database, FakeClock()) as pending,
+        closing(Outbox(database)) as outbox,
+    ):
+        assert deliver_all(pending, 20) == [len(changes)]
+        pending.first()
+        assert len(outbox.entries(["delivered"])) == 1
+        dead = outbox.entries(["dead"])
+        assert len(dead) == len(changes)
+        assert all("makes no sense" in (entry.last_error or "") for entry in dead)
+        # One that is made pending again is still none that can be sent.
+        assert outbox.retry(dead[0].alert.id, NOW, NOW)
+        assert deliver_all(pending, 20) == []
