@@ -27,6 +27,9 @@ from monitor.sinks.store.records import (
 )
 from monitor.sinks.store.salvage import damage, dead_alert, is_damage
 
+LOCK_MS = 1000
+"""Longest wait for another writer: the next alert of the endpoint waits with it."""
+
 MOST_ATTEMPTS = 20
 """Attempts kept of each alert, the newest."""
 
@@ -126,6 +129,7 @@ class Outbox:
             Whether the alert is in the database, and was pending.
         """
         connection = self._connection
+        connection.execute(f"PRAGMA busy_timeout = {LOCK_MS}")
         # A power failure may undo this: then the alert is delivered again.
         connection.execute("PRAGMA synchronous = NORMAL")
         try:

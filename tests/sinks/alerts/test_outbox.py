@@ -61,6 +61,17 @@ def test_the_newest_attempts_are_kept_and_all_are_counted(outbox: Outbox) -> Non
     assert outbox.entries()[0].attempts == 2 * MOST_ATTEMPTS - 1
 
 
+def test_a_lock_of_another_process_delays_no_alert_by_more_than_a_second(
+    outbox: Outbox,
+) -> None:
+    statements: list[str] = []
+    outbox._connection.set_trace_callback(statements.append)
+    outbox.record(outbox.entries()[0], Attempt(NOW, "delivered", "", 0.1))
+    begin = statements.index("BEGIN IMMEDIATE")
+    (wait,) = [it for it in statements[:begin] if "busy_timeout" in it]
+    assert int(wait.split("=")[1]) <= 1000
+
+
 def test_the_newest_entries_come_oldest_first(outbox: Outbox) -> None:
     numbers = [entry.alert.body["number"] for entry in outbox.entries(limit=3)]
     assert numbers == [2, 3, 4]
