@@ -1,6 +1,7 @@
 """Checks before the work: what would fail, or mean nothing, hours later."""
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from secrets import token_hex
@@ -9,12 +10,12 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from monitor.errors import DatasetError, UsageError
+from monitor.errors import DatasetError, ModelFileError, UsageError
 from monitor.model.card import ModelCard, first_fault, name_problem
 from monitor.model.model_file import TrainedModel, load_model, save_model
 from monitor.model.networks import Network, build_network
 from training.config import TrainingSettings
-from training.data.manifest import Manifest
+from training.data.manifest import NO_FOLD, Manifest
 from training.data.splits import Split, split
 from training.evaluate.metrics import clip_figures
 from training.evaluate.out_of_fold import Calibration
@@ -71,6 +72,8 @@ def check_model_file(
     try:
         save_model(trial, TrainedModel(network, settings.spec, card), half=True)
         load_model(trial)
+    except ModelFileError as error:
+        raise ModelFileError(str(error).replace(str(trial), str(out))) from None
     finally:
         trial.unlink(missing_ok=True)
 
@@ -101,8 +104,8 @@ def check_material(
         if unknown and not cross_validate:
             raise DatasetError(
                 "labels with all clips in the folds for test or validation, and none "
-                f"to learn from: {', '.join(unknown)}; choose other folds, or deal new "
-                "ones by --split group"
+                f"to learn from: {', '.join(unknown)}; choose other folds ('none' "
+                "trains on everything), or add recordings of these labels"
             )
         if unknown:
             logger.warning(
@@ -110,7 +113,22 @@ def check_material(
                 "them: %s",
                 ", ".join(unknown),
             )
+    if settings.split != "random":
+        _warn_of_torn_groups(manifest)
     _check_test(manifest, parts)
+
+
+def _warn_of_torn_groups(manifest: Manifest) -> None:
+    folds: dict[str, set[int]] = defaultdict(set)
+    for clip in manifest.clips:
+        folds[clip.group] |= {clip.fold} - {NO_FOLD}
+    if torn := [group for group, own in folds.items() if len(own) > 1]:
+        logger.warning(
+            "%d recordings have clips in several folds, such as %s: a test on a fold "
+            "is no test on new recordings; --split group deals whole ones",
+            len(torn),
+            torn[0],
+        )
 
 
 def _check_test(manifest: Manifest, parts: Sequence[Split]) -> None:

@@ -1,5 +1,6 @@
 """What would fail, or mean nothing, after hours of training is said before."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def test_the_model_file_is_written_and_read_before_the_training(
     assert not list(tmp_path.iterdir())
     with pytest.raises(UsageError, match=r"could not be stored: licence: .* 10000"):
         check_model_file(out, settings, labels, card_of(labels, "x" * 10_001))
-    with pytest.raises(ModelFileError, match="cannot be written"):
+    with pytest.raises(ModelFileError, match="no/m: cannot be written"):
         check_model_file(tmp_path / "no" / "m", settings, labels, card_of(labels))
     many = tuple(f"label {n}" for n in range(900))
     with pytest.raises(ModelFileError, match="could not be read: labels, figures"):
@@ -106,3 +107,16 @@ def test_a_test_that_says_little_is_said(caplog: pytest.LogCaptureFixture) -> No
     caplog.clear()
     check_material(material_of(*pairs, count=40), settings_of(test_folds=(2,)), False)
     assert not caplog.text
+
+
+def test_recordings_in_several_folds_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    material = material_of(("a", 1), ("b", 1), ("a", 2), ("b", 2), count=40)
+    torn = [replace(clip, group=clip.group[0]) for clip in material.manifest.clips]
+    manifest = replace(material.manifest, clips=tuple(torn))
+    material = replace(material, manifest=manifest)
+    chosen = settings_of(test_folds=(1,))
+    check_material(material, chosen, False)
+    assert "2 recordings have clips in several folds, such as a" in caplog.text
+    caplog.clear()
+    check_material(material, chosen.model_copy(update={"split": "random"}), False)
+    assert "several folds" not in caplog.text

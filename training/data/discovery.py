@@ -350,7 +350,7 @@ def _own_group(folder: Path, path: Path) -> str:
     """Name a file that is a recording of its own: 1.wav may be in every folder."""
     if path.is_relative_to(folder):
         path = path.relative_to(folder)
-    return path.with_suffix("").as_posix()
+    return path.as_posix().removesuffix(path.suffix)
 
 
 def _search(pattern: str, name: str) -> str | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from monitor.audio.sources.recording import Recording
 from monitor.errors import AudioFileError, DatasetError, UsageError
 from monitor.model.card import name_problem
-from monitor.text import printable
+from monitor.text import counted, printable
 
 NO_FOLD = -1
 """The fold of clips that are always trained on."""
@@ -109,8 +109,9 @@ class Manifest:
             count = Counter(clip.label for clip in self.clips)
             rare = sorted(range(len(self.labels)), key=lambda label: count[label])
             named = [f"{self.labels[label]} {count[label]}" for label in rare]
-            more = ", ..." if len(named) > _NAMED_LABELS else ""
-            yield f"{len(named)} labels: {', '.join(named[:_NAMED_LABELS])}{more}"
+            if len(named) > _NAMED_LABELS:
+                named[_NAMED_LABELS:] = ["..."]
+            yield f"{counted(len(rare), 'label')}: {', '.join(named)}"
         for name, labels in self._bound_labels().items():
             yield f"labels with all clips {name}: {', '.join(labels)}"
         yield from self.notes

@@ -1,8 +1,11 @@
 """Tables are read as text; what is wrong is one sentence with file and line."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from training.data.tables import Table, TableError, read_table
 
@@ -78,3 +81,19 @@ def test_seconds_are_plain_numbers(tmp_path: Path, text: str) -> None:
     (row,) = read(tmp_path, f'onset\n"{text}"\n'.encode(), "onset").rows
     with pytest.raises(TableError, match=r"line 2: onset"):
         row.seconds("onset")
+
+
+CELLS = st.lists(st.sampled_from(["path", "label", "a.wav", "", '"', "é", "3.0", "\r"]))
+
+
+@given(
+    st.binary(max_size=60)
+    | st.lists(CELLS).map(lambda rows: "\n".join(map(",".join, rows)).encode())
+)
+def test_any_bytes_are_a_table_or_one_sentence(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    with contextlib.suppress(TableError):
+        table = read(folder, b"path,label\n" + content)
+        assert all(set(row.cells) == {"path", "label"} for row in table.rows)
