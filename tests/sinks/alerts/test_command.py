@@ -81,9 +81,7 @@ def test_a_program_that_has_gone_is_tried_again(tmp_path: Path) -> None:
     program.chmod(0o700)
     hook = command(str(program))
     program.unlink()
-    assert hook.deliver(alert()) == Retry(
-        "cannot be started: No such file or directory"
-    )
+    assert hook.deliver(alert()) == Retry("cannot be started: it is gone")
 
 
 def test_a_program_that_is_not_there_is_named_with_its_place() -> None:
@@ -97,7 +95,7 @@ def test_a_program_over_its_time_limit_is_killed_with_its_children(
     pid_file = tmp_path / "pid"
     script = (
         "import pathlib, subprocess, sys, time;"
-        "child = subprocess.Popen(['sleep', '60']);"
+        "child = subprocess.Popen(['sleep', '60'], start_new_session=True);"
         "pathlib.Path(sys.argv[1]).write_text(str(child.pid));"
         "time.sleep(60)"
     )

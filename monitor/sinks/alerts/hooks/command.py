@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from typing import IO
 
+from monitor import subreaper
 from monitor.config.hooks import CommandSettings
 from monitor.errors import ConfigError
 from monitor.sinks.alerts.alert import Alert
@@ -24,6 +25,9 @@ logger = logging.getLogger(__name__)
 MAX_OUTPUT = 4096
 MAX_AT_ONCE = 4
 POLL_SECONDS = 0.02
+END_SECONDS = subreaper.TERMINATE_SECONDS + subreaper.KILL_SECONDS + 0.6
+"""Time in which a subreaper has ended a program."""
+
 PREFIX = "SOUND_MONITOR_"
 
 _slots = threading.BoundedSemaphore(MAX_AT_ONCE)
@@ -35,7 +39,7 @@ class Command:
 
     The alert is on its stdin as JSON, and its facts in variables SOUND_MONITOR_LABEL
     and so on.  Exit code 0 is a delivery; anything else is tried again later.  Its
-    output goes to the log.
+    output goes to the log.  What it leaves running when it ends goes on.
     """
 
     def __init__(
@@ -43,7 +47,7 @@ class Command:
     ) -> None:
         """Find the program: see `build_hook`."""
         self.target = settings.argv[0]  # the arguments may hold secrets
-        self.total_seconds = settings.total_seconds + 1.0  # with time to end it
+        self.total_seconds = settings.total_seconds + END_SECONDS
         if shutil.which(self.target, path=environ.get("PATH")) is None:
             raise ConfigError(
                 f"{place}.argv: {self.target!r} is not an executable program"
@@ -80,8 +84,10 @@ class Command:
             f"{PREFIX}{name.upper()}": value.replace("\0", "")
             for name, value in facts(alert.body).items()
         }
+        if shutil.which(self.target) is None:
+            return Retry("cannot be started: it is gone")
         process = subprocess.Popen(  # noqa: S603 - the user's own argument list
-            self._settings.argv,
+            subreaper.command_line(self._settings.argv, keep=True),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -116,9 +122,7 @@ class Command:
             given.write()
             output.read()
             if self._cancelled.wait(POLL_SECONDS) or time.monotonic() >= deadline:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+                _end(process)
                 return False
         output.read()
         return True
@@ -126,6 +130,17 @@ class Command:
     def _log(self, alert: Alert, output: "_Output") -> None:
         for line in output.lines():
             logger.info("alert %s: %s: %s", alert.endpoint, self.target, line)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End the program and everything that it started."""
+    process.terminate()
+    try:
+        process.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 class _Input:
