@@ -10,6 +10,7 @@ from monitor.config.outputs import StoreSettings
 from monitor.errors import StoreUnavailableError
 from monitor.sinks.store.records import from_ms, to_ms
 from monitor.sinks.store.writer import Writer
+from monitor.text import duration
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +138,13 @@ class Maintenance:
                     check.leap / timedelta(days=1),
                     DOUBTED_SECONDS / 3600,
                 )
-        return check.is_believed()
+        leap = check.leap
+        is_believed = check.is_believed()
+        if check.leap != leap:
+            step = (check.leap - leap).total_seconds()
+            direction = "forward" if step > 0 else "back"
+            logger.warning("the clock was set %s by %s", direction, duration(abs(step)))
+        return is_believed
 
     def _delete_old(self, connection: sqlite3.Connection) -> Counter[str]:
         now_ms = to_ms(self._clock.utc())

@@ -11,7 +11,7 @@ import pytest
 from monitor.config.outputs import NotifySettings
 from monitor.errors import ConfigError
 from monitor.extras import install_command
-from monitor.sinks.alerts.hooks import Delivered, Hook, Retry, build_hook
+from monitor.sinks.alerts.hooks import Delivered, Hook, Refused, Retry, build_hook
 from tests.support.alerts import alert
 from tests.support.endpoint import (
     Endpoint,
@@ -69,7 +69,6 @@ def test_the_text_can_be_of_an_own_form(endpoint: Endpoint) -> None:
     ("behaviour", "why"),
     [
         (status(500), "error=500"),
-        (status(302, location="http://127.0.0.1:1/"), "error=302"),
         (closing_after(b"HTTP/1.1"), "onnection"),
     ],
 )
@@ -80,6 +79,15 @@ def test_a_failure_is_tried_again_with_the_reason_of_apprise(
     outcome = hook(endpoint.port).deliver(alert())
     assert isinstance(outcome, Retry)
     assert why in outcome.reason
+    assert len(endpoint.requests) == 1
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+def test_a_redirect_is_a_refusal(endpoint: Endpoint, code: int) -> None:
+    endpoint.will(status(code, location="http://127.0.0.1:1/"))
+    outcome = hook(endpoint.port).deliver(alert())
+    assert isinstance(outcome, Refused)
+    assert f"error={code}" in outcome.reason
     assert len(endpoint.requests) == 1
 
 

@@ -99,7 +99,9 @@ def test_a_clock_far_ahead_deletes_nothing_until_it_is_believed(
     store.close()
 
 
-def test_a_step_of_the_clock_deletes_nothing(tmp_path: Path, clock: FakeClock) -> None:
+def test_a_step_of_the_clock_deletes_nothing(
+    tmp_path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "monitor.db"
     store = fill(path, clock, StoreSettings())
     grow_old(store, clock, DAY)
@@ -110,6 +112,8 @@ def test_a_step_of_the_clock_deletes_nothing(tmp_path: Path, clock: FakeClock) -
     grow_old(store, clock, DAY)
     assert counts(path) == before
     store.close()
+    assert "the clock was set forward by 400d 00h" in caplog.text
+    assert "the clock was set back by 400d 00h" in caplog.text
 
 
 def test_deleted_rows_are_logged_once_a_day(

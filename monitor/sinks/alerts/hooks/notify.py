@@ -1,6 +1,7 @@
 """The notify hook: sends alerts as messages, by any service that apprise knows."""
 
 import logging
+import re
 from collections.abc import Mapping
 
 import apprise
@@ -9,7 +10,7 @@ from monitor.config.outputs import NotifySettings
 from monitor.errors import ConfigError
 from monitor.sinks.alerts.alert import Alert
 from monitor.sinks.alerts.body import render
-from monitor.sinks.alerts.hooks import Delivered, Outcome, Retry
+from monitor.sinks.alerts.hooks import Delivered, Outcome, Refused, Retry
 from monitor.sinks.alerts.secrets import read_one_line
 from monitor.text import printable, redact, secret_parts
 
@@ -20,12 +21,15 @@ logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 MAX_DETAIL = 200
 
+_REDIRECTED = re.compile(r"\berror=30[12378]\b")
+"""The status of an answer, as apprise logs it."""
+
 
 class Notify:
     """Sends alerts to one service, by its URL.
 
-    apprise does not report whether trying again would help, so every failure is tried
-    again until the deadline of the alert.
+    apprise does not report whether trying again would help, so every failure but a
+    redirect is tried again until the deadline of the alert.
     """
 
     def __init__(
@@ -74,6 +78,10 @@ class Notify:
         if sent:
             return Delivered(self.target)
         why = " ".join(" ".join(logged).split())
+        if _REDIRECTED.search(why):
+            # Many a service answers so after it has accepted a message.
+            reason = "redirects are not followed; give the URL that takes the messages"
+            return Refused(f"{self.target}: {self._cleaned(why)} {reason}")
         return Retry(f"{self.target}: {self._cleaned(why)}")
 
     def cancel(self) -> None:
