@@ -171,7 +171,9 @@ class Pipeline:
             if gap is not None:
                 # The newest window of a source is never left out: this is its step.
                 begin = step.start if isinstance(step, Window) else gap.stop
-                found += [(source, part) for part in _divided(gap, begin)]
+                if begin > gap.start:  # samples that are in no window
+                    gap = replace(gap, stop=begin, reason="overrun")
+                found.append((source, gap))
                 gap = None
             found.append((source, step))
         return found
@@ -213,13 +215,6 @@ class Pipeline:
             spec.hop_length,
             spec.n_fft,
         )
-
-
-def _divided(gap: Gap, begin: int) -> list[Gap]:
-    """Divide left-out windows where the next one begins: before, all is lost."""
-    at = min(max(gap.start, begin), gap.stop)
-    parts = [replace(gap, stop=at, reason="overrun"), replace(gap, start=at)]
-    return [part for part in parts if part.start < part.stop]
 
 
 def _shifted(spans: NDArray[np.int64], window: Window) -> tuple[tuple[int, int], ...]:
