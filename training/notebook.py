@@ -101,6 +101,7 @@ class SoundDataset(Dataset[tuple[Tensor, int]]):
     ) -> None:
         self.settings = settings or training_settings(origin="article")
         spec = self.settings.spec
+        manifest.check_folds(folds)
         manifest, store = open_store(manifest, spec.sample_rate, Path(cache))
         clips = [
             index

@@ -238,6 +238,26 @@ def test_a_model_that_does_not_name_its_clips_is_said(
     assert "does not name the recordings that it was trained on" in caplog.text
 
 
+def test_settings_in_a_model_file_that_make_no_sense_are_one_sentence(
+    folder: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = load_model(model)
+    card = known.card.model_copy(update={"training": {"folds": "many"}})
+    file = folder / "strange.safetensors"
+    save_model(file, replace(known, card=card))
+    assert command(folder, "evaluate", str(folder / "data"), "--model", str(file)) == 1
+    assert "model model: card: training: folds: " in capsys.readouterr().err
+
+
+def test_negatives_of_no_fold_are_one_sentence(
+    folder: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("evaluate", str(folder / "data"), "--model", str(model))
+    negatives = ("--negatives", str(folder / "noises"), "--negatives-folds", "9")
+    assert command(folder, *words, *negatives) == 1
+    assert "there is no fold 9 in the negatives" in capsys.readouterr().err
+
+
 def test_labels_of_any_characters_are_trained_tested_and_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
-from monitor.errors import DatasetError
+from monitor.errors import DatasetError, ModelFileError
+from monitor.model.card import first_fault
 from monitor.model.frontend import LogMel
 from monitor.model.model_file import TrainedModel, load_model
 from monitor.model.networks import Network, count_parameters_and_macs
@@ -187,9 +189,7 @@ class ClipEvaluator:
         report = clip_report(scores, windows, card.labels)
         if (negatives := material.negatives) is not None:
             assert material.negatives_store is not None
-            clips = negatives.clips
-            if negatives_folds:
-                clips = material.negatives_of(negatives_folds)
+            clips = negatives.of_folds(negatives_folds, "negatives")
             silent = clip_windows(clips, material.negatives_store, model.spec)
             onsets = [
                 card.thresholds[label].onset if label in card.thresholds else 0.5
@@ -245,9 +245,14 @@ class ClipEvaluator:
         """Gather the recordings, dealt into the folds that training had."""
         fields = TrainingSettings.model_fields
         known = {k: v for k, v in model.card.training.items() if k in fields}
-        settings = TrainingSettings.model_validate(
-            {**known, "spec": model.spec}, strict=False
-        )
+        try:
+            settings = TrainingSettings.model_validate(
+                {**known, "spec": model.spec}, strict=False
+            )
+        except ValidationError as error:  # a model file may come from anybody
+            raise ModelFileError(
+                f"model {model.card.name}: card: training: {first_fault(error)}"
+            ) from None
         return gather(self._paths, settings, self._advance, deal_folds)
 
     def _windows(

@@ -176,6 +176,7 @@ def test_folds_are_numbers_or_named_folds_from_zero(
         ("path,label\na/1.wav,Dog\na/2.wav,dog\n", "'dog' differs from 'Dog'"),
         ("path,label\na/1.wav,a\x1b[31m\n", "line 2: 'a\\x1b[31m' cannot be a label"),
         (f"path,label\na/1.wav,{'x' * 64}\n", "it has 64 characters"),
+        ("path,label\na/1.wav,=1+1\n", "it begins with '='"),
     ],
 )  # fmt: skip
 def test_a_row_that_breaks_a_rule_is_named(
