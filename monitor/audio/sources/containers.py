@@ -25,8 +25,8 @@ Read = Callable[[int, int], bytes]
 """Reads so many bytes from a position of the file; fewer at its end."""
 
 _BLOCK_BYTES = 1 << 20
-_RESYNC_BYTES = 1 << 16
-"""Bytes in which the next frame of a damaged MP3 is searched."""
+_RESYNC_BYTES, _RESYNC_STEP = 1 << 20, 1 << 12
+"""Bytes in which the next frame of a damaged MP3 is searched, and at a time."""
 
 _MOST_CHUNKS = 10_000
 """Further chunks, as of a file that was made to take long, are not looked at."""
@@ -218,16 +218,22 @@ def _frames(read: Read, position: int) -> Iterator[tuple[int, int, bytes]]:
             position += length
         elif tag := _id3_bytes(beginning):
             position += tag
+        elif (found := _next_frame(read, position)) is not None:
+            position = found
         else:
-            data = read(position, _RESYNC_BYTES)
-            for match in _SYNC.finditer(data):
-                length = _frame_bytes(data[match.start() :][:4])
-                following = position + match.start() + length
-                if length and _frame_bytes(read(following, 4)):
-                    position += match.start()
-                    break
-            else:
-                return
+            return
+
+
+def _next_frame(read: Read, begin: int) -> int | None:
+    """Position of the next two frames in a row, behind damage or a tag."""
+    for start in range(begin, begin + _RESYNC_BYTES, _RESYNC_STEP):
+        data = read(start, _RESYNC_STEP + 3)
+        for match in _SYNC.finditer(data):
+            position = start + match.start()
+            length = _frame_bytes(data[match.start() : match.start() + 4])
+            if length and _frame_bytes(read(position + length, 4)):
+                return position
+    return None
 
 
 def _frame_bytes(header: bytes) -> int:

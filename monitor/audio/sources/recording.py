@@ -100,7 +100,8 @@ class Recording:
         except (soundfile.SoundFileError, OSError) as error:
             raise AudioFileError(
                 f"{self._name}: the recording is damaged ({_reason(error)}); the "
-                f"{self._seconds} before that were read",
+                f"{self._seconds} before that were read; ffmpeg may read more: "
+                f"{_conversion(self._name)}",
                 "damaged",
             ) from error
         self._delivered += len(block)
@@ -145,9 +146,10 @@ class Recording:
 
     def _extent(self, delivered: int | None = None) -> Extent:
         def read(position: int, count: int) -> bytes:
-            if position >= self._size:
+            if position >= self._size:  # a length in a header may be anything
                 return b""
-            return os.pread(self._file.fileno(), count, position)
+            self._file.seek(position)
+            return self._file.read(count)
 
         return extent_of(read, self._size, delivered)
 
@@ -196,7 +198,8 @@ class Recording:
         )
 
     def _magic(self) -> bytes:
-        return os.pread(self._file.fileno(), 4, 0)
+        self._file.seek(0)
+        return self._file.read(4)
 
     def _separation(self) -> str:
         if self._magic() in _FFMPEG_READS_FIRST:

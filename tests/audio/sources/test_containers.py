@@ -3,6 +3,8 @@
 import struct
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from monitor.audio.sources.containers import Extent, extent_of
 from tests.support.wav_bytes import chunk, wav
@@ -88,6 +90,7 @@ def test_of_ogg(data: bytes, expected: Extent) -> None:
         ((ID3 + xing(10) + FRAME * 10) * 2, "joined"),
         (xing(10) + FRAME * 20, "joined"),
         (xing(10) + FRAME * 5 + b"damage" + FRAME * 5, "whole"),
+        (xing(10) + FRAME * 10 + b"APETAGEX" * 9_999 + xing(10) + FRAME * 10, "joined"),
         (FRAME * 10, "unknown"),
         (FRAME * 10 + FRAME[:100], "cut off"),
     ],
@@ -111,3 +114,18 @@ def test_a_length_beyond_any_file_is_no_position_to_read(size: int) -> None:
     caf = b"caff\0\1\0\0data" + struct.pack(">Q", size)
     for data in (w64, caf):
         assert extent(data + SOUND) in ("cut off", "unknown")
+
+
+@given(
+    data=st.sampled_from(
+        [WAV * 2, BEGIN + MIDDLE + END, ID3 + xing(3) + FRAME * 3, b"fLaC" + SOUND]
+    ),
+    changes=st.lists(st.tuples(st.integers(0, 300), st.binary(max_size=9)), max_size=5),
+    stop=st.integers(0, 2_000),
+)
+def test_damage_anywhere_has_an_extent_too(
+    data: bytes, changes: list[tuple[int, bytes]], stop: int
+) -> None:
+    for position, content in changes:
+        data = data[:position] + content + data[position + len(content) :]
+    assert extent(data[:stop]) in ("whole", "cut off", "joined", "unknown")
