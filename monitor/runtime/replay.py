@@ -1,16 +1,20 @@
 """The replay: detection on stored scores with other settings."""
 
 import heapq
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from monitor.detection.detector import Detector
 from monitor.detection.rules import LabelRule
-from monitor.records import EndReason, Event, Gap, Onset, Timed
+from monitor.errors import StoreError
+from monitor.records import EndReason, Event, Gap, Onset, ScoreFrame, Timed
 from monitor.sinks.store.queries import Reader
 from monitor.sinks.store.records import Session, is_going_on
 from monitor.sinks.store.scores import ScoreRow
+
+logger = logging.getLogger(__name__)
 
 RulesFor = Callable[[Session], Mapping[str, LabelRule]]
 WARM_UP = timedelta(minutes=2)
@@ -45,13 +49,13 @@ class _SourceReplay:
         self._seen_until: int | None = None
         self._latest: ScoreRow | None = None
 
-    def push(self, row: ScoreRow) -> Iterator[Timed]:
+    def push(self, row: ScoreRow, frames: Sequence[ScoreFrame]) -> Iterator[Timed]:
         before = self._latest
         if before is not None and row.start_sample > before.stop_sample:
             # Scores between them were lost, by a kill or a full disk.
             yield from self.finish("interrupted")
         self._latest = row
-        for frame in row.frames():
+        for frame in frames:
             if self._seen_until is None or frame.stop > self._seen_until:
                 self._seen_until = frame.stop
                 yield from self._events(self._detector.push(frame))
@@ -97,6 +101,10 @@ def replay(
                 if isinstance(item.record, Gap) and each.source == item.record.source:
                     found += each.gap(item.record)
             continue
+        session = sessions[item.session]
+        decoded = _decode(item, len(session.labels))
+        if not decoded:
+            continue
         first = first or item.start
         frames += item.frame_count
         key = (item.session, item.source)
@@ -104,7 +112,6 @@ def replay(
             # A source is in one session at a time: events of the other are over.
             for other in [other for other in replays if other[1] == item.source]:
                 found += replays.pop(other).finish()
-            session = sessions[item.session]
             detector = Detector(
                 source=item.source,
                 labels=session.labels,
@@ -114,7 +121,7 @@ def replay(
                 session=session.session,
             )
             replays[key] = _SourceReplay(session, item.source, detector)
-        found += replays[key].push(item)
+        found += replays[key].push(item, decoded)
     for each in replays.values():
         found += each.finish()
     if first is None:
@@ -125,6 +132,23 @@ def replay(
     stays, comes = _split(detected, stored)
     _, goes = _split(stored, detected)
     return Comparison(stays, comes, goes, begin, frames)
+
+
+def _decode(row: ScoreRow, labels: int) -> list[ScoreFrame]:
+    """Decode the frames of a row; of a damaged one none, as if it were lost."""
+    try:
+        frames = row.frames()
+    except StoreError as error:
+        logger.warning("%s; they are left out", error)
+        return []
+    if len(frames[0].scores) == labels:
+        return frames
+    logger.warning(
+        "the scores of %s at %s are not those of its labels; they are left out",
+        row.source,
+        row.start,
+    )
+    return []
 
 
 def _in_order(

@@ -1,6 +1,8 @@
 """Stored scores give the same events again, and others with other rules."""
 
+import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -141,3 +143,37 @@ def test_without_scores_the_comparison_is_empty(tmp_path: Path) -> None:
     path = tmp_path / "monitor.db"
     make_store(path).close()
     assert again(path) == Comparison([], [], [], None, 0)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE scores SET data = x'00' WHERE id = 2",
+        "UPDATE scores SET format = 99 WHERE id = 2",
+        "UPDATE scores SET frames = frames + 1 WHERE id = 2",
+        "UPDATE scores SET hop_samples = 0 WHERE id = 2",
+        "UPDATE scores SET window_samples = 0 WHERE id = 2",
+    ],
+)
+def test_a_damaged_row_of_scores_is_left_out_and_the_others_are_replayed(
+    damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "monitor.db"
+    listen(path, street())
+    whole = again(path)
+    with closing(sqlite3.connect(path)) as database, database:
+        (rows,) = database.execute("SELECT count(*) FROM scores").fetchone()
+        database.execute(damage)
+    rest = again(path)
+    assert rows > 2
+    assert 0 < rest.frames < whole.frames
+    assert rest.stays
+    assert any("left out" in record.getMessage() for record in caplog.records)
+
+
+def test_scores_of_other_labels_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "monitor.db"
+    listen(path, street())
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE sessions SET labels = '[\"another\"]'")
+    assert again(path).since is None

@@ -138,6 +138,8 @@ def read_score_row(row: sqlite3.Row) -> ScoreRow:
     data = row["data"]
     if not isinstance(data, bytes):
         raise TypeError("its scores are no blob")
+    if min(row["frames"], row["hop_samples"], row["window_samples"]) < 1:
+        raise ValueError("its windows have no length")
     return ScoreRow(
         text_of(row["session_name"]),
         text_of(row["source_name"]),
