@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 HELP = """Detect sounds in recordings.
 
-FILE is WAV, FLAC, OGG or another format that libsndfile reads.  The same
+FILE is WAV, FLAC, OGG, MP3 or another format that libsndfile reads; ffmpeg
+converts others.  One that is cut off, damaged or joined from several is
+analysed as far as it can be read, said so, and makes the exit code 1.  The same
 samples give the same events as in 'run', with the thresholds of the
 configuration.  Clipping, a DC offset, and a dead or stuck channel are
 reported too, with their duration; silence is not.  --json prints one event,

@@ -25,7 +25,9 @@ def _is_text(text: str) -> str:
     if any(
         category(letter) in ("Cc", "Cs") and letter not in "\n\t" for letter in text
     ):
-        raise ValueError("must not contain control characters")
+        raise ValueError(
+            "must not contain control characters or bytes that are not UTF-8"
+        )
     return text
 
 
