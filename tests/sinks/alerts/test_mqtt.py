@@ -1,6 +1,7 @@
 """Alerts on a real MQTT broker."""
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ import trustme
 
 from monitor.config.outputs import MqttAlertSettings
 from monitor.errors import ConfigError
+from monitor.extras import install_command
 from monitor.sinks.alerts.hooks import Delivered, Hook, Outcome, Retry, build_hook
 from tests.support.alerts import alert
 from tests.support.broker import needs_mosquitto, running_broker, subscribed
@@ -157,7 +159,7 @@ def test_a_missing_secret_or_file_is_reported_with_its_place(
 
 def test_without_paho_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "paho", None)
-    with pytest.raises(ConfigError, match=r"install 'sound-monitor\[mqtt\]'"):
+    with pytest.raises(ConfigError, match=re.escape(install_command("mqtt"))):
         hook(1883)
 
 
