@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from monitor import subreaper
 from monitor.errors import SourceError
+from monitor.text import printable
 
 logger = logging.getLogger(__name__)
 
@@ -101,9 +102,10 @@ class ChildProcess:
 
     @property
     def last_lines(self) -> list[str]:
-        """The last lines of standard error, as far as it was read; may be empty."""
+        """The last lines of standard error, printable, as far as it was read."""
         lines = self._errors.decode(errors="replace").splitlines()
-        return [line.strip() for line in lines if line.strip()][-_LAST_ERROR_LINES:]
+        clean = [printable(line).strip() for line in lines]
+        return [line for line in clean if line][-_LAST_ERROR_LINES:]
 
     def wait(self, timeout_seconds: float) -> int | None:
         """Wait for the end of the process, and read the rest of its errors.

@@ -98,6 +98,6 @@ def stable_id(name: str, cards: Path = _CARDS) -> str | None:
         return None
     try:
         card = (cards / f"card{number[1]}" / "id").read_text().strip()
-    except OSError:
+    except (OSError, ValueError):
         return None
     return f"hw:CARD={card},DEV={number[2]}"

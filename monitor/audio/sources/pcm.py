@@ -37,6 +37,18 @@ _WAV_ENCODINGS: dict[tuple[int, int], Encoding] = {
     (_FLOAT, 64): "f64le",
 }
 _MAGIC = (b"RIFF", b"RF64", b"BW64")
+_OTHER_FORMATS = {
+    b"fLaC": "FLAC",
+    b"OggS": "Ogg",
+    b"ID3": "MP3",
+    b"FORM": "AIFF",
+    b"RIFX": "big-endian WAV",
+    b".snd": "AU",
+    b"caff": "CAF",
+    b"\x1aE\xdf\xa3": "Matroska or WebM",
+}
+"""First bytes of what would be heard as noise if it were taken for raw PCM."""
+
 _LONGEST_FORMAT = 256
 _LONGEST_NOTES = 2**26
 
@@ -139,8 +151,15 @@ class WavOrRawDecoder:
     # Each step takes some of the bytes; it returns False if it needs more of them.
 
     def _read_beginning(self, _blocks: list[Decoded]) -> bool:
-        if _is_begun_header(self._bytes):
+        others = (magic.startswith(self._bytes) for magic in _OTHER_FORMATS)
+        if _is_begun_header(self._bytes) or (len(self._bytes) < 4 and any(others)):
             return False
+        for magic, name in _OTHER_FORMATS.items():
+            if self._bytes.startswith(magic):
+                raise SourceError(
+                    f"it writes {name}, and only WAV and raw PCM are read from a "
+                    "program; with ffmpeg, use '-f wav -'"
+                )
         if not self._take_header():
             self._left = inf
             self._step = self._read_raw
@@ -173,6 +192,8 @@ class WavOrRawDecoder:
                 return False
             self._format = _parse_format(self._take(8 + size)[8:])
             self._has_format = True
+        elif size > _LONGEST_NOTES:
+            raise SourceError("its WAV header is damaged")
         else:
             self._take(8)
             self._skip = size + size % 2

@@ -105,6 +105,13 @@ def test_the_error_of_a_failing_command_quotes_its_last_lines() -> None:
     assert "one" not in sentence
 
 
+def test_the_error_of_a_failing_command_cannot_move_the_cursor() -> None:
+    code = "os.write(2, b'\\x1b[2Jred \\x07\\xff\\n'); sys.exit(1)"
+    with running(code) as stream, pytest.raises(SourceError) as caught:
+        wait_for_samples(stream)
+    assert str(caught.value).endswith("code 1: ?[2Jred ?\ufffd")
+
+
 @pytest.mark.parametrize(
     ("number", "name"),
     [(signal.SIGSEGV, "SIGSEGV"), (signal.SIGRTMIN + 3, "signal 37")],

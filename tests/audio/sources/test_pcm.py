@@ -208,6 +208,9 @@ def test_raw_samples_that_begin_like_riff_only_are_raw() -> None:
         (wav(b"").replace(b"\x01\x00\x01\x00", b"\x06\x00\x01\x00"), "format 6, 16"),
         (b"RIFF\0\0\0\0WAVEdata\0\0\0\0", "no format before"),
         (b"RIFF\0\0\0\0WAVEfmt \x04\0\0\0abcd", "damaged"),
+        (b"RIFF\0\0\0\0WAVELIST\xff\xff\xff\xff", "damaged"),  # skips for ever
+        (b"fLaC\0\0\0\x22", "it writes FLAC, and only WAV"),
+        (b"ID3\x04", "it writes MP3"),
         (b"RIFF\0\0\0\0WAVEfmt \xff\xff\xff\xff", "damaged"),  # never complete
         (wav(b"")[:32] + b"\x07" + wav(b"")[33:], "damaged"),  # bytes of a frame
     ],
