@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -214,9 +215,10 @@ def _check_rights() -> None:
             "service manager"
         )
     if os.geteuid() != 0:
+        program = shlex.quote(str(program_path()))
         raise ServiceError(
-            f"only root may change services: use `sudo {program_path()}`, or --dry-run "
-            "to print the steps"
+            f"only root may change services: use `sudo {program}`, or --dry-run to "
+            "print the steps"
         )
 
 
@@ -265,7 +267,7 @@ def _install_link(program: Path, link: Path, unit: Path) -> list[Step]:
 def calling_name(program: Path) -> str:
     """Return what a shell calls the program by: its path if its name is taken."""
     is_taken = os.path.lexists(LINK) and not _is(LINK, program)
-    return str(program) if is_taken else PROGRAM
+    return shlex.quote(str(program)) if is_taken else PROGRAM
 
 
 def _is(link: Path, program: Path) -> bool:

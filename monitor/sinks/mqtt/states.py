@@ -50,6 +50,12 @@ POLL_SECONDS = 0.05
 RETRY_SECONDS, MAX_RETRY_SECONDS = 1.0, 60.0
 """Pause after the first and after many failed tries to claim the topic."""
 
+STEADY_SECONDS = 10.0
+"""A connection that lasts for so long has ended the trouble."""
+
+SHORT_CONNECTIONS = 10
+"""So many that do not last hardly have their reason in the network."""
+
 CLOSE_SECONDS = 0.4
 """Time at the end for the last states."""
 
@@ -115,6 +121,13 @@ class MqttStates(Sink):
         self._reported = -math.inf
         self._reported_states: tuple[object, ...] = ()
         self._has_failed = self._has_lost_file = False
+        self._connected_at = -math.inf
+        self._suspicious: float = SHORT_CONNECTIONS
+        """Number of connections that is suspicious, if none of them is steady."""
+
+        self._served = 0
+        """The number of the newest connection that has got everything."""
+
         self._is_settled = False
         """The broker has removed what an earlier run has left there."""
 
@@ -192,7 +205,6 @@ class MqttStates(Sink):
         both = replace(installation, retained={**installation.retained, **retained})
         if not self._write(both):
             described = {}
-        served = 0
         connection.start(offline)
         while not stop.wait(POLL_SECONDS):
             if not connection.is_connected:
@@ -201,17 +213,19 @@ class MqttStates(Sink):
                 # Also after a reconnect: paho sends again what the broker before did
                 # not acknowledge, and all states follow it.
                 continue
-            elif connection.connections != served:
+            elif connection.connections != self._served:
                 served = connection.connections
                 if not self._is_settled:
                     connection.publish(_farewells(installation, retained, described))
                 connection.publish(self._all_messages(topics, installation, described))
                 self._log_connected()
+                self._served = served
             elif not self._is_settled:
                 self._is_settled = True
                 self._write(replace(installation, retained=retained))
             else:
                 connection.publish(self._changes(topics))
+                self._log_steady()
         if connection.is_connected:
             connection.publish([*self._changes(topics), offline])
             with contextlib.suppress(BrokerError):
@@ -300,14 +314,30 @@ class MqttStates(Sink):
             ]
 
     def _log_connected(self) -> None:
-        again = " again" if self._has_failed else ""
-        logger.info("states are published to %s%s", self._connection.target, again)
-        self._has_failed = False
+        """Log a new connection; after a failure, `_log_steady` does."""
+        self._connected_at = self._now()
+        if not self._has_failed:
+            logger.info("states are published to %s", self._connection.target)
+
+    def _log_steady(self) -> None:
+        """Log that a failure is over, once the connection has lasted for a while."""
+        if self._has_failed and self._now() - self._connected_at >= STEADY_SECONDS:
+            logger.info("states are published to %s again", self._connection.target)
+            self._has_failed = False
+            self._suspicious = self._connection.connections + SHORT_CONNECTIONS
 
     def _warn(self, problem: str) -> None:
         if problem and not self._has_failed:
             self._has_failed = True
             logger.warning("no states are published: %s; trying again", problem)
+        if self._connection.connections >= self._suspicious:
+            self._suspicious = math.inf
+            logger.warning(
+                "%s accepts each connection and soon closes it: if another monitor has "
+                "a copy of %s, delete that there",
+                self._connection.target,
+                self._state_dir / FILE,
+            )
 
 
 def _farewells(

@@ -1,6 +1,7 @@
 """The states of labels and sources, on a real MQTT broker."""
 
 import json
+import logging
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -329,3 +330,39 @@ def test_an_absent_broker_is_logged_once_and_blocks_nothing(
     wait_until(lambda: "no states are published" in caplog.text)
     sink.close()
     assert caplog.text.count("no states are published") == 1
+
+
+@needs_mosquitto
+def test_connections_that_do_not_last_are_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = FakeClock()
+    with running_broker(tmp_path) as broker:
+        sink = states(broker.port, tmp_path, clock=clock)
+        with caplog.at_level(logging.INFO):
+            sink.report(statistics("street"))
+            for count in (1, 2):
+                wait_until(lambda n=count: sink._served == n)
+                wait_until(lambda: not sink._connection.unacknowledged)
+                break_connection(sink)
+            wait_until(lambda: sink._served == 3)
+            clock.advance(20)
+            wait_until(lambda: "published to" in caplog.messages[-1])
+        sink.close()
+    kinds = [record.levelname for record in caplog.records if "mqtt" in record.name]
+    assert kinds == ["INFO", "WARNING", "INFO"]
+
+
+def test_many_connections_that_do_not_last_are_explained(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink, connection = states(1, tmp_path), FakeConnection()
+    sink._connection = connection
+    connection.is_connected, connection.problem = False, "lost"
+    sink.report(statistics("street"))
+    wait_until(lambda: "no states" in caplog.text)
+    assert "copy of" not in caplog.text
+    connection.connections = 20
+    wait_until(lambda: f"copy of {tmp_path}/state/mqtt.json" in caplog.text)
+    sink.close()
+    assert caplog.text.count("copy of") == 1
