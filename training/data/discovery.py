@@ -4,7 +4,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import soundfile
@@ -89,7 +89,22 @@ def read_manifest(
         manifest = _from_folders(data, label_pattern, group_pattern)
     else:
         raise DatasetError(f"{data}: no such folder or table of recordings")
+    unused = _pattern_notes(manifest, data, label_pattern, group_pattern)
+    manifest = replace(manifest, notes=(*manifest.notes, *unused))
     return check_files(manifest, set() if seen is None else seen)
+
+
+def _pattern_notes(
+    manifest: Manifest, data: Path, label_pattern: str | None, group_pattern: str | None
+) -> Iterator[str]:
+    """Say where patterns do nothing: the split would not be the one that was meant."""
+    if label_pattern is not None and not data.is_dir():
+        yield "--label-pattern is not used: the table has the labels"
+    if group_pattern is not None:
+        names = [clip.path.name for clip in manifest.clips]
+        alone = sum(_search(group_pattern, name) is None for name in names)
+        if alone:
+            yield f"--group-pattern finds nothing in {alone} of {len(names)} names"
 
 
 def read_negatives(folders: Sequence[Path], seen: set[bytes] | None = None) -> Manifest:

@@ -142,6 +142,13 @@ def test_files_numbered_alike_in_several_folders_are_several_recordings(
     assert len({clip.group for clip in negatives.clips}) == 3
 
 
+def test_patterns_that_do_nothing_are_said(tmp_path: Path) -> None:
+    table = table_of(tmp_path, "path,label\na/1.wav,a\na/2.wav,a\nb/1.wav,b\n")
+    summary = "\n".join(read_manifest(table, "x", "^(2)").summary("recordings"))
+    assert "--label-pattern is not used" in summary
+    assert "--group-pattern finds nothing in 2 of 3 names" in summary
+
+
 def test_an_empty_group_is_a_recording_of_its_own(tmp_path: Path) -> None:
     rows = "path,label,group\na/1.wav,a,\na/2.wav,a,NA\nb/1.wav,b,x\n"
     manifest = read_manifest(table_of(tmp_path, rows))
