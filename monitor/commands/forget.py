@@ -57,7 +57,11 @@ def forget(
     if everything == (since is not None):
         raise UsageError("forget: give --since TIME or --all")
     first = None if since is None else parse_time(since, datetime.now(UTC), "--since")
-    database, log, clips = _places(load(config))
+    configuration = load(config)
+    database, log, clips = _places(configuration)
+    if configuration.config.privacy == "clips":
+        # For the mark of a running monitor's first clip.
+        clips.mkdir(mode=0o700, exist_ok=True)
     if sys.stdin.isatty() and not yes and not as_json:
         found = Forgotten() if database is None else count(database, first)
         print_line(f"would be deleted: {_sentence(found)}")

@@ -70,6 +70,10 @@ class Alerting:
         """Restore the state of the rules."""
         self._rules.restore(state)
 
+    def forget(self) -> None:
+        """Have the rules begin anew: the user deleted what was before."""
+        self._rules.forget()
+
     def take_damage(self) -> Exception | None:
         """Return, once, the damage of the database that a sender ran into."""
         return self._database.take_reported()

@@ -7,6 +7,7 @@ import threading
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -236,7 +237,12 @@ def open_sinks(
         StoreError: Another monitor writes to the database, or a newer version did.
     """
     config, log, state_dir = plan.config, plan.config.event_log, environment.state_dir
-    store = None
+    store = event_log = None
+
+    def forget(since: datetime | None, until: datetime) -> None:
+        if event_log is not None:
+            event_log.forget(since, until)
+
     if config.store.path is not None and plan.alerting is not None:
         store = Store(
             state_dir / config.store.path,
@@ -249,12 +255,15 @@ def open_sinks(
             health=lambda state, detail: environment.reports.post(
                 HealthReport("database", state, detail)
             ),
+            forgotten=forget,
             before=None if before is None else before.store,
         )
-    event_log = None
     if log.path is not None:
         event_log = EventLog(
-            state_dir / log.path, rotate_mib=log.rotate_mib, keep=log.keep
+            state_dir / log.path,
+            rotate_mib=log.rotate_mib,
+            keep=log.keep,
+            is_forgotten=(lambda _: False) if store is None else store.is_forgotten,
         )
     screen = _screen(config, plan.model.classifier, environment)
     return OpenSinks(store, screen, event_log, [environment.summary, *plan.services])

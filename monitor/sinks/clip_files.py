@@ -255,9 +255,9 @@ def _is_forgotten(folder: Path, clip: Clip) -> bool:
         mark = json.loads((folder / FORGOTTEN).read_text())
         since, until = mark["since"], float(mark["captured_until"])
         is_of_this_boot = mark["boot"] == boot_id()
-    except (OSError, ValueError, KeyError, TypeError):
+        after = since is None or clip.ends.timestamp() >= float(since)
+    except (OSError, ValueError, LookupError, TypeError, ArithmeticError):
         return False
-    after = since is None or clip.ends.timestamp() >= since
     return bool(is_of_this_boot and after and clip.captured < until)
 
 

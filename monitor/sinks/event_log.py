@@ -11,7 +11,7 @@ import logging
 import os
 import stat
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from itertools import count, islice, takewhile
 from pathlib import Path
@@ -181,12 +181,15 @@ class EventLog(Sink):
         rotate_mib: float,
         keep: int,
         memory_records: int = MEMORY_RECORDS,
+        is_forgotten: Callable[[Timed], bool] = lambda _: False,
     ) -> None:
         """Open the log; where that fails, log it and try again with every call.
 
         `rotate_mib` and `keep` are those of `EventLogSettings`; `memory_records` are
-        kept in memory while the file cannot be written.
+        kept in memory while the file cannot be written; what `is_forgotten` is not
+        written.
         """
+        self._is_forgotten = is_forgotten
         self._file = LineFile(path, max(1, int(rotate_mib * 2**20)), keep)
         self._memory_records = memory_records
         self._waiting: deque[bytes] = deque()
@@ -204,7 +207,7 @@ class EventLog(Sink):
     def write(self, batch: Sequence[Timed]) -> None:
         """Append the records of `batch`; a full disk raises nothing."""
         for timed in batch:
-            line = encode_line(timed)
+            line = None if self._is_forgotten(timed) else encode_line(timed)
             if line is not None:
                 self._waiting.append(line)
         if self._waiting:
@@ -214,6 +217,15 @@ class EventLog(Sink):
         """Write records that wait in memory, if the file can be written again."""
         if self._is_failing:
             self._flush()
+
+    def forget(self, since: datetime | None, until: datetime) -> None:
+        """Drop waiting records that began before `until` and end after `since`."""
+        kept = [
+            line
+            for line in self._waiting
+            if not _is_after(line, since) or _begins_after(line, until)
+        ]
+        self._waiting = deque(kept)
 
     def reopen(self) -> None:
         """Open the file at the path again, after logrotate has moved it."""
@@ -291,7 +303,7 @@ def _rotated(path: Path) -> Iterator[Path]:
 
 def _erase(file: Path, since: datetime | None) -> int:
     lines = file.read_bytes().splitlines(keepends=True)
-    is_erased = [since is None or _is_after(line, since) for line in lines]
+    is_erased = [_is_after(line, since) for line in lines]
     if not any(is_erased):
         return 0
     first = is_erased.index(True)
@@ -307,10 +319,17 @@ def _erase(file: Path, since: datetime | None) -> int:
     return sum(is_erased)
 
 
-def _is_after(line: bytes, since: datetime) -> bool:
+def _is_after(line: bytes, since: datetime | None) -> bool:
+    if since is None:
+        return True
     try:
         fields: Any = json.loads(line)
         moment = fields.get("end") or fields.get("start")
         return moment is not None and datetime.fromisoformat(moment) >= since
     except (ValueError, AttributeError, TypeError, OverflowError, RecursionError):
         return False
+
+
+def _begins_after(line: bytes, until: datetime) -> bool:
+    start = json.loads(line).get("start")
+    return start is not None and datetime.fromisoformat(start) >= until

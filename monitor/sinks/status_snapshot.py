@@ -22,7 +22,7 @@ from monitor.clock import Clock
 from monitor.errors import StoreError
 from monitor.records import EVERY_SOURCE
 from monitor.sinks.store.database import Database
-from monitor.sinks.store.records import from_ms
+from monitor.sinks.store.records import INVALID, moment_of
 from monitor.statistics import (
     DEAFENING,
     FRESH_SECONDS,
@@ -330,7 +330,7 @@ def _outbox(database: Path, endpoints: Iterable[str]) -> Document | None:
             connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
             # The counts come from the indices alone; only the oldest rows are read.
             pending = {
-                endpoint: (count, utc_text(from_ms(ms)))
+                endpoint: (count, utc_text(moment_of(ms)))
                 for endpoint, count, ms in connection.execute(
                     "SELECT heads.endpoint, heads.count, alerts.created_ms FROM ("
                     "SELECT endpoint, count(*) AS count, min(sequence) AS head "
@@ -344,7 +344,7 @@ def _outbox(database: Path, endpoints: Iterable[str]) -> Document | None:
                     "GROUP BY endpoint"
                 )
             )
-    except (sqlite3.Error, StoreError):
+    except (sqlite3.Error, StoreError, *INVALID):
         return None  # the threads that write to it report the fault
     return {
         "pending": sum(count for count, _ in pending.values()),

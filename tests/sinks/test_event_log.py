@@ -5,13 +5,14 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from monitor.sinks.event_log import EventLog
-from tests.support.timed import event, frame, gap, onset, state, statistics
+from tests.support.timed import OPENED, event, frame, gap, onset, state, statistics
 
 KIB = 1 / 1024
 
@@ -261,3 +262,17 @@ def test_a_reader_that_follows_the_log_gets_every_line_once(
         f"session-street-{number}" for number in range(count)
     ]
     assert len(list(tmp_path.iterdir())) > 20
+
+
+def test_what_the_user_deleted_is_not_written_from_memory(
+    open_log: Open, tmp_path: Path
+) -> None:
+    (tmp_path / "events.jsonl").mkdir()
+    log = open_log(is_forgotten=lambda timed: timed.record == event(number=4).record)
+    log.write([event(number=n, start_seconds=10 * n, seconds=5) for n in (1, 2, 3)])
+    log.forget(OPENED + timedelta(seconds=18), OPENED + timedelta(seconds=28))
+    (tmp_path / "events.jsonl").rmdir()
+    log.write([event(number=4)])
+    log.report(statistics())
+    lines = lines_of(tmp_path / "events.jsonl")
+    assert [line["id"][-1] for line in lines] == ["1", "3"]

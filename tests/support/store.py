@@ -45,6 +45,9 @@ class AlertOnEverything:
     def restore(self, state: Mapping[str, Any]) -> None:
         self.count = state["count"]
 
+    def forget(self) -> None:
+        self.count = 0
+
     @staticmethod
     def alert(id_: str, kind: AlertKind, event_id: str | None, now: datetime) -> Alert:
         body = {"id": id_, "event": event_id}

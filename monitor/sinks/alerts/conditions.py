@@ -118,6 +118,13 @@ class Held:
         return datetime.fromtimestamp(self.since_ms / 1000, UTC)
 
 
+def _check_held(held: Held | None) -> None:
+    for each in () if held is None else held.sounds:
+        names = each.get("source"), each.get("label")
+        if not (isinstance(each.get("count"), int) and {*map(type, names)} == {str}):
+            raise ValueError("the sounds held back are no counts")
+
+
 _SENT_MS = TypeAdapter(list[Milliseconds])
 _HELD = TypeAdapter(Held | None)
 
@@ -161,8 +168,9 @@ class Quota:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over the state of an earlier run."""
-        self._sent_ms = _SENT_MS.validate_python(state["told_ms"])
-        self._held = _HELD.validate_python(state["held"])
+        held = _HELD.validate_python(state["held"])
+        _check_held(held)
+        self._sent_ms, self._held = _SENT_MS.validate_python(state["told_ms"]), held
 
 
 MACHINE_ZONE = Path("/etc/localtime")

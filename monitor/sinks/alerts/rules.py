@@ -310,6 +310,10 @@ class Rules:
                 )
                 self._rules[name] = Rule(rule.settings)
 
+    def forget(self) -> None:
+        """Begin anew: the user deleted what was before."""
+        self._rules = {name: Rule(rule.settings) for name, rule in self._rules.items()}
+
     def _alerts(self, timed: Timed, now: datetime) -> Iterator[Alert]:
         match timed.record:
             case ScoreFrame() as frame:

@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import TypeVar
 
 from monitor.errors import StoreDamagedError, StoreUnavailableError
+from monitor.records import Event, Health, Onset, Timed
 from monitor.sinks.store.database import Database, transaction
 from monitor.sinks.store.queries import MAX_ROW_MS
-from monitor.sinks.store.records import from_ms, to_ms
+from monitor.sinks.store.records import from_ms, is_going_on, to_ms
+from monitor.sinks.store.writer import Backlog
 from monitor.sinks.store.writer_lock import WriterLock
 
 T = TypeVar("T")
+Range = tuple[int, int]
+"""Milliseconds UTC, from the first and before the second."""
 
 _ALWAYS = -(1 << 62)
 _EVENTS = "at_ms >= :since OR end_ms > :since OR end_reason IS NULL"
@@ -93,7 +97,7 @@ def forget(path: Path, since: datetime | None, now: datetime) -> Forgotten:
             # A running monitor must not write the rest of it that it has in memory.
             connection.execute(
                 "INSERT INTO forgotten (session, since_ms, until_ms) "
-                "SELECT max(id), ?, ? FROM sessions HAVING max(id) IS NOT NULL",
+                "SELECT coalesce(max(id), 0), ?, ? FROM sessions",
                 (min(first, values["since"]), to_ms(now)),
             )
             if since is None:
@@ -103,6 +107,75 @@ def forget(path: Path, since: datetime | None, now: datetime) -> Forgotten:
         return counted
 
     return _run(database, delete)
+
+
+class Forgetting:
+    """The deletions while this monitor runs: what was before is not written any more.
+
+    Times matter only for what is in memory when a deletion is noticed, not afterwards:
+    the wall clock may jump.
+    """
+
+    def __init__(self) -> None:
+        """Begin with the first `look`: nothing before is in memory."""
+        self._newest: int | None = None
+        self._going_on: dict[str, int] = {}
+        self._ids: set[str] = set()
+
+    def covers(self, timed: Timed) -> bool:
+        """Return True for what has begun before a deletion, and ends now."""
+        record = timed.record
+        return isinstance(record, Onset | Event | Health) and record.id in self._ids
+
+    def follow(self, timed: Timed, at_ms: int) -> None:
+        """Take a record that is written: `at_ms` is its start, or when it came."""
+        if is_going_on(timed.record):
+            assert isinstance(timed.record, Onset | Health)
+            self._going_on[timed.record.id] = at_ms
+        elif isinstance(timed.record, Event | Health):
+            self._going_on.pop(timed.record.id, None)
+
+    def look(self, connection: sqlite3.Connection) -> list[Range]:
+        """Return the ranges deleted since the last call, inside a transaction."""
+        query = "SELECT coalesce(max(id), 0) FROM forgotten"
+        (newest,) = connection.execute(query).fetchone()
+        before, self._newest = self._newest, newest
+        if before is None or newest <= before:
+            return []
+        query = "SELECT since_ms, until_ms FROM forgotten WHERE id > ?"
+        ranges: list[Range] = connection.execute(query, (before,)).fetchall()
+        until_ms = max(until_ms for _, until_ms in ranges)
+        # Whatever goes on was deleted, whenever it began.
+        self._ids |= {key for key, at in self._going_on.items() if at < until_ms}
+        return ranges
+
+    def take_out(self, backlog: Backlog, deleted: Range) -> None:
+        """Take what was before a deletion out of the records and alerts in memory."""
+        since_ms, until_ms = deleted
+        records, alerts = list(backlog.records), list(backlog.alerts)
+        backlog.records.clear()
+        for timed, received_ms in records:
+            if _overlaps(timed, received_ms, deleted):
+                if isinstance(timed.record, Onset | Event | Health):
+                    self._ids.add(timed.record.id)
+            else:
+                backlog.records.append((timed, received_ms))
+        backlog.alerts.clear()
+        backlog.alerts.extend(
+            alert
+            for alert in alerts
+            if alert.event_id not in self._ids
+            and not since_ms <= to_ms(alert.created) < until_ms
+        )
+
+
+def _overlaps(timed: Timed, received_ms: int, deleted: Range) -> bool:
+    since_ms, until_ms = deleted
+    at_ms = received_ms if timed.start_utc is None else to_ms(timed.start_utc)
+    if at_ms >= until_ms:
+        return False
+    end_ms = at_ms if timed.end_utc is None else to_ms(timed.end_utc)
+    return is_going_on(timed.record) or at_ms >= since_ms or end_ms > since_ms
 
 
 def _values(since: datetime | None) -> dict[str, int]:

@@ -106,24 +106,13 @@ def source_key(connection: sqlite3.Connection, name: str) -> int:
     return cast("int", row[0])
 
 
-def is_forgotten(
-    connection: sqlite3.Connection, session: int, start_ms: int, end_ms: int
-) -> bool:
-    """Return True if the user deleted a part of this time range of a session."""
-    found = connection.execute(
-        "SELECT 1 FROM forgotten WHERE session = ? AND since_ms <= ? AND ? < until_ms",
-        (session, end_ms, start_ms),
-    )
-    return found.fetchone() is not None
-
-
 def write_record(
     connection: sqlite3.Connection, session: int, timed: Timed, received_ms: int
 ) -> None:
     """Insert a record, or complete the row of an event or health problem.
 
     The same record written twice is one row.  An end whose beginning is not there is
-    inserted, unless the user deleted the beginning.
+    inserted.
     """
     record = timed.record
     assert isinstance(record, Onset | Event | Gap | Health)
@@ -138,18 +127,16 @@ def write_record(
         "stop_sample": int(record.stop),
     }
     if isinstance(record, Gap):
-        table, is_end = "gaps", False
+        table = "gaps"
         values["reason"] = record.reason
     elif isinstance(record, Health):
-        table, is_end = "health", record.state == "cleared"
+        table = "health"
         for name in ("id", "kind", "state", "detail"):
             values[name] = getattr(record, name)
     else:
-        table, is_end = "events", isinstance(record, Event)
+        table = "events"
         values |= _occurrence(record)
     if table != "gaps" and connection.execute(_UPDATES[table], values).rowcount:
-        return
-    if is_end and is_forgotten(connection, session, at_ms, at_ms):
         return
     values["session"] = session
     values["source"] = source_key(connection, record.source)

@@ -31,7 +31,6 @@ from monitor.sinks.store.records import (
     count_of,
     from_ms,
     insert,
-    is_forgotten,
     source_key,
     text_of,
     to_ms,
@@ -41,6 +40,9 @@ FORMAT = 2
 ROW_SECONDS = 60.0
 MEMORY_ROWS = 1000
 """Rows kept while the database cannot be written: 16 hours of one source, 3 MB."""
+
+LATE_MS = 10_000
+"""Frames from before a deletion may still be on their way for so long."""
 
 _SCORE_STEPS = 65_535
 _LEVEL_STEPS = 100
@@ -301,7 +303,8 @@ class ScoreLog:
         self._growing: dict[str, _PendingRow] = {}
         self._complete: deque[_PendingRow] = deque()
         self._memory_rows = memory_rows
-        self._in_transaction: list[tuple[_PendingRow, int | None, int]] = []
+        self._forgotten_ms = 0
+        self._in_transaction: list[tuple[_PendingRow, int, int]] = []
 
     @property
     def pending_frames(self) -> int:
@@ -318,6 +321,8 @@ class ScoreLog:
         if timed.start_utc is None or timed.end_utc is None:
             return
         start_ms, end_ms = to_ms(timed.start_utc), to_ms(timed.end_utc)
+        if start_ms < self._forgotten_ms < end_ms + LATE_MS:
+            return
         row = self._growing.get(frame.source)
         if row is not None and row.can_grow(frame, start_ms, end_ms):
             row.grow(frame, end_ms)
@@ -346,6 +351,17 @@ class ScoreLog:
             self._complete.popleft()
         self.roll_back()
 
+    def forget(self, since_ms: int, until_ms: int) -> None:
+        """Drop the rows of a time that the user deleted; a minute at most with them."""
+
+        def is_kept(row: _PendingRow) -> bool:
+            return row.end_ms < since_ms or row.start_ms >= until_ms
+
+        self._complete = deque(filter(is_kept, self._complete))
+        growing = self._growing.items()
+        self._growing = {name: row for name, row in growing if is_kept(row)}
+        self._forgotten_ms = until_ms
+
     def roll_back(self) -> None:
         """Keep the frames written last in memory, and drop the oldest beyond it."""
         self._in_transaction = []
@@ -357,10 +373,8 @@ class ScoreLog:
         yield from self._growing.values()
 
 
-def _write_row(
-    connection: sqlite3.Connection, session: int, row: _PendingRow
-) -> int | None:
-    """Write a row, or its longer self; return its key, None if it was not stored."""
+def _write_row(connection: sqlite3.Connection, session: int, row: _PendingRow) -> int:
+    """Write a row, or its longer self; return its key."""
     columns = {**row.columns(), "session": session}
     if row.key is not None:
         changed = connection.execute(
@@ -371,9 +385,5 @@ def _write_row(
         ).rowcount
         if changed:
             return row.key
-    # Deleted by the user, perhaps while the row was growing: a minute at most goes
-    # with it.
-    if is_forgotten(connection, session, row.start_ms, row.end_ms):
-        return None
     columns["source"] = source_key(connection, row.source)
     return insert(connection, "scores", columns)

@@ -15,10 +15,12 @@ from monitor.records import HealthState, ScoreFrame, SourceState, Timed
 from monitor.sinks.alerts.alert import Alert
 from monitor.sinks.sink import Sink
 from monitor.sinks.store.database import Database
+from monitor.sinks.store.forget import Forgetting
 from monitor.sinks.store.maintenance import Maintenance
 from monitor.sinks.store.records import (
     INVALID,
     Session,
+    from_ms,
     interrupted_records,
     to_ms,
 )
@@ -34,6 +36,9 @@ FLUSH_SECONDS = 10.0
 
 MEND_SECONDS = 60.0
 """Pause between attempts to set a damaged file aside, and time for which it is said."""
+
+Forgotten = Callable[[datetime | None, datetime], None]
+"""Takes the time range that the user has deleted; None: from the beginning."""
 
 _RULE_STATE = "rules"
 
@@ -56,6 +61,9 @@ class AlertRules(Protocol):
 
     def restore(self, state: Mapping[str, Any], /) -> None:
         """Take over the memory that `state` of an earlier run returned."""
+
+    def forget(self) -> None:
+        """Begin anew: the user deleted what was before."""
 
 
 class Store(Sink):
@@ -87,6 +95,7 @@ class Store(Sink):
         committed: Callable[[], None] = lambda: None,
         damage: Callable[[], Exception | None] = lambda: None,
         health: Callable[[HealthState, str], None] = lambda _state, _detail: None,
+        forgotten: Forgotten = lambda _since, _until: None,
         memory_records: int = MEMORY_RECORDS,
         before: "Store | None" = None,
     ) -> None:
@@ -103,6 +112,7 @@ class Store(Sink):
             committed: Called after a commit with alerts.
             damage: Returns the damage that a reader of the database ran into, if any.
             health: Called when a damaged database was set aside, and when that is over.
+            forgotten: Called when the user has deleted what was in a time range.
             memory_records: Onsets, events, gaps and, apart from them, alerts that are
                 kept in memory while the database cannot be written.
             before: The store of this file until now, which is closed.  Within a
@@ -118,6 +128,9 @@ class Store(Sink):
         self._committed = committed
         self._damage = damage
         self._health = health
+        self._forgotten = forgotten
+        self._forgetting = Forgetting()
+        self._has_offered = False
         self._incident: str | None = None
         self._mend_at = self._healthy_at = 0.0
         self._backlog = Backlog(memory_records)
@@ -154,6 +167,10 @@ class Store(Sink):
         """True if the latest attempt to write failed.  Any thread."""
         return self._retry.is_failing
 
+    def is_forgotten(self, timed: Timed) -> bool:
+        """Return True if the beginning of what ends now was deleted by the user."""
+        return self._forgetting.covers(timed)
+
     def take_recovered(self) -> list[Timed]:
         """Return, once each, the events that ended because a monitor was killed."""
         found, self._recovered = self._recovered, []
@@ -162,7 +179,10 @@ class Store(Sink):
     def write(self, batch: Sequence[Timed]) -> None:
         """Store the batch, and the alerts that follow from it; one transaction."""
         now = self._clock.utc()
+        batch = [timed for timed in batch if not self.is_forgotten(timed)]
         for timed in batch:
+            start = now if timed.start_utc is None else timed.start_utc
+            self._forgetting.follow(timed, to_ms(start))
             if isinstance(timed.record, ScoreFrame):
                 self._scores.add(timed)
             elif not isinstance(timed.record, SourceState):
@@ -201,6 +221,7 @@ class Store(Sink):
 
     def _take_over(self, before: "Store") -> None:
         self._backlog, self._scores = before._backlog, before._scores
+        self._forgetting = before._forgetting
         self._retry = before._retry
         if self._rules is not None and before._rules is not None:
             # The database does not have the state of a commit that failed.
@@ -254,10 +275,7 @@ class Store(Sink):
         if self._has_recovered:
             return
         state, interrupted = self._writer.write(
-            lambda connection, _: (
-                read_rule_state(connection),
-                interrupted_records(connection, self._session.session),
-            ),
+            self._read_past,
             synced=False,
             lock_seconds=self._retry.lock_seconds(),
         )
@@ -277,6 +295,14 @@ class Store(Sink):
                 len(interrupted),
             )
 
+    def _read_past(
+        self, connection: sqlite3.Connection, _session_key: int
+    ) -> tuple[dict[str, Any] | None, list[Timed]]:
+        """Read the state of the rules, and the ends of what was left open."""
+        self._forget(connection)
+        interrupted = interrupted_records(connection, self._session.session)
+        return read_rule_state(connection), interrupted
+
     def _write_all(
         self,
         connection: sqlite3.Connection,
@@ -286,6 +312,8 @@ class Store(Sink):
         ends: bool,
     ) -> str:
         """Write what is pending; return the state of the rules that is stored now."""
+        self._has_offered |= bool(self._backlog.alerts)
+        self._forget(connection)
         self._backlog.write(connection, session_key)
         if scores:
             self._scores.write(connection, session_key)
@@ -305,6 +333,17 @@ class Store(Sink):
             )
         return state
 
+    def _forget(self, connection: sqlite3.Connection) -> None:
+        """Forget what was before the deletions that the user has made meanwhile."""
+        for deleted in self._forgetting.look(connection):
+            self._forgetting.take_out(self._backlog, deleted)
+            self._scores.forget(*deleted)
+            if self._rules is not None:
+                self._rules.forget()
+            since_ms, until_ms = deleted
+            since = from_ms(since_ms) if since_ms > 0 else None
+            self._forgotten(since, from_ms(until_ms))
+
     def _succeed(self) -> None:
         self._scores.commit()
         if self._retry.is_failing:
@@ -316,7 +355,7 @@ class Store(Sink):
                 len(self._backlog.alerts),
                 self._backlog.lost,
             )
-        had_alerts = bool(self._backlog.alerts)
+        had_alerts, self._has_offered = self._has_offered, False
         self._backlog.clear()
         self._flushed = self._clock.monotonic()
         self._retry.succeed()

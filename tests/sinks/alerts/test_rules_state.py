@@ -64,6 +64,7 @@ def test_the_state_of_an_unknown_version_is_ignored_with_one_line(
         {**SOUND, "last_ms": [["street", "siren", 10**300]]},
         {**SOUND, "told_ms": ["x"]},
         {**SOUND, "held": {"since_ms": "x"}},
+        {**SOUND, "held": {"since_ms": 5, "sounds": [{"source": "street"}]}},
         {**SOUND, "health": 5},
     ],
 )
@@ -84,6 +85,16 @@ def test_a_rule_whose_state_is_damaged_begins_anew_and_the_others_go_on(
     assert restored["other"] == state["rules"]["other"]
     after.sound()
     assert after.kinds == ["onset", "onset"]
+
+
+def test_rules_that_forget_begin_anew() -> None:
+    driver = RuleDriver(rules(rule(on=["onset", "end"], max_per_hour=1)))
+    fresh = driver.rules.state()
+    driver.begin()
+    driver.rules.forget()
+    assert driver.rules.state() == fresh
+    driver.end()
+    assert driver.kinds == ["onset"]
 
 
 @pytest.mark.parametrize("damaged", [None, 5, [], "text"])

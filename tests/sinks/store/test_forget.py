@@ -1,5 +1,6 @@
 """Forgotten records are gone from the file, and stay away."""
 
+import sqlite3
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from monitor.sinks.encoding import encode_line
 from monitor.sinks.event_log import erase_lines
 from monitor.sinks.store.forget import count, forget
 from tests.support.clock import FakeClock
+from tests.support.health import trouble
 from tests.support.store import AlertOnEverything, make_store, rows, score_frames
 from tests.support.timed import OPENED, event, frame, gap, onset
 
@@ -126,3 +128,65 @@ def test_lines_that_are_no_records_stay_unless_all_are_erased(
     assert log.read_bytes() == content
     erase_lines(log, None)
     assert log.read_bytes() == b""
+
+
+def test_what_waits_in_memory_does_not_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "monitor.db"
+    clock = FakeClock()
+    clock.wall = at(20)
+    rules = AlertOnEverything()
+    confirmed: list[int] = []
+    store = make_store(
+        path, clock, rules=rules, committed=lambda: confirmed.append(rules.count)
+    )
+    store.write([onset(number=1, start_seconds=5)])
+    blocker = sqlite3.connect(path, isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    store._retry.fail(clock.monotonic())  # the waits are short then
+    clock.advance(1)
+    store.write(
+        [
+            onset(number=2, start_seconds=10),
+            gap(start_seconds=15),
+            trouble("raised", start_seconds=16),
+            *score_frames(30),
+        ]
+    )
+    assert store.queues["store-records"] == 3
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    forget(path, None, at(30))
+    clock.advance(20)
+    confirmed.clear()
+    store.write(
+        [
+            event(number=1, start_seconds=5, seconds=40),
+            event(number=2, start_seconds=10, seconds=40),
+            onset(number=3, start_seconds=35),
+        ]
+    )
+    assert rows(path, "SELECT id FROM events") == ["session-street-3"]
+    assert rows(path, "SELECT event_id FROM alerts") == ["session-street-3"]
+    assert confirmed, "senders go on to hold what was offered"
+    for table in ("gaps", "health", "scores"):
+        assert rows(path, f"SELECT count(*) FROM {table}") == [0]
+    assert store.is_forgotten(event(number=1))
+    store.write([event(number=3, start_seconds=35), trouble("cleared")])
+    store.close()
+    assert rows(path, "SELECT end_reason FROM events") == ["offset"]
+    assert rows(path, "SELECT count(*) FROM health") == [0]
+
+
+def test_a_clock_that_was_ahead_at_the_deletion_hides_nothing_later(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "monitor.db"
+    store = make_store(path)
+    store.write([event(number=1)])
+    forget(path, None, at(365 * 86_400))
+    store.write([event(number=2), *score_frames(3)])
+    store.write([onset(number=3), *score_frames(60, first=3)])
+    store.write([event(number=3)])
+    store.close()
+    assert rows(path, "SELECT id FROM events") == ["session-street-3"]
+    assert rows(path, "SELECT sum(frames) FROM scores") == [60]
