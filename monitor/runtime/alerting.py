@@ -4,11 +4,11 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from monitor.clock import Clock
+from monitor.clock import Clock, both_clocks
 from monitor.config.config import Config
 from monitor.model.classifier import Classifier
 from monitor.records import Timed
@@ -27,6 +27,9 @@ from monitor.sinks.alerts.sender import Sender
 from monitor.sinks.store.database import Database
 
 POLL_SECONDS = 0.02
+SMALLEST_STEP = timedelta(milliseconds=100)
+"""A smaller one is a delay between looks at the two clocks, or the clock is slewed."""
+
 STOP_SECONDS = 1.0
 """Longest time for the senders to end, even in the middle of a delivery."""
 
@@ -46,6 +49,7 @@ class Alerting:
         self._hooks = hooks
         self._database = database
         self._clock = clock
+        self._clock_zero = self._find_clock_zero()
         self._senders = {
             endpoint: Sender(endpoint, hook, Outbox(database), clock)
             for endpoint, hook in hooks.items()
@@ -56,10 +60,12 @@ class Alerting:
 
     def step(self, batch: Sequence[Timed], now: datetime) -> list[Alert]:
         """Return the alerts that follow from `batch`; the senders see them at once."""
+        self._follow_clock()
         return self._offered(self._rules.step(batch, now))
 
     def tick(self, now: datetime) -> list[Alert]:
         """Return the alerts that follow from time passing; the senders see them."""
+        self._follow_clock()
         return self._offered(self._rules.tick(now))
 
     def state(self) -> dict[str, Any]:
@@ -125,6 +131,19 @@ class Alerting:
         for sender in self._senders.values():
             sender.wake()
         return threads.join(STOP_SECONDS)
+
+    def _follow_clock(self) -> None:
+        """Tell the rules by how much the wall clock was set since the last look."""
+        zero = self._find_clock_zero()
+        step = zero - self._clock_zero
+        self._clock_zero = zero
+        if abs(step) > SMALLEST_STEP:
+            self._rules.shift(step)
+
+    def _find_clock_zero(self) -> datetime:
+        """Time of day at which the monotonic clock was 0, by the wall clock of now."""
+        now, utc = both_clocks(self._clock)
+        return utc - timedelta(seconds=now)
 
     def _offered(self, alerts: list[Alert]) -> list[Alert]:
         for sender in self._senders.values() if alerts else ():

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,9 @@ from monitor.sinks.alerts.hooks import Delivered, Outcome
 from monitor.sinks.alerts.outbox import write_alerts
 from monitor.sinks.alerts.rules import Rules
 from monitor.sinks.store.database import Database, open_database, transaction
-from tests.support.alerts import alert
+from tests.support.alerts import alert, rule
+from tests.support.clock import FakeClock
+from tests.support.timed import SAMPLE_RATE, onset
 
 DEADLINE_SECONDS = 20.0
 ENDPOINT = "siren/webhook"
@@ -97,3 +99,31 @@ def test_pending_alerts_are_delivered_at_the_end_or_stay(
     only.start(threads)
     assert only.finish(threads, DEADLINE_SECONDS, lambda: False) == []
     assert [number for _, number in deliveries] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("days", [-5, 0, 5])
+def test_a_cooldown_lasts_as_long_if_the_clock_is_set(
+    database: Database, days: int
+) -> None:
+    clock = FakeClock()
+    rules = Rules([rule(cooldown_seconds=600, max_per_hour=2)], {}, SAMPLE_RATE)
+    made = Alerting(rules, {}, database, clock)
+
+    def alerts(number: int) -> list[str]:
+        sound = [onset(number=number, label="siren")]
+        return [alert.kind for alert in made.step(sound, clock.utc())]
+
+    assert alerts(1) == ["onset"]
+    clock.wall += timedelta(days=days)
+    made.tick(clock.utc())
+    clock.advance(599)
+    assert alerts(2) == []
+    clock.advance(1)
+    assert alerts(3) == ["onset"]
+    clock.advance(600)
+    assert alerts(4) == []  # beyond the quota: held back
+    clock.wall -= timedelta(days=days)
+    clock.advance(3599)
+    assert made.tick(clock.utc()) == []
+    clock.advance(1)
+    assert [alert.kind for alert in made.tick(clock.utc())] == ["digest"]

@@ -65,6 +65,10 @@ class Cases:
         last = self._last_ms.get((case.source, case.label))
         return last is not None and 0 <= to_ms(now) - last < self._cooldown_ms
 
+    def shift(self, step_ms: int) -> None:
+        """Move the remembered times, for the wall clock was set."""
+        self._last_ms = {key: ms + step_ms for key, ms in self._last_ms.items()}
+
     def note_report(self, case: Case, now: datetime) -> None:
         """Begin the cooldown of a label and source anew."""
         case.reported = True
@@ -150,6 +154,12 @@ class Quota:
             self._held = Held(now_ms)
         self._held.add(case, example)
         return False
+
+    def shift(self, step_ms: int) -> None:
+        """Move the remembered times, for the wall clock was set."""
+        self._sent_ms = [ms + step_ms for ms in self._sent_ms]
+        if self._held is not None:
+            self._held.since_ms += step_ms
 
     def take_due(self, now: datetime) -> Held | None:
         """Take all reports held back, if the first of them is an hour old."""

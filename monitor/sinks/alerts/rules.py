@@ -147,6 +147,11 @@ class Rule:
             body = digest_body(self.settings, asdict(held), held.since, self._zone)
             yield from self._alerts("digest", str(held.since_ms), body, now)
 
+    def shift(self, step_ms: int) -> None:
+        """Have cooldown and quota last as long as if the clock had not been set."""
+        for each in (self._occurrences, self._health, self._quota):
+            each.shift(step_ms)
+
     def state(self) -> dict[str, Any]:
         """Return what must be remembered over a restart."""
         return {
@@ -280,6 +285,11 @@ class Rules:
     def tick(self, now: datetime) -> list[Alert]:
         """Let time pass; return the alerts that follow."""
         return [alert for rule in self._rules.values() for alert in rule.tick(now)]
+
+    def shift(self, step: timedelta) -> None:
+        """Note that the wall clock, whose times are passed in, was set by `step`."""
+        for rule in self._rules.values():
+            rule.shift(round(step / timedelta(milliseconds=1)))
 
     def state(self) -> dict[str, Any]:
         """Return what must be remembered over a restart, JSON-able, of bounded size.
