@@ -131,9 +131,10 @@ class LineFile:
             self.close()  # opening it again ends the line
 
     def _end_last_line(self, descriptor: int) -> None:
-        if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
-            # Half a line cannot be removed from a pipe.
-            raise OSError(errno.ESPIPE, "it is a pipe")
+        if stat.S_ISFIFO(os.fstat(descriptor).st_mode) or os.isatty(descriptor):
+            # Half a line cannot be removed, and a reader that does not read would
+            # stop the monitor.
+            raise OSError(errno.ESPIPE, "it is a pipe or a terminal")
         size = os.fstat(descriptor).st_size
         if size and os.pread(descriptor, 1, size - 1) != b"\n":
             os.write(descriptor, b"\n")
