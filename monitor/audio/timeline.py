@@ -15,6 +15,9 @@ from monitor.records import Gap, GapReason, SourceState, SourceStateName
 _NEWEST_SECONDS = 4.6
 """Sound that a worker keeps after an overrun: a window and a hop."""
 
+_AHEAD_SECONDS = 8.0
+"""A recording is read no further ahead, so that the worker can stop soon."""
+
 _MOST_ARRIVALS = 4096
 _MOST_STATISTICS = 1024
 _POLL_SECONDS = 0.05
@@ -174,7 +177,7 @@ class Timeline:
         self._statistics.append(statistics)
 
     def wait_for_room(self, count: int, stop: threading.Event) -> bool:
-        """Wait until `count` samples can be written without loss.
+        """Wait until `count` samples can be written without loss, and not much waits.
 
         For recordings, which come as fast as they are read; a live source never waits.
         Runs on the capture thread.
@@ -189,7 +192,9 @@ class Timeline:
             raise ValueError(f"{count} samples for a ring of {self.capacity}")
         while not stop.is_set():
             self._room.clear()
-            self._needs_room = self.stop + count - self.taken > self.capacity
+            waiting = self.stop - self.taken
+            is_ahead = waiting > _AHEAD_SECONDS * self.sample_rate
+            self._needs_room = is_ahead or waiting + count > self.capacity
             if not self._needs_room:
                 return True
             self._wake()

@@ -27,7 +27,7 @@ RELOAD_ENDED = 0
 """Put into the queue of signals when a reload has ended."""
 
 POLL_SECONDS = 0.25
-STOP_SECONDS = 6.0
+STOP_SECONDS = 7.0
 """Time for the threads to end: most of TimeoutStopSec of the unit.
 
 Usually they need a fraction of a second; ten sources on a busy machine need more.

@@ -9,6 +9,9 @@ from monitor.records import Gap
 LATE_HOPS = 2
 """Work that takes longer than so many hops is not begun: windows are left out."""
 
+MOST_WINDOWS = 32
+"""Windows of several recordings that are analysed together."""
+
 LONGEST_GAP_SECONDS = 30.0
 OVER_SECONDS = 5.0
 """A gap ends when nothing was left out for so long."""
@@ -61,6 +64,23 @@ class LoadShedding:
             Turn(names[first : first + together], max(1, together // len(names)))
             for first in range(0, len(names), together)
         ]
+
+
+def whole_turns(due: Mapping[str, int]) -> list[Turn]:
+    """Divide recordings, which wait: all of their windows, in short turns.
+
+    Args:
+        due: Windows that are due by source.
+    """
+    turns: list[list[str]] = []
+    windows = 0
+    for name, count in due.items():
+        if not turns or windows + count > MOST_WINDOWS:
+            turns.append([])
+            windows = 0
+        turns[-1].append(name)
+        windows += count
+    return [Turn(names, None) for names in turns]
 
 
 class OverloadGaps:

@@ -19,7 +19,7 @@ from monitor.records import (
     Timed,
 )
 from monitor.runtime.health import HealthReports, HealthWatch, SourceHealth
-from monitor.runtime.overload import LoadShedding, OverloadGaps, Turn
+from monitor.runtime.overload import LoadShedding, OverloadGaps, Turn, whole_turns
 from monitor.runtime.pipeline import Arrival, Pipeline
 from monitor.runtime.stats import SourceMeter, WorkerMeter
 from monitor.sinks.sink import Sink
@@ -27,6 +27,8 @@ from monitor.statistics import Statistics
 
 REPORT_SECONDS = 0.25
 IDLE_SECONDS = 1.0
+LAST_WORK_SECONDS = 1.0
+"""Time for work that goes on at the stop; then the open events are written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,8 @@ class Worker:
         self._own_clock = SampleClock(clock, parts.sample_rate)
         self._changes: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._reported = float("-inf")
+        self._stop = threading.Event()
+        self._work_until = float("inf")
 
     def ask(self, change: Callable[[], None]) -> None:
         """Run `change` between two steps, on the worker's thread.  Any thread.
@@ -145,8 +149,10 @@ class Worker:
         """Work until `stop` is set or every source is a recording that is over.
 
         Runs on the worker's thread.  Sets `stop` at the end; ends open events, and
-        closes the sinks in any case.
+        closes the sinks in any case.  Of recordings that were read ahead, only what can
+        be analysed in `LAST_WORK_SECONDS` is.
         """
+        self._stop = stop
         try:
             while self._open and not stop.is_set():
                 self._wakeup.wait(IDLE_SECONDS)
@@ -204,19 +210,26 @@ class Worker:
     def _work(self, sources: Iterable[str]) -> None:
         """Analyse what `sources` delivered: all of it, or the newest if it is late."""
         grid = self._parts.pipeline.grid
-        recordings: list[str] = []
-        due: dict[str, int] = {}
+        recordings: dict[str, int] = {}
+        live: dict[str, int] = {}
         for name in sources:
             source = self._parts.inputs[name]
-            if source.is_live:
-                due[name] = round(source.timeline.pending_samples / grid.hop_samples)
-            else:
-                recordings.append(name)
+            due = live if source.is_live else recordings
+            due[name] = round(source.timeline.pending_samples / grid.hop_samples)
         hop_seconds = grid.hop_samples / self._parts.sample_rate
-        for turn in (Turn(recordings, None), *self._shedding.turns(due, hop_seconds)):
-            if turn.sources:
+        turns = [*self._shedding.turns(live, hop_seconds), *whole_turns(recordings)]
+        for turn in turns:
+            if turn.sources and not self._is_over_time():
                 self._analyse(turn)
                 self._report_if_due()
+
+    def _is_over_time(self) -> bool:
+        """Return True if the worker was stopped, and its time for work is over."""
+        if not self._stop.is_set():
+            return False
+        now = self._clock.monotonic()
+        self._work_until = min(self._work_until, now + LAST_WORK_SECONDS)
+        return now >= self._work_until
 
     def _analyse(self, turn: Turn) -> None:
         began = self._clock.monotonic()

@@ -30,6 +30,26 @@ def test_there_is_room_until_the_ring_is_full() -> None:
         timeline.wait_for_room(81, go_on)
 
 
+def test_a_recording_is_not_read_far_ahead_however_large_the_ring_is() -> None:
+    timeline = Timeline("tape", RATE, capacity_seconds=60.0)
+    timeline.open(1)
+    stop = threading.Event()
+    write(timeline, 8 * RATE)
+    assert timeline.wait_for_room(RATE, stop)
+    write(timeline, RATE)
+    stop.set()
+    assert not timeline.wait_for_room(1, stop)
+    assert not timeline.is_urgent
+    stop.clear()
+    thread = threading.Thread(target=timeline.wait_for_room, args=(1, stop))
+    timeline.wakeup = threading.Event()
+    thread.start()
+    assert timeline.wakeup.wait(5)
+    assert timeline.is_urgent
+    stop.set()
+    thread.join(5)
+
+
 def test_waiting_for_room_ends_when_it_is_stopped() -> None:
     timeline = make_timeline()
     write(timeline, CAPACITY)

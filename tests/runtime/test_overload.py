@@ -5,7 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.records import Gap
-from monitor.runtime.overload import LATE_HOPS, LoadShedding, OverloadGaps, Turn
+from monitor.runtime.overload import (
+    LATE_HOPS,
+    LoadShedding,
+    OverloadGaps,
+    Turn,
+    whole_turns,
+)
 
 HOP_SECONDS = 0.5
 RATE = 100
@@ -52,6 +58,17 @@ def test_before_the_first_window_and_without_any_nothing_is_left_out() -> None:
     shed = LoadShedding()
     shed.add_turn(5.0, 0)
     assert shed.turns({"street": 40}, HOP_SECONDS) == [Turn(["street"], None)]
+
+
+def test_recordings_are_analysed_whole_in_turns_of_limited_size() -> None:
+    assert whole_turns({}) == []
+    assert whole_turns({"a": 0, "b": 1, "c": 31}) == [Turn(["a", "b", "c"], None)]
+    assert whole_turns({"a": 28, "b": 5, "c": 100, "d": 1}) == [
+        Turn(["a"], None),
+        Turn(["b"], None),
+        Turn(["c"], None),
+        Turn(["d"], None),
+    ]
 
 
 @given(

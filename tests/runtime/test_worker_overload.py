@@ -13,8 +13,9 @@ from monitor.config.detection import DetectionSettings, LabelSettings
 from monitor.detection.rules import resolve_rules
 from monitor.model.classifier import Classification
 from monitor.records import Event, Gap, Health, Onset, Record, ScoreFrame
+from monitor.runtime.overload import MOST_WINDOWS
 from monitor.runtime.pipeline import Pipeline
-from monitor.runtime.worker import Worker
+from monitor.runtime.worker import LAST_WORK_SECONDS, Worker
 from monitor.sinks.sink import MemorySink
 from tests.support.clock import FakeClock
 from tests.support.loudness_classifier import LOUD, SPEC, LoudnessClassifier
@@ -202,3 +203,20 @@ def test_an_onset_is_found_in_time_although_most_windows_are_left_out(
 ) -> None:
     for name in NAMES:
         assert len(overloaded.records(Onset, name)) >= 9
+
+
+def test_at_the_stop_recordings_that_were_read_ahead_take_limited_time() -> None:
+    """The open events are written in any case."""
+    names = [f"tape-{number}" for number in range(10)]
+    tapes = Street(names, window_seconds=0.0, live=False)
+    tapes.passes(2.0)
+    tapes.passes(0.0, pause=5.0)  # read ahead
+    tapes.classifier.seconds = 0.1
+    began = tapes.clock.monotonic()
+    tapes.end()
+    assert tapes.clock.monotonic() - began < LAST_WORK_SECONDS + 0.1 * MOST_WINDOWS
+    records = [timed.record for timed in tapes.sink.records]
+    begun = {each.id for each in records if isinstance(each, Onset)}
+    ended = [each for each in records if isinstance(each, Event)]
+    assert {each.id for each in ended} == begun
+    assert "stopped" in {each.end_reason for each in ended}
