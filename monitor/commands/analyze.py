@@ -28,9 +28,9 @@ converts others.  One that is cut off, damaged or joined from several is
 analysed as far as it can be read; this is said, and the exit code is 1.
 
 The same samples give the same events as in 'run', with the thresholds of the
-configuration.  Clipping, a DC offset, and a dead or stuck channel are reported
-too, with their duration; silence is not.  --json prints one event, gap or
-health problem a line, in the format of the event log.
+configuration.  Clipping, a DC offset, and a dead or stuck channel are
+reported too, with their duration; silence is not.  --json prints one event,
+gap or health problem a line, in the format of the event log.
 
 Examples:
   sound-monitor analyze street.wav
