@@ -141,10 +141,11 @@ def _check_test(manifest: Manifest, parts: Sequence[Split]) -> None:
     if groups < HONEST_GROUPS:
         logger.warning(
             "the test has %d clips of %d recordings: by chance alone its accuracy may "
-            "be wrong by up to %.0f points; --cross-validate tests all recordings",
+            "be wrong by up to %.0f points%s",
             len(tested),
             groups,
             min(100.0, 98 / groups**0.5),  # 1.96 deviations of a share of a half
+            "; --cross-validate tests all recordings" if len(parts) == 1 else "",
         )
 
 
