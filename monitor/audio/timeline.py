@@ -12,9 +12,6 @@ from monitor.audio.signal_statistics import SignalStatistics
 from monitor.errors import OverrunError
 from monitor.records import Gap, GapReason, SourceState, SourceStateName
 
-_NEWEST_SECONDS = 4.6
-"""Sound that a worker keeps after an overrun: a window and a hop."""
-
 _AHEAD_SECONDS = 8.0
 """A recording is read no further ahead, so that the worker can stop soon."""
 
@@ -276,19 +273,11 @@ class Timeline:
                 taken.append(Block(start, span.ring.read(start, span.stop - start)))
                 return
             except OverrunError:
-                newest = max(span.ring.oldest, self.stop - self._newest_samples)
+                # The margin keeps the writer from lapping the copy once more.
+                newest = span.ring.oldest + self.capacity // 16
                 lost = Gap(self.name, start, min(newest, span.stop), "overrun")
                 _append_gap(taken, lost)
                 start = lost.stop
-
-    @property
-    def _newest_samples(self) -> int:
-        """Samples that a worker keeps after an overrun."""
-        # The margin keeps the writer from lapping a reader that has just caught up.
-        return min(
-            round(_NEWEST_SECONDS * self.sample_rate),
-            self.capacity - self.capacity // 16,
-        )
 
     def _append(self, item: _Pending) -> None:
         """Append to the pending items; the caller holds the lock."""

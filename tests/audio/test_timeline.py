@@ -113,14 +113,14 @@ def test_neighbouring_gaps_of_one_reason_are_one() -> None:
     assert spans(timeline.take()) == [(0, 20, "stalled"), (20, 30, "ended")]
 
 
-def test_a_lapped_worker_goes_on_at_the_newest_part() -> None:
+def test_a_lapped_worker_goes_on_with_what_the_ring_still_has() -> None:
     timeline = make_timeline()
     write(timeline, 20)
     timeline.take()
     for _ in range(9):
         write(timeline, 10)
 
-    assert spans(timeline.take()) == [(20, 64, "overrun"), (64, 110, "1 channels")]
+    assert spans(timeline.take()) == [(20, 35, "overrun"), (35, 110, "1 channels")]
 
 
 def test_a_gap_within_lost_samples_keeps_its_reason() -> None:
@@ -132,8 +132,8 @@ def test_a_gap_within_lost_samples_keeps_its_reason() -> None:
     assert spans(timeline.take()) == [
         (0, 30, "overrun"),
         (30, 35, "invalid"),
-        (35, 74, "overrun"),
-        (74, 120, "1 channels"),
+        (35, 45, "overrun"),
+        (45, 120, "1 channels"),
     ]
 
 
@@ -141,7 +141,7 @@ def test_a_block_larger_than_the_ring_leaves_its_newest_part() -> None:
     timeline = make_timeline()
     write(timeline, 1000)
 
-    assert spans(timeline.take()) == [(0, 954, "overrun"), (954, 1000, "1 channels")]
+    assert spans(timeline.take()) == [(0, 925, "overrun"), (925, 1000, "1 channels")]
 
 
 def test_blocks_of_other_channels_are_both_taken() -> None:

@@ -13,7 +13,7 @@ from tests.support.signals import numbered
 
 RATE = 10
 CAPACITY = 80  # samples
-NEWEST = 46  # what a lapped worker goes on with
+NEWEST = 75  # what a lapped worker goes on with
 
 Tile = tuple[int, int, str]
 
