@@ -89,6 +89,7 @@ class Capture:
         self._began = now()
         self._filled_until = self._began  # moment of the timeline's end
         self._lost_for: GapReason | None = None  # None: nothing is being lost
+        self._is_speed_logged = False
 
     def run(self, stop: threading.Event) -> None:
         """Capture until `stop` is set or a recording is over.  The capture thread."""
@@ -140,6 +141,7 @@ class Capture:
         try:
             while not self._stop.is_set():
                 if self._is_too_fast():
+                    self._warn_of_speed()
                     if conditioner is not None:
                         conditioner.hold_back()
                     self._stop.wait(_READ_SECONDS)
@@ -185,6 +187,21 @@ class Capture:
         possible = (self._now() - self._began) * _FASTEST
         ahead = (self._timeline.stop - self._timeline.start) / rate - possible
         return self._is_live and ahead > self._timeline.capacity / rate / 2
+
+    def _warn_of_speed(self) -> None:
+        """Log once that a live source delivers too much: it may be misread."""
+        if not self._is_speed_logged:
+            self._is_speed_logged = True
+            seconds = (self._timeline.stop - self._timeline.start) / (
+                self._timeline.sample_rate
+            )
+            logger.warning(
+                "source %r delivered %.1f s of sound in %.1f s and is held back; "
+                "unless it plays a recording, its sample_rate or format is wrong",
+                self._timeline.name,
+                seconds,
+                self._now() - self._began,
+            )
 
     def _begin(
         self, stream: SourceStream, block: Samples | Lost, now: float

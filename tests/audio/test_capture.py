@@ -261,8 +261,10 @@ def test_an_outage_up_to_the_end_is_a_gap_too() -> None:
     assert captured.timeline.stop == 5.25 * RATE
 
 
-def test_a_command_that_does_not_keep_to_real_time_is_held_back() -> None:
-    """It waits in its pipe, instead of overrunning the ring."""
+def test_a_command_that_does_not_keep_to_real_time_is_held_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It waits in its pipe, instead of overrunning the ring; that is logged once."""
     ring_seconds = 60.0
     captured = run_capture(
         [[Burst(10.0) for _ in range(30)]], ring_seconds=ring_seconds
@@ -270,6 +272,8 @@ def test_a_command_that_does_not_keep_to_real_time_is_held_back() -> None:
     elapsed = captured.source.clock.monotonic() - captured.began
     assert captured.timeline.stop / RATE == pytest.approx(300.0)
     assert 300.0 - elapsed <= ring_seconds / 2 + 10.0 + 1.0
+    assert [it.levelname for it in caplog.records] == ["WARNING"]
+    assert "its sample_rate or format is wrong" in caplog.text
 
 
 def test_an_unexpected_error_ends_the_thread_and_closes_the_stream() -> None:
