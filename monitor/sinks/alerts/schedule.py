@@ -107,7 +107,7 @@ class Schedule:
 
     def due_among_passed_over(self, now: float) -> str | None:
         """Id of an alert passed over whose next attempt is due."""
-        for key in self._passed_over:
+        for key in self._passed_over if now >= self._pause_until else ():
             if self._failures[key].due <= now:
                 return key
         return None

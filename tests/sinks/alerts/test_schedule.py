@@ -165,6 +165,17 @@ def test_an_alert_is_passed_over_if_the_endpoint_takes_the_next_one() -> None:
     assert trial.schedule.passed_over == ()
 
 
+def test_an_alert_passed_over_waits_for_the_pause_of_the_endpoint_too() -> None:
+    trial = Trial()
+    first, second = trial.entry(1), trial.entry(2)
+    first = fail_until_passed_over(trial, first)
+    trial.schedule.note_answer(second.alert.id)
+    trial.fail(trial.entry(3), 1000)
+    key, now = first.alert.id, trial.clock.seconds
+    assert trial.schedule.due_among_passed_over(now) is None
+    assert trial.schedule.due_among_passed_over(now + 1000) == key
+
+
 def test_if_the_next_one_fails_too_the_order_stays() -> None:
     trial = Trial()
     first, second = trial.entry(1), trial.entry(2)
