@@ -132,15 +132,22 @@ class Schedule:
             del self._passed_over[self._on_trial]
             self._on_trial = None
 
-    def note_answer(self, key: str) -> None:
-        """Note that the endpoint has taken or refused an alert."""
-        if self._on_trial in self._failures and self._on_trial != key:
+    def note_answer(self, key: str) -> str | None:
+        """Note that the endpoint has taken or refused an alert.
+
+        Returns:
+            The id of an alert that is passed over from now on.
+        """
+        passed, self._on_trial = self._on_trial, None
+        if passed == key:
+            passed = None
+        if passed is not None:
             # Once more at once: the endpoint may work since this moment.
-            failure = self._failures[self._on_trial]
-            self._failures[self._on_trial] = replace(failure, due=self._began)
-        self._on_trial = self._failing_since = None
+            self._failures[passed] = replace(self._failures[passed], due=self._began)
+        self._failing_since = None
         self.failures = 0
         self.forget(key)
+        return passed
 
     def note_failure(
         self, entry: Entry, asked_seconds: float | None, utc: datetime, now: float

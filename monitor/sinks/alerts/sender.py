@@ -180,12 +180,12 @@ class Sender:
         match outcome:
             case Delivered(detail):
                 self._note_success()
-                self._schedule.note_answer(entry.alert.id)
+                self._note_answer(entry)
                 entry = replace(entry, state="delivered")
                 attempt = Attempt(at, "delivered", detail, seconds)
             case Refused(reason):
                 self._note_dead(entry, f"was refused: {reason}")
-                self._schedule.note_answer(entry.alert.id)
+                self._note_answer(entry)
                 entry = replace(entry, state="dead", last_error=reason)
                 attempt = Attempt(at, "refused", reason, seconds)
             case Retry(reason, asked_seconds):
@@ -214,6 +214,16 @@ class Sender:
         is_delivered = isinstance(outcome, Delivered)
         return None if stop.is_set() and not is_delivered else outcome
 
+    def _note_answer(self, entry: Entry) -> None:
+        passed = self._schedule.note_answer(entry.alert.id)
+        if passed is not None:
+            logger.warning(
+                "alert %s alone does not reach %s: it is tried on until its deadline, "
+                "and the others pass it",
+                passed,
+                self.endpoint,
+            )
+
     def _note_success(self) -> None:
         if self._schedule.failures or self._dead:
             logger.info(
@@ -226,7 +236,8 @@ class Sender:
 
     def _fail(self, entry: Entry, reason: str, asked_seconds: float | None) -> datetime:
         """Count a failure; return the time of the next attempt."""
-        if not self._schedule.failures:
+        is_passed_over = entry.alert.id in self._schedule.passed_over
+        if not self._schedule.failures and not is_passed_over:
             logger.warning(
                 "alert %s did not reach %s: %s; trying again until %s",
                 entry.alert.id,

@@ -124,7 +124,9 @@ def test_an_alert_past_its_deadline_is_tried_and_then_given_up(
     assert states(database) == [("delivered", 1), ("dead", 1), ("delivered", 1)]
 
 
-def test_an_alert_that_alone_fails_holds_up_no_other(database: Database) -> None:
+def test_an_alert_that_alone_fails_holds_up_no_other(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
     put(database, *now_alerts(4))
     note_attempts(database, 4)
     hook = PickyHook()
@@ -135,6 +137,8 @@ def test_an_alert_that_alone_fails_holds_up_no_other(database: Database) -> None
     assert hook.numbers[:2] == [0, 1]
     assert [number for number in hook.numbers if number] == [1, 2, 3, 4]
     assert states(database)[0][0] == "pending"
+    assert caplog.text.count("did not reach") == 1
+    assert caplog.text.count("the others pass it") == 1
 
 
 def test_an_alert_passed_over_that_is_dropped_is_not_delivered(
