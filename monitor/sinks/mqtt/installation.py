@@ -30,6 +30,8 @@ MACHINE_ID = Path("/etc/machine-id")
 CLAIM_SECONDS = 1.0
 """Time for a broker to send what it retains, and for another monitor to object."""
 
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+
 Retained = dict[str, dict[str, str]]
 """Retained topics; those of discovery with their components and the platform of each,
 which Home Assistant has to be told when one is gone."""
@@ -72,7 +74,7 @@ def read_installation(folder: Path, machine_id: Path = MACHINE_ID) -> Installati
         )
     except FileNotFoundError:
         pass
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except _DAMAGE as error:
         logger.warning("%s cannot be read, a new one begins: %s", folder / FILE, error)
     else:
         if found.machine == machine and re.fullmatch(r"[0-9a-f]{12}", found.id):
@@ -116,11 +118,17 @@ def claim_prefix(
     if installation.prefix == own:
         return installation
     topics, is_new = Topics(topic), installation.prefix != topic
-    connection.subscribe(topics.installation, topics.availability, topics.every_label)
+    former = Topics(installation.prefix or topic).installation
+    connection.subscribe(
+        topics.installation, topics.availability, topics.every_label, former
+    )
     received = connection.wait_received(
         lambda got: not is_new and got.get(topics.installation) == installation.id,
         seconds,
     )
+    if received.get(former, "") not in ("", installation.id):
+        # Another monitor has taken the former prefix over, and what is below it.
+        installation = _without(installation, installation.prefix)
     claim = received.get(topics.installation)
     holder = claim or installation.id
     left: Retained = {}
@@ -143,12 +151,17 @@ def claim_prefix(
         holder,
         own,
     )
+    return replace(_without(installation, topic), prefix=own)
+
+
+def _without(installation: Installation, prefix: str) -> Installation:
+    """Leave out the retained topics below a prefix."""
     kept = {
-        each: components
-        for each, components in installation.retained.items()
-        if not each.startswith(f"{topic}/")
+        topic: components
+        for topic, components in installation.retained.items()
+        if not topic.startswith(f"{prefix}/")
     }
-    return replace(installation, prefix=own, retained=kept)
+    return replace(installation, retained=kept)
 
 
 def _left_by_others(

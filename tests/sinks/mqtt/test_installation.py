@@ -8,13 +8,20 @@ from typing import Any
 
 import pytest
 
+from monitor.sinks.mqtt.connection import Message
 from monitor.sinks.mqtt.installation import (
     Installation,
     read_installation,
     write_installation,
 )
 from monitor.sinks.mqtt.states import MqttStates
-from tests.sinks.mqtt.test_states import ONLINE, SIREN, publishing
+from tests.sinks.mqtt.test_states import (
+    ONLINE,
+    SIREN,
+    FakeConnection,
+    publishing,
+    states,
+)
 from tests.support.broker import (
     Broker,
     Subscriber,
@@ -24,7 +31,7 @@ from tests.support.broker import (
     wait_until,
 )
 from tests.support.home_assistant import device_faults, written_out
-from tests.support.timed import onset
+from tests.support.timed import onset, statistics
 
 
 @contextmanager
@@ -155,6 +162,41 @@ def test_a_machine_that_is_set_up_again_gets_its_topic_back(tmp_path: Path) -> N
     assert after[ONLINE] == "online"
     assert len(devices(after)) == 1
     assert not set(devices(after)) & set(before)
+
+
+@needs_mosquitto
+def test_topics_that_another_monitor_has_taken_over_are_left_to_it(
+    tmp_path: Path,
+) -> None:
+    with running_broker(tmp_path) as broker:
+        with settled(broker):
+            pass
+        with (
+            settled(broker, folder=tmp_path / "second"),
+            settled(broker, topic="home/sounds"),
+        ):
+            retained = kept(broker)
+    assert retained[ONLINE] == "online"
+    assert retained[SIREN] == "OFF"
+    assert retained["home/sounds/street/label/siren"] == "OFF"
+
+
+def test_topics_are_remembered_before_they_are_published(tmp_path: Path) -> None:
+    remembered: list[set[str]] = []
+
+    class Connection(FakeConnection):
+        def publish(self, messages: list[Message]) -> None:
+            remembered.append(set(read_installation(tmp_path / "state").retained))
+            super().publish(messages)
+
+    sink, connection = states(1, tmp_path), Connection()
+    sink._connection = connection
+    sink.report(statistics("street"))
+    wait_until(lambda: any(it.payload == "online" for it in connection.messages))
+    sink.close()
+    claim, *later = connection.messages
+    assert claim.topic == "sound-monitor/installation"
+    assert {each.topic for each in later} <= remembered[1]
 
 
 @needs_mosquitto
