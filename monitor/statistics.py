@@ -114,7 +114,7 @@ class SourceStatistics:
     """Number of ended events of each label."""
 
     idle_seconds: float = 0.0
-    """Time since its latest analysis; infinite before the first."""
+    """Time since its latest window was scored; infinite before the first."""
 
     def is_analysed(self, age_seconds: float = 0.0) -> bool:
         """Return True if samples are analysed, `age_seconds` after these figures.

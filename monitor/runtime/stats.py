@@ -60,12 +60,13 @@ class SourceMeter:
         self._loudness = _Loudness(timeline.sample_rate)
         self._day = _Marks(DAY_SECONDS, MARK_SECONDS)
         self._minute = _Marks(MINUTE_SECONDS, MINUTE_MARK_SECONDS)
-        self._analysed = 0
-        self._analysed_at = -math.inf
+        self._scored = self._scored_before = 0
+        self._scored_at = -math.inf
 
     def take(self, record: Record) -> None:
         """Count a record of the source."""
         if isinstance(record, ScoreFrame):
+            self._scored = record.stop
             self._level = Levels(record.level_dbfs, record.laeq_db)
             self._loudness.add(record.stop, self._level)
         elif isinstance(record, Event):
@@ -97,8 +98,9 @@ class SourceMeter:
         left_out = sum(loss.samples for loss in losses if loss.reason in LEFT_OUT)
         latest = self._minute.mark(now, captured, left_out)
         backlog = max(0, stop - timeline.taken)
-        if captured - backlog != self._analysed:
-            self._analysed, self._analysed_at = captured - backlog, now
+        # Not that samples were taken: between many gaps no window may be whole.
+        if self._scored != self._scored_before:
+            self._scored_before, self._scored_at = self._scored, now
         return SourceStatistics(
             source=timeline.name,
             state=timeline.state_name,
@@ -117,7 +119,7 @@ class SourceMeter:
             level=self._level,
             noise_floor=self._loudness.floor,
             events=tuple(sorted(self._events.items())),
-            idle_seconds=now - self._analysed_at,
+            idle_seconds=now - self._scored_at,
         )
 
     def leave_out(self, gap: Gap) -> None:

@@ -245,6 +245,8 @@ def _obstacle(source: SourceStatistics, statistics: Statistics, utc: datetime) -
         return f"no sound has come for {duration(silence)}"
     if math.isnan(source.level.dbfs):
         return "its first seconds are not complete yet"
+    if source.gaps:
+        return "its gaps leave no window whole"
     return "its sound is not analysed"
 
 

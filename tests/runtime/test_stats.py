@@ -14,6 +14,7 @@ from monitor.runtime.stats import DAY_SECONDS, SourceMeter, WorkerMeter
 from monitor.sinks.sink import MemorySink
 from monitor.statistics import Levels, Listened, Loss, SourceStatistics, Statistics
 from tests.support.clock import FakeClock
+from tests.support.health import hop
 from tests.support.models import seeded_model
 from tests.support.timed import SAMPLE_RATE, event, frame, samples, state, timed
 
@@ -124,16 +125,18 @@ def test_the_last_sample_is_the_last_that_was_captured(bench: Bench) -> None:
     assert bench.source.last_sample == recorded
 
 
-def test_a_source_is_idle_while_no_sample_of_it_is_analysed(bench: Bench) -> None:
+def test_a_source_is_idle_while_no_window_of_it_is_scored(bench: Bench) -> None:
+    """However many samples come: between many gaps no window is whole."""
+    bench.capture(1)
     assert bench.source.idle_seconds == math.inf
-    bench.capture(1)
+    bench.source_meter.take(hop(samples(1), 40.0))
     assert bench.source.idle_seconds == 0
-    bench.lose(4, "stalled")
-    assert bench.source.idle_seconds == 4
-    block = np.zeros((1, SAMPLE_RATE), np.float32)
-    bench.timeline.write(block, bench.clock.monotonic())  # and nobody takes it
-    assert bench.source.idle_seconds == 4
-    bench.capture(1)
+    for _ in range(4):
+        bench.capture(3)
+        bench.lose(1, "stalled")
+        idle = bench.source.idle_seconds
+    assert idle == 16
+    bench.source_meter.take(hop(samples(17), 40.0))
     assert bench.source.idle_seconds == 0
 
 
