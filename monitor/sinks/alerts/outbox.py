@@ -25,7 +25,7 @@ from monitor.sinks.store.records import (
     select,
     to_ms,
 )
-from monitor.sinks.store.salvage import damage, dead_alert, is_damage
+from monitor.sinks.store.salvage import damage, dead_alert, is_damage, is_read_only
 
 LOCK_MS = 1000
 """Longest wait for another writer: the next alert of the endpoint waits with it."""
@@ -248,6 +248,8 @@ class Outbox:
         try:
             yield
         except (sqlite3.Error, UnicodeDecodeError) as error:
+            if is_read_only(error):
+                self._open.close()
             if not is_damage(error):
                 raise
             # A file that was set aside meanwhile is no longer of interest.

@@ -41,6 +41,12 @@ def is_damage(error: Exception) -> bool:
     return code is not None and (code & 0xFF in _DAMAGE or code in _UNREADABLE)
 
 
+def is_read_only(error: Exception) -> bool:
+    """Return True if a connection cannot write; another one may, after a while."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF == sqlite3.SQLITE_READONLY
+
+
 def damage(reason: str) -> sqlite3.DatabaseError:
     """Make the error of a database whose parts contradict each other."""
     error = sqlite3.DatabaseError(reason)

@@ -20,7 +20,7 @@ from monitor.sinks.store.database import (
 )
 from monitor.sinks.store.disk_reserve import DiskReserve
 from monitor.sinks.store.records import Session, begin_session, to_ms, write_record
-from monitor.sinks.store.salvage import is_damage
+from monitor.sinks.store.salvage import is_damage, is_read_only
 from monitor.sinks.store.writer_lock import WriterLock
 
 logger = logging.getLogger(__name__)
@@ -139,6 +139,8 @@ class Writer:
         try:
             yield
         except (sqlite3.OperationalError, OSError) as error:
+            if is_read_only(error):
+                self.disconnect()
             raise StoreUnavailableError(
                 f"database {self.database.path} cannot be written: {error}"
             ) from None

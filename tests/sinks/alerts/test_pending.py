@@ -78,15 +78,7 @@ class FickleDatabase(Database):
     is_read_only = False
 
     def connect(self, *, read_only: bool = False) -> sqlite3.Connection:
-        connection = super().connect(read_only=read_only)
-        connection.set_authorizer(self._judge)
-        return connection
-
-    def _judge(self, action: int, *_: object) -> int:
-        writes = action in (sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_INSERT)
-        return (
-            sqlite3.SQLITE_DENY if self.is_read_only and writes else sqlite3.SQLITE_OK
-        )
+        return super().connect(read_only=read_only or self.is_read_only)
 
 
 def deliver_all(pending: PendingAlerts, limit: int) -> list[int]:
