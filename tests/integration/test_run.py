@@ -143,7 +143,7 @@ def test_a_recording_that_breaks_off_in_a_sample_is_analysed_up_to_there(tmp_pat
         tmp_path, "--input", f"file:{path}", "--speed", "max"
     ) as monitor:
         assert monitor.process.wait(30) == 1
-        assert "the 12.50 s that it has were analysed" in monitor.log
+        assert "the 12.50 s that it has were read" in monitor.log
         assert "Traceback" not in monitor.log
         labels = [event["label"] for event in monitor.records("event")]
     assert labels == ["siren"]
