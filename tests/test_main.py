@@ -101,3 +101,16 @@ def test_a_bug_is_shown_and_no_thread_is_waited_for() -> None:
     result = run(WITH_A_THREAD)
     assert result.returncode == 1
     assert result.stderr.endswith("ZeroDivisionError: a bug\n")
+
+
+EXIT = """
+import sys
+import monitor.commands.app as app
+
+app.run_command_line = lambda _: sys.exit(7)
+app.main()
+"""
+
+
+def test_an_exit_inside_a_command_has_its_code() -> None:
+    assert run(EXIT).returncode == 7

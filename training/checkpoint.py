@@ -21,6 +21,8 @@ WeightsName = Literal["best", "network"]
 class InterruptedTrainingError(SoundMonitorError):
     """Training was stopped; its state is on disk, and `--resume` continues it."""
 
+    exit_code = 130
+
 
 class Checkpoint:
     """Tensors by name, and facts that JSON can hold."""

@@ -182,7 +182,11 @@ def main() -> NoReturn:
         # From here on a command may have something to clean up.  The daemon has not:
         # until it listens, Ctrl-C ends it at once.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    leave(run_command_line(sys.argv[1:]))
+    try:
+        code = run_command_line(sys.argv[1:])
+    except SystemExit as asked:
+        code = asked.code if isinstance(asked.code, int) else 1
+    leave(code)
 
 
 def leave(code: int) -> NoReturn:

@@ -46,8 +46,9 @@ def test_a_network_learns_to_distinguish_bands(tmp_path: Path) -> None:
 @pytest.mark.parametrize("after", [1, 12, 17])
 def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path, after: int) -> None:
     whole, _ = train(tmp_path / "whole", optimiser={"epochs": 2})
-    with pytest.raises(InterruptedTrainingError, match="--resume"):
+    with pytest.raises(InterruptedTrainingError, match="--resume") as caught:
         train(tmp_path / "torn", after=after, optimiser={"epochs": 2})
+    assert caught.value.exit_code == 130
     resumed, _ = train(tmp_path / "torn", optimiser={"epochs": 2})
     assert same(whole, resumed)
     metrics = [RunFolder(tmp_path / name).metrics() for name in ("whole", "torn")]
