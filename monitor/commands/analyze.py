@@ -102,8 +102,17 @@ def _check_plot(plot: Path | None, files: Sequence[Path]) -> None:
         return
     if len(files) > 1:
         raise UsageError(f"--plot: shows one recording, not {len(files)}")
-    if plot.is_dir() or not plot.parent.is_dir():
-        raise UsageError(f"--plot: {plot} must be a file in a folder that exists")
+    try:
+        is_place = plot.parent.is_dir() and not plot.is_dir()
+        is_recording = files[0].exists() and plot.exists() and plot.samefile(files[0])
+    except OSError as error:
+        raise UsageError(f"--plot: {_text(plot)}: {error.strerror}") from None
+    if not is_place:
+        raise UsageError(
+            f"--plot: {_text(plot)} must be a file in a folder that exists"
+        )
+    if is_recording:
+        raise UsageError(f"--plot: {_text(plot)} is the recording; name another file")
 
 
 def _name(file: Path) -> str:
@@ -184,5 +193,5 @@ def _draw(
         draw(picture, plot)
     except OSError as error:
         raise SoundMonitorError(
-            f"--plot: {plot} cannot be written: {error.strerror}"
+            f"--plot: {_text(plot)} cannot be written: {error.strerror}"
         ) from None

@@ -126,6 +126,16 @@ def test_the_path_of_a_picture_is_checked_first(
     assert analyze(recording, "--plot", recording.parent) == 2
     assert analyze(recording, "--plot", recording.parent / "no" / "x.png") == 2
     assert "must be a file in a folder that exists" in capsys.readouterr().err
+    assert analyze(recording, "--plot", recording.parent / ("x" * 300)) == 2
+
+
+def test_a_picture_does_not_replace_its_recording(recording: Path) -> None:
+    data = recording.read_bytes()
+    link = recording.with_name("link.png")
+    link.symlink_to(recording)
+    for picture in (recording, link):
+        assert analyze(recording, "--plot", picture) == 2
+    assert recording.read_bytes() == data
 
 
 def test_clipping_is_reported_and_silence_is_not(
