@@ -28,6 +28,9 @@ KILL_SECONDS = 0.6
 
 CANNOT_START = 127
 
+IS_POSSIBLE = sys.platform == "linux" and bool(sys.executable)
+"""False where programs run without a subreaper, and groups are all there is."""
+
 _POLL_SECONDS = 0.01
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -47,7 +50,7 @@ def command_line(argv: Sequence[str], *, keep: bool = False) -> list[str]:
         keep: What the program leaves running when it ends may go on.  Otherwise the
             subreaper waits for its end.
     """
-    if sys.platform != "linux" or not sys.executable:
+    if not IS_POSSIBLE:
         return list(argv)
     # Isolated and without site: it starts in a fraction of the time.
     ours = [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(int(keep))]

@@ -147,9 +147,9 @@ class ChildProcess:
             not self._exits_within(_GRACE_SECONDS)
             # The subreaper is gone, but what it had to end may be there.
             or self._process.returncode == -signal.SIGKILL
+            or not subreaper.IS_POSSIBLE
         ):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, signal.SIGKILL)
+            self._signal_group(signal.SIGKILL)
         if not self._exits_within(_DEATH_SECONDS):
             logger.warning("process %d hangs and cannot be killed", self.pid)
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
@@ -179,8 +179,14 @@ class ChildProcess:
         return True
 
     def _terminate(self) -> None:
-        # Not the group: the subreaper passes the signal on.
-        self._process.terminate()
+        if subreaper.IS_POSSIBLE:  # it passes the signal on
+            self._process.terminate()
+        else:
+            self._signal_group(signal.SIGTERM)
+
+    def _signal_group(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
 
 
 def _signal_name(number: int) -> str:

@@ -275,3 +275,18 @@ def test_a_command_ends_when_the_monitor_was_killed() -> None:
         os.kill(pid, 0)  # it exists
         monitor.kill()
     wait_for_end(pid)
+
+
+def test_without_subreapers_the_group_is_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("monitor.subreaper.IS_POSSIBLE", False)
+    code = (
+        "child = os.fork()\n"
+        "if not child: signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "if child: put(struct.pack('<1000f', *[child] * 1000))\n"
+        "sleep_for_ever()"
+    )
+    with running(code, PcmFormat(44_100, 1, "f32le")) as stream:
+        grandchild = int(wait_for_samples(stream)[0, 0])
+    wait_for_end(grandchild)
