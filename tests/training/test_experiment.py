@@ -261,7 +261,7 @@ def test_negatives_of_no_fold_are_one_sentence(
 def test_labels_of_any_characters_are_trained_tested_and_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    labels = ("[bold]$a_b$ :dog:", "dog bark (big)", "no")
+    labels = ("[bold]$a^$ :dog:", "dog bark (big)", "no")
     write_folders(tmp_path / "data", groups=3, slices=1)
     for before, label in zip(LABELS, labels, strict=True):
         (tmp_path / "data" / before).rename(tmp_path / "data" / label)

@@ -49,6 +49,13 @@ def test_labels_are_spread_over_the_folds() -> None:
         )
 
 
+def test_the_only_recording_of_a_label_is_trained_on() -> None:
+    manifest = manifest_of([(0, n) for n in range(9)] + [(1, 50), (1, 50)])
+    dealt = assign_folds(manifest, "group", 3, 0)
+    assert [clip.fold for clip in dealt.clips if clip.label == 1] == [NO_FOLD] * 2
+    assert {clip.fold for clip in dealt.clips if clip.label == 0} == {1, 2, 3}
+
+
 def test_a_random_split_does_tear_recordings_apart() -> None:
     """So its figures do not hold for new recordings, and it is not the default."""
     manifest = manifest_of([(0, group) for group in range(10) for _ in range(10)])

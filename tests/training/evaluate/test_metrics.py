@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
+from training.data.manifest import NO_FOLD
 from training.evaluate.metrics import (
     calibration_error,
     clip_figures,
@@ -65,3 +66,9 @@ def test_each_fold_has_figures_of_its_own() -> None:
     )
     accuracies = {fold: part["accuracy"] for fold, part in figures["folds"].items()}
     assert accuracies == {"1": 1.0, "2": 0.5}
+
+
+def test_clips_of_no_fold_are_no_fold_of_the_figures() -> None:
+    truth, folds = np.array([0, 1, 0]), np.array([NO_FOLD, 0, 0])
+    figures = folded_figures(np.eye(2)[truth], truth, ["a", "b", "c"], folds, "xy")
+    assert {fold: part["clips"] for fold, part in figures["folds"].items()} == {"0": 2}

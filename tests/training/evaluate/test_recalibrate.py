@@ -131,3 +131,10 @@ def test_a_background_of_minutes_and_unusable_files_are_said(
     assert "minutes of background can show no rate below" in caplog.text
     for name in ("broken.wav", "short.wav", "night.m4a"):
         assert name in caplog.text
+
+
+def test_an_output_that_cannot_be_written_is_refused_first(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert calibrate(folder, "24", "--out", str(tmp_path)) == 2
+    assert "is a folder; name a file in it" in capsys.readouterr().err

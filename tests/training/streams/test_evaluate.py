@@ -1,5 +1,6 @@
 """Detected events are compared with true ones; scenes are annotated correctly."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import soundfile
 from monitor.errors import DatasetError
 from tests.support.recordings import RATE, SMALL_SPEC, write_folders, write_negatives
 from training.config import training_settings
-from training.data.manifest import Clip
+from training.data.manifest import NO_FOLD, Clip
 from training.mixtures.material import DataPaths, Material, gather
 from training.streams.evaluate import (
     Detected,
@@ -20,6 +21,8 @@ from training.streams.evaluate import (
     stream_figures,
 )
 from training.streams.scenes import (
+    Annotation,
+    Scene,
     SceneClips,
     SceneMaker,
     SceneSettings,
@@ -179,6 +182,20 @@ def test_a_written_scene_is_a_stream_that_is_found(
     onsets = [event.onset for event in read_annotation(table)]
     assert onsets == sorted(onsets)
     assert len(onsets) == len(scene.annotations)
+
+
+def test_a_label_of_any_characters_is_written_and_read(tmp_path: Path) -> None:
+    silence = np.zeros((1, RATE), np.float32)
+    write_scene(tmp_path, Scene("s", silence, (Annotation(0, RATE, '"a": é'),)), RATE)
+    assert read_annotation(tmp_path / "s.tsv") == (Reference(0, 1, '"a": é'),)
+
+
+def test_clips_of_no_fold_are_in_no_fold_of_the_facts(material: Material) -> None:
+    clips = [
+        replace(clip, fold=fold)
+        for clip, fold in zip(material.manifest.clips, (NO_FOLD, 2), strict=False)
+    ]
+    assert SceneClips(clips, material.store).facts(RATE)["folds"] == [2]
 
 
 def test_every_label_and_in_it_every_recording_comes_equally_often() -> None:
