@@ -49,10 +49,10 @@ def name_problem(text: str) -> str | None:
     characters that show are allowed, so no line breaks, tabs or escape sequences.  Not
     at the start: what makes a cell of a spreadsheet a formula, or a word an option.
     """
-    if not text:
+    if not text.strip():
         return "it is empty"
-    if text != text.strip():
-        return "it begins or ends with a space"
+    if text[0].isspace():
+        return "it begins with a space"
     if text[0] in "=+-@":
         return f"it begins with {text[0]!r}, as formulas and options do"
     if len(text) > MAX_NAME:
