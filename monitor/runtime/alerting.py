@@ -103,7 +103,7 @@ class Alerting:
         running = {} if before is None else before._running
         for sender in () if before is None else before._senders.values():
             sender.retire()
-        warn_of_orphans(list(self._senders), self._database, self._clock)
+        warn_of_orphans(list(self._senders), self._database)
         for endpoint, sender in self._senders.items():
             run = partial(_run_after, running.get(endpoint), sender)
             self._running[endpoint] = threads.start(f"alerts-{endpoint}", run)

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 
-from monitor.clock import Clock
 from monitor.config.alerts import AlertSettings
 from monitor.errors import ConfigError, StoreUnavailableError
 from monitor.sinks.alerts.alert import Alert
@@ -89,11 +88,11 @@ def _try_hooks(
     return hooks, faults
 
 
-def warn_of_orphans(endpoints: Iterable[str], database: Database, clock: Clock) -> None:
+def warn_of_orphans(endpoints: Iterable[str], database: Database) -> None:
     """Log the number of alerts that are pending for endpoints not configured now."""
     outbox = Outbox(database)
     try:
-        count = outbox.expire_orphans(list(endpoints), clock.utc())
+        count = outbox.count_orphans(list(endpoints))
     except (sqlite3.Error, StoreUnavailableError):
         return  # The senders log it.
     finally:

@@ -159,28 +159,15 @@ class Outbox:
                 (*values.values(), bad.sequence),
             )
 
-    def expire_orphans(self, endpoints: Sequence[str], now: datetime) -> int:
-        """Mark alerts dead that are past their deadline and whose endpoint is gone.
-
-        Returns:
-            The number of alerts still pending for endpoints other than `endpoints`.
-        """
-        known = json.dumps(list(endpoints))
-        orphans = (
-            "state = 'pending' AND endpoint NOT IN (SELECT value FROM json_each(?))"
+    def count_orphans(self, endpoints: Sequence[str]) -> int:
+        """Return the number of pending alerts for endpoints other than `endpoints`."""
+        query = (
+            "SELECT count(*) FROM alerts WHERE state = 'pending' "
+            "AND endpoint NOT IN (SELECT value FROM json_each(?))"
         )
-        with self._reporting(), transaction(self._connection):
-            self._connection.execute(
-                "UPDATE alerts SET state = 'dead', "  # noqa: S608 - constants
-                "last_error = 'its endpoint is not configured any more' "
-                f"WHERE {orphans} AND deadline_ms <= ?",
-                (known, to_ms(now)),
-            )
-        (count,) = self._connection.execute(
-            f"SELECT count(*) FROM alerts WHERE {orphans}",  # noqa: S608 - a constant
-            (known,),
-        ).fetchone()
-        return int(count)
+        with self._reporting():
+            row = self._connection.execute(query, (json.dumps(list(endpoints)),))
+            return int(row.fetchone()[0])
 
     def entries(
         self,

@@ -46,6 +46,15 @@ _DELETIONS = {
 }
 _EVER = 1 << 62
 
+ORPHAN_DAYS = 7
+"""Days after its deadline in which a sender would have taken an alert."""
+
+_EXPIRY = (
+    "UPDATE alerts SET state = 'dead', "
+    "last_error = 'its endpoint is not configured any more' "
+    "WHERE state = 'pending' AND deadline_ms < ?"
+)
+
 _NEWEST = """
 SELECT max(ms) FROM (
     SELECT max(start_ms) AS ms FROM scores WHERE start_ms <= ?1
@@ -65,7 +74,8 @@ class Maintenance:
     Age goes first, once the wall clock is believed: see `WallClockCheck`.  If the rest
     is still too large, the oldest scores go, then the oldest events, gaps, health
     problems and alerts.  Events and problems that are going on and alerts that are
-    pending stay.  What was deleted is logged, at most once a day.
+    pending stay; a week after its deadline no alert is pending any more.  What was
+    deleted is logged, at most once a day.
     """
 
     def __init__(self, writer: Writer, settings: StoreSettings, clock: Clock) -> None:
@@ -149,6 +159,7 @@ class Maintenance:
     def _delete_old(self, connection: sqlite3.Connection) -> Counter[str]:
         now_ms = to_ms(self._clock.utc())
         deleted: Counter[str] = Counter()
+        connection.execute(_EXPIRY, (now_ms - ORPHAN_DAYS * DAY_MS,))
         for table in _DELETIONS:
             key = "keep_scores_days" if table == "scores" else "keep_days"
             # In milliseconds, for a date may lie before the calendar begins.
