@@ -246,11 +246,13 @@ class Worker:
         if arrivals:
             records = self._parts.pipeline.process(arrivals, turn.most_windows)
             self._measure(began, arrivals, records)
-            self._give(self._joined(records))
+        found = self._joined(records)
+        for name, source in inputs.items():
+            if self._left_out.is_complete(name, source.timeline.taken):
+                found += self._left_out.take(name)
+        self._give(found)
         for name, source in inputs.items():
             own = [record for record in records if record.source == name]
-            if self._left_out.is_complete(name, source.timeline.taken):
-                self._give(self._left_out.take(name))
             intervals = source.timeline.take_statistics()
             self._give(self._health.judge(source.health, intervals, own))
         for state, position in states:

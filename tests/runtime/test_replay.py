@@ -79,12 +79,20 @@ def gap_at(item: Timed) -> Timed:
     return timed(Gap("street", start, start + 200_000, "stalled"))
 
 
-@pytest.mark.parametrize("with_gap", [False, True])
-def test_the_same_rules_give_the_same_events(tmp_path: Path, with_gap: bool) -> None:
+def overload(items: Sequence[Timed]) -> list[Timed]:
+    """Leave out two windows of three, and report it as the worker does."""
+    start, stop = items[0].record.stop, items[-1].record.stop  # type: ignore[union-attr]
+    return [*items[::3], timed(Gap("street", start, stop, "overload", stop - start))]
+
+
+@pytest.mark.parametrize("trouble", ["none", "gap", "overload"])
+def test_the_same_rules_give_the_same_events(tmp_path: Path, trouble: str) -> None:
     path = tmp_path / "monitor.db"
     items = street()
-    if with_gap:
+    if trouble == "gap":
         items[300:320] = [gap_at(items[306])]
+    if trouble == "overload":
+        items[300:450] = overload(items[300:450])
     listen(path, items)
     found = again(path)
     assert len(found.stays) > 20

@@ -375,7 +375,8 @@ def _history_row(
     lasted = duration(state.seconds(record))
     match record:
         case Gap():
-            texts, style = ("lost audio", lasted, GAP_REASONS[record.reason]), WARNING
+            name = "lost audio" if record.left_out is None else "heard in part"
+            texts, style = (name, lasted, GAP_REASONS[record.reason]), WARNING
         case Health(state="raised"):
             texts, style = (HEALTH_KINDS[record.kind], "", record.detail), BAD
         case Health():
