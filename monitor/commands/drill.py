@@ -17,7 +17,7 @@ HELP = """Break a private monitor on purpose, and measure how it recovers.
 
 The private monitor runs beside the real one, with the configured model and
 its own state, which is deleted afterwards; no alerts leave the machine.  Each
-drill prints one line; all of them together take about five minutes.
+drill prints one line; all of them together take about seven minutes.
 
 Drills:
   unplug    kill, then freeze the process that captures the microphone
@@ -27,6 +27,8 @@ Drills:
   crash     kill the monitor at random moments
   terminal  read nothing of the display
   clock     set its clock: days behind, right, back, far ahead
+  page      damage a page of its database
+  readonly  make its disk read-only (as root)
   all       all of them, one after the other
 
 Only unplug captures from a configured source, the first live one; the others
@@ -41,7 +43,16 @@ Exit codes: 0 all passed, 1 one failed, 2 wrong usage.
 """
 
 Name = Literal[
-    "all", "unplug", "overrun", "disk", "webhook", "crash", "terminal", "clock"
+    "all",
+    "unplug",
+    "overrun",
+    "disk",
+    "webhook",
+    "crash",
+    "terminal",
+    "clock",
+    "page",
+    "readonly",
 ]
 
 
@@ -93,11 +104,22 @@ def _run_drill(name: Name, plan: "DrillPlan") -> "DrillResult":
     """Run a drill in a temporary folder; an expected error is a failed outcome."""
     from monitor.runtime.drills.capture_drills import overrun, unplug
     from monitor.runtime.drills.clock_drill import clock
+    from monitor.runtime.drills.database_drills import page, readonly
     from monitor.runtime.drills.delivery_drills import crash, disk, webhook
     from monitor.runtime.drills.monitor_process import DrillResult
     from monitor.runtime.drills.terminal_drill import terminal
 
-    drills = (unplug, overrun, disk, webhook, crash, terminal, clock)
+    drills = (
+        unplug,
+        overrun,
+        disk,
+        webhook,
+        crash,
+        terminal,
+        clock,
+        page,
+        readonly,
+    )
     run = {each.__name__: each for each in drills}[name]
     with tempfile.TemporaryDirectory(
         prefix=f"sound-monitor-{name}-", ignore_cleanup_errors=True

@@ -101,7 +101,7 @@ def test_a_missing_choice_is_one_sentence(capsys: pytest.CaptureFixture[str]) ->
     assert run_command_line(["drill"]) == 2
     assert capsys.readouterr().err == (
         "sound-monitor: Missing argument 'DRILL'. Choose from: all, unplug, overrun, "
-        "disk, webhook, crash, terminal, clock\n"
+        "disk, webhook, crash, terminal, clock, page, readonly\n"
     )
 
 

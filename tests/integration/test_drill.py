@@ -140,7 +140,8 @@ def test_a_recording_cannot_be_unplugged(tmp_path: Path) -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
-    "name", ["overrun", "disk", "webhook", "crash", "terminal", "clock"]
+    "name",
+    ["overrun", "disk", "webhook", "crash", "terminal", "clock", "page", "readonly"],
 )
 def test_it_passes_here(tmp_path: Path, name: str) -> None:
     code, outcome = run(tmp_path, name)

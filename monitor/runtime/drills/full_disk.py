@@ -1,4 +1,4 @@
-"""A full disk for one folder or one process only."""
+"""A full disk for one folder or one process only, and a read-only one for a folder."""
 
 import contextlib
 import resource
@@ -79,6 +79,30 @@ def limited_disk() -> SmallDisk:
         lambda pid: limit(pid, 1),
         lambda pid: limit(pid, before[0]),
     )
+
+
+@contextlib.contextmanager
+def switchable_disk(folder: Path) -> Iterator[Callable[[bool], None]]:
+    """Mount a disk at `folder`, and yield what makes it writable or read-only.
+
+    It can be made read-only while no file in it is open for writing.
+
+    Raises:
+        DrillError: This user may not mount one.
+    """
+    size = f"size={TMPFS_MIB}m,mode=700"
+    if not _run("mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder)):
+        raise DrillError("not done: only root may mount a disk that is read-only")
+
+    def set_writable(is_writable: bool) -> None:
+        how = "rw" if is_writable else "ro"
+        if not _run("mount", "-o", f"remount,{how}", str(folder)):
+            raise DrillError(f"the disk cannot be mounted {how}")
+
+    try:
+        yield set_writable
+    finally:
+        _run("umount", "-l", str(folder))
 
 
 def _run(program: str, *arguments: str) -> bool:

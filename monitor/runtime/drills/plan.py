@@ -19,6 +19,9 @@ RING_SECONDS = 5.0
 
 NOISE_BURSTS = shlex.join([sys.executable, "-m", "monitor.runtime.drills.noise_bursts"])
 
+ENDPOINT = "drill/webhook"
+"""Endpoint of all alerts of `write_noise_config`."""
+
 _LIVE = ("mic", "command")
 
 # Any score for noise begins an event: a drill tests the handling of events, and must
@@ -90,6 +93,7 @@ def write_noise_config(plan: DrillPlan, folder: Path, url: str) -> Path:
     labels = read_card(plan.config.model.file).card.labels
     hop_frames = plan.config.detection.hop_frames
     source = SourceSettings(name="noise", input=f"command:{NOISE_BURSTS}")
+    rule = ENDPOINT.partition("/")[0]
     webhook = {"url": url, "connect_seconds": 1.0, "total_seconds": 2.0}
     return _write(
         plan.config,
@@ -102,7 +106,7 @@ def write_noise_config(plan: DrillPlan, folder: Path, url: str) -> Path:
                 "level_gate_dbfs": _GATE_DBFS,
                 "labels": {label: {**_ANY_SOUND} for label in labels},
             },
-            "alerts": [{"name": "drill", "on": ["onset", "end"], "webhook": webhook}],
+            "alerts": [{"name": rule, "on": ["onset", "end"], "webhook": webhook}],
         },
     )
 

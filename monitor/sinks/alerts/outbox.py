@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
+from monitor.errors import StoreUnavailableError
 from monitor.sinks.alerts.alert import (
     STATES,
     Alert,
@@ -134,11 +135,14 @@ class Outbox:
         connection.execute("PRAGMA synchronous = NORMAL")
         try:
             with self._reporting(), transaction(connection):
-                return _record(connection, entry, attempt)
+                is_recorded = _record(connection, entry, attempt)
         except sqlite3.IntegrityError as error:  # another column has a wrong type
             reason = f"its row makes no sense: {error}"
             self.bury(BadEntry(entry.sequence, reason), attempt.at)
             return True
+        if not self._open.is_at_path:
+            raise StoreUnavailableError("the database was set aside meanwhile")
+        return is_recorded
 
     def bury(self, bad: BadEntry, now: datetime) -> None:
         """Make an alert that makes no sense dead, with its reason."""

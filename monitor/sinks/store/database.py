@@ -10,11 +10,12 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from monitor.errors import StoreDamagedError, StoreError, StoreUnavailableError
 from monitor.private_files import FOLDER_MODE, make_private, open_private
 from monitor.sinks.store.records import to_ms
-from monitor.sinks.store.salvage import damage, is_damage, salvage
+from monitor.sinks.store.salvage import damage, is_damage, salvage, settle
 from monitor.sinks.store.schema import (
     APPLICATION_ID,
     FIRST_TABLES,
@@ -23,6 +24,8 @@ from monitor.sinks.store.schema import (
 )
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 BUSY_SECONDS = 5.0
 CHECK_SECONDS = 3.0
@@ -54,7 +57,7 @@ class Database:
         self._utc = utc
         self._migrations = migrations
         self._check_seconds = check_seconds
-        self._reported: Exception | None = None
+        self._reported: tuple[Exception, os.stat_result] | None = None
         self._salvaged = Path(f"{path}.salvaged")
 
     def prepare(self, *, mends: bool = True) -> None:
@@ -113,12 +116,16 @@ class Database:
 
         It must be about the file that is at the path now.
         """
-        self._reported = error
+        with contextlib.suppress(OSError):
+            self._reported = error, self.path.stat()
 
     def take_reported(self) -> Exception | None:
-        """Return the newest report, once."""
+        """Return the newest report, once, if it is about the file at the path now."""
         reported, self._reported = self._reported, None
-        return reported
+        with contextlib.suppress(OSError):
+            if reported and os.path.samestat(reported[1], self.path.stat()):
+                return reported[0]
+        return None
 
     def failure(self, error: Exception) -> StoreError:
         """Make a sentence of an error of using the file."""
@@ -142,28 +149,37 @@ class Database:
         with self._unavailable_on_error():
             self._remove(self._salvaged)
             Database(self._salvaged, self._utc, self._migrations)._prepare_once()
-            carried = self._salvage(to_ms(now))
+            carried = self._carry_over(
+                self.path, lambda old, new: salvage(old, new, to_ms(now))
+            )
             self.path.rename(target)
-            log = Path(f"{self.path}-wal")
-            if log.exists() and log.stat().st_size:
-                log.rename(f"{target}-wal")
+            log = Path(f"{target}-wal")
+            with contextlib.suppress(FileNotFoundError):
+                Path(f"{self.path}-wal").rename(log)
+            # Senders have gone on meanwhile; from here on they wait for the new file.
+            self._carry_over(target, settle)
+            Path(f"{target}-shm").unlink(missing_ok=True)
+            if log.exists() and not log.stat().st_size:
+                log.unlink()
             self._remove(self.path)
             self._salvaged.rename(self.path)
         self.incident = (
             f"database {self.path} is damaged ({reason}): set aside as {target.name}; "
-            f"{carried}"
+            f"{carried or 'nothing in it is readable'}"
         )
         logger.error("%s", self.incident)
 
-    def _salvage(self, now_ms: int) -> str:
-        new = sqlite3.connect(self._salvaged, isolation_level=None)
-        with closing(new):
+    def _carry_over(
+        self, path: Path, copy: Callable[[sqlite3.Connection, sqlite3.Connection], T]
+    ) -> T | None:
+        """Copy from the file at `path` to the new one; None: it cannot be opened."""
+        with closing(sqlite3.connect(self._salvaged, isolation_level=None)) as new:
             try:
-                old = self._open("ro")
+                old = Database(path)._open("ro")
             except (sqlite3.Error, UnicodeDecodeError):
-                return "nothing in it is readable"
+                return None
             with closing(old):
-                return salvage(old, new, now_ms)
+                return copy(old, new)
 
     @staticmethod
     def _remove(path: Path) -> None:

@@ -4,6 +4,7 @@ Rows are read in ranges of their keys, which are divided around pages that canno
 read: a bad page costs its own rows.
 """
 
+import contextlib
 import json
 import sqlite3
 import time
@@ -98,6 +99,22 @@ def salvage(old: sqlite3.Connection, new: sqlite3.Connection, now_ms: int) -> st
         if (count.read or count.total) and (count.is_short or name not in _INNER)
     ]
     return f"carried over {', '.join(parts)}" if parts else "nothing in it is readable"
+
+
+def settle(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
+    """Bring over what became of alerts while `salvage` copied the rest.
+
+    Raises:
+        sqlite3.Error: `new` cannot be written.
+    """
+    columns = ["state", "attempts", "next_attempt_ms", "last_error"]
+    change = "UPDATE alerts SET (COLUMNS) = (?, ?, ?, ?) WHERE sequence = ?"
+    change = f"{change} AND state = 'pending'".replace("COLUMNS", ", ".join(columns))
+    new.execute("BEGIN IMMEDIATE")
+    for key, *values in _rows(old, "alerts", columns, None):
+        with contextlib.suppress(sqlite3.IntegrityError):
+            new.execute(change, (*values, key))
+    new.execute("COMMIT")
 
 
 def dead_alert(

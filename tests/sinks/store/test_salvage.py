@@ -3,9 +3,11 @@
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from monitor.errors import StoreUnavailableError
 from monitor.records import HealthState
 from monitor.sinks.alerts.alert import Attempt, Entry
 from monitor.sinks.alerts.outbox import Outbox, write_alerts
@@ -122,3 +124,39 @@ def test_the_store_sets_aside_what_a_sender_could_not_read(path: Path) -> None:
     store.report(statistics())
     assert said[1:] == [("cleared", "")]
     store.close()
+
+
+def test_what_became_of_alerts_during_the_copy_is_not_lost(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from monitor.sinks.store import database as module
+
+    database, copy = Database(path), module.salvage
+
+    def salvage(old: sqlite3.Connection, new: sqlite3.Connection, now_ms: int) -> str:
+        numbers = copy(old, new, now_ms)
+        assert len(pending_numbers(database)) == PENDING
+        return numbers
+
+    monkeypatch.setattr(module, "salvage", salvage)
+    database.set_aside(OSError("for a test"))
+    assert pending_numbers(database) == []
+
+
+def test_an_outcome_that_went_into_the_old_file_is_recorded_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from monitor.sinks.alerts import outbox as module
+
+    write = module._record
+
+    def write_late(connection: sqlite3.Connection, *entry: Any) -> bool:
+        path.rename(path.with_name("aside"))
+        return write(connection, *entry)
+
+    monkeypatch.setattr(module, "_record", write_late)
+    with closing(Outbox(Database(path))) as outbox:
+        entry = outbox.head(ENDPOINT)
+        assert isinstance(entry, Entry)
+        with pytest.raises(StoreUnavailableError, match="set aside meanwhile"):
+            outbox.record(delivered(entry), Attempt(NOW, "delivered", "", 0.1))
