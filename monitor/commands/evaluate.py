@@ -25,9 +25,9 @@ HELP = """Test a model on labelled recordings.
 
 DATA has the form of 'train'.  Only recordings that the model was not trained
 on show its quality on new ones: choose them with --folds.  A warning counts
-the clips that it was trained on, where the model file knows them.  With --run the
-networks of a cross-validation are tested together, each on the fold that it
-was not trained on.  Intervals are resampled by recording.  Nothing is
+the clips that it was trained on, where the model file names them.  With --run
+the networks of a cross-validation are tested together, each on the fold that
+it was not trained on.  Intervals are resampled by recording.  Nothing is
 augmented or drawn at random.  --negatives counts false alarms.  With
 --streams the monitor analyses long recordings, and its events are compared
 with the true ones; 'scenes' makes such streams.

@@ -27,10 +27,10 @@ HELP = """Train a model on recordings, test it on others, and write a model file
 
 DATA is one of
   a folder with a sub-folder for each label,
-  the same below fold1, fold2, ..., or below train, val and test (folds 3, 2, 1),
+  the same below fold1 to fold5, or below train, val, test: folds 3, 2, 1,
   a CSV with the columns path,label[,fold][,group], paths relative to it,
   UrbanSound8K: a folder with metadata/UrbanSound8K.csv and audio/fold*/.
-Any labels will do.  What is left out, and why, is printed before the training.
+Any labels will do.  What is left out, and why, is printed before training.
 Slices of one recording are never in training and in the test: the folds of
 the data are used, or made of whole recordings.  Ctrl-C stops; --resume
 continues to the same result.
@@ -55,11 +55,11 @@ one training; each takes its share of every batch:
 The included model was trained with
   DATA           UrbanSound8K: folds 1 and 2, and a part of fold 3
   NEGATIVES      clips of ESC-50 of other sounds, in any folders; their names,
-                 fold-recording-take-class, give the folds: 3 is for the test
+                 fold-recording-take-class, give the folds: 3 is the test
   ESC50_TARGETS  65 clips of ESC-50 and of others for five of the labels, a
                  sub-folder for each
-  TEACHER        mn04_as of EfficientAT as ONNX: takes `waveform` at 32 kHz, gives
-                 `embedding` and `logits`
+  TEACHER        mn04_as of EfficientAT as ONNX: takes `waveform` at 32 kHz,
+                 gives `embedding` and `logits`
 by the command in docs/accuracy.md.
 """
 

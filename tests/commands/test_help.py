@@ -9,6 +9,7 @@ import pytest
 from typer.main import get_command
 
 from monitor.commands.app import app, run_command_line
+from tests.support import ROOT as FOLDER
 
 
 def commands(
@@ -55,6 +56,18 @@ def test_arguments_are_shown_by_their_names(
     lines = help_of(("analyze",), capsys, 80)
     assert lines[0] == "Usage: sound-monitor analyze [OPTIONS] FILE..."
     assert "  FILE  One or more recordings.  [required]" in lines
+
+
+def test_the_words_of_the_command_for_the_shipped_model_are_described(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    described = {line.split()[0] for line in help_of(("train",), capsys, 80) if line}
+    page = (FOLDER / "docs" / "accuracy.md").read_text(encoding="utf-8")
+    words = set(
+        re.findall(r"(?<= )[A-Z][A-Z0-9_]{3,}(?= )", page.partition("```sh")[2])
+    )
+    assert words == {"DATA", "NEGATIVES", "ESC50_TARGETS", "TEACHER"}
+    assert words <= described
 
 
 def examples() -> Iterator[str]:
