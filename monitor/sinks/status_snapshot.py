@@ -239,6 +239,8 @@ def _obstacle(source: SourceStatistics, statistics: Statistics, utc: datetime) -
     if trouble is not None:
         return without_secrets(trouble.detail) or trouble.kind
     if source.last_sample is None:
+        if any(loss.reason == "invalid" for loss in source.losses):
+            return "its samples are invalid: is its sample_format right?"
         return "no sound has come yet"
     silence = (utc - source.last_sample).total_seconds()
     if silence >= FRESH_SECONDS:

@@ -321,3 +321,13 @@ def test_troubles_are_named_and_some_mean_that_a_source_is_not_listened_to(
     monitor.report(troubles=(Trouble(source, kind, None, "only zeros"),))
     assert monitor.snapshot["listening"] == listens
     assert monitor.snapshot["sentence"] == sentence
+
+
+def test_a_source_of_which_every_sample_is_invalid_says_so(
+    monitor: FakeMonitor,
+) -> None:
+    made = with_source(monitor.report(), last_sample=None, idle_seconds=math.inf)
+    monitor.tracker.report(with_source(made, losses=(Loss("invalid", 1, 44_100),)))
+    assert "street (its samples are invalid" in monitor.snapshot["sentence"]
+    monitor.tracker.report(made)
+    assert "street (no sound has come yet)" in monitor.snapshot["sentence"]
