@@ -375,11 +375,9 @@ def _rss_bytes() -> int | None:
 
 def _open_files() -> int | None:
     for folder in ("/proc/self/fd", "/dev/fd"):
-        try:
-            # One of them is that of the listing itself.
+        # One of them is that of the listing itself.
+        with contextlib.suppress(OSError):
             return sum(1 for _ in Path(folder).iterdir()) - 1
-        except OSError:
-            continue
     return None
 
 
