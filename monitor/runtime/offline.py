@@ -89,8 +89,10 @@ def analyze_file(
         settings,
         clock.monotonic,
     )
-    timeline.worker = Worker(parts, wakeup=threading.Event(), clock=clock)
+    wakeup = threading.Event()
+    timeline.worker = Worker(parts, wakeup=wakeup, clock=clock)
     capture.run(stop)
+    wakeup.set()  # nothing is left to wait for
     timeline.worker.run(stop)
     return Analysis(records.records, capture.failure)
 

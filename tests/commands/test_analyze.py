@@ -221,3 +221,11 @@ def test_a_file_without_a_stated_length_is_analysed_with_a_warning(
     assert analyze(recording, *options) == 0
     (record,) = [r for r in caplog.records if "complete is unknown" in r.getMessage()]
     assert str(recording) in record.getMessage()
+
+
+@pytest.mark.timeout(60)
+def test_the_worker_waits_for_nothing(
+    recording: Path, options: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monitor.runtime.worker.IDLE_SECONDS", 3_600)
+    assert analyze(recording, *options) == 0
