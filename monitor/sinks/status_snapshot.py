@@ -328,9 +328,8 @@ def _outbox(database: Path, endpoints: Iterable[str]) -> Document | None:
     None: there is no database yet, or it cannot be read now.
     """
     try:
-        with contextlib.closing(
-            Database(database).connect(read_only=True)
-        ) as connection:
+        reader = Database(database).connect(read_only=True)
+        with contextlib.closing(reader) as connection:
             connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
             # The counts come from the indices alone; only the oldest rows are read.
             pending = {
@@ -342,11 +341,9 @@ def _outbox(database: Path, endpoints: Iterable[str]) -> Document | None:
                     "JOIN alerts ON alerts.sequence = heads.head"
                 )
             }
+            query = "SELECT endpoint, count(*) FROM alerts WHERE state = 'dead' "
             dead: dict[str, int] = dict(
-                connection.execute(
-                    "SELECT endpoint, count(*) FROM alerts WHERE state = 'dead' "
-                    "GROUP BY endpoint"
-                )
+                connection.execute(f"{query} GROUP BY endpoint")
             )
     except (sqlite3.Error, StoreError, *INVALID):
         return None  # the threads that write to it report the fault

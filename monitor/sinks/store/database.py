@@ -15,7 +15,13 @@ from typing import TypeVar
 from monitor.errors import StoreDamagedError, StoreError, StoreUnavailableError
 from monitor.private_files import FOLDER_MODE, make_private, open_private
 from monitor.sinks.store.records import to_ms
-from monitor.sinks.store.salvage import damage, is_damage, salvage, settle
+from monitor.sinks.store.salvage import (
+    copy_with_schema,
+    damage,
+    is_damage,
+    salvage,
+    settle,
+)
 from monitor.sinks.store.schema import (
     APPLICATION_ID,
     FIRST_TABLES,
@@ -174,12 +180,26 @@ class Database:
     ) -> T | None:
         """Copy from the file at `path` to the new one; None: it cannot be opened."""
         with closing(sqlite3.connect(self._salvaged, isolation_level=None)) as new:
+            mended = Path(f"{self.path}.mended")
             try:
-                old = Database(path)._open("ro")
-            except (sqlite3.Error, UnicodeDecodeError):
+                if not Database(path)._has_schema():
+                    copy_with_schema(path, mended, new)
+                    path = mended
+                with closing(Database(path)._open("ro")) as old:
+                    return copy(old, new)
+            except (OSError, UnicodeDecodeError):
                 return None
-            with closing(old):
-                return copy(old, new)
+            finally:
+                self._remove(mended)
+
+    def _has_schema(self) -> bool:
+        """Return True if the list of tables, by which rows are found, is whole."""
+        try:
+            with closing(self._open("ro")) as connection:
+                connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        except (sqlite3.Error, UnicodeDecodeError):
+            return False
+        return True
 
     @staticmethod
     def _remove(path: Path) -> None:

@@ -5,14 +5,22 @@ read: a bad page costs its own rows.
 """
 
 import contextlib
+import errno
 import json
+import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 SALVAGE_SECONDS = 4.0
 """Time for all tables but the first ones; the ring buffers hold longer."""
+
+PAGE_BYTES = 4096
+MOST_COPIED_BYTES = 2**28
 
 _FIRST = ("sessions", "sources", "forgotten", "rule_state", "alerts")
 _TABLES = (*_FIRST, "events", "health", "gaps", "attempts", "scores")
@@ -24,6 +32,7 @@ _NOUNS = {"rule_state": "states of the alert rules", "scores": "minutes of score
 _MOST_FAILURES = 50_000
 _CHUNK = 1000
 _LAST_KEY = 1 << 62
+_MOST_ROWS = 10**9
 _LAST_MS = 200_000_000_000_000
 """Milliseconds in the year 8307."""
 
@@ -99,6 +108,66 @@ def salvage(old: sqlite3.Connection, new: sqlite3.Connection, now_ms: int) -> st
         if (count.read or count.total) and (count.is_short or name not in _INNER)
     ]
     return f"carried over {', '.join(parts)}" if parts else "nothing in it is readable"
+
+
+def copy_with_schema(damaged: Path, copy: Path, new: sqlite3.Connection) -> None:
+    """Copy a file whose list of tables is damaged, and give it another one.
+
+    All databases of one version have their tables at the same pages, so that those of
+    `new` tell where the rows are.
+
+    Raises:
+        OSError: It cannot be copied, or is very large.
+    """
+    if damaged.stat().st_size > MOST_COPIED_BYTES:
+        raise OSError(errno.EFBIG, "it is too large to be copied")
+    shutil.copyfile(damaged, copy)
+    with copy.open("r+b") as file:
+        with contextlib.suppress(FileNotFoundError):
+            for page, content in _logged_pages(Path(f"{damaged}-wal").read_bytes()):
+                file.seek((page - 1) * PAGE_BYTES)
+                file.write(content)
+        pages = file.seek(0, os.SEEK_END) // PAGE_BYTES
+        first = bytearray(_first_page(new))
+        first[28:32] = pages.to_bytes(4, "big")  # as the file format has it
+        file.seek(0)
+        file.write(first)
+
+
+def _first_page(new: sqlite3.Connection) -> bytes:
+    """Make a page 1 with the tables of `new`, their places, and columns of any type."""
+    query = "SELECT name, rootpage FROM sqlite_schema WHERE type = 'table'"
+    roots: dict[str, int] = dict(new.execute(query).fetchall())
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as memory:
+        memory.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+        memory.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        for table in _TABLES:
+            memory.execute(f"CREATE TABLE {table} ({_plain_columns(new, table)})")
+        memory.execute("PRAGMA writable_schema = ON")
+        change = "UPDATE sqlite_schema SET rootpage = ? WHERE name = ?"
+        memory.executemany(change, [(roots[table], table) for table in _TABLES])
+        return memory.serialize()[:PAGE_BYTES]
+
+
+def _plain_columns(new: sqlite3.Connection, table: str) -> str:
+    columns = []
+    for _, name, kind, _, default, key in new.execute(f"PRAGMA table_info({table})"):
+        alias = " INTEGER PRIMARY KEY" if key and kind == "INTEGER" else ""
+        columns.append(f"{name}{alias}" + (f" DEFAULT {default}" if default else ""))
+    return ", ".join(columns)
+
+
+def _logged_pages(log: bytes) -> Iterator[tuple[int, bytes]]:
+    """Read the pages of the commits in a write-ahead log, in order."""
+    at, size = 32, 24 + PAGE_BYTES
+    waiting: list[tuple[int, bytes]] = []
+    while at + size <= len(log) and log[at + 8 : at + 16] == log[16:24]:
+        page, commit = (int.from_bytes(log[i : i + 4], "big") for i in (at, at + 4))
+        waiting.append((page, log[at + 24 : at + size]))
+        if commit:
+            yield from waiting
+            waiting.clear()
+        at += size
 
 
 def settle(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
@@ -236,17 +305,18 @@ def _rows(
 
 
 def _chunks(old: sqlite3.Connection, table: str) -> Iterator[list[tuple[int, int]]]:
-    least = _number(old, "SELECT min(rowid) FROM TABLE NOT INDEXED", table) or 0
-    most = _number(old, "SELECT max(rowid) FROM TABLE NOT INDEXED", table)
+    # Either may be wrong, or unreadable.
+    queries = (
+        "SELECT max(rowid) FROM TABLE NOT INDEXED",
+        "SELECT seq FROM sqlite_sequence WHERE name = 'TABLE'",
+    )
+    known = [_number(old, query, table) for query in queries]
+    most = max((each for each in known if each and each < _MOST_ROWS), default=None)
     if most is None:
-        most = _number(
-            old, "SELECT seq FROM sqlite_sequence WHERE name = 'TABLE'", table
-        )
-    if most is None:
-        yield [(least, _LAST_KEY)]
+        yield [(0, _LAST_KEY)]
         return
-    for last in range(most, least - 1, -_CHUNK):
-        yield [(max(least, last - _CHUNK + 1), last)]
+    for last in range(most, -1, -_CHUNK):
+        yield [(max(0, last - _CHUNK + 1), last)]
 
 
 def _number(connection: sqlite3.Connection, query: str, table: str) -> int | None:
