@@ -293,10 +293,8 @@ def _sources(statistics: Statistics, listening: dict[str, bool]) -> list[Documen
 
 
 def _listened(listened: Listened) -> Document:
-    return {
-        "share": rounded(listened.share, 6),
-        "of_seconds": rounded(listened.seconds, 1),
-    }
+    share, seconds = rounded(listened.share, 6), rounded(listened.seconds, 1)
+    return {"share": share, "of_seconds": seconds}
 
 
 def _canary(result: CanaryResult) -> Document:

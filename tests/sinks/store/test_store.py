@@ -1,6 +1,7 @@
 """The store keeps all records, and none by halves."""
 
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -325,4 +326,22 @@ def test_interrupted_events_are_found_once(path: Path) -> None:
     assert isinstance(found.record, Event)
     assert found.record.end_reason == "interrupted"
     assert store.take_recovered() == []
+    store.close()
+
+
+def test_the_log_that_a_reader_kept_growing_is_cut_when_it_has_gone(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monitor.sinks.store.database.LOG_BYTES", 200_000)
+    store = make_store(path)
+    log = Path(f"{path}-wal")
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM events").fetchone()
+        for number in range(100):
+            store.write([onset(number=number)])
+        assert log.stat().st_size > 1_000_000
+    for number in range(100, 103):
+        store.write([onset(number=number)])
+    assert log.stat().st_size == 200_000
     store.close()
