@@ -128,6 +128,8 @@ def copy_with_schema(damaged: Path, copy: Path, new: sqlite3.Connection) -> None
                 file.seek((page - 1) * PAGE_BYTES)
                 file.write(content)
         pages = file.seek(0, os.SEEK_END) // PAGE_BYTES
+        if pages < max(_places(new).values()):
+            raise OSError(errno.ENODATA, "it is too short for the tables")
         first = bytearray(_first_page(new))
         first[28:32] = pages.to_bytes(4, "big")  # as the file format has it
         file.seek(0)
@@ -136,8 +138,7 @@ def copy_with_schema(damaged: Path, copy: Path, new: sqlite3.Connection) -> None
 
 def _first_page(new: sqlite3.Connection) -> bytes:
     """Make a page 1 with the tables of `new`, their places, and columns of any type."""
-    query = "SELECT name, rootpage FROM sqlite_schema WHERE type = 'table'"
-    roots: dict[str, int] = dict(new.execute(query).fetchall())
+    roots = _places(new)
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as memory:
         memory.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         memory.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -147,6 +148,11 @@ def _first_page(new: sqlite3.Connection) -> bytes:
         change = "UPDATE sqlite_schema SET rootpage = ? WHERE name = ?"
         memory.executemany(change, [(roots[table], table) for table in _TABLES])
         return memory.serialize()[:PAGE_BYTES]
+
+
+def _places(new: sqlite3.Connection) -> dict[str, int]:
+    query = "SELECT name, rootpage FROM sqlite_schema WHERE type = 'table'"
+    return dict(new.execute(query).fetchall())
 
 
 def _plain_columns(new: sqlite3.Connection, table: str) -> str:
