@@ -168,11 +168,7 @@ class Signals:
 
 def _end(threads: Threads, hurry: Callable[[], bool]) -> int:
     # A reload that loads a model has touched nothing, and ends with the process.
-    late = [
-        name
-        for name in threads.join(STOP_SECONDS, hurry, HURRY_SECONDS)
-        if name != RELOAD
-    ]
+    late = threads.join(STOP_SECONDS, hurry, HURRY_SECONDS, without=RELOAD)
     if late:
         logger.error("%s did not stop in time", ", ".join(late))
     failure = threads.failure

@@ -53,9 +53,11 @@ class Threads:
         deadline_seconds: float,
         hurry: Callable[[], bool] = lambda: False,
         hurry_seconds: float = 0.0,
+        without: str = "",
     ) -> list[str]:
-        """Wait for all threads together; see `join`."""
-        return join(self._running, deadline_seconds, hurry, hurry_seconds)
+        """Wait for all threads together, but one; see `join`."""
+        waited = [each for each in self._running if each.name != without]
+        return join(waited, deadline_seconds, hurry, hurry_seconds)
 
 
 class RunningThread:

@@ -58,3 +58,15 @@ def test_a_hurry_shortens_the_wait_for_all_of_them():
     assert late == ["one", "other"]
     release.set()
     assert threads.join(5.0) == []
+
+
+def test_one_thread_may_be_left_out_of_the_wait():
+    release = threading.Event()
+    threads = Threads()
+    threads.start("reload", lambda stop: release.wait())
+    threads.start("worker", lambda stop: stop.wait())
+    threads.stop.set()
+    assert threads.join(5.0, without="reload") == []
+    assert threads.join(0.0) == ["reload"]
+    release.set()
+    assert threads.join(5.0) == []
