@@ -33,7 +33,7 @@ STOP_SECONDS = 7.0
 Usually they need a fraction of a second; ten sources on a busy machine need more.
 """
 
-HURRY_SECONDS = 1.0
+HURRY_SECONDS = 2.0
 """What is left of that time at a second SIGINT or SIGTERM."""
 
 ENDED_EVENTS_SECONDS = 0.3
