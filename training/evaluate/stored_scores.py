@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.config.detection import DetectionSettings
-from monitor.errors import DatasetError
+from monitor.errors import DatasetError, StoreError
 from monitor.model.model_file import TrainedModel
 from monitor.sinks.store.queries import Reader, open_to_read
 from monitor.sinks.store.records import Session
@@ -100,7 +100,11 @@ def _read_series(
             unfit.add(reason)
             continue
         order = [facts.labels.index(label) for label in model.card.labels]
-        table = row.arrays()
+        try:
+            table = row.arrays()
+        except StoreError as error:
+            unfit.add(str(error))
+            continue
         scores = table.scores[:, order].astype(np.float32)
         # A window below the level gate begins no event, whatever its scores.
         scores[table.levels[:, 1] < detection.level_gate_dbfs] = 0

@@ -1,5 +1,6 @@
 """The facts of one day: its events, levels, health problems and losses."""
 
+import logging
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -8,10 +9,13 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 import numpy as np
 
+from monitor.errors import StoreError
 from monitor.records import Event, Gap, GapReason, Onset, Timed
 from monitor.sinks.store.queries import Reader
 from monitor.sinks.store.records import is_going_on
 from monitor.sinks.store.scores import ScoreRow
+
+logger = logging.getLogger(__name__)
 
 HOURS = 24
 Interval = tuple[datetime, datetime]
@@ -134,8 +138,12 @@ def _add_levels(
     hops = np.zeros(HOURS)
     for row in rows:
         if row.start >= since:
+            try:
+                laeq = row.arrays().levels[:, 2]
+            except StoreError as error:
+                logger.warning("%s; they are left out", error)
+                continue
             hour = row.start.astimezone(zone).hour
-            laeq = row.arrays().levels[:, 2]
             laeq = laeq[np.isfinite(laeq)]
             power[hour] += (10 ** (laeq / 10)).sum()
             hops[hour] += len(laeq)

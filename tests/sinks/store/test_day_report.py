@@ -1,5 +1,7 @@
 """The report of a day sums up events, levels and gaps."""
 
+import sqlite3
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -40,6 +42,17 @@ def test_a_day_report_sums_up_events_levels_and_gaps(
     assert report.labels["drilling"].total_seconds == pytest.approx(55.0, abs=0.01)
     assert list(report.labels) == ["drilling", "siren", "dog_bark"]
     assert report.seconds == pytest.approx(5 * 3600 + 56 * 60 + 100)
+
+
+def test_damaged_scores_are_left_out(
+    stored: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(sqlite3.connect(stored)) as database, database:
+        database.execute("UPDATE scores SET data = x'00' WHERE id = 1")
+    with open_to_read(stored) as reader:
+        report = report_day(reader, OPENED.date(), at(100), UTC)
+    assert report.labels["siren"].events == 2
+    assert any("are damaged" in record.getMessage() for record in caplog.records)
 
 
 def test_another_day_is_empty(stored: Path) -> None:

@@ -1,7 +1,10 @@
 """Thresholds from what a running monitor has stored of its scores."""
 
 import json
+import shutil
 import signal
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -158,6 +161,14 @@ def test_stored_scores_are_as_long_as_the_run(database: Path) -> None:
     # The siren lies in 20 hops, and a trial has 9.
     assert (siren > 0.5).sum() == 3
     assert np.delete(segments, URBAN.index("siren"), axis=1).max() < 0.03
+
+
+def test_damaged_scores_are_left_out(database: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copy(database, tmp_path))
+    with closing(sqlite3.connect(copy)) as damaged, damaged:
+        damaged.execute("UPDATE scores SET data = x'00' WHERE id = 2")
+    _, hours = recorded_scores(ScoreQuery(copy), urban(), DetectionSettings())
+    assert 0.9 < hours / (18_000 * HOP / 3600) < 1
 
 
 def test_excepted_times_are_left_out(database: Path) -> None:
