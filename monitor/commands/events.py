@@ -1,10 +1,12 @@
 """`sound-monitor events`: events and health problems from the database."""
 
 import heapq
+import shutil
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Annotated
+from tempfile import SpooledTemporaryFile
+from typing import IO, Annotated
 
 from monitor.commands.arguments import (
     ConfigOption,
@@ -20,6 +22,9 @@ from monitor.records import Event, Health, Onset, Timed
 from monitor.text import duration, level, moment
 
 HEADER = ("START", "SOURCE", "LABEL", "DURATION", "SCORE", "DBFS", "DB(A)", "END")
+SPOOL_BYTES = 16 * 2**20
+"""Output in memory; more goes to a temporary file."""
+
 HELP = """List the events in the database, and health problems between them.
 
 Events that overlap the time range are listed; an event that is going on has
@@ -63,19 +68,24 @@ def events(
         raise UsageError("--json and --csv: choose one of them")
     first, last = parse_time_range(since, until)
     chosen = sources or ()
-    with open_to_read(database_path(load(config))) as reader:
-        found = reader.events(
-            first, last, labels=labels or (), sources=chosen, min_score=min_score
-        )
-        if not (labels or min_score is not None or as_csv):
-            health = reader.health(first, last, sources=chosen)
-            found = heapq.merge(found, health, key=_start)
-        if as_json:
-            _print_json(found)
-        elif as_csv:
-            _print_csv(found)
-        else:
-            print_table(HEADER, map(table_row, found), "no events")
+    with SpooledTemporaryFile(SPOOL_BYTES, "w+", encoding="utf-8", newline="") as lines:
+        with open_to_read(database_path(load(config))) as reader:
+            found = reader.events(
+                first, last, labels=labels or (), sources=chosen, min_score=min_score
+            )
+            if not (labels or min_score is not None or as_csv):
+                health = reader.health(first, last, sources=chosen)
+                found = heapq.merge(found, health, key=_start)
+            if as_json:
+                _write_json(found, lines)
+            elif as_csv:
+                _write_csv(found, lines)
+            else:
+                print_table(HEADER, map(table_row, found), "no events")
+        # Not before the database is closed: its log grows while somebody reads, and
+        # the reader of the output may pause.
+        lines.seek(0)
+        shutil.copyfileobj(lines, sys.stdout)
     return 0
 
 
@@ -103,23 +113,21 @@ def table_row(timed: Timed) -> tuple[str, ...]:
     return (start, record.source, label, lasts, *figures, end)
 
 
-def _print_json(found: Iterable[Timed]) -> None:
+def _write_json(found: Iterable[Timed], lines: IO[str]) -> None:
     from monitor.sinks.encoding import encode_line
 
     for timed in found:
         line = encode_line(timed)
         assert line is not None
-        sys.stdout.write(line.decode("ascii"))
+        lines.write(line.decode("ascii"))
 
 
-def _print_csv(found: Iterable[Timed]) -> None:
+def _write_csv(found: Iterable[Timed], lines: IO[str]) -> None:
     import csv
 
     from monitor.sinks.encoding import KEYS, encode
 
     columns = [key for key in KEYS if key not in ("schema", "top")]
-    writer = csv.DictWriter(
-        sys.stdout, columns, extrasaction="ignore", lineterminator="\n"
-    )
+    writer = csv.DictWriter(lines, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(encode(timed) or {} for timed in found)

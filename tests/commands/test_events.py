@@ -1,12 +1,17 @@
 """`events` lists events and health problems, as a table, JSON or CSV."""
 
 import csv
+import io
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from monitor.commands.app import run_command_line
 from monitor.sinks.encoding import KEYS, encode
+from monitor.sinks.store import queries
 from tests.support.commands import lines_of, run
 from tests.support.health import trouble
 from tests.support.timed import event
@@ -90,3 +95,28 @@ def test_a_choice_of_events_leaves_health_problems_out(
     with_health: Path, capsys: pytest.CaptureFixture[str], options: list[str]
 ) -> None:
     assert len(lines_of(capsys, "events", "--config", with_health, *options)) == 3
+
+
+@pytest.mark.parametrize("form", ["--json", "--csv"])
+def test_an_output_that_nobody_reads_does_not_hold_the_database(
+    config: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """While one reads, the log of what the monitor writes grows."""
+    closed: list[bool] = []
+    opened = queries.open_to_read
+
+    @contextmanager
+    def noted(path: Path) -> Iterator[queries.Reader]:
+        with opened(path) as reader:
+            yield reader
+        closed.append(True)
+
+    class Output(io.StringIO):
+        def write(self, text: str) -> int:
+            assert closed, "written while the database is open"
+            return super().write(text)
+
+    monkeypatch.setattr("monitor.sinks.store.queries.open_to_read", noted)
+    monkeypatch.setattr("sys.stdout", output := Output())
+    assert run_command_line(["events", "--config", str(config), form]) == 0
+    assert output.getvalue()
