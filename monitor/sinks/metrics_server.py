@@ -67,12 +67,14 @@ class MetricsServer(socketserver.ThreadingTCPServer):
         # In the order in which they began.
         self._deadlines: dict[socket.socket, float] = {}
         self._has_failed = False
+        self._stop = threading.Event()
         if ip_address(address[0]).version == 6:
             self.address_family = socket.AF_INET6
         super().__init__(address, _Handler)
 
     def run(self, stop: threading.Event) -> None:
         """Serve until `stop` is set; then end every connection."""
+        self._stop = stop
         with self:
             while not stop.is_set():
                 self.handle_request()
@@ -82,6 +84,15 @@ class MetricsServer(socketserver.ThreadingTCPServer):
     def wake(self) -> None:
         """Make `run` look at `stop` at once; nobody can connect any more."""
         _shut_down(self.socket)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept a connection; pause when that is impossible, as without free files."""
+        try:
+            return super().get_request()
+        except OSError:
+            # It stays pending, and would be tried again at once, for ever.
+            self._stop.wait(POLL_SECONDS)
+            raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Begin a connection."""

@@ -1,8 +1,10 @@
 """The HTTP server, with clients that are honest, faulty, slow and hostile."""
 
 import contextlib
+import errno
 import logging
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
@@ -164,3 +166,25 @@ def test_it_ends_while_clients_are_connected(tmp_path: Path) -> None:
         connection = client.send(b"GET")
         client.get("/healthz")
     assert is_closed(connection)
+
+
+def test_without_free_files_it_does_not_try_again_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A connection that cannot be accepted would keep a processor busy."""
+    pauses: list[float] = []
+
+    class Stop(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            pauses.append(timeout or 0.0)
+            self.set()
+            return True
+
+    def no_file(_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    server = metrics_server.MetricsServer(("127.0.0.1", 0), None, lambda *_: None)
+    monkeypatch.setattr(socket.socket, "accept", no_file)
+    with socket.create_connection(server.server_address):
+        server.run(Stop())
+    assert pauses == [metrics_server.POLL_SECONDS]
