@@ -8,6 +8,7 @@ finds no room is dropped and counted.
 import atexit
 import contextlib
 import errno
+import functools
 import io
 import logging
 import os
@@ -193,6 +194,12 @@ class Output:
     def _drain(self) -> None:
         for each in (self.err, self.out):
             each.drain()
+
+
+@functools.cache
+def output_of_process() -> Output:
+    """Hand over the output of this process, once."""
+    return Output()
 
 
 def _let_nothing_wait(descriptor: int) -> None:

@@ -1,5 +1,7 @@
 """A signal at any moment of the start ends the process as documented, without noise."""
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -114,3 +116,21 @@ app.main()
 
 def test_an_exit_inside_a_command_has_its_code() -> None:
     assert run(EXIT).returncode == 7
+
+
+def test_an_error_of_the_daemon_waits_for_no_reader() -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"full")
+    os.set_blocking(writer, True)
+    result = subprocess.run(
+        [sys.executable, "-m", "monitor", "run", "--nothing"],
+        stderr=writer,
+        timeout=60,
+        check=False,
+    )
+    os.close(reader)
+    os.close(writer)
+    assert result.returncode == 2

@@ -42,6 +42,7 @@ from monitor.commands.process import (
     print_help_without_command,
 )
 from monitor.errors import SoundMonitorError
+from monitor.output import output_of_process
 
 PROGRAM = "sound-monitor"
 
@@ -178,7 +179,9 @@ def main() -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     is_daemon = "run" in sys.argv[1:2]
-    if not is_daemon and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+    if is_daemon:
+        output_of_process()
+    elif signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         # From here on a command may have something to clean up.  The daemon has not:
         # until it listens, Ctrl-C ends it at once.
         signal.signal(signal.SIGINT, signal.default_int_handler)

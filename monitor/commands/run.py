@@ -68,11 +68,10 @@ def run(
         log_to_stderr,
     )
     from monitor.errors import ConfigError
-    from monitor.output import Output
+    from monitor.output import output_of_process
     from monitor.private_files import restrict_folder
     from monitor.sinks.status_snapshot import DaemonFacts
 
-    output = Output()
     configuration = load(config)
     facts = DaemonFacts(configuration.taken)
 
@@ -106,5 +105,5 @@ def run(
             state_dir=configuration.state_dir,
             facts=facts,
             reread=reread,
-            output=output,
+            output=output_of_process(),
         )
