@@ -37,10 +37,6 @@ BUSY_SECONDS = 5.0
 CHECK_SECONDS = 3.0
 """Longest check of a file when it is opened: alerts first, then everything."""
 
-LOG_BYTES = 4 * 2**20
-"""The write-ahead log is cut to this length, above the reserve in it, when a reader
-that kept it from being begun anew has gone."""
-
 CHECKPOINT_PAGES = 200
 """The write-ahead log is begun anew after so many pages, and keeps its length."""
 
@@ -305,7 +301,6 @@ class Database:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA secure_delete = ON")
             connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-            connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
         except (sqlite3.Error, UnicodeDecodeError):
             connection.close()
             raise

@@ -12,6 +12,10 @@ logger = logging.getLogger(__name__)
 RESERVE_BYTES = 2**20
 """Space for several hundred events with their alerts."""
 
+LOG_BYTES = 4 * RESERVE_BYTES
+"""The write-ahead log is cut to this length when a reader that kept it from being begun
+anew has gone."""
+
 MIN_FREE_BYTES = 4 * 2**20
 """Free space below which scores are not written, only records and alerts."""
 

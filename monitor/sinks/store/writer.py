@@ -18,7 +18,7 @@ from monitor.sinks.store.database import (
     PathConnection,
     transaction,
 )
-from monitor.sinks.store.disk_reserve import DiskReserve
+from monitor.sinks.store.disk_reserve import LOG_BYTES, DiskReserve
 from monitor.sinks.store.records import Session, begin_session, to_ms, write_record
 from monitor.sinks.store.salvage import is_damage, is_read_only
 from monitor.sinks.store.writer_lock import WriterLock
@@ -120,6 +120,7 @@ class Writer:
         connection = self._connected()
         connection.execute(f"PRAGMA busy_timeout = {round(1000 * lock_seconds)}")
         connection.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
+        connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
         with transaction(connection):
             if not self._session_key:
                 now_ms = to_ms(self._clock.utc())

@@ -332,7 +332,7 @@ def test_interrupted_events_are_found_once(path: Path) -> None:
 def test_the_log_that_a_reader_kept_growing_is_cut_when_it_has_gone(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("monitor.sinks.store.database.LOG_BYTES", 200_000)
+    monkeypatch.setattr("monitor.sinks.store.writer.LOG_BYTES", 200_000)
     store = make_store(path)
     log = Path(f"{path}-wal")
     with closing(sqlite3.connect(path, isolation_level=None)) as reader:
