@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from monitor.errors import StoreDamagedError, StoreUnavailableError
-from monitor.records import Event, Health, Onset, Timed
+from monitor.records import Event, Health, Onset, SourceState, Timed
 from monitor.sinks.store.database import Database, transaction
 from monitor.sinks.store.queries import MAX_ROW_MS
 from monitor.sinks.store.records import from_ms, is_going_on, to_ms
@@ -19,6 +19,9 @@ from monitor.sinks.store.writer_lock import WriterLock
 T = TypeVar("T")
 Range = tuple[int, int]
 """Milliseconds UTC, from the first and before the second."""
+
+LATE_MS = 10_000
+"""Records from before a deletion may still be on their way for so long."""
 
 _ALWAYS = -(1 << 62)
 _EVENTS = "at_ms >= :since OR end_ms > :since OR end_reason IS NULL"
@@ -121,11 +124,21 @@ class Forgetting:
         self._newest: int | None = None
         self._going_on: dict[str, int] = {}
         self._ids: set[str] = set()
+        self._until_ms = 0
 
     def covers(self, timed: Timed) -> bool:
-        """Return True for what has begun before a deletion, and ends now."""
+        """Return True for what began before a deletion, and ends or is found now."""
         record = timed.record
-        return isinstance(record, Onset | Event | Health) and record.id in self._ids
+        key = record.id if isinstance(record, Onset | Event | Health) else ""
+        if key in self._ids:
+            return True
+        if isinstance(record, SourceState) or timed.start_utc is None:
+            return False
+        end_ms = to_ms(timed.end_utc or timed.start_utc)
+        is_late = to_ms(timed.start_utc) < self._until_ms < end_ms + LATE_MS
+        if is_late and key:
+            self._ids.add(key)
+        return is_late
 
     def follow(self, timed: Timed, at_ms: int) -> None:
         """Take a record that is written: `at_ms` is its start, or when it came."""
@@ -144,7 +157,7 @@ class Forgetting:
             return []
         query = "SELECT since_ms, until_ms FROM forgotten WHERE id > ?"
         ranges: list[Range] = connection.execute(query, (before,)).fetchall()
-        until_ms = max(until_ms for _, until_ms in ranges)
+        self._until_ms = until_ms = max(until_ms for _, until_ms in ranges)
         # Whatever goes on was deleted, whenever it began.
         self._ids |= {key for key, at in self._going_on.items() if at < until_ms}
         return ranges

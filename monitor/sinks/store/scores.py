@@ -41,9 +41,6 @@ ROW_SECONDS = 60.0
 MEMORY_ROWS = 1000
 """Rows kept while the database cannot be written: 16 hours of one source, 3 MB."""
 
-LATE_MS = 10_000
-"""Frames from before a deletion may still be on their way for so long."""
-
 _SCORE_STEPS = 65_535
 _LEVEL_STEPS = 100
 _UNKNOWN_LEVEL = -32_768
@@ -303,7 +300,6 @@ class ScoreLog:
         self._growing: dict[str, _PendingRow] = {}
         self._complete: deque[_PendingRow] = deque()
         self._memory_rows = memory_rows
-        self._forgotten_ms = 0
         self._in_transaction: list[tuple[_PendingRow, int, int]] = []
 
     @property
@@ -321,8 +317,6 @@ class ScoreLog:
         if timed.start_utc is None or timed.end_utc is None:
             return
         start_ms, end_ms = to_ms(timed.start_utc), to_ms(timed.end_utc)
-        if start_ms < self._forgotten_ms < end_ms + LATE_MS:
-            return
         row = self._growing.get(frame.source)
         if row is not None and row.can_grow(frame, start_ms, end_ms):
             row.grow(frame, end_ms)
@@ -360,7 +354,6 @@ class ScoreLog:
         self._complete = deque(filter(is_kept, self._complete))
         growing = self._growing.items()
         self._growing = {name: row for name, row in growing if is_kept(row)}
-        self._forgotten_ms = until_ms
 
     def roll_back(self) -> None:
         """Keep the frames written last in memory, and drop the oldest beyond it."""

@@ -190,3 +190,21 @@ def test_a_clock_that_was_ahead_at_the_deletion_hides_nothing_later(
     store.close()
     assert rows(path, "SELECT id FROM events") == ["session-street-3"]
     assert rows(path, "SELECT sum(frames) FROM scores") == [60]
+
+
+def test_a_sound_from_before_that_is_found_afterwards_is_not_stored(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "monitor.db"
+    store = make_store(path, rules=AlertOnEverything())
+    forget(path, None, at(40))
+    store.write([*score_frames(1)])
+    store._commit()
+    store.write([onset(number=1, start_seconds=38)])
+    store.write([event(number=1, start_seconds=38, seconds=30), gap(start_seconds=39)])
+    assert rows(path, "SELECT count(*) FROM events") == [0]
+    assert rows(path, "SELECT count(*) FROM gaps") == [0]
+    assert rows(path, "SELECT count(*) FROM alerts") == [0]
+    store.write([onset(number=2, start_seconds=40.1)])
+    store.close()
+    assert rows(path, "SELECT id FROM events") == ["session-street-2"]
