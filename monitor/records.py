@@ -168,6 +168,14 @@ class ScoreFrame:
     one that begins or ends with it, whose onset or event is the next record.  Set by
     the detector; empty before, and in frames read from a database."""
 
+    @property
+    def is_computed(self) -> bool:
+        """False: the window lay below the level gate, and the network did not run.
+
+        Its scores are zero, and its spans empty.
+        """
+        return all(start < stop for start, stop in self.spans)
+
 
 @dataclass(frozen=True, slots=True)
 class Gap:

@@ -22,7 +22,7 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it() -> None:
     assert command == install_command("mqtt")
 
 
-@pytest.mark.parametrize("extra", ["mqtt", "notify", "metrics", "onnx"])
+@pytest.mark.parametrize("extra", ["mqtt", "notify", "metrics", "plot"])
 def test_the_command_installs_what_the_extra_brings(extra: str) -> None:
     words = shlex.split(install_command(extra).removeprefix("sudo "))
     assert any(sys.executable in word for word in words)

@@ -24,7 +24,7 @@ _MODULES = {
     "LogMel": "monitor.model.frontend",
     "ModelSpec": "monitor.spec",
     "build_network": "monitor.model.networks",
-    "load_model": "monitor.model.model_file",
+    "load_model": "monitor.model.trained",
 }
 
 __all__ = sorted(_MODULES)  # noqa: PLE0605 - imported by __getattr__

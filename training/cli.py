@@ -18,7 +18,8 @@ from rich.table import Table
 
 from monitor.config.detection import DetectionSettings
 from monitor.model.classifier import Classifier
-from monitor.model.model_file import TrainedModel, load_model, save_model
+from monitor.model.model_file import load_model as load_file
+from monitor.model.trained import TrainedModel, load_model, save_model, to_stored
 from training.checkpoint import InterruptedTrainingError
 from training.config import TrainingSettings
 from training.distributed import Distributed, process_group
@@ -153,7 +154,7 @@ def run_stream_evaluation(
     as_json: bool,
 ) -> None:
     """Evaluate a model file on streams with the rules of detection; print figures."""
-    classifier = Classifier(load_model(model), device)
+    classifier = Classifier(load_file(model), device)
     with Display(Console(stderr=True)) as display:
         results = evaluate_streams(
             folder,
@@ -301,7 +302,7 @@ def _recall_costs(
     found: list[LabelThreshold],
 ) -> dict[str, RecallCost]:
     """Count the events of annotated streams missed with old and new thresholds."""
-    classifier = Classifier(model, "cpu")
+    classifier = Classifier(to_stored(model), "cpu")
     with Display(Console(stderr=True)) as display:
         streams = score_streams(
             folder,

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from monitor.model.model_file import ModelCard, TrainedModel, save_model
+from monitor.model.card import ModelCard
 from monitor.model.networks import Network, build_network
+from monitor.model.trained import TrainedModel, save_model
 from training.checkpoint import InterruptedTrainingError, RunFolder
 from training.config import TrainingSettings
 from training.data.manifest import Clip, marks
@@ -42,12 +43,8 @@ from training.mixtures.material import DataPaths, gather
 from training.preflight import check_material, check_model_file
 from training.profile import timed
 from training.progress import Display
-from training.report.report import (
-    SHOWN_WINDOWS,
-    TestedClips,
-    tested_clips,
-    write_report,
-)
+from training.report import report
+from training.report.report import SHOWN_WINDOWS, TestedClips, tested_clips
 from training.streams.evaluate import (
     ambience_figures,
     evaluate_on_scenes,
@@ -388,7 +385,7 @@ class Experiment:
         shown = next(MixtureSource(maker, SHOWN_WINDOWS, 0, 0).batches(0, 1))
         prepared = prepare_batch(np.random.default_rng(0), shown, self.settings)
         with timed("report"):
-            page = write_report(
+            page = report.write_report(
                 self.folder.path,
                 card,
                 self.settings.spec,

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from monitor.errors import DatasetError, ModelFileError, UsageError
 from monitor.model.card import ModelCard, first_fault, name_problem
-from monitor.model.model_file import TrainedModel, load_model, save_model
 from monitor.model.networks import Network, build_network
+from monitor.model.trained import TrainedModel, load_model, save_model
 from training.config import TrainingSettings
 from training.data.manifest import NO_FOLD, Manifest
 from training.data.splits import Split, split

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeVar
 
-from torch.utils.data import get_worker_info
-
 T = TypeVar("T")
 OTHER = "everything else"
 
@@ -118,6 +116,8 @@ def begin_in_worker() -> None:
 
 def seconds_of_worker() -> Mapping[str, float] | None:
     """Seconds of this worker since the last call; None in the main process."""
+    from torch.utils.data import get_worker_info
+
     if _profile is None or get_worker_info() is None:
         return None
     return _profile.take()

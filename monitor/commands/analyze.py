@@ -16,6 +16,7 @@ from monitor.commands.arguments import (
     option,
 )
 from monitor.errors import SoundMonitorError, UsageError
+from monitor.extras import require_extra
 from monitor.records import Event, Gap, Health, ScoreFrame, Timed
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def analyze(
         load_model(settings.model.file),
         settings.model.compute_device,
         settings.model.threads,
+        engine=settings.model.engine,
     )
     exit_code = 0
     for file in files:
@@ -100,6 +102,7 @@ def analyze(
 def _check_plot(plot: Path | None, files: Sequence[Path]) -> None:
     if plot is None:
         return
+    require_extra("plot", "matplotlib", "--plot")
     if len(files) > 1:
         raise UsageError(f"--plot: shows one recording, not {len(files)}")
     try:

@@ -4,12 +4,14 @@ import os
 import re
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from monitor.commands.configuration import Configuration
 from monitor.errors import UsageError
+
+if TYPE_CHECKING:
+    from monitor.commands.configuration import Configuration
 
 ComputeDevice = Literal["auto", "cpu", "cuda", "mps"]
 Speed = Literal["realtime", "max"]
@@ -142,7 +144,7 @@ def parse_day(text: str, now: datetime) -> date:
         ) from None
 
 
-def database_path(configuration: Configuration) -> Path:
+def database_path(configuration: "Configuration") -> Path:
     """Return the file that `run` writes with this configuration.
 
     Raises:

@@ -1,22 +1,36 @@
 """`sound-monitor benchmark`: the cost of live analysis on this machine."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 from monitor.commands.arguments import JsonOption, ModelOption, option
-from monitor.errors import UsageError
+from monitor.errors import SoundMonitorError, UsageError
+from monitor.extras import require_extra
+
+if TYPE_CHECKING:
+    from monitor.runtime.benchmark import Benchmark
 
 HELP = """Measure the processor time and memory of live analysis on this machine.
 
 Compares the analysis of a live mono source, on one CPU thread, with the
 method of the article that this project began with: the stereo mel spectrogram
-of each whole window, and the article's network with a batch of one.  The
-real-time factor and the number of sources per core are those of the whole
-analysis, from samples to records.  Close other programs first.
+of each whole window, and the article's network with a batch of one.  That
+needs the extra train; without it, it is left out.  --against adds any model
+in ONNX or TFLite form, whose windows overlap by half.  Close other programs
+first.
 
 Examples:
   sound-monitor benchmark
   sound-monitor benchmark --preset article --json
+  sound-monitor benchmark --against yamnet.tflite --plot costs.png
 """
+
+_NAMES = {
+    "scores": "samples to scores",
+    "records": "samples to records",
+    "article": "the article's method",
+    "article network": "its network, our way",
+}
 
 
 def benchmark(
@@ -28,33 +42,80 @@ def benchmark(
             "Measure an untrained network of this preset instead of a model.",
         ),
     ] = None,
+    against: Annotated[
+        Path | None, option("FILE", "Measure this ONNX or TFLite model too.")
+    ] = None,
+    plot: Annotated[Path | None, option("PNG", "Draw the costs.")] = None,
     as_json: JsonOption = False,
 ) -> int:
     """Measure and print."""
     from dataclasses import asdict
 
-    from monitor.commands.process import limit_threads, print_json, print_line
+    from monitor.commands.process import limit_threads, print_json
 
     if model is not None and preset is not None:
         raise UsageError("--model and --preset: give only one of them")
+    if plot is not None:
+        require_extra("plot", "matplotlib", "--plot")
     limit_threads(1)
     from monitor.runtime.benchmark import run_benchmark
 
-    figures = run_benchmark(model, preset)
+    figures = run_benchmark(model, preset, against)
     if as_json:
         print_json(asdict(figures))
-        return 0
-    per_window = "ms per window"
-    article = figures.baseline_cpu_ms_per_window
-    for name, value in {
-        "samples to scores": f"{figures.cpu_ms_per_window:.2f} {per_window}",
-        "the article's method": f"{article:.2f} {per_window}",
-        "speedup": f"{figures.speedup:.1f}",
-        "samples to records": f"{figures.pipeline_cpu_ms_per_window:.2f} {per_window}",
-        "real-time factor": f"{figures.real_time_factor:.5f}",
-        "sources per core": f"{figures.sources_per_core}",
-        "memory": f"{figures.rss_mib:.0f} MiB",
-        "start-up": f"{figures.startup_seconds:.2f} s",
-    }.items():
-        print_line(f"{name:<22}{value}")
+    else:
+        _print(figures)
+    if plot is not None:
+        _draw(figures, plot)
     return 0
+
+
+def _print(figures: "Benchmark") -> None:
+    from monitor.commands.process import print_line, print_table
+
+    header = ("", "MS A WINDOW", "MS A SECOND", "LEAST", "MEMORY", "FIRST SCORES")
+    rows = [
+        (
+            _NAMES.get(each.name, each.name),
+            f"{each.cpu_ms_per_window:.2f}",
+            f"{each.cpu_ms_per_second:.2f}",
+            f"{each.cpu_ms_per_second_min:.2f}",
+            f"{each.rss_mib:.0f} MiB",
+            f"{each.start_seconds:.2f} s",
+        )
+        for each in figures.contenders
+    ]
+    print_table(header, rows)
+    print_line()
+    if figures.speedup is not None:
+        print_line(
+            f"{figures.speedup:.1f} times faster than the article's method, from "
+            "samples to scores"
+        )
+    print_line(
+        f"real-time factor {figures.real_time_factor:.5f}: one core can analyse "
+        f"{figures.sources_per_core} sources"
+    )
+
+
+def _draw(figures: "Benchmark", path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    shown = figures.contenders[::-1]
+    names = [_NAMES.get(each.name, each.name) for each in shown]
+    figure = Figure(figsize=(9, 1.2 + 0.5 * len(shown)), layout="constrained")
+    cost, memory = figure.subplots(1, 2, sharey=True)
+    for axes, values, title in (
+        (cost, [each.cpu_ms_per_second for each in shown], "CPU ms a second of sound"),
+        (memory, [each.rss_mib for each in shown], "memory, MiB"),
+    ):
+        bars = axes.barh(names, values, color="C0")
+        axes.bar_label(bars, fmt="{:.3g}", padding=3)
+        axes.set_title(title, loc="left", fontsize=10)
+        axes.margins(x=0.15)
+    try:
+        figure.savefig(path, format="png")
+    except OSError as error:
+        raise SoundMonitorError(
+            f"--plot: {path} cannot be written: {error.strerror}"
+        ) from None

@@ -17,6 +17,7 @@ from monitor.commands.arguments import (
     option,
 )
 from monitor.errors import UsageError
+from monitor.extras import require_extra
 
 if TYPE_CHECKING:
     from monitor.commands.configuration import Configuration
@@ -92,6 +93,8 @@ def calibrate(
 ) -> int:
     """Find thresholds; print them, and write them where asked."""
     from monitor.commands.configuration import load
+
+    require_extra("train", "torch", "calibrate")
     from monitor.commands.process import limit_threads, log_to_stderr
 
     if store == (background is not None):

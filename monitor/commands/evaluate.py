@@ -20,6 +20,7 @@ from monitor.commands.arguments import (
     fold_numbers,
     option,
 )
+from monitor.extras import require_extra
 
 HELP = """Test a model on labelled recordings.
 
@@ -67,6 +68,8 @@ def evaluate(
 ) -> int:
     """Print the figures of a model."""
     from monitor.commands.configuration import load
+
+    require_extra("train", "torch", "evaluate")
     from monitor.commands.process import limit_threads, log_to_stderr
 
     log_to_stderr()

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from monitor.commands.arguments import JsonOption, argument
+from monitor.commands.arguments import JsonOption, argument, option
+from monitor.extras import require_extra
 
 if TYPE_CHECKING:
     from monitor.model.card import Description, ModelCard
@@ -12,11 +13,13 @@ _FIGURES = ("precision", "recall", "f1", "clips")
 
 HELP = """Show the labels, thresholds, test report and licence of a model file.
 
---json prints the complete metadata of the file.
+--json prints the complete metadata of the file.  --convert adds to a file of
+an earlier version the graph that ONNX Runtime runs; it needs torch.
 
 Examples:
   sound-monitor model
   sound-monitor model runs/latest/model.safetensors --json
+  sound-monitor model old.safetensors --convert new.safetensors
 """
 
 
@@ -25,12 +28,21 @@ def model(
         Path | None, argument("FILE", "Model file; by default the included model.")
     ] = None,
     as_json: JsonOption = False,
+    convert: Annotated[
+        Path | None, option("NEW_FILE", "Write the model with its graph to NEW_FILE.")
+    ] = None,
 ) -> int:
     """Print spec and card of a model file without loading torch."""
     from monitor.commands.process import print_json
     from monitor.model.card import read_card
 
     description = read_card(file)
+    if convert is not None:
+        require_extra("train", "torch", "--convert")
+        from monitor.model.trained import convert_model
+
+        convert_model(file, convert)
+        return 0
     if as_json:
         spec, card = (part.model_dump(mode="json") for part in description)
         print_json({"spec": spec, "card": card})

@@ -79,6 +79,12 @@ def replay(
         f"{len(comparison.stays)} unchanged, {len(comparison.comes)} new, "
         f"{len(comparison.goes)} gone ({counted(comparison.frames, 'score frame')})"
     )
+    if comparison.not_computed:
+        print_line(
+            f"{counted(comparison.not_computed, 'score frame')} lay below the level "
+            "gate of their time and were not computed: a lower gate finds no events "
+            "in them"
+        )
     return 0
 
 

@@ -22,6 +22,7 @@ from monitor.commands.arguments import (
     fold_numbers,
     option,
 )
+from monitor.extras import require_extra
 
 HELP = """Train a model on recordings, test it on others, and write a model file.
 
@@ -201,10 +202,14 @@ def train(
     as_json: JsonOption = False,
 ) -> int:
     """Train a model; print its figures."""
+    require_extra("train", "torch", "train")
     from monitor.commands.process import limit_threads, log_to_stderr
 
     log_to_stderr()
     limit_threads(threads)
+    from training.data.discovery import reject_empty
+
+    reject_empty(data)
     from training.cli import run_training
     from training.config import read_settings, training_settings
     from training.experiment import Job

@@ -16,6 +16,10 @@ class ModelSettings(Settings):
     compute_device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Processor of the network; auto uses a GPU if there is one."""
 
+    engine: Literal["onnx", "torch"] = "onnx"
+    """Library that runs the network on the CPU: ONNX Runtime, or torch, which is slower
+    and must be installed; a GPU always takes torch."""
+
     threads: Annotated[int, Field(ge=1, le=64)] = 1
     """CPU threads for the network."""
 

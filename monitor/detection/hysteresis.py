@@ -84,7 +84,8 @@ class Hysteresis:
         old = window.active_stop <= self.horizon.old_until
         # Neither silence nor an old sound may help a new one over the threshold.
         score = 0.0 if old or window.gated else window.score
-        average, rival = self._scores.push(score), self._rivals.push(window.rival)
+        average = self._scores.push(score)
+        rival = self._rivals.push(0.0 if window.gated else window.rival)
         counts = score >= rule.offset_threshold
         self._averaged.append(window if counts else None)
         if self.event is not None:

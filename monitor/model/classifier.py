@@ -1,22 +1,18 @@
 """The classifier: scores of log-mel windows, and the times that they come from."""
 
+import importlib.util
 import logging
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from monitor.errors import UsageError
-from monitor.model.engines import (
-    CpuEngine,
-    Engine,
-    GpuEngine,
-    best_compute_device,
-    is_available,
-)
-from monitor.model.model_file import TrainedModel
+from monitor.model.engines import MISSING, Array, Engine, EngineError
+from monitor.model.golden import golden_vector
+from monitor.model.model_file import Model, check_golden
 
 _logger = logging.getLogger(__name__)
 
@@ -44,37 +40,43 @@ class Classification:
 class Classifier:
     """A model on a compute device.  Used by one thread at a time.
 
-    When a GPU fails, the CPU takes over for good; this is logged once.
+    The CPU runs ONNX Runtime, or torch where it is asked for; a GPU runs torch.  When a
+    GPU fails, the CPU takes over for good; this is logged once.
 
     Args:
-        model: Not modified.
+        model: The content of a model file.
         compute_device: `auto` takes a GPU where there is one.
-        threads: Processor threads of torch, in the whole process.
+        threads: Processor threads of the network.
+        engine: `onnx` or `torch`, on the CPU.
         cpu_fallback: Start on the CPU if a GPU that was asked for does not work.
 
     Raises:
         UsageError: The compute device is missing or does not work.
+        ModelFileError: The file has no graph for ONNX Runtime, or the engine computes
+            other numbers than where it was saved.
     """
 
     def __init__(
         self,
-        model: TrainedModel,
+        model: Model,
         compute_device: str = "auto",
         threads: int = 1,
         *,
+        engine: str = "onnx",
         cpu_fallback: bool = False,
     ) -> None:
-        torch.set_num_threads(threads)
         self.spec = model.spec
         self.labels = model.card.labels
         self.name = model.card.name
-        self.total_stride = model.network.total_stride
+        self.total_stride = model.card.total_stride
         self.thresholds = model.card.threshold_pairs
         self.golden = model.golden
         self.failed_compute_device: str | None = None
         """The GPU that failed, if the CPU has taken over."""
 
         self._model = model
+        self._threads = threads
+        self._cpu_engine = engine
         self._engine = self._start(
             compute_device, cpu_fallback or compute_device == "auto"
         )
@@ -84,56 +86,89 @@ class Classifier:
         """The device in use: `cpu`, `cuda` or `mps`."""
         return self._engine.compute_device
 
-    def classify(self, windows: Tensor) -> Classification:
+    @property
+    def engine(self) -> str:
+        """The engine in use: `onnx` or `torch`."""
+        return self._engine.name
+
+    def classify(self, windows: Array) -> Classification:
         """Score a batch of windows.
 
         Args:
-            windows: float32 on the CPU, shape (batch, channels, n_mels, window_frames),
-                dB.  One channel counts as two equal ones; a model of one channel takes
-                no second.
+            windows: float32, shape (batch, channels, n_mels, window_frames), dB.  One
+                channel counts as two equal ones; a model of one channel takes no
+                second.
         """
         try:
-            scores, activity = self._engine.run(windows)
-        except RuntimeError as error:
+            return Classification(*self._engine.run(windows))
+        except EngineError as error:
             if self.compute_device == "cpu":
                 raise
-            self._engine = self._fall_back(
-                self.compute_device, f"failed ({_first_line(error)})"
-            )
-            scores, activity = self._engine.run(windows)
-        return Classification(scores.numpy(), activity.numpy())
+            self._engine = self._fall_back(self.compute_device, f"failed ({error})")
+        return Classification(*self._engine.run(windows))
 
     def _start(self, wanted: str, cpu_fallback: bool) -> Engine:
-        compute_device = best_compute_device() if wanted == "auto" else wanted
+        compute_device = likely_gpu() if wanted == "auto" else wanted
         if compute_device == "cpu":
-            return self._warm(CpuEngine(self._model))
-        fault = "is not there"
-        if is_available(compute_device):
-            try:
-                return self._warm(GpuEngine(self._model, compute_device))
-            # torch asserts that it was built for the device.
-            except (RuntimeError, AssertionError) as error:
-                fault = f"does not work ({_first_line(error)})"
-        if not cpu_fallback:
-            raise UsageError(
-                f"model.compute_device: {compute_device} {fault}; choose auto or cpu"
-            )
-        return self._fall_back(compute_device, fault)
+            return self._on_cpu()
+        try:
+            engine = _torch_engine(self._model, compute_device, self._threads)
+            # It selects and compiles its kernels now.  Their numbers may be rounder
+            # than the golden vector allows.
+            golden_vector(engine, self.spec)
+        except EngineError as error:
+            is_missing = str(error) == MISSING
+            if wanted == "auto" and is_missing:
+                return self._on_cpu()
+            fault = MISSING if is_missing else f"does not work ({error})"
+            if not cpu_fallback:
+                raise UsageError(
+                    f"model.compute_device: {compute_device} {fault}; choose auto or "
+                    "cpu"
+                ) from error
+            return self._fall_back(compute_device, fault)
+        return engine
+
+    def _on_cpu(self) -> Engine:
+        if self._cpu_engine == "torch":
+            engine = _torch_engine(self._model, "cpu", self._threads)
+        else:
+            from monitor.model.engines.onnx import OnnxEngine
+
+            engine = OnnxEngine(self._model, self._threads)
+        check_golden(self._model, engine)
+        return engine
 
     def _fall_back(self, compute_device: str, fault: str) -> Engine:
-        engine = self._warm(CpuEngine(self._model))
+        engine = self._on_cpu()
         _logger.error(
             "the compute device %s %s; going on with the cpu", compute_device, fault
         )
         self.failed_compute_device = compute_device
         return engine
 
-    def _warm(self, engine: Engine) -> Engine:
-        """Run the engine once: the first time is slow."""
-        for channels in range(1, self.spec.channels + 1):
-            shape = (1, channels, self.spec.n_mels, self.spec.window_frames)
-            engine.run(torch.zeros(shape))
-        return engine
+
+def likely_gpu() -> str:
+    """Name a GPU that torch may find, without importing torch: that takes seconds."""
+    if importlib.util.find_spec("torch") is None:
+        return "cpu"
+    if sys.platform == "darwin":
+        return "mps"
+    return "cuda" if Path("/dev/nvidiactl").exists() else "cpu"
+
+
+def _torch_engine(model: Model, compute_device: str, threads: int) -> Engine:
+    if importlib.util.find_spec("torch") is None:
+        raise EngineError("needs torch: install the extra train")
+    import torch
+
+    from monitor.model.engines.torch import TorchEngine
+    from monitor.model.trained import network_of
+
+    torch.set_num_threads(threads)
+    return TorchEngine(
+        network_of(model), model.temperatures, model.spec.channels, compute_device
+    )
 
 
 def active_spans(activity: Activity) -> NDArray[np.int64]:
@@ -180,7 +215,3 @@ def span_samples(
     """
     shift = (n_fft - total_stride * hop_length) // 2
     return np.maximum(spans * total_stride * hop_length + shift, 0)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

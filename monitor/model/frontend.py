@@ -1,98 +1,143 @@
-"""The front end: from samples to log-mel, for training and for monitoring."""
+"""The front end of the monitor: from samples to log-mel, with numpy.
 
-import warnings
+`training.features` computes the same for training, with torchaudio; a test holds the
+two together.
+"""
 
-import torch
-from torch import Tensor, nn
-from torchaudio.transforms import MelSpectrogram
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
 
 from monitor.errors import UsageError
 from monitor.spec import ModelSpec
 
+Array = NDArray[np.float32]
 
-class LogMel(nn.Module):
+# numpy's types know it only for double precision.
+_rfft: Callable[..., Any] = np.fft.rfft
+
+_BLOCK_FRAMES = 16
+"""The product of matrices sums what is left over in another order.  In blocks of this
+size a frame is the same to the last bit, however many are computed with it."""
+
+_MOST_FRAMES = 3 * _BLOCK_FRAMES
+"""Frames computed at once, those of the default hop; their buffers stay in the cache of
+the processor."""
+
+
+class LogMel:
     """Log-mel of whole signals, in dB re a full-scale square, on an absolute grid.
 
     Reference and floor are fixed, so a frame does not depend on the frames around it.
+    Not thread-safe: the buffers are kept.
 
     Raises:
-        UsageError: A mel band of the spec holds no FFT bin, or the spec has no band.
+        UsageError: A mel band of the spec holds no FFT bin.
     """
-
-    window: Tensor
-    """(n_fft,), periodic Hann."""
-
-    bank: Tensor
-    """(n_mels, bins), weights of the FFT bins within the bands."""
 
     def __init__(self, spec: ModelSpec) -> None:
-        super().__init__()
         self.spec = spec
-        mel = _torchaudio_mel(spec)
-        bank = mel.mel_scale.fb  # (n_fft // 2 + 1, n_mels)
-        used = bank.any(dim=1).nonzero()
+        bank = mel_bank(spec)
+        used = np.flatnonzero(bank.any(axis=0))
         # Half of the bins lie above f_max; without them the product is half the work.
         self.bins = slice(int(used[0]), int(used[-1]) + 1)
-        self.register_buffer("window", mel.spectrogram.window, persistent=False)
-        self.register_buffer("bank", bank[self.bins].T.contiguous(), persistent=False)
+        self.bank = np.ascontiguousarray(bank[:, self.bins])
+        self._window = hann(spec.n_fft)
+        self._floor = np.float32(10 ** (spec.floor_db / 10))
+        self._windowed = np.zeros((_MOST_FRAMES, spec.n_fft), np.float32)
+        self._spectra = np.empty((_MOST_FRAMES, spec.n_fft // 2 + 1), np.complex64)
 
-    def forward(self, samples: Tensor) -> Tensor:
+    def __call__(self, samples: Array) -> Array:
         """Compute every whole frame of `samples`.
 
-        Equals torchaudio's MelSpectrogram without centring, in half of its time:
-        torchaudio takes the root of each power, squares it, and weighs empty bins.
-
         Args:
-            samples: float32, shape (..., n), nominally in [-1, 1].
+            samples: float32, shape (channels, n), nominally in [-1, 1].
 
         Returns:
-            float32, shape (..., n_mels, frames_in(n)), dB, at least `floor_db`.
+            float32, shape (channels, n_mels, frames_in(n)), dB, at least `floor_db`.
         """
         spec = self.spec
-        if spec.frames_in(samples.shape[-1]) == 0:
-            return samples.new_empty(*samples.shape[:-1], spec.n_mels, 0)
-        frames = samples.unfold(-1, spec.n_fft, spec.hop_length)  # (..., frames, n_fft)
-        bins = torch.fft.rfft(frames * self.window)[..., self.bins]
-        power = bins.real * bins.real + bins.imag * bins.imag  # (..., frames, bins)
-        mel = self.bank @ _padded(power).transpose(-1, -2)  # (..., n_mels, padded)
-        floor = 10 ** (spec.floor_db / 10)
-        log_mel = 10 * torch.log10(torch.clamp(mel, min=floor))
-        return log_mel[..., : power.shape[-2]]
+        count = spec.frames_in(samples.shape[-1])
+        log_mel = np.empty((len(samples), spec.n_mels, count), np.float32)
+        if count == 0:
+            return log_mel
+        frames = sliding_window_view(samples, spec.n_fft, axis=-1)
+        frames = frames[:, :: spec.hop_length]  # (channels, count, n_fft)
+        for channel, output in zip(frames, log_mel, strict=True):
+            for first in range(0, count, _MOST_FRAMES):
+                last = first + _MOST_FRAMES
+                output[:, first:last] = self._compute(channel[first:last]).T
+        return log_mel
+
+    def _compute(self, frames: Array) -> Array:
+        """(frames, n_fft) to (frames, n_mels)."""
+        count = len(frames)
+        blocks = -(-count // _BLOCK_FRAMES)
+        padded = blocks * _BLOCK_FRAMES
+        np.multiply(frames, self._window, out=self._windowed[:count])
+        _rfft(self._windowed[:padded], out=self._spectra[:padded])
+        bins = self._spectra[:padded, self.bins]
+        power = np.square(bins.real)
+        power += np.square(bins.imag)
+        mel = power.reshape(blocks, _BLOCK_FRAMES, -1) @ self.bank.T
+        np.maximum(mel, self._floor, out=mel)
+        np.log10(mel, out=mel)
+        mel *= np.float32(10)
+        np.maximum(mel, np.float32(self.spec.floor_db), out=mel)  # to the last bit
+        return mel.reshape(padded, -1)[:count]
 
 
-def _padded(power: Tensor) -> Tensor:
-    """Append empty frames up to a multiple of 16: (..., frames, bins).
+def hann(n_fft: int) -> Array:
+    """Periodic Hann window, (n_fft,)."""
+    phase = 2 * np.pi * np.arange(n_fft) / n_fft
+    return (0.5 - 0.5 * np.cos(phase)).astype(np.float32)
 
-    Matrix libraries sum a product of few columns in another order.  With the padding a
-    frame is the same to the last bit, however many are computed with it.
+
+def mel_bank(spec: ModelSpec) -> Array:
+    """Weights of the FFT bins within each mel band, (n_mels, n_fft // 2 + 1).
+
+    Triangles of height one on the mel scale of Slaney's Auditory Toolbox, which is
+    linear below 1 kHz, so that no band falls between two bins.
+
+    Raises:
+        UsageError: A band holds no bin.
     """
-    return nn.functional.pad(power, (0, 0, 0, -power.shape[-2] % 16))
-
-
-def _torchaudio_mel(spec: ModelSpec) -> MelSpectrogram:
-    """Torchaudio's transform for `spec`, the source of Hann window and mel bands."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # empty bands: an error below
-        mel = MelSpectrogram(
-            sample_rate=spec.sample_rate,
-            n_fft=spec.n_fft,
-            hop_length=spec.hop_length,
-            n_mels=spec.n_mels,
-            f_min=spec.f_min,
-            f_max=spec.f_max,
-            # Padding would make a frame depend on where its window starts; without
-            # it, overlapping windows share their frames bit for bit.
-            center=False,
-            mel_scale="slaney",  # linear below 1 kHz: no band between two FFT bins
-        )
-    empty = int((~mel.mel_scale.fb.any(dim=0)).sum())
+    low, high = hertz_to_mel(np.array([spec.f_min, spec.f_max]))
+    edges = mel_to_hertz(np.linspace(low, high, spec.n_mels + 2))[:, None]
+    bins = np.linspace(0, spec.sample_rate / 2, spec.n_fft // 2 + 1)
+    rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
+    bank = np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
+    empty = int((~bank.any(axis=1)).sum())
     if empty:
         raise UsageError(
             f"n_mels: {empty} of the {spec.n_mels} bands from {spec.f_min:g} to "
             f"{spec.f_max:g} Hz hold no FFT bin; take fewer bands or an n_fft above "
             f"{spec.n_fft}"
         )
-    return mel
+    return bank
+
+
+_LINEAR_HERTZ = 200 / 3
+"""Hz of a mel below 1 kHz."""
+
+_STEP = np.log(6.4) / 27
+"""Logarithm of the ratio of two frequencies one mel apart above 1 kHz."""
+
+
+def hertz_to_mel(hertz: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mels of frequencies, on Slaney's scale."""
+    above = 15 + np.log(np.maximum(hertz, 1000) / 1000) / _STEP
+    return np.where(hertz < 1000, hertz / _LINEAR_HERTZ, above)
+
+
+def mel_to_hertz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Frequencies of mels, on Slaney's scale."""
+    above = 1000 * np.exp((np.maximum(mel, 15) - 15) * _STEP)
+    return np.where(mel < 15, mel * _LINEAR_HERTZ, above)
 
 
 class IncrementalLogMel:
@@ -116,10 +161,9 @@ class IncrementalLogMel:
         hop_length = log_mel.spec.hop_length
         self.next_frame = -(-start // hop_length)
         self._skip = self.next_frame * hop_length - start
-        self._tail = torch.empty(channels, 0)
+        self._tail: Array = np.empty((channels, 0), np.float32)
 
-    @torch.inference_mode()
-    def push(self, samples: Tensor) -> Tensor:
+    def push(self, samples: Array) -> Array:
         """Take the samples that follow; return the frames that they complete.
 
         The first of these has the index that `next_frame` had before the call.
@@ -133,11 +177,10 @@ class IncrementalLogMel:
         spec = self._log_mel.spec
         skipped = min(self._skip, samples.shape[-1])
         self._skip -= skipped
-        joined = torch.cat([self._tail, samples[:, skipped:]], dim=-1)
+        joined = np.concatenate([self._tail, samples[:, skipped:]], axis=-1)
         frames = spec.frames_in(joined.shape[-1])
         taken = frames * spec.hop_length
         self._skip += max(0, taken - joined.shape[-1])  # only if frames do not touch
-        self._tail = joined[:, taken:].clone()
+        self._tail = joined[:, taken:].copy()
         self.next_frame += frames
-        log_mel: Tensor = self._log_mel(joined)
-        return log_mel
+        return self._log_mel(joined)

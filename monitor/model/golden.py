@@ -1,20 +1,17 @@
 """The golden vector: features and scores of one fixed signal, stored with the model.
 
-It is recomputed when the model is loaded, because correct weights do not guarantee
-correct scores: another torchaudio may use another mel scale, and the preset may have
+An engine recomputes it when it starts, because a correct file does not guarantee
+correct scores: another library may use another mel scale, and the preset may have
 changed.
 """
 
-from copy import deepcopy
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from monitor.model.engines import Engine
 from monitor.model.frontend import LogMel
-from monitor.model.networks.base import Network, to_scores
 from monitor.spec import ModelSpec
 
 TOLERANCES = {"log_mel": 1e-2, "scores": 1e-3, "activity": 1e-3}
@@ -68,13 +65,11 @@ def golden_signal(spec: ModelSpec) -> NDArray[np.float32]:
     return signal
 
 
-def golden_vector(network: Network, spec: ModelSpec, temperatures: Tensor) -> Golden:
-    """Compute the golden vector of a model, in float32 on the CPU."""
-    copy = deepcopy(network).float().cpu().eval()
-    with torch.inference_mode():
-        log_mel = LogMel(spec)(torch.from_numpy(golden_signal(spec)))
-        scores, activity = to_scores(copy(log_mel[None]), temperatures)
-    return Golden(log_mel.numpy(), scores[0].numpy(), activity[0].numpy())
+def golden_vector(engine: Engine, spec: ModelSpec) -> Golden:
+    """Compute the golden vector with an engine."""
+    log_mel = LogMel(spec)(golden_signal(spec))
+    scores, activity = engine.run(log_mel[None])
+    return Golden(log_mel, scores[0], activity[0])
 
 
 def difference(computed: Golden, stored: Golden) -> str | None:

@@ -349,6 +349,7 @@ def load(config: Config) -> LoadedModel:
         load_model(config.model.file),
         config.model.compute_device,
         config.model.threads,
+        engine=config.model.engine,
         cpu_fallback=True,
     )
     return LoadedModel(

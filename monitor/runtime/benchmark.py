@@ -1,65 +1,64 @@
 """Processor time and memory of live analysis, compared with the article's method.
 
-Measured in a fresh process with one thread on the CPU, so that neither earlier work nor
-other cores affect the figures.
+Each contender runs in a fresh process with one thread, so that neither earlier work nor
+other cores affect the figures; they take turns in rounds, so that other load on the
+machine affects them equally.
 """
 
+import json
 import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-import numpy as np
-import torch
-from pydantic import TypeAdapter
-from torchaudio.transforms import AmplitudeToDB, MelSpectrogram
-
-from monitor.audio.ring import Samples
-from monitor.audio.timeline import Block
-from monitor.config.config import Config
 from monitor.errors import SoundMonitorError
+from monitor.extras import require_extra
 from monitor.model.card import ModelCard, read_card
-from monitor.model.classifier import Classifier
-from monitor.model.frontend import IncrementalLogMel, LogMel
-from monitor.model.model_file import TrainedModel, load_model, save_model
-from monitor.model.networks import build_network
-from monitor.runtime.pipeline import build_pipeline
+from monitor.runtime.contenders import ARTICLE, FOREIGN, RECORDS, SCORES
 from monitor.spec import ModelSpec
-
-Step = Callable[[], object]
 
 WINDOWS = 200
 PROCESSES = 3
-"""The article's method costs 4.5 or 8 ms, depending on the layout of the heap, since it
-allocates and returns large buffers.  So the median process counts."""
+"""Fresh processes of each contender: the time of a step depends on the layout of the
+heap, by a factor of nearly two for the article's method."""
 
 _STEPS_IN_ROUND = 20
 _WARM_UP = 5
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-_PROGRAM = "from monitor.runtime.benchmark import measure_here; measure_here(*{!r})"
 
 
 @dataclass(frozen=True, slots=True)
-class Costs:
-    """Costs of one hop of a live mono source, measured by the process itself."""
+class Contender:
+    """The measured costs of one way from samples to scores or records."""
 
-    hop_seconds: float
-    scores_ms: float
-    records_ms: float
-    baseline_ms: float
+    name: str
+    cpu_ms_per_window: float
+    """Processor time of a step; the median."""
+
+    cpu_ms_per_second: float
+    """Processor time per second of sound; the median."""
+
+    cpu_ms_per_second_min: float
     rss_mib: float
+    """Memory of the process, including the pages of shared libraries."""
+
+    start_seconds: float
+    """From the start of the process to its first scores."""
 
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
     """The figures of `sound-monitor benchmark`, as in its JSON.
 
-    All are of one live mono source at the default hop; see `typical_cpu_ms`.
+    All are of one live mono source at the default hop.
     """
 
     real_time_factor: float
@@ -68,10 +67,10 @@ class Benchmark:
     cpu_ms_per_window: float
     """Time from the samples of a hop to the scores of its window."""
 
-    baseline_cpu_ms_per_window: float
-    """The same by the article's method; see `baseline`."""
+    baseline_cpu_ms_per_window: float | None
+    """The same by the article's method; None: torch is not installed."""
 
-    speedup: float
+    speedup: float | None
     """Ratio of these two."""
 
     pipeline_cpu_ms_per_window: float
@@ -81,194 +80,138 @@ class Benchmark:
     """Number of sources that one core can analyse."""
 
     rss_mib: float
-    """Memory of a process that listens, including shared library pages."""
+    """Memory of a process that listens."""
 
     startup_seconds: float
-    """Time from the start of a process to a model that is loaded and verified."""
+    """Time from the start of a process to its first scores."""
+
+    contenders: tuple[Contender, ...]
+    """Costs of each way; `article` and `article network` only where torch is."""
 
 
 def run_benchmark(
-    model: Path | None, preset: str | None = None, windows: int = WINDOWS
+    model: Path | None,
+    preset: str | None = None,
+    against: Path | None = None,
+    windows: int = WINDOWS,
 ) -> Benchmark:
     """Measure a model in fresh processes; with a `preset`, that network, untrained.
 
     Raises:
-        ModelFileError, UsageError: There is no such model or preset.
+        ModelFileError, UsageError: There is no such model, preset or file.
     """
+    has_torch = find_spec("torchaudio") is not None
     with TemporaryDirectory(prefix="sound-monitor-") as folder:
         if preset is not None:
-            model = Path(folder) / "untrained.safetensors"
-            _save_untrained(model, preset)
+            model = _untrained(Path(folder), preset)
         read_card(model)  # rejects a wrong file before a process is started
-        path = None if model is None else str(model.absolute())
-        runs = [_measure_in_process(path, windows) for _ in range(PROCESSES)]
-    runs.sort(key=lambda run: run[1].baseline_ms / run[1].scores_ms)
-    startup_seconds, costs = runs[PROCESSES // 2]
-    hop_ms = 1e3 * costs.hop_seconds
+        own = "" if model is None else str(model.absolute())
+        wanted = [("scores", SCORES, own), ("records", RECORDS, own)]
+        if has_torch:
+            article = str(_untrained(Path(folder), "article"))
+            wanted += [("article", ARTICLE, ""), ("article network", RECORDS, article)]
+        if against is not None:
+            wanted.append((against.name, FOREIGN, str(against)))
+        measured = _measure(wanted, windows)
+    by_name = {contender.name: contender for contender in measured}
+    scores, records = by_name["scores"], by_name["records"]
+    baseline = by_name["article"].cpu_ms_per_window if has_torch else None
     return Benchmark(
-        real_time_factor=costs.records_ms / hop_ms,
-        cpu_ms_per_window=costs.scores_ms,
-        baseline_cpu_ms_per_window=costs.baseline_ms,
-        speedup=costs.baseline_ms / costs.scores_ms,
-        pipeline_cpu_ms_per_window=costs.records_ms,
-        sources_per_core=int(hop_ms / costs.records_ms),
-        rss_mib=costs.rss_mib,
-        startup_seconds=startup_seconds,
+        real_time_factor=records.cpu_ms_per_second / 1e3,
+        cpu_ms_per_window=scores.cpu_ms_per_window,
+        baseline_cpu_ms_per_window=baseline,
+        speedup=baseline and baseline / scores.cpu_ms_per_window,
+        pipeline_cpu_ms_per_window=records.cpu_ms_per_window,
+        sources_per_core=int(1e3 / records.cpu_ms_per_second),
+        rss_mib=records.rss_mib,
+        startup_seconds=scores.start_seconds,
+        contenders=tuple(measured),
     )
 
 
-def samples_to_records(classifier: Classifier) -> tuple[float, Step]:
-    """Prepare the whole analysis of one hop of a live mono source.
+class _Process:
+    """A contender in a process of its own."""
 
-    Returns:
-        Seconds from hop to hop, and a function that analyses the next hop.
-    """
-    config = Config()
-    pipeline = build_pipeline(config, classifier, session="benchmark")
-    source, hop = config.sources[0].name, pipeline.grid.hop_samples
-    samples = _noise(1, hop)
-    start = 0
+    def __init__(self, kind: str, file: str, stack: ExitStack) -> None:
+        package_folder = str(Path(__file__).parents[2])
+        search_path = [package_folder, *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = os.environ | dict.fromkeys(_THREAD_VARIABLES, "1")
+        environment["PYTHONPATH"] = os.pathsep.join(search_path)
+        began = time.perf_counter()
+        self._process = stack.enter_context(
+            subprocess.Popen(  # noqa: S603 - ourselves, without a shell
+                [sys.executable, "-m", "monitor.runtime.contenders", kind, file],
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+        stack.callback(self._process.kill)
+        self.start: dict[str, float] = self._read()
+        self.start_seconds = time.perf_counter() - began
+        self.run(_WARM_UP)
 
-    def step() -> None:
-        nonlocal start
-        pipeline.process([(source, Block(start, samples))])
-        start += hop
+    def run(self, steps: int) -> list[float]:
+        """Run some steps; return the processor time of each in ms."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{steps}\n")
+        self._process.stdin.flush()
+        taken: list[float] = self._read()
+        return taken
 
-    while start < classifier.spec.window_samples:
-        step()
-    return classifier.spec.seconds(hop), step
-
-
-def samples_to_scores(classifier: Classifier) -> Step:
-    """Prepare the log-mel of one hop, and the network on the window that ends there."""
-    spec = classifier.spec
-    frames = IncrementalLogMel(LogMel(spec), channels=1)
-    hop = Config().detection.hop_frames * spec.hop_length
-    samples = torch.from_numpy(_noise(1, hop))
-    window = torch.zeros(1, spec.n_mels, spec.window_frames)
-
-    def step() -> None:
-        nonlocal window
-        joined = torch.cat([window, frames.push(samples)], dim=-1)
-        window = joined[..., -spec.window_frames :]
-        classifier.classify(window[None])
-
-    return step
-
-
-def baseline() -> Step:
-    """Prepare the article's method for one window.
-
-    A stereo mel spectrogram of the whole four seconds, centred, in dB below the loudest
-    bin, and the network, eager, with a batch of one.
-    """
-    spec = ModelSpec()
-    rate = spec.sample_rate
-    mel = MelSpectrogram(rate, n_fft=1024, hop_length=512, n_mels=64)
-    decibels = AmplitudeToDB(top_db=80)
-    network = build_network("article", spec, 10).eval()
-    samples = torch.from_numpy(_noise(2, 4 * rate))
-
-    @torch.no_grad()
-    def step() -> None:
-        network(decibels(mel(samples)[None]))
-
-    return step
-
-
-def measure_here(model: str | None, windows: int) -> None:
-    """Measure this process and write `Costs` to stdout.  Runs in a fresh process."""
-    try:
-        classifier = Classifier(load_model(model), compute_device="cpu", threads=1)
-    except SoundMonitorError as error:
-        sys.exit(str(error))
-    _print("ready")
-    hop_seconds, records = samples_to_records(classifier)
-    records()
-    rss_mib = resident_mib()  # before the baseline adds to it
-    steps = (samples_to_scores(classifier), records, baseline())
-    scores_ms, records_ms, baseline_ms = typical_cpu_ms(steps, windows)
-    costs = Costs(hop_seconds, scores_ms, records_ms, baseline_ms, rss_mib)
-    _print(TypeAdapter(Costs).dump_json(costs).decode())
-
-
-def typical_cpu_ms(
-    steps: Sequence[Step],
-    count: int,
-    cpu_seconds: Callable[[], float] = time.process_time,
-) -> list[float]:
-    """Median processor time of each of `steps`, in ms.
-
-    The steps take turns in rounds, so that other load on the machine affects them
-    equally; the result is the median of the medians of the rounds.
-    """
-
-    def median(step: Step) -> float:
-        for _ in range(_WARM_UP):
-            step()
-        taken = []
-        for _ in range(_STEPS_IN_ROUND):
-            before = cpu_seconds()
-            step()
-            taken.append(cpu_seconds() - before)
-        return 1e3 * statistics.median(taken)
-
-    rounds = [
-        [median(step) for step in steps] for _ in range(-(-count // _STEPS_IN_ROUND))
-    ]
-    return [statistics.median(medians) for medians in zip(*rounds, strict=True)]
-
-
-def resident_mib() -> float:
-    """Memory of this process; its peak where the system does not report the rest."""
-    status = Path("/proc/self/statm")
-    if status.exists():
-        return int(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
-
-
-def _measure_in_process(model: str | None, windows: int) -> tuple[float, Costs]:
-    """Start-up time and costs of a fresh process that has one thread."""
-    package_folder = str(Path(__file__).parents[2])
-    search_path = [package_folder, *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = os.environ | dict.fromkeys(_THREAD_VARIABLES, "1")
-    environment["PYTHONPATH"] = os.pathsep.join(search_path)
-    program = _PROGRAM.format((model, windows))
-    began = time.perf_counter()
-    with subprocess.Popen(  # noqa: S603 - ourselves, without a shell
-        [sys.executable, "-c", program],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        startup_seconds = time.perf_counter() - began
-        output, errors = process.communicate()
-    if process.returncode:
-        sentence = (errors.strip() or f"status {process.returncode}").splitlines()[-1]
+    def _read(self) -> Any:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if line:
+            return json.loads(line)
+        _, errors = self._process.communicate()
+        code = self._process.returncode
+        sentence = (errors.strip() or f"status {code}").splitlines()[-1]
         raise SoundMonitorError(f"the measured process ended: {sentence}")
-    return startup_seconds, TypeAdapter(Costs).validate_json(output)
 
 
-def _save_untrained(path: Path, preset: str) -> None:
+def _measure(wanted: Sequence[tuple[str, str, str]], windows: int) -> list[Contender]:
+    """Measure (name, kind, file), interleaved."""
+    medians: dict[str, list[float]] = {name: [] for name, _, _ in wanted}
+    found: dict[str, list[_Process]] = {name: [] for name, _, _ in wanted}
+    rounds = -(-windows // _STEPS_IN_ROUND // PROCESSES)
+    for _ in range(PROCESSES):
+        with ExitStack() as stack:
+            for name, kind, file in wanted:
+                found[name].append(_Process(kind, file, stack))
+            for _ in range(rounds):
+                for name, _, _ in wanted:
+                    taken = found[name][-1].run(_STEPS_IN_ROUND)
+                    medians[name].append(statistics.median(taken))
+    return [_contender(name, medians[name], found[name]) for name, _, _ in wanted]
+
+
+def _contender(
+    name: str, medians: Sequence[float], processes: Sequence[_Process]
+) -> Contender:
+    seconds = processes[0].start["seconds"]
+    typical = statistics.median(medians)
+    return Contender(
+        name,
+        cpu_ms_per_window=typical,
+        cpu_ms_per_second=typical / seconds,
+        cpu_ms_per_second_min=min(medians) / seconds,
+        rss_mib=statistics.median(each.start["rss_mib"] for each in processes),
+        start_seconds=min(each.start_seconds for each in processes),
+    )
+
+
+def _untrained(folder: Path, preset: str) -> Path:
+    require_extra("train", "torch", "--preset")
+    from monitor.model.networks import build_network
+    from monitor.model.trained import TrainedModel, save_model
+
     spec = ModelSpec()
     labels = tuple(f"label {number}" for number in range(1, 11))
     network = build_network(preset, spec, len(labels))
     card = ModelCard(name=f"untrained {preset}", preset=preset, labels=labels)
+    path = folder / f"untrained-{preset}.safetensors"
     save_model(path, TrainedModel(network, spec, card))
-
-
-def _noise(channels: int, samples: int) -> Samples:
-    generator = np.random.default_rng(0)
-    return generator.normal(0, 0.05, (channels, samples)).astype(np.float32)
-
-
-def _print(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+    return path

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from monitor.audio.capture import Capture
@@ -109,7 +108,7 @@ def log_mel_of(path: Path, spec: ModelSpec) -> NDArray[np.float32]:
         resampler = StreamResampler(recording.sample_rate, spec.sample_rate, 1)
 
         def add(samples: NDArray[np.float32]) -> None:
-            parts.append(frames.push(torch.from_numpy(samples))[0].numpy())
+            parts.append(frames.push(samples)[0])
 
         # What is wrong at its end has been said where it was analysed.
         with contextlib.suppress(AudioFileError):

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from monitor.audio.timeline import Block
@@ -49,7 +48,8 @@ class Pipeline:
             classifier: The network; it fixes sample rate, frame grid and labels.
             rules: Detection rule of each label.
             hop_frames: Frames from one window to the next.
-            level_gate_dbfs: Below this level of its loudest hop a window scores zero.
+            level_gate_dbfs: Below this level of its loudest hop the network does not
+                run for a window, which scores zero.
             level_offsets_db: Offset added to the dB(A) of each source.
             session: Part of the ids of events; unique to a run.
 
@@ -181,30 +181,31 @@ class Pipeline:
     def _classify(self, pending: Sequence[tuple[str, Window]]) -> Iterator[ScoreFrame]:
         """Score all windows of all sources, those of equal shape as one batch."""
         frames: dict[int, ScoreFrame] = {}
-        for channels in (1, 2):
-            chosen = [
-                index
-                for index, (_, window) in enumerate(pending)
-                if window.log_mel.shape[0] == channels
-            ]
-            if not chosen:
+        chosen: dict[int, list[int]] = {1: [], 2: []}
+        for index, (source, window) in enumerate(pending):
+            if window.peak_level_dbfs < self._level_gate_dbfs:
+                # Nothing can begin in it, so the network need not run.
+                frames[index] = self._silent_frame(source, window)
+            else:
+                chosen[window.log_mel.shape[0]].append(index)
+        for indices in chosen.values():
+            if not indices:
                 continue
-            batch = torch.stack([pending[index][1].log_mel for index in chosen])
+            batch = np.stack([pending[index][1].log_mel for index in indices])
             result = self.classifier.classify(batch)
             spans = self._window_spans(result.activity)
-            for index, scores, own in zip(chosen, result.scores, spans, strict=True):
+            for index, scores, own in zip(indices, result.scores, spans, strict=True):
                 source, window = pending[index]
-                frames[index] = ScoreFrame(
-                    source,
-                    window.start,
-                    window.stop,
-                    tuple(scores.tolist()),
-                    _shifted(own, window),
-                    window.level.level_dbfs,
-                    window.peak_level_dbfs,
-                    window.level.laeq_db,
+                frames[index] = _frame(
+                    source, window, tuple(scores.tolist()), _shifted(own, window)
                 )
         return iter([frames[index] for index in range(len(pending))])
+
+    def _silent_frame(self, source: str, window: Window) -> ScoreFrame:
+        count = len(self.classifier.labels)
+        return _frame(
+            source, window, (0.0,) * count, ((window.start, window.start),) * count
+        )
 
     def _window_spans(self, activity: Activity) -> NDArray[np.int64]:
         """The active span of each label, in samples from the start of its window."""
@@ -215,6 +216,24 @@ class Pipeline:
             spec.hop_length,
             spec.n_fft,
         )
+
+
+def _frame(
+    source: str,
+    window: Window,
+    scores: tuple[float, ...],
+    spans: tuple[tuple[int, int], ...],
+) -> ScoreFrame:
+    return ScoreFrame(
+        source,
+        window.start,
+        window.stop,
+        scores,
+        spans,
+        window.level.level_dbfs,
+        window.peak_level_dbfs,
+        window.level.laeq_db,
+    )
 
 
 def _shifted(spans: NDArray[np.int64], window: Window) -> tuple[tuple[int, int], ...]:

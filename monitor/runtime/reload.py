@@ -15,8 +15,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
 from monitor.config.base import Settings
 from monitor.config.config import Config
 from monitor.errors import (
@@ -244,11 +242,13 @@ def _model(app: App, config: Config) -> LoadedModel:
     digest = model_digest(wanted.file)
     settings = app.plan.config.model
     is_same = digest == before.digest
-    if is_same and wanted.compute_device == settings.compute_device:
+    if is_same and wanted == settings.model_copy(update={"file": wanted.file}):
         return before
-    # The number of threads holds for the whole process: the swap changes it.
     classifier = Classifier(
-        load_model(wanted.file), wanted.compute_device, settings.threads
+        load_model(wanted.file),
+        wanted.compute_device,
+        wanted.threads,
+        engine=wanted.engine,
     )
     if is_same:
         return replace(before, classifier=classifier)
@@ -279,8 +279,6 @@ def _replace(app: App, plan: Plan, leaving: Collection[str]) -> list[StoreError]
     else:
         stops = {name: app.sources[name].input.timeline.stop for name in leaving}
         app.ended.update(stops)
-    if plan.config.model.threads != app.plan.config.model.threads:
-        torch.set_num_threads(plan.config.model.threads)
     app.plan, app.sources = plan, sources
     return failures
 

@@ -37,6 +37,9 @@ class Comparison:
     """Start of the scores that were used; None: there are none."""
 
     frames: int
+    not_computed: int
+    """Frames that lay below the level gate of their time, and not below that of now:
+    nothing is known of them."""
 
 
 class _SourceReplay:
@@ -94,7 +97,7 @@ def replay(
     replays: dict[tuple[str, str], _SourceReplay] = {}
     found: list[Timed] = []
     first: datetime | None = None
-    frames = 0
+    frames = not_computed = 0
     for item in _in_order(reader, since, until):
         if isinstance(item, Timed):
             for each in replays.values():
@@ -107,6 +110,10 @@ def replay(
             continue
         first = first or item.start
         frames += item.frame_count
+        not_computed += sum(
+            frame.peak_level_dbfs >= level_gate_dbfs and not frame.is_computed
+            for frame in decoded
+        )
         key = (item.session, item.source)
         if key not in replays:
             # A source is in one session at a time: events of the other are over.
@@ -125,13 +132,13 @@ def replay(
     for each in replays.values():
         found += each.finish()
     if first is None:
-        return Comparison([], [], [], None, 0)
+        return Comparison([], [], [], None, 0, 0)
     begin = first if since is None else max(since, first)
     detected = [timed for timed in found if _overlaps(timed, begin, until)]
     stored = [timed for timed in reader.events(begin, until) if timed.start_utc]
     stays, comes = _split(detected, stored)
     _, goes = _split(stored, detected)
-    return Comparison(stays, comes, goes, begin, frames)
+    return Comparison(stays, comes, goes, begin, frames, not_computed)
 
 
 def _decode(row: ScoreRow, labels: int) -> list[ScoreFrame]:

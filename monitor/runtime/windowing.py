@@ -5,13 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from monitor.audio.level import Level, LevelMeter
 from monitor.audio.ring import Samples
 from monitor.audio.timeline import Block
-from monitor.model.frontend import IncrementalLogMel, LogMel
+from monitor.model.frontend import Array, IncrementalLogMel, LogMel
 from monitor.spec import ModelSpec
 
 
@@ -67,7 +65,7 @@ class Window:
 
     start: int
     stop: int
-    log_mel: Tensor
+    log_mel: Array
     """float32, shape (channels, n_mels, window_frames), dB."""
 
     level: Level
@@ -91,7 +89,7 @@ class Windower:
 
         hops_in_window = -(-grid.window_samples // grid.hop_samples)
         self._levels: deque[Level] = deque(maxlen=hops_in_window)
-        self._log_mels: Tensor
+        self._log_mels: Array
         self._hops: _HopLevels
         self._begin_at(0, channels=1)
 
@@ -119,8 +117,8 @@ class Windower:
         if channels != self._channels or block.start != self._stop:
             self._begin_at(block.start, channels)
         self._stop += count
-        new_frames = self._frames.push(torch.from_numpy(samples))
-        self._log_mels = torch.cat([self._log_mels, new_frames], dim=-1)
+        new_frames = self._frames.push(samples)
+        self._log_mels = np.concatenate([self._log_mels, new_frames], axis=-1)
         windows = []
         for end, level in self._hops.push(samples):
             self._levels.append(level)
@@ -136,7 +134,7 @@ class Windower:
         self._next_window = self.grid.first_from(start)
         self._frames = IncrementalLogMel(self.log_mel, channels, start)
         self._first_frame = self._frames.next_frame
-        self._log_mels = torch.empty(channels, spec.n_mels, 0)
+        self._log_mels = np.empty((channels, spec.n_mels, 0), np.float32)
         meter = LevelMeter(spec.sample_rate, self.level_offset_db)
         self._hops = _HopLevels(meter, self.grid, start, channels)
         self._levels.clear()

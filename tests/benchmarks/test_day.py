@@ -9,7 +9,7 @@ import numpy as np
 import psutil
 import pytest
 
-from monitor.model.model_file import save_model
+from monitor.model.trained import save_model
 from tests.support.daemon import RunningMonitor
 from tests.support.models import seeded_model
 from tests.support.signals import noise

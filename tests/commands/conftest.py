@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.model.model_file import save_model
+from monitor.model.trained import save_model
 from tests.support.clock import FakeClock
 from tests.support.health import trouble
 from tests.support.models import seeded_model

@@ -4,9 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
-HEAVY = ("torch", "torchaudio", "matplotlib", "sklearn", "scipy")
+HEAVY = ("torch", "torchaudio", "onnxruntime", "matplotlib", "sklearn", "scipy")
 SCRIPT = f"""
 import sys
 from monitor.commands.app import run_command_line
@@ -62,3 +64,23 @@ def test_check_of_a_microphone_loads_no_library_for_sound_or_the_network(
     )
     assert "the configuration is valid" in result.stdout
     assert result.stdout.splitlines()[-1] == "loaded:"
+
+
+def test_listening_and_analysing_load_nothing_that_only_training_needs(
+    tmp_path: Path,
+) -> None:
+    script = SCRIPT.replace(str(HEAVY), str(tuple(set(HEAVY) - {"onnxruntime"})))
+    sound = tmp_path / "short.wav"
+    soundfile.write(sound, np.zeros(44_100), 44_100)
+    for arguments in (
+        ["run", "--input", f"file:{sound}", "--speed", "max"],
+        ["analyze", str(sound)],
+    ):
+        result = subprocess.run(
+            [sys.executable, "-c", script, *arguments],
+            env={"HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert result.stdout.splitlines()[-1] == "loaded:", result.stderr

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from monitor.errors import ModelFileError
-from monitor.model.model_file import load_model, save_model
+from monitor.model.trained import load_model, save_model
 from tests.support.daemon import RunningMonitor
 from tests.support.fault_monitor import PATIENCE_SECONDS, Figure
 from tests.support.models import seeded_model

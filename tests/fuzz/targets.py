@@ -41,7 +41,7 @@ class ModelFile:
     """`load_model` and the command `model`."""
 
     def __init__(self, folder: Path) -> None:
-        from monitor.model.model_file import save_model
+        from monitor.model.trained import save_model
         from tests.support.models import seeded_model
         from tests.support.recordings import SMALL_SPEC
 
@@ -91,16 +91,14 @@ class ModelFile:
             code = run_command_line(["model", str(self._path)])
         assert code in (0, 1)
         try:
-            model = load_model(self._path)
+            classifier = Classifier(load_model(self._path), "cpu")
         except SoundMonitorError as error:
             one_sentence(error)
             return False
         assert code == 0
-        spec = model.spec
-        import torch
-
+        spec = classifier.spec
         shape = (1, spec.channels, spec.n_mels, spec.window_frames)
-        result = Classifier(model, "cpu").classify(torch.zeros(shape))
+        result = classifier.classify(np.zeros(shape, np.float32))
         assert np.isfinite(result.scores).all()
         return True
 

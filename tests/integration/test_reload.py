@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from monitor.audio.sources.demo import render_scene
-from monitor.model.model_file import load_model, save_model
+from monitor.model.trained import load_model, save_model
 from monitor.spec import ModelSpec
 from tests.support.daemon import RunningMonitor
 from tests.support.endpoint import running_endpoint

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from monitor.audio.sources.demo import render_scene
-from monitor.model.model_file import save_model
+from monitor.model.trained import save_model
 from tests.support.daemon import RunningMonitor
 from tests.support.models import seeded_model
 

@@ -11,13 +11,15 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from torch.overrides import TorchFunctionMode
 
 from monitor.errors import UsageError
+from monitor.model import classifier
 from monitor.model.classifier import Classifier, active_spans, span_samples
+from monitor.model.trained import to_stored
 from monitor.spec import ModelSpec
-from tests.support.models import seeded_model, seeded_windows
+from tests.support.models import seeded_model, seeded_windows, stored_model
 
 
 def test_it_has_the_properties_of_the_model():
-    classifier = Classifier(seeded_model(), "cpu")
+    classifier = Classifier(stored_model(), "cpu")
     assert classifier.name == "seeded"
     assert classifier.labels == ("siren", "drilling", "gun_shot")
     assert classifier.spec == ModelSpec()
@@ -30,9 +32,9 @@ def test_scores_and_activity_are_the_networks_at_the_labels_temperatures():
     model = seeded_model()
     windows = seeded_windows(2)
     with torch.no_grad():
-        logits, activity = model.network(windows)
+        logits, activity = model.network(torch.from_numpy(windows))
     temperatures = torch.tensor([2.0, 0.5, 1.0])  # gun_shot has none of its own
-    result = Classifier(model, "cpu").classify(windows)
+    result = Classifier(to_stored(model), "cpu").classify(windows)
     assert result.scores.dtype == result.activity.dtype == np.float32
     assert result.scores.shape == (2, 3)
     assert result.activity.shape == (2, 3, 22)
@@ -44,36 +46,29 @@ def test_scores_and_activity_are_the_networks_at_the_labels_temperatures():
 
 @pytest.mark.parametrize("channels", [1, 2])
 def test_a_window_scores_the_same_in_any_batch(channels: int):
-    classifier = Classifier(seeded_model(), "cpu")
+    classifier = Classifier(stored_model(), "cpu")
     windows = seeded_windows(7, channels)
     together = classifier.classify(windows)
     for index in range(7):
-        alone = classifier.classify(windows[index : index + 1].clone())
+        alone = classifier.classify(windows[index : index + 1].copy())
         assert np.array_equal(alone.scores[0], together.scores[index])
         assert np.array_equal(alone.activity[0], together.activity[index])
 
 
 def test_mono_counts_as_two_equal_channels():
-    classifier = Classifier(seeded_model(), "cpu")
+    classifier = Classifier(stored_model(), "cpu")
     mono = seeded_windows(2, channels=1)
-    stereo = classifier.classify(mono.expand(-1, 2, -1, -1))
+    stereo = classifier.classify(np.repeat(mono, 2, axis=1))
     assert np.abs(classifier.classify(mono).scores - stereo.scores).max() < 1e-5
 
 
 def test_a_model_in_training_is_used_in_evaluation_mode_and_left_in_training():
     model = seeded_model()
-    expected = Classifier(model, "cpu").classify(seeded_windows(2))
+    expected = Classifier(to_stored(model), "cpu").classify(seeded_windows(2))
     model.network.train()
-    result = Classifier(model, "cpu").classify(seeded_windows(2))
+    result = Classifier(to_stored(model), "cpu").classify(seeded_windows(2))
     assert np.array_equal(result.scores, expected.scores)
     assert model.network.training
-
-
-def test_torch_keeps_to_the_threads_given():
-    Classifier(seeded_model(), "cpu", threads=2)
-    assert torch.get_num_threads() == 2
-    Classifier(seeded_model(), "cpu", threads=1)
-    assert torch.get_num_threads() == 1
 
 
 class FakeGpu(TorchFunctionMode):
@@ -98,6 +93,7 @@ class FakeGpu(TorchFunctionMode):
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGpu]:
     """A fake GPU that torch reports as available."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(classifier, "likely_gpu", lambda: "cuda")
     with FakeGpu() as fake:
         yield fake
 
@@ -117,8 +113,8 @@ class TestGpuThatFailsInUse:
     def test_the_cpu_takes_over(
         self, error: Exception, compute_device: str, gpu: FakeGpu, caplog
     ):
-        expected = Classifier(seeded_model(), "cpu").classify(seeded_windows(3))
-        classifier = Classifier(seeded_model(), compute_device)
+        expected = Classifier(stored_model(), "cpu").classify(seeded_windows(3))
+        classifier = Classifier(stored_model(), compute_device)
         before = classifier.classify(seeded_windows(3))
         assert classifier.compute_device == "cuda"
         assert np.abs(before.scores - expected.scores).max() < 1e-5
@@ -138,7 +134,7 @@ class TestGpuThatFailsInUse:
         ]
 
     def test_it_does_not_come_back(self, compute_device: str, gpu: FakeGpu):
-        classifier = Classifier(seeded_model(), compute_device)
+        classifier = Classifier(stored_model(), compute_device)
         gpu.breaks = torch.OutOfMemoryError("CUDA out of memory.")
         classifier.classify(seeded_windows(1))
         gpu.breaks = None
@@ -148,8 +144,8 @@ class TestGpuThatFailsInUse:
     def test_scores_that_are_not_finite_count_as_failure(
         self, compute_device: str, gpu: FakeGpu
     ):
-        expected = Classifier(seeded_model(), "cpu").classify(seeded_windows(2))
-        classifier = Classifier(seeded_model(), compute_device)
+        expected = Classifier(stored_model(), "cpu").classify(seeded_windows(2))
+        classifier = Classifier(stored_model(), compute_device)
         gpu.spoils = True
         after = classifier.classify(seeded_windows(2))
         assert np.array_equal(after.scores, expected.scores)
@@ -157,9 +153,9 @@ class TestGpuThatFailsInUse:
 
 
 def test_an_error_on_the_cpu_is_raised():
-    classifier = Classifier(seeded_model(), "cpu")
-    with pytest.raises(RuntimeError):
-        classifier.classify(torch.zeros(1, 2, 3, 4))
+    classifier = Classifier(stored_model(), "cpu")
+    with pytest.raises(Exception, match="Got invalid dimensions"):
+        classifier.classify(np.zeros((1, 2, 3, 4), np.float32))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA GPU")
@@ -168,12 +164,13 @@ class TestGpuThatNeverWorked:
 
     @pytest.fixture(params=["absent", "broken"], autouse=True)
     def state(self, request, monkeypatch: pytest.MonkeyPatch) -> str:
+        monkeypatch.setattr(classifier, "likely_gpu", lambda: "cuda")
         if request.param == "broken":
             monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
         return request.param
 
     def test_auto_falls_back_to_the_cpu_and_logs_the_reason(self, state: str, caplog):
-        classifier = Classifier(seeded_model(), "auto")
+        classifier = Classifier(stored_model(), "auto")
         classifier.classify(seeded_windows(1))
         assert classifier.compute_device == "cpu"
         messages = [record.getMessage() for record in caplog.records]
@@ -184,10 +181,10 @@ class TestGpuThatNeverWorked:
     def test_an_explicit_one_is_a_usage_error(self, state: str):
         rule = "is not there" if state == "absent" else "does not work"
         with pytest.raises(UsageError, match=rf"compute_device: cuda {rule}.* cpu"):
-            Classifier(seeded_model(), "cuda")
+            Classifier(stored_model(), "cuda")
 
     def test_an_explicit_one_may_fall_back_to_the_cpu(self, state: str, caplog):
-        classifier = Classifier(seeded_model(), "cuda", cpu_fallback=True)
+        classifier = Classifier(stored_model(), "cuda", cpu_fallback=True)
         classifier.classify(seeded_windows(1))
         assert classifier.compute_device == "cpu"
         assert classifier.failed_compute_device == "cuda"
@@ -199,8 +196,8 @@ class TestGpuThatNeverWorked:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_a_gpu_gives_the_scores_of_the_cpu():
     windows = seeded_windows(5)
-    here = Classifier(seeded_model(), "cpu").classify(windows)
-    there = Classifier(seeded_model(), "cuda").classify(windows)
+    here = Classifier(stored_model(), "cpu").classify(windows)
+    there = Classifier(stored_model(), "cuda").classify(windows)
     assert np.abs(here.scores - there.scores).max() < 2e-3  # TF32
 
 

@@ -6,18 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from monitor.commands.app import run_command_line
 from monitor.commands.benchmark import benchmark
-from monitor.errors import ModelFileError, UsageError
+from monitor.errors import ModelFileError, SoundMonitorError, UsageError
 from monitor.model.classifier import Classifier
-from monitor.runtime.benchmark import (
-    baseline,
+from monitor.runtime.benchmark import run_benchmark
+from monitor.runtime.contenders import (
+    article_method,
+    foreign_model,
     resident_mib,
-    run_benchmark,
     samples_to_records,
     samples_to_scores,
-    typical_cpu_ms,
 )
-from tests.support.models import seeded_model
+from tests.support.models import stored_model
 
 
 def test_a_missing_model_and_an_unknown_preset_are_named(tmp_path: Path):
@@ -33,24 +34,33 @@ def test_a_model_and_a_preset_at_once_are_refused():
 
 
 def test_every_measured_step_can_be_repeated():
-    classifier = Classifier(seeded_model(), "cpu")
-    hop_seconds, records = samples_to_records(classifier)
-    assert hop_seconds == pytest.approx(48 * 512 / 44_100)
-    steps = (records, samples_to_scores(classifier), baseline())
-    assert all(cost > 0 for cost in typical_cpu_ms(steps, 1))
+    classifier = Classifier(stored_model(), "cpu")
+    for work in (
+        samples_to_records(classifier),
+        samples_to_scores(classifier),
+        article_method(),
+    ):
+        assert work.seconds == pytest.approx(48 * 512 / 44_100)
+        work.step()
+        work.step()
 
 
-def test_the_time_of_a_step_is_that_of_its_typical_round():
-    """A disturbance in one round of three does not count."""
-    now, calls = 0.0, 0
+def test_another_model_in_onnx_form_is_run(tmp_path: Path):
+    path = tmp_path / "other.onnx"
+    path.write_bytes(stored_model().graphs[1])
+    work = foreign_model(path)
+    work.step()
+    assert work.seconds == pytest.approx(48 * 512 / 44_100)
 
-    def work(seconds: float) -> None:
-        nonlocal now, calls
-        calls += 1
-        now += 10 * seconds if 60 < calls <= 90 else seconds
 
-    steps = [lambda: work(0.001), lambda: work(0.003)]
-    assert typical_cpu_ms(steps, 60, lambda: now) == pytest.approx([1.0, 3.0])
+def test_a_model_that_cannot_be_run_is_one_sentence(tmp_path: Path):
+    with pytest.raises(UsageError, match="there is no such file"):
+        foreign_model(tmp_path / "missing.onnx")
+    (tmp_path / "text.onnx").write_text("no model")
+    with pytest.raises(UsageError, match=r"text.onnx: cannot be used"):
+        foreign_model(tmp_path / "text.onnx")
+    with pytest.raises(SoundMonitorError, match=r"text.onnx: cannot be used"):
+        run_benchmark(None, against=tmp_path / "text.onnx", windows=1)
 
 
 def test_memory_that_is_filled_is_counted():
@@ -60,17 +70,29 @@ def test_memory_that_is_filled_is_counted():
     assert filled[-1] == 1
 
 
-def test_the_json_has_the_documented_keys(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_table_picture_and_json_hold_the_figures_of_each_contender(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     monkeypatch.setattr("monitor.runtime.benchmark.PROCESSES", 1)
-    assert benchmark(preset="article", as_json=True) == 0
+    monkeypatch.setattr("monitor.runtime.benchmark.WINDOWS", 1)
+    picture = tmp_path / "costs.png"
+    arguments = ["benchmark", "--preset", "article", "--plot", str(picture)]
+    assert run_command_line(arguments) == 0
+    table = capsys.readouterr().out
+    assert "the article's method" in table
+    assert "samples to records" in table
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+    assert run_command_line([*arguments[:3], "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
-    assert figures.keys() >= {
+    contenders = {each["name"]: each for each in figures.pop("contenders")}
+    assert contenders.keys() == {"scores", "records", "article", "article network"}
+    assert figures.keys() == {
         "real_time_factor",
         "cpu_ms_per_window",
         "baseline_cpu_ms_per_window",
         "speedup",
+        "pipeline_cpu_ms_per_window",
         "sources_per_core",
         "rss_mib",
         "startup_seconds",

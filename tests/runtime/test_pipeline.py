@@ -21,7 +21,7 @@ from monitor.records import Event, Gap, Onset, Record, ScoreFrame
 from monitor.runtime.pipeline import Pipeline, _shifted
 from monitor.runtime.windowing import Window
 from monitor.spec import ModelSpec
-from tests.support.models import seeded_model
+from tests.support.models import stored_model
 from tests.support.signals import cut, noise, silence, sine
 
 HOP = 48 * 512
@@ -30,7 +30,7 @@ WINDOW = 343 * 512 + 1024
 
 @pytest.fixture(scope="module")
 def classifier() -> Classifier:
-    return Classifier(seeded_model(), "cpu")
+    return Classifier(stored_model(), "cpu")
 
 
 def make_pipeline(
@@ -249,8 +249,29 @@ def test_the_hop_must_suit_the_network(classifier):
 
 def test_a_model_of_one_channel_takes_the_mean_of_two():
     spec = ModelSpec(channels=1)
-    alone = Classifier(seeded_model(spec=spec), "cpu")
+    alone = Classifier(stored_model(spec=spec), "cpu")
     stereo = noise(5, 0.2, channels=2)
     mixed = stereo.mean(axis=0, keepdims=True)
     analysed = score_frames(run(make_pipeline(alone), [stereo]))
     assert analysed == score_frames(run(make_pipeline(alone), [mixed]))
+
+
+def test_below_the_level_gate_the_network_does_not_run(classifier, monkeypatch):
+    windows = 0
+    classify = classifier.classify
+
+    def counting(batch):
+        nonlocal windows
+        windows += len(batch)
+        return classify(batch)
+
+    monkeypatch.setattr(classifier, "classify", counting)
+    scene = np.concatenate([noise(10, 1e-5), noise(5, 0.1), noise(10, 1e-5)], axis=1)
+    frames = score_frames(run(make_pipeline(classifier), [scene]))
+    computed = [frame.is_computed for frame in frames]
+    assert computed == [frame.peak_level_dbfs >= -70 for frame in frames]
+    assert windows == sum(computed) < len(frames)
+    for frame in frames:
+        if not frame.is_computed:
+            assert set(frame.scores) == {0.0}
+            assert all(start == stop for start, stop in frame.spans)

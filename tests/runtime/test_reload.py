@@ -14,7 +14,7 @@ from monitor.clock import SystemClock
 from monitor.config.config import Config
 from monitor.config.load import parse_config
 from monitor.errors import ConfigError, StoreError
-from monitor.model.model_file import save_model
+from monitor.model.trained import save_model
 from monitor.runtime import reload as reload_module
 from monitor.runtime.app import App, Environment, load, plan_app
 from monitor.runtime.health import HealthReport

@@ -150,7 +150,7 @@ def test_only_the_given_time_range_is_compared(tmp_path: Path) -> None:
 def test_without_scores_the_comparison_is_empty(tmp_path: Path) -> None:
     path = tmp_path / "monitor.db"
     make_store(path).close()
-    assert again(path) == Comparison([], [], [], None, 0)
+    assert again(path) == Comparison([], [], [], None, 0, 0)
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,13 @@ from monitor.sinks.sink import MemorySink
 from monitor.statistics import Levels, Listened, Loss, SourceStatistics, Statistics
 from tests.support.clock import FakeClock
 from tests.support.health import hop
-from tests.support.models import seeded_model
+from tests.support.models import stored_model
 from tests.support.timed import SAMPLE_RATE, event, frame, samples, state, timed
 
 
 @pytest.fixture(scope="module")
 def classifier() -> Classifier:
-    return Classifier(seeded_model(), "cpu")
+    return Classifier(stored_model(), "cpu")
 
 
 class Bench:

@@ -15,7 +15,7 @@ from monitor.runtime.worker import Worker
 from monitor.sinks.sink import MemorySink
 from tests.runtime.test_pipeline import make_pipeline
 from tests.support.clock import FakeClock
-from tests.support.models import seeded_model
+from tests.support.models import stored_model
 from tests.support.signals import noise
 from tests.support.simulation import make_parts, source_input
 
@@ -33,7 +33,7 @@ class Bench:
         self.sink = MemorySink()
         self.stop = threading.Event()
         street = source_input(self.timeline, SampleClock(self.clock, RATE))
-        pipeline = make_pipeline(Classifier(seeded_model(), "cpu"))
+        pipeline = make_pipeline(Classifier(stored_model(), "cpu"))
         self.parts = make_parts(pipeline, {"street": street}, [self.sink])
         self.worker = Worker(self.parts, wakeup=self.wakeup, clock=self.clock)
 

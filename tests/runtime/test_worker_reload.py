@@ -29,7 +29,7 @@ from monitor.sinks.sink import MemorySink, Sink
 from monitor.spec import ModelSpec
 from tests.runtime.test_pipeline import make_pipeline
 from tests.support.clock import FakeClock
-from tests.support.models import seeded_model
+from tests.support.models import stored_model
 from tests.support.signals import noise
 from tests.support.simulation import make_parts, source_input
 
@@ -95,7 +95,7 @@ class Bench:
 
 @pytest.fixture(scope="module")
 def classifier() -> Classifier:
-    return Classifier(seeded_model(), "cpu")
+    return Classifier(stored_model(), "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +182,7 @@ def test_another_hop_moves_the_windows(
 
 
 def test_another_model_goes_on_with_the_next_window(classifier: Classifier) -> None:
-    other = Classifier(seeded_model(seed=1), "cpu")
+    other = Classifier(stored_model(seed=1), "cpu")
     alone = Bench(other)
     alone.deliver(20)
     expected = {frame.start: values(frame) for frame in frames(alone.finish())}
@@ -375,7 +375,7 @@ def test_a_removed_source_takes_its_troubles_along_and_a_kept_one_keeps_them(
 
 
 def test_a_model_of_another_rate_reopens_the_sources(classifier: Classifier) -> None:
-    other = Classifier(seeded_model(spec=ModelSpec(sample_rate=32_000)), "cpu")
+    other = Classifier(stored_model(spec=ModelSpec(sample_rate=32_000)), "cpu")
     bench = Bench(classifier)
     bench.deliver(9)
     bench.work()

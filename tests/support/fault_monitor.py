@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from monitor.model.model_file import save_model
+from monitor.model.trained import save_model
 from tests.support import faulty_source
 from tests.support.daemon import RunningMonitor
 from tests.support.endpoint import Endpoint, running_endpoint

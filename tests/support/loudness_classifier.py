@@ -3,11 +3,11 @@
 from typing import ClassVar
 
 import numpy as np
-from torch import Tensor
 
 from monitor.config.detection import DetectionSettings, LabelSettings
 from monitor.detection.rules import resolve_rules
 from monitor.model.classifier import Classification
+from monitor.model.frontend import Array
 from monitor.runtime.pipeline import Pipeline
 from monitor.spec import ModelSpec
 
@@ -38,8 +38,8 @@ class LoudnessClassifier:
     compute_device = "cpu"
     failed_compute_device = None
 
-    def classify(self, windows: Tensor) -> Classification:
-        levels = windows.mean(dim=(1, 2)).numpy()  # (batch, frames)
+    def classify(self, windows: Array) -> Classification:
+        levels = windows.mean(axis=(1, 2))  # (batch, frames)
         activity = np.where(levels >= LOUD_DB, 0.95, 0.01).astype(np.float32)
         return Classification(activity.max(axis=1, keepdims=True), activity[:, None])
 

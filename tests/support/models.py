@@ -1,10 +1,13 @@
 """Small models with known weights, for tests."""
 
+import numpy as np
 import torch
 
 from monitor.model.card import ModelCard, Thresholds
-from monitor.model.model_file import TrainedModel
+from monitor.model.frontend import Array
+from monitor.model.model_file import Model
 from monitor.model.networks import build_network
+from monitor.model.trained import TrainedModel, to_stored
 from monitor.spec import ModelSpec
 
 
@@ -38,8 +41,15 @@ def seeded_model(
     return TrainedModel(network, spec, card)
 
 
-def seeded_windows(batch: int, channels: int = 2, seed: int = 0) -> torch.Tensor:
+def stored_model(
+    preset: str = "article", spec: ModelSpec | None = None, seed: int = 0
+) -> Model:
+    """The same as the content of a model file."""
+    return to_stored(seeded_model(preset, spec, seed))
+
+
+def seeded_windows(batch: int, channels: int = 2, seed: int = 0) -> Array:
     """Log-mel windows (batch, channels, 64, 344) of noise, dB."""
-    generator = torch.Generator().manual_seed(seed)
     shape = (batch, channels, 64, 344)
-    return torch.randn(shape, generator=generator) * 15 - 40
+    windows = np.random.default_rng(seed).normal(-40, 15, shape)
+    return windows.astype(np.float32)

@@ -14,7 +14,7 @@ import yaml
 from safetensors.torch import load_file
 
 from monitor.errors import UsageError
-from monitor.model.model_file import load_model
+from monitor.model.trained import load_model
 from tests.support import ROOT
 from tests.support.band_training import BandBatches, settings_of, train_bands
 from tests.support.recordings import LABELS, SMALL_SPEC, write_folders

@@ -15,7 +15,8 @@ import yaml
 from monitor.commands.app import run_command_line
 from monitor.config.detection import DetectionSettings
 from monitor.model.classifier import Classifier
-from monitor.model.model_file import load_model, save_model
+from monitor.model.model_file import load_model as load_file
+from monitor.model.trained import load_model, save_model
 from tests.support.daemon import START_SECONDS, RunningMonitor
 from tests.support.recordings import (
     LABELS,
@@ -86,7 +87,7 @@ def test_the_report_is_one_page_with_figures_and_pictures(model: Path) -> None:
 
 
 def test_the_model_runs_in_the_monitor_unchanged(model: Path) -> None:
-    classifier = Classifier(load_model(model), "cpu")
+    classifier = Classifier(load_file(model), "cpu")
     quiet = np.random.default_rng(0).normal(0, 1e-3, (1, 20_000)).astype(np.float32)
     seconds, _ = detect_events(
         iter([quiet, quiet]), classifier, DetectionSettings(hop_frames=16)
@@ -278,6 +279,8 @@ def test_what_fails_at_the_end_fails_before_recordings_are_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "settings.yaml").write_text("{}")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "unread.wav").touch()
     (tmp_path / "m.safetensors").mkdir()
     assert train(tmp_path, "m") == 2
     assert "is a folder; name a file" in capsys.readouterr().err

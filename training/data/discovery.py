@@ -58,6 +58,16 @@ _FOREGROUND = 1
 _ESC50_NAME = re.compile(r"^(?P<fold>\d)-(?P<group>\d+)-[A-Z](-\d+)?$")
 
 
+def reject_empty(data: Path) -> None:
+    """Reject a data set without any file, before slow libraries are imported.
+
+    Raises:
+        DatasetError: As `read_manifest`.
+    """
+    if not data.is_file() and not any(names for _, _, names in os.walk(data)):
+        read_manifest(data)
+
+
 def read_manifest(
     data: str | Path,
     label_pattern: str | None = None,

@@ -37,7 +37,7 @@ def read_weights(path: Path) -> Weights:
     Raises:
         UsageError: The package onnx is not installed, or it is no ONNX file.
     """
-    require_extra("onnx", "onnx", "--teacher")
+    require_extra("train", "onnx", "--teacher")
     import onnx
     from onnx import numpy_helper
 

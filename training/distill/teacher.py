@@ -15,14 +15,13 @@ from sklearn.preprocessing import StandardScaler
 from torch.nn import functional
 
 from monitor.errors import UsageError
-from monitor.extras import require_extra
 from monitor.spec import ModelSpec
 from training.data.decoded import Advance
 from training.data.manifest import Clip
 from training.mixtures.material import Material
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession  # type: ignore[import-untyped]
+    from onnxruntime import InferenceSession
 
 
 Array = NDArray[np.float32]
@@ -80,7 +79,6 @@ class Teacher:
 
     def _open(self) -> "InferenceSession":
         if self._session is None:
-            require_extra("onnx", "onnxruntime", "--teacher")
             import onnxruntime
 
             options = onnxruntime.SessionOptions()

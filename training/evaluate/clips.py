@@ -14,8 +14,8 @@ from pydantic import ValidationError
 from monitor.errors import DatasetError, ModelFileError
 from monitor.model.card import first_fault
 from monitor.model.frontend import LogMel
-from monitor.model.model_file import TrainedModel, load_model
 from monitor.model.networks import Network, count_parameters_and_macs
+from monitor.model.trained import TrainedModel, load_model
 from monitor.spec import ModelSpec
 from training.config import TrainingSettings
 from training.data.decoded import Advance, ClipStore, ignore

@@ -19,8 +19,8 @@ from monitor.detection.rules import resolve_rules
 from monitor.errors import DatasetError
 from monitor.model.card import ModelCard
 from monitor.model.classifier import Classifier
-from monitor.model.model_file import TrainedModel
 from monitor.model.networks.base import Network
+from monitor.model.trained import TrainedModel
 from monitor.records import Record, ScoreFrame
 from training.data.decoded import Advance
 from training.data.discovery import find_recordings

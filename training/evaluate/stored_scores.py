@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from monitor.config.detection import DetectionSettings
 from monitor.errors import DatasetError, StoreError
-from monitor.model.model_file import TrainedModel
+from monitor.model.trained import TrainedModel
 from monitor.sinks.store.queries import Reader, open_to_read
 from monitor.sinks.store.records import Session
 from monitor.sinks.store.scores import ScoreRow
@@ -108,7 +108,10 @@ def _read_series(
         scores = table.scores[:, order].astype(np.float32)
         # A window below the level gate begins no event, whatever its scores.
         scores[table.levels[:, 1] < detection.level_gate_dbfs] = 0
-        keep = _kept(row, facts.sample_rate, query)
+        heard = table.levels[:, 1] >= detection.level_gate_dbfs
+        if (unknown := heard & ~table.computed).any():
+            unfit.add("windows below the level gate of their time: not computed")
+        keep = _kept(row, facts.sample_rate, query) & ~unknown
         _add(of_source[row.session, row.source], row, scores, keep)
     for reason in sorted(unfit):
         logger.warning("left out: %s", reason)

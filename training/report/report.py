@@ -23,7 +23,6 @@ from training.data.decoded import ClipStore
 from training.data.manifest import Clip
 from training.evaluate.out_of_fold import Calibration, OutOfFold, calibrated_scores
 from training.losses import PreparedBatch
-from training.mixtures.dataset import to_log_mel
 from training.report import pictures
 
 Array = NDArray[np.float32]
@@ -136,7 +135,7 @@ def _draw_test(
 ) -> dict[str, Figure]:
     scores, truth, labels = tested.scores, tested.truth, card.labels
     samples = store.read(tested.clips[0].path)[:1]
-    log_mel = to_log_mel(LogMel(spec), samples)[0]
+    (log_mel,) = LogMel(spec)(samples)
     return {
         "Confusion matrix": pictures.confusion_matrix(card.report["confusion"], labels),
         "Precision and recall": pictures.precision_recall(scores, truth, labels),

@@ -16,7 +16,7 @@ from monitor.config.detection import DetectionSettings
 from monitor.detection.rules import resolve_rules
 from monitor.errors import AudioFileError, DatasetError, UsageError
 from monitor.model.classifier import Classifier
-from monitor.model.model_file import TrainedModel
+from monitor.model.trained import TrainedModel, to_stored
 from monitor.records import Event, Onset, Record, ScoreFrame
 from monitor.runtime.pipeline import Pipeline
 from training.data.decoded import Advance
@@ -219,7 +219,7 @@ def evaluate_on_scenes(
     advance: Advance,
 ) -> list[StreamResult]:
     """Run the monitor on streams made of clips over negatives."""
-    classifier = Classifier(model, "cpu")
+    classifier = Classifier(to_stored(model), "cpu")
     settings = SceneSettings(hours=hours)
     if not clips:
         settings = SceneSettings(hours=hours, events_per_minute=0.0)

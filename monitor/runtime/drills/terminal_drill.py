@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import pty
 import select
 import time
 from collections.abc import Iterator
@@ -89,7 +88,7 @@ def _seconds_until_drawn(reader: int) -> float:
 @contextlib.contextmanager
 def _pseudo_terminal() -> Iterator[tuple[int, int]]:
     """The end of a terminal that shows, and the end that a program prints on."""
-    reader, writer = pty.openpty()
+    reader, writer = os.openpty()
     try:
         yield reader, writer
     finally:

@@ -6,7 +6,8 @@ the other, all little-endian:
     uint16  (labels, frames)     scores, 65535 stands for 1; the first value of a label,
                                  then the differences from frame to frame, modulo 65536
     int32   (labels, 2, frames)  spans: first and past-last sample, from the start of
-                                 the frame's window
+                                 the frame's window; empty: the window lay below the
+                                 level gate, and its scores were not computed
     int16   (3, frames)          level_dbfs, peak_level_dbfs and laeq_db in 0.01 dB;
                                  -32768 stands for a level that is not finite
 
@@ -59,6 +60,11 @@ class ScoreArrays:
 
     levels: NDArray[np.float64]
     """(frames, 3): level_dbfs, peak_level_dbfs, laeq_db."""
+
+    @property
+    def computed(self) -> NDArray[np.bool_]:
+        """(frames,): see `ScoreFrame.is_computed`."""
+        return np.asarray((self.spans[..., 0] < self.spans[..., 1]).all(axis=1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from monitor.commands.app import run_command_line
-from monitor.model.model_file import load_model
+from monitor.model.trained import load_model
 from tests.support.recordings import (
     LABELS,
     SMALL_SPEC,

@@ -12,8 +12,9 @@ import yaml
 
 from monitor.commands.app import run_command_line
 from monitor.config.load import read_yaml
-from monitor.model.model_file import ModelCard, TrainedModel, load_model, save_model
+from monitor.model.card import ModelCard
 from monitor.model.networks import build_network
+from monitor.model.trained import TrainedModel, load_model, save_model
 from tests.support.recordings import LABELS, RATE, SMALL_SPEC, write_folders
 from training.evaluate.recalibrate import (
     LabelThreshold,

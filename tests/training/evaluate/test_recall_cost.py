@@ -9,9 +9,10 @@ import torch
 
 from monitor.commands.app import run_command_line
 from monitor.config.detection import DetectionSettings
+from monitor.model.card import ModelCard, Thresholds
 from monitor.model.classifier import Classifier
-from monitor.model.model_file import ModelCard, Thresholds, TrainedModel, save_model
 from monitor.model.networks import build_network
+from monitor.model.trained import TrainedModel, save_model, to_stored
 from tests.support.recordings import LABELS, RATE, SMALL_SPEC, sound
 from training.evaluate.recalibrate import detect, recall_costs, score_streams
 from training.streams.evaluate import evaluate_streams
@@ -62,7 +63,9 @@ def advance(name: str, done: int, total: int) -> None:
 @pytest.fixture(name="middle", scope="module")
 def _middle(streams: Path) -> float:
     """An onset threshold that scores cross now and then."""
-    scored = score_streams(streams, Classifier(model_with(0.5)), RULES, advance)
+    scored = score_streams(
+        streams, Classifier(to_stored(model_with(0.5))), RULES, advance
+    )
     scores = [frame.scores for stream in scored for frame in stream.frames]
     return float(np.median(scores))
 
@@ -70,7 +73,7 @@ def _middle(streams: Path) -> float:
 def test_repeated_detection_finds_the_events_of_the_monitor(
     streams: Path, middle: float
 ) -> None:
-    classifier = Classifier(model_with(middle))
+    classifier = Classifier(to_stored(model_with(middle)))
     monitored = evaluate_streams(streams, classifier, RULES, advance)
     scored = score_streams(streams, classifier, RULES, advance)
     again = [detect(one, classifier, RULES, classifier.thresholds) for one in scored]
@@ -81,7 +84,7 @@ def test_repeated_detection_finds_the_events_of_the_monitor(
 def test_thresholds_that_nothing_reaches_miss_every_event(
     streams: Path, middle: float
 ) -> None:
-    classifier = Classifier(model_with(middle))
+    classifier = Classifier(to_stored(model_with(middle)))
     scored = score_streams(streams, classifier, RULES, advance)
     found = recall_costs(scored, classifier, RULES, dict.fromkeys(LABELS, (0.999, 0.9)))
     assert set(found) == set(LABELS)

@@ -20,8 +20,8 @@ from monitor.commands.app import run_command_line
 from monitor.config.detection import DetectionSettings, LabelSettings
 from monitor.errors import DatasetError
 from monitor.model.card import ModelCard
-from monitor.model.model_file import TrainedModel, save_model
 from monitor.model.networks import build_network
+from monitor.model.trained import TrainedModel, save_model
 from monitor.records import ScoreFrame, Timed
 from monitor.spec import ModelSpec
 from tests.support.daemon import START_SECONDS, RunningMonitor
