@@ -1,8 +1,10 @@
 """Any file that is not a model of this program is rejected in one sentence."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -10,9 +12,10 @@ from torch import Tensor
 
 from monitor.errors import ModelFileError
 from monitor.model.card import read_card
+from monitor.model.model_file import write_model
 from monitor.model.trained import load_model, save_model
 from tests.support.model_files import change, nested, open_model, rewrite
-from tests.support.models import seeded_model
+from tests.support.models import seeded_model, stored_model
 
 
 @pytest.fixture
@@ -207,3 +210,21 @@ class TestForeignFiles:
     def test_reading_the_card_rejects_what_the_metadata_shows(self, tmp_path: Path):
         with pytest.raises(ModelFileError, match="there is no such model file"):
             read_card(tmp_path / "missing")
+
+
+def test_a_graph_reads_no_other_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ONNX can keep weights in files beside the graph."""
+    stored = stored_model()
+    graph = onnx.load_from_string(stored.graphs[1])
+    weight = max(graph.graph.initializer, key=lambda each: len(each.raw_data))
+    (tmp_path / "weights.bin").write_bytes(weight.raw_data)
+    weight.ClearField("raw_data")
+    weight.data_location = onnx.TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value="weights.bin")
+    path = tmp_path / "model.safetensors"
+    write_model(path, replace(stored, graphs={1: graph.SerializeToString()}))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelFileError, match="its graph cannot be used"):
+        open_model(path)

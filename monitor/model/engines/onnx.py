@@ -4,6 +4,8 @@ One window at a time: batching gains nothing, and so the scores of a window do n
 depend, not even in their last bit, on the other windows that are due.
 """
 
+import os
+
 import numpy as np
 import onnxruntime
 
@@ -57,6 +59,10 @@ def _session(model: Model, channels: int, threads: int) -> onnxruntime.Inference
     options.inter_op_num_threads = 1
     # A thread that spins keeps a core from the captures.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # A graph may name other files for its weights: none is read.
+    options.add_session_config_entry(
+        "session.model_external_initializers_file_folder_path", os.devnull
+    )
     options.enable_cpu_mem_arena = False
     options.log_severity_level = 4  # errors are raised
     try:
