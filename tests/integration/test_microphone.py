@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from monitor.audio.sources.demo import SCENE, render_scene
 from monitor.config.config import Config
 from monitor.model.classifier import Classifier
-from monitor.model.trained import load_model
+from monitor.model.model_file import load_model
 from monitor.records import Onset
 from monitor.runtime.offline import analyze_file
 from monitor.sinks.status_socket import client_paths, query_status
