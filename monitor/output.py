@@ -182,6 +182,8 @@ class Output:
         self.out = self.err if is_one else HandOver(out, "stdout", is_log=False)
         for descriptor in (1, 2):
             _let_nothing_wait(descriptor)
+        # Without a reference, they would close their descriptors.
+        self._replaced = sys.stdout, sys.stderr
         sys.stdout = _text(self.out, sys.stdout.encoding)
         sys.stderr = _text(self.err, sys.stderr.encoding)
         atexit.register(self._drain)

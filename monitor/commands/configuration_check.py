@@ -13,6 +13,7 @@ from monitor.commands.configuration import Configuration
 from monitor.detection.feasibility import Feasibility, examine
 from monitor.detection.rules import LabelRule, resolve_rules
 from monitor.errors import ConfigError, SoundMonitorError
+from monitor.extras import require_extra
 from monitor.model.card import Description, read_card
 from monitor.private_files import restrict_folder
 from monitor.spec import ModelSpec
@@ -90,6 +91,14 @@ def _check_sources(
 
 def _check_model(configuration: Configuration, result: ConfigurationCheck) -> None:
     config = configuration.config
+    if config.model.engine == "torch" or config.model.compute_device not in (
+        "auto",
+        "cpu",
+    ):
+        try:
+            require_extra("train", "torch", "model")
+        except ConfigError as error:
+            result.problems.append(str(error))
     try:
         result.model = spec, card = read_card(config.model.file)
     except SoundMonitorError as error:

@@ -18,7 +18,7 @@ class ModelSettings(Settings):
 
     engine: Literal["onnx", "torch"] = "onnx"
     """Library that runs the network on the CPU: ONNX Runtime, or torch, which is slower
-    and must be installed; a GPU always takes torch."""
+    and needs the extra train; a GPU always takes torch."""
 
     threads: Annotated[int, Field(ge=1, le=64)] = 1
     """CPU threads for the network."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.errors import UsageError
+from monitor.extras import require_extra
 from monitor.model.engines import MISSING, Array, Engine, EngineError
 from monitor.model.golden import golden_vector
 from monitor.model.model_file import Model, check_golden
@@ -129,8 +130,10 @@ class Classifier:
             return self._fall_back(compute_device, fault)
         return engine
 
-    def _on_cpu(self) -> Engine:
-        if self._cpu_engine == "torch":
+    def _on_cpu(self, *, takes_over: bool = False) -> Engine:
+        is_torch = self._cpu_engine == "torch"
+        if is_torch or (takes_over and not self._model.graphs):
+            require_extra("train", "torch", "model.engine")
             engine = _torch_engine(self._model, "cpu", self._threads)
         else:
             from monitor.model.engines.onnx import OnnxEngine
@@ -140,7 +143,7 @@ class Classifier:
         return engine
 
     def _fall_back(self, compute_device: str, fault: str) -> Engine:
-        engine = self._on_cpu()
+        engine = self._on_cpu(takes_over=True)
         _logger.error(
             "the compute device %s %s; going on with the cpu", compute_device, fault
         )

@@ -1,7 +1,6 @@
-"""The front end of the monitor: from samples to log-mel, with numpy.
+"""The front end: from samples to log-mel, with numpy, for monitoring and for training.
 
-`training.features` computes the same for training, with torchaudio; a test holds the
-two together.
+A test compares it with torchaudio's MelSpectrogram.
 """
 
 from collections.abc import Callable

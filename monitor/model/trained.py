@@ -23,7 +23,6 @@ from monitor.model.model_file import (
 )
 from monitor.model.model_file import load_model as load_file
 from monitor.model.networks import Network, build_network
-from monitor.model.networks.export import export_graphs
 from monitor.spec import ModelSpec
 
 
@@ -68,6 +67,8 @@ def save_model(
 def to_stored(model: TrainedModel, *, half: bool = False) -> Model:
     """Build the content of a model file."""
     weights = _arrays_of(model, half)
+    from monitor.model.networks.export import export_graphs  # needs the package onnx
+
     # The graph and the golden vector are those of the stored weights, rounding
     # included.
     network = build_network(model.card.preset, model.spec, len(model.card.labels))

@@ -323,7 +323,10 @@ class Worker:
         )
         if samples:
             self._meter.add_step(now - began, samples / self._parts.sample_rate)
-        windows = sum(isinstance(record, ScoreFrame) for record in records)
+        # Those below the level gate cost next to nothing.
+        windows = sum(
+            isinstance(record, ScoreFrame) and record.is_computed for record in records
+        )
         self._shedding.add_turn(now - began, windows)
         for record in records:
             if isinstance(record, ScoreFrame):

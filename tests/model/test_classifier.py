@@ -1,6 +1,7 @@
 """The classifier: scores depend on the window alone, and a failed GPU is replaced."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from torch.overrides import TorchFunctionMode
 
-from monitor.errors import UsageError
+from monitor.errors import ModelFileError, UsageError
 from monitor.model import classifier
 from monitor.model.classifier import Classifier, active_spans, span_samples
 from monitor.model.trained import to_stored
@@ -268,3 +269,22 @@ def test_a_column_stands_for_half_a_stride_around_the_centre_of_its_frame():
 
 def test_no_span_begins_before_the_window():
     assert span_samples(np.array([0, 1]), 16, 512, 1024).tolist() == [0, 4608]
+
+
+def test_a_gpu_that_fails_leaves_a_model_without_graph_to_torch(
+    gpu: FakeGpu, caplog: pytest.LogCaptureFixture
+):
+    """A model file of an earlier version has no graph for ONNX Runtime."""
+    classifier = Classifier(replace(stored_model(), graphs={}), "cuda")
+    before = classifier.classify(seeded_windows(2))
+    gpu.breaks = RuntimeError("the device is gone")
+    after = classifier.classify(seeded_windows(2))
+    assert (classifier.compute_device, classifier.engine) == ("cpu", "torch")
+    assert np.abs(after.scores - before.scores).max() < 1e-5
+
+
+def test_a_mono_graph_that_differs_is_found():
+    model = stored_model()
+    other = stored_model(seed=1).graphs[1]
+    with pytest.raises(ModelFileError, match=r"other numbers .* \(one channel: scores"):
+        Classifier(replace(model, graphs={**model.graphs, 1: other}), "cpu")

@@ -1,5 +1,7 @@
 """The engines give the same scores, over real sounds and hostile ones."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from monitor.model.model_file import load_model
 from monitor.model.networks import PRESETS
 from monitor.model.trained import network_of, to_stored
 from monitor.spec import ModelSpec
+from tests.support import ROOT
 from tests.support.models import seeded_model, seeded_windows, stored_model
 
 SPEC = ModelSpec()
@@ -91,3 +94,24 @@ def test_saving_leaves_the_network_as_it_was() -> None:
     for name, value in model.network.state_dict().items():
         assert (value == before[name]).all()
     assert all(parameter.requires_grad for parameter in model.network.parameters())
+
+
+def test_no_engine_keeps_or_sends_usage_data(tmp_path: Path) -> None:
+    """ONNX Runtime does by default, except where it believes to be in a test."""
+    script = (
+        "from monitor.model.classifier import Classifier\n"
+        "from monitor.model.model_file import load_model\n"
+        "Classifier(load_model(None), 'cpu')\n"
+        "print(len(__import__('os').listdir('/proc/self/task')))"
+    )
+    home = {"HOME": str(tmp_path), "OPENBLAS_NUM_THREADS": "1"}
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        env=home,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert list(tmp_path.iterdir()) == []
+    assert result.stdout == "1\n"

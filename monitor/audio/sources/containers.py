@@ -152,7 +152,9 @@ def _of_ogg(read: Read, size: int, start: int) -> Extent:
     has_data = False
     while position is not None:
         page = read(position, 27 + 255)
-        if page[:4] != b"OggS" or len(page) < 27:
+        if page[:4] == b"OggS" and len(page) < 27:
+            return "cut off"
+        if page[:4] != b"OggS":
             position = _find(read, re.compile(b"OggS"), position)
             continue
         flags, serial, segments = page[5], page[14:18], page[26]

@@ -70,11 +70,6 @@ class TorchEngine:
         return Output(logits[:count].cpu(), activity[:count].cpu())
 
 
-def best_compute_device() -> str:
-    """The first of `cuda`, `mps` and `cpu` that is available."""
-    return next(name for name in ("cuda", "mps", "cpu") if is_available(name))
-
-
 def is_available(compute_device: str) -> bool:
     """Ask torch for a compute device, which may still fail when it is used."""
     with warnings.catch_warnings():  # torch warns of a missing driver

@@ -116,6 +116,8 @@ class Schedule:
         """Test whether the alert behind `entry`, which has just failed, is tried."""
         return (
             entry.attempts >= PASS_OVER_ATTEMPTS
+            # One that failed on trial alone shows nothing of itself.
+            and entry.alert.id in self._failures
             and entry.alert.id not in self._passed_over
             and self._on_trial is None
             and len(self._passed_over) < MOST_PASSED_OVER

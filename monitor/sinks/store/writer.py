@@ -57,6 +57,8 @@ class Writer:
         self._lock = WriterLock(path)
         self._connection = PathConnection(self.database)
         self._session_key = 0
+        self._may_be_damage = True
+        """A wrong statement is the sign of a damaged schema, but not a second time."""
 
     def write(
         self,
@@ -78,8 +80,10 @@ class Writer:
             try:
                 return self._write(work, synced, lock_seconds)
             except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-                if not (is_damage(error) or _is_of_schema(error)):
-                    raise
+                if not is_damage(error):
+                    if not (_is_of_schema(error) and self._may_be_damage):
+                        raise
+                    self._may_be_damage = False
                 self.set_aside(error)
                 return self._write(work, synced, lock_seconds)
 

@@ -129,3 +129,9 @@ def test_damage_anywhere_has_an_extent_too(
     for position, content in changes:
         data = data[:position] + content + data[position + len(content) :]
     assert extent(data[:stop]) in ("whole", "cut off", "joined", "unknown")
+
+
+def test_an_ogg_that_is_cut_anywhere_has_an_end() -> None:
+    whole = BEGIN + MIDDLE + END
+    for stop in range(4, len(whole)):
+        assert extent(whole[:stop]) in ("cut off", "unknown")

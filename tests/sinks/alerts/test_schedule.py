@@ -194,3 +194,23 @@ def test_without_an_alert_behind_it_the_order_stays() -> None:
     trial.schedule.end_trial()
     assert trial.schedule.passed_over == ()
     assert trial.wait_seconds(first) == 16
+
+
+def test_an_endpoint_that_is_down_keeps_the_order_however_often_it_is_tried() -> None:
+    """The alert behind fails on trial again and again, and is never passed over."""
+    trial = Trial()
+    first, behind = trial.entry(1), trial.entry(2)
+    trials = 0
+    for _ in range(4 * PASS_OVER_ATTEMPTS):
+        first = trial.fail(first)
+        if trial.schedule.may_pass_over(first):
+            trial.schedule.pass_over(first)
+            behind = trial.fail(behind)
+            trials += 1
+            assert not trial.schedule.may_pass_over(behind)
+        assert trial.schedule.passed_over == ()
+        assert trial.schedule.due_among_passed_over(trial.clock.seconds) is None
+        waits = trial.wait_seconds(first)
+        assert waits > 0
+        trial.clock.seconds += waits
+    assert trials > PASS_OVER_ATTEMPTS
