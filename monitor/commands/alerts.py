@@ -156,8 +156,8 @@ def show(
         print_line(f"{name}: {'-' if value is None else value}")
     for attempt in attempts:
         print_line(
-            f"{attempt['at']}  {attempt['outcome']} in "
-            f"{attempt['duration_seconds']:.3f} s: {attempt['detail']}"
+            f"{attempt['at']}  {attempt['outcome']}: {attempt['detail']} (after "
+            f"{attempt['duration_seconds']:.3f} s)"
         )
     for line in json.dumps(body, indent=2).splitlines():
         print_line(line)
