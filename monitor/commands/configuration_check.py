@@ -14,7 +14,7 @@ from monitor.detection.feasibility import Feasibility, examine
 from monitor.detection.rules import LabelRule, resolve_rules
 from monitor.errors import ConfigError, SoundMonitorError
 from monitor.extras import require_extra
-from monitor.model.card import Description, read_card
+from monitor.model.card import Description, has_graph, read_card
 from monitor.private_files import restrict_folder
 from monitor.spec import ModelSpec
 
@@ -104,6 +104,11 @@ def _check_model(configuration: Configuration, result: ConfigurationCheck) -> No
     except SoundMonitorError as error:
         result.problems.append(str(error))
         return
+    if config.model.engine == "onnx" and not has_graph(config.model.file):
+        result.problems.append(
+            f"model.file: {config.model.file} has no graph for ONNX Runtime; add it "
+            f"with: sound-monitor model {config.model.file} --convert NEW_FILE"
+        )
     hop_frames = config.detection.hop_frames
     if hop_frames % card.total_stride:
         result.problems.append(

@@ -182,6 +182,17 @@ def read_card(path: ModelPath) -> Description:
         return file.description
 
 
+def has_graph(path: ModelPath) -> bool:
+    """Return True if the file has a graph for ONNX Runtime, whatever is in it.
+
+    Raises:
+        ModelFileError: As `read_card`.
+    """
+    with open_model_file(path) as file:
+        names: list[str] = file.tensors.keys()
+    return any(name.startswith("graph.") for name in names)
+
+
 def model_digest(path: ModelPath) -> str:
     """SHA-256 of a model file, which identifies its content.
 

@@ -102,8 +102,8 @@ def _run(app: App, reread: Reread) -> int:
     # The last alerts were made when the worker ended the open events.
     seconds = ENDED_EVENTS_SECONDS if is_asked_to_stop else LAST_ALERTS_SECONDS
     code = max(code, _end_alerting(app, seconds, hurry))
-    # The capture has logged what is wrong with a recording.
-    return 1 if app.failure else code
+    # What is wrong has been logged, by the capture of a recording or by the sinks.
+    return 1 if app.failure or app.sinks.pending_records else code
 
 
 def _wait(

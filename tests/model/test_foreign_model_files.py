@@ -12,6 +12,7 @@ from torch import Tensor
 
 from monitor.errors import ModelFileError
 from monitor.model.card import read_card
+from monitor.model.graph_check import graph_fault
 from monitor.model.model_file import write_model
 from monitor.model.trained import load_model, save_model
 from tests.support.model_files import change, nested, open_model, rewrite
@@ -169,7 +170,7 @@ class TestForeignFiles:
             (lambda t: t.pop("graph.mono"), "add it with"),
             (
                 lambda t: t.update({"graph.mono": t["graph.mono"][:-1000]}),
-                "its graph cannot be used",
+                "its graph cannot be read",
             ),
             (
                 lambda t: t.update({"graph.mono": t["graph.stereo"].clone()}),
@@ -228,3 +229,65 @@ def test_a_graph_reads_no_other_file(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ModelFileError, match="its graph cannot be used"):
         open_model(path)
+
+
+def _with_graph(path: Path, change: Callable[[onnx.ModelProto], None]) -> Path:
+    stored = stored_model()
+    graph = onnx.load_from_string(stored.graphs[1])
+    change(graph)
+    write_model(path, replace(stored, graphs={1: graph.SerializeToString()}))
+    return path
+
+
+def _loop(model: onnx.ModelProto) -> None:
+    body = onnx.GraphProto(name="body")
+    node = onnx.helper.make_node("Loop", ["n", "go"], ["out"], body=body)
+    model.graph.node.append(node)
+
+
+def _inner(model: onnx.ModelProto) -> None:
+    inner = onnx.helper.make_attribute("body", onnx.GraphProto(name="body"))
+    model.graph.node[0].attribute.append(inner)
+
+
+def _function(model: onnx.ModelProto) -> None:
+    model.functions.add(name="mine", domain="mine")
+
+
+def _domain(model: onnx.ModelProto) -> None:
+    model.graph.node[0].domain = "com.microsoft"
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        (_loop, "has the operator 'Loop', which no network needs"),
+        (_inner, "holds another graph"),
+        (_function, "has functions of its own"),
+        (_domain, "has an operator of the domain 'com.microsoft'"),
+    ],
+)
+def test_a_graph_with_more_than_our_networks_have_is_not_run(
+    change: Callable[[onnx.ModelProto], None], rule: str, tmp_path: Path
+) -> None:
+    path = _with_graph(tmp_path / "model.safetensors", change)
+    with pytest.raises(ModelFileError, match=rule):
+        open_model(path)
+
+
+def test_scores_that_are_none_are_an_error_at_once(tmp_path: Path) -> None:
+    """Here the sigmoids at the end are left out: logits come out."""
+
+    def shift(model: onnx.ModelProto) -> None:
+        for node in model.graph.node:
+            if node.op_type == "Sigmoid" and node.output[0] in ("scores", "activity"):
+                node.op_type = "Relu"
+
+    path = _with_graph(tmp_path / "model.safetensors", shift)
+    with pytest.raises(ModelFileError, match=r"not between 0 and 1|other numbers"):
+        open_model(path)
+
+
+@pytest.mark.parametrize("stop", [1, 10, 1000, -1])
+def test_a_graph_that_was_cut_short_is_not_run(stop: int) -> None:
+    assert graph_fault(stored_model().graphs[1][:stop]) is not None

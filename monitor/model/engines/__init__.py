@@ -5,6 +5,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.errors import SoundMonitorError
+
 Array = NDArray[np.float32]
 
 
@@ -35,5 +37,5 @@ class Engine(Protocol):
 MISSING = "is not there"
 
 
-class EngineError(RuntimeError):
+class EngineError(SoundMonitorError):
     """The compute device of an engine is missing, or failed."""

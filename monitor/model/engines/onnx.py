@@ -11,6 +11,7 @@ import onnxruntime
 
 from monitor.errors import ModelFileError
 from monitor.model.engines import Array, EngineError
+from monitor.model.graph_check import graph_fault
 from monitor.model.model_file import Model
 
 INPUT, OUTPUTS = "log_mel", ["scores", "activity"]
@@ -33,6 +34,8 @@ class OnnxEngine:
                 f"{model.origin}: was saved without a graph for ONNX Runtime; add it "
                 f"with: sound-monitor model {model.origin} --convert NEW_FILE"
             )
+        labels = len(model.card.labels)
+        self._shapes = (1, labels), (1, labels, _columns(model))
         self._sessions = {
             channels: _session(model, channels, threads) for channels in model.graphs
         }
@@ -49,11 +52,28 @@ class OnnxEngine:
         # ONNX Runtime's own exceptions have no common base but this.
         except Exception as error:
             raise EngineError(f"cannot be computed ({error!s:.200})") from error
+        for scores, activity in parts:
+            if (scores.shape, activity.shape) != self._shapes:
+                raise EngineError("its graph gives results of other shapes")
+            # Also where they are not numbers.
+            if not (_are_scores(scores) and _are_scores(activity)):
+                raise EngineError("gives scores that are not between 0 and 1")
         scores, activity = zip(*parts, strict=True)
         return np.concatenate(scores), np.concatenate(activity)
 
 
+def _are_scores(values: Array) -> bool:
+    return bool(values.min() >= 0 and values.max() <= 1)
+
+
+def _columns(model: Model) -> int:
+    return -(-model.spec.window_frames // model.card.total_stride)
+
+
 def _session(model: Model, channels: int, threads: int) -> onnxruntime.InferenceSession:
+    fault = graph_fault(model.graphs[channels])
+    if fault is not None:
+        raise ModelFileError(f"{model.origin}: its graph {fault}")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -91,6 +111,6 @@ def _misfit(
         return f"takes {found}, not {expected}"[:300]
     outputs = {each.name: each.shape for each in session.get_outputs()}
     labels = len(model.card.labels)
-    columns = -(-spec.window_frames // model.card.total_stride)
-    expected = dict(zip(OUTPUTS, ([1, labels], [1, labels, columns]), strict=True))
+    shapes = [1, labels], [1, labels, _columns(model)]
+    expected = dict(zip(OUTPUTS, shapes, strict=True))
     return None if outputs == expected else f"gives {outputs}, not {expected}"[:300]

@@ -33,7 +33,7 @@ LOCK_SECONDS = 1.0
 FAILING_LOCK_SECONDS = 0.1
 """Longest wait after a try that failed."""
 
-FINAL_LOCK_SECONDS = 0.5
+FINAL_LOCK_SECONDS = 3.0
 """Longest wait at the end of the run."""
 
 FIRST_RETRY_SECONDS = 1.0
