@@ -324,9 +324,8 @@ class Worker:
         if samples:
             self._meter.add_step(now - began, samples / self._parts.sample_rate)
         # Those below the level gate cost next to nothing.
-        windows = sum(
-            isinstance(record, ScoreFrame) and record.is_computed for record in records
-        )
+        frames = (record for record in records if isinstance(record, ScoreFrame))
+        windows = sum(frame.is_computed for frame in frames)
         self._shedding.add_turn(now - began, windows)
         for record in records:
             if isinstance(record, ScoreFrame):
