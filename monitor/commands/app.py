@@ -45,6 +45,7 @@ from monitor.errors import SoundMonitorError
 from monitor.output import output_of_process
 
 PROGRAM = "sound-monitor"
+NO_MEMORY = "not enough memory; allow more, or analyse less at a time"
 
 HELP = """Listen to microphones and detect sounds as they happen.
 
@@ -133,11 +134,13 @@ def run_command_line(arguments: Sequence[str], commands: typer.Typer = app) -> i
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except MemoryError:
-        print_error("not enough memory; allow more, or analyse less at a time")
+        print_error(NO_MEMORY)
         return 1
     except ImportError as error:
-        # A broken installation, or too little memory to map the library.
-        print_error(f"a library cannot be loaded: {error}")
+        # numpy explains in thirty lines, of which the last has the reason.
+        reason = str(error).strip().splitlines()[-1]
+        is_memory = "failed to map segment" in reason
+        print_error(NO_MEMORY if is_memory else f"a library cannot be loaded: {reason}")
         return 1
     except BrokenPipeError:
         # The reader of our output has ended, for example `head`.
