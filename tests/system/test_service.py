@@ -167,6 +167,8 @@ def test_a_reload_accepts_a_valid_configuration_and_rejects_an_invalid_one_as_a_
 def test_a_killed_daemon_is_started_again_and_ends_its_ongoing_events(
     service: Service, machine: Machine, program: Path
 ) -> None:
+    # A siren has just begun: it goes on when the kill comes.
+    wait_until_it_hears_again(service, machine, sirens(machine))
     pid, before = service.pid, sirens(machine)
     machine.run("kill", "-KILL", str(pid))
     service.wait_until("started again", lambda it: it.pid not in (0, pid))
