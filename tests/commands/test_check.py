@@ -1,6 +1,7 @@
 """`check` shows what a configuration means, and reports every problem."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from monitor.commands.configuration import Configuration
 from monitor.commands.configuration_check import ConfigurationCheck, check_configuration
 from monitor.config.load import parse_config
 from monitor.errors import SourceError
+from monitor.model.model_file import write_model
+from tests.support.models import stored_model
 
 MICROPHONE = InputDevice("USB Audio", "ALSA", 2, 48_000.0, True, "hw:CARD=Audio,DEV=0")
 
@@ -262,3 +265,13 @@ def test_a_folder_of_clips_that_is_a_file_is_a_problem(
     (tmp_path / "clips").write_text("")
     (problem,) = checked("privacy: clips", model_file, tmp_path).problems
     assert problem.startswith("clips.path: ")
+
+
+def test_a_model_without_a_graph_is_a_problem_with_its_cure(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "old.safetensors"
+    write_model(path, replace(stored_model(), graphs={}))
+    (problem,) = checked("", path, tmp_path / "state").problems
+    assert problem.startswith(f"model.file: {path} has no graph for ONNX Runtime")
+    assert "--convert" in problem

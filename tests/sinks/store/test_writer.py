@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from monitor.errors import StoreUnavailableError
 from monitor.sinks.store.writer import LAST_RETRY_SECONDS
 from tests.support.clock import FakeClock
 from tests.support.store import AlertOnEverything, make_store, rows, score_frames
@@ -153,4 +154,28 @@ def test_the_analysis_waits_for_another_writer_for_a_second_at_most(
     store.report(statistics())
     assert rows(path, "SELECT count(*) FROM events") == [100]
     assert rows(path, "SELECT count(*) FROM alerts") == [100]
+    store.close()
+
+
+def test_a_wrong_statement_sets_the_file_aside_once_and_no_more(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is the sign of a damaged schema, the second a fault of the program."""
+    store = make_store(path)
+    store.write([onset()])
+    writer, errors = store._writer, list[Exception]()
+    set_aside = writer.set_aside
+
+    def counted(error: Exception) -> None:
+        errors.append(error)
+        set_aside(error)
+
+    monkeypatch.setattr(writer, "set_aside", counted)
+    for _ in range(3):
+        with pytest.raises(StoreUnavailableError):
+            writer.write(
+                lambda connection, _: connection.execute("SELECT no_such_column"),
+                synced=True,
+            )
+    assert len(errors) == 1
     store.close()
