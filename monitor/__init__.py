@@ -4,6 +4,6 @@ import os
 
 __version__ = "0.1.0"
 
-# ONNX Runtime sends usage data from version 1.29 on, unless this is set before it is
+# ONNX Runtime keeps usage data, and may send it, unless this is set before it is
 # imported; child processes inherit it.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"

@@ -47,7 +47,7 @@ _OTHER_FORMATS = {
     b"caff": "CAF",
     b"\x1aE\xdf\xa3": "Matroska or WebM",
 }
-"""First bytes of what would be heard as noise if it were taken for raw PCM."""
+"""First bytes of formats that would be analysed as noise if taken for raw PCM."""
 
 _LONGEST_FORMAT = 256
 _LONGEST_NOTES = 2**26
