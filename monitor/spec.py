@@ -18,12 +18,7 @@ class ModelSpec(BaseModel):
     centring and no padding, so a frame does not depend on the window that holds it.
     """
 
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        use_attribute_docstrings=True,
-        allow_inf_nan=False,
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     sample_rate: Annotated[int, Field(ge=4_000, le=400_000)] = 44_100
     """Samples per second and channel."""

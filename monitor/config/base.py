@@ -56,9 +56,7 @@ Host = Annotated[Text, AfterValidator(check_host)]
 class Settings(BaseModel):
     """A frozen section of the configuration; an unknown key is an error."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     @model_validator(mode="before")
     @classmethod

@@ -75,12 +75,7 @@ _Part = TypeVar("_Part", bound=BaseModel)
 
 
 class _CardPart(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        use_attribute_docstrings=True,
-        allow_inf_nan=False,
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Thresholds(_CardPart):
