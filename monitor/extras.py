@@ -6,7 +6,6 @@ import re
 import shlex
 import sys
 import sysconfig
-from importlib import metadata
 from pathlib import Path
 
 from monitor.errors import ConfigError
@@ -42,6 +41,9 @@ def install_command(extra: str, distribution: str = DISTRIBUTION) -> str:
 
 
 def _packages(extra: str, distribution: str) -> list[str]:
+    # Not above: it takes longer to import than most commands.
+    from importlib import metadata
+
     try:
         requirements = metadata.requires(distribution) or []
     except metadata.PackageNotFoundError:  # run from a checkout

@@ -5,11 +5,14 @@ import os
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from unicodedata import combining, east_asian_width
 from urllib.parse import unquote, urlsplit
 
-from monitor.records import GapReason, HealthKind
+if TYPE_CHECKING:
+    from monitor.records import GapReason, HealthKind
 
-GAP_REASONS: dict[GapReason, str] = {
+GAP_REASONS: "dict[GapReason, str]" = {
     "overrun": "analysis was too slow",
     "overload": "analysed in part: it was late",
     "stalled": "the source delivered nothing",
@@ -19,7 +22,7 @@ GAP_REASONS: dict[GapReason, str] = {
     "reloaded": "the source was opened again for a new configuration",
 }
 
-HEALTH_KINDS: dict[HealthKind, str] = {
+HEALTH_KINDS: "dict[HealthKind, str]" = {
     "clipping": "clipping",
     "dc-offset": "DC offset",
     "dead-channel": "dead channel",
@@ -44,6 +47,14 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
+
+
+def cells(text: str) -> int:
+    """Width of a printable text on a terminal, in cells."""
+    if text.isascii():
+        return len(text)
+    wide = sum(east_asian_width(letter) in "WF" for letter in text)
+    return len(text) + wide - sum(map(bool, map(combining, text)))
 
 
 def path_text(path: str | os.PathLike[str]) -> str:

@@ -12,7 +12,7 @@ import typer
 import yaml
 
 from monitor.audio.sources.demo import SCENE
-from monitor.commands.app import app
+from monitor.commands.app import build_app
 from monitor.config.config import Config
 from monitor.config.load import parse_config
 from monitor.model.card import read_card
@@ -59,7 +59,7 @@ def parse(command: Any, arguments: list[str], name: str) -> None:
 def test_every_command_shown_can_be_parsed(page: str, arguments: list[str]) -> None:
     # Options such as --version print and exit.
     with contextlib.suppress(typer.Exit):
-        parse(typer.main.get_command(app), arguments, "sound-monitor")
+        parse(typer.main.get_command(build_app()), arguments, "sound-monitor")
 
 
 def test_many_commands_and_configurations_are_shown() -> None:

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from types import TracebackType
 from typing import Annotated, NoReturn
 
@@ -15,26 +16,6 @@ import typer
 
 from monitor import __version__
 from monitor.__main__ import INTERRUPTED
-from monitor.commands import (
-    alerts,
-    analyze,
-    benchmark,
-    calibrate,
-    check,
-    devices,
-    drill,
-    evaluate,
-    events,
-    forget,
-    model,
-    replay,
-    report,
-    run,
-    scenes,
-    service,
-    status,
-    train,
-)
 from monitor.commands.process import (
     Command,
     Group,
@@ -61,38 +42,56 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted.
 
 DAEMON, HISTORY, RECORDINGS, MODELS = "Daemon", "History", "Recordings", "Models"
 
-app = typer.Typer(
-    name=PROGRAM,
-    cls=Group,
-    help=HELP,
-    add_completion=False,
-    invoke_without_command=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for _section, _name, _help, _function in (
-    (DAEMON, "run", run.HELP, run.run),
-    (DAEMON, "check", check.HELP, check.check),
-    (DAEMON, "devices", devices.HELP, devices.devices),
-    (DAEMON, "status", status.HELP, status.status),
-    (DAEMON, "drill", drill.HELP, drill.drill),
-    (DAEMON, "install-service", service.INSTALL_HELP, service.install_service),
-    (DAEMON, "uninstall-service", service.UNINSTALL_HELP, service.uninstall_service),
-    (HISTORY, "events", events.HELP, events.events),
-    (HISTORY, "report", report.HELP, report.report),
-    (HISTORY, "replay", replay.HELP, replay.replay),
-    (HISTORY, "forget", forget.HELP, forget.forget),
-    (RECORDINGS, "analyze", analyze.HELP, analyze.analyze),
-    (RECORDINGS, "benchmark", benchmark.HELP, benchmark.benchmark),
-    (MODELS, "model", model.HELP, model.model),
-    (MODELS, "train", train.HELP, train.train),
-    (MODELS, "evaluate", evaluate.HELP, evaluate.evaluate),
-    (MODELS, "calibrate", calibrate.HELP, calibrate.calibrate),
-    (MODELS, "scenes", scenes.HELP, scenes.scenes),
-):
-    app.command(_name, cls=Command, help=_help, rich_help_panel=_section)(_function)
-app.add_typer(alerts.alerts, name="alerts", help=alerts.HELP, rich_help_panel=HISTORY)
+COMMANDS = {
+    "run": (DAEMON, "run", "HELP"),
+    "check": (DAEMON, "check", "HELP"),
+    "devices": (DAEMON, "devices", "HELP"),
+    "status": (DAEMON, "status", "HELP"),
+    "drill": (DAEMON, "drill", "HELP"),
+    "install-service": (DAEMON, "service", "INSTALL_HELP"),
+    "uninstall-service": (DAEMON, "service", "UNINSTALL_HELP"),
+    "events": (HISTORY, "events", "HELP"),
+    "report": (HISTORY, "report", "HELP"),
+    "replay": (HISTORY, "replay", "HELP"),
+    "forget": (HISTORY, "forget", "HELP"),
+    "analyze": (RECORDINGS, "analyze", "HELP"),
+    "benchmark": (RECORDINGS, "benchmark", "HELP"),
+    "model": (MODELS, "model", "HELP"),
+    "train": (MODELS, "train", "HELP"),
+    "evaluate": (MODELS, "evaluate", "HELP"),
+    "calibrate": (MODELS, "calibrate", "HELP"),
+    "scenes": (MODELS, "scenes", "HELP"),
+    "alerts": (HISTORY, "alerts", "HELP"),
+}
+"""Section, module and help of each subcommand; its function is named like it."""
+
+
+def build_app(wanted: str = "") -> typer.Typer:
+    """Build the command line: the subcommand `wanted` alone, else all of them.
+
+    The modules of all subcommands take longer to import than most commands to run.
+    """
+    app = typer.Typer(
+        name=PROGRAM,
+        cls=Group,
+        help=HELP,
+        add_completion=False,
+        invoke_without_command=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for name in (wanted,) if wanted in COMMANDS else COMMANDS:
+        section, module_name, help_name = COMMANDS[name]
+        module = import_module(f"monitor.commands.{module_name}")
+        text = getattr(module, help_name)
+        function = getattr(module, name.replace("-", "_"))
+        if isinstance(function, typer.Typer):
+            app.add_typer(function, name=name, help=text, rich_help_panel=section)
+        else:
+            app.command(name, cls=Command, help=text, rich_help_panel=section)(function)
+    return app
 
 
 def _print_version(wanted: bool) -> None:
@@ -101,7 +100,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     context: typer.Context,
     _version: Annotated[
@@ -117,9 +115,12 @@ def _root(
     print_help_without_command(context)
 
 
-def run_command_line(arguments: Sequence[str], commands: typer.Typer = app) -> int:
+def run_command_line(
+    arguments: Sequence[str], commands: typer.Typer | None = None
+) -> int:
     """Run one of `commands`, print expected errors on stderr, return the exit code."""
     try:
+        commands = commands or build_app(*arguments[:1])
         command = typer.main.get_command(commands)
         code = command.main(list(arguments), PROGRAM, standalone_mode=False)
         sys.stdout.flush()

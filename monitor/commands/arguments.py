@@ -4,7 +4,7 @@ import os
 import re
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
@@ -196,3 +196,52 @@ def fold_numbers(text: str | None, default: tuple[int, ...] = ()) -> tuple[int, 
         raise UsageError(
             f"folds: {text!r} is not a list of numbers like 1,2, nor 'none'"
         ) from None
+
+
+def with_plain_values(parameter: Any) -> Any:
+    """Have a parameter of typer take text, paths and words of a choice as they are.
+
+    For every value, given or not, typer asks pydantic, whose import takes longer than
+    all the rest of a command line.  It still checks numbers, and words what is wrong.
+    """
+    if not isinstance(parameter.get_runtime_param, _PlainValues):
+        parameter.get_runtime_param = _PlainValues(parameter)
+    return parameter
+
+
+class _PlainValues:
+    """Takes the place of typer's conversion of one parameter."""
+
+    def __init__(self, parameter: Any) -> None:
+        self._checked = parameter.get_runtime_param
+        kind = parameter.type_descriptor.annotation
+        self._is_list = get_origin(kind) is list
+        self._kind = get_args(kind)[0] if self._is_list else kind
+
+    def __call__(self) -> "_PlainValues":
+        """Return the conversion; typer asks each time."""
+        return self
+
+    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Convert the value of the command line, else the default or None."""
+        if value is None:
+            return () if self._is_list else None
+        values = [self._plain(each) for each in (value if self._is_list else [value])]
+        if None in values:
+            return self._checked().coerce(value, param, ctx)
+        return values if self._is_list else values[0]
+
+    def _plain(self, value: Any) -> Any:
+        """Return the converted value, or None if it needs a closer look."""
+        kind = self._kind
+        if get_origin(kind) is Literal:
+            return value if value in get_args(kind) else None
+        if isinstance(value, str) and kind in (str, Path):
+            # Bytes that are not UTF-8, and files that cannot be read, are rejected.
+            is_odd = not value.isprintable() or (
+                kind is Path
+                and os.access(value, os.F_OK)
+                and not os.access(value, os.R_OK)
+            )
+            return None if is_odd else kind(value)
+        return value if isinstance(kind, type) and isinstance(value, kind) else None

@@ -13,7 +13,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from monitor.text import printable
+from monitor.commands.arguments import with_plain_values
+from monitor.text import cells, printable
 
 # The numeric libraries read these when they are imported.  By default they use every
 # core, which at a batch of one can cost a hundred times as much.
@@ -114,24 +115,20 @@ def print_table(
 
     Nothing is cropped, however narrow the terminal is.
     """
-    rows = list(rows)
-    if empty and not rows:
+    table = [tuple(map(printable, row)) for row in (header, *rows)]
+    if empty and len(table) == 1:
         print_line(empty)
         return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in header:
-        table.add_column(Text(title), no_wrap=True)
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
-    console = Console(width=10_000)
-    with console.capture() as captured:
-        console.print(table)
-    for line in captured.get().splitlines():
-        sys.stdout.write(line.rstrip() + "\n")
+    widths = [max(map(cells, column)) for column in zip(*table, strict=True)]
+    is_bold = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    for index, row in enumerate(table):
+        padded = (
+            text + " " * (width - cells(text))
+            for text, width in zip(row, widths, strict=True)
+        )
+        line = "  ".join(padded).rstrip()
+        is_title = is_bold and index == 0
+        sys.stdout.write(f"\x1b[1m{line}\x1b[0m\n" if is_title else f"{line}\n")
 
 
 def _write_text(command: Any, formatter: Any) -> None:
@@ -146,6 +143,10 @@ class Command(TyperCommand):
     def format_help_text(self, _context: Any, formatter: Any) -> None:
         """Write the text line by line."""
         _write_text(self, formatter)
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters, which take most values without pydantic."""
+        return list(map(with_plain_values, super().get_params(ctx)))
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return the parts of the usage line: FILE, not {FILE}."""
@@ -173,6 +174,10 @@ class Group(TyperGroup):
     def format_help_text(self, _context: Any, formatter: Any) -> None:
         """Write the text line by line."""
         _write_text(self, formatter)
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters, which take most values without pydantic."""
+        return list(map(with_plain_values, super().get_params(ctx)))
 
     def format_commands(self, _context: Any, formatter: Any) -> None:
         """Write the commands by `rich_help_panel`."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from monitor.commands.app import app, run_command_line
+from monitor.commands.app import build_app, run_command_line
 from tests.support import ROOT as FOLDER
 
 
@@ -20,7 +20,7 @@ def commands(
         yield from commands(command, (*path, name))
 
 
-ROOT = get_command(app)
+ROOT = get_command(build_app())
 COMMANDS = dict(commands(ROOT))
 
 
