@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from monitor.config.base import Count, Settings
-from monitor.config.load import check_settings, read_yaml
+from monitor.config.load import check_settings
+from monitor.config.strict_yaml import read_yaml
 from monitor.errors import ConfigError
 from monitor.spec import ModelSpec
 

@@ -1,20 +1,22 @@
-"""The configuration file and the state folder of a command."""
+"""The configuration of a command: the settings of its file, checked."""
 
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from monitor.commands.configuration_file import (
+    SYSTEM_FILE,
+    find_file,
+    find_state_dir,
+    read_file,
+)
 from monitor.config.audio import SourceSettings
 from monitor.config.config import Config
-from monitor.config.load import MOST_CHARACTERS, check_settings, parse_config, read_yaml
+from monitor.config.load import check_settings, parse_config
+from monitor.config.strict_yaml import read_yaml
 from monitor.errors import ConfigError
-
-VARIABLE = "SOUND_MONITOR_CONFIG"
-_MOST_BYTES = 4 * MOST_CHARACTERS
-SYSTEM_FILE = Path("/etc/sound-monitor/config.yaml")
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Configuration:
         if self.path is None:
             return sentences
         try:
-            document = read_yaml(_read(self.path, self.reason), str(self.path))
+            document = read_yaml(read_file(self.path, self.reason), str(self.path))
         except ConfigError:  # the file has changed since
             return sentences
         lines = []
@@ -78,7 +80,7 @@ def load(
     Raises:
         ConfigError: The named file is missing or invalid.
     """
-    return _load(*_find(chosen, environ, system_file), environ)
+    return _load(*find_file(chosen, environ, system_file), environ)
 
 
 def load_again(
@@ -97,92 +99,11 @@ def load_again(
 
 
 def _load(path: Path | None, reason: str, environ: Mapping[str, str]) -> Configuration:
-    config = Config() if path is None else parse_config(_read(path, reason), str(path))
+    config = (
+        Config() if path is None else parse_config(read_file(path, reason), str(path))
+    )
     state_dir = find_state_dir(config.state_dir, environ)
     return Configuration(config, state_dir, path, reason)
-
-
-def _find(
-    chosen: Path | None, environ: Mapping[str, str], system_file: Path
-) -> tuple[Path | None, str]:
-    if chosen is not None:
-        return chosen, "--config"
-    if environ.get(VARIABLE):
-        return Path(environ[VARIABLE]), f"${VARIABLE}"
-    reason = f"no --config, no ${VARIABLE}"
-    try:
-        exists = system_file.exists()
-    except OSError:  # its folder cannot be searched: the error of reading says so
-        exists = True
-    return (system_file, reason) if exists else (None, f"{reason}, no {system_file}")
-
-
-def _read(path: Path, reason: str) -> str:
-    try:
-        with path.open("rb") as file:
-            # A device or a pipe may have no end.
-            content = file.read(_MOST_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(
-            f"{path}: cannot be read ({reason}): {error.strerror}"
-        ) from None
-    if len(content) > _MOST_BYTES:
-        raise ConfigError(f"{path}: is longer than {_MOST_BYTES} bytes ({reason})")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{path}:{line}: is not text in UTF-8") from None
-
-
-def socket_settings(chosen: Path | None) -> tuple[str | None, str | None]:
-    """Read `status.socket` and `state_dir` of a file that may be invalid elsewhere."""
-    try:
-        path, reason = _find(chosen, os.environ, SYSTEM_FILE)
-        data = {} if path is None else read_yaml(_read(path, reason), str(path)).data
-    except ConfigError:
-        return None, None
-    section = data.get("status")
-    socket = section.get("socket") if isinstance(section, dict) else None
-    folder = data.get("state_dir")
-    return (
-        socket if isinstance(socket, str) else None,
-        folder if isinstance(folder, str) else None,
-    )
-
-
-def find_state_dir(
-    setting: str | None, environ: Mapping[str, str], platform: str = sys.platform
-) -> Path:
-    """Return the absolute state folder, which may not exist yet.
-
-    It is the setting, else $STATE_DIRECTORY, which systemd sets, else the platform's
-    folder for the state of a user's programs.
-
-    Raises:
-        ConfigError: The home folder or the working folder does not exist.
-    """
-    try:
-        return _state_dir(setting, environ, platform).absolute()
-    except (RuntimeError, OSError) as error:
-        raise ConfigError(f"state_dir: {error}; write an absolute path") from None
-
-
-def _state_dir(setting: str | None, environ: Mapping[str, str], platform: str) -> Path:
-    if setting is not None:
-        return Path(setting).expanduser()
-    # A unit with several state directories lists them with colons between.
-    folders = list(filter(None, environ.get("STATE_DIRECTORY", "").split(":")))
-    if folders:
-        return Path(folders[0])
-    home = Path(environ.get("HOME") or Path("~").expanduser())
-    if platform == "darwin":
-        base = home / "Library" / "Application Support"
-    else:
-        base = Path(environ.get("XDG_STATE_HOME", ""))
-        if not base.is_absolute():  # as the XDG specification says
-            base = home / ".local" / "state"
-    return base / "sound-monitor"
 
 
 def with_options(

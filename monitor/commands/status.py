@@ -7,8 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from monitor.commands.arguments import ConfigOption, JsonOption
-from monitor.commands.process import print_line, print_table
+from monitor.commands.configuration_file import (
+    SYSTEM_FILE,
+    find_file,
+    find_state_dir,
+    socket_settings,
+)
+from monitor.commands.process import print_error, print_json, print_line, print_table
 from monitor.errors import ConfigError
+from monitor.sinks.status_client import SERVICE_SOCKET, client_paths, query_status
 from monitor.text import GAP_REASONS, counted, duration, level, local_time, percent
 
 HELP = """Show whether the running monitor is listening, and how it is doing.
@@ -31,15 +38,14 @@ Facts = Mapping[str, Any]
 
 def status(config: ConfigOption = None, as_json: JsonOption = False) -> int:
     """Print the status of the monitor that runs with this configuration."""
-    from monitor.commands.process import print_error, print_json
-    from monitor.sinks.status_socket import query_status
-
-    paths, fault = _paths(config)
+    path, reason = find_file(config)
+    setting, folder = socket_settings(path, reason)
+    paths = client_paths(setting, find_state_dir(folder, os.environ), os.environ)
+    if path not in (None, SYSTEM_FILE):  # the service has another configuration
+        paths = [each for each in paths if each != SERVICE_SOCKET]
     document = query_status(paths)
-    if fault is not None:
-        if not document["running"]:
-            raise fault
-        print_error(str(fault))
+    if path is not None and not _has_read(document, path):
+        _report_faults(config, document)
     if as_json:
         print_json(document)
     else:
@@ -47,29 +53,35 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> int:
     return 0 if document["listening"] else 1
 
 
-def _paths(chosen: Path | None) -> tuple[list[Path], ConfigError | None]:
-    """Paths of the socket, likeliest first, and the fault of the configuration."""
-    from monitor.commands.configuration import (
-        SYSTEM_FILE,
-        find_state_dir,
-        load,
-        socket_settings,
-    )
-    from monitor.sinks.status_socket import SERVICE_SOCKET, client_paths
-
-    setting, path, fault = None, chosen, None
+def _has_read(document: Facts, path: Path) -> bool:
+    """Return True if the monitor has read the file as it is now, and so it is valid."""
     try:
-        configuration = load(chosen)
-        setting, state_dir = configuration.config.status.socket, configuration.state_dir
-        path = configuration.path
+        reload = document["reload"]
+        is_latest = reload is not None and reload["outcome"] == "taken"
+        read = _moment(reload["time"] if is_latest else document["since"])
+        changed = max(path.stat().st_ctime, path.lstat().st_ctime)
+        is_same_file = document["configuration"] == str(path.absolute())
+    except (LookupError, OSError, TypeError, ValueError):
+        return False
+    return is_same_file and changed < read.timestamp()
+
+
+def _report_faults(chosen: Path | None, document: Facts) -> None:
+    """Print the faults of the configuration.
+
+    Raises:
+        ConfigError: There are some, and no monitor runs.
+    """
+    # Takes longer than everything else here.
+    from monitor.commands.configuration import load
+
+    try:
+        load(chosen)
     except ConfigError as error:
         # After a mistake in the file, the status is needed all the more.
-        fault, (setting, folder) = error, socket_settings(chosen)
-        state_dir = find_state_dir(folder, os.environ)
-    paths = client_paths(setting, state_dir, os.environ)
-    if path not in (None, SYSTEM_FILE):  # the service has another configuration
-        paths = [each for each in paths if each != SERVICE_SOCKET]
-    return paths, fault
+        if not document["running"]:
+            raise
+        print_error(str(error))
 
 
 def print_status(status: Facts) -> None:

@@ -125,7 +125,8 @@ def _clips(context: ServiceContext) -> Sink | None:
 
 
 def _status(context: ServiceContext) -> Sink:
-    from monitor.sinks.status_socket import StatusSocket, server_path
+    from monitor.sinks.status_client import server_path
+    from monitor.sinks.status_socket import StatusSocket
 
     socket = context.config.status.socket
     path = server_path(socket, context.state_dir, context.environ)

@@ -28,7 +28,8 @@ from monitor.records import EVERY_SOURCE, SourceStateName
 from monitor.sinks.alerts.secrets import read_one_line
 from monitor.sinks.metrics_server import TEXT, MetricsServer, Page
 from monitor.sinks.sink import BackgroundThread, Sink
-from monitor.sinks.status_snapshot import Document, StatusTracker
+from monitor.sinks.status_client import Document
+from monitor.sinks.status_snapshot import StatusTracker
 from monitor.statistics import Latencies, Statistics
 
 logger = logging.getLogger(__name__)

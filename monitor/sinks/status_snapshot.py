@@ -15,12 +15,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from monitor import __version__
 from monitor.clock import Clock
 from monitor.errors import StoreError
 from monitor.records import EVERY_SOURCE
+from monitor.sinks.status_client import SCHEMA, Document
 from monitor.sinks.store.database import Database
 from monitor.sinks.store.records import INVALID, moment_of
 from monitor.statistics import (
@@ -34,16 +34,12 @@ from monitor.statistics import (
 )
 from monitor.text import duration, percent, rounded, utc_text, without_secrets
 
-SCHEMA = 1
-
 CPU_MARK_SECONDS = 10.0
 CPU_MARKS = 6
 """The share of the processor is that of the latest minute."""
 
 BUSY_MS = 200
 """Longest wait for a database that is being written to."""
-
-Document = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

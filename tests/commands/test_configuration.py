@@ -5,13 +5,12 @@ from pathlib import Path
 import pytest
 
 from monitor.commands.configuration import (
-    VARIABLE,
     Configuration,
-    find_state_dir,
     load,
     load_again,
     with_options,
 )
+from monitor.commands.configuration_file import VARIABLE, find_state_dir
 from monitor.config.config import Config
 from monitor.errors import ConfigError, UsageError
 

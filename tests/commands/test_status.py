@@ -3,14 +3,16 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from monitor.commands.app import run_command_line
 from monitor.commands.status import print_status
+from monitor.sinks.status_client import no_answer
 from monitor.sinks.status_snapshot import Reload, Watchdog
-from monitor.sinks.status_socket import StatusSocket, no_answer
+from monitor.sinks.status_socket import StatusSocket
 from monitor.statistics import CanaryResult, Levels, Listened, Loss, Trouble
 from tests.support.clock import wait_until
 from tests.support.status import MODEL, FakeMonitor
@@ -68,6 +70,32 @@ def test_the_monitor_is_found_despite_a_broken_configuration(
     running[1].close()
     assert run_command_line(arguments) == 2
     assert capsys.readouterr().out == ""
+
+
+def test_a_file_that_the_monitor_has_read_is_not_validated_again(
+    running: tuple[FakeMonitor, StatusSocket],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    daemon, config = running[0].daemon, tmp_path / "config.yaml"
+    # It could not have read it: what is printed shows whether it was validated.
+    config.write_text("model: {threads: 0}\n")
+    before, after = datetime(2001, 1, 1, tzinfo=UTC), datetime(2101, 1, 1, tzinfo=UTC)
+
+    def faults() -> str:
+        assert run_command_line(["status", "--config", str(config)]) == 0
+        return capsys.readouterr().err
+
+    daemon.configuration, daemon.began = str(config), after
+    assert faults() == ""
+    daemon.began = before
+    assert "model.threads" in faults()
+    daemon.reload = Reload(after, True, "")
+    assert faults() == ""
+    daemon.reload = Reload(after, False, "threads: 0")
+    assert "model.threads" in faults()
+    daemon.configuration, daemon.began = str(tmp_path / "another.yaml"), after
+    assert "model.threads" in faults()
 
 
 def test_the_monitor_is_found_where_a_broken_configuration_says(

@@ -13,8 +13,9 @@ from monitor.config.base import Settings
 from monitor.config.config import Config
 from monitor.config.detection import LabelSettings
 from monitor.config.hooks import CommandSettings, WebhookSettings
-from monitor.config.load import KeyPath, key_text, parse_config, read_yaml
+from monitor.config.load import parse_config
 from monitor.config.outputs import MqttAlertSettings, NotifySettings
+from monitor.config.strict_yaml import KeyPath, key_text, read_yaml
 from tests.support import ROOT
 from tests.support.settings_files import explanation, explanation_above, settings
 

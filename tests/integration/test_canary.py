@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from monitor.sinks.status_socket import query_status
+from monitor.sinks.status_client import query_status
 from tests.support.daemon import RunningMonitor
 from tests.support.endpoint import running_endpoint
 from tests.support.source_programs import program

@@ -19,7 +19,7 @@ from monitor.model.classifier import Classifier
 from monitor.model.model_file import load_model
 from monitor.records import Onset
 from monitor.runtime.offline import analyze_file
-from monitor.sinks.status_socket import client_paths, query_status
+from monitor.sinks.status_client import client_paths, query_status
 from tests.support.daemon import RunningMonitor
 from tests.support.pulse import PulseServer, pulse  # noqa: F401 - a fixture
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from monitor.sinks.status_socket import query_status
+from monitor.sinks.status_client import query_status
 from tests.support.daemon import RunningMonitor
 from tests.support.endpoint import unused_port
 

@@ -14,8 +14,8 @@ import pytest
 
 from monitor.records import HealthKind
 from monitor.sinks.alerts.outbox import write_alerts
+from monitor.sinks.status_client import no_answer
 from monitor.sinks.status_snapshot import Reload, Watchdog
-from monitor.sinks.status_socket import no_answer
 from monitor.sinks.store.database import open_database
 from monitor.statistics import (
     FRESH_SECONDS,

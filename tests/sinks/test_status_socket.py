@@ -1,4 +1,4 @@
-"""The unix socket: its file, its server, and the client that reads the status."""
+"""The unix socket: its file, its server, and what a client sees of them."""
 
 import fcntl
 import json
@@ -9,7 +9,6 @@ import socket
 import stat
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,18 +16,10 @@ from pathlib import Path
 import pytest
 
 from monitor.sinks import status_socket
-from monitor.sinks.status_socket import (
-    SERVICE_SOCKET,
-    StatusSocket,
-    client_paths,
-    private_socket,
-    query_status,
-    server_path,
-)
+from monitor.sinks.status_client import query_status
+from monitor.sinks.status_socket import StatusSocket, private_socket
 from tests.support.clock import DEADLINE_SECONDS, wait_until
 from tests.support.status import FakeMonitor
-
-STATE = Path("/var/lib/sound-monitor")
 
 LISTEN = """
 import socket, sys
@@ -68,28 +59,6 @@ def running(monitor: FakeMonitor, path: Path) -> Iterator[StatusSocket]:
         yield sink
     finally:
         sink.close()
-
-
-@contextmanager
-def answering(path: Path, answer: bytes, *, closes: bool = True) -> Iterator[None]:
-    """Answer one client at `path` with these bytes; then close, or say no more."""
-    over = threading.Event()
-    with private_socket(path) as listener:
-
-        def serve() -> None:
-            client, _ = listener.accept()
-            with client:
-                client.sendall(answer)
-                if not closes:
-                    over.wait(10)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
 
 
 def mode(path: Path) -> int:
@@ -167,37 +136,6 @@ def test_a_path_may_be_longer_than_an_address(tmp_path: Path) -> None:
     assert not query_status([path])["running"]
 
 
-def test_a_service_has_its_socket_in_its_runtime_folder() -> None:
-    environ = {"RUNTIME_DIRECTORY": "/run/sound-monitor:/run/more"}
-    assert server_path(None, STATE, environ) == SERVICE_SOCKET
-
-
-def test_monitors_of_one_user_have_sockets_of_their_own(tmp_path: Path) -> None:
-    environ = {"XDG_RUNTIME_DIR": str(tmp_path)}
-    paths = {server_path(None, state, environ) for state in (STATE, tmp_path)}
-    assert len(paths) == 2
-    assert {path.parent for path in paths} == {tmp_path / "sound-monitor"}
-
-
-def test_without_a_runtime_folder_the_socket_is_in_the_state_folder() -> None:
-    environ = {"XDG_RUNTIME_DIR": "/there/is/none"}
-    assert server_path(None, STATE, environ) == STATE / "status.sock"
-
-
-def test_the_configuration_may_name_the_socket(tmp_path: Path) -> None:
-    environ = {"RUNTIME_DIRECTORY": "/run/x", "XDG_RUNTIME_DIR": str(tmp_path)}
-    assert server_path("my.sock", STATE, environ) == STATE / "my.sock"
-    assert server_path("/srv/my.sock", STATE, environ) == Path("/srv/my.sock")
-    assert client_paths("my.sock", STATE, environ) == [STATE / "my.sock"]
-
-
-def test_a_client_with_other_variables_finds_the_socket(tmp_path: Path) -> None:
-    session = {"XDG_RUNTIME_DIR": str(tmp_path)}
-    for environ in ({}, session, {"RUNTIME_DIRECTORY": str(SERVICE_SOCKET.parent)}):
-        path = server_path(None, STATE, environ)
-        assert path in client_paths(None, STATE, session)
-
-
 def test_a_client_gets_one_document(tmp_path: Path) -> None:
     path = tmp_path / "status.sock"
     with running(FakeMonitor(tmp_path), path):
@@ -245,34 +183,6 @@ def test_a_lock_of_a_stranger_on_the_folder_does_not_matter(
         os.close(descriptor)
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        b'{"schema": 1}',
-        b'{"schema": 1, "running": true, "listening": "yes", "sentence": "ok"}',
-        b'{"schema": 1, "running": true, "listening": true, "sentence": 5}',
-        b"[" * 100_000,
-    ],
-)
-def test_an_answer_that_is_no_status_is_one_sentence(
-    tmp_path: Path, answer: bytes
-) -> None:
-    path = tmp_path / "status.sock"
-
-    def serve(listener: socket.socket) -> None:
-        client, _ = listener.accept()
-        with client:
-            client.sendall(answer)
-
-    with private_socket(path) as listener:
-        server = threading.Thread(target=serve, args=(listener,))
-        server.start()
-        document = query_status([path], DEADLINE_SECONDS)
-        server.join()
-    assert not document["listening"]
-    assert str(path) in document["sentence"]
-
-
 def test_clients_that_read_nothing_do_not_block_others(tmp_path: Path) -> None:
     path = tmp_path / "status.sock"
     monitor = FakeMonitor(tmp_path)
@@ -300,18 +210,6 @@ def test_clients_that_are_gone_at_once_do_not_delay_others(
         assert query_status([path], DEADLINE_SECONDS)["listening"]
 
 
-def test_without_a_monitor_the_places_are_named(tmp_path: Path) -> None:
-    (tmp_path / "a file").touch()
-    paths = [tmp_path / "none.sock", tmp_path / "a file" / "none.sock"]
-    assert query_status(paths) == {
-        "schema": 1,
-        "running": False,
-        "listening": False,
-        "sentence": f"the monitor is not running: there is no {paths[0]} or {paths[1]}",
-        "pid": None,
-    }
-
-
 def test_a_killed_monitor_is_reported_unless_another_one_answers(
     tmp_path: Path,
 ) -> None:
@@ -326,16 +224,6 @@ def test_a_killed_monitor_is_reported_unless_another_one_answers(
         assert query_status([path, tmp_path / "other.sock"])["listening"]
 
 
-@pytest.mark.parametrize("answer", [b"", b'{"schema": 1, '])
-def test_a_monitor_that_hangs_is_reported(tmp_path: Path, answer: bytes) -> None:
-    path = tmp_path / "status.sock"
-    with answering(path, answer, closes=False):
-        status = query_status([path], 0.3)
-    assert (status["running"], status["listening"]) == (True, False)
-    assert status["pid"] == os.getpid()
-    assert "does not answer within 0.3 s" in status["sentence"]
-
-
 def test_a_stopped_process_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "status.sock"
     with other_process(path) as process:
@@ -345,24 +233,6 @@ def test_a_stopped_process_is_reported(tmp_path: Path) -> None:
         f"the monitor (process {process.pid}) is stopped by a signal: it does nothing "
         "until SIGCONT"
     )
-
-
-@pytest.mark.parametrize(
-    ("answer", "sentence"),
-    [
-        (b"hello\n", "gave no answer that makes sense"),
-        (b"[1]\n", "of another version"),
-        (b'{"schema": 2}\n', "of another version"),
-    ],
-)
-def test_another_program_is_not_taken_for_a_monitor(
-    tmp_path: Path, answer: bytes, sentence: str
-) -> None:
-    path = tmp_path / "status.sock"
-    with answering(path, answer):
-        status = query_status([path])
-    assert sentence in status["sentence"]
-    assert not status["listening"]
 
 
 def test_a_path_in_use_is_logged_once_and_tried_again(

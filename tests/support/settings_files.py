@@ -10,7 +10,7 @@ from typing import get_args
 
 from pydantic import BaseModel
 
-from monitor.config.load import KeyPath
+from monitor.config.strict_yaml import KeyPath
 
 
 def settings(

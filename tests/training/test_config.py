@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from monitor.commands.app import run_command_line
-from monitor.config.load import KeyPath, read_yaml
+from monitor.config.strict_yaml import KeyPath, read_yaml
 from monitor.errors import ConfigError
 from tests.support.settings_files import explanation_above, settings
 from training.config import (

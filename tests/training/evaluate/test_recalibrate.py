@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from monitor.commands.app import run_command_line
-from monitor.config.load import read_yaml
+from monitor.config.strict_yaml import read_yaml
 from monitor.model.card import ModelCard
 from monitor.model.networks import build_network
 from monitor.model.trained import TrainedModel, load_model, save_model

@@ -1,0 +1,199 @@
+"""The client of the status socket: where it is, and the document that it answers.
+
+Imports nothing that takes time: `status` is asked by scripts and health checks.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import socket
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from time import monotonic
+from typing import Any, TypeGuard
+
+SCHEMA = 1
+
+Document = dict[str, Any]
+
+NAME = "status.sock"
+SERVICE_SOCKET = Path("/run/sound-monitor") / NAME
+"""The socket of the service, for a shell that lacks the variables of its unit."""
+
+MAX_ADDRESS_BYTES = 100
+"""Linux takes 107, others fewer."""
+
+CLIENT_SECONDS = 1.2
+"""A monitor that works answers in a few milliseconds."""
+
+MAX_ANSWER_BYTES = 2**24
+
+
+def server_path(
+    setting: str | None, state_dir: Path, environ: Mapping[str, str]
+) -> Path:
+    """Path at which a daemon makes its socket; `setting` is `status.socket`."""
+    return _paths(setting, state_dir, environ)[0]
+
+
+def client_paths(
+    setting: str | None, state_dir: Path, environ: Mapping[str, str]
+) -> list[Path]:
+    """Paths of the socket of a daemon with the same settings, likeliest first.
+
+    A client may have other environment variables than the daemon: in cron, or in
+    another session.
+    """
+    paths = _paths(setting, state_dir, environ)
+    return paths if setting is not None else [*paths, SERVICE_SOCKET]
+
+
+def _paths(
+    setting: str | None, state_dir: Path, environ: Mapping[str, str]
+) -> list[Path]:
+    if setting is not None:
+        return [state_dir / setting]
+    paths = []
+    if environ.get("RUNTIME_DIRECTORY"):
+        # systemd separates several folders by colons.
+        paths.append(Path(environ["RUNTIME_DIRECTORY"].split(":")[0]) / NAME)
+    runtime = environ.get("XDG_RUNTIME_DIR")
+    if runtime and Path(runtime).is_dir():
+        # Monitors of one user differ by their state folder.
+        digest = hashlib.sha256(str(state_dir).encode()).hexdigest()[:16]
+        paths.append(Path(runtime) / "sound-monitor" / f"{digest}.sock")
+    return [*paths, state_dir / NAME]
+
+
+@contextlib.contextmanager
+def socket_address(path: Path) -> Iterator[tuple[int, str]]:
+    """Open the folder of a socket; yield its descriptor, and a name short enough."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        is_long = len(os.fsencode(path)) > MAX_ADDRESS_BYTES
+        name = f"/proc/self/fd/{folder}/{path.name}" if is_long else str(path)
+        yield folder, name
+    finally:
+        os.close(folder)
+
+
+def no_answer(
+    sentence: str, *, running: bool | None, pid: int | None = None
+) -> Document:
+    """The document in place of a monitor that does not answer; None: unknown."""
+    return {
+        "schema": SCHEMA,
+        "running": running,
+        "listening": False,
+        "sentence": sentence,
+        "pid": pid,
+    }
+
+
+def query_status(
+    paths: Iterable[Path], timeout_seconds: float = CLIENT_SECONDS
+) -> Document:
+    """Read the status document of the first monitor at `paths`, likeliest first.
+
+    Returns:
+        The document, or that of `no_answer` with the reason.
+    """
+    killed: Document | None = None
+    paths = list(paths)
+    for path in paths:
+        try:
+            return _query(path, timeout_seconds)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except ConnectionRefusedError:
+            sentence = (
+                f"the monitor is not running; it was killed, for {path} is still there"
+            )
+            killed = killed or no_answer(sentence, running=False)
+        except PermissionError:
+            return no_answer(
+                f"{path} answers only the user of the monitor, and root; try it with "
+                "sudo",
+                running=None,
+            )
+        except OSError as error:
+            return no_answer(f"{path} cannot be read: {error.strerror}", running=None)
+    places = " or ".join(str(path) for path in paths)
+    return killed or no_answer(
+        f"the monitor is not running: there is no {places}", running=False
+    )
+
+
+def _query(path: Path, timeout_seconds: float) -> Document:
+    deadline = monotonic() + timeout_seconds
+    pid = None
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(timeout_seconds)
+        try:
+            with socket_address(path) as (_, name):
+                connection.connect(name)
+            pid = _pid(connection)
+            answer = json.loads(_read(connection, deadline))
+        except (TimeoutError, BlockingIOError):
+            name = "the monitor" if pid is None else f"the monitor (process {pid})"
+            if pid is not None and _is_stopped(pid):
+                reason = "is stopped by a signal: it does nothing until SIGCONT"
+            else:
+                reason = f"hangs: it does not answer within {timeout_seconds:g} s"
+            return no_answer(f"{name} {reason}", running=True, pid=pid)
+        except (ValueError, RecursionError, ConnectionResetError):
+            return no_answer(f"{path} gave no answer that makes sense", running=None)
+    if _is_document(answer):
+        return answer
+    return no_answer(
+        f"{path} answers in a form that this program does not know; it is of another "
+        "version",
+        running=True,
+        pid=pid,
+    )
+
+
+def _is_document(answer: object) -> TypeGuard[Document]:
+    """Return True if an answer has what every version says."""
+    return (
+        isinstance(answer, dict)
+        and answer.get("schema") == SCHEMA
+        and isinstance(answer.get("running"), bool)
+        and isinstance(answer.get("listening"), bool)
+        and isinstance(answer.get("sentence"), str)
+    )
+
+
+def _read(connection: socket.socket, deadline: float) -> bytes:
+    answer = b""
+    while len(answer) <= MAX_ANSWER_BYTES:
+        remaining = deadline - monotonic()
+        if remaining <= 0:
+            raise TimeoutError
+        connection.settimeout(remaining)
+        block = connection.recv(65_536)
+        if not block:
+            return answer
+        answer += block
+    raise ValueError("an answer without end")
+
+
+def _pid(connection: socket.socket) -> int | None:
+    """Process that listens; None where the system does not say."""
+    option = getattr(socket, "SO_PEERCRED", None)
+    if option is None:
+        return None
+    form = struct.Struct("3i")  # pid, uid, gid
+    peer = connection.getsockopt(socket.SOL_SOCKET, option, form.size)
+    return int(form.unpack(peer)[0]) or None
+
+
+def _is_stopped(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    # The name of the program stands in brackets and may hold anything.
+    return stat.rpartition(")")[2].split()[:1] in (["T"], ["t"])
