@@ -19,11 +19,16 @@ def require_extra(extra: str, module: str, place: str) -> None:
     Raises:
         ConfigError: It is not installed.
     """
-    if importlib.util.find_spec(module) is None:
-        raise ConfigError(
-            f"{place}: needs the extra {extra}, which is not installed: run "
-            f"`{install_command(extra)}`"
-        )
+    if lack := missing_extra(extra, module):
+        raise ConfigError(f"{place}: {lack}")
+
+
+def missing_extra(extra: str, module: str) -> str:
+    """Return that `extra` is missing, and what to do; empty if `module` is there."""
+    if importlib.util.find_spec(module) is not None:
+        return ""
+    command = install_command(extra)
+    return f"needs the extra {extra}, which is not installed: run `{command}`"
 
 
 def install_command(extra: str, distribution: str = DISTRIBUTION) -> str:

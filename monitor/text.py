@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 GAP_REASONS: "dict[GapReason, str]" = {
     "overrun": "analysis was too slow",
-    "overload": "analysed in part: it was late",
+    "overload": "windows left out: machine too slow",
     "stalled": "the source delivered nothing",
     "ended": "the source ended",
     "unplugged": "the source was gone",

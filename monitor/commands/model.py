@@ -14,7 +14,8 @@ _FIGURES = ("precision", "recall", "f1", "clips")
 HELP = """Show the labels, thresholds, test report and licence of a model file.
 
 --json prints the complete metadata of the file.  --convert adds to a file of
-an earlier version the graph that ONNX Runtime runs; it needs torch.
+an earlier version the graph that ONNX Runtime runs; it needs the extra
+train.
 
 Examples:
   sound-monitor model

@@ -242,6 +242,10 @@ class CommandSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _a_list_is_its_argv(cls, section: Any) -> Any:
+        if isinstance(section, str):
+            raise ValueError(
+                "must be a list, the program and its arguments: as [ls, -l]"
+            )
         return {"argv": section} if isinstance(section, list) else section
 
     @field_validator("argv")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.errors import UsageError
-from monitor.extras import require_extra
+from monitor.extras import missing_extra, require_extra
 from monitor.model.engines import MISSING, Array, Engine, EngineError
 from monitor.model.golden import golden_vector
 from monitor.model.model_file import Model, check_golden
@@ -161,8 +161,8 @@ def likely_gpu() -> str:
 
 
 def _torch_engine(model: Model, compute_device: str, threads: int) -> Engine:
-    if importlib.util.find_spec("torch") is None:
-        raise EngineError("needs torch: install the extra train")
+    if lack := missing_extra("train", "torch"):
+        raise EngineError(lack)
     import torch
 
     from monitor.model.engines.torch import TorchEngine

@@ -19,6 +19,7 @@ from monitor.audio.ring import Samples
 from monitor.audio.timeline import Block
 from monitor.config.config import Config
 from monitor.errors import SoundMonitorError, UsageError
+from monitor.extras import require_extra
 from monitor.model.classifier import Classifier
 from monitor.model.frontend import IncrementalLogMel, LogMel
 from monitor.model.model_file import load_model
@@ -99,13 +100,10 @@ def article_method() -> Work:
     A stereo mel spectrogram of the whole four seconds, centred, in dB below the loudest
     bin, and the network, eager, with a batch of one.
     """
-    try:
-        import torch
-        from torchaudio.transforms import AmplitudeToDB, MelSpectrogram
-    except ImportError:
-        raise UsageError(
-            "the article's method needs torch and torchaudio: install the extra train"
-        ) from None
+    require_extra("train", "torchaudio", "the article's method")
+    import torch
+    from torchaudio.transforms import AmplitudeToDB, MelSpectrogram
+
     from monitor.model.networks import build_network
 
     torch.set_num_threads(1)

@@ -113,7 +113,7 @@ out windows so recently."""
 FRAMES_WAITING = 200
 """Frames per source in memory from which the store counts as failing."""
 
-OVERLOAD = "the analysis does not keep up: it leaves out windows, or events are late"
+OVERLOAD = "this machine is too slow: windows are left out, or events are late"
 DISK = "records cannot be stored and wait in memory: is the disk full or read-only?"
 
 _MILLISECONDS = 1000

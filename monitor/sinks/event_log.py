@@ -221,12 +221,12 @@ class EventLog(Sink):
 
     def forget(self, since: datetime | None, until: datetime) -> None:
         """Drop waiting records that began before `until` and end after `since`."""
-        kept = [
+        erased = _are_erased(self._waiting, since, {})
+        self._waiting = deque(
             line
-            for line in self._waiting
-            if not _is_after(line, since) or _begins_after(line, until)
-        ]
-        self._waiting = deque(kept)
+            for line, is_erased in zip(self._waiting, erased, strict=True)
+            if not is_erased or _begins_after(line, until)
+        )
 
     def reopen(self) -> None:
         """Open the file at the path again, after logrotate has moved it."""
@@ -285,8 +285,10 @@ class EventLog(Sink):
 def erase_lines(path: Path, since: datetime | None) -> int:
     """Delete the lines of sounds after `since`, also in the rotated files.
 
-    A line without a time of day is kept, unless `since` is None, which deletes all
-    lines.  A line that is appended during the deletion may be deleted too.
+    The onset of an event, and the beginning of a problem, go with their end, and
+    without one: the sound is going on.  A line without a time of day is kept, unless
+    `since` is None, which deletes all lines.  A line that is appended during the
+    deletion may be deleted too.
 
     Returns:
         The number of lines deleted.
@@ -295,16 +297,17 @@ def erase_lines(path: Path, since: datetime | None) -> int:
         OSError: A file cannot be written.
     """
     files = [path, *takewhile(Path.exists, _rotated(path))]
-    return sum(_erase(file, since) for file in files if file.exists())
+    ends: dict[str, bool] = {}
+    return sum(_erase(file, since, ends) for file in files if file.exists())
 
 
 def _rotated(path: Path) -> Iterator[Path]:
     return (path.with_name(f"{path.name}.{number}") for number in count(1))
 
 
-def _erase(file: Path, since: datetime | None) -> int:
+def _erase(file: Path, since: datetime | None, ends: dict[str, bool]) -> int:
     lines = file.read_bytes().splitlines(keepends=True)
-    is_erased = [_is_after(line, since) for line in lines]
+    is_erased = _are_erased(lines, since, ends)
     if not any(is_erased):
         return 0
     first = is_erased.index(True)
@@ -320,13 +323,28 @@ def _erase(file: Path, since: datetime | None) -> int:
     return sum(is_erased)
 
 
-def _is_after(line: bytes, since: datetime | None) -> bool:
+def _are_erased(
+    lines: Sequence[bytes], since: datetime | None, ends: dict[str, bool]
+) -> list[bool]:
+    """Decide about each line, the newest first; newer ones have filled `ends`."""
+    return [_is_erased(line, since, ends) for line in reversed(lines)][::-1]
+
+
+def _is_erased(line: bytes, since: datetime | None, ends: dict[str, bool]) -> bool:
     if since is None:
         return True
     try:
         fields: Any = json.loads(line)
-        moment = fields.get("end") or fields.get("start")
-        return moment is not None and datetime.fromisoformat(moment) >= since
+        end, key = fields.get("end"), fields.get("id")
+        moment = end or fields.get("start")
+        if moment is None:
+            return False
+        is_after = datetime.fromisoformat(moment) >= since
+        if end is None:
+            return bool(ends.pop(key, True))
+        if fields.get("type") != "gap":  # which has no line of its beginning
+            ends[key] = is_after
+        return is_after
     except (ValueError, AttributeError, TypeError, OverflowError, RecursionError):
         return False
 

@@ -216,8 +216,8 @@ def _sentence(statistics: Statistics | None, age_seconds: float, utc: datetime) 
     else:
         sentence = f"listening to {', '.join(names)}"
     for worst in statistics.heard_in_part[:1]:
-        part = f"left out {percent(worst.left_out)} of {worst.source}"
-        sentence += f", in part: the analysis {part} in the latest minute"
+        share = f"{percent(worst.left_out)} of {worst.source} in the latest minute"
+        sentence += f"; this machine is too slow: windows are left out ({share})"
     troubles = [
         each.kind if each.source == EVERY_SOURCE else f"{each.kind} at {each.source}"
         for each in statistics.troubles

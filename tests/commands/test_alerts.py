@@ -12,9 +12,10 @@ import pytest
 from monitor.commands.app import run_command_line
 from monitor.sinks.alerts.alert import Attempt
 from monitor.sinks.alerts.outbox import Outbox, write_alerts
-from monitor.sinks.store.database import open_database, transaction
+from monitor.sinks.store.database import transaction
 from tests.support.alerts import SECRET, alert
 from tests.support.endpoint import running_endpoint, status, unused_port
+from tests.support.store import open_database
 
 NOW = datetime.now(UTC)
 

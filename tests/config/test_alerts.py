@@ -89,7 +89,8 @@ def message(rule: str) -> str:
             "does not give JSON",
         ),
         ("command: []", "must name a program"),
-        ("command: ls -l", "must be a section"),
+        ("command: ls -l", "'ls -l' must be a list, the program and its arguments"),
+        ("command: {argv: ls -l}", "argv: 'ls -l' must be a list"),
         ("webhook: {url: 'http://x/', total_seconds: 0}", "must be at least 0.1"),
     ],
 )

@@ -11,7 +11,7 @@ from monitor.sinks.alerts.outbox import Outbox, write_alerts
 from monitor.sinks.alerts.pending import PendingAlerts
 from monitor.sinks.alerts.rules import Rules
 from monitor.sinks.encoding import encode_line
-from monitor.sinks.store.database import Database, open_database, transaction
+from monitor.sinks.store.database import Database, transaction
 from monitor.sinks.store.day_report import report_day
 from monitor.sinks.store.forget import forget
 from monitor.sinks.store.queries import open_to_read
@@ -20,7 +20,7 @@ from tests.support.alerts import NOW, alert, rule
 from tests.support.clock import FakeClock
 from tests.support.fuzzing import one_sentence
 from tests.support.health import trouble
-from tests.support.store import make_store, score_frames
+from tests.support.store import make_store, open_database, score_frames
 from tests.support.timed import (
     LABELS,
     OPENED,

@@ -15,9 +15,10 @@ from monitor.sinks.alerts.alert import Alert
 from monitor.sinks.alerts.hooks import Delivered, Outcome
 from monitor.sinks.alerts.outbox import write_alerts
 from monitor.sinks.alerts.rules import Rules
-from monitor.sinks.store.database import Database, open_database, transaction
+from monitor.sinks.store.database import Database, transaction
 from tests.support.alerts import alert, rule
 from tests.support.clock import FakeClock
+from tests.support.store import open_database
 from tests.support.timed import SAMPLE_RATE, onset
 
 DEADLINE_SECONDS = 20.0

@@ -18,7 +18,6 @@ from monitor.errors import ConfigError
 from monitor.sinks.alerts.outbox import write_alerts
 from monitor.sinks.metrics import Metrics
 from monitor.sinks.status_snapshot import Reload, Watchdog
-from monitor.sinks.store.database import open_database
 from monitor.statistics import CanaryResult, Latencies, Levels, Loss, Trouble
 from tests.support.alerts import alert
 from tests.support.clock import wait_until
@@ -29,6 +28,7 @@ from tests.support.status import (
     is_open,
     serving_metrics,
 )
+from tests.support.store import open_database
 from tests.support.timed import samples
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"

@@ -16,7 +16,6 @@ from monitor.records import HealthKind
 from monitor.sinks.alerts.outbox import write_alerts
 from monitor.sinks.status_client import no_answer
 from monitor.sinks.status_snapshot import Reload, Watchdog
-from monitor.sinks.store.database import open_database
 from monitor.statistics import (
     FRESH_SECONDS,
     CanaryResult,
@@ -29,6 +28,7 @@ from monitor.statistics import (
 )
 from tests.support.alerts import alert as sample_alert
 from tests.support.status import MODEL, FakeMonitor
+from tests.support.store import open_database
 from tests.support.timed import samples, statistics
 
 
@@ -234,14 +234,14 @@ def test_a_monitor_that_listens_names_its_sources(monitor: FakeMonitor) -> None:
     assert monitor.snapshot["sentence"] == "listening to all 4 sources"
 
 
-def test_a_source_of_which_windows_are_left_out_is_heard_in_part(
+def test_a_machine_that_is_too_slow_is_named_as_the_reason(
     monitor: FakeMonitor,
 ) -> None:
     monitor.tracker.report(with_source(statistics("street"), left_out=0.312))
     assert monitor.snapshot["listening"]
     assert monitor.snapshot["sentence"] == (
-        "listening to street, in part: the analysis left out 31.20 % of street in the "
-        "latest minute"
+        "listening to street; this machine is too slow: windows are left out "
+        "(31.20 % of street in the latest minute)"
     )
 
 

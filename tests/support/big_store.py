@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from monitor.records import ScoreFrame
-from monitor.sinks.store.database import open_database, transaction
+from monitor.sinks.store.database import transaction
 from monitor.sinks.store.records import Session, begin_session, source_key, to_ms
 from monitor.sinks.store.scores import FORMAT, encode_frames
+from tests.support.store import open_database
 from tests.support.timed import LABELS, SAMPLE_RATE
 
 HOP = 24_576

@@ -11,6 +11,7 @@ from typing import Any
 from monitor.config.outputs import StoreSettings
 from monitor.records import Event, HealthState, Onset, ScoreFrame, Timed
 from monitor.sinks.alerts.alert import Alert, AlertKind
+from monitor.sinks.store.database import Database
 from monitor.sinks.store.records import Session
 from monitor.sinks.store.store import Store
 from tests.support.clock import FakeClock
@@ -102,6 +103,13 @@ def score_frames(count: int, source: str = "street", first: int = 0) -> list[Tim
             )
         )
     return frames
+
+
+def open_database(path: Path) -> Database:
+    """Prepare the database at `path` as a program beside the monitor."""
+    database = Database(path)
+    database.prepare(mends=False)
+    return database
 
 
 def rows(path: Path, query: str, *values: object) -> list[Any]:

@@ -12,7 +12,7 @@ from monitor.runtime.drills.monitor_process import DrillResult, MonitorProcess, 
 from monitor.runtime.drills.plan import ENDPOINT, DrillPlan, write_noise_config
 from monitor.sinks.alerts.alert import Alert, alert_id
 from monitor.sinks.alerts.outbox import write_alerts
-from monitor.sinks.store.database import open_database, transaction
+from monitor.sinks.store.database import Database, transaction
 
 ALERTS = 100
 MOST_LOST = 8
@@ -123,7 +123,9 @@ def _add_alerts(path: Path) -> list[str]:
     """Fill a new database with pending alerts; return their ids."""
     now = datetime.now(UTC)
     alerts = [_alert(number, now) for number in range(ALERTS)]
-    with closing(open_database(path).connect()) as connection:
+    database = Database(path)
+    database.prepare(mends=False)
+    with closing(database.connect()) as connection:
         with transaction(connection):
             write_alerts(connection, alerts)
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -375,7 +375,7 @@ def _history_row(
     lasted = duration(state.seconds(record))
     match record:
         case Gap():
-            name = "lost audio" if record.left_out is None else "heard in part"
+            name = "lost audio" if record.left_out is None else "windows left out"
             texts, style = (name, lasted, GAP_REASONS[record.reason]), WARNING
         case Health(state="raised"):
             texts, style = (HEALTH_KINDS[record.kind], "", record.detail), BAD

@@ -227,10 +227,16 @@ class MqttStates(Sink):
                 connection.publish(self._changes(topics))
                 self._log_steady()
         if connection.is_connected:
-            connection.publish([*self._changes(topics), offline])
-            with contextlib.suppress(BrokerError):
-                connection.wait_acknowledged(CLOSE_SECONDS)
+            self._leave(topics, offline)
         connection.close()
+
+    def _leave(self, topics: Topics, offline: Message) -> None:
+        """Publish that nothing is listened to any more."""
+        for source in self._sources:
+            self._set(self._topics.source_availability(source), OFFLINE)
+        self._connection.publish([*self._changes(topics), offline])
+        with contextlib.suppress(BrokerError):
+            self._connection.wait_acknowledged(CLOSE_SECONDS)
 
     def _claim(self, stop: threading.Event) -> Installation | None:
         """Find out the prefix of the topics; None: the end came first."""

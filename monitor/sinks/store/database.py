@@ -1,6 +1,7 @@
 """The database file: created, migrated, opened, and set aside when it is damaged."""
 
 import contextlib
+import glob
 import logging
 import os
 import sqlite3
@@ -39,6 +40,9 @@ CHECK_SECONDS = 3.0
 
 CHECKPOINT_PAGES = 200
 """The write-ahead log is begun anew after so many pages, and keeps its length."""
+
+MOST_DAMAGED = 3
+"""Files that were set aside; older ones are deleted."""
 
 _FILE_SUFFIXES = ("", "-wal", "-shm")
 # A bad byte in a text costs this character, and not the row.
@@ -145,7 +149,7 @@ class Database:
     def set_aside(self, reason: Exception) -> None:
         """Rename the database to PATH.damaged-UTC; a new one has what can be read.
 
-        What was done is logged, and is the `incident`.
+        What was done is logged, and is the `incident`.  See `MOST_DAMAGED`.
 
         Raises:
             StoreUnavailableError: The disk is full or cannot be written.
@@ -174,6 +178,15 @@ class Database:
             f"{carried or 'nothing in it is readable'}"
         )
         logger.error("%s", self.incident)
+        self._delete_oldest()
+
+    def _delete_oldest(self) -> None:
+        """Keep few of the files that were set aside: a card that fails makes many."""
+        pattern = f"{glob.escape(self.path.name)}.damaged-*Z"
+        for old in sorted(self.path.parent.glob(pattern))[:-MOST_DAMAGED]:
+            logger.warning("%s is deleted: the newest %d stay", old.name, MOST_DAMAGED)
+            with contextlib.suppress(OSError):
+                self._remove(old)
 
     def _carry_over(
         self, path: Path, copy: Callable[[sqlite3.Connection, sqlite3.Connection], T]
@@ -376,17 +389,6 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-
-
-def open_database(path: Path) -> Database:
-    """Prepare the database at `path` and return it.
-
-    Raises:
-        StoreError: See `Database.prepare`.
-    """
-    database = Database(path)
-    database.prepare(mends=False)
-    return database
 
 
 def _checked_first(connection: sqlite3.Connection) -> list[str]:

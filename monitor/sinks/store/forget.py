@@ -13,8 +13,7 @@ from monitor.records import Event, Health, Onset, SourceState, Timed
 from monitor.sinks.store.database import Database, transaction
 from monitor.sinks.store.queries import MAX_ROW_MS
 from monitor.sinks.store.records import from_ms, is_going_on, to_ms
-from monitor.sinks.store.writer import Backlog
-from monitor.sinks.store.writer_lock import WriterLock
+from monitor.sinks.store.writer import Backlog, WriterLock
 
 T = TypeVar("T")
 Range = tuple[int, int]

@@ -197,6 +197,7 @@ class Store(Sink):
         if self._rules is not None:
             self._has_run_rules = True
             self._backlog.alerts.extend(self._rules.tick(self._clock.utc()))
+        self._writer.hold_lock()
         self._mend()
         self._commit_if_due()
         if not self._retry.is_failing:

@@ -1,7 +1,9 @@
-"""The writing connection, the time of its next try, and the waiting records."""
+"""The writing connection and its lock, the next try, and the waiting records."""
 
 import contextlib
+import fcntl
 import logging
+import os
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +11,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from monitor.clock import Clock
-from monitor.errors import StoreUnavailableError
+from monitor.errors import StoreError, StoreUnavailableError
+from monitor.private_files import FOLDER_MODE, open_private
 from monitor.records import Timed
 from monitor.sinks.alerts.alert import Alert
 from monitor.sinks.alerts.outbox import write_alerts
@@ -21,7 +24,6 @@ from monitor.sinks.store.database import (
 from monitor.sinks.store.disk_reserve import LOG_BYTES, DiskReserve
 from monitor.sinks.store.records import Session, begin_session, to_ms, write_record
 from monitor.sinks.store.salvage import is_damage, is_read_only
-from monitor.sinks.store.writer_lock import WriterLock
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +41,58 @@ FINAL_LOCK_SECONDS = 3.0
 FIRST_RETRY_SECONDS = 1.0
 LAST_RETRY_SECONDS = 15.0
 """Bounds of the pause between tries, each of which writes all waiting records."""
+
+
+class WriterLock:
+    """Lock of the monitor that writes; released when its process ends in any way.
+
+    Without it a second monitor would take the sounds that the first one is detecting
+    for the remains of a crash.  Readers and the commands do not need it.
+    """
+
+    def __init__(self, database: Path) -> None:
+        """Take nothing yet."""
+        self._database = database
+        self._path = Path(f"{database}.lock")
+        self._descriptor: int | None = None
+
+    def acquire(self) -> None:
+        """Take the lock; once it is held, make its file anew if it was removed.
+
+        Raises:
+            StoreError: Another monitor holds it.
+            OSError: The lock file cannot be created.
+        """
+        while not self._is_held():
+            self._path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+            descriptor = open_private(self._path, os.O_RDWR | os.O_CREAT)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                os.close(descriptor)
+                if not isinstance(error, BlockingIOError):
+                    raise
+                raise StoreError(
+                    f"database {self._database} is being written by another monitor; "
+                    "give this one another state_dir or store.path"
+                ) from None
+            self.release()
+            self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Let another monitor write."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _is_held(self) -> bool:
+        """Return True if the file at the path is the one that is locked."""
+        try:
+            return self._descriptor is not None and os.path.samestat(
+                os.fstat(self._descriptor), self._path.stat()
+            )
+        except FileNotFoundError:
+            return False
 
 
 class Writer:
@@ -105,6 +159,18 @@ class Writer:
         if self.disk.has_space() and not self.disk.is_filled:
             with self._unavailable_on_error():
                 self.disk.fill(self._connected())
+
+    def hold_lock(self) -> None:
+        """Keep other monitors out, even if the lock file was removed by hand.
+
+        Raises:
+            StoreError: Another monitor writes to the database.
+        """
+        with (
+            contextlib.suppress(StoreUnavailableError),
+            self._unavailable_on_error(),
+        ):
+            self._lock.acquire()
 
     def disconnect(self) -> None:
         """Close the connection; the next `write` opens the file at the path."""

@@ -9,8 +9,9 @@ import pytest
 
 from monitor.sinks.alerts.alert import Attempt
 from monitor.sinks.alerts.outbox import MOST_ATTEMPTS, Outbox, write_alerts
-from monitor.sinks.store.database import open_database, transaction
+from monitor.sinks.store.database import transaction
 from tests.support.alerts import NOW, alert
+from tests.support.store import open_database
 
 
 @pytest.fixture

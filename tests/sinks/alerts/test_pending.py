@@ -10,9 +10,10 @@ from pathlib import Path
 from monitor.sinks.alerts.alert import Attempt
 from monitor.sinks.alerts.outbox import Outbox, write_alerts
 from monitor.sinks.alerts.pending import MEMORY_ALERTS, STORING_SECONDS, PendingAlerts
-from monitor.sinks.store.database import Database, open_database, transaction
+from monitor.sinks.store.database import Database, transaction
 from tests.support.alerts import NOW, alert
 from tests.support.clock import FakeClock
+from tests.support.store import open_database
 
 ENDPOINT = "siren/webhook"
 DELIVERED = Attempt(NOW, "delivered", "", 0.1)

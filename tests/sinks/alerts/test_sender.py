@@ -22,11 +22,12 @@ from monitor.sinks.alerts.hooks.webhook import Webhook
 from monitor.sinks.alerts.outbox import Outbox, write_alerts
 from monitor.sinks.alerts.schedule import back_off_seconds
 from monitor.sinks.alerts.sender import Sender
-from monitor.sinks.store.database import Database, open_database, transaction
+from monitor.sinks.store.database import Database, transaction
 from tests.support.alert_hooks import FakeHook, PickyHook, StuckHook
 from tests.support.alerts import alert
 from tests.support.clock import FakeClock, wait_until
 from tests.support.endpoint import dripping, running_endpoint, silent
+from tests.support.store import open_database
 
 
 @pytest.fixture

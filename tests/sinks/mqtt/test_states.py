@@ -109,6 +109,7 @@ def test_at_the_end_the_monitor_is_offline(tmp_path: Path) -> None:
             sink.write([event()])
         subscriber.wait_for(ONLINE, "offline")
         assert subscriber.newest()[SIREN] == "OFF"
+        assert subscriber.newest()[STREET] == "offline"
 
 
 @needs_mosquitto

@@ -7,13 +7,15 @@ import subprocess
 import sys
 import threading
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from monitor.errors import StoreError, StoreUnavailableError
-from monitor.sinks.store.database import Database, open_database, transaction
+from monitor.sinks.store.database import Database, transaction
 from monitor.sinks.store.schema import MIGRATIONS, statements
+from tests.support.store import open_database
 
 
 def pragma(database: Database, name: str) -> object:
@@ -178,6 +180,21 @@ def test_a_damaged_file_is_set_aside_and_logged(
     assert aside.read_bytes() == damaged
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert aside.name in caplog.text
+
+
+def test_only_the_newest_damaged_files_are_kept(tmp_path: Path) -> None:
+    """A card that fails may damage one database after the other."""
+    path = tmp_path / "monitor.db"
+    wall = datetime(2026, 11, 23, tzinfo=UTC)
+    Path(f"{path}.damaged-20261123T000000000000Z-wal").touch()
+    for hour in range(5):
+        database = Database(path, lambda hour=hour: wall.replace(hour=hour))
+        path.write_bytes(b"no database at all, " * 500)
+        database.prepare()
+    found = sorted(file.name for file in tmp_path.glob("*.damaged-*"))
+    assert found == [
+        f"monitor.db.damaged-20261123T{hour:02}0000000000Z" for hour in (2, 3, 4)
+    ]
 
 
 def test_a_folder_that_cannot_be_created_is_one_sentence(tmp_path: Path) -> None:

@@ -118,6 +118,24 @@ def test_lines_of_the_event_log_are_erased(tmp_path: Path) -> None:
     assert log.with_name("events.jsonl.1").read_bytes() == b""
 
 
+def test_the_beginning_of_an_event_is_erased_with_its_end(tmp_path: Path) -> None:
+    log = tmp_path / "events.jsonl"
+    before, across, ongoing = (
+        onset(number=n, start_seconds=start) for n, start in ((1, 5), (2, 20), (3, 25))
+    )
+    ends = [
+        event(number=1, start_seconds=5, seconds=10),
+        event(number=2, start_seconds=20, seconds=10),
+    ]
+    records = (before, ends[0], across, ongoing, ends[1])
+    lines = [encode_line(timed) or b"" for timed in records]
+    log.with_name("events.jsonl.1").write_bytes(b"".join(lines[:4]))
+    log.write_bytes(lines[4])
+    assert erase_lines(log, at(28)) == 3
+    assert log.with_name("events.jsonl.1").read_bytes() == lines[0] + lines[1]
+    assert log.read_bytes() == b""
+
+
 @pytest.mark.parametrize("content", [b"", b"half a li", b"{}\n[]\n3\n"])
 def test_lines_that_are_no_records_stay_unless_all_are_erased(
     tmp_path: Path, content: bytes

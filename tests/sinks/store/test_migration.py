@@ -20,13 +20,12 @@ from monitor.detection.rules import resolve_rules
 from monitor.errors import StoreError
 from monitor.records import Event
 from monitor.runtime.replay import replay
-from monitor.sinks.store.database import open_database
 from monitor.sinks.store.queries import open_to_read
 from monitor.sinks.store.schema import MIGRATIONS
 from monitor.sinks.store.scores import FORMAT, ScoreRow, encode_frames
 from monitor.spec import ModelSpec
 from tests.support.clock import FakeClock
-from tests.support.store import make_store, rows, score_frames
+from tests.support.store import make_store, open_database, rows, score_frames
 
 THRESHOLDS = {
     "air_conditioner": 0.893,

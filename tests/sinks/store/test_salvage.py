@@ -13,11 +13,11 @@ from monitor.records import HealthState
 from monitor.sinks.alerts.alert import Attempt, Entry
 from monitor.sinks.alerts.outbox import Outbox, write_alerts
 from monitor.sinks.alerts.pending import PendingAlerts
-from monitor.sinks.store.database import Database, open_database, transaction
+from monitor.sinks.store.database import Database, transaction
 from tests.support.alerts import NOW, alert
 from tests.support.clock import FakeClock
 from tests.support.damage import damage_page
-from tests.support.store import AlertOnEverything, make_store, rows
+from tests.support.store import AlertOnEverything, make_store, open_database, rows
 from tests.support.timed import event, onset, statistics
 
 PENDING = 214

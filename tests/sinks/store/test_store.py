@@ -255,9 +255,25 @@ def test_a_file_that_is_moved_away_is_followed_by_a_new_one(
     assert rows(path, "SELECT session FROM sessions") == ["session"]
 
 
-def test_a_second_monitor_is_rejected_and_the_first_goes_on(path: Path) -> None:
+def test_a_monitor_whose_lock_another_has_taken_stops_writing(path: Path) -> None:
+    store = make_store(path)
+    path.with_name("monitor.db.lock").unlink()
+    second = make_store(path, run="second")
+    with pytest.raises(StoreError, match="another monitor"):
+        store.report(statistics())
+    second.close()
+    store.close()
+
+
+@pytest.mark.parametrize("is_removed", [False, True])
+def test_a_second_monitor_is_rejected_and_the_first_goes_on(
+    path: Path, is_removed: bool
+) -> None:
     store = make_store(path)
     store.write([onset()])
+    if is_removed:
+        path.with_name("monitor.db.lock").unlink()
+        store.report(statistics())
     with pytest.raises(StoreError, match="another monitor"):
         make_store(path, run="second")
     store.write([event()])
