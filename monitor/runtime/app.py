@@ -33,7 +33,7 @@ from monitor.sinks.alerts.secrets import hide_secrets
 from monitor.sinks.console.live import LiveConsole, can_show
 from monitor.sinks.console.plain import PlainConsole
 from monitor.sinks.event_log import EventLog
-from monitor.sinks.sink import Sink
+from monitor.sinks.sink import FileSinks, Sink
 from monitor.sinks.status_snapshot import DaemonFacts
 from monitor.sinks.store.database import Database
 from monitor.sinks.store.records import Session
@@ -115,16 +115,15 @@ class OpenSinks:
     """The sinks of a configuration."""
 
     store: Store | None
-    screen: Sink
-    event_log: EventLog | None
+    files: FileSinks
+    """The store, then the event log."""
+
     others: Sequence[Sink]
 
     @property
     def pending_records(self) -> int:
         """Number of records and alerts that could not be written yet.  Any thread."""
-        queues = {} if self.store is None else self.store.queues
-        logged = {} if self.event_log is None else self.event_log.queues
-        pending = {**queues, **logged}
+        pending = self.files.queues
         # Scores are written now and then, not at once.
         return sum(pending.values()) - pending.get("store-frames", 0)
 
@@ -132,8 +131,7 @@ class OpenSinks:
     def all(self) -> list[Sink]:
         """The sinks, in the order in which they get the records."""
         # The store is the first: the records that any other sink shows are on the disk.
-        sinks = (self.store, self.screen, self.event_log, *self.others)
-        return [sink for sink in sinks if sink is not None]
+        return [self.files, *self.others]
 
 
 def plan_app(
@@ -266,7 +264,8 @@ def open_sinks(
             is_forgotten=(lambda _: False) if store is None else store.is_forgotten,
         )
     screen = _screen(config, plan.model.classifier, environment)
-    return OpenSinks(store, screen, event_log, [environment.summary, *plan.services])
+    files = FileSinks([sink for sink in (store, event_log) if sink is not None])
+    return OpenSinks(store, files, [screen, environment.summary, *plan.services])
 
 
 class App:

@@ -114,7 +114,7 @@ FRAMES_WAITING = 200
 """Frames per source in memory from which the store counts as failing."""
 
 OVERLOAD = "this machine is too slow: windows are left out, or events are late"
-DISK = "records cannot be stored and wait in memory: is the disk full or read-only?"
+DISK = "records wait in memory: is the disk full or read-only, or does it hang?"
 
 _MILLISECONDS = 1000
 
@@ -268,7 +268,7 @@ def _why_deaf(source: SourceStatistics) -> str:
 
 def _cannot_store(statistics: Statistics) -> bool:
     pending = dict(statistics.queues)
-    if pending.get("store-records", 0) or pending.get("store-alerts", 0):
+    if any(pending.get(name) for name in ("store-records", "store-alerts", "disk")):
         return True
     most = FRAMES_WAITING * len(statistics.sources)
     return pending.get("store-frames", 0) > most

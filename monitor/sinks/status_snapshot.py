@@ -7,7 +7,6 @@ import contextlib
 import math
 import os
 import shutil
-import sqlite3
 import threading
 import time
 from collections import deque
@@ -18,11 +17,9 @@ from pathlib import Path
 
 from monitor import __version__
 from monitor.clock import Clock
-from monitor.errors import StoreError
 from monitor.records import EVERY_SOURCE
+from monitor.sinks.alerts.outbox import count_alerts
 from monitor.sinks.status_client import SCHEMA, Document
-from monitor.sinks.store.database import Database
-from monitor.sinks.store.records import INVALID, moment_of
 from monitor.statistics import (
     DEAFENING,
     FRESH_SECONDS,
@@ -38,8 +35,8 @@ CPU_MARK_SECONDS = 10.0
 CPU_MARKS = 6
 """The share of the processor is that of the latest minute."""
 
-BUSY_MS = 200
-"""Longest wait for a database that is being written to."""
+DISK_SECONDS = 0.5
+"""Longest wait for the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +105,8 @@ class StatusTracker:
         self._reported = clock.monotonic()
         self._cpu_marks = deque([(self._reported, time.process_time())], CPU_MARKS)
         self._lock = threading.Lock()
+        self._reader = threading.Thread()
+        self._on_disk: Document = {}
 
     def report(self, statistics: Statistics) -> None:
         """Take the newest statistics.  Worker's thread."""
@@ -129,7 +128,6 @@ class StatusTracker:
         statistics = latest or Statistics((), math.nan, math.nan, math.nan)
         listening = statistics.listening(age)
         watchdog, reload = self._daemon.watchdog, self._daemon.reload
-        database = self._settings.database
         return {
             "schema": SCHEMA,
             "running": True,
@@ -151,12 +149,7 @@ class StatusTracker:
             "troubles": _troubles(statistics.troubles, EVERY_SOURCE),
             "model": self._model(statistics),
             "process": self._process(now),
-            "outbox": database and _outbox(database, self._settings.endpoints),
-            "disk": {
-                "state_dir": str(self._settings.state_dir),
-                "free_bytes": _free_bytes(self._settings.state_dir),
-                "database_bytes": database and _database_bytes(database),
-            },
+            **self._stored(),
             "watchdog": watchdog
             and {
                 "limit_seconds": watchdog.limit_seconds,
@@ -180,6 +173,31 @@ class StatusTracker:
             "compute_device": model.compute_device,
             "configured_compute_device": self._settings.compute_device,
             "failed_compute_device": model.failed_compute_device,
+        }
+
+    def _stored(self) -> Document:
+        """Figures of the disk; null if it hangs, and with it the thread that reads."""
+        if not self._reader.is_alive():
+            self._reader = threading.Thread(
+                target=self._read_disk, name="status-disk", daemon=True
+            )
+            self._reader.start()
+        self._reader.join(DISK_SECONDS)
+        if not self._reader.is_alive():
+            return self._on_disk
+        folder = str(self._settings.state_dir)
+        unknown = {"free_bytes": None, "database_bytes": None}
+        return {"outbox": None, "disk": {"state_dir": folder, **unknown}}
+
+    def _read_disk(self) -> None:
+        folder, database = self._settings.state_dir, self._settings.database
+        self._on_disk = {
+            "outbox": database and count_alerts(database, self._settings.endpoints),
+            "disk": {
+                "state_dir": str(folder),
+                "free_bytes": _free_bytes(folder),
+                "database_bytes": database and _database_bytes(database),
+            },
         }
 
     def _process(self, now: float) -> Document:
@@ -314,46 +332,6 @@ def _troubles(troubles: Iterable[Trouble], source: str) -> list[Document]:
         for each in troubles
         if each.source == source
     ]
-
-
-def _outbox(database: Path, endpoints: Iterable[str]) -> Document | None:
-    """Count alerts by endpoint: those configured, and others with alerts left.
-
-    None: there is no database yet, or it cannot be read now.
-    """
-    try:
-        reader = Database(database).connect(read_only=True)
-        with contextlib.closing(reader) as connection:
-            connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-            # The counts come from the indices alone; only the oldest rows are read.
-            pending = {
-                endpoint: (count, utc_text(moment_of(ms)))
-                for endpoint, count, ms in connection.execute(
-                    "SELECT heads.endpoint, heads.count, alerts.created_ms FROM ("
-                    "SELECT endpoint, count(*) AS count, min(sequence) AS head "
-                    "FROM alerts WHERE state = 'pending' GROUP BY endpoint) AS heads "
-                    "JOIN alerts ON alerts.sequence = heads.head"
-                )
-            }
-            query = "SELECT endpoint, count(*) FROM alerts WHERE state = 'dead' "
-            dead: dict[str, int] = dict(
-                connection.execute(f"{query} GROUP BY endpoint")
-            )
-    except (sqlite3.Error, StoreError, *INVALID):
-        return None  # the threads that write to it report the fault
-    return {
-        "pending": sum(count for count, _ in pending.values()),
-        "dead": sum(dead.values()),
-        "oldest_pending": min((it for _, it in pending.values() if it), default=None),
-        "endpoints": {
-            name: {
-                "pending": pending.get(name, (0, None))[0],
-                "dead": dead.get(name, 0),
-                "oldest_pending": pending.get(name, (0, None))[1],
-            }
-            for name in dict.fromkeys([*endpoints, *pending, *dead])
-        },
-    }
 
 
 def _rss_bytes() -> int | None:

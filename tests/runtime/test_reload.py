@@ -133,7 +133,7 @@ def test_a_reload_keeps_unchanged_captures_and_replaces_everything_behind(
     assert after.input.meter is before.input.meter
     assert app.plan.pipeline is not plan.pipeline
     assert app.sinks.store is not sinks.store
-    assert app.sinks.event_log is not sinks.event_log
+    assert app.sinks.files is not sinks.files
     assert app.plan.alerting is not plan.alerting
     assert app.plan.model is plan.model
     assert running.manager.states == ["reloading", "ready"]

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import threading
 import time
 from dataclasses import replace
@@ -51,6 +52,23 @@ def test_before_the_first_step_everything_is_there_and_empty(
     assert first.keys() == status_of(monitor).keys()
     assert (first["sources"], first["model"]) == ([], None)
     assert first["latency_seconds"] == {"p50": None, "p95": None}
+
+
+def test_a_disk_that_hangs_costs_only_its_own_figures(tmp_path: Path) -> None:
+    """Opening a pipe waits for its writer, as a dead disk does for ever."""
+    os.mkfifo(tmp_path / "monitor.db")
+    monitor = FakeMonitor(tmp_path, database=tmp_path / "monitor.db")
+    monitor.report("street")
+    for _ in range(2):
+        document = status_of(monitor)
+        assert document["sentence"] == "listening to street"
+        assert (document["outbox"], document["disk"]["free_bytes"]) == (None, None)
+    waiting = [each for each in threading.enumerate() if each.name == "status-disk"]
+    assert len(waiting) == 1
+    os.close(os.open(tmp_path / "monitor.db", os.O_RDWR))
+    waiting[0].join(20)
+    (tmp_path / "monitor.db").unlink()
+    assert status_of(monitor)["disk"]["free_bytes"]
 
 
 def test_the_facts_of_a_source_have_their_units(monitor: FakeMonitor) -> None:

@@ -3,11 +3,12 @@
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
-from monitor.errors import StoreUnavailableError
+from monitor.errors import StoreError, StoreUnavailableError
 from monitor.sinks.alerts.alert import (
     STATES,
     Alert,
@@ -22,17 +23,23 @@ from monitor.sinks.alerts.alert import (
 from monitor.sinks.store.database import Database, PathConnection, transaction
 from monitor.sinks.store.records import (
     INVALID,
+    moment_of,
     read_rows,
     select,
     to_ms,
 )
 from monitor.sinks.store.salvage import damage, dead_alert, is_damage, is_read_only
+from monitor.text import utc_text
 
 LOCK_MS = 1000
 """Longest wait for another writer: the next alert of the endpoint waits with it."""
 
 MOST_ATTEMPTS = 20
 """Attempts kept of each alert, the newest."""
+
+
+BUSY_MS = 200
+"""Longest wait of `count_alerts` for another writer."""
 
 
 def write_alerts(connection: sqlite3.Connection, alerts: Iterable[Alert]) -> None:
@@ -56,6 +63,46 @@ def write_alerts(connection: sqlite3.Connection, alerts: Iterable[Alert]) -> Non
             for alert in alerts
         ],
     )
+
+
+def count_alerts(path: Path, endpoints: Iterable[str]) -> dict[str, Any] | None:
+    """Count alerts by endpoint, for the status document: `endpoints`, and others.
+
+    None: there is no database yet, or it cannot be read now.
+    """
+    try:
+        reader = Database(path).connect(read_only=True)
+        with closing(reader) as connection:
+            connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+            # The counts come from the indices alone; only the oldest rows are read.
+            pending = {
+                endpoint: (count, utc_text(moment_of(ms)))
+                for endpoint, count, ms in connection.execute(
+                    "SELECT heads.endpoint, heads.count, alerts.created_ms FROM ("
+                    "SELECT endpoint, count(*) AS count, min(sequence) AS head "
+                    "FROM alerts WHERE state = 'pending' GROUP BY endpoint) AS heads "
+                    "JOIN alerts ON alerts.sequence = heads.head"
+                )
+            }
+            query = "SELECT endpoint, count(*) FROM alerts WHERE state = 'dead' "
+            dead: dict[str, int] = dict(
+                connection.execute(f"{query} GROUP BY endpoint")
+            )
+    except (sqlite3.Error, StoreError, *INVALID):
+        return None  # the threads that write to it report the fault
+    return {
+        "pending": sum(count for count, _ in pending.values()),
+        "dead": sum(dead.values()),
+        "oldest_pending": min((it for _, it in pending.values() if it), default=None),
+        "endpoints": {
+            name: {
+                "pending": pending.get(name, (0, None))[0],
+                "dead": dead.get(name, 0),
+                "oldest_pending": pending.get(name, (0, None))[1],
+            }
+            for name in dict.fromkeys([*endpoints, *pending, *dead])
+        },
+    }
 
 
 class Outbox:
