@@ -297,8 +297,8 @@ class _PendingRow:
 class ScoreLog:
     """Gathers score frames and writes them.  Used by one thread.
 
-    A row is written when its minute is over, and before that whenever something else is
-    committed: then it is replaced by its longer self.
+    A row is written every few seconds until its minute is over, and each time replaced
+    by its longer self.
     """
 
     def __init__(self, memory_rows: int = MEMORY_ROWS) -> None:

@@ -72,10 +72,11 @@ class Store(Sink):
     All records but scores are on the disk when `write` returns: one transaction,
     synced.  So the store stands before every other sink.
 
-    Scores wait in memory for up to `FLUSH_SECONDS` and are committed together, or with
-    the next onset or event, and not synced for their own sake: a row for every hop
-    would wear out a flash card.  A kill costs the scores of those seconds, a power
-    failure those since the last checkpoint or event.
+    Scores wait in memory for up to `FLUSH_SECONDS` and are committed together, and not
+    synced for their own sake: a row for every hop would wear out a flash card.  A kill
+    costs the scores of those seconds, a power failure those since the last checkpoint
+    or event.  They are not committed with events: of many sources, one or another has
+    an event all the time, and each time the rows of all would be written.
 
     While the disk is full, records and alerts go into space that was reserved for them.
     When that is used up, or the database cannot be written at all, the newest records,
@@ -250,18 +251,18 @@ class Store(Sink):
         now = self._clock.monotonic()
         has_waited = now - self._flushed >= FLUSH_SECONDS
         if self._retry.is_due(now, is_wanted=has_waited or bool(self._backlog)):
-            self._commit()
+            self._commit(scores=has_waited)
         else:
             self._backlog.drop_oldest()
 
-    def _commit(self, *, ends: bool = False) -> None:
-        """Write everything that is pending as one transaction."""
+    def _commit(self, *, scores: bool = True, ends: bool = False) -> None:
+        """Write what is pending as one transaction, with the `scores` or without."""
         has_space = self._writer.disk.has_space()
         try:
             self._recover()
             self._rule_state = self._writer.write(
                 lambda connection, key: self._write_all(
-                    connection, key, scores=has_space, ends=ends
+                    connection, key, scores=scores and has_space, ends=ends
                 ),
                 synced=bool(self._backlog),
                 lock_seconds=self._retry.lock_seconds(ends=ends),
@@ -269,7 +270,7 @@ class Store(Sink):
         except StoreUnavailableError as error:
             self._fail(error)
         else:
-            self._succeed()
+            self._succeed(scores=scores)
 
     def _recover(self) -> None:
         """Restore the rules, and end the events that a killed monitor left; once."""
@@ -345,7 +346,7 @@ class Store(Sink):
             since = from_ms(since_ms) if since_ms > 0 else None
             self._forgotten(since, from_ms(until_ms))
 
-    def _succeed(self) -> None:
+    def _succeed(self, *, scores: bool) -> None:
         self._scores.commit()
         if self._retry.is_failing:
             logger.warning(
@@ -358,7 +359,8 @@ class Store(Sink):
             )
         had_alerts, self._has_offered = self._has_offered, False
         self._backlog.clear()
-        self._flushed = self._clock.monotonic()
+        if scores:
+            self._flushed = self._clock.monotonic()
         self._retry.succeed()
         if had_alerts:
             self._committed()

@@ -80,9 +80,11 @@ def test_a_running_monitor_does_not_store_forgotten_records_again(
     store.write([onset(number=1, start_seconds=13), *frames[:60]])
     forget(path, None, at(40))
     # The row that grows, and the event that goes on, began before.
+    clock.advance(10.0)
     store.write([*frames[60:70], event(number=1, start_seconds=13, seconds=40)])
     assert rows(path, "SELECT count(*) FROM scores") == [0]
     assert rows(path, "SELECT count(*) FROM events") == [0]
+    clock.advance(10.0)
     store.write([*frames[70:], event(number=2, start_seconds=100)])
     assert rows(path, "SELECT id FROM events") == ["session-street-2"]
     first = rows(path, "SELECT min(start_ms) FROM scores")[0]

@@ -78,6 +78,7 @@ def test_a_restart_ends_the_health_problems_of_a_killed_monitor(tmp_path: Path) 
     clock = FakeClock()
     clock.wall = at(1000)
     killed = make_store(path, clock)
+    clock.advance(10.0)
     killed.write([*score_frames(91), trouble(start_seconds=10, seconds=2)])
     killed._writer.close()
     seen: list[Timed] = []

@@ -98,15 +98,24 @@ def test_numbers_that_are_not_finite_are_stored_as_unknown(path: Path) -> None:
     assert rows(path, "SELECT laeq_db, level_dbfs FROM events") == [(None, None)]
 
 
-def test_scores_wait_for_another_record_or_ten_seconds(path: Path) -> None:
+def test_scores_are_written_every_ten_seconds_whatever_events_there_are(
+    path: Path,
+) -> None:
+    """With each event of one source, the rows of all would be encoded again."""
     clock = FakeClock()
     store = make_store(path, clock)
-    store.write(frames(5))
+    store.write([*frames(5), onset()])
+    assert rows(path, "SELECT count(*) FROM events") == [1]
     assert rows(path, "SELECT count(*) FROM scores") == [0]
-    clock.advance(10.0)
+    clock.advance(5.0)
+    store.write([onset(number=2)])
+    clock.advance(5.0)
     store.report(statistics())
     assert rows(path, "SELECT frames FROM scores") == [8]
-    store.write([*frames(9)[8:], onset()])
+    store.write([*frames(9)[8:], onset(number=3)])
+    assert rows(path, "SELECT frames FROM scores") == [8]
+    clock.advance(10.0)
+    store.report(statistics())
     assert rows(path, "SELECT frames FROM scores") == [16]
     store.close()
 
@@ -209,8 +218,10 @@ def kill(store: object) -> None:
 def test_open_events_of_a_killed_monitor_end_as_interrupted(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store = make_store(path, rules=AlertOnEverything())
+    clock = FakeClock()
+    store = make_store(path, clock, rules=AlertOnEverything())
     scored = frames(30)
+    clock.advance(10.0)
     store.write([onset(start_seconds=13.4), *scored, event(number=2)])
     kill(store)
     rules = AlertOnEverything()
