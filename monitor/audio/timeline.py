@@ -87,6 +87,9 @@ class Timeline:
         self.source_rate: int | None = None
         """Samples a second that the source itself delivers; None before it does."""
 
+        self.due_at = start
+        """Absolute index from which on the worker wants to take the samples; it sets
+        this.  Waking it for each small block would cost as much as the analysis."""
         self.wakeup: threading.Event | None = None
         """Set when there is something to take; may be shared by several timelines.  The
         worker clears it before it takes."""
@@ -111,6 +114,11 @@ class Timeline:
         """
         crowded = 2 * (self.stop - self.taken) > self.capacity
         return self._urgent or self._needs_room or crowded
+
+    @property
+    def is_due(self) -> bool:
+        """True if the worker should take now."""
+        return self.stop >= self.due_at or self.is_urgent
 
     # The capture thread.
 
@@ -145,7 +153,8 @@ class Timeline:
             self.newest_arrival = (self.stop, now)
             self._arrivals.append(self.newest_arrival)
         self._new_span = False
-        self._wake()
+        if self.is_due:
+            self._wake()
 
     def lose(self, count: int, reason: GapReason) -> None:
         """Count samples that the source did not deliver.  On the capture thread."""

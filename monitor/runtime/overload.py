@@ -10,7 +10,8 @@ LATE_HOPS = 2
 """Work that takes longer than so many hops is not begun: windows are left out."""
 
 MOST_WINDOWS = 32
-"""Windows of several recordings that are analysed together."""
+"""Windows of several sources that are analysed together: their records need not wait
+for those of all."""
 
 LONGEST_GAP_SECONDS = 30.0
 OVER_SECONDS = 5.0
@@ -57,7 +58,7 @@ class LoadShedding:
         cost = min(self._window_seconds, default=0.0)
         in_time = LATE_HOPS * hop_seconds / cost if cost else float("inf")
         if sum(due.values()) <= in_time:
-            return [Turn(list(due), None)]
+            return whole_turns(due)
         together = max(1, int(in_time))
         names = list(due)
         return [
@@ -67,7 +68,7 @@ class LoadShedding:
 
 
 def whole_turns(due: Mapping[str, int]) -> list[Turn]:
-    """Divide recordings, which wait: all of their windows, in short turns.
+    """Divide what is due without leaving out a window, in short turns.
 
     Args:
         due: Windows that are due by source.

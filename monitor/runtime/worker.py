@@ -174,7 +174,8 @@ class Worker:
         self._give_recovered()
         while not self._changes.empty():
             self._changes.get()()
-        self._work([name for name in self._parts.inputs if self._has_work(name)])
+        inputs = self._parts.inputs.items()
+        self._work([name for name, source in inputs if source.timeline.is_due])
         self._report_if_due()
 
     @property
@@ -197,15 +198,6 @@ class Worker:
         )
         for sink in self._parts.sinks:
             sink.report(statistics)
-
-    def _has_work(self, source: str) -> bool:
-        """Return True if a window is complete, or a gap or a state is to be taken.
-
-        Taking every small block at once would compute the frames in small batches.
-        """
-        timeline = self._parts.inputs[source].timeline
-        next_stop = self._parts.pipeline.next_stop(source)
-        return timeline.is_urgent or timeline.stop >= next_stop
 
     def _work(self, sources: Iterable[str]) -> None:
         """Analyse what `sources` delivered: all of it, or the newest if it is late."""
@@ -255,6 +247,12 @@ class Worker:
             own = [record for record in records if record.source == name]
             intervals = source.timeline.take_statistics()
             self._give(self._health.judge(source.health, intervals, own))
+            # A hop at a time also before the first window of a source is complete, or
+            # after a gap: its frames would take several times as long as those of a
+            # hop, for all sources at once.
+            next_hop = source.timeline.taken + grid.hop_samples
+            next_stop = self._parts.pipeline.next_stop(name)
+            source.timeline.due_at = min(next_stop, next_hop)
         for state, position in states:
             self._follow(state, position)
 
@@ -293,6 +291,7 @@ class Worker:
         )
         first, samples = timeline.read(start, timeline.taken)
         pipeline.resume(source, before, Block(first, samples))
+        timeline.due_at = timeline.taken
 
     def _end_health(self, before: Parts, after: Parts) -> None:
         """Clear the troubles that nothing in `after` would clear."""

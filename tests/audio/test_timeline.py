@@ -218,6 +218,19 @@ def test_every_item_wakes_the_worker() -> None:
         assert len(timeline.take()) == 1
 
 
+def test_blocks_wake_the_worker_only_once_it_wants_them() -> None:
+    timeline = make_timeline()
+    timeline.wakeup = threading.Event()
+    timeline.due_at = 10
+    for _ in range(3):
+        write(timeline, 3)
+        assert not timeline.is_due
+        assert not timeline.wakeup.is_set()
+    write(timeline, 3)
+    assert timeline.is_due
+    assert timeline.wakeup.is_set()
+
+
 def test_gaps_and_states_and_a_crowded_ring_are_urgent() -> None:
     timeline = make_timeline()
     write(timeline, 40)

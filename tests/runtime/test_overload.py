@@ -26,7 +26,8 @@ def shedding(*window_seconds: float) -> LoadShedding:
 
 def test_what_can_be_caught_up_on_in_two_hops_is_analysed() -> None:
     due = {"street": 50, "yard": 50}
-    assert shedding(0.01).turns(due, HOP_SECONDS) == [Turn(["street", "yard"], None)]
+    turns = [Turn(["street"], None), Turn(["yard"], None)]
+    assert shedding(0.01).turns(due, HOP_SECONDS) == turns
 
 
 def test_beyond_that_each_source_goes_on_at_as_many_windows_as_there_is_time_for() -> (
@@ -60,7 +61,7 @@ def test_before_the_first_window_and_without_any_nothing_is_left_out() -> None:
     assert shed.turns({"street": 40}, HOP_SECONDS) == [Turn(["street"], None)]
 
 
-def test_recordings_are_analysed_whole_in_turns_of_limited_size() -> None:
+def test_what_is_analysed_whole_is_divided_into_turns_of_limited_size() -> None:
     assert whole_turns({}) == []
     assert whole_turns({"a": 0, "b": 1, "c": 31}) == [Turn(["a", "b", "c"], None)]
     assert whole_turns({"a": 28, "b": 5, "c": 100, "d": 1}) == [

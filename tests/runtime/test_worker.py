@@ -3,6 +3,7 @@
 import threading
 from dataclasses import replace
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -13,13 +14,15 @@ from monitor.model.classifier import Classifier
 from monitor.records import Event, Gap, ScoreFrame, SourceState, Timed
 from monitor.runtime.worker import Worker
 from monitor.sinks.sink import MemorySink
+from monitor.spec import ModelSpec
 from tests.runtime.test_pipeline import make_pipeline
 from tests.support.clock import FakeClock
 from tests.support.models import stored_model
 from tests.support.signals import noise
 from tests.support.simulation import make_parts, source_input
 
-RATE = 44_100
+SPEC = ModelSpec()
+RATE = SPEC.sample_rate
 
 
 class Bench:
@@ -61,6 +64,25 @@ def test_a_recording_that_ends_ends_the_work_and_its_events(bench):
     assert {event.end_reason for event in events} == {"end-of-input"}
     assert isinstance(records[-1], SourceState)
     assert bench.stop.is_set()
+
+
+def test_the_worker_is_woken_once_a_hop_also_before_the_first_window(bench):
+    """Many sources that begin together would else be late at once."""
+    hop = bench.parts.pipeline.grid.hop_samples
+    bench.worker.step()
+    bench.wakeup.clear()
+    takes = []
+    for _ in range(80):
+        bench.deliver(0.1)
+        if bench.wakeup.is_set():
+            bench.wakeup.clear()
+            takes.append(bench.timeline.stop - bench.timeline.taken)
+            bench.worker.step()
+    assert hop - 0.1 * RATE < min(takes)
+    assert max(takes) < hop + 0.1 * RATE
+    frames = [t.record for t in bench.sink.records if _is_frame(t)]
+    assert {b.start - a.start for a, b in pairwise(frames)} == {hop}
+    assert len(frames) == (8 * RATE - SPEC.window_samples) // hop + 1
 
 
 def test_stopping_ends_open_events_as_stopped(bench):
