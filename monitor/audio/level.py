@@ -4,6 +4,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +14,9 @@ from numpy.typing import NDArray
 from monitor.audio.ring import Samples
 
 # numpy's types know it only for double precision.
-_rfft: Callable[..., Any] = np.fft.rfft
+_rfft: Callable[..., Any] = partial(np.fft.rfft, norm="forward")
+"""With any other norm numpy computes in double precision, in new memory each time; this
+one divides by the length of a frame."""
 
 FLOOR_DB = -120.0
 """Level of digital silence, dB re full scale; no level is lower."""
@@ -134,7 +137,7 @@ def _energy_weights(sample_rate: int, frame: int) -> NDArray[np.float32]:
     gain = 10 ** (a_weighting_db(np.fft.rfftfreq(frame, 1 / sample_rate)) / 20)
     mirrored = np.full(gain.size, 2.0)
     mirrored[[0, -1]] = 1.0
-    weights = gain * np.sqrt(mirrored / frame)
+    weights = gain * np.sqrt(mirrored * frame)
     return np.repeat(weights, 2).astype(np.float32)
 
 

@@ -4,6 +4,7 @@ A test compares it with torchaudio's MelSpectrogram.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,9 @@ from monitor.spec import ModelSpec
 Array = NDArray[np.float32]
 
 # numpy's types know it only for double precision.
-_rfft: Callable[..., Any] = np.fft.rfft
+_rfft: Callable[..., Any] = partial(np.fft.rfft, norm="forward")
+"""With any other norm numpy computes in double precision, in new memory each time; this
+one divides by the length of a frame."""
 
 _BLOCK_FRAMES = 16
 """The product of matrices sums what is left over in another order.  In blocks of this
@@ -44,7 +47,7 @@ class LogMel:
         # Half of the bins lie above f_max; without them the product is half the work.
         self.bins = slice(int(used[0]), int(used[-1]) + 1)
         self.bank = np.ascontiguousarray(bank[:, self.bins])
-        self._window = hann(spec.n_fft)
+        self._window = spec.n_fft * hann(spec.n_fft)
         self._floor = np.float32(10 ** (spec.floor_db / 10))
         self._windowed = np.zeros((_MOST_FRAMES, spec.n_fft), np.float32)
         self._spectra = np.empty((_MOST_FRAMES, spec.n_fft // 2 + 1), np.complex64)
