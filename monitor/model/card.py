@@ -185,7 +185,7 @@ def has_graph(path: ModelPath) -> bool:
     """
     with open_model_file(path) as file:
         names: list[str] = file.tensors.keys()
-    return any(name.startswith("graph.") for name in names)
+    return {"graph.mono", "graph.scores"} <= set(names)
 
 
 def model_digest(path: ModelPath) -> str:

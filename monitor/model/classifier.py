@@ -3,6 +3,7 @@
 import importlib.util
 import logging
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from monitor.errors import UsageError
 from monitor.extras import missing_extra, require_extra
-from monitor.model.engines import MISSING, Array, Engine, EngineError
+from monitor.model.engines import MISSING, Array, Engine, EngineError, Place
 from monitor.model.golden import golden_vector
 from monitor.model.model_file import Model, check_golden
 
@@ -92,21 +93,22 @@ class Classifier:
         """The engine in use: `onnx` or `torch`."""
         return self._engine.name
 
-    def classify(self, windows: Array) -> Classification:
+    def classify(self, windows: Array, places: Sequence[Place] = ()) -> Classification:
         """Score a batch of windows.
 
         Args:
             windows: float32, shape (batch, channels, n_mels, window_frames), dB.  One
                 channel counts as two equal ones; a model of one channel takes no
                 second.
+            places: See `Engine.run`.
         """
         try:
-            return Classification(*self._engine.run(windows))
+            return Classification(*self._engine.run(windows, places))
         except EngineError as error:
             if self.compute_device == "cpu":
                 raise
             self._engine = self._fall_back(self.compute_device, f"failed ({error})")
-        return Classification(*self._engine.run(windows))
+        return Classification(*self._engine.run(windows, places))
 
     def _start(self, wanted: str, cpu_fallback: bool) -> Engine:
         compute_device = likely_gpu() if wanted == "auto" else wanted

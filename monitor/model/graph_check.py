@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 OPERATORS = frozenset(
     (
-        *("Add", "Cast", "Clip", "Constant", "Conv", "Div", "Exp", "Gemm", "HardSwish"),
-        *("Log", "MatMul", "Mul", "ReduceMax", "ReduceMean", "Relu", "Sigmoid", "Sub"),
-        *("Transpose", "Unsqueeze", "Where"),
+        *("Add", "AveragePool", "Cast", "Clip", "Constant", "Conv", "Div", "Exp"),
+        *("Gemm", "HardSwish", "Log", "MatMul", "Mul", "ReduceMax", "ReduceMean"),
+        *("Relu", "Sigmoid", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where"),
     )
 )
 """Those that the exporter writes for the networks of `monitor.model.networks`."""

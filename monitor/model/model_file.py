@@ -23,7 +23,7 @@ from monitor.model.card import (
     open_model_file,
     read_card,
 )
-from monitor.model.engines import Engine, EngineError
+from monitor.model.engines import Engine, EngineError, Stream
 from monitor.model.golden import Golden, difference, golden_vector
 from monitor.spec import ModelSpec
 
@@ -42,6 +42,7 @@ _WEIGHTS = "network."
 _GOLDEN = "golden."
 _GRAPH = "graph."
 _GRAPHS = {1: "mono", 2: "stereo"}
+_SCORES = "scores"
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,13 @@ class Model:
     """Weights of the network by name, for torch."""
 
     graphs: Mapping[int, bytes] = field(repr=False)
-    """ONNX graphs by their number of channels.
+    """ONNX graphs from log-mel to maps, by their number of channels.
 
     A network that begins with the mean of the channels has one, for one channel.
     """
+
+    score_graph: bytes = field(default=b"", repr=False)
+    """The ONNX graph from maps to scores."""
 
     origin: str = "the model"
     """Name of the file in errors."""
@@ -83,6 +87,8 @@ def write_model(path: Path, model: Model) -> None:
     arrays |= {_GOLDEN + name: it for name, it in model.golden._asdict().items()}
     for channels, graph in model.graphs.items():
         arrays[_GRAPH + _GRAPHS[channels]] = np.frombuffer(graph, np.uint8)
+    if model.score_graph:
+        arrays[_GRAPH + _SCORES] = np.frombuffer(model.score_graph, np.uint8)
     metadata = {
         "format": FORMAT,
         "spec": model.spec.model_dump_json(),
@@ -133,6 +139,7 @@ def load_model(path: ModelPath) -> Model:
                 for channels, name in _GRAPHS.items()
                 if name in graphs
             },
+            graphs[_SCORES].tobytes() if _SCORES in graphs else b"",
             file.origin,
         )
 
@@ -146,7 +153,11 @@ def check_golden(model: Model, engine: Engine) -> None:
     """
     try:
         computed = golden_vector(engine, model.spec)
-        fault = difference(computed, model.golden) or _mono_fault(engine, computed)
+        fault = (
+            difference(computed, model.golden)
+            or _mono_fault(engine, computed)
+            or _stream_fault(engine, computed, model.card.total_stride)
+        )
     except (UsageError, EngineError) as error:
         raise ModelFileError(f"{model.origin}: {error}") from error
     if fault:
@@ -165,6 +176,16 @@ def _mono_fault(engine: Engine, computed: Golden) -> str | None:
     )
     fault = difference(one, two)
     return None if fault is None else f"one channel: {fault}"
+
+
+def _stream_fault(engine: Engine, computed: Golden, shift: int) -> str | None:
+    """Compare a window that follows another one with the same window alone."""
+    window, stream = computed.log_mel[None], Stream()
+    engine.run(np.roll(window, shift, axis=-1), [(stream, 0)])
+    following = engine.run(window, [(stream, shift)])
+    here = Golden(computed.log_mel, *(each[0] for each in following))
+    fault = difference(here, computed)
+    return None if fault is None else f"a window after another: {fault}"
 
 
 _DTYPES = {_WEIGHTS: ("F32", "F16", "I64"), _GOLDEN: ("F32",), _GRAPH: ("U8",)}

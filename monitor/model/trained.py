@@ -80,7 +80,7 @@ def to_stored(model: TrainedModel, *, half: bool = False) -> Model:
         model.card.model_copy(update={"total_stride": network.total_stride}),
         golden_vector(engine, model.spec),
         weights,
-        export_graphs(network, model.spec, temperatures),
+        *export_graphs(network, model.spec, temperatures),
     )
 
 

@@ -18,6 +18,7 @@ from monitor.detection.hysteresis import Horizon
 from monitor.detection.rules import LabelRule, resolve_rules
 from monitor.errors import ConfigError
 from monitor.model.classifier import Activity, Classifier, active_spans, span_samples
+from monitor.model.engines import Place, Stream
 from monitor.model.frontend import LogMel
 from monitor.records import EndReason, Gap, PlacedRecord, ScoreFrame
 from monitor.runtime.windowing import Window, Windower, WindowGrid
@@ -71,6 +72,7 @@ class Pipeline:
             source: Windower(log_mel, self.grid, offset_db)
             for source, offset_db in level_offsets_db.items()
         }
+        self._streams = {source: Stream() for source in self._windowers}
         self._session = session
         self._detectors = {source: self._detector(source) for source in self._windowers}
 
@@ -192,7 +194,8 @@ class Pipeline:
             if not indices:
                 continue
             batch = np.stack([pending[index][1].log_mel for index in indices])
-            result = self.classifier.classify(batch)
+            places = [self._place(*pending[index]) for index in indices]
+            result = self.classifier.classify(batch, places)
             spans = self._window_spans(result.activity)
             for index, scores, own in zip(indices, result.scores, spans, strict=True):
                 source, window = pending[index]
@@ -200,6 +203,9 @@ class Pipeline:
                     source, window, tuple(scores.tolist()), _shifted(own, window)
                 )
         return iter([frames[index] for index in range(len(pending))])
+
+    def _place(self, source: str, window: Window) -> Place:
+        return self._streams[source], window.start // self.classifier.spec.hop_length
 
     def _silent_frame(self, source: str, window: Window) -> ScoreFrame:
         count = len(self.classifier.labels)

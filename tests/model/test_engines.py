@@ -9,7 +9,8 @@ import pytest
 
 from monitor.errors import ModelFileError
 from monitor.model.classifier import Classifier
-from monitor.model.engines.onnx import OnnxEngine
+from monitor.model.engines import Stream
+from monitor.model.engines.onnx import OnnxEngine, _WindowMaps
 from monitor.model.engines.torch import TorchEngine
 from monitor.model.frontend import Array, LogMel
 from monitor.model.model_file import load_model
@@ -70,12 +71,61 @@ def test_one_channel_counts_as_two_equal_ones(preset: str) -> None:
     assert np.abs(activity - both_activity).max() < 1e-5
 
 
+FIRST_FRAMES = (0, 48, 96, 112, 208, 240, 600, 616, 616, 664)
+"""Hops of some strides, a window left out, a gap, the same window again."""
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_window_that_follows_another_has_the_same_scores_to_the_last_bit(
+    engines: tuple[OnnxEngine, TorchEngine], channels: int
+) -> None:
+    frames = np.concatenate(seeded_windows(3, channels), axis=-1)
+    sounds = np.stack([frames[..., at : at + 344] for at in FIRST_FRAMES])
+    stream = Stream()
+    places = [(stream, at) for at in FIRST_FRAMES]
+    light, _ = engines
+    apart = light.run(sounds)
+    one_by_one = [
+        light.run(window[None], [place])
+        for window, place in zip(sounds, places, strict=True)
+    ]
+    together = light.run(sounds, [(Stream(), 0), *places[1:]])
+    for number, expected in enumerate(apart):
+        found = np.concatenate([part[number] for part in one_by_one])
+        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(together[number], expected)
+
+
+@pytest.mark.parametrize(("preset", "frames"), [("article", 104), ("mobile", 128)])
+def test_the_layers_before_the_first_gate_compute_few_frames_of_a_following_window(
+    preset: str, frames: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed = []
+    compute = _WindowMaps._compute
+
+    def counting(self: _WindowMaps, log_mel: Array) -> Array:
+        computed.append(log_mel.shape[-1])
+        return compute(self, log_mel)
+
+    monkeypatch.setattr(_WindowMaps, "_compute", counting)
+    stream = Stream()
+    OnnxEngine(stored_model(preset)).run(
+        seeded_windows(3), [(stream, 0), (stream, 48), (stream, 2000)]
+    )
+    assert computed == [344, frames, 344]
+
+
 def test_a_model_without_a_graph_is_refused_with_the_command_that_adds_it(
     tmp_path: Path,
 ) -> None:
     model = stored_model()
     without = type(model)(
-        model.spec, model.card, model.golden, model.weights, {}, "old.safetensors"
+        model.spec,
+        model.card,
+        model.golden,
+        model.weights,
+        {},
+        origin="old.safetensors",
     )
     with pytest.raises(
         ModelFileError,

@@ -101,7 +101,7 @@ class TestForeignFiles:
             ({"temperatures": {"siren": 0}}, "card: temperatures.siren"),
             ({"temperatures": {"siren": 1e-300}}, "card: temperatures.siren"),
             ({"total_stride": 10**9}, "card: total_stride"),
-            ({"total_stride": 32}, "its graph gives .* not .*11"),
+            ({"total_stride": 32}, "its graph has .* not .*11"),
             ({"created": "x" * 10_000}, "card: created"),
             ({"report": [[[]]]}, "card: report"),
             ({"report": {"x": nested(500)}}, "card: Invalid JSON: recursion limit"),
@@ -134,9 +134,9 @@ class TestForeignFiles:
             ({"floor_db": 10.0**308}, "spec: floor_db"),
             ({"sample_rate": 10**400}, "spec: sample_rate"),
             ({"f_max": 10**400}, "spec: "),
-            ({"n_mels": 500}, "its graph takes .* not .*500"),
+            ({"n_mels": 500}, "its graph has .* not .*500"),
             ({"f_max": 60.0}, "hold no FFT bin"),
-            ({"window_frames": 343}, "its graph takes .* not .*343"),
+            ({"window_frames": 343}, "log_mel has shape"),
             ({"floor_db": -60.0}, "log_mel differs"),
         ],
     )
@@ -168,13 +168,14 @@ class TestForeignFiles:
             ),
             (lambda t: t["golden.scores"].fill_(torch.nan), "golden.scores holds"),
             (lambda t: t.pop("graph.mono"), "add it with"),
+            (lambda t: t.pop("graph.scores"), "add it with"),
             (
                 lambda t: t.update({"graph.mono": t["graph.mono"][:-1000]}),
                 "its graph cannot be read",
             ),
             (
                 lambda t: t.update({"graph.mono": t["graph.stereo"].clone()}),
-                "its graph takes",
+                "its graph has .* not",
             ),
         ],
     )
@@ -231,11 +232,40 @@ def test_a_graph_reads_no_other_file(
         open_model(path)
 
 
-def _with_graph(path: Path, change: Callable[[onnx.ModelProto], None]) -> Path:
+@pytest.mark.parametrize(
+    ("attributes", "rule"),
+    [
+        ({}, "its graph has no stride or reach"),
+        ({"stride_frames": "16"}, "its graph has no stride or reach"),
+        ({"stride_frames": "0", "reach_frames": "16"}, "has no stride or reach"),
+        ({"stride_frames": "16", "reach_frames": "9" * 30}, "has no stride or reach"),
+        ({"stride_frames": "16", "reach_frames": "x"}, "has no stride or reach"),
+        ({"stride_frames": "16", "reach_frames": "0"}, "a window after another: "),
+        ({"stride_frames": "8", "reach_frames": "16"}, "cannot be computed"),
+    ],
+)
+def test_a_graph_whose_maps_depend_on_other_frames_than_it_says_is_not_run(
+    attributes: dict[str, str], rule: str, tmp_path: Path
+) -> None:
     stored = stored_model()
     graph = onnx.load_from_string(stored.graphs[1])
+    onnx.helper.set_model_props(graph, attributes)
+    graphs = {**stored.graphs, 1: graph.SerializeToString()}
+    if "x" not in attributes.values():
+        other = onnx.load_from_string(stored.graphs[2])
+        onnx.helper.set_model_props(other, attributes)
+        graphs[2] = other.SerializeToString()
+    path = tmp_path / "model.safetensors"
+    write_model(path, replace(stored, graphs=graphs))
+    with pytest.raises(ModelFileError, match=rule):
+        open_model(path)
+
+
+def _with_graph(path: Path, change: Callable[[onnx.ModelProto], None]) -> Path:
+    stored = stored_model()
+    graph = onnx.load_from_string(stored.score_graph)
     change(graph)
-    write_model(path, replace(stored, graphs={1: graph.SerializeToString()}))
+    write_model(path, replace(stored, score_graph=graph.SerializeToString()))
     return path
 
 

@@ -47,7 +47,7 @@ def test_every_measured_step_can_be_repeated():
 
 def test_another_model_in_onnx_form_is_run(tmp_path: Path):
     path = tmp_path / "other.onnx"
-    path.write_bytes(stored_model().graphs[1])
+    path.write_bytes(stored_model().score_graph)
     work = foreign_model(path)
     work.step()
     assert work.seconds == pytest.approx(48 * 512 / 44_100)

@@ -1,5 +1,6 @@
 """The canary detects its sound in an intact chain, and reports any broken part."""
 
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import get_args
@@ -13,6 +14,7 @@ from monitor.audio.sources.demo import LABELS, render_sound
 from monitor.config.audio import CanaryLabel
 from monitor.config.load import parse_config
 from monitor.model.classifier import Classification, Classifier
+from monitor.model.engines import Place
 from monitor.model.frontend import Array
 from monitor.model.model_file import Model, load_model
 from monitor.model.trained import to_stored
@@ -90,9 +92,9 @@ class Counting(Classifier):
         self.counts: list[int] = []
         super().__init__(model, "cpu", 1)
 
-    def classify(self, windows: Array) -> Classification:
+    def classify(self, windows: Array, places: Sequence[Place] = ()) -> Classification:
         self.counts.append(len(windows))
-        return super().classify(windows)
+        return super().classify(windows, places)
 
 
 def test_one_window_is_computed_per_report_and_none_with_a_backlog(
@@ -120,8 +122,8 @@ def test_one_window_is_computed_per_report_and_none_with_a_backlog(
 class Weightless(Classifier):
     """A network whose weights were zeroed."""
 
-    def classify(self, windows: Array) -> Classification:
-        result = super().classify(windows)
+    def classify(self, windows: Array, places: Sequence[Place] = ()) -> Classification:
+        result = super().classify(windows, places)
         return Classification(
             np.full_like(result.scores, 0.02), np.full_like(result.activity, 0.02)
         )
@@ -204,8 +206,10 @@ def test_an_event_that_begins_too_late_is_found(intact: Classifier) -> None:
 @pytest.mark.parametrize("scores", [np.nan, np.inf])
 def test_scores_that_are_not_finite_are_found(model: Model, scores: float) -> None:
     class Broken(Classifier):
-        def classify(self, windows: Array) -> Classification:
-            result = super().classify(windows)
+        def classify(
+            self, windows: Array, places: Sequence[Place] = ()
+        ) -> Classification:
+            result = super().classify(windows, places)
             return Classification(result.scores * scores, result.activity)
 
     result = SourceUnderTest(Broken(model, "cpu"), noise(12, -60)).result()
@@ -215,7 +219,9 @@ def test_scores_that_are_not_finite_are_found(model: Model, scores: float) -> No
 
 def test_an_unexpected_exception_is_found_and_ends_nothing(model: Model) -> None:
     class Broken(Classifier):
-        def classify(self, windows: Array) -> Classification:
+        def classify(
+            self, windows: Array, places: Sequence[Place] = ()
+        ) -> Classification:
             raise RuntimeError("out of order")
 
     source = SourceUnderTest(Broken(model, "cpu", 1), noise(12, -60))
@@ -233,8 +239,10 @@ def test_success_clears_what_failure_raised(model: Model) -> None:
     class Changing(Classifier):
         is_broken = True
 
-        def classify(self, windows: Array) -> Classification:
-            result = super().classify(windows)
+        def classify(
+            self, windows: Array, places: Sequence[Place] = ()
+        ) -> Classification:
+            result = super().classify(windows, places)
             return Classification(result.scores * (not self.is_broken), result.activity)
 
     classifier = Changing(model, "cpu", 1)

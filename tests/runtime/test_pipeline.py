@@ -260,10 +260,10 @@ def test_below_the_level_gate_the_network_does_not_run(classifier, monkeypatch):
     windows = 0
     classify = classifier.classify
 
-    def counting(batch):
+    def counting(batch, places):
         nonlocal windows
         windows += len(batch)
-        return classify(batch)
+        return classify(batch, places)
 
     monkeypatch.setattr(classifier, "classify", counting)
     scene = np.concatenate([noise(10, 1e-5), noise(5, 0.1), noise(10, 1e-5)], axis=1)

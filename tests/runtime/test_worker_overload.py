@@ -1,17 +1,18 @@
 """A worker for which live sources are too much leaves out windows, and says so."""
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import pytest
-from torch import Tensor
 
 from monitor.audio.timeline import Timeline
 from monitor.clock import SampleClock
 from monitor.config.detection import DetectionSettings, LabelSettings
 from monitor.detection.rules import resolve_rules
 from monitor.model.classifier import Classification
+from monitor.model.engines import Place
+from monitor.model.frontend import Array
 from monitor.records import Event, Gap, Health, Onset, Record, ScoreFrame
 from monitor.runtime.overload import MOST_WINDOWS
 from monitor.runtime.pipeline import Pipeline
@@ -34,9 +35,9 @@ class SlowClassifier(LoudnessClassifier):
         self.seconds = seconds
         self.passes = passes
 
-    def classify(self, windows: Tensor) -> Classification:
+    def classify(self, windows: Array, places: Sequence[Place] = ()) -> Classification:
         self.passes(self.seconds * len(windows))
-        return super().classify(windows)
+        return super().classify(windows, places)
 
 
 class Street:

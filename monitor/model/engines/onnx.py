@@ -1,21 +1,26 @@
-"""The light engine: the graph in the model file, run by ONNX Runtime on the CPU.
+"""The light engine: the graphs in the model file, run by ONNX Runtime on the CPU.
 
 One window at a time: batching gains nothing, and so the scores of a window do not
-depend, not even in their last bit, on the other windows that are due.
+depend, not even in their last bit, on the other windows that are due.  The layers
+before the first one that depends on the whole window run for its new frames alone.
 """
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
 import onnxruntime
 
 from monitor.errors import ModelFileError
-from monitor.model.engines import Array, EngineError
+from monitor.model.engines import Array, EngineError, Place
 from monitor.model.graph_check import graph_fault
 from monitor.model.model_file import Model
 
-INPUT, OUTPUTS = "log_mel", ["scores", "activity"]
-"""Names in the graph."""
+INPUT, MAPS, OUTPUTS = "log_mel", "maps", ["scores", "activity"]
+"""Names in the graphs."""
+
+
+Shape = list[int | str]
 
 
 class OnnxEngine:
@@ -29,49 +34,119 @@ class OnnxEngine:
     compute_device = "cpu"
 
     def __init__(self, model: Model, threads: int = 1) -> None:
-        if 1 not in model.graphs:
+        if 1 not in model.graphs or not model.score_graph:
             raise ModelFileError(
                 f"{model.origin}: was saved without a graph for ONNX Runtime; add it "
                 f"with: sound-monitor model {model.origin} --convert NEW_FILE"
             )
-        labels = len(model.card.labels)
-        self._shapes = (1, labels), (1, labels, _columns(model))
-        self._sessions = {
-            channels: _session(model, channels, threads) for channels in model.graphs
+        spec, card = model.spec, model.card
+        labels, columns = len(card.labels), -(-spec.window_frames // card.total_stride)
+        self._shapes: tuple[Shape, ...] = [1, labels], [1, labels, columns]
+        self._scores = _session(model, model.score_graph, threads)
+        _check(
+            model,
+            self._scores.get_outputs(),
+            dict(zip(OUTPUTS, self._shapes, strict=True)),
+        )
+        self._maps = {
+            channels: _WindowMaps(model, channels, threads) for channels in model.graphs
         }
 
-    def run(self, windows: Array) -> tuple[Array, Array]:
+    def run(
+        self, windows: Array, places: Sequence[Place] = (), /
+    ) -> tuple[Array, Array]:
         """Score the windows one by one."""
         channels = windows.shape[1]
-        if channels not in self._sessions:
+        if channels not in self._maps:
             # A network that averages the channels has one graph, for their mean.
             windows, channels = windows.mean(axis=1, keepdims=True), 1
-        session = self._sessions[channels]
+        maps = self._maps[channels]
+        places_of: Sequence[Place | None] = places or [None] * len(windows)
         try:
-            parts = [session.run(OUTPUTS, {INPUT: window[None]}) for window in windows]
+            parts = [
+                self._scores.run(OUTPUTS, {MAPS: maps.of(window[None], place)})
+                for window, place in zip(windows, places_of, strict=True)
+            ]
         # ONNX Runtime's own exceptions have no common base but this.
         except Exception as error:
             raise EngineError(f"cannot be computed ({error!s:.200})") from error
-        for scores, activity in parts:
-            if (scores.shape, activity.shape) != self._shapes:
+        for part in parts:
+            if tuple(list(each.shape) for each in part) != self._shapes:
                 raise EngineError("its graph gives results of other shapes")
             # Also where they are not numbers.
-            if not (_are_scores(scores) and _are_scores(activity)):
+            if not all(map(_are_scores, part)):
                 raise EngineError("gives scores that are not between 0 and 1")
         scores, activity = zip(*parts, strict=True)
         return np.concatenate(scores), np.concatenate(activity)
+
+
+class _WindowMaps:
+    """Runs the layers whose maps depend on the frames nearby alone.
+
+    Column `k` depends on the frames from `k * stride - reach` to `k * stride + reach`.
+    A window has the columns of the one before, but for those at its edges, which its
+    padding reaches.
+    """
+
+    def __init__(self, model: Model, channels: int, threads: int) -> None:
+        spec = model.spec
+        self._session = _session(model, model.graphs[channels], threads)
+        shape: Shape = [1, channels, spec.n_mels, "frames"]
+        _check(model, self._session.get_inputs(), {INPUT: shape})
+        try:
+            attributes = self._session.get_modelmeta().custom_metadata_map
+            stride = int(attributes["stride_frames"])
+            reach = int(attributes["reach_frames"])
+        except (KeyError, ValueError):
+            stride = reach = 0
+        if not (1 <= stride <= spec.window_frames and 0 <= reach <= spec.window_frames):
+            raise ModelFileError(f"{model.origin}: its graph has no stride or reach")
+        self._stride = stride
+        self._edge = -(-reach // stride)
+        self._right_edge = (spec.window_frames - 1 - reach) // stride + 1
+        self._columns = -(-spec.window_frames // stride)
+        # Columns beyond the left edge, so many that it does not reach what follows.
+        self._left_frames = -(-(self._edge * stride - stride + reach + 1) // stride)
+        self._left_frames *= stride
+
+    def of(self, window: Array, place: Place | None) -> Array:
+        """Compute the maps of a window, (1, features, bands, columns)."""
+        if place is None:
+            return self._compute(window)
+        stream, first_frame = place
+        before, shift = stream.maps, first_frame - stream.first_frame
+        stream.first_frame, stream.maps = first_frame, None
+        moved, rest = divmod(shift, self._stride)
+        right = (self._right_edge - moved - self._edge) * self._stride
+        if before is None or moved <= 0 or rest or right <= self._left_frames:
+            maps = self._compute(window)
+        else:
+            maps = self._follow(before, window, moved, right)
+        stream.maps = maps
+        return maps
+
+    def _follow(self, before: Array, window: Array, moved: int, right: int) -> Array:
+        # Both ends of the window, one run: each has its own padding at its outer side,
+        # and columns at its inner side that are not used.
+        ends = [window[..., : self._left_frames], window[..., right:]]
+        maps = self._compute(np.concatenate(ends, axis=-1))
+        known = before[..., self._edge + moved : self._right_edge]
+        new = self._columns - self._right_edge + moved
+        return np.concatenate(
+            [maps[..., : self._edge], known, maps[..., -new:]], axis=-1
+        )
+
+    def _compute(self, log_mel: Array) -> Array:
+        maps: Array = self._session.run([MAPS], {INPUT: log_mel})[0]
+        return maps
 
 
 def _are_scores(values: Array) -> bool:
     return bool(values.min() >= 0 and values.max() <= 1)
 
 
-def _columns(model: Model) -> int:
-    return -(-model.spec.window_frames // model.card.total_stride)
-
-
-def _session(model: Model, channels: int, threads: int) -> onnxruntime.InferenceSession:
-    fault = graph_fault(model.graphs[channels])
+def _session(model: Model, graph: bytes, threads: int) -> onnxruntime.InferenceSession:
+    fault = graph_fault(graph)
     if fault is not None:
         raise ModelFileError(f"{model.origin}: its graph {fault}")
     options = onnxruntime.SessionOptions()
@@ -83,34 +158,26 @@ def _session(model: Model, channels: int, threads: int) -> onnxruntime.Inference
     options.add_session_config_entry(
         "session.model_external_initializers_file_folder_path", os.devnull
     )
-    options.enable_cpu_mem_arena = False
     options.log_severity_level = 4  # errors are raised
     try:
-        session = onnxruntime.InferenceSession(
-            model.graphs[channels], options, providers=["CPUExecutionProvider"]
+        return onnxruntime.InferenceSession(
+            graph, options, providers=["CPUExecutionProvider"]
         )
     # ONNX Runtime's own exceptions have no common base but this.
     except Exception as error:
         raise ModelFileError(
             f"{model.origin}: its graph cannot be used ({error!s:.200})"
         ) from error
-    fault = _misfit(session, model, channels)
-    if fault:
-        raise ModelFileError(f"{model.origin}: its graph {fault}")
-    return session
 
 
-def _misfit(
-    session: onnxruntime.InferenceSession, model: Model, channels: int
-) -> str | None:
-    """Describe how the graph differs from one of its card; None: it does not."""
-    spec = model.spec
-    expected = {INPUT: [1, channels, spec.n_mels, spec.window_frames]}
-    found = {each.name: each.shape for each in session.get_inputs()}
+def _check(
+    model: Model,
+    values: Sequence[onnxruntime.NodeArg],
+    expected: dict[str, Shape],
+) -> None:
+    """Reject a graph that takes or gives other values than one of its card."""
+    found = {each.name: each.shape for each in values}
     if found != expected:
-        return f"takes {found}, not {expected}"[:300]
-    outputs = {each.name: each.shape for each in session.get_outputs()}
-    labels = len(model.card.labels)
-    shapes = [1, labels], [1, labels, _columns(model)]
-    expected = dict(zip(OUTPUTS, shapes, strict=True))
-    return None if outputs == expected else f"gives {outputs}, not {expected}"[:300]
+        raise ModelFileError(
+            f"{model.origin}: its graph has {found}, not {expected}"[:300]
+        )

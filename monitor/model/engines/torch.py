@@ -1,13 +1,14 @@
 """The engine of torch: for GPUs, and for networks in training."""
 
 import warnings
+from collections.abc import Sequence
 from copy import deepcopy
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from monitor.model.engines import MISSING, Array, EngineError
+from monitor.model.engines import MISSING, Array, EngineError, Place
 from monitor.model.networks.base import Network, Output, to_scores
 
 # A GPU selects and compiles kernels for each new shape.
@@ -46,8 +47,10 @@ class TorchEngine:
             raise EngineError(_reason(error)) from error
 
     @torch.inference_mode()
-    def run(self, windows: Array) -> tuple[Array, Array]:
-        """Score the windows in padded batches."""
+    def run(
+        self, windows: Array, _places: Sequence[Place] = (), /
+    ) -> tuple[Array, Array]:
+        """Score the windows in padded batches, each as a whole."""
         given = torch.from_numpy(np.ascontiguousarray(windows))
         try:
             chunks = torch.split(given, self._batches[-1])

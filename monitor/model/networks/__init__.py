@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from monitor.errors import UsageError
 from monitor.model.networks.article import article
@@ -54,16 +54,8 @@ class Cost(NamedTuple):
 
 def count_parameters_and_macs(network: Network, spec: ModelSpec) -> Cost:
     """Count weights, and the work for one window of `spec`."""
-    macs = 0
-
-    def count(layer: nn.Module, _: object, output: Tensor) -> None:
-        nonlocal macs
-        macs += output.numel() * layer.get_parameter("weight")[0].numel()
-
     network = deepcopy(network).cpu().eval()
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            layer.register_forward_hook(count)
-    with torch.no_grad():
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(torch.zeros(1, spec.channels, spec.n_mels, spec.window_frames))
-    return Cost(sum(parameter.numel() for parameter in network.parameters()), macs)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return Cost(parameters, counter.get_total_flops() // 2)

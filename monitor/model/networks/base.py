@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
 
 
 class Normalise(nn.Module):
@@ -80,8 +81,7 @@ class Network(nn.Module):
 
     def columns(self, log_mel: Tensor) -> Tensor:
         """Features over time, (batch, features, columns), of log-mel windows."""
-        maps: Tensor = self.blocks(self.normalise(log_mel))
-        return maps.mean(dim=2)
+        return mean_of_bands(self.blocks(self.normalise(log_mel)))
 
     def embed(self, columns: Tensor) -> Tensor:
         """Pool columns to the embedding (batch, features), the input of the head."""
@@ -89,13 +89,22 @@ class Network(nn.Module):
 
     def forward(self, log_mel: Tensor) -> Output:
         """Logits and activity of log-mel windows (batch, channels, n_mels, frames)."""
-        columns = self.columns(log_mel)  # (batch, features, columns)
+        return self.score_columns(self.columns(log_mel))
+
+    def score_columns(self, columns: Tensor) -> Output:
+        """Logits and activity of features over time, (batch, features, columns)."""
         column_head = self.head if self.column_head is None else self.column_head
         logits: Tensor = self.head(self.embed(columns))
         activity: Tensor = column_head(columns.transpose(1, 2))
         if self.peak_share:
             logits = logits.lerp(activity.amax(dim=1), self.peak_share)
         return Output(logits, activity.transpose(1, 2))
+
+
+def mean_of_bands(maps: Tensor) -> Tensor:
+    """Mean of (batch, features, bands, columns): (batch, features, columns)."""
+    # ONNX Runtime pools where the maps lie; for a mean it moves them first.
+    return avg_pool2d(maps, (maps.shape[2], 1)).squeeze(2)
 
 
 def average(columns: Tensor) -> Tensor:

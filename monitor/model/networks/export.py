@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any, cast
 
@@ -11,46 +12,104 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from monitor.model.networks.base import Network, to_scores
+from monitor.model.networks.base import Network, mean_of_bands, to_scores
+from monitor.model.networks.mobile import Gate, InvertedResidual
 from monitor.spec import ModelSpec
 
 OPSET = 17
 """Version of the operators; ONNX Runtime has known it since 1.13."""
 
 
-class _Scores(nn.Module):
-    """The network and the sigmoid of its logits."""
+class _Maps(nn.Sequential):
+    """The normalisation and the layers before the first gate.
 
-    def __init__(self, network: Network, temperatures: Tensor) -> None:
+    Their maps depend on the frames nearby alone: of two windows that overlap they are
+    the same, but for the columns that the padding of the windows reaches.
+    """
+
+    def attributes(self) -> dict[str, int]:
+        """Frames from a column to the next, and to the farthest that it depends on."""
+        stride, reach = 1, 0
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                reach += layer.dilation[1] * (layer.kernel_size[1] // 2) * stride
+                stride *= layer.stride[1]
+        return {"stride_frames": stride, "reach_frames": reach}
+
+
+class _Scores(nn.Module):
+    """The other layers, and the sigmoid of the logits."""
+
+    def __init__(
+        self, layers: nn.Sequential, network: Network, temperatures: Tensor
+    ) -> None:
         super().__init__()
+        self.layers = layers
         self.network = network
         self.temperatures = temperatures
 
-    def forward(self, log_mel: Tensor) -> tuple[Tensor, Tensor]:
-        return to_scores(self.network(log_mel), self.temperatures)
+    def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        columns = mean_of_bands(self.layers(maps))
+        return to_scores(self.network.score_columns(columns), self.temperatures)
 
 
 def export_graphs(
     network: Network, spec: ModelSpec, temperatures: NDArray[np.float32]
-) -> dict[int, bytes]:
-    """Export a network for one window at a time, by number of channels.
+) -> tuple[dict[int, bytes], bytes]:
+    """Export a network for one window at a time, in two parts.
 
-    The graph for one channel computes the scores of two equal ones.  A network that
-    begins with the mean of its channels has no other.
+    Returns:
+        The graphs from log-mel of any number of frames to maps, by number of channels;
+        and the graph from the maps of a window to its scores.  The graph for one
+        channel computes the maps of two equal ones.  A network that begins with the
+        mean of its channels has no other.
     """
     network = deepcopy(network).float().cpu().eval().requires_grad_(False)
-    divisors = torch.from_numpy(temperatures)
+    layers = list(_layers(network.blocks))
+    gates = (number for number, layer in enumerate(layers) if _has_gate(layer))
+    split = next(gates, len(layers))
+    to_maps = _Maps(network.normalise, *layers[:split])
     graphs: dict[int, bytes] = {}
-    first = _first_convolution(network)
+    first = _first_convolution(to_maps)
     if spec.channels == 2 and first.in_channels == 2:
-        graphs[2] = _export(_Scores(network, divisors), spec, 2)
+        graphs[2] = _export_maps(to_maps, spec, 2)
         _merge_channels(first)
-    graphs[1] = _export(_Scores(network, divisors), spec, 1)
-    return graphs
+    graphs[1] = _export_maps(to_maps, spec, 1)
+    maps = to_maps(torch.zeros(1, 1, spec.n_mels, spec.window_frames))
+    rest = nn.Sequential(*layers[split:])
+    scores = _Scores(rest, network, torch.from_numpy(temperatures))
+    model = _export(scores, maps, "maps", ["scores", "activity"])
+    return graphs, bytes(model.SerializeToString())
 
 
-def _export(module: nn.Module, spec: ModelSpec, channels: int) -> bytes:
+def _layers(blocks: nn.Module) -> Iterator[nn.Module]:
+    """The layers one after another; a residual block is one of them."""
+    for block in blocks.children():
+        if isinstance(block, InvertedResidual) and not block.adds_input:
+            yield from block.body
+        else:
+            yield block
+
+
+def _has_gate(layer: nn.Module) -> bool:
+    return any(isinstance(each, Gate) for each in layer.modules())
+
+
+def _export_maps(to_maps: _Maps, spec: ModelSpec, channels: int) -> bytes:
     example = torch.zeros(1, channels, spec.n_mels, spec.window_frames)
+    model = _export(to_maps, example, "log_mel", ["maps"], {3: "frames"})
+    for name, value in to_maps.attributes().items():
+        model.metadata_props.add(key=name, value=str(value))
+    return bytes(model.SerializeToString())
+
+
+def _export(
+    module: nn.Module,
+    example: Tensor,
+    given: str,
+    results: list[str],
+    dynamic: dict[int, str] | None = None,
+) -> onnx.ModelProto:
     graph = io.BytesIO()
     with warnings.catch_warnings():
         # The exporter traces: it notes decisions on shapes, and that it has a
@@ -61,12 +120,12 @@ def _export(module: nn.Module, spec: ModelSpec, channels: int) -> bytes:
             (example,),
             cast("Any", graph),  # its type knows only paths
             dynamo=False,
-            input_names=["log_mel"],
-            output_names=["scores", "activity"],
+            input_names=[given],
+            output_names=results,
+            dynamic_axes={given: dynamic} if dynamic else None,
             opset_version=OPSET,
         )
-    model = _halved(onnx.load_from_string(graph.getvalue()))
-    return bytes(model.SerializeToString())
+    return _halved(onnx.load_from_string(graph.getvalue()))
 
 
 def _halved(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -93,9 +152,8 @@ def _halved(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _first_convolution(network: Network) -> nn.Conv2d:
-    layers = network.blocks.modules()
-    return next(layer for layer in layers if isinstance(layer, nn.Conv2d))
+def _first_convolution(layers: nn.Module) -> nn.Conv2d:
+    return next(each for each in layers.modules() if isinstance(each, nn.Conv2d))
 
 
 def _merge_channels(convolution: nn.Conv2d) -> None:

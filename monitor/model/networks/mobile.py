@@ -88,7 +88,7 @@ class BandMap(nn.Module):
 
     def forward(self, bands: Tensor) -> Tensor:
         """Map (batch, 1, n_mels, frames) to (batch, 1, TRUNK_BANDS, frames)."""
-        mapped = self.linear(bands.transpose(2, 3)).transpose(2, 3)
+        mapped = self.linear.weight @ bands + self.linear.bias[:, None]
         # log(power + floor), where mapped = (log(power) + shift) / scale: a softplus,
         # which torch computes five times more slowly.
         log_power = _TRUNK_SCALE * mapped - _TRUNK_SHIFT
