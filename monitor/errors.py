@@ -1,8 +1,13 @@
 """The failures that callers are expected to handle.
 
 Their message is one sentence for the user: it names the thing, the value and the
-rule, and says what to do.  Anything else that is raised is a bug.
+rule, and says what to do.  Anything else that is raised is a bug, or a shortage.
 """
+
+import errno
+
+_OF_MEMORY = ("bad_alloc", "failed to map segment", "cannot map zero-fill pages")
+"""Words of the C++ libraries and of the loader, in exceptions of other kinds."""
 
 
 class SoundMonitorError(Exception):
@@ -63,3 +68,21 @@ class EndOfSourceError(SoundMonitorError):
 
 class OverrunError(SoundMonitorError):
     """The samples asked for have been overwritten: say so with a Gap, skip ahead."""
+
+
+def shortage(error: BaseException) -> str | None:
+    """Return the sentence for an error of too little memory or too few threads.
+
+    It can come from any line of any library.  None: the error is something else.
+    """
+    text = str(error)
+    if isinstance(error, RuntimeError) and text == "can't start new thread":
+        return "no thread can be started: allow more memory, or more tasks"
+    is_memory = (
+        isinstance(error, MemoryError)
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+        or any(words in text for words in _OF_MEMORY)
+    )
+    if is_memory:
+        return "not enough memory; allow more, or analyse less at a time"
+    return None

@@ -22,11 +22,10 @@ from monitor.commands.process import (
     print_error,
     print_help_without_command,
 )
-from monitor.errors import SoundMonitorError
+from monitor.errors import SoundMonitorError, shortage
 from monitor.output import output_of_process
 
 PROGRAM = "sound-monitor"
-NO_MEMORY = "not enough memory; allow more, or analyse less at a time"
 
 HELP = """Listen to microphones and detect sounds as they happen.
 
@@ -124,36 +123,39 @@ def run_command_line(
         command = typer.main.get_command(commands)
         code = command.main(list(arguments), PROGRAM, standalone_mode=False)
         sys.stdout.flush()
-    except SoundMonitorError as error:
-        print_error(str(error))
-        return error.exit_code
-    except typer.TyperException as error:
-        message = " ".join(error.format_message().split())
-        # pydantic's prefix, which says nothing to a user.
-        print_error(message.replace("Value error, ", ""))
-        return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
-    except MemoryError:
-        print_error(NO_MEMORY)
-        return 1
-    except ImportError as error:
-        # numpy explains in thirty lines, of which the last has the reason.
-        reason = str(error).strip().splitlines()[-1]
-        is_memory = "failed to map segment" in reason
-        print_error(NO_MEMORY if is_memory else f"a library cannot be loaded: {reason}")
-        return 1
     except BrokenPipeError:
         # The reader of our output has ended, for example `head`.
         _discard_output()
         return 1
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
+    except Exception as error:
+        sentence = _sentence(error)
+        if sentence is None:
             raise
-        print_error(f"the output cannot be written: {error.strerror}")
-        _discard_output()
-        return 1
+        print_error(sentence)
+        return getattr(error, "exit_code", 1)
     return code if isinstance(code, int) else 0
+
+
+def _sentence(error: Exception) -> str | None:
+    """Return what a user is told of an error; None: it is a bug."""
+    if (short := shortage(error)) is not None:
+        return short
+    if isinstance(error, SoundMonitorError):
+        return str(error)
+    if isinstance(error, typer.TyperException):
+        message = " ".join(error.format_message().split())
+        # pydantic's prefix, which says nothing to a user.
+        return message.replace("Value error, ", "")
+    if isinstance(error, ImportError):
+        # numpy explains in thirty lines, of which the last has the reason.
+        reason = str(error).strip().splitlines()[-1]
+        return f"a library cannot be loaded: {reason}"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        _discard_output()
+        return f"the output cannot be written: {error.strerror}"
+    return None
 
 
 def _discard_output() -> None:
@@ -218,5 +220,8 @@ def _leave_after(
     """Leave after an exception that nothing has handled: a bug, or Ctrl-C."""
     if issubclass(kind, KeyboardInterrupt):
         leave(INTERRUPTED)
-    sys.__excepthook__(kind, error, trace)
+    if (short := shortage(error)) is None:
+        sys.__excepthook__(kind, error, trace)
+    else:
+        print_error(short)
     leave(1)

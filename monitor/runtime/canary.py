@@ -13,6 +13,7 @@ from monitor.audio.timeline import Timeline
 from monitor.clock import Clock
 from monitor.config.audio import CanarySettings
 from monitor.config.config import Config
+from monitor.errors import shortage
 from monitor.model.classifier import Classifier
 from monitor.records import Gap, ScoreFrame, Timed
 from monitor.runtime.canary_trial import (
@@ -222,7 +223,8 @@ class Canary(Sink):
             self._end(trial, now, error)
         # To find failures of any kind is the canary's purpose.
         except Exception as error:  # noqa: BLE001 - becomes health
-            fault = f"it failed unexpectedly: {type(error).__name__}: {error}"
+            cause = shortage(error) or f"{type(error).__name__}: {error}"
+            fault = f"it failed unexpectedly: {cause}"
             self._end(trial, now, CanaryError(fault))
 
     def _end(

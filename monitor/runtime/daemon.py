@@ -11,7 +11,7 @@ from pathlib import Path
 from monitor.audio.sources.source import Speed
 from monitor.clock import SystemClock
 from monitor.config.config import Config
-from monitor.errors import SoundMonitorError
+from monitor.errors import SoundMonitorError, shortage
 from monitor.output import Output
 from monitor.runtime.alerting import STOP_SECONDS as ALERTING_STOP_SECONDS
 from monitor.runtime.app import App, Environment, load, plan_app
@@ -142,6 +142,8 @@ def _end_alerting(app: App, seconds: float, hurry: Callable[[], bool]) -> int:
     if late:
         logger.error("%s did not stop", ", ".join(late))
     if senders.failure is not None:
+        if shortage(senders.failure):
+            raise senders.failure
         logger.critical("the monitor ends: a thread failed", exc_info=senders.failure)
     return 1 if late or senders.failure else 0
 
@@ -172,7 +174,7 @@ def _end(threads: Threads, hurry: Callable[[], bool]) -> int:
     if late:
         logger.error("%s did not stop in time", ", ".join(late))
     failure = threads.failure
-    if isinstance(failure, SoundMonitorError):
+    if isinstance(failure, SoundMonitorError) or (failure and shortage(failure)):
         raise failure
     if failure is not None:
         logger.critical("the monitor ends: a thread failed", exc_info=failure)

@@ -1,5 +1,6 @@
 """A command ends with an exit code and one sentence about its failure."""
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import typer
 
 from monitor import __version__
 from monitor.commands.app import run_command_line
-from monitor.errors import ConfigError, SoundMonitorError
+from monitor.errors import ConfigError, ModelFileError, SoundMonitorError
 
 CONSOLE_SCRIPT = [sys.executable, "-m", "monitor"]
 
@@ -34,6 +35,17 @@ def interrupted() -> None:
 @failing.command()
 def code(number: int) -> int:
     return number
+
+
+@failing.command()
+def short(kind: int) -> None:
+    raise (
+        MemoryError("Unable to allocate 385 KiB"),
+        RuntimeError("can't start new thread"),
+        ModelFileError("urban: its graph cannot be used (std::bad_alloc)"),
+        ImportError("Please note\nnumpy.so: failed to map segment from shared object"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+    )[kind]
 
 
 @failing.command()
@@ -75,6 +87,17 @@ def test_a_command_ends_with_an_exit_code_and_a_sentence(
     message = capsys.readouterr().err
     assert message.startswith(stderr)
     assert bool(message) == bool(stderr)
+
+
+@pytest.mark.parametrize("kind", range(5))
+def test_too_little_memory_is_one_sentence_wherever_it_shows(
+    kind: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command_line(["short", str(kind)], failing) == 1
+    message = capsys.readouterr().err
+    assert "memory" in message
+    assert "allow more" in message
+    assert message.count("\n") == 1
 
 
 def test_a_bug_is_not_hidden() -> None:
