@@ -1,6 +1,5 @@
 """`sound-monitor check`: validates the configuration."""
 
-import gc
 from typing import TYPE_CHECKING, Any
 
 from monitor.commands.arguments import ConfigOption, JsonOption
@@ -26,9 +25,6 @@ Examples:
 
 def check(config: ConfigOption = None, as_json: JsonOption = False) -> int:
     """Print the meaning of the configuration, and its problems; loads no torch."""
-    # Nearly all objects made here are modules, which stay.  Collections would take a
-    # tenth of the time.
-    gc.disable()
     from monitor.audio.sources.microphone import list_devices
     from monitor.commands.configuration import load
     from monitor.commands.configuration_check import check_configuration

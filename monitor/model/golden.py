@@ -52,12 +52,13 @@ def golden_signal(spec: ModelSpec) -> NDArray[np.float32]:
     time = np.arange(count) / spec.sample_rate
     nyquist = spec.sample_rate / 2
     loud = np.where(np.arange(count) * 4 // count % 2 == 1, 1.0, 0.1)
-    chirp_time = time % _CHIRP_SECONDS
+    # One period is computed, and repeated.
+    chirp_time = time[: round(_CHIRP_SECONDS * spec.sample_rate)]
     channels = []
     for channel in range(spec.channels):
         sine = 0.1 * np.sin(2 * np.pi * nyquist / 50 * (channel + 1) * time)
         rise = nyquist * (1 - 0.3 * channel) / _CHIRP_SECONDS
-        chirp = 0.1 * np.sin(np.pi * rise * chirp_time**2)
+        chirp = np.resize(0.1 * np.sin(np.pi * rise * chirp_time**2), count)
         noise = 0.1 * loud * _integer_noise(count, seed=2 * channel + 1)
         channels.append(sine + chirp + noise)
     signal = np.stack(channels).astype(np.float32)

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from rich.console import Console
-
 from monitor.audio.sources.source import Source, Speed, build_source
 from monitor.audio.timeline import Timeline
 from monitor.clock import Clock
@@ -30,7 +28,6 @@ from monitor.runtime.supervisor import Summary
 from monitor.runtime.threads import RunningThread, Threads, join
 from monitor.runtime.worker import Parts, Worker
 from monitor.sinks.alerts.secrets import hide_secrets
-from monitor.sinks.console.live import LiveConsole, can_show
 from monitor.sinks.console.plain import PlainConsole
 from monitor.sinks.event_log import EventLog
 from monitor.sinks.sink import FileSinks, Sink
@@ -368,9 +365,17 @@ def new_session(classifier: Classifier) -> Session:
 
 def _screen(config: Config, classifier: Classifier, environment: Environment) -> Sink:
     """The live console on a terminal, which prints the log lines too; else lines."""
-    console, clock, output = Console(), environment.clock, environment.output
+    clock, output = environment.clock, environment.output
+    plain = PlainConsole(sys.stdout, clock.utc)
+    if not sys.stdout.isatty():  # a service does without rich
+        return plain
+    from rich.console import Console
+
+    from monitor.sinks.console.live import LiveConsole, can_show
+
+    console = Console()
     if not can_show(console):
-        return PlainConsole(sys.stdout, clock.utc)
+        return plain
     rules = rules_of(config, classifier)
     live = LiveConsole(
         console,

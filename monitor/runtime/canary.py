@@ -12,9 +12,7 @@ from monitor.audio.ring import Samples
 from monitor.audio.timeline import Timeline
 from monitor.clock import Clock
 from monitor.config.audio import CanarySettings
-from monitor.config.config import Config
 from monitor.errors import shortage
-from monitor.model.classifier import Classifier
 from monitor.records import Gap, ScoreFrame, Timed
 from monitor.runtime.canary_trial import (
     CanaryError,
@@ -269,18 +267,3 @@ class Canary(Sink):
         source.is_raised = error is not None
         # Also after the first success: health may be raised from before a reload.
         self._health.post(report)
-
-
-def build_canary(
-    config: Config,
-    classifier: Classifier,
-    timelines: Mapping[str, Timeline],
-    health: HealthReports,
-    clock: Clock,
-) -> Canary | None:
-    """Build the canary; None if it is off or no source is live."""
-    live = [source.name for source in config.sources if source.is_live]
-    if config.canary.every_seconds is None or not live:
-        return None
-    chain = Chain.of(config, classifier)
-    return Canary(config.canary, live, chain, timelines, health, clock)

@@ -84,6 +84,7 @@ def _run(app: App, reread: Reread) -> int:
     # Loaded objects stay.  To look through them again would cost the collector a tenth
     # of a second each time, and the end of the process half a second.
     gc.freeze()
+    gc.set_threshold(700)  # Python's own; the start had a higher one
     signals = Signals()
     app.start()
     supervisor.start()

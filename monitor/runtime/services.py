@@ -156,17 +156,16 @@ def _tracker(context: ServiceContext) -> StatusTracker:
 
 
 def _canary(context: ServiceContext) -> Sink | None:
-    if context.classifier is None:
+    config = context.config
+    live = [source.name for source in config.sources if source.is_live]
+    if context.classifier is None or config.canary.every_seconds is None or not live:
         return None
-    from monitor.runtime.canary import build_canary
+    from monitor.runtime.canary import Canary
+    from monitor.runtime.canary_trial import Chain
 
-    return build_canary(
-        context.config,
-        context.classifier,
-        context.timelines,
-        context.reports,
-        context.clock,
-    )
+    chain = Chain.of(config, context.classifier)
+    timelines, reports, clock = context.timelines, context.reports, context.clock
+    return Canary(config.canary, live, chain, timelines, reports, clock)
 
 
 FACTORIES: Sequence[ServiceFactory] = (

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -18,7 +19,6 @@ from monitor.model.engines import Place
 from monitor.model.frontend import Array
 from monitor.model.model_file import Model, load_model
 from monitor.model.trained import to_stored
-from monitor.runtime.canary import build_canary
 from monitor.runtime.canary_trial import (
     CanaryError,
     Chain,
@@ -28,7 +28,7 @@ from monitor.runtime.canary_trial import (
     render,
     run_trial,
 )
-from monitor.runtime.health import HealthReports
+from monitor.runtime.services import ServiceContext, build_services
 from tests.support.canary import LIVE, RATE, SourceUnderTest, noise
 from tests.support.clock import FakeClock
 from tests.support.models import seeded_model
@@ -337,11 +337,17 @@ def test_a_model_without_a_suitable_label_is_tested_by_its_golden_vector() -> No
     ["canary: {every_seconds: null}", "sources: [{name: a, input: 'demo:'}]"],
 )
 def test_there_is_no_canary_if_it_is_off_or_no_source_is_live(
-    intact: Classifier, text: str
+    intact: Classifier, tmp_path: Path, text: str
 ) -> None:
-    config = parse_config(text, "config.yaml")
-    reports, clock = HealthReports(), FakeClock()
-    assert build_canary(config, intact, {}, reports, clock) is None
+    def built(text: str) -> list[str]:
+        config = parse_config(text, "config.yaml")
+        context = ServiceContext(
+            config, intact.labels, RATE, FakeClock(), tmp_path, {}, classifier=intact
+        )
+        return [type(service).__name__ for service in build_services(context)]
+
+    assert "Canary" in built("")
+    assert "Canary" not in built(text)
 
 
 def test_closing_clears_the_health_that_it_raised(intact: Classifier) -> None:

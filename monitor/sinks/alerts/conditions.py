@@ -44,8 +44,6 @@ class Case:
     """Number of still_on alerts so far."""
 
 
-_CASES = TypeAdapter(dict[str, Case])
-_LAST_MS = TypeAdapter(list[tuple[str, str, Milliseconds]])
 _RENAMED = {"told": "reported", "kind": "label"}
 """Fields of a case in states of version 1."""
 
@@ -87,8 +85,9 @@ class Cases:
             key: {_RENAMED.get(name, name): it for name, it in fields.items()}
             for key, fields in state["cases"].items()
         }
-        self.going_on = _CASES.validate_python(cases)
-        last_ms = _LAST_MS.validate_python(state["last_ms"])
+        self.going_on = TypeAdapter(dict[str, Case]).validate_python(cases)
+        times = TypeAdapter(list[tuple[str, str, Milliseconds]])
+        last_ms = times.validate_python(state["last_ms"])
         self._last_ms = {(source, label): ms for source, label, ms in last_ms}
 
 

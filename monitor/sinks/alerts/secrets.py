@@ -3,13 +3,15 @@
 import hashlib
 import os
 import re
-import ssl
 from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from monitor.config.hooks import check_url
 from monitor.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
 MAX_BYTES = 65_536
@@ -92,12 +94,14 @@ def _read_file(path: Path, place: str) -> str:
     return secret
 
 
-def tls_context(ca_file: str | None, place: str) -> ssl.SSLContext:
+def tls_context(ca_file: str | None, place: str) -> "SSLContext":
     """Trust the certificates in `ca_file`; None: those of the system.
 
     Raises:
         ConfigError: The file cannot be read, or holds no certificates.
     """
+    import ssl  # takes a few milliseconds
+
     try:
         return ssl.create_default_context(cafile=ca_file)
     except ssl.SSLError:
