@@ -1,6 +1,10 @@
 """`sound-monitor run`: the daemon."""
 
 import logging
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 from monitor.commands.arguments import (
@@ -17,6 +21,9 @@ if TYPE_CHECKING:
     from monitor.runtime.reload import FreshConfig
 
 logger = logging.getLogger(__name__)
+
+NOTICE_SECONDS = 0.3
+"""Time after which a person at a terminal wonders what the program does."""
 
 HELP = """Listen, and report sounds as they happen.
 
@@ -96,9 +103,9 @@ def run(
     if (problem := restrict_folder(configuration.state_dir)) is not None:
         raise ConfigError(f"state_dir: {problem}")
     limit_threads(settings.model.threads)
-    from monitor.runtime.daemon import run_daemon
+    with configuration.placing(), notice_of_loading() as loaded:
+        from monitor.runtime.daemon import run_daemon
 
-    with configuration.placing():
         return run_daemon(
             settings,
             speed=speed,
@@ -106,4 +113,22 @@ def run(
             facts=facts,
             reread=reread,
             output=output_of_process(),
+            loaded=loaded,
         )
+
+
+@contextmanager
+def notice_of_loading(seconds: float = NOTICE_SECONDS) -> Iterator[Callable[[], None]]:
+    """Say on a terminal that libraries and model are loaded, if that takes so long.
+
+    Yields:
+        The function to call once they are.
+    """
+    timer = threading.Timer(seconds, logger.info, ["loading the model ..."])
+    timer.name = "loading"
+    if sys.stderr.isatty():
+        timer.start()
+    try:
+        yield timer.cancel
+    finally:
+        timer.cancel()

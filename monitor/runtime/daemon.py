@@ -51,11 +51,13 @@ def run_daemon(
     facts: DaemonFacts,
     reread: Reread,
     output: Output,
+    loaded: Callable[[], None],
 ) -> int:
     """Listen until SIGINT or SIGTERM, or until every source is a recording that ended.
 
     Runs on the main thread, whose signal handlers it takes for the rest of the process.
     SIGHUP reads the configuration again, and reopens the event log and the database.
+    `loaded` is called once, before anything is shown.
 
     Returns:
         The exit code: 0, or 1 if a thread failed.
@@ -69,7 +71,9 @@ def run_daemon(
     )
     handlers = logging.getLogger().handlers
     try:
-        app = App(plan_app(config, environment, load(config)), environment)
+        plan = plan_app(config, environment, load(config))
+        loaded()
+        app = App(plan, environment)
         return _run(app, reread)
     finally:
         # The live console has taken the log lines.
