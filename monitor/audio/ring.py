@@ -8,6 +8,8 @@ from monitor.errors import OverrunError
 Samples = NDArray[np.float32]
 """float32, shape (channels, n), nominally in [-1, 1]."""
 
+_FULL_SCALE = np.float32(2**15)
+
 
 class Ring:
     """Holds the newest `capacity` samples for one writing and one reading thread.
@@ -15,11 +17,15 @@ class Ring:
     Neither ever waits for the other.  The writer announces which samples it is about
     to overwrite before it touches them, and the reader looks at the announcement
     before and after it copies: a copy into which the writer ran is thrown away.
+
+    Samples of 16 bits take two bytes each; the first that has more, because the source
+    has or is resampled, makes it four for all.  No sample is ever rounded.
     """
 
     def __init__(self, channels: int, capacity: int, start: int = 0) -> None:
         """Make room for `capacity` samples; the first one written is `start`."""
-        self._samples = np.zeros((channels, capacity), np.float32)
+        self._samples: NDArray[np.int16 | np.float32]
+        self._samples = np.zeros((channels, capacity), np.int16)
         self.capacity = capacity
         """Samples that it holds."""
         self.stop = start
@@ -30,7 +36,7 @@ class Ring:
     @property
     def channels(self) -> int:
         """Channels of every block."""
-        return self._samples.shape[0]
+        return len(self._samples)
 
     @property
     def oldest(self) -> int:
@@ -52,7 +58,7 @@ class Ring:
                 f"a block of shape {block.shape} for a ring of {self.channels} channels"
             )
         self._announced = self.stop + block.shape[1]
-        newest = block[:, -self.capacity :]
+        newest = self._encode(block[:, -self.capacity :])
         count = newest.shape[1]
         position, before_end = self._place(self._announced - count, count)
         self._samples[:, position : position + before_end] = newest[:, :before_end]
@@ -85,11 +91,14 @@ class Ring:
         if start + count > self.stop:
             raise ValueError(f"samples up to {start + count} of {self.stop} asked for")
         self._require(start)
+        samples = self._samples  # the writer may replace the array meanwhile
         copy = np.empty((self.channels, count), np.float32)
         position, before_end = self._place(start, count)
-        copy[:, :before_end] = self._samples[:, position : position + before_end]
-        copy[:, before_end:] = self._samples[:, : count - before_end]
+        copy[:, :before_end] = samples[:, position : position + before_end]
+        copy[:, before_end:] = samples[:, : count - before_end]
         self._require(start)
+        if samples.dtype == np.int16:
+            copy /= _FULL_SCALE
         return copy
 
     def read_what_is_left(self, start: int, stop: int) -> tuple[int, Samples]:
@@ -108,6 +117,18 @@ class Ring:
             except OverrunError:
                 # The writer goes on meanwhile: begin a little after its position.
                 start = self.oldest + self.capacity // 32
+
+    def _encode(self, block: Samples) -> NDArray[np.int16 | np.float32]:
+        """Return `block` in the type of the array, which becomes float32 if it must."""
+        if self._samples.dtype == np.float32:
+            return block
+        scaled = block * _FULL_SCALE
+        with np.errstate(invalid="ignore"):  # out of range: differs as well
+            integers = scaled.astype(np.int16)
+        if (integers == scaled).all():
+            return integers
+        self._samples = self._samples / _FULL_SCALE
+        return block
 
     def _require(self, start: int) -> None:
         if start < self.oldest:

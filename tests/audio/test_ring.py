@@ -1,6 +1,7 @@
 """The ring holds what a list would hold, and never hands out torn data."""
 
 import threading
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,16 @@ from tests.support.signals import numbered
 from tests.support.timelines import frequent_thread_switches
 
 steps = st.lists(
-    st.tuples(st.sampled_from(["write", "write", "skip"]), st.integers(0, 40)),
+    st.tuples(
+        st.sampled_from(["write", "write", "write finer", "skip"]), st.integers(0, 40)
+    ),
     max_size=30,
 )
+
+
+def of_16_bits(start: int, count: int, channels: int = 1) -> Samples:
+    """Numbered samples as a sound card of 16 bits delivers them."""
+    return numbered(start, count, channels) / np.float32(2**15)
 
 
 @given(capacity=st.integers(1, 25), channels=st.integers(1, 3), steps=steps)
@@ -26,12 +34,14 @@ def test_a_ring_equals_the_end_of_a_list(
     ring = Ring(channels, capacity)
     everything = np.empty((channels, 0), np.float32)
     for step, count in steps:
-        block = numbered(ring.stop + 1, count, channels)
-        if step == "write":
-            ring.write(block)
-        else:
+        block = of_16_bits(ring.stop + 1, count, channels)
+        if step == "write finer":
+            block /= np.float32(3)
+        if step == "skip":
             ring.skip(count)
             block = np.zeros_like(block)
+        else:
+            ring.write(block)
         everything = np.concatenate([everything, block], axis=1)
 
         assert ring.stop == everything.shape[1]
@@ -49,6 +59,35 @@ def test_any_part_of_a_ring_can_be_read(data: st.DataObject) -> None:
     count = data.draw(st.integers(0, ring.stop - start))
 
     np.testing.assert_array_equal(ring.read(start, count), numbered(start, count, 2))
+
+
+@pytest.mark.parametrize("finest", [2**15, 2**16], ids=["16 bits", "17 bits"])
+def test_only_samples_of_more_than_16_bits_take_four_bytes(finest: int) -> None:
+    count = 50_000
+    generator = np.random.default_rng(0)
+    block = generator.integers(-finest, finest, (2, count)).astype(np.float32)
+    block[:, :2] = -finest, finest - 1  # the extremes
+    block /= np.float32(finest)
+    tracemalloc.start()
+    try:
+        ring = Ring(2, count)
+        for start in range(0, count, 100):
+            ring.write(block[:, start : start + 100])
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    size = 2 if finest == 2**15 else 4
+    assert held == pytest.approx(2 * count * size, rel=0.1)
+    np.testing.assert_array_equal(ring.read(0, count), block)
+
+
+def test_a_sample_at_full_scale_is_none_of_16_bits() -> None:
+    ring = Ring(1, 4)
+    block = np.array([[-1.0, 1.0, 100.0, -1e9]], np.float32)
+    ring.write(block)
+
+    np.testing.assert_array_equal(ring.read(0, 4), block)
 
 
 def test_a_block_larger_than_the_ring_leaves_its_newest_samples() -> None:
@@ -114,11 +153,14 @@ def test_the_writer_announces_what_it_overwrites_before_it_does() -> None:
     assert set(oldest_while_copied) == {5}
 
 
-def test_a_concurrent_writer_never_leaves_torn_data() -> None:
+@pytest.mark.parametrize("finer", [False, True], ids=["16 bits", "more"])
+def test_a_concurrent_writer_never_leaves_torn_data(*, finer: bool) -> None:
     """A reader at the oldest edge gets the right samples, or an error."""
     ring = Ring(2, 5000)
-    period = 2**16
-    pattern = np.concatenate([numbered(0, period, 2)] * 2, axis=1)
+    period = 2**15
+    pattern = np.concatenate([of_16_bits(0, period, 2)] * 2, axis=1)
+    if finer:
+        pattern /= np.float32(3)
     enough = threading.Event()
 
     def expected(start: int, count: int) -> Samples:
