@@ -109,17 +109,7 @@ def _run_drill(name: Name, plan: "DrillPlan") -> "DrillResult":
     from monitor.runtime.drills.monitor_process import DrillResult
     from monitor.runtime.drills.terminal_drill import terminal
 
-    drills = (
-        unplug,
-        overrun,
-        disk,
-        webhook,
-        crash,
-        terminal,
-        clock,
-        page,
-        readonly,
-    )
+    drills = (unplug, overrun, disk, webhook, crash, terminal, clock, page, readonly)
     run = {each.__name__: each for each in drills}[name]
     with tempfile.TemporaryDirectory(
         prefix=f"sound-monitor-{name}-", ignore_cleanup_errors=True

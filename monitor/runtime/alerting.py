@@ -15,11 +15,7 @@ from monitor.records import Timed
 from monitor.runtime.pipeline import rules_of
 from monitor.runtime.threads import RunningThread, Threads
 from monitor.sinks.alerts.alert import Alert
-from monitor.sinks.alerts.build import (
-    build_hooks,
-    close_hooks,
-    warn_of_orphans,
-)
+from monitor.sinks.alerts.build import build_hooks, close_hooks, warn_of_orphans
 from monitor.sinks.alerts.hooks import Hook
 from monitor.sinks.alerts.outbox import Outbox
 from monitor.sinks.alerts.rules import Rules

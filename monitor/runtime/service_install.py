@@ -227,9 +227,7 @@ def _install_config(chosen: Path | None, target: Path) -> list[Step]:
     parse_config(text, CONFIG.name if chosen is None else str(chosen))
     if not target.exists():
         origin = "the commented defaults" if chosen is None else f"a copy of {chosen}"
-        return [
-            Step(f"write {target}: {origin}", lambda: _write(target, text, 0o644)),
-        ]
+        return [Step(f"write {target}: {origin}", lambda: _write(target, text, 0o644))]
     present = _read(target)
     if chosen is not None and present != text:
         raise UsageError(

@@ -84,10 +84,7 @@ def message(rule: str) -> str:
             "webhook: {url: 'http://x/', body: '$label.__class__ 5$'}",
             "a $ without a field after it in line 1",
         ),
-        (
-            "webhook: {url: 'http://x/', body: '{\"a\": $label}'}",
-            "does not give JSON",
-        ),
+        ("webhook: {url: 'http://x/', body: '{\"a\": $label}'}", "does not give JSON"),
         ("command: []", "must name a program"),
         ("command: ls -l", "'ls -l' must be a list, the program and its arguments"),
         ("command: {argv: ls -l}", "argv: 'ls -l' must be a list"),

@@ -21,12 +21,7 @@ def test_an_empty_text_gives_the_defaults() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [
-        "model:",
-        "alerts:\n",
-        "detection:\n  labels:\n",
-        "event_log: # nothing set\n",
-    ],
+    ["model:", "alerts:\n", "detection:\n  labels:\n", "event_log: # nothing set\n"],
 )
 def test_an_empty_section_has_its_defaults(text: str) -> None:
     assert parse_config(text, "config.yaml") == Config()

@@ -64,10 +64,7 @@ def test_an_empty_text_is_an_empty_mapping(text: str) -> None:
         ("a:\n  b:\t1", "here:2: a tab inside this line; use a space"),
         ("a: {b: 1}\t# c", "here:1: a tab inside this line; use a space"),
         ("a:\n-\tb", "here:2: a tab inside this line; use a space"),
-        (
-            "a: 1\nb: 2\na: 3",
-            "here:3: a: duplicate key; first used in line 1",
-        ),
+        ("a: 1\nb: 2\na: 3", "here:3: a: duplicate key; first used in line 1"),
         (
             "x:\n  - k: 1\n    k: 2",
             "here:3: x[0].k: duplicate key; first used in line 2",

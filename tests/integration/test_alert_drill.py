@@ -62,9 +62,7 @@ def shaky() -> Any:
     "drill",
     [
         pytest.param(
-            Drill(20, 0.03, 5, 0.01, 2.0),
-            id="small",
-            marks=pytest.mark.timeout(400),
+            Drill(20, 0.03, 5, 0.01, 2.0), id="small", marks=pytest.mark.timeout(400)
         ),
         pytest.param(
             Drill(500, 0.008, 20, 0.02, 15.0),
@@ -135,8 +133,7 @@ def examine(folder: Path, name: str, endpoint: Endpoint, occurrences: int) -> st
     # In the order in which they were made; one that comes again comes at once.
     with closing(sqlite3.connect(folder / "monitor.db")) as connection:
         rows = connection.execute(
-            "SELECT id, state FROM alerts WHERE endpoint = ? ORDER BY sequence",
-            (name,),
+            "SELECT id, state FROM alerts WHERE endpoint = ? ORDER BY sequence", (name,)
         ).fetchall()
     assert {state for _, state in rows} == {"delivered"}
     assert [key for key, _ in groupby(ids)] == [key for key, _ in rows]

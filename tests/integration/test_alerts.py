@@ -39,9 +39,7 @@ def distinct(endpoint: Endpoint) -> list[dict[str, Any]]:
     return list({body["id"]: body for body in bodies(endpoint)}.values())
 
 
-def test_a_siren_of_the_demo_reaches_a_webhook_and_a_command(
-    tmp_path: Path,
-) -> None:
+def test_a_siren_of_the_demo_reaches_a_webhook_and_a_command(tmp_path: Path) -> None:
     out = tmp_path / "out"
     script = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read() + '\\n')"
     with running_endpoint() as endpoint:

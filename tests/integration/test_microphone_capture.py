@@ -24,11 +24,7 @@ pytestmark = pytest.mark.soundcard
 RATE = 44_100
 TONE_HZ = 1_000.0
 AMPLITUDE = 0.5
-PACKAGES = {
-    "arecord": "alsa-utils",
-    "ffmpeg": "ffmpeg",
-    "parec": "pulseaudio-utils",
-}
+PACKAGES = {"arecord": "alsa-utils", "ffmpeg": "ffmpeg", "parec": "pulseaudio-utils"}
 
 
 def capturing(text: str) -> AbstractContextManager[CaptureReader]:
@@ -79,10 +75,7 @@ def capture_child() -> int:
 
 
 @pytest.mark.parametrize("name", ["pulse", "default"])
-def test_a_tone_that_is_played_is_captured(
-    pulse: PulseServer,
-    name: str,
-) -> None:
+def test_a_tone_that_is_played_is_captured(pulse: PulseServer, name: str) -> None:
     play_tone(pulse)
     with capturing(f"mic:{name}") as reader:
         wait_for_tone(reader)
@@ -112,8 +105,7 @@ def freeze_child(server: PulseServer) -> None:
 
 @pytest.mark.parametrize("end", [end_server, end_child, freeze_child])
 def test_sound_is_captured_again_after_a_failure(
-    pulse: PulseServer,
-    end: Callable[[PulseServer], None],
+    pulse: PulseServer, end: Callable[[PulseServer], None]
 ) -> None:
     play_tone(pulse)
     with capturing("mic:pulse") as reader:
@@ -152,8 +144,7 @@ def test_a_microphone_that_is_missing_at_first_is_waited_for(
     ],
 )
 def test_the_output_of_other_recorders_is_captured(
-    pulse: PulseServer,
-    command: str,
+    pulse: PulseServer, command: str
 ) -> None:
     program = shlex.split(command)[0]
     if shutil.which(program) is None:

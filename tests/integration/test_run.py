@@ -115,11 +115,7 @@ def test_a_recording_gives_the_same_events_at_any_speed(tmp_path, speed):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (b"this is no sound at all", "scene.wav"),
-        (b"", "scene.wav"),
-    ],
+    ("content", "said"), [(b"this is no sound at all", "scene.wav"), (b"", "scene.wav")]
 )
 def test_a_file_that_is_no_recording_is_rejected_in_one_sentence(
     tmp_path, content, said

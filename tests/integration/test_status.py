@@ -34,10 +34,7 @@ def configured(folder: Path, **settings: Any) -> str:
 def status(config: str, *options: str) -> subprocess.CompletedProcess[str]:
     """Run the real command, which must answer in any case."""
     result = subprocess.run(
-        [
-            *(sys.executable, "-m", "monitor", "status"),
-            *("--config", config, *options),
-        ],
+        [*(sys.executable, "-m", "monitor", "status"), *("--config", config, *options)],
         capture_output=True,
         text=True,
         check=False,

@@ -93,9 +93,7 @@ def test_forgotten_clips_are_deleted(
     assert hours_left(folder) == left
 
 
-def test_a_clip_in_the_memory_of_a_monitor_is_forgotten_too(
-    folder: Path,
-) -> None:
+def test_a_clip_in_the_memory_of_a_monitor_is_forgotten_too(folder: Path) -> None:
     forget(folder, NOW - timedelta(hours=2.5), UPTIME)
     assert save(folder, clip(1)) is None
     assert save(folder, clip(4.5))

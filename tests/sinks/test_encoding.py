@@ -12,15 +12,7 @@ from hypothesis import strategies as st
 from monitor.records import Event, Gap, Timed
 from monitor.sinks.encoding import HEALTH_KEYS, KEYS, encode, encode_line
 from tests.support.health import trouble
-from tests.support.timed import (
-    SAMPLE_RATE,
-    event,
-    frame,
-    gap,
-    onset,
-    samples,
-    state,
-)
+from tests.support.timed import SAMPLE_RATE, event, frame, gap, onset, samples, state
 
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 NUMBER = (int, float)

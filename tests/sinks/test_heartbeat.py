@@ -12,13 +12,7 @@ from monitor.errors import ConfigError
 from monitor.records import SourceStateName
 from monitor.sinks.heartbeat import Heartbeat
 from tests.support.clock import FakeClock, wait_until
-from tests.support.endpoint import (
-    dripping,
-    ok,
-    running_endpoint,
-    status,
-    unused_port,
-)
+from tests.support.endpoint import dripping, ok, running_endpoint, status, unused_port
 from tests.support.timed import statistics
 
 

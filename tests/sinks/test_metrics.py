@@ -45,10 +45,7 @@ def test_healthz_is_200_only_while_the_monitor_listens(client: MetricsClient) ->
     assert (status, body) == (200, "listening to street\n")
     client.monitor.clock.advance(15)
     status, body, _ = client.get("/healthz")
-    assert (status, body) == (
-        503,
-        "the analysis hangs: it has not moved for 15.0 s\n",
-    )
+    assert (status, body) == (503, "the analysis hangs: it has not moved for 15.0 s\n")
     client.monitor.report()
     assert client.get("/healthz")[0] == 200
 

@@ -290,9 +290,7 @@ def test_a_worker_that_hangs_is_reported(monitor: FakeMonitor) -> None:
     )
 
 
-def test_a_source_that_waits_is_named_with_the_reason(
-    monitor: FakeMonitor,
-) -> None:
+def test_a_source_that_waits_is_named_with_the_reason(monitor: FakeMonitor) -> None:
     gone = "rtsp://me:secret@cam/ ended"
     made = with_source(statistics("yard"), state="waiting", detail=gone)
     monitor.tracker.report(made)

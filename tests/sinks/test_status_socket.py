@@ -166,9 +166,7 @@ def test_it_answers_while_the_worker_hangs(tmp_path: Path) -> None:
     assert "the analysis hangs" in status["sentence"]
 
 
-def test_a_lock_of_a_stranger_on_the_folder_does_not_matter(
-    tmp_path: Path,
-) -> None:
+def test_a_lock_of_a_stranger_on_the_folder_does_not_matter(tmp_path: Path) -> None:
     """Everyone who can read a folder can lock it."""
     path = tmp_path / "status.sock"
     descriptor = os.open(tmp_path, os.O_RDONLY)

@@ -21,8 +21,7 @@ from tests.support.endpoint import unused_port
 PROGRAM = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin")
 
 needs_mosquitto = pytest.mark.skipif(
-    PROGRAM is None,
-    reason="needs mosquitto: apt install mosquitto",
+    PROGRAM is None, reason="needs mosquitto: apt install mosquitto"
 )
 
 

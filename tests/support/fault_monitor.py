@@ -182,9 +182,7 @@ def configure(folder: Path, sources: Iterable[str], url: str, **settings: Any) -
         "model": {"file": str(folder / "model.safetensors"), "compute_device": "cpu"},
         "detection": {"labels": dict.fromkeys(labels, lively)},
         "canary": {"every_seconds": None},
-        "alerts": [
-            {"name": "all", "on": ["onset", "end"], "webhook": {"url": url}},
-        ],
+        "alerts": [{"name": "all", "on": ["onset", "end"], "webhook": {"url": url}}],
         **settings,
     }
     path = folder / "config.yaml"

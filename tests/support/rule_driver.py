@@ -79,9 +79,7 @@ class RuleDriver:
         record = timed.record
         assert isinstance(record, Onset)
         self.going_on[label] = replace(
-            timed,
-            record=replace(record, **facts),
-            start_utc=self.now,
+            timed, record=replace(record, **facts), start_utc=self.now
         )
         self.hop(self.going_on[label])
 

@@ -21,13 +21,7 @@ from monitor.sinks.alerts.alert import (
     read_listed,
 )
 from monitor.sinks.store.database import Database, PathConnection, transaction
-from monitor.sinks.store.records import (
-    INVALID,
-    moment_of,
-    read_rows,
-    select,
-    to_ms,
-)
+from monitor.sinks.store.records import INVALID, moment_of, read_rows, select, to_ms
 from monitor.sinks.store.salvage import damage, dead_alert, is_damage, is_read_only
 from monitor.text import utc_text
 

@@ -269,8 +269,7 @@ class Database:
             if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
                 raise
             logger.info(
-                "database %s is large: it was only partly checked for damage",
-                self.path,
+                "database %s is large: it was only partly checked for damage", self.path
             )
         finally:
             timer.cancel()

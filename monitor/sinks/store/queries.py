@@ -62,9 +62,7 @@ class Reader:
         return read_rows(query.run(self._connection), read_occurrence)
 
     def gaps(
-        self,
-        since: datetime | None = None,
-        until: datetime | None = None,
+        self, since: datetime | None = None, until: datetime | None = None
     ) -> Iterator[Timed]:
         """Return gaps, by their start."""
         query = _Query("gaps_read", until)
@@ -85,9 +83,7 @@ class Reader:
         return read_rows(query.run(self._connection), read_health)
 
     def score_rows(
-        self,
-        since: datetime | None = None,
-        until: datetime | None = None,
+        self, since: datetime | None = None, until: datetime | None = None
     ) -> Iterator[ScoreRow]:
         """Return rows of scores, by their start."""
         query = _Query("scores_read", until, (), "start_ms", "id")

@@ -277,9 +277,7 @@ class Store(Sink):
         if self._has_recovered:
             return
         state, interrupted = self._writer.write(
-            self._read_past,
-            synced=False,
-            lock_seconds=self._retry.lock_seconds(),
+            self._read_past, synced=False, lock_seconds=self._retry.lock_seconds()
         )
         self._has_recovered = True
         now = self._clock.utc()

@@ -16,11 +16,7 @@ from monitor.private_files import FOLDER_MODE, open_private
 from monitor.records import Timed
 from monitor.sinks.alerts.alert import Alert
 from monitor.sinks.alerts.outbox import write_alerts
-from monitor.sinks.store.database import (
-    Database,
-    PathConnection,
-    transaction,
-)
+from monitor.sinks.store.database import Database, PathConnection, transaction
 from monitor.sinks.store.disk_reserve import LOG_BYTES, DiskReserve
 from monitor.sinks.store.records import Session, begin_session, to_ms, write_record
 from monitor.sinks.store.salvage import is_damage, is_read_only
@@ -166,10 +162,7 @@ class Writer:
         Raises:
             StoreError: Another monitor writes to the database.
         """
-        with (
-            contextlib.suppress(StoreUnavailableError),
-            self._unavailable_on_error(),
-        ):
+        with contextlib.suppress(StoreUnavailableError), self._unavailable_on_error():
             self._lock.acquire()
 
     def disconnect(self) -> None:

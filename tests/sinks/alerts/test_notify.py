@@ -67,10 +67,7 @@ def test_the_text_can_be_of_an_own_form(endpoint: Endpoint) -> None:
 
 @pytest.mark.parametrize(
     ("behaviour", "why"),
-    [
-        (status(500), "error=500"),
-        (closing_after(b"HTTP/1.1"), "onnection"),
-    ],
+    [(status(500), "error=500"), (closing_after(b"HTTP/1.1"), "onnection")],
 )
 def test_a_failure_is_tried_again_with_the_reason_of_apprise(
     endpoint: Endpoint, behaviour: object, why: str

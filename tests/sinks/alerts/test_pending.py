@@ -142,8 +142,7 @@ def test_an_alert_that_makes_no_sense_is_dead_and_the_others_go_on(
             write_alerts(connection, [alert(n) for n in range(len(changes) + 1)])
         for number, change in enumerate(changes):
             connection.execute(
-                f"UPDATE alerts SET {change} WHERE sequence = ?",
-                (number + 1,),
+                f"UPDATE alerts SET {change} WHERE sequence = ?", (number + 1,)
             )
     with (
         pending_alerts(database, FakeClock()) as pending,

@@ -314,9 +314,7 @@ def test_a_clock_that_is_set_back_ends_cooldown_and_limit() -> None:
 
 steps = st.lists(
     st.tuples(
-        st.sampled_from(["siren", "gun_shot"]),
-        st.floats(0.6, 30),
-        st.floats(0.6, 120),
+        st.sampled_from(["siren", "gun_shot"]), st.floats(0.6, 30), st.floats(0.6, 120)
     ),
     max_size=12,
 )

@@ -22,7 +22,7 @@ def test_the_secrets_of_a_configuration_are_taken_out_of_the_environment() -> No
                         "bearer": "env:TOKEN",
                         "secret_headers": {"x-key": "env:KEY"},
                     },
-                },
+                }
             ],
         }
     )

@@ -202,10 +202,7 @@ def test_one_slow_endpoint_delays_no_other(database: Database) -> None:
         put(database, alert(number, "a/webhook", created=datetime.now(UTC)))
         put(database, alert(number, "b/webhook", created=datetime.now(UTC)))
     stuck.total_seconds = 60
-    with (
-        running(database, stuck, "a/webhook"),
-        running(database, quick, "b/webhook"),
-    ):
+    with running(database, stuck, "a/webhook"), running(database, quick, "b/webhook"):
         wait_until(lambda: stuck.taken)
         wait_until(lambda: len(quick.taken) == 20)
         assert stuck.numbers == [0]

@@ -204,10 +204,7 @@ def test_a_folder_that_cannot_be_written_costs_discovery_only(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "state").write_text("not a folder")
-    with (
-        running_broker(tmp_path) as broker,
-        settled(broker) as (sink, subscriber),
-    ):
+    with running_broker(tmp_path) as broker, settled(broker) as (sink, subscriber):
         sink.write([onset()])
         subscriber.wait_for(SIREN, "ON")
         assert devices(subscriber.newest()) == {}

@@ -201,9 +201,7 @@ class FakeConnection:
         pass
 
 
-def test_only_the_newest_state_follows_what_is_not_acknowledged(
-    tmp_path: Path,
-) -> None:
+def test_only_the_newest_state_follows_what_is_not_acknowledged(tmp_path: Path) -> None:
     sink, connection = states(1, tmp_path), FakeConnection()
     sink._connection = connection  # type: ignore[assignment]
 
@@ -309,8 +307,7 @@ def test_a_trouble_is_a_problem_of_its_source_until_it_is_cleared(
 
 
 def test_a_broker_that_closes_the_connection_before_it_accepts_is_logged(
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(20)

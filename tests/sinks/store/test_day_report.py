@@ -21,9 +21,7 @@ def at(seconds: float) -> datetime:
     return OPENED + timedelta(seconds=seconds)
 
 
-def test_a_day_report_sums_up_events_levels_and_gaps(
-    stored: Path,
-) -> None:
+def test_a_day_report_sums_up_events_levels_and_gaps(stored: Path) -> None:
     with open_to_read(stored) as reader:
         report = report_day(reader, OPENED.date(), at(100), UTC)
     street = report.sources["street"]
@@ -72,9 +70,7 @@ def test_a_day_is_as_long_as_the_clock_changes_make_it(day: date, hours: int) ->
     assert end - start == timedelta(hours=hours)
 
 
-def test_an_event_over_midnight_counts_in_part_in_each_day(
-    tmp_path: Path,
-) -> None:
+def test_an_event_over_midnight_counts_in_part_in_each_day(tmp_path: Path) -> None:
     path = tmp_path / "monitor.db"
     store = make_store(path)
     midnight = datetime(2026, 11, 24, tzinfo=UTC)

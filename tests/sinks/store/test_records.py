@@ -99,9 +99,7 @@ def test_a_restart_ends_the_health_problems_of_a_killed_monitor(tmp_path: Path) 
     assert abs((timed.end_utc - at(54.2)).total_seconds()) < 0.5
 
 
-def test_a_forgotten_problem_does_not_come_back_with_its_end(
-    tmp_path: Path,
-) -> None:
+def test_a_forgotten_problem_does_not_come_back_with_its_end(tmp_path: Path) -> None:
     path = tmp_path / "monitor.db"
     clock = FakeClock()
     clock.wall = at(1000)

@@ -19,14 +19,7 @@ from tests.support.store import (
     score_frames,
     session,
 )
-from tests.support.timed import (
-    event,
-    gap,
-    onset,
-    samples,
-    state,
-    statistics,
-)
+from tests.support.timed import event, gap, onset, samples, state, statistics
 
 
 def frames(seconds: float, source: str = "street") -> list[Timed]:
@@ -75,9 +68,7 @@ def test_gaps_are_kept_and_states_are_not(path: Path) -> None:
     ]
 
 
-def test_a_record_without_time_of_day_is_kept_by_its_arrival(
-    path: Path,
-) -> None:
+def test_a_record_without_time_of_day_is_kept_by_its_arrival(path: Path) -> None:
     clock = FakeClock()
     store = make_store(path, clock)
     store.write([event(opened=None)])
@@ -242,9 +233,7 @@ def test_open_events_of_a_killed_monitor_end_as_interrupted(
     store.close()
 
 
-def test_opening_the_file_again_ends_no_event_of_this_run(
-    path: Path,
-) -> None:
+def test_opening_the_file_again_ends_no_event_of_this_run(path: Path) -> None:
     store = make_store(path)
     store.write([onset()])
     store.reopen()
