@@ -261,7 +261,8 @@ def open_sinks(
             is_forgotten=(lambda _: False) if store is None else store.is_forgotten,
         )
     screen = _screen(config, plan.model.classifier, environment)
-    files = FileSinks([sink for sink in (store, event_log) if sink is not None])
+    written = [sink for sink in (store, event_log) if sink is not None]
+    files = FileSinks(written, environment.clock.monotonic)
     return OpenSinks(store, files, [screen, environment.summary, *plan.services])
 
 

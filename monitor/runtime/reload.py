@@ -9,6 +9,7 @@ new parts, in one step.  The captures and timelines of unchanged sources go on.
 import gc
 import logging
 import threading
+import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -49,6 +50,9 @@ logger = logging.getLogger(__name__)
 THREAD = "reload"
 END_SECONDS = 5.0
 """Longest time for the captures of reopened sources to end."""
+
+WRITE_SECONDS = 1.0
+"""Longest time for records that are being written."""
 
 POLL_SECONDS = 0.1
 
@@ -211,7 +215,7 @@ def prepare(app: App, config: Config, state_dir: Path) -> Plan:
         SoundMonitorError: It is impossible; nothing that runs was touched.
     """
     _reject_fixed(app, config, state_dir)
-    store, pending = app.sinks.store, app.sinks.pending_records
+    store, pending = app.sinks.store, _pending_records(app)
     if pending or (store is not None and store.is_failing):
         # They would be lost, and so would the state of the rules.
         raise StoreUnavailableError(
@@ -219,6 +223,14 @@ def prepare(app: App, config: Config, state_dir: Path) -> Plan:
             f"{pending} records wait in memory: reload again once it can"
         )
     return plan_app(config, app.environment, _model(app, config), app.sources)
+
+
+def _pending_records(app: App) -> int:
+    """Number of records that cannot be written, after what is being written now."""
+    until = time.monotonic() + WRITE_SECONDS
+    while (pending := app.sinks.pending_records) and time.monotonic() < until:
+        time.sleep(POLL_SECONDS)
+    return pending
 
 
 def _reject_fixed(app: App, config: Config, state_dir: Path) -> None:

@@ -13,6 +13,9 @@ logger = logging.getLogger(__name__)
 LATE_SECONDS = 2.0
 """Longest wait for the files; the analysis waits with it."""
 
+STEADY_SECONDS = 10.0
+"""A disk that has not been late for so long has ended its trouble."""
+
 LAST_SECONDS = 4.0
 """Longest wait for the files at the end of the run."""
 
@@ -119,11 +122,16 @@ class FileSinks(Sink):
     def __init__(
         self,
         sinks: Sequence[Sink],
+        now: Callable[[], float],
         late_seconds: float = LATE_SECONDS,
         most_calls: int = MOST_CALLS,
     ) -> None:
-        """Start nothing yet; `sinks` get each call in this order."""
+        """Start nothing yet; `sinks` get each call in this order.
+
+        `now` is a monotonic clock.
+        """
         self._sinks = sinks
+        self._now = now
         self._late_seconds = late_seconds
         self._calls: queue.Queue[tuple[Callable[[], None], threading.Event] | None]
         self._calls = queue.Queue(most_calls)
@@ -132,6 +140,11 @@ class FileSinks(Sink):
         """Set when the newest call was carried out."""
 
         self._is_late = False
+        """True from a call that was late to one that is not."""
+
+        self._late_at: float | None = None
+        """Time of the latest call that was late, in the trouble that was logged."""
+
         self._lost = 0
 
     @property
@@ -172,7 +185,6 @@ class FileSinks(Sink):
             return  # the worker has raised it
         self._call(lambda sink: sink.close(), LAST_SECONDS)
         if self._newest.wait(LAST_SECONDS):
-            self._log(is_late=False)
             self._calls.put(None)
             self._thread.finish(LAST_SECONDS)
         else:
@@ -200,20 +212,23 @@ class FileSinks(Sink):
             return
         self._newest = done
         if not self._is_late or before.is_set():
-            is_late = not done.wait(self._late_seconds)
+            self._is_late = not done.wait(self._late_seconds)
             self._thread.keep_running()
-            self._log(is_late=is_late)
+            self._log_change()
 
-    def _log(self, *, is_late: bool) -> None:
-        if is_late and not self._is_late:
-            logger.error(
-                "the disk hangs: what is to be written waits in memory, and what is "
-                "shown may not be on the disk"
-            )
-        elif self._is_late and not is_late:
+    def _log_change(self) -> None:
+        """Log when the trouble begins, and when it is over."""
+        now = self._now()
+        if self._is_late:
+            if self._late_at is None:
+                logger.error(
+                    "the disk hangs: what is to be written waits in memory, and what "
+                    "is shown may not be on the disk"
+                )
+            self._late_at = now
+        elif self._late_at is not None and now - self._late_at >= STEADY_SECONDS:
             logger.warning("the disk answers again; %d batches are lost", self._lost)
-            self._lost = 0
-        self._is_late = is_late
+            self._late_at, self._lost = None, 0
 
     def _run(self, _: threading.Event) -> None:
         while (item := self._calls.get()) is not None:

@@ -31,8 +31,8 @@ from monitor.statistics import (
 )
 from monitor.text import duration, percent, rounded, utc_text, without_secrets
 
-CPU_MARK_SECONDS = 10.0
-CPU_MARKS = 6
+CPU_STEP_SECONDS = 10.0
+CPU_STEPS = 6
 """The share of the processor is that of the latest minute."""
 
 DISK_SECONDS = 0.5
@@ -103,7 +103,7 @@ class StatusTracker:
         self._daemon = daemon
         self._clock = clock
         self._reported = clock.monotonic()
-        self._cpu_marks = deque([(self._reported, time.process_time())], CPU_MARKS)
+        self._cpu_times = deque([(self._reported, time.process_time())], CPU_STEPS)
         self._lock = threading.Lock()
         self._reader = threading.Thread()
         self._on_disk: Document = {}
@@ -113,8 +113,8 @@ class StatusTracker:
         now = self._clock.monotonic()
         with self._lock:
             self.latest, self._reported = statistics, now
-        if now - self._cpu_marks[-1][0] >= CPU_MARK_SECONDS:
-            self._cpu_marks.append((now, time.process_time()))
+        if now - self._cpu_times[-1][0] >= CPU_STEP_SECONDS:
+            self._cpu_times.append((now, time.process_time()))
 
     def snapshot(self) -> Document:
         """Write the status as schema 1.  Any thread but the worker's: it reads files.
@@ -202,7 +202,7 @@ class StatusTracker:
 
     def _process(self, now: float) -> Document:
         """Figures of this process, without the programs that it started."""
-        since, spent = self._cpu_marks[0]
+        since, spent = self._cpu_times[0]
         share = (time.process_time() - spent) / (now - since) if now > since else None
         return {
             "rss_bytes": _rss_bytes(),

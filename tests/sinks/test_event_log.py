@@ -2,7 +2,6 @@ import itertools
 import json
 import logging
 import os
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -60,23 +59,6 @@ def test_lines_are_in_the_file_when_write_returns(
         assert len(lines_of(tmp_path / "events.jsonl")) == number + 1
 
 
-def test_only_the_torn_line_of_a_crash_is_unreadable(
-    open_log: Open, tmp_path: Path
-) -> None:
-    log = open_log()
-    log.write([event(number=1), event(number=2)])
-    log.close()
-    path = tmp_path / "events.jsonl"
-    os.truncate(path, path.stat().st_size - 30)
-
-    open_log().write([event(number=3), event(number=4)])
-    first, torn, *later = path.read_text().splitlines()
-    assert json.loads(first)["id"].endswith("1")
-    with pytest.raises(json.JSONDecodeError):
-        json.loads(torn)
-    assert [json.loads(line)["id"][-1] for line in later] == ["3", "4"]
-
-
 def test_after_logrotate_and_sighup_a_new_file_is_written(
     open_log: Open, tmp_path: Path
 ) -> None:
@@ -88,20 +70,6 @@ def test_after_logrotate_and_sighup_a_new_file_is_written(
     log.write([event(number=2)])
     assert ids(tmp_path / "events.jsonl.1") == ["1"]
     assert ids(tmp_path / "events.jsonl") == ["2"]
-
-
-def test_the_log_is_rotated_before_it_grows_too_long(
-    open_log: Open, tmp_path: Path
-) -> None:
-    log = open_log(rotate_mib=4 * KIB, keep=2)
-    for number in range(100):
-        log.write([event(number=number)])
-    found = []
-    for name in ("events.jsonl.2", "events.jsonl.1", "events.jsonl"):
-        assert (tmp_path / name).stat().st_size <= 4096
-        found += ids(tmp_path / name)
-    assert found == [str(number) for number in range(100 - len(found), 100)]
-    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_records_wait_in_memory_while_the_file_cannot_be_written(
@@ -170,14 +138,6 @@ def test_a_log_that_cannot_be_opened_at_start_is_opened_later(
     (tmp_path / "folder").unlink()
     log.write([event(number=2)])
     assert ids(tmp_path / "folder" / "events.jsonl") == ["1", "2"]
-
-
-def test_a_deleted_folder_is_created_again(open_log: Open, tmp_path: Path) -> None:
-    log = open_log("folder/events.jsonl")
-    log.write([event(number=1)])
-    shutil.rmtree(tmp_path / "folder")
-    log.write([event(number=2)])
-    assert ids(tmp_path / "folder" / "events.jsonl") == ["2"]
 
 
 class Tail:

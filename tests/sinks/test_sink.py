@@ -7,7 +7,14 @@ from collections.abc import Sequence
 import pytest
 
 from monitor.records import Timed
-from monitor.sinks.sink import BackgroundThread, FileSinks, MemorySink, Sink
+from monitor.sinks.sink import (
+    STEADY_SECONDS,
+    BackgroundThread,
+    FileSinks,
+    MemorySink,
+    Sink,
+)
+from tests.support.clock import FakeClock, wait_until
 from tests.support.timed import event, onset, statistics
 
 
@@ -67,6 +74,9 @@ def test_a_thread_that_hangs_does_not_hold_up_the_worker() -> None:
     assert thread.finish(20)
 
 
+CLOCK = FakeClock()
+
+
 class SlowDisk(MemorySink):
     """Keeps records once the disk answers."""
 
@@ -90,7 +100,7 @@ def test_a_disk_that_hangs_holds_up_one_call_and_loses_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     disk = SlowDisk()
-    files = FileSinks([disk], late_seconds=0.01)
+    files = FileSinks([disk], CLOCK.monotonic, late_seconds=0.01)
     for number in range(3):
         files.write([event(number=number)])
         files.report(statistics("street"))
@@ -108,7 +118,7 @@ def test_a_call_returns_when_its_records_are_on_the_disk(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     disk = SlowDisk()
-    files = FileSinks([disk], late_seconds=20)
+    files = FileSinks([disk], CLOCK.monotonic, late_seconds=20)
     threading.Timer(0.01, disk.answers.set).start()
     files.write([event()])
     assert disk.records == [event()]
@@ -116,24 +126,35 @@ def test_a_call_returns_when_its_records_are_on_the_disk(
     assert not caplog.text
 
 
-def test_when_memory_is_full_the_batches_that_are_lost_are_counted(
+def test_trouble_is_logged_when_it_begins_and_when_it_is_over(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """A card that stalls again and again is one trouble."""
     caplog.set_level(logging.WARNING)
-    disk = SlowDisk()
-    files = FileSinks([disk], late_seconds=0.01, most_calls=2)
+    clock, disk = FakeClock(), SlowDisk()
+    files = FileSinks([disk], clock.monotonic, late_seconds=0.01, most_calls=2)
     for number in range(5):
         files.write([event(number=number)])
+    for stalls in range(3):
+        disk.answers.set()
+        wait_until(lambda stalls=stalls: len(disk.records) >= 3 + stalls)
+        files.report(statistics("street"))
+        disk.answers.clear()
+        files.write([event()])
+        clock.advance(STEADY_SECONDS - 1)
     disk.answers.set()
+    clock.advance(STEADY_SECONDS)
+    wait_until(lambda: files.write([event()]) or "answers again" in caplog.text)
     files.close()
-    assert len(disk.records) == 3
-    assert "records are lost" in caplog.text
-    assert "answers again; 2 batches are lost" in caplog.text
+    begun, full, over = (record.getMessage() for record in caplog.records)
+    assert "the disk hangs: what" in begun
+    assert "memory is full" in full
+    assert over == "the disk answers again; 2 batches are lost"
 
 
 def test_what_one_sink_recovers_the_others_get_too() -> None:
     disk, log = SlowDisk(), MemorySink()
-    files = FileSinks([disk, log])
+    files = FileSinks([disk, log], CLOCK.monotonic)
     assert files.take_recovered() == log.records == [event(number=9)]
     files.close()
 
@@ -143,7 +164,7 @@ def test_an_exception_of_a_file_sink_is_raised_in_the_worker() -> None:
         def write(self, _batch: Sequence[Timed]) -> None:
             raise RuntimeError("broken on purpose")
 
-    files = FileSinks([Broken()])
+    files = FileSinks([Broken()], CLOCK.monotonic)
     with pytest.raises(RuntimeError, match="broken on purpose"):
         files.write([event()])
     files.close()

@@ -19,8 +19,9 @@ from monitor.runtime.drills.monitor_process import (
 )
 from monitor.runtime.drills.noise_bursts import BURST_DBFS, PERIOD_SECONDS
 from monitor.runtime.drills.plan import (
+    DETECT_SECONDS,
     DrillPlan,
-    write_noise_config,
+    noise_monitor,
     write_source_config,
 )
 
@@ -46,7 +47,6 @@ LOUD_DBFS = BURST_DBFS - 15.0
 SETTLE_SECONDS = 12.0
 """Silent losses are detected by the clock, within five seconds and more."""
 
-_DETECT_SECONDS = 60.0
 _LISTENING = "  listening"
 
 
@@ -123,10 +123,8 @@ def overrun(plan: DrillPlan, folder: Path, say: Say) -> DrillResult:
         DrillError: It does not go on.
     """
     with running_endpoint() as endpoint:
-        config = write_noise_config(plan, folder, endpoint.url)
         endpoint.open()
-        with MonitorProcess(folder, ["--config", config]) as monitor:
-            monitor.wait_until_ready()
+        with noise_monitor(plan, folder, endpoint) as monitor:
             _wait_for_bursts(monitor, time.time())
             before = _delay(_burst_starts(monitor))
             say(f"the monitor is stopped for {STOPPED_SECONDS:.0f} s")
@@ -135,7 +133,7 @@ def overrun(plan: DrillPlan, folder: Path, say: Say) -> DrillResult:
             time.sleep(STOPPED_SECONDS)
             os.kill(monitor.process.pid, signal.SIGCONT)
             continued, at = time.time(), time.monotonic()
-            again = monitor.wait_for_line("", _DETECT_SECONDS, "go on", at) - at
+            again = monitor.wait_for_line("", DETECT_SECONDS, "go on", at) - at
             say(f"it went on after {again:.1f} s; its event times are checked")
             _wait_for_bursts(monitor, continued + SETTLE_SECONDS)
             after = _delay(_burst_starts(monitor, continued + SETTLE_SECONDS))
@@ -164,7 +162,7 @@ def _wait_for_bursts(monitor: MonitorProcess, after: float) -> None:
     monitor.wait(
         # Some events of the newest burst may still be open.
         lambda: len(_burst_starts(monitor, after)) > BURSTS,
-        _DETECT_SECONDS,
+        DETECT_SECONDS,
         "detect the bursts of noise",
     )
 

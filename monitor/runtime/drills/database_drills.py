@@ -9,7 +9,13 @@ from pathlib import Path
 from monitor.runtime.drills.endpoint import Endpoint, running_endpoint
 from monitor.runtime.drills.full_disk import switchable_disk
 from monitor.runtime.drills.monitor_process import DrillResult, MonitorProcess, Say
-from monitor.runtime.drills.plan import ENDPOINT, DrillPlan, write_noise_config
+from monitor.runtime.drills.plan import (
+    DELIVER_SECONDS,
+    DETECT_SECONDS,
+    ENDPOINT,
+    DrillPlan,
+    noise_monitor,
+)
 from monitor.sinks.alerts.alert import Alert, alert_id
 from monitor.sinks.alerts.outbox import write_alerts
 from monitor.sinks.store.database import Database, transaction
@@ -18,8 +24,6 @@ ALERTS = 100
 MOST_LOST = 8
 """Alerts on one page, and on the next where one is cut in two."""
 
-DETECT_SECONDS = 60.0
-DELIVER_SECONDS = 120.0
 SAY_SECONDS = 30.0
 _PAGE_BYTES = 4096
 
@@ -32,29 +36,29 @@ def page(plan: DrillPlan, folder: Path, say: Say) -> DrillResult:
     """
     database = folder / "state" / "monitor.db"
     ids = _add_alerts(database)
-    with running_endpoint() as endpoint:
-        config = write_noise_config(plan, folder, endpoint.url)
-        with MonitorProcess(folder, ["--config", config]) as monitor:
-            monitor.wait_until_ready()
-            _damage(database, f'"event_id": "drill-{ALERTS // 2}"')
-            damaged = time.monotonic()
-            say(f"a page of {ALERTS} pending alerts is damaged")
-            endpoint.open()
-            arrived = monitor.wait(
-                lambda: len(_arrived(endpoint, ids)) >= ALERTS - MOST_LOST,
-                DELIVER_SECONDS,
-                "deliver the alerts that can be read",
-            )
-            monitor.wait(
-                lambda: any(r.get("kind") == "database" for r in monitor.records()),
-                SAY_SECONDS,
-                "say that the database is damaged",
-            )
-            monitor.wait(
-                lambda: monitor.query("SELECT 1 FROM events"), DETECT_SECONDS, "store"
-            )
-            monitor.stop()
-    delivered = [each.id for each in endpoint.accepted if each.id in ids]
+    with (
+        running_endpoint() as endpoint,
+        noise_monitor(plan, folder, endpoint) as monitor,
+    ):
+        _damage(database, f'"event_id": "drill-{ALERTS // 2}"')
+        damaged = time.monotonic()
+        say(f"a page of {ALERTS} pending alerts is damaged")
+        endpoint.open()
+        arrived = monitor.wait(
+            lambda: len(_arrived(endpoint, ids)) >= ALERTS - MOST_LOST,
+            DELIVER_SECONDS,
+            "deliver the alerts that can be read",
+        )
+        monitor.wait(
+            lambda: any(r.get("kind") == "database" for r in monitor.records()),
+            SAY_SECONDS,
+            "say that the database is damaged",
+        )
+        monitor.wait(
+            lambda: monitor.column("SELECT 1 FROM events"), DETECT_SECONDS, "store"
+        )
+        monitor.stop()
+    delivered = [each for each in endpoint.ids if each in ids]
     twice = len(delivered) - len(set(delivered))
     aside = len(list(database.parent.glob("*.damaged-*[0-9]Z")))
     recovery = arrived - damaged
@@ -80,23 +84,19 @@ def readonly(plan: DrillPlan, folder: Path, say: Say) -> DrillResult:
         running_endpoint() as endpoint,
     ):
         ids = _add_alerts(folder / "state" / "monitor.db")
-        config = write_noise_config(plan, folder, endpoint.url)
-        options = ("--config", config)
-        with MonitorProcess(folder, options, name="before") as monitor:
-            monitor.wait_until_ready()
+        with noise_monitor(plan, folder, endpoint) as monitor:
             monitor.kill()
         set_writable(False)
         say(f"the disk is read-only, with {ALERTS} pending alerts")
         endpoint.open()
-        with MonitorProcess(folder, options) as monitor:
-            monitor.wait_until_ready()
+        with noise_monitor(plan, folder, endpoint) as monitor:
             monitor.wait(
                 lambda: len(_arrived(endpoint, ids)) == ALERTS,
                 DELIVER_SECONDS,
                 "deliver the pending alerts",
             )
             monitor.wait(
-                lambda: any(e.id not in ids for e in endpoint.accepted),
+                lambda: set(endpoint.ids) - set(ids),
                 DETECT_SECONDS,
                 "deliver a new alert",
             )
@@ -107,15 +107,14 @@ def readonly(plan: DrillPlan, folder: Path, say: Say) -> DrillResult:
                 lambda: _is_settled(monitor, endpoint), DELIVER_SECONDS, "store all"
             )
             monitor.stop()
-    delivered = [each.id for each in endpoint.accepted]
-    twice = len(delivered) - len(set(delivered))
+    alerts, twice, recovery = len({*endpoint.ids}), endpoint.twice, settled - writable
     return DrillResult(
         "readonly",
         not twice,
-        f"{len(set(delivered))} alerts arrived, {twice} of them twice; all are "
-        f"recorded {settled - writable:.1f} s after the disk was writable",
-        settled - writable,
-        {"alerts": len(set(delivered)), "twice": twice},
+        f"{alerts} alerts arrived, {twice} of them twice; all are recorded "
+        f"{recovery:.1f} s after the disk was writable",
+        recovery,
+        {"alerts": alerts, "twice": twice},
     )
 
 
@@ -149,10 +148,9 @@ def _damage(path: Path, content: str) -> None:
 
 
 def _arrived(endpoint: Endpoint, ids: Sequence[str]) -> set[str]:
-    return {each.id for each in endpoint.accepted} & set(ids)
+    return set(endpoint.ids) & set(ids)
 
 
 def _is_settled(monitor: MonitorProcess, endpoint: Endpoint) -> bool:
-    query = "SELECT id FROM alerts WHERE state = 'delivered'"
-    recorded = {row[0] for row in monitor.query(query)}
-    return {each.id for each in endpoint.accepted} <= recorded
+    recorded = monitor.column("SELECT id FROM alerts WHERE state = 'delivered'")
+    return set(endpoint.ids) <= set(recorded)

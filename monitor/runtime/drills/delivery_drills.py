@@ -8,12 +8,15 @@ from monitor.runtime.drills.endpoint import Endpoint, running_endpoint
 from monitor.runtime.drills.full_disk import small_disk
 from monitor.runtime.drills.monitor_process import DrillResult, MonitorProcess, Say
 from monitor.runtime.drills.noise_bursts import PERIOD_SECONDS
-from monitor.runtime.drills.plan import DrillPlan, write_noise_config
+from monitor.runtime.drills.plan import (
+    DELIVER_SECONDS,
+    DETECT_SECONDS,
+    DrillPlan,
+    noise_monitor,
+)
 
-DETECT_SECONDS = 60.0
 PHASE_SECONDS = 4.0
 ATTEMPT_SECONDS = 30.0
-DELIVER_SECONDS = 120.0
 FULL_SECONDS = 2.5 * PERIOD_SECONDS
 STORE_SECONDS = 60.0
 KILLS = 4
@@ -26,51 +29,47 @@ def webhook(plan: DrillPlan, folder: Path, say: Say) -> DrillResult:
     Raises:
         DrillError: No alert is made, or one does not arrive.
     """
-    with running_endpoint() as endpoint:
-        config = write_noise_config(plan, folder, endpoint.url)
-        with MonitorProcess(folder, ["--config", config]) as monitor:
-            monitor.wait_until_ready()
-            say("the endpoint refuses connections")
-            monitor.wait(lambda: len(_alerts(monitor)) > 1, DETECT_SECONDS, "alert")
-            time.sleep(PHASE_SECONDS)
-            endpoint.behaviour = "fails"
-            endpoint.open()
-            say("the endpoint answers 500")
-            monitor.wait(lambda: endpoint.attempts, ATTEMPT_SECONDS, "try again")
-            endpoint.behaviour = "hangs"
-            attempts = endpoint.attempts
-            say("the endpoint does not answer")
-            monitor.wait(
-                lambda: endpoint.attempts > attempts, ATTEMPT_SECONDS, "try again"
-            )
-            time.sleep(PHASE_SECONDS)
-            pending = set(_alerts(monitor))
-            endpoint.behaviour = "accepts"
-            accepting = time.monotonic()
-            say(f"the endpoint accepts alerts; {len(pending)} are pending")
-            monitor.wait(
-                lambda: pending <= {each.id for each in endpoint.accepted},
-                DELIVER_SECONDS,
-                "deliver the pending alerts",
-            )
-            monitor.stop()
-            made = _alerts(monitor)
-    delivered = [each.id for each in endpoint.accepted]
+    with (
+        running_endpoint() as endpoint,
+        noise_monitor(plan, folder, endpoint) as monitor,
+    ):
+        say("the endpoint refuses connections")
+        monitor.wait(lambda: len(_alerts(monitor)) > 1, DETECT_SECONDS, "alert")
+        time.sleep(PHASE_SECONDS)
+        endpoint.behaviour = "fails"
+        endpoint.open()
+        say("the endpoint answers 500")
+        monitor.wait(lambda: endpoint.attempts, ATTEMPT_SECONDS, "try again")
+        endpoint.behaviour = "hangs"
+        attempts = endpoint.attempts
+        say("the endpoint does not answer")
+        monitor.wait(lambda: endpoint.attempts > attempts, ATTEMPT_SECONDS, "try again")
+        time.sleep(PHASE_SECONDS)
+        pending = set(_alerts(monitor))
+        endpoint.behaviour = "accepts"
+        accepting = time.monotonic()
+        say(f"the endpoint accepts alerts; {len(pending)} are pending")
+        monitor.wait(
+            lambda: pending <= set(endpoint.ids),
+            DELIVER_SECONDS,
+            "deliver the pending alerts",
+        )
+        monitor.stop()
+        made = _alerts(monitor)
     recovery = max(e.at for e in endpoint.accepted if e.id in pending) - accepting
-    once = list(dict.fromkeys(delivered))
-    duplicates = len(delivered) - len(once)
+    once = list(dict.fromkeys(endpoint.ids))
     in_order = [alert for alert in made if alert in set(once)] == once
     return DrillResult(
         "webhook",
-        not duplicates and in_order,
+        not endpoint.twice and in_order,
         f"{len(pending)} pending alerts delivered within {recovery:.1f} s, "
         f"{'in order' if in_order else 'OUT OF ORDER'}, "
-        f"{'each once' if not duplicates else f'{duplicates} of them twice'}",
+        f"{f'{endpoint.twice} of them twice' if endpoint.twice else 'each once'}",
         recovery,
         {
             "waited": len(pending),
-            "delivered": len(delivered),
-            "twice": duplicates,
+            "delivered": len(endpoint.ids),
+            "twice": endpoint.twice,
             "in_order": in_order,
         },
     )
@@ -78,7 +77,7 @@ def webhook(plan: DrillPlan, folder: Path, say: Say) -> DrillResult:
 
 def _alerts(monitor: MonitorProcess) -> list[str]:
     """Ids of all alerts, in order."""
-    return [row[0] for row in monitor.query("SELECT id FROM alerts ORDER BY sequence")]
+    return monitor.column("SELECT id FROM alerts ORDER BY sequence")
 
 
 def disk(plan: DrillPlan, folder: Path, say: Say) -> DrillResult:
@@ -90,10 +89,8 @@ def disk(plan: DrillPlan, folder: Path, say: Say) -> DrillResult:
     (folder / "state").mkdir()
     with small_disk(folder / "state") as limited, running_endpoint() as endpoint:
         endpoint.open()
-        config = write_noise_config(plan, folder, endpoint.url)
-        with MonitorProcess(folder, ["--config", config]) as monitor:
+        with noise_monitor(plan, folder, endpoint) as monitor:
             pid = monitor.process.pid
-            monitor.wait_until_ready()
             monitor.wait(lambda: endpoint.accepted, DETECT_SECONDS, "alert")
             before = len(endpoint.accepted)
             limited.fill(pid)
@@ -112,7 +109,7 @@ def disk(plan: DrillPlan, folder: Path, say: Say) -> DrillResult:
             events = {each.event_id for each in endpoint.accepted}
             stored = monitor.wait(
                 lambda: (
-                    events <= _stored(monitor)
+                    events <= set(monitor.column("SELECT id FROM events"))
                     and len(monitor.records("onset")) > logged
                 ),
                 STORE_SECONDS,
@@ -130,10 +127,6 @@ def disk(plan: DrillPlan, folder: Path, say: Say) -> DrillResult:
     )
 
 
-def _stored(monitor: MonitorProcess) -> set[str]:
-    return {row[0] for row in monitor.query("SELECT id FROM events")}
-
-
 def crash(plan: DrillPlan, folder: Path, say: Say) -> DrillResult:
     """Kill the monitor again and again; no reported onset or end may be lost.
 
@@ -144,10 +137,9 @@ def crash(plan: DrillPlan, folder: Path, say: Say) -> DrillResult:
     ready: list[float] = []
     with running_endpoint() as endpoint:
         endpoint.open()
-        options = ("--config", write_noise_config(plan, folder, endpoint.url))
         for number in range(KILLS):
-            with MonitorProcess(folder, options, name=f"run-{number}") as monitor:
-                ready.append(monitor.wait_until_ready())
+            with noise_monitor(plan, folder, endpoint) as monitor:
+                ready.append(monitor.ready_seconds)
                 if number == 0:
                     # At least one run is killed with an open event.
                     monitor.wait_for_line("began", DETECT_SECONDS, "detect anything")
@@ -156,17 +148,16 @@ def crash(plan: DrillPlan, folder: Path, say: Say) -> DrillResult:
                     time.sleep(generator.uniform(0, LONGEST_RUN_SECONDS))
                 monitor.kill()
             say(f"killed {number + 1} of {KILLS} times")
-        with MonitorProcess(folder, options, name="last") as monitor:
-            ready.append(monitor.wait_until_ready())
+        with noise_monitor(plan, folder, endpoint) as monitor:
+            ready.append(monitor.ready_seconds)
             monitor.wait(
                 lambda: not _missing(monitor, endpoint), DELIVER_SECONDS, "deliver all"
             )
             monitor.stop()
             missing = _missing(monitor, endpoint)
-            left_open = _count(monitor, "end_reason IS NULL")
-            interrupted = _count(monitor, "end_reason = 'interrupted'")
-    delivered = [each.id for each in endpoint.accepted]
-    alerts, slowest = len(set(delivered)), max(ready[1:])
+            ends = monitor.column("SELECT end_reason FROM events")
+    left_open, interrupted = ends.count(None), ends.count("interrupted")
+    alerts, slowest = len(set(endpoint.ids)), max(ready[1:])
     return DrillResult(
         "crash",
         not missing and not left_open and interrupted > 0,
@@ -178,7 +169,7 @@ def crash(plan: DrillPlan, folder: Path, say: Say) -> DrillResult:
             "kills": KILLS,
             "ready_seconds": [round(seconds, 3) for seconds in ready],
             "alerts": alerts,
-            "told_twice": len(delivered) - alerts,
+            "told_twice": endpoint.twice,
             "lost": len(missing),
             "interrupted": interrupted,
             "left_open": left_open,
@@ -191,8 +182,3 @@ def _missing(monitor: MonitorProcess, endpoint: Endpoint) -> set[tuple[str, str]
     onsets = {(record["id"], "onset") for record in monitor.records("onset")}
     ends = {(record["id"], "end") for record in monitor.records("event")}
     return (onsets | ends) - {(each.event_id, each.kind) for each in endpoint.accepted}
-
-
-def _count(monitor: MonitorProcess, condition: str) -> int:
-    rows = monitor.query(f"SELECT count(*) FROM events WHERE {condition}")  # noqa: S608
-    return int(rows[0][0]) if rows else 0

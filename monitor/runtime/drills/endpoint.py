@@ -48,6 +48,16 @@ class Endpoint(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_address[1]}/drill"
         self._thread: threading.Thread | None = None
 
+    @property
+    def ids(self) -> list[str]:
+        """Keys of the accepted alerts, in order."""
+        return [each.id for each in self.accepted]
+
+    @property
+    def twice(self) -> int:
+        """Number of alerts that were accepted again."""
+        return len(self.ids) - len(set(self.ids))
+
     def open(self) -> None:
         """Accept connections."""
         self.server_activate()

@@ -11,7 +11,6 @@ from pathlib import Path
 from monitor.runtime.drills.monitor_process import DrillError
 
 TMPFS_MIB = 48
-_BALLAST = ".ballast"
 _PIECE_BYTES = 2**16
 
 
@@ -36,49 +35,10 @@ def small_disk(folder: Path) -> Iterator[SmallDisk]:
     Raises:
         DrillError: The system supports neither.
     """
-    size = f"size={TMPFS_MIB}m,mode=700"
-    if _run("mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder)):
-        try:
-            yield mounted_disk(folder)
-        finally:
-            # Lazily: processes that hold files in it are about to end.
-            _run("umount", "-l", str(folder))
-    elif hasattr(resource, "prlimit"):
-        yield limited_disk()
-    else:
-        raise DrillError("a full disk can only be simulated on Linux")
-
-
-def mounted_disk(folder: Path) -> SmallDisk:
-    """A small file system mounted at `folder`."""
-    ballast = folder / _BALLAST
-
-    def fill(_pid: int) -> None:
-        piece = _PIECE_BYTES
-        with ballast.open("ab", buffering=0) as file:
-            while piece:
-                try:
-                    file.write(bytes(piece))
-                except OSError:
-                    piece //= 2
-
-    return SmallDisk(
-        f"a file system of {TMPFS_MIB} MiB", fill, lambda _pid: ballast.unlink()
-    )
-
-
-def limited_disk() -> SmallDisk:
-    """A limit to the size of files that a process writes; needs no privileges."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-
-    def limit(pid: int, soft: int) -> None:
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, before[1]))
-
-    return SmallDisk(
-        "a limit to the size of files",
-        lambda pid: limit(pid, 1),
-        lambda pid: limit(pid, before[0]),
-    )
+    with _mounted(folder) as is_mounted:
+        if not is_mounted and not hasattr(resource, "prlimit"):
+            raise DrillError("a full disk can only be simulated on Linux")
+        yield _mounted_disk(folder / ".ballast") if is_mounted else _limited_disk()
 
 
 @contextlib.contextmanager
@@ -90,19 +50,54 @@ def switchable_disk(folder: Path) -> Iterator[Callable[[bool], None]]:
     Raises:
         DrillError: This user may not mount one.
     """
-    size = f"size={TMPFS_MIB}m,mode=700"
-    if not _run("mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder)):
-        raise DrillError("not done: only root may mount a disk that is read-only")
 
     def set_writable(is_writable: bool) -> None:
         how = "rw" if is_writable else "ro"
         if not _run("mount", "-o", f"remount,{how}", str(folder)):
             raise DrillError(f"the disk cannot be mounted {how}")
 
-    try:
+    with _mounted(folder) as is_mounted:
+        if not is_mounted:
+            raise DrillError("not done: only root may mount a disk that is read-only")
         yield set_writable
+
+
+@contextlib.contextmanager
+def _mounted(folder: Path) -> Iterator[bool]:
+    """Mount a small file system at `folder`; False: this user may not."""
+    size = f"size={TMPFS_MIB}m,mode=700"
+    is_mounted = _run("mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder))
+    try:
+        yield is_mounted
     finally:
-        _run("umount", "-l", str(folder))
+        if is_mounted:
+            # Lazily: processes that hold files in it are about to end.
+            _run("umount", "-l", str(folder))
+
+
+def _mounted_disk(ballast: Path) -> SmallDisk:
+    def fill(_pid: int) -> None:
+        piece = _PIECE_BYTES
+        with ballast.open("ab", buffering=0) as file:
+            while piece:
+                try:
+                    file.write(bytes(piece))
+                except OSError:
+                    piece //= 2
+
+    means = f"a file system of {TMPFS_MIB} MiB"
+    return SmallDisk(means, fill, lambda _pid: ballast.unlink())
+
+
+def _limited_disk() -> SmallDisk:
+    """A limit to the size of files that a process writes; needs no privileges."""
+    before, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit(pid: int, size: int) -> None:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, most))
+
+    means = "a limit to the size of files"
+    return SmallDisk(means, lambda pid: limit(pid, 1), lambda pid: limit(pid, before))
 
 
 def _run(program: str, *arguments: str) -> bool:

@@ -96,7 +96,6 @@ class MonitorProcess:
         folder: Path,
         arguments: Sequence[str | Path],
         environment: Mapping[str, str] | None = None,
-        name: str = "run",
         terminal: int | None = None,
         module: Sequence[str | Path] = ("monitor",),
     ) -> None:
@@ -113,6 +112,9 @@ class MonitorProcess:
         notify = "@" + self._notices.getsockname()[1:].decode()
         inherited = {k: v for k, v in os.environ.items() if k not in _SERVICE_VARIABLES}
         self.began = time.monotonic()
+        self.ready_seconds = 0.0
+        """Time from its start until it was ready."""
+
         self.process = subprocess.Popen(  # noqa: S603 - this very program
             [sys.executable, "-m", *module, "run", *arguments],
             stdin=subprocess.DEVNULL,
@@ -130,7 +132,7 @@ class MonitorProcess:
         )
         self._is_ready = threading.Event()
         self._readers = [
-            threading.Thread(target=target, args=args, name=f"reader-{name}")
+            threading.Thread(target=target, args=args, name=target.__name__)
             for target, args in (
                 (_read_lines, (self.process.stdout, self.printed)),
                 (_read_lines, (self.process.stderr, self.logged)),
@@ -163,14 +165,15 @@ class MonitorProcess:
             reader.join()
         self._notices.close()
 
-    def wait_until_ready(self) -> float:
-        """Wait for its READY=1; return the seconds since its start.
+    def wait_until_ready(self) -> None:
+        """Wait for its READY=1; see `ready_seconds`.
 
         Raises:
             DrillError: It ended, or is not ready in time.
         """
         is_ready = self._is_ready.is_set
-        return self.wait(is_ready, READY_SECONDS, "become ready") - self.began
+        at = self.wait(is_ready, READY_SECONDS, "become ready")
+        self.ready_seconds = at - self.began
 
     def wait(self, condition: Callable[[], object], seconds: float, what: str) -> float:
         """Wait for `condition`; return when it held, in monotonic seconds.
@@ -183,10 +186,7 @@ class MonitorProcess:
             if self.process.poll() is not None:
                 raise DrillError(f"the monitor ended{self._last_warnings()}")
             if time.monotonic() > until:
-                raise DrillError(
-                    f"the monitor did not {what} in {seconds:.0f} s"
-                    f"{self._last_warnings()}"
-                )
+                raise self._late(what, seconds)
             time.sleep(_POLL_SECONDS)
         return time.monotonic()
 
@@ -223,6 +223,10 @@ class MonitorProcess:
                 return connection.execute(sql).fetchall()
         return []
 
+    def column(self, sql: str) -> list[Any]:
+        """Query a single column of its database, as `query` does."""
+        return [row[0] for row in self.query(sql)]
+
     def kill(self) -> None:
         """Kill it, as a crash would."""
         self.process.kill()
@@ -239,11 +243,12 @@ class MonitorProcess:
         try:
             code = self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            raise DrillError(
-                f"the monitor did not end in {STOP_SECONDS:.0f} s"
-                f"{self._last_warnings()}"
-            ) from None
+            raise self._late("end", STOP_SECONDS) from None
         return code, time.monotonic() - began
+
+    def _late(self, what: str, seconds: float) -> DrillError:
+        warnings = self._last_warnings()
+        return DrillError(f"the monitor did not {what} in {seconds:.0f} s{warnings}")
 
     def _last_warnings(self) -> str:
         lines = [line.text for line in self.logged if " INFO " not in line.text]

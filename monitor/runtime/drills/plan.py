@@ -1,8 +1,9 @@
-"""The configuration of a drill's private monitor, derived from the user's."""
+"""The private monitor of a drill, and its configuration, derived from the user's."""
 
+import contextlib
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,14 @@ from monitor.config.audio import SourceSettings
 from monitor.config.config import Config
 from monitor.errors import UsageError
 from monitor.model.card import read_card
+from monitor.runtime.drills.endpoint import Endpoint
+from monitor.runtime.drills.monitor_process import MonitorProcess
+
+DETECT_SECONDS = 60.0
+"""Longest time until something is detected, and reported."""
+
+DELIVER_SECONDS = 120.0
+"""Longest time until alerts that waited are delivered."""
 
 RING_SECONDS = 5.0
 """The minimum, so that the ring overflows soon."""
@@ -109,6 +118,21 @@ def write_noise_config(plan: DrillPlan, folder: Path, url: str) -> Path:
             "alerts": [{"name": rule, "on": ["onset", "end"], "webhook": webhook}],
         },
     )
+
+
+@contextlib.contextmanager
+def noise_monitor(
+    plan: DrillPlan, folder: Path, endpoint: Endpoint, **options: Any
+) -> Iterator[MonitorProcess]:
+    """Run a monitor of `write_noise_config`, which is ready; see `MonitorProcess`.
+
+    Raises:
+        DrillError: It does not become ready.
+    """
+    config = write_noise_config(plan, folder, endpoint.url)
+    with MonitorProcess(folder, ["--config", config], **options) as monitor:
+        monitor.wait_until_ready()
+        yield monitor
 
 
 def _write(

@@ -8,16 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from monitor.runtime.drills.endpoint import running_endpoint
-from monitor.runtime.drills.monitor_process import (
-    DrillError,
-    DrillResult,
-    MonitorProcess,
-    Say,
-)
+from monitor.runtime.drills.monitor_process import DrillError, DrillResult, Say
 from monitor.runtime.drills.noise_bursts import PERIOD_SECONDS
-from monitor.runtime.drills.plan import DrillPlan, write_noise_config
+from monitor.runtime.drills.plan import DETECT_SECONDS, DrillPlan, noise_monitor
 
-DETECT_SECONDS = 60.0
 UNREAD_SECONDS = 2.5 * PERIOD_SECONDS
 SHOW_SECONDS = 10.0
 REFILL_SECONDS = 2.0
@@ -37,10 +31,8 @@ def terminal(plan: DrillPlan, folder: Path, say: Say) -> DrillResult:
     """
     with running_endpoint() as endpoint, _pseudo_terminal() as (reader, writer):
         endpoint.open()
-        config = write_noise_config(plan, folder, endpoint.url)
         # Nobody reads from the start: the terminal is full within a second.
-        with MonitorProcess(folder, ["--config", config], terminal=writer) as monitor:
-            monitor.wait_until_ready()
+        with noise_monitor(plan, folder, endpoint, terminal=writer) as monitor:
             say("the monitor shows its display on a terminal that nobody reads")
             time.sleep(UNREAD_SECONDS)
             before = len(endpoint.accepted)
@@ -54,10 +46,8 @@ def terminal(plan: DrillPlan, folder: Path, say: Say) -> DrillResult:
             shown = _seconds_until_drawn(reader)
             time.sleep(REFILL_SECONDS)
             code, seconds = monitor.stop()
-            left_open = monitor.query(
-                "SELECT count(*) FROM events WHERE end_reason IS NULL"
-            )
-    is_written = left_open == [(0,)]
+            query = "SELECT count(*) FROM events WHERE end_reason IS NULL"
+            is_written = monitor.column(query) == [0]
     return DrillResult(
         "terminal",
         code == 0 and is_written and seconds < STOP_SECONDS,

@@ -69,7 +69,7 @@ class Schedule:
         self._failing_since: float | None = None
         self._pause_until = now
         self._passed_over: dict[str, None] = {}
-        self._on_trial: str | None = None
+        self._suspect: str | None = None
         """The alert that is passed over if the endpoint takes the next one."""
 
     @property
@@ -119,20 +119,20 @@ class Schedule:
             # One that failed on trial alone shows nothing of itself.
             and entry.alert.id in self._failures
             and entry.alert.id not in self._passed_over
-            and self._on_trial is None
+            and self._suspect is None
             and len(self._passed_over) < MOST_PASSED_OVER
         )
 
     def pass_over(self, entry: Entry) -> None:
         """Try the alert behind `entry` at once; its outcome shows what fails."""
         self._passed_over[entry.alert.id] = None
-        self._on_trial = entry.alert.id
+        self._suspect = entry.alert.id
 
-    def end_trial(self) -> None:
+    def clear_suspect(self) -> None:
         """Keep the order: there is no alert behind any more."""
-        if self._on_trial is not None:
-            del self._passed_over[self._on_trial]
-            self._on_trial = None
+        if self._suspect is not None:
+            del self._passed_over[self._suspect]
+            self._suspect = None
 
     def note_answer(self, key: str) -> str | None:
         """Note that the endpoint has taken or refused an alert.
@@ -140,7 +140,7 @@ class Schedule:
         Returns:
             The id of an alert that is passed over from now on.
         """
-        passed, self._on_trial = self._on_trial, None
+        passed, self._suspect = self._suspect, None
         if passed == key:
             passed = None
         if passed is not None:
@@ -159,7 +159,7 @@ class Schedule:
         It is not before the endpoint has asked for, nor before our own pause is over.
         """
         key, is_head = entry.alert.id, entry.alert.id not in self._passed_over
-        if is_head and self._on_trial is None:
+        if is_head and self._suspect is None:
             self.failures += 1
             if self._failing_since is None:
                 self._failing_since = now
@@ -169,9 +169,9 @@ class Schedule:
         if asked_seconds is not None:
             self._pause_until = now + pause
         next_attempt = utc + timedelta(seconds=pause)
-        if is_head and self._on_trial is not None:
+        if is_head and self._suspect is not None:
             # The one behind fails too: it is not the alert but the endpoint.
-            self.end_trial()
+            self.clear_suspect()
             return next_attempt
         before = self._failures.get(key)
         self._failures[key] = _Failure(
@@ -183,5 +183,5 @@ class Schedule:
         """Forget an alert: it is settled, or pending no more."""
         self._failures.pop(key, None)
         self._passed_over.pop(key, None)
-        if self._on_trial == key:
-            self._on_trial = None
+        if self._suspect == key:
+            self._suspect = None

@@ -145,7 +145,7 @@ class Sender:
         if entry is not None:
             wait_seconds = self._handle(entry, stop)
         else:
-            self._schedule.end_trial()
+            self._schedule.clear_suspect()
             if self._pending.holds_memory:
                 wait_seconds = DATABASE_RETRY_SECONDS
         key = self._schedule.due_among_passed_over(self._clock.monotonic())

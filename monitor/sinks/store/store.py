@@ -37,9 +37,6 @@ FLUSH_SECONDS = 10.0
 MEND_SECONDS = 60.0
 """Pause between attempts to set a damaged file aside, and time for which it is said."""
 
-Forgotten = Callable[[datetime | None, datetime], None]
-"""Takes the time range that the user has deleted; None: from the beginning."""
-
 _RULE_STATE = "rules"
 
 
@@ -96,7 +93,9 @@ class Store(Sink):
         committed: Callable[[], None] = lambda: None,
         damage: Callable[[], Exception | None] = lambda: None,
         health: Callable[[HealthState, str], None] = lambda _state, _detail: None,
-        forgotten: Forgotten = lambda _since, _until: None,
+        forgotten: Callable[
+            [datetime | None, datetime], None
+        ] = lambda _since, _until: None,
         memory_records: int = MEMORY_RECORDS,
         before: "Store | None" = None,
     ) -> None:
@@ -113,7 +112,8 @@ class Store(Sink):
             committed: Called after a commit with alerts.
             damage: Returns the damage that a reader of the database ran into, if any.
             health: Called when a damaged database was set aside, and when that is over.
-            forgotten: Called when the user has deleted what was in a time range.
+            forgotten: Called with the time range that the user has deleted; None: from
+                the beginning.
             memory_records: Onsets, events, gaps and, apart from them, alerts that are
                 kept in memory while the database cannot be written.
             before: The store of this file until now, which is closed.  Within a

@@ -191,7 +191,7 @@ def test_if_the_next_one_fails_too_the_order_stays() -> None:
 def test_without_an_alert_behind_it_the_order_stays() -> None:
     trial = Trial()
     first = fail_until_passed_over(trial, trial.entry(1))
-    trial.schedule.end_trial()
+    trial.schedule.clear_suspect()
     assert trial.schedule.passed_over == ()
     assert trial.wait_seconds(first) == 16
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from monitor.clock import SystemClock
-from monitor.runtime.drills.wrong_clock import WrongClock, set_ahead
+from monitor.runtime.drills.clock_drill import WrongClock, set_ahead
 
 
 def test_only_the_time_of_day_is_wrong(tmp_path: Path) -> None:
