@@ -3,7 +3,7 @@
 import math
 import uuid
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -101,8 +101,8 @@ class Detector:
         self._measure(newest_hop(frame, seen_until), frame)
         self._follow(frame)
         records: list[Onset | Event] = []
-        for index, state in enumerate(self._states):
-            begun, ended = state.push(self._window_of(frame, index, seen_until))
+        for index, window in enumerate(self._windows_of(frame, seen_until)):
+            begun, ended = self._states[index].push(window)
             if begun is not None:
                 records.append(self._onset(index, begun, frame))
             if ended is not None:
@@ -127,16 +127,13 @@ class Detector:
             if (event := state.stop(goes_on=goes_on)) is not None
         ]
 
-    def _window_of(self, frame: ScoreFrame, index: int, seen_until: int) -> LabelWindow:
-        others = (*frame.scores[:index], *frame.scores[index + 1 :])
-        return LabelWindow(
-            frame,
-            frame.scores[index],
-            max(others, default=0.0),
-            *frame.spans[index],
-            seen_until,
-            frame.peak_level_dbfs < self._level_gate_dbfs,
-        )
+    def _windows_of(self, frame: ScoreFrame, seen_until: int) -> Iterator[LabelWindow]:
+        """Yield the frame as each label sees it."""
+        gated = frame.peak_level_dbfs < self._level_gate_dbfs
+        second, first = (0.0, 0.0, *sorted(frame.scores))[-2:]
+        for score, span in zip(frame.scores, frame.spans, strict=True):
+            rival = second if score == first else first
+            yield LabelWindow(frame, score, rival, *span, seen_until, gated)
 
     def _measure(self, hop: Hop, frame: ScoreFrame) -> None:
         self._hops.append(hop)

@@ -12,13 +12,12 @@ a lasting sound fills from edge to edge moves neither bound.
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from monitor.records import ScoreFrame
 
 
-@dataclass(frozen=True, slots=True)
-class LabelWindow:
+class LabelWindow(NamedTuple):
     """One window as seen by one label."""
 
     frame: ScoreFrame

@@ -185,19 +185,18 @@ def active_spans(activity: Activity) -> NDArray[np.int64]:
     Returns:
         Shape (batch, labels, 2): first and past-last column.
     """
-    columns, pause = activity.shape[-1], BRIDGED_COLUMNS + 1
-    peak = activity.max(axis=-1, keepdims=True)  # (batch, labels, 1)
+    *shape, columns = activity.shape
+    peaks = activity.max(axis=-1, keepdims=True)
+    inactive = (activity < ACTIVE_SHARE * peaks).tobytes()
     # Inactive columns on both sides of the window, so that a run ends at its edges.
-    inactive = np.ones((*activity.shape[:-1], columns + 2 * pause), bool)
-    np.less(activity, ACTIVE_SHARE * peak, out=inactive[..., pause:-pause])
-    first = np.arange(-pause, columns + 1)
-    ends_run = np.logical_and.reduce(  # where a pause begins that is not bridged
-        [inactive[..., ahead : ahead + first.size] for ahead in range(pause)]
-    )
-    highest = activity.argmax(axis=-1)[..., None]
-    start = np.where(ends_run & (first < highest), first + pause, 0).max(axis=-1)
-    stop = np.where(ends_run & (first > highest), first, columns).min(axis=-1)
-    return np.stack([start, stop], axis=-1)
+    pause = (BRIDGED_COLUMNS + 1) * b"\1"
+    spans = []
+    for number, highest in enumerate(activity.argmax(axis=-1).flat):
+        row = pause + inactive[number * columns : (number + 1) * columns] + pause
+        inside = highest + len(pause)
+        start = row.rfind(pause, 0, inside)
+        spans.append((start, row.find(pause, inside) - len(pause)))
+    return np.array(spans, np.int64).reshape(*shape, 2)
 
 
 def span_samples(

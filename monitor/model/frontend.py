@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from monitor.errors import UsageError
@@ -66,12 +66,15 @@ class LogMel:
         log_mel = np.empty((len(samples), spec.n_mels, count), np.float32)
         if count == 0:
             return log_mel
-        frames = sliding_window_view(samples, spec.n_fft, axis=-1)
-        frames = frames[:, :: spec.hop_length]  # (channels, count, n_fft)
-        for channel, output in zip(frames, log_mel, strict=True):
+        step = samples.strides[-1]
+        for channel, output in zip(samples, log_mel, strict=True):
+            # A view in which frame k begins at sample k * hop_length.
+            frames = as_strided(
+                channel, (count, spec.n_fft), (spec.hop_length * step, step)
+            )
             for first in range(0, count, _MOST_FRAMES):
                 last = first + _MOST_FRAMES
-                output[:, first:last] = self._compute(channel[first:last]).T
+                output[:, first:last] = self._compute(frames[first:last]).T
         return log_mel
 
     def _compute(self, frames: Array) -> Array:

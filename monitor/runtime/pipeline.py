@@ -244,7 +244,7 @@ def _frame(
 
 def _shifted(spans: NDArray[np.int64], window: Window) -> tuple[tuple[int, int], ...]:
     absolute = np.minimum(spans + window.start, window.stop)
-    return tuple((int(start), int(stop)) for start, stop in absolute)
+    return tuple(map(tuple, absolute.tolist()))
 
 
 def rules_of(config: Config, classifier: Classifier) -> Mapping[str, LabelRule]:
