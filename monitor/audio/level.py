@@ -154,7 +154,7 @@ def _energy_weights(sample_rate: int, frame: int) -> NDArray[np.float32]:
 
 def _decibels(power: float) -> float:
     floor = 10 ** (FLOOR_DB / 10)
-    return float(10 * np.log10(max(power, floor)))
+    return 10 * math.log10(max(power, floor))
 
 
 def quiet_level(levels: Iterable[float], share: float) -> float:

@@ -191,7 +191,7 @@ def active_spans(activity: Activity) -> NDArray[np.int64]:
     # Inactive columns on both sides of the window, so that a run ends at its edges.
     pause = (BRIDGED_COLUMNS + 1) * b"\1"
     spans = []
-    for number, highest in enumerate(activity.argmax(axis=-1).flat):
+    for number, highest in enumerate(activity.argmax(axis=-1).ravel().tolist()):
         row = pause + inactive[number * columns : (number + 1) * columns] + pause
         inside = highest + len(pause)
         start = row.rfind(pause, 0, inside)

@@ -149,7 +149,9 @@ class Pipeline:
             else:
                 frame = next(frames)
                 found = detector.push(frame)
-                records += [replace(frame, ongoing=detector.ongoing), *found]
+                if detector.ongoing:
+                    frame = replace(frame, ongoing=detector.ongoing)
+                records += [frame, *found]
         return records
 
     def finish(self, source: str, reason: EndReason) -> list[PlacedRecord]:
