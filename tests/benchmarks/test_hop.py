@@ -1,0 +1,112 @@
+"""Processor time of each part of a hop; prints the table of docs/benchmark.md.
+
+pytest -m benchmark -s tests/benchmarks/test_hop.py
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from monitor.audio.conditioning import StreamResampler, ValidityGate
+from monitor.audio.level import LevelMeter
+from monitor.audio.signal_statistics import ChannelMeter
+from monitor.config.config import Config
+from monitor.detection.detector import Detector
+from monitor.model.classifier import Classifier, active_spans
+from monitor.model.engines import Stream
+from monitor.model.engines.onnx import OnnxEngine
+from monitor.model.frontend import IncrementalLogMel, LogMel
+from monitor.model.model_file import load_model, write_model
+from monitor.records import ScoreFrame
+from monitor.runtime.contenders import samples_to_records
+from monitor.runtime.pipeline import rules_of
+from tests.support.models import seeded_windows, stored_model
+
+pytestmark = pytest.mark.benchmark
+
+HOP_FRAMES = 48
+ROUNDS = 40
+REPEATED = 5
+
+
+@pytest.fixture(scope="module", params=["shipped", "article"])
+def parts(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, float]:
+    """Least time of each part, microseconds; the parts take turns."""
+    path: Path | None = None
+    if request.param == "article":
+        path = tmp_path_factory.mktemp("model") / "article.safetensors"
+        write_model(path, stored_model("article"))
+    steps = steps_of(path)
+    least = dict.fromkeys(steps, np.inf)
+    for _ in range(ROUNDS):
+        for name, step in steps.items():
+            step()
+            before = time.thread_time_ns()
+            for _ in range(REPEATED):
+                step()
+            taken = (time.thread_time_ns() - before) / REPEATED / 1e3
+            least[name] = min(least[name], taken)
+    rows = [f"| {name} | {taken:.0f} |" for name, taken in least.items()]
+    sys.stdout.write("\n".join(["", request.param, *rows, ""]))
+    return least
+
+
+def steps_of(path: Path | None) -> dict[str, Callable[[], object]]:
+    model = load_model(path)
+    spec, classifier = model.spec, Classifier(model, "cpu")
+    engine, stream = OnnxEngine(model), Stream()
+    frames = IncrementalLogMel(LogMel(spec), channels=1)
+    meter, gate = LevelMeter(spec.sample_rate, 0.0), ValidityGate(spec.sample_rate)
+    channels = ChannelMeter(spec.sample_rate, 1)
+    resampler = StreamResampler(48_000, spec.sample_rate, 1)
+    generator = np.random.default_rng(0)
+    hop = HOP_FRAMES * spec.hop_length
+    samples = generator.normal(0, 0.05, (1, hop)).astype(np.float32)
+    blocks = np.array_split(samples, hop // 441, axis=1)
+    window = seeded_windows(1, channels=1)
+    _, activity = engine.run(window)
+    rules = rules_of(Config(), classifier)
+    detector = Detector("street", classifier.labels, rules, -70.0, "model", "session")
+    starts = iter(range(0, 10**9, hop))
+
+    def follow() -> None:
+        engine.run(window, [(stream, stream.first_frame + HOP_FRAMES)])
+
+    def detect() -> None:
+        start = next(starts)
+        stop = start + spec.window_samples
+        spans = ((start, stop),) * len(classifier.labels)
+        values = (0.1,) * len(classifier.labels)
+        detector.push(ScoreFrame("street", start, stop, values, spans, -20, -20, -30))
+
+    return {
+        "all, from samples to records": samples_to_records(classifier).step,
+        "log-mel": lambda: frames.push(samples),
+        "level meter": lambda: meter.measure(samples),
+        "network, a window that follows another": follow,
+        "network, a whole window": lambda: engine.run(window),
+        "active spans": lambda: active_spans(activity),
+        "detector": detect,
+        "capture: check of the samples": lambda: [gate.push(each) for each in blocks],
+        "capture: channel statistics": lambda: [list(channels.push(samples))],
+        "capture: 48 to 44.1 kHz, where needed": lambda: [
+            resampler.push(each) for each in blocks
+        ],
+    }
+
+
+def test_a_window_that_follows_another_costs_less_than_a_whole_one(
+    parts: dict[str, float],
+) -> None:
+    follows = parts["network, a window that follows another"]
+    assert follows < 0.85 * parts["network, a whole window"]
+
+
+def test_level_meter_and_log_mel_cost_about_the_same(parts: dict[str, float]) -> None:
+    assert parts["level meter"] < 1.3 * parts["log-mel"]
