@@ -61,8 +61,14 @@ class LevelMeter:
         self._windowed = np.empty((_MOST_FRAMES, frame), np.float32)
         self._spectra = np.empty((_MOST_FRAMES, frame // 2 + 1), np.complex64)
         self._weights = _energy_weights(sample_rate, frame)
-        self._tail: Samples | None = None
-        self._laeq_db = FLOOR_DB + offset_db
+        self._tail: Samples | None
+        self._laeq_db: float
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin another stream, maybe of other channels."""
+        self._tail = None
+        self._laeq_db = FLOOR_DB + self._offset_db
 
     def measure(self, samples: Samples) -> Level:
         """Measure the samples that follow.

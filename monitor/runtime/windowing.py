@@ -83,12 +83,12 @@ class Windower:
     ) -> None:
         self.log_mel = log_mel
         self.grid = grid
-        self.level_offset_db = level_offset_db
         self.contiguous_start = 0
         """Index since which no sample was lost."""
 
         hops_in_window = -(-grid.window_samples // grid.hop_samples)
         self._levels: deque[Level] = deque(maxlen=hops_in_window)
+        self._meter = LevelMeter(log_mel.spec.sample_rate, level_offset_db)
         self._log_mels: Array
         self._hops: _HopLevels
         self._begin_at(0, channels=1)
@@ -135,8 +135,8 @@ class Windower:
         self._frames = IncrementalLogMel(self.log_mel, channels, start)
         self._first_frame = self._frames.next_frame
         self._log_mels = np.empty((channels, spec.n_mels, 0), np.float32)
-        meter = LevelMeter(spec.sample_rate, self.level_offset_db)
-        self._hops = _HopLevels(meter, self.grid, start, channels)
+        self._meter.restart()
+        self._hops = _HopLevels(self._meter, self.grid, start, channels)
         self._levels.clear()
 
     def _take_window(self, stop: int) -> Window:

@@ -167,3 +167,12 @@ def test_too_few_samples_for_a_frame_leave_the_weighted_level() -> None:
 
     assert after.laeq_db == before.laeq_db
     assert after.level_dbfs == FLOOR_DB
+
+
+def test_a_meter_begins_anew_with_other_channels() -> None:
+    used, new = LevelMeter(RATE, 94.0), LevelMeter(RATE, 94.0)
+    used.measure(noise(1.0, rms=0.5))
+    used.restart()
+    short, stereo = silence(0.01, channels=2), noise(1.0, channels=2)
+    assert used.measure(short) == new.measure(short)
+    assert used.measure(stereo) == new.measure(stereo)
