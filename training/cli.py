@@ -42,7 +42,7 @@ from training.mixtures.material import DataPaths
 from training.preflight import check_out
 from training.profile import profiling
 from training.progress import Display
-from training.report.report import clip_table, profile_table, stream_table
+from training.report.tables import clip_table, profile_table, stream_table
 from training.streams.evaluate import evaluate_streams
 from training.streams.metrics import highest_rate, stream_figures
 from training.streams.scenes import (

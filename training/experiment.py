@@ -32,7 +32,7 @@ from training.evaluate.out_of_fold import (
     join_out_of_fold,
     negatives_report,
 )
-from training.losses import Student, prepare_batch
+from training.losses import Student
 from training.mixtures.dataset import (
     MixtureSource,
     ShardedSource,
@@ -43,8 +43,6 @@ from training.mixtures.material import DataPaths, gather
 from training.preflight import check_material, check_model_file
 from training.profile import timed
 from training.progress import Display
-from training.report import report
-from training.report.report import SHOWN_WINDOWS, TestedClips, tested_clips
 from training.streams.evaluate import (
     ambience_figures,
     evaluate_on_scenes,
@@ -70,7 +68,10 @@ class Job:
     target_cache: Path | None = None
     """Folder of the target cache; None: in the run folder."""
     workers: int = 1
+    """Threads that make training windows."""
     device: str = "cpu"
+    tensorboard: bool = False
+    """Write events for TensorBoard."""
 
 
 class Experiment:
@@ -129,7 +130,7 @@ class Experiment:
         if not parts.test:
             card = self._card(network, None, {"tested": "not at all"})
             self._write(network, self.job.out, card)
-            self._report(card, None)
+            self._report(card)
             return card
         with timed("evaluation"):
             predicted = self.evaluator.predict(
@@ -141,7 +142,7 @@ class Experiment:
         calibration = predicted.calibrate(labels, settings)
         card = self._card(network, calibration, figures, settings.test_folds)
         self._write(network, self.job.out, card)
-        self._report(card, tested_clips(predicted, calibrations))
+        self._report(card, predicted, calibrations)
         return card
 
     def _train_folds(self) -> ModelCard | None:
@@ -224,6 +225,7 @@ class Experiment:
             validate,
             self.job.device,
             self.distributed,
+            self.job.tensorboard,
         )
 
     def _begin_distillation(self, path: Path) -> Distillation:
@@ -290,7 +292,7 @@ class Experiment:
             calibration = predicted.calibrate(labels, settings, ambience=ambience)
         card = self._card(final, calibration, figures)
         self._write(final, self.job.out, card)
-        self._report(card, tested_clips(predicted, calibrations))
+        self._report(card, predicted, calibrations)
         return card
 
     def _false_alarms(
@@ -374,24 +376,19 @@ class Experiment:
             },
         )
 
-    def _report(self, card: ModelCard, tested: TestedClips | None) -> None:
+    def _report(
+        self,
+        card: ModelCard,
+        predicted: OutOfFold | None = None,
+        calibrations: dict[int, Calibration] | None = None,
+    ) -> None:
         """Write the page of the run."""
-        metrics = {
-            path.parent.name: RunFolder(path.parent).metrics()
-            for path in sorted(self.folder.path.rglob("metrics.jsonl"))
-        }
-        clips = range(len(self.material.manifest.clips))
-        maker = self.material.maker(clips, (), self.settings)
-        shown = next(MixtureSource(maker, SHOWN_WINDOWS, 0, 0).batches(0, 1))
-        prepared = prepare_batch(np.random.default_rng(0), shown, self.settings)
         with timed("report"):
-            page = report.write_report(
-                self.folder.path,
-                card,
-                self.settings.spec,
-                metrics,
-                tested,
-                self.material.store,
-                prepared,
-            )
+            # It imports matplotlib, which takes half a second.
+            from training.report.report import tested_clips, write_report
+
+            tested = None
+            if predicted is not None:
+                tested = tested_clips(predicted, calibrations or {})
+            page = write_report(self.folder, card, self.material, self.settings, tested)
         logger.info("the report of the run is %s", page)

@@ -22,7 +22,7 @@ from training.data.manifest import Manifest
 from training.losses import prepare_batch
 from training.mixtures import augment
 from training.mixtures.background import centred
-from training.mixtures.dataset import Batch, to_log_mel
+from training.mixtures.dataset import Batch, BatchLogMel
 from training.mixtures.material import Material
 from training.mixtures.mixtures import FRAMES_PER_CELL
 
@@ -54,7 +54,7 @@ def fixed_length(
 
 def log_mel_of(samples: Array, spec: ModelSpec = _SPEC) -> Array:
     """Compute the log-mel spectrogram: (channels, n) to (channels, n_mels, frames)."""
-    return np.asarray(to_log_mel(LogMel(spec), np.array(samples)[None])[0])
+    return LogMel(spec)(samples)
 
 
 def time_shift(log_mel: Array, r: Generator) -> Array:
@@ -110,7 +110,7 @@ class SoundDataset(Dataset[tuple[Tensor, int]]):
         ]
         material = Material(manifest, store, None, None)
         self._maker = material.maker(clips, (), self.settings)
-        self._log_mel = LogMel(spec)
+        self._log_mel = BatchLogMel(spec)
         self.labels = manifest.labels
         self.clips = self._maker.clips
         self.train = train
@@ -127,7 +127,7 @@ class SoundDataset(Dataset[tuple[Tensor, int]]):
         made = (
             self._maker.make(r, index) if self.train else self._maker.unaltered(index)
         )
-        log_mel = to_log_mel(self._log_mel, made.samples[None])  # (1, 1 or 2, 64, 344)
+        log_mel = self._log_mel(made.samples[None])  # (1, 1 or 2, 64, 344)
         if self.train:
             batch = Batch(log_mel, made.activity[None])
             log_mel = prepare_batch(r, batch, self.settings).log_mel

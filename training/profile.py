@@ -4,6 +4,7 @@ Code names its part, `with timed("forward"): ...`, which costs next to nothing w
 no profile is made.
 """
 
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -15,54 +16,65 @@ OTHER = "everything else"
 
 
 class Profile:
-    """Seconds by part; those of a nested part count for that part only."""
+    """Seconds by part; those of a nested part count for that part only.
+
+    The thread that makes the profile, and all others together, are told apart.
+    """
 
     def __init__(
         self,
         settle: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self.seconds: dict[str, float] = defaultdict(float)
-        """Seconds of this process."""
-        self.worker_seconds: dict[str, float] = defaultdict(float)
-        """Seconds of all worker processes together."""
         self._settle = settle
         self._clock = clock
-        self._open = [OTHER]
-        self._since = clock()
+        self._owner = threading.get_ident()
+        self._threads: dict[int, _Parts] = {}
+        self._count()
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Count the time within as `name`."""
-        self._count()
-        self._open.append(name)
+        """Count the time within as `name`.  May be called on any thread."""
+        parts = self._count()
+        parts.open.append(name)
         try:
             yield
         finally:
             self._count()
-            self._open.pop()
+            parts.open.pop()
 
-    def take(self) -> dict[str, float]:
-        """Return the seconds counted since the last call."""
-        self._count()
-        taken = {name: s for name, s in self.seconds.items() if name != OTHER}
-        self.seconds.clear()
-        return taken
-
-    def _count(self) -> None:
-        if self._settle is not None:
+    def _count(self) -> "_Parts":
+        """Count the seconds of this thread since the last call."""
+        thread = threading.get_ident()
+        if self._settle is not None and thread == self._owner:
             self._settle()
         now = self._clock()
-        self.seconds[self._open[-1]] += now - self._since
-        self._since = now
+        parts = self._threads.setdefault(thread, _Parts(now))
+        parts.seconds[parts.open[-1]] += now - parts.since
+        parts.since = now
+        return parts
 
     def facts(self) -> dict[str, dict[str, float]]:
-        """Seconds by part, longest first, of this process and of its workers."""
+        """Seconds by part, longest first: of this thread, and of all others."""
         self._count()
+        others: dict[str, float] = defaultdict(float)
+        for thread, parts in self._threads.items():
+            for name, seconds in parts.seconds.items():
+                if thread != self._owner and name != OTHER:
+                    others[name] += seconds
         return {
-            "process": _most_first(self.seconds),
-            "workers": _most_first(self.worker_seconds),
+            "process": _most_first(self._threads[self._owner].seconds),
+            "workers": _most_first(others),
         }
+
+
+class _Parts:
+    """The parts of one thread."""
+
+    def __init__(self, now: float) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.open = [OTHER]
+        self.since = now
 
 
 def _most_first(seconds: Mapping[str, float]) -> dict[str, float]:
@@ -87,11 +99,6 @@ def profiling(
         _profile = None
 
 
-def is_profiling() -> bool:
-    """True while a profile is made."""
-    return _profile is not None
-
-
 def timed(name: str) -> AbstractContextManager[None]:
     """Count the time within as `name`, if a profile is made."""
     return _NOTHING if _profile is None else _profile.part(name)
@@ -106,25 +113,3 @@ def waiting(name: str, items: Iterator[T]) -> Iterator[T]:
             except StopIteration:
                 return
         yield item
-
-
-def begin_in_worker() -> None:
-    """Begin a profile.  Called once in a worker process."""
-    global _profile  # noqa: PLW0603 - see `profiling`
-    _profile = Profile()
-
-
-def seconds_of_worker() -> Mapping[str, float] | None:
-    """Seconds of this worker since the last call; None in the main process."""
-    from torch.utils.data import get_worker_info
-
-    if _profile is None or get_worker_info() is None:
-        return None
-    return _profile.take()
-
-
-def count_worker(seconds: Mapping[str, float] | None) -> None:
-    """Add the seconds of a worker."""
-    if _profile is not None and seconds is not None:
-        for name, value in seconds.items():
-            _profile.worker_seconds[name] += value

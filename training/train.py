@@ -5,16 +5,18 @@ checkpoint holds: a resumed run ends with the same weights, bit for bit.
 """
 
 import copy
+import math
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.adamw import adamw
 
 from monitor.model.networks import Network
 from training.checkpoint import Checkpoint, InterruptedTrainingError, RunFolder
@@ -28,17 +30,21 @@ from training.losses import (
     prepare_batch,
 )
 from training.mixtures.dataset import BatchSource
-from training.profile import count_worker, timed, waiting
+from training.profile import timed, waiting
 from training.progress import (
     Confusion,
     Display,
     EpochReport,
-    TensorBoardLog,
     Validate,
     ValidationResult,
 )
 
+if TYPE_CHECKING:
+    from training.tensorboard import TensorBoardLog
+
 _SHORTEST_SCHEDULE = 8
+_INITIAL_DIVISOR, _FINAL_DIVISOR = 10, 100
+_LOW_MOMENTUM, _HIGH_MOMENTUM, _SQUARE_DECAY, _EPSILON = 0.85, 0.95, 0.999, 1e-8
 _COUNTS = ("steps", "loss", "right", "labelled")
 
 
@@ -53,6 +59,7 @@ def train(
     validate: Validate | None = None,
     device: str = "cpu",
     distributed: Distributed = SINGLE_PROCESS,
+    tensorboard: bool = False,
 ) -> Network:
     """Train a student; return its network with the averaged weights of the best epoch.
 
@@ -70,16 +77,19 @@ def train(
     average = copy.deepcopy(student).requires_grad_(False)
     model = distributed.wrap(student, student.has_optional_heads)
     average.load_state_dict(student.state_dict())
-    optimiser = build_optimiser(student, settings)
-    schedule = build_schedule(optimiser, settings, steps)
-    state = TrainState(student, average, optimiser, schedule)
+    schedule = OneCycle(steps, settings.optimiser.warm_up_share)
+    optimiser = AdamW(student, settings, schedule)
+    state = TrainState(student, average, optimiser)
     state.restore(distributed.broadcast(folder.read_checkpoint()))
     epochs_done = state.step // per_epoch
     folder.forget_after(epochs_done)
     display.begin()
-    with TensorBoardLog(folder, labels, epochs_done) as tensorboard:
-        for batch in waiting("waiting for windows", source.batches(state.step, steps)):
-            count_worker(batch.seconds)
+    wants_events = tensorboard and folder.writes
+    with (
+        closing(source.batches(state.step, steps)) as batches,
+        _events(wants_events, folder, labels, epochs_done) as events,
+    ):
+        for batch in waiting("waiting for windows", batches):
             r = _step_generator(settings.seed, state.step, distributed.rank)
             torch.manual_seed(int(r.integers(2**31)))  # dropout has no generator
             with timed("augmentation of features"):
@@ -91,13 +101,10 @@ def train(
                 )
                 loss = torch.stack(list(terms.values())).sum()
             with timed("backward"):
-                optimiser.zero_grad(set_to_none=True)
+                student.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
             with timed("optimiser"):
-                clip_norm = settings.optimiser.clip_norm
-                nn.utils.clip_grad_norm_(student.parameters(), clip_norm)
-                optimiser.step()
-                schedule.step()
+                optimiser.step(state.step)
                 state.update_average(settings.optimiser.ema_decay)
                 state.step += 1
                 state.count(prepared, chosen, loss, terms, distributed)
@@ -113,7 +120,8 @@ def train(
                 with timed("writing"):
                     folder.log(asdict(report))
                     display.epoch(report)
-                    tensorboard.epoch(report, confusion, prepared)
+                    if events is not None:
+                        events.epoch(report, confusion, prepared)
                     folder.write_checkpoint(state.checkpoint())
                 if state.is_stalled(epoch, settings.patience):
                     break
@@ -126,6 +134,16 @@ def train(
     if (best := distributed.broadcast(folder.read_weights("best"))) is not None:
         average.load_state_dict(best)
     return average.network.eval().cpu()
+
+
+def _events(
+    wanted: bool, folder: RunFolder, labels: Sequence[str], epochs_done: int
+) -> "AbstractContextManager[TensorBoardLog | None]":
+    if not wanted:
+        return nullcontext()
+    from training.tensorboard import TensorBoardLog
+
+    return TensorBoardLog(folder, labels, epochs_done)
 
 
 def _step_generator(seed: int, step: int, rank: int) -> np.random.Generator:
@@ -144,40 +162,109 @@ def _validation(
         return distributed.broadcast(own)
 
 
-def build_optimiser(student: Student, settings: TrainingSettings) -> torch.optim.AdamW:
-    """AdamW over the blocks and, with a learning rate of their own, the heads."""
-    chosen, network = settings.optimiser, student.network
-    heads = {
-        id(parameter)
-        for head in (network.head, network.column_head)
-        for parameter in (head.parameters() if head is not None else ())
-    }
-    trained = [each for each in student.parameters() if each.requires_grad]
-    rate = chosen.learning_rate
-    groups = [
-        {"params": [each for each in trained if id(each) not in heads], "lr": rate},
-        {
-            "params": [each for each in trained if id(each) in heads],
-            "lr": rate * chosen.head_rate_factor,
-        },
-    ]
-    return torch.optim.AdamW(groups, weight_decay=chosen.weight_decay)
+class OneCycle:
+    """The OneCycle schedule: learning rate and momentum of every step.
+
+    Smith and Topin, "Super-Convergence", 2018, with the cosines of torch's scheduler.
+
+    Args:
+        steps: Steps of the training.
+        warm_up_share: Share of them in which the learning rate rises.
+    """
+
+    def __init__(self, steps: int, warm_up_share: float) -> None:
+        # A rise of one step would be a division by zero.
+        total = max(steps, _SHORTEST_SCHEDULE)
+        self._last = total - 1
+        self._peak = max(warm_up_share, 2.5 / total) * total - 1
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step, as a share of its peak."""
+        if step <= self._peak:
+            return _cosine(1 / _INITIAL_DIVISOR, 1, step / self._peak)
+        return _cosine(1, 1 / (_INITIAL_DIVISOR * _FINAL_DIVISOR), self._fall(step))
+
+    def momentum(self, step: int) -> float:
+        """Decay of the mean of the gradients at a step."""
+        if step <= self._peak:
+            return _cosine(_HIGH_MOMENTUM, _LOW_MOMENTUM, step / self._peak)
+        return _cosine(_LOW_MOMENTUM, _HIGH_MOMENTUM, self._fall(step))
+
+    def _fall(self, step: int) -> float:
+        return (step - self._peak) / (self._last - self._peak)
 
 
-def build_schedule(
-    optimiser: torch.optim.Optimizer, settings: TrainingSettings, steps: int
-) -> OneCycleLR:
-    """The OneCycle schedule over `steps` steps."""
-    # A rise of one step would be a division by zero.
-    total = max(steps, _SHORTEST_SCHEDULE)
-    return OneCycleLR(
-        optimiser,
-        [group["lr"] for group in optimiser.param_groups],
-        total_steps=total,
-        pct_start=max(settings.optimiser.warm_up_share, 2.5 / total),
-        div_factor=10,
-        final_div_factor=100,
-    )
+def _cosine(start: float, end: float, share: float) -> float:
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
+
+
+class AdamW:
+    """AdamW under a schedule, over the blocks and, at a rate of their own, the heads.
+
+    Calls the function under torch's own class, which imports torch's compiler when it
+    is made: that takes as long as a small training.
+    """
+
+    def __init__(
+        self, student: Student, settings: TrainingSettings, schedule: OneCycle
+    ) -> None:
+        self._settings = settings.optimiser
+        self._schedule = schedule
+        network = student.network
+        of_heads = {
+            id(parameter)
+            for head in (network.head, network.column_head)
+            for parameter in (head.parameters() if head is not None else ())
+        }
+        trained = [each for each in student.parameters() if each.requires_grad]
+        heads = [each for each in trained if id(each) in of_heads]
+        self.parameters = [each for each in trained if id(each) not in of_heads]
+        self._groups = (
+            (slice(0, len(self.parameters)), 1.0),
+            (slice(len(self.parameters), None), self._settings.head_rate_factor),
+        )
+        self.parameters += heads
+        self.slots: dict[str, list[Tensor]] = {
+            "exp_avg": [torch.zeros_like(each) for each in self.parameters],
+            "exp_avg_sq": [torch.zeros_like(each) for each in self.parameters],
+            "step": [torch.zeros((), device=each.device) for each in self.parameters],
+        }
+        """State of each parameter, by torch's names."""
+
+    def rate(self, step: int) -> float:
+        """Learning rate of the blocks at a step."""
+        return self._settings.learning_rate * self._schedule.rate(step)
+
+    @torch.no_grad()
+    def step(self, step: int) -> None:
+        """Apply the gradients, which are shortened to the largest norm first."""
+        nn.utils.clip_grad_norm_(self.parameters, self._settings.clip_norm)
+        for group, factor in self._groups:
+            own = zip(
+                self.parameters[group],
+                *(s[group] for s in self.slots.values()),
+                strict=True,
+            )
+            known = [each for each in own if each[0].grad is not None]
+            if not known:
+                continue
+            parameters, means, squares, steps = map(list, zip(*known, strict=True))
+            adamw(
+                parameters,
+                [each.grad for each in parameters],
+                means,
+                squares,
+                [],
+                steps,
+                fused=True,
+                amsgrad=False,
+                beta1=self._schedule.momentum(step),
+                beta2=_SQUARE_DECAY,
+                lr=self.rate(step) * factor,
+                weight_decay=self._settings.weight_decay,
+                eps=_EPSILON,
+                maximize=False,
+            )
 
 
 @dataclass
@@ -187,8 +274,7 @@ class TrainState:
     student: Student
     average: Student
     """Moving average of the weights; the result of the training."""
-    optimiser: torch.optim.Optimizer
-    schedule: OneCycleLR
+    optimiser: AdamW
     step: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     """Sums over the steps of this epoch."""
@@ -197,18 +283,20 @@ class TrainState:
     confusion: Confusion = field(default_factory=list)
     """Confusion of the windows of this epoch that have one label."""
 
+    _pairs: list[tuple[Tensor, Tensor]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        modules = self.average, self.student
+        values = (module.state_dict().values() for module in modules)
+        self._pairs = list(zip(*values, strict=True))
+
     _NUMBERS = ("step", "sums", "best", "best_epoch", "confusion")
 
     @torch.no_grad()
     def update_average(self, decay: float) -> None:
         """Move the average towards the weights; quickly in the first steps."""
         keep = min(decay, (1 + self.step) / (10 + self.step))
-        pairs = zip(
-            self.average.state_dict().values(),
-            self.student.state_dict().values(),
-            strict=True,
-        )
-        for mean, value in pairs:
+        for mean, value in self._pairs:
             if mean.dtype.is_floating_point:
                 mean.lerp_(value, 1 - keep)
             else:
@@ -265,7 +353,7 @@ class TrainState:
             epochs=settings.optimiser.epochs,
             loss=self.mean("loss"),
             accuracy=self.accuracy,
-            learning_rate=float(self.schedule.get_last_lr()[0]),
+            learning_rate=self.optimiser.rate(self.step),
             parts={name: self.mean(name) for name in self.sums if name not in _COUNTS},
         )
         confusion = self.confusion
@@ -291,15 +379,10 @@ class TrainState:
         for prefix, module in (("student", self.student), ("average", self.average)):
             for name, value in module.state_dict().items():
                 tensors[f"{prefix}.{name}"] = value
-        saved = self.optimiser.state_dict()
-        for number, slots in saved["state"].items():
-            for name, value in slots.items():
+        for name, slots in self.optimiser.slots.items():
+            for number, value in enumerate(slots):
                 tensors[f"optimiser.{number}.{name}"] = value
-        facts = {
-            "state": {name: getattr(self, name) for name in self._NUMBERS},
-            "groups": saved["param_groups"],
-            "schedule": self.schedule.state_dict(),
-        }
+        facts = {"state": {name: getattr(self, name) for name in self._NUMBERS}}
         return Checkpoint(tensors, facts)
 
     def restore(self, checkpoint: Checkpoint | None) -> None:
@@ -308,14 +391,8 @@ class TrainState:
             return
         self.student.load_state_dict(checkpoint.part("student"))
         self.average.load_state_dict(checkpoint.part("average"))
-        slots: dict[int, dict[str, Tensor]] = {}
-        for name, value in checkpoint.part("optimiser").items():
-            number, slot = name.split(".", 1)
-            slots.setdefault(int(number), {})[slot] = value
-        facts: dict[str, Any] = checkpoint.facts
-        self.optimiser.load_state_dict(
-            {"state": slots, "param_groups": facts["groups"]}
-        )
-        self.schedule.load_state_dict(facts["schedule"])
+        for place, value in checkpoint.part("optimiser").items():
+            number, name = place.split(".", 1)
+            self.optimiser.slots[name][int(number)].copy_(value)
         for name in self._NUMBERS:
-            setattr(self, name, facts["state"][name])
+            setattr(self, name, checkpoint.facts["state"][name])

@@ -46,6 +46,7 @@ Examples:
   sound-monitor train UrbanSound8K --negatives noises --cross-validate
   sound-monitor train genres --settings mine.yaml      see --print-settings
   sound-monitor run --model genres.safetensors         use the model
+  sound-monitor train genres --tensorboard             then
   tensorboard --logdir model-run                       watch the training
 
 Several processes, on one GPU each or on several machines, share the work of
@@ -180,7 +181,7 @@ def train(
         int | None,
         option(
             "N",
-            "Processes that make training windows.",
+            "Threads that make training windows.",
             min=0,
             show_default="the cores but one",
         ),
@@ -195,6 +196,10 @@ def train(
         ),
     ] = 1,
     cache: CacheOption = None,
+    tensorboard: Annotated[
+        bool,
+        flag("--tensorboard", "Write figures and pictures for TensorBoard."),
+    ] = False,
     profile: Annotated[
         bool, flag("--profile", "Print the time of each part at the end.")
     ] = False,
@@ -243,6 +248,7 @@ def train(
         target_cache,
         workers if workers is not None else _spare_cores(),
         compute_device,
+        tensorboard,
     )
     chosen = training_settings(
         {} if settings is None else read_settings(settings),

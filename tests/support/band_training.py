@@ -1,7 +1,6 @@
 """A minimal task for a network: to detect which band of the log-mel is loud."""
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from training.checkpoint import RunFolder
 from training.config import TrainingSettings, training_settings
 from training.distributed import SINGLE_PROCESS, Distributed
 from training.losses import Student
-from training.mixtures.dataset import Batch, BatchSource
+from training.mixtures.dataset import Batch, Batches, BatchSource
 from training.progress import Display, Validate
 from training.train import train
 
@@ -35,7 +34,7 @@ class BandBatches:
         self._stop = stop
         self._after = after
 
-    def batches(self, first_step: int, steps: int) -> Iterator[Batch]:
+    def batches(self, first_step: int, steps: int) -> Batches:
         """Yield the batches of some steps; the same every time."""
         for step in range(first_step, steps):
             r = np.random.default_rng([3, step])
@@ -81,6 +80,7 @@ def train_bands(
     device: str = "cpu",
     distributed: Distributed = SINGLE_PROCESS,
     stop: threading.Event | None = None,
+    tensorboard: bool = False,
 ) -> Network:
     """Train on bands, or continue; stop after the step `after`.
 
@@ -98,4 +98,5 @@ def train_bands(
         validate,
         device,
         distributed,
+        tensorboard,
     )

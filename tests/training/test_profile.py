@@ -1,6 +1,7 @@
 """A profile divides the time of a training among its parts."""
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -8,15 +9,7 @@ import yaml
 
 from monitor.commands.app import run_command_line
 from tests.support.recordings import SMALL_SPEC, write_folders
-from training.profile import (
-    OTHER,
-    count_worker,
-    is_profiling,
-    profiling,
-    seconds_of_worker,
-    timed,
-    waiting,
-)
+from training.profile import OTHER, profiling, timed, waiting
 
 
 class Clock:
@@ -74,23 +67,28 @@ def test_the_making_of_items_is_counted() -> None:
         assert profile.facts()["process"] == {"making": 15, OTHER: 3}
 
 
-def test_the_seconds_of_the_workers_are_added_up() -> None:
-    with profiling() as profile:
-        count_worker({"mel": 1.0})
-        count_worker({"mel": 0.5, "mixing": 2.0})
-        count_worker(None)
-        assert profile.facts()["workers"] == {"mixing": 2.0, "mel": 1.5}
+def test_the_seconds_of_other_threads_are_added_up() -> None:
+    clock = Clock()
+
+    def work(name: str, seconds: float) -> None:
+        with timed(name):
+            clock.spend(seconds)
+
+    with profiling(clock=clock) as profile:
+        for name, seconds in (("mel", 1.0), ("mel", 0.5), ("mixing", 2.0)):
+            thread = threading.Thread(target=work, args=(name, seconds))
+            thread.start()
+            thread.join()
+        facts = profile.facts()
+    assert facts["workers"] == {"mixing": 2.0, "mel": 1.5}
+    assert facts["process"] == {OTHER: 3.5}
 
 
 def test_nothing_is_counted_without_a_profile() -> None:
-    assert not is_profiling()
     # One and the same object, whatever the part: nothing is made.
     assert timed("one") is timed("other")
-    assert seconds_of_worker() is None
-    count_worker({"mel": 1.0})
     with profiling() as profile:
         assert profile.facts()["workers"] == {}
-    assert not is_profiling()
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -13,9 +13,15 @@ from safetensors.torch import load_file
 from monitor.errors import UsageError
 from monitor.model.networks import Network
 from tests.support import ROOT
-from tests.support.band_training import BandBatches, settings_of, train_bands
+from tests.support.band_training import (
+    BandBatches,
+    fresh,
+    settings_of,
+    train_bands,
+)
 from training.checkpoint import InterruptedTrainingError, RunFolder
 from training.progress import ValidationResult
+from training.train import AdamW, OneCycle
 
 CONFUSION = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
 
@@ -167,6 +173,47 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_weights(
         assert value.equal(torn[name]), name
     metrics = [RunFolder(tmp_path / name).metrics() for name in ("whole", "torn")]
     assert metrics[0] == metrics[1]
+
+
+@pytest.mark.parametrize("steps", [1, 8, 100])
+def test_steps_are_those_of_torchs_own_optimiser_and_schedule(steps: int) -> None:
+    """To rounding: the rates of the heads, the rise, the fall, and unused weights."""
+    settings = settings_of(
+        optimiser={"head_rate_factor": 3.0, "clip_norm": 0.5, "learning_rate": 0.02}
+    )
+    chosen = settings.optimiser
+    own, other = fresh(), fresh()
+    heads = {id(each) for each in other.network.head.parameters()}
+    groups = [
+        {
+            "params": [p for p in other.parameters() if (id(p) in heads) == is_head],
+            "lr": chosen.learning_rate * (chosen.head_rate_factor if is_head else 1),
+        }
+        for is_head in (False, True)
+    ]
+    known = torch.optim.AdamW(groups, weight_decay=chosen.weight_decay)
+    rates = [group["lr"] for group in groups]
+    total = max(steps, 8)
+    rises = {"pct_start": max(chosen.warm_up_share, 2.5 / total)}
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        known, rates, total_steps=total, div_factor=10, final_div_factor=100, **rises
+    )
+    optimiser = AdamW(own, settings, OneCycle(steps, chosen.warm_up_share))
+    for step in range(steps):
+        assert optimiser.rate(step) == pytest.approx(schedule.get_last_lr()[0])
+        r = torch.Generator().manual_seed(step)
+        for one, same_one in zip(own.parameters(), other.parameters(), strict=True):
+            one.grad = torch.randn(one.shape, generator=r) * 1e-3
+            same_one.grad = one.grad.clone()
+        if step % 3 == 1:
+            for module in (own, other):
+                module.network.head.zero_grad()
+        optimiser.step(step)
+        torch.nn.utils.clip_grad_norm_(other.parameters(), chosen.clip_norm)
+        known.step()
+        schedule.step()
+    for one, same_one in zip(own.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(one, same_one, rtol=1e-5, atol=1e-6)
 
 
 def test_the_result_is_the_average_of_the_weights(tmp_path: Path) -> None:

@@ -53,7 +53,8 @@ def ignore(_name: str, _done: int, _total: int) -> None:
 class ClipStore:
     """All clips of a data set, decoded, one or two channels, at one rate.
 
-    Can be handed to worker processes: the samples are mapped, not copied.
+    The samples are mapped into memory.  May be called on several threads, and handed
+    to other processes.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -68,7 +69,7 @@ class ClipStore:
         self._samples: NDArray[np.int16] | None = None
 
     def __getstate__(self) -> dict[str, object]:
-        """Let a worker process map the samples itself."""
+        """Let another process map the samples itself."""
         return {**self.__dict__, "_samples": None}
 
     def read(self, path: Path) -> Samples:

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from monitor.model.frontend import LogMel
 from monitor.model.networks import Network
 from monitor.model.networks.mobile import SkipHead
 from training.config import TrainingSettings
@@ -27,10 +26,10 @@ from training.distill.target_cache import CachedBatches, TargetCache
 from training.distill.teacher import LinearReadout, Teacher, classes_of
 from training.losses import Student
 from training.mixtures.dataset import (
+    BatchLogMel,
     first_log_mels,
     learn_statistics,
     stack,
-    to_log_mel,
 )
 from training.mixtures.mixtures import MixtureMaker
 
@@ -122,7 +121,7 @@ class Distillation:
         for number in range(_START_WINDOWS):
             r = np.random.default_rng([settings.seed, 4, number])
             windows.append(maker.make(r, None).full_scale)
-        log_mels = to_log_mel(LogMel(spec), stack(windows)).mean(axis=1)
+        log_mels = BatchLogMel(spec)(stack(windows)).mean(axis=1)
         inputs = [self.teacher.waveform(each, spec.sample_rate) for each in windows]
         initialisation.start_from(network, weights, spec, log_mels, np.stack(inputs))
 

@@ -2,14 +2,14 @@
 
 A teacher is too slow to run anew in every epoch.  So the mixtures that on-the-fly
 training would make are stored, with its outputs for the very same sound; training maps
-them into memory and augments their features only.  Worker processes make the windows,
-each from a seed of its own.
+them into memory and augments their features only.
 """
 
 import hashlib
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,10 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from monitor.errors import UsageError
-from monitor.model.frontend import LogMel
 from training.checkpoint import InterruptedTrainingError
 from training.data.decoded import Advance, to_channels
 from training.distill.teacher import (
@@ -31,7 +29,7 @@ from training.distill.teacher import (
     named_weights,
 )
 from training.files import locked_folder, replace_text
-from training.mixtures.dataset import Batch, start_worker, to_log_mel
+from training.mixtures.dataset import Batch, Batches, BatchLogMel, in_threads
 from training.mixtures.mixtures import Mixture, MixtureMaker
 
 Array = NDArray[np.float32]
@@ -127,7 +125,7 @@ class CachedBatches:
         embedding = np.asarray(self._cache.embedding[self._rows], np.float32)
         return torch.from_numpy(embedding), torch.from_numpy(self._logits[self._rows])
 
-    def batches(self, first_step: int, steps: int) -> Iterator[Batch]:
+    def batches(self, first_step: int, steps: int) -> Batches:
         """Yield the batches of the steps [first_step, steps); the same every time."""
         order: NDArray[np.intp] | None = None
         for step in range(first_step, steps):
@@ -162,7 +160,6 @@ def _scaled(values: Any, rows: NDArray[np.intp], scale: Array | None) -> Array |
 
 
 _FORMAT = 1
-_BATCH = 16
 _DONE_EVERY = 512
 
 
@@ -170,24 +167,20 @@ _Row = tuple[int, dict[str, NDArray[Any]]]
 """Number of a window, and its arrays by name."""
 
 
-class _RowSet(Dataset[_Row]):
-    """Makes the rows, each from a seed of its own."""
+class _Rows:
+    """Makes the rows, each from a seed of its own; on several threads."""
 
     def __init__(self, maker: MixtureMaker, teacher: Teacher, seed: int) -> None:
         self._maker = maker
         self._teacher = teacher
         self._seed = seed
-        self._log_mel: LogMel | None = None
+        self._log_mel = BatchLogMel(maker.spec)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_log_mel": None}
-
-    def __getitem__(self, number: int) -> _Row:
+    def make(self, number: int) -> _Row:
+        """Make one row."""
         spec = self._maker.spec
-        if self._log_mel is None:
-            self._log_mel = LogMel(spec)
         mixture = self._mixture(number)
-        features = to_log_mel(self._log_mel, mixture.samples[None])[0]
+        features = self._log_mel(mixture.samples[None])[0]
         waveform = self._teacher.waveform(mixture.full_scale, spec.sample_rate)
         outputs = self._teacher.run(waveform)
         row: dict[str, NDArray[Any]] = {
@@ -228,7 +221,7 @@ def build_target_cache(
         InterruptedTrainingError: `stop` was set.
     """
     total = len(maker.clips) + mixtures
-    rows = _RowSet(maker, teacher, seed)
+    rows = _Rows(maker, teacher, seed)
     with locked_folder(folder, lambda: _check(stop)):
         _create(folder, _facts(maker, teacher, total, seed), rows, total)
         _fill(folder, rows, workers, stop, advance)
@@ -244,7 +237,7 @@ def _check(stop: threading.Event) -> None:
 
 def _fill(
     folder: Path,
-    rows: _RowSet,
+    rows: _Rows,
     workers: int,
     stop: threading.Event,
     advance: Advance,
@@ -255,36 +248,27 @@ def _fill(
     }
     done = arrays.pop("done")
     total, missing = len(done), np.flatnonzero(done == 0)
-    loader: DataLoader[_Row] = DataLoader(
-        rows,
-        batch_size=_BATCH,
-        sampler=missing.tolist(),
-        num_workers=workers,
-        collate_fn=list,
-        worker_init_fn=start_worker if workers else None,
-        multiprocessing_context="forkserver" if workers else None,
-    )
     made = total - len(missing)
     fresh: list[int] = []
-    for batch in loader:
-        for number, row in batch:
+    with closing(in_threads(rows.make, missing.tolist(), workers)) as rest:
+        for number, row in rest:
             for name, value in row.items():
                 arrays[name][number] = value
             fresh.append(number)
-        made += len(batch)
-        advance("making mixtures", made, total)
-        if stop.is_set() or len(fresh) >= _DONE_EVERY or made == total:
-            # Marked only when they are on the disk: power may fail between.
-            for array in arrays.values():
-                array.flush()
-            done[fresh] = 1
-            done.flush()
-            fresh.clear()
-        if stop.is_set():
-            raise InterruptedTrainingError(
-                f"stopped with {made} of {total} windows of the target cache made; "
-                "--resume continues"
-            )
+            made += 1
+            advance("making mixtures", made, total)
+            if stop.is_set() or len(fresh) >= _DONE_EVERY or made == total:
+                # Marked only when they are on the disk: power may fail between.
+                for array in arrays.values():
+                    array.flush()
+                done[fresh] = 1
+                done.flush()
+                fresh.clear()
+            if stop.is_set():
+                raise InterruptedTrainingError(
+                    f"stopped with {made} of {total} windows of the target cache made; "
+                    "--resume continues"
+                )
 
 
 def _facts(
@@ -307,7 +291,7 @@ def _digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=12).hexdigest()
 
 
-def _create(folder: Path, facts: dict[str, Any], rows: _RowSet, total: int) -> None:
+def _create(folder: Path, facts: dict[str, Any], rows: _Rows, total: int) -> None:
     """Create empty files, unless they exist for the same material."""
     index = folder / "targets.json"
     if index.is_file():
@@ -319,7 +303,7 @@ def _create(folder: Path, facts: dict[str, Any], rows: _RowSet, total: int) -> N
                     "run folder"
                 )
         return
-    _, first = rows[0]
+    _, first = rows.make(0)
     for name, value in {**first, "done": np.zeros((), np.uint8)}.items():
         path, shape = folder / f"{name}.npy", (total, *value.shape)
         np.lib.format.open_memmap(path, "w+", value.dtype, shape).flush()

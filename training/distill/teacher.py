@@ -3,15 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import onnxruntime
 import soxr
 import torch
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch.nn import functional
 
 from monitor.errors import UsageError
@@ -19,10 +17,6 @@ from monitor.spec import ModelSpec
 from training.data.decoded import Advance
 from training.data.manifest import Clip
 from training.mixtures.material import Material
-
-if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
-
 
 Array = NDArray[np.float32]
 
@@ -51,17 +45,24 @@ class Teacher:
 
     The output `embedding` is taken as such, and so is `logits`; without that, `scores`
     in [0, 1] become logits.  Outputs over time, (batch, frames, size), are averaged.
-    Can be handed to worker processes: each opens the file itself.
+    May be called on several threads.
 
     Raises:
-        UsageError: onnxruntime is missing, or the model has other inputs or outputs.
+        UsageError: The file is no ONNX model, or has other inputs or outputs.
     """
 
     def __init__(self, path: Path, sample_rate: int) -> None:
         self.path = path
         self.sample_rate = sample_rate
-        self._session: InferenceSession | None = None
-        session = self._open()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        try:
+            session = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # noqa: BLE001 - its classes have no base
+            raise UsageError(f"--teacher: {path}: {error}") from None
+        self._session = session
         self._input = session.get_inputs()[0].name
         self._rank = len(session.get_inputs()[0].shape)
         names = {output.name for output in session.get_outputs()}
@@ -73,24 +74,6 @@ class Teacher:
                 f"{session.get_inputs()[0].shape} and gives {', '.join(sorted(names))}"
             )
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Sessions cannot go to another process; it opens its own."""
-        return {**self.__dict__, "_session": None}
-
-    def _open(self) -> "InferenceSession":
-        if self._session is None:
-            import onnxruntime
-
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = options.inter_op_num_threads = 1
-            try:
-                self._session = onnxruntime.InferenceSession(
-                    str(self.path), options, providers=["CPUExecutionProvider"]
-                )
-            except Exception as error:  # noqa: BLE001 - its classes have no base
-                raise UsageError(f"--teacher: {self.path}: {error}") from None
-        return self._session
-
     def waveform(self, samples: Array, sample_rate: int) -> Array:
         """Convert a window (channels, n) to the teacher's input: mono, at its rate."""
         mono: Array = samples.mean(axis=0)
@@ -101,9 +84,8 @@ class Teacher:
 
     def run(self, waveform: Array) -> TeacherOutputs:
         """Compute the outputs for one window (samples,) at its rate; a batch of one."""
-        session = self._open()
         fed = waveform[None] if self._rank == 2 else waveform
-        values = session.run(self._outputs, {self._input: fed})
+        values = self._session.run(self._outputs, {self._input: fed})
         values_of = {
             name: _averaged(np.asarray(value, np.float32))
             for name, value in zip(self._outputs, values, strict=True)
@@ -288,6 +270,11 @@ def embedding_accuracy(
     Returns:
         By the number of the fold, as text, and `together` over all their clips.
     """
+    # They take a second to import, and only a cross-validation probes the teacher.
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     truth = np.array([clip.label for clip in clips])
     fold_of = np.array([clip.fold for clip in clips])
     right = {}

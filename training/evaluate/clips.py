@@ -13,7 +13,6 @@ from pydantic import ValidationError
 
 from monitor.errors import DatasetError, ModelFileError
 from monitor.model.card import first_fault
-from monitor.model.frontend import LogMel
 from monitor.model.networks import Network, count_parameters_and_macs
 from monitor.model.trained import TrainedModel, load_model
 from monitor.spec import ModelSpec
@@ -23,7 +22,7 @@ from training.data.manifest import Clip, count_marked, relabel
 from training.evaluate.metrics import folded_figures
 from training.losses import expand_channels
 from training.mixtures.background import evaluation_windows
-from training.mixtures.dataset import to_log_mel
+from training.mixtures.dataset import BatchLogMel
 from training.mixtures.material import DataPaths, Material, gather
 
 logger = logging.getLogger(__name__)
@@ -72,12 +71,12 @@ def clip_windows(
     advance: Advance = ignore,
 ) -> ClipWindows:
     """Compute the log-mel of all windows of `clips`."""
-    log_mel = LogMel(spec)
+    log_mel = BatchLogMel(spec)
     features: list[NDArray[np.float16]] = []
     clip_of: list[int] = []
     for number, clip in enumerate(clips):
         windows = evaluation_windows(store.read(clip.path), spec)
-        features.extend(to_log_mel(log_mel, windows).astype(np.float16))
+        features.extend(log_mel(windows).astype(np.float16))
         clip_of += [number] * len(windows)
         advance("computing features", number + 1, len(clips))
     channels = max(window.shape[0] for window in features)

@@ -5,7 +5,6 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import confusion_matrix
 
 from monitor.model.networks import Network
 from training.config import TrainingSettings
@@ -21,6 +20,7 @@ from training.evaluate.clips import (
     score_windows,
     sigmoid,
 )
+from training.evaluate.metrics import confusion_matrix
 from training.evaluate.out_of_fold import OutOfFold, OutOfFoldLogits
 from training.mixtures.material import Material
 from training.progress import Validate, ValidationResult
@@ -68,14 +68,14 @@ class Evaluator:
         """Return a function that evaluates a network on the clips of these indices."""
         # Not before they are needed: of several processes only one evaluates.
         windows = cache(lambda: self._windows(clips))
-        labels = range(len(self._material.manifest.labels))
+        labels = len(self._material.manifest.labels)
 
         def validate(network: Network) -> ValidationResult:
             chosen = windows()
             score = network_logits(network, self._settings.spec, self._device)
             scores = per_clip(sigmoid(score_windows(chosen, score)), chosen)
             highest = scores.argmax(axis=1)
-            counts = confusion_matrix(chosen.truth, highest, labels=labels)
+            counts = confusion_matrix(chosen.truth, highest, labels)
             accuracy = float((highest == chosen.truth).mean())
             return ValidationResult({"accuracy": accuracy}, counts.tolist())
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from training.data.manifest import NO_FOLD
 
@@ -32,6 +31,12 @@ def group_interval(
     accuracies = hits[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
     low, high = np.quantile(accuracies, [0.025, 0.975])
     return float(low), float(high)
+
+
+def confusion_matrix(truth: Ints, chosen: Ints, count: int) -> Ints:
+    """Counts of clips, (count, count); rows are the true labels."""
+    cells = np.bincount(truth * count + chosen, minlength=count * count)
+    return np.asarray(cells.reshape(count, count))
 
 
 def calibration_error(
@@ -63,11 +68,12 @@ def clip_figures(
     """
     chosen = scores.argmax(axis=1)
     right = chosen == truth
-    classes = list(range(len(labels)))
-    precision, recall, f1, clips = precision_recall_fscore_support(
-        truth, chosen, labels=classes, zero_division=0.0
-    )
-    present = [index for index in classes if clips[index] > 0]
+    confusion = confusion_matrix(truth, chosen, len(labels))
+    found, clips = confusion.sum(axis=0), confusion.sum(axis=1)
+    hits = confusion.diagonal()
+    precision, recall = hits / np.maximum(found, 1), hits / np.maximum(clips, 1)
+    f1 = 2 * hits / np.maximum(found + clips, 1)
+    present = np.flatnonzero(clips).tolist()
     per_class = {
         labels[index]: {
             "precision": float(precision[index]),
@@ -91,7 +97,7 @@ def clip_figures(
         "expected_calibration_error_all_labels": calibration_error(
             scores.ravel(), is_label.ravel()
         ),
-        "confusion": confusion_matrix(truth, chosen, labels=classes).tolist(),
+        "confusion": confusion.tolist(),
     }
 
 

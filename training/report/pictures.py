@@ -5,20 +5,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import rcParams
+from matplotlib import colormaps, rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from monitor.spec import ModelSpec
 
 Array = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
 _BINS = 10
 # A label may hold dollar signs, which would begin a formula.
 rcParams["text.parse_math"] = False
 _COLUMNS = 5
+_ENVELOPE_POINTS = 800
 
 
 def learning_curves(metrics: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
@@ -73,9 +74,9 @@ def confusion_matrix(
 
 
 def _grid(labels: Sequence[str]) -> tuple[Figure, list[Axes]]:
-    rows = -(-len(labels) // _COLUMNS)
-    figure = Figure(figsize=(11, 2.4 * rows), layout="constrained")
-    grid = figure.subplots(rows, _COLUMNS, squeeze=False, sharex=True, sharey=True)
+    rows, columns = -(-len(labels) // _COLUMNS), min(len(labels), _COLUMNS)
+    figure = Figure(figsize=(2.2 * columns, 2.4 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     axes = list(grid.flat)
     for unused in axes[len(labels) :]:
         unused.set_visible(False)
@@ -93,13 +94,21 @@ def precision_recall(
     for index, axes in enumerate(grid[: len(labels)]):
         present = truth == index
         if present.any():
-            precision, recall, _ = precision_recall_curve(present, scores[:, index])
-            average = average_precision_score(present, scores[:, index])
+            precision, recall = precision_recall_curve(present, scores[:, index])
+            average = float(np.sum(np.diff(recall) * precision[1:]))
             axes.plot(recall, precision)
             axes.set_title(f"{labels[index]} ({average:.2f})", fontsize="small")
     figure.supxlabel("recall")
-    figure.supylabel("precision (its average)")
+    figure.supylabel("precision (its average)", fontsize="medium")
     return figure
+
+
+def precision_recall_curve(present: NDArray[np.bool_], scores: Array) -> list[Array]:
+    """Precision and recall at every threshold, highest first, from recall 0 on."""
+    order = np.argsort(-scores, kind="stable")
+    is_last = np.diff(scores[order], append=-np.inf) != 0  # of equal scores
+    hits, chosen = np.cumsum(present[order])[is_last], 1 + np.flatnonzero(is_last)
+    return [np.append(1, hits / chosen), np.append(0, hits / hits[-1])]
 
 
 def reliability(
@@ -119,26 +128,42 @@ def reliability(
             mean[filled] / count[filled], share[filled] / count[filled], marker="o"
         )
     figure.supxlabel("score")
-    figure.supylabel("share in which the label sounds")
+    figure.supylabel("share with the label", fontsize="medium")
     return figure
 
 
-def training_batch(log_mel: Array, titles: Sequence[str], spec: ModelSpec) -> Figure:
+def side_by_side(windows: Array, columns: int = 3, margin: int = 4) -> Pixels:
+    """Draw log-mels (n, n_mels, frames) as one picture, low bands at the bottom.
+
+    Axes of its own for each take a twentieth of a second.
+    """
+    count, n_mels, frames = windows.shape
+    rows, columns = -(-count // columns), min(count, columns)
+    size = (rows * (n_mels + margin), columns * (frames + margin), 3)
+    picture = np.full(size, 255, np.uint8)
+    for number, window in enumerate(windows):
+        row, column = divmod(number, columns)
+        top, left = (row + 1) * margin + row * n_mels, column * (frames + margin)
+        low, high = float(window.min()), float(window.max())
+        shares = (window[::-1] - low) / max(high - low, 1e-6)
+        colours = colormaps["magma"](shares, bytes=True)[..., :3]
+        picture[top : top + n_mels, left : left + frames] = colours
+    return picture
+
+
+def training_batch(log_mel: Array, titles: Sequence[str]) -> Figure:
     """Training windows as the network sees them: (batch, channels, n_mels, frames)."""
-    figure = Figure(figsize=(11, 6), layout="constrained")
-    grid = list(np.ravel(figure.subplots(3, 4, sharex=True, sharey=True)))
-    seconds = spec.seconds(spec.window_frames * spec.hop_length)
-    for axes, window, title in zip(grid, log_mel, titles, strict=False):
-        axes.imshow(
-            window[0],
-            origin="lower",
-            aspect="auto",
-            extent=(0, seconds, 0, spec.n_mels),
-            cmap="magma",
-        )
-        axes.set_title(title, fontsize="small")
-    figure.supxlabel("seconds")
-    figure.supylabel("mel band")
+    _, _, n_mels, frames = log_mel.shape
+    columns, margin = 3, n_mels // 4
+    picture = side_by_side(log_mel[:, 0], columns, margin)
+    figure = Figure(figsize=(11, 11 * picture.shape[0] / picture.shape[1]))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(picture, aspect="auto")
+    axes.set_axis_off()
+    for number, title in enumerate(titles):
+        row, column = divmod(number, columns)
+        place = column * (frames + margin), row * (n_mels + margin) + 0.8 * margin
+        axes.text(*place, title, fontsize="small")
     return figure
 
 
@@ -147,7 +172,11 @@ def waveform_and_log_mel(samples: Array, log_mel: Array, spec: ModelSpec) -> Fig
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     wave, picture = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))
     seconds = spec.seconds(len(samples))
-    wave.plot(np.linspace(0, seconds, len(samples)), samples, linewidth=0.3)
+    parts = np.array_split(
+        samples, _ENVELOPE_POINTS
+    )  # all samples take ten times as long
+    lowest, highest = ([edge(part) for part in parts] for edge in (np.min, np.max))
+    wave.fill_between(np.linspace(0, seconds, len(parts)), lowest, highest)
     wave.set_ylabel("amplitude")
     image = picture.imshow(
         log_mel,

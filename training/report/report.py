@@ -1,33 +1,36 @@
-"""The report of a run: one HTML page with pictures; and figures as tables."""
+"""The report of a run: one HTML page with pictures."""
 
 import base64
 import html
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
 
 from monitor.model.frontend import LogMel
 from monitor.model.model_file import ModelCard
 from monitor.spec import ModelSpec
 from monitor.text import printable
+from training.checkpoint import RunFolder
+from training.config import TrainingSettings
 from training.data.decoded import ClipStore
 from training.data.manifest import Clip
 from training.evaluate.out_of_fold import Calibration, OutOfFold, calibrated_scores
-from training.losses import PreparedBatch
+from training.losses import prepare_batch
+from training.mixtures.dataset import MixtureSource
+from training.mixtures.material import Material
 from training.report import pictures
+from training.report.tables import clip_table, threshold_table
 
 Array = NDArray[np.float32]
 _MISTAKES = 12
-SHOWN_WINDOWS = 12
+_SHOWN_WINDOWS = 12
 """Training windows that are drawn."""
 _PLAYER_RATE = 22_050
 
@@ -88,15 +91,20 @@ def tested_clips(
 
 
 def write_report(
-    folder: Path,
+    folder: RunFolder,
     card: ModelCard,
-    spec: ModelSpec,
-    metrics: Mapping[str, Sequence[Mapping[str, Any]]],
+    material: Material,
+    settings: TrainingSettings,
     tested: TestedClips | None,
-    store: ClipStore,
-    prepared: PreparedBatch,
 ) -> Path:
     """Draw the pictures into the folder of a run, and write report.html beside them.
+
+    Args:
+        folder: Of the run; networks of folds have folders in it.
+        card: Of the model that the run made.
+        material: Its recordings.
+        settings: Of its training.
+        tested: Clips that were tested; None: there were none.
 
     Returns:
         Path of the page.
@@ -105,17 +113,18 @@ def write_report(
         record=True, file=io.StringIO(), width=100, markup=False, emoji=False
     )
     clip_table(console, card.report, card.labels)
-    _print_thresholds(console, card)
+    threshold_table(console, card)
+    store, spec = material.store, settings.spec
+    metrics = {
+        path.parent.name: RunFolder(path.parent).metrics()
+        for path in sorted(folder.path.rglob("metrics.jsonl"))
+    }
     drawn = {"Learning": pictures.learning_curves(metrics)}
     if tested is not None:
         drawn |= _draw_test(tested, card, store, spec)
-    titles = [
-        ", ".join(card.labels[index] for index in np.flatnonzero(present)) or "no label"
-        for present in prepared.present
-    ]
-    batch = pictures.training_batch(prepared.log_mel, titles, spec)
-    drawn["Training windows with their masks"] = batch
-    images = [_image(title, each, folder / "pictures") for title, each in drawn.items()]
+    drawn["Training windows with their masks"] = _draw_batch(material, settings)
+    place = folder.path / "pictures"
+    images = [_image(title, each, place) for title, each in drawn.items()]
     mistakes = Html() if tested is None else _mistakes(tested, card.labels, store, spec)
     text = fill(
         _PAGE,
@@ -125,9 +134,21 @@ def write_report(
         images=Html("".join(images)),
         mistakes=mistakes,
     )
-    page = folder / "report.html"
+    page = folder.path / "report.html"
     page.write_text(text, encoding="utf-8")
     return page
+
+
+def _draw_batch(material: Material, settings: TrainingSettings) -> Figure:
+    labels, clips = material.manifest.labels, range(len(material.manifest.clips))
+    source = MixtureSource(material.maker(clips, (), settings), _SHOWN_WINDOWS, 0, 0)
+    shown = next(source.batches(0, 1))
+    prepared = prepare_batch(np.random.default_rng(0), shown, settings)
+    titles = [
+        ", ".join(labels[index] for index in np.flatnonzero(present)) or "no label"
+        for present in prepared.present
+    ]
+    return pictures.training_batch(prepared.log_mel, titles)
 
 
 def _draw_test(
@@ -186,144 +207,3 @@ def _ogg(samples: Array, rate: int) -> bytes:
 
 def _base64(content: bytes) -> str:
     return base64.b64encode(content).decode()
-
-
-def clip_table(console: Console, report: dict[str, Any], labels: Sequence[str]) -> None:
-    """Print the figures of clips: overall, by fold and by label."""
-    if "accuracy" not in report:
-        console.print("not tested: every fold was trained on")
-        return
-    low, high = report["accuracy_ci95"]
-    console.print(
-        f"accuracy {report['accuracy']:.3f} (95 %: {low:.3f} to {high:.3f}, by "
-        f"recording), macro-F1 {report['macro_f1']:.3f}, calibration error "
-        f"{report['expected_calibration_error']:.3f}, {report['clips']} clips"
-    )
-    if report.get("split") == "random":
-        console.print(
-            "This split is by clip: training contained other slices of nearly all of "
-            "these recordings.  Expect far less on new recordings."
-        )
-    for fold, part in report.get("folds", {}).items():
-        console.print(
-            f"  fold {fold}: accuracy {part['accuracy']:.3f}, macro-F1 "
-            f"{part['macro_f1']:.3f}, {part['clips']} clips"
-        )
-    if (accuracy := report.get("teacher_embedding_accuracy")) is not None:
-        each = ", ".join(f"{name} {value:.3f}" for name, value in accuracy.items())
-        console.print(
-            "logistic regression on the teacher's embedding, the same clips and folds: "
-            + each
-        )
-    table = Table("label", "precision", "recall", "F1", "clips", "recordings")
-    for label in labels:
-        if (row := report["per_class"].get(label)) is not None:
-            table.add_row(
-                label,
-                *(f"{row[key]:.3f}" for key in ("precision", "recall", "f1")),
-                str(row["clips"]),
-                str(row["groups"]),
-            )
-    console.print(table)
-    for line in _false_alarms(report):
-        console.print(line)
-
-
-def _false_alarms(report: dict[str, Any]) -> Iterator[str]:
-    """Describe the false alarms on negatives and ambience, and the streams."""
-    for key, name in (
-        ("negatives", "negatives"),
-        ("negatives_never_heard", "negatives that were not trained on"),
-    ):
-        if (part := report.get(key)) is not None:
-            yield (
-                f"{name}: {100 * part['share_above_threshold']:.1f} % of "
-                f"{part['clips']} clips reach a threshold, "
-                f"{100 * part['share_above_0.5']:.1f} % a score of 0.5"
-            )
-    if (part := report.get("ambience_never_heard")) is not None:
-        yield (
-            f"ambience that was not trained on: {part['false_alarms']} false alarms in "
-            f"{part['hours']:.1f} hours"
-        )
-    if (part := report.get("streams")) is not None:
-        yield (
-            f"streams: event-based F1 {part['event_f1']:.3f}, "
-            f"{part['false_alarms_per_hour_all_labels']:.2f} false alarms an hour, in "
-            f"{part['hours']:.1f} hours"
-        )
-
-
-def _print_thresholds(console: Console, card: ModelCard) -> None:
-    if not card.thresholds:
-        return
-    table = Table("label", "onset threshold", "offset threshold", "false alarms a day")
-    for label, found in card.thresholds.items():
-        rate = 24 * (found.false_alarms_per_hour or 0)
-        table.add_row(label, f"{found.onset:.3f}", f"{found.offset:.3f}", f"{rate:.2f}")
-    console.print(table)
-
-
-def stream_table(console: Console, figures: dict[str, Any]) -> None:
-    """Print the figures of streams: overall and by label."""
-    console.print(
-        f"{figures['hours']:.2f} hours, {figures['events']} events: event-based F1 "
-        f"{figures['event_f1']:.3f} (precision {figures['event_precision']:.3f}, "
-        f"recall {figures['event_recall']:.3f}, onsets within "
-        f"{figures['collar_seconds']:.1f} s), mean over labels "
-        f"{figures['event_macro_f1']:.3f}; if ends must fit too "
-        f"{figures['with_offsets']['f1']:.3f}"
-    )
-    console.print(
-        f"{figures['false_alarms']} false alarms, "
-        f"{figures['false_alarms_per_hour_all_labels']:.2f} an hour; at most "
-        f"{figures['false_alarms_per_hour_all_labels_at_most']:.2f} with 95 % "
-        "confidence, if one does not bring the next"
-    )
-    for what, key in _TIMES.items():
-        if (spread := figures[key])["p50"] is not None:
-            console.print(
-                f"{what}: median {spread['p50']:.2f} s, 95 % within "
-                f"{spread['p95']:.2f} s" + _bias(spread)
-            )
-    table = Table(
-        *("label", "F1", "precision", "recall", "events", "found", "missed"),
-        *("undetected", "start error", "false alarms/h", "at most"),
-    )
-    for label, row in figures["per_class"].items():
-        start = row["start_error_of_heard_seconds"]["mean"]
-        table.add_row(
-            label,
-            *(f"{row[key]:.3f}" for key in ("f1", "precision", "recall")),
-            *(str(row[key]) for key in ("events", "found", "missed", "unheard")),
-            "-" if start is None else f"{start:+.2f} s",
-            f"{figures['false_alarms_per_hour'][label]:.2f}",
-            f"{figures['false_alarms_per_hour_at_most'][label]:.2f}",
-        )
-    console.print(table)
-
-
-def profile_table(console: Console, facts: dict[str, dict[str, float]]) -> None:
-    """Print the seconds of each part of a training, and their shares."""
-    titles = {
-        "process": "time of the training process",
-        "workers": "meanwhile, time of all worker processes together",
-    }
-    for key, title in titles.items():
-        if total := sum(facts[key].values()):
-            table = Table("part", "seconds", "share", title=title, title_justify="left")
-            for name, seconds in facts[key].items():
-                table.add_row(name, f"{seconds:.1f}", f"{100 * seconds / total:.1f} %")
-            table.add_row("total", f"{total:.1f}", "")
-            console.print(table)
-
-
-_TIMES = {
-    "from onset to alert": "onset_latency_seconds",
-    "error of the start": "start_error_seconds",
-    "error of the end": "end_error_seconds",
-}
-
-
-def _bias(spread: dict[str, float]) -> str:
-    return f", on average {spread['mean']:+.2f} s" if "mean" in spread else ""

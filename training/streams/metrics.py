@@ -10,8 +10,6 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
-from scipy.special import gammaincinv  # type: ignore[import-untyped]
 
 COLLAR_SECONDS = 1.0
 """Tolerance of onsets; a window of 4 s does not place them more exactly."""
@@ -44,6 +42,8 @@ def match(
     Returns:
         Index of the true event and of the detected one.
     """
+    from scipy.optimize import linear_sum_assignment  # takes half a second
+
     pairs: list[tuple[int, int]] = []
     for true, detected in _clusters(references, found):
         costs = np.full((len(true), len(detected)), _IMPOSSIBLE)
@@ -124,6 +124,8 @@ def highest_rate(count: int, hours: float) -> float:
 
     Garwood's limit for independent counts: none in T hours still allows 3 / T.
     """
+    from scipy.special import gammaincinv
+
     return float(gammaincinv(count + 1, CONFIDENCE)) / hours
 
 

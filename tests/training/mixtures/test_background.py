@@ -4,11 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monitor.model.frontend import LogMel
 from tests.support.recordings import SMALL_SPEC, write_folders, write_negatives
 from training.config import training_settings
 from training.mixtures.background import Background
-from training.mixtures.dataset import to_log_mel
+from training.mixtures.dataset import BatchLogMel
 from training.mixtures.material import DataPaths, Material, gather
 
 Make = Callable[[float], Background]
@@ -36,13 +35,13 @@ def _make(tmp_path_factory: pytest.TempPathFactory) -> Make:
 
 
 def test_a_window_is_full_and_its_generator_s(make: Make) -> None:
-    log_mel = LogMel(SMALL_SPEC)
+    log_mel = BatchLogMel(SMALL_SPEC)
     for seed in range(30):
         window, _ = make(0.4).make(np.random.default_rng(seed), 1)
         again, _ = make(0.4).make(np.random.default_rng(seed), 1)
         assert np.array_equal(window, again)
         assert window.shape == (1, SMALL_SPEC.window_samples)
-        frames = to_log_mel(log_mel, window[None])[0].max(axis=(0, 1))
+        frames = log_mel(window[None])[0].max(axis=(0, 1))
         assert frames.min() > SMALL_SPEC.floor_db + 1
 
 

@@ -1,12 +1,21 @@
+import itertools
+import threading
+
 import numpy as np
 import pytest
 
 from monitor.model.frontend import LogMel
+from monitor.spec import ModelSpec
 from tests.support.recordings import SMALL_SPEC, write_folders, write_negatives
 from training.config import TrainingSettings, training_settings
 from training.data.manifest import NO_FOLD
 from training.mixtures.background import evaluation_windows
-from training.mixtures.dataset import MixtureSource, batch_size_for, to_log_mel
+from training.mixtures.dataset import (
+    BatchLogMel,
+    MixtureSource,
+    batch_size_for,
+    in_threads,
+)
 from training.mixtures.material import DataPaths, Material, gather
 from training.mixtures.mixtures import MixtureMaker
 
@@ -55,10 +64,10 @@ def test_a_mixture_depends_on_its_generator_only(maker: MixtureMaker) -> None:
 
 def test_nothing_lies_in_digital_silence(maker: MixtureMaker) -> None:
     """Else short recordings are known by the silence around them."""
-    log_mel = LogMel(SMALL_SPEC)
+    log_mel = BatchLogMel(SMALL_SPEC)
     for seed in range(40):
         made = maker.make(np.random.default_rng(seed), seed % 30)
-        frames = to_log_mel(log_mel, made.samples[None])[0].max(axis=(0, 1))
+        frames = log_mel(made.samples[None])[0].max(axis=(0, 1))
         assert frames.min() > SMALL_SPEC.floor_db + 1
 
 
@@ -87,13 +96,13 @@ def test_activity_marks_the_time_of_a_sound(material: Material) -> None:
         mixtures={"two_sources": 0, "over_ambience": 0, "repeat": 0, "partial": 0}
     )
     maker = material.maker(range(30), (), alone)
-    log_mel = LogMel(SMALL_SPEC)
+    log_mel = BatchLogMel(SMALL_SPEC)
     for seed in range(10):
         made = maker.make(np.random.default_rng(seed), seed)
         label = maker.clips[seed].label
         assert label is not None
         cells = made.activity[label]
-        frames = to_log_mel(log_mel, made.samples[None])[0].mean(axis=(0, 1))
+        frames = log_mel(made.samples[None])[0].mean(axis=(0, 1))
         loudness = frames.reshape(len(cells), -1).mean(axis=1)
         if (cells == 0).any():
             assert loudness[cells == 1].mean() > loudness[cells == 0].mean() + 6
@@ -131,10 +140,47 @@ def test_every_clip_has_its_turn_in_an_epoch(material: Material) -> None:
     assert len({position for _, position, _ in drawn}) == len(drawn) == 32
 
 
-def test_worker_processes_make_the_same_windows(maker: MixtureMaker) -> None:
-    here = next(MixtureSource(maker, 4, 1, workers=0).batches(0, 1))
-    there = next(MixtureSource(maker, 4, 1, workers=1).batches(0, 1))
-    assert np.array_equal(here.log_mel, there.log_mel)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_threads_make_the_same_windows(maker: MixtureMaker, threads: int) -> None:
+    here = list(MixtureSource(maker, 4, 1, workers=0).batches(0, 9))
+    there = list(MixtureSource(maker, 4, 1, workers=threads).batches(0, 9))
+    for one, other in zip(here, there, strict=True):
+        assert np.array_equal(one.log_mel, other.log_mel)
+        assert np.array_equal(one.activity, other.activity)
+
+
+def test_threads_make_few_windows_in_advance_and_end_when_closed() -> None:
+    made: list[int] = []
+
+    def make(number: int) -> int:
+        made.append(number)
+        return number
+
+    items = in_threads(make, itertools.count(), 2)
+    assert [next(items) for _ in range(3)] == [0, 1, 2]
+    assert len(made) <= 3 + 2 * 2 + 1
+    items.close()
+    assert not [t for t in threading.enumerate() if t.name.startswith("windows")]
+
+
+def test_what_fails_on_a_thread_fails_where_it_is_taken() -> None:
+    def fail(number: int) -> int:
+        raise KeyError(number)
+
+    with pytest.raises(KeyError, match="0"):
+        list(in_threads(fail, range(9), 2))
+
+
+@pytest.mark.parametrize("spec", [ModelSpec(), SMALL_SPEC], ids=["default", "small"])
+def test_the_front_end_of_the_training_is_that_of_the_monitor(spec: ModelSpec) -> None:
+    r = np.random.default_rng(0)
+    windows = r.normal(0, 0.1, (3, 2, spec.window_samples)).astype(np.float32)
+    windows[1, :, 5_000:] = 0  # the floor
+    windows[2] *= 1e-4
+    wanted = [LogMel(spec)(window) for window in windows]
+    computed = BatchLogMel(spec)(windows)
+    assert computed.dtype == np.float32
+    assert np.abs(computed - np.stack(wanted)).max() < 1e-4
 
 
 def test_testing_draws_nothing_at_random(material: Material) -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from monitor.model.card import ModelCard, Thresholds
-from monitor.spec import ModelSpec
-from training.data.manifest import Clip
-from training.losses import PreparedBatch
+from training.checkpoint import RunFolder
+from training.config import TrainingSettings
+from training.data.manifest import Clip, Manifest
+from training.mixtures.material import Material
 from training.report import report
 from training.report.report import Html, fill, write_report
 
@@ -20,9 +21,13 @@ LABELS = ("dog", "car+horn/a")
 class Store:
     """Clips of half a second of noise."""
 
+    channels = 1
+
     def read(self, path: Path) -> np.ndarray:
         samples = np.random.default_rng(0).normal(0, 0.1, (1, 22_050))
         return samples.astype(np.float32)
+
+    sound = read
 
 
 class Tags(HTMLParser):
@@ -41,7 +46,6 @@ class Tags(HTMLParser):
 
 
 def page(folder: Path, name: str) -> Tags:
-    spec = ModelSpec()
     rows = {"precision": 0.5, "recall": 0.5, "f1": 0.5, "clips": 2, "groups": 2}
     figures = {
         "accuracy": 0.5,
@@ -64,15 +68,11 @@ def page(folder: Path, name: str) -> Tags:
     )
     clips = tuple(Clip(folder / name, label, name, 0) for label in (0, 1))
     scores = np.array([[0.9, 0.1], [0.8, 0.2]], np.float32)
-    windows = np.zeros((1, 2, spec.n_mels, spec.window_frames), np.float32)
-    cells = np.zeros((1, 2, 1), np.float32)
-    marks = np.array([[True, True]])
-    batch = PreparedBatch(
-        windows, cells[..., 0], marks, cells, np.array([False]), None, None
-    )
-    metrics = {"all": [{"epoch": 1, "loss": 1.0, "accuracy": 0.5, "validation": {}}]}
+    run = RunFolder(folder)
+    run.log({"epoch": 1, "loss": 1.0, "accuracy": 0.5, "validation": {}})
+    material = Material(Manifest(LABELS, clips), Store(), None, None)
     tested = report.TestedClips(clips, scores)
-    file = write_report(folder, card, spec, metrics, tested, Store(), batch)
+    file = write_report(run, card, material, TrainingSettings(), tested)
     tags = Tags()
     tags.feed(file.read_text(encoding="utf-8"))
     return tags
