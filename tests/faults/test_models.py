@@ -9,27 +9,12 @@ from monitor.errors import ModelFileError
 from monitor.model.classifier import Classifier
 from monitor.model.model_file import load_model as load_file
 from monitor.model.trained import load_model, save_model
-from tests.support.daemon import RunningMonitor
-from tests.support.fault_monitor import PATIENCE_SECONDS, Figure
+from tests.support.fault_monitor import Figure
 from tests.support.models import seeded_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 TRIALS = 12
-
-
-def test_a_truncated_model_is_rejected_at_the_start_in_one_sentence(
-    tmp_path: Path, figures: list[Figure]
-) -> None:
-    path = tmp_path / "cut.safetensors"
-    save_model(path, seeded_model())
-    path.write_bytes(path.read_bytes()[:-5000])
-    with RunningMonitor(tmp_path, "--input", "demo:", "--model", str(path)) as monitor:
-        assert monitor.process.wait(PATIENCE_SECONDS) == 1
-        said = [line for line in monitor.log.splitlines() if " INFO " not in line]
-    assert len(said) == 1
-    assert "cut.safetensors" in said[0]
-    figures.append(Figure("truncated model file: rejected"))
 
 
 def use(path: Path) -> None:

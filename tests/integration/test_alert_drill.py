@@ -135,6 +135,10 @@ def examine(folder: Path, name: str, endpoint: Endpoint, occurrences: int) -> st
         rows = connection.execute(
             "SELECT id, state FROM alerts WHERE endpoint = ? ORDER BY sequence", (name,)
         ).fetchall()
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        query = "SELECT count(*) FROM events WHERE end_reason IS NOT NULL"
+        assert connection.execute(query).fetchone() == (occurrences,)
+    assert not list(folder.glob("*damaged*"))
     assert {state for _, state in rows} == {"delivered"}
     assert [key for key, _ in groupby(ids)] == [key for key, _ in rows]
     interrupted = sum(

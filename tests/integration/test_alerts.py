@@ -1,17 +1,15 @@
 """Alerts of the daemon, from the sound to the endpoint."""
 
 import json
-import signal
 import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
 from standardwebhooks import Webhook as Verifier
 
 from tests.support.alerts import SECRET
 from tests.support.daemon import RunningMonitor
-from tests.support.endpoint import Endpoint, dripping, ok, running_endpoint, unused_port
+from tests.support.endpoint import Endpoint, dripping, ok, running_endpoint
 
 
 def configured(folder: Path, *rules: dict[str, Any]) -> str:
@@ -32,11 +30,6 @@ def siren(url: str, **settings: Any) -> dict[str, Any]:
 
 def bodies(endpoint: Endpoint) -> list[dict[str, Any]]:
     return [json.loads(request.body) for request in endpoint.requests]
-
-
-def distinct(endpoint: Endpoint) -> list[dict[str, Any]]:
-    """The bodies that arrived, without repetitions after a kill."""
-    return list({body["id"]: body for body in bodies(endpoint)}.values())
 
 
 def test_a_siren_of_the_demo_reaches_a_webhook_and_a_command(tmp_path: Path) -> None:
@@ -61,27 +54,6 @@ def test_a_siren_of_the_demo_reaches_a_webhook_and_a_command(tmp_path: Path) -> 
     assert onset["hits"] >= 1
     commanded = [json.loads(line) for line in out.read_text().splitlines()]
     assert [body["kind"] for body in commanded] == ["onset", "end"]
-
-
-def test_alerts_pending_for_a_dead_endpoint_are_delivered_after_a_restart(
-    tmp_path: Path,
-) -> None:
-    port = unused_port()
-    config = configured(tmp_path, siren(f"http://localhost:{port}/hook"))
-    arguments = ("--config", config, "--input", "demo:")
-    with RunningMonitor(
-        tmp_path, *arguments, "--speed", "max", WEBHOOK_SECRET=SECRET
-    ) as monitor:
-        monitor.wait_until(lambda it: "did not reach" in it.log, 60)
-        monitor.process.send_signal(signal.SIGKILL)
-        monitor.process.wait()
-    with (
-        running_endpoint(port=port) as endpoint,
-        RunningMonitor(tmp_path, *arguments, WEBHOOK_SECRET=SECRET) as monitor,
-    ):
-        kinds = [json.loads(r.body)["kind"] for r in endpoint.wait_for(2, 30)]
-        monitor.stop()
-    assert kinds == ["onset", "end"]
 
 
 def test_a_slow_delivery_does_not_keep_the_daemon_from_stopping(
@@ -112,26 +84,6 @@ def test_a_slow_delivery_does_not_keep_the_daemon_from_stopping(
     # What was under way comes again, and then the end that the stop made.
     assert requests[0].headers["webhook-id"] == first
     assert [json.loads(r.body)["kind"] for r in requests[:2]] == ["onset", "end"]
-
-
-@pytest.mark.slow
-def test_a_killed_monitor_reports_the_end_after_its_restart(
-    tmp_path: Path, siren_command: str
-) -> None:
-    with running_endpoint() as endpoint:
-        config = configured(tmp_path, siren(endpoint.url))
-        arguments = ("--config", config, "--input", siren_command)
-        with RunningMonitor(tmp_path, *arguments, WEBHOOK_SECRET=SECRET) as monitor:
-            endpoint.wait_for(1, 30)
-            monitor.process.send_signal(signal.SIGKILL)
-            monitor.process.wait()
-        with RunningMonitor(tmp_path, *arguments, WEBHOOK_SECRET=SECRET) as monitor:
-            monitor.wait_until(lambda _: len(distinct(endpoint)) >= 2, 30)
-            monitor.stop()
-    onset, end = distinct(endpoint)[:2]
-    assert (onset["kind"], end["kind"]) == ("onset", "end")
-    assert end["end_reason"] == "interrupted"
-    assert end["event_id"] == onset["event_id"]
 
 
 def test_a_broken_rule_keeps_the_daemon_from_starting(tmp_path: Path) -> None:

@@ -127,16 +127,6 @@ def test_a_signal_ends_it_and_everything_that_it_started(
     assert not Path(f"/proc/{private}").exists()
 
 
-def test_a_recording_cannot_be_unplugged(tmp_path: Path) -> None:
-    with drill(tmp_path, "unplug", "--input", "file:street.wav") as process:
-        _, errors = process.communicate(timeout=SECONDS)
-    assert process.returncode == 2
-    assert errors == (
-        "sound-monitor: --input file:street.wav: a recording cannot be unplugged; "
-        "use mic:, command: or demo:\n"
-    )
-
-
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(

@@ -91,18 +91,3 @@ def test_a_source_that_delivers_nothing_is_deaf_until_the_monitor_stops(
     assert cleared["id"] == raised["id"]
     assert cleared["detail"] == "the monitor was stopped"
     assert [body["state"] for body in alerts] in (["raised"], ["raised", "cleared"])
-
-
-@pytest.mark.slow
-def test_a_deaf_source_is_cleared_when_it_delivers_again(tmp_path: Path) -> None:
-    """The second time that it is started, it delivers."""
-    mark = tmp_path / "mark"
-    late = f"""
-if not os.path.exists({str(mark)!r}):
-    time.sleep(5)
-    open({str(mark)!r}, "w").close()
-    sys.exit(3)
-"""
-    alerts, _ = alerts_and_records(tmp_path, late + PLAY + AFTERWARDS, 2)
-    assert [body["state"] for body in alerts[:2]] == ["raised", "cleared"]
-    assert alerts[0]["health"] == alerts[1]["health"] == "deaf"

@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import soundfile
 
-from monitor.audio.sources.demo import render_scene
 from monitor.model.trained import load_model, save_model
 from monitor.spec import ModelSpec
 from tests.support.daemon import RunningMonitor
@@ -220,29 +218,6 @@ def _frames_at(running: Reloading, sample_rate: int) -> int:
     database = running.monitor.state_dir / "monitor.db"
     with closing(sqlite3.connect(database)) as connection:
         return int(connection.execute(query, [sample_rate]).fetchone()[0])
-
-
-@pytest.mark.slow
-def test_reloads_that_change_nothing_change_no_event(tmp_path: Path) -> None:
-    path = tmp_path / "scene.wav"
-    soundfile.write(path, render_scene(44_100)[0, : 16 * 44_100], 44_100)
-    settings = {"sources": [source("street", f"file:{path}")]}
-    with Reloading(tmp_path, settings) as running:
-        running.monitor.wait_for_line("siren  began", PATIENCE_SECONDS)
-        for _ in range(3):
-            assert running.reload() == "nothing changed"
-        assert running.monitor.process.wait(PATIENCE_SECONDS) == 0
-    reference = tmp_path / "reference"
-    reference.mkdir()
-    with Reloading(reference, settings, "--speed", "max") as other:
-        assert other.monitor.process.wait(PATIENCE_SECONDS) == 0
-    assert _facts(running) == _facts(other)
-    assert _facts(running)
-
-
-def _facts(running: Reloading) -> list[tuple[Any, ...]]:
-    keys = ("type", "label", "start_sample", "stop_sample", "peak_score", "mean_score")
-    return [tuple(record[key] for key in keys) for record in running.monitor.records()]
 
 
 def test_an_impossible_configuration_is_rejected_as_a_whole(

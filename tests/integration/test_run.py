@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ import soundfile
 
 from monitor.audio.sources.demo import render_scene
 from monitor.model.trained import save_model
+from monitor.runtime.drills.monitor_process import children
 from tests.support.daemon import RunningMonitor
 from tests.support.models import seeded_model
 
@@ -44,9 +44,7 @@ def test_the_log_is_reopened_on_hangup(tmp_path, siren_command):
 def test_a_killed_command_is_started_again_after_a_gap(tmp_path, siren_command):
     with RunningMonitor(tmp_path, "--input", siren_command) as monitor:
         began = monitor.wait_for_line("siren  began")
-        children = Path(f"/proc/{monitor.process.pid}/task/{monitor.process.pid}")
-        pids = (children / "children").read_text().split() or _children(monitor)
-        os.kill(int(pids[0]), signal.SIGKILL)
+        os.kill(children(monitor.process.pid)[0], signal.SIGKILL)
         monitor.wait_until(lambda it: it.records("gap"), 5)
         seen = monitor.wait_until(
             lambda it: sum("listening" in line for line in it.lines) == 2, 5
@@ -56,11 +54,6 @@ def test_a_killed_command_is_started_again_after_a_gap(tmp_path, siren_command):
         assert [gap["end_reason"] for gap in monitor.records("gap")] == ["ended"]
         ended = [event["end_reason"] for event in monitor.records("event")]
         assert "ended" in ended
-
-
-def _children(monitor: RunningMonitor) -> list[str]:
-    tasks = Path(f"/proc/{monitor.process.pid}/task").glob("*/children")
-    return [pid for listing in tasks for pid in listing.read_text().split()]
 
 
 def test_a_broken_source_does_not_affect_another(tmp_path, siren_command):

@@ -56,18 +56,3 @@ def test_a_siren_is_stored_as_a_clip_and_published_and_the_heartbeat_is_sent(
     assert f"deleted: {len(clips)} clip" in capsys.readouterr().out
     assert not clip.exists()
     assert not clip.with_suffix(".png").exists()
-
-
-@pytest.mark.slow
-def test_without_the_privacy_setting_no_clip_is_stored(
-    tmp_path: Path, siren_command: str
-) -> None:
-    config = configured(tmp_path, clips={"labels": ["siren"]})
-    arguments = ("--config", config, "--input", siren_command)
-    with RunningMonitor(tmp_path, *arguments) as monitor:
-        monitor.wait_for_line("siren  began", 90)
-        assert monitor.stop()[0] == 0
-    names = {path.name for path in (tmp_path / "state").rglob("*")}
-    assert {name for name in names if not name.startswith("monitor.db")} == {
-        "events.jsonl"
-    }

@@ -10,7 +10,6 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from monitor.sinks.status_client import query_status
@@ -139,24 +138,6 @@ def sentence_of(config: str) -> str:
     result = status(config, "--json")
     assert result.returncode == 1
     return str(json.loads(result.stdout)["sentence"])
-
-
-@pytest.mark.slow
-def test_after_a_kill_it_is_not_running_and_its_successor_answers(
-    tmp_path: Path, siren_command: str
-) -> None:
-    config = configured(tmp_path, sources=[{"name": "street", "input": siren_command}])
-    with RunningMonitor(tmp_path, "--config", config) as monitor:
-        wait_until_it_listens(monitor)
-        monitor.process.kill()
-        monitor.process.wait()
-    killed = status(config)
-    assert killed.returncode == 1
-    assert killed.stdout.startswith("the monitor is not running; it was killed")
-    with RunningMonitor(tmp_path, "--config", config) as monitor:
-        wait_until_it_listens(monitor)
-        status_when_it_listens(config)
-        assert monitor.stop()[0] == 0
 
 
 def test_a_source_that_is_gone_is_not_listened_to(tmp_path: Path) -> None:
