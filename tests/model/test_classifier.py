@@ -1,7 +1,9 @@
 """The classifier: scores depend on the window alone, and a failed GPU is replaced."""
 
+import importlib.util
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.machinery import ModuleSpec
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from torch.overrides import TorchFunctionMode
 
-from monitor.errors import ModelFileError, UsageError
+from monitor.errors import ConfigError, ModelFileError, UsageError
 from monitor.model import classifier
 from monitor.model.classifier import Classifier, active_spans, span_samples
 from monitor.model.trained import to_stored
@@ -191,6 +193,42 @@ class TestGpuThatNeverWorked:
         assert classifier.failed_compute_device == "cuda"
         (record,) = caplog.records
         assert record.getMessage().startswith("the compute device cuda ")
+
+
+class TestWithoutTorch:
+    """The base install, which has ONNX Runtime alone."""
+
+    @pytest.fixture(autouse=True)
+    def missing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        find = importlib.util.find_spec
+
+        def find_others(name: str) -> ModuleSpec | None:
+            return None if name == "torch" else find(name)
+
+        monkeypatch.setattr(importlib.util, "find_spec", find_others)
+
+    def test_auto_takes_the_cpu_and_says_nothing(self, caplog):
+        classifier = Classifier(stored_model(), "auto")
+        assert (classifier.compute_device, classifier.engine) == ("cpu", "onnx")
+        assert classifier.failed_compute_device is None
+        assert caplog.records == []
+
+    def test_its_engine_is_refused_with_the_command_that_installs_it(self):
+        expected = "model.engine: needs the extra train, .* run `.* install .*torch"
+        with pytest.raises(ConfigError, match=expected):
+            Classifier(stored_model(), "cpu", engine="torch")
+
+    def test_a_gpu_is_refused_by_a_command(self):
+        expected = "compute_device: cuda does not work .*extra train.* choose auto or"
+        with pytest.raises(UsageError, match=expected):
+            Classifier(stored_model(), "cuda")
+
+    def test_a_service_goes_on_with_the_cpu_instead_of_a_gpu(self, caplog):
+        classifier = Classifier(stored_model(), "cuda", cpu_fallback=True)
+        assert (classifier.compute_device, classifier.engine) == ("cpu", "onnx")
+        assert classifier.failed_compute_device == "cuda"
+        (record,) = caplog.records
+        assert "extra train" in record.getMessage()
 
 
 @pytest.mark.gpu
