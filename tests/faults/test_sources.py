@@ -21,7 +21,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 RECOVERY_SECONDS = 30.0
 """Generous: the machine may be busy."""
 
-TORN = '{"schema": 1, "type": "onset", "id": "torn by a power fail'
 PAUSE_SECONDS = 2.5
 
 
@@ -71,7 +70,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
     """Cause all faults at once, then suspend the monitor for a while."""
     folder: Path = tmp_path_factory.mktemp("running")
     names = [fault.source for fault in FAULTS]
-    with running_fault_monitor(folder, names, state=TORN) as running:
+    with running_fault_monitor(folder, names) as running:
         for device in ((48_000, 1), (16_000, 2), (8_000, 4)):
             for name in names:
                 write_sounds(folder / name, device)
@@ -118,16 +117,6 @@ def test_a_suspended_monitor_loses_no_sound(
     assert lost == 0
     for fault in FAULTS:
         assert outcome.running.records("onset", fault.source)
-
-
-def test_a_torn_line_does_not_affect_later_lines(
-    outcome: Outcome, figures: list[Figure]
-) -> None:
-    first, *others = outcome.running.log_lines()
-    assert first == TORN
-    assert others
-    assert all(isinstance(line, dict) for line in others)
-    figures.append(Figure("the last line of the log is torn"))
 
 
 def test_the_monitor_ends_without_errors_and_with_a_short_log(outcome: Outcome) -> None:

@@ -66,20 +66,9 @@ class FaultMonitor:
         return moment
 
     def records(self, kind: str, source: str | None = None) -> list[Record]:
-        """Return the records of the event log; lines that are no JSON are left out."""
-        return [
-            each
-            for each in self.log_lines()
-            if isinstance(each, dict)
-            and each["type"] == kind
-            and source in (None, each["source"])
-        ]
-
-    def log_lines(self) -> list[Record | str]:
-        """Return the lines of the event log, decoded where they are JSON objects."""
-        path = self.monitor.state_dir / "events.jsonl"
-        text = path.read_text() if path.exists() else ""
-        return [_decoded(line) for line in text.splitlines()]
+        """Return the records of the event log."""
+        found = self.monitor.records(kind)
+        return [each for each in found if source in (None, each["source"])]
 
     def wait_for_sound(self, sources: Iterable[str], after: float = 0.0) -> None:
         """Wait for an onset of each source that began after a time of day."""
@@ -131,33 +120,19 @@ def seconds(moment: str) -> float:
     return datetime.fromisoformat(moment).timestamp()
 
 
-def _decoded(line: str) -> Record | str:
-    try:
-        decoded = json.loads(line)
-    except json.JSONDecodeError:
-        return line
-    return decoded if isinstance(decoded, dict) else line
-
-
 @contextmanager
 def running_fault_monitor(
-    folder: Path, sources: Iterable[str], *, state: str = "", **settings: Any
+    folder: Path, sources: Iterable[str]
 ) -> Iterator[FaultMonitor]:
-    """Run a monitor of faulty `sources`; `settings` complete its configuration.
-
-    `state`: the content of the event log before the start.
-    """
+    """Run a monitor of faulty `sources`."""
     with ExitStack() as stack:
         endpoint = stack.enter_context(running_endpoint())
-        config = configure(folder, sources, endpoint.url, **settings)
-        if state:
-            (folder / "state").mkdir(exist_ok=True)
-            (folder / "state" / "events.jsonl").write_text(state)
+        config = configure(folder, sources, endpoint.url)
         monitor = stack.enter_context(RunningMonitor(folder, "--config", str(config)))
         yield FaultMonitor(folder, monitor, endpoint)
 
 
-def configure(folder: Path, sources: Iterable[str], url: str, **settings: Any) -> Path:
+def configure(folder: Path, sources: Iterable[str], url: str) -> Path:
     """Write sources, model and configuration into `folder`."""
     save_model(folder / "model.safetensors", seeded_model())
     inputs = []
@@ -183,7 +158,6 @@ def configure(folder: Path, sources: Iterable[str], url: str, **settings: Any) -
         "detection": {"labels": dict.fromkeys(labels, lively)},
         "canary": {"every_seconds": None},
         "alerts": [{"name": "all", "on": ["onset", "end"], "webhook": {"url": url}}],
-        **settings,
     }
     path = folder / "config.yaml"
     path.write_text(json.dumps(config))

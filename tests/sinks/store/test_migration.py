@@ -15,31 +15,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from monitor.config.detection import DetectionSettings, LabelSettings
-from monitor.detection.rules import resolve_rules
-from monitor.errors import StoreError
-from monitor.records import Event
-from monitor.runtime.replay import replay
 from monitor.sinks.store.queries import open_to_read
 from monitor.sinks.store.schema import MIGRATIONS
 from monitor.sinks.store.scores import FORMAT, ScoreRow, encode_frames
-from monitor.spec import ModelSpec
 from tests.support.clock import FakeClock
 from tests.support.store import make_store, open_database, rows, score_frames
-
-THRESHOLDS = {
-    "air_conditioner": 0.893,
-    "car_horn": 0.943,
-    "children_playing": 0.923,
-    "dog_bark": 0.95,
-    "drilling": 0.95,
-    "engine_idling": 0.836,
-    "gun_shot": 0.93,
-    "jackhammer": 0.889,
-    "siren": 0.932,
-    "street_music": 0.95,
-}
-"""Onset thresholds with which the events were detected."""
 
 Array = NDArray[np.float64]
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -60,16 +40,6 @@ def path(version_3: Path) -> Path:
     """The migrated database."""
     open_database(version_3)
     return version_3
-
-
-def test_a_reader_leaves_an_older_version_as_it_is(version_3: Path) -> None:
-    before = version_3.read_bytes()
-    with (
-        pytest.raises(StoreError, match=r"version 3, .* 'run' brings it up to date"),
-        open_to_read(version_3),
-    ):
-        pass
-    assert version_3.read_bytes() == before
 
 
 def test_scores_are_read_as_version_3_read_them(path: Path) -> None:
@@ -151,22 +121,3 @@ def test_a_new_run_ends_the_open_event_and_stores_beside_the_old_rows(
     with open_to_read(path) as reader:
         assert sorted(len(row.frames()) for row in reader.score_rows()) == [20, 98]
     assert rows(path, "SELECT state FROM rule_state") == ['{"version": 1, "rules": {}}']
-
-
-def test_replay_finds_the_events_that_version_3_detected(path: Path) -> None:
-    detection = DetectionSettings(
-        labels={
-            label: LabelSettings(onset_threshold=onset, offset_threshold=0.6 * onset)
-            for label, onset in THRESHOLDS.items()
-        }
-    )
-    rules = resolve_rules(tuple(THRESHOLDS), detection, None, ModelSpec())
-    with open_to_read(path) as reader:
-        gate = detection.level_gate_dbfs
-        comparison = replay(reader, lambda _: rules, gate, None, None)
-    assert (comparison.comes, comparison.goes) == ([], [])
-    replayed = [timed.record for timed in comparison.stays]
-    stored = rows(path, "SELECT label, start_sample, stop_sample FROM events")
-    found = [(it.label, it.start, it.stop) for it in replayed if isinstance(it, Event)]
-    assert found[:3] == stored[:3]
-    assert found[3][:2] == stored[3][:2]
