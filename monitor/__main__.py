@@ -10,7 +10,7 @@ import sys
 
 INTERRUPTED = 130
 
-YOUNG_OBJECTS = 50_000
+YOUNG_OBJECTS = 200_000
 """New objects before the collector looks at them.  Nearly all that a start makes are
 modules, which stay: looking through them at Python's 700 takes a tenth of the time."""
 

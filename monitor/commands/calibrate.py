@@ -106,6 +106,16 @@ def calibrate(
     file = settings.model.file
     log_to_stderr()
     limit_threads(1)
+    # What can be rejected is, before torch is imported.
+    from training.data.discovery import reject_unusable
+    from training.data.recordings import find_background, find_streams
+
+    if background is not None:
+        find_background(background)
+    if events is not None:
+        find_streams(events)
+    if data is not None:
+        reject_unusable(data)
     from training.cli import Budget, run_calibration
     from training.mixtures.material import DataPaths
 

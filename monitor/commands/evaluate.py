@@ -67,18 +67,28 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> int:
     """Print the figures of a model."""
-    from monitor.commands.configuration import load
-
     require_extra("train", "torch", "evaluate")
     from monitor.commands.process import limit_threads, log_to_stderr
 
     log_to_stderr()
     limit_threads(1)
+    # What can be rejected is, before torch is imported.
+    from training.data.discovery import reject_unusable
+    from training.data.recordings import find_fold_models, find_streams
+
+    if streams:
+        find_streams(data)
+    else:
+        reject_unusable(data, negatives or ())
+        if run is not None:
+            find_fold_models(run)
     from training.cli import run_evaluation, run_stream_evaluation
     from training.mixtures.material import DataPaths
     from training.streams.scenes import Folds
 
     if streams:
+        from monitor.commands.configuration import load
+
         detection = load(config).config.detection
         run_stream_evaluation(data, model, detection, compute_device, as_json)
         return 0

@@ -75,6 +75,10 @@ def scenes(
 
     log_to_stderr()
     limit_threads(1)
+    from training.data.discovery import reject_unusable
+
+    if data is not None:
+        reject_unusable(data, negatives or ())
     from training.cli import run_scenes
     from training.mixtures.material import DataPaths
     from training.streams.scenes import Folds, SceneSettings

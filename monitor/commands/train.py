@@ -212,9 +212,9 @@ def train(
 
     log_to_stderr()
     limit_threads(threads)
-    from training.data.discovery import reject_empty
+    from training.data.discovery import reject_unusable
 
-    reject_empty(data)
+    reject_unusable(data, negatives or ())
     from training.cli import run_training
     from training.config import read_settings, training_settings
     from training.experiment import Job

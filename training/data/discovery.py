@@ -4,10 +4,8 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-
-import soundfile
 
 from monitor.errors import DatasetError, UsageError
 from training.data.manifest import (
@@ -18,22 +16,14 @@ from training.data.manifest import (
     check_files,
     checked_labels,
 )
+from training.data.recordings import (
+    AUDIO_SUFFIXES,
+    Found,
+    check_folder,
+    find_recordings,
+)
 from training.data.tables import Row, Table, fold_number, read_table
 
-# A file of RAW has no header, so it cannot be read by its name alone.
-AUDIO_SUFFIXES = frozenset(
-    f".{name.lower()}" for name in soundfile.available_formats() if name != "RAW"
-) | {".aif", ".oga", ".opus"}
-_CONVERTIBLE = frozenset(
-    f".{name}"
-    for name in (
-        *("3gp", "aac", "ac3", "amr", "ape", "dts", "flv", "m4a", "m4b", "mka", "mkv"),
-        *("mov", "mp4", "mpc", "raw", "webm", "wma", "wv"),
-    )
-)
-_SYSTEM_FOLDERS = frozenset(
-    ("$recycle.bin", "@eadir", "__macosx", "lost+found", "system volume information")
-)
 _SPLITS = {
     **dict.fromkeys(("test", "testing"), 1),
     **dict.fromkeys(("dev", "val", "valid", "validation"), 2),
@@ -58,14 +48,18 @@ _FOREGROUND = 1
 _ESC50_NAME = re.compile(r"^(?P<fold>\d)-(?P<group>\d+)-[A-Z](-\d+)?$")
 
 
-def reject_empty(data: Path) -> None:
-    """Reject a data set without any file, before slow libraries are imported.
+def reject_unusable(data: Path, negatives: Sequence[Path] = ()) -> None:
+    """Reject folders without any recording, before slow libraries are imported.
 
     Raises:
-        DatasetError: As `read_manifest`.
+        DatasetError: As `read_manifest` and `read_negatives`.
     """
-    if not data.is_file() and not any(names for _, _, names in os.walk(data)):
+    files = (Path(name) for _, _, names in os.walk(data) for name in names)
+    is_used = (file.suffix.lower() in AUDIO_SUFFIXES for file in files)
+    if not (data.is_file() or any(is_used)):
         read_manifest(data)
+    for folder in negatives:
+        check_folder(folder, "negatives")
 
 
 def read_manifest(
@@ -124,8 +118,7 @@ def read_negatives(folders: Sequence[Path], seen: set[bytes] | None = None) -> M
     """
     clips, left_out = [], []
     for number, folder in enumerate(folders):
-        if not folder.is_dir():
-            raise DatasetError(f"{folder}: no such folder of negatives")
+        check_folder(folder, "negatives")
         found = find_recordings(folder)
         left_out += found.left_out
         for path in found.files:
@@ -139,61 +132,6 @@ def read_negatives(folders: Sequence[Path], seen: set[bytes] | None = None) -> M
     has_folds = bool(clips) and all(clip.fold != NO_FOLD for clip in clips)
     manifest = Manifest((), tuple(clips), tuple(left_out), has_folds)
     return check_files(manifest, set() if seen is None else seen)
-
-
-@dataclass(slots=True)
-class Found:
-    """The content of a folder, at any depth."""
-
-    files: list[Path] = field(default_factory=list)
-    """Files whose names are those of recordings."""
-    folders: list[Path] = field(default_factory=list)
-    left_out: list[LeftOut] = field(default_factory=list)
-
-
-def find_recordings(folder: Path) -> Found:
-    """Find all recordings below a folder, also behind symbolic links.
-
-    What is neither a recording nor a folder of them is counted as left out.
-    """
-    found = Found()
-    seen: dict[str, Path] = {}
-    waiting = [folder]
-    while waiting:
-        place = waiting.pop()
-        first = seen.setdefault(os.path.realpath(place), place)
-        if first is not place:  # behind a link; a loop would never end
-            found.left_out.append(LeftOut(place, f"the same folder as {first}"))
-            continue
-        try:
-            entries = sorted(place.iterdir(), reverse=True)
-        except OSError as error:
-            reason = f"cannot be opened ({error.strerror})"
-            found.left_out.append(LeftOut(place, reason))
-            continue
-        found.folders.append(place)
-        for entry in entries:
-            if entry.is_dir() and not _is_hidden(entry):
-                waiting.append(entry)
-            elif (problem := _not_recording(entry)) is None:
-                found.files.append(entry)
-            else:
-                found.left_out.append(LeftOut(entry, problem))
-    found.files.sort()
-    return found
-
-
-def _is_hidden(path: Path) -> bool:
-    return path.name.startswith(".") or path.name.casefold() in _SYSTEM_FOLDERS
-
-
-def _not_recording(path: Path) -> str | None:
-    suffix = path.suffix.lower()
-    if _is_hidden(path):
-        return "hidden, or of the system"
-    if suffix in _CONVERTIBLE:
-        return f"{suffix} cannot be read; convert it, as by ffmpeg -i FILE FILE.wav"
-    return None if suffix in AUDIO_SUFFIXES else "not a recording"
 
 
 def _urbansound_table(data: Path) -> Path | None:

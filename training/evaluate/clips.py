@@ -19,6 +19,7 @@ from monitor.spec import ModelSpec
 from training.config import TrainingSettings
 from training.data.decoded import Advance, ClipStore, ignore
 from training.data.manifest import Clip, count_marked, relabel
+from training.data.recordings import find_fold_models
 from training.evaluate.metrics import folded_figures
 from training.losses import expand_channels
 from training.mixtures.background import evaluation_windows
@@ -215,13 +216,7 @@ class ClipEvaluator:
         Raises:
             DatasetError: The folder holds no cross-validation.
         """
-        models = {
-            int(number): file
-            for file in sorted(run.glob("fold*/model.safetensors"))
-            if (number := file.parent.name.removeprefix("fold")).isdecimal()
-        }
-        if not models:
-            raise DatasetError(f"{run}: holds no networks of a cross-validation")
+        models = find_fold_models(run)
         scores, parts = [], []
         for fold, file in models.items():
             if folds and fold not in folds:

@@ -23,15 +23,14 @@ from monitor.model.networks.base import Network
 from monitor.model.trained import TrainedModel
 from monitor.records import Record, ScoreFrame
 from training.data.decoded import Advance
-from training.data.discovery import find_recordings
 from training.data.manifest import LeftOut, left_out_lines
+from training.data.recordings import find_background, find_streams
 from training.evaluate.ambience import highest_of_segments, hop_seconds, stream_logits
 from training.evaluate.clips import network_logits, sigmoid
 from training.evaluate.thresholds import Threshold, thresholds_for
 from training.streams.evaluate import (
     detected_events,
     file_blocks,
-    find_streams,
     pipeline_records,
     read_annotation,
 )
@@ -75,9 +74,7 @@ def background_scores(
     Raises:
         DatasetError: There is no recording, or all are shorter than a few seconds.
     """
-    if not folder.is_dir():
-        raise DatasetError(f"{folder}: no such folder of recordings")
-    found = find_recordings(folder)
+    found = find_background(folder)
     files, left_out = found.files, found.left_out
     score = network_logits(model.network, model.spec)
     temperatures = model.temperatures.numpy()

@@ -20,8 +20,8 @@ from monitor.model.trained import TrainedModel, to_stored
 from monitor.records import Event, Onset, Record, ScoreFrame
 from monitor.runtime.pipeline import Pipeline
 from training.data.decoded import Advance
-from training.data.discovery import AUDIO_SUFFIXES
 from training.data.manifest import Clip
+from training.data.recordings import find_streams
 from training.data.tables import read_table
 from training.mixtures.material import Material
 from training.streams.metrics import Detected, Reference, StreamResult, stream_figures
@@ -37,28 +37,6 @@ logger = logging.getLogger(__name__)
 
 _BLOCK = 1 << 20
 _EVALUATING = "evaluating streams"
-
-
-def find_streams(folder: Path) -> list[tuple[Path, Path]]:
-    """Find the pairs NAME.wav and NAME.tsv of a folder; other formats are read, too.
-
-    Raises:
-        DatasetError: There is none, or a recording or an annotation is alone.
-    """
-    pairs = []
-    tables = set(folder.glob("*.tsv"))
-    for audio in sorted(folder.glob("*.*")):
-        if audio.suffix.lower() not in AUDIO_SUFFIXES:
-            continue
-        table = audio.with_suffix(".tsv")
-        if not table.is_file():
-            raise DatasetError(f"{audio}: its annotation {table.name} is missing")
-        pairs.append((audio, table))
-    if alone := sorted(tables - {table for _, table in pairs}):
-        raise DatasetError(f"{alone[0]}: its recording {alone[0].stem}.wav is missing")
-    if not pairs:
-        raise DatasetError(f"{folder}: there is no pair of NAME.wav and NAME.tsv")
-    return pairs
 
 
 def read_annotation(path: Path) -> tuple[Reference, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from monitor.errors import StoreError
 from monitor.records import EVERY_SOURCE, Timed
@@ -19,7 +20,10 @@ from monitor.sinks.store.records import (
     select,
     to_ms,
 )
-from monitor.sinks.store.scores import ScoreRow, read_score_row
+
+# `events` and `report` do without numpy.
+if TYPE_CHECKING:
+    from monitor.sinks.store.scores import ScoreRow
 
 MAX_ROW_MS = 600_000
 """Longest row of scores, at any hop."""
@@ -84,8 +88,10 @@ class Reader:
 
     def score_rows(
         self, since: datetime | None = None, until: datetime | None = None
-    ) -> Iterator[ScoreRow]:
+    ) -> "Iterator[ScoreRow]":
         """Return rows of scores, by their start."""
+        from monitor.sinks.store.scores import read_score_row
+
         query = _Query("scores_read", until, (), "start_ms", "id")
         if since is not None:
             query.where("start_ms > ?", to_ms(since) - MAX_ROW_MS)

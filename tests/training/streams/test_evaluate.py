@@ -11,12 +11,12 @@ from monitor.errors import DatasetError
 from tests.support.recordings import RATE, SMALL_SPEC, write_folders, write_negatives
 from training.config import training_settings
 from training.data.manifest import NO_FOLD, Clip
+from training.data.recordings import find_streams
 from training.mixtures.material import DataPaths, Material, gather
 from training.streams.evaluate import (
     Detected,
     Reference,
     StreamResult,
-    find_streams,
     read_annotation,
     stream_figures,
 )

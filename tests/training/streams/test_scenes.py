@@ -8,7 +8,8 @@ import pytest
 
 from monitor.commands.app import run_command_line
 from tests.support.recordings import LABELS, write_folders, write_negatives
-from training.streams.evaluate import find_streams, read_annotation
+from training.data.recordings import find_streams
+from training.streams.evaluate import read_annotation
 
 
 @pytest.fixture(name="folder", scope="module")
