@@ -1,29 +1,24 @@
-"""Speed of live analysis; meaningful only if nothing else runs on the machine."""
+"""The cost of live analysis against the article's method, as ratios in one run."""
 
 import pytest
 
-from monitor.model.networks import PRESETS
-from monitor.runtime.benchmark import Benchmark, run_benchmark
+from monitor.runtime.benchmark import run_benchmark
 
 pytestmark = pytest.mark.benchmark
 
 
-@pytest.fixture(scope="module", params=PRESETS)
-def measured(request: pytest.FixtureRequest) -> tuple[str, Benchmark]:
-    return request.param, run_benchmark(None, request.param)
+@pytest.fixture(scope="module")
+def costs() -> dict[str, float]:
+    """Least processor time per second of sound, by contender."""
+    contenders = run_benchmark(None).contenders
+    return {each.name: each.cpu_ms_per_second_min for each in contenders}
 
 
-def test_the_article_network_is_eight_times_faster_than_the_articles_own_code():
-    assert run_benchmark(None, "article").speedup >= 8
-
-
-def test_a_core_can_analyse_many_sources(measured: tuple[str, Benchmark]):
-    preset, figures = measured
-    least = {"article": 150}.get(preset, 40)
-    assert figures.sources_per_core >= least
-
-
-def test_the_real_time_factor_is_below_two_percent(
-    measured: tuple[str, Benchmark],
-):
-    assert measured[1].real_time_factor < 0.02
+# docs/benchmark.md has 13 and 4.  Other load on the machine moves them by a fifth.
+@pytest.mark.parametrize(
+    ("contender", "least"), [("article network", 10), ("records", 3)]
+)
+def test_the_whole_pipeline_is_many_times_cheaper_than_the_articles_method(
+    contender: str, least: float, costs: dict[str, float]
+) -> None:
+    assert costs["article"] / costs[contender] >= least
