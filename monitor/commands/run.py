@@ -75,10 +75,12 @@ def run(
         log_to_stderr,
     )
     from monitor.errors import ConfigError
+    from monitor.memory import share_heap
     from monitor.output import output_of_process
     from monitor.private_files import restrict_folder
     from monitor.sinks.status_snapshot import DaemonFacts
 
+    share_heap()
     configuration = load(config)
     facts = DaemonFacts(configuration.taken)
 

@@ -76,12 +76,13 @@ class Classifier:
         self.failed_compute_device: str | None = None
         """The GPU that failed, if the CPU has taken over."""
 
-        self._model = model
         self._threads = threads
         self._cpu_engine = engine
         self._engine = self._start(
-            compute_device, cpu_fallback or compute_device == "auto"
+            model, compute_device, cpu_fallback or compute_device == "auto"
         )
+        # For the CPU, if a GPU fails; the CPU's engine has what it needs.
+        self._model = None if self.compute_device == "cpu" else model
 
     @property
     def compute_device(self) -> str:
@@ -105,47 +106,49 @@ class Classifier:
         try:
             return Classification(*self._engine.run(windows, places))
         except EngineError as error:
-            if self.compute_device == "cpu":
+            if self._model is None:
                 raise
-            self._engine = self._fall_back(self.compute_device, f"failed ({error})")
+            fault = f"failed ({error})"
+            self._engine = self._fall_back(self._model, self.compute_device, fault)
+            self._model = None
         return Classification(*self._engine.run(windows, places))
 
-    def _start(self, wanted: str, cpu_fallback: bool) -> Engine:
+    def _start(self, model: Model, wanted: str, cpu_fallback: bool) -> Engine:
         compute_device = likely_gpu() if wanted == "auto" else wanted
         if compute_device == "cpu":
-            return self._on_cpu()
+            return self._on_cpu(model)
         try:
-            engine = _torch_engine(self._model, compute_device, self._threads)
+            engine = _torch_engine(model, compute_device, self._threads)
             # It selects and compiles its kernels now.  Their numbers may be rounder
             # than the golden vector allows.
             golden_vector(engine, self.spec)
         except EngineError as error:
             is_missing = str(error) == MISSING
             if wanted == "auto" and is_missing:
-                return self._on_cpu()
+                return self._on_cpu(model)
             fault = MISSING if is_missing else f"does not work ({error})"
             if not cpu_fallback:
                 raise UsageError(
                     f"model.compute_device: {compute_device} {fault}; choose auto or "
                     "cpu"
                 ) from error
-            return self._fall_back(compute_device, fault)
+            return self._fall_back(model, compute_device, fault)
         return engine
 
-    def _on_cpu(self, *, takes_over: bool = False) -> Engine:
+    def _on_cpu(self, model: Model, *, takes_over: bool = False) -> Engine:
         is_torch = self._cpu_engine == "torch"
-        if is_torch or (takes_over and not self._model.graphs):
+        if is_torch or (takes_over and not model.graphs):
             require_extra("train", "torch", "model.engine")
-            engine = _torch_engine(self._model, "cpu", self._threads)
+            engine = _torch_engine(model, "cpu", self._threads)
         else:
             from monitor.model.engines.onnx import OnnxEngine
 
-            engine = OnnxEngine(self._model, self._threads)
-        check_golden(self._model, engine)
+            engine = OnnxEngine(model, self._threads)
+        check_golden(model, engine)
         return engine
 
-    def _fall_back(self, compute_device: str, fault: str) -> Engine:
-        engine = self._on_cpu(takes_over=True)
+    def _fall_back(self, model: Model, compute_device: str, fault: str) -> Engine:
+        engine = self._on_cpu(model, takes_over=True)
         _logger.error(
             "the compute device %s %s; going on with the cpu", compute_device, fault
         )

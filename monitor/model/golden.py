@@ -49,20 +49,23 @@ def golden_signal(spec: ModelSpec) -> NDArray[np.float32]:
         Shape (channels, window_samples).
     """
     count = spec.window_samples
-    time = np.arange(count) / spec.sample_rate
     nyquist = spec.sample_rate / 2
-    loud = np.where(np.arange(count) * 4 // count % 2 == 1, 1.0, 0.1)
-    # One period is computed, and repeated.
-    chirp_time = time[: round(_CHIRP_SECONDS * spec.sample_rate)]
-    channels = []
-    for channel in range(spec.channels):
-        sine = 0.1 * np.sin(2 * np.pi * nyquist / 50 * (channel + 1) * time)
+    period = round(_CHIRP_SECONDS * spec.sample_rate)
+    signal = np.zeros((spec.channels, count), np.float32)
+    sounding = count - count // 8
+    for channel, samples in enumerate(signal):
         rise = nyquist * (1 - 0.3 * channel) / _CHIRP_SECONDS
-        chirp = np.resize(0.1 * np.sin(np.pi * rise * chirp_time**2), count)
-        noise = 0.1 * loud * _integer_noise(count, seed=2 * channel + 1)
-        channels.append(sine + chirp + noise)
-    signal = np.stack(channels).astype(np.float32)
-    signal[:, count - count // 8 :] = 0
+        chirp_time = np.arange(period) / spec.sample_rate
+        chirp = 0.1 * np.sin(np.pi * rise * chirp_time**2)
+        noise = _integer_noise(count, seed=2 * channel + 1)
+        # Period by period: all at once, in double precision, would take 15 MiB.
+        for start in range(0, sounding, period):
+            index = np.arange(start, min(start + period, sounding))
+            time = index / spec.sample_rate
+            sine = 0.1 * np.sin(2 * np.pi * nyquist / 50 * (channel + 1) * time)
+            loud = np.where(index * 4 // count % 2 == 1, 1.0, 0.1)
+            hiss = 0.1 * loud * (noise[index] / 2**23 - 1)
+            samples[index] = sine + chirp[: len(index)] + hiss
     return signal
 
 
@@ -85,8 +88,8 @@ def difference(computed: Golden, stored: Golden) -> str | None:
     return None
 
 
-def _integer_noise(count: int, seed: int) -> NDArray[np.float64]:
-    """Uniform noise in [-1, 1) of integers: a multiplicative generator modulo 2 ** 32.
+def _integer_noise(count: int, seed: int) -> NDArray[np.uint32]:
+    """Uniform noise of 24 bits: a multiplicative generator modulo 2 ** 32.
 
     The multiplier is from L'Ecuyer, "Tables of linear congruential generators of
     different sizes and good lattice structure", 1999.
@@ -94,4 +97,4 @@ def _integer_noise(count: int, seed: int) -> NDArray[np.float64]:
     multipliers = np.full(count, 1_597_334_677, np.uint32)
     multipliers[0] = seed  # odd
     states = np.cumprod(multipliers, dtype=np.uint32)  # wraps around, exactly
-    return (states >> 8).astype(np.float64) / 2**23 - 1
+    return states >> np.uint32(8)

@@ -5,7 +5,6 @@ reports its start, then runs as many steps as each line on stdin asks for.
 """
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from monitor.audio.timeline import Block
 from monitor.config.config import Config
 from monitor.errors import SoundMonitorError, UsageError
 from monitor.extras import require_extra
+from monitor.memory import resident_bytes
 from monitor.model.classifier import Classifier
 from monitor.model.engines import Stream
 from monitor.model.frontend import IncrementalLogMel, LogMel
@@ -183,9 +183,8 @@ def _samples_of(shape: list[int]) -> int:
 
 def resident_mib() -> float:
     """Memory of this process; its peak where the system does not report the rest."""
-    status = Path("/proc/self/statm")
-    if status.exists():
-        return int(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    if (resident := resident_bytes()) is not None:
+        return resident / 2**20
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

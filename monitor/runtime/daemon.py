@@ -12,6 +12,7 @@ from monitor.audio.sources.source import Speed
 from monitor.clock import SystemClock
 from monitor.config.config import Config
 from monitor.errors import SoundMonitorError, shortage
+from monitor.memory import trim_heap
 from monitor.output import Output
 from monitor.runtime.alerting import STOP_SECONDS as ALERTING_STOP_SECONDS
 from monitor.runtime.app import App, Environment, load, plan_app
@@ -27,6 +28,12 @@ RELOAD_ENDED = 0
 """Put into the queue of signals when a reload has ended."""
 
 POLL_SECONDS = 0.25
+TRIM_SECONDS = 30.0
+"""Interval at which memory that was freed is returned to the system.
+
+The start, a trial of the canary and a reload need more for a moment.
+"""
+
 STOP_SECONDS = 7.0
 """Time for the threads to end: most of TimeoutStopSec of the unit.
 
@@ -118,8 +125,12 @@ def _wait(
     signals: "Signals",
 ) -> bool:
     """Supervise until the end; return True if a signal asked for it."""
-    stop = app.threads.stop
+    stop, monotonic = app.threads.stop, app.environment.clock.monotonic
+    trim_at = monotonic()
     while not stop.is_set():
+        if monotonic() >= trim_at:
+            trim_heap()
+            trim_at = monotonic() + TRIM_SECONDS
         supervisor.look()
         reloader.look()
         facts, output = app.environment.facts, app.environment.output

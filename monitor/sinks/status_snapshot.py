@@ -17,6 +17,7 @@ from pathlib import Path
 
 from monitor import __version__
 from monitor.clock import Clock
+from monitor.memory import resident_bytes
 from monitor.records import EVERY_SOURCE
 from monitor.sinks.alerts.outbox import count_alerts
 from monitor.sinks.status_client import SCHEMA, Document
@@ -205,7 +206,7 @@ class StatusTracker:
         since, spent = self._cpu_times[0]
         share = (time.process_time() - spent) / (now - since) if now > since else None
         return {
-            "rss_bytes": _rss_bytes(),
+            "rss_bytes": resident_bytes(),
             "open_files": _open_files(),
             "threads": threading.active_count(),
             "cpu_share": rounded(share, 4),
@@ -332,14 +333,6 @@ def _troubles(troubles: Iterable[Trouble], source: str) -> list[Document]:
         for each in troubles
         if each.source == source
     ]
-
-
-def _rss_bytes() -> int | None:
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except OSError:
-        return None
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _open_files() -> int | None:

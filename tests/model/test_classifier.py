@@ -1,6 +1,8 @@
 """The classifier: scores depend on the window alone, and a failed GPU is replaced."""
 
+import gc
 import importlib.util
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.machinery import ModuleSpec
@@ -153,6 +155,17 @@ class TestGpuThatFailsInUse:
         after = classifier.classify(seeded_windows(2))
         assert np.array_equal(after.scores, expected.scores)
         assert classifier.compute_device == "cpu"
+
+
+def test_on_the_cpu_the_content_of_the_file_is_not_kept():
+    model = stored_model()
+    content = weakref.ref(model)
+    on_cpu = Classifier(model, "cpu")
+    del model
+    gc.collect()
+
+    assert content() is None
+    assert on_cpu.classify(seeded_windows(1)).scores.shape[0] == 1
 
 
 def test_an_error_on_the_cpu_is_raised():

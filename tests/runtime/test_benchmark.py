@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from monitor.commands.app import run_command_line
@@ -14,7 +13,6 @@ from monitor.runtime.benchmark import run_benchmark
 from monitor.runtime.contenders import (
     article_method,
     foreign_model,
-    resident_mib,
     samples_to_records,
     samples_to_scores,
 )
@@ -61,13 +59,6 @@ def test_a_model_that_cannot_be_run_is_one_sentence(tmp_path: Path):
         foreign_model(tmp_path / "text.onnx")
     with pytest.raises(SoundMonitorError, match=r"text.onnx: cannot be used"):
         run_benchmark(None, against=tmp_path / "text.onnx", windows=1)
-
-
-def test_memory_that_is_filled_is_counted():
-    before = resident_mib()
-    filled = np.ones(64 * 2**20 // 8)
-    assert resident_mib() - before > 48
-    assert filled[-1] == 1
 
 
 def test_table_picture_and_json_hold_the_figures_of_each_contender(

@@ -158,6 +158,7 @@ def _session(model: Model, graph: bytes, threads: int) -> onnxruntime.InferenceS
     options.add_session_config_entry(
         "session.model_external_initializers_file_folder_path", os.devnull
     )
+    options.enable_cpu_mem_arena = False
     options.log_severity_level = 4  # errors are raised
     try:
         return onnxruntime.InferenceSession(
