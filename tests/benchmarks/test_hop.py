@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monitor.audio.conditioning import StreamResampler, ValidityGate
+from monitor.audio.conditioning import Conditioner
+from monitor.audio.dropouts import DropoutDetector, GapJoiner
 from monitor.audio.level import LevelMeter
-from monitor.audio.signal_statistics import ChannelMeter
+from monitor.audio.timeline import Timeline
 from monitor.config.config import Config
 from monitor.detection.detector import Detector
 from monitor.model.classifier import Classifier, active_spans
@@ -25,6 +26,7 @@ from monitor.records import ScoreFrame
 from monitor.runtime.contenders import samples_to_records
 from monitor.runtime.pipeline import rules_of
 from tests.support.models import seeded_windows, stored_model
+from tests.support.signals import RATE, noise
 
 pytestmark = pytest.mark.benchmark
 
@@ -62,13 +64,9 @@ def steps_of(path: Path | None) -> dict[str, Callable[[], object]]:
     spec, classifier = model.spec, Classifier(model, "cpu")
     engine, stream = OnnxEngine(model), Stream()
     frames = IncrementalLogMel(LogMel(spec), channels=1)
-    meter, gate = LevelMeter(spec.sample_rate, 0.0), ValidityGate(spec.sample_rate)
-    channels = ChannelMeter(spec.sample_rate, 1)
-    resampler = StreamResampler(48_000, spec.sample_rate, 1)
-    generator = np.random.default_rng(0)
+    meter = LevelMeter(spec.sample_rate, 0.0)
     hop = HOP_FRAMES * spec.hop_length
-    samples = generator.normal(0, 0.05, (1, hop)).astype(np.float32)
-    blocks = np.array_split(samples, hop // 441, axis=1)
+    samples = noise(hop / spec.sample_rate, rms=0.05)
     window = seeded_windows(1, channels=1)
     _, activity = engine.run(window)
     rules = rules_of(Config(), classifier)
@@ -93,12 +91,33 @@ def steps_of(path: Path | None) -> dict[str, Callable[[], object]]:
         "network, a whole window": lambda: engine.run(window),
         "active spans": lambda: active_spans(activity),
         "detector": detect,
-        "capture: check of the samples": lambda: [gate.push(each) for each in blocks],
-        "capture: channel statistics": lambda: [list(channels.push(samples))],
-        "capture: 48 to 44.1 kHz, where needed": lambda: [
-            resampler.push(each) for each in blocks
-        ],
+        "capture": capture(spec.sample_rate, hop / spec.sample_rate),
+        "capture at 48 kHz": capture(48_000, hop / spec.sample_rate),
     }
+
+
+def capture(rate: int, seconds: float) -> Callable[[], object]:
+    """Condition the samples of a hop, which come in blocks of 10 ms."""
+    timeline = Timeline("street", RATE, capacity_seconds=12.0)
+    conditioner = Conditioner(
+        timeline,
+        GapJoiner(timeline),
+        sample_rate=rate,
+        channels=1,
+        make_room=lambda _: True,
+        dropouts=DropoutDetector(rate, stall_seconds=3.0),
+    )
+    samples = noise(seconds, rms=0.05, sample_rate=rate)
+    blocks = np.array_split(samples, round(100 * seconds), axis=1)
+    now = 0.0
+
+    def step() -> None:
+        nonlocal now
+        for block in blocks:
+            now += block.shape[1] / rate
+            conditioner.push(block, now)
+
+    return step
 
 
 def test_a_window_that_follows_another_costs_less_than_a_whole_one(
