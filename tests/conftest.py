@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,8 +52,10 @@ def _nothing_is_left_behind() -> Iterator[None]:
     """Fail a test that leaves a thread or a child process running."""
     threads, children = set(threading.enumerate()), _children()
     yield
-    for thread in set(threading.enumerate()) - threads:
-        thread.join(GRACE_SECONDS)
+    until = time.monotonic() + GRACE_SECONDS
+    # Not joined: one may just be starting another.
+    while set(threading.enumerate()) - threads and time.monotonic() < until:
+        time.sleep(0.005)
     left = [thread.name for thread in set(threading.enumerate()) - threads]
     left += [f"process {process}" for process in _children() - children]
     if left:
