@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 import typer
 
 from monitor.errors import UsageError
+from monitor.text import path_text
 
 if TYPE_CHECKING:
     from monitor.commands.configuration import Configuration
@@ -236,12 +237,17 @@ class _PlainValues:
         kind = self._kind
         if get_origin(kind) is Literal:
             return value if value in get_args(kind) else None
-        if isinstance(value, str) and kind in (str, Path):
-            # Bytes that are not UTF-8, and files that cannot be read, are rejected.
-            is_odd = not value.isprintable() or (
-                kind is Path
-                and os.access(value, os.F_OK)
-                and not os.access(value, os.R_OK)
-            )
-            return None if is_odd else kind(value)
+        if kind is str and isinstance(value, str):
+            return _checked_text(value)
+        if kind is Path and isinstance(value, str):
+            is_unreadable = os.access(value, os.F_OK) and not os.access(value, os.R_OK)
+            return None if is_unreadable else Path(value)
         return value if isinstance(kind, type) and isinstance(value, kind) else None
+
+
+def _checked_text(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{path_text(text)}: is not text in UTF-8") from None
+    return text

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from monitor.commands.app import run_command_line
 from monitor.commands.arguments import parse_day, parse_time
 from monitor.errors import UsageError
 from tests.support.commands import fails
@@ -98,3 +99,22 @@ def test_a_missing_database_is_one_sentence_and_not_created(
     config.write_text("store: {path: null}\n")
     code, err = fails(capsys, *arguments, "--config", config)
     assert (code, "store.path is null" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("events --label \udcff", r"\xff: is not text in UTF-8"),
+        ("events --min-score 2", "less than or equal to 1"),
+        ("events --min-score a", "valid number"),
+        ("run --speed fast", "'fast' is not one of 'realtime', 'max'"),
+        ("scenes --snr-db 1", "requires 2 arguments"),
+        ("train", "Missing argument 'DATA'"),
+    ],
+)
+def test_a_value_that_cannot_be_is_one_sentence(
+    line: str, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command_line(line.split(" ")) == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    assert sentence in error
