@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from monitor.model.card import ModelCard
+from monitor.model.classifier import Classifier
 from monitor.model.networks import Network, build_network
-from monitor.model.trained import TrainedModel, save_model
+from monitor.model.trained import TrainedModel, save_model, to_stored
 from training.checkpoint import InterruptedTrainingError, RunFolder
 from training.config import TrainingSettings
 from training.data.manifest import Clip, marks
@@ -325,7 +326,7 @@ class Experiment:
         """Events of the monitor in streams of clips, or of none, over negatives."""
         with timed("evaluation"):
             return evaluate_on_scenes(
-                model,
+                Classifier(to_stored(model), "cpu"),
                 self.material,
                 clips,
                 negatives,

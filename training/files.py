@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from monitor.errors import UsageError
+from monitor.model.card import name_problem
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +73,22 @@ def make_folder(folder: Path, option: str) -> None:
         raise UsageError(
             f"{option}: the folder {folder} cannot be written ({error.strerror})"
         ) from None
+
+
+def check_out(out: Path) -> None:
+    """Check the path of the model file.
+
+    Raises:
+        UsageError: It is a folder, in no folder, or its name cannot be a model's.
+    """
+    if out.is_dir():
+        raise UsageError(f"--out: {out} is a folder; name a file in it")
+    if out.exists() and not out.is_file():
+        raise UsageError(f"--out: {out} is not a file")  # such as /dev/null
+    if not out.parent.is_dir():
+        raise UsageError(f"--out: the folder {out.parent} does not exist")
+    if (problem := name_problem(out.stem)) is not None:
+        raise UsageError(f"--out: {out.stem!a} cannot name a model: {problem}")
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from monitor.errors import DatasetError, ModelFileError, UsageError
-from monitor.model.card import ModelCard, first_fault, name_problem
+from monitor.model.card import ModelCard, first_fault
 from monitor.model.networks import Network, build_network
 from monitor.model.trained import TrainedModel, load_model, save_model
 from training.config import TrainingSettings
@@ -26,22 +26,6 @@ logger = logging.getLogger(__name__)
 
 HONEST_GROUPS = 30
 """With fewer recordings, an accuracy near a half is uncertain by 18 points and more."""
-
-
-def check_out(out: Path) -> None:
-    """Check the path of the model file.
-
-    Raises:
-        UsageError: It is a folder, in no folder, or its name cannot be a model's.
-    """
-    if out.is_dir():
-        raise UsageError(f"--out: {out} is a folder; name a file in it")
-    if out.exists() and not out.is_file():
-        raise UsageError(f"--out: {out} is not a file")  # such as /dev/null
-    if not out.parent.is_dir():
-        raise UsageError(f"--out: the folder {out.parent} does not exist")
-    if (problem := name_problem(out.stem)) is not None:
-        raise UsageError(f"--out: {out.stem!a} cannot name a model: {problem}")
 
 
 MakeCard = Callable[[Network, Calibration, dict[str, Any]], ModelCard]

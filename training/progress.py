@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import (
@@ -16,7 +16,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from monitor.model.networks import Network
+if TYPE_CHECKING:
+    from monitor.model.networks import Network
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class ValidationResult:
     confusion: Confusion
 
 
-Validate = Callable[[Network], ValidationResult]
+Validate = Callable[["Network"], ValidationResult]
 
 
 @dataclass(frozen=True, slots=True)

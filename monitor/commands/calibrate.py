@@ -93,20 +93,22 @@ def calibrate(
 ) -> int:
     """Find thresholds; print them, and write them where asked."""
     from monitor.commands.configuration import load
-
-    require_extra("train", "torch", "calibrate")
     from monitor.commands.process import limit_threads, log_to_stderr
 
     if store == (background is not None):
         raise UsageError("give one of --background DIR and --store")
     if not store and (since or until or excepted):
         raise UsageError("--since, --until and --except need --store")
+    if data is not None:
+        require_extra("train", "torch", "calibrate --data")
+    if events is not None:
+        require_extra("train", "scipy", "calibrate --events")
     configuration = load(config)
     settings = configuration.config
     file = settings.model.file
     log_to_stderr()
     limit_threads(1)
-    # What can be rejected is, before torch is imported.
+    # What can be rejected is, before the slow imports.
     from training.data.discovery import reject_unusable
     from training.data.recordings import find_background, find_streams
 
@@ -116,7 +118,7 @@ def calibrate(
         find_streams(events)
     if data is not None:
         reject_unusable(data)
-    from training.cli import Budget, run_calibration
+    from training.calibrate import Budget, run_calibration
     from training.mixtures.material import DataPaths
 
     chosen = background or _query(configuration, since, until, tuple(excepted or ()))

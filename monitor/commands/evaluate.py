@@ -67,7 +67,7 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> int:
     """Print the figures of a model."""
-    require_extra("train", "torch", "evaluate")
+    require_extra("train", "scipy" if streams else "torch", "evaluate")
     from monitor.commands.process import limit_threads, log_to_stderr
 
     log_to_stderr()

@@ -13,7 +13,6 @@ from monitor.commands.arguments import (
     option,
 )
 from monitor.errors import UsageError
-from monitor.extras import require_extra
 
 HELP = """Make streams to test the monitor on.
 
@@ -70,7 +69,6 @@ def scenes(
     """Write the streams."""
     if data is None and events_per_minute > 0:
         raise UsageError("DATA is missing: events need labelled recordings")
-    require_extra("train", "torch", "scenes")
     from monitor.commands.process import limit_threads, log_to_stderr
 
     log_to_stderr()

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from monitor.model.model_file import load_model
+
 TRAINING = (
     *("torch", "torchaudio", "matplotlib", "sklearn", "scipy", "pandas"),
     "tensorboard",
@@ -127,3 +129,23 @@ def test_listening_and_analysing_load_nothing_that_only_some_need(
     arguments = line.replace("SOUND", str(sound)).split()
     unused = (*TRAINING, "httpx", "ssl", "rich", "asyncio", "sounddevice")
     assert loaded(arguments, unused, tmp_path) == "0"
+
+
+def test_thresholds_and_scenes_need_nothing_that_only_training_needs(
+    tmp_path: Path,
+) -> None:
+    (night := tmp_path / "night").mkdir()
+    for number in range(5):
+        noise = np.random.default_rng(number).normal(0, 0.01, 10 * 44_100)
+        soundfile.write(night / f"{number}.wav", noise, 44_100)
+    out = tmp_path / "here.safetensors"
+    for line in (
+        f"calibrate --background {night} --false-alarms-per-day 2 --out {out}",
+        f"scenes --negatives {night} --out {tmp_path / 'scenes'} --events-per-minute 0 "
+        "--hours 0.01 --stream-minutes 1",
+    ):
+        assert loaded(line.split(), TRAINING, tmp_path) == "0"
+    before, after = load_model(None), load_model(out)
+    assert after.card.thresholds != before.card.thresholds
+    for name, weight in before.weights.items():
+        assert np.array_equal(after.weights[name], weight), name

@@ -14,8 +14,9 @@ from training.config import TrainingSettings, training_settings
 from training.data.decoded import ClipStore
 from training.data.manifest import NO_FOLD, Clip, Manifest
 from training.evaluate.out_of_fold import Calibration
+from training.files import check_out
 from training.mixtures.material import Material
-from training.preflight import check_material, check_model_file, check_out
+from training.preflight import check_material, check_model_file
 
 
 def settings_of(**changes: Any) -> TrainingSettings:

@@ -1,6 +1,6 @@
 """Ambience: hours without any label, scored window by window as the monitor does."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +12,10 @@ from monitor.detection.rules import resolve_rules
 from monitor.model.frontend import LogMel
 from monitor.runtime.windowing import Windower, WindowGrid
 from monitor.spec import ModelSpec
-from training.evaluate.clips import Score
 
 Array = NDArray[np.float32]
+Score = Callable[[Array], Array]
+"""Maps log-mel windows (batch, 1 or 2, n_mels, frames) to (batch, labels)."""
 _DEFAULT = DetectionSettings()
 _SEGMENT_HOPS = 9
 """Hops of one trial: about 5 s, so that trials hardly share a sound."""
@@ -36,13 +37,13 @@ def hop_seconds(spec: ModelSpec, detection: DetectionSettings = _DEFAULT) -> flo
     return spec.seconds(detection.hop_frames * spec.hop_length)
 
 
-def stream_logits(
+def score_stream(
     blocks: Iterable[Array],
     score: Score,
     spec: ModelSpec,
     detection: DetectionSettings = _DEFAULT,
 ) -> Array:
-    """Logits of all windows of a stream, cut by the monitor's own windowing.
+    """Scores or logits of all windows of a stream, cut by the monitor's own windowing.
 
     The blocks are (1 or 2, n) each.
 
@@ -51,7 +52,7 @@ def stream_logits(
     """
     grid = WindowGrid.of(spec, detection.hop_frames)
     windowing = Windower(LogMel(spec), grid, level_offset_db=0.0)
-    logits: list[Array] = []
+    found: list[Array] = []
     start = 0
     for block in blocks:
         samples = np.ascontiguousarray(block, np.float32)
@@ -59,8 +60,8 @@ def stream_logits(
         start += samples.shape[1]
         for first in range(0, len(windows), _SEGMENT_HOPS):
             batch = windows[first : first + _SEGMENT_HOPS]
-            logits.append(score(np.stack([np.asarray(w.log_mel) for w in batch])))
-    return np.concatenate(logits) if logits else np.zeros((0, 0), np.float32)
+            found.append(score(np.stack([np.asarray(w.log_mel) for w in batch])))
+    return np.concatenate(found) if found else np.zeros((0, 0), np.float32)
 
 
 def highest_of_segments(

@@ -1,7 +1,7 @@
 """Evaluation on clips, without augmentation and without a random draw."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from training.config import TrainingSettings
 from training.data.decoded import Advance, ClipStore, ignore
 from training.data.manifest import Clip, count_marked, relabel
 from training.data.recordings import find_fold_models
+from training.evaluate.ambience import Score
 from training.evaluate.metrics import folded_figures
 from training.losses import expand_channels
 from training.mixtures.background import evaluation_windows
@@ -29,8 +30,6 @@ from training.mixtures.material import DataPaths, Material, gather
 logger = logging.getLogger(__name__)
 
 Array = NDArray[np.float32]
-Score = Callable[[Array], Array]
-"""Maps log-mel windows (batch, 1 or 2, n_mels, frames) to (batch, labels)."""
 
 BATCH = 32
 TRAINED_CLIPS = "trained_clips"

@@ -11,7 +11,7 @@ from training.config import TrainingSettings
 from training.data.decoded import Advance
 from training.data.manifest import Clip, Manifest
 from training.data.splits import assign_folds, deal_clips
-from training.evaluate.ambience import Ambience, hop_seconds, stream_logits
+from training.evaluate.ambience import Ambience, hop_seconds, score_stream
 from training.evaluate.clips import (
     ClipWindows,
     clip_windows,
@@ -163,7 +163,7 @@ class Evaluator:
         maker = SceneMaker(SceneClips(), backgrounds, (), spec.sample_rate, scenes)
         score, streams = network_logits(network, spec), []
         for scene in maker.scenes():
-            streams.append(stream_logits([scene.samples], score, spec))
+            streams.append(score_stream([scene.samples], score, spec))
             self._advance("scoring ambience", len(streams), maker.count)
         return Ambience(np.stack(streams), hop_seconds(spec), tuple(serves))
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 import yaml
 from numpy.typing import NDArray
 
@@ -19,14 +18,11 @@ from monitor.detection.rules import resolve_rules
 from monitor.errors import DatasetError
 from monitor.model.card import ModelCard
 from monitor.model.classifier import Classifier
-from monitor.model.networks.base import Network
-from monitor.model.trained import TrainedModel
 from monitor.records import Record, ScoreFrame
 from training.data.decoded import Advance
 from training.data.manifest import LeftOut, left_out_lines
 from training.data.recordings import find_background, find_streams
-from training.evaluate.ambience import highest_of_segments, hop_seconds, stream_logits
-from training.evaluate.clips import network_logits, sigmoid
+from training.evaluate.ambience import highest_of_segments, hop_seconds, score_stream
 from training.evaluate.thresholds import Threshold, thresholds_for
 from training.streams.evaluate import (
     detected_events,
@@ -62,7 +58,7 @@ class LabelThreshold:
 
 def background_scores(
     folder: Path,
-    model: TrainedModel,
+    classifier: Classifier,
     detection: DetectionSettings,
     advance: Advance,
 ) -> tuple[Array, float]:
@@ -76,24 +72,26 @@ def background_scores(
     """
     found = find_background(folder)
     files, left_out = found.files, found.left_out
-    score = network_logits(model.network, model.spec)
-    temperatures = model.temperatures.numpy()
+    spec = classifier.spec
     parts, hops = [], 1
+
+    def score(log_mel: Array) -> Array:
+        return classifier.classify(log_mel).scores
+
     for number, path in enumerate(files, start=1):
-        blocks = file_blocks(path, model.spec.sample_rate)
+        blocks = file_blocks(path, spec.sample_rate)
         reason = "shorter than a few seconds"
         try:
-            logits = stream_logits(blocks, score, model.spec, detection)
+            scores = score_stream(blocks, score, spec, detection)
         except DatasetError as error:
-            logits = np.zeros((0, 0), np.float32)
+            scores = np.zeros((0, 0), np.float32)
             reason = str(error).removeprefix(f"{path}: ")
-        if logits.size:
-            scores = sigmoid(logits / temperatures)[None]
+        if scores.size:
             highest, hops = highest_of_segments(
-                scores, model.card.labels, model.spec, detection
+                scores[None], classifier.labels, spec, detection
             )
             parts.append(highest)
-        if not (logits.size and len(highest)):
+        if not (scores.size and len(highest)):
             left_out.append(LeftOut(path, reason))
         advance("scoring the background", number, len(files))
     for line in left_out_lines(left_out):
@@ -103,7 +101,7 @@ def background_scores(
         raise DatasetError(
             f"{folder}: holds no recording of a background of more than a few seconds"
         )
-    seconds = len(segments) * hops * hop_seconds(model.spec, detection)
+    seconds = len(segments) * hops * hop_seconds(spec, detection)
     return segments, seconds / 3600
 
 
@@ -265,12 +263,3 @@ def config_fragment(
             )
         lines.append(f"    # {comment}")
     return "\n".join(lines) + "\n"
-
-
-def fits_half(network: Network) -> bool:
-    """True if 16 bits hold the weights exactly, as when they were stored so before."""
-    return all(
-        torch.equal(value.half().to(value.dtype), value)
-        for value in network.state_dict().values()
-        if value.is_floating_point()
-    )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from monitor.config.detection import DetectionSettings
 from monitor.errors import DatasetError, StoreError
-from monitor.model.trained import TrainedModel
+from monitor.model.model_file import Model
 from monitor.sinks.store.queries import Reader, open_to_read
 from monitor.sinks.store.records import Session
 from monitor.sinks.store.scores import ScoreRow
@@ -49,7 +49,7 @@ class _Series:
 
 
 def recorded_scores(
-    query: ScoreQuery, model: TrainedModel, detection: DetectionSettings
+    query: ScoreQuery, model: Model, detection: DetectionSettings
 ) -> tuple[Array, float]:
     """Find the highest scores of every few seconds that were stored.
 
@@ -88,7 +88,7 @@ def recorded_scores(
 def _read_series(
     reader: Reader,
     query: ScoreQuery,
-    model: TrainedModel,
+    model: Model,
     detection: DetectionSettings,
 ) -> list[_Series]:
     sessions = reader.sessions()
@@ -121,7 +121,7 @@ def _read_series(
 def _unfit(
     facts: Session,
     row: ScoreRow,
-    model: TrainedModel,
+    model: Model,
     detection: DetectionSettings,
 ) -> str | None:
     """Describe why scores cannot be used for the model; None: they can."""

@@ -8,6 +8,9 @@ from rich.table import Table
 
 from monitor.model.card import ModelCard
 
+WIDE = Console(width=10_000, markup=False, emoji=False)
+"""Prints tables without cropping them to the terminal, and labels as they are."""
+
 
 def clip_table(console: Console, report: dict[str, Any], labels: Sequence[str]) -> None:
     """Print the figures of clips: overall, by fold and by label."""

@@ -16,7 +16,6 @@ from monitor.config.detection import DetectionSettings
 from monitor.detection.rules import resolve_rules
 from monitor.errors import AudioFileError, DatasetError, UsageError
 from monitor.model.classifier import Classifier
-from monitor.model.trained import TrainedModel, to_stored
 from monitor.records import Event, Onset, Record, ScoreFrame
 from monitor.runtime.pipeline import Pipeline
 from training.data.decoded import Advance
@@ -189,7 +188,7 @@ _PARTS = ("event_f1", "hours", "false_alarms_per_hour_all_labels")
 
 
 def evaluate_on_scenes(
-    model: TrainedModel,
+    classifier: Classifier,
     material: Material,
     clips: Sequence[Clip],
     negatives: Sequence[Clip],
@@ -197,7 +196,6 @@ def evaluate_on_scenes(
     advance: Advance,
 ) -> list[StreamResult]:
     """Run the monitor on streams made of clips over negatives."""
-    classifier = Classifier(to_stored(model), "cpu")
     settings = SceneSettings(hours=hours)
     if not clips:
         settings = SceneSettings(hours=hours, events_per_minute=0.0)
@@ -205,7 +203,7 @@ def evaluate_on_scenes(
         SceneClips(foreground_clips(clips), material.store),
         SceneClips(negatives, material.negatives_store),
         classifier.labels,
-        model.spec.sample_rate,
+        classifier.spec.sample_rate,
         settings,
     )
     stride = classifier.total_stride
@@ -215,7 +213,7 @@ def evaluate_on_scenes(
     results = []
     for number, scene in enumerate(maker.scenes(), start=1):
         seconds, found = detect_events(iter([scene.samples]), classifier, detection)
-        rate = model.spec.sample_rate
+        rate = classifier.spec.sample_rate
         references = tuple(
             Reference(event.start / rate, event.stop / rate, event.label)
             for event in scene.annotations

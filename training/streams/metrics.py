@@ -5,6 +5,7 @@ event at whose time its label does not sound at all.  An event whose label does 
 but began elsewhere, only costs precision.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -20,6 +21,9 @@ collar, whichever is more."""
 
 _IMPOSSIBLE = 1e9
 """Costs more than all possible pairs together."""
+
+_HALVINGS = 50
+"""Steps of the bisection that finds a limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +128,14 @@ def highest_rate(count: int, hours: float) -> float:
 
     Garwood's limit for independent counts: none in T hours still allows 3 / T.
     """
-    from scipy.special import gammaincinv
-
-    return float(gammaincinv(count + 1, CONFIDENCE)) / hours
+    counts = np.arange(count + 1)
+    log_factorials = np.cumsum(np.log(np.maximum(counts, 1)))
+    low, high = float(count), count + 10 * math.sqrt(count + 1)
+    for _ in range(_HALVINGS):
+        mean = (low + high) / 2
+        chance = float(np.exp(counts * np.log(mean) - mean - log_factorials).sum())
+        low, high = (mean, high) if chance > 1 - CONFIDENCE else (low, mean)
+    return high / hours
 
 
 def stream_figures(
