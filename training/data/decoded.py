@@ -7,6 +7,7 @@ the model.
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -23,11 +24,14 @@ from training.data.manifest import Clip, LeftOut, Manifest
 from training.files import locked_folder, replace_text
 from training.profile import timed
 
+logger = logging.getLogger(__name__)
+
 Samples = NDArray[np.float32]
 Advance = Callable[[str, int, int], None]
 """Shows the progress of a work: its name, and how much of how much is done."""
 _DECODING = "decoding recordings"
 _FORMAT = 2
+_SAMPLES = "samples.i16"
 _READ_SAMPLES = 1 << 20
 _SILENT = 1e-4
 """Amplitude up to which the ends of a recording count as digital silence."""
@@ -60,7 +64,11 @@ class ClipStore:
     def __init__(self, folder: Path) -> None:
         index = json.loads((folder / "index.json").read_text())
         self._folder = folder
-        self._entries = {entry["path"]: _Entry(**entry) for entry in index["clips"]}
+        entries = [_Entry(**entry) for entry in index["clips"]]
+        self._entries = {entry.path: entry for entry in entries}
+        stop = max((e.first + e.samples * e.channels for e in entries), default=0)
+        if (folder / _SAMPLES).stat().st_size < stop * np.dtype(np.int16).itemsize:
+            raise ValueError(f"{_SAMPLES} is cut off")
         self.left_out = tuple(
             LeftOut(Path(entry["path"]), entry["reason"]) for entry in index["left_out"]
         )
@@ -84,7 +92,7 @@ class ClipStore:
 
     def _cut(self, entry: _Entry, start: int, stop: int) -> Samples:
         if self._samples is None:
-            self._samples = np.memmap(self._folder / "samples.i16", np.int16, "r")
+            self._samples = np.memmap(self._folder / _SAMPLES, np.int16, "r")
         first = entry.first + start * entry.channels
         last = entry.first + stop * entry.channels
         scale = np.float32(entry.scale / 32_767)
@@ -108,13 +116,26 @@ def open_store(
         store of the others.
     """
     folder = cache / _key(manifest.clips, sample_rate)
-    if not (folder / "index.json").is_file():
+    if (store := _find_store(folder)) is None:
         with locked_folder(folder, lambda: advance(_DECODING, 0, len(manifest.clips))):
             # Meanwhile another process may have made it.
-            if not (folder / "index.json").is_file():
+            if (store := _find_store(folder)) is None:
                 _decode_all(manifest.clips, sample_rate, folder, advance)
-    store = ClipStore(folder)
+                store = ClipStore(folder)
     return manifest.without(store.left_out), store
+
+
+def _find_store(folder: Path) -> ClipStore | None:
+    """Open what was decoded before; None if there is nothing, or it is damaged."""
+    if not (folder / "index.json").is_file():
+        return None
+    try:
+        return ClipStore(folder)
+    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+        logger.warning(
+            "%s is damaged (%s); decoding its recordings anew", folder, error
+        )
+        return None
 
 
 def _key(clips: Sequence[Clip], sample_rate: int) -> str:
@@ -134,7 +155,7 @@ def _decode_all(
 ) -> None:
     """Fill `folder`; the index is written last, when everything else is there."""
     entries, left_out, first = [], [], 0
-    with (folder / "samples.i16").open("wb") as file:
+    with (folder / _SAMPLES).open("wb") as file:
         for number, clip in enumerate(clips, start=1):
             try:
                 with timed("decoding recordings"):

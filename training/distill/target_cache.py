@@ -39,7 +39,7 @@ class TargetCache:
     """The windows of a target cache on disk, mapped into memory."""
 
     def __init__(self, folder: Path) -> None:
-        facts = json.loads((folder / "targets.json").read_text())
+        facts = _read_facts(folder)
         self.folder = folder
         self.clips: int = facts["clips"]
         """The first rows are the unaltered clips, in their order."""
@@ -69,8 +69,33 @@ class TargetCache:
 
 
 def open_array(folder: Path, name: str, mode: Literal["r", "r+"]) -> Any:
-    """Map one array of a target cache."""
-    return np.load(folder / f"{name}.npy", mmap_mode=mode)
+    """Map one array of a target cache.
+
+    Raises:
+        UsageError: It is damaged.
+    """
+    path = folder / f"{name}.npy"
+    try:
+        return np.load(path, mmap_mode=mode)
+    except (EOFError, OSError, ValueError) as error:
+        raise _damaged(path, error) from None
+
+
+def _read_facts(folder: Path) -> dict[str, Any]:
+    path = folder / "targets.json"
+    try:
+        facts = dict(json.loads(path.read_text()))
+        if missing := {"clips", "embedding", "logits"} - facts.keys():
+            raise ValueError(f"without {', '.join(sorted(missing))}")
+    except (OSError, TypeError, ValueError) as error:
+        raise _damaged(path, error) from None
+    return facts
+
+
+def _damaged(path: Path, error: Exception) -> UsageError:
+    return UsageError(
+        f"{path}: is damaged ({error}); remove the folder, and it is made anew"
+    )
 
 
 class CachedBatches:
@@ -295,7 +320,7 @@ def _create(folder: Path, facts: dict[str, Any], rows: _Rows, total: int) -> Non
     """Create empty files, unless they exist for the same material."""
     index = folder / "targets.json"
     if index.is_file():
-        before = json.loads(index.read_text())
+        before = _read_facts(folder)
         for key, value in facts.items():
             if before.get(key) != value:
                 raise UsageError(

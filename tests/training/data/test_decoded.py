@@ -164,3 +164,27 @@ def test_a_second_run_finds_the_clips_decoded_unless_they_changed(
     _, store = open_store(manifest_of([path]), RATE, tmp_path / "cache", advance)
     assert decoded == [1, 1]
     assert store.read(path).shape[1] == pytest.approx(0.5 * RATE)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("index.json", b"{"),
+        ("index.json", b"[1]"),
+        ("index.json", b'{"clips": [1], "left_out": []}'),
+        ("index.json", b'{"clips": [{"path": "a"}], "left_out": []}'),
+        ("index.json", b"\xff"),
+        ("samples.i16", b"\x00\x01"),
+    ],
+)
+def test_damaged_decoded_recordings_are_made_anew(
+    tmp_path: Path, name: str, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, sound("hiss", 1), RATE, subtype="FLOAT")
+    open_store(manifest_of([path]), RATE, tmp_path / "cache")
+    (folder,) = (tmp_path / "cache").iterdir()
+    (folder / name).write_bytes(content)
+    _, store = open_store(manifest_of([path]), RATE, tmp_path / "cache")
+    assert np.abs(store.read(path)[0] - sound("hiss", 1)).max() < 1 / 32_000
+    assert "is damaged" in caplog.text

@@ -121,6 +121,26 @@ def test_a_cache_of_other_material_is_refused(
         build_target_cache(tmp_path, maker, teacher, 31, 0, 0, stop, lambda *_: None)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("targets.json", b"{"),
+        ("targets.json", b"[1]"),
+        ("targets.json", b"{}"),
+        ("targets.json", b"\xff"),
+        ("embedding.npy", b""),
+        ("done.npy", b"no array"),
+    ],
+)
+def test_a_damaged_cache_is_one_sentence(
+    tmp_path: Path, maker: MixtureMaker, teacher: Teacher, name: str, content: bytes
+) -> None:
+    build(tmp_path, maker, teacher)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UsageError, match=rf"{name}: is damaged .*remove the folder"):
+        build(tmp_path, maker, teacher)
+
+
 def test_a_cache_that_is_being_made_is_waited_for(
     tmp_path: Path, maker: MixtureMaker, teacher: Teacher
 ) -> None:
