@@ -36,7 +36,12 @@ def install_command(extra: str, distribution: str = DISTRIBUTION) -> str:
 
     It names the packages of the extra: the program itself is on no index.
     """
-    python, packages = sys.executable, _packages(extra, distribution)
+    return pip_install(*_packages(extra, distribution))
+
+
+def pip_install(*packages: str) -> str:
+    """Return the command that installs `packages` into this environment."""
+    python = sys.executable
     command = [python, "-m", "pip", "install", *packages]
     if importlib.util.find_spec("pip") is None:
         command = ["pip", f"--python={python}", "install", *packages]

@@ -57,6 +57,8 @@ def benchmark(
         raise UsageError("--model and --preset: give only one of them")
     if plot is not None:
         require_extra("plot", "matplotlib", "--plot")
+        if not plot.parent.is_dir() or plot.is_dir():
+            raise UsageError(f"--plot: {plot} must be a file in a folder that exists")
     limit_threads(1)
     from monitor.runtime.benchmark import run_benchmark
 
@@ -103,16 +105,25 @@ def _draw(figures: "Benchmark", path: Path) -> None:
 
     shown = figures.contenders[::-1]
     names = [_NAMES.get(each.name, each.name) for each in shown]
-    figure = Figure(figsize=(9, 1.2 + 0.5 * len(shown)), layout="constrained")
-    cost, memory = figure.subplots(1, 2, sharey=True)
-    for axes, values, title in (
-        (cost, [each.cpu_ms_per_second for each in shown], "CPU ms a second of sound"),
-        (memory, [each.rss_mib for each in shown], "memory, MiB"),
+    own = ("scores", "records", "article network")
+    colors = ["C0" if each.name in own else "0.7" for each in shown]
+    figure = Figure(figsize=(11, 1.2 + 0.4 * len(shown)), layout="constrained")
+    title = "Live analysis of one source on one thread (blue: this program)"
+    figure.suptitle(f"{title}; less is better", fontsize=11)
+    panels = (
+        ("CPU time, ms a second of sound", "{:.1f}", "cpu_ms_per_second"),
+        ("memory, MiB", "{:.0f}", "rss_mib"),
+        ("from start to first scores, s", "{:.1f}", "start_seconds"),
+    )
+    for axes, (title, form, field) in zip(
+        figure.subplots(1, len(panels), sharey=True), panels, strict=True
     ):
-        bars = axes.barh(names, values, color="C0")
-        axes.bar_label(bars, fmt="{:.3g}", padding=3)
+        bars = axes.barh(names, [getattr(it, field) for it in shown], color=colors)
+        axes.bar_label(bars, fmt=form, padding=3)
         axes.set_title(title, loc="left", fontsize=10)
-        axes.margins(x=0.15)
+        axes.margins(x=0.2)
+        axes.spines[["top", "right", "bottom"]].set_visible(False)
+        axes.tick_params(left=False, bottom=False, labelbottom=False)
     try:
         figure.savefig(path, format="png")
     except OSError as error:

@@ -22,7 +22,13 @@ from typing import Any
 from monitor.errors import SoundMonitorError
 from monitor.extras import require_extra
 from monitor.model.card import ModelCard, read_card
-from monitor.runtime.contenders import ARTICLE, FOREIGN, RECORDS, SCORES
+from monitor.runtime.contenders import (
+    ARTICLE,
+    FOREIGN,
+    RECORDS,
+    SCORES,
+    check_foreign,
+)
 from monitor.spec import ModelSpec
 
 WINDOWS = 200
@@ -100,6 +106,8 @@ def run_benchmark(
     Raises:
         ModelFileError, UsageError: There is no such model, preset or file.
     """
+    if against is not None:
+        check_foreign(against)
     has_torch = find_spec("torchaudio") is not None
     with TemporaryDirectory(prefix="sound-monitor-") as folder:
         if preset is not None:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from monitor.audio.ring import Samples
 from monitor.audio.timeline import Block
 from monitor.config.config import Config
 from monitor.errors import SoundMonitorError, UsageError
-from monitor.extras import require_extra
+from monitor.extras import pip_install, require_extra
 from monitor.memory import resident_bytes
 from monitor.model.classifier import Classifier
 from monitor.model.engines import Stream
@@ -131,16 +132,11 @@ def foreign_model(file: Path) -> Work:
     Its windows overlap by half: an input of one axis counts as samples at 16 kHz, any
     other as one of our windows, a hop apart.
     """
+    check_foreign(file)
     spec = ModelSpec()
     hop = Config().detection.hop_frames * spec.hop_length
-    if not file.is_file():
-        raise UsageError(f"--against: {file}: there is no such file")
     try:
-        size, step = _tflite(file) if file.suffix == ".tflite" else _onnx(file)
-    except ImportError as error:
-        raise UsageError(
-            f"--against: {file}: needs {error.name}, which is not installed"
-        ) from None
+        size, step = _tflite(file) if file.suffix == TFLITE else _onnx(file)
     # The libraries raise what they like at a file that they cannot read.
     except Exception as error:
         raise UsageError(
@@ -148,6 +144,23 @@ def foreign_model(file: Path) -> Work:
         ) from error
     return Work(step, size / _FOREIGN_RATE / 2 if size else spec.seconds(hop))
 
+
+def check_foreign(file: Path) -> None:
+    """Check that there is a model in `file`, and the library that runs it.
+
+    Raises:
+        UsageError: One of them is missing.
+    """
+    if not file.is_file():
+        raise UsageError(f"--against: {file}: there is no such file")
+    if file.suffix == TFLITE and find_spec("ai_edge_litert") is None:
+        raise UsageError(
+            f"--against: {file}: needs LiteRT, which is not installed: run "
+            f"`{pip_install('ai-edge-litert')}`"
+        )
+
+
+TFLITE = ".tflite"
 
 _FOREIGN_RATE = 16_000
 

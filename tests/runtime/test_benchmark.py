@@ -51,6 +51,20 @@ def test_another_model_in_onnx_form_is_run(tmp_path: Path):
     assert work.seconds == pytest.approx(48 * 512 / 44_100)
 
 
+def test_what_a_comparison_lacks_is_said_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setattr("monitor.runtime.benchmark._measure", None)
+    with pytest.raises(UsageError, match="there is no such file"):
+        run_benchmark(None, against=tmp_path / "missing.tflite")
+    (tmp_path / "yamnet.tflite").touch()
+    monkeypatch.setattr("monitor.runtime.contenders.find_spec", lambda _: None)
+    with pytest.raises(UsageError, match="install ai-edge-litert`"):
+        run_benchmark(None, against=tmp_path / "yamnet.tflite")
+    with pytest.raises(UsageError, match="in a folder that exists"):
+        benchmark(plot=tmp_path / "missing" / "costs.png")
+
+
 def test_a_model_that_cannot_be_run_is_one_sentence(tmp_path: Path):
     with pytest.raises(UsageError, match="there is no such file"):
         foreign_model(tmp_path / "missing.onnx")
