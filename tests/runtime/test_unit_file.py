@@ -71,6 +71,11 @@ def test_the_sandbox_is_tight_and_its_lines_are_understood(tmp_path, drop_in):
     assert float(found[1]) <= MOST_EXPOSURE
 
 
+def test_the_limit_of_memory_fits_a_machine_of_any_size():
+    (limit,) = re.findall(r"^MemoryMax=(\d+)%$", shipped("sound-monitor.service"), re.M)
+    assert 256 / 512 <= int(limit) / 100 <= 0.6
+
+
 def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["systemd-analyze", *arguments], capture_output=True, text=True, check=False
