@@ -72,7 +72,8 @@ def test_the_sandbox_is_tight_and_its_lines_are_understood(tmp_path, drop_in):
 
 
 def test_the_limit_of_memory_fits_a_machine_of_any_size():
-    (limit,) = re.findall(r"^MemoryMax=(\d+)%$", shipped("sound-monitor.service"), re.M)
+    unit = shipped("sound-monitor.service")
+    (limit,) = re.findall(r"^MemoryMax=(\d+)%$", unit, re.MULTILINE)
     assert 256 / 512 <= int(limit) / 100 <= 0.6
 
 
