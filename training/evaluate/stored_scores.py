@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 Array = NDArray[np.float32]
 Span = tuple[datetime, datetime]
+_Row = tuple[ScoreRow, Array, NDArray[np.bool_]]
+"""A row, its scores (frames, labels), and which of them are taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ def _read_series(
     detection: DetectionSettings,
 ) -> list[_Series]:
     sessions = reader.sessions()
-    of_source: dict[tuple[str, str], list[_Series]] = defaultdict(list)
+    of_source: dict[tuple[str, str], list[_Row]] = defaultdict(list)
     unfit: set[str] = set()
     for row in reader.score_rows(query.since, query.until):
         facts = sessions[row.session]
@@ -112,10 +114,10 @@ def _read_series(
         if (unknown := heard & ~table.computed).any():
             unfit.add("windows below the level gate of their time: not computed")
         keep = _kept(row, facts.sample_rate, query) & ~unknown
-        _add(of_source[row.session, row.source], row, scores, keep)
+        of_source[row.session, row.source].append((row, scores, keep))
     for reason in sorted(unfit):
         logger.warning("left out: %s", reason)
-    return [run for runs in of_source.values() for run in runs]
+    return [run for rows in of_source.values() for run in _joined(rows)]
 
 
 def _unfit(
@@ -154,17 +156,21 @@ def _kept(row: ScoreRow, rate: int, query: ScoreQuery) -> NDArray[np.bool_]:
     return keep
 
 
-def _add(
-    runs: list[_Series], row: ScoreRow, scores: Array, keep: NDArray[np.bool_]
-) -> None:
-    """Append to the last series where a window follows it, else begin another."""
-    hop = row.hop_samples
-    for begin, end in _true_intervals(keep):
-        start = row.start_sample + begin * hop
-        if not runs or runs[-1].next_start != start or runs[-1].hop_samples != hop:
-            runs.append(_Series(hop, [], start))
-        runs[-1].parts.append(scores[begin:end])
-        runs[-1].next_start = row.start_sample + end * hop
+def _joined(rows: list[_Row]) -> list[_Series]:
+    """Join the windows of one source that follow each other, by their samples.
+
+    The times of the rows do not order them: the clock of the machine may be set back.
+    """
+    runs: list[_Series] = []
+    for row, scores, keep in sorted(rows, key=lambda item: item[0].start_sample):
+        hop = row.hop_samples
+        for begin, end in _true_intervals(keep):
+            start = row.start_sample + begin * hop
+            if not runs or runs[-1].next_start != start or runs[-1].hop_samples != hop:
+                runs.append(_Series(hop, [], start))
+            runs[-1].parts.append(scores[begin:end])
+            runs[-1].next_start = row.start_sample + end * hop
+    return runs
 
 
 def _true_intervals(keep: NDArray[np.bool_]) -> Sequence[tuple[int, int]]:

@@ -171,6 +171,21 @@ def test_damaged_scores_are_left_out(database: Path, tmp_path: Path) -> None:
     assert 0.9 < hours / (18_000 * HOP / 3600) < 1
 
 
+def test_a_clock_that_was_set_back_parts_no_scores(
+    database: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copy(database, tmp_path))
+    with closing(sqlite3.connect(copy)) as moved, moved:
+        moved.execute(
+            "UPDATE scores SET start_ms = start_ms - 36000000, "
+            "end_ms = end_ms - 36000000 WHERE id > 20"
+        )
+    found = recorded_scores(ScoreQuery(copy), urban(), DetectionSettings())
+    before = recorded_scores(ScoreQuery(database), urban(), DetectionSettings())
+    assert found[1] == before[1]
+    np.testing.assert_array_equal(found[0], before[0])
+
+
 def test_excepted_times_are_left_out(database: Path) -> None:
     first = OPENED + timedelta(seconds=10_000 * HOP)
     span = (first - timedelta(seconds=5), first + timedelta(seconds=20))
