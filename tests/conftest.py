@@ -4,6 +4,7 @@ The limits stand before the first import of numpy or torch, which read them then
 """
 
 import contextlib
+import logging
 import os
 import signal
 import threading
@@ -73,6 +74,16 @@ def _no_configuration_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         "JOURNAL_STREAM",
     ):
         monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _no_log_handlers_of_an_earlier_test() -> Iterator[None]:
+    """Take away the handlers with which a command logs to stderr."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = [handler for handler in root.handlers if handler in handlers]
+    root.setLevel(level)
 
 
 def _children() -> set[int]:
