@@ -18,6 +18,8 @@ from tests.support.pulse import PulseServer
 
 SECONDS = 300.0
 DRILL = [sys.executable, "-m", "monitor", "drill"]
+OF_DISKS_AND_KILLS = ("disk", "readonly", "crash")
+OF_THE_REST = ("overrun", "webhook", "terminal", "clock", "page")
 
 # Plays quiet noise, but only once.
 ONCE = """
@@ -127,11 +129,13 @@ def test_a_signal_ends_it_and_everything_that_it_started(
     assert not Path(f"/proc/{private}").exists()
 
 
-@pytest.mark.soak
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     "name",
-    ["overrun", "disk", "webhook", "crash", "terminal", "clock", "page", "readonly"],
+    [
+        *(pytest.param(n, marks=pytest.mark.slow) for n in OF_DISKS_AND_KILLS),
+        *(pytest.param(n, marks=pytest.mark.soak) for n in OF_THE_REST),
+    ],
 )
 def test_it_passes_here(tmp_path: Path, name: str) -> None:
     code, outcome = run(tmp_path, name)
