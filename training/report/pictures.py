@@ -172,9 +172,8 @@ def waveform_and_log_mel(samples: Array, log_mel: Array, spec: ModelSpec) -> Fig
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     wave, picture = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))
     seconds = spec.seconds(len(samples))
-    parts = np.array_split(
-        samples, _ENVELOPE_POINTS
-    )  # all samples take ten times as long
+    # Drawing all samples takes ten times as long.
+    parts = np.array_split(samples, min(_ENVELOPE_POINTS, len(samples)))
     lowest, highest = ([edge(part) for part in parts] for edge in (np.min, np.max))
     wave.fill_between(np.linspace(0, seconds, len(parts)), lowest, highest)
     wave.set_ylabel("amplitude")

@@ -4,6 +4,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from monitor.model.card import ModelCard, Thresholds
 from training.checkpoint import RunFolder
@@ -19,12 +20,15 @@ LABELS = ("dog", "car+horn/a")
 
 
 class Store:
-    """Clips of half a second of noise."""
+    """Clips of noise, half a second by default."""
 
     channels = 1
 
+    def __init__(self, samples: int = 22_050) -> None:
+        self._samples = samples
+
     def read(self, path: Path) -> np.ndarray:
-        samples = np.random.default_rng(0).normal(0, 0.1, (1, 22_050))
+        samples = np.random.default_rng(0).normal(0, 0.1, (1, self._samples))
         return samples.astype(np.float32)
 
     sound = read
@@ -45,7 +49,7 @@ class Tags(HTMLParser):
         self.text += data
 
 
-def page(folder: Path, name: str) -> Tags:
+def page(folder: Path, name: str, samples: int = 22_050) -> Tags:
     rows = {"precision": 0.5, "recall": 0.5, "f1": 0.5, "clips": 2, "groups": 2}
     figures = {
         "accuracy": 0.5,
@@ -70,7 +74,7 @@ def page(folder: Path, name: str) -> Tags:
     scores = np.array([[0.9, 0.1], [0.8, 0.2]], np.float32)
     run = RunFolder(folder)
     run.log({"epoch": 1, "loss": 1.0, "accuracy": 0.5, "validation": {}})
-    material = Material(Manifest(LABELS, clips), Store(), None, None)
+    material = Material(Manifest(LABELS, clips), Store(samples), None, None)
     tested = report.TestedClips(clips, scores)
     file = write_report(run, card, material, TrainingSettings(), tested)
     tags = Tags()
@@ -87,6 +91,12 @@ def test_names_of_files_and_licences_are_shown_and_not_executed(tmp_path: Path) 
 
 def test_a_file_name_that_is_not_utf_8_is_shown(tmp_path: Path) -> None:
     assert "caf?.wav" in page(tmp_path, "caf\udce9.wav").text
+
+
+@pytest.mark.parametrize("samples", [1, 2, 500, 1_500])
+def test_clips_may_be_shorter_than_a_frame(tmp_path: Path, samples: int) -> None:
+    assert "short.wav" in page(tmp_path, "short.wav", samples).text
+    assert (tmp_path / "pictures" / "a-recording.png").is_file()
 
 
 def test_only_what_is_html_is_not_escaped() -> None:
