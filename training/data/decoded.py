@@ -119,22 +119,23 @@ def open_store(
     if (store := _find_store(folder)) is None:
         with locked_folder(folder, lambda: advance(_DECODING, 0, len(manifest.clips))):
             # Meanwhile another process may have made it.
-            if (store := _find_store(folder)) is None:
+            if (store := _find_store(folder, warns=True)) is None:
                 _decode_all(manifest.clips, sample_rate, folder, advance)
                 store = ClipStore(folder)
     return manifest.without(store.left_out), store
 
 
-def _find_store(folder: Path) -> ClipStore | None:
+def _find_store(folder: Path, warns: bool = False) -> ClipStore | None:
     """Open what was decoded before; None if there is nothing, or it is damaged."""
     if not (folder / "index.json").is_file():
         return None
     try:
         return ClipStore(folder)
     except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
-        logger.warning(
-            "%s is damaged (%s); decoding its recordings anew", folder, error
-        )
+        if warns:
+            logger.warning(
+                "%s is damaged (%s); decoding its recordings anew", folder, error
+            )
         return None
 
 
@@ -218,8 +219,10 @@ def load_audio(path: str | Path, sample_rate: int = 44_100) -> Samples:
         raise UnusableRecordingError(path, "not finite")
     if not samples.any():
         raise UnusableRecordingError(path, "silent")
-    samples = at_most_two_channels(samples)
-    return np.ascontiguousarray(resample(samples, rate, sample_rate))
+    samples = resample(at_most_two_channels(samples), rate, sample_rate)
+    if samples.shape[1] == 0:
+        raise UnusableRecordingError(path, "empty")
+    return np.ascontiguousarray(samples)
 
 
 def to_channels(samples: Samples, channels: int = 2) -> Samples:
