@@ -116,6 +116,8 @@ def test_train_prints_a_profile(
         "optimiser",
         "evaluation",
     } <= set(facts["process"])
-    assert "time of the training process" in printed
+    assert "time of the thread that trains" in printed
+    assert ("threads that make windows" in printed) == bool(workers)
+    assert "worker" not in printed
     assert "forward" in printed
     assert bool(facts["workers"]) == bool(workers)

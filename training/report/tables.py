@@ -131,8 +131,8 @@ def stream_table(console: Console, figures: dict[str, Any]) -> None:
 def profile_table(console: Console, facts: dict[str, dict[str, float]]) -> None:
     """Print the seconds of each part of a training, and their shares."""
     titles = {
-        "process": "time of the training process",
-        "workers": "meanwhile, time of all worker processes together",
+        "process": "time of the thread that trains",
+        "workers": "meanwhile, time of all threads that make windows, together",
     }
     for key, title in titles.items():
         if total := sum(facts[key].values()):
