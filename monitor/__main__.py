@@ -3,21 +3,15 @@
 The libraries take a second, and much longer from a slow SD card.
 """
 
-import gc
 import os
 import signal
 import sys
 
 INTERRUPTED = 130
 
-YOUNG_OBJECTS = 200_000
-"""New objects before the collector looks at them.  Nearly all that a start makes are
-modules, which stay: looking through them at Python's 700 takes a tenth of the time."""
-
 
 def main() -> None:
     """Run the command line of the process; never returns."""
-    gc.set_threshold(YOUNG_OBJECTS)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         # There is nothing to clean up yet, and an exception would be a traceback, or
         # disappear in the code of a library.
@@ -25,6 +19,9 @@ def main() -> None:
     if "run" in sys.argv[1:2]:
         # SIGHUP would end the process.  The daemon takes it once it can reload.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+        from monitor.memory import collect_rarely
+
+        collect_rarely()
     from monitor.commands import app
 
     app.main()

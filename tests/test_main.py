@@ -51,6 +51,30 @@ def test_a_signal_during_the_imports(
     assert (result.returncode, result.stderr) == (code, "")
 
 
+THRESHOLDS = """
+import gc
+gc.set_threshold(2000, 11, 3)
+import monitor.commands.app as app
+import monitor.memory
+from monitor.__main__ import main
+
+def thresholds():
+    print(gc.get_threshold()[0])
+    monitor.memory.collect_as_usual()
+    print(*gc.get_threshold())
+
+app.main = thresholds
+main()
+"""
+
+
+@pytest.mark.parametrize(("command", "during"), [("run", 200_000), ("train", 2000)])
+def test_the_garbage_collector_is_set_for_the_start_of_the_daemon_alone(
+    command: str, during: int
+) -> None:
+    assert run(THRESHOLDS, command).stdout == f"{during}\n2000 11 3\n"
+
+
 AT_THE_END = """
 import atexit, os, signal, sys, threading
 import monitor.commands.app as app

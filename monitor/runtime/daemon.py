@@ -1,7 +1,6 @@
 """The daemon: threads, signals and the exit code."""
 
 import contextlib
-import gc
 import logging
 import queue
 import signal
@@ -12,7 +11,7 @@ from monitor.audio.sources.source import Speed
 from monitor.clock import SystemClock
 from monitor.config.config import Config
 from monitor.errors import SoundMonitorError, shortage
-from monitor.memory import trim_heap
+from monitor.memory import collect_as_usual, trim_heap
 from monitor.output import Output
 from monitor.runtime.alerting import STOP_SECONDS as ALERTING_STOP_SECONDS
 from monitor.runtime.app import App, Environment, load, plan_app
@@ -92,10 +91,7 @@ def _run(app: App, reread: Reread) -> int:
     supervisor = Supervisor(
         ServiceManager(), environment.clock, app.turns, environment.summary.sentence
     )
-    # Loaded objects stay.  To look through them again would cost the collector a tenth
-    # of a second each time, and the end of the process half a second.
-    gc.freeze()
-    gc.set_threshold(700)  # Python's own; the start had a higher one
+    collect_as_usual()
     signals = Signals()
     app.start()
     supervisor.start()
