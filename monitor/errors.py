@@ -73,9 +73,12 @@ class OverrunError(SoundMonitorError):
 def shortage(error: BaseException) -> str | None:
     """Return the sentence for an error of too little memory or too few threads.
 
-    It can come from any line of any library.  None: the error is something else.
+    It can come from any line of any library, and says how much was asked for: a bug
+    may ask for too much.  None: the error is something else.
     """
-    text = str(error)
+    if isinstance(error, UsageError):
+        return None  # it quotes what a user wrote
+    text = str(error).strip()
     if isinstance(error, RuntimeError) and text == "can't start new thread":
         return "no thread can be started: allow more memory, or more tasks"
     is_memory = (
@@ -84,5 +87,7 @@ def shortage(error: BaseException) -> str | None:
         or any(words in text for words in _OF_MEMORY)
     )
     if is_memory:
-        return "not enough memory; allow more, or analyse less at a time"
+        # numpy explains in thirty lines, of which the last has the reason.
+        cause = f" ({text.splitlines()[-1]})" if text else ""
+        return f"not enough memory{cause}; allow more, or analyse less at a time"
     return None

@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import errno
 import io
+import logging
 import os
 import signal
 import sys
@@ -24,6 +25,8 @@ from monitor.commands.process import (
 )
 from monitor.errors import SoundMonitorError, shortage
 from monitor.output import output_of_process
+
+_logger = logging.getLogger(__name__)
 
 PROGRAM = "sound-monitor"
 
@@ -130,9 +133,12 @@ def run_command_line(
         _discard_output()
         return 1
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            _discard_output()
         sentence = _sentence(error)
         if sentence is None:
             raise
+        _logger.debug("%s", sentence, exc_info=error)
         print_error(sentence)
         return getattr(error, "exit_code", 1)
     return code if isinstance(code, int) else 0
@@ -153,7 +159,6 @@ def _sentence(error: Exception) -> str | None:
         reason = str(error).strip().splitlines()[-1]
         return f"a library cannot be loaded: {reason}"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        _discard_output()
         return f"the output cannot be written: {error.strerror}"
     return None
 

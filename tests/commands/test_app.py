@@ -1,6 +1,7 @@
 """A command ends with an exit code and one sentence about its failure."""
 
 import errno
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,12 @@ import typer
 
 from monitor import __version__
 from monitor.commands.app import run_command_line
-from monitor.errors import ConfigError, ModelFileError, SoundMonitorError
+from monitor.errors import (
+    ConfigError,
+    ModelFileError,
+    SoundMonitorError,
+    UsageError,
+)
 
 CONSOLE_SCRIPT = [sys.executable, "-m", "monitor"]
 
@@ -45,6 +51,8 @@ def short(kind: int) -> None:
         ModelFileError("urban: its graph cannot be used (std::bad_alloc)"),
         ImportError("Please note\nnumpy.so: failed to map segment from shared object"),
         OSError(errno.ENOMEM, "Cannot allocate memory"),
+        UsageError("--model: bad_alloc.onnx is not there"),
+        MemoryError(),
     )[kind]
 
 
@@ -89,15 +97,37 @@ def test_a_command_ends_with_an_exit_code_and_a_sentence(
     assert bool(message) == bool(stderr)
 
 
-@pytest.mark.parametrize("kind", range(5))
+@pytest.mark.parametrize(
+    ("kind", "cause"),
+    [
+        (0, "not enough memory (Unable to allocate 385 KiB); allow more"),
+        (1, "no thread can be started: allow more memory"),
+        (2, "not enough memory (urban: its graph cannot be used (std::bad_alloc))"),
+        (3, "not enough memory (numpy.so: failed to map segment from shared object)"),
+        (4, "not enough memory ([Errno 12] Cannot allocate memory); allow more"),
+        (6, "not enough memory; allow more"),
+    ],
+)
 def test_too_little_memory_is_one_sentence_wherever_it_shows(
-    kind: int, capsys: pytest.CaptureFixture[str]
+    kind: int,
+    cause: str,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    assert run_command_line(["short", str(kind)], failing) == 1
+    with caplog.at_level(logging.DEBUG):
+        assert run_command_line(["short", str(kind)], failing) == 1
     message = capsys.readouterr().err
-    assert "memory" in message
-    assert "allow more" in message
+    assert message.startswith(f"sound-monitor: {cause}")
     assert message.count("\n") == 1
+    assert "in short" in caplog.text  # where it came from
+
+
+def test_a_users_words_are_not_taken_for_too_little_memory(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run_command_line(["short", "5"], failing) == 2
+    message = capsys.readouterr().err
+    assert message == "sound-monitor: --model: bad_alloc.onnx is not there\n"
 
 
 def test_a_bug_is_not_hidden() -> None:
