@@ -1,6 +1,7 @@
-"""The front end: from samples to log-mel, with numpy, for monitoring and for training.
+"""The front end of the monitor: from samples to log-mel, with numpy.
 
-A test compares it with torchaudio's MelSpectrogram.
+Tests compare it with torchaudio's MelSpectrogram, and with the front end of training,
+`training.mixtures.dataset.BatchLogMel`, which has its mel bank and window.
 """
 
 from collections.abc import Callable

@@ -3,8 +3,10 @@ import threading
 
 import numpy as np
 import pytest
+from numpy.lib.stride_tricks import sliding_window_view
 
-from monitor.model.frontend import LogMel
+from monitor.audio.sources.demo import render_scene
+from monitor.model.frontend import LogMel, hann
 from monitor.spec import ModelSpec
 from tests.support.recordings import SMALL_SPEC, write_folders, write_negatives
 from training.config import TrainingSettings, training_settings
@@ -171,16 +173,56 @@ def test_what_fails_on_a_thread_fails_where_it_is_taken() -> None:
         list(in_threads(fail, range(9), 2))
 
 
-@pytest.mark.parametrize("spec", [ModelSpec(), SMALL_SPEC], ids=["default", "small"])
-def test_the_front_end_of_the_training_is_that_of_the_monitor(spec: ModelSpec) -> None:
+def front_end_inputs(spec: ModelSpec) -> dict[str, np.ndarray]:
+    """Windows (n,) of real and hostile sounds."""
     r = np.random.default_rng(0)
-    windows = r.normal(0, 0.1, (3, 2, spec.window_samples)).astype(np.float32)
-    windows[1, :, 5_000:] = 0  # the floor
-    windows[2] *= 1e-4
-    wanted = [LogMel(spec)(window) for window in windows]
-    computed = BatchLogMel(spec)(windows)
-    assert computed.dtype == np.float32
-    assert np.abs(computed - np.stack(wanted)).max() < 1e-4
+    n = spec.window_samples
+    seconds = np.arange(n) / spec.sample_rate
+    noise = r.normal(0, 1, n)
+    sine, square = np.sin(6283 * seconds), np.sign(np.sin(2765 * seconds + 0.1))
+    scene = render_scene(spec.sample_rate)[0]
+    quiet = np.abs(scene[: len(scene) // n * n]).reshape(-1, n).max(axis=1).argmin()
+    return {
+        "noise": 0.1 * noise,
+        "noise that ends": 0.1 * noise * (seconds < 0.5),
+        "silence": np.zeros(n),
+        "full-scale square": square,
+        "square beyond full scale": 8 * square,
+        "full-scale sine": sine,
+        "sine of 16 bits": np.round(32_767 * sine) / 32_768,
+        "impulse": 1.0 * (np.arange(n) == n // 2),
+        "offset": np.ones(n),
+        "offset with noise": 0.5 + 1e-4 * noise,
+        "half the sample rate": np.where(np.arange(n) % 2, 1.0, -1.0),
+        "noise near the floor": 1e-6 * noise,
+        "tiny values": 1e-9 * noise,
+        "denormal values": np.full(n, 1e-40),
+        "huge values": 1e4 * noise,
+        "quietest part of a street": scene[quiet * n :][:n],
+        "end of a street": scene[-n:],
+        "clipped street": np.clip(20 * scene[-n:], -1, 1),
+    }
+
+
+@pytest.mark.parametrize("spec", [ModelSpec(), SMALL_SPEC], ids=["default", "small"])
+def test_the_front_end_of_training_equals_that_of_the_monitor(spec: ModelSpec) -> None:
+    """To 1e-4 dB, and to single precision of the amplitude of the whole frame."""
+    inputs = front_end_inputs(spec)
+    windows = np.stack(list(inputs.values())).astype(np.float32)
+    log_mels = BatchLogMel(spec)(windows[:, None])[:, 0]
+    assert log_mels.dtype == np.float32
+    for name, window, computed in zip(inputs, windows, log_mels, strict=True):
+        wanted = LogMel(spec)(window[None])[0]
+        frames = sliding_window_view(window, spec.n_fft)[:: spec.hop_length]
+        energy = np.square(frames * hann(spec.n_fft).astype(float)).sum(axis=1)
+        frame_db = 10 * np.log10(
+            spec.n_fft * energy + 1e-30
+        )  # of all bins, by Parseval
+        own, other = (10 ** (each.astype(float) / 20) for each in (computed, wanted))
+        rounding = 10 ** (frame_db / 20) * 2**-24
+        assert (abs(own - other) <= 1.1e-5 * other + rounding).all(), name
+        heard = wanted > frame_db - 50
+        assert abs(computed - wanted)[heard].max(initial=0) < 1e-4, name
 
 
 def test_testing_draws_nothing_at_random(material: Material) -> None:
