@@ -51,7 +51,7 @@ def forget(
     """Delete, and print how much."""
     from monitor.commands.configuration import load
     from monitor.sinks.clip_files import stored_clips
-    from monitor.sinks.store.forget import Forgotten, count
+    from monitor.sinks.store.forget import Forgotten, count, newest_session_start
     from monitor.sinks.store.forget import forget as delete
 
     if everything == (since is not None):
@@ -68,13 +68,14 @@ def forget(
         number = len(stored_clips(clips, first))
         print_line(f"would be deleted: {counted(number, 'clip')}")
         typer.confirm("Delete it?", abort=True)
-    deleted, damaged = Forgotten(), 0
+    deleted, damaged, session_start = Forgotten(), 0, None
     if database is not None:
         deleted = delete(database, first, datetime.now(UTC))
+        session_start = newest_session_start(database)
         damaged = _delete_damaged(database) if everything else 0
     facts = asdict(deleted) | {
         "since": None if first is None else first.isoformat(),
-        **_delete_files(log, clips, first),
+        **_delete_files(log, clips, first, session_start),
         "damaged_files": damaged,
     }
     if as_json:
@@ -109,7 +110,10 @@ def _places(configuration: "Configuration") -> tuple[Path | None, Path | None, P
 
 
 def _delete_files(
-    log: Path | None, clips: Path, since: datetime | None
+    log: Path | None,
+    clips: Path,
+    since: datetime | None,
+    session_start: datetime | None,
 ) -> dict[str, int]:
     from monitor.clock import SystemClock
     from monitor.sinks.clip_files import forget as delete_clips
@@ -117,7 +121,7 @@ def _delete_files(
 
     place = f"event log {log}"
     try:
-        lines = 0 if log is None else erase_lines(log, since)
+        lines = 0 if log is None else erase_lines(log, since, session_start)
         place = f"clips in {clips}"
         number = delete_clips(clips, since, SystemClock().monotonic())
     except OSError as error:

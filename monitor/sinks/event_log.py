@@ -12,7 +12,7 @@ import os
 import stat
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import count, islice, takewhile
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from monitor.statistics import Statistics
 logger = logging.getLogger(__name__)
 
 MEMORY_RECORDS = 10_000
+RESUMED = timedelta(seconds=10)
+"""A new session begins with windows that started so much earlier, at most."""
 
 
 class LineFile:
@@ -221,7 +223,7 @@ class EventLog(Sink):
 
     def forget(self, since: datetime | None, until: datetime) -> None:
         """Drop waiting records that began before `until` and end after `since`."""
-        erased = _are_erased(self._waiting, since, {})
+        erased = _are_erased(self._waiting, since, None, {})
         self._waiting = deque(
             line
             for line, is_erased in zip(self._waiting, erased, strict=True)
@@ -282,12 +284,15 @@ class EventLog(Sink):
             self.lost_records += 1
 
 
-def erase_lines(path: Path, since: datetime | None) -> int:
+def erase_lines(
+    path: Path, since: datetime | None, session_start: datetime | None = None
+) -> int:
     """Delete the lines of sounds after `since`, also in the rotated files.
 
-    The onset of an event, and the beginning of a problem, go with their end, and
-    without one: the sound is going on.  A line without a time of day is kept, unless
-    `since` is None, which deletes all lines.  A line that is appended during the
+    The onset of an event, and the beginning of a problem, go with their end.  One
+    without an end goes on, and is deleted, if it is not older than `session_start`, the
+    start of the newest run; None: unknown.  A line without a time of day is kept,
+    unless `since` is None, which deletes all lines.  A line that is appended during the
     deletion may be deleted too.
 
     Returns:
@@ -298,16 +303,23 @@ def erase_lines(path: Path, since: datetime | None) -> int:
     """
     files = [path, *takewhile(Path.exists, _rotated(path))]
     ends: dict[str, bool] = {}
-    return sum(_erase(file, since, ends) for file in files if file.exists())
+    return sum(
+        _erase(file, since, session_start, ends) for file in files if file.exists()
+    )
 
 
 def _rotated(path: Path) -> Iterator[Path]:
     return (path.with_name(f"{path.name}.{number}") for number in count(1))
 
 
-def _erase(file: Path, since: datetime | None, ends: dict[str, bool]) -> int:
+def _erase(
+    file: Path,
+    since: datetime | None,
+    session_start: datetime | None,
+    ends: dict[str, bool],
+) -> int:
     lines = file.read_bytes().splitlines(keepends=True)
-    is_erased = _are_erased(lines, since, ends)
+    is_erased = _are_erased(lines, since, session_start, ends)
     if not any(is_erased):
         return 0
     first = is_erased.index(True)
@@ -324,13 +336,22 @@ def _erase(file: Path, since: datetime | None, ends: dict[str, bool]) -> int:
 
 
 def _are_erased(
-    lines: Sequence[bytes], since: datetime | None, ends: dict[str, bool]
+    lines: Sequence[bytes],
+    since: datetime | None,
+    session_start: datetime | None,
+    ends: dict[str, bool],
 ) -> list[bool]:
     """Decide about each line, the newest first; newer ones have filled `ends`."""
-    return [_is_erased(line, since, ends) for line in reversed(lines)][::-1]
+    found = (_is_erased(line, since, session_start, ends) for line in reversed(lines))
+    return list(found)[::-1]
 
 
-def _is_erased(line: bytes, since: datetime | None, ends: dict[str, bool]) -> bool:
+def _is_erased(
+    line: bytes,
+    since: datetime | None,
+    session_start: datetime | None,
+    ends: dict[str, bool],
+) -> bool:
     if since is None:
         return True
     try:
@@ -339,9 +360,11 @@ def _is_erased(line: bytes, since: datetime | None, ends: dict[str, bool]) -> bo
         moment = end or fields.get("start")
         if moment is None:
             return False
-        is_after = datetime.fromisoformat(moment) >= since
+        at = datetime.fromisoformat(moment)
+        is_after = at >= since
         if end is None:
-            return bool(ends.pop(key, True))
+            goes_on = session_start is None or at >= session_start - RESUMED
+            return bool(ends.pop(key, is_after or goes_on))
         if fields.get("type") != "gap":  # which has no line of its beginning
             ends[key] = is_after
         return is_after

@@ -106,7 +106,7 @@ class StatusTracker:
         self._reported = clock.monotonic()
         self._cpu_times = deque([(self._reported, time.process_time())], CPU_STEPS)
         self._lock = threading.Lock()
-        self._reader = threading.Thread()
+        self._reader: threading.Thread | None = None
         self._on_disk: Document = {}
 
     def report(self, statistics: Statistics) -> None:
@@ -178,13 +178,15 @@ class StatusTracker:
 
     def _stored(self) -> Document:
         """Figures of the disk; null if it hangs, and with it the thread that reads."""
-        if not self._reader.is_alive():
-            self._reader = threading.Thread(
-                target=self._read_disk, name="status-disk", daemon=True
-            )
-            self._reader.start()
-        self._reader.join(DISK_SECONDS)
-        if not self._reader.is_alive():
+        with self._lock:
+            reader = self._reader
+            if reader is None or not reader.is_alive():
+                reader = self._reader = threading.Thread(
+                    target=self._read_disk, name="status-disk", daemon=True
+                )
+                reader.start()
+        reader.join(DISK_SECONDS)
+        if not reader.is_alive():
             return self._on_disk
         folder = str(self._settings.state_dir)
         unknown = {"free_bytes": None, "database_bytes": None}

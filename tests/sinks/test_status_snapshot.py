@@ -1,5 +1,6 @@
 """The status document, and the sentence in it."""
 
+import contextlib
 import json
 import math
 import os
@@ -69,6 +70,39 @@ def test_a_disk_that_hangs_costs_only_its_own_figures(tmp_path: Path) -> None:
     waiting[0].join(20)
     (tmp_path / "monitor.db").unlink()
     assert status_of(monitor)["disk"]["free_bytes"]
+
+
+def test_several_clients_share_one_look_at_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monitor = FakeMonitor(tmp_path)
+    monitor.report("street")
+    looks, release = [], threading.Event()
+
+    def look(_: Path) -> None:
+        looks.append(threading.current_thread())
+        release.wait(20)
+
+    monkeypatch.setattr("monitor.sinks.status_snapshot._free_bytes", look)
+    both = threading.Barrier(2)
+
+    class Reader(threading.Thread):
+        def start(self) -> None:
+            if self.name == "status-disk":
+                with contextlib.suppress(threading.BrokenBarrierError):
+                    both.wait(0.1)  # for the other client, which must not come here
+            super().start()
+
+    clients = [threading.Thread(target=status_of, args=[monitor]) for _ in range(2)]
+    monkeypatch.setattr("monitor.sinks.status_snapshot.threading.Thread", Reader)
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join(20)
+    release.set()
+    for look_thread in looks:
+        look_thread.join(20)
+    assert len(looks) == 1
 
 
 def test_the_facts_of_a_source_have_their_units(monitor: FakeMonitor) -> None:

@@ -1,7 +1,6 @@
 """The database file: created, migrated, opened, and set aside when it is damaged."""
 
 import contextlib
-import glob
 import logging
 import os
 import sqlite3
@@ -17,9 +16,12 @@ from monitor.errors import StoreDamagedError, StoreError, StoreUnavailableError
 from monitor.private_files import FOLDER_MODE, make_private, open_private
 from monitor.sinks.store.records import to_ms
 from monitor.sinks.store.salvage import (
+    MOST_DAMAGED,
     copy_with_schema,
     damage,
+    damaged_files,
     is_damage,
+    next_damaged,
     salvage,
     settle,
 )
@@ -40,9 +42,6 @@ CHECK_SECONDS = 3.0
 
 CHECKPOINT_PAGES = 200
 """The write-ahead log is begun anew after so many pages, and keeps its length."""
-
-MOST_DAMAGED = 3
-"""Files that were set aside; older ones are deleted."""
 
 _FILE_SUFFIXES = ("", "-wal", "-shm")
 # A bad byte in a text costs this character, and not the row.
@@ -147,7 +146,7 @@ class Database:
         return StoreUnavailableError(f"database {self.path} cannot be used: {error}")
 
     def set_aside(self, reason: Exception) -> None:
-        """Rename the database to PATH.damaged-UTC; a new one has what can be read.
+        """Rename it to PATH.damaged-NUMBER-UTC; a new one has what can be read.
 
         What was done is logged, and is the `incident`.  See `MOST_DAMAGED`.
 
@@ -155,7 +154,7 @@ class Database:
             StoreUnavailableError: The disk is full or cannot be written.
         """
         now = self._utc()
-        target = Path(f"{self.path}.damaged-{now:%Y%m%dT%H%M%S%fZ}")
+        target = next_damaged(self.path, now)
         with self._unavailable_on_error():
             self._remove(self._salvaged)
             Database(self._salvaged, self._utc, self._migrations)._prepare_once()
@@ -182,8 +181,7 @@ class Database:
 
     def _delete_oldest(self) -> None:
         """Keep few of the files that were set aside: a card that fails makes many."""
-        pattern = f"{glob.escape(self.path.name)}.damaged-*Z"
-        for old in sorted(self.path.parent.glob(pattern))[:-MOST_DAMAGED]:
+        for old in damaged_files(self.path)[:-MOST_DAMAGED]:
             logger.warning("%s is deleted: the newest %d stay", old.name, MOST_DAMAGED)
             with contextlib.suppress(OSError):
                 self._remove(old)

@@ -13,7 +13,8 @@ from monitor.records import Event, Health, Onset, SourceState, Timed
 from monitor.sinks.store.database import Database, transaction
 from monitor.sinks.store.queries import MAX_ROW_MS
 from monitor.sinks.store.records import from_ms, is_going_on, to_ms
-from monitor.sinks.store.writer import Backlog, WriterLock
+from monitor.sinks.store.side_files import WriterLock
+from monitor.sinks.store.writer import Backlog
 
 T = TypeVar("T")
 Range = tuple[int, int]
@@ -71,6 +72,21 @@ def count(path: Path, since: datetime | None) -> Forgotten:
         return _count(connection, _values(since))
 
     return _run(database, counted, read_only=True)
+
+
+def newest_session_start(path: Path) -> datetime | None:
+    """Return the start of the newest session, UTC; None: there is none.
+
+    Raises:
+        StoreUnavailableError: The database cannot be read.
+    """
+
+    def read(connection: sqlite3.Connection) -> datetime | None:
+        query = "SELECT started_ms FROM sessions ORDER BY id DESC LIMIT 1"
+        row = connection.execute(query).fetchone()
+        return None if row is None else from_ms(row[0])
+
+    return _run(Database(path), read, read_only=True)
 
 
 def forget(path: Path, since: datetime | None, now: datetime) -> Forgotten:

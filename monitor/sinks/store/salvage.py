@@ -6,6 +6,7 @@ read: a bad page costs its own rows.
 
 import contextlib
 import errno
+import glob
 import json
 import os
 import shutil
@@ -14,10 +15,14 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 SALVAGE_SECONDS = 4.0
 """Time for all tables but the first ones; the ring buffers hold longer."""
+
+MOST_DAMAGED = 3
+"""Files that were set aside; older ones are deleted."""
 
 PAGE_BYTES = 4096
 MOST_COPIED_BYTES = 2**28
@@ -108,6 +113,27 @@ def salvage(old: sqlite3.Connection, new: sqlite3.Connection, now_ms: int) -> st
         if (count.read or count.total) and (count.is_short or name not in _INNER)
     ]
     return f"carried over {', '.join(parts)}" if parts else "nothing in it is readable"
+
+
+def damaged_files(path: Path) -> list[Path]:
+    """Return the files that the database at `path` was set aside as, oldest first.
+
+    Their number decides: the clock may have been behind.
+    """
+    found = path.parent.glob(f"{glob.escape(path.name)}.damaged-*Z")
+    return sorted(found, key=lambda each: (_damage_number(each), each.name))
+
+
+def next_damaged(path: Path, now: datetime) -> Path:
+    """Return the name for the next one."""
+    number = max(map(_damage_number, damaged_files(path)), default=0) + 1
+    return path.with_name(f"{path.name}.damaged-{number}-{now:%Y%m%dT%H%M%S%fZ}")
+
+
+def _damage_number(path: Path) -> int:
+    """Number of a file that was set aside; earlier versions gave none."""
+    number, *rest = path.name.rpartition(".damaged-")[2].split("-")
+    return int(number) if rest and number.isdecimal() else 0
 
 
 def copy_with_schema(damaged: Path, copy: Path, new: sqlite3.Connection) -> None:

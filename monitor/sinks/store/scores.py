@@ -295,7 +295,7 @@ class _PendingRow:
 
 
 class ScoreLog:
-    """Gathers score frames and writes them.  Used by one thread.
+    """Gathers score frames and writes them.  Used by one thread at a time.
 
     A row is written every few seconds until its minute is over, and each time replaced
     by its longer self.
@@ -307,11 +307,8 @@ class ScoreLog:
         self._complete: deque[_PendingRow] = deque()
         self._memory_rows = memory_rows
         self._in_transaction: list[tuple[_PendingRow, int, int]] = []
-
-    @property
-    def pending_frames(self) -> int:
-        """Frames that are not in the database yet."""
-        return sum(row.count - row.stored for row in self._rows())
+        self.pending_frames = 0
+        """Frames that are not in the database yet.  Any thread."""
 
     def add(self, timed: Timed) -> None:
         """Take a score frame; one whose time is unknown is not kept.
@@ -323,6 +320,7 @@ class ScoreLog:
         if timed.start_utc is None or timed.end_utc is None:
             return
         start_ms, end_ms = to_ms(timed.start_utc), to_ms(timed.end_utc)
+        self.pending_frames += 1
         row = self._growing.get(frame.source)
         if row is not None and row.can_grow(frame, start_ms, end_ms):
             row.grow(frame, end_ms)
@@ -360,12 +358,17 @@ class ScoreLog:
         self._complete = deque(filter(is_kept, self._complete))
         growing = self._growing.items()
         self._growing = {name: row for name, row in growing if is_kept(row)}
+        self._count_pending()
 
     def roll_back(self) -> None:
         """Keep the frames written last in memory, and drop the oldest beyond it."""
         self._in_transaction = []
         while len(self._complete) > self._memory_rows:
             self._complete.popleft()
+        self._count_pending()
+
+    def _count_pending(self) -> None:
+        self.pending_frames = sum(row.count - row.stored for row in self._rows())
 
     def _rows(self) -> Iterator[_PendingRow]:
         yield from self._complete

@@ -1,10 +1,7 @@
-"""The writing connection, its lock and its disk, and the records that wait for it."""
+"""The writing connection, and the records that wait for it."""
 
 import contextlib
-import fcntl
 import logging
-import os
-import shutil
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -12,14 +9,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from monitor.clock import Clock
-from monitor.errors import StoreError, StoreUnavailableError
-from monitor.private_files import FOLDER_MODE, open_private
+from monitor.errors import StoreUnavailableError
 from monitor.records import Timed
 from monitor.sinks.alerts.alert import Alert
 from monitor.sinks.alerts.outbox import write_alerts
 from monitor.sinks.store.database import Database, PathConnection, transaction
 from monitor.sinks.store.records import Session, begin_session, to_ms, write_record
 from monitor.sinks.store.salvage import is_damage, is_read_only
+from monitor.sinks.store.side_files import LOG_BYTES, DiskReserve, WriterLock
 
 logger = logging.getLogger(__name__)
 
@@ -37,132 +34,6 @@ FINAL_LOCK_SECONDS = 3.0
 FIRST_RETRY_SECONDS = 1.0
 LAST_RETRY_SECONDS = 15.0
 """Bounds of the pause between tries, each of which writes all waiting records."""
-
-
-RESERVE_BYTES = 2**20
-"""Space for several hundred events with their alerts."""
-
-LOG_BYTES = 4 * RESERVE_BYTES
-"""The write-ahead log is cut to this length when a reader that kept it from being begun
-anew has gone."""
-
-MIN_FREE_BYTES = 4 * 2**20
-"""Free space below which scores are not written, only records and alerts."""
-
-_SPACE_AGAIN = "the disk of %s has space again"
-_ALMOST_FULL = (
-    "the disk of %s is almost full: scores wait in memory, and onsets, events and "
-    "alerts go into the space reserved for them"
-)
-
-
-class DiskReserve:
-    """Space for what must be written, inside the database's own files.
-
-    Another program that fills the disk cannot take it: free pages in the database, and
-    a write-ahead log that keeps its length and is written over from its beginning.
-    """
-
-    def __init__(self, path: Path) -> None:
-        """Take no space yet; `path` is that of the database."""
-        self._path = path
-        self._has_space = True
-
-    def has_space(self) -> bool:
-        """Return True if the disk has space for more than records and alerts.
-
-        A change is logged.
-        """
-        # Twice as much on the way back, or a disk at the edge would fill the log.
-        wanted = MIN_FREE_BYTES if self._has_space else 2 * MIN_FREE_BYTES
-        has_space = self._free_bytes() >= wanted
-        if has_space != self._has_space:
-            logger.warning(_SPACE_AGAIN if has_space else _ALMOST_FULL, self._path)
-        self._has_space = has_space
-        return has_space
-
-    @property
-    def is_filled(self) -> bool:
-        """True if the write-ahead log has its length."""
-        try:
-            return Path(f"{self._path}-wal").stat().st_size >= RESERVE_BYTES
-        except OSError:
-            return False
-
-    @staticmethod
-    def fill(connection: sqlite3.Connection) -> None:
-        """Write zeros, and delete them again: their pages and the log stay behind.
-
-        Raises:
-            sqlite3.Error: They cannot be written.
-        """
-        # Two transactions: pages that one transaction takes and frees are not written.
-        with transaction(connection):
-            connection.execute("CREATE TABLE IF NOT EXISTS reserve (content BLOB)")
-            connection.execute(
-                "INSERT INTO reserve (content) VALUES (zeroblob(?))", (RESERVE_BYTES,)
-            )
-        with transaction(connection):
-            connection.execute("DROP TABLE reserve")
-        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-
-    def _free_bytes(self) -> int:
-        try:
-            return shutil.disk_usage(self._path.parent).free
-        except OSError:
-            return 1 << 62  # the next write finds out why
-
-
-class WriterLock:
-    """Lock of the monitor that writes; released when its process ends in any way.
-
-    Without it a second monitor would take the sounds that the first one is detecting
-    for the remains of a crash.  Readers and the commands do not need it.
-    """
-
-    def __init__(self, database: Path) -> None:
-        """Take nothing yet."""
-        self._database = database
-        self._path = Path(f"{database}.lock")
-        self._descriptor: int | None = None
-
-    def acquire(self) -> None:
-        """Take the lock; once it is held, make its file anew if it was removed.
-
-        Raises:
-            StoreError: Another monitor holds it.
-            OSError: The lock file cannot be created.
-        """
-        while not self._is_held():
-            self._path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-            descriptor = open_private(self._path, os.O_RDWR | os.O_CREAT)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                os.close(descriptor)
-                if not isinstance(error, BlockingIOError):
-                    raise
-                raise StoreError(
-                    f"database {self._database} is being written by another monitor; "
-                    "give this one another state_dir or store.path"
-                ) from None
-            self.release()
-            self._descriptor = descriptor
-
-    def release(self) -> None:
-        """Let another monitor write."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-    def _is_held(self) -> bool:
-        """Return True if the file at the path is the one that is locked."""
-        try:
-            return self._descriptor is not None and os.path.samestat(
-                os.fstat(self._descriptor), self._path.stat()
-            )
-        except FileNotFoundError:
-            return False
 
 
 class Writer:

@@ -186,14 +186,34 @@ def test_only_the_newest_damaged_files_are_kept(tmp_path: Path) -> None:
     """A card that fails may damage one database after the other."""
     path = tmp_path / "monitor.db"
     wall = datetime(2026, 11, 23, tzinfo=UTC)
-    Path(f"{path}.damaged-20261123T000000000000Z-wal").touch()
+    Path(f"{path}.damaged-1-20261123T000000000000Z-wal").touch()
     for hour in range(5):
         database = Database(path, lambda hour=hour: wall.replace(hour=hour))
         path.write_bytes(b"no database at all, " * 500)
         database.prepare()
     found = sorted(file.name for file in tmp_path.glob("*.damaged-*"))
     assert found == [
-        f"monitor.db.damaged-20261123T{hour:02}0000000000Z" for hour in (2, 3, 4)
+        f"monitor.db.damaged-{hour + 1}-20261123T{hour:02}0000000000Z"
+        for hour in (2, 3, 4)
+    ]
+
+
+def test_the_newest_damaged_file_is_kept_though_the_clock_is_behind(
+    tmp_path: Path,
+) -> None:
+    """A Pi without a battery begins in 1970, and the names of before in 2026."""
+    path = tmp_path / "monitor.db"
+    for hour in range(3):
+        Path(f"{path}.damaged-20261123T{hour:02}0000000000Z").touch()
+    for minute in range(2):
+        behind = datetime(1970, 1, 1, 0, minute, tzinfo=UTC)
+        database = Database(path, lambda behind=behind: behind)
+        path.write_bytes(b"no database at all, " * 500)
+        database.prepare()
+    assert sorted(file.name for file in tmp_path.glob("*.damaged-*")) == [
+        "monitor.db.damaged-1-19700101T000000000000Z",
+        "monitor.db.damaged-2-19700101T000100000000Z",
+        "monitor.db.damaged-20261123T020000000000Z",
     ]
 
 

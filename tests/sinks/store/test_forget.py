@@ -138,6 +138,17 @@ def test_the_beginning_of_an_event_is_erased_with_its_end(tmp_path: Path) -> Non
     assert log.read_bytes() == b""
 
 
+def test_a_beginning_whose_end_line_was_lost_is_not_taken_for_going_on(
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "events.jsonl"
+    records = (onset(number=n, start_seconds=30 * n) for n in (1, 2, 4))
+    lost, ongoing, new = (encode_line(timed) or b"" for timed in records)
+    log.write_bytes(lost + ongoing + new)
+    assert erase_lines(log, at(100), session_start=at(50)) == 2
+    assert log.read_bytes() == lost
+
+
 @pytest.mark.parametrize("content", [b"", b"half a li", b"{}\n[]\n3\n"])
 def test_lines_that_are_no_records_stay_unless_all_are_erased(
     tmp_path: Path, content: bytes

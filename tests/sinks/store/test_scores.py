@@ -109,6 +109,20 @@ def test_only_frames_that_follow_each_other_share_a_row(
     assert log.pending_frames == hops_before + 2
 
 
+def test_the_frames_are_counted_without_looking_at_rows_that_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The worker asks while the files thread adds and removes rows."""
+    log = ScoreLog()
+    log.add(timed(frame(0)))
+    log.add(timed(frame(4 * HOP)))
+    with monkeypatch.context() as patch:
+        patch.setattr(log, "_rows", lambda: pytest.fail("it looked at the rows"))
+        assert log.pending_frames == 2
+    log.forget(0, 1 << 62)
+    assert log.pending_frames == 0
+
+
 def test_a_minute_of_quiet_takes_few_bytes() -> None:
     frames = [replace(frame(number * HOP, labels=10)) for number in range(108)]
     assert len(encode_frames(frames)) < 200
