@@ -1,5 +1,6 @@
 """Options and arguments that several commands share, and how they are parsed."""
 
+import contextlib
 import os
 import re
 from datetime import UTC, date, datetime, timedelta
@@ -204,9 +205,11 @@ def with_plain_values(parameter: Any) -> Any:
 
     For every value, given or not, typer asks pydantic, whose import takes longer than
     all the rest of a command line.  It still checks numbers, and words what is wrong.
+    It has no public way to do without, and a version of other parts is left as it is.
     """
-    if not isinstance(parameter.get_runtime_param, _PlainValues):
-        parameter.get_runtime_param = _PlainValues(parameter)
+    with contextlib.suppress(AttributeError):
+        if not isinstance(parameter.get_runtime_param, _PlainValues):
+            parameter.get_runtime_param = _PlainValues(parameter)
     return parameter
 
 

@@ -5,11 +5,15 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+from typer.core import TyperOption
 
 from monitor.commands.app import run_command_line
 from monitor.commands.arguments import parse_day, parse_time
+from monitor.commands.process import Command
 from monitor.errors import UsageError
 from tests.support.commands import fails
 
@@ -118,3 +122,25 @@ def test_a_value_that_cannot_be_is_one_sentence(
     assert run_command_line(line.split(" ")) == 2
     (error,) = capsys.readouterr().err.splitlines()
     assert sentence in error
+
+
+def test_a_typer_of_other_parts_converts_all_values_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parts: Any = next(
+        kind for kind in TyperOption.__mro__ if "get_runtime_param" in vars(kind)
+    )
+    renamed = parts.get_runtime_param
+
+    def process_value(self: Any, ctx: Any, value: Any) -> Any:
+        return renamed(self).coerce(value, param=self, ctx=ctx)
+
+    monkeypatch.setattr(parts, "process_value", process_value)
+    monkeypatch.delattr(parts, "get_runtime_param")
+    commands = typer.Typer()
+
+    @commands.command(cls=Command)
+    def exit_code(path: Path, code: int = 0) -> int:
+        return code + len(path.parts)
+
+    assert run_command_line(["a/b", "--code", "3"], commands) == 5
