@@ -2,21 +2,15 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from monitor.audio.ring import Samples
-
-# numpy's types know it only for double precision.
-_rfft: Callable[..., Any] = partial(np.fft.rfft, norm="forward")
-"""With any other norm numpy computes in double precision, in new memory each time; this
-one divides by the length of a frame."""
+from monitor.spectra import Spectra, overlapping
 
 FLOOR_DB = -120.0
 """Level of digital silence, dB re full scale; no level is lower."""
@@ -40,27 +34,44 @@ class Level:
     """A-weighted equivalent level (LAeq), dB re 1.0 plus the offset of the meter."""
 
 
-class LevelMeter:
-    """Measures the consecutive hops of one stream.
+class AWeighting:
+    """Weights overlapping spectra.  Streams of one thread share it; not thread-safe.
 
-    The A-weighting is applied to overlapping spectra.  Their windows have flanks of a
-    third, each a quarter of a sine, whose powers add up to one where two overlap, so
-    that the energy of every sample is counted once and the energies of hops add up.
-    Not thread-safe.
+    Their windows have flanks of a third, each a quarter of a sine, whose powers add up
+    to one where two overlap, so that the energy of every sample is counted once and the
+    energies of hops add up.
     """
 
-    def __init__(self, sample_rate: int, offset_db: float) -> None:
+    def __init__(self, sample_rate: int) -> None:
+        self.flank = 1 << round(math.log2(_FRAME_SECONDS * sample_rate / 3))
+        """Samples in which two frames overlap."""
+
+        self.step = 2 * self.flank
+        """Samples from one frame to the next."""
+
+        window = _flat_top(self.flank)
+        self._spectra = Spectra(window, _MOST_FRAMES)
+        self._weights = _energy_weights(sample_rate, window.size)
+
+    def energy(self, samples: NDArray[np.float32]) -> float:
+        """A-weighted energy of every whole frame of one channel, shape (n,)."""
+        frames = overlapping(samples, self.step + self.flank, self.step)
+        energy = 0.0
+        for first in range(0, len(frames), _MOST_FRAMES):
+            spectra = self._spectra.of(frames[first : first + _MOST_FRAMES])
+            parts = spectra.view(np.float32)
+            parts *= self._weights
+            energy += float(np.vdot(parts, parts))
+        return energy
+
+
+class LevelMeter:
+    """Measures the consecutive hops of one stream.  Not thread-safe."""
+
+    def __init__(self, weighting: AWeighting, offset_db: float) -> None:
         """Begin a stream; `offset_db` is added to the A-weighted level."""
+        self._weighting = weighting
         self._offset_db = offset_db
-        self._flank = 1 << round(math.log2(_FRAME_SECONDS * sample_rate / 3))
-        self._step = 2 * self._flank
-        frame = 3 * self._flank
-        self._window = _flat_top(self._flank)
-        # Buffers that stay in the cache, instead of large ones that are mapped anew for
-        # each hop, make this twice as fast.
-        self._windowed = np.empty((_MOST_FRAMES, frame), np.float32)
-        self._spectra = np.empty((_MOST_FRAMES, frame // 2 + 1), np.complex64)
-        self._weights = _energy_weights(sample_rate, frame)
         self._tail: Samples | None
         self._laeq_db: float
         self.restart()
@@ -93,28 +104,13 @@ class LevelMeter:
         if self._tail is not None:
             samples = np.concatenate([self._tail, samples], axis=1)
         channels, count = samples.shape
-        frames = max(0, (count - self._flank) // self._step)
-        self._tail = samples[:, frames * self._step :].copy()
-        if frames == 0:
+        weighting = self._weighting
+        taken = max(0, count - weighting.flank) // weighting.step * weighting.step
+        self._tail = samples[:, taken:].copy()
+        if taken == 0:
             return None
-        step = samples.strides[1]
-        shape, strides = (frames, self._window.size), (self._step * step, step)
-        energy = 0.0
-        for channel in samples:
-            overlapping = as_strided(channel, shape, strides)
-            for first in range(0, frames, _MOST_FRAMES):
-                energy += self._weighted_energy(
-                    overlapping[first : first + _MOST_FRAMES]
-                )
-        return float(energy / (channels * frames * self._step))
-
-    def _weighted_energy(self, frames: NDArray[np.float32]) -> float:
-        count = len(frames)
-        np.multiply(frames, self._window, out=self._windowed[:count])
-        _rfft(self._windowed[:count], out=self._spectra[:count])
-        parts = self._spectra[:count].view(np.float32)
-        parts *= self._weights
-        return float(np.vdot(parts, parts))
+        energy = sum(weighting.energy(channel) for channel in samples)
+        return float(energy / (channels * taken))
 
 
 def a_weighting_db(frequency: NDArray[np.floating[Any]]) -> NDArray[np.float64]:

@@ -4,31 +4,21 @@ Tests compare it with torchaudio's MelSpectrogram, and with the front end of tra
 `training.mixtures.dataset.BatchLogMel`, which has its mel bank and window.
 """
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any
-
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from monitor.errors import UsageError
 from monitor.spec import ModelSpec
+from monitor.spectra import Spectra, overlapping
 
 Array = NDArray[np.float32]
-
-# numpy's types know it only for double precision.
-_rfft: Callable[..., Any] = partial(np.fft.rfft, norm="forward")
-"""With any other norm numpy computes in double precision, in new memory each time; this
-one divides by the length of a frame."""
 
 _BLOCK_FRAMES = 16
 """The product of matrices sums what is left over in another order.  In blocks of this
 size a frame is the same to the last bit, however many are computed with it."""
 
 _MOST_FRAMES = 3 * _BLOCK_FRAMES
-"""Frames computed at once, those of the default hop; their buffers stay in the cache of
-the processor."""
+"""Frames computed at once, those of the default hop."""
 
 
 class LogMel:
@@ -48,10 +38,8 @@ class LogMel:
         # Half of the bins lie above f_max; without them the product is half the work.
         self.bins = slice(int(used[0]), int(used[-1]) + 1)
         self.bank = np.ascontiguousarray(bank[:, self.bins])
-        self._window = spec.n_fft * hann(spec.n_fft)
+        self._spectra = Spectra(spec.n_fft * hann(spec.n_fft), _MOST_FRAMES)
         self._floor = np.float32(10 ** (spec.floor_db / 10))
-        self._windowed = np.zeros((_MOST_FRAMES, spec.n_fft), np.float32)
-        self._spectra = np.empty((_MOST_FRAMES, spec.n_fft // 2 + 1), np.complex64)
 
     def __call__(self, samples: Array) -> Array:
         """Compute every whole frame of `samples`.
@@ -65,14 +53,8 @@ class LogMel:
         spec = self.spec
         count = spec.frames_in(samples.shape[-1])
         log_mel = np.empty((len(samples), spec.n_mels, count), np.float32)
-        if count == 0:
-            return log_mel
-        step = samples.strides[-1]
         for channel, output in zip(samples, log_mel, strict=True):
-            # A view in which frame k begins at sample k * hop_length.
-            frames = as_strided(
-                channel, (count, spec.n_fft), (spec.hop_length * step, step)
-            )
+            frames = overlapping(channel, spec.n_fft, spec.hop_length)
             for first in range(0, count, _MOST_FRAMES):
                 last = first + _MOST_FRAMES
                 output[:, first:last] = self._compute(frames[first:last]).T
@@ -83,9 +65,7 @@ class LogMel:
         count = len(frames)
         blocks = -(-count // _BLOCK_FRAMES)
         padded = blocks * _BLOCK_FRAMES
-        np.multiply(frames, self._window, out=self._windowed[:count])
-        _rfft(self._windowed[:padded], out=self._spectra[:padded])
-        bins = self._spectra[:padded, self.bins]
+        bins = self._spectra.of(frames, padded)[:, self.bins]
         power = np.square(bins.real)
         power += np.square(bins.imag)
         mel = power.reshape(blocks, _BLOCK_FRAMES, -1) @ self.bank.T

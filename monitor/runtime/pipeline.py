@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.audio.level import AWeighting
 from monitor.audio.timeline import Block
 from monitor.config.config import Config
 from monitor.detection.detector import Detector
@@ -67,9 +68,9 @@ class Pipeline:
         self._level_gate_dbfs = level_gate_dbfs
         spec = classifier.spec
         self.grid = WindowGrid.of(spec, hop_frames)
-        log_mel = LogMel(spec)
+        log_mel, weighting = LogMel(spec), AWeighting(spec.sample_rate)
         self._windowers = {
-            source: Windower(log_mel, self.grid, offset_db)
+            source: Windower(log_mel, weighting, self.grid, offset_db)
             for source, offset_db in level_offsets_db.items()
         }
         self._streams = {source: Stream() for source in self._windowers}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from monitor.audio.level import Level, LevelMeter
+from monitor.audio.level import AWeighting, Level, LevelMeter
 from monitor.audio.ring import Samples
 from monitor.audio.timeline import Block
 from monitor.model.frontend import Array, IncrementalLogMel, LogMel
@@ -76,10 +76,17 @@ class Window:
 
 
 class Windower:
-    """Cuts the blocks of one source into its windows.  Not thread-safe."""
+    """Cuts the blocks of one source into its windows.  Not thread-safe.
+
+    Sources of one thread share `log_mel` and `weighting`.
+    """
 
     def __init__(
-        self, log_mel: LogMel, grid: WindowGrid, level_offset_db: float
+        self,
+        log_mel: LogMel,
+        weighting: AWeighting,
+        grid: WindowGrid,
+        level_offset_db: float,
     ) -> None:
         self.log_mel = log_mel
         self.grid = grid
@@ -88,7 +95,7 @@ class Windower:
 
         hops_in_window = -(-grid.window_samples // grid.hop_samples)
         self._levels: deque[Level] = deque(maxlen=hops_in_window)
-        self._meter = LevelMeter(log_mel.spec.sample_rate, level_offset_db)
+        self._meter = LevelMeter(weighting, level_offset_db)
         self._log_mels: Array
         self._hops: _HopLevels
         self._begin_at(0, channels=1)

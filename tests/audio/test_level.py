@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.audio.level import FLOOR_DB, LevelMeter, a_weighting_db
+from monitor.audio.level import FLOOR_DB, AWeighting, LevelMeter, a_weighting_db
 from monitor.audio.ring import Samples
 from tests.support.signals import RATE, cut, noise, silence, sine
 
@@ -37,7 +37,7 @@ def power(decibels: list[float]) -> float:
 
 
 def test_a_full_scale_sine_has_3_db_less_than_full_scale() -> None:
-    level = LevelMeter(RATE, 0.0).measure(sine(1000, 1.0))
+    level = LevelMeter(AWeighting(RATE), 0.0).measure(sine(1000, 1.0))
 
     assert level.level_dbfs == pytest.approx(-3.01, abs=0.01)
     assert level.laeq_db == pytest.approx(-3.01, abs=0.02)
@@ -45,8 +45,8 @@ def test_a_full_scale_sine_has_3_db_less_than_full_scale() -> None:
 
 def test_twice_the_amplitude_is_6_db_more() -> None:
     samples = noise(1.0, rms=0.1)
-    once = LevelMeter(RATE, 0.0).measure(samples)
-    twice = LevelMeter(RATE, 0.0).measure(2 * samples)
+    once = LevelMeter(AWeighting(RATE), 0.0).measure(samples)
+    twice = LevelMeter(AWeighting(RATE), 0.0).measure(2 * samples)
 
     assert twice.level_dbfs - once.level_dbfs == pytest.approx(6.02, abs=0.01)
     assert twice.laeq_db - once.laeq_db == pytest.approx(6.02, abs=0.01)
@@ -54,15 +54,15 @@ def test_twice_the_amplitude_is_6_db_more() -> None:
 
 def test_the_offset_moves_the_weighted_level_alone() -> None:
     samples = noise(1.0)
-    plain = LevelMeter(RATE, 0.0).measure(samples)
-    moved = LevelMeter(RATE, 94.0).measure(samples)
+    plain = LevelMeter(AWeighting(RATE), 0.0).measure(samples)
+    moved = LevelMeter(AWeighting(RATE), 94.0).measure(samples)
 
     assert moved.level_dbfs == plain.level_dbfs
     assert moved.laeq_db == pytest.approx(plain.laeq_db + 94)
 
 
 def test_digital_silence_stands_on_the_floor() -> None:
-    level = LevelMeter(RATE, 94.0).measure(silence(1.0, channels=2))
+    level = LevelMeter(AWeighting(RATE), 94.0).measure(silence(1.0, channels=2))
 
     assert level.level_dbfs == FLOOR_DB
     assert level.laeq_db == FLOOR_DB + 94
@@ -70,8 +70,8 @@ def test_digital_silence_stands_on_the_floor() -> None:
 
 def test_two_equal_channels_are_as_loud_as_one() -> None:
     samples = noise(1.0)
-    mono = LevelMeter(RATE, 0.0).measure(samples)
-    stereo = LevelMeter(RATE, 0.0).measure(np.repeat(samples, 2, axis=0))
+    mono = LevelMeter(AWeighting(RATE), 0.0).measure(samples)
+    stereo = LevelMeter(AWeighting(RATE), 0.0).measure(np.repeat(samples, 2, axis=0))
 
     assert stereo.level_dbfs == pytest.approx(mono.level_dbfs, abs=1e-4)
     assert stereo.laeq_db == pytest.approx(mono.laeq_db, abs=1e-4)
@@ -79,8 +79,8 @@ def test_two_equal_channels_are_as_loud_as_one() -> None:
 
 def test_one_silent_channel_of_two_is_3_db_less() -> None:
     samples = noise(1.0)
-    mono = LevelMeter(RATE, 0.0).measure(samples)
-    half = LevelMeter(RATE, 0.0).measure(
+    mono = LevelMeter(AWeighting(RATE), 0.0).measure(samples)
+    half = LevelMeter(AWeighting(RATE), 0.0).measure(
         np.concatenate([samples, np.zeros_like(samples)])
     )
 
@@ -105,7 +105,7 @@ def test_the_curve_is_that_of_the_standard(frequency: float, weighting: float) -
 def test_a_sine_is_weighted_as_by_the_standard(
     rate: int, frequency: float, weighting: float
 ) -> None:
-    meter = LevelMeter(rate, 0.0)
+    meter = LevelMeter(AWeighting(rate), 0.0)
     blocks = hops(sine(frequency, 2.0, sample_rate=rate), rate // 2)
     levels = [meter.measure(block).laeq_db for block in blocks]
     # The table is rounded to 0.1 dB.
@@ -119,7 +119,7 @@ def test_the_energies_of_hops_add_up() -> None:
     for start in range(HOP, 3 * HOP, 1777):
         samples = silence(5 * HOP / RATE)
         samples[:, start : start + burst.shape[1]] = burst
-        meter = LevelMeter(RATE, 0.0)
+        meter = LevelMeter(AWeighting(RATE), 0.0)
         levels = [meter.measure(hop) for hop in hops(samples)][1:]
         assert power([level.level_dbfs for level in levels]) == pytest.approx(
             float(np.mean(samples[:, HOP:] ** 2)), rel=1e-4
@@ -136,7 +136,7 @@ def test_the_weighted_energy_is_that_of_the_weighted_signal() -> None:
     spectrum *= 10 ** (a_weighting_db(frequency) / 20)
     expected = 10 * np.log10(np.mean(np.fft.irfft(spectrum) ** 2))
 
-    meter = LevelMeter(RATE, 0.0)
+    meter = LevelMeter(AWeighting(RATE), 0.0)
     levels = [meter.measure(hop).laeq_db for hop in hops(samples)]
 
     assert 10 * np.log10(power(levels)) == pytest.approx(expected, abs=0.05)
@@ -149,7 +149,7 @@ def test_the_level_of_the_newest_hop_does_not_depend_on_the_length_of_earlier_on
 ) -> None:
     samples = noise(7.0, channels=channels)
     start = -(-sum(sizes) // HOP) * HOP  # the next one on the grid of hops
-    whole, parts = LevelMeter(RATE, 0.0), LevelMeter(RATE, 0.0)
+    whole, parts = LevelMeter(AWeighting(RATE), 0.0), LevelMeter(AWeighting(RATE), 0.0)
     if start:
         whole.measure(samples[:, :start])
     for block in cut(samples[:, :start], sizes):
@@ -161,7 +161,7 @@ def test_the_level_of_the_newest_hop_does_not_depend_on_the_length_of_earlier_on
 
 
 def test_too_few_samples_for_a_frame_leave_the_weighted_level() -> None:
-    meter = LevelMeter(RATE, 0.0)
+    meter = LevelMeter(AWeighting(RATE), 0.0)
     before = meter.measure(noise(1.0))
     after = meter.measure(silence(0.001))
 
@@ -170,7 +170,7 @@ def test_too_few_samples_for_a_frame_leave_the_weighted_level() -> None:
 
 
 def test_a_meter_begins_anew_with_other_channels() -> None:
-    used, new = LevelMeter(RATE, 94.0), LevelMeter(RATE, 94.0)
+    used, new = LevelMeter(AWeighting(RATE), 94.0), LevelMeter(AWeighting(RATE), 94.0)
     used.measure(noise(1.0, rms=0.5))
     used.restart()
     short, stereo = silence(0.01, channels=2), noise(1.0, channels=2)

@@ -13,7 +13,7 @@ import pytest
 
 from monitor.audio.conditioning import Conditioner
 from monitor.audio.dropouts import DropoutDetector, GapJoiner
-from monitor.audio.level import LevelMeter
+from monitor.audio.level import AWeighting, LevelMeter
 from monitor.audio.timeline import Timeline
 from monitor.config.config import Config
 from monitor.detection.detector import Detector
@@ -64,7 +64,7 @@ def steps_of(path: Path | None) -> dict[str, Callable[[], object]]:
     spec, classifier = model.spec, Classifier(model, "cpu")
     engine, stream = OnnxEngine(model), Stream()
     frames = IncrementalLogMel(LogMel(spec), channels=1)
-    meter = LevelMeter(spec.sample_rate, 0.0)
+    meter = LevelMeter(AWeighting(spec.sample_rate), 0.0)
     hop = HOP_FRAMES * spec.hop_length
     samples = noise(hop / spec.sample_rate, rms=0.05)
     window = seeded_windows(1, channels=1)

@@ -1,5 +1,6 @@
 """Samples become the same records whatever way they arrive."""
 
+import tracemalloc
 from dataclasses import replace
 from itertools import pairwise
 
@@ -273,3 +274,17 @@ def test_below_the_level_gate_the_network_does_not_run(classifier, monkeypatch):
         if not frame.is_computed:
             assert set(frame.scores) == {0.0}
             assert all(start == stop for start, stop in frame.spans)
+
+
+def test_a_further_source_has_no_buffers_of_the_transforms(classifier):
+    tracemalloc.start()
+    try:
+        taken = []
+        for count in (1, 9):
+            before, _ = tracemalloc.get_traced_memory()
+            pipeline = make_pipeline(classifier, tuple(map(str, range(count))))
+            taken.append(tracemalloc.get_traced_memory()[0] - before)
+            del pipeline
+    finally:
+        tracemalloc.stop()
+    assert (taken[1] - taken[0]) / 8 < 64 * 1024

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.audio.level import AWeighting
 from monitor.audio.timeline import Block
 from monitor.config.detection import DetectionSettings
 from monitor.detection.rules import resolve_rules
@@ -51,7 +52,8 @@ def score_stream(
         (hops, labels); (0, 0) if the stream is shorter than a window.
     """
     grid = WindowGrid.of(spec, detection.hop_frames)
-    windowing = Windower(LogMel(spec), grid, level_offset_db=0.0)
+    weighting = AWeighting(spec.sample_rate)
+    windowing = Windower(LogMel(spec), weighting, grid, level_offset_db=0.0)
     found: list[Array] = []
     start = 0
     for block in blocks:
