@@ -17,7 +17,7 @@ LEFT_OUT: frozenset[GapReason] = frozenset({"overload", "overrun"})
 """Reasons of gaps that the analysis made, or a device that was not read in time."""
 
 LEAST_LEFT_OUT = 0.001
-"""Share of a minute that was left out at least, where a source is heard in part."""
+"""Share of a minute that was left out at least, where a source is analysed in part."""
 
 DEAFENING: frozenset[HealthKind] = frozenset(
     {"digital-silence", "no-signal", "stuck-channel", "repetition", "canary"}
@@ -199,7 +199,7 @@ class Statistics:
         }
 
     @property
-    def heard_in_part(self) -> list[SourceStatistics]:
+    def analysed_in_part(self) -> list[SourceStatistics]:
         """Sources of which something was left out lately, the worst first."""
         found = [each for each in self.sources if each.left_out >= LEAST_LEFT_OUT]
         return sorted(found, key=lambda each: each.left_out, reverse=True)

@@ -18,8 +18,9 @@ class Ring:
     to overwrite before it touches them, and the reader looks at the announcement
     before and after it copies: a copy into which the writer ran is thrown away.
 
-    Samples of 16 bits take two bytes each; the first that has more, because the source
-    has or is resampled, makes it four for all.  No sample is ever rounded.
+    Samples take two bytes each for as long as all of them have 16 bits.  From the first
+    one that has more (from a source of 24 bits, or a resampled one) all of them take
+    four.  None is ever rounded.
     """
 
     def __init__(self, channels: int, capacity: int, start: int = 0) -> None:

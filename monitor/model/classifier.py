@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from monitor.errors import UsageError
 from monitor.extras import missing_extra, require_extra
-from monitor.model.engines import MISSING, Array, Engine, EngineError, Place
+from monitor.model.engines import MISSING, Array, Engine, EngineError, WindowPlace
 from monitor.model.golden import golden_vector
 from monitor.model.model_file import Model, check_golden
 
@@ -94,7 +94,9 @@ class Classifier:
         """The engine in use: `onnx` or `torch`."""
         return self._engine.name
 
-    def classify(self, windows: Array, places: Sequence[Place] = ()) -> Classification:
+    def classify(
+        self, windows: Array, places: Sequence[WindowPlace] = ()
+    ) -> Classification:
         """Score a batch of windows.
 
         Args:
@@ -196,6 +198,7 @@ def active_spans(activity: Activity) -> NDArray[np.int64]:
     spans = []
     for number, highest in enumerate(activity.argmax(axis=-1).ravel().tolist()):
         row = pause + inactive[number * columns : (number + 1) * columns] + pause
+        # A search in bytes is one call; numpy would need several for each row.
         inside = highest + len(pause)
         start = row.rfind(pause, 0, inside)
         spans.append((start, row.find(pause, inside) - len(pause)))

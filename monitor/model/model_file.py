@@ -23,7 +23,7 @@ from monitor.model.card import (
     open_model_file,
     read_card,
 )
-from monitor.model.engines import Engine, EngineError, Stream
+from monitor.model.engines import Engine, EngineError, WindowHistory, WindowPlace
 from monitor.model.golden import Golden, difference, golden_vector
 from monitor.spec import ModelSpec
 
@@ -180,9 +180,9 @@ def _mono_fault(engine: Engine, computed: Golden) -> str | None:
 
 def _stream_fault(engine: Engine, computed: Golden, shift: int) -> str | None:
     """Compare a window that follows another one with the same window alone."""
-    window, stream = computed.log_mel[None], Stream()
-    engine.run(np.roll(window, shift, axis=-1), [(stream, 0)])
-    following = engine.run(window, [(stream, shift)])
+    window, history = computed.log_mel[None], WindowHistory()
+    engine.run(np.roll(window, shift, axis=-1), [WindowPlace(history, 0)])
+    following = engine.run(window, [WindowPlace(history, shift)])
     here = Golden(computed.log_mel, *(each[0] for each in following))
     fault = difference(here, computed)
     return None if fault is None else f"a window after another: {fault}"

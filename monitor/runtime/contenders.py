@@ -22,7 +22,7 @@ from monitor.errors import SoundMonitorError, UsageError
 from monitor.extras import pip_install, require_extra
 from monitor.memory import resident_bytes
 from monitor.model.classifier import Classifier
-from monitor.model.engines import Stream
+from monitor.model.engines import WindowHistory, WindowPlace
 from monitor.model.frontend import IncrementalLogMel, LogMel
 from monitor.model.model_file import load_model
 from monitor.runtime.pipeline import build_pipeline
@@ -86,11 +86,11 @@ def samples_to_scores(classifier: Classifier) -> Work:
     hop = Config().detection.hop_frames * spec.hop_length
     samples = _noise(1, hop)
     window = np.zeros((1, spec.n_mels, spec.window_frames), np.float32)
-    stream = Stream()
+    history = WindowHistory()
 
     def step() -> None:
         nonlocal window
-        place = stream, frames.next_frame
+        place = WindowPlace(history, frames.next_frame)
         joined = np.concatenate([window, frames.push(samples)], axis=-1)
         window = joined[..., -spec.window_frames :]
         classifier.classify(window[None], [place])

@@ -10,8 +10,8 @@ LATE_HOPS = 2
 """Work that takes longer than so many hops is not begun: windows are left out."""
 
 MOST_WINDOWS = 32
-"""Windows of several sources that are analysed together: their records need not wait
-for those of all."""
+"""Windows that are analysed together.  The records of these sources are written then,
+before the other sources are analysed."""
 
 LONGEST_GAP_SECONDS = 30.0
 OVER_SECONDS = 5.0

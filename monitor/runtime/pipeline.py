@@ -19,7 +19,7 @@ from monitor.detection.hysteresis import Horizon
 from monitor.detection.rules import LabelRule, resolve_rules
 from monitor.errors import ConfigError
 from monitor.model.classifier import Activity, Classifier, active_spans, span_samples
-from monitor.model.engines import Place, Stream
+from monitor.model.engines import WindowHistory, WindowPlace
 from monitor.model.frontend import LogMel
 from monitor.records import EndReason, Gap, PlacedRecord, ScoreFrame
 from monitor.runtime.windowing import Window, Windower, WindowGrid
@@ -73,7 +73,7 @@ class Pipeline:
             source: Windower(log_mel, weighting, self.grid, offset_db)
             for source, offset_db in level_offsets_db.items()
         }
-        self._streams = {source: Stream() for source in self._windowers}
+        self._histories = {source: WindowHistory() for source in self._windowers}
         self._session = session
         self._detectors = {source: self._detector(source) for source in self._windowers}
 
@@ -207,8 +207,9 @@ class Pipeline:
                 )
         return iter([frames[index] for index in range(len(pending))])
 
-    def _place(self, source: str, window: Window) -> Place:
-        return self._streams[source], window.start // self.classifier.spec.hop_length
+    def _place(self, source: str, window: Window) -> WindowPlace:
+        first_frame = window.start // self.classifier.spec.hop_length
+        return WindowPlace(self._histories[source], first_frame)
 
     def _silent_frame(self, source: str, window: Window) -> ScoreFrame:
         count = len(self.classifier.labels)

@@ -236,7 +236,7 @@ def _sentence(statistics: Statistics | None, age_seconds: float, utc: datetime) 
         sentence = f"listening to all {len(names)} sources"
     else:
         sentence = f"listening to {', '.join(names)}"
-    for worst in statistics.heard_in_part[:1]:
+    for worst in statistics.analysed_in_part[:1]:
         share = f"{percent(worst.left_out)} of {worst.source} in the latest minute"
         sentence += f"; this machine is too slow: windows are left out ({share})"
     troubles = [

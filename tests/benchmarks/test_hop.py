@@ -18,7 +18,7 @@ from monitor.audio.timeline import Timeline
 from monitor.config.config import Config
 from monitor.detection.detector import Detector
 from monitor.model.classifier import Classifier, active_spans
-from monitor.model.engines import Stream
+from monitor.model.engines import WindowHistory, WindowPlace
 from monitor.model.engines.onnx import OnnxEngine
 from monitor.model.frontend import IncrementalLogMel, LogMel
 from monitor.model.model_file import load_model, write_model
@@ -62,7 +62,7 @@ def parts(
 def steps_of(path: Path | None) -> dict[str, Callable[[], object]]:
     model = load_model(path)
     spec, classifier = model.spec, Classifier(model, "cpu")
-    engine, stream = OnnxEngine(model), Stream()
+    engine, history = OnnxEngine(model), WindowHistory()
     frames = IncrementalLogMel(LogMel(spec), channels=1)
     meter = LevelMeter(AWeighting(spec.sample_rate), 0.0)
     hop = HOP_FRAMES * spec.hop_length
@@ -74,7 +74,7 @@ def steps_of(path: Path | None) -> dict[str, Callable[[], object]]:
     starts = iter(range(0, 10**9, hop))
 
     def follow() -> None:
-        engine.run(window, [(stream, stream.first_frame + HOP_FRAMES)])
+        engine.run(window, [WindowPlace(history, history.first_frame + HOP_FRAMES)])
 
     def detect() -> None:
         start = next(starts)

@@ -9,7 +9,7 @@ import pytest
 
 from monitor.errors import ModelFileError
 from monitor.model.classifier import Classifier
-from monitor.model.engines import Stream
+from monitor.model.engines import WindowHistory, WindowPlace
 from monitor.model.engines.onnx import OnnxEngine, _WindowMaps
 from monitor.model.engines.torch import TorchEngine
 from monitor.model.frontend import Array, LogMel
@@ -81,15 +81,15 @@ def test_a_window_that_follows_another_has_the_same_scores_to_the_last_bit(
 ) -> None:
     frames = np.concatenate(seeded_windows(3, channels), axis=-1)
     sounds = np.stack([frames[..., at : at + 344] for at in FIRST_FRAMES])
-    stream = Stream()
-    places = [(stream, at) for at in FIRST_FRAMES]
+    history = WindowHistory()
+    places = [WindowPlace(history, at) for at in FIRST_FRAMES]
     light, _ = engines
     apart = light.run(sounds)
     one_by_one = [
         light.run(window[None], [place])
         for window, place in zip(sounds, places, strict=True)
     ]
-    together = light.run(sounds, [(Stream(), 0), *places[1:]])
+    together = light.run(sounds, [WindowPlace(WindowHistory(), 0), *places[1:]])
     for number, expected in enumerate(apart):
         found = np.concatenate([part[number] for part in one_by_one])
         np.testing.assert_array_equal(found, expected)
@@ -108,9 +108,9 @@ def test_the_layers_before_the_first_gate_compute_few_frames_of_a_following_wind
         return compute(self, log_mel)
 
     monkeypatch.setattr(_WindowMaps, "_compute", counting)
-    stream = Stream()
+    history = WindowHistory()
     OnnxEngine(stored_model(preset)).run(
-        seeded_windows(3), [(stream, 0), (stream, 48), (stream, 2000)]
+        seeded_windows(3), [WindowPlace(history, at) for at in (0, 48, 2000)]
     )
     assert computed == [344, frames, 344]
 

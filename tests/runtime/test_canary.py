@@ -15,7 +15,7 @@ from monitor.audio.sources.demo import LABELS, render_sound
 from monitor.config.audio import CanaryLabel
 from monitor.config.load import parse_config
 from monitor.model.classifier import Classification, Classifier
-from monitor.model.engines import Place
+from monitor.model.engines import WindowPlace
 from monitor.model.frontend import Array
 from monitor.model.model_file import Model, load_model
 from monitor.model.trained import to_stored
@@ -92,7 +92,9 @@ class Counting(Classifier):
         self.counts: list[int] = []
         super().__init__(model, "cpu", 1)
 
-    def classify(self, windows: Array, places: Sequence[Place] = ()) -> Classification:
+    def classify(
+        self, windows: Array, places: Sequence[WindowPlace] = ()
+    ) -> Classification:
         self.counts.append(len(windows))
         return super().classify(windows, places)
 
@@ -122,7 +124,9 @@ def test_one_window_is_computed_per_report_and_none_with_a_backlog(
 class Weightless(Classifier):
     """A network whose weights were zeroed."""
 
-    def classify(self, windows: Array, places: Sequence[Place] = ()) -> Classification:
+    def classify(
+        self, windows: Array, places: Sequence[WindowPlace] = ()
+    ) -> Classification:
         result = super().classify(windows, places)
         return Classification(
             np.full_like(result.scores, 0.02), np.full_like(result.activity, 0.02)
@@ -207,7 +211,7 @@ def test_an_event_that_begins_too_late_is_found(intact: Classifier) -> None:
 def test_scores_that_are_not_finite_are_found(model: Model, scores: float) -> None:
     class Broken(Classifier):
         def classify(
-            self, windows: Array, places: Sequence[Place] = ()
+            self, windows: Array, places: Sequence[WindowPlace] = ()
         ) -> Classification:
             result = super().classify(windows, places)
             return Classification(result.scores * scores, result.activity)
@@ -220,7 +224,7 @@ def test_scores_that_are_not_finite_are_found(model: Model, scores: float) -> No
 def test_an_unexpected_exception_is_found_and_ends_nothing(model: Model) -> None:
     class Broken(Classifier):
         def classify(
-            self, windows: Array, places: Sequence[Place] = ()
+            self, windows: Array, places: Sequence[WindowPlace] = ()
         ) -> Classification:
             raise RuntimeError("out of order")
 
@@ -240,7 +244,7 @@ def test_success_clears_what_failure_raised(model: Model) -> None:
         is_broken = True
 
         def classify(
-            self, windows: Array, places: Sequence[Place] = ()
+            self, windows: Array, places: Sequence[WindowPlace] = ()
         ) -> Classification:
             result = super().classify(windows, places)
             return Classification(result.scores * (not self.is_broken), result.activity)

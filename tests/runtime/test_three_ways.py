@@ -32,7 +32,7 @@ ENGINES = ("onnx", "torch")
 
 
 @dataclass(frozen=True)
-class Heard:
+class Analysed:
     """What one engine made of the street."""
 
     live: list[PlacedRecord]
@@ -81,7 +81,7 @@ def analysed(records: list[Timed]) -> list[PlacedRecord]:
 
 
 @pytest.fixture(scope="module")
-def heard(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Heard]:
+def of_engine(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Analysed]:
     samples, found = street(), {}
     for engine in ENGINES:
         folder = tmp_path_factory.mktemp(engine)
@@ -96,7 +96,7 @@ def heard(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Heard]:
         gate = CONFIG.detection.level_gate_dbfs
         with open_to_read(folder / "monitor.db") as reader:
             again = replay(reader, lambda _, rules=rules: rules, gate, None, None)
-        found[engine] = Heard(analysed(live), analysed(recording.records), again)
+        found[engine] = Analysed(analysed(live), analysed(recording.records), again)
     return found
 
 
@@ -107,9 +107,9 @@ def events(records: list[PlacedRecord]) -> list[tuple[str, int, int, str]]:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_live_run_and_a_recording_give_the_same_records_to_the_last_bit(
-    heard: dict[str, Heard], engine: str
+    of_engine: dict[str, Analysed], engine: str
 ) -> None:
-    live, recording = heard[engine].live, heard[engine].recording
+    live, recording = of_engine[engine].live, of_engine[engine].recording
     count = min(len(live), len(recording))
     assert live[:count] == recording[:count]
     assert len(live) - count <= 1  # the last block of the card
@@ -118,18 +118,18 @@ def test_a_live_run_and_a_recording_give_the_same_records_to_the_last_bit(
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_replay_gives_the_events_of_the_live_run(
-    heard: dict[str, Heard], engine: str
+    of_engine: dict[str, Analysed], engine: str
 ) -> None:
-    again = heard[engine].replay
+    again = of_engine[engine].replay
     assert (again.comes, again.goes) == ([], [])
     replayed = [it.record for it in again.stays]
-    assert events(replayed) == events(heard[engine].live)
+    assert events(replayed) == events(of_engine[engine].live)
 
 
 def test_the_engines_give_the_same_events_and_nearly_the_same_scores(
-    heard: dict[str, Heard],
+    of_engine: dict[str, Analysed],
 ) -> None:
-    light, reference = (heard[engine].recording for engine in ENGINES)
+    light, reference = (of_engine[engine].recording for engine in ENGINES)
     assert events(light) == events(reference)
     scores = [
         np.array([it.scores for it in records if isinstance(it, ScoreFrame)])

@@ -11,7 +11,7 @@ from monitor.clock import SampleClock
 from monitor.config.detection import DetectionSettings, LabelSettings
 from monitor.detection.rules import resolve_rules
 from monitor.model.classifier import Classification
-from monitor.model.engines import Place
+from monitor.model.engines import WindowPlace
 from monitor.model.frontend import Array
 from monitor.records import Event, Gap, Health, Onset, Record, ScoreFrame
 from monitor.runtime.overload import MOST_WINDOWS
@@ -35,7 +35,9 @@ class SlowClassifier(LoudnessClassifier):
         self.seconds = seconds
         self.passes = passes
 
-    def classify(self, windows: Array, places: Sequence[Place] = ()) -> Classification:
+    def classify(
+        self, windows: Array, places: Sequence[WindowPlace] = ()
+    ) -> Classification:
         self.passes(self.seconds * len(windows))
         return super().classify(windows, places)
 

@@ -8,7 +8,7 @@ import numpy as np
 from monitor.config.detection import DetectionSettings, LabelSettings
 from monitor.detection.rules import resolve_rules
 from monitor.model.classifier import Classification
-from monitor.model.engines import Place
+from monitor.model.engines import WindowPlace
 from monitor.model.frontend import Array
 from monitor.runtime.pipeline import Pipeline
 from monitor.spec import ModelSpec
@@ -40,7 +40,9 @@ class LoudnessClassifier:
     compute_device = "cpu"
     failed_compute_device = None
 
-    def classify(self, windows: Array, places: Sequence[Place] = ()) -> Classification:
+    def classify(
+        self, windows: Array, places: Sequence[WindowPlace] = ()
+    ) -> Classification:
         levels = windows.mean(axis=(1, 2))  # (batch, frames)
         activity = np.where(levels >= LOUD_DB, 0.95, 0.01).astype(np.float32)
         return Classification(activity.max(axis=1, keepdims=True), activity[:, None])

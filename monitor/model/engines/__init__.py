@@ -1,7 +1,7 @@
 """Inference engines: ONNX Runtime on the CPU, torch where it is installed."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,19 +11,26 @@ from monitor.errors import SoundMonitorError
 Array = NDArray[np.float32]
 
 
-class Stream:
-    """The windows of one source, whose overlap an engine need not compute again."""
+class WindowHistory:
+    """The newest window of a source; an engine need not compute its overlap again."""
 
     def __init__(self) -> None:
         self.first_frame = 0
-        """Of the newest window."""
+        """Absolute index of its first frame."""
 
         self.maps: Array | None = None
-        """What the engine keeps of it; None: nothing."""
+        """What the engine keeps of it, float32, (1, features, bands, columns); None:
+        nothing."""
 
 
-Place = tuple[Stream, int]
-"""The stream of a window, and the absolute index of its first frame."""
+class WindowPlace(NamedTuple):
+    """Where a window lies in the sound of its source."""
+
+    history: WindowHistory
+    """The windows of the source before it."""
+
+    first_frame: int
+    """Absolute index of its first frame."""
 
 
 class Engine(Protocol):
@@ -36,14 +43,14 @@ class Engine(Protocol):
     """`cpu`, `cuda` or `mps`."""
 
     def run(
-        self, windows: Array, places: Sequence[Place] = (), /
+        self, windows: Array, places: Sequence[WindowPlace] = (), /
     ) -> tuple[Array, Array]:
         """Compute the scores of log-mel windows.
 
         Args:
             windows: float32, (batch, channels, n_mels, frames), dB; one channel counts
                 as two equal ones.
-            places: One for each window, those of a stream in order; the scores are the
+            places: One for each window, those of a source in order; the scores are the
                 same without.
 
         Returns:

@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 
 from monitor.errors import ModelFileError
-from monitor.model.engines import Array, EngineError, Place
+from monitor.model.engines import Array, EngineError, WindowPlace
 from monitor.model.graph_check import graph_fault
 from monitor.model.model_file import Model
 
@@ -53,7 +53,7 @@ class OnnxEngine:
         }
 
     def run(
-        self, windows: Array, places: Sequence[Place] = (), /
+        self, windows: Array, places: Sequence[WindowPlace] = (), /
     ) -> tuple[Array, Array]:
         """Score the windows one by one."""
         channels = windows.shape[1]
@@ -61,7 +61,7 @@ class OnnxEngine:
             # A network that averages the channels has one graph, for their mean.
             windows, channels = windows.mean(axis=1, keepdims=True), 1
         maps = self._maps[channels]
-        places_of: Sequence[Place | None] = places or [None] * len(windows)
+        places_of: Sequence[WindowPlace | None] = places or [None] * len(windows)
         try:
             parts = [
                 self._scores.run(OUTPUTS, {MAPS: maps.of(window[None], place)})
@@ -86,6 +86,9 @@ class _WindowMaps:
     Column `k` depends on the frames from `k * stride - reach` to `k * stride + reach`.
     A window has the columns of the one before, but for those at its edges, which its
     padding reaches.
+
+    Raises:
+        ModelFileError: The graph cannot be used, or is not one of the card.
     """
 
     def __init__(self, model: Model, channels: int, threads: int) -> None:
@@ -105,24 +108,24 @@ class _WindowMaps:
         self._edge = -(-reach // stride)
         self._right_edge = (spec.window_frames - 1 - reach) // stride + 1
         self._columns = -(-spec.window_frames // stride)
-        # Columns beyond the left edge, so many that it does not reach what follows.
+        # The frames on which the columns at the left edge depend, as whole columns.
         self._left_frames = -(-(self._edge * stride - stride + reach + 1) // stride)
         self._left_frames *= stride
 
-    def of(self, window: Array, place: Place | None) -> Array:
+    def of(self, window: Array, place: WindowPlace | None) -> Array:
         """Compute the maps of a window, (1, features, bands, columns)."""
         if place is None:
             return self._compute(window)
-        stream, first_frame = place
-        before, shift = stream.maps, first_frame - stream.first_frame
-        stream.first_frame, stream.maps = first_frame, None
+        history, first_frame = place
+        before, shift = history.maps, first_frame - history.first_frame
+        history.first_frame, history.maps = first_frame, None
         moved, rest = divmod(shift, self._stride)
         right = (self._right_edge - moved - self._edge) * self._stride
         if before is None or moved <= 0 or rest or right <= self._left_frames:
             maps = self._compute(window)
         else:
             maps = self._follow(before, window, moved, right)
-        stream.maps = maps
+        history.maps = maps
         return maps
 
     def _follow(self, before: Array, window: Array, moved: int, right: int) -> Array:
@@ -176,7 +179,11 @@ def _check(
     values: Sequence[onnxruntime.NodeArg],
     expected: dict[str, Shape],
 ) -> None:
-    """Reject a graph that takes or gives other values than one of its card."""
+    """Reject a graph that takes or gives other values than one of its card.
+
+    Raises:
+        ModelFileError: It does.
+    """
     found = {each.name: each.shape for each in values}
     if found != expected:
         raise ModelFileError(

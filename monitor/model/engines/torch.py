@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from monitor.model.engines import MISSING, Array, EngineError, Place
+from monitor.model.engines import MISSING, Array, EngineError, WindowPlace
 from monitor.model.networks.base import Network, Output, to_scores
 
 # A GPU selects and compiles kernels for each new shape.
@@ -48,7 +48,7 @@ class TorchEngine:
 
     @torch.inference_mode()
     def run(
-        self, windows: Array, _places: Sequence[Place] = (), /
+        self, windows: Array, _places: Sequence[WindowPlace] = (), /
     ) -> tuple[Array, Array]:
         """Score the windows in padded batches, each as a whole."""
         given = torch.from_numpy(np.ascontiguousarray(windows))

@@ -27,7 +27,7 @@ class _Maps(nn.Sequential):
     the same, but for the columns that the padding of the windows reaches.
     """
 
-    def attributes(self) -> dict[str, int]:
+    def stride_and_reach(self) -> dict[str, int]:
         """Frames from a column to the next, and to the farthest that it depends on."""
         stride, reach = 1, 0
         for layer in self.modules():
@@ -98,7 +98,7 @@ def _has_gate(layer: nn.Module) -> bool:
 def _export_maps(to_maps: _Maps, spec: ModelSpec, channels: int) -> bytes:
     example = torch.zeros(1, channels, spec.n_mels, spec.window_frames)
     model = _export(to_maps, example, "log_mel", ["maps"], {3: "frames"})
-    for name, value in to_maps.attributes().items():
+    for name, value in to_maps.stride_and_reach().items():
         model.metadata_props.add(key=name, value=str(value))
     return bytes(model.SerializeToString())
 
