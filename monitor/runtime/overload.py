@@ -22,6 +22,9 @@ _STEPS = 3
 machine that slept or another program, says nothing about the next ones."""
 
 
+_ROUNDING = 1e-9
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     """Sources that are analysed together."""
@@ -41,12 +44,28 @@ class LoadShedding:
 
     def __init__(self) -> None:
         """Begin without an idea of what a window costs: the first step takes all."""
-        self._window_seconds: deque[float] = deque(maxlen=_STEPS)
+        self._computed_seconds: deque[float] = deque(maxlen=_STEPS)
+        self._quiet_seconds: deque[float] = deque(maxlen=_STEPS)
+        self._computed_share: dict[str, float] = {}
 
-    def add_turn(self, seconds: float, windows: int) -> None:
-        """Count the time in which so many windows were analysed."""
-        if windows:
-            self._window_seconds.append(seconds / windows)
+    def add_turn(
+        self, seconds: float, windows: Mapping[str, int], computed: Mapping[str, int]
+    ) -> None:
+        """Count the time of a turn.
+
+        Args:
+            seconds: What it took.
+            windows: Windows by source, also those below the level gate.
+            computed: Those for which the network ran; a source may be missing.
+        """
+        total, ran = sum(windows.values()), sum(computed.values())
+        if ran:
+            rest = (total - ran) * min(self._quiet_seconds, default=0.0)
+            self._computed_seconds.append(max(0.0, seconds - rest) / ran)
+        elif total:
+            self._quiet_seconds.append(seconds / total)
+        for name, count in windows.items():
+            self._computed_share[name] = computed.get(name, 0) / count
 
     def turns(self, due: Mapping[str, int], hop_seconds: float) -> list[Turn]:
         """Divide the sources that are due.
@@ -55,16 +74,27 @@ class LoadShedding:
             due: Windows that are due by source.
             hop_seconds: Time from one window to the next.
         """
-        cost = min(self._window_seconds, default=0.0)
-        in_time = LATE_HOPS * hop_seconds / cost if cost else float("inf")
-        if sum(due.values()) <= in_time:
+        late = LATE_HOPS * hop_seconds
+        costs = {name: self._window_seconds(name) for name in due}
+        if sum(costs[name] * count for name, count in due.items()) <= late:
             return whole_turns(due)
-        together = max(1, int(in_time))
-        names = list(due)
-        return [
-            Turn(names[first : first + together], max(1, together // len(names)))
-            for first in range(0, len(names), together)
-        ]
+        late *= 1 + _ROUNDING
+        most = max(1, int(late / sum(costs.values())))
+        turns: list[list[str]] = []
+        spent = 0.0
+        for name, seconds in costs.items():
+            spent += most * seconds
+            if not turns or spent > late:
+                turns.append([])
+                spent = most * seconds
+            turns[-1].append(name)
+        return [Turn(names, most) for names in turns]
+
+    def _window_seconds(self, source: str) -> float:
+        """Time for a window of a source that stays as loud as in its latest turn."""
+        quiet = min(self._quiet_seconds, default=0.0)
+        computed = min(self._computed_seconds, default=0.0)
+        return quiet + self._computed_share.get(source, 1.0) * computed
 
 
 def whole_turns(due: Mapping[str, int]) -> list[Turn]:

@@ -2,6 +2,7 @@
 
 import queue
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -322,15 +323,14 @@ class Worker:
         )
         if samples:
             self._meter.add_step(now - began, samples / self._parts.sample_rate)
-        # Those below the level gate cost next to nothing.
-        frames = (record for record in records if isinstance(record, ScoreFrame))
-        windows = sum(frame.is_computed for frame in frames)
-        self._shedding.add_turn(now - began, windows)
-        for record in records:
-            if isinstance(record, ScoreFrame):
-                sample_clock = self._parts.inputs[record.source].sample_clock
-                if sample_clock is not None:
-                    self._meter.add_latency(now - sample_clock.monotonic(record.stop))
+        frames = [record for record in records if isinstance(record, ScoreFrame)]
+        windows = Counter(frame.source for frame in frames)
+        computed = Counter(frame.source for frame in frames if frame.is_computed)
+        self._shedding.add_turn(now - began, windows, computed)
+        for frame in frames:
+            sample_clock = self._parts.inputs[frame.source].sample_clock
+            if sample_clock is not None:
+                self._meter.add_latency(now - sample_clock.monotonic(frame.stop))
 
     def _newest_sample(self, source: str) -> int | None:
         """Index after the newest sample of a source; the monitor counts like one."""

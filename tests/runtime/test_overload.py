@@ -17,10 +17,14 @@ HOP_SECONDS = 0.5
 RATE = 100
 
 
+def add_loud_turn(shed: LoadShedding, window_seconds: float) -> None:
+    shed.add_turn(10 * window_seconds, {"x": 10}, {"x": 10})
+
+
 def shedding(*window_seconds: float) -> LoadShedding:
     shed = LoadShedding()
     for seconds in window_seconds:
-        shed.add_turn(10 * seconds, 10)
+        add_loud_turn(shed, seconds)
     return shed
 
 
@@ -51,13 +55,40 @@ def test_one_step_that_was_held_up_is_no_overload() -> None:
     due = {"street": 40}
     held_up = shedding(0.01, 9.0, 9.0)
     assert held_up.turns(due, HOP_SECONDS) == [Turn(["street"], None)]
-    held_up.add_turn(90.0, 10)
+    add_loud_turn(held_up, 9.0)
     assert held_up.turns(due, HOP_SECONDS) == [Turn(["street"], 1)]
+
+
+def test_the_time_of_quiet_windows_is_not_counted_as_that_of_loud_ones() -> None:
+    shed = LoadShedding()
+    names = [f"quiet-{number}" for number in range(50)]
+    quiet, loud = dict.fromkeys(names, 1), {"loud": 1}
+    for _ in range(3):
+        shed.add_turn(50 * 0.001 + 0.01, quiet | loud, loud)
+    due = dict.fromkeys([*names, "loud"], 10)
+    turns = shed.turns(due, HOP_SECONDS)
+    assert [turn.most_windows for turn in turns] == [None] * len(turns)
+    # After turns without the loud one, what each of them costs is known.
+    shed.add_turn(50 * 0.001, quiet, {})
+    for _ in range(3):
+        shed.add_turn(50 * 0.001 + 0.01, quiet | loud, loud)
+    assert shed.turns({"loud": 90}, HOP_SECONDS) == [Turn(["loud"], None)]
+    assert shed.turns({"loud": 95}, HOP_SECONDS) == [Turn(["loud"], 90)]
+    assert shed.turns(dict.fromkeys(names, 19), HOP_SECONDS)[0].most_windows is None
+    assert shed.turns(dict.fromkeys(names, 21), HOP_SECONDS)[0].most_windows == 20
+
+
+def test_a_source_that_becomes_loud_is_counted_as_such_at_once() -> None:
+    shed = shedding(0.4)
+    shed.add_turn(0.001, {"street": 1}, {})
+    assert shed.turns({"street": 20}, HOP_SECONDS) == [Turn(["street"], None)]
+    shed.add_turn(0.4, {"street": 1}, {"street": 1})
+    assert shed.turns({"street": 20}, HOP_SECONDS) == [Turn(["street"], 2)]
 
 
 def test_before_the_first_window_and_without_any_nothing_is_left_out() -> None:
     shed = LoadShedding()
-    shed.add_turn(5.0, 0)
+    shed.add_turn(5.0, {}, {})
     assert shed.turns({"street": 40}, HOP_SECONDS) == [Turn(["street"], None)]
 
 
