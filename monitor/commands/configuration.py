@@ -11,6 +11,7 @@ from monitor.commands.configuration_file import (
     find_file,
     find_state_dir,
     read_file,
+    text_digest,
 )
 from monitor.config.audio import SourceSettings
 from monitor.config.config import Config
@@ -32,6 +33,9 @@ class Configuration:
 
     reason: str
     """Why this file was chosen."""
+
+    digest: str = ""
+    """That of its text; see `text_digest`."""
 
     @property
     def taken(self) -> str:
@@ -99,11 +103,11 @@ def load_again(
 
 
 def _load(path: Path | None, reason: str, environ: Mapping[str, str]) -> Configuration:
-    config = (
-        Config() if path is None else parse_config(read_file(path, reason), str(path))
-    )
+    text = None if path is None else read_file(path, reason)
+    config = Config() if text is None else parse_config(text, str(path))
     state_dir = find_state_dir(config.state_dir, environ)
-    return Configuration(config, state_dir, path, reason)
+    digest = "" if text is None else text_digest(text)
+    return Configuration(config, state_dir, path, reason, digest)
 
 
 def with_options(

@@ -3,6 +3,7 @@
 Imports nothing that takes time; `configuration` checks the settings.
 """
 
+import hashlib
 import os
 import sys
 from collections.abc import Mapping
@@ -56,6 +57,11 @@ def read_file(path: Path, reason: str) -> str:
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{path}:{line}: is not text in UTF-8") from None
+
+
+def text_digest(text: str) -> str:
+    """SHA-256 of the text of a configuration file, by which `status` knows it."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def socket_settings(path: Path | None, reason: str) -> tuple[str | None, str | None]:

@@ -82,7 +82,7 @@ def run(
 
     share_heap()
     configuration = load(config)
-    facts = DaemonFacts(configuration.taken)
+    facts = DaemonFacts(configuration.taken, configuration.digest)
 
     def chosen(configuration: "Configuration") -> "Config":
         return with_options(
@@ -96,7 +96,7 @@ def run(
         from monitor.runtime.reload import FreshConfig
 
         again = load_again(configuration)
-        return FreshConfig(chosen(again), again.state_dir, again.placed)
+        return FreshConfig(chosen(again), again.state_dir, again.placed, again.digest)
 
     settings = chosen(configuration)
     log_to_stderr()

@@ -11,7 +11,9 @@ from monitor.commands.configuration_file import (
     SYSTEM_FILE,
     find_file,
     find_state_dir,
+    read_file,
     socket_settings,
+    text_digest,
 )
 from monitor.commands.process import print_error, print_json, print_line, print_table
 from monitor.errors import ConfigError
@@ -44,7 +46,7 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> int:
     if path not in (None, SYSTEM_FILE):  # the service has another configuration
         paths = [each for each in paths if each != SERVICE_SOCKET]
     document = query_status(paths)
-    if path is not None and not _has_read(document, path):
+    if path is not None and not _has_read(document, path, reason):
         _report_faults(config, document)
     if as_json:
         print_json(document)
@@ -53,17 +55,13 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> int:
     return 0 if document["listening"] else 1
 
 
-def _has_read(document: Facts, path: Path) -> bool:
-    """Return True if the monitor has read the file as it is now, and so it is valid."""
+def _has_read(document: Facts, path: Path, reason: str) -> bool:
+    """Return True if the monitor has taken the file as it is now: so it is valid."""
+    known = document.get("configuration"), document.get("configuration_digest")
     try:
-        reload = document["reload"]
-        is_latest = reload is not None and reload["outcome"] == "taken"
-        read = _moment(reload["time"] if is_latest else document["since"])
-        changed = max(path.stat().st_ctime, path.lstat().st_ctime)
-        is_same_file = document["configuration"] == str(path.absolute())
-    except (LookupError, OSError, TypeError, ValueError):
+        return known == (str(path.absolute()), text_digest(read_file(path, reason)))
+    except (ConfigError, OSError):
         return False
-    return is_same_file and changed < read.timestamp()
 
 
 def _report_faults(chosen: Path | None, document: Facts) -> None:

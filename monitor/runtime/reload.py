@@ -67,6 +67,9 @@ class FreshConfig(NamedTuple):
     placed: Callable[[str], str] = str
     """Puts file and line before sentences about settings."""
 
+    digest: str = ""
+    """Of the text that was read; see `DaemonFacts`."""
+
 
 Reread = Callable[[], FreshConfig]
 """Reads the configuration again."""
@@ -117,7 +120,7 @@ class Reloader:
     def _run(self, stop: threading.Event) -> None:
         placed: Callable[[str], str] = str
         try:
-            config, state_dir, placed = self._reread()
+            config, state_dir, placed, digest = self._reread()
             contents = self._digest(config)
             is_same = self._is_same(config, state_dir, contents)
             plan = None if is_same else prepare(self._app, config, state_dir)
@@ -128,11 +131,11 @@ class Reloader:
         else:
             if plan is None:
                 self._reopen()
-                self._accept("nothing changed")
+                self._accept("nothing changed", digest)
             elif stop.is_set():
                 plan.close()
             else:
-                self._swap(plan, contents)
+                self._swap(plan, contents, digest)
         self._done()
 
     def _digest(self, config: Config) -> str:
@@ -146,7 +149,7 @@ class Reloader:
             and model_digest(config.model.file) == app.plan.model.digest
         )
 
-    def _swap(self, plan: Plan, contents: str) -> None:
+    def _swap(self, plan: Plan, contents: str, digest: str) -> None:
         """Swap between two steps of the worker, and wait for it."""
         app, before = self._app, self._app.plan
         leaving = app.sources.keys() - plan.continued(app.sources)
@@ -180,7 +183,7 @@ class Reloader:
             self._note(str(failure), is_taken=False)
             logger.error("nothing is stored until the next reload: %s", failure)
         if not failures:
-            self._accept(describe(before, plan))
+            self._accept(describe(before, plan), digest)
         # Free the parts that were replaced, and spare the collector the new ones, as
         # at the start: frozen objects are not freed for as long as the process lives.
         gc.unfreeze()
@@ -196,7 +199,8 @@ class Reloader:
             sentence,
         )
 
-    def _accept(self, sentence: str) -> None:
+    def _accept(self, sentence: str, digest: str) -> None:
+        self._app.environment.facts.configuration_digest = digest
         self._note(sentence, is_taken=True)
         logger.info("configuration reloaded: %s", sentence)
 

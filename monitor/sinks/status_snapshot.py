@@ -70,6 +70,9 @@ class DaemonFacts:
     configuration: str = ""
     """Path of the file, or a remark that there is none."""
 
+    configuration_digest: str = ""
+    """SHA-256 of the text in use, as it was read; empty: there is no file."""
+
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
     pid: int = field(default_factory=os.getpid)
     watchdog: Watchdog | None = None
@@ -139,6 +142,7 @@ class StatusTracker:
             "time": utc_text(utc),
             "since": utc_text(self._daemon.began),
             "configuration": self._daemon.configuration,
+            "configuration_digest": self._daemon.configuration_digest or None,
             "statistics_age_seconds": rounded(age, 1),
             "sources": _sources(statistics, listening),
             "latency_seconds": {
@@ -177,17 +181,21 @@ class StatusTracker:
         }
 
     def _stored(self) -> Document:
-        """Figures of the disk; null if it hangs, and with it the thread that reads."""
+        """Figures of the disk; null if it hangs, or no thread can be started."""
         with self._lock:
             reader = self._reader
             if reader is None or not reader.is_alive():
                 reader = self._reader = threading.Thread(
                     target=self._read_disk, name="status-disk", daemon=True
                 )
-                reader.start()
-        reader.join(DISK_SECONDS)
-        if not reader.is_alive():
-            return self._on_disk
+                try:
+                    reader.start()
+                except RuntimeError:  # the system has no more threads
+                    reader = self._reader = None
+        if reader is not None:
+            reader.join(DISK_SECONDS)
+            if not reader.is_alive():
+                return self._on_disk
         folder = str(self._settings.state_dir)
         unknown = {"free_bytes": None, "database_bytes": None}
         return {"outbox": None, "disk": {"state_dir": folder, **unknown}}

@@ -5,6 +5,7 @@ import errno
 import fcntl
 import json
 import logging
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 from time import sleep
 
 from monitor.sinks.sink import BackgroundThread, Sink
-from monitor.sinks.status_client import socket_address
+from monitor.sinks.status_client import no_answer, socket_address
 from monitor.sinks.status_snapshot import StatusTracker
 from monitor.statistics import Statistics
 
@@ -45,6 +46,7 @@ class StatusSocket(Sink):
         self._thread = BackgroundThread("status", self._run)
         self._listener: socket.socket | None = None
         self._problem = ""
+        self._has_failed = False
 
     def report(self, statistics: Statistics) -> None:
         """Take the newest statistics."""
@@ -81,8 +83,18 @@ class StatusSocket(Sink):
             # A client that is gone, or does not read, delays the next one no longer.
             with client, contextlib.suppress(OSError):
                 client.settimeout(ANSWER_SECONDS)
-                text = json.dumps(self._tracker.snapshot(), allow_nan=False)
-                client.sendall(text.encode("ascii") + b"\n")
+                client.sendall(self._answer().encode("ascii") + b"\n")
+
+    def _answer(self) -> str:
+        try:
+            return json.dumps(self._tracker.snapshot(), allow_nan=False)
+        except Exception as error:
+            # A question must not end the monitor, whatever it lacks.
+            if not self._has_failed:
+                self._has_failed = True
+                logger.exception("the status cannot be told")
+            reason = f"the monitor cannot tell its status: {error!r:.200}"
+            return json.dumps(no_answer(reason, running=True, pid=os.getpid()))
 
     def _warn(self, error: OSError) -> None:
         problem = error.strerror or str(error)

@@ -10,7 +10,7 @@ from monitor.commands.configuration import (
     load_again,
     with_options,
 )
-from monitor.commands.configuration_file import VARIABLE, find_state_dir
+from monitor.commands.configuration_file import VARIABLE, find_state_dir, text_digest
 from monitor.config.config import Config
 from monitor.errors import ConfigError, UsageError
 
@@ -199,7 +199,12 @@ def test_a_reload_reads_the_same_file(tmp_path: Path) -> None:
     system.write_text("ring_seconds: 20")
     before = load(None, {VARIABLE: str(path)}, system)
     path.write_text("ring_seconds: 30")
-    assert load_again(before, {}, system).config.ring_seconds == 30
+    again = load_again(before, {}, system)
+    assert again.config.ring_seconds == 30
+    assert (before.digest, again.digest) == (
+        text_digest("ring_seconds: 10"),
+        text_digest("ring_seconds: 30"),
+    )
     path.unlink()
     # Not the system's file instead: nobody has asked for that one.
     with pytest.raises(ConfigError, match="cannot be read"):

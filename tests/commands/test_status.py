@@ -1,6 +1,7 @@
 """`status` with a monitor in this process, and without one."""
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from monitor.commands.app import run_command_line
+from monitor.commands.configuration_file import text_digest
 from monitor.commands.status import print_status
 from monitor.sinks.status_client import no_answer
 from monitor.sinks.status_snapshot import Reload, Watchdog
@@ -80,21 +82,22 @@ def test_a_file_that_the_monitor_has_read_is_not_validated_again(
     daemon, config = running[0].daemon, tmp_path / "config.yaml"
     # It could not have read it: what is printed shows whether it was validated.
     config.write_text("model: {threads: 0}\n")
-    before, after = datetime(2001, 1, 1, tzinfo=UTC), datetime(2101, 1, 1, tzinfo=UTC)
 
     def faults() -> str:
         assert run_command_line(["status", "--config", str(config)]) == 0
         return capsys.readouterr().err
 
-    daemon.configuration, daemon.began = str(config), after
-    assert faults() == ""
-    daemon.began = before
+    daemon.configuration = str(config)
     assert "model.threads" in faults()
-    daemon.reload = Reload(after, True, "")
+    daemon.configuration_digest = text_digest("model: {threads: 0}\n")
     assert faults() == ""
-    daemon.reload = Reload(after, False, "threads: 0")
+    daemon.reload = Reload(datetime(2101, 1, 1, tzinfo=UTC), True, "")
+    # Edited while the file was read, or put in place with an older time.
+    config.write_text("model: {threads: -1}\n")
+    os.utime(config, (0, 0))
     assert "model.threads" in faults()
-    daemon.configuration, daemon.began = str(tmp_path / "another.yaml"), after
+    config.write_text("model: {threads: 0}\n")
+    daemon.configuration = str(tmp_path / "another.yaml")
     assert "model.threads" in faults()
 
 

@@ -76,9 +76,11 @@ class Running:
     def config(self, **changes: Any) -> Config:
         return Config.model_validate({**self.settings, **changes})
 
-    def reload(self, **changes: Any) -> str:
+    def reload(self, digest: str = "", **changes: Any) -> str:
         """Reload with changed settings; return the sentence of the status document."""
-        self.again = lambda: FreshConfig(self.config(**changes), self.folder)
+        self.again = lambda: FreshConfig(
+            self.config(**changes), self.folder, digest=digest
+        )
         self.reloader.ask()
         self.wait()
         assert self.facts.reload is not None
@@ -118,6 +120,20 @@ def running(tmp_path: Path) -> Iterator[Running]:
         assert app.senders.join(DEADLINE_SECONDS) == []
         assert app.threads.failure is None
         assert app.senders.failure is None
+
+
+def test_the_status_knows_the_text_of_the_latest_reload_that_was_taken(
+    running: Running,
+) -> None:
+    facts = running.facts
+    running.reload("one", ring_seconds=20)
+    assert facts.configuration_digest == "one"
+    running.reload("two", ring_seconds=20)  # the settings are the same
+    assert facts.configuration_digest == "two"
+    running.reload("three", model={"file": "/none"})
+    assert facts.reload is not None
+    assert not facts.reload.is_taken
+    assert facts.configuration_digest == "two"
 
 
 def test_a_reload_keeps_unchanged_captures_and_replaces_everything_behind(

@@ -105,6 +105,20 @@ def test_several_clients_share_one_look_at_the_disk(
     assert len(looks) == 1
 
 
+def test_without_a_further_thread_the_figures_of_the_disk_are_null(
+    monitor: FakeMonitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monitor.report()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        for _ in range(2):
+            assert status_of(monitor)["disk"]["free_bytes"] is None
+    assert status_of(monitor)["disk"]["free_bytes"]
+
+
 def test_the_facts_of_a_source_have_their_units(monitor: FakeMonitor) -> None:
     statistics = monitor.report()
     (source,) = statistics.sources

@@ -261,3 +261,24 @@ def test_an_impossible_folder_is_logged_and_the_monitor_goes_on(
     wait_until(lambda: "set status.socket to another path" in caplog.text)
     sink.report(monitor.report())
     sink.close()
+
+
+def test_a_status_that_cannot_be_told_is_no_failure_of_the_monitor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monitor, path = FakeMonitor(tmp_path), tmp_path / "status.sock"
+
+    def fail() -> None:
+        raise MemoryError("no more")
+
+    with running(monitor, path) as sink:
+        with monkeypatch.context() as patch:
+            patch.setattr(monitor.tracker, "snapshot", fail)
+            for _ in range(2):
+                answer = query_status([path])
+                assert answer["running"]
+                assert not answer["listening"]
+                assert "no more" in answer["sentence"]
+            sink.report(monitor.report())
+        assert query_status([path])["listening"]
+    assert [each.levelname for each in caplog.records] == ["ERROR"]

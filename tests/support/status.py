@@ -37,7 +37,7 @@ class FakeMonitor:
         database: Path | None = None,
     ) -> None:
         self.clock = FakeClock()
-        self.daemon = DaemonFacts("config.yaml", self.clock.utc(), 4711)
+        self.daemon = DaemonFacts("config.yaml", "", self.clock.utc(), 4711)
         settings = SnapshotSettings(state_dir, database, endpoints, "auto")
         self.tracker = StatusTracker(settings, self.daemon, self.clock)
         self.captured = 60.0
