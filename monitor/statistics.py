@@ -1,7 +1,7 @@
 """Figures of the running monitor: sources, latency, queues, troubles, model.
 
-The worker makes a `Statistics` several times a second; the sinks that show or send it
-only read it.
+The worker makes a `Statistics` every 0.25 s, less often when it is late; the sinks that
+show or send it only read it.
 """
 
 import math

@@ -31,7 +31,7 @@ STOP_SECONDS = 1.0
 
 
 class Alerting:
-    """Makes alerts on the worker's thread, and delivers them on threads of its own.
+    """Makes alerts on the thread of the store, and delivers them on its own threads.
 
     The store uses it as its rules: the senders see each alert before it is stored, so
     that they can deliver it while the disk is full.
@@ -52,7 +52,7 @@ class Alerting:
         }
         self._running: dict[str, RunningThread] = {}
 
-    # The worker's thread.
+    # The thread that calls the store: the files thread.
 
     def step(self, batch: Sequence[Timed], now: datetime) -> list[Alert]:
         """Return the alerts that follow from `batch`; the senders see them at once."""

@@ -30,7 +30,8 @@ from monitor.runtime.worker import Parts, Worker
 from monitor.sinks.alerts.secrets import hide_secrets
 from monitor.sinks.console.plain import PlainConsole
 from monitor.sinks.event_log import EventLog
-from monitor.sinks.sink import FileSinks, Sink
+from monitor.sinks.file_sinks import FileSinks
+from monitor.sinks.sink import Sink
 from monitor.sinks.status_snapshot import DaemonFacts
 from monitor.sinks.store.database import Database
 from monitor.sinks.store.records import Session

@@ -4,6 +4,7 @@ import queue
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from monitor.audio.timeline import Block, Timeline
@@ -167,8 +168,9 @@ class Worker:
                 self._finish_health(source, "the monitor was stopped")
         finally:
             stop.set()
-            for sink in self._parts.sinks:
-                sink.close()
+            with ExitStack() as closing:  # which closes all, also when one fails
+                for sink in reversed(self._parts.sinks):
+                    closing.callback(sink.close)
 
     def step(self) -> None:
         """Do everything that is due now."""

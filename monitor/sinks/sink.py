@@ -1,30 +1,16 @@
-"""The base class of everything that takes records, and threads for sinks."""
+"""The base class of everything that takes records, and the thread of a sink."""
 
-import logging
-import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
 from monitor.records import Timed
 from monitor.statistics import CanaryResult, Statistics
 
-logger = logging.getLogger(__name__)
-
-LATE_SECONDS = 2.0
-"""Longest wait for the files; the analysis waits with it."""
-
-STEADY_SECONDS = 10.0
-"""A disk that has not been late for so long has ended its trouble."""
-
-LAST_SECONDS = 4.0
-"""Longest wait for the files at the end of the run."""
-
-MOST_CALLS = 5000
-"""Batches that wait for the files in memory: those of tens of minutes."""
-
 
 class Sink:
-    """Takes records.  Called by the worker's thread alone; a subclass overrides parts.
+    """Takes records.  A subclass overrides parts.
+
+    One thread calls it: the files thread those in `FileSinks`, the worker all others.
 
     An expected failure of a sink (a full disk, a closed pipe) stays inside it: it is
     logged once and counted.  An exception that leaves a sink ends the process.
@@ -35,14 +21,17 @@ class Sink:
 
     @property
     def queues(self) -> Mapping[str, int]:
-        """Lengths of the sink's queues, by name."""
+        """Lengths of the sink's queues, by name.  Any thread, also during a call."""
         return {}
 
     def write(self, batch: Sequence[Timed], /) -> None:
         """Take records, those of each source in the order of its samples."""
 
     def report(self, statistics: Statistics, /) -> None:
-        """Take the newest statistics.  Called several times a second."""
+        """Take the newest statistics.
+
+        Called every 0.25 s; less often while the worker is late or the disk hangs.
+        """
 
     def take_recovered(self) -> Sequence[Timed]:
         """Return records of an earlier run, for all other sinks, once."""
@@ -109,131 +98,3 @@ class BackgroundThread:
             self._run(self._stop)
         except Exception as error:  # noqa: BLE001 - is raised in the worker
             self._failure = error
-
-
-class FileSinks(Sink):
-    """Sinks that write files, on a thread of their own.
-
-    The worker waits for each call, so that what it hands to other sinks afterwards is
-    on the disk.  While the disk hangs, it waits no longer: the calls follow in order
-    once the disk answers again, and those that memory has no room for are counted.
-    """
-
-    def __init__(
-        self,
-        sinks: Sequence[Sink],
-        now: Callable[[], float],
-        late_seconds: float = LATE_SECONDS,
-        most_calls: int = MOST_CALLS,
-    ) -> None:
-        """Start nothing yet; `sinks` get each call in this order.
-
-        `now` is a monotonic clock.
-        """
-        self._sinks = sinks
-        self._now = now
-        self._late_seconds = late_seconds
-        self._calls: queue.Queue[tuple[Callable[[], None], threading.Event] | None]
-        self._calls = queue.Queue(most_calls)
-        self._thread = BackgroundThread("files", self._run)
-        self._newest = threading.Event()
-        """Set when the newest call was carried out."""
-
-        self._is_late = False
-        """True from a call that was late to one that is not."""
-
-        self._late_at: float | None = None
-        """Time of the latest call that was late, in the trouble that was logged."""
-
-        self._lost = 0
-
-    @property
-    def queues(self) -> Mapping[str, int]:
-        """Queues of the sinks, and the calls that wait for the disk.  Any thread."""
-        queues = {"disk": self._calls.qsize()}
-        for sink in self._sinks:
-            queues |= sink.queues
-        return queues
-
-    def write(self, batch: Sequence[Timed]) -> None:
-        """Have all sinks take the records."""
-        self._call(lambda sink: sink.write(batch))
-
-    def report(self, statistics: Statistics) -> None:
-        """Have all sinks take the statistics, unless the disk hangs."""
-        if not self._is_late or self._newest.is_set():
-            self._call(lambda sink: sink.report(statistics))
-
-    def take_recovered(self) -> Sequence[Timed]:
-        """Return what one of the sinks recovered; the others have got it."""
-        found: list[Timed] = []
-        for sink in () if self._is_late else self._sinks:
-            recovered = sink.take_recovered()
-            found += recovered
-            for other in self._sinks if recovered else ():
-                if other is not sink:
-                    other.write(recovered)
-        return found
-
-    def reopen(self) -> None:
-        """Have all sinks open their files again."""
-        self._call(lambda sink: sink.reopen())
-
-    def close(self) -> None:
-        """Have all sinks close, if the disk does not hang."""
-        if self._thread.has_failed:
-            return  # the worker has raised it
-        self._call(lambda sink: sink.close(), LAST_SECONDS)
-        if self._newest.wait(LAST_SECONDS):
-            self._calls.put(None)
-            self._thread.finish(LAST_SECONDS)
-        else:
-            count = self._calls.qsize()
-            logger.error("the disk hangs: %d batches could not be written", count)
-
-    def _call(self, use: Callable[[Sink], None], full_seconds: float = 0.0) -> None:
-        """Call all sinks on the thread; wait, unless the call before is late.
-
-        `full_seconds` is the longest wait for room in memory.
-        """
-
-        def call() -> None:
-            for sink in self._sinks:
-                use(sink)
-
-        self._thread.keep_running()
-        before, done = self._newest, threading.Event()
-        try:
-            self._calls.put((call, done), timeout=full_seconds)
-        except queue.Full:
-            if not self._lost:
-                logger.error("the disk hangs, and memory is full: records are lost")
-            self._lost += 1
-            return
-        self._newest = done
-        if not self._is_late or before.is_set():
-            self._is_late = not done.wait(self._late_seconds)
-            self._thread.keep_running()
-            self._log_change()
-
-    def _log_change(self) -> None:
-        """Log when the trouble begins, and when it is over."""
-        now = self._now()
-        if self._is_late:
-            if self._late_at is None:
-                logger.error(
-                    "the disk hangs: what is to be written waits in memory, and what "
-                    "is shown may not be on the disk"
-                )
-            self._late_at = now
-        elif self._late_at is not None and now - self._late_at >= STEADY_SECONDS:
-            logger.warning("the disk answers again; %d batches are lost", self._lost)
-            self._late_at, self._lost = None, 0
-
-    def _run(self, _: threading.Event) -> None:
-        while (item := self._calls.get()) is not None:
-            call, done = item
-            try:
-                call()
-            finally:
-                done.set()

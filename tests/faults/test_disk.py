@@ -37,7 +37,7 @@ def test_a_disk_that_hangs_stops_nothing_that_listens(
             finally:
                 subprocess.run(["fsfreeze", "--unfreeze", str(state)], check=True)
             running.monitor.wait_until(
-                lambda it: "the disk answers again; 0 batches" in it.log,
+                lambda it: "answers again; 0 records and 0 score" in it.log,
                 PATIENCE_SECONDS,
             )
             lost_alerts = running.lost_alerts()

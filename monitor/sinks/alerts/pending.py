@@ -30,7 +30,7 @@ class PendingAlerts:
     it fails, new alerts are taken from memory, and what became of them, and of those
     that can still be read, is recorded when it works again: else they would be
     delivered again and again.  Used by the sender's thread; `offer` and `confirm` by
-    the worker's.
+    that of the store, the files thread.
     """
 
     def __init__(self, endpoint: str, outbox: Outbox, clock: Clock) -> None:
@@ -47,12 +47,12 @@ class PendingAlerts:
         self._database_fails = False
 
     def offer(self, alerts: Iterable[Alert]) -> None:
-        """Take alerts that are about to be stored.  Worker's thread."""
+        """Take alerts that are about to be stored.  Files thread."""
         now = self._clock.monotonic()
         self._offered.extend((now, a) for a in alerts if a.endpoint == self._endpoint)
 
     def confirm(self) -> None:
-        """Forget the offered alerts, which are stored now.  Worker's thread."""
+        """Forget the offered alerts, which are stored now.  Files thread."""
         self._offered.clear()
         self._is_confirmed = True
 

@@ -113,7 +113,7 @@ class Sender:
         return self._is_idle and not self._wakeup.is_set()
 
     def offer(self, alerts: Iterable[Alert]) -> None:
-        """Take alerts that were made and are about to be stored.  Worker's thread.
+        """Take alerts that were made and are about to be stored.  Files thread.
 
         If storing does not succeed soon, as on a full disk, they are delivered from
         memory.
@@ -121,7 +121,7 @@ class Sender:
         self._pending.offer(alerts)
 
     def confirm(self) -> None:
-        """Forget the offered alerts, which are stored now.  Worker's thread."""
+        """Forget the offered alerts, which are stored now.  Files thread."""
         self._pending.confirm()
         self._wakeup.set()
 

@@ -51,7 +51,7 @@ class AlertRules(Protocol):
         """Return the alerts that follow from the records of `batch`."""
 
     def tick(self, now: datetime, /) -> Sequence[Alert]:
-        """Return the alerts that follow from time passing; several times a second."""
+        """Return the alerts that follow from time passing, at each `Sink.report`."""
 
     def state(self) -> Mapping[str, Any]:
         """Return, JSON-able, the memory that must survive a restart."""
@@ -156,7 +156,7 @@ class Store(Sink):
 
     @property
     def queues(self) -> dict[str, int]:
-        """Records, alerts and score frames that are not written yet."""
+        """Records, alerts and score frames that are not written yet.  Any thread."""
         return {
             "store-records": len(self._backlog.records),
             "store-alerts": len(self._backlog.alerts),
