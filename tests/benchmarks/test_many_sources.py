@@ -19,6 +19,7 @@ import pytest
 
 from monitor.audio.sources.demo import render_scene
 from monitor.runtime.drills.monitor_process import descendants
+from monitor.runtime.overload import LATE_HOPS
 from monitor.runtime.windowing import WindowGrid
 from monitor.sinks.status_client import query_status
 from monitor.spec import ModelSpec
@@ -35,7 +36,7 @@ SETTLING_SECONDS, MEASURED_SECONDS = 6.0, 10.0
 START_SECONDS = 60.0
 PIPE_BYTES = 2**20
 MOST_OTHERS = 0.1
-"""Beyond that it is not this program that is late."""
+"""Beyond that it is not this program that leaves out windows."""
 
 Span = tuple[int, int]
 
@@ -66,11 +67,20 @@ class Figures:
     others: float
     """Share of the core that other programs took."""
 
+    @property
+    def cores(self) -> float:
+        """Share of the core that the monitor takes."""
+        return self.sources * self.cpu_ms / 1e3
+
+    @property
+    def round_seconds(self) -> float:
+        """Time in which a hop of all sources is analysed, beside other programs."""
+        return HOP_SECONDS * min(1.0, self.cores / (1 - min(self.others, 0.99)))
+
     def __str__(self) -> str:
-        cores = self.sources * self.cpu_ms / 1e3
         return (
             f"{self.sources} sources: {self.cpu_ms:.2f} ms of CPU for a second of one, "
-            f"{cores:.0%} of a core; {self.rss_mib:.0f} MiB; "
+            f"{self.cores:.0%} of a core; {self.rss_mib:.0f} MiB; "
             f"latency {self.latency_seconds:.2f} s; "
             f"{self.missing} of {self.due} windows left out; "
             f"other programs took {self.others:.0%}"
@@ -224,10 +234,16 @@ def test_every_window_is_recorded_or_in_a_gap(
 def test_latency_stays_below_two_hops_and_a_round(
     runs: dict[int, Figures], sources: int
 ) -> None:
+    # Also where other programs take much of the core: windows are left out then.
     figures = runs[sources]
-    is_late = figures.latency_seconds > 4 * HOP_SECONDS
+    most = LATE_HOPS * HOP_SECONDS + figures.round_seconds
+    assert figures.latency_seconds < most, f"{figures}; at most {most:.2f} s"
+
+
+@pytest.mark.parametrize("sources", [FEW, SOME, MANY])
+def test_a_core_leaves_out_no_window(runs: dict[int, Figures], sources: int) -> None:
+    figures = runs[sources]
     leaves_out = figures.missing > 0.01 * figures.due
-    if (is_late or leaves_out) and figures.others > MOST_OTHERS:
+    if leaves_out and figures.others > MOST_OTHERS:
         pytest.skip(f"other programs took {figures.others:.0%} of the core")
-    assert not is_late, str(figures)
     assert not leaves_out, str(figures)
