@@ -21,12 +21,13 @@ from monitor.model.model_file import load_model
 from monitor.output import Output
 from monitor.runtime.alerting import Alerting, build_alerting
 from monitor.runtime.health import HealthReport, HealthReports
+from monitor.runtime.parts import Parts
 from monitor.runtime.pipeline import Pipeline, build_pipeline, rules_of
 from monitor.runtime.running_source import RunningSource, SourceFactory
 from monitor.runtime.services import ServiceContext, build_services
 from monitor.runtime.supervisor import Summary
 from monitor.runtime.threads import RunningThread, Threads, join
-from monitor.runtime.worker import Parts, Worker
+from monitor.runtime.worker import Worker
 from monitor.sinks.alerts.secrets import hide_secrets
 from monitor.sinks.console.plain import PlainConsole
 from monitor.sinks.event_log import EventLog

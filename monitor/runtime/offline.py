@@ -21,9 +21,10 @@ from monitor.model.classifier import Classifier
 from monitor.model.frontend import IncrementalLogMel, LogMel
 from monitor.records import Timed
 from monitor.runtime.health import SourceHealth
+from monitor.runtime.parts import Parts, SourceInput
 from monitor.runtime.pipeline import build_pipeline
 from monitor.runtime.stats import SourceMeter
-from monitor.runtime.worker import Parts, SourceInput, Worker
+from monitor.runtime.worker import Worker
 from monitor.sinks.sink import MemorySink
 from monitor.spec import ModelSpec
 

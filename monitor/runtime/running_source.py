@@ -10,8 +10,8 @@ from monitor.clock import Clock, SampleClock
 from monitor.config.audio import SourceSettings
 from monitor.config.config import Config
 from monitor.runtime.health import SourceHealth
+from monitor.runtime.parts import SourceInput
 from monitor.runtime.stats import SourceMeter
-from monitor.runtime.worker import SourceInput
 from monitor.spec import ModelSpec
 
 

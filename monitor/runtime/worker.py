@@ -3,13 +3,12 @@
 import queue
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from monitor.audio.timeline import Block, Timeline
+from monitor.audio.timeline import Block
 from monitor.clock import Clock, SampleClock
-from monitor.config.audio import HealthSettings
 from monitor.records import (
     EVERY_SOURCE,
     EndReason,
@@ -20,10 +19,11 @@ from monitor.records import (
     SourceState,
     Timed,
 )
-from monitor.runtime.health import HealthReports, HealthWatch, SourceHealth
+from monitor.runtime.health import HealthReports, HealthWatch
 from monitor.runtime.overload import LoadShedding, OverloadGaps, Turn, whole_turns
+from monitor.runtime.parts import Parts, PlacedState
 from monitor.runtime.pipeline import Arrival, Pipeline
-from monitor.runtime.stats import SourceMeter, WorkerMeter
+from monitor.runtime.stats import WorkerMeter
 from monitor.sinks.sink import Sink
 from monitor.statistics import Statistics
 
@@ -31,46 +31,6 @@ REPORT_SECONDS = 0.25
 IDLE_SECONDS = 1.0
 LAST_WORK_SECONDS = 1.0
 """Time for work that goes on at the stop; then the open events are written."""
-
-
-@dataclass(frozen=True, slots=True)
-class SourceInput:
-    """The worker's objects for one source, for as long as it is open."""
-
-    timeline: Timeline
-    sample_clock: SampleClock | None
-    """Clock of the samples; None: a recording whose time is unknown."""
-
-    meter: SourceMeter
-    health: SourceHealth
-    is_live: bool = False
-    """False for a recording, which waits for the worker: nothing is left out."""
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """The parts that the worker drives; a reload replaces all of them at once."""
-
-    pipeline: Pipeline
-    """Prepared for the sources of `inputs`."""
-
-    inputs: Mapping[str, SourceInput]
-    """Sources by name."""
-
-    health: HealthSettings
-    session: str
-    """Id of the session; within one, an open trouble continues."""
-
-    continued: frozenset[str] = frozenset()
-    """Sources that continue from the parts before, without losing a sample."""
-
-    sinks: Sequence[Sink] = ()
-    """Called on the worker's thread, in this order, and closed at its end."""
-
-    @property
-    def sample_rate(self) -> int:
-        """Samples a second of the model."""
-        return self.pipeline.classifier.spec.sample_rate
 
 
 class Worker:
@@ -230,14 +190,16 @@ class Worker:
         began = self._clock.monotonic()
         inputs = {name: self._parts.inputs[name] for name in turn.sources}
         arrivals: list[Arrival] = []
-        states: list[tuple[SourceState, int]] = []
+        states: list[PlacedState] = []
         records: list[PlacedRecord] = []
         grid, most = self._parts.pipeline.grid, None
         if turn.most_windows is not None:
             # Twice the window: no sound is lost between windows for a single hop.
             most = 2 * grid.window_samples + turn.most_windows * grid.hop_samples
         for source in inputs.values():
-            _take(source, most, arrivals, states)
+            taken, changes = source.take(most)
+            arrivals += taken
+            states += changes
         if arrivals:
             records = self._parts.pipeline.process(arrivals, turn.most_windows)
             self._measure(began, arrivals, records)
@@ -380,22 +342,3 @@ class Worker:
             sample_clock.utc(start) if sample_clock is not None else None,
             sample_clock.utc(stop) if sample_clock is not None else None,
         )
-
-
-def _take(
-    source: SourceInput,
-    most: int | None,
-    arrivals: list[Arrival],
-    states: list[tuple[SourceState, int]],
-) -> None:
-    """Take what a source delivered; its states with their sample."""
-    timeline = source.timeline
-    if source.sample_clock is not None:
-        source.sample_clock.anchor(timeline.arrivals())
-    position = timeline.taken
-    for item in timeline.take(most):
-        if isinstance(item, SourceState):
-            states.append((item, position))
-        else:
-            arrivals.append((timeline.name, item))
-            position = item.stop

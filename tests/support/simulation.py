@@ -24,9 +24,10 @@ from monitor.config.audio import HealthSettings, SourceSettings
 from monitor.errors import SourceError
 from monitor.records import Event, Gap, Timed
 from monitor.runtime.health import SourceHealth
+from monitor.runtime.parts import Parts, SourceInput
 from monitor.runtime.pipeline import Pipeline
 from monitor.runtime.stats import SourceMeter
-from monitor.runtime.worker import Parts, SourceInput, Worker
+from monitor.runtime.worker import Worker
 from monitor.sinks.sink import Sink
 from monitor.statistics import Statistics
 from tests.support.clock import FakeClock
