@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from monitor.commands.arguments import JsonOption, argument, option
+from monitor.errors import UsageError
 from monitor.extras import require_extra
 
 if TYPE_CHECKING:
@@ -34,15 +35,20 @@ def model(
     ] = None,
 ) -> int:
     """Print spec and card of a model file without loading torch."""
-    from monitor.commands.process import print_json
+    from monitor.commands.process import print_json, print_line
     from monitor.model.card import read_card
 
     description = read_card(file)
     if convert is not None:
         require_extra("train", "torch", "--convert")
+        if convert.exists():
+            raise UsageError(
+                f"--convert: {convert} exists: give the name of a new file"
+            )
         from monitor.model.trained import convert_model
 
         convert_model(file, convert)
+        print_line(f"wrote {convert}")
         return 0
     if as_json:
         spec, card = (part.model_dump(mode="json") for part in description)

@@ -1,6 +1,7 @@
 """Memory of the daemon, once the rings are full and a canary has run."""
 
 import json
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,9 @@ def private_mib(pid: int) -> float:
 
 
 @pytest.mark.timeout(2 * MOST_SECONDS)
-def test_memory_with_one_source_and_of_each_further_one(tmp_path: Path) -> None:
+def test_memory_with_one_source_and_of_each_further_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with ExitStack() as stack:
         one, many = monitors = [
             stack.enter_context(started(tmp_path / str(count), count))
@@ -74,6 +77,8 @@ def test_memory_with_one_source_and_of_each_further_one(tmp_path: Path) -> None:
         each = (status(many)["process"]["rss_bytes"] / MIB - taken) / (MANY - 1)
         (child,) = map(private_mib, children(one.process.pid))
     found = f"{taken:.1f} MiB, {each:.2f} a source, {child:.1f} of its child process"
+    with capsys.disabled():
+        sys.stdout.write(f"\nmemory: {found}\n")
 
     assert taken <= MOST_MIB, found
     assert each <= MOST_SOURCE_MIB, found

@@ -35,3 +35,15 @@ def test_a_file_of_another_kind_is_reported_in_one_sentence(
     assert run_command_line(["model", str(path)]) == 1
     message = capsys.readouterr().err
     assert message == f"sound-monitor: {path}: is not a safetensors file\n"
+
+
+def test_a_conversion_writes_a_new_file_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new = tmp_path / "new.safetensors"
+    assert run_command_line(["model", "--convert", str(new)]) == 0
+    assert capsys.readouterr().out == f"wrote {new}\n"
+    before = new.read_bytes()
+    assert run_command_line(["model", str(new), "--convert", str(new)]) == 2
+    assert "exists" in capsys.readouterr().err
+    assert new.read_bytes() == before

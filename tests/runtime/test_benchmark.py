@@ -84,7 +84,7 @@ def test_table_picture_and_json_hold_the_figures_of_each_contender(
     arguments = ["benchmark", "--preset", "article", "--plot", str(picture)]
     assert run_command_line(arguments) == 0
     table = capsys.readouterr().out
-    assert "the article's method" in table
+    assert "the article's own code" in table
     assert "samples to records" in table
     assert picture.read_bytes().startswith(b"\x89PNG")
 

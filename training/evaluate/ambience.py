@@ -38,6 +38,12 @@ def hop_seconds(spec: ModelSpec, detection: DetectionSettings = _DEFAULT) -> flo
     return spec.seconds(detection.hop_frames * spec.hop_length)
 
 
+def segment_seconds(spec: ModelSpec, detection: DetectionSettings = _DEFAULT) -> float:
+    """Seconds of sound in the windows of one segment."""
+    hops = (_SEGMENT_HOPS - 1) * hop_seconds(spec, detection)
+    return spec.seconds(spec.window_samples) + hops
+
+
 def score_stream(
     blocks: Iterable[Array],
     score: Score,

@@ -22,7 +22,12 @@ from monitor.records import Record, ScoreFrame
 from training.data.decoded import Advance
 from training.data.manifest import LeftOut, left_out_lines
 from training.data.recordings import find_background, find_streams
-from training.evaluate.ambience import highest_of_segments, hop_seconds, score_stream
+from training.evaluate.ambience import (
+    highest_of_segments,
+    hop_seconds,
+    score_stream,
+    segment_seconds,
+)
 from training.evaluate.thresholds import Threshold, thresholds_for
 from training.streams.evaluate import (
     detected_events,
@@ -68,19 +73,20 @@ def background_scores(
         (segments, labels), and their length in hours.
 
     Raises:
-        DatasetError: There is no recording, or all are shorter than a few seconds.
+        DatasetError: There is no recording, or all are too short for a segment.
     """
     found = find_background(folder)
     files, left_out = found.files, found.left_out
     spec = classifier.spec
     parts, hops = [], 1
+    shortest = segment_seconds(spec, detection)
 
     def score(log_mel: Array) -> Array:
         return classifier.classify(log_mel).scores
 
     for number, path in enumerate(files, start=1):
         blocks = file_blocks(path, spec.sample_rate)
-        reason = "shorter than a few seconds"
+        reason = f"shorter than {shortest:.1f} s"
         try:
             scores = score_stream(blocks, score, spec, detection)
         except DatasetError as error:
@@ -99,7 +105,7 @@ def background_scores(
     segments = np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
     if len(segments) == 0:
         raise DatasetError(
-            f"{folder}: holds no recording of a background of more than a few seconds"
+            f"{folder}: holds no recording of a background of {shortest:.1f} s or more"
         )
     seconds = len(segments) * hops * hop_seconds(spec, detection)
     return segments, seconds / 3600

@@ -64,7 +64,11 @@ def recorded_scores(
     """
     with open_to_read(query.database) as reader:
         series = _read_series(reader, query, model, detection)
-        events = sum(1 for _ in reader.events(query.since, query.until))
+        # Those of recordings have no time, and no scores are stored for them.
+        events = sum(
+            timed.start_utc is not None
+            for timed in reader.events(query.since, query.until)
+        )
     parts, seconds = [], 0.0
     for run in series:
         highest, hops = highest_of_segments(
