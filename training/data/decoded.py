@@ -9,13 +9,15 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated, Self
 
 import numpy as np
 import soxr
 from numpy.typing import NDArray
+from pydantic import BaseModel, Field, InstanceOf, model_validator
 
 from monitor.audio.conditioning import at_most_two_channels
 from monitor.audio.sources.recording import Recording
@@ -37,17 +39,33 @@ _SILENT = 1e-4
 """Amplitude up to which the ends of a recording count as digital silence."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    path: str
+class _Entry(BaseModel, frozen=True, strict=True):
+    path: InstanceOf[str]
+    """May hold bytes that are not UTF-8, as surrogates."""
     first: int
     """Index of its first sample in the file of all samples."""
-    samples: int
-    channels: int
-    scale: float
+    samples: Annotated[int, Field(ge=1)]
+    channels: Annotated[int, Field(ge=1, le=2)]
+    scale: Annotated[float, Field(ge=1, allow_inf_nan=False)]
     """Full scale of the 16-bit samples: above 1 for recordings that exceed it."""
-    sound_start: int
+    sound_start: Annotated[int, Field(ge=0)]
     sound_stop: int
+
+    @model_validator(mode="after")
+    def _has_sound(self) -> Self:
+        if not self.sound_start < self.sound_stop <= self.samples:
+            raise ValueError("its sound is not within it")
+        return self
+
+
+class _LeftOut(BaseModel, frozen=True, strict=True):
+    path: InstanceOf[str]
+    reason: str
+
+
+class _Index(BaseModel, frozen=True, strict=True):
+    clips: list[_Entry]
+    left_out: list[_LeftOut]
 
 
 def ignore(_name: str, _done: int, _total: int) -> None:
@@ -61,17 +79,30 @@ class ClipStore:
     to other processes.
     """
 
-    def __init__(self, folder: Path) -> None:
-        index = json.loads((folder / "index.json").read_text())
+    def __init__(self, folder: Path, clips: Sequence[Clip]) -> None:
+        """Open what was made of `clips`.
+
+        Raises:
+            OSError: It cannot be read.
+            RecursionError, ValueError: It is damaged.
+        """
+        index = _Index.model_validate(json.loads((folder / "index.json").read_text()))
         self._folder = folder
-        entries = [_Entry(**entry) for entry in index["clips"]]
-        self._entries = {entry.path: entry for entry in entries}
-        stop = max((e.first + e.samples * e.channels for e in entries), default=0)
-        if (folder / _SAMPLES).stat().st_size < stop * np.dtype(np.int16).itemsize:
-            raise ValueError(f"{_SAMPLES} is cut off")
+        self._entries = {entry.path: entry for entry in index.clips}
         self.left_out = tuple(
-            LeftOut(Path(entry["path"]), entry["reason"]) for entry in index["left_out"]
+            LeftOut(Path(entry.path), entry.reason) for entry in index.left_out
         )
+        paths = {each.path for each in index.clips}
+        paths |= {each.path for each in index.left_out}
+        if paths != {str(clip.path) for clip in clips}:
+            raise ValueError("its recordings are others")
+        stop = 0
+        for entry in index.clips:  # one behind the other
+            if entry.first != stop:
+                raise ValueError(f"{entry.path} has another place")
+            stop += entry.samples * entry.channels
+        if (folder / _SAMPLES).stat().st_size != stop * np.dtype(np.int16).itemsize:
+            raise ValueError(f"{_SAMPLES} has another size")
         self.channels = max((e.channels for e in self._entries.values()), default=1)
         """Largest number of channels of a clip."""
         self._samples: NDArray[np.int16] | None = None
@@ -116,25 +147,28 @@ def open_store(
         store of the others.
     """
     folder = cache / _key(manifest.clips, sample_rate)
-    if (store := _find_store(folder)) is None:
+    if (store := _find_store(folder, manifest.clips)) is None:
         with locked_folder(folder, lambda: advance(_DECODING, 0, len(manifest.clips))):
             # Meanwhile another process may have made it.
-            if (store := _find_store(folder, warns=True)) is None:
+            if (store := _find_store(folder, manifest.clips, warns=True)) is None:
                 _decode_all(manifest.clips, sample_rate, folder, advance)
-                store = ClipStore(folder)
+                store = ClipStore(folder, manifest.clips)
     return manifest.without(store.left_out), store
 
 
-def _find_store(folder: Path, warns: bool = False) -> ClipStore | None:
+def _find_store(
+    folder: Path, clips: Sequence[Clip], warns: bool = False
+) -> ClipStore | None:
     """Open what was decoded before; None if there is nothing, or it is damaged."""
-    if not (folder / "index.json").is_file():
+    if not (folder / "index.json").exists():
         return None
     try:
-        return ClipStore(folder)
-    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+        return ClipStore(folder, clips)
+    except (OSError, RecursionError, ValueError) as error:
         if warns:
+            reason = " ".join(str(error).split())[:200]
             logger.warning(
-                "%s is damaged (%s); decoding its recordings anew", folder, error
+                "%s is damaged (%s); decoding its recordings anew", folder, reason
             )
         return None
 
@@ -155,24 +189,28 @@ def _decode_all(
     advance: Advance,
 ) -> None:
     """Fill `folder`; the index is written last, when everything else is there."""
-    entries, left_out, first = [], [], 0
+    if (folder / "index.json").is_dir():  # somebody's; it cannot be replaced
+        shutil.rmtree(folder / "index.json")
+    entries: list[_Entry] = []
+    left_out: list[_LeftOut] = []
+    first = 0
     with (folder / _SAMPLES).open("wb") as file:
         for number, clip in enumerate(clips, start=1):
             try:
                 with timed("decoding recordings"):
                     decoded = load_audio(clip.path, sample_rate)
             except UnusableRecordingError as error:
-                left_out.append({"path": str(clip.path), "reason": error.reason})
+                left_out.append(_LeftOut(path=str(clip.path), reason=error.reason))
             else:
                 entry, data = _pack(clip.path, decoded, first)
                 data.tofile(file)
-                entries.append(asdict(entry))
+                entries.append(entry)
                 first += data.size
             advance(_DECODING, number, len(clips))
         file.flush()
         os.fsync(file.fileno())
-    index = {"clips": entries, "left_out": left_out}
-    replace_text(folder / "index.json", json.dumps(index))
+    index = _Index(clips=entries, left_out=left_out)
+    replace_text(folder / "index.json", json.dumps(index.model_dump()))
 
 
 def _pack(path: Path, samples: Samples, first: int) -> tuple[_Entry, NDArray[np.int16]]:
@@ -181,7 +219,15 @@ def _pack(path: Path, samples: Samples, first: int) -> tuple[_Entry, NDArray[np.
     start, stop = (int(on[0]), int(on[-1]) + 1) if len(on) else (0, samples.shape[1])
     channels, count = samples.shape
     data = np.round(samples.T * (32_767 / scale)).astype(np.int16)
-    entry = _Entry(str(path), first, count, channels, scale, start, stop)
+    entry = _Entry(
+        path=str(path),
+        first=first,
+        samples=count,
+        channels=channels,
+        scale=scale,
+        sound_start=start,
+        sound_stop=stop,
+    )
     return entry, data
 
 

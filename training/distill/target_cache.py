@@ -76,7 +76,7 @@ def open_array(folder: Path, name: str, mode: Literal["r", "r+"]) -> Any:
     """
     path = folder / f"{name}.npy"
     try:
-        return np.load(path, mmap_mode=mode)
+        return np.lib.format.open_memmap(path, mode)
     except (EOFError, OSError, ValueError) as error:
         raise _damaged(path, error) from None
 
@@ -248,8 +248,8 @@ def build_target_cache(
     total = len(maker.clips) + mixtures
     rows = _Rows(maker, teacher, seed)
     with locked_folder(folder, lambda: _check(stop)):
-        _create(folder, _facts(maker, teacher, total, seed), rows, total)
-        _fill(folder, rows, workers, stop, advance)
+        names = _create(folder, _facts(maker, teacher, total, seed), rows, total)
+        _fill(folder, names, rows, workers, stop, advance)
     return TargetCache(folder)
 
 
@@ -262,15 +262,14 @@ def _check(stop: threading.Event) -> None:
 
 def _fill(
     folder: Path,
+    names: Sequence[str],
     rows: _Rows,
     workers: int,
     stop: threading.Event,
     advance: Advance,
 ) -> None:
     """Make the missing rows."""
-    arrays = {
-        path.stem: open_array(folder, path.stem, "r+") for path in folder.glob("*.npy")
-    }
+    arrays = {name: open_array(folder, name, "r+") for name in names}
     done = arrays.pop("done")
     total, missing = len(done), np.flatnonzero(done == 0)
     made = total - len(missing)
@@ -316,9 +315,18 @@ def _digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=12).hexdigest()
 
 
-def _create(folder: Path, facts: dict[str, Any], rows: _Rows, total: int) -> None:
-    """Create empty files, unless they exist for the same material."""
+def _create(
+    folder: Path, facts: dict[str, Any], rows: _Rows, total: int
+) -> Sequence[str]:
+    """Create empty files, unless they exist for the same material.
+
+    Returns:
+        The names of the arrays.
+    """
     index = folder / "targets.json"
+    _, first = rows.make(0)
+    arrays = {**first, "done": np.zeros((), np.uint8)}
+    has = {name: name in first for name in ("embedding", "logits")}
     if index.is_file():
         before = _read_facts(folder)
         for key, value in facts.items():
@@ -327,10 +335,17 @@ def _create(folder: Path, facts: dict[str, Any], rows: _Rows, total: int) -> Non
                     f"{folder} has a target cache with another {key}; choose another "
                     "run folder"
                 )
-        return
-    _, first = rows.make(0)
-    for name, value in {**first, "done": np.zeros((), np.uint8)}.items():
+        if {name: before[name] for name in has} != has:
+            raise _damaged(index, ValueError("it names other arrays"))
+    for name, value in arrays.items():
         path, shape = folder / f"{name}.npy", (total, *value.shape)
-        np.lib.format.open_memmap(path, "w+", value.dtype, shape).flush()
-    has = {name: name in first for name in ("embedding", "logits")}
-    replace_text(index, json.dumps(facts | has, indent=2))
+        if index.is_file():
+            # Not for writing: a file that was cut off would be filled with zeros.
+            found = open_array(folder, name, "r")
+            if (found.dtype, found.shape) != (value.dtype, shape):
+                raise _damaged(path, ValueError(f"has {found.dtype} {found.shape}"))
+        else:
+            np.lib.format.open_memmap(path, "w+", value.dtype, shape).flush()
+    if not index.is_file():
+        replace_text(index, json.dumps(facts | has, indent=2))
+    return list(arrays)

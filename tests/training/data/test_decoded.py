@@ -1,3 +1,4 @@
+import json
 import multiprocessing
 import os
 from collections.abc import Callable
@@ -184,6 +185,7 @@ def test_a_second_run_finds_the_clips_decoded_unless_they_changed(
         ("index.json", b'{"clips": [{"path": "a"}], "left_out": []}'),
         ("index.json", b"\xff"),
         ("samples.i16", b"\x00\x01"),
+        ("samples.i16", bytes(2 * RATE + 1)),
     ],
 )
 def test_damaged_decoded_recordings_are_made_anew(
@@ -197,3 +199,40 @@ def test_damaged_decoded_recordings_are_made_anew(
     _, store = open_store(manifest_of([path]), RATE, tmp_path / "cache")
     assert np.abs(store.read(path)[0] - sound("hiss", 1)).max() < 1 / 32_000
     assert caplog.text.count("is damaged") == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"path": "another.wav"},
+        {"channels": 0},
+        {"channels": "x"},
+        {"first": -5},
+        {"samples": 1.5},
+        {"scale": float("nan")},
+        {"scale": "1"},
+        {"sound_start": 50, "sound_stop": 3},
+        {"sound_stop": 10**9},
+        None,
+    ],
+)
+def test_an_index_with_impossible_entries_is_made_anew(
+    tmp_path: Path, changes: dict[str, object] | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, sound("hiss", 1), RATE, subtype="FLOAT")
+    manifest = manifest_of([path])
+    _, store = open_store(manifest, RATE, tmp_path / "cache")
+    expected = store.sound(path)
+    (index,) = (tmp_path / "cache").glob("*/index.json")
+    content = json.loads(index.read_text())
+    index.unlink()
+    if changes is None:
+        index.mkdir()
+    else:
+        content["clips"][0] |= changes
+        index.write_text(json.dumps(content))
+    _, store = open_store(manifest, RATE, tmp_path / "cache")
+    assert np.array_equal(store.sound(path), expected)
+    assert caplog.text.count("is damaged") == 1
+    assert index.is_file()

@@ -1,7 +1,10 @@
 """A teacher is any ONNX model with a waveform in and an embedding, logits or scores."""
 
+import io
+import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -121,6 +124,22 @@ def test_a_cache_of_other_material_is_refused(
         build_target_cache(tmp_path, maker, teacher, 31, 0, 0, stop, lambda *_: None)
 
 
+def array_bytes(values: Any) -> bytes:
+    file = io.BytesIO()
+    np.save(file, values)
+    return file.getvalue()
+
+
+def test_a_file_of_a_cache_that_was_cut_off_is_not_filled_with_zeros(
+    tmp_path: Path, maker: MixtureMaker, teacher: Teacher
+) -> None:
+    build(tmp_path, maker, teacher)
+    os.truncate(tmp_path / "log_mel.npy", 3000)
+    with pytest.raises(UsageError, match=r"log_mel\.npy: is damaged"):
+        build(tmp_path, maker, teacher)
+    assert (tmp_path / "log_mel.npy").stat().st_size == 3000
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
@@ -130,13 +149,24 @@ def test_a_cache_of_other_material_is_refused(
         ("targets.json", b"\xff"),
         ("embedding.npy", b""),
         ("done.npy", b"no array"),
+        ("done.npy", array_bytes(np.uint8(1))),
+        ("embedding.npy", array_bytes(np.zeros((5, 4), np.float32))),
+        ("activity.npy", array_bytes(np.zeros((48, 3, 8), np.int16))),
+        ("log_mel.npy", None),
+        ("done.npy", None),
     ],
 )
 def test_a_damaged_cache_is_one_sentence(
-    tmp_path: Path, maker: MixtureMaker, teacher: Teacher, name: str, content: bytes
+    tmp_path: Path,
+    maker: MixtureMaker,
+    teacher: Teacher,
+    name: str,
+    content: bytes | None,
 ) -> None:
     build(tmp_path, maker, teacher)
-    (tmp_path / name).write_bytes(content)
+    (tmp_path / name).unlink()
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
     with pytest.raises(UsageError, match=rf"{name}: is damaged .*remove the folder"):
         build(tmp_path, maker, teacher)
 
