@@ -43,8 +43,9 @@ class OptimiserSettings(Settings):
     weight_decay: NonNegative = 0.01
     """Decoupled weight decay of AdamW."""
 
-    warm_up_share: Share = 0.25
-    """Share of the steps in which the learning rate rises."""
+    warm_up_share: Annotated[float, Field(ge=0, lt=1)] = 0.25
+    """Share of the steps in which the learning rate rises; it falls in the others, so
+    this is below 1."""
 
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.997
     """Decay per step of the moving average of the weights, which is the result."""

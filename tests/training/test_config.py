@@ -72,6 +72,7 @@ def test_a_settings_file_overrides_the_recipe_and_options_override_it(
     [
         ("optimiser: {epoch: 3}", "optimiser.epoch: there is no such setting"),
         ("seed: -1", "seed: -1 must be at least 0"),
+        ("optimiser: {warm_up_share: 1.0}", "warm_up_share: 1.0 must be less than 1"),
         ("seed: 1\nseed: 2", "seed: duplicate key"),
     ],
 )
