@@ -5,18 +5,17 @@ checkpoint holds: a resumed run ends with the same weights, bit for bit.
 """
 
 import copy
-import math
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.optim.adamw import adamw
+from torch.optim.lr_scheduler import OneCycleLR
 
 from monitor.model.networks import Network
 from training.checkpoint import Checkpoint, InterruptedTrainingError, RunFolder
@@ -43,8 +42,6 @@ if TYPE_CHECKING:
     from training.tensorboard import TensorBoardLog
 
 _SHORTEST_SCHEDULE = 8
-_INITIAL_DIVISOR, _FINAL_DIVISOR = 10, 100
-_LOW_MOMENTUM, _HIGH_MOMENTUM, _SQUARE_DECAY, _EPSILON = 0.85, 0.95, 0.999, 1e-8
 _COUNTS = ("steps", "loss", "right", "labelled")
 
 
@@ -77,9 +74,9 @@ def train(
     average = copy.deepcopy(student).requires_grad_(False)
     model = distributed.wrap(student, student.has_optional_heads)
     average.load_state_dict(student.state_dict())
-    schedule = OneCycle(steps, settings.optimiser.warm_up_share)
-    optimiser = AdamW(student, settings, schedule)
-    state = TrainState(student, average, optimiser)
+    optimiser = build_optimiser(student, settings)
+    schedule = build_schedule(optimiser, settings, steps)
+    state = TrainState(student, average, optimiser, schedule)
     state.restore(distributed.broadcast(folder.read_checkpoint()))
     epochs_done = state.step // per_epoch
     folder.forget_after(epochs_done)
@@ -101,10 +98,13 @@ def train(
                 )
                 loss = torch.stack(list(terms.values())).sum()
             with timed("backward"):
-                student.zero_grad()
+                optimiser.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
             with timed("optimiser"):
-                optimiser.step(state.step)
+                clip_norm = settings.optimiser.clip_norm
+                nn.utils.clip_grad_norm_(student.parameters(), clip_norm)
+                optimiser.step()
+                schedule.step()
                 state.update_average(settings.optimiser.ema_decay)
                 state.step += 1
                 state.count(prepared, chosen, loss, terms, distributed)
@@ -162,109 +162,40 @@ def _validation(
         return distributed.broadcast(own)
 
 
-class OneCycle:
-    """The OneCycle schedule: learning rate and momentum of every step.
-
-    Smith and Topin, "Super-Convergence", 2018, with the cosines of torch's scheduler.
-
-    Args:
-        steps: Steps of the training.
-        warm_up_share: Share of them in which the learning rate rises.
-    """
-
-    def __init__(self, steps: int, warm_up_share: float) -> None:
-        # A rise of one step would be a division by zero.
-        total = max(steps, _SHORTEST_SCHEDULE)
-        self._last = total - 1
-        self._peak = max(warm_up_share, 2.5 / total) * total - 1
-
-    def rate(self, step: int) -> float:
-        """Learning rate of a step, as a share of its peak."""
-        if step <= self._peak:
-            return _cosine(1 / _INITIAL_DIVISOR, 1, step / self._peak)
-        return _cosine(1, 1 / (_INITIAL_DIVISOR * _FINAL_DIVISOR), self._fall(step))
-
-    def momentum(self, step: int) -> float:
-        """Decay of the mean of the gradients at a step."""
-        if step <= self._peak:
-            return _cosine(_HIGH_MOMENTUM, _LOW_MOMENTUM, step / self._peak)
-        return _cosine(_LOW_MOMENTUM, _HIGH_MOMENTUM, self._fall(step))
-
-    def _fall(self, step: int) -> float:
-        return (step - self._peak) / (self._last - self._peak)
+def build_optimiser(student: Student, settings: TrainingSettings) -> torch.optim.AdamW:
+    """AdamW over the blocks and, with a learning rate of their own, the heads."""
+    chosen, network = settings.optimiser, student.network
+    heads = {
+        id(parameter)
+        for head in (network.head, network.column_head)
+        for parameter in (head.parameters() if head is not None else ())
+    }
+    trained = [each for each in student.parameters() if each.requires_grad]
+    rate = chosen.learning_rate
+    groups = [
+        {"params": [each for each in trained if id(each) not in heads], "lr": rate},
+        {
+            "params": [each for each in trained if id(each) in heads],
+            "lr": rate * chosen.head_rate_factor,
+        },
+    ]
+    return torch.optim.AdamW(groups, weight_decay=chosen.weight_decay)
 
 
-def _cosine(start: float, end: float, share: float) -> float:
-    return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
-
-
-class AdamW:
-    """AdamW under a schedule, over the blocks and, at a rate of their own, the heads.
-
-    Calls the function under torch's own class, which imports torch's compiler when it
-    is made: that takes as long as a small training.
-    """
-
-    def __init__(
-        self, student: Student, settings: TrainingSettings, schedule: OneCycle
-    ) -> None:
-        self._settings = settings.optimiser
-        self._schedule = schedule
-        network = student.network
-        of_heads = {
-            id(parameter)
-            for head in (network.head, network.column_head)
-            for parameter in (head.parameters() if head is not None else ())
-        }
-        trained = [each for each in student.parameters() if each.requires_grad]
-        heads = [each for each in trained if id(each) in of_heads]
-        self.parameters = [each for each in trained if id(each) not in of_heads]
-        self._groups = (
-            (slice(0, len(self.parameters)), 1.0),
-            (slice(len(self.parameters), None), self._settings.head_rate_factor),
-        )
-        self.parameters += heads
-        self.slots: dict[str, list[Tensor]] = {
-            "exp_avg": [torch.zeros_like(each) for each in self.parameters],
-            "exp_avg_sq": [torch.zeros_like(each) for each in self.parameters],
-            "step": [torch.zeros((), device=each.device) for each in self.parameters],
-        }
-        """State of each parameter, by torch's names."""
-
-    def rate(self, step: int) -> float:
-        """Learning rate of the blocks at a step."""
-        return self._settings.learning_rate * self._schedule.rate(step)
-
-    @torch.no_grad()
-    def step(self, step: int) -> None:
-        """Apply the gradients, which are shortened to the largest norm first."""
-        nn.utils.clip_grad_norm_(self.parameters, self._settings.clip_norm)
-        for group, factor in self._groups:
-            own = zip(
-                self.parameters[group],
-                *(s[group] for s in self.slots.values()),
-                strict=True,
-            )
-            known = [each for each in own if each[0].grad is not None]
-            if not known:
-                continue
-            parameters, means, squares, steps = map(list, zip(*known, strict=True))
-            adamw(
-                parameters,
-                [each.grad for each in parameters],
-                means,
-                squares,
-                [],
-                steps,
-                fused=True,
-                amsgrad=False,
-                beta1=self._schedule.momentum(step),
-                beta2=_SQUARE_DECAY,
-                lr=self.rate(step) * factor,
-                weight_decay=self._settings.weight_decay,
-                eps=_EPSILON,
-                maximize=False,
-            )
+def build_schedule(
+    optimiser: torch.optim.Optimizer, settings: TrainingSettings, steps: int
+) -> OneCycleLR:
+    """The OneCycle schedule over `steps` steps."""
+    # A rise of one step would be a division by zero.
+    total = max(steps, _SHORTEST_SCHEDULE)
+    return OneCycleLR(
+        optimiser,
+        [group["lr"] for group in optimiser.param_groups],
+        total_steps=total,
+        pct_start=max(settings.optimiser.warm_up_share, 2.5 / total),
+        div_factor=10,
+        final_div_factor=100,
+    )
 
 
 @dataclass
@@ -274,7 +205,8 @@ class TrainState:
     student: Student
     average: Student
     """Moving average of the weights; the result of the training."""
-    optimiser: AdamW
+    optimiser: torch.optim.Optimizer
+    schedule: OneCycleLR
     step: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     """Sums over the steps of this epoch."""
@@ -353,7 +285,7 @@ class TrainState:
             epochs=settings.optimiser.epochs,
             loss=self.mean("loss"),
             accuracy=self.accuracy,
-            learning_rate=self.optimiser.rate(self.step),
+            learning_rate=float(self.schedule.get_last_lr()[0]),
             parts={name: self.mean(name) for name in self.sums if name not in _COUNTS},
         )
         confusion = self.confusion
@@ -379,10 +311,15 @@ class TrainState:
         for prefix, module in (("student", self.student), ("average", self.average)):
             for name, value in module.state_dict().items():
                 tensors[f"{prefix}.{name}"] = value
-        for name, slots in self.optimiser.slots.items():
-            for number, value in enumerate(slots):
+        saved = self.optimiser.state_dict()
+        for number, slots in saved["state"].items():
+            for name, value in slots.items():
                 tensors[f"optimiser.{number}.{name}"] = value
-        facts = {"state": {name: getattr(self, name) for name in self._NUMBERS}}
+        facts = {
+            "state": {name: getattr(self, name) for name in self._NUMBERS},
+            "groups": saved["param_groups"],
+            "schedule": self.schedule.state_dict(),
+        }
         return Checkpoint(tensors, facts)
 
     def restore(self, checkpoint: Checkpoint | None) -> None:
@@ -391,8 +328,14 @@ class TrainState:
             return
         self.student.load_state_dict(checkpoint.part("student"))
         self.average.load_state_dict(checkpoint.part("average"))
-        for place, value in checkpoint.part("optimiser").items():
-            number, name = place.split(".", 1)
-            self.optimiser.slots[name][int(number)].copy_(value)
+        slots: dict[int, dict[str, Tensor]] = {}
+        for name, value in checkpoint.part("optimiser").items():
+            number, slot = name.split(".", 1)
+            slots.setdefault(int(number), {})[slot] = value
+        facts: dict[str, Any] = checkpoint.facts
+        self.optimiser.load_state_dict(
+            {"state": slots, "param_groups": facts["groups"]}
+        )
+        self.schedule.load_state_dict(facts["schedule"])
         for name in self._NUMBERS:
-            setattr(self, name, checkpoint.facts["state"][name])
+            setattr(self, name, facts["state"][name])

@@ -21,7 +21,7 @@ from tests.support.band_training import (
 )
 from training.checkpoint import InterruptedTrainingError, RunFolder
 from training.progress import ValidationResult
-from training.train import AdamW, OneCycle
+from training.train import build_optimiser, build_schedule
 
 CONFUSION = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
 
@@ -175,45 +175,42 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_weights(
     assert metrics[0] == metrics[1]
 
 
-@pytest.mark.parametrize("steps", [1, 8, 100])
-def test_steps_are_those_of_torchs_own_optimiser_and_schedule(steps: int) -> None:
-    """To rounding: the rates of the heads, the rise, the fall, and unused weights."""
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.999])
+@pytest.mark.parametrize("steps", [1, 2, 8, 9, 100])
+def test_the_learning_rate_rises_falls_and_ends_near_nothing(
+    share: float, steps: int
+) -> None:
     settings = settings_of(
-        optimiser={"head_rate_factor": 3.0, "clip_norm": 0.5, "learning_rate": 0.02}
+        optimiser={"learning_rate": 0.02, "head_rate_factor": 3, "warm_up_share": share}
     )
-    chosen = settings.optimiser
-    own, other = fresh(), fresh()
-    heads = {id(each) for each in other.network.head.parameters()}
-    groups = [
-        {
-            "params": [p for p in other.parameters() if (id(p) in heads) == is_head],
-            "lr": chosen.learning_rate * (chosen.head_rate_factor if is_head else 1),
-        }
-        for is_head in (False, True)
-    ]
-    known = torch.optim.AdamW(groups, weight_decay=chosen.weight_decay)
-    rates = [group["lr"] for group in groups]
-    total = max(steps, 8)
-    rises = {"pct_start": max(chosen.warm_up_share, 2.5 / total)}
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        known, rates, total_steps=total, div_factor=10, final_div_factor=100, **rises
-    )
-    optimiser = AdamW(own, settings, OneCycle(steps, chosen.warm_up_share))
-    for step in range(steps):
-        assert optimiser.rate(step) == pytest.approx(schedule.get_last_lr()[0])
-        r = torch.Generator().manual_seed(step)
-        for one, same_one in zip(own.parameters(), other.parameters(), strict=True):
-            one.grad = torch.randn(one.shape, generator=r) * 1e-3
-            same_one.grad = one.grad.clone()
-        if step % 3 == 1:
-            for module in (own, other):
-                module.network.head.zero_grad()
-        optimiser.step(step)
-        torch.nn.utils.clip_grad_norm_(other.parameters(), chosen.clip_norm)
-        known.step()
+    optimiser = build_optimiser(fresh(), settings)
+    schedule = build_schedule(optimiser, settings, steps)
+    rates = []
+    for _ in range(steps):
+        rates.append([group["lr"] for group in optimiser.param_groups])
+        optimiser.step()
         schedule.step()
-    for one, same_one in zip(own.parameters(), other.parameters(), strict=True):
-        torch.testing.assert_close(one, same_one, rtol=1e-5, atol=1e-6)
+    assert rates[0] == pytest.approx([0.002, 0.006])
+    assert all(head == pytest.approx(3 * rate) for rate, head in rates)
+    assert max(rates)[0] <= 0.02
+    if steps >= 8:
+        assert rates[-1][0] == pytest.approx(0.02 / 1000)
+        peak = rates.index(max(rates))
+        assert peak == pytest.approx(max(share * steps, 2.5) - 1, abs=1)
+
+
+def test_a_checkpoint_holds_the_optimiser_by_the_names_of_torch(tmp_path: Path) -> None:
+    """Runs of earlier and later programs continue from it."""
+    train(tmp_path, optimiser={"epochs": 1})
+    checkpoint = RunFolder(tmp_path).read_checkpoint()
+    assert checkpoint is not None
+    slots = ("step", "exp_avg", "exp_avg_sq")
+    count = len(list(fresh().parameters()))
+    names = {f"{number}.{slot}" for number in range(count) for slot in slots}
+    assert set(checkpoint.part("optimiser")) == names
+    groups, schedule = checkpoint.facts["groups"], checkpoint.facts["schedule"]
+    assert [n for group in groups for n in group["params"]] == [*range(count)]
+    assert schedule["last_epoch"] == checkpoint.facts["state"]["step"] == 12
 
 
 def test_the_result_is_the_average_of_the_weights(tmp_path: Path) -> None:
