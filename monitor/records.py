@@ -5,7 +5,7 @@ from the opening of the source; `stop` is exclusive.  Only a `Timed` record has 
 on the wall clock.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -251,6 +251,9 @@ class Timed:
     """Time of the start, UTC; None for a recording whose time is unknown."""
 
     end_utc: datetime | None
+
+    reported_utc: datetime | None = field(default=None, compare=False)
+    """Time at which it was handed to the sinks, UTC; None: now."""
 
     @property
     def left_out_seconds(self) -> float | None:

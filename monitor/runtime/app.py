@@ -264,7 +264,7 @@ def open_sinks(
         )
     screen = _screen(config, plan.model.classifier, environment)
     written = [sink for sink in (store, event_log) if sink is not None]
-    files = FileSinks(written, environment.clock.monotonic)
+    files = FileSinks(written, environment.clock)
     return OpenSinks(store, files, [screen, environment.summary, *plan.services])
 
 

@@ -3,9 +3,10 @@
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
+from monitor.clock import Clock
 from monitor.records import ScoreFrame, SourceState, Timed
 from monitor.sinks.sink import BackgroundThread, Sink
 from monitor.statistics import Statistics
@@ -52,7 +53,7 @@ class FileSinks(Sink):
     def __init__(
         self,
         sinks: Sequence[Sink],
-        now: Callable[[], float],
+        clock: Clock,
         late_seconds: float = LATE_SECONDS,
         last_seconds: float = LAST_SECONDS,
         most_records: int = MOST_RECORDS,
@@ -60,11 +61,11 @@ class FileSinks(Sink):
     ) -> None:
         """Start nothing yet; `sinks` get each call in this order.
 
-        `now` is a monotonic clock.  Beyond `most_records` and `most_frames` the oldest
+        Beyond `most_records` and `most_frames` the oldest
         of what waits is lost, and counted.
         """
         self._sinks = sinks
-        self._now = now
+        self._clock = clock
         self._late_seconds = late_seconds
         self._last_seconds = last_seconds
         self._most = Counter({"records": most_records, "score frames": most_frames})
@@ -97,8 +98,9 @@ class FileSinks(Sink):
         return queues
 
     def write(self, batch: Sequence[Timed]) -> None:
-        """Have all sinks take the records."""
-        self._call(batch=batch)
+        """Have all sinks take the records; those that wait keep the time of now."""
+        now = self._clock.utc()
+        self._call(batch=[replace(timed, reported_utc=now) for timed in batch])
 
     def report(self, statistics: Statistics) -> None:
         """Have all sinks take the statistics; while the disk hangs, the newest."""
@@ -203,7 +205,7 @@ class FileSinks(Sink):
 
     def _log_change(self, *, is_late: bool) -> None:
         """Log when the trouble begins, and when it is over."""
-        now = self._now()
+        now = self._clock.monotonic()
         if is_late:
             if self._late_at is None:
                 logger.error(

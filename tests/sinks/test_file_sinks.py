@@ -66,9 +66,7 @@ def late(
     most_frames: int = MOST_FRAMES,
 ) -> FileSinks:
     """Sinks for which nobody waits long."""
-    return FileSinks(
-        sinks, CLOCK.monotonic, 0.01, last_seconds, most_records, most_frames
-    )
+    return FileSinks(sinks, CLOCK, 0.01, last_seconds, most_records, most_frames)
 
 
 def test_a_disk_that_hangs_holds_up_one_call_and_loses_nothing(
@@ -92,7 +90,7 @@ def test_a_disk_that_hangs_holds_up_one_call_and_loses_nothing(
 def test_a_call_returns_when_its_records_are_on_the_disk(
     disk: SlowDisk, caplog: pytest.LogCaptureFixture
 ) -> None:
-    files = FileSinks([disk], CLOCK.monotonic, late_seconds=20)
+    files = FileSinks([disk], CLOCK, late_seconds=20)
     threading.Timer(0.01, disk.answers.set).start()
     files.write([event()])
     assert disk.records == [event()]
@@ -117,7 +115,7 @@ def test_trouble_is_logged_when_it_begins_and_when_it_is_over(
     """A card that stalls again and again is one trouble."""
     caplog.set_level(logging.WARNING)
     clock = FakeClock()
-    files = FileSinks([disk], clock.monotonic, late_seconds=0.01, most_records=2)
+    files = FileSinks([disk], clock, late_seconds=0.01, most_records=2)
     for number in range(5):
         files.write([event(number=number)])
     for stalls in range(3):
@@ -135,6 +133,23 @@ def test_trouble_is_logged_when_it_begins_and_when_it_is_over(
     assert "the disk hangs: what" in begun
     assert "memory for 2 records is full" in full
     assert over == ("the disk answers again; 2 records and 0 score frames are lost")
+
+
+def test_what_waits_keeps_its_time_for_the_rules(
+    disk: SlowDisk, tmp_path: Path
+) -> None:
+    """Else a cooldown drops the alerts of all sounds but the first."""
+    clock = FakeClock()
+    path = tmp_path / "monitor.db"
+    store = make_store(path, clock=clock, rules=AlertOnEverything())
+    files = FileSinks([disk, store], clock, late_seconds=0.01)
+    for number in range(3):
+        files.write([onset(number=number)])
+        clock.advance(15.0)
+    disk.answers.set()
+    files.close()
+    created = rows(path, "SELECT created_ms FROM alerts ORDER BY 1")
+    assert [after - created[0] for after in created] == [0, 15_000, 30_000]
 
 
 def test_score_frames_take_no_room_from_records(
@@ -193,7 +208,7 @@ def test_what_one_sink_recovers_the_others_get_too_on_the_files_thread() -> None
             super().write(batch)
 
     disk, log = SlowDisk(), Log()
-    files = FileSinks([disk, log], CLOCK.monotonic)
+    files = FileSinks([disk, log], CLOCK)
     assert files.take_recovered() == log.records == [event(number=9)]
     assert not files.take_recovered()
     disk.recovered = [event(number=8)]
@@ -234,7 +249,7 @@ def test_an_exception_of_a_file_sink_is_raised_in_the_worker(
     call: str, use: Callable[[FileSinks], None]
 ) -> None:
     """By the call itself: what it hands on would count as written."""
-    files = FileSinks([Broken(call)], CLOCK.monotonic)
+    files = FileSinks([Broken(call)], CLOCK)
     with pytest.raises(RuntimeError, match="broken on purpose"):
         use(files)
     files.close()  # not again: the worker closes its sinks after the exception

@@ -5,6 +5,7 @@ import logging
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -182,15 +183,18 @@ class Store(Sink):
         now = self._clock.utc()
         batch = [timed for timed in batch if not self.is_forgotten(timed)]
         for timed in batch:
-            start = now if timed.start_utc is None else timed.start_utc
+            reported = timed.reported_utc or now
+            start = reported if timed.start_utc is None else timed.start_utc
             self._forgetting.follow(timed, to_ms(start))
             if isinstance(timed.record, ScoreFrame):
                 self._scores.add(timed)
             elif not isinstance(timed.record, SourceState):
-                self._backlog.records.append((timed, to_ms(now)))
+                self._backlog.records.append((timed, to_ms(reported)))
         if self._rules is not None:
             self._has_run_rules = True
-            self._backlog.alerts.extend(self._rules.step(batch, now))
+            # What waited for the disk keeps its time: cooldowns go by it.
+            for at, group in groupby(batch, lambda timed: timed.reported_utc or now):
+                self._backlog.alerts.extend(self._rules.step(list(group), at))
         self._commit_if_due()
 
     def report(self, _: Statistics) -> None:
