@@ -56,7 +56,6 @@ def disk() -> Iterator[SlowDisk]:
     disk.recovered = []
     yield disk
     disk.answers.set()
-    wait_until(lambda: all(t.name != "files" for t in threading.enumerate()))
 
 
 def late(
