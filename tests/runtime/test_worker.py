@@ -165,6 +165,24 @@ def test_sinks_are_reopened_when_asked_and_closed_whatever_happens(bench):
     assert bench.stop.is_set()
 
 
+def test_a_sink_that_cannot_be_closed_leaves_no_other_open(bench):
+    closed = []
+
+    class Failing(MemorySink):
+        def close(self) -> None:
+            raise RuntimeError("broken on purpose")
+
+    class Closing(MemorySink):
+        def close(self) -> None:
+            closed.append(self)
+
+    parts = replace(bench.parts, inputs={}, sinks=[Failing(), Closing()])
+    worker = Worker(parts, wakeup=bench.wakeup, clock=bench.clock)
+    with pytest.raises(RuntimeError, match="broken on purpose"):
+        worker.run(bench.stop)
+    assert len(closed) == 1
+
+
 class Finder(MemorySink):
     """A sink that finds a record when it is opened."""
 

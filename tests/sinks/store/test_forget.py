@@ -8,7 +8,7 @@ import pytest
 
 from monitor.sinks.encoding import encode_line
 from monitor.sinks.event_log import erase_lines
-from monitor.sinks.store.forget import count, forget
+from monitor.sinks.store.forget import count, forget, newest_session_start
 from tests.support.clock import FakeClock
 from tests.support.health import trouble
 from tests.support.store import AlertOnEverything, make_store, rows, score_frames
@@ -147,6 +147,14 @@ def test_a_beginning_whose_end_line_was_lost_is_not_taken_for_going_on(
     log.write_bytes(lost + ongoing + new)
     assert erase_lines(log, at(100), session_start=at(50)) == 2
     assert log.read_bytes() == lost
+
+
+def test_the_newest_session_began_with_the_newest_run(tmp_path: Path) -> None:
+    clock = FakeClock()
+    for run, start in (("first", at(0)), ("second", at(50))):
+        clock.wall = start
+        make_store(tmp_path / "monitor.db", clock, run=run).close()
+    assert newest_session_start(tmp_path / "monitor.db") == at(50)
 
 
 @pytest.mark.parametrize("content", [b"", b"half a li", b"{}\n[]\n3\n"])
