@@ -14,6 +14,7 @@ import onnxruntime
 from monitor.errors import ModelFileError
 from monitor.model.engines import Array, EngineError, WindowPlace
 from monitor.model.graph_check import graph_fault
+from monitor.model.graph_layout import Layout, layout_of
 from monitor.model.model_file import Model
 
 INPUT, MAPS, OUTPUTS = "log_mel", "maps", ["scores", "activity"]
@@ -42,15 +43,16 @@ class OnnxEngine:
         spec, card = model.spec, model.card
         labels, columns = len(card.labels), -(-spec.window_frames // card.total_stride)
         self._shapes: tuple[Shape, ...] = [1, labels], [1, labels, columns]
+        self._maps = {
+            channels: _WindowMaps(model, channels, threads) for channels in model.graphs
+        }
+        _laid_out(model, model.score_graph, MAPS, self._maps[1].shape, OUTPUTS[0])
         self._scores = _session(model, model.score_graph, threads)
         _check(
             model,
             self._scores.get_outputs(),
             dict(zip(OUTPUTS, self._shapes, strict=True)),
         )
-        self._maps = {
-            channels: _WindowMaps(model, channels, threads) for channels in model.graphs
-        }
 
     def run(
         self, windows: Array, places: Sequence[WindowPlace] = (), /
@@ -93,17 +95,21 @@ class _WindowMaps:
 
     def __init__(self, model: Model, channels: int, threads: int) -> None:
         spec = model.spec
-        self._session = _session(model, model.graphs[channels], threads)
+        graph, window = model.graphs[channels], (spec.n_mels, spec.window_frames)
+        layout = _laid_out(model, graph, INPUT, (1, channels, *window), MAPS)
+        self._session = _session(model, graph, threads)
         shape: Shape = [1, channels, spec.n_mels, "frames"]
         _check(model, self._session.get_inputs(), {INPUT: shape})
-        try:
-            attributes = self._session.get_modelmeta().custom_metadata_map
-            stride = int(attributes["stride_frames"])
-            reach = int(attributes["reach_frames"])
-        except (KeyError, ValueError):
-            stride = reach = 0
-        if not (1 <= stride <= spec.window_frames and 0 <= reach <= spec.window_frames):
-            raise ModelFileError(f"{model.origin}: its graph has no stride or reach")
+        span = layout.span
+        if span is None or max(span.stride, span.reach) > spec.window_frames:
+            raise ModelFileError(
+                f"{model.origin}: its graph gives maps that do not depend on the "
+                "frames nearby alone"
+            )
+        stride, reach = span.stride, int(span.reach)
+        self.shape = layout.shape
+        """That of the maps of a window."""
+
         self._stride = stride
         self._edge = -(-reach // stride)
         self._right_edge = (spec.window_frames - 1 - reach) // stride + 1
@@ -148,10 +154,20 @@ def _are_scores(values: Array) -> bool:
     return bool(values.min() >= 0 and values.max() <= 1)
 
 
+def _laid_out(
+    model: Model, graph: bytes, given: str, shape: tuple[int, ...], result: str
+) -> Layout:
+    """Check a graph before anything runs it."""
+    try:
+        fault = graph_fault(graph)
+        if fault is None:
+            return layout_of(graph, given, shape, result)
+    except ValueError as error:
+        fault = str(error)
+    raise ModelFileError(f"{model.origin}: its graph {fault}")
+
+
 def _session(model: Model, graph: bytes, threads: int) -> onnxruntime.InferenceSession:
-    fault = graph_fault(graph)
-    if fault is not None:
-        raise ModelFileError(f"{model.origin}: its graph {fault}")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
