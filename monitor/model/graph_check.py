@@ -24,23 +24,9 @@ _NAME, _NUMBER, _TEXT, _TENSOR, _NUMBERS = 1, 3, 4, 5, 8  # of an attribute
 _INNER_GRAPHS = (6, 11)
 _DIMS, _TYPE, _INT64S, _TENSOR_NAME, _RAW = 1, 2, 7, 8, 9  # of a tensor
 _INT64 = 7
+_CUT = "cannot be read (it is cut short)"
 _MOST_VALUES = 8
 """Of a constant whose values matter: axes."""
-
-
-def graph_fault(model: bytes) -> str | None:
-    """Say what a graph has that none of this program's has; None: nothing."""
-    try:
-        for number, _, value in _fields(memoryview(model)):
-            if number == _FUNCTIONS:
-                return "has functions of its own"
-            if number == _GRAPH:
-                fault = _fault_of_nodes(value)
-                if fault is not None:
-                    return fault
-    except ValueError as error:
-        return f"cannot be read ({error})"
-    return None
 
 
 @dataclass(slots=True)
@@ -59,7 +45,11 @@ class Node:
 
 
 def nodes(model: bytes) -> Iterator[Node]:
-    """Read the operators of a graph in their order."""
+    """Read the operators of a graph in their order.
+
+    Raises:
+        ValueError: It says what the graph has that none of this program's has.
+    """
     for content in _of_graph(model, _NODE):
         node = Node()
         for number, _, value in _fields(content):
@@ -69,6 +59,13 @@ def nodes(model: bytes) -> Iterator[Node]:
                 node.outputs.append(_text(value))
             elif number == _OPERATOR:
                 node.operator = _text(value)
+                if node.operator not in OPERATORS:
+                    raise ValueError(
+                        f"has the operator {node.operator!a:.40}, which no network "
+                        "needs"
+                    )
+            elif number == _DOMAIN and len(value):
+                raise ValueError(f"has an operator of the domain {_text(value)!a:.40}")
             elif number == _ATTRIBUTE:
                 _read_attribute(node, value)
         yield node
@@ -83,6 +80,8 @@ def _read_attribute(node: Node, content: memoryview) -> None:
             numbers += _integers(whole, value)
         elif number == _TENSOR:
             _, node.shape, node.values = _tensor(value)
+        elif number in _INNER_GRAPHS:
+            raise ValueError("holds another graph")
     if name in node.numbers:
         raise ValueError("has an attribute twice")
     node.numbers[name] = numbers
@@ -114,26 +113,12 @@ def _tensor(content: memoryview) -> tuple[str, tuple[int, ...], Sequence[int]]:
 
 def _of_graph(model: bytes, wanted: int) -> Iterator[memoryview]:
     for part, _, graph in _fields(memoryview(model)):
+        if part == _FUNCTIONS:
+            raise ValueError("has functions of its own")
         if part == _GRAPH:
             yield from (
                 value for number, _, value in _fields(graph) if number == wanted
             )
-
-
-def _fault_of_nodes(graph: memoryview) -> str | None:
-    for number, _, node in _fields(graph):
-        if number != _NODE:
-            continue
-        for part, _, value in _fields(node):
-            if part == _OPERATOR and _text(value) not in OPERATORS:
-                return f"has the operator {_text(value)!a:.40}, which no network needs"
-            if part == _DOMAIN and len(value):
-                return f"has an operator of the domain {_text(value)!a:.40}"
-            if part == _ATTRIBUTE and any(
-                inner in _INNER_GRAPHS for inner, _, _ in _fields(value)
-            ):
-                return "holds another graph"
-    return None
 
 
 def _text(value: memoryview) -> str:
@@ -160,7 +145,7 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int, memoryview]]:
     """Yield number, whole number and content of each field; one of them is empty."""
     at = 0
     while at < len(data):
-        tag, at = _varint(data, at)
+        tag, at = (data[at], at + 1) if data[at] < 0x80 else _varint(data, at)
         kind, size, whole = tag & 7, 0, 0
         if kind == 0:
             whole, at = _varint(data, at)
@@ -169,9 +154,9 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int, memoryview]]:
         elif kind in (1, 5):
             at += 8 if kind == 1 else 4
         else:
-            raise ValueError(f"a field of kind {kind}")
+            raise ValueError(f"cannot be read (a field of kind {kind})")
         if at + size > len(data):
-            raise ValueError("it is cut short")
+            raise ValueError(_CUT)
         yield tag >> 3, whole, data[at : at + size]
         at += size
 
@@ -180,10 +165,10 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
     value = 0
     for shift in range(0, 70, 7):
         if at >= len(data):
-            raise ValueError("it is cut short")
+            raise ValueError(_CUT)
         byte = data[at]
         at += 1
+        if byte < 0x80:  # most numbers are short
+            return value | byte << shift, at
         value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-    raise ValueError("a number is too long")
+    raise ValueError("cannot be read (a number is too long)")

@@ -13,7 +13,6 @@ import onnxruntime
 
 from monitor.errors import ModelFileError
 from monitor.model.engines import Array, EngineError, WindowPlace
-from monitor.model.graph_check import graph_fault
 from monitor.model.graph_layout import Layout, layout_of
 from monitor.model.model_file import Model
 
@@ -159,12 +158,9 @@ def _laid_out(
 ) -> Layout:
     """Check a graph before anything runs it."""
     try:
-        fault = graph_fault(graph)
-        if fault is None:
-            return layout_of(graph, given, shape, result)
+        return layout_of(graph, given, shape, result)
     except ValueError as error:
-        fault = str(error)
-    raise ModelFileError(f"{model.origin}: its graph {fault}")
+        raise ModelFileError(f"{model.origin}: its graph {error}") from None
 
 
 def _session(model: Model, graph: bytes, threads: int) -> onnxruntime.InferenceSession:
