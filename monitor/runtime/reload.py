@@ -56,6 +56,9 @@ WRITE_SECONDS = 1.0
 
 POLL_SECONDS = 0.1
 
+AGAIN_SECONDS = 10.0
+"""Pause before a reload that could not open the database is tried again."""
+
 
 class FreshConfig(NamedTuple):
     """The configuration, read again."""
@@ -90,6 +93,7 @@ class Reloader:
         self._supervisor = supervisor
         self._done = done
         self._is_asked = False
+        self._again_at: float | None = None
         self._running: RunningThread | None = None
         self._contents = self._digest(app.plan.config)
 
@@ -106,8 +110,10 @@ class Reloader:
         if self._running is not None and not self._running.is_alive:
             self._running = None
             self._supervisor.reloaded(self._remark)
+        again_at = self._again_at
+        self._is_asked |= again_at is not None and time.monotonic() >= again_at
         if self._is_asked and self._running is None:
-            self._is_asked = False
+            self._is_asked, self._again_at = False, None
             self._supervisor.reloading()
             self._running = self._app.threads.start(THREAD, self._run)
 
@@ -174,14 +180,17 @@ class Reloader:
         reports = app.environment.reports
         if not self._contents:
             reports.post(HealthReport("disk", "cleared", "the database is open again"))
-        # After a failure the next request tries again.
+        # After a failure the next reload opens it anew.
         self._contents = "" if failures else contents
         for failure in failures:
             # Without its database the monitor sends no alerts: status, metrics and
             # console must not look well.
             reports.post(HealthReport("disk", "raised", f"not stored: {failure}"))
             self._note(str(failure), is_taken=False)
-            logger.error("nothing is stored until the next reload: %s", failure)
+            logger.error(
+                "nothing is stored; tried again in %d s: %s", AGAIN_SECONDS, failure
+            )
+            self._again_at = time.monotonic() + AGAIN_SECONDS
         if not failures:
             self._accept(describe(before, plan), digest)
         # Free the parts that were replaced, and spare the collector the new ones, as

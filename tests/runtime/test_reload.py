@@ -253,11 +253,30 @@ def test_without_its_database_the_monitor_listens_on_until_the_next_reload(
     assert running.reload(store={"keep_days": 7}) == "locked"
     assert running.app.sinks.store is None
     running.on_worker(lambda: None)
-    assert "nothing is stored until the next reload: locked" in caplog.messages
+    assert "nothing is stored; tried again in 10 s: locked" in caplog.messages
     running.reload(store={"keep_days": 7})
     assert running.app.sinks.store is not None
     changes = [each.state for each in posted if each.kind == "disk"]
     assert changes == ["raised", "cleared"]
+
+
+def test_a_database_that_could_not_be_opened_is_tried_again_unasked(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one whose disk hung just then, so that the store before holds it."""
+    open_sinks, failures = reload_module.open_sinks, [StoreError("locked")]
+
+    def failing(plan: Any, *arguments: Any) -> Any:
+        if plan.alerting is not None and failures:
+            raise failures.pop()
+        return open_sinks(plan, *arguments)
+
+    monkeypatch.setattr(reload_module, "open_sinks", failing)
+    monkeypatch.setattr(reload_module, "AGAIN_SECONDS", 0.0)
+    assert running.reload(store={"keep_days": 7}) == "locked"
+    running.reloader.look()
+    running.wait()
+    assert running.app.sinks.store is not None
 
 
 def test_the_main_thread_never_waits_and_many_requests_are_one(
