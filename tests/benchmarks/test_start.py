@@ -41,7 +41,7 @@ def cpu_seconds(command: list[str], home: Path) -> float:
         ("train EMPTY", 3.5),
         ("evaluate EMPTY", 4.0),
         ("calibrate --false-alarms-per-day 2 --background EMPTY", 4.0),
-        ("run --speed max --input file:SOUND", 9.0),
+        ("run --speed max --input file:SOUND", 11.0),
     ],
 )
 def test_a_command_takes_as_long_as_some_imports_of_numpy(
