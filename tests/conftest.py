@@ -20,6 +20,8 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 # A shell's background job ignores Ctrl-C, and so would all programs that it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# nohup ignores the end of the terminal, and so would they.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # How long one example takes says how busy the machine is.
 settings.register_profile(
