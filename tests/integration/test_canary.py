@@ -15,10 +15,9 @@ SECONDS = 90.0
 QUIET = """
 import random
 put(b"".join(struct.pack("<h", random.randrange(-4, 5)) for _ in range(44100)))
-block = b"".join(struct.pack("<h", random.randrange(-4, 5)) for _ in range(4410))
 while True:
     time.sleep(0.1)
-    put(block)
+    put(b"".join(struct.pack("<h", random.randrange(-4, 5)) for _ in range(4410)))
 """
 
 
