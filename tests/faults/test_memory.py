@@ -101,7 +101,7 @@ def test_an_hour_of_sound_takes_a_small_devices_memory(
 
 # It runs out elsewhere each time: threads, libraries, the model, the ring, the network.
 # Not from 70 to 95 MiB, where libraries that are being loaded print lines of their own.
-# Nor below 40: Python may wait for ever there, for a thread that had no memory to begin.
+# Nor below 40: Python may wait there for ever for a thread that could not begin.
 @pytest.mark.parametrize("mib", [40, 60, 100, 110, 120, 130, 140])
 def test_too_little_memory_is_reported_in_one_sentence(
     tmp_path: Path, figures: list[Figure], mib: int
