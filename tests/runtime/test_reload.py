@@ -235,11 +235,8 @@ def test_a_reload_is_rejected_while_the_database_cannot_be_written(
     assert running.app.sinks.store is store
 
 
-def test_without_its_database_the_monitor_listens_on_until_the_next_reload(
-    running: Running,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def fail_to_open_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the next reload not open its database."""
     open_sinks, failures = reload_module.open_sinks, [StoreError("locked")]
 
     def failing(plan: Any, *arguments: Any) -> Any:
@@ -248,6 +245,14 @@ def test_without_its_database_the_monitor_listens_on_until_the_next_reload(
         return open_sinks(plan, *arguments)
 
     monkeypatch.setattr(reload_module, "open_sinks", failing)
+
+
+def test_without_its_database_the_monitor_listens_on_until_the_next_reload(
+    running: Running,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    fail_to_open_once(monkeypatch)
     posted: list[HealthReport] = []
     monkeypatch.setattr(running.app.environment.reports, "post", posted.append)
     assert running.reload(store={"keep_days": 7}) == "locked"
@@ -264,14 +269,7 @@ def test_a_database_that_could_not_be_opened_is_tried_again_unasked(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Such as one whose disk hung just then, so that the store before holds it."""
-    open_sinks, failures = reload_module.open_sinks, [StoreError("locked")]
-
-    def failing(plan: Any, *arguments: Any) -> Any:
-        if plan.alerting is not None and failures:
-            raise failures.pop()
-        return open_sinks(plan, *arguments)
-
-    monkeypatch.setattr(reload_module, "open_sinks", failing)
+    fail_to_open_once(monkeypatch)
     monkeypatch.setattr(reload_module, "AGAIN_SECONDS", 0.0)
     assert running.reload(store={"keep_days": 7}) == "locked"
     running.reloader.look()
