@@ -7,10 +7,8 @@ from typing import Literal
 import numpy as np
 import pytest
 import soundfile
-import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from torchaudio.transforms import MelSpectrogram
 
 from monitor.audio.capture import Capture
 from monitor.audio.sources.demo import render_sound
@@ -22,6 +20,7 @@ from monitor.model.frontend import Array, LogMel
 from monitor.model.model_file import load_model
 from monitor.spec import ModelSpec
 from tests.support.clock import FakeClock
+from tests.support.torchaudio_reference import torchaudio_log_mel
 
 SPEC = ModelSpec()
 LOG_MEL = LogMel(SPEC)
@@ -89,22 +88,6 @@ def captured(path: Path) -> list[Array]:
     return [it.samples for it in timeline.take() if isinstance(it, Block)]
 
 
-def torchaudios(samples: Array) -> Array:
-    """Log-mel in double precision, without centring."""
-    mel = MelSpectrogram(
-        SPEC.sample_rate,
-        SPEC.n_fft,
-        hop_length=SPEC.hop_length,
-        n_mels=SPEC.n_mels,
-        f_min=SPEC.f_min,
-        f_max=SPEC.f_max,
-        center=False,
-        mel_scale="slaney",
-    ).double()
-    power = mel(torch.from_numpy(samples.astype(np.float64)))
-    return np.asarray(10 * torch.log10(power.clamp(min=1e-10)).numpy())
-
-
 @pytest.fixture(scope="module")
 def classifiers() -> list[Classifier]:
     return [
@@ -127,7 +110,10 @@ def test_features_and_scores_are_those_of_torch(
     soundfile.write(path, signal, rate, subtype)
     windows = 0
     for samples in captured(path):
-        log_mel, expected = LOG_MEL(samples), torchaudios(samples)
+        log_mel, expected = (
+            LOG_MEL(samples),
+            torchaudio_log_mel(SPEC, samples, double=True),
+        )
         # A transform in single precision rounds in proportion to the whole frame, and
         # so does torchaudio's bank, which is computed in single precision.
         frames = sliding_window_view(samples, SPEC.n_fft, axis=1)[:, :: SPEC.hop_length]
