@@ -14,7 +14,6 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 from pydantic import (
     AfterValidator,
     BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     model_validator,
@@ -22,6 +21,7 @@ from pydantic import (
 from safetensors import SafetensorError, safe_open
 
 from monitor.errors import ModelFileError
+from monitor.model.thresholds import CardPart, Thresholds
 from monitor.spec import ModelSpec
 from monitor.text import printable
 
@@ -38,7 +38,6 @@ MAX_HEADER_BYTES = 2**20
 ModelPath = str | PathLike[str] | None
 """A model file; None is the one that comes with the program."""
 
-Score = Annotated[float, Field(gt=0, lt=1)]
 MAX_NAME = 63
 
 
@@ -74,30 +73,7 @@ Name = Annotated[str, AfterValidator(_checked_name)]
 _Part = TypeVar("_Part", bound=BaseModel)
 
 
-class _CardPart(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Thresholds(_CardPart):
-    """Detection thresholds of one label and the false alarms measured with them."""
-
-    onset: Score
-    """Score at or above which the label may begin."""
-
-    offset: Score
-    """Score below which it may end."""
-
-    false_alarms_per_hour: Annotated[float, Field(ge=0)] | None = None
-    """Measured at these thresholds on sounds of no label; null: not measured."""
-
-    @model_validator(mode="after")
-    def _are_ordered(self) -> "Thresholds":
-        if self.offset > self.onset:
-            raise ValueError(f"offset {self.offset} is above onset {self.onset}")
-        return self
-
-
-class ModelCard(_CardPart):
+class ModelCard(CardPart):
     """The identity of a model, its training and its test results."""
 
     name: Name
@@ -113,13 +89,15 @@ class ModelCard(_CardPart):
     """Frames from one column of the activity to the next; hops are multiples of it.
     Set from the network when the model is saved."""
 
-    thresholds: dict[str, Thresholds] = {}
+    thresholds: dict[str, Thresholds] = Field(default_factory=dict)
     """Thresholds by label; others take those of their detection preset."""
 
-    temperatures: dict[str, Annotated[float, Field(ge=0.01, le=100)]] = {}
+    temperatures: dict[str, Annotated[float, Field(ge=0.01, le=100)]] = Field(
+        default_factory=dict
+    )
     """Divisor of the logits before the sigmoid, by label; default 1."""
 
-    report: dict[str, Any] = {}
+    report: dict[str, Any] = Field(default_factory=dict)
     """Results of the model's test."""
 
     licence: Annotated[str, Field(max_length=10_000)] = ""
@@ -128,7 +106,7 @@ class ModelCard(_CardPart):
     created: Annotated[str, Field(max_length=100)] = ""
     """Time of training, ISO 8601 in UTC."""
 
-    training: dict[str, Any] = {}
+    training: dict[str, Any] = Field(default_factory=dict)
     """Training settings."""
 
     @model_validator(mode="after")

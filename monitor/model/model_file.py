@@ -19,7 +19,6 @@ from monitor.model.card import (
     ModelCard,
     ModelPath,
     OpenModelFile,
-    Thresholds,
     open_model_file,
     read_card,
 )
@@ -30,7 +29,6 @@ from monitor.spec import ModelSpec
 __all__ = [
     "Model",
     "ModelCard",
-    "Thresholds",
     "load_model",
     "read_card",
     "write_model",

@@ -11,8 +11,11 @@ from torch import Tensor
 from monitor.errors import ModelFileError
 from monitor.model.card import read_card
 from monitor.model.trained import load_model, save_model
+from tests.support.curves import thresholds_on_curve
 from tests.support.model_files import change, nested, open_model, rewrite
 from tests.support.models import seeded_model
+
+ON_CURVE = thresholds_on_curve((0.9,) * 5 + (0.7,) * 6).model_dump()
 
 
 @pytest.fixture
@@ -105,6 +108,10 @@ class TestForeignFiles:
             (
                 {"thresholds": {"siren": {"onset": 0.2, "offset": 0.5}}},
                 "thresholds.siren: offset 0.5 is above onset 0.2",
+            ),
+            (
+                {"thresholds": {"siren": {**ON_CURVE, "onset": 0.8}}},
+                "thresholds.siren: curve: its onset at sensitivity 0.5 is 0.7, and",
             ),
         ],
     )

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from monitor.errors import ModelFileError
 from monitor.model import frontend, golden, model_file
-from monitor.model.card import ModelCard, Thresholds, read_card
+from monitor.model.card import ModelCard, read_card
 from monitor.model.frontend import Array
 from monitor.model.golden import golden_signal
 from monitor.model.networks import PRESETS
+from monitor.model.thresholds import Thresholds
 from monitor.model.trained import load_model, save_model
 from monitor.spec import ModelSpec
 from tests.support import ROOT

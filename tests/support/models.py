@@ -3,10 +3,11 @@
 import numpy as np
 import torch
 
-from monitor.model.card import ModelCard, Thresholds
+from monitor.model.card import ModelCard
 from monitor.model.frontend import Array
 from monitor.model.model_file import Model
 from monitor.model.networks import build_network
+from monitor.model.thresholds import Thresholds
 from monitor.model.trained import TrainedModel, to_stored
 from monitor.spec import ModelSpec
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.model.card import Thresholds
+from monitor.model.thresholds import Thresholds
 from training.config import TrainingSettings
 from training.data.manifest import Clip
 from training.evaluate.ambience import Ambience, highest_of_segments

@@ -146,8 +146,14 @@ def label_thresholds(
 
 
 def with_thresholds(card: ModelCard, found: Sequence[LabelThreshold]) -> ModelCard:
-    """Return the card with these thresholds in place of its own."""
+    """Return the card with these thresholds in place of its own.
+
+    The curve of a label goes with its threshold, where that lies on it.
+    """
     thresholds = {each.label: each.threshold.for_card() for each in found}
+    for label in thresholds.keys() & card.thresholds.keys():
+        curve = card.thresholds[label].curve_through(thresholds[label].onset)
+        thresholds[label] = thresholds[label].model_copy(update={"curve": curve})
     return card.model_copy(update={"thresholds": thresholds})
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.model.card import Thresholds
+from monitor.model.thresholds import Thresholds
 
 Array = NDArray[np.float32]
 _TEMPERATURES = np.geomspace(0.3, 5.0, 57)

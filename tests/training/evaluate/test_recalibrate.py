@@ -14,12 +14,15 @@ from monitor.commands.app import run_command_line
 from monitor.config.strict_yaml import read_yaml
 from monitor.model.card import ModelCard
 from monitor.model.networks import build_network
+from monitor.model.thresholds import Thresholds
 from monitor.model.trained import TrainedModel, load_model, save_model
+from tests.support.curves import thresholds_on_curve
 from tests.support.recordings import LABELS, RATE, SMALL_SPEC, write_folders
 from training.evaluate.recalibrate import (
     LabelThreshold,
     config_fragment,
     label_thresholds,
+    with_thresholds,
 )
 from training.evaluate.thresholds import Threshold
 
@@ -48,6 +51,25 @@ def calibrate(folder: Path, budget: str, *words: str) -> int:
     return run_command_line(
         ["calibrate", *background, "--false-alarms-per-day", budget, *options, *words]
     )
+
+
+def test_a_curve_goes_with_the_threshold_of_a_place() -> None:
+    before = thresholds_on_curve((0.9,) * 5 + (0.7,) + (0.5,) * 5)
+    card = ModelCard(
+        name="small",
+        preset="article",
+        labels=LABELS[:2],
+        thresholds=dict.fromkeys(LABELS[:2], before),
+    )
+    found = [
+        LabelThreshold(label, Threshold(onset, 0.4, 0.1, False), 0, 1.0, None)
+        for label, onset in zip(LABELS[:2], (0.6, 0.95), strict=True)
+    ]
+    on_it, beyond_it = with_thresholds(card, found).thresholds.values()
+    assert (on_it.onset, on_it.offset, on_it.false_alarms_per_hour) == (0.6, 0.4, 0.1)
+    assert on_it == Thresholds.model_validate(on_it.model_dump())
+    assert [on_it.onset_at(each) for each in (0, 0.5, 1)] == [0.9, 0.6, 0.5]
+    assert (beyond_it.onset, beyond_it.curve) == (0.95, ())
 
 
 def test_thresholds_are_written_into_a_model_file(folder: Path) -> None:

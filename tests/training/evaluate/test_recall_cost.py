@@ -9,9 +9,10 @@ import torch
 
 from monitor.commands.app import run_command_line
 from monitor.config.detection import DetectionSettings
-from monitor.model.card import ModelCard, Thresholds
+from monitor.model.card import ModelCard
 from monitor.model.classifier import Classifier
 from monitor.model.networks import build_network
+from monitor.model.thresholds import Thresholds
 from monitor.model.trained import TrainedModel, save_model, to_stored
 from tests.support.recordings import LABELS, RATE, SMALL_SPEC, sound
 from training.evaluate.recalibrate import detect, recall_costs, score_streams

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monitor.model.card import ModelCard, Thresholds
+from monitor.model.card import ModelCard
+from monitor.model.thresholds import Thresholds
 from training.checkpoint import RunFolder
 from training.config import TrainingSettings
 from training.data.manifest import Clip, Manifest

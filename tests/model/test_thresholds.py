@@ -1,0 +1,138 @@
+"""The curve of a label is checked, interpolated in logits, and moved with care."""
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from monitor.model.thresholds import CurvePoint, Thresholds
+from tests.support.curves import curve_of, thresholds_on_curve
+
+ONSETS = (0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
+
+
+def logit(score: float) -> float:
+    return math.log(score / (1 - score))
+
+
+def test_a_card_of_before_has_no_curve():
+    before = Thresholds.model_validate_json('{"onset": 0.7, "offset": 0.5}')
+    assert before.curve == ()
+    assert before.onset_at(0.5) is None
+    assert before.expected_at(0.7) is None
+    assert before.curve_through(0.7) == ()
+
+
+@pytest.mark.parametrize(
+    ("onset", "changes", "rule"),
+    [
+        (0.6, {}, "its onset at sensitivity 0.5 is 0.7, and that of the label 0.6"),
+        (0.7, {10: None}, "has 10 points, not 11"),
+        (0.7, {3: {"onset": 0.9}}, "an onset rises with the sensitivity"),
+        (0.7, {3: {"onset": 1.0}}, "less than or equal to 0.999999"),
+        (0.7, {3: {"onset": 1e-300}}, "greater than or equal to 0.000001"),
+        (0.7, {3: {"detected_near": 1.01}}, "less than or equal to 1"),
+        (0.7, {3: {"detected_far": -0.01}}, "greater than or equal to 0"),
+        (0.7, {3: {"detected_far": math.nan}}, "finite"),
+        (0.7, {3: {"latency_seconds": math.inf}}, "finite"),
+        (0.7, {3: {"latency_seconds": -1.0}}, "greater than or equal to 0"),
+        (0.7, {3: {"false_alarms_per_hour": 1e300}}, "less than or equal to 1000000"),
+        (0.7, {3: {"false_alarms_per_hour": 99.0}}, "99.0 is above their limit"),
+        (0.7, {3: {"recall": 0.5}}, "Extra inputs"),
+    ],
+)
+def test_a_curve_that_breaks_a_rule_is_rejected(
+    onset: float, changes: dict[int, dict[str, Any] | None], rule: str
+):
+    points = [point.model_dump() for point in curve_of(ONSETS)]
+    for index, change in changes.items():
+        if change is None:
+            del points[index]
+        else:
+            points[index].update(change)
+    with pytest.raises(ValidationError, match=rule) as caught:
+        Thresholds.model_validate({"onset": onset, "offset": 0.1, "curve": points})
+    assert caught.value.error_count() == 1
+
+
+def test_neighbours_may_have_the_same_threshold_and_no_latency():
+    onsets = (0.9,) * 5 + (0.7,) * 6
+    assert thresholds_on_curve(onsets).onset_at(1) == 0.7
+    silent = [
+        {**point.model_dump(), "latency_seconds": None} for point in curve_of(ONSETS)
+    ]
+    Thresholds.model_validate({"onset": 0.7, "offset": 0.1, "curve": silent})
+
+
+def test_the_points_are_read_as_they_are():
+    found = thresholds_on_curve(ONSETS)
+    assert [found.onset_at(index / 10) for index in range(11)] == list(ONSETS)
+    assert [found.expected_at(onset) for onset in ONSETS] == list(found.curve)
+
+
+def test_between_two_points_onsets_are_interpolated_in_logits():
+    onset = thresholds_on_curve(ONSETS).onset_at(0.925)
+    assert onset == pytest.approx(
+        1 / (1 + math.exp(-(0.75 * logit(0.3) + 0.25 * logit(0.2))))
+    )
+
+
+def test_figures_between_two_points_are_interpolated():
+    found = thresholds_on_curve(ONSETS)
+    onset = found.onset_at(0.625)
+    assert onset is not None
+    expected = found.expected_at(onset)
+    assert expected is not None
+    for name in set(CurvePoint.model_fields) - {"onset"}:
+        left, right = (getattr(found.curve[index], name) for index in (6, 7))
+        value = 0.75 * left + 0.25 * right
+        assert getattr(expected, name) == pytest.approx(value), name
+
+
+def test_a_latency_is_known_as_soon_as_something_is_detected():
+    points = list(curve_of(ONSETS))
+    for index in range(3):
+        points[index] = points[index].model_copy(update={"latency_seconds": None})
+    found = Thresholds(onset=0.7, offset=0.5, curve=tuple(points))
+    for onset, latency in ((0.87, None), (0.82, points[3].latency_seconds)):
+        expected = found.expected_at(onset)
+        assert expected is not None
+        assert expected.latency_seconds == latency
+
+
+@pytest.mark.parametrize("onset", [0.951, 0.199])
+def test_nothing_is_known_beyond_the_ends(onset: float):
+    found = thresholds_on_curve(ONSETS)
+    assert found.expected_at(onset) is None
+    assert found.curve_through(onset) == ()
+
+
+def test_a_curve_moves_to_another_threshold_and_keeps_its_ends():
+    found = thresholds_on_curve(ONSETS)
+    moved = found.curve_through(0.5)  # the old point 7
+    assert moved[5] == found.curve[7]
+    assert (moved[0], moved[10]) == (found.curve[0], found.curve[10])
+    assert moved[1].onset == pytest.approx(found.onset_at(0.14))
+    assert moved[6].onset == pytest.approx(found.onset_at(0.76))
+    assert found.curve_through(0.7) == found.curve
+
+
+scores = st.floats(0.01, 0.99)
+
+
+@given(st.lists(scores, min_size=11, max_size=11), st.floats(0, 1), scores)
+def test_whatever_the_curve_it_falls_and_moves_to_a_valid_one(
+    onsets: list[float], sensitivity: float, onset: float
+):
+    found = thresholds_on_curve(sorted(onsets, reverse=True))
+    chosen = found.onset_at(sensitivity)
+    assert chosen is not None
+    assert found.curve[-1].onset <= chosen <= found.curve[0].onset
+    assert found.expected_at(chosen) is not None
+    assert chosen >= (found.onset_at(min(1.0, sensitivity + 0.01)) or 1)
+    for at in (onset, chosen):
+        points = [point.model_dump() for point in found.curve_through(at)]
+        Thresholds.model_validate({"onset": at, "offset": 0.01, "curve": points})
