@@ -25,6 +25,10 @@ SETTINGS_FILE = Path(__file__).with_name("train.yaml")
 """Settings file that shows every setting with its explanation and default."""
 
 
+WITH_BACKGROUND = ("mobile",)
+"""Presets whose network compares a window with the background before it."""
+
+
 class OptimiserSettings(Settings):
     """Optimiser and schedule."""
 

@@ -41,7 +41,7 @@ from training.mixtures.dataset import (
     learn_statistics,
 )
 from training.mixtures.material import DataPaths, gather
-from training.preflight import check_material, check_model_file
+from training.preflight import check_material, check_model_file, check_places
 from training.profile import timed
 from training.progress import Display
 from training.streams.evaluate import (
@@ -92,6 +92,7 @@ class Experiment:
         self.stop = stop
         self.distributed = distributed
         build_network(settings.preset, settings.spec, 1)  # fail before the work
+        check_places(job.paths, settings, job.cross_validate)
         self.folder = RunFolder(job.run, distributed.is_main)
         self.folder.check(settings, job.resume)
         with distributed.main_process_first():

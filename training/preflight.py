@@ -14,13 +14,13 @@ from monitor.errors import DatasetError, ModelFileError, UsageError
 from monitor.model.card import ModelCard, first_fault
 from monitor.model.networks import Network, build_network
 from monitor.model.trained import TrainedModel, load_model, save_model
-from training.config import TrainingSettings
+from training.config import WITH_BACKGROUND, TrainingSettings
 from training.data.manifest import NO_FOLD, Manifest
 from training.data.splits import Split, split
 from training.evaluate.metrics import clip_figures
 from training.evaluate.out_of_fold import Calibration
 from training.evaluate.thresholds import Threshold
-from training.mixtures.material import Material
+from training.mixtures.material import DataPaths, Material
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +60,35 @@ def check_model_file(
         raise ModelFileError(str(error).replace(str(trial), str(out))) from None
     finally:
         trial.unlink(missing_ok=True)
+
+
+def check_places(
+    paths: DataPaths, settings: TrainingSettings, cross_validate: bool
+) -> None:
+    """Check that a network can learn from places, and be tested in them.
+
+    Raises:
+        UsageError: It cannot.
+    """
+    if not paths.places:
+        if paths.place_pattern is not None:
+            raise UsageError("--place-pattern needs --places")
+        return
+    if settings.preset not in WITH_BACKGROUND:
+        raise UsageError(
+            f"--places: the network {settings.preset} does not know the background of "
+            f"a sound; choose --preset {' or '.join(WITH_BACKGROUND)}"
+        )
+    if not paths.negatives:
+        raise UsageError(
+            "--places needs --negatives too: a place has few of the sounds that "
+            "resemble a label"
+        )
+    if not (cross_validate or settings.test_folds):
+        raise UsageError(
+            "--places needs a test, whose events set the thresholds: give "
+            "--cross-validate or --test-folds"
+        )
 
 
 def check_material(

@@ -157,6 +157,23 @@ def train(
             "Further recordings of the same labels, always trained on, never tested.",
         ),
     ] = None,
+    places: Annotated[
+        list[Path] | None,
+        option(
+            "DATA",
+            "Recordings of places without a label: a folder, or a CSV of path[,group]; "
+            "may be repeated.  A network that knows them tells a sound from the place "
+            "it is in.",
+        ),
+    ] = None,
+    place_pattern: Annotated[
+        str | None,
+        option(
+            "REGEX",
+            "Part of a file name that names its place; without it the group of the "
+            "CSV, else each file is one.",
+        ),
+    ] = None,
     teacher: Annotated[
         Path | None,
         option(
@@ -214,7 +231,7 @@ def train(
     limit_threads(threads)
     from training.data.discovery import reject_unusable
 
-    reject_unusable(data, negatives or ())
+    reject_unusable(data, negatives or (), places or ())
     from training.cli import run_training
     from training.config import read_settings, training_settings
     from training.experiment import Job
@@ -239,6 +256,8 @@ def train(
             tuple(also or ()),
             label_pattern,
             group_pattern,
+            tuple(places or ()),
+            place_pattern,
         ),
         out,
         run or out.parent / f"{out.stem}-run",

@@ -192,6 +192,8 @@ def test_the_events_of_scenes_are_evaluated(
         (["--test-folds", "9"], 1, "no fold 9"),
         (["--preset", "huge"], 2, "'huge' is not a network"),
         (["--negatives", "nowhere"], 1, "nowhere: no such folder"),
+        (["--places", "nowhere"], 1, "nowhere: no such folder of places"),
+        (["--place-pattern", "x"], 2, "--place-pattern needs --places"),
     ],
 )
 def test_a_wrong_option_is_one_sentence(

@@ -15,8 +15,8 @@ from training.data.decoded import ClipStore
 from training.data.manifest import NO_FOLD, Clip, Manifest
 from training.evaluate.out_of_fold import Calibration
 from training.files import check_out
-from training.mixtures.material import Material
-from training.preflight import check_material, check_model_file
+from training.mixtures.material import DataPaths, Material
+from training.preflight import check_material, check_model_file, check_places
 
 
 def settings_of(**changes: Any) -> TrainingSettings:
@@ -46,6 +46,26 @@ def test_a_name_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="/dev/null is not a file"):
         check_out(Path("/dev/null"))
     check_out(tmp_path / "my model (2).safetensors")
+
+
+@pytest.mark.parametrize(
+    ("preset", "negatives", "cross_validate", "rule"),
+    [
+        ("article", ("n",), True, "article does not know .* choose --preset mobile"),
+        ("mobile", (), True, "--places needs --negatives too"),
+        ("mobile", ("n",), False, "--places needs a test"),
+    ],
+)
+def test_places_that_no_network_could_learn_from_are_refused(
+    preset: str, negatives: tuple[str, ...], cross_validate: bool, rule: str
+) -> None:
+    paths = DataPaths(
+        Path("d"), Path("c"), tuple(map(Path, negatives)), places=(Path("p"),)
+    )
+    settings = settings_of(preset=preset)
+    with pytest.raises(UsageError, match=rule):
+        check_places(paths, settings, cross_validate)
+    check_places(replace(paths, places=()), settings, cross_validate)
 
 
 def card_of(labels: tuple[str, ...], licence: str = "") -> Any:

@@ -48,11 +48,13 @@ _FOREGROUND = 1
 _ESC50_NAME = re.compile(r"^(?P<fold>\d)-(?P<group>\d+)-[A-Z](-\d+)?$")
 
 
-def reject_unusable(data: Path, negatives: Sequence[Path] = ()) -> None:
+def reject_unusable(
+    data: Path, negatives: Sequence[Path] = (), places: Sequence[Path] = ()
+) -> None:
     """Reject folders without any recording, before slow libraries are imported.
 
     Raises:
-        DatasetError: As `read_manifest` and `read_negatives`.
+        DatasetError: As `read_manifest`, `read_negatives` and `read_places`.
     """
     files = (Path(name) for _, _, names in os.walk(data) for name in names)
     is_used = (file.suffix.lower() in AUDIO_SUFFIXES for file in files)
@@ -60,6 +62,9 @@ def reject_unusable(data: Path, negatives: Sequence[Path] = ()) -> None:
         read_manifest(data)
     for folder in negatives:
         check_folder(folder, "negatives")
+    for path in places:
+        if not path.is_file():
+            check_folder(path, "places")
 
 
 def read_manifest(
@@ -106,7 +111,7 @@ def _pattern_notes(
         yield "--label-pattern is not used: the table has the labels"
     if group_pattern is not None:
         names = [clip.path.name for clip in manifest.clips]
-        alone = sum(_search(group_pattern, name) is None for name in names)
+        alone = sum(find_in_name(group_pattern, name) is None for name in names)
         if alone:
             yield f"--group-pattern finds nothing in {alone} of {len(names)} names"
 
@@ -123,7 +128,7 @@ def read_negatives(folders: Sequence[Path], seen: set[bytes] | None = None) -> M
         left_out += found.left_out
         for path in found.files:
             match = _ESC50_NAME.match(path.stem)
-            group, fold = _own_group(folder, path), NO_FOLD
+            group, fold = own_group(folder, path), NO_FOLD
             if number:
                 group = f"{number} {group}"
             if match:
@@ -175,7 +180,7 @@ def _from_table(path: Path, group_pattern: str | None) -> Manifest:
     has_folds = _has_folds(table.rows)
     clips = []
     for row in table.rows:
-        file = _file_of(row, path.parent)
+        file = file_of(row, path.parent)
         group = row.cells.get("group", "")
         if row.is_missing("group"):
             group = _group_of(path.parent, file, group_pattern)
@@ -209,7 +214,12 @@ def _notes(table: Table) -> Iterator[str]:
         yield f"{own} rows without a group: each is taken for a recording of its own"
 
 
-def _file_of(row: Row, folder: Path) -> Path:
+def file_of(row: Row, folder: Path) -> Path:
+    """Return the file that a row of a table in `folder` names.
+
+    Raises:
+        TableError: It is separated by backslashes.
+    """
     text = row.text("path")
     path = folder / text
     if "\\" in text and not os.path.lexists(path):
@@ -234,7 +244,7 @@ def _from_folders(
         parts = path.relative_to(data).parts
         label = parts[depth] if len(parts) > depth + 1 else None
         if label_pattern is not None:
-            label = _search(label_pattern, path.name)
+            label = find_in_name(label_pattern, path.name)
         if label is None:
             left_out.append(LeftOut(path, "without a label"))
             continue
@@ -305,18 +315,23 @@ def _empty_folders(data: Path, found: Found, depth: int) -> list[str]:
 
 
 def _group_of(folder: Path, path: Path, pattern: str | None) -> str:
-    found = _search(pattern, path.name) if pattern else None
-    return found or _own_group(folder, path)
+    found = find_in_name(pattern, path.name) if pattern else None
+    return found or own_group(folder, path)
 
 
-def _own_group(folder: Path, path: Path) -> str:
+def own_group(folder: Path, path: Path) -> str:
     """Name a file that is a recording of its own: 1.wav may be in every folder."""
     if path.is_relative_to(folder):
         path = path.relative_to(folder)
     return path.as_posix().removesuffix(path.suffix)
 
 
-def _search(pattern: str, name: str) -> str | None:
+def find_in_name(pattern: str, name: str) -> str | None:
+    """Return the first group of what a pattern finds in a name, or the whole of it.
+
+    Raises:
+        DatasetError: It is not a regular expression.
+    """
     try:
         match = re.search(pattern, name)
     except re.error as error:

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from training.config import TrainingSettings
 from training.data.decoded import Advance, ClipStore, open_store
 from training.data.discovery import read_manifest, read_negatives
 from training.data.manifest import FEW_GROUPS, Clip, Manifest, join
+from training.data.places import Places, deal_places, read_places
 from training.data.splits import assign_folds
 from training.files import make_folder
 from training.mixtures.mixtures import MixtureMaker
@@ -30,6 +31,9 @@ class DataPaths:
     """Further data sets, which are always trained on."""
     label_pattern: str | None = None
     group_pattern: str | None = None
+    places: tuple[Path, ...] = ()
+    """Tables or folders of recordings of places, which the blocks never learn from."""
+    place_pattern: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class Material:
     store: ClipStore
     negatives: Manifest | None
     negatives_store: ClipStore | None
+    places: Places | None = None
 
     def maker(
         self,
@@ -113,9 +118,15 @@ def gather(
         )
     if not paths.negatives:
         return Material(manifest, store, None, None)
-    return Material(
+    material = Material(
         manifest, store, *gather_negatives(paths, settings, advance, deal_folds, seen)
     )
+    if not paths.places:
+        return material
+    found = read_places(paths.places, paths.place_pattern, seen)
+    found, store = _decode(found, settings, paths, advance, "places")
+    dealt = deal_places(found, store, settings.spec)
+    return replace(material, places=Places(dealt.clips, store))
 
 
 def gather_negatives(

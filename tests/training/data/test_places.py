@@ -1,0 +1,98 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from monitor.errors import DatasetError
+from tests.support.recordings import RATE, SMALL_SPEC
+from training.data.decoded import open_store
+from training.data.manifest import Manifest
+from training.data.places import PLACE_PARTS, Places, deal_places, read_places
+from training.data.tables import TableError
+
+
+def write_place(path: Path, number: int, seconds: float = 2.0) -> None:
+    """Noise with a colour of its own."""
+    r = np.random.default_rng(number)
+    noise = r.standard_normal(round(seconds * RATE))
+    kernel = np.exp(-np.arange(40) * 0.05 * (number + 1)) * r.choice([-1, 1], 40)
+    wave = np.convolve(noise, kernel, "same")
+    soundfile.write(path, 0.2 * wave / np.abs(wave).max(), RATE)
+
+
+def write_places(folder: Path, count: int = 8) -> Path:
+    folder.mkdir(parents=True)
+    for number in range(count):
+        write_place(folder / f"place{number}.wav", number)
+    return folder
+
+
+def dealt(manifest: Manifest, cache: Path) -> Places:
+    manifest, store = open_store(manifest, RATE, cache)
+    return Places(deal_places(manifest, store, SMALL_SPEC).clips, store)
+
+
+def test_each_file_of_a_folder_is_a_place_of_its_own(tmp_path: Path) -> None:
+    manifest = read_places([write_places(tmp_path / "a"), write_places(tmp_path / "b")])
+    # The second folder has the same files.
+    assert [clip.group for clip in manifest.clips] == [f"place{n}" for n in range(8)]
+    assert {entry.reason for entry in manifest.left_out} == {"duplicate"}
+    assert {clip.label for clip in manifest.clips} == {None}
+
+
+def test_a_table_names_files_and_groups_and_a_pattern_comes_first(
+    tmp_path: Path,
+) -> None:
+    write_places(tmp_path / "a", 4)
+    table = tmp_path / "places.csv"
+    rows = ("a/place0.wav,x", "a/place1.wav,x", "a/place2.wav,", "a/place3.wav,y")
+    table.write_text("\n".join(("path,group", *rows)))
+    groups = [clip.group for clip in read_places([table]).clips]
+    assert groups == ["x", "x", "a/place2", "y"]
+    named = read_places([table], r"place([12])").clips
+    assert [clip.group for clip in named] == ["x", "1", "2", "y"]
+
+
+def test_a_table_without_paths_and_a_missing_folder_are_one_sentence(
+    tmp_path: Path,
+) -> None:
+    table = tmp_path / "places.csv"
+    table.write_text("file,group\na.wav,1\n")
+    with pytest.raises(TableError, match="no column 'path'"):
+        read_places([table])
+    with pytest.raises(DatasetError, match="no such folder of places"):
+        read_places([tmp_path / "none"])
+
+
+def test_groups_are_dealt_whole_into_parts_of_equal_length(tmp_path: Path) -> None:
+    folder = write_places(tmp_path / "a", 12)
+    write_place(folder / "long.wav", 20, seconds=8)
+    found = dealt(read_places([folder], r"place(1)\d"), tmp_path / "cache")
+    parts = [found.of([part]) for part in range(PLACE_PARTS)]
+    assert sum(map(len, parts)) == 13
+    seconds = [
+        sum(found.store.sound(clip.path).shape[1] / RATE for clip in part)
+        for part in parts
+    ]
+    # 13 recordings: one of 8 s, the others of 2 s.
+    assert seconds == pytest.approx([8, 8, 8, 8], abs=0.02)
+    (group,) = (part for part in parts if any(clip.group == "1" for clip in part))
+    assert {clip.path.name for clip in group} >= {"place10.wav", "place11.wav"}
+    assert {clip.fold for clip in found.without(2)} == {0, 1, 3}
+
+
+def test_the_same_recording_under_two_names_is_in_one_part(tmp_path: Path) -> None:
+    folder = write_places(tmp_path / "a", 12)
+    samples, _ = soundfile.read(folder / "place3.wav")
+    soundfile.write(folder / "z.flac", 0.5 * samples, RATE)
+    found = dealt(read_places([folder]), tmp_path / "cache")
+    part_of = {clip.path.stem: clip.fold for clip in found.clips}
+    assert part_of["z"] == part_of["place3"]
+    assert len({clip.group for clip in found.clips}) == 12
+
+
+def test_too_few_places_are_one_sentence(tmp_path: Path) -> None:
+    folder = write_places(tmp_path / "a", 7)
+    with pytest.raises(DatasetError, match=r"7 places .* are too few .* at least 8"):
+        dealt(read_places([folder]), tmp_path / "cache")
