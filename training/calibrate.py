@@ -150,10 +150,8 @@ def _recall_costs(
             detection,
             display.advance,
         )
-    pairs = {
-        each.label: (each.threshold.onset, each.threshold.offset) for each in found
-    }
-    return recall_costs(streams, classifier, detection, pairs)
+    thresholds = with_thresholds(model.card, found).thresholds
+    return recall_costs(streams, classifier, detection, thresholds)
 
 
 def _show_thresholds(

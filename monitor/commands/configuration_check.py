@@ -10,8 +10,9 @@ from typing import Any
 from monitor.audio.sources.devices import InputDevice, choose_device
 from monitor.audio.sources.source import build_source
 from monitor.commands.configuration import Configuration
+from monitor.config.detection import DEFAULT_SENSITIVITY
 from monitor.detection.feasibility import Feasibility, examine
-from monitor.detection.rules import LabelRule, resolve_rules
+from monitor.detection.rules import LabelRule, require_curves, resolve_rules
 from monitor.errors import ConfigError, SoundMonitorError
 from monitor.extras import require_extra
 from monitor.model.card import Description, has_graph, read_card
@@ -129,14 +130,19 @@ def _resolve_rules(
     assert result.model is not None, "called for a model that could be read"
     spec, card = result.model
     detection = configuration.config.detection
+    try:
+        require_curves(card.labels, detection, card.thresholds)
+    except ConfigError as error:
+        result.problems.append(str(error))
+        detection = detection.model_copy(update={"sensitivity": DEFAULT_SENSITIVITY})
     rules: dict[str, LabelRule] = {}
     unknown = [label for label in detection.labels if label not in card.labels]
     for label in (*unknown, *card.labels):
         only = {name: each for name, each in detection.labels.items() if name == label}
         settings = detection.model_copy(update={"labels": only})
+        labels = card.labels if label in unknown else (label,)
         try:
-            resolved = resolve_rules(card.labels, settings, card.threshold_pairs, spec)
-            rules[label] = resolved[label]
+            rules |= resolve_rules(labels, settings, card.thresholds, spec)
         except SoundMonitorError as error:
             result.problems.append(str(error))
     return rules

@@ -102,4 +102,4 @@ def _rules_for(
             f"names {card.name!r}: thresholds of one do not apply to the other"
         )
     detection = configuration.config.detection
-    return resolve_rules(session.labels, detection, card.threshold_pairs, spec)
+    return resolve_rules(session.labels, detection, card.thresholds, spec)

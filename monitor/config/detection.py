@@ -6,6 +6,10 @@ from pydantic import Field, model_validator
 
 from monitor.config.base import Score, Seconds, Settings, Text
 
+Sensitivity = Annotated[float, Field(ge=0, le=1)]
+DEFAULT_SENSITIVITY = 0.5
+"""With it, thresholds are those of the model file."""
+
 
 class ModelSettings(Settings):
     """The network, and the processor that runs it."""
@@ -32,8 +36,12 @@ class LabelSettings(Settings):
     lasting.
     """
 
+    sensitivity: Sensitivity | None = None
+    """Sensitivity of this label; null: that of all labels."""
+
     onset_threshold: Score | None = None
-    """Score at or above which an event may begin; null: from the model file."""
+    """Score at or above which an event may begin, instead of a sensitivity; null: from
+    the model file."""
 
     offset_threshold: Score | None = None
     """Score below which it may end; null: from the model file."""
@@ -52,6 +60,16 @@ class LabelSettings(Settings):
 
     margin: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Minimum distance above every other label's score for an event to begin."""
+
+    @model_validator(mode="after")
+    def _onset_threshold_is_given_once(self) -> "LabelSettings":
+        if self.sensitivity is not None and self.onset_threshold is not None:
+            raise ValueError(
+                f"sensitivity: {self.sensitivity} must not be given together with "
+                f"onset_threshold: {self.onset_threshold}, for both set the same "
+                "threshold; remove one of them"
+            )
+        return self
 
     @model_validator(mode="after")
     def _thresholds_are_ordered(self) -> "LabelSettings":
@@ -75,5 +93,23 @@ class DetectionSettings(Settings):
     level_gate_dbfs: Annotated[float, Field(ge=-200, le=0)] = -70.0
     """No event begins while the loudest hop of the window is below this level."""
 
+    sensitivity: Sensitivity = DEFAULT_SENSITIVITY
+    """From 0, fewest false alarms, to 1, most sounds detected; 0.5: the thresholds of
+    the model file.  `sound-monitor check` prints the figures to expect.
+    """
+
     labels: dict[str, LabelSettings] = Field(default_factory=dict)
     """Settings for individual labels, by name."""
+
+    def sensitivity_of(self, label: str) -> float:
+        """The sensitivity of a label: its own, else the common one."""
+        own = self.labels.get(label, LabelSettings()).sensitivity
+        return self.sensitivity if own is None else own
+
+    def without_thresholds(self) -> "DetectionSettings":
+        """Return the same rules with the thresholds of the model file."""
+        none = dict.fromkeys(("sensitivity", "onset_threshold", "offset_threshold"))
+        labels = {it: each.model_copy(update=none) for it, each in self.labels.items()}
+        return self.model_copy(
+            update={"sensitivity": DEFAULT_SENSITIVITY, "labels": labels}
+        )

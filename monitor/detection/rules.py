@@ -3,10 +3,30 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
+from typing import Protocol
 
-from monitor.config.detection import DetectionSettings, LabelSettings
+from monitor.config.detection import (
+    DEFAULT_SENSITIVITY,
+    DetectionSettings,
+    LabelSettings,
+)
 from monitor.errors import ConfigError
 from monitor.spec import ModelSpec
+
+
+class ModelThresholds(Protocol):
+    """The thresholds of a label in a model file: `monitor.model.thresholds`."""
+
+    @property
+    def onset(self) -> float:
+        """Onset threshold."""
+
+    @property
+    def offset(self) -> float:
+        """Offset threshold."""
+
+    def onset_at(self, sensitivity: float) -> float | None:
+        """Onset threshold at a sensitivity in [0, 1]; None: there is no curve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +107,15 @@ PRESETS: Mapping[str, Preset] = {"impulsive": IMPULSIVE, "lasting": LASTING}
 IMPULSIVE_LABELS = frozenset({"gun_shot", "dog_bark", "car_horn"})
 
 
+_WITHOUT_CURVE = (
+    "set onset_threshold for such a label, or train or calibrate with --places"
+)
+
+
 def resolve_rules(
     labels: Iterable[str],
     detection: DetectionSettings,
-    thresholds: Mapping[str, tuple[float, float]] | None,
+    thresholds: Mapping[str, ModelThresholds] | None,
     spec: ModelSpec,
 ) -> dict[str, LabelRule]:
     """Complete the rule of each label.
@@ -98,31 +123,60 @@ def resolve_rules(
     Args:
         labels: Labels of the model.
         detection: The user's settings.
-        thresholds: Onset and offset threshold of each label as the model file has
-            them; a label may be missing.
+        thresholds: Those of each label as the model file has them; a label may be
+            missing.
         spec: Input format of the model; converts seconds to samples.
 
     Returns:
         A rule for each label, in the order of `labels`.  A threshold is the user's,
-        else the model file's, else the preset's.
+        else the model file's at the sensitivity, else the preset's.
 
     Raises:
-        ConfigError: There are settings for a label that the model does not have, or
-            an offset threshold lies above the onset threshold that comes with it.
+        ConfigError: There are settings for a label that the model does not have, an
+            offset threshold lies above the onset threshold that comes with it, or the
+            model has no curve for a sensitivity other than 0.5.
     """
     known = tuple(labels)
     for label in detection.labels:
         if label not in known:
             raise ConfigError(_unknown_label(label, known))
+    require_curves(known, detection, thresholds or {})
     return {
-        label: _rule(
-            label,
-            detection.labels.get(label, LabelSettings()),
-            (thresholds or {}).get(label),
-            spec,
-        )
+        label: _rule(label, detection, (thresholds or {}).get(label), spec)
         for label in known
     }
+
+
+def require_curves(
+    labels: Iterable[str],
+    detection: DetectionSettings,
+    thresholds: Mapping[str, ModelThresholds],
+) -> None:
+    """Check that `detection.sensitivity` can move the thresholds that follow it.
+
+    Raises:
+        ConfigError: The model has no curve of one of these labels.
+    """
+    if detection.sensitivity == DEFAULT_SENSITIVITY:
+        return
+    lacking = []
+    for label in labels:
+        own = detection.labels.get(label, LabelSettings())
+        is_own = own.sensitivity is not None or own.onset_threshold is not None
+        if not is_own and _moved(thresholds.get(label), detection.sensitivity) is None:
+            lacking.append(label)
+    if lacking:
+        more = f" and {len(lacking) - 1} more" if lacking[1:] else ""
+        raise ConfigError(
+            f"detection.sensitivity: {detection.sensitivity} needs a curve of each "
+            f"label, and the model file has none of {lacking[0]}{more}; "
+            f"{_WITHOUT_CURVE}"
+        )
+
+
+def _moved(thresholds: ModelThresholds | None, sensitivity: float) -> float | None:
+    """Onset threshold at a sensitivity; None: there is no curve."""
+    return None if thresholds is None else thresholds.onset_at(sensitivity)
 
 
 def _unknown_label(label: str, known: tuple[str, ...]) -> str:
@@ -136,13 +190,14 @@ def _unknown_label(label: str, known: tuple[str, ...]) -> str:
 
 def _rule(
     label: str,
-    settings: LabelSettings,
-    measured: tuple[float, float] | None,
+    detection: DetectionSettings,
+    measured: ModelThresholds | None,
     spec: ModelSpec,
 ) -> LabelRule:
+    settings = detection.labels.get(label, LabelSettings())
     kind = "impulsive" if label in IMPULSIVE_LABELS else "lasting"
     preset = PRESETS[settings.preset or kind]
-    onset, offset = _thresholds(label, settings, measured, preset)
+    onset, offset = _thresholds(label, detection, measured, preset)
     names = {each.name for each in fields(Preset)}
     chosen = replace(preset, **settings.model_dump(include=names, exclude_none=True))
     return LabelRule(
@@ -159,23 +214,35 @@ def _rule(
 
 def _thresholds(
     label: str,
-    settings: LabelSettings,
-    measured: tuple[float, float] | None,
+    detection: DetectionSettings,
+    measured: ModelThresholds | None,
     preset: Preset,
 ) -> tuple[float, float]:
     """Onset and offset threshold of a label."""
-    onset, offset = measured or (preset.onset_threshold, preset.offset_threshold)
+    settings = detection.labels.get(label, LabelSettings())
+    onset, offset, origin = preset.onset_threshold, preset.offset_threshold, "preset"
+    if measured is not None:
+        onset, offset, origin = measured.onset, measured.offset, "model file"
+    sensitivity = detection.sensitivity_of(label)
     if settings.onset_threshold is not None:
         onset = settings.onset_threshold
         # A user who lowers the one threshold need not know of the other.
         offset = min(offset, onset)
+    elif sensitivity != DEFAULT_SENSITIVITY:
+        moved = _moved(measured, sensitivity)
+        if moved is None:
+            raise ConfigError(
+                f"detection.labels.{label}.sensitivity: {sensitivity} needs a curve "
+                f"of the label, and the model file has none; {_WITHOUT_CURVE}"
+            )
+        onset, offset = moved, moved * (offset / onset)
+        origin = f"model file at sensitivity {sensitivity}"
     if settings.offset_threshold is None:
         return onset, offset
     if settings.offset_threshold > onset:
-        origin = "model file" if measured else "preset"
         raise ConfigError(
             f"detection.labels.{label}.offset_threshold: {settings.offset_threshold} "
-            f"must not be above the onset threshold, {onset} in the {origin}, or the "
-            "label could never stay on; lower it or set onset_threshold too"
+            f"must not be above the onset threshold, {onset:.4g} in the {origin}, or "
+            "the label could never stay on; lower it or set onset_threshold too"
         )
     return onset, settings.offset_threshold

@@ -119,11 +119,6 @@ class ModelCard(CardPart):
                 raise ValueError(f"{key}: {unknown[0]!r} is not one of the labels")
         return self
 
-    @property
-    def threshold_pairs(self) -> dict[str, tuple[float, float]]:
-        """Onset and offset threshold by label."""
-        return {label: (it.onset, it.offset) for label, it in self.thresholds.items()}
-
 
 class Description(NamedTuple):
     """The two documents in the metadata of a model file."""

@@ -71,7 +71,7 @@ class Classifier:
         self.labels = model.card.labels
         self.name = model.card.name
         self.total_stride = model.card.total_stride
-        self.thresholds = model.card.threshold_pairs
+        self.thresholds = model.card.thresholds
         self.golden = model.golden
         self.failed_compute_device: str | None = None
         """The GPU that failed, if the CPU has taken over."""

@@ -132,6 +132,16 @@ detection:
     assert len(checked(text, model_file, tmp_path).problems) == 6
 
 
+def test_a_model_without_curves_is_one_problem(
+    model_file: Path, tmp_path: Path
+) -> None:
+    text = "detection: {sensitivity: 0.8, labels: {siren: {onset_threshold: 0.6}}}"
+    result = checked(text, model_file, tmp_path)
+    (problem,) = result.problems
+    assert "the model file has none of drilling and 1 more" in problem
+    assert list(result.labels) == ["siren", "drilling", "gun_shot"]
+
+
 def test_a_model_file_that_is_missing_is_a_problem(tmp_path: Path) -> None:
     problems = checked("", tmp_path / "missing.safetensors", tmp_path).problems
     assert problems == [f"{tmp_path}/missing.safetensors: there is no such model file"]

@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from monitor.errors import ConfigError, ModelFileError, UsageError
 from monitor.model import classifier
 from monitor.model.classifier import Classifier, active_spans, span_samples
+from monitor.model.thresholds import Thresholds
 from monitor.model.trained import to_stored
 from monitor.spec import ModelSpec
 from tests.support.models import seeded_model, seeded_windows, stored_model
@@ -29,7 +30,7 @@ def test_it_has_the_properties_of_the_model():
     assert classifier.labels == ("siren", "drilling", "gun_shot")
     assert classifier.spec == ModelSpec()
     assert classifier.total_stride == 16
-    assert classifier.thresholds == {"siren": (0.7, 0.5)}
+    assert classifier.thresholds == {"siren": Thresholds(onset=0.7, offset=0.5)}
     assert classifier.compute_device == "cpu"
 
 

@@ -343,6 +343,11 @@ def sources(*entries: str) -> str:
             "thresholds changed: siren; settings changed: detection.hop_frames",
         ),
         (
+            "",
+            "detection: {sensitivity: 0.7}",
+            "settings changed: detection.sensitivity",
+        ),
+        (
             "mqtt: {host: a}",
             "ring_seconds: 60",
             "settings changed: ring_seconds, mqtt",

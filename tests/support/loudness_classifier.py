@@ -10,6 +10,7 @@ from monitor.detection.rules import resolve_rules
 from monitor.model.classifier import Classification
 from monitor.model.engines import WindowPlace
 from monitor.model.frontend import Array
+from monitor.model.thresholds import Thresholds
 from monitor.runtime.pipeline import Pipeline
 from monitor.spec import ModelSpec
 
@@ -36,7 +37,7 @@ class LoudnessClassifier:
     labels = (LOUD,)
     name = "loud"
     total_stride = 1
-    thresholds: ClassVar = {LOUD: (0.6, 0.4)}
+    thresholds: ClassVar = {LOUD: Thresholds(onset=0.6, offset=0.4)}
     compute_device = "cpu"
     failed_compute_device = None
 

@@ -85,7 +85,7 @@ def highest_of_segments(
     Returns:
         (segments, labels), and the hops of a segment.
     """
-    rules = resolve_rules(labels, detection, None, spec)
+    rules = resolve_rules(labels, detection.without_thresholds(), None, spec)
     averaged = np.stack(
         [
             _moving_average(scores[..., index], rules[label].smoothing_hops)

@@ -18,6 +18,7 @@ from monitor.detection.rules import resolve_rules
 from monitor.errors import DatasetError
 from monitor.model.card import ModelCard
 from monitor.model.classifier import Classifier
+from monitor.model.thresholds import Thresholds
 from monitor.records import Record, ScoreFrame
 from training.data.decoded import Advance
 from training.data.manifest import LeftOut, left_out_lines
@@ -157,10 +158,6 @@ def with_thresholds(card: ModelCard, found: Sequence[LabelThreshold]) -> ModelCa
     return card.model_copy(update={"thresholds": thresholds})
 
 
-ThresholdPairs = Mapping[str, tuple[float, float]]
-"""Onset and offset threshold of labels."""
-
-
 @dataclass(frozen=True, slots=True)
 class RecallCost:
     """True events of one label, and how many are missed."""
@@ -202,14 +199,14 @@ def detect(
     stream: ScoredStream,
     classifier: Classifier,
     detection: DetectionSettings,
-    pairs: ThresholdPairs,
+    thresholds: Mapping[str, Thresholds],
 ) -> StreamResult:
     """Detect the events of a stream with these thresholds."""
     spec = classifier.spec
     detector = Detector(
         source="stream",
         labels=classifier.labels,
-        rules=resolve_rules(classifier.labels, detection, pairs, spec),
+        rules=resolve_rules(classifier.labels, detection, thresholds, spec),
         level_gate_dbfs=detection.level_gate_dbfs,
         model_name=classifier.name,
         session="recall-cost",
@@ -227,21 +224,18 @@ def recall_costs(
     streams: Sequence[ScoredStream],
     classifier: Classifier,
     detection: DetectionSettings,
-    pairs: ThresholdPairs,
+    thresholds: Mapping[str, Thresholds],
 ) -> dict[str, RecallCost]:
     """Count by label the true events missed before and after a change."""
-    none = {"onset_threshold": None, "offset_threshold": None}
-    labels = {
-        label: chosen.model_copy(update=none)
-        for label, chosen in detection.labels.items()
-    }
-    others = detection.model_copy(update={"labels": labels})
     before, after = (
         stream_figures(
             [detect(stream, classifier, rules, chosen) for stream in streams],
             classifier.labels,
         )["per_class"]
-        for rules, chosen in ((detection, classifier.thresholds), (others, pairs))
+        for rules, chosen in (
+            (detection, classifier.thresholds),
+            (detection.without_thresholds(), thresholds),
+        )
     )
     return {
         label: RecallCost(

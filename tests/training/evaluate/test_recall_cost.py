@@ -87,7 +87,8 @@ def test_thresholds_that_nothing_reaches_miss_every_event(
 ) -> None:
     classifier = Classifier(to_stored(model_with(middle)))
     scored = score_streams(streams, classifier, RULES, advance)
-    found = recall_costs(scored, classifier, RULES, dict.fromkeys(LABELS, (0.999, 0.9)))
+    high = Thresholds(onset=0.999, offset=0.9)
+    found = recall_costs(scored, classifier, RULES, dict.fromkeys(LABELS, high))
     assert set(found) == set(LABELS)
     for cost in found.values():
         assert cost.events == cost.missed == 2
