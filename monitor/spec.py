@@ -1,4 +1,4 @@
-"""The input format of a model: frame grid, mel bands and window.
+"""The input format of a model: frame grid, mel bands, window and background.
 
 Stored in the model file, so that monitoring computes the features of the training.
 """
@@ -9,6 +9,34 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 _MAX_WINDOW_VALUES = 2**22
 """Samples of all frames of a window; bounds what a foreign model file can allocate."""
+
+
+class BackgroundSpec(BaseModel):
+    """What a network compares a window with; see `monitor.model.background`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    newest_seconds: Annotated[float, Field(gt=0, le=60)] = 3.0
+    """From the newest window of the background to the window that it is compared with;
+    it ended as long ago."""
+
+    oldest_seconds: Annotated[float, Field(gt=0, le=60)] = 7.0
+    """The same for the oldest one."""
+
+    hold_score: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """A window with such a score or a higher one does not become background."""
+
+    longest_hold_seconds: Annotated[float, Field(ge=0, le=3_600)] = 30.0
+    """Sounds that last longer become background."""
+
+    @model_validator(mode="after")
+    def _are_ordered(self) -> "BackgroundSpec":
+        if self.oldest_seconds < self.newest_seconds:
+            raise ValueError(
+                f"oldest_seconds: {self.oldest_seconds} lies after newest_seconds "
+                f"({self.newest_seconds})"
+            )
+        return self
 
 
 class ModelSpec(BaseModel):
@@ -47,6 +75,9 @@ class ModelSpec(BaseModel):
     window_frames: Annotated[int, Field(ge=1, le=8_192)] = 344
     """Frames of a window."""
 
+    background: BackgroundSpec | None = None
+    """Sound before a window that the network takes into account; None: none."""
+
     @model_validator(mode="after")
     def _bands_lie_below_nyquist(self) -> "ModelSpec":
         if not self.f_min < self.f_max <= self.sample_rate / 2:
@@ -78,6 +109,10 @@ class ModelSpec(BaseModel):
     def frames_in(self, samples: int) -> int:
         """Number of whole frames in `samples` samples."""
         return max(0, (samples - self.n_fft) // self.hop_length + 1)
+
+    def frames(self, seconds: float) -> int:
+        """Frames from one to another that begins `seconds` later, to the nearest."""
+        return round(seconds * self.sample_rate / self.hop_length)
 
     def seconds(self, samples: int) -> float:
         """Duration of `samples` samples, in seconds."""

@@ -108,12 +108,29 @@ class Classifier:
         try:
             return Classification(*self._engine.run(windows, places))
         except EngineError as error:
-            if self._model is None:
-                raise
-            fault = f"failed ({error})"
-            self._engine = self._fall_back(self._model, self.compute_device, fault)
-            self._model = None
+            self._replace(error)
         return Classification(*self._engine.run(windows, places))
+
+    def views(
+        self, windows: Array, places: Sequence[WindowPlace] = ()
+    ) -> tuple[Array, Array]:
+        """Compute embedding and recent view of windows, float32, (batch, features).
+
+        For a model with a background; see `Engine.views`.
+        """
+        try:
+            return self._engine.views(windows, places)
+        except EngineError as error:
+            self._replace(error)
+        return self._engine.views(windows, places)
+
+    def _replace(self, error: EngineError) -> None:
+        """Let the CPU take over from an engine that failed."""
+        if self._model is None:
+            raise error
+        fault = f"failed ({error})"
+        self._engine = self._fall_back(self._model, self.compute_device, fault)
+        self._model = None
 
     def _start(self, model: Model, wanted: str, cpu_fallback: bool) -> Engine:
         compute_device = likely_gpu() if wanted == "auto" else wanted
@@ -177,7 +194,7 @@ def _torch_engine(model: Model, compute_device: str, threads: int) -> Engine:
 
     torch.set_num_threads(threads)
     return TorchEngine(
-        network_of(model), model.temperatures, model.spec.channels, compute_device
+        network_of(model), model.temperatures, model.spec, compute_device
     )
 
 

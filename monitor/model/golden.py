@@ -10,12 +10,19 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.model.engines import Engine
+from monitor.model.background import Background
+from monitor.model.engines import Engine, WindowHistory, WindowPlace
 from monitor.model.frontend import LogMel
 from monitor.spec import ModelSpec
 
-TOLERANCES = {"log_mel": 1e-2, "scores": 1e-3, "activity": 1e-3}
-"""Largest difference that counts as rounding: dB, scores, scores.
+TOLERANCES = {
+    "log_mel": 1e-2,
+    "scores": 1e-3,
+    "activity": 1e-3,
+    "background": 1e-2,
+    "changed_scores": 1e-3,
+}
+"""Largest difference that counts as rounding: dB, scores, features.
 
 Against double precision, float32 is off by 2e-4 dB and 6e-6 in a score; two processors
 or matrix libraries differ by about as much.  A small change of meaning, such as a Hann
@@ -36,6 +43,13 @@ class Golden(NamedTuple):
 
     activity: NDArray[np.float32]
     """(labels, columns), scores."""
+
+    background: NDArray[np.float32] | None = None
+    """(features,), embedding of the signal with its bands in reverse; None: the model
+    takes no background."""
+
+    changed_scores: NDArray[np.float32] | None = None
+    """(labels,), scores of the signal against that background."""
 
 
 def golden_signal(spec: ModelSpec) -> NDArray[np.float32]:
@@ -73,13 +87,25 @@ def golden_vector(engine: Engine, spec: ModelSpec) -> Golden:
     """Compute the golden vector with an engine."""
     log_mel = LogMel(spec)(golden_signal(spec))
     scores, activity = engine.run(log_mel[None])
-    return Golden(log_mel, scores[0], activity[0])
+    golden = Golden(log_mel, scores[0], activity[0])
+    if spec.background is None:
+        return golden
+    reverse = np.ascontiguousarray(log_mel[None, :, ::-1])
+    (background,), _ = engine.views(reverse)
+    history = WindowHistory()
+    history.background = before = Background(spec)
+    before.add(0, background, np.zeros(1, np.float32))
+    place = WindowPlace(history, before.newest_frames)
+    (changed_scores,), _ = engine.run(log_mel[None], [place])
+    return golden._replace(background=background, changed_scores=changed_scores)
 
 
 def difference(computed: Golden, stored: Golden) -> str | None:
     """Describe the first difference beyond rounding, or return None."""
     for name, tolerance in TOLERANCES.items():
         here, there = getattr(computed, name), getattr(stored, name)
+        if here is None:
+            continue
         if here.shape != there.shape:
             return f"{name} has shape {here.shape}, not {there.shape}"
         worst = float(np.abs(here - there).max())

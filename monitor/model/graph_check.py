@@ -10,9 +10,18 @@ from dataclasses import dataclass, field
 
 OPERATORS = frozenset(
     (
-        *("Add", "AveragePool", "Cast", "Clip", "Constant", "Conv", "Div", "Exp"),
-        *("Gemm", "HardSwish", "Log", "MatMul", "Mul", "ReduceMax", "ReduceMean"),
-        *("Relu", "Sigmoid", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where"),
+        *("Add", "AveragePool", "Cast", "Clip", "Concat", "Constant", "Conv", "Div"),
+        *("Exp", "Gemm", "HardSwish", "Log", "MatMul", "Mul", "ReduceMax"),
+        *(
+            "ReduceMean",
+            "Relu",
+            "Sigmoid",
+            "Squeeze",
+            "Sub",
+            "Transpose",
+            "Unsqueeze",
+            "Where",
+        ),
     )
 )
 """Those that the exporter writes for the networks of `monitor.model.networks`."""

@@ -5,7 +5,7 @@ than a device has, or state that its maps depend on fewer frames than they do.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -59,14 +59,14 @@ class Layout:
     """Of a small constant of whole numbers: axes."""
 
 
-def layout_of(graph: bytes, given: str, shape: Shape, result: str) -> Layout:
-    """Lay out `result` for an input `given` of this shape.
+def layout_of(graph: bytes, given: Mapping[str, Shape], result: str) -> Layout:
+    """Lay out `result` for inputs of these shapes, by name.
 
     Raises:
         ValueError: It says what the graph has that none of this program's has.
     """
     known = {name: Layout(dims, None, values) for name, dims, values in weights(graph)}
-    known[given] = Layout(shape, Span(1, 0))
+    known |= {name: Layout(shape, Span(1, 0)) for name, shape in given.items()}
     total = work = 0
     for node in nodes(graph):
         try:
@@ -120,6 +120,8 @@ def _arranged(node: Node, inputs: Sequence[Layout]) -> Shape:
     first, numbers = inputs[0].shape, node.numbers
     if node.operator == "Transpose":
         return tuple(first[axis] for axis in numbers["perm"])
+    if node.operator == "Concat":
+        return _joined([each.shape for each in inputs], *numbers["axis"])
     axes = _axes(node, inputs)
     if node.operator == "Unsqueeze":
         shape = list(first)
@@ -129,6 +131,15 @@ def _arranged(node: Node, inputs: Sequence[Layout]) -> Shape:
     is_kept = node.operator != "Squeeze" and numbers.get("keepdims", [1]) == [1]
     sizes = [0 if axis in axes else size for axis, size in enumerate(first)]
     return tuple(size or 1 for size in sizes if size or is_kept)
+
+
+def _joined(shapes: Sequence[Shape], axis: int) -> Shape:
+    """Shape of tensors that follow each other along an axis."""
+    first = shapes[0]
+    if axis < 0 or len({(*each[:axis], *each[axis + 1 :]) for each in shapes}) > 1:
+        raise ValueError
+    joined = sum(each[axis] for each in shapes)
+    return (*first[:axis], joined, *first[axis + 1 :])
 
 
 def _axes(node: Node, inputs: Sequence[Layout]) -> set[int]:

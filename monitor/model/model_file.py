@@ -82,14 +82,16 @@ def write_model(path: Path, model: Model) -> None:
         ModelFileError: It cannot be written, or is too large to be read again.
     """
     arrays = {_WEIGHTS + name: value for name, value in model.weights.items()}
-    arrays |= {_GOLDEN + name: it for name, it in model.golden._asdict().items()}
+    for name, array in model.golden._asdict().items():
+        if array is not None:
+            arrays[_GOLDEN + name] = array
     for channels, graph in model.graphs.items():
         arrays[_GRAPH + _GRAPHS[channels]] = np.frombuffer(graph, np.uint8)
     if model.score_graph:
         arrays[_GRAPH + _SCORES] = np.frombuffer(model.score_graph, np.uint8)
     metadata = {
         "format": FORMAT,
-        "spec": model.spec.model_dump_json(),
+        "spec": model.spec.model_dump_json(exclude_none=True),
         "card": model.card.model_dump_json(),
     }
     # safetensors writes the memory of an array, whatever its strides.
@@ -121,7 +123,10 @@ def load_model(path: ModelPath) -> Model:
                 f"{file.origin}: {broken} holds numbers that are not finite"
             )
         golden = _without_prefix(arrays, _GOLDEN)
-        for name in sorted(golden.keys() ^ set(Golden._fields)):
+        expected = set(Golden._fields)
+        if spec.background is None:
+            expected -= Golden._field_defaults.keys()
+        for name in sorted(golden.keys() ^ expected):
             raise ModelFileError(
                 f"{file.origin}: {'has' if name in golden else 'lacks'} the tensor "
                 f"{_GOLDEN + name!r:.80}"

@@ -74,7 +74,7 @@ def to_stored(model: TrainedModel, *, half: bool = False) -> Model:
     network = build_network(model.card.preset, model.spec, len(model.card.labels))
     network.load_state_dict(_to_tensors(weights))
     temperatures = model.temperatures.numpy()
-    engine = TorchEngine(network, temperatures, model.spec.channels)
+    engine = TorchEngine(network, temperatures, model.spec)
     return Model(
         model.spec,
         model.card.model_copy(update={"total_stride": network.total_stride}),
@@ -93,7 +93,7 @@ def load_model(path: ModelPath) -> TrainedModel:
     """
     model = load_file(path)
     network = network_of(model)
-    check_golden(model, TorchEngine(network, model.temperatures, model.spec.channels))
+    check_golden(model, TorchEngine(network, model.temperatures, model.spec))
     return TrainedModel(network, model.spec, model.card)
 
 

@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from monitor.errors import ModelFileError
 from monitor.model.classifier import Classifier
@@ -13,12 +15,18 @@ from monitor.model.engines import WindowHistory, WindowPlace
 from monitor.model.engines.onnx import OnnxEngine, _WindowMaps
 from monitor.model.engines.torch import TorchEngine
 from monitor.model.frontend import Array, LogMel
-from monitor.model.model_file import load_model
+from monitor.model.model_file import Model, load_model
 from monitor.model.networks import PRESETS
+from monitor.model.networks.base import Views
 from monitor.model.trained import network_of, to_stored
 from monitor.spec import ModelSpec
 from tests.support import ROOT
-from tests.support.models import seeded_model, seeded_windows, stored_model
+from tests.support.models import (
+    WITH_BACKGROUND,
+    seeded_model,
+    seeded_windows,
+    stored_model,
+)
 
 SPEC = ModelSpec()
 R = np.random.default_rng(5)
@@ -41,19 +49,29 @@ def windows_of(sound: str) -> Array:
     return LogMel(SPEC)(samples)[None]
 
 
-@pytest.fixture(scope="module", params=["shipped", *PRESETS])
-def engines(request: pytest.FixtureRequest) -> tuple[OnnxEngine, TorchEngine]:
-    is_shipped = request.param == "shipped"
-    model = load_model(None) if is_shipped else stored_model(request.param)
-    torch_engine = TorchEngine(network_of(model), model.temperatures, SPEC.channels)
+Engines = tuple[OnnxEngine, TorchEngine]
+
+
+def both_engines(model: Model) -> Engines:
+    torch_engine = TorchEngine(network_of(model), model.temperatures, model.spec)
     return OnnxEngine(model), torch_engine
+
+
+@pytest.fixture(scope="module", params=["shipped", *PRESETS])
+def engines(request: pytest.FixtureRequest) -> Engines:
+    is_shipped = request.param == "shipped"
+    return both_engines(load_model(None) if is_shipped else stored_model(request.param))
+
+
+@pytest.fixture(scope="module")
+def comparing() -> Engines:
+    """Those of a model that takes a background."""
+    return both_engines(stored_model("mobile", WITH_BACKGROUND))
 
 
 @pytest.mark.parametrize("sound", SOUNDS)
 @pytest.mark.parametrize("channels", [1, 2])
-def test_the_engines_agree(
-    engines: tuple[OnnxEngine, TorchEngine], sound: str, channels: int
-) -> None:
+def test_the_engines_agree(engines: Engines, sound: str, channels: int) -> None:
     windows = windows_of(sound)[:, :channels]
     for light, reference in zip(*(e.run(windows) for e in engines), strict=True):
         assert light.shape == reference.shape
@@ -75,12 +93,18 @@ FIRST_FRAMES = (0, 48, 96, 112, 208, 240, 600, 616, 616, 664)
 """Hops of some strides, a window left out, a gap, the same window again."""
 
 
+def overlapping(first_frames: Sequence[int], channels: int) -> Array:
+    """Windows of one sound that gets louder and softer."""
+    frames = np.concatenate(seeded_windows(7, channels), axis=-1)
+    frames += 25 * np.sin(np.arange(frames.shape[-1], dtype=np.float32) / 200)
+    return np.stack([frames[..., at : at + 344] for at in first_frames])
+
+
 @pytest.mark.parametrize("channels", [1, 2])
 def test_a_window_that_follows_another_has_the_same_scores_to_the_last_bit(
-    engines: tuple[OnnxEngine, TorchEngine], channels: int
+    engines: Engines, channels: int
 ) -> None:
-    frames = np.concatenate(seeded_windows(3, channels), axis=-1)
-    sounds = np.stack([frames[..., at : at + 344] for at in FIRST_FRAMES])
+    sounds = overlapping(FIRST_FRAMES, channels)
     history = WindowHistory()
     places = [WindowPlace(history, at) for at in FIRST_FRAMES]
     light, _ = engines
@@ -94,6 +118,75 @@ def test_a_window_that_follows_another_has_the_same_scores_to_the_last_bit(
         found = np.concatenate([part[number] for part in one_by_one])
         np.testing.assert_array_equal(found, expected)
         np.testing.assert_array_equal(together[number], expected)
+
+
+HOPS = range(0, 2000, 48)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("number", [0, 1])
+def test_one_by_one_or_together_windows_are_compared_with_the_same_background(
+    comparing: Engines, number: int, channels: int
+) -> None:
+    engine, sounds = comparing[number], overlapping(HOPS, channels)
+    one, other = WindowHistory(), WindowHistory()
+    together = engine.run(sounds, [WindowPlace(one, at) for at in HOPS])
+    parts = [
+        engine.run(window[None], [WindowPlace(other, at)])
+        for window, at in zip(sounds, HOPS, strict=True)
+    ]
+    for found, apart in zip(together, zip(*parts, strict=True), strict=True):
+        np.testing.assert_array_equal(found, np.concatenate(apart))
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_the_engines_agree_with_a_background(comparing: Engines, channels: int) -> None:
+    sounds = overlapping(HOPS, channels)
+    found = []
+    for engine in comparing:
+        history = WindowHistory()
+        scores, _ = engine.run(sounds, [WindowPlace(history, at) for at in HOPS])
+        alone, _ = engine.run(sounds)
+        # None has one before a window is three seconds old.
+        changed = np.abs(scores - alone).max(axis=1) > 1e-3
+        assert not changed[:6].any()
+        assert changed[6:].mean() > 0.5
+        found.append(scores)
+    assert np.abs(found[0] - found[1]).max() < 1e-5
+    sounding = found[0].max(axis=1) >= 0.7
+    assert 0 < sounding.sum() < len(HOPS)
+
+
+def test_a_window_is_compared_with_the_mean_embedding_of_those_before_it(
+    comparing: Engines,
+) -> None:
+    network = seeded_model("mobile", WITH_BACKGROUND).network
+    sounds = overlapping((0, 48, 96, 384), 2)
+    for engine in comparing:
+        history = WindowHistory()
+        places = [WindowPlace(history, at) for at in (0, 48, 96, 384)]
+        scores, _ = engine.run(sounds, places)
+        embedding, recent = map(torch.from_numpy, engine.views(sounds))
+        before = embedding[:3].mean(dim=0, keepdim=True)
+        with torch.inference_mode():
+            columns = network.columns(torch.from_numpy(sounds))
+            logits = network.compare(Views(embedding[3:], recent[3:]), before)
+        assert torch.allclose(embedding, columns.mean(dim=2), atol=1e-5)
+        assert torch.allclose(recent, columns[..., -6:].mean(dim=2), atol=1e-5)
+        temperatures = torch.tensor([2.0, 0.5, 1.0])
+        expected = torch.sigmoid(logits / temperatures).numpy()
+        assert np.abs(scores[3:] - expected).max() < 1e-5
+
+
+def test_the_views_neither_use_nor_change_the_background(comparing: Engines) -> None:
+    sounds = overlapping(HOPS, 1)
+    for engine in comparing:
+        history = WindowHistory()
+        views = engine.views(sounds, [WindowPlace(history, at) for at in HOPS])
+        assert history.background is None
+        for found, alone in zip(views, engine.views(sounds), strict=True):
+            np.testing.assert_array_equal(found, alone)
+            assert (found.shape, found.dtype) == ((len(HOPS), 384), np.float32)
 
 
 @pytest.mark.parametrize(("preset", "frames"), [("article", 104), ("mobile", 128)])

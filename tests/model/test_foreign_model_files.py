@@ -141,6 +141,11 @@ class TestForeignFiles:
             ({"f_max": 60.0}, "hold no FFT bin"),
             ({"window_frames": 343}, "log_mel has shape"),
             ({"floor_db": -60.0}, "log_mel differs"),
+            ({"background": {}}, "lacks the tensor 'golden.background'"),
+            (
+                {"background": {"oldest_seconds": 1.0}},
+                "spec: background: oldest_seconds: 1.0 lies after newest_seconds",
+            ),
         ],
     )
     def test_a_spec_that_breaks_a_rule(

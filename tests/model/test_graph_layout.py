@@ -200,4 +200,4 @@ def test_a_graph_that_was_cut_short_is_not_run(stop: int) -> None:
     stored = stored_model()
     shape = (1, 1, stored.spec.n_mels, stored.spec.window_frames)
     with pytest.raises(ValueError, match=r"cannot be read|does not compute"):
-        layout_of(stored.graphs[1][:stop], "log_mel", shape, "maps")
+        layout_of(stored.graphs[1][:stop], {"log_mel": shape}, "maps")

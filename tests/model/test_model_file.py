@@ -22,7 +22,7 @@ from monitor.model.trained import load_model, save_model
 from monitor.spec import ModelSpec
 from tests.support import ROOT
 from tests.support.model_files import open_model, rewrite
-from tests.support.models import seeded_model, seeded_windows
+from tests.support.models import WITH_BACKGROUND, seeded_model, seeded_windows
 
 
 @pytest.fixture
@@ -172,6 +172,23 @@ class TestGoldenVector:
         rewrite(saved, tensors=turn_up)
         with pytest.raises(ModelFileError, match=r"other numbers here.*scores differs"):
             load_model(saved)
+
+    def test_weights_of_the_background_count(self, tmp_path: Path):
+        """Exchanged with those of the embedding they give a window the same scores."""
+        model = seeded_model("mobile", WITH_BACKGROUND)
+        save_model(path := tmp_path / "m", model)
+        assert load_model(path).spec == WITH_BACKGROUND
+        assert load_file(path)["golden.background"].shape == (384,)
+
+        def exchange(tensors: dict[str, Tensor]) -> None:
+            for layer in ("linear", "hidden"):
+                weight = tensors[f"network.head.1.{layer}.weight"]
+                embedding, recent, background = weight.clone().chunk(3, dim=1)
+                weight[:] = torch.cat([background, recent, embedding], dim=1)
+
+        rewrite(path, tensors=exchange)
+        with pytest.raises(ModelFileError, match=r"\(changed_scores differs"):
+            load_model(path)
 
     def test_another_graph_is_found(self, saved: Path, tmp_path: Path):
         save_model(tmp_path / "other", seeded_model(seed=1))

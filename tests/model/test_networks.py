@@ -9,11 +9,13 @@ from monitor.model.networks import (
     PRESETS,
     build_network,
     count_parameters_and_macs,
+    with_background,
 )
 from monitor.model.networks.article import article
 from monitor.model.networks.base import Network, Normalise, average
 from monitor.model.networks.mobile import mobile
 from monitor.spec import ModelSpec
+from tests.support.models import WITH_BACKGROUND
 
 SPEC = ModelSpec()
 
@@ -60,6 +62,47 @@ def test_mobile_has_the_shapes_and_the_cost_of_its_docstring():
     assert output.activity.shape == (16, 10, 22)
     cost = count_parameters_and_macs(network, SPEC)
     assert cost == (490_662, 48_451_776)
+
+
+def test_with_a_background_mobile_has_a_larger_head_and_no_peak():
+    network = mobile(WITH_BACKGROUND, 10).eval()
+    columns = network.columns(windows(2))
+    views = network.views(columns)
+    assert views.embedding.shape == views.recent.shape == (2, 384)
+    assert torch.allclose(views.recent, columns[..., -6:].mean(dim=2), atol=1e-6)
+    output = network.score_columns(columns)
+    assert output.activity.shape == (2, 10, 22)
+    # Without a background nothing changed.
+    assert torch.equal(output.logits, network.compare(views, views.embedding))
+    cost = count_parameters_and_macs(network, WITH_BACKGROUND)
+    assert cost == (560_134, 48_529_664)
+
+
+def test_a_background_head_begins_as_a_trained_one():
+    trained = build_network("mobile", SPEC, 5).eval()
+    torch.nn.init.normal_(trained.head[1].output.weight)
+    torch.nn.init.normal_(trained.head[1].output.bias)
+    before = {name: it.clone() for name, it in trained.state_dict().items()}
+    network = with_background(trained, WITH_BACKGROUND)
+    assert not network.training
+    batch = windows(3)
+    with torch.no_grad():
+        columns = trained.columns(batch)
+        expected = trained.head(trained.embed(columns))
+        views = network.views(network.columns(batch))
+        found = network.compare(views, torch.randn(3, 384))
+        assert torch.allclose(found, expected, atol=1e-6)
+        assert torch.equal(network.activity(columns), trained.activity(columns))
+    for name, weight in trained.state_dict().items():
+        assert torch.equal(weight, before[name])
+    # Each hidden unit can learn.
+    network.head(torch.cat([*views, views.recent], 1)).sum().backward()
+    assert network.head[1].output.weight.grad.ne(0).any(dim=0).all()
+
+
+def test_a_network_that_takes_no_background_is_named_with_one_that_does():
+    with pytest.raises(UsageError, match=r"background: .* article takes none; .*mob"):
+        build_network("article", WITH_BACKGROUND, 10)
 
 
 def test_mobile_takes_no_more_bands_than_its_trunk_knows():

@@ -6,10 +6,12 @@ import torch
 from monitor.model.card import ModelCard
 from monitor.model.frontend import Array
 from monitor.model.model_file import Model
-from monitor.model.networks import build_network
+from monitor.model.networks import Network, build_network
 from monitor.model.thresholds import Thresholds
 from monitor.model.trained import TrainedModel, to_stored
-from monitor.spec import ModelSpec
+from monitor.spec import BackgroundSpec, ModelSpec
+
+WITH_BACKGROUND = ModelSpec(background=BackgroundSpec(hold_score=0.7))
 
 
 def seeded_model(
@@ -39,7 +41,22 @@ def seeded_model(
                 module.running_var.uniform_(0.2, 2)
                 torch.nn.init.uniform_(module.weight, 0.5, 2)
                 torch.nn.init.normal_(module.bias, 0, 0.3)
+        if spec.background is not None:
+            _enliven(network)
     return TrainedModel(network, spec, card)
+
+
+def _enliven(network: Network) -> None:
+    """Draw weights with which an untrained `mobile` does not fade out."""
+    for module in network.blocks.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(module.weight, a=0.5)
+    for head in (network.head, network.column_head):
+        assert head is not None
+        for module in head.modules():
+            if isinstance(module, torch.nn.Linear):
+                spread = 1.0 * module.in_features**-0.5
+                torch.nn.init.normal_(module.weight, 0, spread)
 
 
 def stored_model(

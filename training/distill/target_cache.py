@@ -307,7 +307,7 @@ def _facts(
         "teacher": _digest(teacher.path.read_bytes()),
         "seed": seed,
         "mixtures": maker.settings.model_dump(mode="json"),
-        "spec": maker.spec.model_dump(mode="json"),
+        "spec": maker.spec.model_dump(mode="json", exclude={"background"}),
     }
 
 

@@ -7,20 +7,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.errors import SoundMonitorError
+from monitor.model.background import Background
+from monitor.spec import ModelSpec
 
 Array = NDArray[np.float32]
 
 
 class WindowHistory:
-    """The newest window of a source; an engine need not compute its overlap again."""
+    """The windows of a source so far: the newest one, and the background.
+
+    An engine need not compute their overlap again.
+    """
 
     def __init__(self) -> None:
         self.first_frame = 0
-        """Absolute index of its first frame."""
+        """Absolute index of the first frame of the newest one."""
 
         self.maps: Array | None = None
         """What the engine keeps of it, float32, (1, features, bands, columns); None:
         nothing."""
+
+        self.background: Background | None = None
+        """None: no window of a model that takes a background was computed."""
 
 
 class WindowPlace(NamedTuple):
@@ -31,6 +39,18 @@ class WindowPlace(NamedTuple):
 
     first_frame: int
     """Absolute index of its first frame."""
+
+    follows_silence: bool = False
+    """True if a window between it and the one before it was below the level gate."""
+
+    def background(self, spec: ModelSpec) -> Background:
+        """Return the background of the source, up to this window."""
+        history = self.history
+        if history.background is None:
+            history.background = Background(spec)
+        if self.follows_silence:
+            history.background.end_hold()
+        return history.background
 
 
 class Engine(Protocol):
@@ -50,11 +70,29 @@ class Engine(Protocol):
         Args:
             windows: float32, (batch, channels, n_mels, frames), dB; one channel counts
                 as two equal ones.
-            places: One for each window, those of a source in order; the scores are the
-                same without.
+            places: One for each window, those of a source in order.  A model without a
+                background gives the same scores without; one with a background gives
+                those of a source where nothing changes.
 
         Returns:
             Scores (batch, labels) and activity (batch, labels, columns), in [0, 1].
+
+        Raises:
+            EngineError: The compute device failed.
+        """
+
+    def views(
+        self, windows: Array, places: Sequence[WindowPlace] = (), /
+    ) -> tuple[Array, Array]:
+        """Compute what the head of a model with a background compares.
+
+        Args:
+            windows: See `run`.
+            places: See `run`.  Histories speed it up; their background is neither used
+                nor changed.
+
+        Returns:
+            Embedding and recent view, float32, both (batch, features).
 
         Raises:
             EngineError: The compute device failed.

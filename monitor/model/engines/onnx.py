@@ -6,7 +6,7 @@ before the first one that depends on the whole window run for its new frames alo
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import onnxruntime
@@ -17,7 +17,8 @@ from monitor.model.graph_layout import Layout, layout_of
 from monitor.model.model_file import Model
 
 INPUT, MAPS, OUTPUTS = "log_mel", "maps", ["scores", "activity"]
-"""Names in the graphs."""
+BACKGROUND, VIEWS = ["background", "has_background"], ["embedding", "recent"]
+"""Names in the graphs; the second line is of models that take a background."""
 
 
 Shape = list[int | str]
@@ -40,45 +41,98 @@ class OnnxEngine:
                 f"with: sound-monitor model {model.origin} --convert NEW_FILE"
             )
         spec, card = model.spec, model.card
+        self._spec = spec
         labels, columns = len(card.labels), -(-spec.window_frames // card.total_stride)
-        self._shapes: tuple[Shape, ...] = [1, labels], [1, labels, columns]
+        self._shapes: dict[str, Shape] = dict(
+            zip(OUTPUTS, ([1, labels], [1, labels, columns]), strict=True)
+        )
         self._maps = {
             channels: _WindowMaps(model, channels, threads) for channels in model.graphs
         }
-        _laid_out(model, model.score_graph, MAPS, self._maps[1].shape, OUTPUTS[0])
+        given = {MAPS: self._maps[1].shape}
+        self._nothing: dict[str, Array] = {}
+        if model.golden.background is not None:
+            features = len(model.golden.background)
+            zeros = np.zeros((1, features), np.float32), np.zeros((1, 1), np.float32)
+            self._nothing = dict(zip(BACKGROUND, zeros, strict=True))
+            given |= {name: each.shape for name, each in self._nothing.items()}
+            self._shapes |= {name: [1, features] for name in VIEWS}
+        _laid_out(model, model.score_graph, given, OUTPUTS[0])
         self._scores = _session(model, model.score_graph, threads)
         _check(
             model,
-            self._scores.get_outputs(),
-            dict(zip(OUTPUTS, self._shapes, strict=True)),
+            self._scores.get_inputs(),
+            {name: list(shape) for name, shape in given.items()},
         )
+        _check(model, self._scores.get_outputs(), self._shapes)
 
     def run(
         self, windows: Array, places: Sequence[WindowPlace] = (), /
     ) -> tuple[Array, Array]:
         """Score the windows one by one."""
-        channels = windows.shape[1]
-        if channels not in self._maps:
+        parts = [
+            self._score(window, place)
+            for window, place in _with_places(windows, places)
+        ]
+        scores, activity = zip(*parts, strict=True)
+        return np.concatenate(scores), np.concatenate(activity)
+
+    def views(
+        self, windows: Array, places: Sequence[WindowPlace] = (), /
+    ) -> tuple[Array, Array]:
+        """Compute the views of the windows one by one."""
+        parts = [
+            self._compute(window, place, VIEWS, self._nothing)
+            for window, place in _with_places(windows, places)
+        ]
+        embedding, recent = zip(*parts, strict=True)
+        return np.concatenate(embedding), np.concatenate(recent)
+
+    def _score(self, window: Array, place: WindowPlace | None) -> Sequence[Array]:
+        if not self._nothing or place is None:
+            return self._compute(window, place, OUTPUTS, self._nothing)
+        background = place.background(self._spec)
+        given, before = self._nothing, background.before(place.first_frame)
+        if before is not None:
+            values = before[None], np.ones((1, 1), np.float32)
+            given = dict(zip(BACKGROUND, values, strict=True))
+        names = [*OUTPUTS, VIEWS[0]]
+        scores, activity, embedding = self._compute(window, place, names, given)
+        background.add(place.first_frame, embedding[0], scores[0])
+        return scores, activity
+
+    def _compute(
+        self,
+        window: Array,
+        place: WindowPlace | None,
+        names: Sequence[str],
+        given: Mapping[str, Array],
+    ) -> Sequence[Array]:
+        if len(window) not in self._maps:
             # A network that averages the channels has one graph, for their mean.
-            windows, channels = windows.mean(axis=1, keepdims=True), 1
-        maps = self._maps[channels]
-        places_of: Sequence[WindowPlace | None] = places or [None] * len(windows)
+            window = window.mean(axis=0, keepdims=True)
         try:
-            parts = [
-                self._scores.run(OUTPUTS, {MAPS: maps.of(window[None], place)})
-                for window, place in zip(windows, places_of, strict=True)
-            ]
+            maps = self._maps[len(window)].of(window[None], place)
+            results: list[Array] = self._scores.run(names, {MAPS: maps, **given})
         # ONNX Runtime's own exceptions have no common base but this.
         except Exception as error:
             raise EngineError(f"cannot be computed ({error!s:.200})") from error
-        for part in parts:
-            if tuple(list(each.shape) for each in part) != self._shapes:
+        for name, values in zip(names, results, strict=True):
+            if list(values.shape) != self._shapes[name]:
                 raise EngineError("its graph gives results of other shapes")
             # Also where they are not numbers.
-            if not all(map(_are_scores, part)):
+            if name in OUTPUTS and not _are_scores(values):
                 raise EngineError("gives scores that are not between 0 and 1")
-        scores, activity = zip(*parts, strict=True)
-        return np.concatenate(scores), np.concatenate(activity)
+            if not np.isfinite(values).all():
+                raise EngineError("gives numbers that are not finite")
+        return results
+
+
+def _with_places(
+    windows: Array, places: Sequence[WindowPlace]
+) -> Iterable[tuple[Array, WindowPlace | None]]:
+    places_of: Sequence[WindowPlace | None] = places or [None] * len(windows)
+    return zip(windows, places_of, strict=True)
 
 
 class _WindowMaps:
@@ -95,7 +149,7 @@ class _WindowMaps:
     def __init__(self, model: Model, channels: int, threads: int) -> None:
         spec = model.spec
         graph, window = model.graphs[channels], (spec.n_mels, spec.window_frames)
-        layout = _laid_out(model, graph, INPUT, (1, channels, *window), MAPS)
+        layout = _laid_out(model, graph, {INPUT: (1, channels, *window)}, MAPS)
         self._session = _session(model, graph, threads)
         shape: Shape = [1, channels, spec.n_mels, "frames"]
         _check(model, self._session.get_inputs(), {INPUT: shape})
@@ -121,7 +175,7 @@ class _WindowMaps:
         """Compute the maps of a window, (1, features, bands, columns)."""
         if place is None:
             return self._compute(window)
-        history, first_frame = place
+        history, first_frame, _ = place
         before, shift = history.maps, first_frame - history.first_frame
         history.first_frame, history.maps = first_frame, None
         moved, rest = divmod(shift, self._stride)
@@ -154,11 +208,11 @@ def _are_scores(values: Array) -> bool:
 
 
 def _laid_out(
-    model: Model, graph: bytes, given: str, shape: tuple[int, ...], result: str
+    model: Model, graph: bytes, given: Mapping[str, tuple[int, ...]], result: str
 ) -> Layout:
     """Check a graph before anything runs it."""
     try:
-        return layout_of(graph, given, shape, result)
+        return layout_of(graph, given, result)
     except ValueError as error:
         raise ModelFileError(f"{model.origin}: its graph {error}") from None
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from monitor.model.engines import MISSING, Array, EngineError, WindowPlace
-from monitor.model.networks.base import Network, Output, to_scores
+from monitor.model.networks.base import Network, Output, Views, to_scores
+from monitor.spec import ModelSpec
 
 # A GPU selects and compiles kernels for each new shape.
 _GPU_BATCHES = (1, 4, 16, 64)
@@ -31,46 +32,101 @@ class TorchEngine:
         self,
         network: Network,
         temperatures: Array,
-        channels: int,
+        spec: ModelSpec,
         compute_device: str = "cpu",
     ) -> None:
         if not is_available(compute_device):
             raise EngineError(MISSING)
         self.compute_device = compute_device
         self._temperatures = torch.from_numpy(temperatures)
-        self._channels = channels
+        self._spec = spec
         self._batches = (1,) if compute_device == "cpu" else _GPU_BATCHES
         try:
             self._network = deepcopy(network).float().eval().to(compute_device)
+            if network.recent_columns:
+                self._network.head.cpu()
         # torch asserts that it was built for the device.
         except (RuntimeError, AssertionError) as error:
             raise EngineError(_reason(error)) from error
 
     @torch.inference_mode()
     def run(
+        self, windows: Array, places: Sequence[WindowPlace] = (), /
+    ) -> tuple[Array, Array]:
+        """Score the windows in padded batches, each as a whole.
+
+        A head that takes a background runs on the CPU, window by window, after all
+        batches: where one fails, no background was changed.
+        """
+        if self._network.recent_columns:
+            embedding, recent, activity = self._compute(windows)
+            scores, activity = self._compare(embedding, recent, activity, places)
+        else:
+            output = Output(*self._compute(windows))
+            scores, activity = to_scores(output, self._temperatures)
+        return scores.numpy(), activity.numpy()
+
+    @torch.inference_mode()
+    def views(
         self, windows: Array, _places: Sequence[WindowPlace] = (), /
     ) -> tuple[Array, Array]:
-        """Score the windows in padded batches, each as a whole."""
+        """Compute the views of the windows in padded batches, each as a whole."""
+        embedding, recent, _ = self._compute(windows)
+        return embedding.numpy(), recent.numpy()
+
+    def _compare(
+        self,
+        embeddings: Tensor,
+        recent: Tensor,
+        activity: Tensor,
+        places: Sequence[WindowPlace],
+    ) -> tuple[Tensor, Tensor]:
+        """Scores and activity of windows in their order, against their backgrounds."""
+        parts = []
+        for number, place in enumerate(places or [None] * len(embeddings)):
+            views = Views(embeddings[number, None], recent[number, None])
+            background = None if place is None else place.background(self._spec)
+            against = views.embedding
+            if place is not None and background is not None:
+                before = background.before(place.first_frame)
+                if before is not None:
+                    against = torch.from_numpy(before[None])
+            logits = self._network.compare(views, against)
+            output = Output(logits, activity[number, None])
+            parts.append(to_scores(output, self._temperatures))
+            if place is not None and background is not None:
+                embedding, scores = embeddings[number], parts[-1][0][0]
+                background.add(place.first_frame, embedding.numpy(), scores.numpy())
+        scores, activity = (torch.cat(each) for each in zip(*parts, strict=True))
+        return scores, activity
+
+    def _compute(self, windows: Array) -> list[Tensor]:
+        """Compute what depends on single windows: logits or views, and activity."""
         given = torch.from_numpy(np.ascontiguousarray(windows))
         try:
             chunks = torch.split(given, self._batches[-1])
             parts = [self._batch(part) for part in chunks]
         except (RuntimeError, AssertionError) as error:
             raise EngineError(_reason(error)) from error
-        output = Output(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
-        if not (output.logits.isfinite().all() and output.activity.isfinite().all()):
+        results = [torch.cat(tensors) for tensors in zip(*parts, strict=True)]
+        if not all(each.isfinite().all() for each in results):
             # Front end and weights are finite, so the device is at fault.
             raise EngineError("gives numbers that are not finite")
-        scores, activity = to_scores(output, self._temperatures)
-        return scores.numpy(), activity.numpy()
+        return results
 
-    def _batch(self, windows: Tensor) -> Output:
+    def _batch(self, windows: Tensor) -> list[Tensor]:
         count = len(windows)
         size = next(size for size in self._batches if size >= count)
-        batch = torch.zeros(size, self._channels, *windows.shape[2:])
+        batch = torch.zeros(size, self._spec.channels, *windows.shape[2:])
         batch[:count] = windows  # a single channel fills both
-        logits, activity = self._network(batch.to(self.compute_device))
-        return Output(logits[:count].cpu(), activity[:count].cpu())
+        columns = self._network.columns(batch.to(self.compute_device))
+        results: Sequence[Tensor]
+        if self._network.recent_columns:
+            activity = self._network.activity(columns)
+            results = *self._network.views(columns), activity
+        else:
+            results = self._network.score_columns(columns)
+        return [each[:count].cpu() for each in results]
 
 
 def is_available(compute_device: str) -> bool:

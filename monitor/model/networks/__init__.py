@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from monitor.errors import UsageError
 from monitor.model.networks.article import article
 from monitor.model.networks.base import Network, Normalise, Output
-from monitor.model.networks.mobile import mobile
+from monitor.model.networks.mobile import mobile, with_background
 from monitor.spec import ModelSpec
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Output",
     "build_network",
     "count_parameters_and_macs",
+    "with_background",
 ]
 
 PRESETS: Mapping[str, Callable[[ModelSpec, int], Network]] = MappingProxyType(
@@ -33,13 +34,19 @@ def build_network(preset: str, spec: ModelSpec, labels: int) -> Network:
     """Build the network `preset` with fresh weights for `labels` labels.
 
     Raises:
-        UsageError: There is no such preset.
+        UsageError: There is no such preset, or it takes no background and `spec` has
+            one.
     """
     if preset not in PRESETS:
         raise UsageError(
             f"preset: {preset!r} is not a network; choose from {', '.join(PRESETS)}"
         )
-    return PRESETS[preset](spec, labels)
+    network = PRESETS[preset](spec, labels)
+    if spec.background is not None and not network.recent_columns:
+        raise UsageError(
+            f"spec.background: the network {preset} takes none; choose mobile"
+        )
+    return network
 
 
 class Cost(NamedTuple):

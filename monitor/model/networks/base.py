@@ -38,6 +38,16 @@ class Output(NamedTuple):
     """(batch, labels, columns), of single columns: the place of a sound in it."""
 
 
+class Views(NamedTuple):
+    """Two looks at a batch of windows, for a head that compares them."""
+
+    embedding: Tensor
+    """(batch, features), of the whole window."""
+
+    recent: Tensor
+    """(batch, features), of its end."""
+
+
 class Network(nn.Module):
     """Convolution blocks, the mean over bands, a pool over time and a linear head.
 
@@ -58,6 +68,9 @@ class Network(nn.Module):
         column_head: Like `head`, for columns; None takes the head.
         peak_share: Share of the highest column in the logits of the window.  A sound
             that has just begun fills little of a window and hardly moves the mean.
+        recent_columns: Columns of the recent view.  Not 0: the head takes embedding,
+            recent view and background, (..., 3 * features); see
+            `monitor.model.background`.
     """
 
     def __init__(
@@ -69,6 +82,7 @@ class Network(nn.Module):
         total_stride: int,
         column_head: nn.Module | None = None,
         peak_share: float = 0.0,
+        recent_columns: int = 0,
     ) -> None:
         super().__init__()
         self.normalise = normalise
@@ -78,6 +92,7 @@ class Network(nn.Module):
         self.column_head = column_head
         self.total_stride = total_stride
         self.peak_share = peak_share
+        self.recent_columns = recent_columns
 
     def columns(self, log_mel: Tensor) -> Tensor:
         """Features over time, (batch, features, columns), of log-mel windows."""
@@ -87,18 +102,43 @@ class Network(nn.Module):
         """Pool columns to the embedding (batch, features), the input of the head."""
         return self.pool(columns)
 
+    def views(self, columns: Tensor) -> Views:
+        """Views of features over time, (batch, features, columns)."""
+        count = columns.shape[2]
+        recent = min(self.recent_columns, count)
+        # A product with weights: the exported graph has no slices.
+        shares = [[0.0]] * (count - recent) + [[1 / recent]] * recent
+        weights = torch.tensor(shares, dtype=columns.dtype, device=columns.device)
+        return Views(self.embed(columns), (columns @ weights).squeeze(2))
+
+    def compare(self, views: Views, background: Tensor) -> Tensor:
+        """Logits (batch, labels) of views against the background (batch, features)."""
+        logits: Tensor = self.head(torch.cat([*views, background], dim=1))
+        return logits
+
     def forward(self, log_mel: Tensor) -> Output:
-        """Logits and activity of log-mel windows (batch, channels, n_mels, frames)."""
+        """Logits and activity of log-mel windows (batch, channels, n_mels, frames).
+
+        A network that takes a background gets the embedding for it: nothing changed.
+        """
         return self.score_columns(self.columns(log_mel))
 
     def score_columns(self, columns: Tensor) -> Output:
         """Logits and activity of features over time, (batch, features, columns)."""
-        column_head = self.head if self.column_head is None else self.column_head
+        activity = self.activity(columns)
+        if self.recent_columns:
+            views = self.views(columns)
+            return Output(self.compare(views, views.embedding), activity)
         logits: Tensor = self.head(self.embed(columns))
-        activity: Tensor = column_head(columns.transpose(1, 2))
         if self.peak_share:
-            logits = logits.lerp(activity.amax(dim=1), self.peak_share)
-        return Output(logits, activity.transpose(1, 2))
+            logits = logits.lerp(activity.amax(dim=2), self.peak_share)
+        return Output(logits, activity)
+
+    def activity(self, columns: Tensor) -> Tensor:
+        """Activity (batch, labels, columns) of features over time."""
+        head = self.head if self.column_head is None else self.column_head
+        activity: Tensor = head(columns.transpose(1, 2))
+        return activity.transpose(1, 2)
 
 
 def mean_of_bands(maps: Tensor) -> Tensor:

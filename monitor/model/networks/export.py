@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from monitor.model.networks.base import Network, mean_of_bands, to_scores
+from monitor.model.networks.base import Network, Output, mean_of_bands, to_scores
 from monitor.model.networks.mobile import Gate, InvertedResidual
 from monitor.spec import ModelSpec
 
@@ -48,9 +48,16 @@ class _Scores(nn.Module):
         self.network = network
         self.temperatures = temperatures
 
-    def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, maps: Tensor, *before: Tensor) -> tuple[Tensor, ...]:
         columns = mean_of_bands(self.layers(maps))
-        return to_scores(self.network.score_columns(columns), self.temperatures)
+        if not before:
+            return to_scores(self.network.score_columns(columns), self.temperatures)
+        background, has_background = before
+        views = self.network.views(columns)
+        change = has_background * (background - views.embedding)
+        logits = self.network.compare(views, views.embedding + change)
+        output = Output(logits, self.network.activity(columns))
+        return *to_scores(output, self.temperatures), *views
 
 
 def export_graphs(
@@ -60,7 +67,8 @@ def export_graphs(
 
     Returns:
         The graphs from log-mel of any number of frames to maps, by number of channels;
-        and the graph from the maps of a window to its scores.  The graph for one
+        and the graph from the maps of a window, and its background where the network
+        takes one, to its scores.  The graph for one
         channel computes the maps of two equal ones.  A network that begins with the
         mean of its channels has no other.
     """
@@ -78,7 +86,13 @@ def export_graphs(
     maps = to_maps(torch.zeros(1, 1, spec.n_mels, spec.window_frames))
     rest = nn.Sequential(*layers[split:])
     scores = _Scores(rest, network, torch.from_numpy(temperatures))
-    model = _export(scores, maps, "maps", ["scores", "activity"])
+    given, results = {"maps": maps}, ["scores", "activity"]
+    if network.recent_columns:
+        features = rest(maps).shape[1]
+        given["background"] = torch.zeros(1, features)
+        given["has_background"] = torch.zeros(1, 1)
+        results += ["embedding", "recent"]
+    model = _export(scores, given, results)
     return graphs, bytes(model.SerializeToString())
 
 
@@ -97,7 +111,8 @@ def _has_gate(layer: nn.Module) -> bool:
 
 def _export_maps(to_maps: _Maps, spec: ModelSpec, channels: int) -> bytes:
     example = torch.zeros(1, channels, spec.n_mels, spec.window_frames)
-    model = _export(to_maps, example, "log_mel", ["maps"], {3: "frames"})
+    frames = {"log_mel": {3: "frames"}}
+    model = _export(to_maps, {"log_mel": example}, ["maps"], frames)
     for name, value in to_maps.stride_and_reach().items():
         model.metadata_props.add(key=name, value=str(value))
     return bytes(model.SerializeToString())
@@ -105,10 +120,9 @@ def _export_maps(to_maps: _Maps, spec: ModelSpec, channels: int) -> bytes:
 
 def _export(
     module: nn.Module,
-    example: Tensor,
-    given: str,
+    examples: dict[str, Tensor],
     results: list[str],
-    dynamic: dict[int, str] | None = None,
+    dynamic: dict[str, dict[int, str]] | None = None,
 ) -> onnx.ModelProto:
     graph = io.BytesIO()
     with warnings.catch_warnings():
@@ -117,12 +131,12 @@ def _export(
         warnings.simplefilter("ignore")
         torch.onnx.export(
             module.eval(),
-            (example,),
+            tuple(examples.values()),
             cast("Any", graph),  # its type knows only paths
             dynamo=False,
-            input_names=[given],
+            input_names=list(examples),
             output_names=results,
-            dynamic_axes={given: dynamic} if dynamic else None,
+            dynamic_axes=dynamic,
             opset_version=OPSET,
         )
     return _halved(onnx.load_from_string(graph.getvalue()))

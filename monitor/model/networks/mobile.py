@@ -62,7 +62,10 @@ HARDSWISH_BLOCKS = (
 STEM_WIDTH = 8
 FEATURES = 384
 HIDDEN = 32
-"""Hidden units of the head."""
+"""Hidden units of the head; twice as many with a background."""
+
+RECENT_COLUMNS = 6
+"""Columns of the recent view: about the last second."""
 
 PEAK_SHARE = 0.3
 """Share of the highest column in the logits of a window.  Out of fold, a larger share
@@ -142,11 +145,11 @@ class SkipHead(nn.Module):
     The trunk's own classifier is not linear in the features.
     """
 
-    def __init__(self, features: int, labels: int) -> None:
+    def __init__(self, features: int, labels: int, hidden: int = HIDDEN) -> None:
         super().__init__()
         self.linear = nn.Linear(features, labels)
-        self.hidden = nn.Linear(features, HIDDEN)
-        self.output = nn.Linear(HIDDEN, labels)
+        self.hidden = nn.Linear(features, hidden)
+        self.output = nn.Linear(hidden, labels)
         # Training begins with the linear head alone.
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
@@ -156,6 +159,22 @@ class SkipHead(nn.Module):
         logits: Tensor = self.linear(features)
         more: Tensor = self.output(nn.functional.hardswish(self.hidden(features)))
         return logits + more
+
+    @torch.no_grad()
+    def start_from(self, trained: "SkipHead") -> None:
+        """Begin with the logits of a smaller head, of the first features alone.
+
+        The further hidden units keep their weights, without an effect yet.
+        """
+        features, hidden = trained.linear.in_features, trained.hidden.out_features
+        for weight in (self.linear.weight, self.hidden.weight[:hidden]):
+            weight.zero_()
+        self.linear.weight[:, :features] = trained.linear.weight
+        self.linear.bias.copy_(trained.linear.bias)
+        self.hidden.weight[:hidden, :features] = trained.hidden.weight
+        self.hidden.bias[:hidden] = trained.hidden.bias
+        self.output.weight.zero_()[:, :hidden] = trained.output.weight
+        self.output.bias.copy_(trained.output.bias)
 
 
 def _depthwise(shape: BlockShape) -> nn.Conv2d:
@@ -176,7 +195,8 @@ def mobile(spec: ModelSpec, labels: int) -> Network:
     """Build a MobileNetV3 of width 0.4 behind a learned band map: 491 k parameters.
 
     For a batch of 16: (16, 2, 64, 344), (16, 384, 4, 22), (16, 384), (16, labels).  The
-    batch normalisation of its first training is folded into its weights.
+    batch normalisation of its first training is folded into its weights.  If `spec` has
+    a background, the head takes (16, 3 * 384).
     """
     if spec.n_mels > TRUNK_BANDS:
         raise UsageError(
@@ -196,12 +216,40 @@ def mobile(spec: ModelSpec, labels: int) -> Network:
             blocks.append(InvertedResidual(inputs, shape, activation))
             inputs = shape.outputs
     blocks.extend([nn.Conv2d(inputs, FEATURES, 1), nn.Hardswish()])
+    has_background = spec.background is not None
+    head = SkipHead(FEATURES, labels)
+    if has_background:
+        head = SkipHead(3 * FEATURES, labels, 2 * HIDDEN)
     return Network(
         Normalise(spec.n_mels),
         blocks,
         average,
-        nn.Sequential(nn.Dropout(0.1), SkipHead(FEATURES, labels)),
+        nn.Sequential(nn.Dropout(0.1), head),
         total_stride=16,
         column_head=nn.Linear(FEATURES, labels),
-        peak_share=PEAK_SHARE,
+        peak_share=0 if has_background else PEAK_SHARE,
+        recent_columns=RECENT_COLUMNS if has_background else 0,
     )
+
+
+def with_background(trained: Network, spec: ModelSpec) -> Network:
+    """Build the network of `spec`, which has a background, from one without.
+
+    The new head gives the logits of the old one, without the share of the highest
+    column, until it is trained.  `trained` is a network of preset `mobile`, and is left
+    as it is.
+    """
+    old = _skip_head(trained)
+    network = mobile(spec, old.linear.out_features)
+    weights = {
+        name: weight
+        for name, weight in trained.state_dict().items()
+        if not name.startswith("head.")
+    }
+    network.load_state_dict(weights, strict=False)
+    _skip_head(network).start_from(old)
+    return network.train(trained.training)
+
+
+def _skip_head(network: Network) -> SkipHead:
+    return next(each for each in network.modules() if isinstance(each, SkipHead))
