@@ -17,6 +17,11 @@ label its rule, whether the rule can fire at all, and its latency: the longest
 time from the onset of a sound to its report, if the network recognises the
 sound at once.  Every problem is listed; the exit code is 2 if there is one.
 
+If the model was measured in recordings of places, a second table shows what
+to expect with the chosen sensitivity: the share of sounds detected near (12
+to 20 dB above the background) and far (6 to 12 dB), the time until they are
+reported, and the false alarms, with the upper limit of 95 % confidence.
+
 Examples:
   sound-monitor check
   sound-monitor check --config config.yaml
@@ -54,7 +59,11 @@ def _facts(result: "ConfigurationCheck") -> dict[str, Any]:
         "model": None if model is None else model.card.model_dump(mode="json"),
         "sources": result.sources,
         "labels": result.labels,
+        "expected": {
+            label: point.model_dump() for label, point in result.expected.items()
+        },
         "files": {name: path and str(path) for name, path in result.files.items()},
+        "false_alarms_per_hour": result.false_alarms_per_hour,
         "alerts": result.endpoints,
         "problems": result.problems,
     }
@@ -74,6 +83,9 @@ def _print_report(result: "ConfigurationCheck") -> None:
             [_label_row(label, facts) for label, facts in result.labels.items()],
         )
         print_line()
+    if result.expected:
+        _print_expected(result)
+        print_line()
     if result.endpoints:
         print_table(("ENDPOINT", "DESTINATION"), list(result.endpoints.items()))
         print_line()
@@ -84,6 +96,37 @@ def _print_report(result: "ConfigurationCheck") -> None:
         print_line(f"problem: {problem}")
     problems = counted(len(result.problems), "problem")
     print_line(f"{problems} found" if result.problems else "the configuration is valid")
+
+
+def _print_expected(result: "ConfigurationCheck") -> None:
+    from monitor.commands.model import (
+        EXPECTED_COLUMNS,
+        EXPECTED_NOTE,
+        expected_cells,
+        rate_text,
+    )
+
+    print_table(
+        ("LABEL", "SENSITIVITY", *EXPECTED_COLUMNS),
+        [
+            (
+                label,
+                "-" if facts["sensitivity"] is None else f"{facts['sensitivity']:g}",
+                *expected_cells(result.expected.get(label)),
+            )
+            for label, facts in result.labels.items()
+        ],
+    )
+    total = result.false_alarms_per_hour
+    print_line(f"False alarms of all labels together: {rate_text(total)}.")
+    print_line(EXPECTED_NOTE)
+    if total > 1:
+        worst = max(
+            result.expected, key=lambda it: result.expected[it].false_alarms_per_hour
+        )
+        print_line(
+            f"hint: a lower sensitivity brings fewer false alarms; most are of {worst}"
+        )
 
 
 _LABEL_COLUMNS = (

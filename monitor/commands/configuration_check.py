@@ -10,12 +10,13 @@ from typing import Any
 from monitor.audio.sources.devices import InputDevice, choose_device
 from monitor.audio.sources.source import build_source
 from monitor.commands.configuration import Configuration
-from monitor.config.detection import DEFAULT_SENSITIVITY
+from monitor.config.detection import DEFAULT_SENSITIVITY, LabelSettings
 from monitor.detection.feasibility import Feasibility, examine
 from monitor.detection.rules import LabelRule, require_curves, resolve_rules
 from monitor.errors import ConfigError, SoundMonitorError
 from monitor.extras import require_extra
 from monitor.model.card import Description, has_graph, read_card
+from monitor.model.thresholds import CurvePoint
 from monitor.private_files import restrict_folder
 from monitor.spec import ModelSpec
 
@@ -33,12 +34,20 @@ class ConfigurationCheck:
     labels: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By label, its rule and the sounds that the rule can detect."""
 
+    expected: dict[str, CurvePoint] = field(default_factory=dict)
+    """Figures to expect, of the labels for whose thresholds the model has some."""
+
     files: dict[str, Path | None] = field(default_factory=dict)
     endpoints: dict[str, str] = field(default_factory=dict)
     """By endpoint, the destination of its alerts, without secrets."""
 
     problems: list[str] = field(default_factory=list)
     """One sentence each."""
+
+    @property
+    def false_alarms_per_hour(self) -> float:
+        """The false alarms to expect of all labels together."""
+        return sum(point.false_alarms_per_hour for point in self.expected.values())
 
 
 def check_configuration(
@@ -110,7 +119,8 @@ def _check_model(configuration: Configuration, result: ConfigurationCheck) -> No
             f"model.file: {config.model.file} has no graph for ONNX Runtime; add it "
             f"with: sound-monitor model {config.model.file} --convert NEW_FILE"
         )
-    hop_frames = config.detection.hop_frames
+    detection = config.detection
+    hop_frames = detection.hop_frames
     if hop_frames % card.total_stride:
         result.problems.append(
             f"detection.hop_frames: {hop_frames} is not a multiple of the stride of "
@@ -118,7 +128,17 @@ def _check_model(configuration: Configuration, result: ConfigurationCheck) -> No
         )
     rules = _resolve_rules(configuration, result)
     for found in examine(rules, hop_frames * spec.hop_length, spec):
-        result.labels[found.label] = _label_facts(rules[found.label], found, spec)
+        label, rule = found.label, rules[found.label]
+        own = detection.labels.get(label, LabelSettings())
+        result.labels[label] = {
+            **_label_facts(rule, found, spec),
+            "sensitivity": (
+                detection.sensitivity_of(label) if own.onset_threshold is None else None
+            ),
+        }
+        thresholds = card.thresholds.get(label)
+        if thresholds and (expected := thresholds.expected_at(rule.onset_threshold)):
+            result.expected[label] = expected
         if not found.can_fire:
             result.problems.append(f"detection.labels.{found.label}: {found.why}")
 

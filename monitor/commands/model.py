@@ -3,23 +3,26 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from monitor.commands.arguments import JsonOption, argument, option
+from monitor.commands.arguments import JsonOption, argument, flag, option
 from monitor.errors import UsageError
 from monitor.extras import require_extra
 
 if TYPE_CHECKING:
     from monitor.model.card import Description, ModelCard
+    from monitor.model.thresholds import CurvePoint
 
 _FIGURES = ("precision", "recall", "f1", "clips")
 
 HELP = """Show the labels, thresholds, test report and licence of a model file.
 
---json prints the complete metadata of the file.  --convert adds to a file of
-an earlier version the graph that ONNX Runtime runs; it needs the extra
-train.
+The share of sounds detected and the false alarms are those at sensitivity
+0.5; --curves prints them from 0 to 1.  --json prints the complete metadata of
+the file.  --convert adds to a file of an earlier version the graph that ONNX
+Runtime runs; it needs the extra train.
 
 Examples:
   sound-monitor model
+  sound-monitor model --curves
   sound-monitor model runs/latest/model.safetensors --json
   sound-monitor model old.safetensors --convert new.safetensors
 """
@@ -30,6 +33,9 @@ def model(
         Path | None, argument("FILE", "Model file; by default the included model.")
     ] = None,
     as_json: JsonOption = False,
+    curves: Annotated[
+        bool, flag("--curves", "Print the figures for eleven sensitivities.")
+    ] = False,
     convert: Annotated[
         Path | None, option("NEW_FILE", "Write the model with its graph to NEW_FILE.")
     ] = None,
@@ -53,6 +59,8 @@ def model(
     if as_json:
         spec, card = (part.model_dump(mode="json") for part in description)
         print_json({"spec": spec, "card": card})
+    elif curves:
+        _print_curves(description.card)
     else:
         _print_card(description)
     return 0
@@ -71,10 +79,14 @@ def _print_card(description: "Description") -> None:
     for number, line in enumerate((card.licence or "not given").splitlines()):
         print_line(f"{'' if number else 'licence':<9}{line}")
     print_line()
+    has_curves = any(found.curve for found in card.thresholds.values())
+    measured = EXPECTED_COLUMNS if has_curves else ("FALSE ALARMS/H",)
     print_table(
-        ("LABEL", "ONSET", "OFFSET", "FALSE ALARMS/H", *map(str.upper, _FIGURES)),
-        [_label_row(card, label) for label in card.labels],
+        ("LABEL", "ONSET", "OFFSET", *measured, *map(str.upper, _FIGURES)),
+        [_label_row(card, label, has_curves) for label in card.labels],
     )
+    if has_curves:
+        print_line(EXPECTED_NOTE)
     if card.report:
         print_line(
             "Precision, recall and F1 are those of clips classified by their highest "
@@ -87,16 +99,65 @@ def _print_card(description: "Description") -> None:
             print_line(f"{key}: {_text(value)}")
 
 
-def _label_row(card: "ModelCard", label: str) -> tuple[str, ...]:
-    limits: tuple[float | None, ...] = (None, None, None)
-    if found := card.thresholds.get(label):
-        limits = (found.onset, found.offset, found.false_alarms_per_hour)
+EXPECTED_COLUMNS = ("NEAR", "FAR", "REPORTED AFTER", "FALSE ALARMS")
+EXPECTED_NOTE = (
+    "NEAR: detected of the sounds 12 to 20 dB above the background; FAR: 6 to 12 dB.  "
+    "False alarms in recordings of places."
+)
+
+
+def expected_cells(point: "CurvePoint | None") -> tuple[str, ...]:
+    """Figures of a label at one sensitivity, for the columns above."""
+    if point is None:
+        return ("-",) * len(EXPECTED_COLUMNS)
+    latency = point.latency_seconds
+    rate, limit = point.false_alarms_per_hour, point.false_alarms_per_hour_at_most
+    return (
+        *(f"{share:.0%}" for share in (point.detected_near, point.detected_far)),
+        "-" if latency is None else f"{latency:.1f} s",
+        rate_text(rate, limit),
+    )
+
+
+def rate_text(per_hour: float, at_most: float | None = None) -> str:
+    """Format a rate, and its upper limit, an hour or a day."""
+    factor, unit = (1, "an hour") if per_hour >= 1 else (24, "a day")
+
+    def number(rate: float) -> str:
+        return f"{factor * rate:.{0 if factor * rate >= 10 else 1}f}"
+
+    limit = "" if at_most is None else f" (at most {number(at_most)})"
+    return f"{number(per_hour)} {unit}{limit}"
+
+
+def _print_curves(card: "ModelCard") -> None:
+    from monitor.commands.process import print_table
+
+    print_table(
+        ("LABEL", "SENSITIVITY", "ONSET", *EXPECTED_COLUMNS),
+        [
+            (label, f"{index / 10:.1f}", f"{point.onset:.3f}", *expected_cells(point))
+            for label in card.labels
+            if (found := card.thresholds.get(label))
+            for index, point in enumerate(found.curve)
+        ],
+        empty="no label of the model has a curve",
+    )
+
+
+def _label_row(card: "ModelCard", label: str, has_curves: bool) -> tuple[str, ...]:
+    found = card.thresholds.get(label)
+    onset, offset = (found.onset, found.offset) if found else (None, None)
+    if has_curves:
+        expected = expected_cells(found.expected_at(found.onset) if found else None)
+    else:
+        expected = (_text(found and found.false_alarms_per_hour),)
     measured: object = card.report
     for key in ("per_class", label):
         measured = measured.get(key) if isinstance(measured, dict) else None
     known = measured if isinstance(measured, dict) else {}
     figures = (known.get(name) for name in _FIGURES)
-    return (label, *(_text(value) for value in (*limits, *figures)))
+    return (label, _text(onset), _text(offset), *expected, *map(_text, figures))
 
 
 def _text(value: object) -> str:

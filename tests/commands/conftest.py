@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from monitor.model.trained import save_model
 from tests.support.clock import FakeClock
+from tests.support.curves import thresholds_on_curve
 from tests.support.health import trouble
 from tests.support.models import seeded_model
 from tests.support.store import make_store, score_frames
@@ -19,6 +21,22 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained model with the labels siren, drilling and gun_shot."""
     path = tmp_path_factory.mktemp("models") / "seeded.safetensors"
     save_model(path, seeded_model())
+    return path
+
+
+@pytest.fixture(scope="session")
+def curved_model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a curve for siren, 0.95 to 0.2, and for gun_shot, 0.9 to 0.5."""
+    path = tmp_path_factory.mktemp("models") / "curved.safetensors"
+    model = seeded_model()
+    thresholds = {
+        "siren": thresholds_on_curve(
+            (0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
+        ),
+        "gun_shot": thresholds_on_curve((0.9,) * 5 + (0.7,) * 5 + (0.5,)),
+    }
+    card = model.card.model_copy(update={"thresholds": thresholds})
+    save_model(path, replace(model, card=card))
     return path
 
 

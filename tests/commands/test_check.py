@@ -285,3 +285,75 @@ def test_a_model_without_a_graph_is_a_problem_with_its_cure(
     (problem,) = checked("", path, tmp_path / "state").problems
     assert problem.startswith(f"model.file: {path} has no graph for ONNX Runtime")
     assert "--convert" in problem
+
+
+def test_what_to_expect_follows_the_sensitivity(
+    curved_model_file: Path, tmp_path: Path
+) -> None:
+    text = """
+detection:
+  sensitivity: 1
+  labels:
+    siren: {sensitivity: 0.65}
+    drilling: {onset_threshold: 0.6}
+"""
+    result = checked(text, curved_model_file, tmp_path)
+    assert result.problems == []
+    shown = {label: facts["sensitivity"] for label, facts in result.labels.items()}
+    assert shown == {"siren": 0.65, "drilling": None, "gun_shot": 1.0}
+    assert set(result.expected) == {"siren", "gun_shot"}
+    siren = result.expected["siren"]
+    assert siren.onset == pytest.approx(result.labels["siren"]["onset_threshold"])
+    assert siren.detected_near == pytest.approx(0.825)
+    assert result.expected["gun_shot"].false_alarms_per_hour == 1.0
+    assert result.false_alarms_per_hour == pytest.approx(1 + (0.36 + 0.49) / 2)
+
+
+def test_what_to_expect_follows_an_onset_threshold_on_the_curve(
+    curved_model_file: Path, tmp_path: Path
+) -> None:
+    text = (
+        "detection: {labels: {siren: {onset_threshold: 0.5}, "
+        "gun_shot: {onset_threshold: 0.4}}}"
+    )
+    result = checked(text, curved_model_file, tmp_path)
+    assert result.labels["siren"]["sensitivity"] is None
+    assert result.expected["siren"].detected_near == pytest.approx(0.85)
+    assert "gun_shot" not in result.expected
+
+
+def test_the_figures_to_expect_are_printed(
+    curved_model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def printed(detection: str, *words: str) -> str:
+        path = tmp_path / "config.yaml"
+        path.write_text(
+            f"state_dir: {tmp_path}\nmodel: {{file: {curved_model_file}}}\n"
+            f"sources: [{{name: street, input: 'demo:'}}]\ndetection: {detection}\n"
+        )
+        assert run_command_line(["check", "--config", str(path), *words]) == 0
+        return capsys.readouterr().out
+
+    drilling = "labels: {drilling: {onset_threshold: 0.6}}"
+    report = printed(f"{{sensitivity: 0, {drilling}}}")
+    assert (
+        "siren     0            50%   20%  3.0 s           0.0 a day (at most 7"
+        in report
+    )
+    assert "drilling  -            -     -    -               -" in report
+    assert "False alarms of all labels together: 0.0 a day." in report
+    assert "hint" not in report
+    report = printed(f"{{sensitivity: 1, {drilling}}}")
+    assert "False alarms of all labels together: 2.0 an hour." in report
+    assert "\nhint: a lower sensitivity brings fewer false alarms" in report
+    facts = json.loads(printed(f"{{sensitivity: 1, {drilling}}}", "--json"))
+    assert facts["labels"]["siren"]["sensitivity"] == 1
+    assert facts["expected"]["siren"]["false_alarms_per_hour"] == 1
+    assert facts["false_alarms_per_hour"] == 2
+
+
+def test_nothing_is_expected_of_a_model_without_curves(
+    config_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command_line(["check", "--config", str(config_file)]) == 0
+    assert "False alarms" not in capsys.readouterr().out

@@ -27,6 +27,36 @@ def test_the_card_is_printed_as_json(
     assert card["card"]["thresholds"]["siren"]["onset"] == 0.7
 
 
+def test_figures_of_the_curves_are_printed(
+    curved_model_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command_line(["model", str(curved_model_file)]) == 0
+    card = capsys.readouterr().out
+    rows = {row.split()[0]: row.split()[1:] for row in card.splitlines() if row}
+    assert "FALSE ALARMS/H" not in card
+    assert " ".join(rows["siren"][:10]) == "0.700 0.350 75% 45% 2.0 s 6.0 a day (at"
+    assert rows["drilling"][:6] == ["-"] * 6
+
+    assert run_command_line(["model", str(curved_model_file), "--curves"]) == 0
+    header, *points = capsys.readouterr().out.splitlines()
+    assert header.split()[:3] == ["LABEL", "SENSITIVITY", "ONSET"]
+    assert [row.split()[:3] for row in (points[0], points[21])] == [
+        ["siren", "0.0", "0.950"],
+        ["gun_shot", "1.0", "0.500"],
+    ]
+    assert points[21].endswith("1.0 an hour (at most 2.3)")
+    assert len(points) == 22
+
+
+def test_a_model_without_curves_has_the_table_of_before(
+    model_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command_line(["model", str(model_file)]) == 0
+    assert "FALSE ALARMS/H  PRECISION" in capsys.readouterr().out
+    assert run_command_line(["model", str(model_file), "--curves"]) == 0
+    assert capsys.readouterr().out == "no label of the model has a curve\n"
+
+
 def test_a_file_of_another_kind_is_reported_in_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

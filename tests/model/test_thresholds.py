@@ -120,6 +120,23 @@ def test_a_curve_moves_to_another_threshold_and_keeps_its_ends():
     assert found.curve_through(0.7) == found.curve
 
 
+def test_the_threshold_itself_moves_nothing_among_equal_ones():
+    found = thresholds_on_curve((0.9,) * 3 + (0.7,) * 5 + (0.5,) * 3)
+    assert found.curve_through(0.7) == found.curve
+    assert found.expected_at(0.7) == found.curve[5]
+
+
+@pytest.mark.parametrize("towards", [0.0, 1.0])
+@pytest.mark.parametrize("index", range(11))
+def test_rounding_does_not_turn_a_curve_around(index: int, towards: float):
+    found = thresholds_on_curve(ONSETS)
+    onset = ONSETS[index]
+    for _ in range(20):
+        onset = math.nextafter(onset, towards)
+        points = [point.model_dump() for point in found.curve_through(onset)]
+        Thresholds.model_validate({"onset": onset, "offset": 0.01, "curve": points})
+
+
 scores = st.floats(0.01, 0.99)
 
 

@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from monitor.commands.app import run_command_line
+from monitor.config.detection import DetectionSettings, LabelSettings
 from monitor.config.strict_yaml import read_yaml
 from monitor.model.card import ModelCard
 from monitor.model.networks import build_network
@@ -18,6 +19,7 @@ from monitor.model.thresholds import Thresholds
 from monitor.model.trained import TrainedModel, load_model, save_model
 from tests.support.curves import thresholds_on_curve
 from tests.support.recordings import LABELS, RATE, SMALL_SPEC, write_folders
+from training.evaluate.ambience import highest_of_segments
 from training.evaluate.recalibrate import (
     LabelThreshold,
     config_fragment,
@@ -70,6 +72,16 @@ def test_a_curve_goes_with_the_threshold_of_a_place() -> None:
     assert on_it == Thresholds.model_validate(on_it.model_dump())
     assert [on_it.onset_at(each) for each in (0, 0.5, 1)] == [0.9, 0.6, 0.5]
     assert (beyond_it.onset, beyond_it.curve) == (0.95, ())
+
+
+def test_the_thresholds_of_the_configuration_do_not_matter_to_a_background() -> None:
+    scores = np.random.default_rng(0).random((1, 64, 1), np.float32)
+    own = LabelSettings(offset_threshold=0.9, smoothing_hops=3)
+    detection = DetectionSettings(sensitivity=0.8, labels={"buzz": own})
+    plain = DetectionSettings(labels={"buzz": LabelSettings(smoothing_hops=3)})
+    found, _ = highest_of_segments(scores, ("buzz",), SMALL_SPEC, detection)
+    expected, _ = highest_of_segments(scores, ("buzz",), SMALL_SPEC, plain)
+    assert np.array_equal(found, expected)
 
 
 def test_thresholds_are_written_into_a_model_file(folder: Path) -> None:
