@@ -62,7 +62,7 @@ HARDSWISH_BLOCKS = (
 STEM_WIDTH = 8
 FEATURES = 384
 HIDDEN = 32
-"""Hidden units of the head; twice as many with a background."""
+"""Hidden units of the head; with a background it is the mean of three such heads."""
 
 RECENT_COLUMNS = 6
 """Columns of the recent view: about the last second."""
@@ -219,7 +219,7 @@ def mobile(spec: ModelSpec, labels: int) -> Network:
     has_background = spec.background is not None
     head = SkipHead(FEATURES, labels)
     if has_background:
-        head = SkipHead(3 * FEATURES, labels, 2 * HIDDEN)
+        head = SkipHead(3 * FEATURES, labels, 3 * HIDDEN)
     return Network(
         Normalise(spec.n_mels),
         blocks,
