@@ -19,7 +19,7 @@ from monitor.detection.hysteresis import Horizon
 from monitor.detection.rules import LabelRule, resolve_rules
 from monitor.errors import ConfigError
 from monitor.model.classifier import Activity, Classifier, active_spans, span_samples
-from monitor.model.engines import WindowHistory, WindowPlace
+from monitor.model.engines import WindowPlace
 from monitor.model.frontend import LogMel
 from monitor.records import EndReason, Gap, PlacedRecord, ScoreFrame
 from monitor.runtime.windowing import Window, Windower, WindowGrid
@@ -73,7 +73,6 @@ class Pipeline:
             source: Windower(log_mel, weighting, self.grid, offset_db)
             for source, offset_db in level_offsets_db.items()
         }
-        self._histories = {source: WindowHistory() for source in self._windowers}
         self._session = session
         self._detectors = {source: self._detector(source) for source in self._windowers}
 
@@ -103,14 +102,19 @@ class Pipeline:
         """Sample index since which no sample of `source` was lost; see `resume`."""
         return self._windowers[source].contiguous_start
 
-    def resume(self, source: str, before: "Pipeline", history: Block) -> None:
+    def resume(
+        self, source: str, before: "Pipeline", history: Block, *, is_same_model: bool
+    ) -> None:
         """Go on with a source that `before` analysed, and finished, up to here.
 
         `history` are its newest samples.  The next window is reported as soon as it is
         complete; none is reported twice, and no event begins where one of `before` may
-        still sound.
+        still sound.  What is kept of the windows so far, their background among it,
+        means nothing to another model.
         """
         self._windowers[source].resume(history)
+        if is_same_model:
+            self._windowers[source].history = before._windowers[source].history
         ended = before._detectors[source]
         self._detectors[source] = self._detector(
             source, seen_until=ended.seen_until, horizons=ended.horizons
@@ -186,19 +190,24 @@ class Pipeline:
     def _classify(self, pending: Sequence[tuple[str, Window]]) -> Iterator[ScoreFrame]:
         """Score all windows of all sources, those of equal shape as one batch."""
         frames: dict[int, ScoreFrame] = {}
+        places: dict[int, WindowPlace] = {}
         chosen: dict[int, list[int]] = {1: [], 2: []}
         for index, (source, window) in enumerate(pending):
+            history = window.history
             if window.peak_level_dbfs < self._level_gate_dbfs:
                 # Nothing can begin in it, so the network need not run.
                 frames[index] = self._silent_frame(source, window)
+                history.is_silent = True
             else:
+                first_frame = window.start // self.classifier.spec.hop_length
+                places[index] = WindowPlace(history, first_frame, history.is_silent)
+                history.is_silent = False
                 chosen[window.log_mel.shape[0]].append(index)
         for indices in chosen.values():
             if not indices:
                 continue
             batch = np.stack([pending[index][1].log_mel for index in indices])
-            places = [self._place(*pending[index]) for index in indices]
-            result = self.classifier.classify(batch, places)
+            result = self.classifier.classify(batch, [places[it] for it in indices])
             spans = self._window_spans(result.activity)
             for index, scores, own in zip(indices, result.scores, spans, strict=True):
                 source, window = pending[index]
@@ -206,10 +215,6 @@ class Pipeline:
                     source, window, tuple(scores.tolist()), _shifted(own, window)
                 )
         return iter([frames[index] for index in range(len(pending))])
-
-    def _place(self, source: str, window: Window) -> WindowPlace:
-        first_frame = window.start // self.classifier.spec.hop_length
-        return WindowPlace(self._histories[source], first_frame)
 
     def _silent_frame(self, source: str, window: Window) -> ScoreFrame:
         count = len(self.classifier.labels)

@@ -9,6 +9,7 @@ import numpy as np
 from monitor.audio.level import AWeighting, Level, LevelMeter
 from monitor.audio.ring import Samples
 from monitor.audio.timeline import Block
+from monitor.model.engines import WindowHistory
 from monitor.model.frontend import Array, IncrementalLogMel, LogMel
 from monitor.spec import ModelSpec
 
@@ -74,6 +75,9 @@ class Window:
     peak_level_dbfs: float
     """Level of the loudest hop."""
 
+    history: WindowHistory
+    """The windows before it, since the source began or samples were lost."""
+
 
 class Windower:
     """Cuts the blocks of one source into its windows.  Not thread-safe.
@@ -92,6 +96,9 @@ class Windower:
         self.grid = grid
         self.contiguous_start = 0
         """Index since which no sample was lost."""
+
+        self.history: WindowHistory
+        """What is kept of the windows since then."""
 
         hops_in_window = -(-grid.window_samples // grid.hop_samples)
         self._levels: deque[Level] = deque(maxlen=hops_in_window)
@@ -138,6 +145,7 @@ class Windower:
         spec = self.log_mel.spec
         self._channels = channels
         self.contiguous_start = self._stop = start
+        self.history = WindowHistory()
         self._next_window = self.grid.first_from(start)
         self._frames = IncrementalLogMel(self.log_mel, channels, start)
         self._first_frame = self._frames.next_frame
@@ -157,6 +165,7 @@ class Windower:
             self._log_mels[..., first : first + frames],
             self._levels[-1],
             max(level.level_dbfs for level in self._levels),
+            self.history,
         )
 
     def _forget_old_frames(self) -> None:

@@ -22,7 +22,7 @@ from monitor.records import (
 from monitor.runtime.health import HealthReports, HealthWatch
 from monitor.runtime.overload import LoadShedding, OverloadGaps, Turn, whole_turns
 from monitor.runtime.parts import Parts, PlacedState
-from monitor.runtime.pipeline import Arrival, Pipeline
+from monitor.runtime.pipeline import Arrival
 from monitor.runtime.stats import WorkerMeter
 from monitor.sinks.sink import Sink
 from monitor.statistics import Statistics
@@ -105,7 +105,7 @@ class Worker:
             after.inputs.keys() - after.continued
         )
         for name in after.continued:
-            self._resume(name, before.pipeline)
+            self._resume(name, before)
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set or every source is a recording that is over.
@@ -246,16 +246,22 @@ class Worker:
             self._finish_health(state.source, "the recording is over")
         self._give_state(state, position)
 
-    def _resume(self, source: str, before: Pipeline) -> None:
+    def _resume(self, source: str, before: Parts) -> None:
         """Give the pipeline the newest samples of a source that continues."""
         pipeline, timeline = self._parts.pipeline, self._parts.inputs[source].timeline
         if timeline.sample_rate != self._parts.sample_rate:
             return  # a recording that is over
         start = max(
-            pipeline.grid.history_start(timeline.taken), before.contiguous_start(source)
+            pipeline.grid.history_start(timeline.taken),
+            before.pipeline.contiguous_start(source),
         )
         first, samples = timeline.read(start, timeline.taken)
-        pipeline.resume(source, before, Block(first, samples))
+        pipeline.resume(
+            source,
+            before.pipeline,
+            Block(first, samples),
+            is_same_model=before.session == self._parts.session,
+        )
         timeline.due_at = timeline.taken
 
     def _end_health(self, before: Parts, after: Parts) -> None:

@@ -18,10 +18,17 @@ from torch.overrides import TorchFunctionMode
 from monitor.errors import ConfigError, ModelFileError, UsageError
 from monitor.model import classifier
 from monitor.model.classifier import Classifier, active_spans, span_samples
+from monitor.model.engines import WindowHistory, WindowPlace
 from monitor.model.thresholds import Thresholds
 from monitor.model.trained import to_stored
 from monitor.spec import ModelSpec
-from tests.support.models import seeded_model, seeded_windows, stored_model
+from tests.support.models import (
+    WITH_BACKGROUND,
+    overlapping_windows,
+    seeded_model,
+    seeded_windows,
+    stored_model,
+)
 
 
 def test_it_has_the_properties_of_the_model():
@@ -158,6 +165,38 @@ class TestGpuThatFailsInUse:
         assert classifier.compute_device == "cpu"
 
 
+def test_the_background_outlives_the_gpu(gpu: FakeGpu):
+    model = stored_model("mobile", WITH_BACKGROUND)
+    first_frames = range(0, 2000, 48)
+    sounds = overlapping_windows(first_frames, 2)
+    places = [
+        [WindowPlace(history, at) for at in first_frames]
+        for history in (WindowHistory(), WindowHistory())
+    ]
+    expected = Classifier(model, "cpu", engine="torch").classify(sounds, places[0])
+    classifier = Classifier(model, "cuda")
+    before = classifier.classify(sounds[:12], places[1][:12])
+    gpu.breaks = RuntimeError("the device is gone")
+    after = classifier.classify(sounds[12:], places[1][12:])
+    assert (classifier.compute_device, classifier.engine) == ("cpu", "onnx")
+    scores = np.concatenate([before.scores, after.scores])
+    assert np.abs(scores - expected.scores).max() < 1e-5
+    alone = classifier.classify(sounds[12:]).scores
+    assert (np.abs(after.scores - alone).max(axis=1) > 1e-3).mean() > 0.5
+
+
+def test_a_gpu_that_fails_adds_nothing_to_the_background(gpu: FakeGpu):
+    model, sounds = stored_model("mobile", WITH_BACKGROUND), seeded_windows(9)
+    found = []
+    for compute_device in ("cpu", "cuda"):
+        classifier, history = Classifier(model, compute_device), WindowHistory()
+        places = [WindowPlace(history, 48 * number) for number in range(9)]
+        gpu.spoils = True
+        found.append(classifier.classify(sounds, places).scores)
+        gpu.spoils = False
+    np.testing.assert_array_equal(*found)
+
+
 def test_on_the_cpu_the_content_of_the_file_is_not_kept():
     model = stored_model()
     content = weakref.ref(model)
@@ -252,6 +291,21 @@ def test_a_gpu_gives_the_scores_of_the_cpu():
     here = Classifier(stored_model(), "cpu").classify(windows)
     there = Classifier(stored_model(), "cuda").classify(windows)
     assert np.abs(here.scores - there.scores).max() < 2e-3  # TF32
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_a_gpu_gives_the_scores_of_the_cpu_against_a_background():
+    model, first_frames = stored_model("mobile", WITH_BACKGROUND), range(0, 2000, 24)
+    windows = overlapping_windows(first_frames, 2)
+    found = []
+    for compute_device in ("cpu", "cuda"):
+        classifier, history = Classifier(model, compute_device), WindowHistory()
+        places = [WindowPlace(history, at) for at in first_frames]
+        found.append(classifier.classify(windows, places).scores)
+        assert classifier.compute_device == compute_device
+    here, there = found
+    assert np.abs(here - there).max() < 2e-3  # TF32
 
 
 # Activity is drawn: # highest, + at least half of it, - and . less.

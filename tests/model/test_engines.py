@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ from monitor.spec import ModelSpec
 from tests.support import ROOT
 from tests.support.models import (
     WITH_BACKGROUND,
+    overlapping_windows,
     seeded_model,
     seeded_windows,
     stored_model,
@@ -93,18 +93,11 @@ FIRST_FRAMES = (0, 48, 96, 112, 208, 240, 600, 616, 616, 664)
 """Hops of some strides, a window left out, a gap, the same window again."""
 
 
-def overlapping(first_frames: Sequence[int], channels: int) -> Array:
-    """Windows of one sound that gets louder and softer."""
-    frames = np.concatenate(seeded_windows(7, channels), axis=-1)
-    frames += 25 * np.sin(np.arange(frames.shape[-1], dtype=np.float32) / 200)
-    return np.stack([frames[..., at : at + 344] for at in first_frames])
-
-
 @pytest.mark.parametrize("channels", [1, 2])
 def test_a_window_that_follows_another_has_the_same_scores_to_the_last_bit(
     engines: Engines, channels: int
 ) -> None:
-    sounds = overlapping(FIRST_FRAMES, channels)
+    sounds = overlapping_windows(FIRST_FRAMES, channels)
     history = WindowHistory()
     places = [WindowPlace(history, at) for at in FIRST_FRAMES]
     light, _ = engines
@@ -128,7 +121,7 @@ HOPS = range(0, 2000, 48)
 def test_one_by_one_or_together_windows_are_compared_with_the_same_background(
     comparing: Engines, number: int, channels: int
 ) -> None:
-    engine, sounds = comparing[number], overlapping(HOPS, channels)
+    engine, sounds = comparing[number], overlapping_windows(HOPS, channels)
     one, other = WindowHistory(), WindowHistory()
     together = engine.run(sounds, [WindowPlace(one, at) for at in HOPS])
     parts = [
@@ -141,7 +134,7 @@ def test_one_by_one_or_together_windows_are_compared_with_the_same_background(
 
 @pytest.mark.parametrize("channels", [1, 2])
 def test_the_engines_agree_with_a_background(comparing: Engines, channels: int) -> None:
-    sounds = overlapping(HOPS, channels)
+    sounds = overlapping_windows(HOPS, channels)
     found = []
     for engine in comparing:
         history = WindowHistory()
@@ -161,7 +154,7 @@ def test_a_window_is_compared_with_the_mean_embedding_of_those_before_it(
     comparing: Engines,
 ) -> None:
     network = seeded_model("mobile", WITH_BACKGROUND).network
-    sounds = overlapping((0, 48, 96, 384), 2)
+    sounds = overlapping_windows((0, 48, 96, 384), 2)
     for engine in comparing:
         history = WindowHistory()
         places = [WindowPlace(history, at) for at in (0, 48, 96, 384)]
@@ -178,8 +171,27 @@ def test_a_window_is_compared_with_the_mean_embedding_of_those_before_it(
         assert np.abs(scores[3:] - expected).max() < 1e-5
 
 
+def test_a_window_that_follows_silence_begins_a_hold(comparing: Engines) -> None:
+    """A loud sound becomes background after 30 seconds in a row."""
+    first_frames = range(0, 3100, 48)
+    sounds = overlapping_windows(HOPS, 1)
+    for engine in comparing:
+        highest = engine.run(sounds)[0].max(axis=1)
+        loud = sounds[highest.argmax(), None]
+        assert highest.max() >= 0.7
+        for is_silent in (False, True):
+            history = WindowHistory()
+            for number, at in enumerate(first_frames):
+                place = WindowPlace(history, at, is_silent and number == 30)
+                history.maps = None  # it is no stream
+                engine.run(loud, [place])
+            assert history.background is not None
+            has_background = history.background.before(3100) is not None
+            assert has_background is not is_silent
+
+
 def test_the_views_neither_use_nor_change_the_background(comparing: Engines) -> None:
-    sounds = overlapping(HOPS, 1)
+    sounds = overlapping_windows(HOPS, 1)
     for engine in comparing:
         history = WindowHistory()
         views = engine.views(sounds, [WindowPlace(history, at) for at in HOPS])

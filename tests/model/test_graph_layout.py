@@ -14,7 +14,7 @@ from monitor.model.engines import WindowHistory, WindowPlace
 from monitor.model.graph_layout import layout_of
 from monitor.model.model_file import write_model
 from tests.support.model_files import open_model
-from tests.support.models import stored_model
+from tests.support.models import WITH_BACKGROUND, stored_model
 
 
 def test_a_graph_reads_no_other_file(
@@ -120,9 +120,21 @@ def _constant_without_a_size(model: onnx.ModelProto) -> None:
     _before(model, zero, ADD)
 
 
+def _joined(axis: int, inputs: list[str]) -> Callable[[onnx.ModelProto], None]:
+    def change(model: onnx.ModelProto) -> None:
+        _before(model, node("Concat", inputs, ["changed"], axis=axis), rows=(9, 1))
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("change", "rule"),
     [
+        (_joined(3, ["log_mel", "log_mel"]), "the frames nearby alone"),
+        (_joined(-1, ["log_mel"]), "has a Concat that no network of its card has"),
+        (_joined(9, ["log_mel"]), "has a Concat that no network of its card has"),
+        (_joined(0, ["log_mel", "rows"]), "has a Concat that no network of its card"),
+        (_joined(0, 500 * ["log_mel"]), "computes too much, with a"),
         (_of_all_frames, "maps that do not depend on the frames nearby alone"),
         (_of_the_position, "maps that do not depend on the frames nearby alone"),
         (_padding, r"computes too much, with a Conv of \(1, 1, 2000"),
@@ -178,6 +190,55 @@ def test_a_graph_with_more_than_our_networks_have_is_not_run(
     change: Callable[[onnx.ModelProto], None], rule: str, tmp_path: Path
 ) -> None:
     path = _with_graph(tmp_path / "model.safetensors", change)
+    with pytest.raises(ModelFileError, match=rule):
+        open_model(path)
+
+
+def _comparing(
+    path: Path, features: int, change: Callable[[onnx.ModelProto], None]
+) -> Path:
+    """Write a model that takes a background, with a changed graph."""
+    stored = stored_model("mobile", WITH_BACKGROUND)
+    graph = onnx.load_from_string(stored.score_graph)
+    change(graph)
+    golden = stored.golden._replace(background=np.zeros(features, np.float32))
+    write_model(
+        path, replace(stored, score_graph=graph.SerializeToString(), golden=golden)
+    )
+    return path
+
+
+def _without_embedding(model: onnx.ModelProto) -> None:
+    del model.graph.output[2]
+
+
+def _background_of_a_batch(model: onnx.ModelProto) -> None:
+    model.graph.input[1].type.tensor_type.shape.dim[0].dim_value = 2
+
+
+def _doubled_embedding(model: onnx.ModelProto) -> None:
+    for each in model.graph.node:
+        each.output[:] = ["half" if it == "embedding" else it for it in each.output]
+        each.input[:] = ["half" if it == "embedding" else it for it in each.input]
+    model.graph.node.append(node("Add", ["half", "half"], ["embedding"]))
+
+
+@pytest.mark.parametrize(
+    ("features", "change", "rule"),
+    [
+        (384, _without_embedding, "its graph has {.*}, not {"),
+        (384, _background_of_a_batch, "its graph cannot be used"),
+        (384, _doubled_embedding, r"other numbers .* \(background differs"),
+        (383, lambda _: None, "has a Sub that no network of its card has"),
+        (2**23, lambda _: None, "has a Sub that no network of its card has"),
+        (1, lambda _: None, "its graph has {.*}, not {"),
+        (0, lambda _: None, "has a Sub that no network of its card has"),
+    ],
+)
+def test_a_background_is_that_of_the_card(
+    features: int, change: Callable[[onnx.ModelProto], None], rule: str, tmp_path: Path
+) -> None:
+    path = _comparing(tmp_path / "model.safetensors", features, change)
     with pytest.raises(ModelFileError, match=rule):
         open_model(path)
 

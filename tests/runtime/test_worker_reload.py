@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from monitor.audio.ring import Samples
 from monitor.audio.timeline import Timeline
 from monitor.clock import SampleClock
 from monitor.model.classifier import Classifier
@@ -29,7 +30,7 @@ from monitor.sinks.sink import MemorySink, Sink
 from monitor.spec import ModelSpec
 from tests.runtime.test_pipeline import make_pipeline
 from tests.support.clock import FakeClock
-from tests.support.models import stored_model
+from tests.support.models import WITH_BACKGROUND, stored_model
 from tests.support.signals import noise
 from tests.support.simulation import make_parts, source_input
 
@@ -41,7 +42,8 @@ DEADLINE_SECONDS = 20.0
 class Bench:
     """A worker that listens to noise, on a fake clock."""
 
-    def __init__(self, classifier: Classifier) -> None:
+    def __init__(self, classifier: Classifier, sound: Samples | None = None) -> None:
+        self.sound = noise(40, 0.2) if sound is None else sound
         self.clock = FakeClock()
         self.wakeup = threading.Event()
         self.sink = MemorySink()
@@ -62,10 +64,10 @@ class Bench:
         return timeline
 
     def deliver(self, seconds: float) -> None:
-        """Deliver the next of a noise that is the same every time."""
+        """Deliver the next of a sound that is the same every time."""
         self.clock.advance(seconds)
         count = round(seconds * RATE)
-        sound = noise(40, 0.2)[:, self.delivered : self.delivered + count]
+        sound = self.sound[:, self.delivered : self.delivered + count]
         self.delivered += count
         self.timeline.write(sound, self.clock.monotonic())
 
@@ -198,6 +200,27 @@ def test_another_model_goes_on_with_the_next_window(classifier: Classifier) -> N
     for frame in frames(records)[before:]:
         assert values(frame) == expected[frame.start]
     assert not [record for record in records if isinstance(record, Gap)]
+
+
+def test_the_background_goes_on_with_the_same_model_alone() -> None:
+    comparing = Classifier(stored_model("mobile", WITH_BACKGROUND), "cpu")
+    sound = noise(20, 0.001)
+    sound[:, 9 * RATE :] *= 100
+    found = []
+    for session in (None, "test", "other"):
+        bench = Bench(comparing, sound)
+        bench.deliver(9)
+        bench.work()
+        if session is not None:
+            bench.replace(make_pipeline(comparing), session=session)
+        bench.deliver(11)
+        found.append({frame.start: frame.scores for frame in frames(bench.finish())})
+    undisturbed, same, other = found
+    assert same == undisturbed
+    # A second model knows nothing of the time before; its own background comes later.
+    changed = {at for at in undisturbed if other[at] != undisturbed[at]}
+    assert 5 <= len(changed) < len(undisturbed)
+    assert min(changed) > 4 * RATE
 
 
 def test_the_samples_before_a_gap_are_not_analysed_again(

@@ -27,6 +27,9 @@ class WindowHistory:
         """What the engine keeps of it, float32, (1, features, bands, columns); None:
         nothing."""
 
+        self.is_silent = False
+        """True if the newest one was below the level gate, and not computed."""
+
         self.background: Background | None = None
         """None: no window of a model that takes a background was computed."""
 

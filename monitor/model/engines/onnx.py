@@ -52,7 +52,7 @@ class OnnxEngine:
         given = {MAPS: self._maps[1].shape}
         self._nothing: dict[str, Array] = {}
         if model.golden.background is not None:
-            features = len(model.golden.background)
+            features = model.golden.background.size
             zeros = np.zeros((1, features), np.float32), np.zeros((1, 1), np.float32)
             self._nothing = dict(zip(BACKGROUND, zeros, strict=True))
             given |= {name: each.shape for name, each in self._nothing.items()}
