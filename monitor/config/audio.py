@@ -80,7 +80,7 @@ class HealthSettings(Settings):
     """
 
 
-CanaryLabel = Literal["siren", "dog_bark", "car_horn"]
+CanaryLabel = Literal["siren", "dog_bark", "drilling", "car_horn"]
 """The sounds that the program can synthesise, the most reliable first."""
 
 
@@ -93,6 +93,6 @@ class CanarySettings(Settings):
     """
 
     label: CanaryLabel | None = None
-    """siren, dog_bark or car_horn; null: the first of them that the model and the rules
-    can detect.
+    """siren, dog_bark, drilling or car_horn; null: the first of them that the model and
+    the rules can detect.
     """

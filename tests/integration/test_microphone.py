@@ -35,27 +35,20 @@ WINDOW_SECONDS = 5.0
 
 
 def sounds() -> dict[str, NDArray[np.float32]]:
-    """A siren and a drill, or the two longest sounds of the demo, by label.
+    """A siren and a drill, recorded or those of the demo.
 
-    Each is float32, shape (1, 8 s at 44.1 kHz), or shorter if it is a short sound.
+    Each is float32, shape (1, 8 s at 44.1 kHz).
     """
     folder = os.environ.get("SOUND_MONITOR_RECORDINGS")
     if folder:
-        return {label: _recording(Path(folder), label) for label in RECORDED}
+        return {label: _recording(Path(folder), label) for label in PLAYED}
     scene = render_scene(RATE)
-    longest = sorted(SCENE, key=lambda sound: sound.start_seconds - sound.end_seconds)
-    return {
-        sound.label: scene[
-            :,
-            round(sound.start_seconds * RATE) : round(
-                min(sound.end_seconds, sound.start_seconds + SECONDS) * RATE
-            ),
-        ]
-        for sound in longest[:2]
-    }
+    starts = {sound.label: round(sound.start_seconds * RATE) for sound in SCENE}
+    count = round(SECONDS * RATE)
+    return {label: scene[:, starts[label] :][:, :count] for label in PLAYED}
 
 
-RECORDED = ("siren", "drilling")
+PLAYED = ("siren", "drilling")
 
 
 def _recording(folder: Path, label: str) -> NDArray[np.float32]:
