@@ -75,7 +75,8 @@ class RunFolder:
                 "choose another folder with --run"
             )
         before = _completed(_read_json(file))
-        for key, value in settings.model_dump(mode="json").items():
+        # Heads are fitted anew where their settings differ, and leave the rest.
+        for key, value in settings.model_dump(mode="json", exclude={"heads"}).items():
             if before.get(key) != value:
                 raise UsageError(
                     f"{file}: {key} was {before.get(key)!r} when the run began and is "
@@ -120,6 +121,15 @@ class RunFolder:
         """Return weights, if they were written."""
         found = self._load(name)
         return None if found is None else found.tensors
+
+    def write_head(self, weights: Mapping[str, Tensor], facts: dict[str, Any]) -> None:
+        """Write the weights of a head, and what they depend on."""
+        self._save("head", Checkpoint(dict(weights), facts))
+
+    def read_head(self, facts: dict[str, Any]) -> dict[str, Tensor] | None:
+        """Return the weights of a head, if they were written with the same facts."""
+        found = self._load("head")
+        return None if found is None or found.facts != facts else found.tensors
 
     def log(self, facts: Mapping[str, Any]) -> None:
         """Add one line to metrics.jsonl."""

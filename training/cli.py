@@ -33,8 +33,10 @@ from training.streams.scenes import (
 )
 
 if TYPE_CHECKING:
+    from monitor.model.card import ModelCard
     from training.distributed import Distributed
-    from training.experiment import Job
+    from training.experiment import Experiment
+    from training.job import Job
 
 
 def run_training(
@@ -65,11 +67,20 @@ def run_training(
             _profiled(profile, job.run, device),
             Display(Console(stderr=True)) as display,
         ):
-            card = Experiment(job, settings, display, stop, distributed).run()
+            card = _run(Experiment(job, settings, display, stop, distributed))
     assert card is not None, "the main process writes"
     show(card.report, card.labels, as_json)
     if not as_json:
         Console().print(f"wrote {job.out}")
+
+
+def _run(experiment: "Experiment") -> "ModelCard | None":
+    """Train; None if another process tests and writes."""
+    if experiment.material.places is None:
+        return experiment.run()
+    from training.place_experiment import train_in_places
+
+    return train_in_places(experiment)
 
 
 def _train_silently(
@@ -89,7 +100,7 @@ def _train_silently(
     logging.getLogger("training").setLevel(logging.ERROR)
     with Display(Console(quiet=True)) as display:
         try:
-            Experiment(job, settings, display, stop, distributed).run()
+            _run(Experiment(job, settings, display, stop, distributed))
         except InterruptedTrainingError as error:
             raise SystemExit(error.exit_code) from None
 

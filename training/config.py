@@ -6,7 +6,7 @@ train.yaml beside this file shows every setting with its default.
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from monitor.config.base import Count, Settings
 from monitor.config.load import check_settings
@@ -181,6 +181,48 @@ class TeacherSettings(Settings):
     """Times that each unaltered clip comes beside the mixtures in one epoch."""
 
 
+class HeadSettings(Settings):
+    """Heads that know the background; only with places."""
+
+    streams: Count = 480
+    """Streams for each network, whose windows the heads learn."""
+
+    stream_seconds: Annotated[float, Field(ge=20, le=600)] = 60.0
+    """Length of one."""
+
+    steps: Count = 300
+    """Steps of a fit."""
+
+    batch_streams: Count = 16
+    """Streams in a step."""
+
+    learning_rate: Positive = 2e-3
+    """Peak of the OneCycle schedule."""
+
+    weight_decay: NonNegative = 0.05
+    """Decoupled weight decay of AdamW."""
+
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Share of the inputs that are left out in a step."""
+
+    noise: NonNegative = 1.5
+    """Noise on the inputs, in their deviations."""
+
+    teacher_score: Share = 0.3
+    """Score of the teacher for a label's class from which a place is no
+    counter-example."""
+
+    passes: Count = 3
+    """Times that each place is under the events of the test."""
+
+    false_alarms_per_hour: Positive = 0.5
+    """Budget of the thresholds in places, over all labels together."""
+
+    lowest_recall: Share = 0.34
+    """Share of the events of each label at 12 dB that the threshold lets through at
+    least, even if the budget is exceeded."""
+
+
 class TrainingSettings(Settings):
     """All settings that decide the result of a training, except the recordings."""
 
@@ -233,6 +275,15 @@ class TrainingSettings(Settings):
     mixtures: MixtureSettings = MixtureSettings()
     features: FeatureSettings = FeatureSettings()
     teacher: TeacherSettings = TeacherSettings()
+    heads: HeadSettings = HeadSettings()
+
+    @model_validator(mode="after")
+    def _a_background_comes_from_places(self) -> "TrainingSettings":
+        if self.spec.background is not None:
+            raise ValueError(
+                "spec.background: comes with places (--places), and is no setting"
+            )
+        return self
 
 
 RECIPES: dict[str, dict[str, Any]] = {

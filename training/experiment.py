@@ -2,8 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from monitor.model.card import ModelCard
 from monitor.model.classifier import Classifier
 from monitor.model.networks import Network, build_network
 from monitor.model.trained import TrainedModel, save_model, to_stored
+from monitor.spec import ModelSpec
 from training.checkpoint import InterruptedTrainingError, RunFolder
 from training.config import TrainingSettings
 from training.data.manifest import Clip, marks
@@ -33,6 +34,7 @@ from training.evaluate.out_of_fold import (
     join_out_of_fold,
     negatives_report,
 )
+from training.job import Job
 from training.losses import Student
 from training.mixtures.dataset import (
     MixtureSource,
@@ -40,7 +42,7 @@ from training.mixtures.dataset import (
     first_log_mels,
     learn_statistics,
 )
-from training.mixtures.material import DataPaths, gather
+from training.mixtures.material import gather
 from training.preflight import check_material, check_model_file, check_places
 from training.profile import timed
 from training.progress import Display
@@ -53,26 +55,6 @@ from training.streams.metrics import StreamResult
 from training.train import train
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """The options of `train`, beside the settings."""
-
-    paths: DataPaths
-    out: Path
-    run: Path
-    resume: bool = False
-    cross_validate: bool = False
-    teacher: Path | None = None
-    """ONNX file; None: there is no teacher."""
-    target_cache: Path | None = None
-    """Folder of the target cache; None: in the run folder."""
-    workers: int = 1
-    """Threads that make training windows."""
-    device: str = "cpu"
-    tensorboard: bool = False
-    """Write events for TensorBoard."""
 
 
 class Experiment:
@@ -96,18 +78,19 @@ class Experiment:
         self.folder = RunFolder(job.run, distributed.is_main)
         self.folder.check(settings, job.resume)
         with distributed.main_process_first():
-            self.material = gather(job.paths, settings, self._advance)
+            self.material = gather(job.paths, settings, self.advance)
         self.labels = self.material.manifest.labels
         self.distillation: Distillation | None = None
         check_material(self.material, settings, job.cross_validate)
         if distributed.is_main:
-            check_model_file(job.out, settings, self.labels, self._card)
+            check_model_file(job.out, settings, self.labels, self.card)
         self.folder.begin(settings, self.material.facts())
-        self.evaluator = Evaluator(self.material, settings, job.device, self._advance)
+        self.evaluator = Evaluator(self.material, settings, job.device, self.advance)
         if job.teacher is not None:
             self.distillation = self._begin_distillation(job.teacher)
 
-    def _advance(self, what: str, done: int, total: int) -> None:
+    def advance(self, what: str, done: int, total: int) -> None:
+        """Show the progress of a work; stop in the middle where that is asked for."""
         if self.stop.is_set():
             raise InterruptedTrainingError(f"stopped while {what}; begin again")
         self.display.advance(what, done, total)
@@ -126,13 +109,13 @@ class Experiment:
         parts = split(
             self.material.manifest, settings.test_folds, settings.validation_folds
         )
-        network = self._network(parts, (), self.folder, "training")
+        network = self.network(parts, (), self.folder, "training")
         if not self.distributed.is_main:
             return None
         if not parts.test:
-            card = self._card(network, None, {"tested": "not at all"})
-            self._write(network, self.job.out, card)
-            self._report(card)
+            card = self.card(network, None, {"tested": "not at all"})
+            self.write(network, self.job.out, card)
+            self.report(card)
             return card
         with timed("evaluation"):
             predicted = self.evaluator.predict(
@@ -142,9 +125,9 @@ class Experiment:
         folds = ", ".join(str(fold) for fold in settings.test_folds)
         figures["tested"] = f"on fold {folds}, never trained on"
         calibration = predicted.calibrate(labels, settings)
-        card = self._card(network, calibration, figures, settings.test_folds)
-        self._write(network, self.job.out, card)
-        self._report(card, predicted, calibrations)
+        card = self.card(network, calibration, figures, settings.test_folds)
+        self.write(network, self.job.out, card)
+        self.report(card, predicted, calibrations)
         return card
 
     def _train_folds(self) -> ModelCard | None:
@@ -156,9 +139,9 @@ class Experiment:
         test_negatives = self.evaluator.negatives_parts(len(folds))
         for fold, negatives in zip(folds, test_negatives, strict=False):
             parts = split(manifest, [fold], settings.validation_folds)
-            kept_out = self._negatives_with(fold)
+            kept_out = self.negatives_with(fold)
             folder = self.folder.part(f"fold{fold}")
-            network = self._network(parts, kept_out, folder, f"fold {fold}")
+            network = self.network(parts, kept_out, folder, f"fold {fold}")
             networks[fold] = network
             if self.distributed.is_main:
                 own = negatives or self.material.negatives_of(kept_out)
@@ -167,12 +150,12 @@ class Experiment:
                     ambience = self.evaluator.ambience_for(network, own, fold, folds)
                 predicted.append(replace(result, ambience=ambience))
         everything = split(manifest, (), settings.validation_folds)
-        final = self._network(everything, (), self.folder.part("final"), "all folds")
+        final = self.network(everything, (), self.folder.part("final"), "all folds")
         if not self.distributed.is_main:
             return None
         return self._conclude(networks, final, join_out_of_fold(predicted))
 
-    def _network(
+    def network(
         self, parts: Split, kept_out: Sequence[int], folder: RunFolder, title: str
     ) -> Network:
         """Train a network, or find it trained."""
@@ -262,8 +245,8 @@ class Experiment:
         ):
             path = self.folder.path / f"fold{fold}" / "model.safetensors"
             facts = {"tested": f"see folds: {fold}", "folds": figures["folds"]}
-            card = self._card(network, calibrations[fold], facts, (fold,))
-            self._write(network, path, card)
+            card = self.card(network, calibrations[fold], facts, (fold,))
+            self.write(network, path, card)
             clips = [c for c in self.material.manifest.clips if c.fold == fold]
             if negatives and settings.stream_hours > 0:
                 model = TrainedModel(network, settings.spec, card)
@@ -275,14 +258,7 @@ class Experiment:
         if streams:
             figures["streams"] = stream_figures_by_fold(streams, labels)
         with timed("evaluation"):
-            if (distillation := self.distillation) is not None:
-                figures |= teacher_figures(
-                    distillation.teacher,
-                    self.material,
-                    settings.spec,
-                    networks,
-                    self._advance,
-                )
+            figures |= self.teacher_figures(networks)
             silent = self.evaluator.predict_negatives(
                 final, settings.negatives_test_folds
             )
@@ -292,9 +268,9 @@ class Experiment:
             parts = calibrate_parts(predicted, ambience, labels, settings)
             figures |= self._false_alarms(final, negatives_logits, parts)
             calibration = predicted.calibrate(labels, settings, ambience=ambience)
-        card = self._card(final, calibration, figures)
-        self._write(final, self.job.out, card)
-        self._report(card, predicted, calibrations)
+        card = self.card(final, calibration, figures)
+        self.write(final, self.job.out, card)
+        self.report(card, predicted, calibrations)
         return card
 
     def _false_alarms(
@@ -311,11 +287,18 @@ class Experiment:
             return figures
         results: list[StreamResult] = []
         for part, calibration in parts.items():
-            card = self._card(final, calibration, {})
+            card = self.card(final, calibration, {})
             model = TrainedModel(final, settings.spec, card)
             results += self._scenes(model, (), negatives.clips_of(part), hours)
         figures["ambience_never_heard"] = ambience_figures(results, self.labels)
         return figures
+
+    def teacher_figures(self, folds: Iterable[int]) -> dict[str, Any]:
+        """Figures of the teacher on the same folds; none without a teacher."""
+        if self.distillation is None:
+            return {}
+        teacher, spec = self.distillation.teacher, self.settings.spec
+        return teacher_figures(teacher, self.material, spec, folds, self.advance)
 
     def _scenes(
         self,
@@ -332,27 +315,36 @@ class Experiment:
                 clips,
                 negatives,
                 hours,
-                self._advance,
+                self.advance,
             )
 
-    def _negatives_with(self, fold: int) -> tuple[int, ...]:
+    def negatives_with(self, fold: int) -> tuple[int, ...]:
         """Folds of negatives kept out with a fold of clips, where none is for tests."""
         negatives = self.material.negatives
         if negatives is None or self.evaluator.test_negatives:
             return ()
         return (fold,) if fold in negatives.folds else ()
 
-    def _write(self, network: Network, path: Path, card: ModelCard) -> None:
+    def write(
+        self,
+        network: Network,
+        path: Path,
+        card: ModelCard,
+        spec: ModelSpec | None = None,
+    ) -> None:
+        """Write a model file; None: the spec is that of the settings."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_model(path, TrainedModel(network, self.settings.spec, card), half=True)
+        model = TrainedModel(network, spec or self.settings.spec, card)
+        save_model(path, model, half=True)
 
-    def _card(
+    def card(
         self,
         network: Network,
         calibration: Calibration | None,
         figures: dict[str, Any],
         tested: Sequence[int] = (),
     ) -> ModelCard:
+        """Describe a network that the folds `tested` are the test of."""
         settings, manifest = self.settings, self.material.manifest
         apart = (*tested, *settings.validation_folds)
         trained = marks(clip for clip in manifest.clips if clip.fold not in apart)
@@ -378,7 +370,7 @@ class Experiment:
             },
         )
 
-    def _report(
+    def report(
         self,
         card: ModelCard,
         predicted: OutOfFold | None = None,

@@ -70,6 +70,8 @@ def check_places(
     Raises:
         UsageError: It cannot.
     """
+    if settings.spec.background is not None:
+        raise UsageError("spec.background: comes with --places; leave it out")
     if not paths.places:
         if paths.place_pattern is not None:
             raise UsageError("--place-pattern needs --places")

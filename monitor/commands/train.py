@@ -234,7 +234,7 @@ def train(
     reject_unusable(data, negatives or (), places or ())
     from training.cli import run_training
     from training.config import read_settings, training_settings
-    from training.experiment import Job
+    from training.job import Job
     from training.mixtures.dataset import keep_freed_memory
     from training.mixtures.material import DataPaths
 

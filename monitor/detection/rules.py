@@ -94,8 +94,8 @@ LASTING = Preset(
     onset_threshold=0.6,
     offset_threshold=0.4,
     # Neighbouring windows share 86 % of their samples: averaging over more of them
-    # costs a hop of latency each and adds little.
-    smoothing_hops=2,
+    # costs a hop of latency each and detects no more.
+    smoothing_hops=1,
     min_duration_on_seconds=0.5,
     # A drill is set down between two holes.
     min_duration_off_seconds=2.0,

@@ -85,18 +85,26 @@ def highest_of_segments(
     Returns:
         (segments, labels), and the hops of a segment.
     """
-    rules = resolve_rules(labels, detection.without_thresholds(), None, spec)
-    averaged = np.stack(
-        [
-            _moving_average(scores[..., index], rules[label].smoothing_hops)
-            for index, label in enumerate(labels)
-        ],
-        axis=-1,
-    )
+    averaged = averaged_scores(scores, labels, spec, detection)
     segments = averaged.shape[1] // _SEGMENT_HOPS
     kept = averaged[:, : segments * _SEGMENT_HOPS]
     shaped = kept.reshape(-1, _SEGMENT_HOPS, len(labels))
     return np.asarray(shaped.max(axis=1), np.float32), _SEGMENT_HOPS
+
+
+def averaged_scores(
+    scores: Array,
+    labels: Sequence[str],
+    spec: ModelSpec,
+    detection: DetectionSettings = _DEFAULT,
+) -> Array:
+    """Average scores (streams, hops, labels) over hops, as detection does."""
+    rules = resolve_rules(labels, detection.without_thresholds(), None, spec)
+    averaged = [
+        _moving_average(scores[..., index], rules[label].smoothing_hops)
+        for index, label in enumerate(labels)
+    ]
+    return np.stack(averaged, axis=-1)
 
 
 def _moving_average(scores: Array, hops: int) -> Array:

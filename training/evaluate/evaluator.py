@@ -111,6 +111,13 @@ class Evaluator:
         self, network: Network, folds: Sequence[int]
     ) -> tuple[OutOfFoldLogits, tuple[Ambience, ...]] | None:
         """Score the negatives of some folds, dealt into parts; None: there are none."""
+        silent = self.negatives_logits(network, folds)
+        return None if silent is None else (silent, self._of_parts(network, silent))
+
+    def negatives_logits(
+        self, network: Network, folds: Sequence[int]
+    ) -> OutOfFoldLogits | None:
+        """Score clips alone: see `predict_negatives`."""
         clips = self._material.negatives_of(folds)
         store = self._material.negatives_store
         if not clips or store is None:
@@ -118,10 +125,8 @@ class Evaluator:
         spec = self._settings.spec
         windows = clip_windows(clips, store, spec)
         logits = score_windows(windows, network_logits(network, spec))
-        silent = OutOfFoldLogits(
-            windows, logits, _parts(windows, None, NEGATIVES_PARTS)
-        )
-        return silent, self._of_parts(network, silent)
+        parts = _parts(windows, None, NEGATIVES_PARTS)
+        return OutOfFoldLogits(windows, logits, parts)
 
     def _of_parts(
         self, network: Network, negatives: OutOfFoldLogits

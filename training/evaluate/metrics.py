@@ -22,15 +22,35 @@ def group_interval(
     Whole groups are drawn, with replacement: slices of one recording are right or
     wrong together, and an interval over clips would be far too narrow.
     """
+    return ratio_interval(right, np.ones(len(right)), groups, seed)
+
+
+def ratio_interval(
+    parts: Floats | NDArray[np.bool_],
+    wholes: Floats,
+    groups: Sequence[str],
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Interval of the ratio of two sums, (n,) each, over resampled groups."""
+    low, high = np.quantile(resampled(parts, wholes, groups, seed), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def resampled(
+    parts: Floats | NDArray[np.bool_],
+    wholes: Floats,
+    groups: Sequence[str],
+    seed: int = 0,
+) -> NDArray[np.float64]:
+    """(RESAMPLES,): the ratio of two sums, with groups drawn with replacement."""
     names = {name: place for place, name in enumerate(sorted(set(groups)))}
     member = np.array([names[group] for group in groups])
-    hits = np.bincount(member, weights=right, minlength=len(names))
-    sizes = np.bincount(member, minlength=len(names))
+    upper = np.bincount(member, weights=parts, minlength=len(names))
+    lower = np.bincount(member, weights=wholes, minlength=len(names))
     r = np.random.default_rng(seed)
     drawn = r.integers(0, len(names), (RESAMPLES, len(names)))
-    accuracies = hits[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
-    low, high = np.quantile(accuracies, [0.025, 0.975])
-    return float(low), float(high)
+    sums = lower[drawn].sum(axis=1)
+    return np.asarray(upper[drawn].sum(axis=1) / np.maximum(sums, 1e-12))
 
 
 def confusion_matrix(truth: Ints, chosen: Ints, count: int) -> Ints:

@@ -20,6 +20,7 @@ from monitor.model.card import ModelCard
 from monitor.model.classifier import Classifier
 from monitor.model.thresholds import Thresholds
 from monitor.records import Record, ScoreFrame
+from monitor.spec import ModelSpec
 from training.data.decoded import Advance
 from training.data.manifest import LeftOut, left_out_lines
 from training.data.recordings import find_background, find_streams
@@ -175,6 +176,8 @@ class ScoredStream:
 
     references: tuple[Reference, ...]
     frames: tuple[ScoreFrame, ...]
+    name: str = ""
+    """Its recording, or place."""
 
 
 def score_streams(
@@ -197,18 +200,18 @@ def score_streams(
 
 def detect(
     stream: ScoredStream,
-    classifier: Classifier,
+    labels: Sequence[str],
+    spec: ModelSpec,
     detection: DetectionSettings,
     thresholds: Mapping[str, Thresholds],
 ) -> StreamResult:
     """Detect the events of a stream with these thresholds."""
-    spec = classifier.spec
     detector = Detector(
         source="stream",
-        labels=classifier.labels,
-        rules=resolve_rules(classifier.labels, detection, thresholds, spec),
+        labels=labels,
+        rules=resolve_rules(labels, detection, thresholds, spec),
         level_gate_dbfs=detection.level_gate_dbfs,
-        model_name=classifier.name,
+        model_name="",
         session="recall-cost",
     )
     records: list[Record] = []
@@ -217,7 +220,7 @@ def detect(
     records += detector.finish("end-of-input")
     seconds = spec.seconds(stream.frames[-1].stop) if stream.frames else 0.0
     found = detected_events(records, spec.sample_rate)
-    return StreamResult(seconds, stream.references, found)
+    return StreamResult(seconds, stream.references, found, stream.name)
 
 
 def recall_costs(
@@ -229,7 +232,10 @@ def recall_costs(
     """Count by label the true events missed before and after a change."""
     before, after = (
         stream_figures(
-            [detect(stream, classifier, rules, chosen) for stream in streams],
+            [
+                detect(stream, classifier.labels, classifier.spec, rules, chosen)
+                for stream in streams
+            ],
             classifier.labels,
         )["per_class"]
         for rules, chosen in (

@@ -75,7 +75,7 @@ def thresholds_for(
     hours: float,
     false_alarms_per_hour: float,
     own: Sequence[Array] = (),
-    highest_onset: float = _HIGHEST_ONSET,
+    highest_onset: float | Sequence[float] = _HIGHEST_ONSET,
 ) -> list[Threshold]:
     """Find for each label an onset threshold, so that all keep to a budget together.
 
@@ -95,10 +95,12 @@ def thresholds_for(
         false_alarms_per_hour: Of all labels together.
         own: For each label the scores of clips in which it sounds, by a network not
             trained on them.
-        highest_onset: Not exceeded even if it costs more false alarms: a label that is
-            never detected is worth nothing.
+        highest_onset: Of all labels or of each; not exceeded even if it costs more
+            false alarms: a label that is never detected is worth nothing.
     """
-    levels = np.linspace(_logit(_LOWEST_ONSET), _logit(_HIGHEST_ONSET), _LEVELS)
+    limits = np.broadcast_to(np.array(highest_onset, np.float64), scores.shape[1])
+    lowest = min(_LOWEST_ONSET, float(limits.min()))
+    levels = np.linspace(_logit(lowest), _logit(_HIGHEST_ONSET), _LEVELS)
     rates = np.stack([_rates(column, hours, levels) for column in scores.T])
     if own and all(len(each) for each in own):
         detected = np.stack([_detected(each, levels) for each in own])
@@ -107,7 +109,9 @@ def thresholds_for(
         fits = rates <= false_alarms_per_hour / len(rates)
         fits[:, -1] = True
         chosen = fits.argmax(axis=1)
-    highest = int(np.searchsorted(levels, _logit(highest_onset), side="right")) - 1
+    # Rounding may put the lowest level a hair above its limit.
+    logits = np.log(limits / (1 - limits)) + 1e-9
+    highest = np.searchsorted(levels, logits, side="right") - 1
     found = []
     for label, level in enumerate(np.minimum(chosen, highest)):
         onset = 1 / (1 + float(np.exp(-levels[level])))

@@ -93,6 +93,35 @@ def repeat(r: Generator, samples: Samples, longest: int, rate: int) -> Samples:
     return np.concatenate([samples, pause] * times, axis=1)[:, :longest]
 
 
+def looped(r: Generator, sound: Samples, length: int, rate: int) -> Samples:
+    """Cut `length` samples of (n,) at random; a shorter sound is repeated, crossfaded.
+
+    Equal power on both sides of a seam keeps the level of noise.
+    """
+    if len(sound) >= length:
+        start = int(r.integers(0, len(sound) - length + 1))
+        return sound[start : start + length].copy()
+    fade = min(rate // 2, len(sound) // 4)
+    once = faded(sound, fade)
+    made = np.zeros(length + len(once), np.float32)
+    step = len(once) - fade
+    first = -fade - int(r.integers(0, step))
+    for at in range(first, length, step):
+        begin = max(at, 0)
+        made[begin : at + len(once)] += once[begin - at :]
+    return made[:length]
+
+
+def faded(sound: Samples, length: int) -> Samples:
+    """Fade (n,) in and out over `length`, with equal power."""
+    length = min(length, len(sound) // 4)
+    rise = np.sin(np.linspace(0, np.pi / 2, length, dtype=np.float32))
+    ramp = np.ones(len(sound), np.float32)
+    ramp[:length] = rise
+    ramp[len(sound) - length :] = rise[::-1]
+    return sound * ramp
+
+
 def place(
     r: Generator, samples: Samples, window: int, rate: int, partial: bool
 ) -> tuple[Samples, int, int]:

@@ -53,14 +53,9 @@ class Material:
         settings: TrainingSettings,
     ) -> MixtureMaker:
         """Make mixtures of some clips, by index, without some folds of negatives."""
-        kept = [
-            clip
-            for clip in (self.negatives.clips if self.negatives else ())
-            if clip.fold not in negatives_without
-        ]
         return MixtureMaker(
             [self.manifest.clips[index] for index in clips],
-            kept,
+            self.negatives_without(negatives_without),
             self.store,
             self.negatives_store,
             len(self.manifest.labels),
@@ -83,6 +78,12 @@ class Material:
             "clips": len(clips),
             "digest": digest.hexdigest(),
         }
+
+    def negatives_without(self, folds: Sequence[int]) -> tuple[Clip, ...]:
+        """Return the negatives but those of some folds."""
+        if self.negatives is None:
+            return ()
+        return tuple(clip for clip in self.negatives.clips if clip.fold not in folds)
 
     def negatives_of(self, folds: Sequence[int]) -> tuple[Clip, ...]:
         """Return the negatives of some folds."""

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from monitor.model.thresholds import CurvePoint
 from monitor.spec import ModelSpec
 
 Array = NDArray[np.float32]
@@ -41,6 +42,31 @@ def learning_curves(metrics: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figur
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
+    return figure
+
+
+def detection_curves(curves: Mapping[str, Sequence[CurvePoint]]) -> Figure:
+    """Share of events detected against false alarms, from sensitivity 0 to 1."""
+    figure = Figure(figsize=(10, 4.5), layout="constrained")
+    titles = {
+        "detected_near": "12 to 20 dB above the background",
+        "detected_far": "6 to 12 dB",
+    }
+    for axes, (key, title) in zip(
+        figure.subplots(1, 2, sharey=True), titles.items(), strict=True
+    ):
+        for index, (label, points) in enumerate(curves.items()):
+            rates = [point.false_alarms_per_hour for point in points]
+            shares = [getattr(point, key) for point in points]
+            colour = colormaps["tab10"](index % 10)
+            axes.plot(rates, shares, color=colour, label=label)
+            middle = len(points) // 2  # the shipped threshold
+            axes.plot(rates[middle], shares[middle], "o", color=colour)
+        axes.set_xscale("symlog", linthresh=0.1)
+        axes.set(title=title, xlabel="false alarms an hour", ylim=(0, 1))
+        axes.grid(alpha=0.3)
+    figure.axes[0].set_ylabel("share of events detected")
+    figure.axes[1].legend(fontsize="small")
     return figure
 
 

@@ -26,7 +26,7 @@ from training.losses import prepare_batch
 from training.mixtures.dataset import MixtureSource
 from training.mixtures.material import Material
 from training.report import pictures
-from training.report.tables import clip_table, threshold_table
+from training.report.tables import clip_table, place_table, threshold_table
 
 Array = NDArray[np.float32]
 _MISTAKES = 12
@@ -110,9 +110,10 @@ def write_report(
         Path of the page.
     """
     console = Console(
-        record=True, file=io.StringIO(), width=100, markup=False, emoji=False
+        record=True, file=io.StringIO(), width=160, markup=False, emoji=False
     )
     clip_table(console, card.report, card.labels)
+    place_table(console, card.report)
     threshold_table(console, card)
     store, spec = material.store, settings.spec
     metrics = {
@@ -122,6 +123,8 @@ def write_report(
     drawn = {"Learning": pictures.learning_curves(metrics)}
     if tested is not None:
         drawn |= _draw_test(tested, card, store, spec)
+    if curves := {name: it.curve for name, it in card.thresholds.items() if it.curve}:
+        drawn["Detected against false alarms"] = pictures.detection_curves(curves)
     drawn["Training windows with their masks"] = _draw_batch(material, settings)
     place = folder.path / "pictures"
     images = [_image(title, each, place) for title, each in drawn.items()]

@@ -78,6 +78,44 @@ def _false_alarms(report: dict[str, Any]) -> Iterator[str]:
         )
 
 
+def place_table(console: Console, report: dict[str, Any]) -> None:
+    """Print what is detected in places, by networks and heads that know none of it."""
+    if (figures := report.get("places")) is None:
+        return
+    low, high = figures["detected_ci95"]
+    fewest, most = figures["false_alarms_per_hour_ci95"]
+    console.print(
+        f"{figures['places']} places, {figures['events']} events 6 to 20 dB above "
+        f"them: {_percent(figures['detected'])} detected, each label alike (95 %: "
+        f"{_percent(low)} to {_percent(high)}, by recording), "
+        f"{figures['false_alarms_per_hour']:.2f} false alarms an hour (95 %: "
+        f"{fewest:.2f} to {most:.2f}, by place), event F1 {figures['event_f1']:.3f}"
+    )
+    table = Table(
+        *("label", "detected", "95 %", "far", "near", "reported after", "alarms/h"),
+        *("most missed", "highest in"),
+    )
+    for label, own in figures["per_label"].items():
+        low, high = own["detected_ci95"]
+        latency = own["latency_seconds"]
+        table.add_row(
+            label,
+            _percent(own["detected"]),
+            f"{_percent(low)} to {_percent(high)}",
+            _percent(own["detected_far"]),
+            _percent(own["detected_near"]),
+            "-" if latency is None else f"{latency:.1f} s",
+            f"{own['false_alarms_per_hour']:.2f}",
+            ", ".join(own["limiting_recordings"]),
+            ", ".join(own["limiting_places"]),
+        )
+    console.print(table)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.0f} %"
+
+
 def threshold_table(console: Console, card: ModelCard) -> None:
     """Print the thresholds of a model, with the false alarms expected of them."""
     if not card.thresholds:

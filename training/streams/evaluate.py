@@ -25,6 +25,7 @@ from training.data.tables import read_table
 from training.mixtures.material import Material
 from training.streams.metrics import Detected, Reference, StreamResult, stream_figures
 from training.streams.scenes import (
+    Scene,
     SceneClips,
     SceneMaker,
     SceneSettings,
@@ -206,21 +207,36 @@ def evaluate_on_scenes(
         classifier.spec.sample_rate,
         settings,
     )
-    stride = classifier.total_stride
-    detection = DetectionSettings()
-    if detection.hop_frames % stride:
-        detection = DetectionSettings(hop_frames=stride)
+    detection = detection_for(classifier.total_stride)
     results = []
     for number, scene in enumerate(maker.scenes(), start=1):
         seconds, found = detect_events(iter([scene.samples]), classifier, detection)
-        rate = classifier.spec.sample_rate
-        references = tuple(
-            Reference(event.start / rate, event.stop / rate, event.label)
-            for event in scene.annotations
-        )
+        references = references_of(scene, classifier.spec.sample_rate)
         results.append(StreamResult(seconds, references, found))
         advance(_EVALUATING, number, maker.count)
     return results
+
+
+def detection_for(stride: int) -> DetectionSettings:
+    """Return the settings of detection for a network: the defaults, if they suit it."""
+    detection = DetectionSettings()
+    if detection.hop_frames % stride:
+        detection = DetectionSettings(hop_frames=stride)
+    return detection
+
+
+def references_of(scene: Scene, rate: int) -> tuple[Reference, ...]:
+    """Return the true events of a scene."""
+    return tuple(
+        Reference(
+            event.start / rate,
+            event.stop / rate,
+            event.label,
+            event.snr_db,
+            event.recording,
+        )
+        for event in scene.annotations
+    )
 
 
 def stream_figures_by_fold(

@@ -103,6 +103,11 @@ class Reference(Interval):
     """A true event, in seconds."""
 
     label: str
+    snr_db: float = math.nan
+    """Level above the background under it; NaN: unknown."""
+
+    recording: str = ""
+    """Recording that it is from; empty: unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +126,36 @@ class StreamResult:
     seconds: float
     references: tuple[Reference, ...]
     found: tuple[Detected, ...]
+    name: str = ""
+    """Its recording, or place."""
+
+
+def detections(
+    results: Iterable[StreamResult], label: str
+) -> list[tuple[Reference, Detected | None]]:
+    """Find for each true event of a label the detected one that was reported first.
+
+    It overlaps the true one within the collar; None: the event was not detected.
+    """
+    pairs: list[tuple[Reference, Detected | None]] = []
+    for result in results:
+        found = [event for event in result.found if event.label == label]
+        for reference in result.references:
+            if reference.label == label:
+                own = [event for event in found if overlaps(event, reference)]
+                first = min(own, key=lambda event: event.reported, default=None)
+                pairs.append((reference, first))
+    return pairs
+
+
+def false_alarms(result: StreamResult, label: str) -> list[Detected]:
+    """Return the events of a label that do not sound at all."""
+    true = [event for event in result.references if event.label == label]
+    return [
+        event
+        for event in result.found
+        if event.label == label and not any(overlaps(event, each) for each in true)
+    ]
 
 
 def highest_rate(count: int, hours: float) -> float:
@@ -256,9 +291,7 @@ def _tally(results: Sequence[StreamResult], label: str) -> _Tally:
         tally.found += len(found)
         tally.pairs += [(true[a], found[b]) for a, b in match(true, found)]
         tally.pairs_with_offsets += len(match(true, found, offsets=True))
-        tally.false_alarms += sum(
-            not any(overlaps(event, reference) for reference in true) for event in found
-        )
+        tally.false_alarms += len(false_alarms(result, label))
         for reference in true:
             overlapping = [event for event in found if overlaps(event, reference)]
             if overlapping:

@@ -1,6 +1,7 @@
 """Scenes: streams with events at known times, over backgrounds of no class."""
 
 import csv
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -60,6 +61,10 @@ class Annotation:
     start: int
     stop: int
     label: str
+    snr_db: float = math.nan
+    """Level above the background under it; NaN: unknown."""
+    recording: str = ""
+    """Group of its clip; empty: unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +143,12 @@ class SceneMaker:
             yield self._scene(r, f"scene{number:03d}")
 
     def _scene(self, r: Generator, name: str) -> Scene:
-        settings = self._settings
         length = round(self._minutes * 60 * self._rate)
-        background = self._background(r, length)
+        return self.over(r, name, self._background(r, length))
+
+    def over(self, r: Generator, name: str, background: Samples) -> Scene:
+        """Lay events over a background (n,)."""
+        settings, length = self._settings, len(background)
         samples = background.copy()
         annotations: list[Annotation] = []
         for at in self._onsets(r, length):
@@ -155,8 +163,9 @@ class SceneMaker:
             under = loudness(background[at : at + len(sound)])
             snr = r.uniform(*settings.snr_db)
             sound = sound * np.float32(under * decibels(snr) / loudness(sound))
-            samples[at : at + len(sound)] += _faded(sound, self._rate // 100)
-            annotations.append(Annotation(at, at + len(sound), label))
+            samples[at : at + len(sound)] += augment.faded(sound, self._rate // 100)
+            stop = at + len(sound)
+            annotations.append(Annotation(at, stop, label, snr, clip.group))
         # Loud events may exceed full scale: the whole stream is then turned down.
         peak = float(np.abs(samples).max())
         samples = samples * np.float32(min(1.0, 0.98 / peak))
@@ -188,7 +197,7 @@ class SceneMaker:
         while clips and at < length:
             sound = self._backgrounds.mono(clips[int(r.integers(len(clips)))])
             sound = augment.match_level(sound, level, r.uniform(-10, 6))
-            sound = _faded(sound, fade)[: length - at]
+            sound = augment.faded(sound, fade)[: length - at]
             samples[at : at + len(sound)] += sound
             at += max(len(sound) - fade, fade)
         return samples
@@ -226,16 +235,6 @@ def audible_part(sound: Samples, rate: int) -> Samples:
     levels = np.square(sound[: count * size]).reshape(count, size).mean(axis=1)
     on = np.flatnonzero(levels >= levels.max() * 10 ** (_AUDIBLE_DB / 10))
     return sound[int(on[0]) * size : (int(on[-1]) + 1) * size]
-
-
-def _faded(sound: Samples, length: int) -> Samples:
-    """Fade in and out over `length`, with equal power."""
-    length = min(length, len(sound) // 4)
-    rise = np.sin(np.linspace(0, np.pi / 2, length, dtype=np.float32))
-    ramp = np.ones(len(sound), np.float32)
-    ramp[:length] = rise
-    ramp[len(sound) - length :] = rise[::-1]
-    return sound * ramp
 
 
 def write_scene(folder: Path, scene: Scene, sample_rate: int) -> None:

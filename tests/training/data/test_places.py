@@ -1,31 +1,15 @@
 from pathlib import Path
 
-import numpy as np
 import pytest
 import soundfile
 
 from monitor.errors import DatasetError
+from tests.support.places import write_place, write_places
 from tests.support.recordings import RATE, SMALL_SPEC
 from training.data.decoded import open_store
 from training.data.manifest import Manifest
 from training.data.places import PLACE_PARTS, Places, deal_places, read_places
 from training.data.tables import TableError
-
-
-def write_place(path: Path, number: int, seconds: float = 2.0) -> None:
-    """Noise with a colour of its own."""
-    r = np.random.default_rng(number)
-    noise = r.standard_normal(round(seconds * RATE))
-    kernel = np.exp(-np.arange(40) * 0.05 * (number + 1)) * r.choice([-1, 1], 40)
-    wave = np.convolve(noise, kernel, "same")
-    soundfile.write(path, 0.2 * wave / np.abs(wave).max(), RATE)
-
-
-def write_places(folder: Path, count: int = 8) -> Path:
-    folder.mkdir(parents=True)
-    for number in range(count):
-        write_place(folder / f"place{number}.wav", number)
-    return folder
 
 
 def dealt(manifest: Manifest, cache: Path) -> Places:

@@ -77,7 +77,8 @@ def test_repeated_detection_finds_the_events_of_the_monitor(
     classifier = Classifier(to_stored(model_with(middle)))
     monitored = evaluate_streams(streams, classifier, RULES, advance)
     scored = score_streams(streams, classifier, RULES, advance)
-    again = [detect(one, classifier, RULES, classifier.thresholds) for one in scored]
+    labels, spec, own = classifier.labels, classifier.spec, classifier.thresholds
+    again = [detect(one, labels, spec, RULES, own) for one in scored]
     assert sum(len(result.found) for result in monitored) > 3
     assert [result.found for result in again] == [result.found for result in monitored]
 

@@ -1,0 +1,244 @@
+"""Figures of the monitor in places: events detected, false alarms, curves.
+
+All are of networks and heads that have heard neither the events nor the places, with
+thresholds from other places.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.model.thresholds import CurvePoint
+from training.evaluate.metrics import ratio_interval, resampled
+from training.evaluate.thresholds import Threshold
+from training.streams.metrics import (
+    Detected,
+    Reference,
+    StreamResult,
+    detections,
+    false_alarms,
+    highest_rate,
+    match,
+)
+
+FAR_DB, NEAR_DB = (6.0, 12.0), (12.0, 20.0)
+"""Levels of events above the place."""
+_LIMITING = 3
+"""Places and recordings that are named for each label."""
+_POINTS = 11
+_RATE_FACTOR = 10.0
+"""Of the false alarms at the ends of a curve to those at its middle."""
+_LEAST_STEP = 0.1
+"""Logits from one point of a curve to the next, at least."""
+_LIMITS = (0.02, 0.995)
+"""Onset thresholds at the ends of a curve."""
+Pairs = Sequence[tuple[Reference, Detected | None]]
+
+
+def place_figures(
+    alone: Sequence[StreamResult],
+    events: Sequence[StreamResult],
+    tops: Mapping[str, Mapping[str, float]],
+    labels: Sequence[str],
+) -> dict[str, Any]:
+    """Compute the figures of all places.
+
+    Args:
+        alone: Places without events.
+        events: Places with events.
+        tops: For each label the highest score in each place alone.
+        labels: Names.
+
+    Returns:
+        Figures over all labels, with 95 % intervals by recording, and in `per_label`
+        those of each.
+    """
+    pairs = {label: detections(events, label) for label in labels}
+    pairs = {label: own for label, own in pairs.items() if own}
+    alarms = {label: [false_alarms(each, label) for each in alone] for label in labels}
+    hours = sum(result.seconds for result in alone) / 3600
+    with_events = sum(result.seconds for result in events) / 3600
+    total = sum(len(found) for own in alarms.values() for found in own)
+    confused = sum(len(false_alarms(r, label)) for r in events for label in labels)
+    found, true, groups = _event_counts(events, labels)
+    return {
+        "hours": hours,
+        "places": len({result.name for result in alone}),
+        "events": sum(map(len, pairs.values())),
+        "event_f1": float(2 * found.sum() / max(true.sum(), 1)),
+        "event_f1_ci95": list(ratio_interval(2 * found, true, groups)),
+        "detected": _mean([_share(own) for own in pairs.values()]),
+        "detected_ci95": _macro_interval(pairs.values()),
+        "detected_far": _mean([_share(_within(own, FAR_DB)) for own in pairs.values()]),
+        "detected_near": _mean(
+            [_share(_within(own, NEAR_DB)) for own in pairs.values()]
+        ),
+        "latency_seconds": _latency([pair for own in pairs.values() for pair in own]),
+        **_rates(total, hours),
+        "false_alarms_per_hour_ci95": _rate_interval(alone, alarms),
+        "confusions_per_hour": confused / with_events if with_events else 0.0,
+        "per_label": {
+            label: {
+                **_of_events(own),
+                **_rates(sum(map(len, alarms[label])), hours),
+                "limiting_places": _limiting_places(tops[label]),
+            }
+            for label, own in pairs.items()
+        },
+    }
+
+
+def _of_events(own: Pairs) -> dict[str, Any]:
+    detected = np.array([found is not None for _, found in own])
+    recordings = [reference.recording for reference, _ in own]
+    return {
+        "events": len(own),
+        "recordings": len(set(recordings)),
+        "detected": _share(own),
+        "detected_ci95": list(ratio_interval(detected, np.ones(len(own)), recordings)),
+        "detected_far": _share(_within(own, FAR_DB)),
+        "detected_near": _share(_within(own, NEAR_DB)),
+        "latency_seconds": _latency(own),
+        "limiting_recordings": _limiting_recordings(own),
+    }
+
+
+def _share(own: Pairs) -> float | None:
+    return _mean([found is not None for _, found in own])
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _within(own: Pairs, levels: tuple[float, float]) -> Pairs:
+    low, high = levels
+    return [pair for pair in own if low <= pair[0].snr_db < high]
+
+
+def _latency(own: Pairs) -> float | None:
+    """Median time from onset to report of the events that were detected."""
+    times = [max(0.0, f.reported - true.onset) for true, f in own if f is not None]
+    return float(np.median(times)) if times else None
+
+
+def _rates(count: int, hours: float) -> dict[str, float]:
+    return {
+        "false_alarms": count,
+        "false_alarms_per_hour": count / hours,
+        "false_alarms_per_hour_at_most": highest_rate(count, hours),
+    }
+
+
+def _event_counts(
+    results: Sequence[StreamResult], labels: Sequence[str]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
+    """Pairs, and true and detected events, of each stream; and the streams' names."""
+    found, true = [], []
+    for result in results:
+        counts = [0, 0]
+        for label in labels:
+            references = [event for event in result.references if event.label == label]
+            own = [event for event in result.found if event.label == label]
+            counts[0] += len(match(references, own))
+            counts[1] += len(references) + len(own)
+        found.append(counts[0])
+        true.append(counts[1])
+    names = [result.name for result in results]
+    return np.array(found, float), np.array(true, float), names
+
+
+def _macro_interval(pairs: Iterable[Pairs]) -> list[float]:
+    """Interval of the mean over labels, with the recordings of each drawn anew."""
+    shares = []
+    for seed, own in enumerate(pairs):
+        detected = np.array([found is not None for _, found in own])
+        names = [reference.recording for reference, _ in own]
+        shares.append(resampled(detected, np.ones(len(own)), names, seed))
+    low, high = np.quantile(np.mean(shares, axis=0), [0.025, 0.975])
+    return [float(low), float(high)]
+
+
+def _rate_interval(
+    alone: Sequence[StreamResult], alarms: Mapping[str, Sequence[Sequence[Detected]]]
+) -> list[float]:
+    counts = np.sum([[len(found) for found in own] for own in alarms.values()], axis=0)
+    hours = np.array([result.seconds / 3600 for result in alone])
+    return list(ratio_interval(counts, hours, [result.name for result in alone]))
+
+
+def _limiting_places(tops: Mapping[str, float]) -> dict[str, float]:
+    highest = sorted(tops, key=lambda name: -tops[name])[:_LIMITING]
+    return {name: round(tops[name], 3) for name in highest}
+
+
+def _limiting_recordings(own: Pairs) -> dict[str, float]:
+    """The recordings that are detected least, with the share of their events."""
+    hits: dict[str, list[bool]] = defaultdict(list)
+    for reference, found in own:
+        hits[reference.recording].append(found is not None)
+    # Of those missed alike the one with more events says more.
+    worst = sorted(hits, key=lambda name: (np.mean(hits[name]), -len(hits[name])))
+    return {name: round(float(np.mean(hits[name])), 3) for name in worst[:_LIMITING]}
+
+
+Detect = Callable[[Mapping[str, float]], tuple[list[StreamResult], list[StreamResult]]]
+"""Detects with onset thresholds by label: places alone, and places with events."""
+
+
+def curves(
+    thresholds: Mapping[str, Threshold],
+    tops: Mapping[str, Mapping[str, float]],
+    detect: Detect,
+) -> dict[str, tuple[CurvePoint, ...]]:
+    """Measure each label at eleven onset thresholds, the sixth being its own."""
+    onsets = {
+        label: _onsets(found.onset, sorted(tops[label].values()))
+        for label, found in thresholds.items()
+    }
+    points: dict[str, list[CurvePoint]] = defaultdict(list)
+    for point in range(_POINTS):
+        chosen = {label: own[point] for label, own in onsets.items()}
+        alone, events = detect(chosen)
+        hours = sum(result.seconds for result in alone) / 3600
+        for label, onset in chosen.items():
+            own = detections(events, label)
+            alarms = sum(len(false_alarms(result, label)) for result in alone)
+            points[label].append(
+                CurvePoint(
+                    onset=onset,
+                    detected_near=_share(_within(own, NEAR_DB)) or 0.0,
+                    detected_far=_share(_within(own, FAR_DB)) or 0.0,
+                    latency_seconds=_latency(own),
+                    false_alarms_per_hour=alarms / hours,
+                    false_alarms_per_hour_at_most=highest_rate(alarms, hours),
+                )
+            )
+    return {label: tuple(own) for label, own in points.items()}
+
+
+def _onsets(middle: float, tops: Sequence[float]) -> list[float]:
+    """Eleven thresholds, falling, at even steps of the logit on both sides."""
+    above = sum(top >= middle for top in tops)
+    # The lower end lets so many more places through.
+    more = min(len(tops) - 1, math.ceil(max(above, 1) * _RATE_FACTOR))
+    low = min(_logit(tops[-1 - more]), _logit(middle) - 5 * _LEAST_STEP)
+    high = max(_logit(tops[-1]), _logit(middle)) + 5 * _LEAST_STEP
+    ends = [_logit(limit) for limit in _LIMITS]
+    low = min(max(low, ends[0]), _logit(middle))
+    high = max(min(high, ends[1]), _logit(middle))
+    rising = np.linspace(_logit(middle), high, 6)[:0:-1]
+    falling = np.linspace(_logit(middle), low, 6)[1:]
+    scores = [round(1 / (1 + math.exp(-each)), 4) for each in (*rising, *falling)]
+    onsets = [max(each, middle) for each in scores[:5]]
+    return [*onsets, middle, *(min(each, middle) for each in scores[5:])]
+
+
+def _logit(score: float) -> float:
+    bounded = min(max(score, 1e-4), 1 - 1e-4)
+    return math.log(bounded / (1 - bounded))

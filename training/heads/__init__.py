@@ -1,0 +1,1 @@
+"""Heads that know the background: streams, their targets, and the fit."""

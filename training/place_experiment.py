@@ -1,0 +1,361 @@
+"""An experiment with places: trunks, heads, a test in places, and a model file.
+
+The trunks are those of an experiment without.  What sets a threshold is neither the
+network's own training nor the place in which it is reported.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.model.card import ModelCard
+from monitor.model.classifier import Classifier
+from monitor.model.networks import Network
+from monitor.model.thresholds import Thresholds
+from monitor.model.trained import TrainedModel, to_stored
+from training.checkpoint import RunFolder
+from training.data.manifest import Clip
+from training.data.places import PLACE_PARTS
+from training.data.splits import Split, split
+from training.evaluate.ambience import hop_seconds
+from training.evaluate.in_places import (
+    PlaceScores,
+    heard_in_places,
+    heard_seconds,
+    score_events,
+    score_places,
+    thresholds_in_places,
+    top_scores,
+)
+from training.evaluate.out_of_fold import (
+    Calibration,
+    OutOfFold,
+    join_out_of_fold,
+    negatives_report,
+)
+from training.evaluate.place_figures import curves, place_figures
+from training.evaluate.recalibrate import ScoredStream, detect
+from training.evaluate.thresholds import Threshold
+from training.experiment import Experiment
+from training.heads.stage import Heads, HeadStage
+from training.profile import timed
+from training.streams.evaluate import detection_for, stream_figures_by_fold
+from training.streams.metrics import StreamResult
+from training.streams.scenes import SceneClips
+
+
+@dataclass(frozen=True, slots=True)
+class _Trunk:
+    """A trained network, and what it was trained on."""
+
+    network: Network
+    folder: RunFolder
+    parts: Split
+    kept_out: tuple[int, ...] = ()
+    """Folds of negatives that are kept out beside those of the test."""
+    folds: tuple[int, ...] = ()
+    """Folds that test it."""
+
+
+def train_in_places(experiment: Experiment) -> ModelCard | None:
+    """Train trunks and heads, test and calibrate them in places, and write the model.
+
+    Returns:
+        Its card; None if another process tests and writes.
+    """
+    tested, final = _train_trunks(experiment)
+    if not experiment.distributed.is_main:
+        return None
+    return _PlaceTest(experiment, tested, final).conclude()
+
+
+def _train_trunks(experiment: Experiment) -> tuple[list[_Trunk], _Trunk]:
+    """Train a network for each test, and the one that is shipped."""
+    settings, manifest = experiment.settings, experiment.material.manifest
+    folder = experiment.folder
+    if not experiment.job.cross_validate:
+        parts = split(manifest, settings.test_folds, settings.validation_folds)
+        network = experiment.network(parts, (), folder, "training")
+        only = _Trunk(network, folder, parts, (), settings.test_folds)
+        return [only], only
+    tested = []
+    for fold in settings.test_folds or manifest.folds:
+        parts = split(manifest, [fold], settings.validation_folds)
+        kept_out, own = experiment.negatives_with(fold), folder.part(f"fold{fold}")
+        network = experiment.network(parts, kept_out, own, f"fold {fold}")
+        tested.append(_Trunk(network, own, parts, kept_out, (fold,)))
+    parts, own = split(manifest, (), settings.validation_folds), folder.part("final")
+    network = experiment.network(parts, (), own, "all folds")
+    return tested, _Trunk(network, own, parts)
+
+
+@dataclass(slots=True)
+class _Scored:
+    """The scores of one trunk in all parts of the places, by unheard heads."""
+
+    temperatures: Calibration
+    parts: list[PlaceScores] = field(default_factory=list)
+
+    def alone(self, without: int | None = None) -> list[ScoredStream]:
+        return [s for part in self.parts if part.part != without for s in part.alone]
+
+    def events(self, without: int | None = None) -> list[ScoredStream]:
+        return [s for part in self.parts if part.part != without for s in part.events]
+
+
+class _PlaceTest:
+    """Heads, their test in places, and the thresholds from it."""
+
+    def __init__(
+        self, experiment: Experiment, tested: Sequence[_Trunk], final: _Trunk
+    ) -> None:
+        self._experiment, self._tested, self._final = experiment, tested, final
+        self._settings, self._material = experiment.settings, experiment.material
+        self._labels = experiment.labels
+        distillation = experiment.distillation
+        self._stage = HeadStage(
+            self._material,
+            self._settings,
+            None if distillation is None else distillation.teacher,
+            experiment.job.workers,
+            experiment.stop,
+            experiment.advance,
+        )
+
+    @cached_property
+    def _heard(self) -> dict[str, NDArray[np.bool_]]:
+        """Windows of the places in which a label may sound, if there is a teacher."""
+        listener, places = self._stage.listener, self._material.places
+        if listener is None or places is None:
+            return {}
+        experiment, spec = self._experiment, self._stage.spec
+        hop = detection_for(self._final.network.total_stride).hop_frames
+        seed = self._settings.seed
+        return heard_in_places(listener, places, spec, hop, seed, experiment.advance)
+
+    def conclude(self) -> ModelCard:
+        """Fit, test, calibrate, and write the model files."""
+        experiment, settings, labels = self._experiment, self._settings, self._labels
+        heads = [self._fit(trunk) for trunk in self._tested]
+        final = heads[0] if self._final in self._tested else self._fit(self._final)
+        predicted = self._predict(heads)
+        figures, calibrations = predicted.conclude(labels, settings)
+        figures["tested"] = (
+            "by cross-validation: each fold by a network that was not trained on it"
+            if experiment.job.cross_validate
+            else f"on fold {', '.join(map(str, settings.test_folds))}, never trained on"
+        )
+        temperatures = predicted.calibrate(labels, settings)
+        with timed("evaluation"):
+            scored = [
+                self._score(trunk, own, self._temperatures(trunk, calibrations))
+                for trunk, own in zip(self._tested, heads, strict=True)
+            ]
+            last = self._score(replace(self._final, folds=()), final, temperatures)
+            thresholds = self._thresholds(last.alone(), _events_of(scored))
+            figures |= self._figures(scored)
+            figures |= experiment.teacher_figures(
+                [fold for trunk in self._tested for fold in trunk.folds]
+            )
+        calibration = replace(temperatures, thresholds=tuple(thresholds.values()))
+        silent = experiment.evaluator.negatives_logits(
+            final.all_places, settings.negatives_test_folds
+        )
+        if silent is not None:
+            parts = dict.fromkeys(map(int, np.unique(silent.part)), calibration)
+            figures["negatives_never_heard"] = negatives_report(silent, parts)
+        with timed("evaluation"):
+            shipped = self._with_curves(thresholds, last, scored)
+        for trunk, own in zip(self._tested, heads, strict=True):
+            if trunk is not self._final:
+                self._write_fold(trunk, own, figures, calibrations, shipped)
+        tested = self._final.folds
+        card = experiment.card(final.all_places, calibration, figures, tested)
+        card = card.model_copy(update={"thresholds": shipped})
+        experiment.write(final.all_places, experiment.job.out, card, self._stage.spec)
+        experiment.report(card, predicted, calibrations)
+        return card
+
+    def _fit(self, trunk: _Trunk) -> Heads:
+        self._experiment.display.title = f"heads of {trunk.folder.path.name}"
+        without = (*self._settings.negatives_test_folds, *trunk.kept_out)
+        clips = [self._material.manifest.clips[index] for index in trunk.parts.train]
+        return self._stage.fit(
+            trunk.network,
+            clips,
+            self._material.negatives_without(without),
+            trunk.folder,
+        )
+
+    def _predict(self, heads: Sequence[Heads]) -> OutOfFold:
+        """Score the test clips of each trunk by the head that knows all places."""
+        alone = len(self._tested) == 1
+        evaluator = self._experiment.evaluator
+        with timed("evaluation"):
+            return join_out_of_fold(
+                [
+                    evaluator.predict(
+                        own.all_places,
+                        trunk.parts.test,
+                        (),
+                        None if alone else trunk.folds[0],
+                    )
+                    for trunk, own in zip(self._tested, heads, strict=True)
+                ]
+            )
+
+    def _temperatures(
+        self, trunk: _Trunk, calibrations: dict[int, Calibration]
+    ) -> Calibration:
+        """Temperatures that the clips of the test did not fit, where there are more."""
+        return calibrations[trunk.folds[0] if len(self._tested) > 1 else 0]
+
+    def _score(self, trunk: _Trunk, heads: Heads, temperatures: Calibration) -> _Scored:
+        """Score all places by the heads that have not heard them."""
+        experiment, settings = self._experiment, self._settings
+        places = self._material.places
+        assert places is not None
+        clips = self._clips_of(trunk)
+        experiment.display.title = f"places, {trunk.folder.path.name}"
+        scored = _Scored(temperatures)
+        for part in range(PLACE_PARTS):
+            network = heads.without[part]
+            card = experiment.card(network, temperatures, {})
+            model = TrainedModel(network, self._stage.spec, card)
+            classifier = Classifier(to_stored(model), "cpu")
+            seed, advance = settings.seed, experiment.advance
+            found = score_places(classifier, places, part, self._heard, seed, advance)
+            if clips:
+                events = SceneClips(clips, self._material.store)
+                passes = settings.heads.passes
+                streams = score_events(
+                    classifier, places, part, events, passes, seed, advance
+                )
+                found = replace(found, events=streams)
+            scored.parts.append(found)
+        return scored
+
+    def _clips_of(self, trunk: _Trunk) -> tuple[Clip, ...]:
+        clips = self._material.manifest.clips
+        return tuple(clip for clip in clips if clip.fold in trunk.folds)
+
+    def _thresholds(
+        self, alone: Sequence[ScoredStream], events: Sequence[ScoredStream]
+    ) -> dict[str, Threshold]:
+        settings = self._settings
+        found = thresholds_in_places(
+            alone,
+            events,
+            self._labels,
+            self._stage.spec,
+            settings.heads,
+            settings.highest_onset,
+        )
+        return dict(zip(self._labels, found, strict=True))
+
+    def _detect(
+        self, streams: Sequence[ScoredStream], thresholds: dict[str, Thresholds]
+    ) -> list[StreamResult]:
+        spec, stride = self._stage.spec, self._final.network.total_stride
+        detection = detection_for(stride)
+        return [
+            detect(stream, self._labels, spec, detection, thresholds)
+            for stream in streams
+        ]
+
+    def _figures(self, scored: Sequence[_Scored]) -> dict[str, Any]:
+        """Figures of the test: each part with thresholds from the others."""
+        alone: list[StreamResult] = []
+        by_fold: dict[int, list[StreamResult]] = {}
+        for trunk, own in zip(self._tested, scored, strict=True):
+            others = [each for each in scored if each is not own] or [own]
+            found = by_fold.setdefault(trunk.folds[0], [])
+            for part in own.parts:
+                thresholds = self._thresholds(
+                    own.alone(part.part), _events_of(others, part.part)
+                )
+                cards = {name: each.for_card() for name, each in thresholds.items()}
+                alone += self._detect(part.alone, cards)
+                found += self._detect(part.events, cards)
+        tops = top_scores(
+            [stream for own in scored for stream in own.alone()],
+            self._labels,
+            self._stage.spec,
+        )
+        events = [result for found in by_fold.values() for result in found]
+        figures = place_figures(alone, events, tops, self._labels)
+        hop = hop_seconds(self._stage.spec)
+        figures["teacher_hears_seconds"] = heard_seconds(self._heard, self._labels, hop)
+        return {
+            "places": figures,
+            "streams": stream_figures_by_fold(by_fold, self._labels),
+        }
+
+    def _with_curves(
+        self,
+        thresholds: dict[str, Threshold],
+        last: _Scored,
+        scored: Sequence[_Scored],
+    ) -> dict[str, Thresholds]:
+        """Measure the curves of the shipped model.
+
+        False alarms are those of its trunk in places that the heads have not heard;
+        events those of the networks that were not trained on them.
+        """
+        shares = {
+            name: found.offset / found.onset for name, found in thresholds.items()
+        }
+        events = _events_of(scored)
+
+        def detected(
+            onsets: Mapping[str, float],
+        ) -> tuple[list[StreamResult], list[StreamResult]]:
+            cards = {
+                name: Thresholds(onset=onset, offset=onset * shares[name])
+                for name, onset in onsets.items()
+            }
+            return self._detect(last.alone(), cards), self._detect(events, cards)
+
+        tops = top_scores(last.alone(), self._labels, self._stage.spec)
+        found = curves(thresholds, tops, detected)
+        middle = {name: curve[len(curve) // 2] for name, curve in found.items()}
+        return {
+            name: Thresholds(
+                onset=each.onset,
+                offset=each.offset,
+                false_alarms_per_hour=middle[name].false_alarms_per_hour,
+                curve=found[name],
+            )
+            for name, each in thresholds.items()
+        }
+
+    def _write_fold(
+        self,
+        trunk: _Trunk,
+        heads: Heads,
+        figures: dict[str, Any],
+        calibrations: dict[int, Calibration],
+        shipped: dict[str, Thresholds],
+    ) -> None:
+        """Write the network of a fold, for `evaluate --run`."""
+        fold = trunk.folds[0]
+        facts = {"tested": f"see folds: {fold}", "folds": figures["folds"]}
+        network, experiment = heads.all_places, self._experiment
+        card = experiment.card(network, calibrations[fold], facts, trunk.folds)
+        plain = {
+            name: each.model_copy(update={"curve": ()})
+            for name, each in shipped.items()
+        }
+        card = card.model_copy(update={"thresholds": plain})
+        path = trunk.folder.path / "model.safetensors"
+        experiment.write(network, path, card, self._stage.spec)
+
+
+def _events_of(
+    scored: Sequence[_Scored], without: int | None = None
+) -> list[ScoredStream]:
+    return [stream for own in scored for stream in own.events(without)]
