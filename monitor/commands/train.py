@@ -44,6 +44,7 @@ Examples:
   sound-monitor train UrbanSound8K --test-folds 1
   sound-monitor train genres --out genres.safetensors  a folder for each label
   sound-monitor train UrbanSound8K --negatives noises --cross-validate
+  sound-monitor train mine --preset mobile --negatives noises --places streets
   sound-monitor train genres --settings mine.yaml      see --print-settings
   sound-monitor run --model genres.safetensors         use the model
   sound-monitor train genres --tensorboard             then
@@ -58,6 +59,7 @@ The included model was trained with
   DATA           UrbanSound8K: folds 1 and 2, and a part of fold 3
   NEGATIVES      clips of ESC-50 of other sounds, in any folders; their names,
                  fold-recording-take-class, give the folds: 3 is the test
+  PLACES         recordings of 111 places, as a CSV with path and group
   ESC50_TARGETS  65 clips of ESC-50 and of others for five of the labels, a
                  sub-folder for each
   TEACHER        mn04_as of EfficientAT as ONNX: takes `waveform` at 32 kHz,
