@@ -39,7 +39,7 @@ from training.evaluate.out_of_fold import (
 )
 from training.evaluate.place_figures import curves, place_figures
 from training.evaluate.recalibrate import ScoredStream, detect
-from training.evaluate.thresholds import Threshold
+from training.evaluate.thresholds import Threshold, fit_shift
 from training.experiment import Experiment
 from training.heads.stage import Heads, HeadStage
 from training.profile import timed
@@ -143,6 +143,11 @@ class _PlaceTest:
         heads = [self._fit(trunk) for trunk in self._tested]
         final = heads[0] if self._final in self._tested else self._fit(self._final)
         predicted = self._predict(heads)
+        shifts = [self._shift(predicted, trunk) for trunk in self._tested]
+        heads = [own.shifted(it) for own, it in zip(heads, shifts, strict=True)]
+        shift = self._shift(predicted)
+        final = heads[0] if self._final in self._tested else final.shifted(shift)
+        predicted = self._predict(heads)
         figures, calibrations = predicted.conclude(labels, settings)
         figures["tested"] = (
             "by cross-validation: each fold by a network that was not trained on it"
@@ -208,6 +213,14 @@ class _PlaceTest:
                 ]
             )
 
+    def _shift(self, predicted: OutOfFold, trunk: _Trunk | None = None) -> float:
+        """Fit the shift of a network; on other folds than its test if there are."""
+        clips = predicted.clips
+        rows = np.ones(len(clips.logits), bool)
+        if trunk is not None and len(self._tested) > 1:
+            rows = clips.window_part != trunk.folds[0]
+        return fit_shift(clips.logits[rows], clips.present()[rows])
+
     def _temperatures(
         self, trunk: _Trunk, calibrations: dict[int, Calibration]
     ) -> Calibration:
@@ -253,7 +266,6 @@ class _PlaceTest:
             self._labels,
             self._stage.spec,
             settings.heads,
-            settings.highest_onset,
         )
         return dict(zip(self._labels, found, strict=True))
 

@@ -18,7 +18,7 @@ from training.data.manifest import Clip
 from training.data.places import PLACE_PARTS, Places
 from training.evaluate.ambience import averaged_scores
 from training.evaluate.recalibrate import ScoredStream
-from training.evaluate.thresholds import Threshold, thresholds_for
+from training.evaluate.thresholds import HIGHEST_ONSET, Threshold, thresholds_for
 from training.heads.views import Listener
 from training.mixtures import augment
 from training.streams.evaluate import detection_for, pipeline_records, references_of
@@ -203,13 +203,12 @@ def thresholds_in_places(
     labels: Sequence[str],
     spec: ModelSpec,
     settings: HeadSettings,
-    highest_onset: float,
 ) -> list[Threshold]:
     """Find thresholds for a budget of false alarms in places.
 
     Each place counts once, by the highest score in it: a bird that sings for a minute
     is one false alarm.  A label whose threshold would let through too few of its events
-    gets a lower one.
+    gets a lower one, unless that costs more false alarms than the label is worth.
 
     Args:
         alone: Places without events.
@@ -217,21 +216,20 @@ def thresholds_in_places(
         labels: Names.
         spec: Of the networks.
         settings: Budget and lowest recall.
-        highest_onset: Highest onset threshold.
     """
     places = tuple(alone)
     tops = [_averaged(stream, labels, spec).max(axis=0) for stream in places]
     seconds = sum(spec.seconds(stream.frames[-1].stop) for stream in places)
     own = _event_scores(events, labels, spec)
+    hours, highest = seconds / 3600, np.stack(tops)
+    costs = _onsets_at_rate(highest, hours, settings.most_false_alarms_per_hour)
+    useful = [_useful_onset(each, settings.lowest_recall) for each in own]
     return thresholds_for(
-        np.stack(tops),
-        seconds / 3600,
+        highest,
+        hours,
         settings.false_alarms_per_hour,
         [np.array([score for score, _ in each], np.float32) for each in own],
-        [
-            min(highest_onset, _useful_onset(each, settings.lowest_recall))
-            for each in own
-        ],
+        np.minimum(np.maximum(useful, costs), HIGHEST_ONSET).tolist(),
     )
 
 
@@ -254,6 +252,15 @@ def _useful_onset(own: Sequence[tuple[float, float]], share: float) -> float:
     if not scores or share == 0:
         return 1.0
     return max(_LOWEST_ONSET, float(np.quantile(scores, 1 - share, method="lower")))
+
+
+def _onsets_at_rate(tops: Array, hours: float, rate: float) -> Array:
+    """(labels,): lowest thresholds that at most `rate` places an hour exceed.
+
+    `tops` are (places, labels).
+    """
+    exceeding = min(int(rate * hours), len(tops) - 1)
+    return np.asarray(np.sort(tops, axis=0)[-1 - exceeding] + np.float32(1e-3))
 
 
 def _averaged(stream: ScoredStream, labels: Sequence[str], spec: ModelSpec) -> Array:

@@ -10,13 +10,14 @@ from monitor.model.thresholds import Thresholds
 
 Array = NDArray[np.float32]
 _TEMPERATURES = np.geomspace(0.3, 5.0, 57)
+_SHIFTS = np.linspace(-4.0, 4.0, 81)
 _TAILS = (0.02, 0.1)
 """Shares of the highest negatives from which rates beyond all of them are
 extrapolated.  Most false alarms come from a few recordings: the small share shows the
 tail of these, the large one that of all others.  The higher rate counts."""
 _FEWEST = 5
 """Negatives that a tail has at least."""
-_LOWEST_ONSET, _HIGHEST_ONSET, _LEVELS = 0.3, 0.995, 800
+_LOWEST_ONSET, HIGHEST_ONSET, _LEVELS = 0.3, 0.995, 800
 _PRICES = np.geomspace(1e-5, 1e3, 400)
 """Clips, as a share of their label's, that may be missed to save an alarm an hour."""
 _SOFTNESS = 0.5
@@ -40,14 +41,30 @@ def fit_temperature(logits: Array, present: NDArray[np.bool_]) -> float:
     """
     if len(logits) == 0:
         return 1.0
+    return float(_TEMPERATURES[int(np.argmin(_losses(logits, present, 0.0)))])
+
+
+def fit_shift(logits: Array, present: NDArray[np.bool_]) -> float:
+    """Find what to add to all logits, before the temperature, for scores that are true.
+
+    A head that learned from streams, where a label is rare, states too little of clips
+    with a label in each.  Thresholds for a budget move along, so this changes nothing
+    of what is detected (Platt, "Probabilistic Outputs for Support Vector Machines",
+    1999).  The arguments are those of `fit_temperature`.
+    """
+    losses = [_losses(logits, present, shift).min() for shift in _SHIFTS]
+    return float(_SHIFTS[int(np.argmin(losses))])
+
+
+def _losses(
+    logits: Array, present: NDArray[np.bool_], shift: float
+) -> NDArray[np.float64]:
+    """(temperatures,): cross-entropy of the highest score of each clip."""
     rows, highest = np.arange(len(logits)), logits.argmax(axis=1)
-    top = logits[rows, highest].astype(np.float64)
+    top = logits[rows, highest].astype(np.float64) + shift
     margins = np.where(present[rows, highest], top, -top)
-    losses = [
-        float(np.logaddexp(0, -margins / temperature).mean())
-        for temperature in _TEMPERATURES
-    ]
-    return float(_TEMPERATURES[int(np.argmin(losses))])
+    scaled = margins / _TEMPERATURES[:, None]
+    return np.asarray(np.logaddexp(0, -scaled).mean(axis=1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +92,7 @@ def thresholds_for(
     hours: float,
     false_alarms_per_hour: float,
     own: Sequence[Array] = (),
-    highest_onset: float | Sequence[float] = _HIGHEST_ONSET,
+    highest_onset: float | Sequence[float] = HIGHEST_ONSET,
 ) -> list[Threshold]:
     """Find for each label an onset threshold, so that all keep to a budget together.
 
@@ -100,7 +117,7 @@ def thresholds_for(
     """
     limits = np.broadcast_to(np.array(highest_onset, np.float64), scores.shape[1])
     lowest = min(_LOWEST_ONSET, float(limits.min()))
-    levels = np.linspace(_logit(lowest), _logit(_HIGHEST_ONSET), _LEVELS)
+    levels = np.linspace(_logit(lowest), _logit(HIGHEST_ONSET), _LEVELS)
     rates = np.stack([_rates(column, hours, levels) for column in scores.T])
     if own and all(len(each) for each in own):
         detected = np.stack([_detected(each, levels) for each in own])
@@ -117,7 +134,7 @@ def thresholds_for(
         onset = 1 / (1 + float(np.exp(-levels[level])))
         rate = float(rates[label, level])
         offset = round(_OFFSET_SHARE * onset, 3)
-        found.append(Threshold(round(onset, 3), offset, rate, rate * hours < 1))
+        found.append(Threshold(round(onset, 4), offset, rate, rate * hours < 1))
     return found
 
 

@@ -7,11 +7,13 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from monitor.model.card import ModelCard
 from monitor.model.classifier import Classifier
 from monitor.model.networks import Network, with_background
+from monitor.model.networks.mobile import SkipHead
 from monitor.model.trained import TrainedModel, to_stored
 from monitor.spec import BackgroundSpec, ModelSpec
 from training.checkpoint import RunFolder
@@ -45,6 +47,13 @@ class Heads:
     """Its head was fitted on all places."""
     without: Mapping[int, Network]
     """By the part of the places that the head has never heard."""
+
+    def shifted(self, shift: float) -> "Heads":
+        """Return networks whose logits are larger by `shift`."""
+        return Heads(
+            _shifted(self.all_places, shift),
+            {part: _shifted(each, shift) for part, each in self.without.items()},
+        )
 
 
 class HeadStage:
@@ -183,3 +192,12 @@ def _with_head(network: Network, weights: Mapping[str, Tensor]) -> Network:
     made = deepcopy(network).half().float()
     made.head.load_state_dict(weights)
     return made.eval()
+
+
+def _shifted(network: Network, shift: float) -> Network:
+    made = deepcopy(network)
+    with torch.no_grad():
+        for head in made.head.modules():
+            if isinstance(head, SkipHead):
+                head.linear.bias += shift
+    return made.half().float()
