@@ -52,6 +52,8 @@ def fit_shift(logits: Array, present: NDArray[np.bool_]) -> float:
     of what is detected (Platt, "Probabilistic Outputs for Support Vector Machines",
     1999).  The arguments are those of `fit_temperature`.
     """
+    if len(logits) == 0:
+        return 0.0
     losses = [_losses(logits, present, shift).min() for shift in _SHIFTS]
     return float(_SHIFTS[int(np.argmin(losses))])
 

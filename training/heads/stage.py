@@ -199,5 +199,5 @@ def _shifted(network: Network, shift: float) -> Network:
     with torch.no_grad():
         for head in made.head.modules():
             if isinstance(head, SkipHead):
-                head.linear.bias += shift
+                head.linear.bias.add_(shift)
     return made.half().float()
