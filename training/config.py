@@ -215,7 +215,7 @@ class HeadSettings(Settings):
     passes: Count = 3
     """Times that each place is under the events of the test."""
 
-    false_alarms_per_hour: Positive = 0.5
+    false_alarms_per_hour: Positive = 1.5
     """Budget of the thresholds in places, over all labels together."""
 
     lowest_recall: Share = 0.34

@@ -230,6 +230,7 @@ def thresholds_in_places(
         settings.false_alarms_per_hour,
         [np.array([score for score, _ in each], np.float32) for each in own],
         np.minimum(np.maximum(useful, costs), HIGHEST_ONSET).tolist(),
+        shared_tail=True,
     )
 
 

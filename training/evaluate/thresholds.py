@@ -17,6 +17,8 @@ extrapolated.  Most false alarms come from a few recordings: the small share sho
 tail of these, the large one that of all others.  The higher rate counts."""
 _FEWEST = 5
 """Negatives that a tail has at least."""
+_SHARED = 0.75
+"""Share of the mean of all labels in the scale of the tail of one."""
 _LOWEST_ONSET, HIGHEST_ONSET, _LEVELS = 0.3, 0.995, 800
 _PRICES = np.geomspace(1e-5, 1e3, 400)
 """Clips, as a share of their label's, that may be missed to save an alarm an hour."""
@@ -95,6 +97,7 @@ def thresholds_for(
     false_alarms_per_hour: float,
     own: Sequence[Array] = (),
     highest_onset: float | Sequence[float] = HIGHEST_ONSET,
+    shared_tail: bool = False,
 ) -> list[Threshold]:
     """Find for each label an onset threshold, so that all keep to a budget together.
 
@@ -116,11 +119,15 @@ def thresholds_for(
             trained on them.
         highest_onset: Of all labels or of each; not exceeded even if it costs more
             false alarms: a label that is never detected is worth nothing.
+        shared_tail: Extrapolate all labels alike; see `_shared_rates`.
     """
     limits = np.broadcast_to(np.array(highest_onset, np.float64), scores.shape[1])
     lowest = min(_LOWEST_ONSET, float(limits.min()))
     levels = np.linspace(_logit(lowest), _logit(HIGHEST_ONSET), _LEVELS)
-    rates = np.stack([_rates(column, hours, levels) for column in scores.T])
+    if shared_tail:
+        rates = _shared_rates(scores, hours, levels)
+    else:
+        rates = np.stack([_rates(column, hours, levels) for column in scores.T])
     if own and all(len(each) for each in own):
         detected = np.stack([_detected(each, levels) for each in own])
         chosen = _divide(detected, rates, false_alarms_per_hour)
@@ -156,6 +163,28 @@ def _rates(
     logits = np.sort(_logits(scores))
     near, far = (_tail_rates(logits, hours, levels, share) for share in _TAILS)
     return np.asarray(np.maximum(near, far))
+
+
+def _shared_rates(
+    scores: Array, hours: float, levels: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(labels, levels): the same of (trials, labels), with similar tails.
+
+    A dozen places show where the tail of a label begins, but hardly how fast it falls:
+    one odd place makes it long, none makes it short.  So most of its scale is the mean
+    of all labels.
+    """
+    logits = np.sort(_logits(scores), axis=0)[::-1]
+    count = min(len(logits) - 1, max(_FEWEST, int(len(logits) * _TAILS[1])))
+    highest = logits[:count]  # (count, labels)
+    own = (highest - logits[count]).mean(axis=0)
+    scale = np.maximum(_SHARED * own.mean() + (1 - _SHARED) * own, 0.1)
+    above = (levels - highest.mean(axis=0)[:, None]) / scale[:, None] + 1
+    beyond = count * np.exp(-np.maximum(above, 0))
+    counted = len(logits) - np.stack(
+        [np.searchsorted(each[::-1], levels) for each in logits.T]
+    )
+    return np.asarray(np.where(above <= 0, counted, beyond) / hours)
 
 
 def _tail_rates(
