@@ -222,7 +222,7 @@ class HeadSettings(Settings):
     """Share of the events of each label at 12 dB that the threshold lets through at
     least, even if the budget is exceeded."""
 
-    most_false_alarms_per_hour: Positive = 1.0
+    most_false_alarms_per_hour: Positive = 0.5
     """False alarms of a label that this may cost at most."""
 
 
