@@ -37,7 +37,7 @@ from training.evaluate.out_of_fold import (
     join_out_of_fold,
     negatives_report,
 )
-from training.evaluate.place_figures import curves, place_figures
+from training.evaluate.place_figures import curves, moved, place_figures
 from training.evaluate.recalibrate import ScoredStream, detect
 from training.evaluate.thresholds import Threshold, fit_shift
 from training.experiment import Experiment
@@ -107,6 +107,15 @@ class _Scored:
         return [s for part in self.parts if part.part != without for s in part.events]
 
 
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A part of the places for one network, and thresholds from elsewhere."""
+
+    fold: int
+    scores: PlaceScores
+    thresholds: dict[str, Threshold]
+
+
 class _PlaceTest:
     """Heads, their test in places, and the thresholds from it."""
 
@@ -162,7 +171,8 @@ class _PlaceTest:
             ]
             last = self._score(replace(self._final, folds=()), final, temperatures)
             thresholds = self._thresholds(last.alone(), _events_of(scored))
-            figures |= self._figures(scored)
+            cases = self._cases(scored)
+            figures |= self._figures(cases, scored)
             figures |= experiment.teacher_figures(
                 [fold for trunk in self._tested for fold in trunk.folds]
             )
@@ -174,7 +184,7 @@ class _PlaceTest:
             parts = dict.fromkeys(map(int, np.unique(silent.part)), calibration)
             figures["negatives_never_heard"] = negatives_report(silent, parts)
         with timed("evaluation"):
-            shipped = self._with_curves(thresholds, last, scored)
+            shipped = self._with_curves(thresholds, last, cases)
         for trunk, own in zip(self._tested, heads, strict=True):
             if trunk is not self._final:
                 self._write_fold(trunk, own, figures, calibrations, shipped)
@@ -279,20 +289,29 @@ class _PlaceTest:
             for stream in streams
         ]
 
-    def _figures(self, scored: Sequence[_Scored]) -> dict[str, Any]:
-        """Figures of the test: each part with thresholds from the others."""
-        alone: list[StreamResult] = []
-        by_fold: dict[int, list[StreamResult]] = {}
+    def _cases(self, scored: Sequence[_Scored]) -> list[_Case]:
+        """Each part of the places, with thresholds from the others."""
+        cases = []
         for trunk, own in zip(self._tested, scored, strict=True):
             others = [each for each in scored if each is not own] or [own]
-            found = by_fold.setdefault(trunk.folds[0], [])
             for part in own.parts:
                 thresholds = self._thresholds(
                     own.alone(part.part), _events_of(others, part.part)
                 )
-                cards = {name: each.for_card() for name, each in thresholds.items()}
-                alone += self._detect(part.alone, cards)
-                found += self._detect(part.events, cards)
+                cases.append(_Case(trunk.folds[0], part, thresholds))
+        return cases
+
+    def _figures(
+        self, cases: Sequence[_Case], scored: Sequence[_Scored]
+    ) -> dict[str, Any]:
+        """Figures of the test."""
+        alone: list[StreamResult] = []
+        by_fold: dict[int, list[StreamResult]] = {}
+        for case in cases:
+            cards = {name: each.for_card() for name, each in case.thresholds.items()}
+            alone += self._detect(case.scores.alone, cards)
+            found = by_fold.setdefault(case.fold, [])
+            found += self._detect(case.scores.events, cards)
         tops = top_scores(
             [stream for own in scored for stream in own.alone()],
             self._labels,
@@ -311,26 +330,27 @@ class _PlaceTest:
         self,
         thresholds: dict[str, Threshold],
         last: _Scored,
-        scored: Sequence[_Scored],
+        cases: Sequence[_Case],
     ) -> dict[str, Thresholds]:
-        """Measure the curves of the shipped model.
+        """Measure the curves of the shipped model, by the networks of the test.
 
-        False alarms are those of its trunk in places that the heads have not heard;
-        events those of the networks that were not trained on them.
+        At a point the thresholds of each case lie as far from its own as those of the
+        shipped model from its; so no place that set a threshold is in a figure.
         """
-        shares = {
-            name: found.offset / found.onset for name, found in thresholds.items()
-        }
-        events = _events_of(scored)
 
         def detected(
             onsets: Mapping[str, float],
         ) -> tuple[list[StreamResult], list[StreamResult]]:
-            cards = {
-                name: Thresholds(onset=onset, offset=onset * shares[name])
-                for name, onset in onsets.items()
-            }
-            return self._detect(last.alone(), cards), self._detect(events, cards)
+            alone: list[StreamResult] = []
+            events: list[StreamResult] = []
+            for case in cases:
+                cards = {
+                    name: moved(case.thresholds[name], thresholds[name].onset, onset)
+                    for name, onset in onsets.items()
+                }
+                alone += self._detect(case.scores.alone, cards)
+                events += self._detect(case.scores.events, cards)
+            return alone, events
 
         tops = top_scores(last.alone(), self._labels, self._stage.spec)
         found = curves(thresholds, tops, detected)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.model.thresholds import CurvePoint
+from monitor.model.thresholds import CurvePoint, Thresholds
 from training.evaluate.metrics import ratio_interval, resampled
 from training.evaluate.thresholds import Threshold
 from training.streams.metrics import (
@@ -220,6 +220,13 @@ def curves(
                 )
             )
     return {label: tuple(own) for label, own in points.items()}
+
+
+def moved(found: Threshold, before: float, after: float) -> Thresholds:
+    """Move a threshold by as many logits as there are from one score to another."""
+    logit = _logit(found.onset) + _logit(after) - _logit(before)
+    onset = min(max(1 / (1 + math.exp(-logit)), 1e-4), 1 - 1e-4)
+    return Thresholds(onset=onset, offset=onset * found.offset / found.onset)
 
 
 def _onsets(middle: float, tops: Sequence[float]) -> list[float]:

@@ -39,6 +39,7 @@ SCENE = (
 """The true times of everything that has a label."""
 
 _FADE_SECONDS = 0.02
+_CORNER_SECONDS = 1.0
 AMBIENCE_DBFS = -62.0
 """Root mean square of the distant traffic under all of it."""
 
@@ -121,7 +122,10 @@ def _traffic(count: int, sample_rate: int, generator: np.random.Generator) -> Si
 
 
 def _siren(count: int, sample_rate: int, generator: np.random.Generator) -> Signal:
-    """A wailing siren: a horn loudspeaker swept between 650 and 1,500 Hz."""
+    """A wailing siren: a horn loudspeaker swept between 650 and 1,500 Hz.
+
+    It comes around a corner: one that begins all at once is a horn, until it wails.
+    """
     times = np.arange(count) / sample_rate
     sweep = 0.5 - 0.5 * np.cos(2 * np.pi * times / 4.2)
     frequency = 650.0 * (1500.0 / 650.0) ** sweep
@@ -129,6 +133,7 @@ def _siren(count: int, sample_rate: int, generator: np.random.Generator) -> Sign
     tone = sum(np.sin(k * phase) / k**1.2 for k in range(1, 8))
     horn: dict[float, float] = {200: -30, 600: -3, 1500: 0, 3500: 0, 9000: -25}
     tone = _shaped(np.tanh(1.5 * tone), sample_rate, horn)
+    tone *= np.minimum(times / _CORNER_SECONDS, 1) ** 2
     return _echoed(tone, sample_rate, generator, 1.2)
 
 
