@@ -107,9 +107,7 @@ PRESETS: Mapping[str, Preset] = {"impulsive": IMPULSIVE, "lasting": LASTING}
 IMPULSIVE_LABELS = frozenset({"gun_shot", "dog_bark", "car_horn"})
 
 
-_WITHOUT_CURVE = (
-    "set onset_threshold for such a label, or train or calibrate with --places"
-)
+_WITHOUT_CURVE = "set onset_threshold for such a label, or train a model with --places"
 
 
 def resolve_rules(

@@ -115,12 +115,10 @@ class Thresholds(CardPart):
             ),
         ]
         points = [self._read(each) for each in places]
-        # Rounding may carry a neighbour a hair to the other side of the middle.
-        onsets = [
-            *(max(point.onset, onset) for point in points[:_MIDDLE]),
-            onset,
-            *(min(point.onset, onset) for point in points[_MIDDLE + 1 :]),
-        ]
+        # Rounding may carry one a hair past its neighbour, or past the middle.
+        above = [max(point.onset, onset) for point in points[:_MIDDLE]]
+        below = [min(point.onset, onset) for point in points[_MIDDLE + 1 :]]
+        onsets = sorted([*above, onset, *below], reverse=True)
         return tuple(
             point.model_copy(update={"onset": each})
             for point, each in zip(points, onsets, strict=True)
@@ -138,7 +136,8 @@ class Thresholds(CardPart):
         left, right = self.curve[index].onset, self.curve[index + 1].onset
         if onset == left:
             return index
-        return index + (_logit(left) - _logit(onset)) / (_logit(left) - _logit(right))
+        span = _logit(left) - _logit(right)  # zero if they are only a hair apart
+        return index + ((_logit(left) - _logit(onset)) / span if span else 1)
 
     def _read(self, place: float) -> CurvePoint:
         """Interpolate the curve, onsets in logits, at an index with a fraction."""

@@ -150,7 +150,7 @@ def test_a_fixed_offset_threshold_above_the_moved_one_is_rejected():
         curved(0.5, sensitivity=1, offset_threshold=0.5)
 
 
-CURE = "set onset_threshold for such a label, or train or calibrate with --places"
+CURE = "set onset_threshold for such a label, or train a model with --places"
 
 
 @pytest.mark.parametrize(

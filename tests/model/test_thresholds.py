@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -140,6 +140,7 @@ def test_rounding_does_not_turn_a_curve_around(index: int, towards: float):
 scores = st.floats(0.01, 0.99)
 
 
+@example([0.5] * 9 + [0.01, math.nextafter(0.01, 1)], 0, 0.01)  # their logits are equal
 @given(st.lists(scores, min_size=11, max_size=11), st.floats(0, 1), scores)
 def test_whatever_the_curve_it_falls_and_moves_to_a_valid_one(
     onsets: list[float], sensitivity: float, onset: float
@@ -149,7 +150,7 @@ def test_whatever_the_curve_it_falls_and_moves_to_a_valid_one(
     assert chosen is not None
     assert found.curve[-1].onset <= chosen <= found.curve[0].onset
     assert found.expected_at(chosen) is not None
-    assert chosen >= (found.onset_at(min(1.0, sensitivity + 0.01)) or 1)
+    assert chosen > (found.onset_at(min(1.0, sensitivity + 0.01)) or 1) - 1e-12
     for at in (onset, chosen):
         points = [point.model_dump() for point in found.curve_through(at)]
         Thresholds.model_validate({"onset": at, "offset": 0.01, "curve": points})
