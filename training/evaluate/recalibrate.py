@@ -6,6 +6,7 @@ The recall cost of thresholds is the true events that the monitor no longer dete
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from monitor.detection.rules import resolve_rules
 from monitor.errors import DatasetError
 from monitor.model.card import ModelCard
 from monitor.model.classifier import Classifier
+from monitor.model.engines import WindowHistory, WindowPlace
 from monitor.model.thresholds import Thresholds
 from monitor.records import Record, ScoreFrame
 from monitor.spec import ModelSpec
@@ -25,6 +27,7 @@ from training.data.decoded import Advance
 from training.data.manifest import LeftOut, left_out_lines
 from training.data.recordings import find_background, find_streams
 from training.evaluate.ambience import (
+    Score,
     highest_of_segments,
     hop_seconds,
     score_stream,
@@ -63,6 +66,17 @@ class LabelThreshold:
     """Share of the label's clips that reach it; None: there are no clips."""
 
 
+def _scorer(classifier: Classifier, hop_frames: int) -> Score:
+    """Score the windows of one stream, given in order, against its background."""
+    history, starts = WindowHistory(), count(step=hop_frames)
+
+    def score(log_mel: Array) -> Array:
+        places = [WindowPlace(history, next(starts)) for _ in log_mel]
+        return classifier.classify(log_mel, places).scores
+
+    return score
+
+
 def background_scores(
     folder: Path,
     classifier: Classifier,
@@ -83,13 +97,11 @@ def background_scores(
     parts, hops = [], 1
     shortest = segment_seconds(spec, detection)
 
-    def score(log_mel: Array) -> Array:
-        return classifier.classify(log_mel).scores
-
     for number, path in enumerate(files, start=1):
         blocks = file_blocks(path, spec.sample_rate)
         reason = f"shorter than {shortest:.1f} s"
         try:
+            score = _scorer(classifier, detection.hop_frames)
             scores = score_stream(blocks, score, spec, detection)
         except DatasetError as error:
             scores = np.zeros((0, 0), np.float32)
