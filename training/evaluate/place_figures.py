@@ -78,13 +78,13 @@ def place_figures(
             [_share(_within(own, NEAR_DB)) for own in pairs.values()]
         ),
         "latency_seconds": _latency([pair for own in pairs.values() for pair in own]),
-        **_rates(total, hours),
+        **_rates(total, alone),
         "false_alarms_per_hour_ci95": _rate_interval(alone, alarms),
         "confusions_per_hour": confused / with_events if with_events else 0.0,
         "per_label": {
             label: {
                 **_of_events(own),
-                **_rates(sum(map(len, alarms[label])), hours),
+                **_rates(sum(map(len, alarms[label])), alone),
                 "limiting_places": _limiting_places(tops[label]),
             }
             for label, own in pairs.items()
@@ -127,11 +127,19 @@ def _latency(own: Pairs) -> float | None:
     return float(np.median(times)) if times else None
 
 
-def _rates(count: int, hours: float) -> dict[str, float]:
+def _rates(count: int, alone: Sequence[StreamResult]) -> dict[str, float]:
+    """Rate in places, with its upper limit.
+
+    Several networks hear the same places, which are no more evidence than once.
+    """
+    hours = sum(result.seconds for result in alone) / 3600
+    times = len(alone) / len({result.name for result in alone})
     return {
         "false_alarms": count,
         "false_alarms_per_hour": count / hours,
-        "false_alarms_per_hour_at_most": highest_rate(count, hours),
+        "false_alarms_per_hour_at_most": highest_rate(
+            math.ceil(count / times), hours / times
+        ),
     }
 
 
@@ -205,18 +213,20 @@ def curves(
     for point in range(_POINTS):
         chosen = {label: own[point] for label, own in onsets.items()}
         alone, events = detect(chosen)
-        hours = sum(result.seconds for result in alone) / 3600
         for label, onset in chosen.items():
             own = detections(events, label)
             alarms = sum(len(false_alarms(result, label)) for result in alone)
+            rates = _rates(alarms, alone)
             points[label].append(
                 CurvePoint(
                     onset=onset,
                     detected_near=_share(_within(own, NEAR_DB)) or 0.0,
                     detected_far=_share(_within(own, FAR_DB)) or 0.0,
                     latency_seconds=_latency(own),
-                    false_alarms_per_hour=alarms / hours,
-                    false_alarms_per_hour_at_most=highest_rate(alarms, hours),
+                    false_alarms_per_hour=rates["false_alarms_per_hour"],
+                    false_alarms_per_hour_at_most=rates[
+                        "false_alarms_per_hour_at_most"
+                    ],
                 )
             )
     return {label: tuple(own) for label, own in points.items()}
@@ -226,7 +236,9 @@ def moved(found: Threshold, before: float, after: float) -> Thresholds:
     """Move a threshold by as many logits as there are from one score to another."""
     logit = _logit(found.onset) + _logit(after) - _logit(before)
     onset = min(max(1 / (1 + math.exp(-logit)), 1e-4), 1 - 1e-4)
-    return Thresholds(onset=onset, offset=onset * found.offset / found.onset)
+    # Rounding may put the quotient a hair above 1.
+    offset = min(onset, onset * found.offset / found.onset)
+    return Thresholds(onset=onset, offset=offset)
 
 
 def _onsets(middle: float, tops: Sequence[float]) -> list[float]:

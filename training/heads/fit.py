@@ -26,6 +26,8 @@ from training.heads.views import Views, hop_frames
 
 _VIEWS = 3
 """Embedding, recent view and background."""
+_LEAST_DEVIATION = 0.01
+"""Of a feature, as a share of the mean over all."""
 TRUNK_SHARE = 0.5
 """Share of the trunk's own head in the logits."""
 FITS = 2
@@ -140,7 +142,10 @@ class _Windows:
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and deviation of the embeddings, both (features,)."""
         flat = self._embedding.flatten(0, 1).float()
-        return flat.mean(dim=0), flat.std(dim=0) + 1e-6
+        deviation = flat.std(dim=0)
+        # Weights for features that hardly vary would be too large for 16 bits.
+        least = _LEAST_DEVIATION * deviation.mean()
+        return flat.mean(dim=0), deviation.maximum(least) + 1e-6
 
     def inputs(self, rows: NDArray[np.intp]) -> Tensor:
         """Embedding, recent view and background: (rows, windows, 3 * features)."""

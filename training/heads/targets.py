@@ -83,7 +83,8 @@ def background_ranges(
     """Find the windows whose mean embedding is the background of each window.
 
     The background of a window in which something sounds is that of the window before
-    the sound, as where the monitor detects it; for `longest_hold_seconds` at most.
+    the sound, for `longest_hold_seconds` at most.  The monitor holds it by its scores:
+    for a sound that it detects late, windows of the sound itself are in it.
 
     Args:
         sounding: (windows,), see `Targets`.

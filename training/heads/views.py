@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -248,9 +249,12 @@ def _read(files: Sequence[Path]) -> Views:
     parts = []
     for path in files:
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with (
+                path.open("rb") as file,
+                np.load(file, allow_pickle=False) as stored,
+            ):
                 parts.append({name: stored[name] for name in names})
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
             raise UsageError(
                 f"{path}: is damaged ({error}); remove it, and --resume makes it anew"
             ) from None

@@ -80,6 +80,14 @@ def test_the_same_seed_gives_the_same_head():
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_features_that_do_not_vary_give_weights_that_fit_into_16_bits():
+    views = changing_views(8)
+    for view in (views.embedding, views.recent):
+        view[..., :5] = 1
+    weights = fitted(views, steps=60, learning_rate=0.2, noise=1.5).half().state_dict()
+    assert all(weight.isfinite().all() for weight in weights.values())
+
+
 def test_a_fit_can_be_stopped():
     stop = threading.Event()
     stop.set()

@@ -1,0 +1,49 @@
+"""Figures in places: rates, their limits, and moved thresholds."""
+
+import pytest
+
+from training.evaluate.place_figures import moved, place_figures
+from training.evaluate.thresholds import Threshold
+from training.streams.metrics import Detected, Reference, StreamResult, highest_rate
+
+ALARM = Detected(10.0, 11.0, "siren", 11.0)
+EVENT = StreamResult(
+    60.0, (Reference(5.0, 8.0, "siren"),), (Detected(5.0, 8.0, "siren", 6.0),), "street"
+)
+
+
+def places(networks: int, alarms: int) -> list[StreamResult]:
+    """An hour in two places, each heard by several networks."""
+    return [
+        StreamResult(1800.0, (), (ALARM,) * alarms, name)
+        for name in ("street", "park")
+        for _ in range(networks)
+    ]
+
+
+@pytest.mark.parametrize("networks", [1, 2, 5])
+@pytest.mark.parametrize("alarms", [0, 1])
+def test_places_that_several_networks_hear_count_once(
+    networks: int, alarms: int
+) -> None:
+    tops = {"siren": {"street": 0.5, "park": 0.2}}
+    figures = place_figures(places(networks, alarms), [EVENT], tops, ["siren"])
+    for own in (figures, figures["per_label"]["siren"]):
+        assert own["false_alarms"] == 2 * alarms * networks
+        assert own["false_alarms_per_hour"] == pytest.approx(2 * alarms)
+        limit = highest_rate(2 * alarms, 1.0)
+        assert own["false_alarms_per_hour_at_most"] == pytest.approx(limit)
+
+
+def test_a_moved_threshold_lies_as_many_logits_from_its_own() -> None:
+    found = Threshold(0.5, 0.3, 0.0, False)
+    there = moved(found, 0.6, 0.9)
+    # 0.6 to 0.9 are the odds times six.
+    assert there.onset == pytest.approx(6 / 7)
+    assert there.offset == pytest.approx(0.6 * 6 / 7)
+
+
+def test_equal_thresholds_stay_ordered_when_they_are_moved() -> None:
+    for onset in (0.019, 0.051, 0.077, 0.155):
+        there = moved(Threshold(onset, onset, 0.0, False), 0.5, 0.61)
+        assert there.offset <= there.onset
