@@ -17,8 +17,9 @@ Array = NDArray[np.float32]
 class Background:
     """Embeddings of the windows of one source, and their mean some seconds ago.
 
-    While something sounds, its windows do not become background: the one before the
-    sound stays.  Both end after a time, so that a sound that lasts becomes background.
+    While something sounds, its windows do not become background, and the mean stays
+    what it was when the sound was noticed.  Both end after a time, so that a sound that
+    lasts becomes background.
     """
 
     def __init__(self, spec: ModelSpec) -> None:
@@ -33,7 +34,7 @@ class Background:
         self._hold_score = rules.hold_score
         self._known: deque[tuple[int, Array]] = deque()
         self._mean: Array | None = None
-        self._mean_until = 0
+        self._newest_in_mean = -1
         self._latest: int | None = None
         self._held_since: int | None = None
 
@@ -41,8 +42,9 @@ class Background:
         """Return the background of a window.
 
         It is the mean of the known windows between `oldest_seconds` and
-        `newest_seconds` before; where there is none, the latest such mean, until
-        `longest_hold_seconds` after its newest window became too old.
+        `newest_seconds` before.  The mean is kept while something sounds, and where no
+        window has become old enough since; until `longest_hold_seconds` after its
+        newest window became too old.
 
         Args:
             first_frame: Absolute index of the first frame, not below earlier ones.
@@ -50,17 +52,10 @@ class Background:
         Returns:
             float32, shape (features,); None: there is none.
         """
-        oldest = first_frame - self._oldest_frames
-        while self._known and self._known[0][0] < oldest:
-            self._known.popleft()
-        newest = first_frame - self.newest_frames
-        chosen = [each for frame, each in self._known if frame <= newest]
-        if chosen:
-            # numpy's mean of a list takes twice as long.
-            self._mean = sum(chosen[1:], start=chosen[0]) / np.float32(len(chosen))
-            latest, _ = self._known[len(chosen) - 1]
-            self._mean_until = latest + self._oldest_frames + self._longest_hold
-        elif first_frame > self._mean_until:
+        if self._mean is None or not self._is_held(first_frame):
+            self._renew(first_frame)
+        kept_until = self._newest_in_mean + self._oldest_frames + self._longest_hold
+        if first_frame > kept_until:
             self._mean = None
         return self._mean
 
@@ -79,12 +74,27 @@ class Background:
             self._held_since = None
         elif self._held_since is None:
             self._held_since = first_frame
-        if (
-            self._held_since is None
-            or first_frame - self._held_since >= self._longest_hold
-        ):
+        if not self._is_held(first_frame):
             self._known.append((first_frame, embedding))
 
     def end_hold(self) -> None:
         """Note that a window was silent: what sounds next has just begun."""
         self._held_since = None
+
+    def _is_held(self, first_frame: int) -> bool:
+        """Whether something sounds, and has not lasted too long."""
+        since = self._held_since
+        return since is not None and first_frame - since < self._longest_hold
+
+    def _renew(self, first_frame: int) -> None:
+        """Take the mean anew, unless it would only lose its oldest windows."""
+        oldest = first_frame - self._oldest_frames
+        while self._known and self._known[0][0] < oldest:
+            self._known.popleft()
+        newest = first_frame - self.newest_frames
+        chosen = [each for each in self._known if each[0] <= newest]
+        if chosen and chosen[-1][0] > self._newest_in_mean:
+            # numpy's mean of a list takes twice as long.
+            total = sum((each for _, each in chosen[1:]), start=chosen[0][1])
+            self._mean = total / np.float32(len(chosen))
+            self._newest_in_mean = chosen[-1][0]

@@ -54,35 +54,45 @@ def test_it_is_the_mean_of_the_windows_that_ended_three_to_seven_seconds_ago():
 
 
 def test_windows_in_which_something_sounds_do_not_become_background():
-    found = backgrounds("......" + 10 * "#" + "....")
-    assert found[15] == [1, 2, 3, 4, 5]
-    assert found[-1] == [5]
+    found = backgrounds(20 * "." + 5 * "#" + 12 * ".")
+    assert found[31] == [17, 18, 19, 25]
+    assert found[-1] == [25, 26, 27, 28, 29, 30]
+
+
+def test_the_background_stays_as_it_is_while_something_sounds_and_until_more_is_known():
+    found = backgrounds(20 * "." + 16 * "#" + 7 * ".")
+    before_it = [6, 7, 8, 9, 10, 11, 12, 13, 14]
+    assert found[20:36] == 16 * [before_it]
+    # Of the windows before the sound those remain that are not too old.
+    assert found[36:42] == 6 * [before_it]
+    assert found[42] == [36]
 
 
 def test_a_sound_that_begins_with_the_source_has_no_background():
     assert backgrounds(8 * "#") == [[]] * 8
 
 
-@pytest.mark.parametrize(("silent", "expected"), [(19, [9]), (20, [])])
+@pytest.mark.parametrize(("silent", "expected"), [(14, [0, 1, 2, 3, 4]), (15, [])])
 def test_the_last_one_stays_for_a_time_after_it_became_too_old(
     silent: int, expected: list[int]
 ):
-    """Seven seconds after its newest window, and ten more: at window 9 + 14 + 20."""
+    """Seven seconds after its newest window, and ten more: at window 4 + 14 + 20."""
     found = backgrounds(10 * "." + 14 * "#" + silent * "s" + ".")
-    assert found[23] == [9]
+    assert found[23] == [0, 1, 2, 3, 4]
     assert found[-1] == expected
 
 
 def test_a_sound_that_lasts_becomes_background_after_the_longest_hold():
-    found = backgrounds(6 * "." + 40 * "#")
-    becomes = 6 + 20  # windows of ten seconds
-    assert found[becomes + 5] == [5]
+    found = backgrounds(20 * "." + 40 * "#")
+    becomes = 20 + 20  # windows of ten seconds
+    assert found[becomes + 5] == [6, 7, 8, 9, 10, 11, 12, 13, 14]
     assert found[becomes + 6] == [becomes]
     assert found[-1] == [*range(becomes + 5, becomes + 14)]
 
 
 def test_after_a_pause_sounds_are_held_again():
-    assert backgrounds(6 * "." + 30 * "#" + "." + 15 * "#")[-1] == [36]
+    found = backgrounds(6 * "." + 30 * "#" + "." + 15 * "#")
+    assert found[-15:] == 15 * [[26, 27, 28, 29, 30, 31]]
 
 
 def test_a_silent_window_ends_a_hold_and_one_left_out_does_not():

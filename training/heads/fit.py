@@ -21,7 +21,7 @@ from monitor.spec import ModelSpec
 from training.checkpoint import InterruptedTrainingError
 from training.config import HeadSettings
 from training.data.decoded import Advance
-from training.heads.targets import background_ranges
+from training.heads.backgrounds import backgrounds
 from training.heads.views import Views, hop_frames
 
 _VIEWS = 3
@@ -136,8 +136,11 @@ class _Windows:
         self._embedding = torch.from_numpy(views.embedding)
         self._recent = torch.from_numpy(views.recent)
         hop = hop_frames(total_stride)
-        ranges = [background_ranges(each, spec, hop) for each in views.sounding]
-        self._ranges = torch.from_numpy(np.stack(ranges))
+        found = [
+            backgrounds(own.astype(np.float32), present, spec, hop).astype(np.float16)
+            for own, present in zip(views.embedding, views.present, strict=True)
+        ]
+        self._backgrounds = torch.from_numpy(np.stack(found))
 
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and deviation of the embeddings, both (features,)."""
@@ -149,26 +152,8 @@ class _Windows:
 
     def inputs(self, rows: NDArray[np.intp]) -> Tensor:
         """Embedding, recent view and background: (rows, windows, 3 * features)."""
-        embedding = self._embedding[rows].float()
-        background = mean_of_ranges(embedding, self._ranges[rows])
-        return torch.cat([embedding, self._recent[rows].float(), background], dim=2)
-
-
-def mean_of_ranges(embedding: Tensor, ranges: Tensor) -> Tensor:
-    """Mean of the windows of each range; the window itself where it is empty.
-
-    Args:
-        embedding: (streams, windows, features).
-        ranges: (streams, windows, 2), see `background_ranges`.
-    """
-    sums = functional.pad(embedding.double().cumsum(dim=1), (0, 0, 1, 0))
-    start, stop = (
-        torch.gather(sums, 1, ranges[..., side, None].expand_as(embedding))
-        for side in (0, 1)
-    )
-    count = (ranges[..., 1] - ranges[..., 0])[..., None]
-    mean = ((stop - start) / count.clamp_min(1)).float()
-    return torch.where(count > 0, mean, embedding)
+        views = (self._embedding, self._recent, self._backgrounds)
+        return torch.cat([view[rows].float() for view in views], dim=2)
 
 
 def _fold_in(head: SkipHead, mean: Tensor, deviation: Tensor) -> None:

@@ -53,8 +53,6 @@ class Views:
     """(streams, windows, labels), see `Targets`."""
     weights: NDArray[np.float16]
     """(streams, windows, labels)."""
-    sounding: NDArray[np.bool_]
-    """(streams, windows)."""
     part: NDArray[np.int16]
     """(streams,), part of the places that are in it; NO_FOLD: there is none."""
 
@@ -155,7 +153,6 @@ class ViewMaker:
         return log_mel, {
             "present": targets.present.astype(np.float16),
             "weights": weights.astype(np.float16),
-            "sounding": targets.sounding,
             "part": np.array(of, np.int16),
         }
 

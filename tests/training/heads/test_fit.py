@@ -10,8 +10,8 @@ from monitor.model.networks import build_network, with_background
 from monitor.spec import BackgroundSpec, ModelSpec
 from training.checkpoint import InterruptedTrainingError
 from training.config import HeadSettings
-from training.heads.fit import fit_head, mean_of_ranges
-from training.heads.targets import background_ranges
+from training.heads.backgrounds import backgrounds
+from training.heads.fit import fit_head
 from training.heads.views import Views, hop_frames
 
 PLAIN = ModelSpec()
@@ -35,7 +35,6 @@ def changing_views(streams: int = 24) -> Views:
         embedding.astype(np.float16),
         sounding[..., None].astype(np.float16),
         np.ones((streams, WINDOWS, 1), np.float16),
-        sounding,
         np.zeros(streams, np.int16),
     )
 
@@ -50,18 +49,21 @@ def fitted(views: Views, **settings: float) -> torch.nn.Module:
 
 
 def inputs_of(views: Views) -> torch.Tensor:
-    embedding = torch.from_numpy(views.embedding).float()
-    hop = hop_frames(16)
-    ranges = [background_ranges(each, SPEC, hop) for each in views.sounding]
-    background = mean_of_ranges(embedding, torch.from_numpy(np.stack(ranges)))
-    return torch.cat([embedding, embedding, background], dim=2)
+    embedding = views.embedding.astype(np.float32)
+    background = [
+        backgrounds(own, present, SPEC, hop_frames(16))
+        for own, present in zip(embedding, views.present, strict=True)
+    ]
+    parts = [embedding, embedding, np.stack(background)]
+    return torch.from_numpy(np.concatenate(parts, axis=2))
 
 
 def test_a_head_learns_the_change_against_the_background():
     views = changing_views()
     head = fitted(views, steps=150, dropout=0.0)
     logits = head(inputs_of(views))[..., 0].detach().numpy()
-    assert logits[views.sounding].min() > logits[~views.sounding].max()
+    sounding = views.present[..., 0] > 0
+    assert logits[sounding].min() > logits[~sounding].max()
 
 
 def test_without_a_step_the_head_is_that_of_the_trunk():
@@ -95,10 +97,3 @@ def test_a_fit_can_be_stopped():
     settings = HeadSettings(steps=3, batch_streams=2)
     with pytest.raises(InterruptedTrainingError, match="--resume continues"):
         fit_head(network, changing_views(4), SPEC, settings, 0, stop, lambda *_: None)
-
-
-def test_where_there_is_no_background_it_is_the_window_itself():
-    embedding = torch.arange(6.0).reshape(1, 3, 2)
-    ranges = torch.tensor([[[0, 0], [0, 1], [0, 2]]])
-    found = mean_of_ranges(embedding, ranges)
-    assert found[0].tolist() == [[0, 1], [0, 1], [1, 2]]
