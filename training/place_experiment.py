@@ -44,7 +44,7 @@ from training.experiment import Experiment
 from training.heads.stage import Heads, HeadStage
 from training.profile import timed
 from training.streams.evaluate import detection_for, stream_figures_by_fold
-from training.streams.metrics import StreamResult
+from training.streams.metrics import StreamResult, stream_figures
 from training.streams.scenes import SceneClips
 
 
@@ -111,7 +111,8 @@ class _Scored:
 class _Case:
     """A part of the places for one network, and thresholds from elsewhere."""
 
-    fold: int
+    folds: tuple[int, ...]
+    """That the network was not trained on."""
     scores: PlaceScores
     thresholds: dict[str, Threshold]
 
@@ -161,7 +162,8 @@ class _PlaceTest:
         figures["tested"] = (
             "by cross-validation: each fold by a network that was not trained on it"
             if experiment.job.cross_validate
-            else f"on fold {', '.join(map(str, settings.test_folds))}, never trained on"
+            else f"on fold {', '.join(map(str, settings.test_folds))}, never trained "
+            "on; temperatures and thresholds are set by the same clips"
         )
         temperatures = predicted.calibrate(labels, settings)
         with timed("evaluation"):
@@ -169,7 +171,11 @@ class _PlaceTest:
                 self._score(trunk, own, self._temperatures(trunk, calibrations))
                 for trunk, own in zip(self._tested, heads, strict=True)
             ]
-            last = self._score(replace(self._final, folds=()), final, temperatures)
+            last = (
+                scored[0]
+                if self._final in self._tested
+                else self._score(replace(self._final, folds=()), final, temperatures)
+            )
             thresholds = self._thresholds(last.alone(), _events_of(scored))
             cases = self._cases(scored)
             figures |= self._figures(cases, scored)
@@ -298,7 +304,7 @@ class _PlaceTest:
                 thresholds = self._thresholds(
                     own.alone(part.part), _events_of(others, part.part)
                 )
-                cases.append(_Case(trunk.folds[0], part, thresholds))
+                cases.append(_Case(trunk.folds, part, thresholds))
         return cases
 
     def _figures(
@@ -306,24 +312,30 @@ class _PlaceTest:
     ) -> dict[str, Any]:
         """Figures of the test."""
         alone: list[StreamResult] = []
-        by_fold: dict[int, list[StreamResult]] = {}
+        by_folds: dict[tuple[int, ...], list[StreamResult]] = {}
         for case in cases:
             cards = {name: each.for_card() for name, each in case.thresholds.items()}
             alone += self._detect(case.scores.alone, cards)
-            found = by_fold.setdefault(case.fold, [])
+            found = by_folds.setdefault(case.folds, [])
             found += self._detect(case.scores.events, cards)
         tops = top_scores(
             [stream for own in scored for stream in own.alone()],
             self._labels,
             self._stage.spec,
         )
-        events = [result for found in by_fold.values() for result in found]
+        events = [result for found in by_folds.values() for result in found]
         figures = place_figures(alone, events, tops, self._labels)
         hop = hop_seconds(self._stage.spec)
         figures["teacher_hears_seconds"] = heard_seconds(self._heard, self._labels, hop)
         return {
             "places": figures,
-            "streams": stream_figures_by_fold(by_fold, self._labels),
+            "streams": (
+                stream_figures(events, self._labels)
+                if len(by_folds) == 1
+                else stream_figures_by_fold(
+                    {folds[0]: found for folds, found in by_folds.items()}, self._labels
+                )
+            ),
         }
 
     def _with_curves(

@@ -113,7 +113,10 @@ def expected_cells(point: "CurvePoint | None") -> tuple[str, ...]:
     latency = point.latency_seconds
     rate, limit = point.false_alarms_per_hour, point.false_alarms_per_hour_at_most
     return (
-        *(f"{share:.0%}" for share in (point.detected_near, point.detected_far)),
+        *(
+            "-" if share is None else f"{share:.0%}"
+            for share in (point.detected_near, point.detected_far)
+        ),
         "-" if latency is None else f"{latency:.1f} s",
         rate_text(rate, limit),
     )

@@ -29,10 +29,11 @@ class CurvePoint(CardPart):
     onset: Annotated[float, Field(ge=1e-6, le=1 - 1e-6)]
     """Onset threshold."""
 
-    detected_near: Share
-    """Share of the events detected that lie 12 to 20 dB above the background."""
+    detected_near: Share | None
+    """Share of the events detected that lie 12 to 20 dB above the background; null:
+    there were none."""
 
-    detected_far: Share
+    detected_far: Share | None
     """The same of events that lie 6 to 12 dB above it."""
 
     latency_seconds: Annotated[float, Field(ge=0, le=3600)] | None

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from monitor.commands.app import run_command_line
+from monitor.commands.model import expected_cells
+from tests.support.curves import curve_of
 
 
 def test_the_card_is_printed(
@@ -46,6 +48,11 @@ def test_figures_of_the_curves_are_printed(
     ]
     assert points[21].endswith("1.0 an hour (at most 2.3)")
     assert len(points) == 22
+
+
+def test_a_share_of_no_event_is_a_dash() -> None:
+    point = curve_of([0.9])[0].model_copy(update={"detected_far": None})
+    assert expected_cells(point)[:2] == ("50%", "-")
 
 
 def test_a_model_without_curves_has_the_table_of_before(

@@ -123,7 +123,7 @@ def _within(own: Pairs, levels: tuple[float, float]) -> Pairs:
 
 def _latency(own: Pairs) -> float | None:
     """Median time from onset to report of the events that were detected."""
-    times = [max(0.0, f.reported - true.onset) for true, f in own if f is not None]
+    times = [found.reported - true.onset for true, found in own if found is not None]
     return float(np.median(times)) if times else None
 
 
@@ -220,8 +220,8 @@ def curves(
             points[label].append(
                 CurvePoint(
                     onset=onset,
-                    detected_near=_share(_within(own, NEAR_DB)) or 0.0,
-                    detected_far=_share(_within(own, FAR_DB)) or 0.0,
+                    detected_near=_share(_within(own, NEAR_DB)),
+                    detected_far=_share(_within(own, FAR_DB)),
                     latency_seconds=_latency(own),
                     false_alarms_per_hour=rates["false_alarms_per_hour"],
                     false_alarms_per_hour_at_most=rates[

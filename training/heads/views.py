@@ -21,6 +21,7 @@ from monitor.errors import UsageError
 from monitor.model.classifier import Classifier
 from monitor.model.engines import WindowHistory, WindowPlace
 from monitor.model.frontend import LogMel
+from monitor.model.networks.mobile import RECENT_COLUMNS
 from monitor.spec import ModelSpec
 from training.checkpoint import InterruptedTrainingError
 from training.data.decoded import Advance
@@ -174,10 +175,11 @@ def hop_frames(total_stride: int) -> int:
     return detection_for(total_stride).hop_frames
 
 
-def columns_of(spec: ModelSpec, total_stride: int, recent: int = 6) -> WindowColumns:
-    """Return the columns of the windows of a network."""
+def columns_of(spec: ModelSpec, total_stride: int) -> WindowColumns:
+    """Return the columns of the windows of a network with a background."""
     columns = -(-spec.window_frames // total_stride)
-    return WindowColumns(columns, recent, hop_frames(total_stride) // total_stride)
+    hop = hop_frames(total_stride) // total_stride
+    return WindowColumns(columns, RECENT_COLUMNS, hop)
 
 
 def stored_views(

@@ -135,14 +135,20 @@ def detections(
 ) -> list[tuple[Reference, Detected | None]]:
     """Find for each true event of a label the detected one that was reported first.
 
-    It overlaps the true one within the collar; None: the event was not detected.
+    It overlaps the true one within the collar, and was reported after that had begun:
+    an alarm that is already on says nothing of a new sound.  None: the event was not
+    detected.
     """
     pairs: list[tuple[Reference, Detected | None]] = []
     for result in results:
         found = [event for event in result.found if event.label == label]
         for reference in result.references:
             if reference.label == label:
-                own = [event for event in found if overlaps(event, reference)]
+                own = [
+                    event
+                    for event in found
+                    if overlaps(event, reference) and event.reported > reference.onset
+                ]
                 first = min(own, key=lambda event: event.reported, default=None)
                 pairs.append((reference, first))
     return pairs

@@ -2,7 +2,7 @@
 
 import pytest
 
-from training.evaluate.place_figures import moved, place_figures
+from training.evaluate.place_figures import curves, moved, place_figures
 from training.evaluate.thresholds import Threshold
 from training.streams.metrics import Detected, Reference, StreamResult, highest_rate
 
@@ -47,3 +47,26 @@ def test_equal_thresholds_stay_ordered_when_they_are_moved() -> None:
     for onset in (0.019, 0.051, 0.077, 0.155):
         there = moved(Threshold(onset, onset, 0.0, False), 0.5, 0.61)
         assert there.offset <= there.onset
+
+
+def detected(true: float, found: Detected) -> float | None:
+    event = StreamResult(60.0, (Reference(true, true + 4, "siren", 15.0),), (found,))
+    figures = place_figures(places(1, 0), [event], {"siren": {}}, ["siren"])
+    share: float | None = figures["detected"]
+    return share
+
+
+def test_an_event_that_was_on_before_the_sound_does_not_detect_it() -> None:
+    assert detected(5.0, Detected(4.5, 9.0, "siren", 6.0)) == 1
+    assert detected(5.0, Detected(1.0, 9.0, "siren", 3.0)) == 0
+
+
+def test_a_curve_states_nothing_of_levels_without_an_event() -> None:
+    event = StreamResult(60.0, (Reference(5.0, 8.0, "siren", 15.0),), ())
+    found = curves(
+        {"siren": Threshold(0.5, 0.3, 0.0, False)},
+        {"siren": {"street": 0.4, "park": 0.2}},
+        lambda onsets: (places(1, 0), [event]),
+    )
+    assert {point.detected_near for point in found["siren"]} == {0.0}
+    assert {point.detected_far for point in found["siren"]} == {None}
