@@ -32,7 +32,6 @@ _ANOTHER_DB = 12.0
 _FADES_SECONDS = (0.2, 1.0, 5.0)
 _SYNTHETIC_ON_TOP = 0.2
 _CHANGING_DB = (-10.0, 6.0)
-_CROSSFADE_SECONDS = 0.3
 _SPEED_SHARE, _SPEED_RANGE, _FILTER_SHARE = 0.5, 0.15, 0.6
 
 
@@ -106,19 +105,15 @@ class BedMaker:
 
     def _changing(self, r: Generator, length: int) -> Samples:
         """Negatives one after the other, over steady noise."""
-        fade = round(_CROSSFADE_SECONDS * self._rate)
         made = synthetic.coloured_noise(r, length, self._rate, slope=-1.5)
-        made = augment.match_level(made, LEVEL, -10)
-        at = 0
-        while at < length:
-            sound = self._negative(r)
-            if r.random() < _SPEED_SHARE:
-                sound = vary(r, sound, self._rate)
-            sound = augment.match_level(sound, LEVEL, r.uniform(*_CHANGING_DB))
-            sound = augment.faded(sound, fade)[: length - at]
-            made[at : at + len(sound)] += sound
-            at += max(len(sound) - fade, fade)
-        return made
+        return augment.lay_in_succession(
+            r,
+            augment.match_level(made, LEVEL, -10),
+            lambda: self.rival(r) if r.random() < _SPEED_SHARE else self._negative(r),
+            LEVEL,
+            _CHANGING_DB,
+            self._rate,
+        )
 
     def _into_another(self, r: Generator, bed: Samples) -> Samples:
         length = len(bed)

@@ -4,6 +4,8 @@ Waveforms are float32 of shape (channels, n); log-mels float32 of (batch, channe
 n_mels, frames) in dB.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import soxr
 from numpy.random import Generator
@@ -18,6 +20,7 @@ Array = NDArray[np.float32]
 _KNOTS_HZ = (30, 120, 300, 800, 2000, 5000, 11_025, 24_000)
 _SHORTEST = 256
 _TAPS = 1024
+_CROSSFADE_SECONDS = 0.3
 
 
 def change_speed(r: Generator, samples: Samples, largest: float) -> Samples:
@@ -120,6 +123,34 @@ def faded(sound: Samples, length: int) -> Samples:
     ramp[:length] = rise
     ramp[len(sound) - length :] = rise[::-1]
     return sound * ramp
+
+
+def lay_in_succession(
+    r: Generator,
+    samples: Samples,
+    draw: Callable[[], Samples],
+    level: float,
+    level_range_db: tuple[float, float],
+    rate: int,
+) -> Samples:
+    """Lay sounds one after the other, with short crossfades, over `samples` (n,).
+
+    Args:
+        r: Draws the level of each sound.
+        samples: Changed in place.
+        draw: Returns the next sound, (m,).
+        level: Root mean square from which the levels of the sounds differ.
+        level_range_db: Lowest and highest difference.
+        rate: Samples a second.
+    """
+    fade = round(_CROSSFADE_SECONDS * rate)
+    at = 0
+    while at < len(samples):
+        sound = match_level(draw(), level, r.uniform(*level_range_db))
+        sound = faded(sound, fade)[: len(samples) - at]
+        samples[at : at + len(sound)] += sound
+        at += max(len(sound) - fade, fade)
+    return samples
 
 
 def place(

@@ -23,7 +23,8 @@ from training.mixtures.material import DataPaths, gather, gather_negatives
 from training.mixtures.synthetic import decibels, loudness
 
 Samples = NDArray[np.float32]
-_CROSSFADE_SECONDS = 0.3
+_CHANGING_DB = (-10.0, 6.0)
+"""Levels of the recordings of a background, one after the other."""
 _FRAME_SECONDS = 0.05
 _AUDIBLE_DB = -25.0
 """Level relative to the loudest part of a clip above which it counts as audible."""
@@ -191,16 +192,17 @@ class SceneMaker:
         noise = synthetic.coloured_noise(r, length, self._rate, slope=-1.5)
         level = decibels(r.uniform(*self._settings.background_dbfs))
         samples = augment.match_level(noise, level, -10.0)
-        at = 0
-        fade = round(_CROSSFADE_SECONDS * self._rate)
         clips = self._backgrounds.clips
-        while clips and at < length:
-            sound = self._backgrounds.mono(clips[int(r.integers(len(clips)))])
-            sound = augment.match_level(sound, level, r.uniform(-10, 6))
-            sound = augment.faded(sound, fade)[: length - at]
-            samples[at : at + len(sound)] += sound
-            at += max(len(sound) - fade, fade)
-        return samples
+        if not clips:
+            return samples
+        return augment.lay_in_succession(
+            r,
+            samples,
+            lambda: self._backgrounds.mono(clips[int(r.integers(len(clips)))]),
+            level,
+            _CHANGING_DB,
+            self._rate,
+        )
 
 
 def even_weights(clips: Sequence[Clip]) -> NDArray[np.float64]:
