@@ -87,8 +87,10 @@ def analyze(
         has_gaps = _has(Gap, analysis.records)
         if not _has(ScoreFrame, analysis.records):
             window = classifier.spec.seconds(classifier.spec.window_samples)
-            fault = "has no part as long as" if has_gaps else "is shorter than"
-            print_error(f"{_text(file)}: {fault} the model's window ({window:.3f} s)")
+            print_error(
+                f"{_text(file)}: has no part as long as the model's window "
+                f"({window:.3f} s)"
+            )
             exit_code = max(exit_code, 1)
             if has_gaps:
                 _print_events(file, analysis.records, as_json)

@@ -21,7 +21,7 @@ from monitor.errors import ConfigError
 from monitor.model.classifier import Activity, Classifier, active_spans, span_samples
 from monitor.model.engines import WindowPlace
 from monitor.model.frontend import LogMel
-from monitor.records import EndReason, Gap, PlacedRecord, ScoreFrame
+from monitor.records import EndReason, Event, Gap, PlacedRecord, ScoreFrame
 from monitor.runtime.windowing import Window, Windower, WindowGrid
 
 Arrival = tuple[str, Block | Gap]
@@ -160,8 +160,22 @@ class Pipeline:
         return records
 
     def finish(self, source: str, reason: EndReason) -> list[PlacedRecord]:
-        """End the ongoing occurrences of `source`, whose samples are over."""
-        return [*self._detectors[source].finish(reason)]
+        """End the ongoing occurrences of `source`, whose samples are over.
+
+        A recording that is shorter than a window is scored with silence after it.
+        """
+        detector = self._detectors[source]
+        silence = self._windowers[source].completion()
+        if reason != "end-of-input" or silence is None:
+            return [*detector.finish(reason)]
+        records = [*self.process([(source, silence)]), *detector.finish(reason)]
+        end = silence.start
+        return [
+            replace(record, start=min(record.start, end), stop=min(record.stop, end))
+            if isinstance(record, Event)
+            else record
+            for record in records
+        ]
 
     def _newest(
         self, steps: Sequence[tuple[str, Window | Gap]], most_windows: int

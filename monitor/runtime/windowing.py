@@ -141,6 +141,16 @@ class Windower:
         self._forget_old_frames()
         return windows
 
+    def completion(self) -> Block | None:
+        """Return silence that completes the first window, if none was complete yet.
+
+        None too where samples were lost, or none came.
+        """
+        if not 0 < self._stop < self.next_stop == self.grid.window_samples:
+            return None
+        shape = (self._channels, self.next_stop - self._stop)
+        return Block(self._stop, np.zeros(shape, np.float32))
+
     def _begin_at(self, start: int, channels: int) -> None:
         spec = self.log_mel.spec
         self._channels = channels

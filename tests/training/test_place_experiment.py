@@ -1,5 +1,6 @@
 """The command with places, end to end, on a folder of three made-up labels."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -91,3 +92,17 @@ def test_heads_are_fitted_anew_with_other_settings(
         name for name, time in files.items() if (run / name).stat().st_mtime_ns != time
     }
     assert changed == {"heads/all/head.safetensors"}
+
+
+def test_evaluate_scores_clips_with_the_model_and_with_the_networks_of_the_run(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", str(folder / "data"), "--cache", str(folder / "cache")]
+    words += ["--group-pattern", r"^([a-z]+\d+)_", "--json"]
+    capsys.readouterr()
+    assert run_command_line([*words, "--model", str(folder / "m.safetensors")]) == 0
+    assert set(json.loads(capsys.readouterr().out)["per_class"]) == set(LABELS)
+    assert run_command_line([*words, "--run", str(folder / "m-run")]) == 0
+    of_folds = json.loads(capsys.readouterr().out)
+    report = load_model(folder / "m.safetensors").card.report
+    assert of_folds["accuracy"] == pytest.approx(report["accuracy"])

@@ -240,7 +240,9 @@ class ClipEvaluator:
         known = {k: v for k, v in model.card.training.items() if k in fields}
         try:
             settings = TrainingSettings.model_validate(
-                {**known, "spec": model.spec}, strict=False
+                # Clips are recordings of a sound alone, and have no background.
+                {**known, "spec": model.spec.model_copy(update={"background": None})},
+                strict=False,
             )
         except ValidationError as error:  # a model file may come from anybody
             raise ModelFileError(
