@@ -184,7 +184,7 @@ class TeacherSettings(Settings):
 class HeadSettings(Settings):
     """Heads that know the background; only with places."""
 
-    streams: Count = 480
+    streams: Annotated[int, Field(ge=8)] = 480
     """Streams for each network, whose windows the heads learn."""
 
     stream_seconds: Annotated[float, Field(ge=20, le=600)] = 60.0

@@ -83,7 +83,9 @@ class Experiment:
         self.distillation: Distillation | None = None
         check_material(self.material, settings, job.cross_validate)
         if distributed.is_main:
-            check_model_file(job.out, settings, self.labels, self.card)
+            check_model_file(
+                job.out, settings, self.labels, self.card, self.material.places
+            )
         self.folder.begin(settings, self.material.facts())
         self.evaluator = Evaluator(self.material, settings, job.device, self.advance)
         if job.teacher is not None:

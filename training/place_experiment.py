@@ -14,13 +14,10 @@ from numpy.typing import NDArray
 
 from monitor.model.card import ModelCard
 from monitor.model.classifier import Classifier
-from monitor.model.networks import Network
 from monitor.model.thresholds import Thresholds
 from monitor.model.trained import TrainedModel, to_stored
-from training.checkpoint import RunFolder
 from training.data.manifest import Clip
 from training.data.places import PLACE_PARTS
-from training.data.splits import Split, split
 from training.evaluate.ambience import hop_seconds
 from training.evaluate.in_places import (
     PlaceScores,
@@ -46,19 +43,7 @@ from training.profile import timed
 from training.streams.evaluate import detection_for, stream_figures_by_fold
 from training.streams.metrics import StreamResult, stream_figures
 from training.streams.scenes import SceneClips
-
-
-@dataclass(frozen=True, slots=True)
-class _Trunk:
-    """A trained network, and what it was trained on."""
-
-    network: Network
-    folder: RunFolder
-    parts: Split
-    kept_out: tuple[int, ...] = ()
-    """Folds of negatives that are kept out beside those of the test."""
-    folds: tuple[int, ...] = ()
-    """Folds that test it."""
+from training.trunks import Trunk, train_trunks
 
 
 def train_in_places(experiment: Experiment) -> ModelCard | None:
@@ -67,30 +52,10 @@ def train_in_places(experiment: Experiment) -> ModelCard | None:
     Returns:
         Its card; None if another process tests and writes.
     """
-    tested, final = _train_trunks(experiment)
+    tested, final = train_trunks(experiment)
     if not experiment.distributed.is_main:
         return None
     return _PlaceTest(experiment, tested, final).conclude()
-
-
-def _train_trunks(experiment: Experiment) -> tuple[list[_Trunk], _Trunk]:
-    """Train a network for each test, and the one that is shipped."""
-    settings, manifest = experiment.settings, experiment.material.manifest
-    folder = experiment.folder
-    if not experiment.job.cross_validate:
-        parts = split(manifest, settings.test_folds, settings.validation_folds)
-        network = experiment.network(parts, (), folder, "training")
-        only = _Trunk(network, folder, parts, (), settings.test_folds)
-        return [only], only
-    tested = []
-    for fold in settings.test_folds or manifest.folds:
-        parts = split(manifest, [fold], settings.validation_folds)
-        kept_out, own = experiment.negatives_with(fold), folder.part(f"fold{fold}")
-        network = experiment.network(parts, kept_out, own, f"fold {fold}")
-        tested.append(_Trunk(network, own, parts, kept_out, (fold,)))
-    parts, own = split(manifest, (), settings.validation_folds), folder.part("final")
-    network = experiment.network(parts, (), own, "all folds")
-    return tested, _Trunk(network, own, parts)
 
 
 @dataclass(slots=True)
@@ -121,11 +86,13 @@ class _PlaceTest:
     """Heads, their test in places, and the thresholds from it."""
 
     def __init__(
-        self, experiment: Experiment, tested: Sequence[_Trunk], final: _Trunk
+        self, experiment: Experiment, tested: Sequence[Trunk], final: Trunk
     ) -> None:
         self._experiment, self._tested, self._final = experiment, tested, final
         self._settings, self._material = experiment.settings, experiment.material
         self._labels = experiment.labels
+        assert self._material.places is not None
+        self._places = self._material.places
         distillation = experiment.distillation
         self._stage = HeadStage(
             self._material,
@@ -139,13 +106,20 @@ class _PlaceTest:
     @cached_property
     def _heard(self) -> dict[str, NDArray[np.bool_]]:
         """Windows of the places in which a label may sound, if there is a teacher."""
-        listener, places = self._stage.listener, self._material.places
-        if listener is None or places is None:
+        listener = self._stage.listener
+        if listener is None:
             return {}
         experiment, spec = self._experiment, self._stage.spec
         hop = detection_for(self._final.network.total_stride).hop_frames
         seed = self._settings.seed
-        return heard_in_places(listener, places, spec, hop, seed, experiment.advance)
+        return heard_in_places(
+            listener, self._places, spec, hop, seed, experiment.advance
+        )
+
+    @cached_property
+    def _heard_seconds(self) -> dict[str, dict[str, float]]:
+        hop = hop_seconds(self._stage.spec)
+        return heard_seconds(self._heard, self._labels, hop)
 
     def conclude(self) -> ModelCard:
         """Fit, test, calibrate, and write the model files."""
@@ -201,7 +175,7 @@ class _PlaceTest:
         experiment.report(card, predicted, calibrations)
         return card
 
-    def _fit(self, trunk: _Trunk) -> Heads:
+    def _fit(self, trunk: Trunk) -> Heads:
         self._experiment.display.title = f"heads of {trunk.folder.path.name}"
         without = (*self._settings.negatives_test_folds, *trunk.kept_out)
         clips = [self._material.manifest.clips[index] for index in trunk.parts.train]
@@ -229,7 +203,7 @@ class _PlaceTest:
                 ]
             )
 
-    def _shift(self, predicted: OutOfFold, trunk: _Trunk | None = None) -> float:
+    def _shift(self, predicted: OutOfFold, trunk: Trunk | None = None) -> float:
         """Fit the shift of a network; on other folds than its test if there are."""
         clips = predicted.clips
         rows = np.ones(len(clips.logits), bool)
@@ -238,17 +212,15 @@ class _PlaceTest:
         return fit_shift(clips.logits[rows], clips.present()[rows])
 
     def _temperatures(
-        self, trunk: _Trunk, calibrations: dict[int, Calibration]
+        self, trunk: Trunk, calibrations: dict[int, Calibration]
     ) -> Calibration:
         """Temperatures that the clips of the test did not fit, where there are more."""
         return calibrations[trunk.folds[0] if len(self._tested) > 1 else 0]
 
-    def _score(self, trunk: _Trunk, heads: Heads, temperatures: Calibration) -> _Scored:
+    def _score(self, trunk: Trunk, heads: Heads, temperatures: Calibration) -> _Scored:
         """Score all places by the heads that have not heard them."""
         experiment, settings = self._experiment, self._settings
-        places = self._material.places
-        assert places is not None
-        clips = self._clips_of(trunk)
+        places, clips = self._places, self._clips_of(trunk)
         experiment.display.title = f"places, {trunk.folder.path.name}"
         scored = _Scored(temperatures)
         for part in range(PLACE_PARTS):
@@ -268,7 +240,7 @@ class _PlaceTest:
             scored.parts.append(found)
         return scored
 
-    def _clips_of(self, trunk: _Trunk) -> tuple[Clip, ...]:
+    def _clips_of(self, trunk: Trunk) -> tuple[Clip, ...]:
         clips = self._material.manifest.clips
         return tuple(clip for clip in clips if clip.fold in trunk.folds)
 
@@ -324,9 +296,15 @@ class _PlaceTest:
             self._stage.spec,
         )
         events = [result for found in by_folds.values() for result in found]
-        figures = place_figures(alone, events, tops, self._labels)
-        hop = hop_seconds(self._stage.spec)
-        figures["teacher_hears_seconds"] = heard_seconds(self._heard, self._labels, hop)
+        figures = place_figures(
+            alone,
+            events,
+            tops,
+            self._labels,
+            self._places.groups(),
+            self._heard_seconds,
+        )
+        figures["teacher_hears_seconds"] = self._heard_seconds
         return {
             "places": figures,
             "streams": (
@@ -365,7 +343,7 @@ class _PlaceTest:
             return alone, events
 
         tops = top_scores(last.alone(), self._labels, self._stage.spec)
-        found = curves(thresholds, tops, detected)
+        found = curves(thresholds, tops, self._heard_seconds, detected)
         middle = {name: curve[len(curve) // 2] for name, curve in found.items()}
         return {
             name: Thresholds(
@@ -379,7 +357,7 @@ class _PlaceTest:
 
     def _write_fold(
         self,
-        trunk: _Trunk,
+        trunk: Trunk,
         heads: Heads,
         figures: dict[str, Any],
         calibrations: dict[int, Calibration],

@@ -13,9 +13,11 @@ from pydantic import ValidationError
 from monitor.errors import DatasetError, ModelFileError, UsageError
 from monitor.model.card import ModelCard, first_fault
 from monitor.model.networks import Network, build_network
+from monitor.model.thresholds import CURVE_POINTS, CurvePoint, Thresholds
 from monitor.model.trained import TrainedModel, load_model, save_model
 from training.config import WITH_BACKGROUND, TrainingSettings
 from training.data.manifest import NO_FOLD, Manifest
+from training.data.places import Places
 from training.data.splits import Split, split
 from training.evaluate.metrics import clip_figures
 from training.evaluate.out_of_fold import Calibration
@@ -33,7 +35,11 @@ MakeCard = Callable[[Network, Calibration, dict[str, Any]], ModelCard]
 
 
 def check_model_file(
-    out: Path, settings: TrainingSettings, labels: Sequence[str], make_card: MakeCard
+    out: Path,
+    settings: TrainingSettings,
+    labels: Sequence[str],
+    make_card: MakeCard,
+    places: Places | None = None,
 ) -> None:
     """Write a model file beside `out` as at the end, read it and remove it.
 
@@ -49,6 +55,8 @@ def check_model_file(
     network = build_network(settings.preset, settings.spec, count)
     try:
         card = make_card(network, calibration, figures)
+        if places is not None:
+            card = _with_places(card, list(places.names().values()))
     except ValidationError as error:
         reason = first_fault(error)
         raise UsageError(f"the model could not be stored: {reason}") from None
@@ -60,6 +68,34 @@ def check_model_file(
         raise ModelFileError(str(error).replace(str(trial), str(out))) from None
     finally:
         trial.unlink(missing_ok=True)
+
+
+def _with_places(card: ModelCard, names: Sequence[str]) -> ModelCard:
+    """Return the card with curves and with figures of places, as long as in truth."""
+    numbers = {f"figure_with_a_long_name_{n}": 0.1234567890123456 for n in range(20)}
+    few = dict.fromkeys(sorted(names, key=len)[-6:], 0.123)
+    figures = {
+        "per_label": {key: {**numbers, "limiting": few} for key in card.labels},
+        "teacher_hears_seconds": dict.fromkeys(card.labels, few),
+    }
+    threshold = 0.123456789
+    point = CurvePoint(
+        onset=threshold,
+        detected_near=0.1234567890123456,
+        detected_far=0.1234567890123456,
+        latency_seconds=0.1234567890123456,
+        false_alarms_per_hour=0.1234567890123456,
+        false_alarms_per_hour_at_most=0.1234567890123456,
+    )
+    thresholds = Thresholds(
+        onset=threshold, offset=threshold / 2, curve=(point,) * CURVE_POINTS
+    )
+    return card.model_copy(
+        update={
+            "thresholds": dict.fromkeys(card.labels, thresholds),
+            "report": {**card.report, "places": figures},
+        }
+    )
 
 
 def check_places(

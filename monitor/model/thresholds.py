@@ -8,11 +8,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Score = Annotated[float, Field(gt=0, lt=1)]
+Score = Annotated[float, Field(ge=1e-6, le=1 - 1e-6)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(ge=0, le=1e6)]
 """An hour."""
 
+CURVE_POINTS = 11
 _LAST, _MIDDLE = 10, 5
 """Indices of the points of a curve for the sensitivities 1 and 0.5."""
 
@@ -26,7 +27,7 @@ class CardPart(BaseModel):
 class CurvePoint(CardPart):
     """Figures of a label at one sensitivity, measured in recordings of real places."""
 
-    onset: Annotated[float, Field(ge=1e-6, le=1 - 1e-6)]
+    onset: Score
     """Onset threshold."""
 
     detected_near: Share | None
@@ -79,8 +80,8 @@ class Thresholds(CardPart):
     def _curve_fits(self) -> "Thresholds":
         if not self.curve:
             return self
-        if len(self.curve) != _LAST + 1:
-            raise ValueError(f"curve: has {len(self.curve)} points, not {_LAST + 1}")
+        if len(self.curve) != CURVE_POINTS:
+            raise ValueError(f"curve: has {len(self.curve)} points, not {CURVE_POINTS}")
         onsets = [point.onset for point in self.curve]
         if onsets != sorted(onsets, reverse=True):
             raise ValueError("curve: an onset rises with the sensitivity")
@@ -115,7 +116,8 @@ class Thresholds(CardPart):
                 for index in range(_MIDDLE + 1)
             ),
         ]
-        points = [self._read(each) for each in places]
+        # Rounding may carry the last place a hair past the last point.
+        points = [self._read(min(each, _LAST)) for each in places]
         # Rounding may carry one a hair past its neighbour, or past the middle.
         above = [max(point.onset, onset) for point in points[:_MIDDLE]]
         below = [min(point.onset, onset) for point in points[_MIDDLE + 1 :]]
@@ -164,4 +166,4 @@ def _between(left: float | None, right: float | None, share: float) -> float | N
     """Interpolate; of a figure that is missing on one side, return the other one."""
     if left is None or right is None:
         return right if left is None else left
-    return left + share * (right - left)
+    return min(max(left + share * (right - left), min(left, right)), max(left, right))

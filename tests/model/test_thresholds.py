@@ -154,3 +154,20 @@ def test_whatever_the_curve_it_falls_and_moves_to_a_valid_one(
     for at in (onset, chosen):
         points = [point.model_dump() for point in found.curve_through(at)]
         Thresholds.model_validate({"onset": at, "offset": 0.01, "curve": points})
+
+
+def test_what_is_interpolated_lies_between_its_neighbours():
+    """A share a hair above 1 would be refused when the file is read."""
+    onsets = [0.94, 0.91, 0.84, 0.77, 0.73, 0.6519, 0.5877, 0.5266, 0.43, 0.39, 0.3369]
+    found = thresholds_on_curve(onsets)
+    last = found.curve[-1].model_copy(update={"detected_near": 1.0})
+    found = found.model_copy(update={"curve": (*found.curve[:-1], last)})
+    for thousandth in range(338, 939):
+        onset = thousandth / 1000
+        points = [point.model_dump() for point in found.curve_through(onset)]
+        Thresholds.model_validate({"onset": onset, "offset": 0.01, "curve": points})
+
+
+def test_a_threshold_that_detection_cannot_use_is_refused():
+    with pytest.raises(ValidationError, match=r"greater than or equal to 0\.000001"):
+        Thresholds(onset=0.5, offset=5e-324)

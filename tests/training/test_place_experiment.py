@@ -106,3 +106,16 @@ def test_evaluate_scores_clips_with_the_model_and_with_the_networks_of_the_run(
     of_folds = json.loads(capsys.readouterr().out)
     report = load_model(folder / "m.safetensors").card.report
     assert of_folds["accuracy"] == pytest.approx(report["accuracy"])
+
+
+def test_without_a_negative_to_learn_from_nothing_is_trained(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = tmp_path / "again"
+    shutil.copytree(folder, again, ignore=shutil.ignore_patterns("m-run"))
+    for file in (again / "noises").rglob("*.wav"):
+        if not file.name.startswith("3-"):
+            file.unlink()
+    assert train(again, "--cross-validate") == 1
+    assert "none is left to learn from" in capsys.readouterr().err
+    assert not list((again / "m-run").rglob("network.safetensors"))

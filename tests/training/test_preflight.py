@@ -13,6 +13,7 @@ from tests.support.recordings import SMALL_SPEC
 from training.config import TrainingSettings, training_settings
 from training.data.decoded import ClipStore
 from training.data.manifest import NO_FOLD, Clip, Manifest
+from training.data.places import Places
 from training.evaluate.out_of_fold import Calibration
 from training.files import check_out
 from training.mixtures.material import DataPaths, Material
@@ -98,6 +99,17 @@ def test_the_model_file_is_written_and_read_before_the_training(
     with pytest.raises(ModelFileError, match="could not be read: labels, figures"):
         check_model_file(out, settings, many, card_of(many))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_model_file_with_curves_is_larger(tmp_path: Path) -> None:
+    settings, out = settings_of(), tmp_path / "m.safetensors"
+    labels = tuple(f"label {n}" for n in range(250))
+    check_model_file(out, settings, labels, card_of(labels))
+    clips = tuple(Clip(Path(f"place{n}.wav"), None, f"p{n}", 0) for n in range(9))
+    places = Places(clips, ClipStore.__new__(ClipStore))
+    with pytest.raises(ModelFileError, match=r"take .* bytes, of at most"):
+        check_model_file(out, settings, labels, card_of(labels), places)
+    check_model_file(out, settings, labels[:100], card_of(labels[:100]), places)
 
 
 def test_one_label_alone_is_refused() -> None:

@@ -178,7 +178,8 @@ def _key(clips: Sequence[Clip], sample_rate: int) -> str:
     for clip in clips:
         status = clip.path.stat()
         digest.update(os.fsencode(clip.path.resolve()))
-        digest.update(f" {status.st_size} {status.st_mtime_ns}\n".encode())
+        digest.update(f" {status.st_size} {status.st_mtime_ns} ".encode())
+        digest.update(clip.digest.hex().encode() + b"\n")
     return digest.hexdigest()
 
 

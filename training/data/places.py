@@ -4,7 +4,7 @@ Heads are fitted on three parts and tested on the fourth, so what sounds alike m
 in one part: whole groups are dealt, and groups that hold the same recording are joined.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,6 +40,23 @@ class Places:
     def of(self, parts: Collection[int]) -> tuple[Clip, ...]:
         """Return the recordings of some parts."""
         return tuple(clip for clip in self.clips if clip.fold in parts)
+
+    def names(self) -> dict[Path, str]:
+        """Return the names of the recordings, each its own: as short as can be."""
+        found: dict[Path, str] = {}
+        paths = {clip.path for clip in self.clips}
+        for length in range(1, max((len(p.parts) for p in paths), default=0) + 1):
+            ends = {p: "/".join(p.with_suffix("").parts[-length:]) for p in paths}
+            counts = Counter(ends.values())
+            found |= {p: end for p, end in ends.items() if counts[end] == 1}
+            paths -= found.keys()
+        # Formats of one recording differ in their endings alone.
+        return found | {path: str(path) for path in paths}
+
+    def groups(self) -> dict[str, str]:
+        """Return the place of each recording, by the recording's name."""
+        names = self.names()
+        return {names[clip.path]: clip.group for clip in self.clips}
 
     def without(self, part: int | None) -> tuple[Clip, ...]:
         """Return the recordings of all other parts; of all for None."""

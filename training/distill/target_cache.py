@@ -304,7 +304,7 @@ def _facts(
         "rows": total,
         "clips": len(maker.clips),
         "clips_digest": _digest(clips.encode()),
-        "teacher": _digest(teacher.path.read_bytes()),
+        "teacher": teacher.digest,
         "seed": seed,
         "mixtures": maker.settings.model_dump(mode="json"),
         "spec": maker.spec.model_dump(mode="json", exclude={"background"}),

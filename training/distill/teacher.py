@@ -1,5 +1,6 @@
 """A teacher: an ONNX model of a waveform; its linear readout and linear probe."""
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,9 @@ class Teacher:
     def __init__(self, path: Path, sample_rate: int) -> None:
         self.path = path
         self.sample_rate = sample_rate
+        self.digest = ""
+        """Hash of the file; others of the same name are others."""
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         try:
@@ -62,6 +66,7 @@ class Teacher:
             )
         except Exception as error:  # noqa: BLE001 - its classes have no base
             raise UsageError(f"--teacher: {path}: {error}") from None
+        self.digest = hashlib.blake2b(path.read_bytes(), digest_size=12).hexdigest()
         self._session = session
         self._input = session.get_inputs()[0].name
         self._rank = len(session.get_inputs()[0].shape)

@@ -66,8 +66,8 @@ def score_places(
 
     A label scores 0 where `heard_in_places` says that it may sound.
     """
-    scenes = list(_alone(places, part, classifier.spec, seed))
-    scored = _scored(classifier, scenes, advance)
+    scenes = _alone(places, part, classifier.spec, seed)
+    scored = _scored(classifier, scenes, len(places.of([part])), advance)
     return PlaceScores(part, tuple(_without(each, heard) for each in scored))
 
 
@@ -86,17 +86,17 @@ def heard_in_places(
     Returns:
         By the name of the place, (windows, labels).
     """
-    scenes = [
+    scenes = (
         scene
         for part in range(PLACE_PARTS)
         for scene in _alone(places, part, spec, seed)
-    ]
-    heard = {}
+    )
+    heard: dict[str, NDArray[np.bool_]] = {}
     for number, scene in enumerate(scenes, start=1):
         count = spec.frames_in(scene.samples.shape[1]) - spec.window_frames
         windows = count // hop_frames + 1
         heard[scene.name] = listener.heard(scene.samples, spec, hop_frames, windows)
-        advance("listening to places", number, len(scenes))
+        advance("listening to places", number, len(places.clips))
     return heard
 
 
@@ -143,17 +143,17 @@ def score_events(
         spec.sample_rate,
         SceneSettings(events_per_minute=_EVENTS_PER_MINUTE),
     )
-    return _scored(
-        classifier, list(_under(places, part, maker, spec, passes, seed)), advance
-    )
+    scenes = _under(places, part, maker, spec, passes, seed)
+    return _scored(classifier, scenes, passes * len(places.of([part])), advance)
 
 
 def _alone(places: Places, part: int, spec: ModelSpec, seed: int) -> Iterator[Scene]:
-    shortest = spec.samples(_SHORTEST_SECONDS)
+    shortest = max(spec.samples(_SHORTEST_SECONDS), 2 * spec.window_samples)
+    names = places.names()
     for number, clip in enumerate(places.of([part])):
         r = np.random.default_rng([seed, 9, part, number])
         bed = _bed(r, places, clip, shortest, spec)
-        yield Scene(clip.path.stem, bed[None], ())
+        yield Scene(names[clip.path], bed[None], ())
 
 
 def _under(
@@ -164,12 +164,13 @@ def _under(
     passes: int,
     seed: int,
 ) -> Iterator[Scene]:
-    shortest = spec.samples(_SHORTEST_WITH_EVENTS_SECONDS)
+    shortest = max(spec.samples(_SHORTEST_WITH_EVENTS_SECONDS), 6 * spec.window_samples)
+    names = places.names()
     for run in range(passes):
         for number, clip in enumerate(places.of([part])):
             r = np.random.default_rng([seed, 10, part, number, run])
             bed = _bed(r, places, clip, shortest, spec)
-            yield maker.over(r, clip.path.stem, bed)
+            yield maker.over(r, names[clip.path], bed)
 
 
 def _bed(
@@ -184,7 +185,7 @@ def _bed(
 
 
 def _scored(
-    classifier: Classifier, scenes: Sequence[Scene], advance: Advance
+    classifier: Classifier, scenes: Iterable[Scene], count: int, advance: Advance
 ) -> tuple[ScoredStream, ...]:
     detection = detection_for(classifier.total_stride)
     streams = []
@@ -193,7 +194,7 @@ def _scored(
         frames = tuple(item for item in records if isinstance(item, ScoreFrame))
         references = references_of(scene, classifier.spec.sample_rate)
         streams.append(ScoredStream(references, frames, scene.name))
-        advance(_SCORING, number, len(scenes))
+        advance(_SCORING, number, count)
     return tuple(streams)
 
 

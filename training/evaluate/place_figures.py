@@ -44,6 +44,8 @@ def place_figures(
     events: Sequence[StreamResult],
     tops: Mapping[str, Mapping[str, float]],
     labels: Sequence[str],
+    groups: Mapping[str, str],
+    heard: Mapping[str, Mapping[str, float]],
 ) -> dict[str, Any]:
     """Compute the figures of all places.
 
@@ -52,6 +54,9 @@ def place_figures(
         events: Places with events.
         tops: For each label the highest score in each place alone.
         labels: Names.
+        groups: The place of each recording of `alone`.
+        heard: For each label the seconds of the recordings in which it may sound, and
+            which say nothing about false alarms.
 
     Returns:
         Figures over all labels, with 95 % intervals by recording, and in `per_label`
@@ -62,15 +67,18 @@ def place_figures(
     alarms = {label: [false_alarms(each, label) for each in alone] for label in labels}
     hours = sum(result.seconds for result in alone) / 3600
     with_events = sum(result.seconds for result in events) / 3600
-    total = sum(len(found) for own in alarms.values() for found in own)
+    all_alarms = [each for own in alarms.values() for found in own for each in found]
+    total = len(all_alarms)
+    seconds = sum(each.offset - each.onset for each in all_alarms)
     confused = sum(len(false_alarms(r, label)) for r in events for label in labels)
-    found, true, groups = _event_counts(events, labels)
+    found, true, streams = _event_counts(events, labels)
     return {
         "hours": hours,
-        "places": len({result.name for result in alone}),
+        "places": len({groups[result.name] for result in alone}),
+        "recordings_of_places": len({result.name for result in alone}),
         "events": sum(map(len, pairs.values())),
         "event_f1": float(2 * found.sum() / max(true.sum(), 1)),
-        "event_f1_ci95": list(ratio_interval(2 * found, true, groups)),
+        "event_f1_ci95": list(ratio_interval(2 * found, true, streams)),
         "detected": _mean([_share(own) for own in pairs.values()]),
         "detected_ci95": _macro_interval(pairs.values()),
         "detected_far": _mean([_share(_within(own, FAR_DB)) for own in pairs.values()]),
@@ -78,13 +86,14 @@ def place_figures(
             [_share(_within(own, NEAR_DB)) for own in pairs.values()]
         ),
         "latency_seconds": _latency([pair for own in pairs.values() for pair in own]),
-        **_rates(total, alone),
-        "false_alarms_per_hour_ci95": _rate_interval(alone, alarms),
+        **_rates(total, alone, {}),
+        "false_alarms_per_hour_ci95": _rate_interval(alone, alarms, groups),
+        "false_alarm_seconds_per_hour": seconds / hours,
         "confusions_per_hour": confused / with_events if with_events else 0.0,
         "per_label": {
             label: {
                 **_of_events(own),
-                **_rates(sum(map(len, alarms[label])), alone),
+                **_rates(sum(map(len, alarms[label])), alone, heard.get(label, {})),
                 "limiting_places": _limiting_places(tops[label]),
             }
             for label, own in pairs.items()
@@ -127,12 +136,15 @@ def _latency(own: Pairs) -> float | None:
     return float(np.median(times)) if times else None
 
 
-def _rates(count: int, alone: Sequence[StreamResult]) -> dict[str, float]:
-    """Rate in places, with its upper limit.
+def _rates(
+    count: int, alone: Sequence[StreamResult], heard: Mapping[str, float]
+) -> dict[str, float]:
+    """Rate in places, with its upper limit; without the seconds `heard` of each.
 
     Several networks hear the same places, which are no more evidence than once.
     """
-    hours = sum(result.seconds for result in alone) / 3600
+    seconds = sum(each.seconds - heard.get(each.name, 0.0) for each in alone)
+    hours = max(seconds, 1.0) / 3600
     times = len(alone) / len({result.name for result in alone})
     return {
         "false_alarms": count,
@@ -173,11 +185,14 @@ def _macro_interval(pairs: Iterable[Pairs]) -> list[float]:
 
 
 def _rate_interval(
-    alone: Sequence[StreamResult], alarms: Mapping[str, Sequence[Sequence[Detected]]]
+    alone: Sequence[StreamResult],
+    alarms: Mapping[str, Sequence[Sequence[Detected]]],
+    groups: Mapping[str, str],
 ) -> list[float]:
     counts = np.sum([[len(found) for found in own] for own in alarms.values()], axis=0)
     hours = np.array([result.seconds / 3600 for result in alone])
-    return list(ratio_interval(counts, hours, [result.name for result in alone]))
+    names = [groups[result.name] for result in alone]
+    return list(ratio_interval(counts, hours, names))
 
 
 def _limiting_places(tops: Mapping[str, float]) -> dict[str, float]:
@@ -202,9 +217,13 @@ Detect = Callable[[Mapping[str, float]], tuple[list[StreamResult], list[StreamRe
 def curves(
     thresholds: Mapping[str, Threshold],
     tops: Mapping[str, Mapping[str, float]],
+    heard: Mapping[str, Mapping[str, float]],
     detect: Detect,
 ) -> dict[str, tuple[CurvePoint, ...]]:
-    """Measure each label at eleven onset thresholds, the sixth being its own."""
+    """Measure each label at eleven onset thresholds, the sixth being its own.
+
+    For `tops` and `heard` see `place_figures`.
+    """
     onsets = {
         label: _onsets(found.onset, sorted(tops[label].values()))
         for label, found in thresholds.items()
@@ -216,7 +235,7 @@ def curves(
         for label, onset in chosen.items():
             own = detections(events, label)
             alarms = sum(len(false_alarms(result, label)) for result in alone)
-            rates = _rates(alarms, alone)
+            rates = _rates(alarms, alone, heard.get(label, {}))
             points[label].append(
                 CurvePoint(
                     onset=onset,

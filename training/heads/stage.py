@@ -183,7 +183,7 @@ class HeadStage:
             "network": weights.hexdigest(),
             "spec": self.spec.model_dump(mode="json"),
             "seed": self._settings.seed,
-            "teacher": None if listener is None else listener.teacher.path.name,
+            "teacher": None if listener is None else listener.teacher.digest,
             **self._settings.heads.model_dump(mode="json", include=set(_STREAM_KEYS)),
         }
 

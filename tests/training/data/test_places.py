@@ -80,3 +80,15 @@ def test_too_few_places_are_one_sentence(tmp_path: Path) -> None:
     folder = write_places(tmp_path / "a", 7)
     with pytest.raises(DatasetError, match=r"7 places .* are too few .* at least 8"):
         dealt(read_places([folder]), tmp_path / "cache")
+
+
+def test_each_recording_has_a_name_of_its_own(tmp_path: Path) -> None:
+    files = ["a/park.wav", "a/001.wav", "b/001.wav", "c/x/001.wav", "d/x/001.wav"]
+    for number, file in enumerate(files):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        write_place(tmp_path / file, number)
+    manifest, store = open_store(read_places([tmp_path]), RATE, tmp_path / "cache")
+    names = Places(manifest.clips, store).names()
+    assert {names[tmp_path / file] for file in files} == {
+        *("park", "a/001", "b/001", "c/x/001", "d/x/001"),
+    }
