@@ -1,8 +1,9 @@
 """`sound-monitor check`: validates the configuration."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from monitor.commands.arguments import ConfigOption, JsonOption
+from monitor.commands.arguments import ConfigOption, JsonOption, ModelOption
 from monitor.commands.process import print_json, print_line, print_table
 from monitor.errors import ConfigError
 from monitor.text import counted
@@ -21,17 +22,23 @@ If the model was measured in recordings of places, a second table shows what
 to expect with the chosen sensitivity: the share of sounds detected near (12
 to 20 dB above the background) and far (6 to 12 dB), the time until they are
 reported, and the false alarms, with the upper limit of 95 % confidence.
+Nothing is expected of a label whose rule has durations of its own.
 
 Examples:
   sound-monitor check
   sound-monitor check --config config.yaml
+  sound-monitor check --model here.safetensors
 """
 
 
-def check(config: ConfigOption = None, as_json: JsonOption = False) -> int:
+def check(
+    config: ConfigOption = None,
+    model: ModelOption = None,
+    as_json: JsonOption = False,
+) -> int:
     """Print the meaning of the configuration, and its problems; loads no torch."""
     from monitor.audio.sources.microphone import list_devices
-    from monitor.commands.configuration import load
+    from monitor.commands.configuration import load, with_options
     from monitor.commands.configuration_check import check_configuration
 
     try:
@@ -41,6 +48,8 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> int:
             raise
         print_json({"problems": str(error).splitlines()})
         return ConfigError.exit_code
+    chosen = with_options(configuration.config, model=model)
+    configuration = replace(configuration, config=chosen)
     result = check_configuration(configuration, list_devices)
     if as_json:
         path = configuration.path
@@ -117,13 +126,22 @@ def _print_expected(result: "ConfigurationCheck") -> None:
             for label, facts in result.labels.items()
         ],
     )
-    total = result.false_alarms_per_hour
-    print_line(f"False alarms of all labels together: {rate_text(total)}.")
+    total, known = result.false_alarms_per_hour, len(result.expected)
+    of_which = "all" if known == len(result.labels) else f"{known} of the"
+    print_line(
+        f"False alarms of {of_which} {len(result.labels)} labels together: "
+        f"{rate_text(total)}."
+    )
     print_line(EXPECTED_NOTE)
-    if total > 1:
-        worst = max(
-            result.expected, key=lambda it: result.expected[it].false_alarms_per_hour
-        )
+    if known < len(result.labels):
+        print_line("Nothing was measured for the others with these rules.")
+    movable = {
+        label: point.false_alarms_per_hour
+        for label, point in result.expected.items()
+        if result.labels[label]["sensitivity"]
+    }
+    if total > 1 and movable:
+        worst = max(movable, key=lambda label: movable[label])
         print_line(
             f"hint: a lower sensitivity brings fewer false alarms; most are of {worst}"
         )

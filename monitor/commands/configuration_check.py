@@ -46,7 +46,7 @@ class ConfigurationCheck:
 
     @property
     def false_alarms_per_hour(self) -> float:
-        """The false alarms to expect of all labels together."""
+        """The false alarms to expect of all labels in `expected` together."""
         return sum(point.false_alarms_per_hour for point in self.expected.values())
 
 
@@ -137,10 +137,19 @@ def _check_model(configuration: Configuration, result: ConfigurationCheck) -> No
             ),
         }
         thresholds = card.thresholds.get(label)
-        if thresholds and (expected := thresholds.expected_at(rule.onset_threshold)):
-            result.expected[label] = expected
+        is_measured = found.can_fire and _has_measured_durations(own)
+        if thresholds and is_measured:
+            expected = thresholds.expected_at(rule.onset_threshold)
+            if expected is not None:
+                result.expected[label] = expected
         if not found.can_fire:
             result.problems.append(f"detection.labels.{found.label}: {found.why}")
+
+
+def _has_measured_durations(own: LabelSettings) -> bool:
+    """Whether nothing but thresholds differs from the preset, as it was measured."""
+    chosen = own.model_dump(exclude_none=True).keys()
+    return chosen <= {"sensitivity", "onset_threshold", "offset_threshold"}
 
 
 def _resolve_rules(

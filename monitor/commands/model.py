@@ -102,7 +102,7 @@ def _print_card(description: "Description") -> None:
 EXPECTED_COLUMNS = ("NEAR", "FAR", "REPORTED AFTER", "FALSE ALARMS")
 EXPECTED_NOTE = (
     "NEAR: detected of the sounds 12 to 20 dB above the background; FAR: 6 to 12 dB.  "
-    "False alarms in recordings of places."
+    "False alarms in recordings of places, each event counted."
 )
 
 
@@ -123,14 +123,13 @@ def expected_cells(point: "CurvePoint | None") -> tuple[str, ...]:
 
 
 def rate_text(per_hour: float, at_most: float | None = None) -> str:
-    """Format a rate, and its upper limit, an hour or a day."""
-    factor, unit = (1, "an hour") if per_hour >= 1 else (24, "a day")
+    """Format a rate, and its upper limit."""
 
     def number(rate: float) -> str:
-        return f"{factor * rate:.{0 if factor * rate >= 10 else 1}f}"
+        return f"{rate:.{0 if rate >= 10 else 1 if rate >= 1 else 2}f}"
 
     limit = "" if at_most is None else f" (at most {number(at_most)})"
-    return f"{number(per_hour)} {unit}{limit}"
+    return f"{number(per_hour)} an hour{limit}"
 
 
 def _print_curves(card: "ModelCard") -> None:

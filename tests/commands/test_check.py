@@ -337,15 +337,19 @@ def test_the_figures_to_expect_are_printed(
     drilling = "labels: {drilling: {onset_threshold: 0.6}}"
     report = printed(f"{{sensitivity: 0, {drilling}}}")
     assert (
-        "siren     0            50%   20%  3.0 s           0.0 a day (at most 7"
+        "siren     0            50%   20%  3.0 s           0.00 an hour (at most"
         in report
     )
     assert "drilling  -            -     -    -               -" in report
-    assert "False alarms of all labels together: 0.0 a day." in report
+    assert "False alarms of 2 of the 3 labels together: 0.00 an hour." in report
+    assert "Nothing was measured for the others with these rules." in report
     assert "hint" not in report
     report = printed(f"{{sensitivity: 1, {drilling}}}")
-    assert "False alarms of all labels together: 2.0 an hour." in report
+    assert "False alarms of 2 of the 3 labels together: 2.0 an hour." in report
     assert "\nhint: a lower sensitivity brings fewer false alarms" in report
+    assert "hint" not in printed(
+        "{labels: {siren: {onset_threshold: 0.2}, gun_shot: {onset_threshold: 0.5}}}"
+    )
     facts = json.loads(printed(f"{{sensitivity: 1, {drilling}}}", "--json"))
     assert facts["labels"]["siren"]["sensitivity"] == 1
     assert facts["expected"]["siren"]["false_alarms_per_hour"] == 1
@@ -357,3 +361,20 @@ def test_nothing_is_expected_of_a_model_without_curves(
 ) -> None:
     assert run_command_line(["check", "--config", str(config_file)]) == 0
     assert "False alarms" not in capsys.readouterr().out
+
+
+def test_a_model_of_the_command_line_is_checked(
+    config_file: Path, curved_model_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["check", "--config", str(config_file), "--model", str(curved_model_file)]
+    assert run_command_line(words) == 0
+    assert "False alarms of 2 of the 3 labels" in capsys.readouterr().out
+    assert run_command_line([*words[:3], "--model", "none.safetensors"]) == 2
+
+
+def test_nothing_is_expected_of_a_rule_that_was_not_measured(
+    curved_model_file: Path, tmp_path: Path
+) -> None:
+    rule = "{min_duration_on_seconds: 1, sensitivity: 0.6}"
+    text = f"detection: {{labels: {{siren: {rule}}}}}"
+    assert set(checked(text, curved_model_file, tmp_path).expected) == {"gun_shot"}

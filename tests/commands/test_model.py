@@ -36,7 +36,7 @@ def test_figures_of_the_curves_are_printed(
     card = capsys.readouterr().out
     rows = {row.split()[0]: row.split()[1:] for row in card.splitlines() if row}
     assert "FALSE ALARMS/H" not in card
-    assert " ".join(rows["siren"][:10]) == "0.700 0.350 75% 45% 2.0 s 6.0 a day (at"
+    assert " ".join(rows["siren"][:10]) == "0.700 0.350 75% 45% 2.0 s 0.25 an hour (at"
     assert rows["drilling"][:6] == ["-"] * 6
 
     assert run_command_line(["model", str(curved_model_file), "--curves"]) == 0
