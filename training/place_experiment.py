@@ -21,8 +21,8 @@ from training.data.places import PLACE_PARTS
 from training.evaluate.ambience import hop_seconds
 from training.evaluate.in_places import (
     PlaceScores,
-    heard_in_places,
-    heard_seconds,
+    masked_seconds,
+    place_masks,
     score_events,
     score_places,
     thresholds_in_places,
@@ -60,7 +60,7 @@ def train_in_places(experiment: Experiment) -> ModelCard | None:
 
 @dataclass(slots=True)
 class _Scored:
-    """The scores of one trunk in all parts of the places, by unheard heads."""
+    """The scores of one trunk in all parts of the places, by heads not fitted on it."""
 
     temperatures: Calibration
     parts: list[PlaceScores] = field(default_factory=list)
@@ -104,22 +104,20 @@ class _PlaceTest:
         )
 
     @cached_property
-    def _heard(self) -> dict[str, NDArray[np.bool_]]:
+    def _masks(self) -> dict[str, NDArray[np.bool_]]:
         """Windows of the places in which a label may sound, if there is a teacher."""
-        listener = self._stage.listener
-        if listener is None:
+        mask = self._stage.mask
+        if mask is None:
             return {}
         experiment, spec = self._experiment, self._stage.spec
         hop = detection_for(self._final.network.total_stride).hop_frames
         seed = self._settings.seed
-        return heard_in_places(
-            listener, self._places, spec, hop, seed, experiment.advance
-        )
+        return place_masks(mask, self._places, spec, hop, seed, experiment.advance)
 
     @cached_property
-    def _heard_seconds(self) -> dict[str, dict[str, float]]:
+    def _masked_seconds(self) -> dict[str, dict[str, float]]:
         hop = hop_seconds(self._stage.spec)
-        return heard_seconds(self._heard, self._labels, hop)
+        return masked_seconds(self._masks, self._labels, hop)
 
     def conclude(self) -> ModelCard:
         """Fit, test, calibrate, and write the model files."""
@@ -218,7 +216,7 @@ class _PlaceTest:
         return calibrations[trunk.folds[0] if len(self._tested) > 1 else 0]
 
     def _score(self, trunk: Trunk, heads: Heads, temperatures: Calibration) -> _Scored:
-        """Score all places by the heads that have not heard them."""
+        """Score all places by the heads that were not fitted on them."""
         experiment, settings = self._experiment, self._settings
         places, clips = self._places, self._clips_of(trunk)
         experiment.display.title = f"places, {trunk.folder.path.name}"
@@ -229,7 +227,7 @@ class _PlaceTest:
             model = TrainedModel(network, self._stage.spec, card)
             classifier = Classifier(to_stored(model), "cpu")
             seed, advance = settings.seed, experiment.advance
-            found = score_places(classifier, places, part, self._heard, seed, advance)
+            found = score_places(classifier, places, part, self._masks, seed, advance)
             if clips:
                 events = SceneClips(clips, self._material.store)
                 passes = settings.heads.passes
@@ -302,9 +300,9 @@ class _PlaceTest:
             tops,
             self._labels,
             self._places.groups(),
-            self._heard_seconds,
+            self._masked_seconds,
         )
-        figures["teacher_hears_seconds"] = self._heard_seconds
+        figures["teacher_detects_seconds"] = self._masked_seconds
         return {
             "places": figures,
             "streams": (
@@ -343,7 +341,7 @@ class _PlaceTest:
             return alone, events
 
         tops = top_scores(last.alone(), self._labels, self._stage.spec)
-        found = curves(thresholds, tops, self._heard_seconds, detected)
+        found = curves(thresholds, tops, self._masked_seconds, detected)
         middle = {name: curve[len(curve) // 2] for name, curve in found.items()}
         return {
             name: Thresholds(

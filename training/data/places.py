@@ -22,7 +22,7 @@ from training.data.recordings import check_folder, find_recordings
 from training.data.tables import read_table
 
 PLACE_PARTS = 4
-"""Parts of the places: three to learn from, and one that nobody has heard."""
+"""Parts of the places: three to learn from, and one that none of it was fitted on."""
 FEWEST_GROUPS = 2 * PLACE_PARTS
 """With fewer groups, a part would be a single place."""
 _SAME_DB = 0.15

@@ -1,4 +1,4 @@
-"""Scores of networks in places that their heads have never heard, and thresholds.
+"""Scores of networks in places on which their heads were not fitted, and thresholds.
 
 Each place is scored alone, for false alarms, and under events, for what is detected.
 """
@@ -19,7 +19,7 @@ from training.data.places import PLACE_PARTS, Places
 from training.evaluate.ambience import averaged_scores
 from training.evaluate.recalibrate import ScoredStream
 from training.evaluate.thresholds import HIGHEST_ONSET, Threshold, thresholds_for
-from training.heads.views import Listener
+from training.heads.masks import TeacherMask
 from training.mixtures import augment
 from training.streams.evaluate import detection_for, pipeline_records, references_of
 from training.streams.scenes import (
@@ -34,7 +34,7 @@ Array = NDArray[np.float32]
 _SHORTEST_SECONDS = 12.0
 _SHORTEST_WITH_EVENTS_SECONDS = 40.0
 _EVENTS_PER_MINUTE = 4.0
-_HEARD_SECONDS = 1.5
+_LATE_SECONDS = 1.5
 """After the end of an event, in which it may still be detected."""
 _TWELVE_DB = (9.0, 15.0)
 """Levels of the events that count as lying 12 dB above the place."""
@@ -47,7 +47,7 @@ class PlaceScores:
     """Scores of one network over one part of the places."""
 
     part: int
-    """Of the places; its head has never heard them."""
+    """Of the places; its head was not fitted on them."""
     alone: tuple[ScoredStream, ...]
     """Each place once."""
     events: tuple[ScoredStream, ...] = ()
@@ -58,30 +58,28 @@ def score_places(
     classifier: Classifier,
     places: Places,
     part: int,
-    heard: Mapping[str, NDArray[np.bool_]],
+    masks: Mapping[str, NDArray[np.bool_]],
     seed: int,
     advance: Advance,
 ) -> PlaceScores:
     """Score the places of one part alone.
 
-    A label scores 0 where `heard_in_places` says that it may sound.
+    A label scores 0 where a mask of `place_masks` says that it may sound.
     """
     scenes = _alone(places, part, classifier.spec, seed)
     scored = _scored(classifier, scenes, len(places.of([part])), advance)
-    return PlaceScores(part, tuple(_without(each, heard) for each in scored))
+    return PlaceScores(part, tuple(_without(each, masks) for each in scored))
 
 
-def heard_in_places(
-    listener: Listener,
+def place_masks(
+    mask: TeacherMask,
     places: Places,
     spec: ModelSpec,
     hop_frames: int,
     seed: int,
     advance: Advance,
 ) -> dict[str, NDArray[np.bool_]]:
-    """Ask a teacher where the labels sound in the places.
-
-    A horn in a street is no false alarm.
+    """Find where a teacher detects the labels in the places.
 
     Returns:
         By the name of the place, (windows, labels).
@@ -91,21 +89,21 @@ def heard_in_places(
         for part in range(PLACE_PARTS)
         for scene in _alone(places, part, spec, seed)
     )
-    heard: dict[str, NDArray[np.bool_]] = {}
+    masks: dict[str, NDArray[np.bool_]] = {}
     for number, scene in enumerate(scenes, start=1):
         count = spec.frames_in(scene.samples.shape[1]) - spec.window_frames
         windows = count // hop_frames + 1
-        heard[scene.name] = listener.heard(scene.samples, spec, hop_frames, windows)
-        advance("listening to places", number, len(places.clips))
-    return heard
+        masks[scene.name] = mask.windows(scene.samples, spec, hop_frames, windows)
+        advance("the teacher in the places", number, len(places.clips))
+    return masks
 
 
-def heard_seconds(
-    heard: Mapping[str, NDArray[np.bool_]], labels: Sequence[str], hop_seconds: float
+def masked_seconds(
+    masks: Mapping[str, NDArray[np.bool_]], labels: Sequence[str], hop_seconds: float
 ) -> dict[str, dict[str, float]]:
     """By label and place the seconds in which the label may sound."""
     found: dict[str, dict[str, float]] = {label: {} for label in labels}
-    for name, rows in heard.items():
+    for name, rows in masks.items():
         for label, count in zip(labels, rows.sum(axis=0).tolist(), strict=True):
             if count:
                 found[label][name] = round(count * hop_seconds, 1)
@@ -113,9 +111,9 @@ def heard_seconds(
 
 
 def _without(
-    stream: ScoredStream, heard: Mapping[str, NDArray[np.bool_]]
+    stream: ScoredStream, masks: Mapping[str, NDArray[np.bool_]]
 ) -> ScoredStream:
-    rows = heard.get(stream.name)
+    rows = masks.get(stream.name)
     if rows is None or not rows.any():
         return stream
     frames = (
@@ -282,7 +280,7 @@ def _event_scores(
         stops = np.array([spec.seconds(frame.stop) for frame in stream.frames])
         for event in stream.references:
             label = labels.index(event.label)
-            near = (stops > event.onset) & (stops <= event.offset + _HEARD_SECONDS)
+            near = (stops > event.onset) & (stops <= event.offset + _LATE_SECONDS)
             score = float(averaged[near, label].max(initial=0.0))
             own[label].append((score, event.snr_db))
     return own

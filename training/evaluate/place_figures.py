@@ -1,7 +1,7 @@
 """Figures of the monitor in places: events detected, false alarms, curves.
 
-All are of networks and heads that have heard neither the events nor the places, with
-thresholds from other places.
+All are of networks and heads that were trained on neither the events nor the places,
+with thresholds from other places.
 """
 
 import math
@@ -45,7 +45,7 @@ def place_figures(
     tops: Mapping[str, Mapping[str, float]],
     labels: Sequence[str],
     groups: Mapping[str, str],
-    heard: Mapping[str, Mapping[str, float]],
+    masked: Mapping[str, Mapping[str, float]],
 ) -> dict[str, Any]:
     """Compute the figures of all places.
 
@@ -55,7 +55,7 @@ def place_figures(
         tops: For each label the highest score in each place alone.
         labels: Names.
         groups: The place of each recording of `alone`.
-        heard: For each label the seconds of the recordings in which it may sound, and
+        masked: For each label the seconds of the recordings in which it may sound, and
             which say nothing about false alarms.
 
     Returns:
@@ -93,7 +93,7 @@ def place_figures(
         "per_label": {
             label: {
                 **_of_events(own),
-                **_rates(sum(map(len, alarms[label])), alone, heard.get(label, {})),
+                **_rates(sum(map(len, alarms[label])), alone, masked.get(label, {})),
                 "limiting_places": _limiting_places(tops[label]),
             }
             for label, own in pairs.items()
@@ -137,13 +137,13 @@ def _latency(own: Pairs) -> float | None:
 
 
 def _rates(
-    count: int, alone: Sequence[StreamResult], heard: Mapping[str, float]
+    count: int, alone: Sequence[StreamResult], masked: Mapping[str, float]
 ) -> dict[str, float]:
-    """Rate in places, with its upper limit; without the seconds `heard` of each.
+    """Rate in places, with its upper limit; without the seconds `masked` of each.
 
     Several networks hear the same places, which are no more evidence than once.
     """
-    seconds = sum(each.seconds - heard.get(each.name, 0.0) for each in alone)
+    seconds = sum(each.seconds - masked.get(each.name, 0.0) for each in alone)
     hours = max(seconds, 1.0) / 3600
     times = len(alone) / len({result.name for result in alone})
     return {
@@ -217,12 +217,12 @@ Detect = Callable[[Mapping[str, float]], tuple[list[StreamResult], list[StreamRe
 def curves(
     thresholds: Mapping[str, Threshold],
     tops: Mapping[str, Mapping[str, float]],
-    heard: Mapping[str, Mapping[str, float]],
+    masked: Mapping[str, Mapping[str, float]],
     detect: Detect,
 ) -> dict[str, tuple[CurvePoint, ...]]:
     """Measure each label at eleven onset thresholds, the sixth being its own.
 
-    For `tops` and `heard` see `place_figures`.
+    For `tops` and `masked` see `place_figures`.
     """
     onsets = {
         label: _onsets(found.onset, sorted(tops[label].values()))
@@ -235,7 +235,7 @@ def curves(
         for label, onset in chosen.items():
             own = detections(events, label)
             alarms = sum(len(false_alarms(result, label)) for result in alone)
-            rates = _rates(alarms, alone, heard.get(label, {}))
+            rates = _rates(alarms, alone, masked.get(label, {}))
             points[label].append(
                 CurvePoint(
                     onset=onset,

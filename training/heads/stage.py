@@ -24,8 +24,9 @@ from training.data.places import PLACE_PARTS, Places
 from training.distill.teacher import Teacher
 from training.heads.beds import BedMaker
 from training.heads.fit import FITS, TRUNK_SHARE, fit_head
+from training.heads.masks import TeacherMask
 from training.heads.streams import ColumnGrid, StreamMaker
-from training.heads.views import Listener, ViewMaker, stored_views
+from training.heads.views import ViewMaker, stored_views
 from training.mixtures.material import Material
 from training.profile import timed
 
@@ -46,7 +47,7 @@ class Heads:
     all_places: Network
     """Its head was fitted on all places."""
     without: Mapping[int, Network]
-    """By the part of the places that the head has never heard."""
+    """By the part of the places on which the head was not fitted."""
 
     def shifted(self, shift: float) -> "Heads":
         """Return networks whose logits are larger by `shift`."""
@@ -78,9 +79,9 @@ class HeadStage:
             update={"background": BackgroundSpec()}
         )
         """Of the networks with heads."""
-        self.listener: Listener | None = None
+        self.mask: TeacherMask | None = None
         if teacher is not None:
-            self.listener = Listener(
+            self.mask = TeacherMask(
                 teacher,
                 material.manifest.labels,
                 settings.teacher.classes,
@@ -162,7 +163,7 @@ class HeadStage:
             StreamMaker(clips, self._material.store, labels, grid),
             beds,
             Classifier(model, "cpu"),
-            self.listener,
+            self.mask,
             settings.heads.stream_seconds,
             settings.seed,
         )
@@ -177,13 +178,13 @@ class HeadStage:
         weights = hashlib.blake2b(digest_size=16)
         for tensor in trunk.state_dict().values():
             weights.update(tensor.detach().cpu().numpy().tobytes())
-        listener = self.listener
+        mask = self.mask
         return {
             "recordings": digest.hexdigest(),
             "network": weights.hexdigest(),
             "spec": self.spec.model_dump(mode="json"),
             "seed": self._settings.seed,
-            "teacher": None if listener is None else listener.teacher.digest,
+            "teacher": None if mask is None else mask.teacher.digest,
             **self._settings.heads.model_dump(mode="json", include=set(_STREAM_KEYS)),
         }
 

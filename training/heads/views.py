@@ -7,7 +7,7 @@ all windows are stored beside the network, with their targets.
 import io
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -26,20 +26,16 @@ from monitor.spec import ModelSpec
 from training.checkpoint import InterruptedTrainingError
 from training.data.decoded import Advance
 from training.data.manifest import NO_FOLD
-from training.distill.teacher import Teacher, classes_of
 from training.files import replace_file, replace_text
 from training.heads.beds import BedMaker
+from training.heads.masks import TeacherMask
 from training.heads.streams import StreamMaker
 from training.heads.targets import WindowColumns, window_targets
-from training.mixtures.augment import set_peak
 from training.mixtures.dataset import in_threads
 from training.streams.evaluate import detection_for
 
 Array = NDArray[np.float32]
 _PER_FILE = 16
-_TEACHER_HOPS = 7
-"""Hops from one window that the teacher hears to the next: they hardly overlap."""
-_TEACHER_PEAK_DB = -5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,43 +59,6 @@ class Views:
         return type(self)(*(getattr(self, each.name)[kept] for each in fields(self)))
 
 
-@dataclass(frozen=True, slots=True)
-class Listener:
-    """A teacher that says where a label may sound in a place that has none."""
-
-    teacher: Teacher
-    labels: Sequence[str]
-    classes: Mapping[str, Sequence[int]] | None
-    """Its classes that mean a label; see `classes_of`."""
-    score: float
-    """From which on it hears one."""
-
-    def hears(self, windows: Sequence[Array], rate: int) -> NDArray[np.bool_]:
-        """(windows, labels) of windows (1, n)."""
-        heard = np.zeros((len(windows), len(self.labels)), bool)
-        limit = np.log(self.score / (1 - self.score))
-        for row, window in zip(heard, windows, strict=True):
-            loud = set_peak(window, _TEACHER_PEAK_DB)
-            logits = self.teacher.run(self.teacher.waveform(loud, rate)).logits
-            if logits is None:
-                continue
-            classes = classes_of(self.labels, logits.shape[1], self.classes)
-            for label, own in enumerate(classes):
-                row[label] = any(logits[0, index] >= limit for index in own)
-        return heard
-
-    def heard(
-        self, samples: Array, spec: ModelSpec, hop_frames: int, windows: int
-    ) -> NDArray[np.bool_]:
-        """(windows, labels) of samples (1, n): in the window or next to it."""
-        chosen = range(0, windows, _TEACHER_HOPS)
-        starts = [window * hop_frames * spec.hop_length for window in chosen]
-        sounds = [samples[:, at : at + spec.window_samples] for at in starts]
-        found = self.hears(sounds, spec.sample_rate)
-        nearest = (np.arange(windows) + _TEACHER_HOPS // 2) // _TEACHER_HOPS
-        return np.asarray(found[nearest.clip(max=len(found) - 1)])
-
-
 class ViewMaker:
     """Makes the streams of a network, and the views of their windows."""
 
@@ -108,7 +67,7 @@ class ViewMaker:
         streams: StreamMaker,
         beds: Sequence[BedMaker],
         classifier: Classifier,
-        listener: Listener | None,
+        mask: TeacherMask | None,
         seconds: float,
         seed: int,
     ) -> None:
@@ -118,12 +77,12 @@ class ViewMaker:
             streams: Of the clips that the network was trained on.
             beds: Beds with the places of each part.
             classifier: The network with a background, on the CPU.
-            listener: None: what sounds in a place is unknown.
+            mask: None: what sounds in a place is unknown.
             seconds: Length of a stream.
             seed: Of all draws.
         """
         self._streams, self._beds, self._seed = streams, beds, seed
-        self._classifier, self._listener = classifier, listener
+        self._classifier, self._mask = classifier, mask
         spec = classifier.spec
         self._length = spec.samples(seconds)
         self._log_mel = LogMel(spec)
@@ -146,10 +105,10 @@ class ViewMaker:
             stream.snr_db, self._classifier.labels, self._columns, windows
         )
         weights = targets.weights
-        if self._listener is not None and stream.bed.has_place:
+        if self._mask is not None and stream.bed.has_place:
             spec = self._classifier.spec
-            heard = self._listener.heard(stream.samples, spec, self._hop, windows)
-            weights = np.where(heard, weights * targets.present, weights)
+            masked = self._mask.windows(stream.samples, spec, self._hop, windows)
+            weights = np.where(masked, weights * targets.present, weights)
         of = part if stream.bed.has_place else NO_FOLD
         return log_mel, {
             "present": targets.present.astype(np.float16),

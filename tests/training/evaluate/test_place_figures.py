@@ -15,7 +15,7 @@ EVENT = StreamResult(
 
 
 def places(networks: int, alarms: int) -> list[StreamResult]:
-    """An hour in two places, each heard by several networks."""
+    """An hour in two places, each masked by several networks."""
     return [
         StreamResult(1800.0, (), (ALARM,) * alarms, name)
         for name in ("street", "park")
@@ -24,11 +24,11 @@ def places(networks: int, alarms: int) -> list[StreamResult]:
 
 
 def figures_of(
-    alone: list[StreamResult], event: StreamResult, **heard: dict[str, float]
+    alone: list[StreamResult], event: StreamResult, **masked: dict[str, float]
 ) -> dict[str, Any]:
     tops = {"siren": {"street": 0.5, "park": 0.2}}
     groups = {"street": "town", "park": "town"}
-    return place_figures(alone, [event], tops, ["siren"], groups, heard)
+    return place_figures(alone, [event], tops, ["siren"], groups, masked)
 
 
 @pytest.mark.parametrize("networks", [1, 2, 5])
