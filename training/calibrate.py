@@ -6,37 +6,43 @@ Needs torch only for labelled clips.
 import json
 import logging
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from math import ceil
 from pathlib import Path
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
 
 from monitor.config.detection import DetectionSettings
 from monitor.model.classifier import Classifier
 from monitor.model.model_file import Model, load_model, write_model
+from monitor.text import duration
 from training.evaluate.recalibrate import (
     LabelThreshold,
     RecallCost,
     background_scores,
-    config_fragment,
+    hardly_detected,
     label_thresholds,
+    lost_curves,
     recall_costs,
     score_streams,
+    shortest_hours,
     with_thresholds,
 )
 from training.evaluate.stored_scores import ScoreQuery, recorded_scores
 from training.files import check_out
 from training.mixtures.material import DataPaths
 from training.progress import Display
-from training.report.tables import WIDE
+from training.report.tables import WIDE, figure_table
 from training.streams.metrics import highest_rate
 
 logger = logging.getLogger(__name__)
 
 _SHORT_HOURS = 1.0
+_ROUNDING = 1.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +85,22 @@ def run_calibration(
             60 * hours,
             24 * highest_rate(0, hours),
         )
-    found = label_thresholds(segments, hours, rate, labels, clips, truth)
+    found = label_thresholds(
+        segments, hours, rate, labels, clips, truth, model.card.thresholds
+    )
     costs: dict[str, RecallCost] = {}
     if budget.events is not None:
         costs = _recall_costs(model, budget.events, detection, found)
+    if lost := hardly_detected(found, costs):
+        logger.warning(
+            "few events of %s, or none, may be detected with the new thresholds, which "
+            "rest on %s of background: give more of it, or allow more false alarms",
+            ", ".join(lost),
+            duration(3600 * hours),
+        )
     if out is not None:
         _warn_of_overrides(detection)
-        write_model(out, replace(model, card=with_thresholds(model.card, found)))
-        Console(stderr=True).print(f"wrote {out}")
+        _write(out, model, found)
     if as_json:
         facts = {
             "hours": hours,
@@ -95,7 +109,7 @@ def run_calibration(
         }
         Console().print_json(json.dumps(facts))
     elif fragment:
-        sys.stdout.write(config_fragment(found, costs))
+        sys.stdout.write(config_fragment(found, rate, costs))
     else:
         _show_thresholds(found, costs, hours, budget)
 
@@ -123,6 +137,18 @@ def _clips(
     evaluator = ClipEvaluator(paths, display.advance, "cpu")
     windows = evaluator.windows(network, folds)
     return per_clip(model_scores(network, windows), windows), windows.truth
+
+
+def _write(out: Path, model: Model, found: list[LabelThreshold]) -> None:
+    card = with_thresholds(model.card, found)
+    if lost := lost_curves(model.card, card):
+        logger.warning(
+            "the new thresholds of %s lie beyond their curves, which are left out of "
+            "the model file: detection.sensitivity cannot move these labels",
+            ", ".join(lost),
+        )
+    write_model(out, replace(model, card=card))
+    Console(stderr=True).print(f"wrote {out}")
 
 
 def _warn_of_overrides(detection: DetectionSettings) -> None:
@@ -154,33 +180,81 @@ def _recall_costs(
     return recall_costs(streams, classifier, detection, thresholds)
 
 
+def expected_total(
+    found: Sequence[LabelThreshold], false_alarms_per_hour: float
+) -> str:
+    """Describe the false alarms of all labels together, and an excess over a budget."""
+    expected = sum(each.threshold.false_alarms_per_hour for each in found)
+    excess = ", more than allowed: some thresholds are at their limit"
+    is_more = expected > _ROUNDING * false_alarms_per_hour
+    return f"expected in total: {rate_text(expected)}" + (excess if is_more else "")
+
+
+def rate_text(per_hour: float) -> str:
+    """Format a rate of false alarms by the day: 0.20, 3.1 or 629 a day."""
+    per_day = 24 * per_hour
+    digits = 2 if per_day < 1 else 1 if per_day < 10 else 0
+    return f"{per_day:.{digits}f} a day"
+
+
+def config_fragment(
+    found: Sequence[LabelThreshold],
+    false_alarms_per_hour: float,
+    costs: Mapping[str, RecallCost] | None = None,
+) -> str:
+    """Format the thresholds as a section of config.yaml, their costs as comments."""
+    total = expected_total(found, false_alarms_per_hour)
+    lines = [f"# False alarms {total}.", "detection:", "  labels:"]
+    for each in found:
+        threshold = each.threshold
+        comment = f"false alarms: {rate_text(threshold.false_alarms_per_hour)}"
+        if threshold.extrapolated:
+            comment += ", extrapolated"
+        if each.is_kept:
+            comment += "; that of the model file"
+        if costs is not None and (cost := costs.get(each.label)) is not None:
+            comment += (
+                f"; misses {cost.missed} of {cost.events} events, before "
+                f"{cost.missed_before}"
+            )
+        lines.append(f"    # {comment}")
+        # A label may need quotes, as "no" and "a: b" do.
+        key = yaml.safe_dump({each.label: 0}, allow_unicode=True, width=1000)[:-4]
+        lines.append(
+            f"    {key}: {{onset_threshold: {round(threshold.onset, 4)}, "
+            f"offset_threshold: {round(threshold.offset, 4)}}}"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def _show_thresholds(
     found: list[LabelThreshold],
     costs: dict[str, RecallCost],
     hours: float,
     budget: Budget,
 ) -> None:
-    allowed = 24 * budget.false_alarms_per_hour
+    rate = budget.false_alarms_per_hour
     WIDE.print(
-        f"{hours:.2f} hours of background, at most {allowed:g} false alarms a day over "
-        "all labels"
+        f"{hours:.2f} hours of background, at most {24 * rate:g} false alarms a day "
+        "over all labels"
     )
-    table = Table(
-        *("label", "onset", "offset", "a day", "at most (95 %)", "recall"),
+    table = figure_table(
+        WIDE,
+        *("label", "onset", "offset", "false alarms", "at most (95 %)", "recall"),
         *(("missed", "before") if costs else ()),
     )
     for each in found:
-        rate = f"{24 * each.threshold.false_alarms_per_hour:.2f}"
+        expected = rate_text(each.threshold.false_alarms_per_hour)
         if each.threshold.extrapolated:
-            rate += " extrapolated"
+            expected += ", extrapolated"
         cost = costs.get(each.label)
         table.add_row(
             each.label,
-            f"{each.threshold.onset:.3f}",
+            f"{each.threshold.onset:.3f}" + (" kept" if each.is_kept else ""),
             f"{each.threshold.offset:.3f}",
-            rate,
-            f"{24 * each.rate_at_most:.1f}",
-            "" if each.recall is None else f"{100 * each.recall:.0f} %",
+            expected,
+            rate_text(each.rate_at_most),
+            _recall_text(each),
             *(
                 (f"{cost.missed} of {cost.events}", str(cost.missed_before))
                 if cost is not None
@@ -188,14 +262,34 @@ def _show_thresholds(
             ),
         )
     WIDE.print(table)
-    expected = 24 * sum(each.threshold.false_alarms_per_hour for each in found)
-    excess = ", more than allowed: some thresholds are at their limit"
-    WIDE.print(
-        f"expected in total: {expected:.2f} a day"
-        + (excess if expected > 1.01 * allowed else "")
-    )
+    WIDE.print(expected_total(found, rate))
+    for note in _notes(found, rate):
+        WIDE.print(note)
+
+
+def _recall_text(each: LabelThreshold) -> str:
+    if each.recall is not None:
+        return f"{100 * each.recall:.0f} %"
+    if each.reported_recall is None:
+        return ""
+    sign = {None: "", "above": "< ", "below": "> "}[each.beyond_curve]
+    return f"{sign}{100 * each.reported_recall:.0f} %"
+
+
+def _notes(found: list[LabelThreshold], false_alarms_per_hour: float) -> Iterator[str]:
     if any(each.threshold.extrapolated for each in found):
-        WIDE.print(
+        yield (
             "Extrapolated rates are lower than a background of this length can show; "
             "only the limit beside them is certain."
+        )
+    if any(each.is_kept for each in found):
+        hours = ceil(shortest_hours(false_alarms_per_hour))
+        yield (
+            "Thresholds that are kept are those of the model file: only a background "
+            f"of {hours} hours or more can justify lower ones."
+        )
+    if any(each.recall is None and each.reported_recall is not None for each in found):
+        yield (
+            "The recall is that of the model's report, of events 12 to 20 dB above the "
+            "background; --data and --events measure it."
         )

@@ -28,13 +28,15 @@ HELP = """Set the thresholds of a model for a number of false alarms a day.
 Needs recordings of the place in which none of the labels sounds
 (--background), or the scores that the monitor of --config has stored there
 (--store).  Hours are good, a night is better.  Rates that they are too short
-to show are extrapolated, and marked so.
+to show are extrapolated, and marked so.  A threshold of the model file is
+lowered only if they last 3 / N days: 36 hours for two false alarms a day.
 
 The cost is printed beside: with --events the true events in streams that are
 missed, before and after; with --data the share of labelled recordings that
-still reach the threshold.  With --data the budget is divided so that most of
-these are detected; without it every label gets an equal share.  The other
-rules of detection are those of --config.
+still reach the threshold; without, the share of events that the report of the
+model states there, 12 to 20 dB above the background.  With --data the budget
+is divided so that most of these are detected; without it every label gets an
+equal share.  The other rules of detection are those of --config.
 
 Examples, for two false alarms a day:
   sound-monitor calibrate --false-alarms-per-day 2 --background nights

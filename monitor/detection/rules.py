@@ -107,7 +107,11 @@ PRESETS: Mapping[str, Preset] = {"impulsive": IMPULSIVE, "lasting": LASTING}
 IMPULSIVE_LABELS = frozenset({"gun_shot", "dog_bark", "car_horn"})
 
 
-_WITHOUT_CURVE = "set onset_threshold for such a label, or train a model with --places"
+_WITHOUT_CURVE = (
+    "set onset_threshold for such a label, or take a model file that has its curve: "
+    "'train --places' measures curves, and 'calibrate' leaves out those that its "
+    "thresholds lie beyond"
+)
 
 
 def resolve_rules(

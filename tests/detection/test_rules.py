@@ -150,7 +150,11 @@ def test_a_fixed_offset_threshold_above_the_moved_one_is_rejected():
         curved(0.5, sensitivity=1, offset_threshold=0.5)
 
 
-CURE = "set onset_threshold for such a label, or train a model with --places"
+CURE = (
+    "set onset_threshold for such a label, or take a model file that has its curve: "
+    "'train --places' measures curves, and 'calibrate' leaves out those that its "
+    "thresholds lie beyond"
+)
 
 
 @pytest.mark.parametrize(

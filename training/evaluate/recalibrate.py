@@ -5,12 +5,12 @@ The recall cost of thresholds is the true events that the monitor no longer dete
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from monitor.config.detection import DetectionSettings
@@ -33,7 +33,7 @@ from training.evaluate.ambience import (
     score_stream,
     segment_seconds,
 )
-from training.evaluate.thresholds import Threshold, thresholds_for
+from training.evaluate.thresholds import HIGHEST_ONSET, Threshold, thresholds_for
 from training.streams.evaluate import (
     detected_events,
     file_blocks,
@@ -51,6 +51,9 @@ logger = logging.getLogger(__name__)
 
 Array = NDArray[np.float32]
 
+_HARDLY = 0.1
+"""Share of the events detected below which a label is as good as not detected."""
+
 
 @dataclass(frozen=True, slots=True)
 class LabelThreshold:
@@ -64,6 +67,14 @@ class LabelThreshold:
     """Upper limit of the false alarms an hour, with 95 % confidence."""
     recall: float | None
     """Share of the label's clips that reach it; None: there are no clips."""
+    is_kept: bool = False
+    """It is that of the model file: the background is too short to justify a lower."""
+    reported_recall: float | None = None
+    """Share of the events 12 to 20 dB above the background that are detected, by the
+    curve in the model file; beyond the curve, that at its nearer end.  None: there is
+    no curve, or it had no such events."""
+    beyond_curve: Literal["above", "below"] | None = None
+    """The end of the curve that the threshold lies beyond."""
 
 
 def _scorer(classifier: Classifier, hop_frames: int) -> Score:
@@ -132,8 +143,12 @@ def label_thresholds(
     labels: Sequence[str],
     clips: Array | None,
     truth: NDArray[np.intp] | None,
+    shipped: Mapping[str, Thresholds] | None = None,
 ) -> list[LabelThreshold]:
     """Find thresholds for a budget, with their false alarms and their recall.
+
+    No threshold of the model file is lowered unless the background is as long as
+    `shortest_hours`: silence for a few minutes says nothing of a rate of two a day.
 
     Args:
         segments: (segments, labels), highest scores of a background.
@@ -143,11 +158,21 @@ def label_thresholds(
         clips: (clips, labels), scores of labelled clips, which decide how the budget is
             divided; None: there are none, and all labels get an equal share.
         truth: (clips,), index of the label of each.
+        shipped: Thresholds of the model file, by label.
     """
+    before = shipped or {}
     own: list[Array] = []
     if clips is not None and truth is not None:
         own = [clips[truth == index, index] for index in range(len(labels))]
     found = thresholds_for(segments, hours, false_alarms_per_hour, own)
+    kept: set[str] = set()
+    if hours < shortest_hours(false_alarms_per_hour):
+        kept = {
+            label
+            for label, threshold in zip(labels, found, strict=True)
+            if label in before and before[label].onset > threshold.onset
+        }
+        found = _with_kept(segments, hours, labels, found, before, kept)
     result = []
     for index, (label, threshold) in enumerate(zip(labels, found, strict=True)):
         counted = int((segments[:, index] >= threshold.onset).sum())
@@ -155,8 +180,55 @@ def label_thresholds(
         if own and len(own[index]):
             recall = float((own[index] >= threshold.onset).mean())
         most = highest_rate(counted, hours)
-        result.append(LabelThreshold(label, threshold, counted, most, recall))
+        each = LabelThreshold(
+            label, threshold, counted, most, recall, is_kept=label in kept
+        )
+        result.append(_with_reported_recall(each, before.get(label)))
     return result
+
+
+def shortest_hours(false_alarms_per_hour: float) -> float:
+    """Length of a background that can show a rate: with none in it, 3 / rate."""
+    return highest_rate(0, 1) / false_alarms_per_hour
+
+
+def _with_kept(
+    segments: Array,
+    hours: float,
+    labels: Sequence[str],
+    found: Sequence[Threshold],
+    before: Mapping[str, Thresholds],
+    kept: set[str],
+) -> list[Threshold]:
+    """Put the thresholds of the model file in place of some, with their rates."""
+    onsets = [
+        before[label].onset if label in kept else threshold.onset
+        for label, threshold in zip(labels, found, strict=True)
+    ]
+    # With no budget at all, each threshold is the highest that is allowed.
+    rated = thresholds_for(segments, hours, 0.0, highest_onset=onsets)
+    return [
+        replace(own, onset=before[label].onset, offset=before[label].offset)
+        if label in kept
+        else threshold
+        for label, threshold, own in zip(labels, found, rated, strict=True)
+    ]
+
+
+def _with_reported_recall(
+    each: LabelThreshold, before: Thresholds | None
+) -> LabelThreshold:
+    if before is None or not before.curve:
+        return each
+    strictest, loosest = before.curve[0], before.curve[-1]
+    onset = each.threshold.onset
+    if (point := before.expected_at(onset)) is not None:
+        return replace(each, reported_recall=point.detected_near)
+    if onset > strictest.onset:
+        share = strictest.detected_near
+        return replace(each, reported_recall=share, beyond_curve="above")
+    share = loosest.detected_near
+    return replace(each, reported_recall=share, beyond_curve="below")
 
 
 def with_thresholds(card: ModelCard, found: Sequence[LabelThreshold]) -> ModelCard:
@@ -169,6 +241,15 @@ def with_thresholds(card: ModelCard, found: Sequence[LabelThreshold]) -> ModelCa
         curve = card.thresholds[label].curve_through(thresholds[label].onset)
         thresholds[label] = thresholds[label].model_copy(update={"curve": curve})
     return card.model_copy(update={"thresholds": thresholds})
+
+
+def lost_curves(before: ModelCard, after: ModelCard) -> list[str]:
+    """Return the labels whose curve a change of their thresholds has left out."""
+    return [
+        label
+        for label, own in before.thresholds.items()
+        if own.curve and not after.thresholds[label].curve
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,26 +345,23 @@ def recall_costs(
     }
 
 
-def config_fragment(
-    found: Sequence[LabelThreshold], costs: Mapping[str, RecallCost] | None = None
-) -> str:
-    """Format the thresholds as a section of config.yaml, their costs as comments."""
-    lines = ["detection:", "  labels:"]
-    for each in found:
-        threshold = each.threshold
-        # A label may need quotes, as "no" and "a: b" do.
-        key = yaml.safe_dump({each.label: 0}, allow_unicode=True, width=1000)[:-4]
-        lines.append(
-            f"    {key}: {{onset_threshold: {threshold.onset}, "
-            f"offset_threshold: {threshold.offset}}}"
-        )
-        comment = f"{24 * threshold.false_alarms_per_hour:.2g} false alarms a day"
-        if threshold.extrapolated:
-            comment += ", extrapolated"
-        if costs is not None and (cost := costs.get(each.label)) is not None:
-            comment += (
-                f"; misses {cost.missed} of {cost.events} events, before "
-                f"{cost.missed_before}"
-            )
-        lines.append(f"    # {comment}")
-    return "\n".join(lines) + "\n"
+def hardly_detected(
+    found: Sequence[LabelThreshold], costs: Mapping[str, RecallCost]
+) -> list[str]:
+    """Return the labels of which hardly an event is detected, as far as is known.
+
+    What was measured now counts before the curve in the model file.
+    """
+    return [each.label for each in found if _is_lost(each, costs.get(each.label))]
+
+
+def _is_lost(each: LabelThreshold, cost: RecallCost | None) -> bool:
+    if cost is not None:
+        return 1 - cost.missed / cost.events < _HARDLY
+    if each.recall is not None:
+        return each.recall < _HARDLY
+    if each.beyond_curve == "above":
+        return True
+    if each.reported_recall is not None:
+        return each.reported_recall < _HARDLY
+    return each.threshold.onset >= HIGHEST_ONSET

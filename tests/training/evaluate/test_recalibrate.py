@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,14 @@ from monitor.model.thresholds import Thresholds
 from monitor.model.trained import TrainedModel, load_model, save_model
 from tests.support.curves import thresholds_on_curve
 from tests.support.recordings import LABELS, RATE, SMALL_SPEC, write_folders
+from training.calibrate import config_fragment
 from training.evaluate.ambience import highest_of_segments
 from training.evaluate.recalibrate import (
     LabelThreshold,
-    config_fragment,
+    RecallCost,
+    hardly_detected,
     label_thresholds,
+    shortest_hours,
     with_thresholds,
 )
 from training.evaluate.thresholds import Threshold
@@ -147,10 +151,103 @@ def test_a_stricter_budget_costs_more_recall() -> None:
     assert recalls[0] > recalls[-1]
 
 
+def found_on_curve(onset: float, hours: float = 0.2) -> LabelThreshold:
+    """What a background that reaches a score of `onset` gives, for one a day."""
+    shipped = {"buzz": thresholds_on_curve((0.9,) * 5 + (0.7,) + (0.5,) * 5)}
+    r = np.random.default_rng(0)
+    background = (onset * r.random((400, 1))).astype(np.float32)
+    (found,) = label_thresholds(
+        background, hours, 1 / 24, ("buzz",), None, None, shipped
+    )
+    return found
+
+
+def test_a_short_background_does_not_lower_a_threshold() -> None:
+    short = found_on_curve(0.05)
+    assert short.is_kept
+    assert (short.threshold.onset, short.threshold.offset) == (0.7, 0.35)
+    assert short.threshold.extrapolated
+    assert 0 < short.threshold.false_alarms_per_hour < 1 / 24
+    long = found_on_curve(0.05, hours=80)
+    assert not long.is_kept
+    assert long.threshold.onset < 0.5
+    assert 71 < shortest_hours(1 / 24) < 73
+
+
+def test_the_recall_without_recordings_is_that_of_the_curve() -> None:
+    kept = found_on_curve(0.05)
+    assert kept.beyond_curve is None
+    assert kept.reported_recall == pytest.approx(0.75)
+    above = found_on_curve(0.95)
+    assert (above.beyond_curve, above.reported_recall) == ("above", 0.5)
+    below = found_on_curve(0.05, hours=80)
+    assert (below.beyond_curve, below.reported_recall) == ("below", 1.0)
+
+
+def test_labels_that_are_hardly_detected_are_found() -> None:
+    kept, above = found_on_curve(0.05), found_on_curve(0.95)
+    assert hardly_detected([kept, above], {}) == ["buzz"]
+    assert hardly_detected([kept], {}) == []
+    # What was measured now counts before the report of the model.
+    assert hardly_detected([above], {"buzz": RecallCost(20, 1, 4)}) == []
+    assert hardly_detected([kept], {"buzz": RecallCost(20, 1, 19)}) == ["buzz"]
+    assert hardly_detected([replace(above, recall=0.5)], {}) == []
+
+
+def test_a_cost_and_the_loss_of_curves_are_said(
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = load_model(folder / "in.safetensors")
+    low = thresholds_on_curve([0.011 - 0.001 * n for n in range(11)])
+    high = thresholds_on_curve([0.999 - 0.001 * n for n in range(11)])
+    thresholds = dict(zip(LABELS, (low, high, high), strict=True))
+    card = model.card.model_copy(update={"thresholds": thresholds})
+    curved = tmp_path / "curved.safetensors"
+    save_model(curved, replace(model, card=card))
+    out = tmp_path / "out.safetensors"
+    assert calibrate(folder, "2", "--model", str(curved), "--out", str(out)) == 0
+    first, second, _ = LABELS
+    assert f"few events of {first}, or none, may be detected" in caplog.text
+    assert f"the new thresholds of {first} lie beyond their curves" in caplog.text
+    assert load_model(out).card.thresholds[first].curve == ()
+    assert load_model(out).card.thresholds[second] == high.model_copy(
+        update=load_model(out)
+        .card.thresholds[second]
+        .model_dump(include={"false_alarms_per_hour"})
+    )
+    printed = capsys.readouterr().out
+    assert "< 50 %" in printed
+    assert "75 %" in printed
+    assert "a background of 36 hours or more" in printed
+    assert "12 to 20 dB above the background" in printed
+    assert not set("│┃━") & set(printed)
+
+
+def test_a_fragment_has_the_facts_of_a_label_above_it() -> None:
+    found = [
+        LabelThreshold(label, Threshold(0.5, 0.3, rate, False), 0, 1.0, None)
+        for label, rate in (("bark", 18.4), ("horn", 0.02))
+    ]
+    lines = config_fragment(found, 1.0).splitlines()
+    assert lines == [
+        "# False alarms expected in total: 442 a day, more than allowed: some "
+        "thresholds are at their limit.",
+        "detection:",
+        "  labels:",
+        "    # false alarms: 442 a day",
+        "    bark: {onset_threshold: 0.5, offset_threshold: 0.3}",
+        "    # false alarms: 0.48 a day",
+        "    horn: {onset_threshold: 0.5, offset_threshold: 0.3}",
+    ]
+
+
 @pytest.mark.parametrize("label", ["no", "3", "a: b # c", '"x', "Türe (zu)", "犬", "-"])
 def test_a_fragment_is_yaml_whatever_the_label_is(label: str) -> None:
     found = LabelThreshold(label, Threshold(0.5, 0.3, 0.1, False), 0, 1.0, None)
-    read = read_yaml(config_fragment([found]), "fragment").data
+    read = read_yaml(config_fragment([found], 1.0), "fragment").data
     assert list(read["detection"]["labels"]) == [label]
 
 
