@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from monitor.errors import DatasetError
+from monitor.text import counted
 from training.config import SplitKind
 from training.data.manifest import NO_FOLD, Clip, Manifest
 
@@ -49,8 +50,8 @@ def assign_folds(
         units[unit].append(index)
     if len(units) < count:
         raise DatasetError(
-            f"{len(units)} recordings cannot be dealt into {count} folds; add "
-            "recordings or ask for fewer folds"
+            f"{counted(len(units), 'recording')} cannot be dealt into {count} folds; "
+            "add recordings, or choose fewer with 'train --folds'"
         )
     fold_of = _deal(manifest.clips, _dealt(manifest, units, count), count, seed)
     clips = tuple(

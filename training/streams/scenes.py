@@ -263,7 +263,7 @@ class Folds:
 def gather_scenes(
     paths: DataPaths, folds: Folds, settings: SceneSettings, advance: Advance
 ) -> SceneMaker:
-    """Find the recordings for streams.
+    """Find the recordings for streams; those without folds get some if any is chosen.
 
     Raises:
         DatasetError: There is nothing usable, or no such fold.
@@ -272,12 +272,16 @@ def gather_scenes(
     events, backgrounds = SceneClips(), SceneClips()
     labels: tuple[str, ...] = ()
     if settings.events_per_minute > 0:
-        material = gather(replace(paths, negatives=()), training, advance)
+        material = gather(
+            replace(paths, negatives=()), training, advance, bool(folds.clips)
+        )
         manifest = material.manifest
         clips = foreground_clips(manifest.of_folds(folds.clips, "recordings"))
         events, labels = SceneClips(clips, material.store), manifest.labels
     if paths.negatives:
-        negatives, store = gather_negatives(paths, training, advance)
+        negatives, store = gather_negatives(
+            paths, training, advance, bool(folds.negatives)
+        )
         backgrounds = SceneClips(
             negatives.of_folds(folds.negatives, "negatives"), store
         )

@@ -4,10 +4,12 @@ import json
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from monitor.commands.app import run_command_line
-from tests.support.recordings import LABELS, write_folders, write_negatives
+from tests.support.recordings import LABELS, RATE, write_folders, write_negatives
 from training.data.recordings import find_streams
 from training.streams.evaluate import read_annotation
 
@@ -51,6 +53,22 @@ def test_ambience_needs_no_labelled_recordings(folder: Path) -> None:
     facts = json.loads((folder / "ambience" / "scenes.json").read_text())
     assert facts["events"]["clips"] == 0
     assert facts["backgrounds"]["minutes"] == pytest.approx(6 * 2 / 60, abs=0.01)
+
+
+def test_few_recordings_are_enough_where_no_folds_are_chosen(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_folders(tmp_path / "data", groups=1, slices=1)
+    (tmp_path / "noises").mkdir()
+    samples = np.random.default_rng(0).normal(0, 0.1, 2 * RATE)
+    soundfile.write(tmp_path / "noises" / "one.wav", samples, RATE)
+    assert scenes(tmp_path, "few", str(tmp_path / "data")) == 0
+    facts = json.loads((tmp_path / "few" / "scenes.json").read_text())
+    assert facts["backgrounds"]["recordings"] == 1
+    assert facts["events"]["recordings"] == len(LABELS)
+    words = (str(tmp_path / "data"), "--negatives-folds", "1")
+    assert scenes(tmp_path, "none", *words) == 1
+    assert "1 recording cannot be dealt into 5 folds" in capsys.readouterr().err
 
 
 def test_missing_material_is_one_sentence(
