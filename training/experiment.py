@@ -43,7 +43,12 @@ from training.mixtures.dataset import (
     learn_statistics,
 )
 from training.mixtures.material import gather
-from training.preflight import check_material, check_model_file, check_places
+from training.preflight import (
+    check_material,
+    check_model_file,
+    check_places,
+    load_teacher,
+)
 from training.profile import timed
 from training.progress import Display
 from training.streams.evaluate import (
@@ -73,8 +78,10 @@ class Experiment:
         self.display = display
         self.stop = stop
         self.distributed = distributed
+        self._cure = "begin again"
         build_network(settings.preset, settings.spec, 1)  # fail before the work
         check_places(job.paths, settings, job.cross_validate)
+        teacher = load_teacher(job.teacher, settings)
         self.folder = RunFolder(job.run, distributed.is_main)
         self.folder.check(settings, job.resume)
         with distributed.main_process_first():
@@ -87,14 +94,16 @@ class Experiment:
                 job.out, settings, self.labels, self.card, self.material.places
             )
         self.folder.begin(settings, self.material.facts())
+        self._cure = "--resume continues"
         self.evaluator = Evaluator(self.material, settings, job.device, self.advance)
-        if job.teacher is not None:
-            self.distillation = self._begin_distillation(job.teacher)
+        if teacher is not None:
+            self.distillation = self._begin_distillation(teacher)
 
     def advance(self, what: str, done: int, total: int) -> None:
         """Show the progress of a work; stop in the middle where that is asked for."""
         if self.stop.is_set():
-            raise InterruptedTrainingError(f"stopped while {what}; begin again")
+            raise InterruptedTrainingError(f"stopped while {what}; {self._cure}")
+        self.display.announce(what)
         self.display.advance(what, done, total)
 
     def run(self) -> ModelCard | None:
@@ -215,10 +224,9 @@ class Experiment:
             self.job.tensorboard,
         )
 
-    def _begin_distillation(self, path: Path) -> Distillation:
+    def _begin_distillation(self, teacher: Teacher) -> Distillation:
         """Build or find the target cache: mixtures with outputs of the teacher."""
         settings, job = self.settings, self.job
-        teacher = Teacher(path, settings.teacher.sample_rate)
         everything = range(len(self.material.manifest.clips))
         without = settings.negatives_test_folds
         with timed("target cache"), self.distributed.main_process_first():

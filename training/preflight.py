@@ -17,8 +17,9 @@ from monitor.model.thresholds import CURVE_POINTS, CurvePoint, Thresholds
 from monitor.model.trained import TrainedModel, load_model, save_model
 from training.config import WITH_BACKGROUND, TrainingSettings
 from training.data.manifest import NO_FOLD, Manifest
-from training.data.places import Places
+from training.data.places import Places, find_places
 from training.data.splits import Split, split
+from training.distill.teacher import Teacher
 from training.evaluate.metrics import clip_figures
 from training.evaluate.out_of_fold import Calibration
 from training.evaluate.thresholds import Threshold
@@ -105,6 +106,7 @@ def check_places(
 
     Raises:
         UsageError: It cannot.
+        DatasetError: As `find_places`.
     """
     if settings.spec.background is not None:
         raise UsageError("spec.background: comes with --places; leave it out")
@@ -127,6 +129,25 @@ def check_places(
             "--places needs a test, whose events set the thresholds: give "
             "--cross-validate or --test-folds"
         )
+    find_places(paths.places, paths.place_pattern)
+
+
+def load_teacher(path: Path | None, settings: TrainingSettings) -> Teacher | None:
+    """Load the teacher, or warn of a network that should have one.
+
+    Raises:
+        UsageError: It cannot be loaded.
+    """
+    if path is not None:
+        return Teacher(path, settings.teacher.sample_rate)
+    if settings.preset in WITH_BACKGROUND:
+        logger.warning(
+            "without --teacher, the network %s begins with random weights, and has %d "
+            "epochs to learn from the labels alone: give a teacher, or more epochs",
+            settings.preset,
+            settings.optimiser.epochs,
+        )
+    return None
 
 
 def check_material(

@@ -1,4 +1,4 @@
-"""Progress of a run: bars on a terminal, and a log line an epoch."""
+"""Progress of a run: bars on a terminal, lines of the log elsewhere."""
 
 import logging
 import time
@@ -70,6 +70,7 @@ class Display:
             transient=True,
         )
         self._tasks: dict[str, TaskID] = {}
+        self._announced: set[tuple[str, str]] = set()
         self.title = "training"
         self._last_epoch = time.monotonic()
 
@@ -89,6 +90,13 @@ class Display:
         if done >= total:
             self._bars.remove_task(task)
             del self._tasks[what]
+
+    def announce(self, what: str) -> None:
+        """Log once that a work of this title began, where no bar shows it."""
+        work = (self.title, what)
+        if self._bars.disable and work not in self._announced:
+            self._announced.add(work)
+            logger.info("%s: %s", *work)
 
     def begin(self) -> None:
         """Begin to count the time of an epoch."""

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 import yaml
+from rich.console import Console
 
 from monitor.commands.app import run_command_line
 from monitor.config.detection import DetectionSettings
@@ -26,6 +28,12 @@ from tests.support.recordings import (
     write_folders,
     write_negatives,
 )
+from training.checkpoint import InterruptedTrainingError
+from training.config import training_settings
+from training.experiment import Experiment
+from training.job import Job
+from training.mixtures.material import DataPaths
+from training.progress import Display
 from training.streams.evaluate import detect_events
 
 SETTINGS = {
@@ -191,8 +199,9 @@ def test_the_events_of_scenes_are_evaluated(
         (["--test-folds", "one"], 2, "'one' is not a list of numbers"),
         (["--test-folds", "9"], 1, "no fold 9"),
         (["--preset", "huge"], 2, "'huge' is not a network"),
-        (["--negatives", "nowhere"], 1, "nowhere: no such folder"),
-        (["--places", "nowhere"], 1, "nowhere: no such folder of places"),
+        (["--negatives", "nowhere"], 2, "nowhere: no such folder"),
+        (["--places", "nowhere"], 2, "nowhere: no such folder of places"),
+        (["--teacher", "nowhere"], 2, "--teacher: nowhere: there is no such file"),
         (["--place-pattern", "x"], 2, "--place-pattern needs --places"),
     ],
 )
@@ -205,6 +214,27 @@ def test_a_wrong_option_is_one_sentence(
 ) -> None:
     assert train(folder, "wrong", *words) == code
     assert said in capsys.readouterr().err
+
+
+def test_a_training_that_was_stopped_says_what_continues_it(
+    folder: Path, tmp_path: Path
+) -> None:
+    job = Job(
+        DataPaths(folder / "data", folder / "cache"),
+        tmp_path / "m.safetensors",
+        tmp_path / "run",
+    )
+    settings = training_settings(SETTINGS, origin="test")
+    stop, display = threading.Event(), Display(Console(quiet=True))
+    stop.set()
+    empty = replace(job, paths=replace(job.paths, cache=tmp_path / "cache"))
+    with pytest.raises(InterruptedTrainingError, match="recordings; begin again"):
+        Experiment(empty, settings, display, stop)
+    stop.clear()
+    experiment = Experiment(job, settings, display, stop)
+    stop.set()
+    with pytest.raises(InterruptedTrainingError, match="streams; --resume continues"):
+        experiment.advance("making streams", 1, 8)
 
 
 def test_a_model_that_does_not_know_a_label_is_not_tested_on_it(

@@ -17,7 +17,12 @@ from training.data.places import Places
 from training.evaluate.out_of_fold import Calibration
 from training.files import check_out
 from training.mixtures.material import DataPaths, Material
-from training.preflight import check_material, check_model_file, check_places
+from training.preflight import (
+    check_material,
+    check_model_file,
+    check_places,
+    load_teacher,
+)
 
 
 def settings_of(**changes: Any) -> TrainingSettings:
@@ -67,6 +72,30 @@ def test_places_that_no_network_could_learn_from_are_refused(
     with pytest.raises(UsageError, match=rule):
         check_places(paths, settings, cross_validate)
     check_places(replace(paths, places=()), settings, cross_validate)
+
+
+def test_a_teacher_is_missed_where_the_network_needs_one(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert load_teacher(None, settings_of()) is None
+    assert not caplog.records
+    assert load_teacher(None, settings_of(preset="mobile")) is None
+    assert "the network mobile begins with random weights" in caplog.text
+
+
+def test_a_path_without_places_and_a_pattern_are_refused_before_the_work(
+    tmp_path: Path,
+) -> None:
+    paths = DataPaths(
+        tmp_path / "d", tmp_path / "c", (tmp_path / "n",), places=(tmp_path,)
+    )
+    settings = settings_of(preset="mobile")
+    with pytest.raises(DatasetError, match="names no recording"):
+        check_places(paths, settings, True)
+    (tmp_path / "one.wav").touch()
+    check_places(paths, settings, True)
+    with pytest.raises(UsageError, match="is not a regular expression"):
+        check_places(replace(paths, place_pattern="("), settings, True)
 
 
 def card_of(labels: tuple[str, ...], licence: str = "") -> Any:

@@ -1,11 +1,31 @@
 """An epoch is a line of the log."""
 
+import io
 import logging
 
 import pytest
 from rich.console import Console
 
 from training.progress import Display, EpochReport
+
+
+def test_a_work_is_announced_once_where_no_bar_shows_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    for is_terminal in (True, False):
+        console = Console(file=io.StringIO(), force_terminal=is_terminal)
+        display = Display(console)
+        for title in ("heads of fold1", "heads of fold2"):
+            display.title = title
+            display.announce("making streams")
+            display.announce("making streams")
+        count = 0 if is_terminal else 2
+        assert len(caplog.records) == count
+    assert caplog.messages == [
+        "heads of fold1: making streams",
+        "heads of fold2: making streams",
+    ]
 
 
 def test_a_line_of_the_log_has_no_figure_twice(

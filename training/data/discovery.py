@@ -3,11 +3,12 @@
 import os
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from monitor.errors import DatasetError, UsageError
+from monitor.text import counted
 from training.data.manifest import (
     NO_FOLD,
     Clip,
@@ -54,17 +55,18 @@ def reject_unusable(
     """Reject folders without any recording, before slow libraries are imported.
 
     Raises:
-        DatasetError: As `read_manifest`, `read_negatives` and `read_places`.
+        UsageError: There is no such folder.
+        DatasetError: As `read_manifest`.
     """
     files = (Path(name) for _, _, names in os.walk(data) for name in names)
     is_used = (file.suffix.lower() in AUDIO_SUFFIXES for file in files)
     if not (data.is_file() or any(is_used)):
         read_manifest(data)
     for folder in negatives:
-        check_folder(folder, "negatives")
+        check_folder(folder, "negatives (--negatives)")
     for path in places:
         if not path.is_file():
-            check_folder(path, "places")
+            check_folder(path, "places (--places)")
 
 
 def read_manifest(
@@ -87,7 +89,8 @@ def read_manifest(
 
     Raises:
         DatasetError: There is nothing usable, or a table breaks a rule.
-        UsageError: A label cannot be one, or folders may mean one thing or another.
+        UsageError: There is no such folder or table, a pattern is none, a label cannot
+            be one, or folders may mean one thing or another.
     """
     data = Path(data)
     if (table := _urbansound_table(data)) is not None:
@@ -97,9 +100,10 @@ def read_manifest(
     elif data.is_dir():
         manifest = _from_folders(data, label_pattern, group_pattern)
     else:
-        raise DatasetError(f"{data}: no such folder or table of recordings")
+        raise UsageError(f"{data}: no such folder or table of recordings")
     unused = _pattern_notes(manifest, data, label_pattern, group_pattern)
-    manifest = replace(manifest, notes=(*manifest.notes, *unused))
+    notes = (*manifest.notes, *unused)
+    manifest = replace(manifest, notes=notes, origin=str(data))
     return check_files(manifest, set() if seen is None else seen)
 
 
@@ -110,10 +114,18 @@ def _pattern_notes(
     if label_pattern is not None and not data.is_dir():
         yield "--label-pattern is not used: the table has the labels"
     if group_pattern is not None:
-        names = [clip.path.name for clip in manifest.clips]
-        alone = sum(find_in_name(group_pattern, name) is None for name in names)
-        if alone:
-            yield f"--group-pattern finds nothing in {alone} of {len(names)} names"
+        yield from unmatched_notes("--group-pattern", group_pattern, manifest.clips)
+
+
+def unmatched_notes(option: str, pattern: str, clips: Iterable[Clip]) -> Iterator[str]:
+    """Say in how many names the pattern of an option finds nothing, if in any.
+
+    Raises:
+        UsageError: As `find_in_name`.
+    """
+    names = [clip.path.name for clip in clips]
+    if alone := sum(find_in_name(pattern, name) is None for name in names):
+        yield f"{option} finds nothing in {alone} of {counted(len(names), 'name')}"
 
 
 def read_negatives(folders: Sequence[Path], seen: set[bytes] | None = None) -> Manifest:
@@ -135,7 +147,8 @@ def read_negatives(folders: Sequence[Path], seen: set[bytes] | None = None) -> M
                 group, fold = match["group"], int(match["fold"])
             clips.append(Clip(path, None, group, fold))
     has_folds = bool(clips) and all(clip.fold != NO_FOLD for clip in clips)
-    manifest = Manifest((), tuple(clips), tuple(left_out), has_folds)
+    origin = f"--negatives {', '.join(map(str, folders))}"
+    manifest = Manifest((), tuple(clips), tuple(left_out), has_folds, origin=origin)
     return check_files(manifest, set() if seen is None else seen)
 
 
@@ -330,12 +343,12 @@ def find_in_name(pattern: str, name: str) -> str | None:
     """Return the first group of what a pattern finds in a name, or the whole of it.
 
     Raises:
-        DatasetError: It is not a regular expression.
+        UsageError: It is not a regular expression.
     """
     try:
         match = re.search(pattern, name)
     except re.error as error:
-        raise DatasetError(
+        raise UsageError(
             f"pattern {pattern!r} is not a regular expression: {error}"
         ) from None
     if match is None:

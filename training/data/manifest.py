@@ -60,6 +60,8 @@ class Manifest:
     licence: str = "not stated"
     notes: tuple[str, ...] = ()
     """How the data was read, where that is not plain; for the summary."""
+    origin: str = ""
+    """Option and path, for messages; empty: not stated."""
 
     @property
     def folds(self) -> tuple[int, ...]:
@@ -99,11 +101,16 @@ class Manifest:
         }
 
     def summary(self, what: str) -> Iterator[str]:
-        """Describe in lines what is used, how it was read, and what is left out."""
+        """Describe in lines what is used, how it was read, and what is left out.
+
+        Args:
+            what: Noun for one group of the clips.
+        """
         folds = ", ".join(str(fold) for fold in self.folds)
-        groups = len({clip.group for clip in self.clips})
-        yield f"{len(self.clips)} clips of {groups} {what}, " + (
-            f"in folds {folds}" if folds else "in no folds"
+        fold = "fold" if len(self.folds) == 1 else "folds"
+        groups = counted(len({clip.group for clip in self.clips}), what)
+        yield f"{counted(len(self.clips), 'clip')} of {groups}, " + (
+            f"in {fold} {folds}" if folds else "in no folds"
         )
         if self.labels:
             count = Counter(clip.label for clip in self.clips)
@@ -150,13 +157,16 @@ class Manifest:
         why = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
         first = f"; the first: {self.left_out[0].path}" if self.left_out else ""
         why = f"({why or 'no files'}{first})"
+        where = f"{self.origin}: " if self.origin else ""
         if not self.clips:
             notes = "".join(f"; {note}" for note in self.notes)
-            raise DatasetError(f"no usable recording was found {why}{notes}")
+            raise DatasetError(f"{where}no usable recording was found {why}{notes}")
         present = {clip.label for clip in self.clips}
         for index, label in enumerate(self.labels):
             if index not in present:
-                raise DatasetError(f"label {label!r} has no usable recording {why}")
+                raise DatasetError(
+                    f"{where}label {label!r} has no usable recording {why}"
+                )
         return self
 
 

@@ -15,8 +15,14 @@ from numpy.typing import NDArray
 from monitor.errors import DatasetError
 from monitor.model.frontend import LogMel
 from monitor.spec import ModelSpec
+from monitor.text import counted
 from training.data.decoded import ClipStore
-from training.data.discovery import file_of, find_in_name, own_group
+from training.data.discovery import (
+    file_of,
+    find_in_name,
+    own_group,
+    unmatched_notes,
+)
 from training.data.manifest import NO_FOLD, Clip, LeftOut, Manifest, check_files
 from training.data.recordings import check_folder, find_recordings
 from training.data.tables import read_table
@@ -76,8 +82,15 @@ def read_places(
         seen: Hashes of files with a label and of negatives, which are left out.
 
     Raises:
+        UsageError: There is no such folder, or the pattern is none.
         DatasetError: There is nothing usable, or a table breaks a rule.
     """
+    manifest = find_places(paths, pattern)
+    return check_files(manifest, set() if seen is None else seen)
+
+
+def find_places(paths: Sequence[Path], pattern: str | None = None) -> Manifest:
+    """Find the recordings of places as `read_places`, by their names alone."""
     clips: list[Clip] = []
     left_out: list[LeftOut] = []
     for number, path in enumerate(paths):
@@ -85,15 +98,20 @@ def read_places(
         if path.is_file():
             named = _from_table(path)
         else:
-            check_folder(path, "places")
+            check_folder(path, "places (--places)")
             found = find_recordings(path)
             left_out += found.left_out
             named = [(file, own_group(path, file)) for file in found.files]
+        if not named:
+            raise DatasetError(f"--places {path}: names no recording")
         for file, group in named:
             theme = pattern and find_in_name(pattern, file.name)
             clips.append(Clip(file, None, theme or prefix + group, NO_FOLD))
-    manifest = Manifest((), tuple(clips), tuple(left_out))
-    return check_files(manifest, set() if seen is None else seen)
+    notes: tuple[str, ...] = ()
+    if pattern is not None:
+        notes = tuple(unmatched_notes("--place-pattern", pattern, clips))
+    origin = f"--places {', '.join(map(str, paths))}"
+    return Manifest((), tuple(clips), tuple(left_out), notes=notes, origin=origin)
 
 
 def _from_table(path: Path) -> list[tuple[Path, str]]:
@@ -122,8 +140,8 @@ def deal_places(manifest: Manifest, store: ClipStore, spec: ModelSpec) -> Manife
         seconds[clip.group] += spec.seconds(samples)
     if len(seconds) < FEWEST_GROUPS:
         raise DatasetError(
-            f"--places: {len(seconds)} places that differ are too few to learn from "
-            f"some and to test on others; give at least {FEWEST_GROUPS}"
+            f"--places: {counted(len(seconds), 'different place')}, too few to learn "
+            f"from some and to test on others; give at least {FEWEST_GROUPS}"
         )
     names = sorted(seconds)
     order = [names[i] for i in np.random.default_rng(0).permutation(len(names))]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import soundfile
 
-from monitor.errors import DatasetError
+from monitor.errors import DatasetError, UsageError
 from training.data.manifest import LeftOut, left_out_lines
 
 # A file of RAW has no header, so it cannot be read by its name alone.
@@ -87,16 +87,17 @@ def check_folder(folder: Path, content: str) -> None:
     """Check that a folder of some content is there.
 
     Raises:
-        DatasetError: It is not.
+        UsageError: It is not.
     """
     if not folder.is_dir():
-        raise DatasetError(f"{folder}: no such folder of {content}")
+        raise UsageError(f"{folder}: no such folder of {content}")
 
 
 def find_background(folder: Path) -> Found:
     """Find all recordings below a folder; they are a background without any label.
 
     Raises:
+        UsageError: There is no such folder.
         DatasetError: There are none.
     """
     check_folder(folder, "recordings")
@@ -111,8 +112,10 @@ def find_streams(folder: Path) -> list[tuple[Path, Path]]:
     """Find the pairs NAME.wav and NAME.tsv of a folder; other formats are read, too.
 
     Raises:
+        UsageError: There is no such folder.
         DatasetError: There is none, or a recording or an annotation is alone.
     """
+    check_folder(folder, "streams")
     pairs = []
     tables = set(folder.glob("*.tsv"))
     for audio in sorted(folder.glob("*.*")):

@@ -49,7 +49,8 @@ class Teacher:
     May be called on several threads.
 
     Raises:
-        UsageError: The file is no ONNX model, or has other inputs or outputs.
+        UsageError: There is no such file, it is no ONNX model, or has other inputs or
+            outputs.
     """
 
     def __init__(self, path: Path, sample_rate: int) -> None:
@@ -60,12 +61,18 @@ class Teacher:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
+        if not path.is_file():
+            raise UsageError(f"--teacher: {path}: there is no such file")
         try:
             session = onnxruntime.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # noqa: BLE001 - its classes have no base
-            raise UsageError(f"--teacher: {path}: {error}") from None
+            # Before the reason stand a code, its name and the path once more.
+            reason = str(error).rpartition("failed:")[2].strip()
+            raise UsageError(
+                f"--teacher: {path}: is not an ONNX model that can be loaded ({reason})"
+            ) from None
         self.digest = hashlib.blake2b(path.read_bytes(), digest_size=12).hexdigest()
         self._session = session
         self._input = session.get_inputs()[0].name
@@ -74,8 +81,8 @@ class Teacher:
         self._outputs = sorted(names & {"embedding", "logits", "scores"})
         if not self._outputs or self._rank not in (1, 2):
             raise UsageError(
-                f"{path}: a teacher must take a waveform (batch, samples) and give "
-                "'embedding', 'logits' or 'scores'; it takes "
+                f"--teacher: {path}: a teacher must take a waveform (batch, samples) "
+                "and give 'embedding', 'logits' or 'scores'; it takes "
                 f"{session.get_inputs()[0].shape} and gives {', '.join(sorted(names))}"
             )
 

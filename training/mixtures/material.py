@@ -110,7 +110,7 @@ def gather(
         manifest = assign_folds(manifest, settings.split, settings.folds, settings.seed)
     for path in paths.also:
         manifest = join(manifest, read_manifest(path, None, patterns[1], seen))
-    manifest, store = _decode(manifest, settings, paths, advance, "recordings")
+    manifest, store = _decode(manifest, settings, paths, advance, "recording")
     if few := manifest.few():
         logger.warning(
             "labels with fewer than %d recordings, too few to learn them well: %s",
@@ -125,7 +125,7 @@ def gather(
     if not paths.places:
         return material
     found = read_places(paths.places, paths.place_pattern, seen)
-    found, store = _decode(found, settings, paths, advance, "places")
+    found, store = _decode(found, settings, paths, advance, "place")
     dealt = deal_places(found, store, settings.spec)
     return replace(material, places=Places(dealt.clips, store))
 
@@ -147,7 +147,7 @@ def gather_negatives(
     negatives = read_negatives(paths.negatives, seen)
     if deal_folds:
         negatives = assign_folds(negatives, "fold", settings.folds, settings.seed)
-    return _decode(negatives, settings, paths, advance, "negatives")
+    return _decode(negatives, settings, paths, advance, "negative")
 
 
 def _decode(

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from monitor.errors import DatasetError
+from monitor.errors import DatasetError, UsageError
 from tests.support.places import write_place, write_places
 from tests.support.recordings import RATE, SMALL_SPEC
 from training.data.decoded import open_store
@@ -45,8 +45,37 @@ def test_a_table_without_paths_and_a_missing_folder_are_one_sentence(
     table.write_text("file,group\na.wav,1\n")
     with pytest.raises(TableError, match="no column 'path'"):
         read_places([table])
-    with pytest.raises(DatasetError, match="no such folder of places"):
+    with pytest.raises(UsageError, match="no such folder of places"):
         read_places([tmp_path / "none"])
+
+
+def test_a_path_that_names_no_place_is_named(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    table = tmp_path / "places.csv"
+    table.write_text("path,group\n")
+    full = write_places(tmp_path / "full", 1)
+    for path in (tmp_path / "empty", table):
+        with pytest.raises(DatasetError, match=f"--places {path}: names no recording"):
+            read_places([full, path])
+    (full / "place0.wav").write_text("no sound")
+    with pytest.raises(DatasetError, match=f"--places {full}: no usable recording"):
+        read_places([full])
+
+
+def test_a_pattern_that_finds_nothing_is_said(tmp_path: Path) -> None:
+    folder = write_places(tmp_path / "a", 3)
+    assert read_places([folder], "place").notes == ()
+    (note,) = read_places([folder], "x").notes
+    assert note == "--place-pattern finds nothing in 3 of 3 names"
+    (note,) = read_places([folder], "0").notes
+    assert note == "--place-pattern finds nothing in 2 of 3 names"
+    with pytest.raises(UsageError, match="is not a regular expression"):
+        read_places([folder], "(")
+
+
+def test_one_place_is_counted_as_one(tmp_path: Path) -> None:
+    manifest = read_places([write_places(tmp_path / "a", 1)])
+    assert list(manifest.summary("place")) == ["1 clip of 1 place, in no folds"]
 
 
 def test_groups_are_dealt_whole_into_parts_of_equal_length(tmp_path: Path) -> None:
@@ -78,7 +107,9 @@ def test_the_same_recording_under_two_names_is_in_one_part(tmp_path: Path) -> No
 
 def test_too_few_places_are_one_sentence(tmp_path: Path) -> None:
     folder = write_places(tmp_path / "a", 7)
-    with pytest.raises(DatasetError, match=r"7 places .* are too few .* at least 8"):
+    with pytest.raises(
+        DatasetError, match=r"7 different places, too few .* at least 8"
+    ):
         dealt(read_places([folder]), tmp_path / "cache")
 
 

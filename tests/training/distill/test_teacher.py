@@ -88,8 +88,11 @@ def test_a_model_that_gives_something_else_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "text.onnx"
     path.write_text("not a model")
-    with pytest.raises(UsageError, match=r"text\.onnx"):
+    with pytest.raises(UsageError, match=r"text\.onnx: is not an ONNX model") as caught:
         Teacher(path, 4000)
+    assert "ONNXRuntimeError" not in str(caught.value)
+    with pytest.raises(UsageError, match=r"none\.onnx: there is no such file"):
+        Teacher(tmp_path / "none.onnx", 4000)
 
 
 def test_the_teacher_hears_the_mixture_that_the_student_hears(
