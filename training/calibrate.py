@@ -15,6 +15,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.table import Table
 
 from monitor.config.detection import DetectionSettings
 from monitor.model.classifier import Classifier
@@ -36,7 +37,7 @@ from training.evaluate.stored_scores import ScoreQuery, recorded_scores
 from training.files import check_out
 from training.mixtures.material import DataPaths
 from training.progress import Display
-from training.report.tables import WIDE, figure_table
+from training.report.tables import WIDE, print_table
 from training.streams.metrics import highest_rate
 
 logger = logging.getLogger(__name__)
@@ -238,8 +239,7 @@ def _show_thresholds(
         f"{hours:.2f} hours of background, at most {24 * rate:g} false alarms a day "
         "over all labels"
     )
-    table = figure_table(
-        WIDE,
+    table = Table(
         *("label", "onset", "offset", "false alarms", "at most (95 %)", "recall"),
         *(("missed", "before") if costs else ()),
     )
@@ -261,7 +261,7 @@ def _show_thresholds(
                 else ()
             ),
         )
-    WIDE.print(table)
+    print_table(WIDE, table)
     WIDE.print(expected_total(found, rate))
     for note in _notes(found, rate):
         WIDE.print(note)

@@ -15,6 +15,7 @@ from monitor.model.card import ModelCard, first_fault
 from monitor.model.networks import Network, build_network
 from monitor.model.thresholds import CURVE_POINTS, CurvePoint, Thresholds
 from monitor.model.trained import TrainedModel, load_model, save_model
+from monitor.text import counted
 from training.config import WITH_BACKGROUND, TrainingSettings
 from training.data.manifest import NO_FOLD, Manifest
 from training.data.places import Places, find_places
@@ -142,10 +143,10 @@ def load_teacher(path: Path | None, settings: TrainingSettings) -> Teacher | Non
         return Teacher(path, settings.teacher.sample_rate)
     if settings.preset in WITH_BACKGROUND:
         logger.warning(
-            "without --teacher, the network %s begins with random weights, and has %d "
-            "epochs to learn from the labels alone: give a teacher, or more epochs",
+            "without --teacher, the network %s begins with random weights, and has %s "
+            "to learn from the labels alone: give a teacher, or more epochs",
             settings.preset,
-            settings.optimiser.epochs,
+            counted(settings.optimiser.epochs, "epoch"),
         )
     return None
 

@@ -44,7 +44,8 @@ Examples:
   sound-monitor train UrbanSound8K --test-folds 1
   sound-monitor train genres --out genres.safetensors  a folder for each label
   sound-monitor train UrbanSound8K --negatives noises --cross-validate
-  sound-monitor train mine --preset mobile --negatives noises --places streets
+  sound-monitor train mine --preset mobile --teacher mn04_as.onnx \\
+      --negatives noises --places streets
   sound-monitor train genres --settings mine.yaml      see --print-settings
   sound-monitor run --model genres.safetensors         use the model
   sound-monitor train genres --tensorboard             then
@@ -165,7 +166,7 @@ def train(
             "DATA",
             "Recordings of places without a label: a folder, or a CSV of path[,group]; "
             "may be repeated.  A network that knows them tells a sound from the place "
-            "it is in.",
+            "it is in.  Needs --negatives.",
         ),
     ] = None,
     place_pattern: Annotated[
@@ -181,7 +182,8 @@ def train(
         option(
             "FILE.onnx",
             "A model that takes a mono waveform and gives an embedding, scores or "
-            "logits; the network learns from its outputs as well.",
+            "logits; the network learns from its outputs as well.  The preset mobile "
+            "needs one.",
         ),
     ] = None,
     target_cache: Annotated[

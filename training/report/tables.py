@@ -12,12 +12,16 @@ WIDE = Console(width=10_000, markup=False, emoji=False)
 """Prints tables without cropping them to the terminal, and labels as they are."""
 
 
-def figure_table(console: Console, *columns: str, title: str | None = None) -> Table:
-    """Return a table with lines on a terminal and a page, and without in a pipe."""
-    table = Table(*columns, title=title, title_justify="left")
-    if not (console.is_terminal or console.record):
-        table.box, table.pad_edge, table.padding = None, False, (0, 2, 0, 0)
-    return table
+def print_table(console: Console, table: Table) -> None:
+    """Print a table: with lines on a terminal and a page, plain in a pipe or a file."""
+    if console.is_terminal or console.record:
+        console.print(table)
+        return
+    table.box, table.pad_edge, table.padding = None, False, (0, 2, 0, 0)
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        console.print(line.rstrip(), markup=False)
 
 
 def clip_table(console: Console, report: dict[str, Any], labels: Sequence[str]) -> None:
@@ -47,9 +51,7 @@ def clip_table(console: Console, report: dict[str, Any], labels: Sequence[str]) 
             "logistic regression on the teacher's embedding, the same clips and folds: "
             + each
         )
-    table = figure_table(
-        console, "label", "precision", "recall", "F1", "clips", "recordings"
-    )
+    table = Table("label", "precision", "recall", "F1", "clips", "recordings")
     for label in labels:
         if (row := report["per_class"].get(label)) is not None:
             table.add_row(
@@ -58,7 +60,7 @@ def clip_table(console: Console, report: dict[str, Any], labels: Sequence[str]) 
                 str(row["clips"]),
                 str(row["groups"]),
             )
-    console.print(table)
+    print_table(console, table)
     for line in _false_alarms(report):
         console.print(line)
 
@@ -101,8 +103,7 @@ def place_table(console: Console, report: dict[str, Any]) -> None:
         f"{figures['false_alarms_per_hour']:.2f} false alarms an hour (95 %: "
         f"{fewest:.2f} to {most:.2f}, by place), event F1 {figures['event_f1']:.3f}"
     )
-    table = figure_table(
-        console,
+    table = Table(
         *("label", "detected", "95 %", "far", "near", "reported after", "alarms/h"),
         *("most missed", "highest in"),
     )
@@ -120,7 +121,7 @@ def place_table(console: Console, report: dict[str, Any]) -> None:
             ", ".join(own["limiting_recordings"]),
             ", ".join(own["limiting_places"]),
         )
-    console.print(table)
+    print_table(console, table)
 
 
 def _percent(share: float | None) -> str:
@@ -131,13 +132,11 @@ def threshold_table(console: Console, card: ModelCard) -> None:
     """Print the thresholds of a model, with the false alarms expected of them."""
     if not card.thresholds:
         return
-    table = figure_table(
-        console, "label", "onset threshold", "offset threshold", "false alarms a day"
-    )
+    table = Table("label", "onset threshold", "offset threshold", "false alarms a day")
     for label, found in card.thresholds.items():
         rate = 24 * (found.false_alarms_per_hour or 0)
         table.add_row(label, f"{found.onset:.3f}", f"{found.offset:.3f}", f"{rate:.2f}")
-    console.print(table)
+    print_table(console, table)
 
 
 def stream_table(console: Console, figures: dict[str, Any]) -> None:
@@ -162,8 +161,7 @@ def stream_table(console: Console, figures: dict[str, Any]) -> None:
                 f"{what}: median {spread['p50']:.2f} s, 95 % within "
                 f"{spread['p95']:.2f} s" + _bias(spread)
             )
-    table = figure_table(
-        console,
+    table = Table(
         *("label", "F1", "precision", "recall", "events", "found", "missed"),
         *("undetected", "start error", "false alarms/h", "at most"),
     )
@@ -177,7 +175,7 @@ def stream_table(console: Console, figures: dict[str, Any]) -> None:
             f"{figures['false_alarms_per_hour'][label]:.2f}",
             f"{figures['false_alarms_per_hour_at_most'][label]:.2f}",
         )
-    console.print(table)
+    print_table(console, table)
 
 
 def profile_table(console: Console, facts: dict[str, dict[str, float]]) -> None:
@@ -188,11 +186,11 @@ def profile_table(console: Console, facts: dict[str, dict[str, float]]) -> None:
     }
     for key, title in titles.items():
         if total := sum(facts[key].values()):
-            table = figure_table(console, "part", "seconds", "share", title=title)
+            table = Table("part", "seconds", "share", title=title, title_justify="left")
             for name, seconds in facts[key].items():
                 table.add_row(name, f"{seconds:.1f}", f"{100 * seconds / total:.1f} %")
             table.add_row("total", f"{total:.1f}", "")
-            console.print(table)
+            print_table(console, table)
 
 
 _TIMES = {
