@@ -254,7 +254,7 @@ def _show_thresholds(
             f"{each.threshold.offset:.3f}",
             expected,
             rate_text(each.rate_at_most),
-            _recall_text(each),
+            recall_text(each),
             *(
                 (f"{cost.missed} of {cost.events}", str(cost.missed_before))
                 if cost is not None
@@ -267,13 +267,15 @@ def _show_thresholds(
         WIDE.print(note)
 
 
-def _recall_text(each: LabelThreshold) -> str:
+def recall_text(each: LabelThreshold) -> str:
+    """Format the recall that was measured, else that of the report; empty: none."""
     if each.recall is not None:
         return f"{100 * each.recall:.0f} %"
     if each.reported_recall is None:
         return ""
+    percent = round(100 * each.reported_recall)
     sign = {None: "", "above": "< ", "below": "> "}[each.beyond_curve]
-    return f"{sign}{100 * each.reported_recall:.0f} %"
+    return f"{sign if 0 < percent < 100 else ''}{percent} %"
 
 
 def _notes(found: list[LabelThreshold], false_alarms_per_hour: float) -> Iterator[str]:

@@ -20,7 +20,7 @@ from monitor.model.thresholds import Thresholds
 from monitor.model.trained import TrainedModel, load_model, save_model
 from tests.support.curves import thresholds_on_curve
 from tests.support.recordings import LABELS, RATE, SMALL_SPEC, write_folders
-from training.calibrate import config_fragment
+from training.calibrate import config_fragment, recall_text
 from training.evaluate.ambience import highest_of_segments
 from training.evaluate.recalibrate import (
     LabelThreshold,
@@ -182,6 +182,9 @@ def test_the_recall_without_recordings_is_that_of_the_curve() -> None:
     assert (above.beyond_curve, above.reported_recall) == ("above", 0.5)
     below = found_on_curve(0.05, hours=80)
     assert (below.beyond_curve, below.reported_recall) == ("below", 1.0)
+    texts = [recall_text(each) for each in (kept, above, below)]
+    assert texts == ["75 %", "< 50 %", "100 %"]
+    assert recall_text(replace(kept, recall=0.125)) == "12 %"
 
 
 def test_labels_that_are_hardly_detected_are_found() -> None:
