@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from monitor.config.detection import DetectionSettings
+from monitor.config.detection import DEFAULT_SENSITIVITY, DetectionSettings
 from monitor.model.classifier import Classifier
 from monitor.model.model_file import Model, load_model, write_model
 from monitor.text import duration
@@ -153,6 +153,13 @@ def _write(out: Path, model: Model, found: list[LabelThreshold]) -> None:
 
 
 def _warn_of_overrides(detection: DetectionSettings) -> None:
+    sensitivities = {detection.sensitivity_of(label) for label in detection.labels}
+    if {detection.sensitivity, *sensitivities} - {DEFAULT_SENSITIVITY}:
+        logger.warning(
+            "the configuration has another sensitivity than %g, which moves the "
+            "thresholds away from the new ones: remove it there",
+            DEFAULT_SENSITIVITY,
+        )
     for label, chosen in detection.labels.items():
         if chosen.onset_threshold is not None or chosen.offset_threshold is not None:
             logger.warning(

@@ -6,20 +6,18 @@ The recall cost of thresholds is the true events that the monitor no longer dete
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.config.detection import DetectionSettings
+from monitor.config.detection import DEFAULT_SENSITIVITY, DetectionSettings
 from monitor.detection.detector import Detector
 from monitor.detection.rules import resolve_rules
 from monitor.errors import DatasetError
 from monitor.model.card import ModelCard
 from monitor.model.classifier import Classifier
-from monitor.model.engines import WindowHistory, WindowPlace
 from monitor.model.thresholds import Thresholds
 from monitor.records import Record, ScoreFrame
 from monitor.spec import ModelSpec
@@ -27,10 +25,8 @@ from training.data.decoded import Advance
 from training.data.manifest import LeftOut, left_out_lines
 from training.data.recordings import find_background, find_streams
 from training.evaluate.ambience import (
-    Score,
     highest_of_segments,
     hop_seconds,
-    score_stream,
     segment_seconds,
 )
 from training.evaluate.thresholds import HIGHEST_ONSET, Threshold, thresholds_for
@@ -77,17 +73,6 @@ class LabelThreshold:
     """The end of the curve that the threshold lies beyond."""
 
 
-def _scorer(classifier: Classifier, hop_frames: int) -> Score:
-    """Score the windows of one stream, given in order, against its background."""
-    history, starts = WindowHistory(), count(step=hop_frames)
-
-    def score(log_mel: Array) -> Array:
-        places = [WindowPlace(history, next(starts)) for _ in log_mel]
-        return classifier.classify(log_mel, places).scores
-
-    return score
-
-
 def background_scores(
     folder: Path,
     classifier: Classifier,
@@ -95,6 +80,8 @@ def background_scores(
     advance: Advance,
 ) -> tuple[Array, float]:
     """Find the highest scores of every few seconds of all recordings below a folder.
+
+    They are those of the monitor: zero below the level gate.
 
     Returns:
         (segments, labels), and their length in hours.
@@ -107,13 +94,17 @@ def background_scores(
     spec = classifier.spec
     parts, hops = [], 1
     shortest = segment_seconds(spec, detection)
-
+    # Rules decide nothing here, and may not fit the thresholds of this model.
+    scoring = detection.model_copy(
+        update={"labels": {}, "sensitivity": DEFAULT_SENSITIVITY}
+    )
     for number, path in enumerate(files, start=1):
         blocks = file_blocks(path, spec.sample_rate)
         reason = f"shorter than {shortest:.1f} s"
         try:
-            score = _scorer(classifier, detection.hop_frames)
-            scores = score_stream(blocks, score, spec, detection)
+            records = pipeline_records(blocks, classifier, scoring)
+            frames = [each for each in records if isinstance(each, ScoreFrame)]
+            scores = np.array([frame.scores for frame in frames], np.float32)
         except DatasetError as error:
             scores = np.zeros((0, 0), np.float32)
             reason = str(error).removeprefix(f"{path}: ")

@@ -129,6 +129,15 @@ def test_the_recall_is_printed(
         assert label["rate_at_most"] >= 2.9 / facts["hours"]
 
 
+def test_a_sensitivity_that_moves_the_new_thresholds_away_is_said(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config, out = tmp_path / "config.yaml", str(tmp_path / "out.safetensors")
+    config.write_text("detection: {sensitivity: 0.8}")
+    assert calibrate(folder, "24", "--out", out, "--config", str(config)) == 0
+    assert "has another sensitivity than 0.5" in caplog.text
+
+
 def test_a_folder_without_recordings_is_one_sentence(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
