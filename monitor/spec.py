@@ -17,8 +17,8 @@ class BackgroundSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     newest_seconds: Annotated[float, Field(gt=0, le=60)] = 3.0
-    """From the newest window of the background to the window that it is compared with;
-    it ended as long ago."""
+    """From the start of the newest window of the background to that of the window that
+    is compared with it; shorter than a window, so that the two may overlap."""
 
     oldest_seconds: Annotated[float, Field(gt=0, le=60)] = 7.0
     """The same for the oldest one."""

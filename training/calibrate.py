@@ -270,7 +270,7 @@ def _show_thresholds(
         )
     print_table(WIDE, table)
     WIDE.print(expected_total(found, rate))
-    for note in _notes(found, rate):
+    for note in _notes(found, costs, rate):
         WIDE.print(note)
 
 
@@ -281,11 +281,16 @@ def recall_text(each: LabelThreshold) -> str:
     if each.reported_recall is None:
         return ""
     percent = round(100 * each.reported_recall)
+    is_beyond = (each.beyond_curve, percent) not in {("above", 0), ("below", 100)}
     sign = {None: "", "above": "< ", "below": "> "}[each.beyond_curve]
-    return f"{sign if 0 < percent < 100 else ''}{percent} %"
+    return f"{sign if is_beyond else ''}{percent} %"
 
 
-def _notes(found: list[LabelThreshold], false_alarms_per_hour: float) -> Iterator[str]:
+def _notes(
+    found: list[LabelThreshold],
+    costs: Mapping[str, RecallCost],
+    false_alarms_per_hour: float,
+) -> Iterator[str]:
     if any(each.threshold.extrapolated for each in found):
         yield (
             "Extrapolated rates are lower than a background of this length can show; "
@@ -300,5 +305,5 @@ def _notes(found: list[LabelThreshold], false_alarms_per_hour: float) -> Iterato
     if any(each.recall is None and each.reported_recall is not None for each in found):
         yield (
             "The recall is that of the model's report, of events 12 to 20 dB above the "
-            "background; --data and --events measure it."
+            "background" + ("." if costs else "; --data and --events measure it.")
         )

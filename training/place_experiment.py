@@ -4,7 +4,7 @@ The trunks are those of an experiment without.  What sets a threshold is neither
 network's own training nor the place in which it is reported.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -22,6 +22,7 @@ from training.evaluate.ambience import hop_seconds
 from training.evaluate.in_places import (
     PlaceScores,
     masked_seconds,
+    most_masked,
     place_masks,
     score_events,
     score_places,
@@ -110,13 +111,15 @@ class _PlaceTest:
         if mask is None:
             return {}
         experiment, spec = self._experiment, self._stage.spec
-        hop = detection_for(self._final.network.total_stride).hop_frames
+        detection = detection_for(self._final.network.total_stride)
+        hop = detection.hop_frames
         seed = self._settings.seed
         return place_masks(mask, self._places, spec, hop, seed, experiment.advance)
 
     @cached_property
     def _masked_seconds(self) -> dict[str, dict[str, float]]:
-        hop = hop_seconds(self._stage.spec)
+        detection = detection_for(self._final.network.total_stride)
+        hop = hop_seconds(self._stage.spec, detection)
         return masked_seconds(self._masks, self._labels, hop)
 
     def conclude(self) -> ModelCard:
@@ -186,7 +189,6 @@ class _PlaceTest:
 
     def _predict(self, heads: Sequence[Heads]) -> OutOfFold:
         """Score the test clips of each trunk by the head that knows all places."""
-        alone = len(self._tested) == 1
         evaluator = self._experiment.evaluator
         with timed("evaluation"):
             return join_out_of_fold(
@@ -195,11 +197,15 @@ class _PlaceTest:
                         own.all_places,
                         trunk.parts.test,
                         (),
-                        None if alone else trunk.folds[0],
+                        self._part_of(trunk),
                     )
                     for trunk, own in zip(self._tested, heads, strict=True)
                 ]
             )
+
+    def _part_of(self, trunk: Trunk) -> int | None:
+        """The fold that a trunk was not trained on; None: it is the only trunk."""
+        return None if self._final in self._tested else trunk.folds[0]
 
     def _shift(self, predicted: OutOfFold, trunk: Trunk | None = None) -> float:
         """Fit the shift of a network; on other folds than its test if there are."""
@@ -213,7 +219,7 @@ class _PlaceTest:
         self, trunk: Trunk, calibrations: dict[int, Calibration]
     ) -> Calibration:
         """Temperatures that the clips of the test did not fit, where there are more."""
-        return calibrations[trunk.folds[0] if len(self._tested) > 1 else 0]
+        return calibrations[self._part_of(trunk) or 0]
 
     def _score(self, trunk: Trunk, heads: Heads, temperatures: Calibration) -> _Scored:
         """Score all places by the heads that were not fitted on them."""
@@ -277,17 +283,29 @@ class _PlaceTest:
                 cases.append(_Case(trunk.folds, part, thresholds))
         return cases
 
+    def _detect_in_places(
+        self,
+        cases: Sequence[_Case],
+        thresholds: Callable[[_Case], dict[str, Thresholds]],
+    ) -> tuple[list[StreamResult], dict[tuple[int, ...], list[StreamResult]]]:
+        """Detect in the places alone, and under events, by the folds of these."""
+        alone: list[StreamResult] = []
+        by_folds: dict[tuple[int, ...], list[StreamResult]] = {}
+        for case in cases:
+            chosen = thresholds(case)
+            alone += self._detect(case.scores.alone, chosen)
+            found = by_folds.setdefault(case.folds, [])
+            found += self._detect(case.scores.events, chosen)
+        return alone, by_folds
+
     def _figures(
         self, cases: Sequence[_Case], scored: Sequence[_Scored]
     ) -> dict[str, Any]:
         """Figures of the test."""
-        alone: list[StreamResult] = []
-        by_folds: dict[tuple[int, ...], list[StreamResult]] = {}
-        for case in cases:
-            cards = {name: each.for_card() for name, each in case.thresholds.items()}
-            alone += self._detect(case.scores.alone, cards)
-            found = by_folds.setdefault(case.folds, [])
-            found += self._detect(case.scores.events, cards)
+        alone, by_folds = self._detect_in_places(
+            cases,
+            lambda case: {k: each.for_card() for k, each in case.thresholds.items()},
+        )
         tops = top_scores(
             [stream for own in scored for stream in own.alone()],
             self._labels,
@@ -302,7 +320,7 @@ class _PlaceTest:
             self._places.groups(),
             self._masked_seconds,
         )
-        figures["teacher_detects_seconds"] = self._masked_seconds
+        figures["teacher_detects"] = most_masked(self._masked_seconds)
         return {
             "places": figures,
             "streams": (
@@ -329,16 +347,14 @@ class _PlaceTest:
         def detected(
             onsets: Mapping[str, float],
         ) -> tuple[list[StreamResult], list[StreamResult]]:
-            alone: list[StreamResult] = []
-            events: list[StreamResult] = []
-            for case in cases:
-                cards = {
+            alone, by_folds = self._detect_in_places(
+                cases,
+                lambda case: {
                     name: moved(case.thresholds[name], thresholds[name].onset, onset)
                     for name, onset in onsets.items()
-                }
-                alone += self._detect(case.scores.alone, cards)
-                events += self._detect(case.scores.events, cards)
-            return alone, events
+                },
+            )
+            return alone, [result for found in by_folds.values() for result in found]
 
         tops = top_scores(last.alone(), self._labels, self._stage.spec)
         found = curves(thresholds, tops, self._masked_seconds, detected)

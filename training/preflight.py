@@ -78,7 +78,7 @@ def _with_places(card: ModelCard, names: Sequence[str]) -> ModelCard:
     few = dict.fromkeys(sorted(names, key=len)[-6:], 0.123)
     figures = {
         "per_label": {key: {**numbers, "limiting": few} for key in card.labels},
-        "teacher_detects_seconds": dict.fromkeys(card.labels, few),
+        "teacher_detects": dict.fromkeys(card.labels, few),
     }
     threshold = 0.123456789
     point = CurvePoint(

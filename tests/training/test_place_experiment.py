@@ -119,3 +119,15 @@ def test_without_a_negative_to_learn_from_nothing_is_trained(
     assert train(again, "--cross-validate") == 1
     assert "none is left to learn from" in capsys.readouterr().err
     assert not list((again / "m-run").rglob("network.safetensors"))
+
+
+@pytest.mark.parametrize("words", [("--cross-validate", "--test-folds", "2"), ()])
+def test_a_single_fold_is_tested_with_and_without_a_network_for_all(
+    folder: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    again = tmp_path / "again"
+    shutil.copytree(folder, again, ignore=shutil.ignore_patterns("m-run"))
+    assert train(again, "--cache", str(folder / "cache"), *words) == 0
+    report = load_model(again / "m.safetensors").card.report
+    assert report["places"]["events"] > 0
+    assert set(report["folds"]) == {"2" if words else "1"}

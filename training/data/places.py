@@ -64,10 +64,6 @@ class Places:
         names = self.names()
         return {names[clip.path]: clip.group for clip in self.clips}
 
-    def without(self, part: int | None) -> tuple[Clip, ...]:
-        """Return the recordings of all other parts; of all for None."""
-        return tuple(clip for clip in self.clips if clip.fold != part)
-
 
 def read_places(
     paths: Sequence[Path], pattern: str | None = None, seen: set[bytes] | None = None

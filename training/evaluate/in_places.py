@@ -5,6 +5,7 @@ Each place is scored alone, for false alarms, and under events, for what is dete
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,8 @@ _LATE_SECONDS = 1.5
 _TWELVE_DB = (9.0, 15.0)
 """Levels of the events that count as lying 12 dB above the place."""
 _LOWEST_ONSET = 0.05
-_SCORING = "scoring places"
+_NAMED = 5
+"""Masked recordings that the report names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ def place_masks(
     """Find where a teacher detects the labels in the places.
 
     Returns:
-        By the name of the place, (windows, labels).
+        By the name of the recording, (windows, labels).
     """
     scenes = (
         scene
@@ -108,6 +110,20 @@ def masked_seconds(
             if count:
                 found[label][name] = round(count * hop_seconds, 1)
     return {label: own for label, own in found.items() if own}
+
+
+def most_masked(
+    seconds: Mapping[str, Mapping[str, float]],
+) -> dict[str, dict[str, Any]]:
+    """By label all masked seconds, and the recordings that have most of them."""
+    found = {}
+    for label, own in seconds.items():
+        most = sorted(own, key=lambda name: -own[name])[:_NAMED]
+        found[label] = {
+            "seconds": round(sum(own.values()), 1),
+            "most_in": {name: own[name] for name in most},
+        }
+    return found
 
 
 def _without(
@@ -192,7 +208,7 @@ def _scored(
         frames = tuple(item for item in records if isinstance(item, ScoreFrame))
         references = references_of(scene, classifier.spec.sample_rate)
         streams.append(ScoredStream(references, frames, scene.name))
-        advance(_SCORING, number, count)
+        advance("scoring places", number, count)
     return tuple(streams)
 
 
@@ -205,9 +221,10 @@ def thresholds_in_places(
 ) -> list[Threshold]:
     """Find thresholds for a budget of false alarms in places.
 
-    Each place counts once, by the highest score in it: a bird that sings for a minute
-    is one false alarm.  A label whose threshold would let through too few of its events
-    gets a lower one, unless that costs more false alarms than the label is worth.
+    Each recording counts once, by the highest score in it: a bird that sings for a
+    minute is one false alarm.  Masked windows count as time without one.  A label whose
+    threshold would let through too few of its events gets a lower one, unless that
+    costs more false alarms than the label is worth.
 
     Args:
         alone: Places without events.
@@ -221,14 +238,14 @@ def thresholds_in_places(
     seconds = sum(spec.seconds(stream.frames[-1].stop) for stream in places)
     own = _event_scores(events, labels, spec)
     hours, highest = seconds / 3600, np.stack(tops)
-    costs = _onsets_at_rate(highest, hours, settings.most_false_alarms_per_hour)
+    affordable = _onsets_at_rate(highest, hours, settings.most_false_alarms_per_hour)
     useful = [_useful_onset(each, settings.lowest_recall) for each in own]
     return thresholds_for(
         highest,
         hours,
         settings.false_alarms_per_hour,
         [np.array([score for score, _ in each], np.float32) for each in own],
-        np.minimum(np.maximum(useful, costs), HIGHEST_ONSET).tolist(),
+        np.minimum(np.maximum(useful, affordable), HIGHEST_ONSET).tolist(),
         shared_tail=True,
     )
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.model.thresholds import CurvePoint, Thresholds
+from monitor.model.thresholds import CURVE_POINTS, CurvePoint, Thresholds
 from training.evaluate.metrics import ratio_interval, resampled
 from training.evaluate.thresholds import Threshold
 from training.streams.metrics import (
@@ -29,9 +29,8 @@ FAR_DB, NEAR_DB = (6.0, 12.0), (12.0, 20.0)
 """Levels of events above the place."""
 _LIMITING = 3
 """Places and recordings that are named for each label."""
-_POINTS = 11
 _RATE_FACTOR = 10.0
-"""Of the false alarms at the ends of a curve to those at its middle."""
+"""Of the false alarms at the lower end of a curve to those at its middle."""
 _LEAST_STEP = 0.1
 """Logits from one point of a curve to the next, at least."""
 _LIMITS = (0.02, 0.995)
@@ -54,12 +53,13 @@ def place_figures(
         events: Places with events.
         tops: For each label the highest score in each place alone.
         labels: Names.
-        groups: The place of each recording of `alone`.
+        groups: The place of each recording, by its name.
         masked: For each label the seconds of the recordings in which it may sound, and
             which say nothing about false alarms.
 
     Returns:
-        Figures over all labels, with 95 % intervals by recording, and in `per_label`
+        Figures over all labels, with 95 % intervals: of events detected by their
+        recording, of F1 and of false alarms by place.  In `per_label`
         those of each.
     """
     pairs = {label: detections(events, label) for label in labels}
@@ -71,7 +71,7 @@ def place_figures(
     total = len(all_alarms)
     seconds = sum(each.offset - each.onset for each in all_alarms)
     confused = sum(len(false_alarms(r, label)) for r in events for label in labels)
-    found, true, streams = _event_counts(events, labels)
+    found, true, streams = _event_counts(events, labels, groups)
     return {
         "hours": hours,
         "places": len({groups[result.name] for result in alone}),
@@ -89,7 +89,9 @@ def place_figures(
         **_rates(total, alone, {}),
         "false_alarms_per_hour_ci95": _rate_interval(alone, alarms, groups),
         "false_alarm_seconds_per_hour": seconds / hours,
-        "confusions_per_hour": confused / with_events if with_events else 0.0,
+        "false_alarms_per_hour_with_events": (
+            confused / with_events if with_events else 0.0
+        ),
         "per_label": {
             label: {
                 **_of_events(own),
@@ -156,9 +158,9 @@ def _rates(
 
 
 def _event_counts(
-    results: Sequence[StreamResult], labels: Sequence[str]
+    results: Sequence[StreamResult], labels: Sequence[str], groups: Mapping[str, str]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
-    """Pairs, and true and detected events, of each stream; and the streams' names."""
+    """Pairs, and true and detected events, of each stream; and its place."""
     found, true = [], []
     for result in results:
         counts = [0, 0]
@@ -169,7 +171,7 @@ def _event_counts(
             counts[1] += len(references) + len(own)
         found.append(counts[0])
         true.append(counts[1])
-    names = [result.name for result in results]
+    names = [groups[result.name] for result in results]
     return np.array(found, float), np.array(true, float), names
 
 
@@ -229,7 +231,7 @@ def curves(
         for label, found in thresholds.items()
     }
     points: dict[str, list[CurvePoint]] = defaultdict(list)
-    for point in range(_POINTS):
+    for point in range(CURVE_POINTS):
         chosen = {label: own[point] for label, own in onsets.items()}
         alone, events = detect(chosen)
         for label, onset in chosen.items():

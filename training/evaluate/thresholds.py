@@ -50,9 +50,9 @@ def fit_shift(logits: Array, present: NDArray[np.bool_]) -> float:
     """Find what to add to all logits, before the temperature, for scores that are true.
 
     A head that learned from streams, where a label is rare, states too little of clips
-    with a label in each.  Thresholds for a budget move along, so this changes nothing
-    of what is detected (Platt, "Probabilistic Outputs for Support Vector Machines",
-    1999).  The arguments are those of `fit_temperature`.
+    with a label in each.  Thresholds for a budget move along (Platt, "Probabilistic
+    Outputs for Support Vector Machines", 1999).  The arguments are those of
+    `fit_temperature`.
     """
     if len(logits) == 0:
         return 0.0

@@ -59,7 +59,9 @@ def test_equal_thresholds_stay_ordered_when_they_are_moved() -> None:
 
 
 def detected(true: float, found: Detected) -> float | None:
-    event = StreamResult(60.0, (Reference(true, true + 4, "siren", 15.0),), (found,))
+    event = StreamResult(
+        60.0, (Reference(true, true + 4, "siren", 15.0),), (found,), "park"
+    )
     figures = figures_of(places(1, 0), event)
     share: float | None = figures["detected"]
     return share

@@ -193,6 +193,8 @@ def test_the_recall_without_recordings_is_that_of_the_curve() -> None:
     assert (below.beyond_curve, below.reported_recall) == ("below", 1.0)
     texts = [recall_text(each) for each in (kept, above, below)]
     assert texts == ["75 %", "< 50 %", "100 %"]
+    assert recall_text(replace(above, reported_recall=1.0)) == "< 100 %"
+    assert recall_text(replace(below, reported_recall=0.0)) == "> 0 %"
     assert recall_text(replace(kept, recall=0.125)) == "12 %"
 
 

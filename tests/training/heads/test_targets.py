@@ -28,7 +28,7 @@ def targets_of(drawn: str, label: str = "siren") -> str:
         # Present while it is recent; then it only fills the older part of a window.
         ("......####....", ".xx??"),
         # One column is not yet enough of a lasting sound.
-        (".....#........", "?????"[:3] + ".."),
+        (".....#........", "???.."),
         # A faint sound is neither.
         ("......--......", ".???."),
     ],
