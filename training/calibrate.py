@@ -29,7 +29,6 @@ from training.evaluate.recalibrate import (
     label_thresholds,
     lost_curves,
     recall_costs,
-    score_streams,
     shortest_hours,
     with_thresholds,
 )
@@ -39,6 +38,7 @@ from training.mixtures.material import DataPaths
 from training.progress import Display
 from training.report.tables import WIDE, print_table
 from training.streams.metrics import highest_rate
+from training.streams.scored import score_streams
 
 logger = logging.getLogger(__name__)
 

@@ -36,7 +36,6 @@ from training.evaluate.out_of_fold import (
     negatives_report,
 )
 from training.evaluate.place_figures import curves, moved, place_figures
-from training.evaluate.recalibrate import ScoredStream, detect
 from training.evaluate.thresholds import Threshold, fit_shift
 from training.experiment import Experiment
 from training.heads.stage import Heads, HeadStage
@@ -44,6 +43,7 @@ from training.profile import timed
 from training.streams.evaluate import detection_for, stream_figures_by_fold
 from training.streams.metrics import StreamResult, stream_figures
 from training.streams.scenes import SceneClips
+from training.streams.scored import ScoredStream, detect
 from training.trunks import Trunk, train_trunks
 
 

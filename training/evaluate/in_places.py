@@ -11,18 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.model.classifier import Classifier
-from monitor.records import ScoreFrame
 from monitor.spec import ModelSpec
 from training.config import HeadSettings
 from training.data.decoded import Advance
 from training.data.manifest import Clip
 from training.data.places import PLACE_PARTS, Places
 from training.evaluate.ambience import averaged_scores
-from training.evaluate.recalibrate import ScoredStream
 from training.evaluate.thresholds import HIGHEST_ONSET, Threshold, thresholds_for
 from training.heads.masks import TeacherMask
 from training.mixtures import augment
-from training.streams.evaluate import detection_for, pipeline_records, references_of
+from training.streams.evaluate import detection_for, references_of
 from training.streams.scenes import (
     Scene,
     SceneClips,
@@ -30,6 +28,7 @@ from training.streams.scenes import (
     SceneSettings,
     foreground_clips,
 )
+from training.streams.scored import ScoredStream, score_frames
 
 Array = NDArray[np.float32]
 _SHORTEST_SECONDS = 12.0
@@ -204,8 +203,7 @@ def _scored(
     detection = detection_for(classifier.total_stride)
     streams = []
     for number, scene in enumerate(scenes, start=1):
-        records = pipeline_records(iter([scene.samples]), classifier, detection)
-        frames = tuple(item for item in records if isinstance(item, ScoreFrame))
+        frames = score_frames(iter([scene.samples]), classifier, detection)
         references = references_of(scene, classifier.spec.sample_rate)
         streams.append(ScoredStream(references, frames, scene.name))
         advance("scoring places", number, count)

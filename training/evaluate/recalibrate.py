@@ -13,17 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.config.detection import DEFAULT_SENSITIVITY, DetectionSettings
-from monitor.detection.detector import Detector
-from monitor.detection.rules import resolve_rules
 from monitor.errors import DatasetError
 from monitor.model.card import ModelCard
 from monitor.model.classifier import Classifier
 from monitor.model.thresholds import Thresholds
-from monitor.records import Record, ScoreFrame
-from monitor.spec import ModelSpec
 from training.data.decoded import Advance
 from training.data.manifest import LeftOut, left_out_lines
-from training.data.recordings import find_background, find_streams
+from training.data.recordings import find_background
 from training.evaluate.ambience import (
     highest_of_segments,
     hop_seconds,
@@ -31,17 +27,13 @@ from training.evaluate.ambience import (
 )
 from training.evaluate.thresholds import HIGHEST_ONSET, Threshold, thresholds_for
 from training.streams.evaluate import (
-    detected_events,
     file_blocks,
-    pipeline_records,
-    read_annotation,
 )
 from training.streams.metrics import (
-    Reference,
-    StreamResult,
     highest_rate,
     stream_figures,
 )
+from training.streams.scored import ScoredStream, detect, score_frames
 
 logger = logging.getLogger(__name__)
 
@@ -102,8 +94,7 @@ def background_scores(
         blocks = file_blocks(path, spec.sample_rate)
         reason = f"shorter than {shortest:.1f} s"
         try:
-            records = pipeline_records(blocks, classifier, scoring)
-            frames = [each for each in records if isinstance(each, ScoreFrame)]
+            frames = score_frames(blocks, classifier, scoring)
             scores = np.array([frame.scores for frame in frames], np.float32)
         except DatasetError as error:
             scores = np.zeros((0, 0), np.float32)
@@ -252,59 +243,6 @@ class RecallCost:
     """Figures with the thresholds that the model had."""
     missed: int
     """Figures with the new thresholds."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScoredStream:
-    """An annotated stream with its scores; detection can be repeated on it."""
-
-    references: tuple[Reference, ...]
-    frames: tuple[ScoreFrame, ...]
-    name: str = ""
-    """Its recording, or place."""
-
-
-def score_streams(
-    folder: Path,
-    classifier: Classifier,
-    detection: DetectionSettings,
-    advance: Advance,
-) -> list[ScoredStream]:
-    """Score all streams of a folder."""
-    pairs = find_streams(folder)
-    streams = []
-    for number, (audio, table) in enumerate(pairs, start=1):
-        blocks = file_blocks(audio, classifier.spec.sample_rate)
-        records = pipeline_records(blocks, classifier, detection)
-        frames = tuple(item for item in records if isinstance(item, ScoreFrame))
-        streams.append(ScoredStream(read_annotation(table), frames))
-        advance("scoring streams", number, len(pairs))
-    return streams
-
-
-def detect(
-    stream: ScoredStream,
-    labels: Sequence[str],
-    spec: ModelSpec,
-    detection: DetectionSettings,
-    thresholds: Mapping[str, Thresholds],
-) -> StreamResult:
-    """Detect the events of a stream with these thresholds."""
-    detector = Detector(
-        source="stream",
-        labels=labels,
-        rules=resolve_rules(labels, detection, thresholds, spec),
-        level_gate_dbfs=detection.level_gate_dbfs,
-        model_name="",
-        session="recall-cost",
-    )
-    records: list[Record] = []
-    for frame in stream.frames:
-        records += detector.push(frame)
-    records += detector.finish("end-of-input")
-    seconds = spec.seconds(stream.frames[-1].stop) if stream.frames else 0.0
-    found = detected_events(records, spec.sample_rate)
-    return StreamResult(seconds, stream.references, found, stream.name)
 
 
 def recall_costs(

@@ -21,9 +21,9 @@ from training.evaluate.in_places import (
     score_places,
     thresholds_in_places,
 )
-from training.evaluate.recalibrate import ScoredStream
 from training.heads.masks import TeacherMask
 from training.streams.metrics import Reference
+from training.streams.scored import ScoredStream
 
 LABELS = ("siren", "drilling")
 SPEC = ModelSpec()

@@ -15,8 +15,9 @@ from monitor.model.networks import build_network
 from monitor.model.thresholds import Thresholds
 from monitor.model.trained import TrainedModel, save_model, to_stored
 from tests.support.recordings import LABELS, RATE, SMALL_SPEC, sound
-from training.evaluate.recalibrate import detect, recall_costs, score_streams
+from training.evaluate.recalibrate import recall_costs
 from training.streams.evaluate import evaluate_streams
+from training.streams.scored import detect, score_streams
 
 RULES = DetectionSettings(hop_frames=16, level_gate_dbfs=-200)
 SECONDS = 30
