@@ -148,8 +148,8 @@ def _print_expected(result: "ConfigurationCheck") -> None:
 
 
 _LABEL_COLUMNS = (
-    ("ONSET", "onset_threshold", ".2f", ""),
-    ("OFFSET", "offset_threshold", ".2f", ""),
+    ("ONSET", "onset_threshold", ".3f", ""),
+    ("OFFSET", "offset_threshold", ".3f", ""),
     ("SMOOTHING", "smoothing_hops", "d", ""),
     ("MIN ON", "min_duration_on_seconds", ".1f", " s"),
     ("MIN OFF", "min_duration_off_seconds", ".1f", " s"),

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from monitor.detection.rules import LabelRule
     from monitor.sinks.store.records import Session
 
+_CHANGES = {"stays": "unchanged", "comes": "new", "goes": "gone"}
+"""Words of the table, by those of JSON."""
+
 HELP = """Show which events other settings would detect, from stored scores.
 
 The detection settings of --config are applied to the scores in its database,
@@ -61,7 +64,7 @@ def replay(
         raise StoreError("there are no scores to replay in this time range")
     changes = [
         (change, timed)
-        for change in ("stays", "comes", "goes")
+        for change in _CHANGES
         for timed in getattr(comparison, change)
     ]
     changes.sort(key=lambda change: str(change[1].start_utc))
@@ -71,7 +74,7 @@ def replay(
         return 0
     shown = [change for change in changes if show_all or change[0] != "stays"]
     if shown:
-        rows = ((change, *table_row(timed)) for change, timed in shown)
+        rows = ((_CHANGES[change], *table_row(timed)) for change, timed in shown)
         print_table(("CHANGE", *HEADER), rows)
         print_line()
     print_line(

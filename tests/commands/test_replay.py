@@ -23,7 +23,7 @@ def test_replay_counts_events_that_stay_come_and_go(
 ) -> None:
     *rows, empty, counts = run(capsys, "replay", "--config", config).splitlines()
     assert rows[0].split()[:3] == ["CHANGE", "START", "SOURCE"]
-    assert {row.split()[0] for row in rows[1:]} == {"goes"}
+    assert {row.split()[0] for row in rows[1:]} == {"gone"}
     assert empty == ""
     assert "0 unchanged, 0 new, 3 gone (60 score frames)" in counts
     out = run(capsys, "replay", "--config", config, "--json")
