@@ -58,9 +58,10 @@ one training; each takes its share of every batch:
 
 The included model was trained with
   DATA           UrbanSound8K: folds 1 and 2, and a part of fold 3
-  NEGATIVES      clips of ESC-50 of other sounds, in any folders; their names,
-                 fold-recording-take-class, give the folds: 3 is the test
-  PLACES         recordings of 111 places, as a CSV with path and group
+  NEGATIVES      1,100 clips of 46 other classes of ESC-50, in any folders;
+                 their names, fold-recording-take-class, give the folds: 3 is
+                 the test
+  PLACES         123 recordings of 110 places, as a CSV with path and group
   ESC50_TARGETS  65 clips of ESC-50 and of others for five of the labels, a
                  sub-folder for each
   TEACHER        mn04_as of EfficientAT as ONNX: takes `waveform` at 32 kHz,
