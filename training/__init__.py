@@ -19,7 +19,7 @@ _MODULES = {
     "mask": "training.notebook",
     "SoundDataset": "training.notebook",
     "make_loader": "training.notebook",
-    "training_settings": "training.config",
+    "training_settings": "training.recipes",
     "learn_statistics": "training.mixtures.dataset",
     "LogMel": "monitor.model.frontend",
     "ModelSpec": "monitor.spec",

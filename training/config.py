@@ -1,17 +1,14 @@
-"""The settings of training, and the recipe that belongs to each network preset.
+"""The settings of training.
 
 train.yaml beside this file shows every setting with its default.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from monitor.config.base import Count, Settings
-from monitor.config.load import check_settings
-from monitor.config.strict_yaml import read_yaml
-from monitor.errors import ConfigError
 from monitor.spec import ModelSpec
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -24,6 +21,9 @@ Precision = Literal["auto", "bfloat16", "float32"]
 SETTINGS_FILE = Path(__file__).with_name("train.yaml")
 """Settings file that shows every setting with its explanation and default."""
 
+
+INCLUDED_MODEL, NOT_PRETRAINED = "urban", "none"
+"""Values of `PretrainedSettings.model` beside model files."""
 
 WITH_BACKGROUND = ("mobile",)
 """Presets whose network compares a window with the background before it."""
@@ -141,6 +141,17 @@ class FeatureSettings(Settings):
 
     time_mask_frames: Count = 34
     """Longest mask, frames."""
+
+
+class PretrainedSettings(Settings):
+    """The model whose network training begins with; not with a teacher."""
+
+    model: str = NOT_PRETRAINED
+    """urban, the included model; none; or a model file (--from)."""
+
+    fewest_recordings: Whole = 1000
+    """With fewer recordings, all layers before the heads keep the weights of the
+    model."""
 
 
 class TeacherSettings(Settings):
@@ -277,6 +288,7 @@ class TrainingSettings(Settings):
     optimiser: OptimiserSettings = OptimiserSettings()
     mixtures: MixtureSettings = MixtureSettings()
     features: FeatureSettings = FeatureSettings()
+    pretrained: PretrainedSettings = PretrainedSettings()
     teacher: TeacherSettings = TeacherSettings()
     heads: HeadSettings = HeadSettings()
 
@@ -287,93 +299,3 @@ class TrainingSettings(Settings):
                 "spec.background: comes with places (--places), and is no setting"
             )
         return self
-
-
-RECIPES: dict[str, dict[str, Any]] = {
-    # As in the article: one clip a window, shifted in time and masked.
-    "article": {
-        "optimiser": {"epochs": 30, "batch_size": 16},
-        "mixtures": {"microphone_noise": 0.3},
-    },
-    # A teacher's trunk that continues to learn from it, on mixtures of all kinds.
-    "mobile": {
-        # Measured rates stay below the budget: some recordings set no threshold.
-        "false_alarms_per_hour": 1.0,
-        "optimiser": {
-            "epochs": 4,
-            "batch_size": 32,
-            "learning_rate": 1e-3,
-            "head_rate_factor": 3.0,
-            "weight_decay": 0.02,
-            "warm_up_share": 0.15,
-            "column_weight": 0.5,
-        },
-        "mixtures": {
-            "ambience_items": 0.3,
-            "over_ambience": 0.35,
-            "partial": 0.4,
-            "two_sources": 0.25,
-            "speed_share": 0.6,
-            "filter_share": 0.7,
-        },
-        "features": {
-            "roll": True,
-            "gain_db": 6.0,
-            "filter_db": 2.5,
-            "mix_share": 0.3,
-            "mask_share": 0.3,
-            "frequency_mask_bands": 8,
-            "time_mask_frames": 40,
-        },
-    },
-}
-
-
-def read_settings(path: Path) -> dict[str, Any]:
-    """Read a settings file: any of the keys of train.yaml.
-
-    Raises:
-        ConfigError: The file cannot be read, or is not YAML of keys and values.
-    """
-    try:
-        data = read_yaml(path.read_text(encoding="utf-8"), str(path)).data
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--settings: {path} cannot be read ({error})") from None
-    # A section whose keys are all commented out is null.
-    return {key: value for key, value in data.items() if value is not None}
-
-
-def training_settings(*layers: dict[str, Any], origin: str) -> TrainingSettings:
-    """Merge layers of keys, later ones first, over the recipe of the preset.
-
-    `layers` are nested dictionaries, such as a settings file and the options of the
-    command line; `origin` names them in messages.
-
-    Raises:
-        ConfigError: A key is unknown or a value breaks its rule.
-    """
-    given: dict[str, Any] = {}
-    for layer in layers:
-        given = _merge(given, layer)
-    preset = given.get("preset", "article")
-    recipe = RECIPES.get(preset, {}) if isinstance(preset, str) else {}
-    merged = _tuples(_merge(recipe, given))
-    return check_settings(TrainingSettings, merged, origin)
-
-
-def _tuples(value: Any) -> Any:
-    """Replace the lists of YAML by the tuples of the settings."""
-    if isinstance(value, dict):
-        return {key: _tuples(each) for key, each in value.items()}
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
-
-
-def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        below = merged.get(key)
-        if isinstance(value, dict) and isinstance(below, dict):
-            merged[key] = _merge(below, value)
-        else:
-            merged[key] = value
-    return merged

@@ -27,6 +27,7 @@ from training.distributed import SINGLE_PROCESS, Distributed
 from training.evaluate.clips import TRAINED_CLIPS, cost_figures
 from training.evaluate.evaluator import Evaluator
 from training.evaluate.out_of_fold import (
+    TESTED_IN_TURN,
     Calibration,
     OutOfFold,
     OutOfFoldLogits,
@@ -49,6 +50,7 @@ from training.preflight import (
     check_places,
     load_teacher,
 )
+from training.pretrained import find_pretrained
 from training.profile import timed
 from training.progress import Display
 from training.streams.evaluate import (
@@ -88,6 +90,9 @@ class Experiment:
             self.material = gather(job.paths, settings, self.advance)
         self.labels = self.material.manifest.labels
         self.distillation: Distillation | None = None
+        self.pretrained = find_pretrained(
+            settings, self.material.manifest, job.cross_validate
+        )
         check_material(self.material, settings, job.cross_validate)
         if distributed.is_main:
             check_model_file(
@@ -116,10 +121,8 @@ class Experiment:
 
     def _train_one(self) -> ModelCard | None:
         """Train one network, and test it on the test folds."""
-        settings, labels = self.settings, self.labels
-        parts = split(
-            self.material.manifest, settings.test_folds, settings.validation_folds
-        )
+        settings, labels, clips = self.settings, self.labels, self.material.manifest
+        parts = split(clips, settings.test_folds, settings.validation_folds)
         network = self.network(parts, (), self.folder, "training")
         if not self.distributed.is_main:
             return None
@@ -133,7 +136,7 @@ class Experiment:
                 network, parts.test, self.evaluator.test_negatives
             )
         figures, calibrations = predicted.conclude(labels, settings)
-        folds = ", ".join(str(fold) for fold in settings.test_folds)
+        folds = ", ".join(map(str, settings.test_folds))
         figures["tested"] = f"on fold {folds}, never trained on"
         calibration = predicted.calibrate(labels, settings)
         card = self.card(network, calibration, figures, settings.test_folds)
@@ -183,7 +186,10 @@ class Experiment:
         if self.distillation is None:
             size, workers = settings.optimiser.batch_size, self.job.workers
             begin = MixtureSource(maker, size, seed, 0)
-            learn_statistics(network, first_log_mels(begin))
+            if self.pretrained is None:
+                learn_statistics(network, first_log_mels(begin))
+            else:
+                self.pretrained.begin(network)
             source = MixtureSource(maker, size, seed, workers, self.distributed)
             network = self._train(Student(network), source, parts, folder)
         else:
@@ -207,9 +213,8 @@ class Experiment:
         parts: Split,
         folder: RunFolder,
     ) -> Network:
-        validate = None
-        if parts.validation:
-            validate = self.evaluator.validation(parts.validation)
+        validation = parts.validation
+        validate = self.evaluator.validation(validation) if validation else None
         return train(
             student,
             source,
@@ -228,11 +233,11 @@ class Experiment:
         """Build or find the target cache: mixtures with outputs of the teacher."""
         settings, job = self.settings, self.job
         everything = range(len(self.material.manifest.clips))
-        without = settings.negatives_test_folds
+        maker = self.material.maker(everything, settings.negatives_test_folds, settings)
         with timed("target cache"), self.distributed.main_process_first():
             cache = build_target_cache(
                 job.target_cache or job.run / "targets",
-                self.material.maker(everything, without, settings),
+                maker,
                 teacher,
                 settings.teacher.bank_items,
                 settings.seed,
@@ -250,9 +255,8 @@ class Experiment:
         figures, calibrations = predicted.conclude(labels, settings)
         test_negatives = self.evaluator.negatives_parts(len(networks))
         streams: dict[int, list[StreamResult]] = {}
-        for (fold, network), negatives in zip(
-            networks.items(), test_negatives, strict=False
-        ):
+        tests = zip(networks.items(), test_negatives, strict=False)
+        for (fold, network), negatives in tests:
             path = self.folder.path / f"fold{fold}" / "model.safetensors"
             facts = {"tested": f"see folds: {fold}", "folds": figures["folds"]}
             card = self.card(network, calibrations[fold], facts, (fold,))
@@ -262,9 +266,7 @@ class Experiment:
                 model = TrainedModel(network, settings.spec, card)
                 hours = settings.stream_hours
                 streams[fold] = self._scenes(model, clips, negatives, hours)
-        figures["tested"] = (
-            "by cross-validation: each fold by a network that was not trained on it"
-        )
+        figures["tested"] = TESTED_IN_TURN
         if streams:
             figures["streams"] = stream_figures_by_fold(streams, labels)
         with timed("evaluation"):
@@ -359,8 +361,8 @@ class Experiment:
         apart = (*tested, *settings.validation_folds)
         trained = marks(clip for clip in manifest.clips if clip.fold not in apart)
         licence = settings.licence or manifest.licence
-        if self.distillation is not None:
-            licence = f"{licence}\n{self.distillation.notice}"
+        for origin in (self.distillation, self.pretrained):
+            licence += "" if origin is None else f"\n{origin.notice}"
         cost = cost_figures(network, settings.spec)
         found = calibration or Calibration(np.zeros(0, np.float32), ())
         return ModelCard(
@@ -391,8 +393,7 @@ class Experiment:
             # It imports matplotlib, which takes half a second.
             from training.report.report import tested_clips, write_report
 
-            tested = None
-            if predicted is not None:
-                tested = tested_clips(predicted, calibrations or {})
+            known = calibrations or {}
+            tested = None if predicted is None else tested_clips(predicted, known)
             page = write_report(self.folder, card, self.material, self.settings, tested)
         logger.info("the report of the run is %s", page)

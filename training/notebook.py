@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from monitor.model.frontend import LogMel
 from monitor.spec import ModelSpec
-from training.config import FeatureSettings, TrainingSettings, training_settings
+from training.config import FeatureSettings, TrainingSettings
 from training.data.decoded import open_store, to_channels
 from training.data.manifest import Manifest
 from training.losses import prepare_batch
@@ -25,6 +25,7 @@ from training.mixtures.background import centred
 from training.mixtures.dataset import Batch, BatchLogMel
 from training.mixtures.material import Material
 from training.mixtures.mixtures import FRAMES_PER_CELL
+from training.recipes import training_settings
 
 Array = NDArray[np.float32]
 _SPEC = ModelSpec()

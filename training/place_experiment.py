@@ -30,6 +30,7 @@ from training.evaluate.in_places import (
     top_scores,
 )
 from training.evaluate.out_of_fold import (
+    TESTED_IN_TURN,
     Calibration,
     OutOfFold,
     join_out_of_fold,
@@ -135,7 +136,7 @@ class _PlaceTest:
         predicted = self._predict(heads)
         figures, calibrations = predicted.conclude(labels, settings)
         figures["tested"] = (
-            "by cross-validation: each fold by a network that was not trained on it"
+            TESTED_IN_TURN
             if experiment.job.cross_validate
             else f"on fold {', '.join(map(str, settings.test_folds))}, never trained "
             "on; temperatures and thresholds are set by the same clips"

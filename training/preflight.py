@@ -16,7 +16,7 @@ from monitor.model.networks import Network, build_network
 from monitor.model.thresholds import CURVE_POINTS, CurvePoint, Thresholds
 from monitor.model.trained import TrainedModel, load_model, save_model
 from monitor.text import counted
-from training.config import WITH_BACKGROUND, TrainingSettings
+from training.config import NOT_PRETRAINED, WITH_BACKGROUND, TrainingSettings
 from training.data.manifest import NO_FOLD, Manifest
 from training.data.places import Places, find_places
 from training.data.splits import Split, split
@@ -140,11 +140,17 @@ def load_teacher(path: Path | None, settings: TrainingSettings) -> Teacher | Non
         UsageError: It cannot be loaded.
     """
     if path is not None:
+        if settings.pretrained.model != NOT_PRETRAINED:
+            raise UsageError(
+                "--teacher: gives a network its first weights, as --from does; leave "
+                "out one of them"
+            )
         return Teacher(path, settings.teacher.sample_rate)
-    if settings.preset in WITH_BACKGROUND:
+    begins_anew = settings.pretrained.model == NOT_PRETRAINED
+    if settings.preset in WITH_BACKGROUND and begins_anew:
         logger.warning(
-            "without --teacher, the network %s begins with random weights, and has %s "
-            "to learn from the labels alone: give a teacher, or more epochs",
+            "without --from and --teacher, the network %s begins with random weights, "
+            "and has %s to learn from the labels alone: give one, or more epochs",
             settings.preset,
             counted(settings.optimiser.epochs, "epoch"),
         )

@@ -63,9 +63,7 @@ def replay(
     if comparison.since is None:
         raise StoreError("there are no scores to replay in this time range")
     changes = [
-        (change, timed)
-        for change in _CHANGES
-        for timed in getattr(comparison, change)
+        (change, timed) for change in _CHANGES for timed in getattr(comparison, change)
     ]
     changes.sort(key=lambda change: str(change[1].start_utc))
     if as_json:

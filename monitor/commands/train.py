@@ -37,13 +37,14 @@ the data are used, or made of whole recordings.  Ctrl-C stops; --resume
 continues to the same result.
 
 Presets:
+  mobile    a MobileNetV3 that begins as that of the included model, and of
+            which fewer than 1,000 recordings change the heads alone
   article   four strided convolutions, 26,000 parameters, trained from scratch
-  mobile    a MobileNetV3 (EfficientAT), trained with a teacher (--teacher)
 
 Examples:
-  sound-monitor train UrbanSound8K --test-folds 1
   sound-monitor train genres --out genres.safetensors  a folder for each label
-  sound-monitor train UrbanSound8K --negatives noises --cross-validate
+  sound-monitor train genres --from none               from scratch
+  sound-monitor train UrbanSound8K --preset article --test-folds 1
   sound-monitor train mine --preset mobile --teacher mn04_as.onnx \\
       --negatives noises --places streets
   sound-monitor train genres --settings mine.yaml      see --print-settings
@@ -54,7 +55,7 @@ Examples:
 Several processes, on one GPU each or on several machines, share the work of
 one training; each takes its share of every batch:
 
-  torchrun --nproc-per-node 2 --no-python sound-monitor train UrbanSound8K
+  torchrun --nproc-per-node 2 --no-python sound-monitor train genres
 
 The included model was trained with
   DATA           UrbanSound8K: folds 1 and 2, and a part of fold 3
@@ -85,7 +86,17 @@ def train(
     ),
     preset: Annotated[
         str | None,
-        option("article|mobile", "Network and its recipe.", show_default="article"),
+        option("article|mobile", "Network and its recipe.", show_default="mobile"),
+    ] = None,
+    begin_from: Annotated[
+        str | None,
+        option(
+            "urban|none|FILE",
+            "Model whose network training begins with: the included one, none, or a "
+            "model file.  Of few recordings, only heads are learned.",
+            "--from",
+            show_default="urban; none with a teacher",
+        ),
     ] = None,
     settings: Annotated[
         Path | None,
@@ -238,10 +249,10 @@ def train(
 
     reject_unusable(data, negatives or (), places or ())
     from training.cli import run_training
-    from training.config import read_settings, training_settings
     from training.job import Job
     from training.mixtures.dataset import keep_freed_memory
     from training.mixtures.material import DataPaths
+    from training.recipes import beginning, read_settings, training_settings
 
     keep_freed_memory()
     options: dict[str, Any] = {
@@ -275,7 +286,8 @@ def train(
         tensorboard,
     )
     chosen = training_settings(
-        {} if settings is None else read_settings(settings),
+        own := {} if settings is None else read_settings(settings),
+        beginning(own, preset, begin_from, has_teacher=teacher is not None),
         {key: value for key, value in options.items() if value is not None},
         origin="training settings" if settings is None else str(settings),
     )

@@ -19,12 +19,12 @@ from torch.utils.data import DataLoader, Dataset
 from monitor.model.networks import build_network
 from tests.support.recordings import LABELS, RATE, sound
 from training.checkpoint import RunFolder
-from training.config import training_settings
 from training.data.decoded import ignore
 from training.losses import Student
 from training.mixtures.dataset import MixtureSource
 from training.mixtures.material import DataPaths, Material, gather
 from training.progress import Display
+from training.recipes import training_settings
 from training.train import train
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(900)]
@@ -166,6 +166,7 @@ def test_a_small_training_spends_its_time_on_its_epochs(
     def training(name: str, epochs: int) -> float:
         data = material.manifest.clips[0].path.parents[1]
         words = ["-m", "monitor", "train", str(data), "--epochs", str(epochs)]
+        words += ["--preset", "article"]
         words += ["--out", str(tmp_path / f"{name}.safetensors")]
         return spent_by_programs(*words, "--cache", str(cache))
 

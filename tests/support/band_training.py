@@ -10,11 +10,12 @@ from rich.console import Console
 from monitor.model.networks import Network, build_network
 from tests.support.recordings import SMALL_SPEC
 from training.checkpoint import RunFolder
-from training.config import TrainingSettings, training_settings
+from training.config import TrainingSettings
 from training.distributed import SINGLE_PROCESS, Distributed
 from training.losses import Student
 from training.mixtures.dataset import Batch, Batches, BatchSource
 from training.progress import Display, Validate
+from training.recipes import training_settings
 from training.train import train
 
 LABELS, CELLS = ("low", "middle", "high"), 8

@@ -9,13 +9,8 @@ from monitor.commands.app import run_command_line
 from monitor.config.strict_yaml import KeyPath, read_yaml
 from monitor.errors import ConfigError
 from tests.support.settings_files import explanation_above, settings
-from training.config import (
-    RECIPES,
-    SETTINGS_FILE,
-    TrainingSettings,
-    read_settings,
-    training_settings,
-)
+from training.config import SETTINGS_FILE, TrainingSettings
+from training.recipes import RECIPES, read_settings, training_settings
 
 SETTINGS = list(settings(TrainingSettings, TrainingSettings(), ()))
 

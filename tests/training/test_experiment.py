@@ -29,11 +29,11 @@ from tests.support.recordings import (
     write_negatives,
 )
 from training.checkpoint import InterruptedTrainingError
-from training.config import training_settings
 from training.experiment import Experiment
 from training.job import Job
 from training.mixtures.material import DataPaths
 from training.progress import Display
+from training.recipes import training_settings
 from training.streams.evaluate import detect_events
 
 SETTINGS = {

@@ -10,7 +10,7 @@ from monitor.errors import DatasetError, ModelFileError, UsageError
 from monitor.model.model_file import ModelCard
 from monitor.model.networks import Network
 from tests.support.recordings import SMALL_SPEC
-from training.config import TrainingSettings, training_settings
+from training.config import TrainingSettings
 from training.data.decoded import ClipStore
 from training.data.manifest import NO_FOLD, Clip, Manifest
 from training.data.places import Places
@@ -23,6 +23,7 @@ from training.preflight import (
     check_places,
     load_teacher,
 )
+from training.recipes import training_settings
 
 
 def settings_of(**changes: Any) -> TrainingSettings:

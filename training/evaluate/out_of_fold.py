@@ -24,6 +24,7 @@ from training.evaluate.clips import (
 from training.evaluate.thresholds import Threshold, fit_temperature, thresholds_for
 
 Array = NDArray[np.float32]
+TESTED_IN_TURN = "by cross-validation: each fold by a network not trained on it"
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,12 +63,20 @@ def fit_shift(logits: Array, present: NDArray[np.bool_]) -> float:
 def _losses(
     logits: Array, present: NDArray[np.bool_], shift: float
 ) -> NDArray[np.float64]:
-    """(temperatures,): cross-entropy of the highest score of each clip."""
+    """(temperatures,): cross-entropy of the highest score of each clip.
+
+    The targets are Platt's: as if there were one more clip that is right and one that
+    is wrong, so that a dozen clips that are all right do not make scores of 1.
+    """
     rows, highest = np.arange(len(logits)), logits.argmax(axis=1)
     top = logits[rows, highest].astype(np.float64) + shift
-    margins = np.where(present[rows, highest], top, -top)
-    scaled = margins / _TEMPERATURES[:, None]
-    return np.asarray(np.logaddexp(0, -scaled).mean(axis=1))
+    is_right = present[rows, highest]
+    right = int(is_right.sum())
+    wrong = len(logits) - right
+    targets = np.where(is_right, (right + 1) / (right + 2), 1 / (wrong + 2))
+    scaled = top / _TEMPERATURES[:, None]
+    losses = np.logaddexp(0, scaled) - targets * scaled
+    return np.asarray(losses.mean(axis=1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ from monitor.errors import UsageError
 from tests.support.recordings import SMALL_SPEC, write_folders, write_negatives
 from tests.support.teachers import write_teacher
 from training.checkpoint import InterruptedTrainingError
-from training.config import training_settings
 from training.distill.target_cache import CachedBatches, TargetCache, build_target_cache
 from training.distill.teacher import (
     CLASS_COUNT,
@@ -27,6 +26,7 @@ from training.distill.teacher import (
 from training.files import locked_folder
 from training.mixtures.material import DataPaths, gather
 from training.mixtures.mixtures import MixtureMaker
+from training.recipes import training_settings
 
 pytest.importorskip("onnx", reason="without the package onnx nothing teaches")
 pytest.importorskip("onnxruntime")

@@ -2,11 +2,11 @@ from pathlib import Path
 
 import numpy as np
 
-from training.config import training_settings
 from training.data.manifest import Clip
 from training.evaluate.ambience import Ambience
 from training.evaluate.clips import ClipWindows
 from training.evaluate.out_of_fold import OutOfFold, OutOfFoldLogits
+from training.recipes import training_settings
 
 LABELS = ("horn", "rain")
 

@@ -20,3 +20,15 @@ def test_the_shift_of_logits_that_are_too_low_is_found():
 
 def test_without_clips_nothing_is_shifted():
     assert fit_shift(np.zeros((0, 2), np.float32), np.zeros((0, 2), bool)) == 0
+
+
+@pytest.mark.parametrize("count", [6, 15, 60])
+def test_a_few_clips_that_are_all_right_do_not_make_scores_of_one(count: int):
+    r = np.random.default_rng(1)
+    logits = r.normal(2, 1, (count, 1)).astype(np.float32)
+    right = np.ones((count, 1), bool)
+    shift = fit_shift(logits, right)
+    shifted = logits + np.float32(shift)
+    scores = 1 / (1 + np.exp(-shifted / fit_temperature(shifted, right)))
+    assert scores.mean() == pytest.approx((count + 1) / (count + 2), abs=0.02)
+    assert scores.max() < 0.999

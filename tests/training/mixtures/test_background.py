@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from tests.support.recordings import SMALL_SPEC, write_folders, write_negatives
-from training.config import training_settings
 from training.mixtures.background import Background
 from training.mixtures.dataset import BatchLogMel
 from training.mixtures.material import DataPaths, Material, gather
+from training.recipes import training_settings
 
 Make = Callable[[float], Background]
 

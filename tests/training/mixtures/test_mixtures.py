@@ -9,7 +9,7 @@ from monitor.audio.sources.demo import render_scene
 from monitor.model.frontend import LogMel, hann
 from monitor.spec import ModelSpec
 from tests.support.recordings import SMALL_SPEC, write_folders, write_negatives
-from training.config import TrainingSettings, training_settings
+from training.config import TrainingSettings
 from training.data.manifest import NO_FOLD
 from training.mixtures.background import evaluation_windows
 from training.mixtures.dataset import (
@@ -20,6 +20,7 @@ from training.mixtures.dataset import (
 )
 from training.mixtures.material import DataPaths, Material, gather
 from training.mixtures.mixtures import MixtureMaker
+from training.recipes import training_settings
 
 RICH = {
     "spec": SMALL_SPEC.model_dump(),

@@ -9,10 +9,10 @@ import soundfile
 
 from monitor.errors import DatasetError
 from tests.support.recordings import RATE, SMALL_SPEC, write_folders, write_negatives
-from training.config import training_settings
 from training.data.manifest import NO_FOLD, Clip
 from training.data.recordings import find_streams
 from training.mixtures.material import DataPaths, Material, gather
+from training.recipes import training_settings
 from training.streams.evaluate import (
     Detected,
     Reference,
