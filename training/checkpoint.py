@@ -96,10 +96,15 @@ class RunFolder:
         before = _read_json(file) if file.is_file() else data
         for key, value in data.items():
             if before.get(key) != value:
-                was = "" if key == "digest" else f" ({before.get(key)}, now {value})"
+                was = (
+                    ""
+                    if key in ("digest", "pretrained")
+                    else f" ({before.get(key)}, now {value})"
+                )
                 raise UsageError(
-                    f"{file}: the recordings are others than when the run began: "
-                    f"{key}{was}; resume with the same, or begin another run with --run"
+                    f"{file}: the recordings, or the model to begin with, are others "
+                    f"than when the run began: {key}{was}; resume with the same, or "
+                    "begin another run with --run"
                 )
         replace_text(file, json.dumps(data))
         if not (self.path / _SETTINGS).is_file():

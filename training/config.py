@@ -241,7 +241,8 @@ class TrainingSettings(Settings):
     """All settings that decide the result of a training, except the recordings."""
 
     preset: str = "article"
-    """Network, with its recipe: article or mobile."""
+    """Network, with its recipe: article or mobile, which the command takes if the file
+    names none."""
 
     seed: Whole = 0
     """Seed of every random draw of the run."""

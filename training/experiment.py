@@ -84,21 +84,22 @@ class Experiment:
         build_network(settings.preset, settings.spec, 1)  # fail before the work
         check_places(job.paths, settings, job.cross_validate)
         teacher = load_teacher(job.teacher, settings)
+        self.pretrained = find_pretrained(settings)
         self.folder = RunFolder(job.run, distributed.is_main)
         self.folder.check(settings, job.resume)
         with distributed.main_process_first():
             self.material = gather(job.paths, settings, self.advance)
         self.labels = self.material.manifest.labels
         self.distillation: Distillation | None = None
-        self.pretrained = find_pretrained(
-            settings, self.material.manifest, job.cross_validate
-        )
         check_material(self.material, settings, job.cross_validate)
+        facts = self.material.facts()
+        if self.pretrained is not None:
+            facts |= self.pretrained.prepare(self.material.manifest, job.cross_validate)
         if distributed.is_main:
             check_model_file(
                 job.out, settings, self.labels, self.card, self.material.places
             )
-        self.folder.begin(settings, self.material.facts())
+        self.folder.begin(settings, facts)
         self._cure = "--resume continues"
         self.evaluator = Evaluator(self.material, settings, job.device, self.advance)
         if teacher is not None:
@@ -360,21 +361,21 @@ class Experiment:
         settings, manifest = self.settings, self.material.manifest
         apart = (*tested, *settings.validation_folds)
         trained = marks(clip for clip in manifest.clips if clip.fold not in apart)
-        licence = settings.licence or manifest.licence
-        for origin in (self.distillation, self.pretrained):
-            licence += "" if origin is None else f"\n{origin.notice}"
+        origins = [each for each in (self.distillation, self.pretrained) if each]
+        terms = [settings.licence or manifest.licence, *(it.notice for it in origins)]
+        if self.pretrained is not None:
+            trained = self.pretrained.trained_clips(trained)
         cost = cost_figures(network, settings.spec)
         found = calibration or Calibration(np.zeros(0, np.float32), ())
+        temperatures = found.temperatures.tolist()
         return ModelCard(
             name=self.job.out.stem,
             preset=settings.preset,
             labels=self.labels,
             thresholds=dict(zip(self.labels, found.card_thresholds(), strict=False)),
-            temperatures=dict(
-                zip(self.labels, found.temperatures.tolist(), strict=False)
-            ),
+            temperatures=dict(zip(self.labels, temperatures, strict=False)),
             report={**figures, **cost, "split": settings.split},
-            licence=licence,
+            licence="\n".join(terms),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             training={
                 **settings.model_dump(mode="json", exclude={"spec"}),

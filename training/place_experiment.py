@@ -138,9 +138,10 @@ class _PlaceTest:
         figures["tested"] = (
             TESTED_IN_TURN
             if experiment.job.cross_validate
-            else f"on fold {', '.join(map(str, settings.test_folds))}, never trained "
-            "on; temperatures and thresholds are set by the same clips"
+            else f"on fold {', '.join(map(str, settings.test_folds))}, never trained on"
         )
+        if len(self._tested) == 1:
+            figures["tested"] += "; its own clips set temperatures and thresholds"
         temperatures = predicted.calibrate(labels, settings)
         with timed("evaluation"):
             scored = [

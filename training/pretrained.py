@@ -6,100 +6,118 @@ clips cannot teach; only heads are new.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from monitor.errors import UsageError
+from monitor.model.card import model_digest
 from monitor.model.model_file import load_model
 from monitor.model.networks import Network
-from monitor.model.trained import TrainedModel, network_of
+from monitor.model.trained import network_of
 from monitor.text import counted
-from training.config import INCLUDED_MODEL, NOT_PRETRAINED, TrainingSettings
-from training.data.manifest import Clip, Manifest, count_marked
+from training.config import (
+    INCLUDED_MODEL,
+    NOT_PRETRAINED,
+    WITH_BACKGROUND,
+    TrainingSettings,
+)
+from training.data.discovery import URBANSOUND_LICENCE
+from training.data.manifest import Clip, Manifest, count_marked, join_marks
 from training.evaluate.clips import TRAINED_CLIPS
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
 class Pretrained:
-    """The model whose trunk networks begin with."""
+    """The model whose trunk networks begin with.
 
-    model: TrainedModel
-    freezes: bool
-    """The trunk stays as it is: the recordings are too few to move it."""
+    Raises:
+        UsageError: The model has another network than the settings, or another input.
+        ModelFileError: The file cannot be used.
+    """
+
+    def __init__(self, settings: TrainingSettings) -> None:
+        origin = settings.pretrained.model
+        path = None if origin == INCLUDED_MODEL else origin
+        model = load_model(path)
+        self._card = card = model.card
+        if settings.preset not in WITH_BACKGROUND or card.preset != settings.preset:
+            raise UsageError(
+                f"--from: the model {card.name} has the network {card.preset}, and "
+                f"--preset is {settings.preset}; begin with a model of the preset "
+                f"{' or '.join(WITH_BACKGROUND)}, and choose the same, or --from none"
+            )
+        own = model.spec.model_copy(update={"background": None}).model_dump()
+        for key, value in settings.spec.model_dump().items():
+            if value != own[key]:
+                raise UsageError(
+                    f"--from: the model {card.name} has spec.{key} {own[key]}, and the "
+                    f"settings have {value}; set it to {own[key]} in --settings, or "
+                    "take --from none"
+                )
+        self._digest = model_digest(path)
+        self._network = network_of(model)
+        self._settings = settings
+        self._freezes = True
 
     @property
     def notice(self) -> str:
         """Licence notice for a model file that begins with it."""
-        card = self.model.card
-        return f"Begins with the network of the model {card.name}: {card.licence}"
+        return f"Begins with the network of the model {self._card.name}: " + (
+            self._card.licence
+        )
+
+    def trained_clips(self, own: str) -> str:
+        """Join the marks of the clips of its training with `own`, of another one's."""
+        known = self._card.training.get(TRAINED_CLIPS)
+        return join_marks(own, known if isinstance(known, str) else "")
+
+    def prepare(self, manifest: Manifest, cross_validate: bool) -> dict[str, str]:
+        """Decide what the recordings can move, and check those that are kept out.
+
+        Returns:
+            What a resumed run must have too.
+
+        Raises:
+            UsageError: The model was trained on clips that test or validate.
+        """
+        settings = self._settings
+        tested = settings.test_folds or (manifest.folds if cross_validate else ())
+        kept_out = (*tested, *settings.validation_folds)
+        self._check_test([clip for clip in manifest.clips if clip.fold in kept_out])
+        if kept_out and manifest.licence == URBANSOUND_LICENCE in self._card.licence:
+            self._refuse("UrbanSound8K")
+        recordings = len({clip.group for clip in manifest.clips})
+        self._freezes = recordings < settings.pretrained.fewest_recordings
+        logger.info(
+            "training begins with the network of the model %s, %s",
+            self._card.name,
+            f"of which {counted(recordings, 'recording')} are too few to change more "
+            "than the heads"
+            if self._freezes
+            else "which goes on to learn",
+        )
+        return {"pretrained": self._digest}
 
     def begin(self, network: Network) -> None:
         """Give a network of the same architecture the trunk."""
-        trained = self.model.network
+        trained = self._network
         network.normalise.load_state_dict(trained.normalise.state_dict())
         network.blocks.load_state_dict(trained.blocks.state_dict())
-        network.blocks.requires_grad_(not self.freezes)
+        network.blocks.requires_grad_(not self._freezes)
 
-    def check_test(self, clips: Sequence[Clip]) -> None:
-        """Check that a test is of clips on which the model was not trained.
+    def _check_test(self, clips: Sequence[Clip]) -> None:
+        if count := count_marked(clips, self.trained_clips("")):
+            self._refuse(f"{count} of the {counted(len(clips), 'clip')} of the test")
 
-        Raises:
-            UsageError: It was trained on some of them.
-        """
-        known = self.model.card.training.get(TRAINED_CLIPS)
-        count = count_marked(clips, known) if isinstance(known, str) else 0
-        if count:
-            raise UsageError(
-                f"--from: the model {self.model.card.name} was trained on {count} of "
-                f"the {len(clips)} clips of the test, whose figures would be too good; "
-                "take --from none, or --test-folds none"
-            )
-
-
-def find_pretrained(
-    settings: TrainingSettings, manifest: Manifest, cross_validate: bool
-) -> Pretrained | None:
-    """Read the model that training begins with; None: there is none.
-
-    Args:
-        settings: Name the model, and the network that is to begin with it.
-        manifest: The recordings; few leave the trunk as it is.
-        cross_validate: All folds are tested, or those of the settings.
-
-    Raises:
-        UsageError: The model has another architecture, or another input.
-        ModelFileError: The file cannot be used.
-    """
-    origin = settings.pretrained.model
-    if origin == NOT_PRETRAINED:
-        return None
-    model = load_model(None if origin == INCLUDED_MODEL else origin)
-    if model.card.preset != settings.preset:
+    def _refuse(self, what: str) -> None:
         raise UsageError(
-            f"--from: the model {model.card.name} has the network "
-            f"{model.card.preset}, and --preset is {settings.preset}; choose the same, "
-            "or --from none"
+            f"--from: the model {self._card.name} was trained on {what}, so the "
+            "figures of the test would be too good; take --from none or --preset "
+            "article, or test nothing: --test-folds none without --cross-validate"
         )
-    own = model.spec.model_copy(update={"background": None}).model_dump()
-    for key, value in settings.spec.model_dump().items():
-        if value != own[key]:
-            raise UsageError(
-                f"--from: the model {model.card.name} has spec.{key} {own[key]}, and "
-                f"the settings have {value}; leave it out, or take --from none"
-            )
-    recordings = len({clip.group for clip in manifest.clips})
-    freezes = recordings < settings.pretrained.fewest_recordings
-    trained = TrainedModel(network_of(model), model.spec, model.card)
-    found = Pretrained(trained, freezes)
-    tested = settings.test_folds or (manifest.folds if cross_validate else ())
-    found.check_test([clip for clip in manifest.clips if clip.fold in tested])
-    logger.info(
-        "training begins with the network of the model %s, %s",
-        model.card.name,
-        f"of which {counted(recordings, 'recording')} are too few to change more "
-        "than the heads"
-        if freezes
-        else "which goes on to learn",
-    )
-    return found
+
+
+def find_pretrained(settings: TrainingSettings) -> Pretrained | None:
+    """Read the model that training begins with; None: there is none."""
+    if settings.pretrained.model == NOT_PRETRAINED:
+        return None
+    return Pretrained(settings)

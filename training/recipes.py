@@ -113,7 +113,10 @@ def training_settings(*layers: dict[str, Any], origin: str) -> TrainingSettings:
     preset = given.get("preset", "article")
     recipe = RECIPES.get(preset, {}) if isinstance(preset, str) else {}
     pretrained = given.get("pretrained")
-    if isinstance(pretrained, dict) and pretrained.get("model") != NOT_PRETRAINED:
+    if (
+        isinstance(pretrained, dict)
+        and pretrained.get("model", NOT_PRETRAINED) != NOT_PRETRAINED
+    ):
         recipe = _merge(recipe, PRETRAINED_RECIPE)
     merged = _tuples(_merge(recipe, given))
     return check_settings(TrainingSettings, merged, origin)

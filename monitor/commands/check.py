@@ -135,13 +135,9 @@ def _print_expected(result: "ConfigurationCheck") -> None:
     print_line(EXPECTED_NOTE)
     if known < len(result.labels):
         print_line("Nothing was measured for the others with these rules.")
-    movable = {
-        label: point.false_alarms_per_hour
-        for label, point in result.expected.items()
-        if result.labels[label]["sensitivity"]
-    }
-    if total > 1 and movable:
-        worst = max(movable, key=lambda label: movable[label])
+    expected = result.expected
+    worst = max(expected, key=lambda label: expected[label].false_alarms_per_hour)
+    if total > 1 and result.labels[worst]["sensitivity"]:
         print_line(
             f"hint: a lower sensitivity brings fewer false alarms; most are of {worst}"
         )

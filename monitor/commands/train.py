@@ -86,7 +86,11 @@ def train(
     ),
     preset: Annotated[
         str | None,
-        option("article|mobile", "Network and its recipe.", show_default="mobile"),
+        option(
+            "article|mobile",
+            "Network and its recipe.",
+            show_default="mobile; article with --from none or --teacher",
+        ),
     ] = None,
     begin_from: Annotated[
         str | None,
@@ -194,8 +198,7 @@ def train(
         option(
             "FILE.onnx",
             "A model that takes a mono waveform and gives an embedding, scores or "
-            "logits; the network learns from its outputs as well.  The preset mobile "
-            "needs one.",
+            "logits; the network learns from its outputs as well.",
         ),
     ] = None,
     target_cache: Annotated[

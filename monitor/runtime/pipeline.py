@@ -21,7 +21,7 @@ from monitor.errors import ConfigError
 from monitor.model.classifier import Activity, Classifier, active_spans, span_samples
 from monitor.model.engines import WindowPlace
 from monitor.model.frontend import LogMel
-from monitor.records import EndReason, Event, Gap, PlacedRecord, ScoreFrame
+from monitor.records import EndReason, Event, Gap, Onset, PlacedRecord, ScoreFrame
 from monitor.runtime.windowing import Window, Windower, WindowGrid
 
 Arrival = tuple[str, Block | Gap]
@@ -172,7 +172,7 @@ class Pipeline:
         end = silence.start
         return [
             replace(record, start=min(record.start, end), stop=min(record.stop, end))
-            if isinstance(record, Event)
+            if isinstance(record, Onset | Event)
             else record
             for record in records
         ]

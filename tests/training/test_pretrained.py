@@ -1,14 +1,41 @@
 """Training begins with the network of a model, and says what it did."""
 
+import shutil
+from importlib.resources import as_file, files
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
 
 from monitor.commands.app import run_command_line
 from monitor.model.trained import load_model
-from tests.support.recordings import LABELS, write_folders
+from tests.support.recordings import LABELS, RATE, sound, write_folders
 from training.recipes import beginning, training_settings
+
+
+def included_file() -> Path:
+    with as_file(files("monitor.model") / "weights" / "urban.safetensors") as path:
+        return path
+
+
+def write_urbansound(folder: Path) -> Path:
+    """Three classes of UrbanSound8K in two folds, with names and table of its own."""
+    rows = ["slice_file_name,fsID,start,end,salience,fold,classID,class"]
+    classes = ((2, "children_playing"), (4, "drilling"), (8, "siren"))
+    for number, (label, (index, name)) in enumerate(
+        zip(LABELS, classes, strict=True), start=1
+    ):
+        for fold in (1, 2):
+            file = f"{number}{fold}-{index}-0-0.wav"
+            (folder / "audio" / f"fold{fold}").mkdir(parents=True, exist_ok=True)
+            soundfile.write(
+                folder / "audio" / f"fold{fold}" / file, sound(label, fold), RATE
+            )
+            rows.append(f"{file},{number}{fold},0,0.8,1,{fold},{index},{name}")
+    (folder / "metadata").mkdir()
+    (folder / "metadata" / "UrbanSound8K.csv").write_text("\n".join(rows) + "\n")
+    return folder
 
 
 @pytest.fixture(name="folder", scope="module")
@@ -90,7 +117,7 @@ def test_of_many_recordings_the_network_learns(folder: Path, tmp_path: Path) -> 
     [
         (("--preset", "article", "--from", "urban"), "has the network mobile"),
         (("--from", "urban", "--teacher", "t.onnx"), "as --from does; leave out one"),
-        (("--from", "nothing.safetensors"), "nothing.safetensors"),
+        (("--from", "no.safetensors"), "no.safetensors: there is no such model file"),
     ],
 )
 def test_what_cannot_begin_is_refused(
@@ -100,7 +127,7 @@ def test_what_cannot_begin_is_refused(
     sentence: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert train(folder, tmp_path, *words) in (1, 2)
+    assert train(folder, tmp_path, *words) == (1 if "no.safetensors" in words else 2)
     assert sentence in capsys.readouterr().err
 
 
@@ -124,7 +151,39 @@ def test_a_test_on_what_the_model_was_trained_on_is_refused(
     again = ("--from", str(first / "m.safetensors"))
     capsys.readouterr()
     assert train(folder, second, *again) == 2
-    assert "clips of the test, whose figures would be too good" in (
-        capsys.readouterr().err
-    )
+    assert "was trained on 4 of the 4 clips of the test" in capsys.readouterr().err
     assert train(folder, second, *again, "--test-folds", "none") == 0
+    # The clips of all trainings of a chain are known.
+    third = tmp_path / "third"
+    third.mkdir()
+    chained = ("--from", str(second / "m.safetensors"), "--validation-folds", "2")
+    assert train(folder, third, *chained, "--test-folds", "none") == 2
+    assert load_model(second / "m.safetensors").card.licence.count("the model") == 2
+
+
+def test_urbansound8k_does_not_test_what_begins_with_the_included_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever the format in which its files are."""
+    data = write_urbansound(tmp_path / "data")
+    assert train(tmp_path, tmp_path) == 2
+    assert "was trained on UrbanSound8K" in capsys.readouterr().err
+    assert train(tmp_path, tmp_path, "--test-folds", "none") == 0
+    assert data.is_dir()
+
+
+def test_a_resumed_run_begins_with_the_same_model(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base, words = tmp_path / "base.safetensors", ("--test-folds", "none")
+    shutil.copy(included_file(), base)
+    begun = (*words, "--from", str(base))
+    assert train(folder, tmp_path, *begun) == 0
+    first = (tmp_path / "m.safetensors").read_bytes()
+    assert train(folder, tmp_path, *begun, "--resume") == 0
+    assert load_model(tmp_path / "m.safetensors").card.labels == LABELS
+    shutil.copy(tmp_path / "m.safetensors", base)
+    capsys.readouterr()
+    assert train(folder, tmp_path, *begun, "--resume") == 2
+    assert "the model to begin with" in capsys.readouterr().err
+    assert len(first) > 1000

@@ -229,14 +229,25 @@ def marks(clips: Iterable[Clip]) -> str:
     return base64.b64encode(b"".join(few)).decode()
 
 
-def count_marked(clips: Iterable[Clip], marks: str) -> int:
-    """Count the clips whose files are among `marks`."""
+def join_marks(*several: str) -> str:
+    """Join the marks of several trainings; empty if they are too many."""
+    parts = {part for each in several for part in _parts_of(each)}
+    few = sorted(parts) if len(parts) <= _MOST_MARKS else []
+    return base64.b64encode(b"".join(few)).decode()
+
+
+def _parts_of(marks: str) -> set[bytes]:
     try:
         content = base64.b64decode(marks)
     except ValueError:  # a model file may come from anybody
-        return 0
+        return set()
     starts = range(0, len(content), _MARK_BYTES)
-    known = {content[start : start + _MARK_BYTES] for start in starts}
+    return {content[start : start + _MARK_BYTES] for start in starts}
+
+
+def count_marked(clips: Iterable[Clip], marks: str) -> int:
+    """Count the clips whose files are among `marks`."""
+    known = _parts_of(marks)
     return sum(clip.digest[:_MARK_BYTES] in known for clip in clips)
 
 
