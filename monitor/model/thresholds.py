@@ -116,8 +116,7 @@ class Thresholds(CardPart):
                 for index in range(_MIDDLE + 1)
             ),
         ]
-        # Rounding may carry the last place a hair past the last point.
-        points = [self._read(min(each, _LAST)) for each in places]
+        points = [self._read(each) for each in places]
         # Rounding may carry one a hair past its neighbour, or past the middle.
         above = [max(point.onset, onset) for point in points[:_MIDDLE]]
         below = [min(point.onset, onset) for point in points[_MIDDLE + 1 :]]
@@ -163,7 +162,10 @@ def _logit(score: float) -> float:
 
 
 def _between(left: float | None, right: float | None, share: float) -> float | None:
-    """Interpolate; of a figure that is missing on one side, return the other one."""
+    """Interpolate; of a figure that is missing on one side, return the other one.
+
+    Rounding may carry `share` a hair past 1, but not the result past its neighbours.
+    """
     if left is None or right is None:
         return right if left is None else left
     return min(max(left + share * (right - left), min(left, right)), max(left, right))
