@@ -42,7 +42,7 @@ class BackgroundSpec(BaseModel):
 class ModelSpec(BaseModel):
     """The front end and the window of one model.
 
-    Frame `k` covers the samples [hop_length * k, hop_length * k + n_fft): there is no
+    Frame `k` covers `frame_samples` samples from `hop_length * k`: there is no
     centring and no padding, so a frame does not depend on the window that holds it.
     """
 
@@ -55,13 +55,25 @@ class ModelSpec(BaseModel):
     """Channels of the input; a mono recording counts as two equal ones."""
 
     n_fft: Annotated[int, Field(ge=16, le=16_384)] = 1024
-    """Samples of a frame."""
+    """Samples of the Fourier transform of a frame."""
+
+    win_length: Annotated[int, Field(ge=16, le=16_384)] | None = None
+    """Samples of the Hann window, in the middle of those, with zeros around it; None: a
+    periodic Hann window of `n_fft`.  A shorter one is symmetric."""
+
+    pre_emphasis: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Before anything else each sample is replaced by the one after it less this share
+    of itself: a frame then takes one more sample."""
 
     hop_length: Annotated[int, Field(ge=1, le=65_536)] = 512
     """Samples from one frame to the next."""
 
     n_mels: Annotated[int, Field(ge=1, le=512)] = 64
     """Mel bands of a frame."""
+
+    mel_scale: Literal["slaney", "kaldi"] = "slaney"
+    """Triangles of height one, linear in Hz between the bands of Slaney's scale, or
+    linear in mel between those of Kaldi's."""
 
     f_min: Annotated[float, Field(ge=0)] = 50.0
     """Lower edge of the lowest mel band, Hz."""
@@ -71,6 +83,9 @@ class ModelSpec(BaseModel):
 
     floor_db: Annotated[float, Field(ge=-300, le=0)] = -100.0
     """Log-mel of silence, dB: powers below 10 ** (floor_db / 10) are raised to it."""
+
+    adds_floor: bool = False
+    """True: that power is added to each one, rather than the powers below it raised."""
 
     window_frames: Annotated[int, Field(ge=1, le=8_192)] = 344
     """Frames of a window."""
@@ -84,6 +99,15 @@ class ModelSpec(BaseModel):
             raise ValueError(
                 f"f_max: {self.f_max} Hz must lie above f_min ({self.f_min} Hz) and "
                 f"not above half the sample rate ({self.sample_rate / 2:.0f} Hz)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _hann_window_fits(self) -> "ModelSpec":
+        if self.win_length is not None and self.win_length > self.n_fft:
+            raise ValueError(
+                f"win_length: {self.win_length} samples are longer than n_fft, "
+                f"{self.n_fft}"
             )
         return self
 
@@ -102,13 +126,19 @@ class ModelSpec(BaseModel):
         """Samples a window covers, from its first frame's start to its last's end."""
         return self.frame_span(self.window_frames)
 
+    @property
+    def frame_samples(self) -> int:
+        """Samples a frame covers."""
+        return self.n_fft + (self.pre_emphasis > 0)
+
     def frame_span(self, frames: int) -> int:
         """Samples that `frames` consecutive frames cover; 0 for no frame."""
-        return (frames - 1) * self.hop_length + self.n_fft if frames > 0 else 0
+        covered = (frames - 1) * self.hop_length + self.frame_samples
+        return covered if frames > 0 else 0
 
     def frames_in(self, samples: int) -> int:
         """Number of whole frames in `samples` samples."""
-        return max(0, (samples - self.n_fft) // self.hop_length + 1)
+        return max(0, (samples - self.frame_samples) // self.hop_length + 1)
 
     def frames(self, seconds: float) -> int:
         """Frames from one to another that begins `seconds` later, to the nearest."""

@@ -15,12 +15,13 @@ from monitor.commands.arguments import (
     argument,
     option,
 )
+from monitor.config.audio import SourceSettings
 from monitor.errors import SoundMonitorError, UsageError
 from monitor.extras import require_extra
 from monitor.records import Event, Gap, Health, ScoreFrame, Timed
 
 if TYPE_CHECKING:
-    from monitor.model.classifier import Classifier
+    from monitor.model.models import Models
 
 HELP = """Detect sounds in recordings.
 
@@ -62,20 +63,18 @@ def analyze(
     # What ends a recording early is printed here, without the name of a source.
     logging.getLogger("monitor.audio.capture").setLevel(logging.CRITICAL)
     limit_threads(settings.model.threads)
-    from monitor.model.classifier import Classifier
-    from monitor.model.model_file import load_model
+    from monitor.runtime.loading import choose_models, load_models
     from monitor.runtime.offline import analyze_file
 
-    classifier = Classifier(
-        load_model(settings.model.file),
-        settings.model.compute_device,
-        settings.model.threads,
-        engine=settings.model.engine,
-    )
+    # Recordings are of no source of the configuration.
+    chosen = choose_models(settings.model_copy(update={"sources": _RECORDING}))
+    models = load_models(settings.model, chosen)
     exit_code = 0
     for file in files:
         try:
-            analysis = analyze_file(file, classifier, settings, source=_name(file))
+            analysis = analyze_file(
+                file, models, settings, source=_name(file), chosen=chosen
+            )
         except SoundMonitorError as error:
             print_error(str(error))
             exit_code = max(exit_code, error.exit_code)
@@ -86,7 +85,7 @@ def analyze(
             exit_code = max(exit_code, analysis.failure.exit_code)
         has_gaps = _has(Gap, analysis.records)
         if not _has(ScoreFrame, analysis.records):
-            window = classifier.spec.seconds(classifier.spec.window_samples)
+            window = models.spec.seconds(models.spec.window_samples)
             print_error(
                 f"{_text(file)}: has no part as long as the model's window "
                 f"({window:.3f} s)"
@@ -97,8 +96,11 @@ def analyze(
             continue
         _print_events(file, analysis.records, as_json)
         if plot is not None:
-            _draw(file, analysis.records, classifier, plot)
+            _draw(file, analysis.records, models, plot)
     return exit_code
+
+
+_RECORDING = (SourceSettings(name="recording", input="file:of that name"),)
 
 
 def _check_plot(plot: Path | None, files: Sequence[Path]) -> None:
@@ -179,17 +181,15 @@ def _is_shown(timed: Timed) -> bool:
     return isinstance(record, Event | Gap)
 
 
-def _draw(
-    file: Path, records: Sequence[Timed], classifier: "Classifier", plot: Path
-) -> None:
+def _draw(file: Path, records: Sequence[Timed], models: "Models", plot: Path) -> None:
     from monitor.runtime.offline import log_mel_of
     from monitor.sinks.picture import Picture, draw
 
     picture = Picture(
         title=_text(Path(file.name)),
-        spec=classifier.spec,
-        labels=classifier.labels,
-        log_mel=log_mel_of(file, classifier.spec),
+        spec=models.spec,
+        labels=models.labels,
+        log_mel=log_mel_of(file, models.spec),
         frames=[item.record for item in records if isinstance(item.record, ScoreFrame)],
         events=[item.record for item in records if isinstance(item.record, Event)],
         gaps=[item.record for item in records if isinstance(item.record, Gap)],

@@ -10,6 +10,7 @@ from monitor.text import counted
 
 if TYPE_CHECKING:
     from monitor.commands.configuration_check import ConfigurationCheck
+    from monitor.runtime.loading import ChosenModels
 
 HELP = """Validate the configuration without listening.
 
@@ -63,9 +64,11 @@ def check(
 
 
 def _facts(result: "ConfigurationCheck") -> dict[str, Any]:
-    model = result.model
+    cards = () if result.models is None else result.models.cards
+    dumped = [card.model_dump(mode="json") for card in cards]
     return {
-        "model": None if model is None else model.card.model_dump(mode="json"),
+        "model": dumped[0] if dumped else None,
+        "models": dumped,
         "sources": result.sources,
         "labels": result.labels,
         "expected": {
@@ -84,8 +87,10 @@ def _print_report(result: "ConfigurationCheck") -> None:
     header = ("SOURCE", "INPUT", "DESCRIPTION", "STATE")
     print_table(header, [tuple(source.values()) for source in result.sources])
     print_line()
-    if result.model is not None:
-        print_line(card_line(result.model))
+    if result.models is not None:
+        for description in result.models.descriptions:
+            print_line(card_line(description))
+        _print_silent(result.models)
         print_line()
         print_table(
             ("LABEL", "CAN FIRE", *(title for title, *_ in _LABEL_COLUMNS)),
@@ -105,6 +110,17 @@ def _print_report(result: "ConfigurationCheck") -> None:
         print_line(f"problem: {problem}")
     problems = counted(len(result.problems), "problem")
     print_line(f"{problems} found" if result.problems else "the configuration is valid")
+
+
+def _print_silent(models: "ChosenModels") -> None:
+    """Say what is scored without being reported, and by which source."""
+    reported = models.labels.all_reported
+    silent = [label for label in models.names if label not in reported]
+    if silent:
+        print_line(f"silent   {', '.join(silent)}")
+    if len({*models.labels.reported.values()}) > 1:
+        for source, labels in models.labels.reported.items():
+            print_line(f"labels   {source}: {', '.join(labels)}")
 
 
 def _print_expected(result: "ConfigurationCheck") -> None:

@@ -130,6 +130,8 @@ def with_options(
     if compute_device is not None:
         chosen["compute_device"] = compute_device
     update: dict[str, object] = {"model": config.model.model_copy(update=chosen)}
+    if model is not None:
+        update["models"] = None
     if inputs:
         update["sources"] = _sources(inputs)
     return config.model_copy(update=update)

@@ -15,9 +15,9 @@ from monitor.detection.feasibility import Feasibility, examine
 from monitor.detection.rules import LabelRule, require_curves, resolve_rules
 from monitor.errors import ConfigError, SoundMonitorError
 from monitor.extras import require_extra
-from monitor.model.card import Description, has_graph, read_card
 from monitor.model.thresholds import CurvePoint
 from monitor.private_files import restrict_folder
+from monitor.runtime.loading import ChosenModels, choose_models, with_labels
 from monitor.spec import ModelSpec
 
 ListDevices = Callable[[], Sequence[InputDevice]]
@@ -27,12 +27,13 @@ ListDevices = Callable[[], Sequence[InputDevice]]
 class ConfigurationCheck:
     """The result of a check."""
 
-    model: Description | None = None
+    models: ChosenModels | None = None
     sources: list[dict[str, str]] = field(default_factory=list)
     """Name, input, description, and a note: whether a microphone is connected now."""
 
     labels: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """By label, its rule and the sounds that the rule can detect."""
+    """By label that is reported, its model, its rule and the sounds that the rule can
+    detect."""
 
     expected: dict[str, CurvePoint] = field(default_factory=dict)
     """Figures to expect, of the labels for whose thresholds the model has some."""
@@ -110,33 +111,37 @@ def _check_model(configuration: Configuration, result: ConfigurationCheck) -> No
         except ConfigError as error:
             result.problems.append(str(error))
     try:
-        result.model = spec, card = read_card(config.model.file)
+        result.models = models = choose_models(config)
     except SoundMonitorError as error:
         result.problems.append(str(error))
         return
-    if config.model.engine == "onnx" and not has_graph(config.model.file):
+    for file in models.without_graph() if config.model.engine == "onnx" else ():
         result.problems.append(
-            f"model.file: {config.model.file} has no graph for ONNX Runtime; add it "
-            f"with: sound-monitor model {config.model.file} --convert NEW_FILE"
+            f"model.file: {file} has no graph for ONNX Runtime; add it with: "
+            f"sound-monitor model {file} --convert NEW_FILE"
         )
     detection = config.detection
-    hop_frames = detection.hop_frames
-    if hop_frames % card.total_stride:
+    hop_frames, (spec, card) = detection.hop_frames, models.leader
+    if hop_frames % card.hop_frames_step:
         result.problems.append(
             f"detection.hop_frames: {hop_frames} is not a multiple of the stride of "
-            f"the model {card.name!r}, {card.total_stride} frames"
+            f"the model {card.name!r}, {card.hop_frames_step} frames"
         )
-    rules = _resolve_rules(configuration, result)
-    for found in examine(rules, hop_frames * spec.hop_length, spec):
+    rules = _resolve_rules(configuration, models, result)
+    names, thresholds_of = models.names, models.thresholds
+    reported = models.labels.all_reported
+    shown = {label: rules[label] for label in reported if label in rules}
+    for found in examine(shown, hop_frames * spec.hop_length, spec):
         label, rule = found.label, rules[found.label]
         own = detection.labels.get(label, LabelSettings())
         result.labels[label] = {
+            "model": names[label],
             **_label_facts(rule, found, spec),
             "sensitivity": (
                 detection.sensitivity_of(label) if own.onset_threshold is None else None
             ),
         }
-        thresholds = card.thresholds.get(label)
+        thresholds = thresholds_of.get(label)
         is_measured = found.can_fire and _has_measured_durations(own)
         if thresholds and is_measured:
             expected = thresholds.expected_at(rule.onset_threshold)
@@ -153,25 +158,26 @@ def _has_measured_durations(own: LabelSettings) -> bool:
 
 
 def _resolve_rules(
-    configuration: Configuration, result: ConfigurationCheck
+    configuration: Configuration, models: ChosenModels, result: ConfigurationCheck
 ) -> dict[str, LabelRule]:
     """Resolve label by label, so that one problem does not hide another."""
-    assert result.model is not None, "called for a model that could be read"
-    spec, card = result.model
+    spec, scored = models.leader.spec, tuple(models.names)
+    thresholds, presets = models.thresholds, models.presets
     detection = configuration.config.detection
     try:
-        require_curves(card.labels, detection, card.thresholds)
+        require_curves(scored, detection, thresholds)
     except ConfigError as error:
         result.problems.append(str(error))
         detection = detection.model_copy(update={"sensitivity": DEFAULT_SENSITIVITY})
     rules: dict[str, LabelRule] = {}
-    unknown = [label for label in detection.labels if label not in card.labels]
-    for label in (*unknown, *card.labels):
+    known = {*scored, *models.known}
+    unknown = [label for label in detection.labels if label not in known]
+    for label in (*unknown, *scored):
         only = {name: each for name, each in detection.labels.items() if name == label}
         settings = detection.model_copy(update={"labels": only})
-        labels = card.labels if label in unknown else (label,)
+        labels = scored if label in unknown else (label,)
         try:
-            rules |= resolve_rules(labels, settings, card.thresholds, spec)
+            rules |= resolve_rules(labels, settings, thresholds, spec, presets)
         except SoundMonitorError as error:
             result.problems.append(str(error))
     return rules
@@ -235,13 +241,15 @@ def _check_services(configuration: Configuration, result: ConfigurationCheck) ->
     from monitor.clock import SystemClock
     from monitor.runtime.services import ServiceContext, build_services
 
-    config, model = configuration.config, result.model
+    config, models = configuration.config, result.models
     try:
+        if models is not None:
+            config = with_labels(config, models.labels)
         build_services(
             ServiceContext(
                 config,
-                labels=config.clips.labels if model is None else model.card.labels,
-                sample_rate=1 if model is None else model.spec.sample_rate,
+                labels={} if models is None else models.labels.reported,
+                sample_rate=1 if models is None else models.leader.spec.sample_rate,
                 clock=SystemClock(),
                 state_dir=configuration.state_dir,
                 environ=os.environ,
@@ -260,7 +268,6 @@ def _check_alerts(configuration: Configuration, result: ConfigurationCheck) -> N
 
     if configuration.config.store.path is None:
         result.problems.append("alerts need a database, and store.path is null")
-    # Without a model, its labels are unknown, which is a problem of its own.
-    labels = None if result.model is None else result.model.card.labels
-    result.endpoints, faults = check_rules(rules, os.environ, labels)
+    # Their labels are checked with the services.
+    result.endpoints, faults = check_rules(rules, os.environ, None)
     result.problems += faults

@@ -94,13 +94,22 @@ def _rules_for(
 ) -> Mapping[str, "LabelRule"]:
     """Return the configured rules for the labels of a session's model."""
     from monitor.detection.rules import resolve_rules
-    from monitor.model.card import read_card
+    from monitor.runtime.loading import choose_models
 
-    spec, card = read_card(configuration.config.model.file)
-    if card.name != session.model or spec.sample_rate != session.sample_rate:
+    models = choose_models(configuration.config)
+    spec, name = models.leader.spec, "+".join(card.name for card in models.cards)
+    if name != session.model or spec.sample_rate != session.sample_rate:
         raise StoreError(
             f"the scores are of the model {session.model!r}, and the configuration "
-            f"names {card.name!r}: thresholds of one do not apply to the other"
+            f"names {name!r}: thresholds of one do not apply to the other"
         )
-    detection = configuration.config.detection
-    return resolve_rules(session.labels, detection, card.thresholds, spec)
+    rules = resolve_rules(
+        session.labels,
+        configuration.config.detection,
+        models.thresholds,
+        spec,
+        models.presets,
+        models.known,
+    )
+    reported = models.labels.all_reported
+    return {label: rule for label, rule in rules.items() if label in reported}

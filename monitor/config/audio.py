@@ -42,6 +42,9 @@ class SourceSettings(Settings):
     stall_seconds: Annotated[float, Field(ge=0.5, le=3600)] = 2.0
     """A source that delivers no samples for this long is reopened."""
 
+    labels: Annotated[tuple[Text, ...], Field(strict=False)] | None = None
+    """Labels that are reported of this source; null: as for all sources."""
+
     level_offset_db: Annotated[float, Field(ge=-200, le=200)] = 0.0
     """Added to dB(A) levels: the sound pressure level at which this microphone clips.
     """

@@ -37,6 +37,15 @@ class Config(Settings):
     """Seconds of recent sound kept in memory, in case the analysis falls behind."""
 
     model: ModelSettings = ModelSettings()
+    models: Annotated[tuple[Text, ...], Field(strict=False)] | None = None
+    """Models that listen together, each urban, world or a model file; null: the one of
+    model.file.  A label that several know is scored by the first of them."""
+
+    labels: Annotated[tuple[Text, ...], Field(strict=False)] | None = None
+    """Labels that are reported, or groups of them; null: those that the models report
+    by default.  `sound-monitor model --labels` lists them.
+    """
+
     detection: DetectionSettings = DetectionSettings()
     health: HealthSettings = HealthSettings()
     event_log: EventLogSettings = EventLogSettings()
@@ -53,6 +62,46 @@ class Config(Settings):
     """scores-only: sound is never stored; clips: the sound of events is, see clips."""
 
     clips: ClipSettings = ClipSettings()
+
+    @property
+    def model_files(self) -> tuple[str | None, ...]:
+        """The models, as names or files; None is the default one."""
+        return self.models or (self.model.file,)
+
+    @field_validator("models")
+    @classmethod
+    def _models_differ(cls, models: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if models is not None and not models:
+            raise ValueError("must name at least one model")
+        twice = sorted(
+            {name for name in models or () if (models or ()).count(name) > 1}
+        )
+        if twice:
+            raise ValueError(f"{twice[0]!r} is there twice")
+        return models
+
+    @model_validator(mode="after")
+    def _model_is_named_once(self) -> "Config":
+        if self.models is not None and self.model.file is not None:
+            raise ValueError(
+                f"models: {', '.join(self.models)} and model.file: {self.model.file} "
+                "both name models; remove one of them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _something_is_reported(self) -> "Config":
+        keys = [("labels", self.labels)]
+        keys += [
+            (f"sources[{index}].labels", source.labels)
+            for index, source in enumerate(self.sources)
+        ]
+        for key, labels in keys:
+            if labels is not None and not labels:
+                raise ValueError(
+                    f"{key}: an empty list reports nothing; name a label, or write null"
+                )
+        return self
 
     @field_validator("sources")
     @classmethod

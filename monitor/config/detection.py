@@ -15,7 +15,8 @@ class ModelSettings(Settings):
     """The network, and the processor that runs it."""
 
     file: Text | None = None
-    """Model file; null: the model included in the program."""
+    """urban or world, which are included in the program, or a model file; null: urban.
+    "model: world" is short for a section with this key alone."""
 
     compute_device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Processor of the network; auto uses a GPU if there is one."""
@@ -26,6 +27,11 @@ class ModelSettings(Settings):
 
     threads: Annotated[int, Field(ge=1, le=64)] = 1
     """CPU threads for the network."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone_is_a_file(cls, section: object) -> object:
+        return {"file": section} if isinstance(section, str) else section
 
 
 class LabelSettings(Settings):

@@ -36,7 +36,7 @@ class Detector:
         labels: Sequence[str],
         rules: Mapping[str, LabelRule],
         level_gate_dbfs: float,
-        model_name: str,
+        models: Mapping[str, str] | str,
         session: str,
         *,
         seen_until: int = 0,
@@ -47,9 +47,10 @@ class Detector:
         Args:
             source: Name of the source.
             labels: The labels of a frame's scores, in their order.
-            rules: One for each label.
+            rules: One for each label that is reported; the others are silent.
             level_gate_dbfs: Below this level of its loudest hop a window scores zero.
-            model_name: Stated in the records.
+            models: By label, the name of its model, or one name for all; stated in the
+                records.
             session: Part of the ids of events; the same session, source, label and
                 start give the same id.
             seen_until: End of the newest window of the detector before.
@@ -58,13 +59,17 @@ class Detector:
         self._source = source
         self._labels = tuple(labels)
         self._level_gate_dbfs = level_gate_dbfs
-        self._model_name = model_name
+        self._models = models
         self._session = session
         before = horizons or {}
-        self._states = tuple(
-            Hysteresis(rules[label], before.get(label)) for label in labels
-        )
-        self._thresholds = [rules[label].onset_threshold for label in labels]
+        self._states = {
+            index: Hysteresis(rules[label], before.get(label))
+            for index, label in enumerate(labels)
+            if label in rules
+        }
+        self._thresholds = {
+            index: rules[labels[index]].onset_threshold for index in self._states
+        }
         # An event can go on for so long before it is reported or given up.
         self._longest_unreported = max(
             (rule.min_duration_on + rule.min_duration_off for rule in rules.values()),
@@ -85,8 +90,8 @@ class Detector:
     @property
     def horizons(self) -> Mapping[str, Horizon]:
         """Bounds of the next event by label, for the detector that follows."""
-        states = zip(self._labels, self._states, strict=True)
-        return {label: state.horizon for label, state in states}
+        states = self._states.items()
+        return {self._labels[index]: state.horizon for index, state in states}
 
     def push(self, frame: ScoreFrame) -> list[Onset | Event]:
         """Take the next frame of the source.
@@ -101,7 +106,7 @@ class Detector:
         self._measure(newest_hop(frame, seen_until), frame)
         self._follow(frame)
         records: list[Onset | Event] = []
-        for index, window in enumerate(self._windows_of(frame, seen_until)):
+        for index, window in self._windows_of(frame, seen_until):
             begun, ended = self._states[index].push(window)
             if begun is not None:
                 records.append(self._onset(index, begun, frame))
@@ -123,17 +128,20 @@ class Detector:
         goes_on = reason == "reloaded"
         return [
             self._event(index, event, reason)
-            for index, state in enumerate(self._states)
+            for index, state in self._states.items()
             if (event := state.stop(goes_on=goes_on)) is not None
         ]
 
-    def _windows_of(self, frame: ScoreFrame, seen_until: int) -> Iterator[LabelWindow]:
-        """Yield the frame as each label sees it."""
+    def _windows_of(
+        self, frame: ScoreFrame, seen_until: int
+    ) -> Iterator[tuple[int, LabelWindow]]:
+        """Yield the frame as each reported label sees it."""
         gated = frame.peak_level_dbfs < self._level_gate_dbfs
         second, first = (0.0, 0.0, *sorted(frame.scores))[-2:]
-        for score, span in zip(frame.scores, frame.spans, strict=True):
+        for index in self._states:
+            score, span = frame.scores[index], frame.spans[index]
             rival = second if score == first else first
-            yield LabelWindow(frame, score, rival, *span, seen_until, gated)
+            yield index, LabelWindow(frame, score, rival, *span, seen_until, gated)
 
     def _measure(self, hop: Hop, frame: ScoreFrame) -> None:
         self._hops.append(hop)
@@ -193,7 +201,9 @@ class Detector:
             "level_dbfs": level_dbfs,
             "laeq_db": laeq_db,
             "top": tuple(top),
-            "model": self._model_name,
+            "model": self._models
+            if isinstance(self._models, str)
+            else self._models[label],
         }
 
 

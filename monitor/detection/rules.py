@@ -119,6 +119,8 @@ def resolve_rules(
     detection: DetectionSettings,
     thresholds: Mapping[str, ModelThresholds] | None,
     spec: ModelSpec,
+    presets: Mapping[str, str] | None = None,
+    others: Iterable[str] = (),
 ) -> dict[str, LabelRule]:
     """Complete the rule of each label.
 
@@ -128,6 +130,9 @@ def resolve_rules(
         thresholds: Those of each label as the model file has them; a label may be
             missing.
         spec: Input format of the model; converts seconds to samples.
+        presets: The preset of each label as the model file has it; a label may be
+            missing.
+        others: Labels that have settings without being in use.
 
     Returns:
         A rule for each label, in the order of `labels`.  A threshold is the user's,
@@ -139,12 +144,19 @@ def resolve_rules(
             model has no curve for a sensitivity other than 0.5.
     """
     known = tuple(labels)
+    silent = frozenset(others)
     for label in detection.labels:
-        if label not in known:
+        if label not in known and label not in silent:
             raise ConfigError(_unknown_label(label, known))
     require_curves(known, detection, thresholds or {})
     return {
-        label: _rule(label, detection, (thresholds or {}).get(label), spec)
+        label: _rule(
+            label,
+            detection,
+            (thresholds or {}).get(label),
+            spec,
+            (presets or {}).get(label),
+        )
         for label in known
     }
 
@@ -195,9 +207,10 @@ def _rule(
     detection: DetectionSettings,
     measured: ModelThresholds | None,
     spec: ModelSpec,
+    kind: str | None,
 ) -> LabelRule:
     settings = detection.labels.get(label, LabelSettings())
-    kind = "impulsive" if label in IMPULSIVE_LABELS else "lasting"
+    kind = kind or ("impulsive" if label in IMPULSIVE_LABELS else "lasting")
     preset = PRESETS[settings.preset or kind]
     onset, offset = _thresholds(label, detection, measured, preset)
     names = {each.name for each in fields(Preset)}

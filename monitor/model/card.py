@@ -21,12 +21,13 @@ from pydantic import (
 from safetensors import SafetensorError, safe_open
 
 from monitor.errors import ModelFileError
+from monitor.model.catalogue import CatalogueEntry
 from monitor.model.thresholds import CardPart, Thresholds
 from monitor.spec import ModelSpec
 from monitor.text import printable
 
-SHIPPED = "urban.safetensors"
-"""The model that comes with the program, in monitor/model/weights."""
+INCLUDED = ("urban", "world")
+"""Models that come with the program, in monitor/model/weights, the default first."""
 
 FORMAT = "sound-monitor model 1"
 """Value of the metadata key `format`."""
@@ -36,7 +37,7 @@ MAX_HEADER_BYTES = 2**20
 """Parsed, a header takes a hundred times its size in memory."""
 
 ModelPath = str | PathLike[str] | None
-"""A model file; None is the one that comes with the program."""
+"""A model file, or the name of an included model; None is the default one."""
 
 MAX_NAME = 63
 
@@ -86,8 +87,16 @@ class ModelCard(CardPart):
     """Label of each class, in the order of the scores."""
 
     total_stride: Annotated[int, Field(ge=1, le=10_000)] = 1
-    """Frames from one column of the activity to the next; hops are multiples of it.
-    Set from the network when the model is saved."""
+    """Frames from one column of the activity to the next.  Set from the network when
+    the model is saved."""
+
+    hop_stride: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Hops are multiples of so many frames; None: of `total_stride`."""
+
+    catalogue: Annotated[dict[Name, CatalogueEntry], Field(max_length=1000)] = Field(
+        default_factory=dict
+    )
+    """Labels that people ask for, made of the classes; empty: they are the labels."""
 
     thresholds: dict[str, Thresholds] = Field(default_factory=dict)
     """Thresholds by label; others take those of their detection preset."""
@@ -113,11 +122,33 @@ class ModelCard(CardPart):
     def _labels_are_consistent(self) -> "ModelCard":
         if len(set(self.labels)) < len(self.labels):
             raise ValueError("labels: two of them are the same")
+        named = {"thresholds": {*self.labels, *self.catalogue}}
         for key in ("thresholds", "temperatures"):
-            unknown = sorted(set(getattr(self, key)) - set(self.labels))
+            unknown = sorted(set(getattr(self, key)) - named.get(key, {*self.labels}))
             if unknown:
                 raise ValueError(f"{key}: {unknown[0]!r} is not one of the labels")
         return self
+
+    @model_validator(mode="after")
+    def _catalogue_is_consistent(self) -> "ModelCard":
+        for label, entry in self.catalogue.items():
+            unknown = sorted({*entry.classes} - {*self.labels})
+            if unknown:
+                raise ValueError(
+                    f"catalogue.{label}: {unknown[0]!r:.80} is not one of the labels"
+                )
+            group = self.catalogue.get(entry.group) if entry.group else None
+            if entry.group and (group is None or group.group is not None):
+                raise ValueError(
+                    f"catalogue.{label}.group: {entry.group!r} is not a label of its "
+                    "own"
+                )
+        return self
+
+    @property
+    def hop_frames_step(self) -> int:
+        """Hops are multiples of so many frames."""
+        return self.hop_stride or self.total_stride
 
 
 class Description(NamedTuple):
@@ -197,11 +228,12 @@ def open_model_file(path: ModelPath) -> Iterator[OpenModelFile]:
 @contextmanager
 def _readable(path: ModelPath) -> Iterator[tuple[Path, str]]:
     """Locate a model file of acceptable size; yield its path and name in errors."""
-    if path is None:
-        found = Path(__file__).parent / "weights" / SHIPPED
-        origin = f"the model of the program ({SHIPPED})"
+    name = INCLUDED[0] if path is None else path
+    if name in INCLUDED:
+        found = Path(__file__).parent / "weights" / f"{name}.safetensors"
+        origin = f"the included model {name}"
     else:
-        found, origin = Path(path), str(path)
+        found, origin = Path(name), str(name)
     try:
         if not found.exists():
             raise ModelFileError(f"{origin}: there is no such model file")

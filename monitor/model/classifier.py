@@ -4,7 +4,6 @@ import importlib.util
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,14 @@ from numpy.typing import NDArray
 
 from monitor.errors import UsageError
 from monitor.extras import missing_extra, require_extra
-from monitor.model.engines import MISSING, Array, Engine, EngineError, WindowPlace
+from monitor.model.engines import (
+    MISSING,
+    Array,
+    Classification,
+    Engine,
+    EngineError,
+    WindowPlace,
+)
 from monitor.model.golden import golden_vector
 from monitor.model.model_file import Model, check_golden
 
@@ -26,17 +32,6 @@ ACTIVE_SHARE = 0.5
 
 BRIDGED_COLUMNS = 2
 """Inactive columns that do not end a run (0.37 s at 16 frames each)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Classification:
-    """The scores of a batch of windows, float32 in [0, 1]."""
-
-    scores: NDArray[np.float32]
-    """(batch, labels), of whole windows."""
-
-    activity: Activity
-    """Scores of single columns; see `active_spans`."""
 
 
 class Classifier:
@@ -71,7 +66,11 @@ class Classifier:
         self.labels = model.card.labels
         self.name = model.card.name
         self.total_stride = model.card.total_stride
+        self.hop_frames_step = model.card.hop_frames_step
         self.thresholds = model.card.thresholds
+        self.presets = {
+            label: entry.preset for label, entry in model.card.catalogue.items()
+        }
         self.golden = model.golden
         self.failed_compute_device: str | None = None
         """The GPU that failed, if the CPU has taken over."""
@@ -106,10 +105,10 @@ class Classifier:
             places: See `Engine.run`.
         """
         try:
-            return Classification(*self._engine.run(windows, places))
+            return self._engine.run(windows, places)
         except EngineError as error:
             self._replace(error)
-        return Classification(*self._engine.run(windows, places))
+        return self._engine.run(windows, places)
 
     def views(
         self, windows: Array, places: Sequence[WindowPlace] = ()

@@ -38,8 +38,9 @@ class LogMel:
         # Half of the bins lie above f_max; without them the product is half the work.
         self.bins = slice(int(used[0]), int(used[-1]) + 1)
         self.bank = np.ascontiguousarray(bank[:, self.bins])
-        self._spectra = Spectra(spec.n_fft * hann(spec.n_fft), _MOST_FRAMES)
+        self._spectra = Spectra(spec.n_fft * hann_of(spec), _MOST_FRAMES)
         self._floor = np.float32(10 ** (spec.floor_db / 10))
+        self._to_floor = np.add if spec.adds_floor else np.maximum
 
     def __call__(self, samples: Array) -> Array:
         """Compute every whole frame of `samples`.
@@ -53,7 +54,7 @@ class LogMel:
         spec = self.spec
         count = spec.frames_in(samples.shape[-1])
         log_mel = np.empty((len(samples), spec.n_mels, count), np.float32)
-        for channel, output in zip(samples, log_mel, strict=True):
+        for channel, output in zip(sharpened(samples, spec), log_mel, strict=True):
             frames = overlapping(channel, spec.n_fft, spec.hop_length)
             for first in range(0, count, _MOST_FRAMES):
                 last = first + _MOST_FRAMES
@@ -69,11 +70,32 @@ class LogMel:
         power = np.square(bins.real)
         power += np.square(bins.imag)
         mel = power.reshape(blocks, _BLOCK_FRAMES, -1) @ self.bank.T
-        np.maximum(mel, self._floor, out=mel)
+        self._to_floor(mel, self._floor, out=mel)
         np.log10(mel, out=mel)
         mel *= np.float32(10)
         np.maximum(mel, np.float32(self.spec.floor_db), out=mel)  # to the last bit
         return mel.reshape(padded, -1)[:count]
+
+
+def sharpened(samples: Array, spec: ModelSpec) -> Array:
+    """Samples after the pre-emphasis of a spec, (..., n): without one, as they are.
+
+    With one, (..., n - 1): the last sample has none after it.
+    """
+    if not spec.pre_emphasis:
+        return samples
+    sharp: Array = samples[..., 1:] - np.float32(spec.pre_emphasis) * samples[..., :-1]
+    return sharp
+
+
+def hann_of(spec: ModelSpec) -> Array:
+    """Hann window of a spec, (n_fft,)."""
+    if spec.win_length is None:
+        return hann(spec.n_fft)
+    window = np.zeros(spec.n_fft, np.float32)
+    first = (spec.n_fft - spec.win_length) // 2
+    window[first : first + spec.win_length] = np.hanning(spec.win_length)
+    return window
 
 
 def hann(n_fft: int) -> Array:
@@ -85,18 +107,28 @@ def hann(n_fft: int) -> Array:
 def mel_bank(spec: ModelSpec) -> Array:
     """Weights of the FFT bins within each mel band, (n_mels, n_fft // 2 + 1).
 
-    Triangles of height one on the mel scale of Slaney's Auditory Toolbox, which is
-    linear below 1 kHz, so that no band falls between two bins.
+    Triangles of height one, either on the mel scale of Slaney's Auditory Toolbox, which
+    is linear below 1 kHz, so that no band falls between two bins, and linear in Hz; or
+    as Kaldi has them (mel-computations.cc), linear in mel, without the bin at
+    half the sample rate.
 
     Raises:
         UsageError: A band holds no bin.
     """
-    low, high = hertz_to_mel(np.array([spec.f_min, spec.f_max]))
-    edges = mel_to_hertz(np.linspace(low, high, spec.n_mels + 2))[:, None]
+    ends = np.array([spec.f_min, spec.f_max])
     bins = np.linspace(0, spec.sample_rate / 2, spec.n_fft // 2 + 1)
+    if spec.mel_scale == "kaldi":
+        low, high = kaldi_mel(ends)
+        edges = np.linspace(low, high, spec.n_mels + 2)[:, None]
+        bins = kaldi_mel(bins)
+    else:
+        low, high = hertz_to_mel(ends)
+        edges = mel_to_hertz(np.linspace(low, high, spec.n_mels + 2))[:, None]
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
-    bank = np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
+    bank: Array = np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
+    if spec.mel_scale == "kaldi":
+        bank[:, -1] = 0
     empty = int((~bank.any(axis=1)).sum())
     if empty:
         raise UsageError(
@@ -105,6 +137,12 @@ def mel_bank(spec: ModelSpec) -> Array:
             f"{spec.n_fft}"
         )
     return bank
+
+
+def kaldi_mel(hertz: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mels of frequencies, on Kaldi's scale."""
+    mels: NDArray[np.float64] = 1127 * np.log1p(hertz / 700)
+    return mels
 
 
 _LINEAR_HERTZ = 200 / 3

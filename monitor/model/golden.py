@@ -86,8 +86,8 @@ def golden_signal(spec: ModelSpec) -> NDArray[np.float32]:
 def golden_vector(engine: Engine, spec: ModelSpec) -> Golden:
     """Compute the golden vector with an engine."""
     log_mel = LogMel(spec)(golden_signal(spec))
-    scores, activity = engine.run(log_mel[None])
-    golden = Golden(log_mel, scores[0], activity[0])
+    computed = engine.run(log_mel[None])
+    golden = Golden(log_mel, computed.scores[0], computed.activity[0])
     if spec.background is None:
         return golden
     reverse = np.ascontiguousarray(log_mel[None, :, ::-1])
@@ -96,8 +96,8 @@ def golden_vector(engine: Engine, spec: ModelSpec) -> Golden:
     history.background = before = Background(spec)
     before.add(0, background, np.zeros(1, np.float32))
     place = WindowPlace(history, before.newest_frames)
-    (changed_scores,), _ = engine.run(log_mel[None], [place])
-    return golden._replace(background=background, changed_scores=changed_scores)
+    changed = engine.run(log_mel[None], [place])
+    return golden._replace(background=background, changed_scores=changed.scores[0])
 
 
 def difference(computed: Golden, stored: Golden) -> str | None:

@@ -10,9 +10,8 @@ from typing import Any
 
 from monitor.clock import Clock, both_clocks
 from monitor.config.config import Config
-from monitor.model.classifier import Classifier
+from monitor.detection.rules import LabelRule
 from monitor.records import Timed
-from monitor.runtime.pipeline import rules_of
 from monitor.runtime.threads import RunningThread, Threads
 from monitor.sinks.alerts.alert import Alert
 from monitor.sinks.alerts.build import build_hooks, close_hooks, warn_of_orphans
@@ -21,6 +20,7 @@ from monitor.sinks.alerts.outbox import Outbox
 from monitor.sinks.alerts.rules import Rules
 from monitor.sinks.alerts.sender import Sender
 from monitor.sinks.store.database import Database
+from monitor.spec import ModelSpec
 
 POLL_SECONDS = 0.02
 SMALLEST_STEP = timedelta(milliseconds=100)
@@ -157,20 +157,26 @@ def _run_after(
 
 def build_alerting(
     config: Config,
-    classifier: Classifier,
+    rules: Mapping[str, LabelRule],
+    spec: ModelSpec,
     database: Database,
     clock: Clock,
     environ: Mapping[str, str] = os.environ,
 ) -> Alerting:
     """Check what the alerts of `config` need, and read their secrets.
 
+    Args:
+        config: The configuration, without groups in its rules.
+        rules: The detection rule of each label.
+        spec: Input format of the leading model.
+        database: Keeps the alerts.
+        clock: Clock of the monitor.
+        environ: Environment variables of the process, for secrets.
+
     Raises:
         ConfigError: A rule cannot work: a sentence in a line for each fault.
     """
-    thresholds = {
-        label: rule.onset_threshold
-        for label, rule in rules_of(config, classifier).items()
-    }
-    rules = Rules(config.alerts, thresholds, classifier.spec.sample_rate)
-    hooks = build_hooks(config.alerts, environ, classifier.labels)
-    return Alerting(rules, hooks, database, clock)
+    thresholds = {label: rule.onset_threshold for label, rule in rules.items()}
+    alert_rules = Rules(config.alerts, thresholds, spec.sample_rate)
+    hooks = build_hooks(config.alerts, environ, tuple(rules))
+    return Alerting(alert_rules, hooks, database, clock)

@@ -15,14 +15,18 @@ from monitor.audio.timeline import Timeline
 from monitor.clock import Clock
 from monitor.config.config import Config
 from monitor.errors import ConfigError, SoundMonitorError
-from monitor.model.card import model_digest
-from monitor.model.classifier import Classifier
-from monitor.model.model_file import load_model
+from monitor.model.models import Models
 from monitor.output import Output
 from monitor.runtime.alerting import Alerting, build_alerting
 from monitor.runtime.health import HealthReport, HealthReports
+from monitor.runtime.loading import (
+    ChosenModels,
+    choose_models,
+    load_models,
+    with_labels,
+)
 from monitor.runtime.parts import Parts
-from monitor.runtime.pipeline import Pipeline, build_pipeline, rules_of
+from monitor.runtime.pipeline import Pipeline, build_pipeline
 from monitor.runtime.running_source import RunningSource, SourceFactory
 from monitor.runtime.services import ServiceContext, build_services
 from monitor.runtime.supervisor import Summary
@@ -68,12 +72,13 @@ class Environment:
 
 
 @dataclass(frozen=True, slots=True)
-class LoadedModel:
-    """The model in use, and its session."""
+class LoadedModels:
+    """The models in use, the labels that they report, and their session."""
 
-    classifier: Classifier
+    models: Models
+    chosen: ChosenModels
     digest: str
-    """SHA-256 of the model file; identifies the model."""
+    """Identifies the models and the labels that they score."""
 
     session: Session
 
@@ -83,7 +88,7 @@ class Plan:
     """The parts that a configuration asks for, built and checked but not started."""
 
     config: Config
-    model: LoadedModel
+    models: LoadedModels
     factory: SourceFactory
     opened: Mapping[str, Source]
     """Sources to be opened, by name; the others continue."""
@@ -136,7 +141,7 @@ class OpenSinks:
 def plan_app(
     config: Config,
     environment: Environment,
-    model: LoadedModel,
+    models: LoadedModels,
     running: Mapping[str, RunningSource] | None = None,
 ) -> Plan:
     """Build everything that `config` asks for; no file is opened, no thread started.
@@ -146,13 +151,14 @@ def plan_app(
     Raises:
         SoundMonitorError: A part is impossible.
     """
-    clock, classifier = environment.clock, model.classifier
-    rate = classifier.spec.sample_rate
-    pipeline = build_pipeline(config, classifier, model.session.session)
+    clock, spec, labels = environment.clock, models.models.spec, models.chosen.labels
+    pipeline = build_pipeline(
+        config, models.models, models.session.session, models.chosen
+    )
     factory = SourceFactory(
         config,
-        classifier.spec,
-        model.session.session,
+        spec,
+        models.session.session,
         clock,
         environment.speed,
         environment.wakeup,
@@ -165,17 +171,18 @@ def plan_app(
                 settings, environment.speed, clock.monotonic
             )
     timelines: dict[str, Timeline] = {}
+    single = with_labels(config, labels)
     services = build_services(
         ServiceContext(
-            config,
-            classifier.labels,
-            rate,
+            single,
+            labels.reported,
+            spec.sample_rate,
             clock,
             environment.state_dir,
             environment.environ,
             timelines,
             environment.facts,
-            classifier,
+            models.models,
             environment.reports,
         )
     )
@@ -183,12 +190,14 @@ def plan_app(
     if config.store.path is not None:
         database = Database(environment.state_dir / config.store.path, clock.utc)
         alerting = build_alerting(
-            config, classifier, database, clock, environment.environ
+            single, pipeline.rules, spec, database, clock, environment.environ
         )
     elif config.alerts:
         raise ConfigError("alerts need a database, and store.path is null")
     hide_secrets(config.model_dump())
-    return Plan(config, model, factory, opened, pipeline, services, alerting, timelines)
+    return Plan(
+        config, models, factory, opened, pipeline, services, alerting, timelines
+    )
 
 
 def connect(
@@ -218,7 +227,7 @@ def parts_of(plan: Plan, sources: Mapping[str, RunningSource]) -> Parts:
         plan.pipeline,
         {name: source.input for name, source in sources.items()},
         plan.config.health,
-        plan.model.session.session,
+        plan.models.session.session,
         frozenset(sources.keys() - plan.opened.keys()),
     )
 
@@ -244,7 +253,7 @@ def open_sinks(
         store = Store(
             state_dir / config.store.path,
             config.store,
-            plan.model.session,
+            plan.models.session,
             environment.clock,
             rules=plan.alerting,
             committed=plan.alerting.confirm,
@@ -262,7 +271,7 @@ def open_sinks(
             keep=log.keep,
             is_forgotten=(lambda _: False) if store is None else store.is_forgotten,
         )
-    screen = _screen(config, plan.model.classifier, environment)
+    screen = _screen(plan, environment)
     written = [sink for sink in (store, event_log) if sink is not None]
     files = FileSinks(written, environment.clock)
     return OpenSinks(store, files, [screen, environment.summary, *plan.services])
@@ -337,36 +346,32 @@ class App:
         return next((failure for failure in failures if failure is not None), None)
 
 
-def load(config: Config) -> LoadedModel:
-    """Load the model of `config` for a new session.
+def load(config: Config) -> LoadedModels:
+    """Load the models of `config` for a new session.
 
     Raises:
-        SoundMonitorError: The model or the compute device is unusable.
+        SoundMonitorError: A model, a label or the compute device is unusable.
     """
     # A service listens even if its GPU did not survive a restart of the machine.
-    classifier = Classifier(
-        load_model(config.model.file),
-        config.model.compute_device,
-        config.model.threads,
-        engine=config.model.engine,
-        cpu_fallback=True,
+    return load_chosen(config, choose_models(config), cpu_fallback=True)
+
+
+def load_chosen(
+    config: Config, chosen: ChosenModels, *, cpu_fallback: bool
+) -> LoadedModels:
+    """Load models for a new session.
+
+    Raises:
+        SoundMonitorError: A model or the compute device is unusable.
+    """
+    models = load_models(config.model, chosen, cpu_fallback=cpu_fallback)
+    session = Session(
+        uuid.uuid4().hex, models.name, models.labels, models.spec.sample_rate
     )
-    return LoadedModel(
-        classifier, model_digest(config.model.file), new_session(classifier)
-    )
+    return LoadedModels(models, chosen, chosen.digest(), session)
 
 
-def new_session(classifier: Classifier) -> Session:
-    """A run of the monitor, or the part of one in which one model is used."""
-    return Session(
-        uuid.uuid4().hex,
-        classifier.name,
-        classifier.labels,
-        classifier.spec.sample_rate,
-    )
-
-
-def _screen(config: Config, classifier: Classifier, environment: Environment) -> Sink:
+def _screen(plan: Plan, environment: Environment) -> Sink:
     """The live console on a terminal, which prints the log lines too; else lines."""
     clock, output = environment.clock, environment.output
     plain = PlainConsole(sys.stdout, clock.utc)
@@ -379,15 +384,15 @@ def _screen(config: Config, classifier: Classifier, environment: Environment) ->
     console = Console()
     if not can_show(console):
         return plain
-    rules = rules_of(config, classifier)
+    models, rules = plan.models.models, plan.pipeline.rules
     live = LiveConsole(
         console,
-        sources=[source.name for source in config.sources],
-        labels=classifier.labels,
-        sample_rate=classifier.spec.sample_rate,
+        sources=[source.name for source in plan.config.sources],
+        labels=models.labels,
+        sample_rate=models.spec.sample_rate,
         now=clock.monotonic,
         onset_thresholds={label: rule.onset_threshold for label, rule in rules.items()},
-        title=classifier.name,
+        title=models.name,
         output=None if output is None else output.out,
     )
     if output is not None:

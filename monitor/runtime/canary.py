@@ -156,7 +156,7 @@ class Canary(Sink):
         if now - self._trial.began > MAX_TRIAL_SECONDS:
             late = CanaryError(f"it took longer than {MAX_TRIAL_SECONDS:g} s")
             self._end(self._trial, now, late)
-        elif backlog < MAX_BACKLOG_SECONDS * self._chain.classifier.spec.sample_rate:
+        elif backlog < MAX_BACKLOG_SECONDS * self._chain.models.spec.sample_rate:
             self._advance(self._trial, now)
 
     def close(self) -> None:
@@ -172,7 +172,7 @@ class Canary(Sink):
     def _is_similar(self, frame: ScoreFrame) -> bool:
         if self.sound is None:
             return False
-        index = self._chain.classifier.labels.index(self.sound.label)
+        index = self._chain.models.labels.index(self.sound.label)
         rule = self._chain.rules[self.sound.label]
         return frame.scores[index] >= rule.offset_threshold
 
@@ -190,7 +190,7 @@ class Canary(Sink):
             self._trial.steps = self._steps(self._trial, self.sound)
 
     def _steps(self, trial: _Trial, known: KnownSound) -> Steps:
-        rate = self._chain.classifier.spec.sample_rate
+        rate = self._chain.models.spec.sample_rate
         source_rate = self._timelines[trial.source.name].source_rate or rate
         sound = self._start(
             lambda: render(known, source_rate, rate, self._make_resampler)

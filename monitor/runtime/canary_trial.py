@@ -12,6 +12,7 @@ import soxr
 from numpy.typing import NDArray
 
 from monitor.audio.conditioning import StreamResampler
+from monitor.audio.level import AWeighting
 from monitor.audio.ring import Samples
 from monitor.audio.sources.demo import LABELS, render_sound
 from monitor.audio.timeline import Block
@@ -20,9 +21,13 @@ from monitor.config.config import Config
 from monitor.detection.feasibility import examine
 from monitor.detection.rules import LabelRule
 from monitor.model.classifier import Classifier
+from monitor.model.frontend import LogMel
 from monitor.model.golden import TOLERANCES, golden_signal
+from monitor.model.models import Models, as_models
 from monitor.records import Event, PlacedRecord, ScoreFrame
 from monitor.runtime.pipeline import Pipeline, rules_of
+from monitor.runtime.scoring import Scoring
+from monitor.runtime.windowing import Windower, WindowGrid
 
 MIN_SOUND_SECONDS = 3.0
 MAX_SOUND_SECONDS = 30.0
@@ -79,42 +84,43 @@ Steps = Generator[None, None, float | None]
 class Chain:
     """The analysis under test."""
 
-    classifier: Classifier
-    """Classifier in use."""
+    models: Models
+    """Models in use."""
 
     rules: Mapping[str, LabelRule]
     hop_frames: int
     gate_dbfs: float
 
     @classmethod
-    def of(cls, config: Config, classifier: Classifier) -> "Chain":
-        """Combine `classifier` with the rules of `config`."""
-        detection = config.detection
-        rules = rules_of(config, classifier)
-        return cls(classifier, rules, detection.hop_frames, detection.level_gate_dbfs)
+    def of(cls, config: Config, models: Models | Classifier) -> "Chain":
+        """Combine models with the rules of `config`."""
+        detection, models = config.detection, as_models(models)
+        # Settings of labels that no model scores concern no test sound.
+        rules = rules_of(config, models, detection.labels)
+        return cls(models, rules, detection.hop_frames, detection.level_gate_dbfs)
 
     @property
     def hop_samples(self) -> int:
         """Samples from one window to the next."""
-        return self.hop_frames * self.classifier.spec.hop_length
+        return self.hop_frames * self.models.spec.hop_length
 
     @property
     def lead_samples(self) -> int:
         """Samples before the known sound: a window without it, and half a hop."""
-        return self.classifier.spec.window_samples + self.hop_samples // 2
+        return self.models.spec.window_samples + self.hop_samples // 2
 
     def mixture_samples(self, sound: Sound) -> int:
         """Length of a mixture with `sound`."""
         return self.lead_samples + sound.size + TAIL_HOPS * self.hop_samples
 
-    def make_pipeline(self, *, is_gated: bool = True) -> Pipeline:
+    def make_pipeline(self) -> Pipeline:
         """Build a pipeline like the one in use, with a state of its own."""
         return Pipeline(
-            self.classifier,
+            self.models,
             self.rules,
             hop_frames=self.hop_frames,
-            level_gate_dbfs=self.gate_dbfs if is_gated else -np.inf,
-            level_offsets_db={_GOLDEN: 0.0, _MIXTURE: 0.0},
+            level_gate_dbfs=self.gate_dbfs,
+            level_offsets_db={_MIXTURE: 0.0},
             session="canary",
         )
 
@@ -132,9 +138,9 @@ def choose_sound(wanted: CanaryLabel | None, chain: Chain) -> KnownSound | None:
 
     A label that is `wanted` is the only choice.
     """
-    spec = chain.classifier.spec
+    spec = chain.models.spec
     for label in LABELS:
-        if label not in chain.classifier.labels or wanted not in (None, label):
+        if label not in chain.models.labels or wanted not in (None, label):
             continue
         (answer,) = examine({label: chain.rules[label]}, chain.hop_samples, spec)
         needed = answer.shortest_sound_seconds + MARGIN_SECONDS
@@ -189,7 +195,7 @@ def mix(sound: Sound, captured: Samples, chain: Chain) -> Samples:
         captured = np.zeros((max(1, captured.shape[0]), 1), np.float32)
     repeats = -(-count // captured.shape[1])
     mixed = np.tile(captured, repeats)[:, :count]
-    loudest = _loudest_dbfs(mixed, chain.classifier.spec.samples(_LEVEL_HOP_SECONDS))
+    loudest = _loudest_dbfs(mixed, chain.models.spec.samples(_LEVEL_HOP_SECONDS))
     level = min(max(loudest + ABOVE_CAPTURED_DB, MIN_SOUND_DBFS), MAX_SOUND_DBFS)
     level = max(level, chain.gate_dbfs + ABOVE_GATE_DB)
     mixed *= _gain(min(0.0, level - ABOVE_CAPTURED_DB - loudest))
@@ -222,12 +228,13 @@ def run_trial(chain: Chain, label: str, mixture: Samples | None) -> Steps:
     """
     pipeline = chain.make_pipeline()
     yield
-    signal = golden_signal(chain.classifier.spec)
-    yield
-    _check_golden(chain.classifier, chain.make_pipeline(is_gated=False), signal)
+    for member in chain.models.members:
+        signal = golden_signal(member.classifier.spec)
+        yield
+        _check_golden(member.classifier, signal)
+        yield
     if mixture is None:
         return None
-    yield
     records: list[PlacedRecord] = []
     for block in _blocks(mixture, chain):
         records += pipeline.process([(_MIXTURE, block)])
@@ -239,11 +246,17 @@ def run_trial(chain: Chain, label: str, mixture: Samples | None) -> Steps:
     return _check_event(chain, label, records)
 
 
-def _check_golden(classifier: Classifier, pipeline: Pipeline, signal: Samples) -> None:
+def _check_golden(classifier: Classifier, signal: Samples) -> None:
     """Compare the scores of the golden signal with those in the model file."""
-    golden = classifier.golden
-    records = pipeline.process([(_GOLDEN, Block(0, signal))])
-    frame = next(record for record in records if isinstance(record, ScoreFrame))
+    golden, models = classifier.golden, as_models(classifier)
+    windower = Windower(
+        LogMel(models.spec),
+        AWeighting(models.spec.sample_rate),
+        WindowGrid.of(models.spec, classifier.hop_frames_step),
+        0.0,
+    )
+    windows = [(_GOLDEN, it) for it in windower.push(Block(0, signal))]
+    frame = next(Scoring(models, -np.inf).frames(windows))
     differences = np.abs(np.array(frame.scores) - golden.scores)
     worst = int(differences.argmax())
     on_cpu = classifier.compute_device == "cpu"
@@ -257,7 +270,7 @@ def _check_golden(classifier: Classifier, pipeline: Pipeline, signal: Samples) -
 
 def _blocks(mixture: Samples, chain: Chain) -> Iterator[Block]:
     """The samples of the first window, then those of one hop at a time."""
-    stop, total = chain.classifier.spec.window_samples, mixture.shape[1]
+    stop, total = chain.models.spec.window_samples, mixture.shape[1]
     start = 0
     while start < total:
         yield Block(start, mixture[:, start:stop])
@@ -266,13 +279,13 @@ def _blocks(mixture: Samples, chain: Chain) -> Iterator[Block]:
 
 def _check_event(chain: Chain, label: str, records: list[PlacedRecord]) -> float:
     """Check that the sound made an event at its time; return its highest score."""
-    index = chain.classifier.labels.index(label)
+    index = chain.models.labels.index(label)
     frames = [record for record in records if isinstance(record, ScoreFrame)]
     if not any(frame.is_computed for frame in frames):
         raise CanaryError(f"{label} lies below the level gate")
     score = max(frame.scores[index] for frame in frames)
     errors = [
-        chain.classifier.spec.seconds(record.start - chain.lead_samples)
+        chain.models.spec.seconds(record.start - chain.lead_samples)
         for record in records
         if isinstance(record, Event) and record.label == label
     ]

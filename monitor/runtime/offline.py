@@ -19,8 +19,10 @@ from monitor.config.config import Config
 from monitor.errors import AudioFileError, SoundMonitorError
 from monitor.model.classifier import Classifier
 from monitor.model.frontend import IncrementalLogMel, LogMel
+from monitor.model.models import Models, as_models
 from monitor.records import Timed
 from monitor.runtime.health import SourceHealth
+from monitor.runtime.loading import ChosenModels
 from monitor.runtime.parts import Parts, SourceInput
 from monitor.runtime.pipeline import build_pipeline
 from monitor.runtime.stats import SourceMeter
@@ -54,11 +56,21 @@ class _DrivenTimeline(Timeline):
 
 
 def analyze_file(
-    path: Path, classifier: Classifier, config: Config, *, source: str
+    path: Path,
+    models: Models | Classifier,
+    config: Config,
+    *,
+    source: str,
+    chosen: ChosenModels | None = None,
 ) -> Analysis:
     """Analyse a recording with the detection rules of `config`, on this thread.
 
-    The sources of `config` are not used; the records name `source`.
+    Args:
+        path: The recording.
+        models: They listen.
+        config: Its sources are not used.
+        source: Name in the records.
+        chosen: The labels that are reported, of any source; None: all.
 
     Raises:
         UsageError: There is no such file.
@@ -66,7 +78,8 @@ def analyze_file(
     """
     settings = SourceSettings(name=source, input="file:of that name")
     config = config.model_copy(update={"sources": (settings,)})
-    clock, rate, stop = SystemClock(), classifier.spec.sample_rate, threading.Event()
+    models = as_models(models)
+    clock, rate, stop = SystemClock(), models.spec.sample_rate, threading.Event()
     timeline = _DrivenTimeline(source, rate, config.ring_seconds)
     health = SourceHealth(
         source,
@@ -77,7 +90,9 @@ def analyze_file(
         live=False,
     )
     parts = Parts(
-        build_pipeline(config, classifier, source),
+        build_pipeline(
+            config, models, source, None if chosen is None else chosen.of_one(source)
+        ),
         {source: SourceInput(timeline, None, SourceMeter(timeline), health)},
         config.health,
         source,

@@ -71,4 +71,4 @@ class Parts:
     @property
     def sample_rate(self) -> int:
         """Samples a second of the model."""
-        return self.pipeline.classifier.spec.sample_rate
+        return self.pipeline.models.spec.sample_rate

@@ -5,11 +5,8 @@ measured is what runs.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-
-import numpy as np
-from numpy.typing import NDArray
 
 from monitor.audio.level import AWeighting
 from monitor.audio.timeline import Block
@@ -18,10 +15,13 @@ from monitor.detection.detector import Detector
 from monitor.detection.hysteresis import Horizon
 from monitor.detection.rules import LabelRule, resolve_rules
 from monitor.errors import ConfigError
-from monitor.model.classifier import Activity, Classifier, active_spans, span_samples
-from monitor.model.engines import WindowPlace
+from monitor.model.classifier import Classifier
 from monitor.model.frontend import LogMel
-from monitor.records import EndReason, Event, Gap, Onset, PlacedRecord, ScoreFrame
+from monitor.model.models import Models, as_models
+from monitor.records import EndReason, Event, Gap, Onset, PlacedRecord
+from monitor.runtime.loading import ChosenModels
+from monitor.runtime.resampled import ResampledWindows
+from monitor.runtime.scoring import Scoring
 from monitor.runtime.windowing import Window, Windower, WindowGrid
 
 Arrival = tuple[str, Block | Gap]
@@ -36,41 +36,56 @@ class Pipeline:
 
     def __init__(
         self,
-        classifier: Classifier,
+        models: Models | Classifier,
         rules: Mapping[str, LabelRule],
         *,
         hop_frames: int,
         level_gate_dbfs: float,
         level_offsets_db: Mapping[str, float],
         session: str,
+        reported: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         """Prepare for the sources named by `level_offsets_db`.
 
         Args:
-            classifier: The network; it fixes sample rate, frame grid and labels.
+            models: The leading one fixes sample rate and frame grid.
             rules: Detection rule of each label.
             hop_frames: Frames from one window to the next.
             level_gate_dbfs: Below this level of its loudest hop the network does not
                 run for a window, which scores zero.
             level_offsets_db: Offset added to the dB(A) of each source.
             session: Part of the ids of events; unique to a run.
+            reported: By source, the labels whose events are reported; None: all.
 
         Raises:
             ConfigError: The hop is not a multiple of the network's stride.
         """
-        if hop_frames % classifier.total_stride:
+        models = as_models(models)
+        self.models = models
+        if hop_frames % models.hop_frames_step:
             raise ConfigError(
                 f"detection.hop_frames: {hop_frames} is not a multiple of the stride "
-                f"of the model {classifier.name!r}, {classifier.total_stride} frames"
+                f"of the model {models.name!r}, {models.hop_frames_step} frames"
             )
-        self.classifier = classifier
-        self._rules = rules
+        self.rules = rules
+        self._reported = reported
         self._level_gate_dbfs = level_gate_dbfs
-        spec = classifier.spec
+        self._scoring = Scoring(models, level_gate_dbfs)
+        spec = models.spec
         self.grid = WindowGrid.of(spec, hop_frames)
         log_mel, weighting = LogMel(spec), AWeighting(spec.sample_rate)
+        others = [
+            (LogMel(each.classifier.spec), each.classifier.hop_frames_step)
+            for each in models.followers
+        ]
         self._windowers = {
-            source: Windower(log_mel, weighting, self.grid, offset_db)
+            source: Windower(
+                log_mel,
+                weighting,
+                self.grid,
+                offset_db,
+                [ResampledWindows(it, spec.sample_rate, step) for it, step in others],
+            )
             for source, offset_db in level_offsets_db.items()
         }
         self._session = session
@@ -83,12 +98,15 @@ class Pipeline:
         seen_until: int = 0,
         horizons: Mapping[str, Horizon] | None = None,
     ) -> Detector:
+        models, rules = self.models, self.rules
+        if self._reported is not None:
+            rules = {label: rules[label] for label in self._reported[source]}
         return Detector(
             source=source,
-            labels=self.classifier.labels,
-            rules=self._rules,
+            labels=models.labels,
+            rules=rules,
             level_gate_dbfs=self._level_gate_dbfs,
-            model_name=self.classifier.name,
+            models=models.names,
             session=self._session,
             seen_until=seen_until,
             horizons=horizons,
@@ -143,7 +161,7 @@ class Pipeline:
                 steps.extend((source, window) for window in windows)
         if most_windows is not None:
             steps = self._newest(steps, most_windows)
-        frames = self._classify(
+        frames = self._scoring.frames(
             [(source, step) for source, step in steps if isinstance(step, Window)]
         )
         records: list[PlacedRecord] = []
@@ -201,95 +219,50 @@ class Pipeline:
             found.append((source, step))
         return found
 
-    def _classify(self, pending: Sequence[tuple[str, Window]]) -> Iterator[ScoreFrame]:
-        """Score all windows of all sources, those of equal shape as one batch."""
-        frames: dict[int, ScoreFrame] = {}
-        places: dict[int, WindowPlace] = {}
-        chosen: dict[int, list[int]] = {1: [], 2: []}
-        for index, (source, window) in enumerate(pending):
-            history = window.history
-            if window.peak_level_dbfs < self._level_gate_dbfs:
-                # Nothing can begin in it, so the network need not run.
-                frames[index] = self._silent_frame(source, window)
-                history.is_silent = True
-            else:
-                first_frame = window.start // self.classifier.spec.hop_length
-                places[index] = WindowPlace(history, first_frame, history.is_silent)
-                history.is_silent = False
-                chosen[window.log_mel.shape[0]].append(index)
-        for indices in chosen.values():
-            if not indices:
-                continue
-            batch = np.stack([pending[index][1].log_mel for index in indices])
-            result = self.classifier.classify(batch, [places[it] for it in indices])
-            spans = self._window_spans(result.activity)
-            for index, scores, own in zip(indices, result.scores, spans, strict=True):
-                source, window = pending[index]
-                frames[index] = _frame(
-                    source, window, tuple(scores.tolist()), _shifted(own, window)
-                )
-        return iter([frames[index] for index in range(len(pending))])
 
-    def _silent_frame(self, source: str, window: Window) -> ScoreFrame:
-        count = len(self.classifier.labels)
-        return _frame(
-            source, window, (0.0,) * count, ((window.start, window.start),) * count
-        )
+def rules_of(
+    config: Config, models: Models | Classifier, known: Iterable[str] = ()
+) -> Mapping[str, LabelRule]:
+    """The detection rules of `config`, completed by those of the models.
 
-    def _window_spans(self, activity: Activity) -> NDArray[np.int64]:
-        """The active span of each label, in samples from the start of its window."""
-        spec = self.classifier.spec
-        return span_samples(
-            active_spans(activity),  # (batch, labels, 2)
-            self.classifier.total_stride,
-            spec.hop_length,
-            spec.n_fft,
-        )
-
-
-def _frame(
-    source: str,
-    window: Window,
-    scores: tuple[float, ...],
-    spans: tuple[tuple[int, int], ...],
-) -> ScoreFrame:
-    return ScoreFrame(
-        source,
-        window.start,
-        window.stop,
-        scores,
-        spans,
-        window.level.level_dbfs,
-        window.peak_level_dbfs,
-        window.level.laeq_db,
-    )
-
-
-def _shifted(spans: NDArray[np.int64], window: Window) -> tuple[tuple[int, int], ...]:
-    absolute = np.minimum(spans + window.start, window.stop)
-    return tuple(map(tuple, absolute.tolist()))
-
-
-def rules_of(config: Config, classifier: Classifier) -> Mapping[str, LabelRule]:
-    """The detection rules of `config`, completed by the thresholds of the model."""
+    `known` labels may have settings without being scored.
+    """
+    models = as_models(models)
     return resolve_rules(
-        classifier.labels, config.detection, classifier.thresholds, classifier.spec
+        models.labels,
+        config.detection,
+        models.thresholds,
+        models.spec,
+        models.presets,
+        known,
     )
 
 
-def build_pipeline(config: Config, classifier: Classifier, session: str) -> Pipeline:
+def build_pipeline(
+    config: Config,
+    models: Models | Classifier,
+    session: str,
+    chosen: ChosenModels | None = None,
+) -> Pipeline:
     """Build the pipeline for the sources of `config`.
+
+    Args:
+        config: The configuration.
+        models: Its models.
+        session: Part of the ids of events.
+        chosen: The labels to report; None: all that are scored.
 
     Raises:
         UsageError: A label or the hop is impossible.
     """
     return Pipeline(
-        classifier,
-        rules_of(config, classifier),
+        models,
+        rules_of(config, models, () if chosen is None else chosen.known),
         hop_frames=config.detection.hop_frames,
         level_gate_dbfs=config.detection.level_gate_dbfs,
         level_offsets_db={
             settings.name: settings.level_offset_db for settings in config.sources
         },
         session=session,
+        reported=None if chosen is None else chosen.labels.reported,
     )

@@ -25,20 +25,18 @@ from monitor.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from monitor.model.card import model_digest
-from monitor.model.classifier import Classifier
-from monitor.model.model_file import load_model
 from monitor.runtime.app import (
     App,
-    LoadedModel,
+    LoadedModels,
     Plan,
     connect,
-    new_session,
+    load_chosen,
     open_sinks,
     parts_of,
     plan_app,
 )
 from monitor.runtime.health import HealthReport
+from monitor.runtime.loading import choose_models, load_models
 from monitor.runtime.supervisor import Supervisor
 from monitor.runtime.threads import RunningThread
 from monitor.sinks.alerts.secrets import digest_of_contents
@@ -152,7 +150,7 @@ class Reloader:
         return (
             (config, state_dir) == (app.plan.config, app.environment.state_dir)
             and contents == self._contents
-            and model_digest(config.model.file) == app.plan.model.digest
+            and choose_models(config).digest() == app.plan.models.digest
         )
 
     def _swap(self, plan: Plan, contents: str, digest: str) -> None:
@@ -235,7 +233,7 @@ def prepare(app: App, config: Config, state_dir: Path) -> Plan:
             "the database or the event log cannot be written, and "
             f"{pending} records wait in memory: reload again once it can"
         )
-    return plan_app(config, app.environment, _model(app, config), app.sources)
+    return plan_app(config, app.environment, _models(app, config), app.sources)
 
 
 def _pending_records(app: App) -> int:
@@ -261,23 +259,16 @@ def _reject_fixed(app: App, config: Config, state_dir: Path) -> None:
             )
 
 
-def _model(app: App, config: Config) -> LoadedModel:
-    """Return the model in use if it stays, else load the other one."""
-    before, wanted = app.plan.model, config.model
-    digest = model_digest(wanted.file)
-    settings = app.plan.config.model
-    is_same = digest == before.digest
-    if is_same and wanted == settings.model_copy(update={"file": wanted.file}):
-        return before
-    classifier = Classifier(
-        load_model(wanted.file),
-        wanted.compute_device,
-        wanted.threads,
-        engine=wanted.engine,
-    )
-    if is_same:
-        return replace(before, classifier=classifier)
-    return LoadedModel(classifier, digest, new_session(classifier))
+def _models(app: App, config: Config) -> LoadedModels:
+    """Return the models in use if they stay, else load the others."""
+    before, chosen = app.plan.models, choose_models(config)
+    wanted, settings = config.model, app.plan.config.model
+    is_same = chosen.digest() == before.digest
+    if not is_same:
+        return load_chosen(config, chosen, cpu_fallback=False)
+    if wanted == settings.model_copy(update={"file": wanted.file}):
+        return replace(before, chosen=chosen)
+    return replace(before, chosen=chosen, models=load_models(wanted, chosen))
 
 
 def _replace(app: App, plan: Plan, leaving: Collection[str]) -> list[StoreError]:
@@ -299,7 +290,7 @@ def _replace(app: App, plan: Plan, leaving: Collection[str]) -> list[StoreError]
 
     sources = connect(plan, app.sources, app.ended)
     app.worker.replace(parts_of(plan, sources), open_all)
-    if plan.model.session != app.plan.model.session:
+    if plan.models.session != app.plan.models.session:
         app.ended.clear()
     else:
         stops = {name: app.sources[name].input.timeline.stop for name in leaving}
@@ -311,8 +302,10 @@ def _replace(app: App, plan: Plan, leaving: Collection[str]) -> list[StoreError]
 def describe(before: Plan, after: Plan) -> str:
     """Describe the changes from one plan to the other, for people."""
     phrases = differences(before.config, after.config)
-    if before.model.digest != after.model.digest:
-        phrases.append(f"another model: {after.model.classifier.name}")
+    name = after.models.models.name
+    is_other = before.models.digest != after.models.digest
+    if is_other and (before.models.models.name != name or not phrases):
+        phrases.append(f"another model: {name}")
     return "; ".join(phrases) or "renewed: a file or secret of the configuration"
 
 

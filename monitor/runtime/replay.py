@@ -124,7 +124,7 @@ def replay(
                 labels=session.labels,
                 rules=rules_for(session),
                 level_gate_dbfs=level_gate_dbfs,
-                model_name=session.model,
+                models=session.model,
                 session=session.session,
             )
             replays[key] = _SourceReplay(session, item.source, detector)

@@ -16,7 +16,7 @@ from monitor.sinks.status_snapshot import DaemonFacts, SnapshotSettings, StatusT
 # `check` builds services too, and does without numpy and torch.
 if TYPE_CHECKING:
     from monitor.audio.timeline import Timeline
-    from monitor.model.classifier import Classifier
+    from monitor.model.models import Models
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +24,11 @@ class ServiceContext:
     """The facts that services are built from."""
 
     config: Config
-    labels: Sequence[str]
-    """Labels of the model."""
+    labels: Mapping[str, Sequence[str]]
+    """By source, the labels that are reported."""
 
     sample_rate: int
-    """Samples a second of the model."""
+    """Samples a second of the leading model."""
 
     clock: Clock
     state_dir: Path
@@ -43,8 +43,8 @@ class ServiceContext:
     daemon: DaemonFacts = field(default_factory=DaemonFacts)
     """Facts of the main thread, for the status document."""
 
-    classifier: "Classifier | None" = None
-    """The classifier in use; None: the canary is left out."""
+    models: "Models | None" = None
+    """The models in use; None: the canary is left out."""
 
     reports: HealthReports = field(default_factory=HealthReports)
     """Takes what services find out about health."""
@@ -87,9 +87,8 @@ def _mqtt(context: ServiceContext) -> Sink | None:
 
     return MqttStates(
         context.config.mqtt,
-        context.sources,
         context.labels,
-        model=context.classifier.name if context.classifier is not None else "",
+        model="" if context.models is None else context.models.name,
         sample_rate=context.sample_rate,
         state_dir=context.state_dir,
         now=context.clock.monotonic,
@@ -110,12 +109,6 @@ def _clips(context: ServiceContext) -> Sink | None:
     if context.config.privacy != "clips":
         return None
     settings = context.config.clips
-    unknown = [label for label in settings.labels if label not in context.labels]
-    if unknown:
-        raise ConfigError(
-            f"clips.labels: {unknown[0]!r} is not a label of the model; choose from "
-            f"{', '.join(context.labels)}"
-        )
     from monitor.sinks.clips import Clips
 
     folder = context.state_dir / settings.path
@@ -158,12 +151,12 @@ def _tracker(context: ServiceContext) -> StatusTracker:
 def _canary(context: ServiceContext) -> Sink | None:
     config = context.config
     live = [source.name for source in config.sources if source.is_live]
-    if context.classifier is None or config.canary.every_seconds is None or not live:
+    if context.models is None or config.canary.every_seconds is None or not live:
         return None
     from monitor.runtime.canary import Canary
     from monitor.runtime.canary_trial import Chain
 
-    chain = Chain.of(config, context.classifier)
+    chain = Chain.of(config, context.models)
     timelines, reports, clock = context.timelines, context.reports, context.clock
     return Canary(config.canary, live, chain, timelines, reports, clock)
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from monitor.audio.level import quiet_level
 from monitor.audio.timeline import Timeline
 from monitor.clock import Clock
-from monitor.model.classifier import Classifier
+from monitor.model.models import Models
 from monitor.records import (
     Event,
     Gap,
@@ -227,7 +227,7 @@ class WorkerMeter:
         self,
         sources: Iterable[SourceMeter],
         sinks: Sequence[Sink],
-        classifier: Classifier,
+        models: Models,
     ) -> Statistics:
         """Figures of the latest steps and the state of every source."""
         processing = sum(cost for cost, _ in self._costs)
@@ -244,11 +244,11 @@ class WorkerMeter:
             queues=tuple(each for sink in sinks for each in sink.queues.items()),
             troubles=tuple(self._troubles.values()),
             model=ModelStatistics(
-                classifier.name,
-                classifier.labels,
-                classifier.spec.sample_rate,
-                classifier.compute_device,
-                classifier.failed_compute_device,
+                models.name,
+                models.labels,
+                models.spec.sample_rate,
+                models.compute_device,
+                models.failed_compute_device,
             ),
             canary=tuple(each for sink in sinks for each in sink.canary_results),
         )

@@ -1,7 +1,7 @@
 """Windows of one source on a fixed grid of sample indices, with their levels."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from monitor.audio.ring import Samples
 from monitor.audio.timeline import Block
 from monitor.model.engines import WindowHistory
 from monitor.model.frontend import Array, IncrementalLogMel, LogMel
+from monitor.runtime.resampled import ResampledWindow, ResampledWindows
 from monitor.spec import ModelSpec
 
 
@@ -78,6 +79,9 @@ class Window:
     history: WindowHistory
     """The windows before it, since the source began or samples were lost."""
 
+    others: tuple[ResampledWindow | None, ...] = ()
+    """About the same window for the other models; None: too much of it was lost."""
+
 
 class Windower:
     """Cuts the blocks of one source into its windows.  Not thread-safe.
@@ -91,9 +95,12 @@ class Windower:
         weighting: AWeighting,
         grid: WindowGrid,
         level_offset_db: float,
+        others: Sequence[ResampledWindows] = (),
     ) -> None:
+        """Prepare for a source; `others` cut its windows for the other models."""
         self.log_mel = log_mel
         self.grid = grid
+        self._others = others
         self.contiguous_start = 0
         """Index since which no sample was lost."""
 
@@ -131,6 +138,8 @@ class Windower:
         if channels != self._channels or block.start != self._stop:
             self._begin_at(block.start, channels)
         self._stop += count
+        for other in self._others:
+            other.push(samples)
         new_frames = self._frames.push(samples)
         self._log_mels = np.concatenate([self._log_mels, new_frames], axis=-1)
         windows = []
@@ -163,6 +172,8 @@ class Windower:
         self._meter.restart()
         self._hops = _HopLevels(self._meter, self.grid, start, channels)
         self._levels.clear()
+        for other in self._others:
+            other.begin_at(start, channels)
 
     def _take_window(self, stop: int) -> Window:
         start = stop - self.grid.window_samples
@@ -176,6 +187,7 @@ class Windower:
             self._levels[-1],
             max(level.level_dbfs for level in self._levels),
             self.history,
+            tuple(other.window(stop) for other in self._others),
         )
 
     def _forget_old_frames(self) -> None:

@@ -145,8 +145,8 @@ class Worker:
     def statistics(self) -> Statistics:
         """Figures of this moment.  Worker's thread."""
         meters = [source.meter for source in self._parts.inputs.values()]
-        classifier = self._parts.pipeline.classifier
-        return self._meter.statistics(meters, self._parts.sinks, classifier)
+        models = self._parts.pipeline.models
+        return self._meter.statistics(meters, self._parts.sinks, models)
 
     def _report_if_due(self) -> None:
         self.latest_turn = now = self._clock.monotonic()

@@ -20,7 +20,8 @@ from monitor.model.classifier import Classifier
 from monitor.model.engines import WindowHistory
 from monitor.model.frontend import LogMel
 from monitor.records import Event, Gap, Onset, Record, ScoreFrame
-from monitor.runtime.pipeline import Pipeline, _shifted
+from monitor.runtime.pipeline import Pipeline
+from monitor.runtime.scoring import absolute
 from monitor.runtime.windowing import Window
 from monitor.spec import ModelSpec
 from tests.support.models import stored_model
@@ -134,7 +135,7 @@ def test_spans_of_a_network_with_a_longer_stride_end_with_their_window():
     level = Level(-20.0, -20.0)
     window = Window(1000, 1000 + WINDOW, torch.zeros(1), level, -20.0, WindowHistory())
     spans = np.array([[0, WINDOW + 500], [10, 20]])
-    assert _shifted(spans, window) == ((1000, 1000 + WINDOW), (1010, 1020))
+    assert absolute(spans, 1000, 1, window) == ((1000, 1000 + WINDOW), (1010, 1020))
 
 
 def test_levels_are_of_the_newest_hop_and_of_the_loudest(classifier):

@@ -37,6 +37,8 @@ class LoudnessClassifier:
     labels = (LOUD,)
     name = "loud"
     total_stride = 1
+    hop_frames_step = 1
+    presets: ClassVar = {}
     thresholds: ClassVar = {LOUD: Thresholds(onset=0.6, offset=0.4)}
     compute_device = "cpu"
     failed_compute_device = None

@@ -170,7 +170,7 @@ def _joined(
 def _describe(store: ClipStore, clip: Clip, log_mel: LogMel) -> NDArray[np.float32]:
     """Mean of each band relative to all, and its deviation: (2 * n_mels,), dB."""
     samples = store.sound(clip.path).mean(axis=0, keepdims=True)
-    missing = max(0, log_mel.spec.n_fft - samples.shape[1])
+    missing = max(0, log_mel.spec.frame_samples - samples.shape[1])
     (bands,) = log_mel(np.pad(samples, ((0, 0), (0, missing))))
     mean = bands.mean(axis=1)
     return np.concatenate([mean - mean.mean(), bands.std(axis=1)])

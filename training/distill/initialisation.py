@@ -75,7 +75,7 @@ def start_from(
     (windows, samples) are of the same windows.
     """
     with torch.no_grad():
-        _copy_trunk(network.blocks, weights)
+        copy_trunk(network.blocks, weights)
         _fit_bands(network, weights, spec, log_mels, waveforms)
 
 
@@ -96,7 +96,8 @@ def classifier(weights: Weights) -> nn.Module | None:
     return layers
 
 
-def _copy_trunk(blocks: nn.Module, weights: Weights) -> None:
+def copy_trunk(blocks: nn.Module, weights: Weights) -> None:
+    """Give blocks of the teacher's architecture its weights."""
     residuals = [
         each for each in blocks.modules() if isinstance(each, InvertedResidual)
     ]

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.model.classifier import Classifier
+from monitor.model.models import Models
 from monitor.spec import ModelSpec
 from training.config import HeadSettings
 from training.data.decoded import Advance
@@ -56,7 +57,7 @@ class PlaceScores:
 
 
 def score_places(
-    classifier: Classifier,
+    classifier: Models | Classifier,
     places: Places,
     part: int,
     masks: Mapping[str, NDArray[np.bool_]],
@@ -139,20 +140,24 @@ def _without(
 
 
 def score_events(
-    classifier: Classifier,
+    classifier: Models | Classifier,
     places: Places,
     part: int,
     clips: SceneClips,
     passes: int,
     seed: int,
     advance: Advance,
+    labels: Sequence[str] | None = None,
 ) -> tuple[ScoredStream, ...]:
-    """Score events over the places of one part, each `passes` times."""
+    """Score events over the places of one part, each `passes` times.
+
+    `labels` are those of the clips; None: of the classifier.
+    """
     spec = classifier.spec
     maker = SceneMaker(
         SceneClips(foreground_clips(clips.clips), clips.store),
         SceneClips(),
-        classifier.labels,
+        labels or classifier.labels,
         spec.sample_rate,
         SceneSettings(events_per_minute=_EVENTS_PER_MINUTE),
     )
@@ -198,9 +203,12 @@ def _bed(
 
 
 def _scored(
-    classifier: Classifier, scenes: Iterable[Scene], count: int, advance: Advance
+    classifier: Models | Classifier,
+    scenes: Iterable[Scene],
+    count: int,
+    advance: Advance,
 ) -> tuple[ScoredStream, ...]:
-    detection = detection_for(classifier.total_stride)
+    detection = detection_for(classifier.hop_frames_step)
     streams = []
     for number, scene in enumerate(scenes, start=1):
         frames = score_frames(iter([scene.samples]), classifier, detection)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from monitor.errors import UsageError
-from monitor.model.frontend import LogMel, hann
+from monitor.model.frontend import LogMel, hann_of, sharpened
 from monitor.model.networks import Network
 from monitor.spec import ModelSpec
 from training.data.decoded import to_channels
@@ -102,7 +102,7 @@ class BatchLogMel:
         log_mel = LogMel(spec)
         self._spec = spec
         self._bins = slice(2 * log_mel.bins.start, 2 * log_mel.bins.stop)
-        self._window = torch.from_numpy(hann(spec.n_fft))
+        self._window = torch.from_numpy(hann_of(spec))
         # Real and imaginary parts lie side by side, and are weighted alike.
         self._bank = torch.from_numpy(log_mel.bank.repeat(2, axis=1).T.copy())
 
@@ -110,14 +110,17 @@ class BatchLogMel:
         """(batch, channels, n) to (batch, channels, n_mels, frames), dB."""
         with timed("mel front end"), torch.inference_mode():
             # One by one they fit into the cache of the processor.
-            return np.stack([self._one(torch.from_numpy(each)) for each in windows])
+            sharp = (sharpened(each, self._spec) for each in windows)
+            return np.stack([self._one(torch.from_numpy(each)) for each in sharp])
 
     def _one(self, samples: Tensor) -> Array:
         spec = self._spec
         frames = samples.unfold(-1, spec.n_fft, spec.hop_length) * self._window
         parts = torch.view_as_real(torch.fft.rfft(frames)).flatten(-2)
         mel = parts[..., self._bins].square() @ self._bank  # (channels, frames, n_mels)
-        mel.clamp_min_(10 ** (spec.floor_db / 10)).log10_().mul_(10)
+        floor = 10 ** (spec.floor_db / 10)
+        mel = mel + floor if spec.adds_floor else mel.clamp_min_(floor)
+        mel.log10_().mul_(10)
         mel.clamp_min_(spec.floor_db)  # to the last bit
         return np.asarray(mel.transpose(-1, -2).numpy())
 

@@ -159,7 +159,7 @@ def _draw_test(
 ) -> dict[str, Figure]:
     scores, truth, labels = tested.scores, tested.truth, card.labels
     samples = store.read(tested.clips[0].path)[:1]
-    shorter = max(0, spec.n_fft - samples.shape[1])
+    shorter = max(0, spec.frame_samples - samples.shape[1])
     samples = np.pad(samples, ((0, 0), (0, shorter)))  # to one frame
     (log_mel,) = LogMel(spec)(samples)
     return {

@@ -16,6 +16,7 @@ from monitor.config.detection import DetectionSettings
 from monitor.detection.rules import resolve_rules
 from monitor.errors import AudioFileError, DatasetError, UsageError
 from monitor.model.classifier import Classifier
+from monitor.model.models import Models, as_models
 from monitor.records import Event, Onset, Record, ScoreFrame
 from monitor.runtime.pipeline import Pipeline
 from training.data.decoded import Advance
@@ -82,15 +83,16 @@ def detect_events(
 
 def pipeline_records(
     blocks: Iterator[np.ndarray[Any, Any]],
-    classifier: Classifier,
+    classifier: Models | Classifier,
     detection: DetectionSettings,
 ) -> Iterator[Record]:
     """Yield all records of the pipeline, score frames too; see `detect_events`."""
+    models = as_models(classifier)
     rules = resolve_rules(
-        classifier.labels, detection, classifier.thresholds, classifier.spec
+        models.labels, detection, models.thresholds, models.spec, models.presets
     )
     pipeline = Pipeline(
-        classifier,
+        models,
         rules,
         hop_frames=detection.hop_frames,
         level_gate_dbfs=detection.level_gate_dbfs,

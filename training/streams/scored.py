@@ -11,6 +11,7 @@ from monitor.config.detection import DetectionSettings
 from monitor.detection.detector import Detector
 from monitor.detection.rules import resolve_rules
 from monitor.model.classifier import Classifier
+from monitor.model.models import Models
 from monitor.model.thresholds import Thresholds
 from monitor.records import Record, ScoreFrame
 from monitor.spec import ModelSpec
@@ -37,7 +38,7 @@ class ScoredStream:
 
 def score_frames(
     blocks: Iterator[NDArray[np.float32]],
-    classifier: Classifier,
+    classifier: Models | Classifier,
     detection: DetectionSettings,
 ) -> tuple[ScoreFrame, ...]:
     """Score blocks (1 or 2, n) at the model's rate as the monitor does."""
@@ -68,14 +69,15 @@ def detect(
     spec: ModelSpec,
     detection: DetectionSettings,
     thresholds: Mapping[str, Thresholds],
+    presets: Mapping[str, str] | None = None,
 ) -> StreamResult:
-    """Detect the events of a stream with these thresholds."""
+    """Detect the events of a stream with these thresholds; see `resolve_rules`."""
     detector = Detector(
         source="stream",
         labels=labels,
-        rules=resolve_rules(labels, detection, thresholds, spec),
+        rules=resolve_rules(labels, detection, thresholds, spec, presets),
         level_gate_dbfs=detection.level_gate_dbfs,
-        model_name="",
+        models="",
         session="scored",
     )
     records: list[Record] = []

@@ -13,6 +13,20 @@ from monitor.spec import ModelSpec
 Array = NDArray[np.float32]
 
 
+class Classification(NamedTuple):
+    """What a model says of a batch of windows, float32."""
+
+    scores: Array
+    """(batch, labels), in [0, 1], of whole windows."""
+
+    activity: Array
+    """(batch, labels, columns), in [0, 1]: scores of single columns."""
+
+    columns: Array | None = None
+    """(batch, features, columns): their mean over the columns is the embedding.  None:
+    the model file has an older graph, without them."""
+
+
 class WindowHistory:
     """The windows of a source so far: the newest one, and the background.
 
@@ -67,7 +81,7 @@ class Engine(Protocol):
 
     def run(
         self, windows: Array, places: Sequence[WindowPlace] = (), /
-    ) -> tuple[Array, Array]:
+    ) -> Classification:
         """Compute the scores of log-mel windows.
 
         Args:
@@ -76,9 +90,6 @@ class Engine(Protocol):
             places: One for each window, those of a source in order.  A model without a
                 background gives the same scores without; one with a background gives
                 those of a source where nothing changes.
-
-        Returns:
-            Scores (batch, labels) and activity (batch, labels, columns), in [0, 1].
 
         Raises:
             EngineError: The compute device failed.

@@ -12,15 +12,18 @@ import numpy as np
 import onnxruntime
 
 from monitor.errors import ModelFileError
-from monitor.model.engines import Array, EngineError, WindowPlace
+from monitor.model.engines import Array, Classification, EngineError, WindowPlace
 from monitor.model.graph_layout import Layout, layout_of
 from monitor.model.model_file import Model
 
 INPUT, MAPS, OUTPUTS = "log_mel", "maps", ["scores", "activity"]
+COLUMNS = "columns"
 BACKGROUND, VIEWS = ["background", "has_background"], ["embedding", "recent"]
-"""Names in the graphs; the second line is of models that take a background."""
+"""Names in the graphs; the last line is of models that take a background, and graphs of
+earlier versions give no columns."""
 
 
+MOST_FEATURES = 2**14
 Shape = list[int | str]
 
 
@@ -59,6 +62,11 @@ class OnnxEngine:
             self._shapes |= {name: [1, features] for name in VIEWS}
         _laid_out(model, model.score_graph, given, OUTPUTS[0])
         self._scores = _session(model, model.score_graph, threads)
+        self._outputs = OUTPUTS
+        for output in self._scores.get_outputs():
+            if output.name == COLUMNS:
+                self._outputs = [*OUTPUTS, COLUMNS]
+                self._shapes[COLUMNS] = [1, _features(output.shape), columns]
         _check(
             model,
             self._scores.get_inputs(),
@@ -68,14 +76,14 @@ class OnnxEngine:
 
     def run(
         self, windows: Array, places: Sequence[WindowPlace] = (), /
-    ) -> tuple[Array, Array]:
+    ) -> Classification:
         """Score the windows one by one."""
         parts = [
             self._score(window, place)
             for window, place in _with_places(windows, places)
         ]
-        scores, activity = zip(*parts, strict=True)
-        return np.concatenate(scores), np.concatenate(activity)
+        joined: list[Array] = [np.concatenate(it) for it in zip(*parts, strict=True)]
+        return Classification(*joined)
 
     def views(
         self, windows: Array, places: Sequence[WindowPlace] = (), /
@@ -90,16 +98,16 @@ class OnnxEngine:
 
     def _score(self, window: Array, place: WindowPlace | None) -> Sequence[Array]:
         if not self._nothing or place is None:
-            return self._compute(window, place, OUTPUTS, self._nothing)
+            return self._compute(window, place, self._outputs, self._nothing)
         background = place.background(self._spec)
         given, before = self._nothing, background.before(place.first_frame)
         if before is not None:
             values = before[None], np.ones((1, 1), np.float32)
             given = dict(zip(BACKGROUND, values, strict=True))
-        names = [*OUTPUTS, VIEWS[0]]
-        scores, activity, embedding = self._compute(window, place, names, given)
-        background.add(place.first_frame, embedding[0], scores[0])
-        return scores, activity
+        names = [*self._outputs, VIEWS[0]]
+        *results, embedding = self._compute(window, place, names, given)
+        background.add(place.first_frame, embedding[0], results[0][0])
+        return results
 
     def _compute(
         self,
@@ -126,6 +134,11 @@ class OnnxEngine:
             if not np.isfinite(values).all():
                 raise EngineError("gives numbers that are not finite")
         return results
+
+
+def _features(shape: Shape) -> int | str:
+    """Features of columns; any, if they are as many as can be."""
+    return shape[1] if len(shape) == 3 and shape[1] in range(1, MOST_FEATURES) else 0
 
 
 def _with_places(

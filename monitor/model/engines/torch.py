@@ -8,7 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from monitor.model.engines import MISSING, Array, EngineError, WindowPlace
+from monitor.model.engines import (
+    MISSING,
+    Array,
+    Classification,
+    EngineError,
+    WindowPlace,
+)
 from monitor.model.networks.base import Network, Output, Views, to_scores
 from monitor.spec import ModelSpec
 
@@ -52,26 +58,26 @@ class TorchEngine:
     @torch.inference_mode()
     def run(
         self, windows: Array, places: Sequence[WindowPlace] = (), /
-    ) -> tuple[Array, Array]:
+    ) -> Classification:
         """Score the windows in padded batches, each as a whole.
 
         A head that takes a background runs on the CPU, window by window, after all
         batches: where one fails, no background was changed.
         """
         if self._network.recent_columns:
-            embedding, recent, activity = self._compute(windows)
+            columns, embedding, recent, activity = self._compute(windows)
             scores, activity = self._compare(embedding, recent, activity, places)
         else:
-            output = Output(*self._compute(windows))
-            scores, activity = to_scores(output, self._temperatures)
-        return scores.numpy(), activity.numpy()
+            columns, *output = self._compute(windows)
+            scores, activity = to_scores(Output(*output), self._temperatures)
+        return Classification(scores.numpy(), activity.numpy(), columns.numpy())
 
     @torch.inference_mode()
     def views(
         self, windows: Array, _places: Sequence[WindowPlace] = (), /
     ) -> tuple[Array, Array]:
         """Compute the views of the windows in padded batches, each as a whole."""
-        embedding, recent, _ = self._compute(windows)
+        _, embedding, recent, _ = self._compute(windows)
         return embedding.numpy(), recent.numpy()
 
     def _compare(
@@ -101,7 +107,10 @@ class TorchEngine:
         return scores, activity
 
     def _compute(self, windows: Array) -> list[Tensor]:
-        """Compute what depends on single windows: logits or views, and activity."""
+        """Compute what depends on single windows.
+
+        Columns, logits or views, and activity.
+        """
         given = torch.from_numpy(np.ascontiguousarray(windows))
         try:
             chunks = torch.split(given, self._batches[-1])
@@ -126,7 +135,7 @@ class TorchEngine:
             results = *self._network.views(columns), activity
         else:
             results = self._network.score_columns(columns)
-        return [each[:count].cpu() for each in results]
+        return [each[:count].cpu() for each in (columns, *results)]
 
 
 def is_available(compute_device: str) -> bool:

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from monitor.errors import UsageError
 from monitor.model.networks.article import article
 from monitor.model.networks.base import Network, Normalise, Output
+from monitor.model.networks.mn04 import mn04
 from monitor.model.networks.mobile import mobile, with_background
 from monitor.spec import ModelSpec
 
@@ -26,7 +27,7 @@ __all__ = [
 ]
 
 PRESETS: Mapping[str, Callable[[ModelSpec, int], Network]] = MappingProxyType(
-    {"article": article, "mobile": mobile}
+    {"article": article, "mn04": mn04, "mobile": mobile}
 )
 
 

@@ -51,13 +51,14 @@ class _Scores(nn.Module):
     def forward(self, maps: Tensor, *before: Tensor) -> tuple[Tensor, ...]:
         columns = mean_of_bands(self.layers(maps))
         if not before:
-            return to_scores(self.network.score_columns(columns), self.temperatures)
+            output = self.network.score_columns(columns)
+            return *to_scores(output, self.temperatures), columns
         background, has_background = before
         views = self.network.views(columns)
         change = has_background * (background - views.embedding)
         logits = self.network.compare(views, views.embedding + change)
         output = Output(logits, self.network.activity(columns))
-        return *to_scores(output, self.temperatures), *views
+        return *to_scores(output, self.temperatures), columns, *views
 
 
 def export_graphs(
@@ -86,7 +87,7 @@ def export_graphs(
     maps = to_maps(torch.zeros(1, 1, spec.n_mels, spec.window_frames))
     rest = nn.Sequential(*layers[split:])
     scores = _Scores(rest, network, torch.from_numpy(temperatures))
-    given, results = {"maps": maps}, ["scores", "activity"]
+    given, results = {"maps": maps}, ["scores", "activity", "columns"]
     if network.recent_columns:
         features = rest(maps).shape[1]
         given["background"] = torch.zeros(1, features)

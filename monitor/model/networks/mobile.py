@@ -7,6 +7,7 @@ convolution in place of the last stride doubles the columns, and the last two sq
 are narrower.
 """
 
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -191,6 +192,21 @@ def _depthwise(shape: BlockShape) -> nn.Conv2d:
     )
 
 
+def trunk(hardswish_blocks: Sequence[BlockShape]) -> Iterator[nn.Module]:
+    """Yield the layers behind the bands, in their order.
+
+    They map (batch, 1, TRUNK_BANDS, frames) to (batch, FEATURES, bands, columns).
+    """
+    yield from (nn.Conv2d(1, STEM_WIDTH, 3, stride=2, padding=1), nn.Hardswish())
+    inputs = STEM_WIDTH
+    stages = ((RELU_BLOCKS, nn.ReLU), (hardswish_blocks, nn.Hardswish))
+    for shapes, activation in stages:
+        for shape in shapes:
+            yield InvertedResidual(inputs, shape, activation)
+            inputs = shape.outputs
+    yield from (nn.Conv2d(inputs, FEATURES, 1), nn.Hardswish())
+
+
 def mobile(spec: ModelSpec, labels: int) -> Network:
     """Build a MobileNetV3 of width 0.4 behind a learned band map: 491 k parameters.
 
@@ -206,16 +222,8 @@ def mobile(spec: ModelSpec, labels: int) -> Network:
     blocks = nn.Sequential(
         MergeChannels(),
         BandMap(spec.n_mels),
-        nn.Conv2d(1, STEM_WIDTH, 3, stride=2, padding=1),
-        nn.Hardswish(),
+        *trunk(HARDSWISH_BLOCKS),
     )
-    inputs = STEM_WIDTH
-    stages = ((RELU_BLOCKS, nn.ReLU), (HARDSWISH_BLOCKS, nn.Hardswish))
-    for shapes, activation in stages:
-        for shape in shapes:
-            blocks.append(InvertedResidual(inputs, shape, activation))
-            inputs = shape.outputs
-    blocks.extend([nn.Conv2d(inputs, FEATURES, 1), nn.Hardswish()])
     has_background = spec.background is not None
     head = SkipHead(FEATURES, labels)
     if has_background:

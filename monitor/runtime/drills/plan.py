@@ -13,9 +13,9 @@ import yaml
 from monitor.config.audio import SourceSettings
 from monitor.config.config import Config
 from monitor.errors import UsageError
-from monitor.model.card import read_card
 from monitor.runtime.drills.endpoint import Endpoint
 from monitor.runtime.drills.monitor_process import MonitorProcess
+from monitor.runtime.loading import choose_models
 
 DETECT_SECONDS = 60.0
 """Longest time until something is detected, and reported."""
@@ -99,9 +99,9 @@ def write_noise_config(plan: DrillPlan, folder: Path, url: str) -> Path:
     Raises:
         ModelFileError: The model is invalid.
     """
-    labels = read_card(plan.config.model.file).card.labels
     hop_frames = plan.config.detection.hop_frames
     source = SourceSettings(name="noise", input=f"command:{NOISE_BURSTS}")
+    labels = choose_models(plan.config.model_copy(update={"sources": (source,)})).names
     rule = ENDPOINT.partition("/")[0]
     webhook = {"url": url, "connect_seconds": 1.0, "total_seconds": 2.0}
     return _write(
@@ -135,11 +135,14 @@ def noise_monitor(
         yield monitor
 
 
+_TAKEN = {"model", "models", "labels", "detection"}
+
+
 def _write(
     config: Config, folder: Path, source: SourceSettings, more: Mapping[str, Any]
 ) -> Path:
     """Write a configuration without any endpoint but that of the drill."""
-    taken = config.model_dump(mode="json", include={"model", "detection"})
+    taken = config.model_dump(mode="json", include=_TAKEN)
     document = {
         **taken,
         "sources": [source.model_dump(mode="json")],

@@ -71,8 +71,7 @@ class MqttStates(Sink):
     def __init__(
         self,
         settings: MqttSettings,
-        sources: Sequence[str],
-        labels: Sequence[str],
+        labels: Mapping[str, Sequence[str]],
         *,
         model: str,
         sample_rate: int,
@@ -85,8 +84,7 @@ class MqttStates(Sink):
 
         Args:
             settings: Settings of the section.
-            sources: Names of the sources.
-            labels: Labels of the model.
+            labels: By source, the labels that are reported.
             model: Name of the model.
             sample_rate: Samples a second, of the statistics.
             state_dir: Folder for the file of the installation.
@@ -98,7 +96,6 @@ class MqttStates(Sink):
             ConfigError: A secret or a file is missing or of the wrong form.
         """
         self._settings = settings
-        self._sources = sources
         self._labels = labels
         self._model = model
         self._sample_rate = sample_rate
@@ -113,8 +110,8 @@ class MqttStates(Sink):
 
         self._states: dict[str, str] = {
             self._topics.label(source, label): OFF
-            for source in sources
-            for label in labels
+            for source, own in labels.items()
+            for label in own
         }
         self._changed: dict[str, None] = {}
         self._powers: dict[str, list[float]] = {}
@@ -232,7 +229,7 @@ class MqttStates(Sink):
 
     def _leave(self, topics: Topics, offline: Message) -> None:
         """Publish that nothing is listened to any more."""
-        for source in self._sources:
+        for source in self._labels:
             self._set(self._topics.source_availability(source), OFFLINE)
         self._connection.publish([*self._changes(topics), offline])
         with contextlib.suppress(BrokerError):
@@ -266,16 +263,16 @@ class MqttStates(Sink):
             return {}
         return {
             discovery_topic(prefix, installation, source): discovery(
-                topics, installation, self._model, source, self._labels
+                topics, installation, self._model, source, labels
             )
-            for source in self._sources
+            for source, labels in self._labels.items()
         }
 
     def _retained(self, topics: Topics, described: Description) -> Retained:
         """Return all topics that this configuration keeps on the broker."""
         states = [topics.installation, topics.availability]
-        for source in self._sources:
-            states += topics.of(source, self._labels)
+        for source, labels in self._labels.items():
+            states += topics.of(source, labels)
         components = {
             topic: {key: facts["p"] for key, facts in description["cmps"].items()}
             for topic, description in described.items()

@@ -1,0 +1,236 @@
+"""The labels that models offer, and those that are chosen.
+
+A model of many classes, such as AudioSet's 527, has a catalogue: labels that people ask
+for, each of one or several classes, with what they mean.  Its other classes can be
+chosen by their own names.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from monitor.errors import ConfigError
+from monitor.model.thresholds import CardPart, Share
+
+if TYPE_CHECKING:
+    from monitor.model.card import ModelCard
+
+MOST_CLASSES = 64
+"""Of one label."""
+
+_NEAREST = 3
+_SHOWN = 12
+
+
+class ClipFigures(CardPart):
+    """Figures of a label, measured on recordings that no choice was made on."""
+
+    clips: Annotated[int, Field(ge=1)]
+    """Clips with the label."""
+
+    average_precision: Share
+    """In clips, against all clips without it."""
+
+    detected: Share
+    """Share of the clips that reach the onset threshold."""
+
+
+class CatalogueEntry(CardPart):
+    """A label of a catalogue."""
+
+    text: Annotated[str, Field(max_length=300)]
+    """A sentence on what it is."""
+
+    classes: Annotated[tuple[str, ...], Field(min_length=1, max_length=MOST_CLASSES)]
+    """Classes of the network that it is made of; their odds are added."""
+
+    preset: Literal["impulsive", "lasting"] = "lasting"
+    """Rules of detection for its kind of sound."""
+
+    group: Annotated[str, Field(max_length=63)] | None = None
+    """Label that tells it together with others; None: it is one of those that are
+    reported if none is chosen."""
+
+    figures: ClipFigures | None = None
+    """None: unmeasured."""
+
+
+def known_labels(card: "ModelCard") -> tuple[str, ...]:
+    """Names that can be chosen of a model: those of its catalogue first."""
+    further = (label for label in card.labels if label not in card.catalogue)
+    return (*card.catalogue, *further)
+
+
+def default_labels(card: "ModelCard") -> tuple[str, ...]:
+    """Names that a model reports if none is chosen."""
+    entries = card.catalogue.items()
+    return tuple(it for it, entry in entries if entry.group is None) or card.labels
+
+
+def members_of(card: "ModelCard", group: str) -> tuple[str, ...]:
+    """Labels that a label of the catalogue tells together."""
+    entries = card.catalogue.items()
+    return tuple(label for label, entry in entries if entry.group == group)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredLabels:
+    """Labels that one model scores."""
+
+    labels: tuple[str, ...]
+    classes: tuple[tuple[int, ...], ...]
+    """For each of them, the indices of its classes in the scores of the network."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelChoice:
+    """The labels of a configuration."""
+
+    scored: tuple[ScoredLabels, ...]
+    """Of each model.  A label that several models know is scored by the first one."""
+
+    reported: Mapping[str, tuple[str, ...]]
+    """By source, the labels whose events are reported; the others are silent."""
+
+    groups: Mapping[str, tuple[str, ...]]
+    """By label of a catalogue, those that it tells together."""
+
+    @property
+    def all_reported(self) -> tuple[str, ...]:
+        """Labels that any source reports, in the order of the scores."""
+        chosen = {label for labels in self.reported.values() for label in labels}
+        return tuple(
+            label
+            for scored in self.scored
+            for label in scored.labels
+            if label in chosen
+        )
+
+    def expand(self, names: Iterable[str], key: str) -> tuple[str, ...]:
+        """Replace groups by their labels, where these are reported.
+
+        Args:
+            names: Labels or groups.
+            key: Of the setting, for errors.
+
+        Raises:
+            ConfigError: One of them is not reported.
+        """
+        reported, found = self.all_reported, dict[str, None]()
+        for name in names:
+            inside = [it for it in self.groups.get(name, ()) if it in reported]
+            labels = [name] if name in reported else inside
+            if not labels:
+                raise ConfigError(self._fault(name, key))
+            found |= dict.fromkeys(labels)
+        return tuple(found)
+
+    def _fault(self, name: str, key: str) -> str:
+        reported = self.all_reported
+        for group in reported:
+            if name in self.groups.get(group, ()):
+                return (
+                    f"{key}: {name!r} is reported as {group}; take {group}, or choose "
+                    f"{name} in labels"
+                )
+        hint = nearest(name, reported)
+        return f"{key}: {name!r} is not a label that is reported; {hint}"
+
+
+def choose_labels(
+    cards: Sequence["ModelCard"],
+    wanted: Sequence[str] | None,
+    wanted_by_source: Mapping[str, Sequence[str] | None],
+    others: Mapping[str, "ModelCard"] | None = None,
+) -> LabelChoice:
+    """Decide which labels the models score, and which of them are reported.
+
+    A model without a catalogue scores all of its classes, which may be rivals of those
+    that are reported; one with a catalogue scores what is reported.
+
+    Args:
+        cards: Cards of the models, in the order of the configuration.
+        wanted: Chosen for all sources; None: the default ones of each model.
+        wanted_by_source: By source, what it reports instead; None: nothing else.
+        others: Cards of models that are not used, by the name to write in `models`.
+
+    Raises:
+        ConfigError: No model knows one of the labels.
+    """
+    by_default = tuple(
+        dict.fromkeys(it for card in cards for it in default_labels(card))
+    )
+    reported: dict[str, tuple[str, ...]] = {}
+    for index, (source, own) in enumerate(wanted_by_source.items()):
+        chosen = wanted if own is None else own
+        key = "labels" if own is None else f"sources[{index}].labels"
+        for label in chosen or ():
+            if not any(label in known_labels(card) for card in cards):
+                raise ConfigError(_unknown(label, key, cards, others or {}))
+        reported[source] = (
+            by_default if chosen is None else tuple(dict.fromkeys(chosen))
+        )
+    union = dict.fromkeys(it for labels in reported.values() for it in labels)
+    scored, owned = [], set[str]()
+    for card in cards:
+        names = (
+            [it for it in known_labels(card) if it in union] if card.catalogue else []
+        )
+        labels = tuple(it for it in names or card.labels if it not in owned)
+        if card.catalogue and not names:
+            labels = ()
+        owned.update(labels)
+        scored.append(ScoredLabels(labels, tuple(_classes(card, it) for it in labels)))
+    groups = {
+        label: inside
+        for card in cards
+        for label in card.catalogue
+        if (inside := members_of(card, label))
+    }
+    return LabelChoice(tuple(scored), reported, groups)
+
+
+def all_classes(labels: Sequence[str]) -> ScoredLabels:
+    """Every class of a network, under its own name."""
+    return ScoredLabels(tuple(labels), tuple((index,) for index in range(len(labels))))
+
+
+def _classes(card: "ModelCard", label: str) -> tuple[int, ...]:
+    entry = card.catalogue.get(label)
+    names = (label,) if entry is None else entry.classes
+    return tuple(card.labels.index(name) for name in names)
+
+
+def _unknown(
+    label: str,
+    key: str,
+    cards: Sequence["ModelCard"],
+    others: Mapping[str, "ModelCard"],
+) -> str:
+    names = " or ".join(card.name for card in cards)
+    for other, card in others.items():
+        if label in known_labels(card):
+            return (
+                f"{key}: {label!r} is not a label of {names}, but the included model "
+                f"{other} has it; write models: "
+                f"[{', '.join((*(it.name for it in cards), other))}]"
+            )
+    known = [it for card in (*cards, *others.values()) for it in known_labels(card)]
+    return (
+        f"{key}: {label!r} is not a label of {names}; {nearest(label, known)}; "
+        "'sound-monitor model --labels' lists them all"
+    )
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """Say which of the known names are meant by a wrong one."""
+    parts = set(name.lower().replace("-", "_").split("_"))
+    close = get_close_matches(name, known, n=_NEAREST, cutoff=0.6)
+    close += [it for it in known if parts & set(it.split("_")) and it not in close]
+    if close:
+        return f"did you mean {', '.join(close[:_NEAREST])}?"
+    more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
+    return f"choose from {', '.join(known[:_SHOWN])}{more}"

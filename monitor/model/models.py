@@ -1,0 +1,134 @@
+"""The models that listen to the same windows, and the labels that they score."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.model.catalogue import ScoredLabels, all_classes
+from monitor.model.classifier import Classifier, active_spans, span_samples
+from monitor.model.engines import Array, WindowPlace
+from monitor.model.thresholds import Thresholds
+
+Spans = NDArray[np.int64]
+
+_MOST_SCORE = np.float32(1 - 1e-6)
+"""Its odds are still exact in single precision."""
+
+
+class ScoringModel:
+    """A classifier with the labels that are made of its classes."""
+
+    def __init__(self, classifier: Classifier, scored: ScoredLabels) -> None:
+        """Prepare to score `scored`."""
+        self.classifier = classifier
+        self.labels = scored.labels
+        self._first = [classes[0] for classes in scored.classes]
+        self._is_plain = self._first == list(range(len(classifier.labels)))
+        self._joined = {
+            index: list(classes)
+            for index, classes in enumerate(scored.classes)
+            if len(classes) > 1
+        }
+
+    def classify(
+        self, windows: Array, places: Sequence[WindowPlace]
+    ) -> tuple[Array, Spans]:
+        """Score a batch of windows; see `Classifier.classify`.
+
+        Returns:
+            Scores (batch, labels), and for each label the part of the window that
+            carries it, (batch, labels, 2), in samples from its start.
+        """
+        scores, activity, _ = self.classifier.classify(windows, places)
+        if not self._is_plain or self._joined:
+            scores, activity = self._of_labels(scores), self._of_labels(activity)
+        spec = self.classifier.spec
+        return scores, span_samples(
+            active_spans(activity),
+            self.classifier.total_stride,
+            spec.hop_length,
+            spec.n_fft,
+        )
+
+    def _of_labels(self, of_classes: Array) -> Array:
+        """(batch, classes, ...) to (batch, labels, ...)."""
+        found: Array = of_classes[:, self._first]
+        for index, classes in self._joined.items():
+            each = np.minimum(of_classes[:, classes], _MOST_SCORE)
+            odds = (each / (1 - each)).sum(axis=1)
+            found[:, index] = odds / (1 + odds)
+        return found
+
+
+class Models:
+    """One or several models.  Used by one thread at a time.
+
+    Their scores stand side by side, as if one model had all labels.  Windows and hops
+    are those of the leading model, which has the highest sample rate; the others hear
+    the same sound, resampled.
+    """
+
+    def __init__(
+        self,
+        classifiers: Sequence[Classifier],
+        scored: Sequence[ScoredLabels] | None = None,
+    ) -> None:
+        """Let each classifier score some labels; None: all of its classes."""
+        chosen = scored or [all_classes(each.labels) for each in classifiers]
+        self.members = tuple(map(ScoringModel, classifiers, chosen))
+        self.leader = max(
+            range(len(classifiers)),
+            key=lambda index: (
+                classifiers[index].spec.sample_rate,
+                classifiers[index].spec.window_samples,
+            ),
+        )
+        """Index of the leading model."""
+
+        leading = classifiers[self.leader]
+        self.spec = leading.spec
+        self.hop_frames_step = leading.hop_frames_step
+        self.labels = tuple(it for each in self.members for it in each.labels)
+        self.name = "+".join(each.name for each in classifiers)
+        self.names: Mapping[str, str] = {
+            label: member.classifier.name
+            for member in self.members
+            for label in member.labels
+        }
+        """By label, the model that scores it."""
+
+        self.thresholds: Mapping[str, Thresholds] = {
+            label: member.classifier.thresholds[label]
+            for member in self.members
+            for label in member.labels
+            if label in member.classifier.thresholds
+        }
+        self.presets: Mapping[str, str] = {
+            label: member.classifier.presets[label]
+            for member in self.members
+            for label in member.labels
+            if label in member.classifier.presets
+        }
+        """By label, the detection preset of its catalogue."""
+
+    @property
+    def followers(self) -> tuple[ScoringModel, ...]:
+        """The models but the leading one."""
+        return tuple(it for i, it in enumerate(self.members) if i != self.leader)
+
+    @property
+    def compute_device(self) -> str:
+        """That of the leading model."""
+        return self.members[self.leader].classifier.compute_device
+
+    @property
+    def failed_compute_device(self) -> str | None:
+        """The GPU that failed, if the CPU has taken over from it for any model."""
+        failed = (each.classifier.failed_compute_device for each in self.members)
+        return next((each for each in failed if each is not None), None)
+
+
+def as_models(models: Models | Classifier) -> Models:
+    """One classifier as models, with all of its classes."""
+    return models if isinstance(models, Models) else Models([models])

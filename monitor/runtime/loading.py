@@ -1,0 +1,206 @@
+"""The models of a configuration, and the labels that it chooses."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from monitor.config.config import Config
+from monitor.config.detection import ModelSettings
+from monitor.errors import ConfigError
+from monitor.model.card import (
+    INCLUDED,
+    Description,
+    ModelCard,
+    has_graph,
+    model_digest,
+    read_card,
+)
+from monitor.model.catalogue import (
+    LabelChoice,
+    ScoredLabels,
+    choose_labels,
+    known_labels,
+)
+from monitor.model.thresholds import Thresholds
+
+# `check` chooses labels too, and does without the engines.
+if TYPE_CHECKING:
+    from monitor.model.models import Models
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenModels:
+    """The models that score what a configuration reports; nothing is loaded."""
+
+    files: tuple[str | None, ...]
+    """Those of which no label is reported are left out."""
+
+    descriptions: tuple[Description, ...]
+    labels: LabelChoice
+
+    @property
+    def cards(self) -> tuple[ModelCard, ...]:
+        """Their cards."""
+        return tuple(each.card for each in self.descriptions)
+
+    @property
+    def leader(self) -> Description:
+        """The leading model: see `monitor.model.models.Models`."""
+        return max(
+            self.descriptions,
+            key=lambda each: (each.spec.sample_rate, each.spec.window_samples),
+        )
+
+    @property
+    def thresholds(self) -> dict[str, Thresholds]:
+        """Those of the model files, by label that is scored."""
+        return {
+            label: card.thresholds[label]
+            for card, scored in zip(self.cards, self.labels.scored, strict=True)
+            for label in scored.labels
+            if label in card.thresholds
+        }
+
+    @property
+    def presets(self) -> dict[str, str]:
+        """Detection presets of the catalogues, by label that is scored."""
+        return {
+            label: card.catalogue[label].preset
+            for card, scored in zip(self.cards, self.labels.scored, strict=True)
+            for label in scored.labels
+            if label in card.catalogue
+        }
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Every label that could be chosen."""
+        return tuple(
+            dict.fromkeys(label for card in self.cards for label in known_labels(card))
+        )
+
+    @property
+    def names(self) -> dict[str, str]:
+        """By label that is scored, the name of its model."""
+        return {
+            label: card.name
+            for card, scored in zip(self.cards, self.labels.scored, strict=True)
+            for label in scored.labels
+        }
+
+    def of_one(self, source: str) -> "ChosenModels":
+        """Return the same with all labels reported, of a source of this name."""
+        reported = {source: self.labels.all_reported}
+        return replace(self, labels=replace(self.labels, reported=reported))
+
+    def without_graph(self) -> list[str]:
+        """Files that ONNX Runtime cannot run."""
+        return [str(file) for file in self.files if not has_graph(file)]
+
+    def digest(self) -> str:
+        """Identify the contents of the model files, and the labels that they score."""
+        digests = [model_digest(file) for file in self.files]
+        known = [card.labels for card in self.cards]
+        if len(digests) == 1 and self.labels.scored[0].labels == known[0]:
+            return digests[0]
+        text = repr((digests, [scored.labels for scored in self.labels.scored]))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def choose_models(config: Config) -> ChosenModels:
+    """Read the cards of the models of `config`, and choose its labels.
+
+    Raises:
+        ModelFileError: A model file cannot be used.
+        ConfigError: A label is unknown.
+    """
+    files = config.model_files
+    descriptions = [read_card(file) for file in files]
+    labels = choose_labels(
+        [each.card for each in descriptions],
+        config.labels,
+        {source.name: source.labels for source in config.sources},
+        _unused(files) if _names_labels(config) else {},
+    )
+    used = [index for index, scored in enumerate(labels.scored) if scored.labels]
+    return ChosenModels(
+        tuple(files[index] for index in used),
+        tuple(descriptions[index] for index in used),
+        LabelChoice(_at(labels.scored, used), labels.reported, labels.groups),
+    )
+
+
+def _at(
+    scored: Sequence[ScoredLabels], indices: Sequence[int]
+) -> tuple[ScoredLabels, ...]:
+    return tuple(scored[index] for index in indices)
+
+
+def _names_labels(config: Config) -> bool:
+    return any(
+        it is not None for it in (config.labels, *(s.labels for s in config.sources))
+    )
+
+
+def _unused(files: Sequence[str | None]) -> dict[str, ModelCard]:
+    """Cards of the included models that are not used."""
+    used = {INCLUDED[0] if file is None else file for file in files}
+    return {name: read_card(name).card for name in INCLUDED if name not in used}
+
+
+def load_models(
+    settings: ModelSettings, chosen: ChosenModels, *, cpu_fallback: bool = False
+) -> "Models":
+    """Load models, with the labels that they score.
+
+    Args:
+        settings: Compute device, engine and threads.
+        chosen: The models.
+        cpu_fallback: See `Classifier`.
+
+    Raises:
+        SoundMonitorError: A model or the compute device is unusable.
+    """
+    from monitor.model.classifier import Classifier
+    from monitor.model.model_file import load_model
+    from monitor.model.models import Models
+
+    classifiers = [
+        Classifier(
+            load_model(file),
+            settings.compute_device,
+            settings.threads,
+            engine=settings.engine,
+            cpu_fallback=cpu_fallback,
+        )
+        for file in chosen.files
+    ]
+    return Models(classifiers, chosen.labels.scored)
+
+
+def with_labels(config: Config, labels: LabelChoice) -> Config:
+    """Replace groups in the rules and in `clips.labels` by the labels in them.
+
+    Raises:
+        ConfigError: One of them is not reported: a sentence in a line for each.
+    """
+    faults: list[str] = []
+
+    def expand(names: Iterable[str], key: str) -> tuple[str, ...]:
+        try:
+            return labels.expand(names, key)
+        except ConfigError as error:
+            faults.append(str(error))
+            return ()
+
+    alerts = tuple(
+        rule.model_copy(
+            update={"labels": expand(rule.labels, f"alerts[{index}].labels")}
+        )
+        for index, rule in enumerate(config.alerts)
+    )
+    kept = expand(config.clips.labels, "clips.labels")
+    if faults:
+        raise ConfigError("\n".join(faults))
+    clips = config.clips.model_copy(update={"labels": kept})
+    return config.model_copy(update={"alerts": alerts, "clips": clips})

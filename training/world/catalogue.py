@@ -1,0 +1,54 @@
+"""The catalogue of the model world: labels, and the recordings that measure them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from monitor.config.base import Settings
+from monitor.config.load import check_settings
+from monitor.config.strict_yaml import read_yaml
+from monitor.model.catalogue import CatalogueEntry
+
+PATH = Path(__file__).parent / "catalogue.yaml"
+
+Names = Annotated[tuple[str, ...], Field(strict=False)]
+
+
+class Entry(Settings):
+    """A label; see the head of catalogue.yaml."""
+
+    text: str
+    classes: Names
+    preset: Literal["impulsive", "lasting"] = "lasting"
+    group: str | None = None
+    clips: Names = ()
+    also: Names = ()
+    places: Names = ()
+
+    def may_sound_in(self, place: str) -> bool:
+        """True if it may sound in a recording of this name."""
+        return any(word.lower() in place.lower() for word in self.places)
+
+    def for_card(self, labels: Mapping[str, str]) -> CatalogueEntry:
+        """Return it as the card of a model has it; `labels` are those of classes."""
+        return CatalogueEntry(
+            text=self.text,
+            classes=tuple(labels[name] for name in self.classes),
+            preset=self.preset,
+            group=self.group,
+        )
+
+
+def read_catalogue(path: Path = PATH) -> dict[str, Entry]:
+    """Read a catalogue.
+
+    Raises:
+        ConfigError: It breaks a rule.
+    """
+    data = read_yaml(path.read_text(encoding="utf-8"), path.name).data
+    return {
+        label: check_settings(Entry, entry, f"{path.name}: {label}")
+        for label, entry in data.items()
+    }
