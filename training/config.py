@@ -23,7 +23,7 @@ SETTINGS_FILE = Path(__file__).with_name("train.yaml")
 
 
 INCLUDED_MODEL, NOT_PRETRAINED = "urban", "none"
-"""Values of `PretrainedSettings.model` beside model files."""
+"""Values of `PretrainedSettings.model` beside world and model files."""
 
 WITH_BACKGROUND = ("mobile",)
 """Presets whose network compares a window with the background before it."""
@@ -147,7 +147,7 @@ class PretrainedSettings(Settings):
     """The model whose network training begins with; not with a teacher."""
 
     model: str = NOT_PRETRAINED
-    """urban, the included model; none; or a model file (--from)."""
+    """urban or world, the included models; none; or a model file (--from)."""
 
     fewest_recordings: Whole = 1000
     """With fewer recordings, all layers before the heads keep the weights of the

@@ -14,9 +14,7 @@ from monitor.model.networks import Network
 from monitor.model.trained import network_of
 from monitor.text import counted
 from training.config import (
-    INCLUDED_MODEL,
     NOT_PRETRAINED,
-    WITH_BACKGROUND,
     TrainingSettings,
 )
 from training.data.discovery import URBANSOUND_LICENCE
@@ -24,6 +22,9 @@ from training.data.manifest import Clip, Manifest, count_marked, join_marks
 from training.evaluate.clips import TRAINED_CLIPS
 
 logger = logging.getLogger(__name__)
+
+_PRESETS = ("mobile", "mn04")
+"""Networks that have learned from AudioSet what few clips cannot teach."""
 
 
 class Pretrained:
@@ -36,14 +37,13 @@ class Pretrained:
 
     def __init__(self, settings: TrainingSettings) -> None:
         origin = settings.pretrained.model
-        path = None if origin == INCLUDED_MODEL else origin
-        model = load_model(path)
+        model = load_model(origin)
         self._card = card = model.card
-        if settings.preset not in WITH_BACKGROUND or card.preset != settings.preset:
+        if settings.preset not in _PRESETS or card.preset != settings.preset:
             raise UsageError(
                 f"--from: the model {card.name} has the network {card.preset}, and "
                 f"--preset is {settings.preset}; begin with a model of the preset "
-                f"{' or '.join(WITH_BACKGROUND)}, and choose the same, or --from none"
+                f"{' or '.join(_PRESETS)}, and choose the same, or --from none"
             )
         own = model.spec.model_copy(update={"background": None}).model_dump()
         for key, value in settings.spec.model_dump().items():
@@ -53,7 +53,7 @@ class Pretrained:
                     f"settings have {value}; set it to {own[key]} in --settings, or "
                     "take --from none"
                 )
-        self._digest = model_digest(path)
+        self._digest = model_digest(origin)
         self._network = network_of(model)
         self._settings = settings
         self._freezes = True
@@ -103,6 +103,10 @@ class Pretrained:
         network.normalise.load_state_dict(trained.normalise.state_dict())
         network.blocks.load_state_dict(trained.blocks.state_dict())
         network.blocks.requires_grad_(not self._freezes)
+        if self._card.preset == "mn04":
+            # Of its classifier all but the last layer.
+            hidden = trained.head.get_submodule("0").state_dict()
+            network.head.get_submodule("0").load_state_dict(hidden)
 
     def _check_test(self, clips: Sequence[Clip]) -> None:
         if count := count_marked(clips, self.trained_clips("")):

@@ -6,6 +6,7 @@ from typing import Any
 from monitor.config.load import check_settings
 from monitor.config.strict_yaml import read_yaml
 from monitor.errors import ConfigError
+from monitor.model.networks.mn04 import SPEC
 from training.config import INCLUDED_MODEL, NOT_PRETRAINED, TrainingSettings
 
 RECIPES: dict[str, dict[str, Any]] = {
@@ -47,6 +48,15 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
 }
 
+
+# Its own front end, and heads of its own.
+RECIPES["mn04"] = {
+    **RECIPES["mobile"],
+    "spec": SPEC.model_dump(exclude_none=True),
+}
+
+_PRESETS = {NOT_PRETRAINED: "article", "world": "mn04"}
+"""Of the models that `PretrainedSettings.model` names; of others it is mobile."""
 
 PRETRAINED_RECIPE: dict[str, Any] = {
     # Few clips make few steps of an epoch, and the heads are new.
@@ -94,7 +104,7 @@ def beginning(
         is_new = has_teacher or preset == "article" or "spec" in given
         model = NOT_PRETRAINED if is_new else INCLUDED_MODEL
     if preset is None:
-        preset = "article" if model == NOT_PRETRAINED else "mobile"
+        preset = _PRESETS.get(model, "mobile")
     return {"preset": preset, "pretrained": {"model": model}}
 
 

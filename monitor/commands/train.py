@@ -87,16 +87,16 @@ def train(
     preset: Annotated[
         str | None,
         option(
-            "article|mobile",
+            "article|mobile|mn04",
             "Network and its recipe.",
-            show_default="mobile; article with --from none or --teacher",
+            show_default="that of --from; article without one",
         ),
     ] = None,
     begin_from: Annotated[
         str | None,
         option(
-            "urban|none|FILE",
-            "Model whose network training begins with: the included one, none, or a "
+            "urban|world|none|FILE",
+            "Model whose network training begins with: an included one, none, or a "
             "model file.  Of few recordings, only heads are learned.",
             "--from",
             show_default="urban; none with a teacher",
