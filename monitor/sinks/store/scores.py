@@ -21,31 +21,28 @@ import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monitor.errors import StoreError
 from monitor.records import ScoreFrame, Timed
-from monitor.sinks.store.records import (
-    count_of,
-    from_ms,
-    insert,
-    source_key,
-    text_of,
-    to_ms,
+from monitor.sinks.store.frame_rows import (
+    FrameRow,
+    GrowingSpan,
+    blob_of,
+    decompress,
+    read_frame_row,
 )
+from monitor.sinks.store.records import count_of, insert, source_key, to_ms
 
 FORMAT = 2
-ROW_SECONDS = 60.0
 MEMORY_ROWS = 1000
 """Rows kept while the database cannot be written: 16 hours of one source, 3 MB."""
 
 _SCORE_STEPS = 65_535
 _LEVEL_STEPS = 100
 _UNKNOWN_LEVEL = -32_768
-_MAX_CONTENT_BYTES = 2**26
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,29 +65,11 @@ class ScoreArrays:
 
 
 @dataclass(frozen=True, slots=True)
-class ScoreRow:
-    """Equally spaced score frames of one source: a row of the database."""
+class ScoreRow(FrameRow):
+    """Scores and levels of the frames."""
 
-    session: str
-    source: str
-    start: datetime
-    """Start of the first window, UTC."""
-
-    end: datetime
-    """End of the last window, UTC."""
-
-    start_sample: int
-    window_samples: int
-    hop_samples: int
-    frame_count: int
     format: int
     data: bytes
-
-    @property
-    def stop_sample(self) -> int:
-        """End of the last window, exclusive."""
-        hops = (self.frame_count - 1) * self.hop_samples
-        return self.start_sample + self.window_samples + hops
 
     def frames(self) -> list[ScoreFrame]:
         """Decode the score frames.
@@ -140,22 +119,8 @@ class ScoreRow:
 
 def read_score_row(row: sqlite3.Row) -> ScoreRow:
     """Turn a row of scores_read into its `ScoreRow`."""
-    data = row["data"]
-    if not isinstance(data, bytes):
-        raise TypeError("its scores are no blob")
-    if min(row["frames"], row["hop_samples"], row["window_samples"]) < 1:
-        raise ValueError("its windows have no length")
     return ScoreRow(
-        text_of(row["session_name"]),
-        text_of(row["source_name"]),
-        from_ms(row["start_ms"]),
-        from_ms(row["end_ms"]),
-        count_of(row["start_sample"]),
-        count_of(row["window_samples"]),
-        count_of(row["hop_samples"]),
-        count_of(row["frames"]),
-        count_of(row["format"]),
-        data,
+        **read_frame_row(row), format=count_of(row["format"]), data=blob_of(row)
     )
 
 
@@ -183,7 +148,7 @@ def encode_frames(frames: Sequence[ScoreFrame]) -> bytes:
 def _decode(data: bytes, frames: int) -> ScoreArrays:
     contents = []
     for _ in range(3):
-        content, data = _decompress(data)
+        content, data = decompress(data)
         contents.append(content)
     changes = np.frombuffer(contents[0], "<u2")
     spans = np.frombuffer(contents[1], "<i4")
@@ -203,7 +168,7 @@ def _decode_format_1(data: bytes, frames: int, window: int) -> ScoreArrays:
     high bytes of all differences of scores, then the low bytes; spans in their unit,
     (2, labels, frames), rounded up at the end of the window; levels as today.
     """
-    content, _ = _decompress(data[1:])
+    content, _ = decompress(data[1:])
     labels, width, unit = struct.unpack_from("<BBI", content)
     each, head = labels * frames, struct.calcsize("<BBI")
     high = np.frombuffer(content, np.uint8, each, head).astype(np.uint16)
@@ -226,28 +191,14 @@ def _arrays(
     return ScoreArrays(steps.T / _SCORE_STEPS, spans, decibels.T)
 
 
-def _decompress(data: bytes) -> tuple[bytes, bytes]:
-    """Decompress one stream; return its content and what follows it."""
-    stream = zlib.decompressobj()
-    content = stream.decompress(data, _MAX_CONTENT_BYTES)
-    if not stream.eof:
-        raise ValueError("they are cut short, or longer than any")
-    return content, stream.unused_data
-
-
 @dataclass(slots=True)
 class _PendingRow:
     """A row that grows, or a complete one that could not be written yet."""
 
-    source: str
-    start_ms: int
-    end_ms: int
+    span: GrowingSpan
     frames: list[ScoreFrame]
-    complete: dict[str, object] | None = None
-    """The columns instead of `frames`, when the row is complete."""
-
-    count: int = 1
-    """Number of frames."""
+    data: bytes | None = None
+    """The content instead of `frames`, when the row is complete."""
 
     key: int | None = None
     """Key of the row in the database, as of the last commit."""
@@ -255,43 +206,28 @@ class _PendingRow:
     stored: int = 0
     """Number of frames in the database, as of the last commit."""
 
+    @property
+    def is_stored(self) -> bool:
+        """True if all frames are in the database, as of the last commit."""
+        return self.stored == self.span.count
+
     def can_grow(self, frame: ScoreFrame, start_ms: int, end_ms: int) -> bool:
         """Return True if the frame is the next one of the row."""
-        first, last = self.frames[0], self.frames[-1]
-        window = last.stop - last.start
-        hop = frame.start - last.start
-        return (
-            frame.stop - frame.start == window
-            and len(frame.scores) == len(last.scores)
-            and 0 < hop <= window
-            and (self.count == 1 or hop == self.frames[1].start - first.start)
-            and end_ms - self.start_ms <= ROW_SECONDS * 1000
-            # The clock may have stepped.
-            and self.start_ms <= start_ms
-            and self.end_ms < end_ms
-        )
+        is_alike = len(frame.scores) == len(self.frames[0].scores)
+        return is_alike and self.span.can_grow(frame, start_ms, end_ms)
 
     def grow(self, frame: ScoreFrame, end_ms: int) -> None:
         self.frames.append(frame)
-        self.count += 1
-        self.end_ms = end_ms
+        self.span.grow(frame, end_ms)
+
+    def complete(self) -> None:
+        """Encode the frames, and let them go."""
+        self.data, self.frames = encode_frames(self.frames), []
 
     def columns(self) -> dict[str, object]:
         """Encode the row."""
-        if self.complete is not None:
-            return self.complete
-        first, second = self.frames[0], self.frames[min(1, self.count - 1)]
-        window = first.stop - first.start
-        return {
-            "start_ms": self.start_ms,
-            "end_ms": self.end_ms,
-            "start_sample": first.start,
-            "window_samples": window,
-            "hop_samples": second.start - first.start or window,
-            "frames": self.count,
-            "format": FORMAT,
-            "data": encode_frames(self.frames),
-        }
+        data = encode_frames(self.frames) if self.data is None else self.data
+        return {**self.span.columns(), "format": FORMAT, "data": data}
 
 
 class ScoreLog:
@@ -325,27 +261,25 @@ class ScoreLog:
         if row is not None and row.can_grow(frame, start_ms, end_ms):
             row.grow(frame, end_ms)
             return
-        if row is not None and row.stored < row.count:
-            row.complete = row.columns()
-            row.frames = []
+        if row is not None and not row.is_stored:
+            row.complete()
             self._complete.append(row)
-        self._growing[frame.source] = _PendingRow(
-            frame.source, start_ms, end_ms, [frame]
-        )
+        span = GrowingSpan.begin(frame, start_ms, end_ms)
+        self._growing[frame.source] = _PendingRow(span, [frame])
 
     def write(self, connection: sqlite3.Connection, session: int) -> None:
         """Write all frames inside a transaction; then call `commit` or `roll_back`."""
         self._in_transaction = [
-            (row, _write_row(connection, session, row), row.count)
+            (row, _write_row(connection, session, row), row.span.count)
             for row in self._rows()
-            if row.stored < row.count
+            if not row.is_stored
         ]
 
     def commit(self) -> None:
         """Mark the frames written last as stored."""
         for row, key, stored in self._in_transaction:
             row.key, row.stored = key, stored
-        while self._complete and self._complete[0].stored == self._complete[0].count:
+        while self._complete and self._complete[0].is_stored:
             self._complete.popleft()
         self.roll_back()
 
@@ -353,7 +287,7 @@ class ScoreLog:
         """Drop the rows of a time that the user deleted; a minute at most with them."""
 
         def is_kept(row: _PendingRow) -> bool:
-            return row.end_ms < since_ms or row.start_ms >= until_ms
+            return row.span.is_outside(since_ms, until_ms)
 
         self._complete = deque(filter(is_kept, self._complete))
         growing = self._growing.items()
@@ -368,7 +302,7 @@ class ScoreLog:
         self._count_pending()
 
     def _count_pending(self) -> None:
-        self.pending_frames = sum(row.count - row.stored for row in self._rows())
+        self.pending_frames = sum(row.span.count - row.stored for row in self._rows())
 
     def _rows(self) -> Iterator[_PendingRow]:
         yield from self._complete
@@ -387,5 +321,5 @@ def _write_row(connection: sqlite3.Connection, session: int, row: _PendingRow) -
         ).rowcount
         if changed:
             return row.key
-    columns["source"] = source_key(connection, row.source)
+    columns["source"] = source_key(connection, row.span.source)
     return insert(connection, "scores", columns)
