@@ -7,7 +7,12 @@ on the wall clock.
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+# `events` and `report` do without numpy.
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 SourceStateName = Literal["opening", "listening", "waiting", "ended"]
 
@@ -167,6 +172,12 @@ class ScoreFrame:
     """Every occurrence that goes on in this window, in the order of their onsets: also
     one that begins or ends with it, whose onset or event is the next record.  Set by
     the detector; empty before, and in frames read from a database."""
+
+    embedding: "NDArray[np.float32] | None" = field(
+        default=None, compare=False, repr=False
+    )
+    """The network's pooled features of the window, float32, (features,); None: they are
+    not to be kept, or not computed, and in frames read from a database."""
 
     @property
     def is_computed(self) -> bool:

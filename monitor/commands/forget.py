@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 HELP = """Delete stored records since a time, or all of them.
 
-Deletes events, gaps, health problems, scores and alerts from the database,
-lines from the event log, and clips.  Deleted rows are overwritten in the
-database file.  On a terminal the command shows what it would delete, and asks
-for confirmation.  A running monitor goes on, and stores nothing of the
-deleted time afterwards.
+Deletes events, gaps, health problems, scores, embeddings and alerts from
+the database, lines from the event log, and clips.  Deleted rows are
+overwritten in the database file.  On a terminal the command shows what it
+would delete, and asks for confirmation.  A running monitor goes on, and
+stores nothing of the deleted time afterwards.
 
 Examples:
   sound-monitor forget --since 1h
@@ -135,11 +135,15 @@ def _sentence(deleted: "Forgotten") -> str:
     if deleted.since is None:
         return "nothing"
     health = [counted(deleted.health, "health problem")] if deleted.health else []
+    embeddings = (
+        [counted(deleted.embeddings, "embedding")] if deleted.embeddings else []
+    )
     parts = (
         counted(deleted.events, "event"),
         counted(deleted.gaps, "gap"),
         *health,
         counted(deleted.score_frames, "score frame"),
+        *embeddings,
         counted(deleted.alerts, "alert"),
     )
     return f"{', '.join(parts)}, from {local_time(deleted.since)}"

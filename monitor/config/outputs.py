@@ -35,8 +35,22 @@ class StoreSettings(Settings):
     keep_scores_days: Annotated[float, Field(gt=0, le=36_500)] = 30.0
     """Scores are deleted after this many days; a source writes 4 MB of them a day."""
 
+    embeddings: bool = False
+    """Keep a description of what each window sounds like, its embedding, from which a
+    label can be learned later; a source writes 40 MB of them a day.  No sound can be
+    heard from it.  Embeddings are deleted like scores.
+    """
+
     max_mib: Annotated[float, Field(ge=1, le=1_000_000)] = 1024.0
-    """Above this size, the oldest scores are deleted first, then the oldest events."""
+    """Above this size, the oldest scores and embeddings are deleted first, then the
+    oldest events.
+    """
+
+    @model_validator(mode="after")
+    def _embeddings_have_a_place(self) -> "StoreSettings":
+        if self.embeddings and self.path is None:
+            raise ValueError("embeddings: true needs path: they are in the database")
+        return self
 
 
 class NotifySettings(Settings):

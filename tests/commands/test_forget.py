@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import fails, lines_of, run
+from tests.support.embeddings import embedded_frames, store_all
 from tests.support.store import rows
 
 
@@ -23,6 +24,14 @@ def test_forget_counts_deleted_records(
     assert (state / "events.jsonl").read_text() == ""
     facts = json.loads(run(capsys, "forget", "--all", "--config", config, "--json"))
     assert facts["events"] == 0
+
+
+def test_forget_counts_embeddings(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store_all(config.parent / "state" / "monitor.db", embedded_frames(7), run="next")
+    (line, *_) = lines_of(capsys, "forget", "--all", "--config", config)
+    assert "67 score frames, 7 embeddings, 0 alerts" in line
 
 
 def test_forget_reaches_event_log_and_clips_where_there_is_no_database(

@@ -1,4 +1,4 @@
-"""Addresses of the metrics server: open to other machines only with a token."""
+"""The metrics server is open to other machines only with a token; what needs what."""
 
 import pytest
 
@@ -9,6 +9,13 @@ from monitor.errors import ConfigError
 
 def parsed(text: str) -> Config:
     return parse_config(text, "config.yaml")
+
+
+def test_embeddings_need_a_database() -> None:
+    assert not Config().store.embeddings
+    assert parsed("store: {embeddings: true}").store.embeddings
+    with pytest.raises(ConfigError, match="embeddings: true needs path"):
+        parsed("store: {embeddings: true, path: null}")
 
 
 def test_there_is_no_metrics_server_by_default() -> None:

@@ -18,13 +18,14 @@ from monitor.errors import SoundMonitorError
 from monitor.sinks.console.plain import format_line
 from monitor.sinks.encoding import encode_line
 from monitor.sinks.event_log import erase_lines
+from monitor.sinks.store.embeddings import read_embeddings
 from monitor.sinks.store.queries import open_to_read
-from monitor.sinks.store.records import interrupted_records
-from monitor.sinks.store.store import read_rule_state
+from monitor.sinks.store.records import interrupted_records, read_rule_state
 from tests.fuzz.capture_pipe import CapturePipe
 from tests.fuzz.flipped_database import FlippedDatabase
 from tests.fuzz.seeds import RICH_CONFIG, WORDS
 from tests.support import ROOT
+from tests.support.embeddings import KEPT, embedded_frames
 from tests.support.fuzzing import (
     INTERESTING,
     ODD_VALUES,
@@ -33,7 +34,7 @@ from tests.support.fuzzing import (
     one_sentence,
     twisted,
 )
-from tests.support.store import AlertOnEverything, make_store, score_frames
+from tests.support.store import AlertOnEverything, make_store
 from tests.support.timed import event, gap, onset
 
 
@@ -168,8 +169,8 @@ class Records:
             onset(number=2, start_seconds=40.0),
         ]
         self._lines = b"".join(filter(None, map(encode_line, batch)))
-        store = make_store(self._path, rules=AlertOnEverything())
-        store.write([*score_frames(20), *batch])
+        store = make_store(self._path, rules=AlertOnEverything(), settings=KEPT)
+        store.write([*embedded_frames(20), *batch])
         store.close()
         with closing(sqlite3.connect(self._path)) as connection:
             connection.execute("PRAGMA journal_mode = DELETE")
@@ -239,6 +240,8 @@ class Records:
                 reader.sessions()
                 for row in reader.score_rows():
                     row.frames()
+                for _ in read_embeddings(reader):
+                    pass
             with closing(sqlite3.connect(self._path)) as connection:
                 interrupted_records(connection, "another")
                 read_rule_state(connection)

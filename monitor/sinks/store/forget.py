@@ -11,7 +11,7 @@ from typing import TypeVar
 from monitor.errors import StoreDamagedError, StoreUnavailableError
 from monitor.records import Event, Health, Onset, SourceState, Timed
 from monitor.sinks.store.database import Database, transaction
-from monitor.sinks.store.queries import MAX_ROW_MS
+from monitor.sinks.store.frame_rows import MAX_ROW_MS
 from monitor.sinks.store.records import from_ms, is_going_on, to_ms
 from monitor.sinks.store.side_files import WriterLock
 from monitor.sinks.store.writer import Backlog
@@ -33,10 +33,12 @@ _CONDITIONS = {
     "gaps": "at_ms >= :since OR end_ms > :since",
     "health": "at_ms >= :since OR end_ms > :since OR state = 'raised'",
     "scores": "start_ms > :since - :row AND end_ms > :since",
+    "embeddings": "start_ms > :since - :row AND end_ms > :since",
 }
 _COUNTS = {
     "alerts": "count(*), min(created_ms)",
     "scores": "sum(frames), min(start_ms)",
+    "embeddings": "sum(frames), min(start_ms)",
 }
 _DELETIONS_OF_ALL = (
     "DELETE FROM rule_state",
@@ -57,6 +59,7 @@ class Forgotten:
     health: int = 0
     score_frames: int = 0
     alerts: int = 0
+    embeddings: int = 0
 
 
 def count(path: Path, since: datetime | None) -> Forgotten:
@@ -92,8 +95,9 @@ def newest_session_start(path: Path) -> datetime | None:
 def forget(path: Path, since: datetime | None, now: datetime) -> Forgotten:
     """Delete all records that reach beyond `since`; None: everything.
 
-    Scores are deleted by rows, so up to a minute before `since` goes with them.  The
-    space is overwritten and given back.  A monitor that is running goes on.
+    Scores and embeddings are deleted by rows, so up to a minute before `since` goes
+    with them.  The space is overwritten and given back.  A monitor that is running goes
+    on.
 
     Raises:
         StoreUnavailableError: The database cannot be written; nothing was deleted, or

@@ -10,6 +10,8 @@ from monitor.records import ScoreFrame
 from monitor.sinks.store.records import count_of, from_ms, text_of
 
 ROW_SECONDS = 60.0
+MAX_ROW_MS = 600_000
+"""Longest row, at any hop."""
 
 _MAX_CONTENT_BYTES = 2**26
 

@@ -32,6 +32,8 @@ LOG_SECONDS = 86_400.0
 _DELETIONS = {
     "scores": "DELETE FROM scores WHERE id IN "
     "(SELECT id FROM scores WHERE start_ms < ? ORDER BY start_ms LIMIT ?)",
+    "embeddings": "DELETE FROM embeddings WHERE id IN "
+    "(SELECT id FROM embeddings WHERE start_ms < ? ORDER BY start_ms LIMIT ?)",
     "events": "DELETE FROM events WHERE sequence IN "
     "(SELECT sequence FROM events WHERE at_ms < ? AND end_reason IS NOT NULL "
     "ORDER BY at_ms LIMIT ?)",
@@ -45,6 +47,15 @@ _DELETIONS = {
     "ORDER BY created_ms LIMIT ?)",
 }
 _EVER = 1 << 62
+
+_FRAMES = ("scores", "embeddings")
+"""Tables of large rows, about a minute each."""
+
+_OLDEST_FRAMES = """
+SELECT start_ms FROM (
+    SELECT start_ms FROM scores UNION ALL SELECT start_ms FROM embeddings
+) ORDER BY start_ms LIMIT 1 OFFSET ?
+"""
 
 ORPHAN_DAYS = 7
 """Days after its deadline in which a sender would have taken an alert."""
@@ -72,10 +83,10 @@ class Maintenance:
 
     Every ten minutes, and every second while there is more to do, it deletes a little.
     Age goes first, once the wall clock is believed: see `WallClockCheck`.  If the rest
-    is still too large, the oldest scores go, then the oldest events, gaps, health
-    problems and alerts.  Events and problems that are going on and alerts that are
-    pending stay; a week after its deadline no alert is pending any more.  What was
-    deleted is logged, at most once a day.
+    is still too large, the oldest scores and embeddings go, then the oldest events,
+    gaps, health problems and alerts.  Events and problems that are going on and alerts
+    that are pending stay; a week after its deadline no alert is pending any more.  What
+    was deleted is logged, at most once a day.
     """
 
     def __init__(self, writer: Writer, settings: StoreSettings, clock: Clock) -> None:
@@ -161,7 +172,7 @@ class Maintenance:
         deleted: Counter[str] = Counter()
         connection.execute(_EXPIRY, (now_ms - ORPHAN_DAYS * DAY_MS,))
         for table in _DELETIONS:
-            key = "keep_scores_days" if table == "scores" else "keep_days"
+            key = "keep_scores_days" if table in _FRAMES else "keep_days"
             # In milliseconds, for a date may lie before the calendar begins.
             keep_ms = round(getattr(self._settings, key) * DAY_MS)
             reason = f"{table} (older than store.{key}, {keep_ms / DAY_MS:g})"
@@ -176,10 +187,14 @@ class Maintenance:
         if used_mib <= most_mib:
             self._is_full_logged = False
             return deleted
-        for tables in (["scores"], ["events", "gaps", "health", "alerts"]):
+        groups = {
+            _FRAMES: _end_of_oldest_frames(connection),
+            ("events", "gaps", "health", "alerts"): _EVER,
+        }
+        for tables, until_ms in groups.items():
             for table in tables:
                 reason = f"{table} (the oldest, above store.max_mib, {most_mib:g})"
-                deleted[reason] += _delete(connection, table, _EVER)
+                deleted[reason] += _delete(connection, table, until_ms)
             if deleted := +deleted:
                 return deleted
         if not self._is_full_logged:
@@ -194,6 +209,15 @@ class Maintenance:
 
 def _delete(connection: sqlite3.Connection, table: str, until_ms: int) -> int:
     return connection.execute(_DELETIONS[table], (until_ms, MAX_ROWS)).rowcount
+
+
+def _end_of_oldest_frames(connection: sqlite3.Connection) -> int:
+    """Return the time before which there are few rows of frames, in all tables.
+
+    All are kept equally long, although embeddings may have been switched on later.
+    """
+    row = connection.execute(_OLDEST_FRAMES, (MAX_ROWS - 1,)).fetchone()
+    return _EVER if row is None else int(row[0]) + 1
 
 
 def _shrink(connection: sqlite3.Connection) -> bool:

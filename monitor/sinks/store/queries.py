@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from monitor.errors import StoreError
 from monitor.records import EVERY_SOURCE, Timed
 from monitor.sinks.store.database import Database
+from monitor.sinks.store.frame_rows import MAX_ROW_MS
 from monitor.sinks.store.records import (
     Session,
     read_gap,
@@ -23,10 +24,8 @@ from monitor.sinks.store.records import (
 
 # `events` and `report` do without numpy.
 if TYPE_CHECKING:
+    from monitor.sinks.store.embeddings import EmbeddingRow
     from monitor.sinks.store.scores import ScoreRow
-
-MAX_ROW_MS = 600_000
-"""Longest row of scores, at any hop."""
 
 
 class Reader:
@@ -93,10 +92,27 @@ class Reader:
         from monitor.sinks.store.scores import read_score_row
 
         query = _Query("scores_read", until, (), "start_ms", "id")
-        if since is not None:
-            query.where("start_ms > ?", to_ms(since) - MAX_ROW_MS)
-            query.where("end_ms > ?", to_ms(since))
+        query.reaches_beyond(since)
         return read_rows(query.run(self._connection), read_score_row)
+
+    def embedding_rows(
+        self,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        *,
+        model: str | None = None,
+        embedding_id: str | None = None,
+    ) -> "Iterator[EmbeddingRow]":
+        """Return rows of embeddings, by their start; see `read_embeddings`."""
+        from monitor.sinks.store.embeddings import read_embedding_row
+
+        query = _Query("embeddings_read", until, (), "start_ms", "id")
+        query.reaches_beyond(since)
+        if model is not None:
+            query.where("model = ?", model)
+        if embedding_id is not None:
+            query.where("embedding_id = ?", embedding_id)
+        return read_rows(query.run(self._connection), read_embedding_row)
 
     def sessions(self) -> dict[str, Session]:
         """Return the runs of the monitor, by the name that is in the rows of scores.
@@ -105,12 +121,12 @@ class Reader:
             StoreError: One of them is damaged.
         """
         found = self._connection.execute(
-            "SELECT session, model, labels, sample_rate FROM sessions"
+            "SELECT session, model, labels, sample_rate, embedding_id FROM sessions"
         )
         try:
             return {
-                name: Session(name, model, _labels(labels), rate)
-                for name, model, labels, rate in found
+                name: Session(name, model, _labels(labels), rate, embedding_id)
+                for name, model, labels, rate, embedding_id in found
             }
         except (ValueError, RecursionError) as error:
             raise StoreError(f"a session of the database is damaged: {error}") from None
@@ -169,6 +185,12 @@ class _Query:
         if since is not None:
             since_ms = to_ms(since)
             self.where(f"(at_ms >= ? OR end_ms > ? OR {is_going_on})", *[since_ms] * 2)
+
+    def reaches_beyond(self, since: datetime | None) -> None:
+        """Choose the rows of frames that end after a time."""
+        if since is not None:
+            self.where("start_ms > ?", to_ms(since) - MAX_ROW_MS)
+            self.where("end_ms > ?", to_ms(since))
 
     def run(self, connection: sqlite3.Connection) -> sqlite3.Cursor:
         conditions = " AND ".join(self._conditions) or "true"

@@ -25,6 +25,8 @@ from monitor.sinks.store.salvage import damage
 
 logger = logging.getLogger(__name__)
 
+_RULE_STATE = "rules"
+
 KILLED = "the monitor was killed, or the power failed"
 
 _Read = TypeVar("_Read")
@@ -46,6 +48,10 @@ class Session:
 
     sample_rate: int
     """Samples a second of the model."""
+
+    embedding_id: str = ""
+    """What computes the embeddings: those of models with the same one can be compared,
+    whatever their names and labels; empty: unknown."""
 
 
 def to_ms(moment: datetime) -> int:
@@ -82,8 +88,9 @@ def insert(
 def begin_session(connection: sqlite3.Connection, session: Session, now_ms: int) -> int:
     """Return the key of the session; insert the session if it is new."""
     ((key,),) = connection.execute(
-        "INSERT INTO sessions (session, started_ms, model, labels, sample_rate) "
-        "VALUES (?, ?, ?, ?, ?) "
+        "INSERT INTO sessions "
+        "(session, started_ms, model, labels, sample_rate, embedding_id) "
+        "VALUES (?, ?, ?, ?, ?, ?) "
         "ON CONFLICT (session) DO UPDATE SET ended_ms = NULL RETURNING id",
         (
             session.session,
@@ -91,6 +98,7 @@ def begin_session(connection: sqlite3.Connection, session: Session, now_ms: int)
             session.model,
             json.dumps(list(session.labels)),
             session.sample_rate,
+            session.embedding_id,
         ),
     )
     return cast("int", key)
@@ -104,6 +112,32 @@ def source_key(connection: sqlite3.Connection, name: str) -> int:
     if row is None:
         raise damage("an index and its table contradict each other")
     return cast("int", row[0])
+
+
+def read_rule_state(connection: sqlite3.Connection) -> dict[str, Any] | None:
+    """Return the memory of the rules as it was stored last; None: there is none."""
+    row = connection.execute(
+        "SELECT state FROM rule_state WHERE name = ?", (_RULE_STATE,)
+    ).fetchone()
+    if row is None:
+        return None
+    try:
+        state = json.loads(row[0])
+    except INVALID:
+        state = None
+    if not isinstance(state, dict):
+        logger.error("the stored state of the alert rules is damaged: they begin anew")
+        return None
+    return state
+
+
+def write_rule_state(connection: sqlite3.Connection, state: str) -> None:
+    """Store the memory of the rules, as JSON."""
+    connection.execute(
+        "INSERT INTO rule_state (name, state) VALUES (?, ?) "
+        "ON CONFLICT (name) DO UPDATE SET state = excluded.state",
+        (_RULE_STATE, state),
+    )
 
 
 def write_record(

@@ -28,11 +28,18 @@ PAGE_BYTES = 4096
 MOST_COPIED_BYTES = 2**28
 
 _FIRST = ("sessions", "sources", "forgotten", "rule_state", "alerts")
-_TABLES = (*_FIRST, "events", "health", "gaps", "attempts", "scores")
+_FRAMES = ("scores", "embeddings")
+"""Large tables: the first ones, if there is not the time for all."""
+
+_TABLES = (*_FIRST, "events", "health", "gaps", "attempts", *_FRAMES)
 _INNER = ("sessions", "sources", "forgotten", "attempts")
 """Tables that users do not know, named only if something of them is lost."""
 
-_NOUNS = {"rule_state": "states of the alert rules", "scores": "minutes of scores"}
+_NOUNS = {
+    "rule_state": "states of the alert rules",
+    "scores": "minutes of scores",
+    "embeddings": "minutes of embeddings",
+}
 
 _MOST_FAILURES = 50_000
 _CHUNK = 1000
@@ -100,7 +107,8 @@ def salvage(old: sqlite3.Connection, new: sqlite3.Connection, now_ms: int) -> st
     pending = Count()
     counts = {"pending alerts": pending}
     new.execute("PRAGMA foreign_keys = OFF")
-    for group in (_TABLES[:-1], _TABLES[-1:]):
+    others = tuple(table for table in _TABLES if table not in _FRAMES)
+    for group in (others, *((table,) for table in _FRAMES)):
         new.execute("BEGIN IMMEDIATE")
         for table in group:
             limit = None if table in _FIRST else until
@@ -361,7 +369,7 @@ def _number(connection: sqlite3.Connection, query: str, table: str) -> int | Non
 
 def _complete_references(new: sqlite3.Connection) -> None:
     """Give rows whose session or source was lost one that says so."""
-    for table in ("events", "gaps", "health", "scores"):
+    for table in ("events", "gaps", "health", *_FRAMES):
         for statement in _LOST:
             new.execute(statement.replace("TABLE", table))
 

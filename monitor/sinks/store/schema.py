@@ -185,6 +185,34 @@ JOIN sessions ON sessions.id = health.session;
 -- How `data` is encoded, see scores.py; rows of earlier versions keep format 1.
 ALTER TABLE scores ADD COLUMN format INTEGER NOT NULL DEFAULT 1;
 """,
+    """
+-- What computes the embeddings of the session: those with the same id can be compared.
+ALTER TABLE sessions ADD COLUMN embedding_id TEXT NOT NULL DEFAULT '';
+
+-- About a minute of one source's embeddings, equally spaced, if they are to be kept.
+CREATE TABLE embeddings (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    session INTEGER NOT NULL REFERENCES sessions (id),
+    source INTEGER NOT NULL REFERENCES sources (id),
+    start_ms INTEGER NOT NULL,         -- start of the first window
+    end_ms INTEGER NOT NULL,           -- end of the last window
+    start_sample INTEGER NOT NULL,     -- of the first window
+    window_samples INTEGER NOT NULL,
+    hop_samples INTEGER NOT NULL,
+    frames INTEGER NOT NULL,
+    features INTEGER NOT NULL,
+    format INTEGER NOT NULL,
+    data BLOB NOT NULL                 -- see embeddings.py
+) STRICT;
+CREATE INDEX embeddings_by_time ON embeddings (start_ms);
+
+CREATE VIEW embeddings_read AS
+SELECT embeddings.*, sources.name AS source_name, sessions.session AS session_name,
+    sessions.sample_rate, sessions.model, sessions.embedding_id
+FROM embeddings
+JOIN sources ON sources.id = embeddings.source
+JOIN sessions ON sessions.id = embeddings.session;
+""",
 )
 """The script at index n brings a database from `user_version` n to n + 1."""
 

@@ -16,14 +16,16 @@ from monitor.records import HealthState, ScoreFrame, SourceState, Timed
 from monitor.sinks.alerts.alert import Alert
 from monitor.sinks.sink import Sink
 from monitor.sinks.store.database import Database
+from monitor.sinks.store.embeddings import EmbeddingLog
 from monitor.sinks.store.forget import Forgetting
 from monitor.sinks.store.maintenance import Maintenance
 from monitor.sinks.store.records import (
-    INVALID,
     Session,
     from_ms,
     interrupted_records,
+    read_rule_state,
     to_ms,
+    write_rule_state,
 )
 from monitor.sinks.store.scores import ScoreLog
 from monitor.sinks.store.writer import Backlog, RetryTimer, Writer
@@ -33,12 +35,10 @@ logger = logging.getLogger(__name__)
 
 MEMORY_RECORDS = 10_000
 FLUSH_SECONDS = 10.0
-"""Longest time that scores wait in memory."""
+"""Longest time that scores, and embeddings of a whole minute, wait in memory."""
 
 MEND_SECONDS = 60.0
 """Pause between attempts to set a damaged file aside, and time for which it is said."""
-
-_RULE_STATE = "rules"
 
 
 class AlertRules(Protocol):
@@ -140,6 +140,8 @@ class Store(Sink):
         self._recovered: list[Timed] = []
         self._has_run_rules = False
         self._scores = ScoreLog()
+        self._keeps_embeddings = settings.embeddings
+        self._embeddings = EmbeddingLog()
         self._rule_state = ""
         self._flushed = clock.monotonic()
         self._maintenance = Maintenance(self._writer, settings, clock)
@@ -188,6 +190,8 @@ class Store(Sink):
             self._forgetting.follow(timed, to_ms(start))
             if isinstance(timed.record, ScoreFrame):
                 self._scores.add(timed)
+                if self._keeps_embeddings:
+                    self._embeddings.add(timed)
             elif not isinstance(timed.record, SourceState):
                 self._backlog.records.append((timed, to_ms(reported)))
         if self._rules is not None:
@@ -227,6 +231,7 @@ class Store(Sink):
 
     def _take_over(self, before: "Store") -> None:
         self._backlog, self._scores = before._backlog, before._scores
+        self._embeddings = before._embeddings
         self._forgetting = before._forgetting
         self._retry = before._retry
         if self._rules is not None and before._rules is not None:
@@ -321,15 +326,12 @@ class Store(Sink):
         self._backlog.write(connection, session_key)
         if scores:
             self._scores.write(connection, session_key)
+            self._embeddings.write(connection, session_key, ends=ends)
         state = self._rule_state
         if self._rules is not None:
             state = json.dumps(dict(self._rules.state()))
             if self._backlog or state != self._rule_state:
-                connection.execute(
-                    "INSERT INTO rule_state (name, state) VALUES (?, ?) "
-                    "ON CONFLICT (name) DO UPDATE SET state = excluded.state",
-                    (_RULE_STATE, state),
-                )
+                write_rule_state(connection, state)
         if ends:
             connection.execute(
                 "UPDATE sessions SET ended_ms = ? WHERE id = ?",
@@ -342,6 +344,7 @@ class Store(Sink):
         for deleted in self._forgetting.look(connection):
             self._forgetting.take_out(self._backlog, deleted)
             self._scores.forget(*deleted)
+            self._embeddings.forget(*deleted)
             if self._rules is not None:
                 self._rules.forget()
             since_ms, until_ms = deleted
@@ -350,6 +353,7 @@ class Store(Sink):
 
     def _succeed(self, *, scores: bool) -> None:
         self._scores.commit()
+        self._embeddings.commit()
         if self._retry.is_failing:
             logger.warning(
                 "database %s is written again: %d records and %d alerts came from "
@@ -369,6 +373,7 @@ class Store(Sink):
 
     def _fail(self, error: StoreUnavailableError) -> None:
         self._scores.roll_back()
+        self._embeddings.roll_back()
         if not self._retry.is_failing:
             logger.error(
                 "%s; keeping up to %d records in memory until it can",
@@ -377,20 +382,3 @@ class Store(Sink):
             )
         self._retry.fail(self._clock.monotonic())
         self._backlog.drop_oldest()
-
-
-def read_rule_state(connection: sqlite3.Connection) -> dict[str, Any] | None:
-    """Return the memory of the rules as it was stored last; None: there is none."""
-    row = connection.execute(
-        "SELECT state FROM rule_state WHERE name = ?", (_RULE_STATE,)
-    ).fetchone()
-    if row is None:
-        return None
-    try:
-        state = json.loads(row[0])
-    except INVALID:
-        state = None
-    if not isinstance(state, dict):
-        logger.error("the stored state of the alert rules is damaged: they begin anew")
-        return None
-    return state
