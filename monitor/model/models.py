@@ -1,6 +1,7 @@
 """The models that listen to the same windows, and the labels that they score."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,20 @@ Spans = NDArray[np.int64]
 
 _MOST_SCORE = np.float32(1 - 1e-6)
 """Its odds are still exact in single precision."""
+
+
+class Scored(NamedTuple):
+    """What one model says of a batch of windows."""
+
+    scores: Array
+    """(batch, labels), in [0, 1]."""
+
+    spans: Spans
+    """(batch, labels, 2): for each label the part of the window that carries it, in
+    samples from its start."""
+
+    columns: Array | None
+    """See `Classification`."""
 
 
 class ScoringModel:
@@ -31,25 +46,19 @@ class ScoringModel:
             if len(classes) > 1
         }
 
-    def classify(
-        self, windows: Array, places: Sequence[WindowPlace]
-    ) -> tuple[Array, Spans]:
-        """Score a batch of windows; see `Classifier.classify`.
-
-        Returns:
-            Scores (batch, labels), and for each label the part of the window that
-            carries it, (batch, labels, 2), in samples from its start.
-        """
-        scores, activity, _ = self.classifier.classify(windows, places)
+    def classify(self, windows: Array, places: Sequence[WindowPlace]) -> Scored:
+        """Score a batch of windows; see `Classifier.classify`."""
+        scores, activity, columns = self.classifier.classify(windows, places)
         if not self._is_plain or self._joined:
             scores, activity = self._of_labels(scores), self._of_labels(activity)
         spec = self.classifier.spec
-        return scores, span_samples(
+        spans = span_samples(
             active_spans(activity),
             self.classifier.total_stride,
             spec.hop_length,
             spec.n_fft,
         )
+        return Scored(scores, spans, columns)
 
     def _of_labels(self, of_classes: Array) -> Array:
         """(batch, classes, ...) to (batch, labels, ...)."""
@@ -111,6 +120,14 @@ class Models:
             if label in member.classifier.presets
         }
         """By label, the detection preset of its catalogue."""
+
+    @property
+    def embedding(self) -> int:
+        """Index of the model whose embedding is kept, and that labels are taught on.
+
+        It is the last one: of urban and world, the one that knows more sounds.
+        """
+        return len(self.members) - 1
 
     @property
     def followers(self) -> tuple[ScoringModel, ...]:

@@ -44,6 +44,7 @@ class Pipeline:
         level_offsets_db: Mapping[str, float],
         session: str,
         reported: Mapping[str, Sequence[str]] | None = None,
+        keeps_embeddings: bool = False,
     ) -> None:
         """Prepare for the sources named by `level_offsets_db`.
 
@@ -56,6 +57,7 @@ class Pipeline:
             level_offsets_db: Offset added to the dB(A) of each source.
             session: Part of the ids of events; unique to a run.
             reported: By source, the labels whose events are reported; None: all.
+            keeps_embeddings: See `Scoring`.
 
         Raises:
             ConfigError: The hop is not a multiple of the network's stride.
@@ -70,7 +72,9 @@ class Pipeline:
         self.rules = rules
         self._reported = reported
         self._level_gate_dbfs = level_gate_dbfs
-        self._scoring = Scoring(models, level_gate_dbfs)
+        self._scoring = Scoring(
+            models, level_gate_dbfs, keeps_embeddings=keeps_embeddings
+        )
         spec = models.spec
         self.grid = WindowGrid.of(spec, hop_frames)
         log_mel, weighting = LogMel(spec), AWeighting(spec.sample_rate)
@@ -265,4 +269,5 @@ def build_pipeline(
         },
         session=session,
         reported=None if chosen is None else chosen.labels.reported,
+        keeps_embeddings=config.store.embeddings,
     )

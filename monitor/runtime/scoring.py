@@ -31,15 +31,30 @@ class _Scores(NamedTuple):
 
     scores: tuple[float, ...]
     spans: tuple[Span, ...]
+    embedding: Array | None = None
+    """(features,), if it is kept."""
 
 
 class Scoring:
     """Scores windows of several sources.  Used by one thread at a time."""
 
-    def __init__(self, models: Models, level_gate_dbfs: float) -> None:
-        """Prepare; no model runs for a window whose loudest hop lies below the gate."""
+    def __init__(
+        self,
+        models: Models,
+        level_gate_dbfs: float,
+        *,
+        keeps_embeddings: bool = False,
+    ) -> None:
+        """Prepare; no model runs for a window whose loudest hop lies below the gate.
+
+        Args:
+            models: The models.
+            level_gate_dbfs: The level gate.
+            keeps_embeddings: Frames have the embedding of `Models.embedding`.
+        """
         self._models = models
         self._level_gate_dbfs = level_gate_dbfs
+        self._kept = models.embedding if keeps_embeddings else None
 
     def frames(self, pending: Sequence[tuple[str, Window]]) -> Iterator[ScoreFrame]:
         """Score all windows of all sources, those of equal shape as one batch."""
@@ -58,6 +73,7 @@ class Scoring:
                 window.level.level_dbfs,
                 window.peak_level_dbfs,
                 window.level.laeq_db,
+                embedding=None if self._kept is None else parts[self._kept].embedding,
             )
 
     def _scored(self, number: int, windows: Sequence[Window]) -> Mapping[int, _Scores]:
@@ -89,11 +105,19 @@ class Scoring:
                 chosen[heard.log_mel.shape[0]].append(index)
         for indices in filter(None, chosen.values()):
             batch = np.stack([inputs[index].log_mel for index in indices])
-            results = member.classify(batch, [places[index] for index in indices])
-            for index, scores, spans in zip(indices, *results, strict=True):
+            scored = member.classify(batch, [places[index] for index in indices])
+            embeddings = None
+            if number == self._kept and scored.columns is not None:
+                embeddings = scored.columns.mean(axis=2)
+            for row, index in enumerate(indices):
                 heard = inputs[index]
-                inside = absolute(spans, heard.start, heard.ratio, windows[index])
-                found[index] = _Scores(tuple(scores.tolist()), inside)
+                found[index] = _Scores(
+                    tuple(scored.scores[row].tolist()),
+                    absolute(
+                        scored.spans[row], heard.start, heard.ratio, windows[index]
+                    ),
+                    None if embeddings is None else embeddings[row].copy(),
+                )
         return found
 
     def _input(self, number: int, window: Window) -> _Input | None:
