@@ -18,9 +18,10 @@ from rich.console import Console
 from rich.table import Table
 
 from monitor.config.detection import DEFAULT_SENSITIVITY, DetectionSettings
-from monitor.model.classifier import Classifier
 from monitor.model.model_file import Model, load_model, write_model
+from monitor.model.models import Models
 from monitor.text import duration
+from training.evaluate.chosen import check_classes, scoring_models
 from training.evaluate.recalibrate import (
     LabelThreshold,
     RecallCost,
@@ -61,19 +62,28 @@ def run_calibration(
     path: Path | None,
     budget: Budget,
     detection: DetectionSettings,
+    wanted: Sequence[str] | None,
     paths: DataPaths | None,
     folds: tuple[int, ...],
     out: Path | None,
     fragment: bool,
     as_json: bool,
 ) -> None:
-    """Find thresholds for a budget, print them and write them where asked."""
+    """Find thresholds for a budget, print them and write them where asked.
+
+    They are those of the `wanted` labels; None: of those that the model reports.
+    """
     if out is not None:
         check_out(out)
     model = load_model(path)
-    labels = model.card.labels
+    if paths is not None:
+        check_classes(model.card, "--data")
+    models = scoring_models(model, wanted)
+    labels = models.labels
     with Display(Console(stderr=True)) as display:
-        segments, hours = _background(budget.background, model, detection, display)
+        segments, hours = _background(
+            budget.background, model.card.name, models, detection, display
+        )
         clips = truth = None
         if paths is not None:
             clips, truth = _clips(path, paths, folds, display)
@@ -91,7 +101,7 @@ def run_calibration(
     )
     costs: dict[str, RecallCost] = {}
     if budget.events is not None:
-        costs = _recall_costs(model, budget.events, detection, found)
+        costs = _recall_costs(model, models, budget.events, detection, found)
     if lost := hardly_detected(found, costs):
         logger.warning(
             "few events of %s, or none, may be detected with the new thresholds, which "
@@ -117,14 +127,14 @@ def run_calibration(
 
 def _background(
     background: Path | ScoreQuery,
-    model: Model,
+    name: str,
+    models: Models,
     detection: DetectionSettings,
     display: Display,
 ) -> tuple[NDArray[np.float32], float]:
     if isinstance(background, ScoreQuery):
-        return recorded_scores(background, model, detection)
-    classifier = Classifier(model, "cpu")
-    return background_scores(background, classifier, detection, display.advance)
+        return recorded_scores(background, name, models, detection)
+    return background_scores(background, models, detection, display.advance)
 
 
 def _clips(
@@ -171,21 +181,16 @@ def _warn_of_overrides(detection: DetectionSettings) -> None:
 
 def _recall_costs(
     model: Model,
+    models: Models,
     folder: Path,
     detection: DetectionSettings,
     found: list[LabelThreshold],
 ) -> dict[str, RecallCost]:
     """Count the events of annotated streams missed with old and new thresholds."""
-    classifier = Classifier(model, "cpu")
     with Display(Console(stderr=True)) as display:
-        streams = score_streams(
-            folder,
-            classifier,
-            detection,
-            display.advance,
-        )
+        streams = score_streams(folder, models, detection, display.advance)
     thresholds = with_thresholds(model.card, found).thresholds
-    return recall_costs(streams, classifier, detection, thresholds)
+    return recall_costs(streams, models, detection, thresholds)
 
 
 def expected_total(

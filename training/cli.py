@@ -6,7 +6,7 @@ Only those that train or test a network import torch.
 import json
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from monitor.config.detection import DetectionSettings
-from monitor.model.classifier import Classifier
 from monitor.model.model_file import load_model as load_file
 from training.config import TrainingSettings
+from training.evaluate.chosen import check_classes, scoring_models
 from training.files import check_out, make_folder
 from training.mixtures.material import DataPaths
 from training.profile import profiling
@@ -143,6 +143,7 @@ def run_evaluation(
             report, labels = evaluator.cross_validated(run, folds.clips)
         else:
             chosen = load_model(model)
+            check_classes(chosen.card, "--model")
             report, labels = evaluator.model(chosen, folds.clips, folds.negatives)
     show(report, labels, as_json)
 
@@ -151,19 +152,20 @@ def run_stream_evaluation(
     folder: Path,
     model: Path | None,
     detection: DetectionSettings,
+    wanted: Sequence[str] | None,
     device: str,
     as_json: bool,
 ) -> None:
     """Evaluate a model file on streams with the rules of detection; print figures."""
-    classifier = Classifier(load_file(model), device)
+    models = scoring_models(load_file(model), wanted, device)
     with Display(Console(stderr=True)) as display:
         results = evaluate_streams(
             folder,
-            classifier,
+            models,
             detection,
             display.advance,
         )
-    figures = stream_figures(results, classifier.labels)
+    figures = stream_figures(results, models.labels)
     if as_json:
         Console().print_json(json.dumps(figures))
     else:

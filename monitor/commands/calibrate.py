@@ -107,7 +107,7 @@ def calibrate(
         require_extra("train", "scipy", "calibrate --events")
     configuration = load(config)
     settings = configuration.config
-    file = settings.model.file
+    file = settings.model_files[-1]
     log_to_stderr()
     limit_threads(1)
     # What can be rejected is, before the slow imports.
@@ -128,6 +128,7 @@ def calibrate(
         model or (None if file is None else Path(file)),
         Budget(chosen, false_alarms_per_day / 24, events),
         settings.detection,
+        settings.labels,
         None if data is None else DataPaths(data, cache_folder(cache)),
         fold_numbers(folds),
         out,

@@ -89,8 +89,10 @@ def evaluate(
     if streams:
         from monitor.commands.configuration import load
 
-        detection = load(config).config.detection
-        run_stream_evaluation(data, model, detection, compute_device, as_json)
+        chosen = load(config).config
+        run_stream_evaluation(
+            data, model, chosen.detection, chosen.labels, compute_device, as_json
+        )
         return 0
 
     paths = DataPaths(

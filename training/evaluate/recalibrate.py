@@ -16,6 +16,7 @@ from monitor.config.detection import DEFAULT_SENSITIVITY, DetectionSettings
 from monitor.errors import DatasetError
 from monitor.model.card import ModelCard
 from monitor.model.classifier import Classifier
+from monitor.model.models import Models
 from monitor.model.thresholds import Thresholds
 from training.data.decoded import Advance
 from training.data.manifest import LeftOut, left_out_lines
@@ -67,7 +68,7 @@ class LabelThreshold:
 
 def background_scores(
     folder: Path,
-    classifier: Classifier,
+    classifier: Models | Classifier,
     detection: DetectionSettings,
     advance: Advance,
 ) -> tuple[Array, float]:
@@ -222,6 +223,8 @@ def with_thresholds(card: ModelCard, found: Sequence[LabelThreshold]) -> ModelCa
     for label in thresholds.keys() & card.thresholds.keys():
         curve = card.thresholds[label].curve_through(thresholds[label].onset)
         thresholds[label] = thresholds[label].model_copy(update={"curve": curve})
+    if card.catalogue:  # the labels that were not chosen keep theirs
+        thresholds = {**card.thresholds, **thresholds}
     return card.model_copy(update={"thresholds": thresholds})
 
 
@@ -230,7 +233,8 @@ def lost_curves(before: ModelCard, after: ModelCard) -> list[str]:
     return [
         label
         for label, own in before.thresholds.items()
-        if own.curve and not after.thresholds[label].curve
+        if own.curve
+        and not (label in after.thresholds and after.thresholds[label].curve)
     ]
 
 
@@ -247,7 +251,7 @@ class RecallCost:
 
 def recall_costs(
     streams: Sequence[ScoredStream],
-    classifier: Classifier,
+    classifier: Models | Classifier,
     detection: DetectionSettings,
     thresholds: Mapping[str, Thresholds],
 ) -> dict[str, RecallCost]:
@@ -255,7 +259,14 @@ def recall_costs(
     before, after = (
         stream_figures(
             [
-                detect(stream, classifier.labels, classifier.spec, rules, chosen)
+                detect(
+                    stream,
+                    classifier.labels,
+                    classifier.spec,
+                    rules,
+                    chosen,
+                    classifier.presets,
+                )
                 for stream in streams
             ],
             classifier.labels,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from monitor.config.detection import DetectionSettings
 from monitor.errors import DatasetError, StoreError
-from monitor.model.model_file import Model
+from monitor.model.models import Models
 from monitor.sinks.store.queries import Reader, open_to_read
 from monitor.sinks.store.records import Session
 from monitor.sinks.store.scores import ScoreRow
@@ -43,6 +43,8 @@ class _Series:
     """Scores of one source that follow each other without a break."""
 
     hop_samples: int
+    rate: int
+    """Samples a second."""
     parts: list[Array]
     next_start: int
 
@@ -51,9 +53,15 @@ class _Series:
 
 
 def recorded_scores(
-    query: ScoreQuery, model: Model, detection: DetectionSettings
+    query: ScoreQuery, name: str, models: Models, detection: DetectionSettings
 ) -> tuple[Array, float]:
     """Find the highest scores of every few seconds that were stored.
+
+    Args:
+        query: What to read.
+        name: Of the model, which may have listened with others.
+        models: It, and the labels.
+        detection: Rules of detection.
 
     Returns:
         (segments, labels), and their length in hours, over all sources.
@@ -63,7 +71,7 @@ def recorded_scores(
         DatasetError: It holds no scores of the model in this time.
     """
     with open_to_read(query.database) as reader:
-        series = _read_series(reader, query, model, detection)
+        series = _read_series(reader, query, name, models, detection)
         # Those of recordings have no time, and no scores are stored for them.
         events = sum(
             timed.start_utc is not None
@@ -72,15 +80,14 @@ def recorded_scores(
     parts, seconds = [], 0.0
     for run in series:
         highest, hops = highest_of_segments(
-            run.scores()[None], model.card.labels, model.spec, detection
+            run.scores()[None], models.labels, models.spec, detection
         )
         parts.append(highest)
-        seconds += len(highest) * hops * model.spec.seconds(run.hop_samples)
+        seconds += len(highest) * hops * run.hop_samples / run.rate
     segments = np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
     if len(segments) == 0:
         raise DatasetError(
-            f"{query.database}: holds no scores of the model {model.card.name!r} in "
-            "this time"
+            f"{query.database}: holds no scores of the model {name!r} in this time"
         )
     if events:
         logger.warning(
@@ -94,7 +101,8 @@ def recorded_scores(
 def _read_series(
     reader: Reader,
     query: ScoreQuery,
-    model: Model,
+    name: str,
+    models: Models,
     detection: DetectionSettings,
 ) -> list[_Series]:
     sessions = reader.sessions()
@@ -102,10 +110,10 @@ def _read_series(
     unfit: set[str] = set()
     for row in reader.score_rows(query.since, query.until):
         facts = sessions[row.session]
-        if (reason := _unfit(facts, row, model, detection)) is not None:
+        if (reason := _unfit(facts, row, name, models, detection)) is not None:
             unfit.add(reason)
             continue
-        order = [facts.labels.index(label) for label in model.card.labels]
+        order = [facts.labels.index(label) for label in models.labels]
         try:
             table = row.arrays()
         except StoreError as error:
@@ -121,25 +129,33 @@ def _read_series(
         of_source[row.session, row.source].append((row, scores, keep))
     for reason in sorted(unfit):
         logger.warning("left out: %s", reason)
-    return [run for rows in of_source.values() for run in _joined(rows)]
+    return [
+        run
+        for (session, _), rows in of_source.items()
+        for run in _joined(rows, sessions[session].sample_rate)
+    ]
 
 
 def _unfit(
     facts: Session,
     row: ScoreRow,
-    model: Model,
+    name: str,
+    models: Models,
     detection: DetectionSettings,
 ) -> str | None:
     """Describe why scores cannot be used for the model; None: they can."""
-    card, spec = model.card, model.spec
+    spec = models.spec
+    is_alone = facts.model == name
     if (
-        facts.model != card.name
-        or set(facts.labels) != set(card.labels)
-        or facts.sample_rate != spec.sample_rate
+        name not in facts.model.split("+")
+        or not set(models.labels) <= set(facts.labels)
+        or (is_alone and facts.sample_rate != spec.sample_rate)
     ):
         return f"scores of the model {facts.model!r}"
-    if row.frame_count > 1 and (
-        row.hop_samples != detection.hop_frames * spec.hop_length
+    if (
+        is_alone
+        and row.frame_count > 1
+        and (row.hop_samples != detection.hop_frames * spec.hop_length)
     ):
         return "scores of a time with another detection.hop_frames"
     return None
@@ -160,7 +176,7 @@ def _kept(row: ScoreRow, rate: int, query: ScoreQuery) -> NDArray[np.bool_]:
     return keep
 
 
-def _joined(rows: list[_Row]) -> list[_Series]:
+def _joined(rows: list[_Row], rate: int) -> list[_Series]:
     """Join the windows of one source that follow each other, by their samples.
 
     The times of the rows do not order them: the clock of the machine may be set back.
@@ -171,7 +187,7 @@ def _joined(rows: list[_Row]) -> list[_Series]:
         for begin, end in _true_intervals(keep):
             start = row.start_sample + begin * hop
             if not runs or runs[-1].next_start != start or runs[-1].hop_samples != hop:
-                runs.append(_Series(hop, [], start))
+                runs.append(_Series(hop, rate, [], start))
             runs[-1].parts.append(scores[begin:end])
             runs[-1].next_start = row.start_sample + end * hop
     return runs

@@ -58,7 +58,7 @@ def read_annotation(path: Path) -> tuple[Reference, ...]:
 
 def detect_events(
     blocks: Iterator[np.ndarray[Any, Any]],
-    classifier: Classifier,
+    classifier: Models | Classifier,
     detection: DetectionSettings,
 ) -> tuple[float, tuple[Detected, ...]]:
     """Run the monitor's own pipeline over blocks (1 or 2, n) at the model's rate.
@@ -140,7 +140,7 @@ def file_blocks(path: Path, sample_rate: int) -> Iterator[np.ndarray[Any, Any]]:
 
 def evaluate_streams(
     folder: Path,
-    classifier: Classifier,
+    classifier: Models | Classifier,
     detection: DetectionSettings,
     advance: Advance,
 ) -> list[StreamResult]:

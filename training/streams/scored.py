@@ -48,7 +48,7 @@ def score_frames(
 
 def score_streams(
     folder: Path,
-    classifier: Classifier,
+    classifier: Models | Classifier,
     detection: DetectionSettings,
     advance: Advance,
 ) -> list[ScoredStream]:
