@@ -228,7 +228,7 @@ def open_model_file(path: ModelPath) -> Iterator[OpenModelFile]:
 @contextmanager
 def _readable(path: ModelPath) -> Iterator[tuple[Path, str]]:
     """Locate a model file of acceptable size; yield its path and name in errors."""
-    name = INCLUDED[0] if path is None else path
+    name = INCLUDED[0] if path is None else str(path)
     if name in INCLUDED:
         found = Path(__file__).parent / "weights" / f"{name}.safetensors"
         origin = f"the included model {name}"

@@ -26,7 +26,12 @@ from training.evaluate.ambience import (
     hop_seconds,
     segment_seconds,
 )
-from training.evaluate.thresholds import HIGHEST_ONSET, Threshold, thresholds_for
+from training.evaluate.thresholds import (
+    HIGHEST_ONSET,
+    LOWEST_ONSET,
+    Threshold,
+    thresholds_for,
+)
 from training.streams.evaluate import (
     file_blocks,
 )
@@ -147,7 +152,13 @@ def label_thresholds(
     own: list[Array] = []
     if clips is not None and truth is not None:
         own = [clips[truth == index, index] for index in range(len(labels))]
-    found = thresholds_for(segments, hours, false_alarms_per_hour, own)
+    floors = [
+        min(LOWEST_ONSET, before[label].onset) if label in before else LOWEST_ONSET
+        for label in labels
+    ]
+    found = thresholds_for(
+        segments, hours, false_alarms_per_hour, own, lowest_onset=floors
+    )
     kept: set[str] = set()
     if hours < shortest_hours(false_alarms_per_hour):
         kept = {

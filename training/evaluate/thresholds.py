@@ -19,7 +19,7 @@ _FEWEST = 5
 """Negatives that a tail has at least."""
 _SHARED = 0.75
 """Share of the mean of all labels in the scale of the tail of one."""
-_LOWEST_ONSET, HIGHEST_ONSET, _LEVELS = 0.3, 0.995, 800
+LOWEST_ONSET, HIGHEST_ONSET, _LEVELS = 0.3, 0.995, 800
 _PRICES = np.geomspace(1e-5, 1e3, 400)
 """Clips, as a share of their label's, that may be missed to save an alarm an hour."""
 _SOFTNESS = 0.5
@@ -106,6 +106,7 @@ def thresholds_for(
     own: Sequence[Array] = (),
     highest_onset: float | Sequence[float] = HIGHEST_ONSET,
     shared_tail: bool = False,
+    lowest_onset: Sequence[float] | None = None,
 ) -> list[Threshold]:
     """Find for each label an onset threshold, so that all keep to a budget together.
 
@@ -128,9 +129,11 @@ def thresholds_for(
         highest_onset: Of all labels or of each; not exceeded even if it costs more
             false alarms: a label that is never detected is worth nothing.
         shared_tail: Extrapolate all labels alike; see `_shared_rates`.
+        lowest_onset: Of each label; not below it, whatever the budget.
     """
+    floors = np.array([LOWEST_ONSET] if lowest_onset is None else lowest_onset)
     limits = np.broadcast_to(np.array(highest_onset, np.float64), scores.shape[1])
-    lowest = min(_LOWEST_ONSET, float(limits.min()))
+    lowest = min(float(floors.min()), float(limits.min()))
     levels = np.linspace(_logit(lowest), _logit(HIGHEST_ONSET), _LEVELS)
     if shared_tail:
         rates = _shared_rates(scores, hours, levels)
@@ -146,6 +149,9 @@ def thresholds_for(
     # Rounding may put the lowest level a hair above its limit.
     logits = np.log(limits / (1 - limits)) + 1e-9
     highest = np.searchsorted(levels, logits, side="right") - 1
+    if lowest_onset is not None:
+        least = np.searchsorted(levels, np.log(floors / (1 - floors)) - 1e-9)
+        chosen = np.maximum(chosen, least)
     found = []
     for label, level in enumerate(np.minimum(chosen, highest)):
         onset = 1 / (1 + float(np.exp(-levels[level])))
