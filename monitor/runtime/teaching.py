@@ -1,0 +1,386 @@
+"""Teaching: from examples and negatives to a taught label, and what to expect of it.
+
+Nothing here is random: the same examples, in any order, the same model and the same
+last week give the same label to the last bit.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.model.head_fit import (
+    Discriminant,
+    Head,
+    Levels,
+    alarm_starts,
+    levels_of,
+    means_of,
+    other_sound,
+    quiet_deviation,
+)
+from monitor.model.negatives import Negatives
+from monitor.model.taught import (
+    OFFSET_SCORE,
+    ONSET_SCORE,
+    TaughtCard,
+    TaughtLabel,
+    scaled_head,
+    unit_of,
+)
+from monitor.model.thresholds import CURVE_POINTS, CurvePoint, Thresholds
+from monitor.runtime.examples import Example
+from monitor.runtime.last_week import KeptBlock, Week
+
+WANTED_ALARMS_PER_HOUR = 0.5
+PAUSE_SECONDS = 6.0
+"""Windows above the threshold that follow within it are one alarm; the negatives have a
+window of a place every five seconds."""
+
+MOST_KEPT = 4000
+"""Windows of the last week that the fit takes, spread over all of it."""
+
+FEWEST_KEPT = 100
+"""With fewer, their covariance says nothing."""
+
+MOST_TIMES = 100
+"""Alarms whose time is told."""
+
+_RESEMBLING_SCORE = 0.3
+_RESEMBLING_SHARE = 0.2
+_MOST_RESEMBLING = 3
+_SHORT_SECONDS = 2.0
+"""Sounds that are active for less are impulsive."""
+
+_CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """A moment of the last week at which the label would have been reported."""
+
+    source: str
+    seconds: float
+    """Since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class WeekReport:
+    """The label on the last week of this place."""
+
+    hours: float
+    """Time of which embeddings were kept."""
+
+    alarms: int
+    first: tuple[Alarm, ...]
+    """The first of them; see `MOST_TIMES`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What to expect of a taught label."""
+
+    examples: int
+    missed: tuple[str, ...]
+    """Examples that a head taught from all the others does not detect."""
+
+    others: tuple[str, ...]
+    """Examples that are another sound than the most; empty: they are one."""
+
+    place_alarms: int
+    place_hours: float
+    """Alarms in the places of the negatives, and the time in them."""
+
+    is_supported: bool
+    """False: to detect half of the examples, more alarms are accepted than wanted."""
+
+    known: tuple[tuple[str, float], ...]
+    """Labels of the model that the examples reach, with their median score."""
+
+    resembling: tuple[tuple[str, float], ...]
+    """Other sounds that would be reported as this one, with their share."""
+
+    week: WeekReport | None
+    """None: no embeddings were kept."""
+
+    @property
+    def detected(self) -> int:
+        """Examples that a head taught from all the others detects."""
+        return self.examples - len(self.missed)
+
+    @property
+    def alarms_per_hour(self) -> float:
+        """Alarms an hour in the places of the negatives."""
+        return self.place_alarms / self.place_hours
+
+    @property
+    def alarms_per_hour_at_most(self) -> float:
+        """Upper limit of that rate, with 95 % confidence."""
+        return highest_count(self.place_alarms) / self.place_hours
+
+    def facts(self) -> dict[str, object]:
+        """What the file of the label says: figures, no names of files, no times."""
+        week = self.week
+        return {
+            "examples": self.examples,
+            "detected_left_out": self.detected,
+            "another_sound": len(self.others),
+            "place_alarms_per_hour": round(self.alarms_per_hour, 3),
+            "place_alarms_per_hour_at_most": round(self.alarms_per_hour_at_most, 3),
+            "place_hours": round(self.place_hours, 3),
+            "known": dict(self.known),
+            "resembling": dict(self.resembling),
+            "week_hours": None if week is None else round(week.hours, 2),
+            "week_alarms": None if week is None else week.alarms,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """The identity of a label that is taught."""
+
+    label: str
+    model: str
+    network: str
+    """Digest of its network."""
+
+    labels: Sequence[str]
+    """Labels of the model, in the order of its scores."""
+
+    newest_event_seconds: float | None = None
+    """See `TaughtCard`."""
+
+
+def teach(
+    lesson: Lesson,
+    examples: Sequence[Example],
+    negatives: Negatives,
+    week: Week | None = None,
+) -> tuple[TaughtLabel, Report]:
+    """Teach a label, and find out what to expect of it.
+
+    Args:
+        lesson: The label and the model.
+        examples: Three or more.
+        negatives: Those of the model.
+        week: Embeddings that were kept here.
+    """
+    clips = [example.embeddings for example in examples]
+    fitted = fit(clips, negatives, week)
+    head, levels, left_out = fitted.head, fitted.levels, fitted.left_out
+    weights, bias = scaled_head(head, levels)
+    missed = np.flatnonzero(left_out < levels.threshold).tolist()
+    others = other_sound(fitted.discriminant.cosines(means_of(clips)))
+    places = PlaceDeviations(head, negatives)
+    report = Report(
+        examples=len(examples),
+        missed=tuple(examples[index].name for index in missed),
+        others=tuple(examples[index].name for index in others),
+        place_alarms=places.alarms(levels.threshold),
+        place_hours=negatives.hours,
+        is_supported=levels.is_supported,
+        known=_known(examples, lesson.labels),
+        resembling=_resembling(head, levels, negatives),
+        week=None if week is None else _week_report(head, levels, week),
+    )
+    active = float(np.median([example.active_seconds for example in examples]))
+    card = TaughtCard(
+        label=lesson.label,
+        model=lesson.model,
+        network=lesson.network,
+        clips=len(examples),
+        newest_event_seconds=lesson.newest_event_seconds,
+        preset="impulsive" if active < _SHORT_SECONDS else "lasting",
+        thresholds=_thresholds(levels, places, negatives.hours),
+        report=report.facts(),
+    )
+    return TaughtLabel(card, weights, bias), report
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A head, and the deviations that its threshold is chosen from."""
+
+    discriminant: Discriminant
+    head: Head
+    levels: Levels
+    left_out: NDArray[np.float64]
+    """(clips,), of each by a head from the others."""
+
+
+def fit(
+    clips: Sequence[NDArray[np.float64]], negatives: Negatives, week: Week | None = None
+) -> Fit:
+    """Fit a head, and choose its threshold.
+
+    Args:
+        clips: Embeddings of the windows of each example, (windows, features).
+        negatives: Those of the model.
+        week: Embeddings that were kept here; the label itself may be among them.
+    """
+    whole = negatives.embeddings.astype(np.float64)
+    parts = [whole[~negatives.is_place], whole[negatives.is_place]]
+    found = _fit(clips, parts, negatives)
+    kept = np.empty((0, 0)) if week is None else _spread(week)
+    if len(kept) >= FEWEST_KEPT:
+        unlike = kept[found.head(kept) < found.levels.threshold]
+        if len(unlike) >= FEWEST_KEPT:
+            found = _fit(clips, [*parts, unlike], negatives)
+    return found
+
+
+def _fit(
+    clips: Sequence[NDArray[np.float64]],
+    parts: Sequence[NDArray[np.float64]],
+    negatives: Negatives,
+) -> Fit:
+    discriminant = Discriminant(parts)
+    head = discriminant.fit(means_of(clips))
+    left_out = discriminant.leave_one_out(clips)
+    most = int(WANTED_ALARMS_PER_HOUR * negatives.hours)
+    quiet = PlaceDeviations(head, negatives).quiet(most)
+    return Fit(discriminant, head, levels_of(left_out, quiet), left_out)
+
+
+class PlaceDeviations:
+    """The deviations of a head in the places of the negatives."""
+
+    def __init__(self, head: Head, negatives: Negatives) -> None:
+        chosen = negatives.is_place
+        self._deviations = head(negatives.embeddings[chosen].astype(np.float64))
+        self._places = negatives.kinds[chosen]
+        self._seconds = negatives.seconds[chosen]
+
+    def alarms(self, threshold: float) -> int:
+        """Count the alarms at a threshold."""
+        starts = alarm_starts(
+            self._deviations, self._places, self._seconds, threshold, PAUSE_SECONDS
+        )
+        return len(starts)
+
+    def quiet(self, most_alarms: int) -> float:
+        """Return the deviation that they reach no more often than is wanted."""
+        return quiet_deviation(
+            self._deviations, self._places, self._seconds, most_alarms, PAUSE_SECONDS
+        )
+
+
+def highest_count(count: int) -> float:
+    """Upper limit of the mean of a Poisson count, with 95 % confidence; of 0: 3.0."""
+
+    def chance(mean: float) -> float:
+        terms = (
+            math.exp(each * math.log(mean) - mean - math.lgamma(each + 1))
+            for each in range(count + 1)
+        )
+        return sum(terms)
+
+    low, high = float(max(count, 1)), 2.0 * count + 10
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (
+            (middle, high) if chance(middle) > 1 - _CONFIDENCE else (low, middle)
+        )
+    return high
+
+
+def _thresholds(levels: Levels, places: PlaceDeviations, hours: float) -> Thresholds:
+    """Thresholds in scores, with their curve from few alarms to many detections."""
+    middle = CURVE_POINTS // 2
+    deviations = [
+        *np.linspace(levels.highest, levels.threshold, middle + 1)[:-1],
+        *np.linspace(levels.threshold, levels.lowest, CURVE_POINTS - middle),
+    ]
+    points = []
+    for deviation in deviations:
+        logit = (deviation - levels.threshold) / unit_of(levels)
+        count = places.alarms(deviation)
+        points.append(
+            CurvePoint(
+                onset=min(max(1 / (1 + math.exp(-logit)), 1e-4), 1 - 1e-4),
+                detected_near=None,
+                detected_far=None,
+                latency_seconds=None,
+                false_alarms_per_hour=count / hours,
+                false_alarms_per_hour_at_most=highest_count(count) / hours,
+            )
+        )
+    rate = points[middle].false_alarms_per_hour
+    return Thresholds(
+        onset=ONSET_SCORE,
+        offset=OFFSET_SCORE,
+        false_alarms_per_hour=rate,
+        curve=tuple(points),
+    )
+
+
+def _known(
+    examples: Sequence[Example], labels: Sequence[str]
+) -> tuple[tuple[str, float], ...]:
+    scores = np.median([example.scores for example in examples], axis=0)
+    highest = np.argsort(-scores, kind="stable")[:_MOST_RESEMBLING]
+    return tuple(
+        (labels[index], round(float(scores[index]), 2))
+        for index in highest.tolist()
+        if scores[index] >= _RESEMBLING_SCORE
+    )
+
+
+def _resembling(
+    head: Head, levels: Levels, negatives: Negatives
+) -> tuple[tuple[str, float], ...]:
+    above = head(negatives.embeddings.astype(np.float64)) >= levels.threshold
+    windows = Counter(negatives.kinds.tolist())
+    shares = {
+        kind: count / windows[kind]
+        for kind, count in Counter(negatives.kinds[above].tolist()).items()
+    }
+    most = sorted(shares, key=lambda kind: (-shares[kind], kind))[:_MOST_RESEMBLING]
+    return tuple(
+        (negatives.name_of(kind), round(shares[kind], 2))
+        for kind in most
+        if shares[kind] >= _RESEMBLING_SHARE
+    )
+
+
+def _spread(week: Week) -> NDArray[np.float64]:
+    """Take embeddings of a week, spread over all of it, (n, features)."""
+    count = sum(len(block.seconds) for block in week())
+    step = max(1, -(-count // MOST_KEPT))
+    chosen: list[NDArray[np.float64]] = []
+    position = 0
+    for block in week():
+        first = -position % step
+        chosen.append(block.embeddings[first::step].astype(np.float64))
+        position += len(block.seconds)
+    return np.concatenate(chosen) if chosen else np.empty((0, 0))
+
+
+def _week_report(head: Head, levels: Levels, week: Week) -> WeekReport:
+    alarms: list[Alarm] = []
+    covered = 0.0
+    newest: dict[str, float] = {}
+    for block in week():
+        covered += _covered_seconds(block)
+        for second in _seconds_above(head, levels, block):
+            if second - newest.get(block.source, -math.inf) > PAUSE_SECONDS:
+                alarms.append(Alarm(block.source, second))
+            newest[block.source] = second
+    alarms.sort(key=lambda alarm: alarm.seconds)
+    return WeekReport(covered / 3600, len(alarms), tuple(alarms[:MOST_TIMES]))
+
+
+def _seconds_above(head: Head, levels: Levels, block: KeptBlock) -> Iterator[float]:
+    deviations = head(block.embeddings.astype(np.float64))
+    yield from block.seconds[deviations >= levels.threshold].tolist()
+
+
+def _covered_seconds(block: KeptBlock) -> float:
+    """Time of the hops of a block; pauses are left out."""
+    if len(block.seconds) < 2:
+        return 0.0
+    hops = np.diff(block.seconds)
+    return float(np.median(hops) * len(block.seconds))
