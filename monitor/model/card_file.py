@@ -69,7 +69,7 @@ def card_file_bytes(key: str, card: CardPart, tensors: Mapping[str, Any]) -> byt
     """Return the content of a file: the same card and tensors give the same bytes."""
     # safetensors writes the memory of an array, whatever its strides.
     whole = {name: np.array(tensors[name], order="C") for name in sorted(tensors)}
-    content: bytes = to_bytes(whole, {key: card.model_dump_json(exclude_none=True)})
+    content: bytes = to_bytes(whole, {key: card.model_dump_json()})
     return content
 
 

@@ -151,7 +151,8 @@ def levels_of(left_out: Array, quiet: float) -> Levels:
         quiet: Deviation that places reach no more often than is wanted.
 
     Returns:
-        A threshold at which half of the examples at least are detected.
+        A threshold at which half of the examples at least are detected, unless they are
+        like the negatives: it is `LEAST_THRESHOLD` at least.
     """
     typical = float(np.median(left_out))
     most = float(np.quantile(left_out, 0.25))

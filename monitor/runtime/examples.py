@@ -30,7 +30,7 @@ _BED_DBFS = -75.0
 """Level of the noise around a clip that is shorter than a window, at least: a room is
 never digitally silent."""
 
-_BELOW_SOUND_DB = 30.0
+_BELOW_SOUND_DB = 40.0
 _WINDOW_SHIFTS = 4
 """Windows of a clip begin a quarter of a window apart."""
 
@@ -137,8 +137,13 @@ def read_sound(clip: Clip, spec: ModelSpec, level_gate_dbfs: float) -> Sound:
         UsageError: It is missing, too short, too long or silent.
         AudioFileError: It is not a recording, or is damaged.
     """
-    samples = _cut(clip, _read(clip, spec), spec)
+    most = LONGEST_SECONDS + (clip.stop_seconds or 0.1)
+    samples = _cut(clip, read_samples(clip.path, spec, most), spec)
     seconds = len(samples) / spec.sample_rate
+    if seconds > LONGEST_SECONDS:
+        raise UsageError(
+            f"{clip.name}: is longer than {LONGEST_SECONDS:g} s: cut it to the sound"
+        )
     if seconds < SHORTEST_SECONDS:
         raise UsageError(
             f"{clip.name}: lasts {seconds:.2f} s; an example has at least "
@@ -212,24 +217,36 @@ def windows_of(sound: Sound, spec: ModelSpec) -> list[Array]:
     ]
 
 
-def _read(clip: Clip, spec: ModelSpec) -> Array:
+def read_samples(path: Path, spec: ModelSpec, most_seconds: float) -> Array:
+    """Read the mean of the channels of a recording, at the rate of a model.
+
+    Args:
+        path: The recording.
+        spec: Input format of the model.
+        most_seconds: What follows is not read.
+
+    Returns:
+        float32, (n,).
+
+    Raises:
+        UsageError: There is no such file.
+        AudioFileError: It is not a recording, or is damaged.
+    """
     parts: list[Array] = []
-    count = 0
-    with Recording(clip.path) as recording:
-        rate = recording.sample_rate
-        resampler = StreamResampler(rate, spec.sample_rate, 1)
+    with Recording(path) as recording:
+        left = round(most_seconds * recording.sample_rate)
+        resampler = StreamResampler(recording.sample_rate, spec.sample_rate, 1)
         for block in recording.blocks(_READ_SAMPLES):
-            count += block.shape[1]
-            if clip.stop_seconds is None and count > LONGEST_SECONDS * rate:
-                raise UsageError(
-                    f"{clip.name}: is longer than {LONGEST_SECONDS:g} s: cut it to the "
-                    "sound"
-                )
-            parts.append(resampler.push(block.mean(axis=0, keepdims=True)))
+            parts.append(resampler.push(block[:, :left].mean(axis=0, keepdims=True)))
+            left -= block.shape[1]
+            if left <= 0:
+                break
         parts.append(resampler.finish())
     samples: Array = np.concatenate(parts, axis=1)[0]
     if not np.isfinite(samples).all():
-        raise AudioFileError(f"{clip.name}: holds numbers that are not finite")
+        raise AudioFileError(
+            f"{printable(path_text(path))}: holds numbers that are not finite"
+        )
     return samples
 
 
