@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 SHRINKAGE = 0.2
 """Share of the mean variance that is added to each variance.  From 0.03 to 1 it hardly
-matters; with fewer than five examples, 0.2 gives the fewest false alarms."""
+matters."""
 
 MARGIN = 1.0
 """Deviations that a threshold lies above the loudest of the quiet places at least: they
@@ -25,6 +25,10 @@ are sampled, and a week is longer."""
 
 TOWARDS_EXAMPLES = 2 / 3
 """Where the threshold lies from there to the lower quarter of the examples."""
+
+MOST_ABOVE = 6.0
+"""Deviations that it lies above the quiet places at most, besides the margin: examples
+from a quiet room are far above what the same sound reaches in a loud one."""
 
 LEAST_THRESHOLD = 2.5
 """Deviations above the mean of the negatives."""
@@ -160,7 +164,7 @@ def levels_of(left_out: Array, quiet: float) -> Levels:
     if typical < lowest:
         threshold = max(typical, LEAST_THRESHOLD)
         return Levels(threshold - 1, threshold, threshold + 1, typical, False)
-    threshold = lowest + TOWARDS_EXAMPLES * max(0.0, most - lowest)
+    threshold = lowest + min(TOWARDS_EXAMPLES * max(0.0, most - lowest), MOST_ABOVE)
     return Levels(lowest - 1, threshold, max(most, threshold + 1), typical, True)
 
 

@@ -33,7 +33,11 @@ FEWEST_CLIPS, MOST_CLIPS = 3, 50
 
 ONSET_SCORE, OFFSET_SCORE = 0.5, 0.3
 TYPICAL_LOGIT = 2.2
-"""Logit of a typical example, a score of 0.9; that of the onset threshold is 0."""
+"""Least logit of a typical example, a score of 0.9; that of the onset threshold is 0."""
+
+_MOST_UNIT = 2.0
+"""Deviations to a logit of 1 at most: examples may lie far above the threshold, but the
+offset threshold shall not lie among the sounds of quiet places."""
 
 _GOLDEN_TOLERANCE = 1e-3
 
@@ -106,7 +110,7 @@ def sigmoid(logits: Array) -> Array:
 def scaled_head(head: Head, levels: Levels) -> tuple[Array, float]:
     """Weights and bias with which the threshold has logit 0.
 
-    A typical example has `TYPICAL_LOGIT`, unless it hardly exceeds the threshold.
+    A typical example has `TYPICAL_LOGIT` or more, unless it hardly exceeds it.
     """
     unit = unit_of(levels)
     weights = (head.weights / unit).astype(np.float32)
@@ -115,7 +119,8 @@ def scaled_head(head: Head, levels: Levels) -> tuple[Array, float]:
 
 def unit_of(levels: Levels) -> float:
     """Deviations to a logit of 1."""
-    return max(levels.typical - levels.threshold, 1.0) / TYPICAL_LOGIT
+    unit = max(levels.typical - levels.threshold, 1.0) / TYPICAL_LOGIT
+    return min(unit, _MOST_UNIT)
 
 
 def network_digest(model: Model) -> str:

@@ -6,6 +6,7 @@ import pytest
 from monitor.model.head_fit import (
     LEAST_THRESHOLD,
     MARGIN,
+    MOST_ABOVE,
     Discriminant,
     alarm_starts,
     levels_of,
@@ -63,6 +64,11 @@ def test_the_threshold_lies_between_quiet_places_and_the_examples() -> None:
     assert levels.is_supported
     assert 3.0 + MARGIN < levels.threshold < 10.0
     assert levels.lowest < levels.threshold < levels.highest
+
+
+def test_examples_from_a_quiet_room_do_not_carry_the_threshold_away() -> None:
+    levels = levels_of(np.full(5, 100.0), quiet=3.0)
+    assert levels.threshold == 3.0 + MARGIN + MOST_ABOVE
 
 
 def test_half_of_the_examples_are_detected_where_places_are_loud() -> None:
