@@ -73,7 +73,8 @@ def teach(
     configuration = load(config)
     chosen = TAUGHT_MODEL if model is None else str(model)
     path = out or taught_path(configuration.state_dir, name)
-    _check_name(name, path, force, chosen)
+    _check_name(name, path, force, chosen, configuration.config.model.file)
+    _check_negatives(chosen)
     limit_threads(1)
     examples, newest = _clips(clips, from_events, configuration)
     taught, report = _taught(name, examples, newest, chosen, configuration)
@@ -100,23 +101,36 @@ def _check_number(clips: Sequence[str]) -> None:
         )
 
 
-def _check_name(name: str, path: Path, force: bool, model: str) -> None:
+def _check_name(
+    name: str, path: Path, force: bool, model: str, listening: str | None
+) -> None:
     from monitor.model.card import read_card
     from monitor.model.taught import label_problem
 
     if (problem := label_problem(name)) is not None:
         raise UsageError(f"NAME: {name!a:.80} cannot be a label: {problem}")
-    card = read_card(model).card
-    known = {*card.labels, *getattr(card, "catalogue", ())}
-    if name in known:
-        raise UsageError(
-            f"NAME: {name} is a label of the model {card.name} already: choose another "
-            "name"
-        )
+    for file in (model, listening):
+        card = read_card(file).card
+        if name in {*card.labels, *getattr(card, "catalogue", ())}:
+            raise UsageError(
+                f"NAME: {name} is a label of the model {card.name} already: choose "
+                "another name"
+            )
     if path.exists() and not force:
         raise UsageError(
             f"NAME: {path} exists: the label was taught before; choose another name, "
             "or replace it with --force"
+        )
+
+
+def _check_negatives(model: str) -> None:
+    from monitor.model.negatives import negatives_path
+
+    path = negatives_path(model)
+    if not path.exists():
+        raise UsageError(
+            f"--model: {model} has no negatives, which a label needs: {path} is not "
+            "there; 'python -m training.negative_embeddings' makes it"
         )
 
 

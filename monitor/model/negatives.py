@@ -23,6 +23,7 @@ KEY = "negatives"
 TAUGHT_MODEL = "world"
 """The included model on which labels are taught."""
 
+_FEWEST_SOUNDS = 2
 _STEPS = 254
 """From the lowest to the highest value of a feature."""
 
@@ -38,7 +39,7 @@ class NegativesCard(CardPart):
     sounds: Annotated[tuple[Name, ...], Field(min_length=1, max_length=1000)]
     """Names of the kinds of sounds; they have the first indices."""
 
-    places: Annotated[tuple[Name, ...], Field(min_length=1, max_length=1000)]
+    places: Annotated[tuple[Name, ...], Field(min_length=2, max_length=1000)]
     """Names of the places; they have the indices after these."""
 
     hop_seconds: Annotated[float, Field(gt=0, le=600)]
@@ -76,6 +77,10 @@ class Negatives:
     def hours(self) -> float:
         """Time in places."""
         return int(self.is_place.sum()) * self.card.hop_seconds / 3600
+
+    def where(self, chosen: NDArray[np.bool_]) -> "Negatives":
+        """Return some of the windows: of a kind all or none."""
+        return Negatives(self.card, self.embeddings[chosen], self.kinds[chosen])
 
     def name_of(self, kind: int) -> str:
         """Name of a sound or place."""
@@ -127,6 +132,7 @@ def read_negatives(path: Path) -> Negatives:
     if count == 0 or (np.diff(kinds) < 0).any() or kinds[-1] >= known:
         raise ModelFileError(f"{origin}: kinds are not in order, or have no name")
     negatives = Negatives(card, steps * scale + lowest, kinds)
-    if min(negatives.is_place.sum(), (~negatives.is_place).sum()) < 2:
-        raise ModelFileError(f"{origin}: needs two windows of sounds and of places")
+    counts = np.bincount(kinds, minlength=known)
+    if counts.min() < 1 or (~negatives.is_place).sum() < _FEWEST_SOUNDS:
+        raise ModelFileError(f"{origin}: has too few windows of some sounds or places")
     return negatives

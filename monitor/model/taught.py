@@ -33,7 +33,7 @@ FEWEST_CLIPS, MOST_CLIPS = 3, 50
 
 ONSET_SCORE, OFFSET_SCORE = 0.5, 0.3
 TYPICAL_LOGIT = 2.2
-"""Least logit of a typical example, a score of 0.9; that of the onset threshold is 0."""
+"""Least logit of a typical example, a score of 0.9; the onset threshold has 0."""
 
 _MOST_UNIT = 2.0
 """Deviations to a logit of 1 at most: examples may lie far above the threshold, but the

@@ -35,6 +35,8 @@ from monitor.model.thresholds import CURVE_POINTS, CurvePoint, Thresholds
 from monitor.runtime.examples import Example
 from monitor.runtime.last_week import KeptBlock, Week
 
+Array = NDArray[np.float64]
+
 WANTED_ALARMS_PER_HOUR = 0.5
 PAUSE_SECONDS = 6.0
 """Windows above the threshold that follow within it are one alarm; the negatives have a
@@ -169,17 +171,18 @@ def teach(
         week: Embeddings that were kept here.
     """
     clips = [example.embeddings for example in examples]
-    fitted = fit(clips, negatives, week)
+    kept = None if week is None else _spread(week)
+    fitted = fit(clips, negatives, kept)
     head, levels, left_out = fitted.head, fitted.levels, fitted.left_out
     weights, bias = scaled_head(head, levels)
     missed = np.flatnonzero(left_out < levels.threshold).tolist()
     others = other_sound(fitted.discriminant.cosines(means_of(clips)))
-    places = PlaceDeviations(head, negatives)
+    unseen = unseen_places(clips, negatives, kept)
     report = Report(
         examples=len(examples),
         missed=tuple(examples[index].name for index in missed),
         others=tuple(examples[index].name for index in others),
-        place_alarms=places.alarms(levels.threshold),
+        place_alarms=unseen.alarms(0.0),
         place_hours=negatives.hours,
         is_supported=levels.is_supported,
         known=_known(examples, lesson.labels),
@@ -194,7 +197,7 @@ def teach(
         clips=len(examples),
         newest_event_seconds=lesson.newest_event_seconds,
         preset="impulsive" if active < _SHORT_SECONDS else "lasting",
-        thresholds=_thresholds(levels, places, negatives.hours),
+        thresholds=_thresholds(levels, unseen, negatives.hours),
         report=report.facts(),
     )
     return TaughtLabel(card, weights, bias), report
@@ -207,65 +210,80 @@ class Fit:
     discriminant: Discriminant
     head: Head
     levels: Levels
-    left_out: NDArray[np.float64]
+    left_out: Array
     """(clips,), of each by a head from the others."""
 
 
-def fit(
-    clips: Sequence[NDArray[np.float64]], negatives: Negatives, week: Week | None = None
-) -> Fit:
+def fit(clips: Sequence[Array], negatives: Negatives, kept: Array | None = None) -> Fit:
     """Fit a head, and choose its threshold.
 
     Args:
         clips: Embeddings of the windows of each example, (windows, features).
         negatives: Those of the model.
-        week: Embeddings that were kept here; the label itself may be among them.
+        kept: Embeddings of this place, (n, features); the label may be among them.
     """
     whole = negatives.embeddings.astype(np.float64)
     parts = [whole[~negatives.is_place], whole[negatives.is_place]]
     found = _fit(clips, parts, negatives)
-    kept = np.empty((0, 0)) if week is None else _spread(week)
-    if len(kept) >= FEWEST_KEPT:
-        unlike = kept[found.head(kept) < found.levels.threshold]
-        if len(unlike) >= FEWEST_KEPT:
-            found = _fit(clips, [*parts, unlike], negatives)
-    return found
+    if kept is None or len(kept) < FEWEST_KEPT:
+        return found
+    unlike = kept[found.head(kept) < found.levels.threshold]
+    if len(unlike) < FEWEST_KEPT:
+        return found
+    return _fit(clips, [*parts, unlike], negatives)
 
 
-def _fit(
-    clips: Sequence[NDArray[np.float64]],
-    parts: Sequence[NDArray[np.float64]],
-    negatives: Negatives,
-) -> Fit:
+def _fit(clips: Sequence[Array], parts: Sequence[Array], negatives: Negatives) -> Fit:
     discriminant = Discriminant(parts)
     head = discriminant.fit(means_of(clips))
     left_out = discriminant.leave_one_out(clips)
-    most = int(WANTED_ALARMS_PER_HOUR * negatives.hours)
-    quiet = PlaceDeviations(head, negatives).quiet(most)
+    places = negatives.where(negatives.is_place)
+    values = PlaceValues(head(parts[1]), places.kinds, places.seconds)
+    quiet = values.quiet(int(WANTED_ALARMS_PER_HOUR * negatives.hours))
     return Fit(discriminant, head, levels_of(left_out, quiet), left_out)
 
 
-class PlaceDeviations:
-    """The deviations of a head in the places of the negatives."""
+@dataclass(frozen=True, slots=True)
+class PlaceValues:
+    """Deviations of the windows of places, or what they exceed a threshold by."""
 
-    def __init__(self, head: Head, negatives: Negatives) -> None:
-        chosen = negatives.is_place
-        self._deviations = head(negatives.embeddings[chosen].astype(np.float64))
-        self._places = negatives.kinds[chosen]
-        self._seconds = negatives.seconds[chosen]
+    values: Array
+    """(n,)."""
+
+    places: NDArray[np.int64]
+    seconds: Array
 
     def alarms(self, threshold: float) -> int:
         """Count the alarms at a threshold."""
         starts = alarm_starts(
-            self._deviations, self._places, self._seconds, threshold, PAUSE_SECONDS
+            self.values, self.places, self.seconds, threshold, PAUSE_SECONDS
         )
         return len(starts)
 
     def quiet(self, most_alarms: int) -> float:
-        """Return the deviation that they reach no more often than is wanted."""
+        """Return the value that they reach no more often than is wanted."""
         return quiet_deviation(
-            self._deviations, self._places, self._seconds, most_alarms, PAUSE_SECONDS
+            self.values, self.places, self.seconds, most_alarms, PAUSE_SECONDS
         )
+
+
+def unseen_places(
+    clips: Sequence[Array], negatives: Negatives, kept: Array | None
+) -> PlaceValues:
+    """What places exceed the threshold by of a head that has not seen them.
+
+    Each half of them is judged by a head and a threshold from the other half: in places
+    that set a threshold there would be no alarms by its definition.
+    """
+    is_place = negatives.is_place
+    values = np.zeros(len(is_place))
+    for half in (0, 1):
+        judged = is_place & (negatives.kinds % 2 == half)
+        fitted = fit(clips, negatives.where(~judged), kept)
+        deviations = fitted.head(negatives.embeddings[judged].astype(np.float64))
+        values[judged] = deviations - fitted.levels.threshold
+    places = negatives.where(is_place)
+    return PlaceValues(values[is_place], places.kinds, places.seconds)
 
 
 def highest_count(count: int) -> float:
@@ -287,7 +305,7 @@ def highest_count(count: int) -> float:
     return high
 
 
-def _thresholds(levels: Levels, places: PlaceDeviations, hours: float) -> Thresholds:
+def _thresholds(levels: Levels, unseen: PlaceValues, hours: float) -> Thresholds:
     """Thresholds in scores, with their curve from few alarms to many detections."""
     middle = CURVE_POINTS // 2
     deviations = [
@@ -297,7 +315,7 @@ def _thresholds(levels: Levels, places: PlaceDeviations, hours: float) -> Thresh
     points = []
     for deviation in deviations:
         logit = (deviation - levels.threshold) / unit_of(levels)
-        count = places.alarms(deviation)
+        count = unseen.alarms(deviation - levels.threshold)
         points.append(
             CurvePoint(
                 onset=min(max(1 / (1 + math.exp(-logit)), 1e-4), 1 - 1e-4),
@@ -346,11 +364,11 @@ def _resembling(
     )
 
 
-def _spread(week: Week) -> NDArray[np.float64]:
+def _spread(week: Week) -> Array:
     """Take embeddings of a week, spread over all of it, (n, features)."""
     count = sum(len(block.seconds) for block in week())
     step = max(1, -(-count // MOST_KEPT))
-    chosen: list[NDArray[np.float64]] = []
+    chosen: list[Array] = []
     position = 0
     for block in week():
         first = -position % step

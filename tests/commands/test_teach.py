@@ -152,7 +152,7 @@ def test_negatives_of_another_model_are_rejected(
     rings = write_rings(tmp_path, 3)
     options = ["--model", other, *ready[2:]]
     code, err = fails(capsys, "teach", "bell", *rings, *options)
-    assert (code, "there is no such file" in err) == (1, True)
+    assert (code, "has no negatives" in err) == (2, True)
     content = negatives_path(str(model)).read_bytes()
     damaged = content.replace(
         network_digest(load_model(str(model))).encode(), b"0" * 64

@@ -183,11 +183,11 @@ def some_negatives() -> Negatives:
         model="world",
         network="0" * 64,
         sounds=("cat", "rain"),
-        places=("street",),
+        places=("office", "street"),
         hop_seconds=5.0,
         licence="none",
     )
-    kinds = np.array([0, 0, 1, 1, 1, 2, 2, 2, 2])
+    kinds = np.array([0, 0, 1, 1, 1, 2, 3, 3, 3])
     return Negatives(card, rng.normal(0, 2, (9, 4)).astype(np.float32), kinds)
 
 
@@ -203,8 +203,8 @@ def test_negatives_are_read_as_they_were_written_but_for_a_step(tmp_path: Path) 
 
 def test_negatives_know_their_names_and_times() -> None:
     negatives = some_negatives()
-    assert [negatives.name_of(kind) for kind in (0, 1, 2)] == ["cat", "rain", "street"]
-    assert negatives.seconds.tolist() == [0, 5, 0, 5, 10, 0, 5, 10, 15]
+    assert [negatives.name_of(kind) for kind in (0, 1, 3)] == ["cat", "rain", "street"]
+    assert negatives.seconds.tolist() == [0, 5, 0, 5, 10, 0, 0, 5, 10]
     assert negatives.hours == pytest.approx(20 / 3600)
     assert negatives.is_place.tolist() == [False] * 5 + [True] * 4
 

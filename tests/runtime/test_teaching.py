@@ -159,9 +159,9 @@ def test_alarms_of_the_last_week_have_source_and_time() -> None:
 
 def test_the_label_in_the_last_week_does_not_unteach_it() -> None:
     ring = [padded(doorbell("kitchen", 2.0, RATE, n)) for n in range(40)]
-    week = [kept([*quiet(FEWEST_KEPT + 20), *ring], 0.0)]
+    week = kept([*quiet(FEWEST_KEPT + 20), *ring], 0.0).embeddings.astype(np.float64)
     clips = [each.embeddings for each in rings(5)]
-    alone, there = fit(clips, NEGATIVES), fit(clips, NEGATIVES, lambda: week)
+    alone, there = fit(clips, NEGATIVES), fit(clips, NEGATIVES, week)
     assert not np.array_equal(alone.head.weights, there.head.weights)
     detected = [
         (each.left_out >= each.levels.threshold).sum() for each in (alone, there)
