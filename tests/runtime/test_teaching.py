@@ -7,16 +7,10 @@ import pytest
 
 from monitor.model.negatives import Negatives
 from monitor.model.taught import TaughtLabel, sigmoid
+from monitor.model.taught_fit import FEWEST_KEPT, fit, highest_count
 from monitor.runtime.examples import Example, Sound, _levels
 from monitor.runtime.last_week import KeptBlock, Week
-from monitor.runtime.teaching import (
-    FEWEST_KEPT,
-    Lesson,
-    Report,
-    fit,
-    highest_count,
-    teach,
-)
+from monitor.runtime.teaching import Lesson, Report, teach
 from tests.support.doorbell import ROOMS, doorbell, other_sound
 from tests.support.taught import KINDS, NETWORK, SPEC, negatives_for, spectrum_embedder
 

@@ -25,8 +25,8 @@ from monitor.model.classifier import Classifier
 from monitor.model.head_fit import alarm_starts
 from monitor.model.model_file import load_model
 from monitor.model.negatives import TAUGHT_MODEL, Negatives, NegativesCard
+from monitor.model.taught_fit import PAUSE_SECONDS, fit
 from monitor.runtime.examples import Clip, Embedder, read_sound, windows_of
-from monitor.runtime.teaching import PAUSE_SECONDS, fit
 from training.negative_embeddings import (
     HOP_SECONDS,
     LEVEL_GATE_DBFS,
