@@ -1,9 +1,10 @@
 """`sound-monitor teach`: a label from a few examples."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from monitor.commands.arguments import (
     ConfigOption,
@@ -17,9 +18,8 @@ from monitor.errors import UsageError
 
 if TYPE_CHECKING:
     from monitor.commands.configuration import Configuration
-    from monitor.model.classifier import Classifier
     from monitor.model.taught import TaughtLabel
-    from monitor.runtime.examples import Clip, Example
+    from monitor.runtime.examples import Clip, Embedder, Example, Sound
     from monitor.runtime.teaching import Report
 
 HELP = """Teach a label from three to fifty examples of its sound.
@@ -73,7 +73,7 @@ def teach(
     configuration = load(config)
     chosen = TAUGHT_MODEL if model is None else str(model)
     path = out or taught_path(configuration.state_dir, name)
-    _check_name(name, path, force, chosen, configuration.config.model.file)
+    _check_name(name, path, force, {chosen, *configuration.config.model_files})
     _check_negatives(chosen)
     limit_threads(1)
     examples, newest = _clips(clips, from_events, configuration)
@@ -102,16 +102,17 @@ def _check_number(clips: Sequence[str]) -> None:
 
 
 def _check_name(
-    name: str, path: Path, force: bool, model: str, listening: str | None
+    name: str, path: Path, force: bool, models: Iterable[str | None]
 ) -> None:
     from monitor.model.card import read_card
+    from monitor.model.catalogue import known_labels
     from monitor.model.taught import label_problem
 
     if (problem := label_problem(name)) is not None:
         raise UsageError(f"NAME: {name!a:.80} cannot be a label: {problem}")
-    for file in (model, listening):
+    for file in models:
         card = read_card(file).card
-        if name in {*card.labels, *getattr(card, "catalogue", ())}:
+        if name in known_labels(card):
             raise UsageError(
                 f"NAME: {name} is a label of the model {card.name} already: choose "
                 "another name"
@@ -161,7 +162,7 @@ def _taught(
     from monitor.model.model_file import load_model
     from monitor.model.negatives import negatives_path, read_negatives
     from monitor.model.taught import FEWEST_CLIPS, network_digest
-    from monitor.runtime.examples import read_sounds
+    from monitor.runtime.examples import Embedder, read_sounds
     from monitor.runtime.last_week import last_week
     from monitor.runtime.teaching import Lesson, teach
 
@@ -188,23 +189,25 @@ def _taught(
             f"CLIP: {len(clips)} given, but only {len(sounds)} differ; a label needs "
             f"{FEWEST_CLIPS} examples or more"
         )
+    embedder = Embedder(Classifier(loaded, "cpu"))
     database = settings.store.path
-    week = last_week(
-        None if database is None else configuration.state_dir / database,
-        loaded.card.name,
-    )
-    classifier = Classifier(loaded, "cpu")
-    return teach(lesson, _embedded(classifier, sounds), negatives, week)
+    week = None
+    if database is not None:
+        week = last_week(
+            configuration.state_dir / database,
+            datetime.now(UTC),
+            model=lesson.model,
+            network=lesson.network,
+            features=embedder.features,
+        )
+    return teach(lesson, _embedded(embedder, sounds), negatives, week)
 
 
-def _embedded(classifier: "Classifier", sounds: Sequence[Any]) -> list["Example"]:
+def _embedded(embedder: "Embedder", sounds: Sequence["Sound"]) -> list["Example"]:
     """Embed the examples, with a bar on a terminal."""
     from rich.console import Console
     from rich.progress import track
 
-    from monitor.runtime.examples import Embedder
-
-    embedder = Embedder(classifier)
     console = Console(file=sys.stderr)
     bar = track(
         sounds,
@@ -217,8 +220,6 @@ def _embedded(classifier: "Classifier", sounds: Sequence[Any]) -> list["Example"
 
 
 def _facts(taught: "TaughtLabel", report: "Report", path: Path) -> dict[str, object]:
-    from datetime import UTC, datetime
-
     from monitor.text import path_text, utc_text
 
     card, week = taught.card, report.week
@@ -280,8 +281,6 @@ def _print(
 
 
 def _print_week(report: "Report", configuration: "Configuration") -> None:
-    from datetime import UTC, datetime
-
     from monitor.commands.process import print_line
     from monitor.runtime.event_clips import clip_at
     from monitor.text import local_time

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from monitor.errors import ModelFileError
-from monitor.model.card import Name
+from monitor.model.card import INCLUDED, Name
 from monitor.model.card_file import read_card_file, tensor, write_card_file
 from monitor.model.taught import Digest
 from monitor.model.thresholds import CardPart
@@ -89,9 +89,8 @@ class Negatives:
 
 def negatives_path(model: str) -> Path:
     """File of the negatives of a model: a file, or the name of an included one."""
-    included = Path(__file__).parent / "weights" / f"{model}-negatives.safetensors"
-    if Path(model).name == model and included.exists():
-        return included
+    if model in INCLUDED:
+        return Path(__file__).parent / "weights" / f"{model}-negatives.safetensors"
     path = Path(model)
     return path.with_name(f"{path.stem}-negatives.safetensors")
 

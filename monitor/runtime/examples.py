@@ -113,13 +113,12 @@ class Embedder:
         """
         log_mel = self._log_mel(window[None])  # (1, n_mels, frames)
         found = self._classifier.classify(log_mel[None])
-        columns: Array | None = getattr(found, "columns", None)
-        if columns is None:
+        if found.columns is None:
             raise UsageError(
                 f"--model: the graph of the model {self.name!r} gives no embedding, so "
                 "no label can be taught on it; take the included model, or train anew"
             )
-        return columns[0].mean(axis=-1), found.scores[0]
+        return found.columns[0].mean(axis=-1), found.scores[0]
 
     def example(self, sound: Sound) -> Example:
         """Embed the windows of an example that hold its sound."""

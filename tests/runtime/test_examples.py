@@ -7,6 +7,7 @@ import pytest
 import soundfile
 
 from monitor.errors import UsageError
+from monitor.model.engines import Classification
 from monitor.runtime.examples import (
     LONGEST_SECONDS,
     MOST_WINDOWS,
@@ -125,8 +126,9 @@ def test_a_model_without_columns_is_rejected() -> None:
     class WithoutColumns:
         spec, labels, name = SPEC, ("loud",), "old"
 
-        def classify(self, windows: np.ndarray) -> object:
-            return object()
+        def classify(self, windows: np.ndarray) -> Classification:
+            scores = np.zeros((1, 1), np.float32)
+            return Classification(scores, scores[..., None])
 
     with pytest.raises(UsageError, match="'old' gives no embedding"):
         Embedder(WithoutColumns())  # type: ignore[arg-type]

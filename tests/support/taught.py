@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from monitor.model.engines import WindowPlace
+from monitor.model.engines import Classification, WindowPlace
 from monitor.model.frontend import Array
 from monitor.model.negatives import Negatives, NegativesCard
 from monitor.runtime.examples import Embedder
@@ -24,13 +24,6 @@ KINDS = ("clatter", "hiss", "hum")
 NETWORK = "a" * 64
 
 
-class Classified:
-    """Scores and columns of windows."""
-
-    def __init__(self, scores: Array, columns: Array) -> None:
-        self.scores, self.columns = scores, columns
-
-
 class SpectrumClassifier:
     """A model whose embedding is the mean spectrum; one label, which is loudness."""
 
@@ -40,12 +33,13 @@ class SpectrumClassifier:
 
     def classify(
         self, windows: Array, places: Sequence[WindowPlace] = ()
-    ) -> Classified:
+    ) -> Classification:
         mono = windows.mean(axis=1)  # (batch, n_mels, frames)
         batch, bands, frames = mono.shape
         columns = mono.reshape(batch, bands, frames // 8, 8).mean(axis=-1)
         loud = np.clip((mono.max(axis=(1, 2)) + 40) / 80, 0, 1)
-        return Classified(loud[:, None].astype(np.float32), columns)
+        scores = loud[:, None].astype(np.float32)  # (batch, 1)
+        return Classification(scores, scores[..., None], columns)
 
 
 def spectrum_embedder() -> Embedder:
