@@ -36,7 +36,7 @@ Examples:
   sound-monitor forget --since 1h
   sound-monitor forget --since 2026-11-23T18:00 --yes
   sound-monitor forget --all
-  sound-monitor forget --taught doorbell
+  sound-monitor forget --taught our_bell
 """
 
 

@@ -38,8 +38,8 @@ The label is a small file in the folder 'labels' of state_dir.  The same clips
 give the same file.  'labels:' in config.yaml switches it on and off.
 
 Examples:
-  sound-monitor teach doorbell ring1.wav ring2.wav ring3.wav
-  sound-monitor teach doorbell rings/*.flac --json
+  sound-monitor teach our_bell ring1.wav ring2.wav ring3.wav
+  sound-monitor teach our_bell rings/*.flac --json
   sound-monitor teach gate --from-events 1f0c2ab3 77d01e5c 9be2a044
 """
 
