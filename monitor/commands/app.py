@@ -62,6 +62,7 @@ COMMANDS = {
     "train": (MODELS, "train", "HELP"),
     "evaluate": (MODELS, "evaluate", "HELP"),
     "calibrate": (MODELS, "calibrate", "HELP"),
+    "teach": (MODELS, "teach", "HELP"),
     "scenes": (MODELS, "scenes", "HELP"),
     "alerts": (HISTORY, "alerts", "HELP"),
 }

@@ -23,18 +23,20 @@ if TYPE_CHECKING:
     from monitor.commands.configuration import Configuration
     from monitor.sinks.store.forget import Forgotten
 
-HELP = """Delete stored records since a time, or all of them.
+HELP = """Delete stored records since a time, or all of them; or a taught label.
 
 Deletes events, gaps, health problems, scores, embeddings and alerts from
 the database, lines from the event log, and clips.  Deleted rows are
-overwritten in the database file.  On a terminal the command shows what it
-would delete, and asks for confirmation.  A running monitor goes on, and
-stores nothing of the deleted time afterwards.
+overwritten in the database file.  Taught labels go with the events that they
+were taught from, and all of them with --all.  On a terminal the command shows
+what it would delete, and asks for confirmation.  A running monitor goes on,
+and stores nothing of the deleted time afterwards.
 
 Examples:
   sound-monitor forget --since 1h
   sound-monitor forget --since 2026-11-23T18:00 --yes
   sound-monitor forget --all
+  sound-monitor forget --taught our_bell
 """
 
 
@@ -44,6 +46,9 @@ def forget(
         option("TIME", "From this time until now: 15m, 1h, 2d or 2026-11-23T07:30."),
     ] = None,
     everything: Annotated[bool, flag("--all", "Delete everything.")] = False,
+    taught: Annotated[
+        str | None, option("NAME", "Delete this taught label, and nothing else.")
+    ] = None,
     yes: Annotated[bool, flag("--yes", "Do not ask.")] = False,
     as_json: JsonOption = False,
     config: ConfigOption = None,
@@ -54,11 +59,14 @@ def forget(
     from monitor.sinks.store.forget import Forgotten, count, newest_session_start
     from monitor.sinks.store.forget import forget as delete
 
-    if everything == (since is not None):
-        raise UsageError("forget: give --since TIME or --all")
+    if [everything, since is not None, taught is not None].count(True) != 1:
+        raise UsageError("forget: give --since TIME, --all or --taught NAME")
     first = None if since is None else parse_time(since, datetime.now(UTC), "--since")
     configuration = load(config)
+    if taught is not None:
+        return _forget_taught(configuration.state_dir, taught, as_json)
     database, log, clips = _places(configuration)
+    labels = _taught_since(configuration.state_dir, first)
     if configuration.config.privacy == "clips":
         # For the mark of a running monitor's first clip.
         clips.mkdir(mode=0o700, exist_ok=True)
@@ -67,6 +75,9 @@ def forget(
         print_line(f"would be deleted: {_sentence(found)}")
         number = len(stored_clips(clips, first))
         print_line(f"would be deleted: {counted(number, 'clip')}")
+        if labels:
+            named = ", ".join(path.stem for path in labels)
+            print_line(f"would be deleted: taught labels: {named}")
         typer.confirm("Delete it?", abort=True)
     deleted, damaged, session_start = Forgotten(), 0, None
     if database is not None:
@@ -77,6 +88,7 @@ def forget(
         "since": None if first is None else first.isoformat(),
         **_delete_files(log, clips, first, session_start),
         "damaged_files": damaged,
+        "taught_labels": _unlink(labels),
     }
     if as_json:
         print_json(facts)
@@ -88,7 +100,55 @@ def forget(
     print_line(f"deleted: {counted(facts['clips'], 'clip')}")
     if damaged:
         print_line(f"deleted: {counted(damaged, 'file')} of damaged databases")
+    if labels:
+        print_line(f"deleted: {counted(len(labels), 'taught label')}")
     return 0
+
+
+def _forget_taught(folder: Path, label: str, as_json: bool) -> int:
+    """Delete the file of one taught label."""
+    from monitor.model.taught import taught_files
+
+    files = taught_files(folder)
+    chosen = [path for path in files if path.stem == label]
+    if not chosen:
+        known = ", ".join(path.stem for path in files) or "none"
+        raise UsageError(f"--taught: no label {label!r} was taught; taught: {known}")
+    number = _unlink(chosen)
+    if as_json:
+        print_json({"taught_labels": number})
+    else:
+        print_line(f"deleted: {chosen[0]}; remove {label} from 'labels:' too")
+    return 0
+
+
+def _taught_since(folder: Path, since: datetime | None) -> list[Path]:
+    """Files of taught labels: all, or those taught from events that ended later."""
+    from monitor.errors import ModelFileError
+    from monitor.model.taught import read_taught, taught_files
+
+    found = []
+    for path in taught_files(folder):
+        newest: float | None = None
+        if since is not None:
+            try:
+                newest = read_taught(path).card.newest_event_seconds
+            except ModelFileError:
+                continue
+        if since is None or (newest is not None and newest >= since.timestamp()):
+            found.append(path)
+    return found
+
+
+def _unlink(files: list[Path]) -> int:
+    for path in files:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise SoundMonitorError(
+                f"{path}: the taught label cannot be deleted: {error.strerror}"
+            ) from None
+    return len(files)
 
 
 def _places(configuration: "Configuration") -> tuple[Path | None, Path | None, Path]:
@@ -97,6 +157,8 @@ def _places(configuration: "Configuration") -> tuple[Path | None, Path | None, P
     Raises:
         SoundMonitorError: None of them exists.
     """
+    from monitor.model.taught import taught_files
+
     config, folder = configuration.config, configuration.state_dir
     clips = folder / config.clips.path
     database, log = (
@@ -104,7 +166,7 @@ def _places(configuration: "Configuration") -> tuple[Path | None, Path | None, P
         for path in (config.store.path, config.event_log.path)
     )
     existing = [path for path in (database, log, clips) if path and path.exists()]
-    if not existing:
+    if not existing and not taught_files(folder):
         raise SoundMonitorError(f"nothing is stored in {folder}")
     return database if database in existing else None, log, clips
 
