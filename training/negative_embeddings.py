@@ -26,7 +26,6 @@ from monitor.model.negatives import (
     negatives_path,
     write_negatives,
 )
-from monitor.model.taught import network_digest
 from monitor.runtime.examples import (
     Clip,
     Embedder,
@@ -153,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         model = load_model(chosen.model)
         embedder = Embedder(Classifier(model, "cpu"))
         sounds, places = sounds_in(chosen.sounds), places_in(chosen.places)
-        negatives = negatives_of(embedder, network_digest(model), sounds, places)
+        negatives = negatives_of(embedder, model.network_digest, sounds, places)
         path = chosen.out or negatives_path(chosen.model)
         write_negatives(path, negatives)
     except SoundMonitorError as error:

@@ -56,8 +56,9 @@ def analyze(
     from monitor.commands.process import limit_threads, log_to_stderr, print_error
 
     _check_plot(plot, files)
+    configuration = load(config)
     settings = with_options(
-        load(config).config, model=model, compute_device=compute_device
+        configuration.config, model=model, compute_device=compute_device
     )
     log_to_stderr(logging.WARNING)
     # What ends a recording early is printed here, without the name of a source.
@@ -67,7 +68,9 @@ def analyze(
     from monitor.runtime.offline import analyze_file
 
     # Recordings are of no source of the configuration.
-    chosen = choose_models(settings.model_copy(update={"sources": _RECORDING}))
+    chosen = choose_models(
+        settings.model_copy(update={"sources": _RECORDING}), configuration.state_dir
+    )
     models = load_models(settings.model, chosen)
     exit_code = 0
     for file in files:

@@ -111,7 +111,7 @@ def _check_model(configuration: Configuration, result: ConfigurationCheck) -> No
         except ConfigError as error:
             result.problems.append(str(error))
     try:
-        result.models = models = choose_models(config)
+        result.models = models = choose_models(config, configuration.state_dir)
     except SoundMonitorError as error:
         result.problems.append(str(error))
         return

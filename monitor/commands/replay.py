@@ -96,7 +96,7 @@ def _rules_for(
     from monitor.detection.rules import resolve_rules
     from monitor.runtime.loading import choose_models
 
-    models = choose_models(configuration.config)
+    models = choose_models(configuration.config, configuration.state_dir)
     spec, name = models.leader.spec, "+".join(card.name for card in models.cards)
     if name != session.model or spec.sample_rate != session.sample_rate:
         raise StoreError(

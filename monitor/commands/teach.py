@@ -161,7 +161,7 @@ def _taught(
     from monitor.model.classifier import Classifier
     from monitor.model.model_file import load_model
     from monitor.model.negatives import negatives_path, read_negatives
-    from monitor.model.taught import FEWEST_CLIPS, network_digest
+    from monitor.model.taught import FEWEST_CLIPS
     from monitor.runtime.examples import Embedder, read_sounds
     from monitor.runtime.last_week import last_week
     from monitor.runtime.teaching import Lesson, teach
@@ -171,7 +171,7 @@ def _taught(
     lesson = Lesson(
         name,
         loaded.card.name,
-        network_digest(loaded),
+        loaded.network_digest,
         loaded.card.labels,
         newest_event_seconds,
     )

@@ -81,8 +81,16 @@ class ScoredLabels:
     """Labels that one model scores."""
 
     labels: tuple[str, ...]
+    """Those that were taught on it are the last."""
+
     classes: tuple[tuple[int, ...], ...]
-    """For each of them, the indices of its classes in the scores of the network."""
+    """For each of the others, the indices of its classes in the scores of the
+    network."""
+
+    @property
+    def taught(self) -> tuple[str, ...]:
+        """Labels that were taught on the model."""
+        return self.labels[len(self.classes) :]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +153,7 @@ def choose_labels(
     wanted: Sequence[str] | None,
     wanted_by_source: Mapping[str, Sequence[str] | None],
     others: Mapping[str, "ModelCard"] | None = None,
+    taught: Mapping[str, str] | None = None,
 ) -> LabelChoice:
     """Decide which labels the models score, and which of them are reported.
 
@@ -156,10 +165,13 @@ def choose_labels(
         wanted: Chosen for all sources; None: the default ones of each model.
         wanted_by_source: By source, what it reports instead; None: nothing else.
         others: Cards of models that are not used, by the name to write in `models`.
+        taught: By label that was taught, the name of its model.
 
     Raises:
         ConfigError: No model knows one of the labels.
     """
+    by_name = taught or {}
+    models = {card.name for card in cards}
     by_default = tuple(
         dict.fromkeys(it for card in cards for it in default_labels(card))
     )
@@ -168,8 +180,15 @@ def choose_labels(
         chosen = wanted if own is None else own
         key = "labels" if own is None else f"sources[{index}].labels"
         for label in chosen or ():
-            if not any(label in known_labels(card) for card in cards):
-                raise ConfigError(_unknown(label, key, cards, others or {}))
+            if any(label in known_labels(card) for card in cards):
+                continue
+            if label not in by_name:
+                raise ConfigError(_unknown(label, key, cards, others or {}, by_name))
+            if by_name[label] not in models:
+                raise ConfigError(
+                    f"{key}: {label!r} was taught on the model {by_name[label]}, which "
+                    f"does not listen: add it to models, beside {', '.join(models)}"
+                )
         reported[source] = (
             by_default if chosen is None else tuple(dict.fromkeys(chosen))
         )
@@ -179,11 +198,19 @@ def choose_labels(
         names = (
             [it for it in known_labels(card) if it in union] if card.catalogue else []
         )
-        labels = tuple(it for it in names or card.labels if it not in owned)
-        if card.catalogue and not names:
-            labels = ()
-        owned.update(labels)
-        scored.append(ScoredLabels(labels, tuple(_classes(card, it) for it in labels)))
+        labels = tuple(
+            it for it in (names if card.catalogue else card.labels) if it not in owned
+        )
+        own = tuple(
+            it
+            for it in union
+            if by_name.get(it) == card.name and it not in {*owned, *labels}
+        )
+        classes = tuple(_classes(card, it) for it in labels)
+        if not {*labels, *own} & union.keys():
+            labels = own = classes = ()  # it need not listen
+        owned.update(labels, own)
+        scored.append(ScoredLabels((*labels, *own), classes))
     groups = {
         label: inside
         for card in cards
@@ -209,6 +236,7 @@ def _unknown(
     key: str,
     cards: Sequence["ModelCard"],
     others: Mapping[str, "ModelCard"],
+    taught: Iterable[str],
 ) -> str:
     names = " or ".join(card.name for card in cards)
     for other, card in others.items():
@@ -218,7 +246,8 @@ def _unknown(
                 f"{other} has it; write models: "
                 f"[{', '.join((*(it.name for it in cards), other))}]"
             )
-    known = [it for card in (*cards, *others.values()) for it in known_labels(card)]
+    offered = (*cards, *others.values())
+    known = [*taught, *(it for card in offered for it in known_labels(card))]
     return (
         f"{key}: {label!r} is not a label of {names}; {nearest(label, known)}; "
         "'sound-monitor model --labels' lists them all"

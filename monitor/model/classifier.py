@@ -72,6 +72,7 @@ class Classifier:
             label: entry.preset for label, entry in model.card.catalogue.items()
         }
         self.golden = model.golden
+        self.network_digest = model.network_digest
         self.failed_compute_device: str | None = None
         """The GPU that failed, if the CPU has taken over."""
 

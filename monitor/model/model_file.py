@@ -1,8 +1,10 @@
 """The model file: one safetensors file with everything that monitoring needs."""
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -73,6 +75,19 @@ class Model:
         card = self.card
         divisors = [card.temperatures.get(label, 1.0) for label in card.labels]
         return np.array(divisors, np.float32)
+
+    @cached_property
+    def network_digest(self) -> str:
+        """SHA-256 of what the embedding depends on: the spec and the graphs.
+
+        Other thresholds, as of `calibrate`, leave it as it is.
+        """
+        spec = self.spec.model_dump_json(exclude_none=True)
+        digest = hashlib.sha256(spec.encode())
+        for _, graph in sorted(self.graphs.items()):
+            digest.update(hashlib.sha256(graph).digest())
+        digest.update(hashlib.sha256(self.score_graph).digest())
+        return digest.hexdigest()
 
 
 def write_model(path: Path, model: Model) -> None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from monitor.model.catalogue import ScoredLabels, all_classes
 from monitor.model.classifier import Classifier, active_spans, span_samples
 from monitor.model.engines import Array, WindowPlace
+from monitor.model.taught import TaughtLabel
 from monitor.model.thresholds import Thresholds
 
 Spans = NDArray[np.int64]
@@ -34,10 +35,16 @@ class Scored(NamedTuple):
 class ScoringModel:
     """A classifier with the labels that are made of its classes."""
 
-    def __init__(self, classifier: Classifier, scored: ScoredLabels) -> None:
-        """Prepare to score `scored`."""
+    def __init__(
+        self,
+        classifier: Classifier,
+        scored: ScoredLabels,
+        taught: Sequence[TaughtLabel] = (),
+    ) -> None:
+        """Prepare to score `scored`; `taught` are those that were taught, in order."""
         self.classifier = classifier
         self.labels = scored.labels
+        self.taught = taught
         self._first = [classes[0] for classes in scored.classes]
         self._is_plain = self._first == list(range(len(classifier.labels)))
         self._joined = {
@@ -51,6 +58,12 @@ class ScoringModel:
         scores, activity, columns = self.classifier.classify(windows, places)
         if not self._is_plain or self._joined:
             scores, activity = self._of_labels(scores), self._of_labels(activity)
+        if self.taught:
+            assert columns is not None, "labels are taught on columns"
+            own = [each.scores(columns) for each in self.taught]
+            active = [each.activity(columns) for each in self.taught]
+            scores = np.concatenate([scores, np.stack(own, axis=1)], axis=1)
+            activity = np.concatenate([activity, np.stack(active, axis=1)], axis=1)
         spec = self.classifier.spec
         spans = span_samples(
             active_spans(activity),
@@ -82,10 +95,21 @@ class Models:
         self,
         classifiers: Sequence[Classifier],
         scored: Sequence[ScoredLabels] | None = None,
+        taught: Mapping[str, TaughtLabel] | None = None,
     ) -> None:
-        """Let each classifier score some labels; None: all of its classes."""
+        """Let each classifier score some labels.
+
+        Args:
+            classifiers: The models.
+            scored: Labels of each; None: all of its classes.
+            taught: Those among them that were taught.
+        """
         chosen = scored or [all_classes(each.labels) for each in classifiers]
-        self.members = tuple(map(ScoringModel, classifiers, chosen))
+        heads = taught or {}
+        self.members = tuple(
+            ScoringModel(classifier, own, [heads[label] for label in own.taught])
+            for classifier, own in zip(classifiers, chosen, strict=True)
+        )
         self.leader = max(
             range(len(classifiers)),
             key=lambda index: (
@@ -108,16 +132,22 @@ class Models:
         """By label, the model that scores it."""
 
         self.thresholds: Mapping[str, Thresholds] = {
-            label: member.classifier.thresholds[label]
-            for member in self.members
-            for label in member.labels
-            if label in member.classifier.thresholds
+            **{
+                label: member.classifier.thresholds[label]
+                for member in self.members
+                for label in member.labels
+                if label in member.classifier.thresholds
+            },
+            **{label: each.card.thresholds for label, each in heads.items()},
         }
         self.presets: Mapping[str, str] = {
-            label: member.classifier.presets[label]
-            for member in self.members
-            for label in member.labels
-            if label in member.classifier.presets
+            **{
+                label: member.classifier.presets[label]
+                for member in self.members
+                for label in member.labels
+                if label in member.classifier.presets
+            },
+            **{label: each.card.preset for label, each in heads.items()},
         }
         """By label, the detection preset of its catalogue."""
 

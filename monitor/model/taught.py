@@ -18,7 +18,6 @@ from monitor.errors import ModelFileError
 from monitor.model.card import Name, name_problem
 from monitor.model.card_file import read_card_file, tensor, write_card_file
 from monitor.model.head_fit import Head, Levels
-from monitor.model.model_file import Model
 from monitor.model.thresholds import CardPart, Thresholds
 from monitor.text import path_text, printable
 
@@ -57,7 +56,7 @@ class TaughtCard(CardPart):
     """Name of the model that it was taught on."""
 
     network: Digest
-    """`network_digest` of that model: with another network its head means nothing."""
+    """`Model.network_digest` of it: with another network its head means nothing."""
 
     clips: Annotated[int, Field(ge=FEWEST_CLIPS, le=MOST_CLIPS)]
     """Number of examples."""
@@ -86,6 +85,12 @@ class TaughtLabel:
     bias: float
     origin: str = "the taught label"
     """Name of the file in errors."""
+
+    @property
+    def digest(self) -> str:
+        """Identifies its content."""
+        content = self.card.model_dump_json().encode() + self.weights.tobytes()
+        return hashlib.sha256(content + str(self.bias).encode()).hexdigest()
 
     def logits(self, columns: Array) -> Array:
         """Return the logits of columns, (batch, features, n) -> (batch, n)."""
@@ -121,18 +126,6 @@ def unit_of(levels: Levels) -> float:
     """Deviations to a logit of 1."""
     unit = max(levels.typical - levels.threshold, 1.0) / TYPICAL_LOGIT
     return min(unit, _MOST_UNIT)
-
-
-def network_digest(model: Model) -> str:
-    """SHA-256 of what the embedding of a model depends on: its spec and its graphs.
-
-    Other thresholds, as of `calibrate`, leave it as it is.
-    """
-    digest = hashlib.sha256(model.spec.model_dump_json(exclude_none=True).encode())
-    for _, graph in sorted(model.graphs.items()):
-        digest.update(hashlib.sha256(graph).digest())
-    digest.update(hashlib.sha256(model.score_graph).digest())
-    return digest.hexdigest()
 
 
 def label_problem(text: str) -> str | None:
@@ -201,7 +194,7 @@ def check_network(taught: TaughtLabel, name: str, digest: str, features: int) ->
     Args:
         taught: The label.
         name: Name of the model.
-        digest: Its `network_digest`.
+        digest: Its `Model.network_digest`.
         features: Features of its embedding.
 
     Raises:

@@ -346,14 +346,16 @@ class App:
         return next((failure for failure in failures if failure is not None), None)
 
 
-def load(config: Config) -> LoadedModels:
+def load(config: Config, state_dir: Path) -> LoadedModels:
     """Load the models of `config` for a new session.
+
+    Labels that were taught are in `state_dir`.
 
     Raises:
         SoundMonitorError: A model, a label or the compute device is unusable.
     """
     # A service listens even if its GPU did not survive a restart of the machine.
-    return load_chosen(config, choose_models(config), cpu_fallback=True)
+    return load_chosen(config, choose_models(config, state_dir), cpu_fallback=True)
 
 
 def load_chosen(
@@ -366,7 +368,11 @@ def load_chosen(
     """
     models = load_models(config.model, chosen, cpu_fallback=cpu_fallback)
     session = Session(
-        uuid.uuid4().hex, models.name, models.labels, models.spec.sample_rate
+        uuid.uuid4().hex,
+        models.name,
+        models.labels,
+        models.spec.sample_rate,
+        models.members[models.embedding].classifier.network_digest,
     )
     return LoadedModels(models, chosen, chosen.digest(), session)
 

@@ -77,7 +77,7 @@ def run_daemon(
     )
     handlers = logging.getLogger().handlers
     try:
-        plan = plan_app(config, environment, load(config))
+        plan = plan_app(config, environment, load(config, environment.state_dir))
         loaded()
         app = App(plan, environment)
         return _run(app, reread)

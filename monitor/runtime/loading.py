@@ -1,8 +1,9 @@
 """The models of a configuration, and the labels that it chooses."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from monitor.config.config import Config
@@ -26,7 +27,9 @@ from monitor.model.thresholds import Thresholds
 
 # `check` chooses labels too, and does without the engines.
 if TYPE_CHECKING:
+    from monitor.model.classifier import Classifier
     from monitor.model.models import Models
+    from monitor.model.taught import TaughtLabel
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,8 @@ class ChosenModels:
 
     descriptions: tuple[Description, ...]
     labels: LabelChoice
+    taught: "Mapping[str, TaughtLabel]"
+    """Those among the labels that were taught, by name."""
 
     @property
     def cards(self) -> tuple[ModelCard, ...]:
@@ -56,28 +61,33 @@ class ChosenModels:
     def thresholds(self) -> dict[str, Thresholds]:
         """Those of the model files, by label that is scored."""
         return {
-            label: card.thresholds[label]
-            for card, scored in zip(self.cards, self.labels.scored, strict=True)
-            for label in scored.labels
-            if label in card.thresholds
+            **{
+                label: card.thresholds[label]
+                for card, scored in zip(self.cards, self.labels.scored, strict=True)
+                for label in scored.labels
+                if label in card.thresholds
+            },
+            **{label: it.card.thresholds for label, it in self.taught.items()},
         }
 
     @property
     def presets(self) -> dict[str, str]:
         """Detection presets of the catalogues, by label that is scored."""
         return {
-            label: card.catalogue[label].preset
-            for card, scored in zip(self.cards, self.labels.scored, strict=True)
-            for label in scored.labels
-            if label in card.catalogue
+            **{
+                label: card.catalogue[label].preset
+                for card, scored in zip(self.cards, self.labels.scored, strict=True)
+                for label in scored.labels
+                if label in card.catalogue
+            },
+            **{label: it.card.preset for label, it in self.taught.items()},
         }
 
     @property
     def known(self) -> tuple[str, ...]:
         """Every label that could be chosen."""
-        return tuple(
-            dict.fromkeys(label for card in self.cards for label in known_labels(card))
-        )
+        known = (label for card in self.cards for label in known_labels(card))
+        return tuple(dict.fromkeys((*known, *self.taught)))
 
     @property
     def names(self) -> dict[str, str]:
@@ -103,12 +113,18 @@ class ChosenModels:
         known = [card.labels for card in self.cards]
         if len(digests) == 1 and self.labels.scored[0].labels == known[0]:
             return digests[0]
-        text = repr((digests, [scored.labels for scored in self.labels.scored]))
+        heads = [each.digest for each in self.taught.values()]
+        text = repr((digests, [scored.labels for scored in self.labels.scored], heads))
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def choose_models(config: Config) -> ChosenModels:
+def choose_models(config: Config, state_dir: Path | None = None) -> ChosenModels:
     """Read the cards of the models of `config`, and choose its labels.
+
+    Args:
+        config: The configuration.
+        state_dir: Folder of the monitor, with the labels that were taught; None: there
+            are none.
 
     Raises:
         ModelFileError: A model file cannot be used.
@@ -116,17 +132,22 @@ def choose_models(config: Config) -> ChosenModels:
     """
     files = config.model_files
     descriptions = [read_card(file) for file in files]
+    names = _names(config)
+    taught = {} if state_dir is None else _read_taught(state_dir, names)
     labels = choose_labels(
         [each.card for each in descriptions],
         config.labels,
         {source.name: source.labels for source in config.sources},
-        _unused(files) if _names_labels(config) else {},
+        _unused(files) if names else {},
+        {label: each.card.model for label, each in taught.items()},
     )
+    scored = {label for each in labels.scored for label in each.taught}
     used = [index for index, scored in enumerate(labels.scored) if scored.labels]
     return ChosenModels(
         tuple(files[index] for index in used),
         tuple(descriptions[index] for index in used),
         LabelChoice(_at(labels.scored, used), labels.reported, labels.groups),
+        {label: each for label, each in taught.items() if label in scored},
     )
 
 
@@ -136,10 +157,24 @@ def _at(
     return tuple(scored[index] for index in indices)
 
 
-def _names_labels(config: Config) -> bool:
-    return any(
-        it is not None for it in (config.labels, *(s.labels for s in config.sources))
-    )
+def _names(config: Config) -> list[str]:
+    """Names of labels and groups that a configuration chooses."""
+    chosen = (config.labels, *(source.labels for source in config.sources))
+    return [name for names in chosen for name in names or ()]
+
+
+def _read_taught(state_dir: Path, names: Sequence[str]) -> "dict[str, TaughtLabel]":
+    """Read the labels among `names` that were taught.
+
+    Raises:
+        ModelFileError: The file of one cannot be used.
+    """
+    if not names:
+        return {}
+    from monitor.model.taught import read_taught, taught_files
+
+    files = {path.stem: path for path in taught_files(state_dir)}
+    return {name: read_taught(files[name]) for name in names if name in files}
 
 
 def _unused(files: Sequence[str | None]) -> dict[str, ModelCard]:
@@ -175,7 +210,23 @@ def load_models(
         )
         for file in chosen.files
     ]
-    return Models(classifiers, chosen.labels.scored)
+    for taught in chosen.taught.values():
+        _check_taught(taught, classifiers)
+    return Models(classifiers, chosen.labels.scored, chosen.taught)
+
+
+def _check_taught(taught: "TaughtLabel", classifiers: "Sequence[Classifier]") -> None:
+    """Check that a label was taught on the network that listens.
+
+    Raises:
+        ModelFileError: It was taught on another one.
+    """
+    from monitor.model.taught import check_network
+
+    for each in classifiers:
+        if each.name == taught.card.model:
+            features = len(taught.weights)
+            check_network(taught, each.name, each.network_digest, features)
 
 
 def with_labels(config: Config, labels: LabelChoice) -> Config:

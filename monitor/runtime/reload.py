@@ -150,7 +150,7 @@ class Reloader:
         return (
             (config, state_dir) == (app.plan.config, app.environment.state_dir)
             and contents == self._contents
-            and choose_models(config).digest() == app.plan.models.digest
+            and choose_models(config, state_dir).digest() == app.plan.models.digest
         )
 
     def _swap(self, plan: Plan, contents: str, digest: str) -> None:
@@ -233,7 +233,9 @@ def prepare(app: App, config: Config, state_dir: Path) -> Plan:
             "the database or the event log cannot be written, and "
             f"{pending} records wait in memory: reload again once it can"
         )
-    return plan_app(config, app.environment, _models(app, config), app.sources)
+    return plan_app(
+        config, app.environment, _models(app, config, state_dir), app.sources
+    )
 
 
 def _pending_records(app: App) -> int:
@@ -259,9 +261,9 @@ def _reject_fixed(app: App, config: Config, state_dir: Path) -> None:
             )
 
 
-def _models(app: App, config: Config) -> LoadedModels:
+def _models(app: App, config: Config, state_dir: Path) -> LoadedModels:
     """Return the models in use if they stay, else load the others."""
-    before, chosen = app.plan.models, choose_models(config)
+    before, chosen = app.plan.models, choose_models(config, state_dir)
     wanted, settings = config.model, app.plan.config.model
     is_same = chosen.digest() == before.digest
     if not is_same:

@@ -13,7 +13,7 @@ from monitor.commands.teach import advice
 from monitor.model.classifier import Classifier
 from monitor.model.model_file import load_model
 from monitor.model.negatives import negatives_path, write_negatives
-from monitor.model.taught import network_digest, read_taught, taught_path
+from monitor.model.taught import read_taught, taught_path
 from monitor.runtime.examples import Embedder
 from monitor.runtime.teaching import Report, WeekReport
 from monitor.sinks.clip_files import Clip, save
@@ -48,7 +48,7 @@ def ready(model: Path, tmp_path: Path) -> list[object]:
     if not (beside := negatives_path(str(model))).exists():
         loaded = load_model(str(model))
         embedder = Embedder(Classifier(loaded, "cpu"))
-        digest = network_digest(loaded)
+        digest = loaded.network_digest
         write_negatives(beside, negatives_for(embedder, 8, digest))
     config = tmp_path / "config.yaml"
     config.write_text(f"state_dir: {tmp_path / 'state'}\n")
@@ -154,9 +154,7 @@ def test_negatives_of_another_model_are_rejected(
     code, err = fails(capsys, "teach", "bell", *rings, *options)
     assert (code, "has no negatives" in err) == (2, True)
     content = negatives_path(str(model)).read_bytes()
-    damaged = content.replace(
-        network_digest(load_model(str(model))).encode(), b"0" * 64
-    )
+    damaged = content.replace(load_model(str(model)).network_digest.encode(), b"0" * 64)
     negatives_path(str(other)).write_bytes(damaged)
     code, err = fails(capsys, "teach", "bell", *rings, *options)
     assert (code, "was made for another model" in err) == (2, True)

@@ -14,7 +14,6 @@ from monitor.model.negatives import TAUGHT_MODEL
 from monitor.model.taught import (
     TaughtLabel,
     check_network,
-    network_digest,
     read_taught,
     taught_path,
 )
@@ -52,7 +51,7 @@ def test_a_taught_bell_is_found_where_it_rings_and_when(
     starts = range(0, len(street) - spec.window_samples, 2 * spec.sample_rate)
     windows = [street[it : it + spec.window_samples] for it in starts]
     alone = columns_of(model, iter(windows))
-    check_network(taught, model.card.name, network_digest(model), alone.shape[1])
+    check_network(taught, model.card.name, model.network_digest, alone.shape[1])
     assert (taught.scores(alone) < onset).all()
     # In the second half of each window of the traffic before the siren.
     ring = doorbell("bedroom", 2.0, spec.sample_rate, seed=77, seconds=1.8)
