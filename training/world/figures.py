@@ -32,7 +32,7 @@ from training.streams.scenes import SceneClips
 from training.streams.scored import ScoredStream, detect, score_frames
 from training.world.catalogue import Entry
 
-MARGIN, NEXT_MARGIN = 1.0, 1.5
+MARGIN, NEXT_MARGIN = 1.0, 2.0
 """Logits of an onset threshold above the highest score in places, or above that of the
 next one, whichever is lower: one odd place must not silence a label everywhere."""
 
