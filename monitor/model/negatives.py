@@ -130,7 +130,11 @@ def read_negatives(path: Path) -> Negatives:
     known = len(card.sounds) + len(card.places)
     if count == 0 or (np.diff(kinds) < 0).any() or kinds[-1] >= known:
         raise ModelFileError(f"{origin}: kinds are not in order, or have no name")
-    negatives = Negatives(card, steps * scale + lowest, kinds)
+    with np.errstate(over="ignore"):
+        embeddings = steps * scale + lowest
+    if not np.isfinite(embeddings).all():
+        raise ModelFileError(f"{origin}: holds numbers that are not finite")
+    negatives = Negatives(card, embeddings, kinds)
     counts = np.bincount(kinds, minlength=known)
     if counts.min() < 1 or (~negatives.is_place).sum() < _FEWEST_SOUNDS:
         raise ModelFileError(f"{origin}: has too few windows of some sounds or places")

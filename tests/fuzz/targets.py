@@ -22,6 +22,7 @@ from monitor.sinks.store.embeddings import read_embeddings
 from monitor.sinks.store.queries import open_to_read
 from monitor.sinks.store.records import interrupted_records, read_rule_state
 from tests.fuzz.capture_pipe import CapturePipe
+from tests.fuzz.card_files import CardFiles
 from tests.fuzz.flipped_database import FlippedDatabase
 from tests.fuzz.seeds import RICH_CONFIG, WORDS
 from tests.support import ROOT
@@ -255,6 +256,7 @@ class Records:
 
 TARGETS: dict[str, Callable[[Path], Target]] = {
     "model": ModelFile,
+    "taught": CardFiles,
     "config": ConfigFile,
     "records": Records,
     "flips": FlippedDatabase,

@@ -19,7 +19,14 @@ from tests.fuzz.targets import TARGETS
 from tests.support import ROOT
 from tests.support.fuzzing import damaged, run, twisted
 
-EXAMPLES = {"model": 60, "config": 150, "records": 200, "flips": 100, "pipe": 400}
+EXAMPLES = {
+    "model": 60,
+    "taught": 400,
+    "config": 150,
+    "records": 200,
+    "flips": 100,
+    "pipe": 400,
+}
 SEED = 1
 LONG_SECONDS = float(os.environ.get("SOUND_MONITOR_FUZZ_SECONDS", "600"))
 MAX_MIB = 1500

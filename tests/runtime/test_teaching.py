@@ -90,7 +90,8 @@ def test_alarms_are_counted_where_places_have_the_sound() -> None:
         np.concatenate([NEGATIVES.kinds, np.full(6, len(KINDS) * 2 - 1)]),
     )
     taught, report = teach(LESSON, rings(5), there)
-    assert report.place_alarms >= 1
+    # A head that had seen that place would be silent in most of them.
+    assert report.place_alarms == 6
     assert not report.is_supported
     rate = report.alarms_per_hour
     assert taught.card.thresholds.false_alarms_per_hour == rate > 0
@@ -152,15 +153,16 @@ def test_alarms_of_the_last_week_have_source_and_time() -> None:
 
 
 def test_the_label_in_the_last_week_does_not_unteach_it() -> None:
-    ring = [padded(doorbell("kitchen", 2.0, RATE, n)) for n in range(40)]
-    week = kept([*quiet(FEWEST_KEPT + 20), *ring], 0.0).embeddings.astype(np.float64)
+    ring = [padded(doorbell("kitchen", 2.0, RATE, n)) for n in range(60)]
+    silence = kept(quiet(FEWEST_KEPT + 20), 0.0).embeddings.astype(np.float64)
+    rung = kept(ring, 0.0).embeddings.astype(np.float64)
     clips = [each.embeddings for each in rings(5)]
-    alone, there = fit(clips, NEGATIVES), fit(clips, NEGATIVES, week)
-    assert not np.array_equal(alone.head.weights, there.head.weights)
-    detected = [
-        (each.left_out >= each.levels.threshold).sum() for each in (alone, there)
-    ]
-    assert detected[1] >= detected[0] - 1
+    alone = fit(clips, NEGATIVES)
+    without = fit(clips, NEGATIVES, silence)
+    assert not np.array_equal(alone.head.weights, without.head.weights)
+    # The rings are left out of the negatives, to the last one.
+    there = fit(clips, NEGATIVES, np.concatenate([silence, rung]))
+    np.testing.assert_array_equal(there.head.weights, without.head.weights)
 
 
 def test_a_week_without_windows_changes_nothing() -> None:
