@@ -17,6 +17,7 @@ from monitor.model.card import (
     read_card,
 )
 from monitor.model.catalogue import (
+    CatalogueEntry,
     LabelChoice,
     ScoredLabels,
     choose_labels,
@@ -65,8 +66,13 @@ class ChosenModels:
     @property
     def presets(self) -> dict[str, str]:
         """Detection presets of the catalogues, by label that is scored."""
+        return {label: entry.preset for label, entry in self.entries.items()}
+
+    @property
+    def entries(self) -> dict[str, CatalogueEntry]:
+        """Entries of the catalogues, by label that is scored."""
         return {
-            label: card.catalogue[label].preset
+            label: card.catalogue[label]
             for card, scored in zip(self.cards, self.labels.scored, strict=True)
             for label in scored.labels
             if label in card.catalogue

@@ -1,24 +1,13 @@
 """`model --labels` lists, searches and explains the labels that can be chosen."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from monitor.commands.process import print_table
 from monitor.model.card import INCLUDED, read_card
-from monitor.model.trained import save_model
-from tests.support.catalogues import catalogue_card
 from tests.support.commands import fails, lines_of, run
-from tests.support.models import seeded_model
-
-
-@pytest.fixture(scope="session")
-def catalogue_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("models") / "catalogue.safetensors"
-    save_model(path, replace(seeded_model(), card=catalogue_card()))
-    return path
 
 
 def cells(lines: list[str]) -> dict[str, list[str]]:
