@@ -1,6 +1,8 @@
 """--label takes labels and groups, and answers a wrong name with the nearest ones."""
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,10 @@ def config(
         ]
     )
     store.close()
+    with closing(sqlite3.connect(tmp_path / "monitor.db")) as database, database:
+        database.execute(
+            "UPDATE sessions SET labels = json_insert(labels, '$[#]', 'once_scored')"
+        )
     path = tmp_path / "config.yaml"
     path.write_text(f"state_dir: {tmp_path}\nmodel: {{file: {catalogue_file}}}\n")
     return path
@@ -50,7 +56,8 @@ def found(config: Path, capsys: pytest.CaptureFixture[str], *options: str) -> li
         ("of_an_old_model", ["of_an_old_model"]),
         ("siren", ["siren"]),
         ("street_music", []),  # known, and never detected
-        ("drilling", []),  # scored by a session, and a class of the model
+        ("drilling", []),  # a class of the model
+        ("once_scored", []),  # by a session, of a model that is gone
     ],
 )
 def test_a_group_stands_for_itself_and_its_members(

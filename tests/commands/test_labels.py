@@ -73,8 +73,8 @@ def test_a_word_is_searched_in_names_sentences_and_classes(
 def test_a_member_that_is_found_stands_below_its_group(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    lines = lines_of(capsys, "model", "--labels", "growl")
-    assert [line.split()[0] for line in lines[1:3]] == ["dog", "dog_growl"]
+    lines = lines_of(capsys, "model", "--labels", "circular")
+    assert [line.split()[0] for line in lines[1:3]] == ["tools", "power_tool"]
 
 
 def test_a_label_is_explained(
