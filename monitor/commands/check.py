@@ -10,6 +10,7 @@ from monitor.text import counted
 
 if TYPE_CHECKING:
     from monitor.commands.configuration_check import ConfigurationCheck
+    from monitor.model.thresholds import CurvePoint
     from monitor.runtime.loading import ChosenModels
 
 HELP = """Validate the configuration without listening.
@@ -22,8 +23,10 @@ sound at once.  Every problem is listed; the exit code is 2 if there is one.
 If the model was measured in recordings of places, a second table shows what
 to expect with the chosen sensitivity: the share of sounds detected near (12
 to 20 dB above the background) and far (6 to 12 dB), the time until they are
-reported, and the false alarms, with the upper limit of 95 % confidence.
-Nothing is expected of a label whose rule has durations of its own.
+reported, and the false alarms, with the upper limit of 95 % confidence; where
+the model has them, also figures of clips: the share detected, if the
+threshold is that of the model, and the average precision (AP).  Nothing is
+expected of a label whose rule has durations of its own.
 
 Examples:
   sound-monitor check
@@ -92,12 +95,9 @@ def _print_report(result: "ConfigurationCheck") -> None:
             print_line(card_line(description))
         _print_silent(result.models)
         print_line()
-        print_table(
-            ("LABEL", "CAN FIRE", *(title for title, *_ in _LABEL_COLUMNS)),
-            [_label_row(label, facts) for label, facts in result.labels.items()],
-        )
+        _print_labels(result, result.models)
         print_line()
-    if result.expected:
+    if result.expected or any(it["text"] for it in result.labels.values()):
         _print_expected(result)
         print_line()
     if result.endpoints:
@@ -123,40 +123,80 @@ def _print_silent(models: "ChosenModels") -> None:
             print_line(f"labels   {source}: {', '.join(labels)}")
 
 
-def _print_expected(result: "ConfigurationCheck") -> None:
-    from monitor.commands.model import (
-        EXPECTED_COLUMNS,
-        EXPECTED_NOTE,
-        expected_cells,
-        rate_text,
-    )
-
+def _print_labels(result: "ConfigurationCheck", models: "ChosenModels") -> None:
+    """Say of the labels what they are, and by which rules they are detected."""
+    labels = result.labels
+    has_several = len(models.cards) > 1
+    texts = {label: _text(it) for label, it in labels.items() if it["text"]}
+    if texts:
+        print_table(("LABEL", "SOUND"), list(texts.items()), wraps=True)
+        print_line()
+    titles = (title for title, *_ in _LABEL_COLUMNS)
     print_table(
-        ("LABEL", "SENSITIVITY", *EXPECTED_COLUMNS),
+        ("LABEL", *(("MODEL",) if has_several else ()), "CAN FIRE", *titles),
         [
-            (
-                label,
-                "-" if facts["sensitivity"] is None else f"{facts['sensitivity']:g}",
-                *expected_cells(result.expected.get(label)),
-            )
-            for label, facts in result.labels.items()
+            (label, *((it["model"],) if has_several else ()), *_rule_cells(it))
+            for label, it in labels.items()
         ],
     )
-    total, known = result.false_alarms_per_hour, len(result.expected)
-    of_which = "all" if known == len(result.labels) else f"{known} of the"
-    print_line(
-        f"False alarms of {of_which} {len(result.labels)} labels together: "
-        f"{rate_text(total)}."
+
+
+def _text(facts: dict[str, Any]) -> str:
+    members = f" Members: {', '.join(facts['members'])}." if facts["members"] else ""
+    return f"{facts['text']}{members}"
+
+
+def _print_expected(result: "ConfigurationCheck") -> None:
+    from monitor.commands.model import EXPECTED_COLUMNS, EXPECTED_NOTE, rate_text
+
+    labels, expected = result.labels, result.expected
+    has_clips = any(facts["clips"] for facts in labels.values())
+    clips = ("IN CLIPS",) if has_clips else ()
+    print_table(
+        ("LABEL", "SENSITIVITY", *EXPECTED_COLUMNS, *clips),
+        [
+            (label, *_expected_cells(facts, expected.get(label))[: 5 + len(clips)])
+            for label, facts in labels.items()
+        ],
     )
-    print_line(EXPECTED_NOTE)
-    if known < len(result.labels):
-        print_line("Nothing was measured for the others with these rules.")
-    expected = result.expected
-    worst = max(expected, key=lambda label: expected[label].false_alarms_per_hour)
-    if total > 1 and result.labels[worst]["sensitivity"]:
+    total, known = result.false_alarms_per_hour, len(expected)
+    if expected:
+        of_which = "all" if known == len(labels) else f"{known} of the"
+        print_line(
+            f"False alarms of {of_which} {len(labels)} labels together: "
+            f"{rate_text(total)}."
+        )
+        print_line(EXPECTED_NOTE)
+    if known < len(labels):
+        others = "the others" if expected else "these labels"
+        print_line(f"Nothing was measured for {others} with these rules.")
+    worst = max(expected, key=lambda it: expected[it].false_alarms_per_hour, default="")
+    if total > 1 and labels[worst]["sensitivity"]:
         print_line(
             f"hint: a lower sensitivity brings fewer false alarms; most are of {worst}"
         )
+
+
+def _expected_cells(
+    facts: dict[str, Any], point: "CurvePoint | None"
+) -> tuple[str, ...]:
+    """Cells of a label: its sensitivity, its figures in places, those in clips."""
+    from monitor.commands.labels import UNMEASURED
+    from monitor.commands.model import expected_cells
+    from monitor.config.detection import DEFAULT_SENSITIVITY
+
+    sensitivity, clips = facts["sensitivity"], facts["clips"]
+    near, *others = expected_cells(point)
+    if point is None or (point.detected_near is None and point.detected_far is None):
+        near = "-" if clips else UNMEASURED
+    in_clips = "-"
+    if clips:
+        # The share holds for the threshold of the model alone.
+        share = (
+            f"{clips['detected']:.0%}, " if sensitivity == DEFAULT_SENSITIVITY else ""
+        )
+        in_clips = f"{share}AP {clips['average_precision']:.2f}"
+    return ("-" if sensitivity is None else f"{sensitivity:g}", near, *others, in_clips)
 
 
 _LABEL_COLUMNS = (
@@ -172,6 +212,6 @@ _LABEL_COLUMNS = (
 """Title, key, format and unit."""
 
 
-def _label_row(label: str, facts: dict[str, Any]) -> tuple[str, ...]:
+def _rule_cells(facts: dict[str, Any]) -> tuple[str, ...]:
     figures = (f"{facts[key]:{form}}{unit}" for _, key, form, unit in _LABEL_COLUMNS)
-    return (label, "yes" if facts["can_fire"] else "NO", *figures)
+    return ("yes" if facts["can_fire"] else "NO", *figures)

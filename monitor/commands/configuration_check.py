@@ -15,6 +15,7 @@ from monitor.detection.feasibility import Feasibility, examine
 from monitor.detection.rules import LabelRule, require_curves, resolve_rules
 from monitor.errors import ConfigError, SoundMonitorError
 from monitor.extras import require_extra
+from monitor.model.catalogue import CatalogueEntry
 from monitor.model.thresholds import CurvePoint
 from monitor.private_files import restrict_folder
 from monitor.runtime.loading import ChosenModels, choose_models, with_labels
@@ -32,8 +33,8 @@ class ConfigurationCheck:
     """Name, input, description, and a note: whether a microphone is connected now."""
 
     labels: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """By label that is reported, its model, its rule and the sounds that the rule can
-    detect."""
+    """By label that is reported, its model, the model's words and figures for it, its
+    rule, and the sounds that the rule can detect."""
 
     expected: dict[str, CurvePoint] = field(default_factory=dict)
     """Figures to expect, of the labels for whose thresholds the model has some."""
@@ -128,7 +129,7 @@ def _check_model(configuration: Configuration, result: ConfigurationCheck) -> No
             f"the model {card.name!r}, {card.hop_frames_step} frames"
         )
     rules = _resolve_rules(configuration, models, result)
-    names, thresholds_of = models.names, models.thresholds
+    names, thresholds_of, entries = models.names, models.thresholds, models.entries
     reported = models.labels.all_reported
     shown = {label: rules[label] for label in reported if label in rules}
     for found in examine(shown, hop_frames * spec.hop_length, spec):
@@ -136,6 +137,8 @@ def _check_model(configuration: Configuration, result: ConfigurationCheck) -> No
         own = detection.labels.get(label, LabelSettings())
         result.labels[label] = {
             "model": names[label],
+            **_catalogue_facts(entries.get(label)),
+            "members": list(models.labels.groups.get(label, ())),
             **_label_facts(rule, found, spec),
             "sensitivity": (
                 detection.sensitivity_of(label) if own.onset_threshold is None else None
@@ -181,6 +184,14 @@ def _resolve_rules(
         except SoundMonitorError as error:
             result.problems.append(str(error))
     return rules
+
+
+def _catalogue_facts(entry: CatalogueEntry | None) -> dict[str, Any]:
+    figures = None if entry is None else entry.figures
+    return {
+        "text": None if entry is None else entry.text,
+        "clips": None if figures is None else figures.model_dump(),
+    }
 
 
 def _label_facts(
@@ -242,9 +253,16 @@ def _check_services(configuration: Configuration, result: ConfigurationCheck) ->
     from monitor.runtime.services import ServiceContext, build_services
 
     config, models = configuration.config, result.models
-    try:
-        if models is not None:
+    faults: list[str] = []
+    if models is not None:
+        try:
             config = with_labels(config, models.labels)
+        except ConfigError as error:
+            faults = str(error).splitlines()
+            # The rest is checked without the labels, of which one is wrong.
+            clips = config.clips.model_copy(update={"labels": ()})
+            config = config.model_copy(update={"alerts": (), "clips": clips})
+    try:
         build_services(
             ServiceContext(
                 config,
@@ -257,6 +275,7 @@ def _check_services(configuration: Configuration, result: ConfigurationCheck) ->
         )
     except ConfigError as error:
         result.problems += str(error).splitlines()
+    result.problems += faults
 
 
 def _check_alerts(configuration: Configuration, result: ConfigurationCheck) -> None:

@@ -16,6 +16,7 @@ from monitor.commands.arguments import (
     flag,
     option,
 )
+from monitor.commands.label_option import LabelsOption, chosen_labels
 from monitor.commands.process import print_table
 from monitor.errors import UsageError
 from monitor.records import Event, Health, Onset, Timed
@@ -28,7 +29,8 @@ SPOOL_BYTES = 16 * 2**20
 HELP = """List the events in the database, and health problems between them.
 
 Events that overlap the time range are listed; an event that is going on has
-no end yet.  Health problems have their kind in brackets; with --label,
+no end yet.  A group, such as dog, stands for itself and its members, see
+'model --labels'.  Health problems have their kind in brackets; with --label,
 --min-score or --csv they are left out.  --json prints one record a line, in
 the format of the event log; --csv prints a table for spreadsheets, with times
 in UTC.
@@ -37,6 +39,7 @@ Examples:
   sound-monitor events --since 1h
   sound-monitor events --since 2026-11-23 --until 2026-11-24 --label siren
   sound-monitor events --label gun_shot --min-score 0.9 --json
+  sound-monitor events --label dog --since 1d
   sound-monitor events --since 1w --source yard --csv > yard.csv
 """
 
@@ -44,10 +47,7 @@ Examples:
 def events(
     since: SinceOption = None,
     until: UntilOption = None,
-    labels: Annotated[
-        list[str] | None,
-        option("LABEL", "Only this label; may be repeated.", "--label"),
-    ] = None,
+    labels: LabelsOption = None,
     sources: Annotated[
         list[str] | None,
         option("NAME", "Only this source; may be repeated.", "--source"),
@@ -68,10 +68,15 @@ def events(
         raise UsageError("--json and --csv: choose one of them")
     first, last = parse_time_range(since, until)
     chosen = sources or ()
+    configuration = load(config)
     with SpooledTemporaryFile(SPOOL_BYTES, "w+", encoding="utf-8", newline="") as lines:
-        with open_to_read(database_path(load(config))) as reader:
+        with open_to_read(database_path(configuration)) as reader:
             found = reader.events(
-                first, last, labels=labels or (), sources=chosen, min_score=min_score
+                first,
+                last,
+                labels=chosen_labels(labels, configuration.config, reader),
+                sources=chosen,
+                min_score=min_score,
             )
             if not (labels or min_score is not None or as_csv):
                 health = reader.health(first, last, sources=chosen)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 from monitor.commands.arguments import JsonOption, argument, flag, option
 from monitor.errors import UsageError
 from monitor.extras import require_extra
+from monitor.text import counted
 
 if TYPE_CHECKING:
     from monitor.model.card import Description, ModelCard
@@ -15,6 +16,12 @@ _FIGURES = ("precision", "recall", "f1", "clips")
 
 HELP = """Show the labels, thresholds, test report and licence of a model file.
 
+FILE is a model file, or an included model: urban or world.
+
+--labels lists the labels that can be chosen in the configuration: of FILE,
+without it of the included models.  With a WORD it searches names, sentences
+and classes, and explains the label of exactly this name.
+
 The share of sounds detected and the false alarms are those at sensitivity
 0.5; --curves prints them from 0 to 1.  --json prints the complete metadata of
 the file.  --convert adds to a file of an earlier version the graph that ONNX
@@ -22,7 +29,9 @@ Runtime runs; it needs the extra train.
 
 Examples:
   sound-monitor model
-  sound-monitor model --curves
+  sound-monitor model world --curves
+  sound-monitor model --labels
+  sound-monitor model --labels smoke_alarm
   sound-monitor model runs/latest/model.safetensors --json
   sound-monitor model old.safetensors --convert new.safetensors
 """
@@ -31,6 +40,13 @@ Examples:
 def model(
     file: Annotated[
         Path | None, argument("FILE", "Model file; by default the included model.")
+    ] = None,
+    labels: Annotated[
+        str | None,
+        option(
+            "[WORD]",
+            "List the labels that can be chosen, or those that match WORD.",
+        ),
     ] = None,
     as_json: JsonOption = False,
     curves: Annotated[
@@ -44,7 +60,16 @@ def model(
     from monitor.commands.process import print_json, print_line
     from monitor.model.card import read_card
 
-    description = read_card(file)
+    # The name of an included model is no path.
+    name = None if file is None else str(file)
+    if labels is not None:
+        if curves or convert is not None:
+            raise UsageError("--labels cannot be combined with --curves or --convert")
+        from monitor.commands.labels import print_labels
+
+        print_labels(name, labels, as_json=as_json)
+        return 0
+    description = read_card(name)
     if convert is not None:
         require_extra("train", "torch", "--convert")
         if convert.exists():
@@ -53,7 +78,7 @@ def model(
             )
         from monitor.model.trained import convert_model
 
-        convert_model(file, convert)
+        convert_model(name, convert)
         print_line(f"wrote {convert}")
         return 0
     if as_json:
@@ -72,8 +97,8 @@ def _print_card(description: "Description") -> None:
     spec, card = description
     print_line(card_line(description))
     print_line(
-        f"input    {spec.sample_rate} Hz, {spec.channels} channels, {spec.n_mels} mel "
-        f"bands from {spec.f_min:g} to {spec.f_max:g} Hz, windows of "
+        f"input    {spec.sample_rate} Hz, {counted(spec.channels, 'channel')}, "
+        f"{spec.n_mels} mel bands from {spec.f_min:g} to {spec.f_max:g} Hz, windows of "
         f"{spec.seconds(spec.window_samples):.3f} s"
     )
     for number, line in enumerate((card.licence or "not given").splitlines()):
@@ -82,12 +107,16 @@ def _print_card(description: "Description") -> None:
     has_curves = any(found.curve for found in card.thresholds.values())
     measured = EXPECTED_COLUMNS if has_curves else ("FALSE ALARMS/H",)
     print_table(
-        ("LABEL", "ONSET", "OFFSET", *measured, *map(str.upper, _FIGURES)),
-        [_label_row(card, label, has_curves) for label in card.labels],
+        ("LABEL", "ONSET", "OFFSET", *measured, *map(str.upper, _figures_of(card))),
+        [_label_row(card, it, has_curves) for it in card.catalogue or card.labels],
     )
     if has_curves:
         print_line(EXPECTED_NOTE)
-    if card.report:
+    if card.catalogue:
+        print_line(
+            "DETECTED: of clips, at the onset threshold; AP: average precision in them."
+        )
+    elif card.report:
         print_line(
             "Precision, recall and F1 are those of clips classified by their highest "
             "score; fewer reach the thresholds."
@@ -134,12 +163,13 @@ def rate_text(per_hour: float, at_most: float | None = None) -> str:
 
 def _print_curves(card: "ModelCard") -> None:
     from monitor.commands.process import print_table
+    from monitor.model.catalogue import known_labels
 
     print_table(
         ("LABEL", "SENSITIVITY", "ONSET", *EXPECTED_COLUMNS),
         [
             (label, f"{index / 10:.1f}", f"{point.onset:.3f}", *expected_cells(point))
-            for label in card.labels
+            for label in known_labels(card)
             if (found := card.thresholds.get(label))
             for index, point in enumerate(found.curve)
         ],
@@ -154,12 +184,25 @@ def _label_row(card: "ModelCard", label: str, has_curves: bool) -> tuple[str, ..
         expected = expected_cells(found.expected_at(found.onset) if found else None)
     else:
         expected = (_text(found and found.false_alarms_per_hour),)
+    figures = _figures_of(card, label).values()
+    return (label, _text(onset), _text(offset), *expected, *map(_text, figures))
+
+
+def _figures_of(card: "ModelCard", label: str = "") -> dict[str, object]:
+    """Figures of a label in clips, by the title of their column."""
+    if card.catalogue:
+        entry = card.catalogue.get(label)
+        found = entry.figures if entry else None
+        return {
+            "detected": found and f"{found.detected:.0%}",
+            "ap": found and f"{found.average_precision:.2f}",
+            "clips": found and found.clips,
+        }
     measured: object = card.report
     for key in ("per_class", label):
         measured = measured.get(key) if isinstance(measured, dict) else None
     known = measured if isinstance(measured, dict) else {}
-    figures = (known.get(name) for name in _FIGURES)
-    return (label, _text(onset), _text(offset), *expected, *map(_text, figures))
+    return {name: known.get(name) for name in _FIGURES}
 
 
 def _text(value: object) -> str:
@@ -175,7 +218,10 @@ def _text(value: object) -> str:
 def card_line(description: "Description") -> str:
     """Name, network, number of labels and date of a model in one line."""
     card = description.card
+    labels = f"{len(card.labels)} labels"
+    if card.catalogue:
+        labels = f"{len(card.catalogue)} labels of {len(card.labels)} classes"
     return (
-        f"model    {card.name}: network {card.preset}, {len(card.labels)} labels, "
+        f"model    {card.name}: network {card.preset}, {labels}, "
         f"created {card.created[:10] or 'at an unknown time'}"
     )

@@ -6,8 +6,10 @@ import inspect
 import json
 import logging
 import os
+import shutil
 import sys
-from collections.abc import Iterable, Sequence
+import textwrap
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Any
 
 import typer
@@ -19,6 +21,9 @@ from monitor.text import cells, printable
 # The numeric libraries read these when they are imported.  By default they use every
 # core, which at a batch of one can cost a hundred times as much.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+_COLUMNS, _NARROWEST = 120, 24
+"""Width of a pipe, and of the narrowest column whose texts are broken."""
 
 
 def limit_threads(threads: int) -> None:
@@ -109,16 +114,28 @@ def print_error(message: str) -> None:
 
 
 def print_table(
-    header: Sequence[str], rows: Iterable[Sequence[str]], empty: str = ""
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    empty: str = "",
+    *,
+    wraps: bool = False,
 ) -> None:
     """Print aligned columns, or `empty` if there are no rows.
 
     Nothing is cropped, however narrow the terminal is.
+
+    Args:
+        header: Titles of the columns.
+        rows: Their cells.
+        empty: Printed in place of a table without rows.
+        wraps: Break the texts of the last column at the width of the terminal.
     """
     table = [tuple(map(printable, row)) for row in (header, *rows)]
     if empty and len(table) == 1:
         print_line(empty)
         return
+    if wraps:
+        table = list(_wrapped(table))
     widths = [max(map(cells, column)) for column in zip(*table, strict=True)]
     is_bold = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
     for index, row in enumerate(table):
@@ -131,10 +148,30 @@ def print_table(
         sys.stdout.write(f"\x1b[1m{line}\x1b[0m\n" if is_title else f"{line}\n")
 
 
+def _wrapped(table: Sequence[Sequence[str]]) -> Iterator[tuple[str, ...]]:
+    """Continue the last cell of a row in rows of their own."""
+    *others, _ = zip(*table, strict=True)
+    taken = sum(max(map(cells, column)) + 2 for column in others)
+    columns = shutil.get_terminal_size((_COLUMNS, 24)).columns
+    for *first, last in table:
+        lines = textwrap.wrap(last, max(columns - taken, _NARROWEST)) or [""]
+        yield (*first, lines[0])
+        yield from ((*[""] * len(first), line) for line in lines[1:])
+
+
 def _write_text(command: Any, formatter: Any) -> None:
     lines = inspect.cleandoc(command.help).splitlines()
     formatter.write("\n")
     formatter.write("".join(f"  {line}".rstrip() + "\n" for line in lines))
+
+
+def _with_empty_values(words: Sequence[str], names: Container[str]) -> Iterator[str]:
+    """Insert an empty value behind an option that no value follows."""
+    following = [*words, "-"][1:]
+    for word, after in zip(words, following, strict=True):
+        yield word
+        if word in names and after.startswith("-"):
+            yield ""
 
 
 class Command(TyperCommand):
@@ -147,6 +184,17 @@ class Command(TyperCommand):
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the parameters, which take most values without pydantic."""
         return list(map(with_plain_values, super().get_params(ctx)))
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words, of which an option with a `[VALUE]` may be the last."""
+        optional = {
+            name
+            for parameter in self.params
+            if (parameter.metavar or "").startswith("[")
+            if parameter.param_type_name == "option"
+            for name in parameter.opts
+        }
+        return super().parse_args(ctx, list(_with_empty_values(args, optional)))
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return the parts of the usage line: FILE, not {FILE}."""

@@ -14,6 +14,7 @@ from monitor.commands.arguments import (
     parse_day,
 )
 from monitor.commands.events import HEADER, table_row
+from monitor.commands.label_option import LabelsOption, chosen_labels
 from monitor.commands.process import print_json, print_line, print_table
 from monitor.records import Timed
 from monitor.text import duration, level, percent
@@ -27,10 +28,12 @@ _BARS = " ▁▂▃▄▅▆▇█"
 HELP = """Report on a day: which sounds, when, how long and how loud.
 
 The report also shows which share of the day was captured, and how much was
-lost and why.
+lost and why.  With --label it counts only the events of these labels; a
+group, such as dog, stands for itself and its members, see 'model --labels'.
 
 Examples:
   sound-monitor report yesterday
+  sound-monitor report yesterday --label dog
   sound-monitor report 2026-11-23 --json
 """
 
@@ -40,6 +43,7 @@ def report(
         str,
         argument("DAY", "today, yesterday or a date, in local time; today by default."),
     ] = "today",
+    labels: LabelsOption = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> int:
@@ -50,8 +54,10 @@ def report(
 
     now = datetime.now(UTC)
     wanted = parse_day(day, now)
-    with open_to_read(database_path(load(config))) as reader:
-        found = report_day(reader, wanted, now)
+    configuration = load(config)
+    with open_to_read(database_path(configuration)) as reader:
+        chosen = chosen_labels(labels, configuration.config, reader)
+        found = report_day(reader, wanted, now, labels=chosen)
     if as_json:
         print_json(_facts(found))
     else:

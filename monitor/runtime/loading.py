@@ -18,6 +18,7 @@ from monitor.model.card import (
     read_card,
 )
 from monitor.model.catalogue import (
+    CatalogueEntry,
     LabelChoice,
     ScoredLabels,
     choose_labels,
@@ -74,13 +75,18 @@ class ChosenModels:
     def presets(self) -> dict[str, str]:
         """Detection presets of the catalogues, by label that is scored."""
         return {
-            **{
-                label: card.catalogue[label].preset
-                for card, scored in zip(self.cards, self.labels.scored, strict=True)
-                for label in scored.labels
-                if label in card.catalogue
-            },
+            **{label: entry.preset for label, entry in self.entries.items()},
             **{label: it.card.preset for label, it in self.taught.items()},
+        }
+
+    @property
+    def entries(self) -> dict[str, CatalogueEntry]:
+        """Entries of the catalogues, by label that is scored."""
+        return {
+            label: card.catalogue[label]
+            for card, scored in zip(self.cards, self.labels.scored, strict=True)
+            for label in scored.labels
+            if label in card.catalogue
         }
 
     @property

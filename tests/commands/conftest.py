@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from monitor.model.trained import save_model
+from tests.support.catalogues import catalogue_card
 from tests.support.clock import FakeClock
 from tests.support.curves import thresholds_on_curve
 from tests.support.health import trouble
@@ -37,6 +38,14 @@ def curved_model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     card = model.card.model_copy(update={"thresholds": thresholds})
     save_model(path, replace(model, card=card))
+    return path
+
+
+@pytest.fixture(scope="session")
+def catalogue_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with the catalogue of `catalogue_card`."""
+    path = tmp_path_factory.mktemp("models") / "catalogue.safetensors"
+    save_model(path, replace(seeded_model(), card=catalogue_card()))
     return path
 
 

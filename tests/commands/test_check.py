@@ -234,9 +234,9 @@ def test_every_fault_of_a_rule_is_reported_with_its_key(
     )
     result = checked(text, model_file, tmp_path)
     assert result.problems == [
-        "alerts[0].labels: 'sirn' is not a label of the model; did you mean siren?",
         "alerts[0].webhook.bearer: the variable NO_SUCH is not set",
         "alerts[2].command.argv: '/no/such/program' is not an executable program",
+        "alerts[0].labels: 'sirn' is not a label that is reported; did you mean siren?",
     ]
     assert result.endpoints == {
         "a/webhook": "invalid",
@@ -256,7 +256,7 @@ def test_faults_of_services_are_problems_with_their_keys(
     assert len(problems) == 3
     assert problems[0].startswith("mqtt.ca_file: /none.pem cannot be read")
     assert problems[1] == "heartbeat.url_secret: the variable NO_SUCH_PING is not set"
-    assert problems[2].startswith("clips.labels: 'sirn' is not a label of the model")
+    assert problems[2].startswith("clips.labels: 'sirn' is not a label that is repo")
 
 
 def test_the_folder_of_clips_is_shown_but_not_created(
@@ -337,10 +337,11 @@ def test_the_figures_to_expect_are_printed(
     drilling = "labels: {drilling: {onset_threshold: 0.6}}"
     report = printed(f"{{sensitivity: 0, {drilling}}}")
     assert (
-        "siren     0            50%   20%  3.0 s           0.00 an hour (at most"
+        "siren     0            50%         20%  3.0 s           0.00 an hour (at most"
         in report
     )
-    assert "drilling  -            -     -    -               -" in report
+    assert "drilling  -            unmeasured  -    -               -" in report
+    assert "IN CLIPS" not in report
     assert "False alarms of 2 of the 3 labels together: 0.00 an hour." in report
     assert "Nothing was measured for the others with these rules." in report
     assert "hint" not in report

@@ -64,7 +64,9 @@ def test_the_command_builds_no_settings(line: str, code: int, tmp_path: Path) ->
         ("events", ARRAYS),
         ("events --json", ARRAYS),
         ("alerts list", ARRAYS),
+        ("events --label dog", NETWORK),
         ("report", NETWORK),
+        ("report --label dog", NETWORK),
         ("forget --since 1h --yes", NETWORK),
     ],
 )
@@ -75,7 +77,9 @@ def test_the_history_needs_no_network(
     assert loaded(line.split(), libraries, tmp_path, **environ) == "0"
 
 
-@pytest.mark.parametrize("line", ["check", "check --json", "model"])
+@pytest.mark.parametrize(
+    "line", ["check", "check --json", "model", "model --labels dog"]
+)
 def test_a_check_runs_no_network(line: str, model_file: Path, tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(

@@ -81,9 +81,16 @@ def day_bounds(day: date, zone: tzinfo | None = None) -> Interval:
 
 
 def report_day(
-    reader: Reader, day: date, now: datetime, zone: tzinfo | None = None
+    reader: Reader,
+    day: date,
+    now: datetime,
+    zone: tzinfo | None = None,
+    labels: Sequence[str] = (),
 ) -> DayReport:
-    """Gather the facts of a day in `zone`, None: local time, until `now`."""
+    """Gather the facts of a day in `zone`, None: local time, until `now`.
+
+    `labels` are those of the events; none: all.
+    """
     start, end = day_bounds(day, zone)
     end = max(start, min(end, now))
     bounds = (start, end)
@@ -103,10 +110,10 @@ def report_day(
             sources[gap.source].gaps += 1
     events, health = (
         [timed for timed in found if timed.start_utc is not None]
-        for found in (reader.events(*bounds), reader.health(*bounds))
+        for found in (reader.events(*bounds, labels=labels), reader.health(*bounds))
     )
-    labels = _count_labels(events, bounds, zone)
-    return DayReport(day, start, end, dict(sources), labels, events, health)
+    counts = _count_labels(events, bounds, zone)
+    return DayReport(day, start, end, dict(sources), counts, events, health)
 
 
 def duration_of(timed: Timed, bounds: Interval) -> float:

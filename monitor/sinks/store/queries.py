@@ -114,6 +114,17 @@ class Reader:
             query.where("embedding_id = ?", embedding_id)
         return read_rows(query.run(self._connection), read_embedding_row)
 
+    def labels(self) -> list[str]:
+        """Return the labels of all events, and those that any session scored.
+
+        Raises:
+            StoreError: A session is damaged.
+        """
+        found = self._connection.execute("SELECT DISTINCT label FROM events")
+        labels = {str(label) for (label,) in found}
+        labels.update(*(session.labels for session in self.sessions().values()))
+        return sorted(labels)
+
     def sessions(self) -> dict[str, Session]:
         """Return the runs of the monitor, by the name that is in the rows of scores.
 

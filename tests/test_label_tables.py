@@ -1,0 +1,46 @@
+"""The pages show the figures of the included model world as its file has them."""
+
+import importlib.util
+from types import ModuleType
+
+import pytest
+
+from monitor.model.card import read_card
+from tests.support import ROOT
+
+
+def load() -> ModuleType:
+    """The script that writes the figures."""
+    path = ROOT / "docs" / "label_tables.py"
+    spec = importlib.util.spec_from_file_location("label_tables", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+TABLES = load()
+
+
+@pytest.mark.parametrize("page", TABLES.PAGES, ids=lambda page: page.name)
+def test_the_figures_of_a_page_are_those_of_the_model_file(page: object) -> None:
+    """If they are not, run `python docs/label_tables.py`."""
+    text = page.read_text()  # type: ignore[attr-defined]
+    assert "<!-- summary: begin -->\nThe catalogue has" in text
+    assert TABLES.with_blocks(text, TABLES.blocks()) == text
+
+
+def test_another_figure_is_another_page() -> None:
+    text = TABLES.PAGES[0].read_text()
+    assert text != TABLES.with_blocks(text, {"summary": "No labels.\n"})
+    assert text != TABLES.with_blocks(text, {"catalogue": "No labels.\n"})
+
+
+def test_the_table_has_every_label_of_the_catalogue() -> None:
+    text = TABLES.PAGES[0].read_text()
+    for label, entry in read_card("world").card.catalogue.items():
+        name = f"{entry.group} / **{label}**" if entry.group else f"**{label}**"
+        (row,) = [line for line in text.splitlines() if line.startswith(f"| {name} |")]
+        assert entry.text in row
+        assert ("unmeasured" in row) == (entry.figures is None)
