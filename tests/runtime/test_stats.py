@@ -57,9 +57,7 @@ class Bench:
 
     @property
     def statistics(self) -> Statistics:
-        return self.meter.statistics(
-            [self.source_meter], [MemorySink()], self.models
-        )
+        return self.meter.statistics([self.source_meter], [MemorySink()], self.models)
 
     @property
     def source(self) -> SourceStatistics:
