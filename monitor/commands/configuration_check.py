@@ -245,6 +245,9 @@ def _check_services(configuration: Configuration, result: ConfigurationCheck) ->
     try:
         if models is not None:
             config = with_labels(config, models.labels)
+    except ConfigError as error:
+        result.problems += str(error).splitlines()
+    try:
         build_services(
             ServiceContext(
                 config,
