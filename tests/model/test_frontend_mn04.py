@@ -55,12 +55,6 @@ def test_the_bank_is_that_of_kaldi() -> None:
     assert np.abs(bank[:, :-1] - expected.numpy()).max() < 5e-5  # single precision
 
 
-def test_the_bank_of_kaldi_leaves_out_the_last_bin_wherever_the_bands_end() -> None:
-    bank = mel_bank(SPEC.model_copy(update={"f_max": 16_000.0}))
-    assert (bank[:, -1] == 0).all()
-    assert bank[-1, -2] > 0
-
-
 def test_the_window_is_symmetric_and_in_the_middle() -> None:
     window = hann_of(SPEC)
     assert window.shape == (1024,)
