@@ -15,7 +15,6 @@ from monitor.commands.arguments import (
     argument,
     option,
 )
-from monitor.config.audio import SourceSettings
 from monitor.errors import SoundMonitorError, UsageError
 from monitor.extras import require_extra
 from monitor.records import Event, Gap, Health, ScoreFrame, Timed
@@ -54,6 +53,7 @@ def analyze(
     """Print the events of each recording; go on with the next if one is broken."""
     from monitor.commands.configuration import load, with_options
     from monitor.commands.process import limit_threads, log_to_stderr, print_error
+    from monitor.config.audio import SourceSettings
 
     _check_plot(plot, files)
     configuration = load(config)
@@ -68,8 +68,9 @@ def analyze(
     from monitor.runtime.offline import analyze_file
 
     # Recordings are of no source of the configuration.
+    recording = SourceSettings(name="recording", input="file:of that name")
     chosen = choose_models(
-        settings.model_copy(update={"sources": _RECORDING}), configuration.state_dir
+        settings.model_copy(update={"sources": (recording,)}), configuration.state_dir
     )
     models = load_models(settings.model, chosen)
     exit_code = 0
@@ -101,9 +102,6 @@ def analyze(
         if plot is not None:
             _draw(file, analysis.records, models, plot)
     return exit_code
-
-
-_RECORDING = (SourceSettings(name="recording", input="file:of that name"),)
 
 
 def _check_plot(plot: Path | None, files: Sequence[Path]) -> None:

@@ -253,15 +253,11 @@ def _check_services(configuration: Configuration, result: ConfigurationCheck) ->
     from monitor.runtime.services import ServiceContext, build_services
 
     config, models = configuration.config, result.models
-    faults: list[str] = []
-    if models is not None:
-        try:
+    try:
+        if models is not None:
             config = with_labels(config, models.labels)
-        except ConfigError as error:
-            faults = str(error).splitlines()
-            # The rest is checked without the labels, of which one is wrong.
-            clips = config.clips.model_copy(update={"labels": ()})
-            config = config.model_copy(update={"alerts": (), "clips": clips})
+    except ConfigError as error:
+        result.problems += str(error).splitlines()
     try:
         build_services(
             ServiceContext(
@@ -275,7 +271,6 @@ def _check_services(configuration: Configuration, result: ConfigurationCheck) ->
         )
     except ConfigError as error:
         result.problems += str(error).splitlines()
-    result.problems += faults
 
 
 def _check_alerts(configuration: Configuration, result: ConfigurationCheck) -> None:

@@ -152,13 +152,12 @@ def plan_app(
         SoundMonitorError: A part is impossible.
     """
     clock, spec, labels = environment.clock, models.models.spec, models.chosen.labels
-    pipeline = build_pipeline(
-        config, models.models, models.session.session, models.chosen
-    )
+    session = models.session.session
+    pipeline = build_pipeline(config, models.models, session, models.chosen)
     factory = SourceFactory(
         config,
         spec,
-        models.session.session,
+        session,
         clock,
         environment.speed,
         environment.wakeup,

@@ -9,9 +9,10 @@ from monitor.audio.ring import Samples
 from monitor.model.engines import Array, WindowHistory
 from monitor.model.frontend import IncrementalLogMel, LogMel
 
-_DELAY_SECONDS = 0.04
-"""The newest sound that a window leaves out: the resampler's filter delays it by up to
-0.03 s, depending on the sizes of the blocks, on which no window may depend."""
+_DELAY_SAMPLES = 1_600
+"""The newest sound that a window leaves out, in samples of the model: the resampler's
+filter delays it by up to 1,433 of them between any two usual rates, depending on the
+sizes of the blocks, on which no window may depend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +41,9 @@ class ResampledWindows:
 
     def __init__(self, log_mel: LogMel, rate: int, step_frames: int) -> None:
         """Prepare for a stream of `rate` samples a second."""
-        spec = log_mel.spec
         self._log_mel = log_mel
         self._rate = rate
         self._step = step_frames
-        self._delay = spec.samples(_DELAY_SECONDS)
         self.begin_at(0, 1)
 
     @property
@@ -78,7 +77,7 @@ class ResampledWindows:
         earlier calls.
         """
         spec = self._log_mel.spec
-        end = int((stop - self._start) / self.ratio) - self._delay
+        end = int((stop - self._start) / self.ratio) - _DELAY_SAMPLES
         first = (
             (end - spec.window_samples) // spec.hop_length // self._step * self._step
         )

@@ -68,7 +68,7 @@ def steps_of(path: Path | None) -> dict[str, Callable[[], object]]:
     hop = HOP_FRAMES * spec.hop_length
     samples = noise(hop / spec.sample_rate, rms=0.05)
     window = seeded_windows(1, channels=1)
-    _, activity = engine.run(window)
+    activity = engine.run(window).activity
     rules = rules_of(Config(), classifier)
     detector = Detector("street", classifier.labels, rules, -70.0, "model", "session")
     starts = iter(range(0, 10**9, hop))

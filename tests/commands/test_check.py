@@ -254,9 +254,11 @@ def test_faults_of_services_are_problems_with_their_keys(
     )
     problems = checked(text, model_file, tmp_path).problems
     assert len(problems) == 3
-    assert problems[0].startswith("mqtt.ca_file: /none.pem cannot be read")
-    assert problems[1] == "heartbeat.url_secret: the variable NO_SUCH_PING is not set"
-    assert problems[2].startswith("clips.labels: 'sirn' is not a label that is repo")
+    assert problems[0] == (
+        "clips.labels: 'sirn' is not a label that is reported; did you mean siren?"
+    )
+    assert problems[1].startswith("mqtt.ca_file: /none.pem cannot be read")
+    assert problems[2] == "heartbeat.url_secret: the variable NO_SUCH_PING is not set"
 
 
 def test_the_folder_of_clips_is_shown_but_not_created(

@@ -14,7 +14,7 @@ from monitor.model.engines import WindowHistory, WindowPlace
 from monitor.model.graph_layout import layout_of
 from monitor.model.model_file import write_model
 from tests.support.model_files import open_model
-from tests.support.models import WITH_BACKGROUND, stored_model
+from tests.support.models import WITH_BACKGROUND, seeded_windows, stored_model
 
 
 def test_a_graph_reads_no_other_file(
@@ -209,7 +209,8 @@ def _comparing(
 
 
 def _without_embedding(model: onnx.ModelProto) -> None:
-    del model.graph.output[2]
+    names = [each.name for each in model.graph.output]
+    del model.graph.output[names.index("embedding")]
 
 
 def _background_of_a_batch(model: onnx.ModelProto) -> None:
@@ -240,6 +241,38 @@ def test_a_background_is_that_of_the_card(
 ) -> None:
     path = _comparing(tmp_path / "model.safetensors", features, change)
     with pytest.raises(ModelFileError, match=rule):
+        open_model(path)
+
+
+def _without_columns(model: onnx.ModelProto) -> None:
+    names = [each.name for each in model.graph.output]
+    del model.graph.output[names.index("columns")]
+
+
+def test_a_graph_of_an_earlier_version_gives_scores_without_columns(
+    tmp_path: Path,
+) -> None:
+    stored = stored_model()
+    earlier = open_model(_with_graph(tmp_path / "model.safetensors", _without_columns))
+    windows = seeded_windows(2)
+    found = earlier.classify(windows)
+    expected = Classifier(stored, "cpu").classify(windows)
+    assert found.columns is None
+    assert expected.columns is not None
+    assert np.array_equal(found.scores, expected.scores)
+    assert np.array_equal(found.activity, expected.activity)
+
+
+def _scores_as_columns(model: onnx.ModelProto) -> None:
+    _without_columns(model)
+    model.graph.node.append(onnx.helper.make_node("Identity", ["scores"], ["columns"]))
+    shape = onnx.helper.make_tensor_value_info("columns", 1, [1, 3])
+    model.graph.output.append(shape)
+
+
+def test_columns_are_those_of_the_card(tmp_path: Path) -> None:
+    path = _with_graph(tmp_path / "model.safetensors", _scores_as_columns)
+    with pytest.raises(ModelFileError, match=r"its graph .*(columns|Identity)"):
         open_model(path)
 
 

@@ -37,7 +37,8 @@ def test_a_loaded_model_is_the_saved_one(preset: str, tmp_path: Path):
     model = seeded_model(preset)
     save_model(tmp_path / "m", model)
     loaded = load_model(tmp_path / "m")
-    windows = torch.from_numpy(seeded_windows(2))
+    channels = model.spec.channels
+    windows = torch.from_numpy(seeded_windows(2, channels, spec=model.spec))
     with torch.no_grad():
         expected, result = model.network(windows), loaded.network(windows)
     assert torch.equal(result.logits, expected.logits)

@@ -13,16 +13,17 @@ from monitor.model.networks import (
 )
 from monitor.model.networks.article import article
 from monitor.model.networks.base import Network, Normalise, average
+from monitor.model.networks.mn04 import mn04
 from monitor.model.networks.mobile import mobile
 from monitor.spec import ModelSpec
-from tests.support.models import WITH_BACKGROUND
+from tests.support.models import HOP_STRIDES, SPECS, WITH_BACKGROUND
 
 SPEC = ModelSpec()
 
 
-def windows(batch: int, seed: int = 0) -> Tensor:
+def windows(batch: int, seed: int = 0, spec: ModelSpec = SPEC) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    shape = (batch, SPEC.channels, SPEC.n_mels, SPEC.window_frames)
+    shape = (batch, spec.channels, spec.n_mels, spec.window_frames)
     return torch.randn(shape, generator=generator) * 15 - 50
 
 
@@ -62,6 +63,25 @@ def test_mobile_has_the_shapes_and_the_cost_of_its_docstring():
     assert output.activity.shape == (16, 10, 22)
     cost = count_parameters_and_macs(network, SPEC)
     assert cost == (490_662, 48_451_776)
+
+
+def test_mn04_has_the_shapes_and_the_cost_of_its_docstring():
+    spec = SPECS["mn04"]
+    network = mn04(spec, 527).eval()
+    batch = windows(16, spec=spec)
+    assert batch.shape == (16, 1, 128, 384)
+    with torch.no_grad():
+        assert network.blocks(network.normalise(batch)).shape == (16, 384, 4, 12)
+        assert network.embed(network.columns(batch)).shape == (16, 384)
+        output = network(batch)
+    assert output.logits.shape == (16, 527)
+    assert output.activity.shape == (16, 527, 12)
+    assert count_parameters_and_macs(network, spec).parameters == 978_679
+
+
+def test_mn04_takes_the_bands_of_its_teacher_only():
+    with pytest.raises(UsageError, match=r"n_mels: .* takes 128 bands, not 64"):
+        mn04(SPEC, 10)
 
 
 def test_with_a_background_mobile_has_a_larger_head_and_no_peak():
@@ -111,17 +131,18 @@ def test_mobile_takes_no_more_bands_than_its_trunk_knows():
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_columns_stand_for_total_stride_frames_which_divides_the_hop(preset: str):
-    network = build_network(preset, SPEC, 3).eval()
-    columns = network(windows(1)).activity.shape[-1]
-    assert columns == -(-SPEC.window_frames // network.total_stride)
-    assert 48 % network.total_stride == 0
+def test_columns_stand_for_total_stride_frames_and_hops_are_allowed(preset: str):
+    spec = SPECS[preset]
+    network = build_network(preset, spec, 3).eval()
+    columns = network(windows(1, spec=spec)).activity.shape[-1]
+    assert columns == -(-spec.window_frames // network.total_stride)
+    assert 48 % HOP_STRIDES.get(preset, network.total_stride) == 0
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_column_k_is_centred_on_frame_k_times_the_total_stride(preset: str):
     """No convolution moves it: each is padded by half of its kernel."""
-    network = build_network(preset, SPEC, 3)
+    network = build_network(preset, SPECS[preset], 3)
     total_stride = 1
     for layer in network.blocks.modules():
         if isinstance(layer, nn.Conv2d):
@@ -134,8 +155,9 @@ def test_column_k_is_centred_on_frame_k_times_the_total_stride(preset: str):
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("level_db", [-100.0, 100.0, 700.0])
 def test_absurd_levels_still_give_numbers(preset: str, level_db: float):
-    network = build_network(preset, SPEC, 3).eval()
-    output = network(torch.full((1, 2, 64, 344), level_db))
+    spec = SPECS[preset]
+    network = build_network(preset, spec, 3).eval()
+    output = network(torch.full_like(windows(1, spec=spec), level_db))
     assert output.logits.isfinite().all()
     assert output.activity.isfinite().all()
 

@@ -18,6 +18,7 @@ from monitor.model.classifier import Classification, Classifier
 from monitor.model.engines import WindowPlace
 from monitor.model.frontend import Array
 from monitor.model.model_file import Model, load_model
+from monitor.model.models import as_models
 from monitor.model.trained import to_stored
 from monitor.runtime.canary_trial import (
     CanaryError,
@@ -344,8 +345,10 @@ def test_there_is_no_canary_if_it_is_off_or_no_source_is_live(
 ) -> None:
     def built(text: str) -> list[str]:
         config = parse_config(text, "config.yaml")
+        models = as_models(intact)
+        labels = {source.name: models.labels for source in config.sources}
         context = ServiceContext(
-            config, intact.labels, RATE, FakeClock(), tmp_path, {}, classifier=intact
+            config, labels, RATE, FakeClock(), tmp_path, {}, models=models
         )
         return [type(service).__name__ for service in build_services(context)]
 

@@ -151,7 +151,8 @@ def test_a_reload_keeps_unchanged_captures_and_replaces_everything_behind(
     assert app.sinks.store is not sinks.store
     assert app.sinks.files is not sinks.files
     assert app.plan.alerting is not plan.alerting
-    assert app.plan.model is plan.model
+    assert app.plan.models.models is plan.models.models
+    assert app.plan.models.session is plan.models.session
     assert running.manager.states == ["reloading", "ready"]
 
 
@@ -164,7 +165,7 @@ def test_a_source_that_comes_back_in_a_session_counts_on(running: Running) -> No
     )
     both = [*running.settings["sources"], yard]
     assert running.reload(sources=both) == "sources added: street"
-    window = running.app.plan.model.classifier.spec.window_samples
+    window = running.app.plan.models.models.spec.window_samples
     again = running.app.sources["street"].input.timeline
     assert again.start == timeline.stop + window
 

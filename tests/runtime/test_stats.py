@@ -9,6 +9,7 @@ import pytest
 
 from monitor.audio.timeline import Timeline
 from monitor.model.classifier import Classifier
+from monitor.model.models import as_models
 from monitor.records import Gap, GapReason, Health
 from monitor.runtime.stats import DAY_SECONDS, SourceMeter, WorkerMeter
 from monitor.sinks.sink import MemorySink
@@ -30,6 +31,7 @@ class Bench:
     def __init__(self, classifier: Classifier) -> None:
         self.clock = FakeClock()
         self.classifier = classifier
+        self.models = as_models(classifier)
         self.meter = WorkerMeter(self.clock)
         self.timeline = Timeline("street", SAMPLE_RATE, 30.0)
         self.source_meter = SourceMeter(self.timeline)
@@ -55,9 +57,7 @@ class Bench:
 
     @property
     def statistics(self) -> Statistics:
-        return self.meter.statistics(
-            [self.source_meter], [MemorySink()], self.classifier
-        )
+        return self.meter.statistics([self.source_meter], [MemorySink()], self.models)
 
     @property
     def source(self) -> SourceStatistics:
@@ -230,7 +230,7 @@ def test_what_waits_in_the_sinks_is_reported(bench: Bench) -> None:
         def queues(self) -> dict[str, int]:
             return {"letters": 3}
 
-    reported = bench.meter.statistics([], [MemorySink(), Busy()], bench.classifier)
+    reported = bench.meter.statistics([], [MemorySink(), Busy()], bench.models)
     assert reported.queues == (("letters", 3),)
 
 

@@ -9,9 +9,16 @@ from monitor.model.card import ModelCard
 from monitor.model.frontend import Array
 from monitor.model.model_file import Model
 from monitor.model.networks import Network, build_network
+from monitor.model.networks.mn04 import SPEC as MN04_SPEC
 from monitor.model.thresholds import Thresholds
 from monitor.model.trained import TrainedModel, to_stored
 from monitor.spec import BackgroundSpec, ModelSpec
+
+SPECS = {"article": ModelSpec(), "mn04": MN04_SPEC, "mobile": ModelSpec()}
+"""A front end for each preset."""
+
+HOP_STRIDES = {"mn04": 8}
+"""Hops of networks that need not be multiples of the total stride."""
 
 LIVELY_SEED = 26
 """With it, the labels of the network are quiet in faint noise, and loud in loud."""
@@ -23,13 +30,14 @@ def seeded_model(
     preset: str = "article", spec: ModelSpec | None = None, seed: int = 0
 ) -> TrainedModel:
     """An untrained model whose statistics and scores are nevertheless lively."""
-    spec = spec or ModelSpec()
+    spec = spec or SPECS[preset]
     card = ModelCard(
         name="seeded",
         preset=preset,
         labels=("siren", "drilling", "gun_shot"),
         thresholds={"siren": Thresholds(onset=0.7, offset=0.5)},
         temperatures={"siren": 2.0, "drilling": 0.5},
+        hop_stride=HOP_STRIDES.get(preset),
         licence="none",
         created="2026-01-01T00:00:00Z",
     )
@@ -72,15 +80,21 @@ def stored_model(
     return to_stored(seeded_model(preset, spec, seed))
 
 
-def seeded_windows(batch: int, channels: int = 2, seed: int = 0) -> Array:
-    """Log-mel windows (batch, channels, 64, 344) of noise, dB."""
-    shape = (batch, channels, 64, 344)
+def seeded_windows(
+    batch: int, channels: int = 2, seed: int = 0, spec: ModelSpec | None = None
+) -> Array:
+    """Log-mel windows of noise, dB; (batch, channels, 64, 344) without a spec."""
+    spec = spec or ModelSpec()
+    shape = (batch, channels, spec.n_mels, spec.window_frames)
     windows = np.random.default_rng(seed).normal(-40, 15, shape)
     return windows.astype(np.float32)
 
 
-def overlapping_windows(first_frames: Sequence[int], channels: int) -> Array:
+def overlapping_windows(
+    first_frames: Sequence[int], channels: int, spec: ModelSpec | None = None
+) -> Array:
     """Log-mel windows of one noise that gets louder and softer."""
-    frames = np.concatenate(seeded_windows(7, channels), axis=-1)
+    count = (spec or ModelSpec()).window_frames
+    frames = np.concatenate(seeded_windows(7, channels, spec=spec), axis=-1)
     frames += 25 * np.sin(np.arange(frames.shape[-1], dtype=np.float32) / 200)
-    return np.stack([frames[..., at : at + 344] for at in first_frames])
+    return np.stack([frames[..., at : at + count] for at in first_frames])

@@ -273,7 +273,7 @@ class Simulation:
         self.card = card
         self.clock = card.clock
         self.turns = WorkerTurns()
-        rate = pipeline.classifier.spec.sample_rate
+        rate = pipeline.models.spec.sample_rate
         self.timeline = Timeline("street", rate, ring_seconds)
         self.timeline.wakeup = self.turns
         settings = SourceSettings(name="street")

@@ -209,7 +209,7 @@ def evaluate_on_scenes(
         classifier.spec.sample_rate,
         settings,
     )
-    detection = detection_for(classifier.total_stride)
+    detection = detection_for(classifier.hop_frames_step)
     results = []
     for number, scene in enumerate(maker.scenes(), start=1):
         seconds, found = detect_events(iter([scene.samples]), classifier, detection)

@@ -47,7 +47,7 @@ SPEC = ModelSpec(
 
 
 def mn04(spec: ModelSpec, labels: int) -> Network:
-    """Build the network: 983 k parameters for 527 labels.
+    """Build the network: 979 k parameters for 527 labels.
 
     For a batch of 16: (16, 1, 128, 384), (16, 384, 4, 12), (16, 384), (16, labels).
     Batch normalisation is folded into its weights.

@@ -43,8 +43,7 @@ def states(
     section = {"host": "localhost", "port": port, "every_seconds": 10, **settings}
     return MqttStates(
         MqttSettings.model_validate(section, strict=False),
-        sources,
-        labels,
+        dict.fromkeys(sources, labels),
         model="urban",
         sample_rate=44_100,
         state_dir=folder / "state",
