@@ -1,11 +1,15 @@
 """The pages show the figures of the included model world as its file has them."""
 
 import importlib.util
+import re
 from types import ModuleType
 
 import pytest
 
 from monitor.model.card import read_card
+from monitor.model.catalogue import ClipFigures
+from monitor.model.label_search import offered_labels
+from monitor.model.thresholds import CurvePoint
 from tests.support import ROOT
 
 
@@ -44,3 +48,11 @@ def test_the_table_has_every_label_of_the_catalogue() -> None:
         (row,) = [line for line in text.splitlines() if line.startswith(f"| {name} |")]
         assert entry.text in row
         assert ("unmeasured" in row) == (entry.figures is None)
+
+
+def test_every_key_of_a_label_is_documented() -> None:
+    (label, *_) = offered_labels({"world": read_card("world").card})
+    rows = [it for it in TABLES.PAGES[0].read_text().splitlines() if it[:3] == "| `"]
+    documented = {key for row in rows for key in re.findall(r"`(\w+)`", row)}
+    keys = {*label.facts(), *CurvePoint.model_fields, *ClipFigures.model_fields}
+    assert keys <= documented

@@ -44,7 +44,8 @@ ConfigOption = Annotated[
     ),
 ]
 ModelOption = Annotated[
-    Path | None, option("FILE", "Model file, instead of the included model.")
+    Path | None,
+    option("FILE", "Model file, urban or world, instead of the default."),
 ]
 _compute_device = option(
     None, "Processor of the network; auto uses a GPU if there is one."

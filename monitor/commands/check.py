@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from monitor.commands.arguments import ConfigOption, JsonOption, ModelOption
-from monitor.commands.process import print_json, print_line, print_table
+from monitor.commands.process import print_json, print_line, print_lines, print_table
 from monitor.errors import ConfigError
 from monitor.text import counted
 
@@ -147,7 +147,7 @@ def _text(facts: dict[str, Any]) -> str:
 
 
 def _print_expected(result: "ConfigurationCheck") -> None:
-    from monitor.commands.model import EXPECTED_COLUMNS, EXPECTED_NOTE, rate_text
+    from monitor.commands.model import EXPECTED_COLUMNS, EXPECTED_NOTES, rate_text
 
     labels, expected = result.labels, result.expected
     has_clips = any(facts["clips"] for facts in labels.values())
@@ -166,7 +166,7 @@ def _print_expected(result: "ConfigurationCheck") -> None:
             f"False alarms of {of_which} {len(labels)} labels together: "
             f"{rate_text(total)}."
         )
-        print_line(EXPECTED_NOTE)
+        print_lines(EXPECTED_NOTES)
     if known < len(labels):
         others = "the others" if expected else "these labels"
         print_line(f"Nothing was measured for {others} with these rules.")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from monitor.commands.process import print_json, print_line, print_table
+from monitor.commands.process import print_json, print_line, print_lines, print_table
 from monitor.errors import UsageError
 
 if TYPE_CHECKING:
@@ -49,8 +49,7 @@ def print_labels(file: str | None, word: str, *, as_json: bool) -> None:
 
 def _print_all(labels: Sequence["OfferedLabel"]) -> None:
     _print_list([each for each in labels if each.is_listed])
-    for line in _NOTES:
-        print_line(line)
+    print_lines(_NOTES)
     for model in dict.fromkeys(each.model for each in labels):
         further = [x for x in labels if x.model == model and not x.is_listed]
         if further:
@@ -175,7 +174,7 @@ def _clips_text(label: "OfferedLabel") -> str:
 
 
 def _print_curve(label: "OfferedLabel") -> None:
-    from monitor.commands.model import EXPECTED_COLUMNS, EXPECTED_NOTE, expected_cells
+    from monitor.commands.model import EXPECTED_COLUMNS, EXPECTED_NOTES, expected_cells
 
     if label.thresholds is None or not label.thresholds.curve:
         return
@@ -187,7 +186,7 @@ def _print_curve(label: "OfferedLabel") -> None:
             for index, point in enumerate(label.thresholds.curve)
         ],
     )
-    print_line(EXPECTED_NOTE)
+    print_lines(EXPECTED_NOTES)
 
 
 def _print_how_to_choose(label: "OfferedLabel") -> None:

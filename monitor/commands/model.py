@@ -39,7 +39,7 @@ Examples:
 
 def model(
     file: Annotated[
-        Path | None, argument("FILE", "Model file; by default the included model.")
+        Path | None, argument("FILE", "Model file, urban or world; urban by default.")
     ] = None,
     labels: Annotated[
         str | None,
@@ -60,16 +60,19 @@ def model(
     from monitor.commands.process import print_json, print_line
     from monitor.model.card import read_card
 
-    # The name of an included model is no path.
-    name = None if file is None else str(file)
     if labels is not None:
         if curves or convert is not None:
             raise UsageError("--labels cannot be combined with --curves or --convert")
+        if file is None and labels.endswith(".safetensors"):
+            raise UsageError(
+                f"--labels: {labels} is a model file; write it first: "
+                f"sound-monitor model {labels} --labels"
+            )
         from monitor.commands.labels import print_labels
 
-        print_labels(name, labels, as_json=as_json)
+        print_labels(None if file is None else str(file), labels, as_json=as_json)
         return 0
-    description = read_card(name)
+    description = read_card(file)
     if convert is not None:
         require_extra("train", "torch", "--convert")
         if convert.exists():
@@ -78,7 +81,7 @@ def model(
             )
         from monitor.model.trained import convert_model
 
-        convert_model(name, convert)
+        convert_model(file, convert)
         print_line(f"wrote {convert}")
         return 0
     if as_json:
@@ -92,7 +95,7 @@ def model(
 
 
 def _print_card(description: "Description") -> None:
-    from monitor.commands.process import print_line, print_table
+    from monitor.commands.process import print_line, print_lines, print_table
 
     spec, card = description
     print_line(card_line(description))
@@ -111,7 +114,7 @@ def _print_card(description: "Description") -> None:
         [_label_row(card, it, has_curves) for it in card.catalogue or card.labels],
     )
     if has_curves:
-        print_line(EXPECTED_NOTE)
+        print_lines(EXPECTED_NOTES)
     if card.catalogue:
         print_line(
             "DETECTED: of clips, at the onset threshold; AP: average precision in them."
@@ -129,9 +132,9 @@ def _print_card(description: "Description") -> None:
 
 
 EXPECTED_COLUMNS = ("NEAR", "FAR", "REPORTED AFTER", "FALSE ALARMS")
-EXPECTED_NOTE = (
-    "NEAR: detected of the sounds 12 to 20 dB above the background; FAR: 6 to 12 dB.  "
-    "False alarms in recordings of places, each event counted."
+EXPECTED_NOTES = (
+    "NEAR: detected of the sounds 12 to 20 dB above the background; FAR: 6 to 12 dB.",
+    "False alarms in recordings of places, each event counted.",
 )
 
 

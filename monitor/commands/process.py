@@ -107,6 +107,12 @@ def print_line(text: str = "") -> None:
     sys.stdout.write(printable(text) + "\n")
 
 
+def print_lines(texts: Iterable[str]) -> None:
+    """Print each text on a line of its own."""
+    for text in texts:
+        print_line(text)
+
+
 def print_error(message: str) -> None:
     """Print an error on stderr, one sentence for each line of `message`."""
     for sentence in message.splitlines():

@@ -7,7 +7,7 @@ come from anybody: the sizes of file and header are bounded before anything is p
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar
 
@@ -228,12 +228,12 @@ def open_model_file(path: ModelPath) -> Iterator[OpenModelFile]:
 @contextmanager
 def _readable(path: ModelPath) -> Iterator[tuple[Path, str]]:
     """Locate a model file of acceptable size; yield its path and name in errors."""
-    name = INCLUDED[0] if path is None else str(path)
+    name = INCLUDED[0] if path is None else fspath(path)
     if name in INCLUDED:
         found = Path(__file__).parent / "weights" / f"{name}.safetensors"
         origin = f"the included model {name}"
     else:
-        found, origin = Path(name), str(name)
+        found, origin = Path(name), name
     try:
         if not found.exists():
             raise ModelFileError(f"{origin}: there is no such model file")

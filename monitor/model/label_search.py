@@ -135,7 +135,8 @@ def search(word: str, labels: Sequence[OfferedLabel]) -> list[OfferedLabel]:
 
     If there is none, those in which it stands anywhere.
     """
-    wanted = _plain(word)
+    if not (wanted := _plain(word)):
+        return []
     at_start = [each for each in labels if f" {wanted}" in f" {_words_of(each)}"]
     return at_start or [each for each in labels if wanted in _words_of(each)]
 

@@ -126,6 +126,14 @@ def test_a_word_without_a_match_is_answered_with_the_nearest_names(
     )
 
 
+def test_a_file_in_place_of_a_word_is_answered_with_the_right_order(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code, message = fails(capsys, "model", "--labels", "mine.safetensors")
+    assert code == 2
+    assert "sound-monitor model mine.safetensors --labels" in message
+
+
 def test_json_has_every_label_with_its_figures(
     catalogue_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

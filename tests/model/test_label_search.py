@@ -1,5 +1,7 @@
 """The labels that models offer are in order, and are found by what users type."""
 
+from pathlib import Path
+
 import pytest
 
 from monitor.model.card import read_card
@@ -51,6 +53,7 @@ def test_a_rate_of_false_alarms_alone_says_nothing_about_detection(
         ("larm", ["alarm"]),  # begins no word, but is in one
         ("ill", ["drilling"]),
         ("thunder", []),
+        ("!", []),
     ],
 )
 def test_a_word_is_found(
@@ -71,3 +74,7 @@ def test_a_name_is_that_of_each_model() -> None:
         ("urban", "dog_bark"),
         ("world", "dog_bark"),
     ]
+
+
+def test_an_included_model_is_named_by_a_text_or_a_path() -> None:
+    assert read_card(Path("world")) == read_card("world")
