@@ -29,7 +29,7 @@ class OfferedLabel:
     """None: it is not in a catalogue."""
 
     members: tuple[str, ...]
-    """Labels that it tells together."""
+    """Labels that it reports as one."""
 
     inside: tuple[str, ...]
     """Of a class, the labels of the catalogue that are made of it and of others."""
@@ -38,7 +38,7 @@ class OfferedLabel:
 
     @property
     def group(self) -> str | None:
-        """Label that tells it together with others."""
+        """Label that reports it together with others."""
         return None if self.entry is None else self.entry.group
 
     @property

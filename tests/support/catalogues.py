@@ -9,7 +9,7 @@ ONSETS = (0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 
 
 def catalogue_card() -> ModelCard:
-    """A card of three classes: an alarm is a siren or a shot, which it tells together.
+    """A card of three classes: an alarm is a siren or a shot, which it reports as one.
 
     The siren was measured, the shot was not; the drill is a class alone.
     """
