@@ -1,8 +1,6 @@
 """The application: builds everything that a configuration asks for, top to bottom."""
 
-import logging
 import os
-import sys
 import threading
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,12 +26,12 @@ from monitor.runtime.loading import (
 from monitor.runtime.parts import Parts
 from monitor.runtime.pipeline import Pipeline, build_pipeline
 from monitor.runtime.running_source import RunningSource, SourceFactory
+from monitor.runtime.screen import build_screen
 from monitor.runtime.services import ServiceContext, build_services
 from monitor.runtime.supervisor import Summary
 from monitor.runtime.threads import RunningThread, Threads, join
 from monitor.runtime.worker import Worker
 from monitor.sinks.alerts.secrets import hide_secrets
-from monitor.sinks.console.plain import PlainConsole
 from monitor.sinks.event_log import EventLog
 from monitor.sinks.file_sinks import FileSinks
 from monitor.sinks.sink import Sink
@@ -270,7 +268,13 @@ def open_sinks(
             keep=log.keep,
             is_forgotten=(lambda _: False) if store is None else store.is_forgotten,
         )
-    screen = _screen(plan, environment)
+    screen = build_screen(
+        [source.name for source in config.sources],
+        plan.models.models,
+        plan.pipeline.rules,
+        environment.clock,
+        environment.output,
+    )
     written = [sink for sink in (store, event_log) if sink is not None]
     files = FileSinks(written, environment.clock)
     return OpenSinks(store, files, [screen, environment.summary, *plan.services])
@@ -374,33 +378,3 @@ def load_chosen(
         models.members[models.embedding].classifier.network_digest,
     )
     return LoadedModels(models, chosen, chosen.digest(), session)
-
-
-def _screen(plan: Plan, environment: Environment) -> Sink:
-    """The live console on a terminal, which prints the log lines too; else lines."""
-    clock, output = environment.clock, environment.output
-    plain = PlainConsole(sys.stdout, clock.utc)
-    if not sys.stdout.isatty():  # a service does without rich
-        return plain
-    from rich.console import Console
-
-    from monitor.sinks.console.live import LiveConsole, can_show
-
-    console = Console()
-    if not can_show(console):
-        return plain
-    models, rules = plan.models.models, plan.pipeline.rules
-    live = LiveConsole(
-        console,
-        sources=[source.name for source in plan.config.sources],
-        labels=models.labels,
-        sample_rate=models.spec.sample_rate,
-        now=clock.monotonic,
-        onset_thresholds={label: rule.onset_threshold for label, rule in rules.items()},
-        title=models.name,
-        output=None if output is None else output.out,
-    )
-    if output is not None:
-        output.out.is_log = True
-    logging.getLogger().handlers = [live.log_handler]
-    return live

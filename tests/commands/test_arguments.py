@@ -76,8 +76,8 @@ def test_a_day_is_local() -> None:
         (["events", "--since", "soon"], "--since: 'soon' is not a time"),
         (["events", "--since", "1h", "--until", "2h"], "is not after"),
         (["report", "someday"], "is not a day"),
-        (["forget"], "give --since TIME or --all"),
-        (["forget", "--all", "--since", "1h"], "give --since TIME or --all"),
+        (["forget"], "give --since TIME, --all or --taught NAME"),
+        (["forget", "--all", "--since", "1h"], "give --since TIME, --all or --taught NAME"),
     ],
 )
 def test_wrong_usage_is_one_sentence(
