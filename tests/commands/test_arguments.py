@@ -77,7 +77,10 @@ def test_a_day_is_local() -> None:
         (["events", "--since", "1h", "--until", "2h"], "is not after"),
         (["report", "someday"], "is not a day"),
         (["forget"], "give --since TIME, --all or --taught NAME"),
-        (["forget", "--all", "--since", "1h"], "give --since TIME, --all or --taught NAME"),
+        (
+            ["forget", "--all", "--since", "1h"],
+            "give --since TIME, --all or --taught NAME",
+        ),
     ],
 )
 def test_wrong_usage_is_one_sentence(

@@ -1,10 +1,12 @@
 """A bell is taught on the included model, and found in another room and in a street."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from monitor.audio.sources.demo import render_scene
 from monitor.model.classifier import Classifier
@@ -17,7 +19,7 @@ from monitor.model.taught import (
     read_taught,
     taught_path,
 )
-from tests.support.commands import run
+from tests.support.commands import fails, run
 from tests.support.doorbell import doorbell, write_rings
 
 
@@ -62,3 +64,31 @@ def test_a_taught_bell_is_found_where_it_rings_and_when(
     activity = taught.activity(columns)[0]
     half = len(activity) // 2
     assert activity[half:].max() > activity[:half].max()
+
+
+def test_a_taught_label_is_switched_on_by_its_name_and_raises_events(
+    tmp_path: Path, taught: TaughtLabel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rate = 44_100
+    quiet = np.random.default_rng(1).normal(0, 1e-3, 8 * rate).astype(np.float32)
+    ring = doorbell("bedroom", 3.0, rate, seed=77)
+    recording = tmp_path / "house.wav"
+    soundfile.write(recording, np.concatenate([quiet, ring, quiet]), rate)
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        f"state_dir: {tmp_path / 'state'}\n"
+        "models: [urban, world]\nlabels: [siren, our_bell]\n"
+    )
+    lines = run(capsys, "analyze", recording, "--config", config, "--json")
+    (event,) = [json.loads(line) for line in lines.splitlines()]
+    assert event["label"] == "our_bell"
+    assert event["model"] == "world"
+    assert event["start_seconds"] == pytest.approx(8.1, abs=0.5)
+    checked = json.loads(run(capsys, "check", "--config", config, "--json"))
+    assert checked["labels"]["our_bell"]["model"] == "world"
+    config.write_text(
+        f"state_dir: {tmp_path / 'state'}\nmodel: urban\nlabels: [our_bell]\n"
+    )
+    code, error = fails(capsys, "analyze", recording, "--config", config)
+    assert code == 2
+    assert "'our_bell' was taught on the model world, which does not listen" in error
