@@ -118,8 +118,9 @@ def test_a_label_of_several_models_is_scored_by_the_first(
 
 
 def test_a_model_with_a_catalogue_of_which_nothing_is_reported_scores_nothing() -> None:
-    choice = chosen([TOWN, ALL], ["drilling", "siren"])
-    assert [scored.labels for scored in choice.scored] == [TOWN.labels, ()]
+    for labels in (["drilling"], ["drilling", "siren"]):
+        choice = chosen([TOWN, ALL], labels)
+        assert [scored.labels for scored in choice.scored] == [TOWN.labels, ()]
 
 
 def test_each_source_may_report_other_labels() -> None:
