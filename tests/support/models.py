@@ -1,6 +1,7 @@
 """Small models with known weights, for tests."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +21,8 @@ SPECS = {"article": ModelSpec(), "mn04": MN04_SPEC, "mobile": ModelSpec()}
 HOP_STRIDES = {"mn04": 8}
 """Hops of networks that need not be multiples of the total stride."""
 
+T = TypeVar("T")
+
 LIVELY_SEED = 26
 """With it, the labels of the network are quiet in faint noise, and loud in loud."""
 
@@ -27,16 +30,19 @@ WITH_BACKGROUND = ModelSpec(background=BackgroundSpec(hold_score=0.7))
 
 
 def seeded_model(
-    preset: str = "article", spec: ModelSpec | None = None, seed: int = 0
+    preset: str = "article",
+    spec: ModelSpec | None = None,
+    seed: int = 0,
+    labels: Sequence[str] = ("siren", "drilling", "gun_shot"),
 ) -> TrainedModel:
     """An untrained model whose statistics and scores are nevertheless lively."""
     spec = spec or SPECS[preset]
     card = ModelCard(
         name="seeded",
         preset=preset,
-        labels=("siren", "drilling", "gun_shot"),
-        thresholds={"siren": Thresholds(onset=0.7, offset=0.5)},
-        temperatures={"siren": 2.0, "drilling": 0.5},
+        labels=tuple(labels),
+        thresholds=_of(labels, {"siren": Thresholds(onset=0.7, offset=0.5)}),
+        temperatures=_of(labels, {"siren": 2.0, "drilling": 0.5}),
         hop_stride=HOP_STRIDES.get(preset),
         licence="none",
         created="2026-01-01T00:00:00Z",
@@ -57,6 +63,10 @@ def seeded_model(
         if spec.background is not None:
             _enliven(network)
     return TrainedModel(network, spec, card)
+
+
+def _of(labels: Sequence[str], values: dict[str, T]) -> dict[str, T]:
+    return {label: value for label, value in values.items() if label in labels}
 
 
 def _enliven(network: Network) -> None:
@@ -98,3 +108,12 @@ def overlapping_windows(
     frames = np.concatenate(seeded_windows(7, channels, spec=spec), axis=-1)
     frames += 25 * np.sin(np.arange(frames.shape[-1], dtype=np.float32) / 200)
     return np.stack([frames[..., at : at + count] for at in first_frames])
+
+
+def small_model(
+    name: str, labels: Sequence[str], spec: ModelSpec, seed: int, **card: object
+) -> Model:
+    """A small untrained model, of any labels and spec, whose scores differ."""
+    made = seeded_model("article", spec, seed, labels=labels)
+    changed = made.card.model_copy(update={"name": name, **card})
+    return to_stored(TrainedModel(made.network, spec, changed))
