@@ -15,7 +15,8 @@ HELP = """Measure the processor time and memory of live analysis on this machine
 Compares the analysis of a live mono source, on one CPU thread, with the
 method of the article that this project began with: the stereo mel spectrogram
 of each whole window, and the article's network with a batch of one.  That
-needs the extra train; without it, it is left out.  --against adds any model
+needs the extra train; without it, it is left out.  Without --model, the
+included models are measured alone and together.  --against adds any model
 in ONNX or TFLite form, whose windows overlap by half.  Close other programs
 first.
 
@@ -28,6 +29,8 @@ Examples:
 _NAMES = {
     "scores": "samples to scores",
     "records": "samples to records",
+    "world": "samples to records, world",
+    "urban+world": "samples to records, urban and world",
     "article": "the article's own code",
     "article network": "the article's network, samples to records",
 }
@@ -111,7 +114,7 @@ def _draw(figures: "Benchmark", path: Path) -> None:
 
     shown = figures.contenders[::-1]
     names = [_NAMES.get(each.name, each.name) for each in shown]
-    own = ("scores", "records", "article network")
+    own = ("scores", "records", "world", "urban+world", "article network")
     colors = ["C0" if each.name in own else "0.7" for each in shown]
     figure = Figure(figsize=(11, 1.2 + 0.4 * len(shown)), layout="constrained")
     title = "Live analysis of one source on one thread (blue: this program)"

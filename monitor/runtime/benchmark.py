@@ -21,12 +21,13 @@ from typing import Any
 
 from monitor.errors import SoundMonitorError
 from monitor.extras import require_extra
-from monitor.model.card import ModelCard, read_card
+from monitor.model.card import INCLUDED, ModelCard, read_card
 from monitor.runtime.contenders import (
     ARTICLE,
     FOREIGN,
     RECORDS,
     SCORES,
+    TOGETHER,
     check_foreign,
 )
 from monitor.spec import ModelSpec
@@ -113,8 +114,12 @@ def run_benchmark(
         if preset is not None:
             model = _untrained(Path(folder), preset)
         read_card(model)  # rejects a wrong file before a process is started
-        own = "" if model is None else str(model.absolute())
+        is_included = model is None or str(model) in INCLUDED
+        own = str(model or "") if is_included else str(model and model.absolute())
         wanted = [("scores", SCORES, own), ("records", RECORDS, own)]
+        if model is None:
+            further = (*INCLUDED[1:], TOGETHER)
+            wanted += [(name, RECORDS, name) for name in further]
         if has_torch:
             article = str(_untrained(Path(folder), "article"))
             wanted += [("article", ARTICLE, ""), ("article network", RECORDS, article)]

@@ -21,10 +21,13 @@ from monitor.config.config import Config
 from monitor.errors import SoundMonitorError, UsageError
 from monitor.extras import pip_install, require_extra
 from monitor.memory import resident_bytes
+from monitor.model.card import INCLUDED
 from monitor.model.classifier import Classifier
 from monitor.model.engines import WindowHistory, WindowPlace
 from monitor.model.frontend import IncrementalLogMel, LogMel
 from monitor.model.model_file import load_model
+from monitor.model.models import Models, as_models
+from monitor.runtime.loading import ChosenModels, choose_models, load_models
 from monitor.runtime.pipeline import build_pipeline
 from monitor.spec import ModelSpec
 
@@ -32,6 +35,9 @@ Step = Callable[[], object]
 
 ARTICLE, SCORES, RECORDS, FOREIGN = "article", "scores", "records", "foreign"
 """Kinds: the article's method; ours to the scores, or to the records; another model."""
+
+TOGETHER = "+".join(INCLUDED)
+"""Stands for all included models at once, in place of a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +59,23 @@ def prepare(kind: str, file: str | None) -> Work:
     elif kind == FOREIGN:
         assert file is not None
         work = foreign_model(Path(file))
+    elif kind == SCORES:
+        work = samples_to_scores(Classifier(load_model(file), "cpu", 1))
     else:
-        classifier = Classifier(load_model(file), "cpu", 1)
-        make = samples_to_scores if kind == SCORES else samples_to_records
-        work = make(classifier)
+        alone = None if file is None else (file,)
+        config = Config(models=INCLUDED if file == TOGETHER else alone)
+        chosen = choose_models(config)
+        work = samples_to_records(load_models(config.model, chosen), chosen)
     work.step()
     return work
 
 
-def samples_to_records(classifier: Classifier) -> Work:
+def samples_to_records(
+    models: Models | Classifier, chosen: ChosenModels | None = None
+) -> Work:
     """Prepare the whole analysis of one hop of a live mono source."""
-    config = Config()
-    pipeline = build_pipeline(config, classifier, session="benchmark")
+    config, models = Config(), as_models(models)
+    pipeline = build_pipeline(config, models, "benchmark", chosen)
     source, hop = config.sources[0].name, pipeline.grid.hop_samples
     samples = _noise(1, hop)
     start = 0
@@ -74,9 +85,9 @@ def samples_to_records(classifier: Classifier) -> Work:
         pipeline.process([(source, Block(start, samples))])
         start += hop
 
-    while start < classifier.spec.window_samples:
+    while start < models.spec.window_samples:
         step()
-    return Work(step, classifier.spec.seconds(hop))
+    return Work(step, models.spec.seconds(hop))
 
 
 def samples_to_scores(classifier: Classifier) -> Work:
