@@ -122,6 +122,14 @@ class ModelSpec(BaseModel):
         return self
 
     @property
+    def precedence(self) -> tuple[int, int]:
+        """Of several models the one with the highest leads: its windows set the pace.
+
+        With a lower rate, the others would lose treble.
+        """
+        return self.sample_rate, self.window_samples
+
+    @property
     def window_samples(self) -> int:
         """Samples a window covers, from its first frame's start to its last's end."""
         return self.frame_span(self.window_frames)

@@ -36,6 +36,9 @@ MAX_FILE_BYTES = 64 * 2**20
 MAX_HEADER_BYTES = 2**20
 """Parsed, a header takes a hundred times its size in memory."""
 
+TAUGHT_MODEL = "world"
+"""The included model that labels are taught on: it knows most sounds."""
+
 ModelPath = str | PathLike[str] | None
 """A model file, or the name of an included model; None is the default one."""
 
@@ -144,6 +147,11 @@ class ModelCard(CardPart):
                     "own"
                 )
         return self
+
+    @property
+    def presets(self) -> dict[str, str]:
+        """Detection presets of the catalogue, by label."""
+        return {label: entry.preset for label, entry in self.catalogue.items()}
 
     @property
     def hop_frames_step(self) -> int:

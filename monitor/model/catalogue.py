@@ -8,12 +8,12 @@ chosen by their own names.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 from pydantic import Field
 
 from monitor.errors import ConfigError
-from monitor.model.thresholds import CardPart, Share
+from monitor.model.thresholds import CardPart, Share, Thresholds
 
 if TYPE_CHECKING:
     from monitor.model.card import ModelCard
@@ -26,13 +26,13 @@ _SHOWN = 12
 
 
 class ClipFigures(CardPart):
-    """Figures of a label, measured on recordings that no choice was made on."""
+    """Figures of a label, measured on recordings that nothing was fitted to."""
 
     clips: Annotated[int, Field(ge=1)]
     """Clips with the label."""
 
     average_precision: Share
-    """In clips, against all clips without it."""
+    """In clips, against clips without it; those that may have it are left out."""
 
     detected: Share
     """Share of the clips that reach the onset threshold."""
@@ -51,8 +51,8 @@ class CatalogueEntry(CardPart):
     """Rules of detection for its kind of sound."""
 
     group: Annotated[str, Field(max_length=63)] | None = None
-    """Label that tells it together with others; None: it is one of those that are
-    reported if none is chosen."""
+    """Label under which it is reported together with others; None: it is one of those
+    that are reported if none is chosen."""
 
     figures: ClipFigures | None = None
     """None: unmeasured."""
@@ -71,7 +71,7 @@ def default_labels(card: "ModelCard") -> tuple[str, ...]:
 
 
 def members_of(card: "ModelCard", group: str) -> tuple[str, ...]:
-    """Labels that a label of the catalogue tells together."""
+    """Labels that a label of the catalogue reports as one."""
     entries = card.catalogue.items()
     return tuple(label for label, entry in entries if entry.group == group)
 
@@ -104,7 +104,7 @@ class LabelChoice:
     """By source, the labels whose events are reported; the others are silent."""
 
     groups: Mapping[str, tuple[str, ...]]
-    """By label of a catalogue, those that it tells together."""
+    """By label of a catalogue, those that it reports as one."""
 
     @property
     def all_reported(self) -> tuple[str, ...]:
@@ -218,6 +218,58 @@ def choose_labels(
         if (inside := members_of(card, label))
     }
     return LabelChoice(tuple(scored), reported, groups)
+
+
+class LabelFacts(Protocol):
+    """What a card and a classifier know of their labels."""
+
+    @property
+    def thresholds(self) -> Mapping[str, Thresholds]:
+        """Thresholds by label; a label may be missing."""
+
+    @property
+    def presets(self) -> Mapping[str, str]:
+        """Detection presets by label; a label may be missing."""
+
+
+class TaughtFacts(Protocol):
+    """What the card of a taught label says of it."""
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """Thresholds."""
+
+    @property
+    def preset(self) -> str:
+        """Detection preset."""
+
+
+def thresholds_of(
+    models: Sequence[LabelFacts],
+    scored: Sequence[ScoredLabels],
+    taught: Mapping[str, TaughtFacts],
+) -> dict[str, Thresholds]:
+    """Thresholds of the labels that models score, by label; some have none."""
+    return {
+        label: model.thresholds[label]
+        for model, own in zip(models, scored, strict=True)
+        for label in own.labels
+        if label in model.thresholds
+    } | {label: each.thresholds for label, each in taught.items()}
+
+
+def presets_of(
+    models: Sequence[LabelFacts],
+    scored: Sequence[ScoredLabels],
+    taught: Mapping[str, TaughtFacts],
+) -> dict[str, str]:
+    """Detection presets of the labels that models score, by label; some have none."""
+    return {
+        label: model.presets[label]
+        for model, own in zip(models, scored, strict=True)
+        for label in own.labels
+        if label in model.presets
+    } | {label: each.preset for label, each in taught.items()}
 
 
 def all_classes(labels: Sequence[str]) -> ScoredLabels:

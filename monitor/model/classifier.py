@@ -68,9 +68,7 @@ class Classifier:
         self.total_stride = model.card.total_stride
         self.hop_frames_step = model.card.hop_frames_step
         self.thresholds = model.card.thresholds
-        self.presets = {
-            label: entry.preset for label, entry in model.card.catalogue.items()
-        }
+        self.presets = model.card.presets
         self.golden = model.golden
         self.network_digest = model.network_digest
         self.failed_compute_device: str | None = None

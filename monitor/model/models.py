@@ -6,7 +6,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.model.catalogue import ScoredLabels, all_classes
+from monitor.model.card import TAUGHT_MODEL
+from monitor.model.catalogue import (
+    ScoredLabels,
+    all_classes,
+    presets_of,
+    thresholds_of,
+)
 from monitor.model.classifier import Classifier, active_spans, span_samples
 from monitor.model.engines import Array, WindowPlace
 from monitor.model.taught import TaughtLabel
@@ -18,14 +24,14 @@ _MOST_SCORE = np.float32(1 - 1e-6)
 """Its odds are still exact in single precision."""
 
 
-class Scored(NamedTuple):
+class ModelScores(NamedTuple):
     """What one model says of a batch of windows."""
 
     scores: Array
     """(batch, labels), in [0, 1]."""
 
     spans: Spans
-    """(batch, labels, 2): for each label the part of the window that carries it, in
+    """int64, (batch, labels, 2): for each label the part of the window with it, in
     samples from its start."""
 
     columns: Array | None
@@ -53,7 +59,7 @@ class ScoringModel:
             if len(classes) > 1
         }
 
-    def classify(self, windows: Array, places: Sequence[WindowPlace]) -> Scored:
+    def classify(self, windows: Array, places: Sequence[WindowPlace]) -> ModelScores:
         """Score a batch of windows; see `Classifier.classify`."""
         scores, activity, columns = self.classifier.classify(windows, places)
         if not self._is_plain or self._joined:
@@ -71,7 +77,7 @@ class ScoringModel:
             spec.hop_length,
             spec.n_fft,
         )
-        return Scored(scores, spans, columns)
+        return ModelScores(scores, spans, columns)
 
     def _of_labels(self, of_classes: Array) -> Array:
         """(batch, classes, ...) to (batch, labels, ...)."""
@@ -112,10 +118,7 @@ class Models:
         )
         self.leader = max(
             range(len(classifiers)),
-            key=lambda index: (
-                classifiers[index].spec.sample_rate,
-                classifiers[index].spec.window_samples,
-            ),
+            key=lambda index: classifiers[index].spec.precedence,
         )
         """Index of the leading model."""
 
@@ -131,33 +134,21 @@ class Models:
         }
         """By label, the model that scores it."""
 
-        self.thresholds: Mapping[str, Thresholds] = {
-            **{
-                label: member.classifier.thresholds[label]
-                for member in self.members
-                for label in member.labels
-                if label in member.classifier.thresholds
-            },
-            **{label: each.card.thresholds for label, each in heads.items()},
-        }
-        self.presets: Mapping[str, str] = {
-            **{
-                label: member.classifier.presets[label]
-                for member in self.members
-                for label in member.labels
-                if label in member.classifier.presets
-            },
-            **{label: each.card.preset for label, each in heads.items()},
-        }
+        cards = {label: each.card for label, each in heads.items()}
+        self.thresholds: Mapping[str, Thresholds] = thresholds_of(
+            classifiers, chosen, cards
+        )
+        self.presets: Mapping[str, str] = presets_of(classifiers, chosen, cards)
         """By label, the detection preset of its catalogue."""
 
     @property
     def embedding(self) -> int:
-        """Index of the model whose embedding is kept, and that labels are taught on.
+        """Index of the model whose embedding is kept, for labels to be taught on.
 
-        It is the last one: of urban and world, the one that knows more sounds.
+        That of `TAUGHT_MODEL`, if it listens, else the last one.
         """
-        return len(self.members) - 1
+        names = [each.classifier.name for each in self.members]
+        return names.index(TAUGHT_MODEL) if TAUGHT_MODEL in names else len(names) - 1
 
     @property
     def followers(self) -> tuple[ScoringModel, ...]:

@@ -20,8 +20,6 @@ from monitor.model.thresholds import CardPart
 from monitor.text import path_text, printable
 
 KEY = "negatives"
-TAUGHT_MODEL = "world"
-"""The included model on which labels are taught."""
 
 _FEWEST_SOUNDS = 2
 _STEPS = 254

@@ -11,6 +11,7 @@ from monitor.config.detection import ModelSettings
 from monitor.errors import ConfigError
 from monitor.model.card import (
     INCLUDED,
+    TAUGHT_MODEL,
     Description,
     ModelCard,
     has_graph,
@@ -23,6 +24,8 @@ from monitor.model.catalogue import (
     ScoredLabels,
     choose_labels,
     known_labels,
+    presets_of,
+    thresholds_of,
 )
 from monitor.model.thresholds import Thresholds
 
@@ -30,7 +33,7 @@ from monitor.model.thresholds import Thresholds
 if TYPE_CHECKING:
     from monitor.model.classifier import Classifier
     from monitor.model.models import Models
-    from monitor.model.taught import TaughtLabel
+    from monitor.model.taught import TaughtCard, TaughtLabel
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +41,16 @@ class ChosenModels:
     """The models that score what a configuration reports; nothing is loaded."""
 
     files: tuple[str | None, ...]
-    """Those of which no label is reported are left out."""
+    """Those of which no label is reported are left out, but for the one whose
+    embeddings are kept for labels to be taught."""
 
     descriptions: tuple[Description, ...]
     labels: LabelChoice
     taught: "Mapping[str, TaughtLabel]"
     """Those among the labels that were taught, by name."""
+
+    known: frozenset[str]
+    """Every label that could be chosen: it may have settings."""
 
     @property
     def cards(self) -> tuple[ModelCard, ...]:
@@ -53,31 +60,21 @@ class ChosenModels:
     @property
     def leader(self) -> Description:
         """The leading model: see `monitor.model.models.Models`."""
-        return max(
-            self.descriptions,
-            key=lambda each: (each.spec.sample_rate, each.spec.window_samples),
-        )
+        return max(self.descriptions, key=lambda each: each.spec.precedence)
 
     @property
     def thresholds(self) -> dict[str, Thresholds]:
         """Those of the model files, by label that is scored."""
-        return {
-            **{
-                label: card.thresholds[label]
-                for card, scored in zip(self.cards, self.labels.scored, strict=True)
-                for label in scored.labels
-                if label in card.thresholds
-            },
-            **{label: it.card.thresholds for label, it in self.taught.items()},
-        }
+        return thresholds_of(self.cards, self.labels.scored, self._taught_cards)
 
     @property
     def presets(self) -> dict[str, str]:
         """Detection presets of the catalogues, by label that is scored."""
-        return {
-            **{label: entry.preset for label, entry in self.entries.items()},
-            **{label: it.card.preset for label, it in self.taught.items()},
-        }
+        return presets_of(self.cards, self.labels.scored, self._taught_cards)
+
+    @property
+    def _taught_cards(self) -> "dict[str, TaughtCard]":
+        return {label: each.card for label, each in self.taught.items()}
 
     @property
     def entries(self) -> dict[str, CatalogueEntry]:
@@ -88,12 +85,6 @@ class ChosenModels:
             for label in scored.labels
             if label in card.catalogue
         }
-
-    @property
-    def known(self) -> tuple[str, ...]:
-        """Every label that could be chosen."""
-        known = (label for card in self.cards for label in known_labels(card))
-        return tuple(dict.fromkeys((*known, *self.taught)))
 
     @property
     def names(self) -> dict[str, str]:
@@ -113,11 +104,14 @@ class ChosenModels:
         """Files that ONNX Runtime cannot run."""
         return [str(file) for file in self.files if not has_graph(file)]
 
+    def model_digests(self) -> tuple[str, ...]:
+        """Identify the contents of the model files."""
+        return tuple(model_digest(file) for file in self.files)
+
     def digest(self) -> str:
         """Identify the contents of the model files, and the labels that they score."""
-        digests = [model_digest(file) for file in self.files]
-        known = [card.labels for card in self.cards]
-        if len(digests) == 1 and self.labels.scored[0].labels == known[0]:
+        digests = self.model_digests()
+        if len(digests) == 1 and self.labels.scored[0].labels == self.cards[0].labels:
             return digests[0]
         heads = [each.digest for each in self.taught.values()]
         text = repr((digests, [scored.labels for scored in self.labels.scored], heads))
@@ -134,7 +128,7 @@ def choose_models(config: Config, state_dir: Path | None = None) -> ChosenModels
 
     Raises:
         ModelFileError: A model file cannot be used.
-        ConfigError: A label is unknown.
+        ConfigError: A label is unknown, or was taught on a model that does not listen.
     """
     files = config.model_files
     descriptions = [read_card(file) for file in files]
@@ -147,13 +141,22 @@ def choose_models(config: Config, state_dir: Path | None = None) -> ChosenModels
         _unused(files) if names else {},
         {label: each.card.model for label, each in taught.items()},
     )
-    scored = {label for each in labels.scored for label in each.taught}
-    used = [index for index, scored in enumerate(labels.scored) if scored.labels]
+    keeps = config.store.embeddings
+    used = [
+        index
+        for index, (each, scored) in enumerate(
+            zip(descriptions, labels.scored, strict=True)
+        )
+        if scored.labels or (keeps and each.card.name == TAUGHT_MODEL)
+    ]
+    heads = [label for scored in labels.scored for label in scored.taught]
+    offered = (label for each in descriptions for label in known_labels(each.card))
     return ChosenModels(
         tuple(files[index] for index in used),
         tuple(descriptions[index] for index in used),
         LabelChoice(_at(labels.scored, used), labels.reported, labels.groups),
-        {label: each for label, each in taught.items() if label in scored},
+        {label: taught[label] for label in heads},
+        frozenset((*offered, *_taught_names(config, state_dir))),
     )
 
 
@@ -181,6 +184,15 @@ def _read_taught(state_dir: Path, names: Sequence[str]) -> "dict[str, TaughtLabe
 
     files = {path.stem: path for path in taught_files(state_dir)}
     return {name: read_taught(files[name]) for name in names if name in files}
+
+
+def _taught_names(config: Config, state_dir: Path | None) -> list[str]:
+    """Labels that were taught, switched on or not, if any label has settings."""
+    if state_dir is None or not config.detection.labels:
+        return []
+    from monitor.model.taught import taught_files
+
+    return [path.stem for path in taught_files(state_dir)]
 
 
 def _unused(files: Sequence[str | None]) -> dict[str, ModelCard]:
