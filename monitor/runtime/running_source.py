@@ -40,9 +40,9 @@ class SourceFactory:
 
         A recording is not played again for a larger ring, nor when it is over.
         """
-        # The level offset is applied behind the timeline.
-        offset = {"level_offset_db": after.level_offset_db}
-        if before.settings.model_copy(update=offset) != after:
+        # What is applied behind the timeline.
+        behind = {"level_offset_db": after.level_offset_db, "labels": after.labels}
+        if before.settings.model_copy(update=behind) != after:
             return True
         if before.capture.finished.is_set():
             return False
