@@ -67,7 +67,7 @@ def teach(
     _check_number(clips)
     from monitor.commands.configuration import load
     from monitor.commands.process import limit_threads, print_json
-    from monitor.model.negatives import TAUGHT_MODEL
+    from monitor.model.card import TAUGHT_MODEL
     from monitor.model.taught import taught_path, write_taught
 
     configuration = load(config)

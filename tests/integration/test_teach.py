@@ -12,7 +12,7 @@ from monitor.audio.sources.demo import render_scene
 from monitor.model.classifier import Classifier
 from monitor.model.frontend import Array, LogMel
 from monitor.model.model_file import Model, load_model
-from monitor.model.negatives import TAUGHT_MODEL
+from monitor.model.card import TAUGHT_MODEL
 from monitor.model.taught import (
     TaughtLabel,
     check_network,

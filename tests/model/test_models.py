@@ -234,12 +234,37 @@ def test_those_of_a_follower_are_as_alone_on_the_resampled_sound(
         if frame.peak_level_dbfs < -70:
             continue
         computed += 1
-        expected = low.classify(window.log_mel[None]).scores[0]
-        assert frame.scores[:2] == pytest.approx(expected.tolist(), abs=1e-6)
-        for start, stop in frame.spans:
-            assert frame.start <= start <= stop <= frame.stop
+        alone = ScoringModel(low, all_classes(low.labels))
+        scores, spans = alone.classify(window.log_mel[None], places(1))
+        assert frame.scores[:2] == pytest.approx(scores[0].tolist(), abs=1e-6)
+        at = np.rint(window.start + spans[0] * windows.ratio)
+        inside = np.clip(at, frame.start, frame.stop)
+        assert np.array(frame.spans[:2]).tolist() == inside.tolist()
     assert computed > 10
     assert len({frame.scores[0] for frame in frames}) > 10
+
+
+def test_three_models_score_as_each_two_of_them(
+    low: Classifier, high: Classifier
+) -> None:
+    """Whichever of them leads."""
+    spec = SMALL_SPEC.model_copy(update={"window_frames": 48})
+    third = classifier("third", ("buzz", "beep"), spec, 5)
+    for order in ([low, high, third], [high, third, low], [third, low, high]):
+        frames = frames_of(Models(order), SCENE)
+        columns = {each.name: columns_of(order, each) for each in order}
+        for follower in (low, third):
+            pair = frames_of(Models([follower, high]), SCENE)
+            for frame, two in zip(frames, pair, strict=True):
+                assert frame.scores[columns[follower.name]] == two.scores[:2]
+                assert frame.spans[columns[follower.name]] == two.spans[:2]
+                assert frame.scores[columns["high"]] == two.scores[2:]
+
+
+def columns_of(order: Sequence[Classifier], wanted: Classifier) -> slice:
+    before = order[: order.index(wanted)]
+    first = sum(len(each.labels) for each in before)
+    return slice(first, first + len(wanted.labels))
 
 
 def test_the_sizes_of_blocks_do_not_matter(together: Models) -> None:

@@ -2,124 +2,24 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import soundfile
 
-from monitor.clock import SystemClock
-from monitor.config.config import Config
 from monitor.config.load import parse_config
 from monitor.errors import ConfigError, StoreError
-from monitor.model.trained import save_model
 from monitor.runtime import reload as reload_module
-from monitor.runtime.app import App, Environment, load, plan_app
 from monitor.runtime.health import HealthReport
-from monitor.runtime.reload import FreshConfig, Reloader, differences
-from monitor.runtime.supervisor import ServiceManager, Summary, Supervisor
-from monitor.sinks.status_snapshot import DaemonFacts
-from tests.support.models import seeded_model
-
-DEADLINE_SECONDS = 60.0
-
-
-class FakeManager(ServiceManager):
-    """Remembers the sentences and states that it was given."""
-
-    def __init__(self) -> None:
-        super().__init__({})
-        self.states: list[str] = []
-
-    def ready(self) -> None:
-        self.states.append("ready")
-
-    def reloading(self) -> None:
-        self.states.append("reloading")
-
-
-class Running:
-    """A monitor that plays a recording, and its reloader."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        recording = folder / "street.wav"
-        soundfile.write(recording, np.zeros(120 * 16_000), 16_000)
-        save_model(folder / "model.safetensors", seeded_model())
-        self.settings: dict[str, Any] = {
-            "sources": [{"name": "street", "input": f"file:{recording}"}],
-            "model": {"file": str(folder / "model.safetensors")},
-        }
-        clock = SystemClock()
-        self.facts = DaemonFacts()
-        self.environment = Environment(
-            clock, "realtime", folder, self.facts, Summary(clock), {}
-        )
-        config = self.config()
-        self.app = App(
-            plan_app(config, self.environment, load(config)), self.environment
-        )
-        self.again: Callable[[], FreshConfig] = lambda: FreshConfig(
-            self.config(), folder
-        )
-        self.manager, self.done = FakeManager(), threading.Event()
-        supervisor = Supervisor(
-            self.manager, clock, self.app.turns, self.environment.summary.sentence
-        )
-        self.reloader = Reloader(self.app, self.reread, supervisor, self.done.set)
-
-    def reread(self) -> FreshConfig:
-        return self.again()
-
-    def config(self, **changes: Any) -> Config:
-        return Config.model_validate({**self.settings, **changes})
-
-    def reload(self, digest: str = "", **changes: Any) -> str:
-        """Reload with changed settings; return the sentence of the status document."""
-        self.again = lambda: FreshConfig(
-            self.config(**changes), self.folder, digest=digest
-        )
-        self.reloader.ask()
-        self.wait()
-        assert self.facts.reload is not None
-        return self.facts.reload.detail
-
-    def wait(self) -> None:
-        assert self.done.wait(DEADLINE_SECONDS)
-        self.done.clear()
-        running = self.reloader._running
-        assert running is not None
-        assert running.join(DEADLINE_SECONDS)
-        self.reloader.look()
-
-    def on_worker(self, run: Callable[[], None]) -> None:
-        """Run something between two steps of the worker."""
-        ran = threading.Event()
-
-        def change() -> None:
-            run()
-            ran.set()
-
-        self.app.worker.ask(change)
-        assert ran.wait(DEADLINE_SECONDS)
+from monitor.runtime.reload import FreshConfig, differences
+from tests.support.reloading import DEADLINE_SECONDS, Running, started
 
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[Running]:
-    monitor = Running(tmp_path)
-    monitor.app.start()
-    try:
+    with started(tmp_path) as monitor:
         yield monitor
-    finally:
-        app = monitor.app
-        app.threads.stop.set()
-        assert app.threads.join(DEADLINE_SECONDS) == []
-        app.senders.stop.set()
-        assert app.senders.join(DEADLINE_SECONDS) == []
-        assert app.threads.failure is None
-        assert app.senders.failure is None
 
 
 def test_the_status_knows_the_text_of_the_latest_reload_that_was_taken(
