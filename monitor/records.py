@@ -183,7 +183,8 @@ class ScoreFrame:
     def is_computed(self) -> bool:
         """False: the window lay below the level gate, and the network did not run.
 
-        Its scores are zero, and its spans empty.
+        Its scores are zero, and its spans empty.  Or, where several models listen, one
+        of them lacked its beginning: those of its labels are.
         """
         return all(start < stop for start, stop in self.spans)
 

@@ -62,7 +62,7 @@ def run_calibration(
     path: Path | None,
     budget: Budget,
     detection: DetectionSettings,
-    wanted: Sequence[str] | None,
+    labels: Sequence[str],
     paths: DataPaths | None,
     folds: tuple[int, ...],
     out: Path | None,
@@ -71,15 +71,23 @@ def run_calibration(
 ) -> None:
     """Find thresholds for a budget, print them and write them where asked.
 
-    They are those of the `wanted` labels; None: of those that the model reports.
+    Args:
+        path: The model file.
+        budget: Budget, and the sound for which it holds.
+        detection: Rules of detection.
+        labels: Those of the model that get thresholds.
+        paths: Labelled recordings, for the recall; None: none.
+        folds: Folds of these.
+        out: Model file to write; None: none.
+        fragment: Print a section of config.yaml.
+        as_json: Print JSON.
     """
     if out is not None:
         check_out(out)
     model = load_model(path)
     if paths is not None:
         check_classes(model.card, "--data")
-    models = scoring_models(model, wanted)
-    labels = models.labels
+    models = scoring_models(model, labels)
     with Display(Console(stderr=True)) as display:
         segments, hours = _background(
             budget.background, model.card.name, models, detection, display

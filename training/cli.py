@@ -152,12 +152,12 @@ def run_stream_evaluation(
     folder: Path,
     model: Path | None,
     detection: DetectionSettings,
-    wanted: Sequence[str] | None,
+    labels: Sequence[str],
     device: str,
     as_json: bool,
 ) -> None:
     """Evaluate a model file on streams with the rules of detection; print figures."""
-    models = scoring_models(load_file(model), wanted, device)
+    models = scoring_models(load_file(model), labels, device)
     with Display(Console(stderr=True)) as display:
         results = evaluate_streams(
             folder,

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.errors import DatasetError, SoundMonitorError
+from monitor.model.card import TAUGHT_MODEL
 from monitor.model.classifier import Classifier
 from monitor.model.model_file import load_model
 from monitor.model.negatives import (
-    TAUGHT_MODEL,
     Negatives,
     NegativesCard,
     negatives_path,

@@ -31,6 +31,9 @@ Needs recordings of the place in which none of the labels sounds
 to show are extrapolated, and marked so.  A threshold of the model file is
 lowered only if they last 3 / N days: 36 hours for two false alarms a day.
 
+Of a model with a catalogue the labels that the configuration chooses get
+thresholds.  Where several models listen, --model names one of them.
+
 The cost is printed beside: with --events the true events in streams that are
 missed, before and after; with --data the share of labelled recordings that
 still reach the threshold; without, the share of events that the report of the
@@ -107,7 +110,16 @@ def calibrate(
         require_extra("train", "scipy", "calibrate --events")
     configuration = load(config)
     settings = configuration.config
-    file = settings.model_files[-1]
+    files = settings.model_files
+    if model is None and len(files) > 1:
+        raise UsageError(
+            f"--model: the configuration has {', '.join(map(str, files))}; name the "
+            "one to calibrate"
+        )
+    from monitor.runtime.loading import labels_of
+
+    file = files[0] if model is None else str(model)
+    labels = labels_of(settings, file, configuration.state_dir)
     log_to_stderr()
     limit_threads(1)
     # What can be rejected is, before the slow imports.
@@ -125,10 +137,10 @@ def calibrate(
 
     chosen = background or _query(configuration, since, until, tuple(excepted or ()))
     run_calibration(
-        model or (None if file is None else Path(file)),
+        None if file is None else Path(file),
         Budget(chosen, false_alarms_per_day / 24, events),
         settings.detection,
-        settings.labels,
+        labels,
         None if data is None else DataPaths(data, cache_folder(cache)),
         fold_numbers(folds),
         out,

@@ -88,11 +88,12 @@ def evaluate(
 
     if streams:
         from monitor.commands.configuration import load
+        from monitor.runtime.loading import labels_of
 
-        chosen = load(config).config
-        run_stream_evaluation(
-            data, model, chosen.detection, chosen.labels, compute_device, as_json
-        )
+        configuration = load(config)
+        labels = labels_of(configuration.config, model, configuration.state_dir)
+        detection = configuration.config.detection
+        run_stream_evaluation(data, model, detection, labels, compute_device, as_json)
         return 0
 
     paths = DataPaths(

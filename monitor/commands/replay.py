@@ -52,13 +52,15 @@ def replay(
 
     first, last = parse_time_range(since, until)
     configuration = load(config)
+    rules = _Rules(configuration)
     with open_to_read(database_path(configuration)) as reader:
         comparison = run_again(
             reader,
-            lambda session: _rules_for(configuration, session),
+            rules,
             configuration.config.detection.level_gate_dbfs,
             first,
             last,
+            rules.names,
         )
     if comparison.since is None:
         raise StoreError("there are no scores to replay in this time range")
@@ -80,6 +82,11 @@ def replay(
         f"{len(comparison.stays)} unchanged, {len(comparison.comes)} new, "
         f"{len(comparison.goes)} gone ({counted(comparison.frames, 'score frame')})"
     )
+    if rules.not_scored:
+        print_line(
+            f"nothing is known of {', '.join(sorted(rules.not_scored))} at times at "
+            "which they were not chosen: they had no scores"
+        )
     if comparison.not_computed:
         print_line(
             f"{counted(comparison.not_computed, 'score frame')} lay below the level "
@@ -89,27 +96,41 @@ def replay(
     return 0
 
 
-def _rules_for(
-    configuration: "Configuration", session: "Session"
-) -> Mapping[str, "LabelRule"]:
-    """Return the configured rules for the labels of a session's model."""
-    from monitor.detection.rules import resolve_rules
-    from monitor.runtime.loading import choose_models
+class _Rules:
+    """The rules that a configuration has for the scores of a session."""
 
-    models = choose_models(configuration.config, configuration.state_dir)
-    spec, name = models.leader.spec, "+".join(card.name for card in models.cards)
-    if name != session.model or spec.sample_rate != session.sample_rate:
-        raise StoreError(
-            f"the scores are of the model {session.model!r}, and the configuration "
-            f"names {name!r}: thresholds of one do not apply to the other"
+    def __init__(self, configuration: "Configuration") -> None:
+        from monitor.runtime.loading import choose_models
+
+        self._detection = configuration.config.detection
+        self._models = choose_models(configuration.config, configuration.state_dir)
+        self.names = self._models.names
+        self.not_scored: set[str] = set()
+        """Labels that are reported now, and had no scores in a session."""
+
+    def __call__(self, session: "Session", source: str) -> Mapping[str, "LabelRule"]:
+        """Return those of the labels that the source reports.
+
+        Raises:
+            StoreError: The session is of other models.
+        """
+        from monitor.detection.rules import resolve_rules
+
+        models = self._models
+        spec, name = models.leader.spec, "+".join(card.name for card in models.cards)
+        if name != session.model or spec.sample_rate != session.sample_rate:
+            raise StoreError(
+                f"the scores are of the model {session.model!r}, and the configuration "
+                f"names {name!r}: thresholds of one do not apply to the other"
+            )
+        every = models.labels.all_reported
+        reported = models.labels.reported.get(source, every)
+        self.not_scored |= {*reported} - {*session.labels}
+        return resolve_rules(
+            [label for label in session.labels if label in reported],
+            self._detection,
+            models.thresholds,
+            spec,
+            models.presets,
+            {*models.known, *session.labels},
         )
-    rules = resolve_rules(
-        session.labels,
-        configuration.config.detection,
-        models.thresholds,
-        spec,
-        models.presets,
-        models.known,
-    )
-    reported = models.labels.all_reported
-    return {label: rule for label, rule in rules.items() if label in reported}

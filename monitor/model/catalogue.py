@@ -206,7 +206,7 @@ def choose_labels(
             for it in union
             if by_name.get(it) == card.name and it not in {*owned, *labels}
         )
-        classes = tuple(_classes(card, it) for it in labels)
+        classes = tuple(classes_of(card, it) for it in labels)
         if not {*labels, *own} & union.keys():
             labels = own = classes = ()  # it need not listen
         owned.update(labels, own)
@@ -277,7 +277,8 @@ def all_classes(labels: Sequence[str]) -> ScoredLabels:
     return ScoredLabels(tuple(labels), tuple((index,) for index in range(len(labels))))
 
 
-def _classes(card: "ModelCard", label: str) -> tuple[int, ...]:
+def classes_of(card: "ModelCard", label: str) -> tuple[int, ...]:
+    """Indices of the classes that a label is made of, in the scores of the network."""
     entry = card.catalogue.get(label)
     names = (label,) if entry is None else entry.classes
     return tuple(card.labels.index(name) for name in names)

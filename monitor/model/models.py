@@ -124,6 +124,7 @@ class Models:
 
         leading = classifiers[self.leader]
         self.spec = leading.spec
+        self.network_digest = leading.network_digest
         self.hop_frames_step = leading.hop_frames_step
         self.labels = tuple(it for each in self.members for it in each.labels)
         self.name = "+".join(each.name for each in classifiers)

@@ -78,6 +78,9 @@ class LoadedModels:
     digest: str
     """Identifies the models and the labels that they score."""
 
+    file_digests: tuple[str, ...]
+    """Identify the contents of the model files."""
+
     session: Session
 
 
@@ -377,4 +380,5 @@ def load_chosen(
         models.spec.sample_rate,
         models.members[models.embedding].classifier.network_digest,
     )
-    return LoadedModels(models, chosen, chosen.digest(), session)
+    digests = chosen.digest(), chosen.model_digests()
+    return LoadedModels(models, chosen, *digests, session)

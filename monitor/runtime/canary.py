@@ -21,7 +21,7 @@ from monitor.runtime.canary_trial import (
     MakeResampler,
     Sound,
     Steps,
-    choose_sound,
+    known_sounds,
     mix,
     render,
     run_trial,
@@ -113,8 +113,10 @@ class Canary(Sink):
         """Prepare to test `sources`, which are live, at the interval of `settings`."""
         assert settings.every_seconds is not None
         self.canary_results: tuple[CanaryResult, ...] = ()
-        self.sound = choose_sound(settings.label, chain)
-        """The sound that is mixed in; None: there is none for this model."""
+        self._sounds = known_sounds(settings.label, chain)
+        self._tried = 0
+        self._is_proven = False
+        """True once a sound was detected: from then on it must be."""
 
         if self.sound is None:
             logger.warning(
@@ -130,6 +132,11 @@ class Canary(Sink):
         self._make_resampler = make_resampler
         self._start = start
         self._trial: _Trial | None = None
+
+    @property
+    def sound(self) -> KnownSound | None:
+        """The sound that is mixed in; None: there is none for these models."""
+        return self._sounds[self._tried] if self._sounds else None
 
     def write(self, batch: Sequence[Timed]) -> None:
         """Remember gaps and similar sounds in the captured samples."""
@@ -232,12 +239,17 @@ class Canary(Sink):
         error: CanaryError | None,
         score: float | None = None,
     ) -> None:
-        self._trial = None
+        self._trial, tested = None, self.sound
         source = trial.source
         if error is not None and not trial.is_alone and self.sound is not None:
             logger.debug("canary of %r: %s; again", source.name, error)
             self._begin(source, now, is_alone=True)
             return
+        if error is not None and self._tries_next():
+            logger.debug("canary of %r: %s; another sound", source.name, error)
+            self._begin(source, now, is_alone=True)
+            return
+        self._is_proven |= error is None
         wait = self._every_seconds
         source.due = now + (wait if error is None else min(wait, RETRY_SECONDS))
         result = CanaryResult(
@@ -245,7 +257,7 @@ class Canary(Sink):
             self._clock.utc(),
             error is None,
             "" if error is None else str(error),
-            None if self.sound is None else self.sound.label,
+            None if tested is None else tested.label,
             score if error is None else error.score,
             now - trial.began,
         )
@@ -253,6 +265,16 @@ class Canary(Sink):
         self.canary_results = (*others, result)
         logger.debug("%s", result)
         self._report_health(source, error)
+
+    def _tries_next(self) -> bool:
+        """Go on to the next sound, if none was ever detected.
+
+        Not every model knows every synthetic sound well enough for its threshold.
+        """
+        if self._is_proven or not self._sounds:
+            return False
+        self._tried = (self._tried + 1) % len(self._sounds)
+        return self._tried > 0
 
     def _report_health(self, source: _Source, error: CanaryError | None) -> None:
         if error is not None:

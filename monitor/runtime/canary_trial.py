@@ -133,20 +133,21 @@ class KnownSound:
     seconds: float
 
 
-def choose_sound(wanted: CanaryLabel | None, chain: Chain) -> KnownSound | None:
-    """Choose the first sound that can be synthesised and that its rule can detect.
+def known_sounds(wanted: CanaryLabel | None, chain: Chain) -> list[KnownSound]:
+    """Find the sounds that can be synthesised and that their rules can detect.
 
     A label that is `wanted` is the only choice.
     """
     spec = chain.models.spec
+    found = []
     for label in LABELS:
         if label not in chain.models.labels or wanted not in (None, label):
             continue
         (answer,) = examine({label: chain.rules[label]}, chain.hop_samples, spec)
         needed = answer.shortest_sound_seconds + MARGIN_SECONDS
         if needed <= MAX_SOUND_SECONDS:
-            return KnownSound(label, max(MIN_SOUND_SECONDS, needed))
-    return None
+            found.append(KnownSound(label, max(MIN_SOUND_SECONDS, needed)))
+    return found
 
 
 def render(

@@ -160,6 +160,39 @@ def choose_models(config: Config, state_dir: Path | None = None) -> ChosenModels
     )
 
 
+def labels_of(
+    config: Config, model: str | Path | None, state_dir: Path | None = None
+) -> tuple[str, ...]:
+    """Labels that one model scores, as a configuration chooses them; none is taught.
+
+    Args:
+        config: The configuration; the model may be another one than those of it.
+        model: Model file, or name of an included model; None: the default one.
+        state_dir: See `choose_models`.
+
+    Raises:
+        ModelFileError: A model file cannot be used.
+        ConfigError: A label is unknown, or none of the model is chosen.
+    """
+    name = INCLUDED[0] if model is None else str(model)
+    used = [INCLUDED[0] if file is None else file for file in config.model_files]
+    if name in used:
+        chosen = choose_models(config, state_dir)
+        files = [INCLUDED[0] if file is None else file for file in chosen.files]
+        if name in files:
+            scored = chosen.labels.scored[files.index(name)]
+            return scored.labels[: len(scored.classes)]
+        labels: tuple[str, ...] = ()
+    else:
+        card, names = read_card(name).card, _names(config)
+        wanted = tuple(it for it in names if it in known_labels(card)) or None
+        chosen_here = choose_labels([card], wanted, {"": None}).scored[0].labels
+        labels = () if names and wanted is None and card.catalogue else chosen_here
+    if not labels:
+        raise ConfigError(f"labels: none of them is a label that {name} scores")
+    return labels
+
+
 def _at(
     scored: Sequence[ScoredLabels], indices: Sequence[int]
 ) -> tuple[ScoredLabels, ...]:

@@ -124,18 +124,16 @@ class Pipeline:
         """Sample index since which no sample of `source` was lost; see `resume`."""
         return self._windowers[source].contiguous_start
 
-    def resume(
-        self, source: str, before: "Pipeline", history: Block, *, is_same_model: bool
-    ) -> None:
+    def resume(self, source: str, before: "Pipeline", history: Block) -> None:
         """Go on with a source that `before` analysed, and finished, up to here.
 
         `history` are its newest samples.  The next window is reported as soon as it is
         complete; none is reported twice, and no event begins where one of `before` may
         still sound.  What is kept of the windows so far, their background among it,
-        means nothing to another model.
+        means nothing to another leading model; the other models begin anew.
         """
         self._windowers[source].resume(history)
-        if is_same_model:
+        if self.models.network_digest == before.models.network_digest:
             self._windowers[source].history = before._windowers[source].history
         ended = before._detectors[source]
         self._detectors[source] = self._detector(

@@ -304,10 +304,11 @@ def _replace(app: App, plan: Plan, leaving: Collection[str]) -> list[StoreError]
 def describe(before: Plan, after: Plan) -> str:
     """Describe the changes from one plan to the other, for people."""
     phrases = differences(before.config, after.config)
-    name = after.models.models.name
-    is_other = before.models.digest != after.models.digest
-    if is_other and (before.models.models.name != name or not phrases):
-        phrases.append(f"another model: {name}")
+    old, new = before.models.chosen.taught, after.models.chosen.taught
+    if before.models.file_digests != after.models.file_digests:
+        phrases.append(f"another model: {after.models.models.name}")
+    again = [it for it in new if it in old and new[it].digest != old[it].digest]
+    phrases += _phrase("taught again", again)
     return "; ".join(phrases) or "renewed: a file or secret of the configuration"
 
 

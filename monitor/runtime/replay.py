@@ -16,7 +16,9 @@ from monitor.sinks.store.scores import ScoreRow
 
 logger = logging.getLogger(__name__)
 
-RulesFor = Callable[[Session], Mapping[str, LabelRule]]
+RulesFor = Callable[[Session, str], Mapping[str, LabelRule]]
+"""Rules of the labels that a source reports, of those that the session scored."""
+
 WARM_UP = timedelta(minutes=2)
 """Length of the scores before the time range, for events ongoing at its begin."""
 
@@ -88,10 +90,12 @@ def replay(
     level_gate_dbfs: float,
     since: datetime | None,
     until: datetime | None,
+    models: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Detect events in the stored scores, and compare them with the stored events.
 
-    The time range is from `since` to `until`; None: all scores.
+    The time range is from `since` to `until`; None: all scores.  `models` are the names
+    of the models by label, for the records; of others it is that of the session.
     """
     sessions = reader.sessions()
     replays: dict[tuple[str, str], _SourceReplay] = {}
@@ -122,9 +126,12 @@ def replay(
             detector = Detector(
                 source=item.source,
                 labels=session.labels,
-                rules=rules_for(session),
+                rules=rules_for(session, item.source),
                 level_gate_dbfs=level_gate_dbfs,
-                models=session.model,
+                models={
+                    label: (models or {}).get(label, session.model)
+                    for label in session.labels
+                },
                 session=session.session,
             )
             replays[key] = _SourceReplay(session, item.source, detector)

@@ -87,13 +87,10 @@ class Scoring:
         for index, window in enumerate(windows):
             heard = self._input(number, window)
             if heard is None:
-                # It was not over the gate for nothing: the other models score it.
-                whole = ((window.start, window.stop),) * count
-                found[index] = _Scores((0.0,) * count, whole)
+                found[index] = _nothing(window, count)
             elif window.peak_level_dbfs < self._level_gate_dbfs:
                 # Nothing can begin in it, so the network need not run.
-                nothing = ((window.start, window.start),) * count
-                found[index] = _Scores((0.0,) * count, nothing)
+                found[index] = _nothing(window, count)
                 heard.history.is_silent = True
             else:
                 history = heard.history
@@ -136,13 +133,20 @@ class Scoring:
         )
 
 
+def _nothing(window: Window, labels: int) -> _Scores:
+    """Scores that were not computed: zero, in no part of the window."""
+    return _Scores((0.0,) * labels, ((window.start, window.start),) * labels)
+
+
 def absolute(
     spans: Spans, start: float, ratio: float, window: Window
 ) -> tuple[Span, ...]:
     """Convert spans of samples from the start of a window, (labels, 2), to indices.
 
-    Those of the leading model; they lie in `window`.
+    Those of the leading model; they lie in `window`, and are never empty.
     """
     found = np.rint(start + spans * ratio).astype(np.int64)
     inside = np.clip(found, window.start, window.stop)
+    inside[..., 0] = np.minimum(inside[..., 0], window.stop - 1)
+    inside[..., 1] = np.maximum(inside[..., 1], inside[..., 0] + 1)
     return tuple(map(tuple, inside.tolist()))

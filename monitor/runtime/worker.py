@@ -256,12 +256,7 @@ class Worker:
             before.pipeline.contiguous_start(source),
         )
         first, samples = timeline.read(start, timeline.taken)
-        pipeline.resume(
-            source,
-            before.pipeline,
-            Block(first, samples),
-            is_same_model=before.session == self._parts.session,
-        )
+        pipeline.resume(source, before.pipeline, Block(first, samples))
         timeline.due_at = timeline.taken
 
     def _end_health(self, before: Parts, after: Parts) -> None:

@@ -9,10 +9,10 @@ import pytest
 import soundfile
 
 from monitor.audio.sources.demo import render_scene
+from monitor.model.card import TAUGHT_MODEL
 from monitor.model.classifier import Classifier
 from monitor.model.frontend import Array, LogMel
 from monitor.model.model_file import Model, load_model
-from monitor.model.card import TAUGHT_MODEL
 from monitor.model.taught import (
     TaughtLabel,
     check_network,

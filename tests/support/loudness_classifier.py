@@ -39,6 +39,7 @@ class LoudnessClassifier:
     total_stride = 1
     hop_frames_step = 1
     presets: ClassVar = {}
+    network_digest = ""
     thresholds: ClassVar = {LOUD: Thresholds(onset=0.6, offset=0.4)}
     compute_device = "cpu"
     failed_compute_device = None

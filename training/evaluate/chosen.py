@@ -1,30 +1,21 @@
-"""The labels of a model that are evaluated: those that are chosen, or reported."""
+"""Models with the labels that are calibrated or evaluated."""
 
 from collections.abc import Sequence
 
 from monitor.errors import UsageError
 from monitor.model.card import ModelCard
-from monitor.model.catalogue import ScoredLabels, choose_labels, known_labels
+from monitor.model.catalogue import ScoredLabels, classes_of
 from monitor.model.classifier import Classifier
 from monitor.model.model_file import Model
 from monitor.model.models import Models
 
 
-def chosen_labels(card: ModelCard, wanted: Sequence[str] | None) -> ScoredLabels:
-    """Labels that a model scores; see `choose_labels`.
-
-    Labels that it does not know are those of another model, and left out.
-    """
-    known = tuple(label for label in wanted or () if label in known_labels(card))
-    (scored,) = choose_labels([card], known or None, {"": None}).scored
-    return scored
-
-
 def scoring_models(
-    model: Model, wanted: Sequence[str] | None, compute_device: str = "cpu"
+    model: Model, labels: Sequence[str], compute_device: str = "cpu"
 ) -> Models:
-    """Prepare a model to score the labels of `chosen_labels`."""
-    scored = chosen_labels(model.card, wanted)
+    """Prepare a model to score labels that it knows."""
+    classes = tuple(classes_of(model.card, label) for label in labels)
+    scored = ScoredLabels(tuple(labels), classes)
     return Models([Classifier(model, compute_device)], [scored])
 
 

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
 from monitor.errors import DatasetError, SoundMonitorError
+from monitor.model.card import TAUGHT_MODEL
 from monitor.model.classifier import Classifier
 from monitor.model.head_fit import alarm_starts
 from monitor.model.model_file import load_model
-from monitor.model.card import TAUGHT_MODEL
 from monitor.model.negatives import Negatives, NegativesCard
 from monitor.model.taught_fit import PAUSE_SECONDS, fit
 from monitor.runtime.examples import Clip, Embedder, read_sound, windows_of

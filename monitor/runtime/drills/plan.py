@@ -13,6 +13,8 @@ import yaml
 from monitor.config.audio import SourceSettings
 from monitor.config.config import Config
 from monitor.errors import UsageError
+from monitor.model.card import read_card
+from monitor.model.catalogue import known_labels
 from monitor.runtime.drills.endpoint import Endpoint
 from monitor.runtime.drills.monitor_process import MonitorProcess
 from monitor.runtime.loading import choose_models
@@ -90,7 +92,10 @@ def plan_drills(
 def write_source_config(plan: DrillPlan, folder: Path) -> Path:
     """Write a configuration with the source to unplug, and no alerts."""
     assert plan.source is not None, "plan_drills has found one"
-    return _write(plan.config, folder, plan.source, {})
+    (source,) = _without_taught(
+        plan.config.model_copy(update={"sources": (plan.source,)})
+    ).sources
+    return _write(_without_taught(plan.config), folder, source, {})
 
 
 def write_noise_config(plan: DrillPlan, folder: Path, url: str) -> Path:
@@ -99,13 +104,14 @@ def write_noise_config(plan: DrillPlan, folder: Path, url: str) -> Path:
     Raises:
         ModelFileError: The model is invalid.
     """
-    hop_frames = plan.config.detection.hop_frames
+    config = _without_taught(plan.config)
+    hop_frames = config.detection.hop_frames
     source = SourceSettings(name="noise", input=f"command:{NOISE_BURSTS}")
-    labels = choose_models(plan.config.model_copy(update={"sources": (source,)})).names
+    labels = choose_models(config.model_copy(update={"sources": (source,)})).names
     rule = ENDPOINT.partition("/")[0]
     webhook = {"url": url, "connect_seconds": 1.0, "total_seconds": 2.0}
     return _write(
-        plan.config,
+        config,
         folder,
         source,
         {
@@ -133,6 +139,30 @@ def noise_monitor(
     with MonitorProcess(folder, ["--config", config], **options) as monitor:
         monitor.wait_until_ready()
         yield monitor
+
+
+def _without_taught(config: Config) -> Config:
+    """Leave out the labels that were taught: the drill has a state folder of its own.
+
+    Raises:
+        ModelFileError: A model file cannot be used.
+    """
+    cards = [read_card(file).card for file in config.model_files]
+    known = {label for card in cards for label in known_labels(card)}
+
+    def kept(labels: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return tuple(it for it in labels or () if it in known) or None
+
+    sources = tuple(
+        each.model_copy(update={"labels": kept(each.labels)}) for each in config.sources
+    )
+    rules = {it: own for it, own in config.detection.labels.items() if it in known}
+    update = {
+        "labels": kept(config.labels),
+        "sources": sources,
+        "detection": config.detection.model_copy(update={"labels": rules}),
+    }
+    return config.model_copy(update=update)
 
 
 _TAKEN = {"model", "models", "labels", "detection"}
