@@ -244,7 +244,8 @@ def _readable(path: ModelPath) -> Iterator[tuple[Path, str]]:
         found, origin = Path(name), name
     try:
         if not found.exists():
-            raise ModelFileError(f"{origin}: there is no such model file")
+            hint = "" if found.suffix else f"; {' and '.join(INCLUDED)} are included"
+            raise ModelFileError(f"{origin}: there is no such model file{hint}")
         if not found.is_file():  # reading a pipe or a device would never end
             raise ModelFileError(f"{origin}: is not a file")
         size = found.stat().st_size

@@ -5,7 +5,7 @@ for, each of one or several classes, with what they mean.  Its other classes can
 chosen by their own names.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Literal, Protocol
@@ -118,22 +118,25 @@ class LabelChoice:
         )
 
     def expand(self, names: Iterable[str], key: str) -> tuple[str, ...]:
-        """Replace groups by their labels, where these are reported.
+        """Replace groups by themselves and their labels, where these are reported.
 
         Args:
             names: Labels or groups.
             key: Of the setting, for errors.
 
         Raises:
-            ConfigError: One of them is not reported.
+            ConfigError: Some are not reported: a sentence in a line for each.
         """
         reported, found = self.all_reported, dict[str, None]()
+        faults = []
         for name in names:
-            inside = [it for it in self.groups.get(name, ()) if it in reported]
-            labels = [name] if name in reported else inside
+            members = (name, *self.groups.get(name, ()))
+            labels = [it for it in members if it in reported]
             if not labels:
-                raise ConfigError(self._fault(name, key))
+                faults.append(self._fault(name, key))
             found |= dict.fromkeys(labels)
+        if faults:
+            raise ConfigError("\n".join(faults))
         return tuple(found)
 
     def _fault(self, name: str, key: str) -> str:
@@ -168,49 +171,30 @@ def choose_labels(
         taught: By label that was taught, the name of its model.
 
     Raises:
-        ConfigError: No model knows one of the labels.
+        ConfigError: No model knows a label: a sentence in a line for each.
     """
     by_name = taught or {}
-    models = {card.name for card in cards}
+    faults: dict[str, None] = {}
     by_default = tuple(
         dict.fromkeys(it for card in cards for it in default_labels(card))
     )
     reported: dict[str, tuple[str, ...]] = {}
-    for index, (source, own) in enumerate(wanted_by_source.items()):
-        chosen = wanted if own is None else own
-        key = "labels" if own is None else f"sources[{index}].labels"
-        for label in chosen or ():
-            if any(label in known_labels(card) for card in cards):
-                continue
-            if label not in by_name:
-                raise ConfigError(_unknown(label, key, cards, others or {}, by_name))
-            if by_name[label] not in models:
-                raise ConfigError(
-                    f"{key}: {label!r} was taught on the model {by_name[label]}, which "
-                    f"does not listen: add it to models, beside {', '.join(models)}"
-                )
-        reported[source] = (
-            by_default if chosen is None else tuple(dict.fromkeys(chosen))
-        )
+    for index, (source, of_source) in enumerate(wanted_by_source.items()):
+        names = wanted if of_source is None else of_source
+        key = "labels" if of_source is None else f"sources[{index}].labels"
+        for label in names or ():
+            fault = _fault_of(label, key, cards, others or {}, by_name)
+            faults |= dict.fromkeys([fault] if fault else [])
+        reported[source] = by_default if names is None else tuple(dict.fromkeys(names))
+    if faults:
+        raise ConfigError("\n".join(faults))
     union = dict.fromkeys(it for labels in reported.values() for it in labels)
-    scored, owned = [], set[str]()
+    scored: list[ScoredLabels] = []
+    owned: set[str] = set()
     for card in cards:
-        names = (
-            [it for it in known_labels(card) if it in union] if card.catalogue else []
-        )
-        labels = tuple(
-            it for it in (names if card.catalogue else card.labels) if it not in owned
-        )
-        own = tuple(
-            it
-            for it in union
-            if by_name.get(it) == card.name and it not in {*owned, *labels}
-        )
-        classes = tuple(classes_of(card, it) for it in labels)
-        if not {*labels, *own} & union.keys():
-            labels = own = classes = ()  # it need not listen
-        owned.update(labels, own)
-        scored.append(ScoredLabels((*labels, *own), classes))
+        free = [label for label in union if label not in owned]
+        scored.append(_scored_by(card, free, owned, by_name))
+        owned.update(scored[-1].labels)
     groups = {
         label: inside
         for card in cards
@@ -218,6 +202,50 @@ def choose_labels(
         if (inside := members_of(card, label))
     }
     return LabelChoice(tuple(scored), reported, groups)
+
+
+def _scored_by(
+    card: "ModelCard",
+    wanted: Sequence[str],
+    owned: Collection[str],
+    taught: Mapping[str, str],
+) -> ScoredLabels:
+    """Labels that a model scores, none of which is `owned` by one before it."""
+    known = frozenset(known_labels(card))
+    own = [label for label in wanted if label in known]
+    heads = [
+        label
+        for label in wanted
+        if label not in known and taught.get(label) == card.name
+    ]
+    if not own and not heads:
+        return ScoredLabels((), ())  # it need not listen
+    if not card.catalogue:
+        own = [label for label in card.labels if label not in owned]
+    ordered = sorted(own, key=known_labels(card).index)
+    classes = tuple(classes_of(card, label) for label in ordered)
+    return ScoredLabels((*ordered, *heads), classes)
+
+
+def _fault_of(
+    label: str,
+    key: str,
+    cards: Sequence["ModelCard"],
+    others: Mapping[str, "ModelCard"],
+    taught: Mapping[str, str],
+) -> str | None:
+    """Say why a label cannot be reported; None: it can."""
+    if any(label in known_labels(card) for card in cards):
+        return None
+    names = [card.name for card in cards]
+    if label not in taught:
+        return _unknown(label, key, cards, others, taught)
+    if taught[label] in names:
+        return None
+    return (
+        f"{key}: {label!r} was taught on the model {taught[label]}, which does not "
+        f"listen: add it to models, beside {', '.join(names)}"
+    )
 
 
 class LabelFacts(Protocol):

@@ -77,7 +77,12 @@ def to_stored(model: TrainedModel, *, half: bool = False) -> Model:
     engine = TorchEngine(network, temperatures, model.spec)
     return Model(
         model.spec,
-        model.card.model_copy(update={"total_stride": network.total_stride}),
+        model.card.model_copy(
+            update={
+                "total_stride": network.total_stride,
+                "hop_stride": network.hop_stride,
+            }
+        ),
         golden_vector(engine, model.spec),
         weights,
         *export_graphs(network, model.spec, temperatures),

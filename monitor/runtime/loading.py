@@ -295,14 +295,19 @@ def with_labels(config: Config, labels: LabelChoice) -> Config:
             faults.append(str(error))
             return ()
 
-    alerts = tuple(
-        rule.model_copy(
-            update={"labels": expand(rule.labels, f"alerts[{index}].labels")}
-        )
-        for index, rule in enumerate(config.alerts)
-    )
+    alerts = []
+    for index, rule in enumerate(config.alerts):
+        key = f"alerts[{index}].labels"
+        names = expand(rule.labels, key)
+        alerts.append(rule.model_copy(update={"labels": names}))
+        heard = {it for source in rule.sources for it in labels.reported[source]}
+        if names and rule.sources and not heard & {*names}:
+            faults.append(
+                f"{key}: {', '.join(rule.labels)} cannot be reported: its sources "
+                f"report {', '.join(sorted(heard))}"
+            )
     kept = expand(config.clips.labels, "clips.labels")
     if faults:
         raise ConfigError("\n".join(faults))
     clips = config.clips.model_copy(update={"labels": kept})
-    return config.model_copy(update={"alerts": alerts, "clips": clips})
+    return config.model_copy(update={"alerts": tuple(alerts), "clips": clips})

@@ -36,13 +36,13 @@ from training.world.figures import (
     hear,
     summary,
 )
-from training.world.network import HOP_STRIDE, PRESET, read_classes, read_network
+from training.world.network import PRESET, read_classes, read_network
 
 LICENCE = """\
 The network is mn04_as of EfficientAT (F. Schmid, K. Koutini and G. Widmer, "Efficient
 Large-Scale Audio Tagging via Transformer-to-CNN Knowledge Distillation", 2023), trained
 on AudioSet. Copyright (c) 2022 Florian Schmid, MIT License, whose text comes with the
-program. Thresholds are of recordings of places; nothing else was fitted."""
+program."""
 
 
 def build(
@@ -73,7 +73,6 @@ def build(
         name="world",
         preset=PRESET,
         labels=tuple(names.values()),
-        hop_stride=HOP_STRIDE,
         catalogue={label: each.for_card(names) for label, each in entries.items()},
         licence=LICENCE,
         created=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -20,9 +20,6 @@ from training.distill.initialisation import (
 )
 
 PRESET = "mn04"
-HOP_STRIDE = 8
-"""Frames of a column behind the layers that depend on the frames nearby alone."""
-
 _SHIFT, _SCALE = 4.5, 5.0
 """The logarithm of a power is shifted and scaled so, before the first layer."""
 

@@ -65,6 +65,7 @@ class Network(nn.Module):
             columns is one of them, so that the head means the same for both.
         head: (..., features) to (..., labels).
         total_stride: Frames from one column to the next.
+        hop_stride: Hops are multiples of so many frames; 0: of the total stride.
         column_head: Like `head`, for columns; None takes the head.
         peak_share: Share of the highest column in the logits of the window.  A sound
             that has just begun fills little of a window and hardly moves the mean.
@@ -83,6 +84,7 @@ class Network(nn.Module):
         column_head: nn.Module | None = None,
         peak_share: float = 0.0,
         recent_columns: int = 0,
+        hop_stride: int = 0,
     ) -> None:
         super().__init__()
         self.normalise = normalise
@@ -91,6 +93,7 @@ class Network(nn.Module):
         self.head = head
         self.column_head = column_head
         self.total_stride = total_stride
+        self.hop_stride = hop_stride or total_stride
         self.peak_share = peak_share
         self.recent_columns = recent_columns
 

@@ -18,6 +18,9 @@ from monitor.model.networks.mobile import (
 from monitor.spec import ModelSpec
 
 TOTAL_STRIDE = 32
+HOP_STRIDE = 8
+"""Frames of a column behind the layers that depend on the frames nearby alone."""
+
 HIDDEN = 512
 
 BLOCKS = (
@@ -64,4 +67,5 @@ def mn04(spec: ModelSpec, labels: int) -> Network:
             nn.Linear(FEATURES, HIDDEN), nn.Hardswish(), nn.Linear(HIDDEN, labels)
         ),
         total_stride=TOTAL_STRIDE,
+        hop_stride=HOP_STRIDE,
     )
