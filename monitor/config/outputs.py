@@ -37,8 +37,9 @@ class StoreSettings(Settings):
 
     embeddings: bool = False
     """Keep a description of what each window sounds like, its embedding, from which a
-    label can be learned later; a source writes 40 MB of them a day.  No sound can be
-    heard from it.  Embeddings are deleted like scores.
+    label can be learned later; a source writes 40 MB of them a day.  It is that of the
+    last of models that teach can use: of world, if it listens; urban has none.  No
+    sound can be heard from it.  Embeddings are deleted like scores.
     """
 
     max_mib: Annotated[float, Field(ge=1, le=1_000_000)] = 1024.0
