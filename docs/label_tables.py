@@ -3,16 +3,18 @@
     python docs/label_tables.py
 
 Replaces what stands between the marks in docs/labels.md and in the model's own page,
-by the figures in the model file.  To be run whenever that file has changed.
+by the figures in the model file, and by what the clips are of, which is in
+training/world/catalogue.yaml.  To be run whenever one of them has changed.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from monitor.model.card import ModelCard, read_card
 from monitor.model.catalogue import default_labels
 from monitor.model.label_search import OfferedLabel, offered_labels
+from training.world.catalogue import read_catalogue
 
 MODEL = "world"
 ROOT = Path(__file__).parents[1]
@@ -22,15 +24,21 @@ PAGES = (
 )
 HEADER = (
     *("label", "sound", "near", "far", "reported after", "false alarms/h", "at most"),
-    *("clips", "of clips", "AP"),
+    *("clips", "clips of", "clips detected", "AP"),
 )
+GROUP_HEADER = ("group", "its clips are of", "members without clips")
 
 
 def blocks() -> dict[str, str]:
     """The generated parts of the pages, by the name in their marks."""
     card = read_card(MODEL).card
     labels = [each for each in offered_labels({MODEL: card}) if each.entry]
-    return {"catalogue": _table(labels), "summary": _summary(card, labels)}
+    clips = {label: entry.clips for label, entry in read_catalogue().items()}
+    return {
+        "catalogue": _table(HEADER, [_row(each, clips[each.name]) for each in labels]),
+        "groups": _table(GROUP_HEADER, _group_rows(labels, clips)),
+        "summary": _summary(card, labels),
+    }
 
 
 def with_blocks(text: str, contents: Mapping[str, str]) -> str:
@@ -41,12 +49,27 @@ def with_blocks(text: str, contents: Mapping[str, str]) -> str:
     return text
 
 
-def _table(labels: list[OfferedLabel]) -> str:
-    rows = [HEADER, ("---",) * len(HEADER), *map(_row, labels)]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [header, ("---",) * len(header), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _row(label: OfferedLabel) -> tuple[str, ...]:
+def _group_rows(
+    labels: list[OfferedLabel], clips: Mapping[str, tuple[str, ...]]
+) -> list[tuple[str, ...]]:
+    """The groups with figures: which of their members these are of."""
+    return [
+        (
+            f"`{group.name}`",
+            _named(clips[group.name]),
+            _named([it for it in group.members if not clips[it]]) or "none",
+        )
+        for group in labels
+        if group.members and clips[group.name]
+    ]
+
+
+def _row(label: OfferedLabel, clips_of: tuple[str, ...]) -> tuple[str, ...]:
     point, figures = label.expected, label.entry and label.entry.figures
     shares = ("-", "-", "-")
     if label.is_measured and point is not None:
@@ -62,12 +85,17 @@ def _row(label: OfferedLabel) -> tuple[str, ...]:
     if point is not None:
         rate, limit = point.false_alarms_per_hour, point.false_alarms_per_hour_at_most
         rates = (f"{rate:.1f}", f"{limit:.1f}")
-    clips = ("-", "-", "-")
+    clips = ("-", "-", "-", "-")
     if figures:
         share, precision = figures.detected, figures.average_precision
-        clips = (str(figures.clips), f"{share:.2f}", f"{precision:.2f}")
+        number = str(figures.clips)
+        clips = (number, _named(clips_of), f"{share:.2f}", f"{precision:.2f}")
     name = f"{label.group} / **{label.name}**" if label.group else f"**{label.name}**"
     return (name, label.text, *shares, *rates, *clips)
+
+
+def _named(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _share(share: float | None) -> str:

@@ -11,6 +11,7 @@ from monitor.model.catalogue import ClipFigures
 from monitor.model.label_search import offered_labels
 from monitor.model.thresholds import CurvePoint
 from tests.support import ROOT
+from training.world.catalogue import read_catalogue
 
 
 def load() -> ModuleType:
@@ -48,6 +49,22 @@ def test_the_table_has_every_label_of_the_catalogue() -> None:
         (row,) = [line for line in text.splitlines() if line.startswith(f"| {name} |")]
         assert entry.text in row
         assert ("unmeasured" in row) == (entry.figures is None)
+
+
+@pytest.mark.parametrize("page", TABLES.PAGES, ids=lambda page: page.name)
+def test_a_page_names_the_members_of_a_group_that_its_figures_are_not_of(
+    page: object,
+) -> None:
+    text = page.read_text()  # type: ignore[attr-defined]
+    assert (
+        "| `alarm` | `clock_alarm` | `smoke_alarm`, `fire_alarm`, `car_alarm` |" in text
+    )
+
+
+def test_a_label_has_figures_if_and_only_if_its_clips_are_named() -> None:
+    named = {label: entry.clips for label, entry in read_catalogue().items()}
+    for label, entry in read_card("world").card.catalogue.items():
+        assert (entry.figures is None) == (not named[label])
 
 
 def test_every_key_of_a_label_is_documented() -> None:

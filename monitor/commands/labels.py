@@ -66,7 +66,8 @@ def _print_all(labels: Sequence["OfferedLabel"]) -> None:
 _NOTES = (
     "",
     "Labels that are indented are members of the group above them.",
-    "DETECTED: of the sounds 12 to 20 dB above the background, in places.",
+    "DETECTED: of the sounds 12 to 20 dB above the background, in places; of world,",
+    "in the places that set its thresholds.  That of a group may be of one member.",
     "FALSE/H: false alarms an hour in places.  Both at sensitivity 0.5.",
     "AP: average precision in clips.  --labels LABEL explains a label.",
 )

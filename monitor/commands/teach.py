@@ -35,7 +35,9 @@ and when it would have been reported in the last week, if the monitor keeps
 embeddings ('store: {embeddings: true}').
 
 The label is a small file in the folder 'labels' of state_dir.  The same clips
-give the same file.  'labels:' in config.yaml switches it on and off.
+give the same file.  'labels:' in config.yaml switches it on and off; the
+model that it was taught on must listen, as with 'models: [urban, world]'.
+It rests on recordings for non-commercial use: see docs/teach.md.
 
 Examples:
   sound-monitor teach our_bell ring1.wav ring2.wav ring3.wav

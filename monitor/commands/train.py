@@ -37,12 +37,14 @@ the data are used, or made of whole recordings.  Ctrl-C stops; --resume
 continues to the same result.
 
 Presets:
-  mobile    a MobileNetV3 that begins as that of the included model, and of
-            which fewer than 1,000 recordings change the heads alone
+  mobile    a MobileNetV3 that begins as that of the included model urban,
+            and of which fewer than 1,000 recordings change the heads alone
+  mn04      the same of the included model world, with its front end
   article   four strided convolutions, 26,000 parameters, trained from scratch
 
 Examples:
   sound-monitor train genres --out genres.safetensors  a folder for each label
+  sound-monitor train genres --from world              under the MIT licence
   sound-monitor train genres --from none               from scratch
   sound-monitor train UrbanSound8K --preset article --test-folds 1
   sound-monitor train mine --preset mobile --teacher mn04_as.onnx \\
@@ -57,7 +59,7 @@ one training; each takes its share of every batch:
 
   torchrun --nproc-per-node 2 --no-python sound-monitor train genres
 
-The included model was trained with
+The included model urban was trained with
   DATA           UrbanSound8K: folds 1 and 2, and a part of fold 3
   NEGATIVES      1,100 clips of 46 other classes of ESC-50, in any folders;
                  their names, fold-recording-take-class, give the folds: 3 is

@@ -39,7 +39,8 @@ class Config(Settings):
     model: ModelSettings = ModelSettings()
     models: Annotated[tuple[Text, ...], Field(strict=False)] | None = None
     """Models that listen together, each urban, world or a model file; null: the one of
-    model.file.  A label that several know is scored by the first of them."""
+    model.file, beside which models is an error.  A label that several know is scored by
+    the first of them."""
 
     labels: Annotated[tuple[Text, ...], Field(strict=False)] | None = None
     """Labels that are reported, or groups of them; null: those that the models report

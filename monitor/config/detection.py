@@ -16,7 +16,8 @@ class ModelSettings(Settings):
 
     file: Text | None = None
     """urban or world, which are included in the program, or a model file; null: urban.
-    "model: world" is short for a section with this key alone."""
+    "model: world" is short for a section with this key alone.  With models as well it
+    is an error."""
 
     compute_device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Processor of the network; auto uses a GPU if there is one."""

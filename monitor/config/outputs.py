@@ -37,8 +37,9 @@ class StoreSettings(Settings):
 
     embeddings: bool = False
     """Keep a description of what each window sounds like, its embedding, from which a
-    label can be learned later; a source writes 40 MB of them a day.  No sound can be
-    heard from it.  Embeddings are deleted like scores.
+    label can be learned later; a source writes 40 MB of them a day.  Of several models
+    it is that of world, if it is among them, else of the last one; urban has none.  No
+    sound can be heard from it.  Embeddings are deleted like scores.
     """
 
     max_mib: Annotated[float, Field(ge=1, le=1_000_000)] = 1024.0
