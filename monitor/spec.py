@@ -3,6 +3,7 @@
 Stored in the model file, so that monitoring computes the features of the training.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -159,3 +160,42 @@ class ModelSpec(BaseModel):
     def samples(self, seconds: float) -> int:
         """Samples in `seconds` seconds, rounded to the nearest."""
         return round(seconds * self.sample_rate)
+
+
+RESAMPLED_LATER_SAMPLES = 1_600
+"""The newest sound that a resampled window leaves out, in samples of its model: the
+resampler's filter delays it by up to 1,433 of them between any two usual rates,
+depending on the sizes of the blocks, on which no window may depend."""
+
+
+def grid_fault(
+    models: Sequence[tuple[str, ModelSpec, int]], hop_frames: int
+) -> str | None:
+    """Say why models cannot listen with a hop, or not together; None: they can.
+
+    Args:
+        models: Name, input format, and the frames that hops are multiples of.
+        hop_frames: Frames of the leading model from one window to the next.
+    """
+    name, leader, step = max(models, key=lambda each: each[1].precedence)
+    if hop_frames % step:
+        nearest = max(1, round(hop_frames / step)) * step
+        return (
+            f"detection.hop_frames: {hop_frames} is not a multiple of the stride of "
+            f"the model {name!r}, {step} frames; take {nearest}"
+        )
+    hop = leader.seconds(hop_frames * leader.hop_length)
+    window = leader.seconds(leader.window_samples)
+    for other, spec, frames in models:
+        if spec is leader and other == name:
+            continue
+        later = spec.seconds(RESAMPLED_LATER_SAMPLES)
+        stride = spec.seconds(frames * spec.hop_length)
+        needed = spec.seconds(spec.window_samples) + later + stride
+        if stride > hop or needed > window:
+            return (
+                f"models: {other!r} cannot listen beside {name!r}, whose windows of "
+                f"{window:.3f} s it follows every {hop:.3f} s: it needs {needed:.3f} s "
+                f"and moves by {stride:.3f} s; let it listen alone"
+            )
+    return None

@@ -19,7 +19,7 @@ from monitor.model.catalogue import CatalogueEntry
 from monitor.model.thresholds import CurvePoint
 from monitor.private_files import restrict_folder
 from monitor.runtime.loading import ChosenModels, choose_models, with_labels
-from monitor.spec import ModelSpec
+from monitor.spec import ModelSpec, grid_fault
 
 ListDevices = Callable[[], Sequence[InputDevice]]
 
@@ -122,12 +122,13 @@ def _check_model(configuration: Configuration, result: ConfigurationCheck) -> No
             f"sound-monitor model {file} --convert NEW_FILE"
         )
     detection = config.detection
-    hop_frames, (spec, card) = detection.hop_frames, models.leader
-    if hop_frames % card.hop_frames_step:
-        result.problems.append(
-            f"detection.hop_frames: {hop_frames} is not a multiple of the stride of "
-            f"the model {card.name!r}, {card.hop_frames_step} frames"
-        )
+    hop_frames, spec = detection.hop_frames, models.leader.spec
+    grids = [
+        (each.card.name, each.spec, each.card.hop_frames_step)
+        for each in models.descriptions
+    ]
+    if fault := grid_fault(grids, hop_frames):
+        result.problems.append(fault)
     rules = _resolve_rules(configuration, models, result)
     names, thresholds_of, entries = models.names, models.thresholds, models.entries
     reported = models.labels.all_reported

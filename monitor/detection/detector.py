@@ -41,6 +41,7 @@ class Detector:
         *,
         seen_until: int = 0,
         horizons: Mapping[str, Horizon] | None = None,
+        rivals: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         """Prepare for the frames of `source`.
 
@@ -55,6 +56,7 @@ class Detector:
                 start give the same id.
             seen_until: End of the newest window of the detector before.
             horizons: `horizons` of the detector before.
+            rivals: By label those that a margin keeps it above; None: all others.
         """
         self._source = source
         self._labels = tuple(labels)
@@ -62,8 +64,10 @@ class Detector:
         self._models = models
         self._session = session
         before = horizons or {}
+        # What sounded before a label was reported is no event of it.
+        new = Horizon(seen_until, seen_until) if horizons else None
         self._states = {
-            index: Hysteresis(rules[label], before.get(label))
+            index: Hysteresis(rules[label], before.get(label, new))
             for index, label in enumerate(labels)
             if label in rules
         }
@@ -78,6 +82,12 @@ class Detector:
         self.seen_until = seen_until
         """End of the newest window."""
 
+        # Most rules have no margin, and then rivals do not matter.
+        self._rivals: dict[int, list[int]] = {
+            index: [self._labels.index(it) for it in rivals[self._labels[index]]]
+            for index in (self._states if rivals is not None else ())
+            if rivals is not None and rules[self._labels[index]].margin
+        }
         self._hops: deque[Hop] = deque()
         self._levels: dict[int, EventLevel] = {}  # of the labels that were reported
         self._ongoing: dict[int, Ongoing] = {}  # by label, in the order of onsets
@@ -141,6 +151,9 @@ class Detector:
         for index in self._states:
             score, span = frame.scores[index], frame.spans[index]
             rival = second if score == first else first
+            if index in self._rivals:
+                others = (frame.scores[it] for it in self._rivals[index])
+                rival = max(others, default=0.0)
             yield index, LabelWindow(frame, score, rival, *span, seen_until, gated)
 
     def _measure(self, hop: Hop, frame: ScoreFrame) -> None:

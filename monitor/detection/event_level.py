@@ -76,7 +76,8 @@ class EventLevel:
     def measure(self, start: int, stop: int) -> tuple[float, float]:
         """Loudest level and energetic mean of the LAeq over [start, stop).
 
-        Each hop with a sample in [start, stop) counts as a whole.
+        Each hop with a sample in [start, stop) counts as a whole.  Where there is none,
+        since the hops before a reload are not known, the first one after it counts.
 
         Returns:
             dBFS and dB(A).
@@ -85,4 +86,6 @@ class EventLevel:
         for hop in self._hops:
             if hop.stop > start and hop.start < stop:
                 levels.add(hop)
+        if not levels.hops and self._hops:
+            levels.add(self._hops[0])
         return levels.peak_dbfs, levels.laeq_db

@@ -92,6 +92,21 @@ class ScoredLabels:
         """Labels that were taught on the model."""
         return self.labels[len(self.classes) :]
 
+    def rivals(self) -> dict[str, tuple[str, ...]]:
+        """By label, those that share no class with it: no group and no member of it.
+
+        What was taught may be another name of a class: it has no rivals, and is none.
+        """
+        classes = {
+            label: frozenset(own)
+            for label, own in zip(self.labels, self.classes, strict=False)
+        }
+        found = {
+            label: tuple(it for it, others in classes.items() if not own & others)
+            for label, own in classes.items()
+        }
+        return found | dict.fromkeys(self.taught, ())
+
 
 @dataclass(frozen=True, slots=True)
 class LabelChoice:

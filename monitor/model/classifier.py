@@ -122,6 +122,13 @@ class Classifier:
             self._replace(error)
         return self._engine.views(windows, places)
 
+    def count_features(self) -> int:
+        """Return the features of an embedding; 0: the graph gives no columns."""
+        spec = self.spec
+        silence = np.zeros((1, 1, spec.n_mels, spec.window_frames), np.float32)
+        columns = self.classify(silence).columns
+        return 0 if columns is None else columns.shape[1]
+
     def _replace(self, error: EngineError) -> None:
         """Let the CPU take over from an engine that failed."""
         if self._model is None:

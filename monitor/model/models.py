@@ -136,6 +136,11 @@ class Models:
         """By label, the model that scores it."""
 
         cards = {label: each.card for label, each in heads.items()}
+        self.rivals: Mapping[str, Sequence[str]] = {
+            label: rivals for own in chosen for label, rivals in own.rivals().items()
+        }
+        """By label, the others of its model that it has no class in common with."""
+
         self.thresholds: Mapping[str, Thresholds] = thresholds_of(
             classifiers, chosen, cards
         )

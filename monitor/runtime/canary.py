@@ -118,6 +118,9 @@ class Canary(Sink):
         self._is_proven = False
         """True once a sound was detected: from then on it must be."""
 
+        self._first_error: CanaryError | None = None
+        """Fault of the first sound, while others are tried."""
+
         if self.sound is None:
             logger.warning(
                 "the canary has no sound that the model and its rules can detect; it "
@@ -245,10 +248,14 @@ class Canary(Sink):
             logger.debug("canary of %r: %s; again", source.name, error)
             self._begin(source, now, is_alone=True)
             return
-        if error is not None and self._tries_next():
-            logger.debug("canary of %r: %s; another sound", source.name, error)
-            self._begin(source, now, is_alone=True)
-            return
+        if error is not None and not self._is_proven:
+            self._first_error = self._first_error or error
+            if self._tries_next():
+                logger.debug("canary of %r: %s; another sound", source.name, error)
+                self._begin(source, now, is_alone=True)
+                return
+            error, tested = self._first_error, self.sound
+        self._first_error = None
         self._is_proven |= error is None
         wait = self._every_seconds
         source.due = now + (wait if error is None else min(wait, RETRY_SECONDS))
@@ -271,7 +278,7 @@ class Canary(Sink):
 
         Not every model knows every synthetic sound well enough for its threshold.
         """
-        if self._is_proven or not self._sounds:
+        if not self._sounds:
             return False
         self._tried = (self._tried + 1) % len(self._sounds)
         return self._tried > 0

@@ -276,7 +276,7 @@ def _check_taught(taught: "TaughtLabel", classifiers: "Sequence[Classifier]") ->
 
     for each in classifiers:
         if each.name == taught.card.model:
-            features = len(taught.weights)
+            features = each.count_features()
             check_network(taught, each.name, each.network_digest, features)
 
 

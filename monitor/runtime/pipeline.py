@@ -23,6 +23,7 @@ from monitor.runtime.loading import ChosenModels
 from monitor.runtime.resampled import ResampledWindows
 from monitor.runtime.scoring import Scoring
 from monitor.runtime.windowing import Window, Windower, WindowGrid
+from monitor.spec import grid_fault
 
 Arrival = tuple[str, Block | Gap]
 """Name of a source, and what it delivered or lost next."""
@@ -60,15 +61,15 @@ class Pipeline:
             keeps_embeddings: See `Scoring`.
 
         Raises:
-            ConfigError: The hop is not a multiple of the network's stride.
+            ConfigError: The hop does not suit a model, or two models do not suit each
+                other.
         """
         models = as_models(models)
         self.models = models
-        if hop_frames % models.hop_frames_step:
-            raise ConfigError(
-                f"detection.hop_frames: {hop_frames} is not a multiple of the stride "
-                f"of the model {models.name!r}, {models.hop_frames_step} frames"
-            )
+        members = [each.classifier for each in models.members]
+        grids = [(it.name, it.spec, it.hop_frames_step) for it in members]
+        if fault := grid_fault(grids, hop_frames):
+            raise ConfigError(fault)
         self.rules = rules
         self._reported = reported
         self._level_gate_dbfs = level_gate_dbfs
@@ -111,6 +112,7 @@ class Pipeline:
             rules=rules,
             level_gate_dbfs=self._level_gate_dbfs,
             models=models.names,
+            rivals=models.rivals,
             session=self._session,
             seen_until=seen_until,
             horizons=horizons,

@@ -8,11 +8,7 @@ from monitor.audio.conditioning import StreamResampler
 from monitor.audio.ring import Samples
 from monitor.model.engines import Array, WindowHistory
 from monitor.model.frontend import IncrementalLogMel, LogMel
-
-_DELAY_SAMPLES = 1_600
-"""The newest sound that a window leaves out, in samples of the model: the resampler's
-filter delays it by up to 1,433 of them between any two usual rates, depending on the
-sizes of the blocks, on which no window may depend."""
+from monitor.spec import RESAMPLED_LATER_SAMPLES
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +74,7 @@ class ResampledWindows:
         earlier calls.
         """
         spec = self._log_mel.spec
-        end = int((stop - self._start) / self.ratio) - _DELAY_SAMPLES
+        end = int((stop - self._start) / self.ratio) - RESAMPLED_LATER_SAMPLES
         first = (
             (end - spec.window_samples) // spec.hop_length // self._step * self._step
         )
