@@ -81,6 +81,7 @@ def _facts(result: "ConfigurationCheck") -> dict[str, Any]:
         "files": {name: path and str(path) for name, path in result.files.items()},
         "false_alarms_per_hour": result.false_alarms_per_hour,
         "alerts": result.endpoints,
+        "notes": result.notes,
         "problems": result.problems,
     }
 
@@ -107,6 +108,8 @@ def _print_report(result: "ConfigurationCheck") -> None:
     for name, file in result.files.items():
         print_line(f"{name}: {'none' if file is None else file}")
     print_line()
+    for note in result.notes:
+        print_line(f"note: {note}")
     for problem in result.problems:
         print_line(f"problem: {problem}")
     problems = counted(len(result.problems), "problem")

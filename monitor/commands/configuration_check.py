@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,13 @@ from typing import Any
 from monitor.audio.sources.devices import InputDevice, choose_device
 from monitor.audio.sources.source import build_source
 from monitor.commands.configuration import Configuration
+from monitor.config.config import Config
 from monitor.config.detection import DEFAULT_SENSITIVITY, LabelSettings
 from monitor.detection.feasibility import Feasibility, examine
 from monitor.detection.rules import LabelRule, require_curves, resolve_rules
 from monitor.errors import ConfigError, SoundMonitorError
 from monitor.extras import require_extra
+from monitor.model.card import TAUGHT_MODEL
 from monitor.model.catalogue import CatalogueEntry
 from monitor.model.thresholds import CurvePoint
 from monitor.private_files import restrict_folder
@@ -42,6 +44,9 @@ class ConfigurationCheck:
     files: dict[str, Path | None] = field(default_factory=dict)
     endpoints: dict[str, str] = field(default_factory=dict)
     """By endpoint, the destination of its alerts, without secrets."""
+
+    notes: list[str] = field(default_factory=list)
+    """What is valid and has no effect, in one sentence each."""
 
     problems: list[str] = field(default_factory=list)
     """One sentence each."""
@@ -121,6 +126,7 @@ def _check_model(configuration: Configuration, result: ConfigurationCheck) -> No
             f"model.file: {file} has no graph for ONNX Runtime; add it with: "
             f"sound-monitor model {file} --convert NEW_FILE"
         )
+    result.notes += _notes(config, models)
     detection = config.detection
     hop_frames, spec = detection.hop_frames, models.leader.spec
     grids = [
@@ -153,6 +159,22 @@ def _check_model(configuration: Configuration, result: ConfigurationCheck) -> No
                 result.expected[label] = expected
         if not found.can_fire:
             result.problems.append(f"detection.labels.{found.label}: {found.why}")
+
+
+def _notes(config: Config, models: ChosenModels) -> Iterator[str]:
+    """Say what the configuration asks for in vain."""
+    for name in models.unused:
+        yield f"models: {name} does not listen: none of its labels is reported"
+    reported = models.labels.all_reported
+    for label in config.detection.labels:
+        if label in models.known and label not in reported:
+            yield f"detection.labels.{label}: {label} is not reported"
+    names = [card.name for card in models.cards]
+    if config.store.embeddings and TAUGHT_MODEL not in names:
+        yield (
+            f"store.embeddings: labels are taught on the model {TAUGHT_MODEL}, which "
+            "does not listen: add it to models"
+        )
 
 
 def _has_measured_durations(own: LabelSettings) -> bool:

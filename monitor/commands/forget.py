@@ -21,6 +21,7 @@ from monitor.text import counted, local_time
 
 if TYPE_CHECKING:
     from monitor.commands.configuration import Configuration
+    from monitor.config.config import Config
     from monitor.sinks.store.forget import Forgotten
 
 HELP = """Delete stored records since a time, or all of them; or a taught label.
@@ -60,11 +61,11 @@ def forget(
     from monitor.sinks.store.forget import forget as delete
 
     if [everything, since is not None, taught is not None].count(True) != 1:
-        raise UsageError("forget: give --since TIME, --all or --taught NAME")
+        raise UsageError("forget: give one of --since TIME, --all or --taught NAME")
     first = None if since is None else parse_time(since, datetime.now(UTC), "--since")
     configuration = load(config)
     if taught is not None:
-        return _forget_taught(configuration.state_dir, taught, as_json)
+        return _forget_taught(configuration, taught, as_json)
     database, log, clips = _places(configuration)
     labels = _taught_since(configuration.state_dir, first)
     if configuration.config.privacy == "clips":
@@ -100,16 +101,27 @@ def forget(
     print_line(f"deleted: {counted(facts['clips'], 'clip')}")
     if damaged:
         print_line(f"deleted: {counted(damaged, 'file')} of damaged databases")
-    if labels:
-        print_line(f"deleted: {counted(len(labels), 'taught label')}")
+    for path in labels:
+        print_line(f"deleted: the taught label {path.stem}")
+        _warn_if_chosen(configuration.config, path.stem)
     return 0
 
 
-def _forget_taught(folder: Path, label: str, as_json: bool) -> int:
+def _warn_if_chosen(config: "Config", label: str) -> None:
+    """Warn that the configuration still names a label that is gone."""
+    chosen = (config.labels, *(source.labels for source in config.sources))
+    if any(label in (labels or ()) for labels in chosen):
+        print_line(
+            f"remove {label} from 'labels:' in the configuration, or the monitor will "
+            "not start again"
+        )
+
+
+def _forget_taught(configuration: "Configuration", label: str, as_json: bool) -> int:
     """Delete the file of one taught label."""
     from monitor.model.taught import taught_files
 
-    files = taught_files(folder)
+    files = taught_files(configuration.state_dir)
     chosen = [path for path in files if path.stem == label]
     if not chosen:
         known = ", ".join(path.stem for path in files) or "none"
@@ -118,7 +130,8 @@ def _forget_taught(folder: Path, label: str, as_json: bool) -> int:
     if as_json:
         print_json({"taught_labels": number})
     else:
-        print_line(f"deleted: {chosen[0]}; remove {label} from 'labels:' too")
+        print_line(f"deleted: {chosen[0]}")
+        _warn_if_chosen(configuration.config, label)
     return 0
 
 

@@ -62,6 +62,12 @@ def replay(
             last,
             rules.names,
         )
+    if rules.left_out and not rules.has_any:
+        raise StoreError(
+            f"the scores are of the model {', '.join(sorted(rules.left_out))}, and the "
+            f"configuration names {'+'.join(sorted({*rules.names.values()}))}: "
+            "thresholds of one do not apply to the other"
+        )
     if comparison.since is None:
         raise StoreError("there are no scores to replay in this time range")
     changes = [
@@ -82,6 +88,8 @@ def replay(
         f"{len(comparison.stays)} unchanged, {len(comparison.comes)} new, "
         f"{len(comparison.goes)} gone ({counted(comparison.frames, 'score frame')})"
     )
+    if rules.left_out:
+        print_line("left out: scores of the model " + ", ".join(sorted(rules.left_out)))
     if rules.not_scored:
         print_line(
             f"nothing is known of {', '.join(sorted(rules.not_scored))} at times at "
@@ -108,26 +116,36 @@ class _Rules:
         self.not_scored: set[str] = set()
         """Labels that are reported now, and had no scores in a session."""
 
+        self.left_out: set[str] = set()
+        """Models of sessions none of whose labels is reported now."""
+
+        self.has_any = False
+
     def __call__(self, session: "Session", source: str) -> Mapping[str, "LabelRule"]:
         """Return those of the labels that the source reports.
 
-        Raises:
-            StoreError: The session is of other models.
+        Thresholds of one model do not apply to the scores of another.
         """
         from monitor.detection.rules import resolve_rules
 
         models = self._models
-        spec, name = models.leader.spec, "+".join(card.name for card in models.cards)
-        if name != session.model or spec.sample_rate != session.sample_rate:
-            raise StoreError(
-                f"the scores are of the model {session.model!r}, and the configuration "
-                f"names {name!r}: thresholds of one do not apply to the other"
-            )
+        scored = {
+            label
+            for label in session.labels
+            if models.names.get(label) in session.model.split("+")
+        }
+        if not scored:
+            self.left_out.add(session.model)
+            return {}
+        self.has_any = True
+        spec = models.leader.spec.model_copy(
+            update={"sample_rate": session.sample_rate}
+        )
         every = models.labels.all_reported
         reported = models.labels.reported.get(source, every)
-        self.not_scored |= {*reported} - {*session.labels}
+        self.not_scored |= {*reported} - scored
         return resolve_rules(
-            [label for label in session.labels if label in reported],
+            [it for it in session.labels if it in reported and it in scored],
             self._detection,
             models.thresholds,
             spec,

@@ -52,6 +52,9 @@ class ChosenModels:
     known: frozenset[str]
     """Every label that could be chosen: it may have settings."""
 
+    unused: tuple[str, ...] = ()
+    """Names of the models that are left out."""
+
     @property
     def cards(self) -> tuple[ModelCard, ...]:
         """Their cards."""
@@ -157,6 +160,11 @@ def choose_models(config: Config, state_dir: Path | None = None) -> ChosenModels
         LabelChoice(_at(labels.scored, used), labels.reported, labels.groups),
         {label: taught[label] for label in heads},
         frozenset((*offered, *_taught_names(config, state_dir))),
+        tuple(
+            each.card.name
+            for index, each in enumerate(descriptions)
+            if index not in used
+        ),
     )
 
 
