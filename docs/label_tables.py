@@ -24,7 +24,7 @@ PAGES = (
 )
 HEADER = (
     *("label", "sound", "near", "far", "reported after", "false alarms/h", "at most"),
-    *("clips", "clips of", "clips detected", "AP"),
+    *("clips", "clips of", "clips that reach it", "AP"),
 )
 GROUP_HEADER = ("group", "its clips are of", "members without clips")
 
@@ -112,8 +112,8 @@ def _summary(card: ModelCard, labels: list[OfferedLabel]) -> str:
         "unmeasured.\n"
         f"Means over those with figures: {report['detected_near']:.2f} of the sounds "
         f"near and {report['detected_far']:.2f} of those far are detected in places, "
-        f"{report['clips_detected']:.2f} of the clips alone, at an average precision "
-        f"of {report['macro_average_precision']:.2f}.\n"
+        f"{report['clips_detected']:.2f} of the clips alone reach the threshold, at an "
+        f"average precision of {report['macro_average_precision']:.2f}.\n"
         f"A label raises {report['false_alarms_per_hour']:.2f} false alarms an hour on "
         f"the average, in {report['hours_of_places']:.1f} hours of places.\n"
     )

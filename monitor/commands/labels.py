@@ -169,8 +169,8 @@ def _clips_text(label: "OfferedLabel") -> str:
     if figures is None:
         return UNMEASURED if not label.is_measured else "not measured in clips"
     return (
-        f"{figures.detected:.0%} of {figures.clips} detected, average precision "
-        f"{figures.average_precision:.2f}"
+        f"{figures.detected:.0%} of {figures.clips} reach the threshold, average "
+        f"precision {figures.average_precision:.2f}"
     )
 
 
