@@ -164,18 +164,18 @@ def _taught(
     from monitor.model.taught import FEWEST_CLIPS
     from monitor.runtime.examples import Embedder, read_sounds
     from monitor.runtime.last_week import last_week
-    from monitor.runtime.teaching import Lesson, teach
+    from monitor.runtime.teaching import TaughtIdentity, teach
 
     loaded = load_model(model)
     negatives = read_negatives(negatives_path(model))
-    lesson = Lesson(
+    identity = TaughtIdentity(
         name,
         loaded.card.name,
         loaded.network_digest,
         loaded.card.labels,
         newest_event_seconds,
     )
-    if negatives.card.network != lesson.network:
+    if negatives.card.network != identity.network:
         raise UsageError(
             f"--model: {negatives_path(model)} was made for another model than "
             f"{loaded.card.name!r}: make it again with 'python -m "
@@ -196,11 +196,11 @@ def _taught(
         week = last_week(
             configuration.state_dir / database,
             datetime.now(UTC),
-            model=lesson.model,
-            network=lesson.network,
+            model=identity.model,
+            network=identity.network,
             features=embedder.features,
         )
-    return teach(lesson, _embedded(embedder, sounds), negatives, week)
+    return teach(identity, _embedded(embedder, sounds), negatives, week)
 
 
 def _embedded(embedder: "Embedder", sounds: Sequence["Sound"]) -> list["Example"]:

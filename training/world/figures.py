@@ -15,7 +15,7 @@ from sklearn.metrics import average_precision_score
 from monitor.config.detection import DetectionSettings
 from monitor.model.catalogue import ClipFigures
 from monitor.model.models import Models
-from monitor.model.thresholds import CURVE_POINTS, CurvePoint, Thresholds
+from monitor.model.thresholds import CURVE_POINTS, CurvePoint, Thresholds, highest_rate
 from training.data.decoded import Advance
 from training.data.places import PLACE_PARTS, Places
 from training.evaluate.in_places import PlaceScores, score_events, score_places
@@ -26,7 +26,6 @@ from training.streams.metrics import (
     StreamResult,
     detections,
     false_alarms,
-    highest_rate,
 )
 from training.streams.scenes import SceneClips
 from training.streams.scored import ScoredStream, detect, score_frames
