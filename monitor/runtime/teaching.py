@@ -103,7 +103,10 @@ class Report:
     """Other sounds that would be reported as this one, with their share."""
 
     week: WeekReport | None
-    """None: no embeddings were kept."""
+    """None: no embeddings of the model were kept."""
+
+    other_models: tuple[str, ...] = ()
+    """Models whose embeddings were kept instead."""
 
     @property
     def detected(self) -> int:
@@ -158,6 +161,7 @@ def teach(
     examples: Sequence[Example],
     negatives: Negatives,
     week: Week | None = None,
+    other_models: tuple[str, ...] = (),
 ) -> tuple[TaughtLabel, Report]:
     """Teach a label, and find out what to expect of it.
 
@@ -166,6 +170,7 @@ def teach(
         examples: Three or more.
         negatives: Those of the model.
         week: Embeddings that were kept here.
+        other_models: Models whose embeddings were kept, if there is no week.
     """
     clips = [example.embeddings for example in examples]
     spread = None if week is None else _spread(week)
@@ -192,6 +197,7 @@ def teach(
         week=None
         if week is None or spread is None
         else _week_report(_halves(clips, negatives, spread), week),
+        other_models=other_models,
     )
     active = float(np.median([example.active_seconds for example in examples]))
     card = TaughtCard(
