@@ -9,6 +9,7 @@ from pydantic import Field
 from monitor.config.base import Settings
 from monitor.config.load import check_settings
 from monitor.config.strict_yaml import read_yaml
+from monitor.errors import DatasetError
 from monitor.model.catalogue import CatalogueEntry
 
 PATH = Path(__file__).parent / "catalogue.yaml"
@@ -32,7 +33,14 @@ class Entry(Settings):
         return any(word.lower() in place.lower() for word in self.places)
 
     def for_card(self, labels: Mapping[str, str]) -> CatalogueEntry:
-        """Return it as the card of a model has it; `labels` are those of classes."""
+        """Return it as the card of a model has it; `labels` are those of classes.
+
+        Raises:
+            DatasetError: They lack one of its classes.
+        """
+        lacking = [name for name in self.classes if name not in labels]
+        if lacking:
+            raise DatasetError(f"--classes: the table lacks the class {lacking[0]!r}")
         return CatalogueEntry(
             text=self.text,
             classes=tuple(labels[name] for name in self.classes),
