@@ -18,15 +18,28 @@ Names = Annotated[tuple[str, ...], Field(strict=False)]
 
 
 class Entry(Settings):
-    """A label; see the head of catalogue.yaml."""
+    """A label."""
 
     text: str
+    """A sentence on what it is."""
+
     classes: Names
+    """Names of the classes of AudioSet that it is made of."""
+
     preset: Literal["impulsive", "lasting"] = "lasting"
+    """Detection rules for its kind of sound."""
+
     group: str | None = None
+    """Label that reports it and others as one."""
+
     clips: Names = ()
+    """Labels of recordings that have it, for figures."""
+
     also: Names = ()
+    """Labels of recordings that may have it, and say nothing."""
+
     places: Names = ()
+    """Words in the names of recordings of places in which it may sound."""
 
     def may_sound_in(self, place: str) -> bool:
         """True if it may sound in a recording of this name."""

@@ -20,6 +20,7 @@ from monitor.errors import DatasetError
 from monitor.model.catalogue import ClipFigures
 from monitor.model.models import Models
 from monitor.model.thresholds import CURVE_POINTS, CurvePoint, Thresholds, highest_rate
+from monitor.text import counted
 from training.data.decoded import Advance
 from training.data.places import PLACE_PARTS, Places
 from training.evaluate.in_places import PlaceScores, score_events, score_places
@@ -145,8 +146,9 @@ class LabelInPlaces:
         counts = [len(alone) for _, alone, _ in self._parts]
         if (left := sum(counts) - max(counts)) < FEWEST_PLACES:
             raise DatasetError(
-                f"--places: {left} recordings set the threshold of {label}, which may "
-                f"sound in the others or is measured there; it needs {FEWEST_PLACES}"
+                f"--places: {counted(left, 'recording')} can set the threshold of "
+                f"{label}, besides those that measure it or may have it; give "
+                f"at least {FEWEST_PLACES}"
             )
 
     def onset(self, without: int | None = None) -> float:

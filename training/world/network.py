@@ -86,8 +86,13 @@ def read_classes(path: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for row in read_table(path, ("display_name",)).rows:
         name = row.name("display_name")
-        label = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+        label = label_of(name)
         if not label or label in found.values():
             raise row.error(f"display_name: {name!r} gives no label of its own")
         found[name] = label
     return found
+
+
+def label_of(name: str) -> str:
+    """Return the label of a class: its name in lower case, with words joined by `_`."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
