@@ -20,6 +20,7 @@ from rich.table import Table
 from monitor.config.detection import DEFAULT_SENSITIVITY, DetectionSettings
 from monitor.model.model_file import Model, load_model, write_model
 from monitor.model.models import Models
+from monitor.model.thresholds import highest_rate
 from monitor.text import duration
 from training.evaluate.chosen import check_classes, scoring_models
 from training.evaluate.recalibrate import (
@@ -38,7 +39,6 @@ from training.files import check_out
 from training.mixtures.material import DataPaths
 from training.progress import Display
 from training.report.tables import WIDE, print_table
-from training.streams.metrics import highest_rate
 from training.streams.scored import score_streams
 
 logger = logging.getLogger(__name__)

@@ -2,12 +2,13 @@
 
     python -m training.negative_embeddings SOUNDS... --places places.csv --out FILE
 
-SOUNDS are folders with a folder of recordings for each kind of sound.  The table has
-the columns `path`, relative to it, and `group`; recordings of a group share a place.
+SOUNDS are folders with a folder of recordings for each kind of sound, or tables; see
+`read_manifest`.  The table of places has the columns `path`, relative to it, and
+`group`; recordings of a group share a place.
 """
 
 import argparse
-import csv
+import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.errors import DatasetError, SoundMonitorError
+from monitor.errors import SoundMonitorError
 from monitor.model.card import TAUGHT_MODEL
 from monitor.model.classifier import Classifier
 from monitor.model.model_file import load_model
@@ -33,6 +34,11 @@ from monitor.runtime.examples import (
     read_sound,
     windows_of,
 )
+from training.data.discovery import read_manifest
+from training.data.manifest import Manifest, left_out_lines
+from training.data.places import read_places
+
+logger = logging.getLogger(__name__)
 
 _MOST_PLACE_SECONDS = 100.0
 
@@ -55,37 +61,44 @@ class NamedRecording:
 
 
 def sounds_in(folders: Iterable[Path]) -> list[NamedRecording]:
-    """Recordings of sounds, by kind: the folder that they are in.
+    """Recordings of sounds, by kind: the label of each; see `read_manifest`.
 
     Raises:
+        UsageError: There is no such folder.
         DatasetError: There are none.
     """
-    found = [
-        NamedRecording(path, path.parent.name)
-        for folder in folders
-        for path in folder.glob("*/*")
-        if path.is_file() and path.suffix.lower() in (".ogg", ".wav", ".flac", ".mp3")
-    ]
-    if not found:
-        raise DatasetError("SOUNDS: no recordings in their folders")
-    return sorted(found, key=lambda each: (each.name, each.path.name))
+    seen: set[bytes] = set()
+    found: list[NamedRecording] = []
+    for folder in folders:
+        manifest = read_manifest(folder, seen=seen)
+        _log_left_out(manifest)
+        found += [
+            NamedRecording(clip.path, manifest.labels[clip.label])
+            for clip in manifest.clips
+            if clip.label is not None
+        ]
+    return _ordered(found)
 
 
 def places_in(table: Path) -> list[NamedRecording]:
-    """Recordings of places, by the group of each.
+    """Recordings of places, by the group of each; see `read_places`.
 
     Raises:
-        DatasetError: The table cannot be read, or lacks a column.
+        UsageError: There is no such table.
+        DatasetError: It names no recording, or breaks a rule.
     """
-    try:
-        with table.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        found = [
-            NamedRecording(table.parent / row["path"], row["group"]) for row in rows
-        ]
-    except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{table}: cannot be read ({error})") from None
+    manifest = read_places([table])
+    _log_left_out(manifest)
+    return _ordered([NamedRecording(clip.path, clip.group) for clip in manifest.clips])
+
+
+def _ordered(found: Iterable[NamedRecording]) -> list[NamedRecording]:
     return sorted(found, key=lambda each: (each.name, each.path.name))
+
+
+def _log_left_out(manifest: Manifest) -> None:
+    for line in left_out_lines(manifest.left_out):
+        logger.warning("%s: %s", manifest.origin, line)
 
 
 def place_windows(

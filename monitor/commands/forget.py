@@ -138,14 +138,14 @@ def _forget_taught(configuration: "Configuration", label: str, as_json: bool) ->
 def _taught_since(folder: Path, since: datetime | None) -> list[Path]:
     """Files of taught labels: all, or those taught from events that ended later."""
     from monitor.errors import ModelFileError
-    from monitor.model.taught import read_taught, taught_files
+    from monitor.model.taught import read_taught_card, taught_files
 
     found = []
     for path in taught_files(folder):
         newest: float | None = None
         if since is not None:
             try:
-                newest = read_taught(path).card.newest_event_seconds
+                newest = read_taught_card(path).newest_event_seconds
             except ModelFileError:
                 continue
         if since is None or (newest is not None and newest >= since.timestamp()):

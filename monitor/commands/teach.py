@@ -69,22 +69,24 @@ def teach(
     _check_number(clips)
     from monitor.commands.configuration import load
     from monitor.commands.process import limit_threads, print_json
+    from monitor.commands.teach_report import facts, print_report, print_switch
     from monitor.model.card import TAUGHT_MODEL
     from monitor.model.taught import taught_path, write_taught
 
     configuration = load(config)
     chosen = TAUGHT_MODEL if model is None else str(model)
     path = out or taught_path(configuration.state_dir, name)
-    _check_name(name, path, force, {chosen, *configuration.config.model_files})
+    _check_name(name, path, force, (chosen, *configuration.config.model_files))
     _check_negatives(chosen)
     limit_threads(1)
     examples, newest = _clips(clips, from_events, configuration)
     taught, report = _taught(name, examples, newest, chosen, configuration)
     write_taught(path, taught)
     if as_json:
-        print_json(_facts(taught, report, path))
+        print_json(facts(taught, report, path))
     else:
-        _print(taught, report, path, configuration)
+        print_report(taught, report, configuration)
+        print_switch(taught.card, chosen, path, configuration)
     return 0
 
 
@@ -165,19 +167,19 @@ def _taught(
     from monitor.model.negatives import negatives_path, read_negatives
     from monitor.model.taught import FEWEST_CLIPS
     from monitor.runtime.examples import Embedder, read_sounds
-    from monitor.runtime.last_week import last_week
-    from monitor.runtime.teaching import Lesson, teach
+    from monitor.runtime.last_week import Week, last_week, models_kept
+    from monitor.runtime.teaching import TaughtIdentity, teach
 
     loaded = load_model(model)
     negatives = read_negatives(negatives_path(model))
-    lesson = Lesson(
+    identity = TaughtIdentity(
         name,
         loaded.card.name,
         loaded.network_digest,
         loaded.card.labels,
         newest_event_seconds,
     )
-    if negatives.card.network != lesson.network:
+    if negatives.card.network != identity.network:
         raise UsageError(
             f"--model: {negatives_path(model)} was made for another model than "
             f"{loaded.card.name!r}: make it again with 'python -m "
@@ -192,17 +194,19 @@ def _taught(
             f"{FEWEST_CLIPS} examples or more"
         )
     embedder = Embedder(Classifier(loaded, "cpu"))
-    database = settings.store.path
-    week = None
-    if database is not None:
+    week: Week | None = None
+    others: tuple[str, ...] = ()
+    if settings.store.path is not None:
+        database, now = configuration.state_dir / settings.store.path, datetime.now(UTC)
         week = last_week(
-            configuration.state_dir / database,
-            datetime.now(UTC),
-            model=lesson.model,
-            network=lesson.network,
+            database,
+            now,
+            model=identity.model,
+            network=identity.network,
             features=embedder.features,
         )
-    return teach(lesson, _embedded(embedder, sounds), negatives, week)
+        others = models_kept(database, now) if week is None else ()
+    return teach(identity, _embedded(embedder, sounds), negatives, week, others)
 
 
 def _embedded(embedder: "Embedder", sounds: Sequence["Sound"]) -> list["Example"]:
@@ -219,112 +223,3 @@ def _embedded(embedder: "Embedder", sounds: Sequence["Sound"]) -> list["Example"
         disable=not console.is_terminal,
     )
     return [embedder.example(sound) for sound in bar]
-
-
-def _facts(taught: "TaughtLabel", report: "Report", path: Path) -> dict[str, object]:
-    from monitor.text import path_text, utc_text
-
-    card, week = taught.card, report.week
-    return {
-        "label": card.label,
-        "file": path_text(path),
-        "model": card.model,
-        "preset": card.preset,
-        **report.facts(),
-        "missed": list(report.missed),
-        "another_sound": list(report.others),
-        "is_supported": report.is_supported,
-        "alarm_times": None
-        if week is None
-        else [
-            {
-                "source": each.source,
-                "time": utc_text(datetime.fromtimestamp(each.seconds, UTC)),
-            }
-            for each in week.first
-        ],
-        "advice": advice(report),
-    }
-
-
-def _print(
-    taught: "TaughtLabel", report: "Report", path: Path, configuration: "Configuration"
-) -> None:
-    from monitor.commands.process import print_line
-    from monitor.text import counted, path_text
-
-    card = taught.card
-    examples = counted(report.examples, "example")
-    print_line(f"{card.label}: taught from {examples} on the model {card.model}")
-    if report.others:
-        print_line(
-            f"warning: these may be another sound than the others: "
-            f"{', '.join(report.others)}"
-        )
-    print_line(
-        f"detected, each left out in turn: {report.detected} of {report.examples}"
-        + (f"; not {', '.join(report.missed)}" if report.missed else "")
-    )
-    print_line(
-        f"alarms in {report.place_hours:.1f} hours of many places: "
-        f"{report.place_alarms}; at most {report.alarms_per_hour_at_most:.1f} an hour"
-    )
-    _print_week(report, configuration)
-    if report.known:
-        named = ", ".join(f"{label} ({score:.2f})" for label, score in report.known)
-        print_line(f"the model knows the examples as: {named}")
-    if report.resembling:
-        named = ", ".join(f"{it} ({share:.0%})" for it, share in report.resembling)
-        print_line(f"would be reported too: {named} of these sounds")
-    for sentence in advice(report):
-        print_line(f"what would help: {sentence}")
-    print_line(f"wrote {path_text(path)}")
-    print_line(f"To switch it on, add {card.label} to 'labels:' in config.yaml.")
-
-
-def _print_week(report: "Report", configuration: "Configuration") -> None:
-    from monitor.commands.process import print_line
-    from monitor.runtime.event_clips import clip_at
-    from monitor.text import local_time
-
-    if (week := report.week) is None:
-        print_line(
-            "alarms in the last week here: unknown, no embeddings were kept; set "
-            "store.embeddings: true"
-        )
-        return
-    print_line(f"alarms in the last week here, {week.hours:.1f} hours: {week.alarms}")
-    folder = configuration.state_dir / configuration.config.clips.path
-    for each in week.first:
-        moment = datetime.fromtimestamp(each.seconds, UTC)
-        sound = clip_at(folder, moment)
-        heard = "" if sound is None else f"  {sound}"
-        print_line(f"  {local_time(moment)}  {each.source}{heard}")
-    if week.alarms > len(week.first):
-        print_line(f"  and {week.alarms - len(week.first)} more")
-
-
-def advice(report: "Report") -> list[str]:
-    """Say what would make the label better; empty: nothing stands out."""
-    found = []
-    if report.others:
-        found.append("teach the other sound as a label of its own, or leave it out")
-    if report.examples < 8 or report.detected < report.examples * 0.8:
-        found.append("five more examples, from another distance")
-    if report.missed and report.detected >= report.examples / 2:
-        found.append("more examples that sound like those that were not detected")
-    if not report.is_supported:
-        found.append(
-            "examples that stand out from their background: half of these are no more "
-            "like each other than like the sounds of many places"
-        )
-    if report.known and report.known[0][1] >= 0.7:
-        found.append(f"the label {report.known[0][0]} of the model, which needs none")
-    if report.week is None:
-        found.append("a week with store.embeddings: true, and teaching it again")
-    elif report.week.alarms > report.week.hours:
-        found.append(
-            "a lower sensitivity of the label, if those alarms are false: "
-            "detection.labels"
-        )
-    return found

@@ -32,7 +32,7 @@ class NegativesCard(CardPart):
     format: Literal["sound-monitor negatives 1"] = "sound-monitor negatives 1"
     model: Name
     network: Digest
-    """See `monitor.model.taught.network_digest`."""
+    """`Model.network_digest` of it."""
 
     sounds: Annotated[tuple[Name, ...], Field(min_length=1, max_length=1000)]
     """Names of the kinds of sounds; they have the first indices."""

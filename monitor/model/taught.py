@@ -50,8 +50,6 @@ class TaughtCard(CardPart):
 
     label: Name
 
-    description: Annotated[str, Field(max_length=300)] = ""
-
     model: Name
     """Name of the model that it was taught on."""
 
@@ -71,7 +69,7 @@ class TaughtCard(CardPart):
     thresholds: Thresholds
 
     report: dict[str, Any] = Field(default_factory=dict)
-    """What to expect, as `sound-monitor teach` said it."""
+    """What to expect, as `sound-monitor teach` printed it."""
 
 
 @dataclass(frozen=True)
@@ -169,10 +167,16 @@ def read_taught(path: Path) -> TaughtLabel:
     """Read the file of a taught label.
 
     Raises:
-        ModelFileError: It is missing, foreign or damaged, or gives other numbers here.
+        ModelFileError: It is missing, foreign, damaged or renamed, or gives other
+            numbers here.
     """
     origin = printable(path_text(path))
     card, tensors = read_card_file(path, KEY, TaughtCard)
+    if card.label != path.stem:
+        raise ModelFileError(
+            f"{origin}: holds the label {card.label!r}, so it must be named "
+            f"{card.label}{SUFFIX}: rename it, or teach the label again"
+        )
     weights = tensor(tensors, "weights", "float32", (None,), origin)
     (bias,) = tensor(tensors, "bias", "float32", (1,), origin).tolist()
     taught = TaughtLabel(card, weights, bias, origin)
@@ -187,6 +191,16 @@ def read_taught(path: Path) -> TaughtLabel:
             "again"
         )
     return taught
+
+
+def read_taught_card(path: Path) -> TaughtCard:
+    """Read the card of a taught label, whatever its file is named.
+
+    Raises:
+        ModelFileError: The file is missing, foreign or damaged.
+    """
+    card, _ = read_card_file(path, KEY, TaughtCard)
+    return card
 
 
 def check_network(taught: TaughtLabel, name: str, digest: str, features: int) -> None:

@@ -1,6 +1,5 @@
 """The fit of a taught label to its negatives: head, threshold, and alarms in places."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,18 +27,14 @@ window of a place every five seconds."""
 FEWEST_KEPT = 100
 """With fewer windows of the place, their covariance says nothing."""
 
-_CONFIDENCE = 0.95
-
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A head, and the deviations that its threshold is chosen from."""
+    """A head and its threshold."""
 
     discriminant: Discriminant
     head: Head
     levels: Levels
-    left_out: Array
-    """(clips,), of each by a head from the others."""
 
 
 def fit(clips: Sequence[Array], negatives: Negatives, kept: Array | None = None) -> Fit:
@@ -52,23 +47,44 @@ def fit(clips: Sequence[Array], negatives: Negatives, kept: Array | None = None)
     """
     whole = negatives.embeddings.astype(np.float64)
     parts = [whole[~negatives.is_place], whole[negatives.is_place]]
-    found = _fit(clips, parts, negatives)
+    found = _fit(Discriminant(parts), clips, negatives)
     if kept is None or len(kept) < FEWEST_KEPT:
         return found
     unlike = kept[found.head(kept) < found.levels.threshold]
     if len(unlike) < FEWEST_KEPT:
         return found
-    return _fit(clips, [*parts, unlike], negatives)
+    return _fit(Discriminant([*parts, unlike]), clips, negatives)
 
 
-def _fit(clips: Sequence[Array], parts: Sequence[Array], negatives: Negatives) -> Fit:
-    discriminant = Discriminant(parts)
+def _fit(
+    discriminant: Discriminant, clips: Sequence[Array], negatives: Negatives
+) -> Fit:
     head = discriminant.fit(means_of(clips))
-    left_out = discriminant.leave_one_out(clips)
     places = negatives.where(negatives.is_place)
-    values = PlaceValues(head(parts[1]), places.kinds, places.seconds)
+    deviations = head(places.embeddings.astype(np.float64))
+    values = PlaceValues(deviations, places.kinds, places.seconds)
     quiet = values.quiet(int(WANTED_ALARMS_PER_HOUR * negatives.hours))
-    return Fit(discriminant, head, levels_of(left_out, quiet), left_out)
+    return Fit(discriminant, head, levels_of(discriminant.leave_one_out(clips), quiet))
+
+
+def detected_left_out(
+    clips: Sequence[Array], negatives: Negatives, fitted: Fit
+) -> tuple[bool, ...]:
+    """Judge each example by a head and a threshold from all the others.
+
+    The threshold of `fitted` would flatter them: each has helped to choose it.
+
+    Args:
+        clips: Three or more; see `fit`.
+        negatives: Those of the model.
+        fitted: The fit of all clips: what the negatives have in common is taken over.
+    """
+    found = []
+    for index, clip in enumerate(clips):
+        others = [*clips[:index], *clips[index + 1 :]]
+        alone = _fit(fitted.discriminant, others, negatives)
+        found.append(bool(alone.head(clip).max() >= alone.levels.threshold))
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,22 +128,3 @@ def unseen_places(
         values[judged] = deviations - fitted.levels.threshold
     places = negatives.where(is_place)
     return PlaceValues(values[is_place], places.kinds, places.seconds)
-
-
-def highest_count(count: int) -> float:
-    """Upper limit of the mean of a Poisson count, with 95 % confidence; of 0: 3.0."""
-
-    def chance(mean: float) -> float:
-        terms = (
-            math.exp(each * math.log(mean) - mean - math.lgamma(each + 1))
-            for each in range(count + 1)
-        )
-        return sum(terms)
-
-    low, high = float(max(count, 1)), 2.0 * count + 10
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (
-            (middle, high) if chance(middle) > 1 - _CONFIDENCE else (low, middle)
-        )
-    return high

@@ -17,6 +17,12 @@ CURVE_POINTS = 11
 _LAST, _MIDDLE = 10, 5
 """Indices of the points of a curve for the sensitivities 1 and 0.5."""
 
+CONFIDENCE = 0.95
+"""Of the upper limits of rates."""
+
+_HALVINGS = 50
+"""Steps of the bisection that finds a limit."""
+
 
 class CardPart(BaseModel):
     """A part of the metadata of a model file: frozen, finite, without unknown keys."""
@@ -155,6 +161,22 @@ class Thresholds(CardPart):
             for name in CurvePoint.model_fields
         }
         return left.model_copy(update={**figures, "onset": onset})
+
+
+def highest_rate(count: int, hours: float) -> float:
+    """Upper limit of a rate an hour with `count` in `hours`, with 95 % confidence.
+
+    Garwood's limit for independent counts: none in T hours still allows 3 / T.
+    """
+    low, high = float(count), count + 10 * math.sqrt(count + 1)
+    for _ in range(_HALVINGS):
+        mean = (low + high) / 2
+        terms = (
+            math.exp(each * math.log(mean) - mean - math.lgamma(each + 1))
+            for each in range(count + 1)
+        )
+        low, high = (mean, high) if sum(terms) > 1 - CONFIDENCE else (low, mean)
+    return high / hours
 
 
 def _logit(score: float) -> float:

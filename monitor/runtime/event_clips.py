@@ -68,7 +68,7 @@ def _named(wanted: str, kept: dict[str, StoredClip]) -> str:
     found = [event for event in kept if event.startswith(wanted)]
     if len(found) > 1:
         raise UsageError(
-            f"--from-events: {printable(wanted)!r} is the begin of {len(found)} ids: "
+            f"--from-events: {printable(wanted)!r} is the start of {len(found)} ids: "
             "write more of it"
         )
     if not found:

@@ -26,11 +26,13 @@ _LOUD_DB = 6.0
 """A window counts if its loudest tenth of a second is within this of the clip's."""
 
 _ACTIVE_DB = 20.0
-_BED_DBFS = -75.0
+_LEAST_NOISE_DBFS = -75.0
 """Level of the noise around a clip that is shorter than a window, at least: a room is
 never digitally silent."""
 
 _BELOW_SOUND_DB = 40.0
+"""Level of that noise below the loudest tenth of a second, at least."""
+
 _WINDOW_SHIFTS = 4
 """Windows of a clip begin a quarter of a window apart."""
 
@@ -152,7 +154,7 @@ def read_sound(clip: Clip, spec: ModelSpec, level_gate_dbfs: float) -> Sound:
     if levels.max() < level_gate_dbfs:
         raise UsageError(
             f"{clip.name}: is silent: its loudest moment has {levels.max():.0f} dBFS, "
-            f"and the monitor hears nothing below {level_gate_dbfs:g} "
+            f"and the monitor detects nothing below {level_gate_dbfs:g} "
             "(detection.level_gate_dbfs)"
         )
     active = _LEVEL_SECONDS * int((levels >= levels.max() - _ACTIVE_DB).sum())
@@ -187,14 +189,14 @@ def read_sounds(
 def windows_of(sound: Sound, spec: ModelSpec) -> list[Array]:
     """Cut the windows that hold the sound of an example, each (window_samples,).
 
-    One that is shorter than a window is laid at its begin, in its middle and at its
-    end, over faint noise.
+    A sound that is shorter than a window is placed at the start, in the middle and at
+    the end of one, in faint noise.
     """
     samples, length = sound.samples, spec.window_samples
     if len(samples) < length:
         room = length - len(samples)
-        bed = _bed(sound, length)
-        return [_laid_over(bed, samples, start) for start in (0, room // 2, room)]
+        noise = _background_noise(sound, length)
+        return [_placed(samples, noise, start) for start in (0, room // 2, room)]
     last = len(samples) - length
     shift = length // _WINDOW_SHIFTS
     starts = sorted({*range(0, last + 1, shift), last})
@@ -271,11 +273,11 @@ def _levels(samples: Array, spec: ModelSpec) -> NDArray[np.float64]:
     return levels
 
 
-def _bed(sound: Sound, length: int) -> Array:
+def _background_noise(sound: Sound, length: int) -> Array:
     """Faint pink noise, at the level of the quiet tenths of the example."""
     levels = sound.levels_dbfs
     loudest = float(levels.max()) - _BELOW_SOUND_DB
-    level = min(max(float(np.quantile(levels, 0.1)), _BED_DBFS), loudest)
+    level = min(max(float(np.quantile(levels, 0.1)), _LEAST_NOISE_DBFS), loudest)
     noise = np.random.default_rng(0).standard_normal(length)
     spectrum = np.fft.rfft(noise) / np.sqrt(np.arange(length // 2 + 1) + 1)
     pink = np.fft.irfft(spectrum, length)
@@ -283,7 +285,7 @@ def _bed(sound: Sound, length: int) -> Array:
     return np.asarray(pink * amplitude / pink.std(), np.float32)
 
 
-def _laid_over(bed: Array, samples: Array, start: int) -> Array:
-    window = bed.copy()
+def _placed(samples: Array, noise: Array, start: int) -> Array:
+    window = noise.copy()
     window[start : start + len(samples)] = samples
     return window

@@ -12,7 +12,7 @@ from monitor.sinks.store.embeddings import read_embeddings
 from monitor.sinks.store.queries import open_to_read
 from monitor.sinks.store.records import Session
 
-DAYS = 7
+_WEEK = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +48,13 @@ def last_week(
         features: Features of an embedding.
 
     Returns:
-        None: no embeddings were kept.
+        None: no embeddings of the model were kept; see `models_kept`.
 
     Raises:
         StoreError: The database is damaged, or of another program; the week, too,
             raises it.
     """
-    since = now - timedelta(days=DAYS)
+    since = now - _WEEK
 
     def is_wanted(session: Session | None) -> bool:
         if session is None:
@@ -76,3 +76,23 @@ def last_week(
     if not database.exists():
         return None
     return blocks if any(True for _ in blocks()) else None
+
+
+def models_kept(database: Path, now: datetime) -> tuple[str, ...]:
+    """Return the names of the models whose embeddings were kept in the last week.
+
+    Args:
+        database: File of the store; it may not exist.
+        now: End of the week, UTC.
+
+    Raises:
+        StoreError: The database is damaged, or of another program.
+    """
+    if not database.exists():
+        return ()
+    with open_to_read(database) as reader:
+        sessions = reader.sessions()
+        kept = {row.session for row in reader.embedding_rows(now - _WEEK, now)}
+    # Of several models that listen, it is the last one: see `Models.embedding`.
+    names = (sessions[it].model.rpartition("+")[2] for it in kept if it in sessions)
+    return tuple(sorted(set(names)))

@@ -6,8 +6,9 @@ last week give the same label to the last bit.
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +25,13 @@ from monitor.model.taught import (
 )
 from monitor.model.taught_fit import (
     PAUSE_SECONDS,
+    Fit,
     PlaceValues,
+    detected_left_out,
     fit,
-    highest_count,
     unseen_places,
 )
-from monitor.model.thresholds import CURVE_POINTS, CurvePoint, Thresholds
+from monitor.model.thresholds import CURVE_POINTS, CurvePoint, Thresholds, highest_rate
 from monitor.runtime.examples import Example
 from monitor.runtime.last_week import KeptBlock, Week
 
@@ -39,7 +41,10 @@ MOST_KEPT = 4000
 """Windows of the last week that the fit takes, spread over all of it."""
 
 MOST_TIMES = 100
-"""Alarms whose time is told."""
+"""Alarms whose time is reported."""
+
+_JUDGED_SECONDS = 3600.0
+"""Time by turns that a head of the report on the week judges, and is fitted to."""
 
 _RESEMBLING_SCORE = 0.3
 _RESEMBLING_SHARE = 0.2
@@ -59,7 +64,11 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True)
 class WeekReport:
-    """The label on the last week of this place."""
+    """The label on the last week of this place.
+
+    Every second hour is judged by a head that was fitted to the hours between: a head
+    is quiet in what it was fitted to.
+    """
 
     hours: float
     """Time of which embeddings were kept."""
@@ -75,7 +84,7 @@ class Report:
 
     examples: int
     missed: tuple[str, ...]
-    """Examples that a head taught from all the others does not detect."""
+    """Examples that are not detected by a label taught from all the others."""
 
     others: tuple[str, ...]
     """Examples that are another sound than the most; empty: they are one."""
@@ -94,11 +103,14 @@ class Report:
     """Other sounds that would be reported as this one, with their share."""
 
     week: WeekReport | None
-    """None: no embeddings were kept."""
+    """None: no embeddings of the model were kept."""
+
+    other_models: tuple[str, ...] = ()
+    """Models whose embeddings were kept instead."""
 
     @property
     def detected(self) -> int:
-        """Examples that a head taught from all the others detects."""
+        """Examples that are detected by a label taught from all the others."""
         return self.examples - len(self.missed)
 
     @property
@@ -109,7 +121,7 @@ class Report:
     @property
     def alarms_per_hour_at_most(self) -> float:
         """Upper limit of that rate, with 95 % confidence."""
-        return highest_count(self.place_alarms) / self.place_hours
+        return highest_rate(self.place_alarms, self.place_hours)
 
     def facts(self) -> dict[str, object]:
         """What the file of the label says: figures, no names of files, no times."""
@@ -129,7 +141,7 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class TaughtIdentity:
     """The identity of a label that is taught."""
 
     label: str
@@ -145,45 +157,55 @@ class Lesson:
 
 
 def teach(
-    lesson: Lesson,
+    identity: TaughtIdentity,
     examples: Sequence[Example],
     negatives: Negatives,
     week: Week | None = None,
+    other_models: tuple[str, ...] = (),
 ) -> tuple[TaughtLabel, Report]:
     """Teach a label, and find out what to expect of it.
 
     Args:
-        lesson: The label and the model.
+        identity: The label and the model.
         examples: Three or more.
         negatives: Those of the model.
         week: Embeddings that were kept here.
+        other_models: Models whose embeddings were kept, if there is no week.
     """
     clips = [example.embeddings for example in examples]
-    kept = None if week is None else _spread(week)
+    spread = None if week is None else _spread(week)
+    kept = None if spread is None else spread.embeddings
     fitted = fit(clips, negatives, kept)
-    head, levels, left_out = fitted.head, fitted.levels, fitted.left_out
+    head, levels = fitted.head, fitted.levels
     weights, bias = scaled_head(head, levels)
-    missed = np.flatnonzero(left_out < levels.threshold).tolist()
+    is_detected = detected_left_out(clips, negatives, fitted)
     others = other_sound(fitted.discriminant.cosines(means_of(clips)))
     unseen = unseen_places(clips, negatives, kept)
     report = Report(
         examples=len(examples),
-        missed=tuple(examples[index].name for index in missed),
+        missed=tuple(
+            example.name
+            for example, detected in zip(examples, is_detected, strict=True)
+            if not detected
+        ),
         others=tuple(examples[index].name for index in others),
         place_alarms=unseen.alarms(0.0),
         place_hours=negatives.hours,
         is_supported=levels.is_supported,
-        known=_known(examples, lesson.labels),
+        known=_known(examples, identity.labels),
         resembling=_resembling(head, levels, negatives),
-        week=None if week is None else _week_report(head, levels, week),
+        week=None
+        if week is None or spread is None
+        else _week_report(_halves(clips, negatives, spread), week),
+        other_models=other_models,
     )
     active = float(np.median([example.active_seconds for example in examples]))
     card = TaughtCard(
-        label=lesson.label,
-        model=lesson.model,
-        network=lesson.network,
+        label=identity.label,
+        model=identity.model,
+        network=identity.network,
         clips=len(examples),
-        newest_event_seconds=lesson.newest_event_seconds,
+        newest_event_seconds=identity.newest_event_seconds,
         preset="impulsive" if active < _SHORT_SECONDS else "lasting",
         thresholds=_thresholds(levels, unseen, negatives.hours),
         report=report.facts(),
@@ -209,7 +231,7 @@ def _thresholds(levels: Levels, unseen: PlaceValues, hours: float) -> Thresholds
                 detected_far=None,
                 latency_seconds=None,
                 false_alarms_per_hour=count / hours,
-                false_alarms_per_hour_at_most=highest_count(count) / hours,
+                false_alarms_per_hour_at_most=highest_rate(count, hours),
             )
         )
     rate = points[middle].false_alarms_per_hour
@@ -250,26 +272,56 @@ def _resembling(
     )
 
 
-def _spread(week: Week) -> Array:
-    """Take embeddings of a week, spread over all of it, (n, features)."""
+class _Spread(NamedTuple):
+    """Windows of a week."""
+
+    embeddings: Array
+    """(n, features)."""
+
+    seconds: Array
+    """(n,)."""
+
+
+def _spread(week: Week) -> _Spread:
+    """Take `MOST_KEPT` windows of a week, spread over all of it."""
     count = sum(len(block.seconds) for block in week())
     step = max(1, -(-count // MOST_KEPT))
     chosen: list[Array] = []
+    seconds: list[Array] = []
     position = 0
     for block in week():
         first = -position % step
         chosen.append(block.embeddings[first::step].astype(np.float64))
+        seconds.append(block.seconds[first::step])
         position += len(block.seconds)
-    return np.concatenate(chosen) if chosen else np.empty((0, 0))
+    if not seconds:
+        return _Spread(np.empty((0, 0)), np.empty(0))
+    return _Spread(np.concatenate(chosen), np.concatenate(seconds))
 
 
-def _week_report(head: Head, levels: Levels, week: Week) -> WeekReport:
+def _half(seconds: Array) -> NDArray[np.int64]:
+    """0 or 1 for each moment, by turns an hour."""
+    return (seconds // _JUDGED_SECONDS).astype(np.int64) % 2
+
+
+def _halves(
+    clips: Sequence[Array], negatives: Negatives, spread: _Spread
+) -> tuple[Fit, Fit]:
+    """Fit a head for each half of the hours, to the windows of the other half."""
+    half = _half(spread.seconds)
+    first, second = (
+        fit(clips, negatives, spread.embeddings[half != judged]) for judged in (0, 1)
+    )
+    return first, second
+
+
+def _week_report(halves: tuple[Fit, Fit], week: Week) -> WeekReport:
     alarms: list[Alarm] = []
     covered = 0.0
     newest: dict[str, float] = {}
     for block in week():
         covered += _covered_seconds(block)
-        for second in _seconds_above(head, levels, block):
+        for second in _seconds_above(halves, block):
             if second - newest.get(block.source, -math.inf) > PAUSE_SECONDS:
                 alarms.append(Alarm(block.source, second))
             newest[block.source] = second
@@ -277,9 +329,15 @@ def _week_report(head: Head, levels: Levels, week: Week) -> WeekReport:
     return WeekReport(covered / 3600, len(alarms), tuple(alarms[:MOST_TIMES]))
 
 
-def _seconds_above(head: Head, levels: Levels, block: KeptBlock) -> Iterator[float]:
-    deviations = head(block.embeddings.astype(np.float64))
-    yield from block.seconds[deviations >= levels.threshold].tolist()
+def _seconds_above(halves: tuple[Fit, Fit], block: KeptBlock) -> list[float]:
+    """Moments of the windows that exceed the threshold, each by its own half."""
+    embeddings = block.embeddings.astype(np.float64)
+    above = np.array(
+        [each.head(embeddings) >= each.levels.threshold for each in halves]
+    )
+    judged = np.where(_half(block.seconds) == 0, above[0], above[1])
+    found: list[float] = block.seconds[judged].tolist()
+    return found
 
 
 def _covered_seconds(block: KeptBlock) -> float:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,17 +10,26 @@ import numpy as np
 import pytest
 import soundfile
 
-from monitor.commands.teach import advice
+from monitor.commands.configuration import load
+from monitor.commands.teach_report import advice
+from monitor.model.card import read_card
+from monitor.model.catalogue import default_labels
 from monitor.model.classifier import Classifier
 from monitor.model.model_file import load_model
 from monitor.model.negatives import negatives_path, write_negatives
 from monitor.model.taught import read_taught, taught_path
+from monitor.records import Timed
 from monitor.runtime.examples import Embedder
 from monitor.runtime.teaching import Report, WeekReport
 from monitor.sinks.clip_files import Clip, save
+from monitor.sinks.store.store import Store
+from tests.support.clock import FakeClock
 from tests.support.commands import fails, run
 from tests.support.doorbell import doorbell, write_rings
+from tests.support.embeddings import KEPT, embedded_frames
+from tests.support.store import session
 from tests.support.taught import negatives_for
+from tests.support.timed import OPENED
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +75,6 @@ def test_a_label_is_taught_from_files(
     assert "detected, each left out in turn: " in out
     assert "store.embeddings: true" in out
     assert f"wrote {path}" in out
-    assert "add doorbell to 'labels:' in config.yaml" in out
     taught = read_taught(path)
     assert taught.card.clips == 5
     assert taught.card.newest_event_seconds is None
@@ -76,6 +85,98 @@ def test_a_label_is_taught_from_files(
     assert facts["label"] == "doorbell"
     assert facts["alarm_times"] is None
     assert path.read_bytes() == before
+
+
+def printed_settings(out: str) -> str:
+    """The lines of a report that are to be written in config.yaml."""
+    return "\n".join(line[2:] for line in out.splitlines() if line.startswith("  "))
+
+
+def test_the_settings_that_it_prints_switch_the_label_on(
+    ready: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rings = write_rings(tmp_path, 3)
+    config = tmp_path / "config.yaml"
+    before = config.read_text()
+    out = run(capsys, "teach", "doorbell", *rings, *ready)
+    assert "'labels:' replaces the default labels" in out
+    config.write_text(f"{before}{printed_settings(out)}\n")
+    settings = load(config).config
+    assert settings.models == ("urban", str(ready[1]))
+    assert settings.labels == (*default_labels(read_card("urban").card), "doorbell")
+    checked = json.loads(run(capsys, "check", *ready[2:], "--json"))
+    assert checked["labels"]["doorbell"]["model"] == "seeded"
+    out = run(capsys, "teach", "doorbell", *rings, *ready, "--force")
+    assert "'labels:' in config.yaml has doorbell already" in out
+    assert printed_settings(out) == ""
+    # The others stay as they are.
+    out = run(capsys, "teach", "gate", *rings, *ready)
+    labels = ", ".join((*settings.labels, "gate"))
+    assert printed_settings(out) == f"labels: [{labels}]"
+    assert "replaces" not in out
+
+
+def test_models_and_sources_with_settings_of_their_own_are_named(
+    ready: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (tmp_path / "config.yaml").open("a") as file:
+        file.write(
+            "model: urban\nlabels: ['yes']\nsources:\n"
+            "  - {name: yard, input: 'mic:default', labels: [dog_bark]}\n"
+        )
+    out = run(capsys, "teach", "no", *write_rings(tmp_path, 3), *ready)
+    assert "labels: ['yes', 'no']" in printed_settings(out)
+    assert "'models:' replaces model.file: remove that" in out
+    assert "labels of their own need it there: yard" in out
+
+
+def test_a_file_elsewhere_must_be_moved(
+    ready: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rings, out = write_rings(tmp_path, 3), tmp_path / "copy.safetensors"
+    printed = run(capsys, "teach", "doorbell", *rings, *ready, "--out", out)
+    place = taught_path(tmp_path / "state", "doorbell")
+    assert f"must lie in {place.parent} and have the name {place.name}" in printed
+    place.parent.mkdir(parents=True)
+    out.rename(place)
+    assert read_taught(place).card.label == "doorbell"
+
+
+@pytest.mark.parametrize(
+    ("kept_of", "words"),
+    [
+        ("seeded", "are of a model seeded replaced since"),
+        ("urban", "are of the model urban; let seeded listen too"),
+        ("seeded+urban", "are of the model urban; let seeded listen too"),
+    ],
+)
+def test_embeddings_of_another_model_are_no_week(
+    kept_of: str,
+    words: str,
+    ready: list[object],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "state").mkdir()
+    kept = replace(session(), model=kept_of, embedding_id="b" * 64)
+    clock = FakeClock()
+    clock.wall = datetime.now(UTC) - timedelta(hours=1)
+    store = Store(tmp_path / "state" / "monitor.db", KEPT, kept, clock)
+    shift = clock.utc() - OPENED
+    store.write([moved(each, shift) for each in embedded_frames(30)])
+    store.close()
+    out = run(capsys, "teach", "doorbell", *write_rings(tmp_path, 3), *ready)
+    assert words in out
+    assert "store.embeddings" not in out
+
+
+def moved(timed: Timed, shift: timedelta) -> Timed:
+    """The same record at another time."""
+    assert timed.start_utc is not None
+    assert timed.end_utc is not None
+    return replace(
+        timed, start_utc=timed.start_utc + shift, end_utc=timed.end_utc + shift
+    )
 
 
 def test_a_label_is_taught_from_events(
@@ -94,6 +195,8 @@ def test_a_label_is_taught_from_events(
     end = begins + timedelta(hours=3, seconds=4)
     assert card.newest_event_seconds == pytest.approx(end.timestamp(), abs=0.01)
     # The label goes with the events that it was taught from.
+    path = taught_path(tmp_path / "state", "doorbell")
+    path.rename(path.with_name("gate.safetensors"))  # whatever its name
     config = ready[2:]
     out = run(capsys, "forget", "--since", "2026-11-23T12:00Z", "--yes", *config)
     assert "taught" not in out
@@ -197,6 +300,7 @@ def report(**changes: object) -> Report:
         ({"is_supported": False}, ["stand out from their background"]),
         ({"known": (("Doorbell", 0.9),)}, ["the label Doorbell"]),
         ({"week": None}, ["a week with store.embeddings"]),
+        ({"week": None, "other_models": ("urban",)}, ["its model listens"]),
         ({"week": WeekReport(24.0, 90, ())}, ["a lower sensitivity"]),
     ],
 )

@@ -20,7 +20,7 @@ class CardFiles:
     """`read_taught` and `read_negatives`."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / "label"
+        self._path = folder / "bell.safetensors"
         card = TaughtCard(
             label="bell",
             model="world",

@@ -24,6 +24,7 @@ from monitor.model.taught import (
     check_network,
     label_problem,
     read_taught,
+    read_taught_card,
     scaled_head,
     sigmoid,
     taught_files,
@@ -145,11 +146,19 @@ def written(path: Path, **changes: object) -> Path:
 def test_a_damaged_file_is_rejected_in_one_sentence(
     tmp_path: Path, changes: dict[str, object], sentence: str
 ) -> None:
-    path = written(tmp_path / "label.safetensors", **changes)
+    path = written(tmp_path / "doorbell.safetensors", **changes)
     with pytest.raises(ModelFileError) as caught:
         read_taught(path)
     assert str(caught.value).startswith(str(path))
     assert sentence in str(caught.value)
+
+
+def test_the_file_is_named_after_its_label(tmp_path: Path) -> None:
+    path = tmp_path / "bell.safetensors"
+    write_taught(path, TAUGHT)
+    with pytest.raises(ModelFileError, match=r"named doorbell\.safetensors"):
+        read_taught(path)
+    assert read_taught_card(path) == CARD
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from monitor.model.thresholds import CurvePoint, Thresholds
+from monitor.model.thresholds import CurvePoint, Thresholds, highest_rate
 from tests.support.curves import curve_of, thresholds_on_curve
 
 ONSETS = (0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
@@ -171,3 +171,14 @@ def test_what_is_interpolated_lies_between_its_neighbours():
 def test_a_threshold_that_detection_cannot_use_is_refused():
     with pytest.raises(ValidationError, match=r"greater than or equal to 0\.000001"):
         Thresholds(onset=0.5, offset=5e-324)
+
+
+@pytest.mark.parametrize(
+    ("count", "limit"), [(0, 2.996), (1, 4.744), (10, 16.962), (1000, 1053.60)]
+)
+def test_the_upper_limit_of_a_rate_is_that_of_the_tables(
+    count: int, limit: float
+) -> None:
+    # 95 % one-sided limits of a Poisson mean: half of the quantile of chi-squared.
+    assert highest_rate(count, 1.0) == pytest.approx(limit, rel=2e-4)
+    assert highest_rate(count, 4.0) == highest_rate(count, 1.0) / 4

@@ -51,7 +51,7 @@ def test_a_clip_is_found_by_its_event_without_the_sound_around(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("wanted", "sentence"),
     [
-        ("1f0c2ab3", "is the begin of 2 ids"),
+        ("1f0c2ab3", "is the start of 2 ids"),
         ("abcdef01", "no clip of an event 'abcdef01' was kept"),
         ("1f0", "'1f0' is too short"),
     ],

@@ -46,7 +46,7 @@ def test_samples_are_the_mean_of_the_channels_at_the_rate_of_the_model(
     [
         (0.1 * np.ones(RATE // 4), "lasts 0.25 s; an example has at least 0.5 s"),
         (np.zeros(RATE), "is silent: its loudest moment has"),
-        (1e-5 * np.ones(RATE), "hears nothing below -70"),
+        (1e-5 * np.ones(RATE), "detects nothing below -70"),
         (0.1 * np.ones(round((LONGEST_SECONDS + 2) * RATE)), "is longer than 60 s"),
     ],
 )

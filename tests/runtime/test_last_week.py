@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.runtime.last_week import Week, last_week
+from monitor.runtime.last_week import Week, last_week, models_kept
 from monitor.sinks.store.store import Store
 from tests.support.clock import FakeClock
 from tests.support.embeddings import KEPT, embedded_frames, store_all
@@ -48,8 +48,11 @@ def test_each_window_has_its_end_and_each_call_begins_anew(path: Path) -> None:
 
 def test_there_is_no_week_without_embeddings_of_the_model(path: Path) -> None:
     assert week_of(path) is None
+    assert models_kept(path, OPENED) == ()
     store_all(path, embedded_frames(30))
     assert week_of(path, model="world") is None
+    assert models_kept(path, OPENED + timedelta(days=1)) == ("urban",)
+    assert models_kept(path, OPENED + timedelta(days=9)) == ()
     assert week_of(path, features=384) is None
     assert week_of(path, days=9) is None
     assert week_of(path) is not None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from monitor.errors import DatasetError
+from monitor.errors import DatasetError, UsageError
 from monitor.model.negatives import read_negatives, write_negatives
 from tests.support.doorbell import other_sound
 from tests.support.taught import KINDS, NETWORK, SPEC, spectrum_embedder
@@ -57,14 +57,25 @@ def test_a_window_of_each_sound_and_one_every_five_seconds_of_places(
     assert read_negatives(tmp_path / "n").hours == found.hours
 
 
+def test_a_recording_that_is_there_twice_is_used_once(
+    sounds: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = sounds / KINDS[0] / "1-100.wav"
+    first.with_name("3-100.wav").write_bytes(first.read_bytes())
+    assert len(sounds_in([sounds])) == 2 * len(KINDS)
+    assert "duplicate" in caplog.text
+
+
 def test_folders_without_recordings_and_other_tables_are_rejected(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(DatasetError, match="no recordings"):
+    with pytest.raises(DatasetError, match="no usable recording"):
         sounds_in([tmp_path])
     (table := tmp_path / "t.csv").write_text("name\nx\n")
-    with pytest.raises(DatasetError, match="cannot be read"):
+    with pytest.raises(DatasetError, match="path"):
         places_in(table)
+    with pytest.raises(UsageError, match="no such folder"):
+        places_in(tmp_path / "none.csv")
     arguments = [str(tmp_path), "--places", str(table), "--model", str(tmp_path / "m")]
     assert main(arguments) == 1
     assert "there is no such model file" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.model.thresholds import CURVE_POINTS, CurvePoint, Thresholds
+from monitor.model.thresholds import CURVE_POINTS, CurvePoint, Thresholds, highest_rate
 from training.evaluate.metrics import ratio_interval, resampled
 from training.evaluate.thresholds import Threshold
 from training.streams.metrics import (
@@ -21,7 +21,6 @@ from training.streams.metrics import (
     StreamResult,
     detections,
     false_alarms,
-    highest_rate,
     match,
 )
 

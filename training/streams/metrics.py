@@ -12,6 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from monitor.model.thresholds import (
+    highest_rate as highest_rate,  # noqa: PLC0414 - recalibrate imports it from here
+)
+
 COLLAR_SECONDS = 1.0
 """Tolerance of onsets; a window of 4 s does not place them more exactly."""
 
@@ -21,9 +25,6 @@ collar, whichever is more."""
 
 _IMPOSSIBLE = 1e9
 """Costs more than all possible pairs together."""
-
-_HALVINGS = 50
-"""Steps of the bisection that finds a limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +96,6 @@ def _clusters(
     yield cluster
 
 
-CONFIDENCE = 0.95
-
-
 @dataclass(frozen=True, slots=True)
 class Reference(Interval):
     """A true event, in seconds."""
@@ -162,21 +160,6 @@ def false_alarms(result: StreamResult, label: str) -> list[Detected]:
         for event in result.found
         if event.label == label and not any(overlaps(event, each) for each in true)
     ]
-
-
-def highest_rate(count: int, hours: float) -> float:
-    """Upper limit of a rate an hour with `count` in `hours`, with 95 % confidence.
-
-    Garwood's limit for independent counts: none in T hours still allows 3 / T.
-    """
-    counts = np.arange(count + 1)
-    log_factorials = np.cumsum(np.log(np.maximum(counts, 1)))
-    low, high = float(count), count + 10 * math.sqrt(count + 1)
-    for _ in range(_HALVINGS):
-        mean = (low + high) / 2
-        chance = float(np.exp(counts * np.log(mean) - mean - log_factorials).sum())
-        low, high = (mean, high) if chance > 1 - CONFIDENCE else (low, mean)
-    return high / hours
 
 
 def stream_figures(

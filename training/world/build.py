@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from monitor.errors import SoundMonitorError
+from monitor.errors import DatasetError, SoundMonitorError
 from monitor.model.card import ModelCard
 from monitor.model.catalogue import CatalogueEntry, choose_labels
 from monitor.model.classifier import Classifier
@@ -26,14 +26,15 @@ from training.data.decoded import Advance, open_store
 from training.data.discovery import read_manifest
 from training.data.manifest import Clip, relabel
 from training.data.places import Places, deal_places, read_places
+from training.files import check_out, make_folder
 from training.progress import Display
 from training.streams.scenes import SceneClips
-from training.world.catalogue import read_catalogue
+from training.world.catalogue import Entry, read_catalogue
 from training.world.figures import (
     LabelInPlaces,
     clip_figures,
     clip_scores,
-    hear,
+    score_all,
     summary,
 )
 from training.world.network import PRESET, read_classes, read_network
@@ -68,7 +69,10 @@ def build(
     Raises:
         SoundMonitorError: Something cannot be used.
     """
+    check_out(out)
+    make_folder(cache, "--cache")
     names, entries = read_classes(classes), read_catalogue()
+    network = read_network(teacher, len(names))
     card = ModelCard(
         name="world",
         preset=PRESET,
@@ -77,13 +81,15 @@ def build(
         licence=LICENCE,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    stored = to_stored(TrainedModel(read_network(teacher), SPEC, card))
+    stored = to_stored(TrainedModel(network, SPEC, card))
     choice = choose_labels([stored.card], tuple(entries), {"": None})
     models = Models([Classifier(stored, "cpu")], choice.scored)
     events, kinds = _clips(clips, cache, advance)
-    heard = hear(models, _places(places, cache, advance), events, kinds, advance)
+    _check_kinds(kinds, entries)
+    in_places = _places(places, cache, advance)
+    scored = score_all(models, in_places, events, kinds, advance)
     found = {
-        label: LabelInPlaces(label, entry, heard, models).thresholds()
+        label: LabelInPlaces(label, entry, scored, models).thresholds()
         for label, entry in entries.items()
     }
     scores = clip_scores(models, events, advance)
@@ -105,7 +111,7 @@ def build(
         update={
             "catalogue": catalogue,
             "thresholds": found,
-            "report": _report(found, catalogue, heard.hours),
+            "report": _report(found, catalogue, scored.hours),
         }
     )
     write_model(out, replace(stored, card=card))
@@ -145,12 +151,25 @@ def _clips(
     return SceneClips(joined.clips, store), kinds
 
 
+def _check_kinds(kinds: Sequence[str], entries: Mapping[str, Entry]) -> None:
+    """Check that some clips measure something.
+
+    Raises:
+        DatasetError: They do not.
+    """
+    if not set(kinds) & {name for entry in entries.values() for name in entry.clips}:
+        raise DatasetError(
+            f"--clips: none of {', '.join(kinds):.200} is a label of clips in the "
+            "catalogue"
+        )
+
+
 def _places(table: Path, cache: Path, advance: Advance) -> Places:
     found, store = open_store(read_places([table]), SPEC.sample_rate, cache, advance)
     return Places(deal_places(found, store, SPEC).clips, store)
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line, and build."""
     parser = argparse.ArgumentParser(
         prog="python -m training.world.build", description=__doc__.split(":")[0]
@@ -171,7 +190,7 @@ def main() -> int:
         action="append",
         help="folder with a sub-folder for each label; may be given several times",
     )
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     try:
         with Display(Console(stderr=True)) as display:

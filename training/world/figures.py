@@ -1,7 +1,10 @@
 """Thresholds of the labels of a catalogue from places, and their figures.
 
-Nothing is fitted to clips: they only tell what is detected.  Thresholds come from
-places, and rates of false alarms from places that did not set them.
+Each threshold comes from places alone, and rates of false alarms from places that did
+not set it.  Clips are measured, and nothing is fitted to them.  But the margins and the
+bounds of thresholds, the same for all labels, were chosen by the false alarms in places
+that did not set the thresholds, with an eye on the share of the clips that is detected:
+these figures flatter a little.
 """
 
 import math
@@ -13,9 +16,11 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
 from monitor.config.detection import DetectionSettings
+from monitor.errors import DatasetError
 from monitor.model.catalogue import ClipFigures
 from monitor.model.models import Models
-from monitor.model.thresholds import CURVE_POINTS, CurvePoint, Thresholds
+from monitor.model.thresholds import CURVE_POINTS, CurvePoint, Thresholds, highest_rate
+from monitor.text import counted
 from training.data.decoded import Advance
 from training.data.places import PLACE_PARTS, Places
 from training.evaluate.in_places import PlaceScores, score_events, score_places
@@ -26,7 +31,6 @@ from training.streams.metrics import (
     StreamResult,
     detections,
     false_alarms,
-    highest_rate,
 )
 from training.streams.scenes import SceneClips
 from training.streams.scored import ScoredStream, detect, score_frames
@@ -41,6 +45,9 @@ OFFSET_SHARE = 0.6
 STEP = 0.4
 """Logits from one point of a curve to the next."""
 
+FEWEST_PLACES = 2
+"""Recordings that set a threshold: the highest score, and the next one."""
+
 PASSES = 2
 SEED = 0
 _MIDDLE = CURVE_POINTS // 2
@@ -48,7 +55,7 @@ _LIMITS = (0.02, 0.995)
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class ScoredPlaces:
     """Scores of the labels of a catalogue in places, and under events in them."""
 
     parts: tuple[PlaceScores, ...]
@@ -56,13 +63,13 @@ class Heard:
     """Length of the places."""
 
 
-def hear(
+def score_all(
     models: Models,
     places: Places,
     clips: SceneClips,
     labels: Sequence[str],
     advance: Advance,
-) -> Heard:
+) -> ScoredPlaces:
     """Score all places alone, and under events of clips; `labels` are of the clips."""
     parts = []
     for part in range(PLACE_PARTS):
@@ -72,7 +79,7 @@ def hear(
         )
         parts.append(replace(scored, events=events))
     ends = [each.frames[-1].stop for part in parts for each in part.alone]
-    return Heard(tuple(parts), models.spec.seconds(sum(ends)) / 3600)
+    return ScoredPlaces(tuple(parts), models.spec.seconds(sum(ends)) / 3600)
 
 
 def clip_scores(
@@ -117,8 +124,15 @@ def clip_figures(
 class LabelInPlaces:
     """One label: its threshold, and its figures in places and under events."""
 
-    def __init__(self, label: str, entry: Entry, heard: Heard, models: Models) -> None:
-        """Take the scores of one label from `heard`."""
+    def __init__(
+        self, label: str, entry: Entry, scored: ScoredPlaces, models: Models
+    ) -> None:
+        """Take the scores of one label.
+
+        Raises:
+            DatasetError: Fewer than `FEWEST_PLACES` recordings of places set its
+                threshold.
+        """
         self._label, self._entry, self._models = label, entry, models
         index = models.labels.index(label)
         self._parts = [
@@ -127,8 +141,15 @@ class LabelInPlaces:
                 [_only(s, index) for s in part.alone if not entry.may_sound_in(s.name)],
                 [_only(s, index, label, entry.clips) for s in part.events],
             )
-            for part in heard.parts
+            for part in scored.parts
         ]
+        counts = [len(alone) for _, alone, _ in self._parts]
+        if (left := sum(counts) - max(counts)) < FEWEST_PLACES:
+            raise DatasetError(
+                f"--places: {counted(left, 'recording')} can set the threshold of "
+                f"{label}, besides those that measure it or may have it; give "
+                f"at least {FEWEST_PLACES}"
+            )
 
     def onset(self, without: int | None = None) -> float:
         """Onset threshold from the places, but for those of one part."""

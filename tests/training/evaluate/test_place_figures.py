@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from monitor.model.thresholds import highest_rate
 from training.evaluate.place_figures import curves, moved, place_figures
 from training.evaluate.thresholds import Threshold
-from training.streams.metrics import Detected, Reference, StreamResult, highest_rate
+from training.streams.metrics import Detected, Reference, StreamResult
 
 ALARM = Detected(10.0, 11.0, "siren", 11.0)
 EVENT = StreamResult(
