@@ -70,13 +70,15 @@ def teach(
     from monitor.commands.configuration import load
     from monitor.commands.process import limit_threads, print_json
     from monitor.commands.teach_report import facts, print_report, print_switch
-    from monitor.model.card import TAUGHT_MODEL
+    from monitor.model.card import INCLUDED, TAUGHT_MODEL
     from monitor.model.taught import taught_path, write_taught
 
     configuration = load(config)
     chosen = TAUGHT_MODEL if model is None else str(model)
     path = out or taught_path(configuration.state_dir, name)
-    _check_name(name, path, force, (chosen, *configuration.config.model_files))
+    _check_name(
+        name, path, force, (chosen, *configuration.config.model_files, *INCLUDED)
+    )
     _check_negatives(chosen)
     limit_threads(1)
     examples, newest = _clips(clips, from_events, configuration)
@@ -129,13 +131,14 @@ def _check_name(
 
 
 def _check_negatives(model: str) -> None:
+    from monitor.model.card import TAUGHT_MODEL
     from monitor.model.negatives import negatives_path
 
     path = negatives_path(model)
     if not path.exists():
         raise UsageError(
             f"--model: {model} has no negatives, which a label needs: {path} is not "
-            "there; 'python -m training.negative_embeddings' makes it"
+            f"there; leave --model out for {TAUGHT_MODEL}, or see docs/teach.md"
         )
 
 

@@ -5,6 +5,7 @@ content shall be equal bytes.  Such a file may come from anybody: the sizes of f
 header are bounded before anything is parsed.
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -98,7 +99,8 @@ def write_card_file(
             os.fsync(file.fileno())
         beside.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
         raise ModelFileError(
             f"{printable(path_text(path))}: cannot be written ({error.strerror})"
         ) from error

@@ -28,6 +28,9 @@ SUFFIX = ".safetensors"
 FOLDER = "labels"
 """In the state folder."""
 
+MAX_NAME_BYTES = 200
+"""It names a file, whose name has 255 at most."""
+
 FEWEST_CLIPS, MOST_CLIPS = 3, 50
 
 ONSET_SCORE, OFFSET_SCORE = 0.5, 0.3
@@ -130,6 +133,8 @@ def label_problem(text: str) -> str | None:
     """Describe why a text cannot name a taught label, which names a file too."""
     if (problem := name_problem(text)) is not None:
         return problem
+    if len(text.encode()) > MAX_NAME_BYTES:
+        return f"it takes {len(text.encode())} bytes, more than {MAX_NAME_BYTES}"
     if text != text.rstrip():
         return "it ends with a space"
     for character in '/\\:*?"<>|':

@@ -20,6 +20,9 @@ SHORTEST_SECONDS, LONGEST_SECONDS = 0.5, 60.0
 MOST_WINDOWS = 6
 """Of one example: those that are left say little new."""
 
+MOST_AMPLITUDE = 100.0
+"""As for a live source: more is no sound."""
+
 _READ_SAMPLES = 1 << 16
 _LEVEL_SECONDS = 0.1
 _LOUD_DB = 6.0
@@ -149,6 +152,11 @@ def read_sound(clip: Clip, spec: ModelSpec, level_gate_dbfs: float) -> Sound:
         raise UsageError(
             f"{clip.name}: lasts {seconds:.2f} s; an example has at least "
             f"{SHORTEST_SECONDS:g} s: leave some of the room around the sound"
+        )
+    if float(np.abs(samples).max()) > MOST_AMPLITUDE:
+        raise UsageError(
+            f"{clip.name}: holds numbers far above full scale, which is 1: it is not "
+            "the sound of a microphone"
         )
     levels = _levels(samples, spec)
     if levels.max() < level_gate_dbfs:
