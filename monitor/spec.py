@@ -122,6 +122,11 @@ class ModelSpec(BaseModel):
             )
         return self
 
+    def has_windows_of(self, other: "ModelSpec") -> bool:
+        """Whether windows are computed alike: one is then an input of both models."""
+        without = {"background": None}
+        return self.model_copy(update=without) == other.model_copy(update=without)
+
     @property
     def precedence(self) -> tuple[int, int]:
         """Of several models the one with the highest leads: its windows set the pace.
@@ -187,7 +192,12 @@ def grid_fault(
     hop = leader.seconds(hop_frames * leader.hop_length)
     window = leader.seconds(leader.window_samples)
     for other, spec, frames in models:
-        if spec is leader and other == name:
+        if spec.has_windows_of(leader):
+            if hop_frames % frames:
+                return (
+                    f"detection.hop_frames: {hop_frames} is not a multiple of the "
+                    f"stride of the model {other!r}, {frames} frames"
+                )
             continue
         later = spec.seconds(RESAMPLED_LATER_SAMPLES)
         stride = spec.seconds(frames * spec.hop_length)

@@ -25,9 +25,10 @@ to expect with the chosen sensitivity: the share of sounds detected near (12
 to 20 dB above the background) and far (6 to 12 dB), the time until they are
 reported, and the false alarms, with the upper limit of 95 % confidence; where
 the model has them, also figures of clips: the share that reaches the
-threshold, if it is that of the model, and the average precision (AP).  Figures of a
-group, such as alarm, may be of some of its members alone: docs/labels.md says
-of which.  Nothing is expected of a label whose rule has durations of its own.
+threshold, if it is that of the model, and the average precision (AP).
+Figures of a group, such as alarm, may be of some of its members alone:
+docs/labels.md says of which.  Nothing is expected of a label whose rule has
+durations of its own.
 
 Examples:
   sound-monitor check

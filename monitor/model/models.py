@@ -157,9 +157,21 @@ class Models:
         return names.index(TAUGHT_MODEL) if TAUGHT_MODEL in names else len(names) - 1
 
     @property
-    def followers(self) -> tuple[ScoringModel, ...]:
-        """The models but the leading one."""
-        return tuple(it for i, it in enumerate(self.members) if i != self.leader)
+    def sharing(self) -> tuple[int, ...]:
+        """Indices of the models but the leading one that take the same windows."""
+        return tuple(index for index in self._others if self._shares(index))
+
+    @property
+    def resampling(self) -> tuple[int, ...]:
+        """Indices of the models that take windows of their own."""
+        return tuple(index for index in self._others if not self._shares(index))
+
+    @property
+    def _others(self) -> list[int]:
+        return [index for index in range(len(self.members)) if index != self.leader]
+
+    def _shares(self, index: int) -> bool:
+        return self.members[index].classifier.spec.has_windows_of(self.spec)
 
     @property
     def compute_device(self) -> str:

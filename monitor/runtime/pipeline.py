@@ -80,8 +80,8 @@ class Pipeline:
         self.grid = WindowGrid.of(spec, hop_frames)
         log_mel, weighting = LogMel(spec), AWeighting(spec.sample_rate)
         others = [
-            (LogMel(each.classifier.spec), each.classifier.hop_frames_step)
-            for each in models.followers
+            (LogMel(members[index].spec), members[index].hop_frames_step)
+            for index in models.resampling
         ]
         self._windowers = {
             source: Windower(
@@ -90,6 +90,7 @@ class Pipeline:
                 self.grid,
                 offset_db,
                 [ResampledWindows(it, spec.sample_rate, step) for it, step in others],
+                sharing=len(models.sharing),
             )
             for source, offset_db in level_offsets_db.items()
         }

@@ -54,6 +54,7 @@ class Scoring:
         """
         self._models = models
         self._level_gate_dbfs = level_gate_dbfs
+        self._sharing, self._resampling = models.sharing, models.resampling
         self._kept = models.embedding if keeps_embeddings else None
 
     def frames(self, pending: Sequence[tuple[str, Window]]) -> Iterator[ScoreFrame]:
@@ -120,10 +121,13 @@ class Scoring:
     def _input(self, number: int, window: Window) -> _Input | None:
         """What a model hears of a window; None: too much of it was lost."""
         models = self._models
+        first_frame = window.start // models.spec.hop_length
         if number == models.leader:
-            first_frame = window.start // models.spec.hop_length
             return _Input(window.log_mel, window.history, first_frame, window.start, 1)
-        other = window.others[number - (number > models.leader)]
+        if number in self._sharing:
+            history = window.sharing[self._sharing.index(number)]
+            return _Input(window.log_mel, history, first_frame, window.start, 1)
+        other = window.others[self._resampling.index(number)]
         if other is None:
             return None
         rate = models.members[number].classifier.spec.sample_rate

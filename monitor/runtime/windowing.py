@@ -80,7 +80,11 @@ class Window:
     """The windows before it, since the source began or samples were lost."""
 
     others: tuple[ResampledWindow | None, ...] = ()
-    """About the same window for the other models; None: too much of it was lost."""
+    """About the same window for models that take others; None: too much of it was lost.
+    """
+
+    sharing: tuple[WindowHistory, ...] = ()
+    """The windows before it, for each further model that takes this one."""
 
 
 class Windower:
@@ -96,8 +100,20 @@ class Windower:
         grid: WindowGrid,
         level_offset_db: float,
         others: Sequence[ResampledWindows] = (),
+        *,
+        sharing: int = 0,
     ) -> None:
-        """Prepare for a source; `others` cut its windows for the other models."""
+        """Prepare for a source.
+
+        Args:
+            log_mel: Front end.
+            weighting: Of the levels.
+            grid: The windows.
+            level_offset_db: Added to levels in dB(A).
+            others: They cut the windows of models that take others.
+            sharing: Number of further models that take the same windows.
+        """
+        self._sharing = sharing
         self.log_mel = log_mel
         self.grid = grid
         self._others = others
@@ -174,6 +190,7 @@ class Windower:
         self._levels.clear()
         for other in self._others:
             other.begin_at(start, channels)
+        self._shared = tuple(WindowHistory() for _ in range(self._sharing))
 
     def _take_window(self, stop: int) -> Window:
         start = stop - self.grid.window_samples
@@ -188,6 +205,7 @@ class Windower:
             max(level.level_dbfs for level in self._levels),
             self.history,
             tuple(other.window(stop) for other in self._others),
+            self._shared,
         )
 
     def _forget_old_frames(self) -> None:

@@ -91,7 +91,7 @@ def test_a_label_is_explained(
         "the sound",
     ]
     assert "onset    0.700, offset 0.350" in lines
-    assert "clips    50% of 7 detected, average precision 0.75" in lines
+    assert "clips    50% of 7 reach the threshold, average precision 0.75" in lines
     curve = [line for line in lines if line.startswith("0.5 ")]
     assert curve[0].split()[:5] == ["0.5", "0.700", "75%", "45%", "2.0"]
     start = lines.index("To report it alone:")

@@ -15,7 +15,7 @@ def test_scores_of_another_model_are_not_replayed(
         file.write(f"model: {{file: {model_file}}}\n")
     code, err = fails(capsys, "replay", "--config", config)
     assert code == 1
-    assert "of the model 'urban', and the configuration names 'seeded'" in err
+    assert "of the model urban, and the configuration names seeded" in err
 
 
 def test_replay_counts_events_that_stay_come_and_go(

@@ -69,9 +69,9 @@ def test_a_label_is_taught_from_files(
     ready: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rings = write_rings(tmp_path, 5)
-    out = run(capsys, "teach", "doorbell", *rings, *ready)
-    path = taught_path(tmp_path / "state", "doorbell")
-    assert "doorbell: taught from 5 examples on the model seeded" in out
+    out = run(capsys, "teach", "our_bell", *rings, *ready)
+    path = taught_path(tmp_path / "state", "our_bell")
+    assert "our_bell: taught from 5 examples on the model seeded" in out
     assert "detected, each left out in turn: " in out
     assert "store.embeddings: true" in out
     assert f"wrote {path}" in out
@@ -80,9 +80,9 @@ def test_a_label_is_taught_from_files(
     assert taught.card.newest_event_seconds is None
     before = path.read_bytes()
     facts = json.loads(
-        run(capsys, "teach", "doorbell", *rings[::-1], *ready, "--force", "--json")
+        run(capsys, "teach", "our_bell", *rings[::-1], *ready, "--force", "--json")
     )
-    assert facts["label"] == "doorbell"
+    assert facts["label"] == "our_bell"
     assert facts["alarm_times"] is None
     assert path.read_bytes() == before
 
@@ -98,16 +98,16 @@ def test_the_settings_that_it_prints_switch_the_label_on(
     rings = write_rings(tmp_path, 3)
     config = tmp_path / "config.yaml"
     before = config.read_text()
-    out = run(capsys, "teach", "doorbell", *rings, *ready)
+    out = run(capsys, "teach", "our_bell", *rings, *ready)
     assert "'labels:' replaces the default labels" in out
     config.write_text(f"{before}{printed_settings(out)}\n")
     settings = load(config).config
     assert settings.models == ("urban", str(ready[1]))
-    assert settings.labels == (*default_labels(read_card("urban").card), "doorbell")
+    assert settings.labels == (*default_labels(read_card("urban").card), "our_bell")
     checked = json.loads(run(capsys, "check", *ready[2:], "--json"))
-    assert checked["labels"]["doorbell"]["model"] == "seeded"
-    out = run(capsys, "teach", "doorbell", *rings, *ready, "--force")
-    assert "'labels:' in config.yaml has doorbell already" in out
+    assert checked["labels"]["our_bell"]["model"] == "seeded"
+    out = run(capsys, "teach", "our_bell", *rings, *ready, "--force")
+    assert "'labels:' in config.yaml has our_bell already" in out
     assert printed_settings(out) == ""
     # The others stay as they are.
     out = run(capsys, "teach", "gate", *rings, *ready)
@@ -134,12 +134,12 @@ def test_a_file_elsewhere_must_be_moved(
     ready: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rings, out = write_rings(tmp_path, 3), tmp_path / "copy.safetensors"
-    printed = run(capsys, "teach", "doorbell", *rings, *ready, "--out", out)
-    place = taught_path(tmp_path / "state", "doorbell")
+    printed = run(capsys, "teach", "our_bell", *rings, *ready, "--out", out)
+    place = taught_path(tmp_path / "state", "our_bell")
     assert f"must lie in {place.parent} and have the name {place.name}" in printed
     place.parent.mkdir(parents=True)
     out.rename(place)
-    assert read_taught(place).card.label == "doorbell"
+    assert read_taught(place).card.label == "our_bell"
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_embeddings_of_another_model_are_no_week(
     shift = clock.utc() - OPENED
     store.write([moved(each, shift) for each in embedded_frames(30)])
     store.close()
-    out = run(capsys, "teach", "doorbell", *write_rings(tmp_path, 3), *ready)
+    out = run(capsys, "teach", "our_bell", *write_rings(tmp_path, 3), *ready)
     assert words in out
     assert "store.embeddings" not in out
 
@@ -190,28 +190,28 @@ def test_a_label_is_taught_from_events(
         place = (16_000, ring[None], 32_000, 64_000, "")
         moment = begins + timedelta(hours=number)
         save(folder, Clip(event_id, "door", "x", moment, 0.0, *place))
-    run(capsys, "teach", "doorbell", *ids, "--from-events", *ready)
-    card = read_taught(taught_path(tmp_path / "state", "doorbell")).card
+    run(capsys, "teach", "our_bell", *ids, "--from-events", *ready)
+    card = read_taught(taught_path(tmp_path / "state", "our_bell")).card
     end = begins + timedelta(hours=3, seconds=4)
     assert card.newest_event_seconds == pytest.approx(end.timestamp(), abs=0.01)
     # The label goes with the events that it was taught from.
-    path = taught_path(tmp_path / "state", "doorbell")
+    path = taught_path(tmp_path / "state", "our_bell")
     path.rename(path.with_name("gate.safetensors"))  # whatever its name
     config = ready[2:]
     out = run(capsys, "forget", "--since", "2026-11-23T12:00Z", "--yes", *config)
     assert "taught" not in out
     out = run(capsys, "forget", "--since", "2026-11-23T10:00Z", "--yes", *config)
-    assert "deleted: 1 taught label" in out
+    assert "deleted: the taught label gate" in out
 
 
 def test_forget_deletes_a_taught_label(
     ready: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("doorbell", "gate"):
+    for name in ("our_bell", "gate"):
         run(capsys, "teach", name, *write_rings(tmp_path, 3), *ready)
-    code, err = fails(capsys, "forget", "--taught", "bell", *ready[2:])
-    assert (code, "taught: doorbell, gate" in err) == (2, True)
-    assert "doorbell" in run(capsys, "forget", "--taught", "doorbell", *ready[2:])
+    code, err = fails(capsys, "forget", "--taught", "my_bell", *ready[2:])
+    assert (code, "taught: gate, our_bell" in err) == (2, True)
+    assert "our_bell" in run(capsys, "forget", "--taught", "our_bell", *ready[2:])
     out = run(capsys, "forget", "--all", "--json", *ready[2:])
     assert json.loads(out)["taught_labels"] == 1
 
@@ -226,20 +226,20 @@ def test_what_cannot_be_taught_is_rejected_in_a_sentence(
 ) -> None:
     rings = write_rings(tmp_path, 3)
     for arguments, sentence in [
-        (("doorbell", *rings[:2]), "CLIP: 2 given; a label needs 3"),
+        (("our_bell", *rings[:2]), "CLIP: 2 given; a label needs 3"),
         (("siren", *rings), "NAME: siren is a label of the model seeded already"),
         (("a/b", *rings), "NAME: 'a/b' cannot be a label: it holds '/'"),
-        (("bell", *rings[:2], "none.wav"), "none.wav: there is no such file"),
-        (("bell", *rings[:2], silent(tmp_path)), "silent.wav: is silent"),
-        (("bell", *rings[:2], rings[0]), "3 given, but only 2 differ"),
-        (("bell", *rings, "--from-events"), "no clip of an event"),
+        (("my_bell", *rings[:2], "none.wav"), "none.wav: there is no such file"),
+        (("my_bell", *rings[:2], silent(tmp_path)), "silent.wav: is silent"),
+        (("my_bell", *rings[:2], rings[0]), "3 given, but only 2 differ"),
+        (("my_bell", *rings, "--from-events"), "no clip of an event"),
     ]:
         code, err = fails(capsys, "teach", *arguments, *ready)
         assert (code, err.count("\n")) == (2, 1), err
         assert sentence in err
     assert not (tmp_path / "state").exists()
-    run(capsys, "teach", "bell", *rings, *ready)
-    code, err = fails(capsys, "teach", "bell", *rings, *ready)
+    run(capsys, "teach", "my_bell", *rings, *ready)
+    code, err = fails(capsys, "teach", "my_bell", *rings, *ready)
     assert (code, "replace it with --force" in err) == (2, True)
 
 
@@ -254,12 +254,12 @@ def test_negatives_of_another_model_are_rejected(
     other.write_bytes(curved_model_file.read_bytes())
     rings = write_rings(tmp_path, 3)
     options = ["--model", other, *ready[2:]]
-    code, err = fails(capsys, "teach", "bell", *rings, *options)
+    code, err = fails(capsys, "teach", "my_bell", *rings, *options)
     assert (code, "has no negatives" in err) == (2, True)
     content = negatives_path(str(model)).read_bytes()
     damaged = content.replace(load_model(str(model)).network_digest.encode(), b"0" * 64)
     negatives_path(str(other)).write_bytes(damaged)
-    code, err = fails(capsys, "teach", "bell", *rings, *options)
+    code, err = fails(capsys, "teach", "my_bell", *rings, *options)
     assert (code, "was made for another model" in err) == (2, True)
 
 
@@ -268,7 +268,7 @@ def test_fifty_thousand_clips_are_answered_at_once(
 ) -> None:
     names = [f"ring{number}.wav" for number in range(50_000)]
     begin = time.process_time()
-    code, err = fails(capsys, "teach", "doorbell", *names)
+    code, err = fails(capsys, "teach", "our_bell", *names)
     assert code == 2
     assert "50000 given; at most 50 are taken: choose those that differ most" in err
     # Reading so many files would take minutes.
