@@ -55,7 +55,8 @@ _SHORT_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """A moment of the last week at which the label would have been reported."""
+    """A moment of the last week at which the label would have been reported: see
+    `WeekReport`."""
 
     source: str
     seconds: float
