@@ -55,8 +55,7 @@ _SHORT_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """A moment of the last week at which the label would have been reported: see
-    `WeekReport`."""
+    """A moment of the last week at which the label would have been reported."""
 
     source: str
     seconds: float
