@@ -31,8 +31,9 @@ clips'); 'sound-monitor events --json' prints ids.
 
 The report says what to expect before the label is switched on: how many of
 the examples are detected if each is left out in turn, false alarms in places,
-and when it would have been reported in the last week, if the monitor keeps
-embeddings ('store: {embeddings: true}').
+and alarms in the last week, if the monitor keeps embeddings ('store:
+{embeddings: true}').  Each hour of the week is judged by a label that was
+fitted to other hours.
 
 The label is a small file in the folder 'labels' of state_dir.  The same clips
 give the same file.  'labels:' in config.yaml switches it on and off; the
