@@ -17,7 +17,7 @@ from monitor.errors import DatasetError
 from monitor.model.card import ModelCard
 from monitor.model.classifier import Classifier
 from monitor.model.models import Models
-from monitor.model.thresholds import Thresholds
+from monitor.model.thresholds import Thresholds, highest_rate
 from training.data.decoded import Advance
 from training.data.manifest import LeftOut, left_out_lines
 from training.data.recordings import find_background
@@ -35,10 +35,7 @@ from training.evaluate.thresholds import (
 from training.streams.evaluate import (
     file_blocks,
 )
-from training.streams.metrics import (
-    highest_rate,
-    stream_figures,
-)
+from training.streams.metrics import stream_figures
 from training.streams.scored import ScoredStream, detect, score_frames
 
 logger = logging.getLogger(__name__)

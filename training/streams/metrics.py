@@ -12,9 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from monitor.model.thresholds import (
-    highest_rate as highest_rate,  # noqa: PLC0414 - recalibrate imports it from here
-)
+from monitor.model.thresholds import highest_rate
 
 COLLAR_SECONDS = 1.0
 """Tolerance of onsets; a window of 4 s does not place them more exactly."""
