@@ -36,6 +36,12 @@ from tests.support.models import seeded_model
 from tests.support.timed import frame, gap
 
 
+OUT_OF_REACH = """
+canary: {label: siren}
+detection: {labels: {siren: {onset_threshold: 0.9999}}}
+"""
+
+
 @pytest.fixture(scope="module")
 def model() -> Model:
     return load_model(None)
@@ -161,8 +167,7 @@ def test_other_mel_bands_are_found(model: Model) -> None:
 
 
 def test_a_threshold_that_nothing_reaches_is_found(intact: Classifier) -> None:
-    rule = "detection: {labels: {siren: {onset_threshold: 0.9999}}}"
-    source = SourceUnderTest(intact, noise(12, -60), rule)
+    source = SourceUnderTest(intact, noise(12, -60), OUT_OF_REACH)
     result = source.result()
     assert not result.ok
     assert "below its threshold of 1.00" in result.detail
@@ -293,8 +298,7 @@ def test_captured_samples_before_a_gap_are_left_out(intact: Classifier) -> None:
 
 
 def test_a_failed_trial_is_repeated_sooner(intact: Classifier) -> None:
-    rule = "detection: {labels: {siren: {onset_threshold: 0.9999}}}"
-    source = SourceUnderTest(intact, noise(12, -60), rule)
+    source = SourceUnderTest(intact, noise(12, -60), OUT_OF_REACH)
     source.result()
     failed = source.clock.monotonic()
     source.result()
@@ -357,8 +361,7 @@ def test_there_is_no_canary_if_it_is_off_or_no_source_is_live(
 
 
 def test_closing_clears_the_health_that_it_raised(intact: Classifier) -> None:
-    rule = "detection: {labels: {siren: {onset_threshold: 0.9999}}}"
-    source = SourceUnderTest(intact, noise(12, -60), rule)
+    source = SourceUnderTest(intact, noise(12, -60), OUT_OF_REACH)
     source.result()
     assert source.health() == [("street", "raised")]
     source.canary.close()
