@@ -137,9 +137,7 @@ def recorded(
     detection: DetectionSettings | None = None,
 ) -> tuple[NDArray[np.float32], float]:
     models = as_models(Classifier(to_stored(model or urban()), "cpu"))
-    return recorded_scores(
-        query, models.name, models, detection or DetectionSettings()
-    )
+    return recorded_scores(query, models.name, models, detection or DetectionSettings())
 
 
 def scored(items: list[Timed], label: str, score: float) -> list[Timed]:
