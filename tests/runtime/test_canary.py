@@ -35,7 +35,6 @@ from tests.support.clock import FakeClock
 from tests.support.models import seeded_model
 from tests.support.timed import frame, gap
 
-
 OUT_OF_REACH = """
 canary: {label: siren}
 detection: {labels: {siren: {onset_threshold: 0.9999}}}
