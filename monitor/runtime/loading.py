@@ -187,10 +187,11 @@ def labels_of(
     if name in used:
         chosen = choose_models(config, state_dir)
         files = [INCLUDED[0] if file is None else file for file in chosen.files]
-        if name in files:
-            scored = chosen.labels.scored[files.index(name)]
-            return scored.labels[: len(scored.classes)]
         labels: tuple[str, ...] = ()
+        if name in files:
+            # None if it listens for what was taught, or for its embeddings, alone.
+            scored = chosen.labels.scored[files.index(name)]
+            labels = scored.labels[: len(scored.classes)]
     else:
         card, names = read_card(name).card, _names(config)
         wanted = tuple(it for it in names if it in known_labels(card)) or None

@@ -130,6 +130,81 @@ def test_ids_differ_also_in_a_detector_that_follows():
     assert second.stop == 14
 
 
+def around(start: int, *heard: tuple[float, tuple[int, int]]) -> ScoreFrame:
+    """A window of 8 samples, and the score and span of each label."""
+    scores, spans = zip(*heard, strict=True)
+    return ScoreFrame("street", start, start + 8, scores, spans, -20.0, -20.0, 70.0)
+
+
+def after_a_reload(before: Detector, *reported: str) -> Detector:
+    """The detector that goes on and reports these of the labels a and b."""
+    assert before.finish("reloaded") == []
+    return Detector(
+        "street",
+        ["a", "b"],
+        {label: rule(min_duration_off=2) for label in reported},
+        GATE_DBFS,
+        "m",
+        "session",
+        seen_until=before.seen_until,
+        horizons=before.horizons,
+    )
+
+
+def test_a_label_that_is_new_at_a_reload_reports_nothing_that_lies_before_it():
+    quiet = (0.1, (4, 5))
+    before = Detector("street", ["a", "b"], {"a": rule()}, GATE_DBFS, "m", "session")
+    assert before.push(around(2, quiet, (0.9, (6, 9)))) == []
+    after = after_a_reload(before, "a", "b")
+    # The sound was over before the reload, at 10, and is still in the next windows.
+    sounded = (0.9, (6, 9))
+    frames = [around(start, quiet, sounded) for start in (4, 6)]
+    assert [record for frame in frames for record in after.push(frame)] == []
+    # Of another one, which sounded before, and goes on, the rest is reported.
+    lasting = [around(start, quiet, (0.9, (9, start + 8))) for start in (8, 10)]
+    over = [around(start, (0.1, (14, 15)), (0.1, (14, 15))) for start in (14, 18, 22)]
+    records = detected(after, lasting + over)
+    assert [each.record.label for each in records] == ["b", "b"]
+    ((start, _),) = intervals(records, "b")
+    assert start >= before.seen_until
+
+
+def test_what_lies_before_a_reload_has_the_level_of_the_first_hop_after_it():
+    """Of a label that was reported before: the hops of that time are not known."""
+    before = detector(rule(), rule())
+    assert before.push(around(2, (0.1, (4, 5)), (0.1, (4, 5)))) == []
+    after = after_a_reload(before, "a", "b")
+    quiet = (0.1, (4, 5))
+    records = [*after.push(around(4, (0.9, (6, 9)), quiet)), *after.finish("stopped")]
+    onset, event = records
+    assert isinstance(onset, Onset)
+    assert isinstance(event, Event)
+    assert (event.start, event.stop) == (6, 9)
+    assert (event.level_dbfs, event.laeq_db) == pytest.approx((-20.0, 70.0))
+
+
+def test_a_label_with_a_margin_begins_beside_its_group():
+    """The group is no rival of its members; another label is."""
+
+    def begins(rivals: dict[str, tuple[str, ...]] | None, *rows: str) -> bool:
+        tested = Detector(
+            "street",
+            ["dog", "animal", "siren"],
+            {"dog": rule(margin=0.3)},
+            GATE_DBFS,
+            "m",
+            "session",
+            rivals=rivals,
+        )
+        return detected(tested, drawn(*rows)) != []
+
+    both = "..888...", "..999..."
+    rivals = {"dog": ("siren",), "animal": ("siren",), "siren": ("dog", "animal")}
+    assert begins(rivals, *both, "........")
+    assert not begins(rivals, *both, "..999...")
+    assert not begins(None, *both, "........")
+
+
 def test_the_level_gate_looks_at_the_loudest_hop_of_the_window():
     frame = drawn("9")[0]
     quiet_now = replace(frame, level_dbfs=-120.0)

@@ -72,3 +72,9 @@ def test_the_first_window_counts_whole_with_its_loudest_hop():
     hop = newest_hop(frame, frame.start)
     assert (hop.start, hop.stop) == (0, frame.stop)
     assert hop.level_dbfs == frame.peak_level_dbfs == -20
+
+
+def test_an_interval_without_a_hop_has_the_level_of_the_first_one():
+    """As where an event lies before a reload."""
+    level = EventLevel(hops(-40, -30, -20)[1:])
+    assert level.measure(0, 9) == pytest.approx((-30, -30))

@@ -45,7 +45,8 @@ def test_a_loaded_model_is_the_saved_one(preset: str, tmp_path: Path):
     assert torch.equal(result.activity, expected.activity)
     assert loaded.spec == model.spec
     stride = model.network.total_stride
-    assert loaded.card == model.card.model_copy(update={"total_stride": stride})
+    strides = {"total_stride": stride, "hop_stride": model.network.hop_stride}
+    assert loaded.card == model.card.model_copy(update=strides)
     assert not loaded.network.training
 
 
@@ -151,7 +152,7 @@ def test_a_card_survives_the_file(tmp_path: Path):
         training={"epochs": 30},
     )
     save_model(tmp_path / "m", replace(seeded_model(), card=card))
-    expected = card.model_copy(update={"total_stride": 16})
+    expected = card.model_copy(update={"total_stride": 16, "hop_stride": 16})
     assert read_card(tmp_path / "m").card == expected
 
 

@@ -1,6 +1,7 @@
 """Several models score the same windows, as if one had all of their labels."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from monitor.audio.timeline import Block
 from monitor.config.detection import DetectionSettings, LabelSettings
 from monitor.detection.rules import resolve_rules
+from monitor.errors import ConfigError
 from monitor.model.catalogue import ScoredLabels, all_classes
 from monitor.model.classifier import Classifier
 from monitor.model.engines import WindowHistory, WindowPlace
@@ -17,13 +19,15 @@ from monitor.model.thresholds import Thresholds
 from monitor.records import Event, Onset, Record, ScoreFrame
 from monitor.runtime.pipeline import Pipeline
 from monitor.runtime.resampled import ResampledWindows
+from monitor.runtime.scoring import Scoring
 from monitor.spec import ModelSpec
 from tests.support.models import small_model
 from tests.support.recordings import SMALL_SPEC
 from tests.support.signals import Samples, cut, noise, silence, sine
 
-HIGH_SPEC = SMALL_SPEC.model_copy(update={"sample_rate": 12_000, "window_frames": 130})
-"""A window of 1.40 s; in it, 0.2 s of delay and one of SMALL_SPEC, 1.04 s, fit."""
+HIGH_SPEC = SMALL_SPEC.model_copy(update={"sample_rate": 12_000, "window_frames": 144})
+"""A window of 1.55 s; in it fit one of SMALL_SPEC, 1.04 s, a delay of 0.2 s and a stride
+of 0.26 s."""
 
 
 def classifier(
@@ -71,20 +75,20 @@ def test_all_classes_of_one_model_are_its_scores_to_the_last_bit(
     low: Classifier,
 ) -> None:
     windows = windows_of(SMALL_SPEC, 4)
-    scores, _ = ScoringModel(low, all_classes(low.labels)).classify(windows, places(4))
+    own = ScoringModel(low, all_classes(low.labels))
+    scores = own.classify(windows, places(4)).scores
     assert np.array_equal(scores, low.classify(windows).scores)
 
 
 def test_single_classes_are_exact_in_any_order(high: Classifier) -> None:
     windows = windows_of(HIGH_SPEC, 4)
     expected = high.classify(windows).scores
-    all_spans = ScoringModel(high, all_classes(high.labels)).classify(
-        windows, places(4)
-    )[1]
+    every = ScoringModel(high, all_classes(high.labels))
+    all_spans = every.classify(windows, places(4)).spans
     for indices in ((2, 0), (1,), (2, 1, 0), (0, 1)):
         labels = tuple(high.labels[index] for index in indices)
         scored = ScoredLabels(labels, tuple((index,) for index in indices))
-        scores, spans = ScoringModel(high, scored).classify(windows, places(4))
+        scores, spans, _ = ScoringModel(high, scored).classify(windows, places(4))
         assert np.array_equal(scores, expected[:, indices])
         assert np.array_equal(spans, all_spans[:, indices])
 
@@ -93,7 +97,7 @@ def test_the_odds_of_several_classes_are_added(high: Classifier) -> None:
     windows = windows_of(HIGH_SPEC, 5)
     each = high.classify(windows).scores.astype(np.float64)
     joined = ScoredLabels(("both", "ring"), ((0, 1), (2,)))
-    scores, _ = ScoringModel(high, joined).classify(windows, places(5))
+    scores = ScoringModel(high, joined).classify(windows, places(5)).scores
     odds = each[:, 0] / (1 - each[:, 0]) + each[:, 1] / (1 - each[:, 1])
     assert scores[:, 0] == pytest.approx(odds / (1 + odds), abs=1e-6)
     assert np.array_equal(scores[:, 1], each[:, 2].astype(np.float32))
@@ -118,7 +122,7 @@ def test_scores_of_one_have_finite_odds() -> None:
         Certain(),  # type: ignore[arg-type] # has what a scoring model uses
         ScoredLabels(("either",), ((0, 1),)),
     )
-    scores, _ = member.classify(windows_of(SMALL_SPEC, 1), places(1))
+    scores = member.classify(windows_of(SMALL_SPEC, 1), places(1)).scores
     assert 0.999 < scores[0, 0] <= 1
 
 
@@ -235,7 +239,7 @@ def test_those_of_a_follower_are_as_alone_on_the_resampled_sound(
             continue
         computed += 1
         alone = ScoringModel(low, all_classes(low.labels))
-        scores, spans = alone.classify(window.log_mel[None], places(1))
+        scores, spans, _ = alone.classify(window.log_mel[None], places(1))
         assert frame.scores[:2] == pytest.approx(scores[0].tolist(), abs=1e-6)
         at = np.rint(window.start + spans[0] * windows.ratio)
         inside = np.clip(at, frame.start, frame.stop)
@@ -281,19 +285,49 @@ def test_records_name_the_model_of_their_label(together: Models) -> None:
     assert {"low", "high"} == {it.model for it in found}
 
 
+def pipeline_of(models: Models, hop_frames: int = 48) -> Pipeline:
+    rules = resolve_rules(models.labels, DetectionSettings(), None, models.spec)
+    return Pipeline(
+        models,
+        rules,
+        hop_frames=hop_frames,
+        level_gate_dbfs=-70.0,
+        level_offsets_db={"street": 0.0},
+        session="test",
+    )
+
+
 def test_where_too_much_was_lost_for_one_model_the_others_score(
-    high: Classifier,
+    low: Classifier, high: Classifier
 ) -> None:
-    """Its window is longer in seconds than that of the leading one."""
-    spec = SMALL_SPEC.model_copy(update={"window_frames": 112})  # 1.8 s
-    longer = classifier("longer", ("x", "y"), spec, 4)
-    models = Models([longer, high])
-    alone = frames_of(high, SCENE)
-    frames = frames_of(models, SCENE)
-    assert len(frames) == len(alone)
-    for frame, other in zip(frames, alone, strict=True):
-        assert frame.scores[2:] == other.scores
-    heard = [frame.scores[:2] != (0.0, 0.0) for frame in frames]
-    first = heard.index(True)
-    assert first > 0
-    assert frames[first].stop >= (spec.seconds(spec.window_samples) + 0.2) * RATE
+    """Its labels count as not computed, in no part of the window."""
+    models = Models([low, high])
+    windows = pipeline_of(models)._windowers["street"].push(Block(0, SCENE))
+    whole = next(iter(windows))
+    scoring = Scoring(models, -70.0)
+    (heard,) = scoring.frames([("street", whole)])
+    (lost,) = scoring.frames([("street", replace(whole, others=(None,)))])
+    assert lost.scores == (0.0, 0.0, *heard.scores[2:])
+    assert lost.spans == (((whole.start, whole.start),) * 2 + heard.spans[2:])
+    assert all(start < stop for start, stop in heard.spans)
+
+
+def test_a_follower_whose_window_does_not_fit_is_refused(high: Classifier) -> None:
+    """Else it would not score at all, without a word."""
+    for frames, fits in ((66, True), (70, False), (112, False)):
+        spec = SMALL_SPEC.model_copy(update={"window_frames": frames})
+        models = Models([classifier("longer", ("x", "y"), spec, 4), high])
+        if fits:
+            assert {frame.scores[0] for frame in frames_of(models, SCENE)} - {0.0}
+            continue
+        with pytest.raises(ConfigError, match="'longer' cannot listen beside 'high'"):
+            pipeline_of(models)
+
+
+def test_a_follower_that_moves_by_more_than_a_hop_is_refused(
+    low: Classifier, high: Classifier
+) -> None:
+    """Else it would score the same window several times."""
+    pipeline_of(Models([low, high]), 32)
+    with pytest.raises(ConfigError, match=r"moves by 0\.256 s; let it listen alone"):
+        pipeline_of(Models([low, high]), 16)

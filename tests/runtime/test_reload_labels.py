@@ -11,6 +11,7 @@ from monitor.model.catalogue import CatalogueEntry
 from monitor.model.trained import TrainedModel, save_model
 from tests.support.models import seeded_model
 from tests.support.reloading import Running, started
+from tests.support.taught import write_head
 
 
 def model_with_catalogue() -> TrainedModel:
@@ -86,3 +87,24 @@ def test_an_unknown_label_is_rejected_and_touches_nothing(running: Running) -> N
     assert running.facts.reload is not None
     assert not running.facts.reload.is_taken
     assert running.app.plan is plan
+
+
+def test_a_taught_label_that_does_not_fit_is_rejected_as_a_whole(
+    running: Running,
+) -> None:
+    app = running.app
+    plan, before = app.plan, app.sources["street"]
+    classifier = plan.models.models.members[0].classifier
+    features, network = classifier.count_features(), classifier.network_digest
+    write_head(running.folder, "our_bell", features + 1, "seeded", network)
+    sentence = running.reload(labels=["siren", "our_bell"], ring_seconds=20)
+    assert f"has {features + 1} weights" in sentence
+    assert running.facts.reload is not None
+    assert not running.facts.reload.is_taken
+    running.on_worker(lambda: None)
+    assert app.plan is plan
+    assert app.sources["street"] is before
+    write_head(running.folder, "our_bell", features, "seeded", network)
+    running.reload(labels=["siren", "our_bell"])
+    assert running.facts.reload.is_taken
+    assert "our_bell" in app.plan.models.session.labels

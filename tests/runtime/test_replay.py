@@ -67,7 +67,7 @@ def again(path: Path, onset_threshold: float = 0.7, **time_range: object) -> Com
     with open_to_read(path) as reader:
         return replay(
             reader,
-            lambda _: rules(onset_threshold),
+            lambda *_: rules(onset_threshold),
             GATE,
             since,  # type: ignore[arg-type]
             until,  # type: ignore[arg-type]

@@ -95,7 +95,7 @@ def of_engine(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Analysed]:
         rules = rules_of(CONFIG, classifier)
         gate = CONFIG.detection.level_gate_dbfs
         with open_to_read(folder / "monitor.db") as reader:
-            again = replay(reader, lambda _, rules=rules: rules, gate, None, None)
+            again = replay(reader, lambda *_, rules=rules: rules, gate, None, None)
         found[engine] = Analysed(analysed(live), analysed(recording.records), again)
     return found
 

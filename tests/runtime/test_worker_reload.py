@@ -146,19 +146,27 @@ def test_another_model_goes_on_with_the_next_window(classifier: Classifier) -> N
 
 def test_the_background_goes_on_with_the_same_model_alone() -> None:
     comparing = Classifier(stored_model("mobile", WITH_BACKGROUND), "cpu")
+    # The same numbers, so that only the background can differ.
+    another = Classifier(stored_model("mobile", WITH_BACKGROUND), "cpu")
+    another.network_digest = "0" * 64
     sound = noise(20, 0.001)
     sound[:, 9 * RATE :] *= 100
     found = []
-    for session in (None, "test", "other"):
+    for next_one, session in (
+        (None, "test"),
+        (comparing, "test"),
+        (comparing, "other"),
+        (another, "other"),
+    ):
         bench = Bench(comparing, sound)
         bench.deliver(9)
         bench.work()
-        if session is not None:
-            bench.replace(make_pipeline(comparing), session=session)
+        if next_one is not None:
+            bench.replace(make_pipeline(next_one), session=session)
         bench.deliver(11)
         found.append({frame.start: frame.scores for frame in frames(bench.finish())})
-    undisturbed, same, other = found
-    assert same == undisturbed
+    undisturbed, same, new_session, other = found
+    assert same == new_session == undisturbed
     # A second model knows nothing of the time before; its own background comes later.
     changed = {at for at in undisturbed if other[at] != undisturbed[at]}
     assert 5 <= len(changed) < len(undisturbed)

@@ -54,7 +54,7 @@ class Running:
         )
         config = self.config()
         self.app = App(
-            plan_app(config, self.environment, load(config)), self.environment
+            plan_app(config, self.environment, load(config, folder)), self.environment
         )
         self.again: Callable[[], FreshConfig] = lambda: FreshConfig(
             self.config(), folder

@@ -1,12 +1,15 @@
 """A stand-in for a model with an embedding, and negatives for it."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from monitor.model.engines import Classification, WindowPlace
 from monitor.model.frontend import Array
 from monitor.model.negatives import Negatives, NegativesCard
+from monitor.model.taught import TaughtCard, TaughtLabel, taught_path, write_taught
+from monitor.model.thresholds import Thresholds
 from monitor.runtime.examples import Embedder
 from monitor.spec import ModelSpec
 from tests.support.doorbell import other_sound
@@ -70,3 +73,20 @@ def negatives_for(
         licence="none",
     )
     return Negatives(card, np.array(embeddings), np.array(kinds))
+
+
+def write_head(
+    state_dir: Path, label: str, features: int, model: str, network: str = NETWORK
+) -> None:
+    """Write a taught label with so many weights."""
+    card = TaughtCard(
+        label=label,
+        model=model,
+        network=network,
+        clips=5,
+        preset="impulsive",
+        thresholds=Thresholds(onset=0.5, offset=0.3),
+    )
+    path = taught_path(state_dir, label)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_taught(path, TaughtLabel(card, np.full(features, 0.01, np.float32), 0.25))

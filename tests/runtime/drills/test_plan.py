@@ -14,6 +14,7 @@ from monitor.runtime.drills.plan import (
     write_noise_config,
     write_source_config,
 )
+from monitor.runtime.loading import choose_models
 
 USERS = """
 sources:
@@ -71,6 +72,35 @@ def test_all_noise_is_reported_to_the_drill_alone(tmp_path: Path) -> None:
     thresholds = {each.onset_threshold for each in private.detection.labels.values()}
     assert len(private.detection.labels) == 10
     assert thresholds == {1e-6}
+
+
+def test_a_drill_needs_no_label_that_was_taught(tmp_path: Path) -> None:
+    """It has a state folder of its own."""
+    rules = "labels: {siren: {onset_threshold: 0.9}, our_bell: {onset_threshold: 0.8}}"
+    text = USERS.replace("labels: {siren: {onset_threshold: 0.9}}", rules)
+    users = parse_config(f"labels: [siren, our_bell]{text}", "config.yaml")
+    plan = planned(users)
+    source = parse_config(write_source_config(plan, tmp_path).read_text(), "a.yaml")
+    assert source.labels == ("siren",)
+    assert list(source.detection.labels) == ["siren"]
+    noisy = write_noise_config(plan, tmp_path, "http://127.0.0.1:1/x").read_text()
+    private = parse_config(noisy, "b.yaml")
+    assert private.labels == ("siren",)
+    assert "our_bell" not in private.detection.labels
+    for config in (source, private):
+        assert choose_models(config).names["siren"] == "urban"
+    # If it was the only one, the default ones are used.
+    alone = parse_config(f"labels: [our_bell]{USERS}", "config.yaml")
+    written = write_source_config(planned(alone), tmp_path).read_text()
+    assert parse_config(written, "c.yaml").labels is None
+
+
+def test_a_taught_label_of_the_source_is_left_out_too(tmp_path: Path) -> None:
+    text = USERS.replace("channels: 1", "channels: 1, labels: [our_bell, siren]")
+    plan = planned(parse_config(text, "config.yaml"))
+    written = write_source_config(plan, tmp_path).read_text()
+    (source,) = parse_config(written, "private.yaml").sources
+    assert source.labels == ("siren",)
 
 
 def test_the_demo_is_played_by_a_program_that_can_be_killed() -> None:

@@ -15,13 +15,16 @@ import pytest
 import soundfile
 import torch
 import yaml
+from numpy.typing import NDArray
 
 from monitor.commands.app import run_command_line
 from monitor.config.detection import DetectionSettings, LabelSettings
 from monitor.errors import DatasetError
 from monitor.model.card import ModelCard
+from monitor.model.classifier import Classifier
+from monitor.model.models import as_models
 from monitor.model.networks import build_network
-from monitor.model.trained import TrainedModel, save_model
+from monitor.model.trained import TrainedModel, save_model, to_stored
 from monitor.records import ScoreFrame, Timed
 from monitor.spec import ModelSpec
 from tests.support.daemon import START_SECONDS, RunningMonitor
@@ -123,9 +126,18 @@ def test_contradicting_options_are_one_sentence(
 
 
 def urban(name: str = "urban") -> TrainedModel:
-    model = seeded_model()
-    card = model.card.model_copy(update={"name": name, "labels": URBAN})
+    model = seeded_model(labels=URBAN)
+    card = model.card.model_copy(update={"name": name})
     return TrainedModel(model.network, ModelSpec(), card)
+
+
+def recorded(
+    query: ScoreQuery,
+    model: TrainedModel | None = None,
+    detection: DetectionSettings | None = None,
+) -> tuple[NDArray[np.float32], float]:
+    models = as_models(Classifier(to_stored(model or urban()), "cpu"))
+    return recorded_scores(query, models.name, models, detection or DetectionSettings())
 
 
 def scored(items: list[Timed], label: str, score: float) -> list[Timed]:
@@ -153,9 +165,7 @@ def _database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_stored_scores_are_as_long_as_the_run(database: Path) -> None:
-    segments, hours = recorded_scores(
-        ScoreQuery(database), urban(), DetectionSettings()
-    )
+    segments, hours = recorded(ScoreQuery(database))
     assert hours == pytest.approx(18_000 * HOP / 3600)
     siren = segments[:, URBAN.index("siren")]
     # The siren lies in 20 hops, and a trial has 9.
@@ -167,7 +177,7 @@ def test_damaged_scores_are_left_out(database: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copy(database, tmp_path))
     with closing(sqlite3.connect(copy)) as damaged, damaged:
         damaged.execute("UPDATE scores SET data = x'00' WHERE id = 2")
-    _, hours = recorded_scores(ScoreQuery(copy), urban(), DetectionSettings())
+    _, hours = recorded(ScoreQuery(copy))
     assert 0.9 < hours / (18_000 * HOP / 3600) < 1
 
 
@@ -180,8 +190,8 @@ def test_a_clock_that_was_set_back_parts_no_scores(
             "UPDATE scores SET start_ms = start_ms - 36000000, "
             "end_ms = end_ms - 36000000 WHERE id > 20"
         )
-    found = recorded_scores(ScoreQuery(copy), urban(), DetectionSettings())
-    before = recorded_scores(ScoreQuery(database), urban(), DetectionSettings())
+    found = recorded(ScoreQuery(copy))
+    before = recorded(ScoreQuery(database))
     assert found[1] == before[1]
     np.testing.assert_array_equal(found[0], before[0])
 
@@ -190,7 +200,7 @@ def test_excepted_times_are_left_out(database: Path) -> None:
     first = OPENED + timedelta(seconds=10_000 * HOP)
     span = (first - timedelta(seconds=5), first + timedelta(seconds=20))
     query = ScoreQuery(database, excepted=(span,))
-    segments, hours = recorded_scores(query, urban(), DetectionSettings())
+    segments, hours = recorded(query)
     assert segments.max() < 0.03
     lost = 18_000 * HOP / 3600 - hours
     assert 25 / 3600 < lost < 50 / 3600, "and no more than they touch"
@@ -199,7 +209,7 @@ def test_excepted_times_are_left_out(database: Path) -> None:
 def test_a_time_range_can_be_chosen(database: Path) -> None:
     since = OPENED + timedelta(hours=1)
     query = ScoreQuery(database, since, since + timedelta(minutes=30))
-    _, hours = recorded_scores(query, urban(), DetectionSettings())
+    _, hours = recorded(query)
     assert hours == pytest.approx(0.5, abs=0.005)
 
 
@@ -207,14 +217,14 @@ def test_scores_are_averaged_as_the_configuration_says(database: Path) -> None:
     """A siren of 20 hops is half as high in the mean of 40."""
     rule = LabelSettings(smoothing_hops=40)
     detection = DetectionSettings(labels={"siren": rule})
-    segments, _ = recorded_scores(ScoreQuery(database), urban(), detection)
+    segments, _ = recorded(ScoreQuery(database), detection=detection)
     siren = segments[:, URBAN.index("siren")]
     assert siren.max() == pytest.approx(0.5 * (0.9 + 0.02), abs=0.01)
 
 
 def test_windows_below_the_level_gate_count_as_quiet(database: Path) -> None:
     loud = DetectionSettings(level_gate_dbfs=-20.0)
-    segments, hours = recorded_scores(ScoreQuery(database), urban(), loud)
+    segments, hours = recorded(ScoreQuery(database), detection=loud)
     assert segments.max() == 0
     assert hours == pytest.approx(18_000 * HOP / 3600)
 
@@ -231,4 +241,4 @@ def test_scores_of_another_model_or_hop_are_not_used(
     database: Path, model: TrainedModel, detection: DetectionSettings
 ) -> None:
     with pytest.raises(DatasetError, match="holds no scores of the model"):
-        recorded_scores(ScoreQuery(database), model, detection)
+        recorded(ScoreQuery(database), model, detection)
