@@ -75,7 +75,7 @@ def teach(
     configuration = load(config)
     chosen = TAUGHT_MODEL if model is None else str(model)
     path = out or taught_path(configuration.state_dir, name)
-    _check_name(name, path, force, {chosen, *configuration.config.model_files})
+    _check_name(name, path, force, (chosen, *configuration.config.model_files))
     _check_negatives(chosen)
     limit_threads(1)
     examples, newest = _clips(clips, from_events, configuration)
