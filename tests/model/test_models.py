@@ -26,8 +26,8 @@ from tests.support.recordings import SMALL_SPEC
 from tests.support.signals import Samples, cut, noise, silence, sine
 
 HIGH_SPEC = SMALL_SPEC.model_copy(update={"sample_rate": 12_000, "window_frames": 144})
-"""A window of 1.55 s: it holds one of SMALL_SPEC, 1.04 s, a delay of 0.2 s, and a stride
-of 0.26 s."""
+"""A window of 1.55 s: it holds one of SMALL_SPEC, 1.04 s, a delay of 0.2 s, and a
+stride of 0.26 s."""
 
 
 def classifier(
