@@ -91,11 +91,11 @@ def test_unmeasured_labels_alone_are_said_to_be_so(checked: Check) -> None:
 
 
 def test_the_model_of_each_label_is_shown_if_there_are_several(checked: Check) -> None:
-    several = "models: [MODEL, urban]\nlabels: [siren, dog_bark]\n"
+    several = "models: [MODEL, world]\nlabels: [siren, speech]\n"
     rows = checked.rows(several, "CAN FIRE")
     assert {label: row.split()[0] for label, row in rows.items()} == {
         "siren": "seeded",
-        "dog_bark": "urban",
+        "speech": "world",
     }
     assert "MODEL" not in checked("model: MODEL\nlabels: [siren]\n").split()
 
