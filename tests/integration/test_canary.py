@@ -53,7 +53,8 @@ def test_a_rule_that_can_never_fire_is_reported_as_health(tmp_path: Path) -> Non
     with running_endpoint() as endpoint:
         rule = {"name": "ill", "on": ["health"], "webhook": {"url": endpoint.url}}
         never = {"labels": {"siren": {"onset_threshold": 0.9999}}}
-        with started(tmp_path, alerts=[rule], detection=never) as monitor:
+        settings = {"detection": never, "canary": {"label": "siren"}}
+        with started(tmp_path, alerts=[rule], **settings) as monitor:
             monitor.wait_until(lambda it: it.records("health"), SECONDS)
             (request, *_) = endpoint.wait_for(1, SECONDS)
             found = canary(monitor)
