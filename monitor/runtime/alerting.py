@@ -11,10 +11,18 @@ from typing import Any
 from monitor.clock import Clock, both_clocks
 from monitor.config.config import Config
 from monitor.detection.rules import LabelRule
+from monitor.errors import ConfigError
+from monitor.model.catalogue import LabelChoice
 from monitor.records import Timed
+from monitor.runtime.loading import with_labels
 from monitor.runtime.threads import RunningThread, Threads
 from monitor.sinks.alerts.alert import Alert
-from monitor.sinks.alerts.build import build_hooks, close_hooks, warn_of_orphans
+from monitor.sinks.alerts.build import (
+    build_hooks,
+    check_rules,
+    close_hooks,
+    warn_of_orphans,
+)
 from monitor.sinks.alerts.hooks import Hook
 from monitor.sinks.alerts.outbox import Outbox
 from monitor.sinks.alerts.rules import Rules
@@ -180,3 +188,18 @@ def build_alerting(
     alert_rules = Rules(config.alerts, thresholds, spec.sample_rate)
     hooks = build_hooks(config.alerts, environ, tuple(rules))
     return Alerting(alert_rules, hooks, database, clock)
+
+
+def without_groups(
+    config: Config, labels: LabelChoice, environ: Mapping[str, str]
+) -> Config:
+    """Replace the groups in rules; name other faults of the rules with theirs.
+
+    Raises:
+        ConfigError: A rule cannot work: a sentence in a line for each fault.
+    """
+    try:
+        return with_labels(config, labels)
+    except ConfigError as error:
+        _, faults = check_rules(config.alerts, environ, None)
+        raise ConfigError("\n".join([str(error), *faults])) from None

@@ -15,13 +15,12 @@ from monitor.config.config import Config
 from monitor.errors import ConfigError, SoundMonitorError
 from monitor.model.models import Models
 from monitor.output import Output
-from monitor.runtime.alerting import Alerting, build_alerting
+from monitor.runtime.alerting import Alerting, build_alerting, without_groups
 from monitor.runtime.health import HealthReport, HealthReports
 from monitor.runtime.loading import (
     ChosenModels,
     choose_models,
     load_models,
-    with_labels,
 )
 from monitor.runtime.parts import Parts
 from monitor.runtime.pipeline import Pipeline, build_pipeline
@@ -171,7 +170,7 @@ def plan_app(
                 settings, environment.speed, clock.monotonic
             )
     timelines: dict[str, Timeline] = {}
-    single = with_labels(config, labels)
+    single = without_groups(config, labels, environment.environ)
     services = build_services(
         ServiceContext(
             single,

@@ -93,8 +93,8 @@ def test_a_broken_rule_keeps_the_daemon_from_starting(tmp_path: Path) -> None:
         assert monitor.process.wait(30) == 2
         message = [line for line in monitor.log.splitlines() if "INFO" not in line]
     assert message == [
-        f"sound-monitor: {config}:1: alerts[0].labels: 'sirn' is not a label of the "
-        "model; did you mean siren?",
+        f"sound-monitor: {config}:1: alerts[0].labels: 'sirn' is not a label that "
+        "is reported; did you mean siren?",
         f"sound-monitor: {config}:1: alerts[0].webhook.secret: the variable "
         "WEBHOOK_SECRET is not set",
     ]
