@@ -157,8 +157,9 @@ def test_the_model_of_the_highest_rate_leads(
     models = Models(classifiers)
     assert models.members[models.leader].classifier is high
     assert models.spec is high.spec
-    (follower,) = models.followers
-    assert follower.classifier is low
+    (follower,) = models.resampling
+    assert models.members[follower].classifier is low
+    assert models.sharing == ()
 
 
 def test_of_equal_rates_the_longest_window_leads(low: Classifier) -> None:
@@ -171,7 +172,7 @@ def test_one_classifier_is_models_with_all_of_its_classes(low: Classifier) -> No
     models = as_models(low)
     assert as_models(models) is models
     assert (models.labels, models.name) == (low.labels, low.name)
-    assert models.followers == ()
+    assert (models.sharing, models.resampling) == ((), ())
 
 
 def frames_of(
@@ -275,6 +276,18 @@ def test_the_sizes_of_blocks_do_not_matter(together: Models) -> None:
     whole = records_of(together, SCENE, [])
     assert records_of(together, SCENE, [777] * 200) == whole
     assert records_of(together, SCENE, [1, 50_000, 3, 20_000]) == whole
+
+
+def test_models_with_equal_windows_score_as_each_alone(low: Classifier) -> None:
+    twin = classifier("twin", ("x", "y"), SMALL_SPEC, 7)
+    together = Models([low, twin])
+    assert (together.sharing, together.resampling) == ((1,), ())
+    sound = noise(6, 0.2, SMALL_SPEC.sample_rate)
+    frames, of_low, of_twin = (frames_of(it, sound) for it in (together, low, twin))
+    assert [it.scores for it in frames] == [
+        (*one.scores, *other.scores) for one, other in zip(of_low, of_twin, strict=True)
+    ]
+    assert frames[-1].spans == (*of_low[-1].spans, *of_twin[-1].spans)
 
 
 def test_records_name_the_model_of_their_label(together: Models) -> None:
