@@ -78,14 +78,18 @@ def _no_configuration_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(variable, raising=False)
 
 
+_LOGGERS = ("", "monitor", "monitor.audio.capture", "training")
+
+
 @pytest.fixture(autouse=True)
-def _no_log_handlers_of_an_earlier_test() -> Iterator[None]:
-    """Take away the handlers with which a command logs to stderr."""
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
+def _log_as_before() -> Iterator[None]:
+    """Undo what a command that ran in this process did to the log."""
+    loggers = [logging.getLogger(name or None) for name in _LOGGERS]
+    before = [(list(logger.handlers), logger.level) for logger in loggers]
     yield
-    root.handlers[:] = [handler for handler in root.handlers if handler in handlers]
-    root.setLevel(level)
+    for logger, (handlers, level) in zip(loggers, before, strict=True):
+        logger.handlers[:] = [each for each in logger.handlers if each in handlers]
+        logger.setLevel(level)
 
 
 def _children() -> set[int]:

@@ -1,7 +1,5 @@
 """A model file, and the log of this process restored after each command."""
 
-import logging
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,17 +45,6 @@ def catalogue_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("models") / "catalogue.safetensors"
     save_model(path, replace(seeded_model(), card=catalogue_card()))
     return path
-
-
-@pytest.fixture(autouse=True)
-def _log_as_before() -> Iterator[None]:
-    """Undo what a command that ran in this process did to the log."""
-    loggers = [logging.getLogger(name) for name in (None, "monitor", "training")]
-    before = [(logger.handlers[:], logger.level) for logger in loggers]
-    yield
-    for logger, (handlers, level) in zip(loggers, before, strict=True):
-        logger.handlers[:] = handlers
-        logger.setLevel(level)
 
 
 @pytest.fixture

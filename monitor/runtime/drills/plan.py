@@ -12,7 +12,7 @@ import yaml
 
 from monitor.config.audio import SourceSettings
 from monitor.config.config import Config
-from monitor.errors import UsageError
+from monitor.errors import ModelFileError, UsageError
 from monitor.model.card import read_card
 from monitor.model.catalogue import known_labels
 from monitor.runtime.drills.endpoint import Endpoint
@@ -144,10 +144,12 @@ def noise_monitor(
 def _without_taught(config: Config) -> Config:
     """Leave out the labels that were taught: the drill has a state folder of its own.
 
-    Raises:
-        ModelFileError: A model file cannot be used.
+    A model file that cannot be used is left to the monitor of the drill.
     """
-    cards = [read_card(file).card for file in config.model_files]
+    try:
+        cards = [read_card(file).card for file in config.model_files]
+    except ModelFileError:
+        return config
     known = {label for card in cards for label in known_labels(card)}
 
     def kept(labels: tuple[str, ...] | None) -> tuple[str, ...] | None:
