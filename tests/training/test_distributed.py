@@ -101,7 +101,10 @@ def test_ctrl_c_ends_all_processes_and_the_command_resumes(tmp_path: Path) -> No
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     ) as running:
-        wait_for(lambda: metrics.is_file() and metrics.stat().st_size > 0, running)
+        # Its checkpoint is written behind the figures of an epoch.
+        wait_for(
+            lambda: metrics.is_file() and metrics.read_text().count("\n") >= 2, running
+        )
         running.send_signal(signal.SIGINT)
         said = running.communicate(timeout=TIMEOUT)[0].decode()
     assert said.count("--resume continues from model-run") == 1, said
