@@ -69,8 +69,7 @@ class ResampledWindows:
     def window(self, stop: int) -> ResampledWindow | None:
         """The newest window that is over before the sample `stop` of the stream.
 
-        None: the stream began too late, or the resampler is later than any between
-        usual rates.  `stop` was pushed, and is not below that of
+        None: the stream began too late.  `stop` was pushed, and is not below that of
         earlier calls.
         """
         spec = self._log_mel.spec
@@ -84,8 +83,8 @@ class ResampledWindows:
         self._log_mels = self._log_mels[..., surplus:]
         self._first_frame = first
         log_mel = self._log_mels[..., : spec.window_frames]
-        if log_mel.shape[-1] < spec.window_frames:
-            return None
+        # A model that lacked every window would be deaf, and nobody would know.
+        assert log_mel.shape[-1] == spec.window_frames, "the resampler is later"
         return ResampledWindow(
             log_mel,
             first,

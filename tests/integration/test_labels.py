@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from monitor.audio.sources.demo import render_scene
 from tests.support.commands import run
 from tests.support.daemon import RunningMonitor
 from tests.support.endpoint import Endpoint, running_endpoint
@@ -79,6 +80,21 @@ def test_what_is_chosen_raises_its_event_and_its_alert_and_nothing_else(
         ) as monitor:
             assert monitor.process.wait(60) == 0, monitor.log
             assert {each["label"] for each in monitor.records("event")} == {"baby_cry"}
+
+
+def test_labels_that_are_scored_but_not_chosen_raise_no_event(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recording, config = tmp_path / "street.wav", tmp_path / "config.yaml"
+    # A siren, a drill, a horn and a dog, all of which the model scores.
+    soundfile.write(recording, render_scene(RATE).T, RATE)
+    found = {}
+    for labels in ("null", "[drilling]"):
+        config.write_text(f"labels: {labels}\n")
+        lines = run(capsys, "analyze", recording, "--config", config, "--json")
+        found[labels] = {json.loads(line)["label"] for line in lines.splitlines()}
+    assert {"siren", "drilling"} < found["null"]
+    assert found["[drilling]"] == {"drilling"}
 
 
 @pytest.mark.soundcard

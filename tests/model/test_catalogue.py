@@ -52,7 +52,7 @@ ALL = card(
         "weather": entry("rain", "wind"),
     },
 )
-"""With one: four labels are reported by default, two are told together."""
+"""With one: four labels are reported by default, two are reported as one."""
 
 BY_DEFAULT = ("voice", "siren", "animal", "weather")
 
