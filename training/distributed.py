@@ -46,8 +46,11 @@ class Distributed:
         """Return the items of a batch that this process computes."""
         return items[self.rank :: self.count]
 
-    def barrier(self) -> None:
+    def barrier(self, stops: bool = True) -> None:
         """Wait until all processes are here.
+
+        Args:
+            stops: False where all must come: the others answer `stop` later.
 
         Raises:
             InterruptedTrainingError: `stop` was set meanwhile.
@@ -57,15 +60,15 @@ class Distributed:
         work = dist.barrier(async_op=True)
         assert work is not None
         while not work.is_completed():
-            if self.stop is not None and self.stop.is_set():
+            if stops and self.stop is not None and self.stop.is_set():
                 raise InterruptedTrainingError("training was stopped")
             time.sleep(_POLL_SECONDS)
 
-    def broadcast(self, value: T) -> T:
-        """Return the main process's value in all processes."""
+    def broadcast(self, value: T, stops: bool = True) -> T:
+        """Return the main process's value in all processes; `stops` as in `barrier`."""
         if self.count == 1:
             return value
-        self.barrier()
+        self.barrier(stops)
         box = [value]
         dist.broadcast_object_list(box)
         return box[0]

@@ -155,11 +155,20 @@ def _step_generator(seed: int, step: int, rank: int) -> np.random.Generator:
 def _validation(
     validate: Validate | None, average: Student, distributed: Distributed
 ) -> ValidationResult | None:
+    """Validate in the main process; all processes end if that is interrupted."""
     if validate is None:
         return None
+    own: ValidationResult | InterruptedTrainingError | None = None
     with timed("evaluation"):
-        own = validate(average.network.eval()) if distributed.is_main else None
-        return distributed.broadcast(own)
+        if distributed.is_main:
+            try:
+                own = validate(average.network.eval())
+            except InterruptedTrainingError as error:
+                own = error
+        own = distributed.broadcast(own, stops=False)
+    if isinstance(own, InterruptedTrainingError):
+        raise own
+    return own
 
 
 def build_optimiser(student: Student, settings: TrainingSettings) -> torch.optim.AdamW:

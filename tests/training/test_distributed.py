@@ -65,6 +65,18 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
     assert together[-1]["accuracy"] > 0.8
 
 
+@pytest.mark.timeout(TIMEOUT + 60)
+def test_a_stop_during_the_validation_keeps_the_epoch(tmp_path: Path) -> None:
+    command = torchrun("-m", "tests.support.two_processes", str(tmp_path), "0")
+    done = subprocess.run(
+        command, check=False, capture_output=True, timeout=TIMEOUT, env=ENVIRONMENT
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    for number in (0, 1):
+        fact = json.loads((tmp_path / f"rank{number}.json").read_text())
+        assert "after 12 of 24 steps" in fact["stopped"]
+
+
 def test_a_batch_that_cannot_be_shared_is_refused() -> None:
     source = ShardedSource(BandBatches(), Distributed(rank=0, count=3))
     with pytest.raises(UsageError, match="16 windows cannot be shared evenly by 3"):
