@@ -50,6 +50,7 @@ COMMANDS = {
     "devices": (DAEMON, "devices", "HELP"),
     "status": (DAEMON, "status", "HELP"),
     "drill": (DAEMON, "drill", "HELP"),
+    "web": (DAEMON, "web", "HELP"),
     "install-service": (DAEMON, "service", "INSTALL_HELP"),
     "uninstall-service": (DAEMON, "service", "UNINSTALL_HELP"),
     "events": (HISTORY, "events", "HELP"),

@@ -1,0 +1,137 @@
+"""Rendering: pages from templates, and their text in the language of the viewer."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+FOLDER = Path(str(files("monitor"))) / "web"
+"""Templates, static files and strings, beside the modules."""
+
+LANGUAGES = ("en", "de")
+LANGUAGE_COOKIE = "language"
+
+NAVIGATION = (
+    ("now", "/"),
+    ("events", "/events"),
+    ("day", "/day"),
+    ("diary", "/diary"),
+    ("thresholds", "/thresholds"),
+    ("alerts", "/alerts"),
+    ("system", "/system"),
+)
+"""Name and path of each page, in the order of the navigation."""
+
+PAGES_IN_THE_BAR = 4
+"""On a phone the others are behind "More"."""
+
+Translate = Callable[..., str]
+"""Text of a key and its values: `t(key, count=3)`."""
+
+
+@cache
+def strings(language: str) -> Mapping[str, Any]:
+    """Return the text of a language by its keys: "events.title" and so on.
+
+    A text is a string, or a mapping with `one` and `other`, chosen by `count`.
+    """
+    text = (FOLDER / "strings" / f"{language}.yaml").read_text(encoding="utf-8")
+    return dict(_flat(yaml.safe_load(text)))
+
+
+def _flat(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in section.items():
+        if isinstance(value, dict) and set(value) != {"one", "other"}:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+@cache
+def strings_json(language: str) -> bytes:
+    """Return the text of a language for scripts."""
+    return json.dumps(strings(language), ensure_ascii=False).encode()
+
+
+def translation(language: str) -> Translate:
+    """Return the function that templates know as `t`."""
+    texts = strings(language)
+
+    def translate(key: str, **values: object) -> str:
+        text = texts.get(key, key)
+        if isinstance(text, dict):
+            text = text["one" if values.get("count") == 1 else "other"]
+        # Only the fields of the text itself are filled: values are never read as one.
+        return str(text).format_map(values) if values else str(text)
+
+    return translate
+
+
+def language_of(request: Request) -> str:
+    """Return the language that the viewer has chosen, else the browser's."""
+    chosen = request.cookies.get(LANGUAGE_COOKIE)
+    if chosen in LANGUAGES:
+        return chosen
+    for part in request.headers.get("accept-language", "").split(","):
+        language = part.strip()[:2].lower()
+        if language in LANGUAGES:
+            return language
+    return LANGUAGES[0]
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def render(
+    request: Request, template: str, *, page: str, status_code: int = 200, **values: Any
+) -> Response:
+    """Render a page.
+
+    Args:
+        request: The request that it answers.
+        template: File in `templates`.
+        page: Name of the page in the navigation.
+        status_code: HTTP status.
+        values: Values for the template, beside those of every page: `t`, `url`,
+            `language`, `token`, `role`, `navigation`, `page`.
+    """
+    language, root = language_of(request), request.scope.get("root_path", "")
+    digest = hashlib.sha256(strings_json(language)).hexdigest()[:12]
+    paths = request.app.state.paths
+    text = (
+        _environment()
+        .get_template(template)
+        .render(
+            t=translation(language),
+            url=lambda path: f"{root}{path}",
+            root=root,
+            language=language,
+            languages=LANGUAGES,
+            strings_url=f"{root}/strings/{language}.json?{digest}",
+            token=getattr(request.state, "token", ""),
+            role=getattr(request.state, "role", "owner"),
+            has_password=getattr(request.app.state, "has_password", False),
+            navigation=[each for each in NAVIGATION if each[1] in paths],
+            in_the_bar=PAGES_IN_THE_BAR,
+            page=page,
+            path=request.url.path,
+            **values,
+        )
+    )
+    return HTMLResponse(text, status_code)

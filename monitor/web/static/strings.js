@@ -1,0 +1,13 @@
+// Text of the page in the viewer's language; the same keys as in the templates.
+
+const meta = (name) => document.querySelector(`meta[name="${name}"]`).content;
+
+const response = await fetch(meta("strings"));
+const strings = response.ok ? await response.json() : {};
+
+// The text of a key, with its values: t(key, { count: 3 })
+export function t(key, values = {}) {
+  let text = strings[key] ?? key;
+  if (typeof text === "object") text = values.count === 1 ? text.one : text.other;
+  return text.replace(/\{(\w+)\}/g, (field, name) => values[name] ?? field);
+}
