@@ -1,0 +1,52 @@
+"""The web page in tests: its application without a network, or served on loopback."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import httpx
+from starlette.applications import Starlette
+
+from monitor.config.config import Config
+from monitor.web.context import WebContext
+
+ORIGIN = "http://127.0.0.1:8090"
+
+
+def make_context(folder: Path, **changes: Any) -> WebContext:
+    """The context of a monitor whose files are in `folder`."""
+    values: dict[str, Any] = {
+        "config": Config(),
+        "state_dir": folder,
+        "database": folder / "monitor.db",
+        "clips": None,
+        "sockets": (folder / "status.sock",),
+        "version": "1.2.3",
+    }
+    return WebContext(**values | changes)
+
+
+class WebClient:
+    """A browser without scripts: it keeps cookies, and follows no redirection."""
+
+    def __init__(self, app: Starlette) -> None:
+        self._app = app
+        self.cookies = httpx.Cookies()
+
+    def get(self, path: str, **more: Any) -> httpx.Response:
+        return self.request("GET", path, **more)
+
+    def post(self, path: str, **more: Any) -> httpx.Response:
+        return self.request("POST", path, **more)
+
+    def request(self, method: str, path: str, **more: Any) -> httpx.Response:
+        return asyncio.run(self._request(method, path, **more))
+
+    async def _request(self, method: str, path: str, **more: Any) -> httpx.Response:
+        transport = httpx.ASGITransport(self._app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(
+            transport=transport, base_url=ORIGIN, cookies=self.cookies
+        ) as client:
+            response = await client.request(method, path, **more)
+            self.cookies = client.cookies
+            return response
