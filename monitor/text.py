@@ -3,7 +3,7 @@
 import math
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from unicodedata import combining, east_asian_width
@@ -108,6 +108,35 @@ def level(decibels: float, digits: int = 0) -> str:
     if not math.isfinite(decibels):
         return "-"
     return f"{round(decibels, digits) + 0.0:.{digits}f}"
+
+
+def weighted_unit(level_offset_db: float) -> str:
+    """Unit of the A-weighted levels of a source.
+
+    They are re full scale until the offset of its microphone is set.
+    """
+    return "dB(A)" if level_offset_db else "dBFS(A)"
+
+
+class WeightedUnits:
+    """Units of the A-weighted levels of several sources, in one column."""
+
+    def __init__(self, units: Mapping[str, str]) -> None:
+        """`units` has the unit of each source; others are not calibrated."""
+        self._units = units
+        first = set(units.values())
+        self.column = first.pop() if len(first) == 1 else weighted_unit(0)
+        """Unit of the column."""
+
+    def of(self, source: str) -> str:
+        """Unit of one source."""
+        return self._units.get(source, weighted_unit(0))
+
+    def cell(self, source: str, decibels: float) -> str:
+        """A level with one decimal, and its unit where it is not that of the column."""
+        unit = self.of(source)
+        text = level(decibels, 1)
+        return text if unit == self.column or text == "-" else f"{text} {unit}"
 
 
 def rounded(value: float | None, digits: int) -> float | None:

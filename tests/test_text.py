@@ -2,7 +2,16 @@
 
 import pytest
 
-from monitor.text import duration, level, percent, position, printable, without_secrets
+from monitor.text import (
+    WeightedUnits,
+    duration,
+    level,
+    percent,
+    position,
+    printable,
+    weighted_unit,
+    without_secrets,
+)
 
 
 @pytest.mark.parametrize(
@@ -23,6 +32,17 @@ from monitor.text import duration, level, percent, position, printable, without_
 def test_a_duration_takes_at_most_seven_characters(seconds: float, words: str) -> None:
     assert duration(seconds) == words
     assert len(words) <= 7
+
+
+def test_levels_are_re_full_scale_until_their_offset_is_set() -> None:
+    assert [weighted_unit(0.0), weighted_unit(94.5)] == ["dBFS(A)", "dB(A)"]
+    same = WeightedUnits({"street": "dB(A)", "yard": "dB(A)"})
+    assert (same.column, same.cell("yard", 63.25)) == ("dB(A)", "63.2")
+    mixed = WeightedUnits({"street": "dB(A)", "yard": "dBFS(A)"})
+    assert mixed.column == mixed.of("gone") == "dBFS(A)"
+    assert mixed.cell("yard", -40.0) == "-40.0"
+    assert mixed.cell("street", 63.0) == "63.0 dB(A)"
+    assert mixed.cell("street", float("nan")) == "-"
 
 
 @pytest.mark.parametrize(

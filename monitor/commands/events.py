@@ -20,9 +20,8 @@ from monitor.commands.label_option import LabelsOption, chosen_labels
 from monitor.commands.process import print_table
 from monitor.errors import UsageError
 from monitor.records import Event, Health, Onset, Timed
-from monitor.text import duration, level, moment
+from monitor.text import WeightedUnits, duration, level, moment
 
-HEADER = ("START", "SOURCE", "LABEL", "DURATION", "SCORE", "DBFS", "DB(A)", "END")
 SPOOL_BYTES = 16 * 2**20
 """Output in memory; more goes to a temporary file."""
 
@@ -86,7 +85,9 @@ def events(
             elif as_csv:
                 _write_csv(found, lines)
             else:
-                print_table(HEADER, map(table_row, found), "no events")
+                units = configuration.config.weighted_units
+                rows = (table_row(timed, units) for timed in found)
+                print_table(table_header(units), rows, "no events")
         # Not before the database is closed: its log grows while somebody reads, and
         # the reader of the output may pause.
         lines.seek(0)
@@ -98,8 +99,14 @@ def _start(timed: Timed) -> datetime:
     return timed.start_utc or datetime.min.replace(tzinfo=UTC)
 
 
-def table_row(timed: Timed) -> tuple[str, ...]:
-    """Return the cells of an event or a health problem, see `HEADER`."""
+def table_header(units: WeightedUnits) -> tuple[str, ...]:
+    """Return the titles of the columns of `table_row`."""
+    levels = "DBFS", units.column.upper()
+    return ("START", "SOURCE", "LABEL", "DURATION", "SCORE", *levels, "END")
+
+
+def table_row(timed: Timed, units: WeightedUnits) -> tuple[str, ...]:
+    """Return the cells of an event or a health problem, see `table_header`."""
     record = timed.record
     assert isinstance(record, Onset | Event | Health)
     end = "going on"
@@ -108,7 +115,7 @@ def table_row(timed: Timed) -> tuple[str, ...]:
         if record.state == "cleared":
             end = "cleared"
     else:
-        levels = level(record.level_dbfs, 1), level(record.laeq_db, 1)
+        levels = level(record.level_dbfs, 1), units.cell(record.source, record.laeq_db)
         label, figures = record.label, (f"{record.peak_score:.2f}", *levels)
         if isinstance(record, Event):
             end = record.end_reason

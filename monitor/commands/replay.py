@@ -12,7 +12,7 @@ from monitor.commands.arguments import (
     flag,
     parse_time_range,
 )
-from monitor.commands.events import HEADER, table_row
+from monitor.commands.events import table_header, table_row
 from monitor.commands.process import print_json_line, print_line, print_table
 from monitor.errors import StoreError
 from monitor.text import counted, local_time
@@ -80,8 +80,9 @@ def replay(
         return 0
     shown = [change for change in changes if show_all or change[0] != "stays"]
     if shown:
-        rows = ((_CHANGES[change], *table_row(timed)) for change, timed in shown)
-        print_table(("CHANGE", *HEADER), rows)
+        units = configuration.config.weighted_units
+        rows = ((_CHANGES[change], *table_row(timed, units)) for change, timed in shown)
+        print_table(("CHANGE", *table_header(units)), rows)
         print_line()
     print_line(
         f"{counted(len(changes), 'event')} since {local_time(comparison.since)}: "

@@ -13,11 +13,11 @@ from monitor.commands.arguments import (
     database_path,
     parse_day,
 )
-from monitor.commands.events import HEADER, table_row
+from monitor.commands.events import table_header, table_row
 from monitor.commands.label_option import LabelsOption, chosen_labels
 from monitor.commands.process import print_json, print_line, print_table
 from monitor.records import Timed
-from monitor.text import duration, level, percent
+from monitor.text import WeightedUnits, duration, level, percent
 
 if TYPE_CHECKING:
     from monitor.sinks.store.day_report import DayReport, LabelDay, SourceDay
@@ -61,7 +61,7 @@ def report(
     if as_json:
         print_json(_facts(found))
     else:
-        _print_page(found)
+        _print_page(found, configuration.config.weighted_units)
     return 0
 
 
@@ -105,23 +105,23 @@ def _share(source: "SourceDay", found: "DayReport") -> float:
     return round(source.listened_seconds / found.seconds, 6) if found.seconds else 0.0
 
 
-def _print_page(found: "DayReport") -> None:
+def _print_page(found: "DayReport", units: WeightedUnits) -> None:
     print_line(f"{found.day:%A, %d %B %Y}: {duration(found.seconds)}")
     print_line()
-    _print_sources(found)
+    _print_sources(found, units)
     print_line()
     if found.health:
-        _print_health(found)
+        _print_health(found, units)
         print_line()
     if found.events:
-        _print_labels(found)
+        _print_labels(found, units)
         print_line()
-        _print_events(found.events)
+        _print_events(found.events, units)
     else:
         print_line("No events.")
 
 
-def _print_sources(found: "DayReport") -> None:
+def _print_sources(found: "DayReport", units: WeightedUnits) -> None:
     rows = []
     for name, source in found.sources.items():
         lost = ", ".join(
@@ -135,29 +135,31 @@ def _print_sources(found: "DayReport") -> None:
                 percent(_share(source, found)),
                 str(source.gaps),
                 lost or "-",
-                level(source.laeq_db, 1),
+                units.cell(name, source.laeq_db),
                 _bar(source.laeq_db_by_hour),
             )
         )
-    header = ("SOURCE", "LISTENED", "SHARE", "GAPS", "LOST", "DB(A)", "LEVEL 0-24 H")
+    figures = "LISTENED", "SHARE", "GAPS", "LOST", units.column.upper()
+    header = ("SOURCE", *figures, "LEVEL 0-24 H")
     print_table(header, rows, "No source was captured.")
 
 
-def _print_health(found: "DayReport") -> None:
+def _print_health(found: "DayReport", units: WeightedUnits) -> None:
     from monitor.sinks.store.day_report import duration_of
 
     rows = []
     for timed in found.health:
-        start, source, kind, *_, state = table_row(timed)
+        start, source, kind, *_, state = table_row(timed, units)
         on_this_day = duration(duration_of(timed, (found.start, found.end)))
         detail = getattr(timed.record, "detail", "")
         rows.append((start, source, kind.strip("()"), on_this_day, state, detail))
     print_table(("START", "SOURCE", "HEALTH", "ON THIS DAY", "STATE", "DETAIL"), rows)
 
 
-def _print_labels(found: "DayReport") -> None:
+def _print_labels(found: "DayReport", units: WeightedUnits) -> None:
+    loudest = f"LOUDEST {units.column.upper()}"
     print_table(
-        ("LABEL", "EVENTS", "TOTAL", "LONGEST", "LOUDEST DB(A)", "STARTS 0-24 H"),
+        ("LABEL", "EVENTS", "TOTAL", "LONGEST", loudest, "STARTS 0-24 H"),
         (
             (
                 name,
@@ -172,12 +174,14 @@ def _print_labels(found: "DayReport") -> None:
     )
 
 
-def _print_events(events: Sequence[Timed]) -> None:
+def _print_events(events: Sequence[Timed], units: WeightedUnits) -> None:
     longest = sorted(
         range(len(events)),
         key=lambda at: events[at].start_seconds - events[at].end_seconds,
     )[:LISTED_EVENTS]
-    print_table(HEADER, (table_row(events[at]) for at in sorted(longest)))
+    print_table(
+        table_header(units), (table_row(events[at], units) for at in sorted(longest))
+    )
     if len(events) > LISTED_EVENTS:
         print_line()
         print_line(

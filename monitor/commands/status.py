@@ -18,7 +18,15 @@ from monitor.commands.configuration_file import (
 from monitor.commands.process import print_error, print_json, print_line, print_table
 from monitor.errors import ConfigError
 from monitor.sinks.status_client import SERVICE_SOCKET, client_paths, query_status
-from monitor.text import GAP_REASONS, counted, duration, level, local_time, percent
+from monitor.text import (
+    GAP_REASONS,
+    WeightedUnits,
+    counted,
+    duration,
+    level,
+    local_time,
+    percent,
+)
 
 HELP = """Show whether the running monitor is listening, and how it is doing.
 
@@ -105,7 +113,8 @@ def _print_details(status: Facts) -> None:
         f"configuration: {status['configuration']}"
     )
     print_line()
-    cells = [_cells(source, now) for source in status["sources"]]
+    units = WeightedUnits({it["name"]: it["laeq_unit"] for it in status["sources"]})
+    cells = [_cells(source, units, now) for source in status["sources"]]
     if cells:  # the worker has reported
         print_table(list(cells[0]), [list(each.values()) for each in cells])
         print_line()
@@ -113,9 +122,9 @@ def _print_details(status: Facts) -> None:
         print_line(line)
 
 
-def _cells(source: Facts, now: datetime) -> dict[str, str]:
+def _cells(source: Facts, units: WeightedUnits, now: datetime) -> dict[str, str]:
     """Return the cells of a source's row by their column."""
-    newest = source["last_sample"]
+    newest, weighted = source["last_sample"], units.column.upper()
     return {
         "SOURCE": source["name"],
         "STATE": source["state"],
@@ -126,9 +135,9 @@ def _cells(source: Facts, now: datetime) -> dict[str, str]:
         "GAPS": str(source["gaps"]),
         "BACKLOG": duration(source["backlog_seconds"]),
         "DBFS": _level(source["level_dbfs"]),
-        "DB(A)": _level(source["laeq_db"]),
+        weighted: _weighted(source, "laeq_db", units),
         "FLOOR DBFS": _level(source["noise_floor_dbfs"]),
-        "FLOOR DB(A)": _level(source["noise_floor_laeq_db"]),
+        f"FLOOR {weighted}": _weighted(source, "noise_floor_laeq_db", units),
     }
 
 
@@ -226,6 +235,11 @@ def _outbox(outbox: Facts | None, now: datetime) -> Iterator[str]:
 
 def _level(value: float | None) -> str:
     return "-" if value is None else level(value, 1)
+
+
+def _weighted(source: Facts, key: str, units: WeightedUnits) -> str:
+    value = source[key]
+    return "-" if value is None else units.cell(source["name"], value)
 
 
 def _number(value: float | None, form: str) -> str:

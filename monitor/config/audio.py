@@ -46,7 +46,8 @@ class SourceSettings(Settings):
     """Labels that are reported of this source; null: as for all sources."""
 
     level_offset_db: Annotated[float, Field(ge=-200, le=200)] = 0.0
-    """Added to dB(A) levels: the sound pressure level at which this microphone clips.
+    """Added to A-weighted levels: the sound pressure level at which this microphone
+    clips; 0: unknown, and the levels are re full scale, called dBFS(A).
     """
 
     @property

@@ -20,6 +20,7 @@ from monitor.config.outputs import (
     StatusSettings,
     StoreSettings,
 )
+from monitor.text import WeightedUnits, weighted_unit
 
 
 class Config(Settings):
@@ -117,6 +118,12 @@ class Config(Settings):
         if twice:
             raise ValueError(f"two sources have the name {twice[0]!r}")
         return sources
+
+    @property
+    def weighted_units(self) -> WeightedUnits:
+        """Units of the A-weighted levels of the sources."""
+        offsets = {source.name: source.level_offset_db for source in self.sources}
+        return WeightedUnits({name: weighted_unit(db) for name, db in offsets.items()})
 
     @model_validator(mode="after")
     def _clips_fit_into_the_ring(self) -> "Config":

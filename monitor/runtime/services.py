@@ -144,6 +144,7 @@ def _tracker(context: ServiceContext) -> StatusTracker:
         None if path is None else context.state_dir / path,
         tuple(name for rule in config.alerts for name in rule.endpoints),
         config.model.compute_device,
+        config.weighted_units,
     )
     return StatusTracker(settings, context.daemon, context.clock)
 

@@ -30,7 +30,14 @@ from monitor.statistics import (
     Statistics,
     Trouble,
 )
-from monitor.text import duration, percent, rounded, utc_text, without_secrets
+from monitor.text import (
+    WeightedUnits,
+    duration,
+    percent,
+    rounded,
+    utc_text,
+    without_secrets,
+)
 
 CPU_STEP_SECONDS = 10.0
 CPU_STEPS = 6
@@ -93,6 +100,9 @@ class SnapshotSettings:
     compute_device: str
     """Configured device: `auto`, `cpu`, `cuda` or `mps`."""
 
+    weighted_units: WeightedUnits = field(default_factory=lambda: WeightedUnits({}))
+    """Units of the A-weighted levels of the sources."""
+
 
 class StatusTracker:
     """Keeps the newest statistics, and takes snapshots of the monitor."""
@@ -144,7 +154,7 @@ class StatusTracker:
             "configuration": self._daemon.configuration,
             "configuration_digest": self._daemon.configuration_digest or None,
             "statistics_age_seconds": rounded(age, 1),
-            "sources": _sources(statistics, listening),
+            "sources": _sources(statistics, listening, self._settings.weighted_units),
             "latency_seconds": {
                 "p50": rounded(statistics.latency_seconds_p50, 3),
                 "p95": rounded(statistics.latency_seconds_p95, 3),
@@ -277,7 +287,9 @@ def _obstacle(source: SourceStatistics, statistics: Statistics, utc: datetime) -
     return "its sound is not analysed"
 
 
-def _sources(statistics: Statistics, listening: dict[str, bool]) -> list[Document]:
+def _sources(
+    statistics: Statistics, listening: dict[str, bool], units: WeightedUnits
+) -> list[Document]:
     if statistics.model is None:
         return []
     rate = statistics.model.sample_rate
@@ -307,6 +319,7 @@ def _sources(statistics: Statistics, listening: dict[str, bool]) -> list[Documen
             "backlog_seconds": rounded(each.backlog_samples / rate, 3),
             "level_dbfs": rounded(each.level.dbfs, 1),
             "laeq_db": rounded(each.level.laeq_db, 1),
+            "laeq_unit": units.of(each.source),
             "noise_floor_dbfs": rounded(each.noise_floor.dbfs, 1),
             "noise_floor_laeq_db": rounded(each.noise_floor.laeq_db, 1),
             "events": dict(each.events),

@@ -157,6 +157,7 @@ def test_the_facts_of_a_source_have_their_units(monitor: FakeMonitor) -> None:
         "backlog_seconds": 0.5,
         "level_dbfs": -40.0,
         "laeq_db": None,
+        "laeq_unit": "dBFS(A)",
         "noise_floor_dbfs": -60.0,
         "noise_floor_laeq_db": None,
         "canary": None,
