@@ -36,6 +36,7 @@ _DELETIONS = {
     "(SELECT id FROM embeddings WHERE start_ms < ? ORDER BY start_ms LIMIT ?)",
     "events": "DELETE FROM events WHERE sequence IN "
     "(SELECT sequence FROM events WHERE at_ms < ? AND end_reason IS NOT NULL "
+    "AND id NOT IN (SELECT event_id FROM reviews WHERE locked) "
     "ORDER BY at_ms LIMIT ?)",
     "gaps": "DELETE FROM gaps WHERE sequence IN "
     "(SELECT sequence FROM gaps WHERE at_ms < ? ORDER BY at_ms LIMIT ?)",
@@ -84,9 +85,9 @@ class Maintenance:
     Every ten minutes, and every second while there is more to do, it deletes a little.
     Age goes first, once the wall clock is believed: see `WallClockCheck`.  If the rest
     is still too large, the oldest scores and embeddings go, then the oldest events,
-    gaps, health problems and alerts.  Events and problems that are going on and alerts
-    that are pending stay; a week after its deadline no alert is pending any more.  What
-    was deleted is logged, at most once a day.
+    gaps, health problems and alerts.  Events and problems that are going on, events
+    that are locked and alerts that are pending stay; a week after its deadline no alert
+    is pending any more.  What was deleted is logged, at most once a day.
     """
 
     def __init__(self, writer: Writer, settings: StoreSettings, clock: Clock) -> None:

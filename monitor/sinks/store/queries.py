@@ -11,6 +11,12 @@ from typing import TYPE_CHECKING
 from monitor.errors import StoreError
 from monitor.records import EVERY_SOURCE, Timed
 from monitor.sinks.store.database import Database
+from monitor.sinks.store.event_pages import (
+    EventFilters,
+    EventKey,
+    EventPage,
+    read_page,
+)
 from monitor.sinks.store.frame_rows import MAX_ROW_MS
 from monitor.sinks.store.records import (
     Session,
@@ -63,6 +69,24 @@ class Reader:
         if min_score is not None:
             query.where("peak_score >= ?", min_score)
         return read_rows(query.run(self._connection), read_occurrence)
+
+    def events_page(
+        self,
+        filters: EventFilters,
+        before_key: EventKey | None = None,
+        after_key: EventKey | None = None,
+        limit: int = 50,
+    ) -> EventPage:
+        """Return a page of events, the newest first, with their reviews.
+
+        Args:
+            filters: The events of the list.
+            before_key: The page is of the newest events before this one.
+            after_key: It is of the oldest events after this one, for what has come
+                since; not together with `before_key`.
+            limit: Most events of the page.
+        """
+        return read_page(self._connection, filters, before_key, after_key, limit)
 
     def gaps(
         self, since: datetime | None = None, until: datetime | None = None

@@ -31,7 +31,7 @@ _FIRST = ("sessions", "sources", "forgotten", "rule_state", "alerts")
 _FRAMES = ("scores", "embeddings")
 """Large tables: the first ones, if there is not the time for all."""
 
-_TABLES = (*_FIRST, "events", "health", "gaps", "attempts", *_FRAMES)
+_TABLES = (*_FIRST, "events", "reviews", "health", "gaps", "attempts", *_FRAMES)
 _INNER = ("sessions", "sources", "forgotten", "attempts")
 """Tables that users do not know, named only if something of them is lost."""
 
@@ -368,10 +368,14 @@ def _number(connection: sqlite3.Connection, query: str, table: str) -> int | Non
 
 
 def _complete_references(new: sqlite3.Connection) -> None:
-    """Give rows whose session or source was lost one that says so."""
+    """Give rows whose session or source was lost one that says so.
+
+    A review whose event was lost says nothing, and is left out.
+    """
     for table in ("events", "gaps", "health", *_FRAMES):
         for statement in _LOST:
             new.execute(statement.replace("TABLE", table))
+    new.execute("DELETE FROM reviews WHERE event_id NOT IN (SELECT id FROM events)")
 
 
 _LOST = (

@@ -213,6 +213,38 @@ FROM embeddings
 JOIN sources ON sources.id = embeddings.source
 JOIN sessions ON sessions.id = embeddings.session;
 """,
+    """
+-- What a person said about an event; it is deleted with the event.
+CREATE TABLE reviews (
+    event_id TEXT NOT NULL PRIMARY KEY REFERENCES events (id) ON DELETE CASCADE,
+    verdict TEXT CHECK (verdict IN ('right', 'wrong', 'label')),
+    label TEXT                         -- the right one
+        CHECK ((label IS NOT NULL) = (verdict IS 'label')),
+    locked INTEGER NOT NULL DEFAULT 0  -- retention deletes neither event nor clip
+        CHECK (locked IN (0, 1)),
+    reviewed_ms INTEGER NOT NULL,      -- of the verdict, else of the lock
+    by TEXT NOT NULL DEFAULT ''
+) STRICT;
+CREATE INDEX reviews_by_verdict ON reviews (verdict);
+CREATE INDEX reviews_locked ON reviews (event_id) WHERE locked;
+
+-- Pages of events are read by these: they hold all that a page is chosen by.
+DROP INDEX events_by_time;
+CREATE INDEX events_by_time ON events (at_ms, sequence, peak_score);
+CREATE INDEX events_by_source ON events (source, at_ms, sequence, peak_score);
+CREATE INDEX events_by_label ON events (label, source, at_ms, sequence, peak_score);
+
+DROP VIEW events_read;
+CREATE VIEW events_read AS
+SELECT events.*, sources.name AS source_name, sessions.session AS session_name,
+    sessions.sample_rate, reviews.verdict, reviews.label AS true_label,
+    coalesce(reviews.locked, 0) AS locked, reviews.reviewed_ms,
+    reviews.by AS reviewed_by
+FROM events
+JOIN sources ON sources.id = events.source
+JOIN sessions ON sessions.id = events.session
+LEFT JOIN reviews ON reviews.event_id = events.id;
+""",
 )
 """The script at index n brings a database from `user_version` n to n + 1."""
 

@@ -15,7 +15,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from monitor.sinks.store.database import Database, transaction
+from monitor.sinks.store.event_pages import EventFilters
 from monitor.sinks.store.queries import open_to_read
+from monitor.sinks.store.reviews import write_verdict
 from monitor.sinks.store.schema import MIGRATIONS
 from monitor.sinks.store.scores import FORMAT, ScoreRow, encode_frames
 from tests.support.clock import FakeClock
@@ -121,3 +124,17 @@ def test_a_new_run_ends_the_open_event_and_stores_beside_the_old_rows(
     with open_to_read(path) as reader:
         assert sorted(len(row.frames()) for row in reader.score_rows()) == [20, 98]
     assert rows(path, "SELECT state FROM rule_state") == ['{"version": 1, "rules": {}}']
+
+
+def test_events_of_an_older_version_can_be_reviewed(path: Path) -> None:
+    (event_id, *_) = rows(path, "SELECT id FROM events ORDER BY at_ms")
+    with (
+        closing(Database(path).connect()) as connection,
+        transaction(connection),
+    ):
+        write_verdict(connection, [event_id], "wrong", None, by="ann", now=NOW)
+    with open_to_read(path) as reader:
+        page = reader.events_page(EventFilters())
+        assert len(page.events) == len(list(reader.events()))
+    reviews = [each.review and each.review.verdict for each in page.events]
+    assert reviews == [None] * (len(reviews) - 1) + ["wrong"]

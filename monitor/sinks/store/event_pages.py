@@ -1,0 +1,201 @@
+"""Pages of events: chosen by filters, the newest first, read by key and not by offset.
+
+A page of a million events costs as little as one of a hundred: its keys come from an
+index that holds all that it is chosen by, and only its own rows are read.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from heapq import merge
+from itertools import islice, product
+from typing import NamedTuple
+
+from monitor.records import Timed
+from monitor.sinks.store.records import read_occurrence, read_rows, select, to_ms
+from monitor.sinks.store.reviews import Review, Verdict, review_of
+
+
+class EventKey(NamedTuple):
+    """The place of an event in the list of all."""
+
+    at_ms: int
+    """Its start, or when it came if unknown: milliseconds since 1970, UTC."""
+
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilters:
+    """The events of a list; what is empty or None chooses all."""
+
+    labels: Sequence[str] = ()
+    sources: Sequence[str] = ()
+    since: datetime | None = None
+    """Events that began before are left out."""
+
+    until: datetime | None = None
+    """Events that began then or later are left out."""
+
+    min_score: float | None = None
+    """Least peak score."""
+
+    reviewed: bool | None = None
+    """Whether they have a verdict."""
+
+    verdict: Verdict | None = None
+    """The verdict that they have."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedEvent:
+    """An event of a list, or the onset of one that is going on."""
+
+    key: EventKey
+    timed: Timed
+    review: Review | None
+    """None: nobody has said anything about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """A page of a list of events."""
+
+    events: Sequence[ListedEvent]
+    """The newest first; invalid rows are left out."""
+
+    newest: EventKey | None
+    oldest: EventKey | None
+    """Keys of the first and the last row; None: the page is empty."""
+
+    has_more: bool
+    """True if more events lie beyond the page, in the direction of reading."""
+
+
+def read_page(
+    connection: sqlite3.Connection,
+    filters: EventFilters,
+    before_key: EventKey | None,
+    after_key: EventKey | None,
+    limit: int,
+) -> EventPage:
+    """Read the page of the events before a key, or after one; see `EventFilters`."""
+    newest_first = after_key is None
+    bounds = _Bounds(filters, before_key, after_key)
+    pieces = [
+        _keys(connection, bounds, where, values, limit + 1, newest_first=newest_first)
+        for where, values in _choices(connection, filters)
+    ]
+    found = list(islice(merge(*pieces, reverse=newest_first), limit + 1))
+    keys = found[:limit] if newest_first else found[:limit][::-1]
+    events = tuple(_read(connection, keys))
+    newest, oldest = (keys[0], keys[-1]) if keys else (None, None)
+    return EventPage(events, newest, oldest, len(found) > limit)
+
+
+class _Bounds:
+    """The conditions that every index of the page can check."""
+
+    def __init__(
+        self, filters: EventFilters, before: EventKey | None, after: EventKey | None
+    ) -> None:
+        self.conditions: list[str] = []
+        self.values: list[object] = []
+        if filters.since is not None:
+            self._add("events.at_ms >= ?", to_ms(filters.since))
+        if filters.until is not None:
+            self._add("events.at_ms < ?", to_ms(filters.until))
+        if before is not None:
+            self._add("(events.at_ms, events.sequence) < (?, ?)", *before)
+        if after is not None:
+            self._add("(events.at_ms, events.sequence) > (?, ?)", *after)
+        if filters.min_score is not None:
+            self._add("events.peak_score >= ?", filters.min_score)
+        if filters.reviewed is False:
+            self._add(
+                "NOT EXISTS (SELECT 1 FROM reviews WHERE verdict IS NOT NULL "
+                "AND event_id = events.id)"
+            )
+
+    def _add(self, condition: str, *values: object) -> None:
+        self.conditions.append(condition)
+        self.values += values
+
+
+_EVENTS = "events"
+_REVIEWED = "reviews CROSS JOIN events ON events.id = reviews.event_id"
+"""The reviews are read first: they are few, as long as people write them."""
+
+
+def _choices(
+    connection: sqlite3.Connection, filters: EventFilters
+) -> Iterator[tuple[str, list[object]]]:
+    """Return the selections whose union is chosen, each a piece of one index."""
+    sources: list[object] = _source_keys(connection, filters.sources)
+    if filters.reviewed or filters.verdict is not None:
+        verdict = "IS NOT NULL" if filters.verdict is None else "= ?"
+        values: list[object] = [] if filters.verdict is None else [filters.verdict]
+        where = [f"{_REVIEWED} WHERE reviews.verdict {verdict}"]
+        if filters.labels:
+            where.append("events.label IN (SELECT value FROM json_each(?))")
+            values.append(json.dumps(list(filters.labels)))
+        if filters.sources:
+            where.append("events.source IN (SELECT value FROM json_each(?))")
+            values.append(json.dumps(sources))
+        yield " AND ".join(where), values
+    elif filters.labels:
+        # Unknown sources leave none, and so no events.
+        chosen = sources if filters.sources else _source_keys(connection, ())
+        for label, source in product(dict.fromkeys(filters.labels), chosen):
+            where_one = f"{_EVENTS} WHERE events.label = ? AND events.source = ?"
+            yield where_one, [label, source]
+    elif filters.sources:
+        for source in sources:
+            yield f"{_EVENTS} WHERE events.source = ?", [source]
+    else:
+        yield f"{_EVENTS} WHERE true", []
+
+
+def _source_keys(connection: sqlite3.Connection, names: Sequence[str]) -> list[object]:
+    found = connection.execute("SELECT id, name FROM sources")
+    return [key for key, name in found if not names or name in names]
+
+
+def _keys(
+    connection: sqlite3.Connection,
+    bounds: _Bounds,
+    where: str,
+    values: list[object],
+    limit: int,
+    *,
+    newest_first: bool,
+) -> list[EventKey]:
+    """Read the keys of one selection, in the direction of reading."""
+    direction = "DESC" if newest_first else "ASC"
+    conditions = " AND ".join([where, *bounds.conditions])
+    # Names and conditions are ours; values of users are bound.
+    found = connection.execute(
+        f"SELECT events.at_ms, events.sequence FROM {conditions} "  # noqa: S608
+        f"ORDER BY events.at_ms {direction}, events.sequence {direction} LIMIT ?",
+        [*values, *bounds.values, limit],
+    )
+    return [EventKey(*row) for row in found]
+
+
+def _read(
+    connection: sqlite3.Connection, keys: Sequence[EventKey]
+) -> Iterator[ListedEvent]:
+    rows = select(
+        connection,
+        "SELECT * FROM events_read WHERE sequence IN (SELECT value FROM json_each(?)) "
+        "ORDER BY at_ms DESC, sequence DESC",
+        [json.dumps([key.sequence for key in keys])],
+    )
+    return read_rows(rows, _listed)
+
+
+def _listed(row: sqlite3.Row) -> ListedEvent:
+    key = EventKey(row["at_ms"], row["sequence"])
+    return ListedEvent(key, read_occurrence(row), review_of(row))
