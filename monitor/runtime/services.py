@@ -11,6 +11,7 @@ from monitor.errors import ConfigError
 from monitor.extras import require_extra
 from monitor.runtime.health import HealthReports
 from monitor.sinks.sink import Sink
+from monitor.sinks.status_requests import Commands
 from monitor.sinks.status_snapshot import DaemonFacts, SnapshotSettings, StatusTracker
 
 # `check` builds services too, and does without numpy and torch.
@@ -48,6 +49,9 @@ class ServiceContext:
 
     reports: HealthReports = field(default_factory=HealthReports)
     """Takes what services find out about health."""
+
+    commands: Commands | None = None
+    """Does what clients of the status socket ask for; None: no command is known."""
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -123,7 +127,7 @@ def _status(context: ServiceContext) -> Sink:
 
     socket = context.config.status.socket
     path = server_path(socket, context.state_dir, context.environ)
-    return StatusSocket(_tracker(context), path)
+    return StatusSocket(_tracker(context), path, context.commands)
 
 
 def _metrics(context: ServiceContext) -> Sink | None:

@@ -1,4 +1,4 @@
-"""The client of the status socket: where it is, and the document that it answers.
+"""The client of the status socket: where it is, its document, live feed and commands.
 
 Imports nothing that takes time: `status` is asked by scripts and health checks.
 """
@@ -14,6 +14,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, TypeGuard
 
+from monitor.errors import SoundMonitorError
+
 SCHEMA = 1
 
 Document = dict[str, Any]
@@ -27,6 +29,10 @@ MAX_ADDRESS_BYTES = 100
 
 CLIENT_SECONDS = 1.2
 """A monitor that works answers in a few milliseconds."""
+
+FOLLOW_SECONDS = 10.0
+COMMAND_SECONDS = 12.0
+"""The monitor answers a command within 10 s."""
 
 MAX_ANSWER_BYTES = 2**24
 
@@ -135,6 +141,7 @@ def _query(path: Path, timeout_seconds: float) -> Document:
             with socket_address(path) as (_, name):
                 connection.connect(name)
             pid = _pid(connection)
+            _ask(connection, {"request": "status"})
             answer = json.loads(_read(connection, deadline))
         except (TimeoutError, BlockingIOError):
             name = "the monitor" if pid is None else f"the monitor (process {pid})"
@@ -155,6 +162,112 @@ def _query(path: Path, timeout_seconds: float) -> Document:
     )
 
 
+def ask_command(
+    paths: Iterable[Path], name: str, arguments: Mapping[str, Any]
+) -> Document:
+    """Have the first monitor at `paths` do a command; return its result.
+
+    Raises:
+        SoundMonitorError: No monitor answers, or it has not done it; with its sentence.
+    """
+    request = {"request": "command", "name": name, "arguments": arguments}
+    with _connected(paths, COMMAND_SECONDS) as connection:
+        deadline = monotonic() + COMMAND_SECONDS
+        try:
+            _ask(connection, request)
+            answer = json.loads(_read(connection, deadline))
+        except TimeoutError:
+            raise SoundMonitorError(
+                f"the monitor does not answer within {COMMAND_SECONDS:g} s"
+            ) from None
+        except (OSError, ValueError, RecursionError):
+            answer = None
+    match answer:
+        case {"ok": True, "result": dict(result)}:
+            return result
+        case {"ok": False, "sentence": str(sentence)}:
+            raise SoundMonitorError(sentence)
+    raise SoundMonitorError(
+        "the monitor does not know commands; it is of another version, or has just "
+        "been stopped"
+    )
+
+
+def follow_live(
+    paths: Iterable[Path], timeout_seconds: float = FOLLOW_SECONDS
+) -> Iterator[Document]:
+    """Yield the lines of the live feed of the first monitor at `paths`.
+
+    Ends when the monitor closes the connection: it stops, reloads, or has dropped a
+    reader that was too slow.
+
+    Raises:
+        SoundMonitorError: No monitor answers, or it has no room; or nothing has come
+            for `timeout_seconds`: there is a line every 2 s.
+    """
+    with _connected(paths, timeout_seconds) as connection:
+        try:
+            _ask(connection, {"request": "live"})
+            with connection.makefile("rb") as lines:
+                for line in lines:
+                    document = json.loads(line)
+                    if not isinstance(document, dict) or "type" not in document:
+                        raise SoundMonitorError(_refusal(document))
+                    yield document
+        except TimeoutError:
+            raise SoundMonitorError(
+                f"the monitor has sent nothing for {timeout_seconds:g} s"
+            ) from None
+        except ConnectionError:
+            return
+        except ValueError:
+            raise SoundMonitorError("the live feed makes no sense") from None
+
+
+def _refusal(document: object) -> str:
+    match document:
+        case {"ok": False, "sentence": str(sentence)}:
+            return sentence
+    return "the monitor has no live feed; it is of another version"
+
+
+@contextlib.contextmanager
+def _connected(
+    paths: Iterable[Path], timeout_seconds: float
+) -> Iterator[socket.socket]:
+    """Connect to the first monitor at `paths`.
+
+    Raises:
+        SoundMonitorError: There is none.
+    """
+    problem = "the monitor is not running"
+    for path in paths:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(timeout_seconds)
+            try:
+                with socket_address(path) as (_, name):
+                    connection.connect(name)
+            except PermissionError:
+                raise SoundMonitorError(
+                    f"{path} answers only the user of the monitor, and root; try it "
+                    "with sudo"
+                ) from None
+            except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
+                continue
+            except OSError as error:
+                problem = f"{path} cannot be connected to: {error}"
+                continue
+            yield connection
+            return
+    raise SoundMonitorError(problem)
+
+
+def _ask(connection: socket.socket, request: Document) -> None:
+    # A monitor of an older version answers at once, and may have closed already.
+    with contextlib.suppress(BrokenPipeError):
+        connection.sendall(json.dumps(request).encode("ascii") + b"\n")
+
+
 def _is_document(answer: object) -> TypeGuard[Document]:
     """Return True if an answer has what every version says."""
     return (
@@ -173,7 +286,12 @@ def _read(connection: socket.socket, deadline: float) -> bytes:
         if remaining <= 0:
             raise TimeoutError
         connection.settimeout(remaining)
-        block = connection.recv(65_536)
+        try:
+            block = connection.recv(65_536)
+        except ConnectionResetError:  # it closed without reading the request
+            if not answer:
+                raise
+            return answer
         if not block:
             return answer
         answer += block

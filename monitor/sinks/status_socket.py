@@ -1,4 +1,4 @@
-"""The unix socket that serves the status document."""
+"""The unix socket that serves the status document, the live feed and commands."""
 
 import contextlib
 import errno
@@ -14,6 +14,7 @@ from time import sleep
 
 from monitor.sinks.sink import BackgroundThread, Sink
 from monitor.sinks.status_client import no_answer, socket_address
+from monitor.sinks.status_requests import Commands, Follow, RequestServer
 from monitor.sinks.status_snapshot import StatusTracker
 from monitor.statistics import Statistics
 
@@ -21,28 +22,32 @@ logger = logging.getLogger(__name__)
 
 MODE = 0o600
 FOLDER_MODE = 0o700
-BACKLOG = 8
+BACKLOG = 64
 POLL_SECONDS = 0.25
 RETRY_SECONDS = 5.0
-ANSWER_SECONDS = 0.5
-"""Longest time for a client that connects and does not read."""
-
 LOCK_TRIES = 10
 LOCK_PAUSE_SECONDS = 0.02
 CLOSE_SECONDS = 0.5
 
 
 class StatusSocket(Sink):
-    """Writes one JSON document to each client that connects, and closes.
+    """Answers each client that connects; see `status_requests`.
 
     Its own thread answers also while the worker hangs.  Only the user of the monitor,
     and root, can connect.
     """
 
-    def __init__(self, tracker: StatusTracker, path: Path) -> None:
-        """Make nothing before the first `report`."""
+    def __init__(
+        self,
+        tracker: StatusTracker,
+        path: Path,
+        commands: Commands | None = None,
+        follow: Follow | None = None,
+    ) -> None:
+        """Make nothing before the first `report`; see `RequestServer`."""
         self._tracker = tracker
         self._path = path
+        self._server = RequestServer(self._answer, commands, follow)
         self._thread = BackgroundThread("status", self._run)
         self._listener: socket.socket | None = None
         self._problem = ""
@@ -65,25 +70,10 @@ class StatusSocket(Sink):
             try:
                 with private_socket(self._path) as self._listener:
                     self._problem = ""
-                    self._serve(self._listener, stop)
+                    self._server.serve(self._listener, stop, POLL_SECONDS)
             except OSError as error:
                 self._warn(error)
                 stop.wait(RETRY_SECONDS)
-
-    def _serve(self, listener: socket.socket, stop: threading.Event) -> None:
-        listener.settimeout(POLL_SECONDS)
-        while not stop.is_set():
-            try:
-                client, _ = listener.accept()
-            except TimeoutError:
-                continue
-            except OSError:  # no file can be opened now
-                stop.wait(POLL_SECONDS)
-                continue
-            # A client that is gone, or does not read, delays the next one no longer.
-            with client, contextlib.suppress(OSError):
-                client.settimeout(ANSWER_SECONDS)
-                client.sendall(self._answer().encode("ascii") + b"\n")
 
     def _answer(self) -> str:
         try:

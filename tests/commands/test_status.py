@@ -12,7 +12,7 @@ import pytest
 from monitor.commands.app import run_command_line
 from monitor.commands.configuration_file import text_digest
 from monitor.commands.status import print_status
-from monitor.sinks.status_client import no_answer
+from monitor.sinks.status_client import no_answer, query_status
 from monitor.sinks.status_snapshot import Reload, Watchdog
 from monitor.sinks.status_socket import StatusSocket
 from monitor.statistics import CanaryResult, Levels, Listened, Loss, Trouble
@@ -30,7 +30,7 @@ def running(
     monitor = FakeMonitor(tmp_path)
     sink = StatusSocket(monitor.tracker, tmp_path / "status.sock")
     sink.report(monitor.report())
-    wait_until((tmp_path / "status.sock").exists)
+    wait_until(lambda: query_status([tmp_path / "status.sock"])["running"])
     yield monitor, sink
     sink.close()
 
