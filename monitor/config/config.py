@@ -20,6 +20,7 @@ from monitor.config.outputs import (
     StatusSettings,
     StoreSettings,
 )
+from monitor.config.web import WebSettings
 from monitor.text import WeightedUnits, weighted_unit
 
 
@@ -64,6 +65,7 @@ class Config(Settings):
     """scores-only: sound is never stored; clips: the sound of events is, see clips."""
 
     clips: ClipSettings = ClipSettings()
+    web: WebSettings = WebSettings()
 
     @property
     def model_files(self) -> tuple[str | None, ...]:

@@ -141,7 +141,7 @@ def value_text(value: object) -> str:
 
 
 def _nearest(path: KeyPath, known: list[str]) -> str:
-    close = difflib.get_close_matches(str(path[-1]), known, n=1)
+    close = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.65)
     if close:
         return f"did you mean {close[0]}?"
     return f"choose from {', '.join(known)}"
