@@ -1,55 +1,151 @@
 """`sound-monitor web`: the web page of a monitor."""
 
-from typing import Annotated
+import getpass
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from monitor.commands.arguments import ConfigOption, option
+from monitor.commands.arguments import ConfigOption, flag, option
+from monitor.errors import ConfigError, UsageError
+
+if TYPE_CHECKING:
+    from monitor.commands.configuration import Configuration
+    from monitor.config.config import Config
+    from monitor.web.context import WebContext
 
 HELP = """Serve the web page of the monitor that runs with this configuration.
 
-The page shows what the monitor hears now and what it has heard.  It needs the
-extra `web`.  Without a password it answers on this machine only.
+The page shows what the monitor hears now and what it has heard; its settings
+are in the section `web`.  It needs the extra `web`.  Without a password it
+answers on this machine only.  The monitor need not run.
 
 Examples:
-  sound-monitor web                          http://127.0.0.1:8090
+  sound-monitor web                          http://127.0.0.1:8480
+  sound-monitor web --set-password           asks for it twice
+  sound-monitor web --set-password --viewer  for people who only look
+  sound-monitor web --listen 0.0.0.0:8480    once there is a password
 """
 
-DEFAULT_LISTEN = "127.0.0.1:8090"
+SERVICE_STATE = Path("/var/lib/sound-monitor")
+"""State of the service, for a shell that lacks the variables of its unit."""
 
 
 def web(
     config: ConfigOption = None,
     listen: Annotated[
-        str,
-        option("ADDRESS", "Address and port, such as 127.0.0.1:8090.", "--listen"),
-    ] = DEFAULT_LISTEN,
+        str | None,
+        option("ADDRESS", "Address and port, instead of web.listen.", "--listen"),
+    ] = None,
+    set_password: Annotated[
+        bool,
+        flag("--set-password", "Set the password, from a prompt or stdin, and end."),
+    ] = False,
+    viewer: Annotated[
+        bool, flag("--viewer", "With --set-password: for people who only look.")
+    ] = False,
 ) -> int:
     """Serve the page until it is stopped."""
-    import os
-
-    from monitor import __version__
     from monitor.commands.configuration import load
     from monitor.commands.process import log_to_stderr
-    from monitor.extras import require_extra
-    from monitor.sinks.status_client import client_paths
 
-    for module in ("starlette", "uvicorn", "jinja2"):
-        require_extra("web", module, "web")
-    from monitor.web.app import build_app
-    from monitor.web.context import WebContext
-    from monitor.web.server import serve
-
+    if viewer and not set_password:
+        raise UsageError("--viewer needs --set-password")
     configuration = load(config)
-    settings, state_dir = configuration.config, configuration.state_dir
-    stored = settings.store.path
+    settings = configuration.config
+    if listen is not None:
+        settings = _with_address(settings, listen)
+    folder = _state_folder(configuration)
+    if set_password:
+        return _set_password(settings, folder, is_viewer=viewer)
+    for module in ("starlette", "uvicorn", "jinja2"):
+        _require(module)
     log_to_stderr()
-    context = WebContext(
+    return _serve(settings, folder)
+
+
+def _serve(settings: "Config", folder: Path) -> int:
+    from monitor.__main__ import INTERRUPTED
+    from monitor.memory import share_heap
+    from monitor.web.app import build_app
+    from monitor.web.security import needs_password
+    from monitor.web.server import listen, serve
+
+    share_heap()
+    app = build_app(make_context(settings, folder))
+    host, port = settings.web.address
+    if app.guard.passwords is None and needs_password(host):
+        raise ConfigError(
+            f"web.listen: {settings.web.listen} is reached by other machines, and "
+            "there is no password: set one with `sound-monitor web --set-password`, "
+            "or listen on 127.0.0.1"
+        )
+    return INTERRUPTED if serve(app, listen(host, port)) else 0
+
+
+def make_context(settings: "Config", folder: Path) -> "WebContext":
+    """Make the context of the pages."""
+    from monitor import __version__
+    from monitor.sinks.status_client import client_paths
+    from monitor.web.context import WebContext
+
+    stored, clips = settings.store.path, settings.clips.path
+    return WebContext(
         config=settings,
-        state_dir=state_dir,
-        database=None if stored is None else state_dir / stored,
-        clips=state_dir / settings.clips.path if settings.privacy == "clips" else None,
-        sockets=tuple(client_paths(settings.status.socket, state_dir, os.environ)),
+        state_dir=folder,
+        database=None if stored is None else folder / stored,
+        clips=folder / clips if settings.privacy == "clips" else None,
+        sockets=tuple(client_paths(settings.status.socket, folder, os.environ)),
         version=__version__,
     )
-    host, _, port = listen.rpartition(":")
-    serve(build_app(context), host.strip("[]"), int(port))
+
+
+def _with_address(settings: "Config", listen: str) -> "Config":
+    from monitor.config.load import check_settings
+    from monitor.config.web import WebSettings
+
+    data = settings.web.model_dump() | {"listen": listen}
+    checked = check_settings(WebSettings, data, "--listen")
+    return settings.model_copy(update={"web": checked})
+
+
+def _state_folder(configuration: "Configuration") -> Path:
+    """Return the state folder: for root and the service's configuration, its own."""
+    from monitor.commands.configuration_file import SYSTEM_FILE
+
+    is_service = (
+        configuration.path == SYSTEM_FILE
+        and configuration.config.state_dir is None
+        and not os.environ.get("STATE_DIRECTORY")
+        and os.geteuid() == 0
+        and SERVICE_STATE.is_dir()
+    )
+    return SERVICE_STATE if is_service else configuration.state_dir
+
+
+def _require(module: str) -> None:
+    from monitor.extras import require_extra
+
+    require_extra("web", module, "sound-monitor web")
+
+
+def _set_password(settings: "Config", folder: Path, *, is_viewer: bool) -> int:
+    from monitor.commands.process import print_line
+    from monitor.web.passwords import PasswordFiles
+
+    context = make_context(settings, folder)
+    files = PasswordFiles(context.password_files)
+    files.write("viewer" if is_viewer else "owner", _read_password())
+    who = "people who only look" if is_viewer else "the page"
+    print_line(f"the password of {who} is set; everybody has to sign in again")
     return 0
+
+
+def _read_password() -> str:
+    """Read a password: twice from a terminal, else the first line of stdin."""
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\r\n")
+    password = getpass.getpass("Password: ")
+    if getpass.getpass("Once more: ") != password:
+        raise UsageError("the two passwords differ; nothing is changed")
+    return password

@@ -1,6 +1,7 @@
 """Settings of the web page: where it answers, to whom, and what it may change."""
 
 import re
+from ipaddress import ip_address
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -27,6 +28,13 @@ def _is_ancestor(text: str) -> str:
     return text
 
 
+def _is_proxy(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise ValueError("must be an address, as 127.0.0.1") from None
+
+
 class WebSettings(Settings):
     """The web page of `sound-monitor web`; needs the extra `web`."""
 
@@ -48,6 +56,11 @@ class WebSettings(Settings):
     ] = ()
     """Names by which browsers reach the page, besides its address, localhost and the
     name of this machine; others are refused.
+    """
+
+    trusted_proxy: Annotated[Text, AfterValidator(_is_proxy)] | None = None
+    """Address of a proxy before the page, whose X-Forwarded-For, -Proto and -Prefix and
+    X-Ingress-Path are believed; null: nobody's are.
     """
 
     may_change: Annotated[tuple[Change, ...], Field(strict=False)] = ()

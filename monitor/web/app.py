@@ -1,23 +1,64 @@
 """The web application: its pages and files, put together."""
 
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 
+from monitor.errors import SoundMonitorError
+from monitor.web import commands, live
 from monitor.web.context import WebContext
-from monitor.web.pages import system
-from monitor.web.rendering import FOLDER, LANGUAGES, NAVIGATION, strings_json
+from monitor.web.pages import access, system
+from monitor.web.passwords import PasswordFiles
+from monitor.web.rendering import FOLDER, LANGUAGES, NAVIGATION, render, strings_json
+from monitor.web.security import Access, Guard, needs_password
 
-PAGES = (system,)
+logger = logging.getLogger(__name__)
+
+PAGES = (system, access)
 """The modules of the pages; each has `routes(context)`."""
 
 
-def build_app(context: WebContext) -> Starlette:
-    """Build the application for a monitor."""
+class WebApp:
+    """The application behind its guard, as a server calls it."""
+
+    def __init__(self, context: WebContext) -> None:
+        """Build the pages of a monitor.
+
+        Raises:
+            UsageError: A file of passwords is damaged.
+        """
+        settings = context.config.web
+        self.live = live.LiveFeed(context.sockets, settings.max_viewers)
+        self.guard = Guard(
+            _pages(context, self.live),
+            PasswordFiles(context.password_files),
+            Access(
+                hosts=settings.hosts,
+                trusted_proxy=settings.trusted_proxy,
+                frame_ancestors=settings.frame_ancestors,
+                is_local=not needs_password(settings.address[0]),
+            ),
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        await self.guard(scope, receive, send)
+
+
+def build_app(context: WebContext) -> WebApp:
+    """Build the application of a monitor."""
+    return WebApp(context)
+
+
+def _pages(context: WebContext, feed: live.LiveFeed) -> Starlette:
     routes: list[BaseRoute] = [
         route for page in PAGES for route in page.routes(context)
     ]
@@ -26,11 +67,28 @@ def build_app(context: WebContext) -> Starlette:
         first = next(path for _, path in NAVIGATION if path in paths)
         routes.append(Route("/", _redirect_to(first)))
     routes += [
+        *live.routes(feed),
+        *commands.routes(context),
         Route("/strings/{language}.json", _strings),
         Mount("/static", StaticFiles(directory=FOLDER / "static")),
     ]
-    app = Starlette(routes=routes)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        await feed.close()
+
+    app = Starlette(
+        routes=routes,
+        lifespan=lifespan,
+        exception_handlers={
+            HTTPException: _refused,
+            SoundMonitorError: _unavailable,
+            Exception: _failed,
+        },
+    )
     app.state.paths = paths
+    app.state.language = context.config.web.language
     return app
 
 
@@ -44,9 +102,30 @@ def _redirect_to(path: str) -> Callable[[Request], Awaitable[Response]]:
 async def _strings(request: Request) -> Response:
     language = request.path_params["language"]
     if language not in LANGUAGES:
-        return Response(status_code=404)
+        raise HTTPException(404)
     return Response(
         strings_json(language),
         media_type="application/json",
-        headers={"cache-control": "max-age=31536000, immutable"},
+        headers={"cache-control": "private, max-age=31536000, immutable"},
     )
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 400
+    kind = "missing" if status == 404 else "refused"
+    return _error_page(request, kind, status)
+
+
+async def _unavailable(request: Request, error: Exception) -> Response:
+    """Answer for a database that is missing, damaged or of another version."""
+    logger.warning("%s", error)
+    return _error_page(request, "unavailable", 503)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    del error  # the server logs it
+    return _error_page(request, "failed", 500)
+
+
+def _error_page(request: Request, kind: str, status: int) -> Response:
+    return render(request, "error.html", page="error", status_code=status, kind=kind)

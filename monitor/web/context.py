@@ -1,10 +1,11 @@
 """The context of the web page: where the monitor's files and sockets are."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from monitor.config.config import Config
+from monitor.web.passwords import Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +27,19 @@ class WebContext:
     sockets: Sequence[Path]
     """Paths of the status socket, likeliest first."""
 
-    may_change: frozenset[str] = field(default_factory=frozenset)
-    """Settings that the operator lets the page change: sensitivity, mute."""
-
     version: str = ""
     """Version of the program."""
+
+    @property
+    def may_change(self) -> frozenset[str]:
+        """Settings that the operator lets the page change: sensitivity, mute."""
+        return frozenset(self.config.web.may_change)
+
+    @property
+    def password_files(self) -> Mapping[Role, Path]:
+        """The file of each role's password."""
+        settings = self.config.web
+        return {
+            "owner": self.state_dir / settings.password_file,
+            "viewer": self.state_dir / settings.viewer_password_file,
+        }

@@ -76,10 +76,10 @@ def translation(language: str) -> Translate:
 
 
 def language_of(request: Request) -> str:
-    """Return the language that the viewer has chosen, else the browser's."""
-    chosen = request.cookies.get(LANGUAGE_COOKIE)
-    if chosen in LANGUAGES:
-        return chosen
+    """Return the language that the viewer has chosen, else the set, or browser's."""
+    for chosen in (request.cookies.get(LANGUAGE_COOKIE), request.app.state.language):
+        if chosen in LANGUAGES:
+            return str(chosen)
     for part in request.headers.get("accept-language", "").split(","):
         language = part.strip()[:2].lower()
         if language in LANGUAGES:
@@ -114,6 +114,7 @@ def render(
     language, root = language_of(request), request.scope.get("root_path", "")
     digest = hashlib.sha256(strings_json(language)).hexdigest()[:12]
     paths = request.app.state.paths
+    signed_in = getattr(request.state, "signed_in", True)
     text = (
         _environment()
         .get_template(template)
@@ -126,8 +127,8 @@ def render(
             strings_url=f"{root}/strings/{language}.json?{digest}",
             token=getattr(request.state, "token", ""),
             role=getattr(request.state, "role", "owner"),
-            has_password=getattr(request.app.state, "has_password", False),
-            navigation=[each for each in NAVIGATION if each[1] in paths],
+            has_password=getattr(request.state, "has_password", False),
+            navigation=[each for each in NAVIGATION if signed_in and each[1] in paths],
             in_the_bar=PAGES_IN_THE_BAR,
             page=page,
             path=request.url.path,

@@ -1,49 +1,174 @@
-"""The server of the web page: uvicorn, with limits, on one address."""
+"""The server of the web page: uvicorn on one address, with limits of its clients."""
 
+import asyncio
 import logging
+import signal
 import socket
+from types import FrameType
+from typing import Any
 
 import uvicorn
-from starlette.applications import Starlette
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from monitor.errors import UsageError
+from monitor.web.app import WebApp
 
-STOP_SECONDS = 3
-"""Live streams never end by themselves; after a stop they have this long."""
+STOP_SECONDS = 2
+"""Longest time for answers that are under way when the server stops."""
+
+HEADER_SECONDS = 10.0
+"""Longest time from a connection, or a request's first byte, to its last header."""
+
+WRITE_SECONDS = 20.0
+"""A client that takes nothing of an answer for so long is cut off."""
+
+MAX_CONNECTIONS = 256
+MAX_HEADER_BYTES = 16_384
+BACKLOG = 64
 
 logger = logging.getLogger(__name__)
 
 
-def serve(app: Starlette, host: str, port: int) -> None:
-    """Serve until a signal stops it.
+class Protocol(H11Protocol):
+    """A connection: cut off if its client neither asks nor reads."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        """Make a connection; the arguments are uvicorn's."""
+        super().__init__(*arguments, **more)
+        self._asks = _Deadline(HEADER_SECONDS)
+        self._reads = _Deadline(WRITE_SECONDS)
+
+    def connection_made(self, transport: Any) -> None:
+        """Take a connection; above the limit, one that asks nothing makes room."""
+        super().connection_made(transport)
+        self._asks.begin(transport)
+        if len(self.connections) > MAX_CONNECTIONS:
+            idle = [each for each in self.connections if _is_idle(each)]
+            (idle or [self])[0].transport.abort()
+
+    @property
+    def is_answering(self) -> bool:
+        """Return True while a request is being answered."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def data_received(self, data: bytes) -> None:
+        """Take a part of a request."""
+        super().data_received(data)
+        if self.is_answering:
+            self._asks.cancel()
+        else:
+            self._asks.begin(self.transport)
+
+    def on_response_complete(self) -> None:
+        """End a request."""
+        super().on_response_complete()
+        self._asks.cancel()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End a connection."""
+        self._asks.cancel()
+        self._reads.cancel()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Wait for a client that does not read."""
+        super().pause_writing()
+        self._reads.begin(self.transport)
+
+    def resume_writing(self) -> None:
+        """Go on: it reads."""
+        super().resume_writing()
+        self._reads.cancel()
+
+
+class _Deadline:
+    """The time by which a client must have done something."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, transport: asyncio.Transport) -> None:
+        """Cut the connection off after the time; one that runs goes on."""
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._seconds, transport.abort)
+
+    def cancel(self) -> None:
+        """Wait for nothing."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _is_idle(connection: object) -> bool:
+    return isinstance(connection, Protocol) and not connection.is_answering
+
+
+class Server(uvicorn.Server):
+    """A server that ends its live streams when it stops."""
+
+    def __init__(self, app: WebApp) -> None:
+        """Serve an application."""
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=Protocol,
+                ws="none",
+                loop="asyncio",
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                backlog=BACKLOG,
+                h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+                timeout_graceful_shutdown=STOP_SECONDS,
+            )
+        )
+        self._web = app
+        self.is_interrupted = False
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop; without raising the signal again, as uvicorn would."""
+        del frame
+        self.is_interrupted = sig == signal.SIGINT
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the streams, which would never end by themselves; then the rest."""
+        await self._web.live.close()
+        await super().shutdown(sockets)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Bind a socket.
 
     Raises:
         UsageError: The address cannot be listened at.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
         raise UsageError(
-            f"--listen {host}:{port}: cannot be listened at: {error.strerror}"
+            f"web.listen: {_place(host, port)} cannot be listened at: {error.strerror}"
         ) from None
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            http="h11",
-            ws="none",
-            loop="asyncio",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_graceful_shutdown=STOP_SECONDS,
-        )
-    )
-    name = f"[{host}]" if ":" in host else host
-    logger.info("the page is at http://%s:%d", name, listener.getsockname()[1])
+    return listener
+
+
+def serve(app: WebApp, listener: socket.socket) -> bool:
+    """Serve until a signal stops it; return whether that was Ctrl-C."""
+    # Of each foreign byte that is no HTTP it would write a line.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    host, port = listener.getsockname()[:2]
+    logger.info("the page is at http://%s", _place(host, port))
+    server = Server(app)
     server.run([listener])
+    return server.is_interrupted
+
+
+def _place(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

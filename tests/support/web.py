@@ -1,16 +1,17 @@
 """The web page in tests: its application without a network, or served on loopback."""
 
 import asyncio
+import re
 from pathlib import Path
 from typing import Any
 
 import httpx
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from monitor.config.config import Config
 from monitor.web.context import WebContext
 
-ORIGIN = "http://127.0.0.1:8090"
+ORIGIN = "http://127.0.0.1:8480"
 
 
 def make_context(folder: Path, **changes: Any) -> WebContext:
@@ -29,15 +30,26 @@ def make_context(folder: Path, **changes: Any) -> WebContext:
 class WebClient:
     """A browser without scripts: it keeps cookies, and follows no redirection."""
 
-    def __init__(self, app: Starlette) -> None:
+    def __init__(self, app: ASGIApp, origin: str = ORIGIN) -> None:
         self._app = app
+        self.origin = origin
         self.cookies = httpx.Cookies()
 
     def get(self, path: str, **more: Any) -> httpx.Response:
         return self.request("GET", path, **more)
 
     def post(self, path: str, **more: Any) -> httpx.Response:
-        return self.request("POST", path, **more)
+        """Post as the page's own scripts do, with origin and token."""
+        headers = {"origin": self.origin, "x-token": self.token()}
+        return self.request(
+            "POST", path, **more | {"headers": headers | more.get("headers", {})}
+        )
+
+    def token(self) -> str:
+        """The token in the pages of this session."""
+        text = self.get("/login").text
+        found = re.search(r'<meta name="token" content="([^"]*)">', text)
+        return found[1] if found else ""
 
     def request(self, method: str, path: str, **more: Any) -> httpx.Response:
         return asyncio.run(self._request(method, path, **more))
@@ -45,7 +57,7 @@ class WebClient:
     async def _request(self, method: str, path: str, **more: Any) -> httpx.Response:
         transport = httpx.ASGITransport(self._app, raise_app_exceptions=False)
         async with httpx.AsyncClient(
-            transport=transport, base_url=ORIGIN, cookies=self.cookies
+            transport=transport, base_url=self.origin, cookies=self.cookies
         ) as client:
             response = await client.request(method, path, **more)
             self.cookies = client.cookies

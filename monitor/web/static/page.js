@@ -29,26 +29,54 @@ export async function command(name, values = {}) {
   return answer.result;
 }
 
+const HIDDEN_MS = 60_000; // A page that nobody sees needs no stream for longer.
+
 // Follow the live stream: `handle` gets each line as an object.
 // choice: { sources: [...], types: [...] }; returns a function that ends it.
+// `hello` comes first and after each interruption, `offline` while there is no monitor.
 export function follow(choice, handle) {
   const query = new URLSearchParams();
   for (const key of ["sources", "types"]) {
     for (const value of choice[key] ?? []) query.append(key, value);
   }
-  let broken = false;
-  const stream = new EventSource(url(`/live?${query}`));
-  stream.onmessage = (message) => {
-    if (broken) notice("");
-    broken = false;
-    handle(JSON.parse(message.data));
-  };
-  stream.onerror = () => {
-    broken = true;
-    notice(t("common.disconnected"));
-  };
-  addEventListener("pagehide", () => stream.close());
-  return () => stream.close();
+  let stream = null;
+  let hiding = 0;
+
+  function open() {
+    if (stream) return;
+    stream = new EventSource(url(`/live?${query}`));
+    stream.onopen = () => notice("");
+    stream.onmessage = (message) => {
+      const line = JSON.parse(message.data);
+      if (line.type === "offline") notice(t("common.offline"));
+      if (line.type === "hello") notice("");
+      if (line.type === "dropped") notice(t("common.dropped"));
+      handle(line);
+    };
+    stream.onerror = () => {
+      notice(t("common.disconnected"));
+      // A browser gives up after an answer that is no stream, as of a server that stops.
+      if (stream?.readyState === EventSource.CLOSED) {
+        close();
+        setTimeout(open, 3000);
+      }
+    };
+  }
+
+  function close() {
+    stream?.close();
+    stream = null;
+  }
+
+  document.addEventListener("visibilitychange", () => {
+    clearTimeout(hiding);
+    if (document.hidden) hiding = setTimeout(close, HIDDEN_MS);
+    else open();
+  });
+  addEventListener("pagehide", close);
+  addEventListener("pageshow", open);
+  open();
+  return close;
 }
 
 // The colour of the label with this rank in a view: 0 for the most frequent one.

@@ -1,0 +1,269 @@
+"""The live feed of the monitor for many viewers, as server-sent events."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import secrets
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from monitor.sinks.status_client import socket_address
+
+logger = logging.getLogger(__name__)
+
+BACKLOG = 128
+"""Lines that wait for a viewer; one that reads nothing for longer is dropped."""
+
+REMEMBERED = 1024
+"""Lines whose kind is known to count what a viewer missed."""
+
+MERGE_SECONDS = 0.1
+"""Lines that come within this time go out together."""
+
+HEARTBEAT_SECONDS = 15.0
+QUIET_SECONDS = 10.0
+"""The monitor sends a status every two seconds."""
+
+FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.5, 10.0
+LINGER_SECONDS = 10.0
+"""The connection to the monitor outlives its last viewer by this, for a reload."""
+
+MAX_LINE_BYTES = 2**22
+RETRY_MS = 2000
+"""Pause of a browser before it connects again."""
+
+KEPT = ("offline", "hello", "status")
+"""Types of lines that a new viewer gets at once."""
+
+FOR_ALL = frozenset({"hello", "offline", "dropped"})
+"""Types of lines about the feed itself, which every viewer gets."""
+
+
+class Line(NamedTuple):
+    """A line of the feed, or one that this process adds."""
+
+    number: int
+    kind: str
+    source: str | None
+    text: bytes
+
+
+@dataclass(eq=False)
+class Viewer:
+    """A browser that follows."""
+
+    kinds: frozenset[str]
+    sources: frozenset[str]
+    waiting: deque[Line] = field(default_factory=deque)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    is_over: bool = False
+
+    def wants(self, kind: str, source: str | None) -> bool:
+        """Return True if it has chosen such lines; what has no source, everybody."""
+        return (not self.kinds or kind in self.kinds | FOR_ALL) and (
+            not self.sources or source is None or source in self.sources
+        )
+
+    def end(self) -> None:
+        """End its stream."""
+        self.is_over = True
+        self.waiting.clear()
+        self.wake.set()
+
+
+class LiveFeed:
+    """One connection to the monitor, while there are viewers, and their streams.
+
+    Used by the event loop's thread.
+    """
+
+    def __init__(self, sockets: Sequence[Path], max_viewers: int) -> None:
+        """Connect to nothing before there is a viewer."""
+        self._sockets = sockets
+        self._max_viewers = max_viewers
+        self._viewers: set[Viewer] = set()
+        self._kept: dict[str, Line] = {}
+        self._number = 0
+        self._remembered: deque[Line] = deque(maxlen=REMEMBERED)
+        self._task: asyncio.Task[None] | None = None
+        self._name = secrets.token_hex(4)
+        self.dropped = 0
+        """Viewers that did not read."""
+
+    @property
+    def is_full(self) -> bool:
+        """Return True if there is no room for another viewer."""
+        return len(self._viewers) >= self._max_viewers
+
+    async def stream(
+        self, kinds: frozenset[str], sources: frozenset[str], last_id: str = ""
+    ) -> AsyncIterator[bytes]:
+        """Yield server-sent events: what is kept first, then lines as they come.
+
+        Args:
+            kinds: Types of lines; none: all.
+            sources: Sources of lines; none: all.
+            last_id: The last event that a browser had before it connected again; it is
+                told how many it has missed.
+        """
+        viewer = Viewer(kinds, sources)
+        self._viewers.add(viewer)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._follow())
+        kept = [self._kept[kind] for kind in KEPT if kind in self._kept]
+        viewer.waiting.extend(each for each in kept if viewer.wants(each.kind, None))
+        if viewer.waiting:
+            viewer.wake.set()
+        try:
+            yield f"retry: {RETRY_MS}\n\n".encode()
+            if missed := self._missed(viewer, last_id):
+                yield b'data: {"type":"dropped","count":%d}\n\n' % missed
+            while not viewer.is_over:
+                yield await self._next(viewer)
+        finally:
+            self._viewers.discard(viewer)
+
+    async def _next(self, viewer: Viewer) -> bytes:
+        """Wait for lines; return them, or a comment that keeps the stream open."""
+        try:
+            async with asyncio.timeout(HEARTBEAT_SECONDS):
+                await viewer.wake.wait()
+        except TimeoutError:
+            return b": \n\n"
+        await asyncio.sleep(MERGE_SECONDS)
+        viewer.wake.clear()
+        lines = list(viewer.waiting)
+        viewer.waiting.clear()
+        return b"".join(
+            b"id: %s-%d\ndata: %s\n\n" % (self._name.encode(), each.number, each.text)
+            for each in lines
+        )
+
+    def _missed(self, viewer: Viewer, last_id: str) -> int:
+        name, _, number = last_id.partition("-")
+        if name != self._name or not number.isdecimal():
+            return 0
+        return sum(
+            each.number > int(number) and viewer.wants(each.kind, each.source)
+            for each in self._remembered
+        )
+
+    async def close(self) -> None:
+        """End every stream, and the connection."""
+        for viewer in list(self._viewers):
+            viewer.end()
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _follow(self) -> None:
+        """Keep the connection while there are viewers."""
+        pause, idle = FIRST_RETRY_SECONDS, 0.0
+        while self._viewers or idle < LINGER_SECONDS:
+            idle = 0.0 if self._viewers else idle + pause
+            if await self._read_once():
+                pause = FIRST_RETRY_SECONDS
+            if "offline" not in self._kept:
+                self._kept.clear()
+                self._publish("offline", None, b'{"type":"offline"}')
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_RETRY_SECONDS)
+        self._kept.clear()
+
+    async def _read_once(self) -> bool:
+        """Publish the lines of one connection; return whether there were any."""
+        writer: asyncio.StreamWriter | None = None
+        count = 0
+        try:
+            reader, writer = await self._connect()
+            writer.write(b'{"request": "live"}\n')
+            idle_since: float | None = None
+            while True:
+                async with asyncio.timeout(QUIET_SECONDS):
+                    line = await reader.readline()
+                if not line.endswith(b"\n") or not self._take(line.rstrip()):
+                    return count > 0
+                count += 1
+                now = asyncio.get_running_loop().time()
+                idle_since = None if self._viewers else idle_since or now
+                if idle_since is not None and now - idle_since > LINGER_SECONDS:
+                    return True
+        except (OSError, ValueError, asyncio.LimitOverrunError):
+            return count > 0
+        finally:
+            if writer is not None:
+                writer.transport.abort()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect to the first monitor that there is.
+
+        Raises:
+            OSError: There is none.
+        """
+        for path in self._sockets:
+            with contextlib.suppress(OSError), socket_address(path) as (_, name):
+                return await asyncio.open_unix_connection(name, limit=MAX_LINE_BYTES)
+        raise FileNotFoundError
+
+    def _take(self, text: bytes) -> bool:
+        """Publish a line of the monitor; False: it is none of a live feed."""
+        document = json.loads(text)
+        if not isinstance(document, dict) or "type" not in document:
+            return False
+        kind = str(document["type"])
+        source = document.get("source")
+        self._publish(kind, source if isinstance(source, str) else None, text)
+        return True
+
+    def _publish(self, kind: str, source: str | None, text: bytes) -> None:
+        self._number += 1
+        line = Line(self._number, kind, source, text)
+        if kind == "hello":
+            self._kept.pop("offline", None)
+        if kind in KEPT:
+            self._kept[kind] = line
+        self._remembered.append(Line(self._number, kind, source, b""))
+        for viewer in list(self._viewers):
+            if not viewer.wants(kind, source):
+                continue
+            if len(viewer.waiting) >= BACKLOG:
+                self.dropped += 1
+                self._viewers.discard(viewer)
+                viewer.end()
+                continue
+            viewer.waiting.append(line)
+            viewer.wake.set()
+
+
+def routes(feed: LiveFeed) -> list[Route]:
+    """Return the route of the live feed."""
+
+    async def live(request: Request) -> Response:
+        if feed.is_full:
+            return PlainTextResponse("There are too many viewers.", 503)
+        chosen = request.query_params
+        return StreamingResponse(
+            feed.stream(
+                _words(chosen.getlist("types")),
+                _words(chosen.getlist("sources")),
+                request.headers.get("last-event-id", ""),
+            ),
+            media_type="text/event-stream",
+            headers={"cache-control": "no-store", "x-accel-buffering": "no"},
+        )
+
+    return [Route("/live", live)]
+
+
+def _words(values: Sequence[str]) -> frozenset[str]:
+    """Read ?types=a&types=b and ?types=a,b."""
+    return frozenset(word for value in values for word in value.split(",") if word)

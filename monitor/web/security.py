@@ -1,0 +1,319 @@
+"""Security of the web page: who asks, from which page, and what an answer may do."""
+
+import asyncio
+import hmac
+import secrets
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from monitor.errors import UsageError
+from monitor.web.passwords import PasswordFiles, Passwords
+from monitor.web.session import COOKIE, Sessions, Throttle
+
+MAX_BODY_BYTES = 65_536
+BODY_SECONDS = 10.0
+"""Longest time in which a request's body must arrive."""
+
+OPEN_PATHS = ("/login", "/static/", "/strings/", "/language")
+"""What is shown without a password: the page that asks for it, and its files."""
+
+_LOCKED = "There is no password any more: set one."
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may reach the page, and how."""
+
+    hosts: tuple[str, ...] = ()
+    """Names under which browsers reach it, beside addresses and this machine's."""
+
+    trusted_proxy: str | None = None
+    """Address of a proxy whose X-Forwarded headers are believed."""
+
+    frame_ancestors: tuple[str, ...] = ()
+    """Origins of pages that may show it in a frame."""
+
+    is_local: bool = True
+    """It listens on loopback only, and so needs no password."""
+
+
+class Guard:
+    """The outermost layer: every request and every answer passes it.
+
+    A request is refused for a foreign Host, a foreign page, a missing session or a body
+    that is too long or too slow.  The state of an accepted one has `role`, `token`,
+    `session` (its id, or empty), `signed_in`, `has_password`, `is_secure` and, of a
+    POST, `body`.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        passwords: PasswordFiles,
+        access: Access | None = None,
+        sessions: Sessions | None = None,
+    ) -> None:
+        """Guard an application.
+
+        Raises:
+            UsageError: A file of passwords is damaged.
+        """
+        self.sessions = sessions or Sessions()
+        self.throttle = Throttle()
+        self.hashing = asyncio.Lock()
+        """Held while a password is hashed: that takes memory and a core."""
+
+        self._app = app
+        self._files = passwords
+        self._access = access or Access()
+        self._version = passwords.version()
+        self.passwords: Passwords | None = passwords.read()
+        self._hosts = _names_of_machine() | {*map(str.lower, self._access.hosts)}
+        self._token = secrets.token_urlsafe(32)
+        self._headers = _headers(self._access.frame_ancestors)
+
+    @property
+    def needs_session(self) -> bool:
+        """Return True if only who has signed in sees anything."""
+        return self.passwords is not None or not self._access.is_local
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def protected(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in self._headers.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        self._read_again()
+        refusal, body = await self._admit(scope, receive)
+        if refusal is not None:
+            await refusal(scope, receive, protected)
+            return
+        await self._app(scope, receive if body is None else _replay(body), protected)
+
+    def _read_again(self) -> None:
+        """Take passwords that were changed; every session ends then."""
+        if (version := self._files.version()) == self._version:
+            return
+        self._version = version
+        self.sessions.clear()
+        try:
+            self.passwords = self._files.read()
+        except UsageError:
+            self.passwords = Passwords({})  # admits nobody
+
+    async def _admit(
+        self, scope: Scope, receive: Receive
+    ) -> tuple[Response | None, bytes | None]:
+        """Return the refusal of a request, or its body if it is a POST."""
+        headers = Headers(scope=scope)
+        self._read_proxy(scope, headers)
+        if not self._is_own_host(headers.get("host", "")):
+            return _refusal(400, "This page is not known by that name."), None
+        if scope["method"] not in ("GET", "HEAD", "POST"):
+            return _refusal(405, "This method is not allowed."), None
+        state, session = scope["state"], self._session(headers)
+        state["guard"] = self
+        state["has_password"] = self.needs_session
+        state["session"] = "" if session is None else session
+        known = self.sessions.get(session) if session else None
+        state["signed_in"] = known is not None or not self.needs_session
+        state["role"] = known.role if known else "owner"
+        state["token"] = known.token if known else self._token
+        body = None
+        if scope["method"] == "POST":
+            body, refusal = await self._read_change(scope, receive, headers)
+            if refusal is not None:
+                return refusal, None
+        return self._permit(scope), body
+
+    def _read_proxy(self, scope: Scope, headers: Headers) -> None:
+        """Take address, scheme and path prefix from a trusted proxy."""
+        client = scope.get("client") or ("", 0)
+        scope.setdefault("state", {})
+        scope["state"]["is_secure"] = False
+        if client[0] != self._access.trusted_proxy:
+            return
+        if headers.get("x-forwarded-proto", "").strip().lower() == "https":
+            scope["scheme"] = "https"
+            scope["state"]["is_secure"] = True
+        # The proxy has appended the address that it has seen itself.
+        address = headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
+        if _is_address(address):
+            scope["client"] = (address, 0)
+        prefix = headers.get("x-ingress-path") or headers.get("x-forwarded-prefix", "")
+        prefix = quote(prefix.rstrip("/"), safe="/-_.~")
+        if prefix.startswith("/") and not prefix.startswith("//"):
+            scope["root_path"] = prefix
+            scope["path"] = prefix + scope["path"]
+
+    def _is_own_host(self, host: str) -> bool:
+        """Check the Host against DNS rebinding: a foreign name that leads here."""
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            return False
+        return _is_address(name) or name.rstrip(".") in self._hosts
+
+    def _session(self, headers: Headers) -> str | None:
+        try:
+            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        except CookieError:
+            return None
+        return None if cookie is None else cookie.value
+
+    async def _read_change(
+        self, scope: Scope, receive: Receive, headers: Headers
+    ) -> tuple[bytes, Response | None]:
+        """Read a POST, which must come from a page of this server."""
+        origin = urlsplit(headers.get("origin", ""))
+        if not origin.netloc or origin.netloc.lower() != headers["host"].lower():
+            return b"", _refusal(403, "This request is not from this page.")
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await _read_body(receive)
+        except TimeoutError:
+            return b"", _refusal(408, "The request was too slow.")
+        if body is None:
+            return b"", _refusal(413, "The request is too long.")
+        scope["state"]["body"] = body
+        given = headers.get("x-token") or read_form(body, headers).get("token", "")
+        if not hmac.compare_digest(given.encode(), scope["state"]["token"].encode()):
+            return b"", _refusal(403, "The page is too old: load it again.")
+        return body, None
+
+    def _permit(self, scope: Scope) -> Response | None:
+        """Refuse what only others may do; None: it is permitted."""
+        root, state = scope.get("root_path", ""), scope["state"]
+        path, is_change = scope["path"].removeprefix(root), scope["method"] == "POST"
+        if self.passwords is None and not self._access.is_local:
+            return _refusal(503, _LOCKED)
+        if path.startswith(OPEN_PATHS):
+            return None
+        if not state["signed_in"]:
+            if is_change or path.startswith(("/api/", "/live")):
+                return _refusal(401, "Sign in first.")
+            return RedirectResponse(f"{root}/login?next={quote(path)}", 303)
+        if is_change and state["role"] == "viewer" and path != "/logout":
+            return _refusal(403, "With this password you may look, and change nothing.")
+        return None
+
+
+def read_form(body: bytes, headers: Mapping[str, str]) -> dict[str, str]:
+    """Read the fields of a form; other bodies have none."""
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/x-www-form-urlencoded":
+        return {}
+    try:
+        fields = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=100)
+    except ValueError:
+        return {}
+    return {name: values[0] for name, values in fields.items()}
+
+
+def form_of(request: Request) -> dict[str, str]:
+    """Return the fields of a form that the guard has read."""
+    return read_form(getattr(request.state, "body", b""), request.headers)
+
+
+def guard_of(request: Request) -> Guard:
+    """Return the guard that has admitted a request."""
+    guard: Guard = request.state.guard
+    return guard
+
+
+def needs_password(host: str) -> bool:
+    """Return True if others than this machine reach an address."""
+    try:
+        return not ip_address(host).is_loopback
+    except ValueError:
+        return True
+
+
+async def _read_body(receive: Receive) -> bytes | None:
+    """Read a body; None: it is too long, or its sender has gone."""
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        body += bytes(message.get("body", b""))
+        if len(body) > MAX_BODY_BYTES:
+            return None
+        if not message.get("more_body", False):
+            return body
+
+
+def _replay(body: bytes) -> Receive:
+    """Make the application's `receive` of a body that was read before."""
+    sent = False
+
+    async def receive() -> Message:
+        nonlocal sent
+        if sent:
+            # A change is answered at once: nothing waits for its client to go.
+            await asyncio.Event().wait()
+        sent = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive
+
+
+def _refusal(status: int, sentence: str) -> Response:
+    # Unread bytes of a body would be taken for the next request.
+    return PlainTextResponse(sentence, status, {"connection": "close"})
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _names_of_machine() -> set[str]:
+    name = socket.gethostname().lower()
+    return {
+        "localhost",
+        name,
+        name.partition(".")[0],
+        f"{name.partition('.')[0]}.local",
+    }
+
+
+def _headers(frame_ancestors: Iterable[str]) -> dict[str, str]:
+    ancestors = " ".join(
+        "'self'" if each == "self" else each for each in frame_ancestors
+    )
+    ancestors = ancestors or "'none'"
+    headers: dict[str, Any] = {
+        "content-security-policy": (
+            "default-src 'self'; object-src 'none'; base-uri 'none'; "
+            f"form-action 'self'; frame-ancestors {ancestors}"
+        ),
+        "x-content-type-options": "nosniff",
+        # Not no-referrer: forms would come without their origin.
+        "referrer-policy": "same-origin",
+        "cross-origin-opener-policy": "same-origin",
+        "cross-origin-resource-policy": "same-origin",
+        "permissions-policy": "camera=(), geolocation=(), microphone=()",
+        "cache-control": "no-store",
+    }
+    return headers if ancestors != "'none'" else headers | {"x-frame-options": "DENY"}

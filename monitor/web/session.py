@@ -1,0 +1,131 @@
+"""Sessions of the web page, in memory, and the throttle of signing in."""
+
+import secrets
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+from time import monotonic
+
+from monitor.web.passwords import Role
+
+COOKIE = "sound-monitor-session"
+
+IDLE_SECONDS = 24 * 3600.0
+"""A session ends if no page has asked anything for so long."""
+
+ABSOLUTE_SECONDS = 30 * 24 * 3600.0
+"""It ends after this long in any case."""
+
+MAX_SESSIONS = 256
+"""Above this number, the one that was used least recently ends."""
+
+
+@dataclass(slots=True)
+class Session:
+    """One browser that has signed in."""
+
+    role: Role
+    token: str
+    """Every change must come with it: a foreign page does not know it."""
+
+    began: float
+    used: float
+
+
+class Sessions:
+    """The sessions by their random id.  Used by the event loop's thread."""
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        """Begin without any; `clock` is monotonic, in seconds."""
+        self._clock = clock
+        self._sessions: OrderedDict[str, Session] = OrderedDict()
+
+    def begin(self, role: Role) -> str:
+        """Begin a session; return its id."""
+        now = self._clock()
+        name = secrets.token_urlsafe(32)
+        self._sessions[name] = Session(role, secrets.token_urlsafe(32), now, now)
+        while len(self._sessions) > MAX_SESSIONS:
+            self._sessions.popitem(last=False)
+        return name
+
+    def get(self, name: str) -> Session | None:
+        """Return a session that goes on, and note its use."""
+        session, now = self._sessions.get(name), self._clock()
+        if session is None:
+            return None
+        if now - session.used > IDLE_SECONDS or now - session.began > ABSOLUTE_SECONDS:
+            del self._sessions[name]
+            return None
+        session.used = now
+        self._sessions.move_to_end(name)
+        return session
+
+    def end(self, name: str) -> None:
+        """End a session."""
+        self._sessions.pop(name, None)
+
+    def clear(self) -> None:
+        """End all, as after a change of passwords."""
+        self._sessions.clear()
+
+
+TRIES, TRIES_SECONDS = 5, 300.0
+"""Wrong passwords that an address has in this time before it must wait."""
+
+ALL_TRIES, ALL_SECONDS = 30, 60.0
+"""Passwords that are hashed in this time for all addresses together."""
+
+MAX_ADDRESSES = 1024
+
+
+class Throttle:
+    """Limits how often passwords are tried, before anything is hashed."""
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        """Begin without failures; `clock` is monotonic, in seconds."""
+        self._clock = clock
+        self._failures: OrderedDict[str, deque[float]] = OrderedDict()
+        self._tries: deque[float] = deque()
+
+    def attempt(self, address: str) -> float:
+        """Count a try of `address`; return how long it must wait; 0: it may go on.
+
+        It counts as a failure until it has `succeeded`, so that many at the same time
+        gain nothing.
+        """
+        now, network = self._clock(), _network(address)
+        failures = self._failures.setdefault(network, deque(maxlen=TRIES))
+        self._failures.move_to_end(network)
+        while len(self._failures) > MAX_ADDRESSES:
+            self._failures.popitem(last=False)
+        wait = max(
+            _wait(failures, now, TRIES, TRIES_SECONDS),
+            _wait(self._tries, now, ALL_TRIES, ALL_SECONDS),
+        )
+        if wait <= 0:
+            failures.append(now)
+            self._tries.append(now)
+        return wait
+
+    def succeeded(self, address: str) -> None:
+        """Forget the failures of an address."""
+        self._failures.pop(_network(address), None)
+
+
+def _wait(times: deque[float], now: float, most: int, seconds: float) -> float:
+    while times and now - times[0] >= seconds:
+        times.popleft()
+    return seconds - (now - times[0]) if len(times) >= most else 0.0
+
+
+def _network(address: str) -> str:
+    """Return what one attacker has: an IPv4 address, or a /64 of IPv6."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    if parsed.version == 4:
+        return address
+    return str(ip_network((parsed, 64), strict=False))
