@@ -37,12 +37,14 @@ class Passwords:
     def role_of(self, password: str) -> Role | None:
         """Return whose password it is; None: nobody's.
 
-        Takes the same time whether it is right, and whichever roles have one.  Blocks
-        for tenths of a second: not for the event loop.
+        Takes the same time whether it is right or wrong.  Blocks for tenths of a
+        second: not for the event loop.
         """
         found: Role | None = None
         for role in ROLES:
-            salt, expected = _parts(self.hashes.get(role, ""))
+            if role not in self.hashes:
+                continue
+            salt, expected = _parts(self.hashes[role])
             is_right = hmac.compare_digest(_hash(password, salt), expected)
             if is_right and found is None:
                 found = role

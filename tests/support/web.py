@@ -2,14 +2,25 @@
 
 import asyncio
 import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
 from starlette.types import ASGIApp
 
 from monitor.config.config import Config
+from monitor.config.web import WebSettings
+from monitor.web.app import WebApp
 from monitor.web.context import WebContext
+from monitor.web.passwords import PasswordFiles, Role
+from monitor.web.server import Server, listen
+
+PASSWORD, VIEWER_PASSWORD = "correct horse", "battery staple"
 
 ORIGIN = "http://127.0.0.1:8480"
 
@@ -25,6 +36,40 @@ def make_context(folder: Path, **changes: Any) -> WebContext:
         "version": "1.2.3",
     }
     return WebContext(**values | changes)
+
+
+def make_config(**web: Any) -> Config:
+    """The defaults, with these settings of the page."""
+    return Config(web=WebSettings(**web))
+
+
+def set_passwords(context: WebContext) -> None:
+    """Set the passwords of both roles; hashing them takes long."""
+    for role, path in context.password_files.items():
+        path.write_text(_hash(role))
+
+
+@cache
+def _hash(role: Role) -> str:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "password"
+        password = PASSWORD if role == "owner" else VIEWER_PASSWORD
+        PasswordFiles({role: path}).write(role, password)
+        return path.read_text()
+
+
+@contextmanager
+def serving(app: WebApp) -> Iterator[int]:
+    """Serve on loopback, on a thread; yield the port."""
+    listener = listen("127.0.0.1", 0)
+    server = Server(app)
+    thread = threading.Thread(target=server.run, args=([listener],), name="server")
+    thread.start()
+    try:
+        yield int(listener.getsockname()[1])
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 class WebClient:
@@ -44,6 +89,9 @@ class WebClient:
         return self.request(
             "POST", path, **more | {"headers": headers | more.get("headers", {})}
         )
+
+    def log_in(self, password: str, **more: Any) -> httpx.Response:
+        return self.post("/login", data={"password": password}, **more)
 
     def token(self) -> str:
         """The token in the pages of this session."""

@@ -1,0 +1,112 @@
+"""Clients that ask nothing, too much, or read nothing cost the server little."""
+
+import contextlib
+import http.client
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import monitor.web.server
+from monitor.errors import UsageError
+from monitor.web.app import build_app
+from monitor.web.server import MAX_HEADER_BYTES, listen
+from tests.support.web import make_context, serving
+
+SECONDS = 10.0
+
+
+@pytest.fixture
+def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """A server that waits a second for a request, and has room for four clients."""
+    monkeypatch.setattr(monitor.web.server, "HEADER_SECONDS", 0.5)
+    monkeypatch.setattr(monitor.web.server, "MAX_CONNECTIONS", 4)
+    with serving(build_app(make_context(tmp_path))) as port:
+        yield port
+
+
+def get(port: int, path: str = "/system") -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
+    with contextlib.closing(connection):
+        connection.request("GET", path)
+        return connection.getresponse().status
+
+
+def connect(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=SECONDS)
+
+
+def is_cut_off(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: loc"])
+def test_a_request_that_does_not_come_is_not_waited_for(port: int, sent: bytes) -> None:
+    with connect(port) as connection:
+        connection.sendall(sent)
+        assert is_cut_off(connection)
+
+
+def test_a_request_may_not_come_byte_by_byte(port: int) -> None:
+    with connect(port) as connection:
+        connection.settimeout(0.05)
+        until = time.monotonic() + SECONDS
+        is_open = True
+        while is_open and time.monotonic() < until:
+            try:
+                connection.sendall(b"a")
+                is_open = not is_cut_off(connection)
+            except TimeoutError:
+                continue
+            except OSError:
+                is_open = False
+        assert not is_open
+
+
+def test_many_idle_connections_make_room(port: int) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(12):
+            stack.enter_context(connect(port))
+        assert get(port) == 200
+
+
+def test_headers_have_a_longest_length(port: int) -> None:
+    with connect(port) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nA: " + b"x" * MAX_HEADER_BYTES)
+        assert connection.recv(100).startswith(b"HTTP/1.1 4")
+
+
+@pytest.mark.parametrize(
+    "request_text",
+    [
+        b"\x16\x03\x01\x02\x00",
+        b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: \xff\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET /..%2f..%2fetc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /static/..%2f..%2fapp.py HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /%00 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"BREW / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /system HTTP/1.1\r\nHost: localhost\r\nCookie: \xff=;;\r\n\r\n",
+    ],
+)
+def test_what_makes_no_sense_is_answered_without_a_detail(
+    port: int, request_text: bytes
+) -> None:
+    with connect(port) as connection:
+        connection.sendall(request_text)
+        answer = connection.recv(100_000)
+    status = int(answer.split(b" ")[1])
+    assert status in (200, 303) if b"Cookie" in request_text else 400 <= status < 500
+    assert b"Traceback" not in answer
+    assert get(port) == 200
+
+
+def test_an_address_that_is_taken_is_an_error(port: int) -> None:
+    with pytest.raises(UsageError, match="cannot be listened at"):
+        listen("127.0.0.1", port)
