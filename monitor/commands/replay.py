@@ -1,7 +1,6 @@
 """`sound-monitor replay`: detection on stored scores with other settings."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from monitor.commands.arguments import (
     ConfigOption,
@@ -10,17 +9,14 @@ from monitor.commands.arguments import (
     UntilOption,
     database_path,
     flag,
+    option,
     parse_time_range,
 )
 from monitor.commands.events import table_header, table_row
+from monitor.commands.label_option import LabelsOption, chosen_labels
 from monitor.commands.process import print_json_line, print_line, print_table
 from monitor.errors import StoreError
 from monitor.text import counted, local_time
-
-if TYPE_CHECKING:
-    from monitor.commands.configuration import Configuration
-    from monitor.detection.rules import LabelRule
-    from monitor.sinks.store.records import Session
 
 _CHANGES = {"stays": "unchanged", "comes": "new", "goes": "gone"}
 """Words of the table, by those of JSON."""
@@ -41,19 +37,39 @@ def replay(
     config: ConfigOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
+    sensitivity: Annotated[
+        list[str] | None,
+        option("[LABEL=]VALUE", "Sensitivity, from 0 to 1; may be repeated."),
+    ] = None,
+    label: LabelsOption = None,
+    curves: Annotated[
+        bool, flag("--curves", "Count the events at eleven sensitivities.")
+    ] = False,
     show_all: Annotated[bool, flag("--all", "Show also events that stay.")] = False,
     as_json: JsonOption = False,
 ) -> int:
     """Print which events come and go."""
     from monitor.commands.configuration import load
+    from monitor.commands.replay_rules import (
+        ReplayRules,
+        with_sensitivities,
+    )
+    from monitor.runtime.loading import choose_models
     from monitor.runtime.replay import replay as run_again
     from monitor.sinks.encoding import encode
     from monitor.sinks.store.queries import open_to_read
 
     first, last = parse_time_range(since, until)
-    configuration = load(config)
-    rules = _Rules(configuration)
+    configuration = with_sensitivities(load(config), sensitivity or ())
+    if curves:
+        from monitor.commands.replay_curves import print_curves
+
+        print_curves(configuration, first, last, as_json=as_json)
+        return 0
+    models = choose_models(configuration.config, configuration.state_dir)
     with open_to_read(database_path(configuration)) as reader:
+        labels = chosen_labels(label, configuration.config, reader)
+        rules = ReplayRules(models, configuration.config.detection, labels)
         comparison = run_again(
             reader,
             rules,
@@ -61,6 +77,7 @@ def replay(
             first,
             last,
             rules.names,
+            labels,
         )
     if rules.left_out and not rules.has_any:
         raise StoreError(
@@ -103,53 +120,3 @@ def replay(
             "in them"
         )
     return 0
-
-
-class _Rules:
-    """The rules that a configuration has for the scores of a session."""
-
-    def __init__(self, configuration: "Configuration") -> None:
-        from monitor.runtime.loading import choose_models
-
-        self._detection = configuration.config.detection
-        self._models = choose_models(configuration.config, configuration.state_dir)
-        self.names = self._models.names
-        self.not_scored: set[str] = set()
-        """Labels that are reported now, and had no scores in a session."""
-
-        self.left_out: set[str] = set()
-        """Models of sessions none of whose labels is reported now."""
-
-        self.has_any = False
-
-    def __call__(self, session: "Session", source: str) -> Mapping[str, "LabelRule"]:
-        """Return those of the labels that the source reports.
-
-        Thresholds of one model do not apply to the scores of another.
-        """
-        from monitor.detection.rules import resolve_rules
-
-        models = self._models
-        scored = {
-            label
-            for label in session.labels
-            if models.names.get(label) in session.model.split("+")
-        }
-        if not scored:
-            self.left_out.add(session.model)
-            return {}
-        self.has_any = True
-        spec = models.leader.spec.model_copy(
-            update={"sample_rate": session.sample_rate}
-        )
-        every = models.labels.all_reported
-        reported = models.labels.reported.get(source, every)
-        self.not_scored |= {*reported} - scored
-        return resolve_rules(
-            [it for it in session.labels if it in reported and it in scored],
-            self._detection,
-            models.thresholds,
-            spec,
-            models.presets,
-            {*models.known, *session.labels},
-        )

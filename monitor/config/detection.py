@@ -113,6 +113,20 @@ class DetectionSettings(Settings):
         own = self.labels.get(label, LabelSettings()).sensitivity
         return self.sensitivity if own is None else own
 
+    def with_sensitivity(
+        self, value: float, label: str | None = None
+    ) -> "DetectionSettings":
+        """Return the same rules with another sensitivity, of one label or of all.
+
+        That of a label replaces its onset threshold; labels with either of their own do
+        not follow the common one.
+        """
+        if label is None:
+            return self.model_copy(update={"sensitivity": value})
+        own = self.labels.get(label, LabelSettings())
+        changed = own.model_copy(update={"sensitivity": value, "onset_threshold": None})
+        return self.model_copy(update={"labels": {**self.labels, label: changed}})
+
     def without_thresholds(self) -> "DetectionSettings":
         """Return the same rules with the thresholds of the model file."""
         none = dict.fromkeys(("sensitivity", "onset_threshold", "offset_threshold"))

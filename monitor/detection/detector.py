@@ -98,6 +98,11 @@ class Detector:
         return tuple(self._ongoing.values())
 
     @property
+    def is_idle(self) -> bool:
+        """True if no event is going on, reported or not."""
+        return all(state.event is None for state in self._states.values())
+
+    @property
     def horizons(self) -> Mapping[str, Horizon]:
         """Bounds of the next event by label, for the detector that follows."""
         states = self._states.items()

@@ -102,6 +102,11 @@ class Thresholds(CardPart):
         """Onset threshold at a sensitivity in [0, 1]; None: there is no curve."""
         return self._read(sensitivity * _LAST).onset if self.curve else None
 
+    def sensitivity_at(self, onset: float) -> float | None:
+        """Sensitivity that gives an onset threshold; None: it is not on the curve."""
+        place = self._place(onset)
+        return None if place is None else place / _LAST
+
     def expected_at(self, onset: float) -> CurvePoint | None:
         """Figures to expect with an onset threshold; None: not measured there."""
         place = self._place(onset)

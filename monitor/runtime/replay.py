@@ -2,17 +2,20 @@
 
 import heapq
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import numpy as np
+
 from monitor.detection.detector import Detector
 from monitor.detection.rules import LabelRule
 from monitor.errors import StoreError
-from monitor.records import EndReason, Event, Gap, Onset, ScoreFrame, Timed
+from monitor.records import EndReason, Event, Gap, Onset, Timed
 from monitor.sinks.store.queries import Reader
 from monitor.sinks.store.records import Session, is_going_on
-from monitor.sinks.store.scores import ScoreRow
+from monitor.sinks.store.scores import ScoreArrays, ScoreRow
 
 logger = logging.getLogger(__name__)
 
@@ -45,31 +48,91 @@ class Comparison:
 
 
 class _SourceReplay:
-    """Detection for one source of one session."""
+    """Detection for one source of one session.
 
-    def __init__(self, session: Session, source: str, detector: Detector) -> None:
+    While no event goes on, frames whose scores all lie below their onset thresholds
+    change nothing, and are skipped: but for the newest, in which an event may have
+    begun, or over which its scores are averaged.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        source: str,
+        detector: Detector,
+        rules: Mapping[str, LabelRule],
+        level_gate_dbfs: float,
+    ) -> None:
         self.source = source
         self._rate = session.sample_rate
         self._detector = detector
+        self._gate_dbfs = level_gate_dbfs
+        self._columns = [
+            index for index, label in enumerate(session.labels) if label in rules
+        ]
+        self._onsets = np.array(
+            [rules[session.labels[index]].onset_threshold for index in self._columns]
+        )
+        self._hops = max((rule.smoothing_hops for rule in rules.values()), default=1)
         self._seen_until: int | None = None
         self._latest: ScoreRow | None = None
+        self._skipped: deque[tuple[ScoreRow, ScoreArrays, int]] = deque(maxlen=0)
+        """The newest frames that the detector has not got: row, content, index."""
 
-    def push(self, row: ScoreRow, frames: Sequence[ScoreFrame]) -> Iterator[Timed]:
+        self._averaged = 0
+        """Number of frames to come that are averaged with one at its threshold."""
+
+    def push(self, row: ScoreRow, arrays: ScoreArrays) -> Iterator[Timed]:
         before = self._latest
         if before is not None and row.start_sample > before.stop_sample:
             # Scores between them were lost, by a kill or a full disk.
             yield from self.finish("interrupted")
         self._latest = row
-        for frame in frames:
-            if self._seen_until is None or frame.stop > self._seen_until:
-                self._seen_until = frame.stop
-                yield from self._events(self._detector.push(frame))
+        kept = self._hops + -(-row.window_samples // row.hop_samples) + 1
+        if kept > (self._skipped.maxlen or 0):
+            self._skipped = deque(self._skipped, maxlen=kept)
+        reaching = arrays.scores[:, self._columns] >= self._onsets
+        # A level that is not known opens the gate, as in the detector.
+        hot = reaching.any(axis=1) & ~(arrays.levels[:, 1] < self._gate_dbfs)
+        first = self._first_new(row)
+        if not hot.any() and not self._averaged and self._detector.is_idle:
+            first = max(first, len(hot) - kept)
+        for index in range(first, len(hot)):
+            self._skipped.append((row, arrays, index))
+            if hot[index]:
+                self._averaged = self._hops
+            if self._averaged or not self._detector.is_idle:
+                self._averaged = max(0, self._averaged - 1)
+                yield from self._catch_up()
+
+    def _first_new(self, row: ScoreRow) -> int:
+        """Index of the first frame that ends after those of the rows before."""
+        before = self._seen_until
+        if before is None or row.stop_sample > before:
+            self._seen_until = row.stop_sample
+        if before is None:
+            return 0
+        ahead = before - row.start_sample - row.window_samples
+        return max(0, ahead // row.hop_samples + 1)
+
+    def _catch_up(self) -> Iterator[Timed]:
+        for row, arrays, index in self._skipped:
+            yield from self._events(self._detector.push(row.frame(arrays, index)))
+        self._skipped.clear()
 
     def gap(self, gap: Gap) -> Iterator[Timed]:
+        if gap.reason != "overload":
+            self._forget()
         yield from self._events(self._detector.gap(gap))
 
     def finish(self, reason: EndReason = "stopped") -> Iterator[Timed]:
+        self._forget()
         yield from self._events(self._detector.finish(reason))
+
+    def _forget(self) -> None:
+        """Drop the skipped frames: the next ones have nothing to do with them."""
+        self._skipped.clear()
+        self._averaged = 0
 
     def _events(self, records: Iterable[Onset | Event]) -> Iterator[Timed]:
         for record in records:
@@ -91,42 +154,43 @@ def replay(
     since: datetime | None,
     until: datetime | None,
     models: Mapping[str, str] | None = None,
+    labels: Sequence[str] = (),
 ) -> Comparison:
     """Detect events in the stored scores, and compare them with the stored events.
 
     The time range is from `since` to `until`; None: all scores.  `models` are the names
     of the models by label, for the records; of others it is that of the session.
+    `labels` are those of the stored events; none: all.
     """
     sessions = reader.sessions()
     replays: dict[tuple[str, str], _SourceReplay] = {}
     found: list[Timed] = []
     first: datetime | None = None
     frames = not_computed = 0
-    for item in _in_order(reader, since, until):
+    for item in rows_and_gaps(reader, since, until):
         if isinstance(item, Timed):
             for each in replays.values():
                 if isinstance(item.record, Gap) and each.source == item.record.source:
                     found += each.gap(item.record)
             continue
         session = sessions[item.session]
-        decoded = _decode(item, len(session.labels))
-        if not decoded:
+        decoded = decode_row(item, len(session.labels))
+        if decoded is None:
             continue
         first = first or item.start
         frames += item.frame_count
-        not_computed += sum(
-            frame.peak_level_dbfs >= level_gate_dbfs and not frame.is_computed
-            for frame in decoded
-        )
+        below = decoded.levels[:, 1] < level_gate_dbfs
+        not_computed += int((~below & ~decoded.computed).sum())
         key = (item.session, item.source)
         if key not in replays:
             # A source is in one session at a time: events of the other are over.
             for other in [other for other in replays if other[1] == item.source]:
                 found += replays.pop(other).finish()
+            rules = rules_for(session, item.source)
             detector = Detector(
                 source=item.source,
                 labels=session.labels,
-                rules=rules_for(session, item.source),
+                rules=rules,
                 level_gate_dbfs=level_gate_dbfs,
                 models={
                     label: (models or {}).get(label, session.model)
@@ -134,7 +198,9 @@ def replay(
                 },
                 session=session.session,
             )
-            replays[key] = _SourceReplay(session, item.source, detector)
+            replays[key] = _SourceReplay(
+                session, item.source, detector, rules, level_gate_dbfs
+            )
         found += replays[key].push(item, decoded)
     for each in replays.values():
         found += each.finish()
@@ -142,30 +208,32 @@ def replay(
         return Comparison([], [], [], None, 0, 0)
     begin = first if since is None else max(since, first)
     detected = [timed for timed in found if _overlaps(timed, begin, until)]
-    stored = [timed for timed in reader.events(begin, until) if timed.start_utc]
+    stored = [
+        timed for timed in reader.events(begin, until, labels=labels) if timed.start_utc
+    ]
     stays, comes = _split(detected, stored)
     _, goes = _split(stored, detected)
     return Comparison(stays, comes, goes, begin, frames, not_computed)
 
 
-def _decode(row: ScoreRow, labels: int) -> list[ScoreFrame]:
-    """Decode the frames of a row; of a damaged one none, as if it were lost."""
+def decode_row(row: ScoreRow, labels: int) -> ScoreArrays | None:
+    """Decode a row; a damaged one is None, as if it were lost."""
     try:
-        frames = row.frames()
+        arrays = row.arrays()
     except StoreError as error:
         logger.warning("%s; they are left out", error)
-        return []
-    if len(frames[0].scores) == labels:
-        return frames
+        return None
+    if arrays.scores.shape[1] == labels:
+        return arrays
     logger.warning(
         "the scores of %s at %s are not those of its labels; they are left out",
         row.source,
         row.start,
     )
-    return []
+    return None
 
 
-def _in_order(
+def rows_and_gaps(
     reader: Reader, since: datetime | None, until: datetime | None
 ) -> Iterator[ScoreRow | Timed]:
     """Return rows of scores and gaps by their start."""

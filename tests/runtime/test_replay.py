@@ -13,7 +13,8 @@ import pytest
 from monitor.config.detection import DetectionSettings, LabelSettings
 from monitor.detection.detector import Detector
 from monitor.detection.rules import LabelRule, resolve_rules
-from monitor.records import Gap, ScoreFrame, Timed
+from monitor.records import Event, Gap, Onset, ScoreFrame, Timed
+from monitor.runtime.place_curves import count_events
 from monitor.runtime.replay import Comparison, replay
 from monitor.sinks.store.queries import open_to_read
 from monitor.spec import ModelSpec
@@ -104,6 +105,98 @@ def test_the_same_rules_give_the_same_events(tmp_path: Path, trouble: str) -> No
         before = stored[record.id]  # type: ignore[union-attr]
         assert (record.start, record.stop) == (before.start, before.stop)  # type: ignore[union-attr]
         assert record.end_reason == before.end_reason  # type: ignore[union-attr]
+
+
+def quiet_street(count: int = 3000) -> list[Timed]:
+    """Long quiet between sounds that last from one hop to some thirty."""
+    generator = np.random.default_rng(5)
+    frames = score_frames(count)
+    scores = generator.uniform(0.0, 0.3, (count, len(LABELS)))
+    levels = generator.uniform(-90, -20, count)
+    for _ in range(count // 60):
+        at, length = generator.integers(0, count - 40), generator.integers(1, 32)
+        label = generator.integers(0, len(LABELS))
+        scores[at : at + length, label] = generator.uniform(0.3, 1.0, length)
+    for number, each in enumerate(frames):
+        record = each.record
+        assert isinstance(record, ScoreFrame)
+        start = record.start + int(generator.integers(0, 100_000))
+        spans = tuple((start, record.stop) for _ in LABELS)
+        record = replace(
+            record,
+            scores=tuple(np.rint(scores[number] * 65_535) / 65_535),
+            spans=spans,
+            peak_level_dbfs=round(float(levels[number]), 2),
+        )
+        frames[number] = replace(each, record=record)
+    return frames
+
+
+QUIET_RULES = {
+    "plain": {},
+    "averaged": {"smoothing_hops": 5},
+    "ahead of others": {"margin": 0.2},
+    "long": {"min_duration_on_seconds": 6.0, "min_duration_off_seconds": 4.0},
+}
+
+
+def rules_with(onset_threshold: float, **more: object) -> Mapping[str, LabelRule]:
+    settings = LabelSettings(onset_threshold=onset_threshold, offset_threshold=0.3)
+    settings = settings.model_copy(update=more)
+    detection = DetectionSettings(labels=dict.fromkeys(LABELS, settings))
+    return resolve_rules(LABELS, detection, None, ModelSpec())
+
+
+@pytest.mark.parametrize("name", QUIET_RULES)
+def test_frames_that_are_skipped_change_nothing(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "monitor.db"
+    store = make_store(path)
+    items = quiet_street()
+    items[1500:1520] = [gap_at(items[1506])]
+    store.write(items)
+    store.close()
+    chosen = rules_with(0.5, **QUIET_RULES[name])
+    detector = Detector("street", LABELS, chosen, GATE, "urban", "session")
+    expected: list[Onset | Event] = []
+    for item in items:
+        record = item.record
+        if isinstance(record, Gap):
+            expected += detector.gap(record)
+        elif isinstance(record, ScoreFrame):
+            expected += detector.push(record)
+    expected += detector.finish("stopped")
+    with open_to_read(path) as reader:
+        found = replay(reader, lambda *_: chosen, GATE, None, None).comes
+        curves = count_events(
+            reader, lambda *_: {it: [chosen[it]] for it in chosen}, GATE, None, None
+        )
+    events = {each.id: each for each in expected if isinstance(each, Event)}
+    assert len(events) > 10
+    assert {each.record.id for each in found} == events.keys()  # type: ignore[union-attr]
+    for each in found:
+        record = each.record
+        assert isinstance(record, Event)
+        before = events[record.id]
+        assert (record.start, record.stop) == (before.start, before.stop)
+        assert record.level_dbfs == pytest.approx(before.level_dbfs, abs=0.01)
+        assert record.laeq_db == pytest.approx(before.laeq_db, abs=0.01)
+        assert record.mean_score == pytest.approx(before.mean_score, abs=1e-4)
+    counts = {label: curve.events[0] for label, curve in curves.items()}
+    assert counts == {
+        label: sum(each.label == label for each in events.values()) for label in LABELS
+    }
+
+
+def test_the_hours_of_a_curve_are_those_of_its_scores(tmp_path: Path) -> None:
+    path = tmp_path / "monitor.db"
+    listen(path, street())
+    with open_to_read(path) as reader:
+        both = [rules(0.97)["siren"], rules(0.45)["siren"]]
+        curves = count_events(reader, lambda *_: {"siren": both}, GATE, None, None)
+    assert curves.keys() == {"siren"}
+    assert curves["siren"].seconds == pytest.approx(600 * 24_576 / 44_100)
+    strict, lax = curves["siren"].events
+    assert 0 < strict < lax
 
 
 def test_higher_thresholds_let_events_go_and_lower_ones_come(tmp_path: Path) -> None:

@@ -78,21 +78,20 @@ class ScoreRow(FrameRow):
             StoreError: The row is damaged, or a newer version wrote it.
         """
         arrays = self.arrays()
-        frames = []
-        for index, scores in enumerate(arrays.scores.tolist()):
-            start = self.start_sample + index * self.hop_samples
-            spans = arrays.spans[index].tolist()
-            frames.append(
-                ScoreFrame(
-                    self.source,
-                    start,
-                    start + self.window_samples,
-                    tuple(scores),
-                    tuple((start + first, start + last) for first, last in spans),
-                    *arrays.levels[index].tolist(),
-                )
-            )
-        return frames
+        return [self.frame(arrays, index) for index in range(len(arrays.scores))]
+
+    def frame(self, arrays: ScoreArrays, index: int) -> ScoreFrame:
+        """Build one score frame from the decoded row."""
+        start = self.start_sample + index * self.hop_samples
+        spans = arrays.spans[index].tolist()
+        return ScoreFrame(
+            self.source,
+            start,
+            start + self.window_samples,
+            tuple(arrays.scores[index].tolist()),
+            tuple((start + first, start + last) for first, last in spans),
+            *arrays.levels[index].tolist(),
+        )
 
     def arrays(self) -> ScoreArrays:
         """Decode the row without making frames, which is faster.
