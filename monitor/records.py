@@ -59,6 +59,18 @@ HealthKind = Literal[
 
 HealthState = Literal["raised", "cleared"]
 
+HeldBack = Literal[
+    "threshold",  # its score is below the onset threshold
+    "smoothing",  # the average of its scores still is
+    "duration",  # it has not lasted for long enough yet
+    "rival",  # another label is too close
+    "gate",  # the window lies below the level gate
+    "refractory",  # it comes too soon after the event before
+    "old",  # the window still holds the sound of the event before
+    "silent",  # it is not reported here
+]
+"""Reasons for which a label does not begin in a window."""
+
 EVERY_SOURCE = "*"
 """Name for the monitor as a whole; no source can have it."""
 
@@ -147,6 +159,22 @@ class Event(Occurrence):
 
 
 @dataclass(frozen=True, slots=True)
+class Candidate:
+    """One of the highest labels of a window, and why no event of it goes on."""
+
+    label: str
+    score: float
+    threshold: float | None
+    """Onset threshold; None: the label is not reported here."""
+
+    held_back: HeldBack | None
+    """None: an event of it goes on, reported."""
+
+    rival: str | None = None
+    """The label that is too close, if `held_back` is "rival"."""
+
+
+@dataclass(frozen=True, slots=True)
 class ScoreFrame:
     """The scores of one window, the level of its newest hop, and what goes on in it."""
 
@@ -178,6 +206,10 @@ class ScoreFrame:
     )
     """The network's pooled features of the window, float32, (features,); None: they are
     not to be kept, or not computed, and in frames read from a database."""
+
+    candidates: tuple[Candidate, ...] = field(default=(), compare=False, repr=False)
+    """The highest labels, the highest first; empty unless somebody looks at them: see
+    `Pipeline.explain`."""
 
     @property
     def is_computed(self) -> bool:

@@ -11,7 +11,15 @@ from monitor.detection.event_bounds import EventBounds, LabelWindow
 from monitor.detection.event_level import EventLevel, Hop, newest_hop
 from monitor.detection.hysteresis import Horizon, Hysteresis
 from monitor.detection.rules import LabelRule
-from monitor.records import EndReason, Event, Gap, Ongoing, Onset, ScoreFrame
+from monitor.records import (
+    Candidate,
+    EndReason,
+    Event,
+    Gap,
+    Ongoing,
+    Onset,
+    ScoreFrame,
+)
 
 _IDS = uuid.UUID("6f1d3f0e-5c1b-4b0e-9a55-0d6b7a2e8c41")
 """Namespace of the ids of events."""
@@ -107,6 +115,25 @@ class Detector:
         """Bounds of the next event by label, for the detector that follows."""
         states = self._states.items()
         return {self._labels[index]: state.horizon for index, state in states}
+
+    def candidates(self, frame: ScoreFrame, most: int) -> tuple[Candidate, ...]:
+        """The `most` highest labels of `frame`, which is the newest, highest first."""
+        highest = sorted(enumerate(frame.scores), key=lambda it: (-it[1], it[0]))[:most]
+        return tuple(self._candidate(frame, index) for index, _ in highest)
+
+    def _candidate(self, frame: ScoreFrame, index: int) -> Candidate:
+        label, score = self._labels[index], frame.scores[index]
+        state = self._states.get(index)
+        if state is None:
+            return Candidate(label, score, None, "silent")
+        held_back, rival = state.held_back(), None
+        if held_back == "rival":
+            others = self._rivals.get(index) or [
+                it for it in range(len(self._labels)) if it != index
+            ]
+            nearest = max(others, key=lambda it: frame.scores[it], default=index)
+            rival = self._labels[nearest]
+        return Candidate(label, score, self._thresholds[index], held_back, rival)
 
     def push(self, frame: ScoreFrame) -> list[Onset | Event]:
         """Take the next frame of the source.

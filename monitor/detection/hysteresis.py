@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from monitor.detection.event_bounds import EventBounds, LabelWindow
 from monitor.detection.rules import LabelRule
+from monitor.records import HeldBack
 
 
 class MovingAverage:
@@ -53,6 +54,17 @@ class Horizon(NamedTuple):
     old_until: int = -1
     """Activity up to this sample is no sign of a new event."""
 
+    sounded_until: int = -1
+    """End of the event before."""
+
+
+class _Newest(NamedTuple):
+    """The newest window, for those who ask why it began nothing."""
+
+    window: LabelWindow
+    average: float
+    rival: float
+
 
 class Hysteresis:
     """Decides when a label begins and when it ends.
@@ -78,6 +90,8 @@ class Hysteresis:
         self.event: EventBounds | None = None
         """The ongoing event, reported or not."""
 
+        self._newest: _Newest | None = None
+
     def push(self, window: LabelWindow) -> Change:
         """Take the next window, at least a sample later than the one before."""
         rule = self._rule
@@ -86,6 +100,7 @@ class Hysteresis:
         score = 0.0 if old or window.gated else window.score
         average = self._scores.push(score)
         rival = self._rivals.push(0.0 if window.gated else window.rival)
+        self._newest = _Newest(window, average, rival)
         counts = score >= rule.offset_threshold
         self._averaged.append(window if counts else None)
         if self.event is not None:
@@ -113,11 +128,33 @@ class Hysteresis:
                 self.horizon = before
             if goes_on and event.onset_start is not None:
                 floor = max(event.stop, event.onset_start + 1)
-                self.horizon = Horizon(floor, event.stop + self._rule.min_duration_off)
+                old_until = event.stop + self._rule.min_duration_off
+                self.horizon = Horizon(floor, old_until, event.stop)
         self._averaged.clear()
         self._scores.restart()
         self._rivals.restart()
+        self._newest = None
         return event if event is not None and event.onset_start is not None else None
+
+    def held_back(self) -> HeldBack | None:
+        """Return why no event is reported at the newest window; None: one is.
+
+        If several reasons hold, the one that would remain if the others did not.
+        """
+        if self.event is not None:
+            return "duration" if self.event.onset_start is None else None
+        if self._newest is None:
+            return "threshold"
+        window, average, rival = self._newest
+        horizon, threshold = self.horizon, self._rule.onset_threshold
+        if window.gated:
+            return "gate"
+        if window.active_stop <= horizon.old_until and window.score >= threshold:
+            within = horizon.sounded_until < window.active_stop <= horizon.floor
+            return "refractory" if within else "old"
+        if average >= threshold and not self._may_begin(average, rival):
+            return "rival"
+        return "threshold" if window.score < threshold else "smoothing"
 
     def _may_begin(self, average: float, rival: float) -> bool:
         margin = self._rule.margin
@@ -153,6 +190,7 @@ class Hysteresis:
             # The onset may have been reported too late: its place is taken all the
             # same.
             floor = max(event.stop + rule.refractory, event.onset_start + 1)
-        self.horizon = Horizon(floor, max(floor, event.stop + rule.min_duration_off))
+        old_until = max(floor, event.stop + rule.min_duration_off)
+        self.horizon = Horizon(floor, old_until, event.stop)
         self._scores.silence()
         self._averaged.clear()

@@ -25,6 +25,8 @@ from monitor.runtime.scoring import Scoring
 from monitor.runtime.windowing import Window, Windower, WindowGrid
 from monitor.spec import grid_fault
 
+_CANDIDATES = 5
+
 Arrival = tuple[str, Block | Gap]
 """Name of a source, and what it delivered or lost next."""
 
@@ -95,6 +97,7 @@ class Pipeline:
             for source, offset_db in level_offsets_db.items()
         }
         self._session = session
+        self._explains = False
         self._detectors = {source: self._detector(source) for source in self._windowers}
 
     def _detector(
@@ -118,6 +121,10 @@ class Pipeline:
             seen_until=seen_until,
             horizons=horizons,
         )
+
+    def explain(self, wanted: bool) -> None:
+        """Give frames their `candidates` from now on, or no more.  Any thread."""
+        self._explains = wanted
 
     def next_stop(self, source: str) -> int:
         """Sample index at which the next window of `source` is complete."""
@@ -179,6 +186,9 @@ class Pipeline:
                 found = detector.push(frame)
                 if detector.ongoing:
                     frame = replace(frame, ongoing=detector.ongoing)
+                if self._explains:
+                    candidates = detector.candidates(frame, _CANDIDATES)
+                    frame = replace(frame, candidates=candidates)
                 records += [frame, *found]
         return records
 
