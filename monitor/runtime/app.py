@@ -33,6 +33,8 @@ from monitor.runtime.worker import Worker
 from monitor.sinks.alerts.secrets import hide_secrets
 from monitor.sinks.event_log import EventLog
 from monitor.sinks.file_sinks import FileSinks
+from monitor.sinks.live_readers import LiveReaders
+from monitor.sinks.recent_levels import RecentLevels
 from monitor.sinks.sink import Sink
 from monitor.sinks.status_snapshot import DaemonFacts
 from monitor.sinks.store.database import Database
@@ -61,6 +63,8 @@ class Environment:
     """The variables of the process at its start; children do not get the secrets."""
 
     reports: HealthReports = field(default_factory=HealthReports)
+    readers: LiveReaders = field(default_factory=LiveReaders)
+    levels: RecentLevels = field(default_factory=RecentLevels)
     wakeup: threading.Event = field(default_factory=threading.Event)
     """Wakes the worker."""
 
@@ -183,6 +187,9 @@ def plan_app(
             environment.facts,
             models.models,
             environment.reports,
+            readers=environment.readers,
+            levels=environment.levels,
+            explain=pipeline.explain,
         )
     )
     alerting = None

@@ -10,6 +10,8 @@ from monitor.config.config import Config
 from monitor.errors import ConfigError
 from monitor.extras import require_extra
 from monitor.runtime.health import HealthReports
+from monitor.sinks.live_readers import LiveReaders
+from monitor.sinks.recent_levels import RecentLevels
 from monitor.sinks.sink import Sink
 from monitor.sinks.status_requests import Commands
 from monitor.sinks.status_snapshot import DaemonFacts, SnapshotSettings, StatusTracker
@@ -18,6 +20,7 @@ from monitor.sinks.status_snapshot import DaemonFacts, SnapshotSettings, StatusT
 if TYPE_CHECKING:
     from monitor.audio.timeline import Timeline
     from monitor.model.models import Models
+    from monitor.sinks.live import Picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,15 @@ class ServiceContext:
 
     commands: Commands | None = None
     """Does what clients of the status socket ask for; None: no command is known."""
+
+    readers: LiveReaders = field(default_factory=LiveReaders)
+    """The readers of the live feed."""
+
+    levels: RecentLevels = field(default_factory=RecentLevels)
+    """The levels of the latest minutes."""
+
+    explain: Callable[[bool], None] = lambda _: None
+    """Has score frames come with their candidates, or without."""
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -127,7 +139,36 @@ def _status(context: ServiceContext) -> Sink:
 
     socket = context.config.status.socket
     path = server_path(socket, context.state_dir, context.environ)
-    return StatusSocket(_tracker(context), path, context.commands)
+    follow, recent = context.readers.add, context.levels.document
+    return StatusSocket(_tracker(context), path, context.commands, follow, recent)
+
+
+def _live(context: ServiceContext) -> Sink:
+    from monitor.sinks.live import LiveFeed
+
+    return LiveFeed(
+        context.labels,
+        _tracker(context),
+        context.readers,
+        context.levels,
+        context.timelines,
+        lambda: _picture(context.sample_rate),
+        context.clock,
+        context.explain,
+    )
+
+
+def _picture(sample_rate: int) -> "Picture":
+    """Load the making of columns, which needs numpy."""
+    from monitor.audio.columns import COLUMNS_PER_SECOND, MelColumns, band_centres
+    from monitor.sinks.live import Picture
+
+    return Picture(
+        sample_rate,
+        COLUMNS_PER_SECOND,
+        band_centres(sample_rate),
+        lambda: MelColumns(sample_rate),
+    )
 
 
 def _metrics(context: ServiceContext) -> Sink | None:
@@ -170,6 +211,7 @@ FACTORIES: Sequence[ServiceFactory] = (
     _mqtt,
     _heartbeat,
     _status,
+    _live,
     _metrics,
     _clips,
     _canary,

@@ -170,7 +170,19 @@ def ask_command(
     Raises:
         SoundMonitorError: No monitor answers, or it has not done it; with its sentence.
     """
-    request = {"request": "command", "name": name, "arguments": arguments}
+    return _result(paths, {"request": "command", "name": name, "arguments": arguments})
+
+
+def ask_recent(paths: Iterable[Path]) -> Document:
+    """Return the levels of the latest minutes from the first monitor at `paths`.
+
+    Raises:
+        SoundMonitorError: No monitor answers, or it is of an older version.
+    """
+    return _result(paths, {"request": "recent"})
+
+
+def _result(paths: Iterable[Path], request: Document) -> Document:
     with _connected(paths, COMMAND_SECONDS) as connection:
         deadline = monotonic() + COMMAND_SECONDS
         try:
@@ -188,8 +200,8 @@ def ask_command(
         case {"ok": False, "sentence": str(sentence)}:
             raise SoundMonitorError(sentence)
     raise SoundMonitorError(
-        "the monitor does not know commands; it is of another version, or has just "
-        "been stopped"
+        "the monitor gave no answer that makes sense; it is of another version, or was "
+        "just stopped"
     )
 
 

@@ -1,8 +1,8 @@
 """The requests to the status socket: many clients on one thread, none of which waits.
 
-A client sends one line of JSON: `{"request": "status"}`, `{"request": "live"}` or
-`{"request": "command", "name": NAME, "arguments": {...}}`.  One that sends nothing for
-a moment gets the status.
+A client sends one line of JSON: `{"request": "status"}`, `{"request": "live"}`,
+`{"request": "recent"}` or `{"request": "command", "name": NAME, "arguments": {...}}`.
+One that sends nothing for a moment gets the status.
 """
 
 import contextlib
@@ -34,6 +34,9 @@ Follow = Callable[[socket.socket], bool]
 
 Called on the thread of the socket: must not wait.
 """
+
+Recent = Callable[[], Document]
+"""Returns the levels of the latest minutes; is soon done."""
 
 SILENT_SECONDS = 0.05
 """A client that has sent nothing for so long gets the status."""
@@ -77,6 +80,7 @@ class RequestServer:
         answer_status: Callable[[], str],
         commands: Commands | None = None,
         follow: Follow | None = None,
+        recent: Recent | None = None,
     ) -> None:
         """Prepare.
 
@@ -84,10 +88,12 @@ class RequestServer:
             answer_status: Writes the status document; is soon done.
             commands: None: no command is known.
             follow: None: there is no live feed.
+            recent: None: there are no recent levels.
         """
         self._answer_status = answer_status
         self._commands = commands
         self._follow = follow
+        self._recent = recent
         self._clients: list[_Client] = []
         self._results: queue.SimpleQueue[tuple[_Client, str]] = queue.SimpleQueue()
         self._running = 0
@@ -183,6 +189,8 @@ class RequestServer:
                 self._answer(client, self._answer_status())
             case {"request": "live"}:
                 self._hand_over(client)
+            case {"request": "recent"} if self._recent is not None:
+                self._answer(client, json.dumps({"ok": True, "result": self._recent()}))
             case {"request": "command", "name": str(name), **rest}:
                 arguments = rest.get("arguments", {})
                 if isinstance(arguments, dict):

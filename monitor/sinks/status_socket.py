@@ -14,7 +14,7 @@ from time import sleep
 
 from monitor.sinks.sink import BackgroundThread, Sink
 from monitor.sinks.status_client import no_answer, socket_address
-from monitor.sinks.status_requests import Commands, Follow, RequestServer
+from monitor.sinks.status_requests import Commands, Follow, Recent, RequestServer
 from monitor.sinks.status_snapshot import StatusTracker
 from monitor.statistics import Statistics
 
@@ -43,11 +43,12 @@ class StatusSocket(Sink):
         path: Path,
         commands: Commands | None = None,
         follow: Follow | None = None,
+        recent: Recent | None = None,
     ) -> None:
         """Make nothing before the first `report`; see `RequestServer`."""
         self._tracker = tracker
         self._path = path
-        self._server = RequestServer(self._answer, commands, follow)
+        self._server = RequestServer(self._answer, commands, follow, recent)
         self._thread = BackgroundThread("status", self._run)
         self._listener: socket.socket | None = None
         self._problem = ""

@@ -1,0 +1,378 @@
+"""The live feed: what is heard now, as lines of JSON for clients of the status socket.
+
+A picture in coarse columns, levels, the highest scores with the reason why they begin
+no event, the records, and the status.  No sound can be made of them again.
+"""
+
+import base64
+import json
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Protocol
+
+from monitor import __version__
+from monitor.clock import Clock, SampleClock
+from monitor.records import Ongoing, ScoreFrame, Timed
+from monitor.sinks.encoding import encode_line
+from monitor.sinks.live_readers import LiveReaders, Reader
+from monitor.sinks.recent_levels import RecentLevels
+from monitor.sinks.sink import BackgroundThread, Sink
+from monitor.sinks.status_client import Document
+from monitor.sinks.status_snapshot import StatusTracker
+from monitor.statistics import Statistics
+from monitor.text import rounded, utc_text
+
+# `check` builds services too, and does without numpy.
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
+
+COLUMNS_SECONDS = 0.5
+STATUS_SECONDS = 2.0
+BEHIND_SECONDS = 0.1
+"""Until readers that are behind are tried again."""
+
+BACK_SECONDS = 20.0
+"""Sound before the first reader that becomes columns too, if the ring holds it."""
+
+RING_SHARE = 0.5
+"""So much of the ring is read at most: the rest is overwritten during the copy."""
+
+TURN_SECONDS = 8.0
+"""Most sound of all sources that becomes columns at once: a few milliseconds."""
+
+MOST_RECORDS = 2000
+CLOSE_SECONDS = 1.0
+
+
+class SourceTimeline(Protocol):
+    """The part of `audio.timeline.Timeline` that the feed uses.  Any thread."""
+
+    start: int
+    stop: int
+    capacity: int
+    newest_arrival: tuple[int, float] | None
+
+    def read(self, start: int, stop: int, /) -> tuple[int, "NDArray[np.float32]"]:
+        """Copy the samples that are left; return the index of the first, and them."""
+
+
+class Columns(Protocol):
+    """`audio.columns.MelColumns`, which makes columns of the sound of one source."""
+
+    @property
+    def stop(self) -> int:
+        """Samples from the begin of the stream to the end of its newest column."""
+
+    def restart(self) -> None:
+        """Begin another stream."""
+
+    def push(self, samples: "NDArray[np.float32]", /) -> "NDArray[np.uint8]":
+        """Return the columns that these samples complete, (n, BANDS)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """The making of columns, by `audio.columns`."""
+
+    sample_rate: int
+    columns_per_second: int
+    centres: Sequence[float]
+    """Centre of each band, Hz, the lowest first."""
+
+    columns: Callable[[], Columns]
+    """Begins the stream of a source."""
+
+
+class _SourceColumns:
+    """The columns of one source.  Runs on the thread of the feed."""
+
+    def __init__(
+        self, timeline: SourceTimeline, picture: Picture, clock: Clock
+    ) -> None:
+        self._timeline = timeline
+        self._rate = picture.sample_rate
+        self._columns = picture.columns()
+        self._clock = SampleClock(clock, self._rate, start=timeline.stop)
+        self._channels = 0
+        self._next = self._origin = self._earliest(BACK_SECONDS)
+
+    def push(self, most: int) -> tuple[int, Document | None]:
+        """Read up to `most` samples; return how many, and their columns as a line."""
+        timeline = self._timeline
+        if timeline.newest_arrival is not None:
+            self._clock.anchor([timeline.newest_arrival])
+        self._next = max(self._next, self._earliest(timeline.capacity / self._rate))
+        stop = min(timeline.stop, self._next + most)
+        first, samples = timeline.read(self._next, stop)
+        channels, count = samples.shape
+        if first != self._next or channels != self._channels:
+            self._columns.restart()
+            self._origin, self._channels = first, channels
+        self._next = first + count
+        columns = self._columns.push(samples)
+        if not len(columns):
+            return count, None
+        return count, {
+            "time": utc_text(self._clock.utc(self._origin + self._columns.stop)),
+            "count": len(columns),
+            "data": base64.b64encode(columns.tobytes()).decode("ascii"),
+        }
+
+    def _earliest(self, seconds: float) -> int:
+        timeline = self._timeline
+        share = RING_SHARE * timeline.capacity
+        return max(
+            timeline.start, timeline.stop - int(min(share, seconds * self._rate))
+        )
+
+
+class LiveFeed(Sink):
+    """Serves the readers of the live feed, on a thread of its own.
+
+    Without a reader that thread sleeps, and the worker does no more than to add up
+    levels.  The worker only hands records over: it waits for nobody.
+    """
+
+    def __init__(
+        self,
+        labels: Mapping[str, Sequence[str]],
+        tracker: StatusTracker,
+        readers: LiveReaders,
+        levels: RecentLevels,
+        timelines: Mapping[str, SourceTimeline],
+        picture: Callable[[], Picture],
+        clock: Clock,
+        explain: Callable[[bool], None] = lambda _: None,
+    ) -> None:
+        """Prepare; the thread begins with the first reader.
+
+        Args:
+            labels: By source, the labels that are reported.
+            tracker: Takes the statistics, for the status.
+            readers: The readers of the process.
+            levels: The recent levels of the process.
+            timelines: By source; may be filled later.
+            picture: Loads the making of columns, for the first reader.
+            clock: The clock of the machine.
+            explain: Has score frames come with their candidates, or without.
+        """
+        self._labels = labels
+        self._tracker = tracker
+        self._readers = readers
+        self._levels = levels
+        self._timelines = timelines
+        self._load_picture = picture
+        self._clock = clock
+        self._explain = explain
+        self._records: deque[Timed | Document] = deque()
+        self._lost = 0
+        self._closes = False
+        self._thread = BackgroundThread("live", self._run)
+        # Used by the thread alone.
+        self._followed: list[Reader] = []
+        self._picture: Picture
+        self._columns: dict[str, _SourceColumns] = {}
+        self._has_failed = False
+
+    def write(self, batch: Sequence[Timed]) -> None:
+        """Hand the records over, if there is a reader."""
+        is_read = self._readers.count > 0
+        for timed in batch:
+            level = None
+            if isinstance(timed.record, ScoreFrame):
+                level = self._levels.push(timed, timed.record)
+            if is_read:
+                self._hand_over(timed)
+                if level is not None:
+                    self._hand_over(level)
+        if is_read:
+            self._readers.wakeup.set()
+
+    def report(self, statistics: Statistics) -> None:
+        """Take the newest statistics."""
+        self._tracker.report(statistics)
+        if self._readers.count:
+            self._thread.keep_running()
+
+    def tell(self, document: Document) -> None:
+        """Send a line, such as that a command has changed something.  Any thread."""
+        if self._readers.count:
+            self._hand_over(document)
+            self._readers.wakeup.set()
+
+    def close(self) -> None:
+        """Leave the readers to the feed that follows."""
+        self._closes = True
+        self._readers.wakeup.set()
+        self._thread.finish(CLOSE_SECONDS)
+
+    def _hand_over(self, item: Timed | Document) -> None:
+        if len(self._records) < MOST_RECORDS:
+            self._records.append(item)
+        else:
+            self._lost += 1
+
+    def _run(self, stop: threading.Event) -> None:
+        wakeup, now = self._readers.wakeup, self._clock.monotonic()
+        columns_due = status_due = now
+        while True:
+            wakeup.clear()
+            if stop.is_set() or self._closes:
+                break
+            self._admit()
+            if not self._followed:
+                self._rest()
+                wakeup.wait()
+                continue
+            now = self._clock.monotonic()
+            lines = list(self._record_lines())
+            if now >= columns_due:
+                is_done, more = self._column_lines()
+                lines += more
+                columns_due = now + (COLUMNS_SECONDS if is_done else 0)
+            if now >= status_due:
+                lines += self._status_lines()
+                status_due = now + STATUS_SECONDS
+            self._give(lines, now)
+            until = min(columns_due, status_due)
+            if any(reader.is_behind for reader in self._followed):
+                until = min(until, now + BEHIND_SECONDS)
+            # Short pauses let the others in, also while columns are made up for.
+            wakeup.wait(max(0.02, until - self._clock.monotonic()))
+        self._explain(False)
+        self._readers.give_back(self._followed)
+
+    def _admit(self) -> None:
+        """Greet new readers."""
+        new = self._readers.take()
+        if not new:
+            return
+        if not self._followed:
+            self._records.clear()
+            self._explain(True)
+            self._picture = self._load_picture()
+        hello = _line(
+            "hello",
+            version=__version__,
+            time=utc_text(self._clock.utc()),
+            sources=[
+                {"name": name, "labels": list(labels)}
+                for name, labels in self._labels.items()
+            ],
+            bands=len(self._picture.centres),
+            columns_per_second=self._picture.columns_per_second,
+            mel_hz=[round(hertz, 1) for hertz in self._picture.centres],
+        )
+        lines = [hello, *self._status_lines()]
+        for reader in new:
+            reader.give(lines)
+        self._followed += new
+
+    def _rest(self) -> None:
+        self._explain(False)
+        self._columns.clear()
+        self._records.clear()
+
+    def _record_lines(self) -> Iterator[bytes]:
+        for _ in range(len(self._records)):
+            item = self._records.popleft()
+            if isinstance(item, dict):
+                yield _dumped(item)
+            elif isinstance(item.record, ScoreFrame):
+                if item.record.candidates:
+                    yield _scores_line(item, item.record)
+            elif (line := encode_line(item)) is not None:
+                yield line
+        if self._lost:
+            lost, self._lost = self._lost, 0
+            yield _line("dropped", count=lost)
+
+    def _status_lines(self) -> list[bytes]:
+        try:
+            return [_line("status", document=self._tracker.snapshot())]
+        except Exception:
+            # A question must not end the monitor, whatever it lacks.
+            if not self._has_failed:
+                self._has_failed = True
+                logger.exception("the status cannot be told to those who follow")
+            return []
+
+    def _column_lines(self) -> tuple[bool, list[bytes]]:
+        """Make columns of the new sound.
+
+        Returns:
+            Whether there are no more for now, and the lines.
+        """
+        lines: list[bytes] = []
+        left = int(TURN_SECONDS * self._picture.sample_rate)
+        for source, timeline in self._timelines.items():
+            if source not in self._columns:
+                made = _SourceColumns(timeline, self._picture, self._clock)
+                self._columns[source] = made
+            count, columns = self._columns[source].push(left)
+            left -= count
+            if columns is not None:
+                lines.append(_line("columns", source=source, **columns))
+            if left == 0:
+                return False, lines
+        return True, lines
+
+    def _give(self, lines: list[bytes], now: float) -> None:
+        for reader in [*self._followed]:
+            reader.give(lines)
+            if not reader.send(now):
+                self._followed.remove(reader)
+                self._readers.drop(reader)
+
+
+def _scores_line(timed: Timed, frame: ScoreFrame) -> bytes:
+    top = []
+    for each in frame.candidates:
+        entry: Document = {
+            "label": each.label,
+            "score": rounded(each.score, 4),
+            "threshold": rounded(each.threshold, 4),
+            "reason": each.held_back,
+        }
+        if each.held_back is None:
+            entry["going_on"] = True
+        if each.rival is not None:
+            entry["rival"] = each.rival
+        top.append(entry)
+    return _line(
+        "scores",
+        source=frame.source,
+        time=utc_text(timed.end_utc),
+        top=top,
+        ongoing=[_ongoing(timed, frame, each) for each in frame.ongoing],
+    )
+
+
+def _ongoing(timed: Timed, frame: ScoreFrame, each: Ongoing) -> Document:
+    start = None
+    if timed.start_utc is not None:
+        rate = (frame.stop - frame.start) / (timed.end_seconds - timed.start_seconds)
+        start = timed.start_utc + timedelta(seconds=(each.start - frame.start) / rate)
+    return {
+        "id": each.id,
+        "label": each.label,
+        "start": utc_text(start),
+        "peak_score": rounded(each.peak_score, 4),
+        "level_dbfs": rounded(each.level_dbfs, 1),
+        "laeq_db": rounded(each.laeq_db, 1),
+    }
+
+
+def _line(kind: str, **values: Any) -> bytes:
+    return _dumped({"type": kind, **values})
+
+
+def _dumped(document: Document) -> bytes:
+    return json.dumps(document, allow_nan=False).encode("ascii") + b"\n"

@@ -1,0 +1,87 @@
+"""The levels of the latest ten minutes, a value about every second for each source."""
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from datetime import datetime
+
+from monitor.records import ScoreFrame, Timed
+from monitor.sinks.status_client import Document
+from monitor.text import rounded, utc_text
+
+LEVEL_SECONDS = 1.0
+MOST_LEVELS = 600
+
+
+class _SourceLevels:
+    """The levels of one source, and the hops of the second that goes on."""
+
+    def __init__(self) -> None:
+        self.seconds: deque[tuple[datetime | None, float, float]] = deque(
+            maxlen=MOST_LEVELS
+        )
+        self._hops: list[tuple[float, float]] = []
+        self._since = -math.inf
+
+    def push(self, timed: Timed, frame: ScoreFrame) -> tuple[float, float] | None:
+        end = timed.end_seconds
+        if not 0 < end - self._since < 3 * LEVEL_SECONDS:  # the first, or after a gap
+            self._hops, self._since = [], end
+        self._hops.append((frame.level_dbfs, frame.laeq_db))
+        if end - self._since < LEVEL_SECONDS:
+            return None
+        dbfs, laeq = zip(*self._hops, strict=True)
+        self._hops, self._since = [], end
+        mean = _energy_mean(dbfs), _energy_mean(laeq)
+        self.seconds.append((timed.end_utc, *mean))
+        return mean
+
+
+class RecentLevels:
+    """Adds up the levels of all sources; a reload does not end it."""
+
+    def __init__(self) -> None:
+        self._sources: dict[str, _SourceLevels] = {}
+
+    def push(self, timed: Timed, frame: ScoreFrame) -> Document | None:
+        """Take the level of the newest hop.  Worker's thread.
+
+        Returns:
+            The line of the live feed for the second that it completes, if any: the mean
+            energy of its hops.
+        """
+        source = self._sources.get(frame.source)
+        if source is None:
+            source = self._sources[frame.source] = _SourceLevels()
+        level = source.push(timed, frame)
+        if level is None:
+            return None
+        return {
+            "type": "levels",
+            "source": frame.source,
+            "time": utc_text(timed.end_utc),
+            "level_dbfs": rounded(level[0], 1),
+            "laeq_db": rounded(level[1], 1),
+        }
+
+    def document(self) -> Document:
+        """Return the levels by source, [time, dBFS, dB(A)] each.  Any thread."""
+        return {
+            "sources": [
+                {
+                    "name": name,
+                    "levels": [
+                        [utc_text(at), rounded(dbfs, 1), rounded(laeq, 1)]
+                        for at, dbfs, laeq in source.seconds.copy()
+                    ],
+                }
+                for name, source in self._sources.copy().items()
+            ]
+        }
+
+
+def _energy_mean(levels_db: Sequence[float]) -> float:
+    finite = [10 ** (level / 10) for level in levels_db if math.isfinite(level)]
+    if not finite:
+        return math.nan
+    return 10 * math.log10(max(sum(finite) / len(finite), 1e-12))
