@@ -123,6 +123,22 @@ def test_a_frame_scores_what_the_classifier_says_of_its_window(
     assert frame.scores == pytest.approx(expected.tolist(), abs=1e-5)
 
 
+def test_candidates_are_there_while_wanted_and_change_nothing(
+    classifier, scene, whole
+):
+    pipeline = make_pipeline(classifier)
+    pipeline.explain(True)
+    records = run(pipeline, [scene])
+    assert records == whole
+    for frame in score_frames(records):
+        scores = [each.score for each in frame.candidates]
+        assert scores == sorted(frame.scores, reverse=True)[:5]
+        going_on = {it.label for it in frame.candidates if it.held_back is None}
+        # The event of one that ends with the frame is the next record.
+        assert going_on <= {each.label for each in frame.ongoing}
+    assert not any(frame.candidates for frame in score_frames(whole))
+
+
 def test_active_spans_lie_within_their_window_and_reach_its_end(whole):
     """The network's last column covers more than the last frames of a window."""
     frames = score_frames(whole)

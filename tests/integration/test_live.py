@@ -1,0 +1,44 @@
+"""The live feed of a real daemon, while it detects and through a reload."""
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from monitor.sinks.status_client import ask_recent, follow_live, query_status
+from tests.support.daemon import RunningMonitor
+
+
+def first(lines: Iterator[dict[str, Any]], kind: str) -> dict[str, Any]:
+    return next(line for line in lines if line["type"] == kind)
+
+
+def test_what_is_heard_is_followed_through_a_reload(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    settings: dict[str, Any] = {"sources": [{"name": "street", "input": "demo:"}]}
+    config.write_text(json.dumps(settings))
+    with RunningMonitor(tmp_path, "--config", str(config)) as monitor:
+        socket = monitor.state_dir / "status.sock"
+        monitor.wait_until(lambda _: query_status([socket])["running"], 60)
+        lines = follow_live([socket], 60)
+        hello = next(lines)
+        assert [each["name"] for each in hello["sources"]] == ["street"]
+        scores = first(lines, "scores")
+        assert len(scores["top"]) == 5
+        assert scores["top"][0]["reason"] == "threshold"
+        onset = first(lines, "onset")
+        assert onset["label"] == "siren"
+        going_on = first(lines, "scores")
+        assert going_on["top"][0]["going_on"]
+        assert going_on["ongoing"][0]["id"] == onset["id"]
+        settings["sources"] += [{"name": "yard", "input": "demo:"}]
+        config.write_text(json.dumps(settings))
+        monitor.process.send_signal(signal.SIGHUP)
+        hello = first(lines, "hello")
+        assert [each["name"] for each in hello["sources"]] == ["street", "yard"]
+        sources = {first(lines, "columns")["source"] for _ in range(6)}
+        assert sources == {"street", "yard"}
+        assert first(lines, "levels")["level_dbfs"] < 0
+        assert len(ask_recent([socket])["sources"][0]["levels"]) > 2
+        lines.close()

@@ -1,0 +1,420 @@
+"""The live feed, with real timelines, columns and sockets."""
+
+import base64
+import json
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import pytest
+
+from monitor.audio.columns import (
+    BANDS,
+    COLUMNS_PER_SECOND,
+    MelColumns,
+    band_centres,
+)
+from monitor.audio.timeline import Timeline
+from monitor.clock import SystemClock
+from monitor.records import Candidate, Timed
+from monitor.sinks import live, live_readers
+from monitor.sinks.encoding import encode
+from monitor.sinks.live import LiveFeed, Picture
+from monitor.sinks.live_readers import LiveReaders, Reader
+from monitor.sinks.recent_levels import RecentLevels
+from monitor.sinks.status_client import ask_recent, follow_live
+from monitor.sinks.status_socket import StatusSocket
+from tests.support.clock import DEADLINE_SECONDS, wait_until
+from tests.support.signals import Samples, sine
+from tests.support.status import FakeMonitor
+from tests.support.timed import LABELS, event, frame, gap, onset, statistics
+
+RATE = 16_000
+Line = dict[str, Any]
+
+
+@dataclass
+class Feed:
+    """A live feed behind a status socket, and the timelines that it reads."""
+
+    path: Path
+    sources: Sequence[str] = ("street",)
+    readers: LiveReaders = field(default_factory=LiveReaders)
+    levels: RecentLevels = field(default_factory=RecentLevels)
+    explained: list[bool] = field(default_factory=list)
+    pictures: int = 0
+
+    def __post_init__(self) -> None:
+        self.monitor = FakeMonitor(self.path.parent)
+        self.timelines: dict[str, Timeline] = {}
+        for source in self.sources:
+            self.timelines[source] = Timeline(source, RATE, 30.0)
+        self.sink = LiveFeed(
+            dict.fromkeys(self.sources, LABELS),
+            self.monitor.tracker,
+            self.readers,
+            self.levels,
+            self.timelines,
+            self.picture,
+            SystemClock(),
+            self.explained.append,
+        )
+        self.socket = StatusSocket(
+            self.monitor.tracker,
+            self.path,
+            follow=self.readers.add,
+            recent=self.levels.document,
+        )
+        self.socket.report(self.monitor.report())
+        wait_until(self.path.exists)
+
+    def picture(self) -> Picture:
+        self.pictures += 1
+        centres = band_centres(RATE)
+        return Picture(RATE, COLUMNS_PER_SECOND, centres, lambda: MelColumns(RATE))
+
+    def play(self, samples: Samples, source: str = "street") -> None:
+        """Let samples arrive now."""
+        timeline = self.timelines[source]
+        timeline.open(len(samples))
+        for first in range(0, samples.shape[1], RATE // 10):
+            block = samples[:, first : first + RATE // 10]
+            timeline.write(block, SystemClock().monotonic())
+
+    def lines(self) -> Iterator[Line]:
+        """Follow; the worker reports meanwhile, as it always does."""
+        found = follow_live([self.path], DEADLINE_SECONDS)
+        over = threading.Event()
+
+        def report() -> None:
+            while not over.wait(0.05):
+                self.sink.report(statistics(*self.sources))
+
+        worker = threading.Thread(target=report)
+        worker.start()
+        try:
+            yield from found
+        finally:
+            over.set()
+            worker.join()
+
+    def close(self) -> None:
+        self.socket.close()
+        self.sink.close()
+        self.readers.close()
+
+
+@contextmanager
+def feeding(path: Path, *sources: str, **values: Any) -> Iterator[Feed]:
+    feed = Feed(path, sources or ("street",), **values)
+    try:
+        yield feed
+    finally:
+        feed.close()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "status.sock"
+
+
+def first(lines: Iterator[Line], kind: str) -> Line:
+    return next(line for line in lines if line["type"] == kind)
+
+
+def columns_of(line: Line) -> np.ndarray:
+    data = np.frombuffer(base64.b64decode(line["data"]), np.uint8)
+    return data.reshape(line["count"], BANDS)
+
+
+def with_candidates(timed: Timed, *candidates: Candidate) -> Timed:
+    return replace(timed, record=replace(timed.record, candidates=candidates))
+
+
+def test_a_reader_is_greeted_and_gets_columns_of_the_sound(path: Path) -> None:
+    with feeding(path, "street", "yard") as feed:
+        feed.play(sine(1000, 2.0, 0.5, RATE))
+        lines = feed.lines()
+        hello = next(lines)
+        assert hello["type"] == "hello"
+        assert [each["name"] for each in hello["sources"]] == ["street", "yard"]
+        assert hello["sources"][0]["labels"] == list(LABELS)
+        assert (hello["bands"], hello["columns_per_second"]) == (48, 10)
+        assert len(hello["mel_hz"]) == 48
+        assert next(lines)["document"]["schema"] == 1
+        before = first(lines, "columns")
+        feed.play(sine(4000, 1.0, 0.5, RATE))
+        after = first(lines, "columns")
+        lines.close()
+    assert before["source"] == after["source"] == "street"
+    assert (before["count"], after["count"]) == (19, 10)
+    for line, hertz in ((before, 1000), (after, 4000)):
+        peak = hello["mel_hz"][int(columns_of(line)[5].argmax())]
+        assert peak == pytest.approx(hertz, rel=0.06)
+
+
+def test_the_time_of_columns_is_that_of_their_sound(path: Path) -> None:
+    with feeding(path) as feed:
+        lines = feed.lines()
+        next(lines)
+        feed.play(sine(1000, 1.0, 0.5, RATE))
+        utc = SystemClock().utc()
+        line = first(lines, "columns")
+        lines.close()
+    # The newest column ends up to a column and a frame before the newest sample.
+    late = (utc - datetime.fromisoformat(line["time"])).total_seconds()
+    assert -0.05 < late < 0.3
+
+
+def test_levels_scores_and_records_are_sent_as_they_come(path: Path) -> None:
+    siren = Candidate("siren", 0.93, 0.7, None)
+    bark = Candidate("dog_bark", 0.61, 0.6, "rival", "siren")
+    drill = Candidate("drilling", 0.2, None, "silent")
+    scored = with_candidates(
+        frame(stop_seconds=5.2, ongoing=["siren"]), siren, bark, drill
+    )
+    with feeding(path) as feed:
+        lines = feed.lines()
+        next(lines)
+        batch = [frame(stop_seconds=4.0), scored, onset(), event(), gap()]
+        feed.sink.write(batch)
+        feed.sink.tell({"type": "changed", "what": "mute"})
+        kinds = ("scores", "levels", "onset", "event", "gap", "changed")
+        found = [next(it for it in lines if it["type"] in kinds) for _ in kinds]
+        lines.close()
+    scores, levels, *records, changed = found
+    assert scores["time"] == "2026-11-23T05:56:05.200Z"
+    assert scores["top"] == [
+        {
+            "label": "siren",
+            "score": 0.93,
+            "threshold": 0.7,
+            "reason": None,
+            "going_on": True,
+        },
+        {
+            "label": "dog_bark",
+            "score": 0.61,
+            "threshold": 0.6,
+            "reason": "rival",
+            "rival": "siren",
+        },
+        {"label": "drilling", "score": 0.2, "threshold": None, "reason": "silent"},
+    ]
+    (ongoing,) = scores["ongoing"]
+    assert (ongoing["label"], ongoing["start"]) == ("siren", "2026-11-23T05:56:13.400Z")
+    assert (levels["level_dbfs"], levels["laeq_db"]) == (-32.4, 52.1)
+    assert records == [encode(timed) for timed in batch[2:]]
+    assert changed == {"type": "changed", "what": "mute"}
+
+
+def test_without_a_reader_nothing_is_done(path: Path) -> None:
+    with feeding(path) as feed:
+        for _ in range(3):
+            feed.sink.report(statistics("street"))
+            feed.sink.write([frame(), onset()])
+            feed.sink.tell({"type": "changed", "what": "mute"})
+        names = {thread.name for thread in threading.enumerate()}
+    assert "live" not in names
+    assert (feed.pictures, feed.explained) == (0, [])
+
+
+def test_reasons_are_asked_for_only_while_somebody_reads(path: Path) -> None:
+    with feeding(path) as feed:
+        lines = feed.lines()
+        next(lines)
+        wait_until(lambda: feed.explained == [True])
+        lines.close()
+        wait_until(lambda: feed.explained[-1] is False)
+        assert feed.readers.count == 0
+        feed.sink.write([onset()])
+        again = feed.lines()
+        assert next(again)["type"] == "hello"
+        feed.sink.write([event(number=7)])
+        kinds = [next(again)["type"]]
+        while kinds[-1] != "event":
+            kinds.append(next(again)["type"])
+        again.close()
+    assert "onset" not in kinds  # it came while nobody read
+
+
+def test_a_reader_that_does_not_read_is_dropped_and_delays_no_other(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_readers, "STALLED_SECONDS", 0.5)
+    long = event(label="x" * 10_000)
+    with feeding(path) as feed, socket.socket(socket.AF_UNIX) as idle:
+        idle.connect(str(path))
+        idle.sendall(b'{"request": "live"}\n')
+        lines = feed.lines()
+        next(lines)
+        wait_until(lambda: feed.readers.count == 2)
+        began, found = monotonic(), 0
+        while feed.readers.count == 2:
+            feed.sink.write([long] * 5)
+            found += len([first(lines, "event") for _ in range(5)])
+            assert monotonic() - began < DEADLINE_SECONDS
+        lines.close()
+    assert found >= 25
+
+
+def test_a_reader_that_lags_is_told_how_much_it_missed() -> None:
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    reader = Reader(near)
+    line = json.dumps({"type": "event", "label": "x" * 1000}).encode() + b"\n"
+    given = 0
+    while given * len(line) < 4 * live_readers.MOST_BYTES:
+        reader.give([line] * 10)
+        given += 10
+        assert reader.send(0.0)
+    assert reader.is_behind
+    far.setblocking(False)
+    found = b""
+    while reader.is_behind:
+        found += far.recv(2**20)
+        assert reader.send(1.0)
+    reader.give([line])
+    assert reader.send(1.0)
+    far.settimeout(1.0)
+    while not found.endswith(b"\n") or b"dropped" not in found:
+        found += far.recv(2**20)
+    kinds = [json.loads(each) for each in found.splitlines()]
+    (dropped,) = [each for each in kinds if each["type"] == "dropped"]
+    assert len(kinds) - 1 + dropped["count"] == given + 1
+    assert kinds.index(dropped) == len(kinds) - 2
+    reader.close()
+    far.close()
+
+
+def test_a_reader_that_is_gone_or_stalls_is_noticed() -> None:
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    reader = Reader(near)
+    big = b"x" * 1000
+    while not reader.is_behind:
+        reader.give([big])
+        assert reader.send(5.0)
+    assert reader.send(5.0 + 0.9 * live_readers.STALLED_SECONDS)
+    assert not reader.send(5.0 + live_readers.STALLED_SECONDS)
+    far.close()
+    assert not Reader(near).is_behind
+    reader.give([big])
+    assert not reader.send(0.0)
+    reader.close()
+
+
+def test_only_so_many_read_at_once(path: Path) -> None:
+    with feeding(path) as feed:
+        clients = [socket.socket(socket.AF_UNIX) for _ in range(5)]
+        for client in clients:
+            client.settimeout(DEADLINE_SECONDS)
+            client.connect(str(path))
+            client.sendall(b'{"request": "live"}\n')
+        wait_until(lambda: feed.readers.count == live_readers.MOST_READERS)
+        answer = json.loads(clients[-1].makefile("rb").readline())
+        assert answer["sentence"] == "too many programs follow this monitor already"
+        for client in clients:
+            client.close()
+
+
+def test_a_reload_keeps_the_readers_and_the_levels(path: Path) -> None:
+    readers, levels = LiveReaders(), RecentLevels()
+    with feeding(path, readers=readers, levels=levels) as before:
+        before.sink.write([frame(stop_seconds=4.0), frame(stop_seconds=5.2)])
+        lines = before.lines()
+        next(lines)
+        before.socket.close()
+        before.sink.close()
+        other = path.with_name("other.sock")
+        with feeding(other, "yard", readers=readers, levels=levels) as after:
+            after.sink.report(statistics("yard"))
+            after.play(sine(1000, 1.0, 0.5, RATE), "yard")
+            hello = first(lines, "hello")
+            assert [each["name"] for each in hello["sources"]] == ["yard"]
+            assert first(lines, "columns")["source"] == "yard"
+            (street,) = ask_recent([other])["sources"]
+            lines.close()
+    assert street["name"] == "street"
+    assert street["levels"] == [["2026-11-23T05:56:05.200Z", -32.4, 52.1]]
+    assert before.explained[-1] is False
+
+
+def test_gaps_other_channels_and_a_lapped_ring_begin_the_columns_anew(
+    path: Path,
+) -> None:
+    with feeding(path) as feed:
+        lines = feed.lines()
+        next(lines)
+        feed.play(sine(1000, 1.0, 0.5, RATE))
+        assert first(lines, "columns")["count"] == 9
+        timeline = feed.timelines["street"]
+        timeline.lose(RATE, "unplugged")
+        feed.play(sine(1000, 1.0, 0.5, RATE, channels=2))
+        line = first(lines, "columns")
+        while line["count"] == 10 and not columns_of(line).any():
+            line = first(lines, "columns")
+        assert columns_of(line)[-1].max() > 200
+        feed.play(sine(1000, 70.0, 0.5, RATE, channels=2))  # twice the ring
+        count, last = 0, line
+        while count < 100:
+            last = first(lines, "columns")
+            count += last["count"]
+        lines.close()
+    assert count <= 10 * 30
+    assert columns_of(last)[-1].max() > 200
+
+
+def test_sound_from_before_the_first_reader_is_shown(path: Path) -> None:
+    with feeding(path) as feed:
+        feed.play(sine(1000, 60.0, 0.5, RATE))
+        lines = feed.lines()
+        next(lines)
+        count = 0
+        while count < 149:
+            count += first(lines, "columns")["count"]
+        lines.close()
+    assert count <= 150  # half of the ring: the rest may be overwritten meanwhile
+
+
+def test_many_sources_are_read_a_little_at_a_time(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "TURN_SECONDS", 1.0)
+    names = [f"source-{number}" for number in range(6)]
+    with feeding(path, *names) as feed:
+        for name in names:
+            feed.play(sine(1000, 5.0, 0.5, RATE), name)
+        lines = feed.lines()
+        counts = dict.fromkeys(names, 0)
+        while min(counts.values()) < 49:
+            line = first(lines, "columns")
+            assert line["count"] <= COLUMNS_PER_SECOND
+            counts[line["source"]] += line["count"]
+        lines.close()
+
+
+def test_levels_are_mean_energies_of_a_second() -> None:
+    levels = RecentLevels()
+    assert levels.push(*_hop(1.0, -20.0)) is None
+    assert levels.push(*_hop(1.5, -20.0)) is None
+    line = levels.push(*_hop(2.0, -30.0))
+    assert line is not None
+    assert line["level_dbfs"] == pytest.approx(10 * np.log10(0.021 / 3), abs=0.05)
+    assert levels.push(*_hop(9.0, -50.0)) is None  # after a gap
+    assert levels.push(*_hop(10.0, -50.0))["level_dbfs"] == -50.0  # type: ignore[index]
+    for second in range(1000):
+        levels.push(*_hop(11.0 + second, -40.0))
+    assert len(levels.document()["sources"][0]["levels"]) == 600
+
+
+def _hop(stop_seconds: float, level_dbfs: float) -> Any:
+    timed = frame(stop_seconds=4.005 + stop_seconds, level_dbfs=level_dbfs)
+    return timed, timed.record
