@@ -123,9 +123,7 @@ def test_a_frame_scores_what_the_classifier_says_of_its_window(
     assert frame.scores == pytest.approx(expected.tolist(), abs=1e-5)
 
 
-def test_candidates_are_there_while_wanted_and_change_nothing(
-    classifier, scene, whole
-):
+def test_candidates_are_there_while_wanted_and_change_nothing(classifier, scene, whole):
     pipeline = make_pipeline(classifier)
     pipeline.explain(True)
     records = run(pipeline, [scene])

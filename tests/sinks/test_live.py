@@ -27,7 +27,7 @@ from monitor.records import Candidate, Timed
 from monitor.sinks import live, live_readers
 from monitor.sinks.encoding import encode
 from monitor.sinks.live import LiveFeed, Picture
-from monitor.sinks.live_readers import LiveReaders, Reader
+from monitor.sinks.live_readers import LiveReaders
 from monitor.sinks.recent_levels import RecentLevels
 from monitor.sinks.status_client import ask_recent, follow_live
 from monitor.sinks.status_socket import StatusSocket
@@ -265,52 +265,6 @@ def test_a_reader_that_does_not_read_is_dropped_and_delays_no_other(
     assert found >= 25
 
 
-def test_a_reader_that_lags_is_told_how_much_it_missed() -> None:
-    near, far = socket.socketpair()
-    near.setblocking(False)
-    reader = Reader(near)
-    line = json.dumps({"type": "event", "label": "x" * 1000}).encode() + b"\n"
-    given = 0
-    while given * len(line) < 4 * live_readers.MOST_BYTES:
-        reader.give([line] * 10)
-        given += 10
-        assert reader.send(0.0)
-    assert reader.is_behind
-    far.setblocking(False)
-    found = b""
-    while reader.is_behind:
-        found += far.recv(2**20)
-        assert reader.send(1.0)
-    reader.give([line])
-    assert reader.send(1.0)
-    far.settimeout(1.0)
-    while not found.endswith(b"\n") or b"dropped" not in found:
-        found += far.recv(2**20)
-    kinds = [json.loads(each) for each in found.splitlines()]
-    (dropped,) = [each for each in kinds if each["type"] == "dropped"]
-    assert len(kinds) - 1 + dropped["count"] == given + 1
-    assert kinds.index(dropped) == len(kinds) - 2
-    reader.close()
-    far.close()
-
-
-def test_a_reader_that_is_gone_or_stalls_is_noticed() -> None:
-    near, far = socket.socketpair()
-    near.setblocking(False)
-    reader = Reader(near)
-    big = b"x" * 1000
-    while not reader.is_behind:
-        reader.give([big])
-        assert reader.send(5.0)
-    assert reader.send(5.0 + 0.9 * live_readers.STALLED_SECONDS)
-    assert not reader.send(5.0 + live_readers.STALLED_SECONDS)
-    far.close()
-    assert not Reader(near).is_behind
-    reader.give([big])
-    assert not reader.send(0.0)
-    reader.close()
-
-
 def test_only_so_many_read_at_once(path: Path) -> None:
     with feeding(path) as feed:
         clients = [socket.socket(socket.AF_UNIX) for _ in range(5)]
@@ -399,22 +353,3 @@ def test_many_sources_are_read_a_little_at_a_time(
             assert line["count"] <= COLUMNS_PER_SECOND
             counts[line["source"]] += line["count"]
         lines.close()
-
-
-def test_levels_are_mean_energies_of_a_second() -> None:
-    levels = RecentLevels()
-    assert levels.push(*_hop(1.0, -20.0)) is None
-    assert levels.push(*_hop(1.5, -20.0)) is None
-    line = levels.push(*_hop(2.0, -30.0))
-    assert line is not None
-    assert line["level_dbfs"] == pytest.approx(10 * np.log10(0.021 / 3), abs=0.05)
-    assert levels.push(*_hop(9.0, -50.0)) is None  # after a gap
-    assert levels.push(*_hop(10.0, -50.0))["level_dbfs"] == -50.0  # type: ignore[index]
-    for second in range(1000):
-        levels.push(*_hop(11.0 + second, -40.0))
-    assert len(levels.document()["sources"][0]["levels"]) == 600
-
-
-def _hop(stop_seconds: float, level_dbfs: float) -> Any:
-    timed = frame(stop_seconds=4.005 + stop_seconds, level_dbfs=level_dbfs)
-    return timed, timed.record
