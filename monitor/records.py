@@ -175,6 +175,27 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class HopLevels:
+    """Levels within one hop, from which those of hours are made; dB with the offset."""
+
+    samples: int
+    """Samples that the A-weighted levels are of, those of the LAeq too; maybe none."""
+
+    offset_db: float
+    """The part of each level that is the `level_offset_db` of the source."""
+
+    lafmax_db: float
+    """Highest A-weighted level with the time weighting Fast (LAFmax)."""
+
+    laf_db: tuple[float, ...]
+    """The same level (LAF) at equal intervals of at most 125 ms."""
+
+    third_octaves_db: tuple[tuple[float, ...], ...] = ()
+    """Unweighted levels by third octave, from 25 Hz, for each frame that the hop
+    completes; empty if they are not measured."""
+
+
+@dataclass(frozen=True, slots=True)
 class ScoreFrame:
     """The scores of one window, the level of its newest hop, and what goes on in it."""
 

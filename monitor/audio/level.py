@@ -3,24 +3,19 @@
 import math
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monitor.audio.ring import Samples
-from monitor.spectra import Spectra, overlapping
+from monitor.audio.third_octaves import ThirdOctaveBands, ThirdOctaveMeter
+from monitor.audio.weighting import OVERLAP_SLOTS, STEP_SLOTS, AWeighting, FastWeighting
+from monitor.records import HopLevels
 
 FLOOR_DB = -120.0
 """Level of digital silence, dB re full scale; no level is lower."""
-
-# A shorter frame smears a low tone upwards, to where the weighting is far higher.  With
-# this one, and with that corrected, a tone of 31.5 Hz is off by 0.05 dB at 44.1 kHz.
-_FRAME_SECONDS = 0.139
-
-_MOST_FRAMES = 6
-"""Frames transformed at once, those of the default hop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,60 +28,44 @@ class Level:
     laeq_db: float
     """A-weighted equivalent level (LAeq), dB re 1.0 plus the offset of the meter."""
 
-
-class AWeighting:
-    """Weights overlapping spectra.  Streams of one thread share it; not thread-safe.
-
-    Their windows have flanks of a third, each a quarter of a sine, whose powers add up
-    to one where two overlap, so that the energy of every sample is counted once and the
-    energies of hops add up.
-    """
-
-    def __init__(self, sample_rate: int) -> None:
-        self.flank = 1 << round(math.log2(_FRAME_SECONDS * sample_rate / 3))
-        """Samples in which two frames overlap."""
-
-        self.step = 2 * self.flank
-        """Samples from one frame to the next."""
-
-        window = _flat_top(self.flank)
-        self._spectra = Spectra(window, _MOST_FRAMES)
-        self._weights = _energy_weights(sample_rate, window.size)
-
-    def energy(self, samples: NDArray[np.float32]) -> float:
-        """A-weighted energy of every whole frame of one channel, shape (n,)."""
-        frames = overlapping(samples, self.step + self.flank, self.step)
-        energy = 0.0
-        for first in range(0, len(frames), _MOST_FRAMES):
-            spectra = self._spectra.of(frames[first : first + _MOST_FRAMES])
-            parts = spectra.view(np.float32)
-            parts *= self._weights
-            energy += float(np.vdot(parts, parts))
-        return energy
+    hop: HopLevels = field(compare=False)
+    """More about the hop; its time weighting remembers the sound before."""
 
 
 class LevelMeter:
     """Measures the consecutive hops of one stream.  Not thread-safe."""
 
-    def __init__(self, weighting: AWeighting, offset_db: float) -> None:
-        """Begin a stream; `offset_db` is added to the A-weighted level."""
+    def __init__(
+        self,
+        weighting: AWeighting,
+        offset_db: float,
+        third_octaves: ThirdOctaveBands | None = None,
+    ) -> None:
+        """Begin a stream; `offset_db` is added to all levels but that re full scale."""
         self._weighting = weighting
         self._offset_db = offset_db
+        self._fast = FastWeighting(weighting.slot_seconds)
+        self._octaves = third_octaves and ThirdOctaveMeter(third_octaves)
         self._tail: Samples | None
+        self._overlap: NDArray[np.float64]
         self._laeq_db: float
         self.restart()
 
     def restart(self) -> None:
         """Begin another stream, maybe of other channels."""
         self._tail = None
+        self._overlap = np.zeros(OVERLAP_SLOTS)
         self._laeq_db = FLOOR_DB + self._offset_db
+        self._fast.restart()
+        if self._octaves is not None:
+            self._octaves.restart()
 
     def measure(self, samples: Samples) -> Level:
         """Measure the samples that follow.
 
-        The A-weighted level is that of the frames which these samples complete, so it
-        lags by a sixth of a frame to five sixths (23 to 116 ms at 44.1 kHz).  Where
-        they complete none, it stays as it was; at first, on the floor.
+        The A-weighted levels are those of the frames which these samples complete, so
+        they lag by a sixth of a frame to five sixths (23 to 116 ms at 44.1 kHz).  Where
+        they complete none, the LAeq stays as it was; at first, on the floor.
 
         Args:
             samples: float32, shape (channels, n), n > 0, finite; always the same
@@ -94,64 +73,51 @@ class LevelMeter:
         """
         flat = np.ascontiguousarray(samples).reshape(-1)
         level_dbfs = _decibels(float(np.dot(flat, flat)) / flat.size)
-        power = self._weighted_power(samples)
-        if power is not None:
-            self._laeq_db = _decibels(power) + self._offset_db
-        return Level(level_dbfs, self._laeq_db)
+        octaves = self._third_octaves(samples)
+        powers = self._weighted_powers(samples)
+        if len(powers):
+            mean = float(powers.sum()) / (len(powers) * STEP_SLOTS)
+            self._laeq_db = self._level(mean)
+        largest, laf = self._fast.push(self._joined(powers).tolist())
+        hop = HopLevels(
+            samples=len(powers) * self._weighting.step,
+            offset_db=self._offset_db,
+            lafmax_db=self._level(largest),
+            laf_db=tuple(map(self._level, laf)),
+            third_octaves_db=octaves,
+        )
+        return Level(level_dbfs, self._laeq_db, hop)
 
-    def _weighted_power(self, samples: Samples) -> float | None:
-        """Mean A-weighted power of the frames that `samples` complete, if any."""
+    def _level(self, power: float) -> float:
+        return _decibels(power) + self._offset_db
+
+    def _third_octaves(self, samples: Samples) -> tuple[tuple[float, ...], ...]:
+        if self._octaves is None:
+            return ()
+        frames = self._octaves.push(samples).tolist()
+        return tuple(tuple(map(self._level, powers)) for powers in frames)
+
+    def _weighted_powers(self, samples: Samples) -> NDArray[np.float64]:
+        """A-weighted power in the frames that `samples` complete: (frames, slots)."""
         if self._tail is not None:
             samples = np.concatenate([self._tail, samples], axis=1)
         channels, count = samples.shape
         weighting = self._weighting
         taken = max(0, count - weighting.flank) // weighting.step * weighting.step
         self._tail = samples[:, taken:].copy()
-        if taken == 0:
-            return None
-        energy = sum(weighting.energy(channel) for channel in samples)
-        return float(energy / (channels * taken))
+        energies = sum(weighting.energies(channel) for channel in samples)
+        return np.asarray(energies / (channels * weighting.slot_samples))
 
-
-def a_weighting_db(frequency: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """A-weighting at `frequency` in Hz, dB, as IEC 61672-1:2013 defines it (E.4).
-
-    The poles are those of its Annex E, to which the table of nominal values is fitted;
-    at 0 Hz the weighting is minus infinity.
-    """
-    squared = np.square(frequency)
-    numerator = 12_194.217**2 * np.square(squared)
-    denominator = (
-        (squared + 20.598_997**2)
-        * np.sqrt((squared + 107.652_65**2) * (squared + 737.862_23**2))
-        * (squared + 12_194.217**2)
-    )
-    with np.errstate(divide="ignore"):
-        # 2.000 dB normalises the weighting to 0 dB at 1 kHz.
-        return np.asarray(20 * np.log10(numerator / denominator) + 2.000)
-
-
-def _flat_top(flank: int) -> NDArray[np.float32]:
-    """Window of three times `flank` samples."""
-    rise = np.sin(np.pi / 2 * (np.arange(flank) + 0.5) / flank)
-    return np.concatenate([rise, np.ones(flank), rise[::-1]]).astype(np.float32)
-
-
-def _energy_weights(sample_rate: int, frame: int) -> NDArray[np.float32]:
-    """Factors for the real and imaginary parts of a spectrum, which lie side by side.
-
-    The sum of the squares of the weighted parts is the A-weighted energy of the frame:
-    Parseval's theorem over the one half of the spectrum that a real signal has.
-    """
-    gain = 10 ** (a_weighting_db(np.fft.rfftfreq(frame, 1 / sample_rate)) / 10)
-    # The window spreads a tone over the bins around it, with a variance of 9/32 bins
-    # squared: the energy of the slope of the window over its own.  To the mean of the
-    # gains there, this adds half of the variance times their second derivative.
-    gain[1:-1] -= 9 / 64 * np.diff(gain, 2)
-    mirrored = np.full(gain.size, 2.0)
-    mirrored[[0, -1]] = 1.0
-    weights = np.sqrt(np.maximum(gain, 0) * mirrored * frame)
-    return np.repeat(weights, 2).astype(np.float32)
+    def _joined(self, powers: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Add up the slots in which frames overlap: (slots,), to the newest frame."""
+        if not len(powers):
+            return np.empty(0)
+        slots = powers[:, :STEP_SLOTS].copy()
+        overlaps = powers[:, STEP_SLOTS:]
+        slots[0, :OVERLAP_SLOTS] += self._overlap
+        slots[1:, :OVERLAP_SLOTS] += overlaps[:-1]
+        self._overlap = overlaps[-1].copy()
+        return slots.reshape(-1)
 
 
 def _decibels(power: float) -> float:

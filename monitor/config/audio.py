@@ -84,6 +84,13 @@ class HealthSettings(Settings):
     """
 
 
+class LevelSettings(Settings):
+    """What is measured of the level, beside what is always kept of each hour."""
+
+    third_octaves: bool = False
+    """Keep the level of each third octave from 25 Hz to 16 kHz, hour by hour."""
+
+
 CanaryLabel = Literal["siren", "dog_bark", "drilling", "car_horn"]
 """The sounds that the program can synthesise, the most reliable first."""
 

@@ -8,7 +8,12 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from monitor.config.alerts import AlertSettings, check_rules
-from monitor.config.audio import CanarySettings, HealthSettings, SourceSettings
+from monitor.config.audio import (
+    CanarySettings,
+    HealthSettings,
+    LevelSettings,
+    SourceSettings,
+)
 from monitor.config.base import Settings, Text
 from monitor.config.detection import DetectionSettings, ModelSettings
 from monitor.config.outputs import (
@@ -50,6 +55,7 @@ class Config(Settings):
     """
 
     detection: DetectionSettings = DetectionSettings()
+    level: LevelSettings = LevelSettings()
     health: HealthSettings = HealthSettings()
     event_log: EventLogSettings = EventLogSettings()
     store: StoreSettings = StoreSettings()

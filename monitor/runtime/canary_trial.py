@@ -12,10 +12,10 @@ import soxr
 from numpy.typing import NDArray
 
 from monitor.audio.conditioning import StreamResampler
-from monitor.audio.level import AWeighting
 from monitor.audio.ring import Samples
 from monitor.audio.sources.demo import LABELS, render_sound
 from monitor.audio.timeline import Block
+from monitor.audio.weighting import AWeighting
 from monitor.config.audio import CanaryLabel
 from monitor.config.config import Config
 from monitor.detection.feasibility import examine

@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from monitor.audio.level import AWeighting
+from monitor.audio.third_octaves import ThirdOctaveBands
 from monitor.audio.timeline import Block
+from monitor.audio.weighting import AWeighting
 from monitor.config.config import Config
 from monitor.detection.detector import Detector
 from monitor.detection.hysteresis import Horizon
@@ -48,6 +49,7 @@ class Pipeline:
         session: str,
         reported: Mapping[str, Sequence[str]] | None = None,
         keeps_embeddings: bool = False,
+        third_octaves: bool = False,
     ) -> None:
         """Prepare for the sources named by `level_offsets_db`.
 
@@ -61,6 +63,7 @@ class Pipeline:
             session: Part of the ids of events; unique to a run.
             reported: By source, the labels whose events are reported; None: all.
             keeps_embeddings: See `Scoring`.
+            third_octaves: Measure the levels of third octaves.
 
         Raises:
             ConfigError: The hop does not suit a model, or two models do not suit each
@@ -81,6 +84,7 @@ class Pipeline:
         spec = models.spec
         self.grid = WindowGrid.of(spec, hop_frames)
         log_mel, weighting = LogMel(spec), AWeighting(spec.sample_rate)
+        bands = ThirdOctaveBands(spec.sample_rate) if third_octaves else None
         others = [
             (LogMel(members[index].spec), members[index].hop_frames_step)
             for index in models.resampling
@@ -93,6 +97,7 @@ class Pipeline:
                 offset_db,
                 [ResampledWindows(it, spec.sample_rate, step) for it, step in others],
                 sharing=len(models.sharing),
+                third_octaves=bands,
             )
             for source, offset_db in level_offsets_db.items()
         }
@@ -281,4 +286,5 @@ def build_pipeline(
         session=session,
         reported=None if chosen is None else chosen.labels.reported,
         keeps_embeddings=config.store.embeddings,
+        third_octaves=config.level.third_octaves,
     )

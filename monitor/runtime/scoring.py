@@ -75,6 +75,7 @@ class Scoring:
                 window.peak_level_dbfs,
                 window.level.laeq_db,
                 embedding=None if self._kept is None else parts[self._kept].embedding,
+                hop_levels=window.level.hop,
             )
 
     def _scored(self, number: int, windows: Sequence[Window]) -> Mapping[int, _Scores]:

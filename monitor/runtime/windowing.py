@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from monitor.audio.level import AWeighting, Level, LevelMeter
+from monitor.audio.level import Level, LevelMeter
 from monitor.audio.ring import Samples
+from monitor.audio.third_octaves import ThirdOctaveBands
 from monitor.audio.timeline import Block
+from monitor.audio.weighting import AWeighting
 from monitor.model.engines import WindowHistory
 from monitor.model.frontend import Array, IncrementalLogMel, LogMel
 from monitor.runtime.resampled import ResampledWindow, ResampledWindows
@@ -102,6 +104,7 @@ class Windower:
         others: Sequence[ResampledWindows] = (),
         *,
         sharing: int = 0,
+        third_octaves: ThirdOctaveBands | None = None,
     ) -> None:
         """Prepare for a source.
 
@@ -112,6 +115,7 @@ class Windower:
             level_offset_db: Added to levels in dB(A).
             others: They cut the windows of models that take others.
             sharing: Number of further models that take the same windows.
+            third_octaves: Bands, if they are to be measured.
         """
         self._sharing = sharing
         self.log_mel = log_mel
@@ -125,7 +129,7 @@ class Windower:
 
         hops_in_window = -(-grid.window_samples // grid.hop_samples)
         self._levels: deque[Level] = deque(maxlen=hops_in_window)
-        self._meter = LevelMeter(weighting, level_offset_db)
+        self._meter = LevelMeter(weighting, level_offset_db, third_octaves)
         self._log_mels: Array
         self._hops: _HopLevels
         self._begin_at(0, channels=1)

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.audio.level import FLOOR_DB, AWeighting, LevelMeter, a_weighting_db
+from monitor.audio.level import FLOOR_DB, LevelMeter
 from monitor.audio.ring import Samples
+from monitor.audio.weighting import AWeighting, a_weighting_db
 from tests.support.signals import RATE, cut, noise, silence, sine
 
 HOP = 48 * 512

@@ -13,7 +13,8 @@ import pytest
 
 from monitor.audio.conditioning import Conditioner
 from monitor.audio.dropouts import DropoutDetector, GapJoiner
-from monitor.audio.level import AWeighting, LevelMeter
+from monitor.audio.level import LevelMeter
+from monitor.audio.weighting import AWeighting
 from monitor.audio.timeline import Timeline
 from monitor.config.config import Config
 from monitor.detection.detector import Detector

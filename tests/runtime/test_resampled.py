@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.audio.level import AWeighting
+from monitor.audio.weighting import AWeighting
 from monitor.audio.ring import Samples
 from monitor.audio.timeline import Block
 from monitor.model.frontend import LogMel
