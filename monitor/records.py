@@ -106,6 +106,12 @@ class Occurrence:
     model: str
     """Name of the model that detected it."""
 
+    lafmax_db: float | None = field(
+        default=None, kw_only=True, compare=False, repr=False
+    )
+    """Highest A-weighted level with the time weighting Fast (LAFmax) so far, dB; None
+    in records that earlier versions stored."""
+
 
 @dataclass(frozen=True, slots=True)
 class Onset(Occurrence):
@@ -231,6 +237,9 @@ class ScoreFrame:
     candidates: tuple[Candidate, ...] = field(default=(), compare=False, repr=False)
     """The highest labels, the highest first; empty unless somebody looks at them: see
     `Pipeline.explain`."""
+
+    hop_levels: HopLevels | None = field(default=None, compare=False, repr=False)
+    """More about the levels of the newest hop; None in frames read from a database."""
 
     @property
     def is_computed(self) -> bool:

@@ -45,7 +45,9 @@ class LevelMeter:
         self._weighting = weighting
         self._offset_db = offset_db
         self._fast = FastWeighting(weighting.slot_seconds)
-        self._octaves = third_octaves and ThirdOctaveMeter(third_octaves)
+        self._octaves = (
+            None if third_octaves is None else ThirdOctaveMeter(third_octaves)
+        )
         self._tail: Samples | None
         self._overlap: NDArray[np.float64]
         self._laeq_db: float

@@ -1,6 +1,7 @@
 """Third octaves: the unweighted level of a stream in bands of a third of an octave."""
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,7 +96,8 @@ class ThirdOctaveMeter:
         bands = self._bands
         taken = max(0, samples.shape[1] - bands.flank) // bands.step * bands.step
         self._tail = samples[:, taken:].copy()
-        return np.mean([bands.powers(channel) for channel in samples], axis=0)
+        powers = [bands.powers(channel) for channel in samples]
+        return np.asarray(np.mean(powers, axis=0))
 
 
 def _window(flank: int) -> NDArray[np.float32]:
@@ -108,7 +110,9 @@ def _window(flank: int) -> NDArray[np.float32]:
     return np.concatenate([rise, np.ones(flank), rise[::-1]]).astype(np.float32)
 
 
-def _response(frequencies: NDArray[np.float64], middle: float) -> NDArray[np.float64]:
+def _response(
+    frequencies: NDArray[np.floating[Any]], middle: float
+) -> NDArray[np.float64]:
     """Squared magnitude of a band at `frequencies`."""
     width = _RATIO ** (1 / 6) - _RATIO ** (-1 / 6)
     ratio = np.maximum(frequencies, 1e-3) / middle

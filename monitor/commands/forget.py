@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 HELP = """Delete stored records since a time, or all of them; or a taught label.
 
-Deletes events, gaps, health problems, scores, embeddings and alerts from
-the database, lines from the event log, and clips.  Deleted rows are
+Deletes events, gaps, health problems, scores, embeddings, levels and alerts
+from the database, lines from the event log, and clips.  Deleted rows are
 overwritten in the database file.  Taught labels go with the events that they
 were taught from, and all of them with --all.  On a terminal the command shows
 what it would delete, and asks for confirmation.  A running monitor goes on,
@@ -213,12 +213,14 @@ def _sentence(deleted: "Forgotten") -> str:
     embeddings = (
         [counted(deleted.embeddings, "embedding")] if deleted.embeddings else []
     )
+    hours = [f"levels of {counted(deleted.level_hours, 'hour')}"]
     parts = (
         counted(deleted.events, "event"),
         counted(deleted.gaps, "gap"),
         *health,
         counted(deleted.score_frames, "score frame"),
         *embeddings,
+        *(hours if deleted.level_hours else []),
         counted(deleted.alerts, "alert"),
     )
     return f"{', '.join(parts)}, from {local_time(deleted.since)}"

@@ -30,7 +30,7 @@ class StoreSettings(Settings):
     """File, relative to state_dir; null: no database and therefore no alerts."""
 
     keep_days: Annotated[float, Field(gt=0, le=36_500)] = 365.0
-    """Events, gaps and alerts are deleted after this many days."""
+    """Events, gaps, levels of hours and alerts are deleted after this many days."""
 
     keep_scores_days: Annotated[float, Field(gt=0, le=36_500)] = 30.0
     """Scores are deleted after this many days; a source writes 4 MB of them a day."""

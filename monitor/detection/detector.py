@@ -234,7 +234,8 @@ class Detector:
         name = f"{self._session}/{self._source}/{label}/{event.onset_start}"
         scores = zip(self._labels, event.peak.frame.scores, strict=True)
         top = sorted(scores, key=lambda pair: pair[1], reverse=True)[:_TOP]
-        level_dbfs, laeq_db = self._levels[index].measure(event.start, stop)
+        levels = self._levels[index].measure(event.start, stop)
+        level_dbfs, laeq_db, lafmax_db = levels
         return {
             "id": str(uuid.uuid5(_IDS, name)),
             "source": self._source,
@@ -245,6 +246,7 @@ class Detector:
             "mean_score": event.mean_score,
             "level_dbfs": level_dbfs,
             "laeq_db": laeq_db,
+            "lafmax_db": lafmax_db,
             "top": tuple(top),
             "model": self._models
             if isinstance(self._models, str)

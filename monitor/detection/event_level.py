@@ -38,6 +38,7 @@ def newest_hop(frame: ScoreFrame, seen_until: int) -> Hop:
 @dataclass
 class _LevelSum:
     peak_dbfs: float = -math.inf
+    lafmax_db: float | None = None
     energy: float = 0.0
     hops: int = 0
 
@@ -45,6 +46,8 @@ class _LevelSum:
         self.peak_dbfs = max(self.peak_dbfs, hop.level_dbfs)
         self.energy += 10 ** (hop.laeq_db / 10)
         self.hops += 1
+        if (levels := hop.window.hop_levels) is not None:
+            self.lafmax_db = max(self.lafmax_db or -math.inf, levels.lafmax_db)
 
     @property
     def laeq_db(self) -> float:
@@ -73,14 +76,14 @@ class EventLevel:
             if hop.stop > start:
                 self._settled.add(hop)
 
-    def measure(self, start: int, stop: int) -> tuple[float, float]:
-        """Loudest level and energetic mean of the LAeq over [start, stop).
+    def measure(self, start: int, stop: int) -> tuple[float, float, float | None]:
+        """Loudest level, energetic mean of the LAeq, and LAFmax, over [start, stop).
 
         Each hop with a sample in [start, stop) counts as a whole.  Where there is none,
         since the hops before a reload are not known, the first one after it counts.
 
         Returns:
-            dBFS and dB(A).
+            dBFS, and dB(A) twice; the last is None where no hop has it.
         """
         levels = replace(self._settled)
         for hop in self._hops:
@@ -88,4 +91,4 @@ class EventLevel:
                 levels.add(hop)
         if not levels.hops and self._hops:
             levels.add(self._hops[0])
-        return levels.peak_dbfs, levels.laeq_db
+        return levels.peak_dbfs, levels.laeq_db, levels.lafmax_db

@@ -14,8 +14,8 @@ import pytest
 from monitor.audio.conditioning import Conditioner
 from monitor.audio.dropouts import DropoutDetector, GapJoiner
 from monitor.audio.level import LevelMeter
-from monitor.audio.weighting import AWeighting
 from monitor.audio.timeline import Timeline
+from monitor.audio.weighting import AWeighting
 from monitor.config.config import Config
 from monitor.detection.detector import Detector
 from monitor.model.classifier import Classifier, active_spans

@@ -19,7 +19,7 @@ from monitor.errors import ConfigError
 from monitor.model.classifier import Classifier
 from monitor.model.engines import WindowHistory
 from monitor.model.frontend import LogMel
-from monitor.records import Event, Gap, Onset, Record, ScoreFrame
+from monitor.records import Event, Gap, HopLevels, Onset, Record, ScoreFrame
 from monitor.runtime.pipeline import Pipeline
 from monitor.runtime.scoring import absolute
 from monitor.runtime.windowing import Window
@@ -146,7 +146,7 @@ def test_active_spans_lie_within_their_window_and_reach_its_end(whole):
 
 
 def test_spans_of_a_network_with_a_longer_stride_end_with_their_window():
-    level = Level(-20.0, -20.0)
+    level = Level(-20.0, -20.0, HopLevels(0, 0.0, -20.0, ()))
     window = Window(1000, 1000 + WINDOW, torch.zeros(1), level, -20.0, WindowHistory())
     spans = np.array([[0, WINDOW + 500], [10, 20]])
     assert absolute(spans, 1000, 1, window) == ((1000, 1000 + WINDOW), (1010, 1020))

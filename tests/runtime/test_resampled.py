@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.audio.weighting import AWeighting
 from monitor.audio.ring import Samples
 from monitor.audio.timeline import Block
+from monitor.audio.weighting import AWeighting
 from monitor.model.frontend import LogMel
 from monitor.model.networks.mn04 import SPEC as MN04
 from monitor.runtime.resampled import ResampledWindow, ResampledWindows

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.audio.level import AWeighting
 from monitor.audio.timeline import Block
+from monitor.audio.weighting import AWeighting
 from monitor.config.detection import DetectionSettings
 from monitor.detection.rules import resolve_rules
 from monitor.model.frontend import LogMel

@@ -32,11 +32,13 @@ _CONDITIONS = {
     "events": _EVENTS,
     "gaps": "at_ms >= :since OR end_ms > :since",
     "health": "at_ms >= :since OR end_ms > :since OR state = 'raised'",
+    "level_hours": "hour_ms + 3600000 > :since",
     "scores": "start_ms > :since - :row AND end_ms > :since",
     "embeddings": "start_ms > :since - :row AND end_ms > :since",
 }
 _COUNTS = {
     "alerts": "count(*), min(created_ms)",
+    "level_hours": "count(*), max(min(hour_ms), :since)",
     "scores": "sum(frames), min(start_ms)",
     "embeddings": "sum(frames), min(start_ms)",
 }
@@ -60,6 +62,7 @@ class Forgotten:
     score_frames: int = 0
     alerts: int = 0
     embeddings: int = 0
+    level_hours: int = 0
 
 
 def count(path: Path, since: datetime | None) -> Forgotten:
@@ -96,8 +99,8 @@ def forget(path: Path, since: datetime | None, now: datetime) -> Forgotten:
     """Delete all records that reach beyond `since`; None: everything.
 
     Scores and embeddings are deleted by rows, so up to a minute before `since` goes
-    with them.  The space is overwritten and given back.  A monitor that is running goes
-    on.
+    with them, and levels by the hour.  The space is overwritten and given back.  A
+    monitor that is running goes on.
 
     Raises:
         StoreUnavailableError: The database cannot be written; nothing was deleted, or

@@ -43,6 +43,8 @@ _DELETIONS = {
     "health": "DELETE FROM health WHERE sequence IN "
     "(SELECT sequence FROM health WHERE at_ms < ? AND state = 'cleared' "
     "ORDER BY at_ms LIMIT ?)",
+    "level_hours": "DELETE FROM level_hours WHERE id IN "
+    "(SELECT id FROM level_hours WHERE hour_ms < ? ORDER BY hour_ms LIMIT ?)",
     "alerts": "DELETE FROM alerts WHERE sequence IN "
     "(SELECT sequence FROM alerts WHERE created_ms < ? AND state != 'pending' "
     "ORDER BY created_ms LIMIT ?)",
@@ -85,7 +87,8 @@ class Maintenance:
     Every ten minutes, and every second while there is more to do, it deletes a little.
     Age goes first, once the wall clock is believed: see `WallClockCheck`.  If the rest
     is still too large, the oldest scores and embeddings go, then the oldest events,
-    gaps, health problems and alerts.  Events and problems that are going on, events
+    gaps, health problems and alerts, and the levels of hours, a row of less than 1 KB
+    each, when nothing else is left.  Events and problems that are going on, events
     that are locked and alerts that are pending stay; a week after its deadline no alert
     is pending any more.  What was deleted is logged, at most once a day.
     """
@@ -191,6 +194,7 @@ class Maintenance:
         groups = {
             _FRAMES: _end_of_oldest_frames(connection),
             ("events", "gaps", "health", "alerts"): _EVER,
+            ("level_hours",): _EVER,
         }
         for tables, until_ms in groups.items():
             for table in tables:

@@ -31,6 +31,7 @@ from monitor.sinks.store.records import (
 # `events` and `report` do without numpy.
 if TYPE_CHECKING:
     from monitor.sinks.store.embeddings import EmbeddingRow
+    from monitor.sinks.store.level_hours import LevelHour
     from monitor.sinks.store.scores import ScoreRow
 
 
@@ -108,6 +109,21 @@ class Reader:
         query = _Query("health_read", until, everywhere)
         query.ends_after(since, "state = 'raised'")
         return read_rows(query.run(self._connection), read_health)
+
+    def level_hours(
+        self,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        *,
+        sources: Sequence[str] = (),
+    ) -> "Iterator[LevelHour]":
+        """Return the levels of the hours that begin in a time range, in order."""
+        from monitor.sinks.store.level_hours import read_level_hour
+
+        query = _Query("level_hours_read", until, sources, "hour_ms", "id")
+        if since is not None:
+            query.where("hour_ms >= ?", to_ms(since))
+        return read_rows(query.run(self._connection), read_level_hour)
 
     def score_rows(
         self, since: datetime | None = None, until: datetime | None = None

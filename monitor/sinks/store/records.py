@@ -179,9 +179,9 @@ def write_record(
 
 _UPDATES = {
     "events": "UPDATE events SET (at_ms, start_ms, end_ms, start_sample, stop_sample, "
-    "peak_score, mean_score, level_dbfs, laeq_db, top, end_reason) = "
+    "peak_score, mean_score, level_dbfs, laeq_db, lafmax_db, top, end_reason) = "
     "(:at_ms, :start_ms, :end_ms, :start_sample, :stop_sample, "
-    ":peak_score, :mean_score, :level_dbfs, :laeq_db, :top, :end_reason) "
+    ":peak_score, :mean_score, :level_dbfs, :laeq_db, :lafmax_db, :top, :end_reason) "
     "WHERE id = :id",
     "health": "UPDATE health SET state = :state, end_ms = :end_ms, "
     "stop_sample = :stop_sample, detail = CASE WHEN :detail IN ('', detail) "
@@ -197,6 +197,7 @@ def _occurrence(record: Onset | Event) -> dict[str, object]:
         "mean_score": _finite(record.mean_score),
         "level_dbfs": _finite(record.level_dbfs),
         "laeq_db": _finite(record.laeq_db),
+        "lafmax_db": _finite(record.lafmax_db),
         "top": json.dumps([[label, _finite(score)] for label, score in record.top]),
         "model": record.model,
         "end_reason": record.end_reason if isinstance(record, Event) else None,
@@ -282,6 +283,7 @@ def read_occurrence(row: sqlite3.Row) -> Timed:
         _number(row["laeq_db"]),
         tuple((str(label), _number(score)) for label, score in json.loads(row["top"])),
         text_of(row["model"]),
+        lafmax_db=row["lafmax_db"],
     )
     if row["end_reason"] is None:
         return _timed(onset, row)
@@ -387,8 +389,8 @@ def _timed(record: Onset | Event | Gap | Health, row: sqlite3.Row) -> Timed:
     return Timed(record, start_seconds, end_seconds, start_utc, end_utc)
 
 
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)
 
 
 def _number(value: float | None) -> float:

@@ -31,12 +31,14 @@ _FIRST = ("sessions", "sources", "forgotten", "rule_state", "alerts")
 _FRAMES = ("scores", "embeddings")
 """Large tables: the first ones, if there is not the time for all."""
 
-_TABLES = (*_FIRST, "events", "reviews", "health", "gaps", "attempts", *_FRAMES)
+_DATED = ("events", "reviews", "health", "gaps", "attempts", "level_hours")
+_TABLES = (*_FIRST, *_DATED, *_FRAMES)
 _INNER = ("sessions", "sources", "forgotten", "attempts")
 """Tables that users do not know, named only if something of them is lost."""
 
 _NOUNS = {
     "rule_state": "states of the alert rules",
+    "level_hours": "hours of levels",
     "scores": "minutes of scores",
     "embeddings": "minutes of embeddings",
 }
@@ -372,8 +374,9 @@ def _complete_references(new: sqlite3.Connection) -> None:
 
     A review whose event was lost says nothing, and is left out.
     """
-    for table in ("events", "gaps", "health", *_FRAMES):
-        for statement in _LOST:
+    for table in ("events", "gaps", "health", "level_hours", *_FRAMES):
+        # Levels of hours are of no session.
+        for statement in _LOST[: 1 if table == "level_hours" else None]:
             new.execute(statement.replace("TABLE", table))
     new.execute("DELETE FROM reviews WHERE event_id NOT IN (SELECT id FROM events)")
 

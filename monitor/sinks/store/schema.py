@@ -245,6 +245,29 @@ JOIN sources ON sources.id = events.source
 JOIN sessions ON sessions.id = events.session
 LEFT JOIN reviews ON reviews.event_id = events.id;
 """,
+    """
+-- The levels of a source in an hour, added up over sessions.
+CREATE TABLE level_hours (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    source INTEGER NOT NULL REFERENCES sources (id),
+    hour_ms INTEGER NOT NULL,          -- its begin
+    offset_db REAL NOT NULL,           -- level_offset_db of the source, in all levels
+    covered_ms INTEGER NOT NULL,       -- what the levels are of
+    energy REAL NOT NULL,              -- A-weighted power, summed over its seconds
+    lafmax_db REAL NOT NULL,
+    format INTEGER NOT NULL,
+    data BLOB NOT NULL,                -- see level_hours.py
+    UNIQUE (source, hour_ms, offset_db)
+) STRICT;
+CREATE INDEX level_hours_by_time ON level_hours (hour_ms);
+
+CREATE VIEW level_hours_read AS
+SELECT level_hours.*, sources.name AS source_name
+FROM level_hours
+JOIN sources ON sources.id = level_hours.source;
+
+ALTER TABLE events ADD COLUMN lafmax_db REAL;  -- null: not measured
+""",
 )
 """The script at index n brings a database from `user_version` n to n + 1."""
 

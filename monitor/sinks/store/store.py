@@ -18,6 +18,7 @@ from monitor.sinks.sink import Sink
 from monitor.sinks.store.database import Database
 from monitor.sinks.store.embeddings import EmbeddingLog
 from monitor.sinks.store.forget import Forgetting
+from monitor.sinks.store.level_hours import LevelHourLog
 from monitor.sinks.store.maintenance import Maintenance
 from monitor.sinks.store.records import (
     Session,
@@ -74,7 +75,8 @@ class Store(Sink):
     synced for their own sake: a row for every hop would wear out a flash card.  A kill
     costs the scores of those seconds, a power failure those since the last checkpoint
     or event.  They are not committed with events: of many sources, one or another has
-    an event all the time, and each time the rows of all would be written.
+    an event all the time, and each time the rows of all would be written.  The levels
+    of an hour are written with scores, about once a minute.
 
     While the disk is full, records and alerts go into space that was reserved for them.
     When that is used up, or the database cannot be written at all, the newest records,
@@ -140,6 +142,7 @@ class Store(Sink):
         self._recovered: list[Timed] = []
         self._has_run_rules = False
         self._scores = ScoreLog()
+        self._levels = LevelHourLog()
         self._keeps_embeddings = settings.embeddings
         self._embeddings = EmbeddingLog()
         self._rule_state = ""
@@ -190,6 +193,7 @@ class Store(Sink):
             self._forgetting.follow(timed, to_ms(start))
             if isinstance(timed.record, ScoreFrame):
                 self._scores.add(timed)
+                self._levels.add(timed)
                 if self._keeps_embeddings:
                     self._embeddings.add(timed)
             elif not isinstance(timed.record, SourceState):
@@ -231,7 +235,7 @@ class Store(Sink):
 
     def _take_over(self, before: "Store") -> None:
         self._backlog, self._scores = before._backlog, before._scores
-        self._embeddings = before._embeddings
+        self._embeddings, self._levels = before._embeddings, before._levels
         self._forgetting = before._forgetting
         self._retry = before._retry
         if self._rules is not None and before._rules is not None:
@@ -327,6 +331,7 @@ class Store(Sink):
         if scores:
             self._scores.write(connection, session_key)
             self._embeddings.write(connection, session_key, ends=ends)
+            self._levels.write(connection, ends=ends)
         state = self._rule_state
         if self._rules is not None:
             state = json.dumps(dict(self._rules.state()))
@@ -345,6 +350,7 @@ class Store(Sink):
             self._forgetting.take_out(self._backlog, deleted)
             self._scores.forget(*deleted)
             self._embeddings.forget(*deleted)
+            self._levels.forget(*deleted)
             if self._rules is not None:
                 self._rules.forget()
             since_ms, until_ms = deleted
@@ -354,6 +360,7 @@ class Store(Sink):
     def _succeed(self, *, scores: bool) -> None:
         self._scores.commit()
         self._embeddings.commit()
+        self._levels.commit()
         if self._retry.is_failing:
             logger.warning(
                 "database %s is written again: %d records and %d alerts came from "
@@ -374,6 +381,7 @@ class Store(Sink):
     def _fail(self, error: StoreUnavailableError) -> None:
         self._scores.roll_back()
         self._embeddings.roll_back()
+        self._levels.roll_back()
         if not self._retry.is_failing:
             logger.error(
                 "%s; keeping up to %d records in memory until it can",
