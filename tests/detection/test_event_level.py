@@ -1,13 +1,14 @@
 """The level of an event is that of its hops."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.detection.event_level import EventLevel, Hop, newest_hop
-from monitor.records import ScoreFrame
+from monitor.records import HopLevels, ScoreFrame
 from tests.support.scores import SimulatedNetwork, Sound
 
 HOP = 10
@@ -22,10 +23,10 @@ def hops(*levels: float) -> list[Hop]:
 
 def test_every_hop_with_a_sample_in_the_interval_counts_whole():
     level = EventLevel(hops(0, -40, -20, -20, 0))
-    assert level.measure(19, 31) == pytest.approx(
+    assert level.measure(19, 31)[:2] == pytest.approx(
         (-20, 10 * math.log10((1e-4 + 1e-2 + 1e-2) / 3))
     )
-    assert level.measure(20, 30) == pytest.approx((-20, -20))
+    assert level.measure(20, 30)[:2] == pytest.approx((-20, -20))
 
 
 @given(
@@ -77,4 +78,15 @@ def test_the_first_window_counts_whole_with_its_loudest_hop():
 def test_an_interval_without_a_hop_has_the_level_of_the_first_one():
     """As where an event lies before a reload."""
     level = EventLevel(hops(-40, -30, -20)[1:])
-    assert level.measure(0, 9) == pytest.approx((-30, -30))
+    assert level.measure(0, 9)[:2] == pytest.approx((-30, -30))
+
+
+def test_the_highest_fast_level_is_that_of_the_hops_in_the_interval():
+    """Hops without one, as of a database, leave it unknown."""
+    level = EventLevel(hops(-10, -40, -20, -30, -10))
+    assert level.measure(10, 40)[2] is None
+    fast = [
+        replace(hop, window=replace(hop.window, hop_levels=HopLevels(1, 0.0, v, ())))
+        for hop, v in zip(hops(*[-40.0] * 5), (-3, -40, -20, -30, -5), strict=True)
+    ]
+    assert EventLevel(fast).measure(10, 40)[2] == -20

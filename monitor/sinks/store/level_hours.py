@@ -163,8 +163,29 @@ def power_of(level_db: float) -> float:
     return float(10 ** (level_db / 10))
 
 
-def read_level_hour(row: sqlite3.Row) -> LevelHour:
-    """Turn a row of level_hours_read into its `LevelHour`."""
+def read_level_hour(row: sqlite3.Row, *, percentiles: bool = True) -> LevelHour:
+    """Turn a row of level_hours_read into its `LevelHour`.
+
+    Without `percentiles` it has neither histogram nor third octaves.
+    """
+    numbers = (row["offset_db"], row["energy"], row["lafmax_db"])
+    hour = LevelHour(
+        text_of(row["source_name"]),
+        moment_of(row["hour_ms"]),
+        row["offset_db"],
+        count_of(row["covered_ms"]) / 1000,
+        row["energy"],
+        row["lafmax_db"],
+    )
+    if percentiles:
+        numbers += _read_content(row, hour)
+    if not all(isinstance(each, float) and math.isfinite(each) for each in numbers):
+        raise ValueError("it has a level that is no number")
+    return hour
+
+
+def _read_content(row: sqlite3.Row, hour: LevelHour) -> tuple[float, ...]:
+    """Decode histogram and third octaves; return the levels of these."""
     if row["format"] != FORMAT:
         raise ValueError("its format is unknown; a newer version wrote it")
     try:
@@ -175,20 +196,12 @@ def read_level_hour(row: sqlite3.Row) -> LevelHour:
         counts = struct.unpack_from(f"<{steps}I", content, 10 + 4 * bands)
     except (struct.error, zlib.error) as error:
         raise ValueError(str(error)) from None
-    numbers = (row["offset_db"], row["energy"], row["lafmax_db"], *levels)
-    if not all(isinstance(each, float) and math.isfinite(each) for each in numbers):
-        raise ValueError("it has a level that is no number")
-    return LevelHour(
-        text_of(row["source_name"]),
-        moment_of(row["hour_ms"]),
-        row["offset_db"],
-        count_of(row["covered_ms"]) / 1000,
-        max(0.0, row["energy"]),
-        row["lafmax_db"],
-        Counter({first + at: count for at, count in enumerate(counts) if count}),
-        frames,
-        [power_of(level) * frames for level in levels],
+    hour.histogram = Counter(
+        {first + at: count for at, count in enumerate(counts) if count}
     )
+    hour.octave_frames = frames
+    hour.octave_powers = [power_of(level) * frames for level in levels]
+    return levels
 
 
 _Key = tuple[str, datetime, float]

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from monitor.sinks.store.embeddings import EmbeddingRow
     from monitor.sinks.store.level_hours import LevelHour
     from monitor.sinks.store.scores import ScoreRow
+    from monitor.sinks.store.sound_calendar import Bucket
 
 
 class Reader:
@@ -116,14 +118,34 @@ class Reader:
         until: datetime | None = None,
         *,
         sources: Sequence[str] = (),
+        percentiles: bool = True,
     ) -> "Iterator[LevelHour]":
-        """Return the levels of the hours that begin in a time range, in order."""
+        """Return the levels of the hours that begin in a time range, in order.
+
+        Without `percentiles` their histograms and third octaves are left out.
+        """
         from monitor.sinks.store.level_hours import read_level_hour
 
         query = _Query("level_hours_read", until, sources, "hour_ms", "id")
         if since is not None:
             query.where("hour_ms >= ?", to_ms(since))
-        return read_rows(query.run(self._connection), read_level_hour)
+        read = partial(read_level_hour, percentiles=percentiles)
+        return read_rows(query.run(self._connection), read)
+
+    def event_buckets(
+        self,
+        since: datetime,
+        until: datetime,
+        now: datetime,
+        bucket_ms: int,
+        *,
+        sources: Sequence[str] = (),
+    ) -> "list[Bucket]":
+        """Return events joined by label and time; see `sound_calendar`."""
+        from monitor.sinks.store.sound_calendar import read_buckets
+
+        connection = self._connection
+        return read_buckets(connection, since, until, now, bucket_ms, sources)
 
     def score_rows(
         self, since: datetime | None = None, until: datetime | None = None

@@ -266,7 +266,8 @@ SELECT level_hours.*, sources.name AS source_name
 FROM level_hours
 JOIN sources ON sources.id = level_hours.source;
 
-ALTER TABLE events ADD COLUMN lafmax_db REAL;  -- null: not measured
+-- Null: not measured.
+ALTER TABLE events ADD COLUMN lafmax_db REAL;
 """,
 )
 """The script at index n brings a database from `user_version` n to n + 1."""
