@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib.resources import files
@@ -12,6 +13,8 @@ import jinja2
 import yaml
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
+
+from monitor.text import duration
 
 FOLDER = Path(str(files("monitor"))) / "web"
 """Templates, static files and strings, beside the modules."""
@@ -66,7 +69,8 @@ def translation(language: str) -> Translate:
     texts = strings(language)
 
     def translate(key: str, **values: object) -> str:
-        text = texts.get(key, key)
+        # Of a word that a newer monitor has, the word itself.
+        text = texts.get(key, key.rpartition(".")[2])
         if isinstance(text, dict):
             text = text["one" if values.get("count") == 1 else "other"]
         # Only the fields of the text itself are filled: values are never read as one.
@@ -87,15 +91,44 @@ def language_of(request: Request) -> str:
     return LANGUAGES[0]
 
 
+def device_zone() -> str:
+    """Return the name of this machine's time zone, such as Europe/Berlin."""
+    chosen = os.environ.get("TZ", "").lstrip(":")
+    place = chosen if "/" in chosen else os.path.realpath("/etc/localtime")
+    name = place.rpartition("zoneinfo/")[2]
+    return chosen or (name if not name.startswith("/") else "UTC")
+
+
 @cache
 def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER / "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= {"duration": _duration, "size": _size, "utc": _utc}
+    return environment
+
+
+def _duration(seconds: float | None) -> str:
+    return "-" if seconds is None else duration(seconds)
+
+
+def _size(count: int | None) -> str:
+    """Write a number of bytes."""
+    if count is None:
+        return "-"
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20)):
+        if count >= size:
+            return f"{count / size:.{1 if count < 10 * size else 0}f} {unit}"
+    return f"{count / 2**10:.0f} KiB"
+
+
+def _utc(iso: str) -> str:
+    """Write a time without a script: 2026-11-23 06:56:13 UTC."""
+    return f"{iso[:10]} {iso[11:19]} UTC"
 
 
 def render(
@@ -109,7 +142,7 @@ def render(
         page: Name of the page in the navigation.
         status_code: HTTP status.
         values: Values for the template, beside those of every page: `t`, `url`,
-            `language`, `token`, `role`, `navigation`, `page`.
+            `language`, `token`, `role`, `navigation`, `page`, `here`.
     """
     language, root = language_of(request), request.scope.get("root_path", "")
     digest = hashlib.sha256(strings_json(language)).hexdigest()[:12]
@@ -131,7 +164,8 @@ def render(
             navigation=[each for each in NAVIGATION if signed_in and each[1] in paths],
             in_the_bar=PAGES_IN_THE_BAR,
             page=page,
-            path=request.url.path,
+            zone=device_zone(),
+            here=request.scope["path"].removeprefix(root),
             **values,
         )
     )

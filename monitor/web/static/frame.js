@@ -1,0 +1,69 @@
+// The frame of every page: times in the viewer's zone, and the menu of a phone.
+import { t } from "./strings.js";
+
+const meta = (name) => document.querySelector(`meta[name="${name}"]`).content;
+
+const language = document.documentElement.lang;
+const deviceZone = meta("zone");
+export const viewerZone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+
+const formats = {
+  day: { dateStyle: "medium" },
+  minute: { dateStyle: "medium", timeStyle: "short" },
+  second: { dateStyle: "medium", timeStyle: "medium" },
+  clock: { timeStyle: "medium" },
+};
+
+function formatted(moment, form, zone) {
+  return new Intl.DateTimeFormat(language, { ...formats[form], timeZone: zone }).format(moment);
+}
+
+// A time in the viewer's zone; form: day, minute, second or clock.
+export function timeText(iso, form = "second") {
+  return formatted(new Date(iso), form, viewerZone);
+}
+
+// True if the device has another time now than the viewer.
+export function zonesDiffer() {
+  const now = new Date();
+  try {
+    return formatted(now, "minute", deviceZone) !== formatted(now, "minute", viewerZone);
+  } catch {
+    return false; // a zone that this browser does not know
+  }
+}
+
+// Write every <time data-form> below `root` in the viewer's zone; its title has the
+// device's time where that differs.
+export function localiseTimes(root = document) {
+  const differ = zonesDiffer();
+  for (const element of root.querySelectorAll("time[data-form]")) {
+    const moment = new Date(element.dateTime);
+    if (Number.isNaN(moment.getTime())) continue;
+    element.textContent = timeText(element.dateTime, element.dataset.form);
+    if (differ) {
+      const device = formatted(moment, element.dataset.form, deviceZone);
+      element.title = t("common.device_time", { time: device, zone: deviceZone });
+    }
+  }
+}
+
+localiseTimes();
+
+const zones = document.getElementById("zones");
+if (zonesDiffer()) {
+  zones.textContent = t("common.zones", { viewer: viewerZone, device: deviceZone });
+  zones.hidden = false;
+}
+
+const menu = document.querySelector("details.more");
+if (menu) {
+  document.addEventListener("click", (click) => {
+    if (!menu.contains(click.target)) menu.open = false;
+  });
+  document.addEventListener("keydown", (key) => {
+    if (key.key !== "Escape" || !menu.open) return;
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  });
+}
