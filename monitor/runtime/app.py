@@ -34,7 +34,7 @@ from monitor.sinks.alerts.secrets import hide_secrets
 from monitor.sinks.event_log import EventLog
 from monitor.sinks.file_sinks import FileSinks
 from monitor.sinks.live_readers import LiveReaders
-from monitor.sinks.recent_levels import RecentLevels
+from monitor.sinks.recent import Recent
 from monitor.sinks.sink import Sink
 from monitor.sinks.status_snapshot import DaemonFacts
 from monitor.sinks.store.database import Database
@@ -64,7 +64,7 @@ class Environment:
 
     reports: HealthReports = field(default_factory=HealthReports)
     readers: LiveReaders = field(default_factory=LiveReaders)
-    levels: RecentLevels = field(default_factory=RecentLevels)
+    recent: Recent = field(default_factory=Recent)
     wakeup: threading.Event = field(default_factory=threading.Event)
     """Wakes the worker."""
 
@@ -188,7 +188,7 @@ def plan_app(
             models.models,
             environment.reports,
             readers=environment.readers,
-            levels=environment.levels,
+            recent=environment.recent,
             explain=pipeline.explain,
         )
     )

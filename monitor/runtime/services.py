@@ -11,7 +11,7 @@ from monitor.errors import ConfigError
 from monitor.extras import require_extra
 from monitor.runtime.health import HealthReports
 from monitor.sinks.live_readers import LiveReaders
-from monitor.sinks.recent_levels import RecentLevels
+from monitor.sinks.recent import Recent
 from monitor.sinks.sink import Sink
 from monitor.sinks.status_requests import Commands
 from monitor.sinks.status_snapshot import DaemonFacts, SnapshotSettings, StatusTracker
@@ -59,8 +59,8 @@ class ServiceContext:
     readers: LiveReaders = field(default_factory=LiveReaders)
     """The readers of the live feed."""
 
-    levels: RecentLevels = field(default_factory=RecentLevels)
-    """The levels of the latest minutes."""
+    recent: Recent = field(default_factory=Recent)
+    """The newest levels and columns."""
 
     explain: Callable[[bool], None] = lambda _: None
     """Has score frames come with their candidates, or without."""
@@ -139,7 +139,7 @@ def _status(context: ServiceContext) -> Sink:
 
     socket = context.config.status.socket
     path = server_path(socket, context.state_dir, context.environ)
-    follow, recent = context.readers.add, context.levels.document
+    follow, recent = context.readers.add, context.recent.document
     return StatusSocket(_tracker(context), path, context.commands, follow, recent)
 
 
@@ -150,7 +150,7 @@ def _live(context: ServiceContext) -> Sink:
         context.labels,
         _tracker(context),
         context.readers,
-        context.levels,
+        context.recent,
         context.timelines,
         lambda: _picture(context.sample_rate),
         context.clock,

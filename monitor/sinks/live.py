@@ -19,7 +19,7 @@ from monitor.clock import Clock, SampleClock
 from monitor.records import Ongoing, ScoreFrame, Timed
 from monitor.sinks.encoding import encode_line
 from monitor.sinks.live_readers import LiveReaders, Reader
-from monitor.sinks.recent_levels import RecentLevels
+from monitor.sinks.recent import Recent
 from monitor.sinks.sink import BackgroundThread, Sink
 from monitor.sinks.status_client import Document
 from monitor.sinks.status_snapshot import StatusTracker
@@ -145,7 +145,7 @@ class LiveFeed(Sink):
         labels: Mapping[str, Sequence[str]],
         tracker: StatusTracker,
         readers: LiveReaders,
-        levels: RecentLevels,
+        recent: Recent,
         timelines: Mapping[str, SourceTimeline],
         picture: Callable[[], Picture],
         clock: Clock,
@@ -157,7 +157,7 @@ class LiveFeed(Sink):
             labels: By source, the labels that are reported.
             tracker: Takes the statistics, for the status.
             readers: The readers of the process.
-            levels: The recent levels of the process.
+            recent: Keeps the newest levels and columns of the process.
             timelines: By source; may be filled later.
             picture: Loads the making of columns, for the first reader.
             clock: The clock of the machine.
@@ -166,7 +166,7 @@ class LiveFeed(Sink):
         self._labels = labels
         self._tracker = tracker
         self._readers = readers
-        self._levels = levels
+        self._recent = recent
         self._timelines = timelines
         self._load_picture = picture
         self._clock = clock
@@ -187,7 +187,7 @@ class LiveFeed(Sink):
         for timed in batch:
             level = None
             if isinstance(timed.record, ScoreFrame):
-                level = self._levels.push(timed, timed.record)
+                level = self._recent.push(timed, timed.record)
             if is_read:
                 self._hand_over(timed)
                 if level is not None:
@@ -278,6 +278,7 @@ class LiveFeed(Sink):
     def _rest(self) -> None:
         self._explain(False)
         self._columns.clear()
+        self._recent.forget_columns()
         self._records.clear()
 
     def _record_lines(self) -> Iterator[bytes]:
@@ -319,7 +320,9 @@ class LiveFeed(Sink):
             count, columns = self._columns[source].push(left)
             left -= count
             if columns is not None:
-                lines.append(_line("columns", source=source, **columns))
+                line = {"type": "columns", "source": source, **columns}
+                self._recent.add_columns(line)
+                lines.append(_dumped(line))
             if left == 0:
                 return False, lines
         return True, lines

@@ -174,7 +174,7 @@ def ask_command(
 
 
 def ask_recent(paths: Iterable[Path]) -> Document:
-    """Return the levels of the latest minutes from the first monitor at `paths`.
+    """Return the newest levels and columns of the first monitor at `paths`.
 
     Raises:
         SoundMonitorError: No monitor answers, or it is of an older version.

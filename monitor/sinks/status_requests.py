@@ -36,7 +36,7 @@ Called on the thread of the socket: must not wait.
 """
 
 Recent = Callable[[], Document]
-"""Returns the levels of the latest minutes; is soon done."""
+"""Returns the newest levels and columns; is soon done."""
 
 SILENT_SECONDS = 0.05
 """A client that has sent nothing for so long gets the status."""
@@ -88,7 +88,7 @@ class RequestServer:
             answer_status: Writes the status document; is soon done.
             commands: None: no command is known.
             follow: None: there is no live feed.
-            recent: None: there are no recent levels.
+            recent: None: nothing recent is kept.
         """
         self._answer_status = answer_status
         self._commands = commands

@@ -28,7 +28,7 @@ from monitor.sinks import live, live_readers
 from monitor.sinks.encoding import encode
 from monitor.sinks.live import LiveFeed, Picture
 from monitor.sinks.live_readers import LiveReaders
-from monitor.sinks.recent_levels import RecentLevels
+from monitor.sinks.recent import Recent
 from monitor.sinks.status_client import ask_recent, follow_live
 from monitor.sinks.status_socket import StatusSocket
 from tests.support.clock import DEADLINE_SECONDS, wait_until
@@ -47,7 +47,7 @@ class Feed:
     path: Path
     sources: Sequence[str] = ("street",)
     readers: LiveReaders = field(default_factory=LiveReaders)
-    levels: RecentLevels = field(default_factory=RecentLevels)
+    recent: Recent = field(default_factory=Recent)
     explained: list[bool] = field(default_factory=list)
     pictures: int = 0
 
@@ -60,7 +60,7 @@ class Feed:
             dict.fromkeys(self.sources, LABELS),
             self.monitor.tracker,
             self.readers,
-            self.levels,
+            self.recent,
             self.timelines,
             self.picture,
             SystemClock(),
@@ -70,7 +70,7 @@ class Feed:
             self.monitor.tracker,
             self.path,
             follow=self.readers.add,
-            recent=self.levels.document,
+            recent=self.recent.document,
         )
         self.socket.report(self.monitor.report())
         wait_until(self.path.exists)
@@ -152,7 +152,15 @@ def test_a_reader_is_greeted_and_gets_columns_of_the_sound(path: Path) -> None:
         before = first(lines, "columns")
         feed.play(sine(4000, 1.0, 0.5, RATE))
         after = first(lines, "columns")
+        recent = feed.recent.document
+        feed.sink.write([frame(stop_seconds=4.0)])
+        (kept,) = recent()["sources"]
+        assert [each["data"] for each in kept["columns"]] == [
+            before["data"],
+            after["data"],
+        ]
         lines.close()
+        wait_until(lambda: recent()["sources"][0]["columns"] == [])
     assert before["source"] == after["source"] == "street"
     assert (before["count"], after["count"]) == (19, 10)
     for line, hertz in ((before, 1000), (after, 4000)):
@@ -280,15 +288,15 @@ def test_only_so_many_read_at_once(path: Path) -> None:
 
 
 def test_a_reload_keeps_the_readers_and_the_levels(path: Path) -> None:
-    readers, levels = LiveReaders(), RecentLevels()
-    with feeding(path, readers=readers, levels=levels) as before:
+    readers, recent = LiveReaders(), Recent()
+    with feeding(path, readers=readers, recent=recent) as before:
         before.sink.write([frame(stop_seconds=4.0), frame(stop_seconds=5.2)])
         lines = before.lines()
         next(lines)
         before.socket.close()
         before.sink.close()
         other = path.with_name("other.sock")
-        with feeding(other, "yard", readers=readers, levels=levels) as after:
+        with feeding(other, "yard", readers=readers, recent=recent) as after:
             after.sink.report(statistics("yard"))
             after.play(sine(1000, 1.0, 0.5, RATE), "yard")
             hello = first(lines, "hello")
@@ -296,7 +304,7 @@ def test_a_reload_keeps_the_readers_and_the_levels(path: Path) -> None:
             assert first(lines, "columns")["source"] == "yard"
             (street,) = ask_recent([other])["sources"]
             lines.close()
-    assert street["name"] == "street"
+    assert (street["name"], street["columns"]) == ("street", [])
     assert street["levels"] == [["2026-11-23T05:56:05.200Z", -32.4, 52.1]]
     assert before.explained[-1] is False
 

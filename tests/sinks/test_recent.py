@@ -1,16 +1,16 @@
-"""The levels of the latest minutes are mean energies of about a second each."""
+"""The recent levels are mean energies of about a second each."""
 
 from typing import Any
 
 import numpy as np
 import pytest
 
-from monitor.sinks.recent_levels import RecentLevels
+from monitor.sinks.recent import Recent
 from tests.support.timed import frame
 
 
 def test_levels_are_mean_energies_of_a_second() -> None:
-    levels = RecentLevels()
+    levels = Recent()
     assert levels.push(*_hop(1.0, -20.0)) is None
     assert levels.push(*_hop(1.5, -20.0)) is None
     line = levels.push(*_hop(2.0, -30.0))

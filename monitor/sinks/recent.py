@@ -1,4 +1,4 @@
-"""The levels of the latest ten minutes, a value about every second for each source."""
+"""The newest of the live feed: levels of ten minutes, and a picture of half a minute."""
 
 import math
 from collections import deque
@@ -11,15 +11,18 @@ from monitor.text import rounded, utc_text
 
 LEVEL_SECONDS = 1.0
 MOST_LEVELS = 600
+MOST_COLUMN_LINES = 60
+"""Lines of the feed with columns, two a second."""
 
 
-class _SourceLevels:
-    """The levels of one source, and the hops of the second that goes on."""
+class _Source:
+    """The levels and columns of one source, and the hops of the second that goes on."""
 
     def __init__(self) -> None:
         self.seconds: deque[tuple[datetime | None, float, float]] = deque(
             maxlen=MOST_LEVELS
         )
+        self.columns: deque[Document] = deque(maxlen=MOST_COLUMN_LINES)
         self._hops: list[tuple[float, float]] = []
         self._since = -math.inf
 
@@ -37,11 +40,11 @@ class _SourceLevels:
         return mean
 
 
-class RecentLevels:
-    """Adds up the levels of all sources; a reload does not end it."""
+class Recent:
+    """Keeps the newest levels and columns; a reload does not end it."""
 
     def __init__(self) -> None:
-        self._sources: dict[str, _SourceLevels] = {}
+        self._sources: dict[str, _Source] = {}
 
     def push(self, timed: Timed, frame: ScoreFrame) -> Document | None:
         """Take the level of the newest hop.  Worker's thread.
@@ -50,10 +53,7 @@ class RecentLevels:
             The line of the live feed for the second that it completes, if any: the mean
             energy of its hops.
         """
-        source = self._sources.get(frame.source)
-        if source is None:
-            source = self._sources[frame.source] = _SourceLevels()
-        level = source.push(timed, frame)
+        level = self._source(frame.source).push(timed, frame)
         if level is None:
             return None
         return {
@@ -64,8 +64,25 @@ class RecentLevels:
             "laeq_db": rounded(level[1], 1),
         }
 
+    def add_columns(self, line: Document) -> None:
+        """Keep a line with columns.  Thread of the feed."""
+        self._source(line["source"]).columns.append(line)
+
+    def forget_columns(self) -> None:
+        """Nobody reads the feed any more.  Thread of the feed."""
+        for source in self._sources.copy().values():
+            source.columns.clear()
+
+    def _source(self, name: str) -> _Source:
+        # Two threads may ask at once: the one that adds it first counts.
+        return self._sources.get(name) or self._sources.setdefault(name, _Source())
+
     def document(self) -> Document:
-        """Return the levels by source, [time, dBFS, dB(A)] each.  Any thread."""
+        """Return levels and columns by source.  Any thread.
+
+        Levels are [time, dBFS, dB(A)], columns as in the lines of the feed; of these
+        there are some only while the feed has a reader.
+        """
         return {
             "sources": [
                 {
@@ -73,6 +90,10 @@ class RecentLevels:
                     "levels": [
                         [utc_text(at), rounded(dbfs, 1), rounded(laeq, 1)]
                         for at, dbfs, laeq in source.seconds.copy()
+                    ],
+                    "columns": [
+                        {key: line[key] for key in ("time", "count", "data")}
+                        for line in source.columns.copy()
                     ],
                 }
                 for name, source in self._sources.copy().items()
