@@ -1,4 +1,4 @@
-"""The newest of the live feed: levels of ten minutes, and a picture of half a minute."""
+"""The newest of the live feed: levels of ten minutes, a picture of half a minute."""
 
 import math
 from collections import deque

@@ -302,9 +302,10 @@ def test_a_reload_keeps_the_readers_and_the_levels(path: Path) -> None:
             hello = first(lines, "hello")
             assert [each["name"] for each in hello["sources"]] == ["yard"]
             assert first(lines, "columns")["source"] == "yard"
-            (street,) = ask_recent([other])["sources"]
+            street, yard = ask_recent([other])["sources"]
             lines.close()
     assert (street["name"], street["columns"]) == ("street", [])
+    assert (yard["name"], yard["levels"]) == ("yard", [])
     assert street["levels"] == [["2026-11-23T05:56:05.200Z", -32.4, 52.1]]
     assert before.explained[-1] is False
 
