@@ -1,9 +1,10 @@
-"""`sound-monitor report`: the events, levels and losses of one day."""
+"""`sound-monitor report`: the events, levels and losses of one day, or a diary."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from monitor.commands.arguments import (
@@ -11,16 +12,27 @@ from monitor.commands.arguments import (
     JsonOption,
     argument,
     database_path,
+    flag,
+    option,
     parse_day,
 )
 from monitor.commands.events import table_header, table_row
 from monitor.commands.label_option import LabelsOption, chosen_labels
+from monitor.commands.level_report import (
+    diary_facts,
+    level_facts,
+    print_diary,
+    print_levels,
+    write_csv,
+)
 from monitor.commands.process import print_json, print_line, print_table
+from monitor.errors import UsageError
 from monitor.records import Timed
 from monitor.text import WeightedUnits, duration, level, percent
 
 if TYPE_CHECKING:
     from monitor.sinks.store.day_report import DayReport, LabelDay, SourceDay
+    from monitor.sinks.store.level_figures import DayLevels
 
 LISTED_EVENTS = 50
 _BARS = " ▁▂▃▄▅▆▇█"
@@ -31,10 +43,18 @@ The report also shows which share of the day was captured, and how much was
 lost and why.  With --label it counts only the events of these labels; a
 group, such as dog, stands for itself and its members, see 'model --labels'.
 
+Levels of a period of which less than three quarters were measured are not
+given.  They are dB(A) once level_offset_db of the source is set.
+
+With --diary it is a noise diary instead: events of a label with short pauses
+are one incident, with the share of the time in which it sounded and its level
+meanwhile; and the times that were not listened to.
+
 Examples:
   sound-monitor report yesterday
   sound-monitor report yesterday --label dog
   sound-monitor report 2026-11-23 --json
+  sound-monitor report --diary --days 14 --csv diary.csv
 """
 
 
@@ -44,28 +64,63 @@ def report(
         argument("DAY", "today, yesterday or a date, in local time; today by default."),
     ] = "today",
     labels: LabelsOption = None,
+    diary: Annotated[bool, flag("--diary", "Print the noise diary.")] = False,
+    days: Annotated[
+        int | None,
+        option("N", "Days of the diary, the last of them DAY.", min=1, max=3660),
+    ] = None,
+    pause: Annotated[
+        float | None,
+        option("MINUTES", "Longest pause within an incident; 10 by default.", min=0),
+    ] = None,
+    csv: Annotated[
+        Path | None, option("FILE", "Write the diary to a file, as CSV.")
+    ] = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> int:
-    """Print the report of a day."""
+    """Print the report of a day, or the diary of several."""
     from monitor.commands.configuration import load
     from monitor.sinks.store.day_report import report_day
+    from monitor.sinks.store.level_figures import day_levels
+    from monitor.sinks.store.noise_diary import PAUSE, noise_diary
     from monitor.sinks.store.queries import open_to_read
 
+    given = {"--days": days, "--pause": pause, "--csv": csv}
+    for name, value in given.items():
+        if value is not None and not diary:
+            raise UsageError(f"report: {name} is about the diary: add --diary")
     now = datetime.now(UTC)
     wanted = parse_day(day, now)
     configuration = load(config)
     with open_to_read(database_path(configuration)) as reader:
         chosen = chosen_labels(labels, configuration.config, reader)
+        if diary:
+            incidents = noise_diary(
+                reader,
+                wanted - timedelta(days=(days or 1) - 1),
+                wanted,
+                now,
+                labels=chosen,
+                pause=PAUSE if pause is None else timedelta(minutes=pause),
+            )
+            if csv is not None:
+                write_csv(csv, incidents)
+            if as_json:
+                print_json(diary_facts(incidents))
+            elif csv is None:
+                print_diary(incidents)
+            return 0
         found = report_day(reader, wanted, now, labels=chosen)
+        levels = day_levels(reader, wanted, wanted, now)
     if as_json:
-        print_json(_facts(found))
+        print_json(_facts(found, levels))
     else:
-        _print_page(found, configuration.config.weighted_units)
+        _print_page(found, levels, configuration.config.weighted_units)
     return 0
 
 
-def _facts(found: "DayReport") -> dict[str, Any]:
+def _facts(found: "DayReport", levels: "dict[str, DayLevels]") -> dict[str, Any]:
     from monitor.sinks.encoding import encode
 
     return {
@@ -77,6 +132,7 @@ def _facts(found: "DayReport") -> dict[str, Any]:
             name: {**_figures(source), "listened_share": _share(source, found)}
             for name, source in found.sources.items()
         },
+        "levels": {name: level_facts(it) for name, it in levels.items()},
         "labels": {name: _figures(label) for name, label in found.labels.items()},
         "events": [encode(timed) for timed in found.events],
         "health": [encode(timed) for timed in found.health],
@@ -105,11 +161,16 @@ def _share(source: "SourceDay", found: "DayReport") -> float:
     return round(source.listened_seconds / found.seconds, 6) if found.seconds else 0.0
 
 
-def _print_page(found: "DayReport", units: WeightedUnits) -> None:
+def _print_page(
+    found: "DayReport", levels: "dict[str, DayLevels]", units: WeightedUnits
+) -> None:
     print_line(f"{found.day:%A, %d %B %Y}: {duration(found.seconds)}")
     print_line()
     _print_sources(found, units)
     print_line()
+    if levels:
+        print_levels(levels)
+        print_line()
     if found.health:
         _print_health(found, units)
         print_line()

@@ -1,12 +1,14 @@
 """`report` prints a day as a page or as JSON."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.commands import lines_of, run
+from tests.support.commands import fails, lines_of, run
+from tests.support.levels import minutes, store_levels
 
 DAY = "2026-11-23"
 
@@ -49,3 +51,53 @@ def test_the_report_has_a_line_for_each_health_problem(
         lines_of(capsys, "report", "2026-11-23", "--json", "--config", with_health)
     )
     assert [each["kind"] for each in json.loads(text)["health"]] == ["clipping", "deaf"]
+
+
+def test_a_report_has_levels(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nine = datetime(2026, 11, 23, 9, tzinfo=UTC)
+    store_levels(config.parent / "state" / "monitor.db", minutes(nine, 120, 60.0))
+    text = run(capsys, "report", DAY, "--config", config, "--json")
+    levels = json.loads(text)["levels"]["street"]
+    assert levels["unit"] == "dB(A)"
+    assert levels["lden_db"] is None
+    by_hour = {it["hour"]: it["laeq_db"] for it in levels["hours"]}
+    assert (by_hour[8], by_hour[9], by_hour[11]) == (None, 60.0, None)
+    assert "LDEN" in run(capsys, "report", DAY, "--config", config)
+
+
+def test_a_diary_has_incidents_and_what_was_not_listened_to(
+    config: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    out = run(capsys, "report", DAY, "--diary", "--config", config)
+    for part in ("siren", "dog_bark", "dBFS(A)", "the monitor did not run", "05:56"):
+        assert part in out
+    only = run(capsys, "report", DAY, "--diary", "--config", config, "--label", "siren")
+    assert "dog_bark" not in only
+    facts = json.loads(
+        run(capsys, "report", DAY, "--diary", "--json", "--config", config)
+    )
+    assert {it["label"] for it in facts["incidents"]} >= {"siren", "dog_bark"}
+    file = tmp_path / "diary.csv"
+    run(
+        capsys, "report", DAY, "--diary", "--days", 7, "--csv", file, "--config", config
+    )
+    assert "dog_bark" in file.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--csv", "x.csv"], "add --diary"),
+        (["--pause", "3"], "add --diary"),
+        (["--diary", "--csv", "/nowhere/x.csv"], "cannot be written"),
+    ],
+)
+def test_a_diary_that_cannot_be_written_is_refused_in_a_sentence(
+    config: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    sentence: str,
+) -> None:
+    code, error = fails(capsys, "report", DAY, *arguments, "--config", config)
+    assert code in (1, 2)
+    assert sentence in error

@@ -33,6 +33,7 @@ from monitor.sinks.store.records import (
 if TYPE_CHECKING:
     from monitor.sinks.store.embeddings import EmbeddingRow
     from monitor.sinks.store.level_hours import LevelHour
+    from monitor.sinks.store.noise_diary import Occurred
     from monitor.sinks.store.scores import ScoreRow
     from monitor.sinks.store.sound_calendar import Bucket
 
@@ -146,6 +147,20 @@ class Reader:
 
         connection = self._connection
         return read_buckets(connection, since, until, now, bucket_ms, sources)
+
+    def occurred(
+        self, since: datetime, until: datetime, now: datetime
+    ) -> "list[Occurred]":
+        """Return the events that overlap a time range, with their reviews applied."""
+        from monitor.sinks.store.noise_diary import read_occurred
+
+        return read_occurred(self._connection, since, until, now)
+
+    def runs(self, now: datetime) -> list[tuple[datetime, datetime]]:
+        """Return begin and end of the runs of the monitor, in order."""
+        from monitor.sinks.store.noise_diary import read_runs
+
+        return read_runs(self._connection, now)
 
     def score_rows(
         self, since: datetime | None = None, until: datetime | None = None

@@ -1,0 +1,190 @@
+"""The levels of a day and the noise diary, as `sound-monitor report` prints them."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from monitor.commands.process import print_line, print_table
+from monitor.errors import SoundMonitorError
+from monitor.text import (
+    GAP_REASONS,
+    counted,
+    duration,
+    level,
+    percent,
+    rounded,
+    utc_text,
+    weighted_unit,
+)
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from monitor.sinks.store.level_figures import DayLevels, LevelFigures
+    from monitor.sinks.store.noise_diary import NoiseDiary
+
+
+def level_facts(levels: "DayLevels") -> dict[str, Any]:
+    """Return the levels of a day for other programs; null where there is none."""
+    return {
+        "unit": _unit(levels.is_calibrated),
+        **_figures(levels.whole),
+        "lden_db": rounded(levels.lden_db, 1),
+        "periods": {name: _figures(it) for name, it in levels.periods.items()},
+        "hours": [
+            {"start": utc_text(it.start), "hour": it.hour, **_figures(it.figures)}
+            for it in levels.hours
+        ],
+    }
+
+
+def print_levels(levels: "Mapping[str, DayLevels]") -> None:
+    """Print a line for each source."""
+    rows = []
+    for source, it in levels.items():
+        periods = [it.periods[name].laeq_db for name in ("day", "evening", "night")]
+        whole = it.whole
+        numbers = [*periods, it.lden_db, whole.lafmax_db]
+        numbers += [whole.l10_db, whole.l50_db, whole.l90_db]
+        texts = map(_text, numbers)
+        rows.append((source, _unit(it.is_calibrated), *texts, percent(whole.coverage)))
+    header = "SOURCE", "UNIT", "LDAY", "LEVENING", "LNIGHT", "LDEN", "LAFMAX"
+    print_table((*header, "L10", "L50", "L90", "MEASURED"), rows)
+
+
+def diary_facts(diary: "NoiseDiary") -> dict[str, Any]:
+    """Return the diary for other programs."""
+    return {
+        "start": utc_text(diary.start),
+        "end": utc_text(diary.end),
+        "seconds": diary.seconds,
+        "sources": {
+            name: {
+                "unit": _unit(it.is_calibrated),
+                "level_offsets_db": it.offsets_db,
+                "listened_seconds": rounded(it.listened_seconds, 1),
+                "short_gaps": it.short_gaps,
+                "short_gaps_seconds": rounded(it.short_seconds, 1),
+            }
+            for name, it in diary.sources.items()
+        },
+        "incidents": [
+            {
+                "source": it.source,
+                "label": it.label,
+                "start": utc_text(it.start),
+                "end": utc_text(it.end),
+                "events": it.events,
+                "sounding_seconds": rounded(it.sounding_seconds, 1),
+                "share": rounded(it.share, 4),
+                "laeq_db": rounded(it.laeq_db, 1),
+                "lafmax_db": rounded(it.lafmax_db, 1),
+                "unit": _unit(it.is_calibrated),
+            }
+            for it in diary.incidents
+        ],
+        "not_listened": [
+            {**asdict(it), "start": utc_text(it.start), "end": utc_text(it.end)}
+            for it in diary.unheard
+        ],
+    }
+
+
+def print_diary(diary: "NoiseDiary") -> None:
+    """Print incidents, what the levels are, and what was not listened to."""
+    first, last = (_minute(moment) for moment in (diary.start, diary.end))
+    print_line(f"Noise diary, {first} to {last}")
+    for name, source in diary.sources.items():
+        share = source.listened_seconds / diary.seconds if diary.seconds else 0.0
+        unit = (
+            f"dB(A), offset {', '.join(f'{it:g}' for it in source.offsets_db)} dB"
+            if source.is_calibrated
+            else "dBFS(A): level_offset_db is not set, or was not all the time"
+        )
+        print_line(f"{name}: measured {percent(min(1.0, share))} of the time; {unit}")
+    print_line()
+    rows = [
+        (
+            f"{_minute(it.start)}-{it.end.astimezone():%H:%M}",
+            it.source,
+            it.label,
+            str(it.events),
+            duration(it.sounding_seconds),
+            percent(it.share),
+            _text(it.laeq_db),
+            _text(it.lafmax_db),
+            _unit(it.is_calibrated),
+        )
+        for it in diary.incidents
+    ]
+    header = "TIME", "SOURCE", "LABEL", "EVENTS", "SOUNDED", "SHARE", "LAEQ", "LAFMAX"
+    print_table((*header, "UNIT"), rows, "No incidents.")
+    print_line()
+    gaps = [
+        (
+            _minute(it.start),
+            it.source,
+            duration((it.end - it.start).total_seconds()),
+            gap_reason(it.reason),
+        )
+        for it in diary.unheard
+    ]
+    columns = "NOT LISTENED", "SOURCE", "FOR", "REASON"
+    print_table(columns, gaps, "Nothing of 10 s or longer was missed.")
+    for name, source in diary.sources.items():
+        if source.short_gaps:
+            print_line(
+                f"{name}: and {counted(source.short_gaps, 'shorter gap')}, "
+                f"{duration(source.short_seconds)} in all"
+            )
+
+
+def gap_reason(reason: str) -> str:
+    """Why a source was not listened to, for people."""
+    if reason == "off":
+        return "the monitor did not run"
+    return next((text for key, text in GAP_REASONS.items() if key == reason), reason)
+
+
+def write_csv(file: Path, diary: "NoiseDiary") -> None:
+    """Write the diary as comma-separated values.
+
+    Raises:
+        SoundMonitorError: The file cannot be written.
+    """
+    from monitor.sinks.store.noise_diary import diary_csv
+
+    try:
+        file.write_text(diary_csv(diary), encoding="utf-8", newline="")
+    except OSError as error:
+        raise SoundMonitorError(
+            f"--csv: {file} cannot be written: {error.strerror}"
+        ) from None
+
+
+def _figures(figures: "LevelFigures") -> dict[str, Any]:
+    octaves = figures.third_octaves_db
+    return {
+        "seconds": figures.seconds,
+        "measured_seconds": rounded(figures.covered_seconds, 1),
+        "coverage": rounded(figures.coverage, 4),
+        "laeq_db": rounded(figures.laeq_db, 1),
+        "lafmax_db": rounded(figures.lafmax_db, 1),
+        "l10_db": rounded(figures.l10_db, 1),
+        "l50_db": rounded(figures.l50_db, 1),
+        "l90_db": rounded(figures.l90_db, 1),
+        "third_octaves_db": octaves and [rounded(each, 1) for each in octaves],
+    }
+
+
+def _unit(is_calibrated: bool) -> str:
+    return weighted_unit(1.0 if is_calibrated else 0.0)
+
+
+def _text(decibels: float | None) -> str:
+    return "-" if decibels is None else level(decibels, 1)
+
+
+def _minute(moment: "datetime") -> str:
+    return f"{moment.astimezone():%Y-%m-%d %H:%M}"
