@@ -14,7 +14,7 @@ import yaml
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from monitor.text import duration
+from monitor.text import duration, percent
 
 FOLDER = Path(str(files("monitor"))) / "web"
 """Templates, static files and strings, beside the modules."""
@@ -108,12 +108,29 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"duration": _duration, "size": _size, "utc": _utc}
+    environment.filters |= {
+        "duration": _duration,
+        "number": _number,
+        "share": _share,
+        "size": _size,
+        "utc": _utc,
+    }
     return environment
 
 
 def _duration(seconds: float | None) -> str:
     return "-" if seconds is None else duration(seconds)
+
+
+def _number(value: float | None, digits: int = 0) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _share(value: float | None, digits: int | None = None) -> str:
+    """Write a share in per cent; without digits, 100 % only if nothing is missing."""
+    if value is None or digits is None:
+        return percent(value)
+    return f"{100 * value:.{digits}f} %"
 
 
 def _size(count: int | None) -> str:

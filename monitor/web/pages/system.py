@@ -1,5 +1,15 @@
-"""The page System: the status document as a person reads it."""
+"""The page System: the status document as a person reads it, and the model card."""
 
+import asyncio
+import json
+import logging
+import platform
+import sqlite3
+import sys
+from datetime import datetime
+from typing import Any
+
+import jinja2
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -9,15 +19,117 @@ from monitor.sinks.status_client import query_status
 from monitor.web.context import WebContext
 from monitor.web.rendering import render
 
+MODEL_SECONDS = 60.0
+"""Longest time in which a model file is read: a card may be slow."""
+
+FOREIGN = (jinja2.UndefinedError, AttributeError, LookupError, TypeError, ValueError)
+"""Raised by a document of another version, whose details cannot be shown."""
+
+logger = logging.getLogger(__name__)
+
+Document = dict[str, Any]
+
 
 def routes(context: WebContext) -> list[Route]:
     """Return the routes of the page."""
+    cards: dict[str, Document] = {}
 
     async def system(request: Request) -> Response:
-        # Blocking calls run in a thread: the loop serves every viewer.
-        status = await run_in_threadpool(query_status, context.sockets)
-        return render(
-            request, "system.html", page="system", status=status, context=context
-        )
+        return await _show(request, context, "system.html")
 
-    return [Route("/system", system)]
+    async def status(request: Request) -> Response:
+        """Answer with the part of the page that changes."""
+        return await _show(request, context, "system_status.html")
+
+    async def models(request: Request) -> Response:
+        names = context.config.model_files
+        for name in names:
+            if str(name) not in cards:
+                cards[str(name)] = await _card(name)
+        found = [_view(cards[str(name)]) for name in names if cards[str(name)]]
+        return render(request, "models.html", page="system", cards=found)
+
+    return [
+        Route("/system", system),
+        Route("/system/status", status),
+        Route("/system/models", models),
+    ]
+
+
+async def _show(request: Request, context: WebContext, template: str) -> Response:
+    # A call that blocks runs in a thread: the loop serves every viewer.
+    status = await run_in_threadpool(query_status, context.sockets)
+    values: dict[str, Any] = {
+        "status": status,
+        "context": context,
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+    }
+    try:
+        seconds = _seconds_since(status["since"], status["time"])
+        return render(
+            request, template, page="system", details=True, uptime=seconds, **values
+        )
+    except FOREIGN:
+        return render(request, template, page="system", details=False, **values)
+
+
+def _seconds_since(since: str, now: str) -> float:
+    moments = [datetime.fromisoformat(text) for text in (since, now)]
+    return (moments[1] - moments[0]).total_seconds()
+
+
+async def _card(name: str | None) -> Document:
+    """Read the card of a model in a child process: reading it takes numpy.
+
+    Returns:
+        What `sound-monitor model --json` prints; nothing if it cannot be read.
+    """
+    arguments = ["-m", "monitor", "model", *([] if name is None else [name]), "--json"]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *arguments,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with asyncio.timeout(MODEL_SECONDS):
+            text, _ = await process.communicate()
+        found = json.loads(text)
+    except (TimeoutError, ValueError):
+        logger.warning("the card of the model %s cannot be read", name or "urban")
+        return {}
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return found if isinstance(found, dict) else {}
+
+
+def _view(document: Document) -> Document:
+    """Return what the page shows of a card."""
+    card = document["card"]
+    return {
+        "name": card["name"],
+        "created": card.get("created"),
+        "licence": card.get("licence") or "",
+        "begins_with": card.get("begins_with") or "",
+        "sample_rate": document["spec"]["sample_rate"],
+        "tested": (card.get("report") or {}).get("tested") or "",
+        "labels": [
+            {"name": label, **_threshold(card["thresholds"].get(label) or {})}
+            for label in card["labels"]
+        ],
+    }
+
+
+def _threshold(threshold: Document) -> Document:
+    """Return a threshold, with what its curve says there; None where unknown."""
+    onset = threshold.get("onset")
+    keys = ("detected_near", "detected_far", "latency_seconds", "false_alarms_per_hour")
+    points = [
+        point for point in threshold.get("curve") or () if point.get("onset") == onset
+    ]
+    point = points[0] if points else {}
+    return {"onset": onset} | {key: point.get(key) for key in keys}

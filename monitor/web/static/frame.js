@@ -3,7 +3,9 @@ import { t } from "./strings.js";
 
 const meta = (name) => document.querySelector(`meta[name="${name}"]`).content;
 
-const language = document.documentElement.lang;
+// The browser's own variety of the page's language: 24 hours or 12, for example.
+const page = document.documentElement.lang;
+const language = navigator.languages.find((each) => each.startsWith(page)) ?? page;
 const deviceZone = meta("zone");
 export const viewerZone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
