@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from monitor.commands.configuration_file import (
@@ -15,7 +15,8 @@ from monitor.commands.configuration_file import (
 )
 from monitor.config.audio import SourceSettings
 from monitor.config.config import Config
-from monitor.config.load import check_settings, parse_config
+from monitor.config.load import check_settings, parse_config, parse_settings
+from monitor.config.overrides import OVERRIDES, Overrides, merge
 from monitor.config.strict_yaml import read_yaml
 from monitor.errors import ConfigError
 
@@ -37,6 +38,9 @@ class Configuration:
     digest: str = ""
     """That of its text; see `text_digest`."""
 
+    overrides: Overrides = field(default_factory=Overrides)
+    """Settings that were changed while the monitor ran; `config` contains them."""
+
     @property
     def taken(self) -> str:
         """The absolute path of the file, or "the defaults"."""
@@ -47,22 +51,28 @@ class Configuration:
         """The choice and its reason, for people."""
         return f"configuration: {self.path or 'the defaults'} ({self.reason})"
 
+    @property
+    def overrides_sentence(self) -> str:
+        """The overrides and their file, for people; empty: there are none."""
+        if not self.overrides:
+            return ""
+        return f"overrides: {self.overrides.sentence} ({self.state_dir / OVERRIDES})"
+
     def placed(self, sentences: str) -> str:
         """Prefix sentences about settings with file and line of their keys.
 
-        Sentences that do not begin with a key of the file stay as they are.
+        Sentences that do not begin with a key of a file stay as they are.
         """
-        if self.path is None:
-            return sentences
-        try:
-            document = read_yaml(read_file(self.path, self.reason), str(self.path))
-        except ConfigError:  # the file has changed since
-            return sentences
+        documents = {}
+        files = (self.state_dir / OVERRIDES if self.overrides else None, self.path)
+        for path in filter(None, files):
+            with suppress(ConfigError):  # the file has changed since
+                documents[path] = read_yaml(read_file(path, self.reason), str(path))
         lines = []
         for sentence in sentences.splitlines():
-            line = document.line_of(sentence)
-            place = "" if line is None else f"{self.path}:{line}: "
-            lines.append(f"{place}{sentence}")
+            found = {path: it.line_of(sentence) for path, it in documents.items()}
+            places = (f"{path}:{line}: " for path, line in found.items() if line)
+            lines.append(f"{next(places, '')}{sentence}")
         return "\n".join(lines)
 
     @contextmanager
@@ -107,7 +117,25 @@ def _load(path: Path | None, reason: str, environ: Mapping[str, str]) -> Configu
     config = Config() if text is None else parse_config(text, str(path))
     state_dir = find_state_dir(config.state_dir, environ)
     digest = "" if text is None else text_digest(text)
-    return Configuration(config, state_dir, path, reason, digest)
+    overrides = _read_overrides(state_dir / OVERRIDES)
+    found = Configuration(config, state_dir, path, reason, digest, overrides)
+    with found.placing():
+        return replace(found, config=merge(config, overrides))
+
+
+def _read_overrides(path: Path) -> Overrides:
+    """Read the overrides of a state folder; there are none where it is out of reach.
+
+    Raises:
+        ConfigError: They are invalid.
+    """
+    try:
+        if not path.exists():
+            return Overrides()
+    except OSError:
+        return Overrides()
+    text = read_file(path, "settings that were changed while the monitor ran")
+    return parse_settings(Overrides, text, str(path))
 
 
 def with_options(

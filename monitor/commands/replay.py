@@ -106,6 +106,8 @@ def replay(
         f"{len(comparison.stays)} unchanged, {len(comparison.comes)} new, "
         f"{len(comparison.goes)} gone ({counted(comparison.frames, 'score frame')})"
     )
+    if configuration.overrides:
+        print_line(configuration.overrides_sentence)
     if rules.left_out:
         print_line("left out: scores of the model " + ", ".join(sorted(rules.left_out)))
     if rules.not_scored:

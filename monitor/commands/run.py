@@ -82,7 +82,11 @@ def run(
 
     share_heap()
     configuration = load(config)
-    facts = DaemonFacts(configuration.taken, configuration.digest)
+    facts = DaemonFacts(
+        configuration.taken,
+        configuration.digest,
+        overrides=configuration.overrides_sentence,
+    )
 
     def chosen(configuration: "Configuration") -> "Config":
         return with_options(
@@ -96,12 +100,20 @@ def run(
         from monitor.runtime.reload import FreshConfig
 
         again = load_again(configuration)
-        return FreshConfig(chosen(again), again.state_dir, again.placed, again.digest)
+        return FreshConfig(
+            chosen(again),
+            again.state_dir,
+            again.placed,
+            again.digest,
+            again.overrides_sentence,
+        )
 
     settings = chosen(configuration)
     log_to_stderr()
     enable_stack_traces()
     logger.info("%s", configuration.sentence)
+    if configuration.overrides:
+        logger.info("%s", configuration.overrides_sentence)
     if (problem := restrict_folder(configuration.state_dir)) is not None:
         raise ConfigError(f"state_dir: {problem}")
     limit_threads(settings.model.threads)

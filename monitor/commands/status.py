@@ -112,6 +112,8 @@ def _print_details(status: Facts) -> None:
         f"{local_time(_moment(status['since']))} ({_ago(status['since'], now)}), "
         f"configuration: {status['configuration']}"
     )
+    if status["overrides"] is not None:
+        print_line(status["overrides"])
     print_line()
     units = WeightedUnits({it["name"]: it["laeq_unit"] for it in status["sources"]})
     cells = [_cells(source, units, now) for source in status["sources"]]
@@ -163,6 +165,10 @@ def _lines(status: Facts, now: datetime) -> Iterator[str]:
         f"{_number(process['open_files'], '')} open files, {process['threads']} threads"
     )
     yield from _outbox(status["outbox"], now)
+    for mute in status["mutes"]:
+        remaining = duration((_moment(mute["until"]) - now).total_seconds())
+        withheld = counted(mute["withheld"], "alert")
+        yield f"alerts: {mute['rule']} is muted for {remaining}; {withheld} withheld"
     disk, size = status["disk"], status["disk"]["database_bytes"]
     yield (
         f"disk: {_bytes(disk['free_bytes'])} free at {disk['state_dir']}, "

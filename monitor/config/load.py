@@ -57,8 +57,13 @@ def parse_config(text: str, origin: str) -> Config:
         ConfigError: One sentence in a line for each fault, with file, line, key,
             value and rule.
     """
+    return parse_settings(Config, text, origin)
+
+
+def parse_settings(kind: type[SettingsT], text: str, origin: str) -> SettingsT:
+    """Read the text of a file of other settings, as `parse_config` does."""
     document = read_yaml(text, origin)
-    return _validate(Config, document.data, document, origin, ())
+    return _validate(kind, document.data, document, origin, ())
 
 
 def check_settings(
@@ -103,7 +108,8 @@ def _validate(
 def _fault_sentence(kind: type[BaseModel], fault: ErrorDetails, prefix: KeyPath) -> str:
     path = prefix + fault["loc"]
     if fault["type"] == "missing":
-        return f"{key_text(path[:-1])}: {path[-1]} is missing"
+        places = [key_text(path[:-1])] if path[:-1] else []
+        return ": ".join([*places, f"{path[-1]} is missing"])
     if path == ("training",):
         return (
             "training: training has a settings file of its own; move the section to "

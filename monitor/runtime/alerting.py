@@ -27,8 +27,10 @@ from monitor.sinks.alerts.hooks import Hook
 from monitor.sinks.alerts.outbox import Outbox
 from monitor.sinks.alerts.rules import Rules
 from monitor.sinks.alerts.sender import Sender
+from monitor.sinks.status_client import Document
 from monitor.sinks.store.database import Database
 from monitor.spec import ModelSpec
+from monitor.text import utc_text
 
 POLL_SECONDS = 0.02
 SMALLEST_STEP = timedelta(milliseconds=100)
@@ -59,6 +61,8 @@ class Alerting:
             for endpoint, hook in hooks.items()
         }
         self._running: dict[str, RunningThread] = {}
+        self.mutes: Sequence[Document] = ()
+        """The mutes, for the status document; replaced as a whole.  Any thread."""
 
     # The thread that calls the store: the files thread.
 
@@ -70,7 +74,9 @@ class Alerting:
     def tick(self, now: datetime) -> list[Alert]:
         """Return the alerts that follow from time passing; the senders see them."""
         self._follow_clock()
-        return self._offered(self._rules.tick(now))
+        alerts = self._rules.tick(now)
+        self._note_mutes()
+        return self._offered(alerts)
 
     def state(self) -> dict[str, Any]:
         """Return the state of the rules."""
@@ -79,10 +85,17 @@ class Alerting:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Restore the state of the rules."""
         self._rules.restore(state)
+        self._note_mutes()
 
     def forget(self) -> None:
         """Have the rules begin anew: the user deleted what was before."""
         self._rules.forget()
+
+    def mute(self, rule: str, seconds: float) -> None:
+        """Mute a rule for so long, or unmute it with 0; see `Rules.mute`."""
+        self._follow_clock()
+        self._rules.mute(rule, seconds, self._clock.utc())
+        self._note_mutes()
 
     def take_damage(self) -> Exception | None:
         """Return, once, the damage of the database that a sender ran into."""
@@ -93,7 +106,18 @@ class Alerting:
         for sender in self._senders.values():
             sender.confirm()
 
+    def _note_mutes(self) -> None:
+        self.mutes = tuple(
+            {"rule": rule, "until": utc_text(mute.until), "withheld": mute.withheld}
+            for rule, mute in self._rules.mutes().items()
+        )
+
     # Any other thread.
+
+    def wake(self) -> None:
+        """Have the senders look at the outbox now."""
+        for sender in self._senders.values():
+            sender.wake()
 
     def start(self, threads: Threads, before: "Alerting | None" = None) -> None:
         """Start a thread for each endpoint; the store has opened the database.

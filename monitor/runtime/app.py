@@ -36,6 +36,7 @@ from monitor.sinks.file_sinks import FileSinks
 from monitor.sinks.live_readers import LiveReaders
 from monitor.sinks.recent import Recent
 from monitor.sinks.sink import Sink
+from monitor.sinks.status_requests import Commands
 from monitor.sinks.status_snapshot import DaemonFacts
 from monitor.sinks.store.database import Database
 from monitor.sinks.store.records import Session
@@ -67,6 +68,9 @@ class Environment:
     recent: Recent = field(default_factory=Recent)
     wakeup: threading.Event = field(default_factory=threading.Event)
     """Wakes the worker."""
+
+    commands: Commands | None = None
+    """Does what clients of the status socket ask for; None: no command is known."""
 
     output: Output | None = None
     """Standard output and error, handed over; None: they are written at once."""
@@ -175,6 +179,7 @@ def plan_app(
             )
     timelines: dict[str, Timeline] = {}
     single = without_groups(config, labels, environment.environ)
+    alerting: Alerting | None = None
     services = build_services(
         ServiceContext(
             single,
@@ -187,12 +192,13 @@ def plan_app(
             environment.facts,
             models.models,
             environment.reports,
+            environment.commands,
+            lambda: () if alerting is None else alerting.mutes,
             readers=environment.readers,
             recent=environment.recent,
             explain=pipeline.explain,
         )
     )
-    alerting = None
     if config.store.path is not None:
         database = Database(environment.state_dir / config.store.path, clock.utc)
         alerting = build_alerting(

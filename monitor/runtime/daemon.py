@@ -5,6 +5,7 @@ import logging
 import queue
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from monitor.audio.sources.source import Speed
@@ -15,6 +16,7 @@ from monitor.memory import collect_as_usual, trim_heap
 from monitor.output import Output
 from monitor.runtime.alerting import STOP_SECONDS as ALERTING_STOP_SECONDS
 from monitor.runtime.app import App, Environment, load, plan_app
+from monitor.runtime.commands import Daemon, MonitorCommands
 from monitor.runtime.reload import THREAD as RELOAD
 from monitor.runtime.reload import Reloader, Reread
 from monitor.runtime.supervisor import ServiceManager, Summary, Supervisor
@@ -72,21 +74,28 @@ def run_daemon(
         SoundMonitorError: The model, a source or a file is unusable.
     """
     clock = SystemClock()
+    commands = MonitorCommands()
     environment = Environment(
-        clock, speed, state_dir, facts, Summary(clock), output=output
+        clock,
+        speed,
+        state_dir,
+        facts,
+        Summary(clock),
+        commands=commands,
+        output=output,
     )
     handlers = logging.getLogger().handlers
     try:
         plan = plan_app(config, environment, load(config, environment.state_dir))
         loaded()
         app = App(plan, environment)
-        return _run(app, reread)
+        return _run(app, reread, commands)
     finally:
         # The live console has taken the log lines.
         logging.getLogger().handlers = handlers
 
 
-def _run(app: App, reread: Reread) -> int:
+def _run(app: App, reread: Reread, commands: MonitorCommands) -> int:
     environment = app.environment
     supervisor = Supervisor(
         ServiceManager(), environment.clock, app.turns, environment.summary.sentence
@@ -98,6 +107,8 @@ def _run(app: App, reread: Reread) -> int:
     reloader = Reloader(
         app, reread, supervisor, done=lambda: signals.received.put(RELOAD_ENDED)
     )
+    ask_reload = partial(signals.received.put, signal.SIGHUP)
+    commands.attach(Daemon(app, ask_reload, reread))
     is_asked_to_stop = _wait(app, supervisor, reloader, signals)
     supervisor.stop()
     # The next request is the second, or the first after recordings that are over.

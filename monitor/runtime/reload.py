@@ -71,6 +71,9 @@ class FreshConfig(NamedTuple):
     digest: str = ""
     """Of the text that was read; see `DaemonFacts`."""
 
+    overrides: str = ""
+    """The overrides that are in it, for people; see `DaemonFacts`."""
+
 
 Reread = Callable[[], FreshConfig]
 """Reads the configuration again."""
@@ -124,7 +127,8 @@ class Reloader:
     def _run(self, stop: threading.Event) -> None:
         placed: Callable[[str], str] = str
         try:
-            config, state_dir, placed, digest = self._reread()
+            fresh = self._reread()
+            config, state_dir, placed, *_ = fresh
             contents = self._digest(config)
             is_same = self._is_same(config, state_dir, contents)
             plan = None if is_same else prepare(self._app, config, state_dir)
@@ -135,11 +139,11 @@ class Reloader:
         else:
             if plan is None:
                 self._reopen()
-                self._accept("nothing changed", digest)
+                self._accept("nothing changed", fresh)
             elif stop.is_set():
                 plan.close()
             else:
-                self._swap(plan, contents, digest)
+                self._swap(plan, contents, fresh)
         self._done()
 
     def _digest(self, config: Config) -> str:
@@ -153,7 +157,7 @@ class Reloader:
             and choose_models(config, state_dir).digest() == app.plan.models.digest
         )
 
-    def _swap(self, plan: Plan, contents: str, digest: str) -> None:
+    def _swap(self, plan: Plan, contents: str, fresh: FreshConfig) -> None:
         """Swap between two steps of the worker, and wait for it."""
         app, before = self._app, self._app.plan
         leaving = app.sources.keys() - plan.continued(app.sources)
@@ -190,7 +194,7 @@ class Reloader:
             )
             self._again_at = time.monotonic() + AGAIN_SECONDS
         if not failures:
-            self._accept(describe(before, plan), digest)
+            self._accept(describe(before, plan), fresh)
         # Free the parts that were replaced, and spare the collector the new ones, as
         # at the start: frozen objects are not freed for as long as the process lives.
         gc.unfreeze()
@@ -206,8 +210,10 @@ class Reloader:
             sentence,
         )
 
-    def _accept(self, sentence: str, digest: str) -> None:
-        self._app.environment.facts.configuration_digest = digest
+    def _accept(self, sentence: str, fresh: FreshConfig) -> None:
+        facts = self._app.environment.facts
+        facts.configuration_digest = fresh.digest
+        facts.overrides = fresh.overrides
         self._note(sentence, is_taken=True)
         logger.info("configuration reloaded: %s", sentence)
 

@@ -13,6 +13,7 @@ from monitor.runtime.health import HealthReports
 from monitor.sinks.live_readers import LiveReaders
 from monitor.sinks.recent import Recent
 from monitor.sinks.sink import Sink
+from monitor.sinks.status_client import Document
 from monitor.sinks.status_requests import Commands
 from monitor.sinks.status_snapshot import DaemonFacts, SnapshotSettings, StatusTracker
 
@@ -55,6 +56,9 @@ class ServiceContext:
 
     commands: Commands | None = None
     """Does what clients of the status socket ask for; None: no command is known."""
+
+    mutes: Callable[[], Sequence[Document]] = tuple
+    """Returns the mutes of the alert rules, for the status document.  Any thread."""
 
     readers: LiveReaders = field(default_factory=LiveReaders)
     """The readers of the live feed."""
@@ -191,7 +195,7 @@ def _tracker(context: ServiceContext) -> StatusTracker:
         config.model.compute_device,
         config.weighted_units,
     )
-    return StatusTracker(settings, context.daemon, context.clock)
+    return StatusTracker(settings, context.daemon, context.clock, context.mutes)
 
 
 def _canary(context: ServiceContext) -> Sink | None:

@@ -3,15 +3,20 @@
 import logging
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 from monitor.clock import Clock
+from monitor.errors import StoreUnavailableError
 from monitor.records import ScoreFrame, SourceState, Timed
 from monitor.sinks.sink import BackgroundThread, Sink
 from monitor.statistics import Statistics
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 LATE_SECONDS = 2.0
 """Longest wait for the files; the analysis waits with it."""
@@ -38,6 +43,9 @@ class _Work:
     statistics: Statistics | None = None
     reopens: bool = False
     closes: bool = False
+    asked: list[tuple[Callable[[], Any], Future[Any]]] = field(default_factory=list)
+    """What other threads ask for; the worker does not wait for it alone."""
+
     done: threading.Event = field(default_factory=threading.Event)
     """Set when it was carried out, or never will be because the thread failed."""
 
@@ -119,6 +127,33 @@ class FileSinks(Sink):
         """Have all sinks open their files again."""
         self._call(reopens=True)
 
+    def ask(self, work: Callable[[], T], seconds: float) -> T:
+        """Run `work` on the files thread, between two calls; return its result.
+
+        Any thread but the worker's.  An exception of `work` is raised here alone.
+
+        Raises:
+            StoreUnavailableError: The disk does not answer within `seconds`, or the
+                sinks are closed.
+        """
+        future: Future[T] = Future()
+        with self._changed:
+            is_over = self._is_closed or self._failure is not None
+            if not is_over:
+                self._next.asked.append((work, future))
+                self._changed.notify()
+        if is_over:
+            raise StoreUnavailableError("the monitor stops or reloads: try it again")
+        try:
+            return future.result(seconds)
+        except TimeoutError:
+            outcome = "nothing was changed"
+            if not future.cancel():
+                outcome = "it may be done all the same"
+            raise StoreUnavailableError(
+                f"the disk does not answer within {seconds:g} s: {outcome}"
+            ) from None
+
     def close(self) -> None:
         """Have all sinks close; log what is not written, if the disk hangs."""
         if self._is_closed or self._has_raised:
@@ -149,7 +184,8 @@ class FileSinks(Sink):
         """Hand over a call; wait for it, unless one before is late."""
         self._raise_failure()
         with self._changed:
-            is_idle = self._running is None and not self._next.is_wanted
+            running = self._running
+            is_idle = not ((running and running.is_wanted) or self._next.is_wanted)
         work = self._hand_over(batch=batch, statistics=statistics, reopens=reopens)
         if is_idle:
             is_done = work.done.wait(self._late_seconds)
@@ -227,7 +263,9 @@ class FileSinks(Sink):
         is_closed = False
         while not is_closed:
             with self._changed:
-                self._changed.wait_for(lambda: self._next.is_wanted)
+                self._changed.wait_for(
+                    lambda: self._next.is_wanted or bool(self._next.asked)
+                )
                 work = self._running = self._next
                 self._next = _Work()
             try:
@@ -253,6 +291,8 @@ class FileSinks(Sink):
                 sink.report(work.statistics)
             if work.reopens:
                 sink.reopen()
+        for asked, future in work.asked:
+            _answer(asked, future)
         self._recover()
         for sink in self._sinks if work.closes else ():
             sink.close()
@@ -266,6 +306,15 @@ class FileSinks(Sink):
                     other.write(recovered)
             with self._changed:
                 self._recovered += recovered
+
+
+def _answer(work: Callable[[], Any], future: Future[Any]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return  # nobody waits for it any more
+    try:
+        future.set_result(work())
+    except Exception as error:  # noqa: BLE001 - is raised where it was asked for
+        future.set_exception(error)
 
 
 def _kind(timed: Timed) -> str:

@@ -10,7 +10,7 @@ import shutil
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -87,6 +87,9 @@ class DaemonFacts:
     dropped_lines: int = 0
     """Lines of output and log that nobody took."""
 
+    overrides: str = ""
+    """Settings that were changed while the monitor ran, for people; empty: none."""
+
 
 @dataclass(frozen=True, slots=True)
 class SnapshotSettings:
@@ -111,11 +114,17 @@ class StatusTracker:
     """Newest statistics; None before the first step of the worker."""
 
     def __init__(
-        self, settings: SnapshotSettings, daemon: DaemonFacts, clock: Clock
+        self,
+        settings: SnapshotSettings,
+        daemon: DaemonFacts,
+        clock: Clock,
+        mutes: Callable[[], Sequence[Document]] = tuple,
     ) -> None:
+        """Prepare; `mutes` returns those of the alert rules, on any thread."""
         self._settings = settings
         self._daemon = daemon
         self._clock = clock
+        self._mutes = mutes
         self._reported = clock.monotonic()
         self._cpu_times = deque([(self._reported, time.process_time())], CPU_STEPS)
         self._lock = threading.Lock()
@@ -153,6 +162,7 @@ class StatusTracker:
             "since": utc_text(self._daemon.began),
             "configuration": self._daemon.configuration,
             "configuration_digest": self._daemon.configuration_digest or None,
+            "overrides": self._daemon.overrides or None,
             "statistics_age_seconds": rounded(age, 1),
             "sources": _sources(statistics, listening, self._settings.weighted_units),
             "latency_seconds": {
@@ -165,6 +175,7 @@ class StatusTracker:
             "model": self._model(statistics),
             "process": self._process(now),
             **self._stored(),
+            "mutes": list(self._mutes()),
             "watchdog": watchdog
             and {
                 "limit_seconds": watchdog.limit_seconds,

@@ -1,9 +1,11 @@
 """The choice of the configuration file and of the state folder."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from monitor.commands.app import run_command_line
 from monitor.commands.configuration import (
     Configuration,
     load,
@@ -216,3 +218,48 @@ def test_a_reload_of_the_defaults_finds_a_new_file(tmp_path: Path) -> None:
     before = load(None, {}, system)
     system.write_text("ring_seconds: 20")
     assert load_again(before, {}, system).config.ring_seconds == 20
+
+
+@pytest.fixture
+def overridden(tmp_path: Path) -> Path:
+    """A configuration whose monitor has changed a sensitivity."""
+    (tmp_path / "overrides.yaml").write_text(
+        "detection: {labels: {siren: {sensitivity: 0.7}}}\n"
+    )
+    path = tmp_path / "config.yaml"
+    path.write_text(f"state_dir: {tmp_path}\n")
+    return path
+
+
+def test_settings_that_the_monitor_has_changed_replace_those_of_the_file(
+    overridden: Path,
+) -> None:
+    for taken in (load(overridden, {}), load_again(load(overridden, {}), {})):
+        assert taken.config.detection.sensitivity_of("siren") == 0.7
+        assert taken.overrides_sentence == (
+            f"overrides: sensitivity of siren 0.7 ({overridden.parent}/overrides.yaml)"
+        )
+    (overridden.parent / "overrides.yaml").unlink()
+    assert load(overridden, {}).overrides_sentence == ""
+
+
+def test_changed_settings_are_refused_as_a_whole(overridden: Path) -> None:
+    overrides = overridden.parent / "overrides.yaml"
+    with overridden.open("a") as file:
+        file.write("detection: {labels: {siren: {onset_threshold: 0.5}}}\n")
+    with pytest.raises(ConfigError) as error:
+        load(overridden, {})
+    place = f"{overrides}:1: detection.labels.siren.sensitivity: 0.7 sets"
+    assert str(error.value).startswith(place)
+    overrides.write_text("detection: [")
+    with pytest.raises(ConfigError, match=r"overrides\.yaml:1: "):
+        load(overridden, {})
+
+
+def test_check_says_which_settings_the_monitor_has_changed(
+    overridden: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command_line(["check", "--config", str(overridden), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["notes"][0].startswith("overrides: sensitivity of siren 0.7")
+    assert found["labels"]["siren"]["sensitivity"] == 0.7

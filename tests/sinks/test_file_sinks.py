@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from monitor.errors import StoreUnavailableError
 from monitor.records import Timed
 from monitor.runtime.daemon import STOP_SECONDS
 from monitor.runtime.worker import LAST_WORK_SECONDS
@@ -309,3 +310,51 @@ def test_an_onset_and_its_alert_are_stored_together_before_either_is_shown(
     alerts = [f"{each}/onset" for each in ids]
     assert stored == [[ids[:n], alerts[:n]] for n in (1, 3, 4)]
     files.close()
+
+
+def test_what_others_ask_for_is_done_between_two_calls(disk: SlowDisk) -> None:
+    disk.answers.set()
+    files = FileSinks([disk], CLOCK)
+    files.write([event()])
+    thread = files.ask(threading.current_thread, 5)
+    assert (thread.name, len(disk.records)) == ("files", 1)
+    with pytest.raises(ZeroDivisionError):
+        files.ask(lambda: 1 // 0, 5)
+    files.write([event(number=2)])
+    assert len(disk.records) == 2
+    files.close()
+
+
+def test_what_a_disk_that_hangs_has_not_begun_is_never_done(disk: SlowDisk) -> None:
+    files, done = late([disk]), list[int]()
+    files.write([event()])
+    with pytest.raises(StoreUnavailableError, match=r"0.01 s: nothing was changed"):
+        files.ask(lambda: done.append(1), 0.01)
+    disk.answers.set()
+    files.ask(lambda: done.append(2), 5)
+    assert done == [2]
+    files.close()
+
+
+def test_the_worker_waits_for_its_call_also_behind_what_others_ask(
+    disk: SlowDisk,
+) -> None:
+    """What it shows afterwards is on the disk."""
+    disk.answers.set()
+    files, released = FileSinks([disk], CLOCK, late_seconds=5), threading.Event()
+    files.write([])
+    asking = threading.Thread(target=lambda: files.ask(lambda: released.wait(5), 5))
+    asking.start()
+    wait_until(lambda: files.queues["disk"] > 0)
+    threading.Timer(0.1, released.set).start()
+    files.write([event()])
+    assert len(disk.records) == 1
+    asking.join()
+    files.close()
+
+
+def test_nothing_is_asked_of_sinks_that_are_closed(disk: SlowDisk) -> None:
+    files = FileSinks([disk], CLOCK)
+    files.close()
+    with pytest.raises(StoreUnavailableError, match="stops or reloads"):
+        files.ask(lambda: None, 5)

@@ -3,11 +3,12 @@
 import json
 import sqlite3
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
+from monitor.records import Timed
 from monitor.sinks.store.records import count_of, moment_of, one_of, text_of
 
 AlertKind = Literal["onset", "still_on", "end", "digest", "health", "test"]
@@ -48,6 +49,29 @@ def alert_id(endpoint: str, kind: AlertKind, subject: str, number: int = 0) -> s
         number: Position among several alerts of one kind about one event.
     """
     return str(uuid.uuid5(_NAMESPACE, f"{endpoint}\n{kind}\n{subject}\n{number}"))
+
+
+class AlertRules(Protocol):
+    """Makes alerts of records; its memory is stored with them.  Called by one thread.
+
+    `step` and `tick` are called once for each batch and moment; the store keeps their
+    alerts until they are committed.
+    """
+
+    def step(self, batch: Sequence[Timed], now: datetime, /) -> Sequence[Alert]:
+        """Return the alerts that follow from the records of `batch`."""
+
+    def tick(self, now: datetime, /) -> Sequence[Alert]:
+        """Return the alerts that follow from time passing, at each `Sink.report`."""
+
+    def state(self) -> Mapping[str, Any]:
+        """Return, JSON-able, the memory that must survive a restart."""
+
+    def restore(self, state: Mapping[str, Any], /) -> None:
+        """Take over the memory that `state` of an earlier run returned."""
+
+    def forget(self) -> None:
+        """Begin anew: the user deleted what was before."""
 
 
 AlertState = Literal["pending", "delivered", "dead", "dropped"]

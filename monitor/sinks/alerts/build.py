@@ -1,6 +1,7 @@
 """Builds and checks the hooks of the configuration; sends test alerts."""
 
 import logging
+import math
 import sqlite3
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -110,7 +111,7 @@ def _nearest(label: str, labels: Sequence[str]) -> str:
     return f"did you mean {near[0]}?" if near else f"choose from {', '.join(labels)}"
 
 
-def send_test(endpoint: str, hook: Hook) -> Outcome:
+def send_test(endpoint: str, hook: Hook, most_seconds: float = math.inf) -> Outcome:
     """Deliver a test alert once, past the outbox, within the time limit of the hook."""
     now, key = datetime.now(UTC), str(uuid.uuid4())
     rule = endpoint.partition("/")[0]
@@ -128,6 +129,9 @@ def send_test(endpoint: str, hook: Hook) -> Outcome:
     deadline = now + timedelta(minutes=5)
     alert = Alert(key, rule, endpoint, "test", None, body, now, deadline)
     delivery = Delivery(hook, alert)
-    if not delivery.wait(hook.total_seconds):
-        return delivery.cancel()
+    seconds = min(hook.total_seconds, most_seconds)
+    if not delivery.wait(seconds):
+        outcome = delivery.cancel()
+        is_late = isinstance(outcome, Retry)
+        return Retry(f"took longer than {seconds:g} s") if is_late else outcome
     return delivery.outcome or Retry("failed unexpectedly")

@@ -43,6 +43,9 @@ class Case:
     repeats: int = 0
     """Number of still_on alerts so far."""
 
+    withheld: bool = False
+    """True once its alert was withheld because the rule is muted."""
+
 
 _RENAMED = {"told": "reported", "kind": "label"}
 """Fields of a case in states of version 1."""
@@ -181,6 +184,33 @@ class Quota:
         _check_held(held)
         self._sent_ms, self._held = _SENT_MS.validate_python(state["told_ms"]), held
 
+
+@dataclass
+class Mute:
+    """A time in which a rule reports nothing that begins."""
+
+    since_ms: Milliseconds
+    seconds: Annotated[float, Field(gt=0)]
+    withheld: int = 0
+    """Number of occurrences and health problems that would have been reported."""
+
+    @property
+    def until(self) -> datetime:
+        """Its end, UTC."""
+        return datetime.fromtimestamp(self.since_ms / 1000 + self.seconds, UTC)
+
+    def is_over(self, now: datetime) -> bool:
+        """Test whether it has ended; a clock that was wrong does not prolong it."""
+        return not 0 <= to_ms(now) - self.since_ms < 1000 * self.seconds
+
+    def withhold(self, case: Case) -> None:
+        """Count a case, once."""
+        self.withheld += not case.withheld
+        case.withheld = True
+
+
+MUTE = TypeAdapter(Mute | None)
+"""Reads a mute as `asdict` has written it."""
 
 MACHINE_ZONE = Path("/etc/localtime")
 

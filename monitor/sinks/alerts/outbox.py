@@ -59,6 +59,35 @@ def write_alerts(connection: sqlite3.Connection, alerts: Iterable[Alert]) -> Non
     )
 
 
+def retry_alert(
+    connection: sqlite3.Connection, alert_id: str, now: datetime, deadline: datetime
+) -> bool:
+    """Make an alert pending again; False: it is unknown or delivered."""
+    changed = connection.execute(
+        "UPDATE alerts SET state = 'pending', next_attempt_ms = ?, "
+        "deadline_ms = max(deadline_ms, ?) WHERE id = ? AND state <> 'delivered'",
+        (to_ms(now), to_ms(deadline), alert_id),
+    )
+    return changed.rowcount > 0
+
+
+def drop_alert(connection: sqlite3.Connection, alert_id: str) -> bool:
+    """Cancel an alert; False: it is unknown, delivered, or dropped already."""
+    changed = connection.execute(
+        "UPDATE alerts SET state = 'dropped' "
+        "WHERE id = ? AND state IN ('pending', 'dead')",
+        (alert_id,),
+    )
+    return changed.rowcount > 0
+
+
+def alert_state(connection: sqlite3.Connection, alert_id: str) -> AlertState | None:
+    """Return the state of an alert; None: it is not there."""
+    query = "SELECT state FROM alerts WHERE id = ?"
+    row = connection.execute(query, (alert_id,)).fetchone()
+    return None if row is None else row[0]
+
+
 def count_alerts(path: Path, endpoints: Iterable[str]) -> dict[str, Any] | None:
     """Count alerts by endpoint, for the status document: `endpoints`, and others.
 
@@ -251,24 +280,14 @@ class Outbox:
         return list(read_rows(rows, read_attempt))
 
     def retry(self, alert_id: str, now: datetime, deadline: datetime) -> bool:
-        """Make an alert pending again; False: it is unknown or delivered."""
-        return self._change(
-            "UPDATE alerts SET state = 'pending', next_attempt_ms = ?, "
-            "deadline_ms = max(deadline_ms, ?) WHERE id = ? AND state <> 'delivered'",
-            (to_ms(now), to_ms(deadline), alert_id),
-        )
+        """Make an alert pending again; see `retry_alert`."""
+        with transaction(self._connection):
+            return retry_alert(self._connection, alert_id, now, deadline)
 
     def drop(self, alert_id: str) -> bool:
-        """Cancel an alert; False: it is unknown, delivered, or dropped already."""
-        return self._change(
-            "UPDATE alerts SET state = 'dropped' "
-            "WHERE id = ? AND state IN ('pending', 'dead')",
-            (alert_id,),
-        )
-
-    def _change(self, statement: str, values: tuple[Any, ...]) -> bool:
+        """Cancel an alert; see `drop_alert`."""
         with transaction(self._connection):
-            return self._connection.execute(statement, values).rowcount > 0
+            return drop_alert(self._connection, alert_id)
 
     def _row(self, sequence: int) -> Any:
         query = "SELECT * FROM alerts WHERE sequence = ?"

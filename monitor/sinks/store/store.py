@@ -3,17 +3,17 @@
 import json
 import logging
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
 from monitor.clock import Clock
 from monitor.config.outputs import StoreSettings
 from monitor.errors import StoreUnavailableError
 from monitor.records import HealthState, ScoreFrame, SourceState, Timed
-from monitor.sinks.alerts.alert import Alert
+from monitor.sinks.alerts.alert import AlertRules
 from monitor.sinks.sink import Sink
 from monitor.sinks.store.database import Database
 from monitor.sinks.store.embeddings import EmbeddingLog
@@ -34,35 +34,14 @@ from monitor.statistics import Statistics
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 MEMORY_RECORDS = 10_000
 FLUSH_SECONDS = 10.0
 """Longest time that scores, and embeddings of a whole minute, wait in memory."""
 
 MEND_SECONDS = 60.0
 """Pause between attempts to set a damaged file aside, and time for which it is said."""
-
-
-class AlertRules(Protocol):
-    """Makes alerts of records; its memory is stored with them.  Called by one thread.
-
-    `step` and `tick` are called once for each batch and moment; the store keeps their
-    alerts until they are committed.
-    """
-
-    def step(self, batch: Sequence[Timed], now: datetime, /) -> Sequence[Alert]:
-        """Return the alerts that follow from the records of `batch`."""
-
-    def tick(self, now: datetime, /) -> Sequence[Alert]:
-        """Return the alerts that follow from time passing, at each `Sink.report`."""
-
-    def state(self) -> Mapping[str, Any]:
-        """Return, JSON-able, the memory that must survive a restart."""
-
-    def restore(self, state: Mapping[str, Any], /) -> None:
-        """Take over the memory that `state` of an earlier run returned."""
-
-    def forget(self) -> None:
-        """Begin anew: the user deleted what was before."""
 
 
 class Store(Sink):
@@ -215,6 +194,24 @@ class Store(Sink):
         self._commit_if_due()
         if not self._retry.is_failing:
             self._maintenance.run_if_due()
+
+    def change(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` as a transaction of its own; it is on the disk when this returns.
+
+        Raises:
+            StoreError: What `work` raises; nothing of it is written.
+            StoreUnavailableError: The database cannot be written now.
+        """
+        return self._writer.write(
+            lambda connection, _: work(connection),
+            synced=True,
+            lock_seconds=self._retry.lock_seconds(),
+        )
+
+    def store_rules(self) -> bool:
+        """Write the memory of the rules now; return whether that succeeded."""
+        self._commit(scores=False)
+        return not self._retry.is_failing
 
     def reopen(self) -> None:
         """Open the file at the path, after the one that was open was moved away."""

@@ -1,0 +1,65 @@
+"""Change of a sensitivity while the monitor runs: checked, then written for good."""
+
+from typing import TYPE_CHECKING
+
+import yaml
+
+from monitor.config.load import parse_settings
+from monitor.config.overrides import HEADER, OVERRIDES, Overrides, merge
+from monitor.detection.rules import resolve_rules
+from monitor.errors import SoundMonitorError, StoreUnavailableError
+from monitor.private_files import write_private
+from monitor.runtime.loading import choose_models
+
+if TYPE_CHECKING:
+    from monitor.runtime.reload import FreshConfig
+
+
+def change_sensitivity(
+    fresh: "FreshConfig", label: str | None, value: float | None
+) -> Overrides:
+    """Write another sensitivity into the overrides; the next reload takes it.
+
+    Args:
+        fresh: The configuration as it is now, with the overrides until now.
+        label: None: the common sensitivity.
+        value: None: that of the configuration.
+
+    Raises:
+        SoundMonitorError: The model or the configuration does not admit it, or it
+            cannot be written; nothing was changed.
+    """
+    path = fresh.state_dir / OVERRIDES
+    try:
+        text = path.read_text("utf-8") if path.exists() else ""
+        overrides = parse_settings(Overrides, text, str(path))
+        changed = overrides.with_sensitivity(label, value)
+        if value is not None:
+            _check(fresh, changed, label)
+        if changed:
+            data = changed.model_dump(mode="json", exclude_defaults=True)
+            write_private(path, HEADER + yaml.safe_dump(data, allow_unicode=True))
+        else:
+            path.unlink(missing_ok=True)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise StoreUnavailableError(f"{path}: cannot be changed: {reason}") from None
+    return changed
+
+
+def _check(fresh: "FreshConfig", changed: Overrides, label: str | None) -> None:
+    """Check the changed rules against the models."""
+    config = merge(fresh.config, changed)
+    models = choose_models(config, fresh.state_dir)
+    resolve_rules(
+        models.names,
+        config.detection,
+        models.thresholds,
+        models.leader.spec,
+        models.presets,
+        models.known,
+    )
+    if label is not None and label not in models.labels.all_reported:
+        raise SoundMonitorError(
+            f"{label!r:.80} is none of the labels that are reported"
+        )

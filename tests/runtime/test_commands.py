@@ -1,0 +1,284 @@
+"""Commands are checked, done on the thread of the store, and answered."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitor.config.config import Config
+from monitor.config.overrides import OVERRIDES
+from monitor.errors import SoundMonitorError
+from monitor.runtime.commands import Daemon, MonitorCommands
+from monitor.runtime.reload import FreshConfig
+from monitor.runtime.sensitivity import change_sensitivity
+from monitor.sinks.alerts.outbox import write_alerts
+from monitor.sinks.status_client import Document
+from tests.support.alerts import alert
+from tests.support.clock import wait_until
+from tests.support.endpoint import ok, running_endpoint, status
+from tests.support.reloading import Running, started
+from tests.support.store import rows
+from tests.support.timed import event
+
+IDS = [event(number=number).record.id for number in range(1, 4)]  # type: ignore[union-attr]
+NEVER = {"url": "http://127.0.0.1:9/"}
+
+
+class Commanded:
+    """A monitor with three events, and its commands."""
+
+    def __init__(self, running: Running) -> None:
+        self.running = running
+        self.posted: list[Document] = []
+        self.reloads: list[float] = []
+        self.do = MonitorCommands()
+        self.do.changed = self.posted.append
+
+    def attach(self, **settings: Any) -> "Commanded":
+        self.running.reload(**settings)
+        app = self.running.app
+        store = app.sinks.store
+        assert store is not None
+        batch = [event(number=number) for number in range(1, 4)]
+        app.sinks.files.ask(lambda: store.write(batch), 10)
+        fresh = FreshConfig(app.plan.config, self.running.folder)
+        self.do.attach(Daemon(app, lambda: self.reloads.append(0), lambda: fresh))
+        return self
+
+    @contextmanager
+    def configured(self, **settings: Any) -> Iterator[None]:
+        """Have another configuration for a moment."""
+        app, before = self.running.app, self.running.app.plan
+        app.plan = replace(before, config=Config.model_validate(settings))
+        yield
+        app.plan = before
+
+    def query(self, query: str) -> list[Any]:
+        return rows(self.running.folder / "monitor.db", query)
+
+    def refusal(self, name: str, **arguments: Any) -> str:
+        with pytest.raises(SoundMonitorError) as error:
+            self.do(name, arguments)
+        return str(error.value)
+
+
+@pytest.fixture(scope="module")
+def commanded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commanded]:
+    """With a rule, and leave to change everything."""
+    with started(tmp_path_factory.mktemp("commanded")) as running:
+        yield Commanded(running).attach(
+            alerts=[{"name": "siren", "webhook": NEVER}],
+            web={"may_change": ["mute", "sensitivity"]},
+        )
+
+
+def test_a_verdict_is_stored_and_its_result_undoes_it(commanded: Commanded) -> None:
+    commanded.posted.clear()
+    first = commanded.do("review", {"ids": IDS[:2], "verdict": "wrong", "by": "ann"})
+    assert first["reviewed"] == 2
+    label = {"ids": IDS[:1], "verdict": "label", "label": "car horn"}
+    second = commanded.do("review", label)
+    assert second["before"] == [{"id": IDS[0], "verdict": "wrong", "label": None}]
+    query = "SELECT verdict, label, by FROM reviews ORDER BY event_id"
+    assert commanded.query(query) == [("label", "car horn", ""), ("wrong", None, "ann")]
+    for before in (second["before"], first["before"]):
+        for each in before:
+            arguments = {k: each[k] for k in ("verdict", "label")}
+            commanded.do("review", {"ids": [each["id"]], **arguments})
+    assert commanded.query(query) == []
+    assert commanded.posted[0] == {"type": "changed", "what": "review", "id": IDS[0]}
+
+
+def test_events_are_locked_and_unlocked(commanded: Commanded) -> None:
+    assert commanded.do("lock", {"ids": IDS, "locked": True}) == {"locked": 3}
+    assert commanded.query("SELECT sum(locked) FROM reviews") == [3]
+    assert commanded.do("lock", {"ids": IDS, "locked": False}) == {"unlocked": 3}
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "sentence"),
+    [
+        ("shutdown", {}, "there is no command 'shutdown'; choose from review, lock"),
+        ("review", {}, "review: ids is missing"),
+        ("review", {"ids": [], "verdict": "right"}, "review: ids: must be 1 to"),
+        ("review", {"ids": "abc", "verdict": "right"}, "review: ids: 'abc' must be a"),
+        ("review", {"ids": [7], "verdict": "right"}, "review: ids[0]: 7 must be text"),
+        ("review", {"ids": ["x"] * 501, "verdict": None}, "review: ids: must be 1 to"),
+        ("review", {"ids": ["x" * 201], "verdict": None}, "review: ids[0]: 'xxx"),
+        ("review", {"ids": ["gone"], "verdict": "right"}, "there is no event 'gone'"),
+        ("review", {"ids": ["a"], "verdict": "so"}, "review: verdict: 'so' must be"),
+        ("review", {"ids": ["a"], "verdict": "label"}, "review: label must be given"),
+        (
+            "review",
+            {"ids": ["a"], "verdict": "right", "label": "siren"},
+            "review: label must be given with the verdict label",
+        ),
+        (
+            "review",
+            {"ids": ["a"], "verdict": "label", "label": " siren"},
+            "review: label must be one line",
+        ),
+        ("review", {"ids": ["a"], "verdict": None, "path": "/"}, "review: path: there"),
+        ("lock", {"ids": ["a"], "locked": 1}, "lock: locked: 1 must be true or false"),
+        ("mute", {"rule": "dog", "seconds": 5}, "there is no rule 'dog'; choose from"),
+        ("mute", {"rule": "siren", "seconds": -1}, "mute: seconds: -1 must be at leas"),
+        ("mute", {"rule": "siren", "seconds": 1e9}, "mute: seconds: 1000000000.0 must"),
+        ("alert_retry", {"id": "gone"}, "there is no alert 'gone'"),
+        ("alert_test", {"endpoint": "a/b"}, "there is no endpoint 'a/b'; choose from"),
+        ("sensitivity", {"label": None, "value": 2}, "sensitivity: value: 2 must be "),
+        ("sensitivity", {"value": 0.5}, "sensitivity: label is missing"),
+        ("reload", {"now": True}, "reload: now: there is no such setting"),
+    ],
+)
+def test_bad_arguments_are_answered_in_a_sentence(
+    commanded: Commanded, name: str, arguments: dict[str, Any], sentence: str
+) -> None:
+    refusal = commanded.refusal(name, **arguments)
+    assert refusal.startswith(sentence)
+    assert "\n" not in refusal
+
+
+def test_what_the_operator_has_not_allowed_is_refused(commanded: Commanded) -> None:
+    with commanded.configured():
+        for name, arguments in (
+            ("mute", {"rule": "siren", "seconds": 60}),
+            ("sensitivity", {"label": None, "value": 0.6}),
+        ):
+            assert commanded.refusal(name, **arguments) == (
+                "web.may_change of the configuration does not allow this: add " + name
+            )
+
+
+def test_a_rule_is_muted_on_the_disk_and_in_the_status(commanded: Commanded) -> None:
+    before = datetime.now(UTC)
+    result = commanded.do("mute", {"rule": "siren", "seconds": 3600})
+    until = datetime.fromisoformat(result["until"])
+    assert abs(until - before - timedelta(hours=1)) < timedelta(seconds=9)
+    assert result["stored"]
+    (state,) = commanded.query("SELECT state FROM rule_state")
+    assert '"seconds": 3600' in state
+    alerting = commanded.running.app.plan.alerting
+    assert alerting is not None
+    (mute,) = alerting.mutes
+    assert mute == {"rule": "siren", "until": result["until"], "withheld": 0}
+    assert commanded.do("mute", {"rule": "siren", "seconds": 0})["until"] is None
+    assert not alerting.mutes
+
+
+def test_an_alert_is_dropped_and_sent_again(commanded: Commanded) -> None:
+    store = commanded.running.app.sinks.store
+    assert store is not None
+    one = alert(1, created=datetime.now(UTC))
+    commanded.running.app.sinks.files.ask(
+        lambda: store.change(lambda connection: write_alerts(connection, [one])), 10
+    )
+    arguments = {"id": one.id}
+    dropped = {"id": one.id, "state": "dropped"}
+    assert commanded.do("alert_drop", arguments) == dropped
+    refusal = commanded.refusal("alert_drop", **arguments)
+    assert refusal == "the alert is dropped and cannot be dropped"
+    again = commanded.do("alert_retry", arguments)
+    assert again == {"id": one.id, "state": "pending"}
+    commanded.do("alert_drop", arguments)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "outcome"), [(ok, "arrived"), (status(410), "failed")]
+)
+def test_an_endpoint_is_tested(
+    commanded: Commanded, behaviour: Any, outcome: str
+) -> None:
+    with running_endpoint(behaviour) as endpoint:
+        hook = {"name": "siren", "webhook": {"url": endpoint.url}}
+        with commanded.configured(alerts=[hook]):
+            result = commanded.do("alert_test", {"endpoint": "siren/webhook"})
+    assert result["outcome"] == outcome
+    assert result["detail"]
+
+
+def test_a_database_that_cannot_be_written_is_one_sentence(
+    commanded: Commanded,
+) -> None:
+    path = commanded.running.folder / "monitor.db"
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    try:
+        refusal = commanded.refusal("review", ids=IDS[:1], verdict="right")
+    finally:
+        holder.close()
+    assert refusal == f"database {path} cannot be written: database is locked"
+    assert commanded.query("SELECT count(*) FROM reviews") == [0]
+
+
+def test_a_reload_is_asked_for_once_the_answer_is_gone(commanded: Commanded) -> None:
+    commanded.reloads.clear()
+    assert commanded.do("reload", {}) == {}
+    assert not commanded.reloads
+    wait_until(lambda: bool(commanded.reloads))
+
+
+def test_before_the_start_no_command_is_done() -> None:
+    with pytest.raises(SoundMonitorError, match="still starting"):
+        MonitorCommands()("reload", {})
+
+
+# The sensitivity, with the model in the box.
+
+
+@pytest.fixture
+def overrides(tmp_path: Path) -> Path:
+    return tmp_path / OVERRIDES
+
+
+def change(
+    overrides: Path, label: str | None, value: float | None, config: Any = None
+) -> None:
+    fresh = FreshConfig(Config.model_validate(config or {}), overrides.parent)
+    change_sensitivity(fresh, label, value)
+
+
+def test_a_sensitivity_is_written_for_its_owner_alone(overrides: Path) -> None:
+    change(overrides, "siren", 0.7)
+    change(overrides, None, 0.4)
+    text = overrides.read_text()
+    assert text.startswith("# Written by the running monitor")
+    assert "sensitivity: 0.4" in text
+    assert overrides.stat().st_mode & 0o777 == 0o600
+    change(overrides, "siren", None)
+    assert "siren" not in overrides.read_text()
+    change(overrides, None, None)
+    assert not overrides.exists()
+
+
+@pytest.mark.parametrize(
+    ("label", "config", "sentence"),
+    [
+        ("sirene", {}, "'sirene' is not a label of the model; did you mean siren?"),
+        ("siren", {"labels": ["dog_bark"]}, "none of the labels that are reported"),
+        (
+            "siren",
+            {"detection": {"labels": {"siren": {"onset_threshold": 0.5}}}},
+            "sets the same threshold as onset_threshold: 0.5",
+        ),
+    ],
+)
+def test_an_impossible_sensitivity_changes_nothing(
+    overrides: Path, label: str, config: Any, sentence: str
+) -> None:
+    change(overrides, "dog_bark", 0.6)
+    before = overrides.read_bytes()
+    with pytest.raises(SoundMonitorError) as error:
+        change(overrides, label, 0.7, config)
+    assert sentence in str(error.value)
+    assert overrides.read_bytes() == before
+
+
+def test_a_sensitivity_that_cannot_be_written_is_one_sentence(overrides: Path) -> None:
+    overrides.mkdir()
+    with pytest.raises(SoundMonitorError, match="cannot be changed: Is a directory"):
+        change(overrides, "siren", 0.7)
