@@ -1,6 +1,7 @@
 """`sound-monitor replay`: detection on stored scores with other settings."""
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 from monitor.commands.arguments import (
     ConfigOption,
@@ -17,6 +18,10 @@ from monitor.commands.label_option import LabelsOption, chosen_labels
 from monitor.commands.process import print_json_line, print_line, print_table
 from monitor.errors import StoreError
 from monitor.text import counted, local_time
+
+if TYPE_CHECKING:
+    from monitor.commands.configuration import Configuration
+    from monitor.commands.replay_rules import ReplayRules
 
 _CHANGES = {"stays": "unchanged", "comes": "new", "goes": "gone"}
 """Words of the table, by those of JSON."""
@@ -106,19 +111,26 @@ def replay(
         f"{len(comparison.stays)} unchanged, {len(comparison.comes)} new, "
         f"{len(comparison.goes)} gone ({counted(comparison.frames, 'score frame')})"
     )
+    for remark in _remarks(configuration, rules, comparison.not_computed):
+        print_line(remark)
+    return 0
+
+
+def _remarks(
+    configuration: "Configuration", rules: "ReplayRules", not_computed: int
+) -> Iterator[str]:
+    """Say what the result rests on, and what is left out of it."""
     if configuration.overrides:
-        print_line(configuration.overrides_sentence)
+        yield configuration.overrides_sentence
     if rules.left_out:
-        print_line("left out: scores of the model " + ", ".join(sorted(rules.left_out)))
+        yield "left out: scores of the model " + ", ".join(sorted(rules.left_out))
     if rules.not_scored:
-        print_line(
+        yield (
             f"nothing is known of {', '.join(sorted(rules.not_scored))} at times at "
             "which they were not chosen: they had no scores"
         )
-    if comparison.not_computed:
-        print_line(
-            f"{counted(comparison.not_computed, 'score frame')} lay below the level "
-            "gate of their time and were not computed: a lower gate finds no events "
-            "in them"
+    if not_computed:
+        yield (
+            f"{counted(not_computed, 'score frame')} lay below the level gate of their "
+            "time and were not computed: a lower gate finds no events in them"
         )
-    return 0

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
+from itertools import product
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 from pydantic import AfterValidator, Field, model_validator
@@ -20,6 +21,7 @@ from monitor.runtime.sensitivity import change_sensitivity
 from monitor.sinks.alerts.build import build_hooks, close_hooks, send_test
 from monitor.sinks.alerts.hooks import Delivered
 from monitor.sinks.alerts.outbox import alert_state, drop_alert, retry_alert
+from monitor.sinks.live import LiveFeed
 from monitor.sinks.status_client import Document
 from monitor.sinks.store.reviews import Verdict, write_lock, write_verdict
 from monitor.text import counted
@@ -113,6 +115,12 @@ class Daemon(NamedTuple):
     reread: "Reread"
     """Reads the configuration again."""
 
+    def tell(self, what: str, ids: Sequence[str | None]) -> None:
+        """Tell the readers of the live feed what has changed."""
+        feeds = [it for it in self.app.sinks.others if isinstance(it, LiveFeed)]
+        for feed, each in product(feeds, ids):
+            feed.tell({"type": "changed", "what": what, "id": each})
+
 
 class MonitorCommands:
     """Does what clients of the status socket ask for.
@@ -123,9 +131,6 @@ class MonitorCommands:
 
     def __init__(self) -> None:
         """Begin without an application."""
-        self.changed: Callable[[Document], None] = lambda _document: None
-        """Called with each change, for the live feed.  Any thread."""
-
         self._daemon: Daemon | None = None
         self._changing = threading.Lock()
         """Held while the overrides are changed."""
@@ -165,7 +170,7 @@ class MonitorCommands:
                 connection, ids, wanted.verdict, wanted.label, by=wanted.by, now=now
             ),
         )
-        self._post("review", ids)
+        daemon.tell("review", ids)
         return {"reviewed": len(ids), "before": [asdict(each) for each in before]}
 
     def lock(self, daemon: Daemon, wanted: _Lock) -> Document:
@@ -178,7 +183,7 @@ class MonitorCommands:
                 connection, ids, locked=wanted.locked, now=now
             ),
         )
-        self._post("review", ids)
+        daemon.tell("review", ids)
         return {"locked" if wanted.locked else "unlocked": len(ids)}
 
     def mute(self, daemon: Daemon, wanted: _Mute) -> Document:
@@ -196,7 +201,7 @@ class MonitorCommands:
             return next(mutes, None), store.store_rules()
 
         mute_of_rule, is_stored = app.sinks.files.ask(mute, DISK_SECONDS)
-        self._post("mute", [wanted.rule])
+        daemon.tell("mute", [wanted.rule])
         until = None if mute_of_rule is None else mute_of_rule["until"]
         return {"rule": wanted.rule, "until": until, "stored": is_stored}
 
@@ -244,7 +249,7 @@ class MonitorCommands:
         _require(daemon, "sensitivity")
         with self._changing:
             overrides = change_sensitivity(daemon.reread(), wanted.label, wanted.value)
-        self._post("sensitivity", [wanted.label])
+        daemon.tell("sensitivity", [wanted.label])
         self.reload(daemon, _None())
         return {"overrides": overrides.model_dump(mode="json", exclude_none=True)}
 
@@ -275,12 +280,8 @@ class MonitorCommands:
         result = _change(daemon, work)
         if daemon.app.plan.alerting is not None:
             daemon.app.plan.alerting.wake()
-        self._post("alerts", [alert_id])
+        daemon.tell("alerts", [alert_id])
         return result
-
-    def _post(self, what: str, ids: Sequence[str | None]) -> None:
-        for each in ids:
-            self.changed({"type": "changed", "what": what, "id": each})
 
 
 def _change(daemon: Daemon, work: "Callable[[Connection], T]") -> T:

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +17,7 @@ from monitor.runtime.commands import Daemon, MonitorCommands
 from monitor.runtime.reload import FreshConfig
 from monitor.runtime.sensitivity import change_sensitivity
 from monitor.sinks.alerts.outbox import write_alerts
-from monitor.sinks.status_client import Document
+from monitor.sinks.status_client import Document, ask_command, follow_live, server_path
 from tests.support.alerts import alert
 from tests.support.clock import wait_until
 from tests.support.endpoint import ok, running_endpoint, status
@@ -34,10 +34,10 @@ class Commanded:
 
     def __init__(self, running: Running) -> None:
         self.running = running
-        self.posted: list[Document] = []
         self.reloads: list[float] = []
-        self.do = MonitorCommands()
-        self.do.changed = self.posted.append
+        self.lines: Iterator[Document]
+        assert isinstance(running.environment.commands, MonitorCommands)
+        self.do = running.environment.commands
 
     def attach(self, **settings: Any) -> "Commanded":
         self.running.reload(**settings)
@@ -58,6 +58,10 @@ class Commanded:
         yield
         app.plan = before
 
+    @property
+    def socket(self) -> Path:
+        return server_path(None, self.running.folder, {})
+
     def query(self, query: str) -> list[Any]:
         return rows(self.running.folder / "monitor.db", query)
 
@@ -69,16 +73,20 @@ class Commanded:
 
 @pytest.fixture(scope="module")
 def commanded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commanded]:
-    """With a rule, and leave to change everything."""
+    """With a rule, leave to change everything, and a reader of the live feed."""
     with started(tmp_path_factory.mktemp("commanded")) as running:
-        yield Commanded(running).attach(
+        commanded = Commanded(running).attach(
             alerts=[{"name": "siren", "webhook": NEVER}],
             web={"may_change": ["mute", "sensitivity"]},
         )
+        wait_until(commanded.socket.exists)
+        with closing(follow_live([commanded.socket])) as commanded.lines:
+            assert next(commanded.lines)["type"] == "hello"
+            yield commanded
+    running.environment.readers.close()
 
 
 def test_a_verdict_is_stored_and_its_result_undoes_it(commanded: Commanded) -> None:
-    commanded.posted.clear()
     first = commanded.do("review", {"ids": IDS[:2], "verdict": "wrong", "by": "ann"})
     assert first["reviewed"] == 2
     label = {"ids": IDS[:1], "verdict": "label", "label": "car horn"}
@@ -91,56 +99,69 @@ def test_a_verdict_is_stored_and_its_result_undoes_it(commanded: Commanded) -> N
             arguments = {k: each[k] for k in ("verdict", "label")}
             commanded.do("review", {"ids": [each["id"]], **arguments})
     assert commanded.query(query) == []
-    assert commanded.posted[0] == {"type": "changed", "what": "review", "id": IDS[0]}
 
 
-def test_events_are_locked_and_unlocked(commanded: Commanded) -> None:
-    assert commanded.do("lock", {"ids": IDS, "locked": True}) == {"locked": 3}
-    assert commanded.query("SELECT sum(locked) FROM reviews") == [3]
-    assert commanded.do("lock", {"ids": IDS, "locked": False}) == {"unlocked": 3}
+def test_readers_of_the_live_feed_are_told(commanded: Commanded) -> None:
+    commanded.do("lock", {"ids": IDS[2:], "locked": True})
+    commanded.do("mute", {"rule": "siren", "seconds": 0})
+    found: list[tuple[str, str]] = []
+    while found[-1:] != [("mute", "siren")]:
+        line = next(commanded.lines)
+        if line["type"] == "changed":
+            found.append((line["what"], line["id"]))
+    assert found[-2:] == [("review", IDS[2]), ("mute", "siren")]
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments", "sentence"),
-    [
-        ("shutdown", {}, "there is no command 'shutdown'; choose from review, lock"),
-        ("review", {}, "review: ids is missing"),
-        ("review", {"ids": [], "verdict": "right"}, "review: ids: must be 1 to"),
-        ("review", {"ids": "abc", "verdict": "right"}, "review: ids: 'abc' must be a"),
-        ("review", {"ids": [7], "verdict": "right"}, "review: ids[0]: 7 must be text"),
-        ("review", {"ids": ["x"] * 501, "verdict": None}, "review: ids: must be 1 to"),
-        ("review", {"ids": ["x" * 201], "verdict": None}, "review: ids[0]: 'xxx"),
-        ("review", {"ids": ["gone"], "verdict": "right"}, "there is no event 'gone'"),
-        ("review", {"ids": ["a"], "verdict": "so"}, "review: verdict: 'so' must be"),
-        ("review", {"ids": ["a"], "verdict": "label"}, "review: label must be given"),
-        (
-            "review",
-            {"ids": ["a"], "verdict": "right", "label": "siren"},
-            "review: label must be given with the verdict label",
-        ),
-        (
-            "review",
-            {"ids": ["a"], "verdict": "label", "label": " siren"},
-            "review: label must be one line",
-        ),
-        ("review", {"ids": ["a"], "verdict": None, "path": "/"}, "review: path: there"),
-        ("lock", {"ids": ["a"], "locked": 1}, "lock: locked: 1 must be true or false"),
-        ("mute", {"rule": "dog", "seconds": 5}, "there is no rule 'dog'; choose from"),
-        ("mute", {"rule": "siren", "seconds": -1}, "mute: seconds: -1 must be at leas"),
-        ("mute", {"rule": "siren", "seconds": 1e9}, "mute: seconds: 1000000000.0 must"),
-        ("alert_retry", {"id": "gone"}, "there is no alert 'gone'"),
-        ("alert_test", {"endpoint": "a/b"}, "there is no endpoint 'a/b'; choose from"),
-        ("sensitivity", {"label": None, "value": 2}, "sensitivity: value: 2 must be "),
-        ("sensitivity", {"value": 0.5}, "sensitivity: label is missing"),
-        ("reload", {"now": True}, "reload: now: there is no such setting"),
-    ],
-)
-def test_bad_arguments_are_answered_in_a_sentence(
-    commanded: Commanded, name: str, arguments: dict[str, Any], sentence: str
-) -> None:
-    refusal = commanded.refusal(name, **arguments)
-    assert refusal.startswith(sentence)
-    assert "\n" not in refusal
+def test_a_command_comes_over_the_socket(commanded: Commanded) -> None:
+    path = commanded.socket
+    assert ask_command([path], "reload", {}) == {}
+    assert not commanded.reloads, "the answer comes first"
+    wait_until(lambda: commanded.reloads)
+    assert ask_command([path], "lock", {"ids": IDS, "locked": True}) == {"locked": 3}
+    assert ask_command([path], "lock", {"ids": IDS, "locked": False}) == {"unlocked": 3}
+    with pytest.raises(SoundMonitorError, match="there is no event 'gone'"):
+        ask_command([path], "lock", {"ids": ["gone"], "locked": True})
+
+
+BAD: list[tuple[str, dict[str, Any], str]] = [
+    ("shutdown", {}, "there is no command 'shutdown'; choose from review, lock"),
+    ("review", {}, "review: ids is missing"),
+    ("review", {"ids": [], "verdict": "right"}, "review: ids: must be 1 to"),
+    ("review", {"ids": "abc", "verdict": "right"}, "review: ids: 'abc' must be a"),
+    ("review", {"ids": [7], "verdict": "right"}, "review: ids[0]: 7 must be text"),
+    ("review", {"ids": ["x"] * 501, "verdict": None}, "review: ids: must be 1 to"),
+    ("review", {"ids": ["x" * 201], "verdict": None}, "review: ids[0]: 'xxx"),
+    ("review", {"ids": ["gone"], "verdict": "right"}, "there is no event 'gone'"),
+    ("review", {"ids": ["a"], "verdict": "so"}, "review: verdict: 'so' must be"),
+    ("review", {"ids": ["a"], "verdict": "label"}, "review: label must be given"),
+    (
+        "review",
+        {"ids": ["a"], "verdict": "right", "label": "siren"},
+        "review: label must be given with the verdict label",
+    ),
+    (
+        "review",
+        {"ids": ["a"], "verdict": "label", "label": " siren"},
+        "review: label must be one line",
+    ),
+    ("review", {"ids": ["a"], "verdict": None, "path": "/"}, "review: path: there"),
+    ("lock", {"ids": ["a"], "locked": 1}, "lock: locked: 1 must be true or false"),
+    ("mute", {"rule": "dog", "seconds": 5}, "there is no rule 'dog'; choose from"),
+    ("mute", {"rule": "siren", "seconds": -1}, "mute: seconds: -1 must be at leas"),
+    ("mute", {"rule": "siren", "seconds": 1e9}, "mute: seconds: 1000000000.0 must"),
+    ("alert_retry", {"id": "gone"}, "there is no alert 'gone'"),
+    ("alert_test", {"endpoint": "a/b"}, "there is no endpoint 'a/b'; choose from"),
+    ("sensitivity", {"label": None, "value": 2}, "sensitivity: value: 2 must be "),
+    ("sensitivity", {"value": 0.5}, "sensitivity: label is missing"),
+    ("reload", {"now": True}, "reload: now: there is no such setting"),
+]
+
+
+def test_bad_arguments_are_answered_in_a_sentence(commanded: Commanded) -> None:
+    for name, arguments, sentence in BAD:
+        refusal = commanded.refusal(name, **arguments)
+        assert refusal.startswith(sentence), f"{name} {arguments}"
+        assert "\n" not in refusal
 
 
 def test_what_the_operator_has_not_allowed_is_refused(commanded: Commanded) -> None:
@@ -187,18 +208,16 @@ def test_an_alert_is_dropped_and_sent_again(commanded: Commanded) -> None:
     commanded.do("alert_drop", arguments)
 
 
-@pytest.mark.parametrize(
-    ("behaviour", "outcome"), [(ok, "arrived"), (status(410), "failed")]
-)
-def test_an_endpoint_is_tested(
-    commanded: Commanded, behaviour: Any, outcome: str
-) -> None:
-    with running_endpoint(behaviour) as endpoint:
+def test_an_endpoint_is_tested(commanded: Commanded) -> None:
+    outcomes = []
+    with running_endpoint(ok, status(410)) as endpoint:
         hook = {"name": "siren", "webhook": {"url": endpoint.url}}
         with commanded.configured(alerts=[hook]):
-            result = commanded.do("alert_test", {"endpoint": "siren/webhook"})
-    assert result["outcome"] == outcome
-    assert result["detail"]
+            for _ in range(2):
+                result = commanded.do("alert_test", {"endpoint": "siren/webhook"})
+                assert result["detail"]
+                outcomes.append(result["outcome"])
+    assert outcomes == ["arrived", "failed"]
 
 
 def test_a_database_that_cannot_be_written_is_one_sentence(
@@ -213,13 +232,6 @@ def test_a_database_that_cannot_be_written_is_one_sentence(
         holder.close()
     assert refusal == f"database {path} cannot be written: database is locked"
     assert commanded.query("SELECT count(*) FROM reviews") == [0]
-
-
-def test_a_reload_is_asked_for_once_the_answer_is_gone(commanded: Commanded) -> None:
-    commanded.reloads.clear()
-    assert commanded.do("reload", {}) == {}
-    assert not commanded.reloads
-    wait_until(lambda: bool(commanded.reloads))
 
 
 def test_before_the_start_no_command_is_done() -> None:

@@ -307,6 +307,7 @@ def test_an_onset_and_its_alert_are_stored_together_before_either_is_shown(
     gate.answers.set()
     wait_until(lambda: files.queues["disk"] == 0)
     files.write([onset(number=3)])
+    wait_until(lambda: files.queues["disk"] == 0)
     alerts = [f"{each}/onset" for each in ids]
     assert stored == [[ids[:n], alerts[:n]] for n in (1, 3, 4)]
     files.close()

@@ -13,6 +13,7 @@ from monitor.clock import SystemClock
 from monitor.config.config import Config
 from monitor.model.trained import save_model
 from monitor.runtime.app import App, Environment, load, plan_app
+from monitor.runtime.commands import MonitorCommands
 from monitor.runtime.reload import FreshConfig, Reloader
 from monitor.runtime.supervisor import ServiceManager, Summary, Supervisor
 from monitor.sinks.status_snapshot import DaemonFacts
@@ -50,7 +51,13 @@ class Running:
         clock = SystemClock()
         self.facts = DaemonFacts()
         self.environment = Environment(
-            clock, "realtime", folder, self.facts, Summary(clock), {}
+            clock,
+            "realtime",
+            folder,
+            self.facts,
+            Summary(clock),
+            {},
+            commands=MonitorCommands(),
         )
         config = self.config()
         self.app = App(
