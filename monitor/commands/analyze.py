@@ -183,14 +183,18 @@ def _is_shown(timed: Timed) -> bool:
 
 
 def _draw(file: Path, records: Sequence[Timed], models: "Models", plot: Path) -> None:
-    from monitor.runtime.offline import log_mel_of
+    from monitor.runtime.recording_signal import read_signal
     from monitor.sinks.picture import Picture, draw
 
+    signal = read_signal(file, models.spec)
     picture = Picture(
         title=_text(Path(file.name)),
         spec=models.spec,
         labels=models.labels,
-        log_mel=log_mel_of(file, models.spec),
+        samples=signal.samples,
+        log_mel=signal.log_mel,
+        levels=signal.levels,
+        level_step=signal.level_step,
         frames=[item.record for item in records if isinstance(item.record, ScoreFrame)],
         events=[item.record for item in records if isinstance(item.record, Event)],
         gaps=[item.record for item in records if isinstance(item.record, Gap)],

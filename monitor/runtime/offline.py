@@ -1,24 +1,17 @@
 """Recordings through the parts of the daemon, as fast as they can be analysed."""
 
-import contextlib
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from monitor.audio.capture import Capture
-from monitor.audio.conditioning import StreamResampler
 from monitor.audio.sources.file import File
-from monitor.audio.sources.recording import Recording
 from monitor.audio.timeline import Timeline
 from monitor.clock import SystemClock
 from monitor.config.audio import SourceSettings
 from monitor.config.config import Config
-from monitor.errors import AudioFileError, SoundMonitorError
+from monitor.errors import SoundMonitorError
 from monitor.model.classifier import Classifier
-from monitor.model.frontend import IncrementalLogMel, LogMel
 from monitor.model.models import Models, as_models
 from monitor.records import Timed
 from monitor.runtime.health import SourceHealth
@@ -28,9 +21,6 @@ from monitor.runtime.pipeline import build_pipeline
 from monitor.runtime.stats import SourceMeter
 from monitor.runtime.worker import Worker
 from monitor.sinks.sink import MemorySink
-from monitor.spec import ModelSpec
-
-_READ_SAMPLES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,25 +100,3 @@ def analyze_file(
     wakeup.set()  # nothing is left to wait for
     timeline.worker.run(stop)
     return Analysis(records.records, capture.failure)
-
-
-def log_mel_of(path: Path, spec: ModelSpec) -> NDArray[np.float32]:
-    """Log-mel of a whole recording, of the mean of its channels, for a picture.
-
-    Returns:
-        float32, shape (n_mels, frames), dB.
-    """
-    frames = IncrementalLogMel(LogMel(spec), channels=1)
-    parts: list[NDArray[np.float32]] = []
-    with Recording(path) as recording:
-        resampler = StreamResampler(recording.sample_rate, spec.sample_rate, 1)
-
-        def add(samples: NDArray[np.float32]) -> None:
-            parts.append(frames.push(samples)[0])
-
-        # What is wrong at its end has been said where it was analysed.
-        with contextlib.suppress(AudioFileError):
-            for block in recording.blocks(_READ_SAMPLES):
-                add(resampler.push(block.mean(axis=0, keepdims=True)))
-        add(resampler.finish())
-    return np.concatenate(parts, axis=1)

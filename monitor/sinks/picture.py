@@ -1,8 +1,9 @@
 """The picture of a recording: log-mel, scores, events and level over time."""
 
+import textwrap
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,21 +16,22 @@ from monitor.text import duration, printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
-
 
 INCHES_WIDE = 15.0
 DOTS_PER_INCH = 100
 MOST_COLUMNS = 1600  # about as many as the picture has dots for
 MOST_LABELS = 24
 DYNAMIC_RANGE_DB = 80.0
-TEXT_POINTS = 9.0
+TEXT_POINTS, TITLE_LETTERS = 9.0, 120
 COLOURS = 10  # of matplotlib's colour cycle
 TICK_STEPS_SECONDS = (
     *(0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30),
     *(60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 28_800),
 )
 TICKS_HZ = (16_000, 8000, 4000, 2000, 1000, 500, 200, 100, 50)
+LEAST_LEVELS_DB = 10.0  # else the steadiest level would be a mountain
 LEAST_TICKS_APART = 24  # of so many, the axis would be full
 
 
@@ -40,26 +42,28 @@ class Picture:
     title: str
     spec: ModelSpec
     labels: Sequence[str]
+    samples: int
+    """Samples that the picture covers."""
+
     log_mel: NDArray[np.float32]
     """float32, shape (n_mels, frames), dB; its frame 0 begins at sample 0."""
 
+    levels: NDArray[np.float32]
+    """float32, shape (2, steps), from sample 0 on: dBFS, and A-weighted."""
+
+    level_step: int
+    """Samples of a step of `levels`; the last one may be shorter."""
+
     frames: Sequence[ScoreFrame]
-    """The windows of the recording, in order; none if it is shorter than a window."""
+    """Its windows, in order; none if it is shorter than one."""
 
     events: Sequence[Event]
     gaps: Sequence[Gap] = ()
 
     @property
-    def samples(self) -> int:
-        """Samples that the picture covers, at least one."""
-        stops = [1, self.spec.frame_span(self.log_mel.shape[1])]
-        stops += [frame.stop for frame in self.frames[-1:]]
-        return max(stops + [event.stop for event in self.events])
-
-    @property
     def seconds(self) -> float:
         """Seconds that the picture covers."""
-        return self.spec.seconds(self.samples)
+        return self.spec.seconds(max(1, self.samples))
 
 
 def draw(picture: Picture, path: Path) -> None:
@@ -68,28 +72,32 @@ def draw(picture: Picture, path: Path) -> None:
     Raises:
         OSError: The file cannot be written.
     """
+    with path.open("wb") as file, warnings.catch_warnings():
+        # A letter that the font lacks becomes a box; a warning would not help the user.
+        warnings.simplefilter("ignore", UserWarning)
+        compose(picture).savefig(file, format="png")
+
+
+def compose(picture: Picture) -> "Figure":
+    """Lay out the picture, 1500 dots wide."""
     # Not pyplot, which looks for a display and keeps every figure.
     from matplotlib.figure import Figure
 
     spec, rows = picture.spec, _shown_labels(picture)
     detected = [label for label in rows if label in {e.label for e in picture.events}]
     heights = [3.4, 0.5 + 0.24 * len(rows), 0.25 + 0.3 * max(1, len(detected)), 1.2]
-    figure = Figure(
-        figsize=(INCHES_WIDE, sum(heights) + 1.4),
-        dpi=DOTS_PER_INCH,
-        layout="constrained",
-    )
+    size = (INCHES_WIDE, sum(heights) + 1.4)
+    figure = Figure(figsize=size, dpi=DOTS_PER_INCH, layout="constrained")
     grid = figure.add_gridspec(4, 2, height_ratios=heights, width_ratios=[70, 1])
     log_mel = figure.add_subplot(grid[0, 0])
     scores, events, level = (
         figure.add_subplot(grid[row, 0], sharex=log_mel) for row in (1, 2, 3)
     )
     figure.get_layout_engine().set(w_pad=0.1)  # type: ignore[union-attr,call-arg]
-    figure.suptitle(printable(picture.title), parse_math=False, fontsize=13)
-    for row, image, name in (
-        (0, _draw_log_mel(log_mel, picture), "dB"),
-        (1, _draw_scores(scores, picture, rows), "score"),
-    ):
+    title = textwrap.fill(printable(picture.title), TITLE_LETTERS)
+    figure.suptitle(title, parse_math=False, fontsize=13)
+    drawn = _draw_log_mel(log_mel, picture), _draw_scores(scores, picture, rows)
+    for row, (image, name) in enumerate(zip(drawn, ("dB", "score"), strict=True)):
         if image is not None:
             figure.colorbar(image, cax=figure.add_subplot(grid[row, 1]), label=name)
     _draw_events(events, picture, detected)
@@ -100,10 +108,10 @@ def draw(picture: Picture, path: Path) -> None:
         for gap in picture.gaps:
             start, stop = spec.seconds(gap.start), spec.seconds(gap.stop)
             axes.axvspan(start, stop, facecolor="0.85", edgecolor="0.6", hatch="///")
-    with path.open("wb") as file, warnings.catch_warnings():
-        # A letter that the font lacks becomes a box; a warning would not help the user.
-        warnings.simplefilter("ignore", UserWarning)
-        figure.savefig(file, format="png")
+    # The names of the labels decide how wide the panels are, and what fits there.
+    figure.draw_without_rendering()
+    _write_on_events(events, picture, detected)
+    return figure
 
 
 def _shown_labels(picture: Picture) -> list[str]:
@@ -112,7 +120,8 @@ def _shown_labels(picture: Picture) -> list[str]:
         return []
     if len(picture.labels) <= MOST_LABELS:
         return list(picture.labels)
-    highest = np.zeros(len(picture.labels))
+    detected = {event.label for event in picture.events}
+    highest = np.array([2.0 if label in detected else 0 for label in picture.labels])
     for frame in picture.frames:
         highest = np.maximum(highest, frame.scores)
     chosen = set(np.argsort(-highest, kind="stable")[:MOST_LABELS].tolist())
@@ -120,17 +129,21 @@ def _shown_labels(picture: Picture) -> list[str]:
 
 
 def _draw_log_mel(axes: "Axes", picture: Picture) -> "AxesImage | None":
-    spec, columns = picture.spec, pool(picture.log_mel, MOST_COLUMNS)
+    spec = picture.spec
     axes.set_ylabel("Hz, mel scale")
     hint = ";  hatched: lost audio" if picture.gaps else ""
     axes.set_title(f"log-mel{hint}", loc="left", fontsize=10)
-    if not columns.size:
+    if not picture.log_mel.size:
+        _note(axes, "shorter than a frame")
         axes.set_yticks([])
         return None
+    # The first and the last frame stand for the samples before and after them too.
+    log_mel = np.pad(picture.log_mel, ((0, 0), (1, 2)), mode="edge")
+    columns = pool(log_mel, MOST_COLUMNS)
     loudest = max(float(columns.max()), spec.floor_db + 20)
     # A frame is drawn around its centre: it shares its overlaps with its neighbours.
-    start = spec.seconds(spec.n_fft - spec.hop_length) / 2
-    length = spec.seconds(picture.log_mel.shape[1] * spec.hop_length)
+    start = spec.seconds(spec.n_fft - 3 * spec.hop_length) / 2
+    length = spec.seconds(log_mel.shape[1] * spec.hop_length)
     image = axes.imshow(
         columns,
         aspect="auto",
@@ -158,7 +171,8 @@ def _draw_scores(
     for edge in range(1, len(rows)):
         axes.axhline(edge - 0.5, color="white", linewidth=2)
     labels = list(picture.labels)
-    scores = score_map(picture.frames, len(labels), picture.samples, MOST_COLUMNS)
+    frames = held(picture.frames, picture.samples)
+    scores = score_map(frames, len(labels), picture.samples, MOST_COLUMNS)
     return axes.imshow(
         scores[[labels.index(label) for label in rows]],
         aspect="auto",
@@ -175,53 +189,78 @@ def _draw_events(axes: "Axes", picture: Picture, rows: Sequence[str]) -> None:
     _name_rows(axes, rows)
     if not rows:
         _note(axes, "no events")
-    for row, label in enumerate(rows):
-        events = [event for event in picture.events if event.label == label]
-        colour = f"C{list(picture.labels).index(label) % COLOURS}"
-        _draw_row(axes, picture, sorted(events, key=lambda e: e.start), row, colour)
-
-
-def _draw_row(
-    axes: "Axes", picture: Picture, events: Sequence[Event], row: int, colour: str
-) -> None:
-    """Draw the bars of one label, with a text inside or behind if there is room."""
-    seconds = picture.spec.seconds
     thinnest = picture.seconds / 500
-    # Letters are about 0.6 of their size wide; the axes take nine tenths of the width.
-    letter = picture.seconds * 0.6 * TEXT_POINTS / (0.9 * INCHES_WIDE * 72)
-    next_starts = [*(seconds(event.start) for event in events[1:]), picture.seconds]
-    for event, next_start in zip(events, next_starts, strict=True):
-        start, stop = seconds(event.start), seconds(event.stop)
-        width = max(stop - start, thinnest)
-        axes.broken_barh([(start, width)], (row - 0.36, 0.72), facecolors=colour)
-        text = f"{event.peak_score:.2f}  {duration(stop - start)}"
-        needed = letter * (len(text) + 2)
-        style: dict[str, Any] = {"va": "center", "fontsize": TEXT_POINTS}
-        if needed <= stop - start:
-            x = (start + stop) / 2
-            axes.text(x, row, text, ha="center", color="white", **style)
-        elif needed <= next_start - stop:
-            x = start + width + letter / 2
-            axes.text(x, row, text, ha="left", color="black", **style)
+    for row, label in enumerate(rows):
+        bars = [(on, max(off - on, thinnest)) for on, off, _ in _bars(picture, label)]
+        axes.broken_barh(bars, (row - 0.36, 0.72), facecolors=_colour(picture, label))
+
+
+def _write_on_events(axes: "Axes", picture: Picture, rows: Sequence[str]) -> None:
+    """Write score and duration inside each bar, or behind it, where there is room."""
+    dots = axes.get_window_extent().width
+    letter = picture.seconds * 0.6 * TEXT_POINTS * DOTS_PER_INCH / 72 / dots
+    style = {"va": "center", "fontsize": TEXT_POINTS}
+    for row, label in enumerate(rows):
+        bars = _bars(picture, label)
+        next_starts = [*(start for start, _, _ in bars[1:]), picture.seconds]
+        inside = text_colour(_colour(picture, label))
+        for (start, stop, score), next_start in zip(bars, next_starts, strict=True):
+            text = f"{score:.2f}  {duration(stop - start)}"
+            needed = letter * (len(text) + 2)
+            if needed <= stop - start:
+                x = (start + stop) / 2
+                axes.text(x, row, text, ha="center", color=inside, **style)
+            elif needed <= next_start - stop:
+                x = max(stop, start + picture.seconds / 500) + letter / 2
+                axes.text(x, row, text, ha="left", color="black", **style)
+
+
+def _bars(picture: Picture, label: str) -> list[tuple[float, float, float]]:
+    """Start and stop in seconds, and score, of the events of a label, in order."""
+    seconds = picture.spec.seconds
+    return sorted(
+        (seconds(event.start), seconds(event.stop), event.peak_score)
+        for event in picture.events
+        if event.label == label
+    )
+
+
+def _colour(picture: Picture, label: str) -> str:
+    return f"C{list(picture.labels).index(label) % COLOURS}"
+
+
+def text_colour(background: str) -> str:
+    """Black or white, whichever contrasts more with a colour, by WCAG 2."""
+    from matplotlib.colors import to_rgb
+
+    channels = np.array(to_rgb(background))
+    linear = np.where(
+        channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4
+    )
+    luminance = float(linear @ (0.2126, 0.7152, 0.0722))
+    return "black" if (luminance + 0.05) ** 2 > 0.05 * 1.05 else "white"
 
 
 def _draw_level(axes: "Axes", picture: Picture) -> None:
     axes.set_title("level, highest of each column", loc="left", fontsize=10)
-    if not picture.frames:
+    axes.set_ylabel("dB")
+    steps = picture.levels.shape[1]
+    if not steps:
         axes.set_yticks([])
         return
-    edges = np.array(hop_edges(picture.frames)) / picture.spec.sample_rate
-    for values, name, colour in (
-        ([frame.level_dbfs for frame in picture.frames], "dBFS", "0.25"),
-        ([frame.laeq_db for frame in picture.frames], "dB(A)", "C1"),
+    edges = np.minimum(np.arange(steps + 1) * picture.level_step, picture.samples)
+    levels = pool(picture.levels, MOST_COLUMNS)
+    shown = edges[group_edges(steps, levels.shape[1])] / picture.spec.sample_rate
+    for level, name, colour in zip(
+        levels, ("dBFS", "dBFS(A)"), ("0.25", "C1"), strict=True
     ):
-        level = pool(np.array(values, np.float32), MOST_COLUMNS)
-        steps = edges[np.linspace(0, len(values), len(level) + 1).astype(int)]
-        axes.stairs(level, steps, baseline=None, color=colour, label=name)
-    axes.set_ylabel("dB")
+        axes.stairs(level, shown, baseline=None, color=colour, label=name)
+    low, high = float(levels.min()), float(levels.max())
+    middle, half = (low + high) / 2, 0.55 * max(LEAST_LEVELS_DB, high - low)
+    axes.set_ylim(middle - half, middle + half)
     axes.grid(axis="y", alpha=0.3)
     legend = axes.legend(
-        loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, frameon=False, fontsize=9
+        loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, fontsize=9
     )
     legend.set_in_layout(False)
 
@@ -242,8 +281,12 @@ def _name_rows(axes: "Axes", rows: Sequence[str]) -> None:
 
 
 def _note(axes: "Axes", text: str) -> None:
-    style: dict[str, Any] = {"ha": "center", "va": "center", "color": "0.4"}
-    axes.text(0.5, 0.5, text, transform=axes.transAxes, **style)
+    place: dict[str, Any] = {
+        "ha": "center",
+        "va": "center",
+        "transform": axes.transAxes,
+    }
+    axes.text(0.5, 0.5, text, color="0.4", **place)
 
 
 def pool(values: NDArray[np.float32], most: int) -> NDArray[np.float32]:
@@ -254,9 +297,14 @@ def pool(values: NDArray[np.float32], most: int) -> NDArray[np.float32]:
     count = values.shape[-1]
     if count <= most:
         return values
-    first = np.arange(most) * count // most
+    first = group_edges(count, most)[:-1]
     pooled: NDArray[np.float32] = np.maximum.reduceat(values, first, axis=-1)
     return pooled
+
+
+def group_edges(count: int, groups: int) -> NDArray[np.intp]:
+    """Edges of the groups into which `pool` divides `count` values."""
+    return np.arange(groups + 1) * count // groups
 
 
 def score_map(
@@ -297,15 +345,16 @@ def _columns(start: int, stop: int, columns: int, samples: int) -> tuple[int, in
     return first, max(first + 1, -(-stop * columns // samples))
 
 
-def hop_edges(frames: Sequence[ScoreFrame]) -> list[int]:
-    """Sample indices between which the levels of `frames` hold: one more than frames.
-
-    The level of a window is that of its newest hop.  The first hop is taken to be as
-    long as the second.
-    """
-    stops = [frame.stop for frame in frames]
-    first_hop = stops[1] - stops[0] if len(stops) > 1 else 1
-    return [max(frames[0].start, stops[0] - first_hop), *stops]
+def held(frames: Sequence[ScoreFrame], samples: int) -> list[ScoreFrame]:
+    """Let the last scores hold to the end of a recording that ends within a hop."""
+    *before, last = frames
+    previous = before[-1].stop if before else last.start
+    if not 0 < samples - last.stop < last.stop - previous:
+        return list(frames)
+    spans = tuple(
+        (start, samples if stop == last.stop else stop) for start, stop in last.spans
+    )
+    return [*before, replace(last, stop=samples, spans=spans)]
 
 
 def tick_step(seconds: float, most: int = 14) -> float:

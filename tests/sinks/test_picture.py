@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,12 @@ from monitor.sinks.picture import (
     Picture,
     band_of,
     clock,
+    compose,
     draw,
-    hop_edges,
+    held,
     pool,
     score_map,
+    text_colour,
     tick_step,
     ticks_hz,
 )
@@ -28,6 +31,7 @@ from tests.support.timed import LABELS, event, samples
 
 SPEC = ModelSpec()
 HOP = 48 * SPEC.hop_length
+STEP = 4096
 
 
 def score_frame(
@@ -66,9 +70,22 @@ def recording(
     labels: tuple[str, ...] = LABELS,
     gaps: tuple[Gap, ...] = (),
 ) -> Picture:
-    frames = SPEC.frames_in(samples(seconds))
-    log_mel = np.broadcast_to(np.float32(-60), (SPEC.n_mels, frames))
-    return Picture("street.wav", SPEC, labels, log_mel, windows(seconds), events, gaps)
+    count = samples(seconds)
+    log_mel = np.full((SPEC.n_mels, SPEC.frames_in(count)), -60, np.float32)
+    levels = np.full((2, -(-count // STEP)), -40, np.float32)
+    levels[1] += 3
+    return Picture(
+        title="street.wav",
+        spec=SPEC,
+        labels=labels,
+        samples=count,
+        log_mel=log_mel,
+        levels=levels,
+        level_step=STEP,
+        frames=windows(seconds),
+        events=events,
+        gaps=gaps,
+    )
 
 
 def drawn(picture: Picture, folder: Path) -> NDArray[np.float32]:
@@ -130,12 +147,18 @@ def test_of_many_labels_the_highest_are_shown(tmp_path: Path) -> None:
     labels = tuple(f"label-{number}" for number in range(200))
     scores = tuple(number / 200 for number in range(200))
     frame = ScoreFrame("file", 0, 176_640, scores, ((0, 9),) * 200, -40, -40, 40)
-    log_mel = np.zeros((SPEC.n_mels, 400), np.float32)
-    height, _, _ = drawn(
-        Picture("many", SPEC, labels, log_mel, [frame], []), tmp_path
-    ).shape
+    picture = replace(
+        recording(4.2, occurrence("label-3", 1, 2), labels=labels), frames=[frame]
+    )
+    height, _, _ = drawn(picture, tmp_path).shape
     assert height < 1500
-    assert len(labels) > MOST_LABELS
+    rows = [
+        [text.get_text() for text in axes.get_yticklabels()]
+        for axes in compose(picture).axes
+    ]
+    highest = [f"label-{number}" for number in range(201 - MOST_LABELS, 200)]
+    assert ["label-3", *highest] in rows  # what was detected is among them
+    assert ["label-3"] in rows
 
 
 def test_lost_audio_is_hatched(tmp_path: Path) -> None:
@@ -206,10 +229,90 @@ def test_even_the_shortest_active_part_shows_its_score(
     assert np.nanmax(scores) == pytest.approx(0.7)
 
 
-def test_the_level_of_a_window_stands_at_its_newest_hop() -> None:
-    edges = hop_edges(windows(6.0))
-    assert edges == [SPEC.window_samples + HOP * index for index in range(-1, 4)]
-    assert hop_edges(windows(4.1)) == [SPEC.window_samples - 1, SPEC.window_samples]
+@pytest.mark.parametrize("seconds", [0.3, 4.1, 30.0, 3600.0])
+def test_no_panel_is_blank_at_the_beginning_or_at_the_end(
+    seconds: float, tmp_path: Path
+) -> None:
+    """Log-mel, scores and level reach from one edge of the panels to the other."""
+    picture = recording(seconds, occurrence("siren", 0, seconds))
+    log_mel, scores, *_, level = (
+        axes for axes in compose(picture).axes if axes.get_title("left")
+    )
+    left, right = (round(x) for x in log_mel.get_window_extent().intervalx)
+    dots = drawn(picture, tmp_path)
+    height = len(dots)
+    top, bottom = (
+        height - round(y) for y in log_mel.get_window_extent().intervaly[::-1]
+    )
+    inside = dots[top + 3 : bottom - 3, left + 2 : right - 2]
+    assert (inside.max(axis=(0, 2)) < 0.99).all()
+    top, bottom = (
+        height - round(y) for y in scores.get_window_extent().intervaly[::-1]
+    )
+    columns = dots[top + 3 : bottom - 3, left + 2 : right - 2, 0].min(axis=0)
+    assert (columns < 0.99).all() == (seconds >= 4)
+    top, bottom = (height - round(y) for y in level.get_window_extent().intervaly[::-1])
+    panel = dots[top + 3 : bottom - 3]
+    orange = np.flatnonzero((panel[..., 0] - panel[..., 2] > 0.3).any(axis=0))
+    assert orange[0] - left <= 2
+    assert right - orange[-1] <= 2
+
+
+def test_the_last_scores_hold_to_the_end_of_the_recording() -> None:
+    """But not over samples that were lost."""
+    frames = windows(6.0)
+    stop = frames[-1].stop
+    for rest, is_held in ((HOP - 1, True), (HOP, False)):
+        frames_held = held(frames, stop + rest)
+        scores = score_map(frames_held, len(LABELS), stop + rest, 100)
+        assert np.isfinite(scores).all() == is_held
+    assert held(frames, stop) == frames
+
+
+def test_text_on_a_bar_can_be_read() -> None:
+    """Its contrast is that of WCAG 2 for small text, 4.5."""
+    for number in range(10):
+        colour = f"C{number}"
+        assert _contrast(text_colour(colour), colour) >= 4.5
+
+
+def _contrast(one: str, other: str) -> float:
+    low, high = sorted(
+        sum(
+            weight
+            * (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4)
+            for weight, part in zip((0.2126, 0.7152, 0.0722), to_rgb(name), strict=True)
+        )
+        for name in (one, other)
+    )
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("length", [4, 90])
+def test_text_stays_in_its_bar_or_in_the_gap_behind_it(length: int) -> None:
+    """Whatever room the names of the labels take."""
+    name = "x" * length
+    picture = recording(
+        60,
+        *(occurrence(name, start, 0.1 + start / 6) for start in range(0, 60, 12)),
+        occurrence("siren", 57, 3),
+        labels=(name, *LABELS[1:]),
+    )
+    figure = compose(picture)
+    (axes,) = (each for each in figure.axes if each.get_title("left") == "events")
+    assert axes.texts
+    extents = [text.get_window_extent() for text in axes.texts]
+    panel = axes.get_window_extent()
+    bars = [
+        axes.transData.transform_bbox(path.get_extents())
+        for bars in axes.collections
+        for path in bars.get_paths()
+    ]
+    for extent in extents:
+        assert panel.x0 <= extent.x0 < extent.x1 <= panel.x1
+        for bar in bars:
+            inside = bar.x0 <= extent.x0 and extent.x1 <= bar.x1
+            assert inside or not bar.overlaps(extent)
 
 
 @pytest.mark.parametrize(
