@@ -25,7 +25,6 @@ from training import (
     resample,
     time_shift,
     to_channels,
-    training_settings,
 )
 from training.config import FeatureSettings
 from training.mixtures import synthetic
@@ -191,8 +190,7 @@ def main() -> None:
         shuffled = torch.Generator().manual_seed(0)
         x, y = next(iter(make_loader(data, 12, generator=shuffled)))
         titles = [manifest.labels[label] for label in y]
-        spec = training_settings(origin="article").spec
-        figure = pictures.training_batch(x.numpy(), titles, spec)
+        figure = pictures.training_batch(x.numpy(), titles)
         save(figure, "batch", dpi=60, colours=12)
     draw_network()
     draw_schedule()

@@ -1,5 +1,6 @@
 """`sound-monitor benchmark`: the cost of live analysis on this machine."""
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -109,26 +110,36 @@ def _print(figures: "Benchmark") -> None:
     )
 
 
+_NAME_LETTERS = 40
+"""Letters in a line of a name in the picture."""
+
+
 def _draw(figures: "Benchmark", path: Path) -> None:
     from matplotlib.figure import Figure
 
     shown = figures.contenders[::-1]
-    names = [_NAMES.get(each.name, each.name) for each in shown]
+    names = [
+        textwrap.fill(_NAMES.get(each.name, each.name), _NAME_LETTERS) for each in shown
+    ]
+    lines = max(name.count("\n") + 1 for name in names)
     own = ("scores", "records", "world", "urban+world", "article network")
     colors = ["C0" if each.name in own else "0.7" for each in shown]
-    figure = Figure(figsize=(11, 1.2 + 0.4 * len(shown)), layout="constrained")
+    size = (11, 1.4 + max(0.4, 0.2 * lines) * len(shown))
+    figure = Figure(figsize=size, layout="constrained")
     title = "Live analysis of one source on one thread (blue: this program)"
     figure.suptitle(f"{title}; less is better", fontsize=11)
     panels = (
-        ("CPU time, ms a second of sound", "{:.1f}", "cpu_ms_per_second"),
-        ("memory, MiB", "{:.0f}", "rss_mib"),
-        ("from start to first scores, s", "{:.1f}", "start_seconds"),
+        ("CPU time,\nms a second of sound", "{:.1f}", "cpu_ms_per_second"),
+        ("memory,\nMiB", "{:.0f}", "rss_mib"),
+        ("from start to\nfirst scores, s", "{:.1f}", "start_seconds"),
     )
     for axes, (title, form, field) in zip(
         figure.subplots(1, len(panels), sharey=True), panels, strict=True
     ):
-        bars = axes.barh(names, [getattr(it, field) for it in shown], color=colors)
+        values = [getattr(it, field) for it in shown]
+        bars = axes.barh(range(len(names)), values, color=colors)
         axes.bar_label(bars, fmt=form, padding=3)
+        axes.set_yticks(range(len(names)), names, parse_math=False)
         axes.set_title(title, loc="left", fontsize=10)
         axes.margins(x=0.2)
         axes.spines[["top", "right", "bottom"]].set_visible(False)

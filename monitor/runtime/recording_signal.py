@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.audio.conditioning import StreamResampler
-from monitor.audio.level import FLOOR_DB, AWeighting
+from monitor.audio.level import FLOOR_DB
 from monitor.audio.ring import Samples
 from monitor.audio.sources.recording import Recording
+from monitor.audio.weighting import AWeighting
 from monitor.errors import AudioFileError
 from monitor.model.frontend import IncrementalLogMel, LogMel
 from monitor.spec import ModelSpec
@@ -117,7 +118,8 @@ class _Levels:
                 self._measure(known[:, -(count + 2 * self._edge) :], count)
         powers = np.array(self._powers).reshape(-1, 2).T
         floor = 10 ** (FLOOR_DB / 10)
-        return (10 * np.log10(np.maximum(powers, floor))).astype(np.float32)
+        levels: Array = 10 * np.log10(np.maximum(powers, floor)).astype(np.float32)
+        return levels
 
     @property
     def _frame(self) -> int:
@@ -131,7 +133,7 @@ class _Levels:
         before = (self._frame - length) // 2
         around = ((0, 0), (before, self._frame - length - before))
         frame = np.ascontiguousarray(np.pad(samples, around))
-        energy = sum(self._weighting.energy(channel) for channel in frame)
+        energy = sum(self._weighting.energies(channel).sum() for channel in frame)
         self._powers.append(
             (float(np.square(own).mean()), float(energy) / (channels * count))
         )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from monitor.records import Event, Gap, ScoreFrame
 from monitor.spec import ModelSpec
-from monitor.text import duration, printable
+from monitor.text import duration, printable, weighted_unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -199,7 +199,7 @@ def _write_on_events(axes: "Axes", picture: Picture, rows: Sequence[str]) -> Non
     """Write score and duration inside each bar, or behind it, where there is room."""
     dots = axes.get_window_extent().width
     letter = picture.seconds * 0.6 * TEXT_POINTS * DOTS_PER_INCH / 72 / dots
-    style = {"va": "center", "fontsize": TEXT_POINTS}
+    style: dict[str, Any] = {"va": "center", "fontsize": TEXT_POINTS}
     for row, label in enumerate(rows):
         bars = _bars(picture, label)
         next_starts = [*(start for start, _, _ in bars[1:]), picture.seconds]
@@ -252,7 +252,7 @@ def _draw_level(axes: "Axes", picture: Picture) -> None:
     levels = pool(picture.levels, MOST_COLUMNS)
     shown = edges[group_edges(steps, levels.shape[1])] / picture.spec.sample_rate
     for level, name, colour in zip(
-        levels, ("dBFS", "dBFS(A)"), ("0.25", "C1"), strict=True
+        levels, ("dBFS", weighted_unit(0)), ("0.25", "C1"), strict=True
     ):
         axes.stairs(level, shown, baseline=None, color=colour, label=name)
     low, high = float(levels.min()), float(levels.max())

@@ -3,15 +3,17 @@
 import base64
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.table import Table
 
 from monitor.model.frontend import LogMel
 from monitor.model.model_file import ModelCard
@@ -33,6 +35,9 @@ _MISTAKES = 12
 _SHOWN_WINDOWS = 12
 """Training windows that are drawn."""
 _PLAYER_RATE = 22_050
+_MATRIX = "Confusion matrix"
+_SMALL_DOTS = 640
+"""Pictures as wide as this are not scaled below it: a phone scrolls them."""
 
 
 class Html(str):
@@ -53,16 +58,60 @@ def fill(template: str, **values: str) -> Html:
     )
 
 
+class Page(Console):
+    """Takes what `tables` prints: its tables become HTML, its text paragraphs."""
+
+    def __init__(self) -> None:
+        super().__init__(file=io.StringIO(), record=True)
+        self._parts: list[Html] = []
+
+    def print(self, *objects: Any, **_: Any) -> None:
+        """Add tables and lines of text."""
+        for each in objects:
+            if isinstance(each, Table):
+                self._parts.append(_table(each))
+            else:
+                self._parts.append(fill("<p>{text}</p>\n", text=str(each)))
+
+    def html(self) -> Html:
+        """Return what was added."""
+        return Html("".join(self._parts))
+
+
+def _table(table: Table) -> Html:
+    rows = zip(*(column.cells for column in table.columns), strict=True)
+    return fill(
+        _TABLE,
+        header=_cells("<th scope=col>{cell}</th>", (it.header for it in table.columns)),
+        rows=Html("\n".join(f"<tr>{_cells('<td>{cell}</td>', row)}" for row in rows)),
+    )
+
+
+def _cells(template: str, cells: Iterable[object]) -> Html:
+    return Html("".join(fill(template, cell=str(cell)) for cell in cells))
+
+
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8">
 <meta name="viewport" content="width=device-width"><title>{name}</title><style>
 body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto;
-       padding: 0 1rem; color: #222; background: #fff; }}
-img {{ max-width: 100%; }} audio {{ height: 2rem; vertical-align: middle; }}
-pre {{ line-height: 1.2; overflow-x: auto; white-space: pre; }}
-</style><h1>{name}</h1><p style="white-space: pre-line">{licence}</p>
+       padding: 0 1rem; color: #222; background: #fff; overflow-wrap: anywhere; }}
+.wide {{ overflow-x: auto; }} audio {{ height: 2rem; vertical-align: middle; }}
+img {{ max-width: 100%; min-width: 40rem; height: auto; display: block; }}
+img.small {{ min-width: 0; }} img.whole {{ max-width: none; min-width: 0; }}
+table {{ border-collapse: collapse; margin: 1rem 0; line-height: 1.3; }}
+th, td {{ padding: .2rem .7rem; text-align: right; white-space: nowrap;
+          border-bottom: 1px solid #ddd; font-variant-numeric: tabular-nums; }}
+th:first-child, td:first-child {{ text-align: left; padding-left: 0; }}
+td:first-child {{ white-space: normal; min-width: 10rem; }}
+</style><h1>{name}</h1>{licence}
 {figures}{images}{mistakes}</html>
 """
-_IMAGE = """<h2>{title}</h2><img alt="{title}" src="data:image/png;base64,{data}">
+_LICENCE = """<p style="white-space: pre-line">{licence}</p>"""
+_TABLE = """<div class="wide"><table><tr>{header}</tr>
+{rows}</table></div>
+"""
+_IMAGE = """<h2>{title}</h2><div class="wide"><img alt="{title}" class="{fit}"
+width="{width}" height="{height}" src="data:image/png;base64,{data}"></div>
 """
 _MISTAKE = """
 <p>{name}<br><audio controls src="data:audio/ogg;base64,{data}"></audio></p>"""
@@ -109,12 +158,10 @@ def write_report(
     Returns:
         Path of the page.
     """
-    console = Console(
-        record=True, file=io.StringIO(), width=160, markup=False, emoji=False
-    )
-    clip_table(console, card.report, card.labels)
-    place_table(console, card.report)
-    threshold_table(console, card)
+    page = Page()
+    clip_table(page, card.report, card.labels)
+    place_table(page, card.report)
+    threshold_table(page, card)
     store, spec = material.store, settings.spec
     metrics = {
         path.parent.name: RunFolder(path.parent).metrics()
@@ -132,14 +179,14 @@ def write_report(
     text = fill(
         _PAGE,
         name=card.name,
-        licence=card.licence,
-        figures=fill("<pre>{text}</pre>", text=console.export_text()),
+        licence=fill(_LICENCE, licence=card.licence) if card.licence else Html(),
+        figures=page.html(),
         images=Html("".join(images)),
         mistakes=mistakes,
     )
-    page = folder.path / "report.html"
-    page.write_text(text, encoding="utf-8")
-    return page
+    path = folder.path / "report.html"
+    path.write_text(text, encoding="utf-8")
+    return path
 
 
 def _draw_batch(material: Material, settings: TrainingSettings) -> Figure:
@@ -163,7 +210,7 @@ def _draw_test(
     samples = np.pad(samples, ((0, 0), (0, shorter)))  # to one frame
     (log_mel,) = LogMel(spec)(samples)
     return {
-        "Confusion matrix": pictures.confusion_matrix(card.report["confusion"], labels),
+        _MATRIX: pictures.confusion_matrix(card.report["confusion"], labels),
         "Precision and recall": pictures.precision_recall(scores, truth, labels),
         "Reliability of the scores": pictures.reliability(scores, truth, labels),
         "A recording": pictures.waveform_and_log_mel(samples[0], log_mel, spec),
@@ -173,7 +220,19 @@ def _draw_test(
 def _image(title: str, figure: Figure, folder: Path) -> Html:
     path = folder / f"{title.lower().replace(' ', '-')}.png"
     pictures.save(figure, path)
-    return fill(_IMAGE, title=title, data=_base64(path.read_bytes()))
+    wide, high = (
+        round(inches * pictures.DOTS_PER_INCH) for inches in figure.get_size_inches()
+    )
+    # The names in a matrix of many labels are read at its full size.
+    fit = "whole" if title == _MATRIX else "small" if wide < _SMALL_DOTS else ""
+    return fill(
+        _IMAGE,
+        title=title,
+        fit=fit,
+        width=str(wide),
+        height=str(high),
+        data=_base64(path.read_bytes()),
+    )
 
 
 def _mistakes(

@@ -16,7 +16,9 @@ from training.report import report
 from training.report.report import Html, fill, write_report
 
 EVIL = "<script>alert('&')</script>\"[link=javascript:x]x[/link]{name}"
-TAGS = {"html", "meta", "title", "style", "h1", "h2", "p", "pre", "img", "br", "audio"}
+TAGS = {"html", "meta", "title", "style", "h1", "h2", "p", "img", "br", "audio"} | {
+    *("div", "table", "tr", "th", "td")
+}
 LABELS = ("dog", "car+horn/a")
 
 
@@ -50,7 +52,13 @@ class Tags(HTMLParser):
         self.text += data
 
 
-def page(folder: Path, name: str, samples: int = 22_050) -> Tags:
+def page(
+    folder: Path,
+    name: str,
+    samples: int = 22_050,
+    labels: tuple[str, ...] = LABELS,
+    licence: str = EVIL,
+) -> Tags:
     rows = {"precision": 0.5, "recall": 0.5, "f1": 0.5, "clips": 2, "groups": 2}
     figures = {
         "accuracy": 0.5,
@@ -59,15 +67,15 @@ def page(folder: Path, name: str, samples: int = 22_050) -> Tags:
         "expected_calibration_error": 0.1,
         "clips": 2,
         "teacher_embedding_accuracy": {EVIL: 0.5},
-        "per_class": dict.fromkeys(LABELS, rows),
+        "per_class": dict.fromkeys(labels, rows),
         "confusion": [[1, 0], [1, 0]],
     }
     card = ModelCard(
         name="pets",
         preset="article",
-        labels=LABELS,
-        thresholds={"dog": Thresholds(onset=0.7, offset=0.5)},
-        licence=EVIL,
+        labels=labels,
+        thresholds={labels[0]: Thresholds(onset=0.7, offset=0.5)},
+        licence=licence,
         created="2026-01-01T00:00:00Z",
         report=figures,
     )
@@ -75,7 +83,7 @@ def page(folder: Path, name: str, samples: int = 22_050) -> Tags:
     scores = np.array([[0.9, 0.1], [0.8, 0.2]], np.float32)
     run = RunFolder(folder)
     run.log({"epoch": 1, "loss": 1.0, "accuracy": 0.5, "validation": {}})
-    material = Material(Manifest(LABELS, clips), Store(samples), None, None)
+    material = Material(Manifest(labels, clips), Store(samples), None, None)
     tested = report.TestedClips(clips, scores)
     file = write_report(run, card, material, TrainingSettings(), tested)
     tags = Tags()
@@ -88,6 +96,21 @@ def test_names_of_files_and_licences_are_shown_and_not_executed(tmp_path: Path) 
     assert set(found.tags) <= TAGS
     assert found.links == []
     assert found.text.count("alert('&')") == 3
+
+
+def test_labels_are_text_and_whole(tmp_path: Path) -> None:
+    """As long as a label may be, in its tables and in the mistakes."""
+    labels = ("<b>&\"'</b>", "W" * 63)
+    found = page(tmp_path, "dog.wav", labels=labels)
+    assert set(found.tags) <= TAGS
+    assert [found.text.count(label) for label in labels] == [3, 2]
+
+
+def test_a_model_without_a_licence_has_no_empty_paragraph(tmp_path: Path) -> None:
+    html = (tmp_path / "report.html").read_text() if page(tmp_path, "a.wav") else ""
+    assert "pre-line" in html
+    page(tmp_path, "a.wav", licence="")
+    assert "pre-line" not in (tmp_path / "report.html").read_text()
 
 
 def test_a_file_name_that_is_not_utf_8_is_shown(tmp_path: Path) -> None:
