@@ -10,7 +10,7 @@ import soundfile
 from monitor.config.outputs import ClipSettings
 from monitor.errors import UsageError
 from monitor.runtime.examples import Clip
-from monitor.sinks.clip_files import StoredClip, stored_clips
+from monitor.sinks.clip_files import StoredClip, event_of, stored_clips
 from monitor.text import printable
 
 SHORTEST_ID = 6
@@ -48,7 +48,7 @@ def clips_of_events(
             f"event, or its first {SHORTEST_ID} characters or more; 'sound-monitor "
             "events --json' prints ids"
         )
-    kept = {_event_id(each.sound): each for each in stored_clips(folder)}
+    kept = {event_of(each.sound): each for each in stored_clips(folder)}
     chosen = {event: kept[event] for event in (_named(each, kept) for each in ids)}
     after = timedelta(seconds=settings.after_seconds)
     newest = max(each.ends for each in chosen.values()) - after
@@ -78,16 +78,6 @@ def _named(wanted: str, kept: dict[str, StoredClip]) -> str:
             "of the sound instead"
         )
     return found[0]
-
-
-def _event_id(sound: Path) -> str:
-    """Id in the comment of a clip; empty: it has none."""
-    try:
-        with soundfile.SoundFile(sound) as file:
-            words = str(file.comment).replace(";", " ").split()
-    except (soundfile.SoundFileError, OSError):
-        return ""
-    return words[1] if words[:1] == ["event"] and words[1:] else ""
 
 
 def _seconds(sound: Path) -> float:

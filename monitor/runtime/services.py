@@ -131,9 +131,14 @@ def _clips(context: ServiceContext) -> Sink | None:
     settings = context.config.clips
     from monitor.sinks.clips import Clips
 
-    folder = context.state_dir / settings.path
+    store = context.config.store.path
     return Clips(
-        settings, folder, context.timelines, context.sample_rate, context.clock
+        settings,
+        context.state_dir / settings.path,
+        context.timelines,
+        context.sample_rate,
+        context.clock,
+        None if store is None else context.state_dir / store,
     )
 
 

@@ -5,8 +5,10 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -157,15 +159,38 @@ def stored_clips(folder: Path, since: datetime | None = None) -> list[StoredClip
     return sorted(found, key=lambda each: (each.ends, each.sound.name))
 
 
-def clean(folder: Path, settings: ClipSettings, now: datetime | None) -> int:
+def event_of(sound: Path) -> str:
+    """Return the id of the event in the comment of a clip; empty: it has none."""
+    try:
+        words = _comment(sound).replace(";", " ").split()
+    except (soundfile.SoundFileError, OSError):
+        return ""
+    return words[1] if words[:1] == ["event"] and words[1:] else ""
+
+
+@lru_cache(maxsize=10_000)  # a clip never changes, and is looked at again and again
+def _comment(sound: Path) -> str:
+    with soundfile.SoundFile(sound) as file:
+        return str(file.comment)
+
+
+def clean(
+    folder: Path,
+    settings: ClipSettings,
+    now: datetime | None,
+    locked: Collection[str] = (),
+) -> int:
     """Delete the oldest clips until the limits hold; return their number.
 
-    Without `now`, their age does not count.
+    Without `now`, their age does not count.  Those of `locked` events stay, and do not
+    count.
 
     Raises:
         OSError: A file cannot be deleted.
     """
     clips = stored_clips(folder)
+    if locked:
+        clips = [each for each in clips if event_of(each.sound) not in locked]
     left, size = len(clips), sum(each.size for each in clips)
     keep = timedelta(days=settings.max_age_days)
     for each in clips:

@@ -6,7 +6,7 @@ The copy is made on the worker's thread, the files are written on another one.
 import logging
 import queue
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Protocol
 
 from monitor.clock import Clock, WallClockCheck
 from monitor.config.outputs import ClipSettings
+from monitor.errors import StoreError
 from monitor.records import Event, Onset, Timed
 from monitor.sinks.clip_files import (
     Clip,
@@ -25,6 +26,7 @@ from monitor.sinks.clip_files import (
     stored_clips,
 )
 from monitor.sinks.sink import BackgroundThread, Sink
+from monitor.sinks.store.queries import open_to_read
 from monitor.statistics import Statistics
 
 logger = logging.getLogger(__name__)
@@ -85,13 +87,18 @@ class Clips(Sink):
         timelines: Mapping[str, SourceTimeline],
         sample_rate: int,
         clock: Clock,
+        database: Path | None = None,
     ) -> None:
-        """Prepare; nothing is written before the first event."""
+        """Prepare; nothing is written before the first event.
+
+        The `database` says which events are locked; None: none is.
+        """
         self._settings = settings
         self._folder = folder
         self._timelines = timelines
         self._sample_rate = sample_rate
         self._clock = clock
+        self._database = database
         self._pending: dict[str, _Pending] = {}
         self._taken: set[str] = set()
         """Ids of events that go on, and whose first part has been copied."""
@@ -100,7 +107,7 @@ class Clips(Sink):
         self._thread = BackgroundThread("clips", self._run)
         # Used by the thread, but for the count of clips that the queue had no room for.
         self._dropped = 0
-        self._problem = ""
+        self._problem = self._database_problem = ""
         self._clean_due = clock.monotonic()
         self._wall_clock: WallClockCheck | None = None
 
@@ -239,10 +246,28 @@ class Clips(Sink):
             check.note_newest(
                 max((e for e in ends if e <= check.doubted_since), default=None)
             )
-        is_believed = self._wall_clock.is_believed()
-        count = clean(self._folder, self._settings, utc if is_believed else None)
+        now = utc if self._wall_clock.is_believed() else None
+        locked = self._locked()
+        if locked is None:
+            return
+        count = clean(self._folder, self._settings, now, locked)
         if count:
             logger.info("%d clips beyond the limits of clips.* are deleted", count)
+
+    def _locked(self) -> Collection[str] | None:
+        """Return the events whose clips stay; None: that cannot be found out now."""
+        if self._database is None or not self._database.exists():
+            return ()
+        problem, locked = "", None
+        try:
+            with open_to_read(self._database) as reader:
+                locked = reader.locked_events()
+        except StoreError as error:
+            problem = str(error)
+        if problem and problem != self._database_problem:
+            logger.warning("no clip is deleted: some may be locked, and %s", problem)
+        self._database_problem = problem
+        return locked
 
     def _save(self, clip: Clip) -> None:
         sound = save(self._folder, clip)

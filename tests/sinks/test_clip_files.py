@@ -18,7 +18,7 @@ UPTIME = 1e6
 
 def clip(hours_ago: float, label: str = "siren") -> Clip:
     return Clip(
-        event_id="session-street-1",
+        event_id=f"session-street-{hours_ago:g}",
         source="street",
         label=label,
         begins=NOW - timedelta(hours=hours_ago),
@@ -69,6 +69,22 @@ def test_the_oldest_are_deleted_beyond_a_limit(
     folder: Path, limit: dict[str, Any], left: list[int]
 ) -> None:
     assert clean(folder, settings(**limit), NOW) == 5 - len(left)
+    assert hours_left(folder) == left
+
+
+@pytest.mark.parametrize(
+    ("limit", "left"),
+    [
+        ({"max_count": 2}, [5, 3, 2, 1]),
+        ({"max_age_days": 1.5 / 24}, [5, 3, 1]),
+        ({"max_total_mib": 0.000001}, [5, 3]),
+    ],
+)
+def test_clips_of_locked_events_stay_and_do_not_count(
+    folder: Path, limit: dict[str, Any], left: list[int]
+) -> None:
+    locked = {"session-street-5", "session-street-3", "gone"}
+    assert clean(folder, settings(**limit), NOW, locked) == 5 - len(left)
     assert hours_left(folder) == left
 
 

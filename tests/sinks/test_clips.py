@@ -19,7 +19,9 @@ from monitor.audio.timeline import Timeline
 from monitor.config.outputs import ClipSettings
 from monitor.records import Event, Onset, Timed
 from monitor.sinks.clips import Clips
+from monitor.sinks.store.reviews import write_lock
 from tests.support.clock import FakeClock, wait_until
+from tests.support.store import make_store
 from tests.support.timed import OPENED, SAMPLE_RATE, event, onset, statistics, timed
 
 RING_SECONDS = 20.0
@@ -40,6 +42,7 @@ class ClipSource:
             {"street": self.timeline},
             SAMPLE_RATE,
             self.clock,
+            folder / "monitor.db",
         )
         self.sink.report(statistics("street"))
 
@@ -265,3 +268,37 @@ def test_an_onset_whose_event_comes_at_once_gives_one_clip(clips: ClipSource) ->
     clips.sink.write([begun, moved])
     clips.sink.close()
     assert len(clips.wait_for(1)) == 1
+
+
+def test_the_clip_of_an_event_that_was_locked_stays(tmp_path: Path) -> None:
+    first, second = ends(5, 1, number=1), ends(8, 1, number=2)
+    store = make_store(tmp_path / "monitor.db")
+    store.write([first])
+    ids = [first.record.id]  # type: ignore[union-attr]
+    store.change(lambda it: write_lock(it, ids, locked=True, now=OPENED))
+    clips = ClipSource(tmp_path, max_count=1)
+    clips.sound(14)
+    clips.sink.write([first])
+    (kept,) = clips.wait_for(1)
+    clips.sink.write([second])
+    (_, old) = clips.wait_for(2)
+    clips.sink.write([ends(9, 1, number=3)])
+    wait_until(lambda: not old.exists())
+    clips.sink.close()
+    assert kept.exists()
+    store.close()
+
+
+def test_no_clip_is_deleted_while_it_is_unknown_which_are_locked(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "monitor.db").write_bytes(b"no database" * 1000)
+    clips = ClipSource(tmp_path, max_count=1)
+    clips.sound(14)
+    for number in (1, 2):
+        clips.sink.write([ends(4 + number, 1, number=number)])
+        clips.wait_for(number)
+    clips.sink.close()
+    assert len(clips.wait_for(2)) == 2
+    (warning,) = (it for it in caplog.messages if it.startswith("no clip is deleted"))
+    assert "is not a database" in warning

@@ -28,6 +28,7 @@ from monitor.sinks.store.records import (
     select,
     to_ms,
 )
+from monitor.sinks.store.reviews import locked_events
 
 # `events` and `report` do without numpy.
 if TYPE_CHECKING:
@@ -91,6 +92,10 @@ class Reader:
             limit: Most events of the page.
         """
         return read_page(self._connection, filters, before_key, after_key, limit)
+
+    def locked_events(self) -> frozenset[str]:
+        """Return the ids of the events that are locked."""
+        return locked_events(self._connection)
 
     def gaps(
         self, since: datetime | None = None, until: datetime | None = None
