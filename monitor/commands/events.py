@@ -1,12 +1,13 @@
 """`sound-monitor events`: events and health problems from the database."""
 
 import heapq
+import json
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from tempfile import SpooledTemporaryFile
-from typing import IO, Annotated
+from typing import IO, TYPE_CHECKING, Annotated, Literal
 
 from monitor.commands.arguments import (
     ConfigOption,
@@ -22,6 +23,11 @@ from monitor.errors import UsageError
 from monitor.records import Event, Health, Onset, Timed
 from monitor.text import WeightedUnits, duration, level, moment
 
+if TYPE_CHECKING:
+    from monitor.sinks.store.reviews import Review
+
+VerdictName = Literal["right", "wrong", "label", "any", "none"]
+
 SPOOL_BYTES = 16 * 2**20
 """Output in memory; more goes to a temporary file."""
 
@@ -30,15 +36,17 @@ HELP = """List the events in the database, and health problems between them.
 Events that overlap the time range are listed; an event that is going on has
 no end yet.  A group, such as dog, stands for itself and its members, see
 'model --labels'.  Health problems have their kind in brackets; with --label,
---min-score or --csv they are left out.  --json prints one record a line, in
-the format of the event log; --csv prints a table for spreadsheets, with times
-in UTC.
+--min-score, --verdict or --csv they are left out.  --json prints one record a
+line, in the format of the event log, with the review of an event: verdict,
+right label and lock; --csv prints a table for spreadsheets, with times in
+UTC.
 
 Examples:
   sound-monitor events --since 1h
   sound-monitor events --since 2026-11-23 --until 2026-11-24 --label siren
   sound-monitor events --label gun_shot --min-score 0.9 --json
   sound-monitor events --label dog --since 1d
+  sound-monitor events --verdict wrong --json
   sound-monitor events --since 1w --source yard --csv > yard.csv
 """
 
@@ -53,6 +61,10 @@ def events(
     ] = None,
     min_score: Annotated[
         float | None, option("SCORE", "Lowest peak score.", min=0, max=1)
+    ] = None,
+    verdict: Annotated[
+        VerdictName | None,
+        option(None, "Only events with this verdict; any: with one; none: without."),
     ] = None,
     as_json: JsonOption = False,
     as_csv: Annotated[bool, flag("--csv", "Print CSV.")] = False,
@@ -77,11 +89,14 @@ def events(
                 sources=chosen,
                 min_score=min_score,
             )
-            if not (labels or min_score is not None or as_csv):
+            reviews = reader.reviews() if as_json or verdict else {}
+            if verdict:
+                found = (it for it in found if _has_verdict(it, reviews, verdict))
+            if not (labels or min_score is not None or verdict or as_csv):
                 health = reader.health(first, last, sources=chosen)
                 found = heapq.merge(found, health, key=_start)
             if as_json:
-                _write_json(found, lines)
+                _write_json(found, reviews, lines)
             elif as_csv:
                 _write_csv(found, lines)
             else:
@@ -125,13 +140,29 @@ def table_row(timed: Timed, units: WeightedUnits) -> tuple[str, ...]:
     return (start, record.source, label, lasts, *figures, end)
 
 
-def _write_json(found: Iterable[Timed], lines: IO[str]) -> None:
-    from monitor.sinks.encoding import encode_line
+def _has_verdict(
+    timed: Timed, reviews: "Mapping[str, Review]", wanted: VerdictName
+) -> bool:
+    assert isinstance(timed.record, Onset | Event)
+    review = reviews.get(timed.record.id)
+    verdict = None if review is None else review.verdict
+    if wanted in ("any", "none"):
+        return (verdict is None) == (wanted == "none")
+    return verdict == wanted
+
+
+def _write_json(
+    found: Iterable[Timed], reviews: "Mapping[str, Review]", lines: IO[str]
+) -> None:
+    from monitor.sinks.encoding import encode
+    from monitor.sinks.store.reviews import encode_review
 
     for timed in found:
-        line = encode_line(timed)
+        line = encode(timed)
         assert line is not None
-        lines.write(line.decode("ascii"))
+        if isinstance(timed.record, Onset | Event):
+            line["review"] = encode_review(reviews.get(timed.record.id))
+        lines.write(json.dumps(line, allow_nan=False) + "\n")
 
 
 def _write_csv(found: Iterable[Timed], lines: IO[str]) -> None:

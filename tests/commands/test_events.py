@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,9 +12,12 @@ import pytest
 from monitor.commands.app import run_command_line
 from monitor.sinks.encoding import KEYS, encode
 from monitor.sinks.store import queries
+from monitor.sinks.store.database import Database, transaction
+from monitor.sinks.store.reviews import write_lock, write_verdict
+from monitor.text import utc_text
 from tests.support.commands import lines_of, run
 from tests.support.health import trouble
-from tests.support.timed import event
+from tests.support.timed import OPENED, event
 
 
 def test_events_are_a_table(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -31,7 +34,8 @@ def test_events_are_json_in_the_form_of_the_event_log(
 ) -> None:
     out = run(capsys, "events", "--config", config, "--label", "siren", "--json")
     (found,) = [json.loads(line) for line in out.splitlines()]
-    assert found == encode(event(number=1, start_seconds=10, seconds=5))
+    encoded = encode(event(number=1, start_seconds=10, seconds=5)) or {}
+    assert found == {**encoded, "review": None}
 
 
 def test_events_are_csv(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -60,6 +64,39 @@ def test_events_can_be_chosen(
 ) -> None:
     out = run(capsys, "events", "--config", config, "--json", *arguments)
     assert len(out.splitlines()) == count
+
+
+def test_verdicts_are_shown_and_chosen_by(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    database = Database(config.parent / "state" / "monitor.db")
+    ids = ["session-street-1", "session-yard-2"]
+    with closing(database.connect()) as connection, transaction(connection):
+        write_verdict(connection, ids[:1], "wrong", None, by="ann", now=OPENED)
+        write_lock(connection, ids, locked=True, now=OPENED)
+    chosen = {
+        verdict: [
+            json.loads(line)["id"]
+            for line in lines_of(
+                capsys, "events", "--config", config, "--verdict", verdict, "--json"
+            )
+        ]
+        for verdict in ("wrong", "right", "any", "none")
+    }
+    assert chosen == {
+        "wrong": ids[:1],
+        "right": [],
+        "any": ids[:1],
+        "none": [ids[1], "session-street-3"],
+    }
+    first, *_ = lines_of(capsys, "events", "--config", config, "--json")
+    assert json.loads(first)["review"] == {
+        "verdict": "wrong",
+        "label": None,
+        "locked": True,
+        "time": utc_text(OPENED),
+        "by": "ann",
+    }
 
 
 def test_health_problems_stand_between_events(

@@ -28,7 +28,7 @@ from monitor.sinks.store.records import (
     select,
     to_ms,
 )
-from monitor.sinks.store.reviews import locked_events
+from monitor.sinks.store.reviews import Review, locked_events, read_reviews
 
 # `events` and `report` do without numpy.
 if TYPE_CHECKING:
@@ -92,6 +92,10 @@ class Reader:
             limit: Most events of the page.
         """
         return read_page(self._connection, filters, before_key, after_key, limit)
+
+    def reviews(self) -> dict[str, Review]:
+        """Return all reviews by the id of their event."""
+        return read_reviews(self._connection)
 
     def locked_events(self) -> frozenset[str]:
         """Return the ids of the events that are locked."""

@@ -7,8 +7,15 @@ from datetime import datetime
 from typing import Literal, get_args
 
 from monitor.errors import StoreError
-from monitor.sinks.store.records import moment_of, one_of, text_of, to_ms
-from monitor.text import counted
+from monitor.sinks.store.records import (
+    moment_of,
+    one_of,
+    read_rows,
+    select,
+    text_of,
+    to_ms,
+)
+from monitor.text import counted, utc_text
 
 Verdict = Literal["right", "wrong", "label"]
 """label: there was a sound, and its label is another one."""
@@ -60,6 +67,31 @@ def review_of(row: sqlite3.Row) -> Review | None:
         at=moment_of(row["reviewed_ms"]),
         by=text_of(row["reviewed_by"]),
     )
+
+
+def encode_review(review: Review | None) -> dict[str, object] | None:
+    """Encode a review as JSON for programs."""
+    if review is None:
+        return None
+    return {
+        "verdict": review.verdict,
+        "label": review.label,
+        "locked": review.locked,
+        "time": utc_text(review.at),
+        "by": review.by,
+    }
+
+
+def read_reviews(connection: sqlite3.Connection) -> dict[str, Review]:
+    """Return all reviews by the id of their event."""
+    rows = select(
+        connection,
+        "SELECT event_id, verdict, label AS true_label, locked, reviewed_ms, "
+        "by AS reviewed_by FROM reviews",
+        (),
+    )
+    found = read_rows(rows, lambda row: (text_of(row["event_id"]), review_of(row)))
+    return {event_id: review for event_id, review in found if review is not None}
 
 
 def write_verdict(
