@@ -38,8 +38,14 @@ def print_curves(
         label: _facts(configuration, models, label, counted.get(label))
         for label in models.labels.all_reported
     }
+    changed = configuration.overrides.detection
     if as_json:
-        print_json({"since": utc_text(since), "labels": labels})
+        facts = {
+            "since": utc_text(since),
+            "sensitivity": configuration.config.detection.sensitivity,
+            "is_overridden": changed.sensitivity is not None,
+        }
+        print_json({**facts, "labels": labels})
         return
     print_table(
         ("LABEL", "SENSITIVITY", "ONSET", "EVENTS", "EVENTS/H"),
@@ -117,6 +123,7 @@ def _facts(
         "model": models.names.get(label),
         "sensitivity": sensitivity if curve else None,
         "follows": follows,
+        "is_overridden": label in configuration.overrides.detection.labels,
         "has_onset": own is not None and own.onset_threshold is not None,
         "onset": onset,
         "hours": 0.0 if counted is None else round(counted.seconds / 3600, 3),

@@ -61,10 +61,10 @@ def web(
     for module in ("starlette", "uvicorn", "jinja2"):
         _require(module)
     log_to_stderr()
-    return _serve(settings, folder)
+    return _serve(settings, folder, configuration.path)
 
 
-def _serve(settings: "Config", folder: Path) -> int:
+def _serve(settings: "Config", folder: Path, file: Path | None) -> int:
     from monitor.__main__ import INTERRUPTED
     from monitor.memory import share_heap
     from monitor.web.app import build_app
@@ -72,7 +72,7 @@ def _serve(settings: "Config", folder: Path) -> int:
     from monitor.web.server import listen, serve
 
     share_heap()
-    app = build_app(make_context(settings, folder))
+    app = build_app(make_context(settings, folder, file))
     host, port = settings.web.address
     if app.guard.passwords is None and needs_password(host):
         raise ConfigError(
@@ -83,7 +83,9 @@ def _serve(settings: "Config", folder: Path) -> int:
     return INTERRUPTED if serve(app, listen(host, port)) else 0
 
 
-def make_context(settings: "Config", folder: Path) -> "WebContext":
+def make_context(
+    settings: "Config", folder: Path, file: Path | None = None
+) -> "WebContext":
     """Make the context of the pages."""
     from monitor import __version__
     from monitor.sinks.status_client import client_paths
@@ -96,6 +98,7 @@ def make_context(settings: "Config", folder: Path) -> "WebContext":
         database=None if stored is None else folder / stored,
         clips=folder / clips if settings.privacy == "clips" else None,
         sockets=tuple(client_paths(settings.status.socket, folder, os.environ)),
+        config_file=None if file is None else file.absolute(),
         version=__version__,
     )
 

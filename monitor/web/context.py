@@ -27,6 +27,9 @@ class WebContext:
     sockets: Sequence[Path]
     """Paths of the status socket, likeliest first."""
 
+    config_file: Path | None = None
+    """The file that `config` was read from; None: the one that commands find."""
+
     version: str = ""
     """Version of the program."""
 

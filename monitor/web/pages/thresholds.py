@@ -1,0 +1,251 @@
+"""The page Thresholds: curves of the labels, and the replay of another sensitivity."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from monitor.config.overrides import OVERRIDES
+from monitor.sinks.store.event_pages import EventFilters
+from monitor.sinks.store.queries import open_to_read
+from monitor.web.child import ChildError, Children, modified
+from monitor.web.context import WebContext
+from monitor.web.rendering import render
+
+WEEK = timedelta(days=7)
+
+REPLAY_SECONDS = 60.0
+CURVES_SECONDS = 180.0
+"""Longest time of a child."""
+
+FRESH_SECONDS = 600.0
+"""The counts of the place are counted anew after this time."""
+
+LISTED = 200
+"""Events that are listed of those that come, and of those that go; the newest."""
+
+MOST_REVIEWS = 10_000
+
+_RANGES = {
+    "place": ("--since", "1w"),
+    "model": ("--since", "1970-01-01", "--until", "1970-01-02"),
+}
+"""Options for the time of the scores; a model needs none of them."""
+
+_GONE_POLL_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A document that several viewers share."""
+
+    task: asyncio.Task[bytes]
+    files: Mapping[str, int]
+    """What it was made of: see `modified`."""
+
+    until: float
+    """Monotonic time."""
+
+    def is_over(self) -> bool:
+        """Return True if it must be made again."""
+        task = self.task
+        has_failed = task.done() and (task.cancelled() or task.exception() is not None)
+        return has_failed or monotonic() > self.until
+
+
+class _Thresholds:
+    """What the page asks of the child processes, and of the store."""
+
+    def __init__(self, context: WebContext) -> None:
+        self._context = context
+        self._children = Children(context)
+        self._kept: dict[str, _Kept] = {}
+
+    async def curves(self, of: str) -> bytes:
+        """Return the document of `replay --curves`, for everybody who asks.
+
+        Args:
+            of: `place`, or `model`: without the counts of the place, which take time.
+        """
+        context = self._context
+        files = modified(context.config_file, context.state_dir / OVERRIDES)
+        kept = self._kept.get(of)
+        if kept is None or kept.files != files or kept.is_over():
+            task = asyncio.create_task(self._count(of))
+            kept = self._kept[of] = _Kept(task, files, monotonic() + FRESH_SECONDS)
+        return await asyncio.shield(kept.task)
+
+    async def _count(self, of: str) -> bytes:
+        lines: list[bytes] = []
+        arguments = ("replay", "--curves", "--json", *_RANGES[of])
+        await self._children.run(of, arguments, lines.append, CURVES_SECONDS)
+        return b"".join(lines)
+
+    async def replay(self, owner: str, label: str, value: float) -> dict[str, Any]:
+        """Replay the last week with another sensitivity; label empty: of all labels."""
+        since = datetime.now(UTC) - WEEK
+        changes = _Changes(await run_in_threadpool(self._verdicts, label, since))
+        chosen = ["--label", label, "--sensitivity", f"{label}={value}"]
+        if not label:
+            chosen = ["--sensitivity", str(value)]
+        arguments = ("replay", "--json", "--since", since.isoformat(), *chosen)
+        await self._children.run(owner, arguments, changes.take, REPLAY_SECONDS)
+        return changes.document()
+
+    async def proposal(self, owner: str, label: str) -> dict[str, Any]:
+        """Return what the verdicts of a label would do to its threshold."""
+        lines: list[bytes] = []
+        arguments = ("calibrate", "--store", "--json", "--label", label)
+        await self._children.run(owner, arguments, lines.append, CURVES_SECONDS)
+        found: dict[str, Any] = json.loads(b"".join(lines))
+        return found
+
+    def _verdicts(self, label: str, since: datetime) -> dict[str, str]:
+        """Return the verdicts of the week by the id of the event."""
+        database = self._context.database
+        if database is None or not database.exists():
+            return {}
+        labels = [label] if label else []
+        filters = EventFilters(labels=labels, since=since, reviewed=True)
+        with open_to_read(database) as reader:
+            page = reader.events_page(filters, limit=MOST_REVIEWS)
+        return {
+            str(getattr(each.timed.record, "id", "")): each.review.verdict
+            for each in page.events
+            if each.review is not None and each.review.verdict is not None
+        }
+
+
+class _Changes:
+    """The lines of a replay, as far as the page shows them."""
+
+    def __init__(self, verdicts: Mapping[str, str]) -> None:
+        self._verdicts = verdicts
+        self._counts: Counter[str] = Counter()
+        self._lists: dict[str, list[dict[str, Any]]] = {"comes": [], "goes": []}
+        self._lost: Counter[str] = Counter()
+
+    def take(self, line: bytes) -> None:
+        """Take one change; those that stay are only counted."""
+        if line.startswith(b'{"change": "stays"'):
+            self._counts["stays"] += 1
+            return
+        found = json.loads(line)
+        change, event = found["change"], found["event"]
+        self._counts[change] += 1
+        if change not in self._lists:
+            return
+        verdict = self._verdicts.get(event["id"]) if change == "goes" else None
+        self._lost[_side(verdict)] += 1
+        keys = ("id", "label", "source", "start", "end", "peak_score")
+        row = {key: event.get(key) for key in keys} | {"verdict": verdict}
+        self._lists[change] = [*self._lists[change], row][-LISTED:]
+
+    def document(self) -> dict[str, Any]:
+        """Return what the script of the page gets."""
+        sides = Counter(map(_side, self._verdicts.values()))
+        return {
+            **{change: self._counts[change] for change in ("stays", "comes", "goes")},
+            "lists": {name: rows[::-1] for name, rows in self._lists.items()},
+            "verdicts": {
+                "right": sides["right"],
+                "wrong": sides["wrong"],
+                "right_lost": self._lost["right"],
+                "wrong_gone": self._lost["wrong"],
+            },
+        }
+
+
+def _side(verdict: str | None) -> str:
+    """An event of another label was wrong for its own."""
+    return "wrong" if verdict == "label" else verdict or ""
+
+
+def routes(context: WebContext) -> list[Route]:
+    """Return the routes of the page."""
+    thresholds = _Thresholds(context)
+
+    async def page(request: Request) -> Response:
+        may_change = (
+            "sensitivity" in context.may_change and request.state.role != "viewer"
+        )
+        label = request.query_params.get("label", "")
+        return render(
+            request,
+            "thresholds.html",
+            page="thresholds",
+            may_change=may_change,
+            label=label,
+        )
+
+    async def curves(request: Request) -> Response:
+        of = "model" if request.query_params.get("of") == "model" else "place"
+        try:
+            document = await thresholds.curves(of)
+        except ChildError as error:
+            return _sentence(error)
+        return Response(document, media_type="application/json")
+
+    async def replay(request: Request) -> Response:
+        params = request.query_params
+        try:
+            value = float(params.get("value", ""))
+        except ValueError:
+            value = -1.0
+        if not 0 <= value <= 1:
+            return _sentence("the sensitivity is a number from 0 to 1", 400)
+        return await _ask(
+            request,
+            thresholds.replay(_owner(request), params.get("label", ""), value),
+        )
+
+    async def proposal(request: Request) -> Response:
+        label = request.query_params.get("label", "")
+        return await _ask(request, thresholds.proposal(_owner(request), label))
+
+    return [
+        Route("/thresholds", page),
+        Route("/thresholds/curves", curves),
+        Route("/thresholds/replay", replay),
+        Route("/thresholds/proposal", proposal),
+    ]
+
+
+def _owner(request: Request) -> str:
+    """Name the window of the viewer, as its script does."""
+    window = request.query_params.get("window", "")[:40]
+    host = request.client.host if request.client else ""
+    return f"{request.state.session or host} {request.url.path} {window}"
+
+
+async def _ask(request: Request, answer: Awaitable[dict[str, Any]]) -> Response:
+    """Answer with a document, or a sentence; it is given up when the viewer leaves."""
+    task = asyncio.ensure_future(answer)
+    try:
+        while not task.done():
+            await asyncio.wait({task}, timeout=_GONE_POLL_SECONDS)
+            if await request.is_disconnected():
+                break
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+    if task.cancelled():
+        return _sentence("the viewer has left")
+    if (error := task.exception()) is not None:
+        if isinstance(error, ChildError):
+            return _sentence(error)
+        raise error
+    return JSONResponse(task.result())
+
+
+def _sentence(text: object, status: int = 200) -> Response:
+    return JSONResponse({"sentence": str(text)}, status)
