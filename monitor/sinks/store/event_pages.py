@@ -48,6 +48,9 @@ class EventFilters:
     verdict: Verdict | None = None
     """The verdict that they have."""
 
+    ids: Sequence[str] = ()
+    """The events of these ids alone."""
+
 
 @dataclass(frozen=True, slots=True)
 class ListedEvent:
@@ -128,23 +131,17 @@ _EVENTS = "events"
 _REVIEWED = "reviews CROSS JOIN events ON events.id = reviews.event_id"
 """The reviews are read first: they are few, as long as people write them."""
 
+_WANTED = "json_each(?) AS wanted CROSS JOIN events ON events.id = wanted.value"
+"""So are the ids, for the planner takes the index of times as soon as it may."""
+
 
 def _choices(
     connection: sqlite3.Connection, filters: EventFilters
 ) -> Iterator[tuple[str, list[object]]]:
     """Return the selections whose union is chosen, each a piece of one index."""
     sources: list[object] = _source_keys(connection, filters.sources)
-    if filters.reviewed or filters.verdict is not None:
-        verdict = "IS NOT NULL" if filters.verdict is None else "= ?"
-        values: list[object] = [] if filters.verdict is None else [filters.verdict]
-        where = [f"{_REVIEWED} WHERE reviews.verdict {verdict}"]
-        if filters.labels:
-            where.append("events.label IN (SELECT value FROM json_each(?))")
-            values.append(json.dumps(list(filters.labels)))
-        if filters.sources:
-            where.append("events.source IN (SELECT value FROM json_each(?))")
-            values.append(json.dumps(sources))
-        yield " AND ".join(where), values
+    if filters.ids or filters.reviewed or filters.verdict is not None:
+        yield _few(filters, sources)
     elif filters.labels:
         # Unknown sources leave none, and so no events.
         chosen = sources if filters.sources else _source_keys(connection, ())
@@ -156,6 +153,42 @@ def _choices(
             yield f"{_EVENTS} WHERE events.source = ?", [source]
     else:
         yield f"{_EVENTS} WHERE true", []
+
+
+def _few(filters: EventFilters, sources: list[object]) -> tuple[str, list[object]]:
+    """Return the selection of events that were reviewed, or of those with some ids."""
+    values: list[object] = []
+    is_reviewed = filters.reviewed or filters.verdict is not None
+    has_verdict = "verdict IS NOT NULL" if filters.verdict is None else "verdict = ?"
+    if filters.ids:
+        where = [f"{_WANTED} WHERE true"]
+        values.append(json.dumps(list(dict.fromkeys(filters.ids))))
+        if is_reviewed:
+            where.append(
+                "EXISTS (SELECT 1 FROM reviews "  # noqa: S608 - a condition of ours
+                f"WHERE event_id = events.id AND {has_verdict})"
+            )
+    else:
+        where = [f"{_REVIEWED} WHERE reviews.{has_verdict}"]
+    if filters.verdict is not None:
+        values.append(filters.verdict)
+    if filters.labels:
+        where.append("events.label IN (SELECT value FROM json_each(?))")
+        values.append(json.dumps(list(filters.labels)))
+    if filters.sources:
+        where.append("events.source IN (SELECT value FROM json_each(?))")
+        values.append(json.dumps(sources))
+    return " AND ".join(where), values
+
+
+def labels_of_events(connection: sqlite3.Connection) -> list[str]:
+    """Return the labels of all events, by one step in an index for each."""
+    found = connection.execute(
+        "WITH RECURSIVE found (label) AS (SELECT min(label) FROM events UNION ALL "
+        "SELECT (SELECT min(label) FROM events WHERE label > found.label) FROM found "
+        "WHERE label IS NOT NULL) SELECT label FROM found WHERE label IS NOT NULL"
+    )
+    return [str(label) for (label,) in found]
 
 
 def _source_keys(connection: sqlite3.Connection, names: Sequence[str]) -> list[object]:

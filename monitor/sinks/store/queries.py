@@ -16,6 +16,7 @@ from monitor.sinks.store.event_pages import (
     EventFilters,
     EventKey,
     EventPage,
+    labels_of_events,
     read_page,
 )
 from monitor.sinks.store.frame_rows import MAX_ROW_MS
@@ -28,7 +29,13 @@ from monitor.sinks.store.records import (
     select,
     to_ms,
 )
-from monitor.sinks.store.reviews import Review, locked_events, read_reviews
+from monitor.sinks.store.reviews import (
+    Review,
+    count_verdicts,
+    locked_events,
+    read_reviews,
+)
+from monitor.sinks.store.score_curves import ScoreCurve, read_curve
 
 # `events` and `report` do without numpy.
 if TYPE_CHECKING:
@@ -100,6 +107,25 @@ class Reader:
     def locked_events(self) -> frozenset[str]:
         """Return the ids of the events that are locked."""
         return locked_events(self._connection)
+
+    def event_labels(self) -> list[str]:
+        """Return the labels of all events, in the time of their number."""
+        return labels_of_events(self._connection)
+
+    def sources(self) -> list[str]:
+        """Return the names of all sources, by name."""
+        found = self._connection.execute("SELECT name FROM sources ORDER BY name")
+        return [str(name) for (name,) in found]
+
+    def verdict_counts(self, label: str) -> dict[str, int]:
+        """Return the number of events of a label with each verdict."""
+        return count_verdicts(self._connection, label)
+
+    def score_curve(
+        self, source: str, label: str, since: datetime, until: datetime
+    ) -> ScoreCurve | None:
+        """Return the scores of a label over a time; None: none are stored."""
+        return read_curve(self._connection, source, label, since, until)
 
     def gaps(
         self, since: datetime | None = None, until: datetime | None = None

@@ -148,6 +148,17 @@ def locked_events(connection: sqlite3.Connection) -> frozenset[str]:
     return frozenset(str(event_id) for (event_id,) in found)
 
 
+def count_verdicts(connection: sqlite3.Connection, label: str) -> dict[str, int]:
+    """Return the number of events of a label with each verdict."""
+    found = connection.execute(
+        "SELECT reviews.verdict, count(*) FROM reviews "
+        "CROSS JOIN events ON events.id = reviews.event_id "
+        "WHERE reviews.verdict IS NOT NULL AND events.label = ? GROUP BY 1",
+        (label,),
+    )
+    return dict.fromkeys(VERDICTS, 0) | {str(verdict): n for verdict, n in found}
+
+
 def _verdicts(connection: sqlite3.Connection, ids: list[str]) -> list[ReviewedBefore]:
     found = connection.execute(
         "SELECT events.id, reviews.verdict, reviews.label FROM events "

@@ -20,6 +20,8 @@ from tests.support.timed import OPENED, event
 
 LABELS = ("siren", "dog_bark", "drilling")
 COUNT = 60
+IDS = [f"session-{it}-{number}" for number in (2, 8, 9, 8) for it in ("street", "yard")]
+"""Each event is of one source: half of the ids are unknown."""
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +60,10 @@ CHOICES: list[tuple[dict[str, Any], str]] = [
         "source_name = 'street' AND label IN ('siren', 'dog_bark')",
     ),
     ({"min_score": 0.5}, "peak_score >= 0.5"),
+    ({"ids": IDS}, "sequence IN (3, 9, 10)"),
+    ({"ids": IDS, "verdict": "right"}, "sequence = 9"),
+    ({"ids": IDS, "reviewed": False}, "sequence = 3"),
+    ({"ids": IDS, "reviewed": True, "min_score": 0.0}, "sequence IN (9, 10)"),
     ({"since": OPENED + timedelta(seconds=7)}, "start_sample >= 7 * 44100"),
     ({"until": OPENED + timedelta(seconds=7)}, "start_sample < 7 * 44100"),
     ({"reviewed": True}, "verdict IS NOT NULL"),
@@ -152,6 +158,24 @@ def test_keys_come_from_one_index_in_order(
         assert plan.startswith("SEARCH events USING COVERING INDEX " + index), plan
         assert "at_ms" in plan
         assert "TEMP B-TREE" not in plan
+
+
+def test_events_of_some_ids_are_read_by_their_ids(many: Path) -> None:
+    for filters in (EventFilters(ids=IDS), EventFilters(ids=IDS, reviewed=True)):
+        (plan,) = plans(many, filters)
+        first, second, *_ = plan.split("; ")
+        assert first.startswith("SCAN wanted")
+        assert second.startswith("SEARCH events USING INDEX sqlite_autoindex_events_1")
+
+
+def test_the_labels_of_all_events_are_steps_in_an_index(many: Path) -> None:
+    with open_to_read(many) as reader:
+        assert reader.event_labels() == sorted(LABELS)
+        statements: list[str] = []
+        reader._connection.set_trace_callback(statements.append)
+        reader.event_labels()
+        plan = reader._connection.execute(f"EXPLAIN QUERY PLAN {statements[0]}")
+        assert not any(row[3].startswith("SCAN events") for row in plan)
 
 
 def test_reviews_are_read_before_events(many: Path) -> None:

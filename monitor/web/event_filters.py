@@ -1,0 +1,158 @@
+"""The filters of a list of events, in the query of its address."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import urlencode
+
+from starlette.datastructures import QueryParams
+
+from monitor.errors import UsageError
+from monitor.sinks.store.event_pages import EventFilters, EventKey
+from monitor.sinks.store.reviews import VERDICTS
+
+REVIEWS = ("no", "yes", *VERDICTS)
+"""Values of `review`: without a verdict, with any, with one of them."""
+
+MOST_VALUES = 100
+MOST_IDS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """The filters as they stand in the address; empty ones choose all."""
+
+    labels: Sequence[str] = ()
+    """Labels and groups."""
+
+    sources: Sequence[str] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+    min_score: float | None = None
+    review: str = ""
+    """One of `REVIEWS`, or empty."""
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Keys and values, for the address."""
+        found = [("label", label) for label in self.labels]
+        found += [("source", source) for source in self.sources]
+        for key, moment in (("since", self.since), ("until", self.until)):
+            if moment is not None:
+                found.append((key, local_text(moment)))
+        if self.min_score is not None:
+            found.append(("min_score", f"{self.min_score:g}"))
+        if self.review:
+            found.append(("review", self.review))
+        return found
+
+    def address(self, **more: str) -> str:
+        """Return the query of the address, with its question mark."""
+        return f"?{urlencode([*self.pairs, *more.items()])}"
+
+    def without(self, key: str, value: str) -> str:
+        """Return the address without one of the values."""
+        return f"?{urlencode([pair for pair in self.pairs if pair != (key, value)])}"
+
+    def filters(
+        self, members: Callable[[str], Sequence[str]], ids: Sequence[str] = ()
+    ) -> EventFilters:
+        """Return the filters of the store; `members` are the labels of a name."""
+        labels = [label for name in self.labels for label in members(name)]
+        reviewed = {"no": False, "yes": True}.get(self.review)
+        verdict = next((each for each in VERDICTS if each == self.review), None)
+        return EventFilters(
+            labels, self.sources, self.since, self.until, self.min_score, reviewed,
+            verdict, ids,
+        )  # fmt: skip
+
+
+def local_text(moment: datetime) -> str:
+    """Return a time of the device, as a field for date and time takes it."""
+    return f"{moment.astimezone():%Y-%m-%dT%H:%M}"
+
+
+def read_query(params: QueryParams) -> Query:
+    """Read the filters of an address; times without a zone are those of the device.
+
+    Raises:
+        UsageError: A value is none of its key.
+    """
+    review = params.get("review", "")
+    if review and review not in REVIEWS:
+        raise UsageError(f"review: {review!r:.40} is none of {', '.join(REVIEWS)}")
+    return Query(
+        _values(params, "label"),
+        _values(params, "source"),
+        _moment(params, "since"),
+        _moment(params, "until"),
+        _score(params.get("min_score", "")),
+        review,
+    )
+
+
+def read_key(params: QueryParams, name: str) -> EventKey | None:
+    """Read the key of an event, as 1764512345678-12.
+
+    Raises:
+        UsageError: It is none.
+    """
+    text = params.get(name, "")
+    if not text:
+        return None
+    if not re.fullmatch(r"[0-9]{1,15}-[0-9]{1,15}", text):
+        raise UsageError(f"{name}: {text!r:.40} is no place in the list")
+    at_ms, _, sequence = text.partition("-")
+    return EventKey(int(at_ms), int(sequence))
+
+
+def read_ids(params: QueryParams) -> list[str]:
+    """Read the ids of events.
+
+    Raises:
+        UsageError: There are too many.
+    """
+    ids = params.getlist("id")
+    if len(ids) > MOST_IDS:
+        raise UsageError(f"id: more than {MOST_IDS}")
+    return ids
+
+
+def key_text(key: EventKey) -> str:
+    """Return the text that `read_key` reads."""
+    return f"{key.at_ms}-{key.sequence}"
+
+
+def _values(params: QueryParams, key: str) -> list[str]:
+    found = list(dict.fromkeys(value for value in params.getlist(key) if value))
+    if len(found) > MOST_VALUES:
+        raise UsageError(f"{key}: more than {MOST_VALUES}")
+    return found
+
+
+def _moment(params: QueryParams, key: str) -> datetime | None:
+    text = params.get(key, "")
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text).astimezone(UTC)
+        if moment.year < 1971 or moment.year > 8999:
+            raise ValueError
+    except (ValueError, OverflowError, OSError):
+        raise UsageError(
+            f"{key}: {text!r:.40} is no date and time as 2026-11-30T14:00"
+        ) from None
+    return moment
+
+
+def _score(text: str) -> float | None:
+    if not text:
+        return None
+    try:
+        score = float(text)
+    except ValueError:
+        score = -1.0
+    if not 0 <= score <= 1:
+        raise UsageError(f"min_score: {text!r:.40} is no score from 0 to 1")
+    return score

@@ -1,0 +1,200 @@
+"""Events as the list shows them: facts as text, scores as a picture, and the clip."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from monitor.records import Event, Onset, Timed
+from monitor.sinks.store.event_pages import ListedEvent
+from monitor.sinks.store.queries import Reader
+from monitor.sinks.store.score_curves import COLUMNS, ScoreCurve
+from monitor.text import WeightedUnits, duration, level, utc_text
+from monitor.web.clip_index import ClipFile, ClipIndex
+from monitor.web.event_filters import key_text
+from monitor.web.labels import label_text
+
+AROUND = timedelta(seconds=4)
+"""Of scores, before and after the event."""
+
+LONGEST = timedelta(minutes=5)
+"""Of an event, in the picture of its scores."""
+
+HEIGHT = 24
+RANKS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePicture:
+    """Scores over time, as a path of SVG in a box of COLUMNS by HEIGHT."""
+
+    path: str
+    event_x: float
+    event_width: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceTime:
+    """The start of an event, by the clock and in the zone of the device."""
+
+    utc: str = ""
+    """UTC, in ISO 8601; empty: unknown."""
+
+    date: str = ""
+    clock: str = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class ClipPlayer:
+    """A clip, and where the event is in it; seconds."""
+
+    seconds: float
+    event_start: float
+    event_stop: float
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """One event of the list."""
+
+    id: str
+    key: str
+    label: str
+    """As in the configuration."""
+
+    name: str
+    """The label in the language of the viewer."""
+
+    rank: int
+    source: str
+    time: DeviceTime
+    duration: str
+    is_going_on: bool
+    score: str
+    mean_score: str
+    level: str
+    top: str
+    model: str
+    end_reason: str
+    verdict: str
+    """Empty: none."""
+
+    true_label: str
+    true_name: str
+    locked: bool
+    curve: CurvePicture | None
+    player: ClipPlayer | None
+
+
+def ranks(events: Iterable[ListedEvent]) -> dict[str, int]:
+    """Number the labels of a page, the most frequent first."""
+    counts = Counter(_record(each.timed).label for each in events)
+    ordered = sorted(counts, key=lambda label: (-counts[label], label))
+    return {label: min(rank, RANKS - 1) for rank, label in enumerate(ordered)}
+
+
+def event_rows(
+    events: Sequence[ListedEvent],
+    reader: Reader,
+    clips: ClipIndex | None,
+    units: WeightedUnits,
+    language: str,
+) -> Iterator[EventRow]:
+    """Prepare events for the list; blocking, for it reads scores and clips."""
+    rank = ranks(events)
+    for each in events:
+        record = _record(each.timed)
+        curve = _curve(reader, each.timed)
+        clip = (
+            None
+            if clips is None
+            else clips.find(record.id, record.source, each.timed.start_utc)
+        )
+        review = each.review
+        true_label = (review and review.label) or ""
+        laeq = level(record.laeq_db)
+        yield EventRow(
+            id=record.id,
+            key=key_text(each.key),
+            label=record.label,
+            name=label_text(language, record.label),
+            rank=rank[record.label],
+            source=record.source,
+            time=_time(each.timed.start_utc),
+            duration=duration(each.timed.end_seconds - each.timed.start_seconds),
+            is_going_on=isinstance(record, Onset),
+            score=_score(record.peak_score),
+            mean_score=_score(record.mean_score),
+            level=laeq if laeq == "-" else f"{laeq} {units.of(record.source)}",
+            top=", ".join(
+                f"{label_text(language, label)} {_score(score)}"
+                for label, score in record.top
+            ),
+            model=record.model,
+            end_reason=record.end_reason if isinstance(record, Event) else "",
+            verdict=(review and review.verdict) or "",
+            true_label=true_label,
+            true_name=label_text(language, true_label),
+            locked=review is not None and review.locked,
+            curve=curve,
+            player=_player(clip, each.timed) if clip else None,
+        )
+
+
+def _record(timed: Timed) -> Onset | Event:
+    record = timed.record
+    assert isinstance(record, Onset | Event)
+    return record
+
+
+def _score(score: float) -> str:
+    return f"{score:.2f}" if math.isfinite(score) else "-"
+
+
+def _time(start: datetime | None) -> DeviceTime:
+    if start is None:
+        return DeviceTime()
+    local = start.astimezone()
+    return DeviceTime(str(utc_text(start)), f"{local:%Y-%m-%d}", f"{local:%H:%M:%S}")
+
+
+def _curve(reader: Reader, timed: Timed) -> CurvePicture | None:
+    start, stop = timed.start_utc, timed.end_utc
+    if start is None or stop is None:
+        return None
+    record, stop = _record(timed), max(start, min(stop, start + LONGEST))
+    since, until = start - AROUND, stop + AROUND
+    curve = reader.score_curve(record.source, record.label, since, until)
+    if curve is None:
+        return None
+    span = until - since
+    return CurvePicture(
+        curve_path(curve),
+        round(COLUMNS * (AROUND / span), 2),
+        round(max(1.0, COLUMNS * ((stop - start) / span)), 2),
+    )
+
+
+def curve_path(curve: ScoreCurve) -> str:
+    """Return the area under the scores; columns that were not analysed are left out."""
+    path, is_open = [], False
+    for column, score in enumerate(curve.scores):
+        if score is not None:
+            start = "" if is_open else f"M{column} {HEIGHT}"
+            path.append(f"{start}V{round(HEIGHT * (1 - score), 1):g}H{column + 1}")
+        elif is_open:
+            path.append(f"V{HEIGHT}Z")
+        is_open = score is not None
+    return "".join([*path, f"V{HEIGHT}Z" if is_open else ""])
+
+
+def _player(clip: ClipFile, timed: Timed) -> ClipPlayer:
+    assert timed.start_utc is not None
+    start = (timed.start_utc - clip.begins).total_seconds()
+    stop = start + timed.end_seconds - timed.start_seconds
+    return ClipPlayer(
+        round(clip.seconds, 3),
+        round(min(max(0.0, start), clip.seconds), 3),
+        round(min(max(0.0, stop), clip.seconds), 3),
+    )

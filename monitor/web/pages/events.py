@@ -1,0 +1,196 @@
+"""The page Events: a list of what was detected, with its sound and its reviews."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from monitor.errors import StoreError, UsageError
+from monitor.sinks.store.event_pages import EventFilters, EventKey, EventPage
+from monitor.sinks.store.queries import Reader, open_to_read
+from monitor.text import WeightedUnits
+from monitor.web.clip_index import ClipFile, ClipIndex
+from monitor.web.context import WebContext
+from monitor.web.event_filters import (
+    REVIEWS,
+    Query,
+    key_text,
+    local_text,
+    read_ids,
+    read_key,
+    read_query,
+)
+from monitor.web.event_rows import EventRow, event_rows
+from monitor.web.labels import KnownLabels, known_labels, label_text
+from monitor.web.rendering import language_of, render
+
+PAGE_EVENTS = 40
+LABELS_SECONDS = 20.0
+"""Longest wait for the labels of the models, where an answer needs them."""
+
+_NOT_STORED = {"cache-control": "no-store"}
+"""Sound that is deleted here is not to be left in a browser."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What is shown of the events of a query."""
+
+    rows: Sequence[EventRow] = ()
+    older: str = ""
+    """Key before which there are more; empty: there are none."""
+
+    labels: Sequence[str] = ()
+    """All labels of the database."""
+
+    sources: Sequence[str] = ()
+    verdicts: dict[str, int] | None = None
+    """Of the label that is chosen alone."""
+
+
+class _Events:
+    """Reads events.  Its methods block."""
+
+    def __init__(self, context: WebContext) -> None:
+        self._database = context.database
+        self._units: WeightedUnits = context.config.weighted_units
+        self._clips = None if context.clips is None else ClipIndex(context.clips)
+        self.known: KnownLabels = known_labels()
+
+    def page(
+        self, query: Query, before: EventKey | None, ids: Sequence[str], language: str
+    ) -> _Found:
+        """Read the newest events, those before a key, or those of some ids."""
+        with open_to_read(self._path()) as reader:
+            page = self._read(reader, query, before, ids)
+            rows = event_rows(page.events, reader, self._clips, self._units, language)
+            only = query.labels[0] if len(query.labels) == 1 else None
+            return _Found(
+                tuple(rows),
+                key_text(page.oldest) if page.has_more and page.oldest else "",
+                reader.event_labels(),
+                reader.sources(),
+                None if only is None else reader.verdict_counts(only),
+            )
+
+    def clip(self, event_id: str) -> ClipFile | None:
+        """Find the clip of an event."""
+        if self._clips is None:
+            return None
+        with open_to_read(self._path()) as reader:
+            page = reader.events_page(EventFilters(ids=[event_id]), limit=1)
+        for each in page.events:
+            timed = each.timed
+            source = timed.record.source
+            return self._clips.find(event_id, source, timed.start_utc)
+        return None
+
+    def labels(self, language: str) -> list[dict[str, str]]:
+        """Return the labels that a verdict can name."""
+        known = {each.label: each.text for each in self.known.get(LABELS_SECONDS)}
+        with open_to_read(self._path()) as reader:
+            known = dict.fromkeys(reader.event_labels(), "") | known
+        return [
+            {"label": label, "name": label_text(language, label), "text": text}
+            for label, text in known.items()
+        ]
+
+    def _path(self) -> Path:
+        if self._database is None:
+            raise StoreError("the monitor has no database: store.path is null")
+        return self._database
+
+    def _read(
+        self, reader: Reader, query: Query, before: EventKey | None, ids: Sequence[str]
+    ) -> EventPage:
+        def members(name: str) -> Sequence[str]:
+            return self.known.members(name, LABELS_SECONDS)
+
+        limit = len(ids) or PAGE_EVENTS
+        return reader.events_page(query.filters(members, ids), before, limit=limit)
+
+
+def routes(context: WebContext) -> list[Route]:
+    """Return the routes of the page."""
+    events = _Events(context)
+
+    async def page(request: Request) -> Response:
+        values: dict[str, Any] = {"problem": "", "query": Query(), "found": _Found()}
+        before, status_code = None, 200
+        language = language_of(request)
+        try:
+            values["query"] = query = read_query(request.query_params)
+            before = read_key(request.query_params, "before")
+            values["found"] = await run_in_threadpool(
+                events.page, query, before, (), language
+            )
+        except UsageError as error:
+            values["problem"], status_code = str(error), 400
+        except StoreError as error:
+            values["problem"] = str(error)
+        known = await run_in_threadpool(events.known.get, 0)
+        return render(
+            request, "events.html", page="events", status_code=status_code, **values,
+            groups=sorted({each.group for each in known if each.group}),
+            reviews=REVIEWS, is_newest=before is None, local_text=local_text,
+            name_of=lambda label: label_text(language, label),
+        )  # fmt: skip
+
+    async def rows(request: Request) -> Response:
+        params = request.query_params
+        found = await run_in_threadpool(
+            events.page, read_query(params), read_key(params, "before"),
+            read_ids(params), language_of(request),
+        )  # fmt: skip
+        return render(request, "events_rows.html", page="events", found=found)
+
+    async def labels(request: Request) -> Response:
+        found = await run_in_threadpool(events.labels, language_of(request))
+        return JSONResponse(found)
+
+    async def sound(request: Request) -> Response:
+        clip = await run_in_threadpool(events.clip, request.query_params.get("id", ""))
+        return _file(None if clip is None else clip.sound, "audio/flac")
+
+    async def spectrogram(request: Request) -> Response:
+        clip = await run_in_threadpool(events.clip, request.query_params.get("id", ""))
+        return _file(None if clip is None else clip.picture, "image/png")
+
+    return [
+        Route("/events", page),
+        Route("/events/rows", _in_a_sentence(rows)),
+        Route("/events/labels", _in_a_sentence(labels)),
+        Route("/events/sound", _in_a_sentence(sound)),
+        Route("/events/spectrogram", _in_a_sentence(spectrogram)),
+    ]
+
+
+def _file(path: Path | None, media_type: str) -> Response:
+    """Answer with a file, or a part of it; None, and a file that is gone: 404."""
+    if path is None or not path.is_file():
+        return Response(status_code=404)
+    return FileResponse(
+        path, media_type=media_type, headers=_NOT_STORED, filename=path.name,
+        content_disposition_type="inline",
+    )  # fmt: skip
+
+
+def _in_a_sentence(
+    answer: Callable[[Request], Awaitable[Response]],
+) -> Callable[[Request], Awaitable[Response]]:
+    """Answer errors to scripts with their sentence."""
+
+    async def answer_or_sentence(request: Request) -> Response:
+        try:
+            return await answer(request)
+        except UsageError as error:
+            return JSONResponse({"sentence": str(error)}, 400)
+        except StoreError as error:
+            return JSONResponse({"sentence": str(error)}, 503)
+
+    return answer_or_sentence

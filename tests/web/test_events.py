@@ -1,0 +1,366 @@
+"""The page Events: what it lists, and what of a clip it gives to whom."""
+
+import re
+import subprocess
+import sys
+from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
+from html import unescape
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+
+from monitor.records import Event
+from monitor.sinks.clip_files import Clip, prepare, save
+from monitor.sinks.store.database import Database, transaction
+from monitor.sinks.store.reviews import write_lock, write_verdict
+from monitor.web import labels
+from monitor.web.app import build_app
+from monitor.web.clip_index import ClipIndex
+from monitor.web.labels import KnownLabel, KnownLabels
+from monitor.web.pages.events import PAGE_EVENTS
+from tests.support.store import make_store
+from tests.support.timed import OPENED, event, onset
+from tests.support.web import (
+    PASSWORD,
+    VIEWER_PASSWORD,
+    WebClient,
+    make_context,
+    set_passwords,
+)
+
+COUNT = 100
+HOSTILE = '<img src=x onerror="alert(1)">'
+
+
+class FewLabels(KnownLabels):
+    """The labels of a model with one group, without a process that reads it."""
+
+    def get(self, timeout_seconds: float) -> list[KnownLabel]:
+        return [
+            KnownLabel("animal", None, "An animal."),
+            KnownLabel("dog_bark", "animal", "A dog that barks."),
+        ]
+
+
+@pytest.fixture(autouse=True)
+def few_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = FewLabels()
+    monkeypatch.setattr("monitor.web.pages.events.known_labels", lambda: known)
+
+
+def identifier(number: int, source: str = "street") -> str:
+    return f"session-{source}-{number}"
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A hundred events, ten seconds after each other; the last one goes on."""
+    path = tmp_path_factory.mktemp("events") / "monitor.db"
+    store = make_store(path)
+    for number in range(COUNT):
+        timed = event(
+            number=number,
+            label="siren" if number % 2 else "dog_bark",
+            start_seconds=10.0 * number,
+        )
+        assert isinstance(timed.record, Event)
+        record = replace(timed.record, peak_score=number / COUNT)
+        store.write([replace(timed, record=record)])
+    hostile = event("yard", HOSTILE, 995.0, number=0)
+    store.write([hostile, onset(number=COUNT, start_seconds=1000.0)])
+    store.close()
+    with closing(Database(path).connect()) as connection, transaction(connection):
+        for verdict, label, number in (
+            ("right", None, 1),
+            ("wrong", None, 2),
+            ("label", "car_horn", 3),
+        ):
+            write_verdict(
+                connection, [identifier(number)], verdict, label, by="", now=OPENED
+            )  # type: ignore[arg-type]
+        write_lock(connection, [identifier(1)], locked=True, now=OPENED)
+    return path
+
+
+@pytest.fixture
+def client(stored: Path) -> WebClient:
+    return WebClient(build_app(make_context(stored.parent)))
+
+
+def ids(text: str) -> list[str]:
+    return re.findall(r'data-id="([^"]*)"', text)
+
+
+def numbers(text: str) -> list[int]:
+    return [int(each.rpartition("-")[2]) for each in ids(text)]
+
+
+def older(text: str) -> str:
+    found = re.search(r'data-older="([^"]*)"', text)
+    return found[1] if found else ""
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("label=siren&min_score=0.9", [100, 99, 97, 95, 93, 91]),
+        ("label=dog_bark&label=siren&min_score=0.97", [99, 98, 97]),
+        ("label=animal&min_score=0.95", [98, 96]),
+        ("source=yard", [0]),
+        ("source=cellar", []),
+        ("review=yes", [3, 2, 1]),
+        ("review=wrong", [2]),
+        ("review=label&label=siren", [3]),
+        ("review=no&min_score=0.98", [99, 98]),
+        ("since=2026-11-23T06:12:10Z", [100, 0, 99, 98, 97]),
+        ("until=2026-11-23T05:56:25%2B00:00", [2, 1, 0]),
+        ("id=session-street-7&id=session-street-8&label=siren", [7]),
+        ("id=session-street-2&review=wrong", [2]),
+        ("label=&source=&review=&min_score=&since=&until=&id=session-street-4", [4]),
+    ],
+)
+def test_an_address_chooses_events(
+    client: WebClient, query: str, expected: list[int]
+) -> None:
+    found = numbers(client.get(f"/events/rows?{query}").text)
+    assert found == expected
+
+
+def test_pages_are_the_whole_list_cut_in_pieces(client: WebClient) -> None:
+    text = client.get("/events").text
+    found = ids(text)
+    assert len(found) == PAGE_EVENTS
+    while key := older(text):
+        text = client.get(f"/events/rows?before={key}").text
+        found += ids(text)
+    assert found == [
+        identifier(COUNT),
+        identifier(0, "yard"),
+        *(identifier(number) for number in reversed(range(COUNT))),
+    ]
+
+
+def test_the_older_events_are_a_link_that_keeps_the_filter(client: WebClient) -> None:
+    text = client.get("/events?label=siren").text
+    link = re.search(r'id="older" href="([^"]*)"', text)
+    assert link is not None
+    following = client.get(unescape(link[1])).text
+    assert numbers(following) == list(range(21, 0, -2))
+    assert 'href="/events?label=siren"' in following
+
+
+def test_an_event_has_its_facts(client: WebClient) -> None:
+    text = client.get("/events/rows?id=session-street-3").text
+    for fact in (
+        'datetime="2026-11-23T05:56:30.000Z"',
+        "6.7 s",
+        "0.03",
+        "63 dBFS(A)",
+        "siren 0.93, car horn 0.20, street music 0.10",
+        'data-verdict="label"',
+        'data-true-label="car_horn"',
+        'data-true-name="car horn"',
+    ):
+        assert fact in text
+    assert 'data-locked="yes"' in client.get("/events/rows?id=session-street-1").text
+    assert "going on" in client.get("/events/rows?id=session-street-100").text
+
+
+def test_labels_have_the_viewers_language(client: WebClient) -> None:
+    german = {"accept-language": "de"}
+    text = client.get("/events/rows?id=session-street-3", headers=german).text
+    assert "Sirene" in text
+    assert 'data-true-name="Autohupe"' in text
+
+
+def test_a_hostile_label_is_text(client: WebClient) -> None:
+    address = f"/events?label={quote(HOSTILE)}&source={quote(HOSTILE)}"
+    for path in ("/events", "/events/rows", address, f"/events?review={HOSTILE}"):
+        text = client.get(path).text
+        assert "onerror" in text
+        assert "<img src=x" not in text
+        assert 'onerror="alert' not in text
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "min_score=high",
+        "min_score=2",
+        "min_score=nan",
+        "since=yesterday",
+        "until=9999-01-01",
+        "review=maybe",
+        "before=1-2-3",
+        f"before={10**30}-1",
+        "&".join(f"label={number}" for number in range(101)),
+    ],
+)
+def test_a_wrong_filter_is_a_sentence(client: WebClient, query: str) -> None:
+    for path in ("/events", "/events/rows"):
+        answer = client.get(f"{path}?{query}")
+        assert answer.status_code == 400
+        assert query.partition("=")[0] in answer.text
+
+
+def test_without_a_database_the_page_says_so(tmp_path: Path) -> None:
+    client = WebClient(build_app(make_context(tmp_path)))
+    answer = client.get("/events")
+    assert answer.status_code == 200
+    assert "there is no database" in answer.text
+    assert client.get("/events/rows").status_code == 503
+    nowhere = WebClient(build_app(make_context(tmp_path, database=None)))
+    assert "store.path is null" in nowhere.get("/events").text
+
+
+def test_the_verdicts_of_the_chosen_label_are_counted(client: WebClient) -> None:
+    text = client.get("/events?label=siren").text
+    assert "siren: 1 right, 0 wrong, 1 another label" in text
+    assert "another label</summary>" not in client.get("/events").text
+
+
+def test_all_known_labels_can_be_the_right_one(client: WebClient) -> None:
+    found = client.get("/events/labels").json()
+    assert {each["label"] for each in found} == {
+        *("siren", "dog_bark", HOSTILE, "animal")
+    }
+    assert {"label": "dog_bark", "name": "dog bark", "text": "A dog that barks."} in (
+        found
+    )
+
+
+def test_a_viewer_gets_no_buttons(stored: Path, tmp_path: Path) -> None:
+    context = make_context(tmp_path, database=stored)
+    set_passwords(context)
+    app = build_app(context)
+    for password, count in ((PASSWORD, 1), (VIEWER_PASSWORD, 0)):
+        someone = WebClient(app)
+        someone.log_in(password)
+        text = someone.get(f"/events/rows?id={identifier(3)}").text
+        assert numbers(text) == [3]
+        assert text.count('data-act="right"') == count
+
+
+# --- Clips ---
+
+
+def make_clip(number: int, label: str = "siren", event_id: str | None = None) -> Clip:
+    begins = OPENED + timedelta(seconds=10 * number - 2)
+    noise = np.random.default_rng(number).uniform(-0.5, 0.5, (1, 5 * 8000))
+    return Clip(
+        event_id=event_id or identifier(number),
+        source="street",
+        label=label,
+        begins=begins,
+        captured=0.0,
+        sample_rate=8000,
+        samples=noise.astype(np.float32),
+        event_start=16_000,
+        event_stop=24_000,
+        cut="the event is longer than the clip",
+    )
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    folder = tmp_path / "clips"
+    prepare(folder)
+    for number in (5, 6):
+        save(folder, make_clip(number))
+    save(folder, make_clip(7, event_id="another-event"))
+    return folder
+
+
+@pytest.fixture
+def listener(stored: Path, clips: Path) -> WebClient:
+    return WebClient(build_app(make_context(stored.parent, clips=clips)))
+
+
+def sound(number: int) -> str:
+    return f"/events/sound?id={identifier(number)}"
+
+
+def test_a_clip_is_found_by_the_id_of_its_event(
+    listener: WebClient, clips: Path
+) -> None:
+    files = sorted(clips.glob("*.flac"))
+    answer = listener.get(sound(5))
+    assert answer.content == files[0].read_bytes()
+    assert answer.headers["content-type"] == "audio/flac"
+    assert answer.headers["cache-control"] == "no-store"
+    picture = listener.get(f"/events/spectrogram?id={identifier(6)}")
+    assert picture.content == files[1].with_suffix(".png").read_bytes()
+    row = listener.get(f"/events/rows?id={identifier(5)}").text
+    assert 'viewBox="0 0 5.0 1"' in row
+    assert '<rect class="sound-event" x="2.0" y="0" width="3.0"' in row
+    assert "<audio" not in listener.get(f"/events/rows?id={identifier(7)}").text
+
+
+def test_a_player_can_ask_for_a_part(listener: WebClient, clips: Path) -> None:
+    whole = min(clips.glob("*.flac")).read_bytes()
+    part = listener.get(sound(5), headers={"range": "bytes=100-199"})
+    assert part.status_code == 206
+    assert part.content == whole[100:200]
+    beyond = listener.get(sound(5), headers={"range": f"bytes={len(whole)}-"})
+    assert beyond.status_code == 416
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    ["", "../monitor.db", "session-street-7", "another-event", "session-street-8", "*"],
+)
+def test_nothing_else_is_given(listener: WebClient, wanted: str) -> None:
+    for kind in ("sound", "spectrogram"):
+        assert listener.get(f"/events/{kind}?id={quote(wanted)}").status_code == 404
+
+
+def test_without_the_privacy_of_clips_there_is_no_sound(
+    client: WebClient, clips: Path
+) -> None:
+    assert client.get(sound(5)).status_code == 404
+    assert "<audio" not in client.get(f"/events/rows?id={identifier(5)}").text
+
+
+def test_new_and_deleted_clips_are_noticed(listener: WebClient, clips: Path) -> None:
+    assert listener.get(sound(8)).status_code == 404
+    save(clips, make_clip(8))
+    assert listener.get(sound(8)).status_code == 200
+    for each in clips.glob("*.flac"):
+        each.unlink()
+    assert listener.get(sound(5)).status_code == 404
+
+
+def test_files_that_no_monitor_wrote_are_no_clips(clips: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    good = min(clips.glob("*.flac"))
+    secret.write_bytes(good.read_bytes())
+    content = good.read_bytes()
+    good.unlink()
+    starts = OPENED + timedelta(seconds=50)
+    index = ClipIndex(clips)
+    find = (identifier(5), "street", starts)
+    good.symlink_to(secret)
+    assert index.find(*find) is None
+    good.unlink()
+    for size in (0, 3, 20, 60, 110):
+        good.write_bytes(content[:size])
+        assert ClipIndex(clips).find(*find) is None
+    good.write_bytes(content)
+    assert ClipIndex(clips).find(*find) is not None
+
+
+def test_the_labels_of_the_models_are_read_by_another_process() -> None:
+    known = labels.KnownLabels()
+    assert "smoke_alarm" in known.members("alarm", timeout_seconds=60)
+    script = (
+        "import sys, monitor.web.pages.events\n"
+        "print(*{'numpy', 'soundfile', 'httpx', 'onnxruntime'} & sys.modules.keys())"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == ""
