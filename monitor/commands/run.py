@@ -4,7 +4,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 from monitor.commands.arguments import (
@@ -12,6 +12,7 @@ from monitor.commands.arguments import (
     ConfigOption,
     ModelOption,
     Speed,
+    flag,
     option,
 )
 
@@ -42,6 +43,7 @@ Examples:
   sound-monitor run --input file:street.wav --speed max
   sound-monitor run --input "command:arecord -q -t wav -f S16_LE -r 44100"
   sound-monitor run --config config.yaml     several sources, other thresholds
+  sound-monitor run --web                    with its page, see 'web'
 """
 
 
@@ -66,6 +68,10 @@ def run(
     ] = "realtime",
     model: ModelOption = None,
     compute_device: ComputeDeviceOption = None,
+    web: Annotated[
+        bool,
+        flag("--web", "Serve the web page as well, as `sound-monitor web` does."),
+    ] = False,
 ) -> int:
     """Run the daemon until it is stopped or its recordings are over."""
     from monitor.commands.configuration import load, load_again, with_options
@@ -117,7 +123,8 @@ def run(
     if (problem := restrict_folder(configuration.state_dir)) is not None:
         raise ConfigError(f"state_dir: {problem}")
     limit_threads(settings.model.threads)
-    with configuration.placing(), notice_of_loading() as loaded:
+    page = _page(configuration) if web else nullcontext()
+    with configuration.placing(), page, notice_of_loading() as loaded:
         from monitor.runtime.daemon import run_daemon
 
         return run_daemon(
@@ -129,6 +136,20 @@ def run(
             output=output_of_process(),
             loaded=loaded,
         )
+
+
+def _page(configuration: "Configuration") -> AbstractContextManager[object]:
+    """Return the web page as a child process, which runs with the block.
+
+    Raises:
+        UsageError: It cannot be served.
+    """
+    from monitor.commands.web import check_page
+    from monitor.runtime.web_child import web_page
+
+    check_page(configuration.config, configuration.state_dir)
+    path = configuration.path
+    return web_page(["web", *([] if path is None else ["--config", str(path)])])
 
 
 @contextmanager

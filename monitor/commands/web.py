@@ -58,8 +58,7 @@ def web(
     folder = _state_folder(configuration)
     if set_password:
         return _set_password(settings, folder, is_viewer=viewer)
-    for module in ("starlette", "uvicorn", "jinja2"):
-        _require(module)
+    check_page(settings, folder)
     log_to_stderr()
     return _serve(settings, folder, configuration.path)
 
@@ -68,19 +67,32 @@ def _serve(settings: "Config", folder: Path, file: Path | None) -> int:
     from monitor.__main__ import INTERRUPTED
     from monitor.memory import share_heap
     from monitor.web.app import build_app
-    from monitor.web.security import needs_password
     from monitor.web.server import listen, serve
 
     share_heap()
+    listener = listen(*settings.web.address)
     app = build_app(make_context(settings, folder, file))
-    host, port = settings.web.address
-    if app.guard.passwords is None and needs_password(host):
+    return INTERRUPTED if serve(app, listener) else 0
+
+
+def check_page(settings: "Config", folder: Path) -> None:
+    """Check that the page can be served; imports nothing that takes time.
+
+    Raises:
+        UsageError: An extra or a password is missing, or a password file is damaged.
+    """
+    from monitor.extras import require_extra
+    from monitor.web.passwords import PasswordFiles, needs_password
+
+    for module in ("starlette", "uvicorn", "jinja2"):
+        require_extra("web", module, "sound-monitor web")
+    passwords = PasswordFiles(make_context(settings, folder).password_files).read()
+    if passwords is None and needs_password(settings.web.address[0]):
         raise ConfigError(
             f"web.listen: {settings.web.listen} is reached by other machines, and "
             "there is no password: set one with `sound-monitor web --set-password`, "
             "or listen on 127.0.0.1"
         )
-    return INTERRUPTED if serve(app, listen(host, port)) else 0
 
 
 def make_context(
@@ -124,12 +136,6 @@ def _state_folder(configuration: "Configuration") -> Path:
         and SERVICE_STATE.is_dir()
     )
     return SERVICE_STATE if is_service else configuration.state_dir
-
-
-def _require(module: str) -> None:
-    from monitor.extras import require_extra
-
-    require_extra("web", module, "sound-monitor web")
 
 
 def _set_password(settings: "Config", folder: Path, *, is_viewer: bool) -> int:

@@ -16,9 +16,9 @@ from monitor.errors import SoundMonitorError
 from monitor.web import commands, live
 from monitor.web.context import WebContext
 from monitor.web.pages import access, events, system, thresholds
-from monitor.web.passwords import PasswordFiles
+from monitor.web.passwords import PasswordFiles, needs_password
 from monitor.web.rendering import FOLDER, LANGUAGES, NAVIGATION, render, strings_json
-from monitor.web.security import Access, Guard, needs_password
+from monitor.web.security import Access, Guard
 
 logger = logging.getLogger(__name__)
 

@@ -238,14 +238,6 @@ def guard_of(request: Request) -> Guard:
     return guard
 
 
-def needs_password(host: str) -> bool:
-    """Return True if others than this machine reach an address."""
-    try:
-        return not ip_address(host).is_loopback
-    except ValueError:
-        return True
-
-
 async def _read_body(receive: Receive) -> bytes | None:
     """Read a body; None: it is too long, or its sender has gone."""
     body = b""

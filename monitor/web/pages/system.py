@@ -5,7 +5,6 @@ import json
 import logging
 import platform
 import sqlite3
-import sys
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from monitor.own_command import own_command
 from monitor.sinks.status_client import query_status
 from monitor.web.context import WebContext
 from monitor.web.rendering import render
@@ -85,10 +85,10 @@ async def _card(name: str | None) -> Document:
     Returns:
         What `sound-monitor model --json` prints; nothing if it cannot be read.
     """
-    arguments = ["-m", "monitor", "model", *([] if name is None else [name]), "--json"]
+    argv, environment = own_command("model", *filter(None, [name]), "--json")
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *arguments,
+        *argv,
+        env=environment,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
