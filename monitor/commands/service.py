@@ -13,7 +13,8 @@ own user and in a sandbox.  Its configuration is
 /etc/sound-monitor/config.yaml, which is never overwritten; `systemctl reload
 sound-monitor` applies changes.  After an upgrade, run the command again: it
 replaces the unit file and restarts the service.  The program is linked into
-/usr/local/bin, unless something else has its name there.
+/usr/local/bin, unless something else has its name there.  With --web a
+second service, sound-monitor-web, serves the web page.
 
 Examples:
   sound-monitor install-service --dry-run
@@ -22,7 +23,7 @@ Examples:
   journalctl -fu sound-monitor               its events
 """
 
-UNINSTALL_HELP = """Stop and remove the systemd service.
+UNINSTALL_HELP = """Stop and remove the systemd service, and that of the web page.
 
 Its link in /usr/local/bin is removed too.  Configuration and data stay where
 they are.
@@ -42,9 +43,13 @@ def install_service(
             "their explanations.  An existing file is kept.",
         ),
     ] = None,
+    web: Annotated[
+        bool, flag("--web", "Install the service of the web page as well.")
+    ] = False,
     dry_run: DryRunOption = False,
 ) -> None:
     """Install the unit file and the configuration, and start the service."""
+    from monitor.extras import require_extra
     from monitor.runtime.service_install import (
         CONFIG,
         calling_name,
@@ -55,7 +60,9 @@ def install_service(
     )
 
     program = find_program()
-    carry_out(plan_install(program, config), _say, dry_run=dry_run)
+    if web:
+        require_extra("web", "starlette", "--web")
+    carry_out(plan_install(program, config, web=web), _say, dry_run=dry_run)
     for line in (
         "",
         f"Configuration: {CONFIG}; apply changes: sudo systemctl reload sound-monitor",

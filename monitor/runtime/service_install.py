@@ -17,6 +17,7 @@ from monitor.errors import ConfigError, ServiceError, UsageError
 
 PROGRAM = "sound-monitor"
 UNIT_NAME = "sound-monitor.service"
+WEB_UNIT_NAME = "sound-monitor-web.service"
 
 # Folders that the unit's sandbox hides: ProtectHome, then PrivateTmp.
 _HOMES = ("/home", "/root", "/run/user")
@@ -71,8 +72,8 @@ def folders_of_program() -> list[Path]:
     return sorted({Path(folder) for folder in folders if Path(folder).is_dir()})
 
 
-def render_unit(program: Path, folders: Iterable[Path]) -> str:
-    """Adapt the included unit file to `program`, and expose `folders` in its sandbox.
+def render_unit(program: Path, folders: Iterable[Path], name: str = UNIT_NAME) -> str:
+    """Adapt an included unit file to `program`, and expose `folders` in its sandbox.
 
     Raises:
         UsageError: A path contains characters with a meaning in unit files.
@@ -84,7 +85,8 @@ def render_unit(program: Path, folders: Iterable[Path]) -> str:
                 f"{path} contains spaces or special characters, which a unit file does "
                 "not allow: use a folder such as /opt/sound-monitor"
             )
-    text = _replaced(shipped(UNIT_NAME), "ExecStart=", f"ExecStart={program} run")
+    command = "web" if name == WEB_UNIT_NAME else "run"
+    text = _replaced(shipped(name), "ExecStart=", f"ExecStart={program} {command}")
     if hidden:
         lines = [
             "# The program is in a folder that these settings would hide.",
@@ -120,6 +122,7 @@ def _topmost(folders: Iterable[Path]) -> list[Path]:
 
 
 UNIT = Path("/etc/systemd/system") / UNIT_NAME
+WEB_UNIT = UNIT.with_name(WEB_UNIT_NAME)
 LINK = Path("/usr/local/bin") / PROGRAM
 """Where every user's shell finds the program."""
 
@@ -138,7 +141,7 @@ class Step:
 
 
 def plan_install(
-    program: Path, config: Path | None, root: Path = Path("/")
+    program: Path, config: Path | None, root: Path = Path("/"), *, web: bool = False
 ) -> list[Step]:
     """List the steps of the installation.
 
@@ -146,39 +149,51 @@ def plan_install(
         program: The command that the service executes.
         config: Initial configuration of the service; None: the commented defaults.
         root: The root folder; another one for tests.
+        web: Install the service of the web page, too; one that is there is upgraded.
 
     Raises:
         ConfigError: The configuration is invalid.
         UsageError: The program cannot run as a service, or `config` differs from the
             existing configuration.
     """
-    unit = render_unit(program, folders_of_program())
+    web = web or _below(root, WEB_UNIT).exists()
+    folders = folders_of_program()
+    unit = render_unit(program, folders)
+    page = [render_unit(program, folders, WEB_UNIT_NAME)] if web else []
+    names = [PROGRAM, WEB_UNIT_NAME.removesuffix(".service")][: 1 + web]
     return [
         *_install_config(config, _below(root, CONFIG)),
         *_install_link(program, _below(root, LINK), _below(root, UNIT)),
         *_install_unit(unit, _below(root, UNIT)),
+        *(
+            step
+            for text in page
+            for step in _install_unit(text, _below(root, WEB_UNIT))
+        ),
         _systemctl("reload the units", "daemon-reload"),
-        _systemctl("start it at every boot", "enable", PROGRAM),
-        _systemctl("start this version now", "restart", PROGRAM),
+        _systemctl("start it at every boot", "enable", *names),
+        _systemctl("start this version now", "restart", *names),
     ]
 
 
 def plan_uninstall(root: Path = Path("/")) -> list[Step]:
     """List the steps of the removal; configuration and data stay."""
-    unit = _below(root, UNIT)
-    if not unit.exists():
+    unit, page = _below(root, UNIT), _below(root, WEB_UNIT)
+    units = [path for path in (page, unit) if path.exists()]
+    if not units:
         return [Step(f"{unit} does not exist: nothing to remove")]
+    names = [path.stem for path in units]
     steps = [
-        _systemctl("stop it, now and at every boot", "disable", "--now", PROGRAM),
-        Step(f"remove {unit}", unit.unlink),
+        _systemctl("stop it, now and at every boot", "disable", "--now", *names),
+        *(Step(f"remove {path}", path.unlink) for path in units),
         _systemctl("reload the units", "daemon-reload"),
     ]
     link = _below(root, LINK)
     if link.is_symlink() and link.readlink() == _program_of(unit):
         steps.append(Step(f"remove {link}", link.unlink))
     others = (
-        unit.with_name(f"{UNIT_NAME}.d"),
-        _kept(unit),
+        *(path.with_name(f"{path.name}.d") for path in (unit, page)),
+        *(_kept(path) for path in (unit, page)),
         _below(root, CONFIG.parent),
         _below(root, STATE),
     )

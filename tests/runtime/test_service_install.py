@@ -25,8 +25,10 @@ class Machine:
         self.config = root / "etc/sound-monitor/config.yaml"
         self.link = root / "usr/local/bin/sound-monitor"
 
-    def install(self, config: Path | None = None, program: Path = PROGRAM) -> list[str]:
-        return perform(plan_install(program, config, self.root))
+    def install(
+        self, config: Path | None = None, program: Path = PROGRAM, *, web: bool = False
+    ) -> list[str]:
+        return perform(plan_install(program, config, self.root, web=web))
 
     def files(self) -> dict[str, str]:
         found = [path for path in self.root.rglob("*") if path.is_file()]
@@ -56,6 +58,22 @@ def test_an_empty_machine_gets_unit_and_explained_defaults(machine):
         "systemctl enable sound-monitor",
         "systemctl restart sound-monitor",
     ]
+
+
+def test_the_page_is_a_service_of_its_own_that_stays_until_both_are_removed(machine):
+    unit = machine.unit.with_name("sound-monitor-web.service")
+    machine.install()
+    assert not unit.exists()
+    sentences = machine.install(web=True)
+    assert f"ExecStart={PROGRAM} web\n" in unit.read_text()
+    assert sentences[-1].endswith("systemctl restart sound-monitor sound-monitor-web")
+    unit.write_text("of an older version")
+    assert machine.install()[-1].endswith("sound-monitor sound-monitor-web")
+    assert "older" not in unit.read_text()
+    sentences = perform(plan_uninstall(machine.root))
+    assert sentences[0].endswith("disable --now sound-monitor-web sound-monitor")
+    assert not unit.exists()
+    assert not machine.unit.exists()
 
 
 def test_a_configuration_that_was_changed_is_left_as_it_is(machine):

@@ -15,6 +15,7 @@ from monitor.runtime.service_install import examples, render_unit, shipped
 
 PROGRAM = Path("/opt/sound-monitor/bin/sound-monitor")
 MOST_EXPOSURE = 2.0
+UNITS = ("sound-monitor.service", "sound-monitor-web.service")
 
 
 def directives(unit: str) -> list[str]:
@@ -29,7 +30,8 @@ def test_the_unit_runs_the_program_of_this_environment():
 
 def test_in_opt_it_is_the_unit_that_is_shipped():
     folders = [Path("/opt/sound-monitor"), Path("/usr"), Path("/usr/lib/python3.11")]
-    assert render_unit(PROGRAM, folders) == shipped("sound-monitor.service")
+    for name in UNITS:
+        assert render_unit(PROGRAM, folders, name) == shipped(name)
 
 
 def test_an_environment_that_the_sandbox_hides_is_let_in_and_nothing_beside_it():
@@ -51,13 +53,21 @@ def test_a_path_that_a_unit_would_misread_is_refused(path):
         render_unit(Path(path), [])
 
 
-@pytest.mark.parametrize("drop_in", [None, "gpu.conf", "pulseaudio.conf"])
-def test_the_sandbox_is_tight_and_its_lines_are_understood(tmp_path, drop_in):
+@pytest.mark.parametrize(
+    ("name", "drop_in"),
+    [
+        (UNITS[0], None),
+        (UNITS[0], "gpu.conf"),
+        (UNITS[0], "pulseaudio.conf"),
+        (UNITS[1], None),
+    ],
+)
+def test_the_sandbox_is_tight_and_its_lines_are_understood(tmp_path, name, drop_in):
     if shutil.which("systemd-analyze") is None:
         pytest.skip("needs systemd-analyze: apt install systemd")
-    unit = tmp_path / "sound-monitor.service"
+    unit = tmp_path / name
     program = Path(shutil.which("true") or "/bin/true")
-    unit.write_text(render_unit(program, []))
+    unit.write_text(render_unit(program, [], name))
     if drop_in is not None:
         folder = tmp_path / "sound-monitor.service.d"
         folder.mkdir()

@@ -91,8 +91,10 @@ class Database:
                 self.set_aside(error)
                 self._prepare_once()
 
-    def connect(self, *, read_only: bool = False) -> sqlite3.Connection:
-        """Open a connection, after `prepare`.
+    def connect(
+        self, *, read_only: bool = False, immutable: bool = False
+    ) -> sqlite3.Connection:
+        """Open a connection, after `prepare`; an immutable file has no log beside it.
 
         It is in autocommit mode: see `transaction`.  It may pass from thread to thread,
         but serves one at a time.  After a `sqlite3.DatabaseError` other than an
@@ -102,7 +104,7 @@ class Database:
             StoreUnavailableError: The file is missing or cannot be opened.
         """
         with self._unavailable_on_error():
-            return self._open("ro" if read_only else "rw")
+            return self._open("ro" if read_only else "rw", immutable)
 
     def check_readable(self, connection: sqlite3.Connection) -> None:
         """Check that the tables are those of this version; nothing is written.
@@ -295,9 +297,9 @@ class Database:
             "store.path"
         )
 
-    def _open(self, mode: str) -> sqlite3.Connection:
+    def _open(self, mode: str, immutable: bool = False) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            f"{self.path.absolute().as_uri()}?mode={mode}",
+            f"{self.path.absolute().as_uri()}?mode={mode}&immutable={immutable:d}",
             uri=True,
             timeout=BUSY_SECONDS,
             isolation_level=None,

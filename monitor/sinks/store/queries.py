@@ -1,6 +1,7 @@
 """Reading the database, for commands and reports."""
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -266,8 +267,12 @@ def open_to_read(path: Path) -> Iterator[Reader]:
     if not path.exists():
         raise StoreError(f"there is no database {path}: 'run' makes it")
     database = Database(path)
+    # The last writer takes the log away.  Without one a reader would have to make its
+    # index, which it cannot in a folder that is mounted read-only.
+    has_log = Path(f"{path}-wal").exists()
+    immutable = not has_log and not os.access(path.parent, os.W_OK)
     try:
-        connection = database.connect(read_only=True)
+        connection = database.connect(read_only=True, immutable=immutable)
         try:
             database.check_readable(connection)
             yield Reader(connection)

@@ -1,6 +1,9 @@
 """Events, gaps and scores are read by time, label, source and score."""
 
+import os
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -10,6 +13,8 @@ import pytest
 from monitor.errors import StoreError
 from monitor.records import Onset
 from monitor.sinks.store.queries import open_to_read
+from tests.support.clock import FakeClock
+from tests.support.store import make_store
 from tests.support.timed import OPENED, event
 
 HOP = 24_576 / 44_100
@@ -140,3 +145,43 @@ def test_a_session_without_labels_is_one_sentence(stored: Path, labels: str) -> 
         pytest.raises(StoreError, match="a session of the database is damaged"),
     ):
         reader.sessions()
+
+
+READ_ONLY = """
+set -e
+mount --bind "$1" "$1"
+mount -o remount,bind,ro "$1"
+exec "$2" -c '
+import sys
+from pathlib import Path
+from monitor.sinks.store.queries import open_to_read
+with open_to_read(Path(sys.argv[1])) as reader:
+    print(len(list(reader.events())))
+' "$1/monitor.db"
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a folder: needs root")
+def test_a_folder_that_is_mounted_read_only_can_be_read(tmp_path: Path) -> None:
+    def read() -> str:
+        script = [
+            "unshare",
+            "-m",
+            "sh",
+            "-c",
+            READ_ONLY,
+            "sh",
+            tmp_path,
+            sys.executable,
+        ]
+        result = subprocess.run(script, capture_output=True, text=True, check=False)
+        if "mount" in result.stderr:
+            pytest.skip(f"cannot mount here: {result.stderr}")
+        return result.stdout.strip() or result.stderr
+
+    store = make_store(tmp_path / "monitor.db", FakeClock())
+    store.write([event(number=1, start_seconds=10, seconds=5)])
+    assert read() == "1"
+    store.close()
+    assert not (tmp_path / "monitor.db-wal").exists()
+    assert read() == "1"
