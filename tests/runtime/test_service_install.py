@@ -69,7 +69,7 @@ def test_the_page_is_a_service_of_its_own_that_stays_until_both_are_removed(mach
     assert sentences[-1].endswith("systemctl restart sound-monitor sound-monitor-web")
     unit.write_text("of an older version")
     assert machine.install()[-1].endswith("sound-monitor sound-monitor-web")
-    assert "older" not in unit.read_text()
+    assert "of an older version" not in unit.read_text()
     sentences = perform(plan_uninstall(machine.root))
     assert sentences[0].endswith("disable --now sound-monitor-web sound-monitor")
     assert not unit.exists()
