@@ -1,4 +1,5 @@
 // What the scripts of all pages share: addresses, commands, the live stream.
+import { timeText } from "./frame.js";
 import { t } from "./strings.js";
 
 const meta = (name) => document.querySelector(`meta[name="${name}"]`).content;
@@ -33,7 +34,8 @@ const HIDDEN_MS = 60_000; // A page that nobody sees needs no stream for longer.
 
 // Follow the live stream: `handle` gets each line as an object.
 // choice: { sources: [...], types: [...] }; returns a function that ends it.
-// `hello` comes first and after each interruption, `offline` while there is no monitor.
+// `hello` comes first and after each interruption, `offline` while there is no monitor,
+// `disconnected` (of this page's own) while there is no server.
 export function follow(choice, handle) {
   const query = new URLSearchParams();
   for (const key of ["sources", "types"]) {
@@ -41,11 +43,15 @@ export function follow(choice, handle) {
   }
   let stream = null;
   let hiding = 0;
+  let since = null; // when the connection was lost
 
   function open() {
     if (stream) return;
     stream = new EventSource(url(`/live?${query}`));
-    stream.onopen = () => notice("");
+    stream.onopen = () => {
+      since = null;
+      notice("");
+    };
     stream.onmessage = (message) => {
       const line = JSON.parse(message.data);
       if (line.type === "offline") notice(t("common.offline"));
@@ -54,7 +60,9 @@ export function follow(choice, handle) {
       handle(line);
     };
     stream.onerror = () => {
-      notice(t("common.disconnected"));
+      since ??= new Date();
+      notice(t("common.disconnected", { time: timeText(since, "clock") }));
+      handle({ type: "disconnected" });
       // A browser gives up after an answer that is no stream, as of a server that stops.
       if (stream?.readyState === EventSource.CLOSED) {
         close();

@@ -1,0 +1,289 @@
+// The page Now: follows the live feed, one card for each source.
+import { clockTime, drawLevels } from "./now_level.js";
+import { Picture } from "./now_picture.js";
+import { follow, url } from "./page.js";
+import { t } from "./strings.js";
+
+const STALE_MS = 4000; // The feed has columns twice a second.
+const SETTLED_MS = 4000; // For so long a label keeps its row, so that it can be read.
+const LEVELS_MS = 600_000;
+
+const language = document.documentElement.lang;
+const cards = new Map();
+const list = document.getElementById("sources");
+const health = document.getElementById("health");
+const announcement = document.getElementById("announcement");
+
+const words = (label) => label.replaceAll("_", " ");
+const number = (value, digits) =>
+  value.toLocaleString(language, { minimumFractionDigits: digits, maximumFractionDigits: digits });
+
+function period(seconds) {
+  if (seconds < 90) return `${Math.round(seconds)} s`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+  return `${Math.round(seconds / 3600)} h`;
+}
+
+// Rounded down: 100 % is said of nothing less.
+function percent(share) {
+  const whole = Math.floor(share * 10_000 + 1e-9) / 10_000;
+  return whole.toLocaleString(language, { style: "percent", maximumFractionDigits: 2 });
+}
+
+class Card {
+  constructor(element) {
+    this.element = element;
+    this.name = element.dataset.source;
+    this.find = (selector) => element.querySelector(selector);
+    this.picture = new Picture(this.find(".columns"));
+    this.levels = [];
+    this.gaps = [];
+    this.gapCount = 0;
+    this.newest = 0; // when columns came last, by this page's clock
+    this.order = [];
+    this.settled = 0;
+    this.goingOn = "";
+    this.rows = [...element.querySelectorAll(".candidates li")];
+  }
+
+  columns(line) {
+    this.picture.push(line);
+    this.newest = performance.now();
+    this.freshen();
+  }
+
+  freshen() {
+    const stale = performance.now() - this.newest > STALE_MS;
+    if (stale !== this.element.classList.contains("stale")) {
+      this.element.classList.toggle("stale", stale);
+      this.find(".level-value").textContent = stale ? "–" : this.levelText();
+    }
+  }
+
+  levelText() {
+    const newest = this.levels.at(-1);
+    return newest?.level == null ? "–" : number(newest.level, 0).replace("-", "−");
+  }
+
+  addLevels(found) {
+    for (const [time, , laeq] of found) {
+      const at = Date.parse(time);
+      if (at > (this.levels.at(-1)?.at ?? 0)) this.levels.push({ at, level: laeq });
+    }
+    const oldest = (this.levels.at(-1)?.at ?? 0) - LEVELS_MS;
+    this.levels = this.levels.filter((each) => each.at >= oldest);
+    if (!this.element.classList.contains("stale")) this.find(".level-value").textContent = this.levelText();
+    this.drawLevels();
+  }
+
+  drawLevels() {
+    const canvas = this.find(".history");
+    const range = drawLevels(canvas, this.levels, LEVELS_MS);
+    if (!range) return;
+    const unit = this.element.dataset.unit;
+    canvas.setAttribute("aria-label", t("now.level_range", { low: range.low, high: range.high, unit }));
+  }
+
+  scores(line) {
+    const going = new Map(line.ongoing.map((each) => [each.label, each]));
+    this.showGoingOn([...going.values()]);
+    const rows = this.ordered(line.top, [...going.keys()].join());
+    this.rows.forEach((row, index) => this.showCandidate(row, rows[index], going));
+  }
+
+  // Labels keep their rows for some seconds, but for those that are new.
+  ordered(top, going) {
+    const now = performance.now();
+    const byLabel = new Map(top.map((each) => [each.label, each]));
+    if (now - this.settled > SETTLED_MS || going !== this.goingOn) {
+      this.order = top.map((each) => each.label);
+      this.settled = now;
+      this.goingOn = going;
+    } else {
+      const kept = this.order.map((label) => (byLabel.has(label) ? label : null));
+      const others = top.map((each) => each.label).filter((label) => !kept.includes(label));
+      this.order = kept.map((label) => label ?? others.shift());
+    }
+    return this.order.map((label) => byLabel.get(label));
+  }
+
+  showCandidate(row, candidate, going) {
+    const [label, score, bar, reason] = row.children;
+    row.classList.toggle("is-on", Boolean(candidate && going.has(candidate.label)));
+    if (!candidate) {
+      for (const part of [label, score, reason]) part.textContent = "";
+      bar.style.setProperty("--score", 0);
+      return;
+    }
+    label.textContent = words(candidate.label);
+    score.textContent = number(candidate.score, 2);
+    bar.style.setProperty("--score", candidate.score);
+    bar.style.setProperty("--threshold", candidate.threshold === null ? "200%" : `${100 * candidate.threshold}%`);
+    reason.textContent = this.reason(candidate, going.get(candidate.label));
+  }
+
+  reason(candidate, ongoing) {
+    if (candidate.going_on) return t("now.reported", { time: clockTime(ongoing?.start) });
+    const values = {
+      threshold: candidate.threshold === null ? "" : number(candidate.threshold, 2),
+      rival: words(candidate.rival ?? ""),
+    };
+    return t(`now.reasons.${candidate.reason}`, values);
+  }
+
+  showGoingOn(ongoing) {
+    const key = ongoing.map((each) => each.id).join();
+    if (key === this.shown) return;
+    this.shown = key;
+    const items = ongoing.map((each) => {
+      const item = document.createElement("li");
+      item.className = "is-on";
+      item.textContent = t("now.since", { label: words(each.label), time: clockTime(each.start) });
+      return item;
+    });
+    if (!items.length) {
+      const item = document.createElement("li");
+      item.className = "muted";
+      item.textContent = t("now.nothing");
+      items.push(item);
+    }
+    this.find(".tags").replaceChildren(...items);
+    this.picture.mark(ongoing);
+  }
+
+  status(source, troubles) {
+    const state = this.find(".source-state");
+    const kinds = troubles.map((each) => t(`words.health.${each.kind}`));
+    let text = t(`words.state.${source.state}`);
+    if (source.state === "listening" && !source.listening) text = t("now.not_analysed");
+    if (!source.listening && source.detail) text += `: ${source.detail}`;
+    if (kinds.length) text += ` – ${kinds.join(", ")}`;
+    state.textContent = text;
+    state.classList.toggle("bad", !source.listening);
+    this.share = source.listened_24h;
+    this.showListened();
+  }
+
+  addGap(gap) {
+    if (this.gaps.some((each) => each.id === gap.id)) return;
+    this.gaps.unshift(gap);
+    this.gaps.length = Math.min(this.gaps.length, 50);
+    this.gapCount += 1;
+    this.showGaps();
+  }
+
+  showGaps() {
+    const items = this.gaps.map((gap) => {
+      const item = document.createElement("li");
+      const seconds = (Date.parse(gap.end) - Date.parse(gap.start)) / 1000;
+      item.textContent = t("now.gap", {
+        time: clockTime(gap.start),
+        period: period(seconds),
+        reason: t(`words.gap.${gap.end_reason}`),
+      });
+      return item;
+    });
+    this.find(".gap-list").replaceChildren(...items);
+    this.showListened();
+  }
+
+  showListened() {
+    if (this.share?.share == null) return;
+    const share = percent(this.share.share);
+    const values = { share, period: period(this.share.of_seconds), gaps: t("now.gap_count", { count: this.gapCount }) };
+    this.find(".listened").textContent = t("now.listened", values);
+  }
+}
+
+function card(name) {
+  if (!cards.has(name)) {
+    const element = document.getElementById("card").content.firstElementChild.cloneNode(true);
+    element.dataset.source = name;
+    element.setAttribute("aria-label", name);
+    element.querySelector("h2").textContent = name;
+    list.append(element);
+    cards.set(name, new Card(element));
+  }
+  return cards.get(name);
+}
+
+for (const element of list.children) cards.set(element.dataset.source, new Card(element));
+
+function showHealth(document_) {
+  const bad = document_.sources.filter((each) => !each.listening).map((each) => each.name);
+  const troubles = document_.troubles.map((each) => t(`words.health.${each.kind}`));
+  let text = bad.length ? t("now.not_listening", { sources: bad.join(", ") }) : t("now.all_well");
+  if (troubles.length) text += ` ${t("now.trouble", { kinds: troubles.join(", ") })}`;
+  health.textContent = text;
+  health.classList.toggle("is-bad", bad.length > 0 || troubles.length > 0);
+  health.classList.toggle("is-good", !bad.length && !troubles.length);
+}
+
+function showAbsence(text) {
+  health.textContent = text;
+  health.classList.add("is-bad");
+  health.classList.remove("is-good");
+}
+
+let announced = 0;
+function announce(onset) {
+  if (performance.now() - announced < 5000) return; // not a voice that never ends
+  announced = performance.now();
+  const values = { label: words(onset.label), source: onset.source, time: clockTime(onset.start) };
+  announcement.textContent = t("now.announcement", values);
+}
+
+const handlers = {
+  hello(line) {
+    const names = line.sources.map((each) => each.name);
+    for (const [name, known] of [...cards]) {
+      if (names.includes(name)) continue;
+      known.element.remove();
+      cards.delete(name);
+    }
+    for (const name of names) card(name).picture.bands = line.mel_hz;
+    void fill();
+  },
+  columns: (line) => card(line.source).columns(line),
+  levels: (line) => card(line.source).addLevels([[line.time, line.level_dbfs, line.laeq_db]]),
+  scores: (line) => card(line.source).scores(line),
+  onset(line) {
+    announce(line);
+    card(line.source).picture.mark([line], false);
+  },
+  event: (line) => card(line.source).picture.finish(line.id, line.end),
+  gap: (line) => card(line.source).addGap(line),
+  status(line) {
+    showHealth(line.document);
+    for (const source of line.document.sources) cards.get(source.name)?.status(source, source.troubles);
+  },
+  offline: () => showAbsence(t("now.not_running")),
+  disconnected: () => showAbsence(t("now.disconnected")),
+};
+
+// What was before this page was opened, or before it lost its connection.
+async function fill() {
+  const response = await fetch(url("/now/recent.json")).catch(() => null);
+  if (!response?.ok) return;
+  const recent = await response.json();
+  for (const source of recent.sources) {
+    const known = cards.get(source.name);
+    if (!known) continue;
+    known.picture.prepend(source.columns);
+    const newer = known.levels;
+    known.levels = [];
+    known.addLevels(source.levels);
+    known.addLevels(newer.map((each) => [new Date(each.at).toISOString(), null, each.level]));
+  }
+  for (const [name, known] of cards) {
+    known.gaps = recent.gaps.filter((gap) => gap.source === name);
+    known.gapCount = recent.counts[name] ?? 0;
+    known.showGaps();
+  }
+}
+
+const types = ["hello", "columns", "levels", "scores", "onset", "event", "gap", "status", "offline"];
+follow({ types }, (line) => handlers[line.type]?.(line));
+setInterval(() => cards.forEach((each) => each.freshen()), 1000);
+addEventListener("resize", () => cards.forEach((each) => each.drawLevels()));
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => cards.forEach((each) => each.drawLevels()));
