@@ -251,7 +251,7 @@ class MonitorCommands:
             overrides = change_sensitivity(daemon.reread(), wanted.label, wanted.value)
         daemon.tell("sensitivity", [wanted.label])
         self.reload(daemon, _None())
-        return {"overrides": overrides.model_dump(mode="json", exclude_none=True)}
+        return {"overrides": overrides.model_dump(mode="json", exclude_defaults=True)}
 
     def reload(self, daemon: Daemon, _wanted: _None) -> Document:
         """Reload the configuration; the outcome is in the status document."""

@@ -40,6 +40,8 @@ from monitor.sinks.store.score_curves import ScoreCurve, read_curve
 
 # `events` and `report` do without numpy.
 if TYPE_CHECKING:
+    from monitor.sinks.alerts.alert import AlertState
+    from monitor.sinks.alerts.listing import AlertPage
     from monitor.sinks.store.embeddings import EmbeddingRow
     from monitor.sinks.store.level_hours import LevelHour
     from monitor.sinks.store.noise_diary import Occurred
@@ -100,6 +102,21 @@ class Reader:
             limit: Most events of the page.
         """
         return read_page(self._connection, filters, before_key, after_key, limit)
+
+    def alerts_page(
+        self,
+        *,
+        state: "AlertState | None" = None,
+        rule: str | None = None,
+        before: int | None = None,
+        limit: int = 50,
+    ) -> "AlertPage":
+        """Return a page of alerts, the newest first; see `read_alerts`."""
+        from monitor.sinks.alerts.listing import read_alerts
+
+        return read_alerts(
+            self._connection, state=state, rule=rule, before=before, limit=limit
+        )
 
     def reviews(self) -> dict[str, Review]:
         """Return all reviews by the id of their event."""
