@@ -73,6 +73,9 @@ class DayLevels:
     Where it was set in between, the hours before count as not measured.
     """
 
+    start: datetime
+    """Begin of its first hour, UTC."""
+
     hours: tuple[DayHour, ...]
     """Each hour of a single day; empty for several."""
 
@@ -193,7 +196,10 @@ def _levels(
         [row for start, _ in hours for row in by_hour[start]],
         sum(_passed(start, now) for start, _ in hours),
     )
-    return DayLevels(source, is_calibrated, tuple(each), whole, periods, lden(periods))
+    start = hours[0][0]
+    return DayLevels(
+        source, is_calibrated, start, tuple(each), whole, periods, lden(periods)
+    )
 
 
 def lden(periods: Mapping[Period, LevelFigures]) -> float | None:
@@ -211,3 +217,40 @@ def lden(periods: Mapping[Period, LevelFigures]) -> float | None:
 def _passed(start: datetime, now: datetime) -> float:
     """Seconds of an hour that have passed."""
     return max(timedelta(), min(HOUR, now - start)).total_seconds()
+
+
+def source_levels(
+    reader: Reader,
+    first: date,
+    last: date,
+    now: datetime,
+    zone: tzinfo | None,
+    source: str,
+    *,
+    percentiles: bool = False,
+) -> tuple[DayLevels | None, list[tuple[date, DayLevels]]]:
+    """Return the levels of one source over some days, and those of each day.
+
+    See `day_levels`; None: there are none.
+    """
+    days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    hours = [hours_of(day, zone) for day in days]
+    every = [hour for each in hours for hour in each]
+    rows = list(
+        reader.level_hours(
+            every[0][0],
+            every[-1][0] + HOUR,
+            sources=[source],
+            percentiles=percentiles,
+        )
+    )
+    by_hour: dict[datetime, list[LevelHour]] = defaultdict(list)
+    for row in rows:
+        by_hour[row.start].append(row)
+    found = []
+    for day, each in zip(days, hours, strict=True):
+        inside = [row for start, _ in each for row in by_hour[start]]
+        found.append((day, _levels(source, inside, each, now, is_single=False)))
+    if not rows:
+        return None, found
+    return _levels(source, rows, every, now, is_single=len(days) == 1), found

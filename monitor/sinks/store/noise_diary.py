@@ -6,9 +6,10 @@ for that.
 
 import csv
 import io
+import itertools
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, tzinfo
 from typing import NamedTuple
@@ -200,7 +201,7 @@ def noise_diary(
     for source in by_source.values():
         source.is_calibrated = 0.0 not in source.offsets_db
     found = reader.occurred(start, end, now)
-    chosen = [it for it in found if not labels or it.label in labels]
+    chosen = (it for it in found if not labels or it.label in labels)
     incidents = _incidents(chosen, start, end, pause)
     for each in incidents:
         hour_start = each.start.replace(minute=0, second=0, microsecond=0)
@@ -214,11 +215,11 @@ def noise_diary(
 
 def read_occurred(
     connection: sqlite3.Connection, since: datetime, until: datetime, now: datetime
-) -> list[Occurred]:
+) -> Iterator[Occurred]:
     """Return the events that overlap a time range, by their start."""
     times = {"since": since, "until": until, "now": now}
     values = {name: to_ms(time) for name, time in times.items()}
-    return [Occurred(*row) for row in connection.execute(_MARKED, values)]
+    return itertools.starmap(Occurred, connection.execute(_MARKED, values))
 
 
 def read_runs(
@@ -277,7 +278,7 @@ def _incidents(
     """Join events, which are sorted by their begin."""
     found: list[Incident] = []
     newest: dict[tuple[str, str], Incident] = {}
-    energies: dict[int, list[tuple[float, float]]] = defaultdict(list)
+    energies: dict[int, tuple[float, float]] = {}
     for event in events:
         began = max(start, from_ms(event.start_ms))
         ended = min(end, from_ms(event.stop_ms))
@@ -297,11 +298,12 @@ def _incidents(
             incident.lafmax_db = event.lafmax_db if is_highest else before
         if event.laeq_db is not None:
             seconds = max(0.001, (ended - began).total_seconds())
-            energies[id(incident)].append((power_of(event.laeq_db), seconds))
+            energy, length = energies.get(id(incident), (0.0, 0.0))
+            energy += seconds * power_of(event.laeq_db)
+            energies[id(incident)] = energy, length + seconds
     for incident in found:
-        if parts := energies[id(incident)]:
-            energy = sum(power * seconds for power, seconds in parts)
-            incident.laeq_db = decibels(energy, sum(seconds for _, seconds in parts))
+        if id(incident) in energies:
+            incident.laeq_db = decibels(*energies[id(incident)])
     return found
 
 

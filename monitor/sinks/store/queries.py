@@ -203,7 +203,7 @@ class Reader:
 
     def occurred(
         self, since: datetime, until: datetime, now: datetime
-    ) -> "list[Occurred]":
+    ) -> "Iterator[Occurred]":
         """Return the events that overlap a time range, with their reviews applied."""
         from monitor.sinks.store.noise_diary import read_occurred
 

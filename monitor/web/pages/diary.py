@@ -1,0 +1,143 @@
+"""The page Diary: incidents, and what they rest on, fit to be printed."""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from monitor.errors import StoreError
+from monitor.memory import trim_heap
+from monitor.sinks.store.level_figures import LEAST_COVERAGE, source_levels
+from monitor.sinks.store.noise_diary import PAUSE, NoiseDiary, diary_csv, noise_diary
+from monitor.sinks.store.queries import Reader, open_to_read
+from monitor.web.context import WebContext
+from monitor.web.pages.history import day_of, source_names
+from monitor.web.rendering import render
+
+MOST_DAYS = 366
+MOST_LEVEL_DAYS = 92
+"""Days of which the page lists the levels; the page Day has those of a year."""
+
+MOST_ROWS = 500
+"""Incidents and gaps that the page shows; the file has all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the diary is of."""
+
+    first: date
+    last: date
+    source: str
+    """Empty, as the label: all."""
+
+    label: str
+    pause_minutes: int
+
+    @property
+    def query(self) -> str:
+        """The same, as the query of an address."""
+        return urlencode(
+            {
+                "from": self.first,
+                "to": self.last,
+                "source": self.source,
+                "label": self.label,
+                "pause": self.pause_minutes,
+            }
+        )
+
+
+def routes(context: WebContext) -> list[Route]:
+    """Return the routes of the page."""
+
+    async def diary(request: Request) -> Response:
+        choice = _choice(request)
+        found = await run_in_threadpool(_read, context, choice)
+        page = render(request, "diary.html", page="diary", choice=choice, **found)
+        # A year of events leaves much free memory between blocks that stay.
+        page.background = BackgroundTask(trim_heap)
+        return page
+
+    async def table(request: Request) -> Response:
+        choice = _choice(request)
+        text = await run_in_threadpool(_table, context, choice)
+        name = f"noise-diary-{choice.first}-{choice.last}.csv"
+        return Response(
+            text,
+            media_type="text/csv; charset=utf-8",
+            headers={"content-disposition": f'attachment; filename="{name}"'},
+        )
+
+    return [Route("/diary", diary), Route("/diary.csv", table)]
+
+
+def _choice(request: Request) -> Choice:
+    query = request.query_params
+    today = datetime.now().astimezone().date()
+    last = day_of(query.get("to"), today)
+    first = day_of(query.get("from"), last - timedelta(days=6))
+    text = query.get("pause") or str(PAUSE // timedelta(minutes=1))
+    if not (text.isascii() and text.isdecimal()) or int(text[:6]) > 1440:
+        raise HTTPException(400)
+    if not 0 <= (last - first).days < MOST_DAYS:
+        raise HTTPException(400)
+    source, label = query.get("source", ""), query.get("label", "")
+    return Choice(first, last, source, label, int(text))
+
+
+def _diary(reader: Reader, choice: Choice) -> NoiseDiary:
+    return noise_diary(
+        reader,
+        choice.first,
+        choice.last,
+        datetime.now(UTC),
+        sources=[choice.source] if choice.source else [],
+        pause=timedelta(minutes=choice.pause_minutes),
+    )
+
+
+def _read(context: WebContext, choice: Choice) -> dict[str, Any]:
+    """Read what the template shows; blocking."""
+    if context.database is None:
+        raise StoreError("the monitor has no database")
+    now, between = datetime.now(UTC), (choice.first, choice.last)
+    with open_to_read(context.database) as reader:
+        diary = _diary(reader, choice)
+        has_days = (choice.last - choice.first).days < MOST_LEVEL_DAYS
+        days = {
+            source: source_levels(reader, *between, now, None, source)[1]
+            for source in diary.sources
+            if has_days
+        }
+    labels = sorted({it.label for it in diary.incidents} | {choice.label} - {""})
+    incidents = [it for it in diary.incidents if choice.label in ("", it.label)]
+    return {
+        "diary": diary,
+        "incidents": incidents[:MOST_ROWS],
+        "unheard": diary.unheard[:MOST_ROWS],
+        "left_out": max(0, len(incidents) - MOST_ROWS),
+        "days": days,
+        "labels": labels,
+        "sources": sorted({*source_names(context), *diary.sources}),
+        "least": round(100 * LEAST_COVERAGE),
+        "version": context.version,
+        "made": now.astimezone(),
+    }
+
+
+def _table(context: WebContext, choice: Choice) -> str:
+    if context.database is None:
+        raise StoreError("the monitor has no database")
+    with open_to_read(context.database) as reader:
+        diary = _diary(reader, choice)
+    chosen = [it for it in diary.incidents if choice.label in ("", it.label)]
+    diary.incidents[:] = chosen
+    return diary_csv(diary)

@@ -1,0 +1,256 @@
+"""The page Day: levels and sounds of a day, a week, a month or a year."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from math import ceil, sqrt
+from typing import Any, Literal
+
+from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from monitor.errors import StoreError
+from monitor.memory import trim_heap
+from monitor.sinks.store.level_figures import (
+    LEAST_COVERAGE,
+    DayLevels,
+    source_levels,
+)
+from monitor.sinks.store.queries import open_to_read
+from monitor.sinks.store.sound_calendar import Heard, LabelCalendar, sound_calendar
+from monitor.text import weighted_unit
+from monitor.web.context import WebContext
+from monitor.web.rendering import render
+
+Span = Literal["day", "week", "month", "year"]
+SPANS: tuple[Span, ...] = ("day", "week", "month", "year")
+
+HEATS = 5
+"""Steps of the colour of a cell."""
+
+THIRD_OCTAVES = (
+    *("25", "31.5", "40", "50", "63", "80", "100", "125", "160", "200", "250", "315"),
+    *("400", "500", "630", "800", "1k", "1.25k", "1.6k", "2k", "2.5k", "3.15k", "4k"),
+    *("5k", "6.3k", "8k", "10k", "12.5k", "16k"),
+)
+"""Nominal mid-band frequencies in Hz: IEC 61260-1:2014, annex E."""
+
+_FIRST_YEAR, _LAST_YEAR = 1990, 2200
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The days and the source that a viewer looks at."""
+
+    span: Span
+    first: date
+    last: date
+    source: str
+    label: str
+    """Label of the map by hour and day; empty: that which was heard longest."""
+
+    @property
+    def days(self) -> list[date]:
+        """Each day."""
+        count = (self.last - self.first).days + 1
+        return [self.first + timedelta(days=number) for number in range(count)]
+
+    @property
+    def before(self) -> date:
+        """The last day before."""
+        return self.first - timedelta(days=1)
+
+    @property
+    def after(self) -> date:
+        """The first day after."""
+        return self.last + timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class MapRow:
+    """A row of a map of sounds."""
+
+    name: str
+    cells: Sequence[tuple[Heard, int]]
+    """What was heard, and how dark the cell is: 0 to `HEATS`."""
+
+
+def routes(context: WebContext) -> list[Route]:
+    """Return the routes of the page."""
+
+    async def day(request: Request) -> Response:
+        view = _view(request, context)
+        found = await run_in_threadpool(_read, context, view)
+        page = render(request, "history.html", page="day", view=view, **found)
+        page.background = BackgroundTask(trim_heap)
+        return page
+
+    async def cells(request: Request) -> Response:
+        view = _view(request, context)
+        return JSONResponse(await run_in_threadpool(_cells, context, view))
+
+    return [Route("/day", day), Route("/day/cells.json", cells)]
+
+
+def day_of(text: str | None, otherwise: date) -> date:
+    """Read a date of a query, as forms send it.
+
+    Raises:
+        HTTPException: It is none, or far from any event.
+    """
+    if not text:
+        return otherwise
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        raise HTTPException(400) from None
+    if not _FIRST_YEAR <= day.year <= _LAST_YEAR:
+        raise HTTPException(400)
+    return day
+
+
+def source_names(context: WebContext) -> list[str]:
+    """Names of the sources of the configuration."""
+    return [source.name for source in context.config.sources]
+
+
+def unit_of(levels: DayLevels | None) -> str:
+    """Unit of levels; re full scale where there are none."""
+    return weighted_unit(1.0 if levels is not None and levels.is_calibrated else 0.0)
+
+
+def span_days(span: Span, day: date) -> tuple[date, date]:
+    """Return first and last day of the span in which a day lies; weeks begin Monday."""
+    if span == "week":
+        first = day - timedelta(days=day.weekday())
+        return first, first + timedelta(days=6)
+    if span == "month":
+        first = day.replace(day=1)
+        return first, (first + timedelta(days=31)).replace(day=1) - timedelta(days=1)
+    if span == "year":
+        return date(day.year, 1, 1), date(day.year, 12, 31)
+    return day, day
+
+
+def _view(request: Request, context: WebContext) -> View:
+    query = request.query_params
+    span: Span = next((it for it in SPANS if it == query.get("span")), "day")
+    day = day_of(query.get("date"), datetime.now().astimezone().date())
+    source = query.get("source") or source_names(context)[0]
+    return View(span, *span_days(span, day), source, query.get("label", ""))
+
+
+def _read(context: WebContext, view: View) -> dict[str, Any]:
+    """Read what the template shows; blocking."""
+    if context.database is None:
+        raise StoreError("the monitor has no database")
+    now, source = datetime.now(UTC), view.source
+    days = (view.first, view.last)
+    with open_to_read(context.database) as reader:
+        levels, daily = source_levels(
+            reader, *days, now, None, source, percentiles=view.span != "year"
+        )
+        calendars = sound_calendar(reader, *days, now, sources=[source])
+    chosen = next((it for it in calendars if it.label == view.label), None)
+    chosen = chosen or next(iter(calendars), None)
+    ranks = {it.label: rank for rank, it in enumerate(calendars)}
+    return {
+        "levels": levels,
+        "daily": daily,
+        "unit": unit_of(levels),
+        "calendars": calendars,
+        "chosen": chosen,
+        "ranks": ranks,
+        "columns": _columns(view),
+        "by_label": _by_label(view, calendars),
+        "by_hour": _by_hour(view, chosen) if chosen and view.span != "day" else [],
+        "sources": sorted({*source_names(context), source}),
+        "spans": SPANS,
+        "today": datetime.now().astimezone().date(),
+        "least": round(100 * LEAST_COVERAGE),
+        "octaves": THIRD_OCTAVES,
+    }
+
+
+def _columns(view: View) -> list[str]:
+    """Titles of the columns of the map by label."""
+    if view.span == "day":
+        return [str(hour) for hour in range(24)]
+    if view.span == "year":
+        return [str(month) for month in range(1, 13)]
+    return [str(day.day) for day in view.days]
+
+
+def _by_label(view: View, calendars: Sequence[LabelCalendar]) -> list[MapRow]:
+    """A row for each label: by hour of a day, by day, or by month of a year."""
+    rows: dict[str, list[Heard]] = {}
+    for calendar in calendars:
+        if view.span == "day":
+            row = [calendar.of_hour(hour) for hour in range(24)]
+        elif view.span == "year":
+            row = [_of_month(calendar, month) for month in range(1, 13)]
+        else:
+            row = [calendar.of_day(day) for day in view.days]
+        rows[calendar.label] = row
+    return _with_heat(rows)
+
+
+def _by_hour(view: View, calendar: LabelCalendar) -> list[MapRow]:
+    """A row of 24 hours for each day, or for each month of a year."""
+    rows: dict[str, list[Heard]] = {}
+    if view.span == "year":
+        for month in range(1, 13):
+            rows[f"{view.first.year}-{month:02d}"] = [Heard() for _ in range(24)]
+    else:
+        for day in view.days:
+            rows[day.isoformat()] = [Heard() for _ in range(24)]
+    digits = 7 if view.span == "year" else 10
+    for (day, hour), cell in calendar.cells.items():
+        heard = rows[day.isoformat()[:digits]][hour]
+        heard.events += cell.events
+        heard.seconds += cell.seconds
+    return _with_heat(rows)
+
+
+def _of_month(calendar: LabelCalendar, month: int) -> Heard:
+    cells = [it for (day, _), it in calendar.cells.items() if day.month == month]
+    return Heard(sum(it.events for it in cells), sum(it.seconds for it in cells))
+
+
+def _with_heat(rows: Mapping[str, Sequence[Heard]]) -> list[MapRow]:
+    longest = max((it.seconds for row in rows.values() for it in row), default=0.0)
+    return [
+        MapRow(name, [(it, _heat(it.seconds, longest)) for it in row])
+        for name, row in rows.items()
+    ]
+
+
+def _heat(seconds: float, longest: float) -> int:
+    """How dark a cell is; by the root, so that short sounds are seen beside long."""
+    return ceil(HEATS * sqrt(seconds / longest)) if seconds > 0 else 0
+
+
+def _cells(context: WebContext, view: View) -> dict[str, Any]:
+    """The map by hour and day of one label, for a script; blocking."""
+    if context.database is None:
+        raise StoreError("the monitor has no database")
+    now = datetime.now(UTC)
+    labels = [view.label] if view.label else []
+    with open_to_read(context.database) as reader:
+        found = sound_calendar(
+            reader, view.first, view.last, now, labels=labels, sources=[view.source]
+        )
+    if not found:
+        return {"days": len(view.days), "cells": []}
+    longest = max(it.seconds for it in found[0].cells.values())
+    return {
+        "days": len(view.days),
+        "cells": [
+            [(day - view.first).days, hour, _heat(it.seconds, longest)]
+            for (day, hour), it in found[0].cells.items()
+        ],
+    }

@@ -1,0 +1,138 @@
+"""The pages Day and Diary show what the database has, and nothing that it lacks."""
+
+import csv
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from monitor.web.app import build_app
+from tests.support.clock import FakeClock
+from tests.support.levels import minutes, store_levels
+from tests.support.store import make_store
+from tests.support.timed import event, gap, timed
+from tests.support.web import WebClient, make_context
+
+MIDNIGHT = datetime(2026, 11, 23, tzinfo=UTC)
+DAY = "2026-11-23"
+EN_DASH = chr(0x2013)
+
+
+@pytest.fixture
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WebClient:
+    """A day with levels until noon, four sounds and a gap."""
+    monkeypatch.setenv("TZ", "UTC")
+    clock = FakeClock()
+    clock.wall = MIDNIGHT
+    store = make_store(tmp_path / "monitor.db", clock)
+    starts = [(9.0, "drilling"), (9.05, "drilling"), (9.5, "drilling"), (11, "<b>")]
+    for number, (hour, label) in enumerate(starts):
+        found = event(number=number, label=label, start_seconds=3600 * hour, seconds=90)
+        store.write([timed(found.record, MIDNIGHT)])
+    store.write([timed(gap(start_seconds=3600, seconds=60).record, MIDNIGHT)])
+    clock.wall = MIDNIGHT + timedelta(hours=12)
+    store.close()
+    levels = minutes(
+        MIDNIGHT, 720, 61.5, lafmax_db=77.7, third_octaves_db=((40.0,) * 29,)
+    )
+    store_levels(tmp_path / "monitor.db", levels)
+    return WebClient(build_app(make_context(tmp_path)))
+
+
+def text_of(page: str) -> str:
+    """The page without its tags, and with plain dashes."""
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page))
+    return text.replace(EN_DASH, "-")
+
+
+def test_a_day_has_its_levels_and_sounds(client: WebClient) -> None:
+    page = client.get(f"/day?date={DAY}").text
+    text = text_of(page)
+    assert "Monday, 2026-11-23" in text
+    assert "Levels at street, dB(A)" in text
+    # Half of the day was measured, of the hour of nine everything.
+    assert "LAeq - 50 % measured" in text
+    assert "09:00 61.5 77.7 61.5 61.5 61.5 100 %" in text
+    assert "13:00 - - - - - 0 %" in text
+    assert "drilling 3 4m 30s 2026-11-23 09:00 2026-11-23 09:31" in text
+    assert "<b>" not in page.partition("<main")[2]
+
+
+@pytest.mark.parametrize("span", ["week", "month", "year"])
+def test_longer_spans_have_a_map_by_hour(client: WebClient, span: str) -> None:
+    page = client.get(f"/day?date={DAY}&span={span}&label=drilling").text
+    assert "drilling by hour" in text_of(page)
+    first = {"week": DAY, "month": "2026-11-01", "year": "2026-01-01"}[span]
+    assert f"<h1>{first} {EN_DASH} " in page
+    if span != "year":
+        assert f'<a href="/day?span=day&amp;date={DAY}' in page
+
+
+def test_the_map_of_a_year_has_a_cell_for_each_hour_with_a_sound(
+    client: WebClient,
+) -> None:
+    found = json.loads(
+        client.get(f"/day/cells.json?date={DAY}&span=year&label=drilling").text
+    )
+    day = datetime(2026, 11, 23, tzinfo=UTC).timetuple().tm_yday - 1
+    assert found == {"days": 365, "cells": [[day, 9, 5]]}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/day?date=never",
+        "/day?date=0001-01-01",
+        "/diary?from=2026-11-23&to=2026-11-01",
+        "/diary?from=2020-01-01&to=2026-11-01",
+        "/diary?pause=-1",
+        "/diary?pause=99999999999",
+    ],
+)
+def test_a_query_that_is_none_is_refused(client: WebClient, path: str) -> None:
+    assert client.get(path).status_code == 400
+
+
+def test_a_source_that_is_unknown_has_nothing(client: WebClient) -> None:
+    page = client.get(f"/day?date={DAY}&source=%3Cscript%3E")
+    assert page.status_code == 200
+    assert "No levels were measured here" in page.text
+    assert "<script>" not in page.text.partition("<main")[2].partition("</main")[0]
+
+
+def test_a_diary_has_incidents_and_what_they_rest_on(client: WebClient) -> None:
+    text = text_of(client.get(f"/diary?from={DAY}&to={DAY}").text)
+    assert "2026-11-23 09:00-09:04 drilling street 2 3m 00s 66 % 63.3 - dB(A)" in text
+    assert "measured 50 % of the time" in text
+    assert "offset of the microphone 94.0 dB" in text
+    assert "2026-11-23 01:00-01:01 street 1m 00s the source was gone" in text
+    assert "the monitor did not run" in text
+
+
+def test_a_longer_pause_joins_more(client: WebClient) -> None:
+    text = text_of(client.get(f"/diary?from={DAY}&to={DAY}&pause=30").text)
+    assert "2026-11-23 09:00-09:31 drilling street 3" in text
+
+
+def test_the_table_of_a_diary_is_a_download(client: WebClient) -> None:
+    answer = client.get(f"/diary.csv?from={DAY}&to={DAY}&label=drilling")
+    assert answer.headers["content-disposition"] == (
+        'attachment; filename="noise-diary-2026-11-23-2026-11-23.csv"'
+    )
+    rows = list(csv.DictReader(answer.text.splitlines()))
+    incidents = [row for row in rows if row["kind"] == "incident"]
+    assert [row["label"] for row in incidents] == ["drilling", "drilling"]
+
+
+def test_numbers_are_written_as_in_german(client: WebClient) -> None:
+    page = client.get(f"/day?date={DAY}", headers={"accept-language": "de"}).text
+    assert "61,5" in page
+    assert 'data-y="61.5"' in page
+
+
+def test_without_a_database_the_page_says_so(tmp_path: Path) -> None:
+    client = WebClient(build_app(make_context(tmp_path, database=None)))
+    assert client.get("/day").status_code == 503
+    assert client.get("/diary.csv").status_code == 503
