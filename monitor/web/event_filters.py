@@ -2,14 +2,15 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 
 from starlette.datastructures import QueryParams
 
 from monitor.errors import UsageError
 from monitor.sinks.store.event_pages import EventFilters, EventKey
+from monitor.sinks.store.records import from_ms
 from monitor.sinks.store.reviews import VERDICTS
 
 REVIEWS = ("no", "yes", *VERDICTS)
@@ -54,6 +55,11 @@ class Query:
     def without(self, key: str, value: str) -> str:
         """Return the address without one of the values."""
         return f"?{urlencode([pair for pair in self.pairs if pair != (key, value)])}"
+
+    def since_key(self, key: EventKey, late: timedelta) -> "Query":
+        """Return the filters of what is newer than an event, or came late."""
+        since = from_ms(key.at_ms) - late
+        return replace(self, since=max(since, self.since or since))
 
     def filters(
         self, members: Callable[[str], Sequence[str]], ids: Sequence[str] = ()
@@ -101,7 +107,7 @@ def read_key(params: QueryParams, name: str) -> EventKey | None:
     text = params.get(name, "")
     if not text:
         return None
-    if not re.fullmatch(r"[0-9]{1,15}-[0-9]{1,15}", text):
+    if not re.fullmatch(r"[0-9]{1,14}-[0-9]{1,15}", text):
         raise UsageError(f"{name}: {text!r:.40} is no place in the list")
     at_ms, _, sequence = text.partition("-")
     return EventKey(int(at_ms), int(sequence))

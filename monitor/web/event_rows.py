@@ -178,15 +178,18 @@ def _curve(reader: Reader, timed: Timed) -> CurvePicture | None:
 
 def curve_path(curve: ScoreCurve) -> str:
     """Return the area under the scores; columns that were not analysed are left out."""
-    path, is_open = [], False
-    for column, score in enumerate(curve.scores):
+    path, height = [], ""
+    for column, score in enumerate((*curve.scores, None)):
+        before, height = height, ""
         if score is not None:
-            start = "" if is_open else f"M{column} {HEIGHT}"
-            path.append(f"{start}V{round(HEIGHT * (1 - score), 1):g}H{column + 1}")
-        elif is_open:
-            path.append(f"V{HEIGHT}Z")
-        is_open = score is not None
-    return "".join([*path, f"V{HEIGHT}Z" if is_open else ""])
+            height = f"{HEIGHT * (1 - score):.3g}"
+        if height == before:
+            continue
+        if before:
+            path.append(f"H{column}" if height else f"H{column}V{HEIGHT}Z")
+        if height:
+            path.append(f"V{height}" if before else f"M{column} {HEIGHT}V{height}")
+    return "".join(path)
 
 
 def _player(clip: ClipFile, timed: Timed) -> ClipPlayer:

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,10 @@ from monitor.web.event_rows import EventRow, event_rows
 from monitor.web.labels import KnownLabels, known_labels, label_text
 from monitor.web.rendering import language_of, render
 
-PAGE_EVENTS = 40
+PAGE_EVENTS = 25
+LATE = timedelta(seconds=30)
+"""An event may be told of so much later than one that began after it."""
+
 LABELS_SECONDS = 20.0
 """Longest wait for the labels of the models, where an answer needs them."""
 
@@ -143,9 +147,12 @@ def routes(context: WebContext) -> list[Route]:
 
     async def rows(request: Request) -> Response:
         params = request.query_params
+        query, after = read_query(params), read_key(params, "after")
+        if after is not None:
+            query = query.since_key(after, LATE)
         found = await run_in_threadpool(
-            events.page, read_query(params), read_key(params, "before"),
-            read_ids(params), language_of(request),
+            events.page, query, read_key(params, "before"), read_ids(params),
+            language_of(request),
         )  # fmt: skip
         return render(request, "events_rows.html", page="events", found=found)
 

@@ -12,12 +12,14 @@ const list = document.getElementById("events");
 const older = document.getElementById("older");
 const fresh = document.getElementById("new");
 const help = document.getElementById("help");
+const acts = document.getElementById("acts");
 const query = new URLSearchParams(location.search);
 const isNewest = !query.has("before");
 const ranks = new Map();
 let current = null;
 let waiting = []; // New rows that are not shown yet.
 let lastPicked = null;
+let hasHole = false;
 
 const rows = () => [...list.children];
 const find = (id) => rows().find((row) => row.dataset.id === id) ?? null;
@@ -35,6 +37,7 @@ function prepare(row) {
     ranks.set(label, isTaken ? Math.min(ranks.size, 9) : rank);
   }
   row.classList.replace(`rank-${rank}`, `rank-${ranks.get(label)}`);
+  row.querySelector(".acts").append(acts.content.cloneNode(true));
   showReview(row);
   preparePlayer(row);
   return row;
@@ -99,7 +102,7 @@ function take(found) {
     else if (at >= 0) waiting[at] = row;
     else if (isNewest && (!rows().length || isNewer(row, rows().at(-1)))) waiting.push(row);
   }
-  if (isAtTop()) showNew();
+  if (isAtTop() && !hasHole) showNew();
   fresh.hidden = !waiting.length;
   fresh.textContent = t("events.new", { count: waiting.length });
 }
@@ -111,6 +114,7 @@ function showNew() {
 }
 
 fresh.addEventListener("click", () => {
+  if (hasHole) return location.reload();
   showNew();
   scrollTo({ top: 0 });
   if (rows().length) select(rows()[0]);
@@ -138,8 +142,18 @@ async function askNow() {
   if (asked.size) asking = setTimeout(askNow, TRIES_MS[0]);
 }
 
+// What has come while there was no stream; if that is more than a page, the list would
+// have a hole, so it begins anew.
+async function catchUp() {
+  const newest = waiting.length ? waiting.reduce((a, b) => (isNewer(a, b) ? a : b)) : rows()[0];
+  const found = await fetchRows(newest ? [["after", newest.dataset.key]] : []).catch(() => null);
+  if (!found) return;
+  hasHole = Boolean(newest && found.older);
+  take(found.rows);
+}
+
 follow({ types: ["onset", "event", "changed"] }, (line) => {
-  if (line.type === "hello") fetchRows([]).then((found) => isNewest && take(found.rows), () => {});
+  if (line.type === "hello" && isNewest) catchUp();
   if (line.type === "onset" || line.type === "event") ask(line.id);
   if (line.type === "event") for (const later of LATER_MS) setTimeout(() => ask(line.id), later);
   if (line.type === "changed" && line.what === "review") {

@@ -15,16 +15,14 @@ function draw(row) {
 function showState(row) {
   const button = row.querySelector("[data-act=play]");
   const isPaused = row.querySelector("audio").paused;
-  const name = t(isPaused ? "events.play" : "events.pause");
   button.querySelector("use").setAttribute("href", isPaused ? "#icon-play" : "#icon-pause");
-  button.querySelector(".unseen").textContent = name;
-  button.title = name;
+  button.title = t(isPaused ? "events.play" : "events.pause");
   draw(row);
 }
 
 export function preparePlayer(row) {
   const audio = row.querySelector("audio");
-  if (!audio) return;
+  if (!audio) return row.querySelector("[data-act=play]").remove();
   audio.addEventListener("play", () => {
     if (playing && playing !== audio) playing.pause();
     playing = audio;
