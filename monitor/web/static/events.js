@@ -299,7 +299,30 @@ proposal?.addEventListener("toggle", async () => {
   const answer = await fetch(url(`/thresholds/proposal?label=${label}`))
     .then((response) => response.json())
     .catch(() => ({}));
-  place.textContent = answer.sentence ?? t("events.proposal.missing");
+  place.textContent = answer.sentence ?? effectOf(answer.verdicts?.find((each) => each.label === proposal.dataset.label));
+});
+
+// A sentence about what `calibrate --store` finds for the verdicts of a label.
+function effectOf(found) {
+  if (!found) return t("events.proposal.missing");
+  if (!found.is_used) return t("events.proposal.few");
+  return t("events.proposal.effect", {
+    before: found.onset_before.toFixed(2),
+    after: found.onset.toFixed(2),
+    missed: found.confirmed_missed,
+    missed_before: found.confirmed_missed_before,
+    reported: found.rejected_reported,
+    reported_before: found.rejected_reported_before,
+  });
+}
+
+// Empty fields stay out of the address.
+const form = document.querySelector(".filters form");
+form.addEventListener("submit", () => {
+  for (const field of form.elements) field.disabled = Boolean(field.name) && !field.value;
+});
+addEventListener("pageshow", () => {
+  for (const field of form.elements) field.disabled = false;
 });
 
 prepareReviews();
