@@ -34,7 +34,16 @@ from training.evaluate.recalibrate import (
     shortest_hours,
     with_thresholds,
 )
-from training.evaluate.stored_scores import ScoreQuery, recorded_scores
+from training.evaluate.stored_scores import (
+    ScoreQuery,
+    StoredBackground,
+    recorded_scores,
+)
+from training.evaluate.verdict_effects import (
+    confirmed_costs,
+    verdict_effects,
+    verdict_lines,
+)
 from training.files import check_out
 from training.mixtures.material import DataPaths
 from training.progress import Display
@@ -89,27 +98,28 @@ def run_calibration(
         check_classes(model.card, "--data")
     models = scoring_models(model, labels)
     with Display(Console(stderr=True)) as display:
-        segments, hours = _background(
+        background = _background(
             budget.background, model.card.name, models, detection, display
         )
-        clips = truth = None
-        if paths is not None:
-            clips, truth = _clips(path, paths, folds, display)
-    rate = budget.false_alarms_per_hour
-    if hours < _SHORT_HOURS:
-        logger.warning(
-            "%.1f minutes of background can show no rate below %.0f false alarms a "
-            "day: thresholds for fewer are extrapolated, and may be far off; give "
-            "hours, best a night",
-            60 * hours,
-            24 * highest_rate(0, hours),
-        )
+        if paths is None:
+            own = background.events(labels)
+        else:
+            own = _clips(path, paths, folds, display)
+    rate, hours = budget.false_alarms_per_hour, background.hours
+    _warn_of_short(hours)
     found = label_thresholds(
-        segments, hours, rate, labels, clips, truth, model.card.thresholds
+        background.segments,
+        hours,
+        rate,
+        labels,
+        own,
+        model.card.thresholds,
+        background.label_hours,
     )
-    costs: dict[str, RecallCost] = {}
+    effects = verdict_effects(background.verdicts, found, models, detection)
+    costs = confirmed_costs(effects)
     if budget.events is not None:
-        costs = _recall_costs(model, models, budget.events, detection, found)
+        costs |= _recall_costs(model, models, budget.events, detection, found)
     if lost := hardly_detected(found, costs):
         logger.warning(
             "few events of %s, or none, may be detected with the new thresholds, which "
@@ -125,12 +135,27 @@ def run_calibration(
             "hours": hours,
             "labels": [asdict(each) for each in found],
             "events": {label: asdict(cost) for label, cost in costs.items()},
+            "verdicts": [asdict(each) for each in effects],
+            "unreviewed": background.unreviewed,
         }
         Console().print_json(json.dumps(facts))
     elif fragment:
         sys.stdout.write(config_fragment(found, rate, costs))
     else:
         _show_thresholds(found, costs, hours, budget)
+        for line in verdict_lines(effects):
+            WIDE.print(line)
+
+
+def _warn_of_short(hours: float) -> None:
+    if hours < _SHORT_HOURS:
+        logger.warning(
+            "%.1f minutes of background can show no rate below %.0f false alarms a "
+            "day: thresholds for fewer are extrapolated, and may be far off; give "
+            "hours, best a night",
+            60 * hours,
+            24 * highest_rate(0, hours),
+        )
 
 
 def _background(
@@ -139,23 +164,29 @@ def _background(
     models: Models,
     detection: DetectionSettings,
     display: Display,
-) -> tuple[NDArray[np.float32], float]:
+) -> StoredBackground:
     if isinstance(background, ScoreQuery):
         return recorded_scores(background, name, models, detection)
-    return background_scores(background, models, detection, display.advance)
+    segments, hours = background_scores(background, models, detection, display.advance)
+    every = np.full(len(models.labels), hours)
+    return StoredBackground(segments, hours, every, {}, 0)
 
 
 def _clips(
     path: Path | None, paths: DataPaths, folds: tuple[int, ...], display: Display
-) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-    """Score labelled clips: (clips, labels), and the label of each."""
+) -> list[NDArray[np.float32]]:
+    """Score labelled clips: for each label the scores of its own."""
     from monitor.model.trained import load_model as load_network
     from training.evaluate.clips import ClipEvaluator, model_scores, per_clip
 
     network = load_network(path)
     evaluator = ClipEvaluator(paths, display.advance, "cpu")
     windows = evaluator.windows(network, folds)
-    return per_clip(model_scores(network, windows), windows), windows.truth
+    clips = per_clip(model_scores(network, windows), windows)
+    return [
+        clips[windows.truth == index, index]
+        for index in range(len(network.card.labels))
+    ]
 
 
 def _write(out: Path, model: Model, found: list[LabelThreshold]) -> None:

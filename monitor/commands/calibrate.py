@@ -1,5 +1,6 @@
 """`sound-monitor calibrate`: thresholds from a budget of false alarms."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -34,6 +35,12 @@ lowered only if they last 3 / N days: 36 hours for two false alarms a day.
 Of a model with a catalogue the labels that the configuration chooses get
 thresholds.  Where several models listen, --model names one of them.
 
+People review events on the web page, and --store takes their verdicts: the
+time of a rejected event is background; a confirmed one is not, and counts
+beside the price, as an event that should not be missed.  "Another label"
+rejects one and confirms the other.  How many went in is said; fewer than
+five of a label change nothing, nor do those whose scores are deleted.
+
 The cost is printed beside: with --events the true events in streams that are
 missed, before and after; with --data the share of labelled recordings that
 still reach the threshold; without, the share of events that the report of the
@@ -47,6 +54,7 @@ Examples, for two false alarms a day:
       --events scenes --out my.safetensors
   sound-monitor calibrate --false-alarms-per-day 2 --store --since 7d \\
       --fragment --except 2026-11-20T14:00/2026-11-20T14:05    a real siren
+  sound-monitor calibrate --false-alarms-per-day 0.2 --store --label siren
 """
 
 
@@ -68,6 +76,14 @@ def calibrate(
             "FROM/TO",
             "A time of --store in which labels did sound; may be given several times.",
             "--except",
+        ),
+    ] = None,
+    chosen_labels: Annotated[
+        list[str] | None,
+        option(
+            "LABEL",
+            "Only this label; the budget is its own.  May be given several times.",
+            "--label",
         ),
     ] = None,
     model: ModelOption = None,
@@ -120,6 +136,7 @@ def calibrate(
 
     file = files[0] if model is None else str(model)
     labels = labels_of(settings, file, configuration.state_dir)
+    labels = _chosen(labels, chosen_labels or (), data)
     log_to_stderr()
     limit_threads(1)
     # What can be rejected is, before the slow imports.
@@ -148,6 +165,21 @@ def calibrate(
         as_json,
     )
     return 0
+
+
+def _chosen(
+    labels: Sequence[str], chosen: Sequence[str], data: Path | None
+) -> tuple[str, ...]:
+    """Return the labels that get thresholds, in the order of the model.
+
+    Raises:
+        UsageError: One of them is unknown, or --data has all.
+    """
+    if chosen and data is not None:
+        raise UsageError("--label and --data: give only one of them")
+    if unknown := set(chosen) - set(labels):
+        raise UsageError(f"--label: {min(unknown)!r} is not one of {', '.join(labels)}")
+    return tuple(label for label in labels if not chosen or label in chosen)
 
 
 def _query(

@@ -57,7 +57,8 @@ class LabelThreshold:
     rate_at_most: float
     """Upper limit of the false alarms an hour, with 95 % confidence."""
     recall: float | None
-    """Share of the label's clips that reach it; None: there are no clips."""
+    """Share of the label's clips, or confirmed events, that reach it; None: there are
+    none."""
     is_kept: bool = False
     """It is that of the model file: the background is too short to justify a lower."""
     reported_recall: float | None = None
@@ -126,9 +127,9 @@ def label_thresholds(
     hours: float,
     false_alarms_per_hour: float,
     labels: Sequence[str],
-    clips: Array | None,
-    truth: NDArray[np.intp] | None,
+    own: Sequence[Array] = (),
     shipped: Mapping[str, Thresholds] | None = None,
+    label_hours: NDArray[np.float64] | None = None,
 ) -> list[LabelThreshold]:
     """Find thresholds for a budget, with their false alarms and their recall.
 
@@ -140,21 +141,22 @@ def label_thresholds(
         hours: Length of the background.
         false_alarms_per_hour: Budget over all labels.
         labels: Names.
-        clips: (clips, labels), scores of labelled clips, which decide how the budget is
-            divided; None: there are none, and all labels get an equal share.
-        truth: (clips,), index of the label of each.
+        own: For each label the scores of clips or events in which it sounds.  They
+            decide how the budget is divided, unless a label has none: then all labels
+            get an equal share.
         shipped: Thresholds of the model file, by label.
+        label_hours: Length of the background for each label, if they differ.
     """
     before = shipped or {}
-    own: list[Array] = []
-    if clips is not None and truth is not None:
-        own = [clips[truth == index, index] for index in range(len(labels))]
+    own_hours = [hours] * len(labels)
+    if label_hours is not None:
+        own_hours = label_hours.tolist()
     floors = [
         min(LOWEST_ONSET, before[label].onset) if label in before else LOWEST_ONSET
         for label in labels
     ]
     found = thresholds_for(
-        segments, hours, false_alarms_per_hour, own, lowest_onset=floors
+        segments, own_hours, false_alarms_per_hour, own, lowest_onset=floors
     )
     kept: set[str] = set()
     if hours < shortest_hours(false_alarms_per_hour):
@@ -163,14 +165,14 @@ def label_thresholds(
             for label, threshold in zip(labels, found, strict=True)
             if label in before and before[label].onset > threshold.onset
         }
-        found = _with_kept(segments, hours, labels, found, before, kept)
+        found = _with_kept(segments, own_hours, labels, found, before, kept)
     result = []
     for index, (label, threshold) in enumerate(zip(labels, found, strict=True)):
         counted = int((segments[:, index] >= threshold.onset).sum())
         recall = None
         if own and len(own[index]):
             recall = float((own[index] >= threshold.onset).mean())
-        most = highest_rate(counted, hours)
+        most = highest_rate(counted, float(own_hours[index]))
         each = LabelThreshold(
             label, threshold, counted, most, recall, is_kept=label in kept
         )
@@ -185,7 +187,7 @@ def shortest_hours(false_alarms_per_hour: float) -> float:
 
 def _with_kept(
     segments: Array,
-    hours: float,
+    hours: Sequence[float],
     labels: Sequence[str],
     found: Sequence[Threshold],
     before: Mapping[str, Thresholds],
@@ -231,8 +233,8 @@ def with_thresholds(card: ModelCard, found: Sequence[LabelThreshold]) -> ModelCa
     for label in thresholds.keys() & card.thresholds.keys():
         curve = card.thresholds[label].curve_through(thresholds[label].onset)
         thresholds[label] = thresholds[label].model_copy(update={"curve": curve})
-    if card.catalogue:  # the labels that were not chosen keep theirs
-        thresholds = {**card.thresholds, **thresholds}
+    # The labels that were not chosen keep theirs.
+    thresholds = {**card.thresholds, **thresholds}
     return card.model_copy(update={"thresholds": thresholds})
 
 

@@ -16,7 +16,15 @@ from monitor.model.models import Models
 from monitor.sinks.store.queries import Reader, open_to_read
 from monitor.sinks.store.records import Session
 from monitor.sinks.store.scores import ScoreRow
-from training.evaluate.ambience import highest_of_segments
+from monitor.text import counted
+from training.evaluate.ambience import averaged_scores, highest_of_segments
+from training.evaluate.reviewed import (
+    LabelVerdicts,
+    ScoredRun,
+    confirmed_windows,
+    label_verdicts,
+    read_verdicts,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +33,30 @@ Array = NDArray[np.float32]
 Span = tuple[datetime, datetime]
 _Row = tuple[ScoreRow, Array, NDArray[np.bool_]]
 """A row, its scores (frames, labels), and which of them are taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBackground:
+    """Scores that count as background."""
+
+    segments: Array
+    """(segments, labels), the highest scores of every few seconds."""
+    hours: float
+    """Their length, over all sources."""
+    label_hours: NDArray[np.float64]
+    """(labels,), the same without the time of confirmed events of the label."""
+    verdicts: dict[str, LabelVerdicts]
+    """What people said about the events in it, by label."""
+    unreviewed: int
+    """Its events without a verdict."""
+
+    def events(self, labels: Sequence[str]) -> list[Array]:
+        """Scores of confirmed events, for each label; empty where verdicts are few."""
+        none = np.zeros(0, np.float32)
+        return [
+            own.events if (own := self.verdicts.get(label)) is not None else none
+            for label in labels
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +74,33 @@ class ScoreQuery:
 class _Series:
     """Scores of one source that follow each other without a break."""
 
+    source: str
     hop_samples: int
+    window_samples: int
     rate: int
     """Samples a second."""
     parts: list[Array]
+    starts: list[NDArray[np.float64]]
+    """Of the windows, seconds since 1970."""
     next_start: int
 
     def scores(self) -> Array:
         return np.concatenate(self.parts)
 
+    def run(self, models: Models, detection: DetectionSettings) -> ScoredRun:
+        averaged = averaged_scores(
+            self.scores()[None], models.labels, models.spec, detection
+        )[0]
+        starts = np.concatenate(self.starts)
+        return ScoredRun(self.source, starts, self.window_samples / self.rate, averaged)
+
 
 def recorded_scores(
     query: ScoreQuery, name: str, models: Models, detection: DetectionSettings
-) -> tuple[Array, float]:
+) -> StoredBackground:
     """Find the highest scores of every few seconds that were stored.
+
+    A label that people have confirmed in the time of an event has no scores there.
 
     Args:
         query: What to read.
@@ -63,39 +108,47 @@ def recorded_scores(
         models: It, and the labels.
         detection: Rules of detection.
 
-    Returns:
-        (segments, labels), and their length in hours, over all sources.
-
     Raises:
         StoreError: The database is not there, or cannot be read.
         DatasetError: It holds no scores of the model in this time.
     """
     with open_to_read(query.database) as reader:
         series = _read_series(reader, query, name, models, detection)
-        # Those of recordings have no time, and no scores are stored for them.
-        events = sum(
-            timed.start_utc is not None
-            for timed in reader.events(query.since, query.until)
-        )
+        said = read_verdicts(reader, query.since, query.until)
+    runs = [each.run(models, detection) for each in series]
+    verdicts = label_verdicts(said, runs, models.labels)
     parts, seconds = [], 0.0
-    for run in series:
+    confirmed = np.zeros(len(models.labels))  # seconds
+    for each, run in zip(series, runs, strict=True):
+        scores = each.scores()
+        for label, windows in confirmed_windows(said, verdicts, run):
+            index = models.labels.index(label)
+            scores[windows, index] = 0
+            confirmed[index] += windows.sum() * each.hop_samples / each.rate
         highest, hops = highest_of_segments(
-            run.scores()[None], models.labels, models.spec, detection
+            scores[None], models.labels, models.spec, detection
         )
         parts.append(highest)
-        seconds += len(highest) * hops * run.hop_samples / run.rate
+        seconds += len(highest) * hops * each.hop_samples / each.rate
     segments = np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
     if len(segments) == 0:
         raise DatasetError(
             f"{query.database}: holds no scores of the model {name!r} in this time"
         )
-    if events:
+    if said.unreviewed:
         logger.warning(
-            "%d events were reported in this time, and are taken as false: if some "
-            "were true, leave their times out with --except",
-            events,
+            "%s without a verdict in this time %s taken as false: review them, or "
+            "leave the times of true ones out with --except",
+            counted(said.unreviewed, "event"),
+            "is" if said.unreviewed == 1 else "are",
         )
-    return segments, seconds / 3600
+    return StoredBackground(
+        segments,
+        seconds / 3600,
+        np.maximum(seconds - confirmed, 1) / 3600,
+        verdicts,
+        said.unreviewed,
+    )
 
 
 def _read_series(
@@ -163,8 +216,7 @@ def _unfit(
 
 def _kept(row: ScoreRow, rate: int, query: ScoreQuery) -> NDArray[np.bool_]:
     """(frames,): windows inside the chosen time and outside the excepted ones."""
-    first = row.start.timestamp()
-    starts = first + np.arange(row.frame_count) * row.hop_samples / rate
+    starts = _starts(row, rate)
     stops = starts + row.window_samples / rate
     keep = np.ones(row.frame_count, bool)
     if query.since is not None:
@@ -174,6 +226,12 @@ def _kept(row: ScoreRow, rate: int, query: ScoreQuery) -> NDArray[np.bool_]:
     for begin, end in query.excepted:
         keep &= (stops <= begin.timestamp()) | (starts >= end.timestamp())
     return keep
+
+
+def _starts(row: ScoreRow, rate: int) -> NDArray[np.float64]:
+    """(frames,): begin of each window, seconds since 1970."""
+    hops = np.arange(row.frame_count, dtype=np.float64)
+    return row.start.timestamp() + hops * row.hop_samples / rate
 
 
 def _joined(rows: list[_Row], rate: int) -> list[_Series]:
@@ -187,8 +245,10 @@ def _joined(rows: list[_Row], rate: int) -> list[_Series]:
         for begin, end in _true_intervals(keep):
             start = row.start_sample + begin * hop
             if not runs or runs[-1].next_start != start or runs[-1].hop_samples != hop:
-                runs.append(_Series(hop, rate, [], start))
+                window = row.window_samples
+                runs.append(_Series(row.source, hop, window, rate, [], [], start))
             runs[-1].parts.append(scores[begin:end])
+            runs[-1].starts.append(_starts(row, rate)[begin:end])
             runs[-1].next_start = row.start_sample + end * hop
     return runs
 

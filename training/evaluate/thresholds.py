@@ -101,7 +101,7 @@ class Threshold:
 
 def thresholds_for(
     scores: Array,
-    hours: float,
+    hours: float | Sequence[float],
     false_alarms_per_hour: float,
     own: Sequence[Array] = (),
     highest_onset: float | Sequence[float] = HIGHEST_ONSET,
@@ -122,7 +122,7 @@ def thresholds_for(
     Args:
         scores: (trials, labels): the highest score of each independent segment of
             material without any label, by a network not trained on it.
-        hours: Length of the segments together.
+        hours: Length of the segments together; one for each label if they differ.
         false_alarms_per_hour: Of all labels together.
         own: For each label the scores of clips in which it sounds, by a network not
             trained on them.
@@ -135,10 +135,16 @@ def thresholds_for(
     limits = np.broadcast_to(np.array(highest_onset, np.float64), scores.shape[1])
     lowest = min(float(floors.min()), float(limits.min()))
     levels = np.linspace(_logit(lowest), _logit(HIGHEST_ONSET), _LEVELS)
+    own_hours = np.broadcast_to(np.array(hours, np.float64), scores.shape[1])
     if shared_tail:
-        rates = _shared_rates(scores, hours, levels)
+        rates = _shared_rates(scores, 1.0, levels) / own_hours[:, None]
     else:
-        rates = np.stack([_rates(column, hours, levels) for column in scores.T])
+        rates = np.stack(
+            [
+                _rates(column, each, levels)
+                for column, each in zip(scores.T, own_hours, strict=True)
+            ]
+        )
     if own and all(len(each) for each in own):
         detected = np.stack([_detected(each, levels) for each in own])
         chosen = _divide(detected, rates, false_alarms_per_hour)
@@ -157,7 +163,8 @@ def thresholds_for(
         onset = 1 / (1 + float(np.exp(-levels[level])))
         rate = float(rates[label, level])
         offset = round(_OFFSET_SHARE * onset, 3)
-        found.append(Threshold(round(onset, 4), offset, rate, rate * hours < 1))
+        is_beyond = bool(rate * own_hours[label] < 1)
+        found.append(Threshold(round(onset, 4), offset, rate, is_beyond))
     return found
 
 

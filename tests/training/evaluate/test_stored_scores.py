@@ -137,7 +137,9 @@ def recorded(
     detection: DetectionSettings | None = None,
 ) -> tuple[NDArray[np.float32], float]:
     models = as_models(Classifier(to_stored(model or urban()), "cpu"))
-    return recorded_scores(query, models.name, models, detection or DetectionSettings())
+    detection = detection or DetectionSettings()
+    found = recorded_scores(query, models.name, models, detection)
+    return found.segments, found.hours
 
 
 def scored(items: list[Timed], label: str, score: float) -> list[Timed]:
