@@ -8,9 +8,11 @@ import pytest
 
 from monitor.config.config import Config
 from monitor.records import Gap, Timed
+from monitor.sinks.status_client import query_status
+from monitor.text import utc_text
 from monitor.web.app import build_app
 from monitor.web.context import WebContext
-from tests.support.clock import wait_until
+from tests.support.clock import FakeClock, wait_until
 from tests.support.live import Feed
 from tests.support.store import make_store
 from tests.support.timed import frame
@@ -40,7 +42,12 @@ def test_without_a_monitor_the_page_says_so_and_has_its_cards(
     assert 'data-source="yard" data-unit="dBFS(A)"' in text
     german = client.get("/", headers={"accept-language": "de"}).text
     assert "Der Monitor läuft nicht" in german
-    assert recent(client) == {"sources": [], "gaps": [], "counts": {}}
+    assert recent(client) == {"sources": []}
+    assert gaps(client) == {}
+
+
+def gaps(client: WebClient) -> Any:
+    return client.get("/now/gaps.json").json()
 
 
 def recent(client: WebClient) -> Any:
@@ -66,19 +73,53 @@ def test_levels_and_columns_from_before_come_from_the_monitor(
     assert [level for _, *level in street["levels"]] == [[-32.4, 52.1]] * 3
 
 
-def test_gaps_of_a_day_are_counted_and_the_newest_listed(context: WebContext) -> None:
-    assert context.database is not None
+def test_what_was_not_listened_to_in_a_day_is_summed_up_and_listed(
+    context: WebContext,
+) -> None:
+    """Gaps, and the times between the runs of the monitor and since the last one."""
     now = datetime.now(UTC)
-    store = make_store(context.database)
-    for hours in range(30, 0, -1):
-        at = now - timedelta(hours=hours, minutes=1)
-        start = hours * 1_000_000
-        lost = Gap("street", start, start + 44_100, "unplugged")
-        store.write([Timed(lost, 0.0, 1.0, at, at + timedelta(seconds=1))])
-    store.close()
-    document = recent(WebClient(build_app(context)))
-    assert document["counts"] == {"street": 23}
-    assert len(document["gaps"]) == 23
-    starts = [each["start"] for each in document["gaps"]]
-    assert starts == sorted(starts, reverse=True)
-    assert document["gaps"][0]["end_reason"] == "unplugged"
+
+    def ago(hours: float) -> datetime:
+        return now - timedelta(hours=hours)
+
+    for run, begin, end in (("a", 30, 3), ("b", 2, 1)):
+        clock = FakeClock()
+        clock.wall = ago(begin)
+        assert context.database is not None
+        store = make_store(context.database, clock, run=run)
+        if run == "a":
+            lost = Gap("street", 0, 44_100, "unplugged")
+            for hours in (29, 5):  # the first is older than a day
+                stop = ago(hours) + timedelta(seconds=36)
+                store.write([Timed(lost, 0.0, 36.0, ago(hours), stop)])
+        clock.wall = ago(end)
+        store.close()
+    document = gaps(WebClient(build_app(context)))
+    street, yard = document["street"], document["yard"]
+    assert [each["reason"] for each in street["newest"]] == ["off", "off", "unplugged"]
+    assert [each["seconds"] for each in street["newest"]] == pytest.approx(
+        [3600, 3600, 36], abs=5
+    )
+    assert street["newest"][1]["start"] == utc_text(ago(3))
+    assert (street["count"], yard["count"]) == (3, 2)
+    assert street["of_seconds"] == pytest.approx(86_400, abs=5)
+    assert street["share"] == pytest.approx(1 - 7236 / 86_400, abs=1e-4)
+    assert yard["share"] == pytest.approx(1 - 7200 / 86_400, abs=1e-4)
+
+
+def test_a_monitor_that_runs_is_not_off_and_the_first_day_is_shorter(
+    context: WebContext,
+) -> None:
+    clock = FakeClock()
+    clock.wall = datetime.now(UTC) - timedelta(hours=2)
+    assert context.database is not None
+    store = make_store(context.database, clock)
+    feed = Feed(context.sockets[0])
+    try:
+        wait_until(lambda: query_status(context.sockets)["running"])
+        street = gaps(WebClient(build_app(context)))["street"]
+    finally:
+        feed.close()
+        store.close()
+    assert (street["count"], street["share"]) == (0, 1.0)
+    assert street["of_seconds"] == pytest.approx(7200, abs=60)

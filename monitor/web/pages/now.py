@@ -1,6 +1,6 @@
 """The page Now: the live picture, levels, scores and gaps of each source."""
 
-from collections import deque
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,16 +11,18 @@ from starlette.routing import Route
 
 from monitor.errors import SoundMonitorError
 from monitor.records import Gap
-from monitor.sinks.encoding import encode
 from monitor.sinks.status_client import ask_recent, query_status
 from monitor.sinks.store.queries import open_to_read
-from monitor.text import weighted_unit
+from monitor.text import rounded, utc_text, weighted_unit
 from monitor.web.context import WebContext
 from monitor.web.rendering import render
 
-GAP_HOURS = 24
+HOURS = 24
 MOST_GAPS = 50
 """Gaps that are listed, the newest; all are counted."""
+
+_Unheard = tuple[datetime, datetime, str, float]
+"""Begin, end, reason, and the seconds in it that were not listened to."""
 
 
 def routes(context: WebContext) -> list[Route]:
@@ -38,10 +40,21 @@ def routes(context: WebContext) -> list[Route]:
         )
 
     async def recent(_: Request) -> Response:
-        document = await run_in_threadpool(_recent, context)
-        return JSONResponse(document, headers={"cache-control": "no-store"})
+        return await _json(_recent, context)
 
-    return [Route("/", now), Route("/now/recent.json", recent)]
+    async def gaps(_: Request) -> Response:
+        return await _json(_gaps, context)
+
+    return [
+        Route("/", now),
+        Route("/now/recent.json", recent),
+        Route("/now/gaps.json", gaps),
+    ]
+
+
+async def _json(read: Callable[[WebContext], Any], context: WebContext) -> Response:
+    document = await run_in_threadpool(read, context)
+    return JSONResponse(document, headers={"cache-control": "no-store"})
 
 
 def _sources(context: WebContext, status: dict[str, Any]) -> list[str]:
@@ -56,36 +69,84 @@ def _units(context: WebContext) -> dict[str, str]:
     return {it.name: weighted_unit(it.level_offset_db) for it in sources}
 
 
-def _recent(context: WebContext) -> dict[str, Any]:
-    """Return what the page shows of the time before it was opened.
-
-    That are the newest levels and columns of each source, and the gaps of a day; of
-    both, nothing where it cannot be read.
-    """
+def _recent(context: WebContext) -> Any:
+    """Return the newest levels and columns of each source, if the monitor answers."""
     try:
-        document = ask_recent(context.sockets)
+        return ask_recent(context.sockets)
     except SoundMonitorError:
-        document = {}
-    counts, newest = _gaps(context)
-    return {"sources": document.get("sources", []), "gaps": newest, "counts": counts}
+        return {"sources": []}
 
 
-def _gaps(context: WebContext) -> tuple[dict[str, int], list[dict[str, object]]]:
-    """Count the gaps of the latest day by source, and list the newest."""
-    counts: dict[str, int] = {}
-    newest: deque[dict[str, object]] = deque(maxlen=MOST_GAPS)
+def _gaps(context: WebContext) -> dict[str, Any]:
+    """Return what was not listened to in the latest day, by source.
+
+    The gaps of a source, and the times in which the monitor did not run; nothing where
+    the database cannot be read.
+    """
+    now = datetime.now(UTC)
+    since = now - timedelta(hours=HOURS)
+    by_source: dict[str, list[_Unheard]] = {}
     if context.database is None:
-        return counts, []
-    since = datetime.now(UTC) - timedelta(hours=GAP_HOURS)
+        return {}
     try:
         with open_to_read(context.database) as reader:
+            runs = reader.runs(now)
             for timed in reader.gaps(since):
-                document = encode(timed)
-                if isinstance(timed.record, Gap) and document is not None:
-                    source = timed.record.source
-                    counts[source] = counts.get(source, 0) + 1
-                    keys = ("id", "source", "start", "end", "end_reason")
-                    newest.append({key: document[key] for key in keys})
+                gap = timed.record
+                if isinstance(gap, Gap) and timed.start_utc and timed.end_utc:
+                    start = max(timed.start_utc, since)
+                    whole = (timed.end_utc - start).total_seconds()
+                    lost = timed.left_out_seconds
+                    each = (
+                        start,
+                        timed.end_utc,
+                        gap.reason,
+                        whole if lost is None else lost,
+                    )
+                    by_source.setdefault(gap.source, []).append(each)
     except SoundMonitorError:
-        pass  # there is none yet, or the page System says what is wrong
-    return counts, list(newest)[::-1]
+        return {}  # there is none yet, or the page System says what is wrong
+    if not runs:
+        return {}
+    is_running = query_status(context.sockets)["running"] is not False
+    begin = max(since, runs[0][0])
+    breaks = _breaks(runs, begin, now, is_running=is_running)
+    sources = {source.name for source in context.config.sources} | by_source.keys()
+    return {
+        source: _document(sorted(by_source.get(source, []) + breaks), begin, now)
+        for source in sources
+    }
+
+
+def _breaks(
+    runs: Sequence[tuple[datetime, datetime]],
+    begin: datetime,
+    now: datetime,
+    *,
+    is_running: bool,
+) -> list[_Unheard]:
+    """Return the times between `begin` and `now` in which the monitor did not run."""
+    starts = [start for start, _ in runs[1:]] + ([] if is_running else [now])
+    found = []
+    for (_, end), start in zip(runs, starts, strict=False):
+        off = max(end, begin)
+        if start > off:
+            found.append((off, start, "off", (start - off).total_seconds()))
+    return found
+
+
+def _document(
+    unheard: Sequence[_Unheard], begin: datetime, now: datetime
+) -> dict[str, Any]:
+    """Sum up what was not listened to since `begin`, and list the newest of it."""
+    period = (now - begin).total_seconds()
+    lost = sum(seconds for *_, seconds in unheard)
+    return {
+        "share": rounded(1 - min(1, lost / period), 6) if period else None,
+        "of_seconds": rounded(period, 1),
+        "count": len(unheard),
+        "newest": [
+            {"start": utc_text(start), "seconds": rounded(seconds, 3), "reason": reason}
+            for start, _, reason, seconds in reversed(unheard[-MOST_GAPS:])
+        ],
+    }

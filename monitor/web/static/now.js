@@ -1,12 +1,14 @@
 // The page Now: follows the live feed, one card for each source.
+import { timeText } from "./frame.js";
 import { clockTime, drawLevels } from "./now_level.js";
 import { Picture } from "./now_picture.js";
 import { follow, url } from "./page.js";
-import { t } from "./strings.js";
+import { labelText, t } from "./strings.js";
 
 const STALE_MS = 4000; // The feed has columns twice a second.
 const SETTLED_MS = 4000; // For so long a label keeps its row, so that it can be read.
 const LEVELS_MS = 600_000;
+const GAPS_MS = 60_000;
 
 const language = document.documentElement.lang;
 const cards = new Map();
@@ -14,7 +16,6 @@ const list = document.getElementById("sources");
 const health = document.getElementById("health");
 const announcement = document.getElementById("announcement");
 
-const words = (label) => label.replaceAll("_", " ");
 const number = (value, digits) =>
   value.toLocaleString(language, { minimumFractionDigits: digits, maximumFractionDigits: digits });
 
@@ -37,8 +38,6 @@ class Card {
     this.find = (selector) => element.querySelector(selector);
     this.picture = new Picture(this.find(".columns"));
     this.levels = [];
-    this.gaps = [];
-    this.gapCount = 0;
     this.newest = 0; // when columns came last, by this page's clock
     this.order = [];
     this.settled = 0;
@@ -49,6 +48,7 @@ class Card {
   columns(line) {
     this.picture.push(line);
     this.newest = performance.now();
+    this.newestTime = line.time;
     this.freshen();
   }
 
@@ -57,6 +57,9 @@ class Card {
     if (stale !== this.element.classList.contains("stale")) {
       this.element.classList.toggle("stale", stale);
       this.find(".level-value").textContent = stale ? "–" : this.levelText();
+      if (stale && this.newest) {
+        this.find(".source-state").textContent = t("now.stale", { time: timeText(this.newestTime, "clock") });
+      }
     }
   }
 
@@ -115,7 +118,7 @@ class Card {
       bar.style.setProperty("--score", 0);
       return;
     }
-    label.textContent = words(candidate.label);
+    label.textContent = labelText(candidate.label);
     score.textContent = number(candidate.score, 2);
     bar.style.setProperty("--score", candidate.score);
     bar.style.setProperty("--threshold", candidate.threshold === null ? "200%" : `${100 * candidate.threshold}%`);
@@ -126,7 +129,7 @@ class Card {
     if (candidate.going_on) return t("now.reported", { time: clockTime(ongoing?.start) });
     const values = {
       threshold: candidate.threshold === null ? "" : number(candidate.threshold, 2),
-      rival: words(candidate.rival ?? ""),
+      rival: candidate.rival ? labelText(candidate.rival) : "",
     };
     return t(`now.reasons.${candidate.reason}`, values);
   }
@@ -138,7 +141,7 @@ class Card {
     const items = ongoing.map((each) => {
       const item = document.createElement("li");
       item.className = "is-on";
-      item.textContent = t("now.since", { label: words(each.label), time: clockTime(each.start) });
+      item.textContent = t("now.since", { label: labelText(each.label), time: clockTime(each.start) });
       return item;
     });
     if (!items.length) {
@@ -160,37 +163,24 @@ class Card {
     if (kinds.length) text += ` – ${kinds.join(", ")}`;
     state.textContent = text;
     state.classList.toggle("bad", !source.listening);
-    this.share = source.listened_24h;
-    this.showListened();
+    if (!this.hasGaps) this.showListened(source.listened_24h, source.gaps);
   }
 
-  addGap(gap) {
-    if (this.gaps.some((each) => each.id === gap.id)) return;
-    this.gaps.unshift(gap);
-    this.gaps.length = Math.min(this.gaps.length, 50);
-    this.gapCount += 1;
-    this.showGaps();
-  }
-
-  showGaps() {
-    const items = this.gaps.map((gap) => {
+  showGaps({ share, of_seconds, count, newest }) {
+    this.hasGaps = true;
+    const items = newest.map((gap) => {
       const item = document.createElement("li");
-      const seconds = (Date.parse(gap.end) - Date.parse(gap.start)) / 1000;
-      item.textContent = t("now.gap", {
-        time: clockTime(gap.start),
-        period: period(seconds),
-        reason: t(`words.gap.${gap.end_reason}`),
-      });
+      const reason = gap.reason === "off" ? t("now.off") : t(`words.gap.${gap.reason}`);
+      item.textContent = t("now.gap", { time: timeText(gap.start), period: period(gap.seconds), reason });
       return item;
     });
     this.find(".gap-list").replaceChildren(...items);
-    this.showListened();
+    this.showListened({ share, of_seconds }, count);
   }
 
-  showListened() {
-    if (this.share?.share == null) return;
-    const share = percent(this.share.share);
-    const values = { share, period: period(this.share.of_seconds), gaps: t("now.gap_count", { count: this.gapCount }) };
+  showListened({ share, of_seconds }, count) {
+    if (share === null) return;
+    const values = { share: percent(share), period: period(of_seconds), gaps: t("now.gap_count", { count }) };
     this.find(".listened").textContent = t("now.listened", values);
   }
 }
@@ -229,7 +219,7 @@ let announced = 0;
 function announce(onset) {
   if (performance.now() - announced < 5000) return; // not a voice that never ends
   announced = performance.now();
-  const values = { label: words(onset.label), source: onset.source, time: clockTime(onset.start) };
+  const values = { label: labelText(onset.label), source: onset.source, time: clockTime(onset.start) };
   announcement.textContent = t("now.announcement", values);
 }
 
@@ -243,6 +233,7 @@ const handlers = {
     }
     for (const name of names) card(name).picture.bands = line.mel_hz;
     void fill();
+    void askGaps();
   },
   columns: (line) => card(line.source).columns(line),
   levels: (line) => card(line.source).addLevels([[line.time, line.level_dbfs, line.laeq_db]]),
@@ -252,7 +243,10 @@ const handlers = {
     card(line.source).picture.mark([line], false);
   },
   event: (line) => card(line.source).picture.finish(line.id, line.end),
-  gap: (line) => card(line.source).addGap(line),
+  gap() {
+    clearTimeout(asking); // once the database has it
+    asking = setTimeout(askGaps, 2000);
+  },
   status(line) {
     showHealth(line.document);
     for (const source of line.document.sources) cards.get(source.name)?.status(source, source.troubles);
@@ -275,11 +269,16 @@ async function fill() {
     known.addLevels(source.levels);
     known.addLevels(newer.map((each) => [new Date(each.at).toISOString(), null, each.level]));
   }
-  for (const [name, known] of cards) {
-    known.gaps = recent.gaps.filter((gap) => gap.source === name);
-    known.gapCount = recent.counts[name] ?? 0;
-    known.showGaps();
-  }
+}
+
+let asking = 0;
+async function askGaps() {
+  clearTimeout(asking);
+  asking = setTimeout(askGaps, GAPS_MS);
+  if (document.hidden) return;
+  const response = await fetch(url("/now/gaps.json")).catch(() => null);
+  if (!response?.ok) return;
+  for (const [name, facts] of Object.entries(await response.json())) cards.get(name)?.showGaps(facts);
 }
 
 const types = ["hello", "columns", "levels", "scores", "onset", "event", "gap", "status", "offline"];

@@ -1,5 +1,6 @@
 // The live picture of a source: its newest columns on a canvas.
 import { colour, prepared } from "./now_level.js";
+import { labelText } from "./strings.js";
 
 const BANDS = 48;
 const WIDTH = 300; // Columns that are shown: half a minute.
@@ -113,7 +114,7 @@ export class Picture {
     }
     for (const each of ongoing) {
       if (this.spans.some((span) => span.id === each.id)) continue;
-      this.spans.push({ id: each.id, label: each.label.replaceAll("_", " "), start: Date.parse(each.start), stop: null });
+      this.spans.push({ id: each.id, label: labelText(each.label), start: Date.parse(each.start), stop: null });
     }
     const oldest = this.end - (WIDTH * 1000) / PER_SECOND;
     this.spans = this.spans.filter((span) => span.stop === null || span.stop > oldest);

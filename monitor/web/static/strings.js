@@ -11,3 +11,6 @@ export function t(key, values = {}) {
   if (typeof text === "object") text = values.count === 1 ? text.one : text.other;
   return text.replace(/\{(\w+)\}/g, (field, name) => values[name] ?? field);
 }
+
+// A label in the viewer's language.
+export const labelText = (label) => t(`labels.${label}`).replaceAll("_", " ");
