@@ -122,7 +122,7 @@ class PulseServer:
         )
 
 
-def _missing() -> list[str]:
+def missing_programs() -> list[str]:
     """Return what the machine lacks for a virtual microphone."""
     missing = [program for program in _PROGRAMS if shutil.which(program) is None]
     if find_library("portaudio") is None:
@@ -139,7 +139,7 @@ def _missing() -> list[str]:
 @pytest.fixture
 def pulse(monkeypatch: pytest.MonkeyPatch) -> Iterator[PulseServer]:
     """A running PulseAudio, which this process and its children use for the test."""
-    missing = _missing()
+    missing = missing_programs()
     if missing:
         pytest.skip(f"needs {', '.join(missing)}: apt install {_PACKAGES}")
     with tempfile.TemporaryDirectory(prefix="pulse-", dir="/tmp") as folder:

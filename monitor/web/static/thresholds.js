@@ -273,6 +273,7 @@ async function load(wanted) {
   isCounting = true;
   const counted = curves("");
   const found = await curves("?of=model");
+  get("state").removeAttribute("aria-busy");
   if (found.sentence) {
     get("state").textContent = found.sentence;
     return;
