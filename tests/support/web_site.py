@@ -21,11 +21,16 @@ class Site:
     """A configuration, its monitor if it was started, and its page."""
 
     def __init__(self, folder: Path, text: str) -> None:
-        """Write the configuration; nothing is started."""
+        """Write the configuration; nothing is started.
+
+        $FOLDER in the text stands for the folder.
+        """
         self.folder = folder
         self.state_dir = folder / "state"
         self.file = folder / "config.yaml"
-        self.file.write_text(f"state_dir: {self.state_dir}\n{text}")
+        self.file.write_text(
+            f"state_dir: {self.state_dir}\n{text.replace('$FOLDER', str(folder))}"
+        )
         self.monitor: RunningMonitor | None = None
         self._web: subprocess.Popen[bytes] | None = None
         self._port = _free_port()
