@@ -15,7 +15,16 @@ from starlette.types import Receive, Scope, Send
 from monitor.errors import SoundMonitorError
 from monitor.web import commands, live
 from monitor.web.context import WebContext
-from monitor.web.pages import access, alerts, diary, events, history, now, system, thresholds
+from monitor.web.pages import (
+    access,
+    alerts,
+    diary,
+    events,
+    history,
+    now,
+    system,
+    thresholds,
+)
 from monitor.web.passwords import PasswordFiles, needs_password
 from monitor.web.rendering import FOLDER, LANGUAGES, NAVIGATION, render, strings_json
 from monitor.web.security import Access, Guard
