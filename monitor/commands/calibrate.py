@@ -54,14 +54,23 @@ Examples, for two false alarms a day:
       --events scenes --out my.safetensors
   sound-monitor calibrate --false-alarms-per-day 2 --store --since 7d \\
       --fragment --except 2026-11-20T14:00/2026-11-20T14:05    a real siren
-  sound-monitor calibrate --false-alarms-per-day 0.2 --store --label siren
+  sound-monitor calibrate --store --label siren    what its verdicts would do
 """
+
+_DEFAULT_BUDGET = 2.0
+"""False alarms a day over all labels."""
 
 
 def calibrate(
     false_alarms_per_day: Annotated[
-        float, option("N", "Budget over all labels together.", min=0.001)
-    ],
+        float | None,
+        option(
+            "N",
+            "Budget over all labels together, or all of --label.",
+            min=0.001,
+            show_default="2; with --label its share of them",
+        ),
+    ] = None,
     background: Annotated[
         Path | None, option("DIR", "Recordings without any of the labels.")
     ] = None,
@@ -82,7 +91,7 @@ def calibrate(
         list[str] | None,
         option(
             "LABEL",
-            "Only this label; the budget is its own.  May be given several times.",
+            "Only this label, with the budget to itself; may be repeated.",
             "--label",
         ),
     ] = None,
@@ -136,7 +145,9 @@ def calibrate(
 
     file = files[0] if model is None else str(model)
     labels = labels_of(settings, file, configuration.state_dir)
-    labels = _chosen(labels, chosen_labels or (), data)
+    every, labels = labels, _chosen(labels, chosen_labels or (), data)
+    if false_alarms_per_day is None:
+        false_alarms_per_day = _DEFAULT_BUDGET * len(labels) / len(every)
     log_to_stderr()
     limit_threads(1)
     # What can be rejected is, before the slow imports.

@@ -8,15 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.records import Occurrence
-from monitor.sinks.store.event_pages import EventFilters
 from monitor.sinks.store.queries import Reader
-from monitor.sinks.store.reviews import Review
+from training.data.reviews import read_reviews
 
 Array = NDArray[np.float32]
 LEAST_VERDICTS = 5
 """Fewer about a label, with stored scores, change nothing."""
-
-_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +68,7 @@ def read_verdicts(
 
     "Another label" rejects the label of the event, and confirms the one that it names.
     """
-    reviews = _reviews(reader, until)
+    reviews = read_reviews(reader, until)
     judged: list[Judged] = []
     unreviewed = 0
     for timed in reader.events(since, until):
@@ -92,21 +89,6 @@ def read_verdicts(
             for label, is_right in labels.items()
         ]
     return Verdicts(tuple(judged), unreviewed)
-
-
-def _reviews(reader: Reader, until: datetime | None) -> dict[str, Review]:
-    found: dict[str, Review] = {}
-    before = None
-    while True:
-        filters = EventFilters(until=until, reviewed=True)
-        page = reader.events_page(filters, before_key=before, limit=_PAGE)
-        for each in page.events:
-            record = each.timed.record
-            if each.review is not None and isinstance(record, Occurrence):
-                found[record.id] = each.review
-        if not page.has_more:
-            return found
-        before = page.oldest
 
 
 class ScoredRun:

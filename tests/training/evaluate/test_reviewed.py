@@ -217,5 +217,11 @@ def test_one_label_leaves_the_thresholds_of_the_others(
     changed = {label for label in before if after[label].onset != before[label].onset}
     assert changed == {"siren"}
     assert after.keys() == before.keys()
+    text = capsys.readouterr().out
+    assert "at most 150 false alarms a day" in text
+    config = ["--config", str(reviewed.parent / "config.yaml")]
+    one = ["calibrate", "--store", "--label", "siren", *config]
+    assert run_command_line(one) == 0
+    assert "at most 0.2 false alarms a day" in capsys.readouterr().out
     assert calibrate(reviewed, "--label", "tuba") == 2
     assert "--label: 'tuba' is not one of air_conditioner" in capsys.readouterr().err
