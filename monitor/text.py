@@ -128,6 +128,9 @@ class WeightedUnits:
         self.column = first.pop() if len(first) == 1 else weighted_unit(0)
         """Unit of the column."""
 
+        self.is_mixed = len(set(units.values())) > 1
+        """True if some sources are calibrated, and others are not."""
+
     def of(self, source: str) -> str:
         """Unit of one source."""
         return self._units.get(source, weighted_unit(0))

@@ -28,7 +28,8 @@ NOTICE_SECONDS = 0.3
 
 HELP = """Listen, and report sounds as they happen.
 
-On a terminal, a live display shows levels, scores and events; elsewhere, each
+On a terminal, a full-screen display shows the sound, levels, scores and
+events; press ? in it for its keys.  In a pipe, or with NO_COLOR set, each
 event is one plain line.  Events are also appended to the event log and stored
 in the database.  The daemon waits for a microphone that is missing or
 unplugged; a recording or the demo ends the program when it is over.  Ctrl-C

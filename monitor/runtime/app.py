@@ -25,7 +25,7 @@ from monitor.runtime.loading import (
 from monitor.runtime.parts import Parts
 from monitor.runtime.pipeline import Pipeline, build_pipeline
 from monitor.runtime.running_source import RunningSource, SourceFactory
-from monitor.runtime.screen import build_screen
+from monitor.runtime.screen import Screen, Shown
 from monitor.runtime.services import ServiceContext, build_services
 from monitor.runtime.supervisor import Summary
 from monitor.runtime.threads import RunningThread, Threads, join
@@ -74,6 +74,9 @@ class Environment:
 
     output: Output | None = None
     """Standard output and error, handed over; None: they are written at once."""
+
+    screen: Screen = field(default_factory=Screen)
+    """What is shown on standard output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,16 +286,13 @@ def open_sinks(
             keep=log.keep,
             is_forgotten=(lambda _: False) if store is None else store.is_forgotten,
         )
-    screen = build_screen(
-        [source.name for source in config.sources],
-        plan.models.models,
-        plan.pipeline.rules,
-        environment.clock,
-        environment.output,
-    )
+    models, labels = plan.models.models, plan.models.chosen.labels.reported
+    rules, timelines = plan.pipeline.rules, plan.timelines
+    shown = Shown(config, state_dir, models, rules, labels, timelines)
+    screen = environment.screen.sinks(shown, environment.clock, environment.output)
     written = [sink for sink in (store, event_log) if sink is not None]
     files = FileSinks(written, environment.clock)
-    return OpenSinks(store, files, [screen, environment.summary, *plan.services])
+    return OpenSinks(store, files, [*screen, environment.summary, *plan.services])
 
 
 class App:

@@ -84,15 +84,16 @@ def run_daemon(
         commands=commands,
         output=output,
     )
-    handlers = logging.getLogger().handlers
     try:
         plan = plan_app(config, environment, load(config, environment.state_dir))
         loaded()
         app = App(plan, environment)
-        return _run(app, reread, commands)
+        code = _run(app, reread, commands)
     finally:
-        # The live console has taken the log lines.
-        logging.getLogger().handlers = handlers
+        environment.screen.close()
+    if code == 0:
+        environment.screen.say_end()
+    return code
 
 
 def _run(app: App, reread: Reread, commands: MonitorCommands) -> int:

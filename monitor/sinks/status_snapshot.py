@@ -155,7 +155,7 @@ class StatusTracker:
             "schema": SCHEMA,
             "running": True,
             "listening": bool(listening) and all(listening.values()),
-            "sentence": _sentence(latest, age, utc),
+            "sentence": sentence_of(latest, age, utc),
             "pid": self._daemon.pid,
             "version": __version__,
             "time": utc_text(utc),
@@ -245,7 +245,9 @@ class StatusTracker:
         }
 
 
-def _sentence(statistics: Statistics | None, age_seconds: float, utc: datetime) -> str:
+def sentence_of(
+    statistics: Statistics | None, age_seconds: float, utc: datetime
+) -> str:
     """Sum up the status for people."""
     age = duration(age_seconds)
     if statistics is None:

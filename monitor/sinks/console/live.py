@@ -1,165 +1,318 @@
-"""The live console: a display on a terminal that redraws itself."""
+"""The live console: a full-screen display on a thread of its own."""
 
-import atexit
+import copy
+import io
 import logging
+import os
+import signal
 import sys
+import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple, Protocol, TextIO
 
-from rich.console import Console
-from rich.highlighter import NullHighlighter
-from rich.live import Live
-from rich.logging import RichHandler
+import numpy as np
+from numpy.typing import NDArray
+from rich.color import ColorSystem
 
-from monitor.output import HandOver
+from monitor import __version__
+from monitor.clock import Clock
 from monitor.records import Timed
-from monitor.sinks.console.layout import ASCII, UNICODE, Canvas, draw
-from monitor.sinks.console.state import ConsoleState
-from monitor.sinks.sink import Sink
+from monitor.sinks.console.layout import draw
+from monitor.sinks.console.paint import Canvas, Glyphs, encoded
+from monitor.sinks.console.sources import Picture
+from monitor.sinks.console.state import ConsoleState, LogLine, Setup
+from monitor.sinks.console.strip import Strip
+from monitor.sinks.console.terminal import Terminal
+from monitor.sinks.sink import BackgroundThread, Sink
 from monitor.statistics import Statistics
 
-SHORTEST_INTERVAL_SECONDS = 1 / 8
+SHORTEST_INTERVAL_SECONDS = 1 / 5
 LONGEST_INTERVAL_SECONDS = 2.0
 SHARE_OF_TIME = 0.04
-"""Drawing takes at most about this share of the time, on a slow terminal too.
+"""Drawing takes at most about this share of the time, on a slow machine too."""
 
-3 ms on a desktop computer, and some 15 ms on a Raspberry Pi, so there twice a second.
-"""
+REPAINT_SECONDS = 10.0
+"""Interval at which all lines are written: libraries may have printed over them."""
 
-LINES_FOR_LOGS = 3
+MOST_WAITING = 20_000
+"""Batches and statistics that wait for the display; the oldest go."""
+
+END_SECONDS = 1.0
+
+
+class ColumnReader(Protocol):
+    """Reads the log-mel columns of one source."""
+
+    def read(self) -> NDArray[np.uint8]:
+        """Return the columns since the last call, (n, bands)."""
+
+
+class Show(NamedTuple):
+    """What a configuration has to show."""
+
+    setup: Setup
+    columns: Mapping[str, ColumnReader]
+    band_hz: tuple[float, ...]
 
 
 class LiveConsole(Sink):
-    """Shows levels, scores and the latest events at the bottom of a terminal.
+    """Shows sources, scores, events and counts on a terminal.
 
-    Log lines that go through `log_handler` stand above.  The display begins with the
-    first record or report, and ends with `close`, which leaves it as it was last drawn.
-    While the terminal has not taken the picture before, no other one is drawn.
+    Records are only put into a queue; all else is done by a thread of the display.
+    While the terminal has not taken the picture before, no other one is drawn.  The
+    display goes on with another configuration; `end` ends it.
     """
 
     def __init__(
         self,
-        console: Console,
+        terminal: Terminal,
+        show: Show,
         *,
-        sources: Sequence[str],
-        labels: Sequence[str],
-        sample_rate: int,
-        now: Callable[[], float],
-        onset_thresholds: Mapping[str, float] | None = None,
-        title: str = "",
-        output: HandOver | None = None,
+        clock: Clock,
+        glyphs: Glyphs,
+        colours: ColorSystem | None,
+        count_before: Callable[[datetime], Mapping[str, int] | None],
     ) -> None:
-        """Prepare a display on a terminal, with marks at `onset_thresholds`.
+        """Prepare; the thread starts with the first report.
 
-        `output` is the way of what `console` prints; None: it is printed at once.
+        Args:
+            terminal: Shows the display.
+            show: What the configuration has to show.
+            clock: Clock of the monitor.
+            glyphs: Characters that the terminal has.
+            colours: Colours of the terminal.
+            count_before: Counts the events of the day before a time, on the thread of
+                the display; None: they are unknown.
         """
-        self._console = console
-        self._output = output
-        self._title = title
-        self._now = now
-        self._state = ConsoleState(sources, labels, sample_rate, onset_thresholds or {})
-        self._live: Live | None = None
-        self._size = console.size
-        self._next_draw = float("-inf")
-        self._handler = RichHandler(
-            console=console,
-            show_path=False,
-            omit_repeated_times=False,
-            log_time_format="%H:%M:%S",
-            highlighter=NullHighlighter(),
+        self._terminal = terminal
+        self._clock = clock
+        self._glyphs = glyphs
+        self._colours = colours
+        self._count_before = count_before
+        self._inbox: deque[Sequence[Timed] | Statistics | Show | LogLine] = deque(
+            maxlen=MOST_WAITING
         )
+        self._log = DisplayLog(terminal, self._inbox.append)
+        self._state = ConsoleState(show.setup, clock.utc())
+        self._take_show(show)
+        self._focus: str | None = None
+        self._is_help = False
+        self._paused: tuple[datetime, ConsoleState, Mapping[str, Strip]] | None = None
+        self._shown: list[str] = []
+        self._size = (0, 0)
+        self._repaint_at = self._draw_at = float("-inf")
+        self._thread = BackgroundThread("console", self._run)
 
-    @property
-    def log_handler(self) -> logging.Handler:
-        """Prints log records above the display.  Any thread."""
-        return self._handler
+    def renew(self, show: Show) -> None:
+        """Go on with another configuration.  Any thread."""
+        self._inbox.append(show)
 
     def write(self, batch: Sequence[Timed]) -> None:
-        """Show the records of `batch`, now or with the next ones."""
-        for timed in batch:
-            self._state.take(timed)
-        self._draw_if_due()
+        """Have the records shown."""
+        self._inbox.append(batch)
+        self._thread.keep_running()
 
     def report(self, statistics: Statistics) -> None:
-        """Show the newest statistics."""
-        self._state.report(statistics)
-        self._draw_if_due()
+        """Have the newest statistics shown."""
+        self._inbox.append(statistics)
+        self._thread.keep_running()
 
-    def close(self) -> None:
-        """Draw a last time, and release the terminal."""
-        if self._live is not None:
+    def end(self) -> None:
+        """End the display, and print the log lines that it had.  Any thread."""
+        self._thread.finish(END_SECONDS)
+        self._terminal.leave()
+        self._log.give_back()
+
+    def _run(self, stop: threading.Event) -> None:
+        # Setting the modes of a terminal in the background would stop the process.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
+        self._log.take()
+        self._count_day()
+        while not stop.is_set():
+            self.turn(stop)
+
+    def turn(self, stop: threading.Event) -> None:
+        """Take keys and what has come, and draw if it is due.  The display's thread."""
+        pause = self._draw_at - self._clock.monotonic()
+        pressed = self._terminal.keys(min(max(0.0, pause), 0.2), stop)
+        if pressed:
+            self._press(pressed)
+        self._take_all()
+        if pressed or self._clock.monotonic() >= self._draw_at:
+            began = self._clock.monotonic()
             self._draw()
-        self._stop()
+            spent = (self._clock.monotonic() - began) / SHARE_OF_TIME
+            self._draw_at = began + min(
+                LONGEST_INTERVAL_SECONDS, max(SHORTEST_INTERVAL_SECONDS, spent)
+            )
 
-    def _draw_if_due(self) -> None:
-        began = self._now()
-        if began < self._next_draw:
-            return
-        self._draw()
-        pause = (self._now() - began) / SHARE_OF_TIME
-        self._next_draw = began + min(
-            LONGEST_INTERVAL_SECONDS, max(SHORTEST_INTERVAL_SECONDS, pause)
-        )
+    def _count_day(self) -> None:
+        counted = self._count_before(self._state.began)
+        if counted is None:
+            self._state.counted_from = self._state.began
+        else:
+            self._state.counts.update(counted)
+
+    def _take_show(self, show: Show) -> None:
+        self._columns, self._band_hz = show.columns, show.band_hz
+        self._strips: Mapping[str, Strip] = {name: Strip() for name in show.columns}
+
+    def _take_all(self) -> None:
+        self._state.begin_day(self._clock.utc())
+        for _ in range(len(self._inbox)):
+            match self._inbox.popleft():
+                case Statistics() as statistics:
+                    self._state.report(statistics)
+                case Show() as show:
+                    self._state.renew(show.setup)
+                    self._take_show(show)
+                case LogLine() as line:
+                    self._state.log.append(line)
+                case batch:
+                    for timed in batch:
+                        self._state.take(timed)
+
+    def _press(self, pressed: bytes) -> None:
+        for key in _keys(pressed):
+            if self._is_help and key != "q":
+                self._is_help = False
+            elif key == "q":
+                # As Ctrl-C does.
+                os.kill(os.getpid(), signal.SIGINT)
+            elif key == "p":
+                self._pause()
+            elif key == "\t":
+                names: list[str | None] = [None, *self._state.sources]
+                known = self._focus if self._focus in names else None
+                self._focus = names[(names.index(known) + 1) % len(names)]
+            elif key in ("?", "h"):
+                self._is_help = True
+
+    def _pause(self) -> None:
+        """Keep what is shown, or show the newest again."""
+        if self._paused is not None:
+            self._paused = None
+        else:
+            kept = copy.deepcopy((self._state, dict(self._strips)))
+            self._paused = (self._clock.utc(), *kept)
 
     def _draw(self) -> None:
-        output = self._output
-        if output is not None and (output.is_behind or output.failure is not None):
+        terminal = self._terminal
+        if not terminal.is_free or not terminal.is_in_foreground:
+            self._shown = []
             return
-        # The lock of the handler: log lines come from other threads.
-        self._handler.acquire()
-        try:
-            live = self._live_on_this_size()
-            picture = draw(self._state, self._title, self._canvas())
-            live.update(picture, refresh=True)
-        finally:
-            self._handler.release()
-
-    def _canvas(self) -> Canvas:
-        width, height = self._size
-        height -= LINES_FOR_LOGS if height >= 20 else 1
-        is_ascii = self._console.options.ascii_only
-        return Canvas(width, max(1, height), ASCII if is_ascii else UNICODE)
-
-    def _live_on_this_size(self) -> Live:
-        """Begin again on a clear screen when the size of the terminal has changed.
-
-        The terminal has wrapped the lines of the old picture by then, so the place
-        where they begin is unknown.
-        """
-        size = self._console.size
-        if self._live is not None and size != self._size:
-            self._live.update("")
-            self._stop()
-            self._console.clear()
-        self._size = size
-        if self._live is None:
-            self._live = self._start()
-        return self._live
-
-    def _start(self) -> Live:
-        live = Live(
-            console=self._console,
-            auto_refresh=False,
-            vertical_overflow="crop",
-            # Output that the user has sent elsewhere stays there.
-            redirect_stdout=sys.stdout.isatty(),
-            redirect_stderr=sys.stderr.isatty(),
+        for name, reader in self._columns.items():
+            self._strips[name].push(reader.read())
+        if not terminal.is_entered:
+            terminal.enter()
+            self._shown = []
+        size, now = terminal.size, self._clock.monotonic()
+        start = ""
+        if size != self._size or not self._shown or now >= self._repaint_at:
+            start = "\x1b[2J" if size != self._size else ""
+            self._size, self._shown = size, []
+            self._repaint_at = now + REPAINT_SECONDS
+        lines = self._lines()
+        changes = "".join(
+            f"\x1b[{row + 1};1H{line}"
+            for row, line in enumerate(lines)
+            if row >= len(self._shown) or line != self._shown[row]
         )
-        live.start()
-        # The cursor comes back even if the process ends without close().
-        atexit.register(self._stop)
-        return live
+        if start or changes:
+            terminal.show(start + changes)
+        self._shown = lines
 
-    def _stop(self) -> None:
-        self._handler.acquire()
-        try:
-            if self._live is not None:
-                self._live.stop()
-        finally:
-            self._live = None
-            atexit.unregister(self._stop)
-            self._handler.release()
+    def _lines(self) -> list[str]:
+        state, strips, now = self._state, self._strips, self._clock.utc()
+        paused = None
+        if self._paused is not None:
+            paused, state, strips = self._paused
+            now = paused
+        picture = Picture(
+            now=now,
+            strips=strips,
+            band_hz=self._band_hz,
+            focus=self._focus if self._focus in state.sources else None,
+            paused=paused,
+            has_keys=self._terminal.has_keys,
+            is_help=self._is_help,
+            version=__version__,
+        )
+        canvas = Canvas(*self._size, self._glyphs, self._colours)
+        return [encoded(line, self._colours) for line in draw(state, picture, canvas)]
 
 
-def can_show(console: Console) -> bool:
-    """Return True if the console is a terminal that can move its cursor."""
-    return console.is_terminal and not console.is_dumb_terminal
+def _keys(pressed: bytes) -> Sequence[str]:
+    """The keys without those that send a sequence, such as the arrows."""
+    if pressed.startswith(b"\x1b"):
+        return ["escape"]
+    return pressed.decode(errors="replace")
+
+
+class DisplayLog(logging.Handler):
+    """Log and stray output of this process, while a display has the terminal.
+
+    Log lines are shown in the display, and printed once the terminal is free.
+    """
+
+    def __init__(self, terminal: Terminal, show: Callable[[LogLine], None]) -> None:
+        super().__init__()
+        self._terminal = terminal
+        self._show = show
+        self._others: list[logging.Handler] = []
+        self._is_same = sys.stderr.isatty()
+        self._kept: deque[logging.LogRecord] = deque(maxlen=1000)
+        self._stderr: TextIO | None = None
+        terminal.left = self._print_kept
+
+    def take(self) -> None:
+        """Take the log of the process."""
+        root = logging.getLogger()
+        self._others, root.handlers = root.handlers, [self]
+        if self._is_same:
+            self._stderr, sys.stderr = sys.stderr, _Stray(self)
+
+    def give_back(self) -> None:
+        """Give the log back, and print what was kept."""
+        self._print_kept()
+        root = logging.getLogger()
+        if root.handlers == [self]:
+            root.handlers = self._others
+        if self._stderr is not None:
+            sys.stderr, self._stderr = self._stderr, None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a line, and keep it; or print it while there is no display."""
+        at = datetime.fromtimestamp(record.created, UTC)
+        message = record.getMessage().splitlines()
+        self._show(LogLine(at, record.levelno, message[0] if message else ""))
+        if self._is_same and self._terminal.is_entered:
+            self._kept.append(record)
+        else:
+            self._pass_on(record)
+
+    def _print_kept(self) -> None:
+        while self._kept:
+            self._pass_on(self._kept.popleft())
+
+    def _pass_on(self, record: logging.LogRecord) -> None:
+        for handler in self._others:
+            handler.handle(record)
+
+
+class _Stray(io.TextIOBase):
+    """Text that something prints on the terminal; it becomes lines of the log."""
+
+    def __init__(self, log: logging.Handler) -> None:
+        super().__init__()
+        self._log = log
+
+    def write(self, text: str) -> int:
+        for line in filter(None, text.splitlines()):
+            number = logging.WARNING
+            self._log.handle(
+                logging.LogRecord("stderr", number, "", 0, "%s", (line,), None)
+            )
+        return len(text)

@@ -1,302 +1,250 @@
+"""The live console, its thread and its terminal, driven turn by turn."""
+
+import contextlib
 import io
 import logging
 import os
-import pty
+import signal
 import sys
 import termios
 import threading
-from collections.abc import Iterator
-from itertools import count
-from typing import IO, cast
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 
+import numpy as np
 import pytest
-from rich.cells import cell_len
-from rich.console import Console, ConsoleRenderable, RenderHook
+from rich.color import ColorSystem
 
 from monitor.output import HandOver
-from monitor.sinks.console.live import LiveConsole, can_show
+from monitor.sinks.console.live import LiveConsole, Show
+from monitor.sinks.console.paint import UNICODE
+from monitor.sinks.console.state import Setup
+from monitor.sinks.console.terminal import Terminal
+from tests.support.clock import FakeClock
 from tests.support.terminal import Screen
-from tests.support.timed import (
-    LABELS,
-    SAMPLE_RATE,
-    event,
-    frame,
-    gap,
-    onset,
-    statistics,
-)
+from tests.support.timed import LABELS, SAMPLE_RATE, event, frame, onset, statistics
 
-DEADLINE_SECONDS = 20.0
+
+class Columns:
+    """Gives ten columns at a time."""
+
+    calls = 0
+
+    def read(self) -> np.ndarray:
+        self.calls += 1
+        return np.full((10, 48), 100, np.uint8)
 
 
 class Display:
-    """A live console on a screen, its clock, and a logger that prints through it."""
+    """A live console on a pseudo terminal, and what it shows."""
 
-    def __init__(self, screen: Screen, width: int = 80, height: int = 24) -> None:
-        self.screen = screen
-        self.seconds = 0.0
-        self.seconds_to_draw = 0.0
-        self.terminal = Console(
-            file=cast("IO[str]", screen),
-            force_terminal=True,
-            width=width,
-            height=height,
-            _environ={"TERM": "xterm-256color"},
-        )
+    def __init__(self, counted: Mapping[str, int] | None = None) -> None:
+        self.master, self.slave = os.openpty()
+        termios.tcsetwinsize(self.slave, (24, 80))
+        os.set_blocking(self.master, False)
+        self.output = HandOver(self.slave, "the output", is_log=True)
+        self.stream = io.TextIOWrapper(self.output, "utf-8", write_through=True)
+        self.clock = FakeClock()
+        self.columns = Columns()
+        self.counted_until: datetime | None = None
+        self.terminal = Terminal(self.stream, self.output, self.slave)
         self.console = LiveConsole(
             self.terminal,
-            sources=["street"],
-            labels=LABELS,
-            sample_rate=SAMPLE_RATE,
-            now=self.now,
-            title="urban",
+            self.show_of("street"),
+            clock=self.clock,
+            glyphs=UNICODE,
+            colours=ColorSystem.TRUECOLOR,
+            count_before=lambda _: counted,
         )
-        self.log = logging.Logger("test")
-        self.log.addHandler(self.console.log_handler)
+        self.screen = Screen(80, 24)
+        self.stop = threading.Event()
 
-    def now(self) -> float:
-        self.seconds += self.seconds_to_draw
-        return self.seconds
+    def show_of(self, *sources: str) -> Show:
+        reported = dict.fromkeys(sources, LABELS)
+        setup = Setup("urban", LABELS, reported, SAMPLE_RATE, {"siren": 0.7})
+        columns = dict.fromkeys(sources, self.columns)
+        return Show(setup, columns, tuple(50.0 + 300 * band for band in range(48)))
 
-    def show(self, score: float = 0.5) -> int:
-        """Let half a second pass, show a frame; return how often it was drawn."""
-        self.seconds += 0.5
-        before = self.screen.writes
-        self.console.write([frame(scores={"siren": score})])
-        return self.screen.writes - before
+    def turn(self, seconds: float = 1.0) -> bytes:
+        """Let time pass, draw if it is due, and return what was printed."""
+        self.clock.advance(seconds)
+        self.console.turn(self.stop)
+        return self.received()
+
+    def received(self) -> bytes:
+        """Read what was printed."""
+        printed, is_all = b"", False
+        while not is_all:
+            is_all = self.output.drain(0.005)
+            with contextlib.suppress(BlockingIOError):
+                while data := os.read(self.master, 65_536):
+                    printed += data
+        self.screen.feed(printed)
+        return printed
+
+    def close(self) -> None:
+        self.console.end()
+        self.received()
+        self.output.close()
+        os.close(self.master)
+        os.close(self.slave)
 
 
 @pytest.fixture
 def display() -> Iterator[Display]:
-    built = Display(Screen())
+    built = Display()
     yield built
-    built.console.close()
+    built.close()
 
 
-def test_nothing_is_drawn_before_the_first_record(display: Display) -> None:
-    assert display.screen.writes == 0
-    assert display.screen.has_cursor
+def test_records_are_shown_and_only_changed_lines_are_written(display: Display) -> None:
+    display.console._inbox.append([frame(scores={"siren": 0.93}), event()])
+    whole = display.turn()
+    assert display.screen.is_alternate
+    for words in ("0.93", "siren", "63.3", "sound-monitor", "▀"):
+        assert words in display.screen.text
+    display.columns.read = lambda: np.zeros((0, 48), np.uint8)  # type: ignore[method-assign]
+    changed = display.turn()
+    assert 0 < len(changed) < len(whole) / 10
+    assert b"sound-monitor" in changed  # the clock
 
 
-def test_each_display_replaces_the_one_before(display: Display) -> None:
-    for percent in range(0, 100, 7):
-        display.show(percent / 100)
-    assert display.screen.text.count("sound-monitor") == 1
-    assert display.screen.text.count("siren") == 1
-    assert "0.98" in display.screen.text
-    assert not display.screen.has_cursor
+def test_it_draws_at_most_five_times_a_second(display: Display) -> None:
+    drawn = 0
+    for number in range(100):  # two seconds
+        display.console._inbox.append([frame(scores={"siren": number / 100})])
+        drawn += bool(display.turn(0.02))
+    assert 9 <= drawn <= 11
 
 
-def test_log_lines_are_shown_above_the_display(display: Display) -> None:
-    display.log.warning("one [bold]before[/bold]")
-    display.show()
-    display.log.warning("two in between")
-    display.show(0.77)
-    display.log.warning("three after")
-    text = display.screen.text
-    places = [
-        text.index(part)
-        for part in (
-            "one [bold]before[/bold]",
-            "two in between",
-            "three after",
-            "sound-monitor",
-            "0.77",
-        )
-    ]
-    assert places == sorted(places)
-    assert text.count("sound-monitor") == 1
-
-
-def test_log_lines_of_other_threads_do_not_tear_the_display(display: Display) -> None:
-    def complain(name: str) -> None:
-        for number in range(40):
-            display.log.warning("line %s-%d.", name, number)
-
-    threads = [threading.Thread(target=complain, args=(name,)) for name in "ab"]
-    for thread in threads:
-        thread.start()
-    for number in range(40):
-        display.show(number / 100)
-        display.console.write([event(number=number)])
-    for thread in threads:
-        thread.join()
-    display.show(0.88)
-    text = display.screen.text
-    assert text.count("sound-monitor") == 1
-    for name in "ab":
-        assert all(text.count(f"line {name}-{number}.") == 1 for number in range(40))
-
-
-class Delay(RenderHook):
-    """Holds back what one thread prints, until another has drawn or must wait."""
-
-    def __init__(self, thread: threading.Thread, others: threading.Event) -> None:
-        self._thread = thread
-        self._others = others
-        self.began = threading.Event()
-
-    def process_renderables(
-        self, renderables: list[ConsoleRenderable]
-    ) -> list[ConsoleRenderable]:
-        if threading.current_thread() is self._thread:
-            self.began.set()
-            self._others.wait(0.2)
-        return renderables
-
-
-def test_a_log_line_and_a_display_wait_for_each_other(display: Display) -> None:
-    """Else the line would go by where the picture before the last one stood."""
-    display.show()
-    drawn = threading.Event()
-    logging_thread = threading.Thread(target=display.log.warning, args=("a line",))
-    delay = Delay(logging_thread, drawn)
-    display.terminal.push_render_hook(delay)
-    logging_thread.start()
-    assert delay.began.wait(5)
-    display.console.write([event(number=number) for number in range(3)])
-    display.show()
-    drawn.set()
-    logging_thread.join()
-    assert display.screen.text.count("sound-monitor") == 1
-    assert display.screen.text.count("a line") == 1
-    display.terminal.pop_render_hook()
-
-
-def test_close_restores_the_terminal_and_leaves_the_last_display(
+def test_a_terminal_that_is_not_read_gets_one_picture_and_the_newest_later(
     display: Display,
 ) -> None:
-    display.show()
-    display.console.write([onset(), event()])  # not due yet
-    before = sys.stdout, sys.stderr
-    display.console.close()
-    display.console.close()
-    assert display.screen.has_cursor
-    assert (sys.stdout, sys.stderr) == before
-    assert "6.7 s" in display.screen.text
-    display.screen.write("next prompt")
-    assert display.screen.lines[-1] == "next prompt"
-    assert display.screen.text.count("sound-monitor") == 1
+    display.turn()
+    termios.tcflow(display.slave, termios.TCOOFF)  # as Ctrl-S does
+    inbox, calls = display.console._inbox, []
+    for score in (0.71, 0.72, 0.73):
+        inbox.append([frame(scores={"siren": score})])
+        display.clock.advance(1.0)
+        display.console.turn(display.stop)
+        calls.append(display.columns.calls)
+    assert display.output.is_behind
+    assert calls == [calls[0]] * 3  # nothing is computed for nobody
+    termios.tcflow(display.slave, termios.TCOON)
+    printed = display.received()
+    assert b"0.71" in printed
+    assert b"0.72" not in printed
+    inbox.append([frame(scores={"siren": 0.74})])
+    assert b"latest events" in display.turn()  # all lines, whatever went lost
+    assert "0.74" in display.screen.text
+    assert display.output.dropped == 0
 
 
-def test_other_prints_are_shown_above_the_display(
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_worker_hands_over_and_does_not_draw(display: Display) -> None:
+    display.console._thread = _NoThread()  # type: ignore[assignment]
+    for number in range(50_000):
+        display.console.write([frame(stop_seconds=number)])
+    display.console.report(statistics("street"))
+    assert len(display.console._inbox) == 20_000
+    assert not display.terminal.is_entered
+
+
+class _NoThread:
+    def keep_running(self) -> None: ...
+
+    def finish(self, _seconds: float) -> bool:
+        return True
+
+
+def test_log_lines_are_shown_and_printed_when_the_terminal_is_free(
+    display: Display, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    screen = Screen()
-    monkeypatch.setattr(sys, "stdout", screen)
-    display = Display(screen)
-    display.show()
-    sys.stdout.write("a stray line\n")
-    display.show()
-    text = screen.text
-    assert text.index("a stray line") < text.index("sound-monitor")
-    display.console.close()
-    assert sys.stdout is screen
+    printed = io.StringIO()
+    root = logging.Logger("root")
+    root.handlers = [logging.StreamHandler(printed)]
+    monkeypatch.setattr(logging, "getLogger", lambda *_: root)
+    monkeypatch.setattr(sys, "stderr", display.stream)
+    display.console._log._is_same = True
+    display.console._log.take()
+    display.turn()
+    root.warning("the source is gone")
+    sys.stderr.write("a stray line\n")
+    termios.tcsetwinsize(display.slave, (40, 80))
+    display.screen = Screen(80, 40)
+    display.turn()
+    assert "the source is gone" in display.screen.text
+    assert "a stray line" in display.screen.text
+    assert printed.getvalue() == ""
+    display.console.end()
+    assert printed.getvalue() == "the source is gone\na stray line\n"
+    assert sys.stderr is display.stream
+    assert root.handlers != [display.console._log]
 
 
-def test_output_that_goes_elsewhere_is_left_alone(display: Display) -> None:
-    """Standard output and error are no terminals here: they keep their files."""
-    before = sys.stdout, sys.stderr
-    display.show()
-    assert (sys.stdout, sys.stderr) == before
+def test_events_of_earlier_today_are_counted() -> None:
+    display = Display({"siren": 5})
+    display.console._count_day()
+    began = display.clock.utc()
+    display.console._inbox.append([event(opened=began)])
+    display.turn()
+    (line,) = [row for row in display.screen.display if "today" in row]
+    assert line.rstrip().endswith(" 6")
+    display.close()
 
 
-def test_it_draws_at_most_eight_times_a_second(display: Display) -> None:
-    before = display.screen.writes
-    display.show()
-    writes_of_one = display.screen.writes - before
-    drawn = 0
-    for _ in range(1000):  # ten seconds
-        before = display.screen.writes
-        display.seconds += 0.01
-        display.console.write([frame()])
-        display.console.report(statistics("street"))
-        drawn += display.screen.writes > before
-    assert writes_of_one > 0
-    assert 70 <= drawn <= 80
+def test_a_pause_holds_the_display_and_not_the_counts(display: Display) -> None:
+    display.turn()
+    display.console._press(b"p")
+    began = display.clock.utc()
+    display.console._inbox.append([event(opened=began), onset(number=2)])
+    display.turn(300.0)
+    assert "63.3" not in display.screen.text
+    assert "go on" in display.screen.text
+    display.console._press(b"p")
+    display.turn()
+    assert "63.3" in display.screen.text
+    assert display.console._state.counts == {"siren": 1}
 
 
-def test_on_a_slow_terminal_it_draws_less_often(display: Display) -> None:
-    """40 ms for a picture: once a second, a twenty-fifth of the time."""
-    display.seconds_to_draw = 0.04
-    drawn = 0
-    start = display.seconds
-    while display.seconds < start + 20:
-        before = display.screen.writes
-        display.seconds += 0.05
-        display.console.write([frame()])
-        drawn += display.screen.writes > before
-    assert 8 <= drawn <= 21
+def test_it_goes_on_with_another_configuration(display: Display) -> None:
+    display.console._inbox.append([event()])
+    display.turn()
+    display.console.renew(display.show_of("street", "yard"))
+    display.turn()
+    assert "yard" in display.screen.text
+    assert "63.3" in display.screen.text
+    display.console._press(b"\t\t")
+    display.turn()
+    assert "source: yard" in display.screen.text
+    display.console.renew(display.show_of("street"))
+    display.turn()
+    assert "yard" not in display.screen.text
 
 
-def test_a_terminal_that_changes_its_size_is_cleared_and_drawn_anew(
-    display: Display,
-) -> None:
-    display.show()
-    display.screen.narrow(60)
-    display.terminal.size = (60, 20)
-    display.show(0.66)
-    lines = display.screen.lines
-    assert lines[0].startswith(" sound-monitor")
-    assert display.screen.text.count("sound-monitor") == 1
-    assert max(len(line) for line in lines) < 60
+def test_keys_that_send_a_sequence_do_nothing(display: Display) -> None:
+    display.turn()
+    os.write(display.master, b"\x1b[15~p")
+    display.turn()
+    assert "go on" not in display.screen.text
+    os.write(display.master, b"?")
+    display.turn()
+    assert "any key closes it" in display.screen.text
 
 
-def test_no_line_is_wider_than_a_narrow_terminal() -> None:
-    for width in (20, 40):
-        display = Display(Screen(), width, 15)
-        display.show()
-        display.console.write([onset(label="犬" * 40), gap()])
-        display.console.close()
-        assert len(display.screen.lines) <= 15
-        assert max(map(cell_len, display.screen.lines)) <= width
+def test_q_does_what_ctrl_c_does(display: Display) -> None:
+    received: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: received.append(number))
+    try:
+        display.console._press(b"q")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert received == [signal.SIGINT]
 
 
-def test_a_terminal_that_is_not_read_gets_one_picture_and_the_newest_later() -> None:
-    master, slave = pty.openpty()
-    output = HandOver(slave, "the output", is_log=True)
-    stream = io.TextIOWrapper(output, "utf-8", write_through=True)
-    terminal = Console(file=stream, force_terminal=True, width=80, height=24)
-    console = LiveConsole(
-        terminal,
-        sources=["street"],
-        labels=LABELS,
-        sample_rate=SAMPLE_RATE,
-        now=count().__next__,
-        output=output,
-    )
-    termios.tcflow(slave, termios.TCOOFF)  # as Ctrl-S does
-    for score in (0.25, 0.5, 0.75):
-        console.write([frame(scores={"siren": score})])
-    assert output.is_behind
-    termios.tcflow(slave, termios.TCOON)
-    screen = os.read(master, 4096)
-    while b"0.25" not in screen:
-        screen += os.read(master, 4096)
-    assert output.drain(DEADLINE_SECONDS)
-    console.write([frame(scores={"siren": 0.8})])
-    while b"0.80" not in screen:
-        screen += os.read(master, 4096)
-    assert b"0.50" not in screen
-    assert b"0.75" not in screen
-    os.close(master)
-    output.drain(DEADLINE_SECONDS)
-    console.write([frame()])
-    console.close()
-    output.close()
-    os.close(slave)
-
-
-def test_only_a_terminal_can_show_it() -> None:
-    assert not can_show(Console(file=io.StringIO(), _environ={}))
-    dumb = Console(file=io.StringIO(), force_terminal=True, _environ={"TERM": "dumb"})
-    assert not can_show(dumb)
-    assert can_show(Display(Screen()).terminal)
-
-
-def test_a_terminal_without_unicode_gets_ascii() -> None:
-    display = Display(Screen(encoding="latin-1"))
-    display.show()
-    display.console.close()
-    assert display.screen.text.isascii()
-    assert "====" in display.screen.text
+def test_the_modes_of_the_keyboard_come_back(display: Display) -> None:
+    before = termios.tcgetattr(display.slave)
+    display.turn()
+    assert termios.tcgetattr(display.slave) != before
+    display.console.end()
+    assert termios.tcgetattr(display.slave) == before
+    display.turn()
