@@ -230,7 +230,7 @@ list.addEventListener("click", (click) => {
 list.addEventListener("focusin", (focus) => mark(focus.target.closest("li.event")));
 
 document.getElementById("bulk").addEventListener("click", (click) => {
-  const what = click.target.dataset.bulk;
+  const what = click.target.closest("[data-bulk]")?.dataset.bulk;
   if (what === "clear") {
     for (const row of rows()) box(row).checked = false;
     showPicked();

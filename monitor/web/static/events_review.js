@@ -3,6 +3,8 @@ import { command, role, url } from "./page.js";
 import { t } from "./strings.js";
 
 const MOST_SHOWN = 60;
+const SAID_MS = 8_000;
+const UNDO_MS = 20_000;
 const MOST_IDS = 200; // In one command.
 
 const said = document.getElementById("said");
@@ -21,7 +23,7 @@ export function say(sentence, canUndo = false) {
   undoButton.hidden = !canUndo;
   said.hidden = false;
   clearTimeout(hiding);
-  hiding = setTimeout(() => { said.hidden = true; }, 8000);
+  hiding = setTimeout(() => { said.hidden = true; }, canUndo ? UNDO_MS : SAID_MS);
 }
 
 // Show the verdict and the lock that a row has.
