@@ -23,7 +23,7 @@ from monitor.web.clip_index import ClipIndex
 from monitor.web.labels import KnownLabel, KnownLabels
 from monitor.web.pages.events import PAGE_EVENTS
 from tests.support.store import make_store
-from tests.support.timed import OPENED, event, onset
+from tests.support.timed import LABELS, OPENED, event, onset
 from tests.support.web import (
     PASSWORD,
     VIEWER_PASSWORD,
@@ -238,9 +238,7 @@ def test_the_verdicts_of_the_chosen_label_are_counted(client: WebClient) -> None
 
 def test_all_known_labels_can_be_the_right_one(client: WebClient) -> None:
     found = client.get("/events/labels").json()
-    assert {each["label"] for each in found} == {
-        *("siren", "dog_bark", HOSTILE, "animal")
-    }
+    assert {each["label"] for each in found} == {*LABELS, HOSTILE, "animal"}
     assert {"label": "dog_bark", "name": "dog bark", "text": "A dog that barks."} in (
         found
     )

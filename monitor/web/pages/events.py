@@ -98,7 +98,8 @@ class _Events:
         """Return the labels that a verdict can name."""
         known = {each.label: each.text for each in self.known.get(LABELS_SECONDS)}
         with open_to_read(self._path()) as reader:
-            known = dict.fromkeys(reader.event_labels(), "") | known
+            scored = (it for run in reader.sessions().values() for it in run.labels)
+            known = dict.fromkeys([*reader.event_labels(), *scored], "") | known
         return [
             {"label": label, "name": label_text(language, label), "text": text}
             for label, text in known.items()
