@@ -34,6 +34,9 @@ FOLLOW_SECONDS = 10.0
 COMMAND_SECONDS = 12.0
 """The monitor answers a command within 10 s."""
 
+TRIES = 3
+"""Of a request that a busy machine sent too late."""
+
 MAX_ANSWER_BYTES = 2**24
 
 
@@ -183,26 +186,36 @@ def ask_recent(paths: Iterable[Path]) -> Document:
 
 
 def _result(paths: Iterable[Path], request: Document) -> Document:
+    paths = list(paths)
+    for _ in range(TRIES):
+        answer = _answer_to(paths, request)
+        match answer:
+            case {"ok": True, "result": dict(result)}:
+                return result
+            case {"ok": False, "sentence": str(sentence)}:
+                raise SoundMonitorError(sentence)
+        # A client that could not send its request soon enough gets the status: the
+        # request is not carried out, and can be sent again.
+        if not _is_document(answer):
+            break
+    raise SoundMonitorError(
+        "the monitor gave no answer that makes sense; it is of another version, or was "
+        "just stopped"
+    )
+
+
+def _answer_to(paths: Iterable[Path], request: Document) -> object:
     with _connected(paths, COMMAND_SECONDS) as connection:
         deadline = monotonic() + COMMAND_SECONDS
         try:
             _ask(connection, request)
-            answer = json.loads(_read(connection, deadline))
+            return json.loads(_read(connection, deadline))
         except TimeoutError:
             raise SoundMonitorError(
                 f"the monitor does not answer within {COMMAND_SECONDS:g} s"
             ) from None
         except (OSError, ValueError, RecursionError):
-            answer = None
-    match answer:
-        case {"ok": True, "result": dict(result)}:
-            return result
-        case {"ok": False, "sentence": str(sentence)}:
-            raise SoundMonitorError(sentence)
-    raise SoundMonitorError(
-        "the monitor gave no answer that makes sense; it is of another version, or was "
-        "just stopped"
-    )
+            return None
 
 
 def follow_live(

@@ -38,7 +38,7 @@ Called on the thread of the socket: must not wait.
 Recent = Callable[[], Document]
 """Returns the newest levels and columns; is soon done."""
 
-SILENT_SECONDS = 0.05
+SILENT_SECONDS = 0.2
 """A client that has sent nothing for so long gets the status."""
 
 REQUEST_SECONDS = 1.0

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from monitor.errors import SoundMonitorError
-from monitor.sinks import status_requests
+from monitor.sinks import status_client, status_requests
 from monitor.sinks.status_client import ask_command, follow_live, query_status
 from monitor.sinks.status_requests import Commands, Follow
 from monitor.sinks.status_socket import StatusSocket
@@ -128,6 +128,25 @@ def test_a_request_that_makes_no_sense_gets_one_sentence(
     path = tmp_path / "status.sock"
     with running(path, echo):
         assert answer(path, data) == {"ok": False, "sentence": sentence}
+
+
+def test_a_request_that_comes_too_late_is_sent_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "status.sock"
+    asked = []
+
+    def late(connection: socket.socket, request: dict[str, Any]) -> None:
+        asked.append(request)
+        if len(asked) == 1:
+            connection.recv(1, socket.MSG_PEEK)  # the status comes meanwhile
+        send(connection, request)
+
+    with running(path, echo):
+        send = status_client._ask
+        monkeypatch.setattr(status_client, "_ask", late)
+        assert ask_command([path], "mute", {}) == {"name": "mute"}
+    assert len(asked) == 2
 
 
 def test_without_commands_none_is_known(tmp_path: Path) -> None:

@@ -232,8 +232,8 @@ const handlers = {
       cards.delete(name);
     }
     for (const name of names) card(name).picture.bands = line.mel_hz;
-    void fill();
-    void askGaps();
+    // The first one comes at once, when the page has just asked.
+    if (performance.now() - asked > 5000) void fill();
   },
   columns: (line) => card(line.source).columns(line),
   levels: (line) => card(line.source).addLevels([[line.time, line.level_dbfs, line.laeq_db]]),
@@ -256,7 +256,10 @@ const handlers = {
 };
 
 // What was before this page was opened, or before it lost its connection.
+let asked = 0;
 async function fill() {
+  asked = performance.now();
+  void askGaps();
   const response = await fetch(url("/now/recent.json")).catch(() => null);
   if (!response?.ok) return;
   const recent = await response.json();
@@ -281,6 +284,7 @@ async function askGaps() {
   for (const [name, facts] of Object.entries(await response.json())) cards.get(name)?.showGaps(facts);
 }
 
+void fill();
 const types = ["hello", "columns", "levels", "scores", "onset", "event", "gap", "status", "offline"];
 follow({ types }, (line) => handlers[line.type]?.(line));
 setInterval(() => cards.forEach((each) => each.freshen()), 1000);
