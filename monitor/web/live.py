@@ -6,7 +6,7 @@ import json
 import logging
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from monitor.sinks.status_client import socket_address
+from monitor.web.security import guard_of
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +105,11 @@ class LiveFeed:
         return len(self._viewers) >= self._max_viewers
 
     async def stream(
-        self, kinds: frozenset[str], sources: frozenset[str], last_id: str = ""
+        self,
+        kinds: frozenset[str],
+        sources: frozenset[str],
+        last_id: str = "",
+        is_admitted: Callable[[], bool] = lambda: True,
     ) -> AsyncIterator[bytes]:
         """Yield server-sent events: what is kept first, then lines as they come.
 
@@ -113,6 +118,7 @@ class LiveFeed:
             sources: Sources of lines; none: all.
             last_id: The last event that a browser had before it connected again; it is
                 told how many it has missed.
+            is_admitted: Whether the viewer may still look; else its stream ends.
         """
         viewer = Viewer(kinds, sources)
         self._viewers.add(viewer)
@@ -126,7 +132,7 @@ class LiveFeed:
             yield f"retry: {RETRY_MS}\n\n".encode()
             if missed := self._missed(viewer, last_id):
                 yield b'data: {"type":"dropped","count":%d}\n\n' % missed
-            while not viewer.is_over:
+            while not viewer.is_over and is_admitted():
                 yield await self._next(viewer)
         finally:
             self._viewers.discard(viewer)
@@ -250,12 +256,16 @@ def routes(feed: LiveFeed) -> list[Route]:
     async def live(request: Request) -> Response:
         if feed.is_full:
             return PlainTextResponse("There are too many viewers.", 503)
+        if request.method == "HEAD":
+            return Response(media_type="text/event-stream")
         chosen = request.query_params
+        guard, session = guard_of(request), request.state.session
         return StreamingResponse(
             feed.stream(
                 _words(chosen.getlist("types")),
                 _words(chosen.getlist("sources")),
                 request.headers.get("last-event-id", ""),
+                lambda: guard.admits(session),
             ),
             media_type="text/event-stream",
             headers={"cache-control": "no-store", "x-accel-buffering": "no"},

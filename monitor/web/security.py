@@ -6,13 +6,12 @@ import secrets
 import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import Request, cookie_parser
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -87,6 +86,11 @@ class Guard:
         """Return True if only who has signed in sees anything."""
         return self.passwords is not None or not self._access.is_local
 
+    def admits(self, session: str) -> bool:
+        """Return True if a session, or none, may look at this moment."""
+        self._read_again()
+        return not self.needs_session or self.sessions.get(session) is not None
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         if scope["type"] != "http":
@@ -96,6 +100,8 @@ class Guard:
         async def protected(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
+                if "/static/" in scope["path"]:
+                    headers.setdefault("cache-control", "no-cache")
                 for name, value in self._headers.items():
                     headers.setdefault(name, value)
             await send(message)
@@ -128,11 +134,12 @@ class Guard:
             return _refusal(400, "This page is not known by that name."), None
         if scope["method"] not in ("GET", "HEAD", "POST"):
             return _refusal(405, "This method is not allowed."), None
-        state, session = scope["state"], self._session(headers)
+        state = scope["state"]
+        session = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
         state["guard"] = self
         state["has_password"] = self.needs_session
-        state["session"] = "" if session is None else session
-        known = self.sessions.get(session) if session else None
+        state["session"] = session
+        known = self.sessions.get(session)
         state["signed_in"] = known is not None or not self.needs_session
         state["role"] = known.role if known else "owner"
         state["token"] = known.token if known else self._token
@@ -171,13 +178,6 @@ class Guard:
             return False
         return _is_address(name) or name.rstrip(".") in self._hosts
 
-    def _session(self, headers: Headers) -> str | None:
-        try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-        except CookieError:
-            return None
-        return None if cookie is None else cookie.value
-
     async def _read_change(
         self, scope: Scope, receive: Receive, headers: Headers
     ) -> tuple[bytes, Response | None]:
@@ -209,7 +209,9 @@ class Guard:
         if not state["signed_in"]:
             if is_change or path.startswith(("/api/", "/live")):
                 return _refusal(401, "Sign in first.")
-            return RedirectResponse(f"{root}/login?next={quote(path)}", 303)
+            query = scope["query_string"].decode("latin-1")
+            here = quote(f"{path}?{query}" if query else path)
+            return RedirectResponse(f"{root}/login?next={here}", 303)
         if is_change and state["role"] == "viewer" and path != "/logout":
             return _refusal(403, "With this password you may look, and change nothing.")
         return None

@@ -213,6 +213,24 @@ def test_a_monitor_without_a_feed_is_as_none(
     asyncio.run(run())
 
 
+def test_a_viewer_who_may_no_longer_look_gets_nothing_more(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with feed_of_monitor(tmp_path) as (feed, monitor):
+            may = [True]
+            stream = feed.stream(frozenset(), frozenset(), "", lambda: may[0])
+            viewer, other = Browser(stream), browser(feed)
+            for each in (viewer, other):
+                await each.read_until(lambda lines: HELLO in lines)
+            may.clear()
+            may.append(False)
+            monitor.send(level("street", 1))
+            await other.read_levels(1)
+            await viewer.read_to_the_end()
+            assert viewer.lines == [HELLO]
+
+    asyncio.run(run())
+
+
 def test_without_viewers_the_connection_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

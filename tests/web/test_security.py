@@ -106,6 +106,30 @@ def test_who_has_not_signed_in_is_led_to_the_form(locked: WebClient, path: str) 
     assert "/system" not in locked.get("/login").text
 
 
+def test_after_signing_in_the_chosen_events_are_shown(locked: WebClient) -> None:
+    location = locked.get("/events?label=dog&source=a b").headers["location"]
+    assert location == "/login?next=/events%3Flabel%3Ddog%26source%3Da%2520b"
+    assert 'value="/events?label=dog&amp;source=a%20b"' in locked.get(location).text
+
+
+def test_cookies_of_other_pages_of_the_host_do_no_harm(locked: WebClient) -> None:
+    locked.log_in(PASSWORD)
+    cookie = f'a={{"b": [1]}}; c; {COOKIE}={locked.cookies[COOKIE]}; \u00e9="'
+    locked.cookies.clear()
+    headers = {"cookie": cookie.encode()}
+    assert locked.get("/system", headers=headers).status_code == 200
+
+
+def test_files_of_the_page_are_kept_and_checked_and_pages_are_not_kept(
+    client: WebClient,
+) -> None:
+    assert client.get("/system").headers["cache-control"] == "no-store"
+    style = client.get("/static/style.css")
+    assert style.headers["cache-control"] == "no-cache"
+    known = {"if-none-match": style.headers["etag"]}
+    assert client.get("/static/style.css", headers=known).status_code == 304
+
+
 @pytest.mark.parametrize("path", ["/live", "/api/command/reload"])
 def test_who_has_not_signed_in_gets_no_data(locked: WebClient, path: str) -> None:
     assert locked.get(path).status_code == 401

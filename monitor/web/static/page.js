@@ -66,9 +66,16 @@ export function follow(choice, handle) {
       // A browser gives up after an answer that is no stream, as of a server that stops.
       if (stream?.readyState === EventSource.CLOSED) {
         close();
+        leaveWithoutSession();
         setTimeout(open, 3000);
       }
     };
+  }
+
+  // Once the session has ended, this page leads to the form that asks for the password.
+  async function leaveWithoutSession() {
+    const answer = await fetch(location.href, { redirect: "manual" }).catch(() => null);
+    if (answer?.type === "opaqueredirect") location.reload();
   }
 
   function close() {
