@@ -63,11 +63,17 @@ def install_service(
     if web:
         require_extra("web", "starlette", "--web")
     carry_out(plan_install(program, config, web=web), _say, dry_run=dry_run)
+    password = f"sudo {calling_name(program)} web --set-password"
     for line in (
         "",
         f"Configuration: {CONFIG}; apply changes: sudo systemctl reload sound-monitor",
         f"Examples for a GPU, PulseAudio and PipeWire: {examples()}",
         f"State: sudo {calling_name(program)} status",
+        *(
+            [f"Page: web.listen in {CONFIG}; for other machines, first: {password}"]
+            if web
+            else []
+        ),
     ):
         _say(line)
 

@@ -1,5 +1,7 @@
 """The application: every page of the navigation, its files, its languages."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,3 +24,12 @@ def test_the_page_is_in_the_language_of_the_browser(client: WebClient) -> None:
     assert '<html lang="de">' in german.text
     assert "Geräuschmonitor" in german.text
     assert '<html lang="en">' in client.get("/system").text
+
+
+def test_it_needs_neither_arrays_nor_a_network() -> None:
+    heavy = {"numpy", "httpx", "onnxruntime", "soundfile", "PIL", "rich"}
+    script = "import sys, monitor.web.server; print(*sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert heavy & set(result.stdout.split()) == set()

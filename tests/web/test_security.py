@@ -96,6 +96,7 @@ def test_only_known_commands_are_passed_on(client: WebClient) -> None:
     assert client.post("/api/command/shutdown", json={}).status_code == 404
     assert client.get(COMMAND).status_code == 405
     assert client.request("PUT", "/system").status_code == 405
+    assert client.request("HEAD", "/live").status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/", "/system", "/nothing"])
