@@ -58,14 +58,6 @@ class Horizon(NamedTuple):
     """End of the event before."""
 
 
-class _Newest(NamedTuple):
-    """The newest window, for those who ask why it began nothing."""
-
-    window: LabelWindow
-    average: float
-    rival: float
-
-
 class Hysteresis:
     """Decides when a label begins and when it ends.
 
@@ -90,7 +82,8 @@ class Hysteresis:
         self.event: EventBounds | None = None
         """The ongoing event, reported or not."""
 
-        self._newest: _Newest | None = None
+        self._newest: tuple[LabelWindow, float, float] | None = None
+        """The newest window, and the averages of its score and of its rival."""
 
     def push(self, window: LabelWindow) -> Change:
         """Take the next window, at least a sample later than the one before."""
@@ -100,7 +93,7 @@ class Hysteresis:
         score = 0.0 if old or window.gated else window.score
         average = self._scores.push(score)
         rival = self._rivals.push(0.0 if window.gated else window.rival)
-        self._newest = _Newest(window, average, rival)
+        self._newest = window, average, rival
         counts = score >= rule.offset_threshold
         self._averaged.append(window if counts else None)
         if self.event is not None:

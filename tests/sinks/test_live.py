@@ -151,6 +151,7 @@ def test_without_a_reader_nothing_is_done(path: Path) -> None:
             feed.sink.write([frame(), onset()])
             feed.sink.tell({"type": "changed", "what": "mute"})
         names = {thread.name for thread in threading.enumerate()}
+        assert not feed.readers.wakeup.is_set()
     assert "live" not in names
     assert (feed.pictures, feed.explained) == (0, [])
 
