@@ -65,7 +65,7 @@ class _Review(Settings):
     ids: Ids
     verdict: Verdict | None
     label: Label | None = None
-    by: Annotated[str, Field(max_length=100)] = ""
+    by: Label | None = None
 
     @model_validator(mode="after")
     def _label_comes_with_its_verdict(self) -> "_Review":
@@ -167,7 +167,12 @@ class MonitorCommands:
         before = _change(
             daemon,
             lambda connection: write_verdict(
-                connection, ids, wanted.verdict, wanted.label, by=wanted.by, now=now
+                connection,
+                ids,
+                wanted.verdict,
+                wanted.label,
+                by=wanted.by or "",
+                now=now,
             ),
         )
         daemon.tell("review", ids)

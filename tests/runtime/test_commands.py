@@ -144,6 +144,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
         {"ids": ["a"], "verdict": "label", "label": " siren"},
         "review: label must be one line",
     ),
+    ("review", {"ids": ["a"], "verdict": None, "by": "\ud800"}, "review: by: '"),
     ("review", {"ids": ["a"], "verdict": None, "path": "/"}, "review: path: there"),
     ("lock", {"ids": ["a"], "locked": 1}, "lock: locked: 1 must be true or false"),
     ("mute", {"rule": "dog", "seconds": 5}, "there is no rule 'dog'; choose from"),

@@ -14,7 +14,7 @@ import pytest
 from monitor.sinks.store.database import Database, transaction
 from monitor.sinks.store.event_pages import EventFilters, EventKey, ListedEvent
 from monitor.sinks.store.queries import open_to_read
-from monitor.sinks.store.reviews import write_verdict
+from monitor.sinks.store.reviews import write_lock, write_verdict
 from tests.support.store import make_store, rows
 from tests.support.timed import OPENED, event
 
@@ -44,6 +44,8 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for verdict, rest in (("right", 1), ("wrong", 2)):
             ids = rows(path, "SELECT id FROM events WHERE sequence % 4 = ?", rest)
             write_verdict(connection, ids, verdict, None, by="", now=OPENED)  # type: ignore[arg-type]
+        ids = rows(path, "SELECT id FROM events WHERE sequence % 4 = 3")
+        write_lock(connection, ids, locked=True, now=OPENED)
     return path
 
 

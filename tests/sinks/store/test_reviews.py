@@ -100,6 +100,7 @@ def test_a_review_that_says_nothing_is_no_row(
 ) -> None:
     judge(connection, IDS, "right")
     judge(connection, IDS, None)
+    assert rows(stored, "SELECT count(*) FROM reviews") == [0]
     lock(connection, IDS, locked=True)
     lock(connection, IDS, locked=False)
     assert rows(stored, "SELECT count(*) FROM reviews") == [0]
