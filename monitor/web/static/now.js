@@ -266,7 +266,7 @@ async function fill() {
   for (const source of recent.sources) {
     const known = cards.get(source.name);
     if (!known) continue;
-    known.picture.prepend(source.columns);
+    known.picture.fill(source.columns);
     const newer = known.levels;
     known.levels = [];
     known.addLevels(source.levels);

@@ -62,7 +62,7 @@ export class Picture {
   // Take a line with columns; those that are missing before it stay empty.
   push({ time, count, data }) {
     const end = Date.parse(time);
-    const bytes = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
+    const bytes = decoded(data);
     let first = 0;
     if (this.end) {
       const missing = Math.round(((end - this.end) / 1000) * PER_SECOND) - count;
@@ -81,27 +81,24 @@ export class Picture {
     this.request();
   }
 
-  // Put older lines before those that came already.
-  prepend(lines) {
-    const newer = [];
-    for (let column = Math.max(0, this.count - WIDTH); column < this.count; column++) {
-      const place = column % RING;
-      newer.push(this.known[place] ? this.values.slice(place * BANDS, (place + 1) * BANDS) : null);
-    }
-    const { end } = this;
-    const begin = end ? end - (newer.length * 1000) / PER_SECOND : Infinity;
-    this.count = this.end = 0;
-    this.known.fill(0);
+  // Put lines from before into the places that are empty.
+  fill(lines) {
     for (const line of lines) {
-      if (Date.parse(line.time) <= begin + 50) this.push(line);
+      const end = Date.parse(line.time);
+      if (!this.end || end > this.end + 50) {
+        this.push(line);
+        continue;
+      }
+      const bytes = decoded(line.data);
+      const after = Math.round(((this.end - end) / 1000) * PER_SECOND);
+      for (let column = 0; column < line.count; column++) {
+        const back = after + line.count - 1 - column;
+        const place = (((this.count - 1 - back) % RING) + RING) % RING;
+        if (back >= RING || this.known[place]) continue;
+        this.known[place] = 1;
+        this.values.set(bytes.subarray(column * BANDS, (column + 1) * BANDS), place * BANDS);
+      }
     }
-    if (newer.length) {
-      const missing = this.end ? Math.round(((begin - this.end) / 1000) * PER_SECOND) : 0;
-      if (missing > 0) this.append(null, Math.min(missing, WIDTH));
-      for (const column of newer) this.append(column, 1);
-      this.end = end;
-    }
-    this.base = null;
     if (this.end) this.base = this.count - (performance.now() / 1000) * PER_SECOND;
     this.paint();
     this.request();
@@ -251,6 +248,8 @@ export class Picture {
     }
   }
 }
+
+const decoded = (data) => Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
 
 function outlined(context, text, x, y, ink) {
   context.lineWidth = 3;
