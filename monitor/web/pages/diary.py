@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -18,8 +19,9 @@ from monitor.sinks.store.level_figures import LEAST_COVERAGE, source_levels
 from monitor.sinks.store.noise_diary import PAUSE, NoiseDiary, diary_csv, noise_diary
 from monitor.sinks.store.queries import Reader, open_to_read
 from monitor.web.context import WebContext
+from monitor.web.labels import label_text
 from monitor.web.pages.history import day_of, source_names
-from monitor.web.rendering import render
+from monitor.web.rendering import language_of, render
 
 MOST_DAYS = 366
 MOST_LEVEL_DAYS = 92
@@ -61,7 +63,10 @@ def routes(context: WebContext) -> list[Route]:
     async def diary(request: Request) -> Response:
         choice = _choice(request)
         found = await run_in_threadpool(_read, context, choice)
-        page = render(request, "diary.html", page="diary", choice=choice, **found)
+        name_of = partial(label_text, language_of(request))
+        page = render(
+            request, "diary.html", page="diary", choice=choice, name_of=name_of, **found
+        )
         # A year of events leaves much free memory between blocks that stay.
         page.background = BackgroundTask(trim_heap)
         return page

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from math import ceil, sqrt
 from typing import Any, Literal
 
@@ -24,7 +25,8 @@ from monitor.sinks.store.queries import open_to_read
 from monitor.sinks.store.sound_calendar import Heard, LabelCalendar, sound_calendar
 from monitor.text import weighted_unit
 from monitor.web.context import WebContext
-from monitor.web.rendering import render
+from monitor.web.labels import label_text
+from monitor.web.rendering import language_of, render
 
 Span = Literal["day", "week", "month", "year"]
 SPANS: tuple[Span, ...] = ("day", "week", "month", "year")
@@ -85,7 +87,10 @@ def routes(context: WebContext) -> list[Route]:
     async def day(request: Request) -> Response:
         view = _view(request, context)
         found = await run_in_threadpool(_read, context, view)
-        page = render(request, "history.html", page="day", view=view, **found)
+        name_of = partial(label_text, language_of(request))
+        page = render(
+            request, "history.html", page="day", view=view, name_of=name_of, **found
+        )
         page.background = BackgroundTask(trim_heap)
         return page
 
