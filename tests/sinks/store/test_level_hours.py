@@ -75,14 +75,14 @@ def test_an_hour_goes_on_after_a_restart(path: Path, clock: FakeClock) -> None:
 
 def test_a_kill_costs_a_minute_at_most(path: Path, clock: FakeClock) -> None:
     store = make_store(path, clock)
-    for end in range(1, 651):
+    for end in range(1, 572):
         clock.advance(1.0)
         store.write([level_frame(NINE + timedelta(seconds=end), 60.0, seconds=1)])
         store.report(statistics())
     (hour,) = read(path)
-    assert 650 - 60 - FLUSH_SECONDS <= hour.covered_seconds < 650
+    assert 571 - 60 - FLUSH_SECONDS <= hour.covered_seconds < 571
     store.close()
-    assert read(path)[0].covered_seconds == pytest.approx(650)
+    assert read(path)[0].covered_seconds == pytest.approx(571)
 
 
 def test_levels_without_an_offset_are_not_mixed_with_those_with_one(

@@ -83,7 +83,8 @@ def test_an_incident_has_its_share_and_the_level_while_it_sounded(path: Path) ->
 
 def test_levels_are_not_called_calibrated_if_a_part_was_not(path: Path) -> None:
     store_run(path, sound(1, 0, 60), sound(2, 120, 60))
-    store_levels(path, minutes(NINE, 60, -30.0, offset_db=0.0))
+    store_levels(path, minutes(NINE, 30, -30.0, offset_db=0.0))
+    store_levels(path, minutes(NINE + timedelta(minutes=30), 30, 60.0))
     store_levels(path, minutes(NINE + timedelta(hours=2), 60, 60.0))
     found = diary(path)
     assert [it.is_calibrated for it in found.incidents] == [False, True]
