@@ -140,6 +140,16 @@ def test_a_value_that_is_no_sensitivity_is_rejected(tmp_path: Path, value: str) 
     assert "from 0 to 1" in response.json()["sentence"]
 
 
+def test_a_proposal_is_that_of_the_scores_and_the_verdicts(tmp_path: Path) -> None:
+    fill(tmp_path)
+    found = asked(client_of(tmp_path), "/thresholds/proposal?label=siren")
+    (siren,) = found["labels"]
+    assert 0 < siren["threshold"]["onset"] < 1
+    (verdicts,) = found["verdicts"]
+    assert (verdicts["confirmed"], verdicts["rejected"]) == (1, 1)
+    assert not verdicts["is_used"]
+
+
 def test_a_child_that_fails_says_why(tmp_path: Path) -> None:
     fill(tmp_path)
     found = asked(client_of(tmp_path), "/thresholds/replay?label=no-such&value=1")

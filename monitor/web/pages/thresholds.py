@@ -30,6 +30,9 @@ CURVES_SECONDS = 180.0
 FRESH_SECONDS = 600.0
 """The counts of the place are counted anew after this time."""
 
+PROPOSED_ALARMS_PER_DAY = 0.5
+"""Budget of a proposed threshold."""
+
 LISTED = 200
 """Events that are listed of those that come, and of those that go; the newest."""
 
@@ -102,9 +105,17 @@ class _Thresholds:
         return changes.document()
 
     async def proposal(self, owner: str, label: str) -> dict[str, Any]:
-        """Return what the verdicts of a label would do to its threshold."""
+        """Return the document of `calibrate --store` for one label."""
+        arguments = [
+            *("calibrate", "--store", "--json", "--since", "4w", "--label", label),
+            *("--false-alarms-per-day", str(PROPOSED_ALARMS_PER_DAY)),
+        ]
+        files = self._context.config.model_files
+        if len(files) > 1:
+            known = json.loads(await self.curves("model"))["labels"]
+            model = known.get(label, {}).get("model")
+            arguments += ["--model", model] if model in files else []
         lines: list[bytes] = []
-        arguments = ("calibrate", "--store", "--json", "--label", label)
         await self._children.run(owner, arguments, lines.append, CURVES_SECONDS)
         found: dict[str, Any] = json.loads(b"".join(lines))
         return found

@@ -27,6 +27,13 @@ const moment = new Intl.DateTimeFormat(language, {
   weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23",
 });
 
+// The name of a label for people; one that a person has taught has its own alone.
+function nameOf(name) {
+  const key = `labels.${name}`;
+  const text = t(key);
+  return text === key ? name : text;
+}
+
 // Few an hour are easier to imagine as so many a day.
 const rate = (perHour) =>
   perHour >= 1
@@ -68,13 +75,15 @@ function showChoices() {
   const names = Object.keys(facts.labels);
   choice.replaceChildren(
     new Option(t("thresholds.all"), ""),
-    ...names.map((name) => new Option(name, name)),
+    ...names.map((name) => new Option(nameOf(name), name)),
   );
   const wanted = tool.dataset.label;
   choice.value = names.includes(wanted) ? wanted : "";
 }
 
 function showLabel() {
+  get("proposal").hidden = !label();
+  get("proposal").open = false;
   const hasCurve = !label() || own().curve.length > 0;
   slider.disabled = !hasCurve;
   slider.value = present() ?? 0.5;
@@ -88,7 +97,7 @@ function show() {
   slider.setAttribute("aria-valuetext", number(value()));
   get("expected").textContent = expectation(found, hasCurve);
   get("curve-title").textContent = label()
-    ? t("thresholds.curve_of", { label: label() })
+    ? t("thresholds.curve_of", { label: nameOf(label()) })
     : t("thresholds.curve");
   drawCharts(get("charts"), label() ? found : null, present(), value(), { number, share, rate });
   get("curve-note").textContent = note(found);
@@ -149,7 +158,7 @@ function showFigures(found) {
     ? found.curve.map((at) => [number(at.sensitivity), at, Math.abs(at.sensitivity - value()) < 0.025])
     : Object.entries(facts.labels)
         .filter(([, each]) => each.curve.length)
-        .map(([name, each]) => [name, figuresAt(each.curve, each.follows ? value() : (each.sensitivity ?? value())), false]);
+        .map(([name, each]) => [nameOf(name), figuresAt(each.curve, each.follows ? value() : (each.sensitivity ?? value())), false]);
   const body = element("tbody");
   for (const [name, at, isNow] of rows) {
     const row = element("tr");
@@ -166,12 +175,15 @@ function showFigures(found) {
 const PLAIN = /^[A-Za-z][A-Za-z0-9_-]*$/;
 const WORDS = ["y", "n", "yes", "no", "on", "off", "true", "false", "null"];
 
+// A piece of config.yaml with one setting of a label, or of all.
+function fragment(name, setting) {
+  const key = PLAIN.test(name) && !WORDS.includes(name.toLowerCase()) ? name : JSON.stringify(name);
+  return name ? `detection:\n  labels:\n    ${key}:\n      ${setting}\n` : `detection:\n  ${setting}\n`;
+}
+
 function showFragment() {
   const name = label();
-  const key = PLAIN.test(name) && !WORDS.includes(name.toLowerCase()) ? name : JSON.stringify(name);
-  get("fragment").textContent = name
-    ? `detection:\n  labels:\n    ${key}:\n      sensitivity: ${value()}\n`
-    : `detection:\n  sensitivity: ${value()}\n`;
+  get("fragment").textContent = fragment(name, `sensitivity: ${value()}`);
   get("fragment-note").textContent = name && own().has_onset ? t("thresholds.remove_onset") : "";
   if (!mayChange) return;
   get("apply").disabled = slider.disabled || value() === present();
@@ -181,7 +193,7 @@ function showFragment() {
 function changeItem(change, event) {
   const start = new Date(event.start);
   const time = moment.format(start);
-  const text = t("thresholds.event", { time, label: event.label, source: event.source, score: number(event.peak_score) });
+  const text = t("thresholds.event", { time, label: nameOf(event.label), source: event.source, score: number(event.peak_score) });
   const item = element("li");
   if (change === "goes") {
     const query = new URLSearchParams({
@@ -255,6 +267,39 @@ function moved() {
   resting = setTimeout(replay, REST_MS);
 }
 
+// What the scores of this place, and what people said of its events, propose.
+async function propose() {
+  const place = get("proposal-text");
+  if (!get("proposal").open) return;
+  const name = label();
+  place.textContent = t("thresholds.proposal.asking");
+  get("proposal-fragment").hidden = true;
+  const query = new URLSearchParams({ label: name, window: viewer });
+  const found = await ask(`/thresholds/proposal?${query}`).catch(() => ({}));
+  if (name !== label()) return;
+  const of = found.labels?.find((each) => each.label === name)?.threshold;
+  if (!of) {
+    place.textContent = found.sentence ?? t("common.failed");
+    return;
+  }
+  place.textContent = [
+    t("thresholds.proposal.found", { onset: number(of.onset, 3), now: number(own().onset, 3), hours: number(found.hours, 3) }),
+    verdictEffect(found.verdicts?.find((each) => each.label === name)),
+    found.unreviewed ? t("thresholds.proposal.unreviewed", { count: found.unreviewed, number: number(found.unreviewed, 6) }) : "",
+  ].join(" ");
+  get("proposal-fragment").textContent = fragment(name, `{onset_threshold: ${of.onset}, offset_threshold: ${of.offset}}`).replace(":\n      {", ": {");
+  get("proposal-fragment").hidden = false;
+}
+
+function verdictEffect(found) {
+  if (!found) return t("thresholds.no_verdicts");
+  if (!found.is_used) return t("thresholds.proposal.few");
+  return t("thresholds.proposal.effect", {
+    missed: found.confirmed_missed, confirmed: found.confirmed_scored,
+    reported: found.rejected_reported, rejected: found.rejected_scored,
+  });
+}
+
 async function change(wanted) {
   const place = get("applied");
   place.textContent = "";
@@ -302,6 +347,7 @@ choice.addEventListener("change", () => {
   replay();
 });
 slider.addEventListener("input", moved);
+get("proposal").addEventListener("toggle", propose);
 get("reset").addEventListener("click", () => {
   showLabel();
   replay();
