@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from monitor.commands.arguments import database_path
-from monitor.commands.process import print_json, print_table
+from monitor.commands.process import print_json_line, print_table
 from monitor.text import utc_text
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def print_curves(
             "sensitivity": configuration.config.detection.sensitivity,
             "is_overridden": changed.sensitivity is not None,
         }
-        print_json({**facts, "labels": labels})
+        print_json_line({**facts, "labels": labels})
         return
     print_table(
         ("LABEL", "SENSITIVITY", "ONSET", "EVENTS", "EVENTS/H"),
@@ -130,11 +130,19 @@ def _facts(
         "curve": [
             {
                 "sensitivity": step / STEPS,
-                **point.model_dump(),
+                **_rounded(point.model_dump()),
                 **_counted(counted, step),
             }
             for step, point in enumerate(curve)
         ],
+    }
+
+
+def _rounded(figures: dict[str, float | None]) -> dict[str, float | None]:
+    """Round to what was measured: the thresholds stay as they are."""
+    return {
+        key: value if value is None or key == "onset" else round(value, 4)
+        for key, value in figures.items()
     }
 
 
