@@ -4,12 +4,11 @@ import re
 from pathlib import Path
 from threading import Thread
 from time import monotonic, sleep
-from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from monitor.config.config import Config
 from monitor.model.classifier import Classifier
@@ -45,12 +44,11 @@ def test_now_shows_a_siren_within_two_seconds_of_its_sound(
     assert seconds < SHOWN_WITHIN_SECONDS
 
 
-def first_siren(page: Page) -> Any:
-    return (
-        page.locator("li.event[data-label=siren]")
-        .filter(has=page.locator("audio"))
-        .first
-    )
+def first_siren(page: Page) -> Locator:
+    """The newest row of a siren with its sound; rows that come later are not it."""
+    sirens = page.locator("li.event[data-label=siren]")
+    row = sirens.filter(has=page.locator("audio")).first
+    return page.locator(f"li.event[data-id='{row.get_attribute('data-id')}']")
 
 
 def test_its_sound_is_played_and_is_that_of_the_siren(
