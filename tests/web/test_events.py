@@ -162,7 +162,7 @@ def test_the_older_events_are_a_link_that_keeps_the_filter(client: WebClient) ->
     link = re.search(r'id="older" href="([^"]*)"', text)
     assert link is not None
     following = client.get(unescape(link[1])).text
-    assert numbers(following) == list(range(51, 1, -2))
+    assert numbers(following) == list(range(61, 21, -2))
     assert 'href="/events?label=siren"' in following
 
 

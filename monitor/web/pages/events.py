@@ -30,7 +30,7 @@ from monitor.web.event_rows import EventRow, event_rows
 from monitor.web.labels import KnownLabels, known_labels, label_text
 from monitor.web.rendering import language_of, render
 
-PAGE_EVENTS = 25
+PAGE_EVENTS = 20
 LATE = timedelta(seconds=30)
 """An event may be told of so much later than one that began after it."""
 
