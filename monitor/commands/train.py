@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,18 +11,22 @@ import typer
 
 from monitor.commands.arguments import (
     CacheOption,
+    ConfigOption,
     DataArgument,
     GroupPatternOption,
     JsonOption,
     LabelPatternOption,
     NegativesOption,
     SeedOption,
+    SinceOption,
     TrainingDeviceOption,
+    UntilOption,
     cache_folder,
     flag,
     fold_numbers,
     option,
 )
+from monitor.errors import UsageError
 from monitor.extras import require_extra
 
 HELP = """Train a model on recordings, test it on others, and write a model file.
@@ -42,6 +47,11 @@ Presets:
   mn04      the same of the included model world, with its front end
   article   four strided convolutions, 26,000 parameters, trained from scratch
 
+With --from-reviews nothing is trained: DATA is a new folder, into which the
+clips of reviewed events are written as such a data set, with folds of whole
+days.  Wrong events become negatives.  The command that trains on them is
+printed.
+
 Examples:
   sound-monitor train genres --out genres.safetensors  a folder for each label
   sound-monitor train genres --from world              under the MIT licence
@@ -51,6 +61,7 @@ Examples:
       --negatives noises --places streets
   sound-monitor train genres --settings mine.yaml      see --print-settings
   sound-monitor run --model genres.safetensors         use the model
+  sound-monitor train reviewed --from-reviews          from your own monitor
   sound-monitor train genres --tensorboard             then
   tensorboard --logdir model-run                       watch the training
 
@@ -242,9 +253,23 @@ def train(
         bool, flag("--profile", "Print the time of each part at the end.")
     ] = False,
     compute_device: TrainingDeviceOption = "cpu",
+    from_reviews: Annotated[
+        bool,
+        flag(
+            "--from-reviews",
+            "Write the reviewed clips of the monitor of --config to DATA, and stop.",
+        ),
+    ] = False,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
     """Train a model; print its figures."""
+    if from_reviews:
+        return _write_reviews(data, since, until, config, as_json)
+    if since or until or config:
+        raise UsageError("--since, --until and --config need --from-reviews")
     require_extra("train", "torch", "train")
     from monitor.commands.process import limit_threads, log_to_stderr
 
@@ -297,6 +322,31 @@ def train(
         origin="training settings" if settings is None else str(settings),
     )
     run_training(job, chosen, threads, stop_on_signals(), profile, as_json)
+    return 0
+
+
+def _write_reviews(
+    folder: Path,
+    since: str | None,
+    until: str | None,
+    config: Path | None,
+    as_json: bool,
+) -> int:
+    from monitor.commands.arguments import database_path, parse_time_range
+    from monitor.commands.configuration import load
+    from monitor.commands.process import log_to_stderr, print_json, print_line
+    from training.data.reviewed_clips import write_reviewed
+
+    log_to_stderr()
+    configuration = load(config)
+    clips = configuration.state_dir / configuration.config.clips.path
+    times = parse_time_range(since, until)
+    written = write_reviewed(folder, database_path(configuration), clips, *times)
+    if as_json:
+        print_json(asdict(written) | {"folder": str(folder)})
+        return 0
+    for line in written.lines():
+        print_line(line)
     return 0
 
 
