@@ -13,6 +13,7 @@ from monitor.text import utc_text
 from monitor.web.app import build_app
 from monitor.web.context import WebContext
 from tests.support.clock import FakeClock, wait_until
+from tests.support.levels import minutes, store_levels
 from tests.support.live import Feed
 from tests.support.store import make_store
 from tests.support.timed import frame
@@ -94,6 +95,9 @@ def test_what_was_not_listened_to_in_a_day_is_summed_up_and_listed(
                 store.write([Timed(lost, 0.0, 36.0, ago(hours), stop)])
         clock.wall = ago(end)
         store.close()
+    assert context.database is not None
+    for source in ("street", "yard"):
+        store_levels(context.database, minutes(ago(24.5), 5, 60.0, source=source))
     document = gaps(WebClient(build_app(context)))
     street, yard = document["street"], document["yard"]
     assert [each["reason"] for each in street["newest"]] == ["off", "off", "unplugged"]
@@ -114,12 +118,21 @@ def test_a_monitor_that_runs_is_not_off_and_the_first_day_is_shorter(
     clock.wall = datetime.now(UTC) - timedelta(hours=2)
     assert context.database is not None
     store = make_store(context.database, clock)
+    store_levels(context.database, minutes(clock.wall, 5, 60.0))
+    new = datetime.now(UTC) - timedelta(seconds=10)
+    lost = Gap("new", 0, 44_100, "unplugged")
+    store.write([Timed(lost, 0.0, 10.0, new, datetime.now(UTC))])
     feed = Feed(context.sockets[0])
     try:
         wait_until(lambda: query_status(context.sockets)["running"])
-        street = gaps(WebClient(build_app(context)))["street"]
+        wait_until(lambda: "new" in gaps(WebClient(build_app(context))))
+        document = gaps(WebClient(build_app(context)))
     finally:
         feed.close()
         store.close()
+    street = document["street"]
     assert (street["count"], street["share"]) == (0, 1.0)
+    # What was added since was not listened to before.
+    assert document["new"]["of_seconds"] < 60
+    assert document["new"]["share"] < 1
     assert street["of_seconds"] == pytest.approx(7200, abs=60)

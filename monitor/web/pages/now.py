@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from monitor.errors import SoundMonitorError
-from monitor.records import Gap
+from monitor.records import Gap, Timed
 from monitor.sinks.status_client import ask_recent, query_status
 from monitor.sinks.store.queries import open_to_read
 from monitor.text import rounded, utc_text, weighted_unit
@@ -18,6 +18,7 @@ from monitor.web.context import WebContext
 from monitor.web.rendering import render
 
 HOURS = 24
+HOUR = timedelta(hours=1)
 MOST_GAPS = 50
 """Gaps that are listed, the newest; all are counted."""
 
@@ -80,42 +81,48 @@ def _recent(context: WebContext) -> Any:
 def _gaps(context: WebContext) -> dict[str, Any]:
     """Return what was not listened to in the latest day, by source.
 
-    The gaps of a source, and the times in which the monitor did not run; nothing where
-    the database cannot be read.
+    The gaps of a source, and the times in which the monitor did not run, from the hour
+    on in which it was first listened to; nothing where the database cannot be read.
     """
-    now = datetime.now(UTC)
-    since = now - timedelta(hours=HOURS)
-    by_source: dict[str, list[_Unheard]] = {}
     if context.database is None:
         return {}
+    now = datetime.now(UTC)
+    since = now - timedelta(hours=HOURS)
+    lost: dict[str, list[_Unheard]] = {}
+    known: dict[str, datetime] = {}
     try:
         with open_to_read(context.database) as reader:
             runs = reader.runs(now)
+            for hour in reader.level_hours(since - HOUR, percentiles=False):
+                known.setdefault(hour.source, hour.start)
             for timed in reader.gaps(since):
-                gap = timed.record
-                if isinstance(gap, Gap) and timed.start_utc and timed.end_utc:
-                    start = max(timed.start_utc, since)
-                    whole = (timed.end_utc - start).total_seconds()
-                    lost = timed.left_out_seconds
-                    each = (
-                        start,
-                        timed.end_utc,
-                        gap.reason,
-                        whole if lost is None else lost,
-                    )
-                    by_source.setdefault(gap.source, []).append(each)
+                if isinstance(timed.record, Gap) and timed.start_utc and timed.end_utc:
+                    each = _of_gap(timed.record, timed, since)
+                    lost.setdefault(timed.record.source, []).append(each)
     except SoundMonitorError:
         return {}  # there is none yet, or the page System says what is wrong
     if not runs:
         return {}
     is_running = query_status(context.sockets)["running"] is not False
-    begin = max(since, runs[0][0])
-    breaks = _breaks(runs, begin, now, is_running=is_running)
-    sources = {source.name for source in context.config.sources} | by_source.keys()
-    return {
-        source: _document(sorted(by_source.get(source, []) + breaks), begin, now)
-        for source in sources
-    }
+    document = {}
+    for source in known.keys() | lost.keys():
+        first = min(
+            [known.get(source, now), *(start for start, *_ in lost.get(source, []))]
+        )
+        begin = max(since, runs[0][0], first)
+        breaks = _breaks(runs, begin, now, is_running=is_running)
+        unheard = sorted(lost.get(source, []) + breaks)
+        document[source] = _document(unheard, begin, now)
+    return document
+
+
+def _of_gap(gap: Gap, timed: Timed, since: datetime) -> _Unheard:
+    assert timed.start_utc is not None
+    assert timed.end_utc is not None
+    start = max(timed.start_utc, since)
+    left_out = timed.left_out_seconds
+    whole = (timed.end_utc - start).total_seconds()
+    return start, timed.end_utc, gap.reason, whole if left_out is None else left_out
 
 
 def _breaks(
