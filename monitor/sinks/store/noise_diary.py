@@ -18,6 +18,7 @@ from monitor.sinks.store.level_figures import begin_of
 from monitor.sinks.store.level_hours import HOUR, decibels, power_of
 from monitor.sinks.store.queries import Reader
 from monitor.sinks.store.records import from_ms, to_ms
+from monitor.sinks.store.sound_calendar import LONGEST_MS
 from monitor.text import weighted_unit
 
 PAUSE = timedelta(minutes=10)
@@ -35,7 +36,7 @@ SELECT sources.name, coalesce(reviews.label, events.label), start_ms,
 FROM events
 JOIN sources ON sources.id = events.source
 LEFT JOIN reviews ON reviews.event_id = events.id
-WHERE start_ms IS NOT NULL AND at_ms < :until
+WHERE start_ms IS NOT NULL AND at_ms < :until AND at_ms >= :since - :longest
     AND (at_ms >= :since OR end_ms > :since OR end_reason IS NULL)
     AND verdict IS NOT 'wrong'
 ORDER BY start_ms
@@ -219,6 +220,7 @@ def read_occurred(
     """Return the events that overlap a time range, by their start."""
     times = {"since": since, "until": until, "now": now}
     values = {name: to_ms(time) for name, time in times.items()}
+    values["longest"] = LONGEST_MS
     return itertools.starmap(Occurred, connection.execute(_MARKED, values))
 
 
@@ -272,39 +274,60 @@ def _plain(name: str) -> str:
     return f"'{name}" if name[:1] in ("=", "+", "-", "@", "\t", "\r") else name
 
 
+@dataclass(slots=True)
+class _Growing:
+    """An incident that may go on; times in milliseconds."""
+
+    start: int
+    end: int
+    events: int = 0
+    sounding: int = 0
+    energy: float = 0.0
+    measured: int = 0
+    lafmax_db: float | None = None
+
+    def add(self, event: Occurred, began: int, ended: int) -> None:
+        self.events += 1
+        self.sounding += max(0, ended - max(began, self.end))
+        self.end = max(self.end, ended)
+        if event.laeq_db is not None:
+            length = max(1, ended - began)
+            self.energy += length * power_of(event.laeq_db)
+            self.measured += length
+        highest = (self.lafmax_db, event.lafmax_db)
+        self.lafmax_db = max((it for it in highest if it is not None), default=None)
+
+
 def _incidents(
     events: Iterable[Occurred], start: datetime, end: datetime, pause: timedelta
 ) -> list[Incident]:
     """Join events, which are sorted by their begin."""
-    found: list[Incident] = []
-    newest: dict[tuple[str, str], Incident] = {}
-    energies: dict[int, tuple[float, float]] = {}
+    first, last = to_ms(start), to_ms(end)
+    pause_ms = pause // timedelta(milliseconds=1)
+    found: list[tuple[str, str, _Growing]] = []
+    newest: dict[tuple[str, str], _Growing] = {}
     for event in events:
-        began = max(start, from_ms(event.start_ms))
-        ended = min(end, from_ms(event.stop_ms))
+        began, ended = max(first, event.start_ms), min(last, event.stop_ms)
         key = (event.source, event.label)
-        incident = newest.get(key)
-        if incident is None or began > incident.end + pause:
-            incident = Incident(*key, began, began, is_calibrated=False)
-            newest[key] = incident
-            found.append(incident)
-        incident.events += 1
-        new = max(timedelta(), ended - max(began, incident.end))
-        incident.sounding_seconds += new.total_seconds()
-        incident.end = max(incident.end, ended)
-        if event.lafmax_db is not None:
-            before = incident.lafmax_db
-            is_highest = before is None or event.lafmax_db > before
-            incident.lafmax_db = event.lafmax_db if is_highest else before
-        if event.laeq_db is not None:
-            seconds = max(0.001, (ended - began).total_seconds())
-            energy, length = energies.get(id(incident), (0.0, 0.0))
-            energy += seconds * power_of(event.laeq_db)
-            energies[id(incident)] = energy, length + seconds
-    for incident in found:
-        if id(incident) in energies:
-            incident.laeq_db = decibels(*energies[id(incident)])
-    return found
+        growing = newest.get(key)
+        if growing is None or began > growing.end + pause_ms:
+            growing = newest[key] = _Growing(began, began)
+            found.append((*key, growing))
+        growing.add(event, began, ended)
+    return [
+        Incident(
+            source,
+            label,
+            from_ms(it.start),
+            from_ms(it.end),
+            is_calibrated=False,
+            events=it.events,
+            sounding_seconds=it.sounding / 1000,
+            laeq_db=decibels(it.energy, it.measured) if it.measured else None,
+            lafmax_db=it.lafmax_db,
+        )
+        for source, label, it in found
+    ]
 
 
 def _gaps(

@@ -17,8 +17,12 @@ from monitor.sinks.store.level_figures import begin_of
 from monitor.sinks.store.queries import Reader
 from monitor.sinks.store.records import from_ms, to_ms
 
+HOUR_MS = 3_600_000
 QUARTER_MS = 900_000
 """The offsets of time zones are whole quarters of an hour."""
+
+LONGEST_MS = 31 * 86_400_000
+"""Events that began longer ago are not looked for: a day is found at once."""
 
 _MARKED = """
 SELECT coalesce(reviews.label, events.label) AS name, start_ms AS start,
@@ -26,8 +30,9 @@ SELECT coalesce(reviews.label, events.label) AS name, start_ms AS start,
 FROM events
 JOIN sources ON sources.id = events.source
 LEFT JOIN reviews ON reviews.event_id = events.id
-WHERE start_ms IS NOT NULL AND at_ms < :until AND (at_ms >= :since OR end_ms > :since
-    OR end_reason IS NULL) AND verdict IS NOT 'wrong'
+WHERE start_ms IS NOT NULL AND at_ms < :until AND at_ms >= :since - :longest
+    AND (at_ms >= :since OR end_ms > :since OR end_reason IS NULL)
+    AND verdict IS NOT 'wrong'
 """
 
 Cell = tuple[date, int]
@@ -112,11 +117,12 @@ def sound_calendar(
         return local.date(), local.hour
 
     bounds = (to_ms(since), to_ms(until))
-    for bucket in reader.event_buckets(since, until, now, QUARTER_MS, sources=sources):
+    step_ms = _step_ms(since, until, zone)
+    for bucket in reader.event_buckets(since, until, now, step_ms, sources=sources):
         if labels and bucket.label not in labels:
             continue
         calendar = found.setdefault(bucket.label, LabelCalendar(bucket.label))
-        _add(calendar, bucket, bounds, cell_of)
+        _add(calendar, bucket, bounds, step_ms, cell_of)
     return sorted(found.values(), key=lambda each: -each.total.seconds)
 
 
@@ -137,6 +143,7 @@ def read_buckets(
         "until": to_ms(until),
         "now": to_ms(now),
         "bucket": bucket_ms,
+        "longest": LONGEST_MS,
     }
     condition = ""
     if sources:
@@ -158,6 +165,7 @@ def _add(
     calendar: LabelCalendar,
     bucket: Bucket,
     bounds: tuple[int, int],
+    step_ms: int,
     cell_of: Callable[[int], Cell],
 ) -> None:
     start_ms, stop_ms = max(bucket.start_ms, bounds[0]), min(bucket.stop_ms, bounds[1])
@@ -165,22 +173,28 @@ def _add(
     calendar.first = first if calendar.first is None else min(first, calendar.first)
     calendar.last = last if calendar.last is None else max(last, calendar.last)
     if bucket.start_ms >= bounds[0]:
-        calendar.cells[cell_of(_quarter(start_ms))].events += bucket.events
+        calendar.cells[cell_of(start_ms - start_ms % step_ms)].events += bucket.events
         calendar.total.events += bucket.events
     total_ms = bucket.total_ms if bucket.events > 1 else stop_ms - start_ms
     calendar.total.seconds += total_ms / 1000
     while True:
-        end_ms = min(_quarter(start_ms) + QUARTER_MS, stop_ms)
+        step_start_ms = start_ms - start_ms % step_ms
+        end_ms = min(step_start_ms + step_ms, stop_ms)
         part_ms = total_ms if end_ms == stop_ms else end_ms - start_ms
-        calendar.cells[cell_of(_quarter(start_ms))].seconds += part_ms / 1000
+        calendar.cells[cell_of(step_start_ms)].seconds += part_ms / 1000
         if end_ms == stop_ms:
             return
         total_ms -= part_ms
         start_ms = end_ms
 
 
-def _quarter(milliseconds: int) -> int:
-    return milliseconds - milliseconds % QUARTER_MS
+def _step_ms(since: datetime, until: datetime, zone: tzinfo | None) -> int:
+    """Steps of time that lie in one hour of the place: hours, else quarters."""
+    weeks = range(0, (until - since).days + 8, 7)
+    moments = [(since + timedelta(days=day)).astimezone(zone) for day in weeks]
+    offsets = (moment.utcoffset() or timedelta() for moment in moments)
+    is_whole = all(not offset % timedelta(hours=1) for offset in offsets)
+    return HOUR_MS if is_whole else QUARTER_MS
 
 
 def _sum(cells: Sequence[Heard]) -> Heard:

@@ -99,6 +99,16 @@ def test_wrong_events_do_not_count_and_others_count_for_the_right_label(
     }
 
 
+def test_in_a_zone_of_half_hours_an_hour_begins_at_its_half(tmp_path: Path) -> None:
+    path = tmp_path / "monitor.db"
+    store_events(path, heard(1, 6 * 3600, 3600))  # 5:00 to 6:00 UTC
+    with open_to_read(path) as reader:
+        zone = ZoneInfo("Asia/Kolkata")
+        (siren,) = sound_calendar(reader, DAY, DAY, NOW, zone)
+    cells = {hour: it.seconds for (_, hour), it in siren.cells.items()}
+    assert cells == {10: 1800.0, 11: 1800.0}
+
+
 def test_the_hour_that_the_clocks_repeat_is_one_row(tmp_path: Path) -> None:
     path = tmp_path / "monitor.db"
     day = date(2026, 10, 25)
