@@ -74,10 +74,24 @@ def check_configuration(
     _check_files(configuration, result)
     _check_alerts(configuration, result)
     _check_services(configuration, result)
+    _check_page(configuration, result)
     if result.problems:
         problems = "\n".join(result.problems)
         result.problems = configuration.placed(problems).splitlines()
     return result
+
+
+def _check_page(configuration: Configuration, result: ConfigurationCheck) -> None:
+    """Note why `web` would not start, if it is to be reached by other machines."""
+    from monitor.commands.web import check_page
+    from monitor.web.passwords import needs_password
+
+    settings = configuration.config
+    if needs_password(settings.web.address[0]):
+        try:
+            check_page(settings, configuration.state_dir)
+        except SoundMonitorError as error:
+            result.notes.append(str(error))
 
 
 def _check_sources(

@@ -4,8 +4,9 @@ import asyncio
 import logging
 import signal
 import socket
+from time import monotonic
 from types import FrameType
-from typing import Any
+from typing import Any, TypeGuard
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -37,14 +38,16 @@ class Protocol(H11Protocol):
         super().__init__(*arguments, **more)
         self._asks = _Deadline(HEADER_SECONDS)
         self._reads = _Deadline(WRITE_SECONDS)
+        self.began = monotonic()
 
     def connection_made(self, transport: Any) -> None:
         """Take a connection; above the limit, one that asks nothing makes room."""
         super().connection_made(transport)
         self._asks.begin(transport)
         if len(self.connections) > MAX_CONNECTIONS:
-            idle = [each for each in self.connections if _is_idle(each)]
-            (idle or [self])[0].transport.abort()
+            idle = filter(_is_idle, self.connections - {self})
+            # The oldest: the newest may be just about to ask.
+            min(idle, key=lambda each: each.began, default=self).transport.abort()
 
     @property
     def is_answering(self) -> bool:
@@ -101,8 +104,12 @@ class _Deadline:
             self._timer = None
 
 
-def _is_idle(connection: object) -> bool:
-    return isinstance(connection, Protocol) and not connection.is_answering
+def _is_idle(connection: object) -> TypeGuard[Protocol]:
+    return (
+        isinstance(connection, Protocol)
+        and not connection.is_answering
+        and not connection.transport.is_closing()
+    )
 
 
 class Server(uvicorn.Server):

@@ -50,6 +50,16 @@ def test_without_a_password_others_cannot_reach_it(
     assert "there is no password" in capsys.readouterr().err
 
 
+def test_check_says_why_it_would_not_start(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command_line(["check", "--config", str(config)]) == 0
+    assert "password" not in capsys.readouterr().out
+    config.write_text(config.read_text().replace("127.0.0.1:", "0.0.0.0:"))
+    assert run_command_line(["check", "--config", str(config)]) == 0
+    assert "there is no password" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("viewer", [False, True])
 def test_a_password_is_set_from_stdin(
     config: Path, viewer: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import select
 import socket
 import time
 from collections.abc import Iterator
@@ -16,13 +17,14 @@ from monitor.web.server import MAX_HEADER_BYTES, listen
 from tests.support.web import make_context, serving
 
 SECONDS = 10.0
+MOST = 4
 
 
 @pytest.fixture
 def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """A server that waits a second for a request, and has room for four clients."""
     monkeypatch.setattr(monitor.web.server, "HEADER_SECONDS", 0.5)
-    monkeypatch.setattr(monitor.web.server, "MAX_CONNECTIONS", 4)
+    monkeypatch.setattr(monitor.web.server, "MAX_CONNECTIONS", MOST)
     with serving(build_app(make_context(tmp_path))) as port:
         yield port
 
@@ -52,8 +54,14 @@ def test_a_request_that_does_not_come_is_not_waited_for(port: int, sent: bytes) 
         assert is_cut_off(connection)
 
 
-def test_a_request_may_not_come_byte_by_byte(port: int) -> None:
+@pytest.mark.parametrize(
+    "before", [b"", b"GET /static/icon.svg HTTP/1.1\r\nHost: localhost"]
+)
+def test_a_request_may_not_come_byte_by_byte(port: int, before: bytes) -> None:
     with connect(port) as connection:
+        if before:
+            connection.sendall(before + b"\r\n\r\n")
+            connection.recv(10_000)
         connection.settimeout(0.05)
         until = time.monotonic() + SECONDS
         is_open = True
@@ -68,11 +76,20 @@ def test_a_request_may_not_come_byte_by_byte(port: int) -> None:
         assert not is_open
 
 
-def test_many_idle_connections_make_room(port: int) -> None:
+def test_many_idle_connections_make_room(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(monitor.web.server, "HEADER_SECONDS", 2 * SECONDS)
     with contextlib.ExitStack() as stack:
-        for _ in range(12):
-            stack.enter_context(connect(port))
+        idle = [stack.enter_context(connect(port)) for _ in range(MOST + 4)]
         assert get(port) == 200
+        cut_off = 0
+        while cut_off < 4:
+            readable, _, _ = select.select(idle, [], [], SECONDS)
+            assert readable
+            assert all(map(is_cut_off, readable))
+            cut_off += len(readable)
+            idle = [each for each in idle if each not in readable]
 
 
 def test_headers_have_a_longest_length(port: int) -> None:
