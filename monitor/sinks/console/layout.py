@@ -98,14 +98,12 @@ def _status(state: ConsoleState, picture: Picture, canvas: Canvas) -> Line:
     elif statistics is None:
         words, style = "starting", WARNING
     else:
-        is_well = all(statistics.listening().values()) and not statistics.troubles
-        has_ended = all(it.state == "ended" for it in statistics.sources)
-        words = (
-            "the recordings are over"
-            if has_ended
-            else sentence_of(statistics, 0.0, picture.now)
-        )
-        style = GOOD if is_well else DIM if has_ended else BAD
+        age = picture.age_seconds
+        words = sentence_of(statistics, age, picture.now)
+        is_well = all(statistics.listening(age).values()) and not statistics.troubles
+        style = GOOD if is_well else BAD
+        if all(it.state == "ended" for it in statistics.sources):
+            words, style = "the recordings are over", DIM
     room = canvas.width - line_width(right) - 3
     if room < len(words) + 2:
         right, room = [], canvas.width - 3

@@ -102,6 +102,7 @@ class LiveConsole(Sink):
         self._paused: tuple[datetime, ConsoleState, Mapping[str, Strip]] | None = None
         self._shown: list[str] = []
         self._size = (0, 0)
+        self._reported = clock.monotonic()
         self._repaint_at = self._draw_at = float("-inf")
         self._thread = BackgroundThread("console", self._run)
 
@@ -165,6 +166,7 @@ class LiveConsole(Sink):
             match self._inbox.popleft():
                 case Statistics() as statistics:
                     self._state.report(statistics)
+                    self._reported = self._clock.monotonic()
                 case Show() as show:
                     self._state.renew(show.setup)
                     self._take_show(show)
@@ -236,6 +238,7 @@ class LiveConsole(Sink):
             band_hz=self._band_hz,
             focus=self._focus if self._focus in state.sources else None,
             paused=paused,
+            age_seconds=0.0 if paused else self._clock.monotonic() - self._reported,
             has_keys=self._terminal.has_keys,
             is_help=self._is_help,
             version=__version__,

@@ -54,6 +54,9 @@ class Picture(NamedTuple):
     paused: datetime | None = None
     """Time from which the display stands still."""
 
+    age_seconds: float = 0.0
+    """Age of the newest statistics."""
+
     has_keys: bool = False
     is_help: bool = False
     version: str = ""

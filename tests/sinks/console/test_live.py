@@ -83,6 +83,7 @@ class Display:
         return printed
 
     def close(self) -> None:
+        termios.tcflow(self.slave, termios.TCOON)
         self.console.end()
         self.received()
         self.output.close()
@@ -219,6 +220,14 @@ def test_it_goes_on_with_another_configuration(display: Display) -> None:
     display.console.renew(display.show_of("street"))
     display.turn()
     assert "yard" not in display.screen.text
+
+
+def test_an_analysis_that_hangs_is_said(display: Display) -> None:
+    display.console._inbox.append(statistics("street"))
+    display.turn()
+    assert "listening to street" in display.screen.text
+    display.turn(20.0)
+    assert "the analysis hangs" in display.screen.text
 
 
 def test_keys_that_send_a_sequence_do_nothing(display: Display) -> None:
