@@ -51,7 +51,8 @@ def stored_mute(noisy: Site) -> Any:
 
 def test_a_rule_is_muted_for_an_hour_and_no_longer(noisy: Site, page: Page) -> None:
     page.get_by_role("button", name="Mute for an hour").dblclick()
-    expect(page.get_by_text("0 alerts withheld so far")).to_be_visible(timeout=SECONDS)
+    expect(page.get_by_text("Muted for 60 more minutes")).to_be_visible(timeout=SECONDS)
+    expect(page.get_by_text("0 alerts withheld so far")).to_be_visible()
     assert stored_mute(noisy)["seconds"] == 3600
     page.get_by_role("button", name="Unmute").click()
     expect(page.get_by_role("button", name="Unmute")).to_have_count(0, timeout=SECONDS)

@@ -1,5 +1,7 @@
 """The page Alerts: the rules, what was sent, what waits, and what failed and why."""
 
+from datetime import datetime, timedelta
+from math import ceil
 from typing import Any, get_args
 
 from starlette.concurrency import run_in_threadpool
@@ -77,7 +79,10 @@ def _read(
 def _rule(settings: AlertSettings, status: Document) -> Document:
     """Return what the page shows of a rule; the monitor says what waits and is mute."""
     known = (status.get("outbox") or {}).get("endpoints") or {}
-    mutes = {it["rule"]: it for it in status.get("mutes") or ()}
+    mutes = {
+        it["rule"]: {**it, "minutes": _minutes(status["time"], it["until"])}
+        for it in status.get("mutes") or ()
+    }
     return {
         "name": settings.name,
         "sounds": [it for it in settings.on if it != "health"],
@@ -94,6 +99,12 @@ def _rule(settings: AlertSettings, status: Document) -> Document:
 
 
 _COUNTS = ("pending", "dead", "oldest_pending")
+
+
+def _minutes(now: str, until: str) -> int:
+    """Return the minutes that are left, begun ones too."""
+    left = datetime.fromisoformat(until) - datetime.fromisoformat(now)
+    return max(1, ceil(left / timedelta(minutes=1)))
 
 
 def _alert(listed: ListedAlert) -> Document:
