@@ -43,11 +43,11 @@ def test_new_sound_is_at_the_right_and_moves_to_the_left() -> None:
 def test_cells_keep_their_columns_while_the_strip_moves() -> None:
     """Else a click would flicker from column to column."""
     generator = np.random.default_rng(3)
-    noise = generator.integers(0, 255, (600, BANDS), np.uint8)
+    noise = generator.integers(0, 255, (700, BANDS), np.uint8)
     strip = Strip()
-    strip.push(noise[:400])
+    strip.push(noise[:640])
     before = strip.shades(75, 8, 30.0)
-    strip.push(noise[400:404])  # one cell of 0.4 s
+    strip.push(noise[640:643])  # most of a cell of 0.4 s
     after = strip.shades(75, 8, 30.0)
     assert (after[:, 5:-2] == before[:, 6:-1]).all()
 
