@@ -84,6 +84,9 @@ by the command in docs/accuracy.md.
 """
 
 
+_OF_REVIEWS = ("data", "from_reviews", "since", "until", "config", "as_json")
+
+
 def _print_settings(wanted: bool) -> None:
     if wanted:
         from training.config import SETTINGS_FILE
@@ -93,6 +96,7 @@ def _print_settings(wanted: bool) -> None:
 
 
 def train(
+    context: typer.Context,
     data: DataArgument,
     out: Annotated[Path, option("FILE", "Model file to write.")] = Path(
         "model.safetensors"
@@ -267,6 +271,7 @@ def train(
 ) -> int:
     """Train a model; print its figures."""
     if from_reviews:
+        _refuse_other_options(context)
         return _write_reviews(data, since, until, config, as_json)
     if since or until or config:
         raise UsageError("--since, --until and --config need --from-reviews")
@@ -323,6 +328,22 @@ def train(
     )
     run_training(job, chosen, threads, stop_on_signals(), profile, as_json)
     return 0
+
+
+def _refuse_other_options(context: typer.Context) -> None:
+    """Refuse options of a training where none takes place."""
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name not in _OF_REVIEWS
+        and (source := context.get_parameter_source(str(parameter.name))) is not None
+        and source.name == "COMMANDLINE"
+    ]
+    if given:
+        raise UsageError(
+            f"--from-reviews trains nothing and takes no {', '.join(given)}: give "
+            "them to the training on its data set"
+        )
 
 
 def _write_reviews(

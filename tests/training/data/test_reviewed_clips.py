@@ -242,6 +242,14 @@ def test_what_cannot_be_is_one_sentence(
     assert "no reviewed event has a clip" in capsys.readouterr().err
     assert run_command_line(["train", str(tmp_path), "--since", "1d"]) == 2
     assert "need --from-reviews" in capsys.readouterr().err
+
+
+def test_options_of_a_training_are_refused_where_none_takes_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", str(tmp_path / "x"), "--from-reviews", "--epochs", "3"]
+    assert run_command_line(words) == 2
+    assert "takes no --epochs" in capsys.readouterr().err
     (empty := tmp_path / "empty").mkdir()
     config = empty / "config.yaml"
     config.write_text(yaml.safe_dump({"state_dir": str(empty)}))
