@@ -7,6 +7,7 @@ It needs the packages of the tests, and chromium.
 """
 
 import argparse
+import re
 import shutil
 import sys
 from contextlib import ExitStack
@@ -75,11 +76,11 @@ def take(url: str, folder: Path) -> None:
             page.goto(url)
             links = page.locator("nav a")
             paths = dict.fromkeys(link.get_attribute("href") for link in links.all())
-            for path in paths:
+            for path in (*paths, "/thresholds?label=siren"):
                 page.goto(f"{url}{path}")
                 page.locator("main [aria-busy=true]").wait_for(state="detached")
                 page.wait_for_timeout(SETTLED_MS)
-                name = str(path).strip("/").replace("/", "-") or "now"
+                name = re.sub(r"\W+", "-", str(path).strip("/")) or "now"
                 file = folder / f"{name}-{look}.png"
                 page.screenshot(path=file, full_page=True)
                 print(file)

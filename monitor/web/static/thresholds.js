@@ -84,6 +84,7 @@ function showChoices() {
 function showLabel() {
   get("proposal").hidden = !label();
   get("proposal").open = false;
+  get("table").open = !label(); // All sounds have no charts.
   const hasCurve = !label() || own().curve.length > 0;
   slider.disabled = !hasCurve;
   slider.value = present() ?? 0.5;
