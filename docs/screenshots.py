@@ -13,6 +13,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import sleep
 
 from playwright.sync_api import sync_playwright
 
@@ -29,6 +30,7 @@ web: {may_change: [sensitivity, mute]}
 alerts: [{name: sirens, labels: [siren], command: [/bin/true]}]
 """
 SETTLED_MS = 2500
+SCENES = 8
 
 PHONE = {
     "viewport": {"width": 360, "height": 740},
@@ -60,7 +62,9 @@ def main() -> None:
             street.start_monitor()
             street.start_web()
             scene = render_scene(RATE)[0]
-            sound.play((scene * 32767).astype("<i2").tobytes())
+            # Long enough for all pictures; the first are taken after the first time.
+            sound.begin(SCENES * (scene * 32767).astype("<i2").tobytes())
+            sleep(len(scene) / RATE)
             url = street.url
         take(url, chosen.folder)
 

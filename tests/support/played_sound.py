@@ -2,13 +2,15 @@
 
     python played_sound.py FOLDER
 
-It writes raw PCM, 16 bit, mono, 44.1 kHz, at the speed of sound: silence, and whatever
-`next.pcm` in FOLDER holds as soon as it is there.
+It writes raw PCM, 16 bit, mono, 44.1 kHz, at the speed of sound: faint noise, and
+whatever `next.pcm` in FOLDER holds as soon as it is there.
 """
 
 import sys
 import time
 from pathlib import Path
+
+import numpy as np
 
 RATE = 44_100
 BLOCK_SAMPLES = 4410
@@ -29,22 +31,28 @@ class PlayedSound:
 
     def play(self, pcm: bytes) -> None:
         """Play a sound, and return once it is over."""
+        self.begin(pcm)
+        time.sleep(len(pcm) / (2 * RATE))
+
+    def begin(self, pcm: bytes) -> None:
+        """Begin to play a sound."""
         coming = self._folder / "coming.pcm"
         coming.write_bytes(pcm)
         coming.rename(self._folder / "next.pcm")
-        time.sleep(len(pcm) / (2 * RATE))
 
 
 def main() -> None:
     """Write samples for ever."""
-    given = Path(sys.argv[1]) / "next.pcm"
+    given, generator = Path(sys.argv[1]) / "next.pcm", np.random.default_rng(1)
     waiting, began, blocks = b"", time.monotonic(), 0
     while True:
         if given.exists():
             waiting += given.read_bytes()
             given.unlink()
         block, waiting = waiting[:BLOCK_BYTES], waiting[BLOCK_BYTES:]
-        sys.stdout.buffer.write(block.ljust(BLOCK_BYTES, b"\0"))
+        # Digital silence would be a fault of the microphone.
+        noise = generator.normal(0, 20, BLOCK_SAMPLES).astype("<i2").tobytes()
+        sys.stdout.buffer.write(block + noise[len(block) :])
         sys.stdout.buffer.flush()
         blocks += 1
         ahead = began + blocks * BLOCK_SAMPLES / RATE - time.monotonic()

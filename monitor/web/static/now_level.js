@@ -34,7 +34,7 @@ export function drawLevels(canvas, levels, span) {
   const high = Math.max(Math.ceil((highest + 2) / 10) * 10, low + LEAST_SPAN_DB);
   low = Math.min(low, high - LEAST_SPAN_DB);
   const bottom = height - 18;
-  const right = width - 34;
+  const right = width - 42;
   const y = (level) => 6 + ((high - level) / (high - low)) * (bottom - 6);
   const end = known.at(-1).at;
   const x = (at) => right - ((end - at) / span) * right;
