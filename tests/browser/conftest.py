@@ -16,15 +16,12 @@ import pytest
 from numpy.typing import NDArray
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
-from monitor.audio.sources.demo import SCENE, render_scene
+from tests.support.city_sounds import RATE, sounds
 from tests.support.played_sound import PlayedSound
 from tests.support.pulse import PulseServer, missing_programs
 from tests.support.web_site import Site, site
 
 CHROMIUM = shutil.which("chromium")
-RATE = 44_100
-SIREN_SECONDS = 8.0
-
 WINDOW_SECONDS = 5.0
 """After this time a window holds nothing of what was before."""
 
@@ -157,9 +154,7 @@ def street(microphone: Microphone) -> Iterator[Site]:
 @pytest.fixture(scope="session")
 def siren() -> NDArray[np.float32]:
     """Eight seconds of a siren, (1, samples) at 44.1 kHz."""
-    start = next(each.start_seconds for each in SCENE if each.label == "siren")
-    first = round(start * RATE)
-    return render_scene(RATE)[:, first : first + round(SIREN_SECONDS * RATE)]
+    return sounds()["siren"]
 
 
 @pytest.fixture(scope="session")
