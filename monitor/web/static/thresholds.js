@@ -4,6 +4,7 @@ import { t } from "./strings.js";
 import { drawCharts } from "./thresholds_charts.js";
 
 const REST_MS = 250; // A slider that has not moved for so long rests.
+const LEAST_HOURS = 1; // Of scores, for rates of the place.
 const SHOWN = 20; // Events of a list; the others are behind "more".
 
 const get = (id) => document.getElementById(id);
@@ -313,6 +314,13 @@ async function change(wanted) {
   }
 }
 
+// Rates of a place that was listened to for minutes would say nothing.
+function leaveOutShort(found) {
+  for (const each of Object.values(found.labels)) {
+    if (each.hours < LEAST_HOURS) for (const at of each.curve) at.events_per_hour = null;
+  }
+}
+
 // The model is read in a moment; to count the events of this place takes longer.
 async function load(wanted) {
   const curves = (query) => ask(`/thresholds/curves${query}`).catch(() => ({ sentence: t("common.failed") }));
@@ -336,6 +344,7 @@ async function load(wanted) {
   if (complete.sentence) get("curve-note").textContent = complete.sentence;
   else if (facts === found) {
     facts = complete;
+    leaveOutShort(facts);
     show();
   }
 }
