@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
-from itertools import product
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 from pydantic import AfterValidator, Field, model_validator
@@ -65,7 +64,6 @@ class _Review(Settings):
     ids: Ids
     verdict: Verdict | None
     label: Label | None = None
-    by: Label | None = None
 
     @model_validator(mode="after")
     def _label_comes_with_its_verdict(self) -> "_Review":
@@ -105,8 +103,8 @@ class _None(Settings):
     pass
 
 
-class Daemon(NamedTuple):
-    """The parts of the daemon that commands use."""
+class CommandContext(NamedTuple):
+    """The parts of the running monitor that commands use."""
 
     app: "App"
     reload: Callable[[], None]
@@ -115,11 +113,11 @@ class Daemon(NamedTuple):
     reread: "Reread"
     """Reads the configuration again."""
 
-    def tell(self, what: str, ids: Sequence[str | None]) -> None:
-        """Tell the readers of the live feed what has changed."""
-        feeds = [it for it in self.app.sinks.others if isinstance(it, LiveFeed)]
-        for feed, each in product(feeds, ids):
-            feed.tell({"type": "changed", "what": what, "id": each})
+    def report_change(self, what: str, ids: Sequence[str | None]) -> None:
+        """Report to the readers of the live feed what has changed, in one line."""
+        for feed in self.app.sinks.others:
+            if isinstance(feed, LiveFeed):
+                feed.tell({"type": "changed", "what": what, "ids": list(ids)})
 
 
 class MonitorCommands:
@@ -131,13 +129,13 @@ class MonitorCommands:
 
     def __init__(self) -> None:
         """Begin without an application."""
-        self._daemon: Daemon | None = None
+        self._context: CommandContext | None = None
         self._changing = threading.Lock()
         """Held while the overrides are changed."""
 
-    def attach(self, daemon: Daemon) -> None:
+    def attach(self, context: CommandContext) -> None:
         """Serve commands from now on."""
-        self._daemon = daemon
+        self._context = context
 
     def __call__(self, name: str, arguments: Mapping[str, Any]) -> Document:
         """Do a command; return its result.
@@ -150,51 +148,46 @@ class MonitorCommands:
             raise SoundMonitorError(
                 f"there is no command {name!r:.80}; choose from {', '.join(COMMANDS)}"
             )
-        if self._daemon is None:
+        if self._context is None:
             raise SoundMonitorError("the monitor is still starting: try it again")
         kind, do = COMMANDS[name]
         try:
-            return do(self, self._daemon, check_settings(kind, arguments, name))
+            return do(self, self._context, check_settings(kind, arguments, name))
         except ConfigError as error:
             first, *others = str(error).splitlines()
             more = f" (and {counted(len(others), 'more fault')})" if others else ""
             raise SoundMonitorError(f"{first}{more}") from None
 
-    def review(self, daemon: Daemon, wanted: _Review) -> Document:
+    def review(self, context: CommandContext, wanted: _Review) -> Document:
         """Give events a verdict; return the ones before, for undo."""
         ids = list(dict.fromkeys(wanted.ids))
-        now = daemon.app.environment.clock.utc()
+        now = context.app.environment.clock.utc()
         before = _change(
-            daemon,
+            context,
             lambda connection: write_verdict(
-                connection,
-                ids,
-                wanted.verdict,
-                wanted.label,
-                by=wanted.by or "",
-                now=now,
+                connection, ids, wanted.verdict, wanted.label, now=now
             ),
         )
-        daemon.tell("review", ids)
+        context.report_change("review", ids)
         return {"reviewed": len(ids), "before": [asdict(each) for each in before]}
 
-    def lock(self, daemon: Daemon, wanted: _Lock) -> Document:
+    def lock(self, context: CommandContext, wanted: _Lock) -> Document:
         """Lock events, or unlock them."""
         ids = list(dict.fromkeys(wanted.ids))
-        now = daemon.app.environment.clock.utc()
+        now = context.app.environment.clock.utc()
         _change(
-            daemon,
+            context,
             lambda connection: write_lock(
                 connection, ids, locked=wanted.locked, now=now
             ),
         )
-        daemon.tell("review", ids)
+        context.report_change("review", ids)
         return {"locked" if wanted.locked else "unlocked": len(ids)}
 
-    def mute(self, daemon: Daemon, wanted: _Mute) -> Document:
+    def mute(self, context: CommandContext, wanted: _Mute) -> Document:
         """Mute a rule for some seconds; 0 unmutes it."""
-        _require(daemon, "mute")
-        app = daemon.app
+        _require(context, "mute")
+        app = context.app
         alerting, store = app.plan.alerting, app.sinks.store
         known = [rule.name for rule in app.plan.config.alerts]
         if alerting is None or store is None or wanted.rule not in known:
@@ -206,15 +199,15 @@ class MonitorCommands:
             return next(mutes, None), store.store_rules()
 
         mute_of_rule, is_stored = app.sinks.files.ask(mute, DISK_SECONDS)
-        daemon.tell("mute", [wanted.rule])
+        context.report_change("mute", [wanted.rule])
         until = None if mute_of_rule is None else mute_of_rule["until"]
         return {"rule": wanted.rule, "until": until, "stored": is_stored}
 
-    def retry(self, daemon: Daemon, wanted: _Alert) -> Document:
+    def retry(self, context: CommandContext, wanted: _Alert) -> Document:
         """Deliver an alert after all, now or within a day."""
-        now = daemon.app.environment.clock.utc()
+        now = context.app.environment.clock.utc()
         return self._change_alert(
-            daemon,
+            context,
             wanted.id,
             lambda connection: retry_alert(
                 connection, wanted.id, now, now + RETRY_PERIOD
@@ -222,18 +215,18 @@ class MonitorCommands:
             "sent again",
         )
 
-    def drop(self, daemon: Daemon, wanted: _Alert) -> Document:
+    def drop(self, context: CommandContext, wanted: _Alert) -> Document:
         """Cancel an alert."""
         return self._change_alert(
-            daemon,
+            context,
             wanted.id,
             lambda connection: drop_alert(connection, wanted.id),
             "dropped",
         )
 
-    def test(self, daemon: Daemon, wanted: _Endpoint) -> Document:
+    def test(self, context: CommandContext, wanted: _Endpoint) -> Document:
         """Send a test alert to an endpoint now, past the outbox."""
-        app, endpoint = daemon.app, wanted.endpoint
+        app, endpoint = context.app, wanted.endpoint
         rules = app.plan.config.alerts
         known = [name for rule in rules for name in rule.endpoints]
         if endpoint not in known:
@@ -249,25 +242,25 @@ class MonitorCommands:
             return {**answer, "outcome": "arrived", "detail": outcome.detail}
         return {**answer, "outcome": "failed", "detail": outcome.reason}
 
-    def sensitivity(self, daemon: Daemon, wanted: _Sensitivity) -> Document:
+    def sensitivity(self, context: CommandContext, wanted: _Sensitivity) -> Document:
         """Change a sensitivity for good, and reload; without a value, as configured."""
-        _require(daemon, "sensitivity")
+        _require(context, "sensitivity")
         with self._changing:
-            overrides = change_sensitivity(daemon.reread(), wanted.label, wanted.value)
-        daemon.tell("sensitivity", [wanted.label])
-        self.reload(daemon, _None())
+            overrides = change_sensitivity(context.reread(), wanted.label, wanted.value)
+        context.report_change("sensitivity", [wanted.label])
+        self.reload(context, _None())
         return {"overrides": overrides.model_dump(mode="json", exclude_defaults=True)}
 
-    def reload(self, daemon: Daemon, _wanted: _None) -> Document:
+    def reload(self, context: CommandContext, _wanted: _None) -> Document:
         """Reload the configuration; the outcome is in the status document."""
-        timer = threading.Timer(RELOAD_PAUSE_SECONDS, daemon.reload)
+        timer = threading.Timer(RELOAD_PAUSE_SECONDS, context.reload)
         timer.name, timer.daemon = "reload-request", True
         timer.start()
         return {}
 
     def _change_alert(
         self,
-        daemon: Daemon,
+        context: CommandContext,
         alert_id: str,
         change: "Callable[[Connection], bool]",
         done: str,
@@ -282,24 +275,24 @@ class MonitorCommands:
                 )
             raise SoundMonitorError(f"the alert is {state} and cannot be {done}")
 
-        result = _change(daemon, work)
-        if daemon.app.plan.alerting is not None:
-            daemon.app.plan.alerting.wake()
-        daemon.tell("alerts", [alert_id])
+        result = _change(context, work)
+        if context.app.plan.alerting is not None:
+            context.app.plan.alerting.wake()
+        context.report_change("alerts", [alert_id])
         return result
 
 
-def _change(daemon: Daemon, work: "Callable[[Connection], T]") -> T:
+def _change(context: CommandContext, work: "Callable[[Connection], T]") -> T:
     """Run `work` as a transaction on the thread of the store."""
-    sinks = daemon.app.sinks
+    sinks = context.app.sinks
     store = sinks.store
     if store is None:
         raise SoundMonitorError("this monitor has no database: store.path is null")
     return sinks.files.ask(lambda: store.change(work), DISK_SECONDS)
 
 
-def _require(daemon: Daemon, change: "Change") -> None:
-    if change not in daemon.app.plan.config.web.may_change:
+def _require(context: CommandContext, change: "Change") -> None:
+    if change not in context.app.plan.config.web.may_change:
         raise SoundMonitorError(
             f"web.may_change of the configuration does not allow this: add {change}"
         )
@@ -312,7 +305,8 @@ def _unknown(kind: str, name: str, known: Iterable[str]) -> str:
 
 
 COMMANDS: Mapping[
-    str, tuple[type[Settings], Callable[[MonitorCommands, Daemon, Any], Document]]
+    str,
+    tuple[type[Settings], Callable[[MonitorCommands, CommandContext, Any], Document]],
 ] = {
     "review": (_Review, MonitorCommands.review),
     "lock": (_Lock, MonitorCommands.lock),

@@ -16,7 +16,7 @@ from monitor.memory import collect_as_usual, trim_heap
 from monitor.output import Output
 from monitor.runtime.alerting import STOP_SECONDS as ALERTING_STOP_SECONDS
 from monitor.runtime.app import App, Environment, load, plan_app
-from monitor.runtime.commands import Daemon, MonitorCommands
+from monitor.runtime.commands import CommandContext, MonitorCommands
 from monitor.runtime.reload import THREAD as RELOAD
 from monitor.runtime.reload import Reloader, Reread
 from monitor.runtime.supervisor import ServiceManager, Summary, Supervisor
@@ -109,7 +109,7 @@ def _run(app: App, reread: Reread, commands: MonitorCommands) -> int:
         app, reread, supervisor, done=lambda: signals.received.put(RELOAD_ENDED)
     )
     ask_reload = partial(signals.received.put, signal.SIGHUP)
-    commands.attach(Daemon(app, ask_reload, reread))
+    commands.attach(CommandContext(app, ask_reload, reread))
     is_asked_to_stop = _wait(app, supervisor, reloader, signals)
     supervisor.stop()
     # The next request is the second, or the first after recordings that are over.

@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
+import logging
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from monitor.errors import SoundMonitorError
+from monitor.own_command import own_command
 from monitor.web.context import WebContext
 
 MOST_AT_ONCE = 2
@@ -19,9 +20,19 @@ NICENESS = 15
 MAX_LINE_BYTES = 2**22
 MAX_SENTENCE = 500
 
+logger = logging.getLogger(__name__)
+
 
 class ChildError(SoundMonitorError):
     """A child failed, ran too long, or gave way to a newer one."""
+
+
+class SupersededError(ChildError):
+    """A newer command of the same owner has ended the child."""
+
+
+class TimeLimitError(ChildError):
+    """The child was ended at its time limit."""
 
 
 class Children:
@@ -30,7 +41,7 @@ class Children:
     def __init__(self, context: WebContext) -> None:
         """Run them with the configuration and the files of `context`."""
         self._file = context.config_file
-        self._environ = {**os.environ, "STATE_DIRECTORY": str(context.state_dir)}
+        self._environ = {"STATE_DIRECTORY": str(context.state_dir)}
         self._slots = asyncio.Semaphore(MOST_AT_ONCE)
         self._running: dict[str, asyncio.Task[None]] = {}
 
@@ -64,48 +75,77 @@ class Children:
             if self._running.get(owner) is task:
                 del self._running[owner]
         if task.cancelled():
-            raise ChildError("a newer question was asked")
+            raise SupersededError("a newer question was asked")
         task.result()
 
     async def _run(
         self, arguments: Sequence[str], take: Callable[[bytes], None], seconds: float
     ) -> None:
+        chosen = [] if self._file is None else ["--config", str(self._file)]
         try:
             async with asyncio.timeout(seconds), self._slots:
-                await self._run_now(arguments, take)
+                await _run([*arguments, *chosen], take, self._environ)
         except TimeoutError:
-            raise ChildError(f"it took longer than {seconds:.0f} s") from None
+            raise TimeLimitError(f"it took longer than {seconds:.0f} s") from None
 
-    async def _run_now(
-        self, arguments: Sequence[str], take: Callable[[bytes], None]
-    ) -> None:
-        chosen = [] if self._file is None else ["--config", str(self._file)]
+
+async def output_of(*arguments: str, seconds: float) -> bytes:
+    """Run a command that needs no configuration; return what it prints.  Any loop.
+
+    Raises:
+        ChildError: The command failed, with its sentence, or took too long.
+    """
+    lines: list[bytes] = []
+    try:
+        async with asyncio.timeout(seconds):
+            await _run(arguments, lines.append, {})
+    except TimeoutError:
+        raise TimeLimitError(f"it took longer than {seconds:.0f} s") from None
+    return b"".join(lines)
+
+
+async def _run(
+    arguments: Sequence[str],
+    take: Callable[[bytes], None],
+    environ: Mapping[str, str],
+) -> None:
+    argv, environment = own_command(*arguments)
+    try:
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "monitor", *arguments, *chosen),
+            *argv,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             limit=MAX_LINE_BYTES,
-            env=self._environ,
+            env={**environment, **environ},
         )
-        assert process.stdout is not None
-        assert process.stderr is not None
-        errors = asyncio.create_task(process.stderr.read())
-        try:
-            with contextlib.suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
-            async for line in process.stdout:
-                take(line)
-            said, code = await errors, await process.wait()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.stdout.read()
-                await errors
-                await process.wait()
-        if code:
-            raise ChildError(_sentence(said) or f"it ended with the exit code {code}")
+    except OSError as error:
+        raise ChildError(f"it cannot be started: {error.strerror}") from None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    errors = asyncio.create_task(process.stderr.read())
+    try:
+        _give_way(process.pid)
+        async for line in process.stdout:
+            take(line)
+        said, code = await errors, await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.stdout.read()
+            await errors
+            await process.wait()
+    if code:
+        raise ChildError(_sentence(said) or f"it ended with the exit code {code}")
+
+
+def _give_way(process: int) -> None:
+    try:
+        os.setpriority(os.PRIO_PROCESS, process, NICENESS)
+    except ProcessLookupError:
+        pass  # it has ended
+    except OSError as error:
+        logger.warning("a child process does not give way: %s", error.strerror)
 
 
 def _sentence(said: bytes) -> str:
@@ -115,11 +155,15 @@ def _sentence(said: bytes) -> str:
     return text.removeprefix("sound-monitor: ").removeprefix("error: ")[:MAX_SENTENCE]
 
 
-def modified(*files: Path | None) -> Mapping[str, int]:
-    """Return when files were changed, for what is kept as long as they are not."""
-    times = {}
+def modified(*files: Path | None) -> Mapping[str, tuple[int, int, int]]:
+    """Return what tells one version of each file from the next; none of missing ones.
+
+    The monitor and the editors write a file anew, or in place.
+    """
+    versions = {}
     for file in files:
         with contextlib.suppress(OSError):
             if file is not None:
-                times[str(file)] = file.stat().st_mtime_ns
-    return times
+                found = file.stat()
+                versions[str(file)] = (found.st_mtime_ns, found.st_ino, found.st_size)
+    return versions

@@ -31,8 +31,6 @@ def routes(context: WebContext) -> list[Route]:
             return _refusal("the page knows no such command", 404)
         if arguments is None:
             return _refusal("the request is not an object of JSON", 400)
-        if name == "review":
-            arguments["by"] = "page"
         try:
             result = await run_in_threadpool(
                 ask_command, context.sockets, name, arguments

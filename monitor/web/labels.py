@@ -4,17 +4,24 @@ They are asked of `sound-monitor model --labels` once, in a process of its own: 
 reads model files is larger than the whole page may be.
 """
 
+import asyncio
 import json
-import subprocess
-import sys
+import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from time import monotonic
 
+from monitor.errors import SoundMonitorError
+from monitor.web.child import output_of
 from monitor.web.rendering import strings
 
-TIME_LIMIT_SECONDS = 60
+TIME_LIMIT_SECONDS = 60.0
+RETRY_SECONDS = 60.0
+"""Pause after a failure; until then the labels of the database are left."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +42,10 @@ def label_text(language: str, label: str) -> str:
 
 
 class KnownLabels:
-    """The labels of the included models, read in the background.  Any thread."""
+    """The labels of the included models, read in the background.  Any thread.
+
+    After a failure, which is logged once, they are read again.
+    """
 
     def __init__(self) -> None:
         """Nothing is read before the first question."""
@@ -43,11 +53,14 @@ class KnownLabels:
         self._is_read = threading.Event()
         self._thread: threading.Thread | None = None
         self._labels: Sequence[KnownLabel] = ()
+        self._again_at = 0.0
+        self._failures = 0
 
     def get(self, timeout_seconds: float) -> Sequence[KnownLabel]:
         """Return the labels; none, if they are not read in time."""
         with self._lock:
-            if self._thread is None:
+            if self._thread is None and monotonic() >= self._again_at:
+                self._is_read.clear()
                 self._thread = threading.Thread(
                     target=self._read, name="known-labels", daemon=True
                 )
@@ -62,18 +75,24 @@ class KnownLabels:
 
     def _read(self) -> None:
         try:
-            answer = subprocess.run(
-                [sys.executable, "-m", "monitor", "model", "--labels", "--json"],
-                check=True,
-                capture_output=True,
-                timeout=TIME_LIMIT_SECONDS,
+            command = output_of(
+                "model", "--labels", "--json", seconds=TIME_LIMIT_SECONDS
             )
             self._labels = tuple(
                 KnownLabel(str(each["label"]), each["group"], str(each["text"]))
-                for each in json.loads(answer.stdout)["labels"]
+                for each in json.loads(asyncio.run(command))["labels"]
             )
-        except (OSError, subprocess.SubprocessError, ValueError, LookupError):
-            self._labels = ()  # the labels of the database are left
+        except (SoundMonitorError, ValueError, LookupError, TypeError) as error:
+            self._failures += 1
+            if self._failures == 1:
+                logger.warning(
+                    "the labels of the models cannot be read: %s; "
+                    "they are read again every %g s",
+                    error,
+                    RETRY_SECONDS,
+                )
+            with self._lock:
+                self._again_at, self._thread = monotonic() + RETRY_SECONDS, None
         self._is_read.set()
 
 

@@ -20,8 +20,8 @@ from monitor.web.security import guard_of
 
 logger = logging.getLogger(__name__)
 
-BACKLOG = 128
-"""Lines that wait for a viewer; one that reads nothing for longer is dropped."""
+BACKLOG_BYTES = 2**20
+"""Lines that wait for a viewer; one for whom more wait is dropped."""
 
 REMEMBERED = 1024
 """Lines whose kind is known to count what a viewer missed."""
@@ -64,6 +64,7 @@ class Viewer:
     kinds: frozenset[str]
     sources: frozenset[str]
     waiting: deque[Line] = field(default_factory=deque)
+    waiting_bytes: int = 0
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     is_over: bool = False
 
@@ -72,6 +73,13 @@ class Viewer:
         return (not self.kinds or kind in self.kinds | FOR_ALL) and (
             not self.sources or source is None or source in self.sources
         )
+
+    def take(self) -> list[Line]:
+        """Return what waits, which waits no longer."""
+        lines = list(self.waiting)
+        self.waiting.clear()
+        self.waiting_bytes = 0
+        return lines
 
     def end(self) -> None:
         """End its stream."""
@@ -146,11 +154,9 @@ class LiveFeed:
             return b": \n\n"
         await asyncio.sleep(MERGE_SECONDS)
         viewer.wake.clear()
-        lines = list(viewer.waiting)
-        viewer.waiting.clear()
         return b"".join(
             b"id: %s-%d\ndata: %s\n\n" % (self._name.encode(), each.number, each.text)
-            for each in lines
+            for each in viewer.take()
         )
 
     def _missed(self, viewer: Viewer, last_id: str) -> int:
@@ -199,6 +205,8 @@ class LiveFeed:
                 if not line.endswith(b"\n") or not self._take(line.rstrip()):
                     return count > 0
                 count += 1
+                # Lines that are here already are read without a pause for others.
+                await asyncio.sleep(0)
                 now = asyncio.get_running_loop().time()
                 idle_since = None if self._viewers else idle_since or now
                 if idle_since is not None and now - idle_since > LINGER_SECONDS:
@@ -241,12 +249,13 @@ class LiveFeed:
         for viewer in list(self._viewers):
             if not viewer.wants(kind, source):
                 continue
-            if len(viewer.waiting) >= BACKLOG:
+            if viewer.waiting_bytes >= BACKLOG_BYTES:
                 self.dropped += 1
                 self._viewers.discard(viewer)
                 viewer.end()
                 continue
             viewer.waiting.append(line)
+            viewer.waiting_bytes += len(text)
             viewer.wake.set()
 
 

@@ -72,7 +72,7 @@ def test_verdicts_are_shown_and_chosen_by(
     database = Database(config.parent / "state" / "monitor.db")
     ids = ["session-street-1", "session-yard-2"]
     with closing(database.connect()) as connection, transaction(connection):
-        write_verdict(connection, ids[:1], "wrong", None, by="ann", now=OPENED)
+        write_verdict(connection, ids[:1], "wrong", None, now=OPENED)
         write_lock(connection, ids, locked=True, now=OPENED)
     chosen = {
         verdict: [

@@ -13,7 +13,7 @@ import pytest
 from monitor.config.config import Config
 from monitor.config.overrides import OVERRIDES
 from monitor.errors import SoundMonitorError
-from monitor.runtime.commands import Daemon, MonitorCommands
+from monitor.runtime.commands import CommandContext, MonitorCommands
 from monitor.runtime.reload import FreshConfig
 from monitor.runtime.sensitivity import change_sensitivity
 from monitor.sinks.alerts.outbox import write_alerts
@@ -47,7 +47,9 @@ class Commanded:
         batch = [event(number=number) for number in range(1, 4)]
         app.sinks.files.ask(lambda: store.write(batch), 10)
         fresh = FreshConfig(app.plan.config, self.running.folder)
-        self.do.attach(Daemon(app, lambda: self.reloads.append(0), lambda: fresh))
+        self.do.attach(
+            CommandContext(app, lambda: self.reloads.append(0), lambda: fresh)
+        )
         return self
 
     @contextmanager
@@ -87,13 +89,13 @@ def commanded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commanded]:
 
 
 def test_a_verdict_is_stored_and_its_result_undoes_it(commanded: Commanded) -> None:
-    first = commanded.do("review", {"ids": IDS[:2], "verdict": "wrong", "by": "ann"})
+    first = commanded.do("review", {"ids": IDS[:2], "verdict": "wrong"})
     assert first["reviewed"] == 2
     label = {"ids": IDS[:1], "verdict": "label", "label": "car horn"}
     second = commanded.do("review", label)
     assert second["before"] == [{"id": IDS[0], "verdict": "wrong", "label": None}]
-    query = "SELECT verdict, label, by FROM reviews ORDER BY event_id"
-    assert commanded.query(query) == [("label", "car horn", ""), ("wrong", None, "ann")]
+    query = "SELECT verdict, label FROM reviews ORDER BY event_id"
+    assert commanded.query(query) == [("label", "car horn"), ("wrong", None)]
     for before in (second["before"], first["before"]):
         for each in before:
             arguments = {k: each[k] for k in ("verdict", "label")}
@@ -102,14 +104,14 @@ def test_a_verdict_is_stored_and_its_result_undoes_it(commanded: Commanded) -> N
 
 
 def test_readers_of_the_live_feed_are_told(commanded: Commanded) -> None:
-    commanded.do("lock", {"ids": IDS[2:], "locked": True})
+    commanded.do("lock", {"ids": IDS, "locked": True})
     commanded.do("mute", {"rule": "siren", "seconds": 0})
-    found: list[tuple[str, str]] = []
-    while found[-1:] != [("mute", "siren")]:
+    found: list[tuple[str, list[str]]] = []
+    while found[-1:] != [("mute", ["siren"])]:
         line = next(commanded.lines)
         if line["type"] == "changed":
-            found.append((line["what"], line["id"]))
-    assert found[-2:] == [("review", IDS[2]), ("mute", "siren")]
+            found.append((line["what"], line["ids"]))
+    assert found[-2:] == [("review", list(IDS)), ("mute", ["siren"])]
 
 
 def test_a_command_comes_over_the_socket(commanded: Commanded) -> None:
@@ -144,7 +146,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
         {"ids": ["a"], "verdict": "label", "label": " siren"},
         "review: label must be one line",
     ),
-    ("review", {"ids": ["a"], "verdict": None, "by": "\ud800"}, "review: by: '"),
+    ("review", {"ids": ["a"], "verdict": None, "by": "ann"}, "review: by: "),
     ("review", {"ids": ["a"], "verdict": None, "path": "/"}, "review: path: there"),
     ("lock", {"ids": ["a"], "locked": 1}, "lock: locked: 1 must be true or false"),
     ("mute", {"rule": "dog", "seconds": 5}, "there is no rule 'dog'; choose from"),

@@ -89,6 +89,8 @@ def test_the_map_of_a_year_has_a_cell_for_each_hour_with_a_sound(
         "/diary?from=2020-01-01&to=2026-11-01",
         "/diary?pause=-1",
         "/diary?pause=99999999999",
+        "/diary?pause=0000009999999999",
+        "/diary?pause=1441",
     ],
 )
 def test_a_query_that_is_none_is_refused(client: WebClient, path: str) -> None:

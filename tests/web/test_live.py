@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from monitor.web import live
-from monitor.web.live import BACKLOG, LiveFeed
+from monitor.web.live import LiveFeed
 
 Line = dict[str, Any]
 
@@ -147,21 +147,39 @@ def test_viewers_share_a_connection_and_get_what_they_chose(tmp_path: Path) -> N
     asyncio.run(run())
 
 
-def test_a_viewer_that_does_not_read_is_dropped_and_told(tmp_path: Path) -> None:
+def test_a_burst_of_lines_drops_no_viewer_that_reads(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with feed_of_monitor(tmp_path) as (feed, monitor):
+            viewer = browser(feed)
+            await viewer.read_until(lambda lines: HELLO in lines)
+            monitor.send(*(level("street", number) for number in range(2000)))
+            await viewer.read_levels(2000)
+            assert [each["number"] for each in viewer.of("levels")] == [*range(2000)]
+            assert feed.dropped == 0
+
+    asyncio.run(run())
+
+
+def test_a_viewer_that_does_not_read_is_dropped_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = len(json.dumps(level("street", 100)))
+    monkeypatch.setattr(live, "BACKLOG_BYTES", 100 * size)
+
     async def run() -> None:
         async with feed_of_monitor(tmp_path) as (feed, monitor):
             slow, quick = browser(feed, kinds="levels"), browser(feed)
             for each in (slow, quick):
                 await each.read_until(lambda lines: HELLO in lines)
-            for number in range(BACKLOG + 10):
+            for number in range(100, 210):
                 monitor.send(level("street", number), {"type": "gap"})
-                await quick.read_levels(number + 1)
+                await quick.read_levels(number - 99)
             assert feed.dropped == 1
             await slow.read_to_the_end()
             assert slow.lines == [HELLO]
             again = browser(feed, kinds="levels", last_id=slow.last_id)
             await again.read_until(lambda lines: HELLO in lines)
-            assert again.of("dropped") == [{"type": "dropped", "count": BACKLOG + 10}]
+            assert again.of("dropped") == [{"type": "dropped", "count": 110}]
             other = browser(feed, last_id="another-1")
             await other.read_until(lambda lines: HELLO in lines)
             assert other.of("dropped") == []

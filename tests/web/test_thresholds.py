@@ -53,7 +53,7 @@ def fill(folder: Path) -> None:
     with transaction(connection):
         now = datetime.now(UTC)
         for ids, verdict in ((["event-0"], "right"), (["event-1"], "wrong")):
-            write_verdict(connection, ids, verdict, None, by="", now=now)  # type: ignore[arg-type]
+            write_verdict(connection, ids, verdict, None, now=now)  # type: ignore[arg-type]
     connection.close()
 
 
@@ -162,9 +162,8 @@ class Programs:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        (folder / "monitor").mkdir()
-        (folder / "monitor/__init__.py").touch()
-        (folder / "monitor/__main__.py").write_text(
+        self.file = folder / "program.py"
+        self.file.write_text(
             "import os, sys, time\n"
             "open(sys.argv[1], 'w').write(str(os.getpid()))\n"
             "time.sleep(0.1)\n"
@@ -190,9 +189,16 @@ def is_running(process: int) -> bool:
 
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    return Programs(tmp_path)
+    programs = Programs(tmp_path)
+    monkeypatch.setattr(
+        "monitor.web.child.own_command",
+        lambda *arguments: (
+            [sys.executable, str(programs.file), *arguments],
+            dict(os.environ),
+        ),
+    )
+    return programs
 
 
 def test_the_newest_question_of_an_owner_ends_the_one_before(

@@ -86,6 +86,7 @@ def test_viewers_that_stall_are_dropped_and_cut_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live, "MERGE_SECONDS", 0.01)
+    monkeypatch.setattr(live, "BACKLOG_BYTES", 2**17)
     monkeypatch.setattr(monitor.web.server, "WRITE_SECONDS", 0.5)
 
     async def run() -> None:

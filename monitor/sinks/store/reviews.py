@@ -37,10 +37,7 @@ class Review:
     """True: retention deletes neither the event nor its clip."""
 
     at: datetime
-    """Time of the verdict, else that of the lock; UTC."""
-
-    by: str
-    """Who gave the verdict; empty: unknown."""
+    """Time of the verdict, or of the undo that wrote it back; else of the lock; UTC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +62,6 @@ def review_of(row: sqlite3.Row) -> Review | None:
         label=None if row["true_label"] is None else text_of(row["true_label"]),
         locked=bool(row["locked"]),
         at=moment_of(row["reviewed_ms"]),
-        by=text_of(row["reviewed_by"]),
     )
 
 
@@ -78,7 +74,6 @@ def encode_review(review: Review | None) -> dict[str, object] | None:
         "label": review.label,
         "locked": review.locked,
         "time": utc_text(review.at),
-        "by": review.by,
     }
 
 
@@ -86,8 +81,8 @@ def read_reviews(connection: sqlite3.Connection) -> dict[str, Review]:
     """Return all reviews by the id of their event."""
     rows = select(
         connection,
-        "SELECT event_id, verdict, label AS true_label, locked, reviewed_ms, "
-        "by AS reviewed_by FROM reviews",
+        "SELECT event_id, verdict, label AS true_label, locked, reviewed_ms "
+        "FROM reviews",
         (),
     )
     found = read_rows(rows, lambda row: (text_of(row["event_id"]), review_of(row)))
@@ -100,7 +95,6 @@ def write_verdict(
     verdict: Verdict | None,
     label: str | None,
     *,
-    by: str,
     now: datetime,
 ) -> list[ReviewedBefore]:
     """Give events a verdict inside a transaction; None takes theirs back.
@@ -115,11 +109,11 @@ def write_verdict(
     """
     before = _verdicts(connection, ids)
     connection.executemany(
-        "INSERT INTO reviews (event_id, verdict, label, reviewed_ms, by) "
-        "VALUES (?, ?, ?, ?, ?) ON CONFLICT (event_id) DO UPDATE SET "
-        "(verdict, label, reviewed_ms, by) = "
-        "(excluded.verdict, excluded.label, excluded.reviewed_ms, excluded.by)",
-        [(event_id, verdict, label, to_ms(now), by) for event_id in ids],
+        "INSERT INTO reviews (event_id, verdict, label, reviewed_ms) "
+        "VALUES (?, ?, ?, ?) ON CONFLICT (event_id) DO UPDATE SET "
+        "(verdict, label, reviewed_ms) = "
+        "(excluded.verdict, excluded.label, excluded.reviewed_ms)",
+        [(event_id, verdict, label, to_ms(now)) for event_id in ids],
     )
     _delete_empty(connection, ids)
     return before

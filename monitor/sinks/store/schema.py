@@ -222,8 +222,7 @@ CREATE TABLE reviews (
         CHECK ((label IS NOT NULL) = (verdict IS 'label')),
     locked INTEGER NOT NULL DEFAULT 0  -- retention deletes neither event nor clip
         CHECK (locked IN (0, 1)),
-    reviewed_ms INTEGER NOT NULL,      -- of the verdict, else of the lock
-    by TEXT NOT NULL DEFAULT ''
+    reviewed_ms INTEGER NOT NULL       -- of the verdict, else of the lock
 ) STRICT;
 CREATE INDEX reviews_by_verdict ON reviews (verdict);
 CREATE INDEX reviews_locked ON reviews (event_id) WHERE locked;
@@ -238,8 +237,7 @@ DROP VIEW events_read;
 CREATE VIEW events_read AS
 SELECT events.*, sources.name AS source_name, sessions.session AS session_name,
     sessions.sample_rate, reviews.verdict, reviews.label AS true_label,
-    coalesce(reviews.locked, 0) AS locked, reviews.reviewed_ms,
-    reviews.by AS reviewed_by
+    coalesce(reviews.locked, 0) AS locked, reviews.reviewed_ms
 FROM events
 JOIN sources ON sources.id = events.source
 JOIN sessions ON sessions.id = events.session

@@ -90,7 +90,7 @@ def _choice(request: Request) -> Choice:
     last = day_of(query.get("to"), today)
     first = day_of(query.get("from"), last - timedelta(days=6))
     text = query.get("pause") or str(PAUSE // timedelta(minutes=1))
-    if not (text.isascii() and text.isdecimal()) or int(text[:6]) > 1440:
+    if not (text.isascii() and text.isdecimal()) or len(text) > 4 or int(text) > 1440:
         raise HTTPException(400)
     if not 0 <= (last - first).days < MOST_DAYS:
         raise HTTPException(400)

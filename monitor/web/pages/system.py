@@ -1,6 +1,5 @@
 """The page System: the status document as a person reads it, and the model card."""
 
-import asyncio
 import json
 import logging
 import platform
@@ -14,8 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from monitor.own_command import own_command
 from monitor.sinks.status_client import query_status
+from monitor.web.child import ChildError, output_of
 from monitor.web.context import WebContext
 from monitor.web.rendering import render
 
@@ -85,25 +84,12 @@ async def _card(name: str | None) -> Document:
     Returns:
         What `sound-monitor model --json` prints; nothing if it cannot be read.
     """
-    argv, environment = own_command("model", *filter(None, [name]), "--json")
-    process = await asyncio.create_subprocess_exec(
-        *argv,
-        env=environment,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
+    arguments = ("model", *filter(None, [name]), "--json")
     try:
-        async with asyncio.timeout(MODEL_SECONDS):
-            text, _ = await process.communicate()
-        found = json.loads(text)
-    except (TimeoutError, ValueError):
-        logger.warning("the card of the model %s cannot be read", name or "urban")
+        found = json.loads(await output_of(*arguments, seconds=MODEL_SECONDS))
+    except (ChildError, ValueError) as error:
+        logger.warning("the model %s cannot be read: %s", name or "urban", error)
         return {}
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
     return found if isinstance(found, dict) else {}
 
 

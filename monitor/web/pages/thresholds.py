@@ -52,7 +52,7 @@ class _Kept:
     """A document that several viewers share."""
 
     task: asyncio.Task[bytes]
-    files: Mapping[str, int]
+    files: Mapping[str, tuple[int, int, int]]
     """What it was made of: see `modified`."""
 
     until: float

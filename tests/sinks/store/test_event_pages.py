@@ -43,7 +43,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with closing(Database(path).connect()) as connection, transaction(connection):
         for verdict, rest in (("right", 1), ("wrong", 2)):
             ids = rows(path, "SELECT id FROM events WHERE sequence % 4 = ?", rest)
-            write_verdict(connection, ids, verdict, None, by="", now=OPENED)  # type: ignore[arg-type]
+            write_verdict(connection, ids, verdict, None, now=OPENED)  # type: ignore[arg-type]
         ids = rows(path, "SELECT id FROM events WHERE sequence % 4 = 3")
         write_lock(connection, ids, locked=True, now=OPENED)
     return path

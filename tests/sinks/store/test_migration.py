@@ -132,7 +132,7 @@ def test_events_of_an_older_version_can_be_reviewed(path: Path) -> None:
         closing(Database(path).connect()) as connection,
         transaction(connection),
     ):
-        write_verdict(connection, [event_id], "wrong", None, by="ann", now=NOW)
+        write_verdict(connection, [event_id], "wrong", None, now=NOW)
     with open_to_read(path) as reader:
         page = reader.events_page(EventFilters())
         assert len(page.events) == len(list(reader.events()))

@@ -114,7 +114,7 @@ def test_what_was_not_listened_to_is_listed(path: Path) -> None:
 def test_wrong_events_are_left_out(path: Path) -> None:
     store_run(path, sound(1, 0, 60), sound(2, 60, 60))
     connection = open_database(path).connect()
-    write_verdict(connection, ["session-street-1"], "wrong", None, by="", now=NOW)
+    write_verdict(connection, ["session-street-1"], "wrong", None, now=NOW)
     connection.close()
     (found,) = diary(path).incidents
     assert found.start == NINE + timedelta(hours=1)

@@ -56,7 +56,7 @@ def judge(
     label: str | None = None,
 ) -> list[ReviewedBefore]:
     with transaction(connection):
-        return write_verdict(connection, ids, verdict, label, by="ann", now=NOW)
+        return write_verdict(connection, ids, verdict, label, now=NOW)
 
 
 def lock(connection: sqlite3.Connection, ids: list[str], *, locked: bool) -> None:
@@ -75,7 +75,7 @@ def test_a_verdict_is_read_with_its_event(
 ) -> None:
     judge(connection, IDS[:1], "label", "car_horn")
     found = reviews(stored)
-    assert found[IDS[0]] == Review("label", "car_horn", False, NOW, "ann")
+    assert found[IDS[0]] == Review("label", "car_horn", False, NOW)
     assert found[IDS[1]] is None
 
 
@@ -91,8 +91,8 @@ def test_what_was_before_undoes_a_change(
     ]
     for each in before:
         judge(connection, [each.id], each.verdict, each.label)
-    assert reviews(stored)[IDS[0]] == Review("wrong", None, True, NOW, "ann")
-    assert reviews(stored)[IDS[1]] == Review(None, None, True, NOW, "ann")
+    assert reviews(stored)[IDS[0]] == Review("wrong", None, True, NOW)
+    assert reviews(stored)[IDS[1]] == Review(None, None, True, NOW)
 
 
 def test_a_review_that_says_nothing_is_no_row(

@@ -90,8 +90,8 @@ def test_wrong_events_do_not_count_and_others_count_for_the_right_label(
     path = tmp_path / "monitor.db"
     store_events(path, *(heard(n, n * 600, 60) for n in range(1, 4)))
     connection = open_database(path).connect()
-    write_verdict(connection, ["session-street-1"], "wrong", None, by="", now=NOW)
-    write_verdict(connection, ["session-street-2"], "label", "horn", by="", now=NOW)
+    write_verdict(connection, ["session-street-1"], "wrong", None, now=NOW)
+    write_verdict(connection, ["session-street-2"], "label", "horn", now=NOW)
     connection.close()
     assert {it.label: it.total.events for it in calendar(path)} == {
         "horn": 1,

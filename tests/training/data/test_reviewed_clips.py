@@ -92,7 +92,7 @@ class Place:
             transaction(connection),
         ):
             for id_, verdict, label in self._verdicts:
-                write_verdict(connection, [id_], verdict, label, by="ann", now=FIRST)
+                write_verdict(connection, [id_], verdict, label, now=FIRST)
         self._events, self._verdicts = [], []
 
     def write(self, *words: str, to: str = "reviewed") -> int:

@@ -89,7 +89,7 @@ def judge(
         ids.append(record.id)
     now = OPENED + timedelta(days=1)
     with closing(Database(path).connect()) as connection, transaction(connection):
-        write_verdict(connection, ids, verdict, label, by="ann", now=now)
+        write_verdict(connection, ids, verdict, label, now=now)
 
 
 def background(path: Path, **times: Any) -> StoredBackground:
