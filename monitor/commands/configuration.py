@@ -1,5 +1,6 @@
 """The configuration of a command: the settings of its file, checked."""
 
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -19,6 +20,10 @@ from monitor.config.load import check_settings, parse_config, parse_settings
 from monitor.config.overrides import OVERRIDES, Overrides, merge
 from monitor.config.strict_yaml import read_yaml
 from monitor.errors import ConfigError
+
+OPTIONS = "SOUND_MONITOR_RUN_OPTIONS"
+"""Variable in which `run --web` gives its page the arguments of `with_options`, as
+JSON: the page, and the commands that it starts, are of the same sources and model."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,10 @@ def _load(path: Path | None, reason: str, environ: Mapping[str, str]) -> Configu
     overrides = _read_overrides(state_dir / OVERRIDES)
     found = Configuration(config, state_dir, path, reason, digest, overrides)
     with found.placing():
-        return replace(found, config=merge(config, overrides))
+        config = merge(config, overrides)
+        if options := environ.get(OPTIONS):
+            config = with_options(config, **json.loads(options))
+        return replace(found, config=config)
 
 
 def _read_overrides(path: Path) -> Overrides:

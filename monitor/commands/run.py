@@ -1,9 +1,10 @@
 """`sound-monitor run`: the daemon."""
 
+import json
 import logging
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated
 
@@ -124,7 +125,8 @@ def run(
     if (problem := restrict_folder(configuration.state_dir)) is not None:
         raise ConfigError(f"state_dir: {problem}")
     limit_threads(settings.model.threads)
-    page = _page(configuration) if web else nullcontext()
+    options = {"inputs": inputs or [], "model": None if model is None else str(model)}
+    page = _page(configuration, options) if web else nullcontext()
     with configuration.placing(), page, notice_of_loading() as loaded:
         from monitor.runtime.daemon import run_daemon
 
@@ -139,18 +141,26 @@ def run(
         )
 
 
-def _page(configuration: "Configuration") -> AbstractContextManager[object]:
+def _page(
+    configuration: "Configuration", options: Mapping[str, object]
+) -> AbstractContextManager[object]:
     """Return the web page as a child process, which runs with the block.
+
+    Args:
+        configuration: The configuration of the file.
+        options: Arguments of `with_options` by which the monitor departs from it.
 
     Raises:
         UsageError: It cannot be served.
     """
+    from monitor.commands.configuration import OPTIONS
     from monitor.commands.web import check_page
     from monitor.runtime.web_child import web_page
 
     check_page(configuration.config, configuration.state_dir)
     path = configuration.path
-    return web_page(["web", *([] if path is None else ["--config", str(path)])])
+    chosen = [] if path is None else ["--config", str(path)]
+    return web_page(["web", *chosen], {OPTIONS: json.dumps(options)})
 
 
 @contextmanager

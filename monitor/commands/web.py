@@ -60,10 +60,10 @@ def web(
         return _set_password(settings, folder, is_viewer=viewer)
     check_page(settings, folder)
     log_to_stderr()
-    return _serve(settings, folder, configuration.path)
+    return _serve(configuration, settings, folder)
 
 
-def _serve(settings: "Config", folder: Path, file: Path | None) -> int:
+def _serve(configuration: "Configuration", settings: "Config", folder: Path) -> int:
     from monitor.__main__ import INTERRUPTED
     from monitor.memory import share_heap
     from monitor.web.app import build_app
@@ -71,7 +71,7 @@ def _serve(settings: "Config", folder: Path, file: Path | None) -> int:
 
     share_heap()
     listener = listen(*settings.web.address)
-    app = build_app(make_context(settings, folder, file))
+    app = build_app(current_context(configuration, settings, folder))
     return INTERRUPTED if serve(app, listener) else 0
 
 
@@ -113,6 +113,17 @@ def make_context(
         config_file=None if file is None else file.absolute(),
         version=__version__,
     )
+
+
+def current_context(
+    configuration: "Configuration", settings: "Config", folder: Path
+) -> "WebContext":
+    """Make the context of pages that follow the changes of the configuration."""
+    from monitor.commands.configuration import load_again
+
+    context = make_context(settings, folder, configuration.path)
+    context.read_again = lambda: make_context(load_again(configuration).config, folder)
+    return context
 
 
 def _with_address(settings: "Config", listen: str) -> "Config":

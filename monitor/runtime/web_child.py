@@ -4,7 +4,7 @@ import contextlib
 import logging
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import monotonic
 from typing import IO
@@ -31,10 +31,12 @@ class WebChild:
     def __init__(
         self,
         arguments: Sequence[str],
+        environ: Mapping[str, str],
         first_pause_seconds: float = FIRST_PAUSE_SECONDS,
     ) -> None:
-        """Prepare `sound-monitor ARGUMENTS`."""
-        self._command = own_command(*arguments)
+        """Prepare `sound-monitor ARGUMENTS`, with these variables besides."""
+        argv, environment = own_command(*arguments)
+        self._command = argv, {**environment, **environ}
         self._first_pause_seconds = first_pause_seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._stop = threading.Event()
@@ -103,9 +105,11 @@ def _log(lines: IO[bytes]) -> None:
 
 
 @contextmanager
-def web_page(arguments: Sequence[str]) -> Iterator[WebChild]:
+def web_page(
+    arguments: Sequence[str], environ: Mapping[str, str]
+) -> Iterator[WebChild]:
     """Run `sound-monitor ARGUMENTS` beside the block, and end it with the block."""
-    child = WebChild(arguments)
+    child = WebChild(arguments, environ)
     thread = threading.Thread(target=child.run, name="web page", daemon=True)
     thread.start()
     try:

@@ -44,6 +44,7 @@ class WebApp:
         Raises:
             UsageError: A file of passwords is damaged.
         """
+        self._context = context
         settings = context.config.web
         self.live = live.LiveFeed(context.sockets, settings.max_viewers)
         self.guard = Guard(
@@ -59,6 +60,7 @@ class WebApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
+        self._context.refresh()
         await self.guard(scope, receive, send)
 
 

@@ -1,11 +1,9 @@
 """Child processes of the web page: commands whose work would be too heavy for it."""
 
 import asyncio
-import contextlib
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from monitor.errors import SoundMonitorError
 from monitor.own_command import own_command
@@ -153,17 +151,3 @@ def _sentence(said: bytes) -> str:
     lines = said.decode(errors="replace").strip().splitlines()
     text = lines[-1] if lines else ""
     return text.removeprefix("sound-monitor: ").removeprefix("error: ")[:MAX_SENTENCE]
-
-
-def modified(*files: Path | None) -> Mapping[str, tuple[int, int, int]]:
-    """Return what tells one version of each file from the next; none of missing ones.
-
-    The monitor and the editors write a file anew, or in place.
-    """
-    versions = {}
-    for file in files:
-        with contextlib.suppress(OSError):
-            if file is not None:
-                found = file.stat()
-                versions[str(file)] = (found.st_mtime_ns, found.st_ino, found.st_size)
-    return versions

@@ -50,7 +50,7 @@ class ClipIndex:
 
     def __init__(self, folder: Path) -> None:
         """Nothing is read before the first question."""
-        self._folder = folder
+        self.folder = folder
         self._lock = threading.Lock()
         self._changed = -1
         self._names: Sequence[str] = ()
@@ -73,18 +73,18 @@ class ClipIndex:
                 if f"_{source}_" not in name:
                     continue
                 if name not in self._read:
-                    self._read[name] = _read_clip(self._folder / name)
+                    self._read[name] = _read_clip(self.folder / name)
                 clip = self._read[name]
                 if clip is not None and clip.event_id == event_id:
                     return clip
         return None
 
     def _refresh(self) -> None:
-        changed = self._folder.stat().st_mtime_ns
+        changed = self.folder.stat().st_mtime_ns
         if changed == self._changed:
             return
         names = sorted(
-            each.name for each in self._folder.iterdir() if each.suffix == SOUND
+            each.name for each in self.folder.iterdir() if each.suffix == SOUND
         )
         self._read = {name: self._read[name] for name in names if name in self._read}
         # The time of a folder is coarse: one that has just changed is read again.

@@ -1,19 +1,44 @@
 """The context of the web page: where the monitor's files and sockets are."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import contextlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from monitor.config.config import Config
+from monitor.config.overrides import OVERRIDES
+from monitor.errors import ConfigError
 from monitor.web.passwords import Role
 
+logger = logging.getLogger(__name__)
 
-@dataclass(frozen=True, slots=True)
+FileVersions = Mapping[Path, tuple[int, int, int]]
+
+
+def file_versions(*files: Path | None) -> FileVersions:
+    """Return what tells one version of each file from the next; none of missing ones.
+
+    The monitor and editors write a file anew, or in place.
+    """
+    versions = {}
+    for file in files:
+        with contextlib.suppress(OSError):
+            if file is not None:
+                found = file.stat()
+                versions[file] = (found.st_mtime_ns, found.st_ino, found.st_size)
+    return versions
+
+
+@dataclass(slots=True)
 class WebContext:
-    """Everything that a page may know of the monitor."""
+    """Everything that a page may know of the monitor.
+
+    `refresh` changes it, on the thread of the event loop; other threads only read.
+    """
 
     config: Config
-    """The configuration at the start of the web process."""
+    """The configuration of the monitor; of the section `web`, that of the start."""
 
     state_dir: Path
     """Absolute folder of the monitor's files."""
@@ -33,6 +58,14 @@ class WebContext:
     version: str = ""
     """Version of the program."""
 
+    read_again: Callable[[], "WebContext"] | None = None
+    """Reads the configuration again; raises ConfigError."""
+
+    problem: str = ""
+    """Why the configuration could not be read again; empty: it could."""
+
+    _versions: FileVersions | None = field(default=None, repr=False)
+
     @property
     def may_change(self) -> frozenset[str]:
         """Settings that the operator lets the page change: sensitivity, mute."""
@@ -46,3 +79,24 @@ class WebContext:
             "owner": self.state_dir / settings.password_file,
             "viewer": self.state_dir / settings.viewer_password_file,
         }
+
+    def refresh(self) -> None:
+        """Read the configuration again if one of its files has changed.
+
+        While it cannot be read, no clip is shown, and the rest stays as it was.
+        """
+        versions = file_versions(self.config_file, self.state_dir / OVERRIDES)
+        if self.read_again is None or versions == self._versions:
+            return
+        self._versions = versions
+        try:
+            fresh = self.read_again()
+        except ConfigError as error:
+            self.clips, self.problem = None, str(error)
+            logger.warning("the configuration cannot be read again: %s", error)
+            return
+        # Listener, guard and live feed keep what they began with.
+        web = {"may_change": fresh.config.web.may_change}
+        section = self.config.web.model_copy(update=web)
+        self.config = fresh.config.model_copy(update={"web": section})
+        self.clips, self.problem = fresh.clips, ""

@@ -132,6 +132,8 @@ class Guard:
         self._read_proxy(scope, headers)
         if not self._is_own_host(headers.get("host", "")):
             return _refusal(400, "This page is not known by that name."), None
+        if is_foreign(headers) and headers.get("sec-fetch-mode") != "navigate":
+            return _refusal(403, "This request is not from this page."), None
         if scope["method"] not in ("GET", "HEAD", "POST"):
             return _refusal(405, "This method is not allowed."), None
         state = scope["state"]
@@ -232,6 +234,11 @@ def read_form(body: bytes, headers: Mapping[str, str]) -> dict[str, str]:
 def form_of(request: Request) -> dict[str, str]:
     """Return the fields of a form that the guard has read."""
     return read_form(getattr(request.state, "body", b""), request.headers)
+
+
+def is_foreign(headers: Mapping[str, str]) -> bool:
+    """Return True if a browser says that a page of another origin asks."""
+    return headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
 
 
 def guard_of(request: Request) -> Guard:

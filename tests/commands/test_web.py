@@ -1,5 +1,6 @@
 """`web` refuses what is unsafe in one sentence, sets passwords, and ends cleanly."""
 
+import contextlib
 import io
 import os
 import re
@@ -133,8 +134,8 @@ def address(process: subprocess.Popen[bytes]) -> str:
     raise AssertionError(text)
 
 
-def fetch(url: str) -> str:
-    with urllib.request.urlopen(f"{url}/system", timeout=SECONDS) as response:
+def fetch(url: str, path: str = "/system") -> str:
+    with urllib.request.urlopen(f"{url}{path}", timeout=SECONDS) as response:
         return str(response.read().decode())
 
 
@@ -177,7 +178,7 @@ def test_the_page_beside_the_monitor_is_started_again_and_ends_with_it(
             assert time.monotonic() < until, caplog.text
             time.sleep(0.05)
 
-    with web_page(["web", "--config", str(config)]) as child:
+    with web_page(["web", "--config", str(config)], {}) as child:
         wait_for(1)
         fetch(addresses()[0])
         kill_page(child)
@@ -186,6 +187,20 @@ def test_the_page_beside_the_monitor_is_started_again_and_ends_with_it(
     assert child.starts == 2
     with pytest.raises(OSError, match="refused"):
         fetch(addresses()[1])
+
+
+def test_the_page_has_the_sources_that_the_monitor_was_given(config: Path) -> None:
+    arguments = ("--web", "--config", str(config), "--input", "demo:")
+    with running("run", *arguments) as (process, url):
+        until = time.monotonic() + SECONDS
+        while time.monotonic() < until:
+            with contextlib.suppress(OSError):  # there is no database yet
+                text = fetch(url, "/diary")
+                break
+        process.terminate()
+        process.wait(SECONDS)
+    sources = text.partition('name="source"')[2].partition("</select>")[0]
+    assert re.findall("<option[^>]*>(.*?)</option>", sources)[1:] == ["demo"]
 
 
 def kill_page(child: WebChild) -> None:

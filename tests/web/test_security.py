@@ -74,6 +74,20 @@ def test_a_change_from_a_foreign_page_is_refused(
     assert status_of_command(client, headers={"origin": origin}) == 403
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_a_foreign_page_can_only_lead_here(client: WebClient, site: str) -> None:
+    headers = {"sec-fetch-site": site, "sec-fetch-mode": "no-cors"}
+    assert client.get("/system", headers=headers).status_code == 403
+    assert client.get("/static/style.css", headers=headers).status_code == 403
+    leads = headers | {"sec-fetch-mode": "navigate"}
+    assert client.get("/system", headers=leads).status_code == 200
+    for heavy in ("curves", "replay?value=1", "proposal?label=siren"):
+        answer = client.get(f"/thresholds/{heavy}", headers=leads)
+        assert answer.status_code == 403
+    own = headers | {"sec-fetch-site": "same-origin"}
+    assert client.get("/system", headers=own).status_code == 200
+
+
 @pytest.mark.parametrize("token", ["", "guess", "ü"])
 def test_a_change_without_the_token_is_refused(client: WebClient, token: str) -> None:
     headers = {"x-token": token.encode()}

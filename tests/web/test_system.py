@@ -78,6 +78,7 @@ def status(**changes: Any) -> dict[str, Any]:
         "time": TIME,
         "since": TIME,
         "configuration": HOSTILE,
+        "overrides": "sensitivity of siren 0.7",
         "sources": [source],
         "latency_seconds": {"p50": 0.07, "p95": None},
         "real_time_factor": 0.01,
@@ -114,7 +115,7 @@ def test_hostile_names_are_text(tmp_path: Path, language: str) -> None:
     # In the sentence, in two troubles, twice the name of the source, and so on.
     assert page.text.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 13
     assert page.text.count("{{ 7 * 7 }}") == 13
-    for text in ("9.9.9", "1.2.3", "128 MiB", "16 GiB", "50.00 %"):
+    for text in ("siren 0.7", "9.9.9", "1.2.3", "128 MiB", "16 GiB", "50.00 %"):
         assert text in page.text
 
 

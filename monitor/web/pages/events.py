@@ -14,7 +14,6 @@ from starlette.routing import Route
 from monitor.errors import StoreError, UsageError
 from monitor.sinks.store.event_pages import EventFilters, EventKey, EventPage
 from monitor.sinks.store.queries import Reader, open_to_read
-from monitor.text import WeightedUnits
 from monitor.web.clip_index import ClipFile, ClipIndex
 from monitor.web.context import WebContext
 from monitor.web.event_filters import (
@@ -58,9 +57,8 @@ class _Events:
     """Reads events.  Its methods block."""
 
     def __init__(self, context: WebContext) -> None:
-        self._database = context.database
-        self._units: WeightedUnits = context.config.weighted_units
-        self._clips = None if context.clips is None else ClipIndex(context.clips)
+        self._context = context
+        self._index: ClipIndex | None = None
         self.known: KnownLabels = known_labels()
 
     def page(
@@ -69,7 +67,8 @@ class _Events:
         """Read the newest events, those before a key, or those of some ids."""
         with open_to_read(self._path()) as reader:
             page = self._read(reader, query, before, ids)
-            rows = event_rows(page.events, reader, self._clips, self._units, language)
+            units = self._context.config.weighted_units
+            rows = event_rows(page.events, reader, self._clips(), units, language)
             only = query.labels[0] if len(query.labels) == 1 else None
             return _Found(
                 tuple(rows),
@@ -81,14 +80,14 @@ class _Events:
 
     def clip(self, event_id: str) -> ClipFile | None:
         """Find the clip of an event."""
-        if self._clips is None:
+        if (clips := self._clips()) is None:
             return None
         with open_to_read(self._path()) as reader:
             page = reader.events_page(EventFilters(ids=[event_id]), limit=1)
         for each in page.events:
             timed = each.timed
             source = timed.record.source
-            return self._clips.find(event_id, source, timed.start_utc)
+            return clips.find(event_id, source, timed.start_utc)
         return None
 
     def labels(self, language: str) -> list[dict[str, str]]:
@@ -103,9 +102,18 @@ class _Events:
         ]
 
     def _path(self) -> Path:
-        if self._database is None:
+        if self._context.database is None:
             raise StoreError("the monitor has no database: store.path is null")
-        return self._database
+        return self._context.database
+
+    def _clips(self) -> ClipIndex | None:
+        """Return the clips; None while the configuration allows none."""
+        folder = self._context.clips
+        if folder is None:
+            self._index = None
+        elif self._index is None or self._index.folder != folder:
+            self._index = ClipIndex(folder)
+        return self._index
 
     def _read(
         self, reader: Reader, query: Query, before: EventKey | None, ids: Sequence[str]

@@ -3,13 +3,14 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -17,9 +18,10 @@ from starlette.routing import Route
 from monitor.config.overrides import OVERRIDES
 from monitor.sinks.store.event_pages import EventFilters
 from monitor.sinks.store.queries import open_to_read
-from monitor.web.child import ChildError, Children, modified
-from monitor.web.context import WebContext
+from monitor.web.child import ChildError, Children
+from monitor.web.context import FileVersions, WebContext, file_versions
 from monitor.web.rendering import render
+from monitor.web.security import is_foreign
 
 WEEK = timedelta(days=7)
 
@@ -46,14 +48,16 @@ _RANGES = {
 
 _GONE_POLL_SECONDS = 0.25
 
+Answer = Callable[[Request], Awaitable[Response]]
+
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
     """A document that several viewers share."""
 
     task: asyncio.Task[bytes]
-    files: Mapping[str, tuple[int, int, int]]
-    """What it was made of: see `modified`."""
+    files: FileVersions
+    """What it was made of."""
 
     until: float
     """Monotonic time."""
@@ -80,7 +84,7 @@ class _Thresholds:
             of: `place`, or `model`: without the counts of the place, which take time.
         """
         context = self._context
-        files = modified(context.config_file, context.state_dir / OVERRIDES)
+        files = file_versions(context.config_file, context.state_dir / OVERRIDES)
         kept = self._kept.get(of)
         if kept is None or kept.files != files or kept.is_over():
             task = asyncio.create_task(self._count(of))
@@ -225,10 +229,21 @@ def routes(context: WebContext) -> list[Route]:
 
     return [
         Route("/thresholds", page),
-        Route("/thresholds/curves", curves),
-        Route("/thresholds/replay", replay),
-        Route("/thresholds/proposal", proposal),
+        Route("/thresholds/curves", _own(curves)),
+        Route("/thresholds/replay", _own(replay)),
+        Route("/thresholds/proposal", _own(proposal)),
     ]
+
+
+def _own(answer: Answer) -> Answer:
+    """Refuse foreign pages that lead here, too: the answers take a processor's time."""
+
+    async def answer_or_refuse(request: Request) -> Response:
+        if is_foreign(request.headers):
+            raise HTTPException(403)
+        return await answer(request)
+
+    return answer_or_refuse
 
 
 def _owner(request: Request) -> str:
