@@ -56,7 +56,7 @@ def analyze(
     from monitor.config.audio import SourceSettings
 
     _check_plot(plot, files)
-    configuration = load(config)
+    configuration = load(config).fitting(model)
     settings = with_options(
         configuration.config, model=model, compute_device=compute_device
     )

@@ -133,7 +133,7 @@ def calibrate(
         require_extra("train", "torch", "calibrate --data")
     if events is not None:
         require_extra("train", "scipy", "calibrate --events")
-    configuration = load(config)
+    configuration = load(config).fitting()
     settings = configuration.config
     files = settings.model_files
     if model is None and len(files) > 1:

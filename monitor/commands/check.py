@@ -48,7 +48,7 @@ def check(
     from monitor.commands.configuration_check import check_configuration
 
     try:
-        configuration = load(config)
+        configuration = load(config).fitting(model)
     except ConfigError as error:
         if not as_json:
             raise

@@ -2,9 +2,10 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from monitor.commands.configuration_file import (
@@ -16,10 +17,10 @@ from monitor.commands.configuration_file import (
 )
 from monitor.config.audio import SourceSettings
 from monitor.config.config import Config
-from monitor.config.load import check_settings, parse_config, parse_settings
+from monitor.config.load import check_settings, parse_config, parse_overrides
 from monitor.config.overrides import OVERRIDES, Overrides, merge
 from monitor.config.strict_yaml import read_yaml
-from monitor.errors import ConfigError
+from monitor.errors import ConfigError, SoundMonitorError
 
 OPTIONS = "SOUND_MONITOR_RUN_OPTIONS"
 """Variable in which `run --web` gives its page the arguments of `with_options`, as
@@ -46,6 +47,12 @@ class Configuration:
     overrides: Overrides = field(default_factory=Overrides)
     """Settings that were changed while the monitor ran; `config` contains them."""
 
+    unfit: tuple[str, ...] = ()
+    """Why others of that file are left out, a sentence each."""
+
+    plain: Config = field(default_factory=Config)
+    """The settings without the overrides."""
+
     @property
     def taken(self) -> str:
         """The absolute path of the file, or "the defaults"."""
@@ -59,9 +66,39 @@ class Configuration:
     @property
     def overrides_sentence(self) -> str:
         """The overrides and their file, for people; empty: there are none."""
+        path, parts = self.state_dir / OVERRIDES, list(self.unfit_sentences)
+        if self.overrides:
+            parts.insert(0, f"overrides: {self.overrides.sentence} ({path})")
+        return "; ".join(parts)
+
+    @property
+    def unfit_sentences(self) -> Iterator[str]:
+        """The overrides that are left out, for people."""
+        return (f"an override is left out: {fault}" for fault in self.unfit)
+
+    def fitting(self, model: Path | None = None) -> "Configuration":
+        """Leave out the overrides that the models do not admit, each on its own.
+
+        `model` replaces the models of the file.
+        """
         if not self.overrides:
-            return ""
-        return f"overrides: {self.overrides.sentence} ({self.state_dir / OVERRIDES})"
+            return self
+        from monitor.runtime.sensitivity import rules_check
+
+        try:
+            check = rules_check(with_options(self.plain, model=model), self.state_dir)
+        except SoundMonitorError:  # of the configuration itself: its user will hear
+            return self
+        return self._without_unfit(check)
+
+    def _without_unfit(self, check: Callable[[Overrides], object]) -> "Configuration":
+        overrides, faults = self.overrides.fitting(check)
+        return replace(
+            self,
+            config=merge(self.plain, overrides),
+            overrides=overrides,
+            unfit=(*self.unfit, *map(self.placed, faults)),
+        )
 
     def placed(self, sentences: str) -> str:
         """Prefix sentences about settings with file and line of their keys.
@@ -69,9 +106,8 @@ class Configuration:
         Sentences that do not begin with a key of a file stay as they are.
         """
         documents = {}
-        files = (self.state_dir / OVERRIDES if self.overrides else None, self.path)
-        for path in filter(None, files):
-            with suppress(ConfigError):  # the file has changed since
+        for path in filter(None, (self.state_dir / OVERRIDES, self.path)):
+            with suppress(ConfigError):  # there is none, or it has changed since
                 documents[path] = read_yaml(read_file(path, self.reason), str(path))
         lines = []
         for sentence in sentences.splitlines():
@@ -122,28 +158,29 @@ def _load(path: Path | None, reason: str, environ: Mapping[str, str]) -> Configu
     config = Config() if text is None else parse_config(text, str(path))
     state_dir = find_state_dir(config.state_dir, environ)
     digest = "" if text is None else text_digest(text)
-    overrides = _read_overrides(state_dir / OVERRIDES)
-    found = Configuration(config, state_dir, path, reason, digest, overrides)
-    with found.placing():
-        config = merge(config, overrides)
-        if options := environ.get(OPTIONS):
-            config = with_options(config, **json.loads(options))
-        return replace(found, config=config)
+    if options := environ.get(OPTIONS):
+        config = with_options(config, **json.loads(options))
+    overrides, faults = _read_overrides(state_dir / OVERRIDES)
+    found = Configuration(
+        config, state_dir, path, reason, digest, overrides, (*faults,), config
+    )
+    return found._without_unfit(partial(merge, config))
 
 
-def _read_overrides(path: Path) -> Overrides:
+def _read_overrides(path: Path) -> tuple[Overrides, list[str]]:
     """Read the overrides of a state folder; there are none where it is out of reach.
 
-    Raises:
-        ConfigError: They are invalid.
+    They never keep a command from its work: also returns why others are left out.
     """
     try:
         if not path.exists():
-            return Overrides()
+            return Overrides(), []
+        text = read_file(path, "settings that were changed while the monitor ran")
     except OSError:
-        return Overrides()
-    text = read_file(path, "settings that were changed while the monitor ran")
-    return parse_settings(Overrides, text, str(path))
+        return Overrides(), []
+    except ConfigError as error:
+        return Overrides(), [str(error)]
+    return parse_overrides(text, str(path))
 
 
 def with_options(

@@ -67,7 +67,7 @@ def check_configuration(
         list_devices: Called at most once, and only if a source is a microphone.
     """
     result = ConfigurationCheck()
-    if configuration.overrides:
+    if configuration.overrides_sentence:
         result.notes.append(configuration.overrides_sentence)
     _check_sources(configuration, list_devices, result)
     _check_model(configuration, result)

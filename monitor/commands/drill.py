@@ -76,7 +76,7 @@ def drill(
     from monitor.runtime.drills.plan import plan_drills
     from monitor.sinks.alerts.secrets import hide_secrets
 
-    settings = load(config).config
+    settings = load(config).fitting().config
     hide_secrets(settings.model_dump())
     chosen = None
     if source is not None:

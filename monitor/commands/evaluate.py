@@ -90,7 +90,7 @@ def evaluate(
         from monitor.commands.configuration import load
         from monitor.runtime.loading import labels_of
 
-        configuration = load(config)
+        configuration = load(config).fitting()
         labels = labels_of(configuration.config, model, configuration.state_dir)
         detection = configuration.config.detection
         run_stream_evaluation(data, model, detection, labels, compute_device, as_json)

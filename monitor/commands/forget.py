@@ -103,17 +103,19 @@ def forget(
         print_line(f"deleted: {counted(damaged, 'file')} of damaged databases")
     for path in labels:
         print_line(f"deleted: the taught label {path.stem}")
-        _warn_if_chosen(configuration.config, path.stem)
+        _warn_if_chosen(configuration.plain, path.stem)
     return 0
 
 
 def _warn_if_chosen(config: "Config", label: str) -> None:
     """Warn that the configuration still names a label that is gone."""
     chosen = (config.labels, *(source.labels for source in config.sources))
-    if any(label in (labels or ()) for labels in chosen):
+    keys = ["'labels:'"] if any(label in (each or ()) for each in chosen) else []
+    keys += ["'detection.labels:'"] if label in config.detection.labels else []
+    if keys:
         print_line(
-            f"remove {label} from 'labels:' in the configuration, or the monitor will "
-            "not start again"
+            f"remove {label} from {' and '.join(keys)} in the configuration, or the "
+            "monitor will not start again"
         )
 
 
@@ -131,7 +133,7 @@ def _forget_taught(configuration: "Configuration", label: str, as_json: bool) ->
         print_json({"taught_labels": number})
     else:
         print_line(f"deleted: {chosen[0]}")
-        _warn_if_chosen(configuration.config, label)
+        _warn_if_chosen(configuration.plain, label)
     return 0
 
 

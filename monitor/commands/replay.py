@@ -65,7 +65,7 @@ def replay(
     from monitor.sinks.store.queries import open_to_read
 
     first, last = parse_time_range(since, until)
-    configuration = with_sensitivities(load(config), sensitivity or ())
+    configuration = with_sensitivities(load(config).fitting(), sensitivity or ())
     if curves:
         from monitor.commands.replay_curves import print_curves
 
@@ -120,7 +120,7 @@ def _remarks(
     configuration: "Configuration", rules: "ReplayRules", not_computed: int
 ) -> Iterator[str]:
     """Say what the result rests on, and what is left out of it."""
-    if configuration.overrides:
+    if configuration.overrides_sentence:
         yield configuration.overrides_sentence
     if rules.left_out:
         yield "left out: scores of the model " + ", ".join(sorted(rules.left_out))

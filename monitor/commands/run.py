@@ -89,7 +89,7 @@ def run(
     from monitor.sinks.status_snapshot import DaemonFacts
 
     share_heap()
-    configuration = load(config)
+    configuration = load(config).fitting(model)
     facts = DaemonFacts(
         configuration.taken,
         configuration.digest,
@@ -107,21 +107,23 @@ def run(
     def reread() -> "FreshConfig":
         from monitor.runtime.reload import FreshConfig
 
-        again = load_again(configuration)
+        again = load_again(configuration).fitting(model)
         return FreshConfig(
             chosen(again),
             again.state_dir,
             again.placed,
             again.digest,
             again.overrides_sentence,
+            tuple(again.unfit_sentences),
         )
 
     settings = chosen(configuration)
     log_to_stderr()
     enable_stack_traces()
     logger.info("%s", configuration.sentence)
-    if configuration.overrides:
-        logger.info("%s", configuration.overrides_sentence)
+    if configuration.overrides_sentence:
+        level = logging.WARNING if configuration.unfit else logging.INFO
+        logger.log(level, "%s", configuration.overrides_sentence)
     if (problem := restrict_folder(configuration.state_dir)) is not None:
         raise ConfigError(f"state_dir: {problem}")
     limit_threads(settings.model.threads)

@@ -6,6 +6,7 @@ Every fault is one sentence with file, line, key, value and rule.
 import difflib
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -13,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from monitor.config.base import Settings
 from monitor.config.config import Config
+from monitor.config.overrides import Overrides
 from monitor.config.strict_yaml import Document, KeyPath, key_text, read_yaml
 from monitor.errors import ConfigError
 
@@ -64,6 +66,34 @@ def parse_settings(kind: type[SettingsT], text: str, origin: str) -> SettingsT:
     """Read the text of a file of other settings, as `parse_config` does."""
     document = read_yaml(text, origin)
     return _validate(kind, document.data, document, origin, ())
+
+
+def parse_overrides(text: str, origin: str) -> tuple[Overrides, list[str]]:
+    """Read the text of overrides.
+
+    Returns:
+        Those that are valid, and the faults of the others, a sentence each.
+    """
+    try:
+        return parse_settings(Overrides, text, origin), []
+    except ConfigError as error:
+        faults = str(error).splitlines()
+    try:
+        detection = read_yaml(text, origin).data.get("detection")
+    except ConfigError:
+        detection = None
+    settings = detection if isinstance(detection, dict) else {}
+    labels = settings.get("labels")
+    pieces: list[dict[str, Any]] = [{"sensitivity": settings.get("sensitivity")}]
+    if isinstance(labels, dict):
+        pieces += [{"labels": {label: own}} for label, own in labels.items()]
+    valid = Overrides()
+    for piece in pieces:
+        with suppress(ConfigError):
+            found = check_settings(Overrides, {"detection": piece}, origin)
+            for label, value in found.each:
+                valid = valid.with_sensitivity(label, value)
+    return valid, faults
 
 
 def check_settings(

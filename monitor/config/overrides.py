@@ -4,6 +4,8 @@ They replace those of the configuration at each start and reload.  Nothing here 
 file.
 """
 
+from collections.abc import Callable, Iterator
+
 from pydantic import Field
 
 from monitor.config.base import Settings
@@ -55,6 +57,29 @@ class Overrides(Settings):
         if labels and common is None:
             parts[0] = f"sensitivity of {parts[0]}"
         return ", ".join(parts)
+
+    @property
+    def each(self) -> Iterator[tuple[str | None, float]]:
+        """Each label with its sensitivity; at last None with the common one."""
+        for label, own in self.detection.labels.items():
+            yield label, own.sensitivity
+        if self.detection.sensitivity is not None:
+            yield None, self.detection.sensitivity
+
+    def fitting(
+        self, check: Callable[["Overrides"], object]
+    ) -> tuple["Overrides", list[str]]:
+        """Leave out those for which `check` raises a `ConfigError`, and say why."""
+        kept, faults = Overrides(), []
+        for label, value in self.each:
+            wanted = kept.with_sensitivity(label, value)
+            try:
+                check(wanted)
+            except ConfigError as error:
+                faults.append(str(error))
+            else:
+                kept = wanted
+        return kept, faults
 
     def with_sensitivity(self, label: str | None, value: float | None) -> "Overrides":
         """Return them with another sensitivity; label None: the common one.

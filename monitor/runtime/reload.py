@@ -74,6 +74,9 @@ class FreshConfig(NamedTuple):
     overrides: str = ""
     """The overrides that are in it, for people; see `DaemonFacts`."""
 
+    unfit_overrides: tuple[str, ...] = ()
+    """Those that are left out, for people."""
+
 
 Reread = Callable[[], FreshConfig]
 """Reads the configuration again."""
@@ -216,6 +219,8 @@ class Reloader:
         facts.overrides = fresh.overrides
         self._note(sentence, is_taken=True)
         logger.info("configuration reloaded: %s", sentence)
+        for each in fresh.unfit_overrides:
+            logger.warning("%s", each)
 
     def _reopen(self) -> None:
         self._app.worker.ask(self._app.worker.reopen_sinks)

@@ -243,17 +243,66 @@ def test_settings_that_the_monitor_has_changed_replace_those_of_the_file(
     assert load(overridden, {}).overrides_sentence == ""
 
 
-def test_changed_settings_are_refused_as_a_whole(overridden: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (
+            "siren: {sensitivity: 0.7}",
+            "detection.labels.siren.sensitivity: 0.7 sets",
+        ),
+        ("siren: {sensitivity: 7}", "detection.labels.siren.sensitivity: 7 must be"),
+        ("sirene: {sensitivity: 0.7}", "detection.labels: 'sirene' is not a label"),
+        ("siren: 5", "detection.labels.siren: 5 must be a section"),
+    ],
+)
+def test_an_override_that_does_not_fit_is_left_out_alone(
+    overridden: Path, text: str, fault: str
+) -> None:
+    """No slider may keep the monitor from starting again."""
     overrides = overridden.parent / "overrides.yaml"
     with overridden.open("a") as file:
         file.write("detection: {labels: {siren: {onset_threshold: 0.5}}}\n")
-    with pytest.raises(ConfigError) as error:
-        load(overridden, {})
-    place = f"{overrides}:1: detection.labels.siren.sensitivity: 0.7 sets"
-    assert str(error.value).startswith(place)
-    overrides.write_text("detection: [")
-    with pytest.raises(ConfigError, match=r"overrides\.yaml:1: "):
-        load(overridden, {})
+    overrides.write_text(
+        "detection:\n"
+        "  sensitivity: 0.4\n"
+        "  labels:\n"
+        f"    {text}\n"
+        "    dog_bark: {sensitivity: 0.6}\n"
+    )
+    taken = load(overridden, {}).fitting()
+    detection = taken.config.detection
+    assert detection.labels.keys() == {"siren", "dog_bark"}
+    assert detection.labels["siren"].onset_threshold == 0.5
+    assert detection.sensitivity_of("dog_bark") == 0.6
+    assert detection.sensitivity == 0.4
+    (sentence,) = taken.unfit
+    assert sentence.startswith(f"{overrides}:4: {fault}")
+    assert taken.overrides_sentence == (
+        f"overrides: sensitivity 0.4, dog_bark 0.6 ({overrides}); "
+        f"an override is left out: {sentence}"
+    )
+
+
+@pytest.mark.parametrize("content", [b"detection: [", b"\xff", b"- 5", b"detection: 5"])
+def test_overrides_that_cannot_be_read_are_left_out(
+    overridden: Path, content: bytes
+) -> None:
+    overrides = overridden.parent / "overrides.yaml"
+    overrides.write_bytes(content)
+    taken = load(overridden, {})
+    assert not taken.overrides
+    assert taken.config == load(overridden, {}).plain
+    assert taken.overrides_sentence.startswith(
+        f"an override is left out: {overrides}:1: "
+    )
+
+
+def test_a_configuration_at_fault_is_not_blamed_on_overrides(overridden: Path) -> None:
+    with overridden.open("a") as file:
+        file.write("detection: {labels: {sirene: {margin: 0.1}}}\n")
+    taken = load(overridden, {}).fitting()
+    assert taken.overrides
+    assert not taken.unfit
 
 
 def test_check_says_which_settings_the_monitor_has_changed(

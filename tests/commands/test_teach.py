@@ -211,7 +211,11 @@ def test_forget_deletes_a_taught_label(
         run(capsys, "teach", name, *write_rings(tmp_path, 3), *ready)
     code, err = fails(capsys, "forget", "--taught", "my_bell", *ready[2:])
     assert (code, "taught: gate, our_bell" in err) == (2, True)
-    assert "our_bell" in run(capsys, "forget", "--taught", "our_bell", *ready[2:])
+    with Path(str(ready[3])).open("a") as file:
+        file.write("detection: {labels: {our_bell: {margin: 0.1}}}\n")
+    out = run(capsys, "forget", "--taught", "our_bell", *ready[2:])
+    assert "deleted: " in out
+    assert "remove our_bell from 'detection.labels:' in the configuration" in out
     out = run(capsys, "forget", "--all", "--json", *ready[2:])
     assert json.loads(out)["taught_labels"] == 1
 

@@ -37,6 +37,11 @@ def is_given_back(program: TerminalProgram) -> bool:
     return has_modes and program.screen.has_cursor and not program.screen.is_alternate
 
 
+def child_of(pid: int) -> int:
+    """The only child of a process."""
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
+
+
 def test_keys_sizes_and_sigterm(tmp_path: Path) -> None:
     with monitor(tmp_path, "--input", "demo:") as program:
         program.wait_until(shows_strip)
@@ -85,6 +90,17 @@ def test_a_shell_can_put_it_aside_and_ctrl_c_ends_it(tmp_path: Path) -> None:
         program.press("fg\n")
         program.wait_until(shows_strip)
         assert program.screen.is_alternate
+        # Stopped in a way that it cannot see, then in the background.
+        os.kill(child_of(program.pid), signal.SIGSTOP)
+        program.wait_for("Stopped", "READY>")
+        program.press("bg\n")
+        program.wait_until(lambda screen: not screen.is_alternate)
+        program.press("echo typed $((30+4))\n")
+        program.wait_for("typed 34")
+        program.press("fg\n")
+        program.wait_until(shows_strip)
+        program.press("?")
+        program.wait_for("any key closes it")
         program.press("\x03")  # Ctrl-C
         program.wait_until(lambda screen: not screen.is_alternate)
         program.press("echo code $?\n")

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from monitor.config.config import Config
-from monitor.config.overrides import OVERRIDES
+from monitor.config.load import parse_settings
+from monitor.config.overrides import OVERRIDES, Overrides
 from monitor.errors import SoundMonitorError
 from monitor.runtime.commands import CommandContext, MonitorCommands
 from monitor.runtime.reload import FreshConfig
@@ -291,6 +292,14 @@ def test_an_impossible_sensitivity_changes_nothing(
         change(overrides, label, 0.7, config)
     assert sentence in str(error.value)
     assert overrides.read_bytes() == before
+
+
+def test_overrides_that_do_not_fit_keep_no_other_from_a_change(overrides: Path) -> None:
+    text = "detection: {labels: {sirene: {sensitivity: 0.4}, jackhammer: 5}}"
+    overrides.write_text(text)
+    change(overrides, "siren", 0.7)
+    written = parse_settings(Overrides, overrides.read_text(), "overrides.yaml")
+    assert dict(written.each) == {"sirene": 0.4, "siren": 0.7}
 
 
 def test_a_sensitivity_that_cannot_be_written_is_one_sentence(overrides: Path) -> None:

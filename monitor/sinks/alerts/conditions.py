@@ -200,8 +200,13 @@ class Mute:
         return datetime.fromtimestamp(self.since_ms / 1000 + self.seconds, UTC)
 
     def is_over(self, now: datetime) -> bool:
-        """Test whether it has ended; a clock that was wrong does not prolong it."""
-        return not 0 <= to_ms(now) - self.since_ms < 1000 * self.seconds
+        """Test whether it has ended.
+
+        While the clock is behind, as before it is set after a start, it begins anew:
+        neither does that end it, nor does it last longer than its seconds from now on.
+        """
+        self.since_ms = min(self.since_ms, to_ms(now))
+        return to_ms(now) - self.since_ms >= 1000 * self.seconds
 
     def withhold(self, case: Case) -> None:
         """Count a case, once."""

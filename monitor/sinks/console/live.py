@@ -127,8 +127,9 @@ class LiveConsole(Sink):
         self._log.give_back()
 
     def _run(self, stop: threading.Event) -> None:
-        # Setting the modes of a terminal in the background would stop the process.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
+        # Setting the modes of a terminal in the background, or reading from it, would
+        # stop the process.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU, signal.SIGTTIN})
         self._log.take()
         self._count_day()
         while not stop.is_set():
@@ -202,7 +203,10 @@ class LiveConsole(Sink):
 
     def _draw(self) -> None:
         terminal = self._terminal
-        if not terminal.is_free or not terminal.is_in_foreground:
+        is_ours = terminal.is_in_foreground
+        if not is_ours:
+            terminal.leave()
+        if not is_ours or not terminal.is_free:
             self._shown = []
             return
         for name, reader in self._columns.items():

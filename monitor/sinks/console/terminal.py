@@ -116,7 +116,10 @@ class Terminal:
                 self._stream.write(f"{_BEGIN}{text}{_END}")
 
     def leave(self) -> None:
-        """Give the terminal back, unless it has been."""
+        """Give the terminal back, unless it has been.
+
+        In the background its modes are left as the shell has set them.
+        """
         with self._lock:
             if not self._is_entered:
                 return
@@ -124,7 +127,11 @@ class Terminal:
             self._stream.write(_LEAVE)
             self._stream.flush()
             modes, self._modes = self._modes, None
-            if modes is not None and self._keyboard is not None:
+            if (
+                modes is not None
+                and self._keyboard is not None
+                and self.is_in_foreground
+            ):
                 with contextlib.suppress(termios.error):
                     # Not TCSADRAIN, which waits for a terminal that Ctrl-S stopped.
                     termios.tcsetattr(self._keyboard, termios.TCSANOW, modes)
@@ -132,15 +139,18 @@ class Terminal:
 
     def keys(self, seconds: float, stop: threading.Event) -> bytes:
         """Wait for keys, at most `seconds`; return none if there are none."""
-        if not self.has_keys or self._keyboard is None:
+        # In the background the keys are the shell's.
+        is_ours = self.has_keys and self.is_in_foreground
+        if not is_ours or self._keyboard is None:
             stop.wait(seconds)
             return b""
         try:
             if not select.select([self._keyboard], [], [], seconds)[0]:
                 return b""
             found = os.read(self._keyboard, MOST_KEYS)
-        except (OSError, ValueError):
-            found = b""
+        except (OSError, ValueError):  # put aside after the question, or gone
+            stop.wait(seconds)
+            return b""
         if not found:  # the terminal is gone
             self._keyboard = None
         return found
