@@ -261,6 +261,7 @@ def open_sinks(
     store = event_log = None
 
     def forget(since: datetime | None, until: datetime) -> None:
+        environment.recent.forget()
         if event_log is not None:
             event_log.forget(since, until)
 

@@ -108,6 +108,12 @@ class Clips(Sink):
         # Used by the thread, but for the count of clips that the queue had no room for.
         self._dropped = 0
         self._problem = self._database_problem = ""
+        self._locked: Collection[str] | None = None
+        """The events whose clips stay, as last known; None: unknown."""
+
+        self._has_locks = False
+        """True once they were read: without its database, clips stay locked."""
+
         self._clean_due = clock.monotonic()
         self._wall_clock: WallClockCheck | None = None
 
@@ -247,27 +253,27 @@ class Clips(Sink):
                 max((e for e in ends if e <= check.doubted_since), default=None)
             )
         now = utc if self._wall_clock.is_believed() else None
-        locked = self._locked()
-        if locked is None:
-            return
-        count = clean(self._folder, self._settings, now, locked)
+        self._read_locks()
+        if self._locked is None:
+            return  # any may be locked
+        count = clean(self._folder, self._settings, now, self._locked)
         if count:
             logger.info("%d clips beyond the limits of clips.* are deleted", count)
 
-    def _locked(self) -> Collection[str] | None:
-        """Return the events whose clips stay; None: that cannot be found out now."""
-        if self._database is None or not self._database.exists():
-            return ()
-        problem, locked = "", None
+    def _read_locks(self) -> None:
+        """Find the events whose clips stay, if that is possible now."""
+        problem, database = "", self._database
         try:
-            with open_to_read(self._database) as reader:
-                locked = reader.locked_events()
+            if database is None or (not self._has_locks and not database.exists()):
+                self._locked = ()
+            else:
+                with open_to_read(database) as reader:
+                    self._locked, self._has_locks = reader.locked_events(), True
         except StoreError as error:
             problem = str(error)
         if problem and problem != self._database_problem:
-            logger.warning("no clip is deleted: some may be locked, and %s", problem)
+            logger.warning("new locks of clips are unknown: %s", problem)
         self._database_problem = problem
-        return locked
 
     def _save(self, clip: Clip) -> None:
         sound = save(self._folder, clip)

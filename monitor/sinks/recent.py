@@ -73,6 +73,10 @@ class Recent:
         for source in self._sources.copy().values():
             source.columns.clear()
 
+    def forget(self) -> None:
+        """Forget everything: the user has deleted what was detected.  Any thread."""
+        self._sources.clear()
+
     def _source(self, name: str) -> _Source:
         # Two threads may ask at once: the one that adds it first counts.
         return self._sources.get(name) or self._sources.setdefault(name, _Source())

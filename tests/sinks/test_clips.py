@@ -284,9 +284,14 @@ def test_the_clip_of_an_event_that_was_locked_stays(tmp_path: Path) -> None:
     (_, old) = clips.wait_for(2)
     clips.sink.write([ends(9, 1, number=3)])
     wait_until(lambda: not old.exists())
+    # A database that is gone unlocks no clip, and suspends no limit.
+    store.close()
+    (tmp_path / "monitor.db").unlink()
+    (old,) = {*clips.wait_for(2)} - {kept}
+    clips.sink.write([ends(10, 1, number=4)])
+    wait_until(lambda: not old.exists())
     clips.sink.close()
     assert kept.exists()
-    store.close()
 
 
 def test_no_clip_is_deleted_while_it_is_unknown_which_are_locked(
@@ -300,5 +305,5 @@ def test_no_clip_is_deleted_while_it_is_unknown_which_are_locked(
         clips.wait_for(number)
     clips.sink.close()
     assert len(clips.wait_for(2)) == 2
-    (warning,) = (it for it in caplog.messages if it.startswith("no clip is deleted"))
+    (warning,) = (it for it in caplog.messages if it.startswith("new locks of clips"))
     assert "is not a database" in warning

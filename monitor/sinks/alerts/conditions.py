@@ -202,8 +202,9 @@ class Mute:
     def is_over(self, now: datetime) -> bool:
         """Test whether it has ended.
 
-        While the clock is behind, as before it is set after a start, it begins anew:
-        neither does that end it, nor does it last longer than its seconds from now on.
+        A clock that is behind, as before it is set after a start, does not end it: it
+        lasts at most its seconds from now on.  Cooldown and quota end then, for they
+        would only hold alerts back that nobody has asked to be without.
         """
         self.since_ms = min(self.since_ms, to_ms(now))
         return to_ms(now) - self.since_ms >= 1000 * self.seconds
