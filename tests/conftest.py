@@ -78,6 +78,13 @@ def _no_configuration_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(variable, raising=False)
 
 
+@pytest.fixture(autouse=True)
+def _in_utc() -> None:
+    """Begin each test in one time zone, whatever the machine's, or a test before."""
+    os.environ["TZ"] = "UTC"
+    time.tzset()
+
+
 _LOGGERS = ("", "monitor", "monitor.audio.capture", "training")
 
 

@@ -46,11 +46,13 @@ FORBIDDEN_KEYWORDS = {
     "weights_only": False,
     "verify": False,
 }
-# What others can connect to: a socket in a private folder, the endpoint that must be
-# asked for and stays on loopback without a token, and the rehearsals' own partner.
+# What others can connect to: a socket in a private folder, the endpoint and the page
+# that must be asked for and stay on loopback without a token or a password, and the
+# rehearsals' own partner.
 LISTENERS = {
     "monitor/sinks/status_socket.py",
     "monitor/sinks/metrics_server.py",
+    "monitor/web/server.py",
     "monitor/runtime/drills/monitor_process.py",
     "monitor/runtime/drills/endpoint.py",
 }
