@@ -112,6 +112,12 @@ class Occurrence:
     """Highest A-weighted level with the time weighting Fast (LAFmax) so far, dB; None
     in records that earlier versions stored."""
 
+    level_offset_db: float | None = field(
+        default=None, kw_only=True, compare=False, repr=False
+    )
+    """The part of its A-weighted levels that is the `level_offset_db` of the source;
+    None: unknown, in records that earlier versions stored."""
+
 
 @dataclass(frozen=True, slots=True)
 class Onset(Occurrence):
@@ -199,6 +205,9 @@ class HopLevels:
     third_octaves_db: tuple[tuple[float, ...], ...] = ()
     """Unweighted levels by third octave, from 25 Hz, for each frame that the hop
     completes; empty if they are not measured."""
+
+    third_octave_samples: int = 0
+    """Samples from one of those frames to the next."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,13 +131,18 @@ class WeightedUnits:
         self.is_mixed = len(set(units.values())) > 1
         """True if some sources are calibrated, and others are not."""
 
-    def of(self, source: str) -> str:
-        """Unit of one source."""
+    def of(self, source: str, offset_db: float | None = None) -> str:
+        """Unit of levels of a source with this offset; None: of its levels now."""
+        if offset_db is not None:
+            return weighted_unit(offset_db)
         return self._units.get(source, weighted_unit(0))
 
-    def cell(self, source: str, decibels: float) -> str:
-        """A level with one decimal, and its unit where it is not that of the column."""
-        unit = self.of(source)
+    def cell(self, source: str, decibels: float, offset_db: float | None = None) -> str:
+        """A level with one decimal, and its unit where it is not that of the column.
+
+        `offset_db` is as in `of`.
+        """
+        unit = self.of(source, offset_db)
         text = level(decibels, 1)
         return text if unit == self.column or text == "-" else f"{text} {unit}"
 

@@ -87,6 +87,7 @@ class LevelMeter:
             lafmax_db=self._level(largest),
             laf_db=tuple(map(self._level, laf)),
             third_octaves_db=octaves,
+            third_octave_samples=0 if self._octaves is None else self._octaves.step,
         )
         return Level(level_dbfs, self._laeq_db, hop)
 

@@ -78,6 +78,9 @@ class ThirdOctaveMeter:
     def __init__(self, bands: ThirdOctaveBands) -> None:
         """Begin a stream."""
         self._bands = bands
+        self.step = bands.step
+        """Samples from one frame to the next."""
+
         self._tail: Samples | None = None
 
     def restart(self) -> None:

@@ -130,7 +130,8 @@ def table_row(timed: Timed, units: WeightedUnits) -> tuple[str, ...]:
         if record.state == "cleared":
             end = "cleared"
     else:
-        levels = level(record.level_dbfs, 1), units.cell(record.source, record.laeq_db)
+        weighted = units.cell(record.source, record.laeq_db, record.level_offset_db)
+        levels = level(record.level_dbfs, 1), weighted
         label, figures = record.label, (f"{record.peak_score:.2f}", *levels)
         if isinstance(record, Event):
             end = record.end_reason

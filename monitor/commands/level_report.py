@@ -21,17 +21,17 @@ from monitor.text import (
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from monitor.sinks.store.level_figures import DayLevels, LevelFigures
+    from monitor.sinks.store.level_figures import LevelFigures, SpanLevels
     from monitor.sinks.store.noise_diary import NoiseDiary
 
 
-def level_facts(levels: "DayLevels") -> dict[str, Any]:
+def level_facts(levels: "SpanLevels") -> dict[str, Any]:
     """Return the levels of a day for other programs; null where there is none."""
     return {
         "unit": _unit(levels.is_calibrated),
-        **_figures(levels.whole),
-        "lden_db": rounded(levels.lden_db, 1),
-        "periods": {name: _figures(it) for name, it in levels.periods.items()},
+        **_figures(levels.all_days.whole),
+        "lden_db": rounded(levels.all_days.lden_db, 1),
+        "periods": {name: _figures(it) for name, it in levels.all_days.periods.items()},
         "hours": [
             {"start": utc_text(it.start), "hour": it.hour, **_figures(it.figures)}
             for it in levels.hours
@@ -39,18 +39,27 @@ def level_facts(levels: "DayLevels") -> dict[str, Any]:
     }
 
 
-def print_levels(levels: "Mapping[str, DayLevels]") -> None:
+def print_levels(levels: "Mapping[str, SpanLevels]") -> None:
     """Print a line for each source."""
     rows = []
-    for source, it in levels.items():
+    for source, span in levels.items():
+        it = span.all_days
         periods = [it.periods[name].laeq_db for name in ("day", "evening", "night")]
         whole = it.whole
         numbers = [*periods, it.lden_db, whole.lafmax_db]
         numbers += [whole.l10_db, whole.l50_db, whole.l90_db]
         texts = map(_text, numbers)
-        rows.append((source, _unit(it.is_calibrated), *texts, percent(whole.coverage)))
+        rows.append(
+            (source, _unit(span.is_calibrated), *texts, percent(whole.coverage))
+        )
     header = "SOURCE", "UNIT", "LDAY", "LEVENING", "LNIGHT", "LDEN", "LAFMAX"
     print_table((*header, "L10", "L50", "L90", "MEASURED"), rows)
+    for source, span in levels.items():
+        if span.is_mixed:
+            print_line(
+                f"{source}: for a part of this time level_offset_db was not set; what "
+                "was measured without it is left out"
+            )
 
 
 def diary_facts(diary: "NoiseDiary") -> dict[str, Any]:
@@ -86,7 +95,7 @@ def diary_facts(diary: "NoiseDiary") -> dict[str, Any]:
         ],
         "not_listened": [
             {**asdict(it), "start": utc_text(it.start), "end": utc_text(it.end)}
-            for it in diary.unheard
+            for it in diary.missed
         ],
     }
 
@@ -125,10 +134,10 @@ def print_diary(diary: "NoiseDiary") -> None:
         (
             _minute(it.start),
             it.source,
-            duration((it.end - it.start).total_seconds()),
+            duration(it.seconds),
             gap_reason(it.reason),
         )
-        for it in diary.unheard
+        for it in diary.missed
     ]
     columns = "NOT LISTENED", "SOURCE", "FOR", "REASON"
     print_table(columns, gaps, "Nothing of 10 s or longer was missed.")

@@ -32,7 +32,7 @@ from monitor.text import WeightedUnits, duration, level, percent
 
 if TYPE_CHECKING:
     from monitor.sinks.store.day_report import DayReport, LabelDay, SourceDay
-    from monitor.sinks.store.level_figures import DayLevels
+    from monitor.sinks.store.level_figures import SpanLevels
 
 LISTED_EVENTS = 50
 _BARS = " ▁▂▃▄▅▆▇█"
@@ -120,7 +120,7 @@ def report(
     return 0
 
 
-def _facts(found: "DayReport", levels: "dict[str, DayLevels]") -> dict[str, Any]:
+def _facts(found: "DayReport", levels: "dict[str, SpanLevels]") -> dict[str, Any]:
     from monitor.sinks.encoding import encode
 
     return {
@@ -162,7 +162,7 @@ def _share(source: "SourceDay", found: "DayReport") -> float:
 
 
 def _print_page(
-    found: "DayReport", levels: "dict[str, DayLevels]", units: WeightedUnits
+    found: "DayReport", levels: "dict[str, SpanLevels]", units: WeightedUnits
 ) -> None:
     print_line(f"{found.day:%A, %d %B %Y}: {duration(found.seconds)}")
     print_line()
@@ -196,13 +196,13 @@ def _print_sources(found: "DayReport", units: WeightedUnits) -> None:
                 percent(_share(source, found)),
                 str(source.gaps),
                 lost or "-",
-                units.cell(name, source.laeq_db),
+                units.cell(name, source.laeq_db, float(source.is_calibrated)),
                 _bar(source.laeq_db_by_hour),
             )
         )
     figures = "LISTENED", "SHARE", "GAPS", "LOST", units.column.upper()
     header = ("SOURCE", *figures, "LEVEL 0-24 H")
-    print_table(header, rows, "No source was captured.")
+    print_table(header, rows, "No levels were measured.")
 
 
 def _print_health(found: "DayReport", units: WeightedUnits) -> None:
@@ -227,12 +227,18 @@ def _print_labels(found: "DayReport", units: WeightedUnits) -> None:
                 str(label.events),
                 duration(label.total_seconds),
                 duration(label.longest_seconds),
-                level(label.loudest_laeq_db, 1),
+                _loudest(label, units),
                 _bar([count or math.nan for count in label.by_hour]),
             )
             for name, label in found.labels.items()
         ),
     )
+
+
+def _loudest(label: "LabelDay", units: WeightedUnits) -> str:
+    if label.loudest_offset_db is None:
+        return level(label.loudest_laeq_db, 1)
+    return units.cell("", label.loudest_laeq_db, label.loudest_offset_db)
 
 
 def _print_events(events: Sequence[Timed], units: WeightedUnits) -> None:

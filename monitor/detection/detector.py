@@ -235,7 +235,7 @@ class Detector:
         scores = zip(self._labels, event.peak.frame.scores, strict=True)
         top = sorted(scores, key=lambda pair: pair[1], reverse=True)[:_TOP]
         levels = self._levels[index].measure(event.start, stop)
-        level_dbfs, laeq_db, lafmax_db = levels
+        level_dbfs, laeq_db, lafmax_db, offset_db = levels
         return {
             "id": str(uuid.uuid5(_IDS, name)),
             "source": self._source,
@@ -247,6 +247,7 @@ class Detector:
             "level_dbfs": level_dbfs,
             "laeq_db": laeq_db,
             "lafmax_db": lafmax_db,
+            "level_offset_db": offset_db,
             "top": tuple(top),
             "model": self._models
             if isinstance(self._models, str)

@@ -39,6 +39,7 @@ def newest_hop(frame: ScoreFrame, seen_until: int) -> Hop:
 class _LevelSum:
     peak_dbfs: float = -math.inf
     lafmax_db: float | None = None
+    offset_db: float | None = None
     energy: float = 0.0
     hops: int = 0
 
@@ -47,7 +48,9 @@ class _LevelSum:
         self.energy += 10 ** (hop.laeq_db / 10)
         self.hops += 1
         if (levels := hop.window.hop_levels) is not None:
-            self.lafmax_db = max(self.lafmax_db or -math.inf, levels.lafmax_db)
+            highest = (self.lafmax_db, levels.lafmax_db)
+            self.lafmax_db = max(it for it in highest if it is not None)
+            self.offset_db = levels.offset_db
 
     @property
     def laeq_db(self) -> float:
@@ -76,14 +79,17 @@ class EventLevel:
             if hop.stop > start:
                 self._settled.add(hop)
 
-    def measure(self, start: int, stop: int) -> tuple[float, float, float | None]:
-        """Loudest level, energetic mean of the LAeq, and LAFmax, over [start, stop).
+    def measure(
+        self, start: int, stop: int
+    ) -> tuple[float, float, float | None, float | None]:
+        """Loudest level, mean energy of the LAeq, LAFmax, offset, over [start, stop).
 
         Each hop with a sample in [start, stop) counts as a whole.  Where there is none,
         since the hops before a reload are not known, the first one after it counts.
 
         Returns:
-            dBFS, and dB(A) twice; the last is None where no hop has it.
+            dBFS, dB(A) twice, and the `level_offset_db` that is in those, the newest;
+            the last two are None where no hop has them.
         """
         levels = replace(self._settled)
         for hop in self._hops:
@@ -91,4 +97,9 @@ class EventLevel:
                 levels.add(hop)
         if not levels.hops and self._hops:
             levels.add(self._hops[0])
-        return levels.peak_dbfs, levels.laeq_db, levels.lafmax_db
+        return (
+            levels.peak_dbfs,
+            levels.laeq_db,
+            levels.lafmax_db,
+            levels.offset_db,
+        )

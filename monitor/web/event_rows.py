@@ -126,7 +126,9 @@ def event_rows(
             is_going_on=isinstance(record, Onset),
             score=_score(record.peak_score),
             mean_score=_score(record.mean_score),
-            level=laeq if laeq == "-" else f"{laeq} {units.of(record.source)}",
+            level=laeq
+            if laeq == "-"
+            else f"{laeq} {units.of(record.source, record.level_offset_db)}",
             top=", ".join(
                 f"{label_text(language, label)} {_score(score)}"
                 for label, score in record.top

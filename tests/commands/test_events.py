@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -95,8 +96,24 @@ def test_verdicts_are_shown_and_chosen_by(
         "label": None,
         "locked": True,
         "time": utc_text(OPENED),
-        "by": "ann",
     }
+
+
+def test_a_level_has_the_unit_of_its_time(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The offset was set after the first event; the others are of an old version."""
+    config.write_text(
+        config.read_text() + "sources: [{name: street, input: 'demo:', "
+        "level_offset_db: 94}]\n"
+    )
+    with sqlite3.connect(config.parent / "state" / "monitor.db") as connection:
+        connection.execute("UPDATE events SET level_offset_db = 0 WHERE sequence = 1")
+    connection.close()
+    header, first, _, third = lines_of(capsys, "events", "--config", config)
+    assert "DB(A)" in header
+    assert "63.3 dBFS(A)" in first
+    assert "dBFS" not in third
 
 
 def test_health_problems_stand_between_events(

@@ -17,7 +17,7 @@ def test_forget_counts_deleted_records(
     (state / "events.jsonl").write_text("a line\n")
     (state / "monitor.db.damaged-20260101T000000Z").write_text("")
     out = run(capsys, "forget", "--all", "--config", config)
-    assert "deleted: 3 events, 1 gap, 60 score frames, 0 alerts, from 2026" in out
+    assert "3 events, 1 gap, 60 score frames, levels of 1 hour, 0 alerts" in out
     assert "event log: 1 line\n" in out
     assert "1 file of damaged databases" in out
     assert rows(state / "monitor.db", "SELECT count(*) FROM events") == [0]
@@ -31,7 +31,7 @@ def test_forget_counts_embeddings(
 ) -> None:
     store_all(config.parent / "state" / "monitor.db", embedded_frames(7), run="next")
     (line, *_) = lines_of(capsys, "forget", "--all", "--config", config)
-    assert "67 score frames, 7 embeddings, 0 alerts" in line
+    assert "67 score frames, 7 embeddings, levels of 1 hour, 0 alerts" in line
 
 
 def test_forget_reaches_event_log_and_clips_where_there_is_no_database(

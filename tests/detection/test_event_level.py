@@ -90,3 +90,11 @@ def test_the_highest_fast_level_is_that_of_the_hops_in_the_interval():
         for hop, v in zip(hops(*[-40.0] * 5), (-3, -40, -20, -30, -5), strict=True)
     ]
     assert EventLevel(fast).measure(10, 40)[2] == -20
+
+
+def test_a_highest_level_of_0_db_stays_the_highest():
+    levels = [
+        replace(hop, window=replace(hop.window, hop_levels=HopLevels(1, 94.0, v, ())))
+        for hop, v in zip(hops(-40.0, -40.0), (0.0, -10.0), strict=True)
+    ]
+    assert EventLevel(levels).measure(0, 20)[2:] == (0.0, 94.0)

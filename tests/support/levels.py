@@ -31,6 +31,7 @@ def level_frame(
         laeq_db if lafmax_db is None else lafmax_db,
         (laeq_db,) * 10 if laf_db is None else laf_db,
         third_octaves_db,
+        samples,
     )
     frame = ScoreFrame(
         source, 0, samples, (), (), -30.0, -30.0, laeq_db, hop_levels=hop

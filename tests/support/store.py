@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from monitor.config.outputs import StoreSettings
-from monitor.records import Event, HealthState, Onset, ScoreFrame, Timed
+from monitor.records import Event, HealthState, HopLevels, Onset, ScoreFrame, Timed
 from monitor.sinks.alerts.alert import Alert, AlertKind
 from monitor.sinks.store.database import Database
 from monitor.sinks.store.records import Session
@@ -98,7 +98,15 @@ def score_frames(count: int, source: str = "street", first: int = 0) -> list[Tim
         frames.append(
             timed(
                 ScoreFrame(
-                    source, start, start + window, scores, spans, -32.4, -26.4, 52.1
+                    source,
+                    start,
+                    start + window,
+                    scores,
+                    spans,
+                    -32.4,
+                    -26.4,
+                    52.1,
+                    hop_levels=HopLevels(hop, 94.0, 55.5, (52.1,) * 5),
                 )
             )
         )

@@ -1,11 +1,17 @@
 """Rows of the list: the picture of scores, and the ranks of labels."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
-from monitor.sinks.store.event_pages import EventKey, ListedEvent
+from monitor.sinks.store.event_pages import EventFilters, EventKey, ListedEvent
+from monitor.sinks.store.queries import open_to_read
 from monitor.sinks.store.score_curves import ScoreCurve
-from monitor.web.event_rows import curve_path, ranks
-from tests.support.timed import OPENED, event
+from monitor.text import WeightedUnits
+from monitor.web.event_rows import curve_path, event_rows, ranks
+from tests.support.store import make_store
+from tests.support.timed import OPENED, event, timed
 
 
 @pytest.mark.parametrize(
@@ -33,3 +39,27 @@ def test_the_most_frequent_label_has_the_first_rank() -> None:
     found = ranks(events)
     assert (found["b"], found["0"], found["1"]) == (0, 1, 2)
     assert found["a"] == found["c"] == 9
+
+
+def test_a_level_has_the_unit_of_its_time(tmp_path: Path) -> None:
+    """Of an event that an earlier version stored, that of today."""
+    path = tmp_path / "monitor.db"
+    store = make_store(path)
+    offsets = (0.0, 94.0, None)
+    store.write(
+        [
+            timed(replace(event(number=number).record, level_offset_db=offset_db))
+            for number, offset_db in enumerate(offsets)
+        ]
+    )
+    store.close()
+    units = WeightedUnits({"street": "dB(A)"})
+    with open_to_read(path) as reader:
+        events = reader.events_page(EventFilters()).events
+        rows = event_rows(events, reader, None, units, "en")
+        found = {it.id[-1]: it.level for it in rows}
+    assert [found[number] for number in "012"] == [
+        "63 dBFS(A)",
+        "63 dB(A)",
+        "63 dB(A)",
+    ]

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WebClient:
     starts = [(9.0, "drilling"), (9.05, "drilling"), (9.5, "drilling"), (11, "<b>")]
     for number, (hour, label) in enumerate(starts):
         found = event(number=number, label=label, start_seconds=3600 * hour, seconds=90)
-        store.write([timed(found.record, MIDNIGHT)])
+        store.write([timed(replace(found.record, level_offset_db=94.0), MIDNIGHT)])
     store.write([timed(gap(start_seconds=3600, seconds=60).record, MIDNIGHT)])
     clock.wall = MIDNIGHT + timedelta(hours=12)
     store.close()
@@ -68,6 +69,24 @@ def test_longer_spans_have_a_map_by_hour(client: WebClient, span: str) -> None:
     assert f"<h1>{first} {EN_DASH} " in page
     if span != "year":
         assert f'<a href="/day?span=day&amp;date={DAY}' in page
+
+
+def test_a_span_has_one_unit_and_says_what_it_leaves_out(
+    client: WebClient, tmp_path: Path
+) -> None:
+    before = MIDNIGHT + timedelta(days=1)
+    store_levels(tmp_path / "monitor.db", minutes(before, 1440, -40.0, offset_db=0.0))
+    pages = [
+        client.get(f"/day?date={DAY}&span=week").text,
+        client.get(f"/diary?from={DAY}&to=2026-11-24").text,
+    ]
+    for text in map(text_of, pages):
+        assert "-40.0" not in text
+        assert "left out" in text
+    alone = text_of(client.get("/day?date=2026-11-24").text)
+    assert "Levels at street, dBFS(A)" in alone
+    assert "LAeq -40.0" in alone
+    assert "left out" not in alone
 
 
 def test_the_map_of_a_year_has_a_cell_for_each_hour_with_a_sound(

@@ -1,21 +1,17 @@
 """The facts of one day: its events, levels, health problems and losses."""
 
-import logging
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
-import numpy as np
-
-from monitor.errors import StoreError
-from monitor.records import Event, Gap, GapReason, Onset, Timed
+from monitor.records import Event, Onset, Timed
+from monitor.sinks.store.level_figures import hours_of, of_one_kind
+from monitor.sinks.store.level_hours import HOUR, LevelHour, joined
+from monitor.sinks.store.listened import OFF, missed_times
 from monitor.sinks.store.queries import Reader
 from monitor.sinks.store.records import is_going_on
-from monitor.sinks.store.scores import ScoreRow
-
-logger = logging.getLogger(__name__)
 
 HOURS = 24
 Interval = tuple[datetime, datetime]
@@ -26,10 +22,18 @@ class SourceDay:
     """Capture and level of one source."""
 
     listened_seconds: float = 0.0
+    """Seconds whose level was measured."""
+
     gaps: int = 0
-    lost_seconds: dict[GapReason, float] = field(default_factory=dict)
+    lost_seconds: dict[str, float] = field(default_factory=dict)
+    """By the reason of the gaps."""
+
     laeq_db: float = math.nan
-    """A-weighted equivalent level of the captured sound."""
+    """A-weighted equivalent level of what was measured."""
+
+    is_calibrated: bool = False
+    """True: levels are dB(A), and what was measured without the offset is left out;
+    False: they are re full scale."""
 
     laeq_db_by_hour: list[float] = field(default_factory=lambda: [math.nan] * HOURS)
 
@@ -42,6 +46,11 @@ class LabelDay:
     total_seconds: float = 0.0
     longest_seconds: float = 0.0
     loudest_laeq_db: float = -math.inf
+    """Among calibrated events, if there are any."""
+
+    loudest_offset_db: float | None = None
+    """The `level_offset_db` in it; None: unknown."""
+
     highest_score: float = 0.0
     by_hour: list[int] = field(default_factory=lambda: [0] * HOURS)
     """Number of events that began in each hour of the day."""
@@ -95,19 +104,18 @@ def report_day(
     end = max(start, min(end, now))
     bounds = (start, end)
     sources: dict[str, SourceDay] = defaultdict(SourceDay)
-    by_source: dict[str, list[ScoreRow]] = defaultdict(list)
-    for row in reader.score_rows(*bounds):
+    by_source: dict[str, list[LevelHour]] = defaultdict(list)
+    hours = dict(hours_of(day, zone))
+    first, last = min(hours), max(hours) + HOUR
+    for row in reader.level_hours(first, last, percentiles=False):
         by_source[row.source].append(row)
     for source, rows in by_source.items():
-        times = [(row.start, row.end) for row in rows]
-        sources[source].listened_seconds = _covered_seconds(times, bounds)
-        _add_levels(sources[source], rows, start, zone)
-    for timed in reader.gaps(*bounds):
-        gap = timed.record
-        if timed.start_utc is not None and isinstance(gap, Gap):
-            lost = sources[gap.source].lost_seconds
-            lost[gap.reason] = lost.get(gap.reason, 0.0) + duration_of(timed, bounds)
-            sources[gap.source].gaps += 1
+        _add_levels(sources[source], rows, hours)
+    for each in missed_times(reader, (), *bounds, now):
+        if each.reason != OFF:
+            lost = sources[each.source].lost_seconds
+            lost[each.reason] = lost.get(each.reason, 0.0) + each.seconds
+            sources[each.source].gaps += 1
     events, health = (
         [timed for timed in found if timed.start_utc is not None]
         for found in (reader.events(*bounds, labels=labels), reader.health(*bounds))
@@ -126,37 +134,19 @@ def duration_of(timed: Timed, bounds: Interval) -> float:
     return max(0.0, inside.total_seconds())
 
 
-def _covered_seconds(intervals: Iterable[Interval], bounds: Interval) -> float:
-    """Length of the union of intervals, which are sorted by their beginning."""
-    seconds = 0.0
-    reached = bounds[0]
-    for start, end in intervals:
-        inside = min(end, bounds[1]) - max(start, reached)
-        seconds += max(0.0, inside.total_seconds())
-        reached = max(reached, end)
-    return seconds
-
-
 def _add_levels(
-    source: SourceDay, rows: Sequence[ScoreRow], since: datetime, zone: tzinfo | None
+    source: SourceDay, rows: Sequence[LevelHour], hours: Mapping[datetime, int]
 ) -> None:
-    """Average the power of the hops; a row counts for the hour in which it began."""
-    power = np.zeros(HOURS)
-    hops = np.zeros(HOURS)
-    for row in rows:
-        if row.start >= since:
-            try:
-                laeq = row.arrays().levels[:, 2]
-            except StoreError as error:
-                logger.warning("%s; they are left out", error)
-                continue
-            hour = row.start.astimezone(zone).hour
-            laeq = laeq[np.isfinite(laeq)]
-            power[hour] += (10 ** (laeq / 10)).sum()
-            hops[hour] += len(laeq)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        source.laeq_db_by_hour = (10 * np.log10(power / hops)).tolist()
-        source.laeq_db = float(10 * np.log10(power.sum() / hops.sum()))
+    """Add what was measured, and the levels, by the hours of the place."""
+    source.listened_seconds = sum(row.covered_seconds for row in rows)
+    chosen = of_one_kind(rows)
+    source.is_calibrated = bool(chosen[0].offset_db)
+    source.laeq_db = joined(chosen).laeq_db
+    by_hour: dict[int, list[LevelHour]] = defaultdict(list)
+    for row in chosen:
+        by_hour[hours[row.start]].append(row)
+    for hour, inside in by_hour.items():
+        source.laeq_db_by_hour[hour] = joined(inside).laeq_db
 
 
 def _count_labels(
@@ -174,8 +164,13 @@ def _count_labels(
         label.total_seconds += seconds
         label.longest_seconds = max(label.longest_seconds, seconds)
         label.highest_score = max(label.highest_score, record.peak_score)
-        if math.isfinite(record.laeq_db):
-            label.loudest_laeq_db = max(label.loudest_laeq_db, record.laeq_db)
+        loudest = (bool(label.loudest_offset_db), label.loudest_laeq_db)
+        offset_db = record.level_offset_db
+        if (
+            math.isfinite(record.laeq_db)
+            and (bool(offset_db), record.laeq_db) > loudest
+        ):
+            label.loudest_laeq_db, label.loudest_offset_db = record.laeq_db, offset_db
         if timed.start_utc >= bounds[0]:
             label.by_hour[timed.start_utc.astimezone(zone).hour] += 1
     longest_first = sorted(labels.items(), key=lambda item: -item[1].total_seconds)

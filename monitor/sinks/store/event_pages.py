@@ -69,41 +69,35 @@ class EventPage:
     events: Sequence[ListedEvent]
     """The newest first; invalid rows are left out."""
 
-    newest: EventKey | None
     oldest: EventKey | None
-    """Keys of the first and the last row; None: the page is empty."""
+    """Key of the last row; None: the page is empty."""
 
     has_more: bool
-    """True if more events lie beyond the page, in the direction of reading."""
+    """True if older events follow."""
 
 
 def read_page(
     connection: sqlite3.Connection,
     filters: EventFilters,
     before_key: EventKey | None,
-    after_key: EventKey | None,
     limit: int,
 ) -> EventPage:
-    """Read the page of the events before a key, or after one; see `EventFilters`."""
-    newest_first = after_key is None
-    bounds = _Bounds(filters, before_key, after_key)
+    """Read the page of the events before a key; see `EventFilters`."""
+    bounds = _Bounds(filters, before_key)
     pieces = [
-        _keys(connection, bounds, where, values, limit + 1, newest_first=newest_first)
+        _keys(connection, bounds, where, values, limit + 1)
         for where, values in _choices(connection, filters)
     ]
-    found = list(islice(merge(*pieces, reverse=newest_first), limit + 1))
-    keys = found[:limit] if newest_first else found[:limit][::-1]
+    found = list(islice(merge(*pieces, reverse=True), limit + 1))
+    keys = found[:limit]
     events = tuple(_read(connection, keys))
-    newest, oldest = (keys[0], keys[-1]) if keys else (None, None)
-    return EventPage(events, newest, oldest, len(found) > limit)
+    return EventPage(events, keys[-1] if keys else None, len(found) > limit)
 
 
 class _Bounds:
     """The conditions that every index of the page can check."""
 
-    def __init__(
-        self, filters: EventFilters, before: EventKey | None, after: EventKey | None
-    ) -> None:
+    def __init__(self, filters: EventFilters, before: EventKey | None) -> None:
         self.conditions: list[str] = []
         self.values: list[object] = []
         if filters.since is not None:
@@ -112,8 +106,6 @@ class _Bounds:
             self._add("events.at_ms < ?", to_ms(filters.until))
         if before is not None:
             self._add("(events.at_ms, events.sequence) < (?, ?)", *before)
-        if after is not None:
-            self._add("(events.at_ms, events.sequence) > (?, ?)", *after)
         if filters.min_score is not None:
             self._add("events.peak_score >= ?", filters.min_score)
         if filters.reviewed is False:
@@ -202,16 +194,13 @@ def _keys(
     where: str,
     values: list[object],
     limit: int,
-    *,
-    newest_first: bool,
 ) -> list[EventKey]:
-    """Read the keys of one selection, in the direction of reading."""
-    direction = "DESC" if newest_first else "ASC"
+    """Read the newest keys of one selection."""
     conditions = " AND ".join([where, *bounds.conditions])
     # Names and conditions are ours; values of users are bound.
     found = connection.execute(
         f"SELECT events.at_ms, events.sequence FROM {conditions} "  # noqa: S608
-        f"ORDER BY events.at_ms {direction}, events.sequence {direction} LIMIT ?",
+        "ORDER BY events.at_ms DESC, events.sequence DESC LIMIT ?",
         [*values, *bounds.values, limit],
     )
     return [EventKey(*row) for row in found]

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Literal
 
-from monitor.sinks.store.level_hours import HOUR, LevelHour, decibels, power_of
+from monitor.sinks.store.level_hours import HOUR, LevelHour, decibels, joined, power_of
 from monitor.sinks.store.queries import Reader
 
 LEAST_COVERAGE = 0.75
 """Share of a period that must be measured, or it has no figures: that of hourly and
 daily values in directive 2008/50/EC, annex XI."""
 
+_Hours = Sequence[tuple[datetime, int]]
 Period = Literal["day", "evening", "night"]
 PENALTIES_DB: Mapping[Period, float] = {"day": 0.0, "evening": 5.0, "night": 10.0}
 
@@ -41,7 +42,7 @@ class LevelFigures:
     l50_db: float | None = None
     l90_db: float | None = None
     third_octaves_db: tuple[float, ...] | None = None
-    """From 25 Hz upwards; None also where they were not measured."""
+    """From 25 Hz upwards, as far as enough was measured of them, too."""
 
     @property
     def coverage(self) -> float:
@@ -66,24 +67,36 @@ class DayHour:
 class DayLevels:
     """The levels of one source in one or several days."""
 
-    source: str
-    is_calibrated: bool
-    """True: dB(A), the offset of the microphone was set; False: dB re full scale.
-
-    Where it was set in between, the hours before count as not measured.
-    """
-
     start: datetime
     """Begin of its first hour, UTC."""
-
-    hours: tuple[DayHour, ...]
-    """Each hour of a single day; empty for several."""
 
     whole: LevelFigures
     periods: Mapping[Period, LevelFigures]
     """Lday, Levening and Lnight are the `laeq_db` of these; all of it must be over."""
 
     lden_db: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SpanLevels:
+    """The levels of one source from a day to another, all in one unit."""
+
+    source: str
+    is_calibrated: bool
+    """True: dB(A), the offset of the microphone was set; False: dB re full scale."""
+
+    is_mixed: bool
+    """True: for a part of the time the offset was not set; those hours, re full
+    scale, count as not measured."""
+
+    all_days: DayLevels
+    """Of all days together."""
+
+    days: Sequence[tuple[date, DayLevels]]
+    """Each day."""
+
+    hours: Sequence[DayHour]
+    """Each hour of a single day; empty for several."""
 
 
 def hours_of(day: date, zone: tzinfo | None = None) -> list[tuple[datetime, int]]:
@@ -117,16 +130,20 @@ def figures(rows: Iterable[LevelHour], seconds: float) -> LevelFigures:
     covered = sum(row.covered_seconds for row in chosen)
     if not seconds or covered < LEAST_COVERAGE * seconds:
         return LevelFigures(seconds, covered)
-    whole = LevelHour(chosen[0].source, chosen[0].start, chosen[0].offset_db)
-    for row in chosen:
-        whole.add(row)
+    whole = joined(chosen)
     l10, l50, l90 = (
         whole.exceeded_db(share) if whole.histogram else None
         for share in (0.1, 0.5, 0.9)
     )
-    octaves = tuple(whole.third_octaves_db) or None
+    octaves = tuple(
+        level
+        for level, measured in zip(
+            whole.third_octaves_db, whole.octave_seconds, strict=True
+        )
+        if measured >= LEAST_COVERAGE * seconds
+    )
     return LevelFigures(
-        seconds, covered, whole.laeq_db, whole.lafmax_db, l10, l50, l90, octaves
+        seconds, covered, whole.laeq_db, whole.lafmax_db, l10, l50, l90, octaves or None
     )
 
 
@@ -139,8 +156,8 @@ def day_levels(
     *,
     sources: Sequence[str] = (),
     percentiles: bool = True,
-) -> dict[str, DayLevels]:
-    """Return the levels from a day to another, by source.
+) -> dict[str, SpanLevels]:
+    """Return the levels from a day to another, and those of each day, by source.
 
     Args:
         reader: The database.
@@ -151,55 +168,75 @@ def day_levels(
         sources: Only these; none: all.
         percentiles: Without them and third octaves, a year is read much faster.
     """
-    days = (last - first).days + 1
-    hours = [
-        hour
-        for number in range(days)
-        for hour in hours_of(first + timedelta(days=number), zone)
-    ]
+    days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    hours = [hours_of(day, zone) for day in days]
     by_source: dict[str, list[LevelHour]] = defaultdict(list)
     found = reader.level_hours(
-        hours[0][0], hours[-1][0] + HOUR, sources=sources, percentiles=percentiles
+        hours[0][0][0],
+        hours[-1][-1][0] + HOUR,
+        sources=sources,
+        percentiles=percentiles,
     )
     for row in found:
         by_source[row.source].append(row)
     return {
-        source: _levels(source, rows, hours, now, is_single=days == 1)
+        source: _span(source, rows, dict(zip(days, hours, strict=True)), now)
         for source, rows in sorted(by_source.items())
     }
 
 
-def _levels(
-    source: str,
-    rows: Sequence[LevelHour],
-    hours: Sequence[tuple[datetime, int]],
-    now: datetime,
-    *,
-    is_single: bool,
-) -> DayLevels:
-    is_calibrated = any(row.offset_db for row in rows)
+def _span(
+    source: str, rows: Sequence[LevelHour], days: Mapping[date, _Hours], now: datetime
+) -> SpanLevels:
+    chosen = of_one_kind(rows)
     by_hour: dict[datetime, list[LevelHour]] = defaultdict(list)
-    for row in rows:
-        if bool(row.offset_db) == is_calibrated:
-            by_hour[row.start].append(row)
-    each = [
-        DayHour(start, hour, figures(by_hour[start], _passed(start, now)))
-        for start, hour in hours
-        if is_single
-    ]
+    for row in chosen:
+        by_hour[row.start].append(row)
+    every = [hour for hours in days.values() for hour in hours]
+    whole = _levels(by_hour, every, now)
+    if len(days) == 1:
+        each = [
+            DayHour(start, hour, figures(by_hour[start], _passed(start, now)))
+            for start, hour in every
+        ]
+        daily = [(day, whole) for day in days]
+    else:
+        each = []
+        daily = [(day, _levels(by_hour, hours, now)) for day, hours in days.items()]
+    return SpanLevels(
+        source,
+        is_calibrated=bool(chosen[0].offset_db),
+        is_mixed=len(chosen) < len(rows),
+        all_days=whole,
+        days=daily,
+        hours=each,
+    )
+
+
+def of_one_kind(rows: Sequence[LevelHour]) -> Sequence[LevelHour]:
+    """Leave out levels re full scale, if there are any with the offset of a microphone.
+
+    They are never mixed.
+    """
+    return [row for row in rows if row.offset_db] or rows
+
+
+def _levels(
+    by_hour: Mapping[datetime, Sequence[LevelHour]],
+    hours: _Hours,
+    now: datetime,
+) -> DayLevels:
     periods: dict[Period, LevelFigures] = {}
     for period in PENALTIES_DB:
         starts = [start for start, hour in hours if period_of(hour) == period]
-        inside = [row for start in starts for row in by_hour[start]]
+        inside = [row for start in starts for row in by_hour.get(start, ())]
         periods[period] = figures(inside, len(starts) * HOUR.total_seconds())
     whole = figures(
-        [row for start, _ in hours for row in by_hour[start]],
+        [row for start, _ in hours for row in by_hour.get(start, ())],
         sum(_passed(start, now) for start, _ in hours),
     )
     start = hours[0][0]
-    return DayLevels(
-        source, is_calibrated, start, tuple(each), whole, periods, lden(periods)
-    )
+    return DayLevels(start, whole, periods, lden(periods))
 
 
 def lden(periods: Mapping[Period, LevelFigures]) -> float | None:
@@ -217,40 +254,3 @@ def lden(periods: Mapping[Period, LevelFigures]) -> float | None:
 def _passed(start: datetime, now: datetime) -> float:
     """Seconds of an hour that have passed."""
     return max(timedelta(), min(HOUR, now - start)).total_seconds()
-
-
-def source_levels(
-    reader: Reader,
-    first: date,
-    last: date,
-    now: datetime,
-    zone: tzinfo | None,
-    source: str,
-    *,
-    percentiles: bool = False,
-) -> tuple[DayLevels | None, list[tuple[date, DayLevels]]]:
-    """Return the levels of one source over some days, and those of each day.
-
-    See `day_levels`; None: there are none.
-    """
-    days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
-    hours = [hours_of(day, zone) for day in days]
-    every = [hour for each in hours for hour in each]
-    rows = list(
-        reader.level_hours(
-            every[0][0],
-            every[-1][0] + HOUR,
-            sources=[source],
-            percentiles=percentiles,
-        )
-    )
-    by_hour: dict[datetime, list[LevelHour]] = defaultdict(list)
-    for row in rows:
-        by_hour[row.start].append(row)
-    found = []
-    for day, each in zip(days, hours, strict=True):
-        inside = [row for start, _ in each for row in by_hour[start]]
-        found.append((day, _levels(source, inside, each, now, is_single=False)))
-    if not rows:
-        return None, found
-    return _levels(source, rows, every, now, is_single=len(days) == 1), found

@@ -3,7 +3,7 @@
 The blob of a row is one zlib stream, little-endian:
 
     uint16             number of third octaves, 0 where they were not measured
-    uint32             frames that their levels are the mean of
+    uint32 (bands)     milliseconds that the level of each is the mean of
     float32 (bands)    level of each, dB
     int16              lowest level of the histogram, in 0.1 dB
     uint16             number of its steps
@@ -18,8 +18,10 @@ import sqlite3
 import struct
 import zlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import zip_longest
 
 from monitor.records import ScoreFrame, Timed
 from monitor.sinks.store.frame_rows import blob_of, decompress
@@ -74,9 +76,12 @@ class LevelHour:
     histogram: Counter[int] = field(default_factory=Counter)
     """Number of samples of LAF, by their level in 0.1 dB."""
 
-    octave_frames: int = 0
+    octave_seconds: list[float] = field(default_factory=list)
+    """Seconds for which each third octave, from 25 Hz, was measured: a model of a lower
+    sample rate measures fewer."""
+
     octave_powers: list[float] = field(default_factory=list)
-    """Power of each third octave, from 25 Hz, summed over those frames."""
+    """Power of each, summed over those seconds."""
 
     @property
     def laeq_db(self) -> float:
@@ -86,7 +91,7 @@ class LevelHour:
     @property
     def third_octaves_db(self) -> list[float]:
         """Mean level of each third octave, dB; empty where they were not measured."""
-        return [decibels(power, self.octave_frames) for power in self.octave_powers]
+        return list(map(decibels, self.octave_powers, self.octave_seconds))
 
     def exceeded_db(self, share: float) -> float:
         """Return the level that LAF exceeds for a share of the time: 0.1 for L10."""
@@ -103,7 +108,7 @@ class LevelHour:
         self.energy += other.energy
         self.lafmax_db = max(self.lafmax_db, other.lafmax_db)
         self.histogram.update(other.histogram)
-        self._add_octaves(other.octave_powers, other.octave_frames)
+        self._add_octaves(other.octave_powers, other.octave_seconds)
 
     def measure(self, frame: ScoreFrame, seconds: float) -> None:
         """Take in the newest hop of a frame, of so many seconds."""
@@ -114,18 +119,13 @@ class LevelHour:
         self.lafmax_db = max(self.lafmax_db, hop.lafmax_db)
         self.histogram.update(round(laf * STEPS_PER_DB) for laf in hop.laf_db)
         for levels in hop.third_octaves_db:
-            self._add_octaves([power_of(level) for level in levels], 1)
+            lasts = seconds * hop.third_octave_samples / hop.samples
+            powers = [power_of(level) * lasts for level in levels]
+            self._add_octaves(powers, [lasts] * len(levels))
 
-    def _add_octaves(self, powers: list[float], frames: int) -> None:
-        if not frames:
-            return
-        if len(powers) != len(self.octave_powers):
-            # The first ones; or those of a model of another sample rate.
-            self.octave_powers, self.octave_frames = list(powers), frames
-            return
-        both = zip(self.octave_powers, powers, strict=True)
-        self.octave_powers = [one + other for one, other in both]
-        self.octave_frames += frames
+    def _add_octaves(self, powers: list[float], seconds: list[float]) -> None:
+        self.octave_powers = _sums(self.octave_powers, powers)
+        self.octave_seconds = _sums(self.octave_seconds, seconds)
 
     def columns(self) -> dict[str, object]:
         """Encode the row, without the key of its source."""
@@ -134,9 +134,9 @@ class LevelHour:
         )
         octaves = self.third_octaves_db
         content = struct.pack(
-            f"<HI{len(octaves)}fhH{len(steps)}I",
+            f"<H{len(octaves)}I{len(octaves)}fhH{len(steps)}I",
             len(octaves),
-            self.octave_frames,
+            *(round(1000 * seconds) for seconds in self.octave_seconds),
             *octaves,
             steps.start,
             len(steps),
@@ -151,6 +151,18 @@ class LevelHour:
             "format": FORMAT,
             "data": zlib.compress(content, 9),
         }
+
+
+def joined(hours: Sequence[LevelHour]) -> LevelHour:
+    """Add up hours of one source, at least one."""
+    whole = LevelHour(hours[0].source, hours[0].start, hours[0].offset_db)
+    for hour in hours:
+        whole.add(hour)
+    return whole
+
+
+def _sums(ones: list[float], others: list[float]) -> list[float]:
+    return [one + other for one, other in zip_longest(ones, others, fillvalue=0.0)]
 
 
 def decibels(energy: float, parts: float) -> float:
@@ -190,17 +202,21 @@ def _read_content(row: sqlite3.Row, hour: LevelHour) -> tuple[float, ...]:
         raise ValueError("its format is unknown; a newer version wrote it")
     try:
         content, _ = decompress(blob_of(row))
-        bands, frames = struct.unpack_from("<HI", content)
-        levels = struct.unpack_from(f"<{bands}f", content, 6)
-        first, steps = struct.unpack_from("<hH", content, 6 + 4 * bands)
-        counts = struct.unpack_from(f"<{steps}I", content, 10 + 4 * bands)
+        (bands,) = struct.unpack_from("<H", content)
+        times_ms = struct.unpack_from(f"<{bands}I", content, 2)
+        levels = struct.unpack_from(f"<{bands}f", content, 2 + 4 * bands)
+        first, steps = struct.unpack_from("<hH", content, 2 + 8 * bands)
+        counts = struct.unpack_from(f"<{steps}I", content, 6 + 8 * bands)
     except (struct.error, zlib.error) as error:
         raise ValueError(str(error)) from None
     hour.histogram = Counter(
         {first + at: count for at, count in enumerate(counts) if count}
     )
-    hour.octave_frames = frames
-    hour.octave_powers = [power_of(level) * frames for level in levels]
+    hour.octave_seconds = [time_ms / 1000 for time_ms in times_ms]
+    hour.octave_powers = [
+        power_of(level) * seconds
+        for level, seconds in zip(levels, hour.octave_seconds, strict=True)
+    ]
     return levels
 
 

@@ -15,10 +15,11 @@ from datetime import date, datetime, timedelta, tzinfo
 from typing import NamedTuple
 
 from monitor.sinks.store.level_figures import begin_of
-from monitor.sinks.store.level_hours import HOUR, decibels, power_of
+from monitor.sinks.store.level_hours import decibels, power_of
+from monitor.sinks.store.listened import OFF, Missed, missed_times
 from monitor.sinks.store.queries import Reader
 from monitor.sinks.store.records import from_ms, to_ms
-from monitor.sinks.store.sound_calendar import LONGEST_MS
+from monitor.sinks.store.sound_calendar import LONGEST_MS, REVIEWED_EVENTS
 from monitor.text import weighted_unit
 
 PAUSE = timedelta(minutes=10)
@@ -26,34 +27,6 @@ PAUSE = timedelta(minutes=10)
 
 SHORT = timedelta(seconds=10)
 """Gaps that are shorter are only counted."""
-
-OFF = "off"
-"""The reason of a time in which the monitor did not run; others are those of gaps."""
-
-_MARKED = """
-SELECT sources.name, coalesce(reviews.label, events.label), start_ms,
-    max(coalesce(end_ms, :now), start_ms), laeq_db, lafmax_db
-FROM events
-JOIN sources ON sources.id = events.source
-LEFT JOIN reviews ON reviews.event_id = events.id
-WHERE start_ms IS NOT NULL AND at_ms < :until AND at_ms >= :since - :longest
-    AND (at_ms >= :since OR end_ms > :since OR end_reason IS NULL)
-    AND verdict IS NOT 'wrong'
-ORDER BY start_ms
-"""
-
-# The end of a run that was killed is that of its newest scores.
-_RUNS = """
-SELECT started_ms, coalesce(ended_ms, (
-    SELECT max(end_ms, started_ms) FROM scores
-    WHERE start_ms >= started_ms AND start_ms < coalesce(next_ms, :now)
-    ORDER BY start_ms DESC LIMIT 1
-), started_ms)
-FROM (
-    SELECT started_ms, ended_ms, lead(started_ms) OVER (ORDER BY id) AS next_ms
-    FROM sessions
-) ORDER BY started_ms
-"""
 
 CSV_COLUMNS = (
     "kind",
@@ -81,11 +54,15 @@ class Occurred(NamedTuple):
     stop_ms: int
     laeq_db: float | None
     lafmax_db: float | None
+    is_calibrated: bool
 
 
 @dataclass(slots=True)
 class Incident:
-    """Events of one label at one source, with short pauses between them."""
+    """Events of one label at one source, with short pauses between them.
+
+    Where `level_offset_db` was set in between, another one begins.
+    """
 
     source: str
     label: str
@@ -94,7 +71,8 @@ class Incident:
 
     end: datetime
     is_calibrated: bool
-    """True: dB(A), the offset of the microphone was set; False: dB re full scale."""
+    """True: dB(A), the offset of the microphone was set; False: dB re full scale, or
+    of an earlier version, which did not store it."""
 
     events: int = 0
     sounding_seconds: float = 0.0
@@ -115,17 +93,6 @@ class Incident:
     def share(self) -> float:
         """The share of this time in which it sounded."""
         return self.sounding_seconds / self.seconds if self.seconds else 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Unheard:
-    """A time in which a source was not listened to."""
-
-    source: str
-    start: datetime
-    end: datetime
-    reason: str
-    """`OFF`, or the reason of a gap."""
 
 
 @dataclass(slots=True)
@@ -156,7 +123,7 @@ class NoiseDiary:
 
     sources: dict[str, SourceDiary]
     incidents: list[Incident]
-    unheard: list[Unheard]
+    missed: list[Missed]
     """Both in order."""
 
     @property
@@ -175,6 +142,7 @@ def noise_diary(
     labels: Sequence[str] = (),
     sources: Sequence[str] = (),
     pause: timedelta = PAUSE,
+    is_running: bool = False,
 ) -> NoiseDiary:
     """Return the diary from a day to another.
 
@@ -187,30 +155,31 @@ def noise_diary(
         labels: Only these; none: all.
         sources: Only these; none: all.
         pause: Longest pause between two events of an incident.
+        is_running: The monitor is known to run now.
     """
     start = begin_of(first, zone)
     end = max(start, min(begin_of(last + timedelta(days=1), zone), now))
     by_source: dict[str, SourceDiary] = defaultdict(SourceDiary)
-    calibrated: dict[tuple[str, datetime], bool] = {}
-    for hour in reader.level_hours(start - HOUR, end, percentiles=False):
-        key = (hour.source, hour.start)
-        calibrated[key] = calibrated.get(key, True) and bool(hour.offset_db)
+    for hour in reader.level_hours(start, end, percentiles=False):
         source = by_source[hour.source]
         source.offsets_db = sorted({*source.offsets_db, hour.offset_db})
-        if hour.start >= start:
-            source.listened_seconds += hour.covered_seconds
+        source.listened_seconds += hour.covered_seconds
     for source in by_source.values():
         source.is_calibrated = 0.0 not in source.offsets_db
     found = reader.occurred(start, end, now)
     chosen = (it for it in found if not labels or it.label in labels)
     incidents = _incidents(chosen, start, end, pause)
     for each in incidents:
-        hour_start = each.start.replace(minute=0, second=0, microsecond=0)
-        each.is_calibrated = calibrated.get((each.source, hour_start), False)
         by_source[each.source]  # Listed even if it is of an earlier version.
-    gaps = list(_gaps(reader, by_source, start, end))
-    unheard = [*gaps, *_breaks(reader.runs(now), sorted(by_source), start, end)]
-    diary = NoiseDiary(start, end, dict(by_source), incidents, unheard)
+    missed = []
+    for gap in missed_times(reader, by_source, start, end, now, is_running=is_running):
+        source = by_source[gap.source]
+        if gap.seconds >= SHORT.total_seconds():
+            missed.append(gap)
+        elif gap.reason != OFF:
+            source.short_gaps += 1
+            source.short_seconds += gap.seconds
+    diary = NoiseDiary(start, end, dict(by_source), incidents, missed)
     return _of_sources(diary, sources)
 
 
@@ -221,15 +190,11 @@ def read_occurred(
     times = {"since": since, "until": until, "now": now}
     values = {name: to_ms(time) for name, time in times.items()}
     values["longest"] = LONGEST_MS
-    return itertools.starmap(Occurred, connection.execute(_MARKED, values))
-
-
-def read_runs(
-    connection: sqlite3.Connection, now: datetime
-) -> list[tuple[datetime, datetime]]:
-    """Return the times in which the monitor ran, in order, until its newest scores."""
-    rows = connection.execute(_RUNS, {"now": to_ms(now)})
-    return [(from_ms(start), from_ms(end)) for start, end in rows]
+    query = (
+        "SELECT source, name, start, stop, laeq_db, lafmax_db, "  # noqa: S608
+        f"coalesce(level_offset_db, 0) != 0 FROM ({REVIEWED_EVENTS}) ORDER BY start"
+    )
+    return itertools.starmap(Occurred, connection.execute(query, values))
 
 
 def diary_csv(diary: NoiseDiary, zone: tzinfo | None = None) -> str:
@@ -247,8 +212,9 @@ def diary_csv(diary: NoiseDiary, zone: tzinfo | None = None) -> str:
         sounding = [it.events, round(it.sounding_seconds, 1), round(100 * it.share, 1)]
         unit = weighted_unit(1.0 if it.is_calibrated else 0.0)
         rows.append((it.start, [*row, *sounding, *levels, unit, ""]))
-    for gap in diary.unheard:
+    for gap in diary.missed:
         row = _common("not-listened", gap.source, "", gap.start, gap.end, zone)
+        row[-1] = round(gap.seconds, 1)
         rows.append((gap.start, [*row, *[""] * 6, gap.reason]))
     writer.writerows(row for _, row in sorted(rows, key=lambda each: each[0]))
     return text.getvalue()
@@ -304,11 +270,11 @@ def _incidents(
     """Join events, which are sorted by their begin."""
     first, last = to_ms(start), to_ms(end)
     pause_ms = pause // timedelta(milliseconds=1)
-    found: list[tuple[str, str, _Growing]] = []
-    newest: dict[tuple[str, str], _Growing] = {}
+    found: list[tuple[str, str, bool, _Growing]] = []
+    newest: dict[tuple[str, str, bool], _Growing] = {}
     for event in events:
         began, ended = max(first, event.start_ms), min(last, event.stop_ms)
-        key = (event.source, event.label)
+        key = (event.source, event.label, bool(event.is_calibrated))
         growing = newest.get(key)
         if growing is None or began > growing.end + pause_ms:
             growing = newest[key] = _Growing(began, began)
@@ -320,45 +286,14 @@ def _incidents(
             label,
             from_ms(it.start),
             from_ms(it.end),
-            is_calibrated=False,
+            is_calibrated,
             events=it.events,
             sounding_seconds=it.sounding / 1000,
             laeq_db=decibels(it.energy, it.measured) if it.measured else None,
             lafmax_db=it.lafmax_db,
         )
-        for source, label, it in found
+        for source, label, is_calibrated, it in found
     ]
-
-
-def _gaps(
-    reader: Reader, sources: dict[str, SourceDiary], start: datetime, end: datetime
-) -> Iterable[Unheard]:
-    for timed in reader.gaps(start, end):
-        gap = timed.record
-        if timed.start_utc is None or timed.end_utc is None:
-            continue
-        began, ended = max(start, timed.start_utc), min(end, timed.end_utc)
-        source = sources[gap.source]
-        if ended - began >= SHORT:
-            yield Unheard(gap.source, began, ended, str(getattr(gap, "reason", "")))
-        elif ended > began:
-            source.short_gaps += 1
-            source.short_seconds += (ended - began).total_seconds()
-
-
-def _breaks(
-    runs: Iterable[tuple[datetime, datetime]],
-    sources: Sequence[str],
-    start: datetime,
-    end: datetime,
-) -> Iterable[Unheard]:
-    """Times between the runs of the monitor, for each source."""
-    reached = start
-    for began, ended in [*runs, (end, end)]:
-        if min(began, end) - reached >= SHORT:
-            for source in sources:
-                yield Unheard(source, reached, min(began, end), OFF)
-        reached = max(reached, ended)
 
 
 def _of_sources(diary: NoiseDiary, sources: Sequence[str]) -> NoiseDiary:
@@ -372,8 +307,5 @@ def _of_sources(diary: NoiseDiary, sources: Sequence[str]) -> NoiseDiary:
         diary.end,
         {name: it for name, it in sorted(diary.sources.items()) if is_chosen(name)},
         [it for it in diary.incidents if is_chosen(it.source)],
-        sorted(
-            (it for it in diary.unheard if is_chosen(it.source)),
-            key=lambda each: (each.start, each.source),
-        ),
+        [it for it in diary.missed if is_chosen(it.source)],
     )

@@ -89,7 +89,6 @@ class Reader:
         self,
         filters: EventFilters,
         before_key: EventKey | None = None,
-        after_key: EventKey | None = None,
         limit: int = 50,
     ) -> EventPage:
         """Return a page of events, the newest first, with their reviews.
@@ -97,11 +96,9 @@ class Reader:
         Args:
             filters: The events of the list.
             before_key: The page is of the newest events before this one.
-            after_key: It is of the oldest events after this one, for what has come
-                since; not together with `before_key`.
             limit: Most events of the page.
         """
-        return read_page(self._connection, filters, before_key, after_key, limit)
+        return read_page(self._connection, filters, before_key, limit)
 
     def alerts_page(
         self,
@@ -209,11 +206,13 @@ class Reader:
 
         return read_occurred(self._connection, since, until, now)
 
-    def runs(self, now: datetime) -> list[tuple[datetime, datetime]]:
-        """Return begin and end of the runs of the monitor, in order."""
-        from monitor.sinks.store.noise_diary import read_runs
+    def runs(
+        self, now: datetime, *, is_running: bool = False
+    ) -> "list[tuple[datetime, datetime]]":
+        """Return begin and end of the runs of the monitor; see `read_runs`."""
+        from monitor.sinks.store.listened import read_runs
 
-        return read_runs(self._connection, now)
+        return read_runs(self._connection, now, is_running=is_running)
 
     def score_rows(
         self, since: datetime | None = None, until: datetime | None = None
@@ -286,8 +285,8 @@ def open_to_read(path: Path) -> Iterator[Reader]:
     database = Database(path)
     # The last writer takes the log away.  Without one a reader would have to make its
     # index, which it cannot in a folder that is mounted read-only.
-    has_log = Path(f"{path}-wal").exists()
-    immutable = not has_log and not os.access(path.parent, os.W_OK)
+    log = Path(f"{path}-wal")
+    immutable = not log.exists() and not os.access(path.parent, os.W_OK)
     try:
         connection = database.connect(read_only=True, immutable=immutable)
         try:
@@ -296,7 +295,16 @@ def open_to_read(path: Path) -> Iterator[Reader]:
         finally:
             connection.close()
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        if immutable and log.exists():
+            raise _has_begun(path) from None
         raise database.failure(error) from None
+    if immutable and log.exists():
+        raise _has_begun(path)
+
+
+def _has_begun(path: Path) -> StoreError:
+    """What was read without a log may be half of before, half of after."""
+    return StoreError(f"the monitor has just opened the database {path}: try again")
 
 
 class _Query:

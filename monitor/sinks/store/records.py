@@ -89,8 +89,8 @@ def begin_session(connection: sqlite3.Connection, session: Session, now_ms: int)
     """Return the key of the session; insert the session if it is new."""
     ((key,),) = connection.execute(
         "INSERT INTO sessions "
-        "(session, started_ms, model, labels, sample_rate, embedding_id) "
-        "VALUES (?, ?, ?, ?, ?, ?) "
+        "(session, started_ms, seen_ms, model, labels, sample_rate, embedding_id) "
+        "VALUES (?1, ?2, ?2, ?3, ?4, ?5, ?6) "
         "ON CONFLICT (session) DO UPDATE SET ended_ms = NULL RETURNING id",
         (
             session.session,
@@ -148,10 +148,10 @@ def write_record(
     The same record written twice is one row.  An end whose beginning is not there is
     inserted.
     """
-    record = timed.record
+    record, start, end = timed.record, timed.start_utc, timed.end_utc
     assert isinstance(record, Onset | Event | Gap | Health)
-    start_ms = None if timed.start_utc is None else to_ms(timed.start_utc)
-    end_ms = None if timed.end_utc is None else to_ms(timed.end_utc)
+    start_ms = None if start is None else to_ms(start)
+    end_ms = None if end is None else to_ms(end)
     at_ms = received_ms if start_ms is None else start_ms
     values: dict[str, object] = {
         "at_ms": at_ms,
@@ -162,7 +162,7 @@ def write_record(
     }
     if isinstance(record, Gap):
         table = "gaps"
-        values["reason"] = record.reason
+        values |= {"reason": record.reason, "left_out": record.left_out}
     elif isinstance(record, Health):
         table = "health"
         for name in ("id", "kind", "state", "detail"):
@@ -172,17 +172,16 @@ def write_record(
         values |= _occurrence(record)
     if table != "gaps" and connection.execute(_UPDATES[table], values).rowcount:
         return
-    values["session"] = session
-    values["source"] = source_key(connection, record.source)
-    insert(connection, table, values)
+    source = source_key(connection, record.source)
+    insert(connection, table, {**values, "session": session, "source": source})
 
 
 _UPDATES = {
     "events": "UPDATE events SET (at_ms, start_ms, end_ms, start_sample, stop_sample, "
-    "peak_score, mean_score, level_dbfs, laeq_db, lafmax_db, top, end_reason) = "
-    "(:at_ms, :start_ms, :end_ms, :start_sample, :stop_sample, "
-    ":peak_score, :mean_score, :level_dbfs, :laeq_db, :lafmax_db, :top, :end_reason) "
-    "WHERE id = :id",
+    "peak_score, mean_score, level_dbfs, laeq_db, lafmax_db, level_offset_db, top, "
+    "end_reason) = (:at_ms, :start_ms, :end_ms, :start_sample, :stop_sample, "
+    ":peak_score, :mean_score, :level_dbfs, :laeq_db, :lafmax_db, :level_offset_db, "
+    ":top, :end_reason) WHERE id = :id",
     "health": "UPDATE health SET state = :state, end_ms = :end_ms, "
     "stop_sample = :stop_sample, detail = CASE WHEN :detail IN ('', detail) "
     "THEN detail ELSE ltrim(detail || '; ' || :detail, '; ') END WHERE id = :id",
@@ -198,6 +197,7 @@ def _occurrence(record: Onset | Event) -> dict[str, object]:
         "level_dbfs": _finite(record.level_dbfs),
         "laeq_db": _finite(record.laeq_db),
         "lafmax_db": _finite(record.lafmax_db),
+        "level_offset_db": record.level_offset_db,
         "top": json.dumps([[label, _finite(score)] for label, score in record.top]),
         "model": record.model,
         "end_reason": record.end_reason if isinstance(record, Event) else None,
@@ -284,6 +284,7 @@ def read_occurrence(row: sqlite3.Row) -> Timed:
         tuple((str(label), _number(score)) for label, score in json.loads(row["top"])),
         text_of(row["model"]),
         lafmax_db=row["lafmax_db"],
+        level_offset_db=row["level_offset_db"],
     )
     if row["end_reason"] is None:
         return _timed(onset, row)
@@ -295,7 +296,8 @@ def read_gap(row: sqlite3.Row) -> Timed:
     """Turn a row of gaps_read into its gap."""
     start, stop = count_of(row["start_sample"]), count_of(row["stop_sample"])
     reason: GapReason = one_of(get_args(GapReason), row["reason"])
-    return _timed(Gap(text_of(row["source_name"]), start, stop, reason), row)
+    left_out = None if row["left_out"] is None else count_of(row["left_out"])
+    return _timed(Gap(text_of(row["source_name"]), start, stop, reason, left_out), row)
 
 
 def read_health(row: sqlite3.Row) -> Timed:
@@ -378,8 +380,8 @@ def _end(onset: Onset, reason: EndReason, stop: int) -> Event:
 
 def _timed(record: Onset | Event | Gap | Health, row: sqlite3.Row) -> Timed:
     """Put a record on the clock, by the times in its row."""
-    start_seconds = record.start / row["sample_rate"]
-    end_seconds = record.stop / row["sample_rate"]
+    rate = row["sample_rate"]
+    start_seconds, end_seconds = record.start / rate, record.stop / rate
     start_utc = end_utc = None
     if row["start_ms"] is not None:
         start_utc = from_ms(row["start_ms"])

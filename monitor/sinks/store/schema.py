@@ -266,6 +266,22 @@ JOIN sources ON sources.id = level_hours.source;
 
 -- Null: not measured.
 ALTER TABLE events ADD COLUMN lafmax_db REAL;
+
+-- level_offset_db of the source, in A-weighted levels; null: of an earlier version.
+ALTER TABLE events ADD COLUMN level_offset_db REAL;
+
+-- Samples that the missing windows of an overload add; null: all, or unknown.
+ALTER TABLE gaps ADD COLUMN left_out INTEGER;
+
+-- The session ran at least until then; of a killed one of an earlier version, until
+-- its newest scores.
+ALTER TABLE sessions ADD COLUMN seen_ms INTEGER NOT NULL DEFAULT 0;
+UPDATE sessions SET seen_ms = coalesce(ended_ms, (
+    SELECT end_ms FROM scores WHERE start_ms >= started_ms AND start_ms < coalesce(
+        (SELECT started_ms FROM sessions AS next WHERE next.id > sessions.id
+         ORDER BY next.id LIMIT 1), 9e15
+    ) ORDER BY start_ms DESC LIMIT 1
+), started_ms);
 """,
 )
 """The script at index n brings a database from `user_version` n to n + 1."""

@@ -14,25 +14,30 @@ from functools import cache
 from typing import NamedTuple
 
 from monitor.sinks.store.level_figures import begin_of
+from monitor.sinks.store.level_hours import HOUR_MS
 from monitor.sinks.store.queries import Reader
 from monitor.sinks.store.records import from_ms, to_ms
 
-HOUR_MS = 3_600_000
 QUARTER_MS = 900_000
 """The offsets of time zones are whole quarters of an hour."""
 
 LONGEST_MS = 31 * 86_400_000
 """Events that began longer ago are not looked for: a day is found at once."""
 
-_MARKED = """
-SELECT coalesce(reviews.label, events.label) AS name, start_ms AS start,
-    max(coalesce(end_ms, :now), start_ms) AS stop, sequence
+REVIEWED_EVENTS = """
+SELECT sources.name AS source, coalesce(reviews.label, events.label) AS name,
+    start_ms AS start, max(coalesce(end_ms, :now), start_ms) AS stop, sequence,
+    laeq_db, lafmax_db, level_offset_db
 FROM events
 JOIN sources ON sources.id = events.source
 LEFT JOIN reviews ON reviews.event_id = events.id
 WHERE start_ms IS NOT NULL AND at_ms < :until AND at_ms >= :since - :longest
     AND (at_ms >= :since OR end_ms > :since OR end_reason IS NULL)
     AND verdict IS NOT 'wrong'
+"""
+"""The events that overlap a time range, with their reviews applied.
+
+Parameters: since, until, now and longest, in milliseconds.
 """
 
 Cell = tuple[date, int]
@@ -54,7 +59,7 @@ class Bucket(NamedTuple):
 
 
 @dataclass(slots=True)
-class Heard:
+class EventTotals:
     """Number and duration of events."""
 
     events: int = 0
@@ -66,22 +71,24 @@ class LabelCalendar:
     """When a label was heard."""
 
     label: str
-    total: Heard = field(default_factory=Heard)
+    total: EventTotals = field(default_factory=EventTotals)
     first: datetime | None = None
     """Begin of the first event, UTC."""
 
     last: datetime | None = None
     """End of the last event, or of what is known of it, UTC."""
 
-    cells: dict[Cell, Heard] = field(default_factory=lambda: defaultdict(Heard))
+    cells: dict[Cell, EventTotals] = field(
+        default_factory=lambda: defaultdict(EventTotals)
+    )
     """By day and hour; nothing where it was not heard."""
 
-    def of_day(self, day: date) -> Heard:
+    def of_day(self, day: date) -> EventTotals:
         """Sum up a day."""
         cells = [cell for (each, _), cell in self.cells.items() if each == day]
         return _sum(cells)
 
-    def of_hour(self, hour: int) -> Heard:
+    def of_hour(self, hour: int) -> EventTotals:
         """Sum up an hour of the day over all days."""
         cells = [cell for (_, each), cell in self.cells.items() if each == hour]
         return _sum(cells)
@@ -150,10 +157,9 @@ def read_buckets(
         values |= {f"source{at}": source for at, source in enumerate(sources)}
         places = ", ".join(f":source{at}" for at in range(len(sources)))
         condition = f"AND sources.name IN ({places})"
-    marked = _MARKED + condition
     rows = connection.execute(
         "SELECT name, min(start), max(stop), count(*), sum(stop - start) "  # noqa: S608
-        f"FROM ({marked}) GROUP BY name, start / :bucket, "
+        f"FROM ({REVIEWED_EVENTS}{condition}) GROUP BY name, start / :bucket, "
         "CASE WHEN start < :since OR (stop - 1) / :bucket > start / :bucket "
         "THEN sequence END",
         values,
@@ -197,5 +203,5 @@ def _step_ms(since: datetime, until: datetime, zone: tzinfo | None) -> int:
     return HOUR_MS if is_whole else QUARTER_MS
 
 
-def _sum(cells: Sequence[Heard]) -> Heard:
-    return Heard(sum(it.events for it in cells), sum(it.seconds for it in cells))
+def _sum(cells: Sequence[EventTotals]) -> EventTotals:
+    return EventTotals(sum(it.events for it in cells), sum(it.seconds for it in cells))

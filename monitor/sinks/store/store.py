@@ -329,6 +329,10 @@ class Store(Sink):
             self._scores.write(connection, session_key)
             self._embeddings.write(connection, session_key, ends=ends)
             self._levels.write(connection, ends=ends)
+            connection.execute(
+                "UPDATE sessions SET seen_ms = ? WHERE id = ?",
+                (to_ms(self._clock.utc()), session_key),
+            )
         state = self._rule_state
         if self._rules is not None:
             state = json.dumps(dict(self._rules.state()))

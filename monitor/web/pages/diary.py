@@ -15,7 +15,8 @@ from starlette.routing import Route
 
 from monitor.errors import StoreError
 from monitor.memory import trim_heap
-from monitor.sinks.store.level_figures import LEAST_COVERAGE, source_levels
+from monitor.sinks.status_client import query_status
+from monitor.sinks.store.level_figures import LEAST_COVERAGE, day_levels
 from monitor.sinks.store.noise_diary import PAUSE, NoiseDiary, diary_csv, noise_diary
 from monitor.sinks.store.queries import Reader, open_to_read
 from monitor.web.context import WebContext
@@ -98,7 +99,7 @@ def _choice(request: Request) -> Choice:
     return Choice(first, last, source, label, int(text))
 
 
-def _diary(reader: Reader, choice: Choice) -> NoiseDiary:
+def _diary(context: WebContext, reader: Reader, choice: Choice) -> NoiseDiary:
     return noise_diary(
         reader,
         choice.first,
@@ -106,6 +107,7 @@ def _diary(reader: Reader, choice: Choice) -> NoiseDiary:
         datetime.now(UTC),
         sources=[choice.source] if choice.source else [],
         pause=timedelta(minutes=choice.pause_minutes),
+        is_running=query_status(context.sockets)["running"] is True,
     )
 
 
@@ -115,21 +117,22 @@ def _read(context: WebContext, choice: Choice) -> dict[str, Any]:
         raise StoreError("the monitor has no database")
     now, between = datetime.now(UTC), (choice.first, choice.last)
     with open_to_read(context.database) as reader:
-        diary = _diary(reader, choice)
+        diary = _diary(context, reader, choice)
         has_days = (choice.last - choice.first).days < MOST_LEVEL_DAYS
-        days = {
-            source: source_levels(reader, *between, now, None, source)[1]
-            for source in diary.sources
+        sources = [choice.source] if choice.source else []
+        levels = (
+            day_levels(reader, *between, now, sources=sources, percentiles=False)
             if has_days
-        }
+            else {}
+        )
     labels = sorted({it.label for it in diary.incidents} | {choice.label} - {""})
     incidents = [it for it in diary.incidents if choice.label in ("", it.label)]
     return {
         "diary": diary,
         "incidents": incidents[:MOST_ROWS],
-        "unheard": diary.unheard[:MOST_ROWS],
+        "missed": diary.missed[:MOST_ROWS],
         "left_out": max(0, len(incidents) - MOST_ROWS),
-        "days": days,
+        "levels": levels,
         "labels": labels,
         "sources": sorted({*source_names(context), *diary.sources}),
         "least": round(100 * LEAST_COVERAGE),
@@ -142,7 +145,7 @@ def _table(context: WebContext, choice: Choice) -> str:
     if context.database is None:
         raise StoreError("the monitor has no database")
     with open_to_read(context.database) as reader:
-        diary = _diary(reader, choice)
+        diary = _diary(context, reader, choice)
     chosen = [it for it in diary.incidents if choice.label in ("", it.label)]
     diary.incidents[:] = chosen
     return diary_csv(diary)

@@ -18,11 +18,15 @@ from monitor.errors import StoreError
 from monitor.memory import trim_heap
 from monitor.sinks.store.level_figures import (
     LEAST_COVERAGE,
-    DayLevels,
-    source_levels,
+    SpanLevels,
+    day_levels,
 )
 from monitor.sinks.store.queries import open_to_read
-from monitor.sinks.store.sound_calendar import Heard, LabelCalendar, sound_calendar
+from monitor.sinks.store.sound_calendar import (
+    EventTotals,
+    LabelCalendar,
+    sound_calendar,
+)
 from monitor.text import weighted_unit
 from monitor.web.context import WebContext
 from monitor.web.labels import label_text
@@ -77,7 +81,7 @@ class MapRow:
     """A row of a map of sounds."""
 
     name: str
-    cells: Sequence[tuple[Heard, int]]
+    cells: Sequence[tuple[EventTotals, int]]
     """What was heard, and how dark the cell is: 0 to `HEATS`."""
 
 
@@ -123,7 +127,7 @@ def source_names(context: WebContext) -> list[str]:
     return [source.name for source in context.config.sources]
 
 
-def unit_of(levels: DayLevels | None) -> str:
+def unit_of(levels: SpanLevels | None) -> str:
     """Unit of levels; re full scale where there are none."""
     return weighted_unit(1.0 if levels is not None and levels.is_calibrated else 0.0)
 
@@ -156,16 +160,15 @@ def _read(context: WebContext, view: View) -> dict[str, Any]:
     now, source = datetime.now(UTC), view.source
     days = (view.first, view.last)
     with open_to_read(context.database) as reader:
-        levels, daily = source_levels(
-            reader, *days, now, None, source, percentiles=view.span != "year"
-        )
+        levels = day_levels(
+            reader, *days, now, sources=[source], percentiles=view.span != "year"
+        ).get(source)
         calendars = sound_calendar(reader, *days, now, sources=[source])
     chosen = next((it for it in calendars if it.label == view.label), None)
     chosen = chosen or next(iter(calendars), None)
     ranks = {it.label: rank for rank, it in enumerate(calendars)}
     return {
         "levels": levels,
-        "daily": daily,
         "unit": unit_of(levels),
         "calendars": calendars,
         "chosen": chosen,
@@ -192,7 +195,7 @@ def _columns(view: View) -> list[str]:
 
 def _by_label(view: View, calendars: Sequence[LabelCalendar]) -> list[MapRow]:
     """A row for each label: by hour of a day, by day, or by month of a year."""
-    rows: dict[str, list[Heard]] = {}
+    rows: dict[str, list[EventTotals]] = {}
     for calendar in calendars:
         if view.span == "day":
             row = [calendar.of_hour(hour) for hour in range(24)]
@@ -206,13 +209,13 @@ def _by_label(view: View, calendars: Sequence[LabelCalendar]) -> list[MapRow]:
 
 def _by_hour(view: View, calendar: LabelCalendar) -> list[MapRow]:
     """A row of 24 hours for each day, or for each month of a year."""
-    rows: dict[str, list[Heard]] = {}
+    rows: dict[str, list[EventTotals]] = {}
     if view.span == "year":
         for month in range(1, 13):
-            rows[f"{view.first.year}-{month:02d}"] = [Heard() for _ in range(24)]
+            rows[f"{view.first.year}-{month:02d}"] = [EventTotals() for _ in range(24)]
     else:
         for day in view.days:
-            rows[day.isoformat()] = [Heard() for _ in range(24)]
+            rows[day.isoformat()] = [EventTotals() for _ in range(24)]
     digits = 7 if view.span == "year" else 10
     for (day, hour), cell in calendar.cells.items():
         heard = rows[day.isoformat()[:digits]][hour]
@@ -221,12 +224,12 @@ def _by_hour(view: View, calendar: LabelCalendar) -> list[MapRow]:
     return _with_heat(rows)
 
 
-def _of_month(calendar: LabelCalendar, month: int) -> Heard:
+def _of_month(calendar: LabelCalendar, month: int) -> EventTotals:
     cells = [it for (day, _), it in calendar.cells.items() if day.month == month]
-    return Heard(sum(it.events for it in cells), sum(it.seconds for it in cells))
+    return EventTotals(sum(it.events for it in cells), sum(it.seconds for it in cells))
 
 
-def _with_heat(rows: Mapping[str, Sequence[Heard]]) -> list[MapRow]:
+def _with_heat(rows: Mapping[str, Sequence[EventTotals]]) -> list[MapRow]:
     longest = max((it.seconds for row in rows.values() for it in row), default=0.0)
     return [
         MapRow(name, [(it, _heat(it.seconds, longest)) for it in row])

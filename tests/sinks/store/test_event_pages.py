@@ -102,24 +102,15 @@ def test_pages_one_after_another_are_the_whole_list(
             page = reader.events_page(filters, before_key=key, limit=limit)
             older += page.events
             key, has_more = page.oldest, page.has_more
-        newer: list[ListedEvent] = []
-        key, has_more = EventKey(0, 0), True
-        while has_more:
-            page = reader.events_page(filters, after_key=key, limit=limit)
-            newer[:0] = page.events
-            key, has_more = page.newest, page.has_more
     assert numbers(older) == expected
-    assert numbers(newer) == expected
 
 
 def test_an_event_keeps_its_place_while_others_come(many: Path) -> None:
     with open_to_read(many) as reader:
         first = reader.events_page(EventFilters(), limit=5)
         second = reader.events_page(EventFilters(), first.oldest, limit=5)
-        again = reader.events_page(EventFilters(), after_key=second.newest, limit=50)
     keys = [each.key for each in (*first.events, *second.events)]
     assert all(newer > older for newer, older in pairwise(keys))
-    assert again.events[-5:] == first.events[-5:]
 
 
 def plans(path: Path, filters: EventFilters, **keys: EventKey) -> list[str]:
@@ -150,13 +141,12 @@ def plans(path: Path, filters: EventFilters, **keys: EventKey) -> list[str]:
         ({"sources": ["yard"]}, "events_by_source"),
     ],
 )
-@pytest.mark.parametrize("direction", ["before_key", "after_key"])
 def test_keys_come_from_one_index_in_order(
-    many: Path, choice: dict[str, Any], index: str, direction: str
+    many: Path, choice: dict[str, Any], index: str
 ) -> None:
     """No sort, and no row of the table: whatever the number of events."""
-    key = {direction: EventKey(1_800_000_000_000, 3)}
-    for plan in plans(many, EventFilters(**choice), **key):
+    key = EventKey(1_800_000_000_000, 3)
+    for plan in plans(many, EventFilters(**choice), before_key=key):
         assert plan.startswith("SEARCH events USING COVERING INDEX " + index), plan
         assert "at_ms" in plan
         assert "TEMP B-TREE" not in plan

@@ -11,7 +11,7 @@ import pytest
 
 from monitor.records import Timed
 from monitor.sinks.store.level_figures import (
-    DayLevels,
+    SpanLevels,
     begin_of,
     day_levels,
     hours_of,
@@ -40,7 +40,7 @@ def hour_frames(day: date, level_of: dict[int, float], **more: object) -> list[T
 
 def levels(
     path: Path, first: date = DAY, last: date | None = None, **more
-) -> DayLevels:
+) -> SpanLevels:
     with open_to_read(path) as reader:
         found = day_levels(reader, first, last or first, LATER, BERLIN, **more)
     return found["street"]
@@ -56,10 +56,10 @@ def by_period(day: float, evening: float, night: float) -> dict[int, float]:
 def test_lden_adds_5_db_to_the_evening_and_10_to_the_night(path: Path) -> None:
     store_levels(path, hour_frames(DAY, by_period(60.0, 55.0, 50.0)))
     found = levels(path)
-    assert [found.periods[it].laeq_db for it in ("day", "evening", "night")] == [
-        pytest.approx(level) for level in (60.0, 55.0, 50.0)
-    ]
-    assert found.lden_db == pytest.approx(60.0)
+    assert [
+        found.all_days.periods[it].laeq_db for it in ("day", "evening", "night")
+    ] == [pytest.approx(level) for level in (60.0, 55.0, 50.0)]
+    assert found.all_days.lden_db == pytest.approx(60.0)
     assert found.is_calibrated
 
 
@@ -73,10 +73,10 @@ def test_a_day_on_which_the_clocks_change_has_23_or_25_hours(
     store_levels(path, hour_frames(day, by_period(60.0, 55.0, 50.0)))
     found = levels(path, day)
     assert len(found.hours) == hours
-    assert found.whole.seconds == hours * 3600
-    assert found.whole.coverage == 1.0
-    assert found.periods["night"].seconds == (hours - 16) * 3600
-    assert found.lden_db == pytest.approx(60.0)
+    assert found.all_days.whole.seconds == hours * 3600
+    assert found.all_days.whole.coverage == 1.0
+    assert found.all_days.periods["night"].seconds == (hours - 16) * 3600
+    assert found.all_days.lden_db == pytest.approx(60.0)
     assert hours_of(day, BERLIN)[0][0] == begin_of(day, BERLIN)
 
 
@@ -101,9 +101,9 @@ def test_a_night_that_was_not_measured_leaves_no_lden(path: Path) -> None:
     level_of = by_period(60.0, 55.0, 50.0)
     store_levels(path, hour_frames(DAY, {h: level_of[h] for h in range(4, 24)}))
     found = levels(path)
-    assert found.periods["day"].laeq_db == pytest.approx(60.0)
-    assert found.periods["night"].laeq_db is None
-    assert found.lden_db is None
+    assert found.all_days.periods["day"].laeq_db == pytest.approx(60.0)
+    assert found.all_days.periods["night"].laeq_db is None
+    assert found.all_days.lden_db is None
 
 
 def test_the_hours_to_come_are_not_expected(path: Path) -> None:
@@ -112,9 +112,9 @@ def test_the_hours_to_come_are_not_expected(path: Path) -> None:
     noon = begin_of(DAY, BERLIN) + timedelta(hours=12)
     with open_to_read(path) as reader:
         found = day_levels(reader, DAY, DAY, noon, BERLIN)["street"]
-    assert found.whole.coverage == 1.0
+    assert found.all_days.whole.coverage == 1.0
     # But Lday is of all its hours.
-    assert found.periods["day"].laeq_db is None
+    assert found.all_days.periods["day"].laeq_db is None
 
 
 def test_levels_re_full_scale_do_not_count_where_the_offset_was_set(path: Path) -> None:
@@ -124,7 +124,43 @@ def test_levels_re_full_scale_do_not_count_where_the_offset_was_set(path: Path) 
     store_levels(path, hour_frames(DAY, {h: level_of[h] for h in range(6, 24)}))
     found = levels(path)
     assert found.is_calibrated
-    assert found.whole.covered_seconds == 18 * 3600
+    assert found.all_days.whole.covered_seconds == 18 * 3600
+
+
+def test_days_re_full_scale_have_no_figures_among_those_with_the_offset(
+    path: Path,
+) -> None:
+    store_levels(path, hour_frames(DAY, by_period(-34.0, -39.0, -44.0), offset_db=0.0))
+    day = DAY + timedelta(days=1)
+    store_levels(path, hour_frames(day, by_period(60.0, 55.0, 50.0)))
+    found = levels(path, DAY, day)
+    assert (found.is_calibrated, found.is_mixed) == (True, True)
+    assert [it.lden_db for _, it in found.days] == [None, pytest.approx(60.0)]
+    assert not levels(path, DAY).is_calibrated
+    assert not levels(path, DAY).is_mixed
+
+
+def test_third_octaves_of_a_part_of_the_day_are_not_those_of_the_day(
+    path: Path,
+) -> None:
+    nine, _ = hours_of(DAY, BERLIN)[9]
+    octaves = {"third_octaves_db": ((50.0, 40.0, 30.0),)}
+    store_levels(path, hour_frames(DAY, by_period(60.0, 55.0, 50.0)))
+    store_levels(path, minutes(nine + timedelta(hours=1), 10, 60.0, **octaves))
+    whole = levels(path).all_days.whole
+    assert whole.laeq_db is not None
+    assert whole.third_octaves_db is None
+
+
+def test_third_octaves_of_models_of_two_sample_rates_add_up(path: Path) -> None:
+    start, _ = hours_of(DAY, BERLIN)[9]
+    few, many = ((50.0, 40.0),), ((50.0, 40.0, 30.0),)
+    store_levels(path, minutes(start, 30, 60.0, third_octaves_db=many))
+    rest = start + timedelta(minutes=30)
+    store_levels(path, minutes(rest, 30, 60.0, third_octaves_db=few))
+    (hour,) = [it for it in levels(path).hours if it.hour == 9]
+    # The third band is there for half of the hour.
+    assert hour.figures.third_octaves_db == pytest.approx((50.0, 40.0), abs=1e-4)
 
 
 def test_several_days_are_joined_and_may_be_read_without_percentiles(
@@ -136,10 +172,10 @@ def test_several_days_are_joined_and_may_be_read_without_percentiles(
     last = DAY + timedelta(days=1)
     found = levels(path, DAY, last, percentiles=False)
     mean = 10 * math.log10((10**6 + 10**6.3) / 2)
-    assert found.whole.laeq_db == pytest.approx(mean)
-    assert found.whole.l50_db is None
-    assert levels(path, DAY, last).whole.l90_db == 60.0
-    assert found.hours == ()
+    assert found.all_days.whole.laeq_db == pytest.approx(mean)
+    assert found.all_days.whole.l50_db is None
+    assert levels(path, DAY, last).all_days.whole.l90_db == 60.0
+    assert not found.hours
 
 
 def test_noisemonitor_finds_the_same_levels(path: Path) -> None:
@@ -168,11 +204,11 @@ def test_noisemonitor_finds_the_same_levels(path: Path) -> None:
     index = pd.date_range("2026-11-23", periods=86_400, freq="s")
     series = pd.DataFrame({"level": laf}, index=index)
     theirs = noisemonitor.summary.lden(series)
-    assert found.lden_db == pytest.approx(theirs["Lden"][0], abs=0.1)
+    assert found.all_days.lden_db == pytest.approx(theirs["Lden"][0], abs=0.1)
     for period in ("day", "evening", "night"):
-        level = found.periods[period].laeq_db
+        level = found.all_days.periods[period].laeq_db
         assert level == pytest.approx(theirs[f"L{period}"][0], abs=0.1)
-    for figures, first, last in [(found.whole, 0, 24)] + [
+    for figures, first, last in [(found.all_days.whole, 0, 24)] + [
         (hour.figures, hour.hour, hour.hour + 1) for hour in found.hours[3:21:6]
     ]:
         theirs = noisemonitor.summary.leq(series, first, last)

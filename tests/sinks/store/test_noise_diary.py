@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from monitor.sinks.store.noise_diary import OFF, NoiseDiary, diary_csv, noise_diary
+from monitor.sinks.store.listened import OFF
+from monitor.sinks.store.noise_diary import NoiseDiary, diary_csv, noise_diary
 from monitor.sinks.store.queries import open_to_read
 from monitor.sinks.store.reviews import write_verdict
 from tests.support.clock import FakeClock
@@ -67,9 +68,10 @@ def test_events_with_short_pauses_are_one_incident(
 def test_an_incident_has_its_share_and_the_level_while_it_sounded(path: Path) -> None:
     store_run(
         path,
-        sound(1, 0, 180, laeq_db=71.0, lafmax_db=80.0),
-        sound(2, 2, 120, laeq_db=71.0, lafmax_db=84.5),  # a minute of it is shared
-        sound(3, 9, 60, laeq_db=61.0, lafmax_db=70.0),
+        sound(1, 0, 180, laeq_db=71.0, lafmax_db=80.0, level_offset_db=94.0),
+        # A minute of it is shared.
+        sound(2, 2, 120, laeq_db=71.0, lafmax_db=84.5, level_offset_db=94.0),
+        sound(3, 9, 60, laeq_db=61.0, lafmax_db=70.0, level_offset_db=94.0),
     )
     store_levels(path, minutes(NINE, 60, 60.0))
     (found,) = diary(path).incidents
@@ -82,7 +84,7 @@ def test_an_incident_has_its_share_and_the_level_while_it_sounded(path: Path) ->
 
 
 def test_levels_are_not_called_calibrated_if_a_part_was_not(path: Path) -> None:
-    store_run(path, sound(1, 0, 60), sound(2, 120, 60))
+    store_run(path, sound(1, 0, 60), sound(2, 120, 60, level_offset_db=94.0))
     store_levels(path, minutes(NINE, 30, -30.0, offset_db=0.0))
     store_levels(path, minutes(NINE + timedelta(minutes=30), 30, 60.0))
     store_levels(path, minutes(NINE + timedelta(hours=2), 60, 60.0))
@@ -101,7 +103,7 @@ def test_what_was_not_listened_to_is_listed(path: Path) -> None:
     found = diary(path)
     midnight, next_one = (NINE + timedelta(hours=hours) for hours in (-9, 15))
     at = [NINE + timedelta(minutes=m) for m in (60, 90, 100, 100.5, 600)]
-    assert [(it.start, it.end, it.reason) for it in found.unheard] == [
+    assert [(it.start, it.end, it.reason) for it in found.missed] == [
         (midnight, NINE, OFF),
         (at[0], at[1], OFF),
         (at[2], at[3], "unplugged"),
@@ -138,3 +140,37 @@ def test_the_table_has_times_of_the_place_and_no_formula(path: Path) -> None:
     assert incident["lafmax_db"] == ""
     assert incident["unit"] == "dBFS(A)"
     assert [row["reason"] for row in rows] == [OFF, "", OFF]
+
+
+def test_an_incident_has_one_unit_that_of_its_events(path: Path) -> None:
+    """Whether there are levels of its hours or not, and what is configured today."""
+    before = {"level_offset_db": 0.0, "laeq_db": -30.0}
+    after = {"level_offset_db": 94.0, "laeq_db": 64.0}
+    store_run(
+        path,
+        sound(1, 0, 60, laeq_db=-31.0),  # of an earlier version
+        sound(2, 2, 60, **before),
+        sound(3, 4, 60, **after),
+        sound(4, 6, 60, **after),
+    )
+    found = diary(path).incidents
+    assert [(it.is_calibrated, it.events) for it in found] == [(False, 2), (True, 2)]
+    assert found[0].laeq_db == pytest.approx(-30.47, abs=0.01)
+    assert found[1].laeq_db == pytest.approx(64.0)
+
+
+def test_a_monitor_that_runs_is_not_said_to_be_off(path: Path) -> None:
+    clock = FakeClock()
+    clock.wall = NOW - timedelta(hours=12)
+    store = make_store(path, clock)
+    store.write([timed(event().record, clock.wall)])
+    today = NOW.date() - timedelta(days=1)
+
+    def off(**more: bool) -> list[datetime]:
+        with open_to_read(path) as reader:
+            found = noise_diary(reader, today, today, NOW, UTC, **more)
+        return [it.start for it in found.missed]
+
+    midnight = datetime(2026, 11, 24, tzinfo=UTC)
+    assert off(is_running=True) == [midnight]
+    assert off() == [midnight, clock.wall]

@@ -13,6 +13,7 @@ import pytest
 from monitor.errors import StoreError
 from monitor.records import Onset
 from monitor.sinks.store.queries import open_to_read
+from monitor.sinks.store.store import Store
 from tests.support.clock import FakeClock
 from tests.support.store import make_store
 from tests.support.timed import OPENED, event
@@ -185,3 +186,26 @@ def test_a_folder_that_is_mounted_read_only_can_be_read(tmp_path: Path) -> None:
     store.close()
     assert not (tmp_path / "monitor.db-wal").exists()
     assert read() == "1"
+
+
+def test_a_monitor_that_opens_the_database_meanwhile_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read without a log, as it lies; what comes of that may be of two times."""
+    path = tmp_path / "monitor.db"
+    make_store(path, FakeClock()).close()
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    stores: list[Store] = []
+
+    def read(error: Exception | None) -> None:
+        with open_to_read(path):
+            stores.append(make_store(path, FakeClock()))
+            if error is not None:
+                raise error
+
+    for error in (None, sqlite3.DatabaseError("database disk image is malformed")):
+        with pytest.raises(StoreError, match="has just opened"):
+            read(error)
+        stores.pop().close()
+    with open_to_read(path) as reader:
+        assert list(reader.events()) == []

@@ -1,0 +1,110 @@
+"""The time that was listened to: runs of the monitor, without gaps of the sources."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from monitor.records import Gap, Timed
+from monitor.sinks.store.queries import Reader
+from monitor.sinks.store.records import from_ms
+
+OFF = "off"
+"""The reason of a time in which the monitor did not run; others are those of gaps."""
+
+FRESH = timedelta(minutes=1)
+"""A run that wrote to the database so lately is taken to go on."""
+
+_RUNS = """
+SELECT started_ms, coalesce(ended_ms, max(seen_ms, started_ms)), ended_ms IS NULL
+FROM sessions ORDER BY started_ms
+"""
+
+Run = tuple[datetime, datetime]
+"""Begin and end of a run of the monitor, UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """A time in which a source was not listened to, or of an overload, in part."""
+
+    source: str
+    start: datetime
+    end: datetime
+    reason: str
+    """`OFF`, or the reason of a gap."""
+
+    seconds: float
+    """The part of it that was not listened to: all, but of an overload."""
+
+    def since(self, begin: datetime) -> "Missed":
+        """Leave out what was before a time, which is not after its end."""
+        start = max(self.start, begin)
+        if start == self.start:
+            return self
+        share = (self.end - start) / (self.end - self.start)
+        return replace(self, start=start, seconds=share * self.seconds)
+
+
+def read_runs(
+    connection: sqlite3.Connection, now: datetime, *, is_running: bool
+) -> list[Run]:
+    """Return the runs of the monitor, in order.
+
+    One that was killed ends where it last wrote to the database.  The newest goes on
+    until `now` if it did so lately, or if the monitor `is_running`.
+    """
+    rows = list(connection.execute(_RUNS))
+    runs = [(from_ms(start_ms), from_ms(end_ms)) for start_ms, end_ms, _ in rows]
+    if runs:
+        (start, end), is_open = runs[-1], rows[-1][2]
+        if is_running or (is_open and now - end < FRESH):
+            runs[-1] = (start, max(end, now))
+    return runs
+
+
+def missed_times(
+    reader: Reader,
+    sources: Iterable[str],
+    start: datetime,
+    end: datetime,
+    now: datetime,
+    *,
+    is_running: bool = False,
+) -> list[Missed]:
+    """Return what was not listened to in a time range, in order.
+
+    Those are the gaps of all sources, and for these and `sources` the times in which
+    the monitor did not run; `is_running`: it is known to run `now`.
+    """
+    found = (_of_gap(timed, start, end) for timed in reader.gaps(start, end))
+    gaps = [each for each in found if each is not None]
+    off = [
+        Missed(source, began, ended, OFF, (ended - began).total_seconds())
+        for began, ended in _breaks(reader.runs(now, is_running=is_running), start, end)
+        for source in {*sources, *(each.source for each in gaps)}
+    ]
+    return sorted(gaps + off, key=lambda each: (each.start, each.source))
+
+
+def _of_gap(timed: Timed, start: datetime, end: datetime) -> Missed | None:
+    gap = timed.record
+    assert isinstance(gap, Gap)
+    if timed.start_utc is None or timed.end_utc is None:
+        return None
+    began, ended = max(start, timed.start_utc), min(end, timed.end_utc)
+    seconds = (ended - began).total_seconds()
+    if seconds <= 0:
+        return None
+    if gap.left_out is not None:
+        seconds *= gap.left_out / (gap.stop - gap.start)
+    return Missed(gap.source, began, ended, gap.reason, seconds)
+
+
+def _breaks(runs: Sequence[Run], start: datetime, end: datetime) -> Iterator[Run]:
+    """Return the times between the runs."""
+    reached = start
+    for began, ended in [*runs, (end, end)]:
+        if min(began, end) > reached:
+            yield reached, min(began, end)
+        reached = max(reached, ended)
