@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from monitor.commands.configuration import Configuration
     from monitor.config.config import Config
     from monitor.runtime.reload import FreshConfig
+    from monitor.sinks.status_snapshot import DaemonFacts
 
 logger = logging.getLogger(__name__)
 
@@ -33,10 +34,11 @@ On a terminal, a full-screen display shows the sound, levels, scores and
 events; press ? in it for its keys.  In a pipe, or with NO_COLOR set, each
 event is one plain line.  Events are also appended to the event log and stored
 in the database.  The daemon waits for a microphone that is missing or
-unplugged; a recording or the demo ends the program when it is over.  Ctrl-C
-stops: events that are still open are ended and written first.  SIGHUP reloads
-the configuration:  unchanged sources go on without losing a sample, and an
-invalid configuration is rejected as a whole.
+unplugged; a recording or the demo ends the program when it is over, but with
+--web on a terminal the page stays until Ctrl-C.  Ctrl-C stops: events that
+are still open are ended and written first.  SIGHUP reloads the configuration:
+unchanged sources go on without losing a sample, and an invalid configuration
+is rejected as a whole.
 
 Examples:
   sound-monitor run --input demo:            a synthetic street, no sound card
@@ -45,7 +47,7 @@ Examples:
   sound-monitor run --input file:street.wav --speed max
   sound-monitor run --input "command:arecord -q -t wav -f S16_LE -r 44100"
   sound-monitor run --config config.yaml     several sources, other thresholds
-  sound-monitor run --web                    with its page, see 'web'
+  sound-monitor run --input demo: --web      with the web page, see 'web'
 """
 
 
@@ -128,7 +130,7 @@ def run(
         raise ConfigError(f"state_dir: {problem}")
     limit_threads(settings.model.threads)
     options = {"inputs": inputs or [], "model": None if model is None else str(model)}
-    page = _page(configuration, options) if web else nullcontext()
+    page = _page(configuration, options, facts) if web else nullcontext()
     with configuration.placing(), page, notice_of_loading() as loaded:
         from monitor.runtime.daemon import run_daemon
 
@@ -144,13 +146,14 @@ def run(
 
 
 def _page(
-    configuration: "Configuration", options: Mapping[str, object]
+    configuration: "Configuration", options: Mapping[str, object], facts: "DaemonFacts"
 ) -> AbstractContextManager[object]:
     """Return the web page as a child process, which runs with the block.
 
     Args:
         configuration: The configuration of the file.
         options: Arguments of `with_options` by which the monitor departs from it.
+        facts: Get the address of the page.
 
     Raises:
         UsageError: It cannot be served.
@@ -162,7 +165,13 @@ def _page(
     check_page(configuration.config, configuration.state_dir)
     path = configuration.path
     chosen = [] if path is None else ["--config", str(path)]
-    return web_page(["web", *chosen], {OPTIONS: json.dumps(options)})
+
+    def found(address: str) -> None:
+        facts.page = address
+
+    found("")
+
+    return web_page(["web", *chosen], {OPTIONS: json.dumps(options)}, found)
 
 
 @contextmanager

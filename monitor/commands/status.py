@@ -42,6 +42,9 @@ Examples:
   sudo sound-monitor status --json
 """
 
+DAY_SECONDS = 86_000.0
+"""Of less than about a day, `24 H` says how much."""
+
 Facts = Mapping[str, Any]
 """The status document, or an object in it."""
 
@@ -114,6 +117,8 @@ def _print_details(status: Facts) -> None:
     )
     if status["overrides"] is not None:
         print_line(status["overrides"])
+    if status["page"] is not None:
+        print_line(f"web page: {status['page']}")
     print_line()
     units = WeightedUnits({it["name"]: it["laeq_unit"] for it in status["sources"]})
     cells = [_cells(source, units, now) for source in status["sources"]]
@@ -132,7 +137,7 @@ def _cells(source: Facts, units: WeightedUnits, now: datetime) -> dict[str, str]
         "STATE": source["state"],
         "LAST SAMPLE": "-" if newest is None else f"{_ago(newest, now)} ago",
         "LISTENED": percent(source["listened"]["share"]),
-        "24 H": percent(source["listened_24h"]["share"]),
+        "24 H": _share_of_day(source["listened_24h"]),
         "LOST": duration(source["lost_seconds"]),
         "GAPS": str(source["gaps"]),
         "BACKLOG": duration(source["backlog_seconds"]),
@@ -141,6 +146,13 @@ def _cells(source: Facts, units: WeightedUnits, now: datetime) -> dict[str, str]
         "FLOOR DBFS": _level(source["noise_floor_dbfs"]),
         f"FLOOR {weighted}": _weighted(source, "noise_floor_laeq_db", units),
     }
+
+
+def _share_of_day(listened: Facts) -> str:
+    """Return the share of a day, or of the part that is known, which is named then."""
+    share, seconds = percent(listened["share"]), listened["of_seconds"]
+    is_part = seconds is not None and 0 < seconds < DAY_SECONDS
+    return f"{share} of {duration(seconds)}" if is_part else share
 
 
 def _lines(status: Facts, now: datetime) -> Iterator[str]:

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import queue
 import signal
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from monitor.runtime.app import App, Environment, load, plan_app
 from monitor.runtime.commands import CommandContext, MonitorCommands
 from monitor.runtime.reload import THREAD as RELOAD
 from monitor.runtime.reload import Reloader, Reread
+from monitor.runtime.screen import Screen
 from monitor.runtime.supervisor import ServiceManager, Summary, Supervisor
 from monitor.runtime.threads import Threads
 from monitor.sinks.status_snapshot import DaemonFacts
@@ -64,6 +66,7 @@ def run_daemon(
     """Listen until SIGINT or SIGTERM, or until every source is a recording that ended.
 
     Runs on the main thread, whose signal handlers it takes for the rest of the process.
+    On a terminal, the web page stays after recordings, until SIGINT or SIGTERM.
     SIGHUP reads the configuration again, and reopens the event log and the database.
     `loaded` is called once, before anything is shown.
 
@@ -83,26 +86,42 @@ def run_daemon(
         Summary(clock),
         commands=commands,
         output=output,
+        screen=Screen(facts),
     )
     try:
         plan = plan_app(config, environment, load(config, environment.state_dir))
         loaded()
         app = App(plan, environment)
-        code = _run(app, reread, commands)
+        signals = Signals()
+        code = _run(app, reread, commands, signals)
     finally:
         environment.screen.close()
     if code == 0:
         environment.screen.say_end()
+        if facts.page is not None and sys.stdout.isatty():
+            _keep_page(facts, signals)
     return code
 
 
-def _run(app: App, reread: Reread, commands: MonitorCommands) -> int:
+def _keep_page(facts: DaemonFacts, signals: "Signals") -> None:
+    """After recordings, leave the page to its viewers until SIGINT or SIGTERM."""
+    told = ""
+    while not signals.stop_requests:
+        if facts.page and facts.page != told:
+            told = facts.page
+            sys.stdout.write(f"\nThe page stays at {told} until Ctrl-C.\n")
+        with contextlib.suppress(queue.Empty):
+            signals.received.get(timeout=POLL_SECONDS)
+
+
+def _run(
+    app: App, reread: Reread, commands: MonitorCommands, signals: "Signals"
+) -> int:
     environment = app.environment
     supervisor = Supervisor(
         ServiceManager(), environment.clock, app.turns, environment.summary.sentence
     )
     collect_as_usual()
-    signals = Signals()
     app.start()
     supervisor.start()
     reloader = Reloader(

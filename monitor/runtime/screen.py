@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,6 +22,7 @@ from monitor.output import Output
 from monitor.records import Event, SourceState, Timed
 from monitor.sinks.console.plain import PlainConsole
 from monitor.sinks.sink import Sink
+from monitor.sinks.status_snapshot import DaemonFacts
 from monitor.text import cells, duration, position, printable
 
 if TYPE_CHECKING:
@@ -58,7 +59,9 @@ class Shown(NamedTuple):
 class Screen:
     """Standard output, under any configuration."""
 
-    def __init__(self) -> None:
+    def __init__(self, facts: DaemonFacts | None = None) -> None:
+        """Prepare; the display shows the page of these facts."""
+        self._facts = facts or DaemonFacts()
         self._heard: Heard | None = None
         self._live: LiveConsole | None = None
 
@@ -78,7 +81,7 @@ class Screen:
         if not can_show(os.environ):
             return [PlainConsole(sys.stdout, clock.utc), self._heard]
         if self._live is None:
-            self._live = _live(shown, clock, output)
+            self._live = _live(shown, clock, output, lambda: self._facts.page or "")
         else:
             self._live.renew(_show(shown))
         return [self._live, self._heard]
@@ -123,7 +126,9 @@ def _show(shown: Shown) -> "Show":
     return Show(setup, columns, band_centres(rate))
 
 
-def _live(shown: Shown, clock: Clock, output: Output | None) -> "LiveConsole":
+def _live(
+    shown: Shown, clock: Clock, output: Output | None, page: Callable[[], str]
+) -> "LiveConsole":
     from rich.color import ColorSystem
     from rich.console import Console
 
@@ -152,6 +157,7 @@ def _live(shown: Shown, clock: Clock, output: Output | None) -> "LiveConsole":
         glyphs=ASCII if console.options.ascii_only else UNICODE,
         colours=systems.get(console.color_system or ""),
         count_before=count_before,
+        page=page,
     )
 
 

@@ -2,9 +2,10 @@
 
 import contextlib
 import logging
+import re
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import monotonic
 from typing import IO
@@ -22,6 +23,7 @@ LONG_LIFE_SECONDS = 60.0
 STOP_SECONDS = 4.0
 LONGEST_LINE = 1000
 
+_ADDRESS = re.compile(r"the page is at (http://\S+)")
 _LEVELS = {"ERROR": logging.ERROR, "WARNING": logging.WARNING, "INFO": logging.INFO}
 
 
@@ -32,11 +34,17 @@ class WebChild:
         self,
         arguments: Sequence[str],
         environ: Mapping[str, str],
+        found: Callable[[str], None] = lambda _: None,
         first_pause_seconds: float = FIRST_PAUSE_SECONDS,
     ) -> None:
-        """Prepare `sound-monitor ARGUMENTS`, with these variables besides."""
+        """Prepare `sound-monitor ARGUMENTS`, with these variables besides.
+
+        `found` gets the address of the page once it serves, and an empty one at its
+        end, on the thread of `run`.
+        """
         argv, environment = own_command(*arguments)
         self._command = argv, {**environment, **environ}
+        self._found = found
         self._first_pause_seconds = first_pause_seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._stop = threading.Event()
@@ -87,29 +95,33 @@ class WebChild:
             self.starts += 1
         assert self._process.stderr is not None
         with self._process.stderr as lines:
-            _log(lines)
+            self._log(lines)
+        self._found("")
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(STOP_SECONDS)
         return monotonic() - began
 
-
-def _log(lines: IO[bytes]) -> None:
-    """Log what the page logs, until it closes its stderr."""
-    while line := lines.readline(LONGEST_LINE):
-        text = printable(line.decode(errors="replace").rstrip())
-        _, level, sentence = (*text.split(" ", 2), "", "")[:3]
-        if level in _LEVELS:
-            logger.log(_LEVELS[level], "%s", sentence)
-        else:
-            logger.warning("web page: %s", text)
+    def _log(self, lines: IO[bytes]) -> None:
+        """Log what the page logs, until it closes its stderr."""
+        while line := lines.readline(LONGEST_LINE):
+            text = printable(line.decode(errors="replace").rstrip())
+            _, level, sentence = (*text.split(" ", 2), "", "")[:3]
+            if address := _ADDRESS.fullmatch(sentence):
+                self._found(address[1])
+            if level in _LEVELS:
+                logger.log(_LEVELS[level], "%s", sentence)
+            else:
+                logger.warning("web page: %s", text)
 
 
 @contextmanager
 def web_page(
-    arguments: Sequence[str], environ: Mapping[str, str]
+    arguments: Sequence[str],
+    environ: Mapping[str, str],
+    found: Callable[[str], None] = lambda _: None,
 ) -> Iterator[WebChild]:
     """Run `sound-monitor ARGUMENTS` beside the block, and end it with the block."""
-    child = WebChild(arguments, environ)
+    child = WebChild(arguments, environ, found)
     thread = threading.Thread(target=child.run, name="web page", daemon=True)
     thread.start()
     try:

@@ -1,7 +1,4 @@
-"""The status of the running monitor as one JSON document, which other programs read.
-
-Keys may be added to schema 1; none changes its meaning.
-"""
+"""The status of the running monitor as one JSON document; keys are only added to it."""
 
 import contextlib
 import math
@@ -43,8 +40,7 @@ CPU_STEP_SECONDS = 10.0
 CPU_STEPS = 6
 """The share of the processor is that of the latest minute."""
 
-DISK_SECONDS = 0.5
-"""Longest wait for the disk."""
+DISK_SECONDS = 0.5  # longest wait for the disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +85,9 @@ class DaemonFacts:
 
     overrides: str = ""
     """Settings that were changed while the monitor ran, for people; empty: none."""
+
+    page: str | None = None
+    """Address of the page of `run --web`; empty until it serves; None: no page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,27 +141,28 @@ class StatusTracker:
     def snapshot(self) -> Document:
         """Write the status as schema 1.  Any thread but the worker's: it reads files.
 
-        Times are UTC in ISO 8601 with milliseconds; what is unknown, or not a number,
-        is null.  Secrets, users in URLs and queries of URLs are left out.
+        Times are UTC in ISO 8601 with milliseconds; what is unknown is null.  Secrets,
+        users in URLs and queries of URLs are left out.
         """
         now, utc = self._clock.monotonic(), self._clock.utc()
         with self._lock:
             latest, age = self.latest, now - self._reported
         statistics = latest or Statistics((), math.nan, math.nan, math.nan)
         listening = statistics.listening(age)
-        watchdog, reload = self._daemon.watchdog, self._daemon.reload
+        daemon, watchdog, reload = (it := self._daemon), it.watchdog, it.reload
         return {
             "schema": SCHEMA,
             "running": True,
             "listening": bool(listening) and all(listening.values()),
             "sentence": sentence_of(latest, age, utc),
-            "pid": self._daemon.pid,
+            "pid": daemon.pid,
             "version": __version__,
             "time": utc_text(utc),
-            "since": utc_text(self._daemon.began),
-            "configuration": self._daemon.configuration,
-            "configuration_digest": self._daemon.configuration_digest or None,
-            "overrides": self._daemon.overrides or None,
+            "since": utc_text(daemon.began),
+            "configuration": daemon.configuration,
+            "configuration_digest": daemon.configuration_digest or None,
+            "overrides": daemon.overrides or None,
+            "page": daemon.page or None,
             "statistics_age_seconds": rounded(age, 1),
             "sources": _sources(statistics, listening, self._settings.weighted_units),
             "latency_seconds": {
@@ -217,9 +217,9 @@ class StatusTracker:
             reader.join(DISK_SECONDS)
             if not reader.is_alive():
                 return self._on_disk
-        folder = str(self._settings.state_dir)
         unknown = {"free_bytes": None, "database_bytes": None}
-        return {"outbox": None, "disk": {"state_dir": folder, **unknown}}
+        disk = {"state_dir": str(self._settings.state_dir), **unknown}
+        return {"outbox": None, "disk": disk}
 
     def _read_disk(self) -> None:
         folder, database = self._settings.state_dir, self._settings.database
@@ -344,8 +344,8 @@ def _sources(
 
 
 def _listened(listened: Listened) -> Document:
-    share, seconds = rounded(listened.share, 6), rounded(listened.seconds, 1)
-    return {"share": share, "of_seconds": seconds}
+    share = rounded(listened.share, 6)
+    return {"share": share, "of_seconds": rounded(listened.seconds, 1)}
 
 
 def _canary(result: CanaryResult) -> Document:

@@ -1,12 +1,15 @@
 """The live console as a user sees it: the real command on a terminal."""
 
 import os
+import re
 import signal
 import sys
 import termios
+import urllib.request
 from pathlib import Path
 
 from tests.support.terminal import Screen, TerminalProgram
+from tests.support.web_site import free_port
 
 COOKED = termios.ICANON | termios.ECHO | termios.ISIG
 ENVIRONMENT = {"TERM": "xterm", "COLORTERM": "", "NO_COLOR": ""}
@@ -115,6 +118,20 @@ def test_a_crash_gives_the_terminal_back(tmp_path: Path) -> None:
         assert b"\x1b[?1049h" in program.printed
         assert is_given_back(program)
         assert "TypeError: 'NoneType' object is not callable" in program.screen.text
+
+
+def test_the_page_of_a_demo_that_is_over_stays_until_ctrl_c(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(f"web: {{listen: '127.0.0.1:{free_port()}'}}\n")
+    arguments = ("--input", "demo:", "--speed", "max", "--web", "--config", str(config))
+    with monitor(tmp_path, *arguments) as program:
+        program.wait_for("The demo is over", "The page stays at http://127.0.0.1:")
+        found = re.search(r"stays at (http://\S+) until", program.screen.text)
+        assert found is not None
+        with urllib.request.urlopen(f"{found[1]}/events", timeout=60) as response:
+            assert "siren" in response.read().decode()
+        program.press("\x03")
+        assert program.wait() == 0
 
 
 def test_the_demo_ends_with_what_was_detected_and_how_to_go_on(tmp_path: Path) -> None:

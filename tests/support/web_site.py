@@ -33,7 +33,7 @@ class Site:
         )
         self.monitor: RunningMonitor | None = None
         self._web: subprocess.Popen[bytes] | None = None
-        self._port = _free_port()
+        self._port = free_port()
 
     @property
     def url(self) -> str:
@@ -112,7 +112,7 @@ def _short_folder() -> str:
     return os.environ.get("TMPDIR", "/tmp")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

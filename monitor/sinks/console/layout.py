@@ -124,7 +124,9 @@ def _footer(state: ConsoleState, picture: Picture, canvas: Canvas) -> Line:
     line: Line = []
     for key, words in keys:
         line += [text(f" {key} ", BOLD), text(f"{words}  ", DIM)]
-    right: Line = []
+    right: Line = [text(f" {picture.page} ")] if picture.page else []
+    if line_width(line) + line_width(right) > canvas.width:
+        right = []
     if picture.paused is not None:
         since = f"{picture.paused.astimezone():%H:%M:%S}"
         right = [text(f" paused at {since}; the monitor goes on ", ONGOING)]
@@ -265,6 +267,7 @@ def _help(picture: Picture, canvas: Canvas) -> list[Line]:
         ("", "red: a trouble"),
         ("latency", "from the end of a window to its records"),
         ("", ""),
+        *([("web page", picture.page)] if picture.page else []),
         ("more", "sound-monitor status, events, report; --help lists all"),
     ]
     lines: list[Line] = [

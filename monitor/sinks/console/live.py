@@ -74,6 +74,7 @@ class LiveConsole(Sink):
         glyphs: Glyphs,
         colours: ColorSystem | None,
         count_before: Callable[[datetime], Mapping[str, int] | None],
+        page: Callable[[], str] = str,
     ) -> None:
         """Prepare; the thread starts with the first report.
 
@@ -85,12 +86,14 @@ class LiveConsole(Sink):
             colours: Colours of the terminal.
             count_before: Counts the events of the day before a time, on the thread of
                 the display; None: they are unknown.
+            page: Returns the address of the web page; empty: there is none.
         """
         self._terminal = terminal
         self._clock = clock
         self._glyphs = glyphs
         self._colours = colours
         self._count_before = count_before
+        self._page = page
         self._inbox: deque[Sequence[Timed] | Statistics | Show | LogLine] = deque(
             maxlen=MOST_WAITING
         )
@@ -246,6 +249,7 @@ class LiveConsole(Sink):
             has_keys=self._terminal.has_keys,
             is_help=self._is_help,
             version=__version__,
+            page=self._page(),
         )
         canvas = Canvas(*self._size, self._glyphs, self._colours)
         return [encoded(line, self._colours) for line in draw(state, picture, canvas)]

@@ -60,6 +60,8 @@ class Picture(NamedTuple):
     has_keys: bool = False
     is_help: bool = False
     version: str = ""
+    page: str = ""
+    """Address of the web page; empty: there is none."""
 
 
 def source_head(

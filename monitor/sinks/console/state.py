@@ -121,10 +121,13 @@ class ConsoleState:
         self.began = began
         self.statistics: Statistics | None = None
         self.counts: Counter[str] = Counter()
-        """Number of events of each label that began today."""
+        """Number of events of each label that began today, with those that go on."""
 
         self.counted_from: datetime | None = None
         """Time from which they are counted; None: the start of the day."""
+
+        self._counted: set[str] = set()
+        """Events that go on, and are counted."""
 
         self.log: deque[LogLine] = deque(maxlen=LOG_LENGTH)
         self._day = began.astimezone().date()
@@ -167,13 +170,19 @@ class ConsoleState:
                 source.state, source.detail = record.state, record.detail
                 if record.state != "listening":
                     source.frame = None
-            case Onset() | Gap():
+            case Gap():
                 self._history.append(timed)
+            case Onset():
+                self._history.append(timed)
+                self._count(record, timed)
+                self._counted.add(record.id)
             case Event():
                 if source.frame is not None:
                     still = (o for o in source.frame.ongoing if o.id != record.id)
                     source.frame = replace(source.frame, ongoing=tuple(still))
-                self._count(record, timed)
+                if record.id not in self._counted:
+                    self._count(record, timed)
+                self._counted.discard(record.id)
                 self._end(record, timed)
 
     def report(self, statistics: Statistics) -> None:
@@ -219,7 +228,7 @@ class ConsoleState:
         warnings = (line for line in reversed(self.log) if line.level > logging.INFO)
         return next(warnings, None)
 
-    def _count(self, event: Event, timed: Timed) -> None:
+    def _count(self, event: Onset | Event, timed: Timed) -> None:
         start = timed.start_utc
         # Those that an earlier run left open are in the database, which was counted.
         if start is None or (

@@ -103,7 +103,7 @@ def test_one_source_is_shown_completely(width: int, height: int) -> None:
     for fact in ("-32.4 dBFS", "52.1 dBFS(A)", "up 3h 12m", "q stop", "today", "now"):
         assert any(fact in line for line in lines), fact
     assert sum("▀" in line for line in lines) >= height // 4
-    assert "0.93 ●" in line_with(lines, " siren ", "━")
+    assert line_with(lines, " siren ", "━", "0.93 ●")
     assert any("lost audio: " in line for line in lines)
     assert "latency 0.12 s · 48 times real time" in lines[-2]
 
@@ -219,6 +219,21 @@ def test_the_events_of_today_are_counted_until_midnight() -> None:
     counted.begin_day(OPENED + timedelta(days=1))
     counted.take(event(number=11))  # of yesterday
     assert not counted.counts
+
+
+def test_an_event_that_goes_on_is_counted_once() -> None:
+    counted = console_state("street")
+    for record in (onset(number=1), event(number=1)):
+        counted.take(record)
+        assert counted.counts == {"siren": 1}
+
+
+def test_the_address_of_the_page_is_shown() -> None:
+    address, state = "http://127.0.0.1:8480", console_state("street")
+    picture = Picture(NOW, {"street": strip()}, page=address)
+    assert address in display(state, picture=picture)[-1]
+    lines = display(state, picture=picture._replace(is_help=True))
+    assert line_with(lines, "web page", address)
 
 
 def test_without_a_time_of_day_the_position_in_the_recording_is_shown() -> None:

@@ -204,7 +204,7 @@ def test_a_pause_holds_the_display_and_not_the_counts(display: Display) -> None:
     display.console._press(b"p")
     display.turn()
     assert "63.3" in display.screen.text
-    assert display.console._state.counts == {"siren": 1}
+    assert display.console._state.counts == {"siren": 2}
 
 
 def test_it_goes_on_with_another_configuration(display: Display) -> None:
