@@ -55,6 +55,7 @@ class WebApp:
                 trusted_proxy=settings.trusted_proxy,
                 frame_ancestors=settings.frame_ancestors,
                 is_local=not needs_password(settings.address[0]),
+                language=settings.language,
             ),
         )
 

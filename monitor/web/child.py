@@ -32,6 +32,11 @@ class SupersededError(ChildError):
 class TimeLimitError(ChildError):
     """The child was ended at its time limit."""
 
+    def __init__(self, seconds: float) -> None:
+        """End it after so many seconds."""
+        super().__init__(f"it took longer than {seconds:.0f} s")
+        self.seconds = seconds
+
 
 class Children:
     """Runs commands of the program.  Used by the event loop's thread."""
@@ -84,7 +89,7 @@ class Children:
             async with asyncio.timeout(seconds), self._slots:
                 await _run([*arguments, *chosen], take, self._environ)
         except TimeoutError:
-            raise TimeLimitError(f"it took longer than {seconds:.0f} s") from None
+            raise TimeLimitError(seconds) from None
 
 
 async def output_of(*arguments: str, seconds: float) -> bytes:
@@ -98,7 +103,7 @@ async def output_of(*arguments: str, seconds: float) -> bytes:
         async with asyncio.timeout(seconds):
             await _run(arguments, lines.append, {})
     except TimeoutError:
-        raise TimeLimitError(f"it took longer than {seconds:.0f} s") from None
+        raise TimeLimitError(seconds) from None
     return b"".join(lines)
 
 

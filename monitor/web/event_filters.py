@@ -8,7 +8,6 @@ from urllib.parse import urlencode
 
 from starlette.datastructures import QueryParams
 
-from monitor.errors import UsageError
 from monitor.sinks.store.event_pages import EventFilters, EventKey
 from monitor.sinks.store.records import from_ms
 from monitor.sinks.store.reviews import VERDICTS
@@ -18,6 +17,16 @@ REVIEWS = ("no", "yes", *VERDICTS)
 
 MOST_VALUES = 100
 MOST_IDS = 200
+
+
+class QueryError(Exception):
+    """A value of the address is none of its key."""
+
+    def __init__(self, kind: str, value: str, **more: object) -> None:
+        """Refuse a value; `kind` is the key of the text in `events.problems`."""
+        super().__init__(kind, value)
+        self.kind = kind
+        self.values = {"value": value[:40], **more}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +92,11 @@ def read_query(params: QueryParams) -> Query:
     """Read the filters of an address; times without a zone are those of the device.
 
     Raises:
-        UsageError: A value is none of its key.
+        QueryError: A value is none of its key.
     """
     review = params.get("review", "")
     if review and review not in REVIEWS:
-        raise UsageError(f"review: {review!r:.40} is none of {', '.join(REVIEWS)}")
+        raise QueryError("review", review, choice=", ".join(REVIEWS))
     return Query(
         _values(params, "label"),
         _values(params, "source"),
@@ -102,13 +111,13 @@ def read_key(params: QueryParams, name: str) -> EventKey | None:
     """Read the key of an event, as 1764512345678-12.
 
     Raises:
-        UsageError: It is none.
+        QueryError: It is none.
     """
     text = params.get(name, "")
     if not text:
         return None
     if not re.fullmatch(r"[0-9]{1,14}-[0-9]{1,15}", text):
-        raise UsageError(f"{name}: {text!r:.40} is no place in the list")
+        raise QueryError("place", text)
     at_ms, _, sequence = text.partition("-")
     return EventKey(int(at_ms), int(sequence))
 
@@ -117,11 +126,11 @@ def read_ids(params: QueryParams) -> list[str]:
     """Read the ids of events.
 
     Raises:
-        UsageError: There are too many.
+        QueryError: There are too many.
     """
     ids = params.getlist("id")
     if len(ids) > MOST_IDS:
-        raise UsageError(f"id: more than {MOST_IDS}")
+        raise QueryError("many", "id", most=MOST_IDS)
     return ids
 
 
@@ -133,7 +142,7 @@ def key_text(key: EventKey) -> str:
 def _values(params: QueryParams, key: str) -> list[str]:
     found = list(dict.fromkeys(value for value in params.getlist(key) if value))
     if len(found) > MOST_VALUES:
-        raise UsageError(f"{key}: more than {MOST_VALUES}")
+        raise QueryError("many", key, most=MOST_VALUES)
     return found
 
 
@@ -146,9 +155,7 @@ def _moment(params: QueryParams, key: str) -> datetime | None:
         if moment.year < 1971 or moment.year > 8999:
             raise ValueError
     except (ValueError, OverflowError, OSError):
-        raise UsageError(
-            f"{key}: {text!r:.40} is no date and time as 2026-11-30T14:00"
-        ) from None
+        raise QueryError("moment", text) from None
     return moment
 
 
@@ -160,5 +167,5 @@ def _score(text: str) -> float | None:
     except ValueError:
         score = -1.0
     if not 0 <= score <= 1:
-        raise UsageError(f"min_score: {text!r:.40} is no score from 0 to 1")
+        raise QueryError("min_score", text)
     return score

@@ -14,6 +14,7 @@ from monitor.text import WeightedUnits, duration, level, utc_text
 from monitor.web.clip_index import ClipFile, ClipIndex
 from monitor.web.event_filters import key_text
 from monitor.web.labels import label_text
+from monitor.web.rendering import decimals
 
 AROUND = timedelta(seconds=4)
 """Of scores, before and after the event."""
@@ -122,15 +123,18 @@ def event_rows(
             rank=rank[record.label],
             source=record.source,
             time=_time(each.timed.start_utc),
-            duration=duration(each.timed.end_seconds - each.timed.start_seconds),
+            duration=decimals(
+                language,
+                duration(each.timed.end_seconds - each.timed.start_seconds),
+            ),
             is_going_on=isinstance(record, Onset),
-            score=_score(record.peak_score),
-            mean_score=_score(record.mean_score),
+            score=_score(record.peak_score, language),
+            mean_score=_score(record.mean_score, language),
             level=laeq
             if laeq == "-"
             else f"{laeq} {units.of(record.source, record.level_offset_db)}",
             top=", ".join(
-                f"{label_text(language, label)} {_score(score)}"
+                f"{label_text(language, label)} {_score(score, language)}"
                 for label, score in record.top
             ),
             model=record.model,
@@ -150,8 +154,8 @@ def _record(timed: Timed) -> Onset | Event:
     return record
 
 
-def _score(score: float) -> str:
-    return f"{score:.2f}" if math.isfinite(score) else "-"
+def _score(score: float, language: str) -> str:
+    return decimals(language, f"{score:.2f}") if math.isfinite(score) else "-"
 
 
 def _time(start: datetime | None) -> DeviceTime:

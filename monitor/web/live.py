@@ -16,6 +16,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from monitor.sinks.status_client import socket_address
+from monitor.web.rendering import language_of, translation
 from monitor.web.security import guard_of
 
 logger = logging.getLogger(__name__)
@@ -264,7 +265,8 @@ def routes(feed: LiveFeed) -> list[Route]:
 
     async def live(request: Request) -> Response:
         if feed.is_full:
-            return PlainTextResponse("There are too many viewers.", 503)
+            t = translation(language_of(request))
+            return PlainTextResponse(t("refusal.viewers"), 503)
         if request.method == "HEAD":
             return Response(media_type="text/event-stream")
         chosen = request.query_params

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -81,14 +81,27 @@ def translation(language: str) -> Translate:
 
 def language_of(request: Request) -> str:
     """Return the language that the viewer has chosen, else the set, or browser's."""
-    for chosen in (request.cookies.get(LANGUAGE_COOKIE), request.app.state.language):
+    cookie = request.cookies.get(LANGUAGE_COOKIE)
+    return choose_language(cookie, request.app.state.language, request.headers)
+
+
+def choose_language(
+    cookie: str | None, setting: str | None, headers: Mapping[str, str]
+) -> str:
+    """Return the language of a cookie, else of `web.language`, else of the browser."""
+    for chosen in (cookie, setting):
         if chosen in LANGUAGES:
-            return str(chosen)
-    for part in request.headers.get("accept-language", "").split(","):
+            return chosen
+    for part in headers.get("accept-language", "").split(","):
         language = part.strip()[:2].lower()
         if language in LANGUAGES:
             return language
     return LANGUAGES[0]
+
+
+def decimals(language: str, text: str) -> str:
+    """Write the numbers in a text of English form as a language does."""
+    return text.replace(".", str(strings(language)["common.decimal"]))
 
 
 def device_zone() -> str:
@@ -100,7 +113,10 @@ def device_zone() -> str:
 
 
 @cache
-def _environment() -> jinja2.Environment:
+def _environment(language: str) -> jinja2.Environment:
+    def localised(write: Callable[..., str]) -> Callable[..., str]:
+        return lambda *values: decimals(language, write(*values))
+
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER / "templates"),
         autoescape=True,
@@ -109,10 +125,11 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "duration": _duration,
-        "number": _number,
-        "share": _share,
-        "size": _size,
+        "decimals": partial(decimals, language),
+        "duration": localised(_duration),
+        "number": localised(_number),
+        "share": localised(_share),
+        "size": localised(_size),
         "utc": _utc,
     }
     return environment
@@ -166,7 +183,7 @@ def render(
     paths = request.app.state.paths
     signed_in = getattr(request.state, "signed_in", True)
     text = (
-        _environment()
+        _environment(language)
         .get_template(template)
         .render(
             t=translation(language),

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from monitor.errors import UsageError
 from monitor.web.passwords import PasswordFiles, Passwords
+from monitor.web.rendering import LANGUAGE_COOKIE, choose_language, translation
 from monitor.web.session import COOKIE, Sessions, Throttle
 
 MAX_BODY_BYTES = 65_536
@@ -25,8 +26,6 @@ BODY_SECONDS = 10.0
 
 OPEN_PATHS = ("/login", "/static/", "/strings/", "/language")
 """What is shown without a password: the page that asks for it, and its files."""
-
-_LOCKED = "There is no password any more: set one."
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +43,9 @@ class Access:
 
     is_local: bool = True
     """It listens on loopback only, and so needs no password."""
+
+    language: str | None = None
+    """Language of refusals; None: that of the browser."""
 
 
 class Guard:
@@ -131,11 +133,11 @@ class Guard:
         headers = Headers(scope=scope)
         self._read_proxy(scope, headers)
         if not self._is_own_host(headers.get("host", "")):
-            return _refusal(400, "This page is not known by that name."), None
+            return self._refusal(scope, 400, "refusal.host"), None
         if is_foreign(headers) and headers.get("sec-fetch-mode") != "navigate":
-            return _refusal(403, "This request is not from this page."), None
+            return self._refusal(scope, 403, "refusal.foreign"), None
         if scope["method"] not in ("GET", "HEAD", "POST"):
-            return _refusal(405, "This method is not allowed."), None
+            return self._refusal(scope, 405, "refusal.method"), None
         state = scope["state"]
         session = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
         state["guard"] = self
@@ -186,18 +188,18 @@ class Guard:
         """Read a POST, which must come from a page of this server."""
         origin = urlsplit(headers.get("origin", ""))
         if not origin.netloc or origin.netloc.lower() != headers["host"].lower():
-            return b"", _refusal(403, "This request is not from this page.")
+            return b"", self._refusal(scope, 403, "refusal.foreign")
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 body = await _read_body(receive)
         except TimeoutError:
-            return b"", _refusal(408, "The request was too slow.")
+            return b"", self._refusal(scope, 408, "refusal.slow")
         if body is None:
-            return b"", _refusal(413, "The request is too long.")
+            return b"", self._refusal(scope, 413, "refusal.long")
         scope["state"]["body"] = body
         given = headers.get("x-token") or read_form(body, headers).get("token", "")
         if not hmac.compare_digest(given.encode(), scope["state"]["token"].encode()):
-            return b"", _refusal(403, "The page is too old: load it again.")
+            return b"", self._refusal(scope, 403, "refusal.old")
         return body, None
 
     def _permit(self, scope: Scope) -> Response | None:
@@ -205,18 +207,27 @@ class Guard:
         root, state = scope.get("root_path", ""), scope["state"]
         path, is_change = scope["path"].removeprefix(root), scope["method"] == "POST"
         if self.passwords is None and not self._access.is_local:
-            return _refusal(503, _LOCKED)
+            return self._refusal(scope, 503, "refusal.locked")
         if path.startswith(OPEN_PATHS):
             return None
         if not state["signed_in"]:
             if is_change or path.startswith(("/api/", "/live")):
-                return _refusal(401, "Sign in first.")
+                return self._refusal(scope, 401, "refusal.signed_out")
             query = scope["query_string"].decode("latin-1")
             here = quote(f"{path}?{query}" if query else path)
             return RedirectResponse(f"{root}/login?next={here}", 303)
         if is_change and state["role"] == "viewer" and path != "/logout":
-            return _refusal(403, "With this password you may look, and change nothing.")
+            return self._refusal(scope, 403, "refusal.viewer")
         return None
+
+    def _refusal(self, scope: Scope, status: int, key: str) -> Response:
+        headers = Headers(scope=scope)
+        cookie = cookie_parser(headers.get("cookie", "")).get(LANGUAGE_COOKIE)
+        language = choose_language(cookie, self._access.language, headers)
+        # Unread bytes of a body would be taken for the next request.
+        return PlainTextResponse(
+            translation(language)(key), status, {"connection": "close"}
+        )
 
 
 def read_form(body: bytes, headers: Mapping[str, str]) -> dict[str, str]:
@@ -274,11 +285,6 @@ def _replay(body: bytes) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return receive
-
-
-def _refusal(status: int, sentence: str) -> Response:
-    # Unread bytes of a body would be taken for the next request.
-    return PlainTextResponse(sentence, status, {"connection": "close"})
 
 
 def _is_address(text: str) -> bool:

@@ -195,31 +195,41 @@ def test_a_hostile_label_is_text(client: WebClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "query",
+    ("query", "sentence"),
     [
-        "min_score=high",
-        "min_score=2",
-        "min_score=nan",
-        "since=yesterday",
-        "until=9999-01-01",
-        "review=maybe",
-        "before=1-2-3",
-        f"before={10**30}-1",
-        "&".join(f"label={number}" for number in range(101)),
+        ("min_score=high", "high ist kein Wert von 0 bis 1"),
+        ("min_score=2", "2 ist kein Wert von 0 bis 1"),
+        ("min_score=nan", "nan ist kein Wert von 0 bis 1"),
+        ("since=yesterday", "yesterday ist kein Datum"),
+        ("until=9999-01-01", "9999-01-01 ist kein Datum"),
+        ("review=maybe", "nicht maybe"),
+        ("before=1-2-3", "1-2-3 ist keine Stelle"),
+        (f"before={10**30}-1", "ist keine Stelle"),
+        ("&".join(f"label={number}" for number in range(101)), "label: mehr als 100"),
     ],
 )
-def test_a_wrong_filter_is_a_sentence(client: WebClient, query: str) -> None:
+def test_a_wrong_filter_is_a_sentence_in_the_language_of_the_page(
+    client: WebClient, query: str, sentence: str
+) -> None:
     for path in ("/events", "/events/rows"):
-        answer = client.get(f"{path}?{query}")
+        answer = client.get(f"{path}?{query}", headers={"accept-language": "de"})
         assert answer.status_code == 400
-        assert query.partition("=")[0] in answer.text
+        assert sentence in answer.text
+
+
+def test_numbers_are_written_as_in_the_language_of_the_page(client: WebClient) -> None:
+    path = f"/events/rows?id={identifier(5)}"
+    assert "0.05" in client.get(path).text
+    german = client.get(path, headers={"accept-language": "de"}).text
+    assert "0,05" in german
+    assert "0.05" not in german
 
 
 def test_without_a_database_the_page_says_so(tmp_path: Path) -> None:
     client = WebClient(build_app(make_context(tmp_path)))
     answer = client.get("/events")
     assert answer.status_code == 200
-    assert "there is no database" in answer.text
+    assert "The database cannot be read" in answer.text
     assert client.get("/events/rows").status_code == 503
     nowhere = WebClient(build_app(make_context(tmp_path, database=None)))
     assert "store.path is null" in nowhere.get("/events").text

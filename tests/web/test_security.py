@@ -74,6 +74,12 @@ def test_a_change_from_a_foreign_page_is_refused(
     assert status_of_command(client, headers={"origin": origin}) == 403
 
 
+def test_a_refusal_is_in_the_language_of_the_viewer(locked: WebClient) -> None:
+    refused = locked.get("/live", headers={"accept-language": "de"})
+    assert (refused.status_code, refused.text) == (401, "Melden Sie sich zuerst an.")
+    assert locked.get("/live").text == "Sign in first."
+
+
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
 def test_a_foreign_page_can_only_lead_here(client: WebClient, site: str) -> None:
     headers = {"sec-fetch-site": site, "sec-fetch-mode": "no-cors"}

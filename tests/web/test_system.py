@@ -116,7 +116,8 @@ def test_hostile_names_are_text(tmp_path: Path, language: str) -> None:
     assert page.text.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 13
     assert page.text.count("{{ 7 * 7 }}") == 13
     for text in ("siren 0.7", "9.9.9", "1.2.3", "128 MiB", "16 GiB", "50.00 %"):
-        assert text in page.text
+        shown = text.replace(".", ",") if "%" in text and language == "de" else text
+        assert shown in page.text
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,15 @@ def test_a_proposal_is_that_of_the_scores_and_the_verdicts(tmp_path: Path) -> No
     assert not verdicts["is_used"]
 
 
+def test_what_the_page_says_of_a_child_is_in_its_language(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monitor.web.pages.thresholds.REPLAY_SECONDS", 0.0)
+    german = {"accept-language": "de"}
+    found = client_of(tmp_path).get("/thresholds/replay?value=1", headers=german)
+    assert found.json()["sentence"] == "Es dauerte länger als 0 s."
+
+
 def test_a_child_that_fails_says_why(tmp_path: Path) -> None:
     fill(tmp_path)
     found = asked(client_of(tmp_path), "/thresholds/replay?label=no-such&value=1")

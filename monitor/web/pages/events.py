@@ -1,5 +1,6 @@
 """The page Events: a list of what was detected, with its sound and its reviews."""
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from monitor.errors import StoreError, UsageError
+from monitor.errors import StoreError
 from monitor.sinks.store.event_pages import EventFilters, EventKey, EventPage
 from monitor.sinks.store.queries import Reader, open_to_read
 from monitor.web.clip_index import ClipFile, ClipIndex
@@ -19,6 +20,7 @@ from monitor.web.context import WebContext
 from monitor.web.event_filters import (
     REVIEWS,
     Query,
+    QueryError,
     key_text,
     local_text,
     read_ids,
@@ -27,14 +29,20 @@ from monitor.web.event_filters import (
 )
 from monitor.web.event_rows import EventRow, event_rows
 from monitor.web.labels import KnownLabels, known_labels, label_text
-from monitor.web.rendering import language_of, render
+from monitor.web.rendering import language_of, render, translation
+
+logger = logging.getLogger(__name__)
 
 PAGE_EVENTS = 20
 LATE = timedelta(seconds=30)
-"""An event may be told of so much later than one that began after it."""
+"""An event may be reported so much later than one that began after it."""
 
 LABELS_SECONDS = 20.0
 """Longest wait for the labels of the models, where an answer needs them."""
+
+
+class _NoDatabaseError(StoreError):
+    """The configuration says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +111,7 @@ class _Events:
 
     def _path(self) -> Path:
         if self._context.database is None:
-            raise StoreError("the monitor has no database: store.path is null")
+            raise _NoDatabaseError("the monitor has no database: store.path is null")
         return self._context.database
 
     def _clips(self) -> ClipIndex | None:
@@ -139,10 +147,10 @@ def routes(context: WebContext) -> list[Route]:
             values["found"] = await run_in_threadpool(
                 events.page, query, before, (), language
             )
-        except UsageError as error:
-            values["problem"], status_code = str(error), 400
+        except QueryError as error:
+            values["problem"], status_code = _problem(request, error), 400
         except StoreError as error:
-            values["problem"] = str(error)
+            values["problem"] = _problem(request, error)
         known = await run_in_threadpool(events.known.get, 0)
         return render(
             request, "events.html", page="events", status_code=status_code, **values,
@@ -194,6 +202,17 @@ def _file(path: Path | None, media_type: str) -> Response:
     )  # fmt: skip
 
 
+def _problem(request: Request, error: QueryError | StoreError) -> str:
+    """Return the sentence of an error, in the viewer's language."""
+    t = translation(language_of(request))
+    if isinstance(error, QueryError):
+        return t(f"events.problems.{error.kind}", **error.values)
+    if isinstance(error, _NoDatabaseError):
+        return t("events.no_database")
+    logger.warning("%s", error)
+    return f"{t('error.unavailable')}. {t('error.unavailable_more')}"
+
+
 def _in_a_sentence(
     answer: Callable[[Request], Awaitable[Response]],
 ) -> Callable[[Request], Awaitable[Response]]:
@@ -202,9 +221,9 @@ def _in_a_sentence(
     async def answer_or_sentence(request: Request) -> Response:
         try:
             return await answer(request)
-        except UsageError as error:
-            return JSONResponse({"sentence": str(error)}, 400)
+        except QueryError as error:
+            return JSONResponse({"sentence": _problem(request, error)}, 400)
         except StoreError as error:
-            return JSONResponse({"sentence": str(error)}, 503)
+            return JSONResponse({"sentence": _problem(request, error)}, 503)
 
     return answer_or_sentence

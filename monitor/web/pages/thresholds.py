@@ -18,9 +18,14 @@ from starlette.routing import Route
 from monitor.config.overrides import OVERRIDES
 from monitor.sinks.store.event_pages import EventFilters
 from monitor.sinks.store.queries import open_to_read
-from monitor.web.child import ChildError, Children
+from monitor.web.child import (
+    ChildError,
+    Children,
+    SupersededError,
+    TimeLimitError,
+)
 from monitor.web.context import FileVersions, WebContext, file_versions
-from monitor.web.rendering import render
+from monitor.web.rendering import language_of, render, translation
 from monitor.web.security import is_foreign
 
 WEEK = timedelta(days=7)
@@ -207,7 +212,7 @@ def routes(context: WebContext) -> list[Route]:
         try:
             document = await thresholds.curves(of)
         except ChildError as error:
-            return _sentence(error)
+            return _failure(request, error)
         return Response(document, media_type="application/json")
 
     async def replay(request: Request) -> Response:
@@ -217,7 +222,8 @@ def routes(context: WebContext) -> list[Route]:
         except ValueError:
             value = -1.0
         if not 0 <= value <= 1:
-            return _sentence("the sensitivity is a number from 0 to 1", 400)
+            text = translation(language_of(request))("thresholds.problems.value")
+            return JSONResponse({"sentence": text}, 400)
         return await _ask(
             request,
             thresholds.replay(_owner(request), params.get("label", ""), value),
@@ -265,13 +271,22 @@ async def _ask(request: Request, answer: Awaitable[dict[str, Any]]) -> Response:
         task.cancel()
         await asyncio.wait({task})
     if task.cancelled():
-        return _sentence("the viewer has left")
+        return Response(status_code=204)  # the viewer has left
     if (error := task.exception()) is not None:
         if isinstance(error, ChildError):
-            return _sentence(error)
+            return _failure(request, error)
         raise error
     return JSONResponse(task.result())
 
 
-def _sentence(text: object, status: int = 200) -> Response:
-    return JSONResponse({"sentence": str(text)}, status)
+def _failure(request: Request, error: ChildError) -> Response:
+    """Answer with the sentence of a child that failed, which is in English."""
+    t = translation(language_of(request))
+    match error:
+        case SupersededError():
+            text = t("thresholds.problems.newer")
+        case TimeLimitError():
+            text = t("thresholds.problems.slow", seconds=f"{error.seconds:.0f}")
+        case _:
+            text = str(error)
+    return JSONResponse({"sentence": text})

@@ -1,6 +1,6 @@
 // The page Events: the list, what is new in it, the current and the chosen events, keys.
 import { follow, url } from "./page.js";
-import { t } from "./strings.js";
+import { number, t } from "./strings.js";
 import { localiseTimes } from "./frame.js";
 import { togglePlay, preparePlayer } from "./events_player.js";
 import { prepareReviews, review, showReview, lockOrNot, chooseLabel, undo } from "./events_review.js";
@@ -307,8 +307,8 @@ function effectOf(found) {
   if (!found) return t("events.proposal.missing");
   if (!found.is_used) return t("events.proposal.few");
   return t("events.proposal.effect", {
-    before: found.onset_before.toFixed(2),
-    after: found.onset.toFixed(2),
+    before: number(found.onset_before, 2),
+    after: number(found.onset, 2),
     missed: found.confirmed_missed,
     missed_before: found.confirmed_missed_before,
     reported: found.rejected_reported,

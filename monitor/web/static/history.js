@@ -1,5 +1,5 @@
 // The page Day: a graph of the table of levels, and the map of a year.
-import { t } from "./strings.js";
+import { number, t } from "./strings.js";
 
 const colour = (name) =>
   getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -35,7 +35,7 @@ function draw() {
     width: index === 0 ? 2.5 : 1.25,
     dash: index === 1 ? [2, 3] : [],
     points: { size: 5, show: table.tBodies[0].rows.length < 63 },
-    value: (_, level) => (level === null ? "–" : level.toFixed(1)),
+    value: (_, level) => (level === null ? "–" : number(level, 1)),
   }));
   const zone = document.querySelector('meta[name="zone"]').content;
   graph = new uPlot(

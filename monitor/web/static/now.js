@@ -3,7 +3,7 @@ import { timeText } from "./frame.js";
 import { clockTime, drawLevels } from "./now_level.js";
 import { Picture } from "./now_picture.js";
 import { follow, url } from "./page.js";
-import { labelText, t } from "./strings.js";
+import { labelText, number, t } from "./strings.js";
 
 const STALE_MS = 4000; // The feed has columns twice a second.
 const SETTLED_MS = 4000; // For so long a label keeps its row, so that it can be read.
@@ -15,9 +15,6 @@ const cards = new Map();
 const list = document.getElementById("sources");
 const health = document.getElementById("health");
 const announcement = document.getElementById("announcement");
-
-const number = (value, digits) =>
-  value.toLocaleString(language, { minimumFractionDigits: digits, maximumFractionDigits: digits });
 
 function period(seconds) {
   if (seconds < 90) return `${Math.round(seconds)} s`;

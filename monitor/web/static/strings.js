@@ -12,5 +12,12 @@ export function t(key, values = {}) {
   return text.replace(/\{(\w+)\}/g, (field, name) => values[name] ?? field);
 }
 
+// A number in the viewer's language, with so many digits after the decimal mark.
+export const number = (value, digits) =>
+  new Intl.NumberFormat(document.documentElement.lang, {
+    minimumFractionDigits: digits,
+    maximumFractionDigits: digits,
+  }).format(value);
+
 // A label in the viewer's language.
 export const labelText = (label) => t(`labels.${label}`).replaceAll("_", " ");
