@@ -97,7 +97,7 @@ def test_what_was_not_listened_to_in_a_day_is_summed_up_and_listed(
         store.close()
     assert context.database is not None
     for source in ("street", "yard"):
-        store_levels(context.database, minutes(ago(24.5), 5, 60.0, source=source))
+        store_levels(context.database, minutes(ago(24), 5, 60.0, source=source))
     document = gaps(WebClient(build_app(context)))
     street, yard = document["street"], document["yard"]
     assert [each["reason"] for each in street["newest"]] == ["off", "off", "unplugged"]
