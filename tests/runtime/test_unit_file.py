@@ -81,6 +81,14 @@ def test_the_sandbox_is_tight_and_its_lines_are_understood(tmp_path, name, drop_
     assert float(found[1]) <= MOST_EXPOSURE
 
 
+def test_a_replay_of_the_page_may_give_way():
+    """The lists of system calls add and take away in their order."""
+    prefix = "SystemCallFilter="
+    lines = [it for it in directives(shipped(UNITS[1])) if it.startswith(prefix)]
+    deny = next(number for number, it in enumerate(lines) if "@resources" in it)
+    assert f"{prefix}setpriority" in lines[deny + 1 :]
+
+
 def test_the_limit_of_memory_fits_a_machine_of_any_size():
     unit = shipped("sound-monitor.service")
     (limit,) = re.findall(r"^MemoryMax=(\d+)%$", unit, re.MULTILINE)

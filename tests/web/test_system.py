@@ -162,7 +162,13 @@ def test_the_page_says_what_a_person_may(
     assert 'action="/logout"' in page
 
 
-def test_the_card_of_the_model_is_read_by_another_process(tmp_path: Path) -> None:
-    page = WebClient(build_app(make_context(tmp_path))).get("/system/models")
+def test_the_card_of_the_model_is_read_by_another_process_until_it_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = WebClient(build_app(make_context(tmp_path)))
+    with monkeypatch.context() as broken:
+        broken.setattr("monitor.web.child.own_command", lambda *_: (["/bin/false"], {}))
+        assert "jackhammer" not in client.get("/system/models").text
+    page = client.get("/system/models")
     assert "urban" in page.text
     assert "jackhammer" in page.text

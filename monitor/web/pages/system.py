@@ -43,7 +43,7 @@ def routes(context: WebContext) -> list[Route]:
     async def models(request: Request) -> Response:
         names = context.config.model_files
         for name in names:
-            if str(name) not in cards:
+            if not cards.get(str(name)):
                 cards[str(name)] = await _card(name)
         found = [_view(cards[str(name)]) for name in names if cards[str(name)]]
         return render(request, "models.html", page="system", cards=found)
