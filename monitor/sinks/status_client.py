@@ -10,6 +10,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from time import monotonic
 from typing import Any, TypeGuard
@@ -133,6 +134,18 @@ def query_status(
     return killed or no_answer(
         f"the monitor is not running: there is no {places}", running=False
     )
+
+
+def silent_since(status: Mapping[str, Any]) -> dict[str, datetime]:
+    """Return the sources of a document that are not listened to now.
+
+    Each with its latest sample; one that never had any, with the start of the monitor.
+    """
+    return {
+        each["name"]: datetime.fromisoformat(each["last_sample"] or status["since"])
+        for each in status.get("sources", ())
+        if not each["listening"] and each["state"] != "ended"
+    }
 
 
 def _query(path: Path, timeout_seconds: float) -> Document:

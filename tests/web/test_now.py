@@ -1,5 +1,6 @@
 """The page Now and what it is filled with, with a real feed and a real database."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from monitor.web.context import WebContext
 from tests.support.clock import FakeClock, wait_until
 from tests.support.levels import minutes, store_levels
 from tests.support.live import Feed
+from tests.support.status import FakeMonitor
 from tests.support.store import make_store
-from tests.support.timed import frame
+from tests.support.timed import frame, statistics
 from tests.support.web import WebClient, make_context
 
 
@@ -136,3 +138,31 @@ def test_a_monitor_that_runs_is_not_off_and_the_first_day_is_shorter(
     assert document["new"]["of_seconds"] < 60
     assert document["new"]["share"] < 1
     assert street["of_seconds"] == pytest.approx(7200, abs=60)
+
+
+def test_a_microphone_that_was_never_there_was_not_listened_to(
+    context: WebContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not over is no gap of the database yet; the monitor tells of it."""
+    clock = FakeClock()
+    clock.wall = datetime.now(UTC) - timedelta(hours=2)
+    assert context.database is not None
+    store = make_store(context.database, clock)
+    monitor = FakeMonitor(context.state_dir)
+    monitor.daemon.began = clock.wall
+    (yard,) = statistics("yard").sources
+    never = replace(yard, state="waiting", last_sample=None)
+    monitor.report(sources=(never,))
+    for page in ("now", "diary"):
+        monkeypatch.setattr(
+            f"monitor.web.pages.{page}.query_status", lambda _: monitor.snapshot
+        )
+    client = WebClient(build_app(context))
+    found = gaps(client)["yard"]
+    assert (found["share"], found["count"]) == (0.0, 1)
+    assert found["of_seconds"] == pytest.approx(7200, abs=60)
+    table = client.get("/diary.csv").text
+    store.close()
+    lines = [line.split(",") for line in table.splitlines() if "stalled" in line]
+    assert [line[:2] for line in lines] == [["not-listened", "yard"]]
+    assert float(lines[0][5]) == pytest.approx(7200, abs=60)

@@ -1,9 +1,10 @@
 """The time that was listened to: runs of the monitor, without gaps of the sources."""
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from monitor.records import Gap, Timed
 from monitor.sinks.store.queries import Reader
@@ -71,14 +72,21 @@ def missed_times(
     now: datetime,
     *,
     is_running: bool = False,
+    silent: Mapping[str, datetime] = MappingProxyType({}),
 ) -> list[Missed]:
     """Return what was not listened to in a time range, in order.
 
     Those are the gaps of all sources, and for these and `sources` the times in which
-    the monitor did not run; `is_running`: it is known to run `now`.
+    the monitor did not run; `is_running`: it is known to run `now`.  What is not over
+    is no gap yet: `silent` are the sources without a sample, and since when.
     """
     found = (_of_gap(timed, start, end) for timed in reader.gaps(start, end))
     gaps = [each for each in found if each is not None]
+    for source, since in silent.items():
+        began = max([start, since, *(it.end for it in gaps if it.source == source)])
+        seconds = (min(end, now) - began).total_seconds()
+        if seconds > 0:
+            gaps.append(Missed(source, began, min(end, now), "stalled", seconds))
     off = [
         Missed(source, began, ended, OFF, (ended - began).total_seconds())
         for began, ended in _breaks(reader.runs(now, is_running=is_running), start, end)

@@ -9,9 +9,10 @@ import io
 import itertools
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, tzinfo
+from types import MappingProxyType
 from typing import NamedTuple
 
 from monitor.sinks.store.level_figures import begin_of
@@ -143,6 +144,7 @@ def noise_diary(
     sources: Sequence[str] = (),
     pause: timedelta = PAUSE,
     is_running: bool = False,
+    silent: Mapping[str, datetime] = MappingProxyType({}),
 ) -> NoiseDiary:
     """Return the diary from a day to another.
 
@@ -156,6 +158,7 @@ def noise_diary(
         sources: Only these; none: all.
         pause: Longest pause between two events of an incident.
         is_running: The monitor is known to run now.
+        silent: Sources without a sample now, and since when.
     """
     start = begin_of(first, zone)
     end = max(start, min(begin_of(last + timedelta(days=1), zone), now))
@@ -172,7 +175,9 @@ def noise_diary(
     for each in incidents:
         by_source[each.source]  # Listed even if it is of an earlier version.
     missed = []
-    for gap in missed_times(reader, by_source, start, end, now, is_running=is_running):
+    for gap in missed_times(
+        reader, by_source, start, end, now, is_running=is_running, silent=silent
+    ):
         source = by_source[gap.source]
         if gap.seconds >= SHORT.total_seconds():
             missed.append(gap)

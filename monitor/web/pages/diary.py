@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from monitor.errors import StoreError
 from monitor.memory import trim_heap
-from monitor.sinks.status_client import query_status
+from monitor.sinks.status_client import query_status, silent_since
 from monitor.sinks.store.level_figures import LEAST_COVERAGE, day_levels
 from monitor.sinks.store.noise_diary import PAUSE, NoiseDiary, diary_csv, noise_diary
 from monitor.sinks.store.queries import Reader, open_to_read
@@ -100,6 +100,7 @@ def _choice(request: Request) -> Choice:
 
 
 def _diary(context: WebContext, reader: Reader, choice: Choice) -> NoiseDiary:
+    status = query_status(context.sockets)
     return noise_diary(
         reader,
         choice.first,
@@ -107,7 +108,8 @@ def _diary(context: WebContext, reader: Reader, choice: Choice) -> NoiseDiary:
         datetime.now(UTC),
         sources=[choice.source] if choice.source else [],
         pause=timedelta(minutes=choice.pause_minutes),
-        is_running=query_status(context.sockets)["running"] is True,
+        is_running=status["running"] is True,
+        silent=silent_since(status),
     )
 
 

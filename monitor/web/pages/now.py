@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from monitor.errors import SoundMonitorError
-from monitor.sinks.status_client import ask_recent, query_status
+from monitor.sinks.status_client import ask_recent, query_status, silent_since
 from monitor.sinks.store.listened import OFF, Missed, missed_times
 from monitor.sinks.store.queries import open_to_read
 from monitor.text import rounded, utc_text, weighted_unit
@@ -86,7 +86,8 @@ def _gaps(context: WebContext) -> dict[str, Any]:
         return {}
     now = datetime.now(UTC)
     since = now - timedelta(hours=HOURS)
-    is_running = query_status(context.sockets)["running"] is True
+    status = query_status(context.sockets)
+    is_running, silent = status["running"] is True, silent_since(status)
     begins: dict[str, datetime] = {}
     by_source: dict[str, list[Missed]] = defaultdict(list)
     try:
@@ -94,7 +95,7 @@ def _gaps(context: WebContext) -> dict[str, Any]:
             for hour in reader.level_hours(since - DAY, percentiles=False):
                 begins.setdefault(hour.source, max(since, hour.start))
             missed = missed_times(
-                reader, begins, since, now, now, is_running=is_running
+                reader, begins, since, now, now, is_running=is_running, silent=silent
             )
             runs = reader.runs(now, is_running=is_running)
     except SoundMonitorError:
