@@ -54,11 +54,46 @@ def test_a_day_has_its_levels_and_sounds(client: WebClient) -> None:
     assert "Monday, 2026-11-23" in text
     assert "Levels at street, dB(A)" in text
     # Half of the day was measured, of the hour of nine everything.
-    assert "LAeq - 50 % measured" in text
+    assert "LAeq - 50 % of the period measured" in text
     assert "09:00 61.5 77.7 61.5 61.5 61.5 100 %" in text
     assert "13:00 - - - - - 0 %" in text
     assert "drilling 3 4m 30s 2026-11-23 09:00 2026-11-23 09:31" in text
     assert "<b>" not in page.partition("<main")[2]
+
+
+def test_cells_and_totals_lead_to_their_events(client: WebClient) -> None:
+    page = client.get(f"/day?date={DAY}").text
+    hour = f"since={DAY}T09%3A00&amp;until={DAY}T10%3A00"
+    for span in (hour, f"since={DAY}T00%3A00&amp;until=2026-11-24T00%3A00"):
+        found = f'href="/events?label=drilling&amp;source=street&amp;{span}">3</a>'
+        assert found in page
+    listed = client.get(f"/events?label=drilling&since={DAY}T09:00&until={DAY}T10:00")
+    assert listed.text.count('data-id="') == 3
+    week = client.get(f"/day?date={DAY}&span=week&label=drilling&source=street").text
+    assert week.count(hour) == 1
+    year = client.get(f"/day?date={DAY}&span=year&label=drilling&source=street").text
+    assert "since=2026-11-01T00%3A00&amp;until=2026-12-01T00%3A00" in year
+
+
+def test_a_new_monitor_has_the_hour_so_far_and_no_empty_graph(tmp_path: Path) -> None:
+    """The first minutes, of a source that is not configured."""
+    make_store(tmp_path / "monitor.db", FakeClock()).close()
+    start = datetime.now(UTC).replace(second=0, microsecond=0)
+    start = start.replace(minute=0)
+    store_levels(
+        tmp_path / "monitor.db", minutes(start, 1, 61.5, lafmax_db=77.7, source="demo")
+    )
+    client = WebClient(build_app(make_context(tmp_path)))
+    page = client.get("/day").text
+    text = text_of(page)
+    assert "Levels at demo" in text
+    assert "This hour so far, provisional: LAeq 61.5, LAFmax 77.7, from 1m 00s" in text
+    assert 'class="graph"' not in page or start.minute == 0
+    assert "of the time so far measured" in text
+    everything = text_of(client.get("/day?source=").text)
+    assert "Levels at demo" in everything
+    assert 'aria-label="After">' in page
+    assert 'rel="next"' not in page
 
 
 @pytest.mark.parametrize("span", ["week", "month", "year"])
@@ -66,7 +101,7 @@ def test_longer_spans_have_a_map_by_hour(client: WebClient, span: str) -> None:
     page = client.get(f"/day?date={DAY}&span={span}&label=drilling").text
     assert "drilling by hour" in text_of(page)
     first = {"week": DAY, "month": "2026-11-01", "year": "2026-01-01"}[span]
-    assert f"<h1>{first} {EN_DASH} " in page
+    assert f'<h1><time datetime="{first}"' in page
     if span != "year":
         assert f'<a href="/day?span=day&amp;date={DAY}' in page
 

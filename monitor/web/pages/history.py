@@ -1,11 +1,13 @@
 """The page Day: levels and sounds of a day, a week, a month or a year."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from math import ceil, sqrt
 from typing import Any, Literal
+from urllib.parse import urlencode
 
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
@@ -20,8 +22,10 @@ from monitor.sinks.store.level_figures import (
     LEAST_COVERAGE,
     SpanLevels,
     day_levels,
+    of_one_kind,
 )
-from monitor.sinks.store.queries import open_to_read
+from monitor.sinks.store.level_hours import LevelHour, joined
+from monitor.sinks.store.queries import Reader, open_to_read
 from monitor.sinks.store.sound_calendar import (
     EventTotals,
     LabelCalendar,
@@ -55,7 +59,9 @@ class View:
     span: Span
     first: date
     last: date
-    source: str
+    source: str | None
+    """Empty: all of them; None: the first that has data."""
+
     label: str
     """Label of the map by hour and day; empty: that which was heard longest."""
 
@@ -64,6 +70,10 @@ class View:
         """Each day."""
         count = (self.last - self.first).days + 1
         return [self.first + timedelta(days=number) for number in range(count)]
+
+    def is_of(self, now: datetime) -> bool:
+        """Return True if the time lies in it; else it is over, or to come."""
+        return self.first <= now.astimezone().date() <= self.last
 
     @property
     def before(self) -> date:
@@ -81,25 +91,24 @@ class MapRow:
     """A row of a map of sounds."""
 
     name: str
-    cells: Sequence[tuple[EventTotals, int]]
-    """What was heard, and how dark the cell is: 0 to `HEATS`."""
+    cells: Sequence[tuple[EventTotals, int, str]]
+    """What was heard, how dark the cell is, 0 to `HEATS`, and the query of its events:
+    empty where they are no range of time."""
 
 
 def routes(context: WebContext) -> list[Route]:
     """Return the routes of the page."""
 
     async def day(request: Request) -> Response:
-        view = _view(request, context)
+        view = _view(request)
         found = await run_in_threadpool(_read, context, view)
         name_of = partial(label_text, language_of(request))
-        page = render(
-            request, "history.html", page="day", view=view, name_of=name_of, **found
-        )
+        page = render(request, "history.html", page="day", name_of=name_of, **found)
         page.background = BackgroundTask(trim_heap)
         return page
 
     async def cells(request: Request) -> Response:
-        view = _view(request, context)
+        view = _view(request)
         return JSONResponse(await run_in_threadpool(_cells, context, view))
 
     return [Route("/day", day), Route("/day/cells.json", cells)]
@@ -145,38 +154,55 @@ def span_days(span: Span, day: date) -> tuple[date, date]:
     return day, day
 
 
-def _view(request: Request, context: WebContext) -> View:
+def _view(request: Request) -> View:
     query = request.query_params
     span: Span = next((it for it in SPANS if it == query.get("span")), "day")
     day = day_of(query.get("date"), datetime.now().astimezone().date())
-    source = query.get("source") or source_names(context)[0]
-    return View(span, *span_days(span, day), source, query.get("label", ""))
+    return View(
+        span, *span_days(span, day), query.get("source"), query.get("label", "")
+    )
+
+
+def _with_source(view: View, context: WebContext, known: Sequence[str]) -> View:
+    """Choose a source if the viewer has not: a configured one that has data, if any."""
+    if view.source is not None:
+        return view
+    names = source_names(context)
+    found = [*(it for it in names if it in known), *known, *names]
+    return replace(view, source=found[0])
 
 
 def _read(context: WebContext, view: View) -> dict[str, Any]:
     """Read what the template shows; blocking."""
     if context.database is None:
         raise StoreError("the monitor has no database")
-    now, source = datetime.now(UTC), view.source
-    days = (view.first, view.last)
+    now, days = datetime.now(UTC), (view.first, view.last)
     with open_to_read(context.database) as reader:
+        known = reader.sources()
+        view = _with_source(view, context, known)
+        chosen_sources = [view.source] if view.source else []
         levels = day_levels(
-            reader, *days, now, sources=[source], percentiles=view.span != "year"
-        ).get(source)
-        calendars = sound_calendar(reader, *days, now, sources=[source])
+            reader, *days, now, sources=chosen_sources, percentiles=view.span != "year"
+        )
+        calendars = sound_calendar(reader, *days, now, sources=chosen_sources)
+        newest = _hour_so_far(reader, now) if view.is_of(now) else {}
     chosen = next((it for it in calendars if it.label == view.label), None)
     chosen = chosen or next(iter(calendars), None)
     ranks = {it.label: rank for rank, it in enumerate(calendars)}
     return {
-        "levels": levels,
-        "unit": unit_of(levels),
+        "view": view,
+        "levels": [(it, levels.get(it)) for it in chosen_sources or sorted(levels)],
+        "unit_of": unit_of,
+        "newest": newest,
+        "is_over": not view.is_of(now),
         "calendars": calendars,
         "chosen": chosen,
         "ranks": ranks,
         "columns": _columns(view),
         "by_label": _by_label(view, calendars),
         "by_hour": _by_hour(view, chosen) if chosen and view.span != "day" else [],
-        "sources": sorted({*source_names(context), source}),
+        "sources": sorted({*source_names(context), *known, *chosen_sources}),
+        "address_of": partial(_address, view, view.first, view.after),
         "spans": SPANS,
         "today": datetime.now().astimezone().date(),
         "least": round(100 * LEAST_COVERAGE),
@@ -204,7 +230,17 @@ def _by_label(view: View, calendars: Sequence[LabelCalendar]) -> list[MapRow]:
         else:
             row = [calendar.of_day(day) for day in view.days]
         rows[calendar.label] = row
-    return _with_heat(rows)
+
+    def address(label: str, column: int) -> str:
+        if view.span == "day":
+            return _address(view, view.first, view.first, label, column)
+        if view.span == "year":
+            first, last = span_days("month", date(view.first.year, column + 1, 1))
+            return _address(view, first, last + timedelta(days=1), label)
+        day = view.days[column]
+        return _address(view, day, day + timedelta(days=1), label)
+
+    return _with_heat(rows, address)
 
 
 def _by_hour(view: View, calendar: LabelCalendar) -> list[MapRow]:
@@ -221,7 +257,41 @@ def _by_hour(view: View, calendar: LabelCalendar) -> list[MapRow]:
         heard = rows[day.isoformat()[:digits]][hour]
         heard.events += cell.events
         heard.seconds += cell.seconds
-    return _with_heat(rows)
+
+    def address(name: str, hour: int) -> str:
+        if view.span == "year":
+            return ""
+        day = date.fromisoformat(name)
+        return _address(view, day, day, calendar.label, hour)
+
+    return _with_heat(rows, address)
+
+
+def _address(
+    view: View, first: date, end: date, label: str, hour: int | None = None
+) -> str:
+    """Return the query of the page Events for a label: until a day, or of one hour."""
+    since, until = (datetime.combine(day, time()) for day in (first, end))
+    if hour is not None:
+        since = since.replace(hour=hour)
+        until = since + timedelta(hours=1)
+    query = {"label": label, "source": view.source, "since": since, "until": until}
+    return urlencode(
+        {
+            key: f"{value:%Y-%m-%dT%H:%M}" if isinstance(value, datetime) else value
+            for key, value in query.items()
+            if value
+        }
+    )
+
+
+def _hour_so_far(reader: Reader, now: datetime) -> dict[str, LevelHour]:
+    """Return what was measured since the last full hour, by source, in one unit."""
+    start = now.replace(minute=0, second=0, microsecond=0)
+    rows: dict[str, list[LevelHour]] = defaultdict(list)
+    for row in reader.level_hours(start):
+        rows[row.source].append(row)
+    return {source: joined(of_one_kind(each)) for source, each in rows.items()}
 
 
 def _of_month(calendar: LabelCalendar, month: int) -> EventTotals:
@@ -229,10 +299,18 @@ def _of_month(calendar: LabelCalendar, month: int) -> EventTotals:
     return EventTotals(sum(it.events for it in cells), sum(it.seconds for it in cells))
 
 
-def _with_heat(rows: Mapping[str, Sequence[EventTotals]]) -> list[MapRow]:
+def _with_heat(
+    rows: Mapping[str, Sequence[EventTotals]], address: Callable[[str, int], str]
+) -> list[MapRow]:
     longest = max((it.seconds for row in rows.values() for it in row), default=0.0)
     return [
-        MapRow(name, [(it, _heat(it.seconds, longest)) for it in row])
+        MapRow(
+            name,
+            [
+                (it, _heat(it.seconds, longest), address(name, column))
+                for column, it in enumerate(row)
+            ],
+        )
         for name, row in rows.items()
     ]
 
@@ -250,7 +328,12 @@ def _cells(context: WebContext, view: View) -> dict[str, Any]:
     labels = [view.label] if view.label else []
     with open_to_read(context.database) as reader:
         found = sound_calendar(
-            reader, view.first, view.last, now, labels=labels, sources=[view.source]
+            reader,
+            view.first,
+            view.last,
+            now,
+            labels=labels,
+            sources=[view.source] if view.source else [],
         )
     if not found:
         return {"days": len(view.days), "cells": []}

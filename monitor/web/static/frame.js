@@ -14,6 +14,8 @@ const formats = {
   minute: { dateStyle: "medium", timeStyle: "short" },
   second: { dateStyle: "medium", timeStyle: "medium" },
   clock: { timeStyle: "medium" },
+  hour: { timeStyle: "short" },
+  weekday: { weekday: "short", day: "numeric", month: "short", year: "numeric" },
 };
 
 function formatted(moment, form, zone) {
@@ -35,14 +37,19 @@ export function zonesDiffer() {
   }
 }
 
-// Write every <time data-form> below `root` in the viewer's zone; its title has the
-// device's time where that differs.
+// Write every <time data-form> below `root` in the viewer's zone, or with data-zone in
+// another; its title has the device's time where that differs from the viewer's.
 export function localiseTimes(root = document) {
   const differ = zonesDiffer();
   for (const element of root.querySelectorAll("time[data-form]")) {
     const moment = new Date(element.dateTime);
     if (Number.isNaN(moment.getTime())) continue;
-    element.textContent = timeText(element.dateTime, element.dataset.form);
+    const { form, zone } = element.dataset;
+    if (zone) {
+      element.textContent = formatted(moment, form, zone === "device" ? deviceZone : zone);
+      continue;
+    }
+    element.textContent = timeText(element.dateTime, form);
     if (differ) {
       const device = formatted(moment, element.dataset.form, deviceZone);
       element.title = t("common.device_time", { time: device, zone: deviceZone });
@@ -53,7 +60,7 @@ export function localiseTimes(root = document) {
 localiseTimes();
 
 const zones = document.getElementById("zones");
-if (zonesDiffer()) {
+if (zones && zonesDiffer()) {
   zones.textContent = t("common.zones", { viewer: viewerZone, device: deviceZone });
   zones.hidden = false;
 }

@@ -4,13 +4,9 @@ import { number, t } from "./strings.js";
 const colour = (name) =>
   getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-const table = document.getElementById("figures");
-const place = document.getElementById("graph");
 const dark = matchMedia("(prefers-color-scheme: dark)");
-let graph = null;
-
-// The rows of the table: seconds since 1970, then a list for each column of levels.
-function readTable() {
+// The rows of a table: seconds since 1970, then a list for each column of levels.
+function readTable(table) {
   const rows = [...table.tBodies[0].rows];
   const columns = [rows.map((row) => Number(row.dataset.x))];
   const count = rows[0]?.querySelectorAll("[data-y]").length ?? 0;
@@ -25,8 +21,7 @@ function readTable() {
   return columns;
 }
 
-function draw() {
-  graph?.destroy();
+function draw(table, place) {
   const names = [...table.tHead.rows[0].cells].slice(1, -1).map((cell) => cell.textContent);
   const axis = { stroke: colour("--muted"), grid: { stroke: colour("--line"), width: 1 } };
   const series = names.map((name, index) => ({
@@ -38,7 +33,7 @@ function draw() {
     value: (_, level) => (level === null ? "–" : number(level, 1)),
   }));
   const zone = document.querySelector('meta[name="zone"]').content;
-  graph = new uPlot(
+  return new uPlot(
     {
       width: place.clientWidth,
       height: 230,
@@ -49,12 +44,12 @@ function draw() {
         {
           ...axis,
           incrs: place.dataset.span === "day" ? HOURS : DAYS,
-          values: (_, moments) => moments.map((seconds) => tick(zoned(seconds, zone))),
+          values: (_, moments) => moments.map((seconds) => tick(zoned(seconds, zone), place)),
         }, { ...axis, label: "dB", labelSize: 20, size: 44 },
       ],
       series: [{ label: t("day.date"), value: "{YYYY}-{MM}-{DD} {HH}:{mm}" }, ...series],
     },
-    readTable(),
+    readTable(table),
     place,
   );
 }
@@ -62,7 +57,7 @@ function draw() {
 const HOURS = [1, 2, 3, 4, 6].map((count) => count * 3600);
 const DAYS = [1, 2, 7, 14, 28, 56].map((count) => count * 86_400);
 
-function tick(moment) {
+function tick(moment, place) {
   const two = (number) => String(number).padStart(2, "0");
   return place.dataset.span === "day"
     ? `${two(moment.getHours())}:${two(moment.getMinutes())}`
@@ -79,14 +74,18 @@ function zoned(seconds, zone) {
   }
 }
 
-if (table && place) {
-  draw();
+for (const place of document.querySelectorAll(".graph")) {
+  const table = place.parentElement.querySelector(".levels-table");
+  let graph = draw(table, place);
   new ResizeObserver(() => {
-    if (graph && place.clientWidth !== graph.width) {
+    if (place.clientWidth !== graph.width) {
       graph.setSize({ width: place.clientWidth, height: 230 });
     }
   }).observe(place);
-  dark.addEventListener("change", draw);
+  dark.addEventListener("change", () => {
+    graph.destroy();
+    graph = draw(table, place);
+  });
 }
 
 // Each day of a year is a column, each hour a row; the table below says the same.
