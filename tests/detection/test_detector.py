@@ -10,7 +10,7 @@ import pytest
 from monitor.config.detection import DetectionSettings
 from monitor.detection.detector import Detector
 from monitor.detection.rules import resolve_rules
-from monitor.records import Event, Gap, Onset, ScoreFrame
+from monitor.records import Event, Gap, HopLevels, Onset, ScoreFrame
 from tests.support.detection import (
     GATE_DBFS,
     detected,
@@ -354,3 +354,15 @@ def test_a_long_event_needs_no_more_memory():
     assert len(level._hops) < 10
     assert len(tested._hops) < 10
     assert len(event._opening) + len(event._closing) < 20
+
+
+def test_onset_and_event_have_the_offset_of_their_levels():
+    """It may be set to another one later."""
+    hop = HopLevels(1, 94.0, 60.0, ())
+    frames = [
+        replace(frame, hop_levels=hop)
+        for frame in SimulatedNetwork(LABELS).frames([siren()], SPEC.samples(20))
+    ]
+    records = [each.record for each in detected(urban(), frames)]
+    assert [it.level_offset_db for it in records] == [94.0, 94.0]
+    assert [it.level_offset_db for it in both()] == [None, None]

@@ -108,7 +108,8 @@ def report_day(
     hours = dict(hours_of(day, zone))
     first, last = min(hours), max(hours) + HOUR
     for row in reader.level_hours(first, last, percentiles=False):
-        by_source[row.source].append(row)
+        if row.start in hours:  # else another program wrote it
+            by_source[row.source].append(row)
     for source, rows in by_source.items():
         _add_levels(sources[source], rows, hours)
     for each in missed_times(reader, (), *bounds, now):

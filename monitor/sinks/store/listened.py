@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from monitor.records import Gap, Timed
 from monitor.sinks.store.queries import Reader
-from monitor.sinks.store.records import from_ms
+from monitor.sinks.store.records import moment_of, read_rows, select
 
 OFF = "off"
 """The reason of a time in which the monitor did not run; others are those of gaps."""
@@ -55,13 +55,17 @@ def read_runs(
     One that was killed ends where it last wrote to the database.  The newest goes on
     until `now` if it did so lately, or if the monitor `is_running`.
     """
-    rows = list(connection.execute(_RUNS))
-    runs = [(from_ms(start_ms), from_ms(end_ms)) for start_ms, end_ms, _ in rows]
-    if runs:
-        (start, end), is_open = runs[-1], rows[-1][2]
+    found = list(read_rows(select(connection, _RUNS, ()), _read_run))
+    runs = [(start, end) for start, end, _ in found]
+    if found:
+        start, end, is_open = found[-1]
         if is_running or (is_open and now - end < FRESH):
             runs[-1] = (start, max(end, now))
     return runs
+
+
+def _read_run(row: sqlite3.Row) -> tuple[datetime, datetime, bool]:
+    return moment_of(row[0]), moment_of(row[1]), bool(row[2])
 
 
 def missed_times(

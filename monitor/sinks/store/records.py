@@ -25,14 +25,13 @@ from monitor.sinks.store.salvage import damage
 
 logger = logging.getLogger(__name__)
 
-_RULE_STATE = "rules"
-
 KILLED = "the monitor was killed, or the power failed"
 
 _Read = TypeVar("_Read")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+_RULE_STATE = "rules"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +147,10 @@ def write_record(
     The same record written twice is one row.  An end whose beginning is not there is
     inserted.
     """
-    record, start, end = timed.record, timed.start_utc, timed.end_utc
+    record = timed.record
     assert isinstance(record, Onset | Event | Gap | Health)
-    start_ms = None if start is None else to_ms(start)
-    end_ms = None if end is None else to_ms(end)
+    times = timed.start_utc, timed.end_utc
+    start_ms, end_ms = (None if time is None else to_ms(time) for time in times)
     at_ms = received_ms if start_ms is None else start_ms
     values: dict[str, object] = {
         "at_ms": at_ms,
@@ -297,6 +296,8 @@ def read_gap(row: sqlite3.Row) -> Timed:
     start, stop = count_of(row["start_sample"]), count_of(row["stop_sample"])
     reason: GapReason = one_of(get_args(GapReason), row["reason"])
     left_out = None if row["left_out"] is None else count_of(row["left_out"])
+    if left_out is not None and not left_out <= stop - start > 0:
+        raise ValueError(f"{left_out} samples of it cannot be left out")
     return _timed(Gap(text_of(row["source_name"]), start, stop, reason, left_out), row)
 
 

@@ -152,15 +152,19 @@ def test_third_octaves_of_a_part_of_the_day_are_not_those_of_the_day(
     assert whole.third_octaves_db is None
 
 
-def test_third_octaves_of_models_of_two_sample_rates_add_up(path: Path) -> None:
+@pytest.mark.parametrize(("first", "bands"), [(44, 2), (46, 3)])
+def test_third_octaves_of_models_of_two_sample_rates_add_up(
+    path: Path, first: int, bands: int
+) -> None:
+    """One that is measured by the first model alone has to have enough of the time."""
     start, _ = hours_of(DAY, BERLIN)[9]
     few, many = ((50.0, 40.0),), ((50.0, 40.0, 30.0),)
-    store_levels(path, minutes(start, 30, 60.0, third_octaves_db=many))
-    rest = start + timedelta(minutes=30)
-    store_levels(path, minutes(rest, 30, 60.0, third_octaves_db=few))
+    store_levels(path, minutes(start, first, 60.0, third_octaves_db=many))
+    rest = start + timedelta(minutes=first)
+    store_levels(path, minutes(rest, 60 - first, 60.0, third_octaves_db=few))
     (hour,) = [it for it in levels(path).hours if it.hour == 9]
-    # The third band is there for half of the hour.
-    assert hour.figures.third_octaves_db == pytest.approx((50.0, 40.0), abs=1e-4)
+    expected = (50.0, 40.0, 30.0)[:bands]
+    assert hour.figures.third_octaves_db == pytest.approx(expected, abs=1e-4)
 
 
 def test_several_days_are_joined_and_may_be_read_without_percentiles(

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from monitor.records import Gap
+from monitor.sinks.store.day_report import report_day
 from monitor.sinks.store.listened import OFF, Missed, missed_times
 from monitor.sinks.store.queries import open_to_read
 from monitor.sinks.store.schema import MIGRATIONS
 from monitor.sinks.store.store import FLUSH_SECONDS, Store
 from tests.support.clock import FakeClock
+from tests.support.levels import minutes, store_levels
 from tests.support.store import make_store, open_database, score_frames
 from tests.support.timed import gap, samples, statistics, timed
 
@@ -33,9 +35,9 @@ def clock() -> FakeClock:
     return clock
 
 
-def listen(store: Store, clock: FakeClock, minutes: int) -> None:
-    """Let time pass, without a sound from any microphone."""
-    for _ in range(minutes * 6):
+def listen(store: Store, clock: FakeClock, count: int) -> None:
+    """Let so many minutes pass, without a sound from any microphone."""
+    for _ in range(count * 6):
         clock.advance(FLUSH_SECONDS)
         store.report(statistics())
 
@@ -143,3 +145,22 @@ def test_runs_of_an_older_version_end_with_their_scores(
         (76, 120, OFF),
         (120, 180, OFF),
     ]
+
+
+def test_invalid_rows_are_left_out(
+    path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = gap(start_seconds=600, seconds=60, reason="overload").record
+    store = make_store(path, clock)
+    store.write([timed(whole, NINE)])
+    store.close()
+    make_store(path, clock, run="another").close()
+    store_levels(path, minutes(NINE, 60, 60.0))
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE gaps SET left_out = 9e12")
+        connection.execute("UPDATE sessions SET started_ms = 9e17 WHERE id = 1")
+        connection.execute("UPDATE level_hours SET hour_ms = hour_ms + 7")
+    assert minutes_of(missed(path, 1)) == [(0, 60, OFF)]
+    assert caplog.text.count("invalid and left out") == 2
+    with open_to_read(path) as reader:
+        assert report_day(reader, NINE.date(), NINE + timedelta(days=1)).sources == {}
