@@ -1,51 +1,52 @@
 """The columns of a source while it is captured, read from its timeline."""
 
-import numpy as np
-
-from monitor.audio.columns import BANDS, COLUMNS_PER_SECOND, Columns, MelColumns
+from monitor.audio.columns import Columns, MelColumns
 from monitor.audio.timeline import Timeline
 
-MOST_SECONDS = 2.0
-"""Sound that one call transforms: a reader that was away takes several."""
+BACK_SECONDS = 20.0
+"""Sound before the first call that becomes columns too, if the ring holds it."""
+
+RING_SHARE = 0.5
+"""So much of the ring is read at most: the rest is overwritten during the copy."""
 
 
 class TimelineColumns:
-    """Columns of one timeline, from the newest sample on.  Used by one thread.
+    """Columns of one timeline.  Used by one thread.
 
     Any thread but the worker's: it only reads.
     """
 
-    def __init__(self, timeline: Timeline, most_columns: int) -> None:
-        """Begin at the newest sample.
-
-        `most_columns` is how far back the reader looks: what is older is not computed.
-        """
+    def __init__(self, timeline: Timeline) -> None:
+        """Begin a little before the newest sample."""
         self._timeline = timeline
-        self._most = most_columns * timeline.sample_rate // COLUMNS_PER_SECOND
         self._columns = MelColumns(timeline.sample_rate)
-        self._next = timeline.stop
+        self._next = self._origin = self._earliest(BACK_SECONDS)
         self._channels = 0
 
-    def read(self) -> Columns:
-        """Return the columns that have come since the last call, (n, BANDS).
+    @property
+    def stop(self) -> int:
+        """Absolute index of the sample after the newest column."""
+        return self._origin + self._columns.stop
 
-        Lost samples are silence; samples that the ring has not any more are left out.
+    def read(self, most_samples: int) -> tuple[int, Columns]:
+        """Read what has come since the last call; what was left comes with the next.
+
+        Lost samples are silence; samples that are too old for the ring are left out.
+
+        Returns:
+            The number of samples that were read, and their columns, (n, BANDS).
         """
-        stop = self._timeline.stop
-        if stop - self._next > self._most:
-            self._restart(stop - self._most)
-        most = round(MOST_SECONDS * self._timeline.sample_rate)
-        start, samples = self._timeline.read(self._next, min(stop, self._next + most))
-        if not samples.shape[1]:
-            if start > self._next:
-                self._restart(start)
-            return np.zeros((0, BANDS), np.uint8)
-        if start != self._next or samples.shape[0] != self._channels:
-            self._restart(start)
-            self._channels = samples.shape[0]
-        self._next = start + samples.shape[1]
-        return self._columns.push(samples)
+        timeline = self._timeline
+        first = max(self._next, self._earliest(timeline.capacity))
+        start, samples = timeline.read(first, min(timeline.stop, first + most_samples))
+        channels, count = samples.shape
+        if start != self._next or channels != self._channels:
+            self._columns.restart()
+            self._origin, self._channels = start, channels
+        self._next = start + count
+        return count, self._columns.push(samples)
 
-    def _restart(self, start: int) -> None:
-        self._columns.restart()
-        self._next = start
+    def _earliest(self, seconds: float) -> int:
+        timeline = self._timeline
+        most = min(RING_SHARE * timeline.capacity, seconds * timeline.sample_rate)
+        return max(timeline.start, timeline.stop - int(most))

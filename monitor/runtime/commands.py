@@ -20,7 +20,7 @@ from monitor.runtime.sensitivity import change_sensitivity
 from monitor.sinks.alerts.build import build_hooks, close_hooks, send_test
 from monitor.sinks.alerts.hooks import Delivered
 from monitor.sinks.alerts.outbox import alert_state, drop_alert, retry_alert
-from monitor.sinks.live import LiveFeed
+from monitor.sinks.live import LiveSink
 from monitor.sinks.status_client import Document
 from monitor.sinks.store.reviews import Verdict, write_lock, write_verdict
 from monitor.text import counted
@@ -116,8 +116,8 @@ class CommandContext(NamedTuple):
     def report_change(self, what: str, ids: Sequence[str | None]) -> None:
         """Report to the readers of the live feed what has changed, in one line."""
         for feed in self.app.sinks.others:
-            if isinstance(feed, LiveFeed):
-                feed.tell({"type": "changed", "what": what, "ids": list(ids)})
+            if isinstance(feed, LiveSink):
+                feed.announce({"type": "changed", "what": what, "ids": list(ids)})
 
 
 class MonitorCommands:

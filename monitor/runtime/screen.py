@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-STRIP_COLUMNS = 600
-"""Columns of a strip: a minute."""
-
 LISTED = 20
 """Events that the end lists."""
 
@@ -62,7 +59,7 @@ class Screen:
     def __init__(self, facts: DaemonFacts | None = None) -> None:
         """Prepare; the display shows the page of these facts."""
         self._facts = facts or DaemonFacts()
-        self._heard: Heard | None = None
+        self._detected: DetectedEvents | None = None
         self._live: LiveConsole | None = None
 
     def sinks(
@@ -75,16 +72,16 @@ class Screen:
         """
         if not sys.stdout.isatty():
             return [PlainConsole(sys.stdout, clock.utc)]
-        if self._heard is None:
-            self._heard = Heard(clock)
-        self._heard.shown = shown
+        if self._detected is None:
+            self._detected = DetectedEvents(clock)
+        self._detected.shown = shown
         if not can_show(os.environ):
-            return [PlainConsole(sys.stdout, clock.utc), self._heard]
+            return [PlainConsole(sys.stdout, clock.utc), self._detected]
         if self._live is None:
             self._live = _live(shown, clock, output, lambda: self._facts.page or "")
         else:
             self._live.renew(_show(shown))
-        return [self._live, self._heard]
+        return [self._live, self._detected]
 
     def close(self) -> None:
         """Give the terminal back.  Main thread."""
@@ -93,8 +90,8 @@ class Screen:
 
     def say_end(self) -> None:
         """Say on a terminal what was detected, and how to ask for more."""
-        if self._heard is not None:
-            for line in self._heard.sentences():
+        if self._detected is not None:
+            for line in self._detected.sentences():
                 sys.stdout.write(printable(line) + "\n")
 
 
@@ -119,7 +116,7 @@ def _show(shown: Shown) -> "Show":
         units=shown.config.weighted_units,
     )
     columns = {
-        name: TimelineColumns(timeline, STRIP_COLUMNS)
+        name: TimelineColumns(timeline)
         for name, timeline in shown.timelines.items()
         if name in shown.reported
     }
@@ -181,7 +178,7 @@ def count_day(database: Path | None, until: datetime) -> Mapping[str, int] | Non
         return None
 
 
-class Heard(Sink):
+class DetectedEvents(Sink):
     """Keeps what was detected since the start, for the end.
 
     The worker's thread writes; the main thread reads after it.

@@ -21,7 +21,7 @@ from monitor.sinks.status_snapshot import DaemonFacts, SnapshotSettings, StatusT
 if TYPE_CHECKING:
     from monitor.audio.timeline import Timeline
     from monitor.model.models import Models
-    from monitor.sinks.live import Picture
+    from monitor.sinks.live import ColumnFormat
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,30 +153,32 @@ def _status(context: ServiceContext) -> Sink:
 
 
 def _live(context: ServiceContext) -> Sink:
-    from monitor.sinks.live import LiveFeed
+    from monitor.sinks.live import LiveSink
 
-    return LiveFeed(
+    return LiveSink(
         context.labels,
         _tracker(context),
         context.readers,
         context.recent,
         context.timelines,
-        lambda: _picture(context.sample_rate),
+        lambda: _column_format(context),
         context.clock,
         context.explain,
     )
 
 
-def _picture(sample_rate: int) -> "Picture":
+def _column_format(context: ServiceContext) -> "ColumnFormat":
     """Load the making of columns, which needs numpy."""
-    from monitor.audio.columns import COLUMNS_PER_SECOND, MelColumns, band_centres
-    from monitor.sinks.live import Picture
+    from monitor.audio.columns import COLUMNS_PER_SECOND, band_centres
+    from monitor.audio.timeline_columns import TimelineColumns
+    from monitor.sinks.live import ColumnFormat
 
-    return Picture(
-        sample_rate,
+    rate, timelines = context.sample_rate, context.timelines
+    return ColumnFormat(
+        rate,
         COLUMNS_PER_SECOND,
-        band_centres(sample_rate),
-        lambda: MelColumns(sample_rate),
+        band_centres(rate),
+        lambda source: TimelineColumns(timelines[source]),
     )
 
 

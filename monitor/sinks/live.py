@@ -38,12 +38,6 @@ STATUS_SECONDS = 2.0
 BEHIND_SECONDS = 0.1
 """Until readers that are behind are tried again."""
 
-BACK_SECONDS = 20.0
-"""Sound before the first reader that becomes columns too, if the ring holds it."""
-
-RING_SHARE = 0.5
-"""So much of the ring is read at most: the rest is overwritten during the copy."""
-
 TURN_SECONDS = 8.0
 """Most sound of all sources that becomes columns at once: a few milliseconds."""
 
@@ -54,86 +48,58 @@ CLOSE_SECONDS = 1.0
 class SourceTimeline(Protocol):
     """The part of `audio.timeline.Timeline` that the feed uses.  Any thread."""
 
-    start: int
     stop: int
-    capacity: int
     newest_arrival: tuple[int, float] | None
 
-    def read(self, start: int, stop: int, /) -> tuple[int, "NDArray[np.float32]"]:
-        """Copy the samples that are left; return the index of the first, and them."""
 
-
-class Columns(Protocol):
-    """`audio.columns.MelColumns`, which makes columns of the sound of one source."""
+class ColumnReader(Protocol):
+    """`audio.timeline_columns.TimelineColumns`, of one source."""
 
     @property
     def stop(self) -> int:
-        """Samples from the begin of the stream to the end of its newest column."""
+        """Absolute index of the sample after the newest column."""
 
-    def restart(self) -> None:
-        """Begin another stream."""
-
-    def push(self, samples: "NDArray[np.float32]", /) -> "NDArray[np.uint8]":
-        """Return the columns that these samples complete, (n, BANDS)."""
+    def read(self, most_samples: int, /) -> tuple[int, "NDArray[np.uint8]"]:
+        """Return the number of new samples, and their columns, (n, bands)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """The making of columns, by `audio.columns`."""
+class ColumnFormat:
+    """The columns of the feed, which `audio` makes."""
 
     sample_rate: int
     columns_per_second: int
     centres: Sequence[float]
     """Centre of each band, Hz, the lowest first."""
 
-    columns: Callable[[], Columns]
-    """Begins the stream of a source."""
+    reader: Callable[[str], ColumnReader]
+    """Begins to read the columns of a source."""
 
 
 class _SourceColumns:
-    """The columns of one source.  Runs on the thread of the feed."""
+    """The columns of one source as lines.  Runs on the thread of the feed."""
 
     def __init__(
-        self, timeline: SourceTimeline, picture: Picture, clock: Clock
+        self, timeline: SourceTimeline, reader: ColumnReader, clock: SampleClock
     ) -> None:
-        self._timeline = timeline
-        self._rate = picture.sample_rate
-        self._columns = picture.columns()
-        self._clock = SampleClock(clock, self._rate, start=timeline.stop)
-        self._channels = 0
-        self._next = self._origin = self._earliest(BACK_SECONDS)
+        self._timeline, self._reader, self._clock = timeline, reader, clock
 
     def push(self, most: int) -> tuple[int, Document | None]:
         """Read up to `most` samples; return how many, and their columns as a line."""
-        timeline = self._timeline
-        if timeline.newest_arrival is not None:
-            self._clock.anchor([timeline.newest_arrival])
-        self._next = max(self._next, self._earliest(timeline.capacity / self._rate))
-        stop = min(timeline.stop, self._next + most)
-        first, samples = timeline.read(self._next, stop)
-        channels, count = samples.shape
-        if first != self._next or channels != self._channels:
-            self._columns.restart()
-            self._origin, self._channels = first, channels
-        self._next = first + count
-        columns = self._columns.push(samples)
+        arrival = self._timeline.newest_arrival
+        if arrival is not None:
+            self._clock.anchor([arrival])
+        count, columns = self._reader.read(most)
         if not len(columns):
             return count, None
         return count, {
-            "time": utc_text(self._clock.utc(self._origin + self._columns.stop)),
+            "time": utc_text(self._clock.utc(self._reader.stop)),
             "count": len(columns),
             "data": base64.b64encode(columns.tobytes()).decode("ascii"),
         }
 
-    def _earliest(self, seconds: float) -> int:
-        timeline = self._timeline
-        share = RING_SHARE * timeline.capacity
-        return max(
-            timeline.start, timeline.stop - int(min(share, seconds * self._rate))
-        )
 
-
-class LiveFeed(Sink):
+class LiveSink(Sink):
     """Serves the readers of the live feed, on a thread of its own.
 
     Without a reader that thread sleeps, and the worker does no more than to add up
@@ -147,7 +113,7 @@ class LiveFeed(Sink):
         readers: LiveReaders,
         recent: Recent,
         timelines: Mapping[str, SourceTimeline],
-        picture: Callable[[], Picture],
+        load_format: Callable[[], ColumnFormat],
         clock: Clock,
         explain: Callable[[bool], None] = lambda _: None,
     ) -> None:
@@ -159,7 +125,7 @@ class LiveFeed(Sink):
             readers: The readers of the process.
             recent: Keeps the newest levels and columns of the process.
             timelines: By source; may be filled later.
-            picture: Loads the making of columns, for the first reader.
+            load_format: Loads the making of columns, for the first reader.
             clock: The clock of the machine.
             explain: Has score frames come with their candidates, or without.
         """
@@ -168,7 +134,7 @@ class LiveFeed(Sink):
         self._readers = readers
         self._recent = recent
         self._timelines = timelines
-        self._load_picture = picture
+        self._load_format = load_format
         self._clock = clock
         self._explain = explain
         self._records: deque[Timed | Document] = deque()
@@ -177,7 +143,7 @@ class LiveFeed(Sink):
         self._thread = BackgroundThread("live", self._run)
         # Used by the thread alone.
         self._followed: list[Reader] = []
-        self._picture: Picture
+        self._format: ColumnFormat
         self._columns: dict[str, _SourceColumns] = {}
         self._has_failed = False
 
@@ -201,7 +167,7 @@ class LiveFeed(Sink):
         if self._readers.count:
             self._thread.keep_running()
 
-    def tell(self, document: Document) -> None:
+    def announce(self, document: Document) -> None:
         """Send a line, such as that a command has changed something.  Any thread."""
         if self._readers.count:
             self._hand_over(document)
@@ -257,7 +223,7 @@ class LiveFeed(Sink):
         if not self._followed:
             self._records.clear()
             self._explain(True)
-            self._picture = self._load_picture()
+            self._format = self._load_format()
         hello = _line(
             "hello",
             version=__version__,
@@ -266,9 +232,9 @@ class LiveFeed(Sink):
                 {"name": name, "labels": list(labels)}
                 for name, labels in self._labels.items()
             ],
-            bands=len(self._picture.centres),
-            columns_per_second=self._picture.columns_per_second,
-            mel_hz=[round(hertz, 1) for hertz in self._picture.centres],
+            bands=len(self._format.centres),
+            columns_per_second=self._format.columns_per_second,
+            mel_hz=[round(hertz, 1) for hertz in self._format.centres],
         )
         lines = [hello, *self._status_lines()]
         for reader in new:
@@ -302,7 +268,7 @@ class LiveFeed(Sink):
             # A question must not end the monitor, whatever it lacks.
             if not self._has_failed:
                 self._has_failed = True
-                logger.exception("the status cannot be told to those who follow")
+                logger.exception("those who follow get no status")
             return []
 
     def _column_lines(self) -> tuple[bool, list[bytes]]:
@@ -312,11 +278,13 @@ class LiveFeed(Sink):
             Whether there are no more for now, and the lines.
         """
         lines: list[bytes] = []
-        left = int(TURN_SECONDS * self._picture.sample_rate)
+        left = int(TURN_SECONDS * self._format.sample_rate)
         for source, timeline in self._timelines.items():
             if source not in self._columns:
-                made = _SourceColumns(timeline, self._picture, self._clock)
-                self._columns[source] = made
+                rate = self._format.sample_rate
+                clock = SampleClock(self._clock, rate, start=timeline.stop)
+                reader = self._format.reader(source)
+                self._columns[source] = _SourceColumns(timeline, reader, clock)
             count, columns = self._columns[source].push(left)
             left -= count
             if columns is not None:

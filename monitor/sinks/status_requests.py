@@ -113,7 +113,7 @@ class RequestServer:
             self._selector.register(woken, selectors.EVENT_READ)
             try:
                 while not stop.is_set():
-                    for key, _ in self._selector.select(self._patience(poll_seconds)):
+                    for key, _ in self._selector.select(self._timeout(poll_seconds)):
                         if key.fileobj is listener:
                             self._accept(listener, stop, poll_seconds)
                         elif key.fileobj is woken:
@@ -126,7 +126,7 @@ class RequestServer:
                 for client in [*self._clients]:
                     self._drop(client)
 
-    def _patience(self, poll_seconds: float) -> float:
+    def _timeout(self, poll_seconds: float) -> float:
         """Seconds until something must be done without any event."""
         first = min((client.deadline for client in self._clients), default=None)
         if first is None:

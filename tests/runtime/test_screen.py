@@ -10,7 +10,7 @@ import pytest
 from monitor.config.audio import SourceSettings
 from monitor.config.config import Config
 from monitor.config.outputs import StoreSettings
-from monitor.runtime.screen import Heard, can_show, count_day
+from monitor.runtime.screen import DetectedEvents, can_show, count_day
 from monitor.sinks.store.store import Store
 from tests.support.clock import FakeClock
 from tests.support.store import session
@@ -33,19 +33,19 @@ def test_dumb_terminals_and_no_color_get_lines(
     assert can_show(environ) == is_live
 
 
-def heard(*inputs: str) -> Heard:
+def detected(*inputs: str) -> DetectedEvents:
     sources = tuple(
         SourceSettings(name=f"s{number}", input=spec)
         for number, spec in enumerate(inputs)
     )
-    built = Heard(FakeClock())
+    built = DetectedEvents(FakeClock())
     shown = SimpleNamespace(config=Config(sources=sources), database=Path("monitor.db"))
     built.shown = shown  # type: ignore[assignment]
     return built
 
 
 def test_the_demo_ends_with_its_events_and_what_to_do_next() -> None:
-    demo = heard("demo:")
+    demo = detected("demo:")
     demo.write([event("s0"), event("s0", "dog_bark"), state("s0", "ended")])
     lines = list(demo.sentences())
     assert lines[0] == "The demo is over: 2 events detected."
@@ -57,7 +57,7 @@ def test_the_demo_ends_with_its_events_and_what_to_do_next() -> None:
 
 
 def test_many_events_of_a_recording_are_counted() -> None:
-    recording = heard("file:a.wav")
+    recording = detected("file:a.wav")
     recording.write([event("s0", number=number) for number in range(50)])
     recording.write([state("s0", "ended")])
     lines = list(recording.sentences())
@@ -66,9 +66,9 @@ def test_many_events_of_a_recording_are_counted() -> None:
 
 
 def test_what_was_stopped_is_not_over() -> None:
-    (first, *_) = heard("demo:").sentences()
+    (first, *_) = detected("demo:").sentences()
     assert first == "Stopped after 0.0 s: no events detected."
-    live = heard("mic:default")
+    live = detected("mic:default")
     live.write([event("s0"), event("s0"), event("s0", "dog_bark")])
     assert list(live.sentences()) == [
         "Stopped after 0.0 s: 3 events detected (siren 2, dog_bark 1).",

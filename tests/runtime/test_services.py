@@ -26,7 +26,7 @@ def context(text: str, state_dir: Path, **environ: str) -> ServiceContext:
 def built(text: str, state_dir: Path) -> list[Sink]:
     services = build_services(context(text, state_dir))
     # The status socket and its live feed are always there.
-    always = {"StatusSocket", "LiveFeed"}
+    always = {"StatusSocket", "LiveSink"}
     return [each for each in services if type(each).__name__ not in always]
 
 

@@ -118,7 +118,7 @@ def test_levels_scores_and_records_are_sent_as_they_come(path: Path) -> None:
         next(lines)
         batch = [frame(stop_seconds=4.0), scored, onset(), event(), gap()]
         feed.sink.write(batch)
-        feed.sink.tell({"type": "changed", "what": "mute"})
+        feed.sink.announce({"type": "changed", "what": "mute"})
         kinds = ("scores", "levels", "onset", "event", "gap", "changed")
         found = [next(it for it in lines if it["type"] in kinds) for _ in kinds]
         lines.close()
@@ -153,11 +153,11 @@ def test_without_a_reader_nothing_is_done(path: Path) -> None:
         for _ in range(3):
             feed.sink.report(statistics("street"))
             feed.sink.write([frame(), onset()])
-            feed.sink.tell({"type": "changed", "what": "mute"})
+            feed.sink.announce({"type": "changed", "what": "mute"})
         names = {thread.name for thread in threading.enumerate()}
         assert not feed.readers.wakeup.is_set()
     assert "live" not in names
-    assert (feed.pictures, feed.explained) == (0, [])
+    assert (feed.formats, feed.explained) == (0, [])
 
 
 def test_reasons_are_asked_for_only_while_somebody_reads(path: Path) -> None:

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from monitor.audio.columns import COLUMNS_PER_SECOND, MelColumns, band_centres
+from monitor.audio.columns import COLUMNS_PER_SECOND, band_centres
 from monitor.audio.timeline import Timeline
+from monitor.audio.timeline_columns import TimelineColumns
 from monitor.clock import SystemClock
-from monitor.sinks.live import LiveFeed, Picture
+from monitor.sinks.live import ColumnFormat, LiveSink
 from monitor.sinks.live_readers import LiveReaders
 from monitor.sinks.recent import Recent
 from monitor.sinks.status_client import follow_live
@@ -32,20 +33,20 @@ class Feed:
     readers: LiveReaders = field(default_factory=LiveReaders)
     recent: Recent = field(default_factory=Recent)
     explained: list[bool] = field(default_factory=list)
-    pictures: int = 0
+    formats: int = 0
 
     def __post_init__(self) -> None:
         self.monitor = FakeMonitor(self.path.parent)
         self.timelines: dict[str, Timeline] = {}
         for source in self.sources:
             self.timelines[source] = Timeline(source, RATE, 30.0)
-        self.sink = LiveFeed(
+        self.sink = LiveSink(
             dict.fromkeys(self.sources, LABELS),
             self.monitor.tracker,
             self.readers,
             self.recent,
             self.timelines,
-            self.picture,
+            self.load_format,
             SystemClock(),
             self.explained.append,
         )
@@ -58,10 +59,14 @@ class Feed:
         self.socket.report(self.monitor.report())
         wait_until(self.path.exists)
 
-    def picture(self) -> Picture:
-        self.pictures += 1
-        centres = band_centres(RATE)
-        return Picture(RATE, COLUMNS_PER_SECOND, centres, lambda: MelColumns(RATE))
+    def load_format(self) -> ColumnFormat:
+        self.formats += 1
+        return ColumnFormat(
+            RATE,
+            COLUMNS_PER_SECOND,
+            band_centres(RATE),
+            lambda source: TimelineColumns(self.timelines[source]),
+        )
 
     def play(self, samples: Samples, source: str = "street") -> None:
         """Let samples arrive now."""

@@ -25,7 +25,7 @@ from monitor.sinks.console.paint import (
 )
 from monitor.sinks.console.panels import counts, events, log_lines, scores
 from monitor.sinks.console.sources import (
-    Picture,
+    ViewState,
     level_graph,
     level_row,
     source_head,
@@ -49,30 +49,26 @@ SHORT_SECONDS, LONG_SECONDS = 30.0, 60.0
 """Time that the strips of a narrow and of a wide terminal cover."""
 
 
-def draw(state: ConsoleState, picture: Picture, canvas: Canvas) -> list[Line]:
+def draw(state: ConsoleState, view: ViewState, canvas: Canvas) -> list[Line]:
     """Draw exactly `height` lines of exactly `width` cells.
 
     What does not fit is left out: strips first, then old records and low scores.
     """
     bars = min(canvas.height, 1 + (canvas.height >= 4) + (canvas.height >= 10))
     room = canvas.height - bars
-    body = (
-        _help(picture, canvas)
-        if picture.is_help
-        else _body(state, picture, canvas, room)
-    )
-    lines = [_title(state, picture, canvas), *block(body, canvas.width, room)]
+    body = _help(view, canvas) if view.is_help else _body(state, view, canvas, room)
+    lines = [_title(state, view, canvas), *block(body, canvas.width, room)]
     if bars == 3:
-        lines.append(_status(state, picture, canvas))
+        lines.append(_status(state, view, canvas))
     if bars >= 2:
-        lines.append(_footer(state, picture, canvas))
+        lines.append(_footer(state, view, canvas))
     return [filled(line, canvas.width) for line in lines]
 
 
-def _title(state: ConsoleState, picture: Picture, canvas: Canvas) -> Line:
+def _title(state: ConsoleState, view: ViewState, canvas: Canvas) -> Line:
     left = [text(" sound-monitor", BOLD), text(f"  {state.setup.title}", DIM)]
-    now = picture.now.astimezone()
-    up = duration((picture.now - state.began).total_seconds())
+    now = view.now.astimezone()
+    up = duration((view.now - state.began).total_seconds())
     clock = [text("up ", DIM), text(up), text(f"   {now:%a %d %b}  ", DIM)]
     right = [*clock, text(f"{now:%H:%M:%S} ", BOLD)]
     if line_width(left) + line_width(right) > canvas.width:
@@ -80,7 +76,7 @@ def _title(state: ConsoleState, picture: Picture, canvas: Canvas) -> Line:
     return on_bar(ends(left, right, canvas.width))
 
 
-def _status(state: ConsoleState, picture: Picture, canvas: Canvas) -> Line:
+def _status(state: ConsoleState, view: ViewState, canvas: Canvas) -> Line:
     """Health in a sentence, or a new warning; latency and rate of processing."""
     statistics, glyphs = state.statistics, canvas.glyphs
     right: Line = []
@@ -91,15 +87,15 @@ def _status(state: ConsoleState, picture: Picture, canvas: Canvas) -> Line:
             rate = f" {glyphs.dot} {times:.0f} times real time"
         right = [text(f"latency {statistics.latency_seconds_p50:.2f} s{rate} ", DIM)]
     warning = state.newest_warning
-    age = math.inf if warning is None else (picture.now - warning.at).total_seconds()
+    age = math.inf if warning is None else (view.now - warning.at).total_seconds()
     if warning is not None and age < NEWS_SECONDS:
         words, style = warning.text, WARNING
         right = []
     elif statistics is None:
         words, style = "starting", WARNING
     else:
-        age = picture.age_seconds
-        words = sentence_of(statistics, age, picture.now)
+        age = view.age_seconds
+        words = sentence_of(statistics, age, view.now)
         is_well = all(statistics.listening(age).values()) and not statistics.troubles
         style = GOOD if is_well else BAD
         if all(it.state == "ended" for it in statistics.sources):
@@ -114,21 +110,21 @@ def _status(state: ConsoleState, picture: Picture, canvas: Canvas) -> Line:
     return [*sentence, *right]
 
 
-def _footer(state: ConsoleState, picture: Picture, canvas: Canvas) -> Line:
-    keys = [("q", "stop"), ("p", "go on" if picture.paused else "pause")]
+def _footer(state: ConsoleState, view: ViewState, canvas: Canvas) -> Line:
+    keys = [("q", "stop"), ("p", "go on" if view.paused else "pause")]
     if len(state.sources) > 1:
-        keys.append(("tab", f"source: {picture.focus or 'all'}"))
-    keys.append(("?", "close" if picture.is_help else "help"))
-    if not picture.has_keys:
+        keys.append(("tab", f"source: {view.focus or 'all'}"))
+    keys.append(("?", "close" if view.is_help else "help"))
+    if not view.has_keys:
         keys = [("Ctrl-C", "stop")]
     line: Line = []
     for key, words in keys:
         line += [text(f" {key} ", BOLD), text(f"{words}  ", DIM)]
-    right: Line = [text(f" {picture.page} ")] if picture.page else []
+    right: Line = [text(f" {view.page} ")] if view.page else []
     if line_width(line) + line_width(right) > canvas.width:
         right = []
-    if picture.paused is not None:
-        since = f"{picture.paused.astimezone():%H:%M:%S}"
+    if view.paused is not None:
+        since = f"{view.paused.astimezone():%H:%M:%S}"
         right = [text(f" paused at {since}; the monitor goes on ", ONGOING)]
         if line_width(line) + line_width(right) > canvas.width:
             right = [text(" paused ", ONGOING)]
@@ -136,22 +132,22 @@ def _footer(state: ConsoleState, picture: Picture, canvas: Canvas) -> Line:
 
 
 def _body(
-    state: ConsoleState, picture: Picture, canvas: Canvas, room: int
+    state: ConsoleState, view: ViewState, canvas: Canvas, room: int
 ) -> list[Line]:
     sources = list(state.sources.values())
-    if picture.focus in state.sources:
-        sources = [state.sources[picture.focus]]
+    if view.focus in state.sources:
+        sources = [state.sources[view.focus]]
     if len(sources) == 1:
-        top = _one_source(sources[0], state, picture, canvas, room)
+        top = _one_source(sources[0], state, view, canvas, room)
     else:
-        top = _all_sources(sources, state, picture, canvas, room)
-    return [*top, *_facts(sources, state, picture, canvas, room - len(top))]
+        top = _all_sources(sources, state, view, canvas, room)
+    return [*top, *_facts(sources, state, view, canvas, room - len(top))]
 
 
 def _one_source(
     source: SourceView,
     state: ConsoleState,
-    picture: Picture,
+    view: ViewState,
     canvas: Canvas,
     room: int,
 ) -> list[Line]:
@@ -162,10 +158,10 @@ def _one_source(
     is_tall = canvas.height >= TALL_LINES
     head = source_head(state, source, width, glyphs, has_levels=is_tall)
     if not is_tall:
-        strip = source_strip(source, picture, canvas, room // 3, seconds)
+        strip = source_strip(source, view, canvas, room // 3, seconds)
         row = level_row(state, source, width, glyphs)
         return [head, *strip, time_axis(width, seconds), row, []]
-    strip = source_strip(source, picture, canvas, room * 9 // 20, seconds)
+    strip = source_strip(source, view, canvas, room * 9 // 20, seconds)
     graph = level_graph(source, width, max(2, room // 10), glyphs)
     axis = time_axis(width, LONG_SECONDS)
     if seconds == LONG_SECONDS:
@@ -176,7 +172,7 @@ def _one_source(
 def _all_sources(
     sources: Sequence[SourceView],
     state: ConsoleState,
-    picture: Picture,
+    view: ViewState,
     canvas: Canvas,
     room: int,
 ) -> list[Line]:
@@ -191,7 +187,7 @@ def _all_sources(
         seconds = _seconds(canvas)
         for source in sources:
             lines.append(source_head(state, source, width, glyphs, graph=graph))
-            lines += source_strip(source, picture, canvas, each - 1, seconds)
+            lines += source_strip(source, view, canvas, each - 1, seconds)
         return [*lines, time_axis(canvas.width, seconds), []]
     shown = sources if len(sources) <= space - 1 else sources[: max(0, space - 2)]
     lines = [source_head(state, it, width, glyphs, graph=graph) for it in shown]
@@ -210,7 +206,7 @@ def _seconds(canvas: Canvas) -> float:
 def _facts(
     sources: list[SourceView],
     state: ConsoleState,
-    picture: Picture,
+    view: ViewState,
     canvas: Canvas,
     room: int,
 ) -> list[Line]:
@@ -226,7 +222,7 @@ def _facts(
         left = width - middle - right
         columns = [
             (scores(state, sources, left - 2, room, canvas), left),
-            (events(state, picture.focus, middle - 2, room, glyphs), middle),
+            (events(state, view.focus, middle - 2, room, glyphs), middle),
             (counts(state, right, room, glyphs), right),
         ]
         return [*beside(columns, room), *log]
@@ -238,12 +234,12 @@ def _facts(
     below = room - above
     right = 26 if width >= 72 else 0
     left = width - right
-    found = events(state, picture.focus, left - bool(right), below, glyphs)
+    found = events(state, view.focus, left - bool(right), below, glyphs)
     today = counts(state, right, below, glyphs) if right else []
     return [*lines, *beside([(found, left), (today, right)], below), *log]
 
 
-def _help(picture: Picture, canvas: Canvas) -> list[Line]:
+def _help(view: ViewState, canvas: Canvas) -> list[Line]:
     """What the display means, and its keys."""
     glyphs = canvas.glyphs
     entries = [
@@ -267,12 +263,12 @@ def _help(picture: Picture, canvas: Canvas) -> list[Line]:
         ("", "red: a trouble"),
         ("latency", "from the end of a window to its records"),
         ("", ""),
-        *([("web page", picture.page)] if picture.page else []),
+        *([("web page", view.page)] if view.page else []),
         ("more", "sound-monitor status, events, report; --help lists all"),
     ]
     lines: list[Line] = [
         [],
-        [text("  help", TITLE), text(f"   sound-monitor {picture.version}", DIM)],
+        [text("  help", TITLE), text(f"   sound-monitor {view.version}", DIM)],
         [],
     ]
     for name, words in entries:

@@ -21,7 +21,7 @@ from monitor.clock import Clock
 from monitor.records import Timed
 from monitor.sinks.console.layout import draw
 from monitor.sinks.console.paint import Canvas, Glyphs, encoded
-from monitor.sinks.console.sources import Picture
+from monitor.sinks.console.sources import ViewState
 from monitor.sinks.console.state import ConsoleState, LogLine, Setup
 from monitor.sinks.console.strip import Strip
 from monitor.sinks.console.terminal import Terminal
@@ -36,6 +36,9 @@ SHARE_OF_TIME = 0.04
 REPAINT_SECONDS = 10.0
 """Interval at which all lines are written: libraries may have printed over them."""
 
+READ_SECONDS = 2 * LONGEST_INTERVAL_SECONDS
+"""Most sound of a source that becomes columns at once: the rest comes later."""
+
 MOST_WAITING = 20_000
 """Batches and statistics that wait for the display; the oldest go."""
 
@@ -45,8 +48,8 @@ END_SECONDS = 1.0
 class ColumnReader(Protocol):
     """Reads the log-mel columns of one source."""
 
-    def read(self) -> NDArray[np.uint8]:
-        """Return the columns since the last call, (n, bands)."""
+    def read(self, most_samples: int, /) -> tuple[int, NDArray[np.uint8]]:
+        """Return the number of new samples, and their columns, (n, bands)."""
 
 
 class Show(NamedTuple):
@@ -61,7 +64,7 @@ class LiveConsole(Sink):
     """Shows sources, scores, events and counts on a terminal.
 
     Records are only put into a queue; all else is done by a thread of the display.
-    While the terminal has not taken the picture before, no other one is drawn.  The
+    While the terminal has not taken a drawing, no other one is drawn.  The
     display goes on with another configuration; `end` ends it.
     """
 
@@ -212,8 +215,9 @@ class LiveConsole(Sink):
         if not is_ours or not terminal.is_free:
             self._shown = []
             return
+        most = round(READ_SECONDS * self._state.setup.sample_rate)
         for name, reader in self._columns.items():
-            self._strips[name].push(reader.read())
+            self._strips[name].push(reader.read(most)[1])
         if not terminal.is_entered:
             terminal.enter()
             self._shown = []
@@ -239,7 +243,7 @@ class LiveConsole(Sink):
         if self._paused is not None:
             paused, state, strips = self._paused
             now = paused
-        picture = Picture(
+        view = ViewState(
             now=now,
             strips=strips,
             band_hz=self._band_hz,
@@ -252,7 +256,7 @@ class LiveConsole(Sink):
             page=self._page(),
         )
         canvas = Canvas(*self._size, self._glyphs, self._colours)
-        return [encoded(line, self._colours) for line in draw(state, picture, canvas)]
+        return [encoded(line, self._colours) for line in draw(state, view, canvas)]
 
 
 def _keys(pressed: bytes) -> Sequence[str]:

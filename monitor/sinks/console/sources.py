@@ -38,7 +38,7 @@ LEAST_GRAPH = 8
 """Cells of a level that is worth drawing."""
 
 
-class Picture(NamedTuple):
+class ViewState(NamedTuple):
     """The facts of one drawing, beside the state."""
 
     now: datetime
@@ -155,11 +155,11 @@ def _losses(state: ConsoleState, source: SourceView) -> Line:
 
 
 def source_strip(
-    source: SourceView, picture: Picture, canvas: Canvas, rows: int, seconds: float
+    source: SourceView, view: ViewState, canvas: Canvas, rows: int, seconds: float
 ) -> list[Line]:
     """The log-mel strip with its frequencies at the left."""
     width = max(0, canvas.width - AXIS_CELLS - 1)
-    strip = picture.strips.get(source.name)
+    strip = view.strips.get(source.name)
     if strip is None or strip.is_empty:
         words = {"ended": "the recording is over", "listening": "no sound yet"}
         waiting = words.get(source.state, "waiting for sound")
@@ -168,7 +168,7 @@ def source_strip(
             fitted(waiting.center(width), width, canvas.glyphs, DIM),
         ]
         return [middle if row == rows // 2 else [] for row in range(rows)]
-    axis = _frequencies(picture.band_hz, rows)
+    axis = _frequencies(view.band_hz, rows)
     drawn = draw_strip(strip, width, rows, seconds, canvas)
     return [
         [to_right(name, AXIS_CELLS - 1, DIM), text(" "), *line]

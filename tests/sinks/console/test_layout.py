@@ -20,7 +20,7 @@ from monitor.sinks.console.paint import (
     Glyphs,
     encoded,
 )
-from monitor.sinks.console.sources import Picture
+from monitor.sinks.console.sources import ViewState
 from monitor.sinks.console.state import ConsoleState, Setup
 from monitor.sinks.console.strip import Strip
 from monitor.statistics import Listened, Trouble
@@ -66,11 +66,11 @@ def display(
     width: int = 80,
     height: int = 24,
     glyphs: Glyphs = UNICODE,
-    picture: Picture | None = None,
+    view: ViewState | None = None,
 ) -> list[str]:
     canvas = Canvas(width, height, glyphs, ColorSystem.TRUECOLOR)
     strips = {name: strip() for name in state.sources}
-    drawn = picture or Picture(NOW, strips, has_keys=True)
+    drawn = view or ViewState(NOW, strips, has_keys=True)
     lines = draw(state, drawn, canvas)
     return ["".join(segment.text for segment in line) for line in lines]
 
@@ -149,8 +149,8 @@ def test_each_source_has_its_strip(width: int, height: int) -> None:
 
 def test_one_of_several_sources_is_shown_alone() -> None:
     seen = busy_state("street", "yard")
-    picture = Picture(NOW, {"yard": strip()}, focus="yard")
-    lines = display(seen, picture=picture)
+    view = ViewState(NOW, {"yard": strip()}, focus="yard")
+    lines = display(seen, view=view)
     assert line_with(lines, "● yard ", "listening")
     assert not any("street" in line for line in lines[:-2])
 
@@ -168,8 +168,8 @@ def test_sources_that_do_not_fit_are_counted() -> None:
 def test_a_source_that_does_not_listen_shows_the_reason() -> None:
     silent = busy_state("street")
     silent.take(state("street", "waiting", "no microphone 'default'"))
-    picture = Picture(NOW, {"street": Strip()})
-    lines = display(silent, picture=picture)
+    view = ViewState(NOW, {"street": Strip()})
+    lines = display(silent, view=view)
     source = line_with(lines, "street", "waiting", "no microphone 'default'")
     assert "dBFS" not in source
     assert any("waiting for sound" in line for line in lines)
@@ -291,8 +291,8 @@ def test_the_display_fills_every_terminal(
     crowd.report(statistics(*sources))
     strips = {name: strip() for name in sources}
     for paused in (None, NOW):
-        picture = Picture(NOW, strips, paused=paused, has_keys=True, is_help=is_help)
-        lines = display(crowd, width, height, picture=picture)
+        view = ViewState(NOW, strips, paused=paused, has_keys=True, is_help=is_help)
+        lines = display(crowd, width, height, view=view)
         assert len(lines) == height
         assert all(line.isprintable() for line in lines)
         assert {cell_len(line) for line in lines} == {width}
@@ -305,12 +305,12 @@ def test_an_ascii_terminal_gets_ascii() -> None:
 
 
 def test_the_display_says_that_it_is_paused_and_which_keys_it_knows() -> None:
-    picture = Picture(NOW, {}, paused=NOW, has_keys=True)
-    footer = display(busy_state("street"), picture=picture)[-1]
+    view = ViewState(NOW, {}, paused=NOW, has_keys=True)
+    footer = display(busy_state("street"), view=view)[-1]
     assert "q stop" in footer
     assert "p go on" in footer
     assert "paused" in footer
-    without = display(busy_state("street"), picture=Picture(NOW, {}))[-1]
+    without = display(busy_state("street"), view=ViewState(NOW, {}))[-1]
     assert without.split() == ["Ctrl-C", "stop"]
 
 
@@ -344,7 +344,7 @@ def test_a_source_shows_its_trouble_in_red_until_it_is_cleared() -> None:
     canvas = Canvas(120, 24, UNICODE, ColorSystem.TRUECOLOR)
     found = [
         segment.style
-        for line in draw(shown, Picture(NOW, {}), canvas)
+        for line in draw(shown, ViewState(NOW, {}), canvas)
         for segment in line
         if segment.text.startswith("clipping")
     ]
@@ -384,8 +384,8 @@ def test_a_terminal_shows_the_styles_although_only_changes_are_written(
     size: tuple[int, int],
 ) -> None:
     canvas = Canvas(*size, UNICODE, ColorSystem.TRUECOLOR)
-    picture = Picture(NOW, {"street": strip()}, has_keys=True)
-    lines = draw(busy_state("street"), picture, canvas)
+    view = ViewState(NOW, {"street": strip()}, has_keys=True)
+    lines = draw(busy_state("street"), view, canvas)
     encodings = [encoded(line, canvas.colours) for line in lines]
     screen = Screen(*size)
     screen.feed("\r\n".join(encodings).encode())

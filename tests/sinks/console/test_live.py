@@ -30,9 +30,9 @@ class Columns:
 
     calls = 0
 
-    def read(self) -> np.ndarray:
+    def read(self, _: int) -> tuple[int, np.ndarray]:
         self.calls += 1
-        return np.full((10, 48), 100, np.uint8)
+        return 16_000, np.full((10, 48), 100, np.uint8)
 
 
 class Display:
@@ -104,7 +104,7 @@ def test_records_are_shown_and_only_changed_lines_are_written(display: Display) 
     assert display.screen.is_alternate
     for words in ("0.93", "siren", "63.3", "sound-monitor", "▀"):
         assert words in display.screen.text
-    display.columns.read = lambda: np.zeros((0, 48), np.uint8)  # type: ignore[method-assign]
+    display.columns.read = lambda _: (0, np.zeros((0, 48), np.uint8))  # type: ignore[method-assign]
     changed = display.turn()
     assert 0 < len(changed) < len(whole) / 10
     assert b"sound-monitor" in changed  # the clock
