@@ -21,7 +21,6 @@ from monitor.sinks.clip_files import event_of, stored_clips
 from monitor.sinks.store.queries import open_to_read
 from monitor.sinks.store.reviews import Review
 from monitor.text import counted, utc_text
-from training.data.reviews import read_reviews
 
 _APART = timedelta(minutes=10)
 """Events that are closer are one incident."""
@@ -135,7 +134,7 @@ def write_reviewed(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder}: there is something already; name a new folder")
     with open_to_read(database) as reader:
-        reviews = read_reviews(reader, until)
+        reviews = reader.verdicts()
         events = [
             (timed, timed.record)
             for timed in reader.events(since, until)

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from monitor.records import Occurrence
 from monitor.sinks.store.queries import Reader
-from training.data.reviews import read_reviews
 
 Array = NDArray[np.float32]
 LEAST_VERDICTS = 5
@@ -68,7 +67,7 @@ def read_verdicts(
 
     "Another label" rejects the label of the event, and confirms the one that it names.
     """
-    reviews = read_reviews(reader, until)
+    reviews = reader.verdicts()
     judged: list[Judged] = []
     unreviewed = 0
     for timed in reader.events(since, until):
@@ -102,23 +101,24 @@ class ScoredRun:
         averaged: Array,
     ) -> None:
         """Prepare (n,) windows with the scores (n, labels) that detection sees."""
-        self._source, self._starts = source, starts
-        self._window_seconds, self._averaged = window_seconds, averaged
+        self._source, self._averaged = source, averaged
+        self._starts, self._stops = starts, starts + window_seconds
 
-    def windows_of(self, judged: Judged) -> NDArray[np.bool_]:
-        """(n,): the windows that hold a part of an event."""
+    def __len__(self) -> int:
+        """The number of windows."""
+        return len(self._starts)
+
+    def windows_of(self, judged: Judged) -> slice:
+        """The windows that hold a part of an event, if any."""
         if judged.source != self._source:
-            return np.zeros(len(self._starts), bool)
-        stops = self._starts + self._window_seconds
-        overlaps: NDArray[np.bool_] = (self._starts < judged.stop) & (
-            stops > judged.start
-        )
-        return overlaps
+            return slice(0, 0)
+        first = np.searchsorted(self._stops, judged.start, "right")
+        return slice(int(first), int(np.searchsorted(self._starts, judged.stop)))
 
     def highest(self, judged: Judged, label: int) -> float | None:
         """The highest score of a label in an event; None: it is not in these."""
-        windows = self.windows_of(judged)
-        return float(self._averaged[windows, label].max()) if windows.any() else None
+        scores = self._averaged[self.windows_of(judged), label]
+        return float(scores.max()) if scores.size else None
 
 
 def label_verdicts(
@@ -154,10 +154,9 @@ def confirmed_windows(
     """Return the windows in which labels with enough verdicts were confirmed."""
     for label, own in by_label.items():
         if own.is_used:
-            windows = [
-                run.windows_of(judged)
-                for judged in verdicts.judged
-                if judged.is_right and judged.label == label
-            ]
-            if windows:
-                yield label, np.logical_or.reduce(windows)
+            windows = np.zeros(len(run), bool)
+            for judged in verdicts.judged:
+                if judged.is_right and judged.label == label:
+                    windows[run.windows_of(judged)] = True
+            if windows.any():
+                yield label, windows

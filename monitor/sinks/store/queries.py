@@ -119,6 +119,10 @@ class Reader:
         """Return all reviews by the id of their event."""
         return read_reviews(self._connection)
 
+    def verdicts(self) -> dict[str, Review]:
+        """Return the reviews with a verdict by the id of their event."""
+        return {it: each for it, each in self.reviews().items() if each.verdict}
+
     def locked_events(self) -> frozenset[str]:
         """Return the ids of the events that are locked."""
         return locked_events(self._connection)
