@@ -230,9 +230,9 @@ def test_an_event_that_goes_on_is_counted_once() -> None:
 
 def test_the_address_of_the_page_is_shown() -> None:
     address, state = "http://127.0.0.1:8480", console_state("street")
-    picture = Picture(NOW, {"street": strip()}, page=address)
-    assert address in display(state, picture=picture)[-1]
-    lines = display(state, picture=picture._replace(is_help=True))
+    view = ViewState(NOW, {"street": strip()}, page=address)
+    assert address in display(state, view=view)[-1]
+    lines = display(state, view=view._replace(is_help=True))
     assert line_with(lines, "web page", address)
 
 
