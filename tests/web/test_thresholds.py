@@ -260,7 +260,7 @@ def test_no_more_than_two_run_at_once_and_all_give_way(programs: Programs) -> No
         await programs.started("b")
         cancelled = clock_gettime(CLOCK_BOOTTIME)
         tasks[0].cancel()
-        assert begin_of(await programs.started("c")) >= cancelled - 0.02
+        assert begin_of(await programs.started("c")) >= cancelled - 0.01
         while not lines:
             await asyncio.sleep(0.01)
         for task in tasks:
