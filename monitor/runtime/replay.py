@@ -28,6 +28,9 @@ WARM_UP = timedelta(minutes=2)
 TOLERANCE = timedelta(seconds=1)
 """Events of one label that lie closer together are the same one."""
 
+UNDECIDED = timedelta(seconds=30)
+"""An event that began so shortly before the last score may rest on later ones."""
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -164,6 +167,7 @@ def replay(
     """
     sessions = reader.sessions()
     replays: dict[tuple[str, str], _SourceReplay] = {}
+    ends: dict[str, datetime] = {}
     found: list[Timed] = []
     first: datetime | None = None
     frames = not_computed = 0
@@ -178,6 +182,8 @@ def replay(
         if decoded is None:
             continue
         first = first or item.start
+        length = (item.stop_sample - item.start_sample) / session.sample_rate
+        ends[item.source] = item.start + timedelta(seconds=length)
         frames += item.frame_count
         below = decoded.levels[:, 1] < level_gate_dbfs
         not_computed += int((~below & ~decoded.computed).sum())
@@ -212,7 +218,8 @@ def replay(
         timed for timed in reader.events(begin, until, labels=labels) if timed.start_utc
     ]
     stays, comes = _split(detected, stored)
-    _, goes = _split(stored, detected)
+    _, alone = _split(stored, detected)
+    goes = [timed for timed in alone if _is_decided(timed, ends)]
     return Comparison(stays, comes, goes, begin, frames, not_computed)
 
 
@@ -254,6 +261,17 @@ def _overlaps(timed: Timed, since: datetime, until: datetime | None) -> bool:
     assert timed.start_utc is not None
     assert timed.end_utc is not None
     return timed.end_utc > since and (until is None or timed.start_utc < until)
+
+
+def _is_decided(stored: Timed, ends: Mapping[str, datetime]) -> bool:
+    """Return True if the scores, by source until `ends`, can tell of an event."""
+    assert stored.start_utc is not None
+    assert stored.end_utc is not None
+    end = ends.get(stored.record.source)
+    if end is None:
+        return True
+    is_within = not is_going_on(stored.record) and stored.end_utc <= end
+    return is_within or stored.start_utc < end - UNDECIDED
 
 
 def _split(

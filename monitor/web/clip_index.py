@@ -12,6 +12,7 @@ from pathlib import Path
 from monitor.text import utc_text
 
 SOUND, PICTURE = ".flac", ".png"
+LOWEST_HZ = 50
 """As in `sinks/clip_files`, which imports numpy."""
 
 EARLIER, LATER = timedelta(minutes=2), timedelta(minutes=10)
@@ -34,6 +35,7 @@ class ClipFile:
     """Time of the first sample, UTC."""
 
     seconds: float
+    sample_rate: int
 
     @property
     def picture(self) -> Path:
@@ -110,7 +112,7 @@ def _read_clip(path: Path) -> ClipFile | None:
         words = _comment(blocks[_COMMENTS]).replace(";", " ").split()
         if words[0] != "event":
             return None
-        return ClipFile(path, words[1], begins, samples / rate)
+        return ClipFile(path, words[1], begins, samples / rate, rate)
     except (OSError, ValueError, LookupError, ArithmeticError, struct.error):
         return None
 

@@ -1,8 +1,7 @@
 """Events as the list shows them: facts as text, scores as a picture, and the clip."""
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -11,9 +10,9 @@ from monitor.sinks.store.event_pages import ListedEvent
 from monitor.sinks.store.queries import Reader
 from monitor.sinks.store.score_curves import COLUMNS, ScoreCurve
 from monitor.text import WeightedUnits, duration, level, utc_text
-from monitor.web.clip_index import ClipFile, ClipIndex
+from monitor.web.clip_index import LOWEST_HZ, ClipFile, ClipIndex
 from monitor.web.event_filters import key_text
-from monitor.web.labels import label_text
+from monitor.web.labels import label_rank, label_text
 from monitor.web.rendering import decimals
 
 AROUND = timedelta(seconds=4)
@@ -23,7 +22,6 @@ LONGEST = timedelta(minutes=5)
 """Of an event, in the picture of its scores."""
 
 HEIGHT = 24
-RANKS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +51,8 @@ class ClipPlayer:
     seconds: float
     event_start: float
     event_stop: float
+    hertz: Sequence[int]
+    """Frequencies along its spectrogram, from the bottom, at equal distances."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +88,6 @@ class EventRow:
     player: ClipPlayer | None
 
 
-def ranks(events: Iterable[ListedEvent]) -> dict[str, int]:
-    """Number the labels of a page, the most frequent first."""
-    counts = Counter(_record(each.timed).label for each in events)
-    ordered = sorted(counts, key=lambda label: (-counts[label], label))
-    return {label: min(rank, RANKS - 1) for rank, label in enumerate(ordered)}
-
-
 def event_rows(
     events: Sequence[ListedEvent],
     reader: Reader,
@@ -103,7 +96,6 @@ def event_rows(
     language: str,
 ) -> Iterator[EventRow]:
     """Prepare events for the list; blocking, for it reads scores and clips."""
-    rank = ranks(events)
     for each in events:
         record = _record(each.timed)
         curve = _curve(reader, each.timed)
@@ -114,20 +106,22 @@ def event_rows(
         )
         review = each.review
         true_label = (review and review.label) or ""
-        laeq = level(record.laeq_db)
+        is_going_on = isinstance(record, Onset)
+        # The level that is stored of one that goes on is that of its first moment.
+        laeq = "-" if is_going_on else level(record.laeq_db)
         yield EventRow(
             id=record.id,
             key=key_text(each.key),
             label=record.label,
             name=label_text(language, record.label),
-            rank=rank[record.label],
+            rank=label_rank(record.label),
             source=record.source,
             time=_time(each.timed.start_utc),
             duration=decimals(
                 language,
                 duration(each.timed.end_seconds - each.timed.start_seconds),
             ),
-            is_going_on=isinstance(record, Onset),
+            is_going_on=is_going_on,
             score=_score(record.peak_score, language),
             mean_score=_score(record.mean_score, language),
             level=laeq
@@ -206,4 +200,12 @@ def _player(clip: ClipFile, timed: Timed) -> ClipPlayer:
         round(clip.seconds, 3),
         round(min(max(0.0, start), clip.seconds), 3),
         round(min(max(0.0, stop), clip.seconds), 3),
+        frequencies(clip.sample_rate),
     )
+
+
+def frequencies(sample_rate: int) -> list[int]:
+    """Return round frequencies at five heights of a spectrogram, in hertz."""
+    ratio = sample_rate / 2 / LOWEST_HZ
+    found = [LOWEST_HZ * ratio ** (part / 4) for part in range(5)]
+    return [int(float(f"{hertz:.2g}")) for hertz in found]

@@ -8,18 +8,21 @@ import asyncio
 import json
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from time import monotonic
 
 from monitor.errors import SoundMonitorError
 from monitor.web.child import output_of
-from monitor.web.rendering import strings
+from monitor.web.rendering import LANGUAGES, strings
 
 TIME_LIMIT_SECONDS = 60.0
 RETRY_SECONDS = 60.0
 """Pause after a failure; until then the labels of the database are left."""
+
+RANKS = 10
+"""Number of the colours of labels; style.css has them."""
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +37,23 @@ class KnownLabel:
 
     text: str
     """A sentence on what it is, in English; empty: none."""
+
+
+def label_rank(label: str) -> int:
+    """Return which of the ten colours a label has, on every page and for good.
+
+    It is the place among the labels that have a name; strings.js says the same.
+    """
+    place = _named_labels().get(label, sum(label.encode()))
+    return place % RANKS
+
+
+@cache
+def _named_labels() -> Mapping[str, int]:
+    """Return the labels that have a name, in the order of the models."""
+    keys = (key.partition(".") for key in strings(LANGUAGES[0]))
+    names = [label for section, _, label in keys if section == "labels"]
+    return {label: place for place, label in enumerate(names)}
 
 
 def label_text(language: str, label: str) -> str:

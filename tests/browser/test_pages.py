@@ -12,6 +12,7 @@ from tests.support.web_site import Site
 
 FIRST_VIEW_BYTES = 150_000
 FIRST_PICTURE_MS = 500
+MOST_SHIFT = 0.01
 MEMORY_MIB = 60
 
 LOOKS = {
@@ -85,6 +86,36 @@ def test_the_first_view_is_small_and_from_this_server_alone(
         settled(page)
         page.remove_listener("requestfinished", count)
         assert 5_000 < sum(sizes) < FIRST_VIEW_BYTES, path
+
+
+@pytest.mark.parametrize("look", ["light", "phone"])
+@pytest.mark.parametrize("path", ["/", "/thresholds?label=siren", "/events"])
+def test_nothing_jumps_on_a_first_visit(
+    heard: Site, visit: Visit, path: str, look: str
+) -> None:
+    page = visit(heard, "/system", **LOOKS[look])
+    session = page.context.new_cdp_session(page)
+    session.send("Network.enable")
+    session.send("Network.setCacheDisabled", {"cacheDisabled": True})
+    page.add_init_script(SHIFTS)
+    page.goto(heard.url + path)
+    settled(page)
+    page.wait_for_timeout(3000)
+    shifts = page.evaluate("window.shifts")
+    assert sum(each["value"] for each in shifts) < MOST_SHIFT, shifts
+
+
+SHIFTS = """
+window.shifts = [];
+new PerformanceObserver((list) => {
+  for (const each of list.getEntries()) {
+    if (each.hadRecentInput) continue;
+    const moved = each.sources.map(({ node, previousRect, currentRect }) =>
+      [node?.id || node?.className, previousRect.top, currentRect.top]);
+    window.shifts.push({ value: each.value, moved });
+  }
+}).observe({ type: "layout-shift", buffered: true });
+"""
 
 
 @pytest.mark.flaky(reruns=2)

@@ -43,12 +43,21 @@ def street(count: int = 600, seed: int = 1) -> list[Timed]:
     return frames
 
 
-def listen(path: Path, items: Sequence[Timed], *, run: str = "session") -> list[Timed]:
-    """Detect as the monitor does, and store; return the detected records."""
+def listen(
+    path: Path,
+    items: Sequence[Timed],
+    *,
+    run: str = "session",
+    stored: int | None = None,
+) -> list[Timed]:
+    """Detect as the monitor does, and store; return the detected records.
+
+    `stored` is the number of the frames whose scores are stored; None: of all.
+    """
     detector = Detector("street", LABELS, rules(), GATE, "urban", run)
     store = make_store(path, run=run)
     detected = []
-    for item in items:
+    for number, item in enumerate(items):
         if isinstance(item.record, Gap):
             records = list(detector.gap(item.record))
         else:
@@ -56,7 +65,7 @@ def listen(path: Path, items: Sequence[Timed], *, run: str = "session") -> list[
             records = list(detector.push(item.record))
         batch = [item, *(timed(record) for record in records)]
         detected += batch[1:]
-        store.write(batch)
+        store.write(batch if stored is None or number < stored else batch[1:])
     last = [timed(record) for record in detector.finish("stopped")]
     store.write(last)
     store.close()
@@ -206,6 +215,19 @@ def test_higher_thresholds_let_events_go_and_lower_ones_come(tmp_path: Path) -> 
     assert stricter.goes
     assert laxer.comes
     assert len(stricter.stays) < len(again(path).stays)
+
+
+def test_an_event_whose_scores_are_not_stored_yet_does_not_go(tmp_path: Path) -> None:
+    path = tmp_path / "monitor.db"
+    late = [
+        each
+        for each in listen(path, street(), stored=540)
+        if isinstance(each.record, Event) and each.start_utc
+        if each.start_utc > street()[540].start_utc  # type: ignore[operator]
+    ]
+    assert late, "no event began after the last stored score"
+    found = again(path)
+    assert (found.comes, found.goes) == ([], [])
 
 
 def test_two_runs_of_the_monitor_are_detected_apart(tmp_path: Path) -> None:

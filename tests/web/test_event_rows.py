@@ -1,15 +1,15 @@
-"""Rows of the list: the picture of scores, and the ranks of labels."""
+"""Rows of the list: the picture of scores, and the axis of clips."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from monitor.sinks.store.event_pages import EventFilters, EventKey, ListedEvent
+from monitor.sinks.store.event_pages import EventFilters
 from monitor.sinks.store.queries import open_to_read
 from monitor.sinks.store.score_curves import ScoreCurve
 from monitor.text import WeightedUnits
-from monitor.web.event_rows import curve_path, event_rows, ranks
+from monitor.web.event_rows import curve_path, event_rows, frequencies
 from tests.support.store import make_store
 from tests.support.timed import OPENED, event, timed
 
@@ -28,17 +28,6 @@ def test_the_area_is_under_the_scores(
 ) -> None:
     """A step for each change, and a hole where nothing was analysed."""
     assert curve_path(ScoreCurve(OPENED, OPENED, scores)) == path
-
-
-def test_the_most_frequent_label_has_the_first_rank() -> None:
-    labels = ["b", "a", "c", "b", *map(str, range(10))]
-    events = [
-        ListedEvent(EventKey(number, number), event(label=label, number=number), None)
-        for number, label in enumerate(labels)
-    ]
-    found = ranks(events)
-    assert (found["b"], found["0"], found["1"]) == (0, 1, 2)
-    assert found["a"] == found["c"] == 9
 
 
 def test_a_level_has_the_unit_of_its_time(tmp_path: Path) -> None:
@@ -63,3 +52,7 @@ def test_a_level_has_the_unit_of_its_time(tmp_path: Path) -> None:
         "63 dB(A)",
         "63 dB(A)",
     ]
+
+
+def test_the_axis_of_a_spectrogram_has_the_heights_of_its_rows() -> None:
+    assert frequencies(44_100) == [50, 230, 1000, 4800, 22000]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from monitor.web import labels
+from monitor.web.rendering import LANGUAGES, strings
 
 
 def test_a_module_in_the_working_folder_is_not_run(
@@ -45,3 +46,18 @@ def test_the_page_itself_reads_no_model() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert found.stdout.strip() == ""
+
+
+def test_a_label_has_one_colour_for_good() -> None:
+    """The first labels differ; one that a person has taught has a colour too."""
+    urban = ["air_conditioner", "car_horn", "dog_bark", "siren", "street_music"]
+    assert len({labels.label_rank(label) for label in urban}) == len(urban)
+    assert labels.label_rank("my bell") == sum(b"my bell") % labels.RANKS
+
+
+def test_scripts_find_the_labels_in_the_same_order() -> None:
+    orders = [
+        [key for key in strings(language) if key.startswith("labels.")]
+        for language in LANGUAGES
+    ]
+    assert orders[0] == orders[1]

@@ -60,6 +60,8 @@ class _Found:
     verdicts: dict[str, int] | None = None
     """Of the label that is chosen alone."""
 
+    keeps_clips: bool = False
+
 
 class _Events:
     """Reads events.  Its methods block."""
@@ -84,6 +86,7 @@ class _Events:
                 reader.event_labels(),
                 reader.sources(),
                 None if only is None else reader.verdict_counts(only),
+                self._context.clips is not None,
             )
 
     def clip(self, event_id: str) -> ClipFile | None:

@@ -1,6 +1,6 @@
 // The page Events: the list, what is new in it, the current and the chosen events, keys.
-import { follow, url } from "./page.js";
-import { number, t } from "./strings.js";
+import { follow, separatesNothing, url } from "./page.js";
+import { labelText, number, t } from "./strings.js";
 import { localiseTimes } from "./frame.js";
 import { togglePlay, preparePlayer } from "./events_player.js";
 import { prepareReviews, review, showReview, lockOrNot, chooseLabel, undo } from "./events_review.js";
@@ -15,7 +15,6 @@ const help = document.getElementById("help");
 const acts = document.getElementById("acts");
 const query = new URLSearchParams(location.search);
 const isNewest = !query.has("before");
-const ranks = new Map();
 let current = null;
 let waiting = []; // New rows that are not shown yet.
 let lastPicked = null;
@@ -23,20 +22,12 @@ let hasHole = false;
 
 const rows = () => [...list.children];
 const find = (id) => rows().find((row) => row.dataset.id === id) ?? null;
-const box = (row) => row.querySelector(".pick input");
-export const picked = () => rows().filter((row) => box(row).checked);
+const box = (row) => row.querySelector(".pick input"); // Viewers have none.
+export const picked = () => rows().filter((row) => box(row)?.checked);
 
 // --- Rows ---
 
 function prepare(row) {
-  const label = row.dataset.label;
-  const rank = Number(row.className.match(/rank-(\d)/)[1]);
-  // Rows that come later keep the colours that the page began with.
-  if (!ranks.has(label)) {
-    const isTaken = [...ranks.values()].includes(rank);
-    ranks.set(label, isTaken ? Math.min(ranks.size, 9) : rank);
-  }
-  row.classList.replace(`rank-${rank}`, `rank-${ranks.get(label)}`);
   row.querySelector(".acts").append(acts.content.cloneNode(true));
   showReview(row);
   preparePlayer(row);
@@ -53,7 +44,16 @@ async function fetchRows(parameters) {
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
   const found = page.getElementById("events");
   localiseTimes(found);
+  showCounts(found.dataset);
   return { rows: [...found.children].map((row) => prepare(document.adoptNode(row))), older: found.dataset.older };
+}
+
+// Of the verdicts of the label that is chosen.
+function showCounts({ right, wrong, other }) {
+  const place = document.querySelector(".proposal");
+  if (!place || right === undefined) return;
+  const values = { label: labelText(place.dataset.label), right, wrong, other };
+  place.querySelector("summary").textContent = t("events.verdicts", values);
 }
 
 const keyOf = (row) => row.dataset.key.split("-").map(Number);
@@ -81,8 +81,10 @@ function replace(old, row) {
   }
   const hasFocus = old.contains(document.activeElement);
   const focused = document.activeElement.dataset.act;
-  box(row).checked = box(old).checked;
-  row.classList.toggle("picked", box(row).checked);
+  if (box(old)?.checked) {
+    box(row).checked = true;
+    row.classList.add("picked");
+  }
   row.querySelector("details").open = details.open;
   old.replaceWith(row);
   if (current === old) mark(row);
@@ -206,7 +208,7 @@ export function showPicked() {
   for (const row of rows()) row.classList.toggle("picked", box(row).checked);
 }
 
-document.getElementById("pick-all").addEventListener("change", (change) => {
+document.getElementById("pick-all")?.addEventListener("change", (change) => {
   for (const row of rows()) box(row).checked = change.target.checked;
   showPicked();
 });
@@ -261,7 +263,7 @@ const KEYS = {
   l: () => chooseLabel(targets()),
   u: () => undo(),
   x: () => {
-    if (!current) return;
+    if (!current || !box(current)) return;
     box(current).checked = !box(current).checked;
     lastPicked = current;
     showPicked();
@@ -306,6 +308,9 @@ proposal?.addEventListener("toggle", async () => {
 function effectOf(found) {
   if (!found) return t("events.proposal.missing");
   if (!found.is_used) return t("events.proposal.few");
+  if (separatesNothing(found)) {
+    return t("thresholds.proposal.useless", { missed: found.confirmed_missed, confirmed: found.confirmed_scored });
+  }
   return t("events.proposal.effect", {
     before: number(found.onset_before, 2),
     after: number(found.onset, 2),

@@ -12,6 +12,7 @@ const saidText = document.getElementById("said-text");
 const undoButton = document.getElementById("undo");
 const chooser = document.getElementById("chooser");
 const search = document.getElementById("chooser-search");
+let turn = Promise.resolve(); // Ends with the newest change that is being stored.
 const history = []; // Of each review: the verdicts before, as the monitor has told.
 let labels = null;
 let choosing = [];
@@ -42,6 +43,13 @@ export function showReview(row) {
 function set(row, values) {
   Object.assign(row.dataset, values);
   showReview(row);
+}
+
+// Do a piece of work once those before it are done.
+function inTurn(work) {
+  const mine = turn.then(work);
+  turn = mine.catch(() => {});
+  return mine;
 }
 
 const whatOf = (rows) =>
@@ -79,13 +87,14 @@ export async function review(rows, verdict, label = null, name = "") {
   const names = new Map(rows.map((row) => [row.dataset.id, row.dataset.trueName]));
   const before = [];
   const values = { verdict: verdict ?? "", trueLabel: label ?? "", trueName: name };
-  const isStored = await change(rows, values, async () => {
+  const store = async () => {
     for (const ids of pieces([...names.keys()])) {
       const result = await command("review", { ids, ...asVerdict(verdict, label) });
       before.push(...result.before.map((each) => ({ ...each, name: names.get(each.id) })));
     }
-  });
-  if (before.length) history.push(before);
+  };
+  const remember = () => before.length && history.push(before);
+  const isStored = await change(rows, values, () => inTurn(() => store().finally(remember)));
   if (isStored) say(t(`events.said.${verdict ?? "none"}`, { what: whatOf(rows), label: name }), true);
 }
 
@@ -98,8 +107,10 @@ export async function lockOrNot(rows, locked) {
   if (isStored) say(t(locked ? "events.said.lock" : "events.said.unlock", { what: whatOf(rows) }));
 }
 
-// Write back what the last review has replaced.
-export async function undo() {
+// Write back what the last review has replaced, once that is stored.
+export const undo = () => inTurn(undoNow);
+
+async function undoNow() {
   const before = history.pop();
   if (!before) return say(t("events.nothing_to_undo"));
   const groups = new Map();
@@ -160,7 +171,10 @@ function showLabels() {
     const name = document.createElement("strong");
     name.textContent = each.name;
     button.type = "button";
-    button.append(name, ` ${each.text}`);
+    const text = document.createElement("span");
+    text.lang = "en"; // The models tell it in no other language.
+    text.textContent = each.text;
+    button.append(name, " ", text);
     button.addEventListener("click", () => choose(each));
     item.append(button);
     return item;

@@ -2,13 +2,14 @@
 import { timeText } from "./frame.js";
 import { clockTime, drawLevels } from "./now_level.js";
 import { Picture } from "./now_picture.js";
-import { follow, url } from "./page.js";
+import { follow, percentText, url } from "./page.js";
 import { labelText, number, t } from "./strings.js";
 
 const STALE_MS = 4000; // The feed has columns twice a second.
 const SETTLED_MS = 4000; // For so long a label keeps its row, so that it can be read.
 const LEVELS_MS = 600_000;
 const GAPS_MS = 60_000;
+const STARTING_SECONDS = 15; // Until the first window of a source is whole.
 
 const language = document.documentElement.lang;
 const cards = new Map();
@@ -25,7 +26,7 @@ function period(seconds) {
 // Rounded down: 100 % is said of nothing less.
 function percent(share) {
   const whole = Math.floor(share * 10_000 + 1e-9) / 10_000;
-  return whole.toLocaleString(language, { style: "percent", maximumFractionDigits: 2 });
+  return percentText(whole, 2);
 }
 
 class Card {
@@ -51,13 +52,20 @@ class Card {
 
   freshen() {
     const stale = performance.now() - this.newest > STALE_MS;
-    if (stale !== this.element.classList.contains("stale")) {
-      this.element.classList.toggle("stale", stale);
-      this.find(".level-value").textContent = stale ? "–" : this.levelText();
-      if (stale && this.newest) {
-        this.find(".source-state").textContent = t("now.stale", { time: timeText(this.newestTime, "clock") });
-      }
-    }
+    if (stale === this.isStale) return;
+    this.element.classList.toggle("stale", stale);
+    this.find(".level-value").textContent = stale ? "–" : this.levelText();
+    this.showState();
+    showHealth();
+  }
+
+  get isStale() {
+    return this.element.classList.contains("stale");
+  }
+
+  // Columns came once, and come no more.
+  get isSilent() {
+    return this.isStale && this.newest > 0;
   }
 
   levelText() {
@@ -72,7 +80,7 @@ class Card {
     }
     const oldest = (this.levels.at(-1)?.at ?? 0) - LEVELS_MS;
     this.levels = this.levels.filter((each) => each.at >= oldest);
-    if (!this.element.classList.contains("stale")) this.find(".level-value").textContent = this.levelText();
+    if (!this.isStale) this.find(".level-value").textContent = this.levelText();
     this.drawLevels();
   }
 
@@ -151,16 +159,29 @@ class Card {
     this.picture.mark(ongoing);
   }
 
+  // The monitor, or the connection to it, has begun anew.
+  interrupt() {
+    this.shown = null;
+    this.picture.interrupt();
+  }
+
   status(source, troubles) {
-    const state = this.find(".source-state");
     const kinds = troubles.map((each) => t(`words.health.${each.kind}`));
     let text = t(`words.state.${source.state}`);
     if (source.state === "listening" && !source.listening) text = t("now.not_analysed");
+    if (isStarting(source)) text = t("now.starting");
     if (!source.listening && source.detail) text += `: ${source.detail}`;
     if (kinds.length) text += ` – ${kinds.join(", ")}`;
-    state.textContent = text;
-    state.classList.toggle("bad", !source.listening);
+    this.said = text;
+    this.isBad = !source.listening && !isStarting(source);
+    this.showState();
     if (!this.hasGaps) this.showListened(source.listened_24h, source.gaps);
+  }
+
+  showState() {
+    const state = this.find(".source-state");
+    state.textContent = this.isSilent ? t("now.stale", { time: timeText(this.newestTime, "clock") }) : (this.said ?? "");
+    state.classList.toggle("bad", this.isSilent || Boolean(this.isBad));
   }
 
   showGaps({ share, of_seconds, count, newest }) {
@@ -196,20 +217,42 @@ function card(name) {
 
 for (const element of list.children) cards.set(element.dataset.source, new Card(element));
 
-function showHealth(document_) {
-  const bad = document_.sources.filter((each) => !each.listening).map((each) => each.name);
-  const troubles = document_.troubles.map((each) => t(`words.health.${each.kind}`));
-  let text = bad.length ? t("now.not_listening", { sources: bad.join(", ") }) : t("now.all_well");
-  if (troubles.length) text += ` ${t("now.trouble", { kinds: troubles.join(", ") })}`;
+// Its first seconds are not complete: no trouble, but nothing is heard yet.
+const isStarting = (source) =>
+  !source.listening &&
+  !source.gaps &&
+  !source.troubles.length &&
+  ["opening", "listening"].includes(source.state) &&
+  source.captured_seconds < STARTING_SECONDS;
+
+let latest = null; // The newest status, while there is one.
+
+// The headline is that of the worst source, as the status and the columns have it.
+function showHealth() {
+  if (!latest) return;
+  const deaf = latest.sources.filter((each) => !each.listening);
+  const names = (sources) => sources.map((each) => each.name).join(", ");
+  const starting = deaf.filter(isStarting);
+  const bad = deaf.filter((each) => !isStarting(each));
+  const silent = latest.sources.filter((each) => !bad.includes(each) && cards.get(each.name)?.isSilent);
+  const troubles = latest.troubles.map((each) => t(`words.health.${each.kind}`));
+  const texts = [];
+  if (bad.length) texts.push(t("now.not_listening", { sources: names(bad) }));
+  if (silent.length) texts.push(t("now.nothing_new", { sources: names(silent) }));
+  if (troubles.length) texts.push(t("now.trouble", { kinds: troubles.join(", ") }));
+  const isBad = texts.length > 0;
+  if (starting.length) texts.push(t("now.starting_of", { sources: names(starting) }));
+  say(texts.join(" ") || t("now.all_well"), isBad ? "is-bad" : starting.length ? "is-starting" : "is-good");
+}
+
+function say(text, kind) {
   health.textContent = text;
-  health.classList.toggle("is-bad", bad.length > 0 || troubles.length > 0);
-  health.classList.toggle("is-good", !bad.length && !troubles.length);
+  health.className = `health ${kind}`;
 }
 
 function showAbsence(text) {
-  health.textContent = text;
-  health.classList.add("is-bad");
-  health.classList.remove("is-good");
+  latest = null;
+  say(text, "is-bad");
 }
 
 let announced = 0;
@@ -228,7 +271,10 @@ const handlers = {
       known.element.remove();
       cards.delete(name);
     }
-    for (const name of names) card(name).picture.bands = line.mel_hz;
+    for (const name of names) {
+      card(name).picture.bands = line.mel_hz;
+      card(name).interrupt();
+    }
     // The first one comes at once, when the page has just asked.
     if (performance.now() - asked > 5000) void fill();
   },
@@ -245,7 +291,8 @@ const handlers = {
     asking = setTimeout(askGaps, 2000);
   },
   status(line) {
-    showHealth(line.document);
+    latest = line.document;
+    showHealth();
     for (const source of line.document.sources) cards.get(source.name)?.status(source, source.troubles);
   },
   offline: () => showAbsence(t("now.not_running")),

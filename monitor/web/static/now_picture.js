@@ -1,6 +1,6 @@
 // The live picture of a source: its newest columns on a canvas.
 import { colour, prepared } from "./now_level.js";
-import { labelText } from "./strings.js";
+import { labelRank, labelText } from "./strings.js";
 
 const BANDS = 48;
 const WIDTH = 300; // Columns that are shown: half a minute.
@@ -110,8 +110,9 @@ export class Picture {
       if (span.stop === null && !ongoing.some((each) => each.id === span.id)) span.stop = this.end;
     }
     for (const each of ongoing) {
-      if (this.spans.some((span) => span.id === each.id)) continue;
-      this.spans.push({ id: each.id, label: labelText(each.label), start: Date.parse(each.start), stop: null });
+      const known = this.spans.find((span) => span.id === each.id);
+      if (known) known.stop = null; // it went on while nothing came
+      else this.spans.push({ id: each.id, label: each.label, start: Date.parse(each.start), stop: null });
     }
     const oldest = this.end - (WIDTH * 1000) / PER_SECOND;
     this.spans = this.spans.filter((span) => span.stop === null || span.stop > oldest);
@@ -120,6 +121,11 @@ export class Picture {
   // End the mark of an event where it ended.
   finish(id, end) {
     for (const span of this.spans) if (span.id === id) span.stop = Date.parse(end);
+  }
+
+  // End all marks where the columns stopped: what goes on is told again.
+  interrupt() {
+    this.mark([]);
   }
 
   append(column, times) {
@@ -205,7 +211,39 @@ export class Picture {
       left -= count;
     }
     const end = this.end - ((this.count - this.shown) * 1000) / PER_SECOND;
+    this.drawOutages(context, height, first, (column) => (column + WIDTH - this.shown) * scale);
     this.drawSpans(context, height, (at) => width - ((end - at) / 1000) * PER_SECOND * scale, width);
+  }
+
+  // Hatch the columns that are missing between others.
+  drawOutages(context, height, first, x) {
+    context.strokeStyle = colour("--line");
+    context.lineWidth = 1;
+    let began = null;
+    let hasBegun = false; // What was before the first column is not known.
+    for (let column = Math.max(first, this.count - RING); column <= this.count; column++) {
+      const isKnown = column === this.count || this.known[((column % RING) + RING) % RING];
+      if (!isKnown && hasBegun && began === null) began = column;
+      if (isKnown && began !== null) {
+        this.hatch(context, x(began), x(column), height);
+        began = null;
+      }
+      hasBegun ||= Boolean(isKnown);
+    }
+  }
+
+  hatch(context, left, right, height) {
+    context.save();
+    context.beginPath();
+    context.rect(left, 0, right - left, height);
+    context.clip();
+    context.beginPath();
+    for (let at = left - height; at < right; at += 8) {
+      context.moveTo(at, height);
+      context.lineTo(at + height, 0);
+    }
+    context.stroke();
+    context.restore();
   }
 
   // Without motion: new columns take the place of the oldest ones, behind a line.
@@ -222,15 +260,15 @@ export class Picture {
     context.textBaseline = "top";
     for (const { label, start, stop } of this.spans) {
       const first = Math.max(0, x(start));
-      const last = stop === null ? width : Math.min(width, x(stop));
+      const last = Math.min(width, x(stop ?? this.end));
       if (last <= first) continue;
-      context.fillStyle = colour("--rank-1");
+      context.fillStyle = colour(`--rank-${labelRank(label)}`);
       context.fillRect(first, 0, last - first, 4);
       context.save();
       context.beginPath();
       context.rect(first, 4, Math.max(last - first, 90), height);
       context.clip();
-      outlined(context, label, first + 4, 7, colour("--text"));
+      outlined(context, labelText(label), first + 4, 7, colour("--text"));
       context.restore();
     }
   }

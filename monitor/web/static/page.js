@@ -94,8 +94,10 @@ export function follow(choice, handle) {
   return close;
 }
 
-// The colour of the label with this rank in a view: 0 for the most frequent one.
-export function rankColour(rank) {
-  const name = `--rank-${Math.min(rank, 9)}`;
-  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-}
+// True if a threshold that was proposed for verdicts would miss most of the right events.
+export const separatesNothing = (effect) =>
+  Boolean(effect?.is_used) && effect.confirmed_scored > 0 && 2 * effect.confirmed_missed >= effect.confirmed_scored;
+
+// A share in per cent, with a space in every language.
+export const percentText = (share, digits = 0) =>
+  `${(100 * share).toLocaleString(document.documentElement.lang, { maximumFractionDigits: digits })}\u00a0%`;

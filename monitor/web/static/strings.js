@@ -19,5 +19,15 @@ export const number = (value, digits) =>
     maximumFractionDigits: digits,
   }).format(value);
 
+const RANKS = 10;
+const names = Object.keys(strings).filter((key) => key.startsWith("labels."));
+
+// Which of the ten colours a label has, on every page; `label_rank` says the same.
+export function labelRank(label) {
+  const place = names.indexOf(`labels.${label}`);
+  if (place >= 0) return place % RANKS;
+  return new TextEncoder().encode(label).reduce((sum, byte) => sum + byte, 0) % RANKS;
+}
+
 // A label in the viewer's language.
 export const labelText = (label) => t(`labels.${label}`).replaceAll("_", " ");

@@ -1,10 +1,11 @@
 // The page Thresholds: the curve of a label, and the replay of another sensitivity.
-import { command, url } from "./page.js";
+import { command, percentText, separatesNothing, url } from "./page.js";
 import { t } from "./strings.js";
 import { drawCharts } from "./thresholds_charts.js";
 
 const REST_MS = 250; // A slider that has not moved for so long rests.
 const LEAST_HOURS = 1; // Of scores, for rates of the place.
+const LEAST_FALL = 0.01; // Of the share detected, to be worth a sentence.
 const SHOWN = 20; // Events of a list; the others are behind "more".
 
 const get = (id) => document.getElementById(id);
@@ -22,8 +23,7 @@ let resting = 0;
 
 const number = (value, digits = 2) =>
   new Intl.NumberFormat(language, { maximumSignificantDigits: digits }).format(value);
-const share = (value) =>
-  value === null ? "–" : new Intl.NumberFormat(language, { style: "percent" }).format(value);
+const share = (value) => (value === null ? "–" : percentText(value));
 const moment = new Intl.DateTimeFormat(language, {
   weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23",
 });
@@ -35,11 +35,16 @@ function nameOf(name) {
   return text === key ? name : text;
 }
 
-// Few an hour are easier to imagine as so many a day.
-const rate = (perHour) =>
-  perHour >= 1
+// Few an hour are easier to imagine as so many a day; a sentence has the unit of one rate.
+const rate = (perHour, unitOf = perHour) =>
+  unitOf >= 1
     ? t("thresholds.per_hour", { number: number(perHour) })
     : t("thresholds.per_day", { number: number(perHour * 24) });
+
+function duration(hours) {
+  const [value, unit] = hours < LEAST_HOURS ? [Math.max(1, Math.floor(hours * 60)), "minute"] : [hours, "hour"];
+  return new Intl.NumberFormat(language, { style: "unit", unit, unitDisplay: "long", maximumFractionDigits: 0 }).format(value);
+}
 
 function element(name, text = "", properties = {}) {
   const found = document.createElement(name);
@@ -101,7 +106,7 @@ function show() {
   get("curve-title").textContent = label()
     ? t("thresholds.curve_of", { label: nameOf(label()) })
     : t("thresholds.curve");
-  drawCharts(get("charts"), label() ? found : null, present(), value(), { number, share, rate });
+  drawCharts(get("charts"), label() ? found : null, present(), value(), { number, share, rate, reason: basis(found) });
   get("curve-note").textContent = note(found);
   showFigures(found);
   showFragment();
@@ -111,7 +116,8 @@ function expectation(found, hasCurve) {
   if (!hasCurve) return t("thresholds.no_curve");
   if (!label()) return t("thresholds.all_note");
   const at = figuresAt(found.curve, value());
-  const here = at.events_per_hour === null ? "" : ` ${t("thresholds.here", { rate: rate(at.events_per_hour) })}`;
+  const unitOf = at.false_alarms_per_hour;
+  const here = at.events_per_hour === null ? "" : ` ${t("thresholds.here", { rate: rate(at.events_per_hour, unitOf) })}`;
   return (
     t("thresholds.expected", {
       onset: number(at.onset, 3),
@@ -119,7 +125,7 @@ function expectation(found, hasCurve) {
       far: share(at.detected_far),
       latency: at.latency_seconds === null ? "–" : number(at.latency_seconds),
       alarms: rate(at.false_alarms_per_hour),
-      most: rate(at.false_alarms_per_hour_at_most),
+      most: rate(at.false_alarms_per_hour_at_most, unitOf),
     }) + here
   );
 }
@@ -128,11 +134,22 @@ function note(found) {
   if (!label()) return "";
   const lines = [];
   if (found.has_onset) lines.push(t("thresholds.has_onset", { onset: number(found.onset, 3) }));
-  if (isCounting) return [...lines, t("thresholds.counting")].join(" ");
-  lines.push(
-    found.hours ? t("thresholds.hours", { hours: number(found.hours, 3) }) : t("thresholds.no_scores"),
-  );
+  const best = mostDetected(found.curve);
+  if (best !== null) lines.push(t("thresholds.falls", { value: number(best) }));
   return lines.join(" ");
+}
+
+// What the counts of this place rest on.
+function basis(found) {
+  if (isCounting) return t("thresholds.counting");
+  return found?.hours ? t("thresholds.hours", { time: duration(found.hours) }) : t("thresholds.no_scores");
+}
+
+// The sensitivity above which fewer sounds are detected; null: there is none.
+function mostDetected(curve) {
+  const near = curve.map((at) => at.detected_near ?? 0);
+  const most = Math.max(...near);
+  return most - (near.at(-1) ?? 0) >= LEAST_FALL ? curve[near.lastIndexOf(most)].sensitivity : null;
 }
 
 const COLUMNS = ["onset", "near", "far", "latency", "alarms", "most", "events"];
@@ -280,13 +297,19 @@ async function propose() {
   const found = await ask(`/thresholds/proposal?${query}`).catch(() => ({}));
   if (name !== label()) return;
   const of = found.labels?.find((each) => each.label === name)?.threshold;
-  if (!of) {
-    place.textContent = found.sentence ?? t("common.failed");
+  if (!of) return void (place.textContent = found.sentence ?? t("common.failed"));
+  const effect = found.verdicts?.find((each) => each.label === name);
+  if (found.hours < LEAST_HOURS) {
+    place.textContent = t("thresholds.proposal.short", { time: duration(found.hours) });
+    return;
+  }
+  if (separatesNothing(effect)) {
+    place.textContent = t("thresholds.proposal.useless", { missed: effect.confirmed_missed, confirmed: effect.confirmed_scored });
     return;
   }
   place.textContent = [
-    t("thresholds.proposal.found", { onset: number(of.onset, 3), now: number(own().onset, 3), hours: number(found.hours, 3) }),
-    verdictEffect(found.verdicts?.find((each) => each.label === name)),
+    t("thresholds.proposal.found", { onset: number(of.onset, 3), now: number(own().onset, 3), time: duration(found.hours) }),
+    verdictEffect(effect),
     found.unreviewed ? t("thresholds.proposal.unreviewed", { count: found.unreviewed, number: number(found.unreviewed, 6) }) : "",
   ].join(" ");
   get("proposal-fragment").textContent = fragment(name, `{onset_threshold: ${of.onset}, offset_threshold: ${of.offset}}`).replace(":\n      {", ": {");
@@ -328,10 +351,7 @@ async function load(wanted) {
   const counted = curves("");
   const found = await curves("?of=model");
   get("state").removeAttribute("aria-busy");
-  if (found.sentence) {
-    get("state").textContent = found.sentence;
-    return;
-  }
+  if (found.sentence) return void (get("state").textContent = found.sentence);
   facts = found;
   get("state").hidden = true;
   tool.hidden = false;

@@ -3,7 +3,7 @@ import { t } from "./strings.js";
 
 const SPACE = "http://www.w3.org/2000/svg";
 const [WIDTH, HEIGHT] = [360, 220];
-const [LEFT, RIGHT, TOP, BOTTOM] = [48, 12, 10, 36];
+const [LEFT, RIGHT, TOP, BOTTOM] = [48, 12, 26, 44];
 
 function shape(name, attributes, text = "") {
   const found = document.createElementNS(SPACE, name);
@@ -16,7 +16,7 @@ function shape(name, attributes, text = "") {
 const ALARMS_POWER = 3;
 
 // A chart with its axes; `x` and `y` are its scales, from 0 to their ends.
-function chart(title, sentence, xEnd, yEnd, xText, yText, power = 1) {
+function chart(names, title, sentence, xEnd, yEnd, xText, yText, power = 1) {
   const figure = document.createElement("figure");
   const svg = shape("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "chart", role: "img", "aria-label": sentence });
   const x = (value) => LEFT + (WIDTH - LEFT - RIGHT) * (value / (xEnd || 1)) ** (1 / power);
@@ -28,6 +28,10 @@ function chart(title, sentence, xEnd, yEnd, xText, yText, power = 1) {
       shape("text", { x: x(part ** power * xEnd), y: HEIGHT - BOTTOM + 16, "text-anchor": ["start", "middle", "end"][part * 2] }, xText(part ** power * xEnd)),
     );
   }
+  svg.append(
+    shape("text", { x: (LEFT + WIDTH - RIGHT) / 2, y: HEIGHT - 6, "text-anchor": "middle" }, names.x),
+    shape("text", { x: 4, y: 12 }, names.y),
+  );
   const caption = document.createElement("figcaption");
   caption.textContent = title;
   figure.append(svg, caption);
@@ -64,8 +68,9 @@ function mark(target, points, sensitivity, kind) {
   );
 }
 
-// Draw the charts of a label into `place`; of all labels there are none.
-export function drawCharts(place, label, present, chosen, { number, share, rate }) {
+// Draw the charts of a label into `place`; of all labels there are none.  Where nothing
+// is known of this place, its chart is empty, with a reason: the other keeps its size.
+export function drawCharts(place, label, present, chosen, { number, share, rate, reason }) {
   place.replaceChildren();
   if (!label || !label.curve.length) return;
   const { curve } = label;
@@ -77,8 +82,9 @@ export function drawCharts(place, label, present, chosen, { number, share, rate 
     return t(`thresholds.charts.${name}_is`, { share: share(y), rate: rate(x), number: number(y ?? 0) });
   };
   if (near.some(([, height]) => height !== null)) {
+    const names = { x: t("thresholds.columns.alarms"), y: t("thresholds.charts.detected") };
     const model = chart(
-      t("thresholds.charts.model"), sentence(near, "model"), alarms || 1, 1, (value) => number(value), share, ALARMS_POWER,
+      names, t("thresholds.charts.model"), sentence(near, "model"), alarms || 1, 1, (value) => number(value), share, ALARMS_POWER,
     );
     line(model, near, "near", 0);
     line(model, far, "far", 2);
@@ -86,16 +92,17 @@ export function drawCharts(place, label, present, chosen, { number, share, rate 
     mark(model, near, chosen, "new");
     place.append(model.figure);
   }
-  if (curve.every((each) => each.events_per_hour === null)) return;
-  const events = curve.map((each) => [each.sensitivity, each.events_per_hour * 24]);
-  const most = Math.max(...events.map(([, height]) => height));
-  const [start, middle, end] = [0, 5, 10].map((index) => number(curve[index].onset, 2));
+  const isKnown = curve.some((each) => each.events_per_hour !== null);
+  const events = isKnown ? curve.map((each) => [each.sensitivity, each.events_per_hour * 24]) : [];
+  const most = Math.max(0, ...events.map(([, height]) => height));
+  const names = { x: t("thresholds.sensitivity"), y: t("thresholds.columns.events") };
   const here = chart(
-    t("thresholds.charts.place"), sentence(events, "place"), 1, most || 1,
-    (value) => [start, middle, end][Math.round(value * 2)], (value) => number(value),
+    names, isKnown ? `${t("thresholds.charts.place")} ${reason}` : reason, isKnown ? sentence(events, "place") : reason,
+    1, most || 1, (value) => number(value), (value) => (isKnown ? number(value) : ""),
   );
+  place.append(here.figure);
+  if (!isKnown) return;
   line(here, events, "place", 3);
   mark(here, events, present, "now");
   mark(here, events, chosen, "new");
-  place.append(here.figure);
 }
