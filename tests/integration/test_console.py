@@ -32,7 +32,8 @@ def monitor(
 
 
 def shows_strip(screen: Screen) -> bool:
-    return screen.text.count("█") > 10 and "listening" in screen.text
+    cells = sum(map(screen.text.count, "░▒▓█"))
+    return cells > 10 and "listening" in screen.text
 
 
 def is_given_back(program: TerminalProgram) -> bool:
