@@ -19,6 +19,9 @@ def main() -> None:
     if "run" in sys.argv[1:2]:
         # SIGHUP would end the process.  The daemon takes it once it can reload.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+        from monitor.controlling_terminal import terminal_of_process
+
+        terminal_of_process()
         from monitor.memory import collect_rarely
 
         collect_rarely()

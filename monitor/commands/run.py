@@ -36,9 +36,10 @@ event is one plain line.  Events are also appended to the event log and stored
 in the database.  The daemon waits for a microphone that is missing or
 unplugged; a recording or the demo ends the program when it is over, but with
 --web on a terminal the page stays until Ctrl-C.  Ctrl-C stops: events that
-are still open are ended and written first.  SIGHUP reloads the configuration:
-unchanged sources go on without losing a sample, and an invalid configuration
-is rejected as a whole.
+are still open are ended and written first.  So does closing the terminal,
+unless the program was started with nohup or setsid.  SIGHUP reloads the
+configuration: unchanged sources go on without losing a sample, and an invalid
+configuration is rejected as a whole.
 
 Examples:
   sound-monitor run --input demo:            a synthetic street, no sound card
@@ -84,6 +85,7 @@ def run(
         limit_threads,
         log_to_stderr,
     )
+    from monitor.controlling_terminal import terminal_of_process
     from monitor.errors import ConfigError
     from monitor.memory import share_heap
     from monitor.output import output_of_process
@@ -141,6 +143,7 @@ def run(
             facts=facts,
             reread=reread,
             output=output_of_process(),
+            terminal=terminal_of_process(),
             loaded=loaded,
         )
 

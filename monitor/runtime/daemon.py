@@ -12,6 +12,7 @@ from pathlib import Path
 from monitor.audio.sources.source import Speed
 from monitor.clock import SystemClock
 from monitor.config.config import Config
+from monitor.controlling_terminal import ControllingTerminal
 from monitor.errors import SoundMonitorError, shortage
 from monitor.memory import collect_as_usual, trim_heap
 from monitor.output import Output
@@ -61,6 +62,7 @@ def run_daemon(
     facts: DaemonFacts,
     reread: Reread,
     output: Output,
+    terminal: ControllingTerminal,
     loaded: Callable[[], None],
 ) -> int:
     """Listen until SIGINT or SIGTERM, or until every source is a recording that ended.
@@ -68,6 +70,8 @@ def run_daemon(
     Runs on the main thread, whose signal handlers it takes for the rest of the process.
     On a terminal, the web page stays after recordings, until SIGINT or SIGTERM.
     SIGHUP reads the configuration again, and reopens the event log and the database.
+    Once `terminal` is closed, it ends as by SIGINT: a microphone must not stay open
+    where nobody sees it.
     `loaded` is called once, before anything is shown.
 
     Returns:
@@ -92,7 +96,7 @@ def run_daemon(
         plan = plan_app(config, environment, load(config, environment.state_dir))
         loaded()
         app = App(plan, environment)
-        signals = Signals()
+        signals = Signals(terminal)
         code = _run(app, reread, commands, signals)
     finally:
         environment.screen.close()
@@ -104,9 +108,9 @@ def run_daemon(
 
 
 def _keep_page(facts: DaemonFacts, signals: "Signals") -> None:
-    """After recordings, leave the page to its viewers until SIGINT or SIGTERM."""
+    """After recordings, leave the page to its viewers until the user stops it."""
     told = ""
-    while not signals.stop_requests:
+    while not (signals.stop_requests or signals.terminal.is_closed):
         if facts.page and facts.page != told:
             told = facts.page
             sys.stdout.write(f"\nThe page stays at {told} until Ctrl-C.\n")
@@ -151,7 +155,7 @@ def _wait(
     reloader: Reloader,
     signals: "Signals",
 ) -> bool:
-    """Supervise until the end; return True if a signal asked for it."""
+    """Supervise until the end; return True if the user asked for it."""
     stop, monotonic = app.threads.stop, app.environment.clock.monotonic
     trim_at = monotonic()
     while not stop.is_set():
@@ -165,13 +169,17 @@ def _wait(
         facts.dropped_lines = 0 if output is None else output.dropped_lines
         if app.senders.failure:
             stop.set()
+        number = RELOAD_ENDED
         with contextlib.suppress(queue.Empty):
             number = signals.received.get(timeout=POLL_SECONDS)
-            if number == signal.SIGHUP:
-                reloader.ask()
-            elif number != RELOAD_ENDED:
-                stop.set()
-                return True
+        is_closed = signals.terminal.is_closed
+        if is_closed:
+            logger.warning("the terminal of the monitor was closed: it stops")
+        if is_closed or number in (signal.SIGINT, signal.SIGTERM):
+            stop.set()
+            return True
+        if number == signal.SIGHUP:
+            reloader.ask()
     return False
 
 
@@ -192,13 +200,14 @@ def _end_alerting(app: App, seconds: float, hurry: Callable[[], bool]) -> int:
 
 
 class Signals:
-    """SIGINT, SIGTERM and SIGHUP as they come."""
+    """SIGINT, SIGTERM and SIGHUP as they come, and the terminal that can go."""
 
-    def __init__(self) -> None:
+    def __init__(self, terminal: ControllingTerminal) -> None:
         """Take the handlers; a SIGHUP that came during the start is delivered now."""
         # Unlike Event.set, SimpleQueue.put may interrupt itself: a handler runs between
         # any two instructions of the main thread.
         self.received: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self.terminal = terminal
         self.stop_requests = 0
         """Number of SIGINT and SIGTERM."""
 

@@ -2,12 +2,15 @@
 
 import os
 import re
+import select
 import signal
 import sys
 import termios
+import time
 import urllib.request
 from pathlib import Path
 
+from monitor.sinks.status_client import query_status
 from tests.support.terminal import Screen, TerminalProgram
 from tests.support.web_site import free_port
 
@@ -94,7 +97,15 @@ def test_a_shell_can_put_it_aside_and_ctrl_c_ends_it(tmp_path: Path) -> None:
         program.press("fg\n")
         program.wait_until(shows_strip)
         assert program.screen.is_alternate
-        # Stopped in a way that it cannot see, then in the background.
+        # Stopped in a way that it cannot see, twice: then in the background.
+        os.kill(child_of(program.pid), signal.SIGSTOP)
+        program.wait_for("Stopped", "READY>")
+        program.press("fg\n")
+        program.wait_until(shows_strip)
+        program.press("?")
+        program.wait_for("any key closes it")
+        program.press("x")
+        program.wait_for("latest events")
         os.kill(child_of(program.pid), signal.SIGSTOP)
         program.wait_for("Stopped", "READY>")
         program.press("bg\n")
@@ -110,6 +121,31 @@ def test_a_shell_can_put_it_aside_and_ctrl_c_ends_it(tmp_path: Path) -> None:
         program.press("echo code $?\n")
         program.wait_for("code 0")
         assert is_given_back(program)
+
+
+def test_closing_the_window_ends_it_unless_nohup_keeps_it(tmp_path: Path) -> None:
+    shell = ["bash", "--norc", "--noprofile", "--noediting", "-i"]
+    for prefix, mode in (("", ""), ("", " &"), ("nohup ", " > /dev/null 2>&1 &")):
+        folder = tmp_path / f"{prefix}{len(mode)}"
+        environment = {**ENVIRONMENT, "PS1": "READY> ", "STATE_DIRECTORY": str(folder)}
+        with TerminalProgram(shell, environment) as program:
+            program.wait_for("READY>")
+            command = f"{prefix}{sys.executable} -m monitor run --input demo:{mode}\n"
+            program.press(command)
+            until = time.monotonic() + 60
+            paths = [folder / "status.sock"]
+            while not (status := query_status(paths))["running"]:
+                assert program.read(0.1)
+                assert time.monotonic() < until
+            monitor = os.pidfd_open(status["pid"])
+            program.close_window()
+            try:
+                ended = select.select([monitor], [], [], 2.0 if prefix else 30.0)[0]
+                assert bool(ended) != bool(prefix)
+                if prefix:
+                    signal.pidfd_send_signal(monitor, signal.SIGKILL)
+            finally:
+                os.close(monitor)
 
 
 def test_a_crash_gives_the_terminal_back(tmp_path: Path) -> None:

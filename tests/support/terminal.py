@@ -93,6 +93,11 @@ class TerminalProgram:
             os.waitpid(self.pid, 0)
         os.close(self.descriptor)
 
+    def close_window(self) -> None:
+        """Close the window of the terminal; nothing more can be read."""
+        os.close(self.descriptor)
+        self.descriptor = os.open(os.devnull, os.O_RDONLY)
+
     def resize(self, columns: int, lines: int) -> None:
         """Change the size of the window."""
         self.screen.resize(lines, columns)

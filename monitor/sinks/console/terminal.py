@@ -93,11 +93,15 @@ class Terminal:
     def take_signals(self) -> None:
         """Give the terminal back before a signal stops or ends the process.
 
+        After a stop the display takes it anew.
         Main thread.
         """
         for number in (signal.SIGTSTP, signal.SIGQUIT):
             if signal.getsignal(number) is signal.SIG_DFL:
                 signal.signal(number, self._pass_on)
+        # It may have been stopped by SIGSTOP, and the shell has changed the modes.
+        if signal.getsignal(signal.SIGCONT) is signal.SIG_DFL:
+            signal.signal(signal.SIGCONT, lambda *_: self.leave())
 
     def enter(self) -> None:
         """Take the terminal, unless it has been taken."""
