@@ -145,6 +145,7 @@ def test_the_map_of_a_year_has_a_cell_for_each_hour_with_a_sound(
         "/diary?pause=99999999999",
         "/diary?pause=0000009999999999",
         "/diary?pause=1441",
+        "/diary?after=25&before=6",
     ],
 )
 def test_a_query_that_is_none_is_refused(client: WebClient, path: str) -> None:
@@ -160,16 +161,42 @@ def test_a_source_that_is_unknown_has_nothing(client: WebClient) -> None:
 
 def test_a_diary_has_incidents_and_what_they_rest_on(client: WebClient) -> None:
     text = text_of(client.get(f"/diary?from={DAY}&to={DAY}").text)
-    assert "2026-11-23 09:00-09:04 drilling street 2 3m 00s 66 % 63.3 - dB(A)" in text
+    assert "2026-11-23 09:00 - 09:04 drilling street 2 3m 00s 66 % 63.3 - dB(A)" in text
     assert "measured 50 % of the time" in text
-    assert "offset of the microphone 94.0 dB" in text
-    assert "2026-11-23 01:00-01:01 street 1m 00s the source was gone" in text
+    assert "by the offset of 94.0 dB that the operator set; not checked" in text
+    # The day in a line, and no share of what sounded once.
+    assert "2026-11-23 drilling street 2 4m 30s 63.3 - dB(A)" in text
+    assert "2026-11-23 09:30 - 09:31 drilling street 1 1m 30s 63.3" in text
+    assert "2026-11-23 01:00 - 01:01 street 1m 00s the source was gone" in text
     assert "the monitor did not run" in text
+
+
+@pytest.mark.parametrize(
+    ("query", "starts"),
+    [
+        ("", ["09:00", "09:30", "11:00"]),
+        ("after=22&before=6", []),
+        ("after=9&before=10", ["09:00", "09:30"]),
+        ("after=10&before=9", ["11:00"]),
+        ("shortest=100", ["09:00"]),
+    ],
+)
+def test_a_diary_of_some_hours_and_of_what_lasts(
+    client: WebClient, query: str, starts: list[str]
+) -> None:
+    answer = client.get(f"/diary.csv?from={DAY}&to={DAY}&{query}").text
+    rows = [row for row in csv.DictReader(answer.splitlines()) if row["label"]]
+    assert [row["start"][11:16] for row in rows] == starts
+
+
+def test_a_diary_names_its_place_and_who_keeps_it(client: WebClient) -> None:
+    page = client.get(f"/diary?from={DAY}&to={DAY}&place=%3Ci%3EHill+1&name=Jo").text
+    assert "<h1>Noise diary: &lt;i&gt;Hill 1</h1>\n<p>Kept by Jo</p>" in page
 
 
 def test_a_longer_pause_joins_more(client: WebClient) -> None:
     text = text_of(client.get(f"/diary?from={DAY}&to={DAY}&pause=30").text)
-    assert "2026-11-23 09:00-09:31 drilling street 3" in text
+    assert "2026-11-23 09:00 - 09:31 drilling street 3" in text
 
 
 def test_the_table_of_a_diary_is_a_download(client: WebClient) -> None:

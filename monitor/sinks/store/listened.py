@@ -21,6 +21,9 @@ SELECT started_ms, coalesce(ended_ms, max(seen_ms, started_ms)), ended_ms IS NUL
 FROM sessions ORDER BY started_ms
 """
 
+ADJOINING = timedelta(seconds=2)
+"""Times missed that lie no further apart are one."""
+
 Run = tuple[datetime, datetime]
 """Begin and end of a run of the monitor, UTC."""
 
@@ -97,6 +100,27 @@ def missed_times(
         for source in {*sources, *(each.source for each in gaps)}
     ]
     return sorted(gaps + off, key=lambda each: (each.start, each.source))
+
+
+def merged(found: Iterable[Missed]) -> list[Missed]:
+    """Join the gaps of a source that adjoin for the same reason."""
+    newest: dict[tuple[str, str], Missed] = {}
+    joined: list[Missed] = []
+    for each in found:
+        key = (each.source, each.reason)
+        before = newest.get(key)
+        adjoins = before is not None and each.start - before.end <= ADJOINING
+        if before is not None and adjoins and each.reason != OFF:
+            joined.remove(before)
+            each = replace(  # noqa: PLW2901
+                each,
+                start=before.start,
+                end=max(before.end, each.end),
+                seconds=before.seconds + each.seconds,
+            )
+        newest[key] = each
+        joined.append(each)
+    return sorted(joined, key=lambda each: (each.start, each.source))
 
 
 def _of_gap(timed: Timed, start: datetime, end: datetime) -> Missed | None:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from monitor.sinks.store.level_figures import begin_of
 from monitor.sinks.store.level_hours import decibels, power_of
-from monitor.sinks.store.listened import OFF, Missed, missed_times
+from monitor.sinks.store.listened import OFF, Missed, merged, missed_times
 from monitor.sinks.store.queries import Reader
 from monitor.sinks.store.records import from_ms, to_ms
 from monitor.sinks.store.sound_calendar import LONGEST_MS, REVIEWED_EVENTS
@@ -58,6 +58,23 @@ class Occurred(NamedTuple):
     is_calibrated: bool
 
 
+class Hours(NamedTuple):
+    """Hours of the day, from one to before another: 22 to 6 are those of a night."""
+
+    begin: int
+    end: int
+
+    def have(self, event: Occurred, zone: tzinfo | None) -> bool:
+        """Return True if an event sounds in them."""
+        start = from_ms(event.start_ms).astimezone(zone)
+        if (start.hour - self.begin) % 24 < ((self.end - self.begin) % 24 or 24):
+            return True
+        begin = start.replace(hour=self.begin, minute=0, second=0, microsecond=0)
+        if begin <= start:
+            begin += timedelta(days=1)
+        return to_ms(begin) < event.stop_ms
+
+
 @dataclass(slots=True)
 class Incident:
     """Events of one label at one source, with short pauses between them.
@@ -94,6 +111,27 @@ class Incident:
     def share(self) -> float:
         """The share of this time in which it sounded."""
         return self.sounding_seconds / self.seconds if self.seconds else 1.0
+
+
+@dataclass(slots=True)
+class DayTotal:
+    """The incidents of one label at one source that began on a day, in one unit."""
+
+    day: date
+    label: str
+    source: str
+    is_calibrated: bool
+    incidents: int = 0
+    sounding_seconds: float = 0.0
+    energy: float = 0.0
+    measured_seconds: float = 0.0
+    lafmax_db: float | None = None
+
+    @property
+    def laeq_db(self) -> float | None:
+        """A-weighted equivalent level while it sounded, dB; None: not measured."""
+        seconds = self.measured_seconds
+        return decibels(self.energy, seconds) if seconds else None
 
 
 @dataclass(slots=True)
@@ -145,6 +183,7 @@ def noise_diary(
     pause: timedelta = PAUSE,
     is_running: bool = False,
     silent: Mapping[str, datetime] = MappingProxyType({}),
+    hours: Hours | None = None,
 ) -> NoiseDiary:
     """Return the diary from a day to another.
 
@@ -159,6 +198,7 @@ def noise_diary(
         pause: Longest pause between two events of an incident.
         is_running: The monitor is known to run now.
         silent: Sources without a sample now, and since when.
+        hours: Only events that sound in these hours; None: all.
     """
     start = begin_of(first, zone)
     end = max(start, min(begin_of(last + timedelta(days=1), zone), now))
@@ -170,14 +210,20 @@ def noise_diary(
     for source in by_source.values():
         source.is_calibrated = 0.0 not in source.offsets_db
     found = reader.occurred(start, end, now)
-    chosen = (it for it in found if not labels or it.label in labels)
+    chosen = (
+        it
+        for it in found
+        if (not labels or it.label in labels)
+        and (hours is None or hours.have(it, zone))
+    )
     incidents = _incidents(chosen, start, end, pause)
     for each in incidents:
         by_source[each.source]  # Listed even if it is of an earlier version.
     missed = []
-    for gap in missed_times(
+    gaps = missed_times(
         reader, by_source, start, end, now, is_running=is_running, silent=silent
-    ):
+    )
+    for gap in merged(gaps):
         source = by_source[gap.source]
         if gap.seconds >= SHORT.total_seconds():
             missed.append(gap)
@@ -186,6 +232,25 @@ def noise_diary(
             source.short_seconds += gap.seconds
     diary = NoiseDiary(start, end, dict(by_source), incidents, missed)
     return _of_sources(diary, sources)
+
+
+def day_totals(
+    incidents: Iterable[Incident], zone: tzinfo | None = None
+) -> list[DayTotal]:
+    """Sum up incidents by day, label and source, in this order."""
+    found: dict[tuple[date, str, str, bool], DayTotal] = {}
+    for it in incidents:
+        day = it.start.astimezone(zone).date()
+        key = (day, it.label, it.source, it.is_calibrated)
+        total = found.setdefault(key, DayTotal(*key))
+        total.incidents += 1
+        total.sounding_seconds += it.sounding_seconds
+        if it.laeq_db is not None:
+            total.energy += it.sounding_seconds * power_of(it.laeq_db)
+            total.measured_seconds += it.sounding_seconds
+        highest = (total.lafmax_db, it.lafmax_db)
+        total.lafmax_db = max((db for db in highest if db is not None), default=None)
+    return [found[key] for key in sorted(found)]
 
 
 def read_occurred(

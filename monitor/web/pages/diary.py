@@ -17,7 +17,15 @@ from monitor.errors import StoreError
 from monitor.memory import trim_heap
 from monitor.sinks.status_client import query_status, silent_since
 from monitor.sinks.store.level_figures import LEAST_COVERAGE, day_levels
-from monitor.sinks.store.noise_diary import PAUSE, NoiseDiary, diary_csv, noise_diary
+from monitor.sinks.store.noise_diary import (
+    PAUSE,
+    Hours,
+    Incident,
+    NoiseDiary,
+    day_totals,
+    diary_csv,
+    noise_diary,
+)
 from monitor.sinks.store.queries import Reader, open_to_read
 from monitor.web.context import WebContext
 from monitor.web.labels import label_text
@@ -29,7 +37,9 @@ MOST_LEVEL_DAYS = 92
 """Days of which the page lists the levels; the page Day has those of a year."""
 
 MOST_ROWS = 500
-"""Incidents and gaps that the page shows; the file has all."""
+"""Totals, incidents and gaps that the page shows, the newest; the file has all."""
+
+LONGEST_TEXT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +53,22 @@ class Choice:
 
     label: str
     pause_minutes: int
+    hours: Hours | None
+    """Only what sounds in these hours; None: all."""
+
+    shortest_seconds: int
+    """Incidents that sound for less are left out."""
+
+    place: str
+    name: str
+    """Free text that is printed on top: where, and who keeps the diary."""
+
+    def has(self, incident: Incident) -> bool:
+        """Return True if an incident is chosen."""
+        return (
+            self.label in ("", incident.label)
+            and incident.sounding_seconds >= self.shortest_seconds
+        )
 
     @property
     def query(self) -> str:
@@ -54,6 +80,9 @@ class Choice:
                 "source": self.source,
                 "label": self.label,
                 "pause": self.pause_minutes,
+                "after": "" if self.hours is None else self.hours.begin,
+                "before": "" if self.hours is None else self.hours.end,
+                "shortest": self.shortest_seconds,
             }
         )
 
@@ -90,13 +119,36 @@ def _choice(request: Request) -> Choice:
     today = datetime.now().astimezone().date()
     last = day_of(query.get("to"), today)
     first = day_of(query.get("from"), last - timedelta(days=6))
-    text = query.get("pause") or str(PAUSE // timedelta(minutes=1))
-    if not (text.isascii() and text.isdecimal()) or len(text) > 4 or int(text) > 1440:
-        raise HTTPException(400)
+    pause = _number(query.get("pause"), 1440)
+    after, before = (_number(query.get(key), 24) for key in ("after", "before"))
+    has_hours = after is not None and before is not None and after % 24 != before % 24
     if not 0 <= (last - first).days < MOST_DAYS:
         raise HTTPException(400)
     source, label = query.get("source", ""), query.get("label", "")
-    return Choice(first, last, source, label, int(text))
+    return Choice(
+        first,
+        last,
+        source,
+        label,
+        PAUSE // timedelta(minutes=1) if pause is None else pause,
+        Hours((after or 0) % 24, (before or 0) % 24) if has_hours else None,
+        _number(query.get("shortest"), 9999) or 0,
+        query.get("place", "")[:LONGEST_TEXT],
+        query.get("name", "")[:LONGEST_TEXT],
+    )
+
+
+def _number(text: str | None, most: int) -> int | None:
+    """Read a whole number of a query; None: there is none.
+
+    Raises:
+        HTTPException: It is none, or above `most`.
+    """
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal()) or len(text) > 4 or int(text) > most:
+        raise HTTPException(400)
+    return int(text)
 
 
 def _diary(context: WebContext, reader: Reader, choice: Choice) -> NoiseDiary:
@@ -110,6 +162,7 @@ def _diary(context: WebContext, reader: Reader, choice: Choice) -> NoiseDiary:
         pause=timedelta(minutes=choice.pause_minutes),
         is_running=status["running"] is True,
         silent=silent_since(status),
+        hours=choice.hours,
     )
 
 
@@ -128,11 +181,13 @@ def _read(context: WebContext, choice: Choice) -> dict[str, Any]:
             else {}
         )
     labels = sorted({it.label for it in diary.incidents} | {choice.label} - {""})
-    incidents = [it for it in diary.incidents if choice.label in ("", it.label)]
+    incidents = [it for it in diary.incidents if choice.has(it)]
+    totals = day_totals(incidents)
     return {
         "diary": diary,
-        "incidents": incidents[:MOST_ROWS],
-        "missed": diary.missed[:MOST_ROWS],
+        "totals": totals[-MOST_ROWS:],
+        "incidents": incidents[-MOST_ROWS:],
+        "missed": diary.missed[-MOST_ROWS:],
         "left_out": max(0, len(incidents) - MOST_ROWS),
         "levels": levels,
         "labels": labels,
@@ -148,6 +203,6 @@ def _table(context: WebContext, choice: Choice) -> str:
         raise StoreError("the monitor has no database")
     with open_to_read(context.database) as reader:
         diary = _diary(context, reader, choice)
-    chosen = [it for it in diary.incidents if choice.label in ("", it.label)]
+    chosen = [it for it in diary.incidents if choice.has(it)]
     diary.incidents[:] = chosen
     return diary_csv(diary)

@@ -10,7 +10,7 @@ import pytest
 
 from monitor.records import Gap
 from monitor.sinks.store.day_report import report_day
-from monitor.sinks.store.listened import OFF, Missed, missed_times
+from monitor.sinks.store.listened import OFF, Missed, merged, missed_times
 from monitor.sinks.store.queries import open_to_read
 from monitor.sinks.store.schema import MIGRATIONS
 from monitor.sinks.store.store import FLUSH_SECONDS, Store
@@ -164,3 +164,25 @@ def test_invalid_rows_are_left_out(
     assert caplog.text.count("invalid and left out") == 2
     with open_to_read(path) as reader:
         assert report_day(reader, NINE.date(), NINE + timedelta(days=1)).sources == {}
+
+
+def test_gaps_that_adjoin_for_the_same_reason_are_one() -> None:
+    def lost(source: str, begin: float, end: float, reason: str = "stalled") -> Missed:
+        seconds = (end - begin) * 60
+        return Missed(
+            source, NINE + begin * MINUTE, NINE + end * MINUTE, reason, seconds
+        )
+
+    found = [
+        lost("street", 0, 1),
+        lost("yard", 0, 2),
+        lost("street", 1, 2),
+        lost("street", 2, 3, "unplugged"),
+        lost("street", 5, 6),
+    ]
+    assert merged(found) == [
+        lost("street", 0, 2),
+        lost("yard", 0, 2),
+        lost("street", 2, 3, "unplugged"),
+        lost("street", 5, 6),
+    ]
