@@ -9,15 +9,18 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import NamedTuple
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from monitor.sinks.status_client import socket_address
 from monitor.web.rendering import language_of, translation
-from monitor.web.security import guard_of
+from monitor.web.security import guard_of, is_foreign
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +29,9 @@ BACKLOG_BYTES = 2**20
 
 REMEMBERED = 1024
 """Lines whose kind is known to count what a viewer missed."""
+
+STALL_SECONDS = 5.0
+"""A viewer that has taken nothing for so long gives its place to a new one."""
 
 MERGE_SECONDS = 0.1
 """Lines that come within this time go out together."""
@@ -66,6 +72,9 @@ class Viewer:
     sources: frozenset[str]
     waiting: deque[Line] = field(default_factory=deque)
     waiting_bytes: int = 0
+    waits_since: float = 0.0
+    """Monotonic time since when the oldest of them waits."""
+
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     is_over: bool = False
 
@@ -74,6 +83,14 @@ class Viewer:
         return (not self.kinds or kind in self.kinds | FOR_ALL) and (
             not self.sources or source is None or source in self.sources
         )
+
+    def add(self, line: Line) -> None:
+        """Let a line wait for it."""
+        if not self.waiting:
+            self.waits_since = monotonic()
+        self.waiting.append(line)
+        self.waiting_bytes += len(line.text)
+        self.wake.set()
 
     def take(self) -> list[Line]:
         """Return what waits, which waits no longer."""
@@ -113,30 +130,54 @@ class LiveFeed:
         """Return True if there is no room for another viewer."""
         return len(self._viewers) >= self._max_viewers
 
-    async def stream(
-        self,
-        kinds: frozenset[str],
-        sources: frozenset[str],
-        last_id: str = "",
-        is_admitted: Callable[[], bool] = lambda: True,
-    ) -> AsyncIterator[bytes]:
-        """Yield server-sent events: what is kept first, then lines as they come.
+    def admit(self, kinds: frozenset[str], sources: frozenset[str]) -> Viewer | None:
+        """Give a viewer a place until it is to `leave`; None: there is none.
+
+        What is kept waits for it at once.
 
         Args:
             kinds: Types of lines; none: all.
             sources: Sources of lines; none: all.
-            last_id: The last event that a browser had before it connected again; it is
-                told how many it has missed.
-            is_admitted: Whether the viewer may still look; else its stream ends.
         """
+        if self.is_full:
+            waiting = (each for each in self._viewers if each.waiting)
+            slowest = min(waiting, key=lambda each: each.waits_since, default=None)
+            if slowest is None or monotonic() - slowest.waits_since < STALL_SECONDS:
+                return None
+            self._drop(slowest)
         viewer = Viewer(kinds, sources)
         self._viewers.add(viewer)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._follow())
-        kept = [self._kept[kind] for kind in KEPT if kind in self._kept]
-        viewer.waiting.extend(each for each in kept if viewer.wants(each.kind, None))
-        if viewer.waiting:
-            viewer.wake.set()
+        for kind in KEPT:
+            if kind in self._kept and viewer.wants(kind, None):
+                viewer.add(self._kept[kind])
+        return viewer
+
+    def leave(self, viewer: Viewer) -> None:
+        """Take the place of a viewer back."""
+        self._viewers.discard(viewer)
+
+    def _drop(self, viewer: Viewer) -> None:
+        """End a viewer that does not read."""
+        self.dropped += 1
+        self.leave(viewer)
+        viewer.end()
+
+    async def stream(
+        self,
+        viewer: Viewer,
+        last_id: str = "",
+        is_admitted: Callable[[], bool] = lambda: True,
+    ) -> AsyncIterator[bytes]:
+        """Yield server-sent events: the lines that wait for a viewer, as they come.
+
+        Args:
+            viewer: One that has a place.
+            last_id: The last event that a browser had before it connected again; it is
+                told how many it has missed.
+            is_admitted: Whether the viewer may still look; else its stream ends.
+        """
         try:
             yield f"retry: {RETRY_MS}\n\n".encode()
             if missed := self._missed(viewer, last_id):
@@ -144,7 +185,7 @@ class LiveFeed:
             while not viewer.is_over and is_admitted():
                 yield await self._next(viewer)
         finally:
-            self._viewers.discard(viewer)
+            self.leave(viewer)
 
     async def _next(self, viewer: Viewer) -> bytes:
         """Wait for lines; return them, or a comment that keeps the stream open."""
@@ -251,35 +292,57 @@ class LiveFeed:
             if not viewer.wants(kind, source):
                 continue
             if viewer.waiting_bytes >= BACKLOG_BYTES:
-                self.dropped += 1
-                self._viewers.discard(viewer)
-                viewer.end()
-                continue
-            viewer.waiting.append(line)
-            viewer.waiting_bytes += len(text)
-            viewer.wake.set()
+                self._drop(viewer)
+            else:
+                viewer.add(line)
+
+
+class _Stream(StreamingResponse):
+    """The answer to a viewer."""
+
+    def __init__(
+        self,
+        feed: LiveFeed,
+        viewer: Viewer,
+        last_id: str,
+        is_admitted: Callable[[], bool],
+    ) -> None:
+        super().__init__(
+            feed.stream(viewer, last_id, is_admitted),
+            media_type="text/event-stream",
+            headers={"cache-control": "no-store", "x-accel-buffering": "no"},
+        )
+        self._feed, self._viewer = feed, viewer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it.  A client that has gone already never lets its stream begin."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._feed.leave(self._viewer)
 
 
 def routes(feed: LiveFeed) -> list[Route]:
     """Return the route of the live feed."""
 
     async def live(request: Request) -> Response:
-        if feed.is_full:
-            t = translation(language_of(request))
-            return PlainTextResponse(t("refusal.viewers"), 503)
+        if is_foreign(request.headers):
+            raise HTTPException(403)
         if request.method == "HEAD":
             return Response(media_type="text/event-stream")
         chosen = request.query_params
+        viewer = feed.admit(
+            _words(chosen.getlist("types")), _words(chosen.getlist("sources"))
+        )
+        if viewer is None:
+            t = translation(language_of(request))
+            return PlainTextResponse(t("refusal.viewers"), 503)
         guard, session = guard_of(request), request.state.session
-        return StreamingResponse(
-            feed.stream(
-                _words(chosen.getlist("types")),
-                _words(chosen.getlist("sources")),
-                request.headers.get("last-event-id", ""),
-                lambda: guard.admits(session),
-            ),
-            media_type="text/event-stream",
-            headers={"cache-control": "no-store", "x-accel-buffering": "no"},
+        return _Stream(
+            feed,
+            viewer,
+            request.headers.get("last-event-id", ""),
+            lambda: guard.admits(session),
         )
 
     return [Route("/live", live)]

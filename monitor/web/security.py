@@ -2,11 +2,13 @@
 
 import asyncio
 import hmac
+import logging
+import re
 import secrets
 import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
+from time import monotonic
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -16,9 +18,16 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from monitor.errors import UsageError
+from monitor.web.addresses import parsed, plain
 from monitor.web.passwords import PasswordFiles, Passwords
 from monitor.web.rendering import LANGUAGE_COOKIE, choose_language, translation
 from monitor.web.session import COOKIE, Sessions, Throttle
+
+MAX_TARGET_BYTES = 8192
+"""Path and query: pages repeat parts of it."""
+
+MAX_HEADER_BYTES = 16_384
+"""Path, query and headers."""
 
 MAX_BODY_BYTES = 65_536
 BODY_SECONDS = 10.0
@@ -26,6 +35,15 @@ BODY_SECONDS = 10.0
 
 OPEN_PATHS = ("/login", "/static/", "/strings/", "/language")
 """What is shown without a password: the page that asks for it, and its files."""
+
+FAILURE_LOG_SECONDS = 60.0
+
+_CLOSE = {"connection": "close"}
+"""Unread bytes of a body would be taken for the next request."""
+
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +69,10 @@ class Access:
 class Guard:
     """The outermost layer: every request and every answer passes it.
 
-    A request is refused for a foreign Host, a foreign page, a missing session or a body
-    that is too long or too slow.  The state of an accepted one has `role`, `token`,
-    `session` (its id, or empty), `signed_in`, `has_password`, `is_secure` and, of a
-    POST, `body`.
+    A request is refused for its length, a foreign Host, a foreign page, a missing
+    session or a body that is too slow.  The state of an accepted one has `role`,
+    `token`, `session` (its id, or empty), `signed_in`, `has_password`, `is_secure` and,
+    of a POST, `body`.
     """
 
     def __init__(
@@ -82,6 +100,7 @@ class Guard:
         self._hosts = _names_of_machine() | {*map(str.lower, self._access.hosts)}
         self._token = secrets.token_urlsafe(32)
         self._headers = _headers(self._access.frame_ancestors)
+        self._failed_at = -FAILURE_LOG_SECONDS
 
     @property
     def needs_session(self) -> bool:
@@ -108,8 +127,15 @@ class Guard:
                     headers.setdefault(name, value)
             await send(message)
 
-        self._read_again()
-        refusal, body = await self._admit(scope, receive)
+        try:
+            self._read_again()
+            refusal, body = await self._admit(scope, receive)
+        except Exception:
+            if monotonic() - self._failed_at >= FAILURE_LOG_SECONDS:
+                self._failed_at = monotonic()
+                logger.exception("a request could not be read")
+            # Whatever it was, its headers are not read again for a language.
+            refusal, body = PlainTextResponse("This request failed.", 500, _CLOSE), None
         if refusal is not None:
             await refusal(scope, receive, protected)
             return
@@ -131,8 +157,10 @@ class Guard:
     ) -> tuple[Response | None, bytes | None]:
         """Return the refusal of a request, or its body if it is a POST."""
         headers = Headers(scope=scope)
+        if (status := _status_of_length(scope)) is not None:
+            return self._refusal(scope, status, "refusal.long"), None
         self._read_proxy(scope, headers)
-        if not self._is_own_host(headers.get("host", "")):
+        if not (scope["path"].startswith("/") and self._is_own_host(_host(headers))):
             return self._refusal(scope, 400, "refusal.host"), None
         if is_foreign(headers) and headers.get("sec-fetch-mode") != "navigate":
             return self._refusal(scope, 403, "refusal.foreign"), None
@@ -157,37 +185,41 @@ class Guard:
     def _read_proxy(self, scope: Scope, headers: Headers) -> None:
         """Take address, scheme and path prefix from a trusted proxy."""
         client = scope.get("client") or ("", 0)
+        scope["client"] = client = (plain(client[0]), client[1])
         scope.setdefault("state", {})
         scope["state"]["is_secure"] = False
-        if client[0] != self._access.trusted_proxy:
+        if not self.is_proxy(client[0]):
             return
         if headers.get("x-forwarded-proto", "").strip().lower() == "https":
             scope["scheme"] = "https"
             scope["state"]["is_secure"] = True
         # The proxy has appended the address that it has seen itself.
         address = headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
-        if _is_address(address):
-            scope["client"] = (address, 0)
+        if parsed(address) is not None:
+            scope["client"] = (plain(address), 0)
         prefix = headers.get("x-ingress-path") or headers.get("x-forwarded-prefix", "")
         prefix = quote(prefix.rstrip("/"), safe="/-_.~")
         if prefix.startswith("/") and not prefix.startswith("//"):
             scope["root_path"] = prefix
             scope["path"] = prefix + scope["path"]
 
+    def is_proxy(self, address: str) -> bool:
+        """Return True for the address of the trusted proxy."""
+        proxy = self._access.trusted_proxy
+        return proxy is not None and plain(address) == plain(proxy)
+
     def _is_own_host(self, host: str) -> bool:
         """Check the Host against DNS rebinding: a foreign name that leads here."""
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:
+        if (found := _HOST.fullmatch(host)) is None:
             return False
-        return _is_address(name) or name.rstrip(".") in self._hosts
+        name = found[1].strip("[]")
+        return parsed(name) is not None or name.rstrip(".") in self._hosts
 
     async def _read_change(
         self, scope: Scope, receive: Receive, headers: Headers
     ) -> tuple[bytes, Response | None]:
         """Read a POST, which must come from a page of this server."""
-        origin = urlsplit(headers.get("origin", ""))
-        if not origin.netloc or origin.netloc.lower() != headers["host"].lower():
+        if not _has_own_origin(headers):
             return b"", self._refusal(scope, 403, "refusal.foreign")
         try:
             async with asyncio.timeout(BODY_SECONDS):
@@ -224,10 +256,7 @@ class Guard:
         headers = Headers(scope=scope)
         cookie = cookie_parser(headers.get("cookie", "")).get(LANGUAGE_COOKIE)
         language = choose_language(cookie, self._access.language, headers)
-        # Unread bytes of a body would be taken for the next request.
-        return PlainTextResponse(
-            translation(language)(key), status, {"connection": "close"}
-        )
+        return PlainTextResponse(translation(language)(key), status, _CLOSE)
 
 
 def read_form(body: bytes, headers: Mapping[str, str]) -> dict[str, str]:
@@ -249,7 +278,10 @@ def form_of(request: Request) -> dict[str, str]:
 
 def is_foreign(headers: Mapping[str, str]) -> bool:
     """Return True if a browser says that a page of another origin asks."""
-    return headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
+    site = headers.get("sec-fetch-site", "none")
+    # Browsers send no origin with what a page gets from its own server.
+    is_own = "origin" not in headers or _has_own_origin(headers)
+    return site not in ("none", "same-origin") or not is_own
 
 
 def guard_of(request: Request) -> Guard:
@@ -287,12 +319,26 @@ def _replay(body: bytes) -> Receive:
     return receive
 
 
-def _is_address(text: str) -> bool:
+def _status_of_length(scope: Scope) -> int | None:
+    """Return the status for a request that is too long; None: it is not."""
+    target = len(scope["raw_path"]) + len(scope["query_string"])
+    if target > MAX_TARGET_BYTES:
+        return 414
+    # A header has four bytes more: a colon, a space, and the end of its line.
+    headers = sum(len(name) + len(value) + 4 for name, value in scope["headers"])
+    return 431 if target + headers > MAX_HEADER_BYTES else None
+
+
+def _host(headers: Mapping[str, str]) -> str:
+    return headers.get("host", "").strip().lower()
+
+
+def _has_own_origin(headers: Mapping[str, str]) -> bool:
     try:
-        ip_address(text)
+        origin = urlsplit(headers.get("origin", "")).netloc.lower()
     except ValueError:
         return False
-    return True
+    return bool(origin) and origin == _host(headers)
 
 
 def _names_of_machine() -> set[str]:

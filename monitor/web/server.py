@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import socket
+import sys
 from time import monotonic
 from types import FrameType
 from typing import Any, TypeGuard
@@ -12,7 +13,9 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from monitor.errors import UsageError
+from monitor.web.addresses import is_loopback, network_of
 from monitor.web.app import WebApp
+from monitor.web.security import MAX_HEADER_BYTES
 
 STOP_SECONDS = 2
 """Longest time for answers that are under way when the server stops."""
@@ -23,8 +26,17 @@ HEADER_SECONDS = 10.0
 WRITE_SECONDS = 20.0
 """A client that takes nothing of an answer for so long is cut off."""
 
+GONE_SECONDS = 25
+"""A client that confirms nothing of an answer for so long has vanished."""
+
+UNSENT_BYTES = 16_384
+"""Of an answer, in the kernel; more would hide that a client does not read."""
+
 MAX_CONNECTIONS = 256
-MAX_HEADER_BYTES = 16_384
+MAX_OF_CLIENT = 32
+"""Connections of one address, or /64 of IPv6, that is neither this machine's nor the
+proxy's."""
+
 BACKLOG = 64
 
 logger = logging.getLogger(__name__)
@@ -39,25 +51,41 @@ class Protocol(H11Protocol):
         self._asks = _Deadline(HEADER_SECONDS)
         self._reads = _Deadline(WRITE_SECONDS)
         self.began = monotonic()
+        self.network = ""
 
     def connection_made(self, transport: Any) -> None:
-        """Take a connection; above the limit, one that asks nothing makes room."""
+        """Take a connection; above a limit, one that asks nothing makes room."""
         super().connection_made(transport)
         self._asks.begin(transport)
+        address = self.client[0] if self.client else ""
+        self.network = network_of(address)
+        if not _is_unlimited(address, self.config.app):
+            same = {it for it in self.connections if _network(it) == self.network}
+            if len(same) > MAX_OF_CLIENT:
+                self._make_room(same)
+                return
         if len(self.connections) > MAX_CONNECTIONS:
-            idle = filter(_is_idle, self.connections - {self})
-            # The oldest: the newest may be just about to ask.
-            min(idle, key=lambda each: each.began, default=self).transport.abort()
+            self._make_room(self.connections)
+
+    def _make_room(self, among: set[Any]) -> None:
+        idle = filter(_is_idle, among - {self})
+        # The oldest: the newest may be just about to ask.
+        min(idle, key=lambda each: each.began, default=self).transport.abort()
+
+    @property
+    def has_asked(self) -> bool:
+        """Return True from the last header of a request to the end of its answer."""
+        return self.cycle is not None and not self.cycle.response_complete
 
     @property
     def is_answering(self) -> bool:
-        """Return True while a request is being answered."""
-        return self.cycle is not None and not self.cycle.response_complete
+        """Return True while a request that has come whole is being answered."""
+        return self.has_asked and not self.cycle.more_body
 
     def data_received(self, data: bytes) -> None:
         """Take a part of a request."""
         super().data_received(data)
-        if self.is_answering:
+        if self.has_asked:
             self._asks.cancel()
         else:
             self._asks.begin(self.transport)
@@ -112,6 +140,16 @@ def _is_idle(connection: object) -> TypeGuard[Protocol]:
     )
 
 
+def _network(connection: object) -> str | None:
+    return connection.network if isinstance(connection, Protocol) else None
+
+
+def _is_unlimited(address: str, app: object) -> bool:
+    """Return True for this machine, and the proxy, which connects for many."""
+    is_proxy = isinstance(app, WebApp) and app.guard.is_proxy(address)
+    return is_proxy or is_loopback(address)
+
+
 class Server(uvicorn.Server):
     """A server that ends its live streams when it stops."""
 
@@ -156,6 +194,10 @@ def listen(host: str, port: int) -> socket.socket:
     """
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if sys.platform == "linux":  # its connections inherit both
+        tcp = socket.IPPROTO_TCP
+        listener.setsockopt(tcp, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+        listener.setsockopt(tcp, socket.TCP_USER_TIMEOUT, 1000 * GONE_SECONDS)
     try:
         listener.bind((host, port))
         listener.listen(BACKLOG)

@@ -4,9 +4,10 @@ import secrets
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
 from time import monotonic
+from typing import Any
 
+from monitor.web.addresses import network_of
 from monitor.web.passwords import Role
 
 COOKIE = "sound-monitor-session"
@@ -17,8 +18,8 @@ IDLE_SECONDS = 24 * 3600.0
 ABSOLUTE_SECONDS = 30 * 24 * 3600.0
 """It ends after this long in any case."""
 
-MAX_SESSIONS = 256
-"""Above this number, the one that was used least recently ends."""
+MAX_SESSIONS = 128
+"""Above this number of a role, the one of it that was used least recently ends."""
 
 
 @dataclass(slots=True)
@@ -46,8 +47,9 @@ class Sessions:
         now = self._clock()
         name = secrets.token_urlsafe(32)
         self._sessions[name] = Session(role, secrets.token_urlsafe(32), now, now)
-        while len(self._sessions) > MAX_SESSIONS:
-            self._sessions.popitem(last=False)
+        own = [each for each, it in self._sessions.items() if it.role == role]
+        for each in own[:-MAX_SESSIONS]:
+            del self._sessions[each]
         return name
 
     def get(self, name: str) -> Session | None:
@@ -77,6 +79,9 @@ TRIES, TRIES_SECONDS = 5, 300.0
 ALL_TRIES, ALL_SECONDS = 30, 60.0
 """Passwords that are hashed in this time for all addresses together."""
 
+KEPT_TRIES = 10
+"""Of these, for addresses from which the owner has signed in before."""
+
 MAX_ADDRESSES = 1024
 
 
@@ -88,6 +93,7 @@ class Throttle:
         self._clock = clock
         self._failures: OrderedDict[str, deque[float]] = OrderedDict()
         self._tries: deque[float] = deque()
+        self._of_owner: OrderedDict[str, None] = OrderedDict()
 
     def attempt(self, address: str) -> float:
         """Count a try of `address`; return how long it must wait; 0: it may go on.
@@ -95,37 +101,42 @@ class Throttle:
         It counts as a failure until it has `succeeded`, so that many at the same time
         gain nothing.
         """
-        now, network = self._clock(), _network(address)
-        failures = self._failures.setdefault(network, deque(maxlen=TRIES))
-        self._failures.move_to_end(network)
-        while len(self._failures) > MAX_ADDRESSES:
-            self._failures.popitem(last=False)
+        now, network = self._clock(), network_of(address)
+        failures = self._failures.setdefault(network, deque())
+        _bound(self._failures, network)
+        most = ALL_TRIES - (0 if network in self._of_owner else KEPT_TRIES)
         wait = max(
             _wait(failures, now, TRIES, TRIES_SECONDS),
-            _wait(self._tries, now, ALL_TRIES, ALL_SECONDS),
+            _wait(self._tries, now, most, ALL_SECONDS),
         )
         if wait <= 0:
             failures.append(now)
             self._tries.append(now)
         return wait
 
-    def succeeded(self, address: str) -> None:
-        """Forget the failures of an address."""
-        self._failures.pop(_network(address), None)
+    def succeeded(self, address: str, role: Role) -> None:
+        """Forget the try of an address, and not the wrong ones before it.
+
+        One with the viewers' password counts among all: it took a core as well.
+        """
+        network = network_of(address)
+        if failures := self._failures.get(network):
+            failures.pop()
+        if role == "owner":
+            self._of_owner[network] = None
+            _bound(self._of_owner, network)
+            if self._tries:
+                self._tries.pop()
+
+
+def _bound(networks: OrderedDict[str, Any], latest: str) -> None:
+    """Keep the addresses that came last."""
+    networks.move_to_end(latest)
+    while len(networks) > MAX_ADDRESSES:
+        networks.popitem(last=False)
 
 
 def _wait(times: deque[float], now: float, most: int, seconds: float) -> float:
     while times and now - times[0] >= seconds:
         times.popleft()
-    return seconds - (now - times[0]) if len(times) >= most else 0.0
-
-
-def _network(address: str) -> str:
-    """Return what one attacker has: an IPv4 address, or a /64 of IPv6."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return address
-    if parsed.version == 4:
-        return address
-    return str(ip_network((parsed, 64), strict=False))
+    return seconds - (now - times[-most]) if len(times) >= most else 0.0

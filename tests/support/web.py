@@ -75,8 +75,11 @@ def serving(app: WebApp) -> Iterator[int]:
 class WebClient:
     """A browser without scripts: it keeps cookies, and follows no redirection."""
 
-    def __init__(self, app: ASGIApp, origin: str = ORIGIN) -> None:
+    def __init__(
+        self, app: ASGIApp, origin: str = ORIGIN, client: str = "127.0.0.1"
+    ) -> None:
         self._app = app
+        self._client = (client, 123)
         self.origin = origin
         self.cookies = httpx.Cookies()
 
@@ -103,7 +106,9 @@ class WebClient:
         return asyncio.run(self._request(method, path, **more))
 
     async def _request(self, method: str, path: str, **more: Any) -> httpx.Response:
-        transport = httpx.ASGITransport(self._app, raise_app_exceptions=False)
+        transport = httpx.ASGITransport(
+            self._app, raise_app_exceptions=False, client=self._client
+        )
         async with httpx.AsyncClient(
             transport=transport, base_url=self.origin, cookies=self.cookies
         ) as client:

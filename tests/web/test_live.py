@@ -93,8 +93,15 @@ class Browser:
 def browser(
     feed: LiveFeed, *, kinds: str = "", sources: str = "", last_id: str = ""
 ) -> Browser:
-    words = [live._words([text]) for text in (kinds, sources)]
-    return Browser(feed.stream(words[0], words[1], last_id))
+    viewer = feed.admit(live._words([kinds]), live._words([sources]))
+    assert viewer is not None
+    return Browser(feed.stream(viewer, last_id))
+
+
+def place(feed: LiveFeed) -> live.Viewer:
+    viewer = feed.admit(frozenset(), frozenset())
+    assert viewer is not None
+    return viewer
 
 
 @pytest.fixture(autouse=True)
@@ -235,7 +242,7 @@ def test_a_viewer_who_may_no_longer_look_gets_nothing_more(tmp_path: Path) -> No
     async def run() -> None:
         async with feed_of_monitor(tmp_path) as (feed, monitor):
             may = [True]
-            stream = feed.stream(frozenset(), frozenset(), "", lambda: may[0])
+            stream = feed.stream(place(feed), "", lambda: may[0])
             viewer, other = Browser(stream), browser(feed)
             for each in (viewer, other):
                 await each.read_until(lambda lines: HELLO in lines)
@@ -256,12 +263,36 @@ def test_without_viewers_the_connection_ends(
 
     async def run() -> None:
         async with feed_of_monitor(tmp_path) as (feed, monitor):
-            stream = feed.stream(frozenset(), frozenset())
+            stream = feed.stream(place(feed))
             await Browser(stream).read_until(lambda lines: HELLO in lines)
             await stream.aclose()  # type: ignore[attr-defined]
             async with asyncio.timeout(SECONDS):
                 while not monitor.followers[0].is_closing():
                     monitor.send({"type": "levels"})
                     await asyncio.sleep(0.01)
+
+    asyncio.run(run())
+
+
+def test_a_viewer_that_takes_nothing_gives_its_place_to_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "STALL_SECONDS", 0.1)
+
+    async def run() -> None:
+        async with feed_of_monitor(tmp_path) as (feed, monitor):
+            viewers = [browser(feed) for _ in range(50)]
+            for each in viewers:
+                await each.read_until(lambda lines: HELLO in lines)
+            assert feed.admit(frozenset(), frozenset()) is None
+            monitor.send(level("street", 1))
+            for each in viewers[1:]:
+                await each.read_levels(1)
+            await asyncio.sleep(0.2)
+            late = browser(feed)
+            await late.read_until(lambda lines: HELLO in lines)
+            assert feed.admit(frozenset(), frozenset()) is None
+            await viewers[0].read_to_the_end()
+            assert viewers[0].of("levels") == []
 
     asyncio.run(run())

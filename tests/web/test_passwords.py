@@ -11,6 +11,7 @@ from monitor.web.session import (
     ALL_SECONDS,
     ALL_TRIES,
     IDLE_SECONDS,
+    KEPT_TRIES,
     MAX_SESSIONS,
     TRIES,
     TRIES_SECONDS,
@@ -79,12 +80,14 @@ def test_a_session_ends_without_use_and_after_its_longest_time(clock: Clock) -> 
     assert sessions.get(used) is None
 
 
-def test_of_too_many_sessions_the_least_used_ends(clock: Clock) -> None:
+def test_of_too_many_sessions_the_least_used_of_the_role_ends(clock: Clock) -> None:
     sessions = Sessions(clock)
     first, second = sessions.begin("owner"), sessions.begin("owner")
+    viewers = [sessions.begin("viewer") for _ in range(2 * MAX_SESSIONS)]
     sessions.get(first)
-    names = {sessions.begin("owner") for _ in range(MAX_SESSIONS - 1)}
-    assert len(names) == MAX_SESSIONS - 1
+    assert sum(sessions.get(each) is not None for each in viewers) == MAX_SESSIONS
+    for _ in range(MAX_SESSIONS - 1):
+        sessions.begin("owner")
     assert sessions.get(first) is not None
     assert sessions.get(second) is None
 
@@ -99,14 +102,43 @@ def test_an_address_waits_after_its_failures_and_others_do_not(clock: Clock) -> 
     assert throttle.attempt("2001:db8::1") == 0
 
 
-def test_a_right_password_forgets_the_wrong_ones(clock: Clock) -> None:
+@pytest.mark.parametrize("role", ["owner", "viewer"])
+def test_a_right_password_counts_for_none_and_forgets_no_wrong_one(
+    clock: Clock, role: Role
+) -> None:
     throttle = Throttle(clock)
-    for _ in range(TRIES * 2):
+    for _ in range(TRIES):
         assert throttle.attempt("192.0.2.1") == 0
-        throttle.succeeded("192.0.2.1")
+        throttle.succeeded("192.0.2.1", role)
+        assert throttle.attempt("192.0.2.1") == 0
+    assert throttle.attempt("192.0.2.1") == TRIES_SECONDS
 
 
-def test_all_addresses_together_have_a_limit_too(clock: Clock) -> None:
+def test_right_passwords_of_the_owner_leave_the_others_theirs(clock: Clock) -> None:
     throttle = Throttle(clock)
-    waits = [throttle.attempt(f"192.0.2.{host}") for host in range(ALL_TRIES + 1)]
-    assert waits == [0] * ALL_TRIES + [ALL_SECONDS]
+    for host in range(2 * ALL_TRIES):
+        assert throttle.attempt(f"192.0.2.{host}") == 0
+        throttle.succeeded(f"192.0.2.{host}", "owner")
+
+
+def test_all_addresses_together_have_a_limit_and_the_owners_one_more(
+    clock: Clock,
+) -> None:
+    throttle = Throttle(clock)
+    assert throttle.attempt("198.51.100.1") == 0
+    throttle.succeeded("198.51.100.1", "owner")
+    most = ALL_TRIES - KEPT_TRIES
+    waits = [throttle.attempt(f"192.0.2.{host}") for host in range(most + 1)]
+    assert waits == [0] * most + [ALL_SECONDS]
+    assert throttle.attempt("198.51.100.1") == 0
+    throttle.succeeded("198.51.100.1", "owner")
+    assert throttle.attempt("192.0.2.200") == ALL_SECONDS
+    clock.now += ALL_SECONDS
+    assert throttle.attempt("192.0.2.200") == 0
+
+
+def test_addresses_of_ipv4_are_told_apart_by_a_listener_of_both(clock: Clock) -> None:
+    throttle = Throttle(clock)
+    waits = [throttle.attempt("::ffff:192.0.2.1") for _ in range(TRIES + 1)]
+    assert waits[-1] == throttle.attempt("192.0.2.1") == TRIES_SECONDS
+    assert throttle.attempt("::ffff:192.0.2.2") == throttle.attempt("::1") == 0

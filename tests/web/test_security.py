@@ -58,6 +58,11 @@ def test_without_a_password_this_machine_sees_and_changes(client: WebClient) -> 
         ("127.0.0.1.example.org", 400),
         ("", 400),
         ("[", 400),
+        ("LOCALHOST:8480 ", 200),
+        ("x@localhost", 400),
+        ("localhost/evil", 400),
+        ("localhost:abc", 400),
+        ("[::1", 400),
     ],
 )
 def test_a_foreign_name_that_leads_here_is_refused(
@@ -67,7 +72,9 @@ def test_a_foreign_name_that_leads_here_is_refused(
     assert client.get("/system", headers={"host": host}).status_code == status
 
 
-@pytest.mark.parametrize("origin", ["http://attacker.example.org", "null", ""])
+@pytest.mark.parametrize(
+    "origin", ["http://attacker.example.org", "null", "", "http://[", "http://x]y"]
+)
 def test_a_change_from_a_foreign_page_is_refused(
     client: WebClient, origin: str
 ) -> None:
@@ -92,6 +99,45 @@ def test_a_foreign_page_can_only_lead_here(client: WebClient, site: str) -> None
         assert answer.status_code == 403
     own = headers | {"sec-fetch-site": "same-origin"}
     assert client.get("/system", headers=own).status_code == 200
+
+
+@pytest.mark.parametrize("origin", ["http://attacker.example.org", "null", "http://["])
+def test_a_foreign_origin_gets_nothing_from_a_browser_that_says_no_more(
+    client: WebClient, origin: str
+) -> None:
+    for path in ("/live", "/thresholds/curves", "/static/style.css"):
+        answer = client.request("HEAD", path, headers={"origin": origin})
+        assert answer.status_code == 403
+    own = client.get("/static/style.css", headers={"origin": client.origin})
+    assert own.status_code == 200
+
+
+def test_no_foreign_page_leads_a_browser_to_the_live_feed(client: WebClient) -> None:
+    leads = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+    assert client.request("HEAD", "/live", headers=leads).status_code == 403
+    typed = {"sec-fetch-site": "none", "sec-fetch-mode": "navigate"}
+    assert client.request("HEAD", "/live", headers=typed).status_code == 200
+
+
+@pytest.mark.parametrize("proxy", ["127.0.0.1", "::ffff:127.0.0.1"])
+def test_a_listener_of_both_versions_knows_its_proxy(
+    tmp_path: Path, proxy: str
+) -> None:
+    app = build_app(make_context(tmp_path, config=make_config(trusted_proxy=proxy)))
+    asked = WebClient(app, client="::ffff:127.0.0.1")
+    page = asked.get("/system", headers={"x-ingress-path": "/elsewhere"}).text
+    assert "/elsewhere/" in page
+
+
+def test_what_cannot_be_read_is_answered_and_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = build_app(make_context(tmp_path))
+    app.guard.sessions = None  # type: ignore[assignment]
+    answers = [WebClient(app).get("/system") for _ in range(3)]
+    assert {each.status_code for each in answers} == {500}
+    assert answers[0].headers["x-frame-options"] == "DENY"
+    assert caplog.text.count("a request could not be read") == 1
 
 
 @pytest.mark.parametrize("token", ["", "guess", "ü"])
@@ -230,7 +276,9 @@ def test_passwords_are_not_tried_for_long(locked: WebClient) -> None:
         ("//attacker.example.org/", "/"),
         ("/\\attacker.example.org/", "/"),
         ("javascript:alert(1)", "/"),
-        ("/\r\nset-cookie: a=b", "/set-cookie:%20a=b"),
+        ("/\r\nset-cookie: a=b", "/%0D%0Aset-cookie:%20a=b"),
+        ("http://[", "/"),
+        ("/a?b#c", "/a?b"),
     ],
 )
 def test_after_signing_in_only_this_server_follows(

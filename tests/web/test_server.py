@@ -13,7 +13,8 @@ import pytest
 import monitor.web.server
 from monitor.errors import UsageError
 from monitor.web.app import build_app
-from monitor.web.server import MAX_HEADER_BYTES, listen
+from monitor.web.security import MAX_HEADER_BYTES, MAX_TARGET_BYTES
+from monitor.web.server import listen
 from tests.support.web import make_context, serving
 
 SECONDS = 10.0
@@ -92,10 +93,66 @@ def test_many_idle_connections_make_room(
             idle = [each for each in idle if each not in readable]
 
 
+@pytest.mark.parametrize("most", ["MAX_CONNECTIONS", "MAX_OF_CLIENT"])
+def test_requests_whose_bodies_do_not_come_make_room(
+    port: int, monkeypatch: pytest.MonkeyPatch, most: str
+) -> None:
+    monkeypatch.setattr(monitor.web.server, "MAX_CONNECTIONS", 100)
+    monkeypatch.setattr(monitor.web.server, "is_loopback", lambda _: False)
+    head = (
+        b"POST /login HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n"
+        b"Content-Length: 100\r\n\r\na"
+    )
+    with contextlib.ExitStack() as stack:
+        for _ in range(MOST):
+            stack.enter_context(connect(port)).sendall(head)
+        assert get(port) == 200  # they are being answered
+        monkeypatch.setattr(monitor.web.server, most, MOST)
+        assert [get(port) for _ in range(MOST)] == [200] * MOST
+
+
+def test_a_client_has_few_connections_and_leaves_those_of_others(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(monitor.web.server, "HEADER_SECONDS", 2 * SECONDS)
+    monkeypatch.setattr(monitor.web.server, "MAX_CONNECTIONS", 100)
+    monkeypatch.setattr(monitor.web.server, "MAX_OF_CLIENT", MOST)
+    monkeypatch.setattr(monitor.web.server, "is_loopback", lambda _: False)
+    with contextlib.ExitStack() as stack:
+        other = socket.create_connection(
+            ("127.0.0.1", port), SECONDS, source_address=("127.0.0.2", 0)
+        )
+        stack.enter_context(other)
+        own = [stack.enter_context(connect(port)) for _ in range(MOST + 2)]
+        assert all(map(is_cut_off, own[:2]))
+        other.sendall(b"GET /static/icon.svg HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert other.recv(100).startswith(b"HTTP/1.1 200")
+
+
 def test_headers_have_a_longest_length(port: int) -> None:
     with connect(port) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nA: " + b"x" * MAX_HEADER_BYTES)
         assert connection.recv(100).startswith(b"HTTP/1.1 4")
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /system HTTP/1.1\r\nA: " + b"x" * MAX_HEADER_BYTES, 431),
+        (b"GET /system HTTP/1.1" + b"\r\nA: x" * (MAX_HEADER_BYTES // 5), 431),
+        (b"GET /events?label=" + b"x" * MAX_TARGET_BYTES + b" HTTP/1.1", 414),
+        (b"GET http://localhost/system HTTP/1.1", 400),
+        (b"POST /language HTTP/1.1\r\nOrigin: http://[", 403),
+    ],
+)
+def test_whole_requests_have_a_longest_length_and_a_plain_answer(
+    port: int, head: bytes, status: int
+) -> None:
+    with connect(port) as connection:
+        connection.sendall(head + b"\r\nHost: localhost\r\n\r\n")
+        answer = connection.recv(10_000)
+    assert int(answer.split(b" ")[1]) == status
+    assert b"x-frame-options: DENY" in answer
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 import monitor.web.server
 from monitor.web import live
 from monitor.web.app import WebApp, build_app
-from monitor.web.server import Server, listen
+from monitor.web.server import GONE_SECONDS, UNSENT_BYTES, Server, listen
 from tests.support.web import (
     PASSWORD,
     WebClient,
@@ -127,5 +128,38 @@ def test_a_session_that_ends_takes_its_live_page_along(tmp_path: Path) -> None:
                 rest = await reader.read()
             assert rest.count(b"columns") < 200
             writer.transport.abort()
+
+    asyncio.run(run())
+
+
+def test_there_is_no_place_for_more_viewers_that_come_at_the_same_moment(
+    tmp_path: Path,
+) -> None:
+    async def run() -> None:
+        app = build_app(make_context(tmp_path, config=make_config(max_viewers=5)))
+        async with served(app) as (server, port):
+            pairs = [await asyncio.open_connection("127.0.0.1", port) for _ in range(9)]
+            for _, writer in pairs:
+                writer.write(REQUEST % b"")
+            async with asyncio.timeout(SECONDS):
+                statuses = [(await reader.readline())[9:12] for reader, _ in pairs]
+            assert sorted(statuses) == [b"200"] * 5 + [b"503"] * 4
+            for connection in server.server_state.connections:
+                own, tcp = connection.transport.get_extra_info("socket"), 6
+                assert own.getsockopt(tcp, socket.TCP_NOTSENT_LOWAT) == UNSENT_BYTES
+                gone = own.getsockopt(tcp, socket.TCP_USER_TIMEOUT)
+                assert gone == 1000 * GONE_SECONDS
+            for _, writer in pairs:
+                writer.transport.abort()
+            # Some have gone before their answer begins.
+            for _ in range(20):
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(REQUEST % b"")
+                await asyncio.sleep(0)
+                writer.transport.abort()
+            async with asyncio.timeout(SECONDS):
+                while server.server_state.connections:
+                    await asyncio.sleep(0.01)
+            assert not app.live._viewers
 
     asyncio.run(run())

@@ -1,7 +1,5 @@
 """Signing in and out, and the choice of the language."""
 
-from urllib.parse import urlsplit
-
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -47,7 +45,7 @@ async def log_in(request: Request) -> Response:
         role = await run_in_threadpool(passwords.role_of, form.get("password", ""))
     if role is None:
         return _login(request, target, "wrong", 403)
-    guard.throttle.succeeded(address)
+    guard.throttle.succeeded(address, role)
     guard.sessions.end(request.state.session)
     response = _back(request, target)
     response.set_cookie(
@@ -102,10 +100,11 @@ def _login(
 
 def _back(request: Request, target: str) -> Response:
     """Redirect to a path of this server; anything else leads to the first page."""
-    parts = urlsplit(target)
-    is_own = target.startswith("/") and not target.startswith(("//", "/\\"))
-    path = parts.path if is_own and not parts.netloc else "/"
-    query = f"?{parts.query}" if is_own and parts.query else ""
+    # Without the checks of a host, which raise on some: there is none.
+    path, _, query = target.partition("#")[0].partition("?")
+    if not path.startswith("/") or path.startswith(("//", "/\\")):
+        path, query = "/", ""
+    query = f"?{query}" if query else ""
     return RedirectResponse(f"{request.scope.get('root_path', '')}{path}{query}", 303)
 
 
