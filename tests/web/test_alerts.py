@@ -78,6 +78,25 @@ def test_an_alert_that_failed_says_why(tmp_path: Path) -> None:
     assert HOSTILE not in text
 
 
+def test_an_endpoint_that_does_not_answer_is_said_to(tmp_path: Path) -> None:
+    store(tmp_path, 1)
+    tried = alert(7, endpoint="siren/webhook", created=datetime.now(UTC))
+    database = open_database(tmp_path / "monitor.db")
+    with closing(database.connect()) as connection, transaction(connection):
+        write_alerts(connection, [tried])
+    with closing(Outbox(database)) as outbox:
+        entry = outbox.pending(tried.id)
+        assert entry is not None
+        why = "no connection: Connection refused"
+        again = Entry(
+            entry.alert, "pending", 8, entry.next_attempt, why, entry.sequence
+        )
+        outbox.record(again, Attempt(datetime.now(UTC), "retry", why, 0.1))
+    text = make_client(tmp_path).get("/alerts").text
+    assert '<span class="bad">Does not answer, 8 attempts since' in text
+    assert text.count("Does not answer") == 1
+
+
 def test_links_lead_through_all_pages(tmp_path: Path) -> None:
     store(tmp_path, 2 * PAGE_LENGTH + 5)
     client, path, found = make_client(tmp_path), "/alerts", list[int]()

@@ -4,6 +4,7 @@ import json
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from monitor.sinks.alerts.alert import (
     AlertState,
@@ -12,7 +13,7 @@ from monitor.sinks.alerts.alert import (
     read_attempt,
     read_listed,
 )
-from monitor.sinks.store.records import read_rows, select
+from monitor.sinks.store.records import from_ms, read_rows, select
 
 _OF_STATE: dict[AlertState | None, str] = {
     None: "alerts WHERE true",
@@ -31,6 +32,17 @@ class ListedAlert:
     entry: Entry
     attempts: Sequence[Attempt]
     """To deliver it, oldest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """An endpoint that does not take the oldest of its alerts."""
+
+    since: datetime
+    """Time of this alert, UTC."""
+
+    attempts: int
+    """To deliver it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +82,22 @@ def read_alerts(
         page[-1]["sequence"] if page else None,
         len(rows) > limit,
     )
+
+
+def read_unanswered(connection: sqlite3.Connection) -> dict[str, Unanswered]:
+    """Return the endpoints whose oldest pending alert was tried without success."""
+    rows = select(
+        connection,
+        "SELECT endpoint, created_ms, attempts FROM alerts INDEXED BY alerts_pending "
+        "WHERE state = 'pending' AND attempts > 0 ORDER BY sequence DESC",
+        (),
+    )
+    return dict(read_rows(rows, _read_unanswered))
+
+
+def _read_unanswered(row: sqlite3.Row) -> tuple[str, Unanswered]:
+    found = Unanswered(from_ms(row["created_ms"]), int(row["attempts"]))
+    return str(row["endpoint"]), found
 
 
 def _attempts(

@@ -41,7 +41,7 @@ from monitor.sinks.store.score_curves import ScoreCurve, read_curve
 # `events` and `report` do without numpy.
 if TYPE_CHECKING:
     from monitor.sinks.alerts.alert import AlertState
-    from monitor.sinks.alerts.listing import AlertPage
+    from monitor.sinks.alerts.listing import AlertPage, Unanswered
     from monitor.sinks.store.embeddings import EmbeddingRow
     from monitor.sinks.store.level_hours import LevelHour
     from monitor.sinks.store.noise_diary import Occurred
@@ -114,6 +114,12 @@ class Reader:
         return read_alerts(
             self._connection, state=state, rule=rule, before=before, limit=limit
         )
+
+    def unanswered(self) -> "dict[str, Unanswered]":
+        """Return the endpoints that do not take their alerts; see `Unanswered`."""
+        from monitor.sinks.alerts.listing import read_unanswered
+
+        return read_unanswered(self._connection)
 
     def reviews(self) -> dict[str, Review]:
         """Return all reviews by the id of their event."""

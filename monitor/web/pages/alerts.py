@@ -1,6 +1,8 @@
 """The page Alerts: the rules, what was sent, what waits, and what failed and why."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from math import ceil
 from typing import Any, get_args
 
@@ -11,12 +13,13 @@ from starlette.routing import Route
 
 from monitor.config.alerts import AlertSettings
 from monitor.sinks.alerts.alert import AlertState
-from monitor.sinks.alerts.listing import AlertPage, ListedAlert
+from monitor.sinks.alerts.listing import AlertPage, ListedAlert, Unanswered
 from monitor.sinks.status_client import query_status
 from monitor.sinks.store.queries import open_to_read
 from monitor.text import utc_text
 from monitor.web.context import WebContext
-from monitor.web.rendering import render
+from monitor.web.labels import label_text
+from monitor.web.rendering import language_of, render
 
 PAGE_LENGTH = 30
 MUTE_SECONDS = 3600
@@ -45,14 +48,15 @@ async def _show(request: Request, context: WebContext, template: str) -> Respons
     rule, before = query.get("rule") or None, query.get("before", "")
     key = int(before) if before.isdecimal() and len(before) < 19 else None
     status = await run_in_threadpool(query_status, context.sockets)
-    page = await run_in_threadpool(_read, context, state, rule, key)
+    page, unanswered = await run_in_threadpool(_read, context, state, rule, key)
     rules = context.config.alerts
     return render(
         request,
         template,
         page="alerts",
         running=status["running"] is True,
-        rules=[_rule(each, status) for each in rules],
+        rules=[_rule(each, status, unanswered) for each in rules],
+        name_of=partial(label_text, language_of(request)),
         names=[each.name for each in rules],
         states=STATES,
         state=state,
@@ -67,16 +71,19 @@ async def _show(request: Request, context: WebContext, template: str) -> Respons
 
 def _read(
     context: WebContext, state: AlertState | None, rule: str | None, before: int | None
-) -> AlertPage:
+) -> tuple[AlertPage, Mapping[str, Unanswered]]:
     if context.database is None or not context.database.exists():
-        return AlertPage((), None, has_more=False)
+        return AlertPage((), None, has_more=False), {}
     with open_to_read(context.database) as reader:
-        return reader.alerts_page(
+        page = reader.alerts_page(
             state=state, rule=rule, before=before, limit=PAGE_LENGTH
         )
+        return page, reader.unanswered()
 
 
-def _rule(settings: AlertSettings, status: Document) -> Document:
+def _rule(
+    settings: AlertSettings, status: Document, unanswered: Mapping[str, Unanswered]
+) -> Document:
     """Return what the page shows of a rule; the monitor says what waits and is mute."""
     known = (status.get("outbox") or {}).get("endpoints") or {}
     mutes = {
@@ -92,7 +99,11 @@ def _rule(settings: AlertSettings, status: Document) -> Document:
         "sources": settings.sources,
         "mute": mutes.get(settings.name),
         "endpoints": [
-            {"name": name, **{key: known.get(name, {}).get(key) for key in _COUNTS}}
+            {
+                "name": name,
+                **{key: known.get(name, {}).get(key) for key in _COUNTS},
+                "unanswered": unanswered.get(name),
+            }
             for name in settings.endpoints
         ],
     }

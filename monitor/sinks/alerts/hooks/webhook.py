@@ -243,7 +243,10 @@ class Webhook:
             return f"no connection in {self._settings.connect_seconds:g} s"
         if isinstance(error, httpx.TimeoutException):
             return f"no answer in {self._settings.total_seconds:g} s"
-        text = redact(str(error), self._secrets)
+        # Of the system, without its number: "[Errno 111] Connection refused".
+        text = re.sub(r"^\[Errno -?\d+\] ", "", redact(str(error), self._secrets))
+        if text and isinstance(error, httpx.ConnectError):
+            return f"no connection: {text}"[:MAX_DETAIL]
         return f"{type(error).__name__}: {text}"[:MAX_DETAIL]
 
 
