@@ -46,6 +46,30 @@ def test_the_exit_code_is_0_while_it_listens(
     assert json.loads(capsys.readouterr().out)["listening"] is False
 
 
+def test_a_share_of_less_than_a_day_says_of_how_much(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monitor = FakeMonitor(tmp_path)
+    (street,) = monitor.report().sources
+    for seconds, cell in ((12.0, "99.00 % of 12.0 s"), (86_400.0, "99.00 % ")):
+        listened = Listened(seconds, 0.99)
+        monitor.report(sources=(replace(street, listened_day=listened),))
+        print_status(monitor.snapshot)
+        printed = capsys.readouterr().out
+        assert cell in printed
+        assert (" of 12.0 s" in printed) == (seconds == 12.0)
+
+
+def test_the_address_of_the_page_is_shown(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monitor = FakeMonitor(tmp_path)
+    monitor.report()
+    monitor.daemon.page = "http://127.0.0.1:8480"
+    print_status(monitor.snapshot)
+    assert "web page: http://127.0.0.1:8480\n" in capsys.readouterr().out
+
+
 def test_without_a_monitor_it_fails_with_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

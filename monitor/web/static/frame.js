@@ -15,6 +15,7 @@ const formats = {
   second: { dateStyle: "medium", timeStyle: "medium" },
   clock: { timeStyle: "medium" },
   hour: { timeStyle: "short" },
+  short: { day: "numeric", month: "numeric" },
   weekday: { weekday: "short", day: "numeric", month: "short", year: "numeric" },
 };
 
@@ -25,6 +26,15 @@ function formatted(moment, form, zone) {
 // A time in the viewer's zone; form: day, minute, second or clock.
 export function timeText(iso, form = "second") {
   return formatted(new Date(iso), form, viewerZone);
+}
+
+// A time in the device's zone, or in another; in UTC where a browser does not know it.
+export function zonedText(moment, form, zone = deviceZone) {
+  try {
+    return formatted(moment, form, zone);
+  } catch {
+    return formatted(moment, form, "UTC");
+  }
 }
 
 // True if the device has another time now than the viewer.
@@ -46,7 +56,7 @@ export function localiseTimes(root = document) {
     if (Number.isNaN(moment.getTime())) continue;
     const { form, zone } = element.dataset;
     if (zone) {
-      element.textContent = formatted(moment, form, zone === "device" ? deviceZone : zone);
+      element.textContent = zonedText(moment, form, zone === "device" ? deviceZone : zone);
       continue;
     }
     element.textContent = timeText(element.dateTime, form);

@@ -1,4 +1,5 @@
 // The page Day: a graph of the table of levels, and the map of a year.
+import { zonedText } from "./frame.js";
 import { number, t } from "./strings.js";
 
 const colour = (name) =>
@@ -44,10 +45,10 @@ function draw(table, place) {
         {
           ...axis,
           incrs: place.dataset.span === "day" ? HOURS : DAYS,
-          values: (_, moments) => moments.map((seconds) => tick(zoned(seconds, zone), place)),
+          values: (_, moments) => moments.map((seconds) => tick(seconds, place)),
         }, { ...axis, label: "dB", labelSize: 20, size: 44 },
       ],
-      series: [{ label: t("day.date"), value: "{YYYY}-{MM}-{DD} {HH}:{mm}" }, ...series],
+      series: [{ label: t("day.date"), value: (_, seconds) => spoken(seconds) }, ...series],
     },
     readTable(table),
     place,
@@ -57,11 +58,12 @@ function draw(table, place) {
 const HOURS = [1, 2, 3, 4, 6].map((count) => count * 3600);
 const DAYS = [1, 2, 7, 14, 28, 56].map((count) => count * 86_400);
 
-function tick(moment, place) {
-  const two = (number) => String(number).padStart(2, "0");
-  return place.dataset.span === "day"
-    ? `${two(moment.getHours())}:${two(moment.getMinutes())}`
-    : `${two(moment.getMonth() + 1)}-${two(moment.getDate())}`;
+function tick(seconds, place) {
+  return zonedText(new Date(seconds * 1000), place.dataset.span === "day" ? "hour" : "short");
+}
+
+function spoken(seconds) {
+  return seconds === null ? "–" : zonedText(new Date(seconds * 1000), "minute");
 }
 
 // A time of the device, whose hours the table has.
