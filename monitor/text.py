@@ -214,3 +214,27 @@ def without_secrets(text: str) -> str:
     text = _USER.sub("***@", text)
     text = _QUERY.sub(r"\1***", text)
     return _NAMED.sub(r"\1***", text)
+
+
+MAX_NAME = 63
+
+
+def name_problem(text: str) -> str | None:
+    """Describe why a text cannot name a label or a model; None: it can.
+
+    Names are printed on terminals and in pages, and typed into configurations: any
+    characters that show are allowed, so no line breaks, tabs or escape sequences.  Not
+    at the start: what makes a cell of a spreadsheet a formula, or a word an option.
+    """
+    if not text.strip():
+        return "it is empty"
+    if text[0].isspace():
+        return "it begins with a space"
+    if text[0] in "=+-@":
+        return f"it begins with {text[0]!r}, as formulas and options do"
+    if len(text) > MAX_NAME:
+        return f"it has {len(text)} characters, more than {MAX_NAME}"
+    for character in text:
+        if not character.isprintable():
+            return f"it holds {character!a}, a character that cannot be shown"
+    return None

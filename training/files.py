@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from monitor.errors import UsageError
-from monitor.model.card import name_problem
+from monitor.text import name_problem
 
 logger = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from monitor.errors import ModelFileError
 from monitor.model.catalogue import CatalogueEntry
 from monitor.model.thresholds import CardPart, Thresholds
 from monitor.spec import ModelSpec
-from monitor.text import printable
+from monitor.text import name_problem, printable
 
 INCLUDED = ("urban", "world")
 """Models that come with the program, in monitor/model/weights, the default first."""
@@ -41,29 +41,6 @@ TAUGHT_MODEL = "world"
 
 ModelPath = str | PathLike[str] | None
 """A model file, or the name of an included model; None is the default one."""
-
-MAX_NAME = 63
-
-
-def name_problem(text: str) -> str | None:
-    """Describe why a text cannot name a label or a model; None: it can.
-
-    Names are printed on terminals and in pages, and typed into configurations: any
-    characters that show are allowed, so no line breaks, tabs or escape sequences.  Not
-    at the start: what makes a cell of a spreadsheet a formula, or a word an option.
-    """
-    if not text.strip():
-        return "it is empty"
-    if text[0].isspace():
-        return "it begins with a space"
-    if text[0] in "=+-@":
-        return f"it begins with {text[0]!r}, as formulas and options do"
-    if len(text) > MAX_NAME:
-        return f"it has {len(text)} characters, more than {MAX_NAME}"
-    for character in text:
-        if not character.isprintable():
-            return f"it holds {character!a}, a character that cannot be shown"
-    return None
 
 
 def _checked_name(text: str) -> str:

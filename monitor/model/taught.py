@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from monitor.errors import ModelFileError
-from monitor.model.card import Name, name_problem
+from monitor.model.card import Name
 from monitor.model.card_file import read_card_file, tensor, write_card_file
 from monitor.model.head_fit import Head, Levels
 from monitor.model.thresholds import CardPart, Thresholds
-from monitor.text import path_text, printable
+from monitor.text import name_problem, path_text, printable
 
 Array = NDArray[np.float32]
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from monitor.errors import SoundMonitorError
 from monitor.own_command import own_command
@@ -11,6 +12,10 @@ from monitor.web.context import WebContext
 
 MOST_AT_ONCE = 2
 """Children that run; further ones wait."""
+
+MOST_WAITING = 10
+MOST_OF_VISITOR = 2
+"""Of both; a further one ends the oldest of the visitor."""
 
 NICENESS = 15
 """The monitor, and all else on the machine, goes first."""
@@ -26,7 +31,18 @@ class ChildError(SoundMonitorError):
 
 
 class SupersededError(ChildError):
-    """A newer command of the same owner has ended the child."""
+    """A newer command of the same visitor has ended the child."""
+
+
+class BusyError(ChildError):
+    """Too many wait already."""
+
+
+class Owner(NamedTuple):
+    """Who wants a command, and which: a newer one for the same ends it."""
+
+    visitor: str
+    question: str = ""
 
 
 class TimeLimitError(ChildError):
@@ -46,11 +62,11 @@ class Children:
         self._file = context.config_file
         self._environ = {"STATE_DIRECTORY": str(context.state_dir)}
         self._slots = asyncio.Semaphore(MOST_AT_ONCE)
-        self._running: dict[str, asyncio.Task[None]] = {}
+        self._running: dict[Owner, asyncio.Task[None]] = {}
 
     async def run(
         self,
-        owner: str,
+        owner: Owner,
         arguments: Sequence[str],
         take: Callable[[bytes], None],
         seconds: float,
@@ -58,7 +74,7 @@ class Children:
         """Run a command; its lines of output are taken one by one.
 
         Args:
-            owner: Who wants it: an earlier command of the same owner is ended.
+            owner: Who wants it, and what for.
             arguments: The subcommand and its options, but for --config.
             take: Called with each line.
             seconds: Longest time, waiting included.
@@ -66,8 +82,16 @@ class Children:
         Raises:
             ChildError: The command failed, with its sentence, or was ended.
         """
-        if (before := self._running.pop(owner, None)) is not None:
-            before.cancel()
+        others = [
+            each
+            for each in self._running
+            if each.visitor == owner.visitor and each != owner
+        ]
+        for each in (owner, *others[: 1 - MOST_OF_VISITOR]):
+            if (before := self._running.pop(each, None)) is not None:
+                before.cancel()
+        if len(self._running) >= MOST_AT_ONCE + MOST_WAITING:
+            raise BusyError("too many questions wait already")
         task = asyncio.create_task(self._run(arguments, take, seconds))
         self._running[owner] = task
         try:
@@ -122,8 +146,9 @@ async def _run(
             limit=MAX_LINE_BYTES,
             env={**environment, **environ},
         )
-    except OSError as error:
-        raise ChildError(f"it cannot be started: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # ValueError: a zero in an argument
+        reason = getattr(error, "strerror", error)
+        raise ChildError(f"it cannot be started: {reason}") from None
     assert process.stdout is not None
     assert process.stderr is not None
     errors = asyncio.create_task(process.stderr.read())

@@ -1,5 +1,7 @@
 """The clips of events: found by the id of the event, never by a name from outside."""
 
+import os
+import stat
 import struct
 import threading
 import time
@@ -98,14 +100,26 @@ def _name_part(moment: datetime) -> str:
     return str(utc_text(moment)).replace(":", "-")
 
 
+def open_clip(path: Path) -> int:
+    """Open a file of a clip; return its descriptor.
+
+    Raises:
+        OSError: It is gone, or a symbolic link, or no regular file.
+    """
+    # A pipe would wait for its writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileNotFoundError(path)
+    return descriptor
+
+
 def _read_clip(path: Path) -> ClipFile | None:
     """Read the header of a clip; None: no monitor has written it."""
     try:
-        if path.is_symlink():
-            return None
         time_text = path.name.partition("_")[0]
         begins = datetime.strptime(time_text, "%Y-%m-%dT%H-%M-%S.%f%z")
-        with path.open("rb") as file:
+        with os.fdopen(open_clip(path), "rb") as file:
             blocks = _blocks(file.read(_HEADER_BYTES))
         packed = int.from_bytes(blocks[_STREAM_INFO][10:18], "big")
         rate, samples = packed >> 44, packed & (1 << 36) - 1

@@ -15,7 +15,10 @@ from monitor.sinks.store.reviews import VERDICTS
 REVIEWS = ("no", "yes", *VERDICTS)
 """Values of `review`: without a verdict, with any, with one of them."""
 
-MOST_VALUES = 100
+MOST_VALUES = 20
+LONGEST_VALUE = 100
+"""Labels and sources; a page repeats each in many addresses."""
+
 MOST_IDS = 200
 
 
@@ -143,6 +146,8 @@ def _values(params: QueryParams, key: str) -> list[str]:
     found = list(dict.fromkeys(value for value in params.getlist(key) if value))
     if len(found) > MOST_VALUES:
         raise QueryError("many", key, most=MOST_VALUES)
+    if too_long := [each for each in found if len(each) > LONGEST_VALUE]:
+        raise QueryError("long", too_long[0], most=LONGEST_VALUE)
     return found
 
 

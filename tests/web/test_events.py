@@ -1,5 +1,6 @@
 """The page Events: what it lists, and what of a clip it gives to whom."""
 
+import os
 import re
 from contextlib import closing
 from dataclasses import replace
@@ -205,7 +206,8 @@ def test_a_hostile_label_is_text(client: WebClient) -> None:
         ("review=maybe", "nicht maybe"),
         ("before=1-2-3", "1-2-3 ist keine Stelle"),
         (f"before={10**30}-1", "ist keine Stelle"),
-        ("&".join(f"label={number}" for number in range(101)), "label: mehr als 100"),
+        ("&".join(f"label={number}" for number in range(21)), "label: mehr als 20"),
+        (f"source={'x' * 101}", "mehr als 100 Zeichen"),
     ],
 )
 def test_a_wrong_filter_is_a_sentence_in_the_language_of_the_page(
@@ -348,6 +350,33 @@ def test_new_and_deleted_clips_are_noticed(listener: WebClient, clips: Path) -> 
     for each in clips.glob("*.flac"):
         each.unlink()
     assert listener.get(sound(5)).status_code == 404
+
+
+@pytest.mark.parametrize("kind", ["sound", "spectrogram"])
+def test_a_clip_that_is_replaced_is_not_followed_and_not_waited_for(
+    listener: WebClient, clips: Path, tmp_path: Path, kind: str
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    address = f"/events/{kind}?id={identifier(5)}"
+    path = min(clips.glob("*.flac" if kind == "sound" else "*.png"))
+    assert listener.get(address).status_code == 200
+    before = len([*Path("/dev/fd").iterdir()])
+    path.unlink()
+    path.symlink_to(secret)
+    assert listener.get(address).status_code == 404
+    path.unlink()
+    os.mkfifo(path)
+    assert listener.get(address).status_code == 404
+    assert len([*Path("/dev/fd").iterdir()]) == before
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_among_the_clips_stops_nothing(listener: WebClient, clips: Path) -> None:
+    for path in clips.glob("*.flac"):
+        path.unlink()
+        os.mkfifo(path)
+    assert "<audio" not in listener.get(f"/events/rows?id={identifier(5)}").text
 
 
 def test_files_that_no_monitor_wrote_are_no_clips(clips: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -219,3 +220,16 @@ def test_without_a_database_the_page_says_so(tmp_path: Path) -> None:
     client = WebClient(build_app(make_context(tmp_path, database=None)))
     assert client.get("/day").status_code == 503
     assert client.get("/diary.csv").status_code == 503
+
+
+@pytest.mark.parametrize("span", ["day", "week", "year"])
+def test_a_day_that_never_was_has_nothing(
+    client: WebClient, monkeypatch: pytest.MonkeyPatch, span: str
+) -> None:
+    """Samoa moved across the date line, and left out a day."""
+    monkeypatch.setenv("TZ", "Pacific/Apia")
+    time.tzset()
+    assert client.get(f"/day?date=2011-12-30&span={span}").status_code == 200
+    address = "/diary?from=2011-12-30&to=2011-12-30"
+    assert client.get(address).status_code == 200
+    assert client.get(address.replace("?", ".csv?")).status_code == 200

@@ -19,7 +19,14 @@ from monitor.records import Event, ScoreFrame
 from monitor.sinks.store.database import transaction
 from monitor.sinks.store.reviews import write_verdict
 from monitor.web.app import build_app
-from monitor.web.child import ChildError, Children
+from monitor.web.child import (
+    MOST_AT_ONCE,
+    MOST_WAITING,
+    BusyError,
+    ChildError,
+    Children,
+    Owner,
+)
 from monitor.web.context import WebContext
 from tests.support.store import make_store, open_database, score_frames
 from tests.support.timed import LABELS, timed
@@ -141,6 +148,56 @@ def test_a_value_that_is_no_sensitivity_is_rejected(tmp_path: Path, value: str) 
     assert "from 0 to 1" in response.json()["sentence"]
 
 
+@pytest.mark.parametrize(
+    "label", ["--until=1970-01-02", "-x", "a%00", "a%0Ab", "=1", "x" * 64]
+)
+def test_a_text_that_can_name_no_label_reaches_no_command(
+    programs: "Programs", label: str
+) -> None:
+    client = WebClient(build_app(make_context(programs.folder)))
+    for path in ("replay?value=1", "proposal?"):
+        response = client.get(f"/thresholds/{path}&label={label}")
+        assert response.status_code == 400
+        assert response.json()["sentence"] == "No sound has that name."
+    assert [each.name for each in programs.folder.iterdir()] == ["program.py"]
+
+
+def test_a_command_that_cannot_be_written_down_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ChildError, match="null byte"):
+        asyncio.run(
+            Children(make_context(tmp_path)).run(ME, ["a\0b"], lambda _: None, 9)
+        )
+
+
+def test_a_visitor_has_two_questions_and_too_many_of_all_are_refused(
+    programs: "Programs",
+) -> None:
+    async def ask() -> None:
+        children = Children(make_context(programs.folder))
+
+        def begin(visitor: str, question: str) -> asyncio.Task[None]:
+            run = children.run(Owner(visitor, question), [question], lines.append, 30)
+            return asyncio.create_task(run)
+
+        lines: list[bytes] = []
+        own = [begin("me", f"{number}") for number in range(20)]
+        await asyncio.wait(own, timeout=0.5)
+        assert [each.done() for each in own] == [True] * 18 + [False] * 2
+        most = MOST_AT_ONCE + MOST_WAITING - 2
+        others = [begin(f"{number}", f"of-{number}") for number in range(most)]
+        await asyncio.sleep(0)
+        with pytest.raises(BusyError):
+            await begin("late", "late")
+        again = begin("me", "again")
+        await asyncio.wait([*own], timeout=0.5)
+        assert own[-2].done()
+        for task in (*own, *others, again):
+            task.cancel()
+        await asyncio.wait([*own, *others, again])
+
+    asyncio.run(asyncio.wait_for(ask(), 20))
+
+
 def test_a_proposal_is_that_of_the_scores_and_the_verdicts(tmp_path: Path) -> None:
     fill(tmp_path)
     found = asked(client_of(tmp_path), "/thresholds/proposal?label=siren")
@@ -165,6 +222,9 @@ def test_a_child_that_fails_says_why(tmp_path: Path) -> None:
     found = asked(client_of(tmp_path), "/thresholds/replay?label=no-such&value=1")
     assert "no-such" in found["sentence"]
     assert "Traceback" not in found["sentence"]
+
+
+ME = Owner("me")
 
 
 class Programs:
@@ -223,9 +283,9 @@ def test_the_newest_question_of_an_owner_ends_the_one_before(
     async def ask() -> None:
         children = Children(make_context(programs.folder))
         lines: list[bytes] = []
-        first = asyncio.create_task(children.run("me", ["first"], lines.append, 30))
+        first = asyncio.create_task(children.run(ME, ["first"], lines.append, 30))
         process = await programs.started("first")
-        second = asyncio.create_task(children.run("me", ["second"], lines.append, 30))
+        second = asyncio.create_task(children.run(ME, ["second"], lines.append, 30))
         with pytest.raises(ChildError, match="newer"):
             await first
         newer = await programs.started("second")
@@ -242,7 +302,7 @@ def test_a_child_that_takes_too_long_is_ended(programs: Programs) -> None:
     async def ask() -> None:
         children = Children(make_context(programs.folder))
         with pytest.raises(ChildError, match="longer than 1 s"):
-            await children.run("me", ["first"], lambda _: None, 1)
+            await children.run(ME, ["first"], lambda _: None, 1)
         assert not is_running(await programs.started("first"))
 
     asyncio.run(asyncio.wait_for(ask(), 20))
@@ -253,7 +313,7 @@ def test_no_more_than_two_run_at_once_and_all_give_way(programs: Programs) -> No
         children = Children(make_context(programs.folder))
         lines: list[bytes] = []
         tasks = [
-            asyncio.create_task(children.run(name, [name], lines.append, 30))
+            asyncio.create_task(children.run(Owner(name), [name], lines.append, 30))
             for name in ("a", "b", "c")
         ]
         await programs.started("a")

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from monitor.audio.sources.recording import Recording
 from monitor.errors import AudioFileError, DatasetError, UsageError
-from monitor.model.card import name_problem
-from monitor.text import counted, printable
+from monitor.text import counted, name_problem, printable
 
 NO_FOLD = -1
 """The fold of clips that are always trained on."""

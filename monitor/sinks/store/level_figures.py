@@ -171,9 +171,12 @@ def day_levels(
     days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
     hours = [hours_of(day, zone) for day in days]
     by_source: dict[str, list[LevelHour]] = defaultdict(list)
+    # Samoa had no 2011-12-30, when it moved across the date line.
+    if not (every := [start for hours_of_day in hours for start, _ in hours_of_day]):
+        return {}
     found = reader.level_hours(
-        hours[0][0][0],
-        hours[-1][-1][0] + HOUR,
+        every[0],
+        every[-1] + HOUR,
         sources=sources,
         percentiles=percentiles,
     )

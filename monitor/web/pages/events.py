@@ -1,21 +1,25 @@
 """The page Events: a list of what was detected, with its sound and its reviews."""
 
 import logging
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from monitor.errors import StoreError
+from monitor.memory import trim_heap
 from monitor.sinks.store.event_pages import EventFilters, EventKey, EventPage
 from monitor.sinks.store.queries import Reader, open_to_read
-from monitor.web.clip_index import ClipFile, ClipIndex
+from monitor.web.clip_index import ClipFile, ClipIndex, open_clip
 from monitor.web.context import WebContext
 from monitor.web.event_filters import (
     REVIEWS,
@@ -155,12 +159,14 @@ def routes(context: WebContext) -> list[Route]:
         except StoreError as error:
             values["problem"] = _problem(request, error)
         known = await run_in_threadpool(events.known.get, 0)
-        return render(
+        answer = render(
             request, "events.html", page="events", status_code=status_code, **values,
             groups=sorted({each.group for each in known if each.group}),
             reviews=REVIEWS, is_newest=before is None, local_text=local_text,
             name_of=lambda label: label_text(language, label),
         )  # fmt: skip
+        answer.background = BackgroundTask(trim_heap)
+        return answer
 
     async def rows(request: Request) -> Response:
         params = request.query_params
@@ -171,7 +177,10 @@ def routes(context: WebContext) -> list[Route]:
             events.page, query, read_key(params, "before"), read_ids(params),
             language_of(request),
         )  # fmt: skip
-        return render(request, "events_rows.html", page="events", found=found)
+        answer = render(request, "events_rows.html", page="events", found=found)
+        if len(found.rows) > PAGE_EVENTS:
+            answer.background = BackgroundTask(trim_heap)
+        return answer
 
     async def labels(request: Request) -> Response:
         found = await run_in_threadpool(events.labels, language_of(request))
@@ -194,15 +203,40 @@ def routes(context: WebContext) -> list[Route]:
     ]
 
 
+class _File(FileResponse):
+    """A file of a clip, or a part of it."""
+
+    def __init__(self, path: Path, media_type: str) -> None:
+        """Open it.
+
+        Raises:
+            OSError: It is none.
+        """
+        self._descriptor = open_clip(path)
+        # What is opened is what was checked, whatever the name leads to meanwhile.
+        # The guard keeps it out of the caches of browsers: here it may be deleted.
+        super().__init__(
+            f"/dev/fd/{self._descriptor}",
+            media_type=media_type,
+            filename=path.name,
+            stat_result=os.fstat(self._descriptor),
+            content_disposition_type="inline",
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            os.close(self._descriptor)
+
+
 def _file(path: Path | None, media_type: str) -> Response:
-    """Answer with a file, or a part of it; None, and a file that is gone: 404."""
-    if path is None or not path.is_file():
+    """Answer with a file; None, and a file that is gone: 404."""
+    try:
+        return Response(status_code=404) if path is None else _File(path, media_type)
+    except OSError:
         return Response(status_code=404)
-    # The guard keeps it out of the caches of browsers: here it may be deleted.
-    return FileResponse(
-        path, media_type=media_type, filename=path.name,
-        content_disposition_type="inline",
-    )  # fmt: skip
 
 
 def _problem(request: Request, error: QueryError | StoreError) -> str:

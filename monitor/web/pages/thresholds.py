@@ -18,15 +18,19 @@ from starlette.routing import Route
 from monitor.config.overrides import OVERRIDES
 from monitor.sinks.store.event_pages import EventFilters
 from monitor.sinks.store.queries import open_to_read
+from monitor.text import name_problem
+from monitor.web.addresses import network_of
 from monitor.web.child import (
+    BusyError,
     ChildError,
     Children,
+    Owner,
     SupersededError,
     TimeLimitError,
 )
 from monitor.web.context import FileVersions, WebContext, file_versions
 from monitor.web.rendering import language_of, render, translation
-from monitor.web.security import is_foreign
+from monitor.web.security import guard_of, is_foreign
 
 WEEK = timedelta(days=7)
 
@@ -99,31 +103,32 @@ class _Thresholds:
     async def _count(self, of: str) -> bytes:
         lines: list[bytes] = []
         arguments = ("replay", "--curves", "--json", *_RANGES[of])
-        await self._children.run(of, arguments, lines.append, CURVES_SECONDS)
+        await self._children.run(Owner(of), arguments, lines.append, CURVES_SECONDS)
         return b"".join(lines)
 
-    async def replay(self, owner: str, label: str, value: float) -> dict[str, Any]:
+    async def replay(self, owner: Owner, label: str, value: float) -> dict[str, Any]:
         """Replay the last week with another sensitivity; label empty: of all labels."""
         since = datetime.now(UTC) - WEEK
         changes = _Changes(await run_in_threadpool(self._verdicts, label, since))
-        chosen = ["--label", label, "--sensitivity", f"{label}={value}"]
+        # In one word: none of it can be taken for another option.
+        chosen = [f"--label={label}", f"--sensitivity={label}={value}"]
         if not label:
-            chosen = ["--sensitivity", str(value)]
+            chosen = [f"--sensitivity={value}"]
         arguments = ("replay", "--json", "--since", since.isoformat(), *chosen)
         await self._children.run(owner, arguments, changes.take, REPLAY_SECONDS)
         return changes.document()
 
-    async def proposal(self, owner: str, label: str) -> dict[str, Any]:
+    async def proposal(self, owner: Owner, label: str) -> dict[str, Any]:
         """Return the document of `calibrate --store` for one label."""
         arguments = [
-            *("calibrate", "--store", "--json", "--since", "4w", "--label", label),
+            *("calibrate", "--store", "--json", "--since", "4w", f"--label={label}"),
             *("--false-alarms-per-day", str(PROPOSED_ALARMS_PER_DAY)),
         ]
         files = self._context.config.model_files
         if len(files) > 1:
             known = json.loads(await self.curves("model"))["labels"]
             model = known.get(label, {}).get("model")
-            arguments += ["--model", model] if model in files else []
+            arguments += [f"--model={model}"] if model in files else []
         lines: list[bytes] = []
         await self._children.run(owner, arguments, lines.append, CURVES_SECONDS)
         found: dict[str, Any] = json.loads(b"".join(lines))
@@ -222,15 +227,16 @@ def routes(context: WebContext) -> list[Route]:
         except ValueError:
             value = -1.0
         if not 0 <= value <= 1:
-            text = translation(language_of(request))("thresholds.problems.value")
-            return JSONResponse({"sentence": text}, 400)
-        return await _ask(
-            request,
-            thresholds.replay(_owner(request), params.get("label", ""), value),
-        )
+            return _problem(request, "value", 400)
+        label = params.get("label", "")
+        if label and name_problem(label):
+            return _problem(request, "label", 400)
+        return await _ask(request, thresholds.replay(_owner(request), label, value))
 
     async def proposal(request: Request) -> Response:
         label = request.query_params.get("label", "")
+        if name_problem(label):
+            return _problem(request, "label", 400)
         return await _ask(request, thresholds.proposal(_owner(request), label))
 
     return [
@@ -252,11 +258,13 @@ def _own(answer: Answer) -> Answer:
     return answer_or_refuse
 
 
-def _owner(request: Request) -> str:
-    """Name the window of the viewer, as its script does."""
+def _owner(request: Request) -> Owner:
+    """Name the visitor, and the window as its script does."""
     window = request.query_params.get("window", "")[:40]
-    host = request.client.host if request.client else ""
-    return f"{request.state.session or host} {request.url.path} {window}"
+    session = request.state.session
+    if guard_of(request).sessions.get(session) is None:
+        session = network_of(request.client.host if request.client else "")
+    return Owner(session, f"{request.url.path} {window}")
 
 
 async def _ask(request: Request, answer: Awaitable[dict[str, Any]]) -> Response:
@@ -281,12 +289,18 @@ async def _ask(request: Request, answer: Awaitable[dict[str, Any]]) -> Response:
 
 def _failure(request: Request, error: ChildError) -> Response:
     """Answer with the sentence of a child that failed, which is in English."""
-    t = translation(language_of(request))
     match error:
         case SupersededError():
-            text = t("thresholds.problems.newer")
+            return _problem(request, "newer")
+        case BusyError():
+            return _problem(request, "busy", 503)
         case TimeLimitError():
-            text = t("thresholds.problems.slow", seconds=f"{error.seconds:.0f}")
-        case _:
-            text = str(error)
-    return JSONResponse({"sentence": text})
+            return _problem(request, "slow", seconds=f"{error.seconds:.0f}")
+    return JSONResponse({"sentence": str(error)})
+
+
+def _problem(
+    request: Request, kind: str, status: int = 200, **values: object
+) -> Response:
+    text = translation(language_of(request))(f"thresholds.problems.{kind}", **values)
+    return JSONResponse({"sentence": text}, status)
