@@ -50,6 +50,10 @@ class StoreUnavailableError(StoreError):
     """The database cannot be used now, as on a full disk; trying again may help."""
 
 
+class StoreBusyError(StoreUnavailableError):
+    """Another program locks the database; trying again soon may help."""
+
+
 class ServiceError(SoundMonitorError):
     """The service cannot be installed, removed or started."""
 

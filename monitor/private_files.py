@@ -1,5 +1,6 @@
 """Files for their owner only: modes are repaired, links and open folders refused."""
 
+import contextlib
 import errno
 import logging
 import os
@@ -34,6 +35,28 @@ def open_private(path: Path, flags: int) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def read_regular(path: Path, most_bytes: int) -> bytes:
+    """Read a small file, and wait for nobody as a pipe does.
+
+    Raises:
+        OSError: As `open`; or it is no regular file, or longer.
+    """
+    # A pipe without a writer would hold up the opening for ever.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)
+    with os.fdopen(os.open(path, flags), "rb") as file:
+        _check_kind(os.fstat(file.fileno()))
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise OSError(errno.EFBIG, f"it is longer than {most_bytes} bytes")
+    return content
+
+
+def check_regular(path: Path) -> None:
+    """Raise `OSError` if there is something else than a file, such as a pipe."""
+    with contextlib.suppress(FileNotFoundError):
+        _check_kind(path.stat())
 
 
 def make_private(path: Path) -> None:
@@ -94,6 +117,11 @@ def restrict_folder(folder: Path, *, is_trial: bool = False) -> str | None:
         folder.chmod(stat.S_IMODE(found.st_mode) & ~stat.S_IRWXO)
         logger.warning("every user could write into %s: closed to others", folder)
     return None
+
+
+def _check_kind(found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file")
 
 
 def _is_open_to_others(found: os.stat_result) -> bool:

@@ -42,11 +42,32 @@ HEALTH_KINDS: "dict[HealthKind, str]" = {
 """Names for narrow columns, of at most twelve characters."""
 
 
+_FORMULA = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "\t",
+    "\r",
+    "\n",
+    "\uff1d",
+    "\uff0b",
+    "\uff0d",
+    "\uff20",
+)
+"""Begins of formulas in spreadsheets, some of which take wide characters too."""
+
+
 def printable(text: str) -> str:
     """Replace what could move the cursor or break the line."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
+
+
+def table_text(text: str) -> str:
+    """A text in a table for people: no spreadsheet takes it for a formula."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def cells(text: str) -> int:

@@ -39,19 +39,15 @@ def read_file(path: Path, reason: str) -> str:
     Raises:
         ConfigError: It cannot be read, or is not text.
     """
-    from monitor.config.strict_yaml import MOST_CHARACTERS
+    from monitor.config.strict_yaml import MOST_BYTES
+    from monitor.private_files import read_regular
 
-    most_bytes = 4 * MOST_CHARACTERS
     try:
-        with path.open("rb") as file:
-            # A device or a pipe may have no end.
-            content = file.read(most_bytes + 1)
+        content = read_regular(path, MOST_BYTES)
     except OSError as error:
         raise ConfigError(
             f"{path}: cannot be read ({reason}): {error.strerror}"
         ) from None
-    if len(content) > most_bytes:
-        raise ConfigError(f"{path}: is longer than {most_bytes} bytes ({reason})")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -170,8 +170,12 @@ def _write_csv(found: Iterable[Timed], lines: IO[str]) -> None:
     import csv
 
     from monitor.sinks.encoding import KEYS, encode
+    from monitor.text import table_text
 
     columns = [key for key in KEYS if key not in ("schema", "top")]
     writer = csv.DictWriter(lines, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(encode(timed) or {} for timed in found)
+    for timed in found:
+        row = encode(timed) or {}
+        texts = {key: table_text(it) for key, it in row.items() if isinstance(it, str)}
+        writer.writerow(row | texts)

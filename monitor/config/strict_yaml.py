@@ -16,6 +16,7 @@ from monitor.errors import ConfigError
 KeyPath = tuple[str | int, ...]
 
 MOST_CHARACTERS = 2**18
+MOST_BYTES = 4 * MOST_CHARACTERS
 """Sixteen times the length of the commented default configuration."""
 
 _MOST_VALUES = 10_000

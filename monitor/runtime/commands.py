@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 from pydantic import AfterValidator, Field, model_validator
@@ -15,7 +16,8 @@ from pydantic import AfterValidator, Field, model_validator
 from monitor.config.base import Settings, Text
 from monitor.config.detection import Sensitivity
 from monitor.config.load import check_settings
-from monitor.errors import ConfigError, SoundMonitorError
+from monitor.errors import ConfigError, SoundMonitorError, StoreBusyError
+from monitor.model.card import name_problem
 from monitor.runtime.sensitivity import change_sensitivity
 from monitor.sinks.alerts.build import build_hooks, close_hooks, send_test
 from monitor.sinks.alerts.hooks import Delivered
@@ -35,7 +37,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
-DISK_SECONDS = 5.0
+DISK_SECONDS = 4.0
+BUSY_PAUSE_SECONDS = 0.3
+"""Pause between tries while another program locks the database."""
+
 TEST_SECONDS = 8.0
 """Longest time for a test alert: the client waits ten seconds for its answer."""
 
@@ -69,10 +74,10 @@ class _Review(Settings):
     def _label_comes_with_its_verdict(self) -> "_Review":
         if (self.label is not None) != (self.verdict == "label"):
             raise ValueError("label must be given with the verdict label, and only so")
-        if self.label is not None and (
-            "\n" in self.label or "\t" in self.label or self.label != self.label.strip()
-        ):
-            raise ValueError("label must be one line, without spaces around it")
+        if self.label is not None and (problem := name_problem(self.label.rstrip())):
+            raise ValueError(f"label cannot be a name: {problem}")
+        if self.label is not None and self.label != self.label.rstrip():
+            raise ValueError("label cannot be a name: it ends with a space")
         return self
 
 
@@ -283,12 +288,22 @@ class MonitorCommands:
 
 
 def _change(context: CommandContext, work: "Callable[[Connection], T]") -> T:
-    """Run `work` as a transaction on the thread of the store."""
+    """Run `work` as a transaction on the thread of the store, which waits for nobody.
+
+    Its waits for another program that locks the database are here, between the tries.
+    """
     sinks = context.app.sinks
     store = sinks.store
     if store is None:
         raise SoundMonitorError("this monitor has no database: store.path is null")
-    return sinks.files.ask(lambda: store.change(work), DISK_SECONDS)
+    until = monotonic() + DISK_SECONDS
+    while True:
+        try:
+            return sinks.files.ask(lambda: store.change(work), DISK_SECONDS)
+        except StoreBusyError:
+            if monotonic() >= until:
+                raise
+            sleep(BUSY_PAUSE_SECONDS)
 
 
 def _require(context: CommandContext, change: "Change") -> None:

@@ -9,9 +9,10 @@ import yaml
 from monitor.config.config import Config
 from monitor.config.load import parse_overrides
 from monitor.config.overrides import HEADER, OVERRIDES, Overrides, merge
+from monitor.config.strict_yaml import MOST_BYTES
 from monitor.detection.rules import resolve_rules
 from monitor.errors import SoundMonitorError, StoreUnavailableError
-from monitor.private_files import write_private
+from monitor.private_files import read_regular, write_private
 from monitor.runtime.loading import choose_models
 
 if TYPE_CHECKING:
@@ -36,7 +37,9 @@ def change_sensitivity(
     """
     path = fresh.state_dir / OVERRIDES
     try:
-        text = path.read_text("utf-8") if path.exists() else ""
+        text = ""
+        if path.exists():
+            text = read_regular(path, MOST_BYTES).decode("utf-8")
         overrides, _ = parse_overrides(text, str(path))
         changed = overrides.with_sensitivity(label, value)
         if value is not None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from monitor.clock import boot_id
 from monitor.config.outputs import ClipSettings
+from monitor.private_files import read_regular
 from monitor.text import utc_text
 
 if TYPE_CHECKING:
@@ -277,7 +278,7 @@ def forget(folder: Path, since: datetime | None, now: float) -> int:
 
 def _is_forgotten(folder: Path, clip: Clip) -> bool:
     try:
-        mark = json.loads((folder / FORGOTTEN).read_text())
+        mark = json.loads(read_regular(folder / FORGOTTEN, 4096))
         since, until = mark["since"], float(mark["captured_until"])
         is_of_this_boot = mark["boot"] == boot_id()
         after = since is None or clip.ends.timestamp() >= float(since)

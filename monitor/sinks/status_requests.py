@@ -19,6 +19,7 @@ from typing import Any
 
 from monitor.errors import SoundMonitorError
 from monitor.sinks.status_client import Document
+from monitor.text import counted
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,9 @@ COMMAND_SECONDS = 10.0
 MAX_COMMANDS = 4
 """Commands that run at once, also those that nobody waits for any more."""
 
+REVIEWS = ("review", "lock")
+"""Commands that always have one of these places: others may hang, as models load."""
+
 MAX_REQUEST_BYTES = 2**16
 MAX_CLIENTS = 32
 """Clients at once, without those that follow; further ones replace the oldest."""
@@ -67,6 +71,9 @@ class _Client:
     request: bytearray = field(default_factory=bytearray)
     answer: memoryview | None = None
     """The rest of the answer; None: there is none yet."""
+
+    command: str = ""
+    """Name of the command that it asked for."""
 
     is_waiting: bool = False
     """A command runs for it."""
@@ -96,7 +103,9 @@ class RequestServer:
         self._recent = recent
         self._clients: list[_Client] = []
         self._results: queue.SimpleQueue[tuple[_Client, str]] = queue.SimpleQueue()
-        self._running = 0
+        self._running: list[str] = []
+        """Names of the commands that run."""
+
         self._selector: selectors.BaseSelector
         self._wakeup: socket.socket
 
@@ -215,8 +224,11 @@ class RequestServer:
         if self._commands is None:
             self._refuse(client, f"this monitor knows no command {name!r:.80}")
             return
-        if self._running >= MAX_COMMANDS:
-            self._refuse(client, f"{MAX_COMMANDS} commands run already; try it again")
+        others = sum(it not in REVIEWS for it in self._running)
+        is_full = name not in REVIEWS and others >= MAX_COMMANDS - 1
+        if is_full or len(self._running) >= MAX_COMMANDS:
+            running = counted(len(self._running), "command")
+            self._refuse(client, f"{running} run already; try it again")
             return
         thread = threading.Thread(
             target=self._do,
@@ -229,7 +241,8 @@ class RequestServer:
         except RuntimeError:
             self._refuse(client, "the system has no more threads")
             return
-        self._running += 1
+        self._running.append(name)
+        client.command = name
         client.is_waiting, client.deadline = True, monotonic() + COMMAND_SECONDS
 
     def _do(
@@ -257,7 +270,7 @@ class RequestServer:
     def _give_results(self) -> None:
         while not self._results.empty():
             client, answer = self._results.get()
-            self._running -= 1
+            self._running.remove(client.command)
             if client in self._clients and client.is_waiting:
                 self._answer(client, answer)
 

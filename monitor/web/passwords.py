@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from monitor.errors import UsageError
-from monitor.private_files import write_private
+from monitor.private_files import read_regular, write_private
 
 Role = Literal["owner", "viewer"]
 ROLES: tuple[Role, ...] = ("owner", "viewer")
@@ -132,8 +132,7 @@ def needs_password(host: str) -> bool:
 def _read(path: Path) -> str | None:
     """Read the hash in a file; None: there is no file."""
     try:
-        with path.open("rb") as file:
-            text = file.read(_MOST_BYTES).decode("ascii", "replace").strip()
+        text = read_regular(path, _MOST_BYTES).decode("ascii", "replace").strip()
     except FileNotFoundError:
         return None
     except OSError as error:

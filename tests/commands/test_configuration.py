@@ -1,6 +1,7 @@
 """The choice of the configuration file and of the state folder."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,16 @@ from monitor.commands.configuration import (
 )
 from monitor.commands.configuration_file import VARIABLE, find_state_dir, text_digest
 from monitor.config.config import Config
-from monitor.errors import ConfigError, UsageError
+from monitor.errors import (
+    ConfigError,
+    SoundMonitorError,
+    StoreUnavailableError,
+    UsageError,
+)
+from monitor.runtime.reload import FreshConfig
+from monitor.runtime.sensitivity import change_sensitivity
+from monitor.sinks.store.database import Database
+from monitor.web.passwords import PasswordFiles
 
 
 @pytest.fixture
@@ -127,8 +137,26 @@ def test_an_invalid_input_is_wrong_usage() -> None:
 
 
 def test_a_configuration_without_end_is_rejected() -> None:
-    with pytest.raises(ConfigError, match=r"/dev/zero: is longer than 1048576 bytes"):
+    with pytest.raises(ConfigError, match=r"/dev/zero: .* it is not a regular file"):
         load(Path("/dev/zero"))
+
+
+def test_nothing_waits_for_a_pipe_in_place_of_a_file(tmp_path: Path) -> None:
+    state = {"STATE_DIRECTORY": str(tmp_path)}
+    for name in ("config.yaml", "overrides.yaml", "monitor.db", "password"):
+        os.mkfifo(tmp_path / name)
+    with pytest.raises(ConfigError, match=r"config.yaml: .* it is not a regular file"):
+        load(tmp_path / "config.yaml", state)
+    (unfit,) = load(None, state, Path("/nowhere")).unfit
+    assert "overrides.yaml: cannot be read" in unfit
+    with pytest.raises(SoundMonitorError, match=r"overrides.yaml: cannot be changed"):
+        change_sensitivity(FreshConfig(Config(), tmp_path), None, None)
+    with pytest.raises(StoreUnavailableError, match="it is not a regular file"):
+        Database(tmp_path / "monitor.db").connect(read_only=True)
+    with pytest.raises(StoreUnavailableError, match="it is not a regular file"):
+        Database(tmp_path / "monitor.db").prepare()
+    with pytest.raises(SoundMonitorError, match="it is not a regular file"):
+        PasswordFiles({"owner": tmp_path / "password"}).read()
 
 
 @pytest.mark.parametrize(

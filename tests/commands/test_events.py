@@ -46,6 +46,17 @@ def test_events_are_csv(config: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert found["label"] == "dog_bark"
 
 
+def test_no_name_is_a_formula_in_csv(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    database = Database(config.parent / "state" / "monitor.db")
+    with closing(database.connect()) as connection:
+        connection.execute("UPDATE events SET label = '=1+1', peak_score = -1")
+    out = run(capsys, "events", "--config", config, "--csv")
+    first, *_ = csv.DictReader(out.splitlines())
+    assert (first["label"], first["peak_score"]) == ("'=1+1", "-1.0")
+
+
 @pytest.mark.parametrize(
     ("arguments", "count"),
     [

@@ -104,6 +104,29 @@ def test_a_verdict_is_stored_and_its_result_undoes_it(commanded: Commanded) -> N
     assert commanded.query(query) == []
 
 
+def test_a_command_waits_for_another_writer_off_the_thread_of_the_store(
+    commanded: Commanded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = commanded.running.folder / "monitor.db"
+    tries: list[float] = []
+
+    def pause(seconds: float) -> None:
+        tries.append(seconds)
+        if len(tries) == 2:
+            writer.rollback()
+
+    monkeypatch.setattr("monitor.runtime.commands.sleep", pause)
+    with closing(sqlite3.connect(database, isolation_level=None)) as writer:
+        writer.execute("BEGIN EXCLUSIVE")
+        lock = {"ids": IDS, "locked": False}
+        assert commanded.do("lock", lock) == {"unlocked": 3}
+        assert len(tries) == 2
+        monkeypatch.setattr("monitor.runtime.commands.DISK_SECONDS", 0.5)
+        writer.execute("BEGIN EXCLUSIVE")
+        tries += [0.0] * 2
+        assert "database is locked" in commanded.refusal("lock", **lock)
+
+
 def test_readers_of_the_live_feed_are_told(commanded: Commanded) -> None:
     commanded.do("lock", {"ids": IDS, "locked": True})
     commanded.do("mute", {"rule": "siren", "seconds": 0})
@@ -142,10 +165,20 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
         {"ids": ["a"], "verdict": "right", "label": "siren"},
         "review: label must be given with the verdict label",
     ),
-    (
-        "review",
-        {"ids": ["a"], "verdict": "label", "label": " siren"},
-        "review: label must be one line",
+    *(
+        (
+            "review",
+            {"ids": ["a"], "verdict": "label", "label": label},
+            f"review: label cannot be a name: {problem}",
+        )
+        for label, problem in (
+            (" siren", "it begins with a space"),
+            ("siren ", "it ends with a space"),
+            ("-rf", "it begins with '-'"),
+            ("=1+1", "it begins with '='"),
+            ("si\u202eren", "it holds '\\u202e'"),
+            ("x" * 64, "it has 64 characters"),
+        )
     ),
     ("review", {"ids": ["a"], "verdict": None, "by": "ann"}, "review: by: "),
     ("review", {"ids": ["a"], "verdict": None, "path": "/"}, "review: path: there"),

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import math
-import os
 import threading
 import time
 from dataclasses import replace
@@ -14,10 +13,12 @@ from typing import Any
 import psutil
 import pytest
 
+from monitor.errors import StoreUnavailableError
 from monitor.records import HealthKind
 from monitor.sinks.alerts.outbox import write_alerts
 from monitor.sinks.status_client import no_answer
 from monitor.sinks.status_snapshot import Reload, Watchdog
+from monitor.sinks.store.database import Database
 from monitor.statistics import (
     FRESH_SECONDS,
     CanaryResult,
@@ -55,9 +56,16 @@ def test_before_the_first_step_everything_is_there_and_empty(
     assert first["latency_seconds"] == {"p50": None, "p95": None}
 
 
-def test_a_disk_that_hangs_costs_only_its_own_figures(tmp_path: Path) -> None:
-    """Opening a pipe waits for its writer, as a dead disk does for ever."""
-    os.mkfifo(tmp_path / "monitor.db")
+def test_a_disk_that_hangs_costs_only_its_own_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+
+    def hang(*_: object, **__: object) -> None:
+        answers.wait(20)
+        raise StoreUnavailableError("too late")
+
+    monkeypatch.setattr(Database, "connect", hang)
     monitor = FakeMonitor(tmp_path, database=tmp_path / "monitor.db")
     monitor.report("street")
     for _ in range(2):
@@ -66,9 +74,9 @@ def test_a_disk_that_hangs_costs_only_its_own_figures(tmp_path: Path) -> None:
         assert (document["outbox"], document["disk"]["free_bytes"]) == (None, None)
     waiting = [each for each in threading.enumerate() if each.name == "status-disk"]
     assert len(waiting) == 1
-    os.close(os.open(tmp_path / "monitor.db", os.O_RDWR))
+    monkeypatch.undo()
+    answers.set()
     waiting[0].join(20)
-    (tmp_path / "monitor.db").unlink()
     assert status_of(monitor)["disk"]["free_bytes"]
 
 

@@ -16,11 +16,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from monitor.errors import DatasetError, UsageError
+from monitor.model.card import name_problem
 from monitor.records import Occurrence, Timed
 from monitor.sinks.clip_files import event_of, stored_clips
 from monitor.sinks.store.queries import open_to_read
 from monitor.sinks.store.reviews import Review
-from monitor.text import counted, utc_text
+from monitor.text import counted, table_text, utc_text
 
 _APART = timedelta(minutes=10)
 """Events that are closer are one incident."""
@@ -187,6 +188,8 @@ def _leave_out(reviewed: Sequence[_Reviewed], events: Sequence[Timed]) -> None:
         start, end = each.span
         if each.clip is None:
             each.left_out = "no clip is kept"
+        elif each.label is not None and name_problem(each.label) is not None:
+            each.left_out = "its label cannot be a name"
         elif each.label is None and any(
             source == each.event.source
             and first is not None
@@ -263,7 +266,8 @@ def _write(
     rows = [_facts(each) for each in reviewed]
     positives = [row for row in rows if row["path"].startswith("clips/")]
     _write_table(folder / "clips.csv", columns, positives)
-    _write_table(folder / "reviews.csv", _FACTS, rows)
+    shown = [{key: table_text(text) for key, text in row.items()} for row in rows]
+    _write_table(folder / "reviews.csv", _FACTS, shown)
 
 
 def _folders(labels: Iterable[str | None]) -> dict[str, str]:

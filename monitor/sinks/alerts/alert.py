@@ -9,7 +9,13 @@ from datetime import datetime
 from typing import Any, Literal, Protocol, get_args
 
 from monitor.records import Timed
-from monitor.sinks.store.records import count_of, moment_of, one_of, text_of
+from monitor.sinks.store.records import (
+    LONGEST_TEXT,
+    count_of,
+    moment_of,
+    one_of,
+    text_of,
+)
 
 AlertKind = Literal["onset", "still_on", "end", "digest", "health", "test"]
 
@@ -127,7 +133,7 @@ def read_entry(row: sqlite3.Row) -> Entry:
 
 def read_listed(row: sqlite3.Row) -> Entry:
     """Read an alert that is only shown; the body of a dead one may be anything."""
-    body = json.loads(text_of(row["body"]))
+    body = json.loads(text_of(row["body"], LONGEST_TEXT))
     if not isinstance(body, dict):
         raise ValueError("its body is no JSON object")
     event_id, last_error = row["event_id"], row["last_error"]
@@ -148,7 +154,7 @@ def read_listed(row: sqlite3.Row) -> Entry:
         state,
         count_of(row["attempts"]),
         moment_of(row["next_attempt_ms"]),
-        None if last_error is None else text_of(last_error),
+        None if last_error is None else text_of(last_error, LONGEST_TEXT),
         row["sequence"],
     )
 
@@ -156,5 +162,6 @@ def read_listed(row: sqlite3.Row) -> Entry:
 def read_attempt(row: sqlite3.Row) -> Attempt:
     """Read an attempt."""
     seconds = count_of(row["duration_ms"]) / 1000
-    outcome, detail = text_of(row["outcome"]), text_of(row["detail"])
+    outcome = text_of(row["outcome"])
+    detail = text_of(row["detail"], LONGEST_TEXT)
     return Attempt(moment_of(row["at_ms"]), outcome, detail, seconds)

@@ -11,7 +11,7 @@ from secrets import token_hex
 from typing import Any
 from urllib.parse import unquote
 
-from monitor.private_files import write_private
+from monitor.private_files import read_regular, write_private
 from monitor.sinks.mqtt.connection import BrokerConnection, Message
 from monitor.sinks.mqtt.discovery import (
     OFF,
@@ -29,6 +29,9 @@ MACHINE_ID = Path("/etc/machine-id")
 
 CLAIM_SECONDS = 1.0
 """Time for a broker to send what it retains, and for another monitor to object."""
+
+MOST_BYTES = 2**24
+"""Limit of the file, which lists the topics of each label."""
 
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
@@ -62,7 +65,7 @@ def read_installation(folder: Path, machine_id: Path = MACHINE_ID) -> Installati
     """
     machine = _machine(machine_id)
     try:
-        facts: Any = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        facts: Any = json.loads(read_regular(folder / FILE, MOST_BYTES))
         found = Installation(
             str(facts["installation"]),
             str(facts["machine"]),

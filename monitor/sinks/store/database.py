@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from monitor.errors import StoreDamagedError, StoreError, StoreUnavailableError
-from monitor.private_files import FOLDER_MODE, make_private, open_private
+from monitor.private_files import FOLDER_MODE, check_regular, make_private, open_private
 from monitor.sinks.store.records import to_ms
 from monitor.sinks.store.salvage import (
     MOST_DAMAGED,
@@ -298,6 +298,7 @@ class Database:
         )
 
     def _open(self, mode: str, immutable: bool = False) -> sqlite3.Connection:
+        check_regular(self.path)  # SQLite would wait for a pipe
         connection = sqlite3.connect(
             f"{self.path.absolute().as_uri()}?mode={mode}&immutable={immutable:d}",
             uri=True,
@@ -396,5 +397,4 @@ def _checked_first(connection: sqlite3.Connection) -> list[str]:
 
 
 def _version(connection: sqlite3.Connection) -> int:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    return int(version)
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])

@@ -14,7 +14,13 @@ from itertools import islice, product
 from typing import NamedTuple
 
 from monitor.records import Timed
-from monitor.sinks.store.records import read_occurrence, read_rows, select, to_ms
+from monitor.sinks.store.records import (
+    LONGEST_NAME,
+    read_occurrence,
+    read_rows,
+    select,
+    to_ms,
+)
 from monitor.sinks.store.reviews import Review, Verdict, review_of
 
 
@@ -180,7 +186,7 @@ def labels_of_events(connection: sqlite3.Connection) -> list[str]:
         "SELECT (SELECT min(label) FROM events WHERE label > found.label) FROM found "
         "WHERE label IS NOT NULL) SELECT label FROM found WHERE label IS NOT NULL"
     )
-    return [str(label) for (label,) in found]
+    return [str(label) for (label,) in found if len(str(label)) <= LONGEST_NAME]
 
 
 def _source_keys(connection: sqlite3.Connection, names: Sequence[str]) -> list[object]:

@@ -21,7 +21,7 @@ from monitor.sinks.store.listened import OFF, Missed, merged, missed_times
 from monitor.sinks.store.queries import Reader
 from monitor.sinks.store.records import from_ms, to_ms
 from monitor.sinks.store.sound_calendar import LONGEST_MS, REVIEWED_EVENTS
-from monitor.text import weighted_unit
+from monitor.text import table_text, weighted_unit
 
 PAUSE = timedelta(minutes=10)
 """Longest pause between two events of an incident."""
@@ -302,12 +302,7 @@ def _common(
         moment.astimezone(zone).isoformat(timespec="seconds") for moment in (start, end)
     )
     seconds = round((end - start).total_seconds(), 1)
-    return [kind, _plain(source), _plain(label), *times, seconds]
-
-
-def _plain(name: str) -> str:
-    """Keep spreadsheets from taking a name for a formula."""
-    return f"'{name}" if name[:1] in ("=", "+", "-", "@", "\t", "\r") else name
+    return [kind, table_text(source), table_text(label), *times, seconds]
 
 
 @dataclass(slots=True)

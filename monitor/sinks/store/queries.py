@@ -259,8 +259,7 @@ class Reader:
         Raises:
             StoreError: A session is damaged.
         """
-        found = self._connection.execute("SELECT DISTINCT label FROM events")
-        labels = {str(label) for (label,) in found}
+        labels = set(self.event_labels())
         labels.update(*(session.labels for session in self.sessions().values()))
         return sorted(labels)
 

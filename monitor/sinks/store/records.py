@@ -86,19 +86,14 @@ def insert(
 
 def begin_session(connection: sqlite3.Connection, session: Session, now_ms: int) -> int:
     """Return the key of the session; insert the session if it is new."""
+    name, model = session.session, session.model
+    labels = json.dumps(list(session.labels))
     ((key,),) = connection.execute(
         "INSERT INTO sessions "
         "(session, started_ms, seen_ms, model, labels, sample_rate, embedding_id) "
         "VALUES (?1, ?2, ?2, ?3, ?4, ?5, ?6) "
         "ON CONFLICT (session) DO UPDATE SET ended_ms = NULL RETURNING id",
-        (
-            session.session,
-            now_ms,
-            session.model,
-            json.dumps(list(session.labels)),
-            session.sample_rate,
-            session.embedding_id,
-        ),
+        (name, now_ms, model, labels, session.sample_rate, session.embedding_id),
     )
     return cast("int", key)
 
@@ -216,10 +211,14 @@ INVALID = (ValueError, TypeError, ArithmeticError, LookupError, RecursionError)
 """Errors of reading a row that no monitor can have written."""
 
 
-def text_of(value: object) -> str:
-    """Return the value of a column of text."""
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r:.40} is no text")
+LONGEST_NAME = 200
+LONGEST_TEXT = 2**20
+
+
+def text_of(value: object, longest: int = LONGEST_NAME) -> str:
+    """Return the value of a column of text, which is a name unless it may be longer."""
+    if not isinstance(value, str) or len(value) > longest:
+        raise TypeError(f"{value!r:.40} is no text of {longest} characters at most")
     return value
 
 
@@ -280,7 +279,7 @@ def read_occurrence(row: sqlite3.Row) -> Timed:
         _number(row["mean_score"]),
         _number(row["level_dbfs"]),
         _number(row["laeq_db"]),
-        tuple((str(label), _number(score)) for label, score in json.loads(row["top"])),
+        tuple((text_of(it), _number(score)) for it, score in json.loads(row["top"])),
         text_of(row["model"]),
         lafmax_db=row["lafmax_db"],
         level_offset_db=row["level_offset_db"],
@@ -311,7 +310,7 @@ def read_health(row: sqlite3.Row) -> Timed:
         count_of(row["stop_sample"]),
         kind,
         state,
-        text_of(row["detail"]),
+        text_of(row["detail"], LONGEST_TEXT),
         text_of(row["id"]),
     )
     return _timed(record, row)

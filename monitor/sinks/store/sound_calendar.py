@@ -34,8 +34,11 @@ LEFT JOIN reviews ON reviews.event_id = events.id
 WHERE start_ms IS NOT NULL AND at_ms < :until AND at_ms >= :since - :longest
     AND (at_ms >= :since OR end_ms > :since OR end_reason IS NULL)
     AND verdict IS NOT 'wrong'
+    AND length(coalesce(reviews.label, events.label)) <= 200
 """
 """The events that overlap a time range, with their reviews applied.
+
+Longer names are damage; see `records.LONGEST_NAME`.
 
 Parameters: since, until, now and longest, in milliseconds.
 """

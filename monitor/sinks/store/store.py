@@ -29,7 +29,12 @@ from monitor.sinks.store.records import (
     write_rule_state,
 )
 from monitor.sinks.store.scores import ScoreLog
-from monitor.sinks.store.writer import Backlog, RetryTimer, Writer
+from monitor.sinks.store.writer import (
+    FAILING_LOCK_SECONDS,
+    Backlog,
+    RetryTimer,
+    Writer,
+)
 from monitor.statistics import Statistics
 
 logger = logging.getLogger(__name__)
@@ -200,12 +205,14 @@ class Store(Sink):
 
         Raises:
             StoreError: What `work` raises; nothing of it is written.
+            StoreBusyError: Another program locks the database: try it again, after a
+                pause in which others can use this thread.
             StoreUnavailableError: The database cannot be written now.
         """
         return self._writer.write(
             lambda connection, _: work(connection),
             synced=True,
-            lock_seconds=self._retry.lock_seconds(),
+            lock_seconds=FAILING_LOCK_SECONDS,
         )
 
     def store_rules(self) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from monitor.clock import Clock
-from monitor.errors import StoreUnavailableError
+from monitor.errors import StoreBusyError, StoreUnavailableError
 from monitor.records import Timed
 from monitor.sinks.alerts.alert import Alert
 from monitor.sinks.alerts.outbox import write_alerts
@@ -26,7 +26,7 @@ LOCK_SECONDS = 1.0
 """Longest wait for another writer, such as a command: the analysis waits with it."""
 
 FAILING_LOCK_SECONDS = 0.1
-"""Longest wait after a try that failed."""
+"""Longest wait after a try that failed, and of a command, which can try again."""
 
 FINAL_LOCK_SECONDS = 3.0
 """Longest wait at the end of the run."""
@@ -150,7 +150,9 @@ class Writer:
         except (sqlite3.OperationalError, OSError) as error:
             if is_read_only(error):
                 self.disconnect()
-            raise StoreUnavailableError(
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            is_busy = code == sqlite3.SQLITE_BUSY
+            raise (StoreBusyError if is_busy else StoreUnavailableError)(
                 f"database {self.database.path} cannot be written: {error}"
             ) from None
 

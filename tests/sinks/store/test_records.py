@@ -1,18 +1,27 @@
 """Health problems in the database: completed, ended after a kill, forgotten."""
 
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from monitor.config.outputs import StoreSettings
 from monitor.records import EVERY_SOURCE, Health, Timed
 from monitor.sinks.store.day_report import duration_of, report_day
+from monitor.sinks.store.event_pages import EventFilters
 from monitor.sinks.store.forget import forget
 from monitor.sinks.store.queries import open_to_read
 from monitor.sinks.store.records import KILLED
+from monitor.sinks.store.sound_calendar import sound_calendar
 from tests.support.clock import FakeClock
 from tests.support.health import trouble
-from tests.support.store import AlertOnEverything, make_store, rows, score_frames
-from tests.support.timed import OPENED
+from tests.support.store import (
+    AlertOnEverything,
+    make_store,
+    open_database,
+    rows,
+    score_frames,
+)
+from tests.support.timed import LABELS, OPENED, event
 
 
 def at(seconds: float) -> datetime:
@@ -152,3 +161,23 @@ def test_the_report_of_a_day_has_a_line_for_each_period(tmp_path: Path) -> None:
         report = report_day(reader, OPENED.date(), at(2000), UTC)
     bounds = (report.start, report.end)
     assert [round(duration_of(it, bounds)) for it in report.health] == [10, 1100]
+
+
+def test_a_name_that_is_too_long_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "monitor.db"
+    store = make_store(path)
+    store.write([event(number=1), event(number=2)])
+    store.close()
+    now = OPENED + timedelta(hours=1)
+    with closing(open_database(path).connect()) as connection:
+        for label, count in (("x" * 63, 2), ("x" * 2**20, 1)):
+            connection.execute(
+                "UPDATE events SET label = ? WHERE sequence = 1", (label,)
+            )
+            with open_to_read(path) as reader:
+                assert len(list(reader.events())) == count
+                assert len(reader.events_page(EventFilters()).events) == count
+                assert len(reader.event_labels()) == count
+                assert len(set(reader.labels()) - set(LABELS)) == count - 1
+                day = OPENED.date()
+                assert len(sound_calendar(reader, day, day, now)) == count

@@ -267,3 +267,16 @@ def test_a_device_without_torch_writes_the_data_set() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout == "set()\n"
+
+
+def test_a_table_to_look_at_has_no_formula_and_the_one_to_train_on_such_no_label(
+    place: Place,
+) -> None:
+    place.hear(FIRST, "siren", "right", source="@yard")
+    place.hear(FIRST + timedelta(days=1), "siren", "label", "=1+1")
+    assert place.write() == 0
+    assert [row["label"] for row in place.table("clips.csv")] == ["siren"]
+    first, second = place.table("reviews.csv")
+    assert (first["source"], second["label"]) == ("'@yard", "'=1+1")
+    assert second["left_out"] == "its label cannot be a name"
+    assert read_manifest(place.folder / "reviewed" / "clips.csv").labels == ("siren",)
