@@ -24,7 +24,7 @@ EXAMPLES = {
     "taught": 400,
     "config": 150,
     "records": 200,
-    "flips": 100,
+    "flips": 40,
     "pipe": 400,
 }
 SEED = 1

@@ -13,12 +13,10 @@ from typing import Any
 import psutil
 import pytest
 
-from monitor.errors import StoreUnavailableError
 from monitor.records import HealthKind
 from monitor.sinks.alerts.outbox import write_alerts
 from monitor.sinks.status_client import no_answer
 from monitor.sinks.status_snapshot import Reload, Watchdog
-from monitor.sinks.store.database import Database
 from monitor.statistics import (
     FRESH_SECONDS,
     CanaryResult,
@@ -60,12 +58,8 @@ def test_a_disk_that_hangs_costs_only_its_own_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = threading.Event()
-
-    def hang(*_: object, **__: object) -> None:
-        answers.wait(20)
-        raise StoreUnavailableError("too late")
-
-    monkeypatch.setattr(Database, "connect", hang)
+    free_bytes = "monitor.sinks.status_snapshot._free_bytes"
+    monkeypatch.setattr(free_bytes, lambda _: answers.wait(20))
     monitor = FakeMonitor(tmp_path, database=tmp_path / "monitor.db")
     monitor.report("street")
     for _ in range(2):

@@ -153,7 +153,9 @@ class Maintenance:
             self._has_looked_for_newest = True
             until_ms = to_ms(check.doubted_since)
             (newest_ms,) = connection.execute(_NEWEST, (until_ms,)).fetchone()
-            check.note_newest(None if newest_ms is None else from_ms(newest_ms))
+            # A damaged time may lie before every calendar.
+            newest = None if newest_ms is None else from_ms(max(0, newest_ms))
+            check.note_newest(newest)
             if check.is_leap:
                 logger.warning(
                     "by the clock, nothing was recorded for %.0f days: the monitor was "
