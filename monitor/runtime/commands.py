@@ -17,7 +17,6 @@ from monitor.config.base import Settings, Text
 from monitor.config.detection import Sensitivity
 from monitor.config.load import check_settings
 from monitor.errors import ConfigError, SoundMonitorError, StoreBusyError
-from monitor.model.card import name_problem
 from monitor.runtime.sensitivity import change_sensitivity
 from monitor.sinks.alerts.build import build_hooks, close_hooks, send_test
 from monitor.sinks.alerts.hooks import Delivered
@@ -25,7 +24,7 @@ from monitor.sinks.alerts.outbox import alert_state, drop_alert, retry_alert
 from monitor.sinks.live import LiveSink
 from monitor.sinks.status_client import Document
 from monitor.sinks.store.reviews import Verdict, write_lock, write_verdict
-from monitor.text import counted
+from monitor.text import counted, name_problem
 
 if TYPE_CHECKING:
     from sqlite3 import Connection

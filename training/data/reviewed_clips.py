@@ -16,12 +16,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from monitor.errors import DatasetError, UsageError
-from monitor.model.card import name_problem
 from monitor.records import Occurrence, Timed
 from monitor.sinks.clip_files import event_of, stored_clips
 from monitor.sinks.store.queries import open_to_read
 from monitor.sinks.store.reviews import Review
-from monitor.text import counted, table_text, utc_text
+from monitor.text import counted, name_problem, table_text, utc_text
 
 _APART = timedelta(minutes=10)
 """Events that are closer are one incident."""

@@ -255,7 +255,8 @@ def _count(connection: sqlite3.Connection, values: dict[str, int]) -> Forgotten:
         counts["score_frames" if table == "scores" else table] = int(number or 0)
         if first is not None:
             firsts.append(first)
-    return Forgotten(from_ms(min(firsts)) if firsts else None, **counts)
+    # A damaged time may lie before every calendar.
+    return Forgotten(from_ms(max(0, min(firsts))) if firsts else None, **counts)
 
 
 def _give_back(connection: sqlite3.Connection) -> None:
