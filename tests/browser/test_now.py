@@ -40,7 +40,8 @@ def open_now(site: Site, visit: Visit, **source: Any) -> Page:
     page = visit(site, "/system", reduced_motion="no-preference")
     page.add_init_script(STREAM)
     page.goto(site.url + "/")
-    page.wait_for_function("window.stream !== undefined")
+    while not page.evaluate("() => window.stream !== undefined"):
+        page.wait_for_timeout(50)
     page.wait_for_timeout(500)
     hello = {
         "type": "hello",

@@ -289,7 +289,7 @@ function moved() {
 // What the scores of this place, and what people said of its events, propose.
 async function propose() {
   const place = get("proposal-text");
-  if (!get("proposal").open) return;
+  if (!get("proposal").open || !label()) return;
   const name = label();
   place.textContent = t("thresholds.proposal.asking");
   get("proposal-fragment").hidden = true;
