@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, TypeGuard
 
 from monitor.errors import SoundMonitorError
@@ -20,6 +20,11 @@ from monitor.errors import SoundMonitorError
 SCHEMA = 1
 
 Document = dict[str, Any]
+
+
+class NoMonitorError(SoundMonitorError):
+    """No monitor listens at any of the paths."""
+
 
 NAME = "status.sock"
 SERVICE_SOCKET = Path("/run/sound-monitor") / NAME
@@ -32,6 +37,10 @@ CLIENT_SECONDS = 1.2
 """A monitor that works answers in a few milliseconds."""
 
 FOLLOW_SECONDS = 10.0
+RETRY_SECONDS = 0.1
+RELOAD_SECONDS = 1.5
+"""A monitor that reloads has no socket for a moment; a command waits for it so long."""
+
 COMMAND_SECONDS = 12.0
 """The monitor answers a command within 10 s."""
 
@@ -186,7 +195,16 @@ def ask_command(
     Raises:
         SoundMonitorError: No monitor answers, or it has not done it; with its sentence.
     """
-    return _result(paths, {"request": "command", "name": name, "arguments": arguments})
+    paths, deadline = list(paths), monotonic() + RELOAD_SECONDS
+    while True:
+        try:
+            return _result(
+                paths, {"request": "command", "name": name, "arguments": arguments}
+            )
+        except NoMonitorError:
+            if monotonic() >= deadline:
+                raise
+            sleep(RETRY_SECONDS)
 
 
 def ask_recent(paths: Iterable[Path]) -> Document:
@@ -297,7 +315,7 @@ def _connected(
                 continue
             yield connection
             return
-    raise SoundMonitorError(problem)
+    raise NoMonitorError(problem)
 
 
 def _ask(connection: socket.socket, request: Document) -> None:

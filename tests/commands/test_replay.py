@@ -34,14 +34,11 @@ def test_replay_counts_events_that_stay_come_and_go(
     assert rows[0].split()[:3] == ["CHANGE", "START", "SOURCE"]
     assert {row.split()[0] for row in rows[1:]} == {"gone"}
     assert empty == ""
-    assert "0 unchanged, 0 new, 3 gone (60 score frames)" in counts
+    assert "0 unchanged, 0 new, 2 gone (60 score frames)" in counts
     out = run(capsys, "replay", "--config", config, "--json")
     changes = [json.loads(line) for line in out.splitlines()]
-    assert [each["event"]["label"] for each in changes] == [
-        "siren",
-        "dog_bark",
-        "drilling",
-    ]
+    # The drilling goes on, and its scores are not stored yet.
+    assert [each["event"]["label"] for each in changes] == ["siren", "dog_bark"]
 
 
 def write_scores(folder: Path, *loud: str, height: float = 0.99) -> Path:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,12 @@ import pytest
 
 from monitor.errors import SoundMonitorError
 from monitor.sinks import status_client, status_requests
-from monitor.sinks.status_client import ask_command, follow_live, query_status
+from monitor.sinks.status_client import (
+    RETRY_SECONDS,
+    ask_command,
+    follow_live,
+    query_status,
+)
 from monitor.sinks.status_requests import Commands, Follow
 from monitor.sinks.status_socket import StatusSocket
 from tests.support.clock import DEADLINE_SECONDS, wait_until
@@ -91,6 +97,18 @@ def test_a_command_is_done_and_answered(tmp_path: Path) -> None:
         bare = answer(path, b'{"request": "command", "name": "reload"}\n')
     assert result == {"name": "review", "ids": ["a", "b"]}
     assert bare == {"ok": True, "result": {"name": "reload"}}
+
+
+def test_a_command_waits_for_the_socket_of_a_monitor_that_reloads(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "status.sock"
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(ask_command, [path], "mute", {})
+        with pytest.raises(TimeoutError):
+            done.result(3 * RETRY_SECONDS)
+        with running(path, echo):
+            assert done.result(DEADLINE_SECONDS) == {"name": "mute"}
 
 
 @pytest.mark.parametrize("name", ["fail", "nan"])
