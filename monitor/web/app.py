@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
@@ -65,6 +67,9 @@ class WebApp:
         await self.guard(scope, receive, send)
 
 
+COMPRESSED = Middleware(GZipMiddleware)
+
+
 def build_app(context: WebContext) -> WebApp:
     """Build the application of a monitor."""
     return WebApp(context)
@@ -81,8 +86,13 @@ def _pages(context: WebContext, feed: live.LiveFeed) -> Starlette:
     routes += [
         *live.routes(feed),
         *commands.routes(context),
-        Route("/strings/{language}.json", _strings),
-        Mount("/static", StaticFiles(directory=FOLDER / "static")),
+        # Only what holds no secret is compressed: the size of a page tells nothing.
+        Route("/strings/{language}.json", _strings, middleware=[COMPRESSED]),
+        Mount(
+            "/static",
+            StaticFiles(directory=FOLDER / "static"),
+            middleware=[COMPRESSED],
+        ),
     ]
 
     @asynccontextmanager

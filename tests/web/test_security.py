@@ -192,6 +192,7 @@ def test_files_of_the_page_are_kept_and_checked_and_pages_are_not_kept(
 ) -> None:
     assert client.get("/system").headers["cache-control"] == "no-store"
     style = client.get("/static/style.css")
+    assert style.headers["content-encoding"] == "gzip"
     assert style.headers["cache-control"] == "no-cache"
     known = {"if-none-match": style.headers["etag"]}
     assert client.get("/static/style.css", headers=known).status_code == 304
