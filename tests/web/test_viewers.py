@@ -88,7 +88,7 @@ def test_viewers_that_stall_are_dropped_and_cut_off(
 ) -> None:
     monkeypatch.setattr(live, "MERGE_SECONDS", 0.01)
     monkeypatch.setattr(live, "BACKLOG_BYTES", 2**17)
-    monkeypatch.setattr(monitor.web.server, "WRITE_SECONDS", 0.5)
+    monkeypatch.setattr(monitor.web.server, "WRITE_SECONDS", 2.0)
 
     async def run() -> None:
         context = make_context(tmp_path, config=make_config(max_viewers=STALLED + 1))
