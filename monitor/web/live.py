@@ -33,7 +33,7 @@ REMEMBERED = 1024
 STALL_SECONDS = 5.0
 """A viewer that has taken nothing for so long gives its place to a new one."""
 
-MERGE_SECONDS = 0.1
+MERGE_SECONDS = 0.2
 """Lines that come within this time go out together."""
 
 HEARTBEAT_SECONDS = 15.0

@@ -23,6 +23,7 @@ STOP_SECONDS = 2
 HEADER_SECONDS = 10.0
 """Longest time from a connection, or a request's first byte, to its last header."""
 
+TICK_SECONDS = 0.25
 WRITE_SECONDS = 20.0
 """A client that takes nothing of an answer for so long is cut off."""
 
@@ -173,6 +174,11 @@ class Server(uvicorn.Server):
         )
         self._web = app
         self.is_interrupted = False
+
+    async def main_loop(self) -> None:
+        """Look for the end four times a second: ten times costs as much as viewers."""
+        while not await self.on_tick(0):
+            await asyncio.sleep(TICK_SECONDS)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop; without raising the signal again, as uvicorn would."""

@@ -128,5 +128,6 @@ def test_a_window_that_follows_another_costs_less_than_a_whole_one(
     assert follows < 0.85 * parts["network, a whole window"]
 
 
-def test_level_meter_and_log_mel_cost_about_the_same(parts: dict[str, float]) -> None:
-    assert parts["level meter"] < 1.3 * parts["log-mel"]
+def test_the_level_meter_costs_twice_the_log_mel(parts: dict[str, float]) -> None:
+    """It has the level of every 11.6 ms since it measures LAFmax and percentiles."""
+    assert parts["level meter"] < 2.5 * parts["log-mel"]

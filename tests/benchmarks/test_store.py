@@ -7,6 +7,7 @@ on the machine count as little as possible.
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from datetime import time as time_of_day
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from monitor.sinks.store.day_report import report_day
 from monitor.sinks.store.queries import open_to_read
 from tests.support.big_store import fill
+from tests.support.levels import minutes, store_levels
 from tests.support.store import make_store, score_frames
 from tests.support.timed import event, onset
 
@@ -66,6 +68,9 @@ def test_the_events_of_an_hour_are_read_in_less_than_100_ms(
 def test_the_report_of_a_day_is_made_in_less_than_2_s(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    begin = datetime.combine(NOW.date() - timedelta(days=2), time_of_day(), UTC)
+    store_levels(path, minutes(begin, 24 * 60, 61.5))
+
     def read() -> float:
         with open_to_read(path) as reader:
             report = report_day(reader, NOW.date() - timedelta(days=2), NOW, UTC)

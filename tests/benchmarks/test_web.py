@@ -18,7 +18,7 @@ from tests.support.daemon import RunningMonitor
 pytestmark = pytest.mark.benchmark
 
 MOST_MIB = 60
-MOST_CORE = 0.01
+MOST_CORE = 0.03
 VIEWERS = 5
 SETTLED_SECONDS, MEASURED_SECONDS = 5.0, 20.0
 START_SECONDS = 30.0
