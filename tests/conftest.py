@@ -39,7 +39,14 @@ _SERVICE_PROCESSES = (
 
 
 # These run against the clock of a machine that may be doing other things as well.
-_AGAINST_THE_CLOCK = ("integration", "system", "benchmarks", "faults")
+_AGAINST_THE_CLOCK = (
+    "benchmarks",
+    "browser",
+    "faults",
+    "integration",
+    "system",
+    "web",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
