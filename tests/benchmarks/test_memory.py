@@ -17,7 +17,7 @@ from tests.support.source_programs import program
 pytestmark = pytest.mark.benchmark
 
 MIB = 2**20
-MOST_MIB = 110
+MOST_MIB = 120
 MOST_SOURCE_MIB = 6
 MOST_CHILD_MIB = 5
 MANY = 9
