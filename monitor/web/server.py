@@ -1,6 +1,7 @@
 """The server of the web page: uvicorn on one address, with limits of its clients."""
 
 import asyncio
+import faulthandler
 import logging
 import signal
 import socket
@@ -10,6 +11,7 @@ from types import FrameType
 from typing import Any, TypeGuard
 
 import uvicorn
+from starlette.concurrency import run_in_threadpool
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from monitor.errors import UsageError
@@ -32,6 +34,9 @@ GONE_SECONDS = 25
 
 UNSENT_BYTES = 16_384
 """Of an answer, in the kernel; more would hide that a client does not read."""
+
+HANG_SECONDS = 60.0
+"""A page that does no work for so long ends, and is started again."""
 
 MAX_CONNECTIONS = 256
 MAX_OF_CLIENT = 32
@@ -177,8 +182,10 @@ class Server(uvicorn.Server):
 
     async def main_loop(self) -> None:
         """Look for the end four times a second: ten times costs as much as viewers."""
+        watchdog = asyncio.create_task(_put_off_end())
         while not await self.on_tick(0):
             await asyncio.sleep(TICK_SECONDS)
+        watchdog.cancel()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop; without raising the signal again, as uvicorn would."""
@@ -190,6 +197,22 @@ class Server(uvicorn.Server):
         """End the streams, which would never end by themselves; then the rest."""
         await self._web.live.close()
         await super().shutdown(sockets)
+
+
+async def _put_off_end() -> None:
+    """Put the end of the process off for as long as the loop and its threads work.
+
+    Python's own watchdog needs neither: it writes the stack of every thread to the
+    standard error, and ends the process.  The service manager, or the monitor of
+    `run --web`, starts the page again.
+    """
+    try:
+        while True:
+            await run_in_threadpool(lambda: None)  # waits while all threads hang
+            faulthandler.dump_traceback_later(HANG_SECONDS, exit=True, file=2)
+            await asyncio.sleep(HANG_SECONDS / 4)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -4,6 +4,8 @@ import contextlib
 import http.client
 import select
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -184,3 +186,51 @@ def test_what_makes_no_sense_is_answered_without_a_detail(
 def test_an_address_that_is_taken_is_an_error(port: int) -> None:
     with pytest.raises(UsageError, match="cannot be listened at"):
         listen("127.0.0.1", port)
+
+
+HUNG = """
+import sys, time
+from pathlib import Path
+import monitor.web.server as server
+from monitor.web.app import build_app
+from starlette.routing import Route
+from tests.support.web import make_context
+
+server.HANG_SECONDS = 1.0
+app = build_app(make_context(Path(sys.argv[1])))
+KIND = sys.argv[2]
+
+async def hang_loop(request):
+    time.sleep(60)
+
+def hang_threads(request):
+    time.sleep(60)
+
+app.guard._app.router.routes.insert(0, Route("/hang", globals()[KIND]))
+listener = server.listen("127.0.0.1", 0)
+print(listener.getsockname()[1], flush=True)
+server.serve(app, listener)
+"""
+
+
+@pytest.mark.parametrize(("kind", "requests"), [("hang_loop", 1), ("hang_threads", 45)])
+def test_a_page_that_hangs_ends_so_that_it_is_started_again(
+    tmp_path: Path, kind: str, requests: int
+) -> None:
+    page = subprocess.Popen(
+        [sys.executable, "-c", HUNG, str(tmp_path), kind],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert page.stdout is not None
+    with contextlib.ExitStack() as stack:
+        stack.callback(page.kill)
+        port = int(page.stdout.readline())
+        assert get(port, "/login") in (200, 303)
+        for _ in range(requests):
+            client = stack.enter_context(connect(port))
+            client.sendall(b"GET /hang HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        _, said = page.communicate(timeout=30)
+    assert page.returncode == 1
+    assert kind in said, "the stack of what hangs"
