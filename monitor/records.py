@@ -55,6 +55,9 @@ HealthKind = Literal[
     "compute-device",  # the network's processor failed; another one goes on
     "disk",  # records cannot be stored
     "database",  # the database was damaged, and has been set aside
+    "clips",  # clips cannot be stored
+    "locked-clips",  # those of locked events alone exceed the limit of size
+    "overrides",  # settings that were changed while it ran are left out
 ]
 
 HealthState = Literal["raised", "cleared"]

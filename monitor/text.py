@@ -38,6 +38,9 @@ HEALTH_KINDS: "dict[HealthKind, str]" = {
     "compute-device": "GPU failed",
     "disk": "disk trouble",
     "database": "bad database",
+    "clips": "no clips",
+    "locked-clips": "locked clips",
+    "overrides": "overrides",
 }
 """Names for narrow columns, of at most twelve characters."""
 

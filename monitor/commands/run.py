@@ -98,6 +98,7 @@ def run(
         configuration.taken,
         configuration.digest,
         overrides=configuration.overrides_sentence,
+        unfit_overrides=tuple(configuration.unfit_sentences),
     )
 
     def chosen(configuration: "Configuration") -> "Config":

@@ -20,7 +20,7 @@ from monitor.runtime.alerting import STOP_SECONDS as ALERTING_STOP_SECONDS
 from monitor.runtime.app import App, Environment, load, plan_app
 from monitor.runtime.commands import CommandContext, MonitorCommands
 from monitor.runtime.reload import THREAD as RELOAD
-from monitor.runtime.reload import Reloader, Reread
+from monitor.runtime.reload import Reloader, Reread, report_overrides
 from monitor.runtime.screen import Screen
 from monitor.runtime.supervisor import ServiceManager, Summary, Supervisor
 from monitor.runtime.threads import Threads
@@ -126,6 +126,7 @@ def _run(
         ServiceManager(), environment.clock, app.turns, environment.summary.sentence
     )
     collect_as_usual()
+    report_overrides(environment)
     app.start()
     supervisor.start()
     reloader = Reloader(

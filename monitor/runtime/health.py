@@ -114,7 +114,10 @@ FRAMES_WAITING = 200
 """Frames per source in memory from which the store counts as failing."""
 
 OVERLOAD = "this machine is too slow: windows are left out, or events are late"
-DISK = "records wait in memory: is the disk full or read-only, or does it hang?"
+DISK = (
+    "records, or scores and levels, wait in memory: is the disk full or read-only, or "
+    "does it hang?"
+)
 
 _MILLISECONDS = 1000
 

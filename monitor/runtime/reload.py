@@ -25,8 +25,10 @@ from monitor.errors import (
     StoreError,
     StoreUnavailableError,
 )
+from monitor.records import HealthState
 from monitor.runtime.app import (
     App,
+    Environment,
     LoadedModels,
     Plan,
     connect,
@@ -217,6 +219,8 @@ class Reloader:
         facts = self._app.environment.facts
         facts.configuration_digest = fresh.digest
         facts.overrides = fresh.overrides
+        facts.unfit_overrides = fresh.unfit_overrides
+        report_overrides(self._app.environment)
         self._note(sentence, is_taken=True)
         logger.info("configuration reloaded: %s", sentence)
         for each in fresh.unfit_overrides:
@@ -228,6 +232,13 @@ class Reloader:
     def _note(self, detail: str, *, is_taken: bool) -> None:
         facts = self._app.environment.facts
         facts.reload = Reload(datetime.now(UTC), is_taken, detail)
+
+
+def report_overrides(environment: Environment) -> None:
+    """Report to the health records whether overrides are left out."""
+    detail = "; ".join(environment.facts.unfit_overrides)
+    state: HealthState = "raised" if detail else "cleared"
+    environment.reports.post(HealthReport("overrides", state, detail))
 
 
 def prepare(app: App, config: Config, state_dir: Path) -> Plan:

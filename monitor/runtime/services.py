@@ -9,7 +9,7 @@ from monitor.clock import Clock
 from monitor.config.config import Config
 from monitor.errors import ConfigError
 from monitor.extras import require_extra
-from monitor.runtime.health import HealthReports
+from monitor.runtime.health import HealthReport, HealthReports
 from monitor.sinks.live_readers import LiveReaders
 from monitor.sinks.recent import Recent
 from monitor.sinks.sink import Sink
@@ -139,6 +139,9 @@ def _clips(context: ServiceContext) -> Sink | None:
         context.sample_rate,
         context.clock,
         None if store is None else context.state_dir / store,
+        lambda kind, detail: context.reports.post(
+            HealthReport(kind, "raised" if detail else "cleared", detail)
+        ),
     )
 
 

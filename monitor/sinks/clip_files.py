@@ -203,6 +203,20 @@ def clean(
     return len(clips) - left
 
 
+def locked_excess(folder: Path, settings: ClipSettings, locked: Collection[str]) -> str:
+    """Return that locked clips alone exceed the limit of size; empty: they do not."""
+    if not locked:
+        return ""
+    clips = [each for each in stored_clips(folder) if event_of(each.sound) in locked]
+    if sum(each.size for each in clips) <= settings.max_total_mib * MIB:
+        return ""
+    return (
+        f"the clips of locked events alone exceed clips.max_total_mib: "
+        f"{settings.max_total_mib:g}; they stay, and no clip is stored once the disk "
+        f"has less than {settings.min_free_mib:g} MiB of free space"
+    )
+
+
 def has_room(folder: Path, settings: ClipSettings) -> bool:
     """Return True if the disk has the free space that the settings ask for."""
     return shutil.disk_usage(folder).free >= settings.min_free_mib * MIB

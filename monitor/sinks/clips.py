@@ -6,7 +6,7 @@ The copy is made on the worker's thread, the files are written on another one.
 import logging
 import queue
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,12 +15,13 @@ from typing import Protocol
 from monitor.clock import Clock, WallClockCheck
 from monitor.config.outputs import ClipSettings
 from monitor.errors import StoreError
-from monitor.records import Event, Onset, Timed
+from monitor.records import Event, HealthKind, Onset, Timed
 from monitor.sinks.clip_files import (
     Clip,
     Samples,
     clean,
     has_room,
+    locked_excess,
     prepare,
     save,
     stored_clips,
@@ -40,6 +41,9 @@ LONGEST_SHARE = 0.7
 POLL_SECONDS = 0.1
 CLEAN_SECONDS = 3600.0
 """Longest time from one look at the limits of the folder to the next."""
+
+KINDS: tuple[HealthKind, ...] = ("clips", "locked-clips")
+"""Its troubles."""
 
 LAST_SECONDS = 0.5
 """Time at the end for the clips in the queue."""
@@ -88,10 +92,12 @@ class Clips(Sink):
         sample_rate: int,
         clock: Clock,
         database: Path | None = None,
+        health: Callable[[HealthKind, str], None] = lambda _kind, _detail: None,
     ) -> None:
         """Prepare; nothing is written before the first event.
 
-        The `database` says which events are locked; None: none is.
+        The `database` says which events are locked; None: none is.  `health` takes
+        the sentence about a trouble, an empty one when it is over; any thread.
         """
         self._settings = settings
         self._folder = folder
@@ -99,6 +105,7 @@ class Clips(Sink):
         self._sample_rate = sample_rate
         self._clock = clock
         self._database = database
+        self._health = health
         self._pending: dict[str, _Pending] = {}
         self._taken: set[str] = set()
         """Ids of events that go on, and whose first part has been copied."""
@@ -146,6 +153,9 @@ class Clips(Sink):
         for event_id in list(self._pending):
             self._copy(event_id)
         self._thread.finish(LAST_SECONDS)
+        # What replaces it, if anything does, finds out for itself.
+        for kind in KINDS:
+            self._health(kind, "")
 
     def _follow(self, record: Onset | Event, start_utc: datetime | None) -> None:
         # A recording that is played faster than it sounds has no time of day, and its
@@ -259,6 +269,8 @@ class Clips(Sink):
         count = clean(self._folder, self._settings, now, self._locked)
         if count:
             logger.info("%d clips beyond the limits of clips.* are deleted", count)
+        excess = locked_excess(self._folder, self._settings, self._locked)
+        self._health("locked-clips", excess)
 
     def _read_locks(self) -> None:
         """Find the events whose clips stay, if that is possible now."""
@@ -283,6 +295,7 @@ class Clips(Sink):
         if self._problem:
             logger.info("clips are stored again; %d were dropped", self._dropped)
         self._problem, self._dropped = "", 0
+        self._health("clips", "")
 
     def _fail(self, problem: str) -> None:
         """Log a problem once; count the clips that it costs."""
@@ -290,6 +303,7 @@ class Clips(Sink):
         if problem != self._problem:
             logger.error("clips cannot be stored: %s", problem)
         self._problem = problem
+        self._health("clips", problem)
 
 
 def _cut(record: Onset | Event, first: int, last: int) -> str:

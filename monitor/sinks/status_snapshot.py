@@ -18,23 +18,9 @@ from monitor.memory import resident_bytes
 from monitor.records import EVERY_SOURCE
 from monitor.sinks.alerts.outbox import count_alerts
 from monitor.sinks.status_client import SCHEMA, Document
-from monitor.statistics import (
-    DEAFENING,
-    FRESH_SECONDS,
-    CanaryResult,
-    Listened,
-    SourceStatistics,
-    Statistics,
-    Trouble,
-)
-from monitor.text import (
-    WeightedUnits,
-    duration,
-    percent,
-    rounded,
-    utc_text,
-    without_secrets,
-)
+from monitor.sinks.status_sentence import sentence_of
+from monitor.statistics import CanaryResult, Listened, Statistics, Trouble
+from monitor.text import WeightedUnits, rounded, utc_text, without_secrets
 
 CPU_STEP_SECONDS = 10.0
 CPU_STEPS = 6
@@ -85,6 +71,9 @@ class DaemonFacts:
 
     overrides: str = ""
     """Settings that were changed while the monitor ran, for people; empty: none."""
+
+    unfit_overrides: tuple[str, ...] = ()
+    """Those that are left out, for people; a sentence each."""
 
     page: str | None = None
     """Address of the page of `run --web`; empty until it serves; None: no page."""
@@ -148,13 +137,14 @@ class StatusTracker:
         with self._lock:
             latest, age = self.latest, now - self._reported
         statistics = latest or Statistics((), math.nan, math.nan, math.nan)
+        mutes = list(self._mutes())
         listening = statistics.listening(age)
         daemon, watchdog, reload = (it := self._daemon), it.watchdog, it.reload
         return {
             "schema": SCHEMA,
             "running": True,
             "listening": bool(listening) and all(listening.values()),
-            "sentence": sentence_of(latest, age, utc),
+            "sentence": sentence_of(latest, age, utc, mutes),
             "pid": daemon.pid,
             "version": __version__,
             "time": utc_text(utc),
@@ -175,7 +165,7 @@ class StatusTracker:
             "model": self._model(statistics),
             "process": self._process(now),
             **self._stored(),
-            "mutes": list(self._mutes()),
+            "mutes": mutes,
             "watchdog": watchdog
             and {
                 "limit_seconds": watchdog.limit_seconds,
@@ -243,61 +233,6 @@ class StatusTracker:
             "cpu_share": rounded(share, 4),
             "dropped_lines": self._daemon.dropped_lines,
         }
-
-
-def sentence_of(
-    statistics: Statistics | None, age_seconds: float, utc: datetime
-) -> str:
-    """Sum up the status for people."""
-    age = duration(age_seconds)
-    if statistics is None:
-        return f"nothing has been analysed yet, {age} after the start"
-    if age_seconds >= FRESH_SECONDS:
-        return f"the analysis hangs: it has not moved for {age}"
-    listening = statistics.listening(age_seconds)
-    missing = [
-        f"{each.source} ({_obstacle(each, statistics, utc)})"
-        for each in statistics.sources
-        if not listening.get(each.source, True)
-    ]
-    names = list(listening)
-    if missing:
-        sentence = f"not listening to {', '.join(missing)}"
-    elif len(names) > 3:
-        sentence = f"listening to all {len(names)} sources"
-    else:
-        sentence = f"listening to {', '.join(names)}"
-    for worst in statistics.analysed_in_part[:1]:
-        share = f"{percent(worst.left_out)} of {worst.source} in the latest minute"
-        sentence += f"; this machine is too slow: windows are left out ({share})"
-    troubles = [
-        each.kind if each.source == EVERY_SOURCE else f"{each.kind} at {each.source}"
-        for each in statistics.troubles
-        if each.kind not in DEAFENING and each.kind != "deaf"
-    ]
-    return f"{sentence}; trouble: {', '.join(troubles)}" if troubles else sentence
-
-
-def _obstacle(source: SourceStatistics, statistics: Statistics, utc: datetime) -> str:
-    """Explain why a source is not listened to."""
-    if source.state != "listening":
-        detail = without_secrets(source.detail)
-        return f"{source.state}: {detail}" if detail else source.state
-    trouble = statistics.deafening(source.source)
-    if trouble is not None:
-        return without_secrets(trouble.detail) or trouble.kind
-    if source.last_sample is None:
-        if any(loss.reason == "invalid" for loss in source.losses):
-            return "its samples are invalid: is its sample_format right?"
-        return "no sound has come yet"
-    silence = (utc - source.last_sample).total_seconds()
-    if silence >= FRESH_SECONDS:
-        return f"no sound has come for {duration(silence)}"
-    if math.isnan(source.level.dbfs):
-        return "its first seconds are not complete yet"
-    if source.gaps:
-        return "its gaps leave no window whole"
-    return "its sound is not analysed"
 
 
 def _sources(

@@ -58,7 +58,7 @@ def open_now(site: Site, visit: Visit, **source: Any) -> Page:
         "captured_seconds": 600.0,
         "listened_24h": {"share": 1.0, "of_seconds": 600.0},
     }
-    document = {"sources": [status | source], "troubles": []}
+    document = {"sources": [status | source], "troubles": [], "mutes": []}
     tell(page, hello, {"type": "status", "document": document})
     return page
 
@@ -104,6 +104,19 @@ def test_a_source_that_starts_is_no_trouble(street: Site, visit: Visit) -> None:
     page = open_now(street, visit, listening=False, captured_seconds=2.0)
     health = page.locator("#health")
     expect(health).to_have_text("Starting: street.")
+    expect(health).to_have_class("health is-starting")
+
+
+def test_a_muted_rule_is_said_in_the_headline(street: Site, visit: Visit) -> None:
+    page = open_now(street, visit)
+    document = {
+        "sources": [],
+        "troubles": [],
+        "mutes": [{"rule": "sirens", "until": utc(7200), "withheld": 0}],
+    }
+    tell(page, {"type": "status", "document": document})
+    health = page.locator("#health")
+    expect(health).to_contain_text("Listening to everything. Muted: sirens until ")
     expect(health).to_have_class("health is-starting")
 
 

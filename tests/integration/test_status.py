@@ -151,3 +151,26 @@ def test_a_source_that_is_gone_is_not_listened_to(tmp_path: Path) -> None:
             PATIENCE_SECONDS,
         )
         assert status(config).returncode == 1
+
+
+def test_an_override_that_is_left_out_is_a_trouble(tmp_path: Path) -> None:
+    """Such as after another model was chosen, which lacks the label."""
+    overrides = tmp_path / "state" / "overrides.yaml"
+    overrides.parent.mkdir()
+    overrides.write_text("detection: {labels: {sirene: {sensitivity: 0.7}}}\n")
+    config = configured(
+        tmp_path, sources=[{"name": "street", "input": "demo:"}], store={"path": None}
+    )
+    with RunningMonitor(tmp_path, "--config", config) as monitor:
+        wait_until_it_listens(monitor)
+        human = status_when_it_listens(config).stdout
+        assert human.startswith("listening to street; trouble: overrides\n")
+        left_out = f"{overrides}:1: detection.labels: 'sirene' is not a label"
+        (line,) = (it for it in human.splitlines() if it.startswith("trouble: "))
+        assert line.endswith(f"an override is left out: {left_out}") or left_out in line
+        overrides.unlink()
+        monitor.process.send_signal(signal.SIGHUP)
+        monitor.wait_until(
+            lambda _: status(config).stdout.startswith("listening to street\n"),
+            PATIENCE_SECONDS,
+        )

@@ -35,6 +35,7 @@ class ClipSource:
         self.timeline = Timeline("street", SAMPLE_RATE, RING_SECONDS)
         self.timeline.open(1)
         self.clock = FakeClock()
+        self.health: list[tuple[str, str]] = []
         section = {"min_free_mib": 0, **settings}
         self.sink = Clips(
             ClipSettings.model_validate(section),
@@ -43,6 +44,7 @@ class ClipSource:
             SAMPLE_RATE,
             self.clock,
             folder / "monitor.db",
+            lambda kind, detail: self.health.append((kind, detail)),
         )
         self.sink.report(statistics("street"))
 
@@ -226,6 +228,8 @@ def test_without_free_space_no_clip_is_stored_and_that_is_logged_once(
     clips.sink.close()
     assert caplog.text.count("less than 1e+06 MiB") == 1
     assert list(clips.folder.iterdir()) == []
+    full = "the disk has less than 1e+06 MiB of free space"
+    assert [it for kind, it in clips.health if kind == "clips"] == [full, full, ""]
 
 
 def test_a_folder_that_cannot_be_created_is_logged_and_monitoring_goes_on(
@@ -307,3 +311,32 @@ def test_no_clip_is_deleted_while_it_is_unknown_which_are_locked(
     assert len(clips.wait_for(2)) == 2
     (warning,) = (it for it in caplog.messages if it.startswith("new locks of clips"))
     assert "is not a database" in warning
+
+
+def test_locked_clips_beyond_the_limit_are_said_and_new_ones_still_stored(
+    tmp_path: Path,
+) -> None:
+    first, second = ends(5, 1, number=1), ends(8, 1, number=2)
+    store = make_store(tmp_path / "monitor.db")
+    store.write([first])
+    ids = [first.record.id]  # type: ignore[union-attr]
+    clips = ClipSource(tmp_path, max_total_mib=0.1)
+    clips.sound(14)
+    store.change(lambda it: write_lock(it, ids, locked=True, now=OPENED))
+    for each in (first, second):
+        clips.sink.write([each])
+        clips.wait_for(1)
+    big = clips.wait_for(1)[0]
+    with big.open("ab") as file:
+        file.write(bytes(200_000))
+    clips.sink.write([ends(9, 1, number=3)])
+    wait_until(lambda: any(kind == "locked-clips" and it for kind, it in clips.health))
+    assert len(clips.wait_for(3)) == 3
+    store.change(lambda it: write_lock(it, ids, locked=False, now=OPENED))
+    clips.sink.write([ends(10, 1, number=4)])
+    wait_until(lambda: not big.exists())
+    clips.sink.close()
+    store.close()
+    said = [it for kind, it in clips.health if kind == "locked-clips" and it]
+    assert "of locked events alone exceed clips.max_total_mib: 0.1;" in said[0]
+    assert clips.health[-1] == ("locked-clips", "")

@@ -1,4 +1,4 @@
-"""The status document, and the sentence in it."""
+"""The status document."""
 
 import contextlib
 import json
@@ -6,31 +6,27 @@ import math
 import threading
 import time
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from monitor.records import HealthKind
 from monitor.sinks.alerts.outbox import write_alerts
 from monitor.sinks.status_client import no_answer
 from monitor.sinks.status_snapshot import Reload, Watchdog
 from monitor.statistics import (
-    FRESH_SECONDS,
     CanaryResult,
     Levels,
     Listened,
     Loss,
-    SourceStatistics,
-    Statistics,
     Trouble,
 )
 from tests.support.alerts import alert as sample_alert
 from tests.support.status import MODEL, FakeMonitor
 from tests.support.store import open_database
-from tests.support.timed import samples, statistics
+from tests.support.timed import samples
 
 
 @pytest.fixture
@@ -287,114 +283,3 @@ def test_the_newest_canary_is_part_of_its_source(monitor: FakeMonitor) -> None:
 def test_the_document_of_no_answer_has_the_first_keys(monitor: FakeMonitor) -> None:
     unanswered = no_answer("the monitor is not running", running=False)
     assert list(unanswered) == list(status_of(monitor))[: len(unanswered)]
-
-
-def with_source(made: Statistics, **changes: object) -> Statistics:
-    (source,) = made.sources
-    changed: SourceStatistics = replace(source, **changes)  # type: ignore[arg-type]
-    return replace(made, sources=(changed,))
-
-
-def test_a_monitor_that_listens_names_its_sources(monitor: FakeMonitor) -> None:
-    monitor.report("street", "yard")
-    assert monitor.snapshot["listening"]
-    assert monitor.snapshot["sentence"] == "listening to street, yard"
-    monitor.report("a", "b", "c", "d")
-    assert monitor.snapshot["sentence"] == "listening to all 4 sources"
-
-
-def test_a_machine_that_is_too_slow_is_named_as_the_reason(
-    monitor: FakeMonitor,
-) -> None:
-    monitor.tracker.report(with_source(statistics("street"), left_out=0.312))
-    assert monitor.snapshot["listening"]
-    assert monitor.snapshot["sentence"] == (
-        "listening to street; this machine is too slow: windows are left out "
-        "(31.20 % of street in the latest minute)"
-    )
-
-
-def test_a_recording_that_is_over_is_not_listened_to(monitor: FakeMonitor) -> None:
-    over = with_source(statistics("tape"), state="ended").sources
-    live = statistics("yard")
-    monitor.tracker.report(replace(live, sources=(*over, *live.sources)))
-    assert monitor.snapshot["listening"]
-    assert monitor.snapshot["sentence"] == "listening to yard"
-
-
-def test_before_the_first_step_it_does_not_listen(monitor: FakeMonitor) -> None:
-    monitor.clock.advance(7)
-    assert not monitor.snapshot["listening"]
-    assert monitor.snapshot["sentence"] == (
-        "nothing has been analysed yet, 7.0 s after the start"
-    )
-
-
-def test_a_worker_that_hangs_is_reported(monitor: FakeMonitor) -> None:
-    monitor.report()
-    monitor.clock.advance(FRESH_SECONDS - 1)
-    assert monitor.snapshot["listening"]
-    monitor.clock.advance(1)
-    assert not monitor.snapshot["listening"]
-    assert monitor.snapshot["sentence"] == (
-        "the analysis hangs: it has not moved for 15.0 s"
-    )
-
-
-def test_a_source_that_waits_is_named_with_the_reason(monitor: FakeMonitor) -> None:
-    gone = "rtsp://me:secret@cam/ ended"
-    made = with_source(statistics("yard"), state="waiting", detail=gone)
-    monitor.tracker.report(made)
-    assert not monitor.snapshot["listening"]
-    assert monitor.snapshot["sentence"] == (
-        "not listening to yard (waiting: rtsp://***@cam/ ended)"
-    )
-
-
-def test_a_source_that_delivers_nothing_is_reported_whatever_its_state(
-    monitor: FakeMonitor,
-) -> None:
-    silent_since = monitor.clock.utc()
-    made = with_source(
-        monitor.report(), last_sample=silent_since, level=Levels(-40.0, 40.0)
-    )
-    made = with_source(made, idle_seconds=20.0)
-    monitor.clock.advance(20)
-    monitor.tracker.report(made)
-    assert not monitor.snapshot["listening"]
-    assert "street (no sound has come for 21.0 s)" in monitor.snapshot["sentence"]
-    late = monitor.clock.utc() - timedelta(seconds=1)
-    monitor.tracker.report(with_source(made, last_sample=late))
-    assert "street (its sound is not analysed)" in monitor.snapshot["sentence"]
-
-
-@pytest.mark.parametrize(
-    ("kind", "source", "listens", "sentence"),
-    [
-        (
-            "clipping",
-            "street",
-            True,
-            "listening to street; trouble: clipping at street",
-        ),
-        ("disk", "*", True, "listening to street; trouble: disk"),
-        ("digital-silence", "street", False, "not listening to street (only zeros)"),
-        ("canary", "*", False, "not listening to street (only zeros)"),
-    ],
-)
-def test_troubles_are_named_and_some_mean_that_a_source_is_not_listened_to(
-    monitor: FakeMonitor, kind: HealthKind, source: str, listens: bool, sentence: str
-) -> None:
-    monitor.report(troubles=(Trouble(source, kind, None, "only zeros"),))
-    assert monitor.snapshot["listening"] == listens
-    assert monitor.snapshot["sentence"] == sentence
-
-
-def test_a_source_of_which_every_sample_is_invalid_says_so(
-    monitor: FakeMonitor,
-) -> None:
-    made = with_source(monitor.report(), last_sample=None, idle_seconds=math.inf)
-    monitor.tracker.report(with_source(made, losses=(Loss("invalid", 1, 44_100),)))
-    assert "street (its samples are invalid" in monitor.snapshot["sentence"]
-    monitor.tracker.report(made)
-    assert "street (no sound has come yet)" in monitor.snapshot["sentence"]

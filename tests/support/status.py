@@ -39,7 +39,10 @@ class FakeMonitor:
         self.clock = FakeClock()
         self.daemon = DaemonFacts("config.yaml", "", self.clock.utc(), 4711)
         settings = SnapshotSettings(state_dir, database, endpoints, "auto")
-        self.tracker = StatusTracker(settings, self.daemon, self.clock)
+        self.mutes: list[Document] = []
+        self.tracker = StatusTracker(
+            settings, self.daemon, self.clock, lambda: self.mutes
+        )
         self.captured = 60.0
 
     def report(self, *sources: str, **changes: Any) -> Statistics:

@@ -33,7 +33,7 @@ from monitor.sinks.console.sources import (
     time_axis,
 )
 from monitor.sinks.console.state import ConsoleState, SourceView
-from monitor.sinks.status_snapshot import sentence_of
+from monitor.sinks.status_sentence import sentence_of
 from monitor.text import duration
 
 WIDE_CELLS = 110

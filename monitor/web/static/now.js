@@ -242,7 +242,12 @@ function showHealth() {
   if (troubles.length) texts.push(t("now.trouble", { kinds: troubles.join(", ") }));
   const isBad = texts.length > 0;
   if (starting.length) texts.push(t("now.starting_of", { sources: names(starting) }));
-  say(texts.join(" ") || t("now.all_well"), isBad ? "is-bad" : starting.length ? "is-starting" : "is-good");
+  if (!texts.length) texts.push(t("now.all_well"));
+  // No trouble, for somebody wanted it; but nobody gets these alerts.
+  const muted = (latest.mutes ?? []).map(({ rule, until }) => t("now.muted_until", { rule, time: timeText(until, "minute") }));
+  if (muted.length) texts.push(t("now.muted", { rules: muted.join(", ") }));
+  const isPartial = starting.length || muted.length;
+  say(texts.join(" "), isBad ? "is-bad" : isPartial ? "is-starting" : "is-good");
 }
 
 function say(text, kind) {

@@ -5,10 +5,13 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from monitor.config.audio import HealthSettings
+from monitor.runtime.health import HealthReports, HealthWatch
 from monitor.sinks.store.writer import LAST_RETRY_SECONDS
 from tests.support.clock import FakeClock
 from tests.support.store import AlertOnEverything, make_store, rows, score_frames
@@ -134,3 +137,23 @@ def test_a_database_that_may_not_grow_is_a_full_disk_too(tmp_path: Path) -> None
     connection.execute("PRAGMA max_page_count = 100000")
     store.close()
     assert rows(path, "SELECT count(*) FROM events") == [100]
+
+
+def test_levels_that_cannot_be_written_are_a_trouble_without_any_event(
+    disk: Path,
+) -> None:
+    store = make_store(disk / "monitor.db", clock := FakeClock())
+    store.report(statistics())
+    fill(disk)
+    health = HealthReports()
+    watch, found = HealthWatch(health), []
+    for each in score_frames(300):
+        store.write([each])
+        clock.advance(1.0)
+        store.report(statistics())
+        shown = replace(statistics(), queues=tuple(store.queues.items()))
+        now = clock.monotonic()
+        found += watch.look(HealthSettings(), {}, shown, now, lambda _: 0)
+    store.close()
+    assert [(each.kind, each.state) for each in found] == [("disk", "raised")]
+    assert "levels" in found[0].detail
