@@ -55,7 +55,7 @@ def scores(
         listening = any(source.frame for source in sources)
         words = "nothing rises above the background" if listening else "no scores yet"
         return [title, [text(f" {words}", DIM)]]
-    found = _most_important(found, rows - 1)
+    found = _most_important(state, found, rows - 1)
     lines = [title]
     for source, index in found:
         name = fitted(source.name, name_cells - 1, canvas.glyphs, DIM)
@@ -67,15 +67,15 @@ def scores(
 
 
 def _most_important(
-    found: list[tuple[SourceView, int]], most: int
+    state: ConsoleState, found: list[tuple[SourceView, int]], most: int
 ) -> list[tuple[SourceView, int]]:
     """Those that go on or were highest, in the order in which they stood."""
 
     def rank(place: int) -> tuple[bool, float]:
         source, index = found[place]
-        labels = source.frame.ongoing if source.frame else ()
+        is_ongoing = state.setup.labels[index] in source.ongoing
         # Rounded, so that low scores do not make the lines jump.
-        return bool(labels), round(float(source.highest[index]), 1)
+        return is_ongoing, round(float(source.highest[index]), 1)
 
     ranked = sorted(range(len(found)), key=rank, reverse=True)[: max(0, most)]
     return [found[place] for place in sorted(ranked)]

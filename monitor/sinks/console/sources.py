@@ -98,7 +98,7 @@ def source_head(
         room = width - line_width([*left, *lost, *right]) - 2
         if room >= (LEAST_GRAPH if graph and not _has_lost(source) else 0):
             drawn: Line = []
-            if graph and source.minute and room >= LEAST_GRAPH:
+            if source.minute and room >= LEAST_GRAPH:
                 drawn = [_level_line(source, min(graph, room), glyphs)]
             return ends([*left, *lost], [*drawn, *right], width)
     return ends(left, right, width)

@@ -86,3 +86,13 @@ def test_heights_stack_in_lines() -> None:
     values = [None, 0.0, 0.5, 1.0, 9.0]
     assert heights(values, 0.0, 1.0, 1, UNICODE) == [" ▁▅██"]
     assert heights(values, 0.0, 1.0, 2, UNICODE) == ["  ▁██", " ▁███"]
+
+
+def test_the_darkest_shade_is_a_step_of_nearly_five_decibels() -> None:
+    """So that the colours do not change with every column; 255 are 100 dB."""
+    strip = Strip()
+    columns = np.full((300, BANDS), 40, np.uint8)
+    columns[:, 1], columns[:, 2] = 36 + 96 // 2, 36 + 96
+    strip.push(columns)
+    bottom = strip.shades(1, BANDS, 30.0)[::-1, 0]
+    assert bottom[:3].tolist() == [round(4 / 96 * 31), round(48 / 96 * 31), 31]
