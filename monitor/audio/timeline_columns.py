@@ -20,7 +20,9 @@ class TimelineColumns:
         """Begin a little before the newest sample."""
         self._timeline = timeline
         self._columns = MelColumns(timeline.sample_rate)
-        self._next = self._origin = self._earliest(BACK_SECONDS)
+        self._next = self._origin = self._earliest(
+            round(BACK_SECONDS * timeline.sample_rate)
+        )
         self._channels = 0
 
     @property
@@ -46,7 +48,7 @@ class TimelineColumns:
         self._next = start + count
         return count, self._columns.push(samples)
 
-    def _earliest(self, seconds: float) -> int:
+    def _earliest(self, most_samples: int) -> int:
         timeline = self._timeline
-        most = min(RING_SHARE * timeline.capacity, seconds * timeline.sample_rate)
+        most = min(RING_SHARE * timeline.capacity, most_samples)
         return max(timeline.start, timeline.stop - int(most))
