@@ -43,9 +43,9 @@ def store_all(path: Path, frames: list[Timed], run: str = "session") -> None:
     store.close()
 
 
-def read(path: Path, *bounds: datetime | None, **choice: str) -> list[Embeddings]:
+def read(path: Path, *bounds: datetime | None) -> list[Embeddings]:
     with open_to_read(path) as reader:
-        return list(read_embeddings(reader, *bounds, **choice))
+        return list(read_embeddings(reader, *bounds))
 
 
 def numbers(found: list[Embeddings]) -> list[int]:

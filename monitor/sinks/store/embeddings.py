@@ -72,9 +72,6 @@ def read_embeddings(
     reader: "Reader",
     since: datetime | None = None,
     until: datetime | None = None,
-    *,
-    model: str | None = None,
-    embedding_id: str | None = None,
 ) -> Iterator[Embeddings]:
     """Read the embeddings of a time range, row by row, the oldest first.
 
@@ -85,11 +82,8 @@ def read_embeddings(
         reader: Reader of the database.
         since: Windows that ended before are left out; None: open, as `until`.
         until: Windows that begin then or later are left out.
-        model: Name of the model that made them; None: any.
-        embedding_id: `Session.embedding_id` of what made them; None: any.
     """
-    rows = reader.embedding_rows(since, until, model=model, embedding_id=embedding_id)
-    for row in rows:
+    for row in reader.embedding_rows(since, until):
         try:
             values = row.values()
         except StoreError as error:

@@ -238,19 +238,12 @@ class Reader:
         self,
         since: datetime | None = None,
         until: datetime | None = None,
-        *,
-        model: str | None = None,
-        embedding_id: str | None = None,
     ) -> "Iterator[EmbeddingRow]":
         """Return rows of embeddings, by their start; see `read_embeddings`."""
         from monitor.sinks.store.embeddings import read_embedding_row
 
         query = _Query("embeddings_read", until, (), "start_ms", "id")
         query.reaches_beyond(since)
-        if model is not None:
-            query.where("model = ?", model)
-        if embedding_id is not None:
-            query.where("embedding_id = ?", embedding_id)
         return read_rows(query.run(self._connection), read_embedding_row)
 
     def labels(self) -> list[str]:

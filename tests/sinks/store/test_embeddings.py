@@ -115,17 +115,11 @@ def test_windows_that_overlap_the_time_are_read(path: Path) -> None:
     assert read(path, at(-100), at(-1)) == []
 
 
-def test_those_of_one_model_are_read(path: Path) -> None:
-    frames = embedded_frames(30)
-    store_all(path, frames[:10], run="first")
-    other = replace(session("second"), model="other", embedding_id="abc")
+def test_a_session_names_the_network_of_its_embeddings(path: Path) -> None:
+    other = replace(session("second"), embedding_id="abc")
     store = Store(path, KEPT, other, FakeClock())
-    store.write(frames[10:])
+    store.write(embedded_frames(1))
     store.close()
-    assert numbers(read(path, model="urban")) == list(range(10))
-    assert numbers(read(path, model="other")) == list(range(10, 30))
-    assert numbers(read(path, embedding_id="abc")) == list(range(10, 30))
-    assert not read(path, model="urban", embedding_id="abc")
     with open_to_read(path) as reader:
         assert reader.sessions()["second"].embedding_id == "abc"
 
