@@ -1,4 +1,4 @@
-"""The client of the status socket: where it is, its document, live feed and commands.
+"""The client of the status socket: where it is, its document and its commands.
 
 Imports nothing that takes time: `status` is asked by scripts and health checks.
 """
@@ -36,7 +36,6 @@ MAX_ADDRESS_BYTES = 100
 CLIENT_SECONDS = 1.2
 """A monitor that works answers in a few milliseconds."""
 
-FOLLOW_SECONDS = 10.0
 RETRY_SECONDS = 0.1
 RELOAD_SECONDS = 1.5
 """A monitor that reloads has no socket for a moment; a command waits for it so long."""
@@ -247,44 +246,6 @@ def _answer_to(paths: Iterable[Path], request: Document) -> object:
             ) from None
         except (OSError, ValueError, RecursionError):
             return None
-
-
-def follow_live(
-    paths: Iterable[Path], timeout_seconds: float = FOLLOW_SECONDS
-) -> Iterator[Document]:
-    """Yield the lines of the live feed of the first monitor at `paths`.
-
-    Ends when the monitor closes the connection: it stops, reloads, or has dropped a
-    reader that was too slow.
-
-    Raises:
-        SoundMonitorError: No monitor answers, or it has no room; or nothing has come
-            for `timeout_seconds`: there is a line every 2 s.
-    """
-    with _connected(paths, timeout_seconds) as connection:
-        try:
-            _ask(connection, {"request": "live"})
-            with connection.makefile("rb") as lines:
-                for line in lines:
-                    document = json.loads(line)
-                    if not isinstance(document, dict) or "type" not in document:
-                        raise SoundMonitorError(_refusal(document))
-                    yield document
-        except TimeoutError:
-            raise SoundMonitorError(
-                f"the monitor has sent nothing for {timeout_seconds:g} s"
-            ) from None
-        except ConnectionError:
-            return
-        except ValueError:
-            raise SoundMonitorError("the live feed makes no sense") from None
-
-
-def _refusal(document: object) -> str:
-    match document:
-        case {"ok": False, "sentence": str(sentence)}:
-            return sentence
-    return "the monitor has no live feed; it is of another version"
 
 
 @contextlib.contextmanager

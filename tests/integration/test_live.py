@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from monitor.commands.app import run_command_line
-from monitor.sinks.status_client import ask_recent, follow_live, query_status
+from monitor.sinks.status_client import ask_recent, query_status
 from tests.support.daemon import RunningMonitor
+from tests.support.live import follow_live
 
 
 def first(lines: Iterator[dict[str, Any]], kind: str) -> dict[str, Any]:
@@ -26,7 +27,7 @@ def test_what_is_heard_is_followed_through_a_reload(
     with RunningMonitor(tmp_path, "--config", str(config)) as monitor:
         socket = monitor.state_dir / "status.sock"
         monitor.wait_until(lambda _: query_status([socket])["running"], 60)
-        lines = follow_live([socket], 60)
+        lines = follow_live(socket, 60)
         hello = next(lines)
         assert [each["name"] for each in hello["sources"]] == ["street"]
         scores = first(lines, "scores")

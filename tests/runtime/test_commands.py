@@ -18,10 +18,11 @@ from monitor.runtime.commands import CommandContext, MonitorCommands
 from monitor.runtime.reload import FreshConfig
 from monitor.runtime.sensitivity import change_sensitivity
 from monitor.sinks.alerts.outbox import write_alerts
-from monitor.sinks.status_client import Document, ask_command, follow_live, server_path
+from monitor.sinks.status_client import Document, ask_command, server_path
 from tests.support.alerts import alert
 from tests.support.clock import wait_until
 from tests.support.endpoint import ok, running_endpoint, status
+from tests.support.live import follow_live
 from tests.support.reloading import Running, started
 from tests.support.store import rows
 from tests.support.timed import event
@@ -83,7 +84,7 @@ def commanded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commanded]:
             web={"may_change": ["mute", "sensitivity"]},
         )
         wait_until(commanded.socket.exists)
-        with closing(follow_live([commanded.socket])) as commanded.lines:
+        with closing(follow_live(commanded.socket)) as commanded.lines:
             assert next(commanded.lines)["type"] == "hello"
             yield commanded
     running.environment.readers.close()

@@ -1,5 +1,7 @@
 """A live feed behind a status socket, with real timelines and columns."""
 
+import json
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +15,6 @@ from monitor.clock import SystemClock
 from monitor.sinks.live import ColumnFormat, LiveSink
 from monitor.sinks.live_readers import LiveReaders
 from monitor.sinks.recent import Recent
-from monitor.sinks.status_client import follow_live
 from monitor.sinks.status_socket import StatusSocket
 from tests.support.clock import DEADLINE_SECONDS, wait_until
 from tests.support.signals import Samples
@@ -22,6 +23,16 @@ from tests.support.timed import LABELS, statistics
 
 RATE = 16_000
 Line = dict[str, Any]
+
+
+def follow_live(path: Path, timeout_seconds: float = 10.0) -> Iterator[Line]:
+    """Yield the lines that a monitor sends on a request of the live feed."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(timeout_seconds)
+        connection.connect(str(path))
+        connection.sendall(b'{"request": "live"}\n')
+        with connection.makefile("rb") as lines:
+            yield from map(json.loads, lines)
 
 
 @dataclass
@@ -78,7 +89,7 @@ class Feed:
 
     def lines(self) -> Iterator[Line]:
         """Follow; the worker reports meanwhile, as it always does."""
-        found = follow_live([self.path], DEADLINE_SECONDS)
+        found = follow_live(self.path, DEADLINE_SECONDS)
         over = threading.Event()
 
         def report() -> None:
