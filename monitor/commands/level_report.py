@@ -1,7 +1,8 @@
 """The levels of a day and the noise diary, as `sound-monitor report` prints them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,16 +20,21 @@ from monitor.text import (
 )
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from monitor.sinks.store.level_figures import LevelFigures, SpanLevels
     from monitor.sinks.store.noise_diary import NoiseDiary
+
+
+_PERCENTILES = ("l10_db", "l50_db", "l90_db")
+_INCIDENT = (
+    *("source", "label", "start", "end", "events", "sounding_seconds", "share"),
+    *("laeq_db", "lafmax_db"),
+)
 
 
 def level_facts(levels: "SpanLevels") -> dict[str, Any]:
     """Return the levels of a day for other programs; null where there is none."""
     return {
-        "unit": _unit(levels.is_calibrated),
+        "unit": weighted_unit(levels.is_calibrated),
         **_figures(levels.all_days.whole),
         "lden_db": rounded(levels.all_days.lden_db, 1),
         "periods": {name: _figures(it) for name, it in levels.all_days.periods.items()},
@@ -43,15 +49,12 @@ def print_levels(levels: "Mapping[str, SpanLevels]") -> None:
     """Print a line for each source."""
     rows = []
     for source, span in levels.items():
-        it = span.all_days
-        periods = [it.periods[name].laeq_db for name in ("day", "evening", "night")]
-        whole = it.whole
-        numbers = [*periods, it.lden_db, whole.lafmax_db]
-        numbers += [whole.l10_db, whole.l50_db, whole.l90_db]
-        texts = map(_text, numbers)
-        rows.append(
-            (source, _unit(span.is_calibrated), *texts, percent(whole.coverage))
-        )
+        it, whole = span.all_days, span.all_days.whole
+        periods = (it.periods[name].laeq_db for name in ("day", "evening", "night"))
+        percentiles = (getattr(whole, name) for name in _PERCENTILES)
+        numbers = (*periods, it.lden_db, whole.lafmax_db, *percentiles)
+        unit, share = weighted_unit(span.is_calibrated), percent(whole.coverage)
+        rows.append((source, unit, *map(_text, numbers), share))
     header = "SOURCE", "UNIT", "LDAY", "LEVENING", "LNIGHT", "LDEN", "LAFMAX"
     print_table((*header, "L10", "L50", "L90", "MEASURED"), rows)
     for source, span in levels.items():
@@ -70,7 +73,7 @@ def diary_facts(diary: "NoiseDiary") -> dict[str, Any]:
         "seconds": diary.seconds,
         "sources": {
             name: {
-                "unit": _unit(it.is_calibrated),
+                "unit": weighted_unit(it.is_calibrated),
                 "level_offsets_db": it.offsets_db,
                 "listened_seconds": rounded(it.listened_seconds, 1),
                 "short_gaps": it.short_gaps,
@@ -79,18 +82,7 @@ def diary_facts(diary: "NoiseDiary") -> dict[str, Any]:
             for name, it in diary.sources.items()
         },
         "incidents": [
-            {
-                "source": it.source,
-                "label": it.label,
-                "start": utc_text(it.start),
-                "end": utc_text(it.end),
-                "events": it.events,
-                "sounding_seconds": rounded(it.sounding_seconds, 1),
-                "share": rounded(it.share, 4),
-                "laeq_db": rounded(it.laeq_db, 1),
-                "lafmax_db": rounded(it.lafmax_db, 1),
-                "unit": _unit(it.is_calibrated),
-            }
+            {**_facts(it, _INCIDENT), "unit": weighted_unit(it.is_calibrated)}
             for it in diary.incidents
         ],
         "not_listened": [
@@ -123,7 +115,7 @@ def print_diary(diary: "NoiseDiary") -> None:
             percent(it.share),
             _text(it.laeq_db),
             _text(it.lafmax_db),
-            _unit(it.is_calibrated),
+            weighted_unit(it.is_calibrated),
         )
         for it in diary.incidents
     ]
@@ -131,12 +123,7 @@ def print_diary(diary: "NoiseDiary") -> None:
     print_table((*header, "UNIT"), rows, "No incidents.")
     print_line()
     gaps = [
-        (
-            _minute(it.start),
-            it.source,
-            duration(it.seconds),
-            gap_reason(it.reason),
-        )
+        (_minute(it.start), it.source, duration(it.seconds), gap_reason(it.reason))
         for it in diary.missed
     ]
     columns = "NOT LISTENED", "SOURCE", "FOR", "REASON"
@@ -151,9 +138,8 @@ def print_diary(diary: "NoiseDiary") -> None:
 
 def gap_reason(reason: str) -> str:
     """Why a source was not listened to, for people."""
-    if reason == "off":
-        return "the monitor did not run"
-    return next((text for key, text in GAP_REASONS.items() if key == reason), reason)
+    texts: dict[str, str] = {"off": "the monitor did not run"} | {**GAP_REASONS}
+    return texts.get(reason, reason)
 
 
 def write_csv(file: Path, diary: "NoiseDiary") -> None:
@@ -177,23 +163,25 @@ def _figures(figures: "LevelFigures") -> dict[str, Any]:
     return {
         "seconds": figures.seconds,
         "measured_seconds": rounded(figures.covered_seconds, 1),
-        "coverage": rounded(figures.coverage, 4),
-        "laeq_db": rounded(figures.laeq_db, 1),
-        "lafmax_db": rounded(figures.lafmax_db, 1),
-        "l10_db": rounded(figures.l10_db, 1),
-        "l50_db": rounded(figures.l50_db, 1),
-        "l90_db": rounded(figures.l90_db, 1),
+        **_facts(figures, ("coverage", "laeq_db", "lafmax_db", *_PERCENTILES)),
         "third_octaves_db": octaves and [rounded(each, 1) for each in octaves],
     }
 
 
-def _unit(is_calibrated: bool) -> str:
-    return weighted_unit(1.0 if is_calibrated else 0.0)
+def _facts(it: object, names: Iterable[str]) -> dict[str, Any]:
+    """Return attributes for other programs: times in UTC, numbers rounded."""
+    found = {name: getattr(it, name) for name in names}
+    for name, value in found.items():
+        if isinstance(value, datetime):
+            found[name] = utc_text(value)
+        elif isinstance(value, float):
+            found[name] = rounded(value, 4 if name in ("share", "coverage") else 1)
+    return found
 
 
 def _text(decibels: float | None) -> str:
     return "-" if decibels is None else level(decibels, 1)
 
 
-def _minute(moment: "datetime") -> str:
+def _minute(moment: datetime) -> str:
     return f"{moment.astimezone():%Y-%m-%d %H:%M}"

@@ -1,6 +1,7 @@
 """`sound-monitor report`: the events, levels and losses of one day, or a diary."""
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -81,29 +82,30 @@ def report(
 ) -> int:
     """Print the report of a day, or the diary of several."""
     from monitor.commands.configuration import load
+    from monitor.sinks.status_client import client_paths, query_status, silent_since
     from monitor.sinks.store.day_report import report_day
     from monitor.sinks.store.level_figures import day_levels
     from monitor.sinks.store.noise_diary import PAUSE, noise_diary
     from monitor.sinks.store.queries import open_to_read
+    from monitor.sinks.store.selection import Selection
 
     given = {"--days": days, "--pause": pause, "--csv": csv}
     for name, value in given.items():
         if value is not None and not diary:
             raise UsageError(f"report: {name} is about the diary: add --diary")
     now = datetime.now(UTC)
-    wanted = parse_day(day, now)
+    last = parse_day(day, now)
+    first = last - timedelta(days=(days or 1) - 1)
     configuration = load(config)
+    settings, folder = configuration.config, configuration.state_dir
     with open_to_read(database_path(configuration)) as reader:
-        chosen = chosen_labels(labels, configuration.config, reader)
+        chosen = chosen_labels(labels, settings, reader)
+        paths = client_paths(settings.status.socket, folder, os.environ)
+        silent = silent_since(query_status(paths))
+        selection = Selection(first, last, now, labels=chosen, silent=silent)
         if diary:
-            incidents = noise_diary(
-                reader,
-                wanted - timedelta(days=(days or 1) - 1),
-                wanted,
-                now,
-                labels=chosen,
-                pause=PAUSE if pause is None else timedelta(minutes=pause),
-            )
+            longest = PAUSE if pause is None else timedelta(minutes=pause)
+            incidents = noise_diary(reader, selection, pause=longest)
             if csv is not None:
                 write_csv(csv, incidents)
             if as_json:
@@ -111,12 +113,12 @@ def report(
             elif csv is None:
                 print_diary(incidents)
             return 0
-        found = report_day(reader, wanted, now, labels=chosen)
-        levels = day_levels(reader, wanted, wanted, now)
+        found = report_day(reader, selection)
+        levels = day_levels(reader, selection)
     if as_json:
         print_json(_facts(found, levels))
     else:
-        _print_page(found, levels, configuration.config.weighted_units)
+        _print_page(found, levels, settings.weighted_units)
     return 0
 
 

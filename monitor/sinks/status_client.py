@@ -144,11 +144,14 @@ def query_status(
     )
 
 
-def silent_since(status: Mapping[str, Any]) -> dict[str, datetime]:
+def silent_since(status: Mapping[str, Any]) -> dict[str, datetime] | None:
     """Return the sources of a document that are not listened to now.
 
     Each with its latest sample; one that never had any, with the start of the monitor.
+    None: no monitor is known to run.
     """
+    if status["running"] is not True:
+        return None
     return {
         each["name"]: datetime.fromisoformat(each["last_sample"] or status["since"])
         for each in status.get("sources", ())

@@ -2,18 +2,23 @@
 
 import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from monitor.config.config import Config
 from monitor.config.overrides import OVERRIDES
-from monitor.errors import ConfigError
+from monitor.errors import ConfigError, StoreError
+from monitor.sinks.store.queries import Reader, open_to_read
 from monitor.web.passwords import Role
 
 logger = logging.getLogger(__name__)
 
 FileVersions = Mapping[Path, tuple[int, int, int]]
+
+
+class NoDatabaseError(StoreError):
+    """The configuration says so."""
 
 
 def file_versions(*files: Path | None) -> FileVersions:
@@ -79,6 +84,18 @@ class WebContext:
             "owner": self.state_dir / settings.password_file,
             "viewer": self.state_dir / settings.viewer_password_file,
         }
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Reader]:
+        """Open the database to read it.
+
+        Raises:
+            StoreError: It cannot be read, or there is none.
+        """
+        if self.database is None:
+            raise NoDatabaseError("the monitor has no database: store.path is null")
+        with open_to_read(self.database) as reader:
+            yield reader
 
     def refresh(self) -> None:
         """Read the configuration again if one of its files has changed.

@@ -1,19 +1,14 @@
 """The filters of a list of events, in the query of its address."""
 
 import re
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 
 from starlette.datastructures import QueryParams
 
-from monitor.sinks.store.event_pages import EventFilters, EventKey
+from monitor.sinks.store.event_pages import REVIEWS, EventFilters, EventKey
 from monitor.sinks.store.records import from_ms
-from monitor.sinks.store.reviews import VERDICTS
-
-REVIEWS = ("no", "yes", *VERDICTS)
-"""Values of `review`: without a verdict, with any, with one of them."""
 
 MOST_VALUES = 20
 LONGEST_VALUE = 100
@@ -33,18 +28,8 @@ class QueryError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
-    """The filters as they stand in the address; empty ones choose all."""
-
-    labels: Sequence[str] = ()
-    """Labels and groups."""
-
-    sources: Sequence[str] = ()
-    since: datetime | None = None
-    until: datetime | None = None
-    min_score: float | None = None
-    review: str = ""
-    """One of `REVIEWS`, or empty."""
+class Query(EventFilters):
+    """The filters as they stand in the address; the labels may be groups."""
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
@@ -72,18 +57,6 @@ class Query:
         """Return the filters of what is newer than an event, or came late."""
         since = from_ms(key.at_ms) - late
         return replace(self, since=max(since, self.since or since))
-
-    def filters(
-        self, members: Callable[[str], Sequence[str]], ids: Sequence[str] = ()
-    ) -> EventFilters:
-        """Return the filters of the store; `members` are the labels of a name."""
-        labels = [label for name in self.labels for label in members(name)]
-        reviewed = {"no": False, "yes": True}.get(self.review)
-        verdict = next((each for each in VERDICTS if each == self.review), None)
-        return EventFilters(
-            labels, self.sources, self.since, self.until, self.min_score, reviewed,
-            verdict, ids,
-        )  # fmt: skip
 
 
 def local_text(moment: datetime) -> str:

@@ -12,8 +12,8 @@ from monitor.sinks.store.score_curves import COLUMNS, ScoreCurve
 from monitor.text import WeightedUnits, duration, level, utc_text
 from monitor.web.clip_index import LOWEST_HZ, ClipFile, ClipIndex
 from monitor.web.event_filters import key_text
-from monitor.web.labels import label_rank, label_text
-from monitor.web.rendering import decimals
+from monitor.web.labels import label_rank
+from monitor.web.rendering import decimals, label_text
 
 AROUND = timedelta(seconds=4)
 """Of scores, before and after the event."""
@@ -59,16 +59,12 @@ class ClipPlayer:
 class EventRow:
     """One event of the list."""
 
-    id: str
+    record: Onset | Event
     key: str
-    label: str
-    """As in the configuration."""
-
     name: str
     """The label in the language of the viewer."""
 
     rank: int
-    source: str
     time: DeviceTime
     duration: str
     is_going_on: bool
@@ -76,7 +72,6 @@ class EventRow:
     mean_score: str
     level: str
     top: str
-    model: str
     end_reason: str
     verdict: str
     """Empty: none."""
@@ -99,23 +94,17 @@ def event_rows(
     for each in events:
         record = _record(each.timed)
         curve = _curve(reader, each.timed)
-        clip = (
-            None
-            if clips is None
-            else clips.find(record.id, record.source, each.timed.start_utc)
-        )
+        clip = clips and clips.find(record.id, record.source, each.timed.start_utc)
         review = each.review
         true_label = (review and review.label) or ""
         is_going_on = isinstance(record, Onset)
         # The level that is stored of one that goes on is that of its first moment.
         laeq = "-" if is_going_on else level(record.laeq_db)
         yield EventRow(
-            id=record.id,
+            record=record,
             key=key_text(each.key),
-            label=record.label,
             name=label_text(language, record.label),
             rank=label_rank(record.label),
-            source=record.source,
             time=_time(each.timed.start_utc),
             duration=decimals(
                 language,
@@ -131,7 +120,6 @@ def event_rows(
                 f"{label_text(language, label)} {_score(score, language)}"
                 for label, score in record.top
             ),
-            model=record.model,
             end_reason=record.end_reason if isinstance(record, Event) else "",
             verdict=(review and review.verdict) or "",
             true_label=true_label,

@@ -56,11 +56,6 @@ def _named_labels() -> Mapping[str, int]:
     return {label: place for place, label in enumerate(names)}
 
 
-def label_text(language: str, label: str) -> str:
-    """Return the name of a label in a language; unknown ones stay as they are."""
-    return str(strings(language).get(f"labels.{label}", label))
-
-
 class KnownLabels:
     """The labels of the included models, read in the background.  Any thread.
 

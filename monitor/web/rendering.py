@@ -11,9 +11,11 @@ from typing import Any
 
 import jinja2
 import yaml
+from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from monitor.memory import trim_heap
 from monitor.text import duration, percent
 
 FOLDER = Path(str(files("monitor"))) / "web"
@@ -62,6 +64,11 @@ def _flat(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 def strings_json(language: str) -> bytes:
     """Return the text of a language for scripts."""
     return json.dumps(strings(language), ensure_ascii=False).encode()
+
+
+def label_text(language: str, label: str) -> str:
+    """Return the name of a label in a language; unknown ones stay as they are."""
+    return str(strings(language).get(f"labels.{label}", label))
 
 
 def translation(language: str) -> Translate:
@@ -166,7 +173,13 @@ def _utc(iso: str) -> str:
 
 
 def render(
-    request: Request, template: str, *, page: str, status_code: int = 200, **values: Any
+    request: Request,
+    template: str,
+    *,
+    page: str,
+    status_code: int = 200,
+    is_large: bool = False,
+    **values: Any,
 ) -> Response:
     """Render a page.
 
@@ -175,8 +188,10 @@ def render(
         template: File in `templates`.
         page: Name of the page in the navigation.
         status_code: HTTP status.
+        is_large: Give memory back afterwards: many rows leave much that is free
+            between blocks that stay.
         values: Values for the template, beside those of every page: `t`, `url`,
-            `language`, `token`, `role`, `navigation`, `page`, `here`.
+            `name_of`, `language`, `token`, `role`, `navigation`, `page`, `here`.
     """
     language, root = language_of(request), request.scope.get("root_path", "")
     digest = hashlib.sha256(strings_json(language)).hexdigest()[:12]
@@ -187,6 +202,7 @@ def render(
         .get_template(template)
         .render(
             t=translation(language),
+            name_of=partial(label_text, language),
             url=lambda path: f"{root}{path}",
             root=root,
             language=language,
@@ -203,4 +219,5 @@ def render(
             **values,
         )
     )
-    return HTMLResponse(text, status_code)
+    after = BackgroundTask(trim_heap) if is_large else None
+    return HTMLResponse(text, status_code, background=after)

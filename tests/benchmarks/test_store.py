@@ -14,6 +14,7 @@ import pytest
 
 from monitor.sinks.store.day_report import report_day
 from monitor.sinks.store.queries import open_to_read
+from monitor.sinks.store.selection import Selection
 from tests.support.big_store import fill
 from tests.support.levels import minutes, store_levels
 from tests.support.store import make_store, score_frames
@@ -73,7 +74,8 @@ def test_the_report_of_a_day_is_made_in_less_than_2_s(
 
     def read() -> float:
         with open_to_read(path) as reader:
-            report = report_day(reader, NOW.date() - timedelta(days=2), NOW, UTC)
+            day = NOW.date() - timedelta(days=2)
+            report = report_day(reader, Selection(day, day, NOW, UTC))
         return report.sources["street"].listened_seconds
 
     seconds = best_seconds(read)

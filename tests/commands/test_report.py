@@ -1,14 +1,23 @@
 """`report` prints a day as a page or as JSON."""
 
+import csv
 import json
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from monitor.sinks.status_socket import StatusSocket
+from monitor.web.app import build_app
+from tests.support.clock import FakeClock, wait_until
 from tests.support.commands import fails, lines_of, run
 from tests.support.levels import minutes, store_levels
+from tests.support.status import FakeMonitor
+from tests.support.store import make_store
+from tests.support.timed import statistics
+from tests.support.web import WebClient, make_context
 
 DAY = "2026-11-23"
 
@@ -101,3 +110,41 @@ def test_a_diary_that_cannot_be_written_is_refused_in_a_sentence(
     code, error = fails(capsys, "report", DAY, *arguments, "--config", config)
     assert code in (1, 2)
     assert sentence in error
+
+
+@pytest.mark.parametrize("source", ["street", "new"])
+def test_an_outage_that_goes_on_is_in_the_report_as_on_the_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], source: str
+) -> None:
+    """The database has neither its gap nor, of a source that is new, any sound."""
+    config, state = tmp_path / "config.yaml", tmp_path / "state"
+    config.write_text(f"state_dir: {state}\n")
+    clock = FakeClock()
+    clock.wall = datetime.now(UTC) - timedelta(hours=2)
+    store = make_store(state / "monitor.db", clock)
+    monitor = FakeMonitor(state)
+    monitor.daemon.began = clock.wall
+    (never,) = statistics(source).sources
+    socket = StatusSocket(monitor.tracker, state / "status.sock")
+    never = replace(never, state="waiting", last_sample=None)
+    socket.report(monitor.report(sources=(never,)))
+    wait_until((state / "status.sock").exists)
+    day = str(datetime.now(UTC).date())
+    line = ("report", day, "--config", config)
+    try:
+        run(capsys, *line, "--diary", "--csv", tmp_path / "diary.csv")
+        table = WebClient(build_app(make_context(state))).get(
+            f"/diary.csv?from={day}&to={day}"
+        )
+        facts = json.loads(run(capsys, *line, "--json"))
+    finally:
+        socket.close()
+        store.close()
+    ours, theirs = (
+        [row for row in csv.DictReader(text.splitlines()) if row["reason"] != "off"]
+        for text in ((tmp_path / "diary.csv").read_text(), table.text)
+    )
+    assert [(row["source"], row["reason"]) for row in ours] == [(source, "stalled")]
+    assert [row["start"] for row in ours] == [row["start"] for row in theirs]
+    lost = facts["sources"][source]["lost_seconds"]["stalled"]
+    assert lost == pytest.approx(float(theirs[0]["duration_seconds"]), abs=30)

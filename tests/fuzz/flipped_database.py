@@ -15,6 +15,7 @@ from monitor.sinks.store.database import Database, transaction
 from monitor.sinks.store.day_report import report_day
 from monitor.sinks.store.forget import forget
 from monitor.sinks.store.queries import open_to_read
+from monitor.sinks.store.selection import Selection
 from monitor.sinks.store.store import Store
 from tests.support.alerts import NOW, alert, rule
 from tests.support.clock import FakeClock
@@ -112,7 +113,7 @@ class FlippedDatabase:
             with open_to_read(self._path) as reader:
                 for timed in (*reader.events(), *reader.gaps(), *reader.health()):
                     encode_line(timed)
-                report_day(reader, OPENED.date(), OPENED)
+                report_day(reader, Selection(OPENED.date(), OPENED.date(), OPENED))
                 reader.sessions()
             with closing(Outbox(Database(self._path), read_only=True)) as outbox:
                 for entry in outbox.entries():

@@ -46,7 +46,7 @@ def test_a_level_has_the_unit_of_its_time(tmp_path: Path) -> None:
     with open_to_read(path) as reader:
         events = reader.events_page(EventFilters()).events
         rows = event_rows(events, reader, None, units, "en")
-        found = {it.id[-1]: it.level for it in rows}
+        found = {it.record.id[-1]: it.level for it in rows}
     assert [found[number] for number in "012"] == [
         "63 dBFS(A)",
         "63 dB(A)",

@@ -4,14 +4,15 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import date, datetime, tzinfo
 
 from monitor.records import Event, Onset, Timed
-from monitor.sinks.store.level_figures import hours_of, of_one_kind
-from monitor.sinks.store.level_hours import HOUR, LevelHour, joined
+from monitor.sinks.store.level_figures import of_one_kind
+from monitor.sinks.store.level_hours import LevelHour, by_source, joined
 from monitor.sinks.store.listened import OFF, missed_times
 from monitor.sinks.store.queries import Reader
 from monitor.sinks.store.records import is_going_on
+from monitor.sinks.store.selection import HOUR, Selection, hours_of
 
 HOURS = 24
 Interval = tuple[datetime, datetime]
@@ -79,50 +80,30 @@ class DayReport:
         return (self.end - self.start).total_seconds()
 
 
-def day_bounds(day: date, zone: tzinfo | None = None) -> Interval:
-    """Return the beginning of a day and of the next, UTC; `zone` None is local time."""
-    # In UTC, because the difference of two times in one zone ignores clock changes.
-    start, end = (
-        datetime.combine(each, time(), zone).astimezone(UTC)
-        for each in (day, day + timedelta(days=1))
-    )
-    return start, end
-
-
-def report_day(
-    reader: Reader,
-    day: date,
-    now: datetime,
-    zone: tzinfo | None = None,
-    labels: Sequence[str] = (),
-) -> DayReport:
-    """Gather the facts of a day in `zone`, None: local time, until `now`.
-
-    `labels` are those of the events; none: all.
-    """
-    start, end = day_bounds(day, zone)
-    end = max(start, min(end, now))
-    bounds = (start, end)
+def report_day(reader: Reader, selection: Selection) -> DayReport:
+    """Gather the facts of a single day; the labels are those of its events."""
+    day, zone = selection.first, selection.zone
+    bounds = selection.start, selection.until
     sources: dict[str, SourceDay] = defaultdict(SourceDay)
-    by_source: dict[str, list[LevelHour]] = defaultdict(list)
     hours = dict(hours_of(day, zone))
-    first, last = min(hours), max(hours) + HOUR
-    for row in reader.level_hours(first, last, percentiles=False):
-        if row.start in hours:  # else another program wrote it
-            by_source[row.source].append(row)
-    for source, rows in by_source.items():
+    found = reader.level_hours(min(hours), max(hours) + HOUR, percentiles=False)
+    # Others than those hours are of another program.
+    for source, rows in by_source(it for it in found if it.start in hours).items():
         _add_levels(sources[source], rows, hours)
-    for each in missed_times(reader, (), *bounds, now):
+    for each in missed_times(reader, (), *bounds, selection.now, selection.silent):
         if each.reason != OFF:
             lost = sources[each.source].lost_seconds
             lost[each.reason] = lost.get(each.reason, 0.0) + each.seconds
             sources[each.source].gaps += 1
     events, health = (
-        [timed for timed in found if timed.start_utc is not None]
-        for found in (reader.events(*bounds, labels=labels), reader.health(*bounds))
+        [timed for timed in records if timed.start_utc is not None]
+        for records in (
+            reader.events(*bounds, labels=selection.labels),
+            reader.health(*bounds),
+        )
     )
     counts = _count_labels(events, bounds, zone)
-    return DayReport(day, start, end, dict(sources), counts, events, health)
+    return DayReport(day, *bounds, dict(sources), counts, events, health)
 
 
 def duration_of(timed: Timed, bounds: Interval) -> float:

@@ -21,7 +21,9 @@ from monitor.sinks.store.records import (
     select,
     to_ms,
 )
-from monitor.sinks.store.reviews import Review, Verdict, review_of
+from monitor.sinks.store.reviews import VERDICTS, Review, review_of
+
+REVIEWS = ("no", "yes", *VERDICTS)
 
 
 class EventKey(NamedTuple):
@@ -48,14 +50,16 @@ class EventFilters:
     min_score: float | None = None
     """Least peak score."""
 
-    reviewed: bool | None = None
-    """Whether they have a verdict."""
-
-    verdict: Verdict | None = None
-    """The verdict that they have."""
+    review: str = ""
+    """One of `REVIEWS`: without a verdict, with any, or with this one."""
 
     ids: Sequence[str] = ()
     """The events of these ids alone."""
+
+    @property
+    def has_verdict(self) -> bool:
+        """True: only events with a verdict are chosen."""
+        return self.review not in ("", "no")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +93,10 @@ def read_page(
     limit: int,
 ) -> EventPage:
     """Read the page of the events before a key; see `EventFilters`."""
-    bounds = _Bounds(filters, before_key)
+    bounds = list(_bounds(filters, before_key))
     pieces = [
-        _keys(connection, bounds, where, values, limit + 1)
-        for where, values in _choices(connection, filters)
+        _keys(connection, [choice, *bounds], limit + 1)
+        for choice in _choices(connection, filters)
     ]
     found = list(islice(merge(*pieces, reverse=True), limit + 1))
     keys = found[:limit]
@@ -100,32 +104,28 @@ def read_page(
     return EventPage(events, keys[-1] if keys else None, len(found) > limit)
 
 
-class _Bounds:
-    """The conditions that every index of the page can check."""
-
-    def __init__(self, filters: EventFilters, before: EventKey | None) -> None:
-        self.conditions: list[str] = []
-        self.values: list[object] = []
-        if filters.since is not None:
-            self._add("events.at_ms >= ?", to_ms(filters.since))
-        if filters.until is not None:
-            self._add("events.at_ms < ?", to_ms(filters.until))
-        if before is not None:
-            self._add("(events.at_ms, events.sequence) < (?, ?)", *before)
-        if filters.min_score is not None:
-            self._add("events.peak_score >= ?", filters.min_score)
-        if filters.reviewed is False:
-            self._add(
-                "NOT EXISTS (SELECT 1 FROM reviews WHERE verdict IS NOT NULL "
-                "AND event_id = events.id)"
-            )
-
-    def _add(self, condition: str, *values: object) -> None:
-        self.conditions.append(condition)
-        self.values += values
+_Condition = tuple[str, Sequence[object]]
+"""A condition in SQL, and its values."""
 
 
-_EVENTS = "events"
+def _bounds(filters: EventFilters, before: EventKey | None) -> Iterator[_Condition]:
+    """Return the conditions that every index of the page can check."""
+    if filters.since is not None:
+        yield "events.at_ms >= ?", [to_ms(filters.since)]
+    if filters.until is not None:
+        yield "events.at_ms < ?", [to_ms(filters.until)]
+    if before is not None:
+        yield "(events.at_ms, events.sequence) < (?, ?)", before
+    if filters.min_score is not None:
+        yield "events.peak_score >= ?", [filters.min_score]
+    if filters.review == "no":
+        yield (
+            "NOT EXISTS (SELECT 1 FROM reviews WHERE verdict IS NOT NULL "
+            "AND event_id = events.id)",
+            [],
+        )
+
+
 _REVIEWED = "reviews CROSS JOIN events ON events.id = reviews.event_id"
 """The reviews are read first: they are few, as long as people write them."""
 
@@ -135,48 +135,44 @@ _WANTED = "json_each(?) AS wanted CROSS JOIN events ON events.id = wanted.value"
 
 def _choices(
     connection: sqlite3.Connection, filters: EventFilters
-) -> Iterator[tuple[str, list[object]]]:
+) -> Iterator[_Condition]:
     """Return the selections whose union is chosen, each a piece of one index."""
-    sources: list[object] = _source_keys(connection, filters.sources)
-    if filters.ids or filters.reviewed or filters.verdict is not None:
+    sources = _source_keys(connection, filters.sources)
+    if filters.ids or filters.has_verdict:
         yield _few(filters, sources)
     elif filters.labels:
         # Unknown sources leave none, and so no events.
-        chosen = sources if filters.sources else _source_keys(connection, ())
-        for label, source in product(dict.fromkeys(filters.labels), chosen):
-            where_one = f"{_EVENTS} WHERE events.label = ? AND events.source = ?"
-            yield where_one, [label, source]
+        for label, source in product(dict.fromkeys(filters.labels), sources):
+            yield "events WHERE events.label = ? AND events.source = ?", [label, source]
     elif filters.sources:
         for source in sources:
-            yield f"{_EVENTS} WHERE events.source = ?", [source]
+            yield "events WHERE events.source = ?", [source]
     else:
-        yield f"{_EVENTS} WHERE true", []
+        yield "events WHERE true", []
 
 
-def _few(filters: EventFilters, sources: list[object]) -> tuple[str, list[object]]:
+def _few(filters: EventFilters, sources: list[object]) -> _Condition:
     """Return the selection of events that were reviewed, or of those with some ids."""
-    values: list[object] = []
-    is_reviewed = filters.reviewed or filters.verdict is not None
-    has_verdict = "verdict IS NOT NULL" if filters.verdict is None else "verdict = ?"
+    has_verdict, verdicts = "verdict = ?", [filters.review]
+    if filters.review == "yes":
+        has_verdict, verdicts = "verdict IS NOT NULL", []
+    where, values = f"{_REVIEWED} WHERE reviews.{has_verdict}", verdicts
     if filters.ids:
-        where = [f"{_WANTED} WHERE true"]
-        values.append(json.dumps(list(dict.fromkeys(filters.ids))))
-        if is_reviewed:
-            where.append(
-                "EXISTS (SELECT 1 FROM reviews "  # noqa: S608 - a condition of ours
+        ids = json.dumps(list(dict.fromkeys(filters.ids)))
+        where, values = f"{_WANTED} WHERE true", [ids]
+        if filters.has_verdict:
+            where += (
+                " AND EXISTS (SELECT 1 FROM reviews "  # noqa: S608 - a condition of ours
                 f"WHERE event_id = events.id AND {has_verdict})"
             )
-    else:
-        where = [f"{_REVIEWED} WHERE reviews.{has_verdict}"]
-    if filters.verdict is not None:
-        values.append(filters.verdict)
+            values += verdicts
     if filters.labels:
-        where.append("events.label IN (SELECT value FROM json_each(?))")
+        where += " AND events.label IN (SELECT value FROM json_each(?))"
         values.append(json.dumps(list(filters.labels)))
     if filters.sources:
-        where.append("events.source IN (SELECT value FROM json_each(?))")
+        where += " AND events.source IN (SELECT value FROM json_each(?))"
         values.append(json.dumps(sources))
-    return " AND ".join(where), values
+    return where, values
 
 
 def labels_of_events(connection: sqlite3.Connection) -> list[str]:
@@ -195,19 +191,15 @@ def _source_keys(connection: sqlite3.Connection, names: Sequence[str]) -> list[o
 
 
 def _keys(
-    connection: sqlite3.Connection,
-    bounds: _Bounds,
-    where: str,
-    values: list[object],
-    limit: int,
+    connection: sqlite3.Connection, conditions: Sequence[_Condition], limit: int
 ) -> list[EventKey]:
     """Read the newest keys of one selection."""
-    conditions = " AND ".join([where, *bounds.conditions])
+    where = " AND ".join(condition for condition, _ in conditions)
     # Names and conditions are ours; values of users are bound.
     found = connection.execute(
-        f"SELECT events.at_ms, events.sequence FROM {conditions} "  # noqa: S608
+        f"SELECT events.at_ms, events.sequence FROM {where} "  # noqa: S608
         "ORDER BY events.at_ms DESC, events.sequence DESC LIMIT ?",
-        [*values, *bounds.values, limit],
+        [*(value for _, values in conditions for value in values), limit],
     )
     return [EventKey(*row) for row in found]
 

@@ -11,11 +11,18 @@ An hour of UTC counts for the hour of the place in which its middle lies.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import date, datetime, timedelta
 from typing import Literal
 
-from monitor.sinks.store.level_hours import HOUR, LevelHour, decibels, joined, power_of
+from monitor.sinks.store.level_hours import (
+    LevelHour,
+    by_source,
+    decibels,
+    joined,
+    power_of,
+)
 from monitor.sinks.store.queries import Reader
+from monitor.sinks.store.selection import HOUR, Selection, hours_of
 
 LEAST_COVERAGE = 0.75
 """Share of a period that must be measured, or it has no figures: that of hourly and
@@ -81,7 +88,6 @@ class DayLevels:
 class SpanLevels:
     """The levels of one source from a day to another, all in one unit."""
 
-    source: str
     is_calibrated: bool
     """True: dB(A), the offset of the microphone was set; False: dB re full scale."""
 
@@ -97,26 +103,6 @@ class SpanLevels:
 
     hours: Sequence[DayHour]
     """Each hour of a single day; empty for several."""
-
-
-def hours_of(day: date, zone: tzinfo | None = None) -> list[tuple[datetime, int]]:
-    """Return the hours of a day in order: begin, UTC, and hour of the place.
-
-    There are 23 or 25 where the clocks change; `zone` None is local time.
-    """
-    noon = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
-    found = []
-    for number in range(-28, 40):
-        start = noon + number * HOUR
-        middle = (start + HOUR / 2).astimezone(zone)
-        if middle.date() == day:
-            found.append((start, middle.hour))
-    return found
-
-
-def begin_of(day: date, zone: tzinfo | None = None) -> datetime:
-    """Return the begin of a day, UTC; `zone` None is local time."""
-    return datetime.combine(day, time(), zone).astimezone(UTC)
 
 
 def period_of(hour: int) -> Period:
@@ -148,71 +134,46 @@ def figures(rows: Iterable[LevelHour], seconds: float) -> LevelFigures:
 
 
 def day_levels(
-    reader: Reader,
-    first: date,
-    last: date,
-    now: datetime,
-    zone: tzinfo | None = None,
-    *,
-    sources: Sequence[str] = (),
-    percentiles: bool = True,
+    reader: Reader, selection: Selection, *, percentiles: bool = True
 ) -> dict[str, SpanLevels]:
-    """Return the levels from a day to another, and those of each day, by source.
+    """Return the levels of all days together, and those of each day, by source.
 
-    Args:
-        reader: The database.
-        first: First day, in `zone`.
-        last: Last day, the same for a single one.
-        now: UTC; what is to come is not expected to be measured.
-        zone: Time zone of the days; None: local time.
-        sources: Only these; none: all.
-        percentiles: Without them and third octaves, a year is read much faster.
+    Without `percentiles` and third octaves, a year is read much faster.
     """
-    days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
-    hours = [hours_of(day, zone) for day in days]
-    by_source: dict[str, list[LevelHour]] = defaultdict(list)
+    days = {day: hours_of(day, selection.zone) for day in selection.days}
     # Samoa had no 2011-12-30, when it moved across the date line.
-    if not (every := [start for hours_of_day in hours for start, _ in hours_of_day]):
+    if not (every := [start for hours in days.values() for start, _ in hours]):
         return {}
     found = reader.level_hours(
         every[0],
         every[-1] + HOUR,
-        sources=sources,
+        sources=selection.sources,
         percentiles=percentiles,
     )
-    for row in found:
-        by_source[row.source].append(row)
     return {
-        source: _span(source, rows, dict(zip(days, hours, strict=True)), now)
-        for source, rows in sorted(by_source.items())
+        source: _span(rows, days, selection.now)
+        for source, rows in sorted(by_source(found).items())
     }
 
 
 def _span(
-    source: str, rows: Sequence[LevelHour], days: Mapping[date, _Hours], now: datetime
+    rows: Sequence[LevelHour], days: Mapping[date, _Hours], now: datetime
 ) -> SpanLevels:
     chosen = of_one_kind(rows)
     by_hour: dict[datetime, list[LevelHour]] = defaultdict(list)
     for row in chosen:
         by_hour[row.start].append(row)
     every = [hour for hours in days.values() for hour in hours]
-    whole = _levels(by_hour, every, now)
-    if len(days) == 1:
-        each = [
-            DayHour(start, hour, figures(by_hour[start], _passed(start, now)))
-            for start, hour in every
-        ]
-        daily = [(day, whole) for day in days]
-    else:
-        each = []
-        daily = [(day, _levels(by_hour, hours, now)) for day, hours in days.items()]
+    is_single = len(days) == 1
     return SpanLevels(
-        source,
         is_calibrated=bool(chosen[0].offset_db),
         is_mixed=len(chosen) < len(rows),
-        all_days=whole,
-        days=daily,
-        hours=each,
+        all_days=_levels(by_hour, every, now),
+        days=[(day, _levels(by_hour, hours, now)) for day, hours in days.items()],
+        hours=[
+            DayHour(start, hour, figures(by_hour[start], _passed(start, now)))
+            for start, hour in (every if is_single else ())
+        ],
     )
 
 

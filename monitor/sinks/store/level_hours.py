@@ -17,8 +17,8 @@ import math
 import sqlite3
 import struct
 import zlib
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import zip_longest
@@ -38,7 +38,6 @@ from monitor.sinks.store.records import (
 )
 
 FORMAT = 1
-HOUR = timedelta(hours=1)
 HOUR_MS = 3_600_000
 STEPS_PER_DB = 10
 """Steps of the histogram."""
@@ -151,6 +150,14 @@ class LevelHour:
             "format": FORMAT,
             "data": zlib.compress(content, 9),
         }
+
+
+def by_source(hours: Iterable[LevelHour]) -> dict[str, list[LevelHour]]:
+    """Sort hours by their source; each keeps their order."""
+    found: dict[str, list[LevelHour]] = defaultdict(list)
+    for hour in hours:
+        found[hour.source].append(hour)
+    return found
 
 
 def joined(hours: Sequence[LevelHour]) -> LevelHour:

@@ -4,11 +4,10 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from types import MappingProxyType
 
 from monitor.records import Gap, Timed
 from monitor.sinks.store.queries import Reader
-from monitor.sinks.store.records import moment_of, read_rows, select
+from monitor.sinks.store.records import moment_of, read_rows
 
 OFF = "off"
 """The reason of a time in which the monitor did not run; others are those of gaps."""
@@ -50,15 +49,13 @@ class Missed:
         return replace(self, start=start, seconds=share * self.seconds)
 
 
-def read_runs(
-    connection: sqlite3.Connection, now: datetime, *, is_running: bool
-) -> list[Run]:
+def read_runs(reader: Reader, now: datetime, *, is_running: bool) -> list[Run]:
     """Return the runs of the monitor, in order.
 
     One that was killed ends where it last wrote to the database.  The newest goes on
     until `now` if it did so lately, or if the monitor `is_running`.
     """
-    found = list(read_rows(select(connection, _RUNS, ()), _read_run))
+    found = list(read_rows(reader.execute(_RUNS, {}), _read_run))
     runs = [(start, end) for start, end, _ in found]
     if found:
         start, end, is_open = found[-1]
@@ -77,50 +74,48 @@ def missed_times(
     start: datetime,
     end: datetime,
     now: datetime,
-    *,
-    is_running: bool = False,
-    silent: Mapping[str, datetime] = MappingProxyType({}),
+    silent: Mapping[str, datetime] | None = None,
 ) -> list[Missed]:
     """Return what was not listened to in a time range, in order.
 
     Those are the gaps of all sources, and for these and `sources` the times in which
-    the monitor did not run; `is_running`: it is known to run `now`.  What is not over
-    is no gap yet: `silent` are the sources without a sample, and since when.
+    the monitor did not run.  What is not over is no gap yet: `silent` are the sources
+    without a sample `now`, and since when; None: no monitor is known to run.
     """
     found = (_of_gap(timed, start, end) for timed in reader.gaps(start, end))
     gaps = [each for each in found if each is not None]
-    for source, since in silent.items():
+    for source, since in (silent or {}).items():
         began = max([start, since, *(it.end for it in gaps if it.source == source)])
         seconds = (min(end, now) - began).total_seconds()
         if seconds > 0:
             gaps.append(Missed(source, began, min(end, now), "stalled", seconds))
+    runs = read_runs(reader, now, is_running=silent is not None)
     off = [
         Missed(source, began, ended, OFF, (ended - began).total_seconds())
-        for began, ended in _breaks(reader.runs(now, is_running=is_running), start, end)
+        for began, ended in _breaks(runs, start, end)
         for source in {*sources, *(each.source for each in gaps)}
     ]
     return sorted(gaps + off, key=lambda each: (each.start, each.source))
 
 
 def merged(found: Iterable[Missed]) -> list[Missed]:
-    """Join the gaps of a source that adjoin for the same reason."""
-    newest: dict[tuple[str, str], Missed] = {}
+    """Join the gaps of a source that adjoin for the same reason; all are in order."""
+    newest: dict[tuple[str, str], int] = {}
     joined: list[Missed] = []
     for each in found:
-        key = (each.source, each.reason)
-        before = newest.get(key)
-        adjoins = before is not None and each.start - before.end <= ADJOINING
-        if before is not None and adjoins and each.reason != OFF:
-            joined.remove(before)
-            each = replace(  # noqa: PLW2901
-                each,
-                start=before.start,
-                end=max(before.end, each.end),
-                seconds=before.seconds + each.seconds,
-            )
-        newest[key] = each
-        joined.append(each)
-    return sorted(joined, key=lambda each: (each.start, each.source))
+        at = newest.get((each.source, each.reason), -1)
+        if (
+            at < 0
+            or each.reason == OFF
+            or each.start - (before := joined[at]).end > ADJOINING
+        ):
+            newest[each.source, each.reason] = len(joined)
+            joined.append(each)
+        else:
+            seconds = before.seconds + each.seconds
+            end = max(before.end, each.end)
+            joined[at] = replace(before, end=end, seconds=seconds)
+    return joined
 
 
 def _of_gap(timed: Timed, start: datetime, end: datetime) -> Missed | None:

@@ -3,7 +3,7 @@
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -44,9 +44,7 @@ if TYPE_CHECKING:
     from monitor.sinks.alerts.listing import AlertPage, Unanswered
     from monitor.sinks.store.embeddings import EmbeddingRow
     from monitor.sinks.store.level_hours import LevelHour
-    from monitor.sinks.store.noise_diary import Occurred
     from monitor.sinks.store.scores import ScoreRow
-    from monitor.sinks.store.sound_calendar import Bucket
 
 
 class Reader:
@@ -59,6 +57,10 @@ class Reader:
     def __init__(self, connection: sqlite3.Connection) -> None:
         """Read from a connection, which stays open."""
         self._connection = connection
+
+    def execute(self, query: str, values: Mapping[str, object]) -> sqlite3.Cursor:
+        """Run a query of a module beside this one."""
+        return self._connection.execute(query, values)
 
     def events(
         self,
@@ -192,37 +194,6 @@ class Reader:
             query.where("hour_ms >= ?", to_ms(since))
         read = partial(read_level_hour, percentiles=percentiles)
         return read_rows(query.run(self._connection), read)
-
-    def event_buckets(
-        self,
-        since: datetime,
-        until: datetime,
-        now: datetime,
-        bucket_ms: int,
-        *,
-        sources: Sequence[str] = (),
-    ) -> "list[Bucket]":
-        """Return events joined by label and time; see `sound_calendar`."""
-        from monitor.sinks.store.sound_calendar import read_buckets
-
-        connection = self._connection
-        return read_buckets(connection, since, until, now, bucket_ms, sources)
-
-    def occurred(
-        self, since: datetime, until: datetime, now: datetime
-    ) -> "Iterator[Occurred]":
-        """Return the events that overlap a time range, with their reviews applied."""
-        from monitor.sinks.store.noise_diary import read_occurred
-
-        return read_occurred(self._connection, since, until, now)
-
-    def runs(
-        self, now: datetime, *, is_running: bool = False
-    ) -> "list[tuple[datetime, datetime]]":
-        """Return begin and end of the runs of the monitor; see `read_runs`."""
-        from monitor.sinks.store.listened import read_runs
-
-        return read_runs(self._connection, now, is_running=is_running)
 
     def score_rows(
         self, since: datetime | None = None, until: datetime | None = None

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from functools import partial
 from math import ceil
 from typing import Any, get_args
 
@@ -18,8 +17,7 @@ from monitor.sinks.status_client import query_status
 from monitor.sinks.store.queries import open_to_read
 from monitor.text import utc_text
 from monitor.web.context import WebContext
-from monitor.web.labels import label_text
-from monitor.web.rendering import language_of, render
+from monitor.web.rendering import render
 
 PAGE_LENGTH = 30
 MUTE_SECONDS = 3600
@@ -56,7 +54,6 @@ async def _show(request: Request, context: WebContext, template: str) -> Respons
         page="alerts",
         running=status["running"] is True,
         rules=[_rule(each, status, unanswered) for each in rules],
-        name_of=partial(label_text, language_of(request)),
         names=[each.name for each in rules],
         states=STATES,
         state=state,

@@ -1,22 +1,19 @@
 """The page Diary: incidents, and what they rest on, fit to be printed."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
-from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from monitor.errors import StoreError
-from monitor.memory import trim_heap
 from monitor.sinks.status_client import query_status, silent_since
-from monitor.sinks.store.level_figures import LEAST_COVERAGE, day_levels
+from monitor.sinks.store.level_figures import LEAST_COVERAGE, SpanLevels, day_levels
 from monitor.sinks.store.noise_diary import (
     PAUSE,
     Hours,
@@ -26,11 +23,11 @@ from monitor.sinks.store.noise_diary import (
     diary_csv,
     noise_diary,
 )
-from monitor.sinks.store.queries import Reader, open_to_read
+from monitor.sinks.store.queries import Reader
+from monitor.sinks.store.selection import Selection
 from monitor.web.context import WebContext
-from monitor.web.labels import label_text
 from monitor.web.pages.history import day_of, source_names
-from monitor.web.rendering import language_of, render
+from monitor.web.rendering import render
 
 MOST_DAYS = 366
 MOST_LEVEL_DAYS = 92
@@ -63,6 +60,12 @@ class Choice:
     name: str
     """Free text that is printed on top: where, and who keeps the diary."""
 
+    def selection(self, silent: Mapping[str, datetime] | None = None) -> Selection:
+        """Return the part of the past that it is of, with all labels."""
+        sources = [self.source] if self.source else []
+        now = datetime.now(UTC)
+        return Selection(self.first, self.last, now, sources=sources, silent=silent)
+
     def has(self, incident: Incident) -> bool:
         """Return True if an incident is chosen."""
         return (
@@ -93,13 +96,8 @@ def routes(context: WebContext) -> list[Route]:
     async def diary(request: Request) -> Response:
         choice = _choice(request)
         found = await run_in_threadpool(_read, context, choice)
-        name_of = partial(label_text, language_of(request))
-        page = render(
-            request, "diary.html", page="diary", choice=choice, name_of=name_of, **found
-        )
-        # A year of events leaves much free memory between blocks that stay.
-        page.background = BackgroundTask(trim_heap)
-        return page
+        values = {"choice": choice, **found}
+        return render(request, "diary.html", page="diary", is_large=True, **values)
 
     async def table(request: Request) -> Response:
         choice = _choice(request)
@@ -152,40 +150,25 @@ def _number(text: str | None, most: int) -> int | None:
 
 
 def _diary(context: WebContext, reader: Reader, choice: Choice) -> NoiseDiary:
-    status = query_status(context.sockets)
-    return noise_diary(
-        reader,
-        choice.first,
-        choice.last,
-        datetime.now(UTC),
-        sources=[choice.source] if choice.source else [],
-        pause=timedelta(minutes=choice.pause_minutes),
-        is_running=status["running"] is True,
-        silent=silent_since(status),
-        hours=choice.hours,
-    )
+    """Return the diary with the incidents of all labels and durations; blocking."""
+    silent = silent_since(query_status(context.sockets))
+    pause = timedelta(minutes=choice.pause_minutes)
+    selection = choice.selection(silent)
+    return noise_diary(reader, selection, pause=pause, hours=choice.hours)
 
 
 def _read(context: WebContext, choice: Choice) -> dict[str, Any]:
     """Read what the template shows; blocking."""
-    if context.database is None:
-        raise StoreError("the monitor has no database")
-    now, between = datetime.now(UTC), (choice.first, choice.last)
-    with open_to_read(context.database) as reader:
+    levels: dict[str, SpanLevels] = {}
+    with context.reading() as reader:
         diary = _diary(context, reader, choice)
-        has_days = (choice.last - choice.first).days < MOST_LEVEL_DAYS
-        sources = [choice.source] if choice.source else []
-        levels = (
-            day_levels(reader, *between, now, sources=sources, percentiles=False)
-            if has_days
-            else {}
-        )
+        if (choice.last - choice.first).days < MOST_LEVEL_DAYS:
+            levels = day_levels(reader, choice.selection(), percentiles=False)
     labels = sorted({it.label for it in diary.incidents} | {choice.label} - {""})
     incidents = [it for it in diary.incidents if choice.has(it)]
-    totals = day_totals(incidents)
     return {
         "diary": diary,
-        "totals": totals[-MOST_ROWS:],
+        "totals": day_totals(incidents)[-MOST_ROWS:],
         "incidents": incidents[-MOST_ROWS:],
         "missed": diary.missed[-MOST_ROWS:],
         "left_out": max(0, len(incidents) - MOST_ROWS),
@@ -194,15 +177,12 @@ def _read(context: WebContext, choice: Choice) -> dict[str, Any]:
         "sources": sorted({*source_names(context), *diary.sources}),
         "least": round(100 * LEAST_COVERAGE),
         "version": context.version,
-        "made": now.astimezone(),
+        "made": datetime.now().astimezone(),
     }
 
 
 def _table(context: WebContext, choice: Choice) -> str:
-    if context.database is None:
-        raise StoreError("the monitor has no database")
-    with open_to_read(context.database) as reader:
+    with context.reading() as reader:
         diary = _diary(context, reader, choice)
-    chosen = [it for it in diary.incidents if choice.has(it)]
-    diary.incidents[:] = chosen
-    return diary_csv(diary)
+    incidents = [it for it in diary.incidents if choice.has(it)]
+    return diary_csv(replace(diary, incidents=incidents))

@@ -3,12 +3,11 @@
 import logging
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -16,13 +15,10 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from monitor.errors import StoreError
-from monitor.memory import trim_heap
-from monitor.sinks.store.event_pages import EventFilters, EventKey, EventPage
-from monitor.sinks.store.queries import Reader, open_to_read
+from monitor.sinks.store.event_pages import REVIEWS, EventFilters, EventKey
 from monitor.web.clip_index import ClipFile, ClipIndex, open_clip
-from monitor.web.context import WebContext
+from monitor.web.context import NoDatabaseError, WebContext
 from monitor.web.event_filters import (
-    REVIEWS,
     Query,
     QueryError,
     key_text,
@@ -32,8 +28,8 @@ from monitor.web.event_filters import (
     read_query,
 )
 from monitor.web.event_rows import EventRow, event_rows
-from monitor.web.labels import KnownLabels, known_labels, label_text
-from monitor.web.rendering import language_of, render, translation
+from monitor.web.labels import KnownLabels, known_labels
+from monitor.web.rendering import label_text, language_of, render, translation
 
 logger = logging.getLogger(__name__)
 
@@ -43,10 +39,6 @@ LATE = timedelta(seconds=30)
 
 LABELS_SECONDS = 20.0
 """Longest wait for the labels of the models, where an answer needs them."""
-
-
-class _NoDatabaseError(StoreError):
-    """The configuration says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +71,12 @@ class _Events:
         self, query: Query, before: EventKey | None, ids: Sequence[str], language: str
     ) -> _Found:
         """Read the newest events, those before a key, or those of some ids."""
-        with open_to_read(self._path()) as reader:
-            page = self._read(reader, query, before, ids)
+        members = (self.known.members(it, LABELS_SECONDS) for it in query.labels)
+        labels = [label for each in members for label in each]
+        with self._context.reading() as reader:
+            page = reader.events_page(
+                replace(query, labels=labels, ids=ids), before, len(ids) or PAGE_EVENTS
+            )
             units = self._context.config.weighted_units
             rows = event_rows(page.events, reader, self._clips(), units, language)
             only = query.labels[0] if len(query.labels) == 1 else None
@@ -97,7 +93,7 @@ class _Events:
         """Find the clip of an event."""
         if (clips := self._clips()) is None:
             return None
-        with open_to_read(self._path()) as reader:
+        with self._context.reading() as reader:
             page = reader.events_page(EventFilters(ids=[event_id]), limit=1)
         for each in page.events:
             timed = each.timed
@@ -108,18 +104,13 @@ class _Events:
     def labels(self, language: str) -> list[dict[str, str]]:
         """Return the labels that a verdict can name."""
         known = {each.label: each.text for each in self.known.get(LABELS_SECONDS)}
-        with open_to_read(self._path()) as reader:
+        with self._context.reading() as reader:
             scored = (it for run in reader.sessions().values() for it in run.labels)
             known = dict.fromkeys([*reader.event_labels(), *scored], "") | known
         return [
             {"label": label, "name": label_text(language, label), "text": text}
             for label, text in known.items()
         ]
-
-    def _path(self) -> Path:
-        if self._context.database is None:
-            raise _NoDatabaseError("the monitor has no database: store.path is null")
-        return self._context.database
 
     def _clips(self) -> ClipIndex | None:
         """Return the clips; None while the configuration allows none."""
@@ -129,15 +120,6 @@ class _Events:
         elif self._index is None or self._index.folder != folder:
             self._index = ClipIndex(folder)
         return self._index
-
-    def _read(
-        self, reader: Reader, query: Query, before: EventKey | None, ids: Sequence[str]
-    ) -> EventPage:
-        def members(name: str) -> Sequence[str]:
-            return self.known.members(name, LABELS_SECONDS)
-
-        limit = len(ids) or PAGE_EVENTS
-        return reader.events_page(query.filters(members, ids), before, limit=limit)
 
 
 def routes(context: WebContext) -> list[Route]:
@@ -159,14 +141,11 @@ def routes(context: WebContext) -> list[Route]:
         except StoreError as error:
             values["problem"] = _problem(request, error)
         known = await run_in_threadpool(events.known.get, 0)
-        answer = render(
-            request, "events.html", page="events", status_code=status_code, **values,
-            groups=sorted({each.group for each in known if each.group}),
-            reviews=REVIEWS, is_newest=before is None, local_text=local_text,
-            name_of=lambda label: label_text(language, label),
+        return render(
+            request, "events.html", page="events", status_code=status_code,
+            groups=sorted({each.group for each in known if each.group}), is_large=True,
+            reviews=REVIEWS, is_newest=before is None, local_text=local_text, **values,
         )  # fmt: skip
-        answer.background = BackgroundTask(trim_heap)
-        return answer
 
     async def rows(request: Request) -> Response:
         params = request.query_params
@@ -177,10 +156,10 @@ def routes(context: WebContext) -> list[Route]:
             events.page, query, read_key(params, "before"), read_ids(params),
             language_of(request),
         )  # fmt: skip
-        answer = render(request, "events_rows.html", page="events", found=found)
-        if len(found.rows) > PAGE_EVENTS:
-            answer.background = BackgroundTask(trim_heap)
-        return answer
+        is_large = len(found.rows) > PAGE_EVENTS
+        return render(
+            request, "events_rows.html", page="events", is_large=is_large, found=found
+        )
 
     async def labels(request: Request) -> Response:
         found = await run_in_threadpool(events.labels, language_of(request))
@@ -244,7 +223,7 @@ def _problem(request: Request, error: QueryError | StoreError) -> str:
     t = translation(language_of(request))
     if isinstance(error, QueryError):
         return t(f"events.problems.{error.kind}", **error.values)
-    if isinstance(error, _NoDatabaseError):
+    if isinstance(error, NoDatabaseError):
         return t("events.no_database")
     logger.warning("%s", error)
     return f"{t('error.unavailable')}. {t('error.unavailable_more')}"

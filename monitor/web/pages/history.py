@@ -1,7 +1,6 @@
 """The page Day: levels and sounds of a day, a week, a month or a year."""
 
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
@@ -9,23 +8,16 @@ from math import ceil, sqrt
 from typing import Any, Literal
 from urllib.parse import urlencode
 
-from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from monitor.errors import StoreError
-from monitor.memory import trim_heap
-from monitor.sinks.store.level_figures import (
-    LEAST_COVERAGE,
-    SpanLevels,
-    day_levels,
-    of_one_kind,
-)
-from monitor.sinks.store.level_hours import LevelHour, joined
-from monitor.sinks.store.queries import Reader, open_to_read
+from monitor.sinks.store.level_figures import LEAST_COVERAGE, day_levels, of_one_kind
+from monitor.sinks.store.level_hours import LevelHour, by_source, joined
+from monitor.sinks.store.queries import Reader
+from monitor.sinks.store.selection import DAY, HOUR, Selection
 from monitor.sinks.store.sound_calendar import (
     EventTotals,
     LabelCalendar,
@@ -33,8 +25,7 @@ from monitor.sinks.store.sound_calendar import (
 )
 from monitor.text import weighted_unit
 from monitor.web.context import WebContext
-from monitor.web.labels import label_text
-from monitor.web.rendering import language_of, render
+from monitor.web.rendering import render
 
 Span = Literal["day", "week", "month", "year"]
 SPANS: tuple[Span, ...] = ("day", "week", "month", "year")
@@ -49,6 +40,7 @@ THIRD_OCTAVES = (
 )
 """Nominal mid-band frequencies in Hz: IEC 61260-1:2014, annex E."""
 
+_MONTHS = range(1, 13)
 _FIRST_YEAR, _LAST_YEAR = 1990, 2200
 
 
@@ -65,11 +57,12 @@ class View:
     label: str
     """Label of the map by hour and day; empty: that which was heard longest."""
 
-    @property
-    def days(self) -> list[date]:
-        """Each day."""
-        count = (self.last - self.first).days + 1
-        return [self.first + timedelta(days=number) for number in range(count)]
+    def selection(self, **more: Any) -> Selection:
+        """Return the part of the past that it shows."""
+        chosen = [self.source] if self.source else []
+        return Selection(
+            self.first, self.last, datetime.now(UTC), sources=chosen, **more
+        )
 
     def is_of(self, now: datetime) -> bool:
         """Return True if the time lies in it; else it is over, or to come."""
@@ -78,12 +71,18 @@ class View:
     @property
     def before(self) -> date:
         """The last day before."""
-        return self.first - timedelta(days=1)
+        return self.first - DAY
 
     @property
     def after(self) -> date:
         """The first day after."""
-        return self.last + timedelta(days=1)
+        return self.last + DAY
+
+    def events(self, label: str, since: datetime, until: datetime) -> str:
+        """Return the query of the page Events for a label and a time of the place."""
+        query = {"label": label, "source": self.source}
+        query |= {"since": _minute(since), "until": _minute(until)}
+        return urlencode({key: value for key, value in query.items() if value})
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +95,27 @@ class MapRow:
     empty where they are no range of time."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column of the map by label."""
+
+    title: str
+    key: int | date
+    """An hour of the day, a month, or a day."""
+
+    since: datetime
+    """Time of the place, as `until`."""
+
+    until: datetime
+
+
 def routes(context: WebContext) -> list[Route]:
     """Return the routes of the page."""
 
     async def day(request: Request) -> Response:
         view = _view(request)
         found = await run_in_threadpool(_read, context, view)
-        name_of = partial(label_text, language_of(request))
-        page = render(request, "history.html", page="day", name_of=name_of, **found)
-        page.background = BackgroundTask(trim_heap)
-        return page
+        return render(request, "history.html", page="day", is_large=True, **found)
 
     async def cells(request: Request) -> Response:
         view = _view(request)
@@ -136,11 +146,6 @@ def source_names(context: WebContext) -> list[str]:
     return [source.name for source in context.config.sources]
 
 
-def unit_of(levels: SpanLevels | None) -> str:
-    """Unit of levels; re full scale where there are none."""
-    return weighted_unit(1.0 if levels is not None and levels.is_calibrated else 0.0)
-
-
 def span_days(span: Span, day: date) -> tuple[date, date]:
     """Return first and last day of the span in which a day lies; weeks begin Monday."""
     if span == "week":
@@ -163,153 +168,118 @@ def _view(request: Request) -> View:
     )
 
 
-def _with_source(view: View, context: WebContext, known: Sequence[str]) -> View:
-    """Choose a source if the viewer has not: a configured one that has data, if any."""
-    if view.source is not None:
-        return view
-    names = source_names(context)
-    found = [*(it for it in names if it in known), *known, *names]
-    return replace(view, source=found[0])
-
-
 def _read(context: WebContext, view: View) -> dict[str, Any]:
     """Read what the template shows; blocking."""
-    if context.database is None:
-        raise StoreError("the monitor has no database")
-    now, days = datetime.now(UTC), (view.first, view.last)
-    with open_to_read(context.database) as reader:
+    now, names = datetime.now(UTC), source_names(context)
+    with context.reading() as reader:
         known = reader.sources()
-        view = _with_source(view, context, known)
-        chosen_sources = [view.source] if view.source else []
-        levels = day_levels(
-            reader, *days, now, sources=chosen_sources, percentiles=view.span != "year"
-        )
-        calendars = sound_calendar(reader, *days, now, sources=chosen_sources)
+        if view.source is None:
+            # A configured one that has data, if any.
+            found = [*(it for it in names if it in known), *known, *names]
+            view = replace(view, source=found[0])
+        selection = view.selection()
+        levels = day_levels(reader, selection, percentiles=view.span != "year")
+        calendars = sound_calendar(reader, selection)
         newest = _hour_so_far(reader, now) if view.is_of(now) else {}
     chosen = next((it for it in calendars if it.label == view.label), None)
     chosen = chosen or next(iter(calendars), None)
-    ranks = {it.label: rank for rank, it in enumerate(calendars)}
+    sources, columns = selection.sources, _columns(view)
     return {
         "view": view,
-        "levels": [(it, levels.get(it)) for it in chosen_sources or sorted(levels)],
-        "unit_of": unit_of,
+        "levels": [(it, levels.get(it)) for it in sources or sorted(levels)],
+        "unit_of": weighted_unit,
         "newest": newest,
         "is_over": not view.is_of(now),
         "calendars": calendars,
         "chosen": chosen,
-        "ranks": ranks,
-        "columns": _columns(view),
-        "by_label": _by_label(view, calendars),
+        "ranks": {it.label: rank for rank, it in enumerate(calendars)},
+        "columns": [it.title for it in columns],
+        "by_label": _by_label(view, columns, calendars),
         "by_hour": _by_hour(view, chosen) if chosen and view.span != "day" else [],
-        "sources": sorted({*source_names(context), *known, *chosen_sources}),
-        "address_of": partial(_address, view, view.first, view.after),
+        "sources": sorted({*names, *known, *sources}),
+        "address_of": partial(
+            view.events, since=_midnight(view.first), until=_midnight(view.after)
+        ),
         "spans": SPANS,
-        "today": datetime.now().astimezone().date(),
+        "today": now.astimezone().date(),
         "least": round(100 * LEAST_COVERAGE),
         "octaves": THIRD_OCTAVES,
     }
 
 
-def _columns(view: View) -> list[str]:
-    """Titles of the columns of the map by label."""
+def _columns(view: View) -> list[_Column]:
+    """Return the hours of a day, the months of a year, or the days."""
     if view.span == "day":
-        return [str(hour) for hour in range(24)]
+        starts = [_midnight(view.first) + hour * HOUR for hour in range(24)]
+        return [_Column(str(it.hour), it.hour, it, it + HOUR) for it in starts]
     if view.span == "year":
-        return [str(month) for month in range(1, 13)]
-    return [str(day.day) for day in view.days]
+        months = [span_days("month", date(view.first.year, it, 1)) for it in _MONTHS]
+        return [
+            _Column(str(it.month), it.month, _midnight(it), _midnight(last + DAY))
+            for it, last in months
+        ]
+    return [
+        _Column(str(it.day), it, _midnight(it), _midnight(it + DAY))
+        for it in view.selection().days
+    ]
 
 
-def _by_label(view: View, calendars: Sequence[LabelCalendar]) -> list[MapRow]:
-    """A row for each label: by hour of a day, by day, or by month of a year."""
-    rows: dict[str, list[EventTotals]] = {}
+def _by_label(
+    view: View, columns: Sequence[_Column], calendars: Sequence[LabelCalendar]
+) -> list[MapRow]:
+    """A row for each label."""
+
+    def key_of(day: date, hour: int) -> int | date:
+        return {"day": hour, "year": day.month}.get(view.span, day)
+
+    rows = {}
     for calendar in calendars:
-        if view.span == "day":
-            row = [calendar.of_hour(hour) for hour in range(24)]
-        elif view.span == "year":
-            row = [_of_month(calendar, month) for month in range(1, 13)]
-        else:
-            row = [calendar.of_day(day) for day in view.days]
-        rows[calendar.label] = row
-
-    def address(label: str, column: int) -> str:
-        if view.span == "day":
-            return _address(view, view.first, view.first, label, column)
-        if view.span == "year":
-            first, last = span_days("month", date(view.first.year, column + 1, 1))
-            return _address(view, first, last + timedelta(days=1), label)
-        day = view.days[column]
-        return _address(view, day, day + timedelta(days=1), label)
-
-    return _with_heat(rows, address)
+        label, sums = calendar.label, calendar.sums(key_of)
+        rows[label] = [
+            (sums[it.key], view.events(label, it.since, it.until)) for it in columns
+        ]
+    return _with_heat(rows)
 
 
 def _by_hour(view: View, calendar: LabelCalendar) -> list[MapRow]:
     """A row of 24 hours for each day, or for each month of a year."""
-    rows: dict[str, list[EventTotals]] = {}
-    if view.span == "year":
-        for month in range(1, 13):
-            rows[f"{view.first.year}-{month:02d}"] = [EventTotals() for _ in range(24)]
-    else:
-        for day in view.days:
-            rows[day.isoformat()] = [EventTotals() for _ in range(24)]
-    digits = 7 if view.span == "year" else 10
-    for (day, hour), cell in calendar.cells.items():
-        heard = rows[day.isoformat()[:digits]][hour]
-        heard.events += cell.events
-        heard.seconds += cell.seconds
+    is_year = view.span == "year"
+    digits = 7 if is_year else 10
+    sums = calendar.sums(lambda day, hour: (day.isoformat()[:digits], hour))
 
-    def address(name: str, hour: int) -> str:
-        if view.span == "year":
-            return ""
-        day = date.fromisoformat(name)
-        return _address(view, day, day, calendar.label, hour)
+    def address(day: date, hour: int) -> str:
+        start = _midnight(day) + hour * HOUR
+        return "" if is_year else view.events(calendar.label, start, start + HOUR)
 
-    return _with_heat(rows, address)
+    rows = {}
+    for day in view.selection().days:
+        name = day.isoformat()[:digits]
+        rows[name] = [(sums[name, hour], address(day, hour)) for hour in range(24)]
+    return _with_heat(rows)
 
 
-def _address(
-    view: View, first: date, end: date, label: str, hour: int | None = None
-) -> str:
-    """Return the query of the page Events for a label: until a day, or of one hour."""
-    since, until = (datetime.combine(day, time()) for day in (first, end))
-    if hour is not None:
-        since = since.replace(hour=hour)
-        until = since + timedelta(hours=1)
-    query = {"label": label, "source": view.source, "since": since, "until": until}
-    return urlencode(
-        {
-            key: f"{value:%Y-%m-%dT%H:%M}" if isinstance(value, datetime) else value
-            for key, value in query.items()
-            if value
-        }
-    )
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time())
+
+
+def _minute(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M}"
 
 
 def _hour_so_far(reader: Reader, now: datetime) -> dict[str, LevelHour]:
     """Return what was measured since the last full hour, by source, in one unit."""
-    start = now.replace(minute=0, second=0, microsecond=0)
-    rows: dict[str, list[LevelHour]] = defaultdict(list)
-    for row in reader.level_hours(start):
-        rows[row.source].append(row)
-    return {source: joined(of_one_kind(each)) for source, each in rows.items()}
-
-
-def _of_month(calendar: LabelCalendar, month: int) -> EventTotals:
-    cells = [it for (day, _), it in calendar.cells.items() if day.month == month]
-    return EventTotals(sum(it.events for it in cells), sum(it.seconds for it in cells))
+    found = reader.level_hours(now.replace(minute=0, second=0, microsecond=0))
+    return {it: joined(of_one_kind(rows)) for it, rows in by_source(found).items()}
 
 
 def _with_heat(
-    rows: Mapping[str, Sequence[EventTotals]], address: Callable[[str, int], str]
+    rows: Mapping[str, Sequence[tuple[EventTotals, str]]],
 ) -> list[MapRow]:
-    longest = max((it.seconds for row in rows.values() for it in row), default=0.0)
+    longest = max((it.seconds for row in rows.values() for it, _ in row), default=0.0)
     return [
         MapRow(
             name,
-            [
-                (it, _heat(it.seconds, longest), address(name, column))
-                for column, it in enumerate(row)
-            ],
+            [(it, _heat(it.seconds, longest), address) for it, address in row],
         )
         for name, row in rows.items()
     ]
@@ -322,26 +292,15 @@ def _heat(seconds: float, longest: float) -> int:
 
 def _cells(context: WebContext, view: View) -> dict[str, Any]:
     """The map by hour and day of one label, for a script; blocking."""
-    if context.database is None:
-        raise StoreError("the monitor has no database")
-    now = datetime.now(UTC)
-    labels = [view.label] if view.label else []
-    with open_to_read(context.database) as reader:
-        found = sound_calendar(
-            reader,
-            view.first,
-            view.last,
-            now,
-            labels=labels,
-            sources=[view.source] if view.source else [],
-        )
-    if not found:
-        return {"days": len(view.days), "cells": []}
-    longest = max(it.seconds for it in found[0].cells.values())
+    selection = view.selection(labels=[view.label] if view.label else [])
+    with context.reading() as reader:
+        found = sound_calendar(reader, selection)
+    cells = found[0].cells if found else {}
+    longest = max((it.seconds for it in cells.values()), default=0.0)
     return {
-        "days": len(view.days),
+        "days": len(selection.days),
         "cells": [
             [(day - view.first).days, hour, _heat(it.seconds, longest)]
-            for (day, hour), it in found[0].cells.items()
+            for (day, hour), it in cells.items()
         ],
     }

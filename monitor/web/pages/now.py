@@ -12,8 +12,7 @@ from starlette.routing import Route
 
 from monitor.errors import SoundMonitorError
 from monitor.sinks.status_client import ask_recent, query_status, silent_since
-from monitor.sinks.store.listened import OFF, Missed, missed_times
-from monitor.sinks.store.queries import open_to_read
+from monitor.sinks.store.listened import OFF, Missed, missed_times, read_runs
 from monitor.text import rounded, utc_text, weighted_unit
 from monitor.web.context import WebContext
 from monitor.web.rendering import render
@@ -82,22 +81,17 @@ def _gaps(context: WebContext) -> dict[str, Any]:
     The gaps of a source, and the times in which the monitor did not run, from the hour
     on in which it was first listened to; nothing where the database cannot be read.
     """
-    if context.database is None:
-        return {}
     now = datetime.now(UTC)
     since = now - timedelta(hours=HOURS)
-    status = query_status(context.sockets)
-    is_running, silent = status["running"] is True, silent_since(status)
+    silent = silent_since(query_status(context.sockets))
     begins: dict[str, datetime] = {}
     by_source: dict[str, list[Missed]] = defaultdict(list)
     try:
-        with open_to_read(context.database) as reader:
+        with context.reading() as reader:
             for hour in reader.level_hours(since - DAY, percentiles=False):
                 begins.setdefault(hour.source, max(since, hour.start))
-            missed = missed_times(
-                reader, begins, since, now, now, is_running=is_running, silent=silent
-            )
-            runs = reader.runs(now, is_running=is_running)
+            missed = missed_times(reader, begins, since, now, now, silent)
+            runs = read_runs(reader, now, is_running=silent is not None)
     except SoundMonitorError:
         return {}  # there is none yet, or the page System says what is wrong
     if not runs:

@@ -140,7 +140,7 @@ class _Thresholds:
         if database is None or not database.exists():
             return {}
         labels = [label] if label else []
-        filters = EventFilters(labels=labels, since=since, reviewed=True)
+        filters = EventFilters(labels=labels, since=since, review="yes")
         with open_to_read(database) as reader:
             page = reader.events_page(filters, limit=MOST_REVIEWS)
         return {

@@ -9,8 +9,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from monitor.records import Timed
-from monitor.sinks.store.day_report import day_bounds, report_day
+from monitor.sinks.store.day_report import DayReport, report_day
 from monitor.sinks.store.queries import open_to_read
+from monitor.sinks.store.selection import Selection
 from tests.support.store import make_store
 from tests.support.timed import OPENED, event
 
@@ -21,9 +22,13 @@ def at(seconds: float) -> datetime:
     return OPENED + timedelta(seconds=seconds)
 
 
+def report_of(path: Path, day: date, now: datetime) -> DayReport:
+    with open_to_read(path) as reader:
+        return report_day(reader, Selection(day, day, now, UTC))
+
+
 def test_a_day_report_sums_up_events_levels_and_gaps(stored: Path) -> None:
-    with open_to_read(stored) as reader:
-        report = report_day(reader, OPENED.date(), at(100), UTC)
+    report = report_of(stored, OPENED.date(), at(100))
     street = report.sources["street"]
     assert street.listened_seconds == pytest.approx(91 * HOP, abs=0.01)
     assert street.lost_seconds == {"unplugged": pytest.approx(5.0, abs=0.01)}
@@ -43,8 +48,7 @@ def test_a_day_report_sums_up_events_levels_and_gaps(stored: Path) -> None:
 def test_levels_outlive_the_scores(stored: Path) -> None:
     with closing(sqlite3.connect(stored)) as database, database:
         database.execute("DELETE FROM scores")
-    with open_to_read(stored) as reader:
-        report = report_day(reader, OPENED.date(), at(100), UTC)
+    report = report_of(stored, OPENED.date(), at(100))
     street = report.sources["street"]
     assert street.listened_seconds == pytest.approx(91 * HOP, abs=0.01)
     assert street.laeq_db == pytest.approx(52.1, abs=0.01)
@@ -52,8 +56,7 @@ def test_levels_outlive_the_scores(stored: Path) -> None:
 
 
 def test_another_day_is_empty(stored: Path) -> None:
-    with open_to_read(stored) as reader:
-        report = report_day(reader, date(2026, 11, 21), at(100), UTC)
+    report = report_of(stored, date(2026, 11, 21), at(100))
     assert report.sources == {}
     assert report.events == []
     assert report.seconds == 86_400
@@ -64,8 +67,8 @@ def test_another_day_is_empty(stored: Path) -> None:
     [(date(2026, 3, 29), 23), (date(2026, 10, 25), 25), (date(2026, 6, 1), 24)],
 )
 def test_a_day_is_as_long_as_the_clock_changes_make_it(day: date, hours: int) -> None:
-    start, end = day_bounds(day, ZoneInfo("Europe/Berlin"))
-    assert end - start == timedelta(hours=hours)
+    selection = Selection(day, day, at(0), ZoneInfo("Europe/Berlin"))
+    assert selection.end - selection.start == timedelta(hours=hours)
 
 
 def test_an_event_over_midnight_counts_in_part_in_each_day(tmp_path: Path) -> None:
@@ -78,9 +81,8 @@ def test_an_event_over_midnight_counts_in_part_in_each_day(tmp_path: Path) -> No
     store.write([over])
     store.close()
     later = midnight + timedelta(hours=2)
-    with open_to_read(path) as reader:
-        before = report_day(reader, date(2026, 11, 23), later, UTC)
-        after = report_day(reader, date(2026, 11, 24), later, UTC)
+    before = report_of(path, date(2026, 11, 23), later)
+    after = report_of(path, date(2026, 11, 24), later)
     assert before.labels["siren"].total_seconds == pytest.approx(20)
     assert after.labels["siren"].total_seconds == pytest.approx(40)
     assert sum(after.labels["siren"].by_hour) == 0

@@ -63,21 +63,21 @@ CHOICES: list[tuple[dict[str, Any], str]] = [
     ),
     ({"min_score": 0.5}, "peak_score >= 0.5"),
     ({"ids": IDS}, "sequence IN (3, 9, 10)"),
-    ({"ids": IDS, "verdict": "right"}, "sequence = 9"),
-    ({"ids": IDS, "reviewed": False}, "sequence = 3"),
-    ({"ids": IDS, "reviewed": True, "min_score": 0.0}, "sequence IN (9, 10)"),
+    ({"ids": IDS, "review": "right"}, "sequence = 9"),
+    ({"ids": IDS, "review": "no"}, "sequence = 3"),
+    ({"ids": IDS, "review": "yes", "min_score": 0.0}, "sequence IN (9, 10)"),
     ({"since": OPENED + timedelta(seconds=7)}, "start_sample >= 7 * 44100"),
     ({"until": OPENED + timedelta(seconds=7)}, "start_sample < 7 * 44100"),
-    ({"reviewed": True}, "verdict IS NOT NULL"),
-    ({"reviewed": False}, "verdict IS NULL"),
-    ({"verdict": "wrong"}, "verdict = 'wrong'"),
+    ({"review": "yes"}, "verdict IS NOT NULL"),
+    ({"review": "no"}, "verdict IS NULL"),
+    ({"review": "wrong"}, "verdict = 'wrong'"),
     (
-        {"verdict": "wrong", "labels": ["siren"], "sources": ["yard"]},
+        {"review": "wrong", "labels": ["siren"], "sources": ["yard"]},
         "verdict = 'wrong' AND label = 'siren' AND source_name = 'yard'",
     ),
-    ({"reviewed": True, "sources": ["cellar"]}, "false"),
+    ({"review": "yes", "sources": ["cellar"]}, "false"),
     (
-        {"reviewed": False, "labels": ["siren"], "min_score": 0.2},
+        {"review": "no", "labels": ["siren"], "min_score": 0.2},
         "verdict IS NULL AND label = 'siren' AND peak_score >= 0.2",
     ),
 ]
@@ -153,7 +153,7 @@ def test_keys_come_from_one_index_in_order(
 
 
 def test_events_of_some_ids_are_read_by_their_ids(many: Path) -> None:
-    for filters in (EventFilters(ids=IDS), EventFilters(ids=IDS, reviewed=True)):
+    for filters in (EventFilters(ids=IDS), EventFilters(ids=IDS, review="yes")):
         (plan,) = plans(many, filters)
         first, second, *_ = plan.split("; ")
         assert first.startswith("SCAN wanted")
@@ -173,8 +173,8 @@ def test_the_labels_of_all_events_are_steps_in_an_index(many: Path) -> None:
 def test_reviews_are_read_before_events(many: Path) -> None:
     """They are few, and there may be a million events."""
     for filters, way in (
-        (EventFilters(verdict="wrong"), "SEARCH reviews USING INDEX reviews_by_verd"),
-        (EventFilters(reviewed=True), "SCAN reviews"),
+        (EventFilters(review="wrong"), "SEARCH reviews USING INDEX reviews_by_verd"),
+        (EventFilters(review="yes"), "SCAN reviews"),
     ):
         (plan,) = plans(many, filters)
         first, second, *_ = plan.split("; ")

@@ -10,13 +10,9 @@ import numpy as np
 import pytest
 
 from monitor.records import Timed
-from monitor.sinks.store.level_figures import (
-    SpanLevels,
-    begin_of,
-    day_levels,
-    hours_of,
-)
+from monitor.sinks.store.level_figures import SpanLevels, day_levels
 from monitor.sinks.store.queries import open_to_read
+from monitor.sinks.store.selection import Selection, begin_of, hours_of
 from tests.support.levels import level_frame, minutes, store_levels
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -39,11 +35,15 @@ def hour_frames(day: date, level_of: dict[int, float], **more: object) -> list[T
 
 
 def levels(
-    path: Path, first: date = DAY, last: date | None = None, **more
+    path: Path,
+    first: date = DAY,
+    last: date | None = None,
+    now: datetime = LATER,
+    **more: bool,
 ) -> SpanLevels:
+    selection = Selection(first, last or first, now, BERLIN)
     with open_to_read(path) as reader:
-        found = day_levels(reader, first, last or first, LATER, BERLIN, **more)
-    return found["street"]
+        return day_levels(reader, selection, **more)["street"]
 
 
 def by_period(day: float, evening: float, night: float) -> dict[int, float]:
@@ -110,8 +110,7 @@ def test_the_hours_to_come_are_not_expected(path: Path) -> None:
     level_of = by_period(60.0, 55.0, 50.0)
     store_levels(path, hour_frames(DAY, {h: level_of[h] for h in range(12)}))
     noon = begin_of(DAY, BERLIN) + timedelta(hours=12)
-    with open_to_read(path) as reader:
-        found = day_levels(reader, DAY, DAY, noon, BERLIN)["street"]
+    found = levels(path, now=noon)
     assert found.all_days.whole.coverage == 1.0
     # But Lday is of all its hours.
     assert found.all_days.periods["day"].laeq_db is None

@@ -13,6 +13,7 @@ from monitor.sinks.store.day_report import report_day
 from monitor.sinks.store.listened import OFF, Missed, merged, missed_times
 from monitor.sinks.store.queries import open_to_read
 from monitor.sinks.store.schema import MIGRATIONS
+from monitor.sinks.store.selection import Selection
 from monitor.sinks.store.store import FLUSH_SECONDS, Store
 from tests.support.clock import FakeClock
 from tests.support.levels import minutes, store_levels
@@ -48,9 +49,8 @@ def missed(
     """What the street missed in so many hours after nine."""
     end = NINE + timedelta(hours=hours)
     with open_to_read(path) as reader:
-        return missed_times(
-            reader, ["street"], NINE, end, now or end, is_running=is_running
-        )
+        silent: dict[str, datetime] | None = {} if is_running else None
+        return missed_times(reader, ["street"], NINE, end, now or end, silent)
 
 
 def minutes_of(found: list[Missed]) -> list[tuple[float, float, str]]:
@@ -163,7 +163,8 @@ def test_invalid_rows_are_left_out(
     assert minutes_of(missed(path, 1)) == [(0, 60, OFF)]
     assert caplog.text.count("invalid and left out") == 2
     with open_to_read(path) as reader:
-        assert report_day(reader, NINE.date(), NINE + timedelta(days=1)).sources == {}
+        day = Selection(NINE.date(), NINE.date(), NINE + timedelta(days=1))
+        assert report_day(reader, day).sources == {}
 
 
 def test_gaps_that_adjoin_for_the_same_reason_are_one() -> None:

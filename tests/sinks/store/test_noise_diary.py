@@ -9,9 +9,10 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from monitor.sinks.store.listened import OFF
-from monitor.sinks.store.noise_diary import NoiseDiary, diary_csv, noise_diary
+from monitor.sinks.store.noise_diary import Hours, diary_csv, noise_diary
 from monitor.sinks.store.queries import open_to_read
 from monitor.sinks.store.reviews import write_verdict
+from monitor.sinks.store.selection import Selection
 from tests.support.clock import FakeClock
 from tests.support.levels import minutes, store_levels
 from tests.support.store import make_store, open_database
@@ -45,9 +46,11 @@ def store_run(
     store.close()
 
 
-def diary(path: Path, **more) -> NoiseDiary:
+def diary(path: Path, first: date = DAY, *, zone=BERLIN, more=None, **chosen):
+    """The diary from a day to `DAY`, or of a later one."""
+    selection = Selection(first, max(first, DAY), NOW, zone, **chosen)
     with open_to_read(path) as reader:
-        return noise_diary(reader, DAY, DAY, NOW, BERLIN, **more)
+        return noise_diary(reader, selection, **more or {})
 
 
 @pytest.fixture
@@ -60,7 +63,7 @@ def test_events_with_short_pauses_are_one_incident(
     path: Path, pause: int, incidents: int
 ) -> None:
     store_run(path, sound(1, 0, 60), sound(2, 11, 60), sound(3, 14, 60, source="yard"))
-    found = diary(path, pause=timedelta(minutes=pause)).incidents
+    found = diary(path, more={"pause": timedelta(minutes=pause)}).incidents
     assert len([it for it in found if it.source == "street"]) == incidents
     assert len(found) == incidents + 1
 
@@ -166,11 +169,65 @@ def test_a_monitor_that_runs_is_not_said_to_be_off(path: Path) -> None:
     store.write([timed(event().record, clock.wall)])
     today = NOW.date() - timedelta(days=1)
 
-    def off(**more: bool) -> list[datetime]:
-        with open_to_read(path) as reader:
-            found = noise_diary(reader, today, today, NOW, UTC, **more)
+    def off(silent: dict[str, datetime] | None) -> list[datetime]:
+        found = diary(path, today, zone=UTC, silent=silent)
         return [it.start for it in found.missed]
 
     midnight = datetime(2026, 11, 24, tzinfo=UTC)
-    assert off(is_running=True) == [midnight]
-    assert off() == [midnight, clock.wall]
+    assert off({}) == [midnight]
+    assert off(None) == [midnight, clock.wall]
+
+
+@pytest.mark.parametrize(
+    ("hours", "parts"),
+    [
+        # Two events of an hour, from 9 and from 9:30; one of four days, from 11.
+        (Hours(9, 10), [("drilling", 0, 60, 60)]),
+        (Hours(8, 9), []),
+        (Hours(10, 9), [("drilling", 60, 90, 30), ("horn", 120, 900, 780)]),
+        (Hours(12, 13), [("horn", 180, 240, 60)]),
+        (Hours(22, 6), [("horn", 780, 900, 120)]),
+    ],
+)
+def test_events_are_cut_at_the_borders_of_the_hours(
+    path: Path, hours: Hours, parts: list[tuple[str, float, float, float]]
+) -> None:
+    store_run(
+        path,
+        sound(1, 0, 3600),
+        sound(2, 30, 3600, source="street"),
+        sound(3, 120, 4 * 86_400, label="horn"),
+    )
+    minute = timedelta(minutes=1)
+    found = diary(path, more={"hours": hours}).incidents
+    assert [
+        (
+            it.label,
+            (it.start - NINE) / minute,
+            (it.end - NINE) / minute,
+            it.sounding_seconds / 60,
+        )
+        for it in found
+    ] == parts
+
+
+def test_a_sound_of_several_nights_is_an_incident_of_each(path: Path) -> None:
+    store_run(path, sound(1, 0, 3 * 86_400, laeq_db=60.0, level_offset_db=94.0))
+    night = {"hours": Hours(22, 6), "pause": timedelta(days=1)}
+    selection = Selection(DAY, DAY + timedelta(days=2), NOW, BERLIN)
+    with open_to_read(path) as reader:
+        found = noise_diary(reader, selection, **night).incidents
+    assert [(it.events, it.sounding_seconds / 3600) for it in found] == [
+        (1, 8.0),
+        (1, 3.0),  # until now
+    ]
+    assert [it.laeq_db for it in found] == pytest.approx([60.0, 60.0])
+
+
+def test_the_hours_of_a_night_in_which_the_clocks_change_are_those_of_the_place(
+    path: Path,
+) -> None:
+    night = Selection(date(2026, 10, 25), date(2026, 10, 25), NOW, BERLIN)
+    (early, late) = Hours(22, 6).windows(night)
+    hour_ms = 3_600_000
+    assert (early[1] - early[0], late[1] - late[0]) == (7 * hour_ms, 2 * hour_ms)

@@ -11,6 +11,7 @@ from monitor.sinks.store.event_pages import EventFilters
 from monitor.sinks.store.forget import forget
 from monitor.sinks.store.queries import open_to_read
 from monitor.sinks.store.records import KILLED
+from monitor.sinks.store.selection import Selection
 from monitor.sinks.store.sound_calendar import sound_calendar
 from tests.support.clock import FakeClock
 from tests.support.health import trouble
@@ -157,8 +158,9 @@ def test_the_report_of_a_day_has_a_line_for_each_period(tmp_path: Path) -> None:
         trouble(number=2, start_seconds=900),
         trouble(kind="deaf", start_seconds=90_000),  # on the next day
     )
+    selection = Selection(OPENED.date(), OPENED.date(), at(2000), UTC)
     with open_to_read(path) as reader:
-        report = report_day(reader, OPENED.date(), at(2000), UTC)
+        report = report_day(reader, selection)
     bounds = (report.start, report.end)
     assert [round(duration_of(it, bounds)) for it in report.health] == [10, 1100]
 
@@ -168,7 +170,8 @@ def test_a_name_that_is_too_long_is_damage(tmp_path: Path) -> None:
     store = make_store(path)
     store.write([event(number=1), event(number=2)])
     store.close()
-    now = OPENED + timedelta(hours=1)
+    day = OPENED.date()
+    selection = Selection(day, day, OPENED + timedelta(hours=1))
     with closing(open_database(path).connect()) as connection:
         for label, count in (("x" * 63, 2), ("x" * 2**20, 1)):
             connection.execute(
@@ -179,5 +182,4 @@ def test_a_name_that_is_too_long_is_damage(tmp_path: Path) -> None:
                 assert len(reader.events_page(EventFilters()).events) == count
                 assert len(reader.event_labels()) == count
                 assert len(set(reader.labels()) - set(LABELS)) == count - 1
-                day = OPENED.date()
-                assert len(sound_calendar(reader, day, day, now)) == count
+                assert len(sound_calendar(reader, selection)) == count
