@@ -1,7 +1,7 @@
 """The web application: its pages and files, put together."""
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
@@ -27,9 +27,9 @@ from monitor.web.pages import (
     system,
     thresholds,
 )
-from monitor.web.passwords import PasswordFiles, needs_password
-from monitor.web.rendering import FOLDER, LANGUAGES, NAVIGATION, render, strings_json
-from monitor.web.security import Access, Guard
+from monitor.web.passwords import PasswordFiles
+from monitor.web.rendering import FOLDER, LANGUAGES, render, strings_json
+from monitor.web.security import Guard
 
 logger = logging.getLogger(__name__)
 
@@ -52,13 +52,7 @@ class WebApp:
         self.guard = Guard(
             _pages(context, self.live),
             PasswordFiles(context.password_files),
-            Access(
-                hosts=settings.hosts,
-                trusted_proxy=settings.trusted_proxy,
-                frame_ancestors=settings.frame_ancestors,
-                is_local=not needs_password(settings.address[0]),
-                language=settings.language,
-            ),
+            settings,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,10 +73,6 @@ def _pages(context: WebContext, feed: live.LiveFeed) -> Starlette:
     routes: list[BaseRoute] = [
         route for page in PAGES for route in page.routes(context)
     ]
-    paths = {route.path for route in routes if isinstance(route, Route)}
-    if "/" not in paths:
-        first = next(path for _, path in NAVIGATION if path in paths)
-        routes.append(Route("/", _redirect_to(first)))
     routes += [
         *live.routes(feed),
         *commands.routes(context),
@@ -109,16 +99,8 @@ def _pages(context: WebContext, feed: live.LiveFeed) -> Starlette:
             Exception: _failed,
         },
     )
-    app.state.paths = paths
     app.state.language = context.config.web.language
     return app
-
-
-def _redirect_to(path: str) -> Callable[[Request], Awaitable[Response]]:
-    async def redirect(request: Request) -> Response:
-        return RedirectResponse(request.scope.get("root_path", "") + path, 303)
-
-    return redirect
 
 
 async def _strings(request: Request) -> Response:

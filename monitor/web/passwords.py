@@ -7,7 +7,6 @@ import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
 
@@ -119,14 +118,6 @@ class PasswordFiles:
                 os.chown(path, owner.st_uid, owner.st_gid)
         except OSError as error:
             raise UsageError(f"{path}: cannot be written: {error.strerror}") from None
-
-
-def needs_password(host: str) -> bool:
-    """Return True if others than this machine reach an address."""
-    try:
-        return not ip_address(host).is_loopback
-    except ValueError:
-        return True
 
 
 def _read(path: Path) -> str | None:

@@ -195,7 +195,6 @@ def render(
     """
     language, root = language_of(request), request.scope.get("root_path", "")
     digest = hashlib.sha256(strings_json(language)).hexdigest()[:12]
-    paths = request.app.state.paths
     signed_in = getattr(request.state, "signed_in", True)
     text = (
         _environment(language)
@@ -211,7 +210,7 @@ def render(
             token=getattr(request.state, "token", ""),
             role=getattr(request.state, "role", "owner"),
             has_password=getattr(request.state, "has_password", False),
-            navigation=[each for each in NAVIGATION if signed_in and each[1] in paths],
+            navigation=NAVIGATION if signed_in else (),
             in_the_bar=PAGES_IN_THE_BAR,
             page=page,
             zone=device_zone(),

@@ -1,4 +1,4 @@
-"""Security of the web page: who asks, from which page, and what an answer may do."""
+"""Security of the web page: who may send a request, and what an answer may do."""
 
 import asyncio
 import hmac
@@ -7,7 +7,6 @@ import re
 import secrets
 import socket
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
@@ -17,8 +16,9 @@ from starlette.requests import Request, cookie_parser
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from monitor.config.web import WebSettings
 from monitor.errors import UsageError
-from monitor.web.addresses import parsed, plain
+from monitor.web.addresses import is_loopback, parsed, plain
 from monitor.web.passwords import PasswordFiles, Passwords
 from monitor.web.rendering import LANGUAGE_COOKIE, choose_language, translation
 from monitor.web.session import COOKIE, Sessions, Throttle
@@ -46,26 +46,6 @@ _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
-    """Who may reach the page, and how."""
-
-    hosts: tuple[str, ...] = ()
-    """Names under which browsers reach it, beside addresses and this machine's."""
-
-    trusted_proxy: str | None = None
-    """Address of a proxy whose X-Forwarded headers are believed."""
-
-    frame_ancestors: tuple[str, ...] = ()
-    """Origins of pages that may show it in a frame."""
-
-    is_local: bool = True
-    """It listens on loopback only, and so needs no password."""
-
-    language: str | None = None
-    """Language of refusals; None: that of the browser."""
-
-
 class Guard:
     """The outermost layer: every request and every answer passes it.
 
@@ -76,36 +56,33 @@ class Guard:
     """
 
     def __init__(
-        self,
-        app: ASGIApp,
-        passwords: PasswordFiles,
-        access: Access | None = None,
-        sessions: Sessions | None = None,
+        self, app: ASGIApp, passwords: PasswordFiles, settings: WebSettings
     ) -> None:
         """Guard an application.
 
         Raises:
             UsageError: A file of passwords is damaged.
         """
-        self.sessions = sessions or Sessions()
+        self.sessions = Sessions()
         self.throttle = Throttle()
         self.hashing = asyncio.Lock()
         """Held while a password is hashed: that takes memory and a core."""
 
         self._app = app
         self._files = passwords
-        self._access = access or Access()
+        self._settings = settings
+        self._is_local = is_loopback(settings.address[0])
         self._version = passwords.version()
         self.passwords: Passwords | None = passwords.read()
-        self._hosts = _names_of_machine() | {*map(str.lower, self._access.hosts)}
+        self._hosts = _names_of_machine() | {*settings.hosts}
         self._token = secrets.token_urlsafe(32)
-        self._headers = _headers(self._access.frame_ancestors)
+        self._headers = _headers(settings.frame_ancestors)
         self._failed_at = -FAILURE_LOG_SECONDS
 
     @property
     def needs_session(self) -> bool:
         """Return True if only who has signed in sees anything."""
-        return self.passwords is not None or not self._access.is_local
+        return self.passwords is not None or not self._is_local
 
     def admits(self, session: str) -> bool:
         """Return True if a session, or none, may look at this moment."""
@@ -205,7 +182,7 @@ class Guard:
 
     def is_proxy(self, address: str) -> bool:
         """Return True for the address of the trusted proxy."""
-        proxy = self._access.trusted_proxy
+        proxy = self._settings.trusted_proxy
         return proxy is not None and plain(address) == plain(proxy)
 
     def _is_own_host(self, host: str) -> bool:
@@ -238,7 +215,7 @@ class Guard:
         """Refuse what only others may do; None: it is permitted."""
         root, state = scope.get("root_path", ""), scope["state"]
         path, is_change = scope["path"].removeprefix(root), scope["method"] == "POST"
-        if self.passwords is None and not self._access.is_local:
+        if self.passwords is None and not self._is_local:
             return self._refusal(scope, 503, "refusal.locked")
         if path.startswith(OPEN_PATHS):
             return None
@@ -255,7 +232,7 @@ class Guard:
     def _refusal(self, scope: Scope, status: int, key: str) -> Response:
         headers = Headers(scope=scope)
         cookie = cookie_parser(headers.get("cookie", "")).get(LANGUAGE_COOKIE)
-        language = choose_language(cookie, self._access.language, headers)
+        language = choose_language(cookie, self._settings.language, headers)
         return PlainTextResponse(translation(language)(key), status, _CLOSE)
 
 
