@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 from starlette.types import ASGIApp
 
+from monitor import __version__
 from monitor.config.config import Config
 from monitor.config.web import WebSettings
 from monitor.web.app import WebApp
@@ -33,7 +34,7 @@ def make_context(folder: Path, **changes: Any) -> WebContext:
         "database": folder / "monitor.db",
         "clips": None,
         "sockets": (folder / "status.sock",),
-        "version": "1.2.3",
+        "version": __version__,
     }
     return WebContext(**values | changes)
 

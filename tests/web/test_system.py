@@ -10,6 +10,10 @@ from typing import Any
 
 import pytest
 
+from monitor import __version__
+from monitor.config.config import Config
+from monitor.config.detection import ModelSettings
+from monitor.sinks.status_client import no_answer
 from monitor.web.app import build_app
 from monitor.web.rendering import LANGUAGES
 from tests.support.web import (
@@ -74,7 +78,7 @@ def status(**changes: Any) -> dict[str, Any]:
         "running": True,
         "listening": False,
         "sentence": HOSTILE,
-        "version": "9.9.9",
+        "version": __version__,
         "time": TIME,
         "since": TIME,
         "configuration": HOSTILE,
@@ -115,22 +119,25 @@ def test_hostile_names_are_text(tmp_path: Path, language: str) -> None:
     # In the sentence, in two troubles, twice the name of the source, and so on.
     assert page.text.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 13
     assert page.text.count("{{ 7 * 7 }}") == 13
-    for text in ("siren 0.7", "9.9.9", "1.2.3", "128 MiB", "16 GiB", "50.00 %"):
+    for text in ("siren 0.7", __version__, "128 MiB", "16 GiB", "50.00 %"):
         shown = text.replace(".", ",") if "%" in text and language == "de" else text
         assert shown in page.text
 
 
-@pytest.mark.parametrize(
-    "changes", [{"sources": None}, {"latency_seconds": 7}, {"since": "never"}]
-)
-def test_a_monitor_of_another_version_is_named(
-    tmp_path: Path, changes: dict[str, Any]
-) -> None:
+def test_a_monitor_of_another_version_is_named(tmp_path: Path) -> None:
     client = WebClient(build_app(make_context(tmp_path)))
-    with monitor_that_says(tmp_path, status(**changes)):
+    with monitor_that_says(tmp_path, status(version="9.9.9", sources=None)):
         page = client.get("/system")
     assert page.status_code == 200
     assert "of another version" in page.text
+
+
+def test_a_monitor_that_hangs_is_of_no_other_version(tmp_path: Path) -> None:
+    client = WebClient(build_app(make_context(tmp_path)))
+    with monitor_that_says(tmp_path, no_answer("it hangs", running=True)):
+        page = client.get("/system")
+    assert "it hangs" in page.text
+    assert "of another version" not in page.text
 
 
 def test_without_a_monitor_the_page_says_so(tmp_path: Path) -> None:
@@ -172,3 +179,23 @@ def test_the_card_of_the_model_is_read_by_another_process_until_it_can_be(
     page = client.get("/system/models")
     assert "urban" in page.text
     assert "jackhammer" in page.text
+
+
+def test_the_card_of_a_file_that_was_written_anew_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "own.safetensors"
+    document = tmp_path / "card.json"
+    shown = (["/bin/cat", str(document)], {})
+    monkeypatch.setattr("monitor.web.child.own_command", lambda *_: shown)
+    config = Config(model=ModelSettings(file=str(file)))
+    client = WebClient(build_app(make_context(tmp_path, config=config)))
+    for onset in (0.123, 0.456):
+        card = {
+            "name": "own",
+            "labels": ["siren"],
+            "thresholds": {"siren": {"onset": onset}},
+        }
+        file.write_text(str(onset) * round(10 * onset))
+        document.write_text(json.dumps({"card": card, "spec": {"sample_rate": 1}}))
+        assert str(onset) in client.get("/system/models").text

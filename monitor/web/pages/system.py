@@ -5,9 +5,9 @@ import logging
 import platform
 import sqlite3
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
-import jinja2
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,14 +15,11 @@ from starlette.routing import Route
 
 from monitor.sinks.status_client import query_status
 from monitor.web.child import ChildError, output_of
-from monitor.web.context import WebContext
+from monitor.web.context import FileVersions, WebContext, file_versions
 from monitor.web.rendering import render
 
 MODEL_SECONDS = 60.0
 """Longest time in which a model file is read: a card may be slow."""
-
-FOREIGN = (jinja2.UndefinedError, AttributeError, LookupError, TypeError, ValueError)
-"""Raised by a document of another version, whose details cannot be shown."""
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +28,7 @@ Document = dict[str, Any]
 
 def routes(context: WebContext) -> list[Route]:
     """Return the routes of the page."""
-    cards: dict[str, Document] = {}
+    cards: dict[str | None, tuple[FileVersions, Document]] = {}
 
     async def system(request: Request) -> Response:
         return await _show(request, context, "system.html")
@@ -41,12 +38,15 @@ def routes(context: WebContext) -> list[Route]:
         return await _show(request, context, "system_status.html")
 
     async def models(request: Request) -> Response:
-        names = context.config.model_files
-        for name in names:
-            if not cards.get(str(name)):
-                cards[str(name)] = await _card(name)
-        found = [_view(cards[str(name)]) for name in names if cards[str(name)]]
-        return render(request, "models.html", page="system", cards=found)
+        shown = []
+        for name in context.config.model_files:
+            versions = file_versions(Path(name) if name else None)
+            known, card = cards.get(name, ({}, {}))
+            if not card or known != versions:
+                card = await _card(name)
+                cards[name] = versions, card
+            shown += [_view(card)] if card else []
+        return render(request, "models.html", page="system", cards=shown)
 
     return [
         Route("/system", system),
@@ -58,24 +58,23 @@ def routes(context: WebContext) -> list[Route]:
 async def _show(request: Request, context: WebContext, template: str) -> Response:
     # A call that blocks runs in a thread: the loop serves every viewer.
     status = await run_in_threadpool(query_status, context.sockets)
-    values: dict[str, Any] = {
-        "status": status,
-        "context": context,
-        "python": platform.python_version(),
-        "sqlite": sqlite3.sqlite_version,
-    }
-    try:
-        seconds = _seconds_since(status["since"], status["time"])
-        return render(
-            request, template, page="system", details=True, uptime=seconds, **values
-        )
-    except FOREIGN:
-        return render(request, template, page="system", details=False, **values)
+    # Without a version where no monitor answers; details of another may be others.
+    details = status.get("version") == context.version
+    return render(
+        request,
+        template,
+        page="system",
+        details=details,
+        uptime=_seconds_since(status["since"], status["time"]) if details else None,
+        status=status,
+        context=context,
+        python=platform.python_version(),
+        sqlite=sqlite3.sqlite_version,
+    )
 
 
 def _seconds_since(since: str, now: str) -> float:
-    moments = [datetime.fromisoformat(text) for text in (since, now)]
-    return (moments[1] - moments[0]).total_seconds()
+    return (datetime.fromisoformat(now) - datetime.fromisoformat(since)).total_seconds()
 
 
 async def _card(name: str | None) -> Document:
