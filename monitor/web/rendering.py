@@ -4,10 +4,12 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import jinja2
 import yaml
@@ -112,11 +114,18 @@ def decimals(language: str, text: str) -> str:
 
 
 def device_zone() -> str:
-    """Return the name of this machine's time zone, such as Europe/Berlin."""
+    """Return the name of this machine's time zone, such as Europe/Berlin.
+
+    Without a name, as where /etc/localtime is a plain file: its offset now, as +02:00.
+    """
     chosen = os.environ.get("TZ", "").lstrip(":")
-    place = chosen if "/" in chosen else os.path.realpath("/etc/localtime")
+    place = chosen or os.path.realpath("/etc/localtime")
     name = place.rpartition("zoneinfo/")[2]
-    return chosen or (name if not name.startswith("/") else "UTC")
+    try:
+        return ZoneInfo(name).key
+    except (ValueError, LookupError, OSError):
+        offset = datetime.now().astimezone().isoformat()[-6:]
+        return offset if offset != "+00:00" else "UTC"
 
 
 @cache

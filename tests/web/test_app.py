@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from monitor.web.app import build_app
+from monitor.web.rendering import device_zone
 from tests.support.web import WebClient, make_context
 
 
@@ -33,3 +35,24 @@ def test_it_needs_neither_arrays_nor_a_network() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert heavy & set(result.stdout.split()) == set()
+
+
+@pytest.mark.parametrize(
+    ("zone", "name"),
+    [
+        ("Europe/Berlin", "Europe/Berlin"),
+        (":/usr/share/zoneinfo/Asia/Kolkata", "Asia/Kolkata"),
+        ("IST-5:30", "+05:30"),
+        ("UTC0", "UTC"),
+    ],
+)
+def test_a_zone_without_a_name_has_its_offset(
+    monkeypatch: pytest.MonkeyPatch, zone: str, name: str
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert device_zone() == name
+    finally:
+        monkeypatch.undo()
+        time.tzset()

@@ -1,7 +1,6 @@
 // The page Alerts: its lists are fetched again when something changes, and its buttons
 // are commands to the monitor.
-import { localiseTimes } from "./frame.js";
-import { command, follow, notice, url } from "./page.js";
+import { command, follow, notice, refreshPart } from "./page.js";
 import { t } from "./strings.js";
 
 const EVERY_MS = 4000;
@@ -10,11 +9,9 @@ const place = document.getElementById("lists");
 const results = new Map(); // of tests, by endpoint
 const busy = new Set(); // keys of buttons whose command runs
 
-let shown = "";
 let fetched = 0;
 
 function dress(root) {
-  localiseTimes(root);
   for (const each of root.querySelectorAll("[data-result]")) {
     const result = results.get(each.dataset.result);
     if (!result) continue;
@@ -26,26 +23,9 @@ function dress(root) {
   }
 }
 
-async function refresh() {
+function refresh() {
   fetched = Date.now();
-  const response = await fetch(url(`/alerts/lists${location.search}`));
-  if (!response.ok || response.redirected) return;
-  const text = await response.text();
-  if (text === shown) return;
-  // A person who is choosing is not disturbed.
-  if (place.contains(document.activeElement) && document.activeElement.matches("select")) return;
-  shown = text;
-  const key = document.activeElement?.dataset?.key
-    ?? document.activeElement?.closest?.("details")?.dataset.key;
-  const open = [...place.querySelectorAll("details[open]")].map((each) => each.dataset.key);
-  // The server has escaped it, and scripts in it would not run.
-  const fresh = new DOMParser().parseFromString(text, "text/html").body;
-  for (const each of fresh.querySelectorAll("details")) each.open = open.includes(each.dataset.key);
-  dress(fresh);
-  place.replaceChildren(...fresh.childNodes);
-  if (!key) return;
-  const again = place.querySelector(`[data-key="${CSS.escape(key)}"]`);
-  (again?.matches("details") ? again.querySelector("summary") : again)?.focus();
+  return refreshPart(place, `/alerts/lists${location.search}`, dress);
 }
 
 const COMMANDS = {

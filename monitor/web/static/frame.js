@@ -1,12 +1,10 @@
 // The frame of every page: times in the viewer's zone, and the menu of a phone.
-import { t } from "./strings.js";
-
-const meta = (name) => document.querySelector(`meta[name="${name}"]`).content;
+import { meta, t } from "./strings.js";
 
 // The browser's own variety of the page's language: 24 hours or 12, for example.
 const page = document.documentElement.lang;
 const language = navigator.languages.find((each) => each.startsWith(page)) ?? page;
-const deviceZone = meta("zone");
+export const deviceZone = meta("zone");
 export const viewerZone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
 const formats = {
@@ -55,6 +53,8 @@ export function localiseTimes(root = document) {
     const moment = new Date(element.dateTime);
     if (Number.isNaN(moment.getTime())) continue;
     const { form, zone } = element.dataset;
+    // By an offset from UTC alone, no time of another season could be written.
+    if (zone === "device" && /^[+-]/.test(deviceZone)) continue;
     if (zone) {
       element.textContent = zonedText(moment, form, zone === "device" ? deviceZone : zone);
       continue;

@@ -1,9 +1,7 @@
 // The page Day: a graph of the table of levels, and the map of a year.
-import { zonedText } from "./frame.js";
+import { deviceZone, zonedText } from "./frame.js";
+import { colour } from "./page.js";
 import { number, t } from "./strings.js";
-
-const colour = (name) =>
-  getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 // The rows of a table: seconds since 1970, then a list for each column of levels.
@@ -33,13 +31,12 @@ function draw(table, place) {
     points: { size: 5, show: table.tBodies[0].rows.length < 63 },
     value: (_, level) => (level === null ? "–" : number(level, 1)),
   }));
-  const zone = document.querySelector('meta[name="zone"]').content;
   return new uPlot(
     {
       width: place.clientWidth,
       height: 230,
       legend: { live: true },
-      tzDate: (seconds) => zoned(seconds, zone),
+      tzDate: (seconds) => zoned(seconds),
       scales: { x: { time: true } },
       axes: [
         {
@@ -67,10 +64,10 @@ function spoken(seconds) {
 }
 
 // A time of the device, whose hours the table has.
-function zoned(seconds, zone) {
+function zoned(seconds) {
   const moment = new Date(seconds * 1000);
   try {
-    return uPlot.tzDate(moment, zone);
+    return uPlot.tzDate(moment, deviceZone);
   } catch {
     return moment; // a zone that this browser does not know
   }

@@ -11,7 +11,6 @@ const LEVELS_MS = 600_000;
 const GAPS_MS = 60_000;
 const STARTING_SECONDS = 15; // Until the first window of a source is whole.
 
-const language = document.documentElement.lang;
 const cards = new Map();
 const list = document.getElementById("sources");
 const health = document.getElementById("health");

@@ -1,5 +1,6 @@
 // The level of the latest minutes, as a line on a canvas.
 import { timeText } from "./frame.js";
+import { colour } from "./page.js";
 
 const LEAST_SPAN_DB = 30;
 
@@ -18,8 +19,6 @@ export function prepared(canvas) {
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   return { context, width, height };
 }
-
-export const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 // Draw levels [{at, level}]; returns the lowest and highest as text, null if there are none.
 export function drawLevels(canvas, levels, span) {

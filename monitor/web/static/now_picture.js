@@ -1,5 +1,6 @@
 // The live picture of a source: its newest columns on a canvas.
-import { colour, prepared } from "./now_level.js";
+import { prepared } from "./now_level.js";
+import { colour } from "./page.js";
 import { labelRank, labelText } from "./strings.js";
 
 const BANDS = 48;

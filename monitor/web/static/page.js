@@ -1,8 +1,6 @@
 // What the scripts of all pages share: addresses, commands, the live stream.
-import { timeText } from "./frame.js";
-import { t } from "./strings.js";
-
-const meta = (name) => document.querySelector(`meta[name="${name}"]`).content;
+import { localiseTimes, timeText } from "./frame.js";
+import { meta, t } from "./strings.js";
 
 export const role = meta("role");
 
@@ -28,6 +26,34 @@ export async function command(name, values = {}) {
     throw new Error(answer.sentence ?? t("common.failed"));
   }
   return answer.result;
+}
+
+const parts = new WeakMap(); // The text of each part that was fetched again.
+
+// Fetch a part of the page again.  Its focus, its open details and what is scrolled in
+// it stay, by their data-key; `dress` gets what is new before it is shown.
+export async function refreshPart(place, path, dress = () => {}) {
+  const response = await fetch(url(path));
+  if (!response.ok || response.redirected) return;
+  const text = await response.text();
+  if (text === parts.get(place)) return;
+  const focused = place.contains(document.activeElement) ? document.activeElement : null;
+  if (focused?.matches("select")) return; // A person who is choosing is not disturbed.
+  parts.set(place, text);
+  const key = focused?.closest("[data-key]")?.dataset.key;
+  const open = [...place.querySelectorAll("details[open]")].map((each) => each.dataset.key);
+  const scrolled = [...place.querySelectorAll(".scroll")].map((each) => each.scrollLeft);
+  // The server has escaped it, and scripts in it would not run.
+  const fresh = new DOMParser().parseFromString(text, "text/html").body;
+  for (const each of fresh.querySelectorAll("details")) each.open = open.includes(each.dataset.key);
+  localiseTimes(fresh);
+  dress(fresh);
+  place.replaceChildren(...fresh.childNodes);
+  place.querySelectorAll(".scroll").forEach((each, index) => {
+    each.scrollLeft = scrolled[index] ?? 0;
+  });
+  const again = key && place.querySelector(`[data-key="${CSS.escape(key)}"]`);
+  if (again) (again.querySelector("summary") ?? again).focus();
 }
 
 const HIDDEN_MS = 60_000; // A page that nobody sees needs no stream for longer.
@@ -101,3 +127,6 @@ export const separatesNothing = (effect) =>
 // A share in per cent, with a space in every language.
 export const percentText = (share, digits = 0) =>
   `${(100 * share).toLocaleString(document.documentElement.lang, { maximumFractionDigits: digits })}\u00a0%`;
+
+// A colour of the style sheet.
+export const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();

@@ -1,6 +1,7 @@
 // Text of the page in the viewer's language; the same keys as in the templates.
 
-const meta = (name) => document.querySelector(`meta[name="${name}"]`).content;
+// What the frame of the page says to its scripts: meta("zone").
+export const meta = (name) => document.querySelector(`meta[name="${name}"]`).content;
 
 const response = await fetch(meta("strings"));
 const strings = response.ok ? await response.json() : {};
@@ -29,5 +30,5 @@ export function labelRank(label) {
   return new TextEncoder().encode(label).reduce((sum, byte) => sum + byte, 0) % RANKS;
 }
 
-// A label in the viewer's language.
-export const labelText = (label) => t(`labels.${label}`).replaceAll("_", " ");
+// The name of a label in the viewer's language; of one that has none, the label.
+export const labelText = (label) => strings[`labels.${label}`] ?? label;

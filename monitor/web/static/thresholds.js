@@ -1,6 +1,6 @@
 // The page Thresholds: the curve of a label, and the replay of another sensitivity.
 import { command, percentText, separatesNothing, url } from "./page.js";
-import { t } from "./strings.js";
+import { labelText, t } from "./strings.js";
 import { drawCharts } from "./thresholds_charts.js";
 
 const REST_MS = 250; // A slider that has not moved for so long rests.
@@ -27,13 +27,6 @@ const share = (value) => (value === null ? "–" : percentText(value));
 const moment = new Intl.DateTimeFormat(language, {
   weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23",
 });
-
-// The name of a label for people; one that a person has taught has its own alone.
-function nameOf(name) {
-  const key = `labels.${name}`;
-  const text = t(key);
-  return text === key ? name : text;
-}
 
 // Few an hour are easier to imagine as so many a day; a sentence has the unit of one rate.
 const rate = (perHour, unitOf = perHour) =>
@@ -81,7 +74,7 @@ function showChoices() {
   const names = Object.keys(facts.labels);
   choice.replaceChildren(
     new Option(t("thresholds.all"), ""),
-    ...names.map((name) => new Option(nameOf(name), name)),
+    ...names.map((name) => new Option(labelText(name), name)),
   );
   const wanted = tool.dataset.label;
   choice.value = names.includes(wanted) ? wanted : "";
@@ -104,7 +97,7 @@ function show() {
   slider.setAttribute("aria-valuetext", number(value()));
   get("expected").textContent = expectation(found, hasCurve);
   get("curve-title").textContent = label()
-    ? t("thresholds.curve_of", { label: nameOf(label()) })
+    ? t("thresholds.curve_of", { label: labelText(label()) })
     : t("thresholds.curve");
   drawCharts(get("charts"), label() ? found : null, present(), value(), { number, share, rate, reason: basis(found) });
   get("curve-note").textContent = note(found);
@@ -177,7 +170,7 @@ function showFigures(found) {
     ? found.curve.map((at) => [number(at.sensitivity), at, Math.abs(at.sensitivity - value()) < 0.025])
     : Object.entries(facts.labels)
         .filter(([, each]) => each.curve.length)
-        .map(([name, each]) => [nameOf(name), figuresAt(each.curve, each.follows ? value() : (each.sensitivity ?? value())), false]);
+        .map(([name, each]) => [labelText(name), figuresAt(each.curve, each.follows ? value() : (each.sensitivity ?? value())), false]);
   const body = element("tbody");
   for (const [name, at, isNow] of rows) {
     const row = element("tr");
@@ -212,7 +205,7 @@ function showFragment() {
 function changeItem(change, event) {
   const start = new Date(event.start);
   const time = moment.format(start);
-  const text = t("thresholds.event", { time, label: nameOf(event.label), source: event.source, score: number(event.peak_score) });
+  const text = t("thresholds.event", { time, label: labelText(event.label), source: event.source, score: number(event.peak_score) });
   const item = element("li");
   if (change === "goes") {
     const query = new URLSearchParams({
