@@ -26,7 +26,8 @@ from monitor.sinks.status_snapshot import DaemonFacts
 from monitor.text import cells, duration, position, printable
 
 if TYPE_CHECKING:
-    from monitor.sinks.console.live import LiveConsole, Show
+    from monitor.sinks.console.live import LiveConsole
+    from monitor.sinks.console.state import Setup
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ class Screen:
         if self._live is None:
             self._live = _live(shown, clock, output, lambda: self._facts.page or "")
         else:
-            self._live.renew(_show(shown))
+            self._live.renew(_setup(shown))
         return [self._live, self._detected]
 
     def close(self) -> None:
@@ -101,26 +102,24 @@ def can_show(environ: Mapping[str, str]) -> bool:
     return not (is_dumb or environ.get("NO_COLOR"))
 
 
-def _show(shown: Shown) -> "Show":
-    from monitor.sinks.console.live import Show
+def _setup(shown: Shown) -> "Setup":
     from monitor.sinks.console.state import Setup
 
-    models = shown.models
-    rate = models.spec.sample_rate
-    setup = Setup(
-        title=models.name,
-        labels=models.labels,
+    rate = shown.models.spec.sample_rate
+    return Setup(
+        title=shown.models.name,
+        labels=shown.models.labels,
         reported=shown.reported,
         sample_rate=rate,
         thresholds={name: rule.onset_threshold for name, rule in shown.rules.items()},
         units=shown.config.weighted_units,
+        columns={
+            name: TimelineColumns(timeline)
+            for name, timeline in shown.timelines.items()
+            if name in shown.reported
+        },
+        band_hz=band_centres(rate),
     )
-    columns = {
-        name: TimelineColumns(timeline)
-        for name, timeline in shown.timelines.items()
-        if name in shown.reported
-    }
-    return Show(setup, columns, band_centres(rate))
 
 
 def _live(
@@ -149,7 +148,7 @@ def _live(
 
     return LiveConsole(
         terminal,
-        _show(shown),
+        _setup(shown),
         clock=clock,
         glyphs=ASCII if console.options.ascii_only else UNICODE,
         colours=systems.get(console.color_system or ""),

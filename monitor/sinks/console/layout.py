@@ -158,10 +158,10 @@ def _one_source(
     is_tall = canvas.height >= TALL_LINES
     head = source_head(state, source, width, glyphs, has_levels=is_tall)
     if not is_tall:
-        strip = source_strip(source, view, canvas, room // 3, seconds)
+        strip = source_strip(state, source, view, canvas, room // 3, seconds)
         row = level_row(state, source, width, glyphs)
         return [head, *strip, time_axis(width, seconds), row, []]
-    strip = source_strip(source, view, canvas, room * 9 // 20, seconds)
+    strip = source_strip(state, source, view, canvas, room * 9 // 20, seconds)
     graph = level_graph(source, width, max(2, room // 10), glyphs)
     axis = time_axis(width, LONG_SECONDS)
     if seconds == LONG_SECONDS:
@@ -187,7 +187,7 @@ def _all_sources(
         seconds = _seconds(canvas)
         for source in sources:
             lines.append(source_head(state, source, width, glyphs, graph=graph))
-            lines += source_strip(source, view, canvas, each - 1, seconds)
+            lines += source_strip(state, source, view, canvas, each - 1, seconds)
         return [*lines, time_axis(canvas.width, seconds), []]
     shown = sources if len(sources) <= space - 1 else sources[: max(0, space - 2)]
     lines = [source_head(state, it, width, glyphs, graph=graph) for it in shown]

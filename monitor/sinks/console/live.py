@@ -10,10 +10,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple, Protocol, TextIO
+from typing import TextIO
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.color import ColorSystem
 
 from monitor import __version__
@@ -45,21 +43,6 @@ MOST_WAITING = 20_000
 END_SECONDS = 1.0
 
 
-class ColumnReader(Protocol):
-    """Reads the log-mel columns of one source."""
-
-    def read(self, most_samples: int, /) -> tuple[int, NDArray[np.uint8]]:
-        """Return the number of new samples, and their columns, (n, bands)."""
-
-
-class Show(NamedTuple):
-    """What a configuration has to show."""
-
-    setup: Setup
-    columns: Mapping[str, ColumnReader]
-    band_hz: tuple[float, ...]
-
-
 class LiveConsole(Sink):
     """Shows sources, scores, events and counts on a terminal.
 
@@ -71,7 +54,7 @@ class LiveConsole(Sink):
     def __init__(
         self,
         terminal: Terminal,
-        show: Show,
+        setup: Setup,
         *,
         clock: Clock,
         glyphs: Glyphs,
@@ -83,7 +66,7 @@ class LiveConsole(Sink):
 
         Args:
             terminal: Shows the display.
-            show: What the configuration has to show.
+            setup: The facts of the configuration.
             clock: Clock of the monitor.
             glyphs: Characters that the terminal has.
             colours: Colours of the terminal.
@@ -97,24 +80,24 @@ class LiveConsole(Sink):
         self._colours = colours
         self._count_before = count_before
         self._page = page
-        self._inbox: deque[Sequence[Timed] | Statistics | Show | LogLine] = deque(
+        self._inbox: deque[Sequence[Timed] | Statistics | Setup | LogLine] = deque(
             maxlen=MOST_WAITING
         )
         self._log = DisplayLog(terminal, self._inbox.append)
-        self._state = ConsoleState(show.setup, clock.utc())
-        self._take_show(show)
+        self._state = ConsoleState(setup, clock.utc())
+        self._strips = {name: Strip() for name in setup.columns}
         self._focus: str | None = None
         self._is_help = False
-        self._paused: tuple[datetime, ConsoleState, Mapping[str, Strip]] | None = None
+        self._paused: tuple[datetime, ConsoleState, dict[str, Strip]] | None = None
         self._shown: list[str] = []
         self._size = (0, 0)
         self._reported = clock.monotonic()
         self._repaint_at = self._draw_at = float("-inf")
         self._thread = BackgroundThread("console", self._run)
 
-    def renew(self, show: Show) -> None:
+    def renew(self, setup: Setup) -> None:
         """Go on with another configuration.  Any thread."""
-        self._inbox.append(show)
+        self._inbox.append(setup)
 
     def write(self, batch: Sequence[Timed]) -> None:
         """Have the records shown."""
@@ -163,10 +146,6 @@ class LiveConsole(Sink):
         else:
             self._state.counts.update(counted)
 
-    def _take_show(self, show: Show) -> None:
-        self._columns, self._band_hz = show.columns, show.band_hz
-        self._strips: Mapping[str, Strip] = {name: Strip() for name in show.columns}
-
     def _take_all(self) -> None:
         self._state.begin_day(self._clock.utc())
         for _ in range(len(self._inbox)):
@@ -174,9 +153,9 @@ class LiveConsole(Sink):
                 case Statistics() as statistics:
                     self._state.report(statistics)
                     self._reported = self._clock.monotonic()
-                case Show() as show:
-                    self._state.renew(show.setup)
-                    self._take_show(show)
+                case Setup() as setup:
+                    self._state.renew(setup)
+                    self._strips = {name: Strip() for name in setup.columns}
                 case LogLine() as line:
                     self._state.log.append(line)
                 case batch:
@@ -204,7 +183,9 @@ class LiveConsole(Sink):
         if self._paused is not None:
             self._paused = None
         else:
-            kept = copy.deepcopy((self._state, dict(self._strips)))
+            # All but the setup, which has readers of what is captured.
+            setup = self._state.setup
+            kept = copy.deepcopy((self._state, self._strips), {id(setup): setup})
             self._paused = (self._clock.utc(), *kept)
 
     def _draw(self) -> None:
@@ -215,8 +196,9 @@ class LiveConsole(Sink):
         if not is_ours or not terminal.is_free:
             self._shown = []
             return
-        most = round(READ_SECONDS * self._state.setup.sample_rate)
-        for name, reader in self._columns.items():
+        setup = self._state.setup
+        most = round(READ_SECONDS * setup.sample_rate)
+        for name, reader in setup.columns.items():
             self._strips[name].push(reader.read(most)[1])
         if not terminal.is_entered:
             terminal.enter()
@@ -246,7 +228,6 @@ class LiveConsole(Sink):
         view = ViewState(
             now=now,
             strips=strips,
-            band_hz=self._band_hz,
             focus=self._focus if self._focus in state.sources else None,
             paused=paused,
             age_seconds=0.0 if paused else self._clock.monotonic() - self._reported,

@@ -45,9 +45,6 @@ class ViewState(NamedTuple):
     """UTC."""
 
     strips: Mapping[str, Strip]
-    band_hz: tuple[float, ...] = ()
-    """Centre of each band of the strips, the lowest first."""
-
     focus: str | None = None
     """The source that is shown alone; None: all are."""
 
@@ -155,7 +152,12 @@ def _losses(state: ConsoleState, source: SourceView) -> Line:
 
 
 def source_strip(
-    source: SourceView, view: ViewState, canvas: Canvas, rows: int, seconds: float
+    state: ConsoleState,
+    source: SourceView,
+    view: ViewState,
+    canvas: Canvas,
+    rows: int,
+    seconds: float,
 ) -> list[Line]:
     """The log-mel strip with its frequencies at the left."""
     width = max(0, canvas.width - AXIS_CELLS - 1)
@@ -168,7 +170,7 @@ def source_strip(
             fitted(waiting.center(width), width, canvas.glyphs, DIM),
         ]
         return [middle if row == rows // 2 else [] for row in range(rows)]
-    axis = _frequencies(view.band_hz, rows)
+    axis = _frequencies(state.setup.band_hz, rows)
     drawn = draw_strip(strip, width, rows, seconds, canvas)
     return [
         [to_right(name, AXIS_CELLS - 1, DIM), text(" "), *line]

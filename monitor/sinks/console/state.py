@@ -5,7 +5,7 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,9 @@ from monitor.records import (
 )
 from monitor.statistics import SourceStatistics, Statistics
 from monitor.text import WeightedUnits
+
+if TYPE_CHECKING:
+    from monitor.sinks.live import ColumnReader
 
 HISTORY_LENGTH = 100
 LOG_LENGTH = 200
@@ -55,6 +58,12 @@ class Setup(NamedTuple):
 
     units: WeightedUnits = WeightedUnits({})
     """Units of the A-weighted levels."""
+
+    columns: Mapping[str, "ColumnReader"] = {}
+    """By source: reads its log-mel columns."""
+
+    band_hz: tuple[float, ...] = ()
+    """Centre of each band of the columns, the lowest first."""
 
 
 class Moment(NamedTuple):

@@ -12,6 +12,8 @@ from rich.style import Style
 from monitor.sinks.console.paint import PLAIN, Canvas, Glyphs, Line
 
 COLUMNS_PER_SECOND = 10
+"""As `audio.columns` makes them."""
+
 LONGEST_SECONDS = 60
 SHADES = 32
 
@@ -28,7 +30,7 @@ _COLOURS = (
 )
 """From quiet to loud: magma of matplotlib, which colour-blind people read as well."""
 
-_STEP = 255 // 20  # 5 dB
+_STEP = 255 // 20  # 4.7 dB: 255 is 0 dB, and 0 is -100 dB
 _LEAST_RANGE = 8 * _STEP
 
 

@@ -16,7 +16,7 @@ import pytest
 from rich.color import ColorSystem
 
 from monitor.output import HandOver
-from monitor.sinks.console.live import LiveConsole, Show
+from monitor.sinks.console.live import LiveConsole
 from monitor.sinks.console.paint import UNICODE
 from monitor.sinks.console.state import Setup
 from monitor.sinks.console.terminal import Terminal
@@ -50,7 +50,7 @@ class Display:
         self.terminal = Terminal(self.stream, self.output, self.slave)
         self.console = LiveConsole(
             self.terminal,
-            self.show_of("street"),
+            self.setup_of("street"),
             clock=self.clock,
             glyphs=UNICODE,
             colours=ColorSystem.TRUECOLOR,
@@ -59,11 +59,16 @@ class Display:
         self.screen = Screen(80, 24)
         self.stop = threading.Event()
 
-    def show_of(self, *sources: str) -> Show:
-        reported = dict.fromkeys(sources, LABELS)
-        setup = Setup("urban", LABELS, reported, SAMPLE_RATE, {"siren": 0.7})
-        columns = dict.fromkeys(sources, self.columns)
-        return Show(setup, columns, tuple(50.0 + 300 * band for band in range(48)))
+    def setup_of(self, *sources: str) -> Setup:
+        return Setup(
+            "urban",
+            LABELS,
+            dict.fromkeys(sources, LABELS),
+            SAMPLE_RATE,
+            {"siren": 0.7},
+            columns=dict.fromkeys(sources, self.columns),
+            band_hz=tuple(50.0 + 300 * band for band in range(48)),
+        )
 
     def turn(self, seconds: float = 1.0) -> bytes:
         """Let time pass, draw if it is due, and return what was printed."""
@@ -210,14 +215,14 @@ def test_a_pause_holds_the_display_and_not_the_counts(display: Display) -> None:
 def test_it_goes_on_with_another_configuration(display: Display) -> None:
     display.console._inbox.append([event()])
     display.turn()
-    display.console.renew(display.show_of("street", "yard"))
+    display.console.renew(display.setup_of("street", "yard"))
     display.turn()
     assert "yard" in display.screen.text
     assert "63.3" in display.screen.text
     display.console._press(b"\t\t")
     display.turn()
     assert "source: yard" in display.screen.text
-    display.console.renew(display.show_of("street"))
+    display.console.renew(display.setup_of("street"))
     display.turn()
     assert "yard" not in display.screen.text
 

@@ -7,15 +7,12 @@ from monitor.sinks.console.paint import (
     UNICODE,
     Canvas,
 )
-from monitor.sinks.console.sources import ViewState
 from monitor.statistics import Listened
 from tests.support.console import (
-    NOW,
     busy_state,
     console_state,
     display,
     line_with,
-    strip,
 )
 from tests.support.timed import (
     LABELS,
@@ -36,8 +33,9 @@ def test_of_many_labels_the_ongoing_one_and_the_highest_are_shown() -> None:
 
 def test_a_strip_has_its_frequencies_beside_it() -> None:
     bands = tuple(100.0 * 2 ** (place / 6) for place in range(48))
-    view = ViewState(NOW, {"street": strip()}, bands)
-    lines = display(busy_state("street"), 120, 40, view=view)
+    busy = busy_state("street")
+    busy.setup = busy.setup._replace(band_hz=bands)
+    lines = display(busy, 120, 40)
     heads = [line[:5].strip() for line in lines]
     assert heads.index("8k") < heads.index("2k") < heads.index("250")
 

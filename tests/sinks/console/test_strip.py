@@ -4,11 +4,21 @@ import numpy as np
 import pytest
 from rich.color import ColorSystem
 
+from monitor.audio import columns
+from monitor.sinks.console import strip
 from monitor.sinks.console.paint import ASCII, UNICODE, Canvas
 from monitor.sinks.console.strip import SHADES, Strip, draw_strip, heights, over_time
+from monitor.web.rendering import FOLDER
 
 BANDS = 48
 BRIGHT = SHADES * 3 // 4
+
+
+def test_the_columns_of_the_display_and_of_the_page_are_those_that_are_made() -> None:
+    picture = (FOLDER / "static" / "now_picture.js").read_text()
+    assert columns.COLUMNS_PER_SECOND == strip.COLUMNS_PER_SECOND
+    assert f"const PER_SECOND = {columns.COLUMNS_PER_SECOND};" in picture
+    assert f"const BANDS = {columns.BANDS};" in picture
 
 
 def tone(band: int, seconds: float) -> np.ndarray:
