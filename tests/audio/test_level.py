@@ -1,4 +1,9 @@
-"""The level meter obeys physics and IEC 61672-1."""
+"""The level meter obeys physics and IEC 61672-1.
+
+The A-weighting is that of IEC 61672-1:2013, table 3, as it stands in phonometry, which
+transcribed it from BS EN 61672-1:2013: `IEC61672_TABLE3` of
+https://github.com/jmrplens/phonometry.
+"""
 
 import numpy as np
 import pytest
@@ -12,8 +17,8 @@ from tests.support.signals import RATE, cut, noise, silence, sine
 
 HOP = 48 * 512
 
-# IEC 61672-1:2013, table 3: A-weighting at nominal frequencies, dB.  The exact
-# frequencies are powers of ten: 31.5 Hz stands for 31.62 Hz.
+# A-weighting at nominal frequencies, dB.  The exact ones are powers of ten: 31.5 Hz
+# stands for 31.62 Hz.  Class 2 allows 1 dB or more at each; the tests allow less.
 TABLE = [
     (10**1.5, -39.4),
     (10**1.8, -26.2),

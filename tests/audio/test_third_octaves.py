@@ -1,4 +1,9 @@
-"""Third octaves obey the limits of IEC 61260-1 for class 2."""
+"""Third octaves obey the limits of IEC 61260-1 for class 2.
+
+The limits are those of IEC 61260-1:2014, table 1, as they stand in phonometry, which
+transcribed them from BS EN 61260-1:2014: `src/phonometry/filters/compliance.py` of
+https://github.com/jmrplens/phonometry.
+"""
 
 import math
 
@@ -10,15 +15,15 @@ from tests.support.signals import RATE, noise, sine
 
 OCTAVE = 10**0.3
 
-# IEC 61260-1:2014, table 1, class 2: relative attenuation at distances from the
-# mid-band frequency, in octaves of a filter of one octave.
+# Table 1, class 2: relative attenuation at distances from the mid-band frequency, in
+# octaves of a filter of one octave.
 LIMITS = [
     (0.0, -0.6, 0.6),
     (1 / 8, -0.6, 0.7),
     (1 / 4, -0.6, 0.9),
     (3 / 8, -0.6, 1.7),
     (0.4999, -0.6, 5.8),
-    (0.5001, 1.2, math.inf),
+    (0.5001, 0.8, math.inf),
     (1.0, 15.6, math.inf),
     (2.0, 39.5, math.inf),
     (3.0, 54.0, math.inf),
@@ -27,7 +32,7 @@ LIMITS = [
 
 
 def third(distance: float) -> float:
-    """Ratio to the middle of a third, for a distance of an octave filter: 5.10."""
+    """Ratio to the middle of a third, for a distance of an octave filter: formula 9."""
     octaves = (OCTAVE**distance - 1) / (OCTAVE**0.5 - 1)
     return 1 + octaves * (OCTAVE ** (1 / 6) - 1)
 
