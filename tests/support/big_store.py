@@ -26,7 +26,8 @@ def noisy_blob(seed: int) -> bytes:
     """Return a minute of noisy score frames, packed."""
     generator = np.random.default_rng(seed)
     scores = np.clip(generator.normal(0.06, 0.04, (ROW_FRAMES, len(LABELS))), 0, 1)
-    columns = np.sort(generator.integers(0, 23, (ROW_FRAMES, len(LABELS), 2)), axis=2)
+    columns = np.sort(generator.integers(0, 21, (ROW_FRAMES, len(LABELS), 2)), axis=2)
+    columns[..., 1] += 1  # a span that is empty was not computed
     spans = np.minimum(columns * 8192, WINDOW)
     levels = generator.normal(-30, 5, (ROW_FRAMES, 3))
     return encode_frames(

@@ -156,7 +156,12 @@ def label_thresholds(
         for label in labels
     ]
     found = thresholds_for(
-        segments, own_hours, false_alarms_per_hour, own, lowest_onset=floors
+        segments,
+        own_hours,
+        false_alarms_per_hour,
+        own,
+        lowest_onset=floors,
+        is_own_place=True,
     )
     kept: set[str] = set()
     if hours < shortest_hours(false_alarms_per_hour):
@@ -199,7 +204,9 @@ def _with_kept(
         for label, threshold in zip(labels, found, strict=True)
     ]
     # With no budget at all, each threshold is the highest that is allowed.
-    rated = thresholds_for(segments, hours, 0.0, highest_onset=onsets)
+    rated = thresholds_for(
+        segments, hours, 0.0, highest_onset=onsets, is_own_place=True
+    )
     return [
         replace(own, onset=before[label].onset, offset=before[label].offset)
         if label in kept

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,6 +108,7 @@ def thresholds_for(
     highest_onset: float | Sequence[float] = HIGHEST_ONSET,
     shared_tail: bool = False,
     lowest_onset: Sequence[float] | None = None,
+    is_own_place: bool = False,
 ) -> list[Threshold]:
     """Find for each label an onset threshold, so that all keep to a budget together.
 
@@ -130,6 +132,9 @@ def thresholds_for(
             false alarms: a label that is never detected is worth nothing.
         shared_tail: Extrapolate all labels alike; see `_shared_rates`.
         lowest_onset: Of each label; not below it, whatever the budget.
+        is_own_place: The material is of the place where the thresholds are used: no
+            rate is lower than was counted there, even if a few false alarms are far
+            above all others and stand for no tail.
     """
     floors = np.array([LOWEST_ONSET] if lowest_onset is None else lowest_onset)
     limits = np.broadcast_to(np.array(highest_onset, np.float64), scores.shape[1])
@@ -145,6 +150,9 @@ def thresholds_for(
                 for column, each in zip(scores.T, own_hours, strict=True)
             ]
         )
+    if is_own_place:
+        counted = np.stack([_reaching(np.sort(_logits(it)), levels) for it in scores.T])
+        rates = np.maximum(rates, counted / own_hours[:, None])
     if own and all(len(each) for each in own):
         detected = np.stack([_detected(each, levels) for each in own])
         chosen = _divide(detected, rates, false_alarms_per_hour)
@@ -164,7 +172,9 @@ def thresholds_for(
         rate = float(rates[label, level])
         offset = round(_OFFSET_SHARE * onset, 3)
         is_beyond = bool(rate * own_hours[label] < 1)
-        found.append(Threshold(round(onset, 4), offset, rate, is_beyond))
+        # Not below the level, which what was counted there would reach.
+        onset = ceil(1e4 * onset - 1e-6) / 1e4
+        found.append(Threshold(onset, offset, rate, is_beyond))
     return found
 
 
@@ -218,9 +228,16 @@ def _tail_rates(
     count = min(len(logits), max(_FEWEST, int(len(logits) * share)))
     begin = logits[-count]
     excess = max(float(np.mean(logits[-count:] - begin)), 0.1)
-    counted = len(logits) - np.searchsorted(logits, levels)
+    counted = _reaching(logits, levels)
     beyond = count * np.exp(-np.maximum(levels - begin, 0) / excess)
     return np.asarray(np.where(levels <= begin, counted, beyond) / hours)
+
+
+def _reaching(
+    logits: NDArray[np.float64], levels: NDArray[np.float64]
+) -> NDArray[np.intp]:
+    """(levels,): how many of sorted logits reach each level."""
+    return np.asarray(len(logits) - np.searchsorted(logits, levels))
 
 
 def _detected(scores: Array, levels: NDArray[np.float64]) -> NDArray[np.float64]:

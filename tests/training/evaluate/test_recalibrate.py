@@ -281,3 +281,16 @@ def test_an_output_that_cannot_be_written_is_refused_first(
 ) -> None:
     assert calibrate(folder, "24", "--out", str(tmp_path)) == 2
     assert "is a folder; name a file in it" in capsys.readouterr().err
+
+
+def test_a_false_alarm_that_was_counted_is_in_the_rate() -> None:
+    """However far it is above all the others, and however many they are."""
+    background = np.full((20_000, 1), 0.1, np.float32)
+    background[7] = 0.96674
+    for clips in ([], [np.full(4, 0.998, np.float32)]):
+        (found,) = label_thresholds(background, 24.0, 0.5 / 24, ("buzz",), clips)
+        assert found.counted == 0
+        assert 0.9667 < found.threshold.onset < 0.968
+        (found,) = label_thresholds(background, 24.0, 2 / 24, ("buzz",), clips)
+        assert found.threshold.onset < 0.9
+        assert found.threshold.false_alarms_per_hour == pytest.approx(1 / 24)
