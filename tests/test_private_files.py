@@ -10,6 +10,7 @@ import pytest
 from monitor.private_files import (
     make_private,
     open_private,
+    read_regular,
     restrict_folder,
     write_private,
 )
@@ -62,6 +63,18 @@ def test_a_device_keeps_its_mode() -> None:
     before = mode(Path(os.devnull))
     opened(Path(os.devnull))
     assert mode(Path(os.devnull)) == before
+
+
+def test_only_a_small_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "facts.json"
+    path.write_bytes(b"1234")
+    assert read_regular(path, 4) == b"1234"
+    with pytest.raises(OSError, match="longer than 3 bytes"):
+        read_regular(path, 3)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(OSError, match="not a regular file"):
+        read_regular(path, 4)
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from monitor.text import (
     percent,
     position,
     printable,
+    table_text,
     weighted_unit,
     without_secrets,
 )
@@ -32,6 +33,12 @@ from monitor.text import (
 def test_a_duration_takes_at_most_seven_characters(seconds: float, words: str) -> None:
     assert duration(seconds) == words
     assert len(words) <= 7
+
+
+def test_no_text_in_a_table_is_a_formula() -> None:
+    for begin in "=+-@\t\r\n＝＋－＠":  # noqa: RUF001
+        assert table_text(f"{begin}1") == f"'{begin}1"
+    assert table_text("siren = 1") == "siren = 1"
 
 
 def test_levels_are_re_full_scale_until_their_offset_is_set() -> None:

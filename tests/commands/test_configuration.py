@@ -23,6 +23,7 @@ from monitor.errors import (
 )
 from monitor.runtime.reload import FreshConfig
 from monitor.runtime.sensitivity import change_sensitivity
+from monitor.sinks.mqtt.installation import FILE, read_installation
 from monitor.sinks.store.database import Database
 from monitor.web.passwords import PasswordFiles
 
@@ -143,8 +144,9 @@ def test_a_configuration_without_end_is_rejected() -> None:
 
 def test_nothing_waits_for_a_pipe_in_place_of_a_file(tmp_path: Path) -> None:
     state = {"STATE_DIRECTORY": str(tmp_path)}
-    for name in ("config.yaml", "overrides.yaml", "monitor.db", "password"):
+    for name in ("config.yaml", "overrides.yaml", "monitor.db", "password", FILE):
         os.mkfifo(tmp_path / name)
+    assert read_installation(tmp_path).retained == {}
     with pytest.raises(ConfigError, match=r"config.yaml: .* it is not a regular file"):
         load(tmp_path / "config.yaml", state)
     (unfit,) = load(None, state, Path("/nowhere")).unfit

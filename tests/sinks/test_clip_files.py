@@ -1,5 +1,6 @@
 """The limits of the folder of clips, and deleting from it."""
 
+import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,7 +10,15 @@ import numpy as np
 import pytest
 
 from monitor.config.outputs import ClipSettings
-from monitor.sinks.clip_files import Clip, clean, forget, prepare, save, stored_clips
+from monitor.sinks.clip_files import (
+    FORGOTTEN,
+    Clip,
+    clean,
+    forget,
+    prepare,
+    save,
+    stored_clips,
+)
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 UPTIME = 1e6
@@ -135,6 +144,11 @@ def test_the_mark_of_an_earlier_boot_forgets_nothing(
     forget(folder, None, UPTIME)
     monkeypatch.setattr("monitor.sinks.clip_files.boot_id", lambda: "another")
     assert save(folder, replace(clip(0), captured=10.0))
+
+
+def test_a_pipe_in_place_of_the_mark_forgets_nothing(folder: Path) -> None:
+    os.mkfifo(folder / FORGOTTEN)
+    assert save(folder, clip(1))
 
 
 def test_other_files_are_kept(folder: Path) -> None:

@@ -232,6 +232,52 @@ def test_a_command_that_hangs_is_answered_and_only_some_may(
     assert sorted(done) == ["hang"] * 3 + ["mute", "review"]
 
 
+@pytest.mark.parametrize("name", status_requests.REVIEWS)
+def test_a_flood_of_reviews_is_refused_too(name: str, tmp_path: Path) -> None:
+    path, over = tmp_path / "status.sock", threading.Event()
+
+    def hang(_: str, __: Mapping[str, Any]) -> dict[str, Any]:
+        over.wait(DEADLINE_SECONDS)
+        return {}
+
+    request = json.dumps({"request": "command", "name": name}).encode() + b"\n"
+    waiting = []
+    with running(path, hang):
+        try:
+            for _ in range(status_requests.MAX_COMMANDS):
+                waiting.append(sent(path, request))
+                assert query_status([path], DEADLINE_SECONDS)["listening"]
+            assert answer(path, request)["sentence"].startswith("4 commands run")
+        finally:
+            over.set()
+        for client in waiting:
+            assert json.loads(client.recv(4096)) == {"ok": True, "result": {}}
+            client.close()
+
+
+def test_a_machine_without_a_thread_for_a_command_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    path = tmp_path / "status.sock"
+    with running(path, echo), monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with pytest.raises(SoundMonitorError, match="has no more threads"):
+            ask_command([path], "mute", {})
+        assert query_status([path], DEADLINE_SECONDS)["listening"]
+
+
+def test_a_client_that_stops_within_its_request_is_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status_requests, "REQUEST_SECONDS", 0.1)
+    path = tmp_path / "status.sock"
+    with running(path), sent(path, b'{"requ') as client:
+        assert client.recv(1) == b""
+
+
 def test_many_idle_clients_replace_the_oldest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -134,11 +134,12 @@ def test_labels_and_sources_are_chosen(path: Path) -> None:
 
 
 def test_the_table_has_times_of_the_place_and_no_formula(path: Path) -> None:
-    store_run(path, sound(1, 0, 60, label="=cmd()", laeq_db=71.04, lafmax_db=None))
+    more = {"label": "=cmd()", "source": "@here", "laeq_db": 71.04, "lafmax_db": None}
+    store_run(path, sound(1, 0, 60, **more))
     rows = list(csv.DictReader(diary_csv(diary(path), BERLIN).splitlines()))
     (incident,) = [row for row in rows if row["kind"] == "incident"]
     assert incident["start"] == "2026-11-23T09:00:00+01:00"
-    assert incident["label"] == "'=cmd()"
+    assert (incident["source"], incident["label"]) == ("'@here", "'=cmd()")
     assert incident["laeq_db"] == "71.0"
     assert incident["lafmax_db"] == ""
     assert incident["unit"] == "dBFS(A)"
