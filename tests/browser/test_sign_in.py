@@ -53,7 +53,7 @@ def test_the_password_leads_to_the_page_that_was_asked_for(
     page.get_by_label("Language").select_option("de")
     page.get_by_role("button", name="Choose").click()
     expect(page.get_by_role("button", name="Abmelden")).to_be_visible()
-    page.get_by_role("button", name="Abmelden").click()
+    page.get_by_role("button", name="Abmelden").dblclick()
     expect(page.get_by_label("Passwort")).to_be_visible()
     forget_faults(visit)  # the live feed of the page before may have been refused
 

@@ -140,7 +140,14 @@ def test_names_are_drawn_as_they_are_and_never_break_the_picture(
         *(occurrence(label, 3 * number, 2) for number, label in enumerate(labels[:4])),
         labels=labels,
     )
-    drawn(picture, tmp_path)
+    drawn(replace(picture, title="$x^$"), tmp_path)
+
+
+def test_a_long_title_is_broken_into_lines() -> None:
+    figure = compose(replace(recording(5), title="a long name " * 40))
+    (title,) = figure.texts
+    extent = title.get_window_extent()
+    assert 0 < extent.x0 < extent.x1 < figure.bbox.width
 
 
 def test_of_many_labels_the_highest_are_shown(tmp_path: Path) -> None:

@@ -218,7 +218,8 @@ def test_a_command_that_hangs_is_answered_and_only_some_may(
                 assert late["sentence"] == "it takes longer than 0.3 s, and goes on"
             with pytest.raises(SoundMonitorError, match="3 commands run already"):
                 ask_command([path], "mute", {})
-            assert ask_command([path], "review", {}) == {}
+            for name in status_requests.REVIEWS:
+                assert ask_command([path], name, {}) == {}
         finally:
             over.set()
 
@@ -228,8 +229,8 @@ def test_a_command_that_hangs_is_answered_and_only_some_may(
             return False
 
         wait_until(is_done)
-        wait_until(lambda: len(done) == 5)
-    assert sorted(done) == ["hang"] * 3 + ["mute", "review"]
+        wait_until(lambda: len(done) == 6)
+    assert sorted(done) == ["hang"] * 3 + ["lock", "mute", "review"]
 
 
 @pytest.mark.parametrize("name", status_requests.REVIEWS)

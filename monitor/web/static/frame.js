@@ -86,3 +86,15 @@ if (menu) {
     menu.querySelector("summary").focus();
   });
 }
+
+// A double click on a button is one click: the second would undo what the first has done,
+// or press what has come in its place.
+addEventListener(
+  "click",
+  (click) => {
+    if (click.detail < 2 || !click.target.closest("button")) return;
+    click.preventDefault();
+    click.stopImmediatePropagation();
+  },
+  true,
+);
