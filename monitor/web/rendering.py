@@ -3,7 +3,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache, partial
 from importlib.resources import files
@@ -13,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 import jinja2
 import yaml
+from markupsafe import Markup, escape
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -88,6 +90,33 @@ def translation(language: str) -> Translate:
     return translate
 
 
+@cache
+def _said() -> Sequence[tuple[str, re.Pattern[str]]]:
+    """Return the sentences of the monitor that are known, by their keys."""
+    return [
+        (key, re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>.+)", re.escape(text))))
+        for key, text in strings(LANGUAGES[0]).items()
+        if key.startswith("words.said.")
+    ]
+
+
+def said(language: str, sentence: str) -> Markup:
+    """Write a sentence of the monitor in a language; an unknown one stays English."""
+    text = _translated(language, sentence)
+    if text is None:
+        return Markup('<span lang="en">{}</span>').format(sentence)
+    return escape(text)
+
+
+def _translated(language: str, sentence: str) -> str | None:
+    for key, pattern in _said():
+        if found := pattern.fullmatch(sentence):
+            fields = found.groupdict().items()
+            values = {it: _translated(language, own) or own for it, own in fields}
+            return str(strings(language)[key]).format_map(values)
+    return None
+
+
 def language_of(request: Request) -> str:
     """Return the language that the viewer has chosen, else the set, or browser's."""
     cookie = request.cookies.get(LANGUAGE_COOKIE)
@@ -144,6 +173,7 @@ def _environment(language: str) -> jinja2.Environment:
         "decimals": partial(decimals, language),
         "duration": localised(_duration),
         "number": localised(_number),
+        "said": partial(said, language),
         "share": localised(_share),
         "size": localised(_size),
         "utc": _utc,
