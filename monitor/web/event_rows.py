@@ -167,7 +167,7 @@ def _curve(reader: Reader, timed: Timed) -> CurvePicture | None:
 def curve_path(curve: ScoreCurve) -> str:
     """Return the area under the scores; columns that were not analysed are left out."""
     path, height = [], ""
-    for column, score in enumerate((*curve.scores, None)):
+    for column, score in enumerate((*curve, None)):
         before, height = height, ""
         if score is not None:
             height = f"{HEIGHT * (1 - score):.3g}"

@@ -7,11 +7,10 @@ import pytest
 
 from monitor.sinks.store.event_pages import EventFilters
 from monitor.sinks.store.queries import open_to_read
-from monitor.sinks.store.score_curves import ScoreCurve
 from monitor.text import WeightedUnits
 from monitor.web.event_rows import curve_path, event_rows, frequencies
 from tests.support.store import make_store
-from tests.support.timed import OPENED, event, timed
+from tests.support.timed import event, timed
 
 
 @pytest.mark.parametrize(
@@ -27,7 +26,7 @@ def test_the_area_is_under_the_scores(
     scores: tuple[float | None, ...], path: str
 ) -> None:
     """A step for each change, and a hole where nothing was analysed."""
-    assert curve_path(ScoreCurve(OPENED, OPENED, scores)) == path
+    assert curve_path(scores) == path
 
 
 def test_a_level_has_the_unit_of_its_time(tmp_path: Path) -> None:

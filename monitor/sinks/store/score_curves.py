@@ -4,8 +4,7 @@ import json
 import sqlite3
 import struct
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import accumulate
 
@@ -19,28 +18,15 @@ FORMAT = 2
 _SCORE_STEPS = 65_535
 
 
-@dataclass(frozen=True, slots=True)
-class ScoreCurve:
-    """The scores of a label in columns of equal length.
+ScoreCurve = Sequence[float | None]
+"""The scores of a label in columns of equal length; None: nothing was analysed.
 
-    A score covers the part of its window in which the network was active for the label,
-    so that a sound stands where it was; the highest of several counts.
-    """
+A score covers the part of its window in which the network was active for the label, so
+that a sound stands where it was; the highest of several counts.
+"""
 
-    since: datetime
-    until: datetime
-    scores: tuple[float | None, ...]
-    """One for each column; None: nothing was analysed."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Window:
-    """A window, in milliseconds since 1970."""
-
-    start: float
-    stop: float
-    active: tuple[float, float]
-    score: float
+_Window = tuple[tuple[float, float], tuple[float, float], float]
+"""Bounds of a window and of its active part, milliseconds since 1970; its score."""
 
 
 def read_curve(
@@ -66,14 +52,12 @@ def read_curve(
             windows = list(_windows(row, label))
         except (*INVALID, struct.error, zlib.error):
             continue  # `score_rows` reports damaged rows
-        for window in windows:
-            for column in _range(window.start, window.stop, first, last):
+        for bounds, active, score in windows:
+            for column in _range(*bounds, first, last):
                 columns[column] = columns[column] or 0.0
-            for column in _range(*window.active, first, last):
-                columns[column] = max(columns[column] or 0.0, window.score)
-    if all(score is None for score in columns):
-        return None
-    return ScoreCurve(since, until, tuple(columns))
+            for column in _range(*active, first, last):
+                columns[column] = max(columns[column] or 0.0, score)
+    return None if all(score is None for score in columns) else columns
 
 
 def _range(start: float, stop: float, first: int, last: int) -> range:
@@ -104,5 +88,5 @@ def _windows(row: sqlite3.Row, label: str) -> Iterator[_Window]:
     steps = accumulate(changes, lambda total, change: (total + change) & 0xFFFF)
     for number, step in enumerate(steps):
         start = row["start_ms"] + number * hop
-        bounds = (start + active[number] * ms, start + active[frames + number] * ms)
-        yield _Window(start, start + length, bounds, step / _SCORE_STEPS)
+        span = (start + active[number] * ms, start + active[frames + number] * ms)
+        yield (start, start + length), span, step / _SCORE_STEPS

@@ -6,7 +6,6 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from math import ceil, sqrt
 from typing import Any, Literal
-from urllib.parse import urlencode
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -25,6 +24,7 @@ from monitor.sinks.store.sound_calendar import (
 )
 from monitor.text import weighted_unit
 from monitor.web.context import WebContext
+from monitor.web.event_filters import Query
 from monitor.web.rendering import render
 
 Span = Literal["day", "week", "month", "year"]
@@ -80,19 +80,13 @@ class View:
 
     def events(self, label: str, since: datetime, until: datetime) -> str:
         """Return the query of the page Events for a label and a time of the place."""
-        query = {"label": label, "source": self.source}
-        query |= {"since": _minute(since), "until": _minute(until)}
-        return urlencode({key: value for key, value in query.items() if value})
+        sources = [self.source] if self.source else []
+        return Query([label], sources, since, until).address()
 
 
-@dataclass(frozen=True, slots=True)
-class MapRow:
-    """A row of a map of sounds."""
-
-    name: str
-    cells: Sequence[tuple[EventTotals, int, str]]
-    """What was heard, how dark the cell is, 0 to `HEATS`, and the query of its events:
-    empty where they are no range of time."""
+Map = Mapping[str, Sequence[tuple[EventTotals, int, str]]]
+"""Rows of a map of sounds by their name.  Of each cell what was heard, how dark it is,
+0 to `HEATS`, and the query of its events: empty where they are no range of time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +189,7 @@ def _read(context: WebContext, view: View) -> dict[str, Any]:
         "ranks": {it.label: rank for rank, it in enumerate(calendars)},
         "columns": [it.title for it in columns],
         "by_label": _by_label(view, columns, calendars),
-        "by_hour": _by_hour(view, chosen) if chosen and view.span != "day" else [],
+        "by_hour": _by_hour(view, chosen) if chosen and view.span != "day" else {},
         "sources": sorted({*names, *known, *sources}),
         "address_of": partial(
             view.events, since=_midnight(view.first), until=_midnight(view.after)
@@ -226,7 +220,7 @@ def _columns(view: View) -> list[_Column]:
 
 def _by_label(
     view: View, columns: Sequence[_Column], calendars: Sequence[LabelCalendar]
-) -> list[MapRow]:
+) -> Map:
     """A row for each label."""
 
     def key_of(day: date, hour: int) -> int | date:
@@ -241,7 +235,7 @@ def _by_label(
     return _with_heat(rows)
 
 
-def _by_hour(view: View, calendar: LabelCalendar) -> list[MapRow]:
+def _by_hour(view: View, calendar: LabelCalendar) -> Map:
     """A row of 24 hours for each day, or for each month of a year."""
     is_year = view.span == "year"
     digits = 7 if is_year else 10
@@ -262,27 +256,18 @@ def _midnight(day: date) -> datetime:
     return datetime.combine(day, time())
 
 
-def _minute(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%dT%H:%M}"
-
-
 def _hour_so_far(reader: Reader, now: datetime) -> dict[str, LevelHour]:
     """Return what was measured since the last full hour, by source, in one unit."""
     found = reader.level_hours(now.replace(minute=0, second=0, microsecond=0))
     return {it: joined(of_one_kind(rows)) for it, rows in by_source(found).items()}
 
 
-def _with_heat(
-    rows: Mapping[str, Sequence[tuple[EventTotals, str]]],
-) -> list[MapRow]:
+def _with_heat(rows: Mapping[str, Sequence[tuple[EventTotals, str]]]) -> Map:
     longest = max((it.seconds for row in rows.values() for it, _ in row), default=0.0)
-    return [
-        MapRow(
-            name,
-            [(it, _heat(it.seconds, longest), address) for it, address in row],
-        )
+    return {
+        name: [(it, _heat(it.seconds, longest), address) for it, address in row]
         for name, row in rows.items()
-    ]
+    }
 
 
 def _heat(seconds: float, longest: float) -> int:

@@ -65,7 +65,7 @@ def test_a_column_has_the_highest_score_that_covers_it(
     found = curve(stored, since, until, label)
     assert found is not None
     index, each = LABELS.index(label), (until - since) / COLUMNS
-    for column, score in enumerate(found.scores):
+    for column, score in enumerate(found):
         middle = (since + (column + 0.5) * each) * SAMPLE_RATE
         reach = (each / 2 + EACH_MS / 1000) * SAMPLE_RATE
         inner = reach - 2 * EACH_MS / 1000 * SAMPLE_RATE
@@ -87,8 +87,8 @@ def test_a_column_has_the_highest_score_that_covers_it(
 def test_where_nothing_was_analysed_there_is_no_score(stored: Path) -> None:
     found = curve(stored, -10, 10)
     assert found is not None
-    assert found.scores[: COLUMNS // 2] == (None,) * (COLUMNS // 2)
-    assert None not in found.scores[COLUMNS // 2 :]
+    assert found[: COLUMNS // 2] == [None] * (COLUMNS // 2)
+    assert None not in found[COLUMNS // 2 :]
     assert curve(stored, 200, 220) is None
     assert curve(stored, 5, 20, label="unknown") is None
     assert curve(stored, 5, 20, source="cellar") is None
