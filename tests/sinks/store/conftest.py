@@ -11,9 +11,14 @@ from tests.support.timed import OPENED, event, gap, onset
 
 
 @pytest.fixture
-def stored(tmp_path: Path) -> Path:
+def path(tmp_path: Path) -> Path:
+    """Where a database can be."""
+    return tmp_path / "monitor.db"
+
+
+@pytest.fixture
+def stored(path: Path) -> Path:
     """Three events, one that goes on, a gap, and 55 seconds of scores."""
-    path = tmp_path / "monitor.db"
     clock = FakeClock()
     clock.wall = OPENED + timedelta(seconds=1000)
     store = make_store(path, clock)

@@ -89,9 +89,8 @@ def test_preparing_it_again_releases_no_lock_of_an_open_connection(
 
 
 def test_an_old_version_is_migrated_step_by_step_and_keeps_its_rows(
-    tmp_path: Path,
+    path: Path,
 ) -> None:
-    path = tmp_path / "monitor.db"
     Database(path, migrations=["CREATE TABLE a (x);\n"]).prepare()
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("INSERT INTO a VALUES (1)")
@@ -108,16 +107,14 @@ def test_an_old_version_is_migrated_step_by_step_and_keeps_its_rows(
     assert pragma(database, "user_version") == 3
 
 
-def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "monitor.db"
+def test_a_migration_that_fails_changes_nothing(path: Path) -> None:
     broken = "CREATE TABLE a (x);\nCREATE TABLE a (x);\n"
     with pytest.raises(StoreUnavailableError, match="already exists"):
         Database(path, migrations=[broken]).prepare()
     Database(path, migrations=["CREATE TABLE a (x);\n"]).prepare()
 
 
-def test_several_may_prepare_it_at_once(tmp_path: Path) -> None:
-    path = tmp_path / "monitor.db"
+def test_several_may_prepare_it_at_once(path: Path) -> None:
     errors: list[BaseException] = []
 
     def prepare() -> None:

@@ -71,8 +71,7 @@ def test_a_day_is_as_long_as_the_clock_changes_make_it(day: date, hours: int) ->
     assert selection.end - selection.start == timedelta(hours=hours)
 
 
-def test_an_event_over_midnight_counts_in_part_in_each_day(tmp_path: Path) -> None:
-    path = tmp_path / "monitor.db"
+def test_an_event_over_midnight_counts_in_part_in_each_day(path: Path) -> None:
     store = make_store(path)
     midnight = datetime(2026, 11, 24, tzinfo=UTC)
     over: Timed = event(

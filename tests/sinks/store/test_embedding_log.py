@@ -22,11 +22,6 @@ HOP_SECONDS = 24_576 / SAMPLE_RATE
 NUMBER = "SELECT coalesce(sum(frames), 0) FROM embeddings"
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "monitor.db"
-
-
 def at(seconds: float) -> datetime:
     return OPENED + timedelta(seconds=seconds)
 

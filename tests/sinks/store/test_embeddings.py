@@ -40,11 +40,6 @@ HOP_SECONDS = 24_576 / SAMPLE_RATE
 WINDOW_SECONDS = 176_640 / SAMPLE_RATE
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "monitor.db"
-
-
 def at(seconds: float) -> datetime:
     return OPENED + timedelta(seconds=seconds)
 

@@ -183,9 +183,8 @@ def test_reviews_are_read_before_events(many: Path) -> None:
 
 
 def test_invalid_rows_do_not_hide_the_next_page(
-    many: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    many: Path, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = tmp_path / "monitor.db"
     path.write_bytes(many.read_bytes())
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(

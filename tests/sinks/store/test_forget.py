@@ -37,8 +37,7 @@ def test_forgetting_everything_leaves_no_byte_in_the_file(tmp_path: Path) -> Non
     assert b"xylophone" not in bytes_of(tmp_path)
 
 
-def test_records_before_the_given_time_are_kept(tmp_path: Path) -> None:
-    path = tmp_path / "monitor.db"
+def test_records_before_the_given_time_are_kept(path: Path) -> None:
     clock = FakeClock()
     clock.wall = at(15)
     store = make_store(path, clock, rules=AlertOnEverything())
@@ -59,8 +58,7 @@ def test_records_before_the_given_time_are_kept(tmp_path: Path) -> None:
     assert b"xylophone" not in path.read_bytes()
 
 
-def test_the_file_shrinks(tmp_path: Path) -> None:
-    path = tmp_path / "monitor.db"
+def test_the_file_shrinks(path: Path) -> None:
     store = make_store(path)
     for number in range(40):
         store.write([event(number=number * 100 + n) for n in range(100)])
@@ -71,9 +69,8 @@ def test_the_file_shrinks(tmp_path: Path) -> None:
 
 
 def test_a_running_monitor_does_not_store_forgotten_records_again(
-    tmp_path: Path,
+    path: Path,
 ) -> None:
-    path = tmp_path / "monitor.db"
     clock = FakeClock()
     store = make_store(path, clock, rules=AlertOnEverything())
     frames = score_frames(200)
@@ -92,8 +89,7 @@ def test_a_running_monitor_does_not_store_forgotten_records_again(
     store.close()
 
 
-def test_a_later_run_whose_clock_was_set_back_is_stored(tmp_path: Path) -> None:
-    path = tmp_path / "monitor.db"
+def test_a_later_run_whose_clock_was_set_back_is_stored(path: Path) -> None:
     make_store(path, run="first").close()
     forget(path, None, at(3600))
     store = make_store(path, run="second")
@@ -169,8 +165,7 @@ def test_lines_that_are_no_records_stay_unless_all_are_erased(
     assert log.read_bytes() == b""
 
 
-def test_what_waits_in_memory_does_not_come_back(tmp_path: Path) -> None:
-    path = tmp_path / "monitor.db"
+def test_what_waits_in_memory_does_not_come_back(path: Path) -> None:
     clock = FakeClock()
     clock.wall = at(20)
     rules = AlertOnEverything()
@@ -217,9 +212,8 @@ def test_what_waits_in_memory_does_not_come_back(tmp_path: Path) -> None:
 
 
 def test_a_clock_that_was_ahead_at_the_deletion_hides_nothing_later(
-    tmp_path: Path,
+    path: Path,
 ) -> None:
-    path = tmp_path / "monitor.db"
     store = make_store(path)
     store.write([event(number=1)])
     forget(path, None, at(365 * 86_400))
@@ -232,9 +226,8 @@ def test_a_clock_that_was_ahead_at_the_deletion_hides_nothing_later(
 
 
 def test_a_sound_from_before_that_is_found_afterwards_is_not_stored(
-    tmp_path: Path,
+    path: Path,
 ) -> None:
-    path = tmp_path / "monitor.db"
     store = make_store(path, rules=AlertOnEverything())
     forget(path, None, at(40))
     store.write([*score_frames(1)])

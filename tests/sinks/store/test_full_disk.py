@@ -122,8 +122,7 @@ def test_a_run_on_a_full_disk_with_an_old_database_goes_on_from_it(disk: Path) -
     assert rows(path, "SELECT count(*) FROM alerts") == [3]
 
 
-def test_a_database_that_may_not_grow_is_a_full_disk_too(tmp_path: Path) -> None:
-    path = tmp_path / "monitor.db"
+def test_a_database_that_may_not_grow_is_a_full_disk_too(path: Path) -> None:
     clock = FakeClock()
     store = make_store(path, clock, memory_records=1000)
     connection = store._writer._connection._connection

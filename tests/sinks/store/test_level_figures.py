@@ -20,11 +20,6 @@ DAY = date(2026, 11, 23)
 LATER = datetime(2027, 1, 1, tzinfo=UTC)
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "monitor.db"
-
-
 def hour_frames(day: date, level_of: dict[int, float], **more: object) -> list[Timed]:
     """Sixty minutes of each hour of the place that has a level."""
     frames = []

@@ -25,11 +25,6 @@ NINE = datetime(2026, 11, 23, 9, tzinfo=UTC)
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "monitor.db"
-
-
-@pytest.fixture
 def clock() -> FakeClock:
     clock = FakeClock()
     clock.wall = NINE + timedelta(hours=2)

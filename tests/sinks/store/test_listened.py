@@ -25,11 +25,6 @@ MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "monitor.db"
-
-
-@pytest.fixture
 def clock() -> FakeClock:
     clock = FakeClock()
     clock.wall = NINE

@@ -44,8 +44,7 @@ def counts(path: Path) -> dict[str, int]:
     return {t: rows(path, f"SELECT count(*) FROM {t}")[0] for t in tables}
 
 
-def test_recent_rows_are_kept(tmp_path: Path, clock: FakeClock) -> None:
-    path = tmp_path / "monitor.db"
+def test_recent_rows_are_kept(path: Path, clock: FakeClock) -> None:
     store = fill(path, clock, StoreSettings())
     before = counts(path)
     grow_old(store, clock, DAY)
@@ -54,9 +53,8 @@ def test_recent_rows_are_kept(tmp_path: Path, clock: FakeClock) -> None:
 
 
 def test_scores_are_deleted_before_events_by_their_own_age(
-    tmp_path: Path, clock: FakeClock
+    path: Path, clock: FakeClock
 ) -> None:
-    path = tmp_path / "monitor.db"
     store = fill(path, clock, StoreSettings(keep_days=10, keep_scores_days=2))
     grow_old(store, clock, 3 * DAY)
     assert counts(path) == {"events": 19, "gaps": 1, "scores": 0, "alerts": 19}
@@ -64,9 +62,8 @@ def test_scores_are_deleted_before_events_by_their_own_age(
 
 
 def test_old_events_are_deleted_but_not_those_going_on_or_pending_alerts(
-    tmp_path: Path, clock: FakeClock
+    path: Path, clock: FakeClock
 ) -> None:
-    path = tmp_path / "monitor.db"
     store = fill(path, clock, StoreSettings(keep_days=10))
     grow_old(store, clock, 6 * DAY)
     clock.advance(INTERVAL_SECONDS)
@@ -80,9 +77,8 @@ def test_old_events_are_deleted_but_not_those_going_on_or_pending_alerts(
 
 
 def test_a_clock_far_ahead_deletes_nothing_until_it_is_believed(
-    tmp_path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
+    path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = tmp_path / "monitor.db"
     fill(path, clock, StoreSettings()).close()
     before = counts(path)
     clock.wall += timedelta(days=400)
@@ -104,9 +100,8 @@ def test_a_clock_far_ahead_deletes_nothing_until_it_is_believed(
 
 
 def test_a_step_of_the_clock_deletes_nothing(
-    tmp_path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
+    path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = tmp_path / "monitor.db"
     store = fill(path, clock, StoreSettings())
     grow_old(store, clock, DAY)
     before = counts(path)
@@ -133,9 +128,8 @@ def test_deleted_rows_are_logged_once_a_day(
 
 
 def test_above_its_size_scores_are_deleted_first_then_events(
-    tmp_path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
+    path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = tmp_path / "monitor.db"
     store = make_store(path, clock, settings=StoreSettings(max_mib=1))
     store.write([event(number=n, start_seconds=n / 10) for n in range(1000)])
     # Rows of one frame each.

@@ -53,11 +53,6 @@ def diary(path: Path, first: date = DAY, *, zone=BERLIN, more=None, **chosen):
         return noise_diary(reader, selection, **more or {})
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "monitor.db"
-
-
 @pytest.mark.parametrize(("pause", "incidents"), [(9, 2), (10, 1)])
 def test_events_with_short_pauses_are_one_incident(
     path: Path, pause: int, incidents: int

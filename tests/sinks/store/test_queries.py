@@ -189,10 +189,9 @@ def test_a_folder_that_is_mounted_read_only_can_be_read(tmp_path: Path) -> None:
 
 
 def test_a_monitor_that_opens_the_database_meanwhile_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is read without a log, as it lies; what comes of that may be of two times."""
-    path = tmp_path / "monitor.db"
     make_store(path, FakeClock()).close()
     monkeypatch.setattr(os, "access", lambda *_: False)
     stores: list[Store] = []

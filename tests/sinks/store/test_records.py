@@ -47,8 +47,7 @@ def records(path: Path) -> list[Health]:
     return [record for record in all_records if isinstance(record, Health)]
 
 
-def test_a_health_problem_is_one_row_from_raised_to_cleared(tmp_path: Path) -> None:
-    path = tmp_path / "monitor.db"
+def test_a_health_problem_is_one_row_from_raised_to_cleared(path: Path) -> None:
     stored(path, trouble())
     assert records(path)[0].state == "raised"
     stored(path, trouble("cleared", seconds=75, detail=""))
@@ -57,14 +56,12 @@ def test_a_health_problem_is_one_row_from_raised_to_cleared(tmp_path: Path) -> N
     assert (timed.start_utc, timed.end_utc) == (at(20), at(95))
 
 
-def test_the_reason_of_its_end_is_appended_to_its_detail(tmp_path: Path) -> None:
-    path = tmp_path / "monitor.db"
+def test_the_reason_of_its_end_is_appended_to_its_detail(path: Path) -> None:
     stored(path, trouble(), trouble("cleared", detail="the monitor was stopped"))
     assert records(path)[0].detail == "turn the gain down; the monitor was stopped"
 
 
-def test_health_problems_are_found_by_time_and_source(tmp_path: Path) -> None:
-    path = tmp_path / "monitor.db"
+def test_health_problems_are_found_by_time_and_source(path: Path) -> None:
     stored(
         path,
         *(trouble(it, seconds=30) for it in ("raised", "cleared")),  # 20 to 50 s
@@ -82,9 +79,8 @@ def test_health_problems_are_found_by_time_and_source(tmp_path: Path) -> None:
     assert of_yard == ["yard", EVERY_SOURCE]
 
 
-def test_a_restart_ends_the_health_problems_of_a_killed_monitor(tmp_path: Path) -> None:
+def test_a_restart_ends_the_health_problems_of_a_killed_monitor(path: Path) -> None:
     """Its health problem ends where the scores end, and the rules get it."""
-    path = tmp_path / "monitor.db"
     clock = FakeClock()
     clock.wall = at(1000)
     killed = make_store(path, clock)
@@ -109,8 +105,7 @@ def test_a_restart_ends_the_health_problems_of_a_killed_monitor(tmp_path: Path) 
     assert abs((timed.end_utc - at(54.2)).total_seconds()) < 0.5
 
 
-def test_a_forgotten_problem_does_not_come_back_with_its_end(tmp_path: Path) -> None:
-    path = tmp_path / "monitor.db"
+def test_a_forgotten_problem_does_not_come_back_with_its_end(path: Path) -> None:
     clock = FakeClock()
     clock.wall = at(1000)
     store = make_store(path, clock)
@@ -124,8 +119,7 @@ def test_a_forgotten_problem_does_not_come_back_with_its_end(tmp_path: Path) -> 
     assert found(path) == []
 
 
-def test_only_health_problems_after_the_time_are_forgotten(tmp_path: Path) -> None:
-    path = tmp_path / "monitor.db"
+def test_only_health_problems_after_the_time_are_forgotten(path: Path) -> None:
     over = [trouble(it, seconds=30) for it in ("raised", "cleared")]
     later = [
         trouble(it, kind="deaf", start_seconds=300) for it in ("raised", "cleared")
@@ -135,8 +129,7 @@ def test_only_health_problems_after_the_time_are_forgotten(tmp_path: Path) -> No
     assert [record.kind for record in records(path)] == ["clipping"]
 
 
-def test_old_health_problems_are_deleted_unless_they_go_on(tmp_path: Path) -> None:
-    path = tmp_path / "monitor.db"
+def test_old_health_problems_are_deleted_unless_they_go_on(path: Path) -> None:
     stored(path, trouble(), trouble("cleared"), trouble(kind="deaf", number=2))
     clock = FakeClock()
     clock.wall = at(0) + timedelta(days=10)
@@ -149,8 +142,7 @@ def test_old_health_problems_are_deleted_unless_they_go_on(tmp_path: Path) -> No
     store.close()
 
 
-def test_the_report_of_a_day_has_a_line_for_each_period(tmp_path: Path) -> None:
-    path = tmp_path / "monitor.db"
+def test_the_report_of_a_day_has_a_line_for_each_period(path: Path) -> None:
     stored(
         path,
         trouble(),
@@ -165,8 +157,7 @@ def test_the_report_of_a_day_has_a_line_for_each_period(tmp_path: Path) -> None:
     assert [round(duration_of(it, bounds)) for it in report.health] == [10, 1100]
 
 
-def test_a_name_that_is_too_long_is_damage(tmp_path: Path) -> None:
-    path = tmp_path / "monitor.db"
+def test_a_name_that_is_too_long_is_damage(path: Path) -> None:
     store = make_store(path)
     store.write([event(number=1), event(number=2)])
     store.close()

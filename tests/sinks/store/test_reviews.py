@@ -146,9 +146,8 @@ def test_locked_events_outlive_their_age(tmp_path: Path) -> None:
     store.close()
 
 
-def test_reviews_are_carried_over_from_a_damaged_file(tmp_path: Path) -> None:
+def test_reviews_are_carried_over_from_a_damaged_file(path: Path) -> None:
     """All but those of lost events."""
-    path = tmp_path / "monitor.db"
     store = make_store(path, run="before")
     store.write([event(number=number) for number in range(1, 301)])
     store.close()

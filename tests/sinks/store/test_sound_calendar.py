@@ -52,8 +52,7 @@ def of_hour(found: LabelCalendar, hour: int) -> float:
     return found.sums(lambda _, hour: hour)[hour].seconds
 
 
-def test_seconds_count_in_the_hours_in_which_an_event_sounded(tmp_path: Path) -> None:
-    path = tmp_path / "monitor.db"
+def test_seconds_count_in_the_hours_in_which_an_event_sounded(path: Path) -> None:
     store_events(path, heard(1, 9.5 * 3600, 2 * 3600), heard(2, 9 * 3600, 60))
     (siren,) = calendar(path)
     cells = {hour: (it.events, it.seconds) for (_, hour), it in siren.cells.items()}
@@ -63,16 +62,14 @@ def test_seconds_count_in_the_hours_in_which_an_event_sounded(tmp_path: Path) ->
     assert siren.last == MIDNIGHT + timedelta(hours=11.5)
 
 
-def test_two_events_of_the_same_time_are_both_counted(tmp_path: Path) -> None:
-    path = tmp_path / "monitor.db"
+def test_two_events_of_the_same_time_are_both_counted(path: Path) -> None:
     store_events(path, *(heard(n, 9.5 * 3600, 3600) for n in range(3)))
     (siren,) = calendar(path)
     assert of_hour(siren, 10) == 3 * 1800
     assert of_day(siren, DAY)[0] == 3
 
 
-def test_an_event_over_midnight_counts_on_both_days(tmp_path: Path) -> None:
-    path = tmp_path / "monitor.db"
+def test_an_event_over_midnight_counts_on_both_days(path: Path) -> None:
     store_events(path, heard(1, 23.9 * 3600, 1200))
     next_day = DAY + timedelta(days=1)
     (siren,) = calendar(path, DAY, next_day)
@@ -84,9 +81,8 @@ def test_an_event_over_midnight_counts_on_both_days(tmp_path: Path) -> None:
 
 
 def test_the_longest_label_comes_first_and_what_goes_on_counts_until_now(
-    tmp_path: Path,
+    path: Path,
 ) -> None:
-    path = tmp_path / "monitor.db"
     drilling = onset(
         number=2, label="drilling", start_seconds=22 * 3600, opened=MIDNIGHT
     )
@@ -97,9 +93,8 @@ def test_the_longest_label_comes_first_and_what_goes_on_counts_until_now(
 
 
 def test_wrong_events_do_not_count_and_others_count_for_the_right_label(
-    tmp_path: Path,
+    path: Path,
 ) -> None:
-    path = tmp_path / "monitor.db"
     store_events(path, *(heard(n, n * 600, 60) for n in range(1, 4)))
     connection = open_database(path).connect()
     write_verdict(connection, ["session-street-1"], "wrong", None, now=NOW)
@@ -111,16 +106,14 @@ def test_wrong_events_do_not_count_and_others_count_for_the_right_label(
     }
 
 
-def test_in_a_zone_of_half_hours_an_hour_begins_at_its_half(tmp_path: Path) -> None:
-    path = tmp_path / "monitor.db"
+def test_in_a_zone_of_half_hours_an_hour_begins_at_its_half(path: Path) -> None:
     store_events(path, heard(1, 6 * 3600, 3600))  # 5:00 to 6:00 UTC
     (siren,) = calendar(path, zone=ZoneInfo("Asia/Kolkata"))
     cells = {hour: it.seconds for (_, hour), it in siren.cells.items()}
     assert cells == {10: 1800.0, 11: 1800.0}
 
 
-def test_the_hour_that_the_clocks_repeat_is_one_row(tmp_path: Path) -> None:
-    path = tmp_path / "monitor.db"
+def test_the_hour_that_the_clocks_repeat_is_one_row(path: Path) -> None:
     day = date(2026, 10, 25)
     midnight = datetime(2026, 10, 24, 22, tzinfo=UTC)
     store_events(path, event(start_seconds=2 * 3600, seconds=2 * 3600, opened=midnight))

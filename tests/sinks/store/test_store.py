@@ -26,11 +26,6 @@ def frames(seconds: float, source: str = "street") -> list[Timed]:
     return score_frames(int(seconds * 44_100 / 24_576), source)
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "monitor.db"
-
-
 def test_an_onset_is_in_the_database_when_write_returns(path: Path) -> None:
     store = make_store(path)
     store.write([onset()])

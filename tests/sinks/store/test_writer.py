@@ -13,11 +13,6 @@ from tests.support.store import AlertOnEverything, make_store, rows, score_frame
 from tests.support.timed import event, frame, onset, statistics
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "monitor.db"
-
-
 def locked(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("BEGIN IMMEDIATE")
