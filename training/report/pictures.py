@@ -71,7 +71,12 @@ def _name_curves(figure: Figure, axes: Axes) -> None:
     rows = -(-len(names) // columns) + sum(name.count("\n") for name in names)
     figure.set_size_inches(wide, high + rows * _LINE_INCHES + 0.2)
     figure.legend(
-        lines, names, loc="outside lower center", ncols=columns, fontsize=_POINTS
+        lines,
+        names,
+        loc="outside lower center",
+        ncols=columns,
+        fontsize=_POINTS,
+        labelspacing=0.15,  # so that a row is a line
     )
 
 
