@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 COLUMNS_SECONDS = 0.5
+"""Scores, levels and the status wait for columns: each wake-up of a reader counts."""
+
 STATUS_SECONDS = 2.0
 BEHIND_SECONDS = 0.1
 """Until readers that are behind are tried again."""
@@ -158,7 +160,7 @@ class LiveSink(Sink):
                 self._hand_over(timed)
                 if level is not None:
                     self._hand_over(level)
-        if is_read:
+        if is_read and not all(isinstance(each.record, ScoreFrame) for each in batch):
             self._readers.wakeup.set()
 
     def report(self, statistics: Statistics) -> None:
@@ -203,11 +205,11 @@ class LiveSink(Sink):
                 is_done, more = self._column_lines()
                 lines += more
                 columns_due = now + (COLUMNS_SECONDS if is_done else 0)
-            if now >= status_due:
-                lines += self._status_lines()
-                status_due = now + STATUS_SECONDS
+                if now >= status_due:
+                    lines += self._status_lines()
+                    status_due = now + STATUS_SECONDS
             self._give(lines, now)
-            until = min(columns_due, status_due)
+            until = columns_due
             if any(reader.is_behind for reader in self._followed):
                 until = min(until, now + BEHIND_SECONDS)
             # Short pauses let the others in, also while columns are made up for.

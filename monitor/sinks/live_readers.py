@@ -7,10 +7,14 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Iterable
+from itertools import islice
 
 MOST_READERS = 4
 MOST_BYTES = 2**18
 """Most bytes that wait for a reader; the lines for which there is no room are lost."""
+
+MOST_LINES = 100
+"""Lines that are sent in one call, so that a reader wakes up once for them."""
 
 STALLED_SECONDS = 10.0
 """A reader that has taken nothing for so long, while lines wait for it, is dropped."""
@@ -51,9 +55,10 @@ class Reader:
             False if it is gone, or has read nothing for too long.
         """
         while self._lines:
-            line = self._lines[0]
+            lines = list(islice(self._lines, MOST_LINES))
+            lines[0] = lines[0][self._sent :]
             try:
-                self._sent += self._connection.send(line[self._sent :])
+                self._sent += self._connection.sendmsg(lines)
             except BlockingIOError:
                 if self._stalled_since is None:
                     self._stalled_since = now
@@ -61,10 +66,10 @@ class Reader:
             except OSError:
                 return False
             self._stalled_since = None
-            if self._sent == len(line):
-                self._lines.popleft()
-                self._bytes -= len(line)
-                self._sent = 0
+            while self._lines and self._sent >= len(self._lines[0]):
+                size = len(self._lines.popleft())
+                self._bytes -= size
+                self._sent -= size
         return True
 
     def close(self) -> None:

@@ -33,9 +33,6 @@ REMEMBERED = 1024
 STALL_SECONDS = 5.0
 """A viewer that has taken nothing for so long gives its place to a new one."""
 
-MERGE_SECONDS = 0.2
-"""Lines that come within this time go out together."""
-
 HEARTBEAT_SECONDS = 15.0
 QUIET_SECONDS = 10.0
 """The monitor sends a status every two seconds."""
@@ -61,7 +58,8 @@ class Line(NamedTuple):
     number: int
     kind: str
     source: str | None
-    text: bytes
+    event: bytes
+    """The server-sent event, the same for all viewers."""
 
 
 @dataclass(eq=False)
@@ -89,15 +87,16 @@ class Viewer:
         if not self.waiting:
             self.waits_since = monotonic()
         self.waiting.append(line)
-        self.waiting_bytes += len(line.text)
+        self.waiting_bytes += len(line.event)
         self.wake.set()
 
-    def take(self) -> list[Line]:
-        """Return what waits, which waits no longer."""
-        lines = list(self.waiting)
+    def take(self) -> bytes:
+        """Return the events that wait, which wait no longer."""
+        self.wake.clear()
+        events = b"".join(line.event for line in self.waiting)
         self.waiting.clear()
         self.waiting_bytes = 0
-        return lines
+        return events
 
     def end(self) -> None:
         """End its stream."""
@@ -121,7 +120,8 @@ class LiveFeed:
         self._number = 0
         self._remembered: deque[Line] = deque(maxlen=REMEMBERED)
         self._task: asyncio.Task[None] | None = None
-        self._name = secrets.token_hex(4)
+        self._linger: asyncio.TimerHandle | None = None
+        self._name = secrets.token_hex(4).encode()
         self.dropped = 0
         """Viewers that did not read."""
 
@@ -147,6 +147,8 @@ class LiveFeed:
             self._drop(slowest)
         viewer = Viewer(kinds, sources)
         self._viewers.add(viewer)
+        if self._linger is not None:
+            self._linger.cancel()
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._follow())
         for kind in KEPT:
@@ -156,7 +158,12 @@ class LiveFeed:
 
     def leave(self, viewer: Viewer) -> None:
         """Take the place of a viewer back."""
-        self._viewers.discard(viewer)
+        if viewer not in self._viewers:
+            return
+        self._viewers.remove(viewer)
+        if not self._viewers:
+            loop = asyncio.get_running_loop()
+            self._linger = loop.call_later(LINGER_SECONDS, self._disconnect)
 
     def _drop(self, viewer: Viewer) -> None:
         """End a viewer that does not read."""
@@ -194,16 +201,11 @@ class LiveFeed:
                 await viewer.wake.wait()
         except TimeoutError:
             return b": \n\n"
-        await asyncio.sleep(MERGE_SECONDS)
-        viewer.wake.clear()
-        return b"".join(
-            b"id: %s-%d\ndata: %s\n\n" % (self._name.encode(), each.number, each.text)
-            for each in viewer.take()
-        )
+        return viewer.take()
 
     def _missed(self, viewer: Viewer, last_id: str) -> int:
         name, _, number = last_id.partition("-")
-        if name != self._name or not number.isdecimal():
+        if name.encode() != self._name or not number.isdecimal():
             return 0
         return sum(
             each.number > int(number) and viewer.wants(each.kind, each.source)
@@ -212,18 +214,26 @@ class LiveFeed:
 
     async def close(self) -> None:
         """End every stream, and the connection."""
-        for viewer in list(self._viewers):
+        for viewer in self._viewers:
             viewer.end()
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        self._viewers.clear()
+        if self._linger is not None:
+            self._linger.cancel()
+        if (task := self._disconnect()) is not None:
+            await asyncio.wait({task})
+
+    def _disconnect(self) -> asyncio.Task[None] | None:
+        """End the connection; return its task, which ends soon."""
+        task, self._task = self._task, None
+        self._kept.clear()
+        if task is not None:
+            task.cancel()
+        return task
 
     async def _follow(self) -> None:
-        """Keep the connection while there are viewers."""
-        pause, idle = FIRST_RETRY_SECONDS, 0.0
-        while self._viewers or idle < LINGER_SECONDS:
-            idle = 0.0 if self._viewers else idle + pause
+        """Keep the connection."""
+        pause = FIRST_RETRY_SECONDS
+        while True:
             if await self._read_once():
                 pause = FIRST_RETRY_SECONDS
             if "offline" not in self._kept:
@@ -231,30 +241,25 @@ class LiveFeed:
                 self._publish("offline", None, b'{"type":"offline"}')
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_RETRY_SECONDS)
-        self._kept.clear()
 
     async def _read_once(self) -> bool:
         """Publish the lines of one connection; return whether there were any."""
         writer: asyncio.StreamWriter | None = None
-        count = 0
+        rest, has_come = b"", False
         try:
             reader, writer = await self._connect()
             writer.write(b'{"request": "live"}\n')
-            idle_since: float | None = None
             while True:
+                # What the monitor has sent at once goes to the viewers at once.
                 async with asyncio.timeout(QUIET_SECONDS):
-                    line = await reader.readline()
-                if not line.endswith(b"\n") or not self._take(line.rstrip()):
-                    return count > 0
-                count += 1
-                # Lines that are here already are read without a pause for others.
-                await asyncio.sleep(0)
-                now = asyncio.get_running_loop().time()
-                idle_since = None if self._viewers else idle_since or now
-                if idle_since is not None and now - idle_since > LINGER_SECONDS:
-                    return True
-        except (OSError, ValueError, asyncio.LimitOverrunError):
-            return count > 0
+                    data = await reader.read(MAX_LINE_BYTES)
+                *lines, rest = (rest + data).split(b"\n")
+                is_feed = data and len(rest) < MAX_LINE_BYTES
+                if not is_feed or not all(map(self._take, lines)):
+                    return has_come
+                has_come = has_come or bool(lines)
+        except (OSError, ValueError):
+            return has_come
         finally:
             if writer is not None:
                 writer.transport.abort()
@@ -267,7 +272,7 @@ class LiveFeed:
         """
         for path in self._sockets:
             with contextlib.suppress(OSError), socket_address(path) as (_, name):
-                return await asyncio.open_unix_connection(name, limit=MAX_LINE_BYTES)
+                return await asyncio.open_unix_connection(name)
         raise FileNotFoundError
 
     def _take(self, text: bytes) -> bool:
@@ -282,7 +287,8 @@ class LiveFeed:
 
     def _publish(self, kind: str, source: str | None, text: bytes) -> None:
         self._number += 1
-        line = Line(self._number, kind, source, text)
+        event = b"id: %s-%d\ndata: %s\n\n" % (self._name, self._number, text)
+        line = Line(self._number, kind, source, event)
         if kind == "hello":
             self._kept.pop("offline", None)
         if kind in KEPT:

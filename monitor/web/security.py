@@ -7,6 +7,7 @@ import re
 import secrets
 import socket
 from collections.abc import Iterable, Mapping
+from email.utils import formatdate
 from time import monotonic
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
@@ -98,6 +99,7 @@ class Guard:
         async def protected(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
+                headers["date"] = formatdate(usegmt=True)
                 if "/static/" in scope["path"]:
                     headers.setdefault("cache-control", "no-cache")
                 for name, value in self._headers.items():

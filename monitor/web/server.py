@@ -25,7 +25,6 @@ STOP_SECONDS = 2
 HEADER_SECONDS = 10.0
 """Longest time from a connection, or a request's first byte, to its last header."""
 
-TICK_SECONDS = 0.25
 WRITE_SECONDS = 20.0
 """A client that takes nothing of an answer for so long is cut off."""
 
@@ -178,20 +177,29 @@ class Server(uvicorn.Server):
             )
         )
         self._web = app
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ends = asyncio.Event()
         self.is_interrupted = False
 
     async def main_loop(self) -> None:
-        """Look for the end four times a second: ten times costs as much as viewers."""
+        """Wait for the end; uvicorn would wake up ten times a second."""
+        self._loop = asyncio.get_running_loop()
         watchdog = asyncio.create_task(_put_off_end())
-        while not await self.on_tick(0):
-            await asyncio.sleep(TICK_SECONDS)
+        if not self.should_exit:
+            await self._ends.wait()
         watchdog.cancel()
+
+    def stop(self) -> None:
+        """Have the server end.  Any thread, and a signal handler."""
+        self.should_exit = True
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._ends.set)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop; without raising the signal again, as uvicorn would."""
         del frame
         self.is_interrupted = sig == signal.SIGINT
-        self.should_exit = True
+        self.stop()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the streams, which would never end by themselves; then the rest."""

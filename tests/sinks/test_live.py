@@ -148,6 +148,18 @@ def test_levels_scores_and_records_are_sent_as_they_come(path: Path) -> None:
     assert changed == {"type": "changed", "what": "mute"}
 
 
+def test_score_frames_wait_for_columns_and_events_do_not(path: Path) -> None:
+    with feeding(path) as feed:  # its thread has not begun
+        near, far = socket.socketpair()
+        assert feed.readers.add(near)
+        feed.readers.wakeup.clear()
+        feed.sink.write([frame(stop_seconds=4.0), frame(stop_seconds=5.2)])
+        assert not feed.readers.wakeup.is_set()
+        feed.sink.write([frame(), onset()])
+        assert feed.readers.wakeup.is_set()
+        far.close()
+
+
 def test_without_a_reader_nothing_is_done(path: Path) -> None:
     with feeding(path) as feed:
         for _ in range(3):

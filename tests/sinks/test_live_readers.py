@@ -36,6 +36,17 @@ def test_a_reader_that_lags_is_told_how_much_it_missed() -> None:
     far.close()
 
 
+def test_lines_are_sent_together() -> None:
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    reader = Reader(near)
+    reader.give([b"%d\n" % number for number in range(50)])
+    assert reader.send(0.0)
+    assert far.recv(2**16).split() == [b"%d" % number for number in range(50)]
+    assert not reader.is_behind
+    reader.close()
+    far.close()
+
+
 def test_a_reader_that_is_gone_or_stalls_is_noticed() -> None:
     near, far = socket.socketpair()
     near.setblocking(False)

@@ -69,7 +69,7 @@ def serving(app: WebApp) -> Iterator[int]:
     try:
         yield int(listener.getsockname()[1])
     finally:
-        server.should_exit = True
+        server.stop()
         thread.join()
 
 

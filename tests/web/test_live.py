@@ -106,7 +106,7 @@ def place(feed: LiveFeed) -> live.Viewer:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("MERGE_SECONDS", "FIRST_RETRY_SECONDS", "LONGEST_RETRY_SECONDS"):
+    for name in ("FIRST_RETRY_SECONDS", "LONGEST_RETRY_SECONDS"):
         monkeypatch.setattr(live, name, 0.01)
 
 
@@ -122,6 +122,12 @@ async def feed_of_monitor(
     finally:
         await feed.close()
         await monitor.stop()
+
+
+def timers() -> list[asyncio.TimerHandle]:
+    """What the event loop will wake up for."""
+    waiting = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
+    return [each for each in waiting if not each.cancelled()]
 
 
 def level(source: str, number: int) -> Line:
@@ -256,20 +262,41 @@ def test_a_viewer_who_may_no_longer_look_gets_nothing_more(tmp_path: Path) -> No
     asyncio.run(run())
 
 
-def test_without_viewers_the_connection_ends(
+def test_the_connection_outlives_its_last_viewer_a_little_and_nothing_outlives_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "LINGER_SECONDS", 0.0)
+    monkeypatch.setattr(live, "LINGER_SECONDS", 0.1)
 
     async def run() -> None:
         async with feed_of_monitor(tmp_path) as (feed, monitor):
-            stream = feed.stream(place(feed))
-            await Browser(stream).read_until(lambda lines: HELLO in lines)
-            await stream.aclose()  # type: ignore[attr-defined]
+            for seconds in (0.0, 0.2):  # a browser that loads its page again
+                stream = feed.stream(place(feed))
+                await Browser(stream).read_until(lambda lines: HELLO in lines)
+                await asyncio.sleep(seconds)
+                assert not monitor.followers[0].is_closing()
+                await stream.aclose()  # type: ignore[attr-defined]
             async with asyncio.timeout(SECONDS):
                 while not monitor.followers[0].is_closing():
                     monitor.send({"type": "levels"})
                     await asyncio.sleep(0.01)
+            assert monitor.connections == 1
+            assert timers() == []
+
+    asyncio.run(run())
+
+
+def test_lines_that_come_at_once_are_one_message_for_all_viewers(
+    tmp_path: Path,
+) -> None:
+    async def run() -> None:
+        async with feed_of_monitor(tmp_path) as (feed, monitor):
+            streams = [feed.stream(place(feed)) for _ in range(2)]
+            for stream in streams:
+                await Browser(stream).read_until(lambda lines: HELLO in lines)
+            monitor.send(*(level("street", number) for number in range(20)))
+            first, second = [await anext(stream) for stream in streams]
+            assert first == second
+            assert first.count(b"data: ") == 20
 
     asyncio.run(run())
 

@@ -154,6 +154,7 @@ def test_whole_requests_have_a_longest_length_and_a_plain_answer(
         connection.sendall(head + b"\r\nHost: localhost\r\n\r\n")
         answer = connection.recv(10_000)
     assert int(answer.split(b" ")[1]) == status
+    assert answer.count(b"\r\ndate: ") == 1
     assert b"x-frame-options: DENY" in answer
 
 

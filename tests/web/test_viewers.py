@@ -67,7 +67,7 @@ async def served(app: WebApp) -> AsyncIterator[tuple[Server, int]]:
     try:
         yield server, int(listener.getsockname()[1])
     finally:
-        server.should_exit = True
+        server.stop()
         await task
 
 
@@ -86,7 +86,6 @@ async def look(
 def test_viewers_that_stall_are_dropped_and_cut_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "MERGE_SECONDS", 0.01)
     monkeypatch.setattr(live, "BACKLOG_BYTES", 2**17)
     monkeypatch.setattr(monitor.web.server, "WRITE_SECONDS", 2.0)
 
@@ -128,6 +127,18 @@ def test_a_session_that_ends_takes_its_live_page_along(tmp_path: Path) -> None:
                 rest = await reader.read()
             assert rest.count(b"columns") < 200
             writer.transport.abort()
+
+    asyncio.run(run())
+
+
+def test_a_server_that_nobody_asks_sleeps_until_it_is_stopped(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with served(build_app(make_context(tmp_path))) as (server, _):
+            while not server.started:
+                await asyncio.sleep(0)
+            loop = asyncio.get_running_loop()
+            waiting = loop._scheduled  # type: ignore[attr-defined]
+            assert all(each.when() - loop.time() > 1 for each in waiting)
 
     asyncio.run(run())
 
