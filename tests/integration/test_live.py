@@ -43,8 +43,8 @@ def test_what_is_heard_is_followed_through_a_reload(
         monitor.process.send_signal(signal.SIGHUP)
         hello = first(lines, "hello")
         assert [each["name"] for each in hello["sources"]] == ["street", "yard"]
-        sources = {first(lines, "columns")["source"] for _ in range(6)}
-        assert sources == {"street", "yard"}
+        while first(lines, "columns")["source"] != "yard":
+            pass  # it opens yet
         assert first(lines, "levels")["level_dbfs"] < 0
         before = ask_recent([socket])["sources"][0]["levels"][0]
         monkeypatch.setenv("STATE_DIRECTORY", str(monitor.state_dir))
