@@ -7,9 +7,10 @@ import pytest
 
 from monitor.sinks.store.event_pages import EventFilters
 from monitor.sinks.store.queries import open_to_read
+from monitor.sinks.store.score_curves import COLUMNS
 from monitor.text import WeightedUnits
-from monitor.web.event_rows import curve_path, event_rows, frequencies
-from tests.support.store import make_store
+from monitor.web.event_rows import AROUND, LONGEST, curve_path, event_rows, frequencies
+from tests.support.store import make_store, score_frames
 from tests.support.timed import event, timed
 
 
@@ -55,3 +56,16 @@ def test_a_level_has_the_unit_of_its_time(tmp_path: Path) -> None:
 
 def test_the_axis_of_a_spectrogram_has_the_heights_of_its_rows() -> None:
     assert frequencies(44_100) == [50, 230, 1000, 4800, 22000]
+
+
+def test_the_picture_of_a_long_event_has_its_first_minutes(tmp_path: Path) -> None:
+    """Else a night of a hum would be read at once."""
+    path = tmp_path / "monitor.db"
+    store = make_store(path)
+    store.write([event(start_seconds=0, seconds=1200), *score_frames(10)])
+    store.close()
+    with open_to_read(path) as reader:
+        events = reader.events_page(EventFilters()).events
+        (row,) = event_rows(events, reader, None, WeightedUnits({}), "en")
+    assert row.curve is not None
+    assert row.curve.event_x == round(COLUMNS * AROUND / (LONGEST + 2 * AROUND), 2)

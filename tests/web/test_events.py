@@ -4,22 +4,20 @@ import os
 import re
 from contextlib import closing
 from dataclasses import replace
-from datetime import timedelta
 from html import unescape
 from pathlib import Path
 from urllib.parse import quote
 
-import numpy as np
 import pytest
 
 from monitor.records import Event
-from monitor.sinks.clip_files import Clip, prepare, save
+from monitor.sinks.clip_files import prepare, save
 from monitor.sinks.store.database import Database, transaction
 from monitor.sinks.store.reviews import write_lock, write_verdict
 from monitor.web.app import build_app
-from monitor.web.clip_index import ClipIndex
 from monitor.web.labels import KnownLabel, KnownLabels
 from monitor.web.pages.events import PAGE_EVENTS
+from tests.support.clips import identifier, make_clip
 from tests.support.store import make_store
 from tests.support.timed import LABELS, OPENED, event, onset
 from tests.support.web import (
@@ -48,10 +46,6 @@ class FewLabels(KnownLabels):
 def few_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     known = FewLabels()
     monkeypatch.setattr("monitor.web.pages.events.known_labels", lambda: known)
-
-
-def identifier(number: int, source: str = "street") -> str:
-    return f"session-{source}-{number}"
 
 
 @pytest.fixture(scope="module")
@@ -266,23 +260,6 @@ def test_a_viewer_gets_no_buttons(stored: Path, tmp_path: Path) -> None:
 # --- Clips ---
 
 
-def make_clip(number: int, label: str = "siren", event_id: str | None = None) -> Clip:
-    begins = OPENED + timedelta(seconds=10 * number - 2)
-    noise = np.random.default_rng(number).uniform(-0.5, 0.5, (1, 5 * 8000))
-    return Clip(
-        event_id=event_id or identifier(number),
-        source="street",
-        label=label,
-        begins=begins,
-        captured=0.0,
-        sample_rate=8000,
-        samples=noise.astype(np.float32),
-        event_start=16_000,
-        event_stop=24_000,
-        cut="the event is longer than the clip",
-    )
-
-
 @pytest.fixture
 def clips(tmp_path: Path) -> Path:
     folder = tmp_path / "clips"
@@ -377,22 +354,3 @@ def test_a_pipe_among_the_clips_stops_nothing(listener: WebClient, clips: Path) 
         path.unlink()
         os.mkfifo(path)
     assert "<audio" not in listener.get(f"/events/rows?id={identifier(5)}").text
-
-
-def test_files_that_no_monitor_wrote_are_no_clips(clips: Path, tmp_path: Path) -> None:
-    secret = tmp_path / "secret"
-    good = min(clips.glob("*.flac"))
-    secret.write_bytes(good.read_bytes())
-    content = good.read_bytes()
-    good.unlink()
-    starts = OPENED + timedelta(seconds=50)
-    index = ClipIndex(clips)
-    find = (identifier(5), "street", starts)
-    good.symlink_to(secret)
-    assert index.find(*find) is None
-    good.unlink()
-    for size in (0, 3, 20, 60, 110):
-        good.write_bytes(content[:size])
-        assert ClipIndex(clips).find(*find) is None
-    good.write_bytes(content)
-    assert ClipIndex(clips).find(*find) is not None

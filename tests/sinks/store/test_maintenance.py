@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from monitor.config.outputs import StoreSettings
-from monitor.sinks.store.maintenance import INTERVAL_SECONDS
+from monitor.sinks.store.maintenance import INTERVAL_SECONDS, MAX_ROWS
 from tests.support.clock import FakeClock
 from tests.support.store import AlertOnEverything, make_store, rows, score_frames
 from tests.support.timed import OPENED, event, frame, gap, onset, statistics
@@ -144,4 +144,22 @@ def test_above_its_size_scores_are_deleted_first_then_events(
     oldest = rows(path, "SELECT min(start_sample) FROM scores")[0]
     assert oldest > 0
     assert path.stat().st_size < 1.4 * 2**20
+    store.close()
+
+
+def test_many_old_rows_are_gone_within_seconds(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    """Else a monitor that was off for weeks would keep them for hours."""
+    path = tmp_path / "monitor.db"
+    store = make_store(path, clock, settings=StoreSettings(keep_scores_days=2))
+    many = 2 * MAX_ROWS + 1
+    store.write([timed for n in range(many) for timed in score_frames(1, first=20 * n)])
+    grow_old(store, clock, DAY)
+    assert counts(path)["scores"] == many
+    clock.advance(2 * DAY)
+    for _ in range(5):
+        clock.advance(1.0)
+        store.report(statistics())
+    assert counts(path)["scores"] == 0
     store.close()
