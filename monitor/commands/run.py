@@ -164,7 +164,7 @@ def _page(
     """
     from monitor.commands.configuration import OPTIONS
     from monitor.commands.web import check_page
-    from monitor.runtime.web_child import web_page
+    from monitor.runtime.page_process import web_page
 
     check_page(configuration.config, configuration.state_dir)
     path = configuration.path

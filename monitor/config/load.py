@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 from monitor.config.base import Settings
 from monitor.config.config import Config
 from monitor.config.overrides import Overrides
-from monitor.config.strict_yaml import Document, KeyPath, key_text, read_yaml
+from monitor.config.strict_yaml import KeyPath, YamlDocument, key_text, read_yaml
 from monitor.errors import ConfigError
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
@@ -110,13 +110,13 @@ def check_settings(
     Raises:
         ConfigError: As `parse_config`, without line numbers.
     """
-    return _validate(kind, dict(data), Document({}, {}), origin, section)
+    return _validate(kind, dict(data), YamlDocument({}, {}), origin, section)
 
 
 def _validate(
     kind: type[SettingsT],
     data: dict[str, Any],
-    document: Document,
+    document: YamlDocument,
     origin: str,
     prefix: KeyPath,
 ) -> SettingsT:

@@ -58,7 +58,7 @@ _PLAINER = (
 
 
 @dataclass(frozen=True)
-class Document:
+class YamlDocument:
     """The data of a text, and the line (from 1) of each key path."""
 
     data: dict[str, Any]
@@ -125,7 +125,7 @@ for _tag, _pattern, _first in (
     _Loader.add_implicit_resolver(_tag, re.compile(f"^{_pattern}$"), _first)
 
 
-def read_yaml(text: str, origin: str) -> Document:
+def read_yaml(text: str, origin: str) -> YamlDocument:
     """Read one mapping; an empty text is an empty mapping.
 
     Args:
@@ -149,7 +149,7 @@ def read_yaml(text: str, origin: str) -> Document:
     data = {} if data is None else data
     if not isinstance(data, dict):
         raise ConfigError(f"{origin}:1: must be keys and values, such as 'model: {{}}'")
-    return Document(data, lines)
+    return YamlDocument(data, lines)
 
 
 def _value(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int]) -> Any:

@@ -206,7 +206,7 @@ def _samples(it: Document) -> Iterator[Sample]:
         failed = model["failed_compute_device"] is not None
         yield "compute_device_failed", (), failed
     if watchdog is not None:
-        yield "watchdog_age", (), watchdog["put_off_seconds_ago"]
+        yield "watchdog_age", (), watchdog["reset_seconds_ago"]
     if reload is not None:
         yield "reload_time", (), _timestamp(reload["time"])
         yield "reload_taken", (), reload["outcome"] == "taken"

@@ -36,7 +36,7 @@ Follow = Callable[[socket.socket], bool]
 Called on the thread of the socket: must not wait.
 """
 
-Recent = Callable[[], Document]
+RecentDocument = Callable[[], Document]
 """Returns the newest levels and columns; is soon done."""
 
 SILENT_SECONDS = 0.2
@@ -87,7 +87,7 @@ class RequestServer:
         answer_status: Callable[[], str],
         commands: Commands | None = None,
         follow: Follow | None = None,
-        recent: Recent | None = None,
+        recent: RecentDocument | None = None,
     ) -> None:
         """Prepare.
 

@@ -169,12 +169,12 @@ class StatusTracker:
             "watchdog": watchdog
             and {
                 "limit_seconds": watchdog.limit_seconds,
-                "put_off_seconds_ago": rounded(now - watchdog.reset_at, 1),
+                "reset_seconds_ago": rounded(now - watchdog.reset_at, 1),
             },
             "reload": reload
             and {
                 "time": utc_text(reload.at),
-                "outcome": "taken" if reload.is_taken else "refused",
+                "outcome": "taken" if reload.is_taken else "rejected",
                 "detail": without_secrets(reload.detail),
             },
         }

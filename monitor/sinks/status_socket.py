@@ -14,7 +14,12 @@ from time import sleep
 
 from monitor.sinks.sink import BackgroundThread, Sink
 from monitor.sinks.status_client import no_answer, socket_address
-from monitor.sinks.status_requests import Commands, Follow, Recent, RequestServer
+from monitor.sinks.status_requests import (
+    Commands,
+    Follow,
+    RecentDocument,
+    RequestServer,
+)
 from monitor.sinks.status_snapshot import StatusTracker
 from monitor.statistics import Statistics
 
@@ -43,7 +48,7 @@ class StatusSocket(Sink):
         path: Path,
         commands: Commands | None = None,
         follow: Follow | None = None,
-        recent: Recent | None = None,
+        recent: RecentDocument | None = None,
     ) -> None:
         """Make nothing before the first `report`; see `RequestServer`."""
         self._tracker = tracker
@@ -83,8 +88,8 @@ class StatusSocket(Sink):
             # A question must not end the monitor, whatever it lacks.
             if not self._has_failed:
                 self._has_failed = True
-                logger.exception("the status cannot be told")
-            reason = f"the monitor cannot tell its status: {error!r:.200}"
+                logger.exception("the status document cannot be made")
+            reason = f"the monitor cannot make its status document: {error!r:.200}"
             return json.dumps(no_answer(reason, running=True, pid=os.getpid()))
 
     def _warn(self, error: OSError) -> None:

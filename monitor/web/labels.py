@@ -14,7 +14,7 @@ from functools import cache
 from time import monotonic
 
 from monitor.errors import SoundMonitorError
-from monitor.web.child import output_of
+from monitor.web.child_commands import output_of
 from monitor.web.rendering import LANGUAGES, strings
 
 TIME_LIMIT_SECONDS = 60.0

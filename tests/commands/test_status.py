@@ -213,7 +213,7 @@ def test_everything_is_printed_for_people(
         "watchdog: renewed 3.0 s ago; it ends the monitor after 30.0 s",
     ):
         assert line in lines
-    assert lines[-1].startswith("reload: refused at 2026-03-01")
+    assert lines[-1].startswith("reload: rejected at 2026-03-01")
 
 
 def test_the_newest_canary_is_printed(

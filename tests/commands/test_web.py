@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from monitor.commands.app import run_command_line
-from monitor.runtime.web_child import WebChild, web_page
+from monitor.runtime.page_process import PageProcess, web_page
 from monitor.web.passwords import PasswordFiles
 
 SECONDS = 30.0
@@ -166,7 +166,7 @@ def test_its_memory_is_small(config: Path) -> None:
 def test_the_page_beside_the_monitor_is_started_again_and_ends_with_it(
     config: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("monitor.runtime.web_child.FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("monitor.runtime.page_process.FIRST_PAUSE_SECONDS", 0.01)
     caplog.set_level("INFO", logger="monitor")
 
     def addresses() -> list[str]:
@@ -203,7 +203,7 @@ def test_the_page_has_the_sources_that_the_monitor_was_given(config: Path) -> No
     assert re.findall("<option[^>]*>(.*?)</option>", sources)[1:] == ["demo"]
 
 
-def kill_page(child: WebChild) -> None:
+def kill_page(child: PageProcess) -> None:
     """Kill the page itself, below its subreaper."""
     assert child._process is not None
     path = Path(f"/proc/{child._process.pid}/task/{child._process.pid}/children")

@@ -218,10 +218,10 @@ def test_watchdog_and_reload_are_null_until_there_are_any(monitor: FakeMonitor) 
     monitor.daemon.watchdog = Watchdog(30.0, now.monotonic() - 5)
     monitor.daemon.reload = Reload(now.utc(), False, "model.threads: 0 must be ...")
     facts = status_of(monitor)
-    assert facts["watchdog"] == {"limit_seconds": 30.0, "put_off_seconds_ago": 5.0}
+    assert facts["watchdog"] == {"limit_seconds": 30.0, "reset_seconds_ago": 5.0}
     assert facts["reload"] == {
         "time": "2026-03-01T12:00:00.000Z",
-        "outcome": "refused",
+        "outcome": "rejected",
         "detail": "model.threads: 0 must be ...",
     }
 

@@ -27,7 +27,7 @@ def test_labels_that_cannot_be_read_are_read_again(
     program = "import sys; sys.exit('sound-monitor: the disk is gone')"
     with monkeypatch.context() as broken:
         broken.setattr(
-            "monitor.web.child.own_command",
+            "monitor.web.child_commands.own_command",
             lambda *_: ([sys.executable, "-c", program], {}),
         )
         known = labels.KnownLabels()

@@ -103,7 +103,7 @@ def status(**changes: Any) -> dict[str, Any]:
         "outbox": {"endpoints": {HOSTILE: endpoint}},
         "disk": {"state_dir": HOSTILE, "free_bytes": 2**34, "database_bytes": None},
         "watchdog": {"limit_seconds": 30},
-        "reload": {"time": TIME, "outcome": "refused", "detail": HOSTILE},
+        "reload": {"time": TIME, "outcome": "rejected", "detail": HOSTILE},
         "mutes": [{"rule": HOSTILE, "until": TIME}],
         **changes,
     }
@@ -174,7 +174,9 @@ def test_the_card_of_the_model_is_read_by_another_process_until_it_can_be(
 ) -> None:
     client = WebClient(build_app(make_context(tmp_path)))
     with monkeypatch.context() as broken:
-        broken.setattr("monitor.web.child.own_command", lambda *_: (["/bin/false"], {}))
+        broken.setattr(
+            "monitor.web.child_commands.own_command", lambda *_: (["/bin/false"], {})
+        )
         assert "jackhammer" not in client.get("/system/models").text
     page = client.get("/system/models")
     assert "urban" in page.text
@@ -187,7 +189,7 @@ def test_the_card_of_a_file_that_was_written_anew_is_read_again(
     file = tmp_path / "own.safetensors"
     document = tmp_path / "card.json"
     shown = (["/bin/cat", str(document)], {})
-    monkeypatch.setattr("monitor.web.child.own_command", lambda *_: shown)
+    monkeypatch.setattr("monitor.web.child_commands.own_command", lambda *_: shown)
     config = Config(model=ModelSettings(file=str(file)))
     client = WebClient(build_app(make_context(tmp_path, config=config)))
     for onset in (0.123, 0.456):

@@ -19,7 +19,7 @@ from monitor.records import Event, ScoreFrame
 from monitor.sinks.store.database import transaction
 from monitor.sinks.store.reviews import write_verdict
 from monitor.web.app import build_app
-from monitor.web.child import (
+from monitor.web.child_commands import (
     MOST_AT_ONCE,
     MOST_WAITING,
     BusyError,
@@ -268,7 +268,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
     monkeypatch.chdir(tmp_path)
     programs = Programs(tmp_path)
     monkeypatch.setattr(
-        "monitor.web.child.own_command",
+        "monitor.web.child_commands.own_command",
         lambda *arguments: (
             [sys.executable, str(programs.file), *arguments],
             dict(os.environ),

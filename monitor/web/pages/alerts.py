@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from math import ceil
-from typing import Any, get_args
+from typing import get_args
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -13,7 +13,7 @@ from starlette.routing import Route
 from monitor.config.alerts import AlertSettings
 from monitor.sinks.alerts.alert import AlertState
 from monitor.sinks.alerts.listing import AlertPage, ListedAlert, Unanswered
-from monitor.sinks.status_client import query_status
+from monitor.sinks.status_client import Document, query_status
 from monitor.sinks.store.queries import open_to_read
 from monitor.text import utc_text
 from monitor.web.context import WebContext
@@ -23,8 +23,6 @@ PAGE_LENGTH = 30
 MUTE_SECONDS = 3600
 
 STATES: tuple[AlertState, ...] = get_args(AlertState)
-
-Document = dict[str, Any]
 
 
 def routes(context: WebContext) -> list[Route]:

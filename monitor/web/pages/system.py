@@ -6,15 +6,14 @@ import platform
 import sqlite3
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from monitor.sinks.status_client import query_status
-from monitor.web.child import ChildError, output_of
+from monitor.sinks.status_client import Document, query_status
+from monitor.web.child_commands import ChildError, output_of
 from monitor.web.context import FileVersions, WebContext, file_versions
 from monitor.web.rendering import render
 
@@ -22,8 +21,6 @@ MODEL_SECONDS = 60.0
 """Longest time in which a model file is read: a card may be slow."""
 
 logger = logging.getLogger(__name__)
-
-Document = dict[str, Any]
 
 
 def routes(context: WebContext) -> list[Route]:

@@ -20,7 +20,7 @@ from monitor.sinks.store.event_pages import EventFilters
 from monitor.sinks.store.queries import open_to_read
 from monitor.text import name_problem
 from monitor.web.addresses import network_of
-from monitor.web.child import (
+from monitor.web.child_commands import (
     BusyError,
     ChildError,
     Children,

@@ -5,7 +5,7 @@ import { localiseTimes } from "./frame.js";
 import { togglePlay, preparePlayer } from "./events_player.js";
 import { prepareReviews, review, showReview, lockOrNot, chooseLabel, undo } from "./events_review.js";
 
-const TRIES_MS = [200, 1000, 3000]; // An event is told of before it is stored.
+const TRIES_MS = [200, 1000, 3000]; // An event is reported before it is stored.
 const LATER_MS = [8_000, 30_000]; // The last scores and the clip are stored after it.
 
 const list = document.getElementById("events");

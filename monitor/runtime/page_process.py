@@ -1,4 +1,4 @@
-"""The web page as a child process of the monitor, which its end costs nothing."""
+"""The web page as a child process of the monitor, whose end costs it nothing."""
 
 import contextlib
 import logging
@@ -27,7 +27,7 @@ _ADDRESS = re.compile(r"the page is at (http://\S+)")
 _LEVELS = {"ERROR": logging.ERROR, "WARNING": logging.WARNING, "INFO": logging.INFO}
 
 
-class WebChild:
+class PageProcess:
     """Runs the page, and starts it again when it ends."""
 
     def __init__(
@@ -119,9 +119,9 @@ def web_page(
     arguments: Sequence[str],
     environ: Mapping[str, str],
     found: Callable[[str], None] = lambda _: None,
-) -> Iterator[WebChild]:
+) -> Iterator[PageProcess]:
     """Run `sound-monitor ARGUMENTS` beside the block, and end it with the block."""
-    child = WebChild(arguments, environ, found)
+    child = PageProcess(arguments, environ, found)
     thread = threading.Thread(target=child.run, name="web page", daemon=True)
     thread.start()
     try:
