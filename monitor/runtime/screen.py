@@ -34,6 +34,9 @@ logger = logging.getLogger(__name__)
 LISTED = 20
 """Events that the end lists."""
 
+MOST_LABELS = 5
+"""Labels whose events the end counts one by one, the most frequent."""
+
 
 class Shown(NamedTuple):
     """What a configuration has to show."""
@@ -211,7 +214,10 @@ class DetectedEvents(Sink):
         seconds = self._clock.monotonic() - self._began
         total = self._counts.total()
         events = f"{total or 'no'} event{'s' * (total != 1)} detected"
-        labels = ", ".join(f"{name} {n}" for name, n in self._counts.most_common(5))
+        highest = self._counts.most_common(MOST_LABELS)
+        labels = ", ".join(f"{name} {n}" for name, n in highest)
+        if rest := total - sum(n for _, n in highest):
+            labels += f", and {rest} more"
         if any(source.is_live for source in sources):
             yield f"Stopped after {duration(seconds)}: {events}" + (
                 f" ({labels})." if labels else "."

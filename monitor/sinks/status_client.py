@@ -10,12 +10,13 @@ import os
 import socket
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, TypeGuard
 
 from monitor.errors import SoundMonitorError
+from monitor.statistics import FRESH_SECONDS
 
 SCHEMA = 1
 
@@ -145,18 +146,21 @@ def query_status(
 
 
 def silent_since(status: Mapping[str, Any]) -> dict[str, datetime] | None:
-    """Return the sources of a document that are not listened to now.
+    """Return the sources of a document that have been silent for a while.
 
     Each with its latest sample; one that never had any, with the start of the monitor.
     None: no monitor is known to run.
     """
     if status["running"] is not True:
         return None
-    return {
+    fresh = datetime.fromisoformat(status["time"]) - timedelta(seconds=FRESH_SECONDS)
+    found = {
         each["name"]: datetime.fromisoformat(each["last_sample"] or status["since"])
         for each in status.get("sources", ())
         if not each["listening"] and each["state"] != "ended"
     }
+    # One that begins, or whose samples arrive and show nothing, is not silent.
+    return {name: since for name, since in found.items() if since <= fresh}
 
 
 def _query(path: Path, timeout_seconds: float) -> Document:

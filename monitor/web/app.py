@@ -99,6 +99,7 @@ def _pages(context: WebContext, feed: live.LiveFeed) -> Starlette:
             Exception: _failed,
         },
     )
+    app.state.context = context
     app.state.language = context.config.web.language
     return app
 

@@ -85,6 +85,14 @@ class WebContext:
             "viewer": self.state_dir / settings.viewer_password_file,
         }
 
+    @property
+    def absence(self) -> str:
+        """Key of the sentence for a monitor that does not run: recordings end."""
+        inputs = [source.input for source in self.config.sources]
+        if any(source.is_live for source in self.config.sources):
+            return "common.offline"
+        return "common.demo_over" if set(inputs) == {"demo:"} else "common.over"
+
     @contextlib.contextmanager
     def reading(self) -> Iterator[Reader]:
         """Open the database to read it.

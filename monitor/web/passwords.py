@@ -101,13 +101,21 @@ class PasswordFiles:
         """Set the password of a role.  The owner of the folder owns the file.
 
         Raises:
-            UsageError: It is too short or too long, or the file cannot be written.
+            UsageError: It is too short or too long, it is that of another role, or a
+                file cannot be read or written.
         """
         if not SHORTEST <= len(password) <= LONGEST:
             raise UsageError(
                 f"the password has {len(password)} characters; it needs {SHORTEST} to "
                 f"{LONGEST}"
             )
+        for other in self._paths.keys() - {role}:
+            known = _read(self._paths[other])
+            if known and Passwords({other: known}).role_of(password):
+                raise UsageError(
+                    f"this is the password of the {other} already: it would be of no "
+                    f"use to the {role}; choose another one"
+                )
         path = self._paths[role]
         salt = secrets.token_bytes(_SALT_BYTES)
         parts = [_SCHEME, *map(_text, (salt, _hash(password, salt)))]

@@ -230,7 +230,8 @@ def render(
         is_large: Give memory back afterwards: many rows leave much that is free
             between blocks that stay.
         values: Values for the template, beside those of every page: `t`, `url`,
-            `name_of`, `language`, `token`, `role`, `navigation`, `page`, `here`.
+            `name_of`, `language`, `token`, `role`, `navigation`, `page`, `here`,
+            `absence`.
     """
     language, root = language_of(request), request.scope.get("root_path", "")
     digest = hashlib.sha256(strings_json(language)).hexdigest()[:12]
@@ -253,6 +254,7 @@ def render(
             in_the_bar=PAGES_IN_THE_BAR,
             page=page,
             zone=device_zone(),
+            absence=request.app.state.context.absence,
             here=request.scope["path"].removeprefix(root),
             **values,
         )

@@ -104,6 +104,10 @@ class Guard:
                     headers.setdefault("cache-control", "no-cache")
                 for name, value in self._headers.items():
                     headers.setdefault(name, value)
+                # Browsers send these where they trust the connection, and elsewhere
+                # ignore the policy, with an error in their console.
+                if "sec-fetch-site" in Headers(scope=scope):
+                    headers.setdefault("cross-origin-opener-policy", "same-origin")
             await send(message)
 
         try:
@@ -343,7 +347,6 @@ def _headers(frame_ancestors: Iterable[str]) -> dict[str, str]:
         "x-content-type-options": "nosniff",
         # Not no-referrer: forms would come without their origin.
         "referrer-policy": "same-origin",
-        "cross-origin-opener-policy": "same-origin",
         "cross-origin-resource-policy": "same-origin",
         "permissions-policy": "camera=(), geolocation=(), microphone=()",
         "cache-control": "no-store",

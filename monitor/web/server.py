@@ -1,11 +1,13 @@
 """The server of the web page: uvicorn on one address, with limits of its clients."""
 
 import asyncio
+import contextlib
 import faulthandler
 import logging
 import signal
 import socket
 import sys
+from ipaddress import ip_address
 from time import monotonic
 from types import FrameType
 from typing import Any, TypeGuard
@@ -251,10 +253,29 @@ def serve(app: WebApp, listener: socket.socket) -> bool:
     # Of each foreign byte that is no HTTP it would write a line.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     host, port = listener.getsockname()[:2]
-    logger.info("the page is at http://%s", _place(host, port))
+    logger.info("the page is at http://%s", _place(_reachable(host), port))
     server = Server(app)
     server.run([listener])
     return server.is_interrupted
+
+
+def _reachable(host: str) -> str:
+    """Return an address under which other machines reach what listens at `host`."""
+    if not ip_address(host).is_unspecified:
+        return host
+    # A datagram socket that is connected sends nothing, but has an address: that of
+    # the network that leads to others.
+    routes = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
+    for family, elsewhere in routes.items():
+        if family == socket.AF_INET6 and ":" not in host:
+            continue
+        with (
+            contextlib.suppress(OSError),
+            socket.socket(family, socket.SOCK_DGRAM) as it,
+        ):
+            it.connect((elsewhere, 9))
+            return str(it.getsockname()[0])
+    return socket.gethostname()
 
 
 def _place(host: str, port: int) -> str:

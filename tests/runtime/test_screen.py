@@ -65,6 +65,15 @@ def test_many_events_of_a_recording_are_counted() -> None:
     assert "  and 30 more" in lines
 
 
+def test_the_counts_of_the_labels_add_up_to_all_events() -> None:
+    live = detected("mic:default")
+    for number in range(7):
+        live.write([event("s0", f"label{number}")] * (9 - number))
+    (first, *_) = live.sentences()
+    assert "42 events detected (label0 9, " in first
+    assert first.endswith(", label4 5, and 7 more).")
+
+
 def test_what_was_stopped_is_not_over() -> None:
     (first, *_) = detected("demo:").sentences()
     assert first == "Stopped after 0.0 s: no events detected."

@@ -10,6 +10,7 @@ import pytest
 from monitor.config.config import Config
 from monitor.records import Gap, Timed
 from monitor.sinks.status_client import query_status
+from monitor.statistics import Listened
 from monitor.text import utc_text
 from monitor.web.app import build_app
 from monitor.web.context import WebContext
@@ -21,14 +22,16 @@ from tests.support.store import make_store
 from tests.support.timed import frame, statistics
 from tests.support.web import WebClient, make_context
 
+SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+
 
 @pytest.fixture
 def context(tmp_path: Path) -> WebContext:
     config = Config.model_validate(
         {
             "sources": [
-                {"name": "street", "input": "demo:", "level_offset_db": 94.0},
-                {"name": "yard", "input": "demo:"},
+                {"name": "street", "input": "mic:a", "level_offset_db": 94.0},
+                {"name": "yard", "input": "mic:b"},
             ]
         }
     )
@@ -140,6 +143,64 @@ def test_a_monitor_that_runs_is_not_off_and_the_first_day_is_shorter(
     assert street["of_seconds"] == pytest.approx(7200, abs=60)
 
 
+def test_the_first_seconds_of_a_monitor_are_no_gap(
+    context: WebContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A source that opens is not silent, and one without an hour has the true share."""
+    clock = FakeClock()
+    clock.wall = datetime.now(UTC) - timedelta(seconds=40)
+    assert context.database is not None
+    store = make_store(context.database, clock)
+    monitor = FakeMonitor(context.state_dir)
+    monitor.daemon.began, monitor.clock.wall = clock.wall, datetime.now(UTC)
+    (street,) = statistics("street").sources
+    (yard,) = statistics("yard", state="opening").sources
+    lost = clock.wall + timedelta(seconds=36)
+    store.write(
+        [
+            Timed(
+                Gap("street", 0, 44_100, "unplugged"), 0.0, 1.0, lost, lost + 1 * SECOND
+            )
+        ]
+    )
+    heard = Listened(40.0, 0.975)
+    newest = datetime.now(UTC)
+    monitor.report(
+        sources=(
+            replace(street, last_sample=newest, listened_day=heard),
+            replace(yard, last_sample=newest),
+        )
+    )
+    monkeypatch.setattr(
+        "monitor.web.pages.now.query_status", lambda _: monitor.snapshot
+    )
+    document = gaps(WebClient(build_app(context)))
+    store.close()
+    assert document["street"]["of_seconds"] == pytest.approx(40, abs=5)
+    assert document["street"]["share"] == pytest.approx(39 / 40, abs=0.01)
+    assert document.get("yard", {"count": 0})["count"] == 0
+
+
+def test_after_the_end_of_a_demo_nothing_is_missing(tmp_path: Path) -> None:
+    demo = Config.model_validate({"sources": [{"name": "demo", "input": "demo:"}]})
+    context = make_context(tmp_path, config=demo)
+    assert context.database is not None
+    clock = FakeClock()
+    clock.wall = datetime.now(UTC) - timedelta(minutes=5)
+    store = make_store(context.database, clock)
+    clock.wall += MINUTE
+    store.close()
+    store_levels(context.database, minutes(clock.wall - MINUTE, 1, 60.0, source="demo"))
+    client = WebClient(build_app(context))
+    over = "The demo is over, or has not begun yet"
+    for page in ("/", "/system"):
+        text = client.get(page).text
+        assert over in text
+        assert "not running" not in text
+    found = gaps(client)["demo"]
+    assert (found["share"], found["count"]) == (1.0, 0)
+
+
 def test_a_microphone_that_was_never_there_was_not_listened_to(
     context: WebContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,7 +210,7 @@ def test_a_microphone_that_was_never_there_was_not_listened_to(
     assert context.database is not None
     store = make_store(context.database, clock)
     monitor = FakeMonitor(context.state_dir)
-    monitor.daemon.began = clock.wall
+    monitor.daemon.began, monitor.clock.wall = clock.wall, datetime.now(UTC)
     (yard,) = statistics("yard").sources
     never = replace(yard, state="waiting", last_sample=None)
     monitor.report(sources=(never,))

@@ -52,6 +52,19 @@ def test_a_password_is_its_roles_and_is_not_in_the_file(
     assert "word" not in path.read_text()
 
 
+@pytest.mark.parametrize(
+    ("first", "second"), [("owner", "viewer"), ("viewer", "owner")]
+)
+def test_two_roles_never_have_one_password(
+    files: PasswordFiles, first: Role, second: Role
+) -> None:
+    files.write(first, "password 1")
+    with pytest.raises(UsageError, match=f"the {first} already"):
+        files.write(second, "password 1")
+    files.write(first, "password 1")
+    files.write(second, "password 2")
+
+
 @pytest.mark.parametrize("password", ["", "1234567", "x" * 257])
 def test_a_password_has_a_length(files: PasswordFiles, password: str) -> None:
     with pytest.raises(UsageError, match="characters"):

@@ -47,6 +47,13 @@ def test_without_a_password_this_machine_sees_and_changes(client: WebClient) -> 
     assert status_of_command(client) == 409  # no monitor does it
 
 
+def test_the_opener_policy_goes_where_a_browser_heeds_it(client: WebClient) -> None:
+    name = "cross-origin-opener-policy"
+    trusted = client.get("/", headers={"sec-fetch-site": "none"})
+    assert trusted.headers[name] == "same-origin"
+    assert name not in client.get("/").headers
+
+
 @pytest.mark.parametrize(
     ("host", "status"),
     [

@@ -82,24 +82,34 @@ def _gaps(context: WebContext) -> dict[str, Any]:
     on in which it was first listened to; nothing where the database cannot be read.
     """
     now = datetime.now(UTC)
-    since = now - timedelta(hours=HOURS)
-    silent = silent_since(query_status(context.sockets))
+    status = query_status(context.sockets)
+    silent = silent_since(status)
     begins: dict[str, datetime] = {}
     by_source: dict[str, list[Missed]] = defaultdict(list)
     try:
         with context.reading() as reader:
+            runs = read_runs(reader, now, is_running=silent is not None)
+            if runs and silent is None and context.absence != "common.offline":
+                now = runs[-1][1]  # recordings are over: there was no more to hear
+            since = now - timedelta(hours=HOURS)
             for hour in reader.level_hours(since - DAY, percentiles=False):
                 begins.setdefault(hour.source, max(since, hour.start))
             missed = missed_times(reader, begins, since, now, now, silent)
-            runs = read_runs(reader, now, is_running=silent is not None)
     except SoundMonitorError:
         return {}  # there is none yet, or the page System says what is wrong
     if not runs:
         return {}
+    # The first minutes of a source are in no hour yet.
+    new = {
+        each["name"]: now - timedelta(seconds=each["listened_24h"]["of_seconds"] or 0)
+        for each in status.get("sources", ())
+        if each["name"] not in begins
+    }
     for each in missed:
-        if each.reason != OFF:
-            begins.setdefault(each.source, each.start)
+        if each.reason != OFF and each.source not in begins:
+            new[each.source] = min(new.get(each.source, now), each.start)
         by_source[each.source].append(each)
+    begins |= {source: max(since, begin) for source, begin in new.items()}
     return {
         source: _document(by_source[source], max(begin, runs[0][0]), now)
         for source, begin in begins.items()

@@ -2,7 +2,7 @@
 import { timeText } from "./frame.js";
 import { clockTime, drawLevels } from "./now_level.js";
 import { Picture } from "./now_picture.js";
-import { follow, percentText, url } from "./page.js";
+import { absence, follow, percentText, url } from "./page.js";
 import { labelText, number, t } from "./strings.js";
 
 const STALE_MS = 4000; // The feed has columns twice a second.
@@ -254,9 +254,9 @@ function say(text, kind) {
   health.className = `health ${kind}`;
 }
 
-function showAbsence(text) {
+function showAbsence(text, kind = "is-bad") {
   latest = null;
-  say(text, "is-bad");
+  say(text, kind);
 }
 
 let announced = 0;
@@ -299,7 +299,7 @@ const handlers = {
     showHealth();
     for (const source of line.document.sources) cards.get(source.name)?.status(source, source.troubles);
   },
-  offline: () => showAbsence(t("now.not_running")),
+  offline: () => showAbsence(t(absence), absence === "common.offline" ? "is-bad" : "is-starting"),
   disconnected: () => showAbsence(t("now.disconnected")),
 };
 

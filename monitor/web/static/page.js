@@ -4,6 +4,9 @@ import { meta, t } from "./strings.js";
 
 export const role = meta("role");
 
+// The key of the sentence for a monitor that does not run.
+export const absence = meta("absence");
+
 // The address of a path of this server; a proxy may serve it below a prefix.
 export const url = (path) => meta("root") + path;
 
@@ -80,7 +83,7 @@ export function follow(choice, handle) {
     };
     stream.onmessage = (message) => {
       const line = JSON.parse(message.data);
-      if (line.type === "offline") notice(t("common.offline"));
+      if (line.type === "offline") notice(t(absence));
       if (line.type === "hello") notice("");
       if (line.type === "dropped") notice(t("common.dropped"));
       handle(line);
