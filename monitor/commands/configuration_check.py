@@ -84,10 +84,10 @@ def check_configuration(
 def _check_page(configuration: Configuration, result: ConfigurationCheck) -> None:
     """Note why `web` would not start, if it is to be reached by other machines."""
     from monitor.commands.web import check_page
-    from monitor.web.addresses import is_loopback
+    from monitor.web.passwords import needs_password
 
     settings = configuration.config
-    if not is_loopback(settings.web.address[0]):
+    if needs_password(settings.web):
         try:
             check_page(settings, configuration.state_dir)
         except SoundMonitorError as error:

@@ -82,17 +82,22 @@ def check_page(settings: "Config", folder: Path) -> None:
         UsageError: An extra or a password is missing, or a password file is damaged.
     """
     from monitor.extras import require_extra
-    from monitor.web.addresses import is_loopback
-    from monitor.web.passwords import PasswordFiles
+    from monitor.web.passwords import PasswordFiles, needs_password
 
     for module in ("starlette", "uvicorn", "jinja2"):
         require_extra("web", module, "sound-monitor web")
     passwords = PasswordFiles(make_context(settings, folder).password_files).read()
-    if passwords is None and not is_loopback(settings.web.address[0]):
+    if passwords is None and needs_password(settings.web):
+        page = settings.web
+        key, value = "listen", page.listen
+        otherwise = "listen on 127.0.0.1"
+        if page.trusted_proxy is not None:
+            key, value = "trusted_proxy", page.trusted_proxy
+            otherwise = "trust no proxy"
         raise ConfigError(
-            f"web.listen: {settings.web.listen} is reached by other machines, and "
-            "there is no password: set one with `sound-monitor web --set-password`, "
-            "or listen on 127.0.0.1"
+            f"web.{key}: {value}: other machines reach the page, and there is no "
+            "password: set one with `sound-monitor web --set-password`, or "
+            f"{otherwise}"
         )
 
 

@@ -60,7 +60,7 @@ class WebSettings(Settings):
 
     trusted_proxy: Annotated[Text, AfterValidator(_is_proxy)] | None = None
     """Address of a proxy before the page, whose X-Forwarded-For, -Proto and -Prefix and
-    X-Ingress-Path are believed; null: nobody's are.
+    X-Ingress-Path are believed, so that it needs a password; null: nobody's are.
     """
 
     may_change: Annotated[tuple[Change, ...], Field(strict=False)] = ()

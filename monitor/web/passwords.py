@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from monitor.config.web import WebSettings
 from monitor.errors import UsageError
 from monitor.private_files import read_regular, write_private
+from monitor.web.addresses import is_loopback
 
 Role = Literal["owner", "viewer"]
 ROLES: tuple[Role, ...] = ("owner", "viewer")
@@ -128,11 +130,18 @@ class PasswordFiles:
             raise UsageError(f"{path}: cannot be written: {error.strerror}") from None
 
 
+def needs_password(settings: WebSettings) -> bool:
+    """Return True if others than this machine reach the page: itself, or by a proxy."""
+    return settings.trusted_proxy is not None or not is_loopback(settings.address[0])
+
+
 def _read(path: Path) -> str | None:
     """Read the hash in a file; None: there is no file."""
     try:
         text = read_regular(path, _MOST_BYTES).decode("ascii", "replace").strip()
     except FileNotFoundError:
+        if path.is_symlink():
+            raise UsageError(f"{path}: is a link that leads nowhere") from None
         return None
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None

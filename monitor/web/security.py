@@ -19,8 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from monitor.config.web import WebSettings
 from monitor.errors import UsageError
-from monitor.web.addresses import is_loopback, parsed, plain
-from monitor.web.passwords import PasswordFiles, Passwords
+from monitor.web.addresses import parsed, plain
+from monitor.web.passwords import PasswordFiles, Passwords, needs_password
 from monitor.web.rendering import LANGUAGE_COOKIE, choose_language, translation
 from monitor.web.session import COOKIE, Sessions, Throttle
 
@@ -72,9 +72,9 @@ class Guard:
         self._app = app
         self._files = passwords
         self._settings = settings
-        self._is_local = is_loopback(settings.address[0])
         self._version = passwords.version()
-        self.passwords: Passwords | None = passwords.read()
+        self._passwords = passwords.read()
+        self._is_open = self._passwords is None and not needs_password(settings)
         self._hosts = _names_of_machine() | {*settings.hosts}
         self._token = secrets.token_urlsafe(32)
         self._headers = _headers(settings.frame_ancestors)
@@ -83,12 +83,18 @@ class Guard:
     @property
     def needs_session(self) -> bool:
         """Return True if only who has signed in sees anything."""
-        return self.passwords is not None or not self._is_local
+        return not self._is_open
 
     def admits(self, session: str) -> bool:
         """Return True if a session, or none, may look at this moment."""
         self._read_again()
-        return not self.needs_session or self.sessions.get(session) is not None
+        return self._is_open or self.sessions.get(session) is not None
+
+    @property
+    def passwords(self) -> Passwords | None:
+        """The passwords as they are now; another object after each change of them."""
+        self._read_again()
+        return self._passwords
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -125,15 +131,19 @@ class Guard:
         await self._app(scope, receive if body is None else _replay(body), protected)
 
     def _read_again(self) -> None:
-        """Take passwords that were changed; every session ends then."""
+        """Take passwords that were changed; every session ends then.
+
+        A page that has had one does not open when its file disappears.
+        """
         if (version := self._files.version()) == self._version:
             return
         self._version = version
         self.sessions.clear()
         try:
-            self.passwords = self._files.read()
+            self._passwords = self._files.read()
         except UsageError:
-            self.passwords = Passwords({})  # admits nobody
+            self._passwords = Passwords({})  # admits nobody
+        self._is_open &= self._passwords is None
 
     async def _admit(
         self, scope: Scope, receive: Receive
@@ -145,6 +155,9 @@ class Guard:
         self._read_proxy(scope, headers)
         if not (scope["path"].startswith("/") and self._is_own_host(_host(headers))):
             return self._refusal(scope, 400, "refusal.host"), None
+        if self._is_open and ("x-forwarded-for" in headers or "forwarded" in headers):
+            # A proxy that nobody has named leads others here.
+            return self._refusal(scope, 403, "refusal.proxied"), None
         if is_foreign(headers) and headers.get("sec-fetch-mode") != "navigate":
             return self._refusal(scope, 403, "refusal.foreign"), None
         if scope["method"] not in ("GET", "HEAD", "POST"):
@@ -173,14 +186,14 @@ class Guard:
         scope["state"]["is_secure"] = False
         if not self.is_proxy(client[0]):
             return
-        if headers.get("x-forwarded-proto", "").strip().lower() == "https":
+        if _latest(headers, "x-forwarded-proto").lower() == "https":
             scope["scheme"] = "https"
             scope["state"]["is_secure"] = True
-        # The proxy has appended the address that it has seen itself.
-        address = headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
+        address = _latest(headers, "x-forwarded-for")
         if parsed(address) is not None:
             scope["client"] = (plain(address), 0)
-        prefix = headers.get("x-ingress-path") or headers.get("x-forwarded-prefix", "")
+        prefix = _latest(headers, "x-ingress-path")
+        prefix = prefix or _latest(headers, "x-forwarded-prefix")
         prefix = quote(prefix.rstrip("/"), safe="/-_.~")
         if prefix.startswith("/") and not prefix.startswith("//"):
             scope["root_path"] = prefix
@@ -221,7 +234,7 @@ class Guard:
         """Refuse what only others may do; None: it is permitted."""
         root, state = scope.get("root_path", ""), scope["state"]
         path, is_change = scope["path"].removeprefix(root), scope["method"] == "POST"
-        if self.passwords is None and not self._is_local:
+        if self._passwords is None and not self._is_open:
             return self._refusal(scope, 503, "refusal.locked")
         if path.startswith(OPEN_PATHS):
             return None
@@ -310,6 +323,12 @@ def _status_of_length(scope: Scope) -> int | None:
     # A header has four bytes more: a colon, a space, and the end of its line.
     headers = sum(len(name) + len(value) + 4 for name, value in scope["headers"])
     return 431 if target + headers > MAX_HEADER_BYTES else None
+
+
+def _latest(headers: Headers, name: str) -> str:
+    """Return the last word of a header: a proxy appends its own, perhaps as a line."""
+    lines = headers.getlist(name)
+    return lines[-1].rpartition(",")[2].strip() if lines else ""
 
 
 def _host(headers: Mapping[str, str]) -> str:

@@ -51,6 +51,17 @@ def test_without_a_password_others_cannot_reach_it(
     assert "there is no password" in capsys.readouterr().err
 
 
+def test_a_proxy_needs_a_password_too(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = config.read_text().replace("}", ", trusted_proxy: 127.0.0.1}")
+    config.write_text(text)
+    assert run("--config", str(config)) == 2
+    assert "web.trusted_proxy: 127.0.0.1: other machines" in capsys.readouterr().err
+    assert run_command_line(["check", "--config", str(config)]) == 0
+    assert "there is no password" in capsys.readouterr().out
+
+
 def test_check_says_why_it_would_not_start(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -130,9 +130,10 @@ def test_no_foreign_page_leads_a_browser_to_the_live_feed(client: WebClient) -> 
 def test_a_listener_of_both_versions_knows_its_proxy(
     tmp_path: Path, proxy: str
 ) -> None:
-    app = build_app(make_context(tmp_path, config=make_config(trusted_proxy=proxy)))
-    asked = WebClient(app, client="::ffff:127.0.0.1")
-    page = asked.get("/system", headers={"x-ingress-path": "/elsewhere"}).text
+    context = make_context(tmp_path, config=make_config(trusted_proxy=proxy))
+    set_passwords(context)
+    asked = WebClient(build_app(context), client="::ffff:127.0.0.1")
+    page = asked.get("/login", headers={"x-ingress-path": "/elsewhere"}).text
     assert "/elsewhere/" in page
 
 

@@ -39,11 +39,12 @@ async def log_in(request: Request) -> Response:
         response = _login(request, target, "wait", 429)
         response.headers["retry-after"] = str(round(wait) + 1)
         return response
-    passwords = guard.passwords or Passwords({})
     # One at a time: each takes 8 MiB and a core.
     async with guard.hashing:
+        passwords = guard.passwords or Passwords({})
         role = await run_in_threadpool(passwords.role_of, form.get("password", ""))
-    if role is None:
+    # They may have changed meanwhile: every session has ended then.
+    if role is None or guard.passwords is not passwords:
         return _login(request, target, "wrong", 403)
     guard.throttle.succeeded(address, role)
     guard.sessions.end(request.state.session)
