@@ -172,14 +172,13 @@ def _live(context: ServiceContext) -> Sink:
 
 def _column_format(context: ServiceContext) -> "ColumnFormat":
     """Load the making of columns, which needs numpy."""
-    from monitor.audio.columns import COLUMNS_PER_SECOND, band_centres
+    from monitor.audio.columns import band_centres
     from monitor.audio.timeline_columns import TimelineColumns
     from monitor.sinks.live import ColumnFormat
 
     rate, timelines = context.sample_rate, context.timelines
     return ColumnFormat(
         rate,
-        COLUMNS_PER_SECOND,
         band_centres(rate),
         lambda source: TimelineColumns(timelines[source]),
     )

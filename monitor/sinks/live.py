@@ -70,7 +70,6 @@ class ColumnFormat:
     """The columns of the feed, which `audio` makes."""
 
     sample_rate: int
-    columns_per_second: int
     centres: Sequence[float]
     """Centre of each band, Hz, the lowest first."""
 
@@ -234,8 +233,6 @@ class LiveSink(Sink):
                 {"name": name, "labels": list(labels)}
                 for name, labels in self._labels.items()
             ],
-            bands=len(self._format.centres),
-            columns_per_second=self._format.columns_per_second,
             mel_hz=[round(hertz, 1) for hertz in self._format.centres],
         )
         lines = [hello, *self._status_lines()]
@@ -270,7 +267,7 @@ class LiveSink(Sink):
             # A question must not end the monitor, whatever it lacks.
             if not self._has_failed:
                 self._has_failed = True
-                logger.exception("those who follow get no status")
+                logger.exception("the live feed gets no status document")
             return []
 
     def _column_lines(self) -> tuple[bool, list[bytes]]:

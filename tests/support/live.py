@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from monitor.audio.columns import COLUMNS_PER_SECOND, band_centres
+from monitor.audio.columns import band_centres
 from monitor.audio.timeline import Timeline
 from monitor.audio.timeline_columns import TimelineColumns
 from monitor.clock import SystemClock
@@ -74,7 +74,6 @@ class Feed:
         self.formats += 1
         return ColumnFormat(
             RATE,
-            COLUMNS_PER_SECOND,
             band_centres(RATE),
             lambda source: TimelineColumns(self.timelines[source]),
         )
